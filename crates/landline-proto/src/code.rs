@@ -1,0 +1,111 @@
+//! The stable codes of `error` messages (`docs/protocol.md` section 10).
+
+use crate::Fault;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $fault:ident;)*) => {
+        /// What went wrong, as one of the stable codes of the protocol.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorCode {
+            $($(#[$doc])* $variant,)*
+            /// A code that this release does not know: a failure like any other.
+            Unknown,
+        }
+
+        impl ErrorCode {
+            /// Every code that this release knows.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The code as it stands on the wire.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                    Self::Unknown => "unknown",
+                }
+            }
+
+            /// Who is at fault, seen from the side that sends the error.
+            pub fn fault(self) -> Fault {
+                match self {
+                    $(Self::$variant => Fault::$fault,)*
+                    Self::Unknown => Fault::Local,
+                }
+            }
+
+            /// The code with this text; [`ErrorCode::Unknown`] where there is none.
+            pub fn from_wire(text: &str) -> Self {
+                match text {
+                    $($text => Self::$variant,)*
+                    _ => Self::Unknown,
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A frame length below zero or above the limit in force.
+    FrameSize = "frame-size", Peer;
+    /// A header that breaks the rules for headers, or lacks a key that its type needs.
+    BadHeader = "bad-header", Peer;
+    /// A body longer or shorter than declared.
+    BodySize = "body-size", Peer;
+    /// A type that is unknown or not accepted now.
+    UnexpectedMessage = "unexpected-message", Peer;
+    /// No protocol version in common.
+    Version = "version", Incompatible;
+    /// A login method that the server does not offer.
+    Method = "method", Incompatible;
+    /// A service that the server does not have.
+    UnknownService = "unknown-service", Incompatible;
+    /// The login was not complete in time.
+    LoginTimeout = "login-timeout", Peer;
+    /// User, key or signature not accepted.
+    LoginRefused = "login-refused", Peer;
+    /// No such invite.
+    InviteUnknown = "invite-unknown", Peer;
+    /// The invite was taken before.
+    InviteUsed = "invite-used", Peer;
+    /// The invite is past its time.
+    InviteExpired = "invite-expired", Peer;
+    /// The invite was made for another user, or the user it would make exists.
+    InviteUser = "invite-user", Peer;
+    /// Too many connections.
+    Busy = "busy", Local;
+    /// The server is going down.
+    Draining = "draining", Local;
+    /// A path or name that the rule refuses.
+    NameRefused = "name-refused", Peer;
+    /// The user may not do this there.
+    Denied = "denied", Peer;
+    /// No such file or folder.
+    NotFound = "not-found", Peer;
+    /// Not a regular file where one is needed.
+    NotAFile = "not-a-file", Peer;
+    /// The name is taken and was not to be replaced.
+    Exists = "exists", Peer;
+    /// The disk or the quota is full.
+    NoSpace = "no-space", Local;
+    /// The file changed, shrank or grew while it was read.
+    SourceChanged = "source-changed", Local;
+    /// The content does not have the digest that was announced.
+    DigestMismatch = "digest-mismatch", Peer;
+    /// The user stopped it.
+    Cancelled = "cancelled", Local;
+    /// Reading or writing failed.
+    Io = "io", Local;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_survives_the_wire() {
+        for &code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_wire(code.as_str()), code);
+        }
+        assert_eq!(ErrorCode::from_wire("of-another-release"), ErrorCode::Unknown);
+    }
+}

@@ -1,0 +1,37 @@
+//! What a side accepts at most (`docs/protocol.md` section 11).
+
+use std::time::Duration;
+
+/// The sizes that a [`MessageDecoder`](crate::MessageDecoder) holds the peer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest header frame, in bytes.
+    pub header_bytes_max: u32,
+    /// The longest data frame, in bytes; `None` refuses any message with a body.
+    pub data_bytes_max: Option<u32>,
+}
+
+impl Limits {
+    /// In force until the login was accepted.
+    pub const LOGIN: Self = Self { header_bytes_max: 4 * 1024, data_bytes_max: None };
+    /// In force after it.
+    pub const SESSION: Self = Self { header_bytes_max: 64 * 1024, data_bytes_max: Some(DATA_BYTES_MAX) };
+}
+
+/// The longest data frame after login, in bytes.
+pub const DATA_BYTES_MAX: u32 = 256 * 1024;
+
+/// From accepting a connection to a complete login, in all.
+pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How deep the arrays and objects of a header may be nested, the header itself being 1.
+pub const NESTING_MAX: u32 = 16;
+
+/// What is read and discarded after an error was sent, in bytes, so that the reason arrives before a reset does.
+pub const LINGER_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How long [`LINGER_BYTES_MAX`] is waited for.
+pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// The longest text of an `error` message, in bytes.
+pub const ERROR_TEXT_BYTES_MAX: usize = 1024;

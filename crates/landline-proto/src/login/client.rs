@@ -1,0 +1,134 @@
+//! The client's side of the login.
+
+use super::{Transcript, UserName};
+use crate::{
+    Item, Limits, MessageDecoder, ProtocolError, VERSION, message,
+    messages::{Blob, ErrorMessage, Greeting, Login, Nonce, Token, Welcome},
+    order::State,
+};
+
+/// What the client waits for next, or got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientEvent {
+    /// The server greeted: [`ClientLogin::transcript`] can be proved now.
+    Greeted,
+    /// The login was accepted.
+    Welcome(Welcome),
+    /// The server refused, or gave up.
+    Refused(ErrorMessage),
+}
+
+/// What proves the transcript.
+#[derive(Debug, Clone)]
+pub struct Proof {
+    /// The public key as in an authorized_keys line, without comment.
+    pub key: String,
+    /// The SSHSIG blob.
+    pub signature: Vec<u8>,
+    /// The token, when redeeming an invite.
+    pub token: Option<Token>,
+}
+
+/// Takes the greeting, sends a login, takes the answer.
+#[derive(Debug)]
+pub struct ClientLogin {
+    user: UserName,
+    method: &'static str,
+    fingerprint: [u8; 32],
+    transport: &'static str,
+    nonce: Nonce,
+    greeting: Option<Greeting>,
+    decoder: MessageDecoder,
+}
+
+impl ClientLogin {
+    /// Begins a login as `user` by `method`, to the server whose certificate was found to have `fingerprint`, with a
+    /// nonce that was never used before.
+    pub fn new(
+        user: UserName,
+        method: &'static str,
+        fingerprint: [u8; 32],
+        transport: &'static str,
+        nonce: Nonce,
+    ) -> Self {
+        let decoder = MessageDecoder::new(Limits::LOGIN);
+        Self { user, method, fingerprint, transport, nonce, greeting: None, decoder }
+    }
+
+    /// The greeting, once it has come.
+    pub fn greeting(&self) -> Option<&Greeting> {
+        self.greeting.as_ref()
+    }
+
+    /// Takes bytes from the server, advancing `input` past what was used; `None` when it takes more.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] when the server breaks the protocol, or has no version or method in common with us.
+    pub fn handle_input(&mut self, input: &mut &[u8]) -> Result<Option<ClientEvent>, ProtocolError> {
+        let Some(Item::Header(header)) = self.decoder.decode(input)? else { return Ok(None) };
+        let state = if self.greeting.is_none() { State::ClientGreeting } else { State::ClientWelcome };
+        state.check(&header)?;
+        Ok(Some(match header.kind() {
+            "error" => ClientEvent::Refused(header.read()?),
+            "welcome" => {
+                self.decoder.set_limits(Limits::SESSION);
+                ClientEvent::Welcome(header.read()?)
+            }
+            _ => {
+                self.greeting = Some(self.check_greeting(header.read()?)?);
+                ClientEvent::Greeted
+            }
+        }))
+    }
+
+    /// T, with the binding of the transport; `None` before the greeting.
+    pub fn transcript(&self, binding: &[u8]) -> Option<[u8; 64]> {
+        let greeting = self.greeting.as_ref()?;
+        let transcript = Transcript {
+            method: self.method,
+            binding,
+            fingerprint: &self.fingerprint,
+            transport: self.transport,
+            version: VERSION,
+            methods: &greeting.methods,
+            user: &self.user,
+            client_nonce: &self.nonce,
+            server_nonce: &greeting.nonce,
+        };
+        Some(transcript.digest())
+    }
+
+    /// Appends the login to `out`. `open` and the first request may follow in the same flight.
+    ///
+    /// # Errors
+    /// [`ProtocolError::FrameSize`] when the key or signature does not fit into a header before login.
+    pub fn login(&self, proof: Proof, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
+        let login = Login {
+            version: VERSION,
+            user: self.user.clone(),
+            method: self.method.to_owned(),
+            nonce: self.nonce,
+            key: proof.key,
+            signature: Blob(proof.signature),
+            token: proof.token,
+        };
+        message::encode(&login, None, &Limits::LOGIN, out)
+    }
+
+    /// The decoder for all that follows `welcome`.
+    pub fn into_session(self) -> MessageDecoder {
+        self.decoder
+    }
+
+    fn check_greeting(&self, greeting: Greeting) -> Result<Greeting, ProtocolError> {
+        if !greeting.versions.contains(&VERSION) {
+            let theirs: Vec<String> = greeting.versions.iter().take(8).map(u32::to_string).collect();
+            return Err(ProtocolError::Version { theirs: theirs.join(","), ours: VERSION.to_string() });
+        }
+        if !greeting.methods.iter().any(|method| method == self.method) {
+            let offered = greeting.methods.join(",");
+            return Err(ProtocolError::Method { method: self.method.to_owned(), offered });
+        }
+        Ok(greeting)
+    }
+}

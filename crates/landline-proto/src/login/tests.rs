@@ -1,0 +1,139 @@
+//! Both sides meet in memory.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    Item, Limits, ProtocolError, message,
+    messages::{Nonce, Open, Ping, Token, Welcome},
+};
+
+fn start() -> Instant {
+    #[allow(clippy::disallowed_methods, reason = "an Instant can be had in no other way; only differences matter")]
+    Instant::now()
+}
+
+fn offer() -> Offer {
+    Offer {
+        server: "landline/test".into(),
+        features: vec!["ping".into()],
+        methods: vec![METHOD_SSH_KEY.into(), METHOD_INVITE.into()],
+        fingerprint: [7; 32],
+        transport: "tcp",
+    }
+}
+
+fn client(method: &'static str) -> ClientLogin {
+    ClientLogin::new("alice".parse().unwrap(), method, [7; 32], "tcp", Nonce([1; 32]))
+}
+
+fn server() -> ServerLogin {
+    ServerLogin::new(offer(), Nonce([2; 32]), start()).unwrap()
+}
+
+fn proof(key: &str) -> Proof {
+    Proof { key: key.into(), signature: vec![9; 64], token: Some(Token([3; 16])) }
+}
+
+fn welcome() -> Welcome {
+    Welcome { user: "alice".parse().unwrap(), key: "SHA256:x".into(), session: "00".repeat(8) }
+}
+
+/// Feeds `bytes` in pieces of `step`.
+fn in_pieces<T>(bytes: &[u8], step: usize, mut take: impl FnMut(&mut &[u8]) -> Option<T>) -> (Option<T>, Vec<u8>) {
+    let mut used = 0;
+    for end in (0..bytes.len()).step_by(step.max(1)).map(|at| (at + step).min(bytes.len())) {
+        let mut input = &bytes[used..end];
+        if let Some(found) = take(&mut input) {
+            used = end - input.len();
+            return (Some(found), bytes[used..].to_vec());
+        }
+        used = end - input.len();
+    }
+    (None, Vec::new())
+}
+
+proptest! {
+    #[test]
+    fn both_sides_reach_the_same_transcript_and_the_first_request(step in 1usize..600) {
+        let (mut server, mut client) = (server(), client(METHOD_INVITE));
+        let greeting = server.poll_transmit().unwrap();
+        let (event, _) = in_pieces(&greeting, step, |input| client.handle_input(input).unwrap());
+        prop_assert_eq!(event, Some(ClientEvent::Greeted));
+
+        let mut flight = Vec::new();
+        client.login(proof("ssh-ed25519 AAAA"), &mut flight).unwrap();
+        message::encode(&Open { service: "ping".into() }, None, &Limits::SESSION, &mut flight).unwrap();
+        message::encode(&Ping {}, None, &Limits::SESSION, &mut flight).unwrap();
+
+        let (attempt, rest) = in_pieces(&flight, step, |input| server.handle_input(input).unwrap());
+        let attempt = attempt.unwrap();
+        prop_assert_eq!(attempt.transcript(&[5; 32]), client.transcript(&[5; 32]).unwrap());
+        prop_assert_ne!(attempt.transcript(&[5; 32]), client.transcript(&[6; 32]).unwrap());
+        // Nothing behind the login was read, and nothing is until it is accepted.
+        let mut behind = &rest[..];
+        prop_assert!(server.handle_input(&mut behind).unwrap().is_none());
+        prop_assert_eq!(behind.len(), rest.len());
+
+        let (answer, mut decoder) = server.accept(&welcome()).unwrap();
+        let (event, _) = in_pieces(&answer, step, |input| client.handle_input(input).unwrap());
+        prop_assert_eq!(event, Some(ClientEvent::Welcome(welcome())));
+        let mut kinds = Vec::new();
+        while let Some(Item::Header(header)) = decoder.decode(&mut behind).unwrap() {
+            kinds.push(header.kind().to_owned());
+        }
+        prop_assert_eq!(kinds, ["open", "ping"]);
+    }
+
+    #[test]
+    fn a_login_machine_survives_garbage(bytes in proptest::collection::vec(any::<u8>(), 0..5000)) {
+        let _ = server().handle_input(&mut &bytes[..]);
+        let _ = client(METHOD_SSH_KEY).handle_input(&mut &bytes[..]);
+    }
+}
+
+#[test]
+fn the_deadline_does_not_move() {
+    let now = start();
+    let mut server = ServerLogin::new(offer(), Nonce([2; 32]), now).unwrap();
+    assert_eq!(server.poll_timeout(), now + Duration::from_secs(10));
+    assert_eq!(server.handle_timeout(now + Duration::from_millis(9999)), Ok(()));
+    // Progress that looks valid buys no time.
+    assert!(server.handle_input(&mut &[200u8, 0, 0, 0, b'{'][..]).unwrap().is_none());
+    assert_eq!(server.handle_timeout(now + Duration::from_secs(10)), Err(ProtocolError::LoginTimeout));
+}
+
+#[test]
+fn any_other_message_before_the_login_is_refused() {
+    for state in crate::order::State::ALL {
+        for kind in state.accepts().iter().filter(|&&kind| kind != "login") {
+            let json = format!("{{\"type\":\"{kind}\"}}");
+            let frame = [&crate::frame::prefix(json.len())[..], json.as_bytes()].concat();
+            let error = server().handle_input(&mut &frame[..]).unwrap_err();
+            assert!(matches!(error, ProtocolError::UnexpectedMessage { .. }), "{kind}: {error}");
+        }
+    }
+}
+
+#[test]
+fn what_was_not_offered_is_refused_by_either_side() {
+    let mut only_keys = offer();
+    only_keys.methods.pop();
+    let mut server = ServerLogin::new(only_keys, Nonce([2; 32]), start()).unwrap();
+    let greeting = server.poll_transmit().unwrap();
+    let error = client(METHOD_INVITE).handle_input(&mut &greeting[..]).unwrap_err();
+    assert_eq!(error, ProtocolError::Method { method: "invite".into(), offered: "ssh-key".into() });
+
+    let mut flight = Vec::new();
+    client(METHOD_INVITE).login(proof("k"), &mut flight).unwrap();
+    let error = server.handle_input(&mut &flight[..]).unwrap_err();
+    assert_eq!(error, ProtocolError::Method { method: "invite".into(), offered: "ssh-key".into() });
+}
+
+#[test]
+fn a_login_that_does_not_fit_is_refused_where_it_is_made() {
+    let error = client(METHOD_SSH_KEY).login(proof(&"k".repeat(4096)), &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, ProtocolError::FrameSize { limit: 4096, .. }), "{error}");
+}

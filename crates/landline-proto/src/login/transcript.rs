@@ -1,0 +1,60 @@
+//! The transcript: what both sides must agree on for a login to hold. Whatever an attacker in the middle could want to
+//! change stands in it.
+
+use sha2::{Digest, Sha512};
+
+use super::UserName;
+use crate::{ALPN, frame, messages::Nonce};
+
+/// The namespace of SSHSIG signatures over a transcript, and the transcript's own first field.
+pub const NAMESPACE: &str = "landline-auth-v1";
+
+/// The binding type of this release: the TLS exporter (RFC 9266).
+pub const BINDING_TYPE: &str = "tls-exporter";
+
+/// What goes into a transcript, as `docs/protocol.md` section 5 names it.
+#[derive(Debug, Clone, Copy)]
+pub struct Transcript<'a> {
+    /// The login method.
+    pub method: &'a str,
+    /// The channel binding's bytes.
+    pub binding: &'a [u8],
+    /// SHA-256 of the server's certificate.
+    pub fingerprint: &'a [u8; 32],
+    /// The transport: `tcp`.
+    pub transport: &'a str,
+    /// The protocol version in use.
+    pub version: u32,
+    /// The methods of the greeting, in its order.
+    pub methods: &'a [String],
+    /// Who wants in.
+    pub user: &'a UserName,
+    /// The client nonce.
+    pub client_nonce: &'a Nonce,
+    /// The server nonce.
+    pub server_nonce: &'a Nonce,
+}
+
+impl Transcript<'_> {
+    /// T, the 64 bytes that a method proves.
+    pub fn digest(&self) -> [u8; 64] {
+        let mut hash = Sha512::new();
+        let mut field = |bytes: &[u8]| {
+            hash.update(frame::prefix(bytes.len()));
+            hash.update(bytes);
+        };
+        field(NAMESPACE.as_bytes());
+        field(self.method.as_bytes());
+        field(BINDING_TYPE.as_bytes());
+        field(self.binding);
+        field(self.fingerprint);
+        field(self.transport.as_bytes());
+        field(ALPN.as_bytes());
+        field(self.version.to_string().as_bytes());
+        field(self.methods.join(",").as_bytes());
+        field(self.user.as_str().as_bytes());
+        field(&self.client_nonce.0);
+        field(&self.server_nonce.0);
+        hash.finalize().into()
+    }
+}

@@ -1,0 +1,290 @@
+//! Messages: a header and perhaps a body (`docs/protocol.md` section 3).
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    BodySize, Header, Limits, ProtocolError,
+    frame::{self, FrameDecoder, FramePart},
+};
+
+/// A type of message: the keys of its header and the name under `"type"`.
+///
+/// Fields named `type` or `size` are reserved for the protocol.
+pub trait Message: Serialize + DeserializeOwned {
+    /// The name under `"type"`.
+    const TYPE: &'static str;
+}
+
+/// Appends the header frame of `message` to `out`. `body` is what the caller will send after it.
+///
+/// # Errors
+/// [`ProtocolError::FrameSize`] when the header is longer than `limits` allow; `out` is then unchanged.
+pub fn encode<M: Message>(
+    message: &M,
+    body: Option<BodySize>,
+    limits: &Limits,
+    out: &mut Vec<u8>,
+) -> Result<(), ProtocolError> {
+    #[derive(Serialize)]
+    struct Envelope<'a, M> {
+        r#type: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        size: Option<Option<u64>>,
+        #[serde(flatten)]
+        keys: &'a M,
+    }
+    let size = body.map(|body| match body {
+        BodySize::Known(bytes) => Some(bytes),
+        BodySize::Unknown => None,
+    });
+    let json = serde_json::to_vec(&Envelope { r#type: M::TYPE, size, keys: message })
+        .map_err(|error| ProtocolError::BadHeader(error.to_string()))?;
+    if json.len() > limits.header_bytes_max as usize {
+        let length = i32::try_from(json.len()).unwrap_or(i32::MAX);
+        return Err(ProtocolError::FrameSize { length, limit: limits.header_bytes_max });
+    }
+    out.extend_from_slice(&frame::prefix(json.len()));
+    out.extend_from_slice(&json);
+    Ok(())
+}
+
+/// How a body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyEnd {
+    /// All of it is here.
+    Complete,
+    /// The sender gave up; the next header says why.
+    GivenUp,
+}
+
+/// What [`MessageDecoder::decode`] found next.
+#[derive(Debug, PartialEq)]
+pub enum Item<'a> {
+    /// A header. If [`Header::body`] is `Some`, data and an end follow.
+    Header(Header),
+    /// The next bytes of the body, borrowed from the input; never empty.
+    Data(&'a [u8]),
+    /// The body is over.
+    BodyEnd(BodyEnd),
+}
+
+/// Decodes messages from a stream that is cut anywhere, and tracks their bodies. Holds at most one header.
+#[derive(Debug)]
+pub struct MessageDecoder {
+    limits: Limits,
+    frames: FrameDecoder,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Within or before a header frame, of which these bytes have come.
+    Header(Vec<u8>),
+    /// Within a body: bytes received in all, and bytes of the frame that was begun.
+    Body { size: BodySize, received: u64, frame: u32 },
+}
+
+impl MessageDecoder {
+    /// A decoder at the beginning of a stream.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, frames: FrameDecoder::default(), state: State::Header(Vec::new()) }
+    }
+
+    /// Puts other limits in force, from the next frame on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Whether the stream may end here: between two messages.
+    pub fn at_boundary(&self) -> bool {
+        matches!(&self.state, State::Header(_)) && self.frames.at_boundary()
+    }
+
+    /// Whether a body has begun and not ended.
+    pub fn in_body(&self) -> bool {
+        matches!(&self.state, State::Body { .. })
+    }
+
+    /// The next item in `input`, which is advanced past what was used; `None` when it takes more input.
+    ///
+    /// # Errors
+    /// Any [`ProtocolError`] of section 3; the stream is then lost.
+    pub fn decode<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Item<'a>>, ProtocolError> {
+        match &mut self.state {
+            State::Header(payload) => {
+                while let Some(part) = self.frames.decode(input, self.limits.header_bytes_max)? {
+                    match part {
+                        FramePart::Start(_) => payload.clear(),
+                        FramePart::Payload(bytes) => payload.extend_from_slice(bytes),
+                        FramePart::End => {
+                            let header = Header::decode(payload)?;
+                            return self.begin(header).map(Some);
+                        }
+                    }
+                }
+                Ok(None)
+            }
+            State::Body { size: BodySize::Known(size), received, .. } if received == size => {
+                Ok(Some(self.end(BodyEnd::Complete)))
+            }
+            State::Body { .. } => self.decode_body(input),
+        }
+    }
+
+    fn begin(&mut self, header: Header) -> Result<Item<'static>, ProtocolError> {
+        if header.body().is_some() && self.limits.data_bytes_max.is_none() {
+            return Err(ProtocolError::BodyBeforeLogin);
+        }
+        self.state = match header.body() {
+            None => State::Header(Vec::new()),
+            Some(size) => State::Body { size, received: 0, frame: 0 },
+        };
+        Ok(Item::Header(header))
+    }
+
+    fn end(&mut self, how: BodyEnd) -> Item<'static> {
+        self.state = State::Header(Vec::new());
+        Item::BodyEnd(how)
+    }
+
+    fn decode_body<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Item<'a>>, ProtocolError> {
+        let State::Body { size, received, frame } = &mut self.state else { return Ok(None) };
+        let limit = self.limits.data_bytes_max.unwrap_or(0);
+        while let Some(part) = self.frames.decode(input, limit)? {
+            match part {
+                FramePart::Start(bytes) => {
+                    *frame = bytes;
+                    if let BodySize::Known(declared) = *size {
+                        let found = received.saturating_add(u64::from(bytes));
+                        if found > declared {
+                            return Err(ProtocolError::BodySize { declared, found });
+                        }
+                    }
+                }
+                FramePart::Payload(bytes) => {
+                    *received = received.saturating_add(bytes.len() as u64);
+                    // The frame's end has to be taken before the body can be seen to be complete.
+                    if let BodySize::Known(declared) = *size
+                        && *received == declared
+                    {
+                        self.frames.decode(input, limit)?;
+                    }
+                    return Ok(Some(Item::Data(bytes)));
+                }
+                FramePart::End if *frame == 0 => {
+                    let how = match size {
+                        BodySize::Known(_) => BodyEnd::GivenUp,
+                        BodySize::Unknown => BodyEnd::Complete,
+                    };
+                    return Ok(Some(self.end(how)));
+                }
+                FramePart::End => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Serialize, Deserialize, PartialEq)]
+    struct Note {
+        text: String,
+    }
+
+    impl Message for Note {
+        const TYPE: &'static str = "note";
+    }
+
+    /// Events with the data of a body merged, which is how the protocol defines them.
+    fn events(stream: &[u8], cuts: &[usize]) -> Result<(Vec<String>, bool), ProtocolError> {
+        let mut decoder = MessageDecoder::new(Limits::SESSION);
+        let mut events: Vec<String> = Vec::new();
+        let (mut from, mut data) = (0, Vec::new());
+        for &to in cuts.iter().chain([&stream.len()]) {
+            let mut input = &stream[from..to];
+            from = to;
+            while let Some(item) = decoder.decode(&mut input)? {
+                match item {
+                    Item::Header(header) => events.push(header.read::<Note>()?.text),
+                    Item::Data(bytes) => data.extend_from_slice(bytes),
+                    Item::BodyEnd(how) => events.push(format!("{how:?} {:?}", std::mem::take(&mut data))),
+                }
+            }
+        }
+        Ok((events, decoder.at_boundary()))
+    }
+
+    fn stream(notes: &[(String, Option<Vec<u8>>, bool)], frame_bytes: usize) -> (Vec<u8>, Vec<String>) {
+        let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+        for (text, body, known) in notes {
+            let size = body.as_ref().map(|body| match known {
+                true => BodySize::Known(body.len() as u64),
+                false => BodySize::Unknown,
+            });
+            encode(&Note { text: text.clone() }, size, &Limits::SESSION, &mut bytes).unwrap();
+            expected.push(text.clone());
+            let Some(body) = body else { continue };
+            for piece in body.chunks(frame_bytes) {
+                bytes.extend_from_slice(&frame::prefix(piece.len()));
+                bytes.extend_from_slice(piece);
+            }
+            if !known {
+                bytes.extend_from_slice(&frame::prefix(0));
+            }
+            expected.push(format!("Complete {body:?}"));
+        }
+        (bytes, expected)
+    }
+
+    proptest! {
+        #[test]
+        fn any_segmentation_gives_the_same_messages(
+            notes in proptest::collection::vec(
+                (".{0,20}", proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)), any::<bool>()), 0..6),
+            frame_bytes in 1usize..100,
+            cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..60),
+        ) {
+            let (stream, expected) = stream(&notes, frame_bytes);
+            let mut cuts: Vec<usize> = cuts.iter().map(|c| c.index(stream.len() + 1)).collect();
+            cuts.sort_unstable();
+            prop_assert_eq!(events(&stream, &cuts).unwrap(), (expected, true));
+        }
+
+        #[test]
+        fn garbage_never_panics_and_never_stalls(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = events(&bytes, &[]);
+        }
+    }
+
+    #[test]
+    fn giving_up_is_told_from_the_end() {
+        let mut bytes = Vec::new();
+        encode(&Note { text: "a".into() }, Some(BodySize::Known(5)), &Limits::SESSION, &mut bytes).unwrap();
+        bytes.extend_from_slice(&[2, 0, 0, 0, 7, 7, 0, 0, 0, 0]);
+        assert_eq!(events(&bytes, &[]).unwrap().0, ["a", "GivenUp [7, 7]"]);
+    }
+
+    #[test]
+    fn a_body_past_its_size_is_refused_before_its_bytes() {
+        let mut bytes = Vec::new();
+        encode(&Note { text: "a".into() }, Some(BodySize::Known(5)), &Limits::SESSION, &mut bytes).unwrap();
+        bytes.extend_from_slice(&[6, 0, 0, 0]);
+        assert_eq!(events(&bytes, &[]), Err(ProtocolError::BodySize { declared: 5, found: 6 }));
+    }
+
+    #[test]
+    fn no_body_is_allowed_before_the_login() {
+        for size in [BodySize::Known(0), BodySize::Unknown] {
+            let mut bytes = Vec::new();
+            encode(&Note { text: "a".into() }, Some(size), &Limits::SESSION, &mut bytes).unwrap();
+            let result = MessageDecoder::new(Limits::LOGIN).decode(&mut &bytes[..]);
+            assert_eq!(result, Err(ProtocolError::BodyBeforeLogin));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The messages that every service shares (`docs/protocol.md` sections 4 to 7 and 10). A service adds its own by
+//! implementing [`Message`].
+
+use std::fmt;
+
+use data_encoding::BASE64;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::{ErrorCode, Message, limits::ERROR_TEXT_BYTES_MAX, login::UserName};
+
+macro_rules! message {
+    ($type:ident = $name:literal) => {
+        impl Message for $type {
+            const TYPE: &'static str = $name;
+        }
+    };
+}
+
+/// The server's first words.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Greeting {
+    /// Protocol versions that the server speaks.
+    pub versions: Vec<u32>,
+    /// Name and release of the server, for people. Not to be printed unchecked, never to be parsed.
+    pub server: String,
+    /// What this server can do, by name.
+    pub features: Vec<String>,
+    /// Login methods, in the server's order.
+    pub methods: Vec<String>,
+    /// The server nonce.
+    pub nonce: Nonce,
+}
+message!(Greeting = "greeting");
+
+/// The client's answer to the greeting.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Login {
+    /// The version that the client chose.
+    pub version: u32,
+    /// Who wants in.
+    pub user: UserName,
+    /// One of the greeting's methods.
+    pub method: String,
+    /// The client nonce.
+    pub nonce: Nonce,
+    /// The public key as in an authorized_keys line, without comment.
+    pub key: String,
+    /// The SSHSIG blob over the transcript.
+    pub signature: Blob,
+    /// The invite's token, for the method `invite` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+}
+message!(Login = "login");
+
+/// The login was accepted.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Welcome {
+    /// The name that was logged in.
+    pub user: UserName,
+    /// The fingerprint of the key that was proved, as `ssh-keygen -l` prints it.
+    pub key: String,
+    /// The session's id, 16 hexadecimal digits.
+    pub session: String,
+}
+message!(Welcome = "welcome");
+
+/// Opens the channel for one service.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Open {
+    /// The service's name.
+    pub service: String,
+}
+message!(Open = "open");
+
+/// Asks for a sign of life.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Ping {}
+message!(Ping = "ping");
+
+/// The sign of life.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Pong {}
+message!(Pong = "pong");
+
+/// Something went wrong; the code says what, the text says it for people.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct ErrorMessage {
+    /// The code as it stood on the wire; see [`ErrorMessage::code`].
+    code: String,
+    /// The peer's text. Cut at 1,024 bytes when sent; not to be printed unchecked.
+    pub message: String,
+}
+message!(ErrorMessage = "error");
+
+impl ErrorMessage {
+    /// An error to send. `message` says what happened, lower case, no full stop.
+    pub fn new(code: ErrorCode, message: impl fmt::Display) -> Self {
+        let mut message = message.to_string();
+        message.truncate(message.floor_char_boundary(ERROR_TEXT_BYTES_MAX));
+        Self { code: code.as_str().to_owned(), message }
+    }
+
+    /// The code; [`ErrorCode::Unknown`] for one that this release does not know.
+    pub fn code(&self) -> ErrorCode {
+        ErrorCode::from_wire(&self.code)
+    }
+}
+
+/// 32 random bytes that are used once; base64 on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nonce(pub [u8; 32]);
+
+impl Serialize for Nonce {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Nonce {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Blob(bytes) = Blob::deserialize(deserializer)?;
+        let length = bytes.len();
+        <[u8; 32]>::try_from(bytes)
+            .map(Self)
+            .map_err(|_| D::Error::custom(format_args!("a nonce of {length} bytes instead of 32")))
+    }
+}
+
+/// Bytes; base64 on the wire (RFC 4648 section 4, padded, canonical).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob(pub Vec<u8>);
+
+impl Serialize for Blob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64.decode(text.as_bytes()).map(Self).map_err(|error| D::Error::custom(format_args!("base64: {error}")))
+    }
+}
+
+/// An invite's secret token; 32 lower-case hexadecimal digits on the wire. Not shown by `Debug`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Token(pub [u8; 16]);
+
+impl Token {
+    /// The token with this text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?;
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The token as text, for the invite or the wire and nowhere else.
+    pub fn reveal(&self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+impl Serialize for Token {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.reveal())
+    }
+}
+
+impl<'de> Deserialize<'de> for Token {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom("a token that is not 32 lower-case hexadecimal digits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_error_text_is_cut_between_characters() {
+        let error = ErrorMessage::new(ErrorCode::Io, "é".repeat(1000));
+        assert_eq!(error.message.len(), 1024);
+        let error = ErrorMessage::new(ErrorCode::Io, format!("x{}", "é".repeat(1000)));
+        assert_eq!(error.message.len(), 1023);
+    }
+
+    #[test]
+    fn a_token_does_not_show_in_debug_output() {
+        let token = Token::parse("000102030405060708090a0b0c0d0e0f").unwrap();
+        assert!(!format!("{token:?}").contains("0102"));
+        assert_eq!(token.reveal(), "000102030405060708090a0b0c0d0e0f");
+        assert_eq!(Token::parse("000102030405060708090A0B0C0D0E0F"), None);
+    }
+}

@@ -1,0 +1,68 @@
+//! Which message is accepted when (`docs/protocol.md` section 9): the one table. Whoever receives a header names the
+//! state it waits in, and everything that the table does not list there is refused.
+
+use crate::{Header, ProtocolError};
+
+macro_rules! states {
+    ($($(#[$doc:meta])* $state:ident = [$($accepted:literal),*];)*) => {
+        /// What a side waits for.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum State {
+            $($(#[$doc])* $state,)*
+        }
+
+        impl State {
+            /// Every state of either side.
+            pub const ALL: &'static [Self] = &[$(Self::$state,)*];
+
+            /// The types accepted in this state.
+            pub fn accepts(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$state => &[$($accepted),*],)*
+                }
+            }
+        }
+    };
+}
+
+states! {
+    /// Server: who is it?
+    ServerLogin = ["login"];
+    /// Server, logged in: which service?
+    ServerChannel = ["open"];
+    /// Server, `ping` channel, between requests.
+    ServerPing = ["ping"];
+    /// Server, `files` channel, between requests.
+    ServerFiles = ["put", "get"];
+    /// Client: the server speaks first.
+    ClientGreeting = ["greeting", "error"];
+    /// Client, login sent.
+    ClientWelcome = ["welcome", "error"];
+    /// Client, `ping` sent.
+    ClientPong = ["pong", "error"];
+    /// Client, `put` sent.
+    ClientReady = ["ready", "error"];
+    /// Client, `get` sent.
+    ClientFile = ["file", "error"];
+    /// Receiver: the content is next.
+    ReceiverData = ["data", "error"];
+    /// Receiver: the body is over.
+    ReceiverFinish = ["finish", "error"];
+    /// Sender, while it sends or after its `finish`.
+    SenderDone = ["done", "error"];
+}
+
+impl State {
+    /// Lets a header pass that is accepted in this state.
+    ///
+    /// # Errors
+    /// [`ProtocolError::UnexpectedMessage`] for any other.
+    pub fn check(self, header: &Header) -> Result<(), ProtocolError> {
+        if self.accepts().contains(&header.kind()) {
+            return Ok(());
+        }
+        let mut found = header.kind().to_owned();
+        found.truncate(found.floor_char_boundary(32));
+        Err(ProtocolError::UnexpectedMessage { found, expected: self.accepts().join(" or ") })
+    }
+}

@@ -1,0 +1,12 @@
+//! `cargo xtask bench`: measurements.
+
+use crate::process;
+use std::path::Path;
+
+/// Builds the release binary, then runs `bench/copy.py` with `arguments`.
+pub(crate) fn copy(root: &Path, arguments: &[&str]) -> Result<(), String> {
+    process::run(process::cargo(&["build", "--release", "--locked", "-p", "landline-cli"], root))?;
+    let mut script = process::command("python3", &["bench/copy.py"], root);
+    script.args(arguments);
+    process::run(script)
+}

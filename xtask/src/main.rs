@@ -1,0 +1,71 @@
+//! The project's chores, run as `cargo xtask COMMAND`. Nothing here is shipped.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a tool for the terminal of a developer: it prints, and it reads the repository's own files"
+)]
+
+mod bench;
+mod fuzz;
+mod process;
+mod test;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What `cargo xtask help` prints.
+const USAGE: &str = "\
+The chores of this repository. Run them from anywhere inside it.
+
+cargo xtask test                     install what the tests need (Debian, as root or by sudo),
+                                     run every test, then the tidy checks
+cargo xtask tidy                     check the rules of the house: lengths, names, banned words,
+                                     links, ARCHITECTURE.md
+cargo xtask bench copy [ARGS...]     build the release binary, run bench/copy.py ARGS
+cargo xtask fuzz TARGET [SECONDS]    fuzz one target (60 seconds unless told; 0 is without end)
+cargo xtask help                     this text
+";
+
+/// Runs the command named on the command line; an error is printed and makes the exit status 1.
+fn main() -> ExitCode {
+    let arguments: Result<Vec<String>, _> = std::env::args_os().skip(1).map(|word| word.into_string()).collect();
+    let outcome = match arguments {
+        Ok(words) => dispatch(&words.iter().map(String::as_str).collect::<Vec<_>>()),
+        Err(word) => Err(format!("the argument {word:?} is not valid UTF-8: write it in plain characters")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Chooses the command.
+fn dispatch(words: &[&str]) -> Result<(), String> {
+    match words {
+        [] | ["help" | "--help" | "-h", ..] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        ["test"] => test::run(&repository()?),
+        ["tidy"] => tidy::run(&repository()?),
+        ["bench", "copy", arguments @ ..] => bench::copy(&repository()?, arguments),
+        ["fuzz", target] => fuzz::run(&repository()?, target, fuzz::DEFAULT_SECONDS),
+        ["fuzz", target, seconds] => fuzz::run(&repository()?, target, fuzz::seconds(seconds)?),
+        _ => Err(format!("no such command: {}. These exist:\n\n{USAGE}", words.join(" "))),
+    }
+}
+
+/// The repository's top folder: the nearest one, from the current folder upwards, that holds this crate.
+fn repository() -> Result<PathBuf, String> {
+    let here = std::env::current_dir()
+        .map_err(|why| format!("the current folder cannot be read ({why}): change to the repository"))?;
+    here.ancestors()
+        .find(|folder| folder.join("xtask").join("Cargo.toml").is_file())
+        .map(Path::to_path_buf)
+        .ok_or_else(|| format!("{} is not inside the repository: change to it", here.display()))
+}

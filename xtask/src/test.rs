@@ -1,0 +1,100 @@
+//! `cargo xtask test`: sets up what the tests need, runs all of them, then the tidy checks.
+
+use crate::{process, tidy};
+use std::path::Path;
+
+/// A program the tests use beyond Rust itself.
+struct Need {
+    /// The program looked for.
+    program: &'static str,
+    /// The Debian packages that bring it.
+    packages: &'static [&'static str],
+}
+
+/// Everything the tests and checks use beyond Rust itself.
+const NEEDS: [Need; 5] = [
+    Need { program: "ssh-keygen", packages: &["openssh-client"] },
+    Need { program: "sshd", packages: &["openssh-server"] },
+    Need { program: "python3", packages: &["python3"] },
+    // gcc only recommends the C library's headers, and recommended packages are left out.
+    Need { program: "cc", packages: &["gcc", "libc6-dev"] },
+    Need { program: "git", packages: &["git"] },
+];
+
+/// Sets up, tests, tidies. Every part runs even when one before it failed; the error names all that failed.
+pub(crate) fn run(root: &Path) -> Result<(), String> {
+    let parts =
+        [set_up(root), process::run(process::cargo(&["test", "--workspace", "--locked"], root)), tidy::run(root)];
+    let failed: Vec<String> = parts.into_iter().filter_map(Result::err).collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\nxtask: ")) }
+}
+
+/// Installs what is missing where that can be done, and names what is missing where it cannot.
+fn set_up(root: &Path) -> Result<(), String> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let Some(prefix) = installer(root) else {
+        println!("xtask: {}", advice(&missing));
+        return Ok(());
+    };
+    install(root, prefix, &missing).map_err(|why| format!("{why}; {}", advice(&missing)))
+}
+
+/// The needs whose program is nowhere on this machine.
+fn missing() -> Vec<&'static Need> {
+    NEEDS.iter().filter(|need| process::find(need.program).is_none()).collect()
+}
+
+/// The words to put before `apt-get`, or nothing where packages cannot be installed from here.
+fn installer(root: &Path) -> Option<&'static [&'static str]> {
+    process::find("apt-get")?;
+    let user = process::output(process::command("id", &["-u"], root)).ok()?;
+    if user.trim_ascii() == b"0" {
+        Some(&[])
+    } else if process::succeeds(process::command("sudo", &["-n", "true"], root)) {
+        Some(&["sudo", "-n"])
+    } else {
+        None
+    }
+}
+
+/// Installs the packages of `missing`.
+fn install(root: &Path, prefix: &[&str], missing: &[&Need]) -> Result<(), String> {
+    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
+    apt_get(root, prefix, &["update"])?;
+    apt_get(root, prefix, &[["install", "-y", "--no-install-recommends"].as_slice(), &packages].concat())
+}
+
+/// Runs `apt-get` so that no package asks a question.
+fn apt_get(root: &Path, prefix: &[&str], arguments: &[&str]) -> Result<(), String> {
+    let words = [prefix, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], arguments].concat();
+    let Some((program, rest)) = words.split_first() else {
+        return Err("no command to run: this is a mistake in xtask/src/test.rs".to_owned());
+    };
+    process::run(process::command(program, rest, root))
+}
+
+/// What is missing, and what to do about it.
+fn advice(missing: &[&Need]) -> String {
+    let programs: Vec<&str> = missing.iter().map(|need| need.program).collect();
+    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
+    format!(
+        "missing: {}. Tests that need one of them are skipped and say so; install it (Debian: apt-get install {})",
+        programs.join(", "),
+        packages.join(" ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_names_programs_and_packages() {
+        let text = advice(&NEEDS.iter().filter(|need| need.program == "sshd").collect::<Vec<_>>());
+        assert!(text.contains("missing: sshd."), "{text}");
+        assert!(text.contains("apt-get install openssh-server"), "{text}");
+    }
+}
