@@ -5,7 +5,8 @@ What is measured, on the same data, on loopback, in one run:
 
     landline-up, -down   `landline cp` to and from `landline serve`
     curl-up, -down       `curl -T` to nginx and `curl -o` from it, over HTTPS
-                         (TLS 1.3, TLS_AES_128_GCM_SHA256, P-256 certificate, one worker)
+                         (TLS 1.3, TLS_AES_128_GCM_SHA256, P-256 certificate, one worker,
+                         nginx's own buffer sizes: larger ones cost it more CPU here)
     scp-up, -down        scp to and from an sshd of its own, default cipher
     scp-aes-up, -down    the same with aes128-gcm@openssh.com
     cp                   plain `cp`: what the file system alone can do
@@ -25,19 +26,22 @@ Rules:
 
   * The clock (wall time) runs from starting the client until the data is on disk. landline syncs
     by itself; for the others this script syncs the destination file and its folder within the
-    timed span. After landline's span the same sync is made untimed, and if it still takes long,
-    the run says so, since landline would then have left work undone.
+    timed span. After the span the same sync is made once more, untimed, and if it still takes long,
+    the run says so, since the tool would then have left work undone.
   * Before each measurement, untimed: the destination is removed, everything is synced, a short
     rest, and the source is read once, so that it comes from the page cache.
   * The source is random bytes. One warm-up round is not counted; in it the copies are compared
     with the source byte for byte, later only their sizes. Every round runs all cases, each round
     beginning with the next one.
   * CPU seconds: user and system time of the client (wait4), of the server's whole process tree
-    (/proc/PID/stat, in steps of 10 ms, with the children it has waited for), and of the sync
-    that this script made in the tool's place.
-  * Peak memory: VmHWM, summed over the client's processes and over the server's, read every
-    50 ms. The client's ru_maxrss counts only where it exceeds this script's own memory: up to
-    there Linux hands it on from the parent through exec.
+    (/proc/PID/stat, in steps of 10 ms, with the children it has waited for or has left to this
+    script), and of the sync that this script made in the tool's place. Not counted for anyone:
+    the kernel's threads that write to disk. CPU time that anything else used meanwhile, those
+    threads included, is kept as others_cpu_s, with a warning when it is much: then the host was
+    not quiet, and the measurement is worth little.
+  * Peak memory: VmHWM, summed over the client's processes and over the server's (shared pages
+    count once for each), read every 50 ms. The client's ru_maxrss counts only where it exceeds
+    this script's own memory: up to there Linux hands it on from the parent through exec.
 
 Everything is kept in one fresh folder in --dir, which is removed at the end, and only processes
 that this script started are ended. While it runs, any local user who finds the port can send
@@ -54,6 +58,7 @@ sys.path = [entry for entry in sys.path if os.path.abspath(entry or ".") != HERE
 import argparse
 import collections
 import contextlib
+import ctypes
 import dataclasses
 import datetime
 import json
@@ -82,9 +87,11 @@ CIPHER = "TLS_AES_128_GCM_SHA256"
 FAMILIES = ("landline", "curl", "scp", "scp-aes", "cp")
 START_LIMIT_S = 15  # for a server to answer
 SETTLE_S = 0.5  # after os.sync(), before a measurement
-SAMPLE_S = 0.05  # between two readings of the memory in use
+FIRST_SAMPLE_S = 0.005  # to the first reading of the memory in use
+SAMPLE_S = 0.05  # between two readings of it
 SCAN_S = 0.25  # between two looks for new processes
 SLOWEST = 4 * MIB  # bytes per second; a transfer slower than this is given up
+BUSY_HOST = 0.25  # processors kept busy by others, above which there is a warning
 
 
 class Failure(Exception):
@@ -99,17 +106,20 @@ def say(text=""):
 
 
 class Interrupts:
-    """Makes SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, but not within `held()`."""
+    """Makes the first SIGINT, SIGTERM or SIGHUP raise KeyboardInterrupt, after any `held()`."""
 
     def __init__(self):
-        self.holding = self.pending = False
+        self.holding = self.pending = self.over = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self.arrived)
 
     def arrived(self, _number, _frame):
-        if self.holding:
-            self.pending = True
-        else:
+        self.pending = True
+        self.deliver()
+
+    def deliver(self):
+        if self.pending and not self.holding and not self.over:
+            self.over = True  # cleaning up is not to be interrupted by a second signal
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
@@ -119,13 +129,10 @@ class Interrupts:
             yield
         finally:
             self.holding = False
-        if self.pending:
-            self.pending = False
-            raise KeyboardInterrupt
+        self.deliver()
 
     def ignore(self):
-        """From here on, clean up without being interrupted."""
-        self.holding = True
+        self.over = True
 
 
 @dataclasses.dataclass
@@ -179,6 +186,13 @@ def forget_peak_memory(pid):
         pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
+def host_cpu_seconds():
+    """What all processors together have spent neither idle nor waiting, stolen time included."""
+    user, nice, system, _idle, _wait, *rest = map(
+        int, pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
+    return (user + nice + system + sum(rest)) / TICKS
+
+
 class MemoryWatch:
     """The peak memory of a process tree, each process counted with its own peak."""
 
@@ -195,6 +209,29 @@ class MemoryWatch:
 
     def total(self):
         return sum(self.peaks.values())
+
+
+def adopt_orphans():
+    """Become the parent of descendants whose own parent ends first.
+
+    Without it, what sshd's session processes used would be lost when sshd runs without root.
+    """
+    set_child_subreaper = 36
+    if ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0):
+        say("WARNING: no subreaper here; the CPU seconds of sshd may be too low")
+
+
+def reap_orphans(started):
+    """Wait for adopted processes that have ended: (their CPU seconds, how many are left)."""
+    seconds, left = 0.0, 0
+    for pid, stat in tree(os.getpid()).items():
+        if stat.parent == os.getpid() and pid not in started:
+            ended, _, usage = os.wait4(pid, os.WNOHANG)
+            if ended:
+                seconds += usage.ru_utime + usage.ru_stime
+            else:
+                left += 1
+    return seconds, left
 
 
 def stop(process):
@@ -221,11 +258,12 @@ class Work:
 
     def __init__(self, parent, size):
         self.interrupts = Interrupts()
+        adopt_orphans()
         self.processes = []
         self.size = size
         self.parent = pathlib.Path(parent).resolve()
         self.made_parent = not self.parent.exists()
-        self.parent.mkdir(exist_ok=True)
+        self.parent.mkdir(parents=True, exist_ok=True)
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="landline-bench-", dir=self.parent))
         self.files = self.folder("files")  # what all servers serve, and what is copied to
         self.source = self.files / "src.bin"
@@ -241,11 +279,13 @@ class Work:
 
     def start(self, argv, log, **options):
         """Start a process in a session of its own, its errors (and output) going to a log."""
-        options.setdefault("stdout", log_file := open(self.log(log), "ab"))
-        with log_file, self.interrupts.held():
-            process = subprocess.Popen(
-                list(map(str, argv)), stdin=subprocess.DEVNULL, stderr=log_file,
-                start_new_session=True, **options)
+        with open(self.log(log), "ab") as log_file, self.interrupts.held():
+            try:
+                process = subprocess.Popen(
+                    list(map(str, argv)), stdin=subprocess.DEVNULL, stderr=log_file,
+                    start_new_session=True, **{"stdout": log_file, **options})
+            except OSError as error:
+                raise Failure(f"{argv[0]} does not start: {error}") from None
             self.processes.append(process)
         return process
 
@@ -264,10 +304,14 @@ class Work:
         lines = self.log(log).read_text(errors="replace").strip().splitlines()
         return " | ".join(lines[-4:]) or "(it printed nothing)"
 
+    def reap_orphans(self):
+        return reap_orphans({process.pid for process in self.processes})
+
     def close(self):
         self.interrupts.ignore()
         for process in reversed(self.processes):
             stop(process)
+        self.reap_orphans()
         shutil.rmtree(self.root)
         if self.made_parent:
             with contextlib.suppress(OSError):
@@ -306,18 +350,23 @@ def sync_file(path):
 class Server:
     """A running server's process tree."""
 
-    def __init__(self, process):
-        self.process = process
+    def __init__(self, work, process):
+        self.work, self.process = work, process
         self.resident = len(tree(process.pid))  # how many processes it has when idle
+        self.adopted_cpu = 0.0
 
     def cpu_seconds(self):
-        return sum(stat.cpu for stat in tree(self.process.pid).values())
+        return self.adopted_cpu + sum(stat.cpu for stat in tree(self.process.pid).values())
 
     def wait_idle(self):
         """Let it end what it does for the last client, such as sshd's session processes."""
         limit = time.monotonic() + 5
         time.sleep(0.1)
-        while len(tree(self.process.pid)) > self.resident and time.monotonic() < limit:
+        while time.monotonic() < limit:
+            seconds, left = self.work.reap_orphans()
+            self.adopted_cpu += seconds
+            if not left and len(tree(self.process.pid)) <= self.resident:
+                break
             time.sleep(0.02)
 
     def forget_peak_memory(self):
@@ -364,8 +413,6 @@ http {{
     default_type application/octet-stream;
     sendfile on;
     client_max_body_size 0;
-    client_body_buffer_size 1m;
-    output_buffers 2 512k;
     client_body_temp_path {home}/body;
     proxy_temp_path {home}/proxy;
     fastcgi_temp_path {home}/fastcgi;
@@ -407,7 +454,7 @@ def curl_cases(work):
     process = work.start([nginx, "-p", home, "-e", home / "error.log", "-c", conf], "nginx")
     wait_for_port(work, process, port, "nginx")
     check_tls(port, certificate)
-    server = Server(process)
+    server = Server(work, process)
     url = f"https://127.0.0.1:{port}"
     common = [curl, "-q", "-sS", "--fail", "--noproxy", "*", "--cacert", certificate]
     return [
@@ -456,7 +503,10 @@ SSHD_WITH_RUN = 'mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && exec "$@
 
 def start_sshd(work, home, port):
     sshd, keygen = need("sshd", "ssh-keygen")
-    user = pwd.getpwuid(os.geteuid()).pw_name
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise Failure(f"user id {os.geteuid()} has no name, and sshd wants one") from None
     for name in ("host_key", "user_key"):
         work.run([keygen, "-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f", home / name],
                  "ssh-keygen")
@@ -468,7 +518,7 @@ def start_sshd(work, home, port):
         argv = [*need("unshare"), "--mount", "sh", "-c", SSHD_WITH_RUN, "sh", *argv]
     process = work.start(argv, "sshd")
     wait_for_port(work, process, port, "sshd")
-    return Server(process)
+    return Server(work, process)
 
 
 def scp_cases(work, families):
@@ -523,7 +573,7 @@ def landline_cases(work, binary):
     env.pop("LANDLINE_STATE", None)
     common = [binary, "--state", home / "state"]
     work.run([*common, "join", invite, "--as", "bench"], "landline-join", env=env)
-    server = Server(process)
+    server = Server(work, process)
     remote = f"landline://{address}"
     options = {"env": env, "syncs_itself": True}
     return [
@@ -577,7 +627,9 @@ def run_client(work, case, limit_s):
     ended = os.pidfd_open(process.pid)
     poller.register(ended, select.POLLIN)
     try:
-        while not poller.poll(SAMPLE_S * 1000):
+        pause_s = FIRST_SAMPLE_S
+        while not poller.poll(pause_s * 1000):
+            pause_s = SAMPLE_S
             for watch in watches:
                 watch.sample()
             if time.monotonic() > limit:
@@ -611,16 +663,31 @@ def check_copy(work, compare):
             raise Failure(f"the copy differs: {done.stdout or done.stderr}")
 
 
+def check_synced(work, case, wall_s):
+    """Sync once more, untimed: this takes no time when all is on disk. Returns its seconds."""
+    if not work.target.exists():
+        return 0.0
+    start = time.perf_counter()
+    sync_file(work.target)
+    late_s = time.perf_counter() - start
+    if late_s > 0.01 + 0.02 * wall_s:
+        say(f"WARNING: {case.name} had not synced all: a sync afterwards took {late_s:.2f} s more")
+    return late_s
+
+
 def measure(work, case, compare):
     """One transfer: a dictionary of what it took."""
     prepare(work, case)
     server_cpu = case.server.cpu_seconds() if case.server else 0.0
+    host_cpu = host_cpu_seconds() - time.process_time()
     start = time.perf_counter()
     usage, watches = run_client(work, case, 60 + work.size / SLOWEST)
     command_s, sync_cpu = time.perf_counter() - start, time.thread_time()
     if not case.syncs_itself and work.target.exists():
         sync_file(work.target)
     wall_s, sync_cpu = time.perf_counter() - start, time.thread_time() - sync_cpu
+    host_cpu = host_cpu_seconds() - time.process_time() - host_cpu
+    late_sync_s = check_synced(work, case, wall_s)
     check_copy(work, compare)
     result = {
         "wall_s": wall_s,
@@ -631,18 +698,22 @@ def measure(work, case, compare):
         "server_cpu_s": 0.0,
         "client_peak_mib": client_peak(usage, watches[0]) / MIB,
         "server_peak_mib": 0.0,
+        "late_sync_s": late_sync_s,
     }
-    if case.syncs_itself:
-        late = time.perf_counter()
-        sync_file(work.target)
-        result["late_sync_s"] = time.perf_counter() - late
     if case.server:
         watches[1].sample()
         case.server.wait_idle()
         result["server_cpu_s"] = case.server.cpu_seconds() - server_cpu
         result["server_peak_mib"] = watches[1].total() / MIB
     result["cpu_s"] = sum(result[f"{part}_cpu_s"] for part in ("client", "server", "sync"))
+    ours = result["cpu_s"] - result["sync_cpu_s"]  # process_time() has the sync already
+    result["others_cpu_s"] = max(0.0, host_cpu - ours)
     return result
+
+
+def disturbed(result):
+    """Whether others used so much CPU time that it matters; ticks are too coarse below 50 ms."""
+    return result["others_cpu_s"] > 0.05 + BUSY_HOST * result["wall_s"]
 
 
 def run_round(work, cases, number):
@@ -658,12 +729,9 @@ def run_round(work, cases, number):
             case.failed = True
             say(f"{label:9} {case.name:14} FAILED, left out from here on: {failure}")
             continue
+        note = f"  (others used {result['others_cpu_s']:.2f} s CPU)" if disturbed(result) else ""
         say(f"{label:9} {case.name:14} {result['mib_per_s']:8.0f} MiB/s {result['wall_s']:7.2f} s"
-            f" {result['cpu_s']:7.2f} s CPU")
-        late = result.get("late_sync_s", 0.0)
-        if late > 0.05 + 0.05 * result["wall_s"]:
-            say(f"          {case.name}: WARNING: a sync afterwards took {late:.2f} s more,"
-                " so it had not synced all")
+            f" {result['cpu_s']:7.2f} s CPU{note}")
         if number:
             case.rounds.append(result)
 
@@ -727,11 +795,16 @@ def print_table(summary):
         ratio = ", ".join(f"{ratios[way]:.2f}" + (f" {way}" if len(ratios) > 1 else "")
                           for way in ratios)
         say(f"{name:14} {median['mib_per_s']:7.0f} {spread:>13} {median['cpu_s']:7.2f} {cpu:>19}"
-            f" {sum(peaks):9.1f} {peaks[0]:6.1f}+{peaks[1]:<7.1f}  {ratio or '-'}")
+            f" {sum(peaks):9.1f} {peaks[0]:6.1f}+{peaks[1]:<7.1f}  {ratio or '-'}"
+            + f"  FAILED after {len(entry['rounds'])} rounds" * entry["failed"])
     say()
     say("Medians over the rounds. landline/this: throughput of landline in the same direction"
         " over this one's;")
     say("above 1, landline is faster. Sync CPU is that of the fsync made for tools that make none.")
+    flags = [disturbed(each) for entry in summary.values() for each in entry["rounds"]]
+    if any(flags):
+        say(f"WARNING: during {sum(flags)} of {len(flags)} measurements others kept more than"
+            f" {BUSY_HOST} processors busy.")
 
 
 def version(*argv):
@@ -830,13 +903,20 @@ def run(work, options):
     print_table(summary)
     if options.json:
         text = json.dumps({"about": about, "results": summary}, indent=2)
-        pathlib.Path(options.json).write_text(text + "\n")
+        try:
+            pathlib.Path(options.json).write_text(text + "\n")
+        except OSError as error:
+            raise Failure(f"the results are not saved: {error}") from None
     return not missing and not any(case.failed for case in cases)
 
 
 def main():
     options = parse_arguments()
-    work = Work(options.dir, options.size)
+    try:
+        work = Work(options.dir, options.size)
+    except OSError as error:
+        say(f"copy.py: no work folder: {error}")
+        return 1
     try:
         return 0 if run(work, options) else 1
     except Failure as failure:

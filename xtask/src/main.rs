@@ -12,6 +12,7 @@ mod process;
 mod test;
 mod tidy;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -30,7 +31,7 @@ cargo xtask help                     this text
 
 /// Runs the command named on the command line; an error is printed and makes the exit status 1.
 fn main() -> ExitCode {
-    let arguments: Result<Vec<String>, _> = std::env::args_os().skip(1).map(|word| word.into_string()).collect();
+    let arguments: Result<Vec<String>, _> = std::env::args_os().skip(1).map(OsString::into_string).collect();
     let outcome = match arguments {
         Ok(words) => dispatch(&words.iter().map(String::as_str).collect::<Vec<_>>()),
         Err(word) => Err(format!("the argument {word:?} is not valid UTF-8: write it in plain characters")),

@@ -1,1 +1,49 @@
-fn main(){}
+//! The `landline` command: arguments, output, progress. The only place that prints, prompts, reads the environment or
+//! ends the process.
+
+mod arguments;
+mod commands;
+mod draw;
+mod environment;
+mod failure;
+mod terminal;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use failure::Failure;
+
+/// How long the threads of a copy that was broken off may take to clean up. One that waits for standard input never ends.
+const CLEAN_UP_TIME: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => {
+            let done = runtime.block_on(run(arguments));
+            runtime.shutdown_timeout(CLEAN_UP_TIME);
+            done
+        }
+        Err(error) => Err(Failure::local(format!("the runtime does not start: {error}"))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal::say(&failure.to_string());
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let state = arguments.state;
+    match arguments.command {
+        Command::Serve(options) => commands::serve::run(environment::state(state)?, options).await,
+        Command::Join(options) => commands::join::run(&environment::state(state)?, options).await,
+        Command::Ping(options) => commands::ping::run(&environment::state(state)?, options).await,
+        Command::Cp(options) => commands::cp::run(&environment::state(state)?, options).await,
+        Command::Demo(options) => commands::demo::run(options).await,
+    }
+}

@@ -71,8 +71,6 @@ codes! {
     InviteExpired = "invite-expired", Peer;
     /// The invite was made for another user, or the user it would make exists.
     InviteUser = "invite-user", Peer;
-    /// Too many connections.
-    Busy = "busy", Local;
     /// The server is going down.
     Draining = "draining", Local;
     /// A path or name that the rule refuses.
@@ -91,8 +89,6 @@ codes! {
     SourceChanged = "source-changed", Local;
     /// The content does not have the digest that was announced.
     DigestMismatch = "digest-mismatch", Peer;
-    /// The user stopped it.
-    Cancelled = "cancelled", Local;
     /// Reading or writing failed.
     Io = "io", Local;
 }

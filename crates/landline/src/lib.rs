@@ -1,1 +1,32 @@
-//! x
+//! landline: one line to every machine you own.
+//!
+//! This crate is the product as a library; the `landline` command is a thin layer of arguments and drawing over it.
+//!
+//! - [`Server`] listens, logs people in and serves them. Its listener, its shutdown signal and its event sink are
+//!   arguments; it never prints, prompts, reads the environment or traps signals.
+//! - [`Client`] connects, checks the server's identity, logs in, and gives a [`net::Channel`] for one service.
+//! - [`files`] copies one file either way, verified; [`ping`] asks for a sign of life.
+//! - [`login`] holds identities, pins, invites and keys; [`store`] what the server remembers; [`paths`] opens every path.
+//!
+//! Errors are one type, [`Error`], that says on which side and whose fault; progress is reported as numbers and
+//! [`Event`]s, and only the caller draws.
+
+pub mod client;
+pub mod error;
+pub mod event;
+pub mod files;
+pub mod login;
+pub mod net;
+pub mod paths;
+pub mod ping;
+pub mod server;
+pub mod store;
+
+pub use client::{Client, Connected};
+pub use error::{Error, Side};
+pub use event::{Event, EventSink};
+pub use landline_proto as proto;
+pub use server::{Server, ServerOptions};
+
+/// Name and release, as it stands in the greeting.
+pub const RELEASE: &str = concat!("landline/", env!("CARGO_PKG_VERSION"));

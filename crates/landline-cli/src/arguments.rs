@@ -1,0 +1,115 @@
+//! The command line, as typed. Help comes from here alone.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use landline::{
+    net::{Location, Target},
+    proto::login::UserName,
+};
+
+/// One line to every machine you own: run commands, move files, talk to the people on it.
+///
+/// This release copies files. Start a server with `landline serve`, hand its invite to a client, and redeem it there with
+/// `landline join`. Then `landline cp` copies either way, encrypted and verified.
+#[derive(Debug, Parser)]
+#[command(name = "landline", version, after_help = EXIT_STATUS)]
+pub(crate) struct Arguments {
+    /// Keep everything in this folder, instead of in $XDG_STATE_HOME/landline
+    #[arg(long, env = "LANDLINE_STATE", value_name = "DIR", global = true)]
+    pub(crate) state: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve this machine
+    Serve(Serve),
+    /// Redeem an invite: from then on this client knows the server, and the server knows its key
+    Join(Join),
+    /// Ask a server for a sign of life, and show how long each step took
+    Ping(Ping),
+    /// Copy one file to or from a server, encrypted, verified, whole or not at all
+    Cp(Cp),
+    /// Show it all on this machine: a server, a client, 1 GiB both ways; leaves nothing behind
+    Demo(Demo),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where to listen; port 0 takes a free one [default: port 5263 on all addresses]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<String>,
+    /// The name under which this machine can be reached, for the invite [default: all its addresses]
+    #[arg(long, value_name = "HOST")]
+    pub(crate) public_name: Option<String>,
+    /// Print one JSON line when listening, and one for each event
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long transfers may go on after SIGTERM
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub(crate) drain: Duration,
+    /// Serve although this is root: everybody with an account can then reach root's home
+    #[arg(long)]
+    pub(crate) allow_root: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// The invite (landline://...), or - to read it from standard input
+    pub(crate) invite: String,
+    /// The user name to have there [default: the name you have here]
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) name: Option<UserName>,
+    /// The private key (ed25519, OpenSSH format) to register [default: one made for this client]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ping {
+    /// The server: [user@]host[:port]
+    pub(crate) host: Target,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cp {
+    /// From where: a path, [user@]host:path, landline://host:port/path, or - for standard input
+    #[arg(value_name = "SRC", allow_hyphen_values = false)]
+    pub(crate) source: Location,
+    /// To where: likewise, or - for standard output
+    #[arg(value_name = "DST")]
+    pub(crate) destination: Location,
+    /// Refuse to replace a file
+    #[arg(short, long)]
+    pub(crate) no_clobber: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// How much to copy, in MiB
+    #[arg(long, value_name = "MIB", default_value = "1024", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub(crate) size: u64,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status:
+   0  done                                    23  refused by a rule, or no right to it
+   1  something failed on this machine        24  no space left
+   2  a mistake on the command line           25  the content was damaged on the way
+  10  cannot connect, or the line broke       26  the file changed while it was read
+  11  not the server that is known here       27  reading or writing failed
+  12  login, key or invite refused            30  cannot listen
+  13  the other side broke the protocol       31  the state folder cannot be used
+  14  nothing in common with the other side   32  a private key cannot be used
+  20  no such file or folder                  33  the server is going down
+  21  not a regular file                     130  stopped by Ctrl-C
+  22  exists already";
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse().map(Duration::from_secs).map_err(|_| "a whole number of seconds is needed".to_owned())
+}

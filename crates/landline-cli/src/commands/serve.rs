@@ -1,0 +1,181 @@
+//! `landline serve`: serves this machine.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, mpsc},
+};
+
+use landline::{
+    Error, Event, EventSink, Server, ServerOptions,
+    login::Invite,
+    net::HostPort,
+    proto::DEFAULT_PORT,
+};
+use tokio::{
+    net::{TcpListener, lookup_host},
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{
+    arguments::Serve,
+    environment,
+    failure::Failure,
+    terminal::{print, say},
+};
+
+/// Connections at a time.
+const CONNECTIONS_MAX: usize = 1024;
+/// Events that may wait to be printed. A reader that is slower than that misses some; the server does not wait for it.
+const EVENTS: usize = 4096;
+
+pub(crate) async fn run(state: PathBuf, options: Serve) -> Result<(), Failure> {
+    if is_root() && !options.allow_root {
+        return Err(Failure::usage(
+            "this is root, and everybody with an account could reach root's home; serve as an ordinary user, or say \
+             --allow-root",
+        ));
+    }
+    let server = Server::open(&ServerOptions {
+        state,
+        home: environment::home()?,
+        connections_max: CONNECTIONS_MAX,
+        drain_time: options.drain,
+    })?;
+    let (listener, address) = listen(options.listen.as_deref()).await?;
+    let invite = server.owner_invite(reachable(&options, address))?;
+    announce(&server, address, invite.as_ref(), options.json)?;
+    let shutdown = shutdown_signal()?;
+    server.run(listener, shutdown, printer(options.json)).await;
+    Ok(())
+}
+
+async fn listen(asked: Option<&str>) -> Result<(TcpListener, SocketAddr), Failure> {
+    let everywhere = [format!("[::]:{DEFAULT_PORT}"), format!("0.0.0.0:{DEFAULT_PORT}")];
+    let candidates = asked.map_or(everywhere.to_vec(), |asked| vec![asked.to_owned()]);
+    let mut last = None;
+    for address in candidates {
+        let listener = async { TcpListener::bind(lookup_host(&address).await?.collect::<Vec<_>>().as_slice()).await };
+        match listener.await.and_then(|listener| listener.local_addr().map(|local| (listener, local))) {
+            Ok(listening) => return Ok(listening),
+            Err(source) => last = Some(Error::Listen { address, source }),
+        }
+    }
+    Err(last.map_or_else(|| Failure::local("there is no address to listen on"), Failure::from))
+}
+
+/// Where a client can reach this machine.
+fn reachable(options: &Serve, listening: SocketAddr) -> Vec<HostPort> {
+    let port = listening.port();
+    if let Some(name) = &options.public_name {
+        return vec![HostPort { host: name.clone(), port }];
+    }
+    if !listening.ip().is_unspecified() {
+        return vec![HostPort { host: listening.ip().to_string(), port }];
+    }
+    let others = if_addrs::get_if_addrs().unwrap_or_default().into_iter().filter(|interface| {
+        let link_local = matches!(interface.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
+        !interface.is_loopback() && !link_local
+    });
+    let mut addresses: Vec<HostPort> =
+        others.map(|interface| HostPort { host: interface.ip().to_string(), port }).collect();
+    if addresses.is_empty() {
+        addresses.push(HostPort { host: "127.0.0.1".into(), port });
+    }
+    addresses
+}
+
+/// Says where the server listens. The invite is a secret: it goes to the terminal, else to a file that only the owner can read.
+fn announce(
+    server: &Server,
+    address: SocketAddr,
+    invite: Option<&Invite>,
+    json: bool,
+) -> Result<(), Failure> {
+    let on_terminal = !json && io::stdout().is_terminal();
+    let file = match invite {
+        Some(invite) if !on_terminal => Some(server.write_invite(invite)?.display().to_string()),
+        _ => None,
+    };
+    let fingerprint = server.fingerprint().to_string();
+    if json {
+        let line = serde_json::json!({
+            "listening": address.to_string(), "fingerprint": fingerprint, "invite_file": file,
+        });
+        print(&line.to_string());
+        return Ok(());
+    }
+    print(&format!("listening on {address}\nfingerprint  {fingerprint}"));
+    match (invite, file) {
+        (Some(_), Some(file)) => print(&format!("invite for the owner, good once and for 24 hours, in {file}")),
+        (Some(invite), None) => print(&format!(
+            "\nNobody has an account yet. On the owner's machine, within 24 hours:\n\n  landline join '{invite}'\n"
+        )),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Prints events from a thread of its own, so that a slow reader does not stop the server.
+fn printer(json: bool) -> EventSink {
+    let (queue, events) = mpsc::sync_channel::<Event>(EVENTS);
+    std::thread::spawn(move || {
+        for event in events {
+            if json {
+                if let Ok(line) = serde_json::to_string(&event) {
+                    let mut out = io::stdout().lock();
+                    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+                }
+            } else {
+                say(&sentence(&event));
+            }
+        }
+    });
+    Arc::new(move |event| {
+        let _ = queue.try_send(event);
+    })
+}
+
+/// An event for people.
+fn sentence(event: &Event) -> String {
+    match event {
+        Event::Login { user, key, peer, session, invited } => {
+            let how = if *invited { "joined" } else { "logged in" };
+            format!("{session} {user} {how} from {peer} with {key}")
+        }
+        Event::Refused { peer, code, message } => format!("refused {peer}: {message} ({code})"),
+        Event::Transfer { user, session, direction, path, length, digest } => {
+            format!("{session} {user} {direction} {path}: {length} bytes, {digest}")
+        }
+        Event::Failed { user, session, code, message } => format!("{session} {user} failed: {message} ({code})"),
+        Event::Closed { user, session } => format!("{session} {user} left"),
+        Event::Draining { connections } => format!("draining; {connections} connections are open"),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Completes at the first SIGTERM or SIGINT; the second ends the process as it would have.
+fn shutdown_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let failed = |error: io::Error| Failure::local(format!("signals cannot be received: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            #[allow(clippy::exit, reason = "the second signal means now, whatever is still open")]
+            std::process::exit(130);
+        });
+    })
+}
+
+fn is_root() -> bool {
+    landline::paths::is_root()
+}

@@ -1,0 +1,32 @@
+//! What the environment says. Nothing else reads it.
+
+use std::{env, path::PathBuf};
+
+use landline::proto::login::UserName;
+
+use crate::failure::Failure;
+
+/// The state folder: as asked for, else `$XDG_STATE_HOME/landline`, else `~/.local/state/landline`.
+pub(crate) fn state(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    if let Some(folder) = asked {
+        return Ok(folder);
+    }
+    match env::var_os("XDG_STATE_HOME").map(PathBuf::from) {
+        Some(folder) if folder.is_absolute() => Ok(folder.join("landline")),
+        _ => Ok(home()?.join(".local/state/landline")),
+    }
+}
+
+/// The home of the user of this process.
+pub(crate) fn home() -> Result<PathBuf, Failure> {
+    match env::var_os("HOME").map(PathBuf::from) {
+        Some(home) if home.is_absolute() => Ok(home),
+        _ => Err(Failure::local("HOME is not set; set it, or say where with --state")),
+    }
+}
+
+/// The name that the user has here, if it can be a user name there.
+pub(crate) fn user() -> Result<UserName, Failure> {
+    let name = env::var("USER").or_else(|_| env::var("LOGNAME")).unwrap_or_default();
+    name.parse().map_err(|_| Failure::usage("your name here is not known or cannot be used; say who to be with --as NAME"))
+}

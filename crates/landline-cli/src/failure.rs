@@ -1,0 +1,125 @@
+//! What a failed command says and exits with: what happened, then what to do.
+
+use std::fmt;
+
+use landline::{
+    Error, Side,
+    proto::{ErrorCode, Fault},
+};
+
+use crate::terminal::shown;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The exit status; the table is in `--help`.
+    pub(crate) status: u8,
+    what: String,
+    advice: Option<String>,
+}
+
+impl Failure {
+    /// Something on this machine that has no status of its own.
+    pub(crate) fn local(what: impl Into<String>) -> Self {
+        Self { status: 1, what: what.into(), advice: None }
+    }
+
+    /// A mistake on the command line that could only be seen later.
+    pub(crate) fn usage(what: impl Into<String>) -> Self {
+        Self { status: 2, what: what.into(), advice: None }
+    }
+
+    /// Ctrl-C.
+    pub(crate) fn interrupted() -> Self {
+        Self { status: 130, what: "stopped; nothing was changed".into(), advice: None }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "landline: {}", shown(&self.what))?;
+        match &self.advice {
+            Some(advice) => write!(f, "\n{}", shown(advice)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let what = match &error {
+            Error::Failed { side: Side::There, .. } => format!("{error} (on the other side)"),
+            Error::Protocol(_) => format!("the other side broke the protocol: {error}"),
+            _ => error.to_string(),
+        };
+        Self { status: status(&error), what, advice: advice(&error) }
+    }
+}
+
+fn status(error: &Error) -> u8 {
+    match error {
+        Error::Connect { .. } | Error::Lost(_) => 10,
+        Error::UnknownServer { .. } | Error::ServerChanged { .. } | Error::ServerUnproven { .. } => 11,
+        Error::Protocol(error) if error.fault() == Fault::Incompatible => 14,
+        Error::Protocol(_) => 13,
+        Error::Tls(_) => 14,
+        Error::Failed { code, .. } => status_of_code(*code),
+        Error::State { .. } => 31,
+        Error::Key { .. } => 32,
+        Error::Listen { .. } => 30,
+        Error::Invite(_) | Error::Address { .. } | Error::AmbiguousServer { .. } => 2,
+        _ => 1,
+    }
+}
+
+fn status_of_code(code: ErrorCode) -> u8 {
+    use ErrorCode as C;
+    match code {
+        C::FrameSize | C::BadHeader | C::BodySize | C::UnexpectedMessage => 13,
+        C::Version | C::Method | C::UnknownService => 14,
+        C::LoginTimeout | C::LoginRefused => 12,
+        C::InviteUnknown | C::InviteUsed | C::InviteExpired | C::InviteUser => 12,
+        C::Draining => 33,
+        C::NotFound => 20,
+        C::NotAFile => 21,
+        C::Exists => 22,
+        C::NameRefused | C::Denied => 23,
+        C::NoSpace => 24,
+        C::DigestMismatch => 25,
+        C::SourceChanged => 26,
+        C::Io => 27,
+        _ => 1,
+    }
+}
+
+/// What to do about it, where there is something to say.
+fn advice(error: &Error) -> Option<String> {
+    use ErrorCode as C;
+    let text = match error {
+        Error::UnknownServer { .. } => "redeem an invite for it first: landline join INVITE",
+        Error::ServerChanged { .. } => {
+            "either the server was set up anew, or somebody stands in between. Do not go on before its owner has told you \
+             the new fingerprint; then redeem a new invite"
+        }
+        Error::ServerUnproven { .. } => "somebody stands in between, or the server is damaged. Do not go on",
+        Error::AmbiguousServer { .. } => "say which with host:port",
+        Error::Connect { .. } => "is it running there (landline serve), and does a firewall let the port through?",
+        Error::Lost(_) => "nothing was changed; try again",
+        Error::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+            "another program listens there; stop it, or choose another with --listen"
+        }
+        Error::Invite(_) => "copy all of it: landline://HOST:PORT/#FINGERPRINT.TOKEN",
+        Error::Failed { code, .. } => match code {
+            C::LoginRefused => "is your key registered there under this name? A new invite registers it",
+            C::InviteUsed | C::InviteExpired | C::InviteUnknown => "ask the server's owner for a new invite",
+            C::InviteUser => "choose another with --as NAME",
+            C::NoSpace => "free some there, and try again; nothing was changed",
+            C::SourceChanged | C::DigestMismatch => "nothing was changed; try again",
+            C::Exists => "leave out --no-clobber to replace it",
+            C::Draining => "try again when it is back",
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(text.to_owned())
+}

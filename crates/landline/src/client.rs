@@ -1,0 +1,123 @@
+//! The client: known servers, connections, joining by invite.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use landline_proto::{Message, login::UserName, messages::Ping};
+
+use crate::{
+    Error,
+    login::{self, Credential, Invite, KnownServer, Login, Pins, UserKey},
+    net::{HostPort, Target, tcp},
+    paths::PrivateFolder,
+    ping,
+};
+
+/// The name of the key that `join` makes, in the client's folder.
+const KEY_FILE: &str = "id_ed25519";
+
+/// What a client keeps: the servers it knows, and a key of its own.
+#[derive(Debug)]
+pub struct Client {
+    folder: PrivateFolder,
+}
+
+/// A connection that is logged in.
+pub struct Connected {
+    /// The login, with the channel.
+    pub login: Login,
+    /// The address that answered.
+    pub address: std::net::SocketAddr,
+    /// How long the name took to resolve.
+    pub resolve_time: Duration,
+    /// How long the TCP connection took.
+    pub connect_time: Duration,
+}
+
+impl Client {
+    /// Opens the state folder, making it if need be. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn open(state: &std::path::Path) -> Result<Self, Error> {
+        Ok(Self { folder: PrivateFolder::open_or_create(state)?.subfolder("client")? })
+    }
+
+    /// The known server that `target` names, with the user that `target` asks for. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::UnknownServer`], [`Error::AmbiguousServer`], [`Error::State`].
+    pub fn find(&self, target: &Target) -> Result<KnownServer, Error> {
+        let mut server = Pins::new(&self.folder).find(target)?;
+        if let Some(user) = &target.user {
+            server.user = user.clone();
+        }
+        Ok(server)
+    }
+
+    /// The key that is used where no other was named, made on first use. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::Key`], [`Error::State`].
+    pub fn own_key(&self) -> Result<(UserKey, PathBuf), Error> {
+        UserKey::load_or_create(&self.folder, KEY_FILE)
+    }
+
+    /// Redeems an invite as `user`, registering `key`, and remembers the server under all the addresses of the invite. The
+    /// first address where the invite's server answers is used.
+    ///
+    /// # Errors
+    /// What the last address said: nothing has changed then.
+    pub async fn join(
+        &self,
+        invite: &Invite,
+        user: UserName,
+        key: Arc<UserKey>,
+        key_path: PathBuf,
+    ) -> Result<(KnownServer, Connected), Error> {
+        let server = |address: &HostPort| KnownServer {
+            host: address.host.clone(),
+            port: address.port,
+            fingerprint: invite.fingerprint,
+            user: user.clone(),
+            key: key_path.clone(),
+        };
+        let servers: Vec<KnownServer> = invite.addresses.iter().map(server).collect();
+        let credential = Credential { user: user.clone(), key, token: Some(invite.token) };
+        let mut last = Error::Invite("it names no address".into());
+        for candidate in &servers {
+            match connect(candidate, &credential, ping::SERVICE, &Ping {}).await {
+                Ok(mut connected) => {
+                    ping::receive_pong(&mut connected.login.channel).await?;
+                    Pins::new(&self.folder).remember(&servers)?;
+                    return Ok((candidate.clone(), connected));
+                }
+                Err(error @ (Error::Connect { .. } | Error::ServerChanged { .. })) => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+}
+
+/// Connects and logs in, with `open` for `service` and `request` in the same flight.
+///
+/// # Errors
+/// [`Error::Connect`] and those of [`login::connect`].
+pub async fn connect(
+    server: &KnownServer,
+    credential: &Credential,
+    service: &str,
+    request: &impl Message,
+) -> Result<Connected, Error> {
+    let address = server.address();
+    let dialed = tcp::dial(&address).await?;
+    let transport = Box::new(dialed.stream);
+    let login =
+        login::connect(transport, &address.to_string(), server.fingerprint, credential, service, request).await?;
+    Ok(Connected {
+        login,
+        address: dialed.address,
+        resolve_time: dialed.resolve_time,
+        connect_time: dialed.connect_time,
+    })
+}

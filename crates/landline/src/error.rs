@@ -1,0 +1,186 @@
+//! The one error type of the library.
+
+use std::{fmt, io};
+
+use landline_proto::{ErrorCode, ProtocolError, messages::ErrorMessage};
+
+/// On which side something failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// In this process.
+    Here,
+    /// At the peer, which told us.
+    There,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Here => "here",
+            Self::There => "on the other side",
+        })
+    }
+}
+
+/// What went wrong, and whose fault it is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The host's name has no address, or no address answered.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// The address as the user knows it.
+        address: String,
+        /// What the system said last.
+        source: io::Error,
+    },
+    /// The line broke: the connection was cut before either side was done.
+    #[error("the line broke: {0}")]
+    Lost(String),
+    /// The peer's TLS is not ours: another version, protocol or a broken handshake.
+    #[error("no secure line: {0}")]
+    Tls(String),
+    /// Nothing is known of this server.
+    #[error("the server {address} is not known here")]
+    UnknownServer {
+        /// The address asked for.
+        address: String,
+    },
+    /// Several known servers answer to this host name.
+    #[error("{host} names more than one known server: {choices}")]
+    AmbiguousServer {
+        /// The host asked for.
+        host: String,
+        /// The addresses that fit.
+        choices: String,
+    },
+    /// The server is not the one that was pinned.
+    #[error("{address} is NOT the server it was: its fingerprint is {found}, and {pinned} was pinned")]
+    ServerChanged {
+        /// The address asked for.
+        address: String,
+        /// The pinned fingerprint.
+        pinned: String,
+        /// The fingerprint of the certificate that was shown.
+        found: String,
+    },
+    /// The server showed the right certificate and could not prove that it is its own.
+    #[error("{address} showed the pinned certificate without having its key")]
+    ServerUnproven {
+        /// The address asked for.
+        address: String,
+    },
+    /// The peer broke the protocol, or has nothing in common with us.
+    #[error("{0}")]
+    Protocol(#[from] ProtocolError),
+    /// Something was refused or failed, here or there, with a code of the protocol.
+    #[error("{message}")]
+    Failed {
+        /// Where it failed.
+        side: Side,
+        /// What failed.
+        code: ErrorCode,
+        /// The text for people; not to be printed unchecked if it is from there.
+        message: String,
+    },
+    /// The state folder or a file in it cannot be used.
+    #[error("{path}: {problem}")]
+    State {
+        /// The folder or file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A private key cannot be used.
+    #[error("the key {path}: {problem}")]
+    Key {
+        /// The key file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The invite's text is not an invite.
+    #[error("not an invite: {0}")]
+    Invite(String),
+    /// The address's text is not an address.
+    #[error("{text:?} is not an address: {problem}")]
+    Address {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The server cannot listen.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address asked for.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// A failure on this side, with what happened to what.
+    pub fn here(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::Failed { side: Side::Here, code, message: message.into() }
+    }
+
+    /// An input or output error on this side: `what` is the file or stream.
+    pub fn io(what: impl fmt::Display, error: &io::Error) -> Self {
+        Self::here(code_of(error), format!("{what}: {}", describe(error)))
+    }
+
+    /// A state folder or file that cannot be used.
+    pub fn state(path: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self::State { path: path.to_string(), problem: problem.to_string() }
+    }
+
+    /// What the peer told us.
+    pub fn from_peer(error: ErrorMessage) -> Self {
+        Self::Failed { side: Side::There, code: error.code(), message: error.message }
+    }
+
+    /// What to tell the peer; `None` where there is nobody to tell or it told us itself.
+    pub fn to_peer(&self) -> Option<ErrorMessage> {
+        match self {
+            Self::Protocol(error) => Some(ErrorMessage::new(error.code(), error)),
+            Self::Failed { side: Side::Here, code, message } => Some(ErrorMessage::new(*code, message)),
+            Self::State { .. } => Some(ErrorMessage::new(ErrorCode::Io, "the server's state cannot be used")),
+            _ => None,
+        }
+    }
+}
+
+/// The code that fits what the system said.
+fn code_of(error: &io::Error) -> ErrorCode {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::NotFound => ErrorCode::NotFound,
+        K::PermissionDenied if error.raw_os_error().is_none() => ErrorCode::NameRefused,
+        K::PermissionDenied | K::ReadOnlyFilesystem => ErrorCode::Denied,
+        K::AlreadyExists => ErrorCode::Exists,
+        K::IsADirectory | K::NotADirectory => ErrorCode::NotAFile,
+        K::StorageFull | K::QuotaExceeded | K::FileTooLarge => ErrorCode::NoSpace,
+        K::InvalidFilename => ErrorCode::NameRefused,
+        _ if error.raw_os_error() == Some(libc::ELOOP) => ErrorCode::NameRefused,
+        _ => ErrorCode::Io,
+    }
+}
+
+/// What the system said, in a few words.
+fn describe(error: &io::Error) -> String {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::NotFound => "no such file or folder".into(),
+        K::PermissionDenied if error.raw_os_error().is_none() => "leads out of the folder it must stay in".into(),
+        K::PermissionDenied => "permission denied".into(),
+        K::AlreadyExists => "exists already".into(),
+        K::IsADirectory => "is a folder".into(),
+        K::NotADirectory => "a part of the path is not a folder".into(),
+        K::StorageFull => "no space left on the disk".into(),
+        K::QuotaExceeded => "the disk quota is used up".into(),
+        _ if error.raw_os_error() == Some(libc::ELOOP) => "a symbolic link that is not followed".into(),
+        _ => error.to_string(),
+    }
+}

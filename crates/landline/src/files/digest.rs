@@ -1,0 +1,149 @@
+//! A file's digest: BLAKE3, built from the subtree of each 8 MiB block, so that blocks can be kept and checked one by one.
+
+use std::{fmt, str::FromStr};
+
+use blake3::{
+    Hash, Hasher,
+    hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root},
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// The bytes of a block. A power of two of at least BLAKE3's chunk of 1 KiB, so that every block is a subtree.
+pub(super) const BLOCK_BYTES: u64 = 8 * 1024 * 1024;
+
+/// The BLAKE3 of a file's content, written `blake3:` and 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Digest(Hash);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "blake3:{}", self.0.to_hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not `blake3:` and 64 lower-case hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a digest is \"blake3:\" and 64 lower-case hexadecimal digits")]
+pub struct DigestError;
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let hex = text.strip_prefix("blake3:").ok_or(DigestError)?;
+        if hex.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(DigestError);
+        }
+        Hash::from_hex(hex).map(Self).map_err(|_| DigestError)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Hashes content as it streams by, block by block.
+#[derive(Debug, Default)]
+pub struct ContentHasher {
+    /// The subtree hashes of the blocks that are complete and were followed by more.
+    blocks: Vec<ChainingValue>,
+    block: Hasher,
+    length: u64,
+}
+
+impl ContentHasher {
+    /// The next bytes.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let mut room = BLOCK_BYTES - self.block.count();
+            if room == 0 {
+                self.blocks.push(self.block.finalize_non_root());
+                self.block.reset();
+                self.block.set_input_offset(self.length);
+                room = BLOCK_BYTES;
+            }
+            let take = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
+            let (now, later) = bytes.split_at(take);
+            self.block.update(now);
+            self.length += now.len() as u64;
+            bytes = later;
+        }
+    }
+
+    /// The bytes so far.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The digest of all the bytes so far.
+    pub fn finish(&self) -> Digest {
+        let Some((first, rest)) = self.blocks.split_first() else { return Digest(self.block.finalize()) };
+        let mut blocks = Vec::with_capacity(self.blocks.len() + 1);
+        blocks.push(*first);
+        blocks.extend_from_slice(rest);
+        blocks.push(self.block.finalize_non_root());
+        let (left, right) = split(&blocks);
+        Digest(merge_subtrees_root(&subtree(left), &subtree(right), Mode::Hash))
+    }
+}
+
+/// The hash of a subtree of whole blocks, the last of which may be short.
+fn subtree(blocks: &[ChainingValue]) -> ChainingValue {
+    match blocks {
+        [block] => *block,
+        _ => {
+            let (left, right) = split(blocks);
+            merge_subtrees_non_root(&subtree(left), &subtree(right), Mode::Hash)
+        }
+    }
+}
+
+/// BLAKE3's rule: the left subtree is the largest power of two that leaves something to the right.
+fn split(blocks: &[ChainingValue]) -> (&[ChainingValue], &[ChainingValue]) {
+    let left = blocks.len().div_ceil(2).next_power_of_two();
+    blocks.split_at(left.min(blocks.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equals_blake3_of_the_whole_at_every_boundary() {
+        let block = usize::try_from(BLOCK_BYTES).unwrap();
+        let content: Vec<u8> = (0..5 * block + 7).map(|i| (i * 31 + i / 1009) as u8).collect();
+        let lengths = [0, 1, 1024, 1025, block - 1, block, block + 1, 2 * block, 3 * block - 1, 3 * block, 4 * block]
+            .into_iter()
+            .chain([4 * block + 1, content.len()]);
+        for length in lengths {
+            let mut hasher = ContentHasher::default();
+            for piece in content[..length].chunks(300_007) {
+                hasher.update(piece);
+            }
+            assert_eq!(hasher.finish(), Digest(blake3::hash(&content[..length])), "{length}");
+            assert_eq!(hasher.length(), length as u64);
+        }
+    }
+
+    #[test]
+    fn a_digest_survives_being_written() {
+        let digest = Digest(blake3::hash(b"x"));
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert!(digest.to_string().to_uppercase().parse::<Digest>().is_err());
+        assert!(digest.to_string().replace("blake3", "sha256").parse::<Digest>().is_err());
+    }
+}

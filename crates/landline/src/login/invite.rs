@@ -1,0 +1,95 @@
+//! Invites: `landline://HOST:PORT/#FINGERPRINT.TOKEN`.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use landline_proto::{DEFAULT_PORT, messages::Token};
+
+use super::{Fingerprint, random};
+use crate::{
+    Error,
+    net::{HostPort, Target},
+};
+
+/// How long an invite is good for.
+pub const INVITE_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Everything a newcomer needs: where the server can be reached, who it is, and a token that is good once.
+///
+/// `Display` reveals the token: it is for the person who hands the invite on. `Debug` does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invite {
+    /// Where the server can be reached; at least one.
+    pub addresses: Vec<HostPort>,
+    /// Who it is.
+    pub fingerprint: Fingerprint,
+    /// The token.
+    pub token: Token,
+}
+
+impl Invite {
+    /// An invite with a fresh token.
+    pub fn new(addresses: Vec<HostPort>, fingerprint: Fingerprint) -> Self {
+        Self { addresses, fingerprint, token: Token(random()) }
+    }
+}
+
+impl fmt::Display for Invite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<String> = self.addresses.iter().map(HostPort::to_string).collect();
+        write!(f, "landline://{}/#{}.{}", addresses.join(","), self.fingerprint, self.token.reveal())
+    }
+}
+
+impl FromStr for Invite {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bad = |problem: &str| Error::Invite(problem.to_owned());
+        let rest =
+            text.trim().strip_prefix("landline://").ok_or_else(|| bad("it does not begin with landline://"))?;
+        let (authority, fragment) = rest.split_once("/#").ok_or_else(|| bad("the part behind /# is missing"))?;
+        let (fingerprint, token) =
+            fragment.split_once('.').ok_or_else(|| bad("the token behind the fingerprint is missing"))?;
+        let addresses = authority
+            .split(',')
+            .map(|address| {
+                let target: Target = address.parse()?;
+                Ok(HostPort { host: target.host, port: target.port.unwrap_or(DEFAULT_PORT) })
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        Ok(Self {
+            addresses,
+            fingerprint: fingerprint.parse().map_err(|_| bad("its fingerprint is cut or malformed"))?,
+            token: Token::parse(token).ok_or_else(|| bad("its token is cut or malformed"))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invite_survives_being_written_down() {
+        let addresses = vec![
+            HostPort { host: "host.example".into(), port: 5263 },
+            HostPort { host: "fe80::1".into(), port: 77 },
+        ];
+        let invite = Invite::new(addresses, Fingerprint::of_certificate(b"x"));
+        let text = invite.to_string();
+        assert!(text.starts_with("landline://host.example:5263,[fe80::1]:77/#"), "{text}");
+        assert_eq!(text.parse::<Invite>().unwrap(), invite);
+        assert!(!format!("{invite:?}").contains(&invite.token.reveal()));
+    }
+
+    #[test]
+    fn a_damaged_invite_says_what_is_missing() {
+        let invite = Invite::new(vec![HostPort { host: "h".into(), port: 1 }], Fingerprint::of_certificate(b"x"));
+        let text = invite.to_string();
+        for length in 0..text.len() {
+            assert!(text[..length].parse::<Invite>().is_err(), "{length}");
+        }
+        let error = "http://h/#x.y".parse::<Invite>().unwrap_err().to_string();
+        assert!(error.contains("landline://"), "{error}");
+    }
+}

@@ -1,0 +1,30 @@
+//! Who is who: the server's identity and the pins that clients keep of it, people's keys, invites, and the login itself
+//! on either side.
+
+mod client;
+mod fingerprint;
+mod identity;
+mod invite;
+mod key;
+mod pins;
+mod server;
+
+pub use client::{Credential, Login, LoginTiming, connect};
+pub use fingerprint::Fingerprint;
+pub(crate) use fingerprint::sha256;
+pub use identity::Identity;
+pub use invite::{INVITE_TIME, Invite};
+pub use key::{PublicKey, UserKey};
+pub use pins::{KnownServer, Pins};
+pub use server::{Session, accept};
+
+/// 32 bytes that are used once.
+///
+/// # Panics
+/// Never in practice: only where the operating system has no random numbers, and then nothing here can be safe.
+#[allow(clippy::expect_used, reason = "without randomness no login is safe; there is no way on")]
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system gives random numbers");
+    bytes
+}

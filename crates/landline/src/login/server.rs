@@ -1,0 +1,164 @@
+//! The server's login over a transport.
+
+use std::{sync::Arc, time::Instant};
+
+use data_encoding::HEXLOWER;
+use landline_proto::{
+    ErrorCode, Limits, ProtocolError,
+    login::{Attempt, METHOD_INVITE, METHOD_SSH_KEY, Offer, ServerLogin, UserName},
+    message,
+    messages::{Nonce, Welcome},
+};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio_rustls::{TlsAcceptor, TlsStream};
+
+use super::{Identity, PublicKey, random};
+use crate::{
+    Error, RELEASE,
+    net::{Channel, Transport, linger, lost, tls},
+    store::Store,
+};
+
+/// What a server of this release can do, by name.
+const FEATURES: [&str; 3] = ["ping", "files.put", "files.get"];
+
+/// Someone who is logged in.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Who.
+    pub user: UserName,
+    /// The fingerprint of the key that was proved.
+    pub key: String,
+    /// The session's id.
+    pub id: String,
+    /// Whether an invite was redeemed.
+    pub invited: bool,
+}
+
+/// Greets over `transport`, takes one login, and decides it by what `store` knows. All of it has 10 s from now.
+///
+/// # Errors
+/// Why there is no session; the client was told where that is possible.
+pub async fn accept(
+    transport: Box<dyn Transport>,
+    identity: &Identity,
+    store: &Arc<Store>,
+) -> Result<(Channel, Session), Error> {
+    let now = Instant::now();
+    let mut login = ServerLogin::new(offer(identity), Nonce(random()), now)?;
+    let deadline = login.poll_timeout();
+    let greeting = login.poll_transmit().unwrap_or_default();
+    let acceptor = TlsAcceptor::from(identity.tls());
+    let handshake = acceptor.accept_with(transport, |connection| {
+        // Buffered until the server's own flight, which is a round trip before the handshake is complete.
+        let _ = std::io::Write::write_all(&mut connection.writer(), &greeting);
+    });
+    let Ok(stream) = tokio::time::timeout_at(deadline.into(), handshake).await else {
+        return Err(ProtocolError::LoginTimeout.into());
+    };
+    let stream = stream.map_err(|error| match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(tls) => Error::Tls(tls.to_string()),
+        None => lost(&error),
+    })?;
+    if stream.get_ref().1.alpn_protocol() != Some(landline_proto::ALPN.as_bytes()) {
+        return Err(Error::Tls(format!("the client does not speak {}", landline_proto::ALPN)));
+    }
+    let mut stream = TlsStream::Server(stream);
+    let decided = tokio::time::timeout_at(deadline.into(), decide(&mut stream, &mut login, store)).await;
+    let failure = match decided.unwrap_or(Err(ProtocolError::LoginTimeout.into())) {
+        Ok(session) => return welcome(stream, login, session, deadline).await,
+        Err(error) => error,
+    };
+    if let Some(reason) = failure.to_peer() {
+        let mut last = Vec::new();
+        message::encode(&reason, None, &Limits::LOGIN, &mut last)?;
+        linger(stream, &last).await;
+    }
+    Err(failure)
+}
+
+async fn welcome(
+    mut stream: TlsStream<Box<dyn Transport>>,
+    login: ServerLogin,
+    session: Session,
+    deadline: Instant,
+) -> Result<(Channel, Session), Error> {
+    let welcome = Welcome { user: session.user.clone(), key: session.key.clone(), session: session.id.clone() };
+    let (answer, decoder) = login.accept(&welcome)?;
+    // Not flushed: the answer to the first request, if that is there, follows in the same flight.
+    match tokio::time::timeout_at(deadline.into(), stream.write_all(&answer)).await {
+        Ok(written) => written.map_err(|error| lost(&error))?,
+        Err(_) => return Err(ProtocolError::LoginTimeout.into()),
+    }
+    Ok((Channel::new(stream, decoder), session))
+}
+
+fn offer(identity: &Identity) -> Offer {
+    Offer {
+        server: RELEASE.to_owned(),
+        features: FEATURES.map(str::to_owned).to_vec(),
+        methods: vec![METHOD_SSH_KEY.to_owned(), METHOD_INVITE.to_owned()],
+        fingerprint: *identity.fingerprint().bytes(),
+        transport: "tcp",
+    }
+}
+
+/// Reads the login and decides it.
+async fn decide(
+    stream: &mut TlsStream<Box<dyn Transport>>,
+    login: &mut ServerLogin,
+    store: &Arc<Store>,
+) -> Result<Session, Error> {
+    let attempt = loop {
+        let bytes = stream.fill_buf().await.map_err(|error| lost(&error))?;
+        if bytes.is_empty() {
+            return Err(Error::Lost("the client closed it before it logged in".into()));
+        }
+        let mut input = bytes;
+        let attempt = login.handle_input(&mut input)?;
+        let used = bytes.len() - input.len();
+        stream.consume(used);
+        if let Some(attempt) = attempt {
+            break attempt;
+        }
+    };
+    let TlsStream::Server(server) = &*stream else { return Err(Error::Tls("not a server's stream".into())) };
+    let binding = server
+        .get_ref()
+        .1
+        .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
+        .map_err(|error| Error::Tls(error.to_string()))?;
+    let store = store.clone();
+    tokio::task::spawn_blocking(move || judge(&attempt, &binding, &store))
+        .await
+        .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
+}
+
+/// Decides a login: the signature first, then whether the key or the invite is good. Blocking.
+fn judge(attempt: &Attempt, binding: &[u8], store: &Store) -> Result<Session, Error> {
+    let refused = || Error::here(ErrorCode::LoginRefused, "user, key or signature not accepted");
+    let login = &attempt.login;
+    let offered = PublicKey::parse(&login.key).ok_or_else(refused)?;
+    let transcript = attempt.transcript(binding);
+    let invited = login.method == METHOD_INVITE;
+    if invited {
+        if !offered.verifies(&transcript, &login.signature.0) {
+            return Err(refused());
+        }
+        let token = login.token.ok_or_else(|| Error::here(ErrorCode::InviteUnknown, "there is no such invite"))?;
+        store.redeem(&token, &login.user, &offered)?;
+    } else {
+        // Known or not, the same work is done: one look-up and one verification, by the stored key if there is one.
+        let stored = store.key(&login.user, &offered)?;
+        let proved = stored.as_ref().unwrap_or(&offered).verifies(&transcript, &login.signature.0);
+        if stored.is_none() || !proved {
+            return Err(refused());
+        }
+    }
+    Ok(Session {
+        user: login.user.clone(),
+        key: offered.fingerprint(),
+        id: HEXLOWER.encode(&random::<8>()),
+        invited,
+    })
+}

@@ -1,0 +1,189 @@
+//! Addresses as people write them, in the manner of scp.
+
+use std::{fmt, str::FromStr};
+
+use landline_proto::{DEFAULT_PORT, login::UserName};
+
+use crate::Error;
+
+/// A host and a port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// A name or an IP address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// A server as the user names it: `[user@]host[:port]`, with brackets around an IPv6 address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Who to log in as, if it was said.
+    pub user: Option<UserName>,
+    /// The host.
+    pub host: String,
+    /// The port, if it was said.
+    pub port: Option<u16>,
+}
+
+impl FromStr for Target {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bad = |problem| Error::Address { text: text.to_owned(), problem };
+        let body = text.strip_prefix("landline://").unwrap_or(text).trim_end_matches('/');
+        let (user, rest) = match body.rsplit_once('@') {
+            Some((user, rest)) => (Some(user.parse().map_err(|_| bad("the user's name is malformed"))?), rest),
+            None => (None, body),
+        };
+        let (host, port) = split_host(rest).map_err(bad)?;
+        let port = match port {
+            None => None,
+            Some(port) => match port.parse() {
+                Ok(0) | Err(_) => return Err(bad("the port is not a number from 1 to 65535")),
+                Ok(port) => Some(port),
+            },
+        };
+        Ok(Self { user, host, port })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = HostPort { host: self.host.clone(), port: self.port.unwrap_or(DEFAULT_PORT) };
+        match &self.user {
+            Some(user) => write!(f, "{user}@{address}"),
+            None => address.fmt(f),
+        }
+    }
+}
+
+/// Splits `host[:port]` or `[ipv6][:port]`.
+fn split_host(text: &str) -> Result<(String, Option<&str>), &'static str> {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').ok_or("a bracket is not closed")?;
+        match rest.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if rest.is_empty() => (host, None),
+            None => return Err("something stands between the bracket and the port"),
+        }
+    } else {
+        match text.split_once(':') {
+            Some((_, rest)) if rest.contains(':') => return Err("an IPv6 address needs brackets"),
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        }
+    };
+    let well_formed = !host.is_empty()
+        && !host.starts_with('-')
+        && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:%".contains(c));
+    if well_formed { Ok((host.to_owned(), port)) } else { Err("the host's name is malformed") }
+}
+
+/// Where one end of a copy is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// `-`: standard input or output.
+    Stream,
+    /// A path on this machine.
+    Local(std::path::PathBuf),
+    /// A path at a server; the empty path is the account's home.
+    Remote {
+        /// The server.
+        target: Target,
+        /// The path there.
+        path: String,
+    },
+}
+
+impl FromStr for Location {
+    type Err = Error;
+
+    /// `[user@]host:path`, `[user@][::1]:path`, `landline://[user@]host[:port]/path` are remote; a colon behind the first slash
+    /// (`./a:b`) does not make a path remote.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text == "-" {
+            return Ok(Self::Stream);
+        }
+        if let Some(rest) = text.strip_prefix("landline://") {
+            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+            return Ok(Self::Remote { target: authority.parse()?, path: path.to_owned() });
+        }
+        let colon = match text.find("]:") {
+            Some(at) if is_bracketed(text) => Some(at + 1),
+            _ => text.find(':'),
+        };
+        match colon {
+            Some(at) if !text.get(..at).unwrap_or("").contains('/') && at > 0 => {
+                let (authority, path) = text.split_at(at);
+                let path = path.trim_start_matches(':');
+                Ok(Self::Remote { target: authority.parse()?, path: path.to_owned() })
+            }
+            _ => Ok(Self::Local(text.into())),
+        }
+    }
+}
+
+/// Whether the host part begins with a bracket, perhaps after `user@`.
+fn is_bracketed(text: &str) -> bool {
+    let host = text.split_once('@').map_or(text, |(_, host)| host);
+    host.starts_with('[')
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stream => f.write_str("-"),
+            Self::Local(path) => path.display().fmt(f),
+            Self::Remote { target, path } => write!(f, "{}:{path}", target.host),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote(text: &str) -> (String, String) {
+        match text.parse() {
+            Ok(Location::Remote { target, path }) => (target.to_string(), path),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn remote_places_in_all_their_spellings() {
+        assert_eq!(remote("host:a/b"), ("host:5263".into(), "a/b".into()));
+        assert_eq!(remote("bob@host:"), ("bob@host:5263".into(), "".into()));
+        assert_eq!(remote("[::1]:/x:y"), ("[::1]:5263".into(), "/x:y".into()));
+        assert_eq!(remote("bob@[fe80::1%eth0]:x"), ("bob@[fe80::1%eth0]:5263".into(), "x".into()));
+        assert_eq!(remote("landline://bob@host:77/a b"), ("bob@host:77".into(), "a b".into()));
+        assert_eq!(remote("landline://host//srv/x"), ("host:5263".into(), "/srv/x".into()));
+    }
+
+    #[test]
+    fn local_places() {
+        for text in ["a", "./a:b", "/a:b", "../x", ":a", "a/b:c"] {
+            assert_eq!(text.parse::<Location>().unwrap(), Location::Local(text.into()), "{text}");
+        }
+        assert_eq!("-".parse::<Location>().unwrap(), Location::Stream);
+    }
+
+    #[test]
+    fn malformed_addresses_say_what_is_wrong() {
+        for text in ["", "-x", "host:0", "host:99999", "host:x", "::1", "[::1", "[::1]x", "a b", "-f@host", "a@b@"] {
+            assert!(text.parse::<Target>().is_err(), "{text}");
+        }
+        assert!("-oProxy:x".parse::<Location>().is_err());
+    }
+}

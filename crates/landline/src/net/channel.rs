@@ -1,0 +1,330 @@
+//! One ordered two-way flow of messages.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use landline_proto::{
+    BodyEnd, BodySize, Header, Item, Limits, Message, MessageDecoder, ProtocolError, frame,
+    limits::{DATA_BYTES_MAX, LINGER_BYTES_MAX, LINGER_TIME_MAX},
+    message,
+    messages::ErrorMessage,
+    order::State,
+};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsStream;
+
+use super::Transport;
+use crate::Error;
+
+/// One ordered two-way flow of messages over a secure stream.
+///
+/// Messages to send are gathered by [`send`](Self::send) and leave with [`flush`](Self::flush), so that several can
+/// share a flight.
+pub struct Channel {
+    stream: TlsStream<Box<dyn Transport>>,
+    decoder: MessageDecoder,
+    out: Vec<u8>,
+}
+
+/// What came next within or behind a body.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// This many bytes were appended to the caller's buffer.
+    Data(usize),
+    /// The body is over.
+    End(BodyEnd),
+}
+
+/// One data frame in the making: room for the length in front, so that frame and TLS records line up.
+#[derive(Debug)]
+pub struct DataFrame {
+    bytes: Vec<u8>,
+}
+
+impl DataFrame {
+    /// The content that one frame takes. With its length it fills whole TLS records of 16 KiB.
+    pub const CONTENT_BYTES: usize = DATA_BYTES_MAX as usize - frame::PREFIX_BYTES;
+
+    /// An empty frame with all its memory.
+    pub fn new() -> Self {
+        Self { bytes: vec![0; DATA_BYTES_MAX as usize] }
+    }
+
+    /// Lets `fill` write the content and say how much it wrote; sets the length in front.
+    ///
+    /// # Errors
+    /// Whatever `fill` says.
+    pub fn fill<E>(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<usize, E> {
+        self.bytes.resize(DATA_BYTES_MAX as usize, 0);
+        let (prefix, content) = self.bytes.split_at_mut(frame::PREFIX_BYTES);
+        let length = fill(content)?.min(content.len());
+        prefix.copy_from_slice(&frame::prefix(length));
+        self.bytes.truncate(frame::PREFIX_BYTES + length);
+        Ok(length)
+    }
+
+    /// The content's length, in bytes.
+    pub fn len(&self) -> usize {
+        self.bytes.len().saturating_sub(frame::PREFIX_BYTES)
+    }
+
+    /// Whether there is no content.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Default for DataFrame {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Channel {
+    /// A channel over a stream that has been logged in, with the decoder of that login.
+    pub(crate) fn new(stream: TlsStream<Box<dyn Transport>>, decoder: MessageDecoder) -> Self {
+        Self { stream, decoder, out: Vec::new() }
+    }
+
+    /// Gathers a message without a body.
+    ///
+    /// # Errors
+    /// [`ProtocolError::FrameSize`] when it is too long for a header.
+    pub fn send<M: Message>(&mut self, message: &M) -> Result<(), Error> {
+        Ok(message::encode(message, None, &Limits::SESSION, &mut self.out)?)
+    }
+
+    /// Gathers a message whose body the caller sends next by [`send_data`](Self::send_data).
+    ///
+    /// # Errors
+    /// [`ProtocolError::FrameSize`] when it is too long for a header.
+    pub fn send_with_body<M: Message>(&mut self, message: &M, body: BodySize) -> Result<(), Error> {
+        Ok(message::encode(message, Some(body), &Limits::SESSION, &mut self.out)?)
+    }
+
+    /// Gathers the empty frame: the end of a body of unknown size, or giving up one of known size.
+    pub fn send_empty_frame(&mut self) {
+        self.out.extend_from_slice(&frame::prefix(0));
+    }
+
+    /// Sends one frame of a body, after all that was gathered. While it waits it looks out for an `error` of the
+    /// peer, which ends the body.
+    ///
+    /// Not cancel-safe: a frame that was sent in part breaks the stream.
+    ///
+    /// # Errors
+    /// What the peer says ([`Error::Failed`]), or [`Error::Lost`].
+    pub async fn send_data(&mut self, data: &DataFrame) -> Result<(), Error> {
+        self.write_gathered().await?;
+        let Self { stream, decoder, .. } = self;
+        let mut rest = &data.bytes[..];
+        while !rest.is_empty() {
+            let written = poll_fn(|cx| {
+                if let Poll::Ready(heard) = poll_header(stream, decoder, cx, State::SenderDone) {
+                    return Poll::Ready(Err(interruption(heard)));
+                }
+                Pin::new(&mut *stream).poll_write(cx, rest).map_err(|error| lost(&error))
+            })
+            .await;
+            match written {
+                Ok(bytes) => rest = rest.get(bytes..).unwrap_or_default(),
+                Err(Error::Lost(text)) => return Err(self.last_words(text).await),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends all that was gathered.
+    ///
+    /// # Errors
+    /// [`Error::Lost`].
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        self.write_gathered().await?;
+        self.stream.flush().await.map_err(|error| lost(&error))
+    }
+
+    /// The next header, which must be one that `state` accepts; an `error` that the state accepts becomes
+    /// [`Error::Failed`]. Cancel-safe.
+    ///
+    /// # Errors
+    /// Also [`Error::Protocol`] for a peer that breaks the protocol, [`Error::Lost`] when the stream ends.
+    pub async fn receive(&mut self, state: State) -> Result<Header, Error> {
+        match self.receive_or_end(state).await? {
+            Some(header) => Ok(header),
+            None => Err(Error::Lost("the other side closed it".into())),
+        }
+    }
+
+    /// As [`receive`](Self::receive), with `None` when the peer has finished between two messages.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub async fn receive_or_end(&mut self, state: State) -> Result<Option<Header>, Error> {
+        let Self { stream, decoder, .. } = self;
+        poll_fn(|cx| poll_header(stream, decoder, cx, state)).await
+    }
+
+    /// The next bytes of a body, appended to `buffer` and not past its capacity by more than one TLS record.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] for a peer that breaks the protocol, [`Error::Lost`] when the stream ends.
+    pub async fn receive_data(&mut self, buffer: &mut Vec<u8>) -> Result<Received, Error> {
+        loop {
+            // What needs no input, such as the end of a body whose last byte was there.
+            if let Some(Item::BodyEnd(how)) = self.decoder.decode(&mut &[][..])? {
+                return Ok(Received::End(how));
+            }
+            let bytes = self.stream.fill_buf().await.map_err(|error| lost(&error))?;
+            if bytes.is_empty() {
+                return Err(Error::Lost("the other side closed it within a file".into()));
+            }
+            let mut input = bytes;
+            let item = self.decoder.decode(&mut input);
+            let used = bytes.len() - input.len();
+            let received = match item? {
+                Some(Item::Data(data)) => {
+                    buffer.extend_from_slice(data);
+                    Some(Received::Data(data.len()))
+                }
+                Some(Item::BodyEnd(how)) => Some(Received::End(how)),
+                Some(Item::Header(header)) => {
+                    let found = header.kind().to_owned();
+                    return Err(ProtocolError::UnexpectedMessage { found, expected: "a body".into() }.into());
+                }
+                None => None,
+            };
+            self.stream.consume(used);
+            if let Some(received) = received {
+                return Ok(received);
+            }
+        }
+    }
+
+    /// Says that there is no more from this side, and waits until that is sent.
+    pub async fn finish(mut self) {
+        let _ = self.write_gathered().await;
+        let _ = self.stream.shutdown().await;
+    }
+
+    /// Sends an error, finishes, then reads and discards for a while so that the reason arrives before a reset does.
+    pub async fn fail(mut self, error: &ErrorMessage) {
+        self.out.clear();
+        if self.send(error).is_err() {
+            return;
+        }
+        linger(self.stream, &self.out).await;
+    }
+
+    async fn write_gathered(&mut self) -> Result<(), Error> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let written = self.stream.write_all(&self.out).await;
+        self.out.clear();
+        match written {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.last_words(lost(&error).to_string()).await),
+        }
+    }
+
+    /// A peer that fails says why and closes; writing then breaks before the reason was read. So read it.
+    async fn last_words(&mut self, text: String) -> Error {
+        match tokio::time::timeout(LINGER_TIME_MAX, self.receive(State::SenderDone)).await {
+            Ok(Err(error @ Error::Failed { .. })) => error,
+            _ => Error::Lost(text),
+        }
+    }
+}
+
+/// Sends `last` and finishes; then reads and discards up to 1 MiB or for 1 s.
+pub(crate) async fn linger(mut stream: TlsStream<Box<dyn Transport>>, last: &[u8]) {
+    let deadline = Instant::now() + LINGER_TIME_MAX;
+    let discard = async {
+        if stream.write_all(last).await.is_err() || stream.shutdown().await.is_err() {
+            return;
+        }
+        // Below TLS: what still comes does not have to be decrypted to be thrown away.
+        let transport = match stream {
+            TlsStream::Client(stream) => stream.into_inner().0,
+            TlsStream::Server(stream) => stream.into_inner().0,
+        };
+        let mut transport = tokio::io::BufReader::with_capacity(16 * 1024, transport);
+        let mut discarded = 0;
+        while let Ok(bytes) = transport.fill_buf().await {
+            let length = bytes.len();
+            discarded += length as u64;
+            if length == 0 || discarded >= LINGER_BYTES_MAX {
+                return;
+            }
+            transport.consume(length);
+        }
+    };
+    let _ = tokio::time::timeout_at(deadline.into(), discard).await;
+}
+
+/// Polls for the next header that `state` accepts, turning an accepted `error` into [`Error::Failed`].
+fn poll_header(
+    stream: &mut TlsStream<Box<dyn Transport>>,
+    decoder: &mut MessageDecoder,
+    cx: &mut Context<'_>,
+    state: State,
+) -> Poll<Result<Option<Header>, Error>> {
+    loop {
+        let bytes = match ready!(Pin::new(&mut *stream).poll_fill_buf(cx)) {
+            Ok([]) if decoder.at_boundary() => return Poll::Ready(Ok(None)),
+            Ok([]) => return Poll::Ready(Err(Error::Lost("the other side closed it within a message".into()))),
+            Ok(bytes) => bytes,
+            Err(error) => return Poll::Ready(Err(lost(&error))),
+        };
+        let mut input = bytes;
+        let item = decoder.decode(&mut input);
+        let used = bytes.len() - input.len();
+        let header = match item? {
+            Some(Item::Header(header)) => Some(header),
+            Some(_) => return Poll::Ready(Err(body_where_header(state))),
+            None => None,
+        };
+        Pin::new(&mut *stream).consume(used);
+        if let Some(header) = header {
+            state.check(&header)?;
+            if header.kind() == ErrorMessage::TYPE {
+                return Poll::Ready(Err(Error::from_peer(header.read()?)));
+            }
+            return Poll::Ready(Ok(Some(header)));
+        }
+    }
+}
+
+/// What ends a body that is being sent: the peer spoke, or closed.
+fn interruption(heard: Result<Option<Header>, Error>) -> Error {
+    match heard {
+        Err(error) => error,
+        Ok(None) => Error::Lost("the other side closed it".into()),
+        Ok(Some(header)) => {
+            let found = header.kind().to_owned();
+            ProtocolError::UnexpectedMessage { found, expected: "error".into() }.into()
+        }
+    }
+}
+
+/// The caller waits for a header while a body is still to be read: the peer sent a body where none belongs.
+fn body_where_header(state: State) -> Error {
+    ProtocolError::UnexpectedMessage { found: "a body".into(), expected: state.accepts().join(" or ") }.into()
+}
+
+/// What the system or TLS says when a line breaks, in a few words.
+pub(crate) fn lost(error: &std::io::Error) -> Error {
+    use std::io::ErrorKind as K;
+    Error::Lost(match error.kind() {
+        K::UnexpectedEof => "the other side vanished".into(),
+        K::ConnectionReset | K::BrokenPipe | K::ConnectionAborted => "the other side reset it".into(),
+        K::TimedOut => "the other side has not been heard of for 30 s".into(),
+        _ => error.to_string(),
+    })
+}

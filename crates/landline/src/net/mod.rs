@@ -1,0 +1,17 @@
+//! The network: addresses, TCP, TLS, and the [`Channel`] that carries messages.
+
+mod address;
+mod channel;
+pub mod tcp;
+pub mod tls;
+
+pub use address::{HostPort, Location, Target};
+pub(crate) use channel::{linger, lost};
+pub use channel::{Channel, DataFrame, Received};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// What a line runs over: a TCP connection, or an in-memory pair in tests.
+pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}

@@ -1,0 +1,80 @@
+//! TCP connections with the options that a line wants.
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, lookup_host};
+
+use super::HostPort;
+use crate::Error;
+
+/// How long one address may take to answer.
+pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A peer that the network has lost is probed after this long without a byte.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+/// How often it is probed then.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// After this many probes it is given up: 30 s in all.
+const KEEPALIVE_PROBES: u32 = 3;
+/// Sent bytes that nobody acknowledges end the connection after this long.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A connection that was made, and how long it took.
+#[derive(Debug)]
+pub struct Dialed {
+    /// The connection.
+    pub stream: TcpStream,
+    /// The address that answered.
+    pub address: SocketAddr,
+    /// How long the name took to resolve.
+    pub resolve_time: Duration,
+    /// How long the connection took to be made.
+    pub connect_time: Duration,
+}
+
+/// Resolves `address` and connects to the first of its addresses that answers.
+///
+/// # Errors
+/// [`Error::Connect`] with what the last address said.
+pub async fn dial(address: &HostPort) -> Result<Dialed, Error> {
+    let failed = |source| Error::Connect { address: address.to_string(), source };
+    let start = Instant::now();
+    let found: Vec<SocketAddr> =
+        lookup_host((address.host.as_str(), address.port)).await.map_err(failed)?.collect();
+    let resolve_time = start.elapsed();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for candidate in found {
+        let start = Instant::now();
+        match tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(candidate)).await {
+            Ok(Ok(stream)) => {
+                prepare(&stream).map_err(failed)?;
+                return Ok(Dialed { stream, address: candidate, resolve_time, connect_time: start.elapsed() });
+            }
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer after 10 s"),
+        }
+    }
+    Err(failed(last))
+}
+
+/// Sets the options of a connection, dialed or accepted: no delay for small messages, and a dead peer is noticed.
+///
+/// # Errors
+/// What the system says; the connection is then of no use.
+pub fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIME_MAX))?;
+    Ok(())
+}

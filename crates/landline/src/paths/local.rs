@@ -1,0 +1,61 @@
+//! Paths that the user of this process named, opened with the user's own authority.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use cap_std::fs::Dir;
+use landline_proto::ErrorCode;
+
+use super::{Destination, Source, platform};
+use crate::Error;
+
+/// Opens a regular file to read, following links as `cp` does. Blocking, but never waits for a FIFO.
+///
+/// # Errors
+/// `not-found`, `not-a-file`, `denied`, `io`.
+pub fn source(path: &Path) -> Result<Source, Error> {
+    let file = platform::open_to_read(path).map_err(|error| match error.raw_os_error() {
+        // A socket, or a device without a driver: nothing that can be read.
+        Some(libc::ENXIO) => {
+            Error::here(ErrorCode::NotAFile, format!("{} is a device or socket, not a regular file", path.display()))
+        }
+        _ => Error::io(path.display(), &error),
+    })?;
+    Source::new(file, path.display())
+}
+
+/// The bytes of a file's own name, which it keeps when it is copied into a folder.
+pub fn own_name(path: &Path) -> Option<Vec<u8>> {
+    path.file_name().map(platform::bytes_of)
+}
+
+/// Finds the place for a file: `path` itself, what it links to, or `own_name` in it if it is a folder. Blocking.
+///
+/// # Errors
+/// `not-found` (the folder it should be in), `not-a-file`, `denied`, `io`.
+pub fn destination(path: &Path, own_name: &[u8]) -> Result<Destination, Error> {
+    let mut place = path.to_owned();
+    let ends_in_slash = platform::bytes_of(path.as_os_str()).ends_with(b"/");
+    if path.is_dir() {
+        place.push(platform::os_str(own_name));
+    } else if ends_in_slash {
+        return Err(Error::here(ErrorCode::NotFound, format!("{}: no such folder", path.display())));
+    }
+    if place.is_symlink() {
+        place = place.canonicalize().map_err(|error| Error::io(place.display(), &error))?;
+    }
+    let (name, parent) = name_and_parent(&place)?;
+    let dir = Dir::open_ambient_dir(&parent, cap_std::ambient_authority())
+        .map_err(|error| Error::io(parent.display(), &error))?;
+    Destination::new(dir, &name, place)
+}
+
+fn name_and_parent(place: &Path) -> Result<(OsString, PathBuf), Error> {
+    let Some(name) = place.file_name() else {
+        return Err(Error::here(ErrorCode::NameRefused, format!("{} does not end in a file's name", place.display())));
+    };
+    let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((name.to_owned(), parent.to_owned()))
+}

@@ -1,0 +1,23 @@
+//! The one room in which paths are opened. Nothing else in this crate or the command calls `std::fs`: a lint sees to it.
+//!
+//! - [`Root`]: what an account may reach, below a folder handle that nothing leads out of.
+//! - [`Folder`]: one opened folder in which files are staged, renamed and synced.
+//! - [`PrivateFolder`]: a state folder that nobody else can read.
+//! - [`local`]: paths that the user of this process named, with the user's own authority.
+
+mod folder;
+pub mod local;
+mod platform;
+mod private;
+mod root;
+
+pub use folder::{Destination, Folder};
+pub use private::{FolderLock, PrivateFolder, read_secret_file};
+pub use root::Root;
+pub use source::{Source, SourceIdentity};
+pub use std::fs::File;
+
+mod source;
+
+pub use platform::is_root;
+pub(crate) use platform::start_write_back;

@@ -1,0 +1,126 @@
+//! What differs between operating systems, in one place.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{File, Metadata},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+        },
+    },
+    path::Path,
+};
+
+use cap_std::fs::Dir;
+
+/// The permission bits that ever travel or are set: no setuid, setgid or sticky.
+pub(super) const MODE_MASK: u32 = 0o777;
+
+/// A path component from the wire as the system's own kind of string.
+pub(super) fn os_str(bytes: &[u8]) -> &OsStr {
+    OsStr::from_bytes(bytes)
+}
+
+/// The bytes of a path or name.
+pub(super) fn bytes_of(name: &OsStr) -> Vec<u8> {
+    OsString::from(name).into_vec()
+}
+
+/// The permission bits of a file.
+pub(super) fn mode_of(metadata: &Metadata) -> u32 {
+    metadata.permissions().mode() & MODE_MASK
+}
+
+/// Whether others than the owner can do anything with it.
+pub(super) fn open_to_others(metadata: &Metadata) -> bool {
+    metadata.permissions().mode() & 0o077 != 0
+}
+
+/// Whether it belongs to the user of this process, or to root.
+pub(super) fn is_ours(metadata: &Metadata) -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    metadata.uid() == user || metadata.uid() == 0
+}
+
+/// Whether this process may do everything.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// What a file is known by: device, inode, size, mtime and ctime with their nanoseconds.
+pub(super) fn identity_of(metadata: &Metadata) -> [i64; 7] {
+    let number = |value: u64| i64::from_ne_bytes(value.to_ne_bytes());
+    [
+        number(metadata.dev()),
+        number(metadata.ino()),
+        number(metadata.size()),
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+        metadata.ctime(),
+        metadata.ctime_nsec(),
+    ]
+}
+
+/// Options that never wait for a FIFO's other end and never make a terminal ours.
+pub(super) const OPEN_FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
+
+/// Opens for reading without waiting, with the user's own authority.
+pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(OPEN_FLAGS).open(path)
+}
+
+/// Sets the permission bits of an open file.
+pub(super) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    file.set_permissions(PermissionsExt::from_mode(mode & MODE_MASK))
+}
+
+/// The bits that this process does not give to new files.
+pub(super) fn umask() -> u32 {
+    // There is no way to ask without setting; done once at start, before other threads make files.
+    static UMASK: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        rustix::process::umask(old);
+        old.as_raw_mode()
+    })
+}
+
+/// Makes a folder's entries durable. A folder handle may be one that cannot be synced itself, so it is opened anew.
+pub(super) fn sync_folder(dir: &Dir) -> io::Result<()> {
+    use rustix::fs::{Mode, OFlags};
+    let readable = rustix::fs::openat(dir.as_fd(), ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(rustix::fs::fsync(readable)?)
+}
+
+/// Renames within a folder unless the new name is taken; then `AlreadyExists`.
+pub(super) fn rename_new(dir: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    match rustix::fs::renameat_with(dir.as_fd(), from, dir.as_fd(), to, rustix::fs::RenameFlags::NOREPLACE) {
+        // A filesystem that cannot do it: link and unlink can.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+        done => return Ok(done?),
+    }
+    dir.hard_link(from, dir, to)?;
+    dir.remove_file(from)
+}
+
+/// The bytes that are free on the filesystem of an open file, for users like us.
+pub(super) fn free_bytes(file: &File) -> io::Result<u64> {
+    let stat = rustix::fs::fstatvfs(file.as_fd())?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Asks the system to begin writing a range of a file to the disk, so that the sync at the end is short. A hint: where
+/// it cannot be given, nothing is lost but time.
+pub(crate) fn start_write_back(file: &File, offset: u64, length: u64) {
+    #[cfg(target_os = "linux")]
+    if let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) {
+        // SAFETY: the descriptor is open for as long as `file` is borrowed, and the call takes no pointers.
+        unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, offset, length);
+}

@@ -1,0 +1,173 @@
+//! State folders: nobody else can read them, and every file in them is old and whole or new and whole.
+
+use std::{
+    ffi::OsStr,
+    fs::{DirBuilder, File, TryLockError},
+    io::{self, Read, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+use super::{Folder, platform};
+use crate::{Error, login::random};
+
+/// A folder that belongs to us and that nobody else can read or enter.
+#[derive(Debug)]
+pub struct PrivateFolder {
+    folder: Folder,
+    path: PathBuf,
+}
+
+/// A lock that is held until this is dropped, or the process ends.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+}
+
+impl PrivateFolder {
+    /// Opens the folder, making it and its parents if need be, with mode 0700. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`] where it is somebody else's, others can read it, or it cannot be made.
+    pub fn open_or_create(path: &Path) -> Result<Self, Error> {
+        let bad = |problem: String| Error::state(path.display(), problem);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| bad(format!("the state folder cannot be made: {error}")))?;
+        let metadata = path.metadata().map_err(|error| bad(error.to_string()))?;
+        if !platform::is_ours(&metadata) {
+            return Err(bad("the state folder belongs to somebody else".into()));
+        }
+        if platform::open_to_others(&metadata) {
+            return Err(bad("others can read the state folder; close it with chmod 700".into()));
+        }
+        let folder = Folder::open(path).map_err(|error| bad(error.to_string()))?;
+        Ok(Self { folder, path: path.to_owned() })
+    }
+
+    /// Opens a folder within this one, making it if need be.
+    ///
+    /// # Errors
+    /// As [`open_or_create`](Self::open_or_create).
+    pub fn subfolder(&self, name: &str) -> Result<Self, Error> {
+        Self::open_or_create(&self.path.join(name))
+    }
+
+    /// The path of a file in it.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Reads a file of at most `bytes_max`; `None` where there is none. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`] where it is no regular file, too long, or cannot be read.
+    pub fn read(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, Error> {
+        self.open(name)?.map(|file| read_all(file, bytes_max)).transpose().map_err(|error| self.bad(name, error))
+    }
+
+    /// Reads a secret as [`read`](Self::read) does, refusing a file that others can read.
+    ///
+    /// # Errors
+    /// Also [`Error::State`] for such a file.
+    pub fn read_secret(&self, name: &str, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        let Some(file) = self.open(name)? else { return Ok(None) };
+        read_secret(file, bytes_max).map(Some).map_err(|error| self.bad(name, error))
+    }
+
+    /// Writes a file with mode 0600 in place of what was there: durable when this returns. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`]; the file is then as it was.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let staging = format!(".{name}.{:016x}", u64::from_le_bytes(random()));
+        let write = || {
+            let mut file = self.folder.create(OsStr::new(&staging))?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            self.folder.rename(OsStr::new(&staging), OsStr::new(name), true)?;
+            self.folder.sync()
+        };
+        write().map_err(|error| {
+            let _ = self.folder.remove(OsStr::new(&staging));
+            self.bad(name, error)
+        })
+    }
+
+    /// Removes a file if it is there.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn remove(&self, name: &str) -> Result<(), Error> {
+        match self.folder.remove(OsStr::new(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.bad(name, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for a lock that other processes respect. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn lock(&self, name: &str) -> Result<FolderLock, Error> {
+        let file = self.folder.open_lock(OsStr::new(name)).map_err(|error| self.bad(name, error))?;
+        file.lock().map_err(|error| self.bad(name, error))?;
+        Ok(FolderLock { _file: file })
+    }
+
+    /// Takes a lock if nobody has it; `None` if somebody does.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn try_lock(&self, name: &str) -> Result<Option<FolderLock>, Error> {
+        let file = self.folder.open_lock(OsStr::new(name)).map_err(|error| self.bad(name, error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(FolderLock { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(self.bad(name, error)),
+        }
+    }
+
+    fn open(&self, name: &str) -> Result<Option<File>, Error> {
+        self.folder.open_file(OsStr::new(name)).map_err(|error| self.bad(name, error))
+    }
+
+    fn bad(&self, name: &str, problem: io::Error) -> Error {
+        Error::state(self.path_of(name).display(), problem)
+    }
+}
+
+/// Reads a secret that the user named, such as a private key. Blocking.
+///
+/// # Errors
+/// What the system says; `PermissionDenied` for a file that others can read, `InvalidData` for one that is no regular
+/// file or longer than `bytes_max`.
+pub fn read_secret_file(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    read_secret(platform::open_to_read(path)?, bytes_max)
+}
+
+fn read_secret(file: File, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let metadata = file.metadata()?;
+    if metadata.is_file() && platform::open_to_others(&metadata) {
+        let problem = "others can read this secret; close it with chmod 600";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
+    }
+    read_all(file, bytes_max).map(Zeroizing::new)
+}
+
+fn read_all(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let invalid = |problem: &str| io::Error::new(io::ErrorKind::InvalidData, problem.to_owned());
+    if !file.metadata()?.is_file() {
+        return Err(invalid("is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(invalid("is far too long"));
+    }
+    Ok(bytes)
+}

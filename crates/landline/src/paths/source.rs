@@ -1,0 +1,65 @@
+//! Files that are read.
+
+use std::{
+    fmt,
+    fs::{File, Metadata},
+    io,
+};
+
+use landline_proto::ErrorCode;
+
+use super::platform;
+use crate::Error;
+
+/// A regular file that was opened to be read, and what it was at that moment.
+#[derive(Debug)]
+pub struct Source {
+    /// Its path, for people.
+    pub name: String,
+    /// The open file, at its beginning.
+    pub file: File,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its permission bits.
+    pub mode: u32,
+    identity: SourceIdentity,
+}
+
+/// What a file is known by, so that a change is noticed: device, inode, size, and the times of content and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceIdentity([i64; 7]);
+
+impl Source {
+    /// Takes an open file that has to be a regular one. `name` is for the error.
+    ///
+    /// # Errors
+    /// `not-a-file` for anything else.
+    pub(super) fn new(file: File, name: impl fmt::Display) -> Result<Self, Error> {
+        let metadata = file.metadata().map_err(|error| Error::io(&name, &error))?;
+        check_regular(&metadata, &name)?;
+        let identity = SourceIdentity(platform::identity_of(&metadata));
+        Ok(Self { name: name.to_string(), file, length: metadata.len(), mode: platform::mode_of(&metadata), identity })
+    }
+
+    /// Whether the file is still what it was when it was opened.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_unchanged(&self) -> io::Result<bool> {
+        Ok(SourceIdentity(platform::identity_of(&self.file.metadata()?)) == self.identity)
+    }
+}
+
+/// Refuses what is not a regular file, saying what it is.
+pub(super) fn check_regular(metadata: &Metadata, name: impl fmt::Display) -> Result<(), Error> {
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        return Ok(());
+    }
+    let what = match kind {
+        _ if kind.is_dir() => "a folder",
+        _ if kind.is_symlink() => "a symbolic link",
+        _ => "a device, FIFO or socket",
+    };
+    Err(Error::here(ErrorCode::NotAFile, format!("{name} is {what}, not a regular file")))
+}

@@ -1,0 +1,256 @@
+//! The server: accepts connections, logs people in, and serves their channels.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use landline_proto::{ErrorCode, ProtocolError, messages::Open, order::State};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    Error, Event, EventSink, files,
+    login::{self, Fingerprint, Identity, Invite, Session},
+    net::{Channel, HostPort, Transport, tcp},
+    paths::{FolderLock, PrivateFolder, Root},
+    ping,
+    store::Store,
+};
+
+const STORE_FILE: &str = "landline.sqlite";
+const LOCK_FILE: &str = "lock";
+const INVITE_FILE: &str = "invite";
+/// How long the listener rests when the system has no more descriptors or memory for connections.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// How a server is set up.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// The state folder.
+    pub state: PathBuf,
+    /// The folder that is the accounts' home.
+    pub home: PathBuf,
+    /// Connections at a time; further ones wait in the backlog.
+    pub connections_max: usize,
+    /// How long transfers may go on once the server drains.
+    pub drain_time: Duration,
+}
+
+/// A server that has its state and does not listen yet.
+pub struct Server {
+    folder: PrivateFolder,
+    shared: Arc<Shared>,
+    connections_max: usize,
+    drain_time: Duration,
+    _lock: FolderLock,
+}
+
+/// What all connections share.
+struct Shared {
+    identity: Identity,
+    store: Arc<Store>,
+    root: Arc<Root>,
+}
+
+/// Who a channel is served for, and what they may reach.
+pub(crate) struct Account {
+    pub(crate) root: Arc<Root>,
+    session: Session,
+    events: EventSink,
+}
+
+impl Account {
+    /// Reports an event of this session.
+    pub(crate) fn report(&self, event: impl FnOnce(String, String) -> Event) {
+        (self.events)(event(self.session.user.to_string(), self.session.id.clone()));
+    }
+
+    /// Reports what went wrong in this session.
+    pub(crate) fn report_failure(&self, error: &Error) {
+        self.report(|user, session| Event::Failed {
+            user,
+            session,
+            code: code_text(error),
+            message: error.to_string(),
+        });
+    }
+}
+
+/// Tells a task that the server drains.
+#[derive(Clone)]
+pub(crate) struct Drain(watch::Receiver<bool>);
+
+impl Drain {
+    /// Returns once the server drains. Cancel-safe.
+    pub(crate) async fn begun(&mut self) {
+        // The sender lives as long as the server runs; if it is gone, so is the server.
+        let _ = self.0.wait_for(|draining| *draining).await;
+    }
+}
+
+impl Server {
+    /// Opens the state, making it on first use. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`] where the state cannot be used, or another server uses it.
+    pub fn open(options: &ServerOptions) -> Result<Self, Error> {
+        let folder = PrivateFolder::open_or_create(&options.state)?.subfolder("server")?;
+        let Some(lock) = folder.try_lock(LOCK_FILE)? else {
+            return Err(Error::state(options.state.display(), "another server uses this state folder"));
+        };
+        let identity = Identity::load_or_create(&folder)?;
+        let store = Arc::new(Store::open(&folder.path_of(STORE_FILE))?);
+        let root = Arc::new(Root::open(&options.home)?);
+        Ok(Self {
+            folder,
+            shared: Arc::new(Shared { identity, store, root }),
+            connections_max: options.connections_max,
+            drain_time: options.drain_time,
+            _lock: lock,
+        })
+    }
+
+    /// The fingerprint that clients pin.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.shared.identity.fingerprint()
+    }
+
+    /// A fresh invite for the owner, who can be reached at `addresses`; `None` once somebody has an account. Any earlier
+    /// invite is void. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn owner_invite(&self, addresses: Vec<HostPort>) -> Result<Option<Invite>, Error> {
+        self.folder.remove(INVITE_FILE)?;
+        if self.shared.store.has_accounts()? {
+            return Ok(None);
+        }
+        let invite = Invite::new(addresses, self.fingerprint());
+        self.shared.store.put_owner_invite(&invite.token)?;
+        Ok(Some(invite))
+    }
+
+    /// Writes an invite to a file that only the owner of the state folder can read. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn write_invite(&self, invite: &Invite) -> Result<PathBuf, Error> {
+        self.folder.write(INVITE_FILE, format!("{invite}\n").as_bytes())?;
+        Ok(self.folder.path_of(INVITE_FILE))
+    }
+
+    /// Serves until `shutdown` completes, then drains: no more connections, idle ones end, transfers go on until the drain
+    /// time is over.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>, events: EventSink) {
+        let (drain, draining) = watch::channel(false);
+        let draining = Drain(draining);
+        let mut connections = JoinSet::new();
+        let places = Arc::new(Semaphore::new(self.connections_max));
+        tokio::pin!(shutdown);
+        loop {
+            while connections.try_join_next().is_some() {}
+            let accepted = tokio::select! {
+                accepted = accept(&listener, &places) => accepted,
+                () = &mut shutdown => break,
+            };
+            match accepted {
+                Ok((stream, peer, place)) => {
+                    let (shared, draining, events) = (self.shared.clone(), draining.clone(), events.clone());
+                    connections.spawn(async move {
+                        serve(Box::new(stream), peer, shared, draining, events).await;
+                        drop(place);
+                    });
+                }
+                Err(_) => tokio::time::sleep(ACCEPT_REST).await,
+            }
+        }
+        drop(listener);
+        while connections.try_join_next().is_some() {}
+        events(Event::Draining { connections: connections.len() });
+        let _ = drain.send(true);
+        let all_done = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(self.drain_time, all_done).await;
+        connections.shutdown().await;
+    }
+}
+
+/// The next connection, once there is a place for it. An error is one of the listener or of a connection that was gone at once.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    tcp::prepare(&stream)?;
+    Ok((stream, peer, place))
+}
+
+/// One connection, from its first byte to its last.
+async fn serve(
+    transport: Box<dyn Transport>,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    mut drain: Drain,
+    events: EventSink,
+) {
+    let peer = peer.to_string();
+    let (mut channel, session) = match login::accept(transport, &shared.identity, &shared.store).await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            events(Event::Refused { peer, code: code_text(&error), message: error.to_string() });
+            return;
+        }
+    };
+    let account = Account { root: shared.root.clone(), session, events };
+    let Session { key, invited, .. } = account.session.clone();
+    account.report(|user, session| Event::Login { user, key, peer, session, invited });
+    match serve_channel(&mut channel, &account, &mut drain).await {
+        Ok(()) => channel.finish().await,
+        Err(error) => {
+            account.report_failure(&error);
+            if let Some(reason) = error.to_peer() {
+                channel.fail(&reason).await;
+            }
+        }
+    }
+    account.report(|user, session| Event::Closed { user, session });
+}
+
+async fn serve_channel(channel: &mut Channel, account: &Account, drain: &mut Drain) -> Result<(), Error> {
+    // The answer to the login leaves now at the latest; with a request already here it leaves with its answer.
+    let header = tokio::select! {
+        biased;
+        header = channel.receive_or_end(State::ServerChannel) => header?,
+        () = drain.begun() => return Err(Error::here(ErrorCode::Draining, "the server is going down")),
+    };
+    let Some(header) = header else { return Ok(()) };
+    let open: Open = header.read()?;
+    match open.service.as_str() {
+        ping::SERVICE => ping::serve(channel, drain).await,
+        files::messages::SERVICE => files::server::serve(channel, account, drain).await,
+        other => {
+            let service: String = other.chars().take(64).collect();
+            Err(Error::here(ErrorCode::UnknownService, format!("there is no service {service:?} here")))
+        }
+    }
+}
+
+/// The code of an error for events.
+fn code_text(error: &Error) -> String {
+    match error {
+        Error::Failed { code, .. } => code.as_str(),
+        Error::Protocol(error) => ProtocolError::code(error).as_str(),
+        Error::Tls(_) => "tls",
+        Error::Lost(_) => "lost",
+        _ => ErrorCode::Io.as_str(),
+    }
+    .to_owned()
+}

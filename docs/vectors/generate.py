@@ -1,0 +1,1396 @@
+#!/usr/bin/env python3
+"""Makes the test vectors of docs/protocol.md, from its text alone.
+
+Python 3.11 standard library, and `ssh-keygen` (OpenSSH 8.9 or later) for the keys and signatures.
+A re-run writes the same bytes: test_ed25519 and test_ed25519_encrypted are made once and then reused.
+
+Every expectation is written by hand next to its input AND computed by a small model of the
+document further up in this file; the two have to agree. Where the document does not settle an
+outcome the model raises Unsettled and the case is left out. "(open On)" in a case's name marks a
+case that had to be there although the text does not settle it; the reading taken is in OPEN.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+OPEN = {
+    "O1": "a byte order mark before the header: refused (the RFC 8259 grammar has none; its 8.1 allows ignoring one)",
+    "O2": "an escape of a lone surrogate: refused (the RFC 8259 grammar has it; its 8.2 calls it unpredictable)",
+    "O3": "a number beyond a double under an unknown key: accepted (grammatical and ignored; RFC 8259 6 allows limits)",
+    "O4": "a stream that ends between two frames of a body: cut (section 10 also has body-size for 'shorter')",
+    "O5": "the path '/': accepted (absolute, with no component)",
+    "O6": "the path '~/': accepted (no item of the list of section 8 refuses it)",
+}
+
+
+class Unsettled(Exception):
+    """The document does not say; no vector is made of this."""
+
+
+def det(label, n):
+    """n fixed bytes that look random"""
+    out = b""
+    i = 0
+    while len(out) < n:
+        out += hashlib.sha512(b"landline vector %d " % i + label.encode()).digest()
+        i += 1
+    return out[:n]
+
+
+def b64(x):
+    return base64.b64encode(x).decode()
+
+
+def write(name, value):
+    with open(os.path.join(HERE, name), "w", encoding="ascii", newline="\n") as f:
+        json.dump(value, f, indent=1)
+        f.write("\n")
+
+
+def unique(cases, key="name"):
+    seen = [c[key] for c in cases]
+    assert len(seen) == len(set(seen)), sorted(x for x in seen if seen.count(x) > 1)
+
+
+# ---------------------------------------------------------------- section 2, frames
+
+I32MIN, I32MAX = -(2**31), 2**31 - 1
+
+
+def length(n):
+    return struct.pack("<i", n)
+
+
+def frame(payload):
+    return length(len(payload)) + payload
+
+
+class Violation(Exception):
+    pass
+
+
+class Reader:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def next(self, limit):
+        """A payload; None at a clean end; Violation otherwise"""
+        left = self.data[self.at :]
+        if not left:
+            return None
+        if len(left) < 4:
+            raise Violation("cut")
+        (n,) = struct.unpack("<i", left[:4])
+        if n < 0 or n > limit:
+            raise Violation("frame-size")
+        if len(left) < 4 + n:
+            raise Violation("cut")
+        self.at += 4 + n
+        return left[4 : 4 + n]
+
+
+def model_frames(limit, data):
+    r, out = Reader(data), []
+    try:
+        while (p := r.next(limit)) is not None:
+            out.append(p)
+    except Violation as e:
+        return out, str(e)
+    return out, None
+
+
+def make_frames():
+    cases = []
+
+    def case(name, limit, data, frames, error=None):
+        assert model_frames(limit, data) == (frames, error), (name, model_frames(limit, data))
+        cases.append(
+            {"name": name, "limit": limit, "input": data.hex(), "frames": [p.hex() for p in frames], "error": error}
+        )
+
+    a, b, c = b"first", b"\x00\xff\x80", det("frame", 300)
+    case("empty input", 4096, b"", [])
+    case("empty input, limit 0", 0, b"", [])
+    case("empty frame", 4096, frame(b""), [b""])
+    case("empty frame, limit 0", 0, frame(b""), [b""])
+    case("two empty frames", 4096, frame(b"") * 2, [b"", b""])
+    case("one byte", 4096, frame(b"x"), [b"x"])
+    case("one byte, limit 1", 1, frame(b"x"), [b"x"])
+    case("one byte, limit 0", 0, frame(b"x"), [], "frame-size")
+    case("length is little-endian", 4096, b"\x2c\x01\x00\x00" + c, [c])
+    case("a payload that looks like a frame", 4096, frame(frame(b"inner")), [frame(b"inner")])
+    for limit in (16, 255, 256, 4096):
+        full = det("limit", limit + 1)
+        case(f"limit {limit} minus one", limit, frame(full[: limit - 1]), [full[: limit - 1]])
+        case(f"limit {limit} exactly", limit, frame(full[:limit]), [full[:limit]])
+        case(f"limit {limit} plus one", limit, frame(full), [], "frame-size")
+    case("limit 65536 exactly", 65536, frame(bytes(65536)), [bytes(65536)])
+    for limit in (4096, 65536, 262144):
+        case(f"limit {limit} plus one, the length alone", limit, length(limit + 1), [], "frame-size")
+        case(f"limit {limit} exactly, the length alone", limit, length(limit), [], "cut")
+    case("length -1", 4096, length(-1), [], "frame-size")
+    case("length -1, limit 0", 0, length(-1), [], "frame-size")
+    case("length -1, limit 2^31-1", I32MAX, length(-1), [], "frame-size")
+    case("length -1, bytes after it", 4096, length(-1) + frame(a), [], "frame-size")
+    case("length -2^31", 4096, length(I32MIN), [], "frame-size")
+    case("length -2^31, limit 2^31-1", I32MAX, length(I32MIN), [], "frame-size")
+    case("length -2^31+1", 4096, length(I32MIN + 1), [], "frame-size")
+    case("length 2^31-1", 4096, length(I32MAX), [], "frame-size")
+    case("length 2^31-1, bytes after it", 262144, length(I32MAX) + c, [], "frame-size")
+    case("length 2^31-1, limit 2^31-2", I32MAX - 1, length(I32MAX), [], "frame-size")
+    case("length 2^31-1, limit 2^31-1, few bytes", I32MAX, length(I32MAX) + c, [], "cut")
+    case("big-endian length 5", 4096, b"\x00\x00\x00\x05first", [], "frame-size")
+    case("several frames", 4096, frame(a) + frame(b) + frame(c), [a, b, c])
+    case("several frames, empty ones between", 4096, frame(a) + frame(b"") + frame(b) + frame(b""), [a, b"", b, b""])
+    case("several frames of the limit", 5, frame(a) * 3, [a] * 3)
+    for n in (1, 2, 3):
+        case(f"cut after {n} of the length", 4096, frame(a)[:n], [], "cut")
+        case(f"cut after {n} of a negative length", 4096, length(-1)[:n], [], "cut")
+        case(f"cut after {n} of the second length", 4096, frame(a) + frame(b)[:n], [a], "cut")
+    case("cut after the length", 4096, frame(a)[:4], [], "cut")
+    case("cut after one byte of the payload", 4096, frame(a)[:5], [], "cut")
+    case("cut before the last byte", 4096, frame(a)[:-1], [], "cut")
+    case("cut in the second payload", 4096, frame(a) + frame(c)[:100], [a], "cut")
+    case("cut after an empty frame", 4096, frame(b"") + b"\x00", [b""], "cut")
+    case("negative after good frames", 4096, frame(a) + frame(b) + length(-1), [a, b], "frame-size")
+    case("-2^31 after good frames", 4096, frame(a) + frame(b"") + length(I32MIN), [a, b""], "frame-size")
+    case("too long after good frames", 5, frame(a) + frame(b) + frame(b"sixsix") + frame(a), [a, b], "frame-size")
+    case("2^31-1 after good frames", 4096, frame(c) + length(I32MAX), [c], "frame-size")
+    unique(cases)
+    write("frames.json", {"cases": cases})
+    return len(cases)
+
+
+# ---------------------------------------------------------------- section 3, headers
+
+
+class Bad(Exception):
+    pass
+
+
+class Num(str):
+    """A JSON number, as it was written"""
+
+
+class Parser:
+    """RFC 8259, and what section 3 adds"""
+
+    NUM = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+    ESC = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+    def __init__(self, payload):
+        try:
+            self.s = payload.decode("utf-8", "strict")  # keeps a BOM, which the grammar then refuses (O1)
+        except UnicodeDecodeError:
+            raise Bad("not UTF-8") from None
+        self.i = 0
+
+    def peek(self):
+        return self.s[self.i : self.i + 1]
+
+    def ws(self):
+        while self.peek() and self.peek() in " \t\n\r":
+            self.i += 1
+
+    def eat(self, c):
+        if self.peek() != c:
+            raise Bad(f"{c!r} at {self.i}")
+        self.i += 1
+
+    def text(self):
+        self.ws()
+        v = self.value(1)
+        self.ws()
+        if self.i != len(self.s):
+            raise Bad("more after it")
+        return v
+
+    def value(self, depth):
+        c = self.peek()
+        if c in ("{", "["):
+            if depth > 16:
+                raise Bad("nesting")
+            return self.object(depth) if c == "{" else self.array(depth)
+        if c == '"':
+            return self.string()
+        for word, v in (("true", True), ("false", False), ("null", None)):
+            if self.s.startswith(word, self.i):
+                self.i += len(word)
+                return v
+        m = self.NUM.match(self.s, self.i)
+        if not m:
+            raise Bad(f"value at {self.i}")
+        self.i = m.end()
+        return Num(m.group())
+
+    def object(self, depth):
+        out = {}
+        self.eat("{")
+        self.ws()
+        if self.peek() == "}":
+            self.i += 1
+            return out
+        while True:
+            self.ws()
+            if self.peek() != '"':
+                raise Bad("key")
+            k = self.string()
+            if k in out:
+                raise Bad("key twice")
+            self.ws()
+            self.eat(":")
+            self.ws()
+            out[k] = self.value(depth + 1)
+            self.ws()
+            if self.peek() == ",":
+                self.i += 1
+                continue
+            self.eat("}")
+            return out
+
+    def array(self, depth):
+        out = []
+        self.eat("[")
+        self.ws()
+        if self.peek() == "]":
+            self.i += 1
+            return out
+        while True:
+            self.ws()
+            out.append(self.value(depth + 1))
+            self.ws()
+            if self.peek() == ",":
+                self.i += 1
+                continue
+            self.eat("]")
+            return out
+
+    def hex4(self):
+        h = self.s[self.i : self.i + 4]
+        if not re.fullmatch("[0-9a-fA-F]{4}", h):
+            raise Bad("escape")
+        self.i += 4
+        return int(h, 16)
+
+    def string(self):
+        self.eat('"')
+        out = []
+        while True:
+            c = self.peek()
+            if c == "" or c < " ":
+                raise Bad("string")
+            self.i += 1
+            if c == '"':
+                return "".join(out)
+            if c != "\\":
+                out.append(c)
+                continue
+            e = self.peek()
+            self.i += 1
+            if e == "u":
+                u = self.hex4()
+                if 0xD800 <= u < 0xDC00 and self.s.startswith("\\u", self.i):
+                    self.i += 2
+                    v = self.hex4()
+                    if not 0xDC00 <= v < 0xE000:
+                        raise Bad("lone surrogate")  # O2
+                    u = 0x10000 + ((u - 0xD800) << 10) + (v - 0xDC00)
+                elif 0xD800 <= u < 0xE000:
+                    raise Bad("lone surrogate")  # O2
+                out.append(chr(u))
+            elif e in self.ESC and e:
+                out.append(self.ESC[e])
+            else:
+                raise Bad("escape")
+
+
+def model_header(payload):
+    """(type, size), or Bad"""
+    v = Parser(payload).text()
+    if type(v) is not dict:
+        raise Bad("not an object")
+    kind = v.get("type")
+    if type(kind) is not str:
+        raise Bad("type")
+    if "size" not in v:
+        return kind, "absent"
+    size = v["size"]
+    if size is None:
+        return kind, None
+    if type(size) is not Num:
+        raise Bad("size")
+    if re.fullmatch("0|[1-9][0-9]*", size):
+        if int(size) >= 2**63:
+            raise Bad("size")
+        return kind, int(size)
+    if size == "-0" or (float(size).is_integer() and 0 <= float(size) < 2**63):
+        raise Unsettled(f"is {size} an integer?")
+    raise Bad("size")
+
+
+def make_headers():
+    cases = []
+
+    def case(name, payload, kind=None, size="absent", error=None):
+        if isinstance(payload, str):
+            payload = payload.encode("utf-8")
+        try:
+            got = (*model_header(payload), None)
+        except Bad:
+            got = (None, "absent", "bad-header")
+        assert got == (kind, size, error), (name, got)
+        cases.append({"name": name, "input": payload.hex(), "type": kind, "size": size, "error": error})
+
+    def ok(name, payload, kind="ping", size="absent"):
+        case(name, payload, kind, size)
+
+    def bad(name, payload):
+        case(name, payload, error="bad-header")
+
+    def unknown(value):
+        return b'{"type":"ping","x":' + (value.encode() if isinstance(value, str) else value) + b"}"
+
+    # the object and its type
+    ok("least header", '{"type":"ping"}')
+    ok("another type", '{"type":"pong"}', "pong")
+    ok("type is not first", '{"x":1,"type":"ping"}')
+    ok("type in escapes", r'{"type":"\u0070\u0069\u006e\u0067"}')
+    ok("key type in escapes", r'{"\u0074\u0079\u0070\u0065":"ping"}')
+    ok("unknown keys of every kind", '{"type":"ping","a":null,"b":true,"c":false,"d":"s","e":[1,{}],"f":{"g":[]},"h":-1.5e3}')
+    ok("other case is another key", '{"type":"ping","Type":1,"TYPE":2,"Size":"x"}')
+    ok("a key type below the top", '{"type":"ping","x":{"type":1}}')
+    ok("empty key", '{"type":"ping","":1}')
+    bad("empty frame", b"")
+    bad("empty object", "{}")
+    bad("type missing", '{"x":1}')
+    bad("type missing, size there", '{"size":1}')
+    bad("type only below the top", '{"x":{"type":"ping"}}')
+    bad("type in the wrong case", '{"Type":"ping"}')
+    bad("type with a space in its key", '{"type ":"ping"}')
+    for name, v in (
+        ("null", "null"),
+        ("true", "true"),
+        ("a number", "1"),
+        ("an array", '["ping"]'),
+        ("an object", '{"x":"ping"}'),
+    ):
+        bad(f"type is {name}", '{"type":' + v + "}")
+    for name, v in (
+        ("null", "null"),
+        ("true", "true"),
+        ("number", "1"),
+        ("string", '"ping"'),
+        ("empty array", "[]"),
+        ("array of a header", '[{"type":"ping"}]'),
+        ("array of key and value", '["type","ping"]'),
+    ):
+        bad(f"top is {name}", v)
+
+    # white space and what stands around the object
+    ok("white space before", ' \t\r\n{"type":"ping"}')
+    ok("white space after", '{"type":"ping"} \t\r\n')
+    ok("white space on both sides", '\n{"type":"ping"}\n')
+    ok("white space everywhere", ' { "type"\t:\r\n"ping" , "x" : [ 1 , 2 , { } , [ ] ] } ')
+    bad("white space alone", " \t\r\n")
+    bad("a letter after", '{"type":"ping"}x')
+    bad("a letter after white space", '{"type":"ping"} x')
+    bad("NUL after", b'{"type":"ping"}\0')
+    bad("NUL before", b'\0{"type":"ping"}')
+    bad("a second object after", '{"type":"ping"}{"type":"ping"}')
+    bad("a second object on the next line", '{"type":"ping"}\n{"type":"ping"}')
+    bad("a comma after", '{"type":"ping"},')
+    bad("a brace after", '{"type":"ping"}}')
+    bad("a value before", '1 {"type":"ping"}')
+    bad("vertical tab before", b'\x0b{"type":"ping"}')
+    bad("form feed after", b'{"type":"ping"}\x0c')
+    bad("no-break space before", '\u00a0{"type":"ping"}')
+    bad("line separator after", '{"type":"ping"}\u2028')
+    bad("byte order mark before (open O1)", '\ufeff{"type":"ping"}')
+    bad("byte order mark after", '{"type":"ping"}\ufeff')
+    bad("byte order mark inside", '{\ufeff"type":"ping"}')
+    ok("U+FEFF in a string", unknown('"\ufeff"'))
+
+    # keys twice
+    bad("type twice, equal", '{"type":"ping","type":"ping"}')
+    bad("type twice, different", '{"type":"ping","type":"pong"}')
+    bad("type twice, one in escapes", r'{"type":"ping","t\u0079pe":"ping"}')
+    bad("type twice, one in escapes, upper-case digits", r'{"t\u0079\u0070e":"ping","\u0074ype":"ping"}')
+    bad("size twice", '{"type":"data","size":1,"size":1}')
+    bad("size twice, one in escapes", r'{"type":"data","size":1,"si\u007Ae":1}')
+    bad("size twice, null", '{"type":"data","size":null,"size":null}')
+    bad("unknown key twice", '{"type":"ping","x":1,"x":1}')
+    bad("unknown key twice, apart", '{"x":1,"type":"ping","y":2,"x":3}')
+    bad("empty key twice", '{"type":"ping","":1,"":2}')
+    bad("key twice in an inner object", unknown('{"a":1,"a":2}'))
+    bad("key twice in an object in an array", unknown('[1,[{"b":0,"a":1,"a":2}]]'))
+    bad("key twice at depth 16", unknown('{"x":' * 14 + '{"a":1,"a":2}' + "}" * 14))
+    bad("key twice, slash escaped", r'{"type":"ping","a/b":1,"a\/b":2}')
+    bad("key twice, escape against raw, two bytes", '{"type":"ping","\u00e9":1,"\\u00e9":2}')
+    bad("key twice, surrogate pair against raw", '{"type":"ping","\U0001f600":1,"\\uD83D\\ude00":2}')
+    bad("key twice with NUL", r'{"type":"ping","a\u0000b":1,"a\u0000b":2}')
+    ok("equal keys in different objects", unknown('{"a":1,"b":{"a":2},"c":[{"a":1},{"a":1}]}'))
+    ok("keys that differ only in case", unknown('{"a":1,"A":2}'))
+    ok("keys that differ only in normalization", unknown('{"\u00e9":1,"e\u0301":2}'))
+    ok("keys that differ only behind NUL", r'{"type":"ping","a\u0000b":1,"a\u0000c":2}')
+    ok("keys that differ only by a backslash", r'{"type":"ping","t\\u0079pe":1}')
+
+    # nesting; the top object is depth 1
+    for d in (15, 16, 17, 18):
+        judge = ok if d <= 16 else bad
+        n = d - 1
+        judge(f"depth {d}, objects", unknown('{"x":' * (n - 1) + "{}" + "}" * (n - 1)))
+        judge(f"depth {d}, arrays", unknown("[" * n + "]" * n))
+        judge(f"depth {d}, arrays, a number inside", unknown("[" * n + "1" + "]" * n))
+    judge16 = '[{"x":' * 7 + "[1]" + "}]" * 7
+    ok("depth 16, mixed", unknown(judge16))
+    bad("depth 17, mixed", unknown("[" + judge16 + "]"))
+    bad("depth 17, in the second of two values", unknown("[[]," + "[" * 15 + "]" * 15 + "]"))
+    ok("depth 16, many times", unknown("[" + ",".join(["[" * 14 + "]" * 14] * 20) + "]"))
+    ok("many small values side by side", unknown("[" + ",".join(["[]", "{}"] * 40) + "]"))
+    ok("brackets in a string are no nesting", unknown('"' + "[{" * 40 + '"'))
+    bad("depth 1500, arrays, closed", unknown("[" * 1499 + "]" * 1499))
+    bad("depth 1500, arrays, never closed", unknown("[" * 1499)[:-1])
+    bad("depth 17, and the type is behind it", '{"x":' + "[" * 16 + "]" * 16 + ',"type":"ping"}')
+
+    # not JSON
+    for name, v in (
+        ("never closed", '{"type":"ping"'),
+        ("cut in a string", '{"type":"pi'),
+        ("cut after the colon", '{"type":'),
+        ("brace alone", "{"),
+        ("comma before the end", '{"type":"ping",}'),
+        ("comma first", '{,"type":"ping"}'),
+        ("two commas", '{"type":"ping",,"x":1}'),
+        ("no comma", '{"type":"ping" "x":1}'),
+        ("no colon", '{"type" "ping"}'),
+        ("closed by a bracket", '{"type":"ping"]'),
+        ("single quotes", "{'type':'ping'}"),
+        ("key without quotes", '{type:"ping"}'),
+        ("key is a number", '{"type":"ping",1:2}'),
+        ("comment after", '{"type":"ping"}//x'),
+        ("comment inside", '{"type":"ping"/*x*/}'),
+        ("record separator before", '\x1e{"type":"ping"}'),
+    ):
+        bad(name, v)
+    for v in ("NaN", "Infinity", "-Infinity", "True", "nul", "undefined", "01", "-01", "+1", "1.", ".5", "-", "1e",
+              "1e+", "0x10", "1_000", "--1", "[1,]", "[,1]", "[1 2]", "[1"):
+        bad(f"unknown key with {v}", unknown(v))
+    for v in ("0", "-0", "-1", "0.5", "1.0", "1E+2", "1e-2", "9223372036854775808", "-9223372036854775809"):
+        ok(f"unknown key with {v}", unknown(v))
+    ok("unknown key with 1e400 (open O3)", unknown("1e400"))
+    ok("unknown key with -1e400 in an array (open O3)", unknown("[-1e400]"))
+
+    # strings
+    ok("every short escape", unknown(r'"\"\\\/\b\f\n\r\t"'))
+    ok("NUL in escapes", unknown(r'"\u0000"'))
+    ok("surrogate pair in escapes", unknown(r'"\ud83d\uDE00"'))
+    ok("U+FFFF in escapes", unknown(r'"\uffff"'))
+    ok("DEL raw", unknown(b'"\x7f"'))
+    ok("line separator raw", unknown('"\u2028"'))
+    ok("all of UTF-8's lengths", unknown('"\u007f\u0080\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"'))
+    bad("escape x", unknown(r'"\x41"'))
+    bad("escape single quote", unknown(r'"' + "\\'" + '"'))
+    bad("escape U", unknown(r'"\U0041"'))
+    bad("escape of three digits", unknown(r'"\u004"'))
+    bad("escape with a letter", unknown(r'"\u00g0"'))
+    bad("escape with a sign", unknown(r'"\u+041"'))
+    bad("escape of the closing quote", unknown(r'"\"'))
+    for c in (0x00, 0x09, 0x0A, 0x0D, 0x1F):
+        bad(f"control byte {c:02x} raw in a string", unknown(b'"' + bytes([c]) + b'"'))
+    bad("line feed raw in a key", b'{"type":"ping","a\nb":1}')
+    for name, v in (
+        ("high alone", r'"\ud800"'),
+        ("low alone", r'"\udc00"'),
+        ("last low alone", r'"\udfff"'),
+        ("the wrong way round", r'"\udc00\ud800"'),
+        ("high twice", r'"\ud800\ud800"'),
+        ("high before a letter", r'"\ud800x"'),
+        ("high before another escape", r'"\ud800\n"'),
+        ("pair and then high", r'"\ud83d\ude00\ud83d"'),
+        ("in an inner array", r'[["\udead"]]'),
+        ("in an inner key", r'{"\udead":1}'),
+    ):
+        bad(f"lone surrogate, {name} (open O2)", unknown(v))
+    bad("lone surrogate, in the type (open O2)", r'{"type":"ping\ud800"}')
+    bad("lone surrogate, in a key (open O2)", r'{"type":"ping","\ud800":1}')
+
+    # not UTF-8
+    for name, v in (
+        ("ff", b"\xff"),
+        ("fe", b"\xfe"),
+        ("continuation alone", b"\x80"),
+        ("Latin-1 letter", b"caf\xe9"),
+        ("two bytes, cut", b"\xc3"),
+        ("three bytes, cut", b"\xe2\x82"),
+        ("four bytes, cut", b"\xf0\x9f\x98"),
+        ("overlong NUL", b"\xc0\x80"),
+        ("overlong slash, two bytes", b"\xc0\xaf"),
+        ("overlong slash, three bytes", b"\xe0\x80\xaf"),
+        ("overlong slash, four bytes", b"\xf0\x80\x80\xaf"),
+        ("high surrogate", b"\xed\xa0\x80"),
+        ("low surrogate", b"\xed\xbf\xbf"),
+        ("surrogate pair, CESU-8", b"\xed\xa0\xbd\xed\xb8\x80"),
+        ("past U+10FFFF", b"\xf4\x90\x80\x80"),
+        ("f5", b"\xf5\x80\x80\x80"),
+        ("five bytes", b"\xf8\x88\x80\x80\x80"),
+    ):
+        bad(f"not UTF-8, {name}", unknown(b'"' + v + b'"'))
+    bad("not UTF-8, in the type", b'{"type":"ping\xff"}')
+    bad("not UTF-8, in a key", b'{"type":"ping","\xff":1}')
+    bad("not UTF-8, outside of strings", b'{"type":"ping"\xff}')
+    bad("not UTF-8, after the object", b'{"type":"ping"}\x80')
+    for enc in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        bad(enc, '{"type":"ping"}'.encode(enc))
+    bad("utf-16 with a mark", b"\xff\xfe" + '{"type":"ping"}'.encode("utf-16-le"))
+
+    # size
+    def sized(v):
+        return '{"type":"data","size":' + v + "}"
+
+    ok("size 0", sized("0"), "data", 0)
+    ok("size 1", sized("1"), "data", 1)
+    ok("size 262145", sized("262145"), "data", 262145)
+    ok("size 2^31", sized("2147483648"), "data", 2**31)
+    ok("size 2^32", sized("4294967296"), "data", 2**32)
+    ok("size 2^53+1", sized("9007199254740993"), "data", 2**53 + 1)
+    ok("size 2^63-1", sized("9223372036854775807"), "data", 2**63 - 1)
+    ok("size null", sized("null"), "data", None)
+    ok("size before type", '{"size":7,"type":"data"}', "data", 7)
+    ok("key size in escapes", r'{"type":"data","\u0073ize":7}', "data", 7)
+    ok("a key size below the top", '{"type":"ping","x":{"size":7}}')
+    ok("a key size below the top of the wrong type", '{"type":"ping","x":[{"size":"7"}]}')
+    ok("sizes at and below the top", '{"type":"data","x":{"size":-1},"size":3}', "data", 3)
+    bad("size 2^63", sized("9223372036854775808"))
+    bad("size 2^64-1", sized("18446744073709551615"))
+    bad("size 2^64", sized("18446744073709551616"))
+    bad("size 2^64+5", sized("18446744073709551621"))
+    bad("size of 100 digits", sized("9" * 100))
+    bad("size -1", sized("-1"))
+    bad("size -2^63", sized("-9223372036854775808"))
+    bad("size 0.5", sized("0.5"))
+    bad("size 1.5", sized("1.5"))
+    bad("size -1.5", sized("-1.5"))
+    bad("size 1e-1", sized("1e-1"))
+    bad("size 1e19", sized("1e19"))
+    bad("size 1e400", sized("1e400"))
+    bad("size -1e400", sized("-1e400"))
+    bad("size string", sized('"7"'))
+    bad("size empty string", sized('""'))
+    bad("size string null", sized('"null"'))
+    bad("size true", sized("true"))
+    bad("size false", sized("false"))
+    bad("size array", sized("[7]"))
+    bad("size empty array", sized("[]"))
+    bad("size object", sized("{}"))
+    bad("size with a leading zero", sized("07"))
+    bad("size with a plus", sized("+7"))
+    bad("size hexadecimal", sized("0x7"))
+    bad("size without a value", sized(""))
+    bad("size right, type missing", '{"size":7}')
+
+    unique(cases)
+    write("headers.json", {"cases": cases})
+    return len(cases)
+
+
+# ---------------------------------------------------------------- sections 3 and 11, messages
+
+LIMITS = {"login": (4096, None), "session": (65536, 262144)}
+
+
+def model_messages(limits, data):
+    max_header, max_data = LIMITS[limits]
+    r, events = Reader(data), []
+
+    def body(size):
+        got = b""
+        try:
+            while size is None or len(got) < size:
+                before = r.at
+                if size is not None and len(data) - before >= 4:
+                    (n,) = struct.unpack("<i", data[before : before + 4])
+                    if len(got) + n > size and n > max_data:
+                        raise Unsettled("frame-size or body-size?")
+                    if len(got) + n > size and len(data) - before < 4 + n:
+                        raise Unsettled("body-size or cut?")
+                p = r.next(max_data)
+                if p is None:
+                    raise Violation("cut")  # O4
+                if p == b"":
+                    return "complete" if size is None else "given-up"
+                if size is not None and len(got) + len(p) > size:
+                    raise Violation("body-size")
+                got += p
+            return "complete"
+        finally:
+            if got:
+                events.append({"data": got.hex()})
+
+    given_up = False
+    try:
+        while True:
+            p = r.next(max_header)
+            if p is None:
+                if given_up:
+                    raise Unsettled("the end of the stream where `error` was due")
+                return events, None
+            try:
+                kind, size = model_header(p)
+            except Bad:
+                raise Violation("bad-header") from None
+            if given_up and kind != "error":
+                raise Unsettled("another type where `error` was due")
+            if size != "absent" and (max_data is None or kind != "data"):
+                raise Unsettled("a body where none is due")
+            events.append({"header": kind})
+            given_up = False
+            if size != "absent":
+                end = body(size)
+                events.append({"end": end})
+                given_up = end == "given-up"
+    except Violation as e:
+        return events, str(e)
+
+
+def make_messages():
+    cases = []
+
+    def case(name, limits, data, events, error=None):
+        got = model_messages(limits, data)
+        assert got == (events, error), (name, got)
+        cases.append({"name": name, "limits": limits, "input": data.hex(), "events": events, "error": error})
+
+    def header(kind, **keys):
+        return frame(json.dumps({"type": kind, **keys}, separators=(",", ":")).encode())
+
+    def data_header(size):
+        return header("data", size=size)
+
+    def H(kind):
+        return {"header": kind}
+
+    def D(x):
+        return {"data": x.hex()}
+
+    COMPLETE, GIVEN_UP = {"end": "complete"}, {"end": "given-up"}
+    EMPTY = frame(b"")
+    ping = header("ping")
+    changed = header("error", code="source-changed", message="the file grew while it was read")
+    refused = header("error", code="login-refused", message="not accepted")
+    greeting = header(
+        "greeting",
+        versions=[1],
+        server="landline 0.1.0",
+        features=["ping", "files.put", "files.get"],
+        methods=["ssh-key", "invite"],
+        nonce=b64(det("greeting nonce", 32)),
+    )
+
+    def padded(total, kind="ping", **keys):
+        """A header frame with a payload of exactly total bytes"""
+        bare = json.dumps({"type": kind, **keys, "x": ""}, separators=(",", ":")).encode()
+        return frame(bare[:-2] + b"p" * (total - len(bare)) + bare[-2:])
+
+    def padded_error(total):
+        return padded(total, "error", code="draining", message="going down")
+
+    # login: headers only
+    case("login, nothing", "login", b"", [])
+    case("login, one header", "login", greeting, [H("greeting")])
+    case("login, two headers back to back", "login", greeting + refused, [H("greeting"), H("error")])
+    case("login, header of 4096", "login", padded_error(4096), [H("error")])
+    case("login, header of 4096 by white space", "login",
+         frame(refused[4:] + b" " * (4096 - len(refused) + 4)), [H("error")])
+    case("login, header of 4097", "login", padded_error(4097), [], "frame-size")
+    case("login, header of 4097, the length alone", "login", length(4097), [], "frame-size")
+    case("login, header of 65536", "login", length(65536) + b"{", [], "frame-size")
+    case("login, header of 4097 after a good one", "login", greeting + padded_error(4097), [H("greeting")], "frame-size")
+    case("login, length -1", "login", length(-1), [], "frame-size")
+    case("login, length -2^31", "login", length(I32MIN), [], "frame-size")
+    case("login, length 2^31-1", "login", length(I32MAX), [], "frame-size")
+    case("login, length -1 after a good header", "login", greeting + length(-1), [H("greeting")], "frame-size")
+    case("login, TLS record in place of a frame", "login", bytes.fromhex("16030100f5010000f10303"), [], "frame-size")
+    case("login, HTTP in place of a frame", "login", b"GET / HTTP/1.1\r\n\r\n", [], "frame-size")
+    case("login, empty header", "login", EMPTY, [], "bad-header")
+    case("login, empty header after a good one", "login", greeting + EMPTY, [H("greeting")], "bad-header")
+    case("login, not JSON", "login", frame(b"hello"), [], "bad-header")
+    case("login, cut in the length", "login", greeting[:3], [], "cut")
+    case("login, cut in the header", "login", greeting[:-1], [], "cut")
+    case("login, cut in the second header", "login", greeting + refused[:20], [H("greeting")], "cut")
+    case("login, cut in the second length", "login", greeting + refused[:1], [H("greeting")], "cut")
+
+    # session, without bodies
+    case("nothing", "session", b"", [])
+    case("size absent", "session", ping, [H("ping")])
+    case("two messages without a body back to back", "session", ping + ping, [H("ping"), H("ping")])
+    case("fifty messages without a body", "session", ping * 50, [H("ping")] * 50)
+    case("header of 4097", "session", padded(4097), [H("ping")])
+    case("header of 65536", "session", padded(65536), [H("ping")])
+    case("header of 65537", "session", padded(65537), [], "frame-size")
+    case("header of 65537, the length alone", "session", length(65537), [], "frame-size")
+    case("header of 262144", "session", length(262144) + b"{", [], "frame-size")
+    case("header of 65537 after a good one", "session", ping + length(65537), [H("ping")], "frame-size")
+    case("length -1", "session", length(-1), [], "frame-size")
+    case("length -2^31", "session", length(I32MIN), [], "frame-size")
+    case("length 2^31-1", "session", length(I32MAX), [], "frame-size")
+    case("length -1 after a good header", "session", ping + length(-1), [H("ping")], "frame-size")
+    case("empty header", "session", EMPTY, [], "bad-header")
+    case("empty header after a good one", "session", ping + EMPTY, [H("ping")], "bad-header")
+    case("no object after a good header", "session", ping + frame(b"[]"), [H("ping")], "bad-header")
+    case("key twice after a good header", "session", ping + frame(b'{"type":"ping","x":1,"x":1}'), [H("ping")],
+         "bad-header")
+    case("cut in the length of a header", "session", ping[:2], [], "cut")
+    case("cut after the length of a header", "session", ping[:4], [], "cut")
+    case("cut in a header", "session", ping[:-1], [], "cut")
+    case("cut in the second header", "session", ping + ping[:-1], [H("ping")], "cut")
+
+    # sized bodies
+    b = det("body", 1000)
+    head = H("data")
+    case("size 0", "session", data_header(0), [head, COMPLETE])
+    case("size 0 and the next header", "session", data_header(0) + changed, [head, COMPLETE, H("error")])
+    case("size 0, three times", "session", data_header(0) * 3, [head, COMPLETE] * 3)
+    case("size 0 and an empty frame", "session", data_header(0) + EMPTY, [head, COMPLETE], "bad-header")
+    case("size 0 and bytes", "session", data_header(0) + frame(b"x"), [head, COMPLETE], "bad-header")
+    case("size 1", "session", data_header(1) + frame(b"x"), [head, D(b"x"), COMPLETE])
+    case("size n in one frame", "session", data_header(1000) + frame(b), [head, D(b), COMPLETE])
+    case("size n in two frames", "session", data_header(1000) + frame(b[:999]) + frame(b[999:]), [head, D(b), COMPLETE])
+    case("size n in many frames", "session",
+         data_header(1000) + b"".join(frame(b[i : i + 37]) for i in range(0, 1000, 37)), [head, D(b), COMPLETE])
+    case("size n in frames of one byte", "session",
+         data_header(50) + b"".join(frame(b[i : i + 1]) for i in range(50)), [head, D(b[:50]), COMPLETE])
+    case("size n of zero bytes", "session", data_header(8) + frame(bytes(8)), [head, D(bytes(8)), COMPLETE])
+    case("size n, the body looks like messages", "session", data_header(len(ping * 2)) + frame(ping * 2),
+         [head, D(ping * 2), COMPLETE])
+    case("size n, a frame of the body looks like a header", "session",
+         data_header(3 + len(ping) - 4) + frame(b"abc") + ping, [head, D(b"abc" + ping[4:]), COMPLETE])
+    case("size n and the next header", "session", data_header(10) + frame(b[:10]) + changed,
+         [head, D(b[:10]), COMPLETE, H("error")])
+    case("two sized messages back to back", "session",
+         data_header(3) + frame(b"abc") + data_header(4) + frame(b"de") + frame(b"fg"),
+         [head, D(b"abc"), COMPLETE, head, D(b"defg"), COMPLETE])
+    case("size key first, white space, unknown keys", "session",
+         frame(b' {"size" : 3, "x" : {"size":9}, "type" : "data"}\n') + frame(b"abc"), [head, D(b"abc"), COMPLETE])
+    big = bytes(range(256)) * 1024
+    case("data frame of 262144", "session", data_header(262144) + frame(big), [head, D(big), COMPLETE])
+    case("size larger than any frame", "session", data_header(70000) + frame(big[:66000]) + frame(big[66000:70000]),
+         [head, D(big[:70000]), COMPLETE])
+
+    # too long
+    case("body too long in its only frame", "session", data_header(4) + frame(b"abcde"), [head], "body-size")
+    case("body too long in its second frame", "session", data_header(4) + frame(b"abc") + frame(b"de"),
+         [head, D(b"abc")], "body-size")
+    case("body too long by far", "session", data_header(1) + frame(b), [head], "body-size")
+    case("body too long in its last frame of many", "session", data_header(6) + frame(b"ab") * 2 + frame(b"abc"),
+         [head, D(b"abab")], "body-size")
+    case("body too long because the next header came early", "session", data_header(4) + frame(b"abc") + ping,
+         [head, D(b"abc")], "body-size")
+    case("body too long in the second message", "session",
+         data_header(2) + frame(b"ab") + data_header(2) + frame(b"abc"), [head, D(b"ab"), COMPLETE, head], "body-size")
+    case("bytes after a full body are a header", "session", data_header(4) + frame(b"abcd") + frame(b"e"),
+         [head, D(b"abcd"), COMPLETE], "bad-header")
+    case("empty frame after a full body is a header", "session", data_header(4) + frame(b"abcd") + EMPTY,
+         [head, D(b"abcd"), COMPLETE], "bad-header")
+
+    # given up
+    case("given up at once", "session", data_header(10) + EMPTY + changed, [head, GIVEN_UP, H("error")])
+    case("given up in the middle", "session", data_header(10) + frame(b"abc") + EMPTY + changed,
+         [head, D(b"abc"), GIVEN_UP, H("error")])
+    case("given up one byte early", "session", data_header(4) + frame(b"a") + frame(b"bc") + EMPTY + changed,
+         [head, D(b"abc"), GIVEN_UP, H("error")])
+    case("given up, size 2^63-1", "session", data_header(2**63 - 1) + frame(b"abc") + EMPTY + changed,
+         [head, D(b"abc"), GIVEN_UP, H("error")])
+    case("given up and an empty header", "session", data_header(10) + frame(b"abc") + EMPTY + EMPTY,
+         [head, D(b"abc"), GIVEN_UP], "bad-header")
+    case("given up and a header that is no object", "session", data_header(10) + EMPTY + frame(b"[]"),
+         [head, GIVEN_UP], "bad-header")
+    case("given up and cut in the error", "session", data_header(10) + frame(b"abc") + EMPTY + changed[:-5],
+         [head, D(b"abc"), GIVEN_UP], "cut")
+    case("given up and length -1", "session", data_header(10) + frame(b"abc") + EMPTY + length(-1),
+         [head, D(b"abc"), GIVEN_UP], "frame-size")
+    case("given up and a header of 65537", "session", data_header(10) + EMPTY + length(65537), [head, GIVEN_UP],
+         "frame-size")
+
+    # size null
+    case("size null, empty", "session", data_header(None) + EMPTY, [head, COMPLETE])
+    case("size null, one frame", "session", data_header(None) + frame(b) + EMPTY, [head, D(b), COMPLETE])
+    case("size null, many frames", "session",
+         data_header(None) + b"".join(frame(b[i : i + 37]) for i in range(0, 1000, 37)) + EMPTY, [head, D(b), COMPLETE])
+    case("size null and the next header", "session", data_header(None) + frame(b"abc") + EMPTY + ping,
+         [head, D(b"abc"), COMPLETE, H("ping")])
+    case("size null given up: ended, then error", "session", data_header(None) + frame(b"abc") + EMPTY + changed,
+         [head, D(b"abc"), COMPLETE, H("error")])
+    case("size null given up at once: ended, then error", "session", data_header(None) + EMPTY + changed,
+         [head, COMPLETE, H("error")])
+    case("two messages of size null back to back", "session",
+         data_header(None) + frame(b"abc") + EMPTY + data_header(None) + frame(b"d") + frame(b"e") + EMPTY,
+         [head, D(b"abc"), COMPLETE, head, D(b"de"), COMPLETE])
+    case("size null and two empty frames", "session", data_header(None) + frame(b"abc") + EMPTY * 2,
+         [head, D(b"abc"), COMPLETE], "bad-header")
+    case("size null, a frame of the body looks like a header", "session", data_header(None) + ping + EMPTY,
+         [head, D(ping[4:]), COMPLETE])
+    case("sized, null, none and sized in a row", "session",
+         data_header(2) + frame(b"ab") + data_header(None) + frame(b"c") + EMPTY + ping + data_header(1) + frame(b"d"),
+         [head, D(b"ab"), COMPLETE, head, D(b"c"), COMPLETE, H("ping"), head, D(b"d"), COMPLETE])
+
+    # frames of a body that are too large, or negative
+    for name, size in (("sized", 300000), ("null", None)):
+        h = data_header(size)
+        case(f"{name} body, data frame of 262145", "session", h + length(262145) + b"abc", [head], "frame-size")
+        case(f"{name} body, data frame of 262145 after a good one", "session", h + frame(b"abc") + length(262145),
+             [head, D(b"abc")], "frame-size")
+        case(f"{name} body, length -1", "session", h + length(-1), [head], "frame-size")
+        case(f"{name} body, length -1 after a good frame", "session", h + frame(b"abc") + length(-1),
+             [head, D(b"abc")], "frame-size")
+        case(f"{name} body, length -2^31 after a good frame", "session", h + frame(b"abc") + length(I32MIN),
+             [head, D(b"abc")], "frame-size")
+    case("null body, length 2^31-1", "session", data_header(None) + length(I32MAX), [head], "frame-size")
+    case("size 2^63-1, length 2^31-1", "session", data_header(2**63 - 1) + length(I32MAX), [head], "frame-size")
+
+    # cut
+    for name, size in (("sized", 10), ("null", None), ("2^63-1", 2**63 - 1)):
+        h = data_header(size)
+        case(f"{name} body, cut in the first length", "session", h + b"\x05", [head], "cut")
+        case(f"{name} body, cut after the first length", "session", h + length(5), [head], "cut")
+        case(f"{name} body, cut in the first frame", "session", h + length(5) + b"abcd", [head], "cut")
+        case(f"{name} body, cut in the second frame", "session", h + frame(b"abc") + length(5) + b"de",
+             [head, D(b"abc")], "cut")
+        case(f"{name} body, cut in the second length", "session", h + frame(b"abc") + b"\x05\x00\x00",
+             [head, D(b"abc")], "cut")
+        case(f"{name} body, the stream ends after the header (open O4)", "session", h, [head], "cut")
+        case(f"{name} body, the stream ends between two frames (open O4)", "session", h + frame(b"abc"),
+             [head, D(b"abc")], "cut")
+    case("cut one byte before the end of a sized body", "session", data_header(4) + frame(b"abcd")[:-1], [head], "cut")
+    case("cut in the frame that ends a null body", "session", data_header(None) + frame(b"abc") + EMPTY[:3],
+         [head, D(b"abc")], "cut")
+    case("cut in the header after a body", "session", data_header(3) + frame(b"abc") + changed[:10],
+         [head, D(b"abc"), COMPLETE], "cut")
+
+    unique(cases)
+    write("messages.json", {"cases": cases})
+    return len(cases)
+
+
+# ---------------------------------------------------------------- section 5, transcript
+
+
+def lp(x):
+    return struct.pack("<i", len(x)) + x
+
+
+def transcript(method, binding_type, binding, fingerprint, transport, alpn, version, methods, user, client, server):
+    text = b"".join(
+        lp(x if isinstance(x, bytes) else x.encode("utf-8"))
+        for x in (
+            "landline-auth-v1",
+            method,
+            binding_type,
+            binding,
+            fingerprint,
+            transport,
+            alpn,
+            str(version),
+            ",".join(methods),
+            user,
+            client,
+            server,
+        )
+    )
+    return hashlib.sha512(text).digest()
+
+
+def make_transcript():
+    cases = []
+
+    def case(name, method="ssh-key", methods=("ssh-key", "invite"), user="alice", **fixed):
+        def part(what):
+            return fixed.get(what) or det(f"{name} {what}", 32)
+
+        binding, fingerprint, client, server = map(part, ("binding", "fingerprint", "client", "server"))
+        assert method in methods and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", user)
+        t = transcript(method, "tls-exporter", binding, fingerprint, "tcp", "landline/1", 1, methods, user, client, server)
+        cases.append(
+            {
+                "name": name,
+                "method": method,
+                "binding_type": "tls-exporter",
+                "binding": binding.hex(),
+                "fingerprint": fingerprint.hex(),
+                "transport": "tcp",
+                "alpn": "landline/1",
+                "version": 1,
+                "methods": list(methods),
+                "user": user,
+                "client_nonce": client.hex(),
+                "server_nonce": server.hex(),
+                "transcript": t.hex(),
+            }
+        )
+
+    one = {k: det("one " + k, 32) for k in ("binding", "fingerprint", "client", "server")}
+    case("ssh-key", **one)
+    case("invite, all else as before", method="invite", **one)
+    case("methods the other way round, all else as in the first", methods=("invite", "ssh-key"), **one)
+    case("one method, all else as in the first", methods=("ssh-key",), **one)
+    case("another user, all else as in the first", user="bob", **one)
+    case("another binding, all else as in the first", **{**one, "binding": det("other", 32)})
+    case("another fingerprint, all else as in the first", **{**one, "fingerprint": det("other", 32)})
+    case("nonces exchanged, all else as in the first", **{**one, "client": one["server"], "server": one["client"]})
+    case("invite alone", method="invite", methods=("invite",))
+    case("zeros", binding=bytes(32), fingerprint=bytes(32), client=bytes(32), server=bytes(32))
+    case("ff", **{k: b"\xff" * 32 for k in one})
+    case("counting bytes", binding=bytes(range(32)), fingerprint=bytes(range(32, 64)), client=bytes(range(64, 96)),
+         server=bytes(range(96, 128)))
+    case("user of one character", user="0")
+    case("user of 64 characters", user="A" + "z9._-" * 12 + "B.C")
+    case("user with every kind of character", user="Z-a_9.")
+    case("four methods", methods=("invite", "password", "ssh-key", "x509"))
+    case("long list of methods", methods=tuple(f"method-{i:03}" for i in range(100)) + ("ssh-key", "invite"))
+    case("methods of 70000 bytes", methods=("ssh-key",) + tuple(c * 1000 for c in "abcdefghij" * 7))
+    case("a method that is not ASCII among the offered", methods=("schl\u00fcssel-\u9375-\U0001f511", "ssh-key"))
+    assert len({c["transcript"] for c in cases}) == len(cases)
+    unique(cases)
+    write("transcript.json", {"cases": cases})
+    return cases
+
+
+# ---------------------------------------------------------------- section 5, login
+
+# Ed25519 of RFC 8032, to make the second key from a fixed seed and to check what ssh-keygen signs
+
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+DD = -121665 * pow(121666, -1, P) % P
+ROOT = pow(2, (P - 1) // 4, P)
+
+
+def pt_add(a, b):
+    A, B = (a[1] - a[0]) * (b[1] - b[0]) % P, (a[1] + a[0]) * (b[1] + b[0]) % P
+    C, D = 2 * a[3] * b[3] * DD % P, 2 * a[2] * b[2] % P
+    E, F, G, H = B - A, D - C, D + C, B + A
+    return (E * F % P, G * H % P, F * G % P, E * H % P)
+
+
+def pt_mul(s, p):
+    q = (0, 1, 1, 0)
+    while s:
+        if s & 1:
+            q = pt_add(q, p)
+        p = pt_add(p, p)
+        s >>= 1
+    return q
+
+
+def pt_x(y, sign):
+    if y >= P:
+        return None
+    x2 = (y * y - 1) * pow(DD * y * y + 1, -1, P) % P
+    if x2 == 0:
+        return None if sign else 0
+    x = pow(x2, (P + 3) // 8, P)
+    if (x * x - x2) % P:
+        x = x * ROOT % P
+    if (x * x - x2) % P:
+        return None
+    return P - x if x & 1 != sign else x
+
+
+def pt_pack(p):
+    z = pow(p[2], -1, P)
+    x, y = p[0] * z % P, p[1] * z % P
+    return (y | (x & 1) << 255).to_bytes(32, "little")
+
+
+def pt_unpack(s):
+    y = int.from_bytes(s, "little")
+    sign, y = y >> 255, y & (1 << 255) - 1
+    x = pt_x(y, sign)
+    return None if x is None else (x, y, 1, x * y % P)
+
+
+GY = 4 * pow(5, -1, P) % P
+GX = pt_x(GY, 0)
+BASE = (GX, GY, 1, GX * GY % P)
+
+
+def ed_public(seed):
+    h = bytearray(hashlib.sha512(seed).digest()[:32])
+    h[0] &= 248
+    h[31] = h[31] & 127 | 64
+    return pt_pack(pt_mul(int.from_bytes(h, "little"), BASE))
+
+
+def ed_verify(public, msg, sig):
+    if len(sig) != 64:
+        return False
+    a, r, s = pt_unpack(public), pt_unpack(sig[:32]), int.from_bytes(sig[32:], "little")
+    if a is None or r is None or s >= L:
+        return False
+    k = int.from_bytes(hashlib.sha512(sig[:32] + public + msg).digest(), "little") % L
+    p, q = pt_mul(s, BASE), pt_add(r, pt_mul(k, a))
+    return (p[0] * q[2] - q[0] * p[2]) % P == 0 and (p[1] * q[2] - q[1] * p[2]) % P == 0
+
+
+def st(x):
+    """string of RFC 4251"""
+    return struct.pack(">I", len(x)) + x
+
+
+class Blob:
+    def __init__(self, data):
+        self.data = data
+
+    def take(self, n):
+        if len(self.data) < n:
+            raise ValueError("short")
+        out, self.data = self.data[:n], self.data[n:]
+        return out
+
+    def u32(self):
+        return struct.unpack(">I", self.take(4))[0]
+
+    def string(self):
+        return self.take(self.u32())
+
+    def end(self):
+        if self.data:
+            raise ValueError("more")
+
+
+NAMESPACE = "landline-auth-v1"
+
+
+def key_blob(public):
+    return st(b"ssh-ed25519") + st(public)
+
+
+def model_login(public, message, blob):
+    """PROTOCOL.sshsig, and the namespace, hash and key of section 5"""
+    try:
+        b = Blob(blob)
+        if b.take(6) != b"SSHSIG":
+            return False
+        version = b.u32()
+        if version == 0:
+            raise Unsettled("PROTOCOL.sshsig refuses versions above its own; ssh-keygen 9.2 accepts 0")
+        if version != 1:
+            return False
+        key, namespace, reserved, hashalg, sig = (b.string() for _ in range(5))
+        b.end()
+        s = Blob(sig)
+        kind, raw = s.string(), s.string()
+        s.end()
+    except ValueError:
+        return False
+    if reserved != b"":
+        raise Unsettled("reserved")
+    if key != key_blob(public):
+        if ed_verify(public, signed(namespace, hashalg, message), raw):
+            raise Unsettled("a blob that names another key, signed with the stored one")
+        return False
+    if namespace != NAMESPACE.encode() or hashalg != b"sha512" or kind != b"ssh-ed25519":
+        return False
+    text = signed(namespace, hashalg, message)
+    n = int.from_bytes(raw[32:], "little")
+    if n >= L and ed_verify(public, text, raw[:32] + (n % L).to_bytes(32, "little")):
+        raise Unsettled("S plus the group's order: RFC 8032 refuses it, ssh-keygen 9.2 does not")
+    return ed_verify(public, text, raw)
+
+
+def signed(namespace, hashalg, message):
+    digest = hashlib.new(hashalg.decode(), message).digest() if hashalg in (b"sha256", b"sha512") else b""
+    return b"SSHSIG" + st(namespace) + st(b"") + st(hashalg) + st(digest)
+
+
+def run(args, stdin=b"", check=True):
+    env = {k: v for k, v in os.environ.items() if k not in ("SSH_AUTH_SOCK", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE")}
+    p = subprocess.run(args, input=stdin, capture_output=True, env=env)
+    if check and p.returncode:
+        sys.exit(f"{args}: {p.stderr.decode(errors='replace')}")
+    return p
+
+
+def make_keys():
+    plain, locked = (os.path.join(HERE, n) for n in ("test_ed25519", "test_ed25519_encrypted"))
+    if not os.path.exists(plain):
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "vector", "-f", plain])
+    if not os.path.exists(locked):
+        shutil.copyfile(plain, locked)
+        os.chmod(locked, 0o600)
+        run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "correct horse", "-f", locked])
+    return plain, locked
+
+
+def openssh_private(seed, public, comment):
+    """openssh-key-v1, not encrypted"""
+    inner = struct.pack(">II", 1, 1) + key_blob(public) + st(seed + public) + st(comment)
+    inner += bytes(range(1, 1 + -len(inner) % 8))
+    text = b"openssh-key-v1\0" + st(b"none") + st(b"none") + st(b"") + struct.pack(">I", 1) + st(key_blob(public)) + st(inner)
+    body = b64(text)
+    lines = [body[i : i + 70] for i in range(0, len(body), 70)]
+    return "\n".join(["-----BEGIN OPENSSH PRIVATE KEY-----", *lines, "-----END OPENSSH PRIVATE KEY-----", ""])
+
+
+def make_login(transcripts):
+    cases = []
+    plain, locked = make_keys()
+    with tempfile.TemporaryDirectory() as tmp:
+
+        def private(name, text):
+            # a copy, as ssh-keygen refuses a key file that others can read, and git keeps no such modes
+            path = os.path.join(tmp, name)
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+                f.write(text)
+            return path
+
+        mine = private("mine", open(plain).read())
+        line = run(["ssh-keygen", "-y", "-P", "", "-f", mine]).stdout.decode().split()
+        mine_locked = private("locked", open(locked).read())
+        assert run(["ssh-keygen", "-y", "-P", "correct horse", "-f", mine_locked]).stdout.decode().split() == line
+        assert run(["ssh-keygen", "-y", "-P", "", "-f", mine_locked], check=False).returncode
+        key = " ".join(line[:2])
+        blob = base64.b64decode(line[1])
+        public = blob[-32:]
+        assert blob == key_blob(public) and line[0] == "ssh-ed25519"
+        fingerprint = "SHA256:" + b64(hashlib.sha256(blob).digest()).rstrip("=")
+        pub = os.path.join(tmp, "pub")
+        with open(pub, "w") as f:
+            f.write(key + "\n")
+        assert run(["ssh-keygen", "-l", "-f", pub]).stdout.decode().split()[1] == fingerprint
+        allowed = os.path.join(tmp, "allowed")
+        with open(allowed, "w") as f:
+            f.write(f"user {key}\n")
+
+        other_seed = det("other key", 32)
+        other_public = ed_public(other_seed)
+        other = private("other", openssh_private(other_seed, other_public, b"other"))
+
+        def sign(message, namespace=NAMESPACE, hashalg="sha512", by=mine):
+            args = ["ssh-keygen", "-Y", "sign", "-f", by, "-n", namespace, "-O", f"hashalg={hashalg}"]
+            lines = run(args, message).stdout.decode().split("\n")
+            assert lines[0] == "-----BEGIN SSH SIGNATURE-----" and lines[-2:] == ["-----END SSH SIGNATURE-----", ""]
+            return base64.b64decode("".join(lines[1:-2]), validate=True)
+
+        def keygen_accepts(message, blob):
+            text = b64(blob)
+            text = "\n".join(text[i : i + 70] for i in range(0, len(text), 70))
+            path = os.path.join(tmp, "sig")
+            with open(path, "w") as f:
+                f.write(f"-----BEGIN SSH SIGNATURE-----\n{text}\n-----END SSH SIGNATURE-----\n")
+            args = ["ssh-keygen", "-Y", "verify", "-f", allowed, "-I", "user", "-n", NAMESPACE, "-s", path]
+            return run(args, message, check=False).returncode == 0
+
+        def case(name, message, signature, ok, namespace=NAMESPACE, hashalg="sha512", keygen=None):
+            assert len(message) == 64
+            assert model_login(public, message, signature) == ok, name
+            # ssh-keygen has the last word on everything but the hash, which it leaves to the signer
+            assert keygen_accepts(message, signature) == (ok if keygen is None else keygen), name
+            cases.append(
+                {
+                    "name": name,
+                    "transcript": message.hex(),
+                    "namespace": namespace,
+                    "hash": hashalg,
+                    "signature": b64(signature),
+                    "ok": ok,
+                }
+            )
+
+        for t in transcripts[:3]:
+            m = bytes.fromhex(t["transcript"])
+            case(f"good: transcript.json, {t['name']}", m, sign(m), True)
+        for name, m in (("zeros", bytes(64)), ("ff", b"\xff" * 64), ("line feeds", b"\n" * 64)):
+            case(f"good: {name}", m, sign(m), True)
+
+        t = bytes.fromhex(transcripts[0]["transcript"])
+        t2 = bytes.fromhex(transcripts[1]["transcript"])
+        good = sign(t)
+        for ns in ("file", "git", "landline-auth-v2", "landline-auth-v", "landline-auth-v11", "LANDLINE-AUTH-V1"):
+            case(f"other namespace {ns}", t, sign(t, ns), False, namespace=ns)
+        case("hash sha256", t, sign(t, hashalg="sha256"), False, hashalg="sha256", keygen=True)
+        case("other namespace and hash", t, sign(t, "file", "sha256"), False, namespace="file", hashalg="sha256")
+        case("other message", t, sign(t2), False)
+        for bit in (0, 511):
+            m = bytearray(t)
+            m[bit // 8] ^= 1 << bit % 8
+            case(f"message with bit {bit} flipped", t, sign(bytes(m)), False)
+        case("message in hexadecimal", t, sign(t.hex().encode()), False)
+        case("message with a line feed behind it", t, sign(t + b"\n"), False)
+        case("message without its last byte", t, sign(t[:-1]), False)
+        case("empty message", t, sign(b""), False)
+
+        def at(offset, bit=0, what=good):
+            out = bytearray(what)
+            out[offset] ^= 1 << bit
+            return bytes(out)
+
+        raw = len(good) - 64
+        for name, i, bit in (("first", 0, 0), ("31st", 31, 6), ("33rd", 32, 0), ("48th", 47, 3), ("last", 63, 0),
+                             ("last, its top", 63, 7)):
+            case(f"one bit flipped, {name} byte of the 64", t, at(raw + i, bit), False)
+        swapped = good[:raw] + good[raw + 32 :] + good[raw : raw + 32]
+        case("halves of the 64 bytes exchanged", t, swapped, False)
+        case("64 zero bytes", t, good[:raw] + bytes(64), False)
+        theirs = sign(t, by=other)
+        case("by another key", t, theirs, False)
+        case("by another key, naming the stored key", t, theirs.replace(other_public, public), False)
+
+        case("empty blob", t, b"", False)
+        case("the 64 bytes alone", t, good[raw:], False)
+        for n in (3, 6, 10, 40, raw, len(good) - 64 + 32, len(good) - 1):
+            case(f"blob truncated to {n} of {len(good)} bytes", t, good[:n], False)
+        case("trailing byte 00", t, good + b"\0", False)
+        case("trailing byte 0a", t, good + b"\n", False)
+        case("blob twice", t, good * 2, False)
+        body = good[10:]
+        case("another magic", t, b"SSHSIX" + good[6:], False)
+        case("version 2", t, b"SSHSIG" + struct.pack(">I", 2) + body, False)
+        tail = good[raw:]
+
+        def build(namespace=NAMESPACE.encode(), hashalg=b"sha512", kind=b"ssh-ed25519", sig=tail, extra=b""):
+            return (b"SSHSIG" + struct.pack(">I", 1) + st(blob) + st(namespace) + st(b"") + st(hashalg)
+                    + st(st(kind) + st(sig) + extra))
+
+        assert build() == good
+        case("namespace put in afterwards", t, build(sig=sign(t, "file")[-64:]), False)
+        case("hash put in afterwards", t, build(sig=sign(t, hashalg="sha256")[-64:]), False)
+        case("hash md5", t, build(hashalg=b"md5"), False, hashalg="md5")
+        case("hash SHA512", t, build(hashalg=b"SHA512"), False, hashalg="SHA512")
+        case("signature of kind ssh-rsa", t, build(kind=b"ssh-rsa"), False)
+        case("63 bytes of signature", t, build(sig=tail[:-1]), False)
+        case("65 bytes of signature", t, build(sig=tail + b"\0"), False)
+        case("trailing byte inside the signature field", t, build(extra=b"\0"), False)
+        case("string of 2^32-1 bytes", t, good[:10] + b"\xff" * 4 + good[14:], False)
+        armored = b"-----BEGIN SSH SIGNATURE-----\n" + b64(good).encode() + b"\n-----END SSH SIGNATURE-----\n"
+        case("armor around it", t, armored, False)
+
+    unique(cases)
+    write("login.json", {"key": key, "fingerprint": fingerprint, "cases": cases})
+    return len(cases)
+
+
+# ---------------------------------------------------------------- section 8, paths and names
+
+
+def model_path(p):
+    if not p or b"\0" in p or len(p) > 4096:
+        if b"\0" not in p and p.startswith(b"~/") and len(p) <= 4098:
+            raise Unsettled("do ~/ count among the 4096?")
+        return False
+    if p in (b"/", b"~/", b"."):
+        return True  # O5, O6, and the exception for `.`
+    if p == b"./":
+        raise Unsettled("is the / of ./ also the trailing one?")
+    rest = p
+    for front in (b"/", b"~/", b"./"):
+        if p.startswith(front):
+            rest = p[len(front) :]
+            break
+    if rest.endswith(b"/"):
+        rest = rest[:-1]
+    parts = rest.split(b"/")
+    if p.startswith(b"~/") and parts[0] == b"." and b".." not in parts and b"" not in parts:
+        raise Unsettled("is ./ behind ~/ a leading one?")
+    return all(0 < len(c) <= 255 and c not in (b".", b"..") for c in parts)
+
+
+def model_name(n):
+    return 1 <= len(n) <= 255 and not set(n) & set(b"/\0") and n not in (b".", b"..")
+
+
+def make_paths():
+    paths, names = [], []
+
+    def path(ok, *many):
+        for p in many:
+            p = p.encode() if isinstance(p, str) else p
+            assert model_path(p) == ok, p
+            paths.append({"path": p.hex(), "ok": ok})
+
+    def name(ok, *many):
+        for n in many:
+            n = n.encode() if isinstance(n, str) else n
+            assert model_name(n) == ok, n
+            names.append({"name": n.hex(), "ok": ok})
+
+    def long(n, front=b""):
+        """n bytes in all, of components of at most 255"""
+        out = front + (b"c" * 200 + b"/") * 30
+        return out[: n - 1].rstrip(b"/").ljust(n, b"d")
+
+    path(False, "")
+    path(True, "a", "a/b", "a/b/c/d/e", "file.txt", "a b", " ", " a ", "-", "--replace", "*", "$HOME", "%00", "a\nb", "\x01",
+         "\x7f", "\t")
+    # absolute; "/" is O5
+    path(True, "/", "/a", "/a/b", "/a/", "/etc/passwd")
+    path(False, "//", "//a", "///", "///a", "/a//b", "/a//")
+    # home; "~/" is O6
+    path(True, "~/", "~/a", "~/a/b", "~/a/", "~", "~a", "~root/a", "~/~", "~/~/a", "a/~", "a/~/b", "/~/a", "./~/a", "a~/b", "~/.a",
+         "~/...", "~~", "~~/a")
+    path(False, "~//", "~//a", "~/a//b", "~/a//", "~/..", "~/../", "~/../a", "~/a/..", "~/a/../b", "~/a/.", "~/a/./b", "~/\0",
+         "~\0/a")
+    # trailing slash
+    path(True, "a/", "a/b/", "./a/")
+    path(False, "a//", "a/b//", "./a//", "a///")
+    # .
+    path(True, ".", "./a", "./a/b", "./.a", "./...")
+    path(False, "././a", "./.", "a/.", "a/./", "a/./b", "/.", "/./", "/./a", ".//a", ".//", "a/b/.", "./a/.", "./a/./b")
+    # ..
+    path(False, "..", "../", "../a", "./..", "./../a", "a/..", "a/../", "a/../b", "a/b/../../..", "/..", "/../a", "/a/../b",
+         "../../etc/passwd", "./a/../b")
+    path(True, "...", "....", ".a", "..a", "a.", "a..", "a..b", ".../a", "a/...", "a/..b/c", "a/b../c", ". ", ".. ", " ..", "..\\a",
+         "a/.b", ".a/b", "..a/b", ".hidden/")
+    # empty component
+    path(False, "a//b", "a///b", "a/b//c")
+    # NUL
+    path(False, b"\0", b"a\0", b"\0a", b"a\0b", b"a/\0", b"a/b\0/c", b"/a\0", b"..\0", b".\0")
+    # nothing of other systems
+    path(True, "\\", "a\\b", "\\\\server\\share", "a\\..\\b", "C:x", "C:\\x", "C:/x", "C:", "a:stream", "CON", "NUL", "aux.txt")
+    # bytes
+    path(True, b"\xff", b"a/\xff\xfe/b", b"caf\xe9", b"\x80/", b"/\xc0\xaf", b"a\xc0\xaf..", b"\xed\xa0\x80", b"\xc0\x80", "é", "e\u0301",
+         "日本語/ファイル", "\U0001f600", "\ufeff", "a\u2215b", "\uff0e\uff0e", "a\u202eb", b"~/\xff", b"./\xff")
+    path(False, b"\xff/..", b"\xff//a", b"../\xff", b"\xff\0")
+    # 255 bytes of a component
+    path(True, "x" * 254, "x" * 255, "x" * 255 + "/", "/" + "x" * 255, "~/" + "x" * 255, "./" + "x" * 255, "a/" + "x" * 255 + "/b",
+         "/".join(["x" * 255] * 4), "日" * 85, b"\xff" * 255)
+    path(False, "x" * 256, "x" * 256 + "/", "/" + "x" * 256, "~/" + "x" * 256, "./" + "x" * 256, "a/" + "x" * 256 + "/b",
+         "x" * 256 + "/a", "a/" + "x" * 256, "é" * 128, "日" * 86, b"\xff" * 256, "x" * 1000)
+    # 4096 bytes in all
+    path(True, long(4095), long(4096), long(4096, b"/"), long(4096, b"./"), long(4096, b"~/"), long(4095) + b"/", "a/" * 2048,
+         "a/" * 2047 + "a")
+    path(False, long(4097), long(4097, b"/"), long(4097, b"./"), long(4096) + b"/", "a/" * 2048 + "a", long(5000), "x" * 4096, "x" * 4097,
+         long(65536), long(4090) + b"/../a", long(4090) + b"//a")
+
+    name(False, "", ".", "..", "/", "//", "a/", "/a", "a/b", "./a", "../a", "a/..", "~/a", "./", "../", b"\0", b"a\0", b"\0a", b"a\0b", b".\0",
+         b"a/\0", b"\xff/", "x" * 256, "x" * 4096, "é" * 128, b"\xff" * 256, "x" * 255 + "/")
+    name(True, "a", "file.txt", "...", ".a", "..a", "a.", "a..", "a..b", ". ", " ", "~", "~a", "-", "-rf", "*", "\\", "a\\b", "..\\a", "C:x",
+         "C:\\x", "CON", "a\nb", "\x01", "\x7f", "é", "e\u0301", "日本語.txt", "\U0001f600", "\ufeff", "a\u2215b", b"\xff", b"\x80", b"caf\xe9",
+         b"a\xc0\xafb", b"\xed\xa0\x80", "x" * 254, "x" * 255, "日" * 85, b"\xff" * 255)
+    unique(paths, "path")
+    unique(names, "name")
+    write("paths.json", {"paths": paths, "names": names})
+    return len(paths), len(names)
+
+
+def main():
+    print("frames.json", make_frames())
+    print("headers.json", make_headers())
+    print("messages.json", make_messages())
+    transcripts = make_transcript()
+    print("transcript.json", len(transcripts))
+    print("login.json", make_login(transcripts))
+    print("paths.json", *make_paths())
+
+
+if __name__ == "__main__":
+    main()
