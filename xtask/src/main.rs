@@ -24,7 +24,7 @@ cargo xtask test                     install what the tests need (Debian, as roo
                                      run every test, then the tidy checks
 cargo xtask tidy                     check the rules of the house: lengths, names, banned words,
                                      links, ARCHITECTURE.md
-cargo xtask bench copy [ARGS...]     build the release binary, run bench/copy.py ARGS
+cargo xtask bench copy [ARGS...]     build the release binary, run bench/copy_bench.py ARGS
 cargo xtask fuzz TARGET [SECONDS]    fuzz one target (60 seconds unless told; 0 is without end)
 cargo xtask help                     this text
 ";

@@ -104,7 +104,7 @@ fn advice(error: &Error) -> Option<String> {
         Error::ServerUnproven { .. } => "somebody stands in between, or the server is damaged. Do not go on",
         Error::AmbiguousServer { .. } => "say which with host:port",
         Error::Connect { .. } => "is it running there (landline serve), and does a firewall let the port through?",
-        Error::Lost(_) => "nothing was changed; try again",
+        Error::Lost(_) => "try again: a file that was being copied is there whole or not at all",
         Error::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
             "another program listens there; stop it, or choose another with --listen"
         }

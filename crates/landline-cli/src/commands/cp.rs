@@ -122,8 +122,9 @@ async fn end<T>(channel: Channel, done: Result<T, Error>) -> Result<T, Failure> 
             Ok(done)
         }
         Err(error) => {
-            if let Some(reason) = error.to_peer() {
-                channel.fail(&reason).await;
+            match error.to_peer() {
+                Some(reason) => channel.fail(&reason).await,
+                None => channel.finish().await,
             }
             Err(error.into())
         }

@@ -72,7 +72,8 @@ impl ContentHasher {
             let mut room = BLOCK_BYTES - self.block.count();
             if room == 0 {
                 self.blocks.push(self.block.finalize_non_root());
-                self.block.reset();
+                // Made anew, not reset: a reset keeps the old offset.
+                self.block = Hasher::new();
                 self.block.set_input_offset(self.length);
                 room = BLOCK_BYTES;
             }

@@ -14,9 +14,9 @@ What is measured, on the same data, on loopback, in one run:
 How to run it (Python 3.11 or later, nothing to install; root or not):
 
     cargo build --release
-    python3 bench/copy.py                           # 4GiB, 5 rounds and a warm-up
-    python3 bench/copy.py --size 256MiB --rounds 2 --only curl,cp
-    python3 bench/copy.py --dir /dev/shm            # leave the disk out of it
+    python3 bench/copy_bench.py                           # 4GiB, 5 rounds and a warm-up
+    python3 bench/copy_bench.py --size 256MiB --rounds 2 --only curl,cp
+    python3 bench/copy_bench.py --dir /dev/shm            # leave the disk out of it
 
 It needs twice the size in free disk space, and enough memory to keep both files cached. A peer
 that is not installed is named and left out. Exit status: 0 all measured, 1 something failed or
@@ -915,15 +915,15 @@ def main():
     try:
         work = Work(options.dir, options.size)
     except OSError as error:
-        say(f"copy.py: no work folder: {error}")
+        say(f"copy_bench.py: no work folder: {error}")
         return 1
     try:
         return 0 if run(work, options) else 1
     except Failure as failure:
-        say(f"copy.py: {failure}")
+        say(f"copy_bench.py: {failure}")
         return 1
     except KeyboardInterrupt:
-        say("copy.py: interrupted")
+        say("copy_bench.py: interrupted")
         return 130
     finally:
         work.close()
