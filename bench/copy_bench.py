@@ -271,7 +271,7 @@ class Work:
 
     def folder(self, name):
         path = self.root / name
-        path.mkdir()
+        path.mkdir(mode=0o700)
         return path
 
     def log(self, name):

@@ -62,12 +62,15 @@ pub enum NameError {
     /// A path above [`PATH_BYTES_MAX`].
     #[error("the path is longer than 4096 bytes")]
     PathTooLong,
+    /// The name of a staging file.
+    #[error("names like .landline-*.part are for files in the making")]
+    Staging,
     /// A slash where one component is wanted.
     #[error("the name is more than one component")]
     NotOneComponent,
 }
 
-/// Checks a file's own name: one component.
+/// Checks one component, such as a file's own name.
 ///
 /// # Errors
 /// [`NameError`] with the rule that it breaks.
@@ -77,6 +80,7 @@ pub fn check_component(name: &[u8]) -> Result<(), NameError> {
         _ if name.contains(&0) => Err(NameError::Nul),
         b"." | b".." => Err(NameError::Dots),
         _ if name.contains(&b'/') => Err(NameError::NotOneComponent),
+        _ if name.starts_with(b".landline-") && name.ends_with(b".part") => Err(NameError::Staging),
         _ if name.len() > COMPONENT_BYTES_MAX => Err(NameError::ComponentTooLong),
         _ => Ok(()),
     }

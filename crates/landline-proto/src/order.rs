@@ -52,17 +52,24 @@ states! {
     SenderDone = ["done", "error"];
 }
 
+/// The types that have a body.
+const TYPES_WITH_BODY: &[&str] = &["data"];
+
 impl State {
-    /// Lets a header pass that is accepted in this state.
+    /// Lets a header pass that is accepted in this state, with a body only if its type has one.
     ///
     /// # Errors
     /// [`ProtocolError::UnexpectedMessage`] for any other.
     pub fn check(self, header: &Header) -> Result<(), ProtocolError> {
-        if self.accepts().contains(&header.kind()) {
+        let has_stray_body = header.body().is_some() && !TYPES_WITH_BODY.contains(&header.kind());
+        if self.accepts().contains(&header.kind()) && !has_stray_body {
             return Ok(());
         }
         let mut found = header.kind().to_owned();
         found.truncate(found.floor_char_boundary(32));
+        if has_stray_body {
+            found.push_str(" with a body");
+        }
         Err(ProtocolError::UnexpectedMessage { found, expected: self.accepts().join(" or ") })
     }
 }

@@ -147,6 +147,13 @@ impl Server {
         Ok(self.folder.path_of(INVITE_FILE))
     }
 
+    /// Serves one connection that was accepted elsewhere, such as an in-memory one, from its first byte to its last.
+    /// `peer` is what events call it.
+    pub async fn serve_connection(&self, transport: Box<dyn Transport>, peer: SocketAddr, events: EventSink) {
+        let (_running, draining) = watch::channel(false);
+        serve(transport, peer, self.shared.clone(), Drain(draining), events).await;
+    }
+
     /// Serves until `shutdown` completes, then drains: no more connections, idle ones end, transfers go on until the drain
     /// time is over.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>, events: EventSink) {

@@ -125,10 +125,19 @@ impl ClientLogin {
             let theirs: Vec<String> = greeting.versions.iter().take(8).map(u32::to_string).collect();
             return Err(ProtocolError::Version { theirs: theirs.join(","), ours: VERSION.to_string() });
         }
+        if let Some(bad) = greeting.methods.iter().find(|method| !is_method_name(method)) {
+            return Err(ProtocolError::BadHeader(format!("in \"greeting\": {bad:?} is no name of a method")));
+        }
         if !greeting.methods.iter().any(|method| method == self.method) {
             let offered = greeting.methods.join(",");
             return Err(ProtocolError::Method { method: self.method.to_owned(), offered });
         }
         Ok(greeting)
     }
+}
+
+/// The methods are joined by commas in the transcript, so their names have none.
+fn is_method_name(name: &str) -> bool {
+    (1..=32).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use landline_proto::{ErrorCode, Header, Message, Name, ProtocolError, messages::ErrorMessage, order::State};
+use landline_proto::{ErrorCode, Header, Message, Name, messages::ErrorMessage, order::State};
 
 use super::{
     Copied, Input, Progress,
@@ -26,10 +26,6 @@ pub(crate) async fn serve(channel: &mut Channel, account: &Account, drain: &mut 
             () = drain.begun() => return Err(Error::here(ErrorCode::Draining, "the server is going down")),
         };
         let Some(header) = header else { return Ok(()) };
-        if header.body().is_some() {
-            let found = format!("{:?} with a body", header.kind());
-            return Err(ProtocolError::UnexpectedMessage { found, expected: "it without one".into() }.into());
-        }
         let transfer = match header.kind() {
             Put::TYPE => put(channel, account, &header).await?,
             _ => get(channel, account, &header).await?,

@@ -48,6 +48,7 @@ impl PublicKey {
         let ours = parsed.public_key() == self.0.key_data()
             && parsed.namespace() == NAMESPACE
             && parsed.hash_alg() == HashAlg::Sha512
+            && parsed.reserved().is_empty()
             && parsed.algorithm() == Algorithm::Ed25519;
         if !ours {
             return None;

@@ -1,0 +1,169 @@
+//! One file each way, as a user copies it.
+
+use std::{fs, os::unix::fs::PermissionsExt, process::Stdio};
+
+use testkit::wait_for;
+
+use crate::{noise, stage};
+
+#[test]
+fn a_file_goes_there_and_back_and_both_print_one_digest() {
+    let stage = stage();
+    let server = stage.joined();
+    for length in [0, 1, 262_140, 262_141, 9 << 20] {
+        let content = noise(length, 7);
+        let source = stage.write("source", &content);
+        let up = stage.run(&["cp", source.to_str().unwrap(), &server.at("copy")]).ok();
+        assert_eq!(stage.read("home/copy"), content, "{length}");
+        let event = server.event("transfer");
+        assert_eq!(event["length"], length);
+        assert!(up.starts_with(event["digest"].as_str().unwrap()), "{up}");
+
+        let down = stage.run(&["cp", &server.at("copy"), "back"]).ok();
+        assert_eq!(stage.read("user/back"), content, "{length}");
+        assert_eq!(up.split(' ').next(), down.split(' ').next());
+    }
+}
+
+#[test]
+fn nothing_but_the_file_is_left_in_either_folder() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write("user/a", b"content");
+    stage.run(&["cp", "a", &server.at("")]).ok();
+    stage.run(&["cp", &server.at("a"), "b"]).ok();
+    let names = |folder: &str| -> Vec<String> {
+        let entries = fs::read_dir(stage.path(folder)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("home"), ["a"]);
+    assert_eq!(names("user"), ["a", "b"]);
+}
+
+#[test]
+fn standard_input_and_output_are_ends_too() {
+    let stage = stage();
+    let server = stage.joined();
+    let content = noise(3_000_000, 9);
+    stage.run_with_input(&["cp", "-", &server.at("piped")], &content).ok();
+    assert_eq!(stage.read("home/piped"), content);
+    let outcome = stage.run(&["cp", &server.at("piped"), "-"]);
+    assert_eq!(outcome.stdout, content);
+    assert!(outcome.stderr.contains("blake3:"), "{}", outcome.stderr);
+    stage.run_with_input(&["cp", "-", &server.at("empty")], b"").ok();
+    assert_eq!(stage.read("home/empty"), b"");
+}
+
+#[test]
+fn a_folder_takes_the_file_under_its_own_name() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write("user/näme\n1", b"x");
+    fs::create_dir(stage.path("home/sub")).unwrap();
+    fs::create_dir(stage.path("user/sub")).unwrap();
+    for place in ["sub", "sub/", "~/sub", "./sub/", stage.path("home/sub").to_str().unwrap()] {
+        stage.run(&["cp", "näme\n1", &server.at(place)]).ok();
+        assert_eq!(stage.read("home/sub/näme\n1"), b"x", "{place}");
+        fs::remove_file(stage.path("home/sub/näme\n1")).unwrap();
+    }
+    stage.run(&["cp", "näme\n1", &server.at("")]).ok();
+    stage.run(&["cp", &server.at("näme\n1"), "sub"]).ok();
+    assert_eq!(stage.read("user/sub/näme\n1"), b"x");
+    stage.run(&["cp", "näme\n1", &server.at("absent/")]).fails(20, "no such folder");
+    stage.run(&["cp", &server.at("näme\n1"), "absent/"]).fails(20, "no such folder");
+    stage.run(&["cp", "-", &server.at("sub")]).fails(21, "is a folder");
+}
+
+#[test]
+fn a_replaced_file_keeps_its_mode_and_a_new_one_gets_the_source_s() {
+    let stage = stage();
+    let server = stage.joined();
+    let mode = |name: &str| fs::metadata(stage.path(name)).unwrap().permissions().mode() & 0o7777;
+    let source = stage.write("user/source", b"new");
+    for (source_mode, expected) in [(0o4755, 0o755), (0o600, 0o600), (0o640, 0o640)] {
+        fs::set_permissions(&source, fs::Permissions::from_mode(source_mode)).unwrap();
+        let _ = fs::remove_file(stage.path("home/there"));
+        stage.run(&["cp", "source", &server.at("there")]).ok();
+        assert_eq!(mode("home/there"), expected, "{source_mode:o} up");
+        let _ = fs::remove_file(stage.path("user/back"));
+        stage.run(&["cp", &server.at("there"), "back"]).ok();
+        assert_eq!(mode("user/back"), expected, "{source_mode:o} down");
+    }
+    fs::set_permissions(stage.write("home/there", b"old"), fs::Permissions::from_mode(0o604)).unwrap();
+    stage.run(&["cp", "source", &server.at("there")]).ok();
+    assert_eq!((mode("home/there"), stage.read("home/there")), (0o604, b"new".to_vec()));
+}
+
+#[test]
+fn replacing_makes_a_new_file_and_leaves_a_hard_link_alone() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write("outside", b"precious");
+    fs::hard_link(stage.path("outside"), stage.path("home/linked")).unwrap();
+    stage.write("user/source", b"new");
+    stage.run(&["cp", "source", &server.at("linked")]).ok();
+    assert_eq!(stage.read("home/linked"), b"new");
+    assert_eq!(stage.read("outside"), b"precious");
+}
+
+#[test]
+fn progress_is_drawn_on_a_terminal_only_and_the_digest_alone_goes_to_standard_output() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write("user/source", &noise(1_000_000, 1));
+    let outcome = stage.run(&["cp", "source", &server.at("x")]);
+    assert!(!outcome.stderr.contains('\r') && !outcome.stderr.contains('\u{1b}'), "{}", outcome.stderr);
+    let stdout = String::from_utf8(outcome.stdout).unwrap();
+    assert_eq!(stdout.lines().count(), 1, "{stdout}");
+    assert!(stage.run(&["cp", "-q", "source", &server.at("x")]).stderr.is_empty());
+}
+
+#[test]
+fn a_host_can_be_named_without_its_port_once_it_is_known() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write("user/source", b"x");
+    stage.run(&["cp", "source", "127.0.0.1:there"]).ok();
+    assert_eq!(stage.read("home/there"), b"x");
+    stage.run(&["cp", "source", "alice@127.0.0.1:there2"]).ok();
+    let pong = stage.run(&["ping", "127.0.0.1"]).ok();
+    assert!(pong.contains(&server.fingerprint) && pong.contains("as alice with SHA256:"), "{pong}");
+}
+
+#[test]
+fn many_copies_at_once_do_not_mix() {
+    let stage = stage();
+    let server = stage.joined();
+    std::thread::scope(|scope| {
+        for n in 0..8u64 {
+            let (stage, server) = (&stage, &server);
+            scope.spawn(move || {
+                let content = noise(2_000_000 + n as usize, n + 1);
+                stage.run_with_input(&["cp", "-", &server.at(&format!("f{n}"))], &content).ok();
+                assert_eq!(stage.run(&["cp", &server.at(&format!("f{n}")), "-"]).stdout, content);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_slow_standard_input_is_waited_for() {
+    use std::io::Write;
+    let stage = stage();
+    let server = stage.joined();
+    let mut child = stage.command(&["cp", "-", &server.at("slow")]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let staged = || {
+        let bytes = |entry: fs::DirEntry| entry.metadata().map_or(0, |metadata| metadata.len());
+        fs::read_dir(stage.home()).unwrap().map(|entry| bytes(entry.unwrap())).max()
+    };
+    stdin.write_all(b"first ").unwrap();
+    wait_for("the staging file", || staged().is_some());
+    assert!(!stage.path("home/slow").exists());
+    stdin.write_all(b"second").unwrap();
+    drop(stdin);
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert_eq!(stage.read("home/slow"), b"first second");
+}

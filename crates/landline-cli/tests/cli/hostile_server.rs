@@ -1,0 +1,216 @@
+//! Servers that are not what they should be: rows 2, 13, 36 and 54 of the fault list, from the client's side.
+
+use std::fs;
+
+use landline::proto::Header;
+use serde_json::{Value, json};
+use testkit::{Census, Hostile, HostileServer, Stage, frame};
+
+use crate::stage;
+
+/// A client that knows the server at `address` by `fingerprint`, with a key of its own.
+fn knows(stage: &Stage, address: &str, fingerprint: &str) {
+    let folder = landline::paths::PrivateFolder::open_or_create(&stage.path("client")).unwrap();
+    let folder = folder.subfolder("client").unwrap();
+    let (_, key) = landline::login::UserKey::load_or_create(&folder, "id_ed25519").unwrap();
+    let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
+    let servers = json!({"servers": [
+        {"host": "127.0.0.1", "port": port, "fingerprint": fingerprint, "user": "alice", "key": key},
+    ]});
+    folder.write("servers.json", servers.to_string().as_bytes()).unwrap();
+}
+
+/// Starts a hostile server that the client knows and trusts.
+fn trusted(
+    stage: &Stage,
+    connections: usize,
+    act: impl Fn(&mut Hostile) -> std::io::Result<()> + Send + 'static,
+) -> HostileServer {
+    let server = HostileServer::start(&stage.path("evil"), &stage.path("evil"), connections, act);
+    knows(stage, &server.address, &server.fingerprint);
+    server
+}
+
+/// Row 36: the right certificate, without its key.
+#[test]
+fn the_right_certificate_without_its_key_is_refused() {
+    let stage = stage();
+    let server = HostileServer::start(&stage.path("right"), &stage.path("other"), 1, |client| client.greet());
+    knows(&stage, &server.address, &server.fingerprint);
+    stage.run(&["ping", "127.0.0.1"]).fails(11, "without having its key");
+    server.join();
+}
+
+#[test]
+fn another_certificate_than_the_pinned_one_is_refused() {
+    let stage = stage();
+    let server = HostileServer::start(&stage.path("evil"), &stage.path("evil"), 1, |client| client.greet());
+    let pinned = "0".repeat(64);
+    knows(&stage, &server.address, &pinned);
+    let said = stage.run(&["ping", "127.0.0.1"]).fails(11, "is NOT the server it was");
+    assert!(said.contains(&server.fingerprint) && said.contains(&pinned), "{said}");
+    server.join();
+}
+
+#[test]
+fn something_that_is_not_tls_is_said_to_be_so() {
+    use std::io::Write;
+    let stage = stage();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    knows(&stage, &listener.local_addr().unwrap().to_string(), &"0".repeat(64));
+    let server = std::thread::spawn(move || {
+        let (mut tcp, _) = listener.accept().unwrap();
+        tcp.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").unwrap();
+        std::io::copy(&mut tcp, &mut std::io::sink())
+    });
+    stage.run(&["ping", "127.0.0.1"]).fails(14, "not TLS");
+    let _ = server.join();
+}
+
+/// What a hostile server does when it is asked for a file; the client must end with this status and these words.
+type Reply = fn(&mut Hostile) -> std::io::Result<()>;
+
+fn file(client: &mut Hostile, length: impl Into<Value>) -> std::io::Result<()> {
+    client.send_json(&json!({"type": "file", "length": length.into(), "mode": 420}))
+}
+
+fn data(client: &mut Hostile, size: u64, content: &[u8]) -> std::io::Result<()> {
+    client.send_json(&json!({"type": "data", "size": size}))?;
+    client.send(&frame(content))
+}
+
+const REPLIES: &[(&str, i32, &str, Reply)] = &[
+    ("a wrong digest", 25, "arrived as", |client| {
+        file(client, 3)?;
+        data(client, 3, b"abc")?;
+        let digest = format!("blake3:{}", "0".repeat(64));
+        client.send_json(&json!({"type": "finish", "length": 3, "digest": digest}))
+    }),
+    ("a wrong length in finish", 25, "arrived as", |client| {
+        file(client, 0)?;
+        client.send_json(&json!({"type": "data", "size": 0}))?;
+        let digest = "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
+        client.send_json(&json!({"type": "finish", "length": 1, "digest": digest}))
+    }),
+    ("a size other than the length", 13, "were declared", |client| {
+        file(client, 3)?;
+        data(client, 4, b"abcd")
+    }),
+    ("a body of unknown size", 13, "not the length", |client| {
+        file(client, 3)?;
+        client.send_json(&json!({"type": "data", "size": null}))
+    }),
+    ("a body that is too long", 13, "at least 4 bytes came", |client| {
+        file(client, 3)?;
+        data(client, 3, b"abcd")
+    }),
+    ("a body that ends early", 10, "closed it within a file", |client| {
+        file(client, 3)?;
+        data(client, 3, b"ab")
+    }),
+    ("giving up without an error", 13, "were declared", |client| {
+        file(client, 3)?;
+        data(client, 3, b"ab")?;
+        client.send(&frame(b""))?;
+        let digest = format!("blake3:{}", "0".repeat(64));
+        client.send_json(&json!({"type": "finish", "length": 3, "digest": digest}))
+    }),
+    ("giving up with one", 27, "disk on fire", |client| {
+        file(client, 3)?;
+        data(client, 3, b"ab")?;
+        client.send(&frame(b""))?;
+        client.send_json(&json!({"type": "error", "code": "io", "message": "disk on fire"}))
+    }),
+    ("no file at all", 13, "came where file or error is accepted", |client| {
+        client.send_json(&json!({"type": "ready", "path": ".bashrc"}))
+    }),
+    ("a length that cannot be", 13, "bad header", |client| file(client, -1)),
+    ("an absurd length", 24, "are free", |client| file(client, i64::MAX)),
+    ("a negative frame", 13, "a frame of -1 bytes", |client| client.send(&(-1i32).to_le_bytes())),
+    ("a frame that is too long", 13, "at most 65536", |client| client.send(&0x4000_0000i32.to_le_bytes())),
+    ("rubbish", 13, "bad header", |client| client.send(&frame("[]"))),
+    ("a key twice", 13, "stands twice", |client| client.send(&frame(r#"{"type":"file","type":"file"}"#))),
+    ("an unknown error code", 1, "novelty", |client| {
+        client.send_json(&json!({"type": "error", "code": "new-in-2031", "message": "novelty"}))
+    }),
+    ("nothing", 10, "line broke", |_| Ok(())),
+];
+
+#[test]
+fn a_fetched_file_is_whole_and_what_was_asked_for_or_not_there() {
+    for (what, status, words, reply) in REPLIES {
+        let stage = stage();
+        let server = trusted(&stage, 2, move |client| {
+            let get: Header = client.welcome()?;
+            assert_eq!(get.kind(), "get");
+            reply(client)
+        });
+        fs::write(stage.path("user/kept"), b"old").unwrap();
+        let before = Census::of(&stage.path("user"));
+        for destination in [".", "kept"] {
+            let outcome = stage.run(&["cp", "127.0.0.1:wanted", destination]);
+            assert_eq!(outcome.status, Some(*status), "{what}: {}", outcome.stderr);
+            assert!(outcome.stderr.contains(words), "{what}: {}", outcome.stderr);
+        }
+        assert_eq!(Census::of(&stage.path("user")), before, "{what}");
+        server.join();
+    }
+}
+
+/// Row 2: the server cannot choose a name, and what it sends beyond the one file is not taken.
+#[test]
+fn the_client_names_what_it_fetches() {
+    let stage = stage();
+    let server = trusted(&stage, 1, |client| {
+        client.welcome()?;
+        client.send_json(&json!({"type": "file", "length": 1, "mode": 0o777, "name": ".bashrc", "path": "../../x"}))?;
+        data(client, 1, b"a")?;
+        let digest = blake3_of_a();
+        client.send_json(&json!({"type": "finish", "length": 1, "digest": digest}))?;
+        // And one more that nobody asked for.
+        client.send_json(&json!({"type": "file", "length": 1, "mode": 420, "path": ".profile"}))?;
+        data(client, 1, b"b")
+    });
+    stage.run(&["cp", "127.0.0.1:wanted", "."]).ok();
+    assert_eq!(Census::of(&stage.path("user")).paths(), ["wanted"]);
+    assert_eq!(stage.read("user/wanted"), b"a");
+    server.join();
+}
+
+fn blake3_of_a() -> String {
+    let mut hasher = landline::files::ContentHasher::default();
+    hasher.update(b"a");
+    hasher.finish().to_string()
+}
+
+#[test]
+fn a_put_that_was_not_confirmed_as_sent_is_a_failure() {
+    let stage = stage();
+    let server = trusted(&stage, 1, |client| {
+        client.welcome()?;
+        client.send_json(&json!({"type": "ready", "path": "x"}))?;
+        client.header()?; // data
+        client.header()?; // finish
+        client.send_json(&json!({"type": "done", "length": 3, "digest": blake3_of_a()}))
+    });
+    stage.write("user/file", b"abc");
+    stage.run(&["cp", "file", "127.0.0.1:x"]).fails(25, "arrived as");
+    server.join();
+}
+
+/// Row 54: what a server says cannot move the cursor.
+#[test]
+fn text_from_a_server_is_made_harmless() {
+    let stage = stage();
+    let server = trusted(&stage, 1, |client| {
+        client.welcome()?;
+        let message = "\u{1b}]52;c;cm0gLXJm\u{7}\u{9b}2J\r\u{202e}evil\u{200b}\u{7f}";
+        client.send_json(&json!({"type": "error", "code": "io", "message": message}))
+    });
+    let outcome = stage.run(&["cp", "127.0.0.1:x", "-"]);
+    assert_eq!(outcome.status, Some(27));
+    let harmless = |c: char| c == '\n' || !c.is_control() && !"\u{202e}\u{200b}".contains(c);
+    assert!(outcome.stderr.chars().all(harmless), "{:?}", outcome.stderr);
+    assert!(outcome.stderr.contains("evil"));
+    server.join();
+}

@@ -1,0 +1,81 @@
+//! Pins and state folders.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use crate::stage;
+
+#[test]
+fn an_unknown_server_is_refused() {
+    let stage = stage();
+    stage.run(&["ping", "127.0.0.1:1"]).fails(11, "landline join");
+    stage.write("user/f", b"x");
+    stage.run(&["cp", "f", "127.0.0.1:x"]).fails(11, "not known here");
+}
+
+#[test]
+fn a_server_that_was_set_up_anew_is_a_hard_stop() {
+    let stage = stage();
+    let mut server = stage.joined();
+    let address = server.address.clone();
+    server.kill();
+    fs::remove_dir_all(stage.path("server/server")).unwrap();
+    let server = stage.serve_at(&address, &[]);
+    stage.run(&["ping", "127.0.0.1"]).fails(11, "is NOT the server it was");
+    // Nor does an invite of the new server replace the pin by itself.
+    stage.run(&["join", &server.invite(), "--as", "eve"]).fails(11, "is NOT the server it was");
+    stage.run(&["ping", "127.0.0.1"]).fails(11, "is NOT the server it was");
+}
+
+#[test]
+fn a_restarted_server_is_the_same_server() {
+    let stage = stage();
+    let mut server = stage.joined();
+    let (address, fingerprint) = (server.address.clone(), server.fingerprint.clone());
+    server.kill();
+    let server = stage.serve_at(&address, &[]);
+    assert_eq!(server.fingerprint, fingerprint);
+    assert_eq!(server.invite_file(), None, "there is an account already");
+    stage.run(&["ping", "127.0.0.1"]).ok();
+}
+
+#[test]
+fn a_pin_file_that_cannot_be_read_or_understood_is_never_no_pin() {
+    let stage = stage();
+    let _server = stage.joined();
+    let pins = stage.path("client/client/servers.json");
+    for content in ["", "rubbish", "{\"servers\":[{}]}", "{\"servers\":[],\"extra\":1}"] {
+        fs::write(&pins, content).unwrap();
+        stage.run(&["ping", "127.0.0.1"]).fails(31, "servers.json");
+    }
+    fs::remove_file(&pins).unwrap();
+    fs::create_dir(&pins).unwrap();
+    stage.run(&["ping", "127.0.0.1"]).fails(31, "servers.json");
+}
+
+#[test]
+fn state_that_others_can_read_is_refused() {
+    let stage = stage();
+    drop(stage.joined());
+    let set = |name: &str, mode| fs::set_permissions(stage.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    set("client", 0o755);
+    stage.run(&["ping", "127.0.0.1"]).fails(31, "chmod 700");
+    set("client", 0o700);
+    set("client/client/id_ed25519", 0o640);
+    stage.run(&["ping", "127.0.0.1"]).fails(32, "chmod 600");
+    set("client/client/id_ed25519", 0o600);
+
+    let refused = |words: &str| {
+        let output = stage.serve_command("127.0.0.1:0").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(31), "{said}");
+        assert!(said.contains(words), "{said}");
+    };
+    set("server", 0o711);
+    refused("chmod 700");
+    set("server", 0o700);
+    set("server/server/identity.key", 0o644);
+    refused("chmod 600");
+    set("server/server/identity.key", 0o600);
+    fs::remove_file(stage.path("server/server/identity.key")).unwrap();
+    refused("its key is missing");
+}

@@ -1,0 +1,186 @@
+//! Rows 23 to 25: lengths that lie, JSON that bombs, and clients that take their time.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+use serde_json::json;
+use testkit::{RawClient, ServerProcess, frame, wait_for};
+
+use crate::stage;
+
+fn connect(server: &ServerProcess) -> RawClient {
+    RawClient::connect(&server.address, &server.fingerprint).expect("the server goes on")
+}
+
+/// What a client sends, and the code it must get.
+#[test]
+fn frames_and_headers_that_break_the_rules_are_named_before_the_login() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let deep = format!("{{\"type\":\"login\",\"a\":{}{}}}", "[".repeat(2000), "]".repeat(2000));
+    let cases: &[(&str, Vec<u8>, &str)] = &[
+        ("negative", (-1i32).to_le_bytes().to_vec(), "frame-size"),
+        ("the most negative", i32::MIN.to_le_bytes().to_vec(), "frame-size"),
+        ("the largest", i32::MAX.to_le_bytes().to_vec(), "frame-size"),
+        ("one above the limit", 4097i32.to_le_bytes().to_vec(), "frame-size"),
+        ("empty", frame(""), "bad-header"),
+        ("no JSON", frame("hello"), "bad-header"),
+        ("no object", frame("[1]"), "bad-header"),
+        ("no type", frame("{}"), "bad-header"),
+        ("too deep", frame(deep), "bad-header"),
+        ("a key twice", frame(r#"{"type":"login","user":"a","user":"b"}"#), "bad-header"),
+        ("a huge number", frame(format!("{{\"type\":\"login\",\"version\":1{}}}", "0".repeat(400))), "bad-header"),
+        ("a lone surrogate", frame(r#"{"type":"login","user":"\ud800"}"#), "bad-header"),
+        ("something behind", frame(r#"{"type":"login"} {}"#), "bad-header"),
+        ("not UTF-8", frame(b"{\"type\":\"\xff\"}"), "bad-header"),
+        ("keys missing", frame(r#"{"type":"login"}"#), "bad-header"),
+        ("a body", frame(r#"{"type":"login","size":5}"#), "unexpected-message"),
+        ("a body of unknown size", frame(r#"{"type":"login","size":null}"#), "unexpected-message"),
+        ("a request", frame(r#"{"type":"put","path":"x","length":0,"mode":0,"replace":true}"#), "unexpected-message"),
+        ("an unknown type", frame(r#"{"type":"\u0000evil"}"#), "unexpected-message"),
+    ];
+    for (what, bytes, expected) in cases {
+        let mut client = connect(&server);
+        client.send(bytes).unwrap();
+        assert_eq!(client.error_code().unwrap().as_deref(), Some(*expected), "{what}");
+        assert_eq!(server.event("refused")["code"], *expected, "{what}");
+    }
+}
+
+#[test]
+fn logins_of_other_versions_and_methods_are_told_apart() {
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    for (field, value, expected) in [
+        ("version", json!(2), "version"),
+        ("version", json!(-1), "bad-header"),
+        ("method", json!("password"), "method"),
+        ("method", json!("invite"), "login-refused"),
+        ("user", json!("-oProxyCommand=x"), "bad-header"),
+        ("user", json!("a".repeat(65)), "bad-header"),
+        ("nonce", json!("AAAA"), "bad-header"),
+        ("key", json!("ssh-rsa AAAA"), "login-refused"),
+        ("signature", json!("AAAA"), "login-refused"),
+        ("signature", json!("not base64"), "bad-header"),
+    ] {
+        let mut client = connect(&server);
+        client.greet().unwrap();
+        let mut login = client.login_header("alice", &key, None);
+        login[field] = value.clone();
+        client.send_json(&login).unwrap();
+        assert_eq!(client.error_code().unwrap().as_deref(), Some(expected), "{field}: {value}");
+    }
+}
+
+#[test]
+fn after_the_login_the_larger_limits_hold() {
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    let put = frame(r#"{"type":"put","path":"x","length":10,"mode":420,"replace":true}"#);
+    let data = frame(r#"{"type":"data","size":10}"#);
+    let cases: &[(&str, Vec<u8>, &str)] = &[
+        ("a header above 64 KiB", 65_537i32.to_le_bytes().to_vec(), "frame-size"),
+        ("a data frame above 256 KiB", [&put[..], &data, &262_145i32.to_le_bytes()].concat(), "frame-size"),
+        ("a negative data frame", [&put[..], &data, &(-5i32).to_le_bytes()].concat(), "frame-size"),
+        ("a body that is longer", [&put[..], &data, &frame([0; 11])].concat(), "body-size"),
+        ("a body of another size", [&put[..], &frame(r#"{"type":"data","size":11}"#)].concat(), "body-size"),
+        ("no body", [&put[..], &frame(r#"{"type":"data"}"#)].concat(), "bad-header"),
+        ("a length below zero", frame(r#"{"type":"put","path":"x","length":-1,"mode":0,"replace":true}"#), "bad-header"),
+        ("a length of 2^63", frame(r#"{"type":"put","path":"x","length":9223372036854775808,"mode":0,"replace":true}"#), "no-space"),
+        ("no length", frame(r#"{"type":"put","path":"x","mode":0,"replace":true}"#), "bad-header"),
+        ("setuid", frame(r#"{"type":"put","path":"x","length":0,"mode":2541,"replace":true}"#), "bad-header"),
+        ("a request with a body", frame(r#"{"type":"get","path":"x","size":3}"#), "unexpected-message"),
+    ];
+    for (what, bytes, expected) in cases {
+        let mut client = connect(&server);
+        assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
+        client.send_json(&json!({"type": "open", "service": "files"})).unwrap();
+        client.send(bytes).unwrap();
+        assert_eq!(client.error_code().unwrap().as_deref(), Some(*expected), "{what}");
+    }
+    wait_for("an empty home", || std::fs::read_dir(stage.home()).unwrap().count() == 0);
+}
+
+/// Row 23 (F4): what is promised costs nothing; only what arrives does.
+#[test]
+fn promises_cost_no_memory() {
+    const CONNECTIONS: u64 = 200;
+    let stage = stage();
+    let server = stage.joined();
+    drop(connect(&server));
+    server.event("refused");
+    let (before, descriptors) = server.usage();
+    let clients: Vec<RawClient> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut client = connect(&server);
+            client.greet().unwrap();
+            // The largest promise that is not refused at once.
+            client.send(&4096i32.to_le_bytes()).unwrap();
+            client
+        })
+        .collect();
+    let (during, _) = server.usage();
+    let each = during.saturating_sub(before) / CONNECTIONS;
+    eprintln!("{each} KiB for each connection before login");
+    assert!(each <= 64, "{each} KiB for each connection before login");
+    drop(clients);
+    wait_for("all descriptors back", || server.usage().1 <= descriptors);
+}
+
+/// Row 25: one deadline for all of the login, whatever trickles in.
+#[test]
+fn a_client_that_takes_its_time_is_closed_however_it_trickles() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let hello = {
+        // A real ClientHello, cut short.
+        let mut bytes = vec![22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+        bytes.resize(200, 0);
+        bytes
+    };
+    std::thread::scope(|scope| {
+        let server = &server;
+        // Says nothing at all.
+        scope.spawn(move || {
+            let mut tcp = TcpStream::connect(&server.address).unwrap();
+            tcp.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            assert_eq!(tcp.read(&mut [0; 100]).unwrap_or(0), 0, "silent");
+        });
+        // A byte of the ClientHello twice a second.
+        scope.spawn(move || {
+            let mut tcp = TcpStream::connect(&server.address).unwrap();
+            tcp.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            let closed = hello.iter().take(100).any(|byte| tcp.write_all(&[*byte]).is_err() || ended(&mut tcp));
+            assert!(closed, "a trickling ClientHello");
+        });
+        // TLS, then nothing; and TLS, then a login byte by byte.
+        scope.spawn(move || assert!(connect(server).error_code().unwrap().is_some(), "silent after TLS"));
+        scope.spawn(move || {
+            let mut client = connect(server);
+            let bytes = frame(format!("{{\"type\":\"login\",\"padding\":\"{}\"}}", "x".repeat(1000)));
+            let closed = bytes.iter().take(100).any(|byte| {
+                std::thread::sleep(Duration::from_millis(500));
+                client.send(&[*byte]).is_err()
+            });
+            assert!(closed, "a trickling login");
+        });
+    });
+    for _ in 0..4 {
+        let code = server.event("refused")["code"].as_str().unwrap().to_owned();
+        assert!(["login-timeout", "lost"].contains(&code.as_str()), "{code}");
+    }
+    stage.run_with_input(&["join", "-"], server.invite().as_bytes()).ok();
+}
+
+/// Whether the other side has closed, waiting for at most the read timeout.
+fn ended(tcp: &mut TcpStream) -> bool {
+    match tcp.read(&mut [0; 100]) {
+        Ok(length) => length == 0,
+        Err(error) => !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+    }
+}

@@ -1,0 +1,196 @@
+//! Logging in: keys, invites, and what is refused.
+
+use std::process::Command;
+
+use landline::login::UserKey;
+use serde_json::json;
+use testkit::{RawClient, ServerProcess, Stage};
+
+use crate::stage;
+
+/// The key that the client made for itself when it joined.
+pub(crate) fn client_key(stage: &Stage) -> UserKey {
+    UserKey::load(&stage.path("client/client/id_ed25519"), |_| panic!("it is not encrypted")).unwrap()
+}
+
+/// A key made by OpenSSH.
+fn ssh_keygen(stage: &Stage, name: &str, passphrase: &str) -> Option<String> {
+    let path = stage.path(name).display().to_string();
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", passphrase, "-f", &path]).status();
+    match made {
+        Ok(status) if status.success() => Some(path),
+        _ => {
+            eprintln!("SKIPPED: ssh-keygen is needed (openssh-client)");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_key_of_openssh_logs_in() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let Some(key) = ssh_keygen(&stage, "key", "") else { return };
+    stage.run(&["join", &server.invite(), "--as", "bob", "-i", &key]).ok();
+    let listed = Command::new("ssh-keygen").args(["-l", "-f", &key]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let fingerprint = listed.split(' ').nth(1).unwrap();
+    let pong = stage.run(&["ping", "127.0.0.1"]).ok();
+    assert!(pong.contains(&format!("as bob with {fingerprint}")), "{pong} / {listed}");
+}
+
+#[test]
+fn an_encrypted_key_without_a_terminal_is_refused_and_says_why() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let Some(key) = ssh_keygen(&stage, "key", "a secret phrase") else { return };
+    let mut command = Command::new("setsid");
+    command.arg("-w").arg(env!("CARGO_BIN_EXE_landline")).args(["join", &server.invite(), "--as", "bob", "-i", &key]);
+    let output = command.env("LANDLINE_STATE", stage.path("client")).output().unwrap();
+    assert_eq!(output.status.code(), Some(32));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no terminal"), "{output:?}");
+}
+
+#[test]
+fn keys_that_cannot_be_used_are_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let invite = server.invite();
+    stage.run(&["join", &invite, "-i", "absent"]).fails(32, "absent");
+    let path = stage.write("user/rubbish", b"rubbish");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    stage.run(&["join", &invite, "-i", "rubbish"]).fails(32, "not an OpenSSH private key");
+    let Some(key) = ssh_keygen(&stage, "key", "") else { return };
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    stage.run(&["join", &invite, "-i", &key]).fails(32, "chmod 600");
+    // None of that used the invite up.
+    stage.run(&["join", &invite]).ok();
+}
+
+#[test]
+fn an_invite_is_good_once() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let invite = server.invite();
+    stage.run(&["join", &invite, "--as", "alice"]).ok();
+    stage.run(&["join", &invite, "--as", "bob"]).fails(12, "used before");
+    assert_eq!(server.event("refused")["code"], "invite-used");
+    let mut wrong = invite.clone();
+    wrong.pop();
+    wrong.push(if invite.ends_with('0') { '1' } else { '0' });
+    stage.run(&["join", &wrong]).fails(12, "no such invite");
+    stage.run(&["join", &invite[..invite.len() - 1]]).fails(2, "not an invite");
+    stage.run(&["join", "hello"]).fails(2, "not an invite");
+    stage.run(&["join", &invite, "--as", "-x"]);
+}
+
+/// 20 clients at once; one of them may have it.
+#[test]
+fn racers_for_one_invite() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let invite = server.invite();
+    let token = invite.rsplit('.').next().unwrap();
+    let keys = landline::paths::PrivateFolder::open_or_create(&stage.path("keys")).unwrap();
+    let answers: Vec<String> = std::thread::scope(|scope| {
+        let racers: Vec<_> = (0..20)
+            .map(|n| {
+                let (key, _) = UserKey::load_or_create(&keys, &format!("key{n}")).unwrap();
+                let server = &server;
+                scope.spawn(move || {
+                    let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+                    client.login(&format!("user{n}"), &key, Some(token)).unwrap()
+                })
+            })
+            .collect();
+        racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+    });
+    assert_eq!(answers.iter().filter(|answer| *answer == "welcome").count(), 1, "{answers:?}");
+}
+
+#[test]
+fn whoever_is_not_registered_is_refused_alike() {
+    let stage = stage();
+    let server = stage.joined();
+    let keys = landline::paths::PrivateFolder::open_or_create(&stage.path("keys")).unwrap();
+    let (stranger, _) = UserKey::load_or_create(&keys, "key").unwrap();
+    let mut answers = Vec::new();
+    for user in ["alice", "nobody"] {
+        let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+        client.greet().unwrap();
+        let login = client.login_header(user, &stranger, None);
+        client.send_json(&login).unwrap();
+        let error: serde_json::Value = client.header().unwrap().unwrap().read().unwrap();
+        answers.push(error.to_string());
+    }
+    assert!(answers[0].contains("login-refused"));
+    assert_eq!(answers[0], answers[1], "a known user must not be told from an unknown one");
+}
+
+/// Rows 35 and 37: a login is worth something only as it is, only there, only once.
+#[test]
+fn a_login_that_was_spoiled_or_recorded_is_refused() {
+    let stage = stage();
+    let server = stage.joined();
+    let key = client_key(&stage);
+    let keys = landline::paths::PrivateFolder::open_or_create(&stage.path("keys")).unwrap();
+    let (stranger, _) = UserKey::load_or_create(&keys, "key").unwrap();
+    let connect = || {
+        let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+        client.greet().unwrap();
+        client
+    };
+    let recorded = connect().login_header("alice", &key, None);
+    let spoil: [(&str, &dyn Fn(&RawClient) -> serde_json::Value); 5] = [
+        ("replayed on a new connection", &|_| recorded.clone()),
+        ("another user", &|client| {
+            let mut login = client.login_header("alice", &key, None);
+            login["user"] = "bob".into();
+            login
+        }),
+        ("another nonce", &|client| {
+            let mut login = client.login_header("alice", &key, None);
+            login["nonce"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into();
+            login
+        }),
+        ("offered one key and signed with another", &|client| {
+            let mut login = client.login_header("alice", &stranger, None);
+            login["key"] = key.public().line().into();
+            login
+        }),
+        ("signed with one key and offered another", &|client| {
+            let mut login = client.login_header("alice", &key, None);
+            login["key"] = stranger.public().line().into();
+            login
+        }),
+    ];
+    for (what, login) in spoil {
+        let mut client = connect();
+        let login = login(&client);
+        client.send_json(&login).unwrap();
+        assert_eq!(client.error_code().unwrap().as_deref(), Some("login-refused"), "{what}");
+    }
+    let mut client = connect();
+    let login = client.login_header("alice", &key, None);
+    client.send_json(&login).unwrap();
+    assert_eq!(client.header().unwrap().unwrap().kind(), "welcome", "unspoiled it is accepted");
+}
+
+#[test]
+fn an_invite_that_was_not_signed_by_its_key_stays_good() {
+    let stage = stage();
+    let server: ServerProcess = stage.serve(&[]);
+    let invite = server.invite();
+    let token = invite.rsplit('.').next().unwrap();
+    let keys = landline::paths::PrivateFolder::open_or_create(&stage.path("keys")).unwrap();
+    let (key, _) = UserKey::load_or_create(&keys, "key").unwrap();
+    let (other, _) = UserKey::load_or_create(&keys, "other").unwrap();
+    let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+    client.greet().unwrap();
+    let mut login = client.login_header("alice", &key, Some(token));
+    login["key"] = json!(other.public().line());
+    client.send_json(&login).unwrap();
+    assert_eq!(client.error_code().unwrap().as_deref(), Some("login-refused"));
+    stage.run(&["join", &invite]).ok();
+}

@@ -1,0 +1,42 @@
+//! Black-box tests of the command: real processes, files, TLS and keys, on loopback.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test"
+)]
+
+mod copy;
+mod files_bad_input;
+mod hostile_server;
+mod identity;
+mod kill;
+mod limits;
+mod login;
+mod order;
+mod secrets;
+mod serve;
+
+use testkit::Stage;
+
+/// A fresh stage for the command under test.
+fn stage() -> Stage {
+    Stage::new(env!("CARGO_BIN_EXE_landline"))
+}
+
+/// Reproducible bytes that do not compress.
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}

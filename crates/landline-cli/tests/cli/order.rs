@@ -1,0 +1,120 @@
+//! Row 34: every message in every state; only what the table accepts is answered, and nothing else happens.
+
+use std::collections::BTreeSet;
+
+use landline::{login::UserKey, proto::order::State};
+use serde_json::{Value, json};
+use testkit::{Census, RawClient, ServerProcess, frame, wait_for};
+
+use crate::{noise, stage};
+
+/// Every type there is, those that only a server sends included, with all the keys that any of them needs.
+fn types() -> BTreeSet<&'static str> {
+    let known = State::ALL.iter().flat_map(|state| state.accepts()).copied();
+    known.chain(["", "Put", "exec", "stream", "attach", "login "]).collect()
+}
+
+fn message(kind: &str) -> Value {
+    let digest = format!("blake3:{}", "0".repeat(64));
+    json!({
+        "type": kind, "service": "ping", "path": "x", "length": 0, "mode": 420, "replace": true, "digest": digest,
+        "code": "io", "message": "x", "user": "alice", "key": "SHA256:x", "session": "0", "versions": [1],
+        "server": "x", "features": [], "methods": [], "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    })
+}
+
+/// Brings a connection into a state of the server.
+fn into(state: State, server: &ServerProcess, key: &UserKey) -> RawClient {
+    let mut client = RawClient::connect(&server.address, &server.fingerprint).expect("the server goes on");
+    client.greet().unwrap();
+    if state == State::ServerLogin {
+        return client;
+    }
+    let login = client.login_header("alice", key, None);
+    client.send_json(&login).unwrap();
+    let before: &[Value] = match state {
+        State::ServerChannel => &[],
+        State::ServerPing => &[json!({"type": "open", "service": "ping"})],
+        State::ServerFiles => &[json!({"type": "open", "service": "files"})],
+        State::ReceiverData => &[json!({"type": "open", "service": "files"}), message("put")],
+        State::ReceiverFinish => {
+            &[json!({"type": "open", "service": "files"}), message("put"), json!({"type": "data", "size": 0})]
+        }
+        State::SenderDone => &[json!({"type": "open", "service": "files"}), json!({"type": "get", "path": "kept"})],
+        other => panic!("{other:?} is no state of a server"),
+    };
+    for header in before {
+        client.send_json(header).unwrap();
+    }
+    client
+}
+
+const STATES: [State; 7] = [
+    State::ServerLogin,
+    State::ServerChannel,
+    State::ServerPing,
+    State::ServerFiles,
+    State::ReceiverData,
+    State::ReceiverFinish,
+    State::SenderDone,
+];
+
+#[test]
+fn only_what_the_table_accepts_is_answered() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write("home/kept", b"");
+    let before = Census::of(&stage.home());
+    let key = crate::login::client_key(&stage);
+    for state in STATES {
+        for kind in types().into_iter().filter(|kind| !state.accepts().contains(kind)) {
+            let mut client = into(state, &server, &key);
+            client.send_json(&message(kind)).unwrap();
+            let code = client.error_code().unwrap();
+            assert_eq!(code.as_deref(), Some("unexpected-message"), "{kind:?} in {state:?}");
+        }
+    }
+    wait_for("no staging files", || Census::of(&stage.home()) == before);
+}
+
+/// A peer that sends `error` is not answered with one.
+#[test]
+fn an_error_ends_the_channel_quietly() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write("home/kept", b"");
+    let key = crate::login::client_key(&stage);
+    for state in [State::ReceiverData, State::ReceiverFinish, State::SenderDone] {
+        let mut client = into(state, &server, &key);
+        client.send_json(&message("error")).unwrap();
+        assert_eq!(client.error_code().unwrap(), None, "{state:?}");
+        assert_eq!(server.event("failed")["code"], "io", "{state:?}");
+    }
+}
+
+#[test]
+fn random_sequences_change_nothing() {
+    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
+    let stage = stage();
+    let server = stage.joined();
+    stage.write("home/kept", b"kept");
+    let before = Census::of(&stage.home());
+    let key = crate::login::client_key(&stage);
+    let kinds: Vec<&str> = types().into_iter().filter(|kind| *kind != "put" && *kind != "get").collect();
+    for (round, dice) in noise(300 * 8, seed).chunks(8).enumerate() {
+        let state = STATES[usize::from(dice[0]) % STATES.len()];
+        // A put of an empty file that is finished properly would be a change, and a rightful one.
+        let mut client = into(state, &server, &key);
+        let flight: Vec<u8> = dice[1..2 + usize::from(dice[1]) % 7]
+            .iter()
+            .flat_map(|die| frame(message(kinds[usize::from(*die) % kinds.len()]).to_string()))
+            .collect();
+        let _ = client.send(&flight);
+        let _ = client.finish();
+        let _ = client.error_code();
+        assert!(server.id() > 0, "round {round}");
+    }
+    wait_for("no staging files", || Census::of(&stage.home()) == before);
+    stage.run(&["ping", "127.0.0.1"]).ok();
+}

@@ -1,0 +1,162 @@
+//! K1: a client that sends any bytes over real TLS.
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    sync::Arc,
+    time::Duration,
+};
+
+use landline::{
+    login::{Fingerprint, UserKey},
+    net::tls,
+    proto::{
+        Header, Item, Limits, MessageDecoder,
+        login::{METHOD_INVITE, METHOD_SSH_KEY, Transcript},
+        messages::{Greeting, Nonce},
+    },
+};
+use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
+use serde_json::{Value, json};
+
+/// A frame with this payload.
+pub fn frame(payload: impl AsRef<[u8]>) -> Vec<u8> {
+    let payload = payload.as_ref();
+    let mut frame = (payload.len() as i32).to_le_bytes().to_vec();
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A TLS connection to a server, over which a test sends what it likes.
+pub struct RawClient {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    decoder: MessageDecoder,
+    unread: Vec<u8>,
+    fingerprint: Fingerprint,
+    /// The server's greeting, once [`greeting`](Self::greeting) was called.
+    pub greeting: Option<Greeting>,
+}
+
+impl RawClient {
+    /// Connects and completes TLS, as a client that has pinned `fingerprint`.
+    pub fn connect(address: &str, fingerprint: &str) -> io::Result<Self> {
+        let fingerprint: Fingerprint = fingerprint.parse().expect("a fingerprint");
+        let config = tls::client_config(fingerprint).expect("a TLS configuration");
+        Self::connect_with(address, fingerprint, config)
+    }
+
+    /// Connects with this TLS configuration.
+    pub fn connect_with(address: &str, fingerprint: Fingerprint, config: Arc<ClientConfig>) -> io::Result<Self> {
+        let tcp = TcpStream::connect(address)?;
+        tcp.set_nodelay(true)?;
+        tcp.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let name = ServerName::try_from("landline").expect("a name");
+        let mut connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        let mut tcp = tcp;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut tcp)?;
+        }
+        let stream = StreamOwned::new(connection, tcp);
+        let decoder = MessageDecoder::new(Limits::SESSION);
+        Ok(Self { stream, decoder, unread: Vec::new(), fingerprint, greeting: None })
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)?;
+        self.stream.flush()
+    }
+
+    /// Sends a header.
+    pub fn send_json(&mut self, header: &Value) -> io::Result<()> {
+        self.send(&frame(header.to_string()))
+    }
+
+    /// The next header; `None` once the server has finished. Bodies are skipped.
+    pub fn header(&mut self) -> io::Result<Option<Header>> {
+        loop {
+            let mut input = &self.unread[..];
+            let item = self.decoder.decode(&mut input).expect("the server follows the protocol");
+            let item = item.map(|item| match item {
+                Item::Header(header) => Some(header),
+                _ => None,
+            });
+            let used = self.unread.len() - input.len();
+            self.unread.drain(..used);
+            match item {
+                Some(Some(header)) => return Ok(Some(header)),
+                Some(None) => continue,
+                None => {}
+            }
+            let mut buffer = [0; 16 * 1024];
+            match self.stream.read(&mut buffer)? {
+                0 => return Ok(None),
+                length => self.unread.extend_from_slice(&buffer[..length]),
+            }
+        }
+    }
+
+    /// The code of the error that comes next, skipping other headers; `None` if the server finished without one.
+    pub fn error_code(&mut self) -> io::Result<Option<String>> {
+        while let Some(header) = self.header()? {
+            if header.kind() == "error" {
+                let error: Value = header.read().expect("an error");
+                return Ok(error["code"].as_str().map(str::to_owned));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for the greeting.
+    pub fn greet(&mut self) -> io::Result<()> {
+        let header = self.header()?.expect("a greeting");
+        self.greeting = Some(header.read().expect("a greeting"));
+        Ok(())
+    }
+
+    /// A login by `key` for `user`, redeeming `token` if there is one, which the test may still spoil.
+    pub fn login_header(&self, user: &str, key: &UserKey, token: Option<&str>) -> Value {
+        let greeting = self.greeting.as_ref().expect("greeted");
+        let binding = self
+            .stream
+            .conn
+            .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
+            .expect("an exporter");
+        let method = if token.is_some() { METHOD_INVITE } else { METHOD_SSH_KEY };
+        let nonce = Nonce([7; 32]);
+        let transcript = Transcript {
+            method,
+            binding: &binding,
+            fingerprint: self.fingerprint.bytes(),
+            transport: "tcp",
+            version: 1,
+            methods: &greeting.methods,
+            user: &user.parse().expect("a user name"),
+            client_nonce: &nonce,
+            server_nonce: &greeting.nonce,
+        };
+        let signature = key.sign(&transcript.digest()).expect("a signature");
+        let mut header = json!({
+            "type": "login", "version": 1, "user": user, "method": method, "nonce": nonce,
+            "key": key.public().line(), "signature": landline::proto::messages::Blob(signature),
+        });
+        if let Some(token) = token {
+            header["token"] = token.into();
+        }
+        header
+    }
+
+    /// Greets and logs in; the answer's type.
+    pub fn login(&mut self, user: &str, key: &UserKey, token: Option<&str>) -> io::Result<String> {
+        self.greet()?;
+        let login = self.login_header(user, key, token);
+        self.send_json(&login)?;
+        Ok(self.header()?.expect("an answer").kind().to_owned())
+    }
+
+    /// Ends TLS properly.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.stream.conn.send_close_notify();
+        self.stream.flush()
+    }
+}

@@ -1,0 +1,289 @@
+//! The command under test, with folders of its own.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, mpsc},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// How long anything may take that has to happen. Generous: it only bounds a test that fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A temporary folder with a server's state and home, a client's state, and the command under test. Removed when dropped.
+pub struct Stage {
+    folder: PathBuf,
+    binary: PathBuf,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit status; `None` for a signal.
+    pub status: Option<i32>,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error, as text.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Asserts success and returns standard output as text.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.status, Some(0), "stderr: {}", self.stderr);
+        String::from_utf8(self.stdout).expect("text")
+    }
+
+    /// Asserts this exit status and that standard error holds `words`.
+    #[track_caller]
+    pub fn fails(self, status: i32, words: &str) -> String {
+        assert_eq!(self.status, Some(status), "stderr: {}", self.stderr);
+        assert!(self.stderr.contains(words), "{words:?} is not in stderr: {}", self.stderr);
+        self.stderr
+    }
+}
+
+impl Stage {
+    /// A fresh stage for the command at `binary`.
+    pub fn new(binary: &str) -> Self {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("landline-test-{}-{count}", std::process::id()));
+        for name in ["", "home", "server", "client", "user"] {
+            fs::DirBuilder::new().mode(0o700).create(folder.join(name)).expect("a fresh folder");
+        }
+        Self { folder, binary: binary.into() }
+    }
+
+    /// A path on the stage.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The server's home.
+    pub fn home(&self) -> PathBuf {
+        self.path("home")
+    }
+
+    /// Writes a file on the stage.
+    pub fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).expect("a file that can be written");
+        path
+    }
+
+    /// Reads a file on the stage.
+    #[track_caller]
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The client command with these arguments, not started.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .env_clear()
+            .env("LANDLINE_STATE", self.path("client"))
+            .env("HOME", self.path("user"))
+            .env("USER", "tester")
+            .env("PATH", "/usr/bin:/bin")
+            .current_dir(self.path("user"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the client command to its end.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome {
+        outcome(self.command(arguments).spawn().expect("the command starts"))
+    }
+
+    /// Runs the client command with `input` as standard input.
+    pub fn run_with_input<S: AsRef<OsStr>>(&self, arguments: &[S], input: &[u8]) -> Outcome {
+        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().expect("the command starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        std::thread::scope(|scope| {
+            // The command may end without having read it all.
+            scope.spawn(move || {
+                let _ = stdin.write_all(input);
+            });
+            outcome(child)
+        })
+    }
+
+    /// Starts the server on a free loopback port, with these further arguments.
+    pub fn serve(&self, arguments: &[&str]) -> ServerProcess {
+        self.serve_at("127.0.0.1:0", arguments)
+    }
+
+    /// Starts the server on this address, with these further arguments.
+    #[track_caller]
+    pub fn serve_at(&self, address: &str, arguments: &[&str]) -> ServerProcess {
+        let mut command = self.serve_command(address);
+        command.args(arguments);
+        ServerProcess::start(command)
+    }
+
+    /// The server command on this address, not started.
+    pub fn serve_command(&self, address: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .env_clear()
+            .env("LANDLINE_STATE", self.path("server"))
+            .env("HOME", self.home())
+            .env("PATH", "/usr/bin:/bin")
+            .args(["serve", "--json", "--allow-root", "--listen", address])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// A server with which the client has joined as `alice`.
+    #[track_caller]
+    pub fn joined(&self) -> ServerProcess {
+        let server = self.serve(&[]);
+        self.run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes()).ok();
+        server
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn outcome(child: Child) -> Outcome {
+    let output = child.wait_with_output().expect("the command can be waited for");
+    Outcome {
+        status: output.status.code(),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A running `landline serve`. Killed when dropped.
+pub struct ServerProcess {
+    child: Child,
+    /// Where it listens, `127.0.0.1:PORT`.
+    pub address: String,
+    /// Its fingerprint.
+    pub fingerprint: String,
+    invite_file: Option<PathBuf>,
+    events: Mutex<mpsc::Receiver<Value>>,
+}
+
+impl ServerProcess {
+    #[track_caller]
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the server starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let Some(Ok(first)) = lines.next() else {
+            let output = child.wait_with_output().expect("it can be waited for");
+            panic!("the server did not start: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        let first: Value = serde_json::from_str(&first).expect("a JSON line");
+        let (sender, events) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = sender.send(serde_json::from_str(&line).expect("every event is one JSON line"));
+            }
+        });
+        let text = |key: &str| first[key].as_str().map(str::to_owned);
+        Self {
+            child,
+            address: text("listening").expect("an address"),
+            fingerprint: text("fingerprint").expect("a fingerprint"),
+            invite_file: text("invite_file").map(PathBuf::from),
+            events: Mutex::new(events),
+        }
+    }
+
+    /// The owner's invite.
+    #[track_caller]
+    pub fn invite(&self) -> String {
+        let file = self.invite_file.as_ref().expect("an invite file");
+        fs::read_to_string(file).expect("the invite").trim().to_owned()
+    }
+
+    /// Where the invite is, if there is one.
+    pub fn invite_file(&self) -> Option<&Path> {
+        self.invite_file.as_deref()
+    }
+
+    /// `path` at this server, as `cp` takes it.
+    pub fn at(&self, path: &str) -> String {
+        format!("landline://{}/{path}", self.address)
+    }
+
+    /// Waits for an event of this name, passing over others.
+    #[track_caller]
+    pub fn event(&self, name: &str) -> Value {
+        let end = Instant::now() + PATIENCE;
+        let events = self.events.lock().expect("no test thread failed while it waited");
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let event = events.recv_timeout(left).unwrap_or_else(|_| panic!("no event {name:?} came"));
+            if event["event"] == name {
+                return event;
+            }
+        }
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("the server is there");
+    }
+
+    /// Kills it without warning and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits for its end; the exit status.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().expect("it can be waited for").code()
+    }
+
+    /// Resident memory in KiB, and open descriptors.
+    pub fn usage(&self) -> (u64, usize) {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("a process");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        let kib = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.id())).expect("descriptors").count();
+        (kib, descriptors)
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits until `condition` holds; panics with `what` if it never does.
+#[track_caller]
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "{what} never came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
