@@ -223,8 +223,9 @@ async fn serve(
         Ok(()) => channel.finish().await,
         Err(error) => {
             account.report_failure(&error);
-            if let Some(reason) = error.to_peer() {
-                channel.fail(&reason).await;
+            match error.to_peer() {
+                Some(reason) => channel.fail(&reason).await,
+                None => channel.finish().await,
             }
         }
     }

@@ -21,6 +21,7 @@ fn a_file_goes_there_and_back_and_both_print_one_digest() {
 
         let down = stage.run(&["cp", &server.at("copy"), "back"]).ok();
         assert_eq!(stage.read("user/back"), content, "{length}");
+        assert_eq!(server.event("transfer")["direction"], "get");
         assert_eq!(up.split(' ').next(), down.split(' ').next());
     }
 }

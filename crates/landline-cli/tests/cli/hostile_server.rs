@@ -92,7 +92,7 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
         let digest = "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
         client.send_json(&json!({"type": "finish", "length": 1, "digest": digest}))
     }),
-    ("a size other than the length", 13, "were declared", |client| {
+    ("a size other than the length", 13, "was declared", |client| {
         file(client, 3)?;
         data(client, 4, b"abcd")
     }),
@@ -108,7 +108,7 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
         file(client, 3)?;
         data(client, 3, b"ab")
     }),
-    ("giving up without an error", 13, "were declared", |client| {
+    ("giving up without an error", 13, "was declared", |client| {
         file(client, 3)?;
         data(client, 3, b"ab")?;
         client.send(&frame(b""))?;

@@ -47,8 +47,7 @@ impl Input {
 /// Sends `data` with the content, and `finish` (which is gathered, not flushed).
 ///
 /// # Errors
-/// `source-changed` and `io` for the input, what the peer says, or [`Error::Lost`]. If the input failed, giving up has been
-/// gathered, and the error itself is to be sent next.
+/// `source-changed` and `io` for the input, what the peer says, or [`Error::Lost`]. [`Channel::fail`] is to follow.
 pub(super) async fn send(
     channel: &mut Channel,
     input: Input,
@@ -62,22 +61,14 @@ pub(super) async fn send(
         let _ = free.try_send(DataFrame::new());
     }
     let reading = tokio::task::spawn_blocking(move || read(input, free_frames, &filled));
-    let mut sent = 0;
     while let Some(frame) = filled_frames.recv().await {
         channel.send_data(&frame).await?;
         progress.add(frame.len());
-        sent += frame.len() as u64;
         let _ = free.try_send(frame);
     }
     let read = reading.await.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
-    let body_is_open = match size {
-        BodySize::Known(length) => sent < length,
-        BodySize::Unknown => true,
-    };
-    if body_is_open {
-        channel.send_empty_frame();
-    }
     let copied = read?;
+    channel.end_body();
     channel.send(&Finish { length: copied.length, digest: copied.digest })?;
     Ok(copied)
 }

@@ -28,6 +28,15 @@ pub struct Channel {
     stream: TlsStream<Box<dyn Transport>>,
     decoder: MessageDecoder,
     out: Vec<u8>,
+    sending: Option<Sending>,
+}
+
+/// A body that is being sent.
+struct Sending {
+    size: BodySize,
+    sent: u64,
+    /// Whether a part of a frame was sent: nothing else can be said then.
+    mid_frame: bool,
 }
 
 /// What came next within or behind a body.
@@ -87,7 +96,7 @@ impl Default for DataFrame {
 impl Channel {
     /// A channel over a stream that has been logged in, with the decoder of that login.
     pub(crate) fn new(stream: TlsStream<Box<dyn Transport>>, decoder: MessageDecoder) -> Self {
-        Self { stream, decoder, out: Vec::new() }
+        Self { stream, decoder, out: Vec::new(), sending: None }
     }
 
     /// Gathers a message without a body.
@@ -103,12 +112,17 @@ impl Channel {
     /// # Errors
     /// [`ProtocolError::FrameSize`] when it is too long for a header.
     pub fn send_with_body<M: Message>(&mut self, message: &M, body: BodySize) -> Result<(), Error> {
-        Ok(message::encode(message, Some(body), &Limits::SESSION, &mut self.out)?)
+        message::encode(message, Some(body), &Limits::SESSION, &mut self.out)?;
+        self.sending =
+            (body != BodySize::Known(0)).then_some(Sending { size: body, sent: 0, mid_frame: false });
+        Ok(())
     }
 
-    /// Gathers the empty frame: the end of a body of unknown size, or giving up one of known size.
-    pub fn send_empty_frame(&mut self) {
-        self.out.extend_from_slice(&frame::prefix(0));
+    /// Gathers the end of a body of unknown size. One of known size ends by itself.
+    pub fn end_body(&mut self) {
+        if let Some(Sending { size: BodySize::Unknown, .. }) = self.sending.take() {
+            self.out.extend_from_slice(&frame::prefix(0));
+        }
     }
 
     /// Sends one frame of a body, after all that was gathered. While it waits it looks out for an `error` of the
@@ -120,7 +134,7 @@ impl Channel {
     /// What the peer says ([`Error::Failed`]), or [`Error::Lost`].
     pub async fn send_data(&mut self, data: &DataFrame) -> Result<(), Error> {
         self.write_gathered().await?;
-        let Self { stream, decoder, .. } = self;
+        let Self { stream, decoder, sending, .. } = self;
         let mut rest = &data.bytes[..];
         while !rest.is_empty() {
             let written = poll_fn(|cx| {
@@ -134,6 +148,15 @@ impl Channel {
                 Ok(bytes) => rest = rest.get(bytes..).unwrap_or_default(),
                 Err(Error::Lost(text)) => return Err(self.last_words(text).await),
                 Err(error) => return Err(error),
+            }
+            if let Some(sending) = sending {
+                sending.mid_frame = !rest.is_empty();
+            }
+        }
+        if let Some(Sending { size, sent, .. }) = sending {
+            *sent += data.len() as u64;
+            if *size == BodySize::Known(*sent) {
+                *sending = None;
             }
         }
         Ok(())
@@ -212,13 +235,17 @@ impl Channel {
         let _ = self.stream.shutdown().await;
     }
 
-    /// Sends an error, finishes, then reads and discards for a while so that the reason arrives before a reset does.
+    /// Gives up a body that is being sent, sends an error, finishes, then reads and discards for a while so that the
+    /// reason arrives before a reset does. Within a frame no error can be sent; then the stream just ends.
     pub async fn fail(mut self, error: &ErrorMessage) {
-        self.out.clear();
-        if self.send(error).is_err() {
-            return;
+        match self.sending.take() {
+            Some(Sending { mid_frame: true, .. }) => return self.finish().await,
+            Some(_) => self.out.extend_from_slice(&frame::prefix(0)),
+            None => {}
         }
-        linger(self.stream, &self.out).await;
+        if self.send(error).is_ok() {
+            linger(self.stream, &self.out).await;
+        }
     }
 
     async fn write_gathered(&mut self) -> Result<(), Error> {

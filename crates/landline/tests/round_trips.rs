@@ -1,0 +1,57 @@
+//! How many round trips a login takes, counted through an in-memory link with a delay and a clock that only moves when nothing else
+//! can.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test")]
+
+use std::{sync::Arc, time::Duration};
+
+use landline::{
+    Event, EventSink, Server, ServerOptions,
+    login::{Credential, UserKey, connect},
+    net::HostPort,
+    paths::PrivateFolder,
+    ping,
+    proto::messages::Ping,
+};
+use testkit::{Stage, link};
+use tokio::time::Instant;
+
+const ROUND_TRIP: Duration = Duration::from_millis(100);
+
+/// TCP's own handshake is the first of the three; it is not on this link.
+#[tokio::test(start_paused = true)]
+async fn the_first_answer_comes_after_three_round_trips() {
+    let stage = Stage::new("unused");
+    let options = ServerOptions {
+        state: stage.path("server"),
+        home: stage.home(),
+        connections_max: 1,
+        drain_time: Duration::ZERO,
+    };
+    let server = Arc::new(Server::open(&options).unwrap());
+    let invite = server.owner_invite(vec![HostPort { host: "memory".into(), port: 1 }]).unwrap().unwrap();
+    let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
+    let (key, _) = UserKey::load_or_create(&folder, "key").unwrap();
+    let mut credential =
+        Credential { user: "alice".parse().unwrap(), key: Arc::new(key), token: Some(invite.token) };
+
+    for method in ["invite", "ssh-key"] {
+        let (near, far) = link::delayed(ROUND_TRIP / 2);
+        let serving = server.clone();
+        let events: EventSink = Arc::new(|event| {
+            if let Event::Refused { message, .. } = event {
+                panic!("{message}");
+            }
+        });
+        tokio::spawn(async move {
+            serving.serve_connection(Box::new(far), "127.0.0.1:1".parse().unwrap(), events).await;
+        });
+        let start = Instant::now();
+        let mut login =
+            connect(Box::new(near), "memory", server.fingerprint(), &credential, ping::SERVICE, &Ping {}).await.unwrap();
+        ping::receive_pong(&mut login.channel).await.unwrap();
+        assert_eq!(start.elapsed().as_millis() / ROUND_TRIP.as_millis(), 2, "{method}: {:?}", start.elapsed());
+        assert_eq!(start.elapsed().as_millis() % ROUND_TRIP.as_millis() / 10, 0, "{method}: {:?}", start.elapsed());
+        login.channel.finish().await;
+        credential.token = None;
+    }
+}

@@ -1,0 +1,106 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a test"
+)]
+#![allow(clippy::disallowed_methods, reason = "the test keys are copied to where only this user can read them")]
+//! Replays `docs/vectors/login.json`: what verifies, and what our own keys sign.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use data_encoding::{BASE64, HEXLOWER};
+use landline::{
+    Error,
+    login::{PublicKey, UserKey},
+};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+const PASSPHRASE: &str = "correct horse";
+
+struct Case {
+    name: String,
+    transcript: [u8; 64],
+    signature: Vec<u8>,
+    ok: bool,
+}
+
+fn vectors() -> (Value, Vec<Case>) {
+    let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/login.json")).expect("login.json");
+    let text = |value: &Value| value.as_str().expect("a string").as_bytes().to_vec();
+    let case = |case: &Value| Case {
+        name: case["name"].as_str().unwrap().to_owned(),
+        transcript: HEXLOWER.decode(&text(&case["transcript"])).unwrap().try_into().expect("64 bytes"),
+        signature: BASE64.decode(&text(&case["signature"])).unwrap(),
+        ok: case["ok"].as_bool().unwrap(),
+    };
+    let cases: Vec<Case> = file["cases"].as_array().unwrap().iter().map(case).collect();
+    assert!(cases.iter().any(|case| case.ok) && cases.iter().any(|case| !case.ok), "no cases");
+    (file, cases)
+}
+
+/// A copy that only its owner can read: git keeps no such modes.
+fn private_copy(text: &[u8], name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.{}", std::process::id()));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(&path).unwrap().write_all(text).unwrap();
+    path
+}
+
+fn load(name: &str, text: &[u8], passphrase: impl FnOnce() -> Option<&'static str>) -> Result<UserKey, Error> {
+    let path = private_copy(text, name);
+    let loaded = UserKey::load(&path, |asked| {
+        assert_eq!(asked, path, "{name}: asked for another file");
+        let passphrase = passphrase().unwrap_or_else(|| panic!("{name}: asked for a passphrase"));
+        Ok(Zeroizing::new(passphrase.to_owned()))
+    });
+    fs::remove_file(&path).unwrap();
+    loaded
+}
+
+#[test]
+fn signatures_verify_and_fail_as_in_the_vectors() {
+    let (file, cases) = vectors();
+    let line = file["key"].as_str().unwrap();
+    let key = PublicKey::parse(line).expect("the key of the vectors");
+    assert_eq!(key.line(), line);
+    assert_eq!(key.fingerprint(), file["fingerprint"].as_str().unwrap());
+    for case in &cases {
+        assert_eq!(key.verifies(&case.transcript, &case.signature), case.ok, "{}", case.name);
+    }
+}
+
+#[test]
+fn our_signatures_are_those_of_the_vectors() {
+    let (file, cases) = vectors();
+    let plain = include_bytes!("../../../docs/vectors/test_ed25519");
+    let locked = include_bytes!("../../../docs/vectors/test_ed25519_encrypted");
+    let keys = [
+        ("test_ed25519", load("plain", plain, || None)),
+        ("test_ed25519_encrypted", load("locked", locked, || Some(PASSPHRASE))),
+    ];
+    for (name, key) in keys {
+        let key = key.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(key.public().line(), file["key"].as_str().unwrap(), "{name}");
+        for case in cases.iter().filter(|case| case.ok) {
+            let signature = key.sign(&case.transcript).unwrap_or_else(|error| panic!("{name}, {}: {error}", case.name));
+            assert_eq!(BASE64.encode(&signature), BASE64.encode(&case.signature), "{name}, {}", case.name);
+        }
+    }
+}
+
+#[test]
+fn another_passphrase_opens_nothing() {
+    let locked = include_bytes!("../../../docs/vectors/test_ed25519_encrypted");
+    assert!(matches!(load("refused", locked, || Some("wrong horse")), Err(Error::Key { .. })));
+}
