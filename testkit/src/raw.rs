@@ -117,11 +117,7 @@ impl RawClient {
     /// A login by `key` for `user`, redeeming `token` if there is one, which the test may still spoil.
     pub fn login_header(&self, user: &str, key: &UserKey, token: Option<&str>) -> Value {
         let greeting = self.greeting.as_ref().expect("greeted");
-        let binding = self
-            .stream
-            .conn
-            .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
-            .expect("an exporter");
+        let binding = self.stream.conn.export_keying_material([0; 32], tls::EXPORTER_LABEL, None).expect("an exporter");
         let method = if token.is_some() { METHOD_INVITE } else { METHOD_SSH_KEY };
         let nonce = Nonce([7; 32]);
         let transcript = Transcript {

@@ -28,5 +28,6 @@ pub(crate) fn home() -> Result<PathBuf, Failure> {
 /// The name that the user has here, if it can be a user name there.
 pub(crate) fn user() -> Result<UserName, Failure> {
     let name = env::var("USER").or_else(|_| env::var("LOGNAME")).unwrap_or_default();
-    name.parse().map_err(|_| Failure::usage("your name here is not known or cannot be used; say who to be with --as NAME"))
+    name.parse()
+        .map_err(|_| Failure::usage("your name here is not known or cannot be used; say who to be with --as NAME"))
 }

@@ -66,11 +66,7 @@ impl FrameDecoder {
         self.remaining.is_none() && self.prefix_have == 0
     }
 
-    fn decode_prefix<'a>(
-        &mut self,
-        input: &mut &'a [u8],
-        limit: u32,
-    ) -> Result<Option<FramePart<'a>>, ProtocolError> {
+    fn decode_prefix<'a>(&mut self, input: &mut &'a [u8], limit: u32) -> Result<Option<FramePart<'a>>, ProtocolError> {
         for slot in self.prefix.iter_mut().skip(self.prefix_have) {
             let Some((&byte, rest)) = input.split_first() else { return Ok(None) };
             *slot = byte;

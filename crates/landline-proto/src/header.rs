@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn a_key_that_stands_twice_is_refused_however_it_is_written() {
-        for text in [r#"{"type":"a","type":"a"}"#, r#"{"type":"a","t\u0079pe":"b"}"#, r#"{"type":"a","x":{"k":1,"k":1}}"#]
+        for text in
+            [r#"{"type":"a","type":"a"}"#, r#"{"type":"a","t\u0079pe":"b"}"#, r#"{"type":"a","x":{"k":1,"k":1}}"#]
         {
             let error = Header::decode(text.as_bytes()).unwrap_err();
             assert!(error.to_string().contains("stands twice"), "{error}");

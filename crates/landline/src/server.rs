@@ -1,13 +1,6 @@
 //! The server: accepts connections, logs people in, and serves their channels.
 
-use std::{
-    future::Future,
-    io,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use landline_proto::{ErrorCode, ProtocolError, messages::Open, order::State};
 use tokio::{

@@ -31,8 +31,7 @@ async fn the_first_answer_comes_after_three_round_trips() {
     let invite = server.owner_invite(vec![HostPort { host: "memory".into(), port: 1 }]).unwrap().unwrap();
     let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
     let (key, _) = UserKey::load_or_create(&folder, "key").unwrap();
-    let mut credential =
-        Credential { user: "alice".parse().unwrap(), key: Arc::new(key), token: Some(invite.token) };
+    let mut credential = Credential { user: "alice".parse().unwrap(), key: Arc::new(key), token: Some(invite.token) };
 
     for method in ["invite", "ssh-key"] {
         let (near, far) = link::delayed(ROUND_TRIP / 2);
@@ -46,8 +45,9 @@ async fn the_first_answer_comes_after_three_round_trips() {
             serving.serve_connection(Box::new(far), "127.0.0.1:1".parse().unwrap(), events).await;
         });
         let start = Instant::now();
-        let mut login =
-            connect(Box::new(near), "memory", server.fingerprint(), &credential, ping::SERVICE, &Ping {}).await.unwrap();
+        let mut login = connect(Box::new(near), "memory", server.fingerprint(), &credential, ping::SERVICE, &Ping {})
+            .await
+            .unwrap();
         ping::receive_pong(&mut login.channel).await.unwrap();
         assert_eq!(start.elapsed().as_millis() / ROUND_TRIP.as_millis(), 2, "{method}: {:?}", start.elapsed());
         assert_eq!(start.elapsed().as_millis() % ROUND_TRIP.as_millis() / 10, 0, "{method}: {:?}", start.elapsed());

@@ -50,7 +50,11 @@ pub(crate) async fn run(state: &Path, options: Cp) -> Result<(), Failure> {
         _ = tokio::signal::ctrl_c() => return Err(Failure::interrupted()),
     };
     let summary = format!("{}  {place}", copied.digest);
-    if stdout_is_taken { say(&summary) } else { print(&summary) }
+    if stdout_is_taken {
+        say(&summary)
+    } else {
+        print(&summary)
+    }
     if !options.quiet {
         say(&format!("{} copied and verified in {}", bytes(copied.length), rate(&copied, start.elapsed())));
     }
@@ -105,8 +109,7 @@ async fn download(
         _ => (Output::Stream(Box::new(Stdout(io::stdout())), "standard output"), "-".to_owned()),
     };
     let (server, credential) = server_and_credential(client, target)?;
-    let connected =
-        client::connect(&server, &credential, SERVICE, &Get { path: remote_path(path) }).await?;
+    let connected = client::connect(&server, &credential, SERVICE, &Get { path: remote_path(path) }).await?;
     let mut channel = connected.login.channel;
     let progress = Arc::new(Progress::default());
     let work = get(&mut channel, output, &progress);

@@ -1,7 +1,171 @@
-//! `landline demo`: placeholder until the next commit in this series.
+//! `landline demo`: the main job on this machine, with two real processes, leaving nothing behind.
 
-use crate::{arguments::Demo, failure::Failure};
+use std::{
+    env, io,
+    path::PathBuf,
+    process::{Output, Stdio},
+    time::{Duration, Instant},
+};
 
-pub(crate) async fn run(_options: Demo) -> Result<(), Failure> {
-    Err(Failure::local("not yet"))
+use landline::paths::{ScratchFolder, is_root};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::{Child, Command},
+};
+
+use crate::{
+    arguments::Demo,
+    failure::Failure,
+    terminal::{bytes, print},
+};
+
+/// The source, the copy at the server, and the copy back.
+const COPIES: u64 = 3;
+
+pub(crate) async fn run(options: Demo) -> Result<(), Failure> {
+    tokio::select! {
+        done = Stage::play(options.size << 20) => done,
+        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+    }
+}
+
+/// A temporary folder with a server and the states of two clients. The processes end, and then the folder goes, when it is dropped.
+struct Stage {
+    server: Child,
+    address: String,
+    invite: String,
+    folder: ScratchFolder,
+    rows: Vec<[String; 3]>,
+}
+
+impl Stage {
+    async fn play(size: u64) -> Result<(), Failure> {
+        let folder = ScratchFolder::create(&env::temp_dir())?;
+        print(&format!("making {} of random bytes in {}", bytes(size), folder.path().display()));
+        let (folder, source) = tokio::task::spawn_blocking(move || {
+            let source = folder.noise("source", size, COPIES);
+            (folder, source)
+        })
+        .await
+        .map_err(|error| Failure::local(error.to_string()))?;
+        let source = source?.display().to_string();
+        let mut stage = Self::set_up(folder).await?;
+
+        stage.join().await?;
+        let there = format!("landline://{}/copy", stage.address);
+        let back = stage.folder.path().join("back").display().to_string();
+        let up = stage.copy("a file there", size, &source, &there).await?;
+        let down = stage.copy("and back", size, &there, &back).await?;
+        if up != down {
+            return Err(Failure::local(format!("the digests differ: {up} and {down}")));
+        }
+        stage.refuse_wrong_fingerprint().await?;
+        stage.tear_down().await?;
+        let rows = std::mem::take(&mut stage.rows);
+        drop(stage);
+        print(&format!("\n{}\nboth ways    {up}\nleft behind  nothing", table(&rows)));
+        Ok(())
+    }
+
+    async fn set_up(folder: ScratchFolder) -> Result<Self, Failure> {
+        let home = folder.folder("home")?;
+        let mut command = landline()?;
+        command.args(["serve", "--json", "--listen", "127.0.0.1:0"]);
+        if is_root() {
+            command.arg("--allow-root");
+        }
+        command.env("HOME", home).env("LANDLINE_STATE", folder.path().join("server"));
+        let mut server = command.stdout(Stdio::piped()).spawn().map_err(failed)?;
+        let mut line = String::new();
+        if let Some(out) = server.stdout.take() {
+            let mut out = BufReader::new(out);
+            out.read_line(&mut line).await.map_err(failed)?;
+            // Events are not shown; reading them keeps the pipe open.
+            tokio::spawn(async move { tokio::io::copy(&mut out, &mut tokio::io::sink()).await });
+        }
+        let started: serde_json::Value = serde_json::from_str(&line)
+            .map_err(|_| Failure::local("the server did not start; what it said stands above"))?;
+        let text = |key: &str| started.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+        print(&format!("server       {}  {}", text("listening"), text("fingerprint")));
+        let invite = landline::paths::read_secret_file(&PathBuf::from(text("invite_file")), 4096).map_err(failed)?;
+        let invite = String::from_utf8_lossy(&invite).trim().to_owned();
+        Ok(Self { server, address: text("listening"), invite, folder, rows: Vec::new() })
+    }
+
+    /// Runs a client with its state in the folder `state`, with `input` as standard input.
+    async fn client(&self, state: &str, arguments: &[&str], input: &str) -> Result<Output, Failure> {
+        let mut command = landline()?;
+        command.args(arguments).env("LANDLINE_STATE", self.folder.path().join(state));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes()).await.map_err(failed)?;
+        }
+        child.wait_with_output().await.map_err(failed)
+    }
+
+    async fn join(&mut self) -> Result<(), Failure> {
+        let start = Instant::now();
+        let joined = self.client("client", &["join", "-", "--as", "demo"], &self.invite).await?;
+        check(&joined, 0)?;
+        self.rows.push(["join by invite".into(), String::new(), seconds(start.elapsed())]);
+        Ok(())
+    }
+
+    /// Copies, and returns the digest that was printed.
+    async fn copy(&mut self, what: &str, size: u64, from: &str, to: &str) -> Result<String, Failure> {
+        let start = Instant::now();
+        let copied = self.client("client", &["cp", from, to], "").await?;
+        check(&copied, 0)?;
+        let elapsed = start.elapsed();
+        let rate = size as f64 / elapsed.as_secs_f64().max(0.001);
+        self.rows.push([what.to_owned(), format!("{}/s", bytes(rate as u64)), seconds(elapsed)]);
+        let line = String::from_utf8_lossy(&copied.stdout).into_owned();
+        Ok(line.split(' ').next().unwrap_or_default().to_owned())
+    }
+
+    /// An invite to this address, but for a server with another certificate.
+    async fn refuse_wrong_fingerprint(&mut self) -> Result<(), Failure> {
+        let (before, token) = self.invite.rsplit_once('.').unwrap_or_default();
+        let (address, _) = before.split_once('#').unwrap_or_default();
+        let forged = format!("{address}#{}.{token}", "0".repeat(64));
+        print("\na client that expects another server says:");
+        let start = Instant::now();
+        let refused = self.client("stranger", &["join", "-", "--as", "demo"], &forged).await?;
+        check(&refused, 11)?;
+        self.rows.push(["a wrong fingerprint".into(), "refused".into(), seconds(start.elapsed())]);
+        Ok(())
+    }
+
+    async fn tear_down(&mut self) -> Result<(), Failure> {
+        self.server.kill().await.map_err(failed)
+    }
+}
+
+/// This very command, to be run as another process.
+fn landline() -> Result<Command, Failure> {
+    let mut command = Command::new(env::current_exe().map_err(failed)?);
+    command.kill_on_drop(true).stdin(Stdio::null());
+    Ok(command)
+}
+
+fn check(output: &Output, expected: i32) -> Result<(), Failure> {
+    match output.status.code() {
+        Some(status) if status == expected => Ok(()),
+        other => {
+            Err(Failure::local(format!("a step ended with {other:?} instead of {expected}; what it said stands above")))
+        }
+    }
+}
+
+fn failed(error: io::Error) -> Failure {
+    Failure::local(error.to_string())
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.3} s", time.as_secs_f64())
+}
+
+fn table(rows: &[[String; 3]]) -> String {
+    let lines = rows.iter().map(|[what, result, time]| format!("{what:<20} {result:>14} {time:>10}"));
+    lines.collect::<Vec<_>>().join("\n")
 }

@@ -7,12 +7,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use landline::{
-    Error, Event, EventSink, Server, ServerOptions,
-    login::Invite,
-    net::HostPort,
-    proto::DEFAULT_PORT,
-};
+use landline::{Error, Event, EventSink, Server, ServerOptions, login::Invite, net::HostPort, proto::DEFAULT_PORT};
 use tokio::{
     net::{TcpListener, lookup_host},
     signal::unix::{SignalKind, signal},
@@ -87,12 +82,7 @@ fn reachable(options: &Serve, listening: SocketAddr) -> Vec<HostPort> {
 }
 
 /// Says where the server listens. The invite is a secret: it goes to the terminal, else to a file that only the owner can read.
-fn announce(
-    server: &Server,
-    address: SocketAddr,
-    invite: Option<&Invite>,
-    json: bool,
-) -> Result<(), Failure> {
+fn announce(server: &Server, address: SocketAddr, invite: Option<&Invite>, json: bool) -> Result<(), Failure> {
     let on_terminal = !json && io::stdout().is_terminal();
     let file = match invite {
         Some(invite) if !on_terminal => Some(server.write_invite(invite)?.display().to_string()),

@@ -90,8 +90,16 @@ fn after_the_login_the_larger_limits_hold() {
         ("a body that is longer", [&put[..], &data, &frame([0; 11])].concat(), "body-size"),
         ("a body of another size", [&put[..], &frame(r#"{"type":"data","size":11}"#)].concat(), "body-size"),
         ("no body", [&put[..], &frame(r#"{"type":"data"}"#)].concat(), "bad-header"),
-        ("a length below zero", frame(r#"{"type":"put","path":"x","length":-1,"mode":0,"replace":true}"#), "bad-header"),
-        ("a length of 2^63", frame(r#"{"type":"put","path":"x","length":9223372036854775808,"mode":0,"replace":true}"#), "no-space"),
+        (
+            "a length below zero",
+            frame(r#"{"type":"put","path":"x","length":-1,"mode":0,"replace":true}"#),
+            "bad-header",
+        ),
+        (
+            "a length of 2^63",
+            frame(r#"{"type":"put","path":"x","length":9223372036854775808,"mode":0,"replace":true}"#),
+            "no-space",
+        ),
         ("no length", frame(r#"{"type":"put","path":"x","mode":0,"replace":true}"#), "bad-header"),
         ("setuid", frame(r#"{"type":"put","path":"x","length":0,"mode":2541,"replace":true}"#), "bad-header"),
         ("a request with a body", frame(r#"{"type":"get","path":"x","size":3}"#), "unexpected-message"),

@@ -67,7 +67,8 @@ fn a_passphrase_is_asked_for_on_the_terminal_and_nowhere_else_to_be_seen() {
     let server = stage.serve(&[]);
     let phrase = "correct horse battery";
     let path = stage.path("key").display().to_string();
-    let made = std::process::Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", phrase, "-f", &path]).status();
+    let made =
+        std::process::Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", phrase, "-f", &path]).status();
     if !made.is_ok_and(|status| status.success()) {
         eprintln!("SKIPPED: ssh-keygen is needed (openssh-client)");
         return;

@@ -1,9 +1,6 @@
 //! The server as a process.
 
-use std::{
-    io::Write,
-    process::Stdio,
-};
+use std::{io::Write, process::Stdio};
 
 use testkit::{Stage, wait_for};
 

@@ -27,11 +27,7 @@ pub enum Output {
 /// # Errors
 /// `source-changed` and `io` for the input, what the server says, [`Error::Protocol`], [`Error::Lost`]. After an error tell the
 /// server ([`Error::to_peer`]) and close.
-pub async fn put(
-    channel: &mut Channel,
-    input: Input,
-    progress: &Arc<Progress>,
-) -> Result<(Copied, Vec<u8>), Error> {
+pub async fn put(channel: &mut Channel, input: Input, progress: &Arc<Progress>) -> Result<(Copied, Vec<u8>), Error> {
     if let Some(length) = input.length() {
         progress.set_total(length);
     }
@@ -47,11 +43,7 @@ pub async fn put(
 /// # Errors
 /// `exists`, `no-space` and `io` for the output, `digest-mismatch`, what the server says, [`Error::Protocol`],
 /// [`Error::Lost`]. After an error tell the server ([`Error::to_peer`]) and close.
-pub async fn get(
-    channel: &mut Channel,
-    output: Output,
-    progress: &Arc<Progress>,
-) -> Result<Copied, Error> {
+pub async fn get(channel: &mut Channel, output: Output, progress: &Arc<Progress>) -> Result<Copied, Error> {
     let file: FileInfo = channel.receive(State::ClientFile).await?.read()?;
     check_mode(file.mode)?;
     progress.set_total(file.length);

@@ -8,7 +8,10 @@ use std::{
 use landline_proto::{BodySize, ErrorCode};
 use tokio::sync::mpsc;
 
-use super::{ContentHasher, Copied, Progress, messages::{Data, Finish}};
+use super::{
+    ContentHasher, Copied, Progress,
+    messages::{Data, Finish},
+};
 use crate::{
     Error,
     net::{Channel, DataFrame},
@@ -48,11 +51,7 @@ impl Input {
 ///
 /// # Errors
 /// `source-changed` and `io` for the input, what the peer says, or [`Error::Lost`]. [`Channel::fail`] is to follow.
-pub(super) async fn send(
-    channel: &mut Channel,
-    input: Input,
-    progress: &Arc<Progress>,
-) -> Result<Copied, Error> {
+pub(super) async fn send(channel: &mut Channel, input: Input, progress: &Arc<Progress>) -> Result<Copied, Error> {
     let size = input.length().map_or(BodySize::Unknown, BodySize::Known);
     channel.send_with_body(&Data {}, size)?;
     let (free, free_frames) = mpsc::channel(FRAMES);

@@ -63,8 +63,7 @@ async fn put(channel: &mut Channel, account: &Account, header: &Header) -> Resul
     let path = staging.destination().path_bytes();
     channel.send(&Ready { path: Name(path.clone()) })?;
     channel.flush().await?;
-    let copied =
-        receiver::receive(channel, length, Sink::File(staging), &Arc::new(Progress::default())).await?;
+    let copied = receiver::receive(channel, length, Sink::File(staging), &Arc::new(Progress::default())).await?;
     Ok(Some(Transfer { direction: Put::TYPE, path, copied }))
 }
 

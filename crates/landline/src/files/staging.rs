@@ -46,8 +46,7 @@ impl Staging {
         let mode = destination.replaced_mode.unwrap_or_else(|| Folder::mode_of_new(mode));
         let name = OsString::from(format!(".landline-{:016x}.part", u64::from_le_bytes(random())));
         let file = destination.folder.create(&name).map_err(|error| Error::io(&shown, &error))?;
-        let staging =
-            Self { destination, name, file, mode, replace, length: 0, written_back: 0, is_final: false };
+        let staging = Self { destination, name, file, mode, replace, length: 0, written_back: 0, is_final: false };
         if let Some(length) = length {
             staging.check_space(length)?;
         }
@@ -83,9 +82,7 @@ impl Staging {
         Folder::set_mode(&self.file, self.mode).map_err(|error| self.failed(&error))?;
         self.file.sync_all().map_err(|error| self.failed(&error))?;
         let folder = &self.destination.folder;
-        folder
-            .rename(&self.name, &self.destination.name, self.replace)
-            .map_err(|error| self.failed(&error))?;
+        folder.rename(&self.name, &self.destination.name, self.replace).map_err(|error| self.failed(&error))?;
         self.is_final = true;
         self.destination.folder.sync().map_err(|error| self.failed(&error))
     }

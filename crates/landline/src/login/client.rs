@@ -121,8 +121,7 @@ fn flight(
         .1
         .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
         .map_err(|error| Error::Tls(error.to_string()))?;
-    let transcript =
-        login.transcript(&binding).ok_or_else(|| Error::Lost("the server did not greet".into()))?;
+    let transcript = login.transcript(&binding).ok_or_else(|| Error::Lost("the server did not greet".into()))?;
     let signature = credential.key.sign(&transcript)?;
     let proof = Proof { key: credential.key.public().line(), signature, token: credential.token };
     let mut flight = Vec::new();
@@ -156,11 +155,9 @@ fn tls_error(error: &std::io::Error, address: &str, pin: Fingerprint) -> Error {
     };
     match tls {
         T::InvalidCertificate(C::Other(other)) => match other.0.downcast_ref::<PinMismatch>() {
-            Some(PinMismatch { found }) => Error::ServerChanged {
-                address: address.to_owned(),
-                pinned: pin.to_string(),
-                found: found.to_string(),
-            },
+            Some(PinMismatch { found }) => {
+                Error::ServerChanged { address: address.to_owned(), pinned: pin.to_string(), found: found.to_string() }
+            }
             None => Error::Tls(tls.to_string()),
         },
         T::InvalidCertificate(C::BadSignature) => Error::ServerUnproven { address: address.to_owned() },
@@ -170,13 +167,9 @@ fn tls_error(error: &std::io::Error, address: &str, pin: Fingerprint) -> Error {
 }
 
 /// The next event of the login; a refusal is an error.
-async fn event(
-    stream: &mut TlsStream<Box<dyn Transport>>,
-    login: &mut ClientLogin,
-) -> Result<ClientEvent, Error> {
+async fn event(stream: &mut TlsStream<Box<dyn Transport>>, login: &mut ClientLogin) -> Result<ClientEvent, Error> {
     loop {
-        let bytes =
-            poll_fn(|cx| Pin::new(&mut *stream).poll_fill_buf(cx).map_ok(<[u8]>::to_vec)).await;
+        let bytes = poll_fn(|cx| Pin::new(&mut *stream).poll_fill_buf(cx).map_ok(<[u8]>::to_vec)).await;
         let bytes = bytes.map_err(|error| lost(&error))?;
         if bytes.is_empty() {
             return Err(Error::Lost("the server closed it before the login was complete".into()));

@@ -45,8 +45,7 @@ impl FromStr for Invite {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = |problem: &str| Error::Invite(problem.to_owned());
-        let rest =
-            text.trim().strip_prefix("landline://").ok_or_else(|| bad("it does not begin with landline://"))?;
+        let rest = text.trim().strip_prefix("landline://").ok_or_else(|| bad("it does not begin with landline://"))?;
         let (authority, fragment) = rest.split_once("/#").ok_or_else(|| bad("the part behind /# is missing"))?;
         let (fingerprint, token) =
             fragment.split_once('.').ok_or_else(|| bad("the token behind the fingerprint is missing"))?;
@@ -71,10 +70,8 @@ mod tests {
 
     #[test]
     fn an_invite_survives_being_written_down() {
-        let addresses = vec![
-            HostPort { host: "host.example".into(), port: 5263 },
-            HostPort { host: "fe80::1".into(), port: 77 },
-        ];
+        let addresses =
+            vec![HostPort { host: "host.example".into(), port: 5263 }, HostPort { host: "fe80::1".into(), port: 77 }];
         let invite = Invite::new(addresses, Fingerprint::of_certificate(b"x"));
         let text = invite.to_string();
         assert!(text.starts_with("landline://host.example:5263,[fe80::1]:77/#"), "{text}");

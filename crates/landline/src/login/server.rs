@@ -56,10 +56,11 @@ pub async fn accept(
     let Ok(stream) = tokio::time::timeout_at(deadline.into(), handshake).await else {
         return Err(ProtocolError::LoginTimeout.into());
     };
-    let stream = stream.map_err(|error| match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(tls) => Error::Tls(tls.to_string()),
-        None => lost(&error),
-    })?;
+    let stream =
+        stream.map_err(|error| match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(tls) => Error::Tls(tls.to_string()),
+            None => lost(&error),
+        })?;
     if stream.get_ref().1.alpn_protocol() != Some(landline_proto::ALPN.as_bytes()) {
         return Err(Error::Tls(format!("the client does not speak {}", landline_proto::ALPN)));
     }
@@ -155,10 +156,5 @@ fn judge(attempt: &Attempt, binding: &[u8], store: &Store) -> Result<Session, Er
             return Err(refused());
         }
     }
-    Ok(Session {
-        user: login.user.clone(),
-        key: offered.fingerprint(),
-        id: HEXLOWER.encode(&random::<8>()),
-        invited,
-    })
+    Ok(Session { user: login.user.clone(), key: offered.fingerprint(), id: HEXLOWER.encode(&random::<8>()), invited })
 }

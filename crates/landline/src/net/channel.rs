@@ -113,8 +113,7 @@ impl Channel {
     /// [`ProtocolError::FrameSize`] when it is too long for a header.
     pub fn send_with_body<M: Message>(&mut self, message: &M, body: BodySize) -> Result<(), Error> {
         message::encode(message, Some(body), &Limits::SESSION, &mut self.out)?;
-        self.sending =
-            (body != BodySize::Known(0)).then_some(Sending { size: body, sent: 0, mid_frame: false });
+        self.sending = (body != BodySize::Known(0)).then_some(Sending { size: body, sent: 0, mid_frame: false });
         Ok(())
     }
 

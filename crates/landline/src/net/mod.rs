@@ -6,8 +6,8 @@ pub mod tcp;
 pub mod tls;
 
 pub use address::{HostPort, Location, Target};
-pub(crate) use channel::{linger, lost};
 pub use channel::{Channel, DataFrame, Received};
+pub(crate) use channel::{linger, lost};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 

@@ -45,8 +45,7 @@ pub struct Dialed {
 pub async fn dial(address: &HostPort) -> Result<Dialed, Error> {
     let failed = |source| Error::Connect { address: address.to_string(), source };
     let start = Instant::now();
-    let found: Vec<SocketAddr> =
-        lookup_host((address.host.as_str(), address.port)).await.map_err(failed)?.collect();
+    let found: Vec<SocketAddr> = lookup_host((address.host.as_str(), address.port)).await.map_err(failed)?.collect();
     let resolve_time = start.elapsed();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for candidate in found {

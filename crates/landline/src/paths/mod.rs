@@ -10,14 +10,15 @@ pub mod local;
 mod platform;
 mod private;
 mod root;
+mod scratch;
+mod source;
 
 pub use folder::{Destination, Folder};
 pub use private::{FolderLock, PrivateFolder, read_secret_file};
 pub use root::Root;
+pub use scratch::ScratchFolder;
 pub use source::{Source, SourceIdentity};
 pub use std::fs::File;
-
-mod source;
 
 pub use platform::is_root;
 pub(crate) use platform::start_write_back;

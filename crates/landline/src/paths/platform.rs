@@ -91,7 +91,8 @@ pub(super) fn umask() -> u32 {
 /// Makes a folder's entries durable. A folder handle may be one that cannot be synced itself, so it is opened anew.
 pub(super) fn sync_folder(dir: &Dir) -> io::Result<()> {
     use rustix::fs::{Mode, OFlags};
-    let readable = rustix::fs::openat(dir.as_fd(), ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let readable =
+        rustix::fs::openat(dir.as_fd(), ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     Ok(rustix::fs::fsync(readable)?)
 }
 

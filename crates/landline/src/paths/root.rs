@@ -35,7 +35,10 @@ impl Root {
     pub fn source(&self, path: &[u8]) -> Result<Source, Error> {
         let (relative, shown, wanted) = self.resolve(path)?;
         if wanted.is_folder() {
-            return Err(Error::here(ErrorCode::NotAFile, format!("{} is a folder, not a regular file", shown.display())));
+            return Err(Error::here(
+                ErrorCode::NotAFile,
+                format!("{} is a folder, not a regular file", shown.display()),
+            ));
         }
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(platform::OPEN_FLAGS);
@@ -59,7 +62,10 @@ impl Root {
         };
         if is_folder {
             let Some(own_name) = own_name else {
-                return Err(Error::here(ErrorCode::NotAFile, format!("{} is a folder; name the file", shown.display())));
+                return Err(Error::here(
+                    ErrorCode::NotAFile,
+                    format!("{} is a folder; name the file", shown.display()),
+                ));
             };
             relative.push(platform::os_str(own_name));
             shown.push(platform::os_str(own_name));

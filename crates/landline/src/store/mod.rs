@@ -39,9 +39,7 @@ impl Store {
     /// # Errors
     /// [`Error::State`].
     pub fn has_accounts(&self) -> Result<bool, Error> {
-        self.with(|transaction| {
-            transaction.query_row("SELECT EXISTS (SELECT 1 FROM keys)", [], |row| row.get(0))
-        })
+        self.with(|transaction| transaction.query_row("SELECT EXISTS (SELECT 1 FROM keys)", [], |row| row.get(0)))
     }
 
     /// The stored key of `user` that equals the offered one.
@@ -121,8 +119,7 @@ impl Store {
         let failed = |error: rusqlite::Error| Error::state(&self.path, error);
         // A panic while the lock was held left no transaction open: dropping one rolls it back.
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let result = work(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         Ok(result)

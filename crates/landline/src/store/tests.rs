@@ -45,7 +45,11 @@ fn a_refused_invite_changes_nothing() {
     assert!(!store.has_accounts().unwrap());
 
     store.put_owner_invite(&Token([3; 16])).unwrap();
-    assert_eq!(code(store.redeem(&Token([1; 16]), &alice, &key(1))), ErrorCode::InviteUnknown, "the earlier one is gone");
+    assert_eq!(
+        code(store.redeem(&Token([1; 16]), &alice, &key(1))),
+        ErrorCode::InviteUnknown,
+        "the earlier one is gone"
+    );
     store.redeem(&Token([3; 16]), &alice, &key(1)).unwrap();
     assert_eq!(store.key(&alice, &key(1)).unwrap(), Some(key(1)));
     assert_eq!(store.key(&alice, &key(2)).unwrap(), None);

@@ -1,0 +1,78 @@
+//! Temporary folders that leave nothing behind.
+
+use std::{
+    fs::{DirBuilder, remove_dir_all},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use super::Folder;
+use crate::{Error, login::random};
+
+/// A fresh folder with mode 0700, removed with all that is in it when dropped.
+#[derive(Debug)]
+pub struct ScratchFolder {
+    path: PathBuf,
+}
+
+impl ScratchFolder {
+    /// Makes a folder in `parent`. Blocking.
+    ///
+    /// # Errors
+    /// What the system says, with the path.
+    pub fn create(parent: &Path) -> Result<Self, Error> {
+        let path = parent.join(format!("landline-{:016x}", u64::from_le_bytes(random())));
+        DirBuilder::new().mode(0o700).create(&path).map_err(|error| Error::io(path.display(), &error))?;
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a folder in it.
+    ///
+    /// # Errors
+    /// What the system says, with the path.
+    pub fn folder(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.path.join(name);
+        DirBuilder::new().mode(0o700).create(&path).map_err(|error| Error::io(path.display(), &error))?;
+        Ok(path)
+    }
+
+    /// Makes a file of `length` bytes that do not compress. Blocking.
+    ///
+    /// # Errors
+    /// What the system says, with the path; `no-space` at once where `copies` of it would not fit.
+    pub fn noise(&self, name: &str, length: u64, copies: u64) -> Result<PathBuf, Error> {
+        let path = self.path.join(name);
+        let write = || -> io::Result<()> {
+            use std::io::Write;
+            let mut file = Folder::open(&self.path)?.create(name.as_ref())?;
+            if Folder::free_bytes(&file)? < length.saturating_mul(copies) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let mut reader = blake3::Hasher::new().update(&random::<32>()).finalize_xof();
+            let mut buffer = vec![0; 1 << 20];
+            let mut left = length;
+            while left > 0 {
+                let take = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+                let piece = buffer.get_mut(..take).unwrap_or_default();
+                reader.fill(piece);
+                file.write_all(piece)?;
+                left -= piece.len() as u64;
+            }
+            file.sync_all()
+        };
+        write().map_err(|error| Error::io(path.display(), &error))?;
+        Ok(path)
+    }
+}
+
+impl Drop for ScratchFolder {
+    fn drop(&mut self) {
+        let _ = remove_dir_all(&self.path);
+    }
+}
