@@ -5,6 +5,7 @@
 //! - [`HostileServer`] (K2): a server that shows any certificate and sends any bytes.
 //! - [`Census`] (K5): everything in a folder, before and after.
 //! - [`link`]: an in-memory line with a delay, for counting round trips.
+#![allow(clippy::disallowed_methods, reason = "tests open what they like")]
 
 mod census;
 mod hostile;

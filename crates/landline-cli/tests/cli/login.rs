@@ -142,7 +142,8 @@ fn a_login_that_was_spoiled_or_recorded_is_refused() {
         client
     };
     let recorded = connect().login_header("alice", &key, None);
-    let spoil: [(&str, &dyn Fn(&RawClient) -> serde_json::Value); 5] = [
+    type Spoil<'a> = &'a dyn Fn(&RawClient) -> serde_json::Value;
+    let spoil: [(&str, Spoil<'_>); 5] = [
         ("replayed on a new connection", &|_| recorded.clone()),
         ("another user", &|client| {
             let mut login = client.login_header("alice", &key, None);

@@ -4,6 +4,8 @@
 //! - [`Folder`]: one opened folder in which files are staged, renamed and synced.
 //! - [`PrivateFolder`]: a state folder that nobody else can read.
 //! - [`local`]: paths that the user of this process named, with the user's own authority.
+//! - [`ScratchFolder`]: a temporary folder.
+#![allow(clippy::disallowed_methods, reason = "this is the room in which paths are opened")]
 
 mod folder;
 pub mod local;
