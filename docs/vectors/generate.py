@@ -1378,12 +1378,23 @@ def make_login(transcripts):
                     + st(st(kind) + st(sig) + extra))
 
         assert build() == good
+        lengths = []
         seed = private_seed(open(plain).read())
         text = signed(NAMESPACE.encode(), b"sha512", t)
         assert ed_sign(seed, text) == tail
 
         for version in (0, 2, 256, 2**24, 2**32 - 1):
             case(f"version {version}, all else right", t, build(version=version), False, keygen=ANY)
+
+        # a length that does not fit what it is the length of
+        for what, i in (("key field", 10), ("key's type", 14), ("key's bytes", 29), ("namespace", 65), ("reserved field", 85), ("hash", 89),
+                        ("signature field", 99), ("signature's type", 103), ("signature's bytes", 118)):
+            (n,) = struct.unpack(">I", good[i : i + 4])
+            for m in sorted({n - 1, n + 1, n + 256, 0, 2**32 - 1} - {n, -1}):
+                blob_m = good[:i] + struct.pack(">I", m) + good[i + 4 :]
+                lengths.append((f"length {m} of the {what} in place of {n}", blob_m))
+        for name, blob_m in lengths:
+            case(name, t, blob_m, False)
 
         # signed by the stored key, and the blob names another
         case("blob names another key", t, build(key=key_blob(other_public)), False, keygen=ANY)
@@ -1536,6 +1547,99 @@ def make_paths():
     return len(paths), len(names)
 
 
+# ---------------------------------------------------------------- the fuzzer's seeds
+
+
+def make_seeds():
+    """fuzz/corpus, from the vectors; what a fuzzer added there stays"""
+
+    def load(name, key="cases"):
+        with open(os.path.join(HERE, name), encoding="ascii") as f:
+            return json.load(f)[key]
+
+    count = 0
+
+    def seed(target, name, data):
+        nonlocal count
+        folder = os.path.join(SEEDS, target)
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")), "wb") as f:
+            f.write(data)
+        count += 1
+
+    def header(kind, **keys):
+        return frame(json.dumps({"type": kind, **keys}, separators=(",", ":")).encode())
+
+    # streams: a byte for the limits or the method, a byte for the step, the stream
+    frames = {c["name"]: c for c in load("frames.json")}
+    for name in ("several frames, empty ones between", "negative after good frames", "cut in the second payload",
+                 "length is little-endian"):
+        seed("frame", name, bytes([2, 7]) + unpack(frames[name]["input"]))
+    seed("frame", "several frames of the limit", bytes([1, 3]) + unpack(frames["several frames of the limit"]["input"]))
+
+    headers = {c["name"]: c for c in load("headers.json")}
+    for name in ("unknown keys of every kind", "white space everywhere", "depth 16, mixed", "type twice, one in escapes",
+                 "key twice, surrogate pair against raw", "every short escape", "surrogate pair in escapes",
+                 "all of UTF-8's lengths", "number in range, 1e308", "size 2^63-1", "size null"):
+        seed("header", name, unpack(headers[name]["input"]))
+    for name, text in (("name", '"a/b"'), ("name b64", '{"b64":"/w=="}')):
+        seed("header", name, b'{"type":"put","path":' + text.encode() + b',"length":null,"mode":420,"replace":false}')
+
+    messages = {c["name"]: c for c in load("messages.json")}
+    for name in ("sized, null, none and sized in a row", "given up in the middle", "size null, many frames", "cut in the header after a body",
+                 "body too long in its second frame", "two messages of size null back to back", "size 0, three times"):
+        seed("message", name, bytes([1, 5]) + unpack(messages[name]["input"]))
+    for name in ("login, two headers back to back", "login, size 0 after a good header"):
+        seed("message", name, bytes([0, 5]) + unpack(messages[name]["input"]))
+
+    login = load("login.json")
+    key = load("login.json", "key")
+    good = {c["name"]: base64.b64decode(c["signature"]) for c in login}
+    proof = {"version": 1, "user": "alice", "nonce": b64(det("seed client", 32)), "key": key,
+             "signature": b64(good["good: zeros"])}
+    follow = header("open", service="ping") + header("ping")
+    by_key = header("login", method="ssh-key", **proof)
+    by_invite = header("login", method="invite", token="000102030405060708090a0b0c0d0e0f", **proof)
+    greeting = header("greeting", versions=[1], server="landline/0.1.0", features=["ping", "files.put", "files.get"],
+                      methods=["ssh-key", "invite"], nonce=b64(det("seed server", 32)))
+    welcome = header("welcome", user="alice", key=load("login.json", "fingerprint"), session="0123456789abcdef")
+    refused = header("error", code="login-refused", message="user, key or signature not accepted")
+    for name, data in (("by key", by_key + follow), ("by invite", by_invite + follow),
+                       ("another version", header("login", method="ssh-key", **{**proof, "version": 2})),
+                       ("another type", header("ping")), ("size", header("login", method="ssh-key", size=0, **proof))):
+        seed("server_login", name, bytes([0, 60]) + data)
+    seed("server_login", "by a method not offered", bytes([1, 60]) + by_invite)
+    for name, data in (("welcome", greeting + welcome + header("pong")), ("refused", greeting + refused), ("refused at once", refused),
+                       ("cut", greeting + welcome[:-9])):
+        seed("client_login", name, bytes([0, 50]) + data)
+    seed("client_login", "invite", bytes([1, 50]) + greeting + welcome)
+
+    for p in (b"a/b", b"~/a/", b"./a", b"/a/b", b"/", b"~", b"a/../b", b"~/./a", b"a//b", b".landline-x.part", b"\xff/..", "日本語/ファイル".encode(),
+              b"x" * 255 + b"/" + b"y" * 255):
+        assert any(unpack(c["path"]) == p for c in load("paths.json", "paths")) or p.startswith(b"x")
+        seed("path", hashlib.sha256(p).hexdigest()[:8], p)
+
+    # the key, a line feed, the transcript, the signature
+    signed_text = {c["name"]: bytes.fromhex(c["transcript"]) for c in login}
+    for name in ("good: transcript.json, ssh-key", "version 0, all else right", "reserved field 78, signed", "blob names another key",
+                 "S plus 1 times the group's order", "R is the neutral point", "trailing byte 00",
+                 "length 84 of the signature field in place of 83"):
+        seed("key", name.partition(":")[0], key.encode() + b"\n" + signed_text[name] + good[name])
+    seed("key", "with a comment", key.encode() + b" me@host\n")
+
+    token = "." + "000102030405060708090a0b0c0d0e0f"
+    fingerprint = det("seed fingerprint", 32).hex()
+    for name, authority in (("one", "host.example:5263"), ("several", "host.example:5263,192.0.2.1:77,[2001:db8::1]:5263"), ("no port", "host"),
+                            ("zone", "[fe80::1%eth0]:1")):
+        seed("invite", name, f"landline://{authority}/#{fingerprint}{token}".encode())
+    seed("invite", "cut", f"landline://host:1/#{fingerprint}{token}".encode()[:-1])
+
+    for i, text in enumerate(("host", "bob@host:77", "[::1]:77", "bob@[fe80::1%eth0]", "landline://bob@host:77/a b", "landline://host//srv/x", "host:a/b",
+                              "bob@host:", "[::1]:/x:y", "./a:b", "-", "a b", "host:99999", "::1", "-oProxy:x", "h:x@[a]:b")):
+        seed("address", f"{i:02}", text.encode())
+    return count
+
+
 def main():
     print("frames.json", make_frames())
     print("headers.json", make_headers())
@@ -1544,6 +1648,7 @@ def main():
     print("transcript.json", len(transcripts))
     print("login.json", make_login(transcripts))
     print("paths.json", *make_paths())
+    print("fuzz/corpus", make_seeds())
 
 
 if __name__ == "__main__":

@@ -1,1 +1,42 @@
+//! Each decoder that reads what strangers send, as a plain function of bytes that panics where an invariant breaks: a
+//! stream gives the same however it is cut, and what is accepted survives being written down again.
+//!
+//! `tests/replay.rs` runs them over the corpus and mutations of it in every test run; `fuzz_targets/` hands them to
+//! libFuzzer.
 
+mod login;
+mod stream;
+mod text;
+
+pub use login::{client_login, server_login};
+pub use stream::{frame, header, message};
+pub use text::{address, invite, key, path};
+
+/// A decoder under test.
+pub type Target = fn(&[u8]);
+
+/// Every target by name, which is also the name of its folder in `corpus/`.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("frame", frame),
+    ("header", header),
+    ("message", message),
+    ("server_login", server_login),
+    ("client_login", client_login),
+    ("path", path),
+    ("key", key),
+    ("invite", invite),
+    ("address", address),
+];
+
+/// The input of a stream's target: a byte that picks the circumstances, a byte that picks a step, and the stream.
+fn controls(input: &[u8]) -> Option<(u8, usize, &[u8])> {
+    match input {
+        [choice, step, stream @ ..] => Some((*choice, usize::from(*step).max(1), stream)),
+        _ => None,
+    }
+}
+
+/// The stream in pieces: whole, in steps, and in single bytes.
+fn segmentations(stream: &[u8], step: usize) -> [Vec<&[u8]>; 3] {
+    [vec![stream], stream.chunks(step).collect(), stream.chunks(1).collect()]
+}

@@ -30,7 +30,7 @@ pub(crate) enum Command {
     Join(Join),
     /// Ask a server for a sign of life, and show how long each step took
     Ping(Ping),
-    /// Copy one file to or from a server, encrypted, verified, whole or not at all
+    /// Copy one file to or from a server, encrypted, verified, whole or not at all; the same command again resumes
     Cp(Cp),
     /// Show it all on this machine: a server, a client, 1 GiB both ways; leaves nothing behind
     Demo(Demo),
@@ -87,6 +87,15 @@ pub(crate) struct Cp {
     /// Show no progress
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Print one JSON line for each event, in place of everything else
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) json: bool,
+    /// Begin anew: forget what an earlier try has left
+    #[arg(long)]
+    pub(crate) restart: bool,
+    /// How long to try to reconnect when the line breaks; 0 gives up at once
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) retry: Duration,
 }
 
 #[derive(Debug, Args)]

@@ -31,7 +31,13 @@ impl Failure {
 
     /// Ctrl-C.
     pub(crate) fn interrupted() -> Self {
-        Self { status: 130, what: "stopped; nothing was changed".into(), advice: None }
+        Self { status: 130, what: "stopped".into(), advice: None }
+    }
+
+    /// Ctrl-C during a copy.
+    pub(crate) fn stopped(has_begun: bool) -> Self {
+        let advice = has_begun.then(|| "the same command goes on where this one stopped".to_owned());
+        Self { advice, ..Self::interrupted() }
     }
 }
 
@@ -104,7 +110,7 @@ fn advice(error: &Error) -> Option<String> {
         Error::ServerUnproven { .. } => "somebody stands in between, or the server is damaged. Do not go on",
         Error::AmbiguousServer { .. } => "say which with host:port",
         Error::Connect { .. } => "is it running there (landline serve), and does a firewall let the port through?",
-        Error::Lost(_) => "try again: a file that was being copied is there whole or not at all",
+        Error::Lost(_) => "the same command again goes on where this one stopped; a file is there whole or not at all",
         Error::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
             "another program listens there; stop it, or choose another with --listen"
         }

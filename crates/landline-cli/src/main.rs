@@ -3,7 +3,6 @@
 
 mod arguments;
 mod commands;
-mod draw;
 mod environment;
 mod failure;
 mod terminal;

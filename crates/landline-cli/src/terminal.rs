@@ -45,6 +45,23 @@ pub(crate) fn print(text: &str) {
     let _ = writeln!(out, "{}", shown(text)).and_then(|()| out.flush());
 }
 
+/// Writes a line of JSON to standard output, with what a terminal could obey escaped as JSON does it.
+pub(crate) fn print_json(value: &serde_json::Value) {
+    let mut line = String::new();
+    for character in value.to_string().chars() {
+        if is_dangerous(character) {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                line.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            line.push(character);
+        }
+    }
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
 /// Asks for a key's passphrase on the terminal, wherever the standard streams lead.
 pub(crate) fn passphrase(path: &std::path::Path) -> Result<Zeroizing<String>, Error> {
     rpassword::prompt_password(format!("Passphrase of {}: ", shown(&path.display().to_string())))

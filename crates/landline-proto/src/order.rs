@@ -49,7 +49,7 @@ states! {
     /// Receiver: the body is over.
     ReceiverFinish = ["finish", "error"];
     /// Sender, while it sends or after its `finish`.
-    SenderDone = ["done", "error"];
+    SenderDone = ["done", "again", "error"];
 }
 
 /// The types that have a body.

@@ -204,7 +204,8 @@ fn transcripts_are_those_of_the_vectors() {
         assert_eq!(case["binding_type"], BINDING_TYPE, "{}", name(&case));
         assert_eq!(case["alpn"], landline_proto::ALPN, "{}", name(&case));
         assert_eq!(case["version"], VERSION, "{}", name(&case));
-        let user: UserName = case["user"].as_str().unwrap().parse().expect(name(&case));
+        let user: Result<UserName, _> = case["user"].as_str().unwrap().parse();
+        let user = user.unwrap_or_else(|error| panic!("{}: {error}", name(&case)));
         let found = Transcript {
             method: case["method"].as_str().unwrap(),
             binding: &bytes(&case["binding"]),

@@ -6,6 +6,7 @@ use landline_proto::{Message, login::UserName, messages::Ping};
 
 use crate::{
     Error,
+    files::Partials,
     login::{self, Credential, Invite, KnownServer, Login, Pins, UserKey},
     net::{HostPort, Target, tcp},
     paths::PrivateFolder,
@@ -40,6 +41,16 @@ impl Client {
     /// [`Error::State`].
     pub fn open(state: &std::path::Path) -> Result<Self, Error> {
         Ok(Self { folder: PrivateFolder::open_or_create(state)?.subfolder("client")? })
+    }
+
+    /// What is known of copies to this client that were broken off; those past their time are forgotten. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn partials(&self) -> Result<Partials, Error> {
+        let partials = Partials::open(&self.folder)?;
+        partials.expire()?;
+        Ok(partials)
     }
 
     /// The known server that `target` names, with the user that `target` asks for. Blocking.

@@ -2,7 +2,7 @@
 
 use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use landline_proto::{ErrorCode, ProtocolError, messages::Open, order::State};
+use landline_proto::{ErrorCode, ProtocolError, login::UserName, messages::Open, order::State};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -10,7 +10,8 @@ use tokio::{
 };
 
 use crate::{
-    Error, Event, EventSink, files,
+    Error, Event, EventSink,
+    files::{self, Partials},
     login::{self, Fingerprint, Identity, Invite, Session},
     net::{Channel, HostPort, Transport, tcp},
     paths::{FolderLock, PrivateFolder, Root},
@@ -21,6 +22,8 @@ use crate::{
 const STORE_FILE: &str = "landline.sqlite";
 const LOCK_FILE: &str = "lock";
 const INVITE_FILE: &str = "invite";
+/// How often copies that were broken off long ago are looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// How long the listener rests when the system has no more descriptors or memory for connections.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -51,16 +54,23 @@ struct Shared {
     identity: Identity,
     store: Arc<Store>,
     root: Arc<Root>,
+    partials: Partials,
 }
 
 /// Who a channel is served for, and what they may reach.
 pub(crate) struct Account {
     pub(crate) root: Arc<Root>,
+    pub(crate) partials: Partials,
     session: Session,
     events: EventSink,
 }
 
 impl Account {
+    /// Who it is.
+    pub(crate) fn user(&self) -> &UserName {
+        &self.session.user
+    }
+
     /// Reports an event of this session.
     pub(crate) fn report(&self, event: impl FnOnce(String, String) -> Event) {
         (self.events)(event(self.session.user.to_string(), self.session.id.clone()));
@@ -102,9 +112,10 @@ impl Server {
         let identity = Identity::load_or_create(&folder)?;
         let store = Arc::new(Store::open(&folder.path_of(STORE_FILE))?);
         let root = Arc::new(Root::open(&options.home)?);
+        let partials = Partials::open(&folder)?;
         Ok(Self {
             folder,
-            shared: Arc::new(Shared { identity, store, root }),
+            shared: Arc::new(Shared { identity, store, root, partials }),
             connections_max: options.connections_max,
             drain_time: options.drain_time,
             _lock: lock,
@@ -154,12 +165,19 @@ impl Server {
         let draining = Drain(draining);
         let mut connections = JoinSet::new();
         let places = Arc::new(Semaphore::new(self.connections_max));
+        let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         tokio::pin!(shutdown);
         loop {
             while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
                 accepted = accept(&listener, &places) => accepted,
                 () = &mut shutdown => break,
+                _ = expiry.tick() => {
+                    let partials = self.shared.partials.clone();
+                    // What cannot be removed now is tried again next time.
+                    tokio::task::spawn_blocking(move || drop(partials.expire()));
+                    continue;
+                }
             };
             match accepted {
                 Ok((stream, peer, place)) => {
@@ -209,7 +227,7 @@ async fn serve(
             return;
         }
     };
-    let account = Account { root: shared.root.clone(), session, events };
+    let account = Account { root: shared.root.clone(), partials: shared.partials.clone(), session, events };
     let Session { key, invited, .. } = account.session.clone();
     account.report(|user, session| Event::Login { user, key, peer, session, invited });
     match serve_channel(&mut channel, &account, &mut drain).await {

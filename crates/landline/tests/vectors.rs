@@ -75,9 +75,12 @@ fn signatures_verify_and_fail_as_in_the_vectors() {
     let key = PublicKey::parse(line).expect("the key of the vectors");
     assert_eq!(key.line(), line);
     assert_eq!(key.fingerprint(), file["fingerprint"].as_str().unwrap());
-    for case in &cases {
-        assert_eq!(key.verifies(&case.transcript, &case.signature), case.ok, "{}", case.name);
-    }
+    let wrong: Vec<&str> = cases
+        .iter()
+        .filter(|case| key.verifies(&case.transcript, &case.signature) != case.ok)
+        .map(|case| case.name.as_str())
+        .collect();
+    assert!(wrong.is_empty(), "judged otherwise than in the vectors: {wrong:#?}");
 }
 
 #[test]

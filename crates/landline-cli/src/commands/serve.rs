@@ -1,7 +1,7 @@
 //! `landline serve`: serves this machine.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{Arc, mpsc},
@@ -17,7 +17,7 @@ use crate::{
     arguments::Serve,
     environment,
     failure::Failure,
-    terminal::{print, say},
+    terminal::{print, print_json, say},
 };
 
 /// Connections at a time.
@@ -93,7 +93,7 @@ fn announce(server: &Server, address: SocketAddr, invite: Option<&Invite>, json:
         let line = serde_json::json!({
             "listening": address.to_string(), "fingerprint": fingerprint, "invite_file": file,
         });
-        print(&line.to_string());
+        print_json(&line);
         return Ok(());
     }
     print(&format!("listening on {address}\nfingerprint  {fingerprint}"));
@@ -113,9 +113,8 @@ fn printer(json: bool) -> EventSink {
     std::thread::spawn(move || {
         for event in events {
             if json {
-                if let Ok(line) = serde_json::to_string(&event) {
-                    let mut out = io::stdout().lock();
-                    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+                if let Ok(event) = serde_json::to_value(&event) {
+                    print_json(&event);
                 }
             } else {
                 say(&sentence(&event));

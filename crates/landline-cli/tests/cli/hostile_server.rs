@@ -71,11 +71,11 @@ fn something_that_is_not_tls_is_said_to_be_so() {
 type Reply = fn(&mut Hostile) -> std::io::Result<()>;
 
 fn file(client: &mut Hostile, length: impl Into<Value>) -> std::io::Result<()> {
-    client.send_json(&json!({"type": "file", "length": length.into(), "mode": 420}))
+    client.send_json(&json!({"type": "file", "length": length.into(), "mode": 420, "source": "ab", "offset": 0}))
 }
 
 fn data(client: &mut Hostile, size: u64, content: &[u8]) -> std::io::Result<()> {
-    client.send_json(&json!({"type": "data", "size": size}))?;
+    client.send_json(&json!({"type": "data", "size": size, "offset": 0}))?;
     client.send(&frame(content))
 }
 
@@ -88,7 +88,7 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
     }),
     ("a wrong length in finish", 25, "arrived as", |client| {
         file(client, 0)?;
-        client.send_json(&json!({"type": "data", "size": 0}))?;
+        client.send_json(&json!({"type": "data", "size": 0, "offset": 0}))?;
         let digest = "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
         client.send_json(&json!({"type": "finish", "length": 1, "digest": digest}))
     }),
@@ -98,7 +98,7 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
     }),
     ("a body of unknown size", 13, "not the length", |client| {
         file(client, 3)?;
-        client.send_json(&json!({"type": "data", "size": null}))
+        client.send_json(&json!({"type": "data", "size": null, "offset": 0}))
     }),
     ("a body that is too long", 13, "at least 4 bytes came", |client| {
         file(client, 3)?;
@@ -125,6 +125,13 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
         client.send_json(&json!({"type": "ready", "path": ".bashrc"}))
     }),
     ("a length that cannot be", 13, "bad header", |client| file(client, -1)),
+    ("an offset that nobody asked for", 13, "is not what can be there", |client| {
+        client.send_json(&json!({"type": "file", "length": 9, "mode": 420, "source": "ab", "offset": 8}))
+    }),
+    ("content from elsewhere", 13, "is not where the content goes on", |client| {
+        file(client, 3)?;
+        client.send_json(&json!({"type": "data", "size": 3, "offset": 8 << 20}))
+    }),
     ("an absurd length", 24, "are free", |client| file(client, i64::MAX)),
     ("a negative frame", 13, "a frame of -1 bytes", |client| client.send(&(-1i32).to_le_bytes())),
     ("a frame that is too long", 13, "at most 65536", |client| client.send(&0x4000_0000i32.to_le_bytes())),
@@ -163,12 +170,14 @@ fn the_client_names_what_it_fetches() {
     let stage = stage();
     let server = trusted(&stage, 1, |client| {
         client.welcome()?;
-        client.send_json(&json!({"type": "file", "length": 1, "mode": 0o777, "name": ".bashrc", "path": "../../x"}))?;
+        client.send_json(&json!({"type": "file", "length": 1, "mode": 0o777, "source": "ab", "offset": 0, "name": ".bashrc", "path": "../../x"}))?;
         data(client, 1, b"a")?;
         let digest = blake3_of_a();
         client.send_json(&json!({"type": "finish", "length": 1, "digest": digest}))?;
         // And one more that nobody asked for.
-        client.send_json(&json!({"type": "file", "length": 1, "mode": 420, "path": ".profile"}))?;
+        client.send_json(
+            &json!({"type": "file", "length": 1, "mode": 420, "source": "ab", "offset": 0, "path": ".profile"}),
+        )?;
         data(client, 1, b"b")
     });
     stage.run(&["cp", "127.0.0.1:wanted", "."]).ok();
@@ -188,7 +197,7 @@ fn a_put_that_was_not_confirmed_as_sent_is_a_failure() {
     let stage = stage();
     let server = trusted(&stage, 1, |client| {
         client.welcome()?;
-        client.send_json(&json!({"type": "ready", "path": "x"}))?;
+        client.send_json(&json!({"type": "ready", "path": "x", "offset": 0}))?;
         client.header()?; // data
         client.header()?; // finish
         client.send_json(&json!({"type": "done", "length": 3, "digest": blake3_of_a()}))

@@ -98,7 +98,7 @@ fn a_client_that_vanishes_at_any_byte_leaves_nothing() {
     for header in [
         r#"{"type":"open","service":"files"}"#,
         r#"{"type":"put","path":"final","length":50000,"mode":420,"replace":true}"#,
-        r#"{"type":"data","size":50000}"#,
+        r#"{"type":"data","offset":0,"size":50000}"#,
     ] {
         flight.extend_from_slice(&frame(header));
     }

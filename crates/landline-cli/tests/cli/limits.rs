@@ -82,14 +82,14 @@ fn after_the_login_the_larger_limits_hold() {
     let server = stage.joined();
     let key = crate::login::client_key(&stage);
     let put = frame(r#"{"type":"put","path":"x","length":10,"mode":420,"replace":true}"#);
-    let data = frame(r#"{"type":"data","size":10}"#);
+    let data = frame(r#"{"type":"data","offset":0,"size":10}"#);
     let cases: &[(&str, Vec<u8>, &str)] = &[
         ("a header above 64 KiB", 65_537i32.to_le_bytes().to_vec(), "frame-size"),
         ("a data frame above 256 KiB", [&put[..], &data, &262_145i32.to_le_bytes()].concat(), "frame-size"),
         ("a negative data frame", [&put[..], &data, &(-5i32).to_le_bytes()].concat(), "frame-size"),
         ("a body that is longer", [&put[..], &data, &frame([0; 11])].concat(), "body-size"),
-        ("a body of another size", [&put[..], &frame(r#"{"type":"data","size":11}"#)].concat(), "body-size"),
-        ("no body", [&put[..], &frame(r#"{"type":"data"}"#)].concat(), "bad-header"),
+        ("a body of another size", [&put[..], &frame(r#"{"type":"data","offset":0,"size":11}"#)].concat(), "body-size"),
+        ("no body", [&put[..], &frame(r#"{"type":"data","offset":0}"#)].concat(), "bad-header"),
         (
             "a length below zero",
             frame(r#"{"type":"put","path":"x","length":-1,"mode":0,"replace":true}"#),

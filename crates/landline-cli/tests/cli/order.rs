@@ -19,7 +19,7 @@ fn message(kind: &str) -> Value {
     json!({
         "type": kind, "service": "ping", "path": "x", "length": 0, "mode": 420, "replace": true, "digest": digest,
         "code": "io", "message": "x", "user": "alice", "key": "SHA256:x", "session": "0", "versions": [1],
-        "server": "x", "features": [], "methods": [], "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "offset": 0, "source": "ab", "server": "x", "features": [], "methods": [], "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     })
 }
 
@@ -37,9 +37,11 @@ fn into(state: State, server: &ServerProcess, key: &UserKey) -> RawClient {
         State::ServerPing => &[json!({"type": "open", "service": "ping"})],
         State::ServerFiles => &[json!({"type": "open", "service": "files"})],
         State::ReceiverData => &[json!({"type": "open", "service": "files"}), message("put")],
-        State::ReceiverFinish => {
-            &[json!({"type": "open", "service": "files"}), message("put"), json!({"type": "data", "size": 0})]
-        }
+        State::ReceiverFinish => &[
+            json!({"type": "open", "service": "files"}),
+            message("put"),
+            json!({"type": "data", "offset": 0, "size": 0}),
+        ],
         State::SenderDone => &[json!({"type": "open", "service": "files"}), json!({"type": "get", "path": "kept"})],
         other => panic!("{other:?} is no state of a server"),
     };

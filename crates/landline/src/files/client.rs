@@ -2,43 +2,99 @@
 
 use std::{io::Write, path::PathBuf, sync::Arc};
 
-use landline_proto::{ErrorCode, Message, ProtocolError, order::State};
+use landline_proto::{ErrorCode, Message, Name, ProtocolError, order::State};
 
 use super::{
     Copied, Input, Progress,
-    messages::{Done, FileInfo, Ready},
+    digest::BLOCK_BYTES,
+    messages::{FileInfo, Get, Have, Put, Ready},
+    partial::{Manifest, Partials},
     receiver::{self, Sink},
     sender,
-    staging::Staging,
+    staging::{Plan, Staging},
 };
-use crate::{Error, net::Channel, paths::Destination};
+use crate::{Error, login::Fingerprint, net::Channel, paths::Destination};
 
 /// Where a fetched file goes.
 pub enum Output {
-    /// A file, which appears whole or not at all; with whether one that is there is replaced.
-    File(Destination, bool),
+    /// A file, which appears whole or not at all.
+    File {
+        /// Its place.
+        destination: Destination,
+        /// Whether a file that is there is replaced.
+        replace: bool,
+        /// What is known of an earlier try; see [`Earlier::find`].
+        earlier: Earlier,
+    },
     /// A stream, with its name for people. What was written stays written even if the copy fails.
     Stream(Box<dyn Write + Send>, &'static str),
 }
 
-/// Stores a file, after a [`Put`](super::messages::Put) that describes `input` was sent. Returns also the path that the
-/// server gave it.
+/// What an earlier try at fetching a file has left, if there was one; locked against other processes for as long as this lives.
+pub struct Earlier(Option<Manifest>);
+
+impl Earlier {
+    /// Looks for an earlier try at fetching `path` from the server with this fingerprint to this place. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn find(
+        partials: &Partials,
+        server: &Fingerprint,
+        path: &Name,
+        destination: &Destination,
+    ) -> Result<Self, Error> {
+        partials.claim(&[b"get", server.bytes(), &path.0, &destination.path_bytes()]).map(Self)
+    }
+
+    /// Forgets it: the copy begins anew.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn forget(&mut self) -> Result<(), Error> {
+        self.0.as_mut().map_or(Ok(()), |manifest| manifest.keep(0))
+    }
+
+    /// What to ask the rest for.
+    pub fn have(&self) -> Option<Have> {
+        let (source, offset) = self.0.as_ref()?.resumable()?;
+        Some(Have { source, offset })
+    }
+}
+
+/// The request that stores `input`.
+pub fn put_request(input: &Input, path: Name, name: Option<Name>, replace: bool, restart: bool) -> Put {
+    let source = match input {
+        // What is shorter than a block has nothing to resume.
+        Input::File(source) if source.length > BLOCK_BYTES => source.id().parse().ok(),
+        _ => None,
+    };
+    Put { path, name, length: input.length(), mode: input.mode(), replace, source, restart }
+}
+
+/// Stores a file, after [`put_request`] of `input` was sent. Returns also the path that the server gave it.
 ///
 /// # Errors
 /// `source-changed` and `io` for the input, what the server says, [`Error::Protocol`], [`Error::Lost`]. After an error tell the
 /// server ([`Error::to_peer`]) and close.
 pub async fn put(channel: &mut Channel, input: Input, progress: &Arc<Progress>) -> Result<(Copied, Vec<u8>), Error> {
-    if let Some(length) = input.length() {
-        progress.set_total(length);
-    }
     let ready: Ready = channel.receive(State::ClientReady).await?.read()?;
-    let sent = sender::send(channel, input, progress).await?;
-    channel.flush().await?;
-    check_receipt(channel, &sent).await?;
+    check_offset(Ready::TYPE, ready.offset, input.length())?;
+    progress.begin(input.length(), ready.offset);
+    let sent = sender::send(channel, input, ready.offset, progress).await?;
     Ok((sent, ready.path.0))
 }
 
-/// Fetches a file, after a [`Get`](super::messages::Get) was sent.
+/// The request that fetches `path` to `output`.
+pub fn get_request(path: Name, output: &Output) -> Get {
+    let have = match output {
+        Output::File { earlier, .. } => earlier.have(),
+        Output::Stream(..) => None,
+    };
+    Get { path, have }
+}
+
+/// Fetches a file, after [`get_request`] for `output` was sent.
 ///
 /// # Errors
 /// `exists`, `no-space` and `io` for the output, `digest-mismatch`, what the server says, [`Error::Protocol`],
@@ -46,25 +102,37 @@ pub async fn put(channel: &mut Channel, input: Input, progress: &Arc<Progress>) 
 pub async fn get(channel: &mut Channel, output: Output, progress: &Arc<Progress>) -> Result<Copied, Error> {
     let file: FileInfo = channel.receive(State::ClientFile).await?.read()?;
     check_mode(file.mode)?;
-    progress.set_total(file.length);
+    check_offset(FileInfo::TYPE, file.offset, Some(file.length))?;
     let sink = match output {
+        Output::Stream(..) if file.offset > 0 => return Err(unwanted_offset(FileInfo::TYPE)),
         Output::Stream(stream, name) => Sink::Stream(stream, name),
-        Output::File(destination, replace) => {
-            let create = move || Staging::create(destination, Some(file.length), file.mode, replace);
-            let staging = tokio::task::spawn_blocking(create).await;
+        Output::File { destination, replace, earlier } => {
+            let plan = Plan {
+                length: Some(file.length),
+                mode: file.mode,
+                replace,
+                resume: earlier.0.map(|manifest| (file.source, manifest)),
+                offset_max: file.offset,
+            };
+            let staging = tokio::task::spawn_blocking(move || Staging::open(destination, plan)).await;
             Sink::File(staging.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??)
         }
     };
+    if sink.position() != file.offset {
+        return Err(Error::here(ErrorCode::Io, "what was there of the file is gone; the next try begins anew"));
+    }
+    progress.begin(Some(file.length), file.offset);
     receiver::receive(channel, Some(file.length), sink, progress).await
 }
 
-/// Waits for `done`, which must name what was sent.
-pub(super) async fn check_receipt(channel: &mut Channel, sent: &Copied) -> Result<(), Error> {
-    let done: Done = channel.receive(State::SenderDone).await?.read()?;
-    if done.length == sent.length && done.digest == sent.digest {
-        return Ok(());
-    }
-    Err(Error::here(ErrorCode::DigestMismatch, format!("{} arrived as {}", sent.digest, done.digest)))
+/// What is there from an earlier try: whole blocks, and not all of it.
+pub(super) fn check_offset(kind: &str, offset: u64, length: Option<u64>) -> Result<(), Error> {
+    let sound = offset == 0 || offset.is_multiple_of(BLOCK_BYTES) && length.is_some_and(|length| offset < length);
+    if sound { Ok(()) } else { Err(unwanted_offset(kind)) }
+}
+
+fn unwanted_offset(kind: &str) -> Error {
+    ProtocolError::BadHeader(format!("in {kind:?}: \"offset\" is not what can be there")).into()
 }
 
 /// Permission bits from the wire.
@@ -72,7 +140,7 @@ pub(super) fn check_mode(mode: u32) -> Result<(), Error> {
     if mode <= 0o777 {
         return Ok(());
     }
-    Err(ProtocolError::BadHeader(format!("in {:?}: \"mode\" is above 511", FileInfo::TYPE)).into())
+    Err(ProtocolError::BadHeader("\"mode\" is above 511".into()).into())
 }
 
 /// The bytes of a path that the server sent, for people.

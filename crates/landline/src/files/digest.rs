@@ -56,16 +56,48 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// The hash of one whole block as a subtree of its file, at its place in it.
+pub(super) type BlockHash = ChainingValue;
+
 /// Hashes content as it streams by, block by block.
 #[derive(Debug, Default)]
 pub struct ContentHasher {
-    /// The subtree hashes of the blocks that are complete and were followed by more.
-    blocks: Vec<ChainingValue>,
+    /// The hashes of the blocks that are complete and were followed by more.
+    blocks: Vec<BlockHash>,
     block: Hasher,
     length: u64,
+    /// How many blocks [`take_blocks`](Self::take_blocks) has handed out or passed over.
+    taken: usize,
 }
 
 impl ContentHasher {
+    /// A hasher for what begins at block `first`. Before [`finish`](Self::finish) every earlier block has to be told by
+    /// [`set_block`](Self::set_block), and something has to come after them.
+    pub(super) fn starting_at(first: usize) -> Self {
+        let length = first as u64 * BLOCK_BYTES;
+        let mut block = Hasher::new();
+        block.set_input_offset(length);
+        Self { blocks: vec![[0; 32]; first], block, length, taken: first }
+    }
+
+    /// Says what a block's hash is that was not hashed here, or has changed.
+    pub(super) fn set_block(&mut self, index: usize, hash: BlockHash) {
+        if let Some(block) = self.blocks.get_mut(index) {
+            *block = hash;
+        }
+    }
+
+    /// The blocks that were completed since this was last called, with their places.
+    pub(super) fn take_blocks(&mut self) -> Vec<(usize, BlockHash)> {
+        let complete = usize::try_from(self.length / BLOCK_BYTES).unwrap_or(usize::MAX);
+        let first = std::mem::replace(&mut self.taken, complete);
+        let hash = |index| match self.blocks.get(index) {
+            Some(hash) => *hash,
+            None => self.block.finalize_non_root(),
+        };
+        (first..complete).map(|index| (index, hash(index))).collect()
+    }
+
     /// The next bytes.
     pub fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
@@ -137,6 +169,27 @@ mod tests {
             }
             assert_eq!(hasher.finish(), Digest(blake3::hash(&content[..length])), "{length}");
             assert_eq!(hasher.length(), length as u64);
+        }
+    }
+
+    #[test]
+    fn blocks_hashed_apart_make_the_same_digest() {
+        let block = usize::try_from(BLOCK_BYTES).unwrap();
+        let content: Vec<u8> = (0..3 * block + 9).map(|i| (i * 31 + i / 1009) as u8).collect();
+        let mut whole = ContentHasher::default();
+        whole.update(&content);
+        let blocks = whole.take_blocks();
+        assert_eq!(blocks.len(), 3);
+        assert!(whole.take_blocks().is_empty());
+        for first in 1..=3 {
+            let mut rest = ContentHasher::starting_at(first);
+            rest.update(&content[first * block..]);
+            assert_eq!(rest.take_blocks(), blocks[first..]);
+            for &(index, hash) in &blocks[..first] {
+                rest.set_block(index, hash);
+            }
+            assert_eq!(rest.finish(), whole.finish(), "{first}");
+            assert_eq!(rest.length(), content.len() as u64);
         }
     }
 

@@ -1,7 +1,9 @@
 //! The messages of the service `files`, in the order in which they are sent.
 
+use std::str::FromStr;
+
 use landline_proto::{Message, Name};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::Digest;
 
@@ -31,6 +33,12 @@ pub struct Put {
     pub mode: u32,
     /// Whether a file that has the name is replaced.
     pub replace: bool,
+    /// The source's identity: with it the copy can be resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceId>,
+    /// Whether to forget what an earlier try has left.
+    #[serde(default)]
+    pub restart: bool,
 }
 message!(Put = "put");
 
@@ -39,6 +47,8 @@ message!(Put = "put");
 pub struct Ready {
     /// The final path.
     pub path: Name,
+    /// Where in the content to begin: what comes before is there from an earlier try. Whole blocks.
+    pub offset: u64,
 }
 message!(Ready = "ready");
 
@@ -47,8 +57,20 @@ message!(Ready = "ready");
 pub struct Get {
     /// Which.
     pub path: Name,
+    /// What the client has of it from an earlier try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub have: Option<Have>,
 }
 message!(Get = "get");
+
+/// What is there of a file from an earlier try.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Have {
+    /// The identity that the file had.
+    pub source: SourceId,
+    /// How much is there, in whole blocks.
+    pub offset: u64,
+}
 
 /// Server: it follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,23 +79,40 @@ pub struct FileInfo {
     pub length: u64,
     /// Its permission bits.
     pub mode: u32,
+    /// Its identity.
+    pub source: SourceId,
+    /// Where in the content `data` begins: what the client has, or 0 if the file is another now.
+    pub offset: u64,
 }
 message!(FileInfo = "file");
 
-/// Sender: the content is the body.
+/// Sender: content is the body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Data {}
+pub struct Data {
+    /// Where in the content it begins.
+    pub offset: u64,
+}
 message!(Data = "data");
 
 /// Sender: that was all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finish {
-    /// Bytes of content.
+    /// Bytes of content in all.
     pub length: u64,
-    /// The content's digest.
+    /// The digest of all the content.
     pub digest: Digest,
 }
 message!(Finish = "finish");
+
+/// Receiver: some of what was there from an earlier try is not what it was; send it once more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    /// Where it begins. Whole blocks.
+    pub offset: u64,
+    /// How much it is. Whole blocks.
+    pub length: u64,
+}
+message!(Again = "again");
 
 /// Receiver: verified, on stable storage, under its final name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +123,31 @@ pub struct Done {
     pub digest: Digest,
 }
 message!(Done = "done");
+
+/// What a file is known by, so that a resumed copy is of one and the same: opaque to the peer, 1 to 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct SourceId(String);
+
+/// The text is not 1 to 64 lower-case hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a source's identity is 1 to 64 lower-case hexadecimal digits")]
+pub struct SourceIdError;
+
+impl FromStr for SourceId {
+    type Err = SourceIdError;
+
+    fn from_str(text: &str) -> Result<Self, SourceIdError> {
+        let hexadecimal = text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        if hexadecimal && (1..=64).contains(&text.len()) { Ok(Self(text.to_owned())) } else { Err(SourceIdError) }
+    }
+}
+
+impl<'de> Deserialize<'de> for SourceId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
 
 /// A key that has to be there, though it may be null.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {

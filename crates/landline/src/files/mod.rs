@@ -5,14 +5,17 @@
 pub mod client;
 mod digest;
 pub mod messages;
+mod partial;
 mod progress;
 mod receiver;
+mod retained;
 mod sender;
 pub(crate) mod server;
 mod staging;
 
-pub use client::Output;
+pub use client::{Earlier, Output};
 pub use digest::{ContentHasher, Digest};
+pub use partial::Partials;
 pub use progress::Progress;
 pub use sender::Input;
 

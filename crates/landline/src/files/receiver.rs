@@ -7,11 +7,14 @@ use tokio::sync::mpsc;
 
 use super::{
     ContentHasher, Copied, Progress,
-    messages::{Data, Done, Finish},
+    digest::{BLOCK_BYTES, BlockHash},
+    messages::{Again, Data, Done, Finish},
+    retained::{Retained, differences},
+    sender::mismatch,
     staging::Staging,
 };
 use crate::{
-    Error,
+    Error, Side,
     net::{Channel, Received},
 };
 
@@ -29,10 +32,39 @@ pub(super) enum Sink {
 }
 
 impl Sink {
+    /// What is there from an earlier try, in bytes; then, where the next bytes go.
+    pub(super) fn position(&self) -> u64 {
+        match self {
+            Self::File(staging) => staging.position(),
+            Self::Stream(..) => 0,
+        }
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         match self {
             Self::File(staging) => staging.write(bytes),
             Self::Stream(stream, name) => stream.write_all(bytes).map_err(|error| Error::io(name, &error)),
+        }
+    }
+
+    fn block_written(&mut self, index: usize, hash: BlockHash) -> Result<(), Error> {
+        match self {
+            Self::File(staging) => staging.block_written(index, hash),
+            Self::Stream(..) => Ok(()),
+        }
+    }
+
+    /// Lets the next bytes go elsewhere.
+    fn set_position(&mut self, position: u64) {
+        if let Self::File(staging) = self {
+            staging.set_position(position);
+        }
+    }
+
+    /// What is there is of no use: it is not kept to be resumed.
+    fn spoil(&mut self) {
+        if let Self::File(staging) = self {
+            staging.spoil();
         }
     }
 
@@ -45,41 +77,52 @@ impl Sink {
     }
 }
 
-/// Receives `data`, its content of `length` bytes (`None` where that is not known) and `finish`; verifies, commits, and sends
-/// `done`.
+/// Receives the content of `length` bytes (`None` where that is not known) behind what `sink` has, and `finish`; asks again for
+/// blocks of an earlier try that are not what they were; verifies, commits, and sends `done`.
 ///
 /// # Errors
 /// `digest-mismatch`, `no-space` and `io` here, what the peer says, [`Error::Protocol`], or [`Error::Lost`]. The output has
-/// been dropped then.
+/// been dropped then; what is there of a file may be kept to be resumed.
 pub(super) async fn receive(
     channel: &mut Channel,
     length: Option<u64>,
     sink: Sink,
     progress: &Arc<Progress>,
 ) -> Result<Copied, Error> {
-    let header = channel.receive(State::ReceiverData).await?;
-    check_size(&header, length)?;
-    let (filled, filled_buffers) = mpsc::channel(BUFFERS);
-    let (free, mut free_buffers) = mpsc::channel(BUFFERS);
-    for _ in 0..BUFFERS {
-        let _ = free.try_send(Vec::new());
+    let offset = sink.position();
+    let (retained, expected) = match &sink {
+        Sink::File(staging) if offset > 0 => {
+            let (file, expected) = staging.retained()?;
+            (Some(Retained::hash(file, offset)), expected)
+        }
+        _ => (None, Vec::new()),
+    };
+    let rest = length.map(|length| length.saturating_sub(offset));
+    let (mut sink, mut hasher, _) = receive_range(channel, sink, rest, progress).await?;
+    let mut finish = receive_finish(channel, &mut sink).await?;
+    if let Some(retained) = retained {
+        let mut found = retained.hashes().await?;
+        found.resize(expected.len(), [0; 32]);
+        for (offset, length) in differences(&expected, &found) {
+            progress.add_again(length);
+            channel.send(&Again { offset, length })?;
+            channel.flush().await?;
+            sink.set_position(offset);
+            let (repaired, _, blocks) = receive_range(channel, sink, Some(length), progress).await?;
+            sink = repaired;
+            for (index, hash) in blocks {
+                found.iter_mut().skip(index).take(1).for_each(|block| *block = hash);
+            }
+            finish = receive_finish(channel, &mut sink).await?;
+        }
+        for (index, hash) in found.into_iter().enumerate() {
+            hasher.set_block(index, hash);
+        }
     }
-    let writing = tokio::task::spawn_blocking(move || write(sink, filled_buffers, &free));
-    let body = receive_body(channel, &mut free_buffers, filled, progress).await;
-    let written = writing.await.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
-    // A writer that failed is the cause of whatever else failed.
-    let (sink, hasher) = written?;
-    if body? == BodyEnd::GivenUp {
-        // The next header says why; only an error will do.
-        channel.receive(State::ReceiverFinish).await?;
-        let declared = length.unwrap_or(0);
-        return Err(ProtocolError::BodySize { declared, found: hasher.length() }.into());
-    }
-    let finish: Finish = channel.receive(State::ReceiverFinish).await?.read()?;
     let copied = Copied { length: hasher.length(), digest: hasher.finish() };
     if finish.length != copied.length || finish.digest != copied.digest {
-        let message = format!("{} arrived as {}", finish.digest, copied.digest);
-        return Err(Error::here(ErrorCode::DigestMismatch, message));
+        sink.spoil();
+        return Err(mismatch(finish.digest, copied.digest));
     }
     tokio::task::spawn_blocking(move || sink.commit())
         .await
@@ -89,16 +132,60 @@ pub(super) async fn receive(
     Ok(copied)
 }
 
-/// The body must be as long as the file was said to be.
-fn check_size(header: &Header, length: Option<u64>) -> Result<(), Error> {
+/// Waits for `finish`. A source that has changed makes what is there useless.
+async fn receive_finish(channel: &mut Channel, sink: &mut Sink) -> Result<Finish, Error> {
+    match channel.receive(State::ReceiverFinish).await {
+        Ok(header) => Ok(header.read()?),
+        Err(error) => {
+            if matches!(&error, Error::Failed { side: Side::There, code: ErrorCode::SourceChanged, .. }) {
+                sink.spoil();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Blocks and their places.
+type Blocks = Vec<(usize, BlockHash)>;
+
+/// Receives one `data` with its body, of `length` bytes, which goes to where the sink is.
+async fn receive_range(
+    channel: &mut Channel,
+    sink: Sink,
+    length: Option<u64>,
+    progress: &Arc<Progress>,
+) -> Result<(Sink, ContentHasher, Blocks), Error> {
+    let header = channel.receive(State::ReceiverData).await?;
+    check_data(&header, sink.position(), length)?;
+    let (filled, filled_buffers) = mpsc::channel(BUFFERS);
+    let (free, mut free_buffers) = mpsc::channel(BUFFERS);
+    for _ in 0..BUFFERS {
+        let _ = free.try_send(Vec::new());
+    }
+    let writing = tokio::task::spawn_blocking(move || write(sink, filled_buffers, &free));
+    let body = receive_body(channel, &mut free_buffers, filled, progress).await;
+    let written = writing.await.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
+    // A writer that failed is the cause of whatever else failed.
+    let (mut sink, hasher, blocks) = written?;
+    if body? == BodyEnd::GivenUp {
+        // The next header says why; only an error will do.
+        receive_finish(channel, &mut sink).await?;
+        let declared = length.unwrap_or(0);
+        return Err(ProtocolError::BodySize { declared, found: declared.saturating_sub(1) }.into());
+    }
+    Ok((sink, hasher, blocks))
+}
+
+/// The body must begin where the last one ended, and be as long as the file was said to be.
+fn check_data(header: &Header, offset: u64, length: Option<u64>) -> Result<(), Error> {
+    let data: Data = header.read()?;
+    let bad = |what: &str| Err(ProtocolError::BadHeader(format!("in {:?}: {what}", Data::TYPE)).into());
     match (header.body(), length) {
+        _ if data.offset != offset => bad("\"offset\" is not where the content goes on"),
         (Some(BodySize::Known(size)), Some(length)) if size == length => Ok(()),
         (Some(BodySize::Unknown), None) => Ok(()),
         (Some(BodySize::Known(found)), Some(declared)) => Err(ProtocolError::BodySize { declared, found }.into()),
-        _ => {
-            let problem = format!("in {:?}: \"size\" is not the length that was announced", Data::TYPE);
-            Err(ProtocolError::BadHeader(problem).into())
-        }
+        _ => bad("\"size\" is not the length that was announced"),
     }
 }
 
@@ -136,12 +223,17 @@ fn write(
     mut sink: Sink,
     mut filled: mpsc::Receiver<Vec<u8>>,
     free: &mpsc::Sender<Vec<u8>>,
-) -> Result<(Sink, ContentHasher), Error> {
-    let mut hasher = ContentHasher::default();
+) -> Result<(Sink, ContentHasher, Blocks), Error> {
+    let mut hasher = ContentHasher::starting_at(usize::try_from(sink.position() / BLOCK_BYTES).unwrap_or(usize::MAX));
+    let mut blocks = Vec::new();
     while let Some(buffer) = filled.blocking_recv() {
         hasher.update(&buffer);
         sink.write(&buffer)?;
+        for (index, hash) in hasher.take_blocks() {
+            sink.block_written(index, hash)?;
+            blocks.push((index, hash));
+        }
         let _ = free.try_send(buffer);
     }
-    Ok((sink, hasher))
+    Ok((sink, hasher, blocks))
 }

@@ -2,15 +2,18 @@
 
 use std::{
     io::{self, Read},
+    os::unix::fs::FileExt,
     sync::Arc,
 };
 
-use landline_proto::{BodySize, ErrorCode};
+use landline_proto::{BodySize, ErrorCode, Message, ProtocolError, order::State};
 use tokio::sync::mpsc;
 
 use super::{
     ContentHasher, Copied, Progress,
-    messages::{Data, Finish},
+    digest::{BLOCK_BYTES, BlockHash, Digest},
+    messages::{Again, Data, Done, Finish},
+    retained::Retained,
 };
 use crate::{
     Error,
@@ -24,7 +27,7 @@ const FRAMES: usize = 8;
 /// What is sent.
 pub enum Input {
     /// A regular file.
-    File(Source),
+    File(Arc<Source>),
     /// A stream whose length is not known, with its name for people.
     Stream(Box<dyn Read + Send>, &'static str),
 }
@@ -47,47 +50,100 @@ impl Input {
     }
 }
 
-/// Sends `data` with the content, and `finish` (which is gathered, not flushed).
+/// Sends all of the content behind `offset`, `finish`, whatever is asked for again, and waits for `done`.
 ///
 /// # Errors
 /// `source-changed` and `io` for the input, what the peer says, or [`Error::Lost`]. [`Channel::fail`] is to follow.
-pub(super) async fn send(channel: &mut Channel, input: Input, progress: &Arc<Progress>) -> Result<Copied, Error> {
-    let size = input.length().map_or(BodySize::Unknown, BodySize::Known);
-    channel.send_with_body(&Data {}, size)?;
+pub(super) async fn send(
+    channel: &mut Channel,
+    input: Input,
+    offset: u64,
+    progress: &Arc<Progress>,
+) -> Result<Copied, Error> {
+    let source = match &input {
+        Input::File(source) => Some(source.clone()),
+        Input::Stream(..) => None,
+    };
+    let retained = match &source {
+        Some(source) if offset > 0 => Some(Retained::hash(source.clone_file()?, offset)),
+        _ => None,
+    };
+    let range = Range { offset, length: input.length().map(|length| length.saturating_sub(offset)) };
+    let mut hasher = send_range(channel, input, range, true, progress).await?;
+    if let Some(retained) = retained {
+        let hashes = retained.hashes().await?;
+        set_blocks(&mut hasher, &hashes, offset)?;
+    }
+    let copied = Copied { length: hasher.length(), digest: hasher.finish() };
+    loop {
+        channel.send(&Finish { length: copied.length, digest: copied.digest })?;
+        channel.flush().await?;
+        let answer = channel.receive(State::SenderDone).await?;
+        if answer.kind() == Done::TYPE {
+            check_receipt(&copied, &answer.read()?)?;
+            return Ok(copied);
+        }
+        let again: Again = answer.read()?;
+        let Some(source) = &source else { return Err(unwanted()) };
+        check_again(&again, offset)?;
+        progress.add_again(again.length);
+        let range = Range { offset: again.offset, length: Some(again.length) };
+        send_range(channel, Input::File(source.clone()), range, false, progress).await?;
+    }
+}
+
+/// A part of the content; up to its end where the length is not known.
+#[derive(Clone, Copy)]
+struct Range {
+    offset: u64,
+    length: Option<u64>,
+}
+
+/// Sends `data` for one range. `to_the_end` says that the content has to end with it.
+async fn send_range(
+    channel: &mut Channel,
+    input: Input,
+    range: Range,
+    to_the_end: bool,
+    progress: &Arc<Progress>,
+) -> Result<ContentHasher, Error> {
+    let size = range.length.map_or(BodySize::Unknown, BodySize::Known);
+    channel.send_with_body(&Data { offset: range.offset }, size)?;
     let (free, free_frames) = mpsc::channel(FRAMES);
     let (filled, mut filled_frames) = mpsc::channel(FRAMES);
     for _ in 0..FRAMES {
         let _ = free.try_send(DataFrame::new());
     }
-    let reading = tokio::task::spawn_blocking(move || read(input, free_frames, &filled));
+    let reading = tokio::task::spawn_blocking(move || read(input, range, to_the_end, free_frames, &filled));
     while let Some(frame) = filled_frames.recv().await {
         channel.send_data(&frame).await?;
         progress.add(frame.len());
         let _ = free.try_send(frame);
     }
     let read = reading.await.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
-    let copied = read?;
+    let hasher = read?;
     channel.end_body();
-    channel.send(&Finish { length: copied.length, digest: copied.digest })?;
-    Ok(copied)
+    Ok(hasher)
 }
 
-/// Reads and hashes until the end, and makes sure that a file was one and the same all the time.
+/// Reads and hashes a range, and makes sure that a file was one and the same all the time.
 fn read(
     mut input: Input,
+    range: Range,
+    to_the_end: bool,
     mut free: mpsc::Receiver<DataFrame>,
     filled: &mpsc::Sender<DataFrame>,
-) -> Result<Copied, Error> {
+) -> Result<ContentHasher, Error> {
     // The task that sends is gone only when it has failed, and then its error is the one that counts.
     let given_up = || Error::Lost("the copy was given up".into());
-    let mut hasher = ContentHasher::default();
-    let mut remaining = input.length();
+    let mut hasher = ContentHasher::starting_at(usize::try_from(range.offset / BLOCK_BYTES).unwrap_or(usize::MAX));
+    let mut remaining = range.length;
     while remaining != Some(0) {
         let mut frame = free.blocking_recv().ok_or_else(given_up)?;
         let room = remaining.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let length = frame.fill(|content| {
             let content = content.get_mut(..room.min(DataFrame::CONTENT_BYTES)).unwrap_or_default();
-            let length = input.read_some(content)?;
+            let length = input.read_some(content, hasher.length())?;
             hasher.update(content.get(..length).unwrap_or_default());
             Ok::<_, Error>(length)
         })?;
@@ -97,15 +153,16 @@ fn read(
         remaining = remaining.map(|bytes| bytes.saturating_sub(length as u64));
         filled.blocking_send(frame).map_err(|_| given_up())?;
     }
-    input.check_end(remaining)?;
-    Ok(Copied { length: hasher.length(), digest: hasher.finish() })
+    input.check_end(remaining, to_the_end)?;
+    Ok(hasher)
 }
 
 impl Input {
-    fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+    /// Reads at `offset`; a stream wherever it is.
+    fn read_some(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
         loop {
             let (read, name) = match self {
-                Self::File(source) => (source.file.read(buffer), source.name.as_str()),
+                Self::File(source) => (source.file.read_at(buffer, offset), source.name.as_str()),
                 Self::Stream(stream, name) => (stream.read(buffer), *name),
             };
             match read {
@@ -117,13 +174,10 @@ impl Input {
     }
 
     /// A file must have had just the bytes it was announced with, and be what it was.
-    fn check_end(&mut self, remaining: Option<u64>) -> Result<(), Error> {
-        let mut probe = [0; 1];
-        if matches!(self, Self::Stream(..)) {
-            return Ok(());
-        }
-        let grew = remaining == Some(0) && self.read_some(&mut probe)? > 0;
+    fn check_end(&mut self, remaining: Option<u64>, to_the_end: bool) -> Result<(), Error> {
         let Self::File(source) = self else { return Ok(()) };
+        let source = source.clone();
+        let grew = to_the_end && remaining == Some(0) && self.read_some(&mut [0; 1], source.length)? > 0;
         let what = match remaining {
             Some(bytes) if bytes > 0 => "shrank",
             _ if grew => "grew",
@@ -132,4 +186,40 @@ impl Input {
         };
         Err(Error::here(ErrorCode::SourceChanged, format!("{} {what} while it was read", source.name)))
     }
+}
+
+/// Tells the hasher of the blocks that were not sent.
+fn set_blocks(hasher: &mut ContentHasher, hashes: &[BlockHash], offset: u64) -> Result<(), Error> {
+    if hashes.len() as u64 * BLOCK_BYTES != offset {
+        return Err(Error::here(ErrorCode::SourceChanged, "the file shrank while it was read"));
+    }
+    for (index, hash) in hashes.iter().enumerate() {
+        hasher.set_block(index, *hash);
+    }
+    Ok(())
+}
+
+/// Only what was there from an earlier try can be asked for again, in whole blocks.
+fn check_again(again: &Again, offset: u64) -> Result<(), Error> {
+    let end = again.offset.checked_add(again.length);
+    let whole = again.offset.is_multiple_of(BLOCK_BYTES) && again.length.is_multiple_of(BLOCK_BYTES);
+    if whole && again.length > 0 && end.is_some_and(|end| end <= offset) { Ok(()) } else { Err(unwanted()) }
+}
+
+fn unwanted() -> Error {
+    let found = format!("{:?} for what was not there before", Again::TYPE);
+    ProtocolError::UnexpectedMessage { found, expected: Done::TYPE.into() }.into()
+}
+
+/// `done` must name what was sent.
+fn check_receipt(sent: &Copied, done: &Done) -> Result<(), Error> {
+    if done.length == sent.length && done.digest == sent.digest {
+        return Ok(());
+    }
+    Err(mismatch(sent.digest, done.digest))
+}
+
+/// The content is not what it was said to be.
+pub(super) fn mismatch(announced: Digest, found: Digest) -> Error {
+    Error::here(ErrorCode::DigestMismatch, format!("{announced} arrived as {found}"))
 }

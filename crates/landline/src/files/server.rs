@@ -6,11 +6,11 @@ use landline_proto::{ErrorCode, Header, Message, Name, messages::ErrorMessage, o
 
 use super::{
     Copied, Input, Progress,
-    client::{check_mode, check_receipt},
-    messages::{FileInfo, Get, Put, Ready},
+    client::{check_mode, check_offset},
+    messages::{FileInfo, Get, Put, Ready, SourceId},
     receiver::{self, Sink},
     sender,
-    staging::Staging,
+    staging::{Plan, Staging},
 };
 use crate::{
     Error, Event,
@@ -54,14 +54,22 @@ async fn put(channel: &mut Channel, account: &Account, header: &Header) -> Resul
     let put: Put = header.read()?;
     check_mode(put.mode)?;
     let length = put.length;
-    let root = account.root.clone();
+    let (root, partials, user) = (account.root.clone(), account.partials.clone(), account.user().clone());
     let prepare = move || {
         let destination = root.destination(&put.path.0, put.name.as_ref().map(|name| &name.0[..]))?;
-        Staging::create(destination, put.length, put.mode, put.replace)
+        // One user's copies are nothing to another, whatever the name.
+        let claim = |source| {
+            let parts = [b"put", user.as_str().as_bytes(), &destination.path_bytes()];
+            partials.claim(&parts).map(|manifest| manifest.map(|manifest| (source, manifest)))
+        };
+        let resume = put.source.map(claim).transpose()?.flatten();
+        let offset_max = if put.restart { 0 } else { u64::MAX };
+        let plan = Plan { length: put.length, mode: put.mode, replace: put.replace, resume, offset_max };
+        Staging::open(destination, plan)
     };
     let Some(staging) = prepared(channel, account, prepare).await? else { return Ok(None) };
     let path = staging.destination().path_bytes();
-    channel.send(&Ready { path: Name(path.clone()) })?;
+    channel.send(&Ready { path: Name(path.clone()), offset: staging.position() })?;
     channel.flush().await?;
     let copied = receiver::receive(channel, length, Sink::File(staging), &Arc::new(Progress::default())).await?;
     Ok(Some(Transfer { direction: Put::TYPE, path, copied }))
@@ -70,13 +78,22 @@ async fn put(channel: &mut Channel, account: &Account, header: &Header) -> Resul
 async fn get(channel: &mut Channel, account: &Account, header: &Header) -> Result<Option<Transfer>, Error> {
     let get: Get = header.read()?;
     let root = account.root.clone();
-    let prepare = move || root.source(&get.path.0);
+    let path = get.path.0;
+    let prepare = move || root.source(&path);
     let Some(source) = prepared(channel, account, prepare).await? else { return Ok(None) };
     let path = source.name.clone().into_bytes();
-    channel.send(&FileInfo { length: source.length, mode: source.mode })?;
-    let copied = sender::send(channel, Input::File(source), &Arc::new(Progress::default())).await?;
-    channel.flush().await?;
-    check_receipt(channel, &copied).await?;
+    let source_id: SourceId = source.id().parse().map_err(|error| Error::here(ErrorCode::Io, format!("{error}")))?;
+    // What the client has is of use only if it is of this very file.
+    let offset = match get.have {
+        Some(have) if have.source == source_id => {
+            check_offset(Get::TYPE, have.offset, Some(source.length))?;
+            have.offset
+        }
+        _ => 0,
+    };
+    channel.send(&FileInfo { length: source.length, mode: source.mode, source: source_id, offset })?;
+    let input = Input::File(Arc::new(source));
+    let copied = sender::send(channel, input, offset, &Arc::new(Progress::default())).await?;
     Ok(Some(Transfer { direction: Get::TYPE, path, copied }))
 }
 

@@ -2,19 +2,39 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::Write,
+    os::unix::fs::FileExt,
 };
 
 use landline_proto::ErrorCode;
 
-use super::digest::BLOCK_BYTES;
+use super::{
+    digest::{BLOCK_BYTES, BlockHash},
+    messages::SourceId,
+    partial::{Manifest, ManifestHeader},
+};
 use crate::{
     Error,
     login::random,
     paths::{Destination, File, Folder, start_write_back},
 };
 
-/// A staging file. Dropped before [`commit`](Self::commit), it is removed, and the final name is untouched.
+/// What is going to be staged.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Bytes of content, where that is known.
+    pub(super) length: Option<u64>,
+    /// The source's permission bits.
+    pub(super) mode: u32,
+    /// Whether a file that has the name is replaced.
+    pub(super) replace: bool,
+    /// The source's identity, and the manifest of the copy: with both, and a known length, it can be resumed.
+    pub(super) resume: Option<(SourceId, Manifest)>,
+    /// How much of an earlier try to use at most, in bytes.
+    pub(super) offset_max: u64,
+}
+
+/// A staging file. Dropped before [`commit`](Self::commit) it leaves the final name untouched; it is removed then, or kept to be
+/// resumed if there is a manifest with at least one block.
 #[derive(Debug)]
 pub(super) struct Staging {
     destination: Destination,
@@ -22,33 +42,65 @@ pub(super) struct Staging {
     file: File,
     mode: u32,
     replace: bool,
-    length: u64,
+    manifest: Option<Manifest>,
+    /// Where the next bytes go.
+    position: u64,
     written_back: u64,
     is_final: bool,
+    is_spoiled: bool,
 }
 
 impl Staging {
-    /// Makes the staging file, beside the destination so that the rename never crosses a mount. `length` is checked
-    /// against the free space where it is known; `mode` is the source's. Blocking.
+    /// Opens what an earlier try has left, or makes a staging file, beside the destination so that the rename never crosses a
+    /// mount. Blocking.
     ///
     /// # Errors
     /// `exists` where the name is taken and not to be replaced, `no-space`, `denied`, `io`.
-    pub(super) fn create(
-        destination: Destination,
-        length: Option<u64>,
-        mode: u32,
-        replace: bool,
-    ) -> Result<Self, Error> {
+    pub(super) fn open(destination: Destination, plan: Plan) -> Result<Self, Error> {
         let shown = destination.path.display();
-        if destination.replaced_mode.is_some() && !replace {
+        if destination.replaced_mode.is_some() && !plan.replace {
             return Err(Error::here(ErrorCode::Exists, format!("{shown} exists already")));
         }
-        let mode = destination.replaced_mode.unwrap_or_else(|| Folder::mode_of_new(mode));
-        let name = OsString::from(format!(".landline-{:016x}.part", u64::from_le_bytes(random())));
-        let file = destination.folder.create(&name).map_err(|error| Error::io(&shown, &error))?;
-        let staging = Self { destination, name, file, mode, replace, length: 0, written_back: 0, is_final: false };
-        if let Some(length) = length {
-            staging.check_space(length)?;
+        let mode = destination.replaced_mode.unwrap_or_else(|| Folder::mode_of_new(plan.mode));
+        let mut manifest = None;
+        let mut found = None;
+        if let (Some(length), Some((source, mut claimed))) = (plan.length, plan.resume) {
+            found = reopen(&destination, &claimed, &source, length, plan.offset_max)?;
+            match &found {
+                Some((_, _, blocks)) => claimed.keep(*blocks)?,
+                None => forget(&destination, &claimed),
+            }
+            manifest = Some((claimed, source, length));
+        }
+        let (name, file, blocks) = match found {
+            Some(found) => found,
+            None => {
+                let name = OsString::from(format!(".landline-{:016x}.part", u64::from_le_bytes(random())));
+                let file = destination.folder.create(&name).map_err(|error| Error::io(&shown, &error))?;
+                (name, file, 0)
+            }
+        };
+        let position = blocks as u64 * BLOCK_BYTES;
+        let mut staging = Self {
+            destination,
+            name,
+            file,
+            mode,
+            replace: plan.replace,
+            manifest: None,
+            position,
+            written_back: position,
+            is_final: false,
+            is_spoiled: false,
+        };
+        if let Some((mut manifest, source, length)) = manifest {
+            if blocks == 0 {
+                manifest.begin(ManifestHeader::new(&staging.path(), source, length))?;
+            }
+            staging.manifest = Some(manifest);
+        }
+        if let Some(length) = plan.length {
+            staging.check_space(length.saturating_sub(position))?;
         }
         Ok(staging)
     }
@@ -58,33 +110,68 @@ impl Staging {
         &self.destination
     }
 
-    /// Appends content, and lets the disk begin with what has gathered. Blocking.
+    /// Where the next bytes go; right after [`open`](Self::open), the bytes that are there from an earlier try.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Lets the next bytes go elsewhere.
+    pub(super) fn set_position(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    /// What is needed to check the blocks that are there: the file, and what they should be.
+    pub(super) fn retained(&self) -> Result<(File, Vec<BlockHash>), Error> {
+        let file = self.file.try_clone().map_err(|error| self.failed(&error))?;
+        Ok((file, self.manifest.as_ref().map(|manifest| manifest.blocks().to_vec()).unwrap_or_default()))
+    }
+
+    /// Writes content, and lets the disk begin with what has gathered. Blocking.
     ///
     /// # Errors
     /// `no-space`, `io`.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all(bytes).map_err(|error| self.failed(&error))?;
-        self.length += bytes.len() as u64;
-        let gathered = self.length - self.written_back;
+        self.file.write_all_at(bytes, self.position).map_err(|error| self.failed(&error))?;
+        self.position += bytes.len() as u64;
+        let gathered = self.position.saturating_sub(self.written_back);
         if gathered >= BLOCK_BYTES {
             start_write_back(&self.file, self.written_back, gathered);
-            self.written_back = self.length;
+            self.written_back = self.position;
         }
         Ok(())
+    }
+
+    /// Notes that a block has been written. Blocking.
+    ///
+    /// # Errors
+    /// `no-space`, `io` for the manifest.
+    pub(super) fn block_written(&mut self, index: usize, hash: BlockHash) -> Result<(), Error> {
+        self.manifest.as_mut().map_or(Ok(()), |manifest| manifest.set(index, hash))
+    }
+
+    /// What is there is of no use: it is not kept to be resumed.
+    pub(super) fn spoil(&mut self) {
+        self.is_spoiled = true;
     }
 
     /// Makes the file durable and gives it its final name. Blocking.
     ///
     /// # Errors
-    /// `exists` where the name was taken meanwhile and is not to be replaced, `no-space`, `io`. The staging file is gone
-    /// then; the final name may have the new content only if the folder could not be synced.
+    /// `exists` where the name was taken meanwhile and is not to be replaced, `no-space`, `io`. The staging file is gone then; the
+    /// final name may have the new content only if the folder could not be synced.
     pub(super) fn commit(mut self) -> Result<(), Error> {
+        // Whatever fails from here on: after a failed sync nothing is known of what was written.
+        self.is_spoiled = true;
         Folder::set_mode(&self.file, self.mode).map_err(|error| self.failed(&error))?;
         self.file.sync_all().map_err(|error| self.failed(&error))?;
         let folder = &self.destination.folder;
         folder.rename(&self.name, &self.destination.name, self.replace).map_err(|error| self.failed(&error))?;
         self.is_final = true;
         self.destination.folder.sync().map_err(|error| self.failed(&error))
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.destination.path.with_file_name(&self.name)
     }
 
     fn check_space(&self, length: u64) -> Result<(), Error> {
@@ -103,8 +190,52 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        let manifest = self.manifest.take();
+        let resumable = manifest.as_ref().is_some_and(|manifest| manifest.resumable().is_some());
+        if resumable && !self.is_spoiled {
+            return;
+        }
         if !self.is_final {
             let _ = self.destination.folder.remove(OsStr::new(&self.name));
         }
+        if let Some(manifest) = manifest {
+            manifest.remove();
+        }
+    }
+}
+
+/// Opens the staging file of an earlier try of this very copy, cut to whole blocks; with its name and how many blocks it has.
+fn reopen(
+    destination: &Destination,
+    manifest: &Manifest,
+    source: &SourceId,
+    length: u64,
+    offset_max: u64,
+) -> Result<Option<(OsString, File, usize)>, Error> {
+    let Some(header) = manifest.header().filter(|header| header.is_of(source, length)) else { return Ok(None) };
+    let Some((_, offset)) = manifest.resumable() else { return Ok(None) };
+    let path = header.staging_path();
+    let (true, Some(name)) = (path.parent() == destination.path.parent(), path.file_name()) else {
+        return Ok(None);
+    };
+    let failed = |error: std::io::Error| Error::io(path.display(), &error);
+    let Some(file) = destination.folder.reopen(name).map_err(failed)? else { return Ok(None) };
+    let there = file.metadata().map_err(failed)?.len();
+    let blocks = offset.min(offset_max).min(there) / BLOCK_BYTES;
+    if blocks == 0 {
+        return Ok(None);
+    }
+    file.set_len(blocks * BLOCK_BYTES).map_err(failed)?;
+    Ok(usize::try_from(blocks).ok().map(|blocks| (name.to_owned(), file, blocks)))
+}
+
+/// Removes the staging file of an earlier try that is not to be used, if it is in the same folder.
+fn forget(destination: &Destination, manifest: &Manifest) {
+    let Some(header) = manifest.header() else { return };
+    let path = header.staging_path();
+    if path.parent() == destination.path.parent()
+        && let Some(name) = path.file_name()
+    {
+        let _ = destination.folder.remove(name);
     }
 }

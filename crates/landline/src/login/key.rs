@@ -129,9 +129,11 @@ impl UserKey {
     }
 }
 
-/// An SSHSIG blob, with nothing behind it.
+/// An SSHSIG blob of version 1. It has to be just what encoding it gives: the decoder alone passes over lengths that do
+/// not fit and over what stands behind.
 fn decode(blob: &[u8]) -> Option<SshSig> {
-    let mut rest = blob;
-    let signature = SshSig::decode(&mut rest).ok()?;
-    rest.is_empty().then_some(signature)
+    let signature = SshSig::decode(&mut &*blob).ok()?;
+    let mut canonical = Vec::new();
+    signature.encode(&mut canonical).ok()?;
+    (signature.version() == 1 && canonical == blob).then_some(signature)
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What a server of this release can do, by name.
-const FEATURES: [&str; 3] = ["ping", "files.put", "files.get"];
+const FEATURES: [&str; 4] = ["ping", "files.put", "files.get", "files.resume"];
 
 /// Someone who is logged in.
 #[derive(Debug, Clone)]

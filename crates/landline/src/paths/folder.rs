@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
@@ -74,8 +75,26 @@ impl Folder {
     /// What the system says; `AlreadyExists` also for a link.
     pub fn create(&self, name: &OsStr) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
+        options.read(true).write(true).create_new(true).mode(0o600);
         self.dir.open_with(name, &options).map(cap_std::fs::File::into_std)
+    }
+
+    /// Opens a file to go on with it, if there is one that is ours alone: a regular file, not a link, with one name.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn reopen(&self, name: &OsStr) -> io::Result<Option<File>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(platform::OPEN_FLAGS | libc::O_NOFOLLOW);
+        match self.dir.open_with(name, &options) {
+            Ok(file) => {
+                let file = file.into_std();
+                Ok(platform::is_ours_alone(&file.metadata()?).then_some(file))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens a file to read, if it is there.
@@ -89,10 +108,23 @@ impl Folder {
         }
     }
 
+    /// The names of the entries that were not modified for `age`.
+    pub(super) fn names_older_than(&self, age: Duration) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in self.dir.entries()? {
+            let entry = entry?;
+            let modified = entry.metadata()?.modified()?.into_std();
+            if modified.elapsed().is_ok_and(|since| since >= age) {
+                names.push(entry.file_name());
+            }
+        }
+        Ok(names)
+    }
+
     /// Opens a file to lock it, making it if need be.
     pub(super) fn open_lock(&self, name: &OsStr) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        options.write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        options.read(true).write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         self.dir.open_with(name, &options).map(cap_std::fs::File::into_std)
     }
 

@@ -52,6 +52,15 @@ pub fn destination(path: &Path, own_name: &[u8]) -> Result<Destination, Error> {
     Destination::new(dir, &name, place)
 }
 
+/// Removes a staging file by its path, and nothing else: a regular file with a staging file's name.
+pub(crate) fn remove_staging(path: &Path) {
+    let name = path.file_name().map(platform::bytes_of).unwrap_or_default();
+    let is_staging = name.starts_with(b".landline-") && name.ends_with(b".part");
+    if is_staging && path.symlink_metadata().is_ok_and(|metadata| platform::is_ours_alone(&metadata)) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 fn name_and_parent(place: &Path) -> Result<(OsString, PathBuf), Error> {
     let Some(name) = place.file_name() else {
         return Err(Error::here(ErrorCode::NameRefused, format!("{} does not end in a file's name", place.display())));

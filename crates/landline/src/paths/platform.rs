@@ -50,6 +50,11 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Whether it is a regular file of the user of this process, with no second name.
+pub(super) fn is_ours_alone(metadata: &Metadata) -> bool {
+    metadata.is_file() && metadata.nlink() == 1 && metadata.uid() == rustix::process::geteuid().as_raw()
+}
+
 /// What a file is known by: device, inode, size, mtime and ctime with their nanoseconds.
 pub(super) fn identity_of(metadata: &Metadata) -> [i64; 7] {
     let number = |value: u64| i64::from_ne_bytes(value.to_ne_bytes());

@@ -6,6 +6,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use zeroize::Zeroizing;
@@ -107,6 +108,30 @@ impl PrivateFolder {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.bad(name, error)),
             _ => Ok(()),
         }
+    }
+
+    /// Opens a file to read and write, making it if need be, and locks it; `None` if somebody else has it. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn open_locked(&self, name: &str) -> Result<Option<File>, Error> {
+        use std::os::unix::fs::MetadataExt;
+        let file = self.folder.open_lock(OsStr::new(name)).map_err(|error| self.bad(name, error))?;
+        match file.try_lock() {
+            // It may have been removed between being opened and being locked.
+            Ok(()) => Ok(file.metadata().is_ok_and(|metadata| metadata.nlink() > 0).then_some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(self.bad(name, error)),
+        }
+    }
+
+    /// The names of the files that were not modified for `age`. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn names_older_than(&self, age: Duration) -> Result<Vec<String>, Error> {
+        let names = self.folder.names_older_than(age).map_err(|error| self.bad("", error))?;
+        Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
     }
 
     /// Waits for a lock that other processes respect. Blocking.

@@ -41,6 +41,24 @@ impl Source {
         Ok(Self { name: name.to_string(), file, length: metadata.len(), mode: platform::mode_of(&metadata), identity })
     }
 
+    /// What the file is known by, for a peer that is to recognise it: a hash, which tells nothing else.
+    pub fn id(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for number in self.identity.0 {
+            hasher.update(&number.to_le_bytes());
+        }
+        let hash: String = hasher.finalize().to_hex().chars().take(32).collect();
+        hash
+    }
+
+    /// Another handle of the same open file, to be read by offset.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn clone_file(&self) -> Result<File, Error> {
+        self.file.try_clone().map_err(|error| Error::io(&self.name, &error))
+    }
+
     /// Whether the file is still what it was when it was opened.
     ///
     /// # Errors

@@ -1,0 +1,116 @@
+//! `landline cp`: copies one file, and goes on by itself when the line breaks.
+
+mod once;
+mod show;
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use landline::{
+    Client, Error,
+    files::{Copied, Progress},
+    net::Location,
+    proto::ErrorCode,
+};
+use serde_json::json;
+
+use crate::{
+    arguments::Cp,
+    failure::Failure,
+    terminal::{bytes, print, say},
+};
+use once::Copy;
+use show::Show;
+
+/// The first wait before the line is tried again; it doubles up to [`WAIT_MAX`].
+const WAIT_MIN: Duration = Duration::from_millis(250);
+const WAIT_MAX: Duration = Duration::from_secs(8);
+
+pub(crate) async fn run(state: &Path, options: Cp) -> Result<(), Failure> {
+    let show = Show::new(options.quiet, options.json);
+    if options.json && options.destination == Location::Stream {
+        return Err(Failure::usage("--json needs standard output, and the copy goes there"));
+    }
+    show.event(&json!({
+        "event": "start", "source": options.source.to_string(), "destination": options.destination.to_string(),
+    }));
+    let progress = Arc::new(Progress::default());
+    let start = Instant::now();
+    let done = tokio::select! {
+        done = copy(state, &options, show, &progress) => done,
+        _ = tokio::signal::ctrl_c() => Err(Failure::stopped(progress.done() > 0)),
+    };
+    match done {
+        Ok((copied, place)) => {
+            report(&options, show, &copied, &place, start.elapsed());
+            Ok(())
+        }
+        Err(failure) => {
+            show.event(&json!({"event": "error", "status": failure.status, "message": failure.to_string()}));
+            Err(failure)
+        }
+    }
+}
+
+/// Tries until it is done, it cannot be done, or the line has been broken for too long.
+async fn copy(state: &Path, options: &Cp, show: Show, progress: &Arc<Progress>) -> Result<(Copied, String), Failure> {
+    let client = Client::open(state)?;
+    let mut copy = Copy::new(&client, options)?;
+    let label = options.source.to_string();
+    let mut broken_since: Option<Instant> = None;
+    let mut wait = WAIT_MIN;
+    loop {
+        let before = progress.done();
+        let error = match show.during(&label, progress, copy.once(progress)).await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let has_moved = progress.done() > before;
+        if has_moved {
+            broken_since = None;
+            wait = WAIT_MIN;
+        }
+        // A copy that never began fails at once: the address may be wrong.
+        let can_go_on = copy.can_be_repeated() && (has_moved || broken_since.is_some()) && is_of_the_line(&error);
+        let since = *broken_since.get_or_insert_with(Instant::now);
+        if !can_go_on || since.elapsed() + wait > options.retry {
+            return Err(Failure::from(error));
+        }
+        show.remark(&format!("{error}; trying again"));
+        show.event(&json!({"event": "reconnecting", "message": error.to_string()}));
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(WAIT_MAX);
+    }
+}
+
+/// Whether another connection may do better.
+fn is_of_the_line(error: &Error) -> bool {
+    match error {
+        Error::Lost(_) | Error::Connect { .. } => true,
+        Error::Failed { code, .. } => *code == ErrorCode::Draining,
+        _ => false,
+    }
+}
+
+fn report(options: &Cp, show: Show, copied: &Copied, place: &str, elapsed: Duration) {
+    show.event(&json!({
+        "event": "done", "digest": copied.digest.to_string(), "length": copied.length, "path": place,
+        "seconds": elapsed.as_secs_f64(),
+    }));
+    let summary = format!("{}  {place}", copied.digest);
+    match &options.destination {
+        Location::Stream => say(&summary),
+        _ if options.json => {}
+        _ => print(&summary),
+    }
+    let per_second = copied.length as f64 / elapsed.as_secs_f64().max(0.001);
+    show.remark(&format!(
+        "{} copied and verified in {:.1} s, {}/s",
+        bytes(copied.length),
+        elapsed.as_secs_f64(),
+        bytes(per_second as u64)
+    ));
+}

@@ -1,0 +1,76 @@
+//! Hashes what both sides have of a file from an earlier try, while new bytes flow.
+
+use std::os::unix::fs::FileExt;
+
+use landline_proto::ErrorCode;
+use tokio::task::JoinHandle;
+
+use super::{
+    ContentHasher,
+    digest::{BLOCK_BYTES, BlockHash},
+};
+use crate::{Error, paths::File};
+
+/// What is read and hashed at once.
+const BUFFER_BYTES: usize = 512 * 1024;
+
+/// The hashes of the first blocks of a file, on their way.
+pub(super) struct Retained(JoinHandle<Result<Vec<BlockHash>, Error>>);
+
+impl Retained {
+    /// Begins to hash the first `bytes` of `file`, which are whole blocks. Call within a runtime.
+    pub(super) fn hash(file: File, bytes: u64) -> Self {
+        Self(tokio::task::spawn_blocking(move || hash(&file, bytes)))
+    }
+
+    /// Waits for the hashes. Blocks that cannot be read in full are missing at the end.
+    pub(super) async fn hashes(self) -> Result<Vec<BlockHash>, Error> {
+        self.0.await.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
+    }
+}
+
+fn hash(file: &File, bytes: u64) -> Result<Vec<BlockHash>, Error> {
+    let mut hasher = ContentHasher::default();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut hashes = Vec::new();
+    while hasher.length() < bytes {
+        let left = usize::try_from(bytes - hasher.length()).unwrap_or(usize::MAX).min(BUFFER_BYTES);
+        let piece = buffer.get_mut(..left).unwrap_or_default();
+        match file.read_at(piece, hasher.length()) {
+            Ok(0) => break,
+            Ok(length) => hasher.update(piece.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("what is there from an earlier try", &error)),
+        }
+        hashes.extend(hasher.take_blocks().into_iter().map(|(_, hash)| hash));
+    }
+    Ok(hashes)
+}
+
+/// The runs of blocks that are not what they should be: where each begins and how long it is, in bytes.
+pub(super) fn differences(expected: &[BlockHash], found: &[BlockHash]) -> Vec<(u64, u64)> {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for (index, (expected, found)) in expected.iter().zip(found).enumerate() {
+        let offset = index as u64 * BLOCK_BYTES;
+        match runs.last_mut() {
+            _ if expected == found => {}
+            Some((start, length)) if *start + *length == offset => *length += BLOCK_BYTES,
+            _ => runs.push((offset, BLOCK_BYTES)),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_found_as_runs() {
+        let blocks = |text: &[u8]| -> Vec<BlockHash> { text.iter().map(|&byte| [byte; 32]).collect() };
+        let find = |found: &[u8]| differences(&blocks(b"abcdef"), &blocks(found));
+        assert_eq!(find(b"abcdef"), []);
+        assert_eq!(find(b"xbcdex"), [(0, BLOCK_BYTES), (5 * BLOCK_BYTES, BLOCK_BYTES)]);
+        assert_eq!(find(b"abxxef"), [(2 * BLOCK_BYTES, 2 * BLOCK_BYTES)]);
+    }
+}

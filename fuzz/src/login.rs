@@ -1,0 +1,175 @@
+//! The login machines of either side.
+
+use std::time::Instant;
+
+use landline_proto::{
+    Header, Limits, ProtocolError, VERSION,
+    frame::PREFIX_BYTES,
+    login::{ClientEvent, ClientLogin, METHOD_INVITE, METHOD_SSH_KEY, Offer, Proof, ServerLogin, UserName},
+    message,
+    messages::{Greeting, Login, Nonce, Token, Welcome},
+};
+
+use crate::{controls, segmentations};
+
+/// What is bound to the connection, and not sent.
+const BINDING: [u8; 32] = [5; 32];
+const FINGERPRINT: [u8; 32] = [7; 32];
+
+fn offer(methods: &[&str]) -> Offer {
+    Offer {
+        server: "landline/fuzz".into(),
+        features: vec!["ping".into()],
+        methods: methods.iter().map(|&method| method.to_owned()).collect(),
+        fingerprint: FINGERPRINT,
+        transport: "tcp",
+    }
+}
+
+fn user() -> Option<UserName> {
+    "alice".parse().ok()
+}
+
+/// What came of a login at the server: what was asked and its transcript, or an error, or nothing yet; and how much of
+/// the stream was used if there is no error.
+type Served = (Result<Option<(Login, [u8; 64])>, ProtocolError>, usize);
+
+/// The server's side: any segmentation gives the same attempt and uses the same bytes, nothing behind the login is
+/// read, and a login survives being written down again.
+pub fn server_login(input: &[u8]) {
+    let Some((choice, step, stream)) = controls(input) else { return };
+    let methods: &[&str] = if choice % 2 == 0 { &[METHOD_SSH_KEY, METHOD_INVITE] } else { &[METHOD_SSH_KEY] };
+    let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| serve(&pieces, methods));
+    assert_eq!(whole, steps, "in steps of {step}");
+    assert_eq!(whole, bytes, "in single bytes");
+
+    let Ok(Some((login, transcript))) = whole.0 else { return };
+    assert_eq!(login.version, VERSION);
+    assert!(methods.contains(&&*login.method), "a method that was not offered");
+    let mut again = Vec::new();
+    if message::encode(&login, None, &Limits::LOGIN, &mut again).is_ok() {
+        let length = again.len();
+        assert_eq!(serve(&[&again], methods), (Ok(Some((login, transcript))), length));
+    }
+}
+
+fn serve(pieces: &[&[u8]], methods: &[&str]) -> Served {
+    let now = Instant::now();
+    let machine = ServerLogin::new(offer(methods), Nonce([2; 32]), now);
+    assert!(machine.is_ok(), "the offer fits into a greeting");
+    let mut used = 0;
+    let Ok(mut server) = machine else { return (Ok(None), used) };
+    let deadline = server.poll_timeout();
+    for piece in pieces {
+        let mut input = *piece;
+        let found = server.handle_input(&mut input);
+        used += piece.len() - input.len();
+        assert_eq!(server.poll_timeout(), deadline, "the deadline moved");
+        match found {
+            Err(error) => return (Err(error), 0),
+            Ok(None) => assert!(input.is_empty(), "more input is wanted, and some is left"),
+            Ok(Some(attempt)) => {
+                let behind = input.len();
+                assert!(matches!(server.handle_input(&mut input), Ok(None)), "a second attempt");
+                assert_eq!(input.len(), behind, "read behind the login");
+                let transcript = attempt.transcript(&BINDING);
+                assert_ne!(transcript, attempt.transcript(&FINGERPRINT), "not bound to the connection");
+                accept(server, &attempt.login, input);
+                return (Ok(Some((attempt.login, transcript))), used);
+            }
+        }
+    }
+    (Ok(None), used)
+}
+
+/// Goes on with what stands behind the login.
+fn accept(server: ServerLogin, login: &Login, mut behind: &[u8]) {
+    let welcome = Welcome { user: login.user.clone(), key: "SHA256:x".into(), session: "00".repeat(8) };
+    let accepted = server.accept(&welcome);
+    assert!(accepted.is_ok(), "the welcome fits");
+    let Ok((_, mut decoder)) = accepted else { return };
+    assert!(decoder.at_boundary(), "the session does not begin between two messages");
+    while let Ok(Some(_)) = decoder.decode(&mut behind) {}
+}
+
+/// A client after all of its input.
+struct Conversation {
+    events: Vec<ClientEvent>,
+    error: Option<ProtocolError>,
+    used: usize,
+    client: ClientLogin,
+}
+
+/// The client's side: any segmentation gives the same events and uses the same bytes, and a server with the greeting
+/// that was accepted comes to the client's transcript.
+pub fn client_login(input: &[u8]) {
+    let Some((choice, step, stream)) = controls(input) else { return };
+    let Some(user) = user() else { return };
+    let method = if choice % 2 == 0 { METHOD_SSH_KEY } else { METHOD_INVITE };
+    let new = || ClientLogin::new(user.clone(), method, FINGERPRINT, "tcp", Nonce([1; 32]));
+    let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| converse(new(), &pieces));
+    for other in [&steps, &bytes] {
+        assert_eq!((&whole.events, &whole.error, whole.used), (&other.events, &other.error, other.used));
+        assert_eq!(whole.client.greeting(), other.client.greeting());
+        assert_eq!(whole.client.transcript(&BINDING), other.client.transcript(&BINDING));
+    }
+    let greeted = whole.events.first() == Some(&ClientEvent::Greeted);
+    assert_eq!(whole.client.greeting().is_some(), greeted);
+    if let Some(greeting) = whole.client.greeting() {
+        check_greeting(greeting, method);
+        meet(&whole.client, greeting);
+    }
+}
+
+fn converse(mut client: ClientLogin, pieces: &[&[u8]]) -> Conversation {
+    let (mut events, mut used) = (Vec::new(), 0);
+    for piece in pieces {
+        let mut input = *piece;
+        loop {
+            match client.handle_input(&mut input) {
+                Ok(None) => break,
+                Ok(Some(event)) => events.push(event),
+                Err(error) => return Conversation { events, error: Some(error), used: 0, client },
+            }
+            if !matches!(events.last(), Some(ClientEvent::Greeted)) {
+                used += piece.len() - input.len();
+                return Conversation { events, error: None, used, client };
+            }
+        }
+        assert!(input.is_empty(), "more input is wanted, and some is left");
+        used += piece.len();
+    }
+    Conversation { events, error: None, used, client }
+}
+
+fn check_greeting(greeting: &Greeting, method: &str) {
+    assert!(greeting.versions.contains(&VERSION));
+    assert!(greeting.methods.iter().any(|offered| offered == method));
+    // They are joined by commas in the transcript.
+    assert!(greeting.methods.iter().all(|offered| !offered.is_empty() && !offered.contains(',')));
+    let mut out = Vec::new();
+    if message::encode(greeting, None, &Limits::LOGIN, &mut out).is_ok() {
+        let again = Header::decode(out.get(PREFIX_BYTES..).unwrap_or_default());
+        assert_eq!(again.and_then(|header| header.read::<Greeting>()).as_ref(), Ok(greeting));
+    }
+}
+
+/// A server that would have sent this greeting takes the client's login, and both prove the same.
+fn meet(client: &ClientLogin, greeting: &Greeting) {
+    let offer = Offer {
+        server: greeting.server.clone(),
+        features: greeting.features.clone(),
+        methods: greeting.methods.clone(),
+        fingerprint: FINGERPRINT,
+        transport: "tcp",
+    };
+    let Ok(mut server) = ServerLogin::new(offer, greeting.nonce, Instant::now()) else { return };
+    let mut flight = Vec::new();
+    let proof = Proof { key: "ssh-ed25519 AAAA".into(), signature: vec![9; 64], token: Some(Token([3; 16])) };
+    assert_eq!(client.login(proof, &mut flight), Ok(()));
+    let attempt = server.handle_input(&mut &flight[..]);
+    assert!(matches!(attempt, Ok(Some(_))), "the server did not take the login: {attempt:?}");
+    if let Ok(Some(attempt)) = attempt {
+        assert_eq!(Some(attempt.transcript(&BINDING)), client.transcript(&BINDING));
+    }
+}

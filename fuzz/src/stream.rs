@@ -1,0 +1,230 @@
+//! Frames, headers and messages.
+
+use std::fmt;
+
+use landline_proto::{
+    BodyEnd, BodySize, Header, Item, Limits, Message, MessageDecoder, Name, ProtocolError,
+    frame::{FrameDecoder, FramePart, PREFIX_BYTES, prefix},
+    limits::DATA_BYTES_MAX,
+    message,
+    messages::{ErrorMessage, Greeting, Login, Open, Ping, Pong, Welcome},
+};
+use serde_json::Value;
+
+use crate::{controls, segmentations};
+
+/// Room for whatever a header grows to when it is written down again.
+const ROOMY: Limits = Limits { header_bytes_max: i32::MAX as u32, data_bytes_max: Some(DATA_BYTES_MAX) };
+
+/// A frame of `payload`.
+fn framed(payload: &[u8]) -> Vec<u8> {
+    [&prefix(payload.len())[..], payload].concat()
+}
+
+/// The frame decoder: any segmentation gives the same frames, and the frames make up the stream again.
+pub fn frame(input: &[u8]) {
+    let Some((choice, step, stream)) = controls(input) else { return };
+    let limits = [0, 5, 4096, 65_536, DATA_BYTES_MAX, i32::MAX as u32];
+    let limit = limits.get(usize::from(choice) % limits.len()).copied().unwrap_or(0);
+    let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| frames(&pieces, limit));
+    assert_eq!(whole, steps, "in steps of {step}");
+    assert_eq!(whole, bytes, "in single bytes");
+
+    let (frames, end) = whole;
+    assert!(frames.iter().all(|frame| frame.len() <= limit as usize), "a frame above the limit");
+    let again: Vec<u8> = frames.iter().flat_map(|frame| framed(frame)).collect();
+    assert!(stream.starts_with(&again), "other bytes than those of the stream");
+    if end == Ok(true) {
+        assert_eq!(again, stream, "something was lost");
+    }
+}
+
+/// The whole frames, and whether the stream may end where it does.
+fn frames(pieces: &[&[u8]], limit: u32) -> (Vec<Vec<u8>>, Result<bool, ProtocolError>) {
+    let (mut decoder, mut open, mut promised, mut done) = (FrameDecoder::default(), Vec::new(), 0, Vec::new());
+    for piece in pieces {
+        let mut input = *piece;
+        loop {
+            match decoder.decode(&mut input, limit) {
+                Ok(None) => break,
+                Ok(Some(FramePart::Start(length))) => promised = length as usize,
+                Ok(Some(FramePart::Payload(bytes))) => {
+                    assert!(!bytes.is_empty(), "an empty part of a payload");
+                    open.extend_from_slice(bytes);
+                }
+                Ok(Some(FramePart::End)) => {
+                    assert_eq!(open.len(), promised, "a frame of another length than promised");
+                    done.push(std::mem::take(&mut open));
+                }
+                Err(error) => return (done, Err(error)),
+            }
+        }
+        assert!(input.is_empty(), "more input is wanted, and some is left");
+    }
+    (done, Ok(decoder.at_boundary()))
+}
+
+/// Headers: white space around one changes nothing, and every message and name in it survives being written down.
+pub fn header(input: &[u8]) {
+    let decoded = Header::decode(input);
+    let spaced = Header::decode(&[b" \n", input, b"\t\r "].concat());
+    assert_eq!(decoded.as_ref().ok(), spaced.as_ref().ok(), "white space matters");
+    let Ok(header) = decoded else { return };
+
+    assert_eq!(Header::decode(&rewritten(&header)).map(|again| shape(&again)), Ok(shape(&header)));
+    survives::<Greeting>(&header);
+    survives::<Login>(&header);
+    survives::<Welcome>(&header);
+    survives::<Open>(&header);
+    survives::<Ping>(&header);
+    survives::<Pong>(&header);
+    survives::<ErrorMessage>(&header);
+    let path = header.read::<Value>().ok().and_then(|object| object.get("path").cloned());
+    if let Some(Ok(name)) = path.map(serde_json::from_value::<Name>) {
+        let again = serde_json::to_value(&name).and_then(serde_json::from_value::<Name>);
+        assert_eq!(again.ok(), Some(name), "another name");
+    }
+}
+
+/// What decides over the stream. (Other keys are not compared: a float may change its last digit in JSON.)
+fn shape(header: &Header) -> (String, Option<BodySize>) {
+    (header.kind().to_owned(), header.body())
+}
+
+/// The header's JSON in another spelling.
+fn rewritten(header: &Header) -> Vec<u8> {
+    let json = header.read::<Value>().ok().and_then(|object| serde_json::to_vec(&object).ok());
+    assert!(json.is_some(), "a header that cannot be written down");
+    json.unwrap_or_default()
+}
+
+fn survives<M: Message + PartialEq + fmt::Debug>(header: &Header) {
+    let Ok(message) = header.read::<M>() else { return };
+    let mut out = Vec::new();
+    assert_eq!(message::encode(&message, header.body(), &ROOMY, &mut out), Ok(()));
+    let again = Header::decode(out.get(PREFIX_BYTES..).unwrap_or_default());
+    assert_eq!(again.as_ref().map(shape), Ok((M::TYPE.to_owned(), header.body())));
+    assert_eq!(again.and_then(|header| header.read::<M>()), Ok(message));
+}
+
+/// What the message decoder found, with the data between two other events merged.
+#[derive(Debug, PartialEq)]
+enum Event {
+    Header(Header),
+    Data(Vec<u8>),
+    End(BodyEnd),
+}
+
+/// Where a stream ended.
+#[derive(Debug, PartialEq)]
+struct End {
+    at_boundary: bool,
+    in_body: bool,
+}
+
+/// The message decoder: any segmentation gives the same events, bodies are as long as declared, and a whole stream
+/// survives being written down again.
+pub fn message(input: &[u8]) {
+    let Some((choice, step, stream)) = controls(input) else { return };
+    let limits = if choice % 2 == 0 { Limits::LOGIN } else { Limits::SESSION };
+    let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| messages(&pieces, limits));
+    assert_eq!(whole, steps, "in steps of {step}");
+    assert_eq!(whole, bytes, "in single bytes");
+
+    let (events, end) = whole;
+    check_bodies(&events, limits);
+    if end != Ok(End { at_boundary: true, in_body: false }) {
+        return;
+    }
+    let Some(again) = encoded(&events, limits) else { return };
+    let (events_again, end_again) = messages(&[&again], limits);
+    assert_eq!(end_again, end);
+    assert_eq!(shapes(&events_again), shapes(&events));
+}
+
+fn messages(pieces: &[&[u8]], limits: Limits) -> (Vec<Event>, Result<End, ProtocolError>) {
+    let mut decoder = MessageDecoder::new(limits);
+    let mut events = Vec::new();
+    for piece in pieces {
+        let mut input = *piece;
+        loop {
+            match decoder.decode(&mut input) {
+                Ok(None) => break,
+                Ok(Some(Item::Header(header))) => events.push(Event::Header(header)),
+                Ok(Some(Item::BodyEnd(how))) => events.push(Event::End(how)),
+                Ok(Some(Item::Data(bytes))) => {
+                    assert!(!bytes.is_empty(), "empty data");
+                    match events.last_mut() {
+                        Some(Event::Data(data)) => data.extend_from_slice(bytes),
+                        _ => events.push(Event::Data(bytes.to_vec())),
+                    }
+                }
+                Err(error) => return (events, Err(error)),
+            }
+        }
+        assert!(input.is_empty(), "more input is wanted, and some is left");
+    }
+    (events, Ok(End { at_boundary: decoder.at_boundary(), in_body: decoder.in_body() }))
+}
+
+/// Data and ends stand only in bodies, which are as long as their headers declare.
+fn check_bodies(events: &[Event], limits: Limits) {
+    let (mut body, mut received) = (None, 0);
+    for event in events {
+        match event {
+            Event::Header(header) => {
+                assert_eq!(body, None, "a header within a body");
+                assert!(header.body().is_none() || limits.data_bytes_max.is_some(), "a body before login");
+                (body, received) = (header.body(), 0);
+            }
+            Event::Data(data) => {
+                assert!(body.is_some(), "data without a body");
+                received += data.len() as u64;
+                if let Some(BodySize::Known(size)) = body {
+                    assert!(received <= size, "more than declared");
+                }
+            }
+            Event::End(how) => {
+                match (body, how) {
+                    (Some(BodySize::Known(size)), BodyEnd::Complete) => assert_eq!(received, size),
+                    (Some(BodySize::Known(size)), BodyEnd::GivenUp) => assert!(received < size),
+                    (Some(BodySize::Unknown), how) => assert_eq!(*how, BodyEnd::Complete),
+                    (None, _) => assert!(body.is_some(), "an end without a body"),
+                }
+                body = None;
+            }
+        }
+    }
+}
+
+/// The stream of these events, each body in as few frames as can be; `None` where a header has grown past its limit.
+fn encoded(events: &[Event], limits: Limits) -> Option<Vec<u8>> {
+    let (mut out, mut body) = (Vec::new(), None);
+    for event in events {
+        match event {
+            Event::Header(header) => {
+                let json = rewritten(header);
+                if json.len() > limits.header_bytes_max as usize {
+                    return None;
+                }
+                out.extend(framed(&json));
+                body = header.body();
+            }
+            Event::Data(data) => data.chunks(DATA_BYTES_MAX as usize).for_each(|chunk| out.extend(framed(chunk))),
+            Event::End(BodyEnd::Complete) if body != Some(BodySize::Unknown) => {}
+            Event::End(_) => out.extend(framed(&[])),
+        }
+    }
+    Some(out)
+}
+
+/// The events with the shape of each header, as text.
+fn shapes(events: &[Event]) -> Vec<String> {
+    events
+        .iter()
+        .map(|event| match event {
+            Event::Header(header) => format!("{:?}", shape(header)),
+            other => format!("{other:?}"),
+        })
+        .collect()
+}

@@ -1,0 +1,135 @@
+//! Paths, keys, invites and addresses.
+
+use landline::{
+    login::{Invite, PublicKey},
+    net::{HostPort, Location, Target},
+};
+use landline_proto::{
+    DEFAULT_PORT, Name, RemotePath,
+    name::{PATH_BYTES_MAX, check_component},
+};
+
+/// The rule for paths and names: an accepted path is made of components that pass the rule for one, and joining them
+/// gives the same path again.
+pub fn path(input: &[u8]) {
+    let name = Name(input.to_vec());
+    let again = serde_json::to_vec(&name).and_then(|json| serde_json::from_slice::<Name>(&json));
+    assert_eq!(again.ok(), Some(name), "another name");
+
+    let parsed = RemotePath::parse(input);
+    if check_component(input).is_ok() {
+        let own = match &parsed {
+            Ok(path) if input != b"~" => path.components() == [input] && !path.is_absolute() && !path.is_folder(),
+            // The home.
+            Ok(path) => path.components().is_empty(),
+            Err(_) => false,
+        };
+        assert!(own, "a component that is not its own path");
+    }
+    let Ok(path) = parsed else { return };
+    assert!(input.len() <= PATH_BYTES_MAX && !input.contains(&0));
+    assert_eq!(path.is_absolute(), input.starts_with(b"/"));
+    for component in path.components() {
+        assert_eq!(check_component(component), Ok(()));
+        assert!(!component.contains(&b'/') && component != b"." && component != b"..", "a way up");
+    }
+    let mut joined = if path.is_absolute() { b"/".to_vec() } else { b"./".to_vec() };
+    joined.extend(path.components().join(&b'/'));
+    if path.is_folder() && !path.components().is_empty() {
+        joined.push(b'/');
+    }
+    if joined.len() <= PATH_BYTES_MAX {
+        assert_eq!(RemotePath::parse(&joined), Ok(path));
+    }
+}
+
+/// The test key of `docs/vectors/` with a transcript and its signature, as an input for [`key`].
+const GOOD: &[u8] = include_bytes!("../corpus/key/good");
+
+/// A key and what it is said to have signed.
+struct Signed<'a> {
+    key: Option<PublicKey>,
+    transcript: [u8; 64],
+    blob: &'a [u8],
+}
+
+impl<'a> Signed<'a> {
+    /// A line of authorized_keys, a line feed, the transcript, and the rest.
+    fn parse(input: &'a [u8]) -> Self {
+        let at = input.iter().position(|&byte| byte == b'\n').unwrap_or(input.len());
+        let (line, rest) = input.split_at(at);
+        let key = str::from_utf8(line).ok().and_then(PublicKey::parse);
+        let (transcript, blob) = rest
+            .get(1..)
+            .and_then(<[u8]>::split_first_chunk)
+            .map_or(([0; 64], &[][..]), |(first, blob)| (*first, blob));
+        Self { key, transcript, blob }
+    }
+}
+
+/// A line of authorized_keys, a line feed, a transcript, and an SSHSIG blob: a key survives being written down, and
+/// there is exactly one blob that verifies, byte for byte.
+pub fn key(input: &[u8]) {
+    let found = Signed::parse(input);
+    if let Some(key) = &found.key {
+        let again = PublicKey::parse(&key.line());
+        let written = |key: &PublicKey| (key.line(), key.fingerprint());
+        assert_eq!(again.as_ref().map(written), Some(written(key)), "another key");
+        if key.verifies(&found.transcript, found.blob) {
+            let mut other = found.transcript;
+            other.iter_mut().for_each(|byte| *byte = !*byte);
+            assert!(!key.verifies(&other, found.blob), "a signature over two transcripts");
+            let longer = [found.blob, &[0]].concat();
+            assert!(!key.verifies(&found.transcript, &longer), "a signature with something behind it");
+        }
+    }
+    let good = Signed::parse(GOOD);
+    let Some(key) = &good.key else { return assert!(good.key.is_some(), "the good key") };
+    assert!(key.verifies(&good.transcript, good.blob), "the good signature");
+    let forged = found.blob != good.blob && key.verifies(&good.transcript, found.blob);
+    assert!(!forged, "another blob than the one that was signed");
+}
+
+/// Invites: an accepted one survives being written down, and leads somewhere.
+pub fn invite(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else { return };
+    let Ok(invite) = text.parse::<Invite>() else { return };
+    assert!(!invite.addresses.is_empty(), "an invite to nowhere");
+    for address in &invite.addresses {
+        assert!(!address.host.is_empty() && !address.host.starts_with('-') && address.port != 0, "{address:?}");
+    }
+    assert_eq!(invite.to_string().parse::<Invite>().ok().as_ref(), Some(&invite));
+}
+
+/// Addresses as people write them: an accepted server survives being written down, alone and in front of a path.
+pub fn address(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else { return };
+    if let Ok(target) = text.parse::<Target>() {
+        check_target(&target);
+    }
+    match text.parse::<Location>() {
+        Ok(Location::Stream) => assert_eq!(text, "-"),
+        Ok(Location::Local(path)) => assert_eq!(path.to_str(), Some(text), "another local path"),
+        Ok(Location::Remote { target, path }) => {
+            check_target(&target);
+            assert!(text.ends_with(&path), "a path that was not written");
+            let written = format!("landline://{target}/{path}").parse::<Location>();
+            assert_eq!(written.ok(), Some(Location::Remote { target: with_port(target), path }));
+        }
+        Err(_) => {}
+    }
+}
+
+fn with_port(target: Target) -> Target {
+    Target { port: Some(target.port.unwrap_or(DEFAULT_PORT)), ..target }
+}
+
+fn check_target(target: &Target) {
+    assert!(!target.host.is_empty() && !target.host.starts_with('-'), "a host that could be an option");
+    assert_ne!(target.port, Some(0));
+    assert!(!target.host.contains(['/', '@', '[', ']', ' ', '\0', '\n']), "a host with more than a name: {target:?}");
+    assert_eq!(target.to_string().parse::<Target>().ok(), Some(with_port(target.clone())));
+    let address = HostPort { host: target.host.clone(), port: DEFAULT_PORT };
+    let again = address.to_string().parse::<Target>().map(|again| (again.host, again.port));
+    assert_eq!(again.ok(), Some((target.host.clone(), Some(DEFAULT_PORT))));
+}
