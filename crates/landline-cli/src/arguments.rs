@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use landline::{
     net::{Location, Target},
     proto::login::UserName,
@@ -62,6 +65,9 @@ pub(crate) struct Join {
     /// The user name to have there [default: the name you have here]
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) name: Option<UserName>,
+    /// Believe the invite where another server is known at its address
+    #[arg(long)]
+    pub(crate) replace: bool,
     /// The private key (ed25519, OpenSSH format) to register [default: one made for this client]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
@@ -69,17 +75,18 @@ pub(crate) struct Join {
 
 #[derive(Debug, Args)]
 pub(crate) struct Ping {
-    /// The server: [user@]host[:port]
+    /// The server: `[user@]host[:port]`
     pub(crate) host: Target,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Cp {
-    /// From where: a path, [user@]host:path, landline://host:port/path, or - for standard input
-    #[arg(value_name = "SRC", allow_hyphen_values = false)]
+    /// From where: a path, `[user@]host:path`, `landline://[user@]host[:port]/path`, or - for standard input. A path with a colon
+    /// in its first part is written ./a:b
+    #[arg(value_name = "SRC", value_parser = location())]
     pub(crate) source: Location,
     /// To where: likewise, or - for standard output
-    #[arg(value_name = "DST")]
+    #[arg(value_name = "DST", value_parser = location())]
     pub(crate) destination: Location,
     /// Refuse to replace a file
     #[arg(short, long)]
@@ -116,8 +123,12 @@ Exit status:
   13  the other side broke the protocol       31  the state folder cannot be used
   14  nothing in common with the other side   32  a private key cannot be used
   20  no such file or folder                  33  the server is going down
-  21  not a regular file                     130  stopped by Ctrl-C
+  21  not a regular file                     130  stopped by a signal
   22  exists already";
+
+fn location() -> impl TypedValueParser<Value = Location> {
+    OsStringValueParser::new().try_map(|text| Location::parse(&text))
+}
 
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse().map(Duration::from_secs).map_err(|_| "a whole number of seconds is needed".to_owned())

@@ -9,20 +9,21 @@ use crate::failure::Failure;
 /// The state folder: as asked for, else `$XDG_STATE_HOME/landline`, else `~/.local/state/landline`.
 pub(crate) fn state(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
     if let Some(folder) = asked {
-        return Ok(folder);
+        // What is remembered in there must not depend on where this command was started.
+        return std::path::absolute(&folder).map_err(|error| Failure::local(format!("the state folder: {error}")));
     }
     match env::var_os("XDG_STATE_HOME").map(PathBuf::from) {
         Some(folder) if folder.is_absolute() => Ok(folder.join("landline")),
-        _ => Ok(home()?.join(".local/state/landline")),
+        _ => match home() {
+            Some(home) => Ok(home.join(".local/state/landline")),
+            None => Err(Failure::local("HOME is not set; set it, or say where to keep everything with --state")),
+        },
     }
 }
 
 /// The home of the user of this process.
-pub(crate) fn home() -> Result<PathBuf, Failure> {
-    match env::var_os("HOME").map(PathBuf::from) {
-        Some(home) if home.is_absolute() => Ok(home),
-        _ => Err(Failure::local("HOME is not set; set it, or say where with --state")),
-    }
+pub(crate) fn home() -> Option<PathBuf> {
+    env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
 }
 
 /// The name that the user has here, if it can be a user name there.

@@ -7,7 +7,7 @@ use landline::{
     proto::{ErrorCode, Fault},
 };
 
-use crate::terminal::shown;
+use crate::terminal::shown_line;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -29,6 +29,11 @@ impl Failure {
         Self { status: 2, what: what.into(), advice: None }
     }
 
+    /// A server that is not who it should be.
+    pub(crate) fn of_server(what: String, advice: &str) -> Self {
+        Self { status: 11, what, advice: Some(advice.to_owned()) }
+    }
+
     /// Ctrl-C.
     pub(crate) fn interrupted() -> Self {
         Self { status: 130, what: "stopped".into(), advice: None }
@@ -43,9 +48,9 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "landline: {}", shown(&self.what))?;
+        write!(f, "landline: {}", shown_line(&self.what))?;
         match &self.advice {
-            Some(advice) => write!(f, "\n{}", shown(advice)),
+            Some(advice) => write!(f, "\n{advice}"),
             None => Ok(()),
         }
     }
@@ -55,7 +60,9 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let what = match &error {
             Error::Failed { side: Side::There, .. } => format!("{error} (on the other side)"),
-            Error::Protocol(_) => format!("the other side broke the protocol: {error}"),
+            Error::Protocol(inner) if inner.fault() == Fault::Peer => {
+                format!("the other side broke the protocol: {error}")
+            }
             _ => error.to_string(),
         };
         Self { status: status(&error), what, advice: advice(&error) }
@@ -69,6 +76,8 @@ fn status(error: &Error) -> u8 {
         Error::Protocol(error) if error.fault() == Fault::Incompatible => 14,
         Error::Protocol(_) => 13,
         Error::Tls(_) => 14,
+        // Here it is the server that was too slow.
+        Error::Failed { code: ErrorCode::LoginTimeout, side: Side::Here, .. } => 10,
         Error::Failed { code, .. } => status_of_code(*code),
         Error::State { .. } => 31,
         Error::Key { .. } => 32,
@@ -105,7 +114,7 @@ fn advice(error: &Error) -> Option<String> {
         Error::UnknownServer { .. } => "redeem an invite for it first: landline join INVITE",
         Error::ServerChanged { .. } => {
             "either the server was set up anew, or somebody stands in between. Do not go on before its owner has told you \
-             the new fingerprint; then redeem a new invite"
+             the new fingerprint; then redeem a new invite with --replace"
         }
         Error::ServerUnproven { .. } => "somebody stands in between, or the server is damaged. Do not go on",
         Error::AmbiguousServer { .. } => "say which with host:port",
@@ -115,12 +124,13 @@ fn advice(error: &Error) -> Option<String> {
             "another program listens there; stop it, or choose another with --listen"
         }
         Error::Invite(_) => "copy all of it: landline://HOST:PORT/#FINGERPRINT.TOKEN",
-        Error::Failed { code, .. } => match code {
+        Error::Failed { code, side, .. } => match code {
             C::LoginRefused => "is your key registered there under this name? A new invite registers it",
             C::InviteUsed | C::InviteExpired | C::InviteUnknown => "ask the server's owner for a new invite",
             C::InviteUser => "choose another with --as NAME",
-            C::NoSpace => "free some there, and try again; nothing was changed",
-            C::SourceChanged | C::DigestMismatch => "nothing was changed; try again",
+            C::NoSpace if *side == Side::There => "free some there, and try again",
+            C::NoSpace => "free some here, and try again",
+            C::SourceChanged | C::DigestMismatch => "a file is there whole or not at all; try again",
             C::Exists => "leave out --no-clobber to replace it",
             C::Draining => "try again when it is back",
             _ => return None,

@@ -5,6 +5,7 @@ mod arguments;
 mod commands;
 mod environment;
 mod failure;
+mod signals;
 mod terminal;
 
 use std::{process::ExitCode, time::Duration};
@@ -17,9 +18,17 @@ use failure::Failure;
 /// How long the threads of a copy that was broken off may take to clean up. One that waits for standard input never ends.
 const CLEAN_UP_TIME: Duration = Duration::from_secs(2);
 
+/// A running copy holds a thread, and a resumed one another, while logins need one each for a moment. Threads that are not
+/// needed do not exist.
+const BLOCKING_THREADS_MAX: usize = 4096;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let done = match tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => {
             let done = runtime.block_on(run(arguments));
             runtime.shutdown_timeout(CLEAN_UP_TIME);

@@ -19,6 +19,11 @@ pub(crate) fn shown(text: &str) -> String {
     out
 }
 
+/// As [`shown`], on one line: for what others have said or named, so that it cannot pass for lines of ours.
+pub(crate) fn shown_line(text: &str) -> String {
+    shown(text).replace('\n', "\\n").replace('\t', "\\t")
+}
+
 fn is_dangerous(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -89,6 +94,7 @@ mod tests {
             assert!(plain && !is_dangerous(character) || "\n\t".contains(character), "{character:?}");
         }
         assert_eq!(shown("a\u{1b}[2Jb\u{9b}c\u{202e}d\r"), "a\\u{1b}[2Jb\\u{9b}c\\u{202e}d\\u{d}");
+        assert_eq!(shown_line("a\nb\tc"), "a\\nb\\tc");
         assert_eq!(shown("naïve 文件\tx\ny"), "naïve 文件\tx\ny");
     }
 }

@@ -28,7 +28,7 @@ pub enum ProtocolError {
     #[error("bad header: {0}")]
     BadHeader(String),
     /// A data frame that carries the body past its declared size.
-    #[error("a body of {declared} bytes was declared and at least {found} bytes came")]
+    #[error("a body of {declared} bytes was declared and {found} came")]
     BodySize {
         /// The size in the header.
         declared: u64,

@@ -68,6 +68,15 @@ impl Header {
     }
 }
 
+/// Reads an integer of the protocol, from 0 to 2^63 - 1; for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+/// For anything else.
+pub fn integer<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let value = <u64 as serde::Deserialize>::deserialize(deserializer)?;
+    if i64::try_from(value).is_ok() { Ok(value) } else { Err(D::Error::custom("an integer above 2^63 - 1")) }
+}
+
 fn bad(what: &str) -> ProtocolError {
     ProtocolError::BadHeader(what.to_owned())
 }

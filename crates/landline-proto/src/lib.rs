@@ -38,7 +38,7 @@ pub use name::{Name, RemotePath};
 pub const ALPN: &str = "landline/1";
 
 /// The protocol version that this crate speaks.
-pub const VERSION: u32 = 1;
+pub const VERSION: u64 = 1;
 
 /// The default port: LAND on a telephone keypad.
 pub const DEFAULT_PORT: u16 = 5263;

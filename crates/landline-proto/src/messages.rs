@@ -20,7 +20,7 @@ macro_rules! message {
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Greeting {
     /// Protocol versions that the server speaks.
-    pub versions: Vec<u32>,
+    pub versions: Vec<u64>,
     /// Name and release of the server, for people. Not to be printed unchecked, never to be parsed.
     pub server: String,
     /// What this server can do, by name.
@@ -36,7 +36,8 @@ message!(Greeting = "greeting");
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Login {
     /// The version that the client chose.
-    pub version: u32,
+    #[serde(deserialize_with = "crate::header::integer")]
+    pub version: u64,
     /// Who wants in.
     pub user: UserName,
     /// One of the greeting's methods.

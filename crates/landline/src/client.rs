@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use landline_proto::{Message, login::UserName, messages::Ping};
 
 use crate::{
-    Error,
+    Error, Side,
     files::Partials,
     login::{self, Credential, Invite, KnownServer, Login, Pins, UserKey},
     net::{HostPort, Target, tcp},
@@ -43,13 +43,13 @@ impl Client {
         Ok(Self { folder: PrivateFolder::open_or_create(state)?.subfolder("client")? })
     }
 
-    /// What is known of copies to this client that were broken off; those past their time are forgotten. Blocking.
+    /// What is known of copies to this client that were broken off; those that cannot be resumed any more are forgotten. Blocking.
     ///
     /// # Errors
     /// [`Error::State`].
     pub fn partials(&self) -> Result<Partials, Error> {
         let partials = Partials::open(&self.folder)?;
-        partials.expire()?;
+        partials.sweep()?;
         Ok(partials)
     }
 
@@ -73,17 +73,21 @@ impl Client {
         UserKey::load_or_create(&self.folder, KEY_FILE)
     }
 
-    /// Redeems an invite as `user`, registering `key`, and remembers the server under all the addresses of the invite. The
-    /// first address where the invite's server answers is used.
+    /// Redeems an invite as `user`, registering `key`, and remembers the server under the first address where it answers and those
+    /// of the others of which nothing else is known.
+    ///
+    /// An address of which another fingerprint is known is passed over, before anything is sent there, unless `replace` says that the
+    /// invite is to be believed. Redeeming once more with the same user and key is harmless.
     ///
     /// # Errors
-    /// What the last address said: nothing has changed then.
+    /// What the server said, or the last address.
     pub async fn join(
         &self,
         invite: &Invite,
         user: UserName,
         key: Arc<UserKey>,
         key_path: PathBuf,
+        replace: bool,
     ) -> Result<(KnownServer, Connected), Error> {
         let server = |address: &HostPort| KnownServer {
             host: address.host.clone(),
@@ -94,16 +98,22 @@ impl Client {
         };
         let servers: Vec<KnownServer> = invite.addresses.iter().map(server).collect();
         let credential = Credential { user: user.clone(), key, token: Some(invite.token) };
+        let pins = Pins::new(&self.folder);
         let mut last = Error::Invite("it names no address".into());
         for candidate in &servers {
+            if !replace && let Err(error) = pins.check(candidate) {
+                last = error;
+                continue;
+            }
             match connect(candidate, &credential, ping::SERVICE, &Ping {}).await {
                 Ok(mut connected) => {
+                    pins.remember(candidate, &servers)?;
                     ping::receive_pong(&mut connected.login.channel).await?;
-                    Pins::new(&self.folder).remember(&servers)?;
                     return Ok((candidate.clone(), connected));
                 }
-                Err(error @ (Error::Connect { .. } | Error::ServerChanged { .. })) => last = error,
-                Err(error) => return Err(error),
+                // The server itself has spoken; at another address it would say the same.
+                Err(error @ Error::Failed { side: Side::There, .. }) => return Err(error),
+                Err(error) => last = error,
             }
         }
         Err(last)

@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant};
 
 use landline_proto::{
-    ErrorCode,
     messages::{Ping, Pong},
     order::State,
 };
 
-use crate::{Error, net::Channel, server::Drain};
+use crate::{
+    Error,
+    net::Channel,
+    server::{Drain, going_down},
+};
 
 /// The service's name.
 pub const SERVICE: &str = "ping";
@@ -38,8 +41,9 @@ pub async fn receive_pong(channel: &mut Channel) -> Result<(), Error> {
 pub(crate) async fn serve(channel: &mut Channel, drain: &mut Drain) -> Result<(), Error> {
     loop {
         let header = tokio::select! {
+            biased;
+            () = drain.begun() => return Err(going_down()),
             header = channel.receive_or_end(State::ServerPing) => header?,
-            () = drain.begun() => return Err(Error::here(ErrorCode::Draining, "the server is going down")),
         };
         if header.is_none() {
             return Ok(());

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    Error, Event, EventSink,
+    Error, Event, EventSink, Side,
     files::{self, Partials},
     login::{self, Fingerprint, Identity, Invite, Session},
     net::{Channel, HostPort, Transport, tcp},
@@ -22,6 +22,8 @@ use crate::{
 const STORE_FILE: &str = "landline.sqlite";
 const LOCK_FILE: &str = "lock";
 const INVITE_FILE: &str = "invite";
+/// How long connections that are ended may take to say so.
+const ENDING_TIME: Duration = Duration::from_secs(2);
 /// How often copies that were broken off long ago are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// How long the listener rests when the system has no more descriptors or memory for connections.
@@ -42,7 +44,6 @@ pub struct ServerOptions {
 
 /// A server that has its state and does not listen yet.
 pub struct Server {
-    folder: PrivateFolder,
     shared: Arc<Shared>,
     connections_max: usize,
     drain_time: Duration,
@@ -51,6 +52,7 @@ pub struct Server {
 
 /// What all connections share.
 struct Shared {
+    folder: PrivateFolder,
     identity: Identity,
     store: Arc<Store>,
     root: Arc<Root>,
@@ -89,13 +91,28 @@ impl Account {
 
 /// Tells a task that the server drains.
 #[derive(Clone)]
-pub(crate) struct Drain(watch::Receiver<bool>);
+pub(crate) struct Drain(watch::Receiver<Stage>);
+
+/// How far the server has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    /// What runs may end, nothing begins.
+    Draining,
+    /// What still runs is ended.
+    Ending,
+}
 
 impl Drain {
     /// Returns once the server drains. Cancel-safe.
     pub(crate) async fn begun(&mut self) {
         // The sender lives as long as the server runs; if it is gone, so is the server.
-        let _ = self.0.wait_for(|draining| *draining).await;
+        let _ = self.0.wait_for(|stage| *stage != Stage::Serving).await;
+    }
+
+    /// Returns once the time for draining is over. Cancel-safe.
+    async fn is_over(&mut self) {
+        let _ = self.0.wait_for(|stage| *stage == Stage::Ending).await;
     }
 }
 
@@ -111,11 +128,10 @@ impl Server {
         };
         let identity = Identity::load_or_create(&folder)?;
         let store = Arc::new(Store::open(&folder.path_of(STORE_FILE))?);
-        let root = Arc::new(Root::open(&options.home)?);
+        let root = Arc::new(Root::open(&options.home, &options.state)?);
         let partials = Partials::open(&folder)?;
         Ok(Self {
-            folder,
-            shared: Arc::new(Shared { identity, store, root, partials }),
+            shared: Arc::new(Shared { folder, identity, store, root, partials }),
             connections_max: options.connections_max,
             drain_time: options.drain_time,
             _lock: lock,
@@ -133,7 +149,7 @@ impl Server {
     /// # Errors
     /// [`Error::State`].
     pub fn owner_invite(&self, addresses: Vec<HostPort>) -> Result<Option<Invite>, Error> {
-        self.folder.remove(INVITE_FILE)?;
+        self.shared.folder.remove(INVITE_FILE)?;
         if self.shared.store.has_accounts()? {
             return Ok(None);
         }
@@ -147,21 +163,21 @@ impl Server {
     /// # Errors
     /// [`Error::State`].
     pub fn write_invite(&self, invite: &Invite) -> Result<PathBuf, Error> {
-        self.folder.write(INVITE_FILE, format!("{invite}\n").as_bytes())?;
-        Ok(self.folder.path_of(INVITE_FILE))
+        self.shared.folder.write(INVITE_FILE, format!("{invite}\n").as_bytes())?;
+        Ok(self.shared.folder.path_of(INVITE_FILE))
     }
 
     /// Serves one connection that was accepted elsewhere, such as an in-memory one, from its first byte to its last.
     /// `peer` is what events call it.
     pub async fn serve_connection(&self, transport: Box<dyn Transport>, peer: SocketAddr, events: EventSink) {
-        let (_running, draining) = watch::channel(false);
+        let (_running, draining) = watch::channel(Stage::Serving);
         serve(transport, peer, self.shared.clone(), Drain(draining), events).await;
     }
 
     /// Serves until `shutdown` completes, then drains: no more connections, idle ones end, transfers go on until the drain
     /// time is over.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>, events: EventSink) {
-        let (drain, draining) = watch::channel(false);
+        let (drain, draining) = watch::channel(Stage::Serving);
         let draining = Drain(draining);
         let mut connections = JoinSet::new();
         let places = Arc::new(Semaphore::new(self.connections_max));
@@ -175,7 +191,7 @@ impl Server {
                 _ = expiry.tick() => {
                     let partials = self.shared.partials.clone();
                     // What cannot be removed now is tried again next time.
-                    tokio::task::spawn_blocking(move || drop(partials.expire()));
+                    tokio::task::spawn_blocking(move || drop(partials.sweep()));
                     continue;
                 }
             };
@@ -193,11 +209,16 @@ impl Server {
         drop(listener);
         while connections.try_join_next().is_some() {}
         events(Event::Draining { connections: connections.len() });
-        let _ = drain.send(true);
-        let all_done = async { while connections.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(self.drain_time, all_done).await;
+        let _ = drain.send(Stage::Draining);
+        let _ = tokio::time::timeout(self.drain_time, all_ended(&mut connections)).await;
+        let _ = drain.send(Stage::Ending);
+        let _ = tokio::time::timeout(ENDING_TIME, all_ended(&mut connections)).await;
         connections.shutdown().await;
     }
+}
+
+async fn all_ended(connections: &mut JoinSet<()>) {
+    while connections.join_next().await.is_some() {}
 }
 
 /// The next connection, once there is a place for it. An error is one of the listener or of a connection that was gone at once.
@@ -220,7 +241,12 @@ async fn serve(
     events: EventSink,
 ) {
     let peer = peer.to_string();
-    let (mut channel, session) = match login::accept(transport, &shared.identity, &shared.store).await {
+    let accepted = tokio::select! {
+        biased;
+        () = drain.begun() => Err(going_down()),
+        accepted = login::accept(transport, &shared.identity, &shared.store) => accepted,
+    };
+    let (mut channel, session) = match accepted {
         Ok(accepted) => accepted,
         Err(error) => {
             events(Event::Refused { peer, code: code_text(&error), message: error.to_string() });
@@ -230,10 +256,27 @@ async fn serve(
     let account = Account { root: shared.root.clone(), partials: shared.partials.clone(), session, events };
     let Session { key, invited, .. } = account.session.clone();
     account.report(|user, session| Event::Login { user, key, peer, session, invited });
-    match serve_channel(&mut channel, &account, &mut drain).await {
+    if invited {
+        // The file with the owner's invite, if there was one, is of no use to anybody any more.
+        let _ = shared.folder.remove(INVITE_FILE);
+    }
+    let mut is_over = drain.clone();
+    let served = tokio::select! {
+        biased;
+        served = serve_channel(&mut channel, &account, &mut drain) => served,
+        () = is_over.is_over() => {
+            let error = going_down();
+            account.report_failure(&error);
+            Err(error)
+        }
+    };
+    match served {
         Ok(()) => channel.finish().await,
         Err(error) => {
-            account.report_failure(&error);
+            // Ending between requests is no failure of theirs.
+            if !matches!(error, Error::Failed { side: Side::Here, code: ErrorCode::Draining, .. }) {
+                account.report_failure(&error);
+            }
             match error.to_peer() {
                 Some(reason) => channel.fail(&reason).await,
                 None => channel.finish().await,
@@ -243,12 +286,16 @@ async fn serve(
     account.report(|user, session| Event::Closed { user, session });
 }
 
+pub(crate) fn going_down() -> Error {
+    Error::here(ErrorCode::Draining, "the server is going down")
+}
+
 async fn serve_channel(channel: &mut Channel, account: &Account, drain: &mut Drain) -> Result<(), Error> {
     // The answer to the login leaves now at the latest; with a request already here it leaves with its answer.
     let header = tokio::select! {
         biased;
+        () = drain.begun() => return Err(going_down()),
         header = channel.receive_or_end(State::ServerChannel) => header?,
-        () = drain.begun() => return Err(Error::here(ErrorCode::Draining, "the server is going down")),
     };
     let Some(header) = header else { return Ok(()) };
     let open: Open = header.read()?;

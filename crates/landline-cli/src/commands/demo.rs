@@ -4,6 +4,7 @@ use std::{
     env, io,
     path::PathBuf,
     process::{Output, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,7 @@ use tokio::{
 use crate::{
     arguments::Demo,
     failure::Failure,
+    signals,
     terminal::{bytes, print},
 };
 
@@ -23,10 +25,15 @@ use crate::{
 const COPIES: u64 = 3;
 
 pub(crate) async fn run(options: Demo) -> Result<(), Failure> {
-    tokio::select! {
-        done = Stage::play(options.size << 20) => done,
-        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
-    }
+    let folder = Arc::new(ScratchFolder::create(&env::temp_dir())?);
+    let stop = signals::stop()?;
+    let done = tokio::select! {
+        done = Stage::play(folder.clone(), options.size << 20) => done,
+        () = stop => Err(Failure::interrupted()),
+    };
+    // Also ends whoever still fills it.
+    folder.remove();
+    done
 }
 
 /// A temporary folder with a server and the states of two clients. The processes end, and then the folder goes, when it is dropped.
@@ -34,20 +41,17 @@ struct Stage {
     server: Child,
     address: String,
     invite: String,
-    folder: ScratchFolder,
+    folder: Arc<ScratchFolder>,
     rows: Vec<[String; 3]>,
 }
 
 impl Stage {
-    async fn play(size: u64) -> Result<(), Failure> {
-        let folder = ScratchFolder::create(&env::temp_dir())?;
+    async fn play(folder: Arc<ScratchFolder>, size: u64) -> Result<(), Failure> {
         print(&format!("making {} of random bytes in {}", bytes(size), folder.path().display()));
-        let (folder, source) = tokio::task::spawn_blocking(move || {
-            let source = folder.noise("source", size, COPIES);
-            (folder, source)
-        })
-        .await
-        .map_err(|error| Failure::local(error.to_string()))?;
+        let noise = folder.clone();
+        let source = tokio::task::spawn_blocking(move || noise.noise("source", size, COPIES))
+            .await
+            .map_err(|error| Failure::local(error.to_string()))?;
         let source = source?.display().to_string();
         let mut stage = Self::set_up(folder).await?;
 
@@ -67,7 +71,7 @@ impl Stage {
         Ok(())
     }
 
-    async fn set_up(folder: ScratchFolder) -> Result<Self, Failure> {
+    async fn set_up(folder: Arc<ScratchFolder>) -> Result<Self, Failure> {
         let home = folder.folder("home")?;
         let mut command = landline()?;
         command.args(["serve", "--json", "--listen", "127.0.0.1:0"]);

@@ -5,23 +5,31 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{Arc, mpsc},
+    thread::JoinHandle,
 };
 
-use landline::{Error, Event, EventSink, Server, ServerOptions, login::Invite, net::HostPort, proto::DEFAULT_PORT};
-use tokio::{
-    net::{TcpListener, lookup_host},
-    signal::unix::{SignalKind, signal},
+use landline::{
+    Error, Event, EventSink, Server, ServerOptions,
+    login::Invite,
+    net::{HostPort, tcp::raise_descriptor_limit},
+    proto::DEFAULT_PORT,
 };
+use tokio::net::{TcpListener, lookup_host};
 
 use crate::{
     arguments::Serve,
     environment,
     failure::Failure,
-    terminal::{print, print_json, say},
+    signals,
+    terminal::{print, print_json, say, shown_line},
 };
 
-/// Connections at a time.
-const CONNECTIONS_MAX: usize = 1024;
+/// Connections at a time, where the system allows enough descriptors.
+const CONNECTIONS_MAX: u64 = 1024;
+/// Descriptors that a connection takes at most: itself, a staging file and its folder, a manifest.
+const DESCRIPTORS_EACH: u64 = 4;
+/// Descriptors for everything else.
+const DESCRIPTORS_RESERVED: u64 = 64;
 /// Events that may wait to be printed. A reader that is slower than that misses some; the server does not wait for it.
 const EVENTS: usize = 4096;
 
@@ -34,21 +42,36 @@ pub(crate) async fn run(state: PathBuf, options: Serve) -> Result<(), Failure> {
     }
     let server = Server::open(&ServerOptions {
         state,
-        home: environment::home()?,
-        connections_max: CONNECTIONS_MAX,
+        home: environment::home().ok_or_else(|| Failure::local("HOME is not set; it says which folder is served"))?,
+        connections_max: connections_max(),
         drain_time: options.drain,
     })?;
     let (listener, address) = listen(options.listen.as_deref()).await?;
     let invite = server.owner_invite(reachable(&options, address))?;
     announce(&server, address, invite.as_ref(), options.json)?;
-    let shutdown = shutdown_signal()?;
-    server.run(listener, shutdown, printer(options.json)).await;
+    let shutdown = signals::stop()?;
+    let (events, printer) = printer(options.json);
+    server.run(listener, shutdown, events).await;
+    // The last events are printed before the process ends.
+    let _ = tokio::task::spawn_blocking(move || printer.join()).await;
     Ok(())
+}
+
+/// So many that requests of those who are logged in do not lack descriptors.
+fn connections_max() -> usize {
+    let places = raise_descriptor_limit().saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_EACH;
+    usize::try_from(places.clamp(1, CONNECTIONS_MAX)).unwrap_or(1)
 }
 
 async fn listen(asked: Option<&str>) -> Result<(TcpListener, SocketAddr), Failure> {
     let everywhere = [format!("[::]:{DEFAULT_PORT}"), format!("0.0.0.0:{DEFAULT_PORT}")];
-    let candidates = asked.map_or(everywhere.to_vec(), |asked| vec![asked.to_owned()]);
+    let candidates = match asked {
+        None => everywhere.to_vec(),
+        Some(asked) => match asked.parse::<IpAddr>() {
+            Ok(address) => vec![SocketAddr::new(address, DEFAULT_PORT).to_string()],
+            Err(_) => vec![asked.to_owned()],
+        },
+    };
     let mut last = None;
     for address in candidates {
         let listener = async { TcpListener::bind(lookup_host(&address).await?.collect::<Vec<_>>().as_slice()).await };
@@ -108,22 +131,23 @@ fn announce(server: &Server, address: SocketAddr, invite: Option<&Invite>, json:
 }
 
 /// Prints events from a thread of its own, so that a slow reader does not stop the server.
-fn printer(json: bool) -> EventSink {
+fn printer(json: bool) -> (EventSink, JoinHandle<()>) {
     let (queue, events) = mpsc::sync_channel::<Event>(EVENTS);
-    std::thread::spawn(move || {
+    let printer = std::thread::spawn(move || {
         for event in events {
             if json {
                 if let Ok(event) = serde_json::to_value(&event) {
                     print_json(&event);
                 }
             } else {
-                say(&sentence(&event));
+                say(&shown_line(&sentence(&event)));
             }
         }
     });
-    Arc::new(move |event| {
+    let events: EventSink = Arc::new(move |event| {
         let _ = queue.try_send(event);
-    })
+    });
+    (events, printer)
 }
 
 /// An event for people.
@@ -142,27 +166,6 @@ fn sentence(event: &Event) -> String {
         Event::Draining { connections } => format!("draining; {connections} connections are open"),
         other => format!("{other:?}"),
     }
-}
-
-/// Completes at the first SIGTERM or SIGINT; the second ends the process as it would have.
-fn shutdown_signal() -> Result<impl Future<Output = ()>, Failure> {
-    let failed = |error: io::Error| Failure::local(format!("signals cannot be received: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            #[allow(clippy::exit, reason = "the second signal means now, whatever is still open")]
-            std::process::exit(130);
-        });
-    })
 }
 
 fn is_root() -> bool {

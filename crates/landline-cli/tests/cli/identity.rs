@@ -21,9 +21,11 @@ fn a_server_that_was_set_up_anew_is_a_hard_stop() {
     fs::remove_dir_all(stage.path("server/server")).unwrap();
     let server = stage.serve_at(&address, &[]);
     stage.run(&["ping", "127.0.0.1"]).fails(11, "is NOT the server it was");
-    // Nor does an invite of the new server replace the pin by itself.
-    stage.run(&["join", &server.invite(), "--as", "eve"]).fails(11, "is NOT the server it was");
+    // Nor does an invite of the new server replace the pin by itself, and it is not used up in vain.
+    stage.run(&["join", &server.invite(), "--as", "alice"]).fails(11, "--replace");
     stage.run(&["ping", "127.0.0.1"]).fails(11, "is NOT the server it was");
+    stage.run(&["join", &server.invite(), "--as", "alice", "--replace"]).ok();
+    stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
 #[test]

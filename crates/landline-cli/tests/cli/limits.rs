@@ -98,7 +98,7 @@ fn after_the_login_the_larger_limits_hold() {
         (
             "a length of 2^63",
             frame(r#"{"type":"put","path":"x","length":9223372036854775808,"mode":0,"replace":true}"#),
-            "no-space",
+            "bad-header",
         ),
         ("no length", frame(r#"{"type":"put","path":"x","mode":0,"replace":true}"#), "bad-header"),
         ("setuid", frame(r#"{"type":"put","path":"x","length":0,"mode":2541,"replace":true}"#), "bad-header"),

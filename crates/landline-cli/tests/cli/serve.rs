@@ -22,7 +22,7 @@ fn two_servers_on_one_address_or_one_state_are_refused() {
     let (status, said) = refused(&second, &server.address);
     assert_eq!(status, Some(30), "{said}");
     assert!(said.contains("another program listens there"), "{said}");
-    for address in ["nonsense", "127.0.0.1", "127.0.0.1:99999", "192.0.2.1:0"] {
+    for address in ["nonsense", "127.0.0.1:99999", "192.0.2.1:0"] {
         assert_eq!(refused(&second, address).0, Some(30), "{address}");
     }
 }
@@ -73,7 +73,7 @@ fn draining_ends_at_its_deadline_and_leaves_no_half_file() {
     server.terminate();
     assert_eq!(server.wait(), Some(0));
     drop(stdin);
-    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(10));
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(33));
     assert_eq!(std::fs::read_dir(stage.home()).unwrap().count(), 0);
 }
 

@@ -122,7 +122,7 @@ impl ClientLogin {
 
     fn check_greeting(&self, greeting: Greeting) -> Result<Greeting, ProtocolError> {
         if !greeting.versions.contains(&VERSION) {
-            let theirs: Vec<String> = greeting.versions.iter().take(8).map(u32::to_string).collect();
+            let theirs: Vec<String> = greeting.versions.iter().take(8).map(u64::to_string).collect();
             return Err(ProtocolError::Version { theirs: theirs.join(","), ours: VERSION.to_string() });
         }
         if let Some(bad) = greeting.methods.iter().find(|method| !is_method_name(method)) {

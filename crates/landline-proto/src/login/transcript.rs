@@ -24,7 +24,7 @@ pub struct Transcript<'a> {
     /// The transport: `tcp`.
     pub transport: &'a str,
     /// The protocol version in use.
-    pub version: u32,
+    pub version: u64,
     /// The methods of the greeting, in its order.
     pub methods: &'a [String],
     /// Who wants in.

@@ -31,7 +31,10 @@ pub enum Output {
 }
 
 /// What an earlier try at fetching a file has left, if there was one; locked against other processes for as long as this lives.
-pub struct Earlier(Option<Manifest>);
+pub struct Earlier {
+    manifest: Option<Manifest>,
+    is_named: bool,
+}
 
 impl Earlier {
     /// Looks for an earlier try at fetching `path` from the server with this fingerprint to this place. Blocking.
@@ -44,7 +47,10 @@ impl Earlier {
         path: &Name,
         destination: &Destination,
     ) -> Result<Self, Error> {
-        partials.claim(&[b"get", server.bytes(), &path.0, &destination.path_bytes()]).map(Self)
+        match partials.claim(&[b"get", server.bytes(), &path.0, &destination.path_bytes()])? {
+            Some(manifest) => Ok(Self { manifest: Some(manifest), is_named: true }),
+            None => Ok(Self { manifest: partials.unnamed()?, is_named: false }),
+        }
     }
 
     /// Forgets it: the copy begins anew.
@@ -52,12 +58,12 @@ impl Earlier {
     /// # Errors
     /// What the system says.
     pub fn forget(&mut self) -> Result<(), Error> {
-        self.0.as_mut().map_or(Ok(()), |manifest| manifest.keep(0))
+        self.manifest.as_mut().map_or(Ok(()), |manifest| manifest.keep(0))
     }
 
     /// What to ask the rest for.
     pub fn have(&self) -> Option<Have> {
-        let (source, offset) = self.0.as_ref()?.resumable()?;
+        let (source, offset) = self.manifest.as_ref()?.resumable()?;
         Some(Have { source, offset })
     }
 }
@@ -111,11 +117,12 @@ pub async fn get(channel: &mut Channel, output: Output, progress: &Arc<Progress>
                 length: Some(file.length),
                 mode: file.mode,
                 replace,
-                resume: earlier.0.map(|manifest| (file.source, manifest)),
+                manifest: earlier.manifest,
+                source: earlier.is_named.then_some(file.source),
                 offset_max: file.offset,
             };
             let staging = tokio::task::spawn_blocking(move || Staging::open(destination, plan)).await;
-            Sink::File(staging.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??)
+            Sink::File(Box::new(staging.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??))
         }
     };
     if sink.position() != file.offset {

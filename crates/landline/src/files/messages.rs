@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use landline_proto::{Message, Name};
+use landline_proto::{Message, Name, header::integer};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::Digest;
@@ -48,6 +48,7 @@ pub struct Ready {
     /// The final path.
     pub path: Name,
     /// Where in the content to begin: what comes before is there from an earlier try. Whole blocks.
+    #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
 message!(Ready = "ready");
@@ -69,6 +70,7 @@ pub struct Have {
     /// The identity that the file had.
     pub source: SourceId,
     /// How much is there, in whole blocks.
+    #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
 
@@ -76,12 +78,14 @@ pub struct Have {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileInfo {
     /// Bytes of content.
+    #[serde(deserialize_with = "integer")]
     pub length: u64,
     /// Its permission bits.
     pub mode: u32,
     /// Its identity.
     pub source: SourceId,
     /// Where in the content `data` begins: what the client has, or 0 if the file is another now.
+    #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
 message!(FileInfo = "file");
@@ -90,6 +94,7 @@ message!(FileInfo = "file");
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
     /// Where in the content it begins.
+    #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
 message!(Data = "data");
@@ -98,6 +103,7 @@ message!(Data = "data");
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finish {
     /// Bytes of content in all.
+    #[serde(deserialize_with = "integer")]
     pub length: u64,
     /// The digest of all the content.
     pub digest: Digest,
@@ -108,8 +114,10 @@ message!(Finish = "finish");
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Again {
     /// Where it begins. Whole blocks.
+    #[serde(deserialize_with = "integer")]
     pub offset: u64,
     /// How much it is. Whole blocks.
+    #[serde(deserialize_with = "integer")]
     pub length: u64,
 }
 message!(Again = "again");
@@ -118,6 +126,7 @@ message!(Again = "again");
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
     /// Bytes of content.
+    #[serde(deserialize_with = "integer")]
     pub length: u64,
     /// The content's digest.
     pub digest: Digest,
@@ -151,5 +160,7 @@ impl<'de> Deserialize<'de> for SourceId {
 
 /// A key that has to be there, though it may be null.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    Option::deserialize(deserializer)
+    #[derive(Deserialize)]
+    struct Integer(#[serde(deserialize_with = "integer")] u64);
+    Ok(Option::<Integer>::deserialize(deserializer)?.map(|Integer(value)| value))
 }

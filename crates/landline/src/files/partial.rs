@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     Error,
+    login::random,
     paths::{File, PrivateFolder, local},
 };
 
@@ -55,10 +56,18 @@ impl Partials {
         self.claim_name(hasher.finalize().to_hex().as_str())
     }
 
-    /// Removes manifests that were not touched for a week, with their staging files. Those in use are left alone. Blocking.
-    pub(crate) fn expire(&self) -> Result<(), Error> {
-        for name in self.folder.names_older_than(PARTIAL_TIME)? {
-            if let Some(manifest) = self.claim_name(&name)? {
+    /// A manifest for a copy that cannot be resumed: if this process is killed, the next one knows what to remove. Blocking.
+    pub(crate) fn unnamed(&self) -> Result<Option<Manifest>, Error> {
+        self.claim(&[b"unnamed", &random::<16>()])
+    }
+
+    /// Removes manifests with their staging files, except those in use, and those that can be resumed and were touched within a
+    /// week. Blocking.
+    pub(crate) fn sweep(&self) -> Result<(), Error> {
+        let old = self.folder.names_older_than(PARTIAL_TIME)?;
+        for name in self.folder.names_older_than(Duration::ZERO)? {
+            let Some(manifest) = self.claim_name(&name)? else { continue };
+            if manifest.resumable().is_none() || old.contains(&name) {
                 if let Some(header) = &manifest.header {
                     local::remove_staging(&header.staging_path());
                 }
@@ -90,12 +99,13 @@ pub(crate) struct Manifest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ManifestHeader {
     staging: Name,
-    source: SourceId,
+    /// `None` for a copy that cannot be resumed.
+    source: Option<SourceId>,
     length: u64,
 }
 
 impl ManifestHeader {
-    pub(super) fn new(staging: &Path, source: SourceId, length: u64) -> Self {
+    pub(super) fn new(staging: &Path, source: Option<SourceId>, length: u64) -> Self {
         Self { staging: Name(staging.as_os_str().to_owned().into_vec()), source, length }
     }
 
@@ -106,7 +116,7 @@ impl ManifestHeader {
 
     /// Whether it is a copy of this source.
     pub(super) fn is_of(&self, source: &SourceId, length: u64) -> bool {
-        self.source == *source && self.length == length
+        self.source.as_ref() == Some(source) && self.length == length
     }
 }
 
@@ -125,9 +135,10 @@ impl Manifest {
     /// a file is never said to be there, so that something always follows.
     pub(crate) fn resumable(&self) -> Option<(SourceId, u64)> {
         let header = self.header.as_ref()?;
+        let source = header.source.clone()?;
         let last_block = header.length.checked_sub(1)? / BLOCK_BYTES;
         let blocks = last_block.min(self.blocks.len() as u64);
-        (blocks > 0).then(|| (header.source.clone(), blocks * BLOCK_BYTES))
+        (blocks > 0).then(|| (source, blocks * BLOCK_BYTES))
     }
 
     /// Begins anew.

@@ -27,7 +27,7 @@ const RECORD_BYTES: usize = 16 * 1024;
 
 /// Where content goes: a file in the making, or a stream with its name for people.
 pub(super) enum Sink {
-    File(Staging),
+    File(Box<Staging>),
     Stream(Box<dyn Write + Send>, &'static str),
 }
 
@@ -169,9 +169,11 @@ async fn receive_range(
     let (mut sink, hasher, blocks) = written?;
     if body? == BodyEnd::GivenUp {
         // The next header says why; only an error will do.
-        receive_finish(channel, &mut sink).await?;
-        let declared = length.unwrap_or(0);
-        return Err(ProtocolError::BodySize { declared, found: declared.saturating_sub(1) }.into());
+        let short = ProtocolError::BodySize { declared: length.unwrap_or(0), found: sink.position() };
+        return Err(match receive_finish(channel, &mut sink).await {
+            Ok(_) | Err(Error::Protocol(ProtocolError::UnexpectedMessage { .. })) => short.into(),
+            Err(error) => error,
+        });
     }
     Ok((sink, hasher, blocks))
 }

@@ -115,7 +115,14 @@ async fn send_range(
         let _ = free.try_send(DataFrame::new());
     }
     let reading = tokio::task::spawn_blocking(move || read(input, range, to_the_end, free_frames, &filled));
-    while let Some(frame) = filled_frames.recv().await {
+    loop {
+        // A slow source must not keep us from hearing what the receiver has to say.
+        let frame = tokio::select! {
+            biased;
+            frame = filled_frames.recv() => frame,
+            error = channel.interruption() => return Err(error),
+        };
+        let Some(frame) = frame else { break };
         channel.send_data(&frame).await?;
         progress.add(frame.len());
         let _ = free.try_send(frame);

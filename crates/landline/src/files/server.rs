@@ -15,15 +15,16 @@ use super::{
 use crate::{
     Error, Event,
     net::Channel,
-    server::{Account, Drain},
+    server::{Account, Drain, going_down},
 };
 
 /// Serves one `files` channel until the client finishes or the server drains.
 pub(crate) async fn serve(channel: &mut Channel, account: &Account, drain: &mut Drain) -> Result<(), Error> {
     loop {
         let header = tokio::select! {
+            biased;
+            () = drain.begun() => return Err(going_down()),
             header = channel.receive_or_end(State::ServerFiles) => header?,
-            () = drain.begun() => return Err(Error::here(ErrorCode::Draining, "the server is going down")),
         };
         let Some(header) = header else { return Ok(()) };
         let transfer = match header.kind() {
@@ -58,20 +59,24 @@ async fn put(channel: &mut Channel, account: &Account, header: &Header) -> Resul
     let prepare = move || {
         let destination = root.destination(&put.path.0, put.name.as_ref().map(|name| &name.0[..]))?;
         // One user's copies are nothing to another, whatever the name.
-        let claim = |source| {
-            let parts = [b"put", user.as_str().as_bytes(), &destination.path_bytes()];
-            partials.claim(&parts).map(|manifest| manifest.map(|manifest| (source, manifest)))
+        let named = match &put.source {
+            Some(_) => partials.claim(&[b"put", user.as_str().as_bytes(), &destination.path_bytes()])?,
+            None => None,
         };
-        let resume = put.source.map(claim).transpose()?.flatten();
+        let (manifest, source) = match named {
+            Some(manifest) => (Some(manifest), put.source),
+            None => (partials.unnamed()?, None),
+        };
         let offset_max = if put.restart { 0 } else { u64::MAX };
-        let plan = Plan { length: put.length, mode: put.mode, replace: put.replace, resume, offset_max };
-        Staging::open(destination, plan)
+        let Put { length, mode, replace, .. } = put;
+        Staging::open(destination, Plan { length, mode, replace, manifest, source, offset_max })
     };
     let Some(staging) = prepared(channel, account, prepare).await? else { return Ok(None) };
     let path = staging.destination().path_bytes();
     channel.send(&Ready { path: Name(path.clone()), offset: staging.position() })?;
     channel.flush().await?;
-    let copied = receiver::receive(channel, length, Sink::File(staging), &Arc::new(Progress::default())).await?;
+    let copied =
+        receiver::receive(channel, length, Sink::File(Box::new(staging)), &Arc::new(Progress::default())).await?;
     Ok(Some(Transfer { direction: Put::TYPE, path, copied }))
 }
 

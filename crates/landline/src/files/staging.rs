@@ -27,8 +27,10 @@ pub(super) struct Plan {
     pub(super) mode: u32,
     /// Whether a file that has the name is replaced.
     pub(super) replace: bool,
-    /// The source's identity, and the manifest of the copy: with both, and a known length, it can be resumed.
-    pub(super) resume: Option<(SourceId, Manifest)>,
+    /// The manifest of the copy, if there is one.
+    pub(super) manifest: Option<Manifest>,
+    /// The source's identity: with it, a manifest and a known length the copy can be resumed.
+    pub(super) source: Option<SourceId>,
     /// How much of an earlier try to use at most, in bytes.
     pub(super) offset_max: u64,
 }
@@ -62,15 +64,16 @@ impl Staging {
             return Err(Error::here(ErrorCode::Exists, format!("{shown} exists already")));
         }
         let mode = destination.replaced_mode.unwrap_or_else(|| Folder::mode_of_new(plan.mode));
-        let mut manifest = None;
+        let mut manifest = plan.manifest;
         let mut found = None;
-        if let (Some(length), Some((source, mut claimed))) = (plan.length, plan.resume) {
-            found = reopen(&destination, &claimed, &source, length, plan.offset_max)?;
-            match &found {
-                Some((_, _, blocks)) => claimed.keep(*blocks)?,
-                None => forget(&destination, &claimed),
+        if let Some(manifest) = &mut manifest {
+            if let (Some(length), Some(source)) = (plan.length, &plan.source) {
+                found = reopen(&destination, manifest, source, length, plan.offset_max)?;
             }
-            manifest = Some((claimed, source, length));
+            match &found {
+                Some((_, _, blocks)) => manifest.keep(*blocks)?,
+                None => forget(&destination, manifest),
+            }
         }
         let (name, file, blocks) = match found {
             Some(found) => found,
@@ -93,9 +96,10 @@ impl Staging {
             is_final: false,
             is_spoiled: false,
         };
-        if let Some((mut manifest, source, length)) = manifest {
+        if let Some(mut manifest) = manifest {
             if blocks == 0 {
-                manifest.begin(ManifestHeader::new(&staging.path(), source, length))?;
+                let source = plan.source.filter(|_| plan.length.is_some());
+                manifest.begin(ManifestHeader::new(&staging.path(), source, plan.length.unwrap_or(0)))?;
             }
             staging.manifest = Some(manifest);
         }
@@ -157,12 +161,15 @@ impl Staging {
     /// Makes the file durable and gives it its final name. Blocking.
     ///
     /// # Errors
-    /// `exists` where the name was taken meanwhile and is not to be replaced, `no-space`, `io`. The staging file is gone then; the
+    /// `exists` where the name was taken meanwhile and is not to be replaced, `not-a-file` where it is no regular file any more,
+    /// `no-space`, `io`. The staging file is gone then; the
     /// final name may have the new content only if the folder could not be synced.
     pub(super) fn commit(mut self) -> Result<(), Error> {
         // Whatever fails from here on: after a failed sync nothing is known of what was written.
         self.is_spoiled = true;
-        Folder::set_mode(&self.file, self.mode).map_err(|error| self.failed(&error))?;
+        // What has the name now counts, not what had it when the copy began.
+        let mode = self.destination.look_again()?.unwrap_or(self.mode);
+        Folder::set_mode(&self.file, mode).map_err(|error| self.failed(&error))?;
         self.file.sync_all().map_err(|error| self.failed(&error))?;
         let folder = &self.destination.folder;
         folder.rename(&self.name, &self.destination.name, self.replace).map_err(|error| self.failed(&error))?;

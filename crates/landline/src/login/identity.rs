@@ -24,8 +24,8 @@ impl Identity {
     /// Loads the identity kept in `folder`, or makes one where there is none. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] where only one of certificate and key is there, a file can be read by others, or they do not
-    /// belong together.
+    /// [`Error::State`] where the certificate is there without its key, the key can be read by others, or they do not belong
+    /// together.
     pub fn load_or_create(folder: &PrivateFolder) -> Result<Self, Error> {
         let certificate = folder.read(CERTIFICATE_FILE, FILE_BYTES_MAX)?;
         let key = folder.read_secret(KEY_FILE, FILE_BYTES_MAX)?;

@@ -45,7 +45,9 @@ impl FromStr for Invite {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = |problem: &str| Error::Invite(problem.to_owned());
-        let rest = text.trim().strip_prefix("landline://").ok_or_else(|| bad("it does not begin with landline://"))?;
+        // A long line that was copied from a narrow window has breaks in it.
+        let text: String = text.chars().filter(|character| !character.is_whitespace()).collect();
+        let rest = text.strip_prefix("landline://").ok_or_else(|| bad("it does not begin with landline://"))?;
         let (authority, fragment) = rest.split_once("/#").ok_or_else(|| bad("the part behind /# is missing"))?;
         let (fingerprint, token) =
             fragment.split_once('.').ok_or_else(|| bad("the token behind the fingerprint is missing"))?;

@@ -79,27 +79,37 @@ impl<'a> Pins<'a> {
         }
     }
 
-    /// Remembers servers, in place of what was known of their addresses. Blocking; safe beside other processes.
+    /// Whether nothing, or the same fingerprint, is known of this server's address. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] when the file cannot be read or written; it is then as it was. Also where one of the addresses is known
-    /// with another fingerprint, as [`Error::ServerChanged`].
-    pub fn remember(&self, servers: &[KnownServer]) -> Result<(), Error> {
+    /// [`Error::ServerChanged`] if not; [`Error::State`] when the file cannot be read.
+    pub fn check(&self, server: &KnownServer) -> Result<(), Error> {
+        match self.read()?.servers.iter().find(|known| known.address() == server.address()) {
+            Some(known) if known.fingerprint != server.fingerprint => Err(Error::ServerChanged {
+                address: server.address().to_string(),
+                pinned: known.fingerprint.to_string(),
+                found: server.fingerprint.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers the server that `answered`, in place of what was known of its address, and its `others`, except where an address
+    /// is known to be another server's. Blocking; safe beside other processes.
+    ///
+    /// # Errors
+    /// [`Error::State`] when the file cannot be read or written; it is then as it was.
+    pub fn remember(&self, answered: &KnownServer, others: &[KnownServer]) -> Result<(), Error> {
         let _lock = self.folder.lock(LOCK)?;
         let mut file = self.read()?;
-        for server in servers {
-            let same = |known: &KnownServer| known.address() == server.address();
-            if let Some(known) = file.servers.iter().find(|known| same(known))
-                && known.fingerprint != server.fingerprint
-            {
-                return Err(Error::ServerChanged {
-                    address: server.address().to_string(),
-                    pinned: known.fingerprint.to_string(),
-                    found: server.fingerprint.to_string(),
-                });
+        file.servers.retain(|known| known.address() != answered.address());
+        file.servers.push(answered.clone());
+        for other in others {
+            let same = |known: &KnownServer| known.address() == other.address();
+            if file.servers.iter().all(|known| !same(known) || known.fingerprint == other.fingerprint) {
+                file.servers.retain(|known| !same(known));
+                file.servers.push(other.clone());
             }
-            file.servers.retain(|known| !same(known));
-            file.servers.push(server.clone());
         }
         let json = serde_json::to_vec_pretty(&file).map_err(|error| Error::state(self.path(), error))?;
         self.folder.write(FILE, &json)

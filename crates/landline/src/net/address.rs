@@ -1,6 +1,6 @@
 //! Addresses as people write them, in the manner of scp.
 
-use std::{fmt, str::FromStr};
+use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, str::FromStr};
 
 use landline_proto::{DEFAULT_PORT, login::UserName};
 
@@ -49,6 +49,9 @@ impl FromStr for Target {
         let (host, port) = split_host(rest).map_err(bad)?;
         let port = match port {
             None => None,
+            Some(port) if !port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                return Err(bad("the port is not a number from 1 to 65535"));
+            }
             Some(port) => match port.parse() {
                 Ok(0) | Err(_) => return Err(bad("the port is not a number from 1 to 65535")),
                 Ok(port) => Some(port),
@@ -101,43 +104,49 @@ pub enum Location {
     Remote {
         /// The server.
         target: Target,
-        /// The path there.
-        path: String,
+        /// The path there, as bytes.
+        path: Vec<u8>,
     },
 }
 
-impl FromStr for Location {
-    type Err = Error;
-
+impl Location {
     /// `[user@]host:path`, `[user@][::1]:path`, `landline://[user@]host[:port]/path` are remote; a colon behind the first slash
-    /// (`./a:b`) does not make a path remote.
-    fn from_str(text: &str) -> Result<Self, Error> {
-        if text == "-" {
+    /// (`./a:b`) does not make a path remote. Paths may hold any bytes.
+    ///
+    /// # Errors
+    /// [`Error::Address`] for a remote place whose host is malformed.
+    pub fn parse(text: &OsStr) -> Result<Self, Error> {
+        let bytes = text.as_bytes();
+        if bytes == b"-" {
             return Ok(Self::Stream);
         }
-        if let Some(rest) = text.strip_prefix("landline://") {
-            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-            return Ok(Self::Remote { target: authority.parse()?, path: path.to_owned() });
+        if let Some(rest) = bytes.strip_prefix(b"landline://") {
+            let slash = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+            let (authority, path) = rest.split_at(slash);
+            return Self::remote(authority, path.strip_prefix(b"/").unwrap_or(path));
         }
-        let colon = match text.find("]:") {
-            Some(at) if is_bracketed(text) => Some(at + 1),
-            _ => text.find(':'),
+        // A user's name holds neither colon nor slash.
+        let host = match bytes.iter().position(|byte| b":/@".contains(byte)) {
+            Some(at) if bytes.get(at) == Some(&b'@') => at + 1,
+            _ => 0,
         };
+        let bracket = match bytes.get(host) {
+            Some(b'[') => bytes.iter().position(|&byte| byte == b']').unwrap_or(0),
+            _ => 0,
+        };
+        let colon = bytes.iter().skip(bracket).position(|&byte| byte == b':').map(|at| at + bracket);
         match colon {
-            Some(at) if !text.get(..at).unwrap_or("").contains('/') && at > 0 => {
-                let (authority, path) = text.split_at(at);
-                let path = path.trim_start_matches(':');
-                Ok(Self::Remote { target: authority.parse()?, path: path.to_owned() })
+            Some(at) if at > 0 && !bytes.iter().take(at).any(|&byte| byte == b'/') => {
+                let (authority, path) = bytes.split_at(at);
+                Self::remote(authority, path.strip_prefix(b":").unwrap_or(path))
             }
             _ => Ok(Self::Local(text.into())),
         }
     }
-}
 
-/// Whether the host part begins with a bracket, perhaps after `user@`.
-fn is_bracketed(text: &str) -> bool {
-    let host = text.split_once('@').map_or(text, |(_, host)| host);
-    host.starts_with('[')
+    fn remote(authority: &[u8], path: &[u8]) -> Result<Self, Error> {
+        Ok(Self::Remote { target: String::from_utf8_lossy(authority).parse()?, path: path.to_vec() })
+    }
 }
 
 impl fmt::Display for Location {
@@ -145,7 +154,7 @@ impl fmt::Display for Location {
         match self {
             Self::Stream => f.write_str("-"),
             Self::Local(path) => path.display().fmt(f),
-            Self::Remote { target, path } => write!(f, "{}:{path}", target.host),
+            Self::Remote { target, path } => write!(f, "{}:{}", target.host, String::from_utf8_lossy(path)),
         }
     }
 }
@@ -155,8 +164,8 @@ mod tests {
     use super::*;
 
     fn remote(text: &str) -> (String, String) {
-        match text.parse() {
-            Ok(Location::Remote { target, path }) => (target.to_string(), path),
+        match Location::parse(text.as_ref()) {
+            Ok(Location::Remote { target, path }) => (target.to_string(), String::from_utf8(path).unwrap()),
             other => panic!("{text}: {other:?}"),
         }
     }
@@ -168,15 +177,17 @@ mod tests {
         assert_eq!(remote("[::1]:/x:y"), ("[::1]:5263".into(), "/x:y".into()));
         assert_eq!(remote("bob@[fe80::1%eth0]:x"), ("bob@[fe80::1%eth0]:5263".into(), "x".into()));
         assert_eq!(remote("landline://bob@host:77/a b"), ("bob@host:77".into(), "a b".into()));
+        assert_eq!(remote("host::a"), ("host:5263".into(), ":a".into()));
+        assert_eq!(remote("host:@[a]:b"), ("host:5263".into(), "@[a]:b".into()));
         assert_eq!(remote("landline://host//srv/x"), ("host:5263".into(), "/srv/x".into()));
     }
 
     #[test]
     fn local_places() {
         for text in ["a", "./a:b", "/a:b", "../x", ":a", "a/b:c"] {
-            assert_eq!(text.parse::<Location>().unwrap(), Location::Local(text.into()), "{text}");
+            assert_eq!(Location::parse(text.as_ref()).unwrap(), Location::Local(text.into()), "{text}");
         }
-        assert_eq!("-".parse::<Location>().unwrap(), Location::Stream);
+        assert_eq!(Location::parse("-".as_ref()).unwrap(), Location::Stream);
     }
 
     #[test]
@@ -184,6 +195,6 @@ mod tests {
         for text in ["", "-x", "host:0", "host:99999", "host:x", "::1", "[::1", "[::1]x", "a b", "-f@host", "a@b@"] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
-        assert!("-oProxy:x".parse::<Location>().is_err());
+        assert!(Location::parse("-oProxy:x".as_ref()).is_err());
     }
 }

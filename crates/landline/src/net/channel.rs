@@ -161,6 +161,12 @@ impl Channel {
         Ok(())
     }
 
+    /// Waits for what ends a body that is being sent: the peer says `error`, or closes. Cancel-safe.
+    pub async fn interruption(&mut self) -> Error {
+        let Self { stream, decoder, .. } = self;
+        interruption(poll_fn(|cx| poll_header(stream, decoder, cx, State::SenderDone)).await)
+    }
+
     /// Sends all that was gathered.
     ///
     /// # Errors
@@ -228,10 +234,13 @@ impl Channel {
         }
     }
 
-    /// Says that there is no more from this side, and waits until that is sent.
+    /// Says that there is no more from this side, and waits until that is sent, for at most a second.
     pub async fn finish(mut self) {
-        let _ = self.write_gathered().await;
-        let _ = self.stream.shutdown().await;
+        let finish = async {
+            let _ = self.write_gathered().await;
+            let _ = self.stream.shutdown().await;
+        };
+        let _ = tokio::time::timeout(LINGER_TIME_MAX, finish).await;
     }
 
     /// Gives up a body that is being sent, sends an error, finishes, then reads and discards for a while so that the
@@ -350,7 +359,7 @@ pub(crate) fn lost(error: &std::io::Error) -> Error {
     Error::Lost(match error.kind() {
         K::UnexpectedEof => "the other side vanished".into(),
         K::ConnectionReset | K::BrokenPipe | K::ConnectionAborted => "the other side reset it".into(),
-        K::TimedOut => "the other side has not been heard of for 30 s".into(),
+        K::TimedOut => "the other side has not been heard of for too long".into(),
         _ => error.to_string(),
     })
 }

@@ -21,9 +21,10 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// After this many probes it is given up: 30 s in all.
 const KEEPALIVE_PROBES: u32 = 3;
-/// Sent bytes that nobody acknowledges end the connection after this long.
+/// Sent bytes that nobody takes end the connection after this long. It cannot be told from a peer that is alive and has been
+/// stopped, so it is longer.
 #[cfg(target_os = "linux")]
-const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_secs(30);
+const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// A connection that was made, and how long it took.
 #[derive(Debug)]
@@ -36,6 +37,15 @@ pub struct Dialed {
     pub resolve_time: Duration,
     /// How long the connection took to be made.
     pub connect_time: Duration,
+}
+
+/// Lets this process have as many descriptors as the system allows it, and says how many that is.
+pub fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let limit = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    limit.unwrap_or(u64::MAX)
 }
 
 /// Resolves `address` and connects to the first of its addresses that answers.
@@ -74,6 +84,6 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
     socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIME_MAX))?;
+    socket.set_tcp_user_timeout(Some(UNTAKEN_TIME_MAX))?;
     Ok(())
 }

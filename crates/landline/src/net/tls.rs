@@ -21,11 +21,12 @@ use crate::{Error, login::Fingerprint};
 /// The label of the exporter that binds a login to its connection (RFC 9266).
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
-/// The one provider, with the cipher that this hardware does fastest first.
+/// The one provider, with the cheapest sound cipher and the group that a quantum computer does not break first.
 fn crypto() -> Arc<CryptoProvider> {
     use provider::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
     let cipher_suites = vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
-    Arc::new(CryptoProvider { cipher_suites, ..provider::default_provider() })
+    let kx_groups = vec![provider::kx_group::X25519MLKEM768, provider::kx_group::X25519];
+    Arc::new(CryptoProvider { cipher_suites, kx_groups, ..provider::default_provider() })
 }
 
 /// The server's configuration for its certificate (DER) and key (PKCS #8 DER).

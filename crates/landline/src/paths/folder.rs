@@ -36,7 +36,17 @@ pub struct Destination {
 impl Destination {
     /// The place `name` in `dir`, shown as `path`. What is there now has to be a regular file or nothing.
     pub(super) fn new(dir: Dir, name: &OsStr, path: PathBuf) -> Result<Self, Error> {
-        let replaced_mode = match dir.symlink_metadata(name) {
+        let mut destination = Self { folder: Folder { dir }, name: name.to_owned(), path, replaced_mode: None };
+        destination.replaced_mode = destination.look_again()?;
+        Ok(destination)
+    }
+
+    /// The permission bits of the file that has the name now, if there is one.
+    ///
+    /// # Errors
+    /// `not-a-file` where something else has it.
+    pub(crate) fn look_again(&self) -> Result<Option<u32>, Error> {
+        match self.folder.dir.symlink_metadata(&self.name) {
             Ok(metadata) => {
                 let kind = metadata.file_type();
                 let what = match kind {
@@ -46,15 +56,14 @@ impl Destination {
                     _ => Some("a device, FIFO or socket"),
                 };
                 if let Some(what) = what {
-                    let message = format!("{} is {what}, not a regular file", path.display());
+                    let message = format!("{} is {what}, not a regular file", self.path.display());
                     return Err(Error::here(ErrorCode::NotAFile, message));
                 }
-                Some(cap_std::fs::PermissionsExt::mode(&metadata.permissions()) & platform::MODE_MASK)
+                Ok(Some(cap_std::fs::PermissionsExt::mode(&metadata.permissions()) & platform::MODE_MASK))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Error::io(path.display(), &error)),
-        };
-        Ok(Self { folder: Folder { dir }, name: name.to_owned(), path, replaced_mode })
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(self.path.display(), &error)),
+        }
     }
 
     /// The path as bytes, for the wire.

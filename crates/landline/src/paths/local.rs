@@ -31,6 +31,11 @@ pub fn own_name(path: &Path) -> Option<Vec<u8>> {
     path.file_name().map(platform::bytes_of)
 }
 
+/// The same of a path at the other side.
+pub fn own_name_of_bytes(path: &[u8]) -> Option<Vec<u8>> {
+    own_name(Path::new(platform::os_str(path)))
+}
+
 /// Finds the place for a file: `path` itself, what it links to, or `own_name` in it if it is a folder. Blocking.
 ///
 /// # Errors

@@ -14,18 +14,27 @@ use crate::Error;
 pub struct Root {
     dir: Dir,
     path: PathBuf,
+    /// The path as it was given, which may lead over links.
+    given: PathBuf,
+    /// The state folder, if it is below: keys and accounts are nobody's to copy.
+    hidden: Option<PathBuf>,
 }
 
 impl Root {
-    /// Opens the folder that an account's home is.
+    /// Opens the folder that an account's home is. The folder `hidden`, which has to exist, cannot be reached through it.
     ///
     /// # Errors
-    /// [`Error::State`] where it cannot be opened.
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let path = path.canonicalize().map_err(|error| Error::state(path.display(), error))?;
+    /// [`Error::State`] where one of them cannot be opened, or the home is within the hidden folder.
+    pub fn open(given: &Path, hidden: &Path) -> Result<Self, Error> {
+        let path = given.canonicalize().map_err(|error| Error::state(given.display(), error))?;
+        let hidden = hidden.canonicalize().map_err(|error| Error::state(hidden.display(), error))?;
+        if path.starts_with(&hidden) {
+            return Err(Error::state(path.display(), "the home is within the state folder"));
+        }
+        let hidden = hidden.strip_prefix(&path).ok().map(Path::to_owned);
         let dir = Dir::open_ambient_dir(&path, cap_std::ambient_authority())
             .map_err(|error| Error::state(path.display(), error))?;
-        Ok(Self { dir, path })
+        Ok(Self { dir, path, given: given.to_owned(), hidden })
     }
 
     /// Opens a regular file to read. Blocking.
@@ -40,6 +49,7 @@ impl Root {
                 format!("{} is a folder, not a regular file", shown.display()),
             ));
         }
+        self.check_hidden(&relative, &shown)?;
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(platform::OPEN_FLAGS);
         let file = self.dir.open_with(&relative, &options).map_err(|error| Error::io(shown.display(), &error))?;
@@ -76,11 +86,22 @@ impl Root {
             return Err(refused(path, name::NameError::Empty));
         };
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        self.check_hidden(parent, &shown)?;
         let dir = self.dir.open_dir(parent).map_err(|error| {
             let folder = shown.parent().unwrap_or(&shown).display().to_string();
             Error::io(folder, &error)
         })?;
         Destination::new(dir, name, shown)
+    }
+
+    /// Refuses what is in the state folder, whatever links lead there. What cannot be resolved is left to whoever opens it.
+    fn check_hidden(&self, relative: &Path, shown: &Path) -> Result<(), Error> {
+        match (&self.hidden, self.dir.canonicalize(relative)) {
+            (Some(hidden), Ok(real)) if real.starts_with(hidden) => {
+                Err(Error::here(ErrorCode::Denied, format!("{} is in the server's state folder", shown.display())))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The path below the handle, and the whole path for people.
@@ -89,7 +110,7 @@ impl Root {
         let parts: PathBuf = wanted.components().iter().map(|part| platform::os_str(part)).collect();
         let relative = if wanted.is_absolute() {
             let whole = Path::new("/").join(&parts);
-            let below = whole.strip_prefix(&self.path).map_err(|_| {
+            let below = whole.strip_prefix(&self.path).or_else(|_| whole.strip_prefix(&self.given)).map_err(|_| {
                 let message = format!("{} is outside of what you may reach, {}", whole.display(), self.path.display());
                 Error::here(ErrorCode::Denied, message)
             })?;

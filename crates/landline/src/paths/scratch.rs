@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use super::Folder;
@@ -14,6 +15,7 @@ use crate::{Error, login::random};
 #[derive(Debug)]
 pub struct ScratchFolder {
     path: PathBuf,
+    is_removed: AtomicBool,
 }
 
 impl ScratchFolder {
@@ -24,7 +26,7 @@ impl ScratchFolder {
     pub fn create(parent: &Path) -> Result<Self, Error> {
         let path = parent.join(format!("landline-{:016x}", u64::from_le_bytes(random())));
         DirBuilder::new().mode(0o700).create(&path).map_err(|error| Error::io(path.display(), &error))?;
-        Ok(Self { path })
+        Ok(Self { path, is_removed: AtomicBool::new(false) })
     }
 
     /// Where it is.
@@ -63,6 +65,9 @@ impl ScratchFolder {
                 reader.fill(piece);
                 file.write_all(piece)?;
                 left -= piece.len() as u64;
+                if self.is_removed.load(Ordering::Relaxed) {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
             }
             file.sync_all()
         };
@@ -71,8 +76,16 @@ impl ScratchFolder {
     }
 }
 
+impl ScratchFolder {
+    /// Removes it now, though others may still have it; [`noise`](Self::noise) that is being made ends with an error.
+    pub fn remove(&self) {
+        self.is_removed.store(true, Ordering::Relaxed);
+        let _ = remove_dir_all(&self.path);
+    }
+}
+
 impl Drop for ScratchFolder {
     fn drop(&mut self) {
-        let _ = remove_dir_all(&self.path);
+        self.remove();
     }
 }

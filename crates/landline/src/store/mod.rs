@@ -76,7 +76,8 @@ impl Store {
         Ok(())
     }
 
-    /// Takes an invite and registers `key` for a new account `user`, both or neither.
+    /// Takes an invite and registers `key` for a new account `user`, both or neither. The same user and key may do so again: they
+    /// may not have heard the answer.
     ///
     /// # Errors
     /// `invite-unknown`, `invite-used`, `invite-expired`, `invite-user`; and [`Error::State`].
@@ -84,29 +85,18 @@ impl Store {
         let hash = sha256(&token.0);
         let now = unix_now();
         let refusal = self.with(|transaction| {
-            let invite: Option<(i64, Option<i64>)> = transaction
-                .query_row("SELECT expires, redeemed FROM invites WHERE token_hash = ?1", params![hash], |row| {
-                    Ok((row.get(0)?, row.get(1)?))
-                })
-                .optional()?;
-            let taken: bool = transaction.query_row(
-                "SELECT EXISTS (SELECT 1 FROM accounts WHERE name = ?1)",
-                params![user.as_str()],
-                |row| row.get(0),
-            )?;
-            let refusal = match invite {
-                None => Some((ErrorCode::InviteUnknown, "there is no such invite".to_owned())),
-                Some((_, Some(_))) => Some((ErrorCode::InviteUsed, "the invite was used before".to_owned())),
-                Some((expires, None)) if now >= expires => {
-                    Some((ErrorCode::InviteExpired, "the invite has expired".to_owned()))
+            let refusal = match judge(transaction, &hash, user, key, now)? {
+                Verdict::Good => {
+                    register(transaction, &hash, user, key, now)?;
+                    return Ok(None);
                 }
-                Some(_) if taken => Some((ErrorCode::InviteUser, format!("the name {user} is taken"))),
-                Some(_) => None,
+                Verdict::Repeated => return Ok(None),
+                Verdict::Unknown => (ErrorCode::InviteUnknown, "there is no such invite".to_owned()),
+                Verdict::Used => (ErrorCode::InviteUsed, "the invite was used before".to_owned()),
+                Verdict::Expired => (ErrorCode::InviteExpired, "the invite has expired".to_owned()),
+                Verdict::UserTaken => (ErrorCode::InviteUser, format!("the name {user} is taken")),
             };
-            if refusal.is_none() {
-                register(transaction, &hash, user, key, now)?;
-            }
-            Ok(refusal)
+            Ok(Some(refusal))
         })?;
         match refusal {
             Some((code, message)) => Err(Error::here(code, message)),
@@ -124,6 +114,44 @@ impl Store {
         transaction.commit().map_err(failed)?;
         Ok(result)
     }
+}
+
+/// What an invite is worth to somebody.
+enum Verdict {
+    Good,
+    Repeated,
+    Unknown,
+    Used,
+    Expired,
+    UserTaken,
+}
+
+fn judge(
+    transaction: &Transaction<'_>,
+    token_hash: &[u8; 32],
+    user: &UserName,
+    key: &PublicKey,
+    now: i64,
+) -> rusqlite::Result<Verdict> {
+    let invite: Option<(i64, Option<String>)> = transaction
+        .query_row("SELECT expires, redeemed_by FROM invites WHERE token_hash = ?1", params![token_hash], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let exists = |sql: &str, parameters: &[&dyn rusqlite::ToSql]| -> rusqlite::Result<bool> {
+        transaction.query_row(sql, parameters, |row| row.get(0))
+    };
+    let has_key =
+        exists("SELECT EXISTS (SELECT 1 FROM keys WHERE user = ?1 AND line = ?2)", params![user.as_str(), key.line()])?;
+    let is_taken = exists("SELECT EXISTS (SELECT 1 FROM accounts WHERE name = ?1)", params![user.as_str()])?;
+    Ok(match invite {
+        None => Verdict::Unknown,
+        Some((_, Some(by))) if by == user.as_str() && has_key => Verdict::Repeated,
+        Some((_, Some(_))) => Verdict::Used,
+        Some((expires, None)) if now >= expires => Verdict::Expired,
+        Some(_) if is_taken => Verdict::UserTaken,
+        Some(_) => Verdict::Good,
+    })
 }
 
 fn register(

@@ -55,6 +55,10 @@ fn a_refused_invite_changes_nothing() {
     assert_eq!(store.key(&alice, &key(2)).unwrap(), None);
     assert_eq!(store.key(&"bob".parse().unwrap(), &key(1)).unwrap(), None);
 
+    store.redeem(&Token([3; 16]), &alice, &key(1)).expect("an answer that was lost can be asked for again");
+    assert_eq!(code(store.redeem(&Token([3; 16]), &alice, &key(2))), ErrorCode::InviteUsed);
+    assert_eq!(code(store.redeem(&Token([3; 16]), &"bob".parse().unwrap(), &key(1))), ErrorCode::InviteUsed);
+
     store.put_owner_invite(&Token([4; 16])).unwrap();
     assert_eq!(code(store.redeem(&Token([4; 16]), &alice, &key(2))), ErrorCode::InviteUser);
     assert_eq!(store.key(&alice, &key(2)).unwrap(), None);

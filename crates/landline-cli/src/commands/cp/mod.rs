@@ -20,11 +20,14 @@ use serde_json::json;
 use crate::{
     arguments::Cp,
     failure::Failure,
-    terminal::{bytes, print, say},
+    signals,
+    terminal::{bytes, print, say, shown_line},
 };
 use once::Copy;
 use show::Show;
 
+/// The longest name that is shown whole.
+const LABEL_CHARS: usize = 24;
 /// The first wait before the line is tried again; it doubles up to [`WAIT_MAX`].
 const WAIT_MIN: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(8);
@@ -37,11 +40,14 @@ pub(crate) async fn run(state: &Path, options: Cp) -> Result<(), Failure> {
     show.event(&json!({
         "event": "start", "source": options.source.to_string(), "destination": options.destination.to_string(),
     }));
+    let client = Client::open(state)?;
+    let mut the_copy = Copy::new(&client, &options)?;
     let progress = Arc::new(Progress::default());
     let start = Instant::now();
+    let stop = signals::stop()?;
     let done = tokio::select! {
-        done = copy(state, &options, show, &progress) => done,
-        _ = tokio::signal::ctrl_c() => Err(Failure::stopped(progress.done() > 0)),
+        done = copy(&mut the_copy, &options, show, &progress) => done,
+        () = stop => Err(Failure::stopped(can_go_on_later(&options) && progress.done() > 0)),
     };
     match done {
         Ok((copied, place)) => {
@@ -56,10 +62,13 @@ pub(crate) async fn run(state: &Path, options: Cp) -> Result<(), Failure> {
 }
 
 /// Tries until it is done, it cannot be done, or the line has been broken for too long.
-async fn copy(state: &Path, options: &Cp, show: Show, progress: &Arc<Progress>) -> Result<(Copied, String), Failure> {
-    let client = Client::open(state)?;
-    let mut copy = Copy::new(&client, options)?;
-    let label = options.source.to_string();
+async fn copy(
+    copy: &mut Copy<'_>,
+    options: &Cp,
+    show: Show,
+    progress: &Arc<Progress>,
+) -> Result<(Copied, String), Failure> {
+    let label = label(&options.source);
     let mut broken_since: Option<Instant> = None;
     let mut wait = WAIT_MIN;
     loop {
@@ -86,6 +95,21 @@ async fn copy(state: &Path, options: &Cp, show: Show, progress: &Arc<Progress>) 
     }
 }
 
+/// What a copy is called while it runs: the file's own name, short enough for a narrow terminal.
+fn label(source: &Location) -> String {
+    let name = source.to_string();
+    let name = shown_line(name.rsplit(['/', ':']).next().filter(|name| !name.is_empty()).unwrap_or(&name));
+    match name.char_indices().nth(LABEL_CHARS) {
+        Some((end, _)) => format!("{}…", name.split_at(end).0),
+        None => name,
+    }
+}
+
+/// Whether both ends are files, so that what has arrived is kept.
+fn can_go_on_later(options: &Cp) -> bool {
+    options.source != Location::Stream && options.destination != Location::Stream
+}
+
 /// Whether another connection may do better.
 fn is_of_the_line(error: &Error) -> bool {
     match error {
@@ -100,17 +124,17 @@ fn report(options: &Cp, show: Show, copied: &Copied, place: &str, elapsed: Durat
         "event": "done", "digest": copied.digest.to_string(), "length": copied.length, "path": place,
         "seconds": elapsed.as_secs_f64(),
     }));
-    let summary = format!("{}  {place}", copied.digest);
+    let summary = format!("{}  {}", copied.digest, shown_line(place));
     match &options.destination {
         Location::Stream => say(&summary),
         _ if options.json => {}
         _ => print(&summary),
     }
-    let per_second = copied.length as f64 / elapsed.as_secs_f64().max(0.001);
-    show.remark(&format!(
-        "{} copied and verified in {:.1} s, {}/s",
-        bytes(copied.length),
-        elapsed.as_secs_f64(),
-        bytes(per_second as u64)
-    ));
+    let seconds = elapsed.as_secs_f64();
+    let rate = match copied.length as f64 / seconds {
+        // Of a moment a rate says nothing.
+        _ if seconds < 0.5 => String::new(),
+        per_second => format!(", {}/s", bytes(per_second as u64)),
+    };
+    show.remark(&format!("{} copied and verified in {seconds:.1} s{rate}", bytes(copied.length)));
 }

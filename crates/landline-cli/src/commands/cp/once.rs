@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -133,10 +133,12 @@ impl Near {
     }
 
     /// The file is named by what was asked for, never by what the server says.
-    fn destination(location: &Location, remote: &str) -> Result<Self, Failure> {
+    fn destination(location: &Location, remote: &[u8]) -> Result<Self, Failure> {
         let Location::Local(place) = location else { return Ok(Self::StandardOutput) };
-        let own_name = local::own_name(Path::new(remote))
-            .ok_or_else(|| Failure::usage(format!("{remote:?} does not end in a file's name")))?;
+        let own_name = local::own_name_of_bytes(remote).ok_or_else(|| {
+            let shown = String::from_utf8_lossy(remote);
+            Failure::usage(format!("the remote path {shown:?} does not end in a file's name"))
+        })?;
         // What can be said about the place is said before connecting.
         local::destination(place, &own_name)?;
         Ok(Self::Place(place.clone(), own_name))
@@ -156,8 +158,8 @@ async fn end<T>(channel: Channel, done: Result<T, Error>) -> Result<T, Error> {
 }
 
 /// `host:` alone is the account's home.
-fn remote_path(path: &str) -> Name {
-    Name(if path.is_empty() { b".".to_vec() } else { path.as_bytes().to_vec() })
+fn remote_path(path: &[u8]) -> Name {
+    Name(if path.is_empty() { b".".to_vec() } else { path.to_vec() })
 }
 
 /// Standard output, flushed at the end only.
