@@ -22,6 +22,7 @@ The chores of this repository. Run them from anywhere inside it.
 
 cargo xtask test                     install what the tests need (Debian, as root or by sudo),
                                      run every test, then the tidy checks
+cargo xtask soak                     the same tests with their long loops whole (kills, power cuts)
 cargo xtask tidy                     check the rules of the house: lengths, names, banned words,
                                      links, ARCHITECTURE.md
 cargo xtask bench copy [ARGS...]     build the release binary, run bench/copy_bench.py ARGS
@@ -53,6 +54,7 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
             Ok(())
         }
         ["test"] => test::run(&repository()?),
+        ["soak"] => test::soak(&repository()?),
         ["tidy"] => tidy::run(&repository()?),
         ["bench", "copy", arguments @ ..] => bench::copy(&repository()?, arguments),
         ["fuzz", target] => fuzz::run(&repository()?, target, fuzz::DEFAULT_SECONDS),

@@ -12,9 +12,8 @@ struct Need {
 }
 
 /// Everything the tests and checks use beyond Rust itself.
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 4] = [
     Need { program: "ssh-keygen", packages: &["openssh-client"] },
-    Need { program: "sshd", packages: &["openssh-server"] },
     Need { program: "python3", packages: &["python3"] },
     // gcc only recommends the C library's headers, and recommended packages are left out.
     Need { program: "cc", packages: &["gcc", "libc6-dev"] },
@@ -27,6 +26,13 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
         [set_up(root), process::run(process::cargo(&["test", "--workspace", "--locked"], root)), tidy::run(root)];
     let failed: Vec<String> = parts.into_iter().filter_map(Result::err).collect();
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\nxtask: ")) }
+}
+
+/// Runs every test with the long loops whole: `LANDLINE_SOAK` tells them so.
+pub(crate) fn soak(root: &Path) -> Result<(), String> {
+    let mut tests = process::cargo(&["test", "--workspace", "--locked", "--", "--nocapture"], root);
+    tests.env("LANDLINE_SOAK", "1");
+    set_up(root).and(process::run(tests))
 }
 
 /// Installs what is missing where that can be done, and names what is missing where it cannot.

@@ -11,8 +11,10 @@ use testkit::{RawClient, Stage, frame, wait_for};
 
 use crate::{noise, stage};
 
-/// Shortened here; a longer run is a matter of this number.
-const KILLS: u64 = 12;
+/// Shortened in `cargo xtask test`, whole in `cargo xtask soak`.
+fn kills() -> u64 {
+    if std::env::var_os("LANDLINE_SOAK").is_some() { 200 } else { 12 }
+}
 
 /// Watches a final name while `work` runs: whatever is there must be `old` or `new`, whole.
 fn watching<T>(stage: &Stage, name: &str, old: Option<&[u8]>, new: &[u8], work: impl FnOnce() -> T) -> T {
@@ -50,8 +52,8 @@ fn a_kill_at_any_moment_shows_no_half_file() {
     let address = server.address.clone();
     let content = noise(48 << 20, seed);
     fs::write(stage.path("user/new"), &content).unwrap();
-    let delays = noise(KILLS as usize * 2, seed ^ 0xdead);
-    for round in 0..KILLS {
+    let delays = noise(kills() as usize * 2, seed ^ 0xdead);
+    for round in 0..kills() {
         let up = round % 2 == 0;
         let old = (round % 3 == 0).then_some(&b"old and whole"[..]);
         let name = if up { "home/final" } else { "user/final" };
@@ -66,7 +68,13 @@ fn a_kill_at_any_moment_shows_no_half_file() {
         };
         let delay = Duration::from_millis(u64::from(delays[round as usize]) * 2);
         watching(&stage, name, old, &content, || {
-            let child = stage.command(&arguments).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+            let child = stage
+                .command(&arguments)
+                .args(["--retry", "0"])
+                .stderr(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
             std::thread::sleep(delay);
             match round % 4 {
                 0 | 1 => server.kill(),

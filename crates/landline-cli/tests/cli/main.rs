@@ -17,6 +17,7 @@ mod kill;
 mod limits;
 mod login;
 mod order;
+mod resume;
 mod secrets;
 mod serve;
 

@@ -11,7 +11,7 @@ use super::{
     partial::{Manifest, Partials},
     receiver::{self, Sink},
     sender,
-    staging::{Plan, Staging},
+    staging::{self, Plan, Staging},
 };
 use crate::{Error, login::Fingerprint, net::Channel, paths::Destination};
 
@@ -34,6 +34,7 @@ pub enum Output {
 pub struct Earlier {
     manifest: Option<Manifest>,
     is_named: bool,
+    have: Option<Have>,
 }
 
 impl Earlier {
@@ -48,8 +49,11 @@ impl Earlier {
         destination: &Destination,
     ) -> Result<Self, Error> {
         match partials.claim(&[b"get", server.bytes(), &path.0, &destination.path_bytes()])? {
-            Some(manifest) => Ok(Self { manifest: Some(manifest), is_named: true }),
-            None => Ok(Self { manifest: partials.unnamed()?, is_named: false }),
+            Some(manifest) => {
+                let have = staging::retained(destination, &manifest)?.map(|(source, offset)| Have { source, offset });
+                Ok(Self { manifest: Some(manifest), is_named: true, have })
+            }
+            None => Ok(Self { manifest: partials.unnamed()?, is_named: false, have: None }),
         }
     }
 
@@ -58,13 +62,13 @@ impl Earlier {
     /// # Errors
     /// What the system says.
     pub fn forget(&mut self) -> Result<(), Error> {
+        self.have = None;
         self.manifest.as_mut().map_or(Ok(()), |manifest| manifest.keep(0))
     }
 
     /// What to ask the rest for.
     pub fn have(&self) -> Option<Have> {
-        let (source, offset) = self.manifest.as_ref()?.resumable()?;
-        Some(Have { source, offset })
+        self.have.clone()
     }
 }
 

@@ -211,29 +211,49 @@ impl Drop for Staging {
     }
 }
 
-/// Opens the staging file of an earlier try of this very copy, cut to whole blocks; with its name and how many blocks it has.
+/// A staging file of an earlier try: its name, the open file, and how many whole blocks it has.
+type Found = (OsString, File, usize);
+
+/// Opens the staging file of an earlier try of this very copy, cut to whole blocks.
 fn reopen(
     destination: &Destination,
     manifest: &Manifest,
     source: &SourceId,
     length: u64,
     offset_max: u64,
-) -> Result<Option<(OsString, File, usize)>, Error> {
-    let Some(header) = manifest.header().filter(|header| header.is_of(source, length)) else { return Ok(None) };
-    let Some((_, offset)) = manifest.resumable() else { return Ok(None) };
+) -> Result<Option<Found>, Error> {
+    if !manifest.header().is_some_and(|header| header.is_of(source, length)) {
+        return Ok(None);
+    }
+    let Some((name, file, there)) = find(destination, manifest)? else { return Ok(None) };
+    let blocks = there.min(usize::try_from(offset_max / BLOCK_BYTES).unwrap_or(usize::MAX));
+    if blocks == 0 {
+        return Ok(None);
+    }
+    file.set_len(blocks as u64 * BLOCK_BYTES).map_err(|error| Error::io(destination.path.display(), &error))?;
+    Ok(Some((name, file, blocks)))
+}
+
+/// Finds the staging file that a manifest names, if it is where it should be and ours alone.
+fn find(destination: &Destination, manifest: &Manifest) -> Result<Option<Found>, Error> {
+    let (Some(header), Some((_, offset))) = (manifest.header(), manifest.resumable()) else { return Ok(None) };
     let path = header.staging_path();
     let (true, Some(name)) = (path.parent() == destination.path.parent(), path.file_name()) else {
         return Ok(None);
     };
     let failed = |error: std::io::Error| Error::io(path.display(), &error);
     let Some(file) = destination.folder.reopen(name).map_err(failed)? else { return Ok(None) };
-    let there = file.metadata().map_err(failed)?.len();
-    let blocks = offset.min(offset_max).min(there) / BLOCK_BYTES;
-    if blocks == 0 {
-        return Ok(None);
-    }
-    file.set_len(blocks * BLOCK_BYTES).map_err(failed)?;
-    Ok(usize::try_from(blocks).ok().map(|blocks| (name.to_owned(), file, blocks)))
+    let there = file.metadata().map_err(failed)?.len().min(offset) / BLOCK_BYTES;
+    Ok(usize::try_from(there).ok().map(|blocks| (name.to_owned(), file, blocks)))
+}
+
+/// What there is of a copy from an earlier try: the source's identity, and the bytes in whole blocks. Blocking.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn retained(destination: &Destination, manifest: &Manifest) -> Result<Option<(SourceId, u64)>, Error> {
+    let blocks = find(destination, manifest)?.map_or(0, |(_, _, blocks)| blocks);
+    Ok(manifest.resumable().filter(|_| blocks > 0).map(|(source, _)| (source, blocks as u64 * BLOCK_BYTES)))
 }
 
 /// Removes the staging file of an earlier try that is not to be used, if it is in the same folder.

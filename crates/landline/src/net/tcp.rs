@@ -83,7 +83,22 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "macos"))]
     let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
     socket.set_tcp_keepalive(&keepalive)?;
+    choose_congestion_control(stream, &socket);
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNTAKEN_TIME_MAX))?;
     Ok(())
 }
+
+/// BBR, where the kernel has it: it keeps a long line full though packets are lost, which cubic takes for congestion. Not on
+/// this machine itself, where its pacing is the slowest part.
+#[cfg(target_os = "linux")]
+fn choose_congestion_control(stream: &TcpStream, socket: &SockRef<'_>) {
+    let is_far = stream.peer_addr().is_ok_and(|peer| !peer.ip().to_canonical().is_loopback());
+    if is_far {
+        // A wish; the kernel's own choice does too.
+        let _ = socket.set_tcp_congestion(b"bbr");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn choose_congestion_control(_stream: &TcpStream, _socket: &SockRef<'_>) {}

@@ -1,0 +1,332 @@
+//! Copies that break and go on: rows 6, 13, 17 and 18 of the fault list.
+
+use std::{
+    fs,
+    os::unix::{self, fs::FileExt},
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+use testkit::{Census, Outcome, RawClient, Relay, ServerProcess, Stage, wait_for};
+
+use crate::{noise, stage};
+
+const BLOCK: usize = 8 << 20;
+/// Several blocks and a bit.
+const LENGTH: usize = 5 * BLOCK + 12_345;
+
+/// The JSON events of a copy.
+fn events(outcome: &Outcome) -> Vec<Value> {
+    let text = String::from_utf8(outcome.stdout.clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).expect("one JSON object a line")).collect()
+}
+
+fn event<'a>(events: &'a [Value], name: &str) -> Option<&'a Value> {
+    events.iter().find(|event| event["event"] == name)
+}
+
+/// The staging files in a folder.
+fn staging(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "part")).collect()
+}
+
+/// A stage with content at both ends, a server, and a relay in front of it that the client knows too.
+struct Line {
+    stage: Stage,
+    server: ServerProcess,
+    relay: Relay,
+    content: Vec<u8>,
+}
+
+impl Line {
+    fn new(seed: u64) -> Self {
+        let stage = stage();
+        let server = stage.serve(&[]);
+        let relay = Relay::start(&server.address);
+        let invite = server.invite();
+        let address = format!("landline://{},{}/", relay.address, server.address);
+        let both = format!("{address}{}", &invite[invite.find('#').unwrap()..]);
+        stage.run_with_input(&["join", "-", "--as", "alice"], both.as_bytes()).ok();
+        // So that the next session that closes is one of a copy.
+        server.event("closed");
+        let content = noise(LENGTH, seed);
+        fs::write(stage.path("user/source"), &content).unwrap();
+        fs::write(stage.path("home/source"), &content).unwrap();
+        Self { stage, server, relay, content }
+    }
+
+    /// `path` at the server, through the relay.
+    fn through(&self, path: &str) -> String {
+        format!("landline://{}/{path}", self.relay.address)
+    }
+
+    fn arguments(&self, up: bool) -> [String; 2] {
+        if up { ["source".into(), self.through("copy")] } else { [self.through("source"), "copy".into()] }
+    }
+
+    fn folder(&self, up: bool) -> PathBuf {
+        self.stage.path(if up { "home" } else { "user" })
+    }
+
+    /// Copies with the line cut after `bytes`, without reconnecting.
+    fn broken(&self, up: bool, bytes: u64) {
+        self.relay.cut_after(bytes);
+        let [from, to] = self.arguments(up);
+        let outcome = self.stage.run(&["cp", "--retry", "0", &from, &to]);
+        assert_eq!(outcome.status, Some(10), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("same command again goes on"), "{}", outcome.stderr);
+        self.relay.mend();
+        if up {
+            self.server.event("closed");
+        }
+    }
+
+    /// Copies to the end; the events.
+    fn finished(&self, up: bool, more: &[&str]) -> Vec<Value> {
+        let [from, to] = self.arguments(up);
+        let mut arguments = vec!["cp", "--json", &from, &to];
+        arguments.extend(more);
+        let outcome = self.stage.run(&arguments);
+        assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+        assert!(fs::read(self.folder(up).join("copy")).unwrap() == self.content, "the content differs");
+        assert_eq!(staging(&self.folder(up)), Vec::<PathBuf>::new());
+        assert!(self.manifests(up).is_empty());
+        events(&outcome)
+    }
+
+    /// The manifests of the side that receives.
+    fn manifests(&self, up: bool) -> Vec<String> {
+        Census::of(&self.stage.path(if up { "server/server/partials" } else { "client/client/partials" })).paths()
+    }
+}
+
+#[test]
+fn the_same_command_goes_on_where_the_line_broke() {
+    for up in [true, false] {
+        let line = Line::new(1);
+        line.broken(up, 3 * BLOCK as u64 + 100_000);
+        let part = staging(&line.folder(up));
+        assert_eq!(part.len(), 1, "what has arrived is kept");
+        let events = line.finished(up, &[]);
+        let offset = event(&events, "resumed-at").expect("it was resumed")["offset"].as_u64().unwrap();
+        assert!(offset >= 2 * BLOCK as u64 && offset % BLOCK as u64 == 0, "{offset}");
+        assert!(event(&events, "block-resent").is_none());
+        // And the third time there is nothing to go on with.
+        assert!(event(&line.finished(up, &[]), "resumed-at").is_none());
+    }
+}
+
+#[test]
+fn a_broken_line_is_mended_by_itself() {
+    for up in [true, false] {
+        let line = Line::new(2);
+        line.relay.cut_after(2 * BLOCK as u64 + 50_000);
+        let events = line.finished(up, &[]);
+        assert!(event(&events, "reconnecting").is_some());
+        assert!(event(&events, "resumed-at").is_some());
+        assert_eq!(event(&events, "done").unwrap()["length"], LENGTH);
+    }
+}
+
+#[test]
+fn restart_forgets() {
+    for up in [true, false] {
+        let line = Line::new(3);
+        line.broken(up, 3 * BLOCK as u64);
+        let events = line.finished(up, &["--restart"]);
+        assert!(event(&events, "resumed-at").is_none());
+    }
+}
+
+/// Row 18: a block that was damaged while it lay there goes again, and only that.
+#[test]
+fn a_damaged_block_goes_again() {
+    for up in [true, false] {
+        let line = Line::new(4);
+        line.broken(up, 4 * BLOCK as u64 + 100_000);
+        let part = fs::File::options().write(true).open(&staging(&line.folder(up))[0]).unwrap();
+        part.write_all_at(b"damage", BLOCK as u64 + 77).unwrap();
+        let events = line.finished(up, &[]);
+        assert_eq!(event(&events, "block-resent").expect("a block went again")["bytes"], BLOCK);
+    }
+}
+
+/// Row 18: a damaged manifest costs time, never content.
+#[test]
+fn a_damaged_manifest_does_no_harm() {
+    for up in [true, false] {
+        for (at, what) in [(0u64, &b"rubbish"[..]), (300, b"\xff\xff\xff\xff\xff\xff\xff\xff")] {
+            let line = Line::new(5);
+            line.broken(up, 3 * BLOCK as u64);
+            let folder = line.stage.path(if up { "server/server/partials" } else { "client/client/partials" });
+            let manifest = fs::File::options().write(true).open(folder.join(&line.manifests(up)[0])).unwrap();
+            manifest.write_all_at(what, at).unwrap();
+            let [from, to] = line.arguments(up);
+            line.stage.run(&["cp", &from, &to]).ok();
+            assert!(fs::read(line.folder(up).join("copy")).unwrap() == line.content);
+        }
+    }
+}
+
+/// Rows 6 and 17: a staging file that was cut, removed, or swapped for a link or another's file.
+#[test]
+fn a_staging_file_that_is_not_ours_alone_is_not_used() {
+    for up in [true, false] {
+        for tamper in ["cut", "removed", "link", "hard link", "fifo"] {
+            let line = Line::new(6);
+            line.broken(up, 3 * BLOCK as u64);
+            let part = staging(&line.folder(up)).remove(0);
+            let precious = line.stage.write("precious", &noise(3 * BLOCK, 99));
+            match tamper {
+                "cut" => fs::File::options().write(true).open(&part).unwrap().set_len(100).unwrap(),
+                "removed" => fs::remove_file(&part).unwrap(),
+                "link" => {
+                    fs::remove_file(&part).unwrap();
+                    unix::fs::symlink(&precious, &part).unwrap();
+                }
+                "hard link" => {
+                    fs::remove_file(&part).unwrap();
+                    fs::hard_link(&precious, &part).unwrap();
+                }
+                _ => {
+                    fs::remove_file(&part).unwrap();
+                    assert!(std::process::Command::new("mkfifo").arg(&part).status().unwrap().success());
+                }
+            }
+            let [from, to] = line.arguments(up);
+            let outcome = line.stage.run(&["cp", "--json", &from, &to]);
+            assert_eq!(outcome.status, Some(0), "{tamper}: {}", outcome.stderr);
+            assert!(event(&events(&outcome), "resumed-at").is_none(), "{tamper}");
+            assert!(fs::read(line.folder(up).join("copy")).unwrap() == line.content, "{tamper}");
+            assert!(fs::read(&precious).unwrap() == noise(3 * BLOCK, 99), "{tamper}: the other file was touched");
+        }
+    }
+}
+
+/// Row 17: the source is known by more than its size.
+#[test]
+fn a_source_that_changed_between_two_tries_starts_over() {
+    for up in [true, false] {
+        let mut line = Line::new(7);
+        line.broken(up, 3 * BLOCK as u64);
+        let source = line.stage.path(if up { "user/source" } else { "home/source" });
+        let modified = fs::metadata(&source).unwrap().modified().unwrap();
+        line.content = noise(LENGTH, 8);
+        fs::write(&source, &line.content).unwrap();
+        // The same size and the same time, as a tool that restores times would leave it.
+        fs::File::options().write(true).open(&source).unwrap().set_modified(modified).unwrap();
+        let events = line.finished(up, &[]);
+        assert!(event(&events, "resumed-at").is_none());
+    }
+}
+
+/// Row 17: what one user has begun is nothing to another, who gets the answer of somebody who never began.
+#[test]
+fn another_user_cannot_go_on_with_it() {
+    let line = Line::new(9);
+    line.broken(true, 3 * BLOCK as u64);
+    let key = crate::login::client_key(&line.stage);
+    let source = json!("ab");
+    let put = |source: &Value| json!({"type": "put", "path": "copy", "length": LENGTH, "mode": 420, "replace": true, "source": source});
+    let mut client = RawClient::connect(&line.server.address, &line.server.fingerprint).unwrap();
+    assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
+    client.send_json(&json!({"type": "open", "service": "files"})).unwrap();
+    // Nor does the same user with another source.
+    client.send_json(&put(&source)).unwrap();
+    let ready: Value = client.header().unwrap().unwrap().read().unwrap();
+    assert_eq!(ready["offset"], 0);
+}
+
+/// Row 17: two copies to one name at once; the file is one of them, whole.
+#[test]
+fn two_copies_to_one_name_do_not_mix() {
+    let line = Line::new(10);
+    let other = noise(LENGTH, 11);
+    fs::write(line.stage.path("user/other"), &other).unwrap();
+    std::thread::scope(|scope| {
+        for source in ["source", "other", "source", "other"] {
+            let line = &line;
+            scope.spawn(move || line.stage.run(&["cp", source, &line.server.at("copy")]).ok());
+        }
+    });
+    let copy = line.stage.read("home/copy");
+    assert!(copy == line.content || copy == other);
+    wait_for("no staging files", || staging(&line.stage.home()).is_empty() && line.manifests(true).is_empty());
+}
+
+/// A server that was killed and is started again goes on with what it has.
+#[test]
+fn a_killed_server_goes_on_too() {
+    let mut line = Line::new(12);
+    line.relay.limit(30 << 20);
+    let [from, to] = line.arguments(true);
+    let child = line.stage.command(&["cp", "--json", &from, &to]).spawn().unwrap();
+    wait_for("three blocks", || {
+        staging(&line.stage.home())
+            .first()
+            .is_some_and(|part| fs::metadata(part).is_ok_and(|metadata| metadata.len() > 3 * BLOCK as u64 + 100_000))
+    });
+    let address = line.server.address.clone();
+    line.server.kill();
+    line.server = line.stage.serve_at(&address, &[]);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("resumed-at"));
+    assert!(line.stage.read("home/copy") == line.content);
+}
+
+/// What was killed and cannot be resumed is swept by the next server.
+#[test]
+fn a_staging_file_that_cannot_be_resumed_is_swept() {
+    use std::io::Write;
+    let stage = stage();
+    let mut server = stage.joined();
+    let mut child = stage.command(&["cp", "-", &server.at("x")]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"something").unwrap();
+    wait_for("a staging file", || staging(&stage.home()).len() == 1);
+    server.kill();
+    drop(stdin);
+    assert!(!child.wait_with_output().unwrap().status.success());
+    assert_eq!(staging(&stage.home()).len(), 1);
+    let _server = stage.serve(&[]);
+    wait_for("a clean home", || staging(&stage.home()).is_empty());
+}
+
+/// A bit that flips on the way breaks the line; it never gets into the file.
+#[test]
+fn a_flipped_bit_breaks_the_line_and_nothing_else() {
+    for up in [true, false] {
+        let line = Line::new(13);
+        line.relay.flip_bit_after(2 * BLOCK as u64 + 4321);
+        let events = line.finished(up, &[]);
+        assert!(event(&events, "reconnecting").is_some());
+    }
+}
+
+#[test]
+fn ctrl_c_once_stops_cleanly_and_says_how_to_go_on() {
+    let line = Line::new(14);
+    line.relay.limit(20 << 20);
+    for up in [true, false] {
+        let [from, to] = line.arguments(up);
+        let child = line.stage.command(&["cp", &from, &to]).spawn().unwrap();
+        wait_for("two blocks", || {
+            staging(&line.folder(up)).first().is_some_and(|part| {
+                fs::metadata(part).is_ok_and(|metadata| metadata.len() > 2 * BLOCK as u64 + 100_000)
+            })
+        });
+        let id = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("goes on where this one stopped"), "{said}");
+        if up {
+            line.server.event("closed");
+        }
+        let events = line.finished(up, &[]);
+        assert!(event(&events, "resumed-at").is_some());
+    }
+}

@@ -1,0 +1,98 @@
+//! K4: a disk whose power can be cut.
+
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::{ServerProcess, Stage, wait_for};
+
+/// `EXT4_IOC_SHUTDOWN`, also called `FS_IOC_SHUTDOWN`.
+const SHUTDOWN: rustix::ioctl::Opcode = 0x8004_587d;
+/// Not even the journal is flushed: what was not made durable until now is lost.
+const NO_LOG_FLUSH: u32 = 2;
+const BYTES: u64 = 256 << 20;
+/// The journal is written when something is synced and hardly ever by itself, and a rename does not write out the content of
+/// the file: the file system forgives nothing of what a program forgot to sync.
+const OPTIONS: &str = "loop,noauto_da_alloc,commit=300";
+
+/// An ext4 file system in a file on the stage, mounted at `disk`. What a power cut leaves of it is what the file system has
+/// handed to its device; a device that loses what it has taken is not imitated. Unmounted when dropped.
+pub struct PowerCut {
+    image: PathBuf,
+    at: PathBuf,
+}
+
+impl PowerCut {
+    /// Makes the file system with private folders `home` and `server`. `None`, said aloud, without Linux, root, or ext4.
+    pub fn new(stage: &Stage) -> Option<Self> {
+        if !cfg!(target_os = "linux") || !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: a power cut needs Linux and root");
+            return None;
+        }
+        let disk = Self { image: stage.path("disk.image"), at: stage.path("disk") };
+        fs::File::create_new(&disk.image).and_then(|image| image.set_len(BYTES)).expect("a file for the disk");
+        fs::create_dir(&disk.at).expect("a folder to mount on");
+        let mut make = Command::new("mkfs.ext4");
+        make.args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"]).arg(&disk.image);
+        if !(succeeds(&mut make) && disk.mount()) {
+            eprintln!("SKIPPED: a power cut needs mkfs.ext4 (e2fsprogs), mount(8) and loop devices");
+            return None;
+        }
+        for name in ["home", "server"] {
+            fs::DirBuilder::new().mode(0o700).create(disk.path(name)).expect("a fresh folder");
+        }
+        disk.write_journal();
+        Some(disk)
+    }
+
+    /// A path on the disk.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.at.join(name)
+    }
+
+    /// Writes the journal, as any other program that syncs a file does at any time. Then renames are durable that nobody
+    /// synced, and content that nobody synced is still not: right before a cut this shows what was synced too late.
+    pub fn write_journal(&self) {
+        let other = fs::File::create(self.path("other")).expect("a file on the disk");
+        other.set_len(1).and_then(|()| other.sync_all()).expect("a disk that works");
+    }
+
+    /// Cuts the power while the server runs, ends the server, and mounts again what is left.
+    #[track_caller]
+    pub fn cut(&self, server: &mut ServerProcess) {
+        let root = fs::File::open(&self.at).expect("a mounted disk");
+        // SAFETY: the call takes a pointer to an unsigned number of 32 bits.
+        let shutdown = unsafe { rustix::ioctl::Setter::<SHUTDOWN, u32>::new(NO_LOG_FLUSH) };
+        // SAFETY: the call changes no memory of this process.
+        unsafe { rustix::ioctl::ioctl(&root, shutdown) }.expect("a file system that can be shut down");
+        drop(root);
+        server.kill();
+        // A process that was just started by another test may hold a descriptor for an instant.
+        wait_for("the end of the mount", || succeeds(Command::new("umount").arg(&self.at)));
+        assert!(self.mount(), "the disk can be mounted after the cut");
+    }
+
+    fn mount(&self) -> bool {
+        succeeds(Command::new("mount").args(["-t", "ext4", "-o", OPTIONS]).arg(&self.image).arg(&self.at))
+    }
+}
+
+impl Drop for PowerCut {
+    fn drop(&mut self) {
+        if is_mounted(&self.at) && !succeeds(Command::new("umount").arg(&self.at)) {
+            succeeds(Command::new("umount").arg("-l").arg(&self.at));
+        }
+    }
+}
+
+fn is_mounted(at: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    mounts.lines().any(|line| line.split(' ').nth(1) == at.to_str())
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}

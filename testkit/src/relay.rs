@@ -1,0 +1,122 @@
+//! K3: a relay for TCP that cuts, slows, or damages what passes.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Bytes that pass at once.
+const PIECE: usize = 64 * 1024;
+
+/// A relay in front of a server. Its faults count the bytes of both directions together, from when they are set; each happens
+/// once, and then the line is sound again.
+pub struct Relay {
+    /// Where it listens.
+    pub address: String,
+    faults: Arc<Faults>,
+}
+
+#[derive(Default)]
+struct Faults {
+    passed: AtomicU64,
+    /// The count at which all connections are reset; 0 for never.
+    cut_at: AtomicU64,
+    /// The count at which one bit is flipped; 0 for never.
+    flip_at: AtomicU64,
+    /// Bytes per second; 0 for no limit.
+    rate: AtomicU64,
+}
+
+impl Relay {
+    /// Listens on a free loopback port and passes every connection on to `target`.
+    pub fn start(target: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let faults = Arc::new(Faults::default());
+        let (target, shared) = (target.to_owned(), faults.clone());
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let Ok(far) = TcpStream::connect(&target) else {
+                    reset(&near);
+                    continue;
+                };
+                let _ = near.set_nodelay(true);
+                let _ = far.set_nodelay(true);
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let (from, to) = (from.try_clone().expect("a handle"), to.try_clone().expect("a handle"));
+                    let faults = shared.clone();
+                    std::thread::spawn(move || faults.carry(from, to));
+                }
+            }
+        });
+        Self { address, faults }
+    }
+
+    /// Resets the connection once this many more bytes have passed.
+    pub fn cut_after(&self, bytes: u64) {
+        self.faults.cut_at.store(self.faults.passed.load(Ordering::SeqCst) + bytes, Ordering::SeqCst);
+    }
+
+    /// Flips one bit once this many more bytes have passed.
+    pub fn flip_bit_after(&self, bytes: u64) {
+        self.faults.flip_at.store(self.faults.passed.load(Ordering::SeqCst) + bytes, Ordering::SeqCst);
+    }
+
+    /// Lets this many bytes pass in a second, in each direction of each connection.
+    pub fn limit(&self, bytes_per_second: u64) {
+        self.faults.rate.store(bytes_per_second, Ordering::SeqCst);
+    }
+
+    /// Takes back a fault that has not happened yet.
+    pub fn mend(&self) {
+        self.faults.cut_at.store(0, Ordering::SeqCst);
+        self.faults.flip_at.store(0, Ordering::SeqCst);
+    }
+}
+
+impl Faults {
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream) {
+        let mut buffer = vec![0; PIECE];
+        let start = Instant::now();
+        let mut carried = 0u64;
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            let piece = &mut buffer[..length];
+            let passed = self.passed.fetch_add(length as u64, Ordering::SeqCst) + length as u64;
+            if due(&self.flip_at, passed) {
+                piece[length / 2] ^= 1;
+            }
+            if due(&self.cut_at, passed) {
+                reset(&from);
+                reset(&to);
+                return;
+            }
+            if to.write_all(piece).is_err() {
+                break;
+            }
+            carried += length as u64;
+            let rate = self.rate.load(Ordering::SeqCst);
+            if rate > 0 {
+                let due = Duration::from_secs_f64(carried as f64 / rate as f64);
+                std::thread::sleep(due.saturating_sub(start.elapsed()));
+            }
+        }
+        let _ = to.shutdown(Shutdown::Write);
+    }
+}
+
+/// Whether a fault is due, which it is once.
+fn due(at: &AtomicU64, passed: u64) -> bool {
+    let when = at.load(Ordering::SeqCst);
+    when > 0 && passed >= when && at.compare_exchange(when, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+}
+
+/// Both directions end at once.
+fn reset(stream: &TcpStream) {
+    let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+    let _ = stream.shutdown(Shutdown::Both);
+}
