@@ -4,19 +4,25 @@
 //! - [`RawClient`] (K1): a client that sends any bytes over real TLS.
 //! - [`HostileServer`] (K2): a server that shows any certificate and sends any bytes.
 //! - [`Relay`] (K3): a line that is cut, slowed, or damaged.
+//! - [`PowerCut`] (K4): a disk whose power is cut.
 //! - [`Census`] (K5): everything in a folder, before and after.
+//! - [`Shim`] (K7): a process one of whose system calls fails.
 //! - [`link`]: an in-memory line with a delay, for counting round trips.
 #![allow(clippy::disallowed_methods, reason = "tests open what they like")]
 
 mod census;
 mod hostile;
 pub mod link;
+mod power;
 mod raw;
 mod relay;
+mod shim;
 mod stage;
 
 pub use census::Census;
 pub use hostile::{Hostile, HostileServer};
+pub use power::PowerCut;
 pub use raw::{RawClient, frame};
 pub use relay::Relay;
+pub use shim::{Fault, Shim};
 pub use stage::{Outcome, ServerProcess, Stage, wait_for};

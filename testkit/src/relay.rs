@@ -26,6 +26,8 @@ struct Faults {
     passed: AtomicU64,
     /// The count at which all connections are reset; 0 for never.
     cut_at: AtomicU64,
+    /// The count at which the client's side is reset and the server's left open; 0 for never.
+    half_open_at: AtomicU64,
     /// The count at which one bit is flipped; 0 for never.
     flip_at: AtomicU64,
     /// Bytes per second; 0 for no limit.
@@ -62,6 +64,11 @@ impl Relay {
         self.faults.cut_at.store(self.faults.passed.load(Ordering::SeqCst) + bytes, Ordering::SeqCst);
     }
 
+    /// Resets the client's side once this many more bytes have passed, and leaves the server's side open and silent.
+    pub fn half_open_after(&self, bytes: u64) {
+        self.faults.half_open_at.store(self.faults.passed.load(Ordering::SeqCst) + bytes, Ordering::SeqCst);
+    }
+
     /// Flips one bit once this many more bytes have passed.
     pub fn flip_bit_after(&self, bytes: u64) {
         self.faults.flip_at.store(self.faults.passed.load(Ordering::SeqCst) + bytes, Ordering::SeqCst);
@@ -89,6 +96,12 @@ impl Faults {
             let passed = self.passed.fetch_add(length as u64, Ordering::SeqCst) + length as u64;
             if due(&self.flip_at, passed) {
                 piece[length / 2] ^= 1;
+            }
+            if due(&self.half_open_at, passed) {
+                // A handle that is never closed keeps the server waiting.
+                std::mem::forget(to.try_clone());
+                reset(&from);
+                return;
             }
             if due(&self.cut_at, passed) {
                 reset(&from);

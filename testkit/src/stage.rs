@@ -130,6 +130,12 @@ impl Stage {
     pub fn serve_at(&self, address: &str, arguments: &[&str]) -> ServerProcess {
         let mut command = self.serve_command(address);
         command.args(arguments);
+        self.serve_with(command)
+    }
+
+    /// Starts this server command: what [`serve_command`](Self::serve_command) gives, with another environment.
+    #[track_caller]
+    pub fn serve_with(&self, command: Command) -> ServerProcess {
         ServerProcess::start(command)
     }
 

@@ -95,6 +95,7 @@ fn status_of_code(code: ErrorCode) -> u8 {
         C::LoginTimeout | C::LoginRefused => 12,
         C::InviteUnknown | C::InviteUsed | C::InviteExpired | C::InviteUser => 12,
         C::Draining => 33,
+        C::Superseded => 34,
         C::NotFound => 20,
         C::NotAFile => 21,
         C::Exists => 22,

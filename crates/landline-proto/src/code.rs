@@ -89,6 +89,8 @@ codes! {
     SourceChanged = "source-changed", Local;
     /// The content does not have the digest that was announced.
     DigestMismatch = "digest-mismatch", Peer;
+    /// Another try at the same copy has taken over.
+    Superseded = "superseded", Local;
     /// Reading or writing failed.
     Io = "io", Local;
 }

@@ -10,6 +10,7 @@
 )]
 
 mod copy;
+mod durability;
 mod files_bad_input;
 mod hostile_server;
 mod identity;

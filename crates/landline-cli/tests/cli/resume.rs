@@ -110,7 +110,7 @@ fn the_same_command_goes_on_where_the_line_broke() {
         assert_eq!(part.len(), 1, "what has arrived is kept");
         let events = line.finished(up, &[]);
         let offset = event(&events, "resumed-at").expect("it was resumed")["offset"].as_u64().unwrap();
-        assert!(offset >= 2 * BLOCK as u64 && offset % BLOCK as u64 == 0, "{offset}");
+        assert!(offset >= 2 * BLOCK as u64 && offset.is_multiple_of(BLOCK as u64), "{offset}");
         assert!(event(&events, "block-resent").is_none());
         // And the third time there is nothing to go on with.
         assert!(event(&line.finished(up, &[]), "resumed-at").is_none());
@@ -127,6 +127,17 @@ fn a_broken_line_is_mended_by_itself() {
         assert!(event(&events, "resumed-at").is_some());
         assert_eq!(event(&events, "done").unwrap()["length"], LENGTH);
     }
+}
+
+/// The client's line is gone and the server has not noticed: the next try takes over what the dead one holds.
+#[test]
+fn a_half_open_line_does_not_stand_in_the_way() {
+    let line = Line::new(15);
+    line.relay.half_open_after(3 * BLOCK as u64 + 50_000);
+    let events = line.finished(true, &[]);
+    assert!(event(&events, "reconnecting").is_some());
+    assert!(event(&events, "resumed-at").is_some(), "{events:?}");
+    assert_eq!(line.server.event("failed")["code"], "superseded");
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn a_passphrase_is_asked_for_on_the_terminal_and_nowhere_else_to_be_seen() {
 /// Runs the command on a pseudo-terminal and types one line when it asks; all that the screen got. Needs python3.
 fn typed(stage: &Stage, arguments: &[&str], line: &str) -> Option<String> {
     const SCRIPT: &str = "
-import os, pty, sys
+import os, pty, sys, termios, time
 pid, fd = pty.fork()
 if pid == 0:
     os.execv(sys.argv[1], sys.argv[1:])
@@ -101,6 +101,9 @@ while True:
         break
     screen += piece
     if not typed and b'Passphrase' in screen:
+        # The prompt is there a moment before echo is off; no person types that fast.
+        while termios.tcgetattr(fd)[3] & termios.ECHO:
+            time.sleep(0.01)
         os.write(fd, os.environ['LINE'].encode() + b'\\n')
         typed = True
 os.waitpid(pid, 0)

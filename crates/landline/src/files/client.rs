@@ -18,16 +18,19 @@ use crate::{Error, login::Fingerprint, net::Channel, paths::Destination};
 /// Where a fetched file goes.
 pub enum Output {
     /// A file, which appears whole or not at all.
-    File {
-        /// Its place.
-        destination: Destination,
-        /// Whether a file that is there is replaced.
-        replace: bool,
-        /// What is known of an earlier try; see [`Earlier::find`].
-        earlier: Earlier,
-    },
+    File(Box<Place>),
     /// A stream, with its name for people. What was written stays written even if the copy fails.
     Stream(Box<dyn Write + Send>, &'static str),
+}
+
+/// The place for a fetched file.
+pub struct Place {
+    /// Where it is.
+    pub destination: Destination,
+    /// Whether a file that is there is replaced.
+    pub replace: bool,
+    /// What is known of an earlier try; see [`Earlier::find`].
+    pub earlier: Earlier,
 }
 
 /// What an earlier try at fetching a file has left, if there was one; locked against other processes for as long as this lives.
@@ -98,7 +101,7 @@ pub async fn put(channel: &mut Channel, input: Input, progress: &Arc<Progress>) 
 /// The request that fetches `path` to `output`.
 pub fn get_request(path: Name, output: &Output) -> Get {
     let have = match output {
-        Output::File { earlier, .. } => earlier.have(),
+        Output::File(place) => place.earlier.have(),
         Output::Stream(..) => None,
     };
     Get { path, have }
@@ -116,7 +119,8 @@ pub async fn get(channel: &mut Channel, output: Output, progress: &Arc<Progress>
     let sink = match output {
         Output::Stream(..) if file.offset > 0 => return Err(unwanted_offset(FileInfo::TYPE)),
         Output::Stream(stream, name) => Sink::Stream(stream, name),
-        Output::File { destination, replace, earlier } => {
+        Output::File(place) => {
+            let Place { destination, replace, earlier } = *place;
             let plan = Plan {
                 length: Some(file.length),
                 mode: file.mode,

@@ -9,11 +9,12 @@ mod partial;
 mod progress;
 mod receiver;
 mod retained;
+mod running;
 mod sender;
 pub(crate) mod server;
 mod staging;
 
-pub use client::{Earlier, Output};
+pub use client::{Earlier, Output, Place};
 pub use digest::{ContentHasher, Digest};
 pub use partial::Partials;
 pub use progress::Progress;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     digest::{BLOCK_BYTES, BlockHash},
     messages::SourceId,
+    running::{Pulse, Running},
 };
 use crate::{
     Error,
@@ -38,22 +39,28 @@ const HEADER_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub struct Partials {
     folder: Arc<PrivateFolder>,
+    running: Arc<Running>,
 }
 
 impl Partials {
     /// Opens the manifests kept in `state`. Blocking.
     pub(crate) fn open(state: &PrivateFolder) -> Result<Self, Error> {
-        Ok(Self { folder: Arc::new(state.subfolder(FOLDER)?) })
+        Ok(Self { folder: Arc::new(state.subfolder(FOLDER)?), running: Arc::default() })
     }
 
-    /// The manifest of the copy that `parts` name, locked; `None` where another copy uses it right now. Blocking.
+    /// The manifest of the copy that `parts` name, locked; `None` where another copy uses it right now and moves. One that does
+    /// not move, because its line is dead, makes way. Blocking.
     pub(crate) fn claim(&self, parts: &[&[u8]]) -> Result<Option<Manifest>, Error> {
         let mut hasher = blake3::Hasher::new();
         for part in parts {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         }
-        self.claim_name(hasher.finalize().to_hex().as_str())
+        let name = hasher.finalize().to_hex();
+        match self.claim_name(&name)? {
+            None if self.running.outlast(&name) => self.claim_name(&name),
+            claimed => Ok(claimed),
+        }
     }
 
     /// A manifest for a copy that cannot be resumed: if this process is killed, the next one knows what to remove. Blocking.
@@ -80,7 +87,16 @@ impl Partials {
     fn claim_name(&self, name: &str) -> Result<Option<Manifest>, Error> {
         let Some(mut file) = self.folder.open_locked(name)? else { return Ok(None) };
         let (header, header_bytes, blocks) = read(&mut file).unwrap_or_default();
-        Ok(Some(Manifest { folder: self.folder.clone(), name: name.to_owned(), file, header, header_bytes, blocks }))
+        Ok(Some(Manifest {
+            folder: self.folder.clone(),
+            running: self.running.clone(),
+            pulse: self.running.begin(name),
+            name: name.to_owned(),
+            file,
+            header,
+            header_bytes,
+            blocks,
+        }))
     }
 }
 
@@ -88,6 +104,8 @@ impl Partials {
 #[derive(Debug)]
 pub(crate) struct Manifest {
     folder: Arc<PrivateFolder>,
+    running: Arc<Running>,
+    pulse: Arc<Pulse>,
     name: String,
     file: File,
     header: Option<ManifestHeader>,
@@ -121,6 +139,11 @@ impl ManifestHeader {
 }
 
 impl Manifest {
+    /// The copy's sign of life.
+    pub(super) fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+
     /// What the copy is of, if it has begun.
     pub(super) fn header(&self) -> Option<&ManifestHeader> {
         self.header.as_ref()
@@ -186,6 +209,8 @@ impl Drop for Manifest {
         if self.header.is_none() {
             let _ = self.folder.remove(&self.name);
         }
+        let _ = self.file.unlock();
+        self.running.end(&self.name);
     }
 }
 

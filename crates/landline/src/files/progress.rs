@@ -33,6 +33,12 @@ impl Progress {
         self.sent_again.load(Ordering::Relaxed)
     }
 
+    /// Forgets it all: another try begins.
+    pub fn reset(&self) {
+        self.begin(None, 0);
+        self.sent_again.store(0, Ordering::Relaxed);
+    }
+
     pub(crate) fn begin(&self, total: Option<u64>, offset: u64) {
         self.total.store(total.map_or(0, |total| total.saturating_add(1)), Ordering::Relaxed);
         self.resumed_at.store(offset, Ordering::Relaxed);

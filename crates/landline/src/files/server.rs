@@ -75,8 +75,16 @@ async fn put(channel: &mut Channel, account: &Account, header: &Header) -> Resul
     let path = staging.destination().path_bytes();
     channel.send(&Ready { path: Name(path.clone()), offset: staging.position() })?;
     channel.flush().await?;
-    let copied =
-        receiver::receive(channel, length, Sink::File(Box::new(staging)), &Arc::new(Progress::default())).await?;
+    let pulse = staging.pulse();
+    let progress = Arc::new(Progress::default());
+    let copied = tokio::select! {
+        biased;
+        copied = receiver::receive(channel, length, Sink::File(Box::new(staging)), &progress) => copied?,
+        () = pulse.give_way() => {
+            let message = "nothing has come for a while, and another try at the same copy has begun";
+            return Err(Error::here(ErrorCode::Superseded, message));
+        }
+    };
     Ok(Some(Transfer { direction: Put::TYPE, path, copied }))
 }
 

@@ -3,6 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     os::unix::fs::FileExt,
+    sync::Arc,
 };
 
 use landline_proto::ErrorCode;
@@ -11,6 +12,7 @@ use super::{
     digest::{BLOCK_BYTES, BlockHash},
     messages::SourceId,
     partial::{Manifest, ManifestHeader},
+    running::Pulse,
 };
 use crate::{
     Error,
@@ -109,6 +111,11 @@ impl Staging {
         Ok(staging)
     }
 
+    /// The copy's sign of life, if it has a manifest.
+    pub(super) fn pulse(&self) -> Arc<Pulse> {
+        self.manifest.as_ref().map(|manifest| manifest.pulse().clone()).unwrap_or_default()
+    }
+
     /// Where it will be.
     pub(super) fn destination(&self) -> &Destination {
         &self.destination
@@ -137,6 +144,9 @@ impl Staging {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.file.write_all_at(bytes, self.position).map_err(|error| self.failed(&error))?;
         self.position += bytes.len() as u64;
+        if let Some(manifest) = &self.manifest {
+            manifest.pulse().beat();
+        }
         let gathered = self.position.saturating_sub(self.written_back);
         if gathered >= BLOCK_BYTES {
             start_write_back(&self.file, self.written_back, gathered);

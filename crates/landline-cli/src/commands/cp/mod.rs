@@ -72,12 +72,12 @@ async fn copy(
     let mut broken_since: Option<Instant> = None;
     let mut wait = WAIT_MIN;
     loop {
-        let before = progress.done();
+        progress.reset();
         let error = match show.during(&label, progress, copy.once(progress)).await {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let has_moved = progress.done() > before;
+        let has_moved = progress.done() > progress.resumed_at();
         if has_moved {
             broken_since = None;
             wait = WAIT_MIN;

@@ -9,7 +9,7 @@ use std::{
 use landline::{
     Client, Error, client,
     files::{
-        Copied, Earlier, Input, Output, Progress,
+        Copied, Earlier, Input, Output, Place, Progress,
         client::{get, get_request, put, put_request, shown_path},
         messages::SERVICE,
     },
@@ -90,7 +90,7 @@ impl<'a> Copy<'a> {
                 if restart {
                     earlier.forget()?;
                 }
-                let output = Output::File { destination, replace: self.replace, earlier };
+                let output = Output::File(Box::new(Place { destination, replace: self.replace, earlier }));
                 Ok((self.download(output, progress).await?, shown))
             }
             Near::StandardOutput => {

@@ -1,0 +1,291 @@
+//! A disk that fails, is full, or loses its power: an acknowledged file is there, whole; any other is absent or old.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use rustix::io::Errno;
+use testkit::{Census, Fault, Outcome, PowerCut, ServerProcess, Shim, Stage};
+
+use crate::{noise, stage};
+
+const OLD: &[u8] = b"old and whole";
+/// One whole block, which can be gone on with, and some writes behind it.
+const LENGTH: usize = (9 << 20) + 12_345;
+
+/// Two ends, of which the receiving one can have a fault.
+struct Faulty {
+    server: ServerProcess,
+    shim: Shim,
+    content: Vec<u8>,
+    stage: Stage,
+}
+
+impl Faulty {
+    fn new(seed: u64) -> Option<Self> {
+        let stage = stage();
+        let shim = Shim::build(&stage)?;
+        let server = stage.joined();
+        let content = noise(LENGTH, seed);
+        stage.write("user/source", &content);
+        stage.write("home/source", &content);
+        Some(Self { server, shim, content, stage })
+    }
+
+    fn arguments(&self, up: bool) -> [String; 4] {
+        let (from, to) =
+            if up { ("source".into(), self.server.at("copy")) } else { (self.server.at("source"), "copy".into()) };
+        ["cp".into(), "--json".into(), from, to]
+    }
+
+    fn folder(&self, up: bool) -> PathBuf {
+        self.stage.path(if up { "home" } else { "user" })
+    }
+
+    /// Copies over `old` with the fault at the side that receives, and checks that nothing of it is to be seen. How it ended;
+    /// `None` where the fault did not come about, as there are fewer such calls.
+    fn copy(&mut self, up: bool, old: Option<&[u8]>, fault: &Fault<'_>) -> Option<Outcome> {
+        let copy = self.folder(up).join("copy");
+        let _ = fs::remove_file(&copy);
+        if let Some(old) = old {
+            fs::write(&copy, old).unwrap();
+        }
+        let mut client = self.stage.command(&self.arguments(up));
+        if up {
+            let mut server = self.stage.serve_command(&self.server.address);
+            self.shim.load(&mut server, fault);
+            self.server.kill();
+            self.server = self.stage.serve_with(server);
+        } else {
+            self.shim.load(&mut client, fault);
+        }
+        let output = client.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let outcome = Outcome { status: output.status.code(), stdout: output.stdout, stderr };
+        if !self.shim.has_struck() {
+            assert_eq!(outcome.status, Some(0), "{fault:?}: {}", outcome.stderr);
+            assert!(fs::read(copy).unwrap() == self.content, "{fault:?}");
+            return None;
+        }
+        assert_eq!(fs::read(copy).ok().as_deref(), old, "{fault:?}: the final name");
+        Some(outcome)
+    }
+
+    /// The same command without a fault, with the server that had it. Whether it went on with what was left.
+    fn again(&self, up: bool, fault: &Fault<'_>) -> bool {
+        self.stage.run(&["ping", "127.0.0.1"]).ok();
+        let left = staging(&self.folder(up)).len();
+        assert!(left <= 1, "{fault:?}: {left} staging files");
+        let said = self.stage.run(&self.arguments(up)).ok();
+        assert!(fs::read(self.folder(up).join("copy")).unwrap() == self.content, "{fault:?}");
+        let has_resumed = said.contains(r#""resumed-at""#);
+        assert_eq!(has_resumed, left == 1, "{fault:?}: what is left is of use");
+        assert_eq!(Census::of(&self.folder(up)).paths(), ["copy", "source"], "{fault:?}");
+        let manifests = if up { "server/server/partials" } else { "client/client/partials" };
+        assert_eq!(Census::of(&self.stage.path(manifests)).paths(), Vec::<String>::new(), "{fault:?}");
+        has_resumed
+    }
+}
+
+/// The staging files in a folder.
+fn staging(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "part")).collect()
+}
+
+/// What could not be synced may be lost, whatever a second sync says: it gets no name, and it is not gone on with.
+#[test]
+fn a_file_that_cannot_be_synced_is_not_acknowledged() {
+    let Some(mut faulty) = Faulty::new(1) else { return };
+    for up in [true, false] {
+        for old in [None, Some(OLD)] {
+            let syncs = (1..).find(|&nth| {
+                let fault = Fault { call: "fsync", path: "/.landline-", nth, error: Errno::IO };
+                let Some(outcome) = faulty.copy(up, old, &fault) else { return true };
+                assert_eq!(outcome.status, Some(27), "{}", outcome.stderr);
+                assert_eq!(staging(&faulty.folder(up)), Vec::<PathBuf>::new());
+                assert!(!faulty.again(up, &fault));
+                false
+            });
+            assert!(syncs > Some(1), "the file is synced");
+        }
+    }
+}
+
+/// Every write fails once, to the file and to its manifest; what had arrived before is of use.
+fn every_write_fails_once(error: Errno, status: i32) {
+    let Some(mut faulty) = Faulty::new(2) else { return };
+    for up in [true, false] {
+        let mut resumed = 0;
+        for path in ["/.landline-", "/partials/"] {
+            let writes = (1..).find(|&nth| {
+                let fault = Fault { call: "write", path, nth, error };
+                let old = (nth % 2 == 0).then_some(OLD);
+                let Some(outcome) = faulty.copy(up, old, &fault) else { return true };
+                assert_eq!(outcome.status, Some(status), "{fault:?}: {}", outcome.stderr);
+                resumed += u32::from(faulty.again(up, &fault));
+                false
+            });
+            assert!(writes > Some(2), "{path} is written more than once");
+        }
+        assert!(resumed > 0, "some of it was of use");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_write_is_said_and_gone_on_from() {
+    every_write_fails_once(Errno::NOSPC, 24);
+}
+
+#[test]
+fn a_disk_that_fails_at_any_write_is_said_and_gone_on_from() {
+    every_write_fails_once(Errno::IO, 27);
+}
+
+/// Reproducible choices.
+struct Choices(std::vec::IntoIter<u8>);
+
+impl Choices {
+    fn below(&mut self, end: usize) -> usize {
+        let bytes: Vec<u8> = self.0.by_ref().take(4).collect();
+        u32::from_le_bytes(bytes.try_into().expect("there are enough")) as usize % end
+    }
+}
+
+/// A server whose state and home are on a disk that loses its power.
+struct Power {
+    server: ServerProcess,
+    disk: PowerCut,
+    choices: Choices,
+    /// What was acknowledged.
+    known: BTreeMap<&'static str, Vec<u8>>,
+    /// What a copy of [`LONG`] takes here, so that a cut falls into one.
+    duration: Duration,
+    /// The lengths of staging files that nobody will ever go on with or remove.
+    orphans: Vec<u64>,
+    /// How many copies went on where a cut had stopped them.
+    resumed: u32,
+    stage: Stage,
+}
+
+/// Few, so that some are replaced.
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+const LONG: usize = 20 << 20;
+
+impl Power {
+    fn new(seed: u64, cuts: u64) -> Option<Self> {
+        let stage = stage();
+        let disk = PowerCut::new(&stage)?;
+        let choices = Choices(noise((cuts as usize + 1) * 32, seed ^ 0xdead).into_iter());
+        let server = serve(&stage, &disk, "127.0.0.1:0");
+        let known = BTreeMap::new();
+        stage.run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes()).ok();
+        let mut power =
+            Self { server, disk, choices, known, duration: Duration::ZERO, orphans: Vec::new(), resumed: 0, stage };
+        // That the client has joined was acknowledged too.
+        power.cut();
+        power.restart();
+        let start = Instant::now();
+        power.stage.write("user/new", &noise(LONG, seed));
+        power.acknowledged(NAMES[0], noise(LONG, seed));
+        power.duration = start.elapsed();
+        Some(power)
+    }
+
+    /// Cuts the power and starts the server on what is left.
+    fn cut(&mut self) {
+        if self.choices.below(2) == 0 {
+            self.disk.write_journal();
+        }
+        self.disk.cut(&mut self.server);
+    }
+
+    fn restart(&mut self) {
+        self.server = serve(&self.stage, &self.disk, &self.server.address.clone());
+    }
+
+    fn arguments(&self, name: &str) -> [String; 6] {
+        ["cp", "--json", "--retry", "0", "new", &self.server.at(name)].map(str::to_owned)
+    }
+
+    fn acknowledged(&mut self, name: &'static str, content: Vec<u8>) {
+        let said = self.stage.run(&self.arguments(name)).ok();
+        self.resumed += u32::from(said.contains(r#""resumed-at""#));
+        self.known.insert(name, content);
+    }
+
+    /// Removes what no manifest names any more: nothing of a manifest is synced, so a cut can take it and leave the staging file.
+    fn clear(&mut self) {
+        eprintln!("DEBUG {:?}", Census::of(&self.disk.path("server/server/partials")).paths());
+        for path in staging(&self.disk.path("home")) {
+            self.orphans.push(fs::metadata(&path).unwrap().len());
+            fs::remove_file(path).unwrap();
+        }
+    }
+
+    fn round(&mut self, round: u64) {
+        let name = NAMES[self.choices.below(NAMES.len())];
+        let lengths = [1, 5_000, 300_000, 9 << 20];
+        let is_during = round.is_multiple_of(2);
+        let length = if is_during { LONG / 2 + self.choices.below(LONG / 2) } else { lengths[self.choices.below(4)] };
+        let content = noise(length, round + 100);
+        self.stage.write("user/new", &content);
+        if is_during {
+            let mut client = self.stage.command(&self.arguments(name));
+            let client = client.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(self.duration.mul_f64(self.choices.below(1000) as f64 / 1000.0));
+            self.cut();
+            if client.wait_with_output().unwrap().status.success() {
+                self.known.insert(name, content.clone());
+            }
+        } else {
+            self.acknowledged(name, content.clone());
+            self.cut();
+        }
+        self.check(Some((name, &content)));
+        self.restart();
+        // The same command with the same source: it may go on with what the cut has left.
+        self.acknowledged(name, content);
+        self.check(None);
+        self.clear();
+    }
+
+    /// Every name has what was acknowledged last. One whose copy was cut off may have that; then it is whole too.
+    fn check(&self, unsure: Option<(&str, &[u8])>) {
+        for name in NAMES {
+            let found = fs::read(self.disk.path("home").join(name)).ok();
+            let is_new = unsure.is_some_and(|(unsure, new)| unsure == name && found.as_deref() == Some(new));
+            let (found, known) = (found.as_ref(), self.known.get(name));
+            assert!(is_new || found == known, "{name}: {:?}, not {:?}", found.map(Vec::len), known.map(Vec::len));
+        }
+        let mut others = Census::of(&self.disk.path("home")).paths();
+        others.retain(|path| !NAMES.contains(&&path[..]) && !path.ends_with(".part"));
+        assert_eq!(others, Vec::<String>::new());
+    }
+}
+
+fn serve(stage: &Stage, disk: &PowerCut, address: &str) -> ServerProcess {
+    let mut command = stage.serve_command(address);
+    command.env("LANDLINE_STATE", disk.path("server")).env("HOME", disk.path("home"));
+    stage.serve_with(command)
+}
+
+#[test]
+fn a_power_cut_takes_nothing_that_was_acknowledged() {
+    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
+    let cuts = if std::env::var_os("LANDLINE_SOAK").is_some() { 200 } else { 4 };
+    let Some(mut power) = Power::new(seed, cuts) else { return };
+    for round in 0..cuts {
+        power.round(round);
+    }
+    eprintln!(
+        "{cuts} cuts left {} staging files without a manifest, of these lengths: {:?}",
+        power.orphans.len(),
+        power.orphans
+    );
+}

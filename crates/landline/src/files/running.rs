@@ -1,0 +1,111 @@
+//! The copies of this process that hold a manifest, so that one whose line is dead makes way for its own next try.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+/// A copy that has not moved for this long makes way for another try at the same. One that moves is left alone.
+const STALL_TIME: Duration = Duration::from_secs(2);
+/// How often movement is looked for meanwhile.
+const LOOK_TIME: Duration = Duration::from_millis(50);
+
+/// The copies that are running, by the name of their manifest.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    copies: Mutex<HashMap<String, Arc<Pulse>>>,
+    ended: Condvar,
+}
+
+/// The sign of life of one copy.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    moves: AtomicU64,
+    give_way: Notify,
+}
+
+impl Pulse {
+    /// Something has arrived.
+    pub(super) fn beat(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns once the copy has to make way. Cancel-safe.
+    pub(crate) async fn give_way(&self) {
+        self.give_way.notified().await;
+    }
+}
+
+impl Running {
+    /// A copy begins.
+    pub(super) fn begin(&self, name: &str) -> Arc<Pulse> {
+        let pulse = Arc::new(Pulse::default());
+        self.copies().insert(name.to_owned(), pulse.clone());
+        pulse
+    }
+
+    /// A copy has ended, and its manifest is free.
+    pub(super) fn end(&self, name: &str) {
+        self.copies().remove(name);
+        self.ended.notify_all();
+    }
+
+    /// Waits until a copy has ended, telling it to make way if it does not move. False if it moves, or is none of this process.
+    /// Blocking, for some seconds at most.
+    pub(super) fn outlast(&self, name: &str) -> bool {
+        let mut copies = self.copies();
+        let Some(pulse) = copies.get(name).cloned() else { return false };
+        let moves = pulse.moves.load(Ordering::Relaxed);
+        let start = Instant::now();
+        let mut was_told = false;
+        while copies.get(name).is_some_and(|running| Arc::ptr_eq(running, &pulse)) {
+            if pulse.moves.load(Ordering::Relaxed) != moves || start.elapsed() >= 2 * STALL_TIME {
+                return false;
+            }
+            if !was_told && start.elapsed() >= STALL_TIME {
+                pulse.give_way.notify_one();
+                was_told = true;
+            }
+            copies = self.ended.wait_timeout(copies, LOOK_TIME).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    fn copies(&self) -> MutexGuard<'_, HashMap<String, Arc<Pulse>>> {
+        // Nothing that holds the lock can leave the map half changed.
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stalled_copy_is_told_and_a_moving_one_is_left_alone() {
+        let running = Running::default();
+        assert!(!running.outlast("none"));
+        let pulse = running.begin("copy");
+        std::thread::scope(|scope| {
+            let mover = scope.spawn(|| running.outlast("copy"));
+            while !mover.is_finished() {
+                pulse.beat();
+                std::thread::yield_now();
+            }
+            assert!(!mover.join().unwrap());
+        });
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| running.outlast("copy"));
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(pulse.give_way());
+            running.end("copy");
+            assert!(waiter.join().unwrap());
+        });
+    }
+}
