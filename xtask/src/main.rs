@@ -25,7 +25,9 @@ cargo xtask test                     install what the tests need (Debian, as roo
 cargo xtask soak                     the same tests with their long loops whole (kills, power cuts)
 cargo xtask tidy                     check the rules of the house: lengths, names, banned words,
                                      links, ARCHITECTURE.md
-cargo xtask bench copy [ARGS...]     build the release binary, run bench/copy_bench.py ARGS
+cargo xtask bench copy [ARGS...]     build the release binary, run bench/copy_bench.py ARGS: one large
+                                     file, landline and its peers
+cargo xtask bench resume [ARGS...]   likewise bench/resume_bench.py: how soon a killed copy goes on
 cargo xtask fuzz TARGET [SECONDS]    fuzz one target (60 seconds unless told; 0 is without end)
 cargo xtask help                     this text
 ";
@@ -56,7 +58,7 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
         ["test"] => test::run(&repository()?),
         ["soak"] => test::soak(&repository()?),
         ["tidy"] => tidy::run(&repository()?),
-        ["bench", "copy", arguments @ ..] => bench::copy(&repository()?, arguments),
+        ["bench", name @ ("copy" | "resume"), arguments @ ..] => bench::run(&repository()?, name, arguments),
         ["fuzz", target] => fuzz::run(&repository()?, target, fuzz::DEFAULT_SECONDS),
         ["fuzz", target, seconds] => fuzz::run(&repository()?, target, fuzz::seconds(seconds)?),
         _ => Err(format!("no such command: {}. These exist:\n\n{USAGE}", words.join(" "))),

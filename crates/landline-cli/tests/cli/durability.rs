@@ -220,7 +220,6 @@ impl Power {
 
     /// Removes what no manifest names any more: nothing of a manifest is synced, so a cut can take it and leave the staging file.
     fn clear(&mut self) {
-        eprintln!("DEBUG {:?}", Census::of(&self.disk.path("server/server/partials")).paths());
         for path in staging(&self.disk.path("home")) {
             self.orphans.push(fs::metadata(&path).unwrap().len());
             fs::remove_file(path).unwrap();
@@ -283,9 +282,6 @@ fn a_power_cut_takes_nothing_that_was_acknowledged() {
     for round in 0..cuts {
         power.round(round);
     }
-    eprintln!(
-        "{cuts} cuts left {} staging files without a manifest, of these lengths: {:?}",
-        power.orphans.len(),
-        power.orphans
-    );
+    let (resumed, orphans) = (power.resumed, &power.orphans);
+    eprintln!("{cuts} cuts, {resumed} copies resumed; staging files left without a manifest, in bytes: {orphans:?}");
 }
