@@ -236,7 +236,13 @@ impl Power {
         if is_during {
             let mut client = self.stage.command(&self.arguments(name));
             let client = client.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            std::thread::sleep(self.duration.mul_f64(self.choices.below(1000) as f64 / 1000.0));
+            let moments = [self.choices.below(500), self.choices.below(500)];
+            for moment in moments {
+                std::thread::sleep(self.duration.mul_f64(moment as f64 / 1000.0));
+                if moment % 2 == 0 && moment == moments[0] {
+                    self.disk.write_back();
+                }
+            }
             self.cut();
             if client.wait_with_output().unwrap().status.success() {
                 self.known.insert(name, content.clone());

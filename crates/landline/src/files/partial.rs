@@ -1,8 +1,8 @@
 //! What is known of copies that have begun and not ended: a manifest for each, in the state folder of the side that receives.
 //!
 //! A manifest is one line of JSON, then the 32-byte hash of each whole block that was written to the staging file. Nobody else
-//! can plant or read one there, and everything that has to expire is in one place. Neither manifest nor staging file is synced
-//! block by block: after a power cut a block that is not what the manifest says is simply sent again.
+//! can plant or read one there, and everything that has to expire is in one place. The first line is synced, the blocks are
+//! not: after a power cut a block that is not what the manifest says is simply sent again.
 
 use std::{
     ffi::OsString,
@@ -164,12 +164,17 @@ impl Manifest {
         (blocks > 0).then(|| (source, blocks * BLOCK_BYTES))
     }
 
-    /// Begins anew.
+    /// Begins anew. For a copy that can be resumed, which is a large one, this is durable: after a power cut the staging file is
+    /// known, and goes on or is removed.
     pub(super) fn begin(&mut self, header: ManifestHeader) -> Result<(), Error> {
         let mut line = serde_json::to_vec(&header).map_err(|error| self.failed(&error.into()))?;
         line.push(b'\n');
         self.file.set_len(0).map_err(|error| self.failed(&error))?;
         self.file.write_all_at(&line, 0).map_err(|error| self.failed(&error))?;
+        if header.source.is_some() {
+            self.file.sync_data().map_err(|error| self.failed(&error))?;
+            self.folder.sync()?;
+        }
         self.header_bytes = line.len() as u64;
         self.header = Some(header);
         self.blocks.clear();

@@ -81,30 +81,29 @@ impl Staging {
             Some(found) => found,
             None => {
                 let name = OsString::from(format!(".landline-{:016x}.part", u64::from_le_bytes(random())));
+                if let Some(manifest) = &mut manifest {
+                    // Before there is such a file, so that there is none that nobody knows of.
+                    let path = destination.path.with_file_name(&name);
+                    let source = plan.source.filter(|_| plan.length.is_some());
+                    manifest.begin(ManifestHeader::new(&path, source, plan.length.unwrap_or(0)))?;
+                }
                 let file = destination.folder.create(&name).map_err(|error| Error::io(&shown, &error))?;
                 (name, file, 0)
             }
         };
         let position = blocks as u64 * BLOCK_BYTES;
-        let mut staging = Self {
+        let staging = Self {
             destination,
             name,
             file,
             mode,
             replace: plan.replace,
-            manifest: None,
+            manifest,
             position,
             written_back: position,
             is_final: false,
             is_spoiled: false,
         };
-        if let Some(mut manifest) = manifest {
-            if blocks == 0 {
-                let source = plan.source.filter(|_| plan.length.is_some());
-                manifest.begin(ManifestHeader::new(&staging.path(), source, plan.length.unwrap_or(0)))?;
-            }
-            staging.manifest = Some(manifest);
-        }
         if let Some(length) = plan.length {
             staging.check_space(length.saturating_sub(position))?;
         }
@@ -185,10 +184,6 @@ impl Staging {
         folder.rename(&self.name, &self.destination.name, self.replace).map_err(|error| self.failed(&error))?;
         self.is_final = true;
         self.destination.folder.sync().map_err(|error| self.failed(&error))
-    }
-
-    fn path(&self) -> std::path::PathBuf {
-        self.destination.path.with_file_name(&self.name)
     }
 
     fn check_space(&self, length: u64) -> Result<(), Error> {

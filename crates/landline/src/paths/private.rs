@@ -99,6 +99,14 @@ impl PrivateFolder {
         })
     }
 
+    /// Makes the names of the files in it durable. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        self.folder.sync().map_err(|error| self.bad("", error))
+    }
+
     /// Removes a file if it is there.
     ///
     /// # Errors
