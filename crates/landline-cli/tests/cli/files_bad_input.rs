@@ -199,3 +199,22 @@ fn logged_in(stage: &Stage, server: &ServerProcess) -> RawClient {
 fn code(client: &mut RawClient) -> String {
     client.error_code().unwrap().expect("an error")
 }
+
+/// The server's key and accounts are nobody's to copy, though they may lie below the home.
+#[test]
+fn the_state_folder_cannot_be_reached_through_the_home() {
+    let stage = stage();
+    let state = stage.path("home/.state");
+    let mut command = stage.serve_command("127.0.0.1:0");
+    command.env("LANDLINE_STATE", &state);
+    let server = stage.serve_with(command);
+    stage.run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes()).ok();
+    unix::fs::symlink(".state/server", stage.path("home/link")).unwrap();
+    stage.write("user/file", b"x");
+    for path in [".state/server/identity.key", "link/identity.key", "link/landline.sqlite", ".state/new"] {
+        stage.run(&["cp", &server.at(path), "got"]).fails(if path == ".state/new" { 20 } else { 23 }, "");
+        stage.run(&["cp", "file", &server.at(path)]).fails(23, "state folder");
+    }
+    assert!(!stage.path("user/got").exists());
+    stage.run(&["ping", "127.0.0.1"]).ok();
+}
