@@ -221,15 +221,19 @@ async fn all_ended(connections: &mut JoinSet<()>) {
     while connections.join_next().await.is_some() {}
 }
 
-/// The next connection, once there is a place for it. An error is one of the listener or of a connection that was gone at once.
+/// The next connection, once there is a place for it. An error is the listener's; a connection that was gone at once is passed
+/// over, so that it does not make the others wait.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> io::Result<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    tcp::prepare(&stream)?;
-    Ok((stream, peer, place))
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        if tcp::prepare(&stream).is_ok() {
+            return Ok((stream, peer, place));
+        }
+    }
 }
 
 /// One connection, from its first byte to its last.
@@ -291,7 +295,6 @@ pub(crate) fn going_down() -> Error {
 }
 
 async fn serve_channel(channel: &mut Channel, account: &Account, drain: &mut Drain) -> Result<(), Error> {
-    // The answer to the login leaves now at the latest; with a request already here it leaves with its answer.
     let header = tokio::select! {
         biased;
         () = drain.begun() => return Err(going_down()),

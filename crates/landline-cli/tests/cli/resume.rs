@@ -140,6 +140,17 @@ fn a_half_open_line_does_not_stand_in_the_way() {
     assert_eq!(line.server.event("failed")["code"], "superseded");
 }
 
+/// Whatever goes wrong, a program that reads the events is told.
+#[test]
+fn a_failure_before_the_connection_is_an_event_too() {
+    let stage = stage();
+    for (arguments, status) in [(["cp", "--json", "absent", "127.0.0.1:x"], 20), (["cp", "--json", "a", "b"], 2)] {
+        let outcome = stage.run(&arguments);
+        assert_eq!(outcome.status, Some(status));
+        assert_eq!(event(&events(&outcome), "error").expect("an error event")["status"], status);
+    }
+}
+
 #[test]
 fn restart_forgets() {
     for up in [true, false] {

@@ -87,8 +87,15 @@ impl Staging {
                     let source = plan.source.filter(|_| plan.length.is_some());
                     manifest.begin(ManifestHeader::new(&path, source, plan.length.unwrap_or(0)))?;
                 }
-                let file = destination.folder.create(&name).map_err(|error| Error::io(&shown, &error))?;
-                (name, file, 0)
+                match destination.folder.create(&name) {
+                    Ok(file) => (name, file, 0),
+                    Err(error) => {
+                        if let Some(manifest) = manifest {
+                            manifest.remove();
+                        }
+                        return Err(Error::io(&shown, &error));
+                    }
+                }
             }
         };
         let position = blocks as u64 * BLOCK_BYTES;
@@ -171,8 +178,8 @@ impl Staging {
     ///
     /// # Errors
     /// `exists` where the name was taken meanwhile and is not to be replaced, `not-a-file` where it is no regular file any more,
-    /// `no-space`, `io`. The staging file is gone then; the
-    /// final name may have the new content only if the folder could not be synced.
+    /// `no-space`, `io`. The staging file is gone then; the final name may have the new content only if the folder could not
+    /// be synced.
     pub(super) fn commit(mut self) -> Result<(), Error> {
         // Whatever fails from here on: after a failed sync nothing is known of what was written.
         self.is_spoiled = true;

@@ -72,39 +72,30 @@ pub async fn connect(
     service: &str,
     request: &impl Message,
 ) -> Result<Login, Error> {
-    let attempt = attempt(transport, address, pin, credential, service, request);
+    let attempt = async {
+        let start = Instant::now();
+        let mut stream = handshake(transport, address, pin).await?;
+        let method = if credential.token.is_some() { METHOD_INVITE } else { METHOD_SSH_KEY };
+        let mut login = ClientLogin::new(credential.user.clone(), method, *pin.bytes(), "tcp", Nonce(random()));
+        event(&mut stream, &mut login).await?;
+        let tls = start.elapsed();
+
+        let start = Instant::now();
+        let flight = flight(&stream, &login, credential, service, request)?;
+        stream.write_all(&flight).await.map_err(|error| lost(&error))?;
+        stream.flush().await.map_err(|error| lost(&error))?;
+        let ClientEvent::Welcome(welcome) = event(&mut stream, &mut login).await? else {
+            return Err(Error::Lost("the server answered the login with something else".into()));
+        };
+        let greeting = login.greeting().cloned();
+        let greeting = greeting.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
+        let timing = LoginTiming { tls, login: start.elapsed() };
+        Ok(Login { channel: Channel::new(stream, login.into_session()), greeting, welcome, timing })
+    };
     match tokio::time::timeout(LOGIN_TIME_MAX, attempt).await {
         Ok(result) => result,
         Err(_) => Err(Error::here(ErrorCode::LoginTimeout, "the server did not complete the login within 10 s")),
     }
-}
-
-async fn attempt(
-    transport: Box<dyn Transport>,
-    address: &str,
-    pin: Fingerprint,
-    credential: &Credential,
-    service: &str,
-    request: &impl Message,
-) -> Result<Login, Error> {
-    let start = Instant::now();
-    let mut stream = handshake(transport, address, pin).await?;
-    let method = if credential.token.is_some() { METHOD_INVITE } else { METHOD_SSH_KEY };
-    let mut login = ClientLogin::new(credential.user.clone(), method, *pin.bytes(), "tcp", Nonce(random()));
-    event(&mut stream, &mut login).await?;
-    let tls = start.elapsed();
-
-    let start = Instant::now();
-    let flight = flight(&stream, &login, credential, service, request)?;
-    stream.write_all(&flight).await.map_err(|error| lost(&error))?;
-    stream.flush().await.map_err(|error| lost(&error))?;
-    let ClientEvent::Welcome(welcome) = event(&mut stream, &mut login).await? else {
-        return Err(Error::Lost("the server answered the login with something else".into()));
-    };
-    let greeting = login.greeting().cloned();
-    let greeting = greeting.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
-    let timing = LoginTiming { tls, login: start.elapsed() };
-    Ok(Login { channel: Channel::new(stream, login.into_session()), greeting, welcome, timing })
 }
 
 /// Login, `open` and the first request.

@@ -86,7 +86,6 @@ async fn welcome(
 ) -> Result<(Channel, Session), Error> {
     let welcome = Welcome { user: session.user.clone(), key: session.key.clone(), session: session.id.clone() };
     let (answer, decoder) = login.accept(&welcome)?;
-    // Not flushed: the answer to the first request, if that is there, follows in the same flight.
     match tokio::time::timeout_at(deadline.into(), stream.write_all(&answer)).await {
         Ok(written) => written.map_err(|error| lost(&error))?,
         Err(_) => return Err(ProtocolError::LoginTimeout.into()),

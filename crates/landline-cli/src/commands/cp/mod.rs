@@ -40,16 +40,8 @@ pub(crate) async fn run(state: &Path, options: Cp) -> Result<(), Failure> {
     show.event(&json!({
         "event": "start", "source": options.source.to_string(), "destination": options.destination.to_string(),
     }));
-    let client = Client::open(state)?;
-    let mut the_copy = Copy::new(&client, &options)?;
-    let progress = Arc::new(Progress::default());
     let start = Instant::now();
-    let stop = signals::stop()?;
-    let done = tokio::select! {
-        done = copy(&mut the_copy, &options, show, &progress) => done,
-        () = stop => Err(Failure::stopped(can_go_on_later(&options) && progress.done() > 0)),
-    };
-    match done {
+    match understood(state, &options, show).await {
         Ok((copied, place)) => {
             report(&options, show, &copied, &place, start.elapsed());
             Ok(())
@@ -58,6 +50,18 @@ pub(crate) async fn run(state: &Path, options: Cp) -> Result<(), Failure> {
             show.event(&json!({"event": "error", "status": failure.status, "message": failure.to_string()}));
             Err(failure)
         }
+    }
+}
+
+/// Finds out what is to be copied, asking for a passphrase if need be, and copies until a signal comes.
+async fn understood(state: &Path, options: &Cp, show: Show) -> Result<(Copied, String), Failure> {
+    let client = Client::open(state)?;
+    let mut the_copy = Copy::new(&client, options)?;
+    let progress = Arc::new(Progress::default());
+    let stop = signals::stop()?;
+    tokio::select! {
+        done = copy(&mut the_copy, options, show, &progress) => done,
+        () = stop => Err(Failure::stopped(can_go_on_later(options) && progress.done() > 0)),
     }
 }
 
