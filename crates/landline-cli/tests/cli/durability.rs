@@ -290,4 +290,5 @@ fn a_power_cut_takes_nothing_that_was_acknowledged() {
     }
     let (resumed, orphans) = (power.resumed, &power.orphans);
     eprintln!("{cuts} cuts, {resumed} copies resumed; staging files left without a manifest, in bytes: {orphans:?}");
+    assert!(orphans.is_empty(), "staging files that nothing knows of: {orphans:?}");
 }
