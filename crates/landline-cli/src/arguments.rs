@@ -124,7 +124,8 @@ Exit status:
   14  nothing in common with the other side   32  a private key cannot be used
   20  no such file or folder                  33  the server is going down
   21  not a regular file                      34  another try at the same copy took over
-  22  exists already                         130  stopped by a signal";
+  22  exists already                          35  an admin ended the session
+                                             130  stopped by a signal";
 
 fn location() -> impl TypedValueParser<Value = Location> {
     OsStringValueParser::new().try_map(|text| Location::parse(&text))

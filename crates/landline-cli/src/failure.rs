@@ -96,6 +96,7 @@ fn status_of_code(code: ErrorCode) -> u8 {
         C::InviteUnknown | C::InviteUsed | C::InviteExpired | C::InviteUser => 12,
         C::Draining => 33,
         C::Superseded => 34,
+        C::Ended => 35,
         C::NotFound => 20,
         C::NotAFile => 21,
         C::Exists => 22,

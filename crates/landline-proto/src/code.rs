@@ -73,6 +73,8 @@ codes! {
     InviteUser = "invite-user", Peer;
     /// The server is going down.
     Draining = "draining", Local;
+    /// Somebody with the right to do so has ended the session: kicked it, or revoked the account or key.
+    Ended = "ended", Peer;
     /// A path or name that the rule refuses.
     NameRefused = "name-refused", Peer;
     /// The user may not do this there.

@@ -15,6 +15,8 @@ pub enum Event {
         user: String,
         /// The fingerprint of the key that was proved.
         key: String,
+        /// The method of the login.
+        method: String,
         /// From where.
         peer: String,
         /// The session's id.

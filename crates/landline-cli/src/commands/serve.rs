@@ -153,7 +153,7 @@ fn printer(json: bool) -> (EventSink, JoinHandle<()>) {
 /// An event for people.
 fn sentence(event: &Event) -> String {
     match event {
-        Event::Login { user, key, peer, session, invited } => {
+        Event::Login { user, key, peer, session, invited, .. } => {
             let how = if *invited { "joined" } else { "logged in" };
             format!("{session} {user} {how} from {peer} with {key}")
         }

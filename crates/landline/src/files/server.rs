@@ -7,7 +7,7 @@ use landline_proto::{ErrorCode, Header, Message, Name, messages::ErrorMessage, o
 use super::{
     Copied, Input, Progress,
     client::{check_mode, check_offset},
-    messages::{FileInfo, Get, Put, Ready, SourceId},
+    messages::{FileInfo, Get, Put, Ready, SERVICE, SourceId},
     receiver::{self, Sink},
     sender,
     staging::{Plan, Staging},
@@ -31,6 +31,7 @@ pub(crate) async fn serve(channel: &mut Channel, account: &Account, drain: &mut 
             Put::TYPE => put(channel, account, &header).await?,
             _ => get(channel, account, &header).await?,
         };
+        account.connection.is_doing(SERVICE);
         if let Some(Transfer { direction, path, copied }) = transfer {
             account.report(|user, session| Event::Transfer {
                 user,
@@ -73,6 +74,7 @@ async fn put(channel: &mut Channel, account: &Account, header: &Header) -> Resul
     };
     let Some(staging) = prepared(channel, account, prepare).await? else { return Ok(None) };
     let path = staging.destination().path_bytes();
+    account.connection.is_doing(format!("files put {}", String::from_utf8_lossy(&path)));
     channel.send(&Ready { path: Name(path.clone()), offset: staging.position() })?;
     channel.flush().await?;
     let pulse = staging.pulse();
@@ -95,6 +97,7 @@ async fn get(channel: &mut Channel, account: &Account, header: &Header) -> Resul
     let prepare = move || root.source(&path);
     let Some(source) = prepared(channel, account, prepare).await? else { return Ok(None) };
     let path = source.name.clone().into_bytes();
+    account.connection.is_doing(format!("files get {}", source.name));
     let source_id: SourceId = source.id().parse().map_err(|error| Error::here(ErrorCode::Io, format!("{error}")))?;
     // What the client has is of use only if it is of this very file.
     let offset = match get.have {

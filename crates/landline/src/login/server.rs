@@ -29,6 +29,8 @@ pub struct Session {
     pub user: UserName,
     /// The fingerprint of the key that was proved.
     pub key: String,
+    /// The method of the login.
+    pub method: String,
     /// The session's id.
     pub id: String,
     /// Whether an invite was redeemed.
@@ -155,5 +157,11 @@ fn judge(attempt: &Attempt, binding: &[u8], store: &Store) -> Result<Session, Er
             return Err(refused());
         }
     }
-    Ok(Session { user: login.user.clone(), key: offered.fingerprint(), id: HEXLOWER.encode(&random::<8>()), invited })
+    Ok(Session {
+        user: login.user.clone(),
+        key: offered.fingerprint(),
+        method: login.method.clone(),
+        id: HEXLOWER.encode(&random::<8>()),
+        invited,
+    })
 }

@@ -8,13 +8,16 @@ use std::{
 };
 
 use landline_proto::{
-    BodyEnd, BodySize, Header, Item, Limits, Message, MessageDecoder, ProtocolError, frame,
+    BodyEnd, BodySize, ErrorCode, Header, Item, Limits, Message, MessageDecoder, ProtocolError, frame,
     limits::{DATA_BYTES_MAX, LINGER_BYTES_MAX, LINGER_TIME_MAX},
     message,
     messages::ErrorMessage,
     order::State,
 };
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt},
+    sync::watch,
+};
 use tokio_rustls::TlsStream;
 
 use super::Transport;
@@ -29,6 +32,7 @@ pub struct Channel {
     decoder: MessageDecoder,
     out: Vec<u8>,
     sending: Option<Sending>,
+    ending: Option<watch::Receiver<Option<String>>>,
 }
 
 /// A body that is being sent.
@@ -96,7 +100,13 @@ impl Default for DataFrame {
 impl Channel {
     /// A channel over a stream that has been logged in, with the decoder of that login.
     pub(crate) fn new(stream: TlsStream<Box<dyn Transport>>, decoder: MessageDecoder) -> Self {
-        Self { stream, decoder, out: Vec::new(), sending: None }
+        Self { stream, decoder, out: Vec::new(), sending: None, ending: None }
+    }
+
+    /// Has bodies that are being sent stop between two frames once there is a reason to end the session, so that it can be
+    /// told.
+    pub(crate) fn heed(&mut self, ending: watch::Receiver<Option<String>>) {
+        self.ending = Some(ending);
     }
 
     /// Gathers a message without a body.
@@ -130,8 +140,12 @@ impl Channel {
     /// Not cancel-safe: a frame that was sent in part breaks the stream.
     ///
     /// # Errors
-    /// What the peer says ([`Error::Failed`]), or [`Error::Lost`].
+    /// What the peer says ([`Error::Failed`]), [`Error::Lost`], or that the session is being ended here.
     pub async fn send_data(&mut self, data: &DataFrame) -> Result<(), Error> {
+        let reason = self.ending.as_ref().and_then(|ending| ending.borrow().clone());
+        if let Some(reason) = reason {
+            return Err(Error::here(ErrorCode::Ended, reason));
+        }
         self.write_gathered().await?;
         let Self { stream, decoder, sending, .. } = self;
         let mut rest = &data.bytes[..];

@@ -1,8 +1,11 @@
 //! The server: accepts connections, logs people in, and serves their channels.
 
+mod account;
+pub mod sessions;
+
 use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use landline_proto::{ErrorCode, ProtocolError, login::UserName, messages::Open, order::State};
+use landline_proto::{ErrorCode, ProtocolError, messages::Open, order::State};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -19,11 +22,16 @@ use crate::{
     store::Store,
 };
 
+pub(crate) use account::Account;
+pub use sessions::Sessions;
+
 const STORE_FILE: &str = "landline.sqlite";
 const LOCK_FILE: &str = "lock";
 const INVITE_FILE: &str = "invite";
 /// How long connections that are ended may take to say so.
 const ENDING_TIME: Duration = Duration::from_secs(2);
+/// How long a frame that is being sent when its session is ended may take: what ends the session can be said behind it.
+const FRAME_TIME: Duration = Duration::from_millis(300);
 /// How often copies that were broken off long ago are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// How long the listener rests when the system has no more descriptors or memory for connections.
@@ -57,36 +65,7 @@ struct Shared {
     store: Arc<Store>,
     root: Arc<Root>,
     partials: Partials,
-}
-
-/// Who a channel is served for, and what they may reach.
-pub(crate) struct Account {
-    pub(crate) root: Arc<Root>,
-    pub(crate) partials: Partials,
-    session: Session,
-    events: EventSink,
-}
-
-impl Account {
-    /// Who it is.
-    pub(crate) fn user(&self) -> &UserName {
-        &self.session.user
-    }
-
-    /// Reports an event of this session.
-    pub(crate) fn report(&self, event: impl FnOnce(String, String) -> Event) {
-        (self.events)(event(self.session.user.to_string(), self.session.id.clone()));
-    }
-
-    /// Reports what went wrong in this session.
-    pub(crate) fn report_failure(&self, error: &Error) {
-        self.report(|user, session| Event::Failed {
-            user,
-            session,
-            code: code_text(error),
-            message: error.to_string(),
-        });
-    }
+    sessions: Sessions,
 }
 
 /// Tells a task that the server drains.
@@ -131,7 +110,7 @@ impl Server {
         let root = Arc::new(Root::open(&options.home, &options.state)?);
         let partials = Partials::open(&folder)?;
         Ok(Self {
-            shared: Arc::new(Shared { folder, identity, store, root, partials }),
+            shared: Arc::new(Shared { folder, identity, store, root, partials, sessions: Sessions::default() }),
             connections_max: options.connections_max,
             drain_time: options.drain_time,
             _lock: lock,
@@ -141,6 +120,11 @@ impl Server {
     /// The fingerprint that clients pin.
     pub fn fingerprint(&self) -> Fingerprint {
         self.shared.identity.fingerprint()
+    }
+
+    /// The live sessions, to look at and to end.
+    pub fn sessions(&self) -> Sessions {
+        self.shared.sessions.clone()
     }
 
     /// A fresh invite for the owner, who can be reached at `addresses`; `None` once somebody has an account. Any earlier
@@ -244,7 +228,6 @@ async fn serve(
     mut drain: Drain,
     events: EventSink,
 ) {
-    let peer = peer.to_string();
     let accepted = tokio::select! {
         biased;
         () = drain.begun() => Err(going_down()),
@@ -253,21 +236,29 @@ async fn serve(
     let (mut channel, session) = match accepted {
         Ok(accepted) => accepted,
         Err(error) => {
-            events(Event::Refused { peer, code: code_text(&error), message: error.to_string() });
+            events(Event::Refused { peer: peer.to_string(), code: code_text(&error), message: error.to_string() });
             return;
         }
     };
-    let account = Account { root: shared.root.clone(), partials: shared.partials.clone(), session, events };
-    let Session { key, invited, .. } = account.session.clone();
-    account.report(|user, session| Event::Login { user, key, peer, session, invited });
+    let account = Account {
+        root: shared.root.clone(),
+        partials: shared.partials.clone(),
+        connection: shared.sessions.begin(session.clone(), peer),
+        session,
+        events,
+    };
+    let Session { key, method, invited, .. } = account.session.clone();
+    account.report(|user, session| Event::Login { user, key, method, peer: peer.to_string(), session, invited });
     if invited {
         // The file with the owner's invite, if there was one, is of no use to anybody any more.
         let _ = shared.folder.remove(INVITE_FILE);
     }
     let mut is_over = drain.clone();
+    channel.heed(account.connection.ending());
     let served = tokio::select! {
         biased;
         served = serve_channel(&mut channel, &account, &mut drain) => served,
+        error = ended(&account) => Err(error),
         () = is_over.is_over() => {
             let error = going_down();
             account.report_failure(&error);
@@ -287,7 +278,16 @@ async fn serve(
             }
         }
     }
-    account.report(|user, session| Event::Closed { user, session });
+    if account.connection.leave() {
+        account.report(|user, session| Event::Closed { user, session });
+    }
+}
+
+/// Returns once the session was ended from elsewhere, and a frame that was being sent had the time to leave.
+async fn ended(account: &Account) -> Error {
+    let error = account.connection.ended().await;
+    tokio::time::sleep(FRAME_TIME).await;
+    error
 }
 
 pub(crate) fn going_down() -> Error {
@@ -302,6 +302,7 @@ async fn serve_channel(channel: &mut Channel, account: &Account, drain: &mut Dra
     };
     let Some(header) = header else { return Ok(()) };
     let open: Open = header.read()?;
+    account.connection.is_doing(open.service.chars().take(64).collect::<String>());
     match open.service.as_str() {
         ping::SERVICE => ping::serve(channel, drain).await,
         files::messages::SERVICE => files::server::serve(channel, account, drain).await,

@@ -1,0 +1,40 @@
+//! Who a channel is served for, and what they may reach.
+
+use std::sync::Arc;
+
+use landline_proto::login::UserName;
+
+use super::{code_text, sessions::Connection};
+use crate::{Error, Event, EventSink, files::Partials, login::Session, paths::Root};
+
+/// Who a channel is served for, and what they may reach.
+pub(crate) struct Account {
+    pub(crate) root: Arc<Root>,
+    pub(crate) partials: Partials,
+    pub(crate) session: Session,
+    /// The connection's place among the live sessions.
+    pub(crate) connection: Connection,
+    pub(crate) events: EventSink,
+}
+
+impl Account {
+    /// Who it is.
+    pub(crate) fn user(&self) -> &UserName {
+        &self.session.user
+    }
+
+    /// Reports an event of this session.
+    pub(crate) fn report(&self, event: impl FnOnce(String, String) -> Event) {
+        (self.events)(event(self.session.user.to_string(), self.session.id.clone()));
+    }
+
+    /// Reports what went wrong in this session.
+    pub(crate) fn report_failure(&self, error: &Error) {
+        self.report(|user, session| Event::Failed {
+            user,
+            session,
+            code: code_text(error),
+            message: error.to_string(),
+        });
+    }
+}

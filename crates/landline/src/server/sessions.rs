@@ -1,0 +1,255 @@
+//! The live sessions: who is logged in, from where, doing what; and how one is ended from elsewhere.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use landline_proto::{ErrorCode, login::UserName};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::{Error, login::Session};
+
+/// The live sessions of a server. Cloning gives another handle to the same ones.
+#[derive(Debug, Clone, Default)]
+pub struct Sessions(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    live: BTreeMap<String, Live>,
+    /// The number of the next connection.
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Live {
+    session: Session,
+    since: i64,
+    connections: BTreeMap<u64, ConnectionInfo>,
+    /// Why it is being ended, once it is.
+    ended: watch::Sender<Option<String>>,
+}
+
+/// A session as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SessionInfo {
+    /// The session's id.
+    pub session: String,
+    /// Who.
+    pub user: UserName,
+    /// The fingerprint of what was proved.
+    pub key: String,
+    /// The method of the login.
+    pub method: String,
+    /// When it began, in seconds since 1970.
+    pub since: i64,
+    /// Its connections, the oldest first; at least one.
+    pub connections: Vec<ConnectionInfo>,
+}
+
+/// One connection of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConnectionInfo {
+    /// From where.
+    pub peer: SocketAddr,
+    /// When it began, in seconds since 1970.
+    pub since: i64,
+    /// The service, once one was opened, and what it is doing: `files put /home/alice/x`.
+    pub doing: String,
+}
+
+impl Sessions {
+    /// Enters a session that was just logged in, with its first connection.
+    pub fn begin(&self, session: Session, peer: SocketAddr) -> Connection {
+        let mut table = self.table();
+        let live = Live {
+            session: session.clone(),
+            since: unix_now(),
+            connections: BTreeMap::new(),
+            ended: watch::Sender::new(None),
+        };
+        table.live.insert(session.id.clone(), live);
+        self.add(&mut table, &session.id, peer).unwrap_or_else(|| Connection::of_nothing(self, session.id))
+    }
+
+    /// Adds a further connection to a live session; `None` where there is no such session, or it is being ended.
+    pub fn attach(&self, session: &str, peer: SocketAddr) -> Option<Connection> {
+        let mut table = self.table();
+        self.add(&mut table, session, peer)
+    }
+
+    /// All live sessions, the oldest first.
+    pub fn list(&self) -> Vec<SessionInfo> {
+        let table = self.table();
+        let mut sessions: Vec<SessionInfo> = table.live.values().map(Live::info).collect();
+        sessions.sort_by(|a, b| (a.since, &a.session).cmp(&(b.since, &b.session)));
+        sessions
+    }
+
+    /// Ends every session that `which` names, all its connections, and says why to whoever is at the other end. Returns at
+    /// once, with those that were not being ended before; they are gone within 2 s.
+    pub fn end(&self, reason: &str, which: impl Fn(&SessionInfo) -> bool) -> Vec<SessionInfo> {
+        let table = self.table();
+        let mut ended = Vec::new();
+        for live in table.live.values() {
+            let info = live.info();
+            if live.ended.borrow().is_none() && which(&info) {
+                live.ended.send_replace(Some(reason.to_owned()));
+                ended.push(info);
+            }
+        }
+        ended
+    }
+
+    fn add(&self, table: &mut Table, session: &str, peer: SocketAddr) -> Option<Connection> {
+        let number = table.next;
+        let live = table.live.get_mut(session)?;
+        if live.ended.borrow().is_some() {
+            return None;
+        }
+        let info = ConnectionInfo { peer, since: unix_now(), doing: String::new() };
+        live.connections.insert(number, info);
+        let ended = live.ended.subscribe();
+        table.next += 1;
+        Some(Connection { sessions: self.clone(), session: session.to_owned(), number, ended })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Every change to the table is a single step, so that a panic leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    fn info(&self) -> SessionInfo {
+        SessionInfo {
+            session: self.session.id.clone(),
+            user: self.session.user.clone(),
+            key: self.session.key.clone(),
+            method: self.session.method.clone(),
+            since: self.since,
+            connections: self.connections.values().cloned().collect(),
+        }
+    }
+}
+
+/// A connection's place in the table; the session is gone once the last of its connections is dropped.
+#[derive(Debug)]
+pub struct Connection {
+    sessions: Sessions,
+    session: String,
+    number: u64,
+    ended: watch::Receiver<Option<String>>,
+}
+
+impl Connection {
+    fn of_nothing(sessions: &Sessions, session: String) -> Self {
+        let (_, ended) = watch::channel(None);
+        Self { sessions: sessions.clone(), session, number: u64::MAX, ended }
+    }
+
+    /// Notes what this connection is doing, for whoever asks who is here.
+    pub fn is_doing(&self, what: impl Into<String>) {
+        let mut table = self.sessions.table();
+        let live = table.live.get_mut(&self.session);
+        if let Some(info) = live.and_then(|live| live.connections.get_mut(&self.number)) {
+            info.doing = what.into();
+        }
+    }
+
+    /// Returns once the session is to be ended, with the reason as the error to tell the peer. Cancel-safe.
+    pub async fn ended(&self) -> Error {
+        let mut ended = self.ended.clone();
+        let reason = ended.wait_for(Option::is_some).await.map(|reason| reason.clone());
+        match reason {
+            Ok(reason) => Error::here(ErrorCode::Ended, reason.unwrap_or_default()),
+            // Not while the session lives, and it lives as long as this.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// What [`ended`](Self::ended) waits for, for a channel to look at between two frames.
+    pub(crate) fn ending(&self) -> watch::Receiver<Option<String>> {
+        self.ended.clone()
+    }
+
+    /// Leaves the session; whether this was its last connection, so that the session is over.
+    pub fn leave(&self) -> bool {
+        let mut table = self.sessions.table();
+        let Some(live) = table.live.get_mut(&self.session) else { return false };
+        let was_there = live.connections.remove(&self.number).is_some();
+        let is_over = was_there && live.connections.is_empty();
+        if is_over {
+            table.live.remove(&self.session);
+        }
+        is_over
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Seconds since 1970: what people are shown.
+fn unix_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs().cast_signed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(user: &str, id: &str) -> Session {
+        Session {
+            user: user.parse().unwrap(),
+            key: format!("SHA256:{user}"),
+            method: "ssh-key".into(),
+            id: id.into(),
+            invited: false,
+        }
+    }
+
+    fn peer(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    #[test]
+    fn a_session_lives_as_long_as_its_last_connection() {
+        let sessions = Sessions::default();
+        let first = sessions.begin(session("alice", "1"), peer(1));
+        first.is_doing("ping");
+        let second = sessions.attach("1", peer(2)).unwrap();
+        assert!(sessions.attach("2", peer(3)).is_none(), "there is no such session");
+        let [info] = &sessions.list()[..] else { panic!("one session") };
+        assert_eq!(info.connections.iter().map(|connection| connection.peer.port()).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(info.connections[0].doing, "ping");
+        assert!(!first.leave());
+        assert!(!first.leave(), "it left before");
+        drop(first);
+        assert_eq!(sessions.list().len(), 1);
+        assert!(second.leave());
+        assert!(sessions.list().is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_those_that_are_meant_are_ended_and_told_why() {
+        let sessions = Sessions::default();
+        let alice = sessions.begin(session("alice", "1"), peer(1));
+        let again = sessions.attach("1", peer(2)).unwrap();
+        let bob = sessions.begin(session("bob", "2"), peer(3));
+        let is_alice = |info: &SessionInfo| info.user.as_str() == "alice";
+        assert_eq!(sessions.end("the account was disabled", is_alice).len(), 1);
+        assert_eq!(sessions.end("twice", is_alice).len(), 0, "the first reason stands");
+        for connection in [&alice, &again] {
+            let Error::Failed { code, message, .. } = connection.ended().await else { panic!("an ending") };
+            assert_eq!((code, &message[..]), (ErrorCode::Ended, "the account was disabled"));
+        }
+        assert!(sessions.attach("1", peer(4)).is_none(), "nothing joins a session that is being ended");
+        assert!(bob.ended.borrow().is_none());
+    }
+}
