@@ -12,6 +12,7 @@ document further up in this file; the two have to agree. What is a matter of the
 
 import base64
 import hashlib
+import hmac
 import json
 import math
 import os
@@ -994,19 +995,21 @@ def transcript(method, binding_type, binding, fingerprint, transport, alpn, vers
 def make_transcript():
     cases = []
 
-    def case(name, method="ssh-key", methods=("ssh-key", "invite"), user="alice", **fixed):
+    def case(name, method="ssh-key", methods=("ssh-key", "invite"), user="alice", binding_type="tls-exporter", **fixed):
         def part(what):
             return fixed.get(what) or det(f"{name} {what}", 32)
 
         binding, fingerprint, client, server = map(part, ("binding", "fingerprint", "client", "server"))
+        if binding_type == "tls-server-end-point":
+            binding = fingerprint
         assert method in methods and all(re.fullmatch("[a-z0-9-]{1,32}", m) for m in methods)
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", user)
-        t = transcript(method, "tls-exporter", binding, fingerprint, "tcp", "landline/1", 1, methods, user, client, server)
+        t = transcript(method, binding_type, binding, fingerprint, "tcp", "landline/1", 1, methods, user, client, server)
         cases.append(
             {
                 "name": name,
                 "method": method,
-                "binding_type": "tls-exporter",
+                "binding_type": binding_type,
                 "binding": binding.hex(),
                 "fingerprint": fingerprint.hex(),
                 "transport": "tcp",
@@ -1041,10 +1044,61 @@ def make_transcript():
     case("long list of methods", methods=tuple(f"method-{i:03}" for i in range(100)) + ("ssh-key", "invite"))
     case("methods of 1 and of 32 characters", methods=("ssh-key", "x", "m" * 32, "-", "0"))
     case("a hundred methods of 32 characters", methods=("ssh-key", "invite") + tuple(f"{i:0>32}" for i in range(100)))
+    secret = {"method": "secret", "methods": ("ssh-key", "invite", "secret")}
+    case("secret", **secret, **one)
+    case("secret, bound to the end point, all else as before", binding_type="tls-server-end-point", **secret, **one)
+    case("secret, bound to another end point", binding_type="tls-server-end-point", **secret, **{**one, "fingerprint": det("other", 32)})
     assert len({c["transcript"] for c in cases}) == len(cases)
     unique(cases)
     write("transcript.json", {"cases": cases})
     return cases
+
+
+# ---------------------------------------------------------------- section 5, secrets
+
+
+def mac(key, *parts):
+    return hmac.new(key, b"".join(parts), hashlib.sha256).digest()
+
+
+def make_secret(transcripts):
+    cases = []
+
+    def case(name, secret, fingerprint, binding_type, t, user="ci", authority="build.example:5263"):
+        key = mac(secret, b"landline-secret-v1", fingerprint, binding_type.encode())
+        query = {"tls-exporter": "", "tls-server-end-point": "?binding=tls-server-end-point"}[binding_type]
+        cases.append(
+            {
+                "name": name,
+                "line": f"landline-secret://{user}@{authority}/{query}#{fingerprint.hex()}.{secret.hex()}",
+                "secret": secret.hex(),
+                "fingerprint": fingerprint.hex(),
+                "binding_type": binding_type,
+                "key": key.hex(),
+                "id": mac(key, b"id")[:8].hex(),
+                "transcript": t.hex(),
+                "client_proof": b64(mac(key, b"client", t)),
+                "server_proof": b64(mac(key, b"server", t)),
+            }
+        )
+
+    secret, fingerprint, t = det("secret", 32), det("secret fingerprint", 32), det("secret transcript", 64)
+    for binding_type in ("tls-exporter", "tls-server-end-point"):
+        case(f"one, {binding_type}", secret, fingerprint, binding_type, t)
+        case(f"another secret, {binding_type}", det("other secret", 32), fingerprint, binding_type, t)
+        case(f"another server, {binding_type}", secret, det("other fingerprint", 32), binding_type, t)
+        case(f"another transcript, {binding_type}", secret, fingerprint, binding_type, det("other transcript", 64))
+        case(f"zeros, {binding_type}", bytes(32), bytes(32), binding_type, bytes(64))
+        case(f"ff, {binding_type}", b"\xff" * 32, b"\xff" * 32, binding_type, b"\xff" * 64)
+    for c in transcripts:
+        if c["method"] == "secret":
+            case(f"transcript.json, {c['name']}", secret, bytes.fromhex(c["fingerprint"]), c["binding_type"], bytes.fromhex(c["transcript"]))
+    case("several addresses", secret, fingerprint, "tls-exporter", t, "Z-a_9.", "build.example:5263,192.0.2.7:77,[2001:db8::1]:5263")
+    for key in ("client_proof", "server_proof"):
+        assert len({(c["secret"], c["fingerprint"], c["binding_type"], c["transcript"]) for c in cases}) == len({c[key] for c in cases})
+    unique(cases)
+    write("secret.json", {"cases": cases})
+    return len(cases)
 
 
 # ---------------------------------------------------------------- section 5, login
@@ -1605,6 +1659,11 @@ def make_seeds():
     welcome = header("welcome", user="alice", key=load("login.json", "fingerprint"), session="0123456789abcdef")
     refused = header("error", code="login-refused", message="user, key or signature not accepted")
     for name, data in (("by key", by_key + follow), ("by invite", by_invite + follow),
+                       ("by secret", header("login", version=1, user="ci", nonce=b64(det("seed client", 32)), method="secret",
+                                             secret="0011223344556677", proof=b64(det("seed proof", 32))) + follow),
+                       ("by secret, end point", header("login", version=1, user="ci", nonce=b64(det("seed client", 32)), method="secret",
+                                                        secret="0011223344556677", binding="tls-server-end-point",
+                                                        proof=b64(det("seed proof", 32))) + follow),
                        ("another version", header("login", method="ssh-key", **{**proof, "version": 2})),
                        ("another type", header("ping")), ("size", header("login", method="ssh-key", size=0, **proof))):
         seed("server_login", name, bytes([0, 60]) + data)
@@ -1613,6 +1672,14 @@ def make_seeds():
                        ("cut", greeting + welcome[:-9])):
         seed("client_login", name, bytes([0, 50]) + data)
     seed("client_login", "invite", bytes([1, 50]) + greeting + welcome)
+    greeting = header("greeting", versions=[1], server="landline/0.1.0", features=[], methods=["ssh-key", "secret"],
+                      nonce=b64(det("seed server", 32)))
+    welcome = header("welcome", user="ci", key="secret:0011223344556677", session="0123456789abcdef", proof=b64(det("seed proof", 32)))
+    seed("client_login", "secret", bytes([2, 50]) + greeting + welcome)
+
+    for c in load("secret.json")[:2] + load("secret.json")[-1:]:
+        seed("secret", c["name"], c["line"].encode())
+    seed("secret", "cut", load("secret.json")[0]["line"].encode()[:-1])
 
     for p in (b"a/b", b"~/a/", b"./a", b"/a/b", b"/", b"~", b"a/../b", b"~/./a", b"a//b", b".landline-x.part", b"\xff/..", "日本語/ファイル".encode(),
               b"x" * 255 + b"/" + b"y" * 255):
@@ -1646,6 +1713,7 @@ def main():
     print("messages.json", make_messages())
     transcripts = make_transcript()
     print("transcript.json", len(transcripts))
+    print("secret.json", make_secret(transcripts))
     print("login.json", make_login(transcripts))
     print("paths.json", *make_paths())
     print("fuzz/corpus", make_seeds())

@@ -10,7 +10,7 @@ mod text;
 
 pub use login::{client_login, server_login};
 pub use stream::{frame, header, message};
-pub use text::{address, invite, key, path};
+pub use text::{address, invite, key, path, secret};
 
 /// A decoder under test.
 pub type Target = fn(&[u8]);
@@ -25,6 +25,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("path", path),
     ("key", key),
     ("invite", invite),
+    ("secret", secret),
     ("address", address),
 ];
 

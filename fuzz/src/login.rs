@@ -5,9 +5,12 @@ use std::time::Instant;
 use landline_proto::{
     Header, Limits, ProtocolError, VERSION,
     frame::PREFIX_BYTES,
-    login::{ClientEvent, ClientLogin, METHOD_INVITE, METHOD_SSH_KEY, Offer, Proof, ServerLogin, UserName},
+    login::{
+        BindingType, ClientEvent, ClientLogin, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Offer, Proof, SecretId,
+        ServerLogin, UserName,
+    },
     message,
-    messages::{Greeting, Login, Nonce, Token, Welcome},
+    messages::{Blob, Greeting, Login, Mac, Nonce, Token, Welcome},
 };
 
 use crate::{controls, segmentations};
@@ -38,14 +41,15 @@ type Served = (Result<Option<(Login, [u8; 64])>, ProtocolError>, usize);
 /// read, and a login survives being written down again.
 pub fn server_login(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else { return };
-    let methods: &[&str] = if choice % 2 == 0 { &[METHOD_SSH_KEY, METHOD_INVITE] } else { &[METHOD_SSH_KEY] };
+    let methods: &[&str] =
+        if choice % 2 == 0 { &[METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET] } else { &[METHOD_SSH_KEY] };
     let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| serve(&pieces, methods));
     assert_eq!(whole, steps, "in steps of {step}");
     assert_eq!(whole, bytes, "in single bytes");
 
     let Ok(Some((login, transcript))) = whole.0 else { return };
     assert_eq!(login.version, VERSION);
-    assert!(methods.contains(&&*login.method), "a method that was not offered");
+    assert!(methods.contains(&login.proof.method()), "a method that was not offered");
     let mut again = Vec::new();
     if message::encode(&login, None, &Limits::LOGIN, &mut again).is_ok() {
         let length = again.len();
@@ -73,7 +77,9 @@ fn serve(pieces: &[&[u8]], methods: &[&str]) -> Served {
                 assert!(matches!(server.handle_input(&mut input), Ok(None)), "a second attempt");
                 assert_eq!(input.len(), behind, "read behind the login");
                 let transcript = attempt.transcript(&BINDING);
-                assert_ne!(transcript, attempt.transcript(&FINGERPRINT), "not bound to the connection");
+                let bound = transcript != attempt.transcript(&FINGERPRINT);
+                let is_to_the_connection = attempt.login.proof.binding() == BindingType::TlsExporter;
+                assert_eq!(bound, is_to_the_connection, "bound to something else than the login says");
                 accept(server, &attempt.login, input);
                 return (Ok(Some((attempt.login, transcript))), used);
             }
@@ -84,7 +90,7 @@ fn serve(pieces: &[&[u8]], methods: &[&str]) -> Served {
 
 /// Goes on with what stands behind the login.
 fn accept(server: ServerLogin, login: &Login, mut behind: &[u8]) {
-    let welcome = Welcome { user: login.user.clone(), key: "SHA256:x".into(), session: "00".repeat(8) };
+    let welcome = Welcome { user: login.user.clone(), key: "SHA256:x".into(), session: "00".repeat(8), proof: None };
     let accepted = server.accept(&welcome);
     assert!(accepted.is_ok(), "the welcome fits");
     let Ok((_, mut decoder)) = accepted else { return };
@@ -105,19 +111,26 @@ struct Conversation {
 pub fn client_login(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else { return };
     let Some(user) = user() else { return };
-    let method = if choice % 2 == 0 { METHOD_SSH_KEY } else { METHOD_INVITE };
+    let method = match choice % 3 {
+        0 => METHOD_SSH_KEY,
+        1 => METHOD_INVITE,
+        _ => METHOD_SECRET,
+    };
     let new = || ClientLogin::new(user.clone(), method, FINGERPRINT, "tcp", Nonce([1; 32]));
     let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| converse(new(), &pieces));
     for other in [&steps, &bytes] {
         assert_eq!((&whole.events, &whole.error, whole.used), (&other.events, &other.error, other.used));
         assert_eq!(whole.client.greeting(), other.client.greeting());
-        assert_eq!(whole.client.transcript(&BINDING), other.client.transcript(&BINDING));
+        assert_eq!(
+            whole.client.transcript(BindingType::TlsExporter, &BINDING),
+            other.client.transcript(BindingType::TlsExporter, &BINDING)
+        );
     }
     let greeted = whole.events.first() == Some(&ClientEvent::Greeted);
     assert_eq!(whole.client.greeting().is_some(), greeted);
     if let Some(greeting) = whole.client.greeting() {
         check_greeting(greeting, method);
-        meet(&whole.client, greeting);
+        meet(&whole.client, greeting, method);
     }
 }
 
@@ -155,7 +168,7 @@ fn check_greeting(greeting: &Greeting, method: &str) {
 }
 
 /// A server that would have sent this greeting takes the client's login, and both prove the same.
-fn meet(client: &ClientLogin, greeting: &Greeting) {
+fn meet(client: &ClientLogin, greeting: &Greeting, method: &str) {
     let offer = Offer {
         server: greeting.server.clone(),
         features: greeting.features.clone(),
@@ -165,11 +178,16 @@ fn meet(client: &ClientLogin, greeting: &Greeting) {
     };
     let Ok(mut server) = ServerLogin::new(offer, greeting.nonce, Instant::now()) else { return };
     let mut flight = Vec::new();
-    let proof = Proof { key: "ssh-ed25519 AAAA".into(), signature: vec![9; 64], token: Some(Token([3; 16])) };
+    let (key, signature) = ("ssh-ed25519 AAAA".to_owned(), Blob(vec![9; 64]));
+    let proof = match method {
+        METHOD_SSH_KEY => Proof::SshKey { key, signature },
+        METHOD_INVITE => Proof::Invite { key, signature, token: Token([3; 16]) },
+        _ => Proof::Secret { secret: SecretId([4; 8]), binding: BindingType::TlsExporter, proof: Mac([6; 32]) },
+    };
     assert_eq!(client.login(proof, &mut flight), Ok(()));
     let attempt = server.handle_input(&mut &flight[..]);
     assert!(matches!(attempt, Ok(Some(_))), "the server did not take the login: {attempt:?}");
     if let Ok(Some(attempt)) = attempt {
-        assert_eq!(Some(attempt.transcript(&BINDING)), client.transcript(&BINDING));
+        assert_eq!(Some(attempt.transcript(&BINDING)), client.transcript(BindingType::TlsExporter, &BINDING));
     }
 }

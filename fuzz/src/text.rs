@@ -1,7 +1,7 @@
-//! Paths, keys, invites and addresses.
+//! Paths, keys, invites, secrets and addresses.
 
 use landline::{
-    login::{Invite, PublicKey},
+    login::{Invite, PublicKey, Secret},
     net::{HostPort, Location, Target},
 };
 use landline_proto::{
@@ -99,6 +99,19 @@ pub fn invite(input: &[u8]) {
         assert!(!address.host.is_empty() && !address.host.starts_with('-') && address.port != 0, "{address:?}");
     }
     assert_eq!(invite.to_string().parse::<Invite>().ok().as_ref(), Some(&invite));
+}
+
+/// The line of a secret: one that is accepted survives being written down, and says no more than that in `Debug`.
+pub fn secret(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else { return };
+    let Ok(secret) = text.parse::<Secret>() else { return };
+    assert!(!secret.addresses.is_empty(), "a secret for nowhere");
+    let line = secret.reveal();
+    let again = line.parse::<Secret>().ok();
+    assert_eq!(again.as_ref().map(Secret::reveal).as_ref(), Some(&line));
+    assert_eq!(again.map(|again| again.key()), Some(secret.key()));
+    let (_, digits) = line.rsplit_once('.').unwrap_or_default();
+    assert!(digits.len() == 64 && !format!("{secret:?}").contains(digits), "it shows");
 }
 
 /// Addresses as people write them: an accepted server survives being written down, alone and in front of a path.

@@ -12,7 +12,7 @@ use landline::{
     net::tls,
     proto::{
         Header, Item, Limits, MessageDecoder,
-        login::{METHOD_INVITE, METHOD_SSH_KEY, Transcript},
+        login::{BindingType, METHOD_INVITE, METHOD_SSH_KEY, Transcript},
         messages::{Greeting, Nonce},
     },
 };
@@ -122,6 +122,7 @@ impl RawClient {
         let nonce = Nonce([7; 32]);
         let transcript = Transcript {
             method,
+            binding_type: BindingType::TlsExporter,
             binding: &binding,
             fingerprint: self.fingerprint.bytes(),
             transport: "tcp",

@@ -73,6 +73,7 @@ fn status(error: &Error) -> u8 {
     match error {
         Error::Connect { .. } | Error::Lost(_) => 10,
         Error::UnknownServer { .. } | Error::ServerChanged { .. } | Error::ServerUnproven { .. } => 11,
+        Error::SecretUnproven { .. } => 11,
         Error::Protocol(error) if error.fault() == Fault::Incompatible => 14,
         Error::Protocol(_) => 13,
         Error::Tls(_) => 14,
@@ -80,7 +81,7 @@ fn status(error: &Error) -> u8 {
         Error::Failed { code: ErrorCode::LoginTimeout, side: Side::Here, .. } => 10,
         Error::Failed { code, .. } => status_of_code(*code),
         Error::State { .. } => 31,
-        Error::Key { .. } => 32,
+        Error::Key { .. } | Error::Secret { .. } => 32,
         Error::Listen { .. } => 30,
         Error::Invite(_) | Error::Address { .. } | Error::AmbiguousServer { .. } => 2,
         _ => 1,
@@ -118,7 +119,9 @@ fn advice(error: &Error) -> Option<String> {
             "either the server was set up anew, or somebody stands in between. Do not go on before its owner has told you \
              the new fingerprint; then redeem a new invite with --replace"
         }
-        Error::ServerUnproven { .. } => "somebody stands in between, or the server is damaged. Do not go on",
+        Error::ServerUnproven { .. } | Error::SecretUnproven { .. } => {
+            "somebody stands in between, or the server is damaged. Do not go on"
+        }
         Error::AmbiguousServer { .. } => "say which with host:port",
         Error::Connect { .. } => "is it running there (landline serve), and does a firewall let the port through?",
         Error::Lost(_) => "the same command again goes on where this one stopped; a file is there whole or not at all",

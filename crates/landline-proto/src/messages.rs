@@ -6,7 +6,11 @@ use std::fmt;
 use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::{ErrorCode, Message, limits::ERROR_TEXT_BYTES_MAX, login::UserName};
+use crate::{
+    ErrorCode, Message,
+    limits::ERROR_TEXT_BYTES_MAX,
+    login::{Proof, UserName},
+};
 
 macro_rules! message {
     ($type:ident = $name:literal) => {
@@ -40,17 +44,11 @@ pub struct Login {
     pub version: u64,
     /// Who wants in.
     pub user: UserName,
-    /// One of the greeting's methods.
-    pub method: String,
     /// The client nonce.
     pub nonce: Nonce,
-    /// The public key as in an authorized_keys line, without comment.
-    pub key: String,
-    /// The SSHSIG blob over the transcript.
-    pub signature: Blob,
-    /// The invite's token, for the method `invite` only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<Token>,
+    /// One of the greeting's methods, and what proves the transcript by it.
+    #[serde(flatten)]
+    pub proof: Proof,
 }
 message!(Login = "login");
 
@@ -59,10 +57,13 @@ message!(Login = "login");
 pub struct Welcome {
     /// The name that was logged in.
     pub user: UserName,
-    /// The fingerprint of the key that was proved, as `ssh-keygen -l` prints it.
+    /// What was proved: the fingerprint of a key as `ssh-keygen -l` prints it, or `secret:` and the id of a secret.
     pub key: String,
     /// The session's id, 16 hexadecimal digits.
     pub session: String,
+    /// What proves the transcript to the client, where the method does that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Mac>,
 }
 message!(Welcome = "welcome");
 
@@ -108,24 +109,38 @@ impl ErrorMessage {
     }
 }
 
-/// 32 random bytes that are used once; base64 on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Nonce(pub [u8; 32]);
+macro_rules! bytes_32 {
+    ($(#[$doc:meta])* $type:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $type(pub [u8; 32]);
 
-impl Serialize for Nonce {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64.encode(&self.0))
-    }
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&BASE64.encode(&self.0))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let Blob(bytes) = Blob::deserialize(deserializer)?;
+                let length = bytes.len();
+                <[u8; 32]>::try_from(bytes)
+                    .map(Self)
+                    .map_err(|_| D::Error::custom(format_args!(concat!($what, " of {} bytes instead of 32"), length)))
+            }
+        }
+    };
 }
 
-impl<'de> Deserialize<'de> for Nonce {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Blob(bytes) = Blob::deserialize(deserializer)?;
-        let length = bytes.len();
-        <[u8; 32]>::try_from(bytes)
-            .map(Self)
-            .map_err(|_| D::Error::custom(format_args!("a nonce of {length} bytes instead of 32")))
-    }
+bytes_32! {
+    /// 32 random bytes that are used once; base64 on the wire.
+    Nonce, "a nonce"
+}
+
+bytes_32! {
+    /// An HMAC-SHA256 (RFC 2104) over a transcript; base64 on the wire. Not to be compared with `==` where it is a proof.
+    Mac, "a proof"
 }
 
 /// Bytes; base64 on the wire (RFC 4648 section 4, padded, canonical).

@@ -7,7 +7,7 @@ use landline_proto::{Message, login::UserName, messages::Ping};
 use crate::{
     Error, Side,
     files::Partials,
-    login::{self, Credential, Invite, KnownServer, Login, Pins, UserKey},
+    login::{self, Credential, Invite, KnownServer, Login, Means, Pins, Secret, UserKey},
     net::{HostPort, Target, tcp},
     paths::PrivateFolder,
     ping,
@@ -94,20 +94,55 @@ impl Client {
             port: address.port,
             fingerprint: invite.fingerprint,
             user: user.clone(),
-            key: key_path.clone(),
+            key: Some(key_path.clone()),
+            secret: None,
         };
         let servers: Vec<KnownServer> = invite.addresses.iter().map(server).collect();
-        let credential = Credential { user: user.clone(), key, token: Some(invite.token) };
+        let credential = Credential { user: user.clone(), means: Means::Invite(key, invite.token) };
+        self.join_any(&servers, &credential, replace).await
+    }
+
+    /// Logs in with a secret once, and remembers its server under all of its addresses, as [`join`](Self::join) does, to log in with the
+    /// secret from the file at `path` from then on.
+    ///
+    /// # Errors
+    /// What the server said, or the last address.
+    pub async fn join_by_secret(
+        &self,
+        secret: Arc<Secret>,
+        path: PathBuf,
+        replace: bool,
+    ) -> Result<(KnownServer, Connected), Error> {
+        let server = |address: &HostPort| KnownServer {
+            host: address.host.clone(),
+            port: address.port,
+            fingerprint: secret.fingerprint,
+            user: secret.user.clone(),
+            key: None,
+            secret: Some(path.clone()),
+        };
+        let servers: Vec<KnownServer> = secret.addresses.iter().map(server).collect();
+        let credential = Credential { user: secret.user.clone(), means: Means::Secret(secret.clone()) };
+        self.join_any(&servers, &credential, replace).await
+    }
+
+    /// Logs in at the first of one server's addresses where it answers, and remembers them.
+    async fn join_any(
+        &self,
+        servers: &[KnownServer],
+        credential: &Credential,
+        replace: bool,
+    ) -> Result<(KnownServer, Connected), Error> {
         let pins = Pins::new(&self.folder);
         let mut last = Error::Invite("it names no address".into());
-        for candidate in &servers {
+        for candidate in servers {
             if !replace && let Err(error) = pins.check(candidate) {
                 last = error;
                 continue;
             }
-            match connect(candidate, &credential, ping::SERVICE, &Ping {}).await {
+            match connect(candidate, credential, ping::SERVICE, &Ping {}).await {
                 Ok(mut connected) => {
-                    pins.remember(candidate, &servers)?;
+                    pins.remember(candidate, servers)?;
                     ping::receive_pong(&mut connected.login.channel).await?;
                     return Ok((candidate.clone(), connected));
                 }

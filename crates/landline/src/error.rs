@@ -99,6 +99,20 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A shared secret cannot be used.
+    #[error("the secret {path}: {problem}")]
+    Secret {
+        /// The file with the secret.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The server let us in and could not prove that it knows the secret too.
+    #[error("{address} could not prove that it knows the secret")]
+    SecretUnproven {
+        /// The address asked for.
+        address: String,
+    },
     /// The invite's text is not an invite.
     #[error("not an invite: {0}")]
     Invite(String),

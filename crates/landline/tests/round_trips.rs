@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use landline::{
     Event, EventSink, Server, ServerOptions,
-    login::{Credential, UserKey, connect},
+    login::{Credential, Means, UserKey, connect},
     net::HostPort,
     paths::PrivateFolder,
     ping,
@@ -31,7 +31,8 @@ async fn the_first_answer_comes_after_three_round_trips() {
     let invite = server.owner_invite(vec![HostPort { host: "memory".into(), port: 1 }]).unwrap().unwrap();
     let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
     let (key, _) = UserKey::load_or_create(&folder, "key").unwrap();
-    let mut credential = Credential { user: "alice".parse().unwrap(), key: Arc::new(key), token: Some(invite.token) };
+    let key = Arc::new(key);
+    let mut credential = Credential { user: "alice".parse().unwrap(), means: Means::Invite(key.clone(), invite.token) };
 
     for method in ["invite", "ssh-key"] {
         let (near, far) = link::delayed(ROUND_TRIP / 2);
@@ -52,6 +53,6 @@ async fn the_first_answer_comes_after_three_round_trips() {
         assert_eq!(start.elapsed().as_millis() / ROUND_TRIP.as_millis(), 2, "{method}: {:?}", start.elapsed());
         assert_eq!(start.elapsed().as_millis() % ROUND_TRIP.as_millis() / 10, 0, "{method}: {:?}", start.elapsed());
         login.channel.finish().await;
-        credential.token = None;
+        credential.means = Means::Key(key.clone());
     }
 }

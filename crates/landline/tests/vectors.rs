@@ -7,7 +7,7 @@
     reason = "a test"
 )]
 #![allow(clippy::disallowed_methods, reason = "the test keys are copied to where only this user can read them")]
-//! Replays `docs/vectors/login.json`: what verifies, and what our own keys sign.
+//! Replays `docs/vectors/login.json` and `secret.json`: what verifies, and what our own keys and secrets prove.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use std::{
 use data_encoding::{BASE64, HEXLOWER};
 use landline::{
     Error,
-    login::{PublicKey, UserKey},
+    login::{PublicKey, Secret, UserKey},
 };
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -106,4 +106,24 @@ fn our_signatures_are_those_of_the_vectors() {
 fn another_passphrase_opens_nothing() {
     let locked = include_bytes!("../../../docs/vectors/test_ed25519_encrypted");
     assert!(matches!(load("refused", locked, || Some("wrong horse")), Err(Error::Key { .. })));
+}
+
+#[test]
+fn secrets_prove_what_the_vectors_say() {
+    let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/secret.json")).expect("secret.json");
+    let cases = file["cases"].as_array().unwrap();
+    assert!(cases.len() > 10, "hardly any cases");
+    for case in cases {
+        let text = |key: &str| case[key].as_str().expect("a string");
+        let name = text("name");
+        let secret: Secret = text("line").parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(*secret.reveal(), text("line"), "{name}");
+        assert_eq!(secret.binding.as_str(), text("binding_type"), "{name}");
+        assert_eq!(secret.fingerprint.to_string(), text("fingerprint"), "{name}");
+        let key = secret.key();
+        assert_eq!(key.id().to_string(), text("id"), "{name}");
+        let transcript: [u8; 64] = HEXLOWER.decode(text("transcript").as_bytes()).unwrap().try_into().unwrap();
+        assert_eq!(BASE64.encode(&key.client_proof(&transcript).0), text("client_proof"), "{name}");
+        assert_eq!(BASE64.encode(&key.server_proof(&transcript).0), text("server_proof"), "{name}");
+    }
 }

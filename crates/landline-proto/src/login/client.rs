@@ -1,9 +1,9 @@
 //! The client's side of the login.
 
-use super::{Transcript, UserName};
+use super::{BindingType, Proof, Transcript, UserName};
 use crate::{
     Item, Limits, MessageDecoder, ProtocolError, VERSION, message,
-    messages::{Blob, ErrorMessage, Greeting, Login, Nonce, Token, Welcome},
+    messages::{ErrorMessage, Greeting, Login, Nonce, Welcome},
     order::State,
 };
 
@@ -16,17 +16,6 @@ pub enum ClientEvent {
     Welcome(Welcome),
     /// The server refused, or gave up.
     Refused(ErrorMessage),
-}
-
-/// What proves the transcript.
-#[derive(Debug, Clone)]
-pub struct Proof {
-    /// The public key as in an authorized_keys line, without comment.
-    pub key: String,
-    /// The SSHSIG blob.
-    pub signature: Vec<u8>,
-    /// The token, when redeeming an invite.
-    pub token: Option<Token>,
 }
 
 /// Takes the greeting, sends a login, takes the answer.
@@ -81,12 +70,13 @@ impl ClientLogin {
         }))
     }
 
-    /// T, with the binding of the transport; `None` before the greeting.
-    pub fn transcript(&self, binding: &[u8]) -> Option<[u8; 64]> {
+    /// T, with a binding of this type, where the transport's exporter gave `exporter`; `None` before the greeting.
+    pub fn transcript(&self, binding_type: BindingType, exporter: &[u8]) -> Option<[u8; 64]> {
         let greeting = self.greeting.as_ref()?;
         let transcript = Transcript {
             method: self.method,
-            binding,
+            binding_type,
+            binding: binding_type.bytes(exporter, &self.fingerprint),
             fingerprint: &self.fingerprint,
             transport: self.transport,
             version: VERSION,
@@ -98,20 +88,13 @@ impl ClientLogin {
         Some(transcript.digest())
     }
 
-    /// Appends the login to `out`. `open` and the first request may follow in the same flight.
+    /// Appends the login to `out`, with a proof by the method that was begun. `open` and the first request may follow in the
+    /// same flight.
     ///
     /// # Errors
     /// [`ProtocolError::FrameSize`] when the key or signature does not fit into a header before login.
     pub fn login(&self, proof: Proof, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
-        let login = Login {
-            version: VERSION,
-            user: self.user.clone(),
-            method: self.method.to_owned(),
-            nonce: self.nonce,
-            key: proof.key,
-            signature: Blob(proof.signature),
-            token: proof.token,
-        };
+        let login = Login { version: VERSION, user: self.user.clone(), nonce: self.nonce, proof };
         message::encode(&login, None, &Limits::LOGIN, out)
     }
 

@@ -2,19 +2,23 @@
 //! that every method proves. Proofs are opaque here; whoever has the keys makes and checks them.
 
 mod client;
+mod proof;
 mod server;
 mod transcript;
 mod user;
 
-pub use client::{ClientEvent, ClientLogin, Proof};
+pub use client::{ClientEvent, ClientLogin};
+pub use proof::{BindingType, BindingTypeError, Proof, SecretId, SecretIdError};
 pub use server::{Attempt, Offer, ServerLogin};
-pub use transcript::{BINDING_TYPE, NAMESPACE, Transcript};
+pub use transcript::{NAMESPACE, Transcript};
 pub use user::{UserName, UserNameError};
 
 /// Login by an SSH key that the server has stored.
 pub const METHOD_SSH_KEY: &str = "ssh-key";
 /// Login by an invite, which registers the key.
 pub const METHOD_INVITE: &str = "invite";
+/// Login by a secret that both sides know.
+pub const METHOD_SECRET: &str = "secret";
 
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,12 @@
 
 use std::time::Instant;
 
+use serde::Deserialize;
+
 use super::Transcript;
 use crate::{
     Item, Limits, MessageDecoder, ProtocolError, VERSION,
+    header::integer,
     limits::LOGIN_TIME_MAX,
     message,
     messages::{Greeting, Login, Nonce, Welcome},
@@ -36,11 +39,13 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// T for this attempt, with the binding that the transport gives once its handshake is over.
-    pub fn transcript(&self, binding: &[u8]) -> [u8; 64] {
+    /// T for this attempt, with what the transport's exporter gives once its handshake is over.
+    pub fn transcript(&self, exporter: &[u8]) -> [u8; 64] {
+        let binding_type = self.login.proof.binding();
         Transcript {
-            method: &self.login.method,
-            binding,
+            method: self.login.proof.method(),
+            binding_type,
+            binding: binding_type.bytes(exporter, &self.offer.fingerprint),
             fingerprint: &self.offer.fingerprint,
             transport: self.offer.transport,
             version: self.login.version,
@@ -51,6 +56,14 @@ impl Attempt {
         }
         .digest()
     }
+}
+
+/// What decides how a login is read.
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(deserialize_with = "integer")]
+    version: u64,
+    method: String,
 }
 
 /// Greets, takes one login, and hands it out for a decision. Reads nothing behind the login until it is accepted.
@@ -113,15 +126,16 @@ impl ServerLogin {
         }
         let Some(Item::Header(header)) = self.decoder.decode(input)? else { return Ok(None) };
         State::ServerLogin.check(&header)?;
-        let login: Login = header.read()?;
-        if login.version != VERSION {
-            return Err(ProtocolError::Version { theirs: login.version.to_string(), ours: VERSION.to_string() });
+        // Which other keys there are to be is a matter of version and method.
+        let Choice { version, mut method } = header.read()?;
+        if version != VERSION {
+            return Err(ProtocolError::Version { theirs: version.to_string(), ours: VERSION.to_string() });
         }
-        if !self.offer.methods.contains(&login.method) {
-            let mut method = login.method;
+        if !self.offer.methods.contains(&method) {
             method.truncate(method.floor_char_boundary(32));
             return Err(ProtocolError::Method { method, offered: self.offer.methods.join(",") });
         }
+        let login: Login = header.read()?;
         self.asked = true;
         Ok(Some(Attempt { login, offer: self.offer.clone(), server_nonce: self.nonce }))
     }

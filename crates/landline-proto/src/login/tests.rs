@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Item, Limits, ProtocolError, message,
-    messages::{Nonce, Open, Ping, Token, Welcome},
+    messages::{Blob, Mac, Nonce, Open, Ping, Token, Welcome},
 };
 
 fn start() -> Instant {
@@ -19,7 +19,7 @@ fn offer() -> Offer {
     Offer {
         server: "landline/test".into(),
         features: vec!["ping".into()],
-        methods: vec![METHOD_SSH_KEY.into(), METHOD_INVITE.into()],
+        methods: vec![METHOD_SSH_KEY.into(), METHOD_INVITE.into(), METHOD_SECRET.into()],
         fingerprint: [7; 32],
         transport: "tcp",
     }
@@ -34,11 +34,11 @@ fn server() -> ServerLogin {
 }
 
 fn proof(key: &str) -> Proof {
-    Proof { key: key.into(), signature: vec![9; 64], token: Some(Token([3; 16])) }
+    Proof::Invite { key: key.into(), signature: Blob(vec![9; 64]), token: Token([3; 16]) }
 }
 
 fn welcome() -> Welcome {
-    Welcome { user: "alice".parse().unwrap(), key: "SHA256:x".into(), session: "00".repeat(8) }
+    Welcome { user: "alice".parse().unwrap(), key: "SHA256:x".into(), session: "00".repeat(8), proof: None }
 }
 
 /// Feeds `bytes` in pieces of `step`.
@@ -70,8 +70,9 @@ proptest! {
 
         let (attempt, rest) = in_pieces(&flight, step, |input| server.handle_input(input).unwrap());
         let attempt = attempt.unwrap();
-        prop_assert_eq!(attempt.transcript(&[5; 32]), client.transcript(&[5; 32]).unwrap());
-        prop_assert_ne!(attempt.transcript(&[5; 32]), client.transcript(&[6; 32]).unwrap());
+        let exporter = BindingType::TlsExporter;
+        prop_assert_eq!(attempt.transcript(&[5; 32]), client.transcript(exporter, &[5; 32]).unwrap());
+        prop_assert_ne!(attempt.transcript(&[5; 32]), client.transcript(exporter, &[6; 32]).unwrap());
         // Nothing behind the login was read, and nothing is until it is accepted.
         let mut behind = &rest[..];
         prop_assert!(server.handle_input(&mut behind).unwrap().is_none());
@@ -120,7 +121,7 @@ fn any_other_message_before_the_login_is_refused() {
 #[test]
 fn what_was_not_offered_is_refused_by_either_side() {
     let mut only_keys = offer();
-    only_keys.methods.pop();
+    only_keys.methods.truncate(1);
     let mut server = ServerLogin::new(only_keys, Nonce([2; 32]), start()).unwrap();
     let greeting = server.poll_transmit().unwrap();
     let error = client(METHOD_INVITE).handle_input(&mut &greeting[..]).unwrap_err();
@@ -136,4 +137,53 @@ fn what_was_not_offered_is_refused_by_either_side() {
 fn a_login_that_does_not_fit_is_refused_where_it_is_made() {
     let error = client(METHOD_SSH_KEY).login(proof(&"k".repeat(4096)), &mut Vec::new()).unwrap_err();
     assert!(matches!(error, ProtocolError::FrameSize { limit: 4096, .. }), "{error}");
+}
+
+/// The proof of an end-point is worth something on any connection to the server, and only where it says that it is one.
+#[test]
+fn the_transcript_holds_the_binding_that_the_login_names() {
+    let greeting = server().poll_transmit().unwrap();
+    let mut client = client(METHOD_SECRET);
+    client.handle_input(&mut &greeting[..]).unwrap();
+    let transcripts = [BindingType::TlsExporter, BindingType::TlsServerEndPoint].map(|binding| {
+        let mut flight = Vec::new();
+        client.login(Proof::Secret { secret: SecretId([4; 8]), binding, proof: Mac([8; 32]) }, &mut flight).unwrap();
+        let attempt = server().handle_input(&mut &flight[..]).unwrap().unwrap();
+        let transcript = attempt.transcript(&[5; 32]);
+        assert_eq!(Some(transcript), client.transcript(binding, &[5; 32]));
+        let elsewhere = attempt.transcript(&[6; 32]) == transcript;
+        assert_eq!(elsewhere, binding == BindingType::TlsServerEndPoint, "{binding:?}");
+        transcript
+    });
+    assert_ne!(transcripts[0], transcripts[1]);
+}
+
+#[test]
+fn a_login_needs_the_keys_of_its_method() {
+    let nonce = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let login = |rest: &str| {
+        let json = format!(r#"{{"type":"login","version":1,"user":"alice","nonce":"{nonce}",{rest}}}"#);
+        server().handle_input(&mut &[&crate::frame::prefix(json.len())[..], json.as_bytes()].concat()[..])
+    };
+    let id = "0011223344556677";
+    for rest in [
+        r#""method":"ssh-key","key":"k""#.to_owned(),
+        r#""method":"ssh-key","signature":"AAAA""#.to_owned(),
+        r#""method":"invite","key":"k","signature":"AAAA""#.to_owned(),
+        r#""method":"invite","key":"k","signature":"AAAA","token":null"#.to_owned(),
+        format!(r#""method":"secret","secret":"{id}""#),
+        format!(r#""method":"secret","proof":"{nonce}""#),
+        format!(r#""method":"secret","secret":"{id}","proof":"AAAA""#),
+        format!(r#""method":"secret","secret":"{}","proof":"{nonce}""#, &id[1..]),
+        format!(r#""method":"secret","secret":"{}","proof":"{nonce}""#, "AABBCCDDEEFF0011"),
+        format!(r#""method":"secret","secret":"{id}","proof":"{nonce}","binding":"tls-unique""#),
+    ] {
+        let error = login(&rest).unwrap_err();
+        assert!(matches!(error, ProtocolError::BadHeader(_)), "{rest}: {error}");
+    }
+    let attempt =
+        login(&format!(r#""method":"secret","secret":"{id}","proof":"{nonce}","more":[1]"#)).unwrap().unwrap();
+    assert_eq!(attempt.login.proof.binding(), BindingType::TlsExporter, "it is the default");
+    let error = login(r#""method":"x509""#).unwrap_err();
+    assert!(matches!(error, ProtocolError::Method { .. }), "{error}");
 }

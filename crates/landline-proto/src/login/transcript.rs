@@ -3,20 +3,19 @@
 
 use sha2::{Digest, Sha512};
 
-use super::UserName;
+use super::{BindingType, UserName};
 use crate::{ALPN, frame, messages::Nonce};
 
 /// The namespace of SSHSIG signatures over a transcript, and the transcript's own first field.
 pub const NAMESPACE: &str = "landline-auth-v1";
-
-/// The binding type of this release: the TLS exporter (RFC 9266).
-pub const BINDING_TYPE: &str = "tls-exporter";
 
 /// What goes into a transcript, as `docs/protocol.md` section 5 names it.
 #[derive(Debug, Clone, Copy)]
 pub struct Transcript<'a> {
     /// The login method.
     pub method: &'a str,
+    /// What ties it to the connection.
+    pub binding_type: BindingType,
     /// The channel binding's bytes.
     pub binding: &'a [u8],
     /// SHA-256 of the server's certificate.
@@ -45,7 +44,7 @@ impl Transcript<'_> {
         };
         field(NAMESPACE.as_bytes());
         field(self.method.as_bytes());
-        field(BINDING_TYPE.as_bytes());
+        field(self.binding_type.as_str().as_bytes());
         field(self.binding);
         field(self.fingerprint);
         field(self.transport.as_bytes());

@@ -10,15 +10,15 @@ use std::{
 use landline_proto::{
     ErrorCode, Limits, Message,
     limits::LOGIN_TIME_MAX,
-    login::{ClientEvent, ClientLogin, METHOD_INVITE, METHOD_SSH_KEY, Proof, UserName},
+    login::{BindingType, ClientEvent, ClientLogin, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Proof, UserName},
     message,
-    messages::{Greeting, Nonce, Open, Token, Welcome},
+    messages::{Blob, Greeting, Mac, Nonce, Open, Token, Welcome},
 };
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use super::{Fingerprint, UserKey, random};
+use super::{Fingerprint, Secret, UserKey, random, same};
 use crate::{
     Error,
     net::{
@@ -31,10 +31,58 @@ use crate::{
 pub struct Credential {
     /// Who.
     pub user: UserName,
-    /// The key that signs.
-    pub key: Arc<UserKey>,
-    /// The token, when an invite is redeemed: the key is then registered.
-    pub token: Option<Token>,
+    /// By what.
+    pub means: Means,
+}
+
+/// By what somebody logs in.
+#[derive(Clone)]
+pub enum Means {
+    /// A key that the server knows.
+    Key(Arc<UserKey>),
+    /// An invite: the key is then registered.
+    Invite(Arc<UserKey>, Token),
+    /// A secret that the server knows too.
+    Secret(Arc<Secret>),
+}
+
+impl Means {
+    /// The method of the login.
+    fn method(&self) -> &'static str {
+        match self {
+            Self::Key(_) => METHOD_SSH_KEY,
+            Self::Invite(..) => METHOD_INVITE,
+            Self::Secret(_) => METHOD_SECRET,
+        }
+    }
+
+    /// What ties the login to the connection.
+    fn binding(&self) -> BindingType {
+        match self {
+            Self::Key(_) | Self::Invite(..) => BindingType::TlsExporter,
+            Self::Secret(secret) => secret.binding,
+        }
+    }
+
+    /// The proof, and what the server has to prove.
+    fn prove(&self, transcript: &[u8; 64]) -> Result<(Proof, Option<Mac>), Error> {
+        let signed = |key: &UserKey| Ok::<_, Error>((key.public().line(), Blob(key.sign(transcript)?)));
+        Ok(match self {
+            Self::Key(key) => {
+                let (key, signature) = signed(key)?;
+                (Proof::SshKey { key, signature }, None)
+            }
+            Self::Invite(key, token) => {
+                let (key, signature) = signed(key)?;
+                (Proof::Invite { key, signature, token: *token }, None)
+            }
+            Self::Secret(secret) => {
+                let key = secret.key();
+                let (binding, proof) = (secret.binding, key.client_proof(transcript));
+                (Proof::Secret { secret: key.id(), binding, proof }, Some(key.server_proof(transcript)))
+            }
+        })
+    }
 }
 
 /// How long the steps of a login took.
@@ -62,7 +110,7 @@ pub struct Login {
 /// first message, all in one flight. `address` is the server's, for error messages.
 ///
 /// # Errors
-/// [`Error::ServerChanged`] or [`Error::ServerUnproven`] for the wrong server, [`Error::Failed`] when the server refuses,
+/// [`Error::ServerChanged`], [`Error::ServerUnproven`] or [`Error::SecretUnproven`] for the wrong server, [`Error::Failed`] when the server refuses,
 /// [`Error::Tls`], [`Error::Protocol`], [`Error::Lost`], and `login-timeout` after 10 s.
 pub async fn connect(
     transport: Box<dyn Transport>,
@@ -75,18 +123,26 @@ pub async fn connect(
     let attempt = async {
         let start = Instant::now();
         let mut stream = handshake(transport, address, pin).await?;
-        let method = if credential.token.is_some() { METHOD_INVITE } else { METHOD_SSH_KEY };
-        let mut login = ClientLogin::new(credential.user.clone(), method, *pin.bytes(), "tcp", Nonce(random()));
+        let (user, method) = (credential.user.clone(), credential.means.method());
+        let mut login = ClientLogin::new(user, method, *pin.bytes(), "tcp", Nonce(random()));
         event(&mut stream, &mut login).await?;
         let tls = start.elapsed();
 
         let start = Instant::now();
-        let flight = flight(&stream, &login, credential, service, request)?;
+        let (flight, expected) = flight(&stream, &login, &credential.means, service, request)?;
         stream.write_all(&flight).await.map_err(|error| lost(&error))?;
         stream.flush().await.map_err(|error| lost(&error))?;
         let ClientEvent::Welcome(welcome) = event(&mut stream, &mut login).await? else {
             return Err(Error::Lost("the server answered the login with something else".into()));
         };
+        let proved = match (&expected, &welcome.proof) {
+            (None, _) => true,
+            (Some(expected), Some(proof)) => same(expected, proof),
+            (Some(_), None) => false,
+        };
+        if !proved {
+            return Err(Error::SecretUnproven { address: address.to_owned() });
+        }
         let greeting = login.greeting().cloned();
         let greeting = greeting.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
         let timing = LoginTiming { tls, login: start.elapsed() };
@@ -98,28 +154,28 @@ pub async fn connect(
     }
 }
 
-/// Login, `open` and the first request.
+/// Login, `open` and the first request; and what the server has to prove.
 fn flight(
     stream: &TlsStream<Box<dyn Transport>>,
     login: &ClientLogin,
-    credential: &Credential,
+    means: &Means,
     service: &str,
     request: &impl Message,
-) -> Result<Vec<u8>, Error> {
+) -> Result<(Vec<u8>, Option<Mac>), Error> {
     let TlsStream::Client(client) = stream else { return Err(Error::Tls("not a client's stream".into())) };
-    let binding = client
+    let exporter = client
         .get_ref()
         .1
         .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
         .map_err(|error| Error::Tls(error.to_string()))?;
-    let transcript = login.transcript(&binding).ok_or_else(|| Error::Lost("the server did not greet".into()))?;
-    let signature = credential.key.sign(&transcript)?;
-    let proof = Proof { key: credential.key.public().line(), signature, token: credential.token };
+    let transcript = login.transcript(means.binding(), &exporter);
+    let transcript = transcript.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
+    let (proof, expected) = means.prove(&transcript)?;
     let mut flight = Vec::new();
     login.login(proof, &mut flight)?;
     message::encode(&Open { service: service.to_owned() }, None, &Limits::SESSION, &mut flight)?;
     message::encode(request, None, &Limits::SESSION, &mut flight)?;
-    Ok(flight)
+    Ok((flight, expected))
 }
 
 /// TLS, with the pin checked.

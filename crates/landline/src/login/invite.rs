@@ -51,19 +51,21 @@ impl FromStr for Invite {
         let (authority, fragment) = rest.split_once("/#").ok_or_else(|| bad("the part behind /# is missing"))?;
         let (fingerprint, token) =
             fragment.split_once('.').ok_or_else(|| bad("the token behind the fingerprint is missing"))?;
-        let addresses = authority
-            .split(',')
-            .map(|address| {
-                let target: Target = address.parse()?;
-                Ok(HostPort { host: target.host, port: target.port.unwrap_or(DEFAULT_PORT) })
-            })
-            .collect::<Result<Vec<_>, Error>>()?;
         Ok(Self {
-            addresses,
+            addresses: parse_addresses(authority)?,
             fingerprint: fingerprint.parse().map_err(|_| bad("its fingerprint is cut or malformed"))?,
             token: Token::parse(token).ok_or_else(|| bad("its token is cut or malformed"))?,
         })
     }
+}
+
+/// `HOST[:PORT]`, with commas between them where there are several.
+pub(super) fn parse_addresses(authority: &str) -> Result<Vec<HostPort>, Error> {
+    let parse = |address: &str| {
+        let target: Target = address.parse()?;
+        Ok(HostPort { host: target.host, port: target.port.unwrap_or(DEFAULT_PORT) })
+    };
+    authority.split(',').map(parse).collect()
 }
 
 #[cfg(test)]

@@ -7,15 +7,17 @@ mod identity;
 mod invite;
 mod key;
 mod pins;
+mod secret;
 mod server;
 
-pub use client::{Credential, Login, LoginTiming, connect};
+pub use client::{Credential, Login, LoginTiming, Means, connect};
 pub use fingerprint::Fingerprint;
 pub(crate) use fingerprint::sha256;
 pub use identity::Identity;
 pub use invite::{INVITE_TIME, Invite};
 pub use key::{PublicKey, UserKey};
 pub use pins::{KnownServer, Pins};
+pub use secret::{Secret, SecretKey, same};
 pub use server::{Session, accept};
 
 /// 32 bytes that are used once.

@@ -28,8 +28,12 @@ pub struct KnownServer {
     pub fingerprint: Fingerprint,
     /// Who to log in as.
     pub user: UserName,
-    /// The private key to log in with.
-    pub key: PathBuf,
+    /// The private key to log in with; the client's own where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// The file with the secret to log in with, in place of a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<PathBuf>,
 }
 
 impl KnownServer {

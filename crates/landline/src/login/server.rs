@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Instant};
 use data_encoding::HEXLOWER;
 use landline_proto::{
     ErrorCode, Limits, ProtocolError,
-    login::{Attempt, METHOD_INVITE, METHOD_SSH_KEY, Offer, ServerLogin, UserName},
+    login::{Attempt, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Offer, Proof, ServerLogin, UserName},
     message,
-    messages::{Nonce, Welcome},
+    messages::{Mac, Nonce, Welcome},
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
-use super::{Identity, PublicKey, random};
+use super::{Identity, PublicKey, SecretKey, random, same};
 use crate::{
     Error, RELEASE,
     net::{Channel, Transport, linger, lost, tls},
@@ -27,7 +27,7 @@ const FEATURES: [&str; 4] = ["ping", "files.put", "files.get", "files.resume"];
 pub struct Session {
     /// Who.
     pub user: UserName,
-    /// The fingerprint of the key that was proved.
+    /// What was proved: a key's fingerprint, or `secret:` and a secret's id.
     pub key: String,
     /// The method of the login.
     pub method: String,
@@ -35,6 +35,13 @@ pub struct Session {
     pub id: String,
     /// Whether an invite was redeemed.
     pub invited: bool,
+}
+
+/// A login that holds.
+struct Accepted {
+    session: Session,
+    /// What proves the transcript to the client, where the method does that.
+    proof: Option<Mac>,
 }
 
 /// Greets over `transport`, takes one login, and decides it by what `store` knows. All of it has 10 s from now.
@@ -69,7 +76,7 @@ pub async fn accept(
     let mut stream = TlsStream::Server(stream);
     let decided = tokio::time::timeout_at(deadline.into(), decide(&mut stream, &mut login, store)).await;
     let failure = match decided.unwrap_or(Err(ProtocolError::LoginTimeout.into())) {
-        Ok(session) => return welcome(stream, login, session, deadline).await,
+        Ok(accepted) => return welcome(stream, login, accepted, deadline).await,
         Err(error) => error,
     };
     if let Some(reason) = failure.to_peer() {
@@ -83,10 +90,12 @@ pub async fn accept(
 async fn welcome(
     mut stream: TlsStream<Box<dyn Transport>>,
     login: ServerLogin,
-    session: Session,
+    accepted: Accepted,
     deadline: Instant,
 ) -> Result<(Channel, Session), Error> {
-    let welcome = Welcome { user: session.user.clone(), key: session.key.clone(), session: session.id.clone() };
+    let Accepted { session, proof } = accepted;
+    let (user, key) = (session.user.clone(), session.key.clone());
+    let welcome = Welcome { user, key, session: session.id.clone(), proof };
     let (answer, decoder) = login.accept(&welcome)?;
     match tokio::time::timeout_at(deadline.into(), stream.write_all(&answer)).await {
         Ok(written) => written.map_err(|error| lost(&error))?,
@@ -99,7 +108,7 @@ fn offer(identity: &Identity) -> Offer {
     Offer {
         server: RELEASE.to_owned(),
         features: FEATURES.map(str::to_owned).to_vec(),
-        methods: vec![METHOD_SSH_KEY.to_owned(), METHOD_INVITE.to_owned()],
+        methods: [METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET].map(str::to_owned).to_vec(),
         fingerprint: *identity.fingerprint().bytes(),
         transport: "tcp",
     }
@@ -110,7 +119,7 @@ async fn decide(
     stream: &mut TlsStream<Box<dyn Transport>>,
     login: &mut ServerLogin,
     store: &Arc<Store>,
-) -> Result<Session, Error> {
+) -> Result<Accepted, Error> {
     let attempt = loop {
         let bytes = stream.fill_buf().await.map_err(|error| lost(&error))?;
         if bytes.is_empty() {
@@ -125,43 +134,64 @@ async fn decide(
         }
     };
     let TlsStream::Server(server) = &*stream else { return Err(Error::Tls("not a server's stream".into())) };
-    let binding = server
+    let exporter = server
         .get_ref()
         .1
         .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
         .map_err(|error| Error::Tls(error.to_string()))?;
     let store = store.clone();
-    tokio::task::spawn_blocking(move || judge(&attempt, &binding, &store))
+    tokio::task::spawn_blocking(move || judge(&attempt, &exporter, &store))
         .await
         .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
 }
 
-/// Decides a login: the signature first, then whether the key or the invite is good. Blocking.
-fn judge(attempt: &Attempt, binding: &[u8], store: &Store) -> Result<Session, Error> {
-    let refused = || Error::here(ErrorCode::LoginRefused, "user, key or signature not accepted");
+/// Decides a login: the proof first, then whether the key, the invite or the secret is good. Blocking.
+fn judge(attempt: &Attempt, exporter: &[u8], store: &Store) -> Result<Accepted, Error> {
     let login = &attempt.login;
-    let offered = PublicKey::parse(&login.key).ok_or_else(refused)?;
-    let transcript = attempt.transcript(binding);
-    let invited = login.method == METHOD_INVITE;
-    if invited {
-        if !offered.verifies(&transcript, &login.signature.0) {
-            return Err(refused());
+    let transcript = attempt.transcript(exporter);
+    let mut server_proof = None;
+    let key = match &login.proof {
+        Proof::SshKey { key, signature } => {
+            let offered = PublicKey::parse(key).ok_or_else(refused)?;
+            // Known or not, the same work is done: one look-up and one verification, by the stored key if there is one.
+            let stored = store.key(&login.user, &offered)?;
+            let proved = stored.as_ref().unwrap_or(&offered).verifies(&transcript, &signature.0);
+            if stored.is_none() || !proved {
+                return Err(refused());
+            }
+            offered.fingerprint()
         }
-        let token = login.token.ok_or_else(|| Error::here(ErrorCode::InviteUnknown, "there is no such invite"))?;
-        store.redeem(&token, &login.user, &offered)?;
-    } else {
-        // Known or not, the same work is done: one look-up and one verification, by the stored key if there is one.
-        let stored = store.key(&login.user, &offered)?;
-        let proved = stored.as_ref().unwrap_or(&offered).verifies(&transcript, &login.signature.0);
-        if stored.is_none() || !proved {
-            return Err(refused());
+        Proof::Invite { key, signature, token } => {
+            let offered = PublicKey::parse(key).ok_or_else(refused)?;
+            if !offered.verifies(&transcript, &signature.0) {
+                return Err(refused());
+            }
+            store.redeem(token, &login.user, &offered)?;
+            offered.fingerprint()
         }
-    }
-    Ok(Session {
+        Proof::Secret { secret, binding, proof } => {
+            // Known or not, the same work is done: one look-up and one comparison, with a key of nobody if there is none.
+            let stored = store.secret_key(&login.user, secret, *binding)?;
+            let is_known = stored.is_some();
+            let key = stored.unwrap_or_else(|| SecretKey::from_bytes([0; 32]));
+            if !same(&key.client_proof(&transcript), proof) || !is_known {
+                return Err(refused());
+            }
+            server_proof = Some(key.server_proof(&transcript));
+            format!("secret:{secret}")
+        }
+    };
+    let session = Session {
         user: login.user.clone(),
-        key: offered.fingerprint(),
-        method: login.method.clone(),
+        key,
+        method: login.proof.method().to_owned(),
         id: HEXLOWER.encode(&random::<8>()),
-        invited,
-    })
+        invited: matches!(login.proof, Proof::Invite { .. }),
+    };
+    Ok(Accepted { session, proof: server_proof })
+}
+
+/// What everybody hears who is not let in, whatever the reason.
+fn refused() -> Error {
+    Error::here(ErrorCode::LoginRefused, "user, key or signature not accepted")
 }

@@ -1,7 +1,10 @@
-//! What the server remembers: accounts, their keys, and invites, in SQLite. All SQL is in here, and nothing of SQLite shows
+//! What the server remembers: accounts, their keys and secrets, and invites, in SQLite. All SQL is in here, and nothing of SQLite shows
 //! outside.
 
 mod schema;
+mod secrets;
+
+pub use secrets::StoredSecret;
 
 use std::{
     path::Path,

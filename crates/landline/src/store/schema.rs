@@ -26,8 +26,22 @@ const VERSION_1: &str = "
         redeemed INTEGER,
         redeemed_by TEXT REFERENCES accounts (name)
     ) STRICT, WITHOUT ROWID;
-    PRAGMA user_version = 1;
 ";
+
+/// Shared secrets.
+const VERSION_2: &str = "
+    CREATE TABLE secrets (
+        id BLOB PRIMARY KEY NOT NULL,
+        user TEXT NOT NULL REFERENCES accounts (name),
+        binding TEXT NOT NULL,
+        key BLOB NOT NULL,
+        label TEXT NOT NULL,
+        created INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// What makes a store of each version from one of the version before.
+const STEPS: [&str; 2] = [VERSION_1, VERSION_2];
 
 /// Opens the file with the settings that make a commit durable, and brings its tables up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, String> {
@@ -40,15 +54,18 @@ pub(super) fn open(path: &Path) -> Result<Connection, String> {
     connection.pragma_update(None, "synchronous", "FULL").map_err(text)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(text)?;
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(text)?;
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(text)?;
-    match version {
-        0 => {
-            let transaction = connection.transaction().map_err(text)?;
-            transaction.execute_batch(VERSION_1).map_err(text)?;
-            transaction.commit().map_err(text)?;
+    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(text)?;
+    let Some(steps) = STEPS.get(version as usize..) else {
+        let latest = STEPS.len();
+        return Err(format!("is of a later release (version {version}); this release knows version {latest}"));
+    };
+    if !steps.is_empty() {
+        let transaction = connection.transaction().map_err(text)?;
+        for step in steps {
+            transaction.execute_batch(step).map_err(text)?;
         }
-        1 => {}
-        later => return Err(format!("is of a later release (version {later}); this release knows version 1")),
+        transaction.pragma_update(None, "user_version", STEPS.len() as u32).map_err(text)?;
+        transaction.commit().map_err(text)?;
     }
     Ok(connection)
 }

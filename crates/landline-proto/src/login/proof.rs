@@ -1,0 +1,142 @@
+//! What proves a transcript, by method. Opaque here; whoever has the keys and secrets makes and checks them.
+
+use std::{fmt, str::FromStr};
+
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use super::{METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY};
+use crate::messages::{Blob, Mac, Token};
+
+/// What proves a transcript, with the method under `method`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "method", rename_all = "kebab-case")]
+pub enum Proof {
+    /// A key that the server has stored.
+    SshKey {
+        /// The public key as in an authorized_keys line, without comment.
+        key: String,
+        /// The SSHSIG blob.
+        signature: Blob,
+    },
+    /// An invite, which registers the key.
+    Invite {
+        /// The public key as in an authorized_keys line, without comment.
+        key: String,
+        /// The SSHSIG blob.
+        signature: Blob,
+        /// The invite's token.
+        token: Token,
+    },
+    /// A secret that the server knows too.
+    Secret {
+        /// Which secret.
+        secret: SecretId,
+        /// What ties the proof to the connection.
+        #[serde(default)]
+        binding: BindingType,
+        /// The client's proof.
+        proof: Mac,
+    },
+}
+
+impl Proof {
+    /// The method, as it stands in the greeting and in the transcript.
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::SshKey { .. } => METHOD_SSH_KEY,
+            Self::Invite { .. } => METHOD_INVITE,
+            Self::Secret { .. } => METHOD_SECRET,
+        }
+    }
+
+    /// What ties the proof to the connection.
+    pub fn binding(&self) -> BindingType {
+        match self {
+            Self::Secret { binding, .. } => *binding,
+            Self::SshKey { .. } | Self::Invite { .. } => BindingType::TlsExporter,
+        }
+    }
+}
+
+/// What ties a login to its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BindingType {
+    /// The TLS exporter (RFC 9266): this one connection.
+    #[default]
+    TlsExporter,
+    /// The hash of the server's certificate (RFC 5929): any connection to this server.
+    TlsServerEndPoint,
+}
+
+impl BindingType {
+    /// Its name on the wire and in the transcript.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TlsExporter => "tls-exporter",
+            Self::TlsServerEndPoint => "tls-server-end-point",
+        }
+    }
+
+    /// The binding's bytes, where the transport's exporter gave `exporter`. The hash of the certificate is the server's
+    /// fingerprint, because its signature is made with SHA-256 (RFC 5929 section 4.1).
+    pub fn bytes<'a>(self, exporter: &'a [u8], fingerprint: &'a [u8; 32]) -> &'a [u8] {
+        match self {
+            Self::TlsExporter => exporter,
+            Self::TlsServerEndPoint => fingerprint,
+        }
+    }
+}
+
+impl FromStr for BindingType {
+    type Err = BindingTypeError;
+
+    fn from_str(text: &str) -> Result<Self, BindingTypeError> {
+        [Self::TlsExporter, Self::TlsServerEndPoint]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or(BindingTypeError)
+    }
+}
+
+/// The text names no binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a binding is tls-exporter or tls-server-end-point")]
+pub struct BindingTypeError;
+
+/// Which secret: 16 lower-case hexadecimal digits that say nothing about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SecretId(pub [u8; 8]);
+
+/// The text is not 16 lower-case hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the id of a secret is 16 lower-case hexadecimal digits")]
+pub struct SecretIdError;
+
+impl fmt::Display for SecretId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl FromStr for SecretId {
+    type Err = SecretIdError;
+
+    fn from_str(text: &str) -> Result<Self, SecretIdError> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| SecretIdError)?;
+        bytes.try_into().map(Self).map_err(|_| SecretIdError)
+    }
+}
+
+impl Serialize for SecretId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}

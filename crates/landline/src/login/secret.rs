@@ -1,0 +1,225 @@
+//! Shared secrets, for machines (`docs/protocol.md` section 5): how they are written down, the keys that are derived from
+//! them, and the proofs made with those.
+
+use std::{fmt, path::Path, str::FromStr};
+
+use aws_lc_rs::{constant_time, hmac};
+use data_encoding::HEXLOWER;
+use landline_proto::{
+    login::{BindingType, SecretId, UserName},
+    messages::Mac,
+};
+use zeroize::Zeroizing;
+
+use super::{Fingerprint, invite::parse_addresses, random};
+use crate::{Error, net::HostPort, paths};
+
+const SCHEME: &str = "landline-secret://";
+const END_POINT: &str = "?binding=tls-server-end-point";
+const NAMESPACE: &[u8] = b"landline-secret-v1";
+/// Far beyond any line with a secret.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// A secret and all that is needed to use it, as it is handed over.
+///
+/// [`reveal`](Self::reveal) shows the secret: it is for whoever hands it on. `Debug` does not.
+#[derive(Clone)]
+pub struct Secret {
+    /// Where the server can be reached; at least one.
+    pub addresses: Vec<HostPort>,
+    /// Who it is.
+    pub fingerprint: Fingerprint,
+    /// Whose secret it is.
+    pub user: UserName,
+    /// What it was made for.
+    pub binding: BindingType,
+    secret: Zeroizing<[u8; 32]>,
+}
+
+impl Secret {
+    /// A fresh secret.
+    pub fn new(addresses: Vec<HostPort>, fingerprint: Fingerprint, user: UserName, binding: BindingType) -> Self {
+        Self { addresses, fingerprint, user, binding, secret: Zeroizing::new(random()) }
+    }
+
+    /// Reads the one line of a secret's file. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::Secret`] when the file cannot be read, is readable by others, or has no secret in it.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let bad = |problem: String| Error::Secret { path: path.display().to_string(), problem };
+        let text = paths::read_secret_file(path, FILE_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
+        let text = std::str::from_utf8(&text).map_err(|_| bad("is no text".into()))?;
+        parse(text).map_err(|problem| bad(problem.to_owned()))
+    }
+
+    /// The key that proves it at its server.
+    pub fn key(&self) -> SecretKey {
+        let parts = [NAMESPACE, self.fingerprint.bytes(), self.binding.as_str().as_bytes()];
+        SecretKey(Zeroizing::new(mac(&self.secret, &parts)))
+    }
+
+    /// The line, secret included.
+    pub fn reveal(&self) -> Zeroizing<String> {
+        let addresses: Vec<String> = self.addresses.iter().map(HostPort::to_string).collect();
+        let binding = match self.binding {
+            BindingType::TlsExporter => "",
+            BindingType::TlsServerEndPoint => END_POINT,
+        };
+        let secret = Zeroizing::new(HEXLOWER.encode(&*self.secret));
+        let (user, addresses, fingerprint) = (&self.user, addresses.join(","), self.fingerprint);
+        Zeroizing::new(format!("{SCHEME}{user}@{addresses}/{binding}#{fingerprint}.{}", *secret))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} at {})", self.user, self.fingerprint)
+    }
+}
+
+/// The line is not that of a secret; the error says what is wrong with it and nothing of what stands in it.
+impl FromStr for Secret {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        parse(text).map_err(|problem| Error::Secret { path: "(as given)".into(), problem: problem.to_owned() })
+    }
+}
+
+fn parse(text: &str) -> Result<Secret, &'static str> {
+    let rest = text.trim().strip_prefix(SCHEME).ok_or("is no secret: it does not begin with landline-secret://")?;
+    let (rest, fragment) = rest.split_once('#').ok_or("the part behind # is missing")?;
+    let (authority, query) = rest.split_once('/').ok_or("the / behind the address is missing")?;
+    let (user, addresses) = authority.split_once('@').ok_or("the user in front of the address is missing")?;
+    let (fingerprint, secret) = fragment.split_once('.').ok_or("the secret behind the fingerprint is missing")?;
+    let binding = match query {
+        "" => BindingType::TlsExporter,
+        END_POINT => BindingType::TlsServerEndPoint,
+        _ => return Err("asks for something that this release does not know"),
+    };
+    let decoded = Zeroizing::new(HEXLOWER.decode(secret.as_bytes()).unwrap_or_default());
+    let secret = <[u8; 32]>::try_from(&decoded[..])
+        .map_err(|_| "its secret is cut or malformed: a secret is 64 hexadecimal digits that the server has made")?;
+    Ok(Secret {
+        addresses: parse_addresses(addresses).map_err(|_| "an address in it is malformed")?,
+        fingerprint: fingerprint.parse().map_err(|_| "its fingerprint is cut or malformed")?,
+        user: user.parse().map_err(|_| "the user's name in it is malformed")?,
+        binding,
+        secret: Zeroizing::new(secret),
+    })
+}
+
+/// What proves a secret at one server, with one binding. The server stores it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretKey(Zeroizing<[u8; 32]>);
+
+impl SecretKey {
+    /// A key of which the store knows the bytes.
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// Its bytes, for the store and nothing else.
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Its name, which says nothing about it.
+    pub fn id(&self) -> SecretId {
+        let mut id = [0; 8];
+        id.copy_from_slice(mac(&self.0, &[b"id"]).first_chunk::<8>().unwrap_or(&[0; 8]));
+        SecretId(id)
+    }
+
+    /// What the client proves a transcript with.
+    pub fn client_proof(&self, transcript: &[u8; 64]) -> Mac {
+        Mac(mac(&self.0, &[b"client", transcript]))
+    }
+
+    /// What the server proves a transcript with.
+    pub fn server_proof(&self, transcript: &[u8; 64]) -> Mac {
+        Mac(mac(&self.0, &[b"server", transcript]))
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretKey({})", self.id())
+    }
+}
+
+/// Whether two proofs are the same, in a time that does not depend on where they differ.
+pub fn same(ours: &Mac, theirs: &Mac) -> bool {
+    constant_time::verify_slices_are_equal(&ours.0, &theirs.0).is_ok()
+}
+
+/// HMAC-SHA256 (RFC 2104) of the parts, one after another.
+fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+    for part in parts {
+        context.update(part);
+    }
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.sign().as_ref());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(binding: BindingType) -> Secret {
+        let addresses =
+            vec![HostPort { host: "host.example".into(), port: 5263 }, HostPort { host: "fe80::1".into(), port: 77 }];
+        Secret::new(addresses, Fingerprint::of_certificate(b"x"), "ci".parse().unwrap(), binding)
+    }
+
+    #[test]
+    fn a_secret_survives_being_written_down() {
+        for binding in [BindingType::TlsExporter, BindingType::TlsServerEndPoint] {
+            let secret = secret(binding);
+            let text = secret.reveal();
+            assert!(text.starts_with("landline-secret://ci@host.example:5263,[fe80::1]:77/"), "{binding:?}");
+            let again: Secret = format!(" {}\n", *text).parse().unwrap();
+            assert_eq!(again.reveal(), text);
+            assert_eq!(again.key(), secret.key());
+            assert!(!format!("{secret:?} {:?}", secret.key()).contains(&text[text.len() - 64..]));
+        }
+    }
+
+    #[test]
+    fn a_damaged_secret_is_refused_without_being_shown() {
+        for binding in [BindingType::TlsExporter, BindingType::TlsServerEndPoint] {
+            let text = secret(binding).reveal();
+            for length in 0..text.len() {
+                assert!(text[..length].parse::<Secret>().is_err(), "{length}");
+            }
+            let digits = &text[text.len() - 64..];
+            for spoiled in [format!("{}0", *text), text.replace("ci@", "-@"), text.replace(":77", ":x")] {
+                let error = spoiled.parse::<Secret>().unwrap_err().to_string();
+                assert!(!error.contains(digits), "{error}");
+            }
+        }
+        let text = secret(BindingType::TlsExporter).reveal();
+        for spoiled in [text.to_uppercase(), text.replace("/#", "/?binding=none#")] {
+            assert!(spoiled.parse::<Secret>().is_err(), "{spoiled}");
+        }
+        assert!("landline-secret://ci@host/#x.hunter2".parse::<Secret>().is_err(), "what people choose is none");
+    }
+
+    #[test]
+    fn another_server_or_binding_has_another_key() {
+        let one = secret(BindingType::TlsExporter);
+        let mut binding = one.clone();
+        binding.binding = BindingType::TlsServerEndPoint;
+        let mut server = one.clone();
+        server.fingerprint = Fingerprint::of_certificate(b"y");
+        let keys = [one.key(), binding.key(), server.key()];
+        for (index, key) in keys.iter().enumerate() {
+            assert!(!keys[..index].contains(key) && keys[..index].iter().all(|other| other.id() != key.id()));
+            assert_ne!(key.client_proof(&[1; 64]), key.server_proof(&[1; 64]));
+            assert_ne!(key.client_proof(&[1; 64]), key.client_proof(&[2; 64]));
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Shared secrets: of each only the key that proves it here.
+
+use landline_proto::{
+    ErrorCode,
+    login::{BindingType, SecretId, UserName},
+};
+use rusqlite::{OptionalExtension, Row, params, types::Type};
+
+use super::{Store, unix_now};
+use crate::{Error, login::SecretKey};
+
+/// What can be told of a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSecret {
+    /// Which.
+    pub id: SecretId,
+    /// Whose.
+    pub user: UserName,
+    /// What it was made for.
+    pub binding: BindingType,
+    /// What it is called.
+    pub label: String,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+}
+
+impl Store {
+    /// The key of one of the user's secrets, if it was made for this binding.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn secret_key(&self, user: &UserName, id: &SecretId, binding: BindingType) -> Result<Option<SecretKey>, Error> {
+        let key: Option<[u8; 32]> = self.with(|transaction| {
+            transaction
+                .query_row(
+                    "SELECT key FROM secrets WHERE id = ?1 AND user = ?2 AND binding = ?3",
+                    params![id.0, user.as_str(), binding.as_str()],
+                    |row| row.get(0),
+                )
+                .optional()
+        })?;
+        Ok(key.map(SecretKey::from_bytes))
+    }
+
+    /// Lets an account log in with one more secret.
+    ///
+    /// # Errors
+    /// `not-found` where there is no such account; [`Error::State`].
+    pub fn add_secret(
+        &self,
+        user: &UserName,
+        binding: BindingType,
+        key: &SecretKey,
+        label: &str,
+    ) -> Result<SecretId, Error> {
+        let id = key.id();
+        let added = self.with(|transaction| {
+            transaction.execute(
+                "INSERT INTO secrets (id, user, binding, key, label, created)
+                 SELECT ?1, name, ?3, ?4, ?5, ?6 FROM accounts WHERE name = ?2",
+                params![id.0, user.as_str(), binding.as_str(), key.bytes(), label, unix_now()],
+            )
+        })?;
+        if added == 0 {
+            return Err(Error::here(ErrorCode::NotFound, format!("there is no account {user}")));
+        }
+        Ok(id)
+    }
+
+    /// All secrets, or those of one user; by user, the oldest first.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn secrets(&self, user: Option<&UserName>) -> Result<Vec<StoredSecret>, Error> {
+        self.with(|transaction| {
+            let mut statement = transaction.prepare(
+                "SELECT id, user, binding, label, created FROM secrets
+                 WHERE ?1 IS NULL OR user = ?1 ORDER BY user, created, id",
+            )?;
+            statement.query_map(params![user.map(UserName::as_str)], stored)?.collect()
+        })
+    }
+
+    /// Forgets a secret, which can then not be used to log in any more; whose it was.
+    ///
+    /// # Errors
+    /// `not-found` where there is no such secret; [`Error::State`].
+    pub fn remove_secret(&self, id: &SecretId) -> Result<UserName, Error> {
+        let user = self.with(|transaction| {
+            transaction
+                .query_row("DELETE FROM secrets WHERE id = ?1 RETURNING user", params![id.0], |row| parsed(row, 0))
+                .optional()
+        })?;
+        user.ok_or_else(|| Error::here(ErrorCode::NotFound, format!("there is no secret {id}")))
+    }
+}
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<StoredSecret> {
+    Ok(StoredSecret {
+        id: SecretId(row.get(0)?),
+        user: parsed(row, 1)?,
+        binding: parsed(row, 2)?,
+        label: row.get(3)?,
+        created: row.get(4)?,
+    })
+}
+
+/// A column of text that has to be of a kind.
+fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+where
+    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    let text: String = row.get(column)?;
+    text.parse().map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_its_user_s_for_its_binding_until_it_is_removed() {
+        let store = Store::open(Path::new(":memory:")).unwrap();
+        let [alice, bob]: [UserName; 2] = ["alice", "bob"].map(|name| name.parse().unwrap());
+        let (exporter, end_point) = (BindingType::TlsExporter, BindingType::TlsServerEndPoint);
+        let key = SecretKey::from_bytes([7; 32]);
+        let missing = store.add_secret(&alice, exporter, &key, "");
+        assert!(matches!(missing, Err(Error::Failed { code: ErrorCode::NotFound, .. })), "{missing:?}");
+        store
+            .with(|transaction| {
+                transaction.execute_batch("INSERT INTO accounts (name, created) VALUES ('alice', 1), ('bob', 2)")
+            })
+            .unwrap();
+        let id = store.add_secret(&alice, exporter, &key, "build server").unwrap();
+        assert!(store.add_secret(&bob, exporter, &key, "").is_err(), "one secret is one user's");
+        assert_eq!(store.secret_key(&alice, &id, exporter).unwrap(), Some(key));
+        assert_eq!(store.secret_key(&bob, &id, exporter).unwrap(), None);
+        assert_eq!(store.secret_key(&alice, &id, end_point).unwrap(), None);
+        assert_eq!(store.secret_key(&alice, &SecretId([0; 8]), exporter).unwrap(), None);
+
+        let listed = store.secrets(None).unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!((&listed[0].user, listed[0].id, &listed[0].label[..]), (&alice, id, "build server"));
+        assert_eq!(store.secrets(Some(&alice)).unwrap(), listed);
+        assert!(store.secrets(Some(&bob)).unwrap().is_empty());
+
+        assert_eq!(store.remove_secret(&id).unwrap(), alice);
+        assert_eq!(store.secret_key(&alice, &id, exporter).unwrap(), None);
+        assert!(store.remove_secret(&id).is_err());
+    }
+}
