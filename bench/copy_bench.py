@@ -9,6 +9,9 @@ What is measured, on the same data, on loopback, in one run:
                          nginx's own buffer sizes: larger ones cost it more CPU here)
     scp-up, -down        scp to and from an sshd of its own, default cipher
     scp-aes-up, -down    the same with aes128-gcm@openssh.com
+    rsync-up, -down      rsync -W (whole files, no delta) over that sshd, ssh's default cipher
+    sftp-up, -down       sftp with a batch of one command, to and from that sshd, default cipher
+    socat-up, -down      socat over plain TCP: neither ciphers nor checks, 256 KiB at a time
     cp                   plain `cp`: what the file system alone can do
 
 How to run it (Python 3.11 or later, nothing to install; root or not):
@@ -84,7 +87,8 @@ CHUNK = 4 * MIB
 TICKS = os.sysconf("SC_CLK_TCK")
 ROOT = os.geteuid() == 0
 CIPHER = "TLS_AES_128_GCM_SHA256"
-FAMILIES = ("landline", "curl", "scp", "scp-aes", "cp")
+FAMILIES = ("landline", "curl", "scp", "scp-aes", "rsync", "sftp", "socat", "cp")
+SSH_FAMILIES = ("scp", "scp-aes", "rsync", "sftp")
 START_LIMIT_S = 15  # for a server to answer
 SETTLE_S = 0.5  # after os.sync(), before a measurement
 FIRST_SAMPLE_S = 0.005  # to the first reading of the memory in use
@@ -521,20 +525,52 @@ def start_sshd(work, home, port):
     return Server(work, process)
 
 
-def scp_cases(work, families):
-    scp, _ = need("scp", "ssh")
+def ssh_commands(work, home, family):
+    """One family's commands there and back, by way of sshd."""
+    config = home / "ssh_config"
+    if family == "rsync":
+        rsync = [*need("rsync"), "-W", "-e", f"{need('ssh')[0]} -F {config}"]
+        return [*rsync, work.source, f"bench:{work.target}"], [*rsync, f"bench:{work.source}", work.target]
+    if family == "sftp":
+        ways = []
+        for way in (f"put {work.source} {work.target}", f"get {work.source} {work.target}"):
+            batch = home / way.split()[0]
+            batch.write_text(way + "\n")
+            ways.append([*need("sftp"), "-q", "-F", config, "-b", batch, "bench"])
+        return ways
+    cipher = ["-c", "aes128-gcm@openssh.com"] * (family == "scp-aes")
+    scp = [*need("scp"), "-q", "-F", config, *cipher]
+    return [*scp, work.source, f"bench:{work.target}"], [*scp, f"bench:{work.source}", work.target]
+
+
+def ssh_cases(work, families):
     home = work.folder("ssh")
     server = start_sshd(work, home, free_port())
-    ciphers = {"scp": [], "scp-aes": ["-c", "aes128-gcm@openssh.com"]}
     cases = []
-    for family in ciphers:
+    for family in SSH_FAMILIES:
         if family in families:
-            common = [scp, "-q", "-F", home / "ssh_config", *ciphers[family]]
-            cases += [
-                Case(f"{family}-up", [*common, work.source, f"bench:{work.target}"], server),
-                Case(f"{family}-down", [*common, f"bench:{work.source}", work.target], server),
-            ]
+            try:
+                up, down = ssh_commands(work, home, family)
+            except Failure as failure:
+                say(f"MISSING: {family}: {failure}")
+                continue
+            cases += [Case(f"{family}-up", up, server), Case(f"{family}-down", down, server)]
     return cases
+
+
+def socat_cases(work):
+    """A listener for either way; each connection is served by a child of its own."""
+    program = [*need("socat"), "-b", "262144"]
+    socat, servers = [*program, "-u"], {}
+    for way, direction, file in (("up", "-u", f"OPEN:{work.target},creat,wronly"), ("down", "-U", f"OPEN:{work.source},rdonly")):
+        port = free_port()
+        process = work.start([*program, direction, f"TCP-LISTEN:{port},bind=127.0.0.1,fork", file], f"socat-{way}")
+        wait_for_port(work, process, port, f"socat-{way}")
+        servers[way] = Server(work, process), f"TCP:127.0.0.1:{port}"
+    return [
+        Case("socat-up", [*socat, f"OPEN:{work.source},rdonly", servers["up"][1]], servers["up"][0], ends_early=True),
+        Case("socat-down", [*socat, servers["down"][1], f"OPEN:{work.target},creat,wronly"], servers["down"][0]),
+    ]
 
 
 def first_line(process, limit_s):
@@ -600,6 +636,7 @@ class Case:
     server: Server | None = None
     env: dict | None = None
     syncs_itself: bool = False
+    ends_early: bool = False  # the client has sent all and does not know whether it was taken
     rounds: list = dataclasses.field(default_factory=list)
     failed: bool = False
 
@@ -682,6 +719,8 @@ def measure(work, case, compare):
     host_cpu = host_cpu_seconds() - time.process_time()
     start = time.perf_counter()
     usage, watches = run_client(work, case, 60 + work.size / SLOWEST)
+    while case.ends_early and work.target.stat().st_size < work.size:
+        time.sleep(0.001)
     command_s, sync_cpu = time.perf_counter() - start, time.thread_time()
     if not case.syncs_itself and work.target.exists():
         sync_file(work.target)
@@ -744,7 +783,8 @@ def collect_cases(work, options):
     makers = [
         ({"landline"}, lambda: landline_cases(work, options.landline)),
         ({"curl"}, lambda: curl_cases(work)),
-        ({"scp", "scp-aes"}, lambda: scp_cases(work, families)),
+        (set(SSH_FAMILIES), lambda: ssh_cases(work, families)),
+        ({"socat"}, lambda: socat_cases(work)),
         ({"cp"}, lambda: cp_cases(work)),
     ]
     cases, missing = [], False
@@ -807,6 +847,38 @@ def print_table(summary):
             f" {BUSY_HOST} processors busy.")
 
 
+BAR = 22  # height of a row in the picture
+COLOURS = {"up": "#2f6fb5", "down": "#7fb2e5"}
+
+
+def write_svg(path, summary, about):
+    """Two rows of bars: throughput, and processor seconds for each GiB."""
+    width, left, chart = 900, 130, 330
+    gib = about["size"] / (1 << 30)
+    columns = (("MiB/s, longer is better", lambda entry: entry["median"]["mib_per_s"]),
+               ("processor seconds per GiB, client and server, shorter is better", lambda entry: entry["median"]["cpu_s"] / gib))
+    height = 96 + BAR * len(summary)
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13">',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        f'<text x="16" y="26" font-size="17" font-weight="bold">One file of {gib:g} GiB over loopback, on disk and synced</text>',
+        f'<text x="16" y="46" fill="#555">medians of {about["rounds"]} rounds, {about["processors"]} processors, Linux {about["kernel"]}, {about["date"][:10]}</text>']
+    for column, (title, value) in enumerate(columns):
+        start = left + column * (chart + 60)
+        largest = max(value(entry) for entry in summary.values())
+        lines.append(f'<text x="{start}" y="72" fill="#333">{title}</text>')
+        for row, (name, entry) in enumerate(summary.items()):
+            top, length = 82 + row * BAR, (chart - 70) * value(entry) / largest
+            colour = "#999999" if name == "cp" else COLOURS["up" if name.endswith("-up") else "down"]
+            weight = ' font-weight="bold"' if name.startswith("landline") else ""
+            if column == 0:
+                lines.append(f'<text x="{left - 8}" y="{top + 14}" text-anchor="end"{weight}>{name}</text>')
+            lines.append(f'<rect x="{start}" y="{top}" width="{length:.1f}" height="{BAR - 5}" fill="{colour}"/>')
+            shown = f"{value(entry):.0f}" if column == 0 else f"{value(entry):.2f}"
+            lines.append(f'<text x="{start + length + 6:.1f}" y="{top + 14}"{weight}>{shown}</text>')
+    pathlib.Path(path).write_text("\n".join([*lines, "</svg>", ""]))
+
+
 def version(*argv):
     """The first line a program prints about its version."""
     with contextlib.suppress(Failure, OSError, IndexError, subprocess.TimeoutExpired):
@@ -828,6 +900,7 @@ def describe(work, options):
         "versions": {
             "landline": version(options.landline, "--version"), "nginx": version("nginx", "-v"),
             "curl": version("curl", "--version"), "ssh": version("ssh", "-V"),
+            "rsync": version("rsync", "--version"),
             "cp": version("cp", "--version")},
     }
 
@@ -868,6 +941,7 @@ def parse_arguments():
     parser.add_argument("--dir", default="bench-work", metavar="PARENT",
                         help="a fresh work folder is made in it; default bench-work, here")
     parser.add_argument("--json", metavar="FILE", help="also write all results to it")
+    parser.add_argument("--svg", metavar="FILE", help="also draw the medians")
     parser.add_argument("--only", type=parse_only, default=set(FAMILIES), metavar="NAMES",
                         help=f"comma-separated: {', '.join(FAMILIES)}, or with -up, -down")
     options = parser.parse_args()
@@ -901,6 +975,8 @@ def run(work, options):
         run_round(work, cases, number)
     summary = summarize(cases)
     print_table(summary)
+    if options.svg:
+        write_svg(options.svg, summary, about)
     if options.json:
         text = json.dumps({"about": about, "results": summary}, indent=2)
         try:

@@ -28,6 +28,7 @@ cargo xtask tidy                     check the rules of the house: lengths, name
 cargo xtask bench copy [ARGS...]     build the release binary, run bench/copy_bench.py ARGS: one large
                                      file, landline and its peers
 cargo xtask bench resume [ARGS...]   likewise bench/resume_bench.py: how soon a killed copy goes on
+cargo xtask bench wan [ARGS...]      likewise bench/wan_bench.py: a copy over a long line that loses packets
 cargo xtask fuzz TARGET [SECONDS]    fuzz one target (60 seconds unless told; 0 is without end)
 cargo xtask help                     this text
 ";
@@ -58,7 +59,7 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
         ["test"] => test::run(&repository()?),
         ["soak"] => test::soak(&repository()?),
         ["tidy"] => tidy::run(&repository()?),
-        ["bench", name @ ("copy" | "resume"), arguments @ ..] => bench::run(&repository()?, name, arguments),
+        ["bench", name @ ("copy" | "resume" | "wan"), arguments @ ..] => bench::run(&repository()?, name, arguments),
         ["fuzz", target] => fuzz::run(&repository()?, target, fuzz::DEFAULT_SECONDS),
         ["fuzz", target, seconds] => fuzz::run(&repository()?, target, fuzz::seconds(seconds)?),
         _ => Err(format!("no such command: {}. These exist:\n\n{USAGE}", words.join(" "))),

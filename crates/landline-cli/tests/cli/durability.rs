@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::io::Errno;
-use testkit::{Census, Fault, Outcome, PowerCut, ServerProcess, Shim, Stage};
+use testkit::{Census, Fault, Outcome, PowerCut, Relay, ServerProcess, Shim, Stage, wait_for};
 
 use crate::{noise, stage};
 
@@ -291,4 +291,65 @@ fn a_power_cut_takes_nothing_that_was_acknowledged() {
     let (resumed, orphans) = (power.resumed, &power.orphans);
     eprintln!("{cuts} cuts, {resumed} copies resumed; staging files left without a manifest, in bytes: {orphans:?}");
     assert!(orphans.is_empty(), "staging files that nothing knows of: {orphans:?}");
+}
+
+/// What of an interrupted copy is durable when the power goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Durable {
+    /// Two blocks and more, and what the manifest says of them.
+    Everything,
+    /// What the manifest says, of content that may be gone.
+    Manifest,
+}
+
+/// The copy goes on behind what the cut has left, and does not believe a manifest whose blocks are gone.
+#[test]
+fn a_copy_goes_on_behind_what_a_power_cut_has_left() {
+    for durable in [Durable::Everything, Durable::Manifest] {
+        let stage = stage();
+        let Some(disk) = PowerCut::new(&stage) else { return };
+        let mut server = serve(&stage, &disk, "127.0.0.1:0");
+        let relay = Relay::start(&server.address);
+        let invite = server.invite();
+        let both = format!("landline://{},{}/{}", relay.address, server.address, &invite[invite.find('#').unwrap()..]);
+        stage.run_with_input(&["join", "-", "--as", "alice"], both.as_bytes()).ok();
+        disk.write_back();
+        let content = noise(2 * LONG, 11);
+        stage.write("user/new", &content);
+        // Slow enough that there is a middle to cut the power in.
+        relay.limit(16 << 20);
+        let arguments =
+            ["cp", "--json", "--retry", "0", "new", &format!("landline://{}/copy", relay.address)].map(str::to_owned);
+        let mut client = stage.command(&arguments);
+        let client = client.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let arrived =
+            || staging(&disk.path("home")).first().map_or(0, |part| fs::metadata(part).map_or(0, |it| it.len()));
+        wait_for("more than two blocks", || arrived() > 17 << 20);
+        match durable {
+            Durable::Everything => disk.write_back(),
+            Durable::Manifest => {
+                for manifest in fs::read_dir(disk.path("server/server/partials")).unwrap() {
+                    fs::File::open(manifest.unwrap().path()).unwrap().sync_all().unwrap();
+                }
+            }
+        }
+        disk.cut(&mut server);
+        assert_eq!(client.wait_with_output().unwrap().status.code(), Some(10), "the line broke");
+        assert!(!disk.path("home/copy").exists());
+
+        server = serve(&stage, &disk, &server.address.clone());
+        relay.limit(0);
+        let said = stage.run(&arguments).ok();
+        assert!(fs::read(disk.path("home/copy")).unwrap() == content, "{durable:?}: the content");
+        let offset = said.lines().find_map(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            (event["event"] == "resumed-at").then(|| event["offset"].as_u64().unwrap())
+        });
+        if durable == Durable::Everything {
+            assert!(offset >= Some(16 << 20), "it begins behind what was durable: {offset:?}");
+        }
+        assert_eq!(staging(&disk.path("home")), Vec::<PathBuf>::new(), "{durable:?}");
+        assert_eq!(Census::of(&disk.path("server/server/partials")).paths(), Vec::<String>::new(), "{durable:?}");
+        drop(server);
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::Write,
+    path::Path,
     process::{Child, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -125,4 +127,68 @@ fn a_client_that_vanishes_at_any_byte_leaves_nothing() {
         wait_for("an empty home", || fs::read_dir(stage.home()).unwrap().count() == 0);
     }
     stage.run(&["ping", "127.0.0.1"]).ok();
+}
+
+/// One large copy, in either direction, of which one side or the other is killed again and again. Soak: 10 GB, ten kills.
+#[test]
+fn a_copy_killed_again_and_again_ends_whole() {
+    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
+    let (length, kills) =
+        if std::env::var_os("LANDLINE_SOAK").is_some() { (10_000_000_000, 10) } else { (120 << 20, 3) };
+    let stage = stage();
+    let mut server = stage.joined();
+    let address = server.address.clone();
+    write_stamped(&stage.path("user/large"), length, seed);
+    fs::hard_link(stage.path("user/large"), stage.path("home/large")).unwrap();
+    let choices = noise(kills * 4, seed ^ 0xdead);
+    for up in [true, false] {
+        let folder = stage.path(if up { "home" } else { "user" });
+        let remote = |name: &str| format!("landline://{address}/{name}");
+        let (from, to) = if up { ("large".to_owned(), remote("copy")) } else { (remote("large"), "copy".to_owned()) };
+        let arguments = ["cp", "--json", "--retry", "0", &from, &to].map(str::to_owned);
+        let arrived = || staged(&folder);
+        for (round, choice) in choices.chunks_exact(4).enumerate() {
+            let mut command = stage.command(&arguments);
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            // A part of what is still to come, so that there is something left for the kills after this one.
+            let begun = arrived();
+            let share = (length - begun) / (kills - round + 1) as u64;
+            let until = begun + share * u64::from(choice[0]) / 255 + u64::from(choice[1]);
+            wait_for("the moment of the kill", || arrived() > until);
+            if choice[2] % 2 == 0 {
+                server.kill();
+                let _ = child.wait();
+                server = stage.serve_at(&address, &[]);
+            } else {
+                kill(child);
+            }
+            assert!(!folder.join("copy").exists(), "it was killed in the middle");
+        }
+        let said = stage.run(&arguments).ok();
+        assert!(said.contains(r#""resumed-at""#), "{said}");
+        let mut compare = std::process::Command::new("cmp");
+        assert!(compare.arg(folder.join("copy")).arg(folder.join("large")).status().unwrap().success());
+        fs::remove_file(folder.join("copy")).unwrap();
+    }
+}
+
+/// How much of a copy has arrived in a folder.
+fn staged(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().map_while(Result::ok);
+    let part = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "part"));
+    part.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).max().unwrap_or(0)
+}
+
+/// A file of which no two blocks are alike.
+fn write_stamped(path: &Path, length: u64, seed: u64) {
+    let mut file = fs::File::create(path).unwrap();
+    let mut piece = noise(4 << 20, seed);
+    let mut written = 0;
+    while written < length {
+        piece[..8].copy_from_slice(&written.to_le_bytes());
+        let part = usize::try_from((length - written).min(piece.len() as u64)).unwrap();
+        file.write_all(&piece[..part]).unwrap();
+        written += part as u64;
+    }
 }

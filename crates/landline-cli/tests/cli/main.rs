@@ -10,6 +10,7 @@
 )]
 
 mod copy;
+mod disk_full;
 mod durability;
 mod files_bad_input;
 mod hostile_server;
