@@ -1,0 +1,83 @@
+//! A connection, as a blocking handler sees it.
+
+use std::{
+    fmt,
+    io::{self, IoSlice, Read, Write},
+    os::fd::AsFd,
+};
+
+use super::{Drain, Timed};
+use crate::{Peer, Socket, wait};
+
+/// A connection: a stream to read from and write to, who is at its other end, and whether the server drains. It is closed when the
+/// handler has returned.
+pub struct Connection<S> {
+    stream: S,
+    peer: Peer,
+    drain: Drain,
+}
+
+impl<S> Connection<S> {
+    pub(crate) fn new(stream: S, peer: Peer, drain: Drain) -> Self {
+        Self { stream, peer, drain }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Tells whether the server drains.
+    pub fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    /// The stream: what the wrapper made of the socket.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// The stream, to change it.
+    pub fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+}
+
+impl<S: Socket> Connection<Timed<S>> {
+    /// Waits for the peer's next bytes, or its end: true. False once the server drains and nothing has come: the place to
+    /// wait between two requests, so that an idle connection does not hold up the drain.
+    ///
+    /// # Errors
+    /// As the system has them. The idle timeout strikes in the read that follows.
+    pub fn await_input(&self) -> io::Result<bool> {
+        let socket = self.stream.socket().as_fd();
+        let ready = wait::for_input(&[socket, self.drain.as_fd()], self.stream.idle_timeout())?;
+        Ok(ready.first() == Some(&true) || ready.get(1) != Some(&true))
+    }
+}
+
+impl<S: Read> Read for Connection<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl<S: Write> Write for Connection<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn write_vectored(&mut self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.stream.write_vectored(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+impl<S> fmt::Debug for Connection<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}

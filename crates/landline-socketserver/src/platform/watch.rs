@@ -1,0 +1,15 @@
+//! A descriptor that tokio watches.
+
+use std::{io, os::fd::OwnedFd};
+
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// Has tokio watch `fd` for input.
+///
+/// # Errors
+/// Where the system cannot watch one more.
+pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by what is returned, which closes it when dropped and not before; an `OwnedFd` always names
+    // the same one.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
+}

@@ -1,0 +1,361 @@
+//! What holds for connections under every model that runs in this process.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use landline_socketserver::{Bind, Drained, Event, Failure, Limits, Server, Shutdown, Stopper, blocking, tasks};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Answers lines: `panic`, `fail` and `drain?` as they say, all others as they are.
+#[derive(Clone, Default)]
+struct Lines {
+    finished: Arc<AtomicUsize>,
+}
+
+fn answer(line: &str, drains: bool) -> io::Result<String> {
+    match line.trim_end() {
+        "panic" => panic!("as asked"),
+        "fail" => Err(io::Error::other("as asked")),
+        "drain?" => Ok(format!("{drains}\n")),
+        _ => Ok(line.to_owned()),
+    }
+}
+
+impl<S: Read + Write> blocking::Handler<S> for Lines {
+    fn handle(&mut self, connection: &mut blocking::Connection<S>) -> io::Result<()> {
+        let mut line = Vec::new();
+        loop {
+            let mut byte = [0];
+            if connection.read(&mut byte)? == 0 {
+                return Ok(());
+            }
+            line.push(byte[0]);
+            if byte[0] == b'\n' {
+                let drains = connection.drain().has_begun();
+                connection.write_all(answer(&String::from_utf8_lossy(&line), drains)?.as_bytes())?;
+                line.clear();
+            }
+        }
+    }
+
+    fn finish(&mut self, _: &mut blocking::Connection<S>) -> io::Result<()> {
+        self.finished.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> tasks::Handler<S> for Lines {
+    async fn handle(&mut self, connection: &mut tasks::Connection<S>) -> io::Result<()> {
+        let mut line = Vec::new();
+        loop {
+            let byte = match connection.read_u8().await {
+                Ok(byte) => byte,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            line.push(byte);
+            if byte == b'\n' {
+                let drains = connection.drain().has_begun();
+                let text = answer(&String::from_utf8_lossy(&line), drains)?;
+                connection.write_all(text.as_bytes()).await?;
+                line.clear();
+            }
+        }
+    }
+
+    async fn finish(&mut self, _: &mut tasks::Connection<S>) -> io::Result<()> {
+        self.finished.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Model {
+    Inline,
+    Threads,
+    Tasks,
+    Pool,
+}
+
+const ALL: [Model; 4] = [Model::Inline, Model::Threads, Model::Tasks, Model::Pool];
+const MANY: [Model; 3] = [Model::Threads, Model::Tasks, Model::Pool];
+
+/// A server that runs, and what it reported.
+struct Running {
+    address: SocketAddr,
+    stopper: Stopper,
+    thread: thread::JoinHandle<io::Result<Drained>>,
+    events: Events,
+    finished: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Default)]
+struct Events(Arc<Mutex<Vec<String>>>);
+
+impl Events {
+    fn put(&self, event: &Event<'_>) {
+        let text = match event {
+            Event::Accepted { .. } => "accepted".to_owned(),
+            Event::Refused { reason, .. } => format!("refused {reason:?}"),
+            Event::Ended { failure: None, .. } => "ended".to_owned(),
+            Event::Ended { failure: Some(failure), .. } => match failure {
+                Failure::Handler(error) => format!("failed {:?}", error.kind()),
+                Failure::Handshake(error) => format!("handshake {:?}", error.kind()),
+                other => other.to_string(),
+            },
+            Event::AcceptFailed { .. } => "accept failed".to_owned(),
+            Event::Draining { .. } => "draining".to_owned(),
+            _ => "other".to_owned(),
+        };
+        self.0.lock().unwrap().push(text);
+    }
+
+    fn count(&self, text: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|event| *event == text).count()
+    }
+
+    /// Waits for an event that has to come.
+    fn await_count(&self, text: &str, count: usize) {
+        for _ in 0..3000 {
+            if self.count(text) >= count {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{count} x {text:?} did not come: {:?}", self.0.lock().unwrap());
+    }
+}
+
+fn quick() -> Limits {
+    Limits { drain_time: Duration::from_secs(20), ending_time: Duration::from_secs(20), ..Limits::default() }
+}
+
+fn start(model: Model, limits: Limits) -> Running {
+    start_verified(model, limits, |_| true)
+}
+
+fn start_verified(model: Model, limits: Limits, verify: fn(&landline_socketserver::Peer) -> bool) -> Running {
+    let listener = Bind::new().tcp("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stopper, shutdown) = Stopper::new().unwrap();
+    let (events, lines) = (Events::default(), Lines::default());
+    let (seen, finished) = (events.clone(), lines.finished.clone());
+    let server = Server::new(listener, lines).limits(limits).verify(verify).on_event(move |event| seen.put(event));
+    let thread = thread::spawn(move || serve(model, server, &shutdown));
+    Running { address, stopper, thread, events, finished }
+}
+
+fn serve(model: Model, server: Server<TcpListener, Lines>, shutdown: &Shutdown) -> io::Result<Drained> {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let stopped = async {
+        let shutdown = shutdown.clone();
+        tokio::task::spawn_blocking(move || {
+            while !shutdown.has_come() {
+                thread::sleep(Duration::from_millis(2));
+            }
+        })
+        .await
+        .unwrap();
+    };
+    match model {
+        Model::Inline => server.inline(shutdown),
+        Model::Threads => server.threads(shutdown),
+        Model::Tasks => runtime().block_on(server.tasks(stopped)),
+        Model::Pool => runtime().block_on(server.pooled_tasks(8, stopped)),
+    }
+}
+
+impl Running {
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    }
+
+    fn stop(self) -> Drained {
+        self.stopper.stop();
+        self.thread.join().unwrap().unwrap()
+    }
+}
+
+fn ask(stream: &mut TcpStream, line: &str) -> String {
+    stream.write_all(line.as_bytes()).unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).unwrap();
+    answer
+}
+
+/// Reads to the end, which may be a reset.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Ok(_) => rest.is_empty(),
+        Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+fn every_model_serves_one_connection_after_the_other() {
+    for model in ALL {
+        let server = start(model, quick());
+        for round in 0..3 {
+            let mut client = server.connect();
+            assert_eq!(ask(&mut client, &format!("round {round}\n")), format!("round {round}\n"), "{model:?}");
+        }
+        server.events.await_count("ended", 3);
+        assert_eq!(server.finished.load(Ordering::SeqCst), 3);
+        assert_eq!(server.stop(), Drained { cut_off: 0 });
+    }
+}
+
+#[test]
+fn a_panic_or_an_error_ends_one_connection_and_finish_is_called() {
+    for model in ALL {
+        let server = start(model, quick());
+        for (word, event) in [("panic\n", "the handler panicked: as asked"), ("fail\n", "failed Other")] {
+            let mut other = (model != Model::Inline).then(|| server.connect());
+            let mut client = server.connect();
+            client.write_all(word.as_bytes()).unwrap();
+            assert!(is_closed(&mut client), "{model:?}");
+            server.events.await_count(event, 1);
+            if let Some(other) = &mut other {
+                assert_eq!(ask(other, "alive\n"), "alive\n", "{model:?}");
+            }
+        }
+        assert_eq!(ask(&mut server.connect(), "still there\n"), "still there\n");
+        server.events.await_count("accepted", if model == Model::Inline { 3 } else { 5 });
+        assert!(server.finished.load(Ordering::SeqCst) >= 2);
+        server.stop();
+    }
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_in_the_backlog() {
+    for model in MANY {
+        let server = start(model, Limits { connections_max: 2, ..quick() });
+        let (mut first, mut second) = (server.connect(), server.connect());
+        assert_eq!(ask(&mut first, "1\n"), "1\n");
+        assert_eq!(ask(&mut second, "2\n"), "2\n");
+        let mut third = server.connect();
+        third.write_all(b"3\n").unwrap();
+        third.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        assert!(third.read(&mut [0]).is_err(), "{model:?}");
+        assert_eq!(server.events.count("accepted"), 2);
+        drop(first);
+        third.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut answer = [0; 2];
+        third.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"3\n");
+        drop((second, third));
+        server.stop();
+    }
+}
+
+#[test]
+fn one_address_gets_no_more_than_its_share() {
+    for model in MANY {
+        let server = start(model, Limits { connections_per_address_max: 2, ..quick() });
+        let (mut first, mut second) = (server.connect(), server.connect());
+        assert_eq!(ask(&mut first, "1\n") + &ask(&mut second, "2\n"), "1\n2\n");
+        assert!(is_closed(&mut server.connect()), "{model:?}");
+        assert_eq!(server.events.count("refused TooManyFromAddress"), 1);
+        // What a connection says of its source counts for nothing.
+        let mut liar = server.connect();
+        let _ = liar.write_all(b"PROXY TCP4 192.0.2.1 192.0.2.2 5 6\r\n");
+        assert!(is_closed(&mut liar), "{model:?}");
+        drop(first);
+        server.events.await_count("ended", 1);
+        assert_eq!(ask(&mut server.connect(), "3\n"), "3\n");
+        drop(second);
+        server.stop();
+    }
+}
+
+#[test]
+fn verify_refuses_before_the_handler_is_started() {
+    for model in ALL {
+        let server = start_verified(model, quick(), |peer| !peer.socket_addr().unwrap().ip().is_loopback());
+        assert!(is_closed(&mut server.connect()));
+        assert_eq!(server.events.count("refused Verify"), 1);
+        assert_eq!(server.events.count("accepted"), 0);
+        server.stop();
+    }
+}
+
+#[test]
+fn silence_ends_a_connection() {
+    for model in ALL {
+        let server = start(model, Limits { idle_timeout: Some(Duration::from_millis(150)), ..quick() });
+        let mut client = server.connect();
+        assert!(is_closed(&mut client), "{model:?}");
+        server.events.await_count("failed TimedOut", 1);
+        server.stop();
+    }
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_given_up() {
+    for model in ALL {
+        let server = start(model, Limits { idle_timeout: Some(Duration::from_millis(300)), ..quick() });
+        let mut client = server.connect();
+        let line = [[b'x'; 65_535].as_slice(), b"\n"].concat();
+        // It sends until both directions are full: the handler stops reading because nobody takes its answers.
+        while client.write_all(&line).is_ok() {}
+        server.events.await_count("accepted", 1);
+        for _ in 0..3000 {
+            let lost = ["failed TimedOut", "failed ConnectionReset", "failed BrokenPipe"];
+            if lost.iter().any(|event| server.events.count(event) > 0) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(server.events.count("failed TimedOut"), 1, "{model:?}");
+        server.stop();
+    }
+}
+
+#[test]
+fn draining_lets_a_conversation_end_and_the_handler_knows() {
+    for model in MANY {
+        let server = start(model, quick());
+        let mut client = server.connect();
+        assert_eq!(ask(&mut client, "drain?\n"), "false\n");
+        server.stopper.stop();
+        server.events.await_count("draining", 1);
+        assert_eq!(ask(&mut client, "drain?\n"), "true\n", "{model:?}");
+        assert!(TcpStream::connect(server.address).is_err(), "{model:?}");
+        drop(client);
+        assert_eq!(server.stop(), Drained { cut_off: 0 });
+    }
+}
+
+#[test]
+fn the_deadline_of_draining_ends_what_still_runs() {
+    for model in MANY {
+        let limits = Limits { drain_time: Duration::from_millis(100), ending_time: Duration::from_secs(20), ..quick() };
+        let limits = match model {
+            // Nothing but the drop of its task ends an async handler that does not listen.
+            Model::Tasks => Limits { ending_time: Duration::from_millis(100), ..limits },
+            _ => limits,
+        };
+        let server = start(model, limits);
+        let mut client = server.connect();
+        assert_eq!(ask(&mut client, "here\n"), "here\n");
+        let drained = {
+            server.stopper.stop();
+            server.events.await_count("draining", 1);
+            assert!(is_closed(&mut client), "{model:?}");
+            server.stop()
+        };
+        assert_eq!(drained.cut_off, usize::from(model == Model::Tasks), "{model:?}");
+    }
+}
