@@ -22,7 +22,7 @@ mod stage;
 pub use census::Census;
 pub use hostile::{Hostile, HostileServer};
 pub use power::PowerCut;
-pub use raw::{RawClient, frame};
+pub use raw::{NONCE, RawClient, frame};
 pub use relay::Relay;
 pub use shim::{Fault, Shim};
 pub use stage::{Outcome, ServerProcess, Stage, wait_for};

@@ -8,16 +8,19 @@ use std::{
 };
 
 use landline::{
-    login::{Fingerprint, UserKey},
+    login::{Fingerprint, Secret, UserKey},
     net::tls,
     proto::{
         Header, Item, Limits, MessageDecoder,
-        login::{BindingType, METHOD_INVITE, METHOD_SSH_KEY, Transcript},
-        messages::{Greeting, Nonce},
+        login::{BindingType, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Transcript},
+        messages::{Blob, Greeting, Nonce},
     },
 };
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 use serde_json::{Value, json};
+
+/// The client nonce of every login that is made here.
+pub const NONCE: Nonce = Nonce([7; 32]);
 
 /// A frame with this payload.
 pub fn frame(payload: impl AsRef<[u8]>) -> Vec<u8> {
@@ -72,6 +75,14 @@ impl RawClient {
         self.send(&frame(header.to_string()))
     }
 
+    /// Waits for bytes that were not looked at yet, and returns a copy of them; [`header`](Self::header) still sees them.
+    pub fn bytes(&mut self) -> io::Result<Vec<u8>> {
+        let mut buffer = [0; 16 * 1024];
+        let length = self.stream.read(&mut buffer)?;
+        self.unread.extend_from_slice(&buffer[..length]);
+        Ok(self.unread.clone())
+    }
+
     /// The next header; `None` once the server has finished. Bodies are skipped.
     pub fn header(&mut self) -> io::Result<Option<Header>> {
         loop {
@@ -116,31 +127,54 @@ impl RawClient {
 
     /// A login by `key` for `user`, redeeming `token` if there is one, which the test may still spoil.
     pub fn login_header(&self, user: &str, key: &UserKey, token: Option<&str>) -> Value {
-        let greeting = self.greeting.as_ref().expect("greeted");
-        let binding = self.stream.conn.export_keying_material([0; 32], tls::EXPORTER_LABEL, None).expect("an exporter");
         let method = if token.is_some() { METHOD_INVITE } else { METHOD_SSH_KEY };
-        let nonce = Nonce([7; 32]);
-        let transcript = Transcript {
-            method,
-            binding_type: BindingType::TlsExporter,
-            binding: &binding,
-            fingerprint: self.fingerprint.bytes(),
-            transport: "tcp",
-            version: 1,
-            methods: &greeting.methods,
-            user: &user.parse().expect("a user name"),
-            client_nonce: &nonce,
-            server_nonce: &greeting.nonce,
-        };
-        let signature = key.sign(&transcript.digest()).expect("a signature");
+        let transcript = self.transcript(user, method, BindingType::TlsExporter, |_| {});
+        let signature = key.sign(&transcript).expect("a signature");
         let mut header = json!({
-            "type": "login", "version": 1, "user": user, "method": method, "nonce": nonce,
-            "key": key.public().line(), "signature": landline::proto::messages::Blob(signature),
+            "type": "login", "version": 1, "user": user, "method": method, "nonce": NONCE,
+            "key": key.public().line(), "signature": Blob(signature),
         });
         if let Some(token) = token {
             header["token"] = token.into();
         }
         header
+    }
+
+    /// A login by `secret` for `user`, which the test may still spoil.
+    pub fn secret_header(&self, user: &str, secret: &Secret) -> Value {
+        let transcript = self.transcript(user, METHOD_SECRET, secret.binding, |_| {});
+        let key = secret.key();
+        json!({
+            "type": "login", "version": 1, "user": user, "method": METHOD_SECRET, "nonce": NONCE,
+            "secret": key.id(), "binding": secret.binding, "proof": key.client_proof(&transcript),
+        })
+    }
+
+    /// T of a login on this connection, with what `spoil` makes of it.
+    pub fn transcript(
+        &self,
+        user: &str,
+        method: &str,
+        binding_type: BindingType,
+        spoil: impl FnOnce(&mut Transcript<'_>),
+    ) -> [u8; 64] {
+        let greeting = self.greeting.as_ref().expect("greeted");
+        let exporter =
+            self.stream.conn.export_keying_material([0; 32], tls::EXPORTER_LABEL, None).expect("an exporter");
+        let mut transcript = Transcript {
+            method,
+            binding_type,
+            binding: binding_type.bytes(&exporter, self.fingerprint.bytes()),
+            fingerprint: self.fingerprint.bytes(),
+            transport: "tcp",
+            version: 1,
+            methods: &greeting.methods,
+            user: &user.parse().expect("a user name"),
+            client_nonce: &NONCE,
+            server_nonce: &greeting.nonce,
+        };
+        spoil(&mut transcript);
+        transcript.digest()
     }
 
     /// Greets and logs in; the answer's type.

@@ -154,6 +154,13 @@ impl Stage {
         command
     }
 
+    /// Runs a command on the server's machine to its end.
+    pub fn run_at_server<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome {
+        let mut command = self.command(arguments);
+        command.env("LANDLINE_STATE", self.path("server")).env("HOME", self.home());
+        outcome(command.spawn().expect("the command starts"))
+    }
+
     /// A server with which the client has joined as `alice`.
     #[track_caller]
     pub fn joined(&self) -> ServerProcess {

@@ -3,12 +3,12 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{
-    Args, Parser, Subcommand,
+    Args, Parser, Subcommand, ValueEnum,
     builder::{OsStringValueParser, TypedValueParser},
 };
 use landline::{
     net::{Location, Target},
-    proto::login::UserName,
+    proto::login::{SecretId, UserName},
 };
 
 /// One line to every machine you own: run commands, move files, talk to the people on it.
@@ -33,6 +33,9 @@ pub(crate) enum Command {
     Join(Join),
     /// Ask a server for a sign of life, and show how long each step took
     Ping(Ping),
+    /// Let machines log in to this server with secrets; on the server's own machine
+    #[command(subcommand)]
+    Secret(Secret),
     /// Copy one file to or from a server, encrypted, verified, whole or not at all; the same command again resumes
     Cp(Cp),
     /// Show it all on this machine: a server, a client, 1 GiB both ways; leaves nothing behind
@@ -61,7 +64,12 @@ pub(crate) struct Serve {
 #[derive(Debug, Args)]
 pub(crate) struct Join {
     /// The invite (landline://...), or - to read it from standard input
-    pub(crate) invite: String,
+    #[arg(required_unless_present = "secret_file")]
+    pub(crate) invite: Option<String>,
+    /// In place of an invite: log in with the secret in this file, which the server's machine made (landline secret add), now and
+    /// from then on. The file stays where it is
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["invite", "name", "identity"])]
+    pub(crate) secret_file: Option<PathBuf>,
     /// The user name to have there [default: the name you have here]
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) name: Option<UserName>,
@@ -71,6 +79,47 @@ pub(crate) struct Join {
     /// The private key (ed25519, OpenSSH format) to register [default: one made for this client]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secret {
+    /// Make a secret by which a machine can log in as USER, and show it, this once
+    Add(SecretAdd),
+    /// List the secrets, without what is secret in them
+    List {
+        /// Only those of this user
+        user: Option<UserName>,
+    },
+    /// Forget a secret: nobody can log in with it any more
+    Remove {
+        /// Which, as `landline secret list` shows it
+        id: SecretId,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SecretAdd {
+    /// Whose account the machine uses
+    pub(crate) user: UserName,
+    /// What a login is bound to: the connection, or, for clients whose TLS has no exporter, such as Python's, this server
+    #[arg(long, value_name = "BINDING", default_value = "exporter")]
+    pub(crate) binding: Binding,
+    /// A name for people, such as the machine's
+    #[arg(long, default_value = "")]
+    pub(crate) label: String,
+    /// Write it to this new file, which only you can read, instead of to standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Where the machine can reach this server [default: port 5263 at all its addresses]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) public_name: Option<Target>,
+}
+
+/// What a secret is made for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Binding {
+    Exporter,
+    ServerEndPoint,
 }
 
 #[derive(Debug, Args)]
@@ -121,7 +170,7 @@ Exit status:
   11  not the server that is known here       27  reading or writing failed
   12  login, key or invite refused            30  cannot listen
   13  the other side broke the protocol       31  the state folder cannot be used
-  14  nothing in common with the other side   32  a private key cannot be used
+  14  nothing in common with the other side   32  a key or secret cannot be used
   20  no such file or folder                  33  the server is going down
   21  not a regular file                      34  another try at the same copy took over
   22  exists already                          35  an admin ended the session

@@ -130,7 +130,7 @@ fn advice(error: &Error) -> Option<String> {
         }
         Error::Invite(_) => "copy all of it: landline://HOST:PORT/#FINGERPRINT.TOKEN",
         Error::Failed { code, side, .. } => match code {
-            C::LoginRefused => "is your key registered there under this name? A new invite registers it",
+            C::LoginRefused => "is your key or secret still known there under this name? A new invite registers a key",
             C::InviteUsed | C::InviteExpired | C::InviteUnknown => "ask the server's owner for a new invite",
             C::InviteUser => "choose another with --as NAME",
             C::NoSpace if *side == Side::There => "free some there, and try again",

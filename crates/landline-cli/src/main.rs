@@ -52,6 +52,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Join(options) => commands::join::run(&environment::state(state)?, options).await,
         Command::Ping(options) => commands::ping::run(&environment::state(state)?, options).await,
         Command::Cp(options) => commands::cp::run(&environment::state(state)?, options).await,
+        Command::Secret(options) => commands::secret::run(&environment::state(state)?, options),
         Command::Demo(options) => commands::demo::run(options).await,
     }
 }

@@ -26,7 +26,7 @@ pub use client::{Client, Connected};
 pub use error::{Error, Side};
 pub use event::{Event, EventSink};
 pub use landline_proto as proto;
-pub use server::{Server, ServerOptions};
+pub use server::{LocalServer, Server, ServerOptions};
 
 /// Name and release, as it stands in the greeting.
 pub const RELEASE: &str = concat!("landline/", env!("CARGO_PKG_VERSION"));

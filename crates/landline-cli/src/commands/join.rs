@@ -1,4 +1,4 @@
-//! `landline join`: redeems an invite.
+//! `landline join`: redeems an invite, or logs in with a secret, and remembers the server.
 
 use std::{
     io::{self, Read},
@@ -8,7 +8,7 @@ use std::{
 
 use landline::{
     Client, Error,
-    login::{Invite, UserKey},
+    login::{Fingerprint, Invite, KnownServer, Secret, UserKey},
 };
 use zeroize::Zeroizing;
 
@@ -23,49 +23,62 @@ use crate::{
 const INVITE_BYTES_MAX: u64 = 64 * 1024;
 
 pub(crate) async fn run(state: &Path, options: Join) -> Result<(), Failure> {
-    let text = match options.invite.as_str() {
+    let client = Client::open(state)?;
+    match (&options.invite, &options.secret_file) {
+        (_, Some(path)) => by_secret(&client, path, options.replace).await,
+        (invite, None) => by_invite(&client, invite.as_deref().unwrap_or_default(), &options).await,
+    }
+}
+
+async fn by_invite(client: &Client, invite: &str, options: &Join) -> Result<(), Failure> {
+    let text = match invite {
         "-" => read_invite()?,
         text => Zeroizing::new(text.to_owned()),
     };
     let invite: Invite = text.parse()?;
-    let user = match options.name {
-        Some(name) => name,
+    let user = match &options.name {
+        Some(name) => name.clone(),
         None => environment::user()?,
     };
-    let client = Client::open(state)?;
-    let (key, path) = match options.identity {
+    let (key, path) = match &options.identity {
         Some(path) => {
-            let key = UserKey::load(&path, passphrase)?;
-            let path = std::path::absolute(&path).unwrap_or(path);
-            (key, path)
+            let key = UserKey::load(path, passphrase)?;
+            (key, std::path::absolute(path).unwrap_or(path.clone()))
         }
         None => client.own_key()?,
     };
     let fingerprint = key.public().fingerprint();
     let joined = client.join(&invite, user, Arc::new(key), path.clone(), options.replace).await;
-    let (server, connected) = joined.map_err(|error| explain(error, &invite))?;
+    let (server, connected) = joined.map_err(|error| explain(error, &invite.fingerprint, "invite"))?;
     connected.login.channel.finish().await;
-    print(&format!(
-        "joined {} as {}\n  server  {}\n  key     {fingerprint}  {}",
-        server.address(),
-        server.user,
-        server.fingerprint,
-        path.display()
-    ));
+    report(&server, &format!("key     {fingerprint}  {}", path.display()));
     Ok(())
 }
 
-/// The invite says who the server is, so a server that is another one has two possible reasons.
-fn explain(error: Error, invite: &Invite) -> Failure {
+async fn by_secret(client: &Client, path: &Path, replace: bool) -> Result<(), Failure> {
+    let secret = Arc::new(Secret::load(path)?);
+    let path = std::path::absolute(path).unwrap_or(path.to_owned());
+    let joined = client.join_by_secret(secret.clone(), path.clone(), replace).await;
+    let (server, connected) = joined.map_err(|error| explain(error, &secret.fingerprint, "secret"))?;
+    connected.login.channel.finish().await;
+    report(&server, &format!("secret  {}  {}", secret.key().id(), path.display()));
+    Ok(())
+}
+
+fn report(server: &KnownServer, means: &str) {
+    let (address, user, fingerprint) = (server.address(), &server.user, server.fingerprint);
+    print(&format!("joined {address} as {user}\n  server  {fingerprint}\n  {means}"));
+}
+
+/// The invite or secret says who the server is, so a server that is another one has two possible reasons.
+fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Failure {
     match error {
-        Error::ServerChanged { address, pinned, found } if pinned == invite.fingerprint.to_string() => {
-            Failure::of_server(
-                format!(
-                    "the server at {address} is not the one of the invite: its fingerprint is {found}, the invite's {pinned}"
-                ),
-                "was the invite copied whole, and is it this server's? If so, somebody stands in between",
-            )
-        }
+        Error::ServerChanged { address, pinned, found } if pinned == fingerprint.to_string() => Failure::of_server(
+            format!(
+                "the server at {address} is not the one of the {what}: its fingerprint is {found}, the {what}'s {pinned}"
+            ),
+            &format!("was the {what} copied whole, and is it this server's? If so, somebody stands in between"),
+        ),
         Error::ServerChanged { address, pinned, .. } => Failure::of_server(
             format!("another server is known at {address}, with the fingerprint {pinned}"),
             "if you are sure that it was set up anew, say --replace",

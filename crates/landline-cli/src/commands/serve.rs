@@ -92,6 +92,11 @@ fn reachable(options: &Serve, listening: SocketAddr) -> Vec<HostPort> {
     if !listening.ip().is_unspecified() {
         return vec![HostPort { host: listening.ip().to_string(), port }];
     }
+    every_address(port)
+}
+
+/// This machine's addresses, other than those that mean nothing elsewhere.
+pub(super) fn every_address(port: u16) -> Vec<HostPort> {
     let others = if_addrs::get_if_addrs().unwrap_or_default().into_iter().filter(|interface| {
         let link_local = matches!(interface.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
         !interface.is_loopback() && !link_local

@@ -9,6 +9,7 @@
     reason = "a test"
 )]
 
+mod alike;
 mod copy;
 mod disk_full;
 mod durability;
@@ -19,9 +20,11 @@ mod kill;
 mod limits;
 mod login;
 mod order;
+mod replay;
 mod resume;
 mod secrets;
 mod serve;
+mod shared_secret;
 
 use testkit::Stage;
 

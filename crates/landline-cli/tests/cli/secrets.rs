@@ -7,7 +7,7 @@ use testkit::Stage;
 use crate::stage;
 
 /// Every file below `folder` in which `needle` stands, except `allowed`.
-fn files_with(folder: &Path, needle: &[u8], allowed: &[&str]) -> Vec<String> {
+pub(crate) fn files_with(folder: &Path, needle: &[u8], allowed: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -40,6 +40,15 @@ impl Identity {
         }
     }
 
+    /// The fingerprint of the identity that is kept in `folder`, if there is one. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`] where the certificate cannot be read.
+    pub fn fingerprint_in(folder: &PrivateFolder) -> Result<Option<Fingerprint>, Error> {
+        let certificate = folder.read(CERTIFICATE_FILE, FILE_BYTES_MAX)?;
+        Ok(certificate.map(|certificate| Fingerprint::of_certificate(&certificate)))
+    }
+
     /// The fingerprint that clients pin.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint

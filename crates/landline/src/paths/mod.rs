@@ -16,7 +16,7 @@ mod scratch;
 mod source;
 
 pub use folder::{Destination, Folder};
-pub use private::{FolderLock, PrivateFolder, read_secret_file};
+pub use private::{FolderLock, PrivateFolder, create_secret_file, read_secret_file};
 pub use root::Root;
 pub use scratch::ScratchFolder;
 pub use source::{Source, SourceIdentity};

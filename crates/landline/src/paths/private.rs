@@ -2,9 +2,9 @@
 
 use std::{
     ffi::OsStr,
-    fs::{DirBuilder, File, TryLockError},
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -181,6 +181,20 @@ impl PrivateFolder {
 /// file or longer than `bytes_max`.
 pub fn read_secret_file(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     read_secret(platform::open_to_read(path)?, bytes_max)
+}
+
+/// Writes a secret to a new file that only its owner can read: durable when this returns. Blocking.
+///
+/// # Errors
+/// What the system says; `AlreadyExists` for a name that is taken, and then nothing has changed.
+pub fn create_secret_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // It is ours: it was not there before.
+        let _ = std::fs::remove_file(path);
+    }
+    written
 }
 
 fn read_secret(file: File, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {

@@ -1,6 +1,7 @@
 //! The server: accepts connections, logs people in, and serves their channels.
 
 mod account;
+mod local;
 pub mod sessions;
 
 use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -23,6 +24,7 @@ use crate::{
 };
 
 pub(crate) use account::Account;
+pub use local::LocalServer;
 pub use sessions::Sessions;
 
 const STORE_FILE: &str = "landline.sqlite";

@@ -1,0 +1,68 @@
+//! `landline secret`: the secrets by which machines log in to this machine's server.
+
+use std::path::Path;
+
+use landline::{
+    Error, LocalServer,
+    net::{HostPort, Target},
+    paths::create_secret_file,
+    proto::{DEFAULT_PORT, login::BindingType},
+};
+use zeroize::Zeroizing;
+
+use super::serve::every_address;
+use crate::{
+    arguments::{Binding, Secret, SecretAdd},
+    failure::Failure,
+    terminal::{print, say, shown_line},
+};
+
+pub(crate) fn run(state: &Path, options: Secret) -> Result<(), Failure> {
+    let server = LocalServer::open(state)?;
+    match options {
+        Secret::Add(options) => add(&server, options),
+        Secret::List { user } => {
+            for secret in server.secrets(user.as_ref())? {
+                let label = shown_line(&secret.label);
+                print(format!("{}  {}  {}  {label}", secret.id, secret.user, secret.binding.as_str()).trim_end());
+            }
+            Ok(())
+        }
+        Secret::Remove { id } => {
+            let user = server.remove_secret(&id)?;
+            print(&format!("the secret {id} of {user} is forgotten"));
+            Ok(())
+        }
+    }
+}
+
+fn add(server: &LocalServer, options: SecretAdd) -> Result<(), Failure> {
+    let addresses = match options.public_name {
+        Some(Target { user: Some(_), .. }) => {
+            return Err(Failure::usage("--public-name takes HOST[:PORT] without a user"));
+        }
+        Some(Target { host, port, .. }) => vec![HostPort { host, port: port.unwrap_or(DEFAULT_PORT) }],
+        None => every_address(DEFAULT_PORT),
+    };
+    let binding = match options.binding {
+        Binding::Exporter => BindingType::TlsExporter,
+        Binding::ServerEndPoint => BindingType::TlsServerEndPoint,
+    };
+    let secret = server.add_secret(options.user, addresses, binding, &options.label)?;
+    let id = secret.key().id();
+    let line = Zeroizing::new(format!("{}\n", *secret.reveal()));
+    let Some(out) = options.out else {
+        print(line.trim_end());
+        say(&format!(
+            "this is the secret {id}; it is not shown again. Where it is used, keep it in a file of mode 600:\n  landline join --secret-file FILE"
+        ));
+        return Ok(());
+    };
+    if let Err(error) = create_secret_file(&out, line.as_bytes()) {
+        // A secret that nobody has is of no use.
+        server.remove_secret(&id)?;
+        return Err(Error::io(out.display(), &error).into());
+    }
+    print(&format!("the secret {id} is in {}", out.display()));
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Row 40: known and unknown users look alike, in bytes and in time.
+
+use std::time::Instant;
+
+use landline::login::{Secret, UserKey};
+use serde_json::Value;
+use testkit::{RawClient, ServerProcess};
+
+use crate::{shared_secret, stage};
+
+/// Pairs of tries, one as a known and one as an unknown user.
+fn pairs() -> usize {
+    if std::env::var_os("LANDLINE_SOAK").is_some() { 10_000 } else { 100 }
+}
+
+/// One try: all that the server says after the greeting, and how long it took to say it, in nanoseconds.
+fn attempt(server: &ServerProcess, make: impl FnOnce(&RawClient) -> Value) -> (Vec<u8>, f64) {
+    let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+    client.greet().unwrap();
+    let login = make(&client);
+    let start = Instant::now();
+    client.send_json(&login).unwrap();
+    let answer = client.bytes().unwrap();
+    let time = start.elapsed();
+    assert_eq!(client.header().unwrap().unwrap().kind(), "error");
+    (answer, time.as_nanos() as f64)
+}
+
+/// Tries as alice, whom the server knows, and as a stranger, in random order; every answer is the same to the byte.
+fn compare(server: &ServerProcess, method: &str, make: impl Fn(&RawClient, &str) -> Value) {
+    let users = ["alice", "mallory"];
+    let mut times = [Vec::new(), Vec::new()];
+    let mut answers: Vec<Vec<u8>> = Vec::new();
+    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    for coin in crate::noise(pairs(), seed) {
+        let first = usize::from(coin & 1);
+        for index in [first, 1 - first] {
+            let (answer, time) = attempt(server, |client| make(client, users[index]));
+            times[index].push(time);
+            if !answers.contains(&answer) {
+                answers.push(answer);
+            }
+        }
+    }
+    assert_eq!(answers.len(), 1, "{method}: answers differ: {answers:?}");
+    let [known, unknown] = times.map(Sample::of);
+    let t = (known.mean - unknown.mean) / (known.variance_of_mean + unknown.variance_of_mean).sqrt();
+    let difference = (known.median - unknown.median) / unknown.median * 100.0;
+    eprintln!("{method}: {} pairs (seed {seed}), Welch t {t:.2}, medians differ by {difference:.2} %", pairs());
+    if std::env::var_os("LANDLINE_SOAK").is_some() {
+        assert!(t.abs() < 4.5, "{method}: a known user can be told from an unknown one by the time: t {t:.2}");
+    }
+}
+
+struct Sample {
+    mean: f64,
+    variance_of_mean: f64,
+    median: f64,
+}
+
+impl Sample {
+    /// Without the slowest hundredth, in which the machine was busy with something else.
+    fn of(mut times: Vec<f64>) -> Self {
+        times.sort_by(f64::total_cmp);
+        let median = times[times.len() / 2];
+        times.truncate(times.len() - times.len() / 100);
+        let count = times.len() as f64;
+        let mean = times.iter().sum::<f64>() / count;
+        let variance = times.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / (count - 1.0);
+        Self { mean, variance_of_mean: variance / count, median }
+    }
+}
+
+#[test]
+fn a_known_user_looks_like_an_unknown_one() {
+    let stage = stage();
+    let server = stage.joined();
+    let keys = landline::paths::PrivateFolder::open_or_create(&stage.path("keys")).unwrap();
+    let (stranger, _) = UserKey::load_or_create(&keys, "key").unwrap();
+    compare(&server, "ssh-key", |client, user| client.login_header(user, &stranger, None));
+
+    let (secret, _) = shared_secret::secret(&stage, &server, "ci.secret", "exporter");
+    let digits = "0123456789abcdef".repeat(4);
+    let line = secret.reveal();
+    let wrong: Secret = format!("{}.{digits}", line.rsplit_once('.').unwrap().0).parse().unwrap();
+    compare(&server, "secret", |client, user| client.secret_header(user, &wrong));
+}

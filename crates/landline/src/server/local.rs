@@ -1,0 +1,66 @@
+//! A server's state, for whoever administers it on its own machine, whether it runs or not.
+
+use std::path::Path;
+
+use landline_proto::login::{BindingType, SecretId, UserName};
+
+use super::STORE_FILE;
+use crate::{
+    Error,
+    login::{Fingerprint, Identity, Secret},
+    net::HostPort,
+    paths::PrivateFolder,
+    store::{Store, StoredSecret},
+};
+
+/// A server that was set up on this machine.
+pub struct LocalServer {
+    fingerprint: Fingerprint,
+    store: Store,
+}
+
+impl LocalServer {
+    /// Opens the state of the server that keeps it in the folder `state`. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`] where there is none, or it cannot be used.
+    pub fn open(state: &Path) -> Result<Self, Error> {
+        let folder = PrivateFolder::open_or_create(state)?.subfolder("server")?;
+        let fingerprint = Identity::fingerprint_in(&folder)?.ok_or_else(|| {
+            Error::state(state.display(), "no server was set up in this state folder; run landline serve first")
+        })?;
+        Ok(Self { fingerprint, store: Store::open(&folder.path_of(STORE_FILE))? })
+    }
+
+    /// Makes a secret by which a machine can log in as `user`; it can reach the server at `addresses`. Blocking.
+    ///
+    /// # Errors
+    /// `not-found` where there is no such account; [`Error::State`].
+    pub fn add_secret(
+        &self,
+        user: UserName,
+        addresses: Vec<HostPort>,
+        binding: BindingType,
+        label: &str,
+    ) -> Result<Secret, Error> {
+        let secret = Secret::new(addresses, self.fingerprint, user, binding);
+        self.store.add_secret(&secret.user, binding, &secret.key(), label)?;
+        Ok(secret)
+    }
+
+    /// The secrets of everybody, or of one user. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn secrets(&self, user: Option<&UserName>) -> Result<Vec<StoredSecret>, Error> {
+        self.store.secrets(user)
+    }
+
+    /// Forgets a secret; whose it was. Blocking.
+    ///
+    /// # Errors
+    /// `not-found`; [`Error::State`].
+    pub fn remove_secret(&self, id: &SecretId) -> Result<UserName, Error> {
+        self.store.remove_secret(id)
+    }
+}
