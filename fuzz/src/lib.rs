@@ -10,7 +10,7 @@ mod text;
 
 pub use login::{client_login, server_login};
 pub use stream::{frame, header, message};
-pub use text::{address, invite, key, path, secret};
+pub use text::{address, invite, key, key_line, path, secret};
 
 /// A decoder under test.
 pub type Target = fn(&[u8]);
@@ -24,6 +24,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("client_login", client_login),
     ("path", path),
     ("key", key),
+    ("key_line", key_line),
     ("invite", invite),
     ("secret", secret),
     ("address", address),

@@ -1,7 +1,7 @@
-//! Paths, keys, invites, secrets and addresses.
+//! Paths, keys, lines of keys, invites, secrets and addresses.
 
 use landline::{
-    login::{Invite, PublicKey, Secret},
+    login::{Invite, KeyLine, PublicKey, Secret},
     net::{HostPort, Location, Target},
 };
 use landline_proto::{
@@ -88,6 +88,23 @@ pub fn key(input: &[u8]) {
     assert!(key.verifies(&good.transcript, good.blob), "the good signature");
     let forged = found.blob != good.blob && key.verifies(&good.transcript, found.blob);
     assert!(!forged, "another blob than the one that was signed");
+}
+
+/// A line of authorized_keys with its options: an accepted one survives being written down, and holds what it forbids.
+pub fn key_line(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else { return };
+    let Ok(line) = KeyLine::parse(text) else { return };
+    let again = KeyLine::parse(&line.to_string());
+    assert_eq!(again.as_ref(), Ok(&line), "another line");
+    let options = line.options.text().to_ascii_lowercase();
+    assert!(
+        !options.contains("command=") || line.options.command().is_some() || options.contains('"'),
+        "a lost command"
+    );
+    let peer = [192, 0, 2, 1].into();
+    if options.starts_with("from=") && line.options.admit(peer, 0).is_ok() {
+        assert!(options.contains(['1', '0', '*', '?']), "let in from where nothing was said");
+    }
 }
 
 /// Invites: an accepted one survives being written down, and leads somewhere.

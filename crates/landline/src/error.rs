@@ -83,6 +83,9 @@ pub enum Error {
         /// The text for people; not to be printed unchecked if it is from there.
         message: String,
     },
+    /// A login is refused here. The peer hears only that it is; this says why, for the log.
+    #[error("login refused: {0}")]
+    LoginRefused(String),
     /// The state folder or a file in it cannot be used.
     #[error("{path}: {problem}")]
     State {
@@ -160,6 +163,9 @@ impl Error {
         match self {
             Self::Protocol(error) => Some(ErrorMessage::new(error.code(), error)),
             Self::Failed { side: Side::Here, code, message } => Some(ErrorMessage::new(*code, message)),
+            Self::LoginRefused(_) => {
+                Some(ErrorMessage::new(ErrorCode::LoginRefused, "user, key or signature not accepted"))
+            }
             Self::State { .. } => Some(ErrorMessage::new(ErrorCode::Io, "the server's state cannot be used")),
             _ => None,
         }

@@ -1,8 +1,11 @@
 //! Who is who: the server's identity and the pins that clients keep of it, people's keys, invites, and the login itself
 //! on either side.
 
+mod authorized;
 mod client;
+mod expiry;
 mod fingerprint;
+mod from;
 mod identity;
 mod invite;
 mod key;
@@ -10,6 +13,7 @@ mod pins;
 mod secret;
 mod server;
 
+pub use authorized::{KeyLine, KeyLineError, KeyOptions};
 pub use client::{Credential, Login, LoginTiming, Means, connect};
 pub use fingerprint::Fingerprint;
 pub(crate) use fingerprint::sha256;

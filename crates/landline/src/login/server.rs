@@ -1,6 +1,10 @@
 //! The server's login over a transport.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
 
 use data_encoding::HEXLOWER;
 use landline_proto::{
@@ -12,11 +16,11 @@ use landline_proto::{
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
-use super::{Identity, PublicKey, SecretKey, random, same};
+use super::{Identity, KeyLineError, KeyOptions, PublicKey, SecretKey, random, same};
 use crate::{
     Error, RELEASE,
     net::{Channel, Transport, linger, lost, tls},
-    store::Store,
+    store::{KeyRecord, Store, unix_now},
 };
 
 /// What a server of this release can do, by name.
@@ -35,6 +39,8 @@ pub struct Session {
     pub id: String,
     /// Whether an invite was redeemed.
     pub invited: bool,
+    /// The only command that the key may be used for, if it is for one.
+    pub command: Option<String>,
 }
 
 /// A login that holds.
@@ -44,12 +50,13 @@ struct Accepted {
     proof: Option<Mac>,
 }
 
-/// Greets over `transport`, takes one login, and decides it by what `store` knows. All of it has 10 s from now.
+/// Greets over `transport`, takes one login from `peer`, and decides it by what `store` knows. All of it has 10 s from now.
 ///
 /// # Errors
 /// Why there is no session; the client was told where that is possible.
 pub async fn accept(
     transport: Box<dyn Transport>,
+    peer: SocketAddr,
     identity: &Identity,
     store: &Arc<Store>,
 ) -> Result<(Channel, Session), Error> {
@@ -74,7 +81,7 @@ pub async fn accept(
         return Err(Error::Tls(format!("the client does not speak {}", landline_proto::ALPN)));
     }
     let mut stream = TlsStream::Server(stream);
-    let decided = tokio::time::timeout_at(deadline.into(), decide(&mut stream, &mut login, store)).await;
+    let decided = tokio::time::timeout_at(deadline.into(), decide(&mut stream, peer, &mut login, store)).await;
     let failure = match decided.unwrap_or(Err(ProtocolError::LoginTimeout.into())) {
         Ok(accepted) => return welcome(stream, login, accepted, deadline).await,
         Err(error) => error,
@@ -117,6 +124,7 @@ fn offer(identity: &Identity) -> Offer {
 /// Reads the login and decides it.
 async fn decide(
     stream: &mut TlsStream<Box<dyn Transport>>,
+    peer: SocketAddr,
     login: &mut ServerLogin,
     store: &Arc<Store>,
 ) -> Result<Accepted, Error> {
@@ -140,58 +148,96 @@ async fn decide(
         .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
         .map_err(|error| Error::Tls(error.to_string()))?;
     let store = store.clone();
-    tokio::task::spawn_blocking(move || judge(&attempt, &exporter, &store))
+    tokio::task::spawn_blocking(move || judge(&attempt, &exporter, peer.ip(), &store))
         .await
         .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
 }
 
 /// Decides a login: the proof first, then whether the key, the invite or the secret is good. Blocking.
-fn judge(attempt: &Attempt, exporter: &[u8], store: &Store) -> Result<Accepted, Error> {
+fn judge(attempt: &Attempt, exporter: &[u8], peer: IpAddr, store: &Store) -> Result<Accepted, Error> {
     let login = &attempt.login;
+    let user = &login.user;
     let transcript = attempt.transcript(exporter);
     let mut server_proof = None;
-    let key = match &login.proof {
+    let (key, command) = match &login.proof {
         Proof::SshKey { key, signature } => {
-            let offered = PublicKey::parse(key).ok_or_else(refused)?;
-            // Known or not, the same work is done: one look-up and one verification, by the stored key if there is one.
-            let stored = store.key(&login.user, &offered)?;
-            let proved = stored.as_ref().unwrap_or(&offered).verifies(&transcript, &signature.0);
-            if stored.is_none() || !proved {
-                return Err(refused());
-            }
-            offered.fingerprint()
+            let record = proved(store, user, key, &transcript, &signature.0)?;
+            let record = record.ok_or_else(|| refused(user, "no account of this name has this key"))?;
+            admit(user, record, peer)?
         }
         Proof::Invite { key, signature, token } => {
-            let offered = PublicKey::parse(key).ok_or_else(refused)?;
-            if !offered.verifies(&transcript, &signature.0) {
-                return Err(refused());
-            }
-            store.redeem(token, &login.user, &offered)?;
-            offered.fingerprint()
+            proved(store, user, key, &transcript, &signature.0)?;
+            let key = offered(user, key)?;
+            store.redeem(token, user, &key)?;
+            let record = store.key(user, &key)?.ok_or_else(|| refused(user, "the key was removed at once"))?;
+            admit(user, record, peer)?
         }
         Proof::Secret { secret, binding, proof } => {
             // Known or not, the same work is done: one look-up and one comparison, with a key of nobody if there is none.
-            let stored = store.secret_key(&login.user, secret, *binding)?;
+            let stored = store.secret_key(user, secret, *binding)?;
             let is_known = stored.is_some();
             let key = stored.unwrap_or_else(|| SecretKey::from_bytes([0; 32]));
             if !same(&key.client_proof(&transcript), proof) || !is_known {
-                return Err(refused());
+                return Err(refused(user, "no account of this name has this secret"));
+            }
+            let name = format!("secret:{secret}");
+            if let Some(objection) = store.objection(user, &name)? {
+                return Err(refused(user, objection));
             }
             server_proof = Some(key.server_proof(&transcript));
-            format!("secret:{secret}")
+            (name, None)
         }
     };
     let session = Session {
-        user: login.user.clone(),
+        user: user.clone(),
         key,
         method: login.proof.method().to_owned(),
         id: HEXLOWER.encode(&random::<8>()),
         invited: matches!(login.proof, Proof::Invite { .. }),
+        command,
     };
     Ok(Accepted { session, proof: server_proof })
 }
 
-/// What everybody hears who is not let in, whatever the reason.
-fn refused() -> Error {
-    Error::here(ErrorCode::LoginRefused, "user, key or signature not accepted")
+/// The stored key that equals the offered one, if there is one, once the signature was verified. Known or not, the same work is
+/// done: one look-up and one verification, by the stored key if there is one.
+fn proved(
+    store: &Store,
+    user: &UserName,
+    key: &str,
+    transcript: &[u8; 64],
+    signature: &[u8],
+) -> Result<Option<KeyRecord>, Error> {
+    let offered = offered(user, key)?;
+    let record = store.key(user, &offered)?;
+    let stored = record.as_ref().and_then(|record| PublicKey::parse(&record.line));
+    if !stored.as_ref().unwrap_or(&offered).verifies(transcript, signature) {
+        return Err(refused(user, "the signature does not fit"));
+    }
+    Ok(record)
+}
+
+fn offered(user: &UserName, key: &str) -> Result<PublicKey, Error> {
+    PublicKey::parse(key).ok_or_else(|| refused(user, "a key of a type that is not accepted"))
+}
+
+/// The fingerprint of a stored key that may be used from `peer` now, by what stands in its line, and its command if it is for one.
+fn admit(user: &UserName, record: KeyRecord, peer: IpAddr) -> Result<(String, Option<String>), Error> {
+    let by_its_line = |record: &KeyRecord| {
+        if record.disabled {
+            return Err(KeyLineError::new("the account is disabled"));
+        }
+        let options = KeyOptions::parse(&record.options)?;
+        options.admit(peer, unix_now())?;
+        Ok(options.command().map(str::to_owned))
+    };
+    match by_its_line(&record) {
+        Ok(command) => Ok((record.fingerprint, command)),
+        Err(reason) => Err(refused(user, format_args!("{}: {reason}", record.fingerprint))),
+    }
+}
+
+/// Why somebody is not let in, for the log: they all hear the same.
+fn refused(user: &UserName, reason: impl std::fmt::Display) -> Error {
+    Error::LoginRefused(format!("{user}: {reason}"))
 }

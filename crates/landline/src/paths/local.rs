@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -64,6 +65,29 @@ pub(crate) fn remove_staging(path: &Path) {
     if is_staging && path.symlink_metadata().is_ok_and(|metadata| platform::is_ours_alone(&metadata)) {
         let _ = std::fs::remove_file(path);
     }
+}
+
+/// Removes a file of ours by its path, if it is there. Blocking.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Gives a file that is whole its final name, on stable storage, readable by its owner alone. Blocking.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn make_durable(staging: &Path, place: &Path) -> io::Result<()> {
+    let file = std::fs::File::open(staging)?;
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    file.sync_all()?;
+    std::fs::rename(staging, place)?;
+    std::fs::File::open(place.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn name_and_parent(place: &Path) -> Result<(OsString, PathBuf), Error> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use landline_proto::login::{BindingType, SecretId, UserName};
 
-use super::STORE_FILE;
+use super::{LOCK_FILE, STORE_FILE};
 use crate::{
     Error,
     login::{Fingerprint, Identity, Secret},
@@ -29,7 +29,13 @@ impl LocalServer {
         let fingerprint = Identity::fingerprint_in(&folder)?.ok_or_else(|| {
             Error::state(state.display(), "no server was set up in this state folder; run landline serve first")
         })?;
-        Ok(Self { fingerprint, store: Store::open(&folder.path_of(STORE_FILE))? })
+        let path = folder.path_of(STORE_FILE);
+        let store = Store::open_shared(&path).or_else(|refused| match folder.try_lock(LOCK_FILE)? {
+            // No server runs, so that a store of an earlier release can be brought up to date.
+            Some(_lock) => Store::open(&path),
+            None => Err(refused),
+        })?;
+        Ok(Self { fingerprint, store })
     }
 
     /// Makes a secret by which a machine can log in as `user`; it can reach the server at `addresses`. Blocking.

@@ -2,6 +2,7 @@
 
 mod account;
 mod local;
+mod revocation;
 pub mod sessions;
 
 use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -16,7 +17,7 @@ use tokio::{
 use crate::{
     Error, Event, EventSink, Side,
     files::{self, Partials},
-    login::{self, Fingerprint, Identity, Invite, Session},
+    login::{self, Fingerprint, INVITE_TIME, Identity, Invite, Session},
     net::{Channel, HostPort, Transport, tcp},
     paths::{FolderLock, PrivateFolder, Root},
     ping,
@@ -140,7 +141,7 @@ impl Server {
             return Ok(None);
         }
         let invite = Invite::new(addresses, self.fingerprint());
-        self.shared.store.put_owner_invite(&invite.token)?;
+        self.shared.store.put_owner_invite(&invite.token, INVITE_TIME)?;
         Ok(Some(invite))
     }
 
@@ -169,6 +170,8 @@ impl Server {
         let places = Arc::new(Semaphore::new(self.connections_max));
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         tokio::pin!(shutdown);
+        let mut revocation = JoinSet::new();
+        revocation.spawn(revocation::watch(self.shared.store.clone(), self.shared.sessions.clone()));
         loop {
             while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
@@ -233,7 +236,7 @@ async fn serve(
     let accepted = tokio::select! {
         biased;
         () = drain.begun() => Err(going_down()),
-        accepted = login::accept(transport, &shared.identity, &shared.store) => accepted,
+        accepted = login::accept(transport, peer, &shared.identity, &shared.store) => accepted,
     };
     let (mut channel, session) = match accepted {
         Ok(accepted) => accepted,
@@ -304,6 +307,7 @@ async fn serve_channel(channel: &mut Channel, account: &Account, drain: &mut Dra
     };
     let Some(header) = header else { return Ok(()) };
     let open: Open = header.read()?;
+    only_command(account)?;
     account.connection.is_doing(open.service.chars().take(64).collect::<String>());
     match open.service.as_str() {
         ping::SERVICE => ping::serve(channel, drain).await,
@@ -315,6 +319,17 @@ async fn serve_channel(channel: &mut Channel, account: &Account, drain: &mut Dra
     }
 }
 
+/// A key that is for one command opens nothing, as long as there are no commands.
+fn only_command(account: &Account) -> Result<(), Error> {
+    match account.session.command {
+        None => Ok(()),
+        Some(_) => Err(Error::here(
+            ErrorCode::Denied,
+            "this key is good for its one command only, and commands are not run yet",
+        )),
+    }
+}
+
 /// The code of an error for events.
 fn code_text(error: &Error) -> String {
     match error {
@@ -322,6 +337,7 @@ fn code_text(error: &Error) -> String {
         Error::Protocol(error) => ProtocolError::code(error).as_str(),
         Error::Tls(_) => "tls",
         Error::Lost(_) => "lost",
+        Error::LoginRefused(_) => ErrorCode::LoginRefused.as_str(),
         _ => ErrorCode::Io.as_str(),
     }
     .to_owned()

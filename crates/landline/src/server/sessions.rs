@@ -211,6 +211,7 @@ mod tests {
             method: "ssh-key".into(),
             id: id.into(),
             invited: false,
+            command: None,
         }
     }
 

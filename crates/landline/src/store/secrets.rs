@@ -30,7 +30,7 @@ impl Store {
     /// # Errors
     /// [`Error::State`].
     pub fn secret_key(&self, user: &UserName, id: &SecretId, binding: BindingType) -> Result<Option<SecretKey>, Error> {
-        let key: Option<[u8; 32]> = self.with(|transaction| {
+        let key: Option<[u8; 32]> = self.read(|transaction| {
             transaction
                 .query_row(
                     "SELECT key FROM secrets WHERE id = ?1 AND user = ?2 AND binding = ?3",
@@ -54,7 +54,7 @@ impl Store {
         label: &str,
     ) -> Result<SecretId, Error> {
         let id = key.id();
-        let added = self.with(|transaction| {
+        let added = self.write(|transaction| {
             transaction.execute(
                 "INSERT INTO secrets (id, user, binding, key, label, created)
                  SELECT ?1, name, ?3, ?4, ?5, ?6 FROM accounts WHERE name = ?2",
@@ -72,7 +72,7 @@ impl Store {
     /// # Errors
     /// [`Error::State`].
     pub fn secrets(&self, user: Option<&UserName>) -> Result<Vec<StoredSecret>, Error> {
-        self.with(|transaction| {
+        self.read(|transaction| {
             let mut statement = transaction.prepare(
                 "SELECT id, user, binding, label, created FROM secrets
                  WHERE ?1 IS NULL OR user = ?1 ORDER BY user, created, id",
@@ -86,7 +86,7 @@ impl Store {
     /// # Errors
     /// `not-found` where there is no such secret; [`Error::State`].
     pub fn remove_secret(&self, id: &SecretId) -> Result<UserName, Error> {
-        let user = self.with(|transaction| {
+        let user = self.write(|transaction| {
             transaction
                 .query_row("DELETE FROM secrets WHERE id = ?1 RETURNING user", params![id.0], |row| parsed(row, 0))
                 .optional()
@@ -128,11 +128,8 @@ mod tests {
         let key = SecretKey::from_bytes([7; 32]);
         let missing = store.add_secret(&alice, exporter, &key, "");
         assert!(matches!(missing, Err(Error::Failed { code: ErrorCode::NotFound, .. })), "{missing:?}");
-        store
-            .with(|transaction| {
-                transaction.execute_batch("INSERT INTO accounts (name, created) VALUES ('alice', 1), ('bob', 2)")
-            })
-            .unwrap();
+        store.add_account(&alice, &[]).unwrap();
+        store.add_account(&bob, &[]).unwrap();
         let id = store.add_secret(&alice, exporter, &key, "build server").unwrap();
         assert!(store.add_secret(&bob, exporter, &key, "").is_err(), "one secret is one user's");
         assert_eq!(store.secret_key(&alice, &id, exporter).unwrap(), Some(key));

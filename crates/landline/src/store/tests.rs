@@ -1,11 +1,22 @@
+use landline_proto::{
+    ErrorCode,
+    login::{BindingType, UserName},
+    messages::Token,
+};
+
 use super::*;
+use crate::login::{INVITE_TIME, KeyLine, PublicKey, SecretKey, sha256};
 
 fn key(seed: u8) -> PublicKey {
     let pair = ssh_key::private::Ed25519Keypair::from_seed(&[seed; 32]);
     PublicKey::parse(&ssh_key::PrivateKey::from(pair).public_key().to_openssh().unwrap()).unwrap()
 }
 
-fn code(result: Result<(), Error>) -> ErrorCode {
+fn name(text: &str) -> UserName {
+    text.parse().unwrap()
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorCode {
     match result {
         Err(Error::Failed { code, .. }) => code,
         other => panic!("{other:?}"),
@@ -15,7 +26,7 @@ fn code(result: Result<(), Error>) -> ErrorCode {
 #[test]
 fn an_invite_is_good_once_however_many_race_for_it() {
     let store = Store::open(Path::new(":memory:")).unwrap();
-    store.put_owner_invite(&Token([1; 16])).unwrap();
+    store.put_owner_invite(&Token([1; 16]), INVITE_TIME).unwrap();
     let outcomes: Vec<_> = std::thread::scope(|scope| {
         let racers: Vec<_> = (0..100u8)
             .map(|n| {
@@ -35,23 +46,23 @@ fn an_invite_is_good_once_however_many_race_for_it() {
 fn a_refused_invite_changes_nothing() {
     let store = Store::open(Path::new(":memory:")).unwrap();
     let alice: UserName = "alice".parse().unwrap();
-    store.put_owner_invite(&Token([1; 16])).unwrap();
+    store.put_owner_invite(&Token([1; 16]), INVITE_TIME).unwrap();
     assert_eq!(code(store.redeem(&Token([2; 16]), &alice, &key(1))), ErrorCode::InviteUnknown);
     assert!(!store.has_accounts().unwrap());
     assert_eq!(store.key(&alice, &key(1)).unwrap(), None);
 
-    store.with(|transaction| transaction.execute("UPDATE invites SET expires = created", [])).unwrap();
+    store.write(|transaction| transaction.execute("UPDATE invites SET expires = created", [])).unwrap();
     assert_eq!(code(store.redeem(&Token([1; 16]), &alice, &key(1))), ErrorCode::InviteExpired);
     assert!(!store.has_accounts().unwrap());
 
-    store.put_owner_invite(&Token([3; 16])).unwrap();
+    store.put_owner_invite(&Token([3; 16]), INVITE_TIME).unwrap();
     assert_eq!(
         code(store.redeem(&Token([1; 16]), &alice, &key(1))),
         ErrorCode::InviteUnknown,
         "the earlier one is gone"
     );
     store.redeem(&Token([3; 16]), &alice, &key(1)).unwrap();
-    assert_eq!(store.key(&alice, &key(1)).unwrap(), Some(key(1)));
+    assert_eq!(store.key(&alice, &key(1)).unwrap().unwrap().line, key(1).line());
     assert_eq!(store.key(&alice, &key(2)).unwrap(), None);
     assert_eq!(store.key(&"bob".parse().unwrap(), &key(1)).unwrap(), None);
 
@@ -59,7 +70,7 @@ fn a_refused_invite_changes_nothing() {
     assert_eq!(code(store.redeem(&Token([3; 16]), &alice, &key(2))), ErrorCode::InviteUsed);
     assert_eq!(code(store.redeem(&Token([3; 16]), &"bob".parse().unwrap(), &key(1))), ErrorCode::InviteUsed);
 
-    store.put_owner_invite(&Token([4; 16])).unwrap();
+    store.put_owner_invite(&Token([4; 16]), INVITE_TIME).unwrap();
     assert_eq!(code(store.redeem(&Token([4; 16]), &alice, &key(2))), ErrorCode::InviteUser);
     assert_eq!(store.key(&alice, &key(2)).unwrap(), None);
 }
@@ -67,9 +78,139 @@ fn a_refused_invite_changes_nothing() {
 #[test]
 fn the_token_itself_is_not_stored() {
     let store = Store::open(Path::new(":memory:")).unwrap();
-    store.put_owner_invite(&Token(*b"0123456789abcdef")).unwrap();
+    store.put_owner_invite(&Token(*b"0123456789abcdef"), INVITE_TIME).unwrap();
     let hash: Vec<u8> = store
-        .with(|transaction| transaction.query_row("SELECT token_hash FROM invites", [], |row| row.get(0)))
+        .write(|transaction| transaction.query_row("SELECT token_hash FROM invites", [], |row| row.get(0)))
         .unwrap();
     assert_eq!(hash, sha256(b"0123456789abcdef"));
+}
+
+fn fresh() -> Store {
+    Store::open(Path::new(":memory:")).unwrap()
+}
+
+fn invite(store: &Store, token: u8, user: Option<&str>, made_by: Option<&str>) -> Result<Purpose, Error> {
+    let invite = NewInvite { user: user.map(name), made_by: made_by.map(name), good_for: INVITE_TIME };
+    store.put_invite(&Token([token; 16]), &invite)
+}
+
+#[test]
+fn an_invite_is_for_whom_it_was_made() {
+    let store = fresh();
+    assert_eq!(invite(&store, 1, Some("bob"), None).unwrap(), Purpose::Account);
+    assert_eq!(code(store.redeem(&Token([1; 16]), &name("carol"), &key(1))), ErrorCode::InviteUser);
+    store.redeem(&Token([1; 16]), &name("bob"), &key(1)).unwrap();
+    assert!(!store.account(&name("bob")).unwrap().owner, "only the owner's invite makes an owner");
+
+    assert_eq!(invite(&store, 2, Some("bob"), None).unwrap(), Purpose::Key);
+    store.redeem(&Token([2; 16]), &name("bob"), &key(2)).unwrap();
+    assert_eq!(store.keys(&name("bob")).unwrap().len(), 2, "a further device");
+
+    assert_eq!(invite(&store, 3, None, None).unwrap(), Purpose::Account);
+    assert_eq!(code(store.redeem(&Token([3; 16]), &name("bob"), &key(3))), ErrorCode::InviteUser, "the name is taken");
+    store.redeem(&Token([3; 16]), &name("dora"), &key(3)).unwrap();
+}
+
+/// Row 44: after it was revoked, or whoever made it or was to have it is gone, an invite is worth nothing.
+#[test]
+fn a_revoked_invite_is_void() {
+    let store = fresh();
+    let nobody = |_: &AccountRecord| false;
+    store.add_account(&name("eve"), &[key(9).into()]).unwrap();
+    store.add_account(&name("bob"), &[]).unwrap();
+    invite(&store, 1, Some("new"), None).unwrap();
+    invite(&store, 2, Some("other"), Some("eve")).unwrap();
+    invite(&store, 3, Some("bob"), None).unwrap();
+    let open = store.invites().unwrap();
+    assert_eq!(open.len(), 3);
+    let id = &open.iter().find(|invite| invite.user.as_deref() == Some("new")).unwrap().id;
+    store.revoke_invite(id).unwrap();
+    assert_eq!(code(store.revoke_invite(id)), ErrorCode::NotFound);
+    store.take_away(&name("eve"), Removal::Disable, nobody, false).unwrap();
+    store.take_away(&name("bob"), Removal::Remove, nobody, false).unwrap();
+    for (token, user) in [(1, "new"), (2, "other"), (3, "bob")] {
+        assert_eq!(
+            code(store.redeem(&Token([token; 16]), &name(user), &key(token))),
+            ErrorCode::InviteUnknown,
+            "{user}"
+        );
+    }
+    assert!(store.invites().unwrap().is_empty());
+    assert_eq!(code(invite(&store, 4, Some("eve"), None)), ErrorCode::Denied, "disabled");
+}
+
+#[test]
+fn an_invite_does_not_lift_what_a_key_may_not_do() {
+    let store = fresh();
+    let line = KeyLine::parse(&format!("from=\"192.0.2.1\" {}", key(1).line())).unwrap();
+    store.add_account(&name("bob"), &[line]).unwrap();
+    invite(&store, 1, Some("bob"), None).unwrap();
+    store.redeem(&Token([1; 16]), &name("bob"), &key(1)).unwrap();
+    assert_eq!(store.keys(&name("bob")).unwrap()[0].options, "from=\"192.0.2.1\"");
+}
+
+#[test]
+fn a_disabled_account_redeems_nothing() {
+    let store = fresh();
+    store.add_account(&name("bob"), &[]).unwrap();
+    invite(&store, 1, Some("bob"), None).unwrap();
+    store.redeem(&Token([1; 16]), &name("bob"), &key(1)).unwrap();
+    store.take_away(&name("bob"), Removal::Disable, |_| false, false).unwrap();
+    let again = store.redeem(&Token([1; 16]), &name("bob"), &key(1));
+    assert!(matches!(again, Err(Error::LoginRefused(_))), "{again:?}");
+}
+
+#[test]
+fn the_last_admin_stays() {
+    let store = fresh();
+    let is_admin = |account: &AccountRecord| account.name.as_str().starts_with("admin");
+    for user in ["admin1", "admin2", "bob"] {
+        store.add_account(&name(user), &[]).unwrap();
+    }
+    store.take_away(&name("admin2"), Removal::Disable, is_admin, false).unwrap();
+    for removal in [Removal::Disable, Removal::Remove] {
+        assert_eq!(code(store.take_away(&name("admin1"), removal, is_admin, false)), ErrorCode::Denied);
+    }
+    store.take_away(&name("admin2"), Removal::Remove, is_admin, false).unwrap();
+    store.take_away(&name("bob"), Removal::Remove, is_admin, false).unwrap();
+    store.take_away(&name("admin1"), Removal::Remove, is_admin, true).unwrap();
+    assert_eq!(code(store.account(&name("admin1"))), ErrorCode::NotFound);
+}
+
+#[test]
+fn whoever_could_not_log_in_any_more_is_objected_to() {
+    let store = fresh();
+    let bob = name("bob");
+    store.add_account(&bob, &[key(1).into(), key(2).into()]).unwrap();
+    assert_eq!(store.objection(&bob, &key(1).fingerprint()).unwrap(), None);
+    store.remove_key(&bob, &key(1).fingerprint()).unwrap();
+    assert_eq!(store.objection(&bob, &key(1).fingerprint()).unwrap(), Some("the key or secret was removed"));
+    assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), None);
+    store.take_away(&bob, Removal::Disable, |_| false, false).unwrap();
+    assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), Some("the account was disabled"));
+    store.enable(&bob).unwrap();
+    let secret = store.add_secret(&bob, BindingType::TlsExporter, &SecretKey::from_bytes([7; 32]), "").unwrap();
+    assert_eq!(store.objection(&bob, &format!("secret:{secret}")).unwrap(), None);
+    store.remove_secret(&secret).unwrap();
+    let objection = store.objection(&bob, &format!("secret:{secret}")).unwrap();
+    assert_eq!(objection, Some("the key or secret was removed"));
+    assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), None);
+    store.take_away(&bob, Removal::Remove, |_| false, false).unwrap();
+    assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), Some("the account was removed"));
+}
+
+/// What another process commits is seen.
+#[test]
+fn a_revision_changes_with_every_change_here_or_elsewhere() {
+    let folder = testkit::Stage::new("unused");
+    let here = Store::open(&folder.path("store")).unwrap();
+    let elsewhere = Store::open_shared(&folder.path("store")).unwrap();
+    let first = here.revision().unwrap();
+    assert_eq!(here.revision().unwrap(), first);
+    elsewhere.add_account(&name("bob"), &[]).unwrap();
+    let second = here.revision().unwrap();
+    assert_ne!(second, first);
+    here.add_account(&name("carol"), &[]).unwrap();
+    assert_ne!(here.revision().unwrap(), second);
+    assert_eq!(here.accounts().unwrap().len(), 2);
 }

@@ -1,0 +1,344 @@
+//! Lines of `authorized_keys`: options, a key, a comment, as sshd(8) describes them under AUTHORIZED_KEYS FILE FORMAT.
+//!
+//! Options that are honoured: `from`, `expiry-time`, `command`; and `restrict` and the `no-*` ones, which forbid what there is
+//! not. Any other refuses the line: it might have been meant to forbid something.
+
+use std::{fmt, net::IpAddr};
+
+use super::{PublicKey, expiry::Expiry, from::AddressPatterns};
+
+/// The longest line, in bytes.
+const KEY_LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// A key with what its owner may not do with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyLine {
+    /// The options.
+    pub options: KeyOptions,
+    /// The key.
+    pub key: PublicKey,
+    /// What stands behind the key: whose it is, for people. Not to be printed unchecked.
+    pub comment: String,
+}
+
+/// The options in front of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyOptions {
+    text: String,
+    from: Option<AddressPatterns>,
+    expiry: Option<Expiry>,
+    command: Option<String>,
+}
+
+/// Why a line is refused, in words for the log and for whoever adds the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct KeyLineError(String);
+
+impl KeyLineError {
+    pub(super) fn new(problem: impl Into<String>) -> Self {
+        Self(problem.into())
+    }
+}
+
+impl KeyLine {
+    /// Reads one line.
+    ///
+    /// # Errors
+    /// What is wrong with it; an option that is not known is.
+    pub fn parse(line: &str) -> Result<Self, KeyLineError> {
+        let line = line.trim_matches([' ', '\t', '\r', '\n']);
+        if line.len() > KEY_LINE_BYTES_MAX {
+            return Err(KeyLineError::new(format!("the line is longer than {KEY_LINE_BYTES_MAX} bytes")));
+        }
+        if line.contains(|character: char| character.is_control() && character != '\t') {
+            return Err(KeyLineError::new("there are control characters in the line"));
+        }
+        let (options, rest) = if begins_with_key(line) { ("", line) } else { split_options(line)? };
+        let mut words = rest.splitn(3, [' ', '\t']);
+        let (algorithm, data) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let comment = words.next().unwrap_or_default().trim().to_owned();
+        let key = PublicKey::parse(&format!("{algorithm} {data}"))
+            .ok_or_else(|| KeyLineError::new("there is no key of a type that this release knows in the line"))?;
+        Ok(Self { options: KeyOptions::parse(options)?, key, comment })
+    }
+
+    /// Reads all lines of a file, passing over blank ones and those that begin with `#`.
+    ///
+    /// # Errors
+    /// The first problem, with the number of its line; also that there is no key at all.
+    pub fn parse_file(text: &str) -> Result<Vec<Self>, KeyLineError> {
+        let mut keys = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let parsed = Self::parse(line);
+            keys.push(parsed.map_err(|error| KeyLineError::new(format!("line {}: {error}", number + 1)))?);
+        }
+        if keys.is_empty() {
+            return Err(KeyLineError::new("there is no key in it"));
+        }
+        Ok(keys)
+    }
+}
+
+impl From<PublicKey> for KeyLine {
+    fn from(key: PublicKey) -> Self {
+        Self { options: KeyOptions::default(), key, comment: String::new() }
+    }
+}
+
+impl fmt::Display for KeyLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.options.text.is_empty() {
+            write!(f, "{} ", self.options.text)?;
+        }
+        f.write_str(&self.key.line())?;
+        if !self.comment.is_empty() {
+            write!(f, " {}", self.comment)?;
+        }
+        Ok(())
+    }
+}
+
+impl KeyOptions {
+    /// Reads options as they stand in front of a key: joined by commas, without white space outside of quotes.
+    ///
+    /// # Errors
+    /// An option that is unknown, malformed, or there twice.
+    pub fn parse(text: &str) -> Result<Self, KeyLineError> {
+        let mut options = Self { text: text.to_owned(), ..Self::default() };
+        let mut rest = text;
+        while !rest.is_empty() {
+            let end = rest.find(['=', ',']).unwrap_or(rest.len());
+            let (name, tail) = rest.split_at(end);
+            let (value, tail) = match tail.strip_prefix('=') {
+                Some(tail) => {
+                    let (value, tail) = quoted(name, tail)?;
+                    (Some(value), tail)
+                }
+                None => (None, tail),
+            };
+            options.take(&name.to_ascii_lowercase(), value)?;
+            rest = match tail.strip_prefix(',') {
+                Some("") => return Err(KeyLineError::new("the options end in a comma")),
+                Some(next) => next,
+                None if tail.is_empty() => tail,
+                None => return Err(KeyLineError::new(format!("something stands behind the option {name:?}"))),
+            };
+        }
+        Ok(options)
+    }
+
+    /// The options as they were written; empty where there are none.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The only command that the key may be used for, if it is for one.
+    pub fn command(&self) -> Option<&str> {
+        self.command.as_deref()
+    }
+
+    /// Whether the key may be used from `peer` at `now` (seconds since 1970).
+    ///
+    /// # Errors
+    /// Why not, for the log.
+    pub fn admit(&self, peer: IpAddr, now: i64) -> Result<(), KeyLineError> {
+        if let Some(expiry) = &self.expiry
+            && now >= expiry.unix()
+        {
+            return Err(KeyLineError::new(format!("the key has expired (expiry-time=\"{expiry}\")")));
+        }
+        match &self.from {
+            Some(from) if !from.admit(peer) => {
+                Err(KeyLineError::new(format!("the key is not good from {peer} (from=\"{from}\")")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take(&mut self, name: &str, value: Option<String>) -> Result<(), KeyLineError> {
+        let is_new = match (name, value) {
+            ("from", Some(value)) => self.from.replace(AddressPatterns::parse(&value)?).is_none(),
+            ("expiry-time", Some(value)) => self.expiry.replace(Expiry::parse(&value)?).is_none(),
+            ("command", Some(value)) => self.command.replace(value).is_none(),
+            ("from" | "expiry-time" | "command", None) => {
+                return Err(KeyLineError::new(format!("the option {name} needs a value in quotes")));
+            }
+            (name, None) if NOTHING_TO_FORBID.contains(&name) => true,
+            (name, _) => {
+                let name: String = name.chars().take(32).collect();
+                return Err(KeyLineError::new(format!("the option {name:?} is not known")));
+            }
+        };
+        if is_new { Ok(()) } else { Err(KeyLineError::new(format!("the option {name} is there twice"))) }
+    }
+}
+
+/// Options that forbid what a line does not have.
+const NOTHING_TO_FORBID: [&str; 6] =
+    ["restrict", "no-agent-forwarding", "no-port-forwarding", "no-pty", "no-user-rc", "no-x11-forwarding"];
+
+/// Whether the line has no options: its first word is the name of a key type.
+fn begins_with_key(line: &str) -> bool {
+    let first = line.split([' ', '\t']).next().unwrap_or_default();
+    !first.contains(['=', ',', '"']) && ["ssh-", "ecdsa-", "sk-"].iter().any(|prefix| first.starts_with(prefix))
+}
+
+/// The options and what is behind the white space that ends them.
+fn split_options(line: &str) -> Result<(&str, &str), KeyLineError> {
+    let mut within_quotes = false;
+    let mut before = 0;
+    for (at, byte) in line.bytes().enumerate() {
+        match byte {
+            b'"' if before != b'\\' => within_quotes = !within_quotes,
+            b' ' | b'\t' if !within_quotes => {
+                let (options, rest) = line.split_at(at);
+                return Ok((options, rest.trim_start_matches([' ', '\t'])));
+            }
+            _ => {}
+        }
+        before = byte;
+    }
+    Err(KeyLineError::new(if within_quotes { "a quote is not closed" } else { "there is no key in the line" }))
+}
+
+/// The value in quotes that `text` begins with, in which `\"` stands for a quote, and what is behind it.
+fn quoted<'a>(name: &str, text: &'a str) -> Result<(String, &'a str), KeyLineError> {
+    let bad = || KeyLineError::new(format!("the option {name:?} needs a value in quotes"));
+    let mut rest = text.strip_prefix('"').ok_or_else(bad)?;
+    let mut value = String::new();
+    loop {
+        let at = rest.find(['"', '\\']).ok_or_else(bad)?;
+        let (plain, tail) = rest.split_at(at);
+        value.push_str(plain);
+        if let Some(tail) = tail.strip_prefix("\\\"") {
+            value.push('"');
+            rest = tail;
+        } else if let Some(tail) = tail.strip_prefix('"') {
+            return Ok((value, tail));
+        } else {
+            value.push('\\');
+            rest = tail.get(1..).unwrap_or_default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM69vFdhBTdf03WCfjfZNf2y74GEWsXpDZw+fgazPDci";
+
+    fn parsed(options: &str) -> Result<KeyOptions, KeyLineError> {
+        KeyLine::parse(&format!("{options} {KEY}")).map(|line| line.options)
+    }
+
+    #[test]
+    fn a_line_with_and_without_options_and_comment() {
+        let plain = KeyLine::parse(KEY).unwrap();
+        assert_eq!((plain.options.text(), &plain.comment[..]), ("", ""));
+        let line = KeyLine::parse(&format!(
+            "restrict,command=\"say \\\"hi, you\\\" c:\\d\"\t {KEY}  alice's laptop, the old one \n"
+        ));
+        let line = line.unwrap();
+        assert_eq!(line.options.command(), Some("say \"hi, you\" c:\\d"));
+        assert_eq!(line.comment, "alice's laptop, the old one");
+        assert_eq!(line.key, plain.key);
+        assert_eq!(KeyLine::parse(&line.to_string()).unwrap(), line, "it survives being written down");
+    }
+
+    #[test]
+    fn options_decide_from_where_and_until_when() {
+        let options = parsed("from=\"127.0.0.0/8,!127.0.0.9\",expiry-time=\"20300101Z\"").unwrap();
+        let now = 1_893_456_000;
+        assert_eq!(options.admit([127, 0, 0, 1].into(), now - 1), Ok(()));
+        let expired = options.admit([127, 0, 0, 1].into(), now).unwrap_err().to_string();
+        assert!(expired.contains("expired"), "{expired}");
+        let elsewhere = options.admit([127, 0, 0, 9].into(), 0).unwrap_err().to_string();
+        assert!(elsewhere.contains("not good from 127.0.0.9"), "{elsewhere}");
+    }
+
+    /// Row 43: an option that is not understood refuses the key; it is never passed over.
+    #[test]
+    fn what_is_not_known_or_not_whole_refuses_the_line() {
+        for good in
+            ["restrict", "no-pty,No-X11-Forwarding,no-agent-forwarding,no-port-forwarding,no-user-rc", "COMMAND=\"x\""]
+        {
+            assert!(parsed(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "agent-forwarding",
+            "pty",
+            "permitopen=\"host:22\"",
+            "cert-authority",
+            "environment=\"A=b\"",
+            "principals=\"a,b\"",
+            "no-such-thing",
+            "restrict=\"yes\"",
+            "command",
+            "command=x",
+            "command=\"x",
+            "from",
+            "from=\"\"",
+            "from=\"host\"",
+            "from=\"10.0.0.1\",from=\"*\"",
+            "command=\"a\",command=\"b\"",
+            "expiry-time=\"soon\"",
+            "restrict,",
+            ",restrict",
+            "restrict,,no-pty",
+            "command=\"x\"y",
+            "=\"x\"",
+            "\"x\"",
+        ] {
+            assert!(parsed(bad).is_err(), "{bad}");
+        }
+        for bad in
+            ["", "#", "hello", "ssh-ed25519", "ssh-ed25519 AAAA", "restrict", "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAAQ"]
+        {
+            assert!(KeyLine::parse(bad).is_err(), "{bad}");
+        }
+        let error = parsed("no-such-thing").unwrap_err().to_string();
+        assert!(error.contains("no-such-thing"), "{error}");
+    }
+
+    #[test]
+    fn a_file_names_the_line_that_is_wrong() {
+        let text = format!("# my keys\n\n{KEY} one\nrestrict {KEY} two\n");
+        assert_eq!(KeyLine::parse_file(&text).unwrap().len(), 2);
+        let error = KeyLine::parse_file(&format!("{text}tunnel=\"0\" {KEY}\n")).unwrap_err().to_string();
+        assert!(error.starts_with("line 5:"), "{error}");
+        assert!(KeyLine::parse_file("# nothing\n").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,120}") {
+            if let Ok(line) = KeyLine::parse(&text) {
+                prop_assert_eq!(KeyLine::parse(&line.to_string()), Ok(line));
+            }
+        }
+
+        #[test]
+        fn any_options_are_read_or_refused(options in "[a-z=\",!\\\\ */.0-9-]{0,40}") {
+            if let Ok(line) = KeyLine::parse(&format!("{options} {KEY} x")) {
+                prop_assert_eq!(KeyLine::parse(&line.to_string()), Ok(line));
+            }
+        }
+
+        /// Whatever a command says, it is the command and nothing but it.
+        #[test]
+        fn a_command_keeps_every_character(command in "[^\\p{Cc}\\\\]{0,40}") {
+            let written = command.replace('"', "\\\"");
+            let options = parsed(&format!("command=\"{written}\",restrict"));
+            let options = options.unwrap();
+            prop_assert_eq!(options.command(), Some(&command[..]));
+        }
+    }
+}

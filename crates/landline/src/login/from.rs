@@ -1,0 +1,231 @@
+//! `from="..."`: from which addresses a key is good. Names are never looked up, so none is accepted: a rule that hangs on what a
+//! name server says can be opened by whoever answers for it.
+
+use std::{fmt, net::IpAddr};
+
+use super::authorized::KeyLineError;
+
+/// A list of patterns joined by commas: an address, a range (`192.0.2.0/24`), or an address with `*` and `?`; with `!` in front,
+/// those that match are refused whatever else matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AddressPatterns {
+    text: String,
+    patterns: Vec<Pattern>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern {
+    is_negated: bool,
+    what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum What {
+    Range { network: IpAddr, bits: u32 },
+    Wildcard(String),
+}
+
+impl AddressPatterns {
+    pub(super) fn parse(text: &str) -> Result<Self, KeyLineError> {
+        let patterns = text.split(',').map(Pattern::parse).collect::<Option<Vec<_>>>().ok_or_else(|| {
+            KeyLineError::new(format!(
+                "from={text:?} is not a list of addresses, ranges (192.0.2.0/24) and patterns (192.0.2.*); names are not \
+                 looked up"
+            ))
+        })?;
+        Ok(Self { text: text.to_owned(), patterns })
+    }
+
+    /// Whether `peer` matches one and no negated one.
+    pub(super) fn admit(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        let mut is_admitted = false;
+        for pattern in self.patterns.iter().filter(|pattern| pattern.what.matches(peer)) {
+            if pattern.is_negated {
+                return false;
+            }
+            is_admitted = true;
+        }
+        is_admitted
+    }
+}
+
+impl fmt::Display for AddressPatterns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Option<Self> {
+        let (is_negated, text) = match text.strip_prefix('!') {
+            Some(text) => (true, text),
+            None => (false, text),
+        };
+        let what = match text.split_once('/') {
+            Some((network, bits)) => range(network, Some(bits))?,
+            None if text.contains(['*', '?']) => wildcard(text)?,
+            None => range(text, None)?,
+        };
+        Some(Self { is_negated, what })
+    }
+}
+
+impl What {
+    fn matches(&self, peer: IpAddr) -> bool {
+        match self {
+            Self::Range { network, bits } => {
+                network.is_ipv4() == peer.is_ipv4() && leading(*network, *bits) == leading(peer, *bits)
+            }
+            Self::Wildcard(pattern) => matches_wildcard(pattern.as_bytes(), peer.to_string().as_bytes()),
+        }
+    }
+}
+
+/// A range, whose bits behind the prefix have to be zero: anything else was meant to be something else.
+fn range(network: &str, bits: Option<&str>) -> Option<What> {
+    let network: IpAddr = network.parse().ok()?;
+    let width = if network.is_ipv4() { 32 } else { 128 };
+    let bits = match bits {
+        Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            bits.parse().ok().filter(|bits| *bits <= width)?
+        }
+        Some(_) => return None,
+        None => width,
+    };
+    // Peers are compared in canonical form, so a range of mapped addresses would never match.
+    let is_mapped = network.to_canonical() != network;
+    let is_exact = leading(network, bits) == leading(network, width);
+    (is_exact && !is_mapped).then_some(What::Range { network, bits })
+}
+
+/// The first `bits` of an address, the rest zero.
+fn leading(address: IpAddr, bits: u32) -> u128 {
+    let (value, width) = match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    };
+    let dropped = width - bits.min(width);
+    value.checked_shr(dropped).unwrap_or(0).checked_shl(dropped).unwrap_or(0)
+}
+
+/// A pattern that can match an address: none of the letters of names, and hexadecimal only in IPv6.
+fn wildcard(text: &str) -> Option<What> {
+    let is_six = text.contains(':');
+    let fits = text.bytes().all(|byte| match byte {
+        b'*' | b'?' | b'0'..=b'9' => true,
+        b'.' => !is_six,
+        b':' | b'a'..=b'f' => is_six,
+        _ => false,
+    });
+    fits.then(|| What::Wildcard(text.to_owned()))
+}
+
+/// Whether `text` matches `pattern`, in which `*` stands for any bytes and `?` for any one. Takes time with the product of their
+/// lengths at most.
+fn matches_wildcard(pattern: &[u8], text: &[u8]) -> bool {
+    // Which prefixes of the text match what was seen of the pattern.
+    let mut matched = vec![false; text.len() + 1];
+    if let Some(first) = matched.first_mut() {
+        *first = true;
+    }
+    for &byte in pattern {
+        let mut so_far = false;
+        let mut before = false;
+        for (at, place) in matched.iter_mut().enumerate() {
+            let here = *place;
+            let fits = at > 0 && (byte == b'?' || text.get(at - 1) == Some(&byte));
+            so_far |= here;
+            *place = if byte == b'*' { so_far } else { fits && before };
+            before = here;
+        }
+    }
+    matched.last().copied().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn admits(patterns: &str, peer: &str) -> bool {
+        AddressPatterns::parse(patterns).unwrap().admit(peer.parse().unwrap())
+    }
+
+    #[test]
+    fn addresses_ranges_and_wildcards() {
+        assert!(admits("192.0.2.7", "192.0.2.7"));
+        assert!(admits("192.0.2.7", "::ffff:192.0.2.7"), "IPv4 over a socket for both");
+        assert!(!admits("192.0.2.7", "192.0.2.70"));
+        assert!(admits("10.0.0.0/8,192.0.2.0/24", "192.0.2.255"));
+        assert!(!admits("192.0.2.0/24", "192.0.3.0"));
+        assert!(admits("0.0.0.0/0", "255.255.255.255"));
+        assert!(!admits("0.0.0.0/0", "::1"));
+        assert!(admits("2001:db8::/32", "2001:db8:ffff::1"));
+        assert!(!admits("2001:db8::/32", "2001:db9::"));
+        assert!(admits("192.0.2.*", "192.0.2.33") && !admits("192.0.2.?", "192.0.2.33"));
+        assert!(admits("*", "::1") && admits("2001:db8:*", "2001:db8::1"));
+    }
+
+    #[test]
+    fn a_negated_match_refuses_whatever_else_matches() {
+        assert!(!admits("*,!192.0.2.7", "192.0.2.7") && !admits("!192.0.2.7,*", "192.0.2.7"));
+        assert!(admits("*,!192.0.2.7", "192.0.2.8"));
+        assert!(!admits("!192.0.2.7", "192.0.2.8"), "nothing was admitted");
+    }
+
+    #[test]
+    fn what_could_never_match_is_refused_when_it_is_written() {
+        for bad in [
+            "",
+            ",",
+            "192.0.2.7,",
+            "host.example",
+            "*.example.com",
+            "!evil.example.com",
+            "192.0.2.1/24",
+            "192.0.2.0/33",
+            "192.0.2.0/+8",
+            "192.0.2.0/",
+            "fe80::1%eth0",
+            " 192.0.2.7",
+            "cafe*",
+            "::ffff:192.0.2.7",
+            "!",
+            "@",
+            "1.2.3",
+        ] {
+            assert!(AddressPatterns::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        /// By the definition: the first bits are the same.
+        #[test]
+        fn a_range_holds_what_begins_with_its_bits(network: u32, peer: u32, bits in 0u32..=32) {
+            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+            let network = std::net::Ipv4Addr::from(network & mask);
+            let expected = u32::from(network) == peer & mask;
+            prop_assert_eq!(admits(&format!("{network}/{bits}"), &std::net::Ipv4Addr::from(peer).to_string()), expected);
+        }
+
+        #[test]
+        fn a_wildcard_matches_as_a_recursive_one_would(pattern in "[ab*?]{0,8}", text in "[ab]{0,8}") {
+            fn plain(pattern: &[u8], text: &[u8]) -> bool {
+                match (pattern.split_first(), text.split_first()) {
+                    (None, None) => true,
+                    (Some((b'*', rest)), _) => {
+                        plain(rest, text) || text.split_first().is_some_and(|(_, tail)| plain(pattern, tail))
+                    }
+                    (Some((byte, rest)), Some((first, tail))) => (byte == first || *byte == b'?') && plain(rest, tail),
+                    _ => false,
+                }
+            }
+            prop_assert_eq!(
+                matches_wildcard(pattern.as_bytes(), text.as_bytes()),
+                plain(pattern.as_bytes(), text.as_bytes())
+            );
+        }
+    }
+}

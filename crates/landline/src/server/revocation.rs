@@ -1,0 +1,59 @@
+//! Whoever could not log in any more does not stay either.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use super::sessions::Sessions;
+use crate::{
+    Error,
+    store::{Revision, Store},
+};
+
+/// How often the store is asked whether something has changed, here or by another process.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Ends the sessions of accounts and keys that were removed or disabled. Never returns; dropping it stops it.
+pub(super) async fn watch(store: Arc<Store>, sessions: Sessions) {
+    let mut interval = tokio::time::interval(INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut watch = Watch { store, sessions, revision: None, examined: BTreeSet::new() };
+    loop {
+        interval.tick().await;
+        let looked = tokio::task::spawn_blocking(move || {
+            // What cannot be read now is tried again; nobody can log in meanwhile either.
+            let _ = watch.look();
+            watch
+        });
+        match looked.await {
+            Ok(back) => watch = back,
+            Err(_) => return,
+        }
+    }
+}
+
+struct Watch {
+    store: Arc<Store>,
+    sessions: Sessions,
+    /// What the store was when all sessions of [`examined`](Self::examined) were found to be in order.
+    revision: Option<Revision>,
+    examined: BTreeSet<String>,
+}
+
+impl Watch {
+    /// Examines all sessions if the store has changed, else those that are new: their login may have been decided just before the
+    /// change, and their session entered just after it was looked at.
+    fn look(&mut self) -> Result<(), Error> {
+        let revision = self.store.revision()?;
+        let sessions = self.sessions.list();
+        if self.revision != Some(revision) {
+            self.examined.clear();
+        }
+        for session in sessions.iter().filter(|session| !self.examined.contains(&session.session)) {
+            if let Some(objection) = self.store.objection(&session.user, &session.key)? {
+                self.sessions.end(objection, |other| other.session == session.session);
+            }
+        }
+        self.revision = Some(revision);
+        self.examined = sessions.into_iter().map(|session| session.session).collect();
+        Ok(())
+    }
+}

@@ -1,0 +1,322 @@
+//! Accounts and their keys.
+
+use landline_proto::{
+    ErrorCode,
+    login::{UserName, UserNameError},
+};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+use super::{Store, unix_now};
+use crate::{
+    Error,
+    login::{KeyLine, PublicKey},
+};
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountRecord {
+    /// Its name.
+    pub name: UserName,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+    /// Since when it is disabled, if it is.
+    pub disabled: Option<i64>,
+    /// Whether it is the owner's.
+    pub owner: bool,
+    /// How many keys it has.
+    pub keys: u32,
+}
+
+/// A key of an account, as it was stored; whether its options are understood is to be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// Algorithm and base64.
+    pub line: String,
+    /// The fingerprint as `ssh-keygen -l` prints it.
+    pub fingerprint: String,
+    /// What stood in front of it.
+    pub options: String,
+    /// What stood behind it.
+    pub comment: String,
+    /// When it was added, in seconds since 1970.
+    pub created: i64,
+    /// Whether the account that it belongs to is disabled.
+    pub disabled: bool,
+}
+
+/// What may be taken from an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// The account may not log in, and keeps what it has.
+    Disable,
+    /// The account and all that it has.
+    Remove,
+}
+
+impl Store {
+    /// Whether anybody can log in yet.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn has_accounts(&self) -> Result<bool, Error> {
+        self.read(|transaction| transaction.query_row("SELECT EXISTS (SELECT 1 FROM keys)", [], |row| row.get(0)))
+    }
+
+    /// All accounts, by name.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn accounts(&self) -> Result<Vec<AccountRecord>, Error> {
+        self.read(|transaction| {
+            let mut accounts = transaction.prepare(&format!("{SELECT_ACCOUNT} ORDER BY name"))?;
+            accounts.query_map([], account)?.collect()
+        })
+    }
+
+    /// The account of this name.
+    ///
+    /// # Errors
+    /// `not-found`, [`Error::State`].
+    pub fn account(&self, user: &UserName) -> Result<AccountRecord, Error> {
+        let found = self.read(|transaction| {
+            let sql = format!("{SELECT_ACCOUNT} WHERE name = ?1");
+            transaction.query_row(&sql, params![user.as_str()], account).optional()
+        })?;
+        found.ok_or_else(|| no_account(user))
+    }
+
+    /// Makes an account with these keys, all or nothing.
+    ///
+    /// # Errors
+    /// `exists`, [`Error::State`].
+    pub fn add_account(&self, user: &UserName, keys: &[KeyLine]) -> Result<(), Error> {
+        let now = unix_now();
+        let is_new = self.write(|transaction| {
+            let is_new = insert_account(transaction, user, false, now)?;
+            if is_new {
+                for key in keys {
+                    put_key(transaction, user, key, now)?;
+                }
+            }
+            Ok(is_new)
+        })?;
+        if is_new { Ok(()) } else { Err(Error::here(ErrorCode::Exists, format!("there is an account {user} already"))) }
+    }
+
+    /// Lets a disabled account log in again.
+    ///
+    /// # Errors
+    /// `not-found`, [`Error::State`].
+    pub fn enable(&self, user: &UserName) -> Result<(), Error> {
+        let found = self.write(|transaction| {
+            transaction.execute("UPDATE accounts SET disabled = NULL WHERE name = ?1", params![user.as_str()])
+        })?;
+        if found == 0 { Err(no_account(user)) } else { Ok(()) }
+    }
+
+    /// Disables or removes an account. What it has handed out or was handed, and nobody has redeemed, is void with it. `is_admin`
+    /// says which accounts are admins: the last one that can log in stays, unless `force` says otherwise.
+    ///
+    /// # Errors
+    /// `not-found`, `denied` for the last admin, [`Error::State`].
+    pub fn take_away(
+        &self,
+        user: &UserName,
+        removal: Removal,
+        is_admin: impl Fn(&AccountRecord) -> bool,
+        force: bool,
+    ) -> Result<(), Error> {
+        let now = unix_now();
+        let taken = self.write(|transaction| {
+            let mut all = transaction.prepare(SELECT_ACCOUNT)?;
+            let all = all.query_map([], account)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            let Some(account) = all.iter().find(|account| account.name == *user) else { return Ok(Taken::Missing) };
+            let can_admin = |account: &AccountRecord| account.disabled.is_none() && is_admin(account);
+            let is_last = can_admin(account) && all.iter().filter(|account| can_admin(account)).count() == 1;
+            if is_last && !force {
+                return Ok(Taken::LastAdmin);
+            }
+            transaction.execute(
+                "DELETE FROM invites WHERE redeemed IS NULL AND (user = ?1 OR made_by = ?1)",
+                params![user.as_str()],
+            )?;
+            match removal {
+                Removal::Disable => transaction.execute(
+                    "UPDATE accounts SET disabled = coalesce(disabled, ?2) WHERE name = ?1",
+                    params![user.as_str(), now],
+                )?,
+                Removal::Remove => {
+                    // Another account of this name must not inherit what this one has redeemed.
+                    transaction.execute("DELETE FROM invites WHERE redeemed_by = ?1", params![user.as_str()])?;
+                    transaction.execute("DELETE FROM accounts WHERE name = ?1", params![user.as_str()])?
+                }
+            };
+            Ok(Taken::Done)
+        })?;
+        match taken {
+            Taken::Done => Ok(()),
+            Taken::Missing => Err(no_account(user)),
+            Taken::LastAdmin => Err(Error::here(
+                ErrorCode::Denied,
+                format!("{user} is the last admin who can log in; nobody could undo it over the line"),
+            )),
+        }
+    }
+
+    /// The keys of an account, the oldest first.
+    ///
+    /// # Errors
+    /// `not-found`, [`Error::State`].
+    pub fn keys(&self, user: &UserName) -> Result<Vec<KeyRecord>, Error> {
+        let found = self.read(|transaction| {
+            if !has_account(transaction, user)? {
+                return Ok(None);
+            }
+            let mut keys = transaction.prepare(&format!("{SELECT_KEY} WHERE user = ?1 ORDER BY keys.created, line"))?;
+            let keys: rusqlite::Result<Vec<_>> = keys.query_map(params![user.as_str()], key)?.collect();
+            keys.map(Some)
+        })?;
+        found.ok_or_else(|| no_account(user))
+    }
+
+    /// Gives an account these keys, all or none. One that it has already takes the options and comment of the new line.
+    ///
+    /// # Errors
+    /// `not-found`, [`Error::State`].
+    pub fn add_keys(&self, user: &UserName, keys: &[KeyLine]) -> Result<(), Error> {
+        let now = unix_now();
+        let found = self.write(|transaction| {
+            let found = has_account(transaction, user)?;
+            for key in keys.iter().filter(|_| found) {
+                put_key(transaction, user, key, now)?;
+            }
+            Ok(found)
+        })?;
+        if found { Ok(()) } else { Err(no_account(user)) }
+    }
+
+    /// Takes a key from an account.
+    ///
+    /// # Errors
+    /// `not-found`, [`Error::State`].
+    pub fn remove_key(&self, user: &UserName, fingerprint: &str) -> Result<(), Error> {
+        let removed = self.write(|transaction| {
+            let parameters = params![user.as_str(), fingerprint];
+            transaction.execute("DELETE FROM keys WHERE user = ?1 AND fingerprint = ?2", parameters)
+        })?;
+        if removed == 0 {
+            return Err(Error::here(ErrorCode::NotFound, format!("{user} has no key {fingerprint}")));
+        }
+        Ok(())
+    }
+
+    /// What is stored of the key of `user` that equals the offered one.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn key(&self, user: &UserName, offered: &PublicKey) -> Result<Option<KeyRecord>, Error> {
+        self.read(|transaction| {
+            let sql = format!("{SELECT_KEY} WHERE user = ?1 AND line = ?2");
+            transaction.query_row(&sql, params![user.as_str(), offered.line()], key).optional()
+        })
+    }
+
+    /// Why somebody who has logged in as `user` with this key (a fingerprint, or `secret:` and a secret's id) could not do so any
+    /// more; `None` if they could.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn objection(&self, user: &UserName, fingerprint: &str) -> Result<Option<&'static str>, Error> {
+        let found: Option<(bool, bool)> = self.read(|transaction| {
+            let sql = "SELECT disabled IS NOT NULL,
+                              EXISTS (SELECT 1 FROM keys WHERE user = accounts.name AND fingerprint = ?2) OR
+                              EXISTS (SELECT 1 FROM secrets WHERE user = accounts.name AND 'secret:' || lower(hex(id)) = ?2)
+                       FROM accounts WHERE name = ?1";
+            let parameters = params![user.as_str(), fingerprint];
+            transaction.query_row(sql, parameters, |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })?;
+        Ok(match found {
+            None => Some("the account was removed"),
+            Some((true, _)) => Some("the account was disabled"),
+            Some((false, false)) => Some("the key or secret was removed"),
+            Some((false, true)) => None,
+        })
+    }
+}
+
+enum Taken {
+    Done,
+    Missing,
+    LastAdmin,
+}
+
+const SELECT_ACCOUNT: &str = "
+    SELECT name, created, disabled, owner, (SELECT count(*) FROM keys WHERE user = accounts.name) FROM accounts";
+
+const SELECT_KEY: &str = "
+    SELECT line, fingerprint, options, comment, keys.created, disabled IS NOT NULL
+    FROM keys JOIN accounts ON name = user";
+
+fn account(row: &Row<'_>) -> rusqlite::Result<AccountRecord> {
+    let name: String = row.get(0)?;
+    let name = name.parse().map_err(|error: UserNameError| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+    })?;
+    Ok(AccountRecord { name, created: row.get(1)?, disabled: row.get(2)?, owner: row.get(3)?, keys: row.get(4)? })
+}
+
+fn key(row: &Row<'_>) -> rusqlite::Result<KeyRecord> {
+    Ok(KeyRecord {
+        line: row.get(0)?,
+        fingerprint: row.get(1)?,
+        options: row.get(2)?,
+        comment: row.get(3)?,
+        created: row.get(4)?,
+        disabled: row.get(5)?,
+    })
+}
+
+pub(super) fn has_account(transaction: &Transaction<'_>, user: &UserName) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM accounts WHERE name = ?1)";
+    transaction.query_row(sql, params![user.as_str()], |row| row.get(0))
+}
+
+/// Makes an account unless there is one; whether it was made.
+pub(super) fn insert_account(
+    transaction: &Transaction<'_>,
+    user: &UserName,
+    is_owner: bool,
+    now: i64,
+) -> rusqlite::Result<bool> {
+    let sql = "INSERT INTO accounts (name, created, owner) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    Ok(transaction.execute(sql, params![user.as_str(), now, is_owner])? == 1)
+}
+
+/// Gives an account a key; one that it has keeps its options.
+pub(super) fn insert_key(
+    transaction: &Transaction<'_>,
+    user: &UserName,
+    line: &KeyLine,
+    now: i64,
+) -> rusqlite::Result<usize> {
+    transaction.execute(
+        "INSERT INTO keys (user, line, fingerprint, options, comment, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO NOTHING",
+        params![user.as_str(), line.key.line(), line.key.fingerprint(), line.options.text(), line.comment, now],
+    )
+}
+
+/// Gives an account a key; one that it has takes the new line's options and comment.
+fn put_key(transaction: &Transaction<'_>, user: &UserName, line: &KeyLine, now: i64) -> rusqlite::Result<()> {
+    if insert_key(transaction, user, line, now)? == 0 {
+        transaction.execute(
+            "UPDATE keys SET options = ?3, comment = ?4 WHERE user = ?1 AND line = ?2",
+            params![user.as_str(), line.key.line(), line.options.text(), line.comment],
+        )?;
+    }
+    Ok(())
+}
+
+fn no_account(user: &UserName) -> Error {
+    Error::here(ErrorCode::NotFound, format!("there is no account {user}"))
+}

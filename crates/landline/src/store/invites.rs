@@ -1,0 +1,278 @@
+//! Invites. Only a hash of the token is kept.
+
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use landline_proto::{ErrorCode, login::UserName, messages::Token};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+use super::{Store, accounts, unix_now};
+use crate::{
+    Error,
+    login::{KeyLine, PublicKey, sha256},
+};
+
+/// What an invite is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The first account of a server.
+    Owner,
+    /// A new account.
+    Account,
+    /// A further key of an account that exists.
+    Key,
+}
+
+/// An invite that is to be made.
+#[derive(Debug, Clone)]
+pub struct NewInvite {
+    /// For whom; `None` for a new account of any name that is free.
+    pub user: Option<UserName>,
+    /// Who makes it; `None` for somebody at the machine itself.
+    pub made_by: Option<UserName>,
+    /// How long it is good for.
+    pub good_for: Duration,
+}
+
+/// An invite that nobody has redeemed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InviteRecord {
+    /// What it is called: the first digits of the token's hash, from which nothing can be learned.
+    pub id: String,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// For whom, if it is for somebody.
+    pub user: Option<String>,
+    /// Who has made it, if it was somebody with an account.
+    pub made_by: Option<String>,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+    /// Until when it is good, in seconds since 1970.
+    pub expires: i64,
+}
+
+impl Purpose {
+    /// The word for it, in the store and for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Account => "account",
+            Self::Key => "key",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        // The table holds nothing else.
+        match text {
+            "owner" => Self::Owner,
+            "key" => Self::Key,
+            _ => Self::Account,
+        }
+    }
+}
+
+impl Store {
+    /// Puts the owner's invite in place of any earlier one.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn put_owner_invite(&self, token: &Token, good_for: Duration) -> Result<(), Error> {
+        let now = unix_now();
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM invites WHERE redeemed IS NULL AND purpose = 'owner'", [])?;
+            insert(transaction, token, Purpose::Owner, &NewInvite { user: None, made_by: None, good_for }, now)
+        })
+    }
+
+    /// Puts an invite, for a new account or, where the user has one, for a further key of it; which of them it is. Those that have
+    /// expired are forgotten.
+    ///
+    /// # Errors
+    /// `denied` for a user who is disabled, [`Error::State`].
+    pub fn put_invite(&self, token: &Token, invite: &NewInvite) -> Result<Purpose, Error> {
+        let now = unix_now();
+        let purpose = self.write(|transaction| {
+            transaction.execute("DELETE FROM invites WHERE redeemed IS NULL AND expires <= ?1", params![now])?;
+            let purpose = match &invite.user {
+                Some(user) => match is_disabled(transaction, user)? {
+                    Some(true) => return Ok(None),
+                    Some(false) => Purpose::Key,
+                    None => Purpose::Account,
+                },
+                None => Purpose::Account,
+            };
+            insert(transaction, token, purpose, invite, now)?;
+            Ok(Some(purpose))
+        })?;
+        purpose.ok_or_else(|| {
+            let user = invite.user.as_ref().map(ToString::to_string).unwrap_or_default();
+            Error::here(ErrorCode::Denied, format!("{user} is disabled; enable the account first"))
+        })
+    }
+
+    /// The invites that can still be redeemed, the oldest first.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn invites(&self) -> Result<Vec<InviteRecord>, Error> {
+        let now = unix_now();
+        self.read(|transaction| {
+            let mut invites = transaction.prepare(
+                "SELECT token_hash, purpose, user, made_by, created, expires FROM invites
+                 WHERE redeemed IS NULL AND expires > ?1 ORDER BY created, token_hash",
+            )?;
+            invites.query_map(params![now], record)?.collect()
+        })
+    }
+
+    /// Makes an invite void.
+    ///
+    /// # Errors
+    /// `not-found`, [`Error::State`].
+    pub fn revoke_invite(&self, id: &str) -> Result<(), Error> {
+        let revoked = self.write(|transaction| {
+            transaction.execute(
+                "DELETE FROM invites WHERE redeemed IS NULL AND lower(hex(substr(token_hash, 1, ?2))) = ?1",
+                params![id, ID_BYTES],
+            )
+        })?;
+        if revoked == 0 {
+            return Err(Error::here(ErrorCode::NotFound, format!("there is no open invite {id}")));
+        }
+        Ok(())
+    }
+
+    /// Takes an invite and registers `key` for `user`, both or neither. The same user and key may do so again: they may not have
+    /// heard the answer.
+    ///
+    /// # Errors
+    /// `invite-unknown`, `invite-used`, `invite-expired`, `invite-user`, [`Error::LoginRefused`]; and [`Error::State`].
+    pub fn redeem(&self, token: &Token, user: &UserName, key: &PublicKey) -> Result<(), Error> {
+        let hash = sha256(&token.0);
+        let now = unix_now();
+        let verdict = self.write(|transaction| {
+            let verdict = judge(transaction, &hash, user, key, now)?;
+            if let Verdict::Good(purpose) = verdict {
+                if purpose != Purpose::Key {
+                    accounts::insert_account(transaction, user, purpose == Purpose::Owner, now)?;
+                }
+                accounts::insert_key(transaction, user, &KeyLine::from(key.clone()), now)?;
+                transaction.execute(
+                    "UPDATE invites SET redeemed = ?2, redeemed_by = ?3 WHERE token_hash = ?1",
+                    params![hash, now, user.as_str()],
+                )?;
+            }
+            Ok(verdict)
+        })?;
+        let (code, message) = match verdict {
+            Verdict::Good(_) | Verdict::Repeated => return Ok(()),
+            Verdict::Unknown => (ErrorCode::InviteUnknown, "there is no such invite".to_owned()),
+            Verdict::Used => (ErrorCode::InviteUsed, "the invite was used before".to_owned()),
+            Verdict::Expired => (ErrorCode::InviteExpired, "the invite has expired".to_owned()),
+            Verdict::UserTaken => (ErrorCode::InviteUser, format!("the name {user} is taken")),
+            Verdict::AnotherUser => (ErrorCode::InviteUser, "the invite is for another user".to_owned()),
+            Verdict::Disabled => return Err(Error::LoginRefused(format!("the account {user} is disabled"))),
+        };
+        Err(Error::here(code, message))
+    }
+}
+
+/// What an invite is worth to somebody.
+enum Verdict {
+    Good(Purpose),
+    Repeated,
+    Unknown,
+    Used,
+    Expired,
+    UserTaken,
+    AnotherUser,
+    Disabled,
+}
+
+fn judge(
+    transaction: &Transaction<'_>,
+    token_hash: &[u8; 32],
+    user: &UserName,
+    key: &PublicKey,
+    now: i64,
+) -> rusqlite::Result<Verdict> {
+    let invite: Option<(String, Option<String>, i64, Option<String>)> = transaction
+        .query_row(
+            "SELECT purpose, user, expires, redeemed_by FROM invites WHERE token_hash = ?1",
+            params![token_hash],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )
+        .optional()?;
+    let Some((purpose, meant_for, expires, redeemed_by)) = invite else { return Ok(Verdict::Unknown) };
+    let purpose = Purpose::parse(&purpose);
+    let disabled = is_disabled(transaction, user)?;
+    if let Some(by) = redeemed_by {
+        let has_key: bool = transaction.query_row(
+            "SELECT EXISTS (SELECT 1 FROM keys WHERE user = ?1 AND line = ?2)",
+            params![user.as_str(), key.line()],
+            |row| row.get(0),
+        )?;
+        return Ok(match disabled {
+            _ if by != user.as_str() || !has_key => Verdict::Used,
+            Some(true) => Verdict::Disabled,
+            _ => Verdict::Repeated,
+        });
+    }
+    if now >= expires {
+        return Ok(Verdict::Expired);
+    }
+    if meant_for.is_some_and(|name| name != user.as_str()) {
+        return Ok(Verdict::AnotherUser);
+    }
+    Ok(match (purpose, disabled) {
+        (Purpose::Key, Some(false)) | (Purpose::Owner | Purpose::Account, None) => Verdict::Good(purpose),
+        (Purpose::Key, Some(true)) => Verdict::Disabled,
+        // The account was removed, and the invite with it.
+        (Purpose::Key, None) => Verdict::Unknown,
+        (Purpose::Owner | Purpose::Account, Some(_)) => Verdict::UserTaken,
+    })
+}
+
+/// Whether an account is disabled; `None` where there is none.
+fn is_disabled(transaction: &Transaction<'_>, user: &UserName) -> rusqlite::Result<Option<bool>> {
+    let sql = "SELECT disabled IS NOT NULL FROM accounts WHERE name = ?1";
+    transaction.query_row(sql, params![user.as_str()], |row| row.get(0)).optional()
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    token: &Token,
+    purpose: Purpose,
+    invite: &NewInvite,
+    now: i64,
+) -> rusqlite::Result<()> {
+    let expires = now.saturating_add_unsigned(invite.good_for.as_secs());
+    transaction.execute(
+        "INSERT INTO invites (token_hash, purpose, user, made_by, created, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            sha256(&token.0),
+            purpose.as_str(),
+            invite.user.as_ref().map(UserName::as_str),
+            invite.made_by.as_ref().map(UserName::as_str),
+            now,
+            expires
+        ],
+    )?;
+    Ok(())
+}
+
+/// How much of a hash an invite is called by.
+const ID_BYTES: u8 = 6;
+
+fn record(row: &Row<'_>) -> rusqlite::Result<InviteRecord> {
+    let hash: Vec<u8> = row.get(0)?;
+    let purpose: String = row.get(1)?;
+    Ok(InviteRecord {
+        id: HEXLOWER.encode(hash.get(..usize::from(ID_BYTES)).unwrap_or_default()),
+        purpose: Purpose::parse(&purpose),
+        user: row.get(2)?,
+        made_by: row.get(3)?,
+        created: row.get(4)?,
+        expires: row.get(5)?,
+    })
+}

@@ -1,0 +1,102 @@
+//! Stores of other releases: one of the release before is brought up to date after a backup, one of a later release stays as it is.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test"
+)]
+
+use std::path::Path;
+
+use landline::{
+    Error,
+    login::PublicKey,
+    proto::{ErrorCode, login::UserName, messages::Token},
+    store::Store,
+};
+use rusqlite::Connection;
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM69vFdhBTdf03WCfjfZNf2y74GEWsXpDZw+fgazPDci";
+
+fn name(text: &str) -> UserName {
+    text.parse().unwrap()
+}
+
+fn key() -> PublicKey {
+    PublicKey::parse(KEY).unwrap()
+}
+
+/// The store as the first release made it.
+const VERSION_1: &str = "
+    CREATE TABLE accounts (name TEXT PRIMARY KEY NOT NULL, created INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE keys (user TEXT NOT NULL REFERENCES accounts (name), line TEXT NOT NULL, created INTEGER NOT NULL,
+        PRIMARY KEY (user, line)) STRICT, WITHOUT ROWID;
+    CREATE TABLE invites (token_hash BLOB PRIMARY KEY NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL,
+        redeemed INTEGER, redeemed_by TEXT REFERENCES accounts (name)) STRICT, WITHOUT ROWID;
+    PRAGMA user_version = 1;";
+
+fn older(path: &Path) -> Connection {
+    let connection = Connection::open(path).unwrap();
+    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+    connection.execute_batch(VERSION_1).unwrap();
+    connection.execute("INSERT INTO accounts VALUES ('alice', 7)", []).unwrap();
+    connection.execute("INSERT INTO keys VALUES ('alice', ?1, 8)", [key().line()]).unwrap();
+    connection.execute("INSERT INTO invites VALUES (unhex('cc8cd41cef907c4d216069122c4b89936211361f9050a717a1e37ad1862e952f'), 1, 2, 3, 'alice')", []).unwrap();
+    connection
+}
+
+/// Row 22: a store of the release before is brought up to date after a backup, and nothing of it is lost.
+#[test]
+fn a_store_of_the_release_before_is_backed_up_and_brought_up_to_date() {
+    let folder = testkit::Stage::new("unused");
+    let path = folder.path("old.sqlite");
+    drop(older(&path));
+    let refused = Store::open_shared(&path).err().unwrap().to_string();
+    assert!(refused.contains("earlier release"), "{refused}");
+    let store = Store::open(&path).unwrap();
+    let alice = store.account(&name("alice")).unwrap();
+    assert_eq!((alice.created, alice.disabled, alice.owner, alice.keys), (7, None, true, 1));
+    let stored = store.key(&name("alice"), &key()).unwrap().unwrap();
+    assert_eq!((stored.fingerprint, stored.created), (key().fingerprint(), 8));
+    let again = store.redeem(&Token([1; 16]), &name("bob"), &key());
+    assert!(matches!(again, Err(Error::Failed { code: ErrorCode::InviteUsed, .. })), "{again:?}");
+    drop(store);
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE name LIKE '%\\_1' ESCAPE '\\'";
+    let left: i64 = Connection::open(&path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0, "nothing of the old tables stays");
+    Store::open(&path).unwrap();
+
+    let backup = Connection::open(folder.path("old.sqlite.version-1")).unwrap();
+    let version: i64 = backup.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    let line: String = backup.query_row("SELECT line FROM keys", [], |row| row.get(0)).unwrap();
+    assert_eq!((version, line), (1, key().line()));
+}
+
+/// If the backup cannot be written, the store stays as it was.
+#[test]
+fn nothing_is_rewritten_without_a_backup() {
+    let folder = testkit::Stage::new("unused");
+    let path = folder.path("old.sqlite");
+    drop(older(&path));
+    std::fs::create_dir(folder.path("old.sqlite.version-1")).unwrap();
+    let refused = Store::open(&path).err().unwrap().to_string();
+    assert!(refused.contains("backup"), "{refused}");
+    let connection = Connection::open(&path).unwrap();
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, 1);
+}
+
+#[test]
+fn a_store_of_a_later_release_is_refused_and_left_as_it_is() {
+    let folder = testkit::Stage::new("unused");
+    let path = folder.path("new.sqlite");
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE x (y); PRAGMA user_version = 3;").unwrap();
+    let before = std::fs::read(&path).unwrap();
+    for open in [Store::open, Store::open_shared] {
+        let refused = open(&path).err().unwrap().to_string();
+        assert!(refused.contains("later release (version 3); this release knows version 2"), "{refused}");
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
