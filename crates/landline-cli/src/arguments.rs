@@ -7,6 +7,7 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser},
 };
 use landline::{
+    lab::Language,
     net::{Location, Target},
     proto::login::{SecretId, UserName},
 };
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Cp(Cp),
     /// Show it all on this machine: a server, a client, 1 GiB both ways; leaves nothing behind
     Demo(Demo),
+    /// See on this machine what courses tell about sockets, measured: tables, two sentences, a picture for a lecture
+    Lab(Lab),
 }
 
 #[derive(Debug, Args)]
@@ -159,6 +162,47 @@ pub(crate) struct Demo {
     /// How much to copy, in MiB
     #[arg(long, value_name = "MIB", default_value = "1024", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub(crate) size: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Lab {
+    #[command(subcommand)]
+    pub(crate) experiment: Experiment,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Experiment {
+    /// What was sent and what each receive returned: TCP with and without Nagle's algorithm, framed TCP, UDP
+    Sticky(LabOptions),
+    /// A connection's states from SYN to TIME_WAIT, which call blocks until what, SO_REUSEADDR, a full backlog
+    Lifecycle(LabOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabOptions {
+    /// Draw a picture too, into this file or folder
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// In which language [default: Chinese where the locale is, else English]
+    #[arg(long, value_name = "LANG")]
+    pub(crate) lang: Option<ReportLanguage>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ReportLanguage {
+    /// English
+    En,
+    /// Chinese
+    Zh,
+}
+
+impl From<ReportLanguage> for Language {
+    fn from(language: ReportLanguage) -> Self {
+        match language {
+            ReportLanguage::En => Self::English,
+            ReportLanguage::Zh => Self::Chinese,
+        }
+    }
 }
 
 const EXIT_STATUS: &str = "\

@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf};
 
-use landline::proto::login::UserName;
+use landline::{lab::Language, proto::login::UserName};
 
 use crate::failure::Failure;
 
@@ -24,6 +24,13 @@ pub(crate) fn state(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
 /// The home of the user of this process.
 pub(crate) fn home() -> Option<PathBuf> {
     env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
+}
+
+/// The language of the locale: the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is set, as POSIX has it.
+pub(crate) fn language() -> Language {
+    let set = |name: &&str| env::var(name).is_ok_and(|locale| !locale.is_empty());
+    let name = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find(set);
+    Language::of_locale(&name.and_then(|name| env::var(name).ok()).unwrap_or_default())
 }
 
 /// The name that the user has here, if it can be a user name there.

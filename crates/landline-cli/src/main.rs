@@ -54,5 +54,6 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Cp(options) => commands::cp::run(&environment::state(state)?, options).await,
         Command::Secret(options) => commands::secret::run(&environment::state(state)?, options),
         Command::Demo(options) => commands::demo::run(options).await,
+        Command::Lab(lab) => commands::lab::run(lab),
     }
 }

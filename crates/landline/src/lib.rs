@@ -6,6 +6,7 @@
 //!   arguments; it never prints, prompts, reads the environment or traps signals.
 //! - [`Client`] connects, checks the server's identity, logs in, and gives a [`net::Channel`] for one service.
 //! - [`files`] copies one file either way, verified; [`ping`] asks for a sign of life.
+//! - [`lab`] shows on this machine what courses tell about sockets.
 //! - [`login`] holds identities, pins, invites and keys; [`store`] what the server remembers; [`paths`] opens every path.
 //!
 //! Errors are one type, [`Error`], that says on which side and whose fault; progress is reported as numbers and
@@ -15,6 +16,7 @@ pub mod client;
 pub mod error;
 pub mod event;
 pub mod files;
+pub mod lab;
 pub mod login;
 pub mod net;
 pub mod paths;

@@ -3,6 +3,7 @@
 pub(crate) mod cp;
 pub(crate) mod demo;
 pub(crate) mod join;
+pub(crate) mod lab;
 pub(crate) mod ping;
 pub(crate) mod secret;
 pub(crate) mod serve;

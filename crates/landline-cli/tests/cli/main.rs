@@ -17,6 +17,7 @@ mod files_bad_input;
 mod hostile_server;
 mod identity;
 mod kill;
+mod lab;
 mod limits;
 mod login;
 mod order;

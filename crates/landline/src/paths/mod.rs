@@ -5,9 +5,12 @@
 //! - [`PrivateFolder`]: a state folder that nobody else can read.
 //! - [`local`]: paths that the user of this process named, with the user's own authority.
 //! - [`ScratchFolder`]: a temporary folder.
+//! - [`Document`]: a small file that the user asked for.
 #![allow(clippy::disallowed_methods, reason = "this is the room in which paths are opened")]
 
+mod document;
 mod folder;
+mod kernel;
 pub mod local;
 mod platform;
 mod private;
@@ -15,6 +18,7 @@ mod root;
 mod scratch;
 mod source;
 
+pub use document::Document;
 pub use folder::{Destination, Folder};
 pub use private::{FolderLock, PrivateFolder, create_secret_file, read_secret_file};
 pub use root::Root;
@@ -22,5 +26,6 @@ pub use scratch::ScratchFolder;
 pub use source::{Source, SourceIdentity};
 pub use std::fs::File;
 
+pub(crate) use kernel::kernel_text;
 pub use platform::is_root;
 pub(crate) use platform::start_write_back;

@@ -1,0 +1,68 @@
+//! The lab: what it prints, what it draws, and what it does with orders that cannot be followed.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use crate::stage;
+
+/// An experiment prints in both languages, by option and by locale, and draws a picture that is XML.
+fn prints_and_draws(experiment: &str, english: &str, chinese: &str) {
+    let stage = stage();
+    let out = stage.run(&["lab", experiment, "--lang", "en", "--svg", "picture.svg"]).ok();
+    assert!(out.contains(english) && !out.contains(chinese), "{out}");
+    let picture = String::from_utf8(stage.read("user/picture.svg")).unwrap();
+    let parsed = roxmltree::Document::parse(&picture).unwrap();
+    let root = parsed.root_element();
+    assert_eq!(root.tag_name().name(), "svg");
+    let texts: Vec<&str> = parsed.descendants().filter_map(|node| node.text()).collect();
+    assert!(texts.iter().any(|text| text.contains(english)), "{picture}");
+    let refers =
+        parsed.descendants().flat_map(|node| node.attributes()).find(|attribute| attribute.name().contains("href"));
+    assert_eq!(refers, None, "a picture needs nothing from elsewhere");
+    assert!(!picture.contains("url("), "a picture needs nothing from elsewhere");
+
+    let mut command = stage.command(&["lab", experiment, "--svg", "."]);
+    let output = command.env("LC_ALL", "").env("LANG", "zh_CN.UTF-8").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(out.contains(chinese) && !out.contains(english), "{out}");
+    let picture = String::from_utf8(stage.read(&format!("user/landline-{experiment}.svg"))).unwrap();
+    let parsed = roxmltree::Document::parse(&picture).unwrap();
+    assert!(parsed.descendants().filter_map(|node| node.text()).any(|text| text.contains(chinese)), "{picture}");
+    assert_eq!(fs::read_dir(stage.path("user")).unwrap().count(), 2, "nothing else is left");
+}
+
+#[test]
+fn sticky() {
+    prints_and_draws("sticky", "Sticky packets", "粘包");
+}
+
+#[test]
+fn lifecycle() {
+    prints_and_draws("lifecycle", "The life of a TCP connection", "一条 TCP 连接的一生");
+}
+
+#[test]
+fn a_picture_that_cannot_be_written_is_known_before_anything_is_measured() {
+    let stage = stage();
+    for (path, status, words) in
+        [("no/such/folder.svg", 20, "no/such: no such"), ("/dev/null", 21, "/dev/null is a device")]
+    {
+        let outcome = stage.run(&["lab", "lifecycle", "--svg", path]);
+        assert!(outcome.stdout.is_empty());
+        outcome.fails(status, words);
+    }
+    fs::create_dir(stage.path("user/closed")).unwrap();
+    fs::set_permissions(stage.path("user/closed"), fs::Permissions::from_mode(0o500)).unwrap();
+    // Root may write anywhere.
+    if !rustix::process::geteuid().is_root() {
+        stage.run(&["lab", "sticky", "--svg", "closed/picture.svg"]).fails(23, "permission denied");
+    }
+}
+
+#[test]
+fn unknown_languages_and_experiments_are_mistakes_on_the_command_line() {
+    let stage = stage();
+    stage.run(&["lab", "sticky", "--lang", "tlh"]).fails(2, "possible values: en, zh");
+    stage.run(&["lab", "telepathy"]).fails(2, "unrecognized subcommand");
+    stage.run(&["lab"]).fails(2, "sticky");
+}

@@ -1,0 +1,105 @@
+//! Which call blocks until what: each is made, and the other side acts a moment later.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Blocked, Call, PATIENCE};
+
+/// How long the other side waits before it acts.
+const MOMENT: Duration = Duration::from_millis(150);
+/// More than the buffers of a connection hold.
+const BIG_BYTES: usize = 16 << 20;
+
+pub(super) fn run() -> io::Result<Vec<Blocked>> {
+    Ok(vec![connect()?, accept()?, receive()?, receive_end()?, send_small()?, send_big()?, close()?])
+}
+
+/// Times a call while the other side acts after a moment.
+fn timed<Done>(
+    call: Call,
+    make: impl FnOnce() -> io::Result<Done>,
+    act: impl FnOnce() -> io::Result<()> + Send,
+) -> io::Result<Blocked> {
+    let start = Instant::now();
+    thread::scope(|scope| {
+        let acting = scope.spawn(move || {
+            thread::sleep(MOMENT);
+            let acted = start.elapsed();
+            act().map(|()| acted)
+        });
+        let done = make()?;
+        let took = start.elapsed();
+        let acted = acting.join().map_err(|_| io::Error::other("the other side failed"))??;
+        drop(done);
+        Ok(Blocked { call, took, other_side: Some(acted) })
+    })
+}
+
+/// Times a call for which nobody has to do anything.
+fn alone<Done>(call: Call, make: impl FnOnce() -> io::Result<Done>) -> io::Result<Blocked> {
+    let start = Instant::now();
+    let done = make()?;
+    let took = start.elapsed();
+    drop(done);
+    Ok(Blocked { call, took, other_side: None })
+}
+
+fn pair() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let one = TcpStream::connect(listener.local_addr()?)?;
+    let (other, _) = listener.accept()?;
+    for stream in [&one, &other] {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+    }
+    Ok((one, other))
+}
+
+fn connect() -> io::Result<Blocked> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    alone(Call::Connect, || TcpStream::connect(address))
+}
+
+fn accept() -> io::Result<Blocked> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    timed(Call::Accept, || listener.accept(), move || TcpStream::connect(address).map(|_| ()))
+}
+
+fn receive() -> io::Result<Blocked> {
+    let (mut one, mut other) = pair()?;
+    let mut buffer = [0; 64];
+    timed(Call::Receive, || one.read(&mut buffer), move || other.write_all(b"at last"))
+}
+
+fn receive_end() -> io::Result<Blocked> {
+    let (mut one, other) = pair()?;
+    drop(other);
+    let mut buffer = [0; 64];
+    alone(Call::ReceiveEnd, || one.read(&mut buffer))
+}
+
+fn send_small() -> io::Result<Blocked> {
+    let (mut one, _other) = pair()?;
+    alone(Call::SendSmall, || one.write_all(b"twelve bytes"))
+}
+
+fn send_big() -> io::Result<Blocked> {
+    let (mut one, mut other) = pair()?;
+    let bytes = vec![0; BIG_BYTES];
+    timed(Call::SendBig, || one.write_all(&bytes), move || other.read_exact(&mut vec![0; BIG_BYTES]))
+}
+
+fn close() -> io::Result<Blocked> {
+    let (mut one, _other) = pair()?;
+    one.write_all(&[0; 1 << 15])?;
+    alone(Call::Close, move || {
+        drop(one);
+        Ok(())
+    })
+}

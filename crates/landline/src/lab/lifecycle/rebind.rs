@@ -1,0 +1,51 @@
+//! Listening again on a port that was used a moment ago.
+
+use std::{
+    io::{self, Read},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use socket2::{Domain, Socket, Type};
+
+use super::{PATIENCE, Rebind, kernel, states::port_of};
+
+pub(super) fn run(rebind: Rebind) -> io::Result<Result<(), io::ErrorKind>> {
+    let reuse = rebind != Rebind::Plain;
+    let listener = listen(0, reuse)?;
+    let port = port_of(&listener)?;
+    let living = match rebind {
+        Rebind::Living => Some(listener),
+        Rebind::Plain | Rebind::Reuse => {
+            leave_in_time_wait(listener, port)?;
+            None
+        }
+    };
+    let result = listen(port, reuse).map(|_| ()).map_err(|error| error.kind());
+    drop(living);
+    Ok(result)
+}
+
+fn listen(port: u16, reuse: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(reuse)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    socket.listen(1)?;
+    Ok(socket)
+}
+
+/// A connection whose server closes first, so that it is the server's port that stays in TIME_WAIT.
+fn leave_in_time_wait(listener: Socket, port: u16) -> io::Result<()> {
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    let client_port = client.local_addr()?.port();
+    let (server, _) = listener.accept()?;
+    drop((server, listener));
+    let mut byte = [0];
+    let _ = client.read(&mut byte)?;
+    drop(client);
+    // Where the kernel does not tell, this still gives the last ACK the time to arrive.
+    let _ = kernel::settled(client_port, port);
+    std::thread::sleep(Duration::from_millis(20));
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! The lab: what courses tell about sockets, measured on the reader's own machine.
+//!
+//! Each experiment opens real sockets on loopback and returns plain data; [`Report`] puts them into words, tables and a picture.
+//! Nothing is canned: the sentences are made from what was measured. Experiments block for some seconds.
+
+pub mod language;
+pub mod lifecycle;
+pub mod sticky;
+mod svg;
+pub mod table;
+mod words;
+
+pub use language::Language;
+pub use lifecycle::Lifecycle;
+pub use sticky::Sticky;
+pub use table::Table;
+
+/// What an experiment showed, in one language.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// What was looked at.
+    pub title: String,
+    /// What was measured.
+    pub tables: Vec<Table>,
+    /// What was seen, in two sentences.
+    pub seen: [String; 2],
+    /// What this system could not tell, and how to read the tables.
+    pub notes: Vec<String>,
+    /// The same as a picture: an SVG document that needs nothing from elsewhere.
+    pub picture: String,
+}
+
+impl Report {
+    /// All but the picture, as text for a terminal: lines end in a newline.
+    pub fn text(&self) -> String {
+        let mut out = format!("{}\n", self.title);
+        for table in &self.tables {
+            out.push('\n');
+            out.push_str(&table.to_string());
+        }
+        out.push('\n');
+        for line in self.seen.iter().chain(&self.notes) {
+            out.push_str(line);
+            out.push('\n');
+        }
+        out
+    }
+}
