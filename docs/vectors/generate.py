@@ -1667,6 +1667,11 @@ def make_seeds():
                        ("another version", header("login", method="ssh-key", **{**proof, "version": 2})),
                        ("another type", header("ping")), ("size", header("login", method="ssh-key", size=0, **proof))):
         seed("server_login", name, bytes([0, 60]) + data)
+    tags = [b64(det(f"seed tag {i}", 32)) for i in range(3)]
+    asks, signs = header("keys", version=1, user="alice", keys=tags), header("signing")
+    for name, data in (("asked", asks + signs + by_key + follow), ("asked about nothing", header("keys", version=1, user="alice", keys=[])),
+                       ("asked twice", asks + asks), ("signing", signs + by_invite + follow), ("signing twice", signs + signs)):
+        seed("server_login", name, bytes([0, 60]) + data)
     seed("server_login", "by a method not offered", bytes([1, 60]) + by_invite)
     for name, data in (("welcome", greeting + welcome + header("pong")), ("refused", greeting + refused), ("refused at once", refused),
                        ("cut", greeting + welcome[:-9])):

@@ -5,9 +5,10 @@ use std::time::Instant;
 use landline_proto::{
     Header, Limits, ProtocolError, VERSION,
     frame::PREFIX_BYTES,
+    limits::KEYS_MAX,
     login::{
         BindingType, ClientEvent, ClientLogin, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Offer, Proof, SecretId,
-        ServerLogin, UserName,
+        ServerEvent, ServerLogin, UserName,
     },
     message,
     messages::{Blob, Greeting, Login, Mac, Nonce, Token, Welcome},
@@ -63,29 +64,47 @@ fn serve(pieces: &[&[u8]], methods: &[&str]) -> Served {
     assert!(machine.is_ok(), "the offer fits into a greeting");
     let mut used = 0;
     let Ok(mut server) = machine else { return (Ok(None), used) };
+    server.poll_transmit();
     let deadline = server.poll_timeout();
     for piece in pieces {
         let mut input = *piece;
-        let found = server.handle_input(&mut input);
-        used += piece.len() - input.len();
-        assert_eq!(server.poll_timeout(), deadline, "the deadline moved");
-        match found {
-            Err(error) => return (Err(error), 0),
-            Ok(None) => assert!(input.is_empty(), "more input is wanted, and some is left"),
-            Ok(Some(attempt)) => {
-                let behind = input.len();
-                assert!(matches!(server.handle_input(&mut input), Ok(None)), "a second attempt");
-                assert_eq!(input.len(), behind, "read behind the login");
-                let transcript = attempt.transcript(&BINDING);
-                let bound = transcript != attempt.transcript(&FINGERPRINT);
-                let is_to_the_connection = attempt.login.proof.binding() == BindingType::TlsExporter;
-                assert_eq!(bound, is_to_the_connection, "bound to something else than the login says");
-                accept(server, &attempt.login, input);
-                return (Ok(Some((attempt.login, transcript))), used);
+        let attempt = loop {
+            let before = input.len();
+            let found = server.handle_input(&mut input);
+            used += before - input.len();
+            assert_eq!(server.poll_timeout(), deadline, "the deadline moved");
+            match found {
+                Err(error) => return (Err(error), 0),
+                Ok(Some(ServerEvent::Attempt(attempt))) => break Some(attempt),
+                Ok(Some(ServerEvent::Asked(keys))) => answer(&mut server, keys.keys.len(), input),
+                Ok(Some(ServerEvent::Signing)) => {}
+                Ok(None) => break None,
             }
-        }
+        };
+        let Some(attempt) = attempt else {
+            assert!(input.is_empty(), "more input is wanted, and some is left");
+            continue;
+        };
+        let behind = input.len();
+        assert!(matches!(server.handle_input(&mut input), Ok(None)), "a second attempt");
+        assert_eq!(input.len(), behind, "read behind the login");
+        let transcript = attempt.transcript(&BINDING);
+        let bound = transcript != attempt.transcript(&FINGERPRINT);
+        let is_to_the_connection = attempt.login.proof.binding() == BindingType::TlsExporter;
+        assert_eq!(bound, is_to_the_connection, "bound to something else than the login says");
+        accept(server, &attempt.login, input);
+        return (Ok(Some((attempt.login, transcript))), used);
     }
     (Ok(None), used)
+}
+
+/// Chooses the last of the keys that were asked about.
+fn answer(server: &mut ServerLogin, keys: usize, mut input: &[u8]) {
+    let behind = input.len();
+    assert!(matches!(server.handle_input(&mut input), Ok(None)) && input.len() == behind, "read on unanswered");
+    assert!((1..=KEYS_MAX).contains(&keys), "{keys} keys");
+    assert_eq!(server.choose(keys - 1), Ok(()));
+    assert!(server.poll_transmit().is_some(), "no answer");
 }
 
 /// Goes on with what stands behind the login.
@@ -186,8 +205,8 @@ fn meet(client: &ClientLogin, greeting: &Greeting, method: &str) {
     };
     assert_eq!(client.login(proof, &mut flight), Ok(()));
     let attempt = server.handle_input(&mut &flight[..]);
-    assert!(matches!(attempt, Ok(Some(_))), "the server did not take the login: {attempt:?}");
-    if let Ok(Some(attempt)) = attempt {
+    assert!(matches!(attempt, Ok(Some(ServerEvent::Attempt(_)))), "the server did not take the login: {attempt:?}");
+    if let Ok(Some(ServerEvent::Attempt(attempt))) = attempt {
         assert_eq!(Some(attempt.transcript(&BINDING)), client.transcript(BindingType::TlsExporter, &BINDING));
     }
 }

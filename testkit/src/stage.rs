@@ -102,6 +102,11 @@ impl Stage {
         command
     }
 
+    /// Runs this client command to its end: what [`command`](Self::command) gives, with another environment.
+    pub fn run_command(&self, mut command: Command) -> Outcome {
+        outcome(command.spawn().expect("the command starts"))
+    }
+
     /// Runs the client command to its end.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome {
         outcome(self.command(arguments).spawn().expect("the command starts"))
@@ -251,6 +256,13 @@ impl ServerProcess {
                 return event;
             }
         }
+    }
+
+    /// Waits for the next event, whichever it is.
+    #[track_caller]
+    pub fn next_event(&self) -> Value {
+        let events = self.events.lock().expect("no test thread failed while it waited");
+        events.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no event came"))
     }
 
     /// The process id.

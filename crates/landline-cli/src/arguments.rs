@@ -79,7 +79,8 @@ pub(crate) struct Join {
     /// Believe the invite where another server is known at its address
     #[arg(long)]
     pub(crate) replace: bool,
-    /// The private key (ed25519, OpenSSH format) to register [default: one made for this client]
+    /// The key to register: a private key file of OpenSSH (ed25519, ECDSA, RSA), or the public half of a key in ssh-agent
+    /// [default: one made for this client]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
 }
@@ -129,6 +130,17 @@ pub(crate) enum Binding {
 pub(crate) struct Ping {
     /// The server: `[user@]host[:port]`
     pub(crate) host: Target,
+    #[command(flatten)]
+    pub(crate) access: Access,
+}
+
+/// How to log in.
+#[derive(Debug, Args)]
+pub(crate) struct Access {
+    /// Log in with this key: a private key file, or the public half of a key in ssh-agent [default: the one that joined, else
+    /// whichever of the agent's and the usual files the server accepts]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -155,6 +167,8 @@ pub(crate) struct Cp {
     /// How long to try to reconnect when the line breaks; 0 gives up at once
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub(crate) retry: Duration,
+    #[command(flatten)]
+    pub(crate) access: Access,
 }
 
 #[derive(Debug, Args)]

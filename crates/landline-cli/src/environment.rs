@@ -33,6 +33,11 @@ pub(crate) fn language() -> Language {
     Language::of_locale(&name.and_then(|name| env::var(name).ok()).unwrap_or_default())
 }
 
+/// The socket of the ssh-agent.
+pub(crate) fn agent_socket() -> Option<PathBuf> {
+    env::var_os("SSH_AUTH_SOCK").map(PathBuf::from).filter(|socket| socket.is_absolute())
+}
+
 /// The name that the user has here, if it can be a user name there.
 pub(crate) fn user() -> Result<UserName, Failure> {
     let name = env::var("USER").or_else(|_| env::var("LOGNAME")).unwrap_or_default();

@@ -34,6 +34,12 @@ impl Failure {
         Self { status: 11, what, advice: Some(advice.to_owned()) }
     }
 
+    /// Nothing to log in with.
+    pub(crate) fn no_key(what: String) -> Self {
+        let advice = "name one with -i FILE, or load one into ssh-agent with ssh-add";
+        Self { status: 32, what, advice: Some(advice.to_owned()) }
+    }
+
     /// Ctrl-C.
     pub(crate) fn interrupted() -> Self {
         Self { status: 130, what: "stopped".into(), advice: None }
@@ -81,7 +87,7 @@ fn status(error: &Error) -> u8 {
         Error::Failed { code: ErrorCode::LoginTimeout, side: Side::Here, .. } => 10,
         Error::Failed { code, .. } => status_of_code(*code),
         Error::State { .. } => 31,
-        Error::Key { .. } | Error::Secret { .. } => 32,
+        Error::Key { .. } | Error::KeyLocked { .. } | Error::Agent { .. } | Error::Secret { .. } => 32,
         Error::Listen { .. } => 30,
         Error::Invite(_) | Error::Address { .. } | Error::AmbiguousServer { .. } => 2,
         _ => 1,
@@ -130,7 +136,9 @@ fn advice(error: &Error) -> Option<String> {
         }
         Error::Invite(_) => "copy all of it: landline://HOST:PORT/#FINGERPRINT.TOKEN",
         Error::Failed { code, side, .. } => match code {
-            C::LoginRefused => "is your key or secret still known there under this name? A new invite registers a key",
+            C::LoginRefused => {
+                "is your key or secret still known there under this name? -i FILE names another key; a new invite registers one"
+            }
             C::InviteUsed | C::InviteExpired | C::InviteUnknown => "ask the server's owner for a new invite",
             C::InviteUser => "choose another with --as NAME",
             C::NoSpace if *side == Side::There => "free some there, and try again",

@@ -24,6 +24,15 @@ pub const DATA_BYTES_MAX: u32 = 256 * 1024;
 /// From accepting a connection to a complete login, in all.
 pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// The same once a client has said that it is [`Signing`](crate::messages::Signing).
+pub const SIGNING_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How many connections at a time may have [`SIGNING_TIME_MAX`].
+pub const SIGNING_MAX: usize = 64;
+
+/// How many keys a client may name in [`Keys`](crate::messages::Keys).
+pub const KEYS_MAX: usize = 64;
+
 /// How deep the arrays and objects of a header may be nested, the header itself being 1.
 pub const NESTING_MAX: u32 = 16;
 

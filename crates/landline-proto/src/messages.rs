@@ -52,6 +52,33 @@ pub struct Login {
 }
 message!(Login = "login");
 
+/// Asks which of several keys the server would accept, before anything is signed.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Keys {
+    /// The version that the client chose.
+    #[serde(deserialize_with = "crate::header::integer")]
+    pub version: u64,
+    /// Who wants in.
+    pub user: UserName,
+    /// The keys, 1 to [`KEYS_MAX`](crate::limits::KEYS_MAX), by [`key_tag`](crate::login::key_tag).
+    pub keys: Vec<KeyTag>,
+}
+message!(Keys = "keys");
+
+/// The key that the server chose. It says nothing about whether any of them is good.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Choice {
+    /// Its place in [`Keys::keys`], from 0.
+    #[serde(deserialize_with = "crate::header::integer")]
+    pub key: u64,
+}
+message!(Choice = "choice");
+
+/// The proof takes a person, who has to touch or confirm something: the login may take longer.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Signing {}
+message!(Signing = "signing");
+
 /// The login was accepted.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Welcome {
@@ -141,6 +168,11 @@ bytes_32! {
 bytes_32! {
     /// An HMAC-SHA256 (RFC 2104) over a transcript; base64 on the wire. Not to be compared with `==` where it is a proof.
     Mac, "a proof"
+}
+
+bytes_32! {
+    /// What a key is called on one connection, and on no other; base64 on the wire.
+    KeyTag, "a key's tag"
 }
 
 /// Bytes; base64 on the wire (RFC 4648 section 4, padded, canonical).

@@ -27,7 +27,11 @@ macro_rules! states {
 
 states! {
     /// Server: who is it?
-    ServerLogin = ["login"];
+    ServerLogin = ["keys", "signing", "login"];
+    /// Server, a key was chosen.
+    ServerChosen = ["signing", "login"];
+    /// Server, a proof is being made that takes a person.
+    ServerSigning = ["login"];
     /// Server, logged in: which service?
     ServerChannel = ["open"];
     /// Server, `ping` channel, between requests.
@@ -36,6 +40,8 @@ states! {
     ServerFiles = ["put", "get"];
     /// Client: the server speaks first.
     ClientGreeting = ["greeting", "error"];
+    /// Client, `keys` sent.
+    ClientChoice = ["choice", "error"];
     /// Client, login sent.
     ClientWelcome = ["welcome", "error"];
     /// Client, `ping` sent.

@@ -7,7 +7,7 @@ use landline_proto::{Message, login::UserName, messages::Ping};
 use crate::{
     Error, Side,
     files::Partials,
-    login::{self, Credential, Invite, KnownServer, Login, Means, Pins, Secret, UserKey},
+    login::{self, Credential, Fingerprint, Invite, KnownServer, Login, Means, Pins, Secret, UserKey},
     net::{HostPort, Target, tcp},
     paths::PrivateFolder,
     ping,
@@ -17,9 +17,9 @@ use crate::{
 const KEY_FILE: &str = "id_ed25519";
 
 /// What a client keeps: the servers it knows, and a key of its own.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Client {
-    folder: PrivateFolder,
+    folder: Arc<PrivateFolder>,
 }
 
 /// A connection that is logged in.
@@ -40,7 +40,7 @@ impl Client {
     /// # Errors
     /// [`Error::State`].
     pub fn open(state: &std::path::Path) -> Result<Self, Error> {
-        Ok(Self { folder: PrivateFolder::open_or_create(state)?.subfolder("client")? })
+        Ok(Self { folder: Arc::new(PrivateFolder::open_or_create(state)?.subfolder("client")?) })
     }
 
     /// What is known of copies to this client that were broken off; those that cannot be resumed any more are forgotten. Blocking.
@@ -53,12 +53,17 @@ impl Client {
         Ok(partials)
     }
 
+    /// The servers that are known.
+    pub fn pins(&self) -> Pins<'_> {
+        Pins::new(&self.folder)
+    }
+
     /// The known server that `target` names, with the user that `target` asks for. Blocking.
     ///
     /// # Errors
     /// [`Error::UnknownServer`], [`Error::AmbiguousServer`], [`Error::State`].
     pub fn find(&self, target: &Target) -> Result<KnownServer, Error> {
-        let mut server = Pins::new(&self.folder).find(target)?;
+        let mut server = self.pins().find(target)?;
         if let Some(user) = &target.user {
             server.user = user.clone();
         }
@@ -69,8 +74,13 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Key`], [`Error::State`].
-    pub fn own_key(&self) -> Result<(UserKey, PathBuf), Error> {
-        UserKey::load_or_create(&self.folder, KEY_FILE)
+    pub fn own_key(&self) -> Result<UserKey, Error> {
+        UserKey::load_or_create(&self.folder, KEY_FILE).map(|(key, _)| key)
+    }
+
+    /// Where [`own_key`](Self::own_key) is, if it was made already.
+    pub fn own_key_path(&self) -> PathBuf {
+        self.folder.path_of(KEY_FILE)
     }
 
     /// Redeems an invite as `user`, registering `key`, and remembers the server under the first address where it answers and those
@@ -86,17 +96,10 @@ impl Client {
         invite: &Invite,
         user: UserName,
         key: Arc<UserKey>,
-        key_path: PathBuf,
         replace: bool,
     ) -> Result<(KnownServer, Connected), Error> {
-        let server = |address: &HostPort| KnownServer {
-            host: address.host.clone(),
-            port: address.port,
-            fingerprint: invite.fingerprint,
-            user: user.clone(),
-            key: Some(key_path.clone()),
-            secret: None,
-        };
+        let server =
+            |address: &HostPort| KnownServer::new(address.clone(), invite.fingerprint, user.clone()).with_key(&key);
         let servers: Vec<KnownServer> = invite.addresses.iter().map(server).collect();
         let credential = Credential { user: user.clone(), means: Means::Invite(key, invite.token) };
         self.join_any(&servers, &credential, replace).await
@@ -113,13 +116,9 @@ impl Client {
         path: PathBuf,
         replace: bool,
     ) -> Result<(KnownServer, Connected), Error> {
-        let server = |address: &HostPort| KnownServer {
-            host: address.host.clone(),
-            port: address.port,
-            fingerprint: secret.fingerprint,
-            user: secret.user.clone(),
-            key: None,
-            secret: Some(path.clone()),
+        let server = |address: &HostPort| {
+            let known = KnownServer::new(address.clone(), secret.fingerprint, secret.user.clone());
+            KnownServer { secret: Some(path.clone()), ..known }
         };
         let servers: Vec<KnownServer> = secret.addresses.iter().map(server).collect();
         let credential = Credential { user: secret.user.clone(), means: Means::Secret(secret.clone()) };
@@ -133,7 +132,7 @@ impl Client {
         credential: &Credential,
         replace: bool,
     ) -> Result<(KnownServer, Connected), Error> {
-        let pins = Pins::new(&self.folder);
+        let pins = self.pins();
         let mut last = Error::Invite("it names no address".into());
         for candidate in servers {
             if !replace && let Err(error) = pins.check(candidate) {
@@ -155,11 +154,44 @@ impl Client {
     }
 }
 
-/// Connects and logs in, with `open` for `service` and `request` in the same flight.
+/// The fingerprint of the server at this address, which nothing else is said to.
+///
+/// # Errors
+/// [`Error::Connect`] and those of [`login::fingerprint`].
+pub async fn fingerprint(address: &HostPort) -> Result<Fingerprint, Error> {
+    let dialed = tcp::dial(address).await?;
+    login::fingerprint(Box::new(dialed.stream), &address.to_string()).await
+}
+
+/// Connects and logs in, with `open` for `service` and `request` in the same flight. Where the server chooses a key that takes a
+/// passphrase, it is asked for while there is no connection.
 ///
 /// # Errors
 /// [`Error::Connect`] and those of [`login::connect`].
 pub async fn connect(
+    server: &KnownServer,
+    credential: &Credential,
+    service: &str,
+    request: &impl Message,
+) -> Result<Connected, Error> {
+    let Means::Keys(keys) = &credential.means else {
+        return connect_once(server, credential, service, request).await;
+    };
+    keys.unlock().await?;
+    let connected = match connect_once(server, credential, service, request).await {
+        Err(Error::KeyLocked { .. }) => {
+            keys.unlock().await?;
+            connect_once(server, credential, service, request).await
+        }
+        other => other,
+    };
+    if connected.is_ok() {
+        keys.accepted().await;
+    }
+    connected
+}
+
+async fn connect_once(
     server: &KnownServer,
     credential: &Credential,
     service: &str,

@@ -116,6 +116,20 @@ pub enum Error {
         /// The address asked for.
         address: String,
     },
+    /// The server chose a key that has to be unlocked first, while there is no connection.
+    #[error("the key {path} is locked")]
+    KeyLocked {
+        /// Which.
+        path: String,
+    },
+    /// The agent with the keys cannot be used.
+    #[error("the agent at {socket}: {problem}")]
+    Agent {
+        /// Its socket.
+        socket: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The invite's text is not an invite.
     #[error("not an invite: {0}")]
     Invite(String),

@@ -8,10 +8,11 @@ use std::{
 
 use landline::{
     Client, Error,
-    login::{Fingerprint, Invite, KnownServer, Secret, UserKey},
+    login::{Fingerprint, Invite, KnownServer, Secret},
 };
 use zeroize::Zeroizing;
 
+use super::known;
 use crate::{
     arguments::Join,
     environment,
@@ -40,18 +41,20 @@ async fn by_invite(client: &Client, invite: &str, options: &Join) -> Result<(), 
         Some(name) => name.clone(),
         None => environment::user()?,
     };
-    let (key, path) = match &options.identity {
+    let key = match &options.identity {
         Some(path) => {
-            let key = UserKey::load(path, passphrase)?;
-            (key, std::path::absolute(path).unwrap_or(path.clone()))
+            let key = known::sources(client).named(&known::absolute(path))?;
+            if let (true, Some(path)) = (key.is_locked(), key.path()) {
+                key.unlock(&passphrase(path)?)?;
+            }
+            Arc::new(key)
         }
-        None => client.own_key()?,
+        None => Arc::new(client.own_key()?),
     };
-    let fingerprint = key.public().fingerprint();
-    let joined = client.join(&invite, user, Arc::new(key), path.clone(), options.replace).await;
+    let joined = client.join(&invite, user, key.clone(), options.replace).await;
     let (server, connected) = joined.map_err(|error| explain(error, &invite.fingerprint, "invite"))?;
     connected.login.channel.finish().await;
-    report(&server, &format!("key     {fingerprint}  {}", path.display()));
+    report(&server, &format!("key     {}  {key}", key.public().fingerprint()));
     Ok(())
 }
 

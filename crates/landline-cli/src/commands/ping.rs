@@ -9,7 +9,7 @@ use crate::{arguments, failure::Failure, terminal::print};
 
 pub(crate) async fn run(state: &Path, options: arguments::Ping) -> Result<(), Failure> {
     let known = Client::open(state)?;
-    let (server, credential) = server_and_credential(&known, &options.host)?;
+    let (server, credential) = server_and_credential(&known, &options.host, &options.access).await?;
     let mut connected = client::connect(&server, &credential, ping::SERVICE, &messages::Ping {}).await?;
     let login = &mut connected.login;
     ping::receive_pong(&mut login.channel).await?;

@@ -16,6 +16,7 @@ mod durability;
 mod files_bad_input;
 mod hostile_server;
 mod identity;
+mod keys;
 mod kill;
 mod lab;
 mod limits;

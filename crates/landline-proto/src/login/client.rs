@@ -3,7 +3,7 @@
 use super::{BindingType, Proof, Transcript, UserName};
 use crate::{
     Item, Limits, MessageDecoder, ProtocolError, VERSION, message,
-    messages::{ErrorMessage, Greeting, Login, Nonce, Welcome},
+    messages::{Choice, ErrorMessage, Greeting, KeyTag, Keys, Login, Nonce, Signing, Welcome},
     order::State,
 };
 
@@ -12,6 +12,8 @@ use crate::{
 pub enum ClientEvent {
     /// The server greeted: [`ClientLogin::transcript`] can be proved now.
     Greeted,
+    /// The server chose the key at this place among those that it was asked about.
+    Chosen(usize),
     /// The login was accepted.
     Welcome(Welcome),
     /// The server refused, or gave up.
@@ -27,6 +29,8 @@ pub struct ClientLogin {
     transport: &'static str,
     nonce: Nonce,
     greeting: Option<Greeting>,
+    /// How many keys the server was asked about, until it has chosen.
+    asked: Option<usize>,
     decoder: MessageDecoder,
 }
 
@@ -41,7 +45,7 @@ impl ClientLogin {
         nonce: Nonce,
     ) -> Self {
         let decoder = MessageDecoder::new(Limits::LOGIN);
-        Self { user, method, fingerprint, transport, nonce, greeting: None, decoder }
+        Self { user, method, fingerprint, transport, nonce, greeting: None, asked: None, decoder }
     }
 
     /// The greeting, once it has come.
@@ -55,7 +59,11 @@ impl ClientLogin {
     /// [`ProtocolError`] when the server breaks the protocol, or has no version or method in common with us.
     pub fn handle_input(&mut self, input: &mut &[u8]) -> Result<Option<ClientEvent>, ProtocolError> {
         let Some(Item::Header(header)) = self.decoder.decode(input)? else { return Ok(None) };
-        let state = if self.greeting.is_none() { State::ClientGreeting } else { State::ClientWelcome };
+        let state = match (&self.greeting, self.asked) {
+            (None, _) => State::ClientGreeting,
+            (Some(_), Some(_)) => State::ClientChoice,
+            (Some(_), None) => State::ClientWelcome,
+        };
         state.check(&header)?;
         Ok(Some(match header.kind() {
             "error" => ClientEvent::Refused(header.read()?),
@@ -63,6 +71,7 @@ impl ClientLogin {
                 self.decoder.set_limits(Limits::SESSION);
                 ClientEvent::Welcome(header.read()?)
             }
+            "choice" => ClientEvent::Chosen(self.check_choice(&header.read()?)?),
             _ => {
                 self.greeting = Some(self.check_greeting(header.read()?)?);
                 ClientEvent::Greeted
@@ -88,6 +97,24 @@ impl ClientLogin {
         Some(transcript.digest())
     }
 
+    /// Appends the question which of these keys the server would accept to `out`; the answer is [`ClientEvent::Chosen`].
+    ///
+    /// # Errors
+    /// [`ProtocolError::FrameSize`] when there are too many.
+    pub fn ask(&mut self, keys: Vec<KeyTag>, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
+        self.asked = Some(keys.len());
+        let keys = Keys { version: VERSION, user: self.user.clone(), keys };
+        message::encode(&keys, None, &Limits::LOGIN, out)
+    }
+
+    /// Appends to `out` that the proof takes a person, and so some time. At most once, and before [`login`](Self::login).
+    ///
+    /// # Errors
+    /// None in practice: it always fits.
+    pub fn signing(&self, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
+        message::encode(&Signing {}, None, &Limits::LOGIN, out)
+    }
+
     /// Appends the login to `out`, with a proof by the method that was begun. `open` and the first request may follow in the
     /// same flight.
     ///
@@ -101,6 +128,12 @@ impl ClientLogin {
     /// The decoder for all that follows `welcome`.
     pub fn into_session(self) -> MessageDecoder {
         self.decoder
+    }
+
+    fn check_choice(&mut self, choice: &Choice) -> Result<usize, ProtocolError> {
+        let asked = self.asked.take().unwrap_or_default();
+        let key = usize::try_from(choice.key).ok().filter(|&key| key < asked);
+        key.ok_or_else(|| ProtocolError::BadHeader(format!("in \"choice\": there is no key {}", choice.key)))
     }
 
     fn check_greeting(&self, greeting: Greeting) -> Result<Greeting, ProtocolError> {

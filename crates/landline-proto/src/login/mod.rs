@@ -9,8 +9,8 @@ mod user;
 
 pub use client::{ClientEvent, ClientLogin};
 pub use proof::{BindingType, BindingTypeError, Proof, SecretId, SecretIdError};
-pub use server::{Attempt, Offer, ServerLogin};
-pub use transcript::{NAMESPACE, Transcript};
+pub use server::{Attempt, Offer, ServerEvent, ServerLogin};
+pub use transcript::{NAMESPACE, Transcript, key_tag};
 pub use user::{UserName, UserNameError};
 
 /// Login by an SSH key that the server has stored.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Item, Limits, ProtocolError, message,
-    messages::{Blob, Mac, Nonce, Open, Ping, Token, Welcome},
+    messages::{Blob, KeyTag, Mac, Nonce, Open, Ping, Token, Welcome},
 };
 
 fn start() -> Instant {
@@ -41,6 +41,14 @@ fn welcome() -> Welcome {
     Welcome { user: "alice".parse().unwrap(), key: "SHA256:x".into(), session: "00".repeat(8), proof: None }
 }
 
+#[track_caller]
+fn attempt_of(event: Option<ServerEvent>) -> Attempt {
+    match event {
+        Some(ServerEvent::Attempt(attempt)) => *attempt,
+        other => panic!("{other:?} is no attempt"),
+    }
+}
+
 /// Feeds `bytes` in pieces of `step`.
 fn in_pieces<T>(bytes: &[u8], step: usize, mut take: impl FnMut(&mut &[u8]) -> Option<T>) -> (Option<T>, Vec<u8>) {
     let mut used = 0;
@@ -69,7 +77,7 @@ proptest! {
         message::encode(&Ping {}, None, &Limits::SESSION, &mut flight).unwrap();
 
         let (attempt, rest) = in_pieces(&flight, step, |input| server.handle_input(input).unwrap());
-        let attempt = attempt.unwrap();
+        let attempt = attempt_of(attempt);
         let exporter = BindingType::TlsExporter;
         prop_assert_eq!(attempt.transcript(&[5; 32]), client.transcript(exporter, &[5; 32]).unwrap());
         prop_assert_ne!(attempt.transcript(&[5; 32]), client.transcript(exporter, &[6; 32]).unwrap());
@@ -108,8 +116,9 @@ fn the_deadline_does_not_move() {
 
 #[test]
 fn any_other_message_before_the_login_is_refused() {
-    for state in crate::order::State::ALL {
-        for kind in state.accepts().iter().filter(|&&kind| kind != "login") {
+    use crate::order::State;
+    for state in State::ALL {
+        for kind in state.accepts().iter().filter(|kind| !State::ServerLogin.accepts().contains(kind)) {
             let json = format!("{{\"type\":\"{kind}\"}}");
             let frame = [&crate::frame::prefix(json.len())[..], json.as_bytes()].concat();
             let error = server().handle_input(&mut &frame[..]).unwrap_err();
@@ -148,7 +157,7 @@ fn the_transcript_holds_the_binding_that_the_login_names() {
     let transcripts = [BindingType::TlsExporter, BindingType::TlsServerEndPoint].map(|binding| {
         let mut flight = Vec::new();
         client.login(Proof::Secret { secret: SecretId([4; 8]), binding, proof: Mac([8; 32]) }, &mut flight).unwrap();
-        let attempt = server().handle_input(&mut &flight[..]).unwrap().unwrap();
+        let attempt = attempt_of(server().handle_input(&mut &flight[..]).unwrap());
         let transcript = attempt.transcript(&[5; 32]);
         assert_eq!(Some(transcript), client.transcript(binding, &[5; 32]));
         let elsewhere = attempt.transcript(&[6; 32]) == transcript;
@@ -181,9 +190,66 @@ fn a_login_needs_the_keys_of_its_method() {
         let error = login(&rest).unwrap_err();
         assert!(matches!(error, ProtocolError::BadHeader(_)), "{rest}: {error}");
     }
-    let attempt =
-        login(&format!(r#""method":"secret","secret":"{id}","proof":"{nonce}","more":[1]"#)).unwrap().unwrap();
+    let attempt = login(&format!(r#""method":"secret","secret":"{id}","proof":"{nonce}","more":[1]"#)).unwrap();
+    let attempt = attempt_of(attempt);
     assert_eq!(attempt.login.proof.binding(), BindingType::TlsExporter, "it is the default");
     let error = login(r#""method":"x509""#).unwrap_err();
     assert!(matches!(error, ProtocolError::Method { .. }), "{error}");
+}
+
+#[test]
+fn keys_are_asked_about_once_and_the_deadline_is_extended_only_by_the_caller() {
+    let now = start();
+    let (mut server, mut client) = (ServerLogin::new(offer(), Nonce([2; 32]), now).unwrap(), client(METHOD_INVITE));
+    client.handle_input(&mut &server.poll_transmit().unwrap()[..]).unwrap();
+    let mut flight = Vec::new();
+    client.ask(vec![KeyTag([1; 32]), key_tag(&[5; 32], "ssh-ed25519 AAAA")], &mut flight).unwrap();
+    client.signing(&mut flight).unwrap();
+    client.login(proof("ssh-ed25519 AAAA"), &mut flight).unwrap();
+
+    let mut input = &flight[..];
+    let Some(ServerEvent::Asked(keys)) = server.handle_input(&mut input).unwrap() else { panic!("not asked") };
+    assert_eq!(keys.keys[1], key_tag(&[5; 32], "ssh-ed25519 AAAA"));
+    assert_ne!(keys.keys[1], key_tag(&[6; 32], "ssh-ed25519 AAAA"), "a key has another tag on another connection");
+    assert!(server.handle_input(&mut input).unwrap().is_none(), "read on before it had answered");
+    server.choose(1).unwrap();
+    let answer = server.poll_transmit().unwrap();
+    assert_eq!(client.handle_input(&mut &answer[..]).unwrap(), Some(ClientEvent::Chosen(1)));
+
+    assert!(matches!(server.handle_input(&mut input).unwrap(), Some(ServerEvent::Signing)));
+    assert_eq!(server.poll_timeout(), now + Duration::from_secs(10));
+    server.extend();
+    assert_eq!(server.poll_timeout(), now + Duration::from_secs(60));
+    attempt_of(server.handle_input(&mut input).unwrap());
+    assert!(input.is_empty());
+}
+
+#[test]
+fn neither_question_nor_word_is_taken_twice_or_late() {
+    let (mut asks, mut signs) = (Vec::new(), Vec::new());
+    client(METHOD_SSH_KEY).ask(vec![KeyTag([1; 32])], &mut asks).unwrap();
+    client(METHOD_SSH_KEY).signing(&mut signs).unwrap();
+    for flight in [[&asks[..], &asks], [&signs, &signs], [&signs, &asks]] {
+        let mut server = server();
+        assert!(server.handle_input(&mut &flight[0][..]).unwrap().is_some());
+        server.choose(0).unwrap();
+        let error = server.handle_input(&mut &flight[1][..]).unwrap_err();
+        assert!(matches!(error, ProtocolError::UnexpectedMessage { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_key_that_was_not_asked_about_and_too_many_keys_are_violations() {
+    let (mut server, mut client) = (server(), client(METHOD_SSH_KEY));
+    client.handle_input(&mut &server.poll_transmit().unwrap()[..]).unwrap();
+    client.ask(vec![KeyTag([1; 32])], &mut Vec::new()).unwrap();
+    server.choose(1).unwrap();
+    let error = client.handle_input(&mut &server.poll_transmit().unwrap()[..]).unwrap_err();
+    assert!(matches!(error, ProtocolError::BadHeader(_)), "{error}");
+    for count in [0, 65] {
+        let mut flight = Vec::new();
+        client.ask(vec![KeyTag([1; 32]); count], &mut flight).unwrap();
+        let error = self::server().handle_input(&mut &flight[..]).unwrap_err();
+        assert!(matches!(error, ProtocolError::BadHeader(_)), "{error}");
+    }
 }

@@ -9,8 +9,10 @@ use std::{
 
 use landline_proto::{
     ErrorCode, Limits, Message,
-    limits::LOGIN_TIME_MAX,
-    login::{BindingType, ClientEvent, ClientLogin, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Proof, UserName},
+    limits::{LOGIN_TIME_MAX, SIGNING_TIME_MAX},
+    login::{
+        BindingType, ClientEvent, ClientLogin, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Proof, UserName, key_tag,
+    },
     message,
     messages::{Blob, Greeting, Mac, Nonce, Open, Token, Welcome},
 };
@@ -18,7 +20,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use super::{Fingerprint, Secret, UserKey, random, same};
+use super::{Fingerprint, Keyring, Secret, UserKey, keyring::blocking, random, same};
 use crate::{
     Error,
     net::{
@@ -26,6 +28,9 @@ use crate::{
         tls::{self, PinMismatch},
     },
 };
+
+/// A signature that takes longer than this takes a person: the server is told.
+const SIGNING_IS_SLOW: Duration = Duration::from_secs(1);
 
 /// What a client logs in with.
 pub struct Credential {
@@ -40,6 +45,8 @@ pub struct Credential {
 pub enum Means {
     /// A key that the server knows.
     Key(Arc<UserKey>),
+    /// Keys, one of which the server may know.
+    Keys(Arc<Keyring>),
     /// An invite: the key is then registered.
     Invite(Arc<UserKey>, Token),
     /// A secret that the server knows too.
@@ -50,7 +57,7 @@ impl Means {
     /// The method of the login.
     fn method(&self) -> &'static str {
         match self {
-            Self::Key(_) => METHOD_SSH_KEY,
+            Self::Key(_) | Self::Keys(_) => METHOD_SSH_KEY,
             Self::Invite(..) => METHOD_INVITE,
             Self::Secret(_) => METHOD_SECRET,
         }
@@ -59,18 +66,22 @@ impl Means {
     /// What ties the login to the connection.
     fn binding(&self) -> BindingType {
         match self {
-            Self::Key(_) | Self::Invite(..) => BindingType::TlsExporter,
+            Self::Key(_) | Self::Keys(_) | Self::Invite(..) => BindingType::TlsExporter,
             Self::Secret(secret) => secret.binding,
         }
     }
 
-    /// The proof, and what the server has to prove.
+    /// The proof, and what the server has to prove. May block.
     fn prove(&self, transcript: &[u8; 64]) -> Result<(Proof, Option<Mac>), Error> {
         let signed = |key: &UserKey| Ok::<_, Error>((key.public().line(), Blob(key.sign(transcript)?)));
         Ok(match self {
             Self::Key(key) => {
                 let (key, signature) = signed(key)?;
                 (Proof::SshKey { key, signature }, None)
+            }
+            Self::Keys(keys) => {
+                let key = keys.key().ok_or_else(|| Error::Lost("the server did not choose a key".into()))?;
+                return Self::Key(key.clone()).prove(transcript);
             }
             Self::Invite(key, token) => {
                 let (key, signature) = signed(key)?;
@@ -82,6 +93,15 @@ impl Means {
                 (Proof::Secret { secret: key.id(), binding, proof }, Some(key.server_proof(transcript)))
             }
         })
+    }
+
+    /// Whether proving can take longer than a computer would.
+    fn may_take_a_person(&self) -> bool {
+        match self {
+            Self::Key(key) | Self::Invite(key, _) => key.may_take_a_person(),
+            Self::Keys(keys) => keys.key().is_some_and(|key| key.may_take_a_person()),
+            Self::Secret(_) => false,
+        }
     }
 }
 
@@ -110,8 +130,9 @@ pub struct Login {
 /// first message, all in one flight. `address` is the server's, for error messages.
 ///
 /// # Errors
-/// [`Error::ServerChanged`], [`Error::ServerUnproven`] or [`Error::SecretUnproven`] for the wrong server, [`Error::Failed`] when the server refuses,
-/// [`Error::Tls`], [`Error::Protocol`], [`Error::Lost`], and `login-timeout` after 10 s.
+/// [`Error::ServerChanged`], [`Error::ServerUnproven`] or [`Error::SecretUnproven`] for the wrong server, [`Error::KeyLocked`] when the
+/// server chose a key that is still locked, [`Error::Failed`] when it refuses, [`Error::Tls`], [`Error::Protocol`], [`Error::Lost`], and
+/// `login-timeout` after 10 s, or 60 s with a key in an agent.
 pub async fn connect(
     transport: Box<dyn Transport>,
     address: &str,
@@ -120,18 +141,31 @@ pub async fn connect(
     service: &str,
     request: &impl Message,
 ) -> Result<Login, Error> {
-    let attempt = async {
-        let start = Instant::now();
+    let start = Instant::now();
+    let means = &credential.means;
+    let begun = in_time(LOGIN_TIME_MAX, async {
         let mut stream = handshake(transport, address, pin).await?;
-        let (user, method) = (credential.user.clone(), credential.means.method());
+        let (user, method) = (credential.user.clone(), means.method());
         let mut login = ClientLogin::new(user, method, *pin.bytes(), "tcp", Nonce(random()));
         event(&mut stream, &mut login).await?;
         let tls = start.elapsed();
-
-        let start = Instant::now();
-        let (flight, expected) = flight(&stream, &login, &credential.means, service, request)?;
-        stream.write_all(&flight).await.map_err(|error| lost(&error))?;
-        stream.flush().await.map_err(|error| lost(&error))?;
+        let exporter = exporter(&stream)?;
+        if let Means::Keys(keys) = means {
+            choice(&mut stream, &mut login, keys, &exporter).await?;
+        }
+        Ok((stream, login, tls, exporter))
+    });
+    let (mut stream, mut login, tls, exporter) = begun.await?;
+    let time = if means.may_take_a_person() { SIGNING_TIME_MAX } else { LOGIN_TIME_MAX };
+    in_time(time, async {
+        let transcript = login.transcript(means.binding(), &exporter);
+        let transcript = transcript.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
+        let (proof, expected) = proof(&mut stream, &login, means, transcript).await?;
+        let mut flight = Vec::new();
+        login.login(proof, &mut flight)?;
+        message::encode(&Open { service: service.to_owned() }, None, &Limits::SESSION, &mut flight)?;
+        message::encode(request, None, &Limits::SESSION, &mut flight)?;
+        send(&mut stream, &flight).await?;
         let ClientEvent::Welcome(welcome) = event(&mut stream, &mut login).await? else {
             return Err(Error::Lost("the server answered the login with something else".into()));
         };
@@ -145,37 +179,88 @@ pub async fn connect(
         }
         let greeting = login.greeting().cloned();
         let greeting = greeting.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
-        let timing = LoginTiming { tls, login: start.elapsed() };
+        let timing = LoginTiming { tls, login: start.elapsed().saturating_sub(tls) };
         Ok(Login { channel: Channel::new(stream, login.into_session()), greeting, welcome, timing })
-    };
-    match tokio::time::timeout(LOGIN_TIME_MAX, attempt).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::here(ErrorCode::LoginTimeout, "the server did not complete the login within 10 s")),
+    })
+    .await
+}
+
+/// The fingerprint of the certificate of the server at the other end of `transport`, which has proved that it is its own; nothing
+/// more is said. `address` is the server's, for error messages.
+///
+/// # Errors
+/// [`Error::ServerUnproven`], [`Error::Tls`], [`Error::Lost`], and `login-timeout` after 10 s.
+pub async fn fingerprint(transport: Box<dyn Transport>, address: &str) -> Result<Fingerprint, Error> {
+    in_time(LOGIN_TIME_MAX, async {
+        let (config, found) = tls::asking_config()?;
+        let mut stream = secured(transport, address, config, None).await?;
+        // The server takes it for a client that had second thoughts.
+        let _ = stream.shutdown().await;
+        found.get().copied().ok_or_else(|| Error::Tls(format!("{address} showed no certificate")))
+    })
+    .await
+}
+
+async fn in_time<T>(time: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(time, work).await.unwrap_or_else(|_| {
+        let message = format!("the server did not complete the login within {} s", time.as_secs());
+        Err(Error::here(ErrorCode::LoginTimeout, message))
+    })
+}
+
+/// Has the server choose one of several keys.
+async fn choice(
+    stream: &mut TlsStream<Box<dyn Transport>>,
+    login: &mut ClientLogin,
+    keys: &Keyring,
+    exporter: &[u8],
+) -> Result<(), Error> {
+    if keys.key().is_none() {
+        let tags = keys.keys().iter().map(|key| key_tag(exporter, &key.public().line())).collect();
+        let mut question = Vec::new();
+        login.ask(tags, &mut question)?;
+        send(stream, &question).await?;
+        if let ClientEvent::Chosen(key) = event(stream, login).await? {
+            keys.choose(key);
+        }
+    }
+    match keys.key() {
+        Some(key) if key.is_locked() => Err(Error::KeyLocked { path: key.to_string() }),
+        _ => Ok(()),
     }
 }
 
-/// Login, `open` and the first request; and what the server has to prove.
-fn flight(
-    stream: &TlsStream<Box<dyn Transport>>,
+/// The proof, which may take a person: then the server is told.
+async fn proof(
+    stream: &mut TlsStream<Box<dyn Transport>>,
     login: &ClientLogin,
     means: &Means,
-    service: &str,
-    request: &impl Message,
-) -> Result<(Vec<u8>, Option<Mac>), Error> {
+    transcript: [u8; 64],
+) -> Result<(Proof, Option<Mac>), Error> {
+    let (may_be_slow, means) = (means.may_take_a_person(), means.clone());
+    let proving = blocking(move || means.prove(&transcript));
+    tokio::pin!(proving);
+    tokio::select! {
+        biased;
+        proved = &mut proving => return proved,
+        () = tokio::time::sleep(SIGNING_IS_SLOW), if may_be_slow => {}
+    }
+    let mut word = Vec::new();
+    login.signing(&mut word)?;
+    send(stream, &word).await?;
+    proving.await
+}
+
+/// What binds the login to this connection.
+fn exporter(stream: &TlsStream<Box<dyn Transport>>) -> Result<[u8; 32], Error> {
     let TlsStream::Client(client) = stream else { return Err(Error::Tls("not a client's stream".into())) };
-    let exporter = client
-        .get_ref()
-        .1
-        .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
-        .map_err(|error| Error::Tls(error.to_string()))?;
-    let transcript = login.transcript(means.binding(), &exporter);
-    let transcript = transcript.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
-    let (proof, expected) = means.prove(&transcript)?;
-    let mut flight = Vec::new();
-    login.login(proof, &mut flight)?;
-    message::encode(&Open { service: service.to_owned() }, None, &Limits::SESSION, &mut flight)?;
-    message::encode(request, None, &Limits::SESSION, &mut flight)?;
-    Ok((flight, expected))
+    let exported = client.get_ref().1.export_keying_material([0; 32], tls::EXPORTER_LABEL, None);
+    exported.map_err(|error| Error::Tls(error.to_string()))
+}
+
+async fn send(stream: &mut TlsStream<Box<dyn Transport>>, bytes: &[u8]) -> Result<(), Error> {
+    stream.write_all(bytes).await.map_err(|error| lost(&error))?;
+    stream.flush().await.map_err(|error| lost(&error))
 }
 
 /// TLS, with the pin checked.
@@ -184,7 +269,16 @@ async fn handshake(
     address: &str,
     pin: Fingerprint,
 ) -> Result<TlsStream<Box<dyn Transport>>, Error> {
-    let connector = TlsConnector::from(tls::client_config(pin)?);
+    secured(transport, address, tls::client_config(pin)?, Some(pin)).await
+}
+
+async fn secured(
+    transport: Box<dyn Transport>,
+    address: &str,
+    config: Arc<rustls::ClientConfig>,
+    pin: Option<Fingerprint>,
+) -> Result<TlsStream<Box<dyn Transport>>, Error> {
+    let connector = TlsConnector::from(config);
     // No name is sent or checked: the certificate's fingerprint is the server's name.
     let name = ServerName::try_from("landline").map_err(|error| Error::Tls(error.to_string()))?;
     let stream = connector.connect(name, transport).await.map_err(|error| tls_error(&error, address, pin))?;
@@ -195,17 +289,17 @@ async fn handshake(
 }
 
 /// Whose fault a failed handshake is.
-fn tls_error(error: &std::io::Error, address: &str, pin: Fingerprint) -> Error {
+fn tls_error(error: &std::io::Error, address: &str, pin: Option<Fingerprint>) -> Error {
     use rustls::{CertificateError as C, Error as T};
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<T>()) else {
         return lost(error);
     };
     match tls {
-        T::InvalidCertificate(C::Other(other)) => match other.0.downcast_ref::<PinMismatch>() {
-            Some(PinMismatch { found }) => {
+        T::InvalidCertificate(C::Other(other)) => match (other.0.downcast_ref::<PinMismatch>(), pin) {
+            (Some(PinMismatch { found }), Some(pin)) => {
                 Error::ServerChanged { address: address.to_owned(), pinned: pin.to_string(), found: found.to_string() }
             }
-            None => Error::Tls(tls.to_string()),
+            _ => Error::Tls(tls.to_string()),
         },
         T::InvalidCertificate(C::BadSignature) => Error::ServerUnproven { address: address.to_owned() },
         T::InvalidMessage(_) => Error::Tls(format!("{address} answers with something that is not TLS")),

@@ -2,6 +2,7 @@
 //! on either side.
 
 mod authorized;
+mod candidates;
 mod client;
 mod expiry;
 mod fingerprint;
@@ -9,17 +10,20 @@ mod from;
 mod identity;
 mod invite;
 mod key;
+mod keyring;
 mod pins;
 mod secret;
 mod server;
 
 pub use authorized::{KeyLine, KeyLineError, KeyOptions};
-pub use client::{Credential, Login, LoginTiming, Means, connect};
+pub use candidates::{Candidates, KeySources};
+pub use client::{Credential, Login, LoginTiming, Means, connect, fingerprint};
 pub use fingerprint::Fingerprint;
 pub(crate) use fingerprint::sha256;
 pub use identity::Identity;
 pub use invite::{INVITE_TIME, Invite};
-pub use key::{PublicKey, UserKey};
+pub use key::{Agent, AgentKey, PublicKey, PublicKeyError, UserKey};
+pub use keyring::{Ask, Keyring};
 pub use pins::{KnownServer, Pins};
 pub use secret::{Secret, SecretKey, same};
 pub use server::{Session, accept};

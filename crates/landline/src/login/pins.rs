@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use landline_proto::{DEFAULT_PORT, login::UserName};
 use serde::{Deserialize, Serialize};
 
-use super::Fingerprint;
+use super::{Fingerprint, UserKey};
 use crate::{
     Error,
     net::{HostPort, Target},
@@ -26,20 +26,48 @@ pub struct KnownServer {
     pub port: u16,
     /// The pin.
     pub fingerprint: Fingerprint,
+    /// Whether the pin was taken on first use: nobody but the network has said that it is the right one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub provisional: bool,
     /// Who to log in as.
     pub user: UserName,
-    /// The private key to log in with; the client's own where none is named.
+    /// The private key that logs in there, if it is known and in a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
+    /// The same if it is in an agent: its public half, as in an authorized_keys line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_key: Option<String>,
     /// The file with the secret to log in with, in place of a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<PathBuf>,
 }
 
 impl KnownServer {
+    /// A server at `address` with this pin, where no key is known to log in.
+    pub fn new(address: HostPort, fingerprint: Fingerprint, user: UserName) -> Self {
+        let HostPort { host, port } = address;
+        Self { host, port, fingerprint, provisional: false, user, key: None, agent_key: None, secret: None }
+    }
+
+    /// The same, with the key that logs in there.
+    #[must_use]
+    pub fn with_key(mut self, key: &UserKey) -> Self {
+        self.key = key.path().map(PathBuf::from);
+        self.agent_key = key.path().is_none().then(|| key.public().line());
+        self
+    }
+
     /// Its address.
     pub fn address(&self) -> HostPort {
         HostPort { host: self.host.clone(), port: self.port }
+    }
+
+    fn is_at(&self, address: &HostPort) -> bool {
+        self.port == address.port && self.host.eq_ignore_ascii_case(&address.host)
+    }
+
+    fn is_named(&self, target: &Target) -> bool {
+        self.host.eq_ignore_ascii_case(&target.host) && target.port.is_none_or(|port| self.port == port)
     }
 }
 
@@ -49,7 +77,8 @@ struct File {
     servers: Vec<KnownServer>,
 }
 
-/// The file of known servers. Whatever cannot be read or understood is an error, never "no pin".
+/// The file of known servers. Whatever cannot be read or understood is an error, never "no pin". Every change is safe beside other
+/// processes, and leaves the file as it was if it fails.
 pub struct Pins<'a> {
     folder: &'a PrivateFolder,
 }
@@ -60,27 +89,20 @@ impl<'a> Pins<'a> {
         Self { folder }
     }
 
+    /// All known servers, the longest known first. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`] for a file that cannot be read.
+    pub fn all(&self) -> Result<Vec<KnownServer>, Error> {
+        Ok(self.read()?.servers)
+    }
+
     /// The known server that `target` names: by host and port, or by host alone if that names just one. Blocking.
     ///
     /// # Errors
     /// [`Error::UnknownServer`], [`Error::AmbiguousServer`], and [`Error::State`] for a file that cannot be read.
     pub fn find(&self, target: &Target) -> Result<KnownServer, Error> {
-        let named = |server: &KnownServer| {
-            server.host.eq_ignore_ascii_case(&target.host) && target.port.is_none_or(|port| server.port == port)
-        };
-        let mut found: Vec<KnownServer> = self.read()?.servers.into_iter().filter(named).collect();
-        if found.len() > 1 && found.iter().any(|server| server.port == DEFAULT_PORT) {
-            found.retain(|server| server.port == DEFAULT_PORT);
-        }
-        match (found.pop(), found.is_empty()) {
-            (Some(server), true) => Ok(server),
-            (Some(server), false) => {
-                found.push(server);
-                let choices: Vec<String> = found.iter().map(|server| server.address().to_string()).collect();
-                Err(Error::AmbiguousServer { host: target.host.clone(), choices: choices.join(", ") })
-            }
-            (None, _) => Err(Error::UnknownServer { address: target.to_string() }),
-        }
+        find(&self.read()?.servers, target)
     }
 
     /// Whether nothing, or the same fingerprint, is known of this server's address. Blocking.
@@ -88,35 +110,108 @@ impl<'a> Pins<'a> {
     /// # Errors
     /// [`Error::ServerChanged`] if not; [`Error::State`] when the file cannot be read.
     pub fn check(&self, server: &KnownServer) -> Result<(), Error> {
-        match self.read()?.servers.iter().find(|known| known.address() == server.address()) {
-            Some(known) if known.fingerprint != server.fingerprint => Err(Error::ServerChanged {
-                address: server.address().to_string(),
-                pinned: known.fingerprint.to_string(),
-                found: server.fingerprint.to_string(),
-            }),
-            _ => Ok(()),
-        }
+        check(&self.read()?.servers, server)
     }
 
     /// Remembers the server that `answered`, in place of what was known of its address, and its `others`, except where an address
-    /// is known to be another server's. Blocking; safe beside other processes.
+    /// is known to be another server's. Blocking.
     ///
     /// # Errors
     /// [`Error::State`] when the file cannot be read or written; it is then as it was.
     pub fn remember(&self, answered: &KnownServer, others: &[KnownServer]) -> Result<(), Error> {
+        self.change(|servers| {
+            servers.retain(|known| !known.is_at(&answered.address()));
+            servers.push(answered.clone());
+            for other in others {
+                let same = |known: &KnownServer| known.is_at(&other.address());
+                if servers.iter().all(|known| !same(known) || known.fingerprint == other.fingerprint) {
+                    servers.retain(|known| !same(known));
+                    servers.push(other.clone());
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Pins an unknown server on first use: provisionally. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::ServerChanged`] if somebody else has pinned another meanwhile; [`Error::State`].
+    pub fn trust_first(&self, server: &KnownServer) -> Result<(), Error> {
+        self.change(|servers| {
+            check(servers, server)?;
+            if !servers.iter().any(|known| known.is_at(&server.address())) {
+                servers.push(KnownServer { provisional: true, ..server.clone() });
+            }
+            Ok(())
+        })
+    }
+
+    /// The server at this address has proved otherwise that the pin is right, as by a password that both know: it is provisional no
+    /// more. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn confirm(&self, server: &KnownServer) -> Result<(), Error> {
+        self.change_at(server, |known| known.provisional = false)
+    }
+
+    /// Remembers which key logs in at this address. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn remember_key(&self, server: &KnownServer, key: &UserKey) -> Result<(), Error> {
+        self.change_at(server, |known| *known = known.clone().with_key(key))
+    }
+
+    /// Pins another fingerprint for the known server that `target` names: somebody has been told that it is the right one. Blocking.
+    ///
+    /// # Errors
+    /// Those of [`find`](Self::find); [`Error::State`].
+    pub fn replace(&self, target: &Target, fingerprint: Fingerprint) -> Result<KnownServer, Error> {
+        self.change(|servers| {
+            let address = find(servers, target)?.address();
+            let known = servers.iter_mut().find(|known| known.is_at(&address));
+            let known = known.ok_or_else(|| Error::UnknownServer { address: target.to_string() })?;
+            known.fingerprint = fingerprint;
+            known.provisional = false;
+            Ok(known.clone())
+        })
+    }
+
+    /// Forgets the servers that `target` names: all at this host if it names no port. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::UnknownServer`] if there are none; [`Error::State`].
+    pub fn forget(&self, target: &Target) -> Result<Vec<KnownServer>, Error> {
+        self.change(|servers| {
+            let forgotten: Vec<KnownServer> = servers.extract_if(.., |known| known.is_named(target)).collect();
+            if forgotten.is_empty() {
+                return Err(Error::UnknownServer { address: target.to_string() });
+            }
+            Ok(forgotten)
+        })
+    }
+
+    /// Changes what is known of a server, if it is still the same one.
+    fn change_at(&self, server: &KnownServer, change: impl FnOnce(&mut KnownServer)) -> Result<(), Error> {
+        self.change(|servers| {
+            let same =
+                |known: &&mut KnownServer| known.is_at(&server.address()) && known.fingerprint == server.fingerprint;
+            if let Some(known) = servers.iter_mut().find(same) {
+                change(known);
+            }
+            Ok(())
+        })
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Vec<KnownServer>) -> Result<T, Error>) -> Result<T, Error> {
         let _lock = self.folder.lock(LOCK)?;
         let mut file = self.read()?;
-        file.servers.retain(|known| known.address() != answered.address());
-        file.servers.push(answered.clone());
-        for other in others {
-            let same = |known: &KnownServer| known.address() == other.address();
-            if file.servers.iter().all(|known| !same(known) || known.fingerprint == other.fingerprint) {
-                file.servers.retain(|known| !same(known));
-                file.servers.push(other.clone());
-            }
-        }
+        let result = change(&mut file.servers)?;
         let json = serde_json::to_vec_pretty(&file).map_err(|error| Error::state(self.path(), error))?;
-        self.folder.write(FILE, &json)
+        self.folder.write(FILE, &json)?;
+        Ok(result)
     }
 
     fn read(&self) -> Result<File, Error> {
@@ -129,5 +224,32 @@ impl<'a> Pins<'a> {
 
     fn path(&self) -> String {
         self.folder.path_of(FILE).display().to_string()
+    }
+}
+
+fn find(servers: &[KnownServer], target: &Target) -> Result<KnownServer, Error> {
+    let mut found: Vec<KnownServer> = servers.iter().filter(|server| server.is_named(target)).cloned().collect();
+    if found.len() > 1 && found.iter().any(|server| server.port == DEFAULT_PORT) {
+        found.retain(|server| server.port == DEFAULT_PORT);
+    }
+    match (found.pop(), found.is_empty()) {
+        (Some(server), true) => Ok(server),
+        (Some(server), false) => {
+            found.push(server);
+            let choices: Vec<String> = found.iter().map(|server| server.address().to_string()).collect();
+            Err(Error::AmbiguousServer { host: target.host.clone(), choices: choices.join(", ") })
+        }
+        (None, _) => Err(Error::UnknownServer { address: target.to_string() }),
+    }
+}
+
+fn check(servers: &[KnownServer], server: &KnownServer) -> Result<(), Error> {
+    match servers.iter().find(|known| known.is_at(&server.address())) {
+        Some(known) if known.fingerprint != server.fingerprint => Err(Error::ServerChanged {
+            address: server.address().to_string(),
+            pinned: known.fingerprint.to_string(),
+            found: server.fingerprint.to_string(),
+        }),
+        _ => Ok(()),
     }
 }

@@ -9,11 +9,17 @@ use std::{
 use data_encoding::HEXLOWER;
 use landline_proto::{
     ErrorCode, Limits, ProtocolError,
-    login::{Attempt, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Offer, Proof, ServerLogin, UserName},
+    login::{
+        Attempt, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Offer, Proof, ServerEvent, ServerLogin, UserName,
+        key_tag,
+    },
     message,
-    messages::{Mac, Nonce, Welcome},
+    messages::{KeyTag, Keys, Mac, Nonce, Welcome},
 };
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt},
+    sync::{Semaphore, SemaphorePermit},
+};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::{Identity, KeyLineError, KeyOptions, PublicKey, SecretKey, random, same};
@@ -25,6 +31,9 @@ use crate::{
 
 /// What a server of this release can do, by name.
 const FEATURES: [&str; 4] = ["ping", "files.put", "files.get", "files.resume"];
+
+/// So many keys are compared at least, so that the time does not tell how many a user has.
+const KEYS_COMPARED_MIN: usize = 16;
 
 /// Someone who is logged in.
 #[derive(Debug, Clone)]
@@ -50,7 +59,8 @@ struct Accepted {
     proof: Option<Mac>,
 }
 
-/// Greets over `transport`, takes one login from `peer`, and decides it by what `store` knows. All of it has 10 s from now.
+/// Greets over `transport`, takes one login from `peer`, and decides it by what `store` knows. All of it has 10 s from now, or 60 s for a
+/// client that needs a person to sign and gets one of the places in `signing`.
 ///
 /// # Errors
 /// Why there is no session; the client was told where that is possible.
@@ -59,6 +69,7 @@ pub async fn accept(
     peer: SocketAddr,
     identity: &Identity,
     store: &Arc<Store>,
+    signing: &Semaphore,
 ) -> Result<(Channel, Session), Error> {
     let now = Instant::now();
     let mut login = ServerLogin::new(offer(identity), Nonce(random()), now)?;
@@ -81,8 +92,9 @@ pub async fn accept(
         return Err(Error::Tls(format!("the client does not speak {}", landline_proto::ALPN)));
     }
     let mut stream = TlsStream::Server(stream);
-    let decided = tokio::time::timeout_at(deadline.into(), decide(&mut stream, peer, &mut login, store)).await;
-    let failure = match decided.unwrap_or(Err(ProtocolError::LoginTimeout.into())) {
+    let decided = decide(&mut stream, peer, &mut login, store, signing).await;
+    let deadline = login.poll_timeout();
+    let failure = match decided {
         Ok(accepted) => return welcome(stream, login, accepted, deadline).await,
         Err(error) => error,
     };
@@ -121,36 +133,95 @@ fn offer(identity: &Identity) -> Offer {
     }
 }
 
-/// Reads the login and decides it.
+/// Reads the login and decides it, by the deadline.
 async fn decide(
     stream: &mut TlsStream<Box<dyn Transport>>,
     peer: SocketAddr,
     login: &mut ServerLogin,
     store: &Arc<Store>,
+    signing: &Semaphore,
 ) -> Result<Accepted, Error> {
+    let TlsStream::Server(server) = &*stream else { return Err(Error::Tls("not a server's stream".into())) };
+    let binding = server
+        .get_ref()
+        .1
+        .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
+        .map_err(|error| Error::Tls(error.to_string()))?;
+    let mut place: Option<SemaphorePermit<'_>> = None;
     let attempt = loop {
+        let deadline = login.poll_timeout();
+        match in_time(deadline, event(stream, login)).await? {
+            ServerEvent::Attempt(attempt) => break attempt,
+            ServerEvent::Asked(keys) => {
+                let key =
+                    in_time(deadline, blocking(store, move |store| choose(&keys, &binding, peer.ip(), store))).await?;
+                login.choose(key)?;
+                let answer = login.poll_transmit().unwrap_or_default();
+                let sent = async {
+                    stream.write_all(&answer).await.map_err(|error| lost(&error))?;
+                    stream.flush().await.map_err(|error| lost(&error))
+                };
+                in_time(deadline, sent).await?;
+            }
+            ServerEvent::Signing => {
+                place = signing.try_acquire().ok();
+                if place.is_some() {
+                    login.extend();
+                }
+            }
+        }
+    };
+    let judged =
+        in_time(login.poll_timeout(), blocking(store, move |store| judge(&attempt, &binding, peer.ip(), store))).await;
+    drop(place);
+    judged
+}
+
+/// What the client wants next.
+async fn event(stream: &mut TlsStream<Box<dyn Transport>>, login: &mut ServerLogin) -> Result<ServerEvent, Error> {
+    loop {
         let bytes = stream.fill_buf().await.map_err(|error| lost(&error))?;
         if bytes.is_empty() {
             return Err(Error::Lost("the client closed it before it logged in".into()));
         }
         let mut input = bytes;
-        let attempt = login.handle_input(&mut input)?;
+        let event = login.handle_input(&mut input)?;
         let used = bytes.len() - input.len();
         stream.consume(used);
-        if let Some(attempt) = attempt {
-            break attempt;
+        if let Some(event) = event {
+            return Ok(event);
         }
-    };
-    let TlsStream::Server(server) = &*stream else { return Err(Error::Tls("not a server's stream".into())) };
-    let exporter = server
-        .get_ref()
-        .1
-        .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
-        .map_err(|error| Error::Tls(error.to_string()))?;
+    }
+}
+
+async fn in_time<T>(deadline: Instant, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout_at(deadline.into(), work).await.unwrap_or(Err(ProtocolError::LoginTimeout.into()))
+}
+
+/// Runs what asks the store where it may block.
+async fn blocking<T: Send + 'static>(
+    store: &Arc<Store>,
+    work: impl FnOnce(&Store) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     let store = store.clone();
-    tokio::task::spawn_blocking(move || judge(&attempt, &exporter, peer.ip(), &store))
+    tokio::task::spawn_blocking(move || work(&store))
         .await
         .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
+}
+
+/// Which of the keys that the client asks about: the first that is stored for the user and may be used from `peer`, else any one, by
+/// lot. So whoever has none of the user's keys sees the same, whether the user exists or not.
+fn choose(keys: &Keys, binding: &[u8], peer: IpAddr, store: &Store) -> Result<usize, Error> {
+    let records = store.keys_of(&keys.user)?.into_iter();
+    let mut lines: Vec<String> = records.filter(|key| by_its_line(key, peer).is_ok()).map(|key| key.line).collect();
+    let stored = lines.len();
+    // These are compared to nothing, but take the time.
+    lines.resize_with(stored.max(KEYS_COMPARED_MIN), || "x".repeat(80));
+    let mut tags: Vec<KeyTag> = lines.iter().map(|line| key_tag(binding, line)).collect();
+    tags.truncate(stored);
+    let lot = u64::from_le_bytes(random()) % keys.keys.len().max(1) as u64;
+    let lot = usize::try_from(lot).unwrap_or_default();
+    Ok(keys.keys.iter().position(|key| tags.contains(key)).unwrap_or(lot))
 }
 
 /// Decides a login: the proof first, then whether the key, the invite or the secret is good. Blocking.
@@ -223,18 +294,20 @@ fn offered(user: &UserName, key: &str) -> Result<PublicKey, Error> {
 
 /// The fingerprint of a stored key that may be used from `peer` now, by what stands in its line, and its command if it is for one.
 fn admit(user: &UserName, record: KeyRecord, peer: IpAddr) -> Result<(String, Option<String>), Error> {
-    let by_its_line = |record: &KeyRecord| {
-        if record.disabled {
-            return Err(KeyLineError::new("the account is disabled"));
-        }
-        let options = KeyOptions::parse(&record.options)?;
-        options.admit(peer, unix_now())?;
-        Ok(options.command().map(str::to_owned))
-    };
-    match by_its_line(&record) {
+    match by_its_line(&record, peer) {
         Ok(command) => Ok((record.fingerprint, command)),
         Err(reason) => Err(refused(user, format_args!("{}: {reason}", record.fingerprint))),
     }
+}
+
+/// The command that a stored key is for, if it is for one; why it may not be used otherwise.
+fn by_its_line(record: &KeyRecord, peer: IpAddr) -> Result<Option<String>, KeyLineError> {
+    if record.disabled {
+        return Err(KeyLineError::new("the account is disabled"));
+    }
+    let options = KeyOptions::parse(&record.options)?;
+    options.admit(peer, unix_now())?;
+    Ok(options.command().map(str::to_owned))
 }
 
 /// Why somebody is not let in, for the log: they all hear the same.

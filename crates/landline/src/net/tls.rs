@@ -1,7 +1,7 @@
 //! TLS 1.3 as the line uses it (`docs/protocol.md` section 1): one provider, no tickets, no early data, pinned
 //! certificates whose handshake signature is really checked.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use landline_proto::ALPN;
 use rustls::{
@@ -53,8 +53,22 @@ pub fn server_config(certificate: &[u8], key: PrivateKeyDer<'static>) -> Result<
 /// # Errors
 /// [`Error::Tls`] when the provider cannot do TLS 1.3, which would be a bug in this crate's features.
 pub fn client_config(pin: Fingerprint) -> Result<Arc<ClientConfig>, Error> {
+    configured(Expected::Pin(pin))
+}
+
+/// The configuration of a client that wants to know who the server is, and the place where the fingerprint of its certificate
+/// then stands. Whoever has the certificate's key is accepted: nothing may be said on such a connection.
+///
+/// # Errors
+/// As [`client_config`].
+pub(crate) fn asking_config() -> Result<(Arc<ClientConfig>, Arc<OnceLock<Fingerprint>>), Error> {
+    let found = Arc::new(OnceLock::new());
+    Ok((configured(Expected::Anybody(found.clone()))?, found))
+}
+
+fn configured(expected: Expected) -> Result<Arc<ClientConfig>, Error> {
     let crypto = crypto();
-    let verifier = Arc::new(PinVerifier { pin, crypto: crypto.clone() });
+    let verifier = Arc::new(PinVerifier { expected, crypto: crypto.clone() });
     let mut config = ClientConfig::builder_with_provider(crypto)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| Error::Tls(error.to_string()))?
@@ -75,10 +89,18 @@ pub struct PinMismatch {
     pub found: Fingerprint,
 }
 
+/// Whose certificate will do.
+#[derive(Debug)]
+enum Expected {
+    Pin(Fingerprint),
+    /// Anybody's; whose it was is put here.
+    Anybody(Arc<OnceLock<Fingerprint>>),
+}
+
 /// Accepts the pinned certificate and nothing else, and only from whoever has its key.
 #[derive(Debug)]
 struct PinVerifier {
-    pin: Fingerprint,
+    expected: Expected,
     crypto: Arc<CryptoProvider>,
 }
 
@@ -92,8 +114,13 @@ impl ServerCertVerifier for PinVerifier {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
         let found = Fingerprint::of_certificate(end_entity);
-        if found == self.pin {
-            return Ok(ServerCertVerified::assertion());
+        match &self.expected {
+            Expected::Pin(pin) if found == *pin => return Ok(ServerCertVerified::assertion()),
+            Expected::Pin(_) => {}
+            Expected::Anybody(place) => {
+                let _ = place.set(found);
+                return Ok(ServerCertVerified::assertion());
+            }
         }
         Err(CertificateError::Other(OtherError(Arc::new(PinMismatch { found }))).into())
     }

@@ -9,7 +9,7 @@ use std::{
 use cap_std::fs::Dir;
 use landline_proto::ErrorCode;
 
-use super::{Destination, Source, platform};
+use super::{Destination, Source, platform, private::read_all};
 use crate::Error;
 
 /// Opens a regular file to read, following links as `cp` does. Blocking, but never waits for a FIFO.
@@ -25,6 +25,19 @@ pub fn source(path: &Path) -> Result<Source, Error> {
         _ => Error::io(path.display(), &error),
     })?;
     Source::new(file, path.display())
+}
+
+/// Reads a regular file of at most `bytes_max` that the user named. Blocking, but never waits for a FIFO.
+///
+/// # Errors
+/// What the system says; `InvalidData` for anything else, or one that is longer.
+pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    read_all(platform::open_to_read(path)?, bytes_max)
+}
+
+/// Whether there is anything with this name. Blocking.
+pub fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 /// The bytes of a file's own name, which it keeps when it is copied into a folder.

@@ -206,7 +206,7 @@ fn read_secret(file: File, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     read_all(file, bytes_max).map(Zeroizing::new)
 }
 
-fn read_all(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_all(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
     let invalid = |problem: &str| io::Error::new(io::ErrorKind::InvalidData, problem.to_owned());
     if !file.metadata()?.is_file() {
         return Err(invalid("is not a regular file"));

@@ -7,7 +7,7 @@ pub mod sessions;
 
 use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use landline_proto::{ErrorCode, ProtocolError, messages::Open, order::State};
+use landline_proto::{ErrorCode, ProtocolError, limits::SIGNING_MAX, messages::Open, order::State};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -69,6 +69,8 @@ struct Shared {
     root: Arc<Root>,
     partials: Partials,
     sessions: Sessions,
+    /// Places for logins that take a person.
+    signing: Semaphore,
 }
 
 /// Tells a task that the server drains.
@@ -113,7 +115,15 @@ impl Server {
         let root = Arc::new(Root::open(&options.home, &options.state)?);
         let partials = Partials::open(&folder)?;
         Ok(Self {
-            shared: Arc::new(Shared { folder, identity, store, root, partials, sessions: Sessions::default() }),
+            shared: Arc::new(Shared {
+                folder,
+                identity,
+                store,
+                root,
+                partials,
+                sessions: Sessions::default(),
+                signing: Semaphore::new(SIGNING_MAX),
+            }),
             connections_max: options.connections_max,
             drain_time: options.drain_time,
             _lock: lock,
@@ -236,7 +246,7 @@ async fn serve(
     let accepted = tokio::select! {
         biased;
         () = drain.begun() => Err(going_down()),
-        accepted = login::accept(transport, peer, &shared.identity, &shared.store) => accepted,
+        accepted = login::accept(transport, peer, &shared.identity, &shared.store, &shared.signing) => accepted,
     };
     let (mut channel, session) = match accepted {
         Ok(accepted) => accepted,

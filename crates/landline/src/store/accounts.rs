@@ -210,6 +210,17 @@ impl Store {
         Ok(())
     }
 
+    /// The keys of whoever this may be: none for an unknown user, after the same look-up.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn keys_of(&self, user: &UserName) -> Result<Vec<KeyRecord>, Error> {
+        self.read(|transaction| {
+            let mut keys = transaction.prepare(&format!("{SELECT_KEY} WHERE user = ?1 ORDER BY keys.created, line"))?;
+            keys.query_map(params![user.as_str()], key)?.collect()
+        })
+    }
+
     /// What is stored of the key of `user` that equals the offered one.
     ///
     /// # Errors

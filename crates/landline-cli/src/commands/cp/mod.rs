@@ -56,7 +56,7 @@ pub(crate) async fn run(state: &Path, options: Cp) -> Result<(), Failure> {
 /// Finds out what is to be copied, asking for a passphrase if need be, and copies until a signal comes.
 async fn understood(state: &Path, options: &Cp, show: Show) -> Result<(Copied, String), Failure> {
     let client = Client::open(state)?;
-    let mut the_copy = Copy::new(&client, options)?;
+    let mut the_copy = Copy::new(&client, options).await?;
     let progress = Arc::new(Progress::default());
     let stop = signals::stop()?;
     tokio::select! {

@@ -43,7 +43,7 @@ enum Near {
 
 impl<'a> Copy<'a> {
     /// Checks all that can be checked without a connection.
-    pub(super) fn new(client: &'a Client, options: &Cp) -> Result<Self, Failure> {
+    pub(super) async fn new(client: &'a Client, options: &Cp) -> Result<Self, Failure> {
         let (target, path, near) = match (&options.source, &options.destination) {
             (Location::Remote { .. }, Location::Remote { .. }) => {
                 return Err(Failure::usage("both sides are remote; copy to this machine first, and from here on"));
@@ -52,7 +52,7 @@ impl<'a> Copy<'a> {
             (Location::Remote { target, path }, near) => (target, path, Near::destination(near, path)?),
             _ => return Err(Failure::usage("neither side is remote; one has to be host:path")),
         };
-        let (server, credential) = server_and_credential(client, target)?;
+        let (server, credential) = server_and_credential(client, target, &options.access).await?;
         Ok(Self {
             client,
             server,

@@ -1,0 +1,140 @@
+//! A client of ssh-agent: which keys it has, and signatures over login transcripts. Nothing else is asked of it, and it is
+//! never forwarded.
+
+use std::{
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use super::{
+    PublicKey, sshsig,
+    wire::{Reader, strings},
+};
+use crate::Error;
+
+/// The longest answer of an agent, as OpenSSH has it.
+const ANSWER_BYTES_MAX: u32 = 256 * 1024;
+/// How long listing may take.
+const LIST_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a signature may take: somebody has to find the key and touch it.
+const SIGN_TIME_MAX: Duration = Duration::from_secs(60);
+
+const REQUEST_IDENTITIES: u8 = 11;
+const IDENTITIES_ANSWER: u8 = 12;
+const SIGN_REQUEST: u8 = 13;
+const SIGN_RESPONSE: u8 = 14;
+const RSA_SHA2_512: u32 = 4;
+
+/// An agent, by its socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    socket: PathBuf,
+}
+
+/// A key that an agent has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentKey {
+    /// The public half.
+    pub public: PublicKey,
+    /// What its owner calls it. Not to be printed unchecked.
+    pub comment: String,
+}
+
+impl Agent {
+    /// The agent that listens at `socket`. Nothing is opened yet.
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    /// The keys that it has, in its order, as far as they are of a type that can log in. Blocking, 10 s at most.
+    ///
+    /// # Errors
+    /// [`Error::Agent`].
+    pub fn keys(&self) -> Result<Vec<AgentKey>, Error> {
+        let answer = self.ask(&[REQUEST_IDENTITIES], LIST_TIME_MAX).map_err(|error| self.failed(error))?;
+        keys_in(&answer).ok_or_else(|| self.failed(malformed()))
+    }
+
+    /// The signature over a login transcript by the key `public`, as SSH carries it. Blocking, 60 s at most.
+    pub(super) fn sign(&self, public: &PublicKey, transcript: &[u8; 64]) -> Result<Vec<u8>, Error> {
+        let flags = if public.is_rsa() { RSA_SHA2_512 } else { 0 };
+        let data = sshsig::signed_data(transcript);
+        let request = [&[SIGN_REQUEST][..], &strings(&[public.blob(), &data]), &flags.to_be_bytes()].concat();
+        let answer = self.ask(&request, SIGN_TIME_MAX).map_err(|error| self.failed(error))?;
+        let mut reader = Reader(&answer);
+        match reader.array() {
+            Some([SIGN_RESPONSE]) => {}
+            _ => return Err(self.failed(io::Error::other("it refuses to sign with this key"))),
+        }
+        reader.string().map(<[u8]>::to_vec).ok_or_else(|| self.failed(malformed()))
+    }
+
+    /// Sends one request on a connection of its own, and takes the answer.
+    fn ask(&self, request: &[u8], time: Duration) -> io::Result<Vec<u8>> {
+        let end = Instant::now() + time;
+        let mut stream = UnixStream::connect(&self.socket)?;
+        stream.set_write_timeout(Some(time))?;
+        stream.write_all(&strings(&[request]))?;
+        let mut length = [0; 4];
+        read_until(&mut stream, &mut length, end)?;
+        let length = u32::from_be_bytes(length);
+        if length > ANSWER_BYTES_MAX {
+            return Err(malformed());
+        }
+        // At most 256 KiB.
+        let mut answer = vec![0; length as usize];
+        read_until(&mut stream, &mut answer, end)?;
+        Ok(answer)
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        let problem = match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => "does not run".to_owned(),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "does not answer".to_owned(),
+            io::ErrorKind::UnexpectedEof => "closed the connection".to_owned(),
+            _ => error.to_string(),
+        };
+        Error::Agent { socket: self.socket.display().to_string(), problem }
+    }
+}
+
+/// The keys in an answer. Types that are not known here, such as certificates, are passed over.
+fn keys_in(answer: &[u8]) -> Option<Vec<AgentKey>> {
+    let mut reader = Reader(answer);
+    if reader.array() != Some([IDENTITIES_ANSWER]) {
+        return None;
+    }
+    let mut keys = Vec::new();
+    for _ in 0..reader.number()? {
+        let (blob, comment) = (reader.string()?, reader.string()?);
+        if let Ok(public) = PublicKey::from_blob(blob) {
+            keys.push(AgentKey { public, comment: String::from_utf8_lossy(comment).into_owned() });
+        }
+    }
+    reader.end()?;
+    Some(keys)
+}
+
+/// Fills `buffer`, whatever the pace, by `end`.
+fn read_until(stream: &mut UnixStream, mut buffer: &mut [u8], end: Instant) -> io::Result<()> {
+    while !buffer.is_empty() {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => buffer = buffer.get_mut(length..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn malformed() -> io::Error {
+    io::Error::other("it answers with something that is not an agent's")
+}

@@ -1,0 +1,115 @@
+//! Private key files in OpenSSH's own format (PROTOCOL.key).
+
+use data_encoding::BASE64;
+use ssh_key::{Cipher, Kdf};
+use zeroize::Zeroizing;
+
+use super::{PublicKey, PublicKeyError, signer::Signer, wire::Reader};
+
+const BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
+const END: &str = "-----END OPENSSH PRIVATE KEY-----";
+const MAGIC: &[u8] = b"openssh-key-v1\0";
+/// What a block cipher's blocks are padded to at most, and so the padding.
+const PADDING_MAX: usize = 16;
+
+/// A key file: its public half, and the private one as it stands there.
+pub(super) struct KeyFile {
+    pub(super) public: PublicKey,
+    secret: Zeroizing<Vec<u8>>,
+    lock: Option<Lock>,
+}
+
+/// How the private half is encrypted.
+struct Lock {
+    cipher: Cipher,
+    salt: Vec<u8>,
+    rounds: u32,
+    tag: Option<[u8; 16]>,
+}
+
+/// Why there is no key in a file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeyFileError {
+    #[error("is not an OpenSSH private key (ssh-keygen -t ed25519 makes one, ssh-keygen -p -f FILE converts others)")]
+    Format,
+    #[error("{0}")]
+    Public(#[from] PublicKeyError),
+    #[error("is encrypted in a way that is not known here")]
+    Cipher,
+    #[error("the passphrase does not fit")]
+    Passphrase,
+    #[error("is damaged")]
+    Damaged,
+    #[error("stands for a security key; add it to ssh-agent with ssh-add, which has the person touch it")]
+    SecurityKey,
+}
+
+impl KeyFile {
+    pub(super) fn parse(text: &[u8]) -> Result<Self, KeyFileError> {
+        let bytes = Zeroizing::new(unarmored(text).ok_or(KeyFileError::Format)?);
+        let mut reader = Reader(bytes.strip_prefix(MAGIC).ok_or(KeyFileError::Format)?);
+        let mut string = || reader.string().ok_or(KeyFileError::Damaged);
+        let (cipher, kdf, options) = (string()?, string()?, string()?);
+        if reader.number() != Some(1) {
+            return Err(KeyFileError::Damaged);
+        }
+        let public = PublicKey::from_blob(reader.string().ok_or(KeyFileError::Damaged)?)?;
+        let secret = Zeroizing::new(reader.string().ok_or(KeyFileError::Damaged)?.to_vec());
+        let tag = reader.array();
+        reader.end().ok_or(KeyFileError::Damaged)?;
+        let lock = match (cipher, kdf) {
+            (b"none", b"none") => None,
+            (name, b"bcrypt") => {
+                let cipher = str::from_utf8(name).ok().and_then(|name| Cipher::new(name).ok());
+                let mut options = Reader(options);
+                let (salt, rounds) = (options.string(), options.number());
+                let (Some(cipher), Some(salt), Some(rounds)) = (cipher, salt, rounds) else {
+                    return Err(KeyFileError::Cipher);
+                };
+                Some(Lock { cipher, salt: salt.to_vec(), rounds, tag })
+            }
+            _ => return Err(KeyFileError::Cipher),
+        };
+        Ok(Self { public, secret, lock })
+    }
+
+    /// Whether it takes a passphrase, or more than this machine has.
+    pub(super) fn is_locked(&self) -> bool {
+        self.lock.is_some() || self.public.is_security_key()
+    }
+
+    /// The private half. Slow on purpose where it is encrypted.
+    pub(super) fn unlock(&self, passphrase: &str) -> Result<Signer, KeyFileError> {
+        if self.public.is_security_key() {
+            return Err(KeyFileError::SecurityKey);
+        }
+        let mut secret = self.secret.clone();
+        if let Some(lock) = &self.lock {
+            let kdf = Kdf::Bcrypt { salt: lock.salt.clone(), rounds: lock.rounds };
+            let (key, iv) = kdf.derive_key_and_iv(lock.cipher, passphrase).map_err(|_| KeyFileError::Passphrase)?;
+            let opened = lock.cipher.decrypt(&key, &iv, &mut secret, lock.tag);
+            opened.map_err(|_| KeyFileError::Passphrase)?;
+        }
+        let mut reader = Reader(&secret);
+        let (check, again) = (reader.number(), reader.number());
+        if check.is_none() || check != again {
+            return Err(if self.is_locked() { KeyFileError::Passphrase } else { KeyFileError::Damaged });
+        }
+        let name = reader.string().ok_or(KeyFileError::Damaged)?;
+        let (signer, public) = Signer::read(name, &mut reader).ok_or(KeyFileError::Damaged)?;
+        let is_whole = public == self.public.blob() && reader.string().is_some() && is_padding(reader.0);
+        if is_whole { Ok(signer) } else { Err(KeyFileError::Damaged) }
+    }
+}
+
+/// 1, 2, 3, and so on.
+fn is_padding(bytes: &[u8]) -> bool {
+    bytes.len() <= PADDING_MAX && bytes.iter().zip(1..).all(|(byte, due)| *byte == due)
+}
+
+fn unarmored(text: &[u8]) -> Option<Vec<u8>> {
+    let text = str::from_utf8(text).ok()?.trim();
+    let body = text.strip_prefix(BEGIN)?.strip_suffix(END)?;
+    let body: Zeroizing<String> = Zeroizing::new(body.split_ascii_whitespace().collect());
+    BASE64.decode(body.as_bytes()).ok()
+}

@@ -1,0 +1,267 @@
+//! Public keys, and what they verify.
+
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, EcdsaVerificationAlgorithm,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents, UnparsedPublicKey,
+};
+use data_encoding::{BASE64, BASE64_NOPAD};
+
+use super::{
+    sshsig,
+    wire::{Reader, padded},
+};
+use crate::login::sha256;
+
+/// A security key says by this bit that somebody was there.
+const USER_PRESENT: u8 = 1;
+/// The bits of an RSA modulus.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// A person's public key, of one of the types of `docs/protocol.md` section 5.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    blob: Vec<u8>,
+    kind: Kind,
+}
+
+/// Why a text is no key that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublicKeyError {
+    /// It is not a line of a public key file.
+    #[error("is no public key of OpenSSH")]
+    Malformed,
+    /// It is a key of a type that is not taken here.
+    #[error("is of the type {0}; ed25519, ecdsa, rsa and security keys can be used")]
+    Type(String),
+    /// RSA of another length than can be taken for safe.
+    #[error("is an RSA key of {0} bits; 2048 to 8192 are needed")]
+    RsaBits(usize),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Ed25519([u8; 32]),
+    Ecdsa(Curve, Vec<u8>),
+    Rsa { n: Vec<u8>, e: Vec<u8> },
+    SkEd25519 { key: [u8; 32], application: Vec<u8> },
+    SkEcdsa { point: Vec<u8>, application: Vec<u8> },
+}
+
+/// The curves of ECDSA keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Curve {
+    P256,
+    P384,
+    P521,
+}
+
+impl Curve {
+    pub(super) const ALL: [Self; 3] = [Self::P256, Self::P384, Self::P521];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::P256 => "nistp256",
+            Self::P384 => "nistp384",
+            Self::P521 => "nistp521",
+        }
+    }
+
+    pub(super) fn key_type(self) -> &'static str {
+        match self {
+            Self::P256 => "ecdsa-sha2-nistp256",
+            Self::P384 => "ecdsa-sha2-nistp384",
+            Self::P521 => "ecdsa-sha2-nistp521",
+        }
+    }
+
+    /// The bytes of a coordinate, and of r and s.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::P256 => 32,
+            Self::P384 => 48,
+            Self::P521 => 66,
+        }
+    }
+
+    fn algorithm(self) -> &'static EcdsaVerificationAlgorithm {
+        match self {
+            Self::P256 => &ECDSA_P256_SHA256_FIXED,
+            Self::P384 => &ECDSA_P384_SHA384_FIXED,
+            Self::P521 => &ECDSA_P521_SHA512_FIXED,
+        }
+    }
+}
+
+const ED25519: &str = "ssh-ed25519";
+const RSA: &str = "ssh-rsa";
+const SK_ED25519: &str = "sk-ssh-ed25519@openssh.com";
+const SK_ECDSA: &str = "sk-ecdsa-sha2-nistp256@openssh.com";
+
+impl PublicKey {
+    /// Reads a key as it stands in an authorized_keys line: algorithm, base64, perhaps a comment. `None` for anything
+    /// that [`read`](Self::read) refuses.
+    pub fn parse(line: &str) -> Option<Self> {
+        Self::read(line).ok()
+    }
+
+    /// As [`parse`](Self::parse), with the reason.
+    ///
+    /// # Errors
+    /// [`PublicKeyError`].
+    pub fn read(line: &str) -> Result<Self, PublicKeyError> {
+        let mut words = line.split_ascii_whitespace();
+        let (Some(name), Some(base64)) = (words.next(), words.next()) else { return Err(PublicKeyError::Malformed) };
+        let blob = BASE64.decode(base64.as_bytes()).map_err(|_| PublicKeyError::Malformed)?;
+        let key = Self::from_blob(&blob)?;
+        if key.algorithm() == name { Ok(key) } else { Err(PublicKeyError::Malformed) }
+    }
+
+    /// Reads a key as agents and signatures carry it.
+    ///
+    /// # Errors
+    /// [`PublicKeyError`], also where the bytes are not the one form of that key.
+    pub fn from_blob(blob: &[u8]) -> Result<Self, PublicKeyError> {
+        let mut reader = Reader(blob);
+        let name = reader.string().and_then(|name| str::from_utf8(name).ok()).ok_or(PublicKeyError::Malformed)?;
+        let known = [ED25519, RSA, SK_ED25519, SK_ECDSA].contains(&name)
+            || Curve::ALL.iter().any(|curve| curve.key_type() == name);
+        if !known {
+            return Err(PublicKeyError::Type(name.to_owned()));
+        }
+        let kind = Kind::read(name, &mut reader).ok_or(PublicKeyError::Malformed)?;
+        reader.end().ok_or(PublicKeyError::Malformed)?;
+        if let Kind::Rsa { n, .. } = &kind {
+            let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
+            if !RSA_BITS.contains(&bits) {
+                return Err(PublicKeyError::RsaBits(bits));
+            }
+        }
+        Ok(Self { blob: blob.to_vec(), kind })
+    }
+
+    /// The name of its type, such as `ssh-ed25519`.
+    pub fn algorithm(&self) -> &'static str {
+        match &self.kind {
+            Kind::Ed25519(_) => ED25519,
+            Kind::Ecdsa(curve, _) => curve.key_type(),
+            Kind::Rsa { .. } => RSA,
+            Kind::SkEd25519 { .. } => SK_ED25519,
+            Kind::SkEcdsa { .. } => SK_ECDSA,
+        }
+    }
+
+    /// The key as agents and signatures carry it.
+    pub fn blob(&self) -> &[u8] {
+        &self.blob
+    }
+
+    /// The key as in an authorized_keys line, without comment.
+    pub fn line(&self) -> String {
+        format!("{} {}", self.algorithm(), BASE64.encode(&self.blob))
+    }
+
+    /// The fingerprint as `ssh-keygen -l` prints it.
+    pub fn fingerprint(&self) -> String {
+        format!("SHA256:{}", BASE64_NOPAD.encode(&sha256(&self.blob)))
+    }
+
+    /// Whether somebody has to touch something for each signature.
+    pub fn is_security_key(&self) -> bool {
+        matches!(self.kind, Kind::SkEd25519 { .. } | Kind::SkEcdsa { .. })
+    }
+
+    pub(super) fn is_rsa(&self) -> bool {
+        matches!(self.kind, Kind::Rsa { .. })
+    }
+
+    /// Whether `signature` is this very key's SSHSIG over `transcript`, in our namespace.
+    ///
+    /// The key that a signature carries is only compared, never used: verification is by this key.
+    pub fn verifies(&self, transcript: &[u8; 64], signature: &[u8]) -> bool {
+        let signed = sshsig::signed_data(transcript);
+        sshsig::signature_in(signature, &self.blob).and_then(|inner| self.check(&signed, inner)).is_some()
+    }
+
+    /// Checks a signature as SSH carries it: the algorithm's name, and what belongs to it.
+    fn check(&self, message: &[u8], signature: &[u8]) -> Option<()> {
+        let mut reader = Reader(signature);
+        let name = str::from_utf8(reader.string()?).ok()?;
+        let raw = reader.string()?;
+        match &self.kind {
+            Kind::Ed25519(key) if name == ED25519 => ed25519(key, message, raw)?,
+            Kind::Ecdsa(curve, point) if name == curve.key_type() => ecdsa(*curve, point, message, raw)?,
+            Kind::Rsa { n, e } => {
+                let parameters = match name {
+                    "rsa-sha2-512" => &RSA_PKCS1_2048_8192_SHA512,
+                    "rsa-sha2-256" => &RSA_PKCS1_2048_8192_SHA256,
+                    _ => return None,
+                };
+                RsaPublicKeyComponents { n, e }.verify(parameters, message, raw).ok()?;
+            }
+            Kind::SkEd25519 { key, application } if name == SK_ED25519 => {
+                ed25519(key, &presented(application, message, &mut reader)?, raw)?;
+            }
+            Kind::SkEcdsa { point, application } if name == SK_ECDSA => {
+                ecdsa(Curve::P256, point, &presented(application, message, &mut reader)?, raw)?;
+            }
+            _ => return None,
+        }
+        reader.end()
+    }
+}
+
+impl Kind {
+    fn read(name: &str, reader: &mut Reader<'_>) -> Option<Self> {
+        let curve = Curve::ALL.into_iter().find(|curve| curve.key_type() == name);
+        Some(match (name, curve) {
+            (_, Some(curve)) => Self::Ecdsa(curve, point(curve, reader)?),
+            (ED25519, _) => Self::Ed25519(reader.string()?.try_into().ok()?),
+            (RSA, _) => {
+                let e = reader.positive()?.to_vec();
+                Self::Rsa { n: reader.positive()?.to_vec(), e }
+            }
+            (SK_ED25519, _) => {
+                let key = reader.string()?.try_into().ok()?;
+                Self::SkEd25519 { key, application: reader.string()?.to_vec() }
+            }
+            _ => {
+                let point = point(Curve::P256, reader)?;
+                Self::SkEcdsa { point, application: reader.string()?.to_vec() }
+            }
+        })
+    }
+}
+
+/// The curve's name and a point that is not compressed.
+fn point(curve: Curve, reader: &mut Reader<'_>) -> Option<Vec<u8>> {
+    if reader.string()? != curve.name().as_bytes() {
+        return None;
+    }
+    let point = reader.string()?;
+    (point.len() == 1 + 2 * curve.bytes() && point.starts_with(&[4])).then(|| point.to_vec())
+}
+
+/// RFC 8032, strictly: it refuses the weak points that plain verification lets through.
+fn ed25519(key: &[u8; 32], message: &[u8], raw: &[u8]) -> Option<()> {
+    let key = ed25519_dalek::VerifyingKey::from_bytes(key).ok()?;
+    let raw = ed25519_dalek::Signature::from_slice(raw).ok()?;
+    key.verify_strict(message, &raw).ok()
+}
+
+fn ecdsa(curve: Curve, point: &[u8], message: &[u8], raw: &[u8]) -> Option<()> {
+    let mut reader = Reader(raw);
+    let mut fixed = padded(reader.positive()?, curve.bytes())?;
+    fixed.extend(padded(reader.positive()?, curve.bytes())?);
+    reader.end()?;
+    UnparsedPublicKey::new(curve.algorithm(), point).verify(message, &fixed).ok()
+}
+
+/// What a security key signs for `message`; `None` unless it says that somebody was there.
+fn presented(application: &[u8], message: &[u8], reader: &mut Reader<'_>) -> Option<Vec<u8>> {
+    let [flags] = reader.array()?;
+    let counter = reader.array::<4>()?;
+    if flags & USER_PRESENT == 0 {
+        return None;
+    }
+    Some([&sha256(application)[..], &[flags], &counter, &sha256(message)].concat())
+}

@@ -1,0 +1,91 @@
+//! The keys that a login may use, of which the server chooses one.
+
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use landline_proto::ErrorCode;
+use zeroize::Zeroizing;
+
+use super::UserKey;
+use crate::Error;
+
+/// The keys of somebody who wants in: one, or several, of which the server is asked which one it would accept before anything is
+/// signed.
+pub struct Keyring {
+    keys: Vec<Arc<UserKey>>,
+    ask: Arc<dyn Ask>,
+    chosen: OnceLock<usize>,
+}
+
+/// Whom a login can ask. Everything is asked while there is no connection.
+pub trait Ask: Send + Sync {
+    /// The passphrase of the key in this file. May block.
+    ///
+    /// # Errors
+    /// [`Error::Key`] where nobody can be asked.
+    fn passphrase(&self, path: &Path) -> Result<Zeroizing<String>, Error>;
+
+    /// This one of several keys was accepted. May block.
+    fn accepted(&self, key: &UserKey);
+}
+
+impl Keyring {
+    /// A ring of `keys`, the preferred ones first, with somebody to ask for their passphrases.
+    pub fn new(keys: Vec<Arc<UserKey>>, ask: Arc<dyn Ask>) -> Self {
+        Self { keys, ask, chosen: OnceLock::new() }
+    }
+
+    /// All of them.
+    pub fn keys(&self) -> &[Arc<UserKey>] {
+        &self.keys
+    }
+
+    /// The key to sign with; `None` while the server has not chosen one of several.
+    pub fn key(&self) -> Option<&Arc<UserKey>> {
+        match self.keys.as_slice() {
+            [key] => Some(key),
+            keys => self.chosen.get().and_then(|&key| keys.get(key)),
+        }
+    }
+
+    /// Unlocks the key to sign with, asking for its passphrase if need be.
+    ///
+    /// # Errors
+    /// [`Error::Key`].
+    pub async fn unlock(&self) -> Result<(), Error> {
+        let Some(key) = self.key().filter(|key| key.is_locked()).cloned() else { return Ok(()) };
+        let ask = self.ask.clone();
+        blocking(move || {
+            let path = key.path().unwrap_or(Path::new(""));
+            key.unlock(&ask.passphrase(path)?)
+        })
+        .await
+    }
+
+    /// What the server chose.
+    pub(super) fn choose(&self, key: usize) {
+        let _ = self.chosen.set(key);
+    }
+
+    /// Tells whoever wants to know that the key was accepted, if it was one of several.
+    pub(crate) async fn accepted(&self) {
+        if let Some(key) = self.chosen.get().and_then(|&key| self.keys.get(key)).cloned() {
+            let ask = self.ask.clone();
+            let told = move || {
+                ask.accepted(&key);
+                Ok(())
+            };
+            // A panic of theirs does not undo the login.
+            let _ = blocking(told).await;
+        }
+    }
+}
+
+/// Runs what may block where it may.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::here(ErrorCode::Io, error.to_string())))
+}
