@@ -218,3 +218,40 @@ fn the_state_folder_cannot_be_reached_through_the_home() {
     assert!(!stage.path("user/got").exists());
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
+
+/// A client may choose the digest; whichever it is, content that does not have it leaves nothing behind.
+#[test]
+fn content_without_the_digest_that_was_announced_is_not_kept() {
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    let before = Census::of(&stage.home());
+    let another = format!("blake3:{}", "0".repeat(64));
+    let sha256_of_x = "sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
+    for (algorithm, digest, stored) in [
+        ("sha256", sha256_of_x, true),
+        ("sha256", &sha256_of_x.replace("2d", "2e")[..], false),
+        ("blake3", sha256_of_x, false),
+        ("sha256", &another, false),
+    ] {
+        let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+        client.login("alice", &key, None).unwrap();
+        client.send_json(&json!({"type": "open", "service": "files"})).unwrap();
+        let put = json!({
+            "type": "put", "path": "x", "length": 1, "mode": 420, "replace": true, "source": "ab", "algorithm": algorithm,
+        });
+        client.send_json(&put).unwrap();
+        client.send_json(&json!({"type": "data", "offset": 0, "size": 1})).unwrap();
+        client.send(&testkit::frame("x")).unwrap();
+        client.send_json(&json!({"type": "finish", "length": 1, "digest": digest})).unwrap();
+        assert_eq!(client.header().unwrap().unwrap().kind(), "ready");
+        let answer: Value = client.header().unwrap().unwrap().read().unwrap();
+        if stored {
+            assert_eq!((&answer["type"], &answer["digest"]), (&json!("done"), &json!(digest)));
+            fs::remove_file(stage.path("home/x")).unwrap();
+        } else {
+            assert_eq!(answer["code"], "digest-mismatch", "{algorithm} {digest}");
+        }
+        assert_eq!(Census::of(&stage.home()), before, "{algorithm} {digest}");
+    }
+}

@@ -13,6 +13,7 @@ mod alike;
 mod copy;
 mod disk_full;
 mod durability;
+mod example;
 mod files_bad_input;
 mod hostile_server;
 mod identity;

@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf, sync::Arc};
 use landline_proto::{ErrorCode, Message, Name, ProtocolError, order::State};
 
 use super::{
-    Copied, Input, Progress,
+    Algorithm, Copied, Input, Progress,
     digest::BLOCK_BYTES,
     messages::{FileInfo, Get, Have, Put, Ready},
     partial::{Manifest, Partials},
@@ -82,7 +82,8 @@ pub fn put_request(input: &Input, path: Name, name: Option<Name>, replace: bool,
         Input::File(source) if source.length > BLOCK_BYTES => source.id().parse().ok(),
         _ => None,
     };
-    Put { path, name, length: input.length(), mode: input.mode(), replace, source, restart }
+    let algorithm = Algorithm::Blake3;
+    Put { path, name, length: input.length(), mode: input.mode(), replace, source, restart, algorithm }
 }
 
 /// Stores a file, after [`put_request`] of `input` was sent. Returns also the path that the server gave it.
@@ -137,7 +138,7 @@ pub async fn get(channel: &mut Channel, output: Output, progress: &Arc<Progress>
         return Err(Error::here(ErrorCode::Io, "what was there of the file is gone; the next try begins anew"));
     }
     progress.begin(Some(file.length), file.offset);
-    receiver::receive(channel, Some(file.length), sink, progress).await
+    receiver::receive(channel, Some(file.length), sink, Algorithm::Blake3, progress).await
 }
 
 /// What is there from an earlier try: whole blocks, and not all of it.

@@ -1,23 +1,45 @@
-//! A file's digest: BLAKE3, built from the subtree of each 8 MiB block, so that blocks can be kept and checked one by one.
+//! A file's digest: BLAKE3, built from the subtree of each 8 MiB block, so that blocks can be kept and checked one by one; or
+//! SHA-256, for clients that lack it.
 
 use std::{fmt, str::FromStr};
 
+use aws_lc_rs::digest::{Context as Sha256, SHA256};
 use blake3::{
     Hash, Hasher,
     hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root},
 };
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// The bytes of a block. A power of two of at least BLAKE3's chunk of 1 KiB, so that every block is a subtree.
 pub(super) const BLOCK_BYTES: u64 = 8 * 1024 * 1024;
 
-/// The BLAKE3 of a file's content, written `blake3:` and 64 lower-case hexadecimal digits.
+/// How a digest is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithm {
+    /// BLAKE3, which can be made block by block: with it a copy can be resumed.
+    #[default]
+    Blake3,
+    /// SHA-256, for clients that have nothing else.
+    Sha256,
+}
+
+/// The digest of a file's content, written `blake3:` or `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Digest(Hash);
+pub enum Digest {
+    /// Its BLAKE3.
+    Blake3(Hash),
+    /// Its SHA-256.
+    Sha256([u8; 32]),
+}
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "blake3:{}", self.0.to_hex())
+        match self {
+            Self::Blake3(hash) => write!(f, "blake3:{}", hash.to_hex()),
+            Self::Sha256(hash) => write!(f, "sha256:{}", HEXLOWER.encode(hash)),
+        }
     }
 }
 
@@ -27,20 +49,23 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// The text is not `blake3:` and 64 lower-case hexadecimal digits.
+/// The text is not `blake3:` or `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a digest is \"blake3:\" and 64 lower-case hexadecimal digits")]
+#[error("a digest is \"blake3:\" or \"sha256:\" and 64 lower-case hexadecimal digits")]
 pub struct DigestError;
 
 impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let hex = text.strip_prefix("blake3:").ok_or(DigestError)?;
-        if hex.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return Err(DigestError);
+        let (kind, hex) = text.split_once(':').ok_or(DigestError)?;
+        let bytes = HEXLOWER.decode(hex.as_bytes()).map_err(|_| DigestError)?;
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| DigestError)?;
+        match kind {
+            "blake3" => Ok(Self::Blake3(bytes.into())),
+            "sha256" => Ok(Self::Sha256(bytes)),
+            _ => Err(DigestError),
         }
-        Hash::from_hex(hex).map(Self).map_err(|_| DigestError)
     }
 }
 
@@ -60,7 +85,7 @@ impl<'de> Deserialize<'de> for Digest {
 pub(super) type BlockHash = ChainingValue;
 
 /// Hashes content as it streams by, block by block.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ContentHasher {
     /// The hashes of the blocks that are complete and were followed by more.
     blocks: Vec<BlockHash>,
@@ -68,6 +93,8 @@ pub struct ContentHasher {
     length: u64,
     /// How many blocks [`take_blocks`](Self::take_blocks) has handed out or passed over.
     taken: usize,
+    /// In place of all that, where it is this digest that is wanted.
+    sha256: Option<Sha256>,
 }
 
 impl ContentHasher {
@@ -77,7 +104,13 @@ impl ContentHasher {
         let length = first as u64 * BLOCK_BYTES;
         let mut block = Hasher::new();
         block.set_input_offset(length);
-        Self { blocks: vec![[0; 32]; first], block, length, taken: first }
+        Self { blocks: vec![[0; 32]; first], block, length, taken: first, sha256: None }
+    }
+
+    /// A hasher for a digest by this algorithm of all the content.
+    pub fn new(algorithm: Algorithm) -> Self {
+        let sha256 = (algorithm == Algorithm::Sha256).then(|| Sha256::new(&SHA256));
+        Self { sha256, ..Self::default() }
     }
 
     /// Says what a block's hash is that was not hashed here, or has changed.
@@ -87,8 +120,11 @@ impl ContentHasher {
         }
     }
 
-    /// The blocks that were completed since this was last called, with their places.
+    /// The blocks that were completed since this was last called, with their places; none where there are no block hashes.
     pub(super) fn take_blocks(&mut self) -> Vec<(usize, BlockHash)> {
+        if self.sha256.is_some() {
+            return Vec::new();
+        }
         let complete = usize::try_from(self.length / BLOCK_BYTES).unwrap_or(usize::MAX);
         let first = std::mem::replace(&mut self.taken, complete);
         let hash = |index| match self.blocks.get(index) {
@@ -100,6 +136,11 @@ impl ContentHasher {
 
     /// The next bytes.
     pub fn update(&mut self, mut bytes: &[u8]) {
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(bytes);
+            self.length += bytes.len() as u64;
+            return;
+        }
         while !bytes.is_empty() {
             let mut room = BLOCK_BYTES - self.block.count();
             if room == 0 {
@@ -124,13 +165,18 @@ impl ContentHasher {
 
     /// The digest of all the bytes so far.
     pub fn finish(&self) -> Digest {
-        let Some((first, rest)) = self.blocks.split_first() else { return Digest(self.block.finalize()) };
+        if let Some(sha256) = &self.sha256 {
+            let mut hash = [0; 32];
+            hash.copy_from_slice(sha256.clone().finish().as_ref());
+            return Digest::Sha256(hash);
+        }
+        let Some((first, rest)) = self.blocks.split_first() else { return Digest::Blake3(self.block.finalize()) };
         let mut blocks = Vec::with_capacity(self.blocks.len() + 1);
         blocks.push(*first);
         blocks.extend_from_slice(rest);
         blocks.push(self.block.finalize_non_root());
         let (left, right) = split(&blocks);
-        Digest(merge_subtrees_root(&subtree(left), &subtree(right), Mode::Hash))
+        Digest::Blake3(merge_subtrees_root(&subtree(left), &subtree(right), Mode::Hash))
     }
 }
 
@@ -167,7 +213,7 @@ mod tests {
             for piece in content[..length].chunks(300_007) {
                 hasher.update(piece);
             }
-            assert_eq!(hasher.finish(), Digest(blake3::hash(&content[..length])), "{length}");
+            assert_eq!(hasher.finish(), Digest::Blake3(blake3::hash(&content[..length])), "{length}");
             assert_eq!(hasher.length(), length as u64);
         }
     }
@@ -194,10 +240,25 @@ mod tests {
     }
 
     #[test]
+    fn sha256_is_that_of_the_whole_however_it_comes() {
+        for pieces in [vec![&b""[..]], vec![&b"abc"[..]], vec![&b"a"[..], b"", b"bc"]] {
+            let mut hasher = ContentHasher::new(Algorithm::Sha256);
+            let content = pieces.concat();
+            pieces.into_iter().for_each(|piece| hasher.update(piece));
+            assert_eq!(hasher.finish(), Digest::Sha256(crate::login::sha256(&content)));
+            assert_eq!(hasher.length(), content.len() as u64);
+        }
+        assert_eq!(ContentHasher::new(Algorithm::Blake3).finish(), Digest::Blake3(blake3::hash(b"")));
+    }
+
+    #[test]
     fn a_digest_survives_being_written() {
-        let digest = Digest(blake3::hash(b"x"));
+        let digest = Digest::Blake3(blake3::hash(b"x"));
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert!(digest.to_string().to_uppercase().parse::<Digest>().is_err());
-        assert!(digest.to_string().replace("blake3", "sha256").parse::<Digest>().is_err());
+        let other = digest.to_string().replace("blake3", "sha256");
+        assert_eq!(other.parse::<Digest>().map(|digest| digest.to_string()), Ok(other.clone()));
+        assert_ne!(other.parse(), Ok(digest), "by another algorithm it is another digest");
+        assert!(digest.to_string().replace("blake3", "md5").parse::<Digest>().is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use landline_proto::{Message, Name, header::integer};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use super::Digest;
+use super::{Algorithm, Digest};
 
 /// The service's name.
 pub const SERVICE: &str = "files";
@@ -39,6 +39,9 @@ pub struct Put {
     /// Whether to forget what an earlier try has left.
     #[serde(default)]
     pub restart: bool,
+    /// That of the digest that `finish` will have.
+    #[serde(default)]
+    pub algorithm: Algorithm,
 }
 message!(Put = "put");
 

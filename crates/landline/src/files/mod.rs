@@ -15,7 +15,7 @@ pub(crate) mod server;
 mod staging;
 
 pub use client::{Earlier, Output, Place};
-pub use digest::{ContentHasher, Digest};
+pub use digest::{Algorithm, ContentHasher, Digest};
 pub use partial::Partials;
 pub use progress::Progress;
 pub use sender::Input;

@@ -6,7 +6,7 @@ use landline_proto::{BodyEnd, BodySize, ErrorCode, Header, Message, ProtocolErro
 use tokio::sync::mpsc;
 
 use super::{
-    ContentHasher, Copied, Progress,
+    Algorithm, ContentHasher, Copied, Progress,
     digest::{BLOCK_BYTES, BlockHash},
     messages::{Again, Data, Done, Finish},
     retained::{Retained, differences},
@@ -77,8 +77,8 @@ impl Sink {
     }
 }
 
-/// Receives the content of `length` bytes (`None` where that is not known) behind what `sink` has, and `finish`; asks again for
-/// blocks of an earlier try that are not what they were; verifies, commits, and sends `done`.
+/// Receives the content of `length` bytes (`None` where that is not known) behind what `sink` has, and `finish`, which has a digest by
+/// this algorithm; asks again for blocks of an earlier try that are not what they were; verifies, commits, and sends `done`.
 ///
 /// # Errors
 /// `digest-mismatch`, `no-space` and `io` here, what the peer says, [`Error::Protocol`], or [`Error::Lost`]. The output has
@@ -87,6 +87,7 @@ pub(super) async fn receive(
     channel: &mut Channel,
     length: Option<u64>,
     sink: Sink,
+    algorithm: Algorithm,
     progress: &Arc<Progress>,
 ) -> Result<Copied, Error> {
     let offset = sink.position();
@@ -98,7 +99,7 @@ pub(super) async fn receive(
         _ => (None, Vec::new()),
     };
     let rest = length.map(|length| length.saturating_sub(offset));
-    let (mut sink, mut hasher, _) = receive_range(channel, sink, rest, progress).await?;
+    let (mut sink, mut hasher, _) = receive_range(channel, sink, rest, algorithm, progress).await?;
     let mut finish = receive_finish(channel, &mut sink).await?;
     if let Some(retained) = retained {
         let mut found = retained.hashes().await?;
@@ -108,7 +109,7 @@ pub(super) async fn receive(
             channel.send(&Again { offset, length })?;
             channel.flush().await?;
             sink.set_position(offset);
-            let (repaired, _, blocks) = receive_range(channel, sink, Some(length), progress).await?;
+            let (repaired, _, blocks) = receive_range(channel, sink, Some(length), algorithm, progress).await?;
             sink = repaired;
             for (index, hash) in blocks {
                 found.iter_mut().skip(index).take(1).for_each(|block| *block = hash);
@@ -153,6 +154,7 @@ async fn receive_range(
     channel: &mut Channel,
     sink: Sink,
     length: Option<u64>,
+    algorithm: Algorithm,
     progress: &Arc<Progress>,
 ) -> Result<(Sink, ContentHasher, Blocks), Error> {
     let header = channel.receive(State::ReceiverData).await?;
@@ -162,7 +164,7 @@ async fn receive_range(
     for _ in 0..BUFFERS {
         let _ = free.try_send(Vec::new());
     }
-    let writing = tokio::task::spawn_blocking(move || write(sink, filled_buffers, &free));
+    let writing = tokio::task::spawn_blocking(move || write(sink, algorithm, filled_buffers, &free));
     let body = receive_body(channel, &mut free_buffers, filled, progress).await;
     let written = writing.await.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
     // A writer that failed is the cause of whatever else failed.
@@ -223,10 +225,16 @@ async fn receive_body(
 /// Hashes and writes until there is no more.
 fn write(
     mut sink: Sink,
+    algorithm: Algorithm,
     mut filled: mpsc::Receiver<Vec<u8>>,
     free: &mpsc::Sender<Vec<u8>>,
 ) -> Result<(Sink, ContentHasher, Blocks), Error> {
-    let mut hasher = ContentHasher::starting_at(usize::try_from(sink.position() / BLOCK_BYTES).unwrap_or(usize::MAX));
+    let mut hasher = match algorithm {
+        Algorithm::Blake3 => {
+            ContentHasher::starting_at(usize::try_from(sink.position() / BLOCK_BYTES).unwrap_or(usize::MAX))
+        }
+        Algorithm::Sha256 => ContentHasher::new(algorithm),
+    };
     let mut blocks = Vec::new();
     while let Some(buffer) = filled.blocking_recv() {
         hasher.update(&buffer);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use landline_proto::{ErrorCode, Header, Message, Name, messages::ErrorMessage, order::State};
 
 use super::{
-    Copied, Input, Progress,
+    Algorithm, Copied, Input, Progress,
     client::{check_mode, check_offset},
     messages::{FileInfo, Get, Put, Ready, SERVICE, SourceId},
     receiver::{self, Sink},
@@ -55,14 +55,16 @@ struct Transfer {
 async fn put(channel: &mut Channel, account: &Account, header: &Header) -> Result<Option<Transfer>, Error> {
     let put: Put = header.read()?;
     check_mode(put.mode)?;
-    let length = put.length;
+    let (length, algorithm) = (put.length, put.algorithm);
     let (root, partials, user) = (account.root.clone(), account.partials.clone(), account.user().clone());
     let prepare = move || {
         let destination = root.destination(&put.path.0, put.name.as_ref().map(|name| &name.0[..]))?;
         // One user's copies are nothing to another, whatever the name.
         let named = match &put.source {
-            Some(_) => partials.claim(&[b"put", user.as_str().as_bytes(), &destination.path_bytes()])?,
-            None => None,
+            Some(_) if algorithm == Algorithm::Blake3 => {
+                partials.claim(&[b"put", user.as_str().as_bytes(), &destination.path_bytes()])?
+            }
+            _ => None,
         };
         let (manifest, source) = match named {
             Some(manifest) => (Some(manifest), put.source),
@@ -81,7 +83,7 @@ async fn put(channel: &mut Channel, account: &Account, header: &Header) -> Resul
     let progress = Arc::new(Progress::default());
     let copied = tokio::select! {
         biased;
-        copied = receiver::receive(channel, length, Sink::File(Box::new(staging)), &progress) => copied?,
+        copied = receiver::receive(channel, length, Sink::File(Box::new(staging)), algorithm, &progress) => copied?,
         () = pulse.give_way() => {
             let message = "nothing has come for a while, and another try at the same copy has begun";
             return Err(Error::here(ErrorCode::Superseded, message));
