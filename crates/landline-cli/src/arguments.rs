@@ -7,6 +7,7 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser},
 };
 use landline::{
+    audit::Since,
     lab::Language,
     net::{Location, Target},
     proto::login::{SecretId, UserName},
@@ -39,6 +40,9 @@ pub(crate) enum Command {
     Secret(Secret),
     /// Copy one file to or from a server, encrypted, verified, whole or not at all; the same command again resumes
     Cp(Cp),
+    /// Look at the audit log of the server on this machine, also while it runs: who did what
+    #[command(subcommand)]
+    Audit(Audit),
     /// Show it all on this machine: a server, a client, 1 GiB both ways; leaves nothing behind
     Demo(Demo),
     /// See on this machine what courses tell about sockets, measured: tables, two sentences, a picture for a lecture
@@ -171,6 +175,28 @@ pub(crate) struct Cp {
     pub(crate) access: Access,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Check that the audit log is as it was written: nothing edited, moved, taken out or cut off
+    Verify {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the audit log
+    Show {
+        /// Only what this user did, or what was done to them
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// Only from then on: 90s, 30m, 1h, 2d ago, 2026-11-20 (UTC), or 2026-11-20T08:00:00Z
+        #[arg(long, value_name = "TIME")]
+        since: Option<Since>,
+        /// Print the lines as they are in the log
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// How much to copy, in MiB
@@ -232,6 +258,8 @@ Exit status:
   20  no such file or folder                  33  the server is going down
   21  not a regular file                      34  another try at the same copy took over
   22  exists already                          35  an admin ended the session
+                                              36  the server cannot write its audit log
+                                              37  the audit log is not as it was written
                                              130  stopped by a signal";
 
 fn location() -> impl TypedValueParser<Value = Location> {

@@ -40,6 +40,11 @@ impl Failure {
         Self { status: 32, what, advice: Some(advice.to_owned()) }
     }
 
+    /// An audit log that was changed.
+    pub(crate) fn of_audit(what: String) -> Self {
+        Self { status: 37, what, advice: None }
+    }
+
     /// Ctrl-C.
     pub(crate) fn interrupted() -> Self {
         Self { status: 130, what: "stopped".into(), advice: None }
@@ -111,6 +116,7 @@ fn status_of_code(code: ErrorCode) -> u8 {
         C::NoSpace => 24,
         C::DigestMismatch => 25,
         C::SourceChanged => 26,
+        C::Audit => 36,
         C::Io => 27,
         _ => 1,
     }
@@ -145,6 +151,7 @@ fn advice(error: &Error) -> Option<String> {
             C::NoSpace => "free some here, and try again",
             C::SourceChanged | C::DigestMismatch => "a file is there whole or not at all; try again",
             C::Exists => "leave out --no-clobber to replace it",
+            C::Audit => "its owner has to see to that: the disk may be full, or the log was removed",
             C::Draining => "try again when it is back",
             _ => return None,
         },

@@ -53,6 +53,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Ping(options) => commands::ping::run(&environment::state(state)?, options).await,
         Command::Cp(options) => commands::cp::run(&environment::state(state)?, options).await,
         Command::Secret(options) => commands::secret::run(&environment::state(state)?, options),
+        Command::Audit(what) => commands::audit::run(&environment::state(state)?, what),
         Command::Demo(options) => commands::demo::run(options).await,
         Command::Lab(lab) => commands::lab::run(lab),
     }

@@ -93,6 +93,8 @@ codes! {
     DigestMismatch = "digest-mismatch", Peer;
     /// Another try at the same copy has taken over.
     Superseded = "superseded", Local;
+    /// The audit log cannot be written, so what has to be in it is not done.
+    Audit = "audit", Local;
     /// Reading or writing failed.
     Io = "io", Local;
 }

@@ -7,11 +7,13 @@
 //! - [`Client`] connects, checks the server's identity, logs in, and gives a [`net::Channel`] for one service.
 //! - [`files`] copies one file either way, verified; [`ping`] asks for a sign of life.
 //! - [`lab`] shows on this machine what courses tell about sockets.
+//! - [`audit`] writes down who did what, and finds out whether that was changed.
 //! - [`login`] holds identities, pins, invites and keys; [`store`] what the server remembers; [`paths`] opens every path.
 //!
 //! Errors are one type, [`Error`], that says on which side and whose fault; progress is reported as numbers and
 //! [`Event`]s, and only the caller draws.
 
+pub mod audit;
 pub mod client;
 pub mod error;
 pub mod event;

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use landline::{
     Event, EventSink, Server, ServerOptions,
+    audit::AuditOptions,
     login::{Credential, Means, UserKey, connect},
     net::HostPort,
     paths::PrivateFolder,
@@ -26,6 +27,7 @@ async fn the_first_answer_comes_after_three_round_trips() {
         home: stage.home(),
         connections_max: 1,
         drain_time: Duration::ZERO,
+        audit: AuditOptions::default(),
     };
     let server = Arc::new(Server::open(&options).unwrap());
     let invite = server.owner_invite(vec![HostPort { host: "memory".into(), port: 1 }]).unwrap().unwrap();

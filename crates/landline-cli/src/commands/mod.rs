@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub(crate) mod audit;
 pub(crate) mod cp;
 pub(crate) mod demo;
 pub(crate) mod join;

@@ -10,6 +10,7 @@ use std::{
 
 use landline::{
     Error, Event, EventSink, Server, ServerOptions,
+    audit::AuditOptions,
     login::Invite,
     net::{HostPort, tcp::raise_descriptor_limit},
     proto::DEFAULT_PORT,
@@ -45,7 +46,13 @@ pub(crate) async fn run(state: PathBuf, options: Serve) -> Result<(), Failure> {
         home: environment::home().ok_or_else(|| Failure::local("HOME is not set; it says which folder is served"))?,
         connections_max: connections_max(),
         drain_time: options.drain,
+        audit: AuditOptions::default(),
     })?;
+    if let Some(problem) = server.audit_problem() {
+        say(&shown_line(&format!(
+            "THE AUDIT LOG IS NOT WHAT IT WAS: {problem}. It goes on; landline audit verify says more"
+        )));
+    }
     let (listener, address) = listen(options.listen.as_deref()).await?;
     let invite = server.owner_invite(reachable(&options, address))?;
     announce(&server, address, invite.as_ref(), options.json)?;

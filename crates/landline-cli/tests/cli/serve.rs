@@ -104,7 +104,7 @@ fn mistakes_on_the_command_line_exit_with_2() {
 fn help_names_every_command_and_exit_status() {
     let stage = stage();
     let help = stage.run(&["--help"]).ok();
-    for word in ["serve", "join", "ping", "cp", "demo", "Exit status", "LANDLINE_STATE"] {
+    for word in ["serve", "join", "ping", "cp", "audit", "demo", "Exit status", "LANDLINE_STATE"] {
         assert!(help.contains(word), "{word}: {help}");
     }
 }

@@ -78,7 +78,8 @@ impl Sink {
 }
 
 /// Receives the content of `length` bytes (`None` where that is not known) behind what `sink` has, and `finish`, which has a digest by
-/// this algorithm; asks again for blocks of an earlier try that are not what they were; verifies, commits, and sends `done`.
+/// this algorithm; asks again for blocks of an earlier try that are not what they were; verifies, and commits. What is left is to
+/// [`acknowledge`].
 ///
 /// # Errors
 /// `digest-mismatch`, `no-space` and `io` here, what the peer says, [`Error::Protocol`], or [`Error::Lost`]. The output has
@@ -128,9 +129,13 @@ pub(super) async fn receive(
     tokio::task::spawn_blocking(move || sink.commit())
         .await
         .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??;
-    channel.send(&Done { length: copied.length, digest: copied.digest })?;
-    channel.flush().await?;
     Ok(copied)
+}
+
+/// Says `done`.
+pub(super) async fn acknowledge(channel: &mut Channel, copied: &Copied) -> Result<(), Error> {
+    channel.send(&Done { length: copied.length, digest: copied.digest })?;
+    channel.flush().await
 }
 
 /// Waits for `finish`. A source that has changed makes what is there useless.

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Error, Event,
+    audit::Entry,
     net::Channel,
     server::{Account, Drain, going_down},
 };
@@ -52,13 +53,23 @@ struct Transfer {
     copied: Copied,
 }
 
+impl Transfer {
+    fn entry(&self, user: String, session: String) -> Entry {
+        let Copied { length, digest } = self.copied;
+        let (direction, path) = (self.direction, Name(self.path.clone()));
+        Entry::Transfer { user, session, direction, path, length, digest: digest.to_string() }
+    }
+}
+
 async fn put(channel: &mut Channel, account: &Account, header: &Header) -> Result<Option<Transfer>, Error> {
     let put: Put = header.read()?;
     check_mode(put.mode)?;
     let (length, algorithm) = (put.length, put.algorithm);
     let (root, partials, user) = (account.root.clone(), account.partials.clone(), account.user().clone());
+    let begins = begins(account, Put::TYPE);
     let prepare = move || {
         let destination = root.destination(&put.path.0, put.name.as_ref().map(|name| &name.0[..]))?;
+        begins(destination.path_bytes(), put.length)?;
         // One user's copies are nothing to another, whatever the name.
         let named = match &put.source {
             Some(_) if algorithm == Algorithm::Blake3 => {
@@ -89,14 +100,22 @@ async fn put(channel: &mut Channel, account: &Account, header: &Header) -> Resul
             return Err(Error::here(ErrorCode::Superseded, message));
         }
     };
-    Ok(Some(Transfer { direction: Put::TYPE, path, copied }))
+    let transfer = Transfer { direction: Put::TYPE, path, copied };
+    account.record(|user, session| transfer.entry(user, session)).await?;
+    receiver::acknowledge(channel, &copied).await?;
+    Ok(Some(transfer))
 }
 
 async fn get(channel: &mut Channel, account: &Account, header: &Header) -> Result<Option<Transfer>, Error> {
     let get: Get = header.read()?;
     let root = account.root.clone();
     let path = get.path.0;
-    let prepare = move || root.source(&path);
+    let begins = begins(account, Get::TYPE);
+    let prepare = move || {
+        let source = root.source(&path)?;
+        begins(source.name.clone().into_bytes(), Some(source.length))?;
+        Ok(source)
+    };
     let Some(source) = prepared(channel, account, prepare).await? else { return Ok(None) };
     let path = source.name.clone().into_bytes();
     account.connection.is_doing(format!("files get {}", source.name));
@@ -112,7 +131,21 @@ async fn get(channel: &mut Channel, account: &Account, header: &Header) -> Resul
     channel.send(&FileInfo { length: source.length, mode: source.mode, source: source_id, offset })?;
     let input = Input::File(Arc::new(source));
     let copied = sender::send(channel, input, offset, &Arc::new(Progress::default())).await?;
-    Ok(Some(Transfer { direction: Get::TYPE, path, copied }))
+    let transfer = Transfer { direction: Get::TYPE, path, copied };
+    // The client has it: nothing can be held back any more.
+    account.note(|user, session| transfer.entry(user, session));
+    Ok(Some(transfer))
+}
+
+/// What writes down that a copy begins, in a thread that may block.
+fn begins(
+    account: &Account,
+    direction: &'static str,
+) -> impl FnOnce(Vec<u8>, Option<u64>) -> Result<(), Error> + use<> {
+    let (audit, user, session) = (account.audit.clone(), account.user().to_string(), account.session.id.clone());
+    move |path, length| {
+        audit.record_blocking(Entry::TransferStart { user, session, direction, path: Name(path), length })
+    }
 }
 
 /// Does what has to be done before the first byte. What fails here is told to the client, and the channel goes on.

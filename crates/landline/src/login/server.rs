@@ -25,7 +25,9 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 use super::{Identity, KeyLineError, KeyOptions, PublicKey, SecretKey, random, same};
 use crate::{
     Error, RELEASE,
+    audit::{Audit, Entry},
     net::{Channel, Transport, linger, lost, tls},
+    server::code_text,
     store::{KeyRecord, Store, unix_now},
 };
 
@@ -59,8 +61,15 @@ struct Accepted {
     proof: Option<Mac>,
 }
 
-/// Greets over `transport`, takes one login from `peer`, and decides it by what `store` knows. All of it has 10 s from now, or 60 s for a
-/// client that needs a person to sign and gets one of the places in `signing`.
+/// Who somebody says to be who is not logged in yet, for the audit log.
+#[derive(Default)]
+struct Claim {
+    user: Option<String>,
+    method: Option<String>,
+}
+
+/// Greets `peer` over `transport`, takes one login, and decides it by what `store` knows. All of it has 10 s from now, or
+/// 60 s for a client that needs a person to sign and gets one of the places in `signing`. What comes of it stands in the audit log: a login before the client hears of it.
 ///
 /// # Errors
 /// Why there is no session; the client was told where that is possible.
@@ -70,6 +79,25 @@ pub async fn accept(
     identity: &Identity,
     store: &Arc<Store>,
     signing: &Semaphore,
+    audit: &Audit,
+) -> Result<(Channel, Session), Error> {
+    let mut claim = Claim::default();
+    let accepted = take(transport, peer, identity, store, signing, audit, &mut claim).await;
+    if let Err(error) = &accepted {
+        let Claim { user, method } = claim;
+        audit.note(Entry::Refused { peer, user, method, code: code_text(error), message: error.to_string() });
+    }
+    accepted
+}
+
+async fn take(
+    transport: Box<dyn Transport>,
+    peer: SocketAddr,
+    identity: &Identity,
+    store: &Arc<Store>,
+    signing: &Semaphore,
+    audit: &Audit,
+    claim: &mut Claim,
 ) -> Result<(Channel, Session), Error> {
     let now = Instant::now();
     let mut login = ServerLogin::new(offer(identity), Nonce(random()), now)?;
@@ -92,10 +120,13 @@ pub async fn accept(
         return Err(Error::Tls(format!("the client does not speak {}", landline_proto::ALPN)));
     }
     let mut stream = TlsStream::Server(stream);
-    let decided = decide(&mut stream, peer, &mut login, store, signing).await;
+    let decided = decide(&mut stream, peer, &mut login, store, signing, audit, claim).await;
     let deadline = login.poll_timeout();
     let failure = match decided {
-        Ok(accepted) => return welcome(stream, login, accepted, deadline).await,
+        Ok(accepted) => match audit.record(entry(&accepted.session, peer)).await {
+            Ok(()) => return welcome(stream, login, accepted, deadline).await,
+            Err(error) => error,
+        },
         Err(error) => error,
     };
     if let Some(reason) = failure.to_peer() {
@@ -104,6 +135,16 @@ pub async fn accept(
         linger(stream, &last).await;
     }
     Err(failure)
+}
+
+fn entry(session: &Session, peer: SocketAddr) -> Entry {
+    Entry::Login {
+        user: session.user.to_string(),
+        method: session.method.clone(),
+        key: session.key.clone(),
+        peer,
+        session: session.id.clone(),
+    }
 }
 
 async fn welcome(
@@ -140,6 +181,8 @@ async fn decide(
     login: &mut ServerLogin,
     store: &Arc<Store>,
     signing: &Semaphore,
+    audit: &Audit,
+    claim: &mut Claim,
 ) -> Result<Accepted, Error> {
     let TlsStream::Server(server) = &*stream else { return Err(Error::Tls("not a server's stream".into())) };
     let binding = server
@@ -171,8 +214,11 @@ async fn decide(
             }
         }
     };
-    let judged =
-        in_time(login.poll_timeout(), blocking(store, move |store| judge(&attempt, &binding, peer.ip(), store))).await;
+    *claim =
+        Claim { user: Some(attempt.login.user.to_string()), method: Some(attempt.login.proof.method().to_owned()) };
+    let audit = audit.clone();
+    let judge = move |store: &Store| judge(&attempt, &binding, peer.ip(), store, &audit);
+    let judged = in_time(login.poll_timeout(), blocking(store, judge)).await;
     drop(place);
     judged
 }
@@ -225,7 +271,7 @@ fn choose(keys: &Keys, binding: &[u8], peer: IpAddr, store: &Store) -> Result<us
 }
 
 /// Decides a login: the proof first, then whether the key, the invite or the secret is good. Blocking.
-fn judge(attempt: &Attempt, exporter: &[u8], peer: IpAddr, store: &Store) -> Result<Accepted, Error> {
+fn judge(attempt: &Attempt, exporter: &[u8], peer: IpAddr, store: &Store, audit: &Audit) -> Result<Accepted, Error> {
     let login = &attempt.login;
     let user = &login.user;
     let transcript = attempt.transcript(exporter);
@@ -239,7 +285,15 @@ fn judge(attempt: &Attempt, exporter: &[u8], peer: IpAddr, store: &Store) -> Res
         Proof::Invite { key, signature, token } => {
             proved(store, user, key, &transcript, &signature.0)?;
             let key = offered(user, key)?;
-            store.redeem(token, user, &key)?;
+            store.redeem(token, user, &key, || {
+                audit.record_blocking(Entry::Admin {
+                    user: None,
+                    session: None,
+                    action: "invite-redeem".into(),
+                    subject: user.to_string(),
+                    detail: Some(key.fingerprint()),
+                })
+            })?;
             let record = store.key(user, &key)?.ok_or_else(|| refused(user, "the key was removed at once"))?;
             admit(user, record, peer)?
         }

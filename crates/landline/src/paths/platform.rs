@@ -119,6 +119,21 @@ pub(super) fn free_bytes(file: &File) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// The bytes of the whole filesystem of an open file.
+pub(super) fn disk_bytes(file: &File) -> io::Result<u64> {
+    let stat = rustix::fs::fstatvfs(file.as_fd())?;
+    Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+}
+
+/// Takes space for a part of a file without making it longer, so that writing there does not fail for lack of it.
+pub(super) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::fs::fallocate(file.as_fd(), rustix::fs::FallocateFlags::KEEP_SIZE, from, to.saturating_sub(from))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, from, to);
+    Ok(())
+}
+
 /// Asks the system to begin writing a range of a file to the disk, so that the sync at the end is short. A hint: where
 /// it cannot be given, nothing is lost but time.
 pub(crate) fn start_write_back(file: &File, offset: u64, length: u64) {

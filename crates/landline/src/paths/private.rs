@@ -6,6 +6,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,9 +16,9 @@ use super::{Folder, platform};
 use crate::{Error, login::random};
 
 /// A folder that belongs to us and that nobody else can read or enter.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PrivateFolder {
-    folder: Folder,
+    folder: Arc<Folder>,
     path: PathBuf,
 }
 
@@ -39,6 +40,22 @@ impl PrivateFolder {
             .mode(0o700)
             .create(path)
             .map_err(|error| bad(format!("the state folder cannot be made: {error}")))?;
+        Self::open(path)
+    }
+
+    /// Opens the folder if it is there. Blocking.
+    ///
+    /// # Errors
+    /// As [`open_or_create`](Self::open_or_create).
+    pub fn open_existing(path: &Path) -> Result<Option<Self>, Error> {
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => Self::open(path).map(Some),
+        }
+    }
+
+    fn open(path: &Path) -> Result<Self, Error> {
+        let bad = |problem: String| Error::state(path.display(), problem);
         let metadata = path.metadata().map_err(|error| bad(error.to_string()))?;
         if !platform::is_ours(&metadata) {
             return Err(bad("the state folder belongs to somebody else".into()));
@@ -47,7 +64,7 @@ impl PrivateFolder {
             return Err(bad("others can read the state folder; close it with chmod 700".into()));
         }
         let folder = Folder::open(path).map_err(|error| bad(error.to_string()))?;
-        Ok(Self { folder, path: path.to_owned() })
+        Ok(Self { folder: Arc::new(folder), path: path.to_owned() })
     }
 
     /// Opens a folder within this one, making it if need be.
@@ -68,7 +85,10 @@ impl PrivateFolder {
     /// # Errors
     /// [`Error::State`] where it is no regular file, too long, or cannot be read.
     pub fn read(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, Error> {
-        self.open(name)?.map(|file| read_all(file, bytes_max)).transpose().map_err(|error| self.bad(name, error))
+        self.open_to_read(name)?
+            .map(|file| read_all(file, bytes_max))
+            .transpose()
+            .map_err(|error| self.bad(name, error))
     }
 
     /// Reads a secret as [`read`](Self::read) does, refusing a file that others can read.
@@ -76,7 +96,7 @@ impl PrivateFolder {
     /// # Errors
     /// Also [`Error::State`] for such a file.
     pub fn read_secret(&self, name: &str, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        let Some(file) = self.open(name)? else { return Ok(None) };
+        let Some(file) = self.open_to_read(name)? else { return Ok(None) };
         read_secret(file, bytes_max).map(Some).map_err(|error| self.bad(name, error))
     }
 
@@ -165,7 +185,53 @@ impl PrivateFolder {
         }
     }
 
-    fn open(&self, name: &str) -> Result<Option<File>, Error> {
+    /// The names of what is in it. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
+        let names = self.folder.names().map_err(|error| self.bad("", error))?;
+        Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+    }
+
+    /// Opens a file to lock it, making it if need be.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn open_lock(&self, name: &str) -> Result<File, Error> {
+        self.folder.open_lock(OsStr::new(name)).map_err(|error| self.bad(name, error))
+    }
+
+    /// Makes a file that was not there, with mode 0600, open to read and write.
+    pub(crate) fn create_file(&self, name: &str) -> io::Result<File> {
+        self.folder.create(OsStr::new(name))
+    }
+
+    /// Opens a file to read and write, if there is one that is ours alone.
+    pub(crate) fn open_own(&self, name: &str) -> io::Result<Option<File>> {
+        self.folder.reopen(OsStr::new(name))
+    }
+
+    /// Whether the file that has the name is this open one.
+    pub(crate) fn holds(&self, name: &str, file: &File) -> bool {
+        self.folder.holds(OsStr::new(name), file)
+    }
+
+    /// Takes space on the disk for a part of a file, which does not grow by that.
+    pub(crate) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
+        platform::reserve(file, from, to)
+    }
+
+    /// The bytes of the whole filesystem of an open file.
+    pub(crate) fn disk_bytes(file: &File) -> io::Result<u64> {
+        platform::disk_bytes(file)
+    }
+
+    /// Opens a file to read, if it is there. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn open_to_read(&self, name: &str) -> Result<Option<File>, Error> {
         self.folder.open_file(OsStr::new(name)).map_err(|error| self.bad(name, error))
     }
 

@@ -15,7 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    Error, Event, EventSink, Side,
+    Error, Event, EventSink, RELEASE, Side,
+    audit::{Audit, AuditOptions, Entry},
     files::{self, Partials},
     login::{self, Fingerprint, INVITE_TIME, Identity, Invite, Session},
     net::{Channel, HostPort, Transport, tcp},
@@ -51,6 +52,8 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// How long transfers may go on once the server drains.
     pub drain_time: Duration,
+    /// How the audit log is kept.
+    pub audit: AuditOptions,
 }
 
 /// A server that has its state and does not listen yet.
@@ -58,6 +61,7 @@ pub struct Server {
     shared: Arc<Shared>,
     connections_max: usize,
     drain_time: Duration,
+    audit_problem: Option<String>,
     _lock: FolderLock,
 }
 
@@ -71,6 +75,7 @@ struct Shared {
     sessions: Sessions,
     /// Places for logins that take a person.
     signing: Semaphore,
+    audit: Audit,
 }
 
 /// Tells a task that the server drains.
@@ -112,6 +117,8 @@ impl Server {
         };
         let identity = Identity::load_or_create(&folder)?;
         let store = Arc::new(Store::open(&folder.path_of(STORE_FILE))?);
+        let (audit, audit_problem) = Audit::open(&folder, &options.audit)?;
+        audit.note(Entry::Started { release: RELEASE.to_owned() });
         let root = Arc::new(Root::open(&options.home, &options.state)?);
         let partials = Partials::open(&folder)?;
         Ok(Self {
@@ -122,8 +129,10 @@ impl Server {
                 root,
                 partials,
                 sessions: Sessions::default(),
+                audit,
                 signing: Semaphore::new(SIGNING_MAX),
             }),
+            audit_problem,
             connections_max: options.connections_max,
             drain_time: options.drain_time,
             _lock: lock,
@@ -133,6 +142,11 @@ impl Server {
     /// The fingerprint that clients pin.
     pub fn fingerprint(&self) -> Fingerprint {
         self.shared.identity.fingerprint()
+    }
+
+    /// What was found wrong with the audit log when it was opened, if anything was.
+    pub fn audit_problem(&self) -> Option<&str> {
+        self.audit_problem.as_deref()
     }
 
     /// The live sessions, to look at and to end.
@@ -213,6 +227,8 @@ impl Server {
         let _ = drain.send(Stage::Ending);
         let _ = tokio::time::timeout(ENDING_TIME, all_ended(&mut connections)).await;
         connections.shutdown().await;
+        // A log that cannot be written has refused everything that it should have.
+        let _ = self.shared.audit.close().await;
     }
 }
 
@@ -246,7 +262,7 @@ async fn serve(
     let accepted = tokio::select! {
         biased;
         () = drain.begun() => Err(going_down()),
-        accepted = login::accept(transport, peer, &shared.identity, &shared.store, &shared.signing) => accepted,
+        accepted = login::accept(transport, peer, &shared.identity, &shared.store, &shared.signing, &shared.audit) => accepted,
     };
     let (mut channel, session) = match accepted {
         Ok(accepted) => accepted,
@@ -261,6 +277,7 @@ async fn serve(
         connection: shared.sessions.begin(session.clone(), peer),
         session,
         events,
+        audit: shared.audit.clone(),
     };
     let Session { key, method, invited, .. } = account.session.clone();
     account.report(|user, session| Event::Login { user, key, method, peer: peer.to_string(), session, invited });
@@ -295,6 +312,7 @@ async fn serve(
     }
     if account.connection.leave() {
         account.report(|user, session| Event::Closed { user, session });
+        account.note(|user, session| Entry::Logout { user, session });
     }
 }
 
@@ -341,7 +359,7 @@ fn only_command(account: &Account) -> Result<(), Error> {
 }
 
 /// The code of an error for events.
-fn code_text(error: &Error) -> String {
+pub(crate) fn code_text(error: &Error) -> String {
     match error {
         Error::Failed { code, .. } => code.as_str(),
         Error::Protocol(error) => ProtocolError::code(error).as_str(),

@@ -143,16 +143,25 @@ impl Store {
     }
 
     /// Takes an invite and registers `key` for `user`, both or neither. The same user and key may do so again: they may not have
-    /// heard the answer.
+    /// heard the answer. Before anything changes `audited` is called; if that fails, nothing does.
     ///
     /// # Errors
-    /// `invite-unknown`, `invite-used`, `invite-expired`, `invite-user`, [`Error::LoginRefused`]; and [`Error::State`].
-    pub fn redeem(&self, token: &Token, user: &UserName, key: &PublicKey) -> Result<(), Error> {
+    /// `invite-unknown`, `invite-used`, `invite-expired`, `invite-user`, [`Error::LoginRefused`]; what `audited` says; and [`Error::State`].
+    pub fn redeem(
+        &self,
+        token: &Token,
+        user: &UserName,
+        key: &PublicKey,
+        audited: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let hash = sha256(&token.0);
         let now = unix_now();
         let verdict = self.write(|transaction| {
             let verdict = judge(transaction, &hash, user, key, now)?;
             if let Verdict::Good(purpose) = verdict {
+                if let Err(error) = audited() {
+                    return Ok(Verdict::Unaudited(error));
+                }
                 if purpose != Purpose::Key {
                     accounts::insert_account(transaction, user, purpose == Purpose::Owner, now)?;
                 }
@@ -166,6 +175,7 @@ impl Store {
         })?;
         let (code, message) = match verdict {
             Verdict::Good(_) | Verdict::Repeated => return Ok(()),
+            Verdict::Unaudited(error) => return Err(error),
             Verdict::Unknown => (ErrorCode::InviteUnknown, "there is no such invite".to_owned()),
             Verdict::Used => (ErrorCode::InviteUsed, "the invite was used before".to_owned()),
             Verdict::Expired => (ErrorCode::InviteExpired, "the invite has expired".to_owned()),
@@ -187,6 +197,7 @@ enum Verdict {
     UserTaken,
     AnotherUser,
     Disabled,
+    Unaudited(Error),
 }
 
 fn judge(

@@ -31,7 +31,9 @@ fn an_invite_is_good_once_however_many_race_for_it() {
         let racers: Vec<_> = (0..100u8)
             .map(|n| {
                 let store = &store;
-                scope.spawn(move || store.redeem(&Token([1; 16]), &format!("user{n}").parse().unwrap(), &key(n)))
+                scope.spawn(move || {
+                    store.redeem(&Token([1; 16]), &format!("user{n}").parse().unwrap(), &key(n), || Ok(()))
+                })
             })
             .collect();
         racers.into_iter().map(|racer| racer.join().unwrap()).collect()
@@ -47,31 +49,31 @@ fn a_refused_invite_changes_nothing() {
     let store = Store::open(Path::new(":memory:")).unwrap();
     let alice: UserName = "alice".parse().unwrap();
     store.put_owner_invite(&Token([1; 16]), INVITE_TIME).unwrap();
-    assert_eq!(code(store.redeem(&Token([2; 16]), &alice, &key(1))), ErrorCode::InviteUnknown);
+    assert_eq!(code(store.redeem(&Token([2; 16]), &alice, &key(1), || Ok(()))), ErrorCode::InviteUnknown);
     assert!(!store.has_accounts().unwrap());
     assert_eq!(store.key(&alice, &key(1)).unwrap(), None);
 
     store.write(|transaction| transaction.execute("UPDATE invites SET expires = created", [])).unwrap();
-    assert_eq!(code(store.redeem(&Token([1; 16]), &alice, &key(1))), ErrorCode::InviteExpired);
+    assert_eq!(code(store.redeem(&Token([1; 16]), &alice, &key(1), || Ok(()))), ErrorCode::InviteExpired);
     assert!(!store.has_accounts().unwrap());
 
     store.put_owner_invite(&Token([3; 16]), INVITE_TIME).unwrap();
     assert_eq!(
-        code(store.redeem(&Token([1; 16]), &alice, &key(1))),
+        code(store.redeem(&Token([1; 16]), &alice, &key(1), || Ok(()))),
         ErrorCode::InviteUnknown,
         "the earlier one is gone"
     );
-    store.redeem(&Token([3; 16]), &alice, &key(1)).unwrap();
+    store.redeem(&Token([3; 16]), &alice, &key(1), || Ok(())).unwrap();
     assert_eq!(store.key(&alice, &key(1)).unwrap().unwrap().line, key(1).line());
     assert_eq!(store.key(&alice, &key(2)).unwrap(), None);
     assert_eq!(store.key(&"bob".parse().unwrap(), &key(1)).unwrap(), None);
 
-    store.redeem(&Token([3; 16]), &alice, &key(1)).expect("an answer that was lost can be asked for again");
-    assert_eq!(code(store.redeem(&Token([3; 16]), &alice, &key(2))), ErrorCode::InviteUsed);
-    assert_eq!(code(store.redeem(&Token([3; 16]), &"bob".parse().unwrap(), &key(1))), ErrorCode::InviteUsed);
+    store.redeem(&Token([3; 16]), &alice, &key(1), || Ok(())).expect("an answer that was lost can be asked for again");
+    assert_eq!(code(store.redeem(&Token([3; 16]), &alice, &key(2), || Ok(()))), ErrorCode::InviteUsed);
+    assert_eq!(code(store.redeem(&Token([3; 16]), &"bob".parse().unwrap(), &key(1), || Ok(()))), ErrorCode::InviteUsed);
 
     store.put_owner_invite(&Token([4; 16]), INVITE_TIME).unwrap();
-    assert_eq!(code(store.redeem(&Token([4; 16]), &alice, &key(2))), ErrorCode::InviteUser);
+    assert_eq!(code(store.redeem(&Token([4; 16]), &alice, &key(2), || Ok(()))), ErrorCode::InviteUser);
     assert_eq!(store.key(&alice, &key(2)).unwrap(), None);
 }
 
@@ -98,17 +100,21 @@ fn invite(store: &Store, token: u8, user: Option<&str>, made_by: Option<&str>) -
 fn an_invite_is_for_whom_it_was_made() {
     let store = fresh();
     assert_eq!(invite(&store, 1, Some("bob"), None).unwrap(), Purpose::Account);
-    assert_eq!(code(store.redeem(&Token([1; 16]), &name("carol"), &key(1))), ErrorCode::InviteUser);
-    store.redeem(&Token([1; 16]), &name("bob"), &key(1)).unwrap();
+    assert_eq!(code(store.redeem(&Token([1; 16]), &name("carol"), &key(1), || Ok(()))), ErrorCode::InviteUser);
+    store.redeem(&Token([1; 16]), &name("bob"), &key(1), || Ok(())).unwrap();
     assert!(!store.account(&name("bob")).unwrap().owner, "only the owner's invite makes an owner");
 
     assert_eq!(invite(&store, 2, Some("bob"), None).unwrap(), Purpose::Key);
-    store.redeem(&Token([2; 16]), &name("bob"), &key(2)).unwrap();
+    store.redeem(&Token([2; 16]), &name("bob"), &key(2), || Ok(())).unwrap();
     assert_eq!(store.keys(&name("bob")).unwrap().len(), 2, "a further device");
 
     assert_eq!(invite(&store, 3, None, None).unwrap(), Purpose::Account);
-    assert_eq!(code(store.redeem(&Token([3; 16]), &name("bob"), &key(3))), ErrorCode::InviteUser, "the name is taken");
-    store.redeem(&Token([3; 16]), &name("dora"), &key(3)).unwrap();
+    assert_eq!(
+        code(store.redeem(&Token([3; 16]), &name("bob"), &key(3), || Ok(()))),
+        ErrorCode::InviteUser,
+        "the name is taken"
+    );
+    store.redeem(&Token([3; 16]), &name("dora"), &key(3), || Ok(())).unwrap();
 }
 
 /// Row 44: after it was revoked, or whoever made it or was to have it is gone, an invite is worth nothing.
@@ -130,7 +136,7 @@ fn a_revoked_invite_is_void() {
     store.take_away(&name("bob"), Removal::Remove, nobody, false).unwrap();
     for (token, user) in [(1, "new"), (2, "other"), (3, "bob")] {
         assert_eq!(
-            code(store.redeem(&Token([token; 16]), &name(user), &key(token))),
+            code(store.redeem(&Token([token; 16]), &name(user), &key(token), || Ok(()))),
             ErrorCode::InviteUnknown,
             "{user}"
         );
@@ -145,7 +151,7 @@ fn an_invite_does_not_lift_what_a_key_may_not_do() {
     let line = KeyLine::parse(&format!("from=\"192.0.2.1\" {}", key(1).line())).unwrap();
     store.add_account(&name("bob"), &[line]).unwrap();
     invite(&store, 1, Some("bob"), None).unwrap();
-    store.redeem(&Token([1; 16]), &name("bob"), &key(1)).unwrap();
+    store.redeem(&Token([1; 16]), &name("bob"), &key(1), || Ok(())).unwrap();
     assert_eq!(store.keys(&name("bob")).unwrap()[0].options, "from=\"192.0.2.1\"");
 }
 
@@ -154,9 +160,9 @@ fn a_disabled_account_redeems_nothing() {
     let store = fresh();
     store.add_account(&name("bob"), &[]).unwrap();
     invite(&store, 1, Some("bob"), None).unwrap();
-    store.redeem(&Token([1; 16]), &name("bob"), &key(1)).unwrap();
+    store.redeem(&Token([1; 16]), &name("bob"), &key(1), || Ok(())).unwrap();
     store.take_away(&name("bob"), Removal::Disable, |_| false, false).unwrap();
-    let again = store.redeem(&Token([1; 16]), &name("bob"), &key(1));
+    let again = store.redeem(&Token([1; 16]), &name("bob"), &key(1), || Ok(()));
     assert!(matches!(again, Err(Error::LoginRefused(_))), "{again:?}");
 }
 

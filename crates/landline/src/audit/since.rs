@@ -1,0 +1,60 @@
+//! From when on lines are of interest.
+
+use std::str::FromStr;
+
+use time::{
+    Date, Duration, OffsetDateTime, Time,
+    format_description::well_known::{Iso8601, Rfc3339},
+};
+
+use super::Line;
+
+/// A moment, as people write it: `90s`, `30m`, `1h`, `2d` ago, a date in UTC (`2026-11-20`), or RFC 3339.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Since(OffsetDateTime);
+
+impl Since {
+    /// Reads it, `now` being now; `None` where it is none of these.
+    pub fn parse(text: &str, now: OffsetDateTime) -> Option<Self> {
+        let ago = || {
+            let (unit, seconds) =
+                [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)].into_iter().find(|(unit, _)| text.ends_with(unit))?;
+            let count: u32 = text.strip_suffix(unit)?.parse().ok()?;
+            now.checked_sub(Duration::seconds(i64::from(count).checked_mul(seconds)?))
+        };
+        let date = || Some(Date::parse(text, &Iso8601::DATE).ok()?.with_time(Time::MIDNIGHT).assume_utc());
+        OffsetDateTime::parse(text, &Rfc3339).ok().or_else(date).or_else(ago).map(Self)
+    }
+
+    /// Whether a line was written then or later.
+    pub fn includes(&self, line: &Line) -> bool {
+        line.written().is_some_and(|time| time >= self.0)
+    }
+}
+
+impl FromStr for Since {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text, OffsetDateTime::now_utc())
+            .ok_or("a time is needed: 1h, 2d, 2026-11-20, or 2026-11-20T08:00:00Z")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments() {
+        let parse = |text: &str| Since::parse(text, OffsetDateTime::UNIX_EPOCH + Duration::days(10));
+        let at = |seconds: i64| Some(Since(OffsetDateTime::from_unix_timestamp(seconds).unwrap()));
+        assert_eq!(parse("1h"), at(10 * 86_400 - 3600));
+        assert_eq!(parse("2d"), at(8 * 86_400));
+        assert_eq!(parse("1970-01-02"), at(86_400));
+        assert_eq!(parse("1970-01-01T01:00:00+01:00"), at(0));
+        for text in ["", "1", "h", "-1h", "1w", "2026-13-01", "yesterday", "1hh", "99999999999d"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The audit log: whole over kills, files and openings; any harm to it is found.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a test, which harms the log"
+)]
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use landline::{
+    Error,
+    audit::{Audit, AuditOptions, Entry, Line, Reader, Report, Tip, Walk},
+    paths::PrivateFolder,
+    proto::{ErrorCode, Name},
+};
+use proptest::prelude::*;
+use testkit::Stage;
+
+struct Place {
+    stage: Stage,
+    server: PrivateFolder,
+}
+
+impl Place {
+    fn new() -> Self {
+        let stage = Stage::new("unused");
+        let server = PrivateFolder::open_or_create(&stage.path("server/server")).unwrap();
+        Self { stage, server }
+    }
+
+    fn open(&self, file_bytes_max: u64) -> (Audit, Option<String>) {
+        Audit::open(&self.server, &AuditOptions { file_bytes_max }).unwrap()
+    }
+
+    /// A log of so many lines in several files.
+    fn filled(lines: u32) -> Self {
+        let place = Self::new();
+        let (audit, problem) = place.open(1000);
+        assert_eq!(problem, None);
+        (0..lines).for_each(|n| audit.record_blocking(entry(n)).unwrap());
+        audit.flush().unwrap();
+        place
+    }
+
+    fn report(&self) -> Report {
+        Reader::open(&self.stage.path("server")).unwrap().unwrap().verify().unwrap()
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.stage.path("server/server/audit")
+    }
+
+    /// The files of the log, by name.
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let entries = fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap());
+        entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.folder().join(name), bytes).unwrap();
+    }
+}
+
+fn entry(n: u32) -> Entry {
+    Entry::Admin { user: None, session: None, action: "test".into(), subject: format!("{n}"), detail: None }
+}
+
+#[test]
+fn a_log_is_whole_over_many_files_and_openings() {
+    let place = Place::filled(20);
+    let (audit, problem) = place.open(1000);
+    assert_eq!(problem, None);
+    audit.record_blocking(entry(20)).unwrap();
+    audit.flush().unwrap();
+    let report = place.report();
+    assert_eq!(report.flaws, []);
+    assert_eq!((report.lines, report.tip.seq), (21, 21));
+    assert!(report.files > 3, "{report:?}");
+}
+
+#[test]
+fn a_byte_changed_anywhere_is_found() {
+    let place = Place::filled(8);
+    for (name, bytes) in place.files() {
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << (at % 8);
+            place.write(&name, &changed);
+            let report = place.report();
+            assert!(!report.flaws.is_empty(), "{name} byte {at}");
+            let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+            let found = report.flaws.iter().any(|flaw| flaw.file == name && flaw.line.abs_diff(line) <= 1);
+            // A lost line feed at the end of a file shows in the next one.
+            assert!(found || changed.last() != Some(&b'\n'), "{name} byte {at} in line {line}: {:?}", report.flaws);
+        }
+        place.write(&name, &bytes);
+    }
+    assert_eq!(place.report().flaws, []);
+}
+
+#[test]
+fn a_cut_anywhere_is_found() {
+    let place = Place::filled(8);
+    let files = place.files();
+    for (name, bytes) in &files {
+        for length in 0..bytes.len() {
+            place.write(name, &bytes[..length]);
+            assert!(!place.report().flaws.is_empty(), "{name} cut to {length}");
+        }
+        fs::remove_file(place.folder().join(name)).unwrap();
+        assert!(!place.report().flaws.is_empty(), "{name} removed");
+        place.write(name, bytes);
+    }
+    let names: Vec<_> = files.keys().cloned().collect();
+    for gone in 1..=names.len() {
+        names[names.len() - gone..].iter().for_each(|name| fs::remove_file(place.folder().join(name)).unwrap());
+        assert!(!place.report().flaws.is_empty(), "the last {gone} files removed");
+        files.iter().for_each(|(name, bytes)| place.write(name, bytes));
+    }
+}
+
+#[test]
+fn lines_that_were_moved_doubled_or_taken_out_are_found() {
+    let place = Place::filled(12);
+    for (name, bytes) in place.files() {
+        let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+        for at in 0..lines.len() {
+            let mut without = lines.clone();
+            let line = without.remove(at);
+            place.write(&name, &without.concat());
+            assert!(!place.report().flaws.is_empty(), "{name} without line {at}");
+            for to in (0..=without.len()).filter(|to| *to != at) {
+                let mut moved = without.clone();
+                moved.insert(to, line);
+                place.write(&name, &moved.concat());
+                assert!(!place.report().flaws.is_empty(), "{name} with line {at} at {to}");
+            }
+            let mut doubled = lines.clone();
+            doubled.insert(at, line);
+            place.write(&name, &doubled.concat());
+            assert!(!place.report().flaws.is_empty(), "{name} with line {at} twice");
+        }
+        place.write(&name, &bytes);
+    }
+    assert_eq!(place.report().flaws, []);
+}
+
+/// Whoever changes the log and lets a server go on with it does not make it whole again.
+#[test]
+fn what_is_wrong_stays_wrong_when_the_log_goes_on() {
+    type Harm<'a> = &'a dyn Fn(&Place);
+    let newest = |place: &Place| place.files().into_iter().next_back().unwrap();
+    let harms: [(&str, Harm<'_>); 5] = [
+        ("the last file is gone", &|place| fs::remove_file(place.folder().join(newest(place).0)).unwrap()),
+        ("the last line is gone", &|place| {
+            let (name, bytes) = newest(place);
+            let cut = bytes[..bytes.len() - 1].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            place.write(&name, &bytes[..cut]);
+        }),
+        ("the last line is half", &|place| {
+            let (name, bytes) = newest(place);
+            place.write(&name, &bytes[..bytes.len() - 9]);
+        }),
+        ("the head is gone", &|place| fs::remove_file(place.stage.path("server/server/audit-head")).unwrap()),
+        ("all is gone but the head", &|place| fs::remove_dir_all(place.folder()).unwrap()),
+    ];
+    for (what, harm) in harms {
+        let place = Place::filled(9);
+        harm(&place);
+        assert!(!place.report().flaws.is_empty(), "{what}");
+        let (audit, problem) = place.open(1000);
+        assert!(problem.is_some(), "{what}");
+        audit.record_blocking(entry(1)).unwrap();
+        audit.flush().unwrap();
+        assert!(!place.report().flaws.is_empty(), "{what}, and it went on");
+        let (audit, problem) = place.open(1000);
+        assert_eq!(problem, None, "{what}: once is enough to say it");
+        drop(audit);
+    }
+}
+
+/// As after kill -9: whole lines or half a line behind the head are nobody's fault.
+#[test]
+fn a_line_that_was_being_written_is_taken_back() {
+    let place = Place::filled(3);
+    let (name, bytes) = place.files().into_iter().next_back().unwrap();
+    let tip = place.report().tip;
+    let head = place.stage.read("server/server/audit-head");
+    let (line, _) = tip.line(time::OffsetDateTime::now_utc(), &entry(3));
+    let whole = [&bytes[..], line.as_bytes(), b"\n"].concat();
+    for length in bytes.len()..=whole.len() {
+        place.write(&name, &whole[..length]);
+        assert_eq!(place.report().flaws, [], "{length}");
+        let (audit, problem) = place.open(1 << 20);
+        assert_eq!(problem, None, "{length}");
+        drop(audit);
+        let left = fs::read(place.folder().join(&name)).unwrap();
+        assert!(left == bytes || left == whole, "{length}");
+        place.write(&name, &bytes);
+        fs::write(place.stage.path("server/server/audit-head"), &head).unwrap();
+    }
+}
+
+#[test]
+fn two_writers_share_one_chain() {
+    let place = Place::new();
+    let writers = [place.open(2000).0, place.open(2000).0, place.open(2000).0];
+    std::thread::scope(|scope| {
+        for audit in &writers {
+            scope.spawn(move || (0..40).for_each(|n| audit.record_blocking(entry(n)).unwrap()));
+        }
+    });
+    writers.iter().for_each(|audit| audit.flush().unwrap());
+    let report = place.report();
+    assert_eq!(report.flaws, []);
+    assert_eq!(report.lines, 120);
+}
+
+#[test]
+fn without_its_files_nothing_is_recorded() {
+    let place = Place::new();
+    let (audit, _) = place.open(1 << 20);
+    audit.record_blocking(entry(0)).unwrap();
+    let (name, bytes) = place.files().into_iter().next_back().unwrap();
+    let harms: [(&str, &dyn Fn()); 3] = [
+        ("removed", &|| fs::remove_file(place.folder().join(&name)).unwrap()),
+        ("cut", &|| place.write(&name, &bytes[..bytes.len() / 2])),
+        ("added to", &|| place.write(&name, &[&bytes[..], b"{}\n"].concat())),
+    ];
+    for (what, harm) in harms {
+        harm();
+        let refused = audit.record_blocking(entry(1)).unwrap_err();
+        assert!(matches!(refused, Error::Failed { code: ErrorCode::Audit, .. }), "{what}: {refused}");
+        place.write(&name, &bytes);
+        let head = place.report().tip;
+        assert_eq!(head.seq, 1, "{what}: nothing was added");
+    }
+    audit.record_blocking(entry(1)).unwrap();
+    audit.flush().unwrap();
+    assert_eq!(place.report().flaws, []);
+    assert_eq!(place.report().lines, 2);
+}
+
+fn lines(place: &Place) -> Vec<(Line, String)> {
+    let mut lines = Vec::new();
+    let reader = Reader::open(&place.stage.path("server")).unwrap().unwrap();
+    let unreadable = reader.lines(|line, text| lines.push((line.clone(), text.to_owned()))).unwrap();
+    assert_eq!(unreadable, 0);
+    lines
+}
+
+#[test]
+fn a_flood_is_counted() {
+    let place = Place::new();
+    let (audit, _) = place.open(1 << 20);
+    for port in 0..5000 {
+        let peer = (std::net::Ipv4Addr::LOCALHOST, port).into();
+        let (code, message) = ("tls".to_owned(), "no".to_owned());
+        audit.note(Entry::Refused { peer, user: None, method: None, code, message });
+    }
+    audit.flush().unwrap();
+    let lines = lines(&place);
+    let counted: u64 = lines.iter().filter_map(|(line, _)| line.fields.get("count")?.as_u64()).sum();
+    let single = lines.iter().filter(|(line, _)| line.event == "refused").count();
+    assert!(lines.len() < 20, "{}", lines.len());
+    assert_eq!(counted + single as u64, 5000);
+}
+
+/// Row 55: whatever the fields hold.
+fn awkward() -> impl Strategy<Value = String> {
+    let pieces = prop_oneof![
+        any::<String>(),
+        Just("\n".to_owned()),
+        Just("\r\n".to_owned()),
+        Just("\",\"ok\":true".to_owned()),
+        Just("\u{1b}[2J\u{9b}\u{202e}\u{2028}\0\\".to_owned()),
+        Just("x".repeat(30_000)),
+    ];
+    prop::collection::vec(pieces, 0..6).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn every_entry_is_one_line_that_says_the_same(user in awkward(), code in awkward(), path in any::<Vec<u8>>()) {
+        let peer = "[2001:db8::1]:7".parse().unwrap();
+        let failed = Entry::Failed { user: user.clone(), session: code.clone(), code: code.clone(), message: user.clone() };
+        let refused = Entry::Refused { peer, user: Some(user.clone()), method: None, code: code.clone(), message: user.clone() };
+        let path = Name(path);
+        let transfer = Entry::TransferStart { user, session: code, direction: "put", path, length: None };
+        let mut tip = Tip::START;
+        for entry in [failed, refused, transfer] {
+            let line;
+            let before = tip;
+            (line, tip) = before.line(time::OffsetDateTime::now_utc(), &entry);
+            prop_assert!(line.bytes().all(|byte| matches!(byte, 0x20..=0x7e)));
+            let parsed = Line::parse(line.as_bytes()).unwrap();
+            let mut fields = serde_json::to_value(&entry).unwrap();
+            let event = fields.as_object_mut().unwrap().remove("event").unwrap();
+            prop_assert_eq!((parsed.seq, parsed.prev), (before.seq + 1, before.hash));
+            prop_assert_eq!(Some(&parsed.event[..]), event.as_str());
+            if parsed.fields.get("cut") != Some(&true.into()) {
+                prop_assert_eq!(serde_json::Value::Object(parsed.fields), fields);
+            }
+        }
+    }
+
+    #[test]
+    fn rubbish_is_no_line(bytes in any::<Vec<u8>>()) {
+        prop_assert!(Line::parse(&bytes).is_err());
+        let mut walk = Walk::new(None);
+        walk.file("f", 1);
+        prop_assert_eq!(walk.line(&bytes), None);
+        prop_assert_eq!(walk.end().flaws.len(), 1);
+    }
+}
