@@ -4,10 +4,12 @@
 //! `tests/replay.rs` runs them over the corpus and mutations of it in every test run; `fuzz_targets/` hands them to
 //! libFuzzer.
 
+mod classic;
 mod login;
 mod stream;
 mod text;
 
+pub use classic::{bursts as classic_bursts, chat as classic_chat, upload as classic_upload};
 pub use login::{client_login, server_login};
 pub use stream::{frame, header, message};
 pub use text::{address, invite, key, key_line, path, secret};
@@ -28,6 +30,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("invite", invite),
     ("secret", secret),
     ("address", address),
+    ("classic_upload", classic_upload),
+    ("classic_bursts", classic_bursts),
+    ("classic_chat", classic_chat),
 ];
 
 /// The input of a stream's target: a byte that picks the circumstances, a byte that picks a step, and the stream.

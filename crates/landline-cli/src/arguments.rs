@@ -1,5 +1,7 @@
 //! The command line, as typed. Help comes from here alone.
 
+pub(crate) mod classic;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{
@@ -43,6 +45,9 @@ pub(crate) enum Command {
     /// Look at the audit log of the server on this machine, also while it runs: who did what
     #[command(subcommand)]
     Audit(Audit),
+    /// Serve or dial one of the plain formats that socket courses teach
+    #[command(subcommand)]
+    Classic(classic::Classic),
     /// Show it all on this machine: a server, a client, 1 GiB both ways; leaves nothing behind
     Demo(Demo),
     /// See on this machine what courses tell about sockets, measured: tables, two sentences, a picture for a lecture

@@ -29,6 +29,17 @@ impl Failure {
         Self { status: 2, what: what.into(), advice: None }
     }
 
+    /// What goes wrong with a classic dialect, where what helps with the line itself does not.
+    pub(crate) fn of_dialect(error: Error) -> Self {
+        Self { advice: None, ..Self::from(error) }
+    }
+
+    /// A command at the other end that ended with another status than 0.
+    pub(crate) fn of_command(code: i64) -> Self {
+        let status = u8::try_from(if code < 0 { 128 - code } else { code }).unwrap_or(1);
+        Self { status, what: format!("the command ended with status {code}"), advice: None }
+    }
+
     /// A server that is not who it should be.
     pub(crate) fn of_server(what: String, advice: &str) -> Self {
         Self { status: 11, what, advice: Some(advice.to_owned()) }
@@ -74,6 +85,7 @@ impl From<Error> for Failure {
             Error::Protocol(inner) if inner.fault() == Fault::Peer => {
                 format!("the other side broke the protocol: {error}")
             }
+            Error::Dialect(_) => format!("the other side broke the dialect: {error}"),
             _ => error.to_string(),
         };
         Self { status: status(&error), what, advice: advice(&error) }
@@ -90,6 +102,7 @@ fn status(error: &Error) -> u8 {
         Error::Tls(_) => 14,
         // Here it is the server that was too slow.
         Error::Failed { code: ErrorCode::LoginTimeout, side: Side::Here, .. } => 10,
+        Error::Dialect(_) => 13,
         Error::Failed { code, .. } => status_of_code(*code),
         Error::State { .. } => 31,
         Error::Key { .. } | Error::KeyLocked { .. } | Error::Agent { .. } | Error::Secret { .. } => 32,

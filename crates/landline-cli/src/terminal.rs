@@ -50,6 +50,12 @@ pub(crate) fn print(text: &str) {
     let _ = writeln!(out, "{}", shown(text)).and_then(|()| out.flush());
 }
 
+/// Asks a person to type, on the line that the cursor is on.
+pub(crate) fn prompt(text: &str) {
+    let mut out = io::stderr().lock();
+    let _ = write!(out, "{}", shown(text)).and_then(|()| out.flush());
+}
+
 /// Writes a line of JSON to standard output, with what a terminal could obey escaped as JSON does it.
 pub(crate) fn print_json(value: &serde_json::Value) {
     let mut line = String::new();

@@ -8,12 +8,14 @@
 //! - [`files`] copies one file either way, verified; [`ping`] asks for a sign of life.
 //! - [`lab`] shows on this machine what courses tell about sockets.
 //! - [`audit`] writes down who did what, and finds out whether that was changed.
+//! - [`classic`] speaks the plain formats of socket courses, as a server and as a client.
 //! - [`login`] holds identities, pins, invites and keys; [`store`] what the server remembers; [`paths`] opens every path.
 //!
 //! Errors are one type, [`Error`], that says on which side and whose fault; progress is reported as numbers and
 //! [`Event`]s, and only the caller draws.
 
 pub mod audit;
+pub mod classic;
 pub mod client;
 pub mod error;
 pub mod event;

@@ -19,6 +19,7 @@ pub use digest::{Algorithm, ContentHasher, Digest};
 pub use partial::Partials;
 pub use progress::Progress;
 pub use sender::Input;
+pub(crate) use staging::{Plan, Staging};
 
 /// A copy that is done: what was copied, and the digest that both sides found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

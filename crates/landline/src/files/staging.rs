@@ -22,25 +22,25 @@ use crate::{
 
 /// What is going to be staged.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// Bytes of content, where that is known.
-    pub(super) length: Option<u64>,
+    pub(crate) length: Option<u64>,
     /// The source's permission bits.
-    pub(super) mode: u32,
+    pub(crate) mode: u32,
     /// Whether a file that has the name is replaced.
-    pub(super) replace: bool,
+    pub(crate) replace: bool,
     /// The manifest of the copy, if there is one.
-    pub(super) manifest: Option<Manifest>,
+    pub(crate) manifest: Option<Manifest>,
     /// The source's identity: with it, a manifest and a known length the copy can be resumed.
-    pub(super) source: Option<SourceId>,
+    pub(crate) source: Option<SourceId>,
     /// How much of an earlier try to use at most, in bytes.
-    pub(super) offset_max: u64,
+    pub(crate) offset_max: u64,
 }
 
 /// A staging file. Dropped before [`commit`](Self::commit) it leaves the final name untouched; it is removed then, or kept to be
 /// resumed if there is a manifest with at least one block.
 #[derive(Debug)]
-pub(super) struct Staging {
+pub(crate) struct Staging {
     destination: Destination,
     name: OsString,
     file: File,
@@ -60,7 +60,7 @@ impl Staging {
     ///
     /// # Errors
     /// `exists` where the name is taken and not to be replaced, `no-space`, `denied`, `io`.
-    pub(super) fn open(destination: Destination, plan: Plan) -> Result<Self, Error> {
+    pub(crate) fn open(destination: Destination, plan: Plan) -> Result<Self, Error> {
         let shown = destination.path.display();
         if destination.replaced_mode.is_some() && !plan.replace {
             return Err(Error::here(ErrorCode::Exists, format!("{shown} exists already")));
@@ -123,7 +123,7 @@ impl Staging {
     }
 
     /// Where it will be.
-    pub(super) fn destination(&self) -> &Destination {
+    pub(crate) fn destination(&self) -> &Destination {
         &self.destination
     }
 
@@ -147,7 +147,7 @@ impl Staging {
     ///
     /// # Errors
     /// `no-space`, `io`.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.file.write_all_at(bytes, self.position).map_err(|error| self.failed(&error))?;
         self.position += bytes.len() as u64;
         if let Some(manifest) = &self.manifest {
@@ -180,7 +180,7 @@ impl Staging {
     /// `exists` where the name was taken meanwhile and is not to be replaced, `not-a-file` where it is no regular file any more,
     /// `no-space`, `io`. The staging file is gone then; the final name may have the new content only if the folder could not
     /// be synced.
-    pub(super) fn commit(mut self) -> Result<(), Error> {
+    pub(crate) fn commit(mut self) -> Result<(), Error> {
         // Whatever fails from here on: after a failed sync nothing is known of what was written.
         self.is_spoiled = true;
         // What has the name now counts, not what had it when the copy began.

@@ -22,7 +22,7 @@ pub use document::Document;
 pub use folder::{Destination, Folder};
 pub use private::{FolderLock, PrivateFolder, create_secret_file, read_secret_file};
 pub use root::Root;
-pub use scratch::ScratchFolder;
+pub use scratch::{ScratchFolder, nameless_file};
 pub use source::{Source, SourceIdentity};
 pub use std::fs::File;
 

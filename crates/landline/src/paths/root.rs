@@ -37,6 +37,20 @@ impl Root {
         Ok(Self { dir, path, given: given.to_owned(), hidden })
     }
 
+    /// As [`open`](Self::open), where the folder `hidden` need not exist. Blocking.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_hiding(given: &Path, hidden: &Path) -> Result<Self, Error> {
+        if hidden.exists() {
+            return Self::open(given, hidden);
+        }
+        let path = given.canonicalize().map_err(|error| Error::state(given.display(), error))?;
+        let dir = Dir::open_ambient_dir(&path, cap_std::ambient_authority())
+            .map_err(|error| Error::state(path.display(), error))?;
+        Ok(Self { dir, path, given: given.to_owned(), hidden: None })
+    }
+
     /// Opens a regular file to read. Blocking.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Temporary folders that leave nothing behind.
 
 use std::{
-    fs::{DirBuilder, remove_dir_all},
+    fs::{DirBuilder, File, remove_dir_all},
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -88,4 +88,18 @@ impl Drop for ScratchFolder {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// Makes a file in `folder` that has no name, to be written and read back: it is gone when it is closed. Blocking.
+///
+/// # Errors
+/// What the system says, with the folder.
+pub fn nameless_file(folder: &Path) -> Result<File, Error> {
+    let name = format!(".landline-{:016x}", u64::from_le_bytes(random()));
+    let make = || {
+        let folder = Folder::open(folder)?;
+        let file = folder.create(name.as_ref())?;
+        folder.remove(name.as_ref()).map(|()| file)
+    };
+    make().map_err(|error| Error::io(folder.display(), &error))
 }

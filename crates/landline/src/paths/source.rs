@@ -59,6 +59,18 @@ impl Source {
         self.file.try_clone().map_err(|error| Error::io(&self.name, &error))
     }
 
+    /// Up to `count` bytes from `offset`; none at the end. Blocking.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read_at(&self, offset: u64, count: usize) -> Result<Vec<u8>, Error> {
+        use std::os::unix::fs::FileExt;
+        let mut bytes = vec![0; count];
+        let read = self.file.read_at(&mut bytes, offset).map_err(|error| Error::io(&self.name, &error))?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
     /// Whether the file is still what it was when it was opened.
     ///
     /// # Errors

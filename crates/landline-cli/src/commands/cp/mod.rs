@@ -1,7 +1,7 @@
 //! `landline cp`: copies one file, and goes on by itself when the line breaks.
 
 mod once;
-mod show;
+pub(super) mod show;
 
 use std::{
     path::Path,

@@ -18,7 +18,7 @@ const LINE_TIME: Duration = Duration::from_secs(5);
 
 /// How a copy is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Show {
+pub(in crate::commands) enum Show {
     Nothing,
     Bar,
     Lines,
@@ -27,7 +27,7 @@ pub(super) enum Show {
 
 impl Show {
     /// What was asked for, and what standard error is.
-    pub(super) fn new(quiet: bool, json: bool) -> Self {
+    pub(in crate::commands) fn new(quiet: bool, json: bool) -> Self {
         match (quiet, json) {
             (true, _) => Self::Nothing,
             (_, true) => Self::Json,
@@ -37,21 +37,26 @@ impl Show {
     }
 
     /// An event for programs.
-    pub(super) fn event(self, event: &Value) {
+    pub(in crate::commands) fn event(self, event: &Value) {
         if self == Self::Json {
             print_json(event);
         }
     }
 
     /// A remark for people.
-    pub(super) fn remark(self, text: &str) {
+    pub(in crate::commands) fn remark(self, text: &str) {
         if matches!(self, Self::Bar | Self::Lines) {
             say(text);
         }
     }
 
     /// Waits for one try at the copy, showing `progress` meanwhile under the name `label`.
-    pub(super) async fn during<T>(self, label: &str, progress: &Progress, work: impl Future<Output = T>) -> T {
+    pub(in crate::commands) async fn during<T>(
+        self,
+        label: &str,
+        progress: &Progress,
+        work: impl Future<Output = T>,
+    ) -> T {
         let tick = match self {
             Self::Nothing => return work.await,
             Self::Bar => FRAME_TIME,

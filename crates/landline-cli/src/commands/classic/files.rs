@@ -1,0 +1,84 @@
+//! `upload`, `upload-bare` and `download` as a client.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use landline::{
+    Error,
+    classic::{
+        codec::{FileHeader, UploadForm},
+        download, upload,
+    },
+    files::Progress,
+    paths::{Source, local},
+};
+
+use super::dial::{charset, line};
+use crate::{
+    arguments::classic::{DialStream, DialUpload},
+    commands::cp::show::Show,
+    failure::Failure,
+    terminal::print,
+};
+
+/// How long a server may take to close the line once it has all files.
+const SETTLE_TIME: Duration = Duration::from_secs(30);
+
+pub(super) async fn upload(options: DialUpload, form: UploadForm) -> Result<(), Failure> {
+    let mut sources = Vec::new();
+    for path in &options.files {
+        sources.push(open(path).await?);
+    }
+    let (mut line, charset) = (line(&options.stream).await?, charset(&options.stream));
+    let show = Show::new(options.quiet, false);
+    let progress = Progress::default();
+    let mut sent = Vec::new();
+    for (name, source) in sources {
+        let mut header = FileHeader::new(name.clone(), source.length);
+        if let Some(message) = &options.msg {
+            header.rest.insert("msg".into(), message.clone().into());
+        }
+        let size = header.size;
+        let sending = upload::send(&mut line, charset, form, &header, source, &progress);
+        show.during(&name, &progress, sending).await.map_err(Failure::of_dialect)?;
+        if options.ack {
+            let stored = upload::receive_receipt(&mut line, charset, size).await.map_err(Failure::of_dialect)?;
+            print(&format!("{name}: {size} bytes, stored as {stored}"));
+        } else {
+            sent.push(format!("{name}: {size} bytes sent"));
+        }
+    }
+    // Without a receipt, that the server has read to the end is all there is to know.
+    line.settle(SETTLE_TIME).await.map_err(Failure::of_dialect)?;
+    sent.iter().for_each(|sent| print(sent));
+    Ok(())
+}
+
+/// A file to be sent, and the name that it goes under.
+async fn open(path: &Path) -> Result<(String, Arc<Source>), Failure> {
+    let name = local::own_name(path)
+        .and_then(|name| String::from_utf8(name).ok())
+        .ok_or_else(|| Failure::usage(format!("{}: the file needs a name of its own, in UTF-8", path.display())))?;
+    let path = path.to_owned();
+    let source = tokio::task::spawn_blocking(move || local::source(&path)).await;
+    let source: Result<Source, Error> = source.map_err(|error| Failure::local(error.to_string()))?;
+    Ok((name, Arc::new(source?)))
+}
+
+pub(super) async fn download(
+    stream: &DialStream,
+    names: &[String],
+    folder: &Path,
+    overwrite: bool,
+    quiet: bool,
+) -> Result<(), Failure> {
+    let mut line = line(stream).await?;
+    let show = Show::new(quiet, false);
+    for name in names {
+        let progress = Progress::default();
+        let fetching = download::fetch(&mut line, charset(stream), name, folder, overwrite, &progress);
+        let (path, size) = show.during(name, &progress, fetching).await.map_err(Failure::of_dialect)?;
+        print(&format!("{path}: {size} bytes"));
+    }
+    line.close().await;
+    Ok(())
+}

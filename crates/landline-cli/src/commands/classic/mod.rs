@@ -1,0 +1,34 @@
+//! `landline classic`: serves and dials the plain formats that socket courses teach.
+
+mod dial;
+mod files;
+mod input;
+mod output;
+mod serve;
+mod show;
+
+use std::path::PathBuf;
+
+use landline::classic::Challenge;
+
+use crate::{
+    arguments::classic::{Classic, Secret},
+    failure::Failure,
+    signals,
+};
+
+pub(crate) async fn run(state: PathBuf, command: Classic) -> Result<(), Failure> {
+    match command {
+        Classic::Serve(serve) => serve::run(state, serve).await,
+        Classic::Dial(dial) => {
+            let stop = signals::stop()?;
+            tokio::pin!(stop);
+            dial::run(dial, stop).await
+        }
+    }
+}
+
+/// The secret that was named, if one was.
+fn challenge(secret: &Secret) -> Result<Option<Challenge>, Failure> {
+    secret.secret_file.as_deref().map(|path| Challenge::load(path, secret.hmac)).transpose().map_err(Failure::from)
+}

@@ -1,0 +1,171 @@
+//! Messages without a length or an end of their own: a newline or a pause ends them.
+
+use std::time::{Duration, Instant};
+
+use super::{BURST_BYTES_MAX, Charset, DialectError};
+
+/// How long one message may take in all.
+const MESSAGE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Takes messages from a stream that ends each at a newline, or at a pause of the sender.
+///
+/// After every input and at every timeout, call [`poll_message`](Self::poll_message) until it gives none; what is held is
+/// bounded by that.
+#[derive(Debug)]
+pub struct Bursts {
+    charset: Charset,
+    pause: Duration,
+    pending: Vec<u8>,
+    /// Where the next message begins in `pending`, and up to where there is no newline.
+    start: usize,
+    searched: usize,
+    began: Option<Instant>,
+    latest: Option<Instant>,
+}
+
+impl Bursts {
+    /// For text in `charset`, in which `pause` ends a message.
+    pub fn new(charset: Charset, pause: Duration) -> Self {
+        Self { charset, pause, pending: Vec::new(), start: 0, searched: 0, began: None, latest: None }
+    }
+
+    /// More bytes have come.
+    pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
+        self.pending.drain(..self.start);
+        self.searched = self.searched.saturating_sub(self.start);
+        self.start = 0;
+        self.pending.extend_from_slice(bytes);
+        self.began.get_or_insert(now);
+        self.latest = Some(now);
+    }
+
+    /// Whether so much is held that nothing more is to be read before messages were taken.
+    pub fn is_full(&self) -> bool {
+        self.pending.len() >= BURST_BYTES_MAX
+    }
+
+    /// The next message that is complete by `now`, without its newline. It may be empty.
+    ///
+    /// # Errors
+    /// [`DialectError::Endless`] above [`BURST_BYTES_MAX`], [`DialectError::Slow`] for one that has been coming for too long.
+    pub fn poll_message(&mut self, now: Instant) -> Result<Option<String>, DialectError> {
+        let unsearched = self.pending.get(self.searched..).unwrap_or_default();
+        if let Some((end, next)) = self.charset.newline(unsearched) {
+            let text = self.text(self.pending.get(self.start..self.searched + end).unwrap_or_default());
+            self.start = self.searched + next;
+            self.searched = self.start;
+            // What stands behind it has come with it, or is new by now.
+            self.began = self.latest.filter(|_| !self.rest().is_empty());
+            return Ok(Some(text));
+        }
+        // A newline of two bytes may be half there.
+        self.searched = self.start + self.rest().len() / 2 * 2;
+        let since =
+            |moment: Option<Instant>| moment.map_or(Duration::ZERO, |moment| now.saturating_duration_since(moment));
+        if self.rest().is_empty() {
+            return Ok(None);
+        }
+        if self.rest().len() > BURST_BYTES_MAX {
+            return Err(DialectError::Endless { limit: BURST_BYTES_MAX });
+        }
+        if since(self.latest) >= self.pause {
+            return Ok(self.finish());
+        }
+        if since(self.began) >= MESSAGE_TIME_MAX {
+            return Err(DialectError::Slow(MESSAGE_TIME_MAX.as_secs()));
+        }
+        Ok(None)
+    }
+
+    /// When to look again though nothing has come.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.rest().is_empty() {
+            return None;
+        }
+        let pause = self.latest? + self.pause;
+        Some(pause.min(self.began? + MESSAGE_TIME_MAX))
+    }
+
+    /// The stream has ended: what is left without a newline, if anything.
+    pub fn finish(&mut self) -> Option<String> {
+        let rest = self.rest().to_vec();
+        *self = Self::new(self.charset, self.pause);
+        (!rest.is_empty()).then(|| self.text(&rest))
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.pending.get(self.start..).unwrap_or_default()
+    }
+
+    fn text(&self, bytes: &[u8]) -> String {
+        let text = self.charset.decode(bytes);
+        text.strip_suffix('\r').map(str::to_owned).unwrap_or(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_millis(20);
+
+    fn all(bursts: &mut Bursts, now: Instant) -> Vec<String> {
+        std::iter::from_fn(|| bursts.poll_message(now).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_pause_ends_a_message_and_a_byte_postpones_it() {
+        let mut bursts = Bursts::new(Charset::default(), PAUSE);
+        let start = Instant::now();
+        bursts.handle_input(start, b"l");
+        bursts.handle_input(start + PAUSE / 2, b"s");
+        assert_eq!(bursts.poll_timeout(), Some(start + PAUSE * 3 / 2));
+        assert_eq!(bursts.poll_message(start + PAUSE), Ok(None));
+        assert_eq!(bursts.poll_message(start + PAUSE * 3 / 2), Ok(Some("ls".into())));
+        assert_eq!((bursts.poll_timeout(), bursts.poll_message(start + PAUSE * 9)), (None, Ok(None)));
+    }
+
+    #[test]
+    fn what_never_pauses_and_never_ends_is_refused() {
+        let mut bursts = Bursts::new(Charset::default(), PAUSE);
+        let start = Instant::now();
+        let mut now = start;
+        let refused = loop {
+            bursts.handle_input(now, b"x");
+            if let Err(error) = bursts.poll_message(now) {
+                break error;
+            }
+            now += PAUSE / 2;
+        };
+        assert_eq!((refused, now - start), (DialectError::Slow(10), MESSAGE_TIME_MAX));
+        let mut bursts = Bursts::new(Charset::default(), PAUSE);
+        bursts.handle_input(start, &[b'x'; BURST_BYTES_MAX]);
+        assert!(bursts.is_full() && bursts.poll_message(start) == Ok(None));
+        bursts.handle_input(start, b"x");
+        assert_eq!(bursts.poll_message(start), Err(DialectError::Endless { limit: BURST_BYTES_MAX }));
+    }
+
+    proptest! {
+        #[test]
+        fn lines_come_whole_however_they_are_cut(
+            lines in proptest::collection::vec("[^\r\n]{0,20}", 0..6),
+            step in 1usize..9,
+            label in proptest::sample::select(&["utf-8", "gb18030", "utf-16le"][..]),
+        ) {
+            let charset: Charset = label.parse().unwrap();
+            prop_assume!(label != "gb18030" || lines.iter().all(|line| charset.decode(&charset.encode(line)) == *line));
+            let mut bursts = Bursts::new(charset, PAUSE);
+            let start = Instant::now();
+            let stream = charset.encode(&lines.iter().map(|line| format!("{line}\r\n")).collect::<String>());
+            let mut found = Vec::new();
+            for piece in stream.chunks(step) {
+                bursts.handle_input(start, piece);
+                found.extend(all(&mut bursts, start));
+            }
+            prop_assert_eq!(found, lines);
+            prop_assert_eq!(bursts.finish(), None);
+        }
+    }
+}

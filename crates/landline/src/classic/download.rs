@@ -1,0 +1,141 @@
+//! `download`: a file that is asked for by its name.
+
+use std::{path::Path, sync::Arc, time::Instant};
+
+use landline_proto::ErrorCode;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    ClassicEvent, Got, Line,
+    codec::{
+        Answer, BodyDecoder, Charset, DialectError, FileHeader, Frames, HEADER_BYTES_MAX, Part, UploadForm, base_name,
+        download_answer, download_request, parse_download_request,
+    },
+    failed_task,
+    service::{Reporter, told},
+    upload::send_content,
+};
+use crate::{
+    Error, Side,
+    files::{Plan, Progress, Staging},
+    paths::{Root, local},
+};
+
+/// The mode of a new file, before the umask.
+const MODE: u32 = 0o666;
+
+/// The server's half: answers requests until the client has finished.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    line: &mut Line<S>,
+    charset: Charset,
+    folder: &Arc<Root>,
+    report: &Reporter,
+) -> Result<(), Error> {
+    let mut frames = Frames::new(HEADER_BYTES_MAX);
+    let mut began = None;
+    loop {
+        let bytes = match line.read_header(began).await? {
+            Got::Bytes(bytes) => bytes,
+            _ if frames.at_boundary() => return Ok(()),
+            _ => return Err(DialectError::Cut.into()),
+        };
+        let mut input = bytes.as_slice();
+        let found = frames.next(&mut input)?;
+        line.put_back(input);
+        match found {
+            Some(payload) => {
+                began = None;
+                let name = parse_download_request(&charset.decode(&payload))?;
+                answer(line, charset, folder, name, report).await?;
+            }
+            None => began = began.or(Some(Instant::now())),
+        }
+    }
+}
+
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    line: &mut Line<S>,
+    charset: Charset,
+    folder: &Arc<Root>,
+    name: String,
+    report: &Reporter,
+) -> Result<(), Error> {
+    let (root, wanted) = (folder.clone(), name.clone());
+    let open = move || match wanted.starts_with(['/', '~']) {
+        true => Err(Error::here(ErrorCode::NameRefused, "names are those of files in the folder that is served")),
+        false => root.source(wanted.as_bytes()),
+    };
+    let source = match tokio::task::spawn_blocking(open).await.map_err(failed_task)? {
+        Ok(source) => Arc::new(source),
+        Err(error) => {
+            let message = error.to_string();
+            line.send(&download_answer(&Answer::Error(told(&error, &name)), charset)).await?;
+            report.event(|peer| ClassicEvent::Refused { peer, message });
+            return Ok(());
+        }
+    };
+    let size = source.length;
+    line.send(&download_answer(&Answer::File(FileHeader::new(name.clone(), size)), charset)).await?;
+    send_content(line, source, size, &Progress::default()).await?;
+    report.event(|peer| ClassicEvent::Sent { peer, name, size });
+    Ok(())
+}
+
+/// The client's half: asks for `name`, and stores it under its own base name in `folder`, or as `folder` says if that is no
+/// folder. Gives the path and the bytes stored.
+///
+/// # Errors
+/// What the server says, `exists` unless it may `overwrite`, `name-refused`, [`Error::Dialect`], [`Error::Lost`], `no-space`,
+/// `io`. Nothing is stored then.
+pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin>(
+    line: &mut Line<S>,
+    charset: Charset,
+    name: &str,
+    folder: &Path,
+    overwrite: bool,
+    progress: &Progress,
+) -> Result<(String, u64), Error> {
+    let base =
+        base_name(name).map_err(|error| Error::here(ErrorCode::NameRefused, format!("{name:?}: {error}")))?.to_owned();
+    line.send(&download_request(name, charset)).await?;
+    let mut decoder = BodyDecoder::new(UploadForm::Framed, charset);
+    let mut staging: Option<Box<Staging>> = None;
+    while let Got::Bytes(bytes) = line.read(None).await? {
+        let mut input = bytes.as_slice();
+        while let Some(part) = decoder.next::<Answer>(&mut input)? {
+            match part {
+                Part::Header(Answer::Error(message)) => {
+                    return Err(Error::Failed { side: Side::There, code: ErrorCode::NotFound, message });
+                }
+                Part::Header(Answer::File(header)) => {
+                    progress.begin(Some(header.size), 0);
+                    staging = Some(stage(folder.to_owned(), base.clone(), header.size, overwrite).await?);
+                }
+                Part::Body(bytes) => {
+                    let (Some(mut open), bytes) = (staging.take(), bytes.to_vec()) else { continue };
+                    progress.add(bytes.len());
+                    let write = move || open.write(&bytes).map(|()| open);
+                    staging = Some(tokio::task::spawn_blocking(write).await.map_err(failed_task)??);
+                }
+                Part::End => {
+                    line.put_back(input);
+                    let Some(done) = staging.take() else { continue };
+                    let path = done.destination().path.display().to_string();
+                    tokio::task::spawn_blocking(move || done.commit()).await.map_err(failed_task)??;
+                    return Ok((path, progress.done()));
+                }
+            }
+        }
+    }
+    Err(DialectError::Cut.into())
+}
+
+async fn stage(folder: std::path::PathBuf, base: String, size: u64, overwrite: bool) -> Result<Box<Staging>, Error> {
+    let open = move || {
+        let destination = local::destination(&folder, base.as_bytes())?;
+        let plan =
+            Plan { length: Some(size), mode: MODE, replace: overwrite, manifest: None, source: None, offset_max: 0 };
+        Staging::open(destination, plan).map(Box::new)
+    };
+    tokio::task::spawn_blocking(open).await.map_err(failed_task)?
+}
