@@ -37,6 +37,12 @@ pub(crate) enum Command {
     Join(Join),
     /// Ask a server for a sign of life, and show how long each step took
     Ping(Ping),
+    /// Say who may log in: accounts, keys and invites, on the server's own machine or over the line
+    User(User),
+    /// Show who is logged in at a server, from where, and what they are doing; all of them to an admin, to others themselves
+    Who(Who),
+    /// End the sessions of a user, or one of them; whoever has an account can log in again
+    Kick(Kick),
     /// Let machines log in to this server with secrets; on the server's own machine
     #[command(subcommand)]
     Secret(Secret),
@@ -92,6 +98,137 @@ pub(crate) struct Join {
     /// [default: one made for this client]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct User {
+    /// At this server, over the line, as an admin there [default: the server on this machine, running or not]
+    #[arg(long, value_name = "HOST", global = true)]
+    pub(crate) on: Option<Target>,
+    #[command(flatten)]
+    pub(crate) access: Access,
+    #[command(subcommand)]
+    pub(crate) what: UserCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Make an account
+    Add {
+        /// Its name
+        name: UserName,
+        /// Let these keys log in: lines of authorized_keys in a file, or - for standard input
+        #[arg(long = "key", value_name = "FILE")]
+        keys: Vec<PathBuf>,
+        /// Print an invite with which a key can be registered
+        #[arg(long)]
+        invite: bool,
+        #[command(flatten)]
+        terms: InviteTerms,
+    },
+    /// List the accounts
+    List {
+        /// Print one JSON line for each
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show an account with its keys
+    Show {
+        name: UserName,
+        /// Print it as one JSON line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let nobody log in as NAME any more, and end their sessions; what they have stays
+    Disable {
+        name: UserName,
+        /// Even the last admin, so that nobody can undo it over the line
+        #[arg(long)]
+        force: bool,
+    },
+    /// Undo `disable`
+    Enable { name: UserName },
+    /// Forget an account with its keys and invites, and end its sessions; files stay
+    Remove {
+        name: UserName,
+        /// Even the last admin, so that nobody is left to administer over the line
+        #[arg(long)]
+        force: bool,
+    },
+    /// The keys of an account
+    Keys {
+        name: UserName,
+        #[command(subcommand)]
+        what: KeysCommand,
+    },
+    /// Print an invite: for a further key of NAME, or, where there is no such account, for a new one
+    Invite {
+        /// For whom [default: a new account of any name that is free]
+        name: Option<UserName>,
+        #[command(flatten)]
+        terms: InviteTerms,
+    },
+    /// List the invites that can still be redeemed
+    Invites {
+        /// Make this one void instead
+        #[arg(long, value_name = "ID")]
+        revoke: Option<String>,
+        /// Print one JSON line for each
+        #[arg(long, conflicts_with = "revoke")]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Let further keys log in. One that is there already takes the options of its new line
+    Add {
+        /// Lines of authorized_keys in a file, or - for standard input
+        file: PathBuf,
+    },
+    /// List the keys
+    List {
+        /// Print one JSON line for each
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a key log in no more, and end its sessions
+    Remove {
+        /// Which: SHA256:..., as `list` and `ssh-keygen -l` show it
+        fingerprint: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InviteTerms {
+    /// How long the invite is good for, at most 30d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = span)]
+    pub(crate) ttl: Duration,
+    /// Where the server can be reached [default: as when it was last started]; only on the server's own machine
+    #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "on")]
+    pub(crate) public_name: Option<Target>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Who {
+    /// The server: `[user@]host[:port]`
+    pub(crate) host: Target,
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// Print one JSON line for each session
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Kick {
+    /// The server: `[user@]host[:port]`
+    pub(crate) host: Target,
+    /// A user, or a session's id as `landline who` shows it
+    #[arg(value_name = "USER|SESSION")]
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) access: Access,
 }
 
 #[derive(Debug, Subcommand)]
@@ -269,6 +406,20 @@ Exit status:
 
 fn location() -> impl TypedValueParser<Value = Location> {
     OsStringValueParser::new().try_map(|text| Location::parse(&text))
+}
+
+/// `90s`, `30m`, `24h`, `7d`.
+fn span(text: &str) -> Result<Duration, String> {
+    let bad = || "a whole number with s, m, h or d behind it is needed".to_owned();
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 60 * 60,
+        Some('d') => 24 * 60 * 60,
+        _ => return Err(bad()),
+    };
+    let count: u64 = text.get(..text.len() - 1).unwrap_or_default().parse().map_err(|_| bad())?;
+    count.checked_mul(unit).map(Duration::from_secs).ok_or_else(bad)
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -45,6 +45,11 @@ impl Failure {
         Self { status: 11, what, advice: Some(advice.to_owned()) }
     }
 
+    /// The same failure with this advice.
+    pub(crate) fn with_advice(self, advice: &str) -> Self {
+        Self { advice: Some(advice.to_owned()), ..self }
+    }
+
     /// Nothing to log in with.
     pub(crate) fn no_key(what: String) -> Self {
         let advice = "name one with -i FILE, or load one into ssh-agent with ssh-add";
@@ -122,6 +127,7 @@ fn status_of_code(code: ErrorCode) -> u8 {
         C::Draining => 33,
         C::Superseded => 34,
         C::Ended => 35,
+        C::KeyRefused => 32,
         C::NotFound => 20,
         C::NotAFile => 21,
         C::Exists => 22,
@@ -166,6 +172,7 @@ fn advice(error: &Error) -> Option<String> {
             C::Exists => "leave out --no-clobber to replace it",
             C::Audit => "its owner has to see to that: the disk may be full, or the log was removed",
             C::Draining => "try again when it is back",
+            C::Ended => "ask an admin there",
             _ => return None,
         },
         _ => return None,

@@ -83,6 +83,37 @@ pub(crate) fn passphrase(path: &std::path::Path) -> Result<Zeroizing<String>, Er
         })
 }
 
+/// A moment (seconds since 1970) for people: `2026-11-21 02:18:44Z`.
+pub(crate) fn moment(unix: i64) -> String {
+    let (days, second) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));
+    // Days to a date of the Gregorian calendar, by eras of 400 years that begin in March (Howard Hinnant's civil_from_days).
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Rows in columns that are as wide as they have to be; what others have named is made visible.
+pub(crate) fn table<const N: usize>(head: [String; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<Vec<String>> =
+        std::iter::once(head).chain(rows).map(|row| row.iter().map(|cell| shown_line(cell)).collect()).collect();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Bytes for people: 1.5 MiB.
 pub(crate) fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
@@ -91,6 +122,17 @@ pub(crate) fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_and_columns_for_people() {
+        assert_eq!(moment(0), "1970-01-01 00:00:00Z");
+        assert_eq!(moment(951_782_399), "2000-02-28 23:59:59Z");
+        assert_eq!(moment(951_782_400), "2000-02-29 00:00:00Z");
+        assert_eq!(moment(1_795_227_524), "2026-11-21 02:18:44Z");
+        let rows = [["alice", "1"], ["b\n", "22"]].map(|row| row.map(str::to_owned));
+        let shown = table(["USER", "N"].map(str::to_owned), rows.into_iter());
+        assert_eq!(shown, "USER   N\nalice  1\nb\\n    22");
+    }
 
     #[test]
     fn nothing_that_a_terminal_obeys_gets_through() {

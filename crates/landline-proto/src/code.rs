@@ -91,6 +91,8 @@ codes! {
     SourceChanged = "source-changed", Local;
     /// The content does not have the digest that was announced.
     DigestMismatch = "digest-mismatch", Peer;
+    /// A line with a key that is malformed, or has an option that is not known.
+    KeyRefused = "key-refused", Peer;
     /// Another try at the same copy has taken over.
     Superseded = "superseded", Local;
     /// The audit log cannot be written, so what has to be in it is not done.

@@ -38,6 +38,9 @@ states! {
     ServerPing = ["ping"];
     /// Server, `files` channel, between requests.
     ServerFiles = ["put", "get"];
+    /// Server, `admin` channel, between requests.
+    ServerAdmin = ["who", "kick", "list-users", "add-user", "disable-user", "enable-user", "remove-user", "list-keys",
+        "add-keys", "remove-key", "make-invite", "list-invites", "revoke-invite"];
     /// Client: the server speaks first.
     ClientGreeting = ["greeting", "error"];
     /// Client, `keys` sent.
@@ -50,6 +53,18 @@ states! {
     ClientReady = ["ready", "error"];
     /// Client, `get` sent.
     ClientFile = ["file", "error"];
+    /// Client, `who` or `kick` sent.
+    ClientSessions = ["sessions", "error"];
+    /// Client, a change asked for.
+    ClientChanged = ["changed", "error"];
+    /// Client, `list-users` sent.
+    ClientUsers = ["users", "error"];
+    /// Client, `list-keys` sent.
+    ClientKeys = ["keys", "error"];
+    /// Client, `make-invite` sent.
+    ClientInvite = ["invite", "error"];
+    /// Client, `list-invites` sent.
+    ClientInvites = ["invites", "error"];
     /// Receiver: the content is next.
     ReceiverData = ["data", "error"];
     /// Receiver: the body is over.

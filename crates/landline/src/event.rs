@@ -59,6 +59,17 @@ pub enum Event {
         /// What happened.
         message: String,
     },
+    /// An admin has changed something about accounts, keys, invites or sessions.
+    Administered {
+        /// The admin.
+        user: String,
+        /// The admin's session.
+        session: String,
+        /// The request, as it is called on the wire.
+        request: &'static str,
+        /// What it was about: a user, a session, an invite.
+        subject: String,
+    },
     /// A session ended.
     Closed {
         /// Who.

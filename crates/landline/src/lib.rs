@@ -7,6 +7,7 @@
 //! - [`Client`] connects, checks the server's identity, logs in, and gives a [`net::Channel`] for one service.
 //! - [`files`] copies one file either way, verified; [`ping`] asks for a sign of life.
 //! - [`lab`] shows on this machine what courses tell about sockets.
+//! - [`admin`] is accounts, keys, invites and sessions, at the machine itself or over the line.
 //! - [`audit`] writes down who did what, and finds out whether that was changed.
 //! - [`classic`] speaks the plain formats of socket courses, as a server and as a client.
 //! - [`login`] holds identities, pins, invites and keys; [`store`] what the server remembers; [`paths`] opens every path.
@@ -14,6 +15,7 @@
 //! Errors are one type, [`Error`], that says on which side and whose fault; progress is reported as numbers and
 //! [`Event`]s, and only the caller draws.
 
+pub mod admin;
 pub mod audit;
 pub mod classic;
 pub mod client;

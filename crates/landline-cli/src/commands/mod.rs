@@ -5,10 +5,13 @@ pub(crate) mod classic;
 pub(crate) mod cp;
 pub(crate) mod demo;
 pub(crate) mod join;
+pub(crate) mod kick;
 mod known;
 pub(crate) mod lab;
 pub(crate) mod ping;
 pub(crate) mod secret;
 pub(crate) mod serve;
+pub(crate) mod user;
+pub(crate) mod who;
 
 pub(crate) use known::server_and_credential;

@@ -174,6 +174,7 @@ fn sentence(event: &Event) -> String {
             format!("{session} {user} {direction} {path}: {length} bytes, {digest}")
         }
         Event::Failed { user, session, code, message } => format!("{session} {user} failed: {message} ({code})"),
+        Event::Administered { user, session, request, subject } => format!("{session} {user} {request} {subject}"),
         Event::Closed { user, session } => format!("{session} {user} left"),
         Event::Draining { connections } => format!("draining; {connections} connections are open"),
         other => format!("{other:?}"),

@@ -28,6 +28,8 @@ mod resume;
 mod secrets;
 mod serve;
 mod shared_secret;
+mod store;
+mod users;
 
 use testkit::Stage;
 

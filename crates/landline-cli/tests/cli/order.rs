@@ -35,6 +35,7 @@ fn into(state: State, server: &ServerProcess, key: &UserKey) -> RawClient {
     let before: &[Value] = match state {
         State::ServerChannel => &[],
         State::ServerPing => &[json!({"type": "open", "service": "ping"})],
+        State::ServerAdmin => &[json!({"type": "open", "service": "admin"})],
         State::ServerFiles => &[json!({"type": "open", "service": "files"})],
         State::ReceiverData => &[json!({"type": "open", "service": "files"}), message("put")],
         State::ReceiverFinish => &[
@@ -51,11 +52,12 @@ fn into(state: State, server: &ServerProcess, key: &UserKey) -> RawClient {
     client
 }
 
-const STATES: [State; 7] = [
+const STATES: [State; 8] = [
     State::ServerLogin,
     State::ServerChannel,
     State::ServerPing,
     State::ServerFiles,
+    State::ServerAdmin,
     State::ReceiverData,
     State::ReceiverFinish,
     State::SenderDone,

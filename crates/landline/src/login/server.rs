@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// What a server of this release can do, by name.
-const FEATURES: [&str; 4] = ["ping", "files.put", "files.get", "files.resume"];
+const FEATURES: [&str; 5] = ["ping", "files.put", "files.get", "files.resume", "admin"];
 
 /// So many keys are compared at least, so that the time does not tell how many a user has.
 const KEYS_COMPARED_MIN: usize = 16;

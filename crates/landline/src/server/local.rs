@@ -1,12 +1,14 @@
 //! A server's state, for whoever administers it on its own machine, whether it runs or not.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use landline_proto::login::{BindingType, SecretId, UserName};
 
 use super::{LOCK_FILE, STORE_FILE};
 use crate::{
     Error,
+    admin::Administration,
+    audit::{Audit, AuditOptions},
     login::{Fingerprint, Identity, Secret},
     net::HostPort,
     paths::PrivateFolder,
@@ -15,8 +17,9 @@ use crate::{
 
 /// A server that was set up on this machine.
 pub struct LocalServer {
+    folder: Arc<PrivateFolder>,
     fingerprint: Fingerprint,
-    store: Store,
+    store: Arc<Store>,
 }
 
 impl LocalServer {
@@ -35,7 +38,16 @@ impl LocalServer {
             Some(_lock) => Store::open(&path),
             None => Err(refused),
         })?;
-        Ok(Self { fingerprint, store })
+        Ok(Self { folder: Arc::new(folder), fingerprint, store: Arc::new(store) })
+    }
+
+    /// Its accounts, keys and invites. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`] where the audit log cannot be written.
+    pub fn administration(&self) -> Result<Administration, Error> {
+        let (audit, _) = Audit::open(&self.folder, &AuditOptions::default())?;
+        Ok(Administration::new(self.folder.clone(), self.store.clone(), self.fingerprint, audit))
     }
 
     /// Makes a secret by which a machine can log in as `user`; it can reach the server at `addresses`. Blocking.

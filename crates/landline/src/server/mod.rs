@@ -16,6 +16,7 @@ use tokio::{
 
 use crate::{
     Error, Event, EventSink, RELEASE, Side,
+    admin::{self, Administration, server::Desk},
     audit::{Audit, AuditOptions, Entry},
     files::{self, Partials},
     login::{self, Fingerprint, INVITE_TIME, Identity, Invite, Session},
@@ -67,7 +68,7 @@ pub struct Server {
 
 /// What all connections share.
 struct Shared {
-    folder: PrivateFolder,
+    folder: Arc<PrivateFolder>,
     identity: Identity,
     store: Arc<Store>,
     root: Arc<Root>,
@@ -76,6 +77,7 @@ struct Shared {
     /// Places for logins that take a person.
     signing: Semaphore,
     audit: Audit,
+    desk: Desk,
 }
 
 /// Tells a task that the server drains.
@@ -121,6 +123,9 @@ impl Server {
         audit.note(Entry::Started { release: RELEASE.to_owned() });
         let root = Arc::new(Root::open(&options.home, &options.state)?);
         let partials = Partials::open(&folder)?;
+        let (folder, sessions) = (Arc::new(folder), Sessions::default());
+        let administration = Administration::new(folder.clone(), store.clone(), identity.fingerprint(), audit.clone());
+        let desk = Desk { administration: Arc::new(administration), sessions: sessions.clone() };
         Ok(Self {
             shared: Arc::new(Shared {
                 folder,
@@ -128,9 +133,10 @@ impl Server {
                 store,
                 root,
                 partials,
-                sessions: Sessions::default(),
+                sessions,
                 audit,
                 signing: Semaphore::new(SIGNING_MAX),
+                desk,
             }),
             audit_problem,
             connections_max: options.connections_max,
@@ -154,13 +160,14 @@ impl Server {
         self.shared.sessions.clone()
     }
 
-    /// A fresh invite for the owner, who can be reached at `addresses`; `None` once somebody has an account. Any earlier
-    /// invite is void. Blocking.
+    /// A fresh invite for the owner of this server, which can be reached at `addresses`; `None` once somebody has an account. Any
+    /// earlier one is void. The addresses are noted for the invites of later. Blocking.
     ///
     /// # Errors
     /// [`Error::State`].
     pub fn owner_invite(&self, addresses: Vec<HostPort>) -> Result<Option<Invite>, Error> {
         self.shared.folder.remove(INVITE_FILE)?;
+        Administration::note_addresses(&self.shared.folder, &addresses)?;
         if self.shared.store.has_accounts()? {
             return Ok(None);
         }
@@ -289,7 +296,7 @@ async fn serve(
     channel.heed(account.connection.ending());
     let served = tokio::select! {
         biased;
-        served = serve_channel(&mut channel, &account, &mut drain) => served,
+        served = serve_channel(&mut channel, &account, &shared.desk, &mut drain) => served,
         error = ended(&account) => Err(error),
         () = is_over.is_over() => {
             let error = going_down();
@@ -327,7 +334,7 @@ pub(crate) fn going_down() -> Error {
     Error::here(ErrorCode::Draining, "the server is going down")
 }
 
-async fn serve_channel(channel: &mut Channel, account: &Account, drain: &mut Drain) -> Result<(), Error> {
+async fn serve_channel(channel: &mut Channel, account: &Account, desk: &Desk, drain: &mut Drain) -> Result<(), Error> {
     let header = tokio::select! {
         biased;
         () = drain.begun() => return Err(going_down()),
@@ -340,6 +347,7 @@ async fn serve_channel(channel: &mut Channel, account: &Account, drain: &mut Dra
     match open.service.as_str() {
         ping::SERVICE => ping::serve(channel, drain).await,
         files::messages::SERVICE => files::server::serve(channel, account, drain).await,
+        admin::messages::SERVICE => admin::server::serve(channel, account, desk, drain).await,
         other => {
             let service: String = other.chars().take(64).collect();
             Err(Error::here(ErrorCode::UnknownService, format!("there is no service {service:?} here")))

@@ -8,7 +8,7 @@ use std::{
 };
 
 use landline_proto::{ErrorCode, login::UserName};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{Error, login::Session};
@@ -34,7 +34,7 @@ struct Live {
 }
 
 /// A session as it is now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionInfo {
     /// The session's id.
     pub session: String,
@@ -51,7 +51,7 @@ pub struct SessionInfo {
 }
 
 /// One connection of a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionInfo {
     /// From where.
     pub peer: SocketAddr,

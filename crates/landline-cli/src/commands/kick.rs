@@ -1,0 +1,23 @@
+//! `landline kick`: ends sessions.
+
+use std::path::Path;
+
+use landline::{Client, admin::client};
+
+use super::server_and_credential;
+use crate::{
+    arguments::Kick,
+    failure::Failure,
+    terminal::{print, shown_line},
+};
+
+pub(crate) async fn run(state: &Path, options: Kick) -> Result<(), Failure> {
+    let known = Client::open(state)?;
+    let (server, credential) = server_and_credential(&known, &options.host, &options.access).await?;
+    let (mut connected, _) = client::who(&server, &credential).await?;
+    for session in client::kick(&mut connected.login.channel, &options.target).await? {
+        print(&shown_line(&format!("ended {} of {}", session.session, session.user)));
+    }
+    connected.login.channel.finish().await;
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! `landline user`: accounts, keys and invites, on the server's own machine or over the line.
+
+use std::{
+    io::{self, Read},
+    path::Path,
+    time::Duration,
+};
+
+use landline::{
+    Client, Error, LocalServer,
+    admin::{
+        Administration, Answer, Request, client,
+        messages::{
+            AddKeys, AddUser, DisableUser, EnableUser, KeyRow, ListInvites, ListKeys, ListUsers, MakeInvite, NewInvite,
+            RemoveKey, RemoveUser, RevokeInvite, UserRow,
+        },
+    },
+    login::KeyLine,
+    net::{Channel, HostPort, Target},
+    paths,
+    proto::{DEFAULT_PORT, ErrorCode, login::UserName},
+};
+use serde_json::json;
+
+use super::server_and_credential;
+use crate::{
+    arguments::{InviteTerms, KeysCommand, User, UserCommand},
+    failure::Failure,
+    terminal::{moment, print, print_json, say, shown_line, table},
+};
+
+/// Far beyond any file of keys.
+const KEYS_BYTES_MAX: u64 = 1024 * 1024;
+
+pub(crate) async fn run(state: &Path, options: User) -> Result<(), Failure> {
+    let mut office = Office::open(state, &options).await?;
+    let done = office.run(options.what).await;
+    if let Office::There(channel) = office {
+        channel.finish().await;
+    }
+    done
+}
+
+/// Where the accounts are.
+enum Office {
+    Here(Administration),
+    There(Box<Channel>),
+}
+
+impl Office {
+    async fn open(state: &Path, options: &User) -> Result<Self, Failure> {
+        let Some(target) = &options.on else {
+            let mut administration = LocalServer::open(state)?.administration()?;
+            if let Some(address) = public_name(&options.what)? {
+                administration.reached_at(address);
+            }
+            return Ok(Self::Here(administration));
+        };
+        let known = Client::open(state)?;
+        let (server, credential) = server_and_credential(&known, target, &options.access).await?;
+        let (connected, _) = client::who(&server, &credential).await?;
+        Ok(Self::There(Box::new(connected.login.channel)))
+    }
+
+    async fn run(&mut self, what: UserCommand) -> Result<(), Failure> {
+        match what {
+            UserCommand::Add { name, keys, invite, terms } => {
+                let keys = keys.iter().map(|file| key_lines(file)).collect::<Result<Vec<_>, _>>()?.concat();
+                self.change(AddUser { user: name.clone(), keys }).await?;
+                if invite { self.invite(Some(name), terms.ttl).await } else { Ok(()) }
+            }
+            UserCommand::List { json } => self.list(json).await,
+            UserCommand::Show { name, json } => self.show(name, json).await,
+            UserCommand::Disable { name, force } => self.change(DisableUser { user: name, force }).await,
+            UserCommand::Enable { name } => self.change(EnableUser { user: name }).await,
+            UserCommand::Remove { name, force } => self.change(RemoveUser { user: name, force }).await,
+            UserCommand::Keys { name, what: KeysCommand::Add { file } } => {
+                let keys = key_lines(&file)?;
+                self.change(AddKeys { user: name, keys }).await
+            }
+            UserCommand::Keys { name, what: KeysCommand::Remove { fingerprint } } => {
+                self.change(RemoveKey { user: name, key: fingerprint }).await
+            }
+            UserCommand::Keys { name, what: KeysCommand::List { json } } => {
+                for key in self.keys(name).await? {
+                    if json { print_json(&json!(key)) } else { print(&key_text(&key)) }
+                }
+                Ok(())
+            }
+            UserCommand::Invite { name, terms } => self.invite(name, terms.ttl).await,
+            UserCommand::Invites { revoke: Some(id), .. } => self.change(RevokeInvite { id }).await,
+            UserCommand::Invites { json, .. } => self.invites(json).await,
+        }
+    }
+
+    async fn ask(&mut self, request: impl Into<Request>) -> Result<Answer, Failure> {
+        let request = request.into();
+        let answer = match self {
+            Self::Here(administration) => administration.perform(None, &request),
+            Self::There(channel) => client::ask(channel, &request).await,
+        };
+        answer.map_err(|error| match &error {
+            Error::Failed { code: ErrorCode::Denied, message, .. } if message.contains("last admin") => {
+                Failure::from(error).with_advice("make another admin first, or say --force")
+            }
+            _ => error.into(),
+        })
+    }
+
+    async fn change(&mut self, request: impl Into<Request>) -> Result<(), Failure> {
+        self.ask(request).await.map(drop)
+    }
+
+    async fn users(&mut self, user: Option<UserName>) -> Result<Vec<UserRow>, Failure> {
+        match self.ask(ListUsers { user }).await? {
+            Answer::Users(rows) => Ok(rows),
+            other => Err(odd(&other)),
+        }
+    }
+
+    async fn keys(&mut self, user: UserName) -> Result<Vec<KeyRow>, Failure> {
+        match self.ask(ListKeys { user }).await? {
+            Answer::Keys(rows) => Ok(rows),
+            other => Err(odd(&other)),
+        }
+    }
+
+    async fn list(&mut self, json: bool) -> Result<(), Failure> {
+        let users = self.users(None).await?;
+        if json {
+            users.iter().for_each(|user| print_json(&json!(user)));
+            return Ok(());
+        }
+        let head = ["USER", "SINCE", "KEYS", ""].map(str::to_owned);
+        print(&table(
+            head,
+            users
+                .iter()
+                .map(|user| [user.user.to_string(), moment(user.created), user.keys.to_string(), standing(user)]),
+        ));
+        Ok(())
+    }
+
+    async fn show(&mut self, name: UserName, json: bool) -> Result<(), Failure> {
+        let Some(user) = self.users(Some(name.clone())).await?.pop() else {
+            return Err(Failure::local(format!("there is no account {name}")));
+        };
+        let keys = self.keys(name).await?;
+        if json {
+            print_json(&json!({
+                "user": user.user, "created": user.created, "disabled": user.disabled, "admin": user.admin, "keys": keys,
+            }));
+            return Ok(());
+        }
+        print(format!("{}  since {}  {}", user.user, moment(user.created), standing(&user)).trim_end());
+        keys.iter().for_each(|key| print(&format!("  {}", key_text(key))));
+        Ok(())
+    }
+
+    async fn invite(&mut self, user: Option<UserName>, ttl: Duration) -> Result<(), Failure> {
+        let whose = user.as_ref().map_or(String::new(), |user| format!(" of {user}"));
+        let Answer::Invite(NewInvite { invite, purpose }) =
+            self.ask(MakeInvite { user, seconds: ttl.as_secs() }).await?
+        else {
+            return Err(Failure::local("the server answered with something else than an invite"));
+        };
+        let what = if purpose == "key" { "a further key" } else { "a new account" };
+        say(&format!("good once, for {what}{whose}, with landline join; it is not shown again:"));
+        print(&shown_line(&invite));
+        Ok(())
+    }
+
+    async fn invites(&mut self, json: bool) -> Result<(), Failure> {
+        let invites = match self.ask(ListInvites {}).await? {
+            Answer::Invites(rows) => rows,
+            other => return Err(odd(&other)),
+        };
+        if json {
+            invites.iter().for_each(|invite| print_json(&json!(invite)));
+            return Ok(());
+        }
+        let head = ["ID", "FOR", "OF", "MADE BY", "UNTIL"].map(str::to_owned);
+        print(&table(
+            head,
+            invites.into_iter().map(|invite| {
+                let until = moment(invite.expires);
+                let (user, by) =
+                    (invite.user.unwrap_or("anybody".into()), invite.made_by.unwrap_or("this machine".into()));
+                [invite.id, invite.purpose, user, by, until]
+            }),
+        ));
+        Ok(())
+    }
+}
+
+/// An answer that does not belong to its request; the library lets none through.
+fn odd(answer: &Answer) -> Failure {
+    Failure::local(format!("the server answered with something else: {answer:?}"))
+}
+
+fn standing(user: &UserRow) -> String {
+    let admin = if user.admin { "admin" } else { "" };
+    let disabled = user.disabled.map(|since| format!("disabled since {}", moment(since)));
+    [admin, disabled.as_deref().unwrap_or_default()].join(" ").trim().to_owned()
+}
+
+fn key_text(key: &KeyRow) -> String {
+    let refused = key.refused.as_ref().map(|reason| format!("\n    REFUSED: {}", shown_line(reason)));
+    format!("{}  {}{}", key.fingerprint, shown_line(&key.line), refused.unwrap_or_default())
+}
+
+/// The lines with keys of a file. They are read here, too, so that what is wrong can be said with the number of its line.
+fn key_lines(file: &Path) -> Result<Vec<String>, Failure> {
+    let mut bytes = Vec::new();
+    let read = if file == Path::new("-") {
+        io::stdin().lock().take(KEYS_BYTES_MAX).read_to_end(&mut bytes).map(drop)
+    } else {
+        paths::local::read(file, KEYS_BYTES_MAX).map(|content| bytes = content)
+    };
+    read.map_err(|error| Error::io(file.display(), &error))?;
+    let keys = KeyLine::parse_file(&String::from_utf8_lossy(&bytes));
+    let keys = keys.map_err(|error| Error::here(ErrorCode::KeyRefused, format!("{}: {error}", file.display())))?;
+    Ok(keys.iter().map(ToString::to_string).collect())
+}
+
+fn public_name(what: &UserCommand) -> Result<Option<HostPort>, Failure> {
+    let (UserCommand::Add { terms, .. } | UserCommand::Invite { terms, .. }) = what else { return Ok(None) };
+    let InviteTerms { public_name: Some(Target { user, host, port }), .. } = terms else { return Ok(None) };
+    if user.is_some() {
+        return Err(Failure::usage("--public-name takes HOST[:PORT] without a user"));
+    }
+    Ok(Some(HostPort { host: host.clone(), port: port.unwrap_or(DEFAULT_PORT) }))
+}

@@ -1,0 +1,86 @@
+//! Row 21: the store survives a kill at any moment, and has every row that was acknowledged.
+
+use std::{
+    collections::BTreeSet,
+    process::{Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use testkit::Stage;
+
+use crate::{noise, stage};
+
+/// Shortened in `cargo xtask test`, whole in `cargo xtask soak`.
+fn kills() -> usize {
+    if std::env::var_os("LANDLINE_SOAK").is_some() { 200 } else { 5 }
+}
+
+/// Rows that a command has acknowledged: users that were added and not removed.
+#[derive(Default)]
+struct Acknowledged(Mutex<BTreeSet<String>>);
+
+fn user(stage: &Stage, arguments: &[&str]) -> Command {
+    let mut command = stage.command(&["--state", &stage.path("server").display().to_string(), "user"]);
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Adds users, gives them invites and removes some, until it is stopped; writers are killed as well.
+fn write(stage: &Stage, writer: usize, dice: &[u8], acknowledged: &Acknowledged, stop: &AtomicBool) {
+    for (count, die) in dice.iter().enumerate() {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let name = format!("user{writer}.{count}");
+        let mut child = user(stage, &["add", &name, "--invite"]).spawn().unwrap();
+        if die % 4 == 0 {
+            std::thread::sleep(Duration::from_millis(u64::from(*die) / 4));
+            let _ = child.kill();
+        }
+        if child.wait().unwrap().success() {
+            acknowledged.0.lock().unwrap().insert(name.clone());
+        }
+        if die % 5 == 0 {
+            // Once it may have happened, it is not acknowledged to be there.
+            acknowledged.0.lock().unwrap().remove(&name);
+            let _ = user(stage, &["remove", &name]).status();
+        }
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_loses_no_acknowledged_row() {
+    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
+    let stage = stage();
+    let mut server = stage.joined();
+    let acknowledged = Acknowledged::default();
+    let delays = noise(kills(), seed);
+    for (round, delay) in delays.iter().enumerate() {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for writer in 0..3 {
+                let dice = noise(64, seed ^ (round * 3 + writer + 1) as u64);
+                let (stage, acknowledged, stop) = (&stage, &acknowledged, &stop);
+                scope.spawn(move || write(stage, round * 3 + writer, &dice, acknowledged, stop));
+            }
+            std::thread::sleep(Duration::from_millis(100 + u64::from(*delay) * 2));
+            server.kill();
+            stop.store(true, Ordering::Relaxed);
+        });
+        server = stage.serve(&[]);
+        let store = Connection::open(stage.path("server/server/landline.sqlite")).unwrap();
+        let verdict: String = store.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(verdict, "ok", "round {round}");
+        let mut names = store.prepare("SELECT name FROM accounts").unwrap();
+        let names: BTreeSet<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let lost: Vec<_> = acknowledged.0.lock().unwrap().difference(&names).cloned().collect();
+        assert!(lost.is_empty(), "round {round}: {lost:?} were acknowledged and are gone");
+    }
+    assert!(!acknowledged.0.lock().unwrap().is_empty(), "something was acknowledged");
+}

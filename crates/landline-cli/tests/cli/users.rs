@@ -1,0 +1,425 @@
+//! Accounts, keys, invites and sessions: on the server's machine and over the line.
+
+use std::{
+    io::Write,
+    process::{Output, Stdio},
+    sync::Barrier,
+};
+
+use landline::{login::UserKey, paths::PrivateFolder};
+use serde_json::{Value, json};
+use testkit::{Outcome, RawClient, ServerProcess, Stage, wait_for};
+
+use crate::{noise, stage};
+
+/// A server with the owner `alice`, whose state is the client's, and `bob`, whose state is the folder `bob`.
+struct Two {
+    server: ServerProcess,
+    stage: Stage,
+}
+
+impl Two {
+    fn new() -> Self {
+        let stage = stage();
+        let server = stage.joined();
+        let two = Self { server, stage };
+        let invite = two.user(&["add", "bob", "--invite"]).ok();
+        two.stage.run_with_input(&["--state", &two.state("bob"), "join", "-", "--as", "bob"], invite.as_bytes()).ok();
+        two
+    }
+
+    fn state(&self, name: &str) -> String {
+        self.stage.path(name).display().to_string()
+    }
+
+    /// `landline user` on the server's machine.
+    fn user(&self, arguments: &[&str]) -> Outcome {
+        self.stage.run(&[&["--state", &self.state("server"), "user"], arguments].concat())
+    }
+
+    /// `landline user --on` as alice.
+    fn user_over_the_line(&self, arguments: &[&str]) -> Outcome {
+        self.stage.run(&[&["user", "--on", &self.server.address], arguments].concat())
+    }
+
+    /// The command as bob.
+    fn bob(&self, arguments: &[&str]) -> Outcome {
+        self.stage.run(&[&["--state", &self.state("bob")], arguments].concat())
+    }
+
+    fn bob_key(&self) -> UserKey {
+        UserKey::load(&self.stage.path("bob/client/id_ed25519"), |_| panic!("it is not encrypted")).unwrap()
+    }
+
+    /// A session of bob that does nothing, with the service it has opened.
+    fn bob_in(&self, service: &str) -> RawClient {
+        let mut client = RawClient::connect(&self.server.address, &self.server.fingerprint).unwrap();
+        assert_eq!(client.login("bob", &self.bob_key(), None).unwrap(), "welcome");
+        client.send_json(&json!({"type": "open", "service": service})).unwrap();
+        client
+    }
+
+    fn fingerprint(&self) -> String {
+        self.bob_key().public().fingerprint()
+    }
+
+    /// What is known of bob's account.
+    fn shown(&self) -> Value {
+        serde_json::from_str(&self.user(&["show", "bob", "--json"]).ok()).unwrap()
+    }
+}
+
+/// A key with its line, and the private half in the state folder `name`.
+fn key(stage: &Stage, name: &str) -> UserKey {
+    let folder = PrivateFolder::open_or_create(&stage.path("keys")).unwrap();
+    UserKey::load_or_create(&folder, name).unwrap().0
+}
+
+/// Row 43: whatever takes an account or key away ends its live sessions, and says why, wherever it is done.
+#[test]
+fn revoking_ends_live_sessions() {
+    let two = Two::new();
+    let print = two.fingerprint();
+    let line = two.bob_key().public().line();
+    type Revoke<'a> = (&'a str, &'a str, &'a [&'a [&'a str]]);
+    let revoke: [Revoke<'_>; 3] = [
+        ("disable", "the account was disabled", &[&["disable", "bob"], &["enable", "bob"]]),
+        (
+            "remove a key",
+            "the key or secret was removed",
+            &[&["keys", "bob", "remove", &print], &["keys", "bob", "add", "-"]],
+        ),
+        ("remove", "the account was removed", &[&["remove", "bob"], &["add", "bob", "--key", "-"]]),
+    ];
+    for over_the_line in [false, true] {
+        for (what, reason, commands) in &revoke {
+            let mut idle = two.bob_in("ping");
+            let mut in_a_copy = two.bob_in("files");
+            in_a_copy
+                .send_json(&json!({"type": "put", "path": "x", "length": 9, "mode": 420, "replace": true}))
+                .unwrap();
+            assert_eq!(in_a_copy.header().unwrap().unwrap().kind(), "ready");
+            let [take, give_back] = commands else { panic!("two") };
+            match over_the_line {
+                true => two.user_over_the_line(take).ok(),
+                false => two.user(take).ok(),
+            };
+            for client in [&mut idle, &mut in_a_copy] {
+                let error: Value = client.header().unwrap().expect("a reason").read().unwrap();
+                assert_eq!(error["code"], "ended", "{what}: {error}");
+                assert_eq!(error["message"], *reason, "{what}");
+                assert!(client.header().unwrap().is_none(), "and nothing more");
+            }
+            two.bob(&["ping", "127.0.0.1"]).fails(12, "not accepted");
+            let base = ["--state", &two.state("server"), "user"];
+            let give_back = [&base[..], give_back].concat();
+            two.stage.run_with_input(&give_back, line.as_bytes()).ok();
+            two.bob(&["ping", "127.0.0.1"]).ok();
+        }
+    }
+}
+
+/// The command says so with a status of its own, and does not try again.
+#[test]
+fn a_copy_that_is_ended_exits_with_its_own_status() {
+    let two = Two::new();
+    let copy = |revoke: &dyn Fn()| -> Output {
+        let state = two.state("bob");
+        let arguments = ["--state", &state, "cp", "-", &two.server.at("slow")];
+        let mut child = two.stage.command(&arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"before ").unwrap();
+        wait_for("the staging file", || std::fs::read_dir(two.stage.home()).unwrap().count() == 1);
+        revoke();
+        child.wait_with_output().unwrap()
+    };
+    for revoke in [["user", "disable", "bob"], ["user", "enable", "bob"]] {
+        if revoke[1] == "enable" {
+            two.user(&revoke[1..]).ok();
+            continue;
+        }
+        let output = copy(&|| drop(two.user(&revoke[1..]).ok()));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(35), "{said}");
+        assert!(said.contains("the account was disabled (on the other side)"), "{said}");
+    }
+    let output = copy(&|| drop(two.stage.run(&["kick", &two.server.address, "bob"]).ok()));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(35), "{said}");
+    assert!(said.contains("alice has ended the session"), "{said}");
+    assert_eq!(std::fs::read_dir(two.stage.home()).unwrap().count(), 0, "nothing is left of it");
+    two.bob(&["ping", "127.0.0.1"]).ok();
+}
+
+/// A peer that takes nothing of a file that is sent to it is ended too.
+#[test]
+fn a_session_whose_line_is_full_is_ended() {
+    let two = Two::new();
+    two.stage.write("home/big", &noise(64 << 20, 1));
+    let mut client = two.bob_in("files");
+    client.send_json(&json!({"type": "get", "path": "big"})).unwrap();
+    assert_eq!(client.header().unwrap().unwrap().kind(), "file");
+    two.user(&["disable", "bob"]).ok();
+    assert_eq!(two.server.event("failed")["code"], "ended");
+    two.server.event("closed");
+}
+
+#[test]
+fn who_is_here_and_who_may_see_it() {
+    let two = Two::new();
+    let _idle = two.bob_in("ping");
+    let rows = |outcome: Outcome| -> Vec<Value> {
+        outcome.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let who = |state: &str| rows(two.stage.run(&["--state", &two.state(state), "who", &two.server.address, "--json"]));
+    wait_for("both sessions", || who("client").len() == 2);
+    let all = who("client");
+    let bob = all.iter().find(|session| session["user"] == "bob").expect("bob's session");
+    assert_eq!(bob["connections"][0]["doing"], "ping");
+    assert_eq!(bob["key"], two.fingerprint());
+    assert!(who("bob").iter().all(|session| session["user"] == "bob"), "others see themselves alone");
+
+    let id = bob["session"].as_str().unwrap();
+    let alice = all.iter().find(|session| session["user"] == "alice").unwrap();
+    two.bob(&["kick", &two.server.address, "alice"]).fails(20, "no such session");
+    two.bob(&["kick", &two.server.address, alice["session"].as_str().unwrap()]).fails(20, "no such session");
+    assert!(two.bob(&["kick", &two.server.address, id]).ok().contains(id), "one's own");
+}
+
+/// Row 43: nothing of it is for those who are no admins.
+#[test]
+fn every_request_of_somebody_who_is_no_admin_is_denied() {
+    let two = Two::new();
+    let requests = landline::proto::order::State::ServerAdmin.accepts();
+    let before = two.user(&["list", "--json"]).ok();
+    let mut client = two.bob_in("admin");
+    for kind in requests.iter().filter(|kind| !["who", "kick"].contains(*kind)) {
+        let request = json!({
+            "type": kind, "user": "alice", "keys": [], "key": two.fingerprint(), "seconds": 60, "id": "00", "force": true,
+        });
+        client.send_json(&request).unwrap();
+        let error: Value = client.header().unwrap().unwrap().read().unwrap();
+        assert_eq!(error["code"], "denied", "{kind}");
+    }
+    assert_eq!(two.user(&["list", "--json"]).ok(), before);
+    assert_eq!(two.user(&["invites", "--json"]).ok(), "");
+}
+
+#[test]
+fn the_last_admin_stays_unless_forced() {
+    let two = Two::new();
+    for take in ["disable", "remove"] {
+        two.user(&[take, "alice"]).fails(23, "last admin");
+        two.user_over_the_line(&[take, "alice"]).fails(23, "last admin");
+    }
+    two.stage.run(&["ping", "127.0.0.1"]).ok();
+    two.user(&["disable", "alice", "--force"]).ok();
+    two.stage.run(&["ping", "127.0.0.1"]).fails(12, "not accepted");
+    two.user(&["enable", "alice"]).ok();
+    two.user(&["remove", "alice", "--force"]).ok();
+    two.user(&["show", "alice"]).fails(20, "there is no account alice");
+}
+
+/// Row 43: what stands in front of a key is obeyed, or the key is of no use; outside it looks like any refusal.
+#[test]
+fn options_of_keys_are_obeyed() {
+    let two = Two::new();
+    let line = two.bob_key().public().line();
+    let add = |options: &str| {
+        let path = two.stage.write("line", format!("{options} {line} bob's\n").as_bytes()).display().to_string();
+        two.user(&["keys", "bob", "add", &path])
+    };
+    let ping = || two.bob(&["ping", "127.0.0.1"]);
+    let not_let_in = |reason: &str| {
+        let said = ping().fails(12, "user, key or signature not accepted");
+        assert!(!said.contains(reason), "the reason is for the log alone: {said}");
+        let logged = two.server.event("refused")["message"].as_str().unwrap().to_owned();
+        assert!(logged.contains(reason), "{logged}");
+    };
+    add("from=\"127.0.0.0/8\",restrict").ok();
+    ping().ok();
+    add("from=\"*,!127.0.0.1\"").ok();
+    not_let_in("not good from 127.0.0.1");
+    add("expiry-time=\"20200101Z\"").ok();
+    not_let_in("has expired");
+    add("expiry-time=\"20990101\"").ok();
+    ping().ok();
+    add("command=\"backup\"").ok();
+    ping().fails(23, "its one command only");
+    two.bob(&["cp", "-", &two.server.at("x")]).fails(23, "its one command only");
+
+    let before = two.shown();
+    for (options, reason) in [
+        ("no-such-thing", "\"no-such-thing\" is not known"),
+        ("permitopen=\"host:22\"", "\"permitopen\" is not known"),
+        ("from=\"*.example.com\"", "names are not looked up"),
+        ("command=\"x", "line 1: a quote is not closed"),
+    ] {
+        add(options).fails(32, reason);
+        let over = two.stage.path("line").display().to_string();
+        two.user_over_the_line(&["keys", "bob", "add", &over]).fails(32, reason);
+    }
+    assert_eq!(two.shown(), before, "nothing was added");
+    let mut raw = RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
+    raw.login("alice", &crate::login::client_key(&two.stage), None).unwrap();
+    raw.send_json(&json!({"type": "open", "service": "admin"})).unwrap();
+    raw.send_json(&json!({"type": "add-keys", "user": "bob", "keys": [format!("tunnel=\"0\" {line}")]})).unwrap();
+    assert_eq!(raw.error_code().unwrap().as_deref(), Some("key-refused"), "the server looks for itself");
+
+    // As a later release, or somebody with the store in hand, would have written it.
+    let store = rusqlite::Connection::open(two.stage.path("server/server/landline.sqlite")).unwrap();
+    store.execute("UPDATE keys SET options = 'of-a-later-release' WHERE user = 'bob'", []).unwrap();
+    not_let_in("\"of-a-later-release\" is not known");
+    assert!(two.user(&["show", "bob"]).ok().contains("REFUSED"));
+}
+
+/// Row 44: 100 racers, one success; expired, revoked, or with another fingerprint an invite is worth nothing.
+#[test]
+fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
+    let two = Two::new();
+    let keys: Vec<UserKey> = (0..100).map(|n| key(&two.stage, &format!("racer{n}"))).collect();
+    let invite = two.user(&["invite", "bob"]).ok();
+    let token = invite.trim().rsplit('.').next().unwrap();
+    let start = Barrier::new(keys.len());
+    let answers: Vec<String> = std::thread::scope(|scope| {
+        let racers: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                let (two, start) = (&two, &start);
+                scope.spawn(move || {
+                    let mut client = RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
+                    client.greet().unwrap();
+                    let login = client.login_header("bob", key, Some(token));
+                    start.wait();
+                    client.send_json(&login).unwrap();
+                    let answer: Value = client.header().unwrap().unwrap().read().unwrap();
+                    answer["code"].as_str().unwrap_or("welcome").to_owned()
+                })
+            })
+            .collect();
+        racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+    });
+    let count = |answer: &str| answers.iter().filter(|other| *other == answer).count();
+    assert_eq!((count("welcome"), count("invite-used")), (1, 99), "{answers:?}");
+    assert_eq!(two.shown()["keys"].as_array().unwrap().len(), 2);
+
+    let join = |invite: &str, name: &str| {
+        two.stage.run_with_input(&["--state", &two.state(name), "join", "-", "--as", name], invite.as_bytes())
+    };
+    let soon = two.user_over_the_line(&["invite", "carol", "--ttl", "1s"]).ok();
+    wait_for("its end", || two.user(&["invites", "--json"]).ok().is_empty());
+    join(&soon, "carol").fails(12, "the invite has expired");
+
+    let revoked = two.user(&["invite", "carol"]).ok();
+    let open: Value = serde_json::from_str(&two.user(&["invites", "--json"]).ok()).unwrap();
+    assert_eq!((&open["user"], &open["purpose"], &open["made_by"]), (&json!("carol"), &json!("account"), &Value::Null));
+    two.user_over_the_line(&["invites", "--revoke", open["id"].as_str().unwrap()]).ok();
+    join(&revoked, "carol").fails(12, "there is no such invite");
+
+    let good = two.user(&["invite"]).ok();
+    let digit = if two.server.fingerprint.starts_with('0') { "1" } else { "0" };
+    let forged = good.replace(&two.server.fingerprint, &format!("{digit}{}", &two.server.fingerprint[1..]));
+    join(&forged, "carol").fails(11, "is not the one of the invite");
+    join(&good, "bob").fails(12, "the name bob is taken");
+    join(&good, "carol").ok();
+    join(&two.user(&["invite", "dora"]).ok(), "eve").fails(12, "the invite is for another user");
+    join("landline://127.0.0.1:1/#x.y", "eve").fails(2, "not an invite");
+}
+
+#[test]
+fn an_invite_says_where_the_server_can_be_reached() {
+    let two = Two::new();
+    assert!(two.user(&["invite", "carol"]).ok().starts_with(&format!("landline://{}/#", two.server.address)));
+    let named = two.user(&["invite", "carol", "--public-name", "host.example:77"]).ok();
+    assert!(named.starts_with("landline://host.example:77/#"), "{named}");
+    two.user(&["invite", "carol", "--ttl", "31d"]).fails(23, "30 days");
+    two.user(&["invite", "carol", "--ttl", "soon"]).fails(2, "whole number");
+}
+
+/// Row 48: names that could be taken for something else are no names, here and there.
+#[test]
+fn names_that_could_be_options_are_refused() {
+    let two = Two::new();
+    let before = two.user(&["list"]).ok();
+    for name in ["-f", "@x", "%n", "--key", "", "a b", "../x"] {
+        for arguments in [["add", "--", name], ["remove", "--", name], ["invite", "--", name]] {
+            two.user(&arguments).fails(2, "user name");
+        }
+    }
+    two.user(&["add", "-froot"]).fails(2, "unexpected argument");
+    let mut raw = RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
+    raw.login("alice", &crate::login::client_key(&two.stage), None).unwrap();
+    raw.send_json(&json!({"type": "open", "service": "admin"})).unwrap();
+    raw.send_json(&json!({"type": "add-user", "user": "-froot"})).unwrap();
+    assert_eq!(raw.error_code().unwrap().as_deref(), Some("bad-header"));
+    assert_eq!(two.user(&["list"]).ok(), before);
+}
+
+#[test]
+fn the_commands_of_the_machine_itself() {
+    let stage = stage();
+    let state = stage.path("server").display().to_string();
+    stage.run(&["--state", &state, "user", "list"]).fails(31, "no server was set up");
+    let two = Two::new();
+    let path = two.stage.write("keys.pub", format!("# two\n{}\n", key(&two.stage, "a").public().line()).as_bytes());
+    two.user(&["add", "carol", "--key", &path.display().to_string()]).ok();
+    two.user(&["add", "carol"]).fails(22, "there is an account carol already");
+    two.user(&["keys", "nobody", "list"]).fails(20, "there is no account nobody");
+    two.user(&["keys", "carol", "remove", "SHA256:x"]).fails(20, "carol has no key SHA256:x");
+    assert!(two.user(&["keys", "carol", "list"]).ok().contains(&key(&two.stage, "a").public().fingerprint()));
+    two.user(&["disable", "carol"]).ok();
+    assert!(two.user(&["list"]).ok().contains("disabled since"));
+    two.user(&["invite", "carol"]).fails(23, "enable the account first");
+    assert_eq!(two.user(&["list"]).ok(), two.user_over_the_line(&["list"]).ok(), "here and there alike");
+}
+
+/// Lists that do not fit into one message arrive whole.
+#[test]
+fn long_lists_arrive_whole() {
+    let two = Two::new();
+    let base = key(&two.stage, "a").public().line();
+    let comment = "x".repeat(7000);
+    let lines: Vec<String> =
+        (0..20).map(|n| format!("{} {comment}", key(&two.stage, &format!("k{n}")).public().line())).collect();
+    let path = two.stage.write("keys.pub", lines.join("\n").as_bytes()).display().to_string();
+    two.user(&["keys", "bob", "add", &path]).ok();
+    let there = two.user_over_the_line(&["keys", "bob", "list", "--json"]).ok();
+    assert_eq!(there.lines().count(), 21);
+    assert_eq!(there, two.user(&["keys", "bob", "list", "--json"]).ok());
+    assert!(!there.contains(&base));
+}
+
+/// Row 42: of many logins at once each is who it proved to be.
+#[test]
+fn concurrent_logins_are_not_mixed_up() {
+    let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() { 10_000 } else { 2 };
+    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
+    let two = Two::new();
+    let people = [("alice", crate::login::client_key(&two.stage)), ("bob", two.bob_key())];
+    for round in 0..rounds {
+        let dice = noise(200 * 2, seed + round);
+        let start = Barrier::new(200);
+        std::thread::scope(|scope| {
+            for die in dice.chunks(2) {
+                let (two, start, people) = (&two, &start, &people);
+                scope.spawn(move || {
+                    let (name, key) = &people[usize::from(die[0]) % 2];
+                    let mut client = RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
+                    client.greet().unwrap();
+                    let login = client.login_header(name, key, None).to_string();
+                    start.wait();
+                    // In two pieces, so that logins are half way in when others are decided.
+                    let frame = testkit::frame(&login);
+                    let (first, rest) = frame.split_at(1 + usize::from(die[1]) % (frame.len() - 1));
+                    client.send(first).unwrap();
+                    std::thread::yield_now();
+                    client.send(rest).unwrap();
+                    let welcome: Value = client.header().unwrap().unwrap().read().unwrap();
+                    assert_eq!(welcome["user"], *name, "round {round}: {welcome}");
+                    assert_eq!(welcome["key"], key.public().fingerprint(), "round {round}");
+                });
+            }
+        });
+    }
+}

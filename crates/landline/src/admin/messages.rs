@@ -1,0 +1,387 @@
+//! The messages of the service `admin`.
+
+use landline_proto::{Header, Message, ProtocolError, header::integer, login::UserName, order::State};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, net::Channel, server::sessions::SessionInfo};
+
+/// The service's name.
+pub const SERVICE: &str = "admin";
+
+/// How long an invite may be good for at most, in seconds.
+pub const INVITE_SECONDS_MAX: u64 = 30 * 24 * 60 * 60;
+
+macro_rules! message {
+    ($type:ident = $name:literal) => {
+        impl Message for $type {
+            const TYPE: &'static str = $name;
+        }
+    };
+}
+
+macro_rules! requests {
+    ($($(#[$doc:meta])* $type:ident = $name:literal -> $answer:ident,)*) => {
+        /// A request about accounts, keys or invites.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Request {
+            $($(#[$doc])* $type($type),)*
+        }
+
+        $(message!($type = $name);)*
+
+        $(impl From<$type> for Request {
+            fn from(request: $type) -> Self {
+                Self::$type(request)
+            }
+        })*
+
+        impl Request {
+            /// The request in a header, which the state has let pass.
+            ///
+            /// # Errors
+            /// [`Error::Protocol`] for a header that is not of the shape its type needs.
+            pub(crate) fn read(header: &Header) -> Result<Option<Self>, Error> {
+                Ok(match header.kind() {
+                    $($name => Some(Self::$type(header.read()?)),)*
+                    _ => None,
+                })
+            }
+
+            /// What it is called on the wire and in the log.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$type(_) => $name,)*
+                }
+            }
+
+            /// Gathers it for sending.
+            pub(crate) fn send(&self, channel: &mut Channel) -> Result<(), Error> {
+                match self {
+                    $(Self::$type(request) => channel.send(request),)*
+                }
+            }
+
+            /// What its answer is waited for in.
+            pub(crate) fn answer_state(&self) -> State {
+                match self {
+                    $(Self::$type(_) => State::$answer,)*
+                }
+            }
+        }
+    };
+}
+
+requests! {
+    /// Which accounts there are.
+    ListUsers = "list-users" -> ClientUsers,
+    /// A new account.
+    AddUser = "add-user" -> ClientChanged,
+    /// An account may not log in any more.
+    DisableUser = "disable-user" -> ClientChanged,
+    /// It may again.
+    EnableUser = "enable-user" -> ClientChanged,
+    /// An account and all that it has is forgotten.
+    RemoveUser = "remove-user" -> ClientChanged,
+    /// Which keys an account has.
+    ListKeys = "list-keys" -> ClientKeys,
+    /// Further keys for an account.
+    AddKeys = "add-keys" -> ClientChanged,
+    /// A key may not be used any more.
+    RemoveKey = "remove-key" -> ClientChanged,
+    /// An invite.
+    MakeInvite = "make-invite" -> ClientInvite,
+    /// Which invites can still be redeemed.
+    ListInvites = "list-invites" -> ClientInvites,
+    /// An invite is void.
+    RevokeInvite = "revoke-invite" -> ClientChanged,
+}
+
+impl Request {
+    /// Whether it is for more than to be told something.
+    pub(crate) fn changes_something(&self) -> bool {
+        !matches!(self, Self::ListUsers(_) | Self::ListKeys(_) | Self::ListInvites(_))
+    }
+
+    /// What it is about, for the log: a user, an invite; nothing for a list of everything.
+    pub(crate) fn subject(&self) -> String {
+        match self {
+            Self::AddUser(AddUser { user, .. })
+            | Self::DisableUser(DisableUser { user, .. })
+            | Self::EnableUser(EnableUser { user })
+            | Self::RemoveUser(RemoveUser { user, .. })
+            | Self::ListKeys(ListKeys { user })
+            | Self::AddKeys(AddKeys { user, .. })
+            | Self::ListUsers(ListUsers { user: Some(user) })
+            | Self::MakeInvite(MakeInvite { user: Some(user), .. }) => user.to_string(),
+            Self::RemoveKey(RemoveKey { user, key }) => format!("{user} {key}"),
+            Self::RevokeInvite(RevokeInvite { id }) => id.clone(),
+            Self::ListUsers(_) | Self::ListInvites(_) | Self::MakeInvite(_) => String::new(),
+        }
+    }
+}
+
+/// Client: which accounts are there?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListUsers {
+    /// Only this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+}
+
+/// Client: make an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddUser {
+    /// Its name.
+    pub user: UserName,
+    /// Its keys, as lines of authorized_keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+}
+
+/// Client: let an account log in no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisableUser {
+    /// Whose.
+    pub user: UserName,
+    /// Also if nobody is left who could undo it over the line.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Client: let a disabled account log in again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnableUser {
+    /// Whose.
+    pub user: UserName,
+}
+
+/// Client: forget an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveUser {
+    /// Whose.
+    pub user: UserName,
+    /// Also if nobody is left who could undo it over the line.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Client: which keys has it?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListKeys {
+    /// Whose.
+    pub user: UserName,
+}
+
+/// Client: let an account log in with these keys, too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddKeys {
+    /// Whose.
+    pub user: UserName,
+    /// The keys, as lines of authorized_keys.
+    pub keys: Vec<String>,
+}
+
+/// Client: let an account log in with a key no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveKey {
+    /// Whose.
+    pub user: UserName,
+    /// The key's fingerprint, as `ssh-keygen -l` prints it.
+    pub key: String,
+}
+
+/// Client: make an invite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MakeInvite {
+    /// For whom: a further key for an account that exists, else a new account of this name; `None` for a new account of any name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// How long it is good for, in seconds; at most 30 days.
+    #[serde(deserialize_with = "integer")]
+    pub seconds: u64,
+}
+
+/// Client: which invites are open?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListInvites {}
+
+/// Client: make an invite void.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeInvite {
+    /// Which, as a list of them calls it.
+    pub id: String,
+}
+
+/// Client: who is logged in?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {}
+message!(Who = "who");
+
+/// Client: end sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kick {
+    /// A user, all of whose sessions are meant, or a session's id.
+    pub target: String,
+}
+message!(Kick = "kick");
+
+/// What a request about accounts is answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It is done, and durable.
+    Changed,
+    /// Accounts.
+    Users(Vec<UserRow>),
+    /// Keys of an account.
+    Keys(Vec<KeyRow>),
+    /// Open invites.
+    Invites(Vec<InviteRow>),
+    /// A new invite.
+    Invite(NewInvite),
+}
+
+/// Server: it is done, and durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {}
+message!(Changed = "changed");
+
+/// Server: the invite; it is told this once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewInvite {
+    /// The invite.
+    pub invite: String,
+    /// `account` or `key`.
+    pub purpose: String,
+}
+message!(NewInvite = "invite");
+
+impl std::fmt::Debug for NewInvite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewInvite").field("purpose", &self.purpose).finish_non_exhaustive()
+    }
+}
+
+/// An account, in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRow {
+    /// Its name.
+    pub user: UserName,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+    /// Since when it is disabled, if it is.
+    pub disabled: Option<i64>,
+    /// Whether it may administer.
+    pub admin: bool,
+    /// How many keys it has.
+    pub keys: u32,
+}
+
+/// A key, in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// The fingerprint as `ssh-keygen -l` prints it.
+    pub fingerprint: String,
+    /// The line of authorized_keys.
+    pub line: String,
+    /// When it was added, in seconds since 1970.
+    pub created: i64,
+    /// Why it cannot be used, if its options are not understood.
+    pub refused: Option<String>,
+}
+
+/// An open invite, in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteRow {
+    /// What it is called.
+    pub id: String,
+    /// `owner`, `account` or `key`.
+    pub purpose: String,
+    /// For whom, if it is for somebody.
+    pub user: Option<String>,
+    /// Who has made it; `None` for somebody at the machine itself.
+    pub made_by: Option<String>,
+    /// When, in seconds since 1970.
+    pub created: i64,
+    /// Until when it is good, in seconds since 1970.
+    pub expires: i64,
+}
+
+/// A list's answer, which may take several messages: all but the last say that there are more.
+pub(crate) trait List: Message {
+    type Row: Serialize + Clone;
+
+    fn of(rows: Vec<Self::Row>, more: bool) -> Self;
+    fn into_parts(self) -> (Vec<Self::Row>, bool);
+}
+
+macro_rules! lists {
+    ($($(#[$doc:meta])* $type:ident = $name:literal of $row:ident,)*) => {
+        $($(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct $type {
+            /// The rows.
+            pub rows: Vec<$row>,
+            /// Whether another message with more of them follows.
+            pub more: bool,
+        }
+        message!($type = $name);
+
+        impl List for $type {
+            type Row = $row;
+
+            fn of(rows: Vec<$row>, more: bool) -> Self {
+                Self { rows, more }
+            }
+
+            fn into_parts(self) -> (Vec<$row>, bool) {
+                (self.rows, self.more)
+            }
+        })*
+    };
+}
+
+lists! {
+    /// Server: accounts.
+    Users = "users" of UserRow,
+    /// Server: keys.
+    Keys = "keys" of KeyRow,
+    /// Server: open invites.
+    Invites = "invites" of InviteRow,
+    /// Server: live sessions.
+    LiveSessions = "sessions" of SessionInfo,
+}
+
+/// The most that one message of a list carries, in bytes of JSON: it fits into a header with room to spare.
+const ROWS_BYTES_MAX: usize = 48 * 1024;
+
+/// The most messages that a list may take: tens of MiB.
+const MESSAGES_MAX: usize = 1024;
+
+/// Gathers a list in as many messages as it takes.
+pub(crate) fn send_list<L: List>(channel: &mut Channel, rows: Vec<L::Row>) -> Result<(), Error> {
+    let mut part = Vec::new();
+    let mut bytes = 0;
+    for row in rows {
+        let length = serde_json::to_string(&row).map_or(0, |json| json.len());
+        if bytes + length > ROWS_BYTES_MAX && !part.is_empty() {
+            channel.send(&L::of(std::mem::take(&mut part), true))?;
+            bytes = 0;
+        }
+        bytes += length;
+        part.push(row);
+    }
+    channel.send(&L::of(part, false))
+}
+
+/// Receives a list to its end. Not cancel-safe.
+pub(crate) async fn receive_list<L: List>(channel: &mut Channel, state: State) -> Result<Vec<L::Row>, Error> {
+    let mut all = Vec::new();
+    for _ in 0..MESSAGES_MAX {
+        let (rows, more) = channel.receive(state).await?.read::<L>()?.into_parts();
+        all.extend(rows);
+        if !more {
+            return Ok(all);
+        }
+    }
+    Err(ProtocolError::BadHeader(format!("in {:?}: a list that does not end", L::TYPE)).into())
+}

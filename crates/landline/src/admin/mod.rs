@@ -1,0 +1,10 @@
+//! Accounts, keys, invites and sessions, administered: at the server's machine, or over the line by the service `admin`
+//! (`docs/protocol.md` section 12). Both do the same requests with the same code.
+
+pub mod client;
+pub mod messages;
+mod perform;
+pub(crate) mod server;
+
+pub use messages::{Answer, Request};
+pub use perform::{Admin, Administration};

@@ -1,0 +1,182 @@
+//! What a request does, at the machine itself and over the line alike.
+
+use std::{sync::Arc, time::Duration};
+
+use landline_proto::{DEFAULT_PORT, ErrorCode, login::UserName};
+
+use super::messages::{Answer, INVITE_SECONDS_MAX, InviteRow, KeyRow, MakeInvite, NewInvite, Request, UserRow};
+use crate::{
+    Error,
+    audit::{Audit, Entry},
+    login::{Fingerprint, Invite, KeyLine, KeyOptions},
+    net::{HostPort, Target},
+    paths::PrivateFolder,
+    store::{self, AccountRecord, KeyRecord, Removal, Store},
+};
+
+/// Where in the server's folder it stands where the server can be reached, an address a line.
+const ADDRESSES_FILE: &str = "addresses";
+/// Far beyond any list of addresses.
+const ADDRESSES_BYTES_MAX: u64 = 64 * 1024;
+
+/// The accounts, keys and invites of a server.
+pub struct Administration {
+    folder: Arc<PrivateFolder>,
+    store: Arc<Store>,
+    fingerprint: Fingerprint,
+    audit: Audit,
+    public: Option<HostPort>,
+}
+
+/// An admin who asks for something over the line.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Who.
+    pub user: UserName,
+    /// The session's id.
+    pub session: String,
+}
+
+impl Administration {
+    /// Those in `store`, of the server with this fingerprint that keeps its state in `folder`.
+    pub(crate) fn new(folder: Arc<PrivateFolder>, store: Arc<Store>, fingerprint: Fingerprint, audit: Audit) -> Self {
+        Self { folder, store, fingerprint, audit, public: None }
+    }
+
+    /// Has invites name this address, instead of those where the server was last reachable.
+    pub fn reached_at(&mut self, address: HostPort) {
+        self.public = Some(address);
+    }
+
+    /// Notes where the server can be reached, for the invites of later. Blocking.
+    pub(crate) fn note_addresses(folder: &PrivateFolder, addresses: &[HostPort]) -> Result<(), Error> {
+        let lines: String = addresses.iter().map(|address| format!("{address}\n")).collect();
+        folder.write(ADDRESSES_FILE, lines.as_bytes())
+    }
+
+    /// Whether an account may administer.
+    fn is_admin(account: &AccountRecord) -> bool {
+        account.owner
+    }
+
+    /// Whether the account of this name may administer. Blocking.
+    ///
+    /// # Errors
+    /// `not-found`, [`Error::State`].
+    pub(crate) fn has_admin(&self, user: &UserName) -> Result<bool, Error> {
+        self.store.account(user).map(|account| Self::is_admin(&account))
+    }
+
+    /// Does a request on behalf of `by`, or of somebody at the machine itself. A change is in the audit log before it is made.
+    /// Blocking.
+    ///
+    /// # Errors
+    /// `not-found`, `exists`, `denied`, `key-refused`, `audit`, [`Error::State`]; nothing has changed then.
+    pub fn perform(&self, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
+        let store = &self.store;
+        if request.changes_something() {
+            self.audit.record_blocking(Entry::Admin {
+                user: by.map(|admin| admin.user.to_string()),
+                session: by.map(|admin| admin.session.clone()),
+                action: request.kind().to_owned(),
+                subject: request.subject(),
+                detail: None,
+            })?;
+        }
+        let changed = match request {
+            Request::ListUsers(request) => {
+                let accounts = match &request.user {
+                    Some(user) => vec![store.account(user)?],
+                    None => store.accounts()?,
+                };
+                return Ok(Answer::Users(accounts.into_iter().map(user_row).collect()));
+            }
+            Request::ListKeys(request) => {
+                return Ok(Answer::Keys(store.keys(&request.user)?.into_iter().map(key_row).collect()));
+            }
+            Request::ListInvites(_) => {
+                return Ok(Answer::Invites(store.invites()?.into_iter().map(invite_row).collect()));
+            }
+            Request::MakeInvite(request) => return self.invite(by, request).map(Answer::Invite),
+            Request::AddUser(request) => store.add_account(&request.user, &key_lines(&request.keys)?),
+            Request::DisableUser(request) => {
+                store.take_away(&request.user, Removal::Disable, Self::is_admin, request.force)
+            }
+            Request::EnableUser(request) => store.enable(&request.user),
+            Request::RemoveUser(request) => {
+                store.take_away(&request.user, Removal::Remove, Self::is_admin, request.force)
+            }
+            Request::AddKeys(request) => store.add_keys(&request.user, &key_lines(&request.keys)?),
+            Request::RemoveKey(request) => store.remove_key(&request.user, &request.key),
+            Request::RevokeInvite(request) => store.revoke_invite(&request.id),
+        };
+        changed.map(|()| Answer::Changed)
+    }
+
+    fn invite(&self, by: Option<&Admin>, request: &MakeInvite) -> Result<NewInvite, Error> {
+        if !(1..=INVITE_SECONDS_MAX).contains(&request.seconds) {
+            return Err(Error::here(ErrorCode::Denied, "an invite is good for 1 second to 30 days"));
+        }
+        let invite = Invite::new(self.addresses()?, self.fingerprint);
+        let purpose = self.store.put_invite(
+            &invite.token,
+            &store::NewInvite {
+                user: request.user.clone(),
+                made_by: by.map(|admin| admin.user.clone()),
+                good_for: Duration::from_secs(request.seconds),
+            },
+        )?;
+        Ok(NewInvite { invite: invite.to_string(), purpose: purpose.as_str().to_owned() })
+    }
+
+    fn addresses(&self) -> Result<Vec<HostPort>, Error> {
+        if let Some(address) = &self.public {
+            return Ok(vec![address.clone()]);
+        }
+        let bytes = self.folder.read(ADDRESSES_FILE, ADDRESSES_BYTES_MAX)?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let target = |line: &str| {
+            let target: Target = line.parse()?;
+            Ok(HostPort { host: target.host, port: target.port.unwrap_or(DEFAULT_PORT) })
+        };
+        let addresses = text.lines().map(target).collect::<Result<Vec<_>, Error>>()?;
+        if addresses.is_empty() {
+            let problem = "it is not known where this server can be reached, as it has not run yet";
+            return Err(Error::here(ErrorCode::NotFound, problem));
+        }
+        Ok(addresses)
+    }
+}
+
+fn key_lines(lines: &[String]) -> Result<Vec<KeyLine>, Error> {
+    let refused = |error| Error::here(ErrorCode::KeyRefused, format!("the key is refused: {error}"));
+    lines.iter().map(|line| KeyLine::parse(line).map_err(refused)).collect()
+}
+
+fn user_row(account: AccountRecord) -> UserRow {
+    UserRow {
+        admin: Administration::is_admin(&account),
+        user: account.name,
+        created: account.created,
+        disabled: account.disabled,
+        keys: account.keys,
+    }
+}
+
+fn key_row(key: KeyRecord) -> KeyRow {
+    let refused = KeyOptions::parse(&key.options).err().map(|error| error.to_string());
+    let parts = [key.options.as_str(), &key.line, &key.comment];
+    let line = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    KeyRow { fingerprint: key.fingerprint, line, created: key.created, refused }
+}
+
+fn invite_row(invite: store::InviteRecord) -> InviteRow {
+    InviteRow {
+        id: invite.id,
+        purpose: invite.purpose.as_str().to_owned(),
+        user: invite.user,
+        made_by: invite.made_by,
+        created: invite.created,
+        expires: invite.expires,
+    }
+}

@@ -1,0 +1,131 @@
+//! The server's half of the service `admin`.
+
+use std::sync::Arc;
+
+use landline_proto::{ErrorCode, Header, Message, login::UserName, messages::ErrorMessage, order::State};
+
+use super::{
+    Admin, Administration, Answer, Request,
+    messages::{Changed, Invites, Keys, Kick, LiveSessions, Users, Who, send_list},
+};
+use crate::{
+    Error, Event,
+    audit::Entry,
+    net::Channel,
+    server::{
+        Account, Drain, going_down,
+        sessions::{SessionInfo, Sessions},
+    },
+};
+
+/// What the service works on.
+pub(crate) struct Desk {
+    pub(crate) administration: Arc<Administration>,
+    pub(crate) sessions: Sessions,
+}
+
+/// Serves one `admin` channel until the client finishes or the server drains.
+pub(crate) async fn serve(
+    channel: &mut Channel,
+    account: &Account,
+    desk: &Desk,
+    drain: &mut Drain,
+) -> Result<(), Error> {
+    loop {
+        let header = tokio::select! {
+            biased;
+            () = drain.begun() => return Err(going_down()),
+            header = channel.receive_or_end(State::ServerAdmin) => header?,
+        };
+        let Some(header) = header else { return Ok(()) };
+        match desk.answer(channel, account, &header).await {
+            Ok(()) => {}
+            Err(error @ (Error::Failed { .. } | Error::State { .. })) => {
+                account.report_failure(&error);
+                let reason = error.to_peer().unwrap_or_else(|| ErrorMessage::new(ErrorCode::Io, "it failed"));
+                channel.send(&reason)?;
+            }
+            Err(error) => return Err(error),
+        }
+        channel.flush().await?;
+    }
+}
+
+impl Desk {
+    /// Gathers the answer to a request.
+    async fn answer(&self, channel: &mut Channel, account: &Account, header: &Header) -> Result<(), Error> {
+        let by = account.user().clone();
+        let is_admin = self.is_admin(&by).await?;
+        // Everybody may see and end their own sessions.
+        let is_theirs = |session: &SessionInfo| is_admin || session.user == by;
+        if header.kind() == Who::TYPE {
+            header.read::<Who>()?;
+            let sessions = self.sessions.list().into_iter().filter(is_theirs).collect();
+            return send_list::<LiveSessions>(channel, sessions);
+        }
+        if header.kind() == Kick::TYPE {
+            let Kick { target } = header.read()?;
+            return send_list::<LiveSessions>(channel, self.kick(account, &target, is_theirs).await?);
+        }
+        let Some(request) = Request::read(header)? else { return Ok(()) };
+        if !is_admin {
+            return Err(Error::here(ErrorCode::Denied, format!("{by} has no right to administer this server")));
+        }
+        let (kind, subject, changes) = (request.kind(), request.subject(), request.changes_something());
+        let administration = self.administration.clone();
+        let admin = Admin { user: by, session: account.session.id.clone() };
+        let answer = blocking(move || administration.perform(Some(&admin), &request)).await?;
+        if changes {
+            report(account, kind, &subject);
+        }
+        match answer {
+            Answer::Changed => channel.send(&Changed {}),
+            Answer::Users(rows) => send_list::<Users>(channel, rows),
+            Answer::Keys(rows) => send_list::<Keys>(channel, rows),
+            Answer::Invites(rows) => send_list::<Invites>(channel, rows),
+            Answer::Invite(invite) => channel.send(&invite),
+        }
+    }
+
+    /// Ends the sessions that `target` names and that may be ended.
+    async fn kick(
+        &self,
+        account: &Account,
+        target: &str,
+        may_be_ended: impl Fn(&SessionInfo) -> bool,
+    ) -> Result<Vec<SessionInfo>, Error> {
+        let is_meant = |session: &SessionInfo| {
+            (session.session == target || session.user.as_str() == target) && may_be_ended(session)
+        };
+        if !self.sessions.list().iter().any(is_meant) {
+            return Err(Error::here(ErrorCode::NotFound, "there is no such session, and no session of such a user"));
+        }
+        let subject: String = target.chars().take(64).collect();
+        let entry = |user, session| Entry::Admin {
+            user: Some(user),
+            session: Some(session),
+            action: Kick::TYPE.to_owned(),
+            subject,
+            detail: None,
+        };
+        account.record(entry).await?;
+        let ended = self.sessions.end(&format!("{} has ended the session", account.user()), is_meant);
+        report(account, Kick::TYPE, target);
+        Ok(ended)
+    }
+
+    async fn is_admin(&self, user: &UserName) -> Result<bool, Error> {
+        let (administration, user) = (self.administration.clone(), user.clone());
+        blocking(move || administration.has_admin(&user)).await
+    }
+}
+
+fn report(account: &Account, request: &'static str, subject: &str) {
+    let subject = subject.chars().take(64).collect();
+    account.report(|user, session| Event::Administered { user, session, request, subject });
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    let result = tokio::task::spawn_blocking(work).await;
+    result.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
+}
