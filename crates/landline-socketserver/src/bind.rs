@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use rustix::fs::FileType;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// Opens listeners and datagram sockets with the options a server wants.
@@ -148,11 +149,13 @@ impl Bind {
         let address = SockAddr::unix(path)?;
         let socket = Socket::new(Domain::UNIX, kind, None)?;
         let Err(error) = socket.bind(&address) else { return Ok(socket) };
-        let is_stale = || probe().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        // A plain file refuses a connection too.
+        let is_socket =
+            || rustix::fs::lstat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket);
+        let is_stale = || is_socket() && probe().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         if error.kind() != io::ErrorKind::AddrInUse || !self.address_reuse || !is_stale() {
             return Err(error);
         }
-        // Only a socket refuses a connection, so nothing else is removed.
         rustix::fs::unlink(path)?;
         socket.bind(&address)?;
         Ok(socket)

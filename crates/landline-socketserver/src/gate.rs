@@ -31,6 +31,17 @@ impl Gate {
 
     /// Lets a connection in, or refuses it; either is reported.
     pub(crate) fn admit(self: &Arc<Self>, peer: &Peer) -> Option<Place> {
+        let place = self.place(peer)?;
+        if !self.hooks.admits(peer) {
+            self.hooks.report(&Event::Refused { peer, reason: Refusal::Verify });
+            return None;
+        }
+        self.hooks.report(&Event::Accepted { peer });
+        Some(place)
+    }
+
+    /// A place within the share of the peer's address; that there is none is reported.
+    pub(crate) fn place(self: &Arc<Self>, peer: &Peer) -> Option<Place> {
         let source = if self.per_address_max == usize::MAX { None } else { peer.source() };
         if let Some(source) = source {
             let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,13 +53,7 @@ impl Gate {
             }
             *count += 1;
         }
-        let place = Place { gate: self.clone(), source };
-        if !self.hooks.admits(peer) {
-            self.hooks.report(&Event::Refused { peer, reason: Refusal::Verify });
-            return None;
-        }
-        self.hooks.report(&Event::Accepted { peer });
-        Some(place)
+        Some(Place { gate: self.clone(), source })
     }
 }
 

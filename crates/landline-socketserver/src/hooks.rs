@@ -39,6 +39,11 @@ pub enum Event<'a> {
         /// What the system says.
         error: &'a io::Error,
     },
+    /// A worker of the model `processes` has ended. Unless the server drains, another takes its place.
+    WorkerEnded {
+        /// Why, if not as it was told.
+        failure: Option<&'a Failure>,
+    },
     /// The server takes no more.
     Draining {
         /// The connections that are still open.
@@ -83,6 +88,18 @@ impl Hooks {
     pub(crate) fn report(&self, event: &Event<'_>) {
         if let Some(on_event) = &self.on_event {
             let _ = catch_unwind(AssertUnwindSafe(|| on_event(event)));
+        }
+    }
+
+    /// Whether anybody wants to know how things end.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.on_error.is_some() || self.on_event.is_some()
+    }
+
+    /// Reports that something could not be sent.
+    pub(crate) fn lost(&self, peer: &Peer, error: io::Error) {
+        if let Some(on_error) = &self.on_error {
+            let _ = catch_unwind(AssertUnwindSafe(|| on_error(peer, &Failure::Handler(error))));
         }
     }
 

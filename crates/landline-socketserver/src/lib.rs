@@ -42,6 +42,9 @@
 //! | threads | [`Server::threads`] | blocking | some hundreds of connections that block |
 //! | tasks | [`Server::tasks`] | async | thousands of connections that mostly wait |
 //! | tasks | [`Server::pooled_tasks`] | blocking | blocking work in an async program |
+//! | processes | [`Server::processes`] | blocking | handlers that may crash, or hold global state |
+//!
+//! Datagrams have the same four: [`datagram::DatagramServer`].
 //!
 //! What cannot work together does not compile: a blocking handler under `tasks`, an async one under `threads`, or one under `threads`
 //! that cannot be shared between threads.
@@ -61,6 +64,7 @@
 mod acceptor;
 mod bind;
 pub mod blocking;
+pub mod datagram;
 mod failure;
 mod gate;
 mod hooks;
@@ -70,6 +74,7 @@ pub mod memory;
 mod peer;
 #[allow(unsafe_code, reason = "the one room for what the safe interfaces of the system lack")]
 mod platform;
+mod processes;
 mod server;
 mod shutdown;
 pub mod tasks;
@@ -82,5 +87,6 @@ pub use hooks::{Event, Refusal};
 pub use limits::Limits;
 pub use listener::{Inheritable, Listener, Socket};
 pub use peer::Peer;
+pub use processes::Processes;
 pub use server::{Drained, Plain, Server};
 pub use shutdown::{Shutdown, Stopper};

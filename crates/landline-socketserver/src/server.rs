@@ -10,6 +10,7 @@ use crate::{Event, Failure, Limits, Listener, Peer, hooks::Hooks};
 /// | --- | --- | --- | --- |
 /// | [`inline`](Server::inline) | inline | [`blocking::Handler`](crate::blocking::Handler) | the calling thread, one at a time |
 /// | [`threads`](Server::threads) | threads | the same, and `Send` | a thread each, bounded |
+/// | [`processes`](Server::processes) | processes | the same; need not be `Send` | a forked process each, or pre-started workers |
 /// | [`tasks`](Server::tasks) | tasks | [`tasks::Handler`](crate::tasks::Handler) | a tokio task each |
 /// | [`pooled_tasks`](Server::pooled_tasks) | tasks | [`blocking::Handler`](crate::blocking::Handler), and `Send` | a bounded pool of threads |
 ///

@@ -68,6 +68,11 @@ impl Shutdown {
         wait::is_readable(self.reader.as_fd())
     }
 
+    /// One that comes when `reader` can be read or its other end closes.
+    pub(crate) fn by(reader: Arc<PipeReader>) -> Self {
+        Self { reader, _writer: None }
+    }
+
     pub(crate) fn pipe_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }

@@ -18,7 +18,8 @@ pub(crate) fn is_readable(input: BorrowedFd<'_>) -> bool {
     for_input(&[input], Some(Duration::ZERO)).is_ok_and(|ready| ready.contains(&true))
 }
 
-fn wait(polled: &mut [PollFd<'_>], time: Option<Duration>) -> io::Result<()> {
+/// Waits until one of them is ready, for `time` at most.
+pub(crate) fn wait(polled: &mut [PollFd<'_>], time: Option<Duration>) -> io::Result<()> {
     let time = time.map(|time| Timespec::try_from(time).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }));
     loop {
         match poll(polled, time.as_ref()) {

@@ -40,16 +40,26 @@ impl<L: Listener, H, W> Server<L, H, W> {
         W: Wrap<Timed<L::Socket>>,
         H: Handler<W::Stream>,
     {
-        let mut acceptor = Acceptor::new(&self.listener, &self.parts, shutdown)?;
-        loop {
-            match acceptor.turn(true, &[], None)? {
-                Turn::Connection(socket, peer, _place) => run_here(&self.parts, socket, peer, shutdown),
-                Turn::Other => {}
-                Turn::Shutdown => break,
-            }
-        }
+        serve_here(&self.listener, &self.parts, shutdown)?;
         self.parts.hooks.report(&Event::Draining { open: 0 });
         Ok(Drained { cut_off: 0 })
+    }
+}
+
+/// Serves on the calling thread, until `shutdown`.
+pub(super) fn serve_here<L, H, W>(listener: &L, parts: &Parts<H, W>, shutdown: &Shutdown) -> io::Result<()>
+where
+    L: Listener,
+    W: Wrap<Timed<L::Socket>>,
+    H: Handler<W::Stream>,
+{
+    let mut acceptor = Acceptor::new(listener, parts, shutdown)?;
+    loop {
+        match acceptor.turn(true, &[], None)? {
+            Turn::Connection(socket, peer, _place) => run_here(parts, socket, peer, shutdown),
+            Turn::Other => {}
+            Turn::Shutdown => return Ok(()),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod connection;
 mod drain;
 mod handler;
 mod inline;
+mod processes;
 mod request;
 mod run;
 mod threads;
@@ -15,7 +16,7 @@ pub use handler::{Handler, Wrap};
 pub use request::Handled;
 pub use timed::Timed;
 
-pub(crate) use run::run;
+pub(crate) use run::{guarded, run};
 
 /// What a handler of unencrypted TCP gets.
 pub type TcpConnection = Connection<Timed<std::net::TcpStream>>;

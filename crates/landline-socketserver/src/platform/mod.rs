@@ -1,5 +1,9 @@
 //! What differs between systems, and what takes `unsafe`: nothing else in this crate does.
 
+mod fork;
+mod messages;
 mod watch;
 
+pub(crate) use fork::{Forked, check_fork, exit, fork};
+pub(crate) use messages::{BATCH_MAX, Slots, send};
 pub(crate) use watch::watch;

@@ -15,6 +15,9 @@ pub use handler::{Call, Handler, Wrap};
 pub use socket::TaskSocket;
 pub use timed::Timed;
 
+pub(crate) use run::guarded;
+pub(crate) use serve::{all_end_within, report};
+
 /// What a handler of unencrypted TCP gets.
 pub type TcpConnection = Connection<Timed<tokio::net::TcpStream>>;
 

@@ -40,7 +40,7 @@ where
 }
 
 /// Makes a failure of a panic.
-async fn guarded<T>(body: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(crate) async fn guarded<T>(body: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let mut body = pin!(body);
     poll_fn(|cx| {
         // What was seen half changed belongs to the one connection that ends here.

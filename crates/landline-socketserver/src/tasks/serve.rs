@@ -96,7 +96,7 @@ where
     R: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     listener.prepare()?;
-    let watch = platform::watch(listener.as_fd().try_clone_to_owned()?)?;
+    let watch = platform::watch(listener.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
     let gate = Gate::new(limits, hooks.clone());
     let stage = watch::Sender::new(Stage::Serving);
     let mut tasks = JoinSet::new();
@@ -147,8 +147,8 @@ async fn accept<L: Listener>(
     }
 }
 
-/// Serves a connection, and reports how it ended, also when it is cut off.
-async fn report(served: impl Future<Output = Result<(), Failure>>, peer: Peer, place: Place, hooks: Hooks) {
+/// Serves a connection or a datagram, and reports how it ended, also when it is cut off.
+pub(crate) async fn report(served: impl Future<Output = Result<(), Failure>>, peer: Peer, place: Place, hooks: Hooks) {
     let mut end = End { peer, since: Instant::now(), hooks, outcome: Err(Failure::CutOff) };
     end.outcome = served.await;
     drop(place);
@@ -168,7 +168,7 @@ impl Drop for End {
     }
 }
 
-async fn all_end_within(time: Duration, tasks: &mut JoinSet<()>) -> bool {
+pub(crate) async fn all_end_within(time: Duration, tasks: &mut JoinSet<()>) -> bool {
     let all = async { while tasks.join_next().await.is_some() {} };
     tokio::time::timeout(time, all).await.is_ok()
 }

@@ -1,18 +1,18 @@
 //! What holds for connections under every model that runs in this process.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
 };
 
-use landline_socketserver::{Bind, Drained, Event, Failure, Limits, Server, Shutdown, Stopper, blocking, tasks};
+use crate::events::Events;
+use landline_socketserver::{Bind, Drained, Limits, Server, Shutdown, Stopper, blocking, tasks};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Answers lines: `panic`, `fail` and `drain?` as they say, all others as they are.
@@ -96,43 +96,6 @@ struct Running {
     thread: thread::JoinHandle<io::Result<Drained>>,
     events: Events,
     finished: Arc<AtomicUsize>,
-}
-
-#[derive(Clone, Default)]
-struct Events(Arc<Mutex<Vec<String>>>);
-
-impl Events {
-    fn put(&self, event: &Event<'_>) {
-        let text = match event {
-            Event::Accepted { .. } => "accepted".to_owned(),
-            Event::Refused { reason, .. } => format!("refused {reason:?}"),
-            Event::Ended { failure: None, .. } => "ended".to_owned(),
-            Event::Ended { failure: Some(failure), .. } => match failure {
-                Failure::Handler(error) => format!("failed {:?}", error.kind()),
-                Failure::Handshake(error) => format!("handshake {:?}", error.kind()),
-                other => other.to_string(),
-            },
-            Event::AcceptFailed { .. } => "accept failed".to_owned(),
-            Event::Draining { .. } => "draining".to_owned(),
-            _ => "other".to_owned(),
-        };
-        self.0.lock().unwrap().push(text);
-    }
-
-    fn count(&self, text: &str) -> usize {
-        self.0.lock().unwrap().iter().filter(|event| *event == text).count()
-    }
-
-    /// Waits for an event that has to come.
-    fn await_count(&self, text: &str, count: usize) {
-        for _ in 0..3000 {
-            if self.count(text) >= count {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        panic!("{count} x {text:?} did not come: {:?}", self.0.lock().unwrap());
-    }
 }
 
 fn quick() -> Limits {
@@ -311,13 +274,7 @@ fn a_reader_that_takes_nothing_is_given_up() {
         // It sends until both directions are full: the handler stops reading because nobody takes its answers.
         while client.write_all(&line).is_ok() {}
         server.events.await_count("accepted", 1);
-        for _ in 0..3000 {
-            let lost = ["failed TimedOut", "failed ConnectionReset", "failed BrokenPipe"];
-            if lost.iter().any(|event| server.events.count(event) > 0) {
-                break;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
+        server.events.await_that(|events| events.iter().any(|event| event.starts_with("failed")));
         assert_eq!(server.events.count("failed TimedOut"), 1, "{model:?}");
         server.stop();
     }

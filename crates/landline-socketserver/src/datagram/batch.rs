@@ -1,0 +1,95 @@
+//! The datagrams that came together: screened, handled, answered.
+
+use std::{io, os::fd::BorrowedFd, time::Instant};
+
+use super::{
+    Datagram, DatagramSocket, Handler, Outbox,
+    server::Parts,
+    socket::{is_forged, peer_of},
+};
+use crate::{Event, Failure, Limits, Peer, Refusal, blocking::guarded, hooks::Hooks, platform::Slots};
+
+/// Takes datagrams that are there and lets those pass that are to be handled.
+pub(super) struct Intake<'a> {
+    socket: BorrowedFd<'a>,
+    local: Peer,
+    hooks: &'a Hooks,
+    slots: Slots,
+}
+
+impl<'a> Intake<'a> {
+    /// For at most `batch` at a time.
+    pub(super) fn new<S: DatagramSocket>(
+        socket: &'a S,
+        limits: &Limits,
+        hooks: &'a Hooks,
+        batch: usize,
+    ) -> io::Result<Self> {
+        let slots = Slots::new(batch, limits.datagram_bytes_max.clamp(1, 65_535));
+        Ok(Self { socket: socket.as_fd(), local: socket.local()?, hooks, slots })
+    }
+
+    /// Takes what is there, without waiting, and gives each datagram to `accept`. Whether more may be there.
+    pub(super) fn take(&mut self, mut accept: impl FnMut(Datagram<'_>)) -> io::Result<bool> {
+        let (count, is_full) = match self.slots.receive(self.socket) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            // What the network says about an earlier answer arrives here on some systems.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted) => {
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        };
+        for index in 0..count {
+            let Some((bytes, source, is_cut)) = self.slots.arrived(index) else { continue };
+            let Some(peer) = peer_of(&source) else { continue };
+            let refusal = if is_cut {
+                Some(Refusal::TooLong)
+            } else if is_forged(&peer, &self.local) {
+                Some(Refusal::ForgedSource)
+            } else {
+                (!self.hooks.admits(&peer)).then_some(Refusal::Verify)
+            };
+            match refusal {
+                Some(reason) => self.hooks.report(&Event::Refused { peer: &peer, reason }),
+                None => accept(Datagram::new(bytes, peer)),
+            }
+        }
+        Ok(is_full)
+    }
+}
+
+/// Handles one datagram after the other, by one handler.
+pub(super) struct Worker<'a, H> {
+    parts: &'a Parts<H>,
+    handler: H,
+    outbox: Outbox<'a>,
+}
+
+impl<'a, H: Handler> Worker<'a, H> {
+    pub(super) fn new(socket: BorrowedFd<'a>, parts: &'a Parts<H>) -> Self {
+        Self { parts, handler: parts.handler.clone(), outbox: Outbox::new(socket, &parts.hooks) }
+    }
+
+    pub(super) fn handle(&mut self, datagram: &Datagram<'_>) {
+        let since = self.parts.hooks.is_watched().then(Instant::now);
+        let handled = self.try_handle(datagram);
+        if let Some(since) = since {
+            self.parts.hooks.ended(datagram.peer(), since, &handled);
+        }
+    }
+
+    /// Handles one without reporting how it ended.
+    pub(super) fn try_handle(&mut self, datagram: &Datagram<'_>) -> Result<(), Failure> {
+        let handled = guarded(|| self.handler.handle(datagram, &mut self.outbox).map_err(Failure::Handler));
+        if matches!(handled, Err(Failure::Panicked(_))) {
+            self.handler = self.parts.handler.clone();
+        }
+        handled
+    }
+
+    /// Sends the answers.
+    pub(super) fn flush(&mut self) {
+        self.outbox.flush();
+    }
+}

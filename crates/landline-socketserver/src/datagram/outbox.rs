@@ -1,0 +1,122 @@
+//! What is to be sent.
+
+use std::{
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::event::{PollFd, PollFlags};
+use socket2::SockAddr;
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::socket::address_of;
+use crate::{
+    Peer,
+    hooks::Hooks,
+    platform::{self, BATCH_MAX},
+    wait,
+};
+
+/// More bytes than this do not wait to be sent together.
+const WAITING_BYTES_MAX: usize = 256 * 1024;
+/// How long a datagram is held back that the network has no room for. It is lost then, as datagrams may be.
+const FULL_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// Takes the datagrams that a handler sends, and sends them together.
+pub struct Outbox<'a> {
+    socket: BorrowedFd<'a>,
+    bytes: Vec<u8>,
+    /// Where each ends in `bytes`, and whom it is for.
+    waiting: Vec<(usize, SockAddr, Peer)>,
+    hooks: &'a Hooks,
+}
+
+impl<'a> Outbox<'a> {
+    pub(super) fn new(socket: BorrowedFd<'a>, hooks: &'a Hooks) -> Self {
+        Self { socket, bytes: Vec::new(), waiting: Vec::new(), hooks }
+    }
+
+    /// Puts a datagram in, which may be empty. Whether it arrives is not known, as with all datagrams; where the system would not
+    /// send it, that is reported to `on_error`. A Unix socket whose queue is full gets nothing, so that it holds up nobody.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AddrNotAvailable`] where `peer` has no address to send to.
+    pub fn send(&mut self, peer: &Peer, bytes: &[u8]) -> io::Result<()> {
+        let address = address_of(peer).ok_or_else(no_address)?;
+        if self.waiting.len() >= BATCH_MAX || self.bytes.len() + bytes.len() > WAITING_BYTES_MAX {
+            self.flush();
+        }
+        self.bytes.extend_from_slice(bytes);
+        self.waiting.push((self.bytes.len(), address, peer.clone()));
+        Ok(())
+    }
+
+    /// Sends what waits.
+    pub(super) fn flush(&mut self) {
+        let mut batch: Vec<(&[u8], &SockAddr)> = Vec::with_capacity(self.waiting.len());
+        let mut start = 0;
+        for (end, address, _) in &self.waiting {
+            batch.push((self.bytes.get(start..*end).unwrap_or_default(), address));
+            start = *end;
+        }
+        let mut sent = 0;
+        while let Some(rest) = batch.get(sent..).filter(|rest| !rest.is_empty()) {
+            match platform::send(self.socket, rest) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let peer = self.waiting.get(sent).map(|(_, _, peer)| peer);
+                    let has_room = || matches!(peer, Some(Peer::Ip(_))) && self.has_room();
+                    if error.kind() == io::ErrorKind::WouldBlock && has_room() {
+                        continue;
+                    }
+                    if let Some(peer) = peer {
+                        self.hooks.lost(peer, error);
+                    }
+                    sent += 1;
+                }
+            }
+        }
+        self.waiting.clear();
+        self.bytes.clear();
+    }
+
+    /// Waits until the socket takes more; false where it does not.
+    fn has_room(&self) -> bool {
+        let mut polled = [PollFd::from_borrowed_fd(self.socket, PollFlags::OUT)];
+        wait::wait(&mut polled, Some(FULL_TIME_MAX)).is_ok() && polled.iter().any(|one| !one.revents().is_empty())
+    }
+}
+
+/// Sends datagrams from an async handler. Clones send from the same socket.
+#[derive(Debug, Clone)]
+pub struct Outlet {
+    socket: Arc<AsyncFd<OwnedFd>>,
+}
+
+impl Outlet {
+    pub(super) fn new(socket: Arc<AsyncFd<OwnedFd>>) -> Self {
+        Self { socket }
+    }
+
+    /// Sends a datagram, which may be empty. Cancel-safe: it is sent or not.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AddrNotAvailable`] where `peer` has no address to send to, [`io::ErrorKind::TimedOut`] where there
+    /// was no room for it, and others as the system has them.
+    pub async fn send(&self, peer: &Peer, bytes: &[u8]) -> io::Result<()> {
+        let address = address_of(peer).ok_or_else(no_address)?;
+        let send = self.socket.async_io(Interest::WRITABLE, |fd| {
+            socket2::SockRef::from(fd).send_to_with_flags(bytes, &address, libc::MSG_DONTWAIT).map(drop)
+        });
+        tokio::time::timeout(FULL_TIME_MAX, send)
+            .await
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "there was no room for the datagram"))?
+    }
+}
+
+fn no_address() -> io::Error {
+    io::Error::new(io::ErrorKind::AddrNotAvailable, "there is no address to send to")
+}

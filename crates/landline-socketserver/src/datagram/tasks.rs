@@ -1,0 +1,95 @@
+//! The model `tasks`: a tokio task for each datagram.
+
+use std::{future::Future, io, sync::Arc};
+
+use tokio::{io::Interest, task::JoinSet};
+
+use super::{Datagram, DatagramServer, DatagramSocket, Outlet, TaskHandler, batch::Intake};
+use crate::{
+    Drained, Event, Failure, Refusal,
+    acceptor::ACCEPT_REST,
+    gate::Gate,
+    platform::{self, BATCH_MAX},
+    tasks::{all_end_within, guarded, report},
+};
+
+impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S, H> {
+    /// Handles each datagram by a task of its own, [`Limits::connections_max`](crate::Limits::connections_max) at a time and
+    /// [`Limits::connections_per_address_max`](crate::Limits::connections_per_address_max) from one address, until `shutdown`
+    /// completes; then waits for the handlers for [`Limits::drain_time`](crate::Limits::drain_time) and cuts off the rest. Datagrams beyond
+    /// that are dropped ([`Refusal::Busy`]). To be called within a tokio runtime with I/O and time enabled.
+    ///
+    /// ```
+    /// use landline_socketserver::{Bind, datagram::{Datagram, DatagramServer, Outlet}};
+    /// use tokio::{net::UdpSocket, sync::oneshot};
+    ///
+    /// # #[tokio::main] async fn main() -> std::io::Result<()> {
+    /// let socket = Bind::new().udp("127.0.0.1:0")?;
+    /// let address = socket.local_addr()?;
+    /// let echo = async |datagram: Datagram<'static>, outlet: Outlet| outlet.send(datagram.peer(), datagram.bytes()).await;
+    /// let (stop, stopped) = oneshot::channel::<()>();
+    /// let serving = tokio::spawn(DatagramServer::new(socket, echo).tasks(async { drop(stopped.await) }));
+    ///
+    /// let client = UdpSocket::bind("127.0.0.1:0").await?;
+    /// client.send_to(b"ping", address).await?;
+    /// let mut answer = [0; 16];
+    /// let (length, _) = client.recv_from(&mut answer).await?;
+    /// assert_eq!(&answer[..length], b"ping");
+    /// drop(stop);
+    /// serving.await??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Where waiting for datagrams is not possible at all. What happens to one datagram, or passes, is none.
+    pub async fn tasks(self, shutdown: impl Future<Output = ()>) -> io::Result<Drained> {
+        let Self { socket, parts } = self;
+        let parts = Arc::new(parts);
+        let (limits, hooks) = (&parts.limits, &parts.hooks);
+        let watch =
+            Arc::new(platform::watch(socket.as_fd().try_clone_to_owned()?, Interest::READABLE | Interest::WRITABLE)?);
+        let outlet = Outlet::new(watch.clone());
+        let mut intake = Intake::new(&socket, limits, hooks, BATCH_MAX)?;
+        let gate = Gate::new(limits, hooks.clone());
+        let mut tasks = JoinSet::new();
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => while tasks.try_join_next().is_some() {},
+                ready = watch.readable() => {
+                    let mut ready = ready?;
+                    let taken = intake.take(|datagram| {
+                        if tasks.len() >= limits.connections_max.max(1) {
+                            return hooks.report(&Event::Refused { peer: datagram.peer(), reason: Refusal::Busy });
+                        }
+                        let Some(place) = gate.place(datagram.peer()) else { return };
+                        let peer = datagram.peer().clone();
+                        let handled = handle(parts.handler.clone(), datagram.into_owned(), outlet.clone());
+                        tasks.spawn(report(handled, peer, place, hooks.clone()));
+                    });
+                    match taken {
+                        Ok(true) => {}
+                        Ok(false) => ready.clear_ready(),
+                        Err(error) => {
+                            hooks.report(&Event::AcceptFailed { error: &error });
+                            tokio::time::sleep(ACCEPT_REST).await;
+                        }
+                    }
+                }
+            }
+        }
+        while tasks.try_join_next().is_some() {}
+        hooks.report(&Event::Draining { open: tasks.len() });
+        all_end_within(limits.drain_time, &mut tasks).await;
+        let cut_off = tasks.len();
+        tasks.shutdown().await;
+        Ok(Drained { cut_off })
+    }
+}
+
+async fn handle<H: TaskHandler>(mut handler: H, datagram: Datagram<'static>, outlet: Outlet) -> Result<(), Failure> {
+    guarded(async { handler.handle(datagram, outlet).await.map_err(Failure::Handler) }).await
+}

@@ -1,0 +1,276 @@
+//! What holds for datagrams.
+
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    os::unix::net::UnixDatagram,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use landline_socketserver::{
+    Bind, Drained, Limits, Shutdown, Stopper,
+    datagram::{Datagram, DatagramServer, DatagramSocket, Outbox, Outlet},
+};
+
+use crate::events::Events;
+
+fn echo(datagram: &Datagram<'_>, outbox: &mut Outbox<'_>) -> io::Result<()> {
+    assert_ne!(datagram.bytes(), b"panic", "as asked");
+    outbox.send(datagram.peer(), datagram.bytes())
+}
+
+async fn echo_task(datagram: Datagram<'static>, outlet: Outlet) -> io::Result<()> {
+    assert_ne!(datagram.bytes(), b"panic", "as asked");
+    outlet.send(datagram.peer(), datagram.bytes()).await
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Model {
+    Inline,
+    Threads,
+    Tasks,
+}
+
+const ALL: [Model; 3] = [Model::Inline, Model::Threads, Model::Tasks];
+
+struct Running {
+    stopper: Stopper,
+    thread: thread::JoinHandle<io::Result<Drained>>,
+    events: Events,
+}
+
+impl Running {
+    fn start(model: Model, socket: impl DatagramSocket, limits: Limits) -> Self {
+        let (stopper, shutdown) = Stopper::new().unwrap();
+        let events = Events::default();
+        let seen = events.clone();
+        let thread = thread::spawn(move || match model {
+            Model::Inline => DatagramServer::new(socket, echo)
+                .limits(limits)
+                .on_event(move |event| seen.put(event))
+                .inline(&shutdown),
+            Model::Threads => {
+                let server = DatagramServer::new(socket, echo).limits(limits).on_event(move |event| seen.put(event));
+                server.threads(3, &shutdown)
+            }
+            Model::Tasks => {
+                let server =
+                    DatagramServer::new(socket, echo_task).limits(limits).on_event(move |event| seen.put(event));
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(server.tasks(come(shutdown)))
+            }
+        });
+        Self { stopper, thread, events }
+    }
+
+    fn stop(self) {
+        self.stopper.stop();
+        assert_eq!(self.thread.join().unwrap().unwrap(), Drained { cut_off: 0 });
+    }
+}
+
+async fn come(shutdown: Shutdown) {
+    let poll = move || {
+        while !shutdown.has_come() {
+            thread::sleep(Duration::from_millis(2));
+        }
+    };
+    tokio::task::spawn_blocking(poll).await.unwrap();
+}
+
+fn udp() -> (UdpSocket, SocketAddr) {
+    let socket = Bind::new().udp("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
+fn client() -> UdpSocket {
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    client
+}
+
+fn ask(client: &UdpSocket, server: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    client.send_to(bytes, server).unwrap();
+    receive(client)
+}
+
+fn receive(client: &UdpSocket) -> Vec<u8> {
+    let mut answer = vec![0; 65_536];
+    let length = client.recv(&mut answer).unwrap();
+    answer.truncate(length);
+    answer
+}
+
+#[test]
+fn every_datagram_is_one_message_from_empty_to_the_longest() {
+    for model in ALL {
+        let (socket, address) = udp();
+        let server = Running::start(model, socket, Limits::default());
+        let client = client();
+        for length in [0, 1, 1472, 1473, 65_507] {
+            let bytes: Vec<u8> = (0..length).map(|index| index as u8).collect();
+            assert_eq!(ask(&client, address, &bytes), bytes, "{model:?} {length}");
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn many_at_once_are_all_answered_and_none_is_merged() {
+    for model in ALL {
+        let (socket, address) = udp();
+        // All are in the socket's buffer before the server begins, so they are taken in batches.
+        let client = client();
+        for number in 0..150_u32 {
+            client.send_to(&number.to_le_bytes(), address).unwrap();
+        }
+        let server = Running::start(model, socket, Limits::default());
+        let mut answers: Vec<u32> =
+            (0..150).map(|_| u32::from_le_bytes(receive(&client).try_into().unwrap())).collect();
+        answers.sort_unstable();
+        assert_eq!(answers, (0..150).collect::<Vec<_>>(), "{model:?}");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_panic_costs_one_datagram() {
+    for model in ALL {
+        let (socket, address) = udp();
+        let server = Running::start(model, socket, Limits::default());
+        let client = client();
+        client.send_to(b"panic", address).unwrap();
+        assert_eq!(ask(&client, address, b"alive"), b"alive", "{model:?}");
+        server.events.await_that(|events| events.iter().any(|event| event.contains("panicked")));
+        server.stop();
+    }
+}
+
+#[test]
+fn a_datagram_that_is_too_long_is_dropped_not_cut() {
+    for model in ALL {
+        let (socket, address) = udp();
+        let server = Running::start(model, socket, Limits { datagram_bytes_max: 100, ..Limits::default() });
+        let client = client();
+        client.send_to(&[7; 101], address).unwrap();
+        assert_eq!(ask(&client, address, &[8; 100]), [8; 100], "{model:?}");
+        server.events.await_count("refused TooLong", 1);
+        server.stop();
+    }
+}
+
+/// Only what has a socket of the server's can send from its address; where sources can be forged, anybody can.
+#[test]
+fn what_claims_to_come_from_the_server_itself_is_not_echoed_for_ever() {
+    for model in ALL {
+        let (socket, address) = udp();
+        let twin = socket.try_clone().unwrap();
+        let server = Running::start(model, socket, Limits::default());
+        twin.send_to(b"to myself", address).unwrap();
+        assert_eq!(ask(&client(), address, b"after"), b"after", "{model:?}");
+        assert_eq!(server.events.count("refused ForgedSource"), 1, "{model:?}");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_client_that_has_gone_disturbs_nobody() {
+    for model in ALL {
+        let (socket, address) = udp();
+        let server = Running::start(model, socket, Limits::default());
+        for _ in 0..20 {
+            // Its port is closed when the answer comes, which the network says to the server.
+            client().send_to(b"gone", address).unwrap();
+        }
+        assert_eq!(ask(&client(), address, b"here"), b"here", "{model:?}");
+        server.stop();
+    }
+}
+
+#[test]
+fn unix_datagrams_are_answered_where_there_is_a_name() {
+    for model in ALL {
+        let folder = scratch();
+        let socket = Bind::new().unix_datagram(folder.join("server")).unwrap();
+        let server = Running::start(model, socket, Limits::default());
+        let unnamed = UnixDatagram::unbound().unwrap();
+        unnamed.send_to(b"nobody", folder.join("server")).unwrap();
+        let named = UnixDatagram::bind(folder.join("client")).unwrap();
+        named.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        named.send_to(b"somebody", folder.join("server")).unwrap();
+        let mut answer = [0; 100];
+        let length = named.recv(&mut answer).unwrap();
+        assert_eq!(&answer[..length], b"somebody", "{model:?}");
+        server.events.await_count("failed AddrNotAvailable", 1);
+        server.stop();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
+
+/// One that reads nothing has its queue full soon; the others are answered all the same.
+#[test]
+fn a_unix_client_that_reads_nothing_holds_up_nobody() {
+    for model in ALL {
+        let folder = scratch();
+        let socket = Bind::new().unix_datagram(folder.join("server")).unwrap();
+        let server = Running::start(model, socket, Limits::default());
+        let deaf = UnixDatagram::bind(folder.join("deaf")).unwrap();
+        for _ in 0..600 {
+            deaf.send_to(&[1; 100], folder.join("server")).unwrap();
+        }
+        let named = UnixDatagram::bind(folder.join("client")).unwrap();
+        named.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        named.send_to(b"me", folder.join("server")).unwrap();
+        assert_eq!(named.recv(&mut [0; 10]).unwrap(), 2, "{model:?}");
+        server.stop();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
+
+/// A folder of this test's own.
+fn scratch() -> std::path::PathBuf {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    let folder = std::env::temp_dir().join(format!("socketserver-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[test]
+fn one_request_can_be_handled_and_then_another() {
+    let (socket, address) = udp();
+    let server = DatagramServer::new(socket, echo);
+    let nothing = server.handle_request(Some(Duration::from_millis(20))).unwrap();
+    assert_eq!(nothing, landline_socketserver::blocking::Handled::TimedOut);
+    let client = client();
+    for word in [b"one", b"two"] {
+        client.send_to(word, address).unwrap();
+        server.handle_request(None).unwrap();
+        assert_eq!(receive(&client), word);
+    }
+}
+
+#[test]
+fn a_slow_handler_under_threads_leaves_the_others_free() {
+    let (socket, address) = udp();
+    let (stopper, shutdown) = Stopper::new().unwrap();
+    let (release, held) = mpsc::channel::<()>();
+    let held = std::sync::Arc::new(std::sync::Mutex::new(held));
+    let handler = move |datagram: &Datagram<'_>, outbox: &mut Outbox<'_>| {
+        if datagram.bytes() == b"wait" {
+            let _ = held.lock().unwrap().recv();
+        }
+        outbox.send(datagram.peer(), datagram.bytes())
+    };
+    let thread = thread::spawn(move || DatagramServer::new(socket, handler).threads(2, &shutdown));
+    let (slow, quick) = (client(), client());
+    slow.send_to(b"wait", address).unwrap();
+    assert_eq!(ask(&quick, address, b"quick"), b"quick");
+    release.send(()).unwrap();
+    assert_eq!(receive(&slow), b"wait");
+    stopper.stop();
+    thread.join().unwrap().unwrap();
+}

@@ -1,0 +1,193 @@
+//! Other streams than TCP, and connections wrapped into something else.
+
+use std::{
+    io::{self, Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    thread,
+    time::Duration,
+};
+
+use landline_socketserver::{
+    Bind, Limits, Server, Stopper,
+    blocking::{self, Handled, TcpConnection, Timed, UnixConnection},
+    memory, tasks,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::events::Events;
+
+fn greet(connection: &mut UnixConnection) -> io::Result<()> {
+    let peer = connection.peer().clone();
+    write!(connection, "hello {peer}")
+}
+
+async fn greet_task(connection: &mut tasks::UnixConnection) -> io::Result<()> {
+    let text = format!("hello {}", connection.peer());
+    connection.write_all(text.as_bytes()).await
+}
+
+fn read_all(mut stream: impl Read) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn unix_sockets_are_served_and_a_stale_one_is_replaced() {
+    let path = std::env::temp_dir().join(format!("socketserver-{}-stale", std::process::id()));
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(Bind::new().address_reuse(false).unix(&path).is_err());
+    let listener = Bind::new().unix(&path).unwrap();
+    let in_use = Bind::new().unix(&path).unwrap_err();
+    assert_eq!(in_use.kind(), io::ErrorKind::AddrInUse);
+    let (stopper, shutdown) = Stopper::new().unwrap();
+    let thread = thread::spawn(move || Server::new(listener, greet).threads(&shutdown));
+    assert_eq!(read_all(UnixStream::connect(&path).unwrap()), "hello unix");
+    stopper.stop();
+    thread.join().unwrap().unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_never_replaced() {
+    let path = std::env::temp_dir().join(format!("socketserver-{}-file", std::process::id()));
+    std::fs::write(&path, "precious").unwrap();
+    assert!(Bind::new().unix(&path).is_err());
+    assert!(Bind::new().unix_datagram(&path).is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn memory_needs_no_network() {
+    let (listener, dialer) = memory::listener().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let thread = thread::spawn(move || {
+        runtime().block_on(Server::new(listener, greet_task).tasks(async { drop(stopped.await) }))
+    });
+    for _ in 0..3 {
+        assert_eq!(read_all(dialer.connect().unwrap()), "hello memory");
+    }
+    drop(stop);
+    thread.join().unwrap().unwrap();
+    assert_eq!(dialer.connect().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+}
+
+/// A stand-in for TLS: a handshake of one line, then every byte turned.
+struct Turned<S>(S);
+
+impl<S: Read> Read for Turned<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        buffer[..count].iter_mut().for_each(|byte| *byte ^= 0xff);
+        Ok(count)
+    }
+}
+
+impl<S: Write> Write for Turned<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(&bytes.iter().map(|byte| byte ^ 0xff).collect::<Vec<_>>())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn turn<S: Read>(mut stream: S) -> io::Result<Turned<S>> {
+    let mut hello = [0; 5];
+    stream.read_exact(&mut hello)?;
+    if &hello == b"turn\n" { Ok(Turned(stream)) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+#[test]
+fn a_wrapper_makes_another_stream_and_may_refuse() {
+    let events = Events::default();
+    let seen = events.clone();
+    let (listener, dialer) = memory::listener().unwrap();
+    let (stopper, shutdown) = Stopper::new().unwrap();
+    let say = |connection: &mut blocking::Connection<Turned<Timed<UnixStream>>>| connection.write_all(b"turned");
+    let server = Server::new(listener, say).wrap(turn).on_event(move |event| seen.put(event));
+    let thread = thread::spawn(move || server.threads(&shutdown));
+    let mut client = dialer.connect().unwrap();
+    client.write_all(b"turn\n").unwrap();
+    assert_eq!(read_all(Turned(client)), "turned");
+    let mut client = dialer.connect().unwrap();
+    client.write_all(b"help\n").unwrap();
+    assert_eq!(read_all(client), "");
+    events.await_count("handshake InvalidData", 1);
+    stopper.stop();
+    thread.join().unwrap().unwrap();
+}
+
+/// One byte now and then is no silence, but the handshake as a whole has its time.
+#[test]
+fn a_slow_handshake_is_ended_however_busy_it_looks() {
+    for is_async in [false, true] {
+        let events = Events::default();
+        let seen = events.clone();
+        let (listener, dialer) = memory::listener().unwrap();
+        let limits = Limits { handshake_timeout: Duration::from_millis(300), ..Limits::default() };
+        let (stopper, shutdown) = Stopper::new().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let thread = thread::spawn(move || {
+            let report = move |event: &landline_socketserver::Event<'_>| seen.put(event);
+            if is_async {
+                let wrap = async |mut stream: tasks::Timed<tokio::net::UnixStream>| {
+                    stream.read_exact(&mut [0; 1000]).await.map(|_| stream)
+                };
+                let server = Server::new(listener, greet_task).wrap(wrap).limits(limits).on_event(report);
+                runtime().block_on(server.tasks(async { drop(stopped.await) }))
+            } else {
+                let wrap = |mut stream: Timed<UnixStream>| stream.read_exact(&mut [0; 1000]).map(|()| stream);
+                Server::new(listener, greet).wrap(wrap).limits(limits).on_event(report).threads(&shutdown)
+            }
+        });
+        let mut client = dialer.connect().unwrap();
+        while client.write_all(b".").is_ok() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        events.await_count("handshake TimedOut", 1);
+        drop(stop);
+        stopper.stop();
+        thread.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn an_idle_conversation_ends_at_once_when_the_server_drains() {
+    let (listener, dialer) = memory::listener().unwrap();
+    let (stopper, shutdown) = Stopper::new().unwrap();
+    let handler = |connection: &mut UnixConnection| {
+        connection.write_all(b"?")?;
+        while connection.await_input()? {
+            connection.read_exact(&mut [0])?;
+            connection.write_all(b"!")?;
+        }
+        connection.write_all(b"bye")
+    };
+    let thread = thread::spawn(move || Server::new(listener, handler).threads(&shutdown));
+    let mut client = dialer.connect().unwrap();
+    client.write_all(b"1").unwrap();
+    client.read_exact(&mut [0; 2]).unwrap();
+    stopper.stop();
+    assert_eq!(read_all(client), "bye");
+    assert_eq!(thread.join().unwrap().unwrap().cut_off, 0);
+}
+
+#[test]
+fn one_request_can_be_handled_and_then_another() {
+    let listener = Bind::new().tcp("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::new(listener, |connection: &mut TcpConnection| connection.write_all(b"done"));
+    assert_eq!(server.handle_request(Some(Duration::from_millis(20))).unwrap(), Handled::TimedOut);
+    for _ in 0..2 {
+        let client = std::net::TcpStream::connect(address).unwrap();
+        assert_eq!(server.handle_request(None).unwrap(), Handled::One);
+        assert_eq!(read_all(client), "done");
+    }
+}
