@@ -7,6 +7,7 @@
 //! - [`PowerCut`] (K4): a disk whose power is cut.
 //! - [`Census`] (K5): everything in a folder, before and after.
 //! - [`Shim`] (K7): a process one of whose system calls fails.
+//! - [`Terminal`]: a command at a terminal, with somebody who reads and types.
 //! - [`link`]: an in-memory line with a delay, for counting round trips.
 #![allow(clippy::disallowed_methods, reason = "tests open what they like")]
 
@@ -18,6 +19,7 @@ mod raw;
 mod relay;
 mod shim;
 mod stage;
+mod terminal;
 
 pub use census::Census;
 pub use hostile::{Hostile, HostileServer};
@@ -26,3 +28,4 @@ pub use raw::{NONCE, RawClient, frame};
 pub use relay::Relay;
 pub use shim::{Fault, Shim};
 pub use stage::{Outcome, ServerProcess, Stage, wait_for};
+pub use terminal::Terminal;

@@ -11,6 +11,7 @@ use clap::{
 use landline::{
     audit::Since,
     lab::Language,
+    login::Fingerprint,
     net::{Location, Target},
     proto::login::{SecretId, UserName},
 };
@@ -54,6 +55,9 @@ pub(crate) enum Command {
     /// Serve or dial one of the plain formats that socket courses teach
     #[command(subcommand)]
     Classic(classic::Classic),
+    /// See and change which servers this client trusts
+    #[command(subcommand)]
+    Trust(Trust),
     /// Show it all on this machine: a server, a client, 1 GiB both ways; leaves nothing behind
     Demo(Demo),
     /// See on this machine what courses tell about sockets, measured: tables, two sentences, a picture for a lecture
@@ -287,6 +291,31 @@ pub(crate) struct Access {
     /// whichever of the agent's and the usual files the server accepts]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
+    /// Trust a server that is not known yet without asking: whoever answers there now
+    #[arg(long)]
+    pub(crate) accept_new: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Trust {
+    /// Show the servers that are known: address, fingerprint, who to log in as and by what
+    List {
+        /// Print one JSON line for each server
+        #[arg(long)]
+        json: bool,
+    },
+    /// Trust another fingerprint from now on: what a server's owner says after it was set up anew
+    Replace {
+        /// The server: `host[:port]`
+        host: Target,
+        /// The fingerprint, 64 hexadecimal digits
+        fingerprint: Fingerprint,
+    },
+    /// Forget a server, with its fingerprint
+    Forget {
+        /// The server: `host[:port]`; without a port, all at this host
+        host: Target,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -33,14 +33,20 @@ pub(crate) fn language() -> Language {
     Language::of_locale(&name.and_then(|name| env::var(name).ok()).unwrap_or_default())
 }
 
-/// The socket of the ssh-agent.
-pub(crate) fn agent_socket() -> Option<PathBuf> {
-    env::var_os("SSH_AUTH_SOCK").map(PathBuf::from).filter(|socket| socket.is_absolute())
+/// The socket of the ssh-agent that this variable names.
+pub(crate) fn agent_socket(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).map(PathBuf::from).filter(|socket| socket.is_absolute())
 }
 
 /// The name that the user has here, if it can be a user name there.
-pub(crate) fn user() -> Result<UserName, Failure> {
-    let name = env::var("USER").or_else(|_| env::var("LOGNAME")).unwrap_or_default();
-    name.parse()
-        .map_err(|_| Failure::usage("your name here is not known or cannot be used; say who to be with --as NAME"))
+/// `how` is how to say another.
+pub(crate) fn user(how: &str) -> Result<UserName, Failure> {
+    let problem =
+        |_| Failure::usage(format!("your name here is not known or cannot be used; say who to be with {how}"));
+    user_text().parse().map_err(problem)
+}
+
+/// The name that the user has here; empty where it is not known.
+pub(crate) fn user_text() -> String {
+    env::var("USER").or_else(|_| env::var("LOGNAME")).unwrap_or_default()
 }

@@ -145,10 +145,15 @@ fn status_of_code(code: ErrorCode) -> u8 {
 fn advice(error: &Error) -> Option<String> {
     use ErrorCode as C;
     let text = match error {
-        Error::UnknownServer { .. } => "redeem an invite for it first: landline join INVITE",
-        Error::ServerChanged { .. } => {
-            "either the server was set up anew, or somebody stands in between. Do not go on before its owner has told you \
-             the new fingerprint; then redeem a new invite with --replace"
+        Error::UnknownServer { .. } => {
+            "redeem an invite for it: landline join INVITE; at a terminal you are asked whether its fingerprint is right, and \
+             --accept-new trusts whoever answers there now"
+        }
+        Error::ServerChanged { address, .. } => {
+            return Some(format!(
+                "either the server was set up anew, or somebody stands in between. Do not go on before its owner has told you \
+                 the new fingerprint; then: landline trust replace {address} FINGERPRINT"
+            ));
         }
         Error::ServerUnproven { .. } | Error::SecretUnproven { .. } => {
             "somebody stands in between, or the server is damaged. Do not go on"

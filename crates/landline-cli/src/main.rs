@@ -58,6 +58,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Secret(options) => commands::secret::run(&environment::state(state)?, options),
         Command::Audit(what) => commands::audit::run(&environment::state(state)?, what),
         Command::Classic(command) => commands::classic::run(environment::state(state)?, command).await,
+        Command::Trust(options) => commands::trust::run(&environment::state(state)?, options),
         Command::Demo(options) => commands::demo::run(options).await,
         Command::Lab(lab) => commands::lab::run(lab),
     }

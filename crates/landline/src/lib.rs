@@ -28,6 +28,7 @@ pub mod net;
 pub mod paths;
 pub mod ping;
 pub mod server;
+pub mod ssh_config;
 pub mod store;
 
 pub use client::{Client, Connected};

@@ -9,6 +9,7 @@ use std::{
 use landline::{
     Client, Error,
     login::{Fingerprint, Invite, KnownServer, Secret},
+    net::Target,
 };
 use zeroize::Zeroizing;
 
@@ -39,11 +40,13 @@ async fn by_invite(client: &Client, invite: &str, options: &Join) -> Result<(), 
     let invite: Invite = text.parse()?;
     let user = match &options.name {
         Some(name) => name.clone(),
-        None => environment::user()?,
+        None => environment::user("--as NAME")?,
     };
     let key = match &options.identity {
         Some(path) => {
-            let key = known::sources(client).named(&known::absolute(path))?;
+            let host = invite.addresses.first().map(|address| address.host.clone()).unwrap_or_default();
+            let config = known::host_config(&Target { user: None, host, port: None })?;
+            let key = known::sources(client, &config).named(&known::absolute(path))?;
             if let (true, Some(path)) = (key.is_locked(), key.path()) {
                 key.unlock(&passphrase(path)?)?;
             }

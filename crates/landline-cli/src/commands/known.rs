@@ -9,25 +9,36 @@ use landline::{
     Client, Error,
     login::{Ask, Candidates, Credential, KeySources, Keyring, KnownServer, Means, Secret, UserKey},
     net::Target,
+    ssh_config::{self, AgentPlace, HostConfig, Query},
 };
 use zeroize::Zeroizing;
 
+use super::first_use;
 use crate::{arguments::Access, environment, failure::Failure, terminal};
 
 /// The key files that are usual, in ssh's order of preference.
 const USUAL_KEYS: [&str; 5] = ["id_ed25519", "id_ecdsa", "id_ed25519_sk", "id_ecdsa_sk", "id_rsa"];
+/// What ssh reads behind the user's own file.
+const SYSTEM_CONFIG: (&str, &str) = ("/etc/ssh/ssh_config", "/etc/ssh");
 
-/// The known server that the user names, and what to log in with.
+/// The server that the user names, and what to log in with. A server that is not known is asked who it is, and the user whether
+/// that is right.
 pub(crate) async fn server_and_credential(
     client: &Client,
     target: &Target,
     access: &Access,
 ) -> Result<(KnownServer, Credential), Failure> {
-    let server = client.find(target)?;
+    let config = host_config(target)?;
+    let server = match find(client, target, &config) {
+        Err(Error::UnknownServer { .. }) => {
+            first_use::server(client, &dialed(target, &config), user(target, &config)?, access).await?
+        }
+        found => found?,
+    };
     let means = match (&server.secret, &access.identity) {
         (Some(secret), None) => Means::Secret(Arc::new(Secret::load(secret)?)),
         (_, identity) => {
-            let keys = keys(client, &server, identity.as_deref())?;
+            let keys = keys(&sources(client, &config), &server, identity.as_deref())?;
             let ask = Arc::new(Person { client: client.clone(), server: server.clone() });
             let keys = Keyring::new(keys, ask);
             // What can be asked before connecting is asked before a signal would stop a copy.
@@ -39,18 +50,64 @@ pub(crate) async fn server_and_credential(
     Ok((server, credential))
 }
 
+/// What ssh's configuration says about this host.
+pub(crate) fn host_config(target: &Target) -> Result<HostConfig, Failure> {
+    let Some(home) = environment::home() else { return Ok(HostConfig::default()) };
+    let local_user = environment::user_text();
+    let user = target.user.as_ref().map(|user| user.as_str());
+    let query = Query { host: &target.host, user, local_user: &local_user, home: &home };
+    let own = home.join(".ssh");
+    let files = [(own.join("config"), own), (SYSTEM_CONFIG.0.into(), SYSTEM_CONFIG.1.into())];
+    let config = ssh_config::read(&files, &query)?;
+    for what in &config.passed_over {
+        terminal::say(&terminal::shown_line(&format!("landline: {what}")));
+    }
+    Ok(config)
+}
+
+/// The known server of the name that was written, else of the one that it stands for.
+fn find(client: &Client, target: &Target, config: &HostConfig) -> Result<KnownServer, Error> {
+    match client.find(target) {
+        Err(Error::UnknownServer { .. }) => client.find(&dialed(target, config)),
+        found => found,
+    }
+}
+
+/// The target with the host that is connected to.
+fn dialed(target: &Target, config: &HostConfig) -> Target {
+    let host = config.host_name.clone().unwrap_or_else(|| target.host.clone());
+    Target { host, ..target.clone() }
+}
+
+/// Who to log in as where nothing is known: as written, else as configured, else as here.
+fn user(target: &Target, config: &HostConfig) -> Result<landline::proto::login::UserName, Failure> {
+    let configured = config.user.as_ref().map(|user| {
+        user.parse().map_err(|error| Failure::usage(format!("the user {user:?} of ssh's configuration: {error}")))
+    });
+    match (&target.user, configured) {
+        (Some(user), _) => Ok(user.clone()),
+        (None, Some(configured)) => configured,
+        (None, None) => environment::user("user@host"),
+    }
+}
+
 /// Where keys are looked for.
-pub(crate) fn sources(client: &Client) -> KeySources {
+pub(crate) fn sources(client: &Client, config: &HostConfig) -> KeySources {
     let mut defaults = vec![client.own_key_path()];
-    if let Some(home) = environment::home() {
+    if let (Some(home), true) = (environment::home(), config.identity_files.is_empty()) {
         defaults.extend(USUAL_KEYS.iter().map(|name| home.join(".ssh").join(name)));
     }
-    KeySources { files: Vec::new(), files_only: false, agent: environment::agent_socket(), defaults }
+    let agent = match &config.identity_agent {
+        None => environment::agent_socket("SSH_AUTH_SOCK"),
+        Some(AgentPlace::Variable(name)) => environment::agent_socket(name),
+        Some(AgentPlace::Socket(socket)) => Some(socket.clone()),
+        Some(AgentPlace::Nowhere) => None,
+    };
+    KeySources { files: config.identity_files.clone(), files_only: config.identities_only, agent, defaults }
 }
 
 /// The key that the user names, else the one that is known to log in there, else all of them.
-fn keys(client: &Client, server: &KnownServer, identity: Option<&Path>) -> Result<Vec<Arc<UserKey>>, Failure> {
-    let sources = sources(client);
+fn keys(sources: &KeySources, server: &KnownServer, identity: Option<&Path>) -> Result<Vec<Arc<UserKey>>, Failure> {
     if let Some(path) = identity {
         return Ok(vec![Arc::new(sources.named(&absolute(path))?)]);
     }

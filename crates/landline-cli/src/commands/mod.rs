@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod classic;
 pub(crate) mod cp;
 pub(crate) mod demo;
+mod first_use;
 pub(crate) mod join;
 pub(crate) mod kick;
 mod known;
@@ -11,6 +12,7 @@ pub(crate) mod lab;
 pub(crate) mod ping;
 pub(crate) mod secret;
 pub(crate) mod serve;
+pub(crate) mod trust;
 pub(crate) mod user;
 pub(crate) mod who;
 

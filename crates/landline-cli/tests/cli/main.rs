@@ -29,6 +29,7 @@ mod secrets;
 mod serve;
 mod shared_secret;
 mod store;
+mod trust;
 mod users;
 
 use testkit::Stage;

@@ -133,7 +133,7 @@ impl<'a> Pins<'a> {
         })
     }
 
-    /// Pins an unknown server on first use: provisionally. Blocking.
+    /// Pins an unknown server on first use, provisionally or not. Blocking.
     ///
     /// # Errors
     /// [`Error::ServerChanged`] if somebody else has pinned another meanwhile; [`Error::State`].
@@ -141,7 +141,7 @@ impl<'a> Pins<'a> {
         self.change(|servers| {
             check(servers, server)?;
             if !servers.iter().any(|known| known.is_at(&server.address())) {
-                servers.push(KnownServer { provisional: true, ..server.clone() });
+                servers.push(server.clone());
             }
             Ok(())
         })

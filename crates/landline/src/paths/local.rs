@@ -35,6 +35,34 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_all(platform::open_to_read(path)?, bytes_max)
 }
 
+/// Reads a file by which others could make this user do something: nobody but this user and root may be able to write to it.
+///
+/// # Errors
+/// As [`read`]; `PermissionDenied` for a file that others may write to.
+pub fn read_trusted(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let file = platform::open_to_read(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() && !(platform::is_ours(&metadata) && platform::closed_to_writers(&metadata)) {
+        let problem = "others may write to it; close it with chmod go-w";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
+    }
+    read_all(file, bytes_max)
+}
+
+/// The names in a folder that are UTF-8; none where it cannot be read. Blocking.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// The terminal of this process, to ask somebody and hear the answer, wherever the standard streams lead. Blocking.
+///
+/// # Errors
+/// What the system says where there is none.
+pub fn terminal() -> io::Result<std::fs::File> {
+    std::fs::File::options().read(true).write(true).open("/dev/tty")
+}
+
 /// Whether there is anything with this name. Blocking.
 pub fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()

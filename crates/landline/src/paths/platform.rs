@@ -39,6 +39,11 @@ pub(super) fn open_to_others(metadata: &Metadata) -> bool {
     metadata.permissions().mode() & 0o077 != 0
 }
 
+/// Whether nobody but the owner can write to it.
+pub(super) fn closed_to_writers(metadata: &Metadata) -> bool {
+    metadata.permissions().mode() & 0o022 == 0
+}
+
 /// Whether it belongs to the user of this process, or to root.
 pub(super) fn is_ours(metadata: &Metadata) -> bool {
     let user = rustix::process::geteuid().as_raw();

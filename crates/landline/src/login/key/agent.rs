@@ -54,7 +54,7 @@ impl Agent {
     /// [`Error::Agent`].
     pub fn keys(&self) -> Result<Vec<AgentKey>, Error> {
         let answer = self.ask(&[REQUEST_IDENTITIES], LIST_TIME_MAX).map_err(|error| self.failed(error))?;
-        keys_in(&answer).ok_or_else(|| self.failed(malformed()))
+        AgentKey::parse_list(&answer).ok_or_else(|| self.failed(malformed()))
     }
 
     /// The signature over a login transcript by the key `public`, as SSH carries it. Blocking, 60 s at most.
@@ -100,21 +100,23 @@ impl Agent {
     }
 }
 
-/// The keys in an answer. Types that are not known here, such as certificates, are passed over.
-fn keys_in(answer: &[u8]) -> Option<Vec<AgentKey>> {
-    let mut reader = Reader(answer);
-    if reader.array() != Some([IDENTITIES_ANSWER]) {
-        return None;
-    }
-    let mut keys = Vec::new();
-    for _ in 0..reader.number()? {
-        let (blob, comment) = (reader.string()?, reader.string()?);
-        if let Ok(public) = PublicKey::from_blob(blob) {
-            keys.push(AgentKey { public, comment: String::from_utf8_lossy(comment).into_owned() });
+impl AgentKey {
+    /// The keys in an agent's answer; `None` where it is none. Types that are not known here, such as certificates, are passed over.
+    pub fn parse_list(answer: &[u8]) -> Option<Vec<Self>> {
+        let mut reader = Reader(answer);
+        if reader.array() != Some([IDENTITIES_ANSWER]) {
+            return None;
         }
+        let mut keys = Vec::new();
+        for _ in 0..reader.number()? {
+            let (blob, comment) = (reader.string()?, reader.string()?);
+            if let Ok(public) = PublicKey::from_blob(blob) {
+                keys.push(Self { public, comment: String::from_utf8_lossy(comment).into_owned() });
+            }
+        }
+        reader.end()?;
+        Some(keys)
     }
-    reader.end()?;
-    Some(keys)
 }
 
 /// Fills `buffer`, whatever the pace, by `end`.

@@ -31,7 +31,16 @@ impl UserKey {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let bad = |problem: String| Error::Key { path: path.display().to_string(), problem };
         let text = paths::read_secret_file(path, KEY_FILE_BYTES_MAX).map_err(|problem| bad(problem.to_string()))?;
-        let file = KeyFile::parse(&text).map_err(|problem| bad(problem.to_string()))?;
+        Self::parse(&text, path)
+    }
+
+    /// The same of the text of a private key file, which `path` is to be called.
+    ///
+    /// # Errors
+    /// [`Error::Key`] when it holds no key that can be used.
+    pub fn parse(text: &[u8], path: &Path) -> Result<Self, Error> {
+        let bad = |problem: String| Error::Key { path: path.display().to_string(), problem };
+        let file = KeyFile::parse(text).map_err(|problem| bad(problem.to_string()))?;
         let key = Self {
             public: file.public.clone(),
             place: Place::File { path: path.to_owned(), file: Box::new(file), signer: OnceLock::new() },

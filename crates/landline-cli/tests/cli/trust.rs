@@ -1,0 +1,259 @@
+//! Row 38: who a server is found to be, on first use and ever after. An error is never "ok".
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use serde_json::{Value, json};
+use testkit::{HostileServer, ServerProcess, Stage, Terminal};
+
+use crate::stage;
+
+/// A server where `alice` has joined with the client's own key, and a client that has forgotten it.
+fn forgotten(stage: &Stage) -> ServerProcess {
+    let server = stage.joined();
+    stage.run(&["trust", "forget", "127.0.0.1"]).ok();
+    server.event("closed");
+    server
+}
+
+fn at(server: &ServerProcess) -> String {
+    format!("alice@{}", server.address)
+}
+
+fn listed(stage: &Stage) -> Vec<Value> {
+    let list = stage.run(&["trust", "list", "--json"]).ok();
+    list.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn an_unknown_server_is_trusted_when_somebody_says_so() {
+    let stage = stage();
+    let server = forgotten(&stage);
+    let mut terminal = Terminal::start(&stage.command(&["ping", &at(&server)]));
+    terminal.wait_for("were told: ");
+    assert!(terminal.shown.contains(&server.fingerprint), "{}", terminal.shown);
+    // It is asked while there is no connection: the one that learned the fingerprint has ended.
+    assert_eq!(server.next_event()["event"], "refused");
+    assert_eq!(listed(&stage), Vec::<Value>::new(), "nothing is remembered before the answer");
+    terminal.type_line("perhaps");
+    terminal.wait_for("Please answer");
+    terminal.type_line("yes");
+    assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
+    assert!(terminal.shown.contains("as alice with"), "{}", terminal.shown);
+    let [known] = &listed(&stage)[..] else { panic!("one server") };
+    assert_eq!(known["fingerprint"], server.fingerprint);
+    assert_eq!(known["provisional"], true);
+    // From then on nothing is asked.
+    stage.run(&["ping", "127.0.0.1"]).ok();
+    assert!(stage.run(&["trust", "list"]).ok().contains("trusted on first use"));
+}
+
+#[test]
+fn a_fingerprint_that_was_typed_is_more_than_a_yes() {
+    let stage = stage();
+    let server = forgotten(&stage);
+    let mut terminal = Terminal::start(&stage.command(&["ping", &at(&server)]));
+    terminal.wait_for("were told: ");
+    terminal.type_line(&server.fingerprint);
+    assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
+    assert_eq!(listed(&stage)[0]["provisional"], false);
+}
+
+#[test]
+fn whatever_is_no_yes_is_no() {
+    let other = "0".repeat(64);
+    for (answers, words) in [
+        (&["no"][..], "not trusted"),
+        (&["\u{4}"], "not trusted"),
+        (&["y", "Yes", "ok"], "not trusted"),
+        (&[other.as_str()], "another fingerprint"),
+    ] {
+        let stage = stage();
+        let server = forgotten(&stage);
+        let mut terminal = Terminal::start(&stage.command(&["ping", &at(&server)]));
+        terminal.wait_for("were told: ");
+        for answer in answers {
+            terminal.type_line(answer);
+        }
+        assert_eq!(terminal.end(), Some(11), "{answers:?}: {}", terminal.shown);
+        assert!(terminal.shown.contains(words), "{answers:?}: {}", terminal.shown);
+        assert_eq!(listed(&stage), Vec::<Value>::new(), "{answers:?}");
+    }
+}
+
+#[test]
+fn without_a_terminal_an_unknown_server_is_refused_unless_told_otherwise() {
+    let stage = stage();
+    let server = forgotten(&stage);
+    stage.run(&["ping", &at(&server)]).fails(11, "--accept-new");
+    stage.write("user/f", b"x");
+    let outcome = stage.run(&["cp", "--accept-new", "f", &format!("landline://alice@{}/f", server.address)]);
+    assert!(outcome.stderr.contains(&server.fingerprint), "it is said: {}", outcome.stderr);
+    outcome.ok();
+    assert_eq!(stage.read("home/f"), b"x");
+    assert_eq!(listed(&stage)[0]["provisional"], true);
+}
+
+/// Somebody in between shows another certificate, to a client that knows the server and to one that does not.
+#[test]
+fn somebody_in_between_is_never_taken_for_a_known_server() {
+    let stage = stage();
+    let server = forgotten(&stage);
+    let hostile = HostileServer::start(&stage.path("hostile"), &stage.path("hostile"), 2, |client| client.greet());
+    stage.run(&["ping", "--accept-new", &at(&server)]).ok();
+    let mut known = listed(&stage).remove(0);
+    // The address leads to somebody else now.
+    let port: u16 = hostile.address.rsplit(':').next().unwrap().parse().unwrap();
+    for key in ["address", "agent_key", "secret"] {
+        known.as_object_mut().unwrap().remove(key);
+    }
+    let object = known.as_object_mut().unwrap();
+    object.insert("host".into(), "127.0.0.1".into());
+    object.insert("port".into(), port.into());
+    if object["key"].is_null() {
+        object.remove("key");
+    }
+    fs::write(stage.path("client/client/servers.json"), json!({ "servers": [known] }).to_string()).unwrap();
+    let advice = format!("landline trust replace {} FINGERPRINT", hostile.address);
+    let said = stage.run(&["ping", "--accept-new", &hostile.address]).fails(11, &advice);
+    assert!(said.contains("is NOT the server it was"), "{said}");
+    // At a terminal there is no question either.
+    let mut terminal = Terminal::start(&stage.command(&["ping", &hostile.address]));
+    assert_eq!(terminal.end(), Some(11));
+    assert!(!terminal.shown.contains("were told"), "{}", terminal.shown);
+    hostile.join();
+}
+
+/// Row 36 on first use: a certificate without its key is nobody's.
+#[test]
+fn a_certificate_without_its_key_is_not_even_asked_about() {
+    let stage = stage();
+    let hostile = HostileServer::start(&stage.path("one"), &stage.path("two"), 1, |_| Ok(()));
+    stage.run(&["ping", "--accept-new", &hostile.address]).fails(11, "without having its key");
+    assert_eq!(listed(&stage), Vec::<Value>::new());
+}
+
+#[test]
+fn a_pin_file_that_cannot_be_used_refuses_on_first_use_too() {
+    let stage = stage();
+    let server = forgotten(&stage);
+    let pins = stage.path("client/client/servers.json");
+    for content in ["", "rubbish", "{\"servers\":[{}]}", "[]"] {
+        fs::write(&pins, content).unwrap();
+        stage.run(&["ping", "--accept-new", &at(&server)]).fails(31, "servers.json");
+        assert_eq!(fs::read_to_string(&pins).unwrap(), content, "it is left as it is");
+    }
+    fs::remove_file(&pins).unwrap();
+    fs::create_dir(&pins).unwrap();
+    stage.run(&["ping", "--accept-new", &at(&server)]).fails(31, "servers.json");
+    fs::remove_dir(&pins).unwrap();
+    // A lock that cannot be made.
+    let lock = stage.path("client/client/servers.lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    stage.run(&["ping", "--accept-new", &at(&server)]).fails(31, "servers.lock");
+    fs::remove_dir(&lock).unwrap();
+    stage.run(&["ping", "--accept-new", &at(&server)]).ok();
+}
+
+/// The pin is on the disk before anybody logs in, or there is no login.
+#[test]
+fn a_disk_that_is_full_refuses() {
+    let stage = stage();
+    let server = forgotten(&stage);
+    let state = stage.path("small");
+    fs::create_dir(&state).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k,mode=700", "small"])
+        .arg(&state)
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: a small tmpfs cannot be mounted (needs root)");
+        return;
+    }
+    fs::create_dir(state.join("client")).unwrap();
+    fs::set_permissions(state.join("client"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::copy(stage.path("client/client/id_ed25519"), state.join("client/id_ed25519")).unwrap();
+    fs::write(state.join("client/servers.lock"), b"").unwrap();
+    let _ = fs::write(state.join("filler"), vec![0; 1 << 20]);
+    let outcome = stage.run(&["--state", state.to_str().unwrap(), "ping", "--accept-new", &at(&server)]);
+    let unmounted = std::process::Command::new("umount").arg(&state).status();
+    assert!(unmounted.unwrap().success());
+    outcome.fails(31, "servers.json");
+    assert_eq!(server.next_event()["event"], "refused");
+}
+
+#[test]
+fn trust_can_be_replaced_and_forgotten() {
+    let stage = stage();
+    let server = stage.joined();
+    let other = "1".repeat(64);
+    stage.run(&["trust", "replace", "127.0.0.1", "00"]).fails(2, "64");
+    stage.run(&["trust", "replace", "elsewhere", &other]).fails(11, "not known");
+    stage.run(&["trust", "replace", "127.0.0.1", &other]).ok();
+    let changed = stage.run(&["ping", "127.0.0.1"]).fails(11, "trust replace");
+    assert!(!changed.contains(&format!("replace {} {}", server.address, server.fingerprint)), "it is not offered");
+    stage.run(&["trust", "replace", &server.address, &server.fingerprint]).ok();
+    stage.run(&["ping", "127.0.0.1"]).ok();
+    assert!(stage.run(&["trust", "list"]).ok().contains("id_ed25519"));
+    stage.run(&["trust", "forget", "127.0.0.1"]).ok();
+    assert_eq!(listed(&stage), Vec::<Value>::new());
+    stage.run(&["trust", "forget", "127.0.0.1"]).fails(11, "not known");
+}
+
+/// ~/.ssh/config names the machine, the user, the key and the agent.
+#[test]
+fn the_configuration_of_ssh_is_honoured() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let Some(key) = crate::keys::ssh_keygen(&stage, "key", &["-t", "ecdsa"]) else { return };
+    let port = server.address.rsplit(':').next().unwrap();
+    stage.run(&["join", &server.invite(), "--as", "bob", "-i", &key]).ok();
+    stage.run(&["trust", "forget", "127.0.0.1"]).ok();
+    fs::create_dir(stage.path("user/.ssh")).unwrap();
+    stage.write("user/.ssh/more", format!("Host web\n  IdentityFile {key}\n  IdentitiesOnly yes\n").as_bytes());
+    let config =
+        "Include more\nHost web\n  HostName 127.0.0.1\n  User bob\n  Port 1\nMatch exec true\n  User mallory\n";
+    stage.write("user/.ssh/config", config.as_bytes());
+    let outcome = stage.run(&["ping", "--accept-new", &format!("web:{port}")]);
+    assert!(outcome.stderr.contains("Match exec is not known here"), "{}", outcome.stderr);
+    assert!(outcome.ok().contains("as bob with SHA256:"));
+    assert_eq!(listed(&stage)[0]["address"], server.address);
+    // The name that ssh knows stands for the known server, too.
+    assert!(stage.run(&["ping", "web"]).ok().contains("as bob"));
+    // Whoever may write there could lead us anywhere.
+    fs::set_permissions(stage.path("user/.ssh/more"), fs::Permissions::from_mode(0o666)).unwrap();
+    stage.run(&["ping", "web"]).fails(1, "chmod go-w");
+    stage.write("user/.ssh/more", b"IdentitiesOnly perhaps");
+    fs::set_permissions(stage.path("user/.ssh/more"), fs::Permissions::from_mode(0o600)).unwrap();
+    stage.run(&["ping", "web"]).fails(1, "line 1");
+}
+
+/// A locked key is chosen first and unlocked then, on a connection of its own.
+#[test]
+fn the_passphrase_is_asked_while_there_is_no_connection() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let options = ["-t", "ed25519", "-a", "2", "-N", "a phrase"];
+    let Some(key) = crate::keys::ssh_keygen(&stage, "key", &options) else { return };
+    let Some(other) = crate::keys::ssh_keygen(&stage, "other", &["-t", "ed25519"]) else { return };
+    let mut joining = Terminal::start(&stage.command(&["join", &server.invite(), "--as", "bob", "-i", &key]));
+    joining.wait_for("Passphrase");
+    joining.type_line("a phrase");
+    assert_eq!(joining.end(), Some(0), "{}", joining.shown);
+    server.event("closed");
+    stage.run(&["trust", "forget", "127.0.0.1"]).ok();
+    fs::create_dir(stage.path("user/.ssh")).unwrap();
+    let config = format!("User bob\nIdentityFile {other}\nIdentityFile {key}\n");
+    stage.write("user/.ssh/config", config.as_bytes());
+
+    let mut terminal = Terminal::start(&stage.command(&["ping", "--accept-new", &server.address]));
+    terminal.wait_for("Passphrase");
+    // The connection that learned who the server is, and the one on which it chose the key.
+    assert_eq!(server.next_event()["event"], "refused");
+    assert_eq!(server.next_event()["event"], "refused");
+    terminal.type_line("a phrase");
+    assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
+    assert_eq!(server.next_event()["event"], "login");
+    assert!(!terminal.shown.contains("a phrase"), "it does not show");
+}

@@ -1,0 +1,48 @@
+//! A line as words, as ssh splits it.
+
+/// The keyword of a line in lower case, and its arguments. `None` for an empty line, a comment, or a quote that is not closed.
+pub(super) fn split(line: &str) -> Option<(String, Vec<String>)> {
+    let line = line.trim_matches([' ', '\t', '\r', '\u{c}']);
+    if line.starts_with('#') {
+        return None;
+    }
+    let end = line.find(|character: char| character.is_ascii_whitespace() || "=\"".contains(character));
+    let (keyword, rest) = line.split_at(end.unwrap_or(line.len()));
+    if keyword.is_empty() {
+        return None;
+    }
+    // Between keyword and arguments there may be one equals sign.
+    let rest = rest.trim_start();
+    let rest = rest.strip_prefix('=').unwrap_or(rest);
+    Some((keyword.to_ascii_lowercase(), words(rest)?))
+}
+
+/// Words apart by white space; quotes keep it, a backslash keeps a quote or a backslash, and `#` begins a comment.
+fn words(text: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match (character, quote) {
+            ('\\', _)
+                if characters
+                    .peek()
+                    .is_some_and(|next| "\"'\\".contains(*next) || (*next == ' ' && quote.is_none())) =>
+            {
+                word.get_or_insert_default().extend(characters.next());
+            }
+            (closing, Some(open)) if closing == open => quote = None,
+            (_, Some(_)) => word.get_or_insert_default().push(character),
+            ('"' | '\'', None) => {
+                word.get_or_insert_default();
+                quote = Some(character);
+            }
+            ('#', None) if word.is_none() => break,
+            (_, None) if character.is_ascii_whitespace() => words.extend(word.take()),
+            (_, None) => word.get_or_insert_default().push(character),
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
+}

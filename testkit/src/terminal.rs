@@ -1,0 +1,92 @@
+//! A command at a terminal of its own, with somebody who reads and types.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::fd::OwnedFd,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
+
+/// How long anything may take that has to happen. Generous: it only bounds a test that fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running command and its terminal. Killed when dropped.
+pub struct Terminal {
+    child: Child,
+    keyboard: File,
+    screen: mpsc::Receiver<Vec<u8>>,
+    /// All that was shown so far.
+    pub shown: String,
+}
+
+impl Terminal {
+    /// Starts `command` with a fresh terminal as its controlling one and as all of its standard streams.
+    pub fn start(command: &Command) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+        grantpt(&master).expect("a terminal");
+        unlockpt(&master).expect("a terminal");
+        let name = ptsname(&master, Vec::new()).expect("its name");
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let slave: OwnedFd = rustix::fs::open(name, flags, Mode::empty()).expect("its other end");
+        let stream = || Stdio::from(slave.try_clone().expect("a descriptor"));
+        // util-linux makes it the controlling terminal of a session of its own.
+        let mut session = Command::new("setsid");
+        session.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+        session.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        if let Some(folder) = command.get_current_dir() {
+            session.current_dir(folder);
+        }
+        let child = session.stdin(stream()).stdout(stream()).stderr(stream()).spawn().expect("the command starts");
+        let keyboard = File::from(master);
+        let mut reader = keyboard.try_clone().expect("a descriptor");
+        let (sender, screen) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // The terminal ends with an error once nobody has it any more.
+            while let Ok(length @ 1..) = reader.read(&mut buffer) {
+                let _ = sender.send(buffer[..length].to_vec());
+            }
+        });
+        Self { child, keyboard, screen, shown: String::new() }
+    }
+
+    /// Waits until `words` have been shown.
+    #[track_caller]
+    pub fn wait_for(&mut self, words: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.shown.contains(words) {
+            match self.screen.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => self.shown.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(_) => panic!("{words:?} was not shown: {}", self.shown),
+            }
+        }
+    }
+
+    /// Types a line.
+    pub fn type_line(&mut self, line: &str) {
+        self.keyboard.write_all(format!("{line}\n").as_bytes()).expect("somebody reads it");
+    }
+
+    /// Waits for the command's end: its exit status. All that was shown is in `shown` then.
+    pub fn end(&mut self) -> Option<i32> {
+        let status = self.child.wait().expect("it can be waited for").code();
+        while let Ok(bytes) = self.screen.recv_timeout(PATIENCE) {
+            self.shown.push_str(&String::from_utf8_lossy(&bytes));
+        }
+        status
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
