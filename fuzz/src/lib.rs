@@ -6,11 +6,13 @@
 
 mod classic;
 mod login;
+mod rights;
 mod stream;
 mod text;
 
 pub use classic::{bursts as classic_bursts, chat as classic_chat, upload as classic_upload};
 pub use login::{client_login, server_login};
+pub use rights::rights;
 pub use stream::{frame, header, message};
 pub use text::{address, invite, key, key_line, path, secret};
 
@@ -33,6 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("classic_upload", classic_upload),
     ("classic_bursts", classic_bursts),
     ("classic_chat", classic_chat),
+    ("rights", rights),
 ];
 
 /// The input of a stream's target: a byte that picks the circumstances, a byte that picks a step, and the stream.

@@ -166,6 +166,13 @@ impl Stage {
         outcome(command.spawn().expect("the command starts"))
     }
 
+    /// Writes the rules of the server, as an editor does that writes beside and renames.
+    pub fn write_rights(&self, text: &str) {
+        let staging = self.write("server/server/rights.new", text.as_bytes());
+        fs::set_permissions(&staging, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("it is ours");
+        fs::rename(staging, self.path("server/server/rights.toml")).expect("it is ours");
+    }
+
     /// A server with which the client has joined as `alice`.
     #[track_caller]
     pub fn joined(&self) -> ServerProcess {
@@ -272,8 +279,17 @@ impl ServerProcess {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Sends SIGHUP, at which it reads its rights again.
+    pub fn hang_up(&self) {
+        self.signal(rustix::process::Signal::HUP);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
         let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("the server is there");
+        rustix::process::kill_process(id, signal).expect("the server is there");
     }
 
     /// Kills it without warning and waits until it is gone.

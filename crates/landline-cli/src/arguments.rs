@@ -2,7 +2,7 @@
 
 pub(crate) mod classic;
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
@@ -58,6 +58,8 @@ pub(crate) enum Command {
     /// See and change which servers this client trusts
     #[command(subcommand)]
     Trust(Trust),
+    /// Say whether a user may do something on this machine, and which line of rights.toml says so
+    Check(Check),
     /// Show it all on this machine: a server, a client, 1 GiB both ways; leaves nothing behind
     Demo(Demo),
     /// See on this machine what courses tell about sockets, measured: tables, two sentences, a picture for a lecture
@@ -78,7 +80,7 @@ pub(crate) struct Serve {
     /// How long transfers may go on after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) drain: Duration,
-    /// Serve although this is root: everybody with an account can then reach root's home
+    /// Serve although this is root: whoever may write root's home can then do everything
     #[arg(long)]
     pub(crate) allow_root: bool,
 }
@@ -369,6 +371,41 @@ pub(crate) enum Audit {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Who
+    pub(crate) user: UserName,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) action: CheckAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CheckAction {
+    /// Run a command
+    Exec {
+        /// The command, word by word
+        #[arg(required = true, last = true, value_name = "COMMAND")]
+        words: Vec<OsString>,
+    },
+    /// Read a file
+    Read {
+        /// Its path: absolute, or from the home of the user who serves
+        path: PathBuf,
+    },
+    /// Write a file
+    Write {
+        /// Its path: absolute, or from the home of the user who serves
+        path: PathBuf,
+    },
+    /// Talk to people
+    Chat,
+    /// Manage users and sessions
+    Admin,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// How much to copy, in MiB
     #[arg(long, value_name = "MIB", default_value = "1024", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
@@ -431,6 +468,7 @@ Exit status:
   22  exists already                          35  an admin ended the session
                                               36  the server cannot write its audit log
                                               37  the audit log is not as it was written
+                                              38  too many sessions of one user at a time
                                              130  stopped by a signal";
 
 fn location() -> impl TypedValueParser<Value = Location> {

@@ -61,6 +61,16 @@ impl Failure {
         Self { status: 37, what, advice: None }
     }
 
+    /// An exit status alone: all there is to say stands on standard output.
+    pub(crate) fn said(status: u8) -> Self {
+        Self { status, what: String::new(), advice: None }
+    }
+
+    /// Whether there is nothing more to say.
+    pub(crate) fn is_said(&self) -> bool {
+        self.what.is_empty()
+    }
+
     /// Ctrl-C.
     pub(crate) fn interrupted() -> Self {
         Self { status: 130, what: "stopped".into(), advice: None }
@@ -128,6 +138,7 @@ fn status_of_code(code: ErrorCode) -> u8 {
         C::Superseded => 34,
         C::Ended => 35,
         C::KeyRefused => 32,
+        C::TooManySessions => 38,
         C::NotFound => 20,
         C::NotAFile => 21,
         C::Exists => 22,
@@ -174,6 +185,7 @@ fn advice(error: &Error) -> Option<String> {
             C::NoSpace if *side == Side::There => "free some there, and try again",
             C::NoSpace => "free some here, and try again",
             C::SourceChanged | C::DigestMismatch => "a file is there whole or not at all; try again",
+            C::TooManySessions => "end one of them, or try again when one is over",
             C::Exists => "leave out --no-clobber to replace it",
             C::Audit => "its owner has to see to that: the disk may be full, or the log was removed",
             C::Draining => "try again when it is back",

@@ -39,7 +39,9 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            terminal::say(&failure.to_string());
+            if !failure.is_said() {
+                terminal::say(&failure.to_string());
+            }
             ExitCode::from(failure.status)
         }
     }
@@ -59,6 +61,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Audit(what) => commands::audit::run(&environment::state(state)?, what),
         Command::Classic(command) => commands::classic::run(environment::state(state)?, command).await,
         Command::Trust(options) => commands::trust::run(&environment::state(state)?, options),
+        Command::Check(options) => commands::check::run(&environment::state(state)?, options),
         Command::Demo(options) => commands::demo::run(options).await,
         Command::Lab(lab) => commands::lab::run(lab),
     }

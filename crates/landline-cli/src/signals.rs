@@ -1,8 +1,11 @@
-//! Signals that end a command.
+//! Signals that end a command, or tell it something.
 
-use std::{future::Future, io};
+use std::{future::Future, io, sync::Arc};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{Notify, mpsc},
+};
 
 use crate::failure::Failure;
 
@@ -11,23 +14,41 @@ use crate::failure::Failure;
 /// # Errors
 /// Where the system lets no signal be received.
 pub(crate) fn stop() -> Result<impl Future<Output = ()>, Failure> {
-    let failed = |error: io::Error| Failure::local(format!("signals cannot be received: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
-    let mut next = async move || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
+    first_of([SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()])
+}
+
+/// As [`stop`], but for SIGHUP: each of those is a notice to read the configuration again.
+///
+/// # Errors
+/// As [`stop`].
+pub(crate) fn stop_and_reload() -> Result<(impl Future<Output = ()>, Arc<Notify>), Failure> {
+    let mut hang_up = receive(SignalKind::hangup())?;
+    let reload = Arc::new(Notify::new());
+    let notice = reload.clone();
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            notice.notify_one();
         }
-    };
+    });
+    Ok((first_of([SignalKind::interrupt(), SignalKind::terminate()])?, reload))
+}
+
+fn first_of<const N: usize>(kinds: [SignalKind; N]) -> Result<impl Future<Output = ()>, Failure> {
+    let (sender, mut received) = mpsc::channel(1);
+    for kind in kinds {
+        let (mut of_this_kind, sender) = (receive(kind)?, sender.clone());
+        tokio::spawn(async move { while of_this_kind.recv().await.is_some() && sender.send(()).await.is_ok() {} });
+    }
     Ok(async move {
-        next().await;
+        received.recv().await;
         tokio::spawn(async move {
-            next().await;
+            received.recv().await;
             #[allow(clippy::exit, reason = "the second signal means now, whatever is still open")]
             std::process::exit(130);
         });
     })
+}
+
+fn receive(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error: io::Error| Failure::local(format!("signals cannot be received: {error}")))
 }

@@ -132,6 +132,11 @@ impl RemotePath {
         Ok(Self { absolute, components, folder })
     }
 
+    /// The account's home itself.
+    pub fn home() -> Self {
+        Self { absolute: false, components: Vec::new(), folder: true }
+    }
+
     /// Whether it began with `/`; otherwise it is meant from the account's home.
     pub fn is_absolute(&self) -> bool {
         self.absolute

@@ -77,6 +77,16 @@ pub enum Event {
         /// The session's id.
         session: String,
     },
+    /// The rules of `rights.toml` were read again, and are in force.
+    RightsLoaded {
+        /// How many users stand in them.
+        users: usize,
+    },
+    /// `rights.toml` was read again and is broken: the earlier rules stay in force.
+    RightsRefused {
+        /// What is wrong, and where.
+        message: String,
+    },
     /// The server takes no more connections and waits for what runs.
     Draining {
         /// Connections still open.

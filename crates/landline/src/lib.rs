@@ -11,6 +11,7 @@
 //! - [`audit`] writes down who did what, and finds out whether that was changed.
 //! - [`classic`] speaks the plain formats of socket courses, as a server and as a client.
 //! - [`login`] holds identities, pins, invites and keys; [`store`] what the server remembers; [`paths`] opens every path.
+//! - [`rights`]: who may do what, and by which line of `rights.toml`.
 //!
 //! Errors are one type, [`Error`], that says on which side and whose fault; progress is reported as numbers and
 //! [`Event`]s, and only the caller draws.
@@ -27,6 +28,7 @@ pub mod login;
 pub mod net;
 pub mod paths;
 pub mod ping;
+pub mod rights;
 pub mod server;
 pub mod ssh_config;
 pub mod store;

@@ -10,7 +10,7 @@ use landline_proto::{
 use crate::{
     Error,
     net::Channel,
-    server::{Drain, going_down},
+    server::{Account, Drain, going_down},
 };
 
 /// The service's name.
@@ -38,16 +38,15 @@ pub async fn receive_pong(channel: &mut Channel) -> Result<(), Error> {
 }
 
 /// Serves one `ping` channel until the client finishes or the server drains.
-pub(crate) async fn serve(channel: &mut Channel, drain: &mut Drain) -> Result<(), Error> {
+pub(crate) async fn serve(channel: &mut Channel, account: &Account, drain: &mut Drain) -> Result<(), Error> {
     loop {
         let header = tokio::select! {
             biased;
             () = drain.begun() => return Err(going_down()),
             header = channel.receive_or_end(State::ServerPing) => header?,
         };
-        if header.is_none() {
-            return Ok(());
-        }
+        let Some(header) = header else { return Ok(()) };
+        account.admit(State::ServerPing, &header)?;
         channel.send(&Pong {})?;
         channel.flush().await?;
     }

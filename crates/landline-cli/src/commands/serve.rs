@@ -56,9 +56,9 @@ pub(crate) async fn run(state: PathBuf, options: Serve) -> Result<(), Failure> {
     let (listener, address) = listen(options.listen.as_deref()).await?;
     let invite = server.owner_invite(reachable(&options, address))?;
     announce(&server, address, invite.as_ref(), options.json)?;
-    let shutdown = signals::stop()?;
+    let (shutdown, reload) = signals::stop_and_reload()?;
     let (events, printer) = printer(options.json);
-    server.run(listener, shutdown, events).await;
+    server.run(listener, shutdown, reload, events).await;
     // The last events are printed before the process ends.
     let _ = tokio::task::spawn_blocking(move || printer.join()).await;
     Ok(())
@@ -176,6 +176,10 @@ fn sentence(event: &Event) -> String {
         Event::Failed { user, session, code, message } => format!("{session} {user} failed: {message} ({code})"),
         Event::Administered { user, session, request, subject } => format!("{session} {user} {request} {subject}"),
         Event::Closed { user, session } => format!("{session} {user} left"),
+        Event::RightsLoaded { users } => format!("the rights were read again: {users} users"),
+        Event::RightsRefused { message } => {
+            format!("the rights were read again and are broken; the earlier ones stay in force: {message}")
+        }
         Event::Draining { connections } => format!("draining; {connections} connections are open"),
         other => format!("{other:?}"),
     }

@@ -25,6 +25,7 @@ mod login;
 mod order;
 mod replay;
 mod resume;
+mod rights;
 mod secrets;
 mod serve;
 mod shared_secret;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use landline::{login::UserKey, proto::order::State};
+use landline::{
+    login::UserKey,
+    proto::{messages::KeyTag, order::State},
+};
 use serde_json::{Value, json};
 use testkit::{Census, RawClient, ServerProcess, frame, wait_for};
 
@@ -14,7 +17,7 @@ fn types() -> BTreeSet<&'static str> {
     known.chain(["", "Put", "exec", "stream", "attach", "login "]).collect()
 }
 
-fn message(kind: &str) -> Value {
+pub(crate) fn message(kind: &str) -> Value {
     let digest = format!("blake3:{}", "0".repeat(64));
     json!({
         "type": kind, "service": "ping", "path": "x", "length": 0, "mode": 420, "replace": true, "digest": digest,
@@ -24,11 +27,21 @@ fn message(kind: &str) -> Value {
 }
 
 /// Brings a connection into a state of the server.
-fn into(state: State, server: &ServerProcess, key: &UserKey) -> RawClient {
+pub(crate) fn into(state: State, server: &ServerProcess, key: &UserKey) -> RawClient {
     let mut client = RawClient::connect(&server.address, &server.fingerprint).expect("the server goes on");
     client.greet().unwrap();
-    if state == State::ServerLogin {
-        return client;
+    let keys = json!({"type": "keys", "version": 1, "user": "alice", "keys": [KeyTag([7; 32])]});
+    match state {
+        State::ServerLogin => return client,
+        State::ServerChosen => {
+            client.send_json(&keys).unwrap();
+            return client;
+        }
+        State::ServerSigning => {
+            client.send_json(&json!({"type": "signing"})).unwrap();
+            return client;
+        }
+        _ => {}
     }
     let login = client.login_header("alice", key, None);
     client.send_json(&login).unwrap();
@@ -52,8 +65,10 @@ fn into(state: State, server: &ServerProcess, key: &UserKey) -> RawClient {
     client
 }
 
-const STATES: [State; 8] = [
+pub(crate) const STATES: [State; 10] = [
     State::ServerLogin,
+    State::ServerChosen,
+    State::ServerSigning,
     State::ServerChannel,
     State::ServerPing,
     State::ServerFiles,

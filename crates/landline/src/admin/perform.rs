@@ -11,6 +11,7 @@ use crate::{
     login::{Fingerprint, Invite, KeyLine, KeyOptions},
     net::{HostPort, Target},
     paths::PrivateFolder,
+    rights::RightsFile,
     store::{self, AccountRecord, KeyRecord, Removal, Store},
 };
 
@@ -23,6 +24,7 @@ const ADDRESSES_BYTES_MAX: u64 = 64 * 1024;
 pub struct Administration {
     folder: Arc<PrivateFolder>,
     store: Arc<Store>,
+    rights: Arc<RightsFile>,
     fingerprint: Fingerprint,
     audit: Audit,
     public: Option<HostPort>,
@@ -39,8 +41,14 @@ pub struct Admin {
 
 impl Administration {
     /// Those in `store`, of the server with this fingerprint that keeps its state in `folder`.
-    pub(crate) fn new(folder: Arc<PrivateFolder>, store: Arc<Store>, fingerprint: Fingerprint, audit: Audit) -> Self {
-        Self { folder, store, fingerprint, audit, public: None }
+    pub(crate) fn new(
+        folder: Arc<PrivateFolder>,
+        store: Arc<Store>,
+        rights: Arc<RightsFile>,
+        fingerprint: Fingerprint,
+        audit: Audit,
+    ) -> Self {
+        Self { folder, store, rights, fingerprint, audit, public: None }
     }
 
     /// Has invites name this address, instead of those where the server was last reachable.
@@ -55,16 +63,8 @@ impl Administration {
     }
 
     /// Whether an account may administer.
-    fn is_admin(account: &AccountRecord) -> bool {
-        account.owner
-    }
-
-    /// Whether the account of this name may administer. Blocking.
-    ///
-    /// # Errors
-    /// `not-found`, [`Error::State`].
-    pub(crate) fn has_admin(&self, user: &UserName) -> Result<bool, Error> {
-        self.store.account(user).map(|account| Self::is_admin(&account))
+    fn is_admin(&self, account: &AccountRecord) -> bool {
+        self.rights.is_admin(&account.name)
     }
 
     /// Does a request on behalf of `by`, or of somebody at the machine itself. A change is in the audit log before it is made.
@@ -89,7 +89,7 @@ impl Administration {
                     Some(user) => vec![store.account(user)?],
                     None => store.accounts()?,
                 };
-                return Ok(Answer::Users(accounts.into_iter().map(user_row).collect()));
+                return Ok(Answer::Users(accounts.into_iter().map(|account| self.user_row(account)).collect()));
             }
             Request::ListKeys(request) => {
                 return Ok(Answer::Keys(store.keys(&request.user)?.into_iter().map(key_row).collect()));
@@ -100,17 +100,27 @@ impl Administration {
             Request::MakeInvite(request) => return self.invite(by, request).map(Answer::Invite),
             Request::AddUser(request) => store.add_account(&request.user, &key_lines(&request.keys)?),
             Request::DisableUser(request) => {
-                store.take_away(&request.user, Removal::Disable, Self::is_admin, request.force)
+                store.take_away(&request.user, Removal::Disable, |account| self.is_admin(account), request.force)
             }
             Request::EnableUser(request) => store.enable(&request.user),
             Request::RemoveUser(request) => {
-                store.take_away(&request.user, Removal::Remove, Self::is_admin, request.force)
+                store.take_away(&request.user, Removal::Remove, |account| self.is_admin(account), request.force)
             }
             Request::AddKeys(request) => store.add_keys(&request.user, &key_lines(&request.keys)?),
             Request::RemoveKey(request) => store.remove_key(&request.user, &request.key),
             Request::RevokeInvite(request) => store.revoke_invite(&request.id),
         };
         changed.map(|()| Answer::Changed)
+    }
+
+    fn user_row(&self, account: AccountRecord) -> UserRow {
+        UserRow {
+            admin: self.is_admin(&account),
+            user: account.name,
+            created: account.created,
+            disabled: account.disabled,
+            keys: account.keys,
+        }
     }
 
     fn invite(&self, by: Option<&Admin>, request: &MakeInvite) -> Result<NewInvite, Error> {
@@ -151,16 +161,6 @@ impl Administration {
 fn key_lines(lines: &[String]) -> Result<Vec<KeyLine>, Error> {
     let refused = |error| Error::here(ErrorCode::KeyRefused, format!("the key is refused: {error}"));
     lines.iter().map(|line| KeyLine::parse(line).map_err(refused)).collect()
-}
-
-fn user_row(account: AccountRecord) -> UserRow {
-    UserRow {
-        admin: Administration::is_admin(&account),
-        user: account.name,
-        created: account.created,
-        disabled: account.disabled,
-        keys: account.keys,
-    }
 }
 
 fn key_row(key: KeyRecord) -> KeyRow {

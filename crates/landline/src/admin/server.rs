@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use landline_proto::{ErrorCode, Header, Message, login::UserName, messages::ErrorMessage, order::State};
+use landline_proto::{ErrorCode, Header, Message, messages::ErrorMessage, order::State};
 
 use super::{
     Admin, Administration, Answer, Request,
@@ -55,7 +55,8 @@ impl Desk {
     /// Gathers the answer to a request.
     async fn answer(&self, channel: &mut Channel, account: &Account, header: &Header) -> Result<(), Error> {
         let by = account.user().clone();
-        let is_admin = self.is_admin(&by).await?;
+        account.admit(State::ServerAdmin, header)?;
+        let is_admin = account.rights.is_admin(&by);
         // Everybody may see and end their own sessions.
         let is_theirs = |session: &SessionInfo| is_admin || session.user == by;
         if header.kind() == Who::TYPE {
@@ -68,9 +69,6 @@ impl Desk {
             return send_list::<LiveSessions>(channel, self.kick(account, &target, is_theirs).await?);
         }
         let Some(request) = Request::read(header)? else { return Ok(()) };
-        if !is_admin {
-            return Err(Error::here(ErrorCode::Denied, format!("{by} has no right to administer this server")));
-        }
         let (kind, subject, changes) = (request.kind(), request.subject(), request.changes_something());
         let administration = self.administration.clone();
         let admin = Admin { user: by, session: account.session.id.clone() };
@@ -112,11 +110,6 @@ impl Desk {
         let ended = self.sessions.end(&format!("{} has ended the session", account.user()), is_meant);
         report(account, Kick::TYPE, target);
         Ok(ended)
-    }
-
-    async fn is_admin(&self, user: &UserName) -> Result<bool, Error> {
-        let (administration, user) = (self.administration.clone(), user.clone());
-        blocking(move || administration.has_admin(&user)).await
     }
 }
 

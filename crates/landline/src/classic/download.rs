@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Error, Side,
     files::{Plan, Progress, Staging},
-    paths::{Root, local},
+    paths::{Grant, Root, local},
 };
 
 /// The mode of a new file, before the umask.
@@ -63,7 +63,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     let (root, wanted) = (folder.clone(), name.clone());
     let open = move || match wanted.starts_with(['/', '~']) {
         true => Err(Error::here(ErrorCode::NameRefused, "names are those of files in the folder that is served")),
-        false => root.source(wanted.as_bytes()),
+        false => root.source(&[Grant::of_the_home(false)], wanted.as_bytes()),
     };
     let source = match tokio::task::spawn_blocking(open).await.map_err(failed_task)? {
         Ok(source) => Arc::new(source),

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Error, Side,
     files::{Plan, Progress, Staging},
-    paths::{Root, Source},
+    paths::{Grant, Root, Source},
 };
 
 /// What is read from a file at once.
@@ -94,7 +94,7 @@ impl Incoming {
         let open = move || {
             let base =
                 base_name(&name).map_err(|error| Error::here(ErrorCode::NameRefused, format!("{name:?}: {error}")))?;
-            let destination = folder.destination(format!("./{base}").as_bytes(), None)?;
+            let destination = folder.destination(&[Grant::of_the_home(true)], format!("./{base}").as_bytes(), None)?;
             let plan = Plan {
                 length: Some(size),
                 mode: MODE,

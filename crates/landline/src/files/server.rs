@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use landline_proto::{ErrorCode, Header, Message, Name, messages::ErrorMessage, order::State};
+use tokio::sync::watch;
 
 use super::{
     Algorithm, Copied, Input, Progress,
@@ -16,21 +17,28 @@ use crate::{
     Error, Event,
     audit::Entry,
     net::Channel,
+    rights::{Action, Right, Rights},
     server::{Account, Drain, going_down},
 };
 
+/// The rules in force, and those that come into force while a file is on its way.
+type Rules = watch::Receiver<Arc<Rights>>;
+
 /// Serves one `files` channel until the client finishes or the server drains.
 pub(crate) async fn serve(channel: &mut Channel, account: &Account, drain: &mut Drain) -> Result<(), Error> {
+    let mut rules = account.rights.watch();
+    let mut had_files = false;
     loop {
         let header = tokio::select! {
             biased;
             () = drain.begun() => return Err(going_down()),
+            never = account.end_without(&mut rules, Right::Read, &mut had_files) => match never {},
             header = channel.receive_or_end(State::ServerFiles) => header?,
         };
         let Some(header) = header else { return Ok(()) };
         let transfer = match header.kind() {
-            Put::TYPE => put(channel, account, &header).await?,
-            _ => get(channel, account, &header).await?,
+            Put::TYPE => put(channel, account, &header, &mut rules).await?,
+            _ => get(channel, account, &header, &mut rules).await?,
         };
         account.connection.is_doing(SERVICE);
         if let Some(Transfer { direction, path, copied }) = transfer {
@@ -61,14 +69,21 @@ impl Transfer {
     }
 }
 
-async fn put(channel: &mut Channel, account: &Account, header: &Header) -> Result<Option<Transfer>, Error> {
+async fn put(
+    channel: &mut Channel,
+    account: &Account,
+    header: &Header,
+    rules: &mut Rules,
+) -> Result<Option<Transfer>, Error> {
     let put: Put = header.read()?;
     check_mode(put.mode)?;
     let (length, algorithm) = (put.length, put.algorithm);
     let (root, partials, user) = (account.root.clone(), account.partials.clone(), account.user().clone());
+    let now = rules.borrow_and_update().clone();
     let begins = begins(account, Put::TYPE);
     let prepare = move || {
-        let destination = root.destination(&put.path.0, put.name.as_ref().map(|name| &name.0[..]))?;
+        now.admit(&user, State::ServerFiles, Put::TYPE)?;
+        let destination = root.destination(now.files(&user), &put.path.0, put.name.as_ref().map(|name| &name.0[..]))?;
         begins(destination.path_bytes(), put.length)?;
         // One user's copies are nothing to another, whatever the name.
         let named = match &put.source {
@@ -92,8 +107,10 @@ async fn put(channel: &mut Channel, account: &Account, header: &Header) -> Resul
     channel.flush().await?;
     let pulse = staging.pulse();
     let progress = Arc::new(Progress::default());
+    let still = still_may(account, Action::Write(path.clone()));
     let copied = tokio::select! {
         biased;
+        never = account.end_unless(rules, "write this file", still) => match never {},
         copied = receiver::receive(channel, length, Sink::File(Box::new(staging)), algorithm, &progress) => copied?,
         () = pulse.give_way() => {
             let message = "nothing has come for a while, and another try at the same copy has begun";
@@ -106,13 +123,20 @@ async fn put(channel: &mut Channel, account: &Account, header: &Header) -> Resul
     Ok(Some(transfer))
 }
 
-async fn get(channel: &mut Channel, account: &Account, header: &Header) -> Result<Option<Transfer>, Error> {
+async fn get(
+    channel: &mut Channel,
+    account: &Account,
+    header: &Header,
+    rules: &mut Rules,
+) -> Result<Option<Transfer>, Error> {
     let get: Get = header.read()?;
-    let root = account.root.clone();
+    let (root, user, now) = (account.root.clone(), account.user().clone(), rules.borrow_and_update().clone());
+    let still = still_may(account, Action::Read(get.path.0.clone()));
     let path = get.path.0;
     let begins = begins(account, Get::TYPE);
     let prepare = move || {
-        let source = root.source(&path)?;
+        now.admit(&user, State::ServerFiles, Get::TYPE)?;
+        let source = root.source(now.files(&user), &path)?;
         begins(source.name.clone().into_bytes(), Some(source.length))?;
         Ok(source)
     };
@@ -130,7 +154,12 @@ async fn get(channel: &mut Channel, account: &Account, header: &Header) -> Resul
     };
     channel.send(&FileInfo { length: source.length, mode: source.mode, source: source_id, offset })?;
     let input = Input::File(Arc::new(source));
-    let copied = sender::send(channel, input, offset, &Arc::new(Progress::default())).await?;
+    let progress = Arc::new(Progress::default());
+    let copied = tokio::select! {
+        biased;
+        never = account.end_unless(rules, "read this file", still) => match never {},
+        copied = sender::send(channel, input, offset, &progress) => copied?,
+    };
     let transfer = Transfer { direction: Get::TYPE, path, copied };
     // The client has it: nothing can be held back any more.
     account.note(|user, session| transfer.entry(user, session));
@@ -146,6 +175,12 @@ fn begins(
     move |path, length| {
         audit.record_blocking(Entry::TransferStart { user, session, direction, path: Name(path), length })
     }
+}
+
+/// Whether by some rules the user may still do what is being done.
+fn still_may(account: &Account, action: Action) -> impl Fn(&Rights) -> bool + Clone + Send + 'static {
+    let (root, user) = (account.root.clone(), account.user().clone());
+    move |rules| rules.check(&user, &action, &root).allowed
 }
 
 /// Does what has to be done before the first byte. What fails here is told to the client, and the channel goes on.

@@ -68,42 +68,51 @@ struct Claim {
     method: Option<String>,
 }
 
-/// Greets `peer` over `transport`, takes one login, and decides it by what `store` knows. All of it has 10 s from now, or
+/// What a login is decided by.
+#[derive(Clone, Copy)]
+pub struct Gate<'a> {
+    /// Who the server is.
+    pub identity: &'a Identity,
+    /// Who may log in.
+    pub store: &'a Arc<Store>,
+    /// Places for logins that take a person.
+    pub signing: &'a Semaphore,
+    /// Where it is written down.
+    pub audit: &'a Audit,
+}
+
+/// Greets `peer` over `transport`, takes one login, and decides it by what the store knows and `admit` says. All of it has 10 s from now, or
 /// 60 s for a client that needs a person to sign and gets one of the places in `signing`. What comes of it stands in the audit log: a login before the client hears of it.
 ///
 /// # Errors
 /// Why there is no session; the client was told where that is possible.
-pub async fn accept(
+pub async fn accept<T>(
     transport: Box<dyn Transport>,
     peer: SocketAddr,
-    identity: &Identity,
-    store: &Arc<Store>,
-    signing: &Semaphore,
-    audit: &Audit,
-) -> Result<(Channel, Session), Error> {
+    gate: Gate<'_>,
+    admit: impl FnOnce(&Session) -> Result<T, Error>,
+) -> Result<(Channel, Session, T), Error> {
     let mut claim = Claim::default();
-    let accepted = take(transport, peer, identity, store, signing, audit, &mut claim).await;
+    let accepted = take(transport, peer, gate, admit, &mut claim).await;
     if let Err(error) = &accepted {
         let Claim { user, method } = claim;
-        audit.note(Entry::Refused { peer, user, method, code: code_text(error), message: error.to_string() });
+        gate.audit.note(Entry::Refused { peer, user, method, code: code_text(error), message: error.to_string() });
     }
     accepted
 }
 
-async fn take(
+async fn take<T>(
     transport: Box<dyn Transport>,
     peer: SocketAddr,
-    identity: &Identity,
-    store: &Arc<Store>,
-    signing: &Semaphore,
-    audit: &Audit,
+    gate: Gate<'_>,
+    admit: impl FnOnce(&Session) -> Result<T, Error>,
     claim: &mut Claim,
-) -> Result<(Channel, Session), Error> {
+) -> Result<(Channel, Session, T), Error> {
     let now = Instant::now();
-    let mut login = ServerLogin::new(offer(identity), Nonce(random()), now)?;
+    let mut login = ServerLogin::new(offer(gate.identity), Nonce(random()), now)?;
     let deadline = login.poll_timeout();
     let greeting = login.poll_transmit().unwrap_or_default();
-    let acceptor = TlsAcceptor::from(identity.tls());
+    let acceptor = TlsAcceptor::from(gate.identity.tls());
     let handshake = acceptor.accept_with(transport, |connection| {
         // Buffered until the server's own flight, which is a round trip before the handshake is complete.
         let _ = std::io::Write::write_all(&mut connection.writer(), &greeting);
@@ -120,11 +129,14 @@ async fn take(
         return Err(Error::Tls(format!("the client does not speak {}", landline_proto::ALPN)));
     }
     let mut stream = TlsStream::Server(stream);
-    let decided = decide(&mut stream, peer, &mut login, store, signing, audit, claim).await;
+    let decided = decide(&mut stream, peer, &mut login, gate.store, gate.signing, gate.audit, claim).await;
     let deadline = login.poll_timeout();
-    let failure = match decided {
-        Ok(accepted) => match audit.record(entry(&accepted.session, peer)).await {
-            Ok(()) => return welcome(stream, login, accepted, deadline).await,
+    let failure = match decided.and_then(|accepted| Ok((admit(&accepted.session)?, accepted))) {
+        Ok((admitted, accepted)) => match gate.audit.record(entry(&accepted.session, peer)).await {
+            Ok(()) => {
+                let (channel, session) = welcome(stream, login, accepted, deadline).await?;
+                return Ok((channel, session, admitted));
+            }
             Err(error) => error,
         },
         Err(error) => error,

@@ -1,6 +1,6 @@
 //! The one room in which paths are opened. Nothing else in this crate or the command calls `std::fs`: a lint sees to it.
 //!
-//! - [`Root`]: what an account may reach, below a folder handle that nothing leads out of.
+//! - [`Root`] and [`Grant`]: what an account may reach, below folder handles that nothing leads out of.
 //! - [`Folder`]: one opened folder in which files are staged, renamed and synced.
 //! - [`PrivateFolder`]: a state folder that nobody else can read.
 //! - [`local`]: paths that the user of this process named, with the user's own authority.
@@ -10,6 +10,7 @@
 
 mod document;
 mod folder;
+mod grant;
 mod kernel;
 pub mod local;
 mod platform;
@@ -20,6 +21,7 @@ mod source;
 
 pub use document::Document;
 pub use folder::{Destination, Folder};
+pub use grant::Grant;
 pub use private::{FolderLock, PrivateFolder, create_secret_file, read_secret_file};
 pub use root::Root;
 pub use scratch::{ScratchFolder, nameless_file};

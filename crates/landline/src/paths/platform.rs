@@ -5,7 +5,7 @@ use std::{
     fs::{File, Metadata},
     io,
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd},
         unix::{
             ffi::{OsStrExt, OsStringExt},
             fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
@@ -72,6 +72,55 @@ pub(super) fn identity_of(metadata: &Metadata) -> [i64; 7] {
         metadata.ctime(),
         metadata.ctime_nsec(),
     ]
+}
+
+/// What a file or folder is, whatever it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// Of what was looked up.
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// What an open folder is.
+pub(super) fn id_of(dir: &Dir) -> io::Result<FileId> {
+    id_of_descriptor(dir.as_fd())
+}
+
+fn id_of_descriptor(descriptor: BorrowedFd<'_>) -> io::Result<FileId> {
+    let stat = rustix::fs::fstat(descriptor)?;
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
+    Ok(FileId { device: stat.st_dev as u64, inode: stat.st_ino as u64 })
+}
+
+/// An open folder, the folder it is in, and so on up to the root: what each of them is now.
+pub(super) fn way_up(dir: &Dir) -> io::Result<Vec<FileId>> {
+    use rustix::fs::{Mode, OFlags};
+    #[cfg(target_os = "linux")]
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    #[cfg(not(target_os = "linux"))]
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut ids = vec![id_of(dir)?];
+    let mut above = rustix::fs::openat(dir.as_fd(), "..", flags, Mode::empty())?;
+    loop {
+        let id = id_of_descriptor(above.as_fd())?;
+        if ids.last() == Some(&id) {
+            return Ok(ids);
+        }
+        ids.push(id);
+        above = rustix::fs::openat(above.as_fd(), "..", flags, Mode::empty())?;
+    }
+}
+
+/// Whether others than the owner can write to it.
+pub(super) fn writable_by_others(metadata: &Metadata) -> bool {
+    metadata.permissions().mode() & 0o022 != 0
 }
 
 /// Options that never wait for a FIFO's other end and never make a terminal ours.

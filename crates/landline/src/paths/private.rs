@@ -12,7 +12,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Folder, platform};
+use super::{Folder, SourceIdentity, platform};
 use crate::{Error, login::random};
 
 /// A folder that belongs to us and that nobody else can read or enter.
@@ -98,6 +98,31 @@ impl PrivateFolder {
     pub fn read_secret(&self, name: &str, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let Some(file) = self.open_to_read(name)? else { return Ok(None) };
         read_secret(file, bytes_max).map(Some).map_err(|error| self.bad(name, error))
+    }
+
+    /// Reads rules as [`read`](Self::read) does, with what the file is known by; refuses a file that is not ours, or that others can
+    /// write to.
+    ///
+    /// # Errors
+    /// Also [`Error::State`] for such a file.
+    pub(crate) fn read_rules(&self, name: &str, bytes_max: u64) -> Result<Option<(Vec<u8>, SourceIdentity)>, Error> {
+        let Some(file) = self.open_to_read(name)? else { return Ok(None) };
+        let metadata = file.metadata().map_err(|error| self.bad(name, error))?;
+        let problem = match &metadata {
+            _ if !platform::is_ours(&metadata) => Some("belongs to somebody else"),
+            _ if platform::writable_by_others(&metadata) => Some("others can write to it; close it with chmod 600"),
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            return Err(Error::state(self.path_of(name).display(), problem));
+        }
+        let bytes = read_all(file, bytes_max).map_err(|error| self.bad(name, error))?;
+        Ok(Some((bytes, SourceIdentity::of(&metadata))))
+    }
+
+    /// What a file is known by; `None` where there is none, or it cannot be looked at. Blocking.
+    pub(crate) fn identity(&self, name: &str) -> Option<SourceIdentity> {
+        self.path_of(name).symlink_metadata().ok().map(|metadata| SourceIdentity::of(&metadata))
     }
 
     /// Writes a file with mode 0600 in place of what was there: durable when this returns. Blocking.

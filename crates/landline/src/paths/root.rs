@@ -1,27 +1,41 @@
-//! What an account may reach.
+//! What accounts may reach.
 
 use std::path::{Path, PathBuf};
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use cap_std::{
+    ambient_authority,
+    fs::{Dir, OpenOptions, OpenOptionsExt},
+};
 use landline_proto::{ErrorCode, RemotePath, name};
 
-use super::{Destination, Source, platform};
+use super::{Destination, Grant, Source, grant, platform, platform::FileId};
 use crate::Error;
 
-/// A granted folder. Every path from the wire is opened below its handle, and neither `..` nor a symbolic link leads
-/// out of it, whatever changes on the disk meanwhile (`openat2` with `RESOLVE_BENEATH` where there is one).
+/// The home, and what is beyond everybody's reach. Every path from the wire is opened below the handle of the granted folder
+/// whose path is the longest that fits, and neither `..` nor a symbolic link leads out of that, whatever changes on the disk
+/// meanwhile (`openat2` with `RESOLVE_BENEATH` where there is one). What may be done there is said by the granted folder that
+/// the place really is in.
 #[derive(Debug)]
 pub struct Root {
     dir: Dir,
     path: PathBuf,
     /// The path as it was given, which may lead over links.
     given: PathBuf,
-    /// The state folder, if it is below: keys and accounts are nobody's to copy.
-    hidden: Option<PathBuf>,
+    /// The state folder: keys and accounts are nobody's to copy.
+    hidden: Option<FileId>,
+}
+
+/// A path from the wire, with the granted folder below which it is opened.
+struct Place {
+    dir: Dir,
+    relative: PathBuf,
+    /// The whole path, for people.
+    shown: PathBuf,
+    is_folder: bool,
 }
 
 impl Root {
-    /// Opens the folder that an account's home is. The folder `hidden`, which has to exist, cannot be reached through it.
+    /// Opens the accounts' home. The folder `hidden`, which has to exist, cannot be reached through any grant.
     ///
     /// # Errors
     /// [`Error::State`] where one of them cannot be opened, or the home is within the hidden folder.
@@ -31,10 +45,10 @@ impl Root {
         if path.starts_with(&hidden) {
             return Err(Error::state(path.display(), "the home is within the state folder"));
         }
-        let hidden = hidden.strip_prefix(&path).ok().map(Path::to_owned);
-        let dir = Dir::open_ambient_dir(&path, cap_std::ambient_authority())
-            .map_err(|error| Error::state(path.display(), error))?;
-        Ok(Self { dir, path, given: given.to_owned(), hidden })
+        let hidden = hidden.metadata().map_err(|error| Error::state(hidden.display(), error))?;
+        let dir =
+            Dir::open_ambient_dir(&path, ambient_authority()).map_err(|error| Error::state(path.display(), error))?;
+        Ok(Self { dir, path, given: given.to_owned(), hidden: Some(FileId::of(&hidden)) })
     }
 
     /// As [`open`](Self::open), where the folder `hidden` need not exist. Blocking.
@@ -46,8 +60,8 @@ impl Root {
             return Self::open(given, hidden);
         }
         let path = given.canonicalize().map_err(|error| Error::state(given.display(), error))?;
-        let dir = Dir::open_ambient_dir(&path, cap_std::ambient_authority())
-            .map_err(|error| Error::state(path.display(), error))?;
+        let dir =
+            Dir::open_ambient_dir(&path, ambient_authority()).map_err(|error| Error::state(path.display(), error))?;
         Ok(Self { dir, path, given: given.to_owned(), hidden: None })
     }
 
@@ -55,87 +69,127 @@ impl Root {
     ///
     /// # Errors
     /// `name-refused`, `denied`, `not-found`, `not-a-file`, `io`.
-    pub fn source(&self, path: &[u8]) -> Result<Source, Error> {
-        let (relative, shown, wanted) = self.resolve(path)?;
-        if wanted.is_folder() {
-            return Err(Error::here(
-                ErrorCode::NotAFile,
-                format!("{} is a folder, not a regular file", shown.display()),
-            ));
+    pub fn source(&self, grants: &[Grant], path: &[u8]) -> Result<Source, Error> {
+        let place = self.resolve(grants, path)?;
+        let shown = place.shown.display();
+        let is_a_folder = || Error::here(ErrorCode::NotAFile, format!("{shown} is a folder, not a regular file"));
+        if place.is_folder {
+            return Err(is_a_folder());
         }
-        self.check_hidden(&relative, &shown)?;
+        let failed = |error: std::io::Error| Error::io(&shown, &error);
+        // A link is followed here; from here on nothing is, so that what is judged is what is opened.
+        let real = place.dir.canonicalize(&place.relative).map_err(failed)?;
+        let (parent, name) = parent_and_name(&real).ok_or_else(is_a_folder)?;
+        let dir = place.dir.open_dir(parent).map_err(failed)?;
+        self.holder_of(grants, &dir, &place)?;
         let mut options = OpenOptions::new();
-        options.read(true).custom_flags(platform::OPEN_FLAGS);
-        let file = self.dir.open_with(&relative, &options).map_err(|error| Error::io(shown.display(), &error))?;
-        Source::new(file.into_std(), shown.display())
+        options.read(true).custom_flags(platform::OPEN_FLAGS | libc::O_NOFOLLOW);
+        let file = dir.open_with(name, &options).map_err(failed)?;
+        Source::new(file.into_std(), shown)
     }
 
     /// Finds the place for a file: `path` itself, or `own_name` in it if `path` is a folder. Blocking.
     ///
     /// # Errors
     /// `name-refused`, `denied`, `not-found` (the folder it should be in), `not-a-file`, `io`.
-    pub fn destination(&self, path: &[u8], own_name: Option<&[u8]>) -> Result<Destination, Error> {
-        let (mut relative, mut shown, wanted) = self.resolve(path)?;
+    pub fn destination(&self, grants: &[Grant], path: &[u8], own_name: Option<&[u8]>) -> Result<Destination, Error> {
+        let mut place = self.resolve(grants, path)?;
         if let Some(own_name) = own_name {
             name::check_component(own_name).map_err(|error| refused(own_name, error))?;
         }
-        let is_folder = match self.dir.metadata(&relative) {
+        let shown = place.shown.display();
+        let is_folder = match place.dir.metadata(&place.relative) {
             Ok(metadata) => metadata.is_dir(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-            Err(error) => return Err(Error::io(shown.display(), &error)),
+            Err(error) => return Err(Error::io(shown, &error)),
         };
         if is_folder {
             let Some(own_name) = own_name else {
-                return Err(Error::here(
-                    ErrorCode::NotAFile,
-                    format!("{} is a folder; name the file", shown.display()),
-                ));
+                return Err(Error::here(ErrorCode::NotAFile, format!("{shown} is a folder; name the file")));
             };
-            relative.push(platform::os_str(own_name));
-            shown.push(platform::os_str(own_name));
-        } else if wanted.is_folder() {
-            return Err(Error::here(ErrorCode::NotFound, format!("{}: no such folder", shown.display())));
+            place.relative.push(platform::os_str(own_name));
+            place.shown.push(platform::os_str(own_name));
+        } else if place.is_folder {
+            return Err(Error::here(ErrorCode::NotFound, format!("{shown}: no such folder")));
         }
-        let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
+        let Some((parent, name)) = parent_and_name(&place.relative) else {
             return Err(refused(path, name::NameError::Empty));
         };
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        self.check_hidden(parent, &shown)?;
-        let dir = self.dir.open_dir(parent).map_err(|error| {
-            let folder = shown.parent().unwrap_or(&shown).display().to_string();
+        let dir = place.dir.open_dir(parent).map_err(|error| {
+            let folder = place.shown.parent().unwrap_or(&place.shown).display().to_string();
             Error::io(folder, &error)
         })?;
-        Destination::new(dir, name, shown)
-    }
-
-    /// Refuses what is in the state folder, whatever links lead there. What cannot be resolved is left to whoever opens it.
-    fn check_hidden(&self, relative: &Path, shown: &Path) -> Result<(), Error> {
-        match (&self.hidden, self.dir.canonicalize(relative)) {
-            (Some(hidden), Ok(real)) if real.starts_with(hidden) => {
-                Err(Error::here(ErrorCode::Denied, format!("{} is in the server's state folder", shown.display())))
-            }
-            _ => Ok(()),
+        let grant = self.holder_of(grants, &dir, &place)?;
+        if !grant.is_writable {
+            let message = format!("{} is in {:?}, where nothing may be written", place.shown.display(), grant.text);
+            return Err(Error::here(ErrorCode::Denied, message));
         }
+        Destination::new(dir, name, place.shown)
     }
 
-    /// The path below the handle, and the whole path for people.
-    fn resolve(&self, path: &[u8]) -> Result<(PathBuf, PathBuf, RemotePath), Error> {
+    /// The granted folder that says what may be done with `path`, or, where nothing is there, with the folder that would hold it.
+    /// Blocking.
+    ///
+    /// # Errors
+    /// `name-refused`, `denied`, `io`.
+    pub fn holder<'g>(&self, grants: &'g [Grant], path: &[u8]) -> Result<&'g Grant, Error> {
+        let place = self.resolve(grants, path)?;
+        let failed = |error: std::io::Error| Error::io(place.shown.display(), &error);
+        let mut sought = place.relative.as_path();
+        let real = loop {
+            match place.dir.canonicalize(sought) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => match parent_and_name(sought) {
+                    Some((parent, _)) => sought = parent,
+                    None => return Err(failed(error)),
+                },
+                real => break real.map_err(failed)?,
+            }
+        };
+        let is_folder = place.dir.metadata(&real).map_err(failed)?.is_dir();
+        let folder = match parent_and_name(&real) {
+            Some((parent, _)) if !is_folder => parent,
+            _ => real.as_path(),
+        };
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let dir = place.dir.open_dir(folder).map_err(failed)?;
+        self.holder_of(grants, &dir, &place)
+    }
+
+    fn holder_of<'g>(&self, grants: &'g [Grant], folder: &Dir, place: &Place) -> Result<&'g Grant, Error> {
+        grant::holder(grants, &self.dir, folder, &place.dir, self.hidden, &place.shown)
+    }
+
+    /// The granted folder with the longest path that fits, opened, and the rest of the path.
+    fn resolve(&self, grants: &[Grant], path: &[u8]) -> Result<Place, Error> {
         let wanted = RemotePath::parse(path).map_err(|error| refused(path, error))?;
         let parts: PathBuf = wanted.components().iter().map(|part| platform::os_str(part)).collect();
-        let relative = if wanted.is_absolute() {
-            let whole = Path::new("/").join(&parts);
-            let below = whole.strip_prefix(&self.path).or_else(|_| whole.strip_prefix(&self.given)).map_err(|_| {
-                let message = format!("{} is outside of what you may reach, {}", whole.display(), self.path.display());
-                Error::here(ErrorCode::Denied, message)
-            })?;
-            below.to_owned()
-        } else {
-            parts
+        let whole = if wanted.is_absolute() { Path::new("/").join(&parts) } else { self.path.join(&parts) };
+        let fitting = grants.iter().filter_map(|grant| Some((grant, self.rest_below(grant, &whole)?)));
+        let Some((grant, rest)) = fitting.min_by_key(|(_, rest)| rest.components().count()) else {
+            let reach = grants.iter().map(|grant| grant.text.as_str()).collect::<Vec<_>>().join(", ");
+            let message = format!("{} is outside of what you may reach: {reach}", whole.display());
+            return Err(Error::here(ErrorCode::Denied, message));
         };
-        let shown = self.path.join(&relative);
-        let relative = if relative.as_os_str().is_empty() { PathBuf::from(".") } else { relative };
-        Ok((relative, shown, wanted))
+        let dir = grant.open(&self.dir)?;
+        let beginning = grant.real_path(&self.path).unwrap_or_else(|| grant.path_from(&self.path));
+        let shown = if rest.as_os_str().is_empty() { beginning } else { beginning.join(&rest) };
+        let relative = if rest.as_os_str().is_empty() { PathBuf::from(".") } else { rest };
+        Ok(Place { dir, relative, shown, is_folder: wanted.is_folder() })
     }
+
+    /// What follows behind a granted folder in a path, whichever way the folder is written.
+    fn rest_below(&self, grant: &Grant, whole: &Path) -> Option<PathBuf> {
+        let spellings =
+            [Some(grant.path_from(&self.path)), Some(grant.path_from(&self.given)), grant.real_path(&self.path)];
+        let rests = spellings.iter().flatten().filter_map(|folder| whole.strip_prefix(folder).ok());
+        rests.min_by_key(|rest| rest.components().count()).map(Path::to_owned)
+    }
+}
+
+/// The folder and the name in it; `None` for a path that names nothing below its beginning.
+fn parent_and_name(path: &Path) -> Option<(&Path, &std::ffi::OsStr)> {
+    let (parent, name) = (path.parent()?, path.file_name()?);
+    Some((if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, name))
 }
 
 fn refused(name: &[u8], error: name::NameError) -> Error {

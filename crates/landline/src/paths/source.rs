@@ -29,6 +29,13 @@ pub struct Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceIdentity([i64; 7]);
 
+impl SourceIdentity {
+    /// Of what was looked up.
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self(platform::identity_of(metadata))
+    }
+}
+
 impl Source {
     /// Takes an open file that has to be a regular one. `name` is for the error.
     ///
@@ -37,7 +44,7 @@ impl Source {
     pub(super) fn new(file: File, name: impl fmt::Display) -> Result<Self, Error> {
         let metadata = file.metadata().map_err(|error| Error::io(&name, &error))?;
         check_regular(&metadata, &name)?;
-        let identity = SourceIdentity(platform::identity_of(&metadata));
+        let identity = SourceIdentity::of(&metadata);
         Ok(Self { name: name.to_string(), file, length: metadata.len(), mode: platform::mode_of(&metadata), identity })
     }
 
@@ -76,7 +83,7 @@ impl Source {
     /// # Errors
     /// What the system says.
     pub fn is_unchanged(&self) -> io::Result<bool> {
-        Ok(SourceIdentity(platform::identity_of(&self.file.metadata()?)) == self.identity)
+        Ok(SourceIdentity::of(&self.file.metadata()?) == self.identity)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Who a channel is served for, and what they may reach.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
-use landline_proto::login::UserName;
+use landline_proto::{Header, login::UserName, order::State};
+use tokio::sync::watch;
 
 use super::{code_text, sessions::Connection};
 use crate::{
@@ -11,23 +12,73 @@ use crate::{
     files::Partials,
     login::Session,
     paths::Root,
+    rights::{Right, Rights, RightsFile, SessionPlace},
 };
 
 /// Who a channel is served for, and what they may reach.
 pub(crate) struct Account {
     pub(crate) root: Arc<Root>,
     pub(crate) partials: Partials,
+    pub(crate) rights: Arc<RightsFile>,
     pub(crate) session: Session,
     /// The connection's place among the live sessions.
     pub(crate) connection: Connection,
     pub(crate) events: EventSink,
     pub(crate) audit: Audit,
+    pub(crate) _place: SessionPlace,
 }
 
 impl Account {
     /// Who it is.
     pub(crate) fn user(&self) -> &UserName {
         &self.session.user
+    }
+
+    /// Lets a message pass for which the user has the right, as far as that does not depend on what it names.
+    ///
+    /// # Errors
+    /// `denied`.
+    pub(crate) fn admit(&self, state: State, header: &Header) -> Result<(), Error> {
+        self.rights.rules().admit(self.user(), state, header.kind())
+    }
+
+    /// Ends the session once a right that the user has, or `had` before, is gone altogether, and never returns. Cancel-safe.
+    pub(crate) async fn end_without(
+        &self,
+        rules: &mut watch::Receiver<Arc<Rights>>,
+        right: Right,
+        had: &mut bool,
+    ) -> Infallible {
+        loop {
+            let has = rules.borrow_and_update().has(self.user(), right);
+            if *had && !has {
+                self.connection.end("the rights that it went by were taken back");
+                return std::future::pending().await;
+            }
+            *had = has;
+            if rules.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Ends the session once rules come into force by which `still` is no longer so, and never returns. What the session does goes on
+    /// to be polled meanwhile, so that it can stop where the reason can be told. Cancel-safe.
+    pub(crate) async fn end_unless(
+        &self,
+        rules: &mut watch::Receiver<Arc<Rights>>,
+        what: &str,
+        still: impl Fn(&Rights) -> bool + Clone + Send + 'static,
+    ) -> Infallible {
+        while rules.changed().await.is_ok() {
+            let (now, still) = (rules.borrow_and_update().clone(), still.clone());
+            let holds = tokio::task::spawn_blocking(move || still(&now)).await;
+            if !holds.unwrap_or(false) {
+                self.connection.end(&format!("the right to {what} was taken back"));
+                break;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Reports an event of this session.

@@ -12,6 +12,7 @@ use crate::{
     login::{Fingerprint, Identity, Secret},
     net::HostPort,
     paths::PrivateFolder,
+    rights::RightsFile,
     store::{Store, StoredSecret},
 };
 
@@ -44,10 +45,11 @@ impl LocalServer {
     /// Its accounts, keys and invites. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] where the audit log cannot be written.
+    /// [`Error::State`] where the audit log cannot be written, or the rights are broken.
     pub fn administration(&self) -> Result<Administration, Error> {
         let (audit, _) = Audit::open(&self.folder, &AuditOptions::default())?;
-        Ok(Administration::new(self.folder.clone(), self.store.clone(), self.fingerprint, audit))
+        let rights = Arc::new(RightsFile::open(self.folder.clone(), self.store.owner()?.as_ref())?);
+        Ok(Administration::new(self.folder.clone(), self.store.clone(), rights, self.fingerprint, audit))
     }
 
     /// Makes a secret by which a machine can log in as `user`; it can reach the server at `addresses`. Blocking.

@@ -2,6 +2,7 @@
 
 mod account;
 mod local;
+mod reload;
 mod revocation;
 pub mod sessions;
 
@@ -10,7 +11,7 @@ use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::D
 use landline_proto::{ErrorCode, ProtocolError, limits::SIGNING_MAX, messages::Open, order::State};
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinSet,
 };
 
@@ -19,10 +20,11 @@ use crate::{
     admin::{self, Administration, server::Desk},
     audit::{Audit, AuditOptions, Entry},
     files::{self, Partials},
-    login::{self, Fingerprint, INVITE_TIME, Identity, Invite, Session},
+    login::{self, Fingerprint, Gate, INVITE_TIME, Identity, Invite, Session},
     net::{Channel, HostPort, Transport, tcp},
     paths::{FolderLock, PrivateFolder, Root},
     ping,
+    rights::{Places, RightsFile, SessionPlace},
     store::Store,
 };
 
@@ -74,10 +76,33 @@ struct Shared {
     root: Arc<Root>,
     partials: Partials,
     sessions: Sessions,
+    rights: Arc<RightsFile>,
+    places: Places,
     /// Places for logins that take a person.
     signing: Semaphore,
     audit: Audit,
     desk: Desk,
+}
+
+impl Shared {
+    fn gate(&self) -> Gate<'_> {
+        Gate { identity: &self.identity, store: &self.store, signing: &self.signing, audit: &self.audit }
+    }
+
+    /// A place among the user's sessions.
+    fn admit(&self, session: &Session) -> Result<SessionPlace, Error> {
+        self.places.take(&session.user, self.rights.quota(&session.user).sessions)
+    }
+
+    /// Gives the owner the first rights, once. Blocking.
+    fn give_the_owner(&self) -> Result<(), Error> {
+        let Some(owner) = self.store.owner()? else { return Ok(()) };
+        if self.rights.give_the_owner(&owner)? {
+            let (action, subject) = ("rights-give".to_owned(), owner.to_string());
+            self.audit.note(Entry::Admin { user: None, session: None, action, subject, detail: None });
+        }
+        Ok(())
+    }
 }
 
 /// Tells a task that the server drains.
@@ -111,7 +136,7 @@ impl Server {
     /// Opens the state, making it on first use. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] where the state cannot be used, or another server uses it.
+    /// [`Error::State`] where the state cannot be used, its rights are broken, or another server uses it.
     pub fn open(options: &ServerOptions) -> Result<Self, Error> {
         let folder = PrivateFolder::open_or_create(&options.state)?.subfolder("server")?;
         let Some(lock) = folder.try_lock(LOCK_FILE)? else {
@@ -123,8 +148,10 @@ impl Server {
         audit.note(Entry::Started { release: RELEASE.to_owned() });
         let root = Arc::new(Root::open(&options.home, &options.state)?);
         let partials = Partials::open(&folder)?;
-        let (folder, sessions) = (Arc::new(folder), Sessions::default());
-        let administration = Administration::new(folder.clone(), store.clone(), identity.fingerprint(), audit.clone());
+        let (folder, sessions, places) = (Arc::new(folder), Sessions::default(), Places::default());
+        let rights = Arc::new(RightsFile::open(folder.clone(), store.owner()?.as_ref())?);
+        let administration =
+            Administration::new(folder.clone(), store.clone(), rights.clone(), identity.fingerprint(), audit.clone());
         let desk = Desk { administration: Arc::new(administration), sessions: sessions.clone() };
         Ok(Self {
             shared: Arc::new(Shared {
@@ -134,6 +161,8 @@ impl Server {
                 root,
                 partials,
                 sessions,
+                rights,
+                places,
                 audit,
                 signing: Semaphore::new(SIGNING_MAX),
                 desk,
@@ -158,6 +187,11 @@ impl Server {
     /// The live sessions, to look at and to end.
     pub fn sessions(&self) -> Sessions {
         self.shared.sessions.clone()
+    }
+
+    /// Who may do what.
+    pub fn rights(&self) -> Arc<RightsFile> {
+        self.shared.rights.clone()
     }
 
     /// A fresh invite for the owner of this server, which can be reached at `addresses`; `None` once somebody has an account. Any
@@ -193,8 +227,16 @@ impl Server {
     }
 
     /// Serves until `shutdown` completes, then drains: no more connections, idle ones end, transfers go on until the drain
-    /// time is over.
-    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>, events: EventSink) {
+    /// time is over. A notice of `reload` has the rights read at once; that they have changed is noticed without it within a
+    /// second.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+        reload: Arc<Notify>,
+        events: EventSink,
+    ) {
+        let _following = reload::follow(self.shared.rights.clone(), reload, self.shared.audit.clone(), events.clone());
         let (drain, draining) = watch::channel(Stage::Serving);
         let draining = Drain(draining);
         let mut connections = JoinSet::new();
@@ -269,9 +311,9 @@ async fn serve(
     let accepted = tokio::select! {
         biased;
         () = drain.begun() => Err(going_down()),
-        accepted = login::accept(transport, peer, &shared.identity, &shared.store, &shared.signing, &shared.audit) => accepted,
+        accepted = login::accept(transport, peer, shared.gate(), |session| shared.admit(session)) => accepted,
     };
-    let (mut channel, session) = match accepted {
+    let (mut channel, session, place) = match accepted {
         Ok(accepted) => accepted,
         Err(error) => {
             events(Event::Refused { peer: peer.to_string(), code: code_text(&error), message: error.to_string() });
@@ -281,16 +323,23 @@ async fn serve(
     let account = Account {
         root: shared.root.clone(),
         partials: shared.partials.clone(),
+        rights: shared.rights.clone(),
         connection: shared.sessions.begin(session.clone(), peer),
         session,
         events,
         audit: shared.audit.clone(),
+        _place: place,
     };
     let Session { key, method, invited, .. } = account.session.clone();
     account.report(|user, session| Event::Login { user, key, method, peer: peer.to_string(), session, invited });
     if invited {
         // The file with the owner's invite, if there was one, is of no use to anybody any more.
         let _ = shared.folder.remove(INVITE_FILE);
+        let giving = shared.clone();
+        let given = tokio::task::spawn_blocking(move || giving.give_the_owner()).await;
+        if let Ok(Err(error)) = given {
+            account.report_failure(&error);
+        }
     }
     let mut is_over = drain.clone();
     channel.heed(account.connection.ending());
@@ -341,11 +390,12 @@ async fn serve_channel(channel: &mut Channel, account: &Account, desk: &Desk, dr
         header = channel.receive_or_end(State::ServerChannel) => header?,
     };
     let Some(header) = header else { return Ok(()) };
+    account.admit(State::ServerChannel, &header)?;
     let open: Open = header.read()?;
     only_command(account)?;
     account.connection.is_doing(open.service.chars().take(64).collect::<String>());
     match open.service.as_str() {
-        ping::SERVICE => ping::serve(channel, drain).await,
+        ping::SERVICE => ping::serve(channel, account, drain).await,
         files::messages::SERVICE => files::server::serve(channel, account, drain).await,
         admin::messages::SERVICE => admin::server::serve(channel, account, desk, drain).await,
         other => {

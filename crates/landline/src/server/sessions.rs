@@ -160,6 +160,11 @@ impl Connection {
         }
     }
 
+    /// Ends the session, as [`Sessions::end`] does.
+    pub(crate) fn end(&self, reason: &str) {
+        self.sessions.end(reason, |info| info.session == self.session);
+    }
+
     /// Returns once the session is to be ended, with the reason as the error to tell the peer. Cancel-safe.
     pub async fn ended(&self) -> Error {
         let mut ended = self.ended.clone();

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod invites;
+mod rights;
 mod schema;
 mod secrets;
 

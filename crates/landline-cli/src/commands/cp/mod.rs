@@ -118,7 +118,8 @@ fn can_go_on_later(options: &Cp) -> bool {
 fn is_of_the_line(error: &Error) -> bool {
     match error {
         Error::Lost(_) | Error::Connect { .. } => true,
-        Error::Failed { code, .. } => *code == ErrorCode::Draining,
+        // Too many sessions: one of them may be the broken line's, which is not given up yet.
+        Error::Failed { code, .. } => matches!(code, ErrorCode::Draining | ErrorCode::TooManySessions),
         _ => false,
     }
 }

@@ -1,0 +1,46 @@
+//! `landline check`: whether somebody may do something, and which line says so.
+
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+};
+
+use landline::{
+    paths::Root,
+    rights::{Action, read_rules},
+};
+use serde_json::json;
+
+use crate::{
+    arguments::{Check, CheckAction},
+    environment,
+    failure::Failure,
+    terminal::{print, print_json, shown_line},
+};
+
+pub(crate) fn run(state: &Path, options: Check) -> Result<(), Failure> {
+    let rights = read_rules(state)?;
+    let home = environment::home().ok_or_else(|| Failure::local("HOME is not set; it says which folder is served"))?;
+    let root = Root::open(&home, state)?;
+    let verdict = rights.check(&options.user, &meant(options.action), &root);
+    if options.json {
+        print_json(&json!({"allowed": verdict.allowed, "line": verdict.line, "reason": verdict.reason}));
+    } else {
+        let word = if verdict.allowed { "allowed" } else { "denied" };
+        let line = verdict.line.map_or(String::new(), |line| format!("line {line}: "));
+        print(&format!("{word}: {line}{}", shown_line(&verdict.reason)));
+    }
+    if verdict.allowed { Ok(()) } else { Err(Failure::said(23)) }
+}
+
+fn meant(action: CheckAction) -> Action {
+    let path = |path: PathBuf| path.into_os_string().into_vec();
+    match action {
+        CheckAction::Exec { words } => Action::Exec(words.into_iter().map(OsString::into_vec).collect()),
+        CheckAction::Read { path: file } => Action::Read(path(file)),
+        CheckAction::Write { path: file } => Action::Write(path(file)),
+        CheckAction::Chat => Action::Chat,
+        CheckAction::Admin => Action::Admin,
+    }
+}

@@ -1,0 +1,241 @@
+//! Row 43 and figure F12: who may do what, and nothing else; rights that change while a session lives.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{Read, Write},
+    os::unix::fs::PermissionsExt,
+    process::{Child, Command, Stdio},
+};
+
+use landline::{
+    proto::order::State,
+    rights::{Right, table},
+};
+use serde_json::{Value, json};
+use testkit::{Census, RawClient, ServerProcess, Stage, wait_for};
+
+use crate::{
+    noise,
+    order::{STATES, into, message},
+    stage,
+};
+
+const RULES: &str = r#"
+[users.alice]
+files = ["rw:~", "r:~/archive"]
+exec = [["git", "..."]]
+chat = true
+"#;
+
+/// Has the server read these rules, and waits until they are in force.
+fn put_into_force(stage: &Stage, server: &ServerProcess, rules: &str) {
+    stage.write_rights(rules);
+    server.event("rights-loaded");
+}
+
+/// `landline check` on the server's machine.
+fn check(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landline"));
+    command.env_clear().env("LANDLINE_STATE", stage.path("server")).env("HOME", stage.home());
+    let output = command.arg("check").args(arguments).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    (output.status.code(), String::from_utf8(output.stdout).unwrap().trim().to_owned())
+}
+
+#[test]
+fn check_says_what_is_allowed_and_by_which_line() {
+    let stage = stage();
+    let _server = stage.joined();
+    assert_eq!(check(&stage, &["alice", "write", "x"]), (Some(0), "allowed: line 18: files \"rw:~\"".into()));
+    assert_eq!(check(&stage, &["alice", "admin"]), (Some(0), "allowed: line 19: admin = true".into()));
+    stage.write_rights(RULES);
+    fs::create_dir(stage.path("home/archive")).unwrap();
+    for (arguments, status, said) in [
+        (&["alice", "exec", "--", "git", "push"][..], 0, "allowed: line 4: exec [\"git\", \"...\"]"),
+        (&["alice", "exec", "--", "rm", "-rf", "/"], 23, "denied: line 4: no pattern of exec matches"),
+        (&["alice", "exec", "--", "git; rm"], 23, "denied: line 4: no pattern of exec matches"),
+        (&["alice", "read", "archive/x"], 0, "allowed: line 3: files \"r:~/archive\""),
+        (&["alice", "write", "archive/x"], 23, "denied: line 3: files \"r:~/archive\""),
+        (&["alice", "chat"], 0, "allowed: line 5: chat = true"),
+        (&["alice", "admin"], 23, "denied: line 2: there is no admin in [users.alice]"),
+        (&["bob", "chat"], 23, "denied: there is no [users.bob]"),
+    ] {
+        assert_eq!(check(&stage, arguments), (Some(status), said.to_owned()), "{arguments:?}");
+    }
+    let (status, said) = check(&stage, &["alice", "read", "/etc/passwd"]);
+    assert!(status == Some(23) && said.contains("outside of what you may reach: rw:~, r:~/archive"), "{said}");
+    let (status, said) = check(&stage, &["alice", "--json", "exec", "--", "ls"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(status, Some(23));
+    assert_eq!(said, json!({"allowed": false, "line": 4, "reason": "no pattern of exec matches"}));
+}
+
+#[test]
+fn a_server_does_not_start_with_rules_that_are_broken_or_not_its_own() {
+    let stage = stage();
+    drop(stage.joined());
+    let path = stage.path("server/server/rights.toml");
+    let refused = |said: &str| {
+        let output = stage.serve_command("127.0.0.1:0").output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(31), "{stderr}");
+        assert!(stderr.contains("rights.toml") && stderr.contains(said), "{said:?} is not in {stderr}");
+    };
+    stage.write_rights("[users.alice]\nfile = [\"rw:~\"]\n");
+    refused("line 2, column 1: there is no key \"file\" of a user; accepted: exec, files, chat, admin, quota");
+    stage.write_rights("[users.alice]\nfiles = [\"rw:~\"\n");
+    refused("line 2");
+    stage.write_rights(RULES);
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
+    refused("others can write to it; close it with chmod 600");
+    fs::remove_file(&path).unwrap();
+    refused("is gone");
+    std::os::unix::fs::symlink(stage.write("elsewhere", RULES.as_bytes()), &path).unwrap();
+    refused("symbolic link");
+    stage.write_rights("");
+    drop(stage.serve(&[]));
+}
+
+#[test]
+fn what_changes_in_the_file_counts_for_the_next_request_of_a_live_session() {
+    let stage = stage();
+    let server = stage.joined();
+    fs::create_dir(stage.path("home/archive")).unwrap();
+    stage.write("home/archive/old", b"old");
+    stage.write("user/file", b"new");
+    let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+    assert_eq!(client.login("alice", &crate::login::client_key(&stage), None).unwrap(), "welcome");
+    client.send_json(&json!({"type": "open", "service": "files"})).unwrap();
+    let mut answer = |path: &str| {
+        let put = json!({"type": "put", "path": path, "length": 0, "mode": 420, "replace": false});
+        client.send_json(&put).unwrap();
+        client.error_code().unwrap()
+    };
+    assert_eq!(answer("archive/old").as_deref(), Some("exists"));
+    put_into_force(&stage, &server, RULES);
+    assert_eq!(answer("archive/old").as_deref(), Some("denied"));
+
+    // Broken: the earlier rules stay, and the event says where.
+    stage.write_rights("[users.alice]\nfiles = [\"rw:~\", 3]\n");
+    let refused = server.event("rights-refused");
+    assert!(refused["message"].as_str().unwrap().contains("rights.toml: line 2, column 18: accepted is a list"));
+    assert_eq!(answer("archive/old").as_deref(), Some("denied"));
+    stage.run(&["cp", "file", &server.at("x")]).ok();
+
+    // At a signal, at once.
+    stage.write_rights("[users.alice]\nfiles = [\"rw:~\"]\n");
+    server.hang_up();
+    server.event("rights-loaded");
+    assert_eq!(answer("archive/old").as_deref(), Some("exists"));
+
+    put_into_force(&stage, &server, "[users.bob]\nfiles = [\"rw:~\"]\n");
+    assert_eq!(server.event("closed")["user"], "alice");
+    assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"), "alice may do nothing any more");
+    stage.run(&["cp", "file", &server.at("x")]).fails(23, "no right to write files here");
+    stage.run(&["cp", &server.at("x"), "y"]).fails(23, "no right to any file here");
+    stage.run(&["ping", "127.0.0.1"]).ok();
+}
+
+/// A copy from standard input that has begun.
+fn slow_put(stage: &Stage, server: &ServerProcess, path: &str) -> Child {
+    let mut child = stage.command(&["cp", "-", &server.at(path)]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"begun").unwrap();
+    wait_for("the staging file", || fs::read_dir(stage.home()).unwrap().count() == 1);
+    child
+}
+
+#[test]
+fn a_right_that_is_taken_back_ends_what_runs_by_it() {
+    let stage = stage();
+    let server = stage.joined();
+    let child = slow_put(&stage, &server, "x");
+    // A change that leaves the right alone ends nothing.
+    put_into_force(&stage, &server, "[users.alice]\nfiles = [\"rw:~\"]\n");
+    assert!(stage.path("home").read_dir().unwrap().count() == 1);
+    put_into_force(&stage, &server, "[users.alice]\nfiles = [\"r:~\"]\n");
+    let failed = server.event("failed");
+    assert_eq!(failed["code"], "ended");
+    assert!(failed["message"].as_str().unwrap().contains("the right to write this file was taken back"), "{failed}");
+    server.event("closed");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(35), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(Census::of(&stage.home()).paths(), [""; 0]);
+
+    // A client that takes nothing of what is sent to it.
+    stage.write("home/big", &noise(64 << 20, 5));
+    let mut child = stage.command(&["cp", &server.at("big"), "-"]).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 1000]).unwrap();
+    put_into_force(&stage, &server, "[users.alice]\nfiles = [\"r:/srv\"]\n");
+    assert_eq!(server.event("failed")["code"], "ended");
+    server.event("closed");
+    drop(stdout);
+    assert_ne!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn more_sessions_than_the_quota_are_refused_at_login() {
+    let stage = stage();
+    let server = stage.joined();
+    put_into_force(&stage, &server, "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nsessions = 1\n");
+    let child = slow_put(&stage, &server, "x");
+    stage.run(&["ping", "127.0.0.1"]).fails(38, "alice has 1 sessions, and may have no more");
+    assert_eq!(server.event("refused")["code"], "too-many-sessions");
+    drop(child.wait_with_output().unwrap());
+    server.event("closed");
+    stage.run(&["ping", "127.0.0.1"]).ok();
+}
+
+/// What a user may have been given, and the rules that say so.
+const ROLES: &[(&[Right], &str)] = &[
+    (&[], ""),
+    (&[], "[users.alice]\n"),
+    (&[Right::Read], "[users.alice]\nfiles = [\"r:~\"]\n"),
+    (&[Right::Read, Right::Write], "[users.alice]\nfiles = [\"rw:~\"]\n"),
+    (&[Right::Read], "[users.alice]\nfiles = [\"r:~\", \"rw:~/elsewhere\"]\n"),
+    (&[Right::Admin], "[users.alice]\nadmin = true\n"),
+    (&[Right::Chat], "[users.alice]\nchat = true\n"),
+    (&[Right::Exec], "[users.alice]\nexec = \"any\"\n"),
+    (&[Right::Exec, Right::Chat, Right::Admin], "[users.alice]\nexec = \"any\"\nchat = true\nadmin = true\n"),
+];
+
+/// F12: every cell of the one table, over the real binary: what a right is missing for is denied and not done.
+#[test]
+fn every_cell_of_the_table_is_as_it_says() {
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    stage.write("home/kept", b"kept");
+    fs::create_dir(stage.path("home/elsewhere")).unwrap();
+    let types: BTreeSet<&str> = table::TABLE.iter().map(|(_, kind, _)| *kind).chain(["exec", "chat"]).collect();
+    assert!(table::TABLE.iter().all(|(state, ..)| STATES.contains(state)), "a state that is not walked");
+    for (role, rules) in ROLES {
+        put_into_force(&stage, &server, rules);
+        let has = |right: Right| matches!(right, Right::Nothing | Right::Account) || role.contains(&right);
+        for state in STATES {
+            // The way there needs rights of its own.
+            let is_reachable = match state {
+                State::ReceiverData | State::ReceiverFinish => has(Right::Write),
+                State::SenderDone => has(Right::Read),
+                _ => true,
+            };
+            for kind in &types {
+                let census = Census::of(&stage.home());
+                let mut client = into(state, &server, &key);
+                client.send_json(&message(kind)).unwrap();
+                client.finish().unwrap();
+                // Before a login a line may just end; where an error is due, that is none.
+                let code = client.error_code().unwrap_or_default();
+                let cell = format!("{kind:?} in {state:?} by {role:?}: {code:?}");
+                match table::right(state, kind) {
+                    _ if !is_reachable => assert_eq!(code.as_deref(), Some("denied"), "{cell}"),
+                    None => assert_eq!(code.as_deref(), Some("unexpected-message"), "{cell}"),
+                    Some(right) if !has(right) => assert_eq!(code.as_deref(), Some("denied"), "{cell}"),
+                    Some(_) => assert_ne!(code.as_deref(), Some("denied"), "{cell}"),
+                }
+                wait_for("nothing that changed", || Census::of(&stage.home()) == census);
+            }
+        }
+    }
+}

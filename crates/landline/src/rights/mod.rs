@@ -1,0 +1,27 @@
+//! Who may do what (`docs/rights.md`): the rules of `rights.toml`, what they allow and by which line, and what is counted
+//! against them.
+//!
+//! - [`Rights`]: the rules, as one file says them. [`Rights::parse`] says where a file is broken.
+//! - [`RightsFile`]: the file of a server and the rules in force; read again when it changes.
+//! - [`table`]: which right each message needs, in which state: the one table.
+//! - [`Action`] and [`Verdict`]: what `landline check` asks and is told.
+
+mod amount;
+mod check;
+mod file;
+mod parse;
+mod pattern;
+mod rules;
+mod session;
+pub mod table;
+#[cfg(test)]
+mod tests;
+
+pub use check::{Action, Verdict};
+pub(crate) use file::REST_TIME;
+pub use file::{FirstRights, RightsFile, read_rules};
+pub use parse::RightsError;
+pub use pattern::Pattern;
+pub use rules::{Exec, Quota, Rights, Switch, UserRights};
+pub(crate) use session::{Places, SessionPlace};
+pub use table::Right;

@@ -1,0 +1,154 @@
+use proptest::prelude::*;
+use testkit::Stage;
+
+use super::*;
+use crate::paths::Root;
+
+const EXAMPLE: &str = r#"# first line
+[users.alice]
+files = ["rw:~", "r:/srv",
+         "rw:/srv/in"]
+exec = [
+  ["git", "..."],
+  ["systemctl", "status", "app-*"],
+]
+chat = true
+admin = false
+
+[users.alice.quota]
+bytes = "10 GiB"
+files = 1000
+sessions = 4
+rate = "50 MiB/s"
+
+[users."bob.b"]
+exec = "any"
+"#;
+
+fn user(name: &str) -> landline_proto::login::UserName {
+    name.parse().unwrap()
+}
+
+fn words(text: &str) -> Vec<Vec<u8>> {
+    text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+}
+
+#[test]
+fn every_rule_knows_its_line() {
+    let rights = Rights::parse(EXAMPLE).unwrap();
+    let alice = rights.of(&user("alice")).unwrap();
+    assert_eq!(alice.line, 2);
+    assert_eq!(alice.files.iter().map(|grant| grant.line).collect::<Vec<_>>(), [3, 3, 4]);
+    assert_eq!(alice.files.iter().map(|grant| grant.is_writable).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(alice.quota.bytes, Some(10 << 30));
+    assert_eq!(alice.quota.rate, Some(50 << 20));
+    assert_eq!((alice.quota.files, alice.quota.sessions), (Some(1000), Some(4)));
+    assert_eq!(rights.quota(&user("bob.b")), Quota::default());
+
+    let stage = Stage::new("unused");
+    let root = Root::open(&stage.home(), &stage.path("server")).unwrap();
+    let ask = |name: &str, action: Action| {
+        let verdict = rights.check(&user(name), &action, &root);
+        (verdict.allowed, verdict.line)
+    };
+    assert_eq!(ask("alice", Action::Exec(words("git push --force"))), (true, Some(6)));
+    assert_eq!(ask("alice", Action::Exec(words("git"))), (true, Some(6)));
+    assert_eq!(ask("alice", Action::Exec(words("systemctl status app-web"))), (true, Some(7)));
+    assert_eq!(ask("alice", Action::Exec(words("systemctl status app-web sshd"))), (false, Some(5)));
+    assert_eq!(ask("alice", Action::Exec(words("rm -rf /"))), (false, Some(5)));
+    assert_eq!(ask("alice", Action::Chat), (true, Some(9)));
+    assert_eq!(ask("alice", Action::Admin), (false, Some(10)));
+    assert_eq!(ask("alice", Action::Write(b"x/y".to_vec())), (true, Some(3)));
+    assert_eq!(ask("bob.b", Action::Exec(words("rm -rf /"))), (true, Some(19)));
+    assert_eq!(ask("bob.b", Action::Chat), (false, Some(18)));
+    assert_eq!(ask("bob.b", Action::Read(b"x".to_vec())), (false, Some(18)));
+    assert_eq!(ask("carol", Action::Chat), (false, None));
+}
+
+#[test]
+fn a_mistake_is_found_where_it_is() {
+    for (text, line, column, said) in [
+        ("[users.alice", 1, 13, "unclosed"),
+        ("[users.a]\nchat = yes", 2, 8, "string values must be quoted"),
+        ("[groups.a]", 1, 2, "accepted: users"),
+        ("users = 1", 1, 9, "[users.alice]"),
+        ("[users.alice]\nfile = []", 2, 1, "accepted: exec, files, chat, admin, quota"),
+        ("[users.alice]\n  chat = 1", 2, 10, "true or false"),
+        ("[users.\"a b\"]\n", 1, 8, "a user name is"),
+        ("[users]\na = 3", 2, 5, "accepted is a table"),
+        ("[users.a]\nchat = true\nchat = true", 3, 1, "duplicate"),
+        ("[users.a]\nexec = \"all\"", 2, 8, "accepted is \"any\""),
+        ("[users.a]\nexec = [\"git\"]", 2, 9, "list of words"),
+        ("[users.a]\nexec = [[\"git\", 1]]", 2, 17, "list of words"),
+        ("[users.a]\nexec = [[]]", 2, 9, "begins with a program"),
+        ("[users.a]\nexec = [[\"...\"]]", 2, 10, "begins with a program"),
+        ("[users.a]\nexec = [[\"\"]]", 2, 10, "not empty"),
+        ("[users.a]\nexec = [[\"a\", \"...\", \"b\"]]", 2, 15, "only be the last"),
+        ("[users.a]\nexec = [['a\\']]", 2, 10, "ends in \\"),
+        ("[users.a]\nfiles = \"rw:~\"", 2, 9, "list of folders"),
+        ("[users.a]\nfiles = [\"r:~\", \"w:~/x\"]", 2, 17, "accepted is r: (read)"),
+        ("[users.a]\nfiles = [\"rw:srv\"]", 2, 10, "begins with /"),
+        ("[users.a]\nfiles = [\"rw:~bob\"]", 2, 10, "begins with /"),
+        ("[users.a]\nfiles = [\"rw:/srv/../etc\"]", 2, 10, "\"..\""),
+        ("[users.a]\nfiles = [\"rw:/srv\",\n\"r:/srv/\"]", 3, 1, "stands on line 2"),
+        ("[users.a.quota]\nbytes = \"10 gigs\"", 2, 9, "10 GiB"),
+        ("[users.a.quota]\nbytes = -1", 2, 9, "whole number"),
+        ("[users.a.quota]\nbytes = \"99999999999 TiB\"", 2, 9, "10 GiB"),
+        ("[users.a.quota]\nrate = \"50 MiB\"", 2, 8, "50 MiB/s"),
+        ("[users.a.quota]\nrate = \"1 KiB/s\"", 2, 8, "16 KiB/s or more"),
+        ("[users.a.quota]\nfiles = \"many\"", 2, 9, "whole number"),
+        ("[users.a.quota]\nsession = 1", 2, 1, "accepted: bytes, files, sessions, rate"),
+        ("ä = 1", 1, 1, ""),
+    ] {
+        let error = Rights::parse(text).expect_err(text);
+        assert!(error.problem.contains(said), "{text:?}: {error}");
+        assert_eq!((error.line, error.column), (line, column), "{text:?}: {error}");
+    }
+    assert_eq!(Rights::parse(""), Ok(Rights::default()), "nobody may do anything");
+}
+
+/// What the matcher does, without being clever.
+fn fits(pattern: &[u8], word: &[u8]) -> bool {
+    match pattern {
+        [] => word.is_empty(),
+        [b'*', rest @ ..] => (0..=word.len()).any(|taken| fits(rest, &word[taken..])),
+        [b'\\', byte, rest @ ..] | [byte, rest @ ..] => word.first() == Some(byte) && fits(rest, &word[1..]),
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused_with_a_place_in_it(text in "\\PC*", tail in "[a-z.\\[\\]\"=, \n*:~/]{0,60}") {
+        for text in [text.clone(), tail.clone(), format!("[users.a]\n{tail}"), format!("[users.a]\nexec = [[{tail}]]")] {
+            if let Err(error) = Rights::parse(&text) {
+                prop_assert!(error.line <= text.matches('\n').count() + 1, "{error}");
+                prop_assert!(error.column <= text.chars().count() + 1, "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_fits_just_as_it_is_told(pattern in "[ab*\\\\]{0,8}", word in "[ab*\\\\]{0,8}") {
+        let Ok(compiled) = Pattern::new(&["x", &pattern], 1) else { return Ok(()) };
+        let is_literal = pattern == "...";
+        prop_assert!(!is_literal);
+        prop_assert_eq!(compiled.matches(&["x", &word]), fits(pattern.as_bytes(), word.as_bytes()));
+        prop_assert!(!compiled.matches(&["x"]) && !compiled.matches(&["x", &word, ""]), "words do not run together");
+    }
+
+    #[test]
+    fn further_words_come_only_behind_those_that_are_named(more in prop::collection::vec("[a-z. *]{0,4}", 0..4)) {
+        let open = Pattern::new(&["git", "log", "..."], 1).unwrap();
+        let given = |first: &[&str]| first.iter().map(|word| (*word).to_owned()).chain(more.clone()).collect::<Vec<_>>();
+        prop_assert!(open.matches(&given(&["git", "log"])));
+        prop_assert!(!open.matches(&["git"]) && !open.matches(&given(&["git", "push"])));
+        prop_assert!(!open.matches(&given(&["git log"])) && !open.matches(&given(&["/tmp/git", "log"])));
+    }
+}
+
+#[test]
+fn many_stars_take_no_time() {
+    let pattern = Pattern::new(&["*a".repeat(500).as_str()], 1).unwrap();
+    assert!(!pattern.matches(&["a".repeat(20_000) + "b"]));
+    assert!(pattern.matches(&["a".repeat(20_000)]));
+}

@@ -1,0 +1,20 @@
+//! What the rights need to know of the accounts.
+
+use landline_proto::login::UserName;
+use rusqlite::OptionalExtension;
+
+use super::Store;
+use crate::Error;
+
+impl Store {
+    /// Whoever redeemed the server's own first invite.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn owner(&self) -> Result<Option<UserName>, Error> {
+        let sql = "SELECT name FROM accounts WHERE owner = 1 ORDER BY created LIMIT 1";
+        let name: Option<String> =
+            self.read(|transaction| transaction.query_row(sql, [], |row| row.get(0)).optional())?;
+        Ok(name.and_then(|name| name.parse().ok()))
+    }
+}

@@ -1,0 +1,152 @@
+//! Rights as files: the one that holds the rules, and those that the rules speak of.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test")]
+
+use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
+
+use landline::{
+    Error,
+    paths::{PrivateFolder, Root},
+    proto::{ErrorCode, login::UserName},
+    rights::{FirstRights, Right, Rights, RightsFile},
+};
+use testkit::Stage;
+
+fn user(name: &str) -> UserName {
+    name.parse().unwrap()
+}
+
+#[test]
+fn the_owner_gets_the_first_rights_once_and_comments_stay() {
+    let stage = Stage::new("unused");
+    let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
+    let path = stage.path("server/rights.toml");
+    let (alice, bob) = (user("alice"), user("bob.b"));
+
+    let file = RightsFile::open(folder.clone(), None).unwrap();
+    assert_eq!(file.rules().user_count(), 0);
+    let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    let comments = fs::read_to_string(&path).unwrap();
+
+    file.give_the_owner(&alice).unwrap();
+    assert!(file.is_admin(&alice) && file.rules().has(&alice, Right::Write));
+    file.grant(&bob, &FirstRights { files: vec!["r:/srv".into()], chat: true, admin: false }).unwrap();
+    assert!(file.rules().has(&bob, Right::Chat) && !file.rules().has(&bob, Right::Write));
+    file.grant(&bob, &FirstRights::of_the_owner()).unwrap();
+    assert!(!file.is_admin(&bob), "what is written stays");
+    assert!(fs::read_to_string(&path).unwrap().starts_with(comments.trim_end()));
+
+    let mut watched = file.watch();
+    watched.mark_unchanged();
+    file.withdraw(&alice).unwrap();
+    assert!(watched.has_changed().unwrap());
+    assert!(!file.is_admin(&alice) && file.rules().has(&bob, Right::Chat));
+    assert!(fs::read_to_string(&path).unwrap().contains("What is not granted here is denied"));
+    file.give_the_owner(&alice).unwrap();
+    assert!(!file.is_admin(&alice), "what was taken away is not given again");
+    let bad = FirstRights { files: vec!["everything".into()], ..FirstRights::default() };
+    assert!(file.grant(&user("carol"), &bad).is_err());
+    drop(file);
+
+    let file = RightsFile::open(folder.clone(), Some(&alice)).unwrap();
+    assert!(!file.is_admin(&alice), "nor at the next start");
+    drop(file);
+    fs::remove_file(&path).unwrap();
+    let gone = RightsFile::open(folder, Some(&alice)).unwrap_err();
+    assert!(gone.to_string().contains("is gone"), "{gone}");
+}
+
+#[test]
+fn an_earlier_releases_owner_keeps_the_home() {
+    let stage = Stage::new("unused");
+    let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
+    let file = RightsFile::open(folder, Some(&user("alice"))).unwrap();
+    assert!(file.is_admin(&user("alice")) && file.rules().has(&user("alice"), Right::Write));
+}
+
+#[test]
+fn a_broken_file_keeps_the_rules_and_says_where() {
+    let stage = Stage::new("unused");
+    let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
+    let path = stage.path("server/rights.toml");
+    let file = RightsFile::open(folder.clone(), Some(&user("alice"))).unwrap();
+    let good = fs::read_to_string(&path).unwrap();
+    assert!(!file.has_changed());
+    for (bad, said) in [
+        (format!("{good}chat = maybe\n").into_bytes(), "rights.toml: line 20, column 8"),
+        (b"[users.alice]\n\xff".to_vec(), "line 2 is not UTF-8"),
+        (vec![b'#'; 2 << 20], "far too long"),
+    ] {
+        fs::write(&path, bad).unwrap();
+        assert!(file.has_changed());
+        let error = file.reload().unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+        assert!(!file.has_changed(), "it was looked at");
+        assert!(file.is_admin(&user("alice")), "the earlier rules are in force");
+        assert!(matches!(RightsFile::open(folder.clone(), None), Err(Error::State { .. })));
+    }
+    fs::write(&path, "").unwrap();
+    assert_eq!(file.reload().unwrap().user_count(), 0);
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o620)).unwrap();
+    assert!(file.reload().unwrap_err().to_string().contains("others can write"));
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+    assert!(file.reload().is_err());
+}
+
+/// Paths of the file are told apart by what is on the disk, not by what they are called.
+#[test]
+fn the_nearest_folder_counts_whatever_link_leads_there() {
+    let stage = Stage::new("unused");
+    let outside = stage.path("outside");
+    for folder in [stage.home().join("archive/2020"), outside.join("in"), outside.join("other")] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    std::os::unix::fs::symlink("archive", stage.home().join("link")).unwrap();
+    std::os::unix::fs::symlink(&outside, stage.home().join("out")).unwrap();
+    std::os::unix::fs::symlink(&outside, stage.path("alias")).unwrap();
+    stage.write("home/archive/old", b"old");
+    stage.write("outside/f", b"f");
+    let root = Root::open(&stage.home(), &stage.path("server")).unwrap();
+    let text = format!(
+        "[users.a]\nfiles = [\"rw:~\", \"r:~/archive\", \"rw:~/archive/2020\", \"r:{0}\", \"rw:{0}/in\", \"rw:{0}/gone\"]",
+        stage.path("alias").display()
+    );
+    let rights = Rights::parse(&text).unwrap();
+    let grants = rights.files(&user("a"));
+    let alias = |below: &str| stage.path(&format!("alias{below}")).display().to_string();
+    let real = |below: &str| stage.path(&format!("outside{below}")).display().to_string();
+    let home = |below: &str| stage.path(&format!("home{below}")).display().to_string();
+    for (path, may_read, may_write) in [
+        ("new".to_owned(), true, true),
+        (home("/new"), true, true),
+        ("archive/new".into(), true, false),
+        ("link/new".into(), true, false),
+        (home("/link/old"), true, false),
+        ("link/2020/new".into(), true, true),
+        ("archive/2020/a".into(), true, true),
+        ("out/f".into(), false, false),
+        (alias("/f"), true, false),
+        (real("/f"), true, false),
+        (alias("/in/f"), true, true),
+        (real("/in/f"), true, true),
+        (real("/other/f"), true, false),
+        (alias("/gone/f"), false, false),
+        (stage.path("server/x").display().to_string(), false, false),
+        ("/etc/passwd".into(), false, false),
+        ("../outside/f".into(), false, false),
+    ] {
+        let holder = root.holder(grants, path.as_bytes());
+        let found = (holder.is_ok(), holder.as_ref().is_ok_and(|grant| grant.is_writable));
+        assert_eq!(found, (may_read, may_write), "{path}: {holder:?}");
+        let put = root.destination(grants, path.as_bytes(), None);
+        assert_eq!(put.is_ok(), may_write, "{path}: {put:?}");
+        let get = root.source(grants, path.as_bytes());
+        let denied = matches!(&get, Err(Error::Failed { code: ErrorCode::Denied | ErrorCode::NameRefused, .. }));
+        assert_eq!(denied, !may_read, "{path}: {get:?}");
+    }
+    assert_eq!(root.source(grants, alias("/f").as_bytes()).unwrap().length, 1);
+    let gone = root.source(grants, alias("/gone/f").as_bytes()).unwrap_err().to_string();
+    assert!(gone.contains("no such file or folder") && gone.contains("on line 2"), "{gone}");
+    assert!(root.source(&[], b"archive/old").is_err(), "nothing is granted");
+}
