@@ -119,6 +119,28 @@ fn revoking_ends_live_sessions() {
     }
 }
 
+/// What a key may not do any more ends what is being done with it.
+#[test]
+fn other_options_of_a_key_end_its_sessions() {
+    let two = Two::new();
+    let line = two.bob_key().public().line();
+    for (options, reason) in [
+        ("from=\"192.0.2.1\"", "not good from 127.0.0.1"),
+        ("expiry-time=\"20200101Z\"", "has expired"),
+        ("command=\"backup\"", "for something else now"),
+    ] {
+        two.stage.write("line", line.as_bytes());
+        let path = two.stage.path("line").display().to_string();
+        two.user(&["keys", "bob", "add", &path]).ok();
+        let mut idle = two.bob_in("ping");
+        two.stage.write("line", format!("{options} {line}").as_bytes());
+        two.user(&["keys", "bob", "add", &path]).ok();
+        let error: Value = idle.header().unwrap().expect("a reason").read().unwrap();
+        assert_eq!(error["code"], "ended", "{error}");
+        assert!(error["message"].as_str().unwrap().contains(reason), "{error}");
+    }
+}
+
 /// The command says so with a status of its own, and does not try again.
 #[test]
 fn a_copy_that_is_ended_exits_with_its_own_status() {

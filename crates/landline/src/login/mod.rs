@@ -14,6 +14,7 @@ mod keyring;
 mod pins;
 mod secret;
 mod server;
+mod standing;
 
 pub use authorized::{KeyLine, KeyLineError, KeyOptions};
 pub use candidates::{Candidates, KeySources};
@@ -27,6 +28,7 @@ pub use keyring::{Ask, Keyring};
 pub use pins::{KnownServer, Pins};
 pub use secret::{Secret, SecretKey, same};
 pub use server::{Gate, Session, accept};
+pub(crate) use standing::objection;
 
 /// 32 bytes that are used once.
 ///

@@ -367,7 +367,7 @@ fn admit(user: &UserName, record: KeyRecord, peer: IpAddr) -> Result<(String, Op
 }
 
 /// The command that a stored key is for, if it is for one; why it may not be used otherwise.
-fn by_its_line(record: &KeyRecord, peer: IpAddr) -> Result<Option<String>, KeyLineError> {
+pub(super) fn by_its_line(record: &KeyRecord, peer: IpAddr) -> Result<Option<String>, KeyLineError> {
     if record.disabled {
         return Err(KeyLineError::new("the account is disabled"));
     }

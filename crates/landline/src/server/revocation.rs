@@ -4,14 +4,14 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::sessions::Sessions;
 use crate::{
-    Error,
+    Error, login,
     store::{Revision, Store},
 };
 
 /// How often the store is asked whether something has changed, here or by another process.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Ends the sessions of accounts and keys that were removed or disabled. Never returns; dropping it stops it.
+/// Ends the sessions of accounts and keys that were removed, disabled or given other options. Never returns; dropping it stops it.
 pub(super) async fn watch(store: Arc<Store>, sessions: Sessions) {
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -43,17 +43,17 @@ impl Watch {
     /// change, and their session entered just after it was looked at.
     fn look(&mut self) -> Result<(), Error> {
         let revision = self.store.revision()?;
-        let sessions = self.sessions.list();
+        let logins = self.sessions.logins();
         if self.revision != Some(revision) {
             self.examined.clear();
         }
-        for session in sessions.iter().filter(|session| !self.examined.contains(&session.session)) {
-            if let Some(objection) = self.store.objection(&session.user, &session.key)? {
-                self.sessions.end(objection, |other| other.session == session.session);
+        for (session, peers) in logins.iter().filter(|(session, _)| !self.examined.contains(&session.id)) {
+            if let Some(objection) = login::objection(&self.store, session, peers)? {
+                self.sessions.end(&objection, |other| other.session == session.id);
             }
         }
         self.revision = Some(revision);
-        self.examined = sessions.into_iter().map(|session| session.session).collect();
+        self.examined = logins.into_iter().map(|(session, _)| session.id).collect();
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -87,6 +87,12 @@ impl Sessions {
         let mut sessions: Vec<SessionInfo> = table.live.values().map(Live::info).collect();
         sessions.sort_by(|a, b| (a.since, &a.session).cmp(&(b.since, &b.session)));
         sessions
+    }
+
+    /// All live sessions as they were logged in, and from which addresses.
+    pub(crate) fn logins(&self) -> Vec<(Session, Vec<IpAddr>)> {
+        let peers = |live: &Live| live.connections.values().map(|connection| connection.peer.ip()).collect();
+        self.table().live.values().map(|live| (live.session.clone(), peers(live))).collect()
     }
 
     /// Ends every session that `which` names, all its connections, and says why to whoever is at the other end. Returns at

@@ -117,6 +117,27 @@ fn an_invite_is_for_whom_it_was_made() {
     store.redeem(&Token([3; 16]), &name("dora"), &key(3), || Ok(())).unwrap();
 }
 
+/// Row 44: 2^128 tokens are not to be guessed, and guessing changes nothing.
+#[test]
+fn a_token_is_not_guessed() {
+    let guesses = if std::env::var_os("LANDLINE_SOAK").is_some() { 1_000_000 } else { 10_000 };
+    let store = fresh();
+    let good = *b"0123456789abcdef";
+    let new = NewInvite { user: None, made_by: None, good_for: INVITE_TIME };
+    store.put_invite(&Token(good), &new).unwrap();
+    let guess = |token: [u8; 16]| store.redeem(&Token(token), &name("eve"), &key(1), || Ok(()));
+    for bit in 0..128 {
+        let mut near = good;
+        near[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(code(guess(near)), ErrorCode::InviteUnknown, "bit {bit}");
+    }
+    for number in 0u128..guesses {
+        assert_eq!(code(guess(number.to_le_bytes())), ErrorCode::InviteUnknown);
+    }
+    assert!(store.accounts().unwrap().is_empty());
+    store.redeem(&Token(good), &name("bob"), &key(1), || Ok(())).unwrap();
+}
+
 /// Row 44: after it was revoked, or whoever made it or was to have it is gone, an invite is worth nothing.
 #[test]
 fn a_revoked_invite_is_void() {

@@ -1,0 +1,27 @@
+//! Whether somebody who is logged in could still log in.
+
+use std::net::IpAddr;
+
+use super::{Session, server::by_its_line};
+use crate::{Error, store::Store};
+
+/// Why somebody who has logged in as `session` says, from these addresses, could not do so any more; `None` if they could.
+/// Blocking.
+///
+/// # Errors
+/// [`Error::State`].
+pub(crate) fn objection(store: &Store, session: &Session, peers: &[IpAddr]) -> Result<Option<String>, Error> {
+    if let Some(objection) = store.objection(&session.user, &session.key)? {
+        return Ok(Some(objection.to_owned()));
+    }
+    let keys = store.keys_of(&session.user)?;
+    let Some(record) = keys.iter().find(|record| record.fingerprint == session.key) else { return Ok(None) };
+    for peer in peers {
+        match by_its_line(record, *peer) {
+            Ok(command) if command == session.command => {}
+            Ok(_) => return Ok(Some("the key is for something else now".to_owned())),
+            Err(reason) => return Ok(Some(reason.to_string())),
+        }
+    }
+    Ok(None)
+}
