@@ -23,6 +23,9 @@ const CLEAN_UP_TIME: Duration = Duration::from_secs(2);
 const BLOCKING_THREADS_MAX: usize = 4096;
 
 fn main() -> ExitCode {
+    if let Some(ended) = commands::lab::serve_if_asked() {
+        return ended;
+    }
     let arguments = Arguments::parse();
     let done = match tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING_THREADS_MAX)

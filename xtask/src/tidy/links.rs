@@ -28,7 +28,7 @@ fn has_scheme(target: &str) -> bool {
 }
 
 /// The path from the repository's top folder of what `target` means inside `document`; nothing when it leads out.
-fn resolve(document: &str, target: &str) -> Option<String> {
+pub(super) fn resolve(document: &str, target: &str) -> Option<String> {
     // A target that begins with a slash starts at the top folder, as it does on GitHub.
     let mut folders: Vec<&str> = if target.starts_with('/') { Vec::new() } else { document.split('/').collect() };
     folders.pop();

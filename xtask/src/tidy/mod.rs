@@ -5,6 +5,7 @@ mod functions;
 mod lexer;
 mod links;
 mod names;
+mod pointers;
 mod test_code;
 mod tree;
 mod words;
@@ -85,6 +86,7 @@ fn check(tree: &Tree) -> Vec<Finding> {
     }
     for file in &tree.markdown {
         links::check(file, tree, &mut findings);
+        pointers::check(file, &sources, &mut findings);
     }
     architecture::check(tree, &mut findings);
     findings.sort();

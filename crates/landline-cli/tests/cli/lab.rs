@@ -37,6 +37,39 @@ fn sticky() {
 }
 
 #[test]
+fn models() {
+    prints_and_draws("models", "Four models, the same load", "四种模型，同样的负载");
+}
+
+/// Whoever is killed in the middle of measuring leaves no server behind.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_killed_experiment_takes_its_server_along() {
+    let stage = stage();
+    let mut child = stage.command(&["lab", "models"]).spawn().unwrap();
+    // The server is told apart from a process that is only about to become one by its arguments.
+    let servers = |parent: u32| -> Vec<String> {
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        let is_server = |id: &String| {
+            fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|line| line.windows(10).any(|part| part == b"lab-model-"))
+        };
+        children.split_whitespace().map(str::to_owned).filter(is_server).collect()
+    };
+    let mut server = Vec::new();
+    testkit::wait_for("a server", || {
+        server = servers(child.id());
+        !server.is_empty()
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    testkit::wait_for("the end of the server", || {
+        let states = server.iter().filter_map(|id| fs::read_to_string(format!("/proc/{id}/stat")).ok());
+        // One that is dead and not yet waited for is Z.
+        states.filter(|stat| !stat.contains(") Z ")).count() == 0
+    });
+}
+
+#[test]
 fn lifecycle() {
     prints_and_draws("lifecycle", "The life of a TCP connection", "一条 TCP 连接的一生");
 }

@@ -5,6 +5,7 @@
 
 pub mod language;
 pub mod lifecycle;
+pub mod models;
 pub mod sticky;
 mod svg;
 pub mod table;
@@ -12,6 +13,7 @@ mod words;
 
 pub use language::Language;
 pub use lifecycle::Lifecycle;
+pub use models::Models;
 pub use sticky::Sticky;
 pub use table::Table;
 

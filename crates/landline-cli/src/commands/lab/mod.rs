@@ -1,10 +1,16 @@
 //! `landline lab`: experiments with real sockets, shown as tables and as a picture. They need no runtime: what they want, they
 //! start themselves.
 
-use std::io;
+use std::{
+    env, io,
+    process::{Command, ExitCode},
+};
 
 use landline::{
-    lab::{Lifecycle, Report, Sticky},
+    lab::{
+        Lifecycle, Models, Report, Sticky,
+        models::{self, Model},
+    },
     paths::Document,
 };
 
@@ -18,8 +24,39 @@ use crate::{
 pub(crate) fn run(lab: Lab) -> Result<(), Failure> {
     match lab.experiment {
         Experiment::Sticky(options) => show("landline-sticky.svg", &options, Sticky::run, Sticky::report),
+        Experiment::Models(options) => show("landline-models.svg", &options, measure_models, Models::report),
         Experiment::Lifecycle(options) => show("landline-lifecycle.svg", &options, Lifecycle::run, Lifecycle::report),
     }
+}
+
+/// What a process that is a server to be measured is called with, before the model's name.
+const MODEL_SERVER: &str = "lab-model-server";
+
+fn measure_models() -> io::Result<Models> {
+    let program = env::current_exe()?;
+    Models::run(|model| {
+        let mut command = Command::new(&program);
+        command.args([MODEL_SERVER, model.name()]);
+        command
+    })
+}
+
+/// Serves by a model if this process was started for that by `lab models`. To be called before anything starts a thread: one of the models
+/// forks.
+pub(crate) fn serve_if_asked() -> Option<ExitCode> {
+    let mut arguments = env::args_os().skip(1);
+    if arguments.next()? != MODEL_SERVER {
+        return None;
+    }
+    let model = Model::of_name(arguments.next()?.to_str()?)?;
+    let served = models::serve(model, |address| terminal::print(&address.to_string()));
+    Some(match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::say(&format!("landline: the {} server: {error}", model.name()));
+            ExitCode::FAILURE
+        }
+    })
 }
 
 /// Measures, prints, and draws where it is asked to. Whether it can draw there is known before it measures.

@@ -1,0 +1,67 @@
+//! Pointers from documents into code: a link whose text is a name in backticks and whose target is a Rust file. The name stays true
+//! where a line number would not.
+
+use super::Finding;
+use super::lexer::{Source, is_name};
+use super::links::resolve;
+use super::tree::File;
+
+/// What stands before a name where it is defined.
+const DEFINING: [&str; 8] = ["fn", "struct", "enum", "trait", "const", "static", "type", "mod"];
+
+/// Adds a finding for every pointer to a name that its file does not define. A target that is not there is another check's.
+pub(crate) fn check(file: &File, sources: &[(&str, Source)], findings: &mut Vec<Finding>) {
+    for (at, line) in file.text.lines().enumerate() {
+        for (name, target) in pointers(line) {
+            let Some(place) = resolve(&file.path, target) else { continue };
+            let source = sources.iter().find(|(path, _)| *path == place).map(|(_, source)| source);
+            if source.is_some_and(|source| !defines(source, name)) {
+                let text = format!("`{name}` is not defined in `{target}`: point to where it is now");
+                findings.push(Finding::error(&file.path, at + 1, text));
+            }
+        }
+    }
+}
+
+/// The names and targets of a line's pointers. Of `a::b` the last part is the name.
+fn pointers(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    line.split("[`").skip(1).filter_map(|rest| {
+        let (code, after) = rest.split_once("`](")?;
+        let (target, _) = after.split_once(')')?;
+        let name = code.rsplit("::").next().unwrap_or(code);
+        (target.ends_with(".rs") && !name.is_empty() && name.chars().all(is_name)).then_some((name, target))
+    })
+}
+
+/// Whether `source` defines something of this name.
+fn defines(source: &Source, name: &str) -> bool {
+    source.tokens.windows(2).any(|pair| match pair {
+        [before, token] => token.word() == Some(name) && before.word().is_some_and(|word| DEFINING.contains(&word)),
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_does_not_define_is_found() {
+        let code = "pub struct Frame;\nimpl Frame { pub async fn decode() { used(); } }\n// fn gone() {}\nconst LIMIT: u8 = 1;";
+        let sources = [("crates/a/src/frame.rs", Source::read(code))];
+        let text = "[`Frame`](../crates/a/src/frame.rs) [`Frame::decode`](/crates/a/src/frame.rs) [`LIMIT`](../crates/a/src/frame.rs)\n\
+                    [`gone`](../crates/a/src/frame.rs), [`used`](../crates/a/src/frame.rs) and [`x`](../crates/a/src/no.rs)\n\
+                    [`frame.rs`](../crates/a/src/frame.rs) [gone](../crates/a/src/frame.rs) [`gone`](x.md) `gone`(frame.rs)";
+        let file = File { path: "docs/lessons.md".to_owned(), text: text.to_owned() };
+        let mut findings = Vec::new();
+        check(&file, &sources, &mut findings);
+        let shown: Vec<String> = findings.iter().map(Finding::to_string).collect();
+        assert_eq!(
+            shown,
+            [
+                "docs/lessons.md:2: `gone` is not defined in `../crates/a/src/frame.rs`: point to where it is now",
+                "docs/lessons.md:2: `used` is not defined in `../crates/a/src/frame.rs`: point to where it is now",
+            ]
+        );
+    }
+}
