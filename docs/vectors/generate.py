@@ -23,6 +23,8 @@ import subprocess
 import sys
 import tempfile
 
+import signatures
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 SEEDS = os.path.join(HERE, "..", "..", "fuzz", "corpus")
@@ -1491,6 +1493,14 @@ def make_login(transcripts):
     return len(cases)
 
 
+def make_key_types(transcripts):
+    first, second = (bytes.fromhex(t["transcript"]) for t in transcripts[:2])
+    value = signatures.make_keys(first, second, ed_public, ed_sign, frame)
+    unique(value["cases"], "signature")
+    write("keys.json", value)
+    return len(value["cases"]), len(value["lines"]), len(value["tags"])
+
+
 # ---------------------------------------------------------------- section 8, paths and names
 
 
@@ -1699,6 +1709,18 @@ def make_seeds():
         seed("key", name.partition(":")[0], key.encode() + b"\n" + signed_text[name] + good[name])
     seed("key", "with a comment", key.encode() + b" me@host\n")
 
+    for name in ("test_ed25519", "test_ed25519_encrypted"):
+        seed("key_file", name, open(os.path.join(HERE, name), "rb").read())
+    seed("key_file", "ecdsa", signatures.openssh_private(signatures.Ecdsa("nistp521", "nistp521")).encode())
+    answer = b"\x0c" + struct.pack(">I", 2)
+    answer += b"".join(st(base64.b64decode(k["line"].split()[1])) + st(b"mine") for k in load("keys.json", "keys")[:2])
+    for name, data in (("two", answer), ("one more than there are", answer[:4] + b"\x03" + answer[5:]), ("none", b"\x0c" + bytes(4)), ("failure", b"\x05")):
+        seed("agent", name, data)
+    for name, text in (("hosts", "Host *.example !bad.example\n  HostName %h.lan\n  User bob\n  IdentityFile \"~/.ssh/my key\"\n"),
+                       ("match", "Match originalhost web.* user me\nIdentitiesOnly=yes\nMatch exec true\nIdentityAgent $A\n"),
+                       ("jump", "ProxyJump jump@gate:2200,[::1],ssh://x@y/ # comment\nIdentityAgent ~/%r-%u-%%\nInclude x\n")):
+        seed("ssh_config", name, text.encode())
+
     token = "." + "000102030405060708090a0b0c0d0e0f"
     fingerprint = det("seed fingerprint", 32).hex()
     for name, authority in (("one", "host.example:5263"), ("several", "host.example:5263,192.0.2.1:77,[2001:db8::1]:5263"), ("no port", "host"),
@@ -1720,6 +1742,7 @@ def main():
     print("transcript.json", len(transcripts))
     print("secret.json", make_secret(transcripts))
     print("login.json", make_login(transcripts))
+    print("keys.json", make_key_types(transcripts))
     print("paths.json", *make_paths())
     print("fuzz/corpus", make_seeds())
 

@@ -5,12 +5,14 @@
 //! libFuzzer.
 
 mod classic;
+mod keys;
 mod login;
 mod rights;
 mod stream;
 mod text;
 
 pub use classic::{bursts as classic_bursts, chat as classic_chat, upload as classic_upload};
+pub use keys::{agent, key_file, ssh_config};
 pub use login::{client_login, server_login};
 pub use rights::rights;
 pub use stream::{frame, header, message};
@@ -29,6 +31,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("path", path),
     ("key", key),
     ("key_line", key_line),
+    ("key_file", key_file),
+    ("agent", agent),
+    ("ssh_config", ssh_config),
     ("invite", invite),
     ("secret", secret),
     ("address", address),

@@ -159,8 +159,7 @@ impl RawClient {
         spoil: impl FnOnce(&mut Transcript<'_>),
     ) -> [u8; 64] {
         let greeting = self.greeting.as_ref().expect("greeted");
-        let exporter =
-            self.stream.conn.export_keying_material([0; 32], tls::EXPORTER_LABEL, None).expect("an exporter");
+        let exporter = self.exporter();
         let mut transcript = Transcript {
             method,
             binding_type,
@@ -175,6 +174,11 @@ impl RawClient {
         };
         spoil(&mut transcript);
         transcript.digest()
+    }
+
+    /// What binds a login to this connection.
+    pub fn exporter(&self) -> [u8; 32] {
+        self.stream.conn.export_keying_material([0; 32], tls::EXPORTER_LABEL, None).expect("an exporter")
     }
 
     /// Greets and logs in; the answer's type.

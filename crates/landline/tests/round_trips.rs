@@ -5,9 +5,9 @@
 use std::{sync::Arc, time::Duration};
 
 use landline::{
-    Event, EventSink, Server, ServerOptions,
+    Error, Event, EventSink, Server, ServerOptions,
     audit::AuditOptions,
-    login::{Credential, Means, UserKey, connect},
+    login::{Ask, Credential, Keyring, Means, UserKey, connect},
     net::HostPort,
     paths::PrivateFolder,
     ping,
@@ -36,7 +36,12 @@ async fn the_first_answer_comes_after_three_round_trips() {
     let key = Arc::new(key);
     let mut credential = Credential { user: "alice".parse().unwrap(), means: Means::Invite(key.clone(), invite.token) };
 
-    for method in ["invite", "ssh-key"] {
+    let (other, _) = UserKey::load_or_create(&folder, "other").unwrap();
+    let keys = Means::Keys(Arc::new(Keyring::new(vec![Arc::new(other), key.clone()], Arc::new(Nobody))));
+    let further = [Means::Key(key), keys.clone(), keys];
+    let due = [("invite", 2), ("a known key", 2), ("one of two keys", 3), ("the one that was chosen", 2)];
+
+    for ((what, round_trips), next) in due.into_iter().zip(further.into_iter().map(Some).chain([None])) {
         let (near, far) = link::delayed(ROUND_TRIP / 2);
         let serving = server.clone();
         let events: EventSink = Arc::new(|event| {
@@ -52,9 +57,22 @@ async fn the_first_answer_comes_after_three_round_trips() {
             .await
             .unwrap();
         ping::receive_pong(&mut login.channel).await.unwrap();
-        assert_eq!(start.elapsed().as_millis() / ROUND_TRIP.as_millis(), 2, "{method}: {:?}", start.elapsed());
-        assert_eq!(start.elapsed().as_millis() % ROUND_TRIP.as_millis() / 10, 0, "{method}: {:?}", start.elapsed());
+        assert_eq!(start.elapsed().as_millis() / ROUND_TRIP.as_millis(), round_trips, "{what}: {:?}", start.elapsed());
+        assert_eq!(start.elapsed().as_millis() % ROUND_TRIP.as_millis() / 10, 0, "{what}: {:?}", start.elapsed());
         login.channel.finish().await;
-        credential.means = Means::Key(key.clone());
+        if let Some(next) = next {
+            credential.means = next;
+        }
     }
+}
+
+/// Its keys take no passphrase.
+struct Nobody;
+
+impl Ask for Nobody {
+    fn passphrase(&self, path: &std::path::Path) -> Result<zeroize::Zeroizing<String>, Error> {
+        panic!("{} is not locked", path.display());
+    }
+
+    fn accepted(&self, _key: &UserKey) {}
 }

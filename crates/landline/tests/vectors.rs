@@ -127,3 +127,49 @@ fn secrets_prove_what_the_vectors_say() {
         assert_eq!(BASE64.encode(&key.server_proof(&transcript).0), text("server_proof"), "{name}");
     }
 }
+
+/// Keys of every other type: what is good, and what is bad in one way each (row 35).
+#[test]
+fn keys_of_every_type_verify_and_fail_as_in_the_vectors() {
+    let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/keys.json")).expect("keys.json");
+    let text = |value: &Value| value.as_str().expect("a string").to_owned();
+    let list = |name: &str| file[name].as_array().expect("a list").clone();
+    let transcript = HEXLOWER.decode(text(&file["transcript"]).as_bytes()).unwrap().try_into().expect("64 bytes");
+    let mut keys = std::collections::HashMap::new();
+    for key in list("keys") {
+        let parsed = PublicKey::read(&text(&key["line"])).unwrap_or_else(|error| panic!("{key}: {error}"));
+        assert_eq!(parsed.line(), text(&key["line"]));
+        assert_eq!(parsed.fingerprint(), text(&key["fingerprint"]));
+        keys.insert(text(&key["name"]), parsed);
+    }
+    assert_eq!(keys.len(), 7);
+    let mut wrong = Vec::new();
+    for case in list("cases") {
+        let signature = BASE64.decode(text(&case["signature"]).as_bytes()).unwrap();
+        for (name, key) in &keys {
+            let is_due = *name == text(&case["key"]) && case["ok"] == true;
+            if key.verifies(&transcript, &signature) != is_due {
+                wrong.push(format!("{name}: {}: {}", case["key"], case["name"]));
+            }
+            let mut other = transcript;
+            other[0] ^= 1;
+            assert!(!key.verifies(&other, &signature), "{name}: {} for another transcript", case["name"]);
+        }
+    }
+    assert!(wrong.is_empty(), "judged otherwise than in the vectors: {wrong:#?}");
+    for line in list("lines") {
+        assert_eq!(PublicKey::parse(&text(&line["line"])).is_some(), line["ok"] == true, "{line}");
+    }
+}
+
+#[test]
+fn tags_of_keys_are_those_of_the_vectors() {
+    let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/keys.json")).expect("keys.json");
+    let tags = file["tags"].as_array().expect("a list");
+    assert!(!tags.is_empty());
+    for tag in tags {
+        let binding = HEXLOWER.decode(tag["binding"].as_str().unwrap().as_bytes()).unwrap();
+        let found = landline::proto::login::key_tag(&binding, tag["key"].as_str().unwrap());
+        assert_eq!(BASE64.encode(&found.0), tag["tag"].as_str().unwrap());
+    }
+}

@@ -29,6 +29,7 @@ mod rights;
 mod secrets;
 mod serve;
 mod shared_secret;
+mod signing;
 mod store;
 mod trust;
 mod users;

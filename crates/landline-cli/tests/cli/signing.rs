@@ -1,0 +1,228 @@
+//! What is signed, by whom, and how long it may take; and what a server says of keys before anybody has signed.
+
+use std::{
+    io::{Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    sync::{Arc, Mutex, mpsc},
+};
+
+use landline::{
+    login::UserKey,
+    proto::{limits::SIGNING_MAX, login::key_tag, messages::KeyTag},
+};
+use serde_json::{Value, json};
+use testkit::{HostileServer, RawClient, ServerProcess, Stage};
+
+use crate::{
+    keys::{RealAgent, ssh_keygen},
+    login::client_key,
+    stage,
+};
+
+fn connected(server: &ServerProcess) -> RawClient {
+    let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+    client.greet().unwrap();
+    client
+}
+
+fn tag(client: &RawClient, line: &str) -> KeyTag {
+    key_tag(&client.exporter(), line)
+}
+
+/// The server's choice among these, for this user.
+fn choice(server: &ServerProcess, user: &str, keys: &[&str]) -> u64 {
+    let mut client = connected(server);
+    let tags: Vec<KeyTag> = keys.iter().map(|line| tag(&client, line)).collect();
+    client.send_json(&json!({"type": "keys", "version": 1, "user": user, "keys": tags})).unwrap();
+    let answer = client.header().unwrap().unwrap();
+    assert_eq!(answer.kind(), "choice");
+    answer.read::<Value>().unwrap()["key"].as_u64().unwrap()
+}
+
+/// Whoever has no key of a user learns nothing: every answer comes up, whether there is such a user or not.
+#[test]
+fn a_stranger_cannot_tell_who_exists_from_the_choice() {
+    let stage = stage();
+    let server = stage.joined();
+    let line = client_key(&stage).public().line();
+    let strange = ["ssh-ed25519 A", "ssh-ed25519 B", "ssh-ed25519 C"];
+    for user in ["alice", "nobody"] {
+        let mut seen = [0; 3];
+        // Each of three comes up in 60 tries, but for one time in 10^10.
+        for _ in 0..60 {
+            seen[usize::try_from(choice(&server, user, &strange)).unwrap()] += 1;
+        }
+        assert!(seen.iter().all(|times| *times > 0), "{user}: {seen:?}");
+    }
+    for _ in 0..20 {
+        assert_eq!(choice(&server, "alice", &[strange[0], strange[1], &line]), 2, "the key that is stored");
+    }
+    assert_eq!(choice(&server, "nobody", &[&line]), 0, "one of one is always chosen");
+    // What was chosen is worth nothing without a signature, and a tag nothing elsewhere.
+    let (mut here, elsewhere) = (connected(&server), connected(&server));
+    let others = tag(&elsewhere, &line);
+    let mut seen = [0; 2];
+    for _ in 0..60 {
+        let mut client = connected(&server);
+        let tags = [tag(&client, strange[0]), others];
+        client.send_json(&json!({"type": "keys", "version": 1, "user": "alice", "keys": tags})).unwrap();
+        let answer: Value = client.header().unwrap().unwrap().read().unwrap();
+        seen[usize::try_from(answer["key"].as_u64().unwrap()).unwrap()] += 1;
+    }
+    assert!(seen.iter().all(|times| *times > 0), "{seen:?}");
+    here.send_json(&json!({"type": "keys", "version": 1, "user": "alice", "keys": [tag(&here, &line)]})).unwrap();
+    here.header().unwrap();
+    here.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
+    assert_eq!(here.error_code().unwrap().as_deref(), Some("unexpected-message"));
+}
+
+/// 64 that wait for a person have 60 s; one more has 10, and when those are over the others still can log in.
+#[test]
+fn a_login_that_takes_a_person_has_a_minute_and_there_are_64_such_places() {
+    let stage = stage();
+    let server = stage.joined();
+    let key = client_key(&stage);
+    let mut waiting: Vec<RawClient> = (0..=SIGNING_MAX).map(|_| connected(&server)).collect();
+    for client in &mut waiting {
+        client.send_json(&json!({"type": "signing"})).unwrap();
+    }
+    // The 10 s of this one began last. When they are over, so are all others'.
+    assert_eq!(connected(&server).error_code().unwrap().as_deref(), Some("login-timeout"));
+    let mut answers = Vec::new();
+    for mut client in waiting {
+        let login = client.login_header("alice", &key, None);
+        let _ = client.send_json(&login);
+        answers.push(client.header().ok().flatten().map_or("nothing".to_owned(), |header| header.kind().to_owned()));
+    }
+    assert_eq!(answers.iter().filter(|answer| *answer == "welcome").count(), SIGNING_MAX, "{answers:?}");
+    // The places are free again.
+    let mut client = connected(&server);
+    client.send_json(&json!({"type": "signing"})).unwrap();
+    client.send_json(&json!({"type": "signing"})).unwrap();
+    assert_eq!(client.error_code().unwrap().as_deref(), Some("unexpected-message"));
+}
+
+fn string(bytes: &[u8]) -> Vec<u8> {
+    [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat()
+}
+
+fn read_message(stream: &mut UnixStream) -> Option<Vec<u8>> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).ok()?;
+    let mut message = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut message).ok()?;
+    Some(message)
+}
+
+/// Stands between the client and a real agent, remembers every request, and holds answers to signing back until `go`.
+fn watched(stage: &Stage, agent: &RealAgent, go: Option<mpsc::Receiver<()>>) -> (String, Arc<Mutex<Vec<Vec<u8>>>>) {
+    let socket = stage.path("watched");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let (seen, real) = (requests.clone(), agent.socket.clone());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let Some(request) = read_message(&mut stream) else { continue };
+            let mut behind = UnixStream::connect(&real).unwrap();
+            behind.write_all(&string(&request)).unwrap();
+            let answer = read_message(&mut behind).unwrap();
+            if let (Some(13), Some(go)) = (request.first(), &go) {
+                let _ = go.recv();
+            }
+            seen.lock().unwrap().push(request);
+            let _ = stream.write_all(&string(&answer));
+        }
+    });
+    (socket.display().to_string(), requests)
+}
+
+/// Row 46: an agent is asked for its keys, and for signatures over logins in our namespace. Never for anything else.
+#[test]
+fn an_agent_signs_nothing_but_logins() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let Some(key) = ssh_keygen(&stage, "key", &["-t", "rsa"]) else { return };
+    let agent = RealAgent::start(&stage, &[&key]);
+    std::fs::remove_file(&key).unwrap();
+    let (socket, requests) = watched(&stage, &agent, None);
+    let run = |arguments: &[&str]| {
+        let mut command = stage.command(arguments);
+        command.env("SSH_AUTH_SOCK", &socket);
+        stage.run_command(command)
+    };
+    run(&["join", &server.invite(), "--as", "bob", "-i", &format!("{key}.pub")]).ok();
+    run(&["ping", "127.0.0.1"]).ok();
+    // A server that asks for more gets no answer to it.
+    let hostile = HostileServer::start(&stage.path("hostile"), &stage.path("hostile"), 2, |client| {
+        client.greet()?;
+        let login: Value = client.header()?.read().expect("a login");
+        assert_eq!(login["type"], "login");
+        client.send_json(&json!({"type": "sign", "data": "AAAAIA=="}))
+    });
+    run(&["trust", "forget", "127.0.0.1"]).ok();
+    run(&["ping", "--accept-new", &format!("bob@{}", hostile.address)]).fails(13, "protocol");
+    hostile.join();
+    let requests = requests.lock().unwrap();
+    let signed: Vec<&Vec<u8>> = requests.iter().filter(|request| request[0] != 11).collect();
+    assert_eq!(signed.len(), 3, "join, ping, and the hostile server");
+    for request in signed {
+        assert_eq!(request[0], 13, "neither list nor sign");
+        let blob = u32::from_be_bytes(request[1..5].try_into().unwrap()) as usize;
+        let data = &request[5 + blob + 4..];
+        let due = [b"SSHSIG".to_vec(), string(b"landline-auth-v1"), string(b""), string(b"sha512")].concat();
+        assert!(data.starts_with(&due), "{data:?}");
+        assert_eq!(data.len(), due.len() + 4 + 64 + 4, "a hash and the flags");
+    }
+}
+
+/// A key that has to be touched: the server is told that it takes a while, and the login comes when it comes.
+#[test]
+fn the_server_is_told_when_a_signature_takes_a_person() {
+    let stage = stage();
+    let Some(key) = ssh_keygen(&stage, "key", &["-t", "ed25519"]) else { return };
+    let agent = RealAgent::start(&stage, &[&key]);
+    std::fs::remove_file(&key).unwrap();
+    let (touch, go) = mpsc::channel();
+    let (socket, _) = watched(&stage, &agent, Some(go));
+    let hostile = HostileServer::start(&stage.path("hostile"), &stage.path("hostile"), 2, move |client| {
+        client.greet()?;
+        let word = client.header()?;
+        assert_eq!(word.kind(), "signing");
+        touch.send(()).expect("the agent waits");
+        let login: Value = client.header()?.read().expect("a login");
+        assert_eq!(login["method"], "ssh-key");
+        client.send_json(&json!({"type": "error", "code": "login-refused", "message": "enough was seen"}))
+    });
+    let mut command = stage.command(&["ping", "--accept-new", &hostile.address]);
+    command.env("SSH_AUTH_SOCK", &socket);
+    stage.run_command(command).fails(12, "enough was seen");
+    hostile.join();
+}
+
+/// An old agent signs RSA with SHA-1 whatever it is asked for: that is seen here, not at the server.
+#[test]
+fn a_signature_that_is_not_good_never_leaves() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let Some(key) = ssh_keygen(&stage, "key", &["-t", "ed25519"]) else { return };
+    let own = UserKey::open(std::path::Path::new(&key)).unwrap();
+    let socket = stage.path("bad-agent");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let blob = own.public().blob().to_vec();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let Some(request) = read_message(&mut stream) else { continue };
+            let answer = match request.first() {
+                Some(11) => [&[12, 0, 0, 0, 1][..], &string(&blob), &string(b"bad")].concat(),
+                _ => [&[14][..], &string(&[string(b"ssh-ed25519"), string(&[1; 64])].concat())].concat(),
+            };
+            let _ = stream.write_all(&string(&answer));
+        }
+    });
+    let mut command = stage.command(&["join", &server.invite(), "--as", "bob", "-i", &format!("{key}.pub")]);
+    command.env("SSH_AUTH_SOCK", &socket);
+    stage.run_command(command).fails(32, "not good");
+    assert_eq!(server.next_event()["code"], "lost", "the server saw no login");
+}
