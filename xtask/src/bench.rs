@@ -3,9 +3,13 @@
 use crate::process;
 use std::path::Path;
 
-/// Builds the release binary, then runs `bench/NAME_bench.py` with `arguments`.
+/// Builds the release binary (for `echo` the example that is measured), then runs `bench/NAME_bench.py` with `arguments`.
 pub(crate) fn run(root: &Path, name: &str, arguments: &[&str]) -> Result<(), String> {
-    process::run(process::cargo(&["build", "--release", "--locked", "-p", "landline-cli"], root))?;
+    let target: &[&str] = match name {
+        "echo" => &["-p", "landline-socketserver", "--example", "echo"],
+        _ => &["-p", "landline-cli"],
+    };
+    process::run(process::cargo(&[&["build", "--release", "--locked"], target].concat(), root))?;
     let mut script = process::command("python3", &[&format!("bench/{name}_bench.py")], root);
     script.args(arguments);
     process::run(script)

@@ -29,6 +29,7 @@ cargo xtask bench copy [ARGS...]     build the release binary, run bench/copy_be
                                      file, landline and its peers
 cargo xtask bench resume [ARGS...]   likewise bench/resume_bench.py: how soon a killed copy goes on
 cargo xtask bench wan [ARGS...]      likewise bench/wan_bench.py: a copy over a long line that loses packets
+cargo xtask bench echo [ARGS...]     likewise bench/echo_bench.py: landline-socketserver, C and Python
 cargo xtask fuzz TARGET [SECONDS]    fuzz one target (60 seconds unless told; 0 is without end)
 cargo xtask help                     this text
 ";
@@ -59,7 +60,9 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
         ["test"] => test::run(&repository()?),
         ["soak"] => test::soak(&repository()?),
         ["tidy"] => tidy::run(&repository()?),
-        ["bench", name @ ("copy" | "resume" | "wan"), arguments @ ..] => bench::run(&repository()?, name, arguments),
+        ["bench", name @ ("copy" | "resume" | "wan" | "echo"), arguments @ ..] => {
+            bench::run(&repository()?, name, arguments)
+        }
         ["fuzz", target] => fuzz::run(&repository()?, target, fuzz::DEFAULT_SECONDS),
         ["fuzz", target, seconds] => fuzz::run(&repository()?, target, fuzz::seconds(seconds)?),
         _ => Err(format!("no such command: {}. These exist:\n\n{USAGE}", words.join(" "))),

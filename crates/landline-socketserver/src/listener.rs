@@ -97,7 +97,7 @@ impl Listener for UnixListener {
     type Socket = UnixStream;
 
     fn accept(&self) -> io::Result<(UnixStream, Peer)> {
-        UnixListener::accept(self).map(|(stream, address)| (stream, Peer::Unix(address)))
+        UnixListener::accept(self).map(|(stream, address)| (stream, Peer::Unix(address.into())))
     }
 
     fn prepare(&self) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     os::unix::net,
     path::Path,
+    sync::Arc,
 };
 
 /// The other end of a connection, or the sender of a datagram, as the system names it; never as the peer itself does.
@@ -14,7 +15,7 @@ pub enum Peer {
     /// An address and port. The source of a UDP datagram can be forged by its sender.
     Ip(SocketAddr),
     /// A Unix socket, which mostly has no name.
-    Unix(net::SocketAddr),
+    Unix(Arc<net::SocketAddr>),
     /// The same process, by the [in-memory listener](crate::memory).
     Memory,
 }

@@ -30,7 +30,7 @@ impl DatagramSocket for UdpSocket {
 
 impl DatagramSocket for UnixDatagram {
     fn local(&self) -> io::Result<Peer> {
-        self.local_addr().map(Peer::Unix)
+        self.local_addr().map(|address| Peer::Unix(address.into()))
     }
 }
 
@@ -38,9 +38,9 @@ impl DatagramSocket for UnixDatagram {
 pub(super) fn peer_of(address: &SockAddr) -> Option<Peer> {
     if address.len() == 0 {
         // Only a Unix socket can send without a name.
-        return net::SocketAddr::from_pathname("").ok().map(Peer::Unix);
+        return net::SocketAddr::from_pathname("").ok().map(|address| Peer::Unix(address.into()));
     }
-    address.as_socket().map(Peer::Ip).or_else(|| address.as_unix().map(Peer::Unix))
+    address.as_socket().map(Peer::Ip).or_else(|| address.as_unix().map(|address| Peer::Unix(address.into())))
 }
 
 /// The system's address of a peer; `None` where it has none to be sent to.

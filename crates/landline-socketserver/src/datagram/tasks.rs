@@ -1,6 +1,6 @@
 //! The model `tasks`: a tokio task for each datagram.
 
-use std::{future::Future, io, sync::Arc};
+use std::{future::Future, io, pin::pin, sync::Arc};
 
 use tokio::{io::Interest, task::JoinSet};
 
@@ -67,8 +67,8 @@ impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S
                         }
                         let Some(place) = gate.place(datagram.peer()) else { return };
                         let peer = datagram.peer().clone();
-                        let handled = handle(parts.handler.clone(), datagram.into_owned(), outlet.clone());
-                        tasks.spawn(report(handled, peer, place, hooks.clone()));
+                        let (handler, datagram, outlet) = (parts.handler.clone(), datagram.into_owned(), outlet.clone());
+                        tasks.spawn(report(move || handle(handler, datagram, outlet), peer, place, hooks.clone()));
                     });
                     match taken {
                         Ok(true) => {}
@@ -91,5 +91,6 @@ impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S
 }
 
 async fn handle<H: TaskHandler>(mut handler: H, datagram: Datagram<'static>, outlet: Outlet) -> Result<(), Failure> {
-    guarded(async { handler.handle(datagram, outlet).await.map_err(Failure::Handler) }).await
+    let body = pin!(async { handler.handle(datagram, outlet).await.map_err(Failure::Handler) });
+    guarded(body).await
 }

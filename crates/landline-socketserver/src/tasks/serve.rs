@@ -89,7 +89,7 @@ pub(super) async fn serve<L, R>(
     limits: &Limits,
     hooks: &Hooks,
     shutdown: impl Future<Output = ()>,
-    run: impl Fn(L::Socket, Peer, Drain) -> R,
+    run: impl Fn(L::Socket, Peer, Drain) -> R + Clone + Send + 'static,
 ) -> io::Result<Drained>
 where
     L: Listener,
@@ -110,8 +110,8 @@ where
             accepted = accept(&listener, &watch, &gate, hooks), if has_room => {
                 let Some((socket, peer, place)) = accepted else { continue };
                 let drain = Drain::new(stage.subscribe());
-                let served = run(socket, peer.clone(), drain);
-                tasks.spawn(report(served, peer, place, hooks.clone()));
+                let (run, who, hooks) = (run.clone(), peer.clone(), hooks.clone());
+                tasks.spawn(report(move || run(socket, who, drain), peer, place, hooks));
             }
         }
     }
@@ -147,10 +147,14 @@ async fn accept<L: Listener>(
     }
 }
 
-/// Serves a connection or a datagram, and reports how it ended, also when it is cut off.
-pub(crate) async fn report(served: impl Future<Output = Result<(), Failure>>, peer: Peer, place: Place, hooks: Hooks) {
+/// Serves a connection or a datagram, and reports how it ended, also when it is cut off. What serves it is made in here, where it is to
+/// stay: moved in, it would have its place twice.
+pub(crate) async fn report<R>(serve: impl FnOnce() -> R, peer: Peer, place: Place, hooks: Hooks)
+where
+    R: Future<Output = Result<(), Failure>>,
+{
     let mut end = End { peer, since: Instant::now(), hooks, outcome: Err(Failure::CutOff) };
-    end.outcome = served.await;
+    end.outcome = serve().await;
     drop(place);
 }
 

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -30,6 +30,8 @@ struct Silence {
     parts: u8,
     /// Made when the peer first keeps us waiting.
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Whom it wakes.
+    waker: Option<Waker>,
 }
 
 /// The parts of an idle timeout: by one of them it may be late.
@@ -81,6 +83,10 @@ impl Silence {
     /// Ready when it has lasted too long.
     fn poll(&mut self, cx: &mut Context<'_>, part: Duration) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(part)));
+        // Being polled again and again is most of what it costs.
+        if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) && !sleep.is_elapsed() {
+            return Poll::Pending;
+        }
         while sleep.as_mut().poll(cx).is_ready() {
             // The first part that passes may have begun before the last byte came.
             self.parts += 1;
@@ -89,6 +95,7 @@ impl Silence {
             }
             sleep.as_mut().reset(Instant::now() + part);
         }
+        self.waker = Some(cx.waker().clone());
         Poll::Pending
     }
 }
