@@ -119,13 +119,19 @@ pub(crate) struct User {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
-    /// Make an account
+    /// Make an account. It may do nothing but what --files and --admin give it, or the rights file says
     Add {
         /// Its name
         name: UserName,
         /// Let these keys log in: lines of authorized_keys in a file, or - for standard input
         #[arg(long = "key", value_name = "FILE")]
         keys: Vec<PathBuf>,
+        /// Let it read (r:FOLDER) or read and write (rw:FOLDER) there, as in the rights file: rw:~ is the home
+        #[arg(long, value_name = "RIGHT")]
+        files: Vec<String>,
+        /// Let it administer this server
+        #[arg(long)]
+        admin: bool,
         /// Print an invite with which a key can be registered
         #[arg(long)]
         invite: bool,

@@ -64,9 +64,9 @@ impl Office {
 
     async fn run(&mut self, what: UserCommand) -> Result<(), Failure> {
         match what {
-            UserCommand::Add { name, keys, invite, terms } => {
+            UserCommand::Add { name, keys, files, admin, invite, terms } => {
                 let keys = keys.iter().map(|file| key_lines(file)).collect::<Result<Vec<_>, _>>()?.concat();
-                self.change(AddUser { user: name.clone(), keys }).await?;
+                self.change(AddUser { user: name.clone(), keys, files, admin }).await?;
                 if invite { self.invite(Some(name), terms.ttl).await } else { Ok(()) }
             }
             UserCommand::List { json } => self.list(json).await,

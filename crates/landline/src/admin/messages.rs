@@ -102,6 +102,14 @@ impl Request {
         !matches!(self, Self::ListUsers(_) | Self::ListKeys(_) | Self::ListInvites(_))
     }
 
+    /// What else is to be said of it in the log.
+    pub(crate) fn detail(&self) -> Option<String> {
+        let Self::AddUser(AddUser { files, admin, .. }) = self else { return None };
+        let admin = admin.then_some("admin");
+        let rights: Vec<&str> = files.iter().map(String::as_str).chain(admin).collect();
+        (!rights.is_empty()).then(|| rights.join(", "))
+    }
+
     /// What it is about, for the log: a user, an invite; nothing for a list of everything.
     pub(crate) fn subject(&self) -> String {
         match self {
@@ -136,6 +144,12 @@ pub struct AddUser {
     /// Its keys, as lines of authorized_keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
+    /// Its first rights to files, as they stand in the rights: `rw:~`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// Whether it may administer.
+    #[serde(default)]
+    pub admin: bool,
 }
 
 /// Client: let an account log in no more.

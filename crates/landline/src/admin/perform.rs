@@ -4,14 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use landline_proto::{DEFAULT_PORT, ErrorCode, login::UserName};
 
-use super::messages::{Answer, INVITE_SECONDS_MAX, InviteRow, KeyRow, MakeInvite, NewInvite, Request, UserRow};
+use super::messages::{
+    AddUser, Answer, INVITE_SECONDS_MAX, InviteRow, KeyRow, MakeInvite, NewInvite, RemoveUser, Request, UserRow,
+};
 use crate::{
     Error,
     audit::{Audit, Entry},
     login::{Fingerprint, Invite, KeyLine, KeyOptions},
     net::{HostPort, Target},
     paths::PrivateFolder,
-    rights::RightsFile,
+    rights::{FirstRights, RightsFile},
     store::{self, AccountRecord, KeyRecord, Removal, Store},
 };
 
@@ -80,7 +82,7 @@ impl Administration {
                 session: by.map(|admin| admin.session.clone()),
                 action: request.kind().to_owned(),
                 subject: request.subject(),
-                detail: None,
+                detail: request.detail(),
             })?;
         }
         let changed = match request {
@@ -98,19 +100,47 @@ impl Administration {
                 return Ok(Answer::Invites(store.invites()?.into_iter().map(invite_row).collect()));
             }
             Request::MakeInvite(request) => return self.invite(by, request).map(Answer::Invite),
-            Request::AddUser(request) => store.add_account(&request.user, &key_lines(&request.keys)?),
+            Request::AddUser(request) => self.add_user(request),
             Request::DisableUser(request) => {
                 store.take_away(&request.user, Removal::Disable, |account| self.is_admin(account), request.force)
             }
             Request::EnableUser(request) => store.enable(&request.user),
-            Request::RemoveUser(request) => {
-                store.take_away(&request.user, Removal::Remove, |account| self.is_admin(account), request.force)
-            }
+            Request::RemoveUser(request) => self.remove_user(request),
             Request::AddKeys(request) => store.add_keys(&request.user, &key_lines(&request.keys)?),
             Request::RemoveKey(request) => store.remove_key(&request.user, &request.key),
             Request::RevokeInvite(request) => store.revoke_invite(&request.id),
         };
         changed.map(|()| Answer::Changed)
+    }
+
+    /// Makes an account and gives it its first rights, both or neither.
+    fn add_user(&self, request: &AddUser) -> Result<(), Error> {
+        let AddUser { user, keys, files, admin } = request;
+        let first = FirstRights { files: files.clone(), admin: *admin, ..FirstRights::default() };
+        let has_rights = first != FirstRights::default();
+        if has_rights && self.rights.reload()?.of(user).is_some() {
+            let problem = format!("{user} stands in the rights already, and can be given none besides");
+            return Err(Error::here(ErrorCode::Exists, problem));
+        }
+        first.check(user).map_err(|error| {
+            Error::here(ErrorCode::NameRefused, format!("the rights to files are refused: {error}"))
+        })?;
+        self.store.add_account(user, &key_lines(keys)?)?;
+        if !has_rights {
+            return Ok(());
+        }
+        self.rights.grant(user, &first).inspect_err(|_| {
+            // An account that is not what it was to be is none.
+            let _ = self.store.take_away(user, Removal::Remove, |_| false, true);
+        })
+    }
+
+    /// Disables the account, takes its rights, and removes it: whatever breaks this off, nobody of the same name inherits rights.
+    fn remove_user(&self, request: &RemoveUser) -> Result<(), Error> {
+        let RemoveUser { user, force } = request;
+        self.store.take_away(user, Removal::Disable, |account| self.is_admin(account), *force)?;
+        self.rights.withdraw(user)?;
+        self.store.take_away(user, Removal::Remove, |_| false, true)
     }
 
     fn user_row(&self, account: AccountRecord) -> UserRow {

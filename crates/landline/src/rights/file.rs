@@ -10,7 +10,7 @@ use landline_proto::login::UserName;
 use tokio::sync::watch;
 use toml_edit::{DocumentMut, Value};
 
-use super::{Quota, Rights};
+use super::{Quota, Rights, RightsError};
 use crate::{
     Error,
     paths::{PrivateFolder, SourceIdentity},
@@ -70,6 +70,14 @@ impl FirstRights {
     /// Those of the owner: to read and write the home, and to manage the others.
     pub fn of_the_owner() -> Self {
         Self { files: vec!["rw:~".into()], chat: false, admin: true }
+    }
+
+    /// Whether these can stand in the file for `user`.
+    ///
+    /// # Errors
+    /// [`RightsError`] where a folder is malformed.
+    pub fn check(&self, user: &UserName) -> Result<(), RightsError> {
+        Rights::parse(&self.text(user)).map(drop)
     }
 
     fn text(&self, user: &UserName) -> String {
