@@ -69,6 +69,16 @@ impl Terminal {
         }
     }
 
+    /// Waits until what is typed does not show any more.
+    #[track_caller]
+    pub fn wait_for_hiding(&self) {
+        let shows = || {
+            let modes = rustix::termios::tcgetattr(&self.keyboard).expect("a terminal").local_modes;
+            modes.contains(rustix::termios::LocalModes::ECHO)
+        };
+        crate::wait_for("hidden typing", || !shows());
+    }
+
     /// Types a line.
     pub fn type_line(&mut self, line: &str) {
         self.keyboard.write_all(format!("{line}\n").as_bytes()).expect("somebody reads it");

@@ -73,6 +73,14 @@ fn find(client: &Client, target: &Target, config: &HostConfig) -> Result<KnownSe
     }
 }
 
+/// The target under the name by which it is known: the one that was written, else the one that it stands for.
+pub(crate) fn named(client: &Client, target: &Target) -> Result<Target, Failure> {
+    match client.find(target) {
+        Err(Error::UnknownServer { .. }) => Ok(dialed(target, &host_config(target)?)),
+        _ => Ok(target.clone()),
+    }
+}
+
 /// The target with the host that is connected to.
 fn dialed(target: &Target, config: &HostConfig) -> Target {
     let host = config.host_name.clone().unwrap_or_else(|| target.host.clone());

@@ -9,6 +9,7 @@ use landline::{
 };
 use serde_json::json;
 
+use super::known;
 use crate::{
     arguments::Trust,
     failure::Failure,
@@ -52,13 +53,13 @@ fn line(server: &KnownServer) -> String {
 }
 
 fn replace(client: &Client, host: &Target, fingerprint: Fingerprint) -> Result<(), Failure> {
-    let server = client.pins().replace(host, fingerprint)?;
+    let server = client.pins().replace(&known::named(client, host)?, fingerprint)?;
     print(&format!("{} is the server with the fingerprint {fingerprint} from now on", server.address()));
     Ok(())
 }
 
 fn forget(client: &Client, host: &Target) -> Result<(), Failure> {
-    for server in client.pins().forget(host)? {
+    for server in client.pins().forget(&known::named(client, host)?)? {
         print(&format!("{} is forgotten; its fingerprint was {}", server.address(), server.fingerprint));
     }
     Ok(())

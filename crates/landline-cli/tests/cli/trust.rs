@@ -221,6 +221,8 @@ fn the_configuration_of_ssh_is_honoured() {
     assert_eq!(listed(&stage)[0]["address"], server.address);
     // The name that ssh knows stands for the known server, too.
     assert!(stage.run(&["ping", "web"]).ok().contains("as bob"));
+    stage.run(&["trust", "replace", "web", &server.fingerprint]).ok();
+    assert_eq!(listed(&stage)[0]["provisional"], false, "somebody has said that it is the right one");
     // Whoever may write there could lead us anywhere.
     fs::set_permissions(stage.path("user/.ssh/more"), fs::Permissions::from_mode(0o666)).unwrap();
     stage.run(&["ping", "web"]).fails(1, "chmod go-w");
@@ -239,6 +241,7 @@ fn the_passphrase_is_asked_while_there_is_no_connection() {
     let Some(other) = crate::keys::ssh_keygen(&stage, "other", &["-t", "ed25519"]) else { return };
     let mut joining = Terminal::start(&stage.command(&["join", &server.invite(), "--as", "bob", "-i", &key]));
     joining.wait_for("Passphrase");
+    joining.wait_for_hiding();
     joining.type_line("a phrase");
     assert_eq!(joining.end(), Some(0), "{}", joining.shown);
     server.event("closed");
@@ -249,6 +252,7 @@ fn the_passphrase_is_asked_while_there_is_no_connection() {
 
     let mut terminal = Terminal::start(&stage.command(&["ping", "--accept-new", &server.address]));
     terminal.wait_for("Passphrase");
+    terminal.wait_for_hiding();
     // The connection that learned who the server is, and the one on which it chose the key.
     assert_eq!(server.next_event()["event"], "refused");
     assert_eq!(server.next_event()["event"], "refused");
