@@ -24,7 +24,7 @@ mod terminal;
 pub use census::Census;
 pub use hostile::{Hostile, HostileServer};
 pub use power::PowerCut;
-pub use raw::{NONCE, RawClient, frame};
+pub use raw::{NONCE, RawClient, dial_from, frame};
 pub use relay::Relay;
 pub use shim::{Fault, Shim};
 pub use stage::{Outcome, ServerProcess, Stage, wait_for};

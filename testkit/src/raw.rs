@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::TcpStream,
+    net::{Ipv4Addr, SocketAddrV4, TcpStream},
     sync::Arc,
     time::Duration,
 };
@@ -30,6 +30,16 @@ pub fn frame(payload: impl AsRef<[u8]>) -> Vec<u8> {
     frame
 }
 
+/// Connects to `address` from this address of the loopback network: many sources on one machine.
+pub fn dial_from(source: Ipv4Addr, address: &str) -> io::Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let address: SocketAddrV4 = address.parse().expect("an IPv4 address and a port");
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddrV4::new(source, 0))?;
+    connect(&socket, &address)?;
+    Ok(socket.into())
+}
+
 /// A TLS connection to a server, over which a test sends what it likes.
 pub struct RawClient {
     stream: StreamOwned<ClientConnection, TcpStream>,
@@ -48,9 +58,19 @@ impl RawClient {
         Self::connect_with(address, fingerprint, config)
     }
 
+    /// Connects from this address of the loopback network, such as 127.1.2.3.
+    pub fn connect_from(source: Ipv4Addr, address: &str, fingerprint: &str) -> io::Result<Self> {
+        let fingerprint: Fingerprint = fingerprint.parse().expect("a fingerprint");
+        let config = tls::client_config(fingerprint).expect("a TLS configuration");
+        Self::over(dial_from(source, address)?, fingerprint, config)
+    }
+
     /// Connects with this TLS configuration.
     pub fn connect_with(address: &str, fingerprint: Fingerprint, config: Arc<ClientConfig>) -> io::Result<Self> {
-        let tcp = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?, fingerprint, config)
+    }
+
+    fn over(tcp: TcpStream, fingerprint: Fingerprint, config: Arc<ClientConfig>) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(Duration::from_secs(60)))?;
         let name = ServerName::try_from("landline").expect("a name");

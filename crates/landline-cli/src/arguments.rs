@@ -476,7 +476,7 @@ Exit status:
   22  exists already                          35  an admin ended the session
                                               36  the server cannot write its audit log
                                               37  the audit log is not as it was written
-                                              38  too many sessions of one user at a time
+                                              38  too many sessions at a time
                                              130  stopped by a signal";
 
 fn location() -> impl TypedValueParser<Value = Location> {

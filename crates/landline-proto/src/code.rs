@@ -75,7 +75,7 @@ codes! {
     Draining = "draining", Local;
     /// Somebody with the right to do so has ended the session: kicked it, or revoked the account or key.
     Ended = "ended", Peer;
-    /// The user has as many sessions as the quota allows.
+    /// The server has as many connections as it can take.
     TooManySessions = "too-many-sessions", Peer;
     /// A path or name that the rule refuses.
     NameRefused = "name-refused", Peer;

@@ -17,6 +17,7 @@
 //! [`Event`]s, and only the caller draws.
 
 pub mod admin;
+pub mod admission;
 pub mod audit;
 pub mod classic;
 pub mod client;

@@ -27,8 +27,8 @@ use crate::{
 
 /// Connections at a time, where the system allows enough descriptors.
 const CONNECTIONS_MAX: u64 = 1024;
-/// Descriptors that a connection takes at most: itself, a staging file and its folder, a manifest.
-const DESCRIPTORS_EACH: u64 = 4;
+/// Descriptors that a connection takes at most: itself, a staging file and its folder, a manifest; and one that is half-open.
+const DESCRIPTORS_EACH: u64 = 5;
 /// Descriptors for everything else.
 const DESCRIPTORS_RESERVED: u64 = 64;
 /// Events that may wait to be printed. A reader that is slower than that misses some; the server does not wait for it.

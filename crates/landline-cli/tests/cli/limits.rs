@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{Ipv4Addr, TcpStream},
     time::Duration,
 };
 
@@ -124,8 +124,10 @@ fn promises_cost_no_memory() {
     server.event("refused");
     let (before, descriptors) = server.usage();
     let clients: Vec<RawClient> = (0..CONNECTIONS)
-        .map(|_| {
-            let mut client = connect(&server);
+        .map(|number| {
+            // No more from one source than may be half-open.
+            let source = Ipv4Addr::new(127, 1, 0, 1 + number as u8 / 16);
+            let mut client = RawClient::connect_from(source, &server.address, &server.fingerprint).unwrap();
             client.greet().unwrap();
             // The largest promise that is not refused at once.
             client.send(&4096i32.to_le_bytes()).unwrap();

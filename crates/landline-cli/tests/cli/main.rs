@@ -15,6 +15,7 @@ mod disk_full;
 mod durability;
 mod example;
 mod files_bad_input;
+mod flood;
 mod hostile_server;
 mod identity;
 mod keys;

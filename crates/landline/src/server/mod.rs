@@ -6,18 +6,26 @@ mod reload;
 mod revocation;
 pub mod sessions;
 
-use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use landline_proto::{ErrorCode, ProtocolError, limits::SIGNING_MAX, messages::Open, order::State};
 use tokio::{
     net::TcpListener,
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 
 use crate::{
     Error, Event, EventSink, RELEASE, Side,
     admin::{self, Administration, server::Desk},
+    admission::{Admission, Source, Ticket},
     audit::{Audit, AuditOptions, Entry},
     files::{self, Partials},
     login::{self, Fingerprint, Gate, INVITE_TIME, Identity, Invite, Session},
@@ -39,6 +47,8 @@ const INVITE_FILE: &str = "invite";
 const ENDING_TIME: Duration = Duration::from_secs(2);
 /// How long a frame that is being sent when its session is ended may take: what ends the session can be said behind it.
 const FRAME_TIME: Duration = Duration::from_millis(300);
+/// Half-open connections at a time.
+const HALF_OPEN_MAX: usize = 512;
 /// How often copies that were broken off long ago are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// How long the listener rests when the system has no more descriptors or memory for connections.
@@ -51,7 +61,7 @@ pub struct ServerOptions {
     pub state: PathBuf,
     /// The folder that is the accounts' home.
     pub home: PathBuf,
-    /// Connections at a time; further ones wait in the backlog.
+    /// Connections that are logged in, at a time; further logins are refused. Half-open ones are counted apart: as many, but at most 512.
     pub connections_max: usize,
     /// How long transfers may go on once the server drains.
     pub drain_time: Duration,
@@ -62,7 +72,6 @@ pub struct ServerOptions {
 /// A server that has its state and does not listen yet.
 pub struct Server {
     shared: Arc<Shared>,
-    connections_max: usize,
     drain_time: Duration,
     audit_problem: Option<String>,
     _lock: FolderLock,
@@ -82,6 +91,9 @@ struct Shared {
     signing: Semaphore,
     audit: Audit,
     desk: Desk,
+    admission: Admission,
+    /// For connections that are logged in.
+    connections: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -89,9 +101,12 @@ impl Shared {
         Gate { identity: &self.identity, store: &self.store, signing: &self.signing, audit: &self.audit }
     }
 
-    /// A place among the user's sessions.
-    fn admit(&self, session: &Session) -> Result<SessionPlace, Error> {
-        self.places.take(&session.user, self.rights.quota(&session.user).sessions)
+    /// A place among the user's sessions, and one among all connections.
+    fn admit(&self, session: &Session) -> Result<(SessionPlace, OwnedSemaphorePermit), Error> {
+        let connection = self.connections.clone().try_acquire_owned().map_err(|_| {
+            Error::here(ErrorCode::TooManySessions, "the server has as many connections as it can take")
+        })?;
+        Ok((self.places.take(&session.user, self.rights.quota(&session.user).sessions)?, connection))
     }
 
     /// Gives the owner the first rights, once. Blocking.
@@ -166,9 +181,10 @@ impl Server {
                 audit,
                 signing: Semaphore::new(SIGNING_MAX),
                 desk,
+                admission: Admission::new(options.connections_max.min(HALF_OPEN_MAX)),
+                connections: Arc::new(Semaphore::new(options.connections_max)),
             }),
             audit_problem,
-            connections_max: options.connections_max,
             drain_time: options.drain_time,
             _lock: lock,
         })
@@ -223,7 +239,8 @@ impl Server {
     /// `peer` is what events call it.
     pub async fn serve_connection(&self, transport: Box<dyn Transport>, peer: SocketAddr, events: EventSink) {
         let (_running, draining) = watch::channel(Stage::Serving);
-        serve(transport, peer, self.shared.clone(), Drain(draining), events).await;
+        let Some(ticket) = admit(&self.shared, peer, &events) else { return };
+        serve(transport, peer, ticket, self.shared.clone(), Drain(draining), events).await;
     }
 
     /// Serves until `shutdown` completes, then drains: no more connections, idle ones end, transfers go on until the drain
@@ -240,7 +257,6 @@ impl Server {
         let (drain, draining) = watch::channel(Stage::Serving);
         let draining = Drain(draining);
         let mut connections = JoinSet::new();
-        let places = Arc::new(Semaphore::new(self.connections_max));
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         tokio::pin!(shutdown);
         let mut revocation = JoinSet::new();
@@ -248,7 +264,7 @@ impl Server {
         loop {
             while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
-                accepted = accept(&listener, &places) => accepted,
+                accepted = accept(&listener) => accepted,
                 () = &mut shutdown => break,
                 _ = expiry.tick() => {
                     let partials = self.shared.partials.clone();
@@ -258,12 +274,11 @@ impl Server {
                 }
             };
             match accepted {
-                Ok((stream, peer, place)) => {
-                    let (shared, draining, events) = (self.shared.clone(), draining.clone(), events.clone());
-                    connections.spawn(async move {
-                        serve(Box::new(stream), peer, shared, draining, events).await;
-                        drop(place);
-                    });
+                Ok((stream, peer)) => {
+                    if let Some(ticket) = admit(&self.shared, peer, &events) {
+                        let (shared, draining, events) = (self.shared.clone(), draining.clone(), events.clone());
+                        connections.spawn(serve(Box::new(stream), peer, ticket, shared, draining, events));
+                    }
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_REST).await,
             }
@@ -285,17 +300,28 @@ async fn all_ended(connections: &mut JoinSet<()>) {
     while connections.join_next().await.is_some() {}
 }
 
-/// The next connection, once there is a place for it. An error is the listener's; a connection that was gone at once is passed
+/// The next connection. An error is the listener's; a connection that was gone at once is passed
 /// over, so that it does not make the others wait.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+async fn accept(listener: &TcpListener) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
     loop {
         let (stream, peer) = listener.accept().await?;
         if tcp::prepare(&stream).is_ok() {
-            return Ok((stream, peer, place));
+            return Ok((stream, peer));
+        }
+    }
+}
+
+/// A newcomer's place among the half-open connections; `None` while its source is shut out.
+fn admit(shared: &Shared, peer: SocketAddr, events: &EventSink) -> Option<Ticket> {
+    match shared.admission.arrive(Source::of(peer.ip()), Instant::now()) {
+        Ok(ticket) => Some(ticket),
+        Err(refused) => {
+            let message = format!(
+                "too many refused logins from there; shut out for another {} s",
+                refused.remaining.as_secs() + 1
+            );
+            events(Event::Refused { peer: peer.to_string(), code: "shut-out".into(), message });
+            None
         }
     }
 }
@@ -304,19 +330,16 @@ async fn accept(
 async fn serve(
     transport: Box<dyn Transport>,
     peer: SocketAddr,
+    ticket: Ticket,
     shared: Arc<Shared>,
     mut drain: Drain,
     events: EventSink,
 ) {
-    let accepted = tokio::select! {
-        biased;
-        () = drain.begun() => Err(going_down()),
-        accepted = login::accept(transport, peer, shared.gate(), |session| shared.admit(session)) => accepted,
-    };
-    let (mut channel, session, place) = match accepted {
-        Ok(accepted) => accepted,
-        Err(error) => {
-            events(Event::Refused { peer: peer.to_string(), code: code_text(&error), message: error.to_string() });
+    let (mut channel, session, (place, _connection)) = match log_in(transport, peer, ticket, &shared, &mut drain).await
+    {
+        Ok(logged_in) => logged_in,
+        Err((code, message)) => {
+            events(Event::Refused { peer: peer.to_string(), code, message });
             return;
         }
     };
@@ -369,6 +392,42 @@ async fn serve(
     if account.connection.leave() {
         account.report(|user, session| Event::Closed { user, session });
         account.note(|user, session| Entry::Logout { user, session });
+    }
+}
+
+/// The part of a connection that is before the login; or the code and the words for why there is no more of it.
+async fn log_in(
+    transport: Box<dyn Transport>,
+    peer: SocketAddr,
+    ticket: Ticket,
+    shared: &Shared,
+    drain: &mut Drain,
+) -> Result<(Channel, Session, (SessionPlace, OwnedSemaphorePermit)), (String, String)> {
+    let accepted = tokio::select! {
+        biased;
+        () = drain.begun() => Err(going_down()),
+        () = ticket.evicted() => {
+            return Err(("evicted".into(), "it was half-open for the longest, and had to make room for a newer one".into()));
+        }
+        accepted = login::accept(transport, peer, shared.gate(), |session| shared.admit(session)) => accepted,
+    };
+    accepted.map_err(|error| {
+        if is_guess(&error) {
+            shared.admission.penalise(Source::of(peer.ip()), Instant::now());
+        }
+        (code_text(&error), error.to_string())
+    })
+}
+
+/// Whether a login was refused that may have been a guess.
+fn is_guess(error: &Error) -> bool {
+    use ErrorCode::{InviteExpired, InviteUnknown, InviteUsed, InviteUser};
+    match error {
+        Error::LoginRefused(_) => true,
+        Error::Failed { side: Side::Here, code, .. } => {
+            matches!(code, InviteUnknown | InviteUsed | InviteExpired | InviteUser)
+        }
+        _ => false,
     }
 }
 

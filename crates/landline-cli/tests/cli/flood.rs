@@ -1,0 +1,174 @@
+//! Row 27 (F5) and the penalties: whoever floods or guesses is in nobody's way but their own.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use landline::{login::UserKey, paths::PrivateFolder};
+use testkit::{RawClient, ServerProcess, dial_from, wait_for};
+
+use crate::{login::client_key, noise, stage};
+
+/// The first bytes of a real ClientHello.
+const HELLO: [u8; 11] = [22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+
+/// A connection that stays half-open in one of five ways.
+enum HalfOpen {
+    Plain(TcpStream),
+    Tls(Box<RawClient>),
+}
+
+impl HalfOpen {
+    fn open(server: &ServerProcess, source: Ipv4Addr, kind: u32) -> std::io::Result<Self> {
+        let raw = || RawClient::connect_from(source, &server.address, &server.fingerprint);
+        Ok(match kind % 5 {
+            3 => Self::Tls(Box::new(raw()?)),
+            4 => {
+                let mut client = raw()?;
+                client.greet()?;
+                Self::Tls(Box::new(client))
+            }
+            kind => {
+                let mut tcp = dial_from(source, &server.address)?;
+                // Nothing, a byte, or a ClientHello that never ends.
+                tcp.write_all(&HELLO[..[0, 1, HELLO.len()][kind as usize]])?;
+                Self::Plain(tcp)
+            }
+        })
+    }
+
+    fn trickle(&mut self) {
+        // It may have been closed; then it is opened anew at the next turn.
+        let _ = match self {
+            Self::Plain(tcp) => tcp.write_all(&HELLO[..1]),
+            Self::Tls(client) => client.send(&[1]),
+        };
+    }
+}
+
+/// Whether the server has closed it, without a byte, once it has had the time.
+fn is_closed(tcp: &mut TcpStream) -> bool {
+    tcp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    matches!(tcp.read(&mut [0; 1]), Ok(0)) || tcp.take_error().is_ok_and(|error| error.is_some())
+}
+
+fn is_open(tcp: &mut TcpStream) -> bool {
+    tcp.set_nonblocking(true).unwrap();
+    let open = matches!(tcp.read(&mut [0; 1]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+    tcp.set_nonblocking(false).unwrap();
+    open
+}
+
+#[test]
+fn a_source_crowds_out_its_own_oldest_connection() {
+    let stage = stage();
+    let server = stage.joined();
+    let attacker = Ipv4Addr::new(127, 2, 0, 1);
+    let mut bystander = dial_from(Ipv4Addr::new(127, 2, 0, 2), &server.address).unwrap();
+    let mut connections: Vec<TcpStream> = (0..16).map(|_| dial_from(attacker, &server.address).unwrap()).collect();
+    let newest = dial_from(attacker, &server.address).unwrap();
+    assert_eq!(server.event("refused")["code"], "evicted");
+    assert!(is_closed(&mut connections[0]), "the oldest goes");
+    connections.push(newest);
+    assert!(connections[1..].iter_mut().all(is_open) && is_open(&mut bystander), "nobody else does");
+    // From the very same source a login still works.
+    let key = client_key(&stage);
+    let mut client = RawClient::connect_from(attacker, &server.address, &server.fingerprint).unwrap();
+    assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
+}
+
+#[test]
+fn a_source_that_guesses_is_shut_out_and_nobody_else() {
+    let stage = stage();
+    let server = stage.joined();
+    let keys = PrivateFolder::open_or_create(&stage.path("keys")).unwrap();
+    let (stranger, _) = UserKey::load_or_create(&keys, "key").unwrap();
+    let guesser = Ipv4Addr::new(127, 3, 0, 1);
+    for _ in 0..3 {
+        let mut client = RawClient::connect_from(guesser, &server.address, &server.fingerprint).unwrap();
+        assert_eq!(client.login("alice", &stranger, None).unwrap(), "error");
+        drop(client);
+        assert_eq!(server.event("refused")["code"], "login-refused");
+    }
+    let mut tcp = dial_from(guesser, &server.address).unwrap();
+    assert!(is_closed(&mut tcp), "it is not even greeted");
+    assert_eq!(server.event("refused")["code"], "shut-out");
+    // Its neighbour, with the right key, and the owner get in.
+    let neighbour = Ipv4Addr::new(127, 3, 0, 2);
+    let mut client = RawClient::connect_from(neighbour, &server.address, &server.fingerprint).unwrap();
+    assert_eq!(client.login("alice", &client_key(&stage), None).unwrap(), "welcome");
+    stage.run(&["ping", "127.0.0.1"]).ok();
+}
+
+/// Soak: 5,000 half-open connections from 250 sources, 100 logins.
+#[test]
+fn a_flood_of_half_open_connections_locks_nobody_out() {
+    let whole = std::env::var_os("LANDLINE_SOAK").is_some();
+    let (connections, sources, logins) = if whole { (5000, 250, 100) } else { (600, 60, 10) };
+    let stage = stage();
+    let server = stage.joined();
+    let key = client_key(&stage);
+    let over = AtomicBool::new(false);
+    let opened = AtomicU64::new(0);
+    let workers = 8;
+    let mut times = Vec::new();
+    std::thread::scope(|scope| {
+        for worker in 0..workers {
+            let (server, over, opened) = (&server, &over, &opened);
+            scope.spawn(move || {
+                let mut held: Vec<Option<HalfOpen>> = (0..connections / workers).map(|_| None).collect();
+                let choices = noise(4096, u64::from(worker) + 1);
+                let mut turn = 0usize;
+                while !over.load(Ordering::Relaxed) {
+                    let place = turn % held.len();
+                    let source = (worker * (sources / workers) + place as u32 % (sources / workers)) as u16;
+                    let [high, low] = source.to_be_bytes();
+                    let kind = u32::from(choices[turn % choices.len()]);
+                    if let Some(held) = &mut held[place] {
+                        held.trickle();
+                    }
+                    // What had to make room is opened anew, over and over.
+                    held[place] = HalfOpen::open(server, Ipv4Addr::new(127, 4, high, low + 1), kind).ok();
+                    opened.fetch_add(1, Ordering::Relaxed);
+                    turn += 1;
+                }
+            });
+        }
+        wait_for("the flood", || opened.load(Ordering::Relaxed) >= u64::from(connections));
+        for _ in 0..logins {
+            let start = Instant::now();
+            let outcome = stage.run(&["ping", "127.0.0.1"]);
+            times.push(start.elapsed());
+            // Said after the flood is over, which would go on otherwise.
+            if outcome.status != Some(0) {
+                over.store(true, Ordering::Relaxed);
+                panic!("the owner is locked out: {}", outcome.stderr);
+            }
+        }
+        let start = Instant::now();
+        let tries = tries_from_within(&server, &key);
+        over.store(true, Ordering::Relaxed);
+        eprintln!("from an address of the flood: {} ms, {tries:?} tries", start.elapsed().as_millis());
+        assert!(tries.is_some(), "nobody gets in from an address that takes part");
+    });
+    times.sort();
+    let (kib, _) = server.usage();
+    let opened = opened.into_inner();
+    eprintln!(
+        "{opened} half-open connections in all; {logins} of {logins} logins, median {} ms, the slowest {} ms; server {kib} KiB",
+        times[times.len() / 2].as_millis(),
+        times[times.len() - 1].as_millis()
+    );
+    wait_for("the end of all half-open connections", || server.usage().1 < 40);
+}
+
+/// How many tries a login takes from an address that takes part in the flood.
+fn tries_from_within(server: &ServerProcess, key: &UserKey) -> Option<u32> {
+    (1..100).find(|_| {
+        let client = RawClient::connect_from(Ipv4Addr::new(127, 4, 0, 1), &server.address, &server.fingerprint);
+        client.is_ok_and(|mut client| client.login("alice", key, None).is_ok_and(|answer| answer == "welcome"))
+    })
+}
