@@ -10,6 +10,7 @@
 )]
 
 mod alike;
+mod classic;
 mod copy;
 mod disk_full;
 mod durability;

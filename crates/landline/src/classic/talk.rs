@@ -150,7 +150,7 @@ where
         scene(Scene::Turn);
     }
     loop {
-        while !talk.is_our_turn() {
+        while talk.hears() {
             let message = match bursts.poll_message(Instant::now())? {
                 None if is_open => break,
                 None => bursts.finish(),
@@ -170,7 +170,7 @@ where
         if !is_open {
             return Ok(Ending::Gone);
         }
-        let deadline = bursts.poll_timeout().filter(|_| !talk.is_our_turn());
+        let deadline = bursts.poll_timeout().filter(|_| talk.hears());
         tokio::select! {
             got = wait(line, talk.is_our_turn(), deadline), if !bursts.is_full() => match got? {
                 Got::Bytes(bytes) => bursts.handle_input(Instant::now(), &bytes),

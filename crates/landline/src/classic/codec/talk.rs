@@ -47,9 +47,10 @@ impl Talk {
         self.is_ours
     }
 
-    /// This side has spoken out of turn, such as to begin.
-    pub fn has_spoken(&mut self) {
-        self.is_ours = false;
+    /// Whether what the other side says is heard now. An operator hears no second line before the first is answered, so that
+    /// nobody can flood it; a caller hears whatever comes, as the operator may begin.
+    pub fn hears(&self) -> bool {
+        self.side == Side::Caller || !self.is_ours
     }
 
     /// The other side has said this. It may be out of turn: what came with an earlier line, or its first word.
@@ -83,11 +84,11 @@ mod tests {
     fn one_speaks_and_then_the_other() {
         let mut caller = Talk::new(Side::Caller, Some("bye".into()));
         let mut operator = Talk::new(Side::Operator, Some("bye".into()));
-        assert!(caller.is_our_turn() && !operator.is_our_turn());
+        assert!(caller.is_our_turn() && !operator.is_our_turn() && caller.hears() && operator.hears());
         assert_eq!(caller.handle_said(""), Act::AskAgain);
         assert_eq!(caller.handle_said("hello"), Act::Send("hello".into()));
         assert_eq!(operator.handle_heard("hello"), Act::Show("hello".into()));
-        assert!(!caller.is_our_turn() && operator.is_our_turn());
+        assert!(!caller.is_our_turn() && operator.is_our_turn() && caller.hears() && !operator.hears());
         assert_eq!(operator.handle_said("bye "), Act::SendAndEnd("bye ".into()));
         assert_eq!(caller.handle_heard("bye "), Act::ShowAndEnd("bye ".into()));
     }

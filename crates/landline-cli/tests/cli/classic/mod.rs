@@ -1,0 +1,206 @@
+//! The classic dialects, with plain CPython programs at the other end: `python/classic/` has them, written as the courses
+//! write theirs.
+
+mod bad_input;
+mod clients;
+mod files;
+mod people;
+mod servers;
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
+use serde_json::Value;
+use testkit::{Outcome, Stage};
+
+/// How long anything may take that has to happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How a client cuts what it sends.
+const SEGMENTS: [&str; 3] = ["whole", "bytes", "random"];
+
+/// Every model of a server for connections.
+const MODELS: [&str; 3] = ["inline", "threads", "tasks"];
+
+/// A running `landline classic serve`. Killed when dropped.
+struct Server {
+    child: Child,
+    address: String,
+    lines: mpsc::Receiver<String>,
+    /// What it has said on standard error.
+    said: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// Serves a dialect on a free port, with these further arguments.
+    #[track_caller]
+    fn start(stage: &Stage, dialect: &str, arguments: &[&str]) -> Self {
+        let mut child = Self::command(stage, dialect, arguments).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let said = Arc::new(Mutex::new(String::new()));
+        let (errors, heard) = (BufReader::new(child.stderr.take().unwrap()), said.clone());
+        std::thread::spawn(move || {
+            for line in errors.lines().map_while(Result::ok) {
+                heard.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        let Some(Ok(first)) = lines.next() else {
+            child.wait().unwrap();
+            panic!("{dialect} did not start: {}", said.lock().unwrap());
+        };
+        let address = match serde_json::from_str::<Value>(&first) {
+            Ok(first) => first["listening"].as_str().unwrap().to_owned(),
+            Err(_) => first.strip_prefix("listening on ").unwrap().to_owned(),
+        };
+        let (queue, received) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = queue.send(line);
+            }
+        });
+        Self { child, address, lines: received, said }
+    }
+
+    /// The command that serves a dialect, in the folder `home` of the stage, with what is typed to come.
+    fn command(stage: &Stage, dialect: &str, arguments: &[&str]) -> Command {
+        let mut command = stage.command(&["classic", "serve", dialect]);
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", "0"]);
+        }
+        command.args(arguments).current_dir(stage.home()).stdin(Stdio::piped());
+        command
+    }
+
+    /// What is typed at it.
+    fn keyboard(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    /// Its next line on standard output.
+    #[track_caller]
+    fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line of the server")
+    }
+
+    /// Waits for an event of this name, passing over others.
+    #[track_caller]
+    fn event(&self, name: &str) -> Value {
+        loop {
+            let event: Value = serde_json::from_str(&self.line()).expect("every event is one JSON line");
+            if event["event"] == name {
+                return event;
+            }
+        }
+    }
+
+    /// Waits until it has said this on standard error.
+    #[track_caller]
+    fn says(&self, words: &str) {
+        testkit::wait_for(words, || self.said.lock().unwrap().contains(words));
+    }
+
+    /// Sends SIGTERM and waits for its end.
+    #[track_caller]
+    fn stop(mut self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{}", self.said.lock().unwrap());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The seed of this run's random cuts.
+fn seed() -> String {
+    let seed = std::env::var("LANDLINE_SEED").unwrap_or_else(|_| std::process::id().to_string());
+    eprintln!("LANDLINE_SEED={seed}");
+    seed
+}
+
+fn python(program: &str) -> Command {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/python/classic");
+    let mut command = Command::new("python3");
+    command.arg("-B").arg(folder.join(program)).env("PYTHONIOENCODING", "utf-8").env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// A client in Python, in the client's folder of the stage, not started.
+fn client(stage: &Stage, server: &Server, dialect: &str, arguments: &[&str]) -> Command {
+    let mut command = python("clients.py");
+    command.arg(dialect).arg(&server.address).args(arguments).current_dir(stage.path("user"));
+    command.env("LANDLINE_SEED", seed()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// What a client in Python prints, once it has ended well.
+#[track_caller]
+fn asked(stage: &Stage, server: &Server, dialect: &str, segments: &str, arguments: &[&str]) -> String {
+    printed(client(stage, server, dialect, arguments).env("SEGMENTS", segments))
+}
+
+/// What a program prints, once it has ended well.
+#[track_caller]
+fn printed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A server in Python, for one client.
+struct PythonServer {
+    child: Child,
+    address: String,
+    lines: mpsc::Receiver<String>,
+}
+
+impl PythonServer {
+    #[track_caller]
+    fn start(stage: &Stage, dialect: &str, segments: &str, arguments: &[&str]) -> Self {
+        Self::with(stage, dialect, segments, arguments, &[])
+    }
+
+    /// With these in its environment.
+    #[track_caller]
+    fn with(stage: &Stage, dialect: &str, segments: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        let mut command = python("servers.py");
+        command.arg(dialect).args(arguments).envs(settings.iter().copied()).current_dir(stage.home());
+        command.env("SEGMENTS", segments).env("LANDLINE_SEED", seed()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let port = lines.next().expect("a port").unwrap();
+        let (queue, received) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = queue.send(line);
+            }
+        });
+        Self { child, address: format!("127.0.0.1:{port}"), lines: received }
+    }
+
+    #[track_caller]
+    fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line of the server in Python")
+    }
+}
+
+impl Drop for PythonServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs `landline classic dial`.
+fn dial(stage: &Stage, dialect: &str, address: &str, arguments: &[&str]) -> Outcome {
+    stage.run(&[&["classic", "dial", dialect, address], arguments].concat())
+}

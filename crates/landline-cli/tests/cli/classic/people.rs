@@ -1,0 +1,100 @@
+//! `talk` and `udp-chat` with people at both ends.
+
+use std::io::{BufRead, BufReader, Write};
+
+use super::{MODELS, Server, client, dial};
+use crate::stage;
+
+#[test]
+fn an_operator_takes_one_caller_after_the_other() {
+    let stage = stage();
+    for model in MODELS {
+        let mut server = Server::start(&stage, "talk", &["--model", model]);
+        let mut keyboard = server.keyboard();
+        let first = client(&stage, &server, "talk", &["hello", "how are you"]).spawn().unwrap();
+        assert!(server.line().ends_with(": hello"), "{model}");
+        keyboard.write_all(b"good day\n").unwrap();
+        assert!(server.line().ends_with(": how are you"));
+        // An empty line hangs up.
+        keyboard.write_all(b"\n").unwrap();
+        let output = first.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "good day\n\n");
+        // The next one is gone before it is answered.
+        let mut second = client(&stage, &server, "talk", &["me too"]).spawn().unwrap();
+        assert!(server.line().ends_with(": me too"));
+        second.kill().unwrap();
+        second.wait().unwrap();
+        server.says("the caller is gone");
+        let third = client(&stage, &server, "talk", &["third"]).spawn().unwrap();
+        assert!(server.line().ends_with(": third"));
+        keyboard.write_all("最后\n".as_bytes()).unwrap();
+        let output = third.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "最后\n");
+    }
+}
+
+#[test]
+fn the_operator_may_begin_and_a_word_may_end_it() {
+    let stage = stage();
+    let mut server = Server::start(&stage, "talk", &["--first", "at your service", "--bye", "bye", "--once"]);
+    let mut keyboard = server.keyboard();
+    let mut caller = stage
+        .command(&["classic", "dial", "talk", &server.address, "--bye", "bye"])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut screen = BufReader::new(caller.stdout.take().unwrap()).lines();
+    let mut caller_keyboard = caller.stdin.take().unwrap();
+    assert_eq!(screen.next().unwrap().unwrap(), "at your service");
+    caller_keyboard.write_all(b"\n\nhello\x1b[2J\n").unwrap();
+    assert!(server.line().ends_with(": hello\\u{1b}[2J"));
+    keyboard.write_all(b"bye\n").unwrap();
+    assert_eq!(screen.next().unwrap().unwrap(), "bye");
+    assert!(caller.wait().unwrap().success());
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_chat_relays_without_amplifying_and_hears_its_operator() {
+    let stage = stage();
+    let mut server = Server::start(&stage, "udp-chat", &["--name", "teacher", "--json"]);
+    let mut keyboard = server.keyboard();
+    // Bob says something, and waits for two lines.
+    let bob = client(&stage, &server, "udp-chat", &["bob", "hi", "?", "?", "886"]).spawn().unwrap();
+    assert_eq!(server.event("said")["text"], "hi");
+    let long = "x".repeat(200);
+    // What bob has sent allows for a short line of alice, and not for a long one.
+    let alice = client(&stage, &server, "udp-chat", &["alice", &long, "ho"]).spawn().unwrap();
+    assert_eq!(server.event("said")["spared"], 1);
+    assert_eq!(server.event("said")["spared"], 0);
+    assert!(alice.wait_with_output().unwrap().status.success());
+    // The operator's own lines go to everybody, however long.
+    keyboard.write_all(format!("{long}\n").as_bytes()).unwrap();
+    let output = bob.wait_with_output().unwrap();
+    let expected = format!("alice的消息:ho\nteacher的消息:{long}\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(server.event("left")["why"], "goodbye");
+    server.stop();
+}
+
+#[test]
+fn members_that_say_nothing_are_forgotten() {
+    let stage = stage();
+    let server = Server::start(&stage, "udp-chat", &["--json", "--forget", "1"]);
+    let address = &server.address;
+    let outcome =
+        stage.run_with_input(&["classic", "dial", "udp-chat", address, "--name", "li", "--bye", "x"], b"hi\n");
+    outcome.ok();
+    assert_eq!(server.event("said")["name"], "li");
+    assert_eq!(server.event("left")["why"], "has said nothing for too long");
+}
+
+#[test]
+fn a_line_of_a_stranger_obeys_nothing_on_the_terminal() {
+    let stage = stage();
+    let server = Server::start(&stage, "text", &[]);
+    let text = "a\u{1b}]52;c;aGk=\u{7}\u{9b}31m\rb\u{202e}c";
+    dial(&stage, "text", &server.address, &[text]).ok();
+    let line = server.line();
+    assert!(line.chars().all(|character| !character.is_control() && character != '\u{202e}'), "{line:?}");
+}
