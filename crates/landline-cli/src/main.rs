@@ -26,7 +26,13 @@ fn main() -> ExitCode {
     if let Some(ended) = commands::lab::serve_if_asked() {
         return ended;
     }
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::parse() {
+        // Before there is a second thread.
+        Arguments { state, command: Command::Classic(command) } if command.forks() => {
+            return exit(environment::state(state).and_then(|state| commands::classic::run_forking(&state, command)));
+        }
+        arguments => arguments,
+    };
     let done = match tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
@@ -39,6 +45,10 @@ fn main() -> ExitCode {
         }
         Err(error) => Err(Failure::local(format!("the runtime does not start: {error}"))),
     };
+    exit(done)
+}
+
+fn exit(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

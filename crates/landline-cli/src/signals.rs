@@ -1,7 +1,12 @@
 //! Signals that end a command, or tell it something.
 
-use std::{future::Future, io, sync::Arc};
+use std::{
+    future::Future,
+    io,
+    sync::{Arc, OnceLock},
+};
 
+use landline_socketserver::Stopper;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, mpsc},
@@ -51,4 +56,31 @@ fn first_of<const N: usize>(kinds: [SignalKind; N]) -> Result<impl Future<Output
 
 fn receive(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error: io::Error| Failure::local(format!("signals cannot be received: {error}")))
+}
+
+/// Stops the servers of `stopper` at the first SIGINT, SIGTERM or SIGHUP; the second one ends the process at once. For a process
+/// that forks, and so can have no thread that waits. In its children SIGTERM ends them, and the others are left to the parent.
+pub(crate) fn stop_forking(stopper: Stopper) {
+    static PARENT: OnceLock<(u32, Stopper)> = OnceLock::new();
+    extern "C" fn handle(signal: libc::c_int) {
+        match PARENT.get() {
+            Some((parent, _)) if *parent != std::process::id() && signal != libc::SIGTERM => {}
+            Some((parent, stopper)) if *parent == std::process::id() => {
+                stopper.stop();
+                // SAFETY: signal(2) and raise(3) may be called in a handler, and SIG_DFL is one.
+                unsafe { libc::signal(signal, libc::SIG_DFL) };
+            }
+            // SAFETY: as above.
+            _ => unsafe {
+                libc::signal(signal, libc::SIG_DFL);
+                libc::raise(signal);
+            },
+        }
+    }
+    let _ = PARENT.set((std::process::id(), stopper));
+    let handler: extern "C" fn(libc::c_int) = handle;
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: the handler makes system calls alone, and reads what was written before it was set.
+        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+    }
 }

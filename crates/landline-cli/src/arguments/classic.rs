@@ -124,6 +124,27 @@ pub(crate) enum Serve {
     },
 }
 
+impl Classic {
+    /// Whether it forks, which only a process with one thread may.
+    pub(crate) fn forks(&self) -> bool {
+        let Self::Serve(serve) = self else { return false };
+        let stream = match serve {
+            Serve::Echo { stream, .. }
+            | Serve::Text { stream, .. }
+            | Serve::Download { stream, .. }
+            | Serve::Login { stream, .. }
+            | Serve::Talk { stream, .. }
+            | Serve::Challenge(stream) => stream,
+            Serve::Command(command) | Serve::CommandJson(command) | Serve::CommandRaw { command, .. } => {
+                &command.stream
+            }
+            Serve::Upload(upload) | Serve::UploadBare(upload) => &upload.stream,
+            Serve::UdpEcho { .. } | Serve::UdpChat { .. } => return false,
+        };
+        stream.model == ModelName::Processes
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Listen {
     /// Where to listen: an address and a port, or a port of loopback; port 0 takes a free one
@@ -140,7 +161,7 @@ pub(crate) struct Listen {
 pub(crate) struct ServeStream {
     #[command(flatten)]
     pub(crate) listen: Listen,
-    /// One client at a time, a thread each, or a task each
+    /// One client at a time, a thread each, a process each, or a task each
     #[arg(long, value_enum, default_value = "tasks")]
     pub(crate) model: ModelName,
     /// How many clients may wait to be served
@@ -362,6 +383,7 @@ pub(crate) struct DialUpload {
 pub(crate) enum ModelName {
     Inline,
     Threads,
+    Processes,
     Tasks,
 }
 
@@ -370,6 +392,7 @@ impl From<ModelName> for Model {
         match name {
             ModelName::Inline => Self::Inline,
             ModelName::Threads => Self::Threads,
+            ModelName::Processes => Self::Processes,
             ModelName::Tasks => Self::Tasks,
         }
     }

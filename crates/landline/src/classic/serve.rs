@@ -1,4 +1,4 @@
-//! The whole server of a dialect on TCP: any number of connections, by one of several models.
+//! The whole server of a dialect on TCP: any number of connections, by one of four models.
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use std::{
 };
 
 use landline_socketserver::{
-    Bind, Event, Limits, Server, Shutdown,
+    Bind, Event, Limits, Processes, Server, Shutdown,
     blocking::{self, Timed},
     tasks,
 };
@@ -18,7 +18,7 @@ use tokio::{
     net::unix::pipe,
 };
 
-use super::{ClassicEvent, ClassicSink, Service};
+use super::{ClassicEvent, ClassicSink, Service, service::DRAIN_TIME};
 use crate::Error;
 
 /// How connections share a server.
@@ -28,12 +28,14 @@ pub enum Model {
     Inline,
     /// A thread each.
     Threads,
+    /// A process each, forked from a process that must have one thread only.
+    Processes,
     /// A task each.
     Tasks,
 }
 
-/// How long what runs may go on once a server drains. A connection that waits for its client's next message ends at once.
-const DRAIN_TIME: Duration = Duration::from_secs(10);
+/// How long a connection's end may take beyond what it has for draining: then it is cut off.
+const MARGIN: Duration = Duration::from_secs(2);
 
 /// Listens, with room for `backlog` clients that wait. Blocking where `address` is a name.
 ///
@@ -61,7 +63,7 @@ pub async fn serve_tasks(
 /// time, if that is less than what such a model allows by itself.
 ///
 /// # Errors
-/// `io` where waiting for connections is not possible at all.
+/// `io` where waiting for connections is not possible at all, and for [`Model::Processes`] where more than one thread runs.
 pub fn serve_blocking(
     listener: TcpListener,
     service: Service,
@@ -73,6 +75,7 @@ pub fn serve_blocking(
     let server = server(listener, service, connections_max, events);
     let drained = match model {
         Model::Inline => server.inline(shutdown),
+        Model::Processes => server.processes(Processes::Each, shutdown),
         Model::Threads | Model::Tasks => server.threads(shutdown),
     };
     drained.map(drop).map_err(|error| Error::io("the listener", &error))
@@ -85,7 +88,7 @@ fn server(
     events: &ClassicSink,
 ) -> Server<TcpListener, Handler> {
     // Each dialect knows better when a peer is idle, and when it only waits.
-    let mut limits = Limits { idle_timeout: None, drain_time: DRAIN_TIME, ..Limits::default() };
+    let mut limits = Limits { idle_timeout: None, drain_time: DRAIN_TIME + MARGIN, ..Limits::default() };
     limits.connections_max = connections_max.unwrap_or(limits.connections_max);
     let sink = events.clone();
     let on_event = move |event: &Event<'_>| match event {
@@ -116,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> tasks::Handler<S> for Handler {
         let peer = connection.peer().to_string();
         let mut drain = connection.drain().clone();
         let begun = async move { drain.begun().await };
-        let _ = self.service.serve(connection.stream_mut(), peer, begun, &self.events).await;
+        self.service.serve(connection.stream_mut(), peer, begun, &self.events).await;
         Ok(())
     }
 }
@@ -131,7 +134,7 @@ impl blocking::Handler<Timed<TcpStream>> for Handler {
         let drain = connection.drain().clone();
         runtime.block_on(async {
             let stream = tokio::net::TcpStream::from_std(socket)?;
-            let _ = self.service.serve(stream, peer, begun(drain), &self.events).await;
+            self.service.serve(stream, peer, begun(drain), &self.events).await;
             Ok(())
         })
     }

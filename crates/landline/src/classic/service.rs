@@ -2,7 +2,10 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
 
 use super::{
     Challenge, ClassicEvent, ClassicSink, Line, challenge,
@@ -15,6 +18,9 @@ use super::{
     upload::{self, UploadOptions},
 };
 use crate::{Error, paths::Root, proto::ErrorCode};
+
+/// How long what runs may go on once a server drains. A connection that waits for its client's next message ends at once.
+pub(super) const DRAIN_TIME: Duration = Duration::from_secs(8);
 
 /// A dialect on TCP, and how it is served.
 #[derive(Clone)]
@@ -90,19 +96,29 @@ pub(super) fn told(error: &Error, name: &str) -> String {
 }
 
 impl Service {
-    /// Serves one connection to its end. Once `drain` completes, it ends when the client has what it has asked for.
+    /// Serves one connection to its end. Once `drain` completes, it ends when the client has what it has asked for, and within
+    /// 8 s.
     pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
         peer: String,
-        drain: impl Future<Output = ()> + Send + 'static,
+        drain: impl Future<Output = ()> + Send,
         events: &ClassicSink,
-    ) -> Result<(), Error> {
+    ) {
         let report = Reporter { events: events.clone(), peer };
         report.event(|peer| ClassicEvent::Connected { peer });
         let mut line = Line::new(stream, self.idle_time_max);
-        line.set_drain(drain);
-        let served = self.speak(&mut line, &report).await;
+        let (begun, mut begins) = watch::channel(false);
+        line.set_drain(async move { drop(begins.wait_for(|begun| *begun).await) });
+        let over = async {
+            drain.await;
+            begun.send_replace(true);
+            tokio::time::sleep(DRAIN_TIME).await;
+        };
+        let served = tokio::select! {
+            served = self.speak(&mut line, &report) => served,
+            () = over => Err(Error::here(ErrorCode::Draining, "the server is going down")),
+        };
         report.event(|peer| match &served {
             Ok(()) => ClassicEvent::Closed { peer },
             Err(error) => ClassicEvent::Failed { peer, message: error.to_string() },
@@ -110,7 +126,6 @@ impl Service {
         if !matches!(served, Err(Error::Lost(_))) {
             line.close().await;
         }
-        served
     }
 
     async fn speak<S: AsyncRead + AsyncWrite + Unpin>(

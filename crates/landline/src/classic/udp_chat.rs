@@ -149,7 +149,7 @@ pub async fn chat(
 }
 
 /// Whether an error concerns one address, and not the socket.
-pub(super) fn is_passing(error: &io::Error) -> bool {
+fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind as K;
     matches!(error.kind(), K::ConnectionRefused | K::ConnectionReset | K::HostUnreachable | K::NetworkUnreachable)
 }

@@ -1,10 +1,14 @@
 //! `udp-echo`: the same datagram, or in upper case.
 
 use std::{
-    net::SocketAddr,
+    net::{self, SocketAddr},
     time::{Duration, Instant},
 };
 
+use landline_socketserver::{
+    Shutdown,
+    datagram::{Datagram, DatagramServer, Outbox},
+};
 use tokio::net::UdpSocket;
 
 use super::codec::{Charset, Upper};
@@ -17,7 +21,7 @@ const SERVICE_PORTS: u16 = 1024;
 
 /// The server's half: what is sent back to `from`; nothing to a source that is itself a server. What is sent back is at most three
 /// times as long.
-pub fn answer(from: SocketAddr, datagram: &[u8], upper: Option<Upper>, charset: Charset) -> Option<Vec<u8>> {
+fn answer(from: SocketAddr, datagram: &[u8], upper: Option<Upper>, charset: Charset) -> Option<Vec<u8>> {
     if from.port() < SERVICE_PORTS {
         return None;
     }
@@ -46,25 +50,18 @@ pub async fn ask(socket: &UdpSocket, datagram: &[u8], patience: Duration) -> Res
     }
 }
 
-/// Answers datagrams until it is dropped.
+/// Answers datagrams on the calling thread, until `shutdown`.
 ///
 /// # Errors
-/// What the system says of the socket.
-pub async fn serve(
-    socket: &UdpSocket,
-    mut answer: impl FnMut(SocketAddr, &[u8]) -> Option<Vec<u8>>,
-) -> Result<(), Error> {
-    let mut datagram = vec![0; DATAGRAM_BYTES_MAX];
-    loop {
-        match socket.recv_from(&mut datagram).await {
-            Ok((count, from)) => {
-                if let Some(answer) = answer(from, datagram.get(..count).unwrap_or_default()) {
-                    // One that is too long to go back, or has nowhere to go, is lost, as datagrams may be.
-                    let _ = socket.send_to(&answer, from).await;
-                }
-            }
-            Err(error) if super::udp_chat::is_passing(&error) => {}
-            Err(error) => return Err(Error::io("the socket", &error)),
+/// `io` where waiting for datagrams is not possible at all.
+pub fn serve(socket: net::UdpSocket, upper: Option<Upper>, charset: Charset, shutdown: &Shutdown) -> Result<(), Error> {
+    let handler = move |datagram: &Datagram<'_>, outbox: &mut Outbox<'_>| {
+        let peer = datagram.peer();
+        match peer.socket_addr().and_then(|from| answer(from, datagram.bytes(), upper, charset)) {
+            Some(answer) => outbox.send(peer, &answer),
+            None => Ok(()),
         }
-    }
+    };
+    let drained = DatagramServer::new(socket, handler).inline(shutdown);
+    drained.map(drop).map_err(|error| Error::io("the socket", &error))
 }

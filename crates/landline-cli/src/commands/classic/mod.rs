@@ -7,7 +7,7 @@ mod output;
 mod serve;
 mod show;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use landline::classic::Challenge;
 
@@ -25,6 +25,14 @@ pub(crate) async fn run(state: PathBuf, command: Classic) -> Result<(), Failure>
             tokio::pin!(stop);
             dial::run(dial, stop).await
         }
+    }
+}
+
+/// What forks: to be called before the process has a second thread.
+pub(crate) fn run_forking(state: &Path, command: Classic) -> Result<(), Failure> {
+    match command {
+        Classic::Serve(serve) => serve::run_forking(state, serve),
+        Classic::Dial(_) => Ok(()),
     }
 }
 

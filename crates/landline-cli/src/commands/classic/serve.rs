@@ -1,7 +1,7 @@
 //! `landline classic serve`.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,7 +11,7 @@ use landline::{
     Error,
     classic::{
         ClassicEvent, ClassicSink, Dialect, Model, Service,
-        codec::{Accounts, UploadForm},
+        codec::{Accounts, Charset, UploadForm, Upper},
         command::{CommandForm, CommandOptions},
         listen,
         login::LoginOptions,
@@ -24,8 +24,7 @@ use landline::{
     },
     paths::{Root, read_secret_file},
 };
-use landline_socketserver::Stopper;
-use tokio::net::UdpSocket;
+use landline_socketserver::{Bind, Shutdown, Stopper};
 
 use super::{challenge, input, show};
 use crate::{
@@ -45,52 +44,78 @@ const ACCOUNTS_BYTES_MAX: u64 = 1 << 20;
 const NO_PAUSE: Duration = Duration::ZERO;
 
 pub(super) async fn run(state: PathBuf, serve: Serve) -> Result<(), Failure> {
+    // Names are resolved and folders opened.
+    let plan = tokio::task::spawn_blocking(move || plan(&state, serve)).await;
+    match plan.map_err(|error| Failure::local(error.to_string()))?? {
+        Plan::Stream(plan) => plan.serve().await,
+        Plan::Echo { socket, upper, charset } => {
+            let (stopper, shutdown) = stopper()?;
+            beside(stopper, move || udp_echo::serve(socket, upper, charset, &shutdown)).await
+        }
+        Plan::Chat { socket, options, json } => {
+            let socket = socket.set_nonblocking(true).and_then(|()| tokio::net::UdpSocket::from_std(socket));
+            let socket = socket.map_err(|error| Failure::local(error.to_string()))?;
+            let (events, _printer) = show::printer(json);
+            Ok(udp_chat::serve(socket, &options, input::person(), signals::stop()?, &events).await?)
+        }
+    }
+}
+
+/// Serves by processes, from one that has no thread but this.
+pub(super) fn run_forking(state: &Path, serve: Serve) -> Result<(), Failure> {
+    // Datagrams are served by one process.
+    let Plan::Stream(plan) = plan(state, serve)? else { return Ok(()) };
+    let (stopper, shutdown) = stopper()?;
+    signals::stop_forking(stopper.clone());
+    Ok(plan.serve_blocking(stopper, &shutdown)?)
+}
+
+/// A server that listens and does not serve yet.
+enum Plan {
+    Stream(Box<StreamPlan>),
+    Echo { socket: UdpSocket, upper: Option<Upper>, charset: Charset },
+    Chat { socket: UdpSocket, options: ChatOptions, json: bool },
+}
+
+fn plan(state: &Path, serve: Serve) -> Result<Plan, Failure> {
     match serve {
-        Serve::Echo { stream, upper } => connections(stream, NO_PAUSE, Dialect::Echo(upper.upper)).await,
+        Serve::Echo { stream, upper } => connections(stream, NO_PAUSE, Dialect::Echo(upper.upper)),
         Serve::Text { stream, reply } => {
             let reply = reply.map(|text| text.map_or(Reply::Same, Reply::Fixed));
-            connections(stream, NO_PAUSE, Dialect::Text(reply)).await
+            connections(stream, NO_PAUSE, Dialect::Text(reply))
         }
-        Serve::Command(command) => commands(command, CommandForm::Sized, String::new()).await,
-        Serve::CommandRaw { command, bye } => commands(command, CommandForm::Raw, bye).await,
-        Serve::CommandJson(command) => commands(command, CommandForm::Json, String::new()).await,
-        Serve::Upload(upload) => uploads(&state, upload, UploadForm::Framed).await,
-        Serve::UploadBare(upload) => uploads(&state, upload, UploadForm::Bare).await,
+        Serve::Command(command) => commands(command, CommandForm::Sized, String::new()),
+        Serve::CommandRaw { command, bye } => commands(command, CommandForm::Raw, bye),
+        Serve::CommandJson(command) => commands(command, CommandForm::Json, String::new()),
+        Serve::Upload(upload) => uploads(state, upload, UploadForm::Framed),
+        Serve::UploadBare(upload) => uploads(state, upload, UploadForm::Bare),
         Serve::Download { stream, dir } => {
-            let folder = Arc::new(Root::open_hiding(&dir, &state).map_err(folder)?);
-            connections(stream, NO_PAUSE, Dialect::Download(folder)).await
+            let folder = Arc::new(Root::open_hiding(&dir, state).map_err(folder)?);
+            connections(stream, NO_PAUSE, Dialect::Download(folder))
         }
         Serve::Login { stream, pause, accounts, greeting } => {
             let options = LoginOptions { accounts: read_accounts(&accounts)?, greeting };
-            connections(stream, pause.pause, Dialect::Login(options)).await
+            connections(stream, pause.pause, Dialect::Login(options))
         }
         Serve::Challenge(stream) => {
             if stream.secret.secret_file.is_none() {
                 return Err(Failure::usage("a challenge needs a secret: say --secret-file FILE"));
             }
-            connections(stream, NO_PAUSE, Dialect::Challenge).await
+            connections(stream, NO_PAUSE, Dialect::Challenge)
         }
         Serve::UdpEcho { listen, upper } => {
-            let socket = datagrams(&listen).await?;
             let charset = listen.encoding.encoding;
-            let serving =
-                udp_echo::serve(&socket, |from, datagram| udp_echo::answer(from, datagram, upper.upper, charset));
-            tokio::select! {
-                served = serving => served.map_err(Failure::from),
-                () = signals::stop()? => Ok(()),
-            }
+            Ok(Plan::Echo { socket: datagrams(&listen)?, upper: upper.upper, charset })
         }
         Serve::UdpChat { listen, chat, forget } => {
-            let socket = datagrams(&listen).await?;
             let charset = listen.encoding.encoding;
             let options = ChatOptions { charset, name: chat.name, bye: chat.bye, idle_time_max: forget };
-            let (events, _printer) = show::printer(listen.json);
-            Ok(udp_chat::serve(socket, &options, input::person(), signals::stop()?, &events).await?)
+            Ok(Plan::Chat { socket: datagrams(&listen)?, options, json: listen.json })
         }
         Serve::Talk { stream, pause, once, first, bye } => {
             let operator = Arc::new(Operator::new(input::person));
             let options = TalkOptions { operator, first, bye };
-            serve_stream(stream, pause.pause, Dialect::Talk(options), Calls { one_at_a_time: true, once }).await
+            stream_plan(stream, pause.pause, Dialect::Talk(options), Calls { one_at_a_time: true, once })
         }
     }
 }
@@ -102,11 +127,11 @@ struct Calls {
     once: bool,
 }
 
-async fn connections(stream: ServeStream, pause: Duration, dialect: Dialect) -> Result<(), Failure> {
-    serve_stream(stream, pause, dialect, Calls::default()).await
+fn connections(stream: ServeStream, pause: Duration, dialect: Dialect) -> Result<Plan, Failure> {
+    stream_plan(stream, pause, dialect, Calls::default())
 }
 
-async fn commands(command: ServeCommand, form: CommandForm, bye: String) -> Result<(), Failure> {
+fn commands(command: ServeCommand, form: CommandForm, bye: String) -> Result<Plan, Failure> {
     let output_bytes_max = if form == CommandForm::Json { JSON_OUTPUT_BYTES_MAX } else { OUTPUT_BYTES_MAX };
     let options = CommandOptions {
         form,
@@ -116,13 +141,13 @@ async fn commands(command: ServeCommand, form: CommandForm, bye: String) -> Resu
         output_bytes_max,
         spool_folder: std::env::temp_dir(),
     };
-    connections(command.stream, command.pause.pause, Dialect::Command(options)).await
+    connections(command.stream, command.pause.pause, Dialect::Command(options))
 }
 
-async fn uploads(state: &Path, upload: ServeUpload, form: UploadForm) -> Result<(), Failure> {
+fn uploads(state: &Path, upload: ServeUpload, form: UploadForm) -> Result<Plan, Failure> {
     let folder = Arc::new(Root::open_hiding(&upload.dir, state).map_err(folder)?);
     let options = UploadOptions { form, folder, overwrite: upload.overwrite, ack: upload.ack };
-    connections(upload.stream, NO_PAUSE, Dialect::Upload(options)).await
+    connections(upload.stream, NO_PAUSE, Dialect::Upload(options))
 }
 
 /// A folder that cannot be served is a mistake on the command line, not one of the state.
@@ -137,16 +162,22 @@ fn read_accounts(path: &Path) -> Result<Accounts, Failure> {
     Ok(text.parse().map_err(bad)?)
 }
 
-async fn serve_stream(stream: ServeStream, pause: Duration, dialect: Dialect, calls: Calls) -> Result<(), Failure> {
+/// A server for connections that listens.
+struct StreamPlan {
+    listener: TcpListener,
+    service: Service,
+    model: Model,
+    calls: Calls,
+    json: bool,
+}
+
+fn stream_plan(stream: ServeStream, pause: Duration, dialect: Dialect, calls: Calls) -> Result<Plan, Failure> {
     let charset = stream.listen.encoding.encoding;
     let runs_commands = matches!(dialect, Dialect::Command(_));
     let challenge = challenge(&stream.secret)?;
     let is_open = challenge.is_none();
     let service = Service { dialect, charset, challenge, pause, idle_time_max: stream.idle };
-    let (asked, backlog) = (address(&stream.listen.listen), stream.backlog);
-    let listener = tokio::task::spawn_blocking(move || listen(&asked, backlog))
-        .await
-        .map_err(|error| Failure::local(error.to_string()))??;
+    let listener = listen(&address(&stream.listen.listen), stream.backlog)?;
     let here = listener.local_addr().map_err(|error| Failure::local(error.to_string()))?;
     if is_open && !here.ip().is_loopback() {
         if runs_commands {
@@ -159,60 +190,67 @@ async fn serve_stream(stream: ServeStream, pause: Duration, dialect: Dialect, ca
         );
     }
     announce(here, stream.listen.json);
-    match stream.model.into() {
-        Model::Tasks if !calls.one_at_a_time => {
-            let (events, printer) = show::printer(stream.listen.json);
-            serve_tasks(listener, service, signals::stop()?, &events).await?;
-            drop(events);
-            // The last events are printed before the process ends.
-            let _ = tokio::task::spawn_blocking(move || printer.join()).await;
-            Ok(())
+    let (model, json) = (stream.model.into(), stream.listen.json);
+    Ok(Plan::Stream(Box::new(StreamPlan { listener, service, model, calls, json })))
+}
+
+impl StreamPlan {
+    async fn serve(self: Box<Self>) -> Result<(), Failure> {
+        if self.model != Model::Tasks || self.calls.one_at_a_time {
+            let (stopper, shutdown) = stopper()?;
+            return beside(stopper.clone(), move || self.serve_blocking(stopper, &shutdown)).await;
         }
-        model => blocking(listener, service, model, calls, stream.listen.json).await,
+        let (events, printer) = show::printer(self.json);
+        serve_tasks(self.listener, self.service, signals::stop()?, &events).await?;
+        drop(events);
+        // The last events are printed before the process ends.
+        let _ = tokio::task::spawn_blocking(move || printer.join()).await;
+        Ok(())
+    }
+
+    /// Serves by a model that blocks, on this thread and those it starts.
+    fn serve_blocking(self, stopper: Stopper, shutdown: &Shutdown) -> Result<(), Error> {
+        // No thread prints, as a process that forks has none.
+        let show = show::direct(self.json);
+        let is_last = self.calls.once;
+        let events: ClassicSink = Arc::new(move |event| {
+            let has_ended = matches!(event, ClassicEvent::Closed { .. } | ClassicEvent::Failed { .. });
+            show(event);
+            if is_last && has_ended {
+                stopper.stop();
+            }
+        });
+        let connections_max = self.calls.one_at_a_time.then_some(1);
+        serve_blocking(self.listener, self.service, self.model, connections_max, shutdown, &events)
     }
 }
 
-/// Serves by a model that blocks, in a thread of its own.
-async fn blocking(
-    listener: TcpListener,
-    service: Service,
-    model: Model,
-    calls: Calls,
-    json: bool,
-) -> Result<(), Failure> {
-    let (stopper, shutdown) = Stopper::new().map_err(|error| Failure::local(error.to_string()))?;
-    let shown = show::direct(json);
-    let by_call = stopper.clone();
-    let events: ClassicSink = Arc::new(move |event| {
-        let has_ended = matches!(event, ClassicEvent::Closed { .. } | ClassicEvent::Failed { .. });
-        shown(event);
-        if calls.once && has_ended {
-            by_call.stop();
-        }
-    });
+fn stopper() -> Result<(Stopper, Shutdown), Failure> {
+    Stopper::new().map_err(|error| Failure::local(error.to_string()))
+}
+
+/// Lets a server that blocks run in a thread of its own, and stops it at a signal.
+async fn beside(stopper: Stopper, serve: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<(), Failure> {
     let stop = signals::stop()?;
-    let connections_max = calls.one_at_a_time.then_some(1);
-    let (done, served) = tokio::sync::oneshot::channel();
+    let (done, mut served) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        let _ = done.send(serve_blocking(listener, service, model, connections_max, &shutdown, &events));
+        let _ = done.send(serve());
     });
-    tokio::pin!(served);
-    tokio::select! {
-        served = &mut served => return ended(served),
-        () = stop => stopper.stop(),
-    }
-    ended(served.await)
-}
-
-fn ended(served: Result<Result<(), Error>, tokio::sync::oneshot::error::RecvError>) -> Result<(), Failure> {
+    let served = tokio::select! {
+        served = &mut served => served,
+        () = stop => {
+            stopper.stop();
+            served.await
+        }
+    };
     Ok(served.map_err(|_| Failure::local("the server ended by a fault of its own"))??)
 }
 
 /// A socket for datagrams, announced.
-async fn datagrams(listen: &Listen) -> Result<UdpSocket, Failure> {
+fn datagrams(listen: &Listen) -> Result<UdpSocket, Failure> {
     let address = address(&listen.listen);
     let failed = |source| Error::Listen { address: address.clone(), source };
-    let socket = UdpSocket::bind(&address).await.map_err(failed)?;
+    let socket = Bind::new().udp(address.as_str()).map_err(failed)?;
     let here = socket.local_addr().map_err(failed)?;
     if !here.ip().is_loopback() {
         say("whoever reaches this is served, and all of it travels in the clear");

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SEGMENTS: [&str; 3] = ["whole", "bytes", "random"];
 
 /// Every model of a server for connections.
-const MODELS: [&str; 3] = ["inline", "threads", "tasks"];
+const MODELS: [&str; 4] = ["inline", "threads", "processes", "tasks"];
 
 /// A running `landline classic serve`. Killed when dropped.
 struct Server {
