@@ -139,9 +139,14 @@ fn what_changes_in_the_file_counts_for_the_next_request_of_a_live_session() {
 
 /// A copy from standard input that has begun.
 fn slow_put(stage: &Stage, server: &ServerProcess, path: &str) -> Child {
+    slow_put_beside(stage, server, path, 1)
+}
+
+/// The same where there are other files, so many with it.
+fn slow_put_beside(stage: &Stage, server: &ServerProcess, path: &str, entries: usize) -> Child {
     let mut child = stage.command(&["cp", "-", &server.at(path)]).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(b"begun").unwrap();
-    wait_for("the staging file", || fs::read_dir(stage.home()).unwrap().count() == 1);
+    wait_for("the staging file", || fs::read_dir(stage.home()).unwrap().count() == entries);
     child
 }
 
@@ -223,7 +228,12 @@ fn every_cell_of_the_table_is_as_it_says() {
             for kind in &types {
                 let census = Census::of(&stage.home());
                 let mut client = into(state, &server, &key);
-                client.send_json(&message(kind)).unwrap();
+                let mut header = message(kind);
+                if state == State::ServerAdmin {
+                    // The only admin is kept from going, which is another refusal.
+                    header["user"] = "nobody".into();
+                }
+                client.send_json(&header).unwrap();
                 client.finish().unwrap();
                 // Before a login a line may just end; where an error is due, that is none.
                 let code = client.error_code().unwrap_or_default();
@@ -238,4 +248,53 @@ fn every_cell_of_the_table_is_as_it_says() {
             }
         }
     }
+}
+
+const HALF_A_MEBIBYTE: usize = 512 << 10;
+
+#[test]
+fn a_quota_of_bytes_counts_what_is_there_and_gives_back_what_is_replaced() {
+    let stage = stage();
+    let server = stage.joined();
+    put_into_force(&stage, &server, "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nbytes = \"1 MiB\"\n");
+    stage.write("user/half", &noise(HALF_A_MEBIBYTE, 1));
+    stage.write("user/more", &noise(HALF_A_MEBIBYTE + 1, 2));
+    stage.run(&["cp", "half", &server.at("a")]).ok();
+    stage.run(&["cp", "half", &server.at("b")]).ok();
+    stage.run(&["cp", "half", &server.at("c")]).fails(24, "the quota is full: alice may store 1048576 bytes here");
+    stage.run(&["cp", "more", &server.at("b")]).fails(24, "the quota is full");
+    // Of a stream the length is found out on the way; what it had taken is given back.
+    stage.run_with_input(&["cp", "-", &server.at("b")], &noise(HALF_A_MEBIBYTE + 1, 3)).fails(24, "the quota is full");
+    assert_eq!(Census::of(&stage.home()).paths(), ["a", "b"]);
+    stage.run_with_input(&["cp", "-", &server.at("b")], &noise(HALF_A_MEBIBYTE, 4)).ok();
+    stage.run_with_input(&["cp", "-", &server.at("b")], b"smaller").ok();
+    stage.run(&["cp", "more", &server.at("c")]).fails(24, "the quota is full");
+    stage.run_with_input(&["cp", "-", &server.at("c")], &noise(HALF_A_MEBIBYTE - 7, 5)).ok();
+    // What somebody else has removed does not count.
+    fs::remove_file(stage.path("home/a")).unwrap();
+    stage.run(&["cp", "half", &server.at("d")]).ok();
+    assert_eq!(Census::of(&stage.home()).paths(), ["b", "c", "d"]);
+    // A higher quota counts at once, and what was counted stays counted over a restart.
+    let address = server.address.clone();
+    drop(server);
+    let server = stage.serve_at(&address, &[]);
+    stage.run(&["cp", "half", &server.at("e")]).fails(24, "the quota is full");
+    put_into_force(&stage, &server, "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nbytes = \"2 MiB\"\n");
+    stage.run(&["cp", "half", &server.at("e")]).ok();
+}
+
+#[test]
+fn a_quota_of_files_counts_files() {
+    let stage = stage();
+    let server = stage.joined();
+    put_into_force(&stage, &server, "[users.alice]\nfiles = [\"rw:~\"]\nquota = { files = 2 }\n");
+    stage.write("user/f", b"");
+    stage.run(&["cp", "f", &server.at("a")]).ok();
+    let slow = slow_put_beside(&stage, &server, "b", 2);
+    stage.run(&["cp", "f", &server.at("c")]).fails(24, "alice may store 2 files here");
+    stage.run(&["cp", "f", &server.at("a")]).ok();
+    drop(slow.wait_with_output().unwrap());
+    stage.run(&["cp", "f", &server.at("c")]).fails(24, "the quota is full");
+    fs::remove_file(stage.path("home/b")).unwrap();
+    stage.run(&["cp", "f", &server.at("c")]).ok();
 }

@@ -12,6 +12,7 @@ use crate::{
     Error, Event,
     audit::Entry,
     net::Channel,
+    rights::Right,
     server::{
         Account, Drain, going_down,
         sessions::{SessionInfo, Sessions},
@@ -31,10 +32,12 @@ pub(crate) async fn serve(
     desk: &Desk,
     drain: &mut Drain,
 ) -> Result<(), Error> {
+    let (mut rules, mut was_admin) = (account.rights.watch(), false);
     loop {
         let header = tokio::select! {
             biased;
             () = drain.begun() => return Err(going_down()),
+            never = account.end_without(&mut rules, Right::Admin, &mut was_admin) => match never {},
             header = channel.receive_or_end(State::ServerAdmin) => header?,
         };
         let Some(header) = header else { return Ok(()) };

@@ -115,11 +115,18 @@ async fn send_range(
         let _ = free.try_send(DataFrame::new());
     }
     let reading = tokio::task::spawn_blocking(move || read(input, range, to_the_end, free_frames, &filled));
+    let pace = channel.pace();
     loop {
+        let next = async {
+            if let Some(pace) = &pace {
+                pace.ready().await;
+            }
+            filled_frames.recv().await
+        };
         // A slow source must not keep us from hearing what the receiver has to say.
         let frame = tokio::select! {
             biased;
-            frame = filled_frames.recv() => frame,
+            frame = next => frame,
             error = channel.interruption() => return Err(error),
         };
         let Some(frame) = frame else { break };

@@ -81,6 +81,7 @@ async fn put(
     let (root, partials, user) = (account.root.clone(), account.partials.clone(), account.user().clone());
     let now = rules.borrow_and_update().clone();
     let begins = begins(account, Put::TYPE);
+    let allowance = account.allowance();
     let prepare = move || {
         now.admit(&user, State::ServerFiles, Put::TYPE)?;
         let destination = root.destination(now.files(&user), &put.path.0, put.name.as_ref().map(|name| &name.0[..]))?;
@@ -98,7 +99,12 @@ async fn put(
         };
         let offset_max = if put.restart { 0 } else { u64::MAX };
         let Put { length, mode, replace, .. } = put;
-        Staging::open(destination, Plan { length, mode, replace, manifest, source, offset_max })
+        let plan = Plan { length, mode, replace, manifest, source, offset_max };
+        let mut staging = Staging::open(destination, plan)?;
+        if let Some(allowance) = allowance {
+            staging.count_against(allowance, length)?;
+        }
+        Ok(staging)
     };
     let Some(staging) = prepared(channel, account, prepare).await? else { return Ok(None) };
     let path = staging.destination().path_bytes();

@@ -18,6 +18,7 @@ use crate::{
     Error,
     login::random,
     paths::{Destination, File, Folder, start_write_back},
+    rights::Allowance,
 };
 
 /// What is going to be staged.
@@ -52,6 +53,8 @@ pub(crate) struct Staging {
     written_back: u64,
     is_final: bool,
     is_spoiled: bool,
+    /// What it takes of its user's quota.
+    allowance: Option<Allowance>,
 }
 
 impl Staging {
@@ -110,11 +113,23 @@ impl Staging {
             written_back: position,
             is_final: false,
             is_spoiled: false,
+            allowance: None,
         };
         if let Some(length) = plan.length {
             staging.check_space(length.saturating_sub(position))?;
         }
         Ok(staging)
+    }
+
+    /// Counts the copy, of which this many bytes are expected, against a quota from now on. Blocking.
+    ///
+    /// # Errors
+    /// `no-space`, [`Error::State`].
+    pub(crate) fn count_against(&mut self, mut allowance: Allowance, length: Option<u64>) -> Result<(), Error> {
+        let place = &self.destination.path;
+        let begun = allowance.begin(&place.with_file_name(&self.name), place, length);
+        self.allowance = Some(allowance);
+        begun
     }
 
     /// The copy's sign of life, if it has a manifest.
@@ -148,6 +163,9 @@ impl Staging {
     /// # Errors
     /// `no-space`, `io`.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if let Some(allowance) = &mut self.allowance {
+            allowance.cover(self.position.saturating_add(bytes.len() as u64))?;
+        }
         self.file.write_all_at(bytes, self.position).map_err(|error| self.failed(&error))?;
         self.position += bytes.len() as u64;
         if let Some(manifest) = &self.manifest {
@@ -190,7 +208,12 @@ impl Staging {
         let folder = &self.destination.folder;
         folder.rename(&self.name, &self.destination.name, self.replace).map_err(|error| self.failed(&error))?;
         self.is_final = true;
-        self.destination.folder.sync().map_err(|error| self.failed(&error))
+        self.destination.folder.sync().map_err(|error| self.failed(&error))?;
+        if let Some(allowance) = &self.allowance {
+            let length = self.file.metadata().map_err(|error| self.failed(&error))?.len();
+            allowance.settle(length)?;
+        }
+        Ok(())
     }
 
     fn check_space(&self, length: u64) -> Result<(), Error> {
@@ -216,6 +239,9 @@ impl Drop for Staging {
         }
         if !self.is_final {
             let _ = self.destination.folder.remove(OsStr::new(&self.name));
+            if let Some(allowance) = &self.allowance {
+                allowance.release();
+            }
         }
         if let Some(manifest) = manifest {
             manifest.remove();

@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Instant,
 };
@@ -20,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
-use super::Transport;
+use super::{Pace, Transport};
 use crate::Error;
 
 /// One ordered two-way flow of messages over a secure stream.
@@ -33,6 +34,7 @@ pub struct Channel {
     out: Vec<u8>,
     sending: Option<Sending>,
     ending: Option<watch::Receiver<Option<String>>>,
+    pace: Option<Arc<Pace>>,
 }
 
 /// A body that is being sent.
@@ -100,7 +102,17 @@ impl Default for DataFrame {
 impl Channel {
     /// A channel over a stream that has been logged in, with the decoder of that login.
     pub(crate) fn new(stream: TlsStream<Box<dyn Transport>>, decoder: MessageDecoder) -> Self {
-        Self { stream, decoder, out: Vec::new(), sending: None, ending: None }
+        Self { stream, decoder, out: Vec::new(), sending: None, ending: None, pace: None }
+    }
+
+    /// Limits how fast content flows, either way.
+    pub(crate) fn keep_to(&mut self, pace: Pace) {
+        self.pace = Some(Arc::new(pace));
+    }
+
+    /// What the content that flows here keeps to, if it is limited.
+    pub(crate) fn pace(&self) -> Option<Arc<Pace>> {
+        self.pace.clone()
     }
 
     /// Has bodies that are being sent stop between two frames once there is a reason to end the session, so that it can be
@@ -166,10 +178,13 @@ impl Channel {
                 sending.mid_frame = !rest.is_empty();
             }
         }
-        if let Some(Sending { size, sent, .. }) = sending {
+        if let Some(pace) = &self.pace {
+            pace.spend(data.len());
+        }
+        if let Some(Sending { size, sent, .. }) = &mut self.sending {
             *sent += data.len() as u64;
             if *size == BodySize::Known(*sent) {
-                *sending = None;
+                self.sending = None;
             }
         }
         Ok(())
@@ -217,6 +232,9 @@ impl Channel {
     /// # Errors
     /// [`Error::Protocol`] for a peer that breaks the protocol, [`Error::Lost`] when the stream ends.
     pub async fn receive_data(&mut self, buffer: &mut Vec<u8>) -> Result<Received, Error> {
+        if let Some(pace) = &self.pace {
+            pace.ready().await;
+        }
         loop {
             // What needs no input, such as the end of a body whose last byte was there.
             if let Some(Item::BodyEnd(how)) = self.decoder.decode(&mut &[][..])? {
@@ -232,6 +250,9 @@ impl Channel {
             let received = match item? {
                 Some(Item::Data(data)) => {
                     buffer.extend_from_slice(data);
+                    if let Some(pace) = &self.pace {
+                        pace.spend(data.len());
+                    }
                     Some(Received::Data(data.len()))
                 }
                 Some(Item::BodyEnd(how)) => Some(Received::End(how)),

@@ -2,12 +2,14 @@
 
 mod address;
 mod channel;
+mod pace;
 pub mod tcp;
 pub mod tls;
 
 pub use address::{HostPort, Location, Target};
 pub use channel::{Channel, DataFrame, Received};
 pub(crate) use channel::{linger, lost};
+pub(crate) use pace::Pace;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 

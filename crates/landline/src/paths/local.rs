@@ -131,6 +131,11 @@ pub(crate) fn make_durable(staging: &Path, place: &Path) -> io::Result<()> {
     std::fs::File::open(place.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// Whether nothing is at a path, not even a link; what cannot be looked at may be there. Blocking.
+pub(crate) fn is_gone(path: &Path) -> bool {
+    matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+}
+
 fn name_and_parent(place: &Path) -> Result<(OsString, PathBuf), Error> {
     let Some(name) = place.file_name() else {
         return Err(Error::here(ErrorCode::NameRefused, format!("{} does not end in a file's name", place.display())));

@@ -12,7 +12,8 @@ use crate::{
     files::Partials,
     login::Session,
     paths::Root,
-    rights::{Right, Rights, RightsFile, SessionPlace},
+    rights::{Allowance, Right, Rights, RightsFile, SessionPlace},
+    store::Store,
 };
 
 /// Who a channel is served for, and what they may reach.
@@ -20,6 +21,7 @@ pub(crate) struct Account {
     pub(crate) root: Arc<Root>,
     pub(crate) partials: Partials,
     pub(crate) rights: Arc<RightsFile>,
+    pub(crate) store: Arc<Store>,
     pub(crate) session: Session,
     /// The connection's place among the live sessions.
     pub(crate) connection: Connection,
@@ -42,6 +44,11 @@ impl Account {
         self.rights.rules().admit(self.user(), state, header.kind())
     }
 
+    /// What a copy counts against, if the user has a quota of bytes or files.
+    pub(crate) fn allowance(&self) -> Option<Allowance> {
+        Allowance::of(&self.store, self.user(), self.rights.quota(self.user()))
+    }
+
     /// Ends the session once a right that the user has, or `had` before, is gone altogether, and never returns. Cancel-safe.
     pub(crate) async fn end_without(
         &self,
@@ -52,7 +59,7 @@ impl Account {
         loop {
             let has = rules.borrow_and_update().has(self.user(), right);
             if *had && !has {
-                self.connection.end("the rights that it went by were taken back");
+                self.end_for("the rights that it went by were taken back".into()).await;
                 return std::future::pending().await;
             }
             *had = has;
@@ -74,11 +81,21 @@ impl Account {
             let (now, still) = (rules.borrow_and_update().clone(), still.clone());
             let holds = tokio::task::spawn_blocking(move || still(&now)).await;
             if !holds.unwrap_or(false) {
-                self.connection.end(&format!("the right to {what} was taken back"));
+                self.end_for(format!("the right to {what} was taken back")).await;
                 break;
             }
         }
         std::future::pending().await
+    }
+
+    /// Ends the session for this reason, or for the better one that the account or key is gone altogether.
+    async fn end_for(&self, reason: String) {
+        let (store, user, key) = (self.store.clone(), self.user().clone(), self.session.key.clone());
+        let objection = tokio::task::spawn_blocking(move || store.objection(&user, &key)).await;
+        match objection {
+            Ok(Ok(Some(objection))) => self.connection.end(objection),
+            _ => self.connection.end(&reason),
+        }
     }
 
     /// Reports an event of this session.

@@ -29,7 +29,7 @@ use crate::{
     audit::{Audit, AuditOptions, Entry},
     files::{self, Partials},
     login::{self, Fingerprint, Gate, INVITE_TIME, Identity, Invite, Session},
-    net::{Channel, HostPort, Transport, tcp},
+    net::{Channel, HostPort, Pace, Transport, tcp},
     paths::{FolderLock, PrivateFolder, Root},
     ping,
     rights::{Places, RightsFile, SessionPlace},
@@ -347,6 +347,7 @@ async fn serve(
         root: shared.root.clone(),
         partials: shared.partials.clone(),
         rights: shared.rights.clone(),
+        store: shared.store.clone(),
         connection: shared.sessions.begin(session.clone(), peer),
         session,
         events,
@@ -356,16 +357,12 @@ async fn serve(
     let Session { key, method, invited, .. } = account.session.clone();
     account.report(|user, session| Event::Login { user, key, method, peer: peer.to_string(), session, invited });
     if invited {
-        // The file with the owner's invite, if there was one, is of no use to anybody any more.
-        let _ = shared.folder.remove(INVITE_FILE);
-        let giving = shared.clone();
-        let given = tokio::task::spawn_blocking(move || giving.give_the_owner()).await;
-        if let Ok(Err(error)) = given {
-            account.report_failure(&error);
-        }
+        redeemed(&shared, &account).await;
     }
     let mut is_over = drain.clone();
     channel.heed(account.connection.ending());
+    let (rights, user) = (shared.rights.clone(), account.user().clone());
+    channel.keep_to(Pace::new(move || rights.quota(&user).rate));
     let served = tokio::select! {
         biased;
         served = serve_channel(&mut channel, &account, &shared.desk, &mut drain) => served,
@@ -428,6 +425,17 @@ fn is_guess(error: &Error) -> bool {
             matches!(code, InviteUnknown | InviteUsed | InviteExpired | InviteUser)
         }
         _ => false,
+    }
+}
+
+/// An invite was redeemed: if it was the owner's, there is an owner now.
+async fn redeemed(shared: &Arc<Shared>, account: &Account) {
+    // The file with the owner's invite, if there was one, is of no use to anybody any more.
+    let _ = shared.folder.remove(INVITE_FILE);
+    let giving = shared.clone();
+    let given = tokio::task::spawn_blocking(move || giving.give_the_owner()).await;
+    if let Ok(Err(error)) = given {
+        account.report_failure(&error);
     }
 }
 

@@ -16,7 +16,7 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 const VERSION: i64 = 2;
 
 /// All tables of [`VERSION`], in the order in which they can be made. Times are seconds since 1970.
-const TABLES: &[&str] = &[ACCOUNTS, KEYS, INVITES, SECRETS];
+const TABLES: &[&str] = &[ACCOUNTS, KEYS, INVITES, SECRETS, STORED];
 
 /// Who may log in. `disabled` is when that was taken away; `owner` is 1 for whoever redeemed the server's own first invite.
 const ACCOUNTS: &str = "
@@ -54,6 +54,16 @@ const INVITES: &str = "
         redeemed INTEGER,
         redeemed_by TEXT
     ) STRICT, WITHOUT ROWID;
+";
+
+/// Files of users with a quota, finished and in the making, by their paths, and the bytes that each counts for.
+const STORED: &str = "
+    CREATE TABLE stored (
+        path BLOB PRIMARY KEY NOT NULL,
+        user TEXT NOT NULL REFERENCES accounts (name) ON DELETE CASCADE,
+        bytes INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX stored_of_user ON stored (user, bytes);
 ";
 
 /// Shared secrets: of each only the key that proves it here.
