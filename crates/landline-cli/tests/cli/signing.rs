@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write},
+    net::Ipv4Addr,
     os::unix::net::{UnixListener, UnixStream},
     sync::{Arc, Mutex, mpsc},
 };
@@ -82,7 +83,14 @@ fn a_login_that_takes_a_person_has_a_minute_and_there_are_64_such_places() {
     let stage = stage();
     let server = stage.joined();
     let key = client_key(&stage);
-    let mut waiting: Vec<RawClient> = (0..=SIGNING_MAX).map(|_| connected(&server)).collect();
+    // Each from a network of its own: one source may not have so many.
+    let connected_from = |network: usize| {
+        let source = Ipv4Addr::new(127, 10 + u8::try_from(network).unwrap(), 0, 1);
+        let mut client = RawClient::connect_from(source, &server.address, &server.fingerprint).unwrap();
+        client.greet().unwrap();
+        client
+    };
+    let mut waiting: Vec<RawClient> = (0..=SIGNING_MAX).map(connected_from).collect();
     for client in &mut waiting {
         client.send_json(&json!({"type": "signing"})).unwrap();
     }
