@@ -4,6 +4,7 @@
 //! `tests/replay.rs` runs them over the corpus and mutations of it in every test run; `fuzz_targets/` hands them to
 //! libFuzzer.
 
+mod audit;
 mod classic;
 mod keys;
 mod login;
@@ -11,6 +12,7 @@ mod rights;
 mod stream;
 mod text;
 
+pub use audit::audit;
 pub use classic::{bursts as classic_bursts, chat as classic_chat, upload as classic_upload};
 pub use keys::{agent, key_file, ssh_config};
 pub use login::{client_login, server_login};
@@ -41,6 +43,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("classic_bursts", classic_bursts),
     ("classic_chat", classic_chat),
     ("rights", rights),
+    ("audit", audit),
 ];
 
 /// The input of a stream's target: a byte that picks the circumstances, a byte that picks a step, and the stream.

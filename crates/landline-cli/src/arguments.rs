@@ -34,6 +34,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Serve this machine
     Serve(Serve),
+    /// Print the settings that serve would have, and where each comes from
+    Config(Config),
     /// Redeem an invite: from then on this client knows the server, and the server knows its key
     Join(Join),
     /// Ask a server for a sign of life, and show how long each step took
@@ -68,21 +70,49 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) settings: ServeSettings,
+    /// Print one JSON line when listening, and one for each event
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only say whether all settings can be used
+    #[arg(long)]
+    pub(crate) check_config: bool,
+}
+
+/// What can also be said by the environment (LANDLINE_LISTEN) or in a file (listen = "..."); a flag counts first, the file last.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeSettings {
+    /// The file with the settings [default: landline/server.toml in $XDG_CONFIG_HOME or ~/.config, else /etc/landline/server.toml]
+    #[arg(long, env = "LANDLINE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Where to listen; port 0 takes a free one [default: port 5263 on all addresses]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<String>,
     /// The name under which this machine can be reached, for the invite [default: all its addresses]
     #[arg(long, value_name = "HOST")]
     pub(crate) public_name: Option<String>,
-    /// Print one JSON line when listening, and one for each event
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// How long transfers may go on after SIGTERM
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
-    pub(crate) drain: Duration,
+    /// The folder that is served [default: $HOME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+    /// Connections at a time; further ones wait [default: up to 1024, if the system lets this process open so many files]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) connections: Option<u64>,
+    /// How long transfers may go on after SIGTERM [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) drain: Option<Duration>,
     /// Serve although this is root: whoever may write root's home can then do everything
     #[arg(long)]
     pub(crate) allow_root: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    #[command(flatten)]
+    pub(crate) settings: ServeSettings,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

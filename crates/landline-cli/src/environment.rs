@@ -26,6 +26,17 @@ pub(crate) fn home() -> Option<PathBuf> {
     env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
 }
 
+/// The folder for the user's settings.
+pub(crate) fn config() -> Option<PathBuf> {
+    let folder = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    folder.or_else(|| home().map(|home| home.join(".config")))
+}
+
+/// A variable that is text.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    env::var(name).ok()
+}
+
 /// The language of the locale: the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is set, as POSIX has it.
 pub(crate) fn language() -> Language {
     let set = |name: &&str| env::var(name).is_ok_and(|locale| !locale.is_empty());

@@ -5,6 +5,7 @@ mod arguments;
 mod commands;
 mod environment;
 mod failure;
+mod settings;
 mod signals;
 mod terminal;
 
@@ -63,18 +64,22 @@ fn exit(done: Result<(), Failure>) -> ExitCode {
 async fn run(arguments: Arguments) -> Result<(), Failure> {
     let state = arguments.state;
     match arguments.command {
-        Command::Serve(options) => commands::serve::run(environment::state(state)?, options).await,
+        Command::Serve(options) => commands::serve::run(state, options).await,
+        Command::Config(options) => commands::config::run(state, &options),
         Command::Join(options) => commands::join::run(&environment::state(state)?, options).await,
         Command::Ping(options) => commands::ping::run(&environment::state(state)?, options).await,
         Command::Cp(options) => commands::cp::run(&environment::state(state)?, options).await,
-        Command::User(options) => commands::user::run(&environment::state(state)?, options).await,
+        Command::User(options) => {
+            let state = if options.on.is_some() { environment::state(state) } else { settings::server_state(state) };
+            commands::user::run(&state?, options).await
+        }
         Command::Who(options) => commands::who::run(&environment::state(state)?, options).await,
         Command::Kick(options) => commands::kick::run(&environment::state(state)?, options).await,
-        Command::Secret(options) => commands::secret::run(&environment::state(state)?, options),
-        Command::Audit(what) => commands::audit::run(&environment::state(state)?, what),
+        Command::Secret(options) => commands::secret::run(&settings::server_state(state)?, options),
+        Command::Audit(what) => commands::audit::run(&settings::server_state(state)?, what),
         Command::Classic(command) => commands::classic::run(environment::state(state)?, command).await,
         Command::Trust(options) => commands::trust::run(&environment::state(state)?, options),
-        Command::Check(options) => commands::check::run(&environment::state(state)?, options),
+        Command::Check(options) => commands::check::run(&settings::server_state(state)?, options),
         Command::Demo(options) => commands::demo::run(options).await,
         Command::Lab(lab) => commands::lab::run(lab),
     }

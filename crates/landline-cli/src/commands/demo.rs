@@ -74,7 +74,9 @@ impl Stage {
     async fn set_up(folder: Arc<ScratchFolder>) -> Result<Self, Failure> {
         let home = folder.folder("home")?;
         let mut command = landline()?;
-        command.args(["serve", "--json", "--listen", "127.0.0.1:0"]);
+        // Whatever this machine's own settings are.
+        command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--public-name", "127.0.0.1"]);
+        command.arg("--home").arg(&home);
         if is_root() {
             command.arg("--allow-root");
         }

@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod classic;
+pub(crate) mod config;
 pub(crate) mod cp;
 pub(crate) mod demo;
 mod first_use;

@@ -10,17 +10,17 @@ use std::{
 
 use landline::{
     Error, Event, EventSink, Server, ServerOptions,
-    audit::AuditOptions,
     login::Invite,
     net::{HostPort, tcp::raise_descriptor_limit},
+    paths::local,
     proto::DEFAULT_PORT,
 };
 use tokio::net::{TcpListener, lookup_host};
 
 use crate::{
     arguments::Serve,
-    environment,
     failure::Failure,
+    settings::Settings,
     signals,
     terminal::{print, print_json, say, shown_line},
 };
@@ -34,27 +34,31 @@ const DESCRIPTORS_RESERVED: u64 = 64;
 /// Events that may wait to be printed. A reader that is slower than that misses some; the server does not wait for it.
 const EVENTS: usize = 4096;
 
-pub(crate) async fn run(state: PathBuf, options: Serve) -> Result<(), Failure> {
-    if is_root() && !options.allow_root {
+pub(crate) async fn run(state: Option<PathBuf>, options: Serve) -> Result<(), Failure> {
+    let settings = Settings::read(state, &options.settings)?;
+    if options.check_config {
+        return check(&settings).await;
+    }
+    if is_root() && !settings.allow_root {
         return Err(Failure::usage(
             "this is root, and everybody with an account could reach root's home; serve as an ordinary user, or say \
              --allow-root",
         ));
     }
     let server = Server::open(&ServerOptions {
-        state,
-        home: environment::home().ok_or_else(|| Failure::local("HOME is not set; it says which folder is served"))?,
-        connections_max: connections_max(),
-        drain_time: options.drain,
-        audit: AuditOptions::default(),
+        state: settings.state.clone(),
+        home: settings.home.clone(),
+        connections_max: connections_max().min(settings.connections.unwrap_or(usize::MAX)),
+        drain_time: settings.drain,
+        audit: settings.audit,
     })?;
     if let Some(problem) = server.audit_problem() {
         say(&shown_line(&format!(
             "THE AUDIT LOG IS NOT WHAT IT WAS: {problem}. It goes on; landline audit verify says more"
         )));
     }
-    let (listener, address) = listen(options.listen.as_deref()).await?;
-    let invite = server.owner_invite(reachable(&options, address))?;
+    let (listener, address) = listen(settings.listen.as_deref()).await?;
+    let invite = server.owner_invite(reachable(settings.public_name.as_deref(), address))?;
     announce(&server, address, invite.as_ref(), options.json)?;
     let (shutdown, reload) = signals::stop_and_reload()?;
     let (events, printer) = printer(options.json);
@@ -64,23 +68,40 @@ pub(crate) async fn run(state: PathBuf, options: Serve) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether the server could be set up so. Nothing is made or changed.
+async fn check(settings: &Settings) -> Result<(), Failure> {
+    if !local::is_folder(&settings.home) {
+        return Err(Failure::usage(format!("home = {:?}: there is no such folder", settings.home)));
+    }
+    for address in candidates(settings.listen.as_deref()) {
+        if let Err(source) = lookup_host(&address).await.map(drop) {
+            return Err(Error::Listen { address: address.clone(), source }.into());
+        }
+    }
+    print("the settings can be used; landline config prints them");
+    Ok(())
+}
+
 /// So many that requests of those who are logged in do not lack descriptors.
 fn connections_max() -> usize {
     let places = raise_descriptor_limit().saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_EACH;
     usize::try_from(places.clamp(1, CONNECTIONS_MAX)).unwrap_or(1)
 }
 
-async fn listen(asked: Option<&str>) -> Result<(TcpListener, SocketAddr), Failure> {
-    let everywhere = [format!("[::]:{DEFAULT_PORT}"), format!("0.0.0.0:{DEFAULT_PORT}")];
-    let candidates = match asked {
-        None => everywhere.to_vec(),
+/// The addresses to try, the best first.
+fn candidates(asked: Option<&str>) -> Vec<String> {
+    match asked {
+        None => vec![format!("[::]:{DEFAULT_PORT}"), format!("0.0.0.0:{DEFAULT_PORT}")],
         Some(asked) => match asked.parse::<IpAddr>() {
             Ok(address) => vec![SocketAddr::new(address, DEFAULT_PORT).to_string()],
             Err(_) => vec![asked.to_owned()],
         },
-    };
+    }
+}
+
+async fn listen(asked: Option<&str>) -> Result<(TcpListener, SocketAddr), Failure> {
     let mut last = None;
-    for address in candidates {
+    for address in candidates(asked) {
         let listener = async { TcpListener::bind(lookup_host(&address).await?.collect::<Vec<_>>().as_slice()).await };
         match listener.await.and_then(|listener| listener.local_addr().map(|local| (listener, local))) {
             Ok(listening) => return Ok(listening),
@@ -91,10 +112,10 @@ async fn listen(asked: Option<&str>) -> Result<(TcpListener, SocketAddr), Failur
 }
 
 /// Where a client can reach this machine.
-fn reachable(options: &Serve, listening: SocketAddr) -> Vec<HostPort> {
+fn reachable(public_name: Option<&str>, listening: SocketAddr) -> Vec<HostPort> {
     let port = listening.port();
-    if let Some(name) = &options.public_name {
-        return vec![HostPort { host: name.clone(), port }];
+    if let Some(name) = public_name {
+        return vec![HostPort { host: name.to_owned(), port }];
     }
     if !listening.ip().is_unspecified() {
         return vec![HostPort { host: listening.ip().to_string(), port }];

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use landline::files::{Algorithm, ContentHasher};
 use rustix::io::Errno;
 use testkit::{Census, Fault, Outcome, PowerCut, Relay, ServerProcess, Shim, Stage, wait_for};
 
@@ -206,6 +207,26 @@ impl Power {
 
     fn restart(&mut self) {
         self.server = serve(&self.stage, &self.disk, &self.server.address.clone());
+        self.check_audit();
+    }
+
+    /// The audit log is whole, and has a line for what was acknowledged last under each name.
+    fn check_audit(&self) {
+        let at_server = |arguments: &[&str]| {
+            let mut command = self.stage.command(arguments);
+            command.env("LANDLINE_STATE", self.disk.path("server"));
+            self.stage.run_command(command).ok()
+        };
+        at_server(&["audit", "verify"]);
+        let shown = at_server(&["audit", "show", "--json"]);
+        for (name, content) in &self.known {
+            let mut hasher = ContentHasher::new(Algorithm::Blake3);
+            hasher.update(content);
+            let digest = hasher.finish().to_string();
+            let path = self.disk.path("home").join(name).display().to_string();
+            let is_written = shown.lines().any(|line| line.contains(&digest) && line.contains(&path));
+            assert!(is_written, "{name} was acknowledged and is not in the audit log");
+        }
     }
 
     fn arguments(&self, name: &str) -> [String; 6] {

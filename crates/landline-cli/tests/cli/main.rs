@@ -10,7 +10,9 @@
 )]
 
 mod alike;
+mod audit;
 mod classic;
+mod config;
 mod copy;
 mod disk_full;
 mod durability;

@@ -1,6 +1,6 @@
 //! One line of the log, and the chain that holds the lines together. No input and output.
 
-use std::fmt;
+use std::{fmt, time::SystemTime};
 
 use data_encoding::HEXLOWER;
 use serde_json::{Map, Value};
@@ -52,9 +52,9 @@ impl Tip {
 
     /// The line for `entry` behind this one, and the end of the chain with it. Printable ASCII whatever the entry holds, and at most
     /// [`LINE_BYTES_MAX`] long: the texts of an entry that is longer are cut, and it says so (`"cut": true`).
-    pub fn line(&self, time: OffsetDateTime, entry: &Entry) -> (String, Self) {
+    pub fn line(&self, time: SystemTime, entry: &Entry) -> (String, Self) {
         let seq = self.seq.saturating_add(1);
-        let time = time_text(time);
+        let time = time_text(time.into());
         let head = head(seq, &time, &self.hash, "");
         let body = serde_json::to_string(entry).unwrap_or_default();
         let mut line = printable(&format!("{head}{}", body.strip_prefix('{').unwrap_or("\"event\":\"unwritable\"}")));
@@ -127,7 +127,7 @@ impl Line {
     }
 
     /// When it was written.
-    pub fn written(&self) -> Option<OffsetDateTime> {
+    pub(super) fn written(&self) -> Option<OffsetDateTime> {
         OffsetDateTime::parse(&self.time, &Rfc3339).ok()
     }
 }

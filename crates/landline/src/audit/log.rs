@@ -151,6 +151,10 @@ impl Log {
             return Ok(());
         }
         let changed = |problem: String| io::Error::other(format!("it was changed by another program: {problem}"));
+        // By its path: the one that was opened may have been moved away.
+        let path = self.server.path_of(reading::FOLDER);
+        let folder = PrivateFolder::open_existing(&path).map_err(|error| changed(error.to_string()))?;
+        self.folder = folder.ok_or_else(|| changed(format!("{} is gone", reading::FOLDER)))?;
         let found = Head::read(&self.server)
             .and_then(|head| reading::survey(&self.folder, head))
             .map_err(|error| changed(error.to_string()))?;

@@ -2,10 +2,8 @@
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
-
-use time::OffsetDateTime;
 
 use super::{Entry, crowd::Crowd, entry::Need, line::Tip, log::Log};
 
@@ -135,7 +133,7 @@ fn append(log: &mut Log, entries: &[Entry]) -> Result<(), String> {
         let mut lines = String::new();
         for entry in entries {
             let line;
-            (line, tip) = tip.line(OffsetDateTime::now_utc(), entry);
+            (line, tip) = tip.line(SystemTime::now(), entry);
             lines.push_str(&line);
             lines.push('\n');
         }

@@ -122,13 +122,6 @@ impl Folder {
         self.dir.entries()?.map(|entry| Ok(entry?.file_name())).collect()
     }
 
-    /// Whether the entry of this name is the open file.
-    pub(super) fn holds(&self, name: &OsStr, file: &File) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        let (Ok(named), Ok(open)) = (self.dir.symlink_metadata(name), file.metadata()) else { return false };
-        (cap_std::fs::MetadataExt::dev(&named), cap_std::fs::MetadataExt::ino(&named)) == (open.dev(), open.ino())
-    }
-
     /// The names of the entries that were not modified for `age`.
     pub(super) fn names_older_than(&self, age: Duration) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();

@@ -55,6 +55,11 @@ pub fn names(folder: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
+/// Whether there is a folder. Blocking.
+pub fn is_folder(path: &Path) -> bool {
+    path.is_dir()
+}
+
 /// The terminal of this process, to ask somebody and hear the answer, wherever the standard streams lead. Blocking.
 ///
 /// # Errors

@@ -237,9 +237,10 @@ impl PrivateFolder {
         self.folder.reopen(OsStr::new(name))
     }
 
-    /// Whether the file that has the name is this open one.
+    /// Whether the file that is to be found under this folder's path and the name is this open one.
     pub(crate) fn holds(&self, name: &str, file: &File) -> bool {
-        self.folder.holds(OsStr::new(name), file)
+        let (Ok(named), Ok(open)) = (self.path_of(name).symlink_metadata(), file.metadata()) else { return false };
+        platform::is_same(&named, &open)
     }
 
     /// Takes space on the disk for a part of a file, which does not grow by that.

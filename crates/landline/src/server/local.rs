@@ -8,7 +8,7 @@ use super::{LOCK_FILE, STORE_FILE};
 use crate::{
     Error,
     admin::Administration,
-    audit::{Audit, AuditOptions},
+    audit::{Audit, AuditOptions, Entry},
     login::{Fingerprint, Identity, Secret},
     net::HostPort,
     paths::PrivateFolder,
@@ -55,7 +55,7 @@ impl LocalServer {
     /// Makes a secret by which a machine can log in as `user`; it can reach the server at `addresses`. Blocking.
     ///
     /// # Errors
-    /// `not-found` where there is no such account; [`Error::State`].
+    /// `not-found` where there is no such account; `audit`; [`Error::State`].
     pub fn add_secret(
         &self,
         user: UserName,
@@ -64,8 +64,16 @@ impl LocalServer {
         label: &str,
     ) -> Result<Secret, Error> {
         let secret = Secret::new(addresses, self.fingerprint, user, binding);
+        self.record("secret-add", &secret.user, &secret.key().id())?;
         self.store.add_secret(&secret.user, binding, &secret.key(), label)?;
         Ok(secret)
+    }
+
+    /// Writes down what is about to be done to a secret.
+    fn record(&self, action: &str, user: &UserName, secret: &SecretId) -> Result<(), Error> {
+        let (audit, _) = Audit::open(&self.folder, &AuditOptions::default())?;
+        let (action, subject, detail) = (action.to_owned(), user.to_string(), Some(format!("secret:{secret}")));
+        audit.record_blocking(Entry::Admin { user: None, session: None, action, subject, detail })
     }
 
     /// The secrets of everybody, or of one user. Blocking.
@@ -79,8 +87,11 @@ impl LocalServer {
     /// Forgets a secret; whose it was. Blocking.
     ///
     /// # Errors
-    /// `not-found`; [`Error::State`].
+    /// `not-found`; `audit`; [`Error::State`].
     pub fn remove_secret(&self, id: &SecretId) -> Result<UserName, Error> {
+        if let Some(secret) = self.store.secrets(None)?.iter().find(|secret| secret.id == *id) {
+            self.record("secret-remove", &secret.user, id)?;
+        }
         self.store.remove_secret(id)
     }
 }

@@ -1,0 +1,310 @@
+//! Rows 55 and 56: what is done is in the audit log, one line each, on the disk in time; what cannot be written there is not done; what
+//! was changed there is found.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rustix::io::Errno;
+use serde_json::Value;
+use testkit::{Fault, ServerProcess, Shim, Stage, wait_for};
+
+use crate::{noise, stage};
+
+/// The lines of the log, as `show` gives them.
+fn lines(stage: &Stage, arguments: &[&str]) -> Vec<Value> {
+    let shown = stage.run_at_server(&[&["audit", "show", "--json"], arguments].concat()).ok();
+    shown.lines().map(|line| serde_json::from_str(line).expect("every line is one JSON object")).collect()
+}
+
+fn events<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["event"] == event).collect()
+}
+
+#[track_caller]
+fn verifies(stage: &Stage) {
+    let said = stage.run_at_server(&["audit", "verify", "--json"]).ok();
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(report["ok"], true, "{said}");
+}
+
+/// The newest file of the log.
+fn newest(stage: &Stage) -> PathBuf {
+    let entries = fs::read_dir(stage.path("server/server/audit")).unwrap();
+    entries.map(|entry| entry.unwrap().path()).max().unwrap()
+}
+
+#[test]
+fn who_did_what_is_in_the_log_while_the_server_runs() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write("user/f", b"content");
+    let digest = stage.run(&["cp", "f", &server.at("g")]).ok();
+    let digest = digest.split(' ').next().unwrap();
+    stage.run(&["cp", &server.at("g"), "h"]).ok();
+    stage.run(&["cp", &server.at("/etc/passwd"), "i"]).fails(23, "outside");
+    let mut stranger = TcpStream::connect(&server.address).unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert_eq!(server.event("refused")["code"], "tls");
+    wait_for("the line", || !events(&lines(&stage, &[]), "refused").is_empty());
+
+    let all = lines(&stage, &[]);
+    assert_eq!(events(&all, "started").len(), 1);
+    assert_eq!(events(&all, "admin")[0]["subject"], "alice");
+    let logins = events(&all, "login");
+    assert_eq!((logins.len(), &logins[0]["method"], &logins[3]["method"]), (4, &"invite".into(), &"ssh-key".into()));
+    assert!(logins.iter().all(|login| login["key"].as_str().unwrap().starts_with("SHA256:")));
+    assert!(logins.iter().all(|login| login["peer"].as_str().unwrap().starts_with("127.0.0.1:")));
+    let transfers = events(&all, "transfer");
+    for (transfer, direction) in transfers.iter().zip(["put", "get"]) {
+        assert_eq!((&transfer["direction"], &transfer["length"]), (&direction.into(), &7.into()));
+        assert_eq!((&transfer["digest"], &transfer["user"]), (&digest.into(), &"alice".into()));
+    }
+    assert_eq!((transfers.len(), events(&all, "transfer-start").len()), (2, 2));
+    assert_eq!(events(&all, "failed")[0]["code"], "denied");
+
+    assert!(lines(&stage, &["--user", "alice"]).iter().all(|line| line["event"] != "started"));
+    assert_eq!(lines(&stage, &["--user", "nobody"]), Vec::<Value>::new());
+    assert_eq!(lines(&stage, &["--since", "1h"]).len(), lines(&stage, &["--since", "2020-01-01"]).len());
+    assert_eq!(lines(&stage, &["--since", "2999-01-01"]), Vec::<Value>::new());
+    stage.run_at_server(&["audit", "show", "--since", "yesterday"]).fails(2, "a time is needed");
+    verifies(&stage);
+    stage.run(&["audit", "verify"]).fails(31, "no audit log");
+}
+
+#[test]
+fn whatever_a_name_holds_it_is_one_line_and_moves_no_cursor() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write("user/f", b"x");
+    let awkward = "new\nline\r\",\"ok\":true,\"x\":\"\u{1b}]0;title\u{7}\u{9b}2J\u{202e}\\\u{2028}end";
+    stage.run(&["cp", "f", &server.at(awkward)]).ok();
+    stage.run(&["cp", &server.at(&awkward.replace("end", "absent")), "g"]).fails(20, "no such file");
+    let all = lines(&stage, &[]);
+    let path = stage.home().join(awkward);
+    assert_eq!(events(&all, "transfer")[0]["path"], path.to_str().unwrap());
+    assert!(all.iter().all(|line| line.get("ok").is_none()));
+    let file = fs::read(newest(&stage)).unwrap();
+    assert!(file.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n')));
+    let shown = stage.run_at_server(&["audit", "show"]).ok();
+    assert_eq!(shown.lines().count(), all.len(), "{shown}");
+    assert!(shown.chars().all(|shown| shown == '\n' || !shown.is_control() && shown != '\u{202e}'), "{shown:?}");
+    verifies(&stage);
+}
+
+#[test]
+fn a_changed_byte_and_a_cut_end_are_found_and_said() {
+    let stage = stage();
+    let mut server = stage.joined();
+    stage.run(&["ping", "127.0.0.1"]).ok();
+    server.terminate();
+    assert_eq!(server.wait(), Some(0));
+    verifies(&stage);
+    let file = newest(&stage);
+    let good = fs::read(&file).unwrap();
+    for at in (0..good.len()).step_by(101) {
+        let mut changed = good.clone();
+        changed[at] ^= 1;
+        fs::write(&file, &changed).unwrap();
+        let outcome = stage.run_at_server(&["audit", "verify"]);
+        let said = String::from_utf8(outcome.stdout.clone()).unwrap();
+        outcome.fails(37, "not as it was written");
+        let line = good[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let place = format!("0000000000000001.jsonl line {line} (number {line}): ");
+        assert!(said.contains(&place), "{place} is not in {said}");
+    }
+    let last = good[..good.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    fs::write(&file, &good[..last]).unwrap();
+    stage.run_at_server(&["audit", "verify"]).fails(37, "not as it was written");
+    // A server says so, goes on, and makes nothing good again by that.
+    let mut command = stage.serve_command("127.0.0.1:0");
+    let mut server = command.spawn().unwrap();
+    let mut said = String::new();
+    let mut stderr = std::io::BufReader::new(server.stderr.take().unwrap());
+    std::io::BufRead::read_line(&mut stderr, &mut said).unwrap();
+    let _ = server.kill();
+    let _ = server.wait();
+    assert!(said.contains("THE AUDIT LOG IS NOT WHAT IT WAS"), "{said}");
+    let outcome = stage.run_at_server(&["audit", "verify", "--json"]);
+    let report: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    assert_eq!((outcome.status, &report["ok"]), (Some(37), &false.into()));
+    assert!(report["flaws"].to_string().contains("missing before"), "{report}");
+}
+
+#[test]
+fn without_the_log_nobody_is_let_in_and_nothing_is_copied() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write("user/f", b"x");
+    let mut slow = stage.command(&["cp", "-", &server.at("slow")]).stdin(Stdio::piped()).spawn().unwrap();
+    wait_for("the staging file", || fs::read_dir(stage.home()).unwrap().count() == 1);
+    let log = stage.path("server/server/audit");
+    let away = stage.path("server/away");
+    fs::rename(&log, &away).unwrap();
+    // A copy that had begun is not acknowledged either.
+    drop(slow.stdin.take());
+    assert_eq!(slow.wait_with_output().unwrap().status.code(), Some(36));
+    for _ in 0..3 {
+        stage.run(&["ping", "127.0.0.1"]).fails(36, "audit log");
+        stage.run(&["cp", "f", &server.at("g"), "--retry", "0"]).fails(36, "audit log");
+    }
+    assert!(!stage.path("home/g").exists());
+    fs::rename(&away, &log).unwrap();
+    stage.run(&["cp", "f", &server.at("g")]).ok();
+    verifies(&stage);
+    let all = lines(&stage, &[]);
+    let refusals = events(&all, "more").iter().filter(|line| line["code"] == "audit").count();
+    assert_eq!(refusals, 0, "what was refused meanwhile is counted when the minute is over: {all:?}");
+}
+
+/// Every write and every sync of the log fails once.
+#[test]
+fn a_failing_disk_under_the_log_lets_nobody_in_unwritten() {
+    let stage = stage();
+    let Some(shim) = Shim::build(&stage) else { return };
+    let mut server = stage.joined();
+    for call in ["write", "fsync"] {
+        for error in [Errno::NOSPC, Errno::IO, Errno::ROFS] {
+            let mut refused = 0;
+            for nth in 2..8 {
+                let mut command = stage.serve_command(&server.address);
+                shim.load(&mut command, &Fault { call, path: "/server/audit/", nth, error });
+                server.kill();
+                server = stage.serve_with(command);
+                let before = events(&lines(&stage, &[]), "login").len();
+                let outcomes: Vec<_> = (0..4).map(|_| stage.run(&["ping", "127.0.0.1"]).status).collect();
+                let accepted = outcomes.iter().filter(|status| **status == Some(0)).count();
+                refused += outcomes.iter().filter(|status| **status == Some(36)).count();
+                assert!(accepted >= 3, "one failure is one refusal at most: {outcomes:?}");
+                let logins = events(&lines(&stage, &[]), "login").len() - before;
+                assert!(logins >= accepted, "{call} {nth}: {accepted} accepted and {logins} written");
+                verifies(&stage);
+            }
+            assert!(refused > 0, "{call} {error:?}: a login was refused");
+        }
+    }
+}
+
+/// A small disk for the server's state, in memory. Unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs"]).arg(at).stdout(Stdio::null());
+        if !cfg!(target_os = "linux") || !mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: a disk that is full needs Linux, root and mount(8)");
+            return None;
+        }
+        Some(Self(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_does_not_stop_the_log_at_once() {
+    let stage = stage();
+    let Some(_disk) = SmallDisk::mount(&stage.path("server")) else { return };
+    let _server = stage.joined();
+    let filler = stage.path("server/filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+    let ping = || stage.run(&["ping", "127.0.0.1"]);
+    for _ in 0..10 {
+        ping().ok();
+    }
+    // 32 KiB, at some 600 bytes each.
+    let served = (0..200).find(|_| ping().status != Some(0)).expect("the reserve has an end");
+    ping().fails(36, "No space left");
+    verifies(&stage);
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    ping().ok();
+    verifies(&stage);
+    eprintln!("{} logins on a full disk", served + 10);
+}
+
+#[test]
+fn a_flood_of_refusals_is_a_few_lines_with_an_exact_count() {
+    let stage = stage();
+    let mut server = stage.joined();
+    let floods = 60;
+    for _ in 0..floods {
+        let mut stranger = TcpStream::connect(&server.address).unwrap();
+        stranger.write_all(b"no").unwrap();
+        drop(stranger);
+        server.event("refused");
+    }
+    server.terminate();
+    assert_eq!(server.wait(), Some(0));
+    let all = lines(&stage, &[]);
+    let single = events(&all, "refused").len() as u64;
+    let counted: u64 = events(&all, "more").iter().filter_map(|line| line["count"].as_u64()).sum();
+    assert_eq!(single + counted, floods);
+    assert!(single <= 10, "{single} lines");
+    verifies(&stage);
+}
+
+/// Copies one small file after the other until the server is gone; what was acknowledged, with its digest.
+fn copies(stage: &Stage, server: &ServerProcess, round: u64) -> BTreeMap<String, String> {
+    let mut known = BTreeMap::new();
+    for number in 0.. {
+        let name = format!("{round}-{number}");
+        let outcome = stage.run(&["cp", "--retry", "0", "f", &server.at(&name)]);
+        if outcome.status != Some(0) {
+            break;
+        }
+        let digest = String::from_utf8(outcome.stdout).unwrap().split(' ').next().unwrap().to_owned();
+        known.insert(stage.home().join(name).display().to_string(), digest);
+    }
+    known
+}
+
+#[test]
+fn a_server_killed_at_any_moment_has_written_what_it_did() {
+    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
+    let kills = if std::env::var_os("LANDLINE_SOAK").is_some() { 200 } else { 6 };
+    let stage = stage();
+    let mut server = stage.joined();
+    let choices = noise(kills * 2, seed ^ 0xa0d17);
+    let mut known = BTreeMap::new();
+    for (round, choice) in choices.chunks(2).enumerate() {
+        stage.write("user/f", &noise(200, round as u64));
+        let moment = Duration::from_millis(u64::from(u16::from_le_bytes([choice[0], choice[1]])) % 250);
+        let mut dying = server;
+        let address = dying.address.clone();
+        let id = dying.id();
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(moment);
+            let id = rustix::process::Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+            rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
+        });
+        known.extend(copies(&stage, &dying, round as u64));
+        killer.join().unwrap();
+        dying.wait();
+        verifies(&stage);
+        server = stage.serve_at(&address, &[]);
+        verifies(&stage);
+        let all = lines(&stage, &[]);
+        let written: BTreeMap<_, _> = events(&all, "transfer")
+            .iter()
+            .map(|line| (line["path"].as_str().unwrap().to_owned(), line["digest"].as_str().unwrap().to_owned()))
+            .collect();
+        for (path, digest) in &known {
+            assert_eq!(written.get(path), Some(digest), "{path} in round {round}");
+        }
+    }
+    assert!(!known.is_empty(), "something was acknowledged");
+}
