@@ -10,6 +10,7 @@ pub mod sticky;
 mod svg;
 pub mod table;
 mod words;
+mod wrap;
 
 pub use language::Language;
 pub use lifecycle::Lifecycle;
@@ -32,8 +33,11 @@ pub struct Report {
     pub picture: String,
 }
 
+/// Where sentences are broken.
+const SENTENCE_COLUMNS: f64 = 100.0;
+
 impl Report {
-    /// All but the picture, as text for a terminal: lines end in a newline.
+    /// All but the picture, as text for a terminal: lines end in a newline, and sentences are broken at 100 columns.
     pub fn text(&self) -> String {
         let mut out = format!("{}\n", self.title);
         for table in &self.tables {
@@ -41,9 +45,11 @@ impl Report {
             out.push_str(&table.to_string());
         }
         out.push('\n');
-        for line in self.seen.iter().chain(&self.notes) {
-            out.push_str(line);
-            out.push('\n');
+        for sentence in self.seen.iter().chain(&self.notes) {
+            for line in wrap::wrap(sentence, SENTENCE_COLUMNS, wrap::columns) {
+                out.push_str(&line);
+                out.push('\n');
+            }
         }
         out
     }

@@ -44,15 +44,19 @@ pub(super) fn run() -> io::Result<Backlog> {
             })
             .collect();
         thread::sleep(ACCEPT_AFTER);
-        let before: Vec<_> = ports.iter().map(|port| kernel::now(*port, server_port).0).collect();
+        let before = kernel::Table::read();
         let accepted = start.elapsed();
         let _one = listener.accept()?;
         thread::sleep(LAST_LOOK.saturating_sub(start.elapsed()));
-        let last: Vec<_> = ports.iter().map(|port| kernel::now(*port, server_port)).collect();
+        let last = kernel::Table::read();
         let connected = calls.into_iter().map(|call| call.join().ok().flatten());
         let callers = connected
-            .zip(before.into_iter().zip(last))
-            .map(|(connected, (before_accept, (client, server)))| Caller { connected, before_accept, client, server })
+            .zip(ports)
+            .map(|(connected, port)| {
+                let before_accept = before.ends(port, server_port).client;
+                let kernel::Ends { client, server } = last.ends(port, server_port);
+                Caller { connected, before_accept, client, server }
+            })
             .collect();
         Ok(Backlog { asked: ASKED.unsigned_abs() as usize, callers, accepted, waited: start.elapsed() })
     })

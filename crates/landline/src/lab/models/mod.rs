@@ -89,8 +89,10 @@ pub struct Figures {
 /// All that was measured.
 #[derive(Debug, Clone)]
 pub struct Models {
-    /// One for each model.
+    /// One for each model that could be measured.
     pub figures: Vec<Figures>,
+    /// The models that this system does not let be measured, and what it said.
+    pub missing: Vec<(Model, String)>,
 }
 
 impl Models {
@@ -100,13 +102,24 @@ impl Models {
     /// measured in a process of its own. Its standard input and output are taken.
     ///
     /// # Errors
-    /// What the system says about a socket or process, or that a server did not start.
+    /// What the system says about a socket or process where no model could be measured.
     pub fn run(server: impl Fn(Model) -> Command) -> io::Result<Self> {
-        let figures = Model::ALL.into_iter().map(|model| {
-            let server = served::Running::start(server(model))?;
-            load::measure(model, &server)
-        });
-        Ok(Self { figures: figures.collect::<io::Result<_>>()? })
+        let mut models = Self { figures: Vec::new(), missing: Vec::new() };
+        let mut last = None;
+        for model in Model::ALL {
+            let measured = served::Running::start(server(model)).and_then(|server| load::measure(model, &server));
+            match measured {
+                Ok(figures) => models.figures.push(figures),
+                Err(error) => {
+                    models.missing.push((model, error.to_string()));
+                    last = Some(error);
+                }
+            }
+        }
+        match last {
+            Some(error) if models.figures.is_empty() => Err(error),
+            _ => Ok(models),
+        }
     }
 
     /// What was measured in words and as a picture.

@@ -38,7 +38,7 @@ struct Panel {
 pub(super) fn draw(models: &Models, language: Language) -> String {
     let panels = panels(language);
     let panel_height = HEAD + Model::ALL.len() as f64 * ROW + KEY;
-    let seen = words::seen(models, language);
+    let seen: Vec<String> = words::seen(models, language).into_iter().chain(words::missing(models, language)).collect();
     let text_width = WIDTH - 2.0 * MARGIN;
     let lines: usize = seen.iter().map(|line| line_count(line, text_width, 20.0)).sum();
     let content = TOP + 2.0 * (panel_height + PANEL_GAP);

@@ -28,6 +28,7 @@ fn models() -> Models {
             figures(Model::Processes, CLIENTS, 700.0, ms(3), ms(4)),
             figures(Model::Tasks, CLIENTS, 850.0, ms(5), ms(280)),
         ],
+        missing: Vec::new(),
     }
 }
 
@@ -51,13 +52,26 @@ fn who_was_held_up_is_told_by_how_long_they_waited() {
 }
 
 #[test]
+fn a_model_that_could_not_be_measured_is_told_of_and_the_others_are_shown() {
+    let mut models = models();
+    models.figures.retain(|figures| figures.model != Model::Processes);
+    models.missing.push((Model::Processes, "no forks today".to_owned()));
+    for language in [Language::English, Language::Chinese] {
+        let report = models.report(language);
+        assert!(report.notes.concat().contains("no forks today") && report.picture.contains("no forks today"));
+        assert!(report.tables.iter().all(|table| table.rows.len() == 3));
+        assert!(!report.seen.concat().contains("processes"), "{:?}", report.seen);
+    }
+}
+
+#[test]
 fn a_system_that_does_not_tell_memory_is_told_of() {
     let mut models = models();
     for figures in &mut models.figures {
         (figures.memory, figures.memory_each) = (None, None);
     }
     let report = models.report(Language::English);
-    assert!(report.text().contains("smaps_rollup"), "{}", report.text());
+    assert!(report.notes.concat().contains("smaps_rollup"), "{}", report.text());
     assert!(report.picture.contains("not told") && !report.seen[0].contains("weighs"), "{:?}", report.seen);
     roxmltree::Document::parse(&report.picture).unwrap();
 }

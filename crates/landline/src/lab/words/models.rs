@@ -144,9 +144,21 @@ pub(in crate::lab) fn tables(models: &Models, language: Language) -> Vec<Table> 
     ]
 }
 
+/// Which models are not among the figures, and why.
+pub(in crate::lab) fn missing(models: &Models, language: Language) -> Vec<String> {
+    let note = |(which, error): &(Model, String)| {
+        let name = model(*which, language);
+        language.pick(
+            format!("{name} could not be measured on this system: {error}."),
+            format!("本系统上无法测量 {name}：{error}。"),
+        )
+    };
+    models.missing.iter().map(note).collect()
+}
+
 /// What this system could not tell, and what the figures are not.
 pub(in crate::lab) fn notes(models: &Models, language: Language) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes = missing(models, language);
     if models.figures.iter().any(|figures| figures.memory_each.is_none()) {
         let note = language.pick(
             "This system does not tell how much memory processes share (no /proc/PID/smaps_rollup), so memory is not shown.",
