@@ -67,7 +67,9 @@ pub(super) fn run_forking(state: &Path, serve: Serve) -> Result<(), Failure> {
     let Plan::Stream(plan) = plan(state, serve)? else { return Ok(()) };
     let (stopper, shutdown) = stopper()?;
     signals::stop_forking(stopper.clone());
-    Ok(plan.serve_blocking(stopper, &shutdown)?)
+    // No thread prints, as a process that forks has none.
+    let show = show::direct(plan.json);
+    Ok(plan.serve_blocking(stopper, &shutdown, show)?)
 }
 
 /// A server that listens and does not serve yet.
@@ -198,7 +200,15 @@ impl StreamPlan {
     async fn serve(self: Box<Self>) -> Result<(), Failure> {
         if self.model != Model::Tasks || self.calls.one_at_a_time {
             let (stopper, shutdown) = stopper()?;
-            return beside(stopper.clone(), move || self.serve_blocking(stopper, &shutdown)).await;
+            let by_signal = stopper.clone();
+            let (events, printer) = show::printer(self.json);
+            let serve = move || {
+                let served = self.serve_blocking(stopper, &shutdown, events);
+                // The last events are printed before the process ends.
+                let _ = printer.join();
+                served
+            };
+            return beside(by_signal, serve).await;
         }
         let (events, printer) = show::printer(self.json);
         serve_tasks(self.listener, self.service, signals::stop()?, &events).await?;
@@ -209,9 +219,7 @@ impl StreamPlan {
     }
 
     /// Serves by a model that blocks, on this thread and those it starts.
-    fn serve_blocking(self, stopper: Stopper, shutdown: &Shutdown) -> Result<(), Error> {
-        // No thread prints, as a process that forks has none.
-        let show = show::direct(self.json);
+    fn serve_blocking(self, stopper: Stopper, shutdown: &Shutdown, show: ClassicSink) -> Result<(), Error> {
         let is_last = self.calls.once;
         let events: ClassicSink = Arc::new(move |event| {
             let has_ended = matches!(event, ClassicEvent::Closed { .. } | ClassicEvent::Failed { .. });

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod clients;
+mod documented;
 mod files;
 mod people;
 mod servers;

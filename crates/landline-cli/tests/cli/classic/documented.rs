@@ -1,0 +1,66 @@
+//! `docs/classic.md` is true: each of its programs works against the server above it.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+
+use super::{Server, printed};
+use crate::stage;
+
+/// The blocks of the document: what serves, and the client below it.
+fn examples() -> Vec<(Vec<String>, String)> {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/classic.md");
+    let text = fs::read_to_string(document).unwrap();
+    let block = |text: &str, language: &str| -> Option<String> {
+        let (_, rest) = text.split_once(&format!("```{language}\n"))?;
+        Some(rest.split_once("```")?.0.to_owned())
+    };
+    text.split("\n## ")
+        .skip(1)
+        .map(|section| {
+            let serve = block(section, "sh").expect("a server");
+            let words = serve.trim().strip_prefix("landline classic serve ").expect("a server");
+            let words = words.replace("\"at your service\"", "at_your_service");
+            (words.split(' ').map(str::to_owned).collect(), block(section, "python").expect("a client"))
+        })
+        .collect()
+}
+
+#[test]
+fn every_program_in_the_document_works() {
+    let stage = stage();
+    let examples = examples();
+    assert_eq!(examples.len(), 13, "a dialect is missing");
+    for (name, content) in [("accounts", &b"zd:1\n"[..]), ("secret", b"s3cret\n")] {
+        let file = stage.write(&format!("home/{name}"), content);
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    for (words, client) in examples {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let (dialect, arguments) = words.split_first().unwrap();
+        let server = Server::start(&stage, dialect, arguments);
+        let port = server.address.rsplit(':').next().unwrap();
+        assert!(client.contains("5264"), "{dialect}");
+        let mut python = Command::new("python3");
+        python.args(["-c", &client.replace("5264", port)]).current_dir(stage.home()).env("PYTHONIOENCODING", "utf-8");
+        let said = printed(&mut python);
+        let expected = match *dialect {
+            "echo" => "STRASSE",
+            "text" => "你好",
+            "command" => "Linux",
+            "command-raw" => "1\n2\n3",
+            "command-json" => "3 out",
+            "upload" => "\"ok\":true",
+            "upload-bare" => "done b''",
+            // What was uploaded before.
+            "download" => "'file_size': 3} 3",
+            "login" => "welcome",
+            "challenge" => "ok",
+            "udp-echo" => "HELLO",
+            "udp-chat" => "said",
+            "talk" => "at_your_service",
+            other => panic!("{other} is new: say what its client prints"),
+        };
+        assert!(said.contains(expected), "{dialect}: {said}");
+    }
+    assert_eq!(stage.read("home/报告 é.txt"), "何か".as_bytes());
+    assert_eq!(stage.read("home/a.txt"), b"abc");
+}
