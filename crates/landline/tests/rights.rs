@@ -150,3 +150,64 @@ fn the_nearest_folder_counts_whatever_link_leads_there() {
     assert!(gone.contains("no such file or folder") && gone.contains("on line 2"), "{gone}");
     assert!(root.source(&[], b"archive/old").is_err(), "nothing is granted");
 }
+
+/// Row 5: a folder that becomes a link and back as fast as can be, while files are opened through it. 2,000 times each way, or for
+/// 100,000 and a minute with `LANDLINE_SOAK=1`.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_swapped_for_a_link_never_leads_out() {
+    use std::{
+        io::Read,
+        sync::atomic::{AtomicBool, Ordering},
+        time::{Duration, Instant},
+    };
+
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use testkit::Census;
+
+    let stage = Stage::new("unused");
+    for folder in ["home/d", "home/closed", "outside"] {
+        fs::create_dir(stage.path(folder)).unwrap();
+    }
+    stage.write("home/d/f", b"inside");
+    stage.write("home/closed/f", b"inside");
+    stage.write("outside/f", b"outside");
+    std::os::unix::fs::symlink("../outside", stage.path("home/out")).unwrap();
+    std::os::unix::fs::symlink("closed", stage.path("home/to_closed")).unwrap();
+    let root = Root::open(&stage.home(), &stage.path("server")).unwrap();
+    let rights = Rights::parse("[users.a]\nfiles = [\"rw:~\", \"r:~/closed\"]").unwrap();
+    let grants = rights.files(&user("a"));
+    let before = (Census::of(&stage.path("outside")), Census::of(&stage.path("home/closed")));
+    let is_soak = std::env::var_os("LANDLINE_SOAK").is_some();
+    let (rounds, time) = if is_soak { (100_000, Duration::from_secs(60)) } else { (2_000, Duration::ZERO) };
+
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let swap = |name: &str| {
+                let other = stage.path(&format!("home/{name}"));
+                renameat_with(CWD, stage.path("home/d"), CWD, other, RenameFlags::EXCHANGE).unwrap();
+            };
+            while !is_over.load(Ordering::Relaxed) {
+                for name in ["out", "out", "to_closed", "to_closed"] {
+                    swap(name);
+                }
+            }
+        });
+        let (start, mut round) = (Instant::now(), 0u32);
+        while round < rounds || start.elapsed() < time {
+            if let Ok(mut source) = root.source(grants, b"d/f") {
+                let mut text = String::new();
+                source.file.read_to_string(&mut text).unwrap();
+                assert_eq!(text, "inside", "round {round}");
+            }
+            let name = format!("new{round}");
+            if let Ok(place) = root.destination(grants, format!("d/{name}").as_bytes(), None) {
+                place.folder.create(&place.name).unwrap();
+            }
+            round += 1;
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!((Census::of(&stage.path("outside")), Census::of(&stage.path("home/closed"))), before);
+}
