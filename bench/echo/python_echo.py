@@ -6,7 +6,7 @@ import sys
 
 class Tcp(socketserver.BaseRequestHandler):
     def handle(self):
-        while data := self.request.recv(2048):
+        while data := self.request.recv(2112):
             self.request.sendall(data)
 
 

@@ -37,7 +37,8 @@ fn main() -> io::Result<()> {
 }
 
 async fn echo(connection: &mut TcpConnection) -> io::Result<()> {
-    let mut buffer = vec![0; 2048];
+    // More than the 32 messages of 64 bytes under way, so that a read that is not filled is known to be the last.
+    let mut buffer = vec![0; 2112];
     loop {
         let count = connection.read(&mut buffer).await?;
         match buffer.get(..count) {

@@ -5,3 +5,4 @@ mod connections;
 mod datagrams;
 mod events;
 mod streams;
+mod tls;

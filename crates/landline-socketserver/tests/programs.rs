@@ -1,4 +1,5 @@
-//! The model `processes`. This program is the tests, and, with the argument `serve`, the single-threaded server they start.
+//! Servers that need a process of their own: because they fork, or because of what they are short of. This program is the tests,
+//! and, with the argument `serve`, the server they start.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,14 +16,17 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use landline_socketserver::{
     Bind, Event, Limits, Processes, Server, Stopper,
     blocking::TcpConnection,
     datagram::{Datagram, DatagramServer, Outbox},
+    tasks,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What has to happen happens within this time, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,6 +36,7 @@ fn main() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["serve", kind, processes, connections_max] => serve(kind, processes, connections_max.parse().unwrap()),
+        ["hold", model, descriptors_max] => hold(model, descriptors_max.parse().unwrap()),
         ["threads"] => println!("{}", refused_with_threads()),
         // What cargo passes on is for the harness that is not here.
         _ => run_all(),
@@ -39,7 +44,7 @@ fn main() {
 }
 
 fn run_all() {
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 12] = [
         ("each connection has a process of its own", each_connection_has_a_process_of_its_own),
         ("workers serve one after the other", workers_serve_one_after_the_other),
         ("a crash takes one connection", a_crash_takes_one_connection),
@@ -49,6 +54,9 @@ fn run_all() {
         ("datagrams too", datagrams_too),
         ("children of a parent that died drain", children_of_a_parent_that_died_drain),
         ("more than one thread is refused", more_than_one_thread_is_refused),
+        ("without descriptors accepting rests and recovers", without_descriptors_accepting_rests_and_recovers),
+        ("silent clients hold up nobody and are ended", silent_clients_hold_up_nobody_and_are_ended),
+        ("clients that vanish leave nothing", clients_that_vanish_leave_nothing),
     ];
     for (name, test) in tests {
         test();
@@ -85,8 +93,51 @@ fn serve(kind: &str, processes: &str, connections_max: usize) {
     println!("cut off {}", drained.unwrap().cut_off);
 }
 
+/// Serves under a model that does not fork, with few descriptors, and ends what is silent for a second.
+fn hold(model: &str, descriptors_max: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    let current = if descriptors_max == 0 { limit.maximum } else { Some(descriptors_max) };
+    setrlimit(Resource::Nofile, Rlimit { current, maximum: limit.maximum }).unwrap();
+    let limits = Limits {
+        connections_max: 20_000,
+        connections_per_address_max: 20_000,
+        idle_timeout: Some(Duration::from_secs(1)),
+        ..Limits::default()
+    };
+    let (stopper, shutdown) = Stopper::new().unwrap();
+    let listener = Bind::new().backlog(4096).tcp("127.0.0.1:0").unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    let drained = if model == "threads" {
+        let handler = move |connection: &mut TcpConnection| answer(connection, &stopper);
+        Server::new(listener, handler).limits(limits).on_event(print).threads(&shutdown)
+    } else {
+        let (stop, mut stopped) = tokio::sync::mpsc::channel::<()>(1);
+        let handler = async move |connection: &mut tasks::TcpConnection| answer_task(connection, &stop).await;
+        let server = Server::new(listener, handler).limits(limits).on_event(print);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(server.tasks(async { stopped.recv().await.unwrap_or_default() }))
+    };
+    println!("cut off {}", drained.unwrap().cut_off);
+}
+
+async fn answer_task(connection: &mut tasks::TcpConnection, stop: &tokio::sync::mpsc::Sender<()>) -> io::Result<()> {
+    let mut line = Vec::new();
+    loop {
+        let byte = connection.read_u8().await?;
+        if byte != b'\n' {
+            line.push(byte);
+        } else if line == b"stop" {
+            return stop.send(()).await.map_err(io::Error::other);
+        } else {
+            connection.write_all(b"here\n").await?;
+            line.clear();
+        }
+    }
+}
+
 fn print(event: &Event<'_>) {
     match event {
+        Event::AcceptFailed { error } => println!("accept failed: {error}"),
         Event::Ended { failure: None, .. } => println!("ended"),
         Event::Ended { failure: Some(failure), .. } => println!("failed: {failure}"),
         Event::WorkerEnded { failure: Some(failure) } => println!("worker: {failure}"),
@@ -140,8 +191,12 @@ struct Running {
 
 impl Running {
     fn start(kind: &str, processes: &str, connections_max: usize) -> Self {
+        Self::start_with(&["serve", kind, processes, &connections_max.to_string()])
+    }
+
+    fn start_with(arguments: &[&str]) -> Self {
         let mut process = Command::new(env::current_exe().unwrap())
-            .args(["serve", kind, processes, &connections_max.to_string()])
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -179,6 +234,10 @@ impl Running {
     fn children(&self) -> usize {
         let tasks = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.process.id())).unwrap();
         tasks.split_whitespace().count()
+    }
+
+    fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
     }
 
     fn end(mut self) {
@@ -368,4 +427,89 @@ fn more_than_one_thread_is_refused() {
     let output = Command::new(env::current_exe().unwrap()).arg("threads").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("only a process with one thread may fork, and 2 run here"), "{text}");
+}
+
+const HOLDING: [&str; 2] = ["threads", "tasks"];
+
+fn without_descriptors_accepting_rests_and_recovers() {
+    for model in HOLDING {
+        let mut server = Running::start_with(&["hold", model, "64"]);
+        let since = Instant::now();
+        let clients: Vec<Conversation> = (0..200).map(|_| server.connect()).collect();
+        server.await_line("accept failed: Too many open files");
+        // All of them are silent, so they are ended and make room for those that wait.
+        let mut last = server.connect();
+        assert!(!last.ask("who").is_empty(), "{model}");
+        drop(clients);
+        let lines: Vec<String> = server.lines.try_iter().collect();
+        let failures = lines.iter().filter(|line| line.starts_with("accept failed")).count();
+        let ended = lines.len() - failures;
+        // It is tried again when a time has passed, or when a connection has ended and so left its descriptor.
+        let turns = since.elapsed().as_millis() as usize / 100 + 1 + ended;
+        assert!(failures <= turns, "{model}: {failures} tries where there was reason for {turns}: it spins");
+        last.say("stop");
+        drop(last);
+        server.await_line("cut off 0");
+        server.end();
+    }
+}
+
+/// How many there are, unless the long loops are to be whole.
+fn many(few: usize) -> usize {
+    if env::var_os("LANDLINE_SOAK").is_some() { 10_000 } else { few }
+}
+
+fn silent_clients_hold_up_nobody_and_are_ended() {
+    let count = many(300);
+    let mut server = Running::start_with(&["hold", "tasks", "0"]);
+    let mut own = getrlimit(Resource::Nofile);
+    own.current = own.maximum;
+    setrlimit(Resource::Nofile, own).unwrap();
+    server.connect().ask("who");
+    server.await_line("failed");
+    let before = server.descriptors();
+    let clients: Vec<Conversation> = (0..count).map(|_| server.connect()).collect();
+    assert_eq!(server.connect().ask("who"), "here");
+    for _ in 0..count {
+        server.await_line("failed: the peer was silent for too long");
+    }
+    let mut last = server.connect();
+    assert_eq!(last.ask("who"), "here");
+    assert!(server.descriptors() <= before + 2, "{} descriptors, {before} before", server.descriptors());
+    drop(clients);
+    last.say("stop");
+    server.await_line("cut off 0");
+    server.end();
+}
+
+fn clients_that_vanish_leave_nothing() {
+    let count = many(500);
+    for model in HOLDING {
+        let mut server = Running::start_with(&["hold", model, "0"]);
+        server.connect().ask("who");
+        server.await_line(if model == "tasks" { "failed" } else { "ended" });
+        let before = server.descriptors();
+        for number in 0..count {
+            let mut client = server.connect();
+            if number % 3 == 0 {
+                client.say("who");
+            }
+            if number % 2 == 0 {
+                // Closing sends a reset in place of an end.
+                socket2::SockRef::from(client.0.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+        }
+        let mut seen = 0;
+        while seen < count {
+            let line = server.lines.recv_timeout(PATIENCE).unwrap();
+            seen += usize::from(line.starts_with("ended") || line.starts_with("failed"));
+        }
+        let mut last = server.connect();
+        assert!(!last.ask("who").is_empty());
+        assert!(server.descriptors() <= before + 2, "{model}: {} descriptors, {before} before", server.descriptors());
+        last.say("stop");
+        drop(last);
+        server.await_line("cut off 0");
+        server.end();
+    }
 }
