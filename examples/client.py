@@ -70,3 +70,4 @@ with context.wrap_socket(socket.create_connection((host.strip("[]"), port))) as 
     except OSError:
         pass  # the server has given up; it says why
     print(receive(line, "done")["digest"])
+    line.unwrap()  # says that there is no more

@@ -1050,6 +1050,7 @@ def make_transcript():
     case("secret", **secret, **one)
     case("secret, bound to the end point, all else as before", binding_type="tls-server-end-point", **secret, **one)
     case("secret, bound to another end point", binding_type="tls-server-end-point", **secret, **{**one, "fingerprint": det("other", 32)})
+    case("attach", method="attach", methods=("ssh-key", "invite", "secret", "attach"), **one)
     assert len({c["transcript"] for c in cases}) == len(cases)
     unique(cases)
     write("transcript.json", {"cases": cases})
@@ -1100,6 +1101,24 @@ def make_secret(transcripts):
         assert len({(c["secret"], c["fingerprint"], c["binding_type"], c["transcript"]) for c in cases}) == len({c[key] for c in cases})
     unique(cases)
     write("secret.json", {"cases": cases})
+    return len(cases)
+
+
+def make_attach(transcripts):
+    cases = []
+
+    def case(name, secret, t):
+        cases.append({"name": name, "secret": b64(secret), "transcript": t.hex(), "proof": b64(mac(secret, b"attach", t))})
+
+    secret, t = det("attach secret", 32), bytes.fromhex(next(c for c in transcripts if c["method"] == "attach")["transcript"])
+    case("transcript.json, attach", secret, t)
+    case("another secret", det("other attach secret", 32), t)
+    case("another transcript", secret, det("attach transcript", 64))
+    case("zeros", bytes(32), bytes(64))
+    case("ff", b"\xff" * 32, b"\xff" * 64)
+    assert len({c["proof"] for c in cases}) == len(cases)
+    unique(cases)
+    write("attach.json", {"cases": cases})
     return len(cases)
 
 
@@ -1674,6 +1693,10 @@ def make_seeds():
                        ("by secret, end point", header("login", version=1, user="ci", nonce=b64(det("seed client", 32)), method="secret",
                                                         secret="0011223344556677", binding="tls-server-end-point",
                                                         proof=b64(det("seed proof", 32))) + follow),
+                       ("attach", header("login", version=1, user="ci", nonce=b64(det("seed client", 32)), method="attach",
+                                         session="0011223344556677", proof=b64(det("seed proof", 32))) + follow),
+                       ("asks to attach", header("login", version=1, user="ci", nonce=b64(det("seed client", 32)), method="secret",
+                                                 secret="0011223344556677", proof=b64(det("seed proof", 32)), attach=True) + follow),
                        ("another version", header("login", method="ssh-key", **{**proof, "version": 2})),
                        ("another type", header("ping")), ("size", header("login", method="ssh-key", size=0, **proof))):
         seed("server_login", name, bytes([0, 60]) + data)
@@ -1691,6 +1714,9 @@ def make_seeds():
                       nonce=b64(det("seed server", 32)))
     welcome = header("welcome", user="ci", key="secret:0011223344556677", session="0123456789abcdef", proof=b64(det("seed proof", 32)))
     seed("client_login", "secret", bytes([2, 50]) + greeting + welcome)
+    welcome = header("welcome", user="ci", key="secret:0011223344556677", session="0123456789abcdef", proof=b64(det("seed proof", 32)),
+                     attach=b64(det("seed attach", 32)))
+    seed("client_login", "secret and attach", bytes([2, 50]) + greeting + welcome)
 
     for c in load("secret.json")[:2] + load("secret.json")[-1:]:
         seed("secret", c["name"], c["line"].encode())
@@ -1741,6 +1767,7 @@ def main():
     transcripts = make_transcript()
     print("transcript.json", len(transcripts))
     print("secret.json", make_secret(transcripts))
+    print("attach.json", make_attach(transcripts))
     print("login.json", make_login(transcripts))
     print("keys.json", make_key_types(transcripts))
     print("paths.json", *make_paths())

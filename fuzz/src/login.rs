@@ -7,8 +7,8 @@ use landline_proto::{
     frame::PREFIX_BYTES,
     limits::KEYS_MAX,
     login::{
-        BindingType, ClientEvent, ClientLogin, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Offer, Proof, SecretId,
-        ServerEvent, ServerLogin, UserName,
+        BindingType, ClientEvent, ClientLogin, METHOD_ATTACH, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Offer,
+        Proof, SecretId, ServerEvent, ServerLogin, UserName,
     },
     message,
     messages::{Blob, Greeting, Login, Mac, Nonce, Token, Welcome},
@@ -42,8 +42,11 @@ type Served = (Result<Option<(Login, [u8; 64])>, ProtocolError>, usize);
 /// read, and a login survives being written down again.
 pub fn server_login(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else { return };
-    let methods: &[&str] =
-        if choice % 2 == 0 { &[METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET] } else { &[METHOD_SSH_KEY] };
+    let methods: &[&str] = if choice % 2 == 0 {
+        &[METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET, METHOD_ATTACH]
+    } else {
+        &[METHOD_SSH_KEY]
+    };
     let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| serve(&pieces, methods));
     assert_eq!(whole, steps, "in steps of {step}");
     assert_eq!(whole, bytes, "in single bytes");
@@ -109,7 +112,13 @@ fn answer(server: &mut ServerLogin, keys: usize, mut input: &[u8]) {
 
 /// Goes on with what stands behind the login.
 fn accept(server: ServerLogin, login: &Login, mut behind: &[u8]) {
-    let welcome = Welcome { user: login.user.clone(), key: "SHA256:x".into(), session: "00".repeat(8), proof: None };
+    let welcome = Welcome {
+        user: login.user.clone(),
+        key: "SHA256:x".into(),
+        session: "00".repeat(8),
+        proof: None,
+        attach: None,
+    };
     let accepted = server.accept(&welcome);
     assert!(accepted.is_ok(), "the welcome fits");
     let Ok((_, mut decoder)) = accepted else { return };

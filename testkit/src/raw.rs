@@ -8,11 +8,11 @@ use std::{
 };
 
 use landline::{
-    login::{Fingerprint, Secret, UserKey},
+    login::{Fingerprint, Secret, SecretKey, UserKey},
     net::tls,
     proto::{
         Header, Item, Limits, MessageDecoder,
-        login::{BindingType, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Transcript},
+        login::{BindingType, METHOD_ATTACH, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Transcript},
         messages::{Blob, Greeting, Nonce},
     },
 };
@@ -167,6 +167,15 @@ impl RawClient {
         json!({
             "type": "login", "version": 1, "user": user, "method": METHOD_SECRET, "nonce": NONCE,
             "secret": key.id(), "binding": secret.binding, "proof": key.client_proof(&transcript),
+        })
+    }
+
+    /// A login that attaches this connection to `session` of `user`, which the test may still spoil.
+    pub fn attach_header(&self, user: &str, session: &str, secret: &SecretKey) -> Value {
+        let transcript = self.transcript(user, METHOD_ATTACH, BindingType::TlsExporter, |_| {});
+        json!({
+            "type": "login", "version": 1, "user": user, "method": METHOD_ATTACH, "nonce": NONCE,
+            "session": session, "proof": secret.attach_proof(&transcript),
         })
     }
 

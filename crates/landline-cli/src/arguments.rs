@@ -302,7 +302,7 @@ pub(crate) struct SecretAdd {
     /// Write it to this new file, which only you can read, instead of to standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Where the machine can reach this server [default: port 5263 at all its addresses]
+    /// Where the machine can reach this server [default: as when it last ran]
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) public_name: Option<Target>,
 }

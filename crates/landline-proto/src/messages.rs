@@ -46,6 +46,9 @@ pub struct Login {
     pub user: UserName,
     /// The client nonce.
     pub nonce: Nonce,
+    /// Whether the session is to give an attach secret.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attach: bool,
     /// One of the greeting's methods, and what proves the transcript by it.
     #[serde(flatten)]
     pub proof: Proof,
@@ -91,6 +94,9 @@ pub struct Welcome {
     /// What proves the transcript to the client, where the method does that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Mac>,
+    /// The attach secret, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach: Option<AttachSecret>,
 }
 message!(Welcome = "welcome");
 
@@ -139,7 +145,7 @@ impl ErrorMessage {
 macro_rules! bytes_32 {
     ($(#[$doc:meta])* $type:ident, $what:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Clone, Copy, PartialEq, Eq)]
         pub struct $type(pub [u8; 32]);
 
         impl Serialize for $type {
@@ -162,16 +168,30 @@ macro_rules! bytes_32 {
 
 bytes_32! {
     /// 32 random bytes that are used once; base64 on the wire.
+    #[derive(Debug)]
     Nonce, "a nonce"
 }
 
 bytes_32! {
     /// An HMAC-SHA256 (RFC 2104) over a transcript; base64 on the wire. Not to be compared with `==` where it is a proof.
+    #[derive(Debug)]
     Mac, "a proof"
 }
 
 bytes_32! {
+    /// What further connections of a session are attached with; base64 on the wire. Not shown by `Debug`.
+    AttachSecret, "an attach secret"
+}
+
+impl fmt::Debug for AttachSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AttachSecret(..)")
+    }
+}
+
+bytes_32! {
     /// What a key is called on one connection, and on no other; base64 on the wire.
+    #[derive(Debug)]
     KeyTag, "a key's tag"
 }
 

@@ -101,7 +101,7 @@ impl Client {
         let server =
             |address: &HostPort| KnownServer::new(address.clone(), invite.fingerprint, user.clone()).with_key(&key);
         let servers: Vec<KnownServer> = invite.addresses.iter().map(server).collect();
-        let credential = Credential { user: user.clone(), means: Means::Invite(key, invite.token) };
+        let credential = Credential::new(user.clone(), Means::Invite(key, invite.token));
         self.join_any(&servers, &credential, replace).await
     }
 
@@ -121,7 +121,7 @@ impl Client {
             KnownServer { secret: Some(path.clone()), ..known }
         };
         let servers: Vec<KnownServer> = secret.addresses.iter().map(server).collect();
-        let credential = Credential { user: secret.user.clone(), means: Means::Secret(secret.clone()) };
+        let credential = Credential::new(secret.user.clone(), Means::Secret(secret.clone()));
         self.join_any(&servers, &credential, replace).await
     }
 

@@ -24,6 +24,15 @@ pub enum Event {
         /// Whether an invite was redeemed, so that the key is new.
         invited: bool,
     },
+    /// A further connection was attached to a live session.
+    Attached {
+        /// Who.
+        user: String,
+        /// From where.
+        peer: String,
+        /// The session's id.
+        session: String,
+    },
     /// A connection ended before it was logged in.
     Refused {
         /// From where.

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use landline::{
     Error, Event, EventSink, Server, ServerOptions,
     audit::AuditOptions,
-    login::{Ask, Credential, Keyring, Means, UserKey, connect},
+    login::{Ask, Credential, Keyring, Login, Means, UserKey, connect},
     net::HostPort,
     paths::PrivateFolder,
     ping,
@@ -34,14 +34,22 @@ async fn the_first_answer_comes_after_three_round_trips() {
     let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
     let (key, _) = UserKey::load_or_create(&folder, "key").unwrap();
     let key = Arc::new(key);
-    let mut credential = Credential { user: "alice".parse().unwrap(), means: Means::Invite(key.clone(), invite.token) };
+    let mut credential =
+        Credential::new("alice".parse().unwrap(), Means::Invite(key.clone(), invite.token)).attachable();
+    let mut kept: Option<Login> = None;
 
     let (other, _) = UserKey::load_or_create(&folder, "other").unwrap();
     let keys = Means::Keys(Arc::new(Keyring::new(vec![Arc::new(other), key.clone()], Arc::new(Nobody))));
-    let further = [Means::Key(key), keys.clone(), keys];
-    let due = [("invite", 2), ("a known key", 2), ("one of two keys", 3), ("the one that was chosen", 2)];
+    let mut further = [Means::Key(key), keys.clone(), keys].into_iter();
+    let due = [
+        ("invite", 2),
+        ("a known key", 2),
+        ("one of two keys", 3),
+        ("the one that was chosen", 2),
+        ("a further connection of its session", 2),
+    ];
 
-    for ((what, round_trips), next) in due.into_iter().zip(further.into_iter().map(Some).chain([None])) {
+    for (what, round_trips) in due {
         let (near, far) = link::delayed(ROUND_TRIP / 2);
         let serving = server.clone();
         let events: EventSink = Arc::new(|event| {
@@ -59,11 +67,23 @@ async fn the_first_answer_comes_after_three_round_trips() {
         ping::receive_pong(&mut login.channel).await.unwrap();
         assert_eq!(start.elapsed().as_millis() / ROUND_TRIP.as_millis(), round_trips, "{what}: {:?}", start.elapsed());
         assert_eq!(start.elapsed().as_millis() % ROUND_TRIP.as_millis() / 10, 0, "{what}: {:?}", start.elapsed());
-        login.channel.finish().await;
-        if let Some(next) = next {
-            credential.means = next;
+        match (further.next(), login.attachment()) {
+            (Some(next), _) => {
+                login.channel.finish().await;
+                credential.means = next;
+            }
+            (None, Some(attachment)) => {
+                credential = attachment;
+                kept = Some(login);
+            }
+            (None, None) => {
+                let first = kept.take().unwrap();
+                assert_eq!(login.welcome.session, first.welcome.session);
+                assert_eq!(login.welcome.key, first.welcome.key);
+            }
         }
     }
+    assert!(kept.is_none(), "no connection was attached");
 }
 
 /// Its keys take no passphrase.

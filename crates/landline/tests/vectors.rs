@@ -18,7 +18,7 @@ use std::{
 use data_encoding::{BASE64, HEXLOWER};
 use landline::{
     Error,
-    login::{PublicKey, Secret, UserKey},
+    login::{PublicKey, Secret, SecretKey, UserKey},
 };
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -171,5 +171,16 @@ fn tags_of_keys_are_those_of_the_vectors() {
         let binding = HEXLOWER.decode(tag["binding"].as_str().unwrap().as_bytes()).unwrap();
         let found = landline::proto::login::key_tag(&binding, tag["key"].as_str().unwrap());
         assert_eq!(BASE64.encode(&found.0), tag["tag"].as_str().unwrap());
+    }
+}
+
+#[test]
+fn attach_secrets_prove_what_the_vectors_say() {
+    let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/attach.json")).expect("attach.json");
+    for case in file["cases"].as_array().unwrap() {
+        let text = |key: &str| case[key].as_str().expect("a string").as_bytes();
+        let secret = SecretKey::from_bytes(BASE64.decode(text("secret")).unwrap().try_into().unwrap());
+        let transcript: [u8; 64] = HEXLOWER.decode(text("transcript")).unwrap().try_into().unwrap();
+        assert_eq!(BASE64.encode(&secret.attach_proof(&transcript).0).as_bytes(), text("proof"), "{}", case["name"]);
     }
 }

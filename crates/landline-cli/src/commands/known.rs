@@ -46,7 +46,7 @@ pub(crate) async fn server_and_credential(
             Means::Keys(Arc::new(keys))
         }
     };
-    let credential = Credential { user: server.user.clone(), means };
+    let credential = Credential::new(server.user.clone(), means);
     Ok((server, credential))
 }
 

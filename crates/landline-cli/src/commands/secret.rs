@@ -4,13 +4,13 @@ use std::path::Path;
 
 use landline::{
     Error, LocalServer,
+    admin::Administration,
     net::{HostPort, Target},
     paths::create_secret_file,
     proto::{DEFAULT_PORT, login::BindingType},
 };
 use zeroize::Zeroizing;
 
-use super::serve::every_address;
 use crate::{
     arguments::{Binding, Secret, SecretAdd},
     failure::Failure,
@@ -18,9 +18,9 @@ use crate::{
 };
 
 pub(crate) fn run(state: &Path, options: Secret) -> Result<(), Failure> {
-    let server = LocalServer::open(state)?;
+    let mut server = LocalServer::open(state)?.administration()?;
     match options {
-        Secret::Add(options) => add(&server, options),
+        Secret::Add(options) => add(&mut server, options),
         Secret::List { user } => {
             for secret in server.secrets(user.as_ref())? {
                 let label = shown_line(&secret.label);
@@ -36,19 +36,19 @@ pub(crate) fn run(state: &Path, options: Secret) -> Result<(), Failure> {
     }
 }
 
-fn add(server: &LocalServer, options: SecretAdd) -> Result<(), Failure> {
-    let addresses = match options.public_name {
+fn add(server: &mut Administration, options: SecretAdd) -> Result<(), Failure> {
+    match options.public_name {
         Some(Target { user: Some(_), .. }) => {
             return Err(Failure::usage("--public-name takes HOST[:PORT] without a user"));
         }
-        Some(Target { host, port, .. }) => vec![HostPort { host, port: port.unwrap_or(DEFAULT_PORT) }],
-        None => every_address(DEFAULT_PORT),
-    };
+        Some(Target { host, port, .. }) => server.reached_at(HostPort { host, port: port.unwrap_or(DEFAULT_PORT) }),
+        None => {}
+    }
     let binding = match options.binding {
         Binding::Exporter => BindingType::TlsExporter,
         Binding::ServerEndPoint => BindingType::TlsServerEndPoint,
     };
-    let secret = server.add_secret(options.user, addresses, binding, &options.label)?;
+    let secret = server.add_secret(options.user, binding, &options.label)?;
     let id = secret.key().id();
     let line = Zeroizing::new(format!("{}\n", *secret.reveal()));
     let Some(out) = options.out else {

@@ -124,7 +124,7 @@ fn reachable(public_name: Option<&str>, listening: SocketAddr) -> Vec<HostPort> 
 }
 
 /// This machine's addresses, other than those that mean nothing elsewhere.
-pub(super) fn every_address(port: u16) -> Vec<HostPort> {
+fn every_address(port: u16) -> Vec<HostPort> {
     let others = if_addrs::get_if_addrs().unwrap_or_default().into_iter().filter(|interface| {
         let link_local = matches!(interface.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
         !interface.is_loopback() && !link_local
@@ -190,6 +190,7 @@ fn sentence(event: &Event) -> String {
             let how = if *invited { "joined" } else { "logged in" };
             format!("{session} {user} {how} from {peer} with {key}")
         }
+        Event::Attached { user, peer, session } => format!("{session} {user} attached from {peer}"),
         Event::Refused { peer, code, message } => format!("refused {peer}: {message} ({code})"),
         Event::Transfer { user, session, direction, path, length, digest } => {
             format!("{session} {user} {direction} {path}: {length} bytes, {digest}")

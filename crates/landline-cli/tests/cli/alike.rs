@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use landline::login::{Secret, UserKey};
+use landline::login::{Secret, SecretKey, UserKey};
 use serde_json::Value;
 use testkit::{RawClient, ServerProcess};
 
@@ -84,4 +84,7 @@ fn a_known_user_looks_like_an_unknown_one() {
     let line = secret.reveal();
     let wrong: Secret = format!("{}.{digits}", line.rsplit_once('.').unwrap().0).parse().unwrap();
     compare(&server, "secret", |client, user| client.secret_header(user, &wrong));
+
+    let nobody = SecretKey::from_bytes([0; 32]);
+    compare(&server, "attach", |client, user| client.attach_header(user, "0123456789abcdef", &nobody));
 }

@@ -36,7 +36,10 @@ fn sixty_lines_of_python_upload_a_file() {
         let listed = Command::new("sha256sum").arg(stage.path(name)).output().unwrap();
         let hex = String::from_utf8(listed.stdout).unwrap()[..64].to_owned();
         assert_eq!(digest.trim(), format!("sha256:{hex}"));
+        server.event("closed");
     }
+    let log = stage.run_at_server(&["audit", "show", "--json"]).ok();
+    assert!(log.contains("sha256:") && !log.contains("\"event\":\"failed\""), "it did not take its leave: {log}");
 }
 
 #[test]

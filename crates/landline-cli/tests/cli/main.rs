@@ -10,6 +10,7 @@
 )]
 
 mod alike;
+mod attach;
 mod audit;
 mod classic;
 mod config;

@@ -31,6 +31,8 @@ pub struct ClientLogin {
     greeting: Option<Greeting>,
     /// How many keys the server was asked about, until it has chosen.
     asked: Option<usize>,
+    /// Whether the session is to give an attach secret.
+    attach: bool,
     decoder: MessageDecoder,
 }
 
@@ -45,7 +47,12 @@ impl ClientLogin {
         nonce: Nonce,
     ) -> Self {
         let decoder = MessageDecoder::new(Limits::LOGIN);
-        Self { user, method, fingerprint, transport, nonce, greeting: None, asked: None, decoder }
+        Self { user, method, fingerprint, transport, nonce, greeting: None, asked: None, attach: false, decoder }
+    }
+
+    /// Has the login ask for an attach secret, so that further connections can be attached to the session.
+    pub fn ask_to_attach(&mut self) {
+        self.attach = true;
     }
 
     /// The greeting, once it has come.
@@ -121,7 +128,7 @@ impl ClientLogin {
     /// # Errors
     /// [`ProtocolError::FrameSize`] when the key or signature does not fit into a header before login.
     pub fn login(&self, proof: Proof, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
-        let login = Login { version: VERSION, user: self.user.clone(), nonce: self.nonce, proof };
+        let login = Login { version: VERSION, user: self.user.clone(), nonce: self.nonce, attach: self.attach, proof };
         message::encode(&login, None, &Limits::LOGIN, out)
     }
 

@@ -8,7 +8,7 @@ mod transcript;
 mod user;
 
 pub use client::{ClientEvent, ClientLogin};
-pub use proof::{BindingType, BindingTypeError, Proof, SecretId, SecretIdError};
+pub use proof::{BindingType, BindingTypeError, HexIdError, Proof, SecretId, SessionId};
 pub use server::{Attempt, Offer, ServerEvent, ServerLogin};
 pub use transcript::{NAMESPACE, Transcript, key_tag};
 pub use user::{UserName, UserNameError};
@@ -17,6 +17,8 @@ pub use user::{UserName, UserNameError};
 pub const METHOD_SSH_KEY: &str = "ssh-key";
 /// Login by an invite, which registers the key.
 pub const METHOD_INVITE: &str = "invite";
+/// A further connection of a live session.
+pub const METHOD_ATTACH: &str = "attach";
 /// Login by a secret that both sides know.
 pub const METHOD_SECRET: &str = "secret";
 

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY};
+use super::{METHOD_ATTACH, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY};
 use crate::messages::{Blob, Mac, Token};
 
 /// What proves a transcript, with the method under `method`.
@@ -38,6 +38,13 @@ pub enum Proof {
         /// The client's proof.
         proof: Mac,
     },
+    /// A live session, of which this is one more connection.
+    Attach {
+        /// Which session.
+        session: SessionId,
+        /// The proof by the session's attach secret.
+        proof: Mac,
+    },
 }
 
 impl Proof {
@@ -47,6 +54,7 @@ impl Proof {
             Self::SshKey { .. } => METHOD_SSH_KEY,
             Self::Invite { .. } => METHOD_INVITE,
             Self::Secret { .. } => METHOD_SECRET,
+            Self::Attach { .. } => METHOD_ATTACH,
         }
     }
 
@@ -54,7 +62,7 @@ impl Proof {
     pub fn binding(&self) -> BindingType {
         match self {
             Self::Secret { binding, .. } => *binding,
-            Self::SshKey { .. } | Self::Invite { .. } => BindingType::TlsExporter,
+            Self::SshKey { .. } | Self::Invite { .. } | Self::Attach { .. } => BindingType::TlsExporter,
         }
     }
 }
@@ -105,38 +113,52 @@ impl FromStr for BindingType {
 #[error("a binding is tls-exporter or tls-server-end-point")]
 pub struct BindingTypeError;
 
-/// Which secret: 16 lower-case hexadecimal digits that say nothing about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SecretId(pub [u8; 8]);
+macro_rules! hex_id {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(pub [u8; 8]);
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&HEXLOWER.encode(&self.0))
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = HexIdError;
+
+            fn from_str(text: &str) -> Result<Self, HexIdError> {
+                let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| HexIdError)?;
+                bytes.try_into().map(Self).map_err(|_| HexIdError)
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            }
+        }
+    };
+}
+
+hex_id! {
+    /// Which secret: 16 lower-case hexadecimal digits that say nothing about it.
+    SecretId
+}
+
+hex_id! {
+    /// Which session: 16 lower-case hexadecimal digits.
+    SessionId
+}
 
 /// The text is not 16 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the id of a secret is 16 lower-case hexadecimal digits")]
-pub struct SecretIdError;
-
-impl fmt::Display for SecretId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
-    }
-}
-
-impl FromStr for SecretId {
-    type Err = SecretIdError;
-
-    fn from_str(text: &str) -> Result<Self, SecretIdError> {
-        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| SecretIdError)?;
-        bytes.try_into().map(Self).map_err(|_| SecretIdError)
-    }
-}
-
-impl Serialize for SecretId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for SecretId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
+#[error("an id is 16 lower-case hexadecimal digits")]
+pub struct HexIdError;

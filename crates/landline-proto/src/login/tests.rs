@@ -19,7 +19,7 @@ fn offer() -> Offer {
     Offer {
         server: "landline/test".into(),
         features: vec!["ping".into()],
-        methods: vec![METHOD_SSH_KEY.into(), METHOD_INVITE.into(), METHOD_SECRET.into()],
+        methods: vec![METHOD_SSH_KEY.into(), METHOD_INVITE.into(), METHOD_SECRET.into(), METHOD_ATTACH.into()],
         fingerprint: [7; 32],
         transport: "tcp",
     }
@@ -38,7 +38,13 @@ fn proof(key: &str) -> Proof {
 }
 
 fn welcome() -> Welcome {
-    Welcome { user: "alice".parse().unwrap(), key: "SHA256:x".into(), session: "00".repeat(8), proof: None }
+    Welcome {
+        user: "alice".parse().unwrap(),
+        key: "SHA256:x".into(),
+        session: "00".repeat(8),
+        proof: None,
+        attach: None,
+    }
 }
 
 #[track_caller]
@@ -186,6 +192,10 @@ fn a_login_needs_the_keys_of_its_method() {
         format!(r#""method":"secret","secret":"{}","proof":"{nonce}""#, &id[1..]),
         format!(r#""method":"secret","secret":"{}","proof":"{nonce}""#, "AABBCCDDEEFF0011"),
         format!(r#""method":"secret","secret":"{id}","proof":"{nonce}","binding":"tls-unique""#),
+        format!(r#""method":"attach","proof":"{nonce}""#),
+        format!(r#""method":"attach","session":"{id}""#),
+        format!(r#""method":"attach","session":"0","proof":"{nonce}""#),
+        format!(r#""method":"attach","session":"{id}","proof":"{nonce}","attach":1"#),
     ] {
         let error = login(&rest).unwrap_err();
         assert!(matches!(error, ProtocolError::BadHeader(_)), "{rest}: {error}");

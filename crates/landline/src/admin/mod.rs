@@ -4,6 +4,7 @@
 pub mod client;
 pub mod messages;
 mod perform;
+mod secrets;
 pub(crate) mod server;
 
 pub use messages::{Answer, Request};

@@ -22,13 +22,13 @@ const ADDRESSES_FILE: &str = "addresses";
 /// Far beyond any list of addresses.
 const ADDRESSES_BYTES_MAX: u64 = 64 * 1024;
 
-/// The accounts, keys and invites of a server.
+/// The accounts, keys, secrets and invites of a server.
 pub struct Administration {
     folder: Arc<PrivateFolder>,
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
     rights: Arc<RightsFile>,
-    fingerprint: Fingerprint,
-    audit: Audit,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) audit: Audit,
     public: Option<HostPort>,
 }
 
@@ -53,7 +53,7 @@ impl Administration {
         Self { folder, store, rights, fingerprint, audit, public: None }
     }
 
-    /// Has invites name this address, instead of those where the server was last reachable.
+    /// Has invites and secrets name this address, instead of those where the server was last reachable.
     pub fn reached_at(&mut self, address: HostPort) {
         self.public = Some(address);
     }
@@ -169,7 +169,8 @@ impl Administration {
         Ok(NewInvite { invite: invite.to_string(), purpose: purpose.as_str().to_owned() })
     }
 
-    fn addresses(&self) -> Result<Vec<HostPort>, Error> {
+    /// Where the server can be reached.
+    pub(super) fn addresses(&self) -> Result<Vec<HostPort>, Error> {
         if let Some(address) = &self.public {
             return Ok(vec![address.clone()]);
         }

@@ -11,16 +11,17 @@ use landline_proto::{
     ErrorCode, Limits, Message,
     limits::{LOGIN_TIME_MAX, SIGNING_TIME_MAX},
     login::{
-        BindingType, ClientEvent, ClientLogin, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Proof, UserName, key_tag,
+        BindingType, ClientEvent, ClientLogin, METHOD_ATTACH, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Proof,
+        SessionId, UserName, key_tag,
     },
     message,
-    messages::{Blob, Greeting, Mac, Nonce, Open, Token, Welcome},
+    messages::{AttachSecret, Blob, Greeting, Mac, Nonce, Open, Token, Welcome},
 };
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use super::{Fingerprint, Keyring, Secret, UserKey, keyring::blocking, random, same};
+use super::{Fingerprint, Keyring, Secret, SecretKey, UserKey, keyring::blocking, random, same};
 use crate::{
     Error,
     net::{
@@ -38,6 +39,20 @@ pub struct Credential {
     pub user: UserName,
     /// By what.
     pub means: Means,
+    /// Whether the session is to give what further connections are attached with.
+    pub attachable: bool,
+}
+
+impl Credential {
+    /// To log in as `user` by these means, for one connection.
+    pub fn new(user: UserName, means: Means) -> Self {
+        Self { user, means, attachable: false }
+    }
+
+    /// The same for a session of several connections: see [`Login::attachment`].
+    pub fn attachable(self) -> Self {
+        Self { attachable: true, ..self }
+    }
 }
 
 /// By what somebody logs in.
@@ -51,6 +66,8 @@ pub enum Means {
     Invite(Arc<UserKey>, Token),
     /// A secret that the server knows too.
     Secret(Arc<Secret>),
+    /// The attach secret of a live session.
+    Attach(SessionId, SecretKey),
 }
 
 impl Means {
@@ -60,13 +77,14 @@ impl Means {
             Self::Key(_) | Self::Keys(_) => METHOD_SSH_KEY,
             Self::Invite(..) => METHOD_INVITE,
             Self::Secret(_) => METHOD_SECRET,
+            Self::Attach(..) => METHOD_ATTACH,
         }
     }
 
     /// What ties the login to the connection.
     fn binding(&self) -> BindingType {
         match self {
-            Self::Key(_) | Self::Keys(_) | Self::Invite(..) => BindingType::TlsExporter,
+            Self::Key(_) | Self::Keys(_) | Self::Invite(..) | Self::Attach(..) => BindingType::TlsExporter,
             Self::Secret(secret) => secret.binding,
         }
     }
@@ -92,6 +110,9 @@ impl Means {
                 let (binding, proof) = (secret.binding, key.client_proof(transcript));
                 (Proof::Secret { secret: key.id(), binding, proof }, Some(key.server_proof(transcript)))
             }
+            Self::Attach(session, key) => {
+                (Proof::Attach { session: *session, proof: key.attach_proof(transcript) }, None)
+            }
         })
     }
 
@@ -100,7 +121,7 @@ impl Means {
         match self {
             Self::Key(key) | Self::Invite(key, _) => key.may_take_a_person(),
             Self::Keys(keys) => keys.key().is_some_and(|key| key.may_take_a_person()),
-            Self::Secret(_) => false,
+            Self::Secret(_) | Self::Attach(..) => false,
         }
     }
 }
@@ -126,6 +147,17 @@ pub struct Login {
     pub timing: LoginTiming,
 }
 
+impl Login {
+    /// What further connections to the same server are attached to this session with, for as long as one of its connections
+    /// lives; `None` where the session was not asked for it.
+    pub fn attachment(&self) -> Option<Credential> {
+        let AttachSecret(secret) = self.welcome.attach?;
+        let session = self.welcome.session.parse().ok()?;
+        let means = Means::Attach(session, SecretKey::from_bytes(secret));
+        Some(Credential::new(self.welcome.user.clone(), means))
+    }
+}
+
 /// Logs in over `transport` to the server with the certificate `pin`, and opens a channel for `service` with `request` as its
 /// first message, all in one flight. `address` is the server's, for error messages.
 ///
@@ -147,6 +179,9 @@ pub async fn connect(
         let mut stream = handshake(transport, address, pin).await?;
         let (user, method) = (credential.user.clone(), means.method());
         let mut login = ClientLogin::new(user, method, *pin.bytes(), "tcp", Nonce(random()));
+        if credential.attachable {
+            login.ask_to_attach();
+        }
         event(&mut stream, &mut login).await?;
         let tls = start.elapsed();
         let exporter = exporter(&stream)?;

@@ -27,7 +27,7 @@ pub use key::{Agent, AgentKey, PublicKey, PublicKeyError, UserKey};
 pub use keyring::{Ask, Keyring};
 pub use pins::{KnownServer, Pins};
 pub use secret::{Secret, SecretKey, same};
-pub use server::{Gate, Session, accept};
+pub use server::{Gate, LiveSessions, Session, accept};
 pub(crate) use standing::objection;
 
 /// 32 bytes that are used once.

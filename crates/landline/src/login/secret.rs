@@ -110,13 +110,13 @@ fn parse(text: &str) -> Result<Secret, &'static str> {
     })
 }
 
-/// What proves a secret at one server, with one binding. The server stores it.
+/// What proves a secret at one server, with one binding; the server stores it. Or a session's attach secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretKey(Zeroizing<[u8; 32]>);
 
 impl SecretKey {
-    /// A key of which the store knows the bytes.
-    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+    /// A key of which the store knows the bytes, or a session's attach secret.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
@@ -127,14 +127,18 @@ impl SecretKey {
 
     /// Its name, which says nothing about it.
     pub fn id(&self) -> SecretId {
-        let mut id = [0; 8];
-        id.copy_from_slice(mac(&self.0, &[b"id"]).first_chunk::<8>().unwrap_or(&[0; 8]));
-        SecretId(id)
+        let mac = mac(&self.0, &[b"id"]);
+        SecretId(*mac.first_chunk().unwrap_or(&[0; 8]))
     }
 
     /// What the client proves a transcript with.
     pub fn client_proof(&self, transcript: &[u8; 64]) -> Mac {
         Mac(mac(&self.0, &[b"client", transcript]))
+    }
+
+    /// What a further connection of a session proves its transcript with, where this is the session's attach secret.
+    pub fn attach_proof(&self, transcript: &[u8; 64]) -> Mac {
+        Mac(mac(&self.0, &[b"attach", transcript]))
     }
 
     /// What the server proves a transcript with.

@@ -10,11 +10,11 @@ use data_encoding::HEXLOWER;
 use landline_proto::{
     ErrorCode, Limits, ProtocolError,
     login::{
-        Attempt, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Offer, Proof, ServerEvent, ServerLogin, UserName,
-        key_tag,
+        Attempt, METHOD_ATTACH, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Offer, Proof, ServerEvent, ServerLogin,
+        UserName, key_tag,
     },
     message,
-    messages::{KeyTag, Keys, Mac, Nonce, Welcome},
+    messages::{AttachSecret, KeyTag, Keys, Mac, Nonce, Welcome},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt},
@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
-use super::{Identity, KeyLineError, KeyOptions, PublicKey, SecretKey, random, same};
+use super::{Identity, KeyLineError, KeyOptions, PublicKey, SecretKey, random, same, standing::objection};
 use crate::{
     Error, RELEASE,
     audit::{Audit, Entry},
@@ -52,6 +52,31 @@ pub struct Session {
     pub invited: bool,
     /// The only command that the key may be used for, if it is for one.
     pub command: Option<String>,
+    /// What further connections are attached with, where the client has asked for it.
+    pub attach: Option<SecretKey>,
+    /// Whether this connection was attached to a session that lived already.
+    pub attached: bool,
+}
+
+/// What a login is decided by.
+#[derive(Clone, Copy)]
+pub struct Gate<'a> {
+    /// Who the server is.
+    pub identity: &'a Identity,
+    /// Who may log in.
+    pub store: &'a Arc<Store>,
+    /// To what further connections can be attached.
+    pub live: &'a dyn LiveSessions,
+    /// Places for logins that take a person.
+    pub signing: &'a Semaphore,
+    /// Where it is written down.
+    pub audit: &'a Audit,
+}
+
+/// The sessions that live.
+pub trait LiveSessions: Sync {
+    /// The one of this id, unless it is being ended.
+    fn find(&self, session: &str) -> Option<Session>;
 }
 
 /// A login that holds.
@@ -66,19 +91,6 @@ struct Accepted {
 struct Claim {
     user: Option<String>,
     method: Option<String>,
-}
-
-/// What a login is decided by.
-#[derive(Clone, Copy)]
-pub struct Gate<'a> {
-    /// Who the server is.
-    pub identity: &'a Identity,
-    /// Who may log in.
-    pub store: &'a Arc<Store>,
-    /// Places for logins that take a person.
-    pub signing: &'a Semaphore,
-    /// Where it is written down.
-    pub audit: &'a Audit,
 }
 
 /// Greets `peer` over `transport`, takes one login, and decides it by what the store knows and `admit` says. All of it has 10 s from now, or
@@ -129,7 +141,7 @@ async fn take<T>(
         return Err(Error::Tls(format!("the client does not speak {}", landline_proto::ALPN)));
     }
     let mut stream = TlsStream::Server(stream);
-    let decided = decide(&mut stream, peer, &mut login, gate.store, gate.signing, gate.audit, claim).await;
+    let decided = decide(&mut stream, peer, &mut login, gate, claim).await;
     let deadline = login.poll_timeout();
     let failure = match decided.and_then(|accepted| Ok((admit(&accepted.session)?, accepted))) {
         Ok((admitted, accepted)) => match gate.audit.record(entry(&accepted.session, peer)).await {
@@ -152,7 +164,7 @@ async fn take<T>(
 fn entry(session: &Session, peer: SocketAddr) -> Entry {
     Entry::Login {
         user: session.user.to_string(),
-        method: session.method.clone(),
+        method: if session.attached { METHOD_ATTACH.to_owned() } else { session.method.clone() },
         key: session.key.clone(),
         peer,
         session: session.id.clone(),
@@ -167,7 +179,8 @@ async fn welcome(
 ) -> Result<(Channel, Session), Error> {
     let Accepted { session, proof } = accepted;
     let (user, key) = (session.user.clone(), session.key.clone());
-    let welcome = Welcome { user, key, session: session.id.clone(), proof };
+    let attach = session.attach.as_ref().filter(|_| !session.attached).map(|secret| AttachSecret(*secret.bytes()));
+    let welcome = Welcome { user, key, session: session.id.clone(), proof, attach };
     let (answer, decoder) = login.accept(&welcome)?;
     match tokio::time::timeout_at(deadline.into(), stream.write_all(&answer)).await {
         Ok(written) => written.map_err(|error| lost(&error))?,
@@ -180,7 +193,7 @@ fn offer(identity: &Identity) -> Offer {
     Offer {
         server: RELEASE.to_owned(),
         features: FEATURES.map(str::to_owned).to_vec(),
-        methods: [METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET].map(str::to_owned).to_vec(),
+        methods: [METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET, METHOD_ATTACH].map(str::to_owned).to_vec(),
         fingerprint: *identity.fingerprint().bytes(),
         transport: "tcp",
     }
@@ -191,9 +204,7 @@ async fn decide(
     stream: &mut TlsStream<Box<dyn Transport>>,
     peer: SocketAddr,
     login: &mut ServerLogin,
-    store: &Arc<Store>,
-    signing: &Semaphore,
-    audit: &Audit,
+    gate: Gate<'_>,
     claim: &mut Claim,
 ) -> Result<Accepted, Error> {
     let TlsStream::Server(server) = &*stream else { return Err(Error::Tls("not a server's stream".into())) };
@@ -202,6 +213,7 @@ async fn decide(
         .1
         .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
         .map_err(|error| Error::Tls(error.to_string()))?;
+    let Gate { store, signing, audit, .. } = gate;
     let mut place: Option<SemaphorePermit<'_>> = None;
     let attempt = loop {
         let deadline = login.poll_timeout();
@@ -228,8 +240,12 @@ async fn decide(
     };
     *claim =
         Claim { user: Some(attempt.login.user.to_string()), method: Some(attempt.login.proof.method().to_owned()) };
+    let live = match &attempt.login.proof {
+        Proof::Attach { session, .. } => gate.live.find(&session.to_string()),
+        _ => None,
+    };
     let audit = audit.clone();
-    let judge = move |store: &Store| judge(&attempt, &binding, peer.ip(), store, &audit);
+    let judge = move |store: &Store| judge(&attempt, live, &binding, peer.ip(), store, &audit);
     let judged = in_time(login.poll_timeout(), blocking(store, judge)).await;
     drop(place);
     judged
@@ -283,7 +299,14 @@ fn choose(keys: &Keys, binding: &[u8], peer: IpAddr, store: &Store) -> Result<us
 }
 
 /// Decides a login: the proof first, then whether the key, the invite or the secret is good. Blocking.
-fn judge(attempt: &Attempt, exporter: &[u8], peer: IpAddr, store: &Store, audit: &Audit) -> Result<Accepted, Error> {
+fn judge(
+    attempt: &Attempt,
+    live: Option<Session>,
+    exporter: &[u8],
+    peer: IpAddr,
+    store: &Store,
+    audit: &Audit,
+) -> Result<Accepted, Error> {
     let login = &attempt.login;
     let user = &login.user;
     let transcript = attempt.transcript(exporter);
@@ -324,6 +347,10 @@ fn judge(attempt: &Attempt, exporter: &[u8], peer: IpAddr, store: &Store, audit:
             server_proof = Some(key.server_proof(&transcript));
             (name, None)
         }
+        Proof::Attach { proof, .. } => {
+            let session = attached(live, &transcript, proof, user, peer, store)?;
+            return Ok(Accepted { session, proof: None });
+        }
     };
     let session = Session {
         user: user.clone(),
@@ -332,8 +359,32 @@ fn judge(attempt: &Attempt, exporter: &[u8], peer: IpAddr, store: &Store, audit:
         id: HEXLOWER.encode(&random::<8>()),
         invited: matches!(login.proof, Proof::Invite { .. }),
         command,
+        attach: login.attach.then(|| SecretKey::from_bytes(random())),
+        attached: false,
     };
     Ok(Accepted { session, proof: server_proof })
+}
+
+/// The live session to which this connection is attached, where its attach secret is proved, and what it was logged in with could
+/// still be used, and from here.
+fn attached(
+    live: Option<Session>,
+    transcript: &[u8; 64],
+    proof: &Mac,
+    user: &UserName,
+    peer: IpAddr,
+    store: &Store,
+) -> Result<Session, Error> {
+    let secret = live.as_ref().and_then(|session| session.attach.clone());
+    let key = secret.clone().unwrap_or_else(|| SecretKey::from_bytes([0; 32]));
+    let proved = same(&key.attach_proof(transcript), proof);
+    let session = live.filter(|session| proved && secret.is_some() && session.user == *user);
+    let session =
+        session.ok_or_else(|| refused(user, "there is no such session, or its attach secret was not proved"))?;
+    if let Some(objection) = objection(store, &session, &[peer])? {
+        return Err(refused(user, objection));
+    }
+    Ok(Session { attached: true, ..session })
 }
 
 /// The stored key that equals the offered one, if there is one, once the signature was verified. Known or not, the same work is

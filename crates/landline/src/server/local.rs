@@ -2,18 +2,15 @@
 
 use std::{path::Path, sync::Arc};
 
-use landline_proto::login::{BindingType, SecretId, UserName};
-
 use super::{LOCK_FILE, STORE_FILE};
 use crate::{
     Error,
     admin::Administration,
-    audit::{Audit, AuditOptions, Entry},
-    login::{Fingerprint, Identity, Secret},
-    net::HostPort,
+    audit::{Audit, AuditOptions},
+    login::{Fingerprint, Identity},
     paths::PrivateFolder,
     rights::RightsFile,
-    store::{Store, StoredSecret},
+    store::Store,
 };
 
 /// A server that was set up on this machine.
@@ -42,7 +39,7 @@ impl LocalServer {
         Ok(Self { folder: Arc::new(folder), fingerprint, store: Arc::new(store) })
     }
 
-    /// Its accounts, keys and invites. Blocking.
+    /// Its accounts, keys, secrets and invites. Blocking.
     ///
     /// # Errors
     /// [`Error::State`] where the audit log cannot be written, or the rights are broken.
@@ -50,48 +47,5 @@ impl LocalServer {
         let (audit, _) = Audit::open(&self.folder, &AuditOptions::default())?;
         let rights = Arc::new(RightsFile::open(self.folder.clone(), self.store.owner()?.as_ref())?);
         Ok(Administration::new(self.folder.clone(), self.store.clone(), rights, self.fingerprint, audit))
-    }
-
-    /// Makes a secret by which a machine can log in as `user`; it can reach the server at `addresses`. Blocking.
-    ///
-    /// # Errors
-    /// `not-found` where there is no such account; `audit`; [`Error::State`].
-    pub fn add_secret(
-        &self,
-        user: UserName,
-        addresses: Vec<HostPort>,
-        binding: BindingType,
-        label: &str,
-    ) -> Result<Secret, Error> {
-        let secret = Secret::new(addresses, self.fingerprint, user, binding);
-        self.record("secret-add", &secret.user, &secret.key().id())?;
-        self.store.add_secret(&secret.user, binding, &secret.key(), label)?;
-        Ok(secret)
-    }
-
-    /// Writes down what is about to be done to a secret.
-    fn record(&self, action: &str, user: &UserName, secret: &SecretId) -> Result<(), Error> {
-        let (audit, _) = Audit::open(&self.folder, &AuditOptions::default())?;
-        let (action, subject, detail) = (action.to_owned(), user.to_string(), Some(format!("secret:{secret}")));
-        audit.record_blocking(Entry::Admin { user: None, session: None, action, subject, detail })
-    }
-
-    /// The secrets of everybody, or of one user. Blocking.
-    ///
-    /// # Errors
-    /// [`Error::State`].
-    pub fn secrets(&self, user: Option<&UserName>) -> Result<Vec<StoredSecret>, Error> {
-        self.store.secrets(user)
-    }
-
-    /// Forgets a secret; whose it was. Blocking.
-    ///
-    /// # Errors
-    /// `not-found`; `audit`; [`Error::State`].
-    pub fn remove_secret(&self, id: &SecretId) -> Result<UserName, Error> {
-        if let Some(secret) = self.store.secrets(None)?.iter().find(|secret| secret.id == *id) {
-            self.record("secret-remove", &secret.user, id)?;
-        }
-        self.store.remove_secret(id)
     }
 }

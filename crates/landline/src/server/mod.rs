@@ -38,6 +38,7 @@ use crate::{
 
 pub(crate) use account::Account;
 pub use local::LocalServer;
+use sessions::Connection;
 pub use sessions::Sessions;
 
 const STORE_FILE: &str = "landline.sqlite";
@@ -96,17 +97,29 @@ struct Shared {
     connections: Arc<Semaphore>,
 }
 
+/// What a connection holds that is logged in: its place in the table of sessions, one among its user's connections, one among all.
+type Entered = (Connection, SessionPlace, OwnedSemaphorePermit);
+
 impl Shared {
     fn gate(&self) -> Gate<'_> {
-        Gate { identity: &self.identity, store: &self.store, signing: &self.signing, audit: &self.audit }
+        let Self { identity, store, sessions, signing, audit, .. } = self;
+        Gate { identity, store, live: sessions, signing, audit }
     }
 
-    /// A place among the user's sessions, and one among all connections.
-    fn admit(&self, session: &Session) -> Result<(SessionPlace, OwnedSemaphorePermit), Error> {
-        let connection = self.connections.clone().try_acquire_owned().map_err(|_| {
+    /// A place in the table of sessions, as a new one or as a further connection of one; one among the connections that the user may have,
+    /// and one among all.
+    fn enter(&self, session: &Session, peer: SocketAddr) -> Result<Entered, Error> {
+        let permit = self.connections.clone().try_acquire_owned().map_err(|_| {
             Error::here(ErrorCode::TooManySessions, "the server has as many connections as it can take")
         })?;
-        Ok((self.places.take(&session.user, self.rights.quota(&session.user).sessions)?, connection))
+        let place = self.places.take(&session.user, self.rights.quota(&session.user).sessions)?;
+        let connection = match session.attached {
+            false => Some(self.sessions.begin(session.clone(), peer)),
+            true => self.sessions.attach(&session.id, peer),
+        };
+        // It was ended after the proof was found to be good.
+        let over = || Error::LoginRefused(format!("{}: the session is over", session.user));
+        Ok((connection.ok_or_else(over)?, place, permit))
     }
 
     /// Gives the owner the first rights, once. Blocking.
@@ -335,27 +348,31 @@ async fn serve(
     mut drain: Drain,
     events: EventSink,
 ) {
-    let (mut channel, session, (place, _connection)) = match log_in(transport, peer, ticket, &shared, &mut drain).await
-    {
-        Ok(logged_in) => logged_in,
-        Err((code, message)) => {
-            events(Event::Refused { peer: peer.to_string(), code, message });
-            return;
-        }
-    };
+    let (mut channel, session, (connection, place, _permit)) =
+        match log_in(transport, peer, ticket, &shared, &mut drain).await {
+            Ok(logged_in) => logged_in,
+            Err((code, message)) => {
+                events(Event::Refused { peer: peer.to_string(), code, message });
+                return;
+            }
+        };
     let account = Account {
         root: shared.root.clone(),
         partials: shared.partials.clone(),
         rights: shared.rights.clone(),
         store: shared.store.clone(),
-        connection: shared.sessions.begin(session.clone(), peer),
+        connection,
         session,
         events,
         audit: shared.audit.clone(),
         _place: place,
     };
-    let Session { key, method, invited, .. } = account.session.clone();
-    account.report(|user, session| Event::Login { user, key, method, peer: peer.to_string(), session, invited });
+    let Session { key, method, invited, attached, .. } = account.session.clone();
+    let peer = peer.to_string();
+    account.report(|user, session| match attached {
+        false => Event::Login { user, key, method, peer, session, invited },
+        true => Event::Attached { user, peer, session },
+    });
     if invited {
         redeemed(&shared, &account).await;
     }
@@ -399,14 +416,14 @@ async fn log_in(
     ticket: Ticket,
     shared: &Shared,
     drain: &mut Drain,
-) -> Result<(Channel, Session, (SessionPlace, OwnedSemaphorePermit)), (String, String)> {
+) -> Result<(Channel, Session, Entered), (String, String)> {
     let accepted = tokio::select! {
         biased;
         () = drain.begun() => Err(going_down()),
         () = ticket.evicted() => {
             return Err(("evicted".into(), "it was half-open for the longest, and had to make room for a newer one".into()));
         }
-        accepted = login::accept(transport, peer, shared.gate(), |session| shared.admit(session)) => accepted,
+        accepted = login::accept(transport, peer, shared.gate(), |session| shared.enter(session, peer)) => accepted,
     };
     accepted.map_err(|error| {
         if is_guess(&error) {

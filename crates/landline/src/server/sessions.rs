@@ -11,7 +11,10 @@ use landline_proto::{ErrorCode, login::UserName};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::{Error, login::Session};
+use crate::{
+    Error,
+    login::{LiveSessions, Session},
+};
 
 /// The live sessions of a server. Cloning gives another handle to the same ones.
 #[derive(Debug, Clone, Default)]
@@ -129,6 +132,13 @@ impl Sessions {
     }
 }
 
+impl LiveSessions for Sessions {
+    fn find(&self, session: &str) -> Option<Session> {
+        let table = self.table();
+        table.live.get(session).filter(|live| live.ended.borrow().is_none()).map(|live| live.session.clone())
+    }
+}
+
 impl Live {
     fn info(&self) -> SessionInfo {
         SessionInfo {
@@ -223,6 +233,8 @@ mod tests {
             id: id.into(),
             invited: false,
             command: None,
+            attach: None,
+            attached: false,
         }
     }
 

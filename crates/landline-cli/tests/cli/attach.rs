@@ -1,0 +1,150 @@
+//! Further connections of a session.
+
+use landline::{login::SecretKey, proto::messages::AttachSecret};
+use serde_json::{Value, json};
+use testkit::{RawClient, ServerProcess, Stage};
+
+use crate::{login::client_key, shared_secret, stage};
+
+/// A first connection that was logged in by key and asked for an attach secret.
+struct First {
+    client: RawClient,
+    session: String,
+    secret: SecretKey,
+}
+
+fn greeted(server: &ServerProcess) -> RawClient {
+    let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+    client.greet().unwrap();
+    client
+}
+
+/// Logs in with this header, and asks for an attach secret.
+fn first(mut client: RawClient, mut login: Value) -> First {
+    login["attach"] = true.into();
+    client.send_json(&login).unwrap();
+    let welcome: Value = client.header().unwrap().unwrap().read().unwrap();
+    assert_eq!(welcome["type"], "welcome", "{welcome}");
+    let AttachSecret(secret) = serde_json::from_value(welcome["attach"].clone()).expect("an attach secret");
+    let session = welcome["session"].as_str().unwrap().to_owned();
+    First { client, session, secret: SecretKey::from_bytes(secret) }
+}
+
+fn by_key(stage: &Stage, server: &ServerProcess) -> First {
+    let client = greeted(server);
+    let login = client.login_header("alice", &client_key(stage), None);
+    first(client, login)
+}
+
+/// What the server answers to this login: a welcome, or the whole error.
+fn answer(client: &mut RawClient, login: &Value) -> Value {
+    client.send_json(login).unwrap();
+    client.header().unwrap().expect("an answer").read().unwrap()
+}
+
+fn ping(client: &mut RawClient) {
+    client.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
+    client.send_json(&json!({"type": "ping"})).unwrap();
+    assert_eq!(client.header().unwrap().unwrap().kind(), "pong");
+}
+
+#[test]
+fn a_session_ends_with_the_last_of_its_connections() {
+    let stage = stage();
+    let server = stage.joined();
+    let First { client: mut one, session, secret } = by_key(&stage, &server);
+    let mut two = greeted(&server);
+    let login = two.attach_header("alice", &session, &secret);
+    let welcome = answer(&mut two, &login);
+    assert_eq!((&welcome["type"], &welcome["session"]), (&json!("welcome"), &json!(session)), "{welcome}");
+    assert_eq!(welcome.get("attach"), None, "the secret is given once");
+    assert_eq!(server.event("attached")["session"], session);
+    ping(&mut one);
+    ping(&mut two);
+    one.finish().unwrap();
+    assert!(one.header().unwrap().is_none());
+
+    // The second connection keeps the session alive.
+    let mut three = greeted(&server);
+    let login = three.attach_header("alice", &session, &secret);
+    assert_eq!(answer(&mut three, &login)["type"], "welcome");
+    ping(&mut three);
+    for mut last in [two, three] {
+        last.finish().unwrap();
+        assert!(last.header().unwrap().is_none());
+    }
+    loop {
+        // The one with which the client joined was another session.
+        if server.event("closed")["session"] == session {
+            break;
+        }
+    }
+    let mut late = greeted(&server);
+    let login = late.attach_header("alice", &session, &secret);
+    assert_eq!(answer(&mut late, &login)["code"], "login-refused");
+}
+
+/// Whatever is wrong, the answer is the same to the byte.
+#[test]
+fn nobody_else_is_attached() {
+    let stage = stage();
+    let server = stage.joined();
+    let first = by_key(&stage, &server);
+    let (session, secret) = (first.session.as_str(), &first.secret);
+    let mut unasked = greeted(&server);
+    let login = unasked.login_header("alice", &client_key(&stage), None);
+    let unasked_session = answer(&mut unasked, &login)["session"].as_str().unwrap().to_owned();
+    let recorded = greeted(&server).attach_header("alice", session, secret);
+    let nobody = SecretKey::from_bytes([0; 32]);
+    type Make<'a> = &'a dyn Fn(&RawClient) -> Value;
+    let refused: [(&str, Make<'_>); 7] = [
+        ("recorded on another connection", &|_| recorded.clone()),
+        ("another session", &|client| client.attach_header("alice", "0123456789abcdef", secret)),
+        ("another secret", &|client| client.attach_header("alice", session, &nobody)),
+        ("another user", &|client| client.attach_header("bob", session, secret)),
+        ("a session that did not ask", &|client| client.attach_header("alice", &unasked_session, secret)),
+        ("a session that did not ask, with a key of nobody", &|client| {
+            client.attach_header("alice", &unasked_session, &nobody)
+        }),
+        ("the proof of a login", &|client| {
+            let mut login = client.attach_header("alice", session, secret);
+            let binding = landline::proto::login::BindingType::TlsExporter;
+            login["proof"] = json!(secret.client_proof(&client.transcript("alice", "attach", binding, |_| {})));
+            login
+        }),
+    ];
+    let mut answers = Vec::new();
+    for (what, make) in refused {
+        let mut client = greeted(&server);
+        let login = make(&client);
+        let answer = answer(&mut client, &login);
+        assert_eq!(answer["code"], "login-refused", "{what}");
+        answers.push(answer);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    let mut client = greeted(&server);
+    let login = client.attach_header("alice", session, secret);
+    assert_eq!(answer(&mut client, &login)["type"], "welcome", "unspoiled it is accepted");
+}
+
+/// Taking away what a session was logged in with ends every connection of it, and lets none be attached.
+#[test]
+fn a_revoked_session_ends_on_all_its_connections() {
+    let stage = stage();
+    let server = stage.joined();
+    let (made, _) = shared_secret::secret(&stage, &server, "ci.secret", "exporter");
+    let client = greeted(&server);
+    let login = client.secret_header("alice", &made);
+    let First { client: mut one, session, secret } = first(client, login);
+    let mut two = greeted(&server);
+    let login = two.attach_header("alice", &session, &secret);
+    assert_eq!(answer(&mut two, &login)["type"], "welcome");
+    stage.run_at_server(&["secret", "remove", &made.key().id().to_string()]).ok();
+    for client in [&mut one, &mut two] {
+        assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"));
+    }
+    let mut late = greeted(&server);
+    let login = late.attach_header("alice", &session, &secret);
+    assert_eq!(answer(&mut late, &login)["code"], "login-refused");
+}

@@ -1,0 +1,50 @@
+//! The secrets by which machines log in. They are made at the server's machine alone: what is secret in them never travels.
+
+use landline_proto::login::{BindingType, SecretId, UserName};
+
+use super::Administration;
+use crate::{Error, audit::Entry, login::Secret, store::StoredSecret};
+
+impl Administration {
+    /// Makes a secret by which a machine can log in as `user`. Blocking.
+    ///
+    /// # Errors
+    /// `not-found` where there is no such account, or it is not known where the server can be reached; `audit`, [`Error::State`].
+    pub fn add_secret(&self, user: UserName, binding: BindingType, label: &str) -> Result<Secret, Error> {
+        let secret = Secret::new(self.addresses()?, self.fingerprint, user, binding);
+        let key = secret.key();
+        self.record("secret-add", &secret.user, &key.id())?;
+        self.store.add_secret(&secret.user, binding, &key, label)?;
+        Ok(secret)
+    }
+
+    /// The secrets of everybody, or of one user, without what is secret in them. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn secrets(&self, user: Option<&UserName>) -> Result<Vec<StoredSecret>, Error> {
+        self.store.secrets(user)
+    }
+
+    /// Forgets a secret, which ends the sessions that were logged in with it; whose it was. Blocking.
+    ///
+    /// # Errors
+    /// `not-found`; `audit`, [`Error::State`].
+    pub fn remove_secret(&self, id: &SecretId) -> Result<UserName, Error> {
+        let owner = self.store.secrets(None)?.into_iter().find(|secret| secret.id == *id);
+        if let Some(secret) = owner {
+            self.record("secret-remove", &secret.user, id)?;
+        }
+        self.store.remove_secret(id)
+    }
+
+    fn record(&self, action: &str, user: &UserName, id: &SecretId) -> Result<(), Error> {
+        self.audit.record_blocking(Entry::Admin {
+            user: None,
+            session: None,
+            action: action.to_owned(),
+            subject: user.to_string(),
+            detail: Some(format!("secret:{id}")),
+        })
+    }
+}
