@@ -51,6 +51,9 @@ pub(crate) enum Command {
     Secret(Secret),
     /// Copy one file to or from a server, encrypted, verified, whole or not at all; the same command again resumes
     Cp(Cp),
+    /// Let systemd run the server of this machine
+    #[command(subcommand)]
+    Service(Service),
     /// Look at the audit log of the server on this machine, also while it runs: who did what
     #[command(subcommand)]
     Audit(Audit),
@@ -382,6 +385,40 @@ pub(crate) struct Cp {
     pub(crate) retry: Duration,
     #[command(flatten)]
     pub(crate) access: Access,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Service {
+    /// Make the server a service that starts by itself, and start it
+    Install(ServiceInstall),
+    /// Say how the service is
+    Status {
+        /// The service of your own, not the system's
+        #[arg(long)]
+        user: bool,
+    },
+    /// End the service and take it away; accounts, keys and the audit log stay
+    Remove {
+        /// The service of your own, not the system's
+        #[arg(long)]
+        user: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServiceInstall {
+    /// A service of your own, which takes no root, in place of the system's
+    #[arg(long)]
+    pub(crate) user: bool,
+    /// As which user the system's service runs
+    #[arg(long, value_name = "NAME")]
+    pub(crate) run_as: Option<String>,
+    /// The port to listen on
+    #[arg(long, default_value_t = landline::proto::DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+    /// Only print the units
+    #[arg(long)]
+    pub(crate) print: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@ mod arguments;
 mod commands;
 mod environment;
 mod failure;
+mod service_manager;
 mod settings;
 mod signals;
 mod terminal;
@@ -76,6 +77,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Who(options) => commands::who::run(&environment::state(state)?, options).await,
         Command::Kick(options) => commands::kick::run(&environment::state(state)?, options).await,
         Command::Secret(options) => commands::secret::run(&settings::server_state(state)?, options),
+        Command::Service(what) => commands::service::run(what),
         Command::Audit(what) => commands::audit::run(&settings::server_state(state)?, what),
         Command::Classic(command) => commands::classic::run(environment::state(state)?, command).await,
         Command::Trust(options) => commands::trust::run(&environment::state(state)?, options),

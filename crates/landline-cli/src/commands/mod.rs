@@ -14,6 +14,7 @@ pub(crate) mod lab;
 pub(crate) mod ping;
 pub(crate) mod secret;
 pub(crate) mod serve;
+pub(crate) mod service;
 pub(crate) mod trust;
 pub(crate) mod user;
 pub(crate) mod who;

@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, lookup_host};
 use crate::{
     arguments::Serve,
     failure::Failure,
+    service_manager,
     settings::Settings,
     signals,
     terminal::{print, print_json, say, shown_line},
@@ -35,6 +36,7 @@ const DESCRIPTORS_RESERVED: u64 = 64;
 const EVENTS: usize = 4096;
 
 pub(crate) async fn run(state: Option<PathBuf>, options: Serve) -> Result<(), Failure> {
+    let handed_over = service_manager::socket()?;
     let settings = Settings::read(state, &options.settings)?;
     if options.check_config {
         return check(&settings).await;
@@ -57,11 +59,19 @@ pub(crate) async fn run(state: Option<PathBuf>, options: Serve) -> Result<(), Fa
             "THE AUDIT LOG IS NOT WHAT IT WAS: {problem}. It goes on; landline audit verify says more"
         )));
     }
-    let (listener, address) = listen(settings.listen.as_deref()).await?;
+    let (listener, address) = match handed_over {
+        Some(listener) => take_over(listener)?,
+        None => listen(settings.listen.as_deref()).await?,
+    };
     let invite = server.owner_invite(reachable(settings.public_name.as_deref(), address))?;
     announce(&server, address, invite.as_ref(), options.json)?;
     let (shutdown, reload) = signals::stop_and_reload()?;
+    let shutdown = async {
+        shutdown.await;
+        service_manager::tell("STOPPING=1");
+    };
     let (events, printer) = printer(options.json);
+    service_manager::tell("READY=1");
     server.run(listener, shutdown, reload, events).await;
     // The last events are printed before the process ends.
     let _ = tokio::task::spawn_blocking(move || printer.join()).await;
@@ -109,6 +119,14 @@ async fn listen(asked: Option<&str>) -> Result<(TcpListener, SocketAddr), Failur
         }
     }
     Err(last.map_or_else(|| Failure::local("there is no address to listen on"), Failure::from))
+}
+
+/// A socket on which the service manager listens already; connections may be waiting there.
+fn take_over(listener: std::net::TcpListener) -> Result<(TcpListener, SocketAddr), Failure> {
+    let failed = |source| Error::Listen { address: "the socket that was handed over".into(), source };
+    listener.set_nonblocking(true).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((TcpListener::from_std(listener).map_err(failed)?, address))
 }
 
 /// Where a client can reach this machine.

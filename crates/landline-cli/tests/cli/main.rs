@@ -33,6 +33,7 @@ mod resume;
 mod rights;
 mod secrets;
 mod serve;
+mod service;
 mod shared_secret;
 mod signing;
 mod store;

@@ -9,6 +9,7 @@ pub mod tls;
 pub use address::{HostPort, Location, Target};
 pub use channel::{Channel, DataFrame, Received};
 pub(crate) use channel::{linger, lost};
+pub use landline_socketserver::activation;
 pub(crate) use pace::Pace;
 
 use tokio::io::{AsyncRead, AsyncWrite};

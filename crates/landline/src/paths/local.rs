@@ -55,6 +55,27 @@ pub fn names(folder: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
+/// Writes a file that everybody may read, whole or not at all, making the folders above it. Blocking.
+///
+/// # Errors
+/// What the system says; what was there is as it was.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let staging = path.with_extension("landline-new");
+    std::fs::write(&staging, bytes)?;
+    std::fs::rename(&staging, path)
+}
+
+/// Removes a file if it is there. Blocking.
+///
+/// # Errors
+/// What the system says.
+pub fn remove(path: &Path) -> io::Result<()> {
+    remove_if_there(path)
+}
+
 /// Whether there is a folder. Blocking.
 pub fn is_folder(path: &Path) -> bool {
     path.is_dir()

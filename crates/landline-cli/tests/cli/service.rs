@@ -1,0 +1,100 @@
+//! The server under a service manager: a socket that is handed over, and what the manager is told; the units.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::{net::UnixDatagram, process::CommandExt},
+    process::Command,
+};
+
+use testkit::Stage;
+
+use crate::stage;
+
+/// The server command as systemd starts it: descriptor 3 is the socket, and LISTEN_PID is the server's own, which only the shell that
+/// becomes the server knows beforehand.
+fn activated(stage: &Stage, listener: &TcpListener) -> Command {
+    let server = stage.serve_command("127.0.0.1:1");
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\""])
+        .arg(server.get_program())
+        .args(server.get_args());
+    command.env_clear().envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let socket = listener.try_clone().unwrap();
+    // SAFETY: dup2 is all that happens between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            let mut third = std::os::fd::FromRawFd::from_raw_fd(3);
+            let done = rustix::io::dup2(&socket, &mut third);
+            std::mem::forget::<std::os::fd::OwnedFd>(third);
+            Ok(done?)
+        });
+    }
+    command
+}
+
+#[test]
+fn a_socket_that_is_handed_over_is_served_and_the_manager_hears_of_it() {
+    let stage = stage();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let manager = UnixDatagram::bind(stage.path("notify")).unwrap();
+    let hear = || {
+        let mut bytes = [0; 64];
+        let length = manager.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..length].to_vec()).unwrap()
+    };
+    let mut command = activated(&stage, &listener);
+    command.env("NOTIFY_SOCKET", stage.path("notify"));
+    let mut server = stage.serve_with(command);
+    assert_eq!(server.address, listener.local_addr().unwrap().to_string());
+    assert_eq!(hear(), "READY=1");
+    stage.run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes()).ok();
+    server.terminate();
+    assert_eq!(hear(), "STOPPING=1");
+    assert_eq!(server.wait(), Some(0));
+    // The manager has the socket still: a client that comes now is served by the next server.
+    let early = stage.command(&["ping", "127.0.0.1"]).spawn().unwrap();
+    let _server = stage.serve_with(activated(&stage, &listener));
+    assert!(early.wait_with_output().unwrap().status.success());
+}
+
+#[test]
+fn the_units_are_good() {
+    let stage = stage();
+    for arguments in [&["--user"][..], &["--run-as", "root"]] {
+        let said = stage.run(&[&["service", "install", "--print", "--port", "6000"], arguments].concat()).ok();
+        let (service, socket) = said.split_once("# landline.socket\n").unwrap();
+        let service = service.strip_prefix("# landline.service\n").unwrap();
+        assert!(service.contains("NoNewPrivileges=yes") && socket.contains("ListenStream=6000"), "{said}");
+        stage.write("landline.service", service.as_bytes());
+        stage.write("landline.socket", socket.as_bytes());
+        let scope = if arguments == ["--user"] { "--user" } else { "--system" };
+        let mut verify = Command::new("systemd-analyze");
+        verify
+            .args(["verify", scope, "--man=no"])
+            .arg(stage.path("landline.service"))
+            .arg(stage.path("landline.socket"));
+        verify.env("XDG_RUNTIME_DIR", stage.path(""));
+        let Ok(output) = verify.output() else {
+            eprintln!("SKIPPED: checking units needs systemd-analyze (systemd)");
+            continue;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        let ours: Vec<_> = said.lines().filter(|line| line.contains("landline")).collect();
+        assert!(output.status.success() && ours.is_empty(), "{scope}: {said}");
+    }
+    stage.run(&["service", "install", "--print"]).fails(2, "--run-as");
+    stage.run(&["service", "install", "--print", "--run-as", "a\nb"]).fails(2, "name of a user");
+}
+
+#[test]
+fn without_systemd_nothing_is_written() {
+    let stage = stage();
+    let mut command = stage.command(&["service", "install", "--user"]);
+    command.env("PATH", stage.path("user"));
+    stage.run_command(command).fails(1, "no systemd");
+    assert_eq!(fs::read_dir(stage.path("user")).unwrap().count(), 0);
+}
