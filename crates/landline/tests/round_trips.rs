@@ -25,7 +25,7 @@ async fn the_first_answer_comes_after_three_round_trips() {
     let options = ServerOptions {
         state: stage.path("server"),
         home: stage.home(),
-        connections_max: 1,
+        connections_max: 8,
         drain_time: Duration::ZERO,
         audit: AuditOptions::default(),
     };
