@@ -142,6 +142,30 @@ fn promises_cost_no_memory() {
     wait_for("all descriptors back", || server.usage().1 <= descriptors);
 }
 
+/// What a session costs that is logged in and does nothing.
+#[test]
+fn an_idle_session_costs_little_memory() {
+    const SESSIONS: u64 = 200;
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    let idle = || {
+        let mut client = connect(&server);
+        assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
+        client
+    };
+    drop(idle());
+    server.event("closed");
+    let (before, descriptors) = server.usage();
+    let sessions: Vec<RawClient> = (0..SESSIONS).map(|_| idle()).collect();
+    let (during, _) = server.usage();
+    let each = during.saturating_sub(before) / SESSIONS;
+    eprintln!("{each} KiB for each idle session");
+    assert!(each <= 64, "{each} KiB for each idle session");
+    drop(sessions);
+    wait_for("all descriptors back", || server.usage().1 <= descriptors);
+}
+
 /// Row 25: one deadline for all of the login, whatever trickles in.
 #[test]
 fn a_client_that_takes_its_time_is_closed_however_it_trickles() {
