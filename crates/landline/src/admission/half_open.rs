@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::{Penalties, Source};
 
-/// Half-open connections from one source.
+/// Half-open connections from one source, other than this machine.
 const FROM_SOURCE_MAX: usize = 16;
 
 /// The half-open connections of a server. Cloning gives another handle to the same ones.
@@ -52,7 +52,7 @@ pub struct Ticket {
 }
 
 impl Admission {
-    /// Bounds the half-open connections to `count_max` in all, at least 1, and 16 from each source.
+    /// Bounds the half-open connections to `count_max` in all, at least 1, and 16 from each source but this machine, where tunnels end.
     pub fn new(count_max: usize) -> Self {
         let (waiting, penalties) = (HashMap::new(), Penalties::default());
         Self(Arc::new(Mutex::new(Table { waiting, count: 0, count_max: count_max.max(1), next: 0, penalties })))
@@ -67,7 +67,8 @@ impl Admission {
         if let Some(remaining) = table.penalties.remaining(source, now) {
             return Err(Refused { remaining });
         }
-        if table.waiting.get(&source).is_some_and(|waiting| waiting.len() >= FROM_SOURCE_MAX) {
+        let is_bounded = !source.is_this_machine();
+        if is_bounded && table.waiting.get(&source).is_some_and(|waiting| waiting.len() >= FROM_SOURCE_MAX) {
             table.evict(source);
         } else if table.count >= table.count_max {
             // Among equals the one whose oldest has had the most time.

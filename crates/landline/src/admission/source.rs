@@ -16,7 +16,7 @@ impl Source {
         }
     }
 
-    /// Whether this is the machine itself. Behind it stand all who come through a tunnel, so that nobody is shut out for another's mistakes.
+    /// Whether this is the machine itself. Behind it stand all who come through a tunnel, so that it is not bounded like one, and nobody is shut out for another's mistakes.
     pub fn is_this_machine(self) -> bool {
         // The mask has made the /64 of `::1` the unspecified address.
         self.0 == Ipv4Addr::LOCALHOST || self.0 == Ipv6Addr::UNSPECIFIED
