@@ -71,6 +71,7 @@ fn a_source_crowds_out_its_own_oldest_connection() {
     let mut connections: Vec<TcpStream> = (0..16).map(|_| dial_from(attacker, &server.address).unwrap()).collect();
     let newest = dial_from(attacker, &server.address).unwrap();
     assert_eq!(server.event("refused")["code"], "evicted");
+    wait_for("its line in the audit log", || stage.run_at_server(&["audit", "show"]).ok().contains("code=evicted"));
     assert!(is_closed(&mut connections[0]), "the oldest goes");
     connections.push(newest);
     assert!(connections[1..].iter_mut().all(is_open) && is_open(&mut bystander), "nobody else does");
@@ -96,6 +97,7 @@ fn a_source_that_guesses_is_shut_out_and_nobody_else() {
     let mut tcp = dial_from(guesser, &server.address).unwrap();
     assert!(is_closed(&mut tcp), "it is not even greeted");
     assert_eq!(server.event("refused")["code"], "shut-out");
+    wait_for("its line in the audit log", || stage.run_at_server(&["audit", "show"]).ok().contains("code=shut-out"));
     // Its neighbour, with the right key, and the owner get in.
     let neighbour = Ipv4Addr::new(127, 3, 0, 2);
     let mut client = RawClient::connect_from(neighbour, &server.address, &server.fingerprint).unwrap();

@@ -333,6 +333,7 @@ fn admit(shared: &Shared, peer: SocketAddr, events: &EventSink) -> Option<Ticket
                 "too many refused logins from there; shut out for another {} s",
                 refused.remaining.as_secs() + 1
             );
+            note_refusal(shared, peer, "shut-out", &message);
             events(Event::Refused { peer: peer.to_string(), code: "shut-out".into(), message });
             None
         }
@@ -419,9 +420,15 @@ async fn log_in(
 ) -> Result<(Channel, Session, Entered), (String, String)> {
     let accepted = tokio::select! {
         biased;
-        () = drain.begun() => Err(going_down()),
+        () = drain.begun() => {
+            let error = going_down();
+            note_refusal(shared, peer, &code_text(&error), &error.to_string());
+            Err(error)
+        }
         () = ticket.evicted() => {
-            return Err(("evicted".into(), "it was half-open for the longest, and had to make room for a newer one".into()));
+            let message = "it was half-open for the longest, and had to make room for a newer one";
+            note_refusal(shared, peer, "evicted", message);
+            return Err(("evicted".into(), message.into()));
         }
         accepted = login::accept(transport, peer, shared.gate(), |session| shared.enter(session, peer)) => accepted,
     };
@@ -431,6 +438,12 @@ async fn log_in(
         }
         (code_text(&error), error.to_string())
     })
+}
+
+/// Writes down a refusal that does not come from the login itself.
+fn note_refusal(shared: &Shared, peer: SocketAddr, code: &str, message: &str) {
+    let (code, message) = (code.to_owned(), message.to_owned());
+    shared.audit.note(Entry::Refused { peer, user: None, method: None, code, message });
 }
 
 /// Whether a login was refused that may have been a guess.
