@@ -98,3 +98,17 @@ fn a_line_of_a_stranger_obeys_nothing_on_the_terminal() {
     let line = server.line();
     assert!(line.chars().all(|character| !character.is_control() && character != '\u{202e}'), "{line:?}");
 }
+
+#[test]
+fn output_of_a_command_obeys_nothing_on_a_terminal() {
+    let stage = stage();
+    let server = Server::start(&stage, "command", &[]);
+    let spawn = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", spawn, env!("CARGO_BIN_EXE_landline"), "classic", "dial", "command", &server.address]);
+    command.arg(r"printf 'a\033]0;evil\007b\302\233c\n\tend\n'").env("LANDLINE_STATE", stage.path("client"));
+    command.stdin(std::process::Stdio::null());
+    let screen = super::printed(&mut command);
+    assert!(screen.contains("a\\u{1b}]0;evil\\u{7}b\\u{9b}c") && screen.contains("\tend"), "{screen:?}");
+    assert!(!screen.contains(['\u{1b}', '\u{7}', '\u{9b}']), "{screen:?}");
+}
