@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Source, make_room};
+use super::Source;
 
 /// What a refused login costs.
 const REFUSED: Duration = Duration::from_secs(5);
@@ -13,6 +13,8 @@ const REFUSED: Duration = Duration::from_secs(5);
 const EFFECT_MIN: Duration = Duration::from_secs(10);
 /// Nobody is shut out for longer than this.
 const PENALTY_MAX: Duration = Duration::from_secs(600);
+/// Sources that are remembered: a flood cannot take more memory than that.
+const SOURCES_MAX: usize = 65_536;
 
 /// Penalties by source: each refused login adds 5 s; once three within 5 s have added up the source is shut out until they are over, at most 600 s. This is modelled on `PerSourcePenalties` of OpenSSH. A connection that only takes its time adds nothing: the bounds on
 /// half-open connections deal with it, and others may share its address.
@@ -35,7 +37,7 @@ impl Penalties {
             return;
         }
         if !self.until.contains_key(&source) {
-            make_room(&mut self.until, |penalty| penalty.end, now);
+            self.make_room(now);
         }
         let penalty = self.until.entry(source).or_insert(Penalty { end: now, is_felt: false });
         if penalty.end <= now {
@@ -43,6 +45,21 @@ impl Penalties {
         }
         penalty.end = (penalty.end + REFUSED).min(now + PENALTY_MAX);
         penalty.is_felt |= penalty.end.duration_since(now) > EFFECT_MIN;
+    }
+
+    /// Where there are too many sources, those go whose penalties are over, and else the half whose are over soonest, so that this is rarely done.
+    fn make_room(&mut self, now: Instant) {
+        if self.until.len() < SOURCES_MAX {
+            return;
+        }
+        self.until.retain(|_, penalty| penalty.end > now);
+        if self.until.len() >= SOURCES_MAX {
+            let mut ends: Vec<Instant> = self.until.values().map(|penalty| penalty.end).collect();
+            let middle = ends.len() / 2;
+            let (_, median, _) = ends.select_nth_unstable(middle);
+            let median = *median;
+            self.until.retain(|_, penalty| penalty.end > median);
+        }
     }
 
     /// How long the source is shut out still; `None` if it is not.
@@ -56,7 +73,7 @@ impl Penalties {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{super::ENTRIES_MAX, *};
+    use super::*;
 
     fn source(number: u32) -> Source {
         Source::of(Ipv4Addr::from_bits(0x0a00_0000 + number).into())
@@ -91,7 +108,7 @@ mod tests {
         for number in 0..200_000 {
             penalties.add(source(number), now);
         }
-        assert!(penalties.until.len() <= ENTRIES_MAX);
+        assert!(penalties.until.len() <= SOURCES_MAX);
         assert_eq!(penalties.remaining(source(1), now), Some(PENALTY_MAX), "the longest are kept");
     }
 
