@@ -72,10 +72,10 @@ pub(crate) async fn run(state: Option<PathBuf>, options: Serve) -> Result<(), Fa
     };
     let (events, printer) = printer(options.json);
     service_manager::tell("READY=1");
-    server.run(listener, shutdown, reload, events).await;
+    let served = server.run(listener, shutdown, reload, events).await;
     // The last events are printed before the process ends.
     let _ = tokio::task::spawn_blocking(move || printer.join()).await;
-    Ok(())
+    Ok(served?)
 }
 
 /// Whether the server could be set up so. Nothing is made or changed.

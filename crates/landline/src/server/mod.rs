@@ -16,9 +16,13 @@ use std::{
 };
 
 use landline_proto::{ErrorCode, ProtocolError, limits::SIGNING_MAX, messages::Open, order::State};
+use landline_socketserver::{
+    self as socketserver, Limits,
+    tasks::{self, Timed},
+};
 use tokio::{
-    net::TcpListener,
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    net::{TcpListener, TcpStream},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 
@@ -37,6 +41,8 @@ use crate::{
 };
 
 pub(crate) use account::Account;
+/// Tells a task that the server drains.
+pub(crate) use landline_socketserver::tasks::Drain;
 pub use local::LocalServer;
 use sessions::Connection;
 pub use sessions::Sessions;
@@ -52,8 +58,6 @@ const FRAME_TIME: Duration = Duration::from_millis(300);
 const HALF_OPEN_MAX: usize = 512;
 /// How often copies that were broken off long ago are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
-/// How long the listener rests when the system has no more descriptors or memory for connections.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// How a server is set up.
 #[derive(Debug, Clone)]
@@ -130,33 +134,6 @@ impl Shared {
             self.audit.note(Entry::Admin { user: None, session: None, action, subject, detail: None });
         }
         Ok(())
-    }
-}
-
-/// Tells a task that the server drains.
-#[derive(Clone)]
-pub(crate) struct Drain(watch::Receiver<Stage>);
-
-/// How far the server has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Serving,
-    /// What runs may end, nothing begins.
-    Draining,
-    /// What still runs is ended.
-    Ending,
-}
-
-impl Drain {
-    /// Returns once the server drains. Cancel-safe.
-    pub(crate) async fn begun(&mut self) {
-        // The sender lives as long as the server runs; if it is gone, so is the server.
-        let _ = self.0.wait_for(|stage| *stage != Stage::Serving).await;
-    }
-
-    /// Returns once the time for draining is over. Cancel-safe.
-    async fn is_over(&mut self) {
-        let _ = self.0.wait_for(|stage| *stage == Stage::Ending).await;
     }
 }
 
@@ -251,77 +228,82 @@ impl Server {
     /// Serves one connection that was accepted elsewhere, such as an in-memory one, from its first byte to its last.
     /// `peer` is what events call it.
     pub async fn serve_connection(&self, transport: Box<dyn Transport>, peer: SocketAddr, events: EventSink) {
-        let (_running, draining) = watch::channel(Stage::Serving);
         let Some(ticket) = admit(&self.shared, peer, &events) else { return };
-        serve(transport, peer, ticket, self.shared.clone(), Drain(draining), events).await;
+        serve(transport, peer, ticket, self.shared.clone(), Drain::never(), events).await;
     }
 
     /// Serves until `shutdown` completes, then drains: no more connections, idle ones end, transfers go on until the drain
     /// time is over. A notice of `reload` has the rights read at once; that they have changed is noticed without it within a
     /// second.
+    ///
+    /// # Errors
+    /// Where connections cannot be waited for at all.
     pub async fn run(
         self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
         reload: Arc<Notify>,
         events: EventSink,
-    ) {
+    ) -> Result<(), Error> {
         let _following = reload::follow(self.shared.rights.clone(), reload, self.shared.audit.clone(), events.clone());
-        let (drain, draining) = watch::channel(Stage::Serving);
-        let draining = Drain(draining);
-        let mut connections = JoinSet::new();
-        let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
-        tokio::pin!(shutdown);
-        let mut revocation = JoinSet::new();
-        revocation.spawn(revocation::watch(self.shared.store.clone(), self.shared.sessions.clone()));
-        loop {
-            while connections.try_join_next().is_some() {}
-            let accepted = tokio::select! {
-                accepted = accept(&listener) => accepted,
-                () = &mut shutdown => break,
-                _ = expiry.tick() => {
-                    let partials = self.shared.partials.clone();
-                    // What cannot be removed now is tried again next time.
-                    tokio::task::spawn_blocking(move || drop(partials.sweep()));
-                    continue;
-                }
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    if let Some(ticket) = admit(&self.shared, peer, &events) {
-                        let (shared, draining, events) = (self.shared.clone(), draining.clone(), events.clone());
-                        connections.spawn(serve(Box::new(stream), peer, ticket, shared, draining, events));
-                    }
-                }
-                Err(_) => tokio::time::sleep(ACCEPT_REST).await,
-            }
-        }
-        drop(listener);
-        while connections.try_join_next().is_some() {}
-        events(Event::Draining { connections: connections.len() });
-        let _ = drain.send(Stage::Draining);
-        let _ = tokio::time::timeout(self.drain_time, all_ended(&mut connections)).await;
-        let _ = drain.send(Stage::Ending);
-        let _ = tokio::time::timeout(ENDING_TIME, all_ended(&mut connections)).await;
-        connections.shutdown().await;
+        let mut upkeep = JoinSet::new();
+        upkeep.spawn(revocation::watch(self.shared.store.clone(), self.shared.sessions.clone()));
+        upkeep.spawn(expire(self.shared.partials.clone()));
+        let served = accept(self.shared.clone(), listener, self.drain_time, shutdown, events).await;
         // A log that cannot be written has refused everything that it should have.
         let _ = self.shared.audit.close().await;
+        served.map_err(|error| Error::io("the listener", &error))
     }
 }
 
-async fn all_ended(connections: &mut JoinSet<()>) {
-    while connections.join_next().await.is_some() {}
-}
-
-/// The next connection. An error is the listener's; a connection that was gone at once is passed
-/// over, so that it does not make the others wait.
-async fn accept(listener: &TcpListener) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+/// Looks for copies that were broken off long ago, now and then.
+async fn expire(partials: Partials) {
+    let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
     loop {
-        let (stream, peer) = listener.accept().await?;
-        if tcp::prepare(&stream).is_ok() {
-            return Ok((stream, peer));
-        }
+        expiry.tick().await;
+        let partials = partials.clone();
+        // What cannot be removed now is tried again next time.
+        tokio::task::spawn_blocking(move || drop(partials.sweep()));
     }
+}
+
+/// Serves connections until `shutdown`, then drains.
+async fn accept(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    drain_time: Duration,
+    shutdown: impl Future<Output = ()>,
+    events: EventSink,
+) -> io::Result<()> {
+    let limits = Limits {
+        // How many there may be, in all and from one source, is for the admission to say: it knows how far each has come.
+        connections_max: usize::MAX,
+        connections_per_address_max: usize::MAX,
+        idle_timeout: None,
+        drain_time,
+        ending_time: ENDING_TIME,
+        ..Limits::default()
+    };
+    let sink = events.clone();
+    let handler = async move |connection: &mut tasks::Connection<Option<TcpStream>>| {
+        let (peer, drain) = (connection.peer().socket_addr(), connection.drain().clone());
+        let (Some(peer), Some(stream)) = (peer, connection.stream_mut().take()) else { return Ok(()) };
+        if let Some(ticket) = admit(&shared, peer, &sink) {
+            serve(Box::new(stream), peer, ticket, shared, drain, sink).await;
+        }
+        Ok(())
+    };
+    let prepared = async |timed: Timed<TcpStream>| {
+        let stream = timed.into_socket();
+        tcp::prepare(&stream).map(|()| Some(stream))
+    };
+    let server = socketserver::Server::new(listener.into_std()?, handler).wrap(prepared).limits(limits);
+    let server = server.on_event(move |event| {
+        if let socketserver::Event::Draining { open } = event {
+            events(Event::Draining { connections: *open });
+        }
+    });
+    server.tasks(shutdown).await.map(drop)
 }
 
 /// A newcomer's place among the half-open connections; `None` while its source is shut out.
@@ -385,7 +367,7 @@ async fn serve(
         biased;
         served = serve_channel(&mut channel, &account, &shared.desk, &mut drain) => served,
         error = ended(&account) => Err(error),
-        () = is_over.is_over() => {
+        () = is_over.over() => {
             let error = going_down();
             account.report_failure(&error);
             Err(error)
