@@ -1,24 +1,31 @@
 //! The command line, as typed. Help comes from here alone.
 
 pub(crate) mod classic;
+mod lab;
+mod people;
+mod server;
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{
-    Args, Parser, Subcommand, ValueEnum,
+    Args, Parser, Subcommand,
     builder::{OsStringValueParser, TypedValueParser},
 };
 use landline::{
-    audit::Since,
-    lab::Language,
     login::Fingerprint,
     net::{Location, Target},
-    proto::login::{SecretId, UserName},
+    proto::login::UserName,
 };
+
+pub(crate) use lab::{Experiment, Lab, LabOptions};
+pub(crate) use people::{
+    Binding, Check, CheckAction, InviteTerms, KeysCommand, Kick, Secret, SecretAdd, User, UserCommand, Who,
+};
+pub(crate) use server::{Audit, Config, Serve, ServeSettings, Service, ServiceInstall};
 
 /// One line to every machine you own: run commands, move files, talk to the people on it.
 ///
-/// This release copies files. Start a server with `landline serve`, hand its invite to a client, and redeem it there with
+/// This release copies files, administers users and their rights, and speaks the formats of socket courses. Start a server with `landline serve`, hand its invite to a client, and redeem it there with
 /// `landline join`. Then `landline cp` copies either way, encrypted and verified.
 #[derive(Debug, Parser)]
 #[command(name = "landline", version, after_help = EXIT_STATUS)]
@@ -72,53 +79,6 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Serve {
-    #[command(flatten)]
-    pub(crate) settings: ServeSettings,
-    /// Print one JSON line when listening, and one for each event
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Only say whether all settings can be used
-    #[arg(long)]
-    pub(crate) check_config: bool,
-}
-
-/// What can also be said by the environment (LANDLINE_LISTEN) or in a file (listen = "..."); a flag counts first, the file last.
-#[derive(Debug, Default, Args)]
-pub(crate) struct ServeSettings {
-    /// The file with the settings [default: landline/server.toml in $XDG_CONFIG_HOME or ~/.config, else /etc/landline/server.toml]
-    #[arg(long, env = "LANDLINE_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Where to listen; port 0 takes a free one [default: port 5263 on all addresses]
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) listen: Option<String>,
-    /// The name under which this machine can be reached, for the invite [default: all its addresses]
-    #[arg(long, value_name = "HOST")]
-    pub(crate) public_name: Option<String>,
-    /// The folder that is served [default: $HOME]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) home: Option<PathBuf>,
-    /// Connections at a time; further ones wait [default: up to 1024, if the system lets this process open so many files]
-    #[arg(long, value_name = "COUNT")]
-    pub(crate) connections: Option<u64>,
-    /// How long transfers may go on after SIGTERM [default: 30]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub(crate) drain: Option<Duration>,
-    /// Serve although this is root: whoever may write root's home can then do everything
-    #[arg(long)]
-    pub(crate) allow_root: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Config {
-    #[command(flatten)]
-    pub(crate) settings: ServeSettings,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Join {
     /// The invite (landline://...), or - to read it from standard input
     #[arg(required_unless_present = "secret_file")]
@@ -137,184 +97,6 @@ pub(crate) struct Join {
     /// [default: one made for this client]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct User {
-    /// At this server, over the line, as an admin there [default: the server on this machine, running or not]
-    #[arg(long, value_name = "HOST", global = true)]
-    pub(crate) on: Option<Target>,
-    #[command(flatten)]
-    pub(crate) access: Access,
-    #[command(subcommand)]
-    pub(crate) what: UserCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum UserCommand {
-    /// Make an account. It may do nothing but what --files and --admin give it, or the rights file says
-    Add {
-        /// Its name
-        name: UserName,
-        /// Let these keys log in: lines of authorized_keys in a file, or - for standard input
-        #[arg(long = "key", value_name = "FILE")]
-        keys: Vec<PathBuf>,
-        /// Let it read (r:FOLDER) or read and write (rw:FOLDER) there, as in the rights file: rw:~ is the home
-        #[arg(long, value_name = "RIGHT")]
-        files: Vec<String>,
-        /// Let it administer this server
-        #[arg(long)]
-        admin: bool,
-        /// Print an invite with which a key can be registered
-        #[arg(long)]
-        invite: bool,
-        #[command(flatten)]
-        terms: InviteTerms,
-    },
-    /// List the accounts
-    List {
-        /// Print one JSON line for each
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show an account with its keys
-    Show {
-        name: UserName,
-        /// Print it as one JSON line
-        #[arg(long)]
-        json: bool,
-    },
-    /// Let nobody log in as NAME any more, and end their sessions; what they have stays
-    Disable {
-        name: UserName,
-        /// Even the last admin, so that nobody can undo it over the line
-        #[arg(long)]
-        force: bool,
-    },
-    /// Undo `disable`
-    Enable { name: UserName },
-    /// Forget an account with its keys and invites, and end its sessions; files stay
-    Remove {
-        name: UserName,
-        /// Even the last admin, so that nobody is left to administer over the line
-        #[arg(long)]
-        force: bool,
-    },
-    /// The keys of an account
-    Keys {
-        name: UserName,
-        #[command(subcommand)]
-        what: KeysCommand,
-    },
-    /// Print an invite: for a further key of NAME, or, where there is no such account, for a new one
-    Invite {
-        /// For whom [default: a new account of any name that is free]
-        name: Option<UserName>,
-        #[command(flatten)]
-        terms: InviteTerms,
-    },
-    /// List the invites that can still be redeemed
-    Invites {
-        /// Make this one void instead
-        #[arg(long, value_name = "ID")]
-        revoke: Option<String>,
-        /// Print one JSON line for each
-        #[arg(long, conflicts_with = "revoke")]
-        json: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeysCommand {
-    /// Let further keys log in. One that is there already takes the options of its new line
-    Add {
-        /// Lines of authorized_keys in a file, or - for standard input
-        file: PathBuf,
-    },
-    /// List the keys
-    List {
-        /// Print one JSON line for each
-        #[arg(long)]
-        json: bool,
-    },
-    /// Let a key log in no more, and end its sessions
-    Remove {
-        /// Which: SHA256:..., as `list` and `ssh-keygen -l` show it
-        fingerprint: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct InviteTerms {
-    /// How long the invite is good for, at most 30d
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = span)]
-    pub(crate) ttl: Duration,
-    /// Where the server can be reached [default: as when it was last started]; only on the server's own machine
-    #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "on")]
-    pub(crate) public_name: Option<Target>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Who {
-    /// The server: `[user@]host[:port]`
-    pub(crate) host: Target,
-    #[command(flatten)]
-    pub(crate) access: Access,
-    /// Print one JSON line for each session
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Kick {
-    /// The server: `[user@]host[:port]`
-    pub(crate) host: Target,
-    /// A user, or a session's id as `landline who` shows it
-    #[arg(value_name = "USER|SESSION")]
-    pub(crate) target: String,
-    #[command(flatten)]
-    pub(crate) access: Access,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Secret {
-    /// Make a secret by which a machine can log in as USER, and show it, this once
-    Add(SecretAdd),
-    /// List the secrets, without what is secret in them
-    List {
-        /// Only those of this user
-        user: Option<UserName>,
-    },
-    /// Forget a secret: nobody can log in with it any more
-    Remove {
-        /// Which, as `landline secret list` shows it
-        id: SecretId,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SecretAdd {
-    /// Whose account the machine uses
-    pub(crate) user: UserName,
-    /// What a login is bound to: the connection, or, for clients whose TLS has no exporter, such as Python's, this server
-    #[arg(long, value_name = "BINDING", default_value = "exporter")]
-    pub(crate) binding: Binding,
-    /// A name for people, such as the machine's
-    #[arg(long, default_value = "")]
-    pub(crate) label: String,
-    /// Write it to this new file, which only you can read, instead of to standard output
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: Option<PathBuf>,
-    /// Where the machine can reach this server [default: as when it last ran]
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub(crate) public_name: Option<Target>,
-}
-
-/// What a secret is made for.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Binding {
-    Exporter,
-    ServerEndPoint,
 }
 
 #[derive(Debug, Args)]
@@ -387,145 +169,11 @@ pub(crate) struct Cp {
     pub(crate) access: Access,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Service {
-    /// Make the server a service that starts by itself, and start it
-    Install(ServiceInstall),
-    /// Say how the service is
-    Status {
-        /// The service of your own, not the system's
-        #[arg(long)]
-        user: bool,
-    },
-    /// End the service and take it away; accounts, keys and the audit log stay
-    Remove {
-        /// The service of your own, not the system's
-        #[arg(long)]
-        user: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ServiceInstall {
-    /// A service of your own, which takes no root, in place of the system's
-    #[arg(long)]
-    pub(crate) user: bool,
-    /// As which user the system's service runs
-    #[arg(long, value_name = "NAME")]
-    pub(crate) run_as: Option<String>,
-    /// The port to listen on
-    #[arg(long, default_value_t = landline::proto::DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) port: u16,
-    /// Only print the units
-    #[arg(long)]
-    pub(crate) print: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Audit {
-    /// Check that the audit log is as it was written: nothing edited, moved, taken out or cut off
-    Verify {
-        /// Print one JSON object
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print the audit log
-    Show {
-        /// Only what this user did, or what was done to them
-        #[arg(long, value_name = "NAME")]
-        user: Option<String>,
-        /// Only from then on: 90s, 30m, 1h, 2d ago, 2026-11-20 (UTC), or 2026-11-20T08:00:00Z
-        #[arg(long, value_name = "TIME")]
-        since: Option<Since>,
-        /// Print the lines as they are in the log
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Check {
-    /// Who
-    pub(crate) user: UserName,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(subcommand)]
-    pub(crate) action: CheckAction,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CheckAction {
-    /// Run a command
-    Exec {
-        /// The command, word by word
-        #[arg(required = true, last = true, value_name = "COMMAND")]
-        words: Vec<OsString>,
-    },
-    /// Read a file
-    Read {
-        /// Its path: absolute, or from the home of the user who serves
-        path: PathBuf,
-    },
-    /// Write a file
-    Write {
-        /// Its path: absolute, or from the home of the user who serves
-        path: PathBuf,
-    },
-    /// Talk to people
-    Chat,
-    /// Manage users and sessions
-    Admin,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// How much to copy, in MiB
     #[arg(long, value_name = "MIB", default_value = "1024", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub(crate) size: u64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Lab {
-    #[command(subcommand)]
-    pub(crate) experiment: Experiment,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Experiment {
-    /// What was sent and what each receive returned: TCP with and without Nagle's algorithm, framed TCP, UDP
-    Sticky(LabOptions),
-    /// Inline, threads, processes and tasks under the same load: latency, throughput, memory, and what blocked handlers do to others
-    Models(LabOptions),
-    /// A connection's states from SYN to TIME_WAIT, which call blocks until what, SO_REUSEADDR, a full backlog
-    Lifecycle(LabOptions),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct LabOptions {
-    /// Draw a picture too, into this file or folder
-    #[arg(long, value_name = "FILE")]
-    pub(crate) svg: Option<PathBuf>,
-    /// In which language [default: Chinese where the locale is, else English]
-    #[arg(long, value_name = "LANG")]
-    pub(crate) lang: Option<ReportLanguage>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum ReportLanguage {
-    /// English
-    En,
-    /// Chinese
-    Zh,
-}
-
-impl From<ReportLanguage> for Language {
-    fn from(language: ReportLanguage) -> Self {
-        match language {
-            ReportLanguage::En => Self::English,
-            ReportLanguage::Zh => Self::Chinese,
-        }
-    }
 }
 
 const EXIT_STATUS: &str = "\
