@@ -5,6 +5,7 @@ mod arguments;
 mod commands;
 mod environment;
 mod failure;
+mod profile;
 mod service_manager;
 mod settings;
 mod signals;
@@ -28,7 +29,11 @@ fn main() -> ExitCode {
     if let Some(ended) = commands::lab::serve_if_asked() {
         return ended;
     }
-    let arguments = match Arguments::parse() {
+    let words = match profile::expand(std::env::args_os().collect()) {
+        Ok(words) => words,
+        Err(failure) => return exit(Err(failure)),
+    };
+    let arguments = match Arguments::parse_from(words) {
         // Before there is a second thread.
         Arguments { state, command: Command::Classic(command) } if command.forks() => {
             return exit(environment::state(state).and_then(|state| commands::classic::run_forking(&state, command)));

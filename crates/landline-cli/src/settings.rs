@@ -12,8 +12,9 @@ use toml_edit::{Document, Item};
 
 use crate::{arguments::ServeSettings, environment, failure::Failure};
 
-/// The file for everybody on this machine.
-const SYSTEM_FILE: &str = "/etc/landline/server.toml";
+/// Where the files for everybody on this machine are.
+const SYSTEM_FOLDER: &str = "/etc/landline";
+const FILE: &str = "server.toml";
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// How long transfers may go on, in seconds.
 const DRAIN_SECONDS: u64 = 30;
@@ -156,8 +157,13 @@ fn file(named: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
     if let Some(named) = named {
         return std::path::absolute(&named).map(Some).map_err(|error| Failure::usage(error.to_string()));
     }
-    let own = environment::config().map(|folder| folder.join("landline/server.toml"));
-    Ok(own.into_iter().chain([PathBuf::from(SYSTEM_FILE)]).find(|path| local::is_there(path)))
+    Ok(config_file(FILE))
+}
+
+/// The configuration file of this name that counts, if there is one: the user's own, else the one for everybody.
+pub(crate) fn config_file(name: &str) -> Option<PathBuf> {
+    let own = environment::config().map(|folder| folder.join("landline").join(name));
+    own.into_iter().chain([Path::new(SYSTEM_FOLDER).join(name)]).find(|path| local::is_there(path))
 }
 
 fn in_file(path: &Path) -> Result<BTreeMap<&'static str, Given>, Failure> {

@@ -6,6 +6,7 @@ mod clients;
 mod documented;
 mod files;
 mod people;
+mod profiles;
 mod servers;
 
 use std::{
