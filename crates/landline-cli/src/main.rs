@@ -86,7 +86,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Audit(what) => commands::audit::run(&settings::server_state(state)?, what),
         Command::Classic(command) => commands::classic::run(environment::state(state)?, command).await,
         Command::Trust(options) => commands::trust::run(&environment::state(state)?, options),
-        Command::Check(options) => commands::check::run(&settings::server_state(state)?, options),
+        Command::Check(options) => commands::check::run(state, options),
         Command::Demo(options) => commands::demo::run(options).await,
         Command::Lab(lab) => commands::lab::run(lab),
     }

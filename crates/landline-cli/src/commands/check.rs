@@ -1,10 +1,6 @@
 //! `landline check`: whether somebody may do something, and which line says so.
 
-use std::{
-    ffi::OsString,
-    os::unix::ffi::OsStringExt,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 
 use landline::{
     paths::Root,
@@ -13,16 +9,16 @@ use landline::{
 use serde_json::json;
 
 use crate::{
-    arguments::{Check, CheckAction},
-    environment,
+    arguments::{Check, CheckAction, ServeSettings},
     failure::Failure,
+    settings::Settings,
     terminal::{print, print_json, shown_line},
 };
 
-pub(crate) fn run(state: &Path, options: Check) -> Result<(), Failure> {
-    let rights = read_rules(state)?;
-    let home = environment::home().ok_or_else(|| Failure::local("HOME is not set; it says which folder is served"))?;
-    let root = Root::open(&home, state)?;
+pub(crate) fn run(state: Option<PathBuf>, options: Check) -> Result<(), Failure> {
+    let Settings { state, home, .. } = Settings::read(state, &ServeSettings::default())?;
+    let rights = read_rules(&state)?;
+    let root = Root::open(&home, &state)?;
     let verdict = rights.check(&options.user, &meant(options.action), &root);
     if options.json {
         print_json(&json!({"allowed": verdict.allowed, "line": verdict.line, "reason": verdict.reason}));
