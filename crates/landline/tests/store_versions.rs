@@ -60,7 +60,7 @@ fn a_store_of_the_release_before_is_backed_up_and_brought_up_to_date() {
     assert_eq!((alice.created, alice.disabled, alice.owner, alice.keys), (7, None, true, 1));
     let stored = store.key(&name("alice"), &key()).unwrap().unwrap();
     assert_eq!((stored.fingerprint, stored.created), (key().fingerprint(), 8));
-    let again = store.redeem(&Token([1; 16]), &name("bob"), &key(), || Ok(()));
+    let again = store.redeem(&Token([1; 16]), &name("bob"), &key(), |_| Ok(()));
     assert!(matches!(again, Err(Error::Failed { code: ErrorCode::InviteUsed, .. })), "{again:?}");
     drop(store);
     let sql = "SELECT count(*) FROM sqlite_schema WHERE name LIKE '%\\_1' ESCAPE '\\'";

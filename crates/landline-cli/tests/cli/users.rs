@@ -381,6 +381,13 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
     join(&good, "bob").fails(12, "the name bob is taken");
     join(&good, "carol").ok();
     join(&two.user(&["invite", "dora"]).ok(), "eve").fails(12, "the invite is for another user");
+
+    // Rights that stand there are not to be had by choosing the name.
+    let rights = String::from_utf8(two.stage.read("server/server/rights.toml")).unwrap();
+    two.stage.write_rights(&format!("{rights}\n[users.frank]\nadmin = true\n"));
+    join(&two.user(&["invite"]).ok(), "frank").fails(12, "frank has rights already");
+    two.user(&["add", "frank", "--invite"]).fails(22, "stands in the rights already");
+    join(&two.user(&["invite", "frank"]).ok(), "frank").ok();
     join("landline://127.0.0.1:1/#x.y", "eve").fails(2, "not an invite");
 }
 

@@ -37,6 +37,8 @@ pub struct Administration {
 pub struct Admin {
     /// Who.
     pub user: UserName,
+    /// What was proved at the login: a key's fingerprint, or `secret:` and a secret's id.
+    pub key: String,
     /// The session's id.
     pub session: String,
 }
@@ -75,7 +77,12 @@ impl Administration {
     /// # Errors
     /// `not-found`, `exists`, `denied`, `key-refused`, `audit`, [`Error::State`]; nothing has changed then.
     pub fn perform(&self, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
-        let store = &self.store;
+        // Whoever is no admin any more, or could not log in any more, changes nothing.
+        if by.is_some_and(|admin| !self.rights.is_admin(&admin.user)) {
+            return Err(Error::here(ErrorCode::Denied, "that is for admins"));
+        }
+        let acting = by.map(|admin| Arc::new(self.store.on_behalf_of(&admin.user, &admin.key)));
+        let store = acting.as_ref().unwrap_or(&self.store);
         if request.changes_something() {
             self.audit.record_blocking(Entry::Admin {
                 user: by.map(|admin| admin.user.to_string()),
@@ -99,33 +106,36 @@ impl Administration {
             Request::ListInvites(_) => {
                 return Ok(Answer::Invites(store.invites()?.into_iter().map(invite_row).collect()));
             }
-            Request::MakeInvite(request) => return self.invite(by, request).map(Answer::Invite),
-            Request::AddUser(request) => self.add_user(request),
+            Request::MakeInvite(request) => return self.invite(store, by, request).map(Answer::Invite),
+            Request::AddUser(request) => self.add_user(store, request),
             Request::DisableUser(request) => {
                 store.take_away(&request.user, Removal::Disable, |account| self.is_admin(account), request.force)
             }
             Request::EnableUser(request) => store.enable(&request.user),
-            Request::RemoveUser(request) => self.remove_user(request),
+            Request::RemoveUser(request) => self.remove_user(store, request),
             Request::AddKeys(request) => store.add_keys(&request.user, &key_lines(&request.keys)?),
-            Request::RemoveKey(request) => store.remove_key(&request.user, &request.key),
+            Request::RemoveKey(request) => {
+                store.remove_key(&request.user, &request.key, |account| self.is_admin(account))
+            }
             Request::RevokeInvite(request) => store.revoke_invite(&request.id),
         };
         changed.map(|()| Answer::Changed)
     }
 
     /// Makes an account and gives it its first rights, both or neither.
-    fn add_user(&self, request: &AddUser) -> Result<(), Error> {
+    fn add_user(&self, store: &Store, request: &AddUser) -> Result<(), Error> {
         let AddUser { user, keys, files, admin } = request;
         let first = FirstRights { files: files.clone(), admin: *admin, ..FirstRights::default() };
         let has_rights = first != FirstRights::default();
-        if has_rights && self.rights.reload()?.of(user).is_some() {
-            let problem = format!("{user} stands in the rights already, and can be given none besides");
+        if self.rights.reload()?.of(user).is_some() {
+            let problem =
+                format!("{user} stands in the rights already; take it out there first, or make an invite in that name");
             return Err(Error::here(ErrorCode::Exists, problem));
         }
         first.check(user).map_err(|error| {
             Error::here(ErrorCode::NameRefused, format!("the rights to files are refused: {error}"))
         })?;
-        self.store.add_account(user, &key_lines(keys)?)?;
+        store.add_account(user, &key_lines(keys)?)?;
         if !has_rights {
             return Ok(());
         }
@@ -136,9 +146,9 @@ impl Administration {
     }
 
     /// Disables the account, takes its rights, and removes it: whatever breaks this off, nobody of the same name inherits rights.
-    fn remove_user(&self, request: &RemoveUser) -> Result<(), Error> {
+    fn remove_user(&self, store: &Store, request: &RemoveUser) -> Result<(), Error> {
         let RemoveUser { user, force } = request;
-        self.store.take_away(user, Removal::Disable, |account| self.is_admin(account), *force)?;
+        store.take_away(user, Removal::Disable, |account| self.is_admin(account), *force)?;
         self.rights.withdraw(user)?;
         self.store.take_away(user, Removal::Remove, |_| false, true)
     }
@@ -153,12 +163,12 @@ impl Administration {
         }
     }
 
-    fn invite(&self, by: Option<&Admin>, request: &MakeInvite) -> Result<NewInvite, Error> {
+    fn invite(&self, store: &Store, by: Option<&Admin>, request: &MakeInvite) -> Result<NewInvite, Error> {
         if !(1..=INVITE_SECONDS_MAX).contains(&request.seconds) {
             return Err(Error::here(ErrorCode::Denied, "an invite is good for 1 second to 30 days"));
         }
         let invite = Invite::new(self.addresses()?, self.fingerprint);
-        let purpose = self.store.put_invite(
+        let purpose = store.put_invite(
             &invite.token,
             &store::NewInvite {
                 user: request.user.clone(),

@@ -74,7 +74,7 @@ impl Desk {
         let Some(request) = Request::read(header)? else { return Ok(()) };
         let (kind, subject, changes) = (request.kind(), request.subject(), request.changes_something());
         let administration = self.administration.clone();
-        let admin = Admin { user: by, session: account.session.id.clone() };
+        let admin = Admin { user: by, key: account.session.key.clone(), session: account.session.id.clone() };
         let answer = blocking(move || administration.perform(Some(&admin), &request)).await?;
         if changes {
             report(account, kind, &subject);

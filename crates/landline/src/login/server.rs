@@ -27,6 +27,7 @@ use crate::{
     Error, RELEASE,
     audit::{Audit, Entry},
     net::{Channel, Transport, linger, lost, tls},
+    rights::RightsFile,
     server::code_text,
     store::{KeyRecord, Store, unix_now},
 };
@@ -65,6 +66,8 @@ pub struct Gate<'a> {
     pub identity: &'a Identity,
     /// Who may log in.
     pub store: &'a Arc<Store>,
+    /// Who may do what.
+    pub rights: &'a Arc<RightsFile>,
     /// To what further connections can be attached.
     pub live: &'a dyn LiveSessions,
     /// Places for logins that take a person.
@@ -213,7 +216,7 @@ async fn decide(
         .1
         .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
         .map_err(|error| Error::Tls(error.to_string()))?;
-    let Gate { store, signing, audit, .. } = gate;
+    let Gate { store, rights, signing, audit, .. } = gate;
     let mut place: Option<SemaphorePermit<'_>> = None;
     let attempt = loop {
         let deadline = login.poll_timeout();
@@ -244,8 +247,8 @@ async fn decide(
         Proof::Attach { session, .. } => gate.live.find(&session.to_string()),
         _ => None,
     };
-    let audit = audit.clone();
-    let judge = move |store: &Store| judge(&attempt, live, &binding, peer.ip(), store, &audit);
+    let (rights, audit) = (rights.clone(), audit.clone());
+    let judge = move |store: &Store| judge(&attempt, live, &binding, peer.ip(), store, &rights, &audit);
     let judged = in_time(login.poll_timeout(), blocking(store, judge)).await;
     drop(place);
     judged
@@ -305,6 +308,7 @@ fn judge(
     exporter: &[u8],
     peer: IpAddr,
     store: &Store,
+    rights: &RightsFile,
     audit: &Audit,
 ) -> Result<Accepted, Error> {
     let login = &attempt.login;
@@ -320,7 +324,14 @@ fn judge(
         Proof::Invite { key, signature, token } => {
             proved(store, user, key, &transcript, &signature.0)?;
             let key = offered(user, key)?;
-            store.redeem(token, user, &key, || {
+            store.redeem(token, user, &key, |is_open| {
+                if is_open && rights.knows(user)? {
+                    // They are somebody's whom the admin has in mind.
+                    return Err(Error::here(
+                        ErrorCode::InviteUser,
+                        format!("{user} has rights already; ask for an invite in that name"),
+                    ));
+                }
                 audit.record_blocking(Entry::Admin {
                     user: None,
                     session: None,

@@ -51,6 +51,8 @@ const BEGINNING: &str = r#"# Who may do what on this machine. What is not grante
 pub struct RightsFile {
     folder: Arc<PrivateFolder>,
     rules: watch::Sender<Arc<Rights>>,
+    /// Held from reading the file until what it says is in force, so that what was read last is what stays.
+    reloading: Mutex<()>,
     /// What the file was when it was last looked at, broken or not.
     seen: Mutex<Option<SourceIdentity>>,
 }
@@ -101,10 +103,11 @@ impl FirstRights {
 /// # Errors
 /// [`Error::State`] where there are none, or they are broken.
 pub fn read_rules(state: &Path) -> Result<Rights, Error> {
-    let folder = PrivateFolder::open_or_create(state)?.subfolder("server")?;
-    match read(&folder)? {
+    let path = state.join("server");
+    let rules = PrivateFolder::open_existing(&path)?.map(|folder| read(&folder)).transpose()?.flatten();
+    match rules {
         Some((rights, ..)) => Ok(rights),
-        None => Err(Error::state(folder.path_of(NAME).display(), "there are no rules yet; start the server once")),
+        None => Err(Error::state(path.join(NAME).display(), "there are no rules yet; start the server once")),
     }
 }
 
@@ -125,7 +128,12 @@ impl RightsFile {
                 (Rights::default(), folder.identity(NAME))
             }
         };
-        let file = Self { folder, rules: watch::Sender::new(Arc::new(rules)), seen: Mutex::new(seen) };
+        let file = Self {
+            folder,
+            rules: watch::Sender::new(Arc::new(rules)),
+            reloading: Mutex::new(()),
+            seen: Mutex::new(seen),
+        };
         if let Some(owner) = owner {
             file.give_the_owner(owner)?;
         }
@@ -140,6 +148,17 @@ impl RightsFile {
     /// The rules in force.
     pub fn rules(&self) -> Arc<Rights> {
         self.rules.borrow().clone()
+    }
+
+    /// Whether the file, as it is now, names this user. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`] where it is broken or gone.
+    pub fn knows(&self, user: &UserName) -> Result<bool, Error> {
+        match read(&self.folder)? {
+            Some((rules, ..)) => Ok(rules.of(user).is_some()),
+            None => Err(Error::state(self.path().display(), "is gone; put it back")),
+        }
     }
 
     /// The rules in force, and whatever comes into force later.
@@ -162,6 +181,7 @@ impl RightsFile {
     /// # Errors
     /// [`Error::State`], with the place where the file is broken; the earlier rules stay in force.
     pub fn reload(&self) -> Result<Arc<Rights>, Error> {
+        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         self.see(self.folder.identity(NAME));
         let Some((rules, _, seen)) = read(&self.folder)? else {
             return Err(Error::state(self.path().display(), "is gone; the earlier rules stay in force"));

@@ -36,11 +36,13 @@ impl Account {
         &self.session.user
     }
 
-    /// Lets a message pass for which the user has the right, as far as that does not depend on what it names.
+    /// Lets a message pass for which the user has the right, as far as that does not depend on what it names, unless the session is
+    /// being ended.
     ///
     /// # Errors
-    /// `denied`.
+    /// `denied`, `ended`.
     pub(crate) fn admit(&self, state: State, header: &Header) -> Result<(), Error> {
+        self.connection.goes_on()?;
         self.rights.rules().admit(self.user(), state, header.kind())
     }
 

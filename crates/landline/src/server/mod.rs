@@ -106,8 +106,8 @@ type Entered = (Connection, SessionPlace, OwnedSemaphorePermit);
 
 impl Shared {
     fn gate(&self) -> Gate<'_> {
-        let Self { identity, store, sessions, signing, audit, .. } = self;
-        Gate { identity, store, live: sessions, signing, audit }
+        let Self { identity, store, rights, sessions, signing, audit, .. } = self;
+        Gate { identity, store, rights, live: sessions, signing, audit }
     }
 
     /// A place in the table of sessions, as a new one or as a further connection of one; one among the connections that the user may have,
@@ -129,6 +129,8 @@ impl Shared {
     /// Gives the owner the first rights, once. Blocking.
     fn give_the_owner(&self) -> Result<(), Error> {
         let Some(owner) = self.store.owner()? else { return Ok(()) };
+        // The file with the owner's invite, if there was one, is of no use to anybody any more.
+        let _ = self.folder.remove(INVITE_FILE);
         if self.rights.give_the_owner(&owner)? {
             let (action, subject) = ("rights-give".to_owned(), owner.to_string());
             self.audit.note(Entry::Admin { user: None, session: None, action, subject, detail: None });
@@ -442,8 +444,6 @@ fn is_guess(error: &Error) -> bool {
 
 /// An invite was redeemed: if it was the owner's, there is an owner now.
 async fn redeemed(shared: &Arc<Shared>, account: &Account) {
-    // The file with the owner's invite, if there was one, is of no use to anybody any more.
-    let _ = shared.folder.remove(INVITE_FILE);
     let giving = shared.clone();
     let given = tokio::task::spawn_blocking(move || giving.give_the_owner()).await;
     if let Ok(Err(error)) = given {

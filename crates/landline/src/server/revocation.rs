@@ -35,11 +35,12 @@ struct Watch {
     sessions: Sessions,
     /// What the store was when all sessions of [`examined`](Self::examined) were found to be in order.
     revision: Option<Revision>,
-    examined: BTreeSet<String>,
+    /// Sessions and the numbers of their connections.
+    examined: BTreeSet<(String, u64)>,
 }
 
 impl Watch {
-    /// Examines all sessions if the store has changed, else those that are new: their login may have been decided just before the
+    /// Examines all sessions if the store has changed, else those that are new or have a new connection: their login may have been decided just before the
     /// change, and their session entered just after it was looked at.
     fn look(&mut self) -> Result<(), Error> {
         let revision = self.store.revision()?;
@@ -47,13 +48,20 @@ impl Watch {
         if self.revision != Some(revision) {
             self.examined.clear();
         }
-        for (session, peers) in logins.iter().filter(|(session, _)| !self.examined.contains(&session.id)) {
-            if let Some(objection) = login::objection(&self.store, session, peers)? {
+        for (session, connections) in &logins {
+            if connections.keys().all(|number| self.examined.contains(&(session.id.clone(), *number))) {
+                continue;
+            }
+            let peers: Vec<_> = connections.values().copied().collect();
+            if let Some(objection) = login::objection(&self.store, session, &peers)? {
                 self.sessions.end(&objection, |other| other.session == session.id);
             }
         }
         self.revision = Some(revision);
-        self.examined = logins.into_iter().map(|(session, _)| session.id).collect();
+        self.examined = logins
+            .into_iter()
+            .flat_map(|(session, connections)| connections.into_keys().map(move |number| (session.id.clone(), number)))
+            .collect();
         Ok(())
     }
 }

@@ -92,9 +92,9 @@ impl Sessions {
         sessions
     }
 
-    /// All live sessions as they were logged in, and from which addresses.
-    pub(crate) fn logins(&self) -> Vec<(Session, Vec<IpAddr>)> {
-        let peers = |live: &Live| live.connections.values().map(|connection| connection.peer.ip()).collect();
+    /// All live sessions as they were logged in, and from which addresses, by the number of the connection.
+    pub(crate) fn logins(&self) -> Vec<(Session, BTreeMap<u64, IpAddr>)> {
+        let peers = |live: &Live| live.connections.iter().map(|(number, at)| (*number, at.peer.ip())).collect();
         self.table().live.values().map(|live| (live.session.clone(), peers(live))).collect()
     }
 
@@ -192,6 +192,17 @@ impl Connection {
         }
     }
 
+    /// Whether the session is not being ended.
+    ///
+    /// # Errors
+    /// The one that [`ended`](Self::ended) returns, once it would.
+    pub(crate) fn goes_on(&self) -> Result<(), Error> {
+        match &*self.ended.borrow() {
+            None => Ok(()),
+            Some(reason) => Err(Error::here(ErrorCode::Ended, reason.clone())),
+        }
+    }
+
     /// What [`ended`](Self::ended) waits for, for a channel to look at between two frames.
     pub(crate) fn ending(&self) -> watch::Receiver<Option<String>> {
         self.ended.clone()
@@ -274,6 +285,7 @@ mod tests {
             assert_eq!((code, &message[..]), (ErrorCode::Ended, "the account was disabled"));
         }
         assert!(sessions.attach("1", peer(4)).is_none(), "nothing joins a session that is being ended");
-        assert!(bob.ended.borrow().is_none());
+        assert!(alice.goes_on().is_err(), "it takes no more requests");
+        assert!(bob.goes_on().is_ok());
     }
 }

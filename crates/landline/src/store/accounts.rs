@@ -54,12 +54,12 @@ pub enum Removal {
 }
 
 impl Store {
-    /// Whether anybody can log in yet.
+    /// Whether anybody has an account yet.
     ///
     /// # Errors
     /// [`Error::State`].
     pub fn has_accounts(&self) -> Result<bool, Error> {
-        self.read(|transaction| transaction.query_row("SELECT EXISTS (SELECT 1 FROM keys)", [], |row| row.get(0)))
+        self.read(|transaction| transaction.query_row("SELECT EXISTS (SELECT 1 FROM accounts)", [], |row| row.get(0)))
     }
 
     /// All accounts, by name.
@@ -195,15 +195,32 @@ impl Store {
         if found { Ok(()) } else { Err(no_account(user)) }
     }
 
-    /// Takes a key from an account.
+    /// Takes a key from an account. `is_admin` says which accounts are admins: the last one that can log in keeps its only key.
     ///
     /// # Errors
-    /// `not-found`, [`Error::State`].
-    pub fn remove_key(&self, user: &UserName, fingerprint: &str) -> Result<(), Error> {
+    /// `not-found`, `denied` for the only key of the last admin, [`Error::State`].
+    pub fn remove_key(
+        &self,
+        user: &UserName,
+        fingerprint: &str,
+        is_admin: impl Fn(&AccountRecord) -> bool,
+    ) -> Result<(), Error> {
         let removed = self.write(|transaction| {
+            let mut admins = transaction.prepare(SELECT_ACCOUNT)?;
+            let mut admins = admins.query_map([], account)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            admins.retain(|account| account.disabled.is_none() && account.keys > 0 && is_admin(account));
+            let has_it = objection(transaction, user, fingerprint)?.is_none();
+            if has_it && matches!(&admins[..], [last] if last.name == *user && last.keys == 1) {
+                return Ok(None);
+            }
             let parameters = params![user.as_str(), fingerprint];
-            transaction.execute("DELETE FROM keys WHERE user = ?1 AND fingerprint = ?2", parameters)
+            transaction.execute("DELETE FROM keys WHERE user = ?1 AND fingerprint = ?2", parameters).map(Some)
         })?;
+        let Some(removed) = removed else {
+            let problem =
+                format!("{user} is the last admin who can log in, and has no other key; add another one first");
+            return Err(Error::here(ErrorCode::Denied, problem));
+        };
         if removed == 0 {
             return Err(Error::here(ErrorCode::NotFound, format!("{user} has no key {fingerprint}")));
         }
@@ -238,20 +255,7 @@ impl Store {
     /// # Errors
     /// [`Error::State`].
     pub fn objection(&self, user: &UserName, fingerprint: &str) -> Result<Option<&'static str>, Error> {
-        let found: Option<(bool, bool)> = self.read(|transaction| {
-            let sql = "SELECT disabled IS NOT NULL,
-                              EXISTS (SELECT 1 FROM keys WHERE user = accounts.name AND fingerprint = ?2) OR
-                              EXISTS (SELECT 1 FROM secrets WHERE user = accounts.name AND 'secret:' || lower(hex(id)) = ?2)
-                       FROM accounts WHERE name = ?1";
-            let parameters = params![user.as_str(), fingerprint];
-            transaction.query_row(sql, parameters, |row| Ok((row.get(0)?, row.get(1)?))).optional()
-        })?;
-        Ok(match found {
-            None => Some("the account was removed"),
-            Some((true, _)) => Some("the account was disabled"),
-            Some((false, false)) => Some("the key or secret was removed"),
-            Some((false, true)) => None,
-        })
+        self.read(|transaction| objection(transaction, user, fingerprint))
     }
 }
 
@@ -326,6 +330,27 @@ fn put_key(transaction: &Transaction<'_>, user: &UserName, line: &KeyLine, now: 
         )?;
     }
     Ok(())
+}
+
+/// As [`Store::objection`].
+pub(super) fn objection(
+    transaction: &Transaction<'_>,
+    user: &UserName,
+    fingerprint: &str,
+) -> rusqlite::Result<Option<&'static str>> {
+    let sql = "SELECT disabled IS NOT NULL,
+                      EXISTS (SELECT 1 FROM keys WHERE user = accounts.name AND fingerprint = ?2) OR
+                      EXISTS (SELECT 1 FROM secrets WHERE user = accounts.name AND 'secret:' || lower(hex(id)) = ?2)
+               FROM accounts WHERE name = ?1";
+    let parameters = params![user.as_str(), fingerprint];
+    let found: Option<(bool, bool)> =
+        transaction.query_row(sql, parameters, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    Ok(match found {
+        None => Some("the account was removed"),
+        Some((true, _)) => Some("the account was disabled"),
+        Some((false, false)) => Some("the key or secret was removed"),
+        Some((false, true)) => None,
+    })
 }
 
 fn no_account(user: &UserName) -> Error {

@@ -143,24 +143,24 @@ impl Store {
     }
 
     /// Takes an invite and registers `key` for `user`, both or neither. The same user and key may do so again: they may not have
-    /// heard the answer. Before anything changes `audited` is called; if that fails, nothing does.
+    /// heard the answer. Before anything changes `before` is called, with whether the name was the user's to choose; if that fails, nothing does.
     ///
     /// # Errors
-    /// `invite-unknown`, `invite-used`, `invite-expired`, `invite-user`, [`Error::LoginRefused`]; what `audited` says; and [`Error::State`].
+    /// `invite-unknown`, `invite-used`, `invite-expired`, `invite-user`, [`Error::LoginRefused`]; what `before` says; and [`Error::State`].
     pub fn redeem(
         &self,
         token: &Token,
         user: &UserName,
         key: &PublicKey,
-        audited: impl FnOnce() -> Result<(), Error>,
+        before: impl FnOnce(bool) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let hash = sha256(&token.0);
         let now = unix_now();
         let verdict = self.write(|transaction| {
             let verdict = judge(transaction, &hash, user, key, now)?;
-            if let Verdict::Good(purpose) = verdict {
-                if let Err(error) = audited() {
-                    return Ok(Verdict::Unaudited(error));
+            if let Verdict::Good(purpose, is_open) = verdict {
+                if let Err(error) = before(is_open) {
+                    return Ok(Verdict::Refused(error));
                 }
                 if purpose != Purpose::Key {
                     accounts::insert_account(transaction, user, purpose == Purpose::Owner, now)?;
@@ -174,8 +174,8 @@ impl Store {
             Ok(verdict)
         })?;
         let (code, message) = match verdict {
-            Verdict::Good(_) | Verdict::Repeated => return Ok(()),
-            Verdict::Unaudited(error) => return Err(error),
+            Verdict::Good(..) | Verdict::Repeated => return Ok(()),
+            Verdict::Refused(error) => return Err(error),
             Verdict::Unknown => (ErrorCode::InviteUnknown, "there is no such invite".to_owned()),
             Verdict::Used => (ErrorCode::InviteUsed, "the invite was used before".to_owned()),
             Verdict::Expired => (ErrorCode::InviteExpired, "the invite has expired".to_owned()),
@@ -189,7 +189,8 @@ impl Store {
 
 /// What an invite is worth to somebody.
 enum Verdict {
-    Good(Purpose),
+    /// What it is for, and whether it is for an account of any name.
+    Good(Purpose, bool),
     Repeated,
     Unknown,
     Used,
@@ -197,7 +198,7 @@ enum Verdict {
     UserTaken,
     AnotherUser,
     Disabled,
-    Unaudited(Error),
+    Refused(Error),
 }
 
 fn judge(
@@ -232,11 +233,12 @@ fn judge(
     if now >= expires {
         return Ok(Verdict::Expired);
     }
+    let is_open = purpose == Purpose::Account && meant_for.is_none();
     if meant_for.is_some_and(|name| name != user.as_str()) {
         return Ok(Verdict::AnotherUser);
     }
     Ok(match (purpose, disabled) {
-        (Purpose::Key, Some(false)) | (Purpose::Owner | Purpose::Account, None) => Verdict::Good(purpose),
+        (Purpose::Key, Some(false)) | (Purpose::Owner | Purpose::Account, None) => Verdict::Good(purpose, is_open),
         (Purpose::Key, Some(true)) => Verdict::Disabled,
         // The account was removed, and the invite with it.
         (Purpose::Key, None) => Verdict::Unknown,

@@ -12,12 +12,13 @@ pub use secrets::StoredSecret;
 use std::{
     path::Path,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use landline_proto::{ErrorCode, login::UserName};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::Error;
@@ -27,10 +28,12 @@ use schema::Upkeep;
 
 /// The server's memory. Every method is blocking and durable when it returns.
 pub struct Store {
-    connection: Mutex<Connection>,
+    connection: Arc<Mutex<Connection>>,
     path: String,
     /// Counts what this process has changed.
-    changes: AtomicU64,
+    changes: Arc<AtomicU64>,
+    /// On whose behalf, and by which key or secret, this handle changes something, if not for somebody at the machine itself.
+    actor: Option<(UserName, String)>,
 }
 
 /// What a store was at a moment: another value says that something was changed since, by this process or another.
@@ -61,7 +64,15 @@ impl Store {
     fn open_with(path: &Path, upkeep: Upkeep) -> Result<Self, Error> {
         let shown = path.display().to_string();
         let connection = schema::open(path, upkeep).map_err(|problem| Error::state(&shown, problem))?;
-        Ok(Self { connection: Mutex::new(connection), path: shown, changes: AtomicU64::new(0) })
+        let (connection, changes) = (Arc::new(Mutex::new(connection)), Arc::default());
+        Ok(Self { connection, path: shown, changes, actor: None })
+    }
+
+    /// A handle that changes nothing once `user` could not log in with `key` (a fingerprint, or `secret:` and a secret's id) any
+    /// more: it says `denied` then.
+    pub fn on_behalf_of(&self, user: &UserName, key: &str) -> Self {
+        let (connection, changes) = (self.connection.clone(), self.changes.clone());
+        Self { connection, path: self.path.clone(), changes, actor: Some((user.clone(), key.to_owned())) }
     }
 
     /// What the store is now.
@@ -78,9 +89,18 @@ impl Store {
     /// Runs one transaction that changes something. It takes the write lock at once, so that what it read is still true when it
     /// writes.
     fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, Error> {
-        let result = self.with(TransactionBehavior::Immediate, work);
+        let result = self.with(TransactionBehavior::Immediate, |transaction| {
+            let objection = match &self.actor {
+                Some((user, key)) => accounts::objection(transaction, user, key)?,
+                None => None,
+            };
+            match objection {
+                Some(objection) => Ok(Err(objection)),
+                None => work(transaction).map(Ok),
+            }
+        });
         self.changes.fetch_add(1, Ordering::Release);
-        result
+        result?.map_err(|objection| Error::here(ErrorCode::Denied, objection))
     }
 
     /// Runs one transaction that only reads: all of it sees the same moment.

@@ -32,7 +32,7 @@ fn an_invite_is_good_once_however_many_race_for_it() {
             .map(|n| {
                 let store = &store;
                 scope.spawn(move || {
-                    store.redeem(&Token([1; 16]), &format!("user{n}").parse().unwrap(), &key(n), || Ok(()))
+                    store.redeem(&Token([1; 16]), &format!("user{n}").parse().unwrap(), &key(n), |_| Ok(()))
                 })
             })
             .collect();
@@ -49,31 +49,34 @@ fn a_refused_invite_changes_nothing() {
     let store = Store::open(Path::new(":memory:")).unwrap();
     let alice: UserName = "alice".parse().unwrap();
     store.put_owner_invite(&Token([1; 16]), INVITE_TIME).unwrap();
-    assert_eq!(code(store.redeem(&Token([2; 16]), &alice, &key(1), || Ok(()))), ErrorCode::InviteUnknown);
+    assert_eq!(code(store.redeem(&Token([2; 16]), &alice, &key(1), |_| Ok(()))), ErrorCode::InviteUnknown);
     assert!(!store.has_accounts().unwrap());
     assert_eq!(store.key(&alice, &key(1)).unwrap(), None);
 
     store.write(|transaction| transaction.execute("UPDATE invites SET expires = created", [])).unwrap();
-    assert_eq!(code(store.redeem(&Token([1; 16]), &alice, &key(1), || Ok(()))), ErrorCode::InviteExpired);
+    assert_eq!(code(store.redeem(&Token([1; 16]), &alice, &key(1), |_| Ok(()))), ErrorCode::InviteExpired);
     assert!(!store.has_accounts().unwrap());
 
     store.put_owner_invite(&Token([3; 16]), INVITE_TIME).unwrap();
     assert_eq!(
-        code(store.redeem(&Token([1; 16]), &alice, &key(1), || Ok(()))),
+        code(store.redeem(&Token([1; 16]), &alice, &key(1), |_| Ok(()))),
         ErrorCode::InviteUnknown,
         "the earlier one is gone"
     );
-    store.redeem(&Token([3; 16]), &alice, &key(1), || Ok(())).unwrap();
+    store.redeem(&Token([3; 16]), &alice, &key(1), |_| Ok(())).unwrap();
     assert_eq!(store.key(&alice, &key(1)).unwrap().unwrap().line, key(1).line());
     assert_eq!(store.key(&alice, &key(2)).unwrap(), None);
     assert_eq!(store.key(&"bob".parse().unwrap(), &key(1)).unwrap(), None);
 
-    store.redeem(&Token([3; 16]), &alice, &key(1), || Ok(())).expect("an answer that was lost can be asked for again");
-    assert_eq!(code(store.redeem(&Token([3; 16]), &alice, &key(2), || Ok(()))), ErrorCode::InviteUsed);
-    assert_eq!(code(store.redeem(&Token([3; 16]), &"bob".parse().unwrap(), &key(1), || Ok(()))), ErrorCode::InviteUsed);
+    store.redeem(&Token([3; 16]), &alice, &key(1), |_| Ok(())).expect("an answer that was lost can be asked for again");
+    assert_eq!(code(store.redeem(&Token([3; 16]), &alice, &key(2), |_| Ok(()))), ErrorCode::InviteUsed);
+    assert_eq!(
+        code(store.redeem(&Token([3; 16]), &"bob".parse().unwrap(), &key(1), |_| Ok(()))),
+        ErrorCode::InviteUsed
+    );
 
     store.put_owner_invite(&Token([4; 16]), INVITE_TIME).unwrap();
-    assert_eq!(code(store.redeem(&Token([4; 16]), &alice, &key(2), || Ok(()))), ErrorCode::InviteUser);
+    assert_eq!(code(store.redeem(&Token([4; 16]), &alice, &key(2), |_| Ok(()))), ErrorCode::InviteUser);
     assert_eq!(store.key(&alice, &key(2)).unwrap(), None);
 }
 
@@ -100,21 +103,21 @@ fn invite(store: &Store, token: u8, user: Option<&str>, made_by: Option<&str>) -
 fn an_invite_is_for_whom_it_was_made() {
     let store = fresh();
     assert_eq!(invite(&store, 1, Some("bob"), None).unwrap(), Purpose::Account);
-    assert_eq!(code(store.redeem(&Token([1; 16]), &name("carol"), &key(1), || Ok(()))), ErrorCode::InviteUser);
-    store.redeem(&Token([1; 16]), &name("bob"), &key(1), || Ok(())).unwrap();
+    assert_eq!(code(store.redeem(&Token([1; 16]), &name("carol"), &key(1), |_| Ok(()))), ErrorCode::InviteUser);
+    store.redeem(&Token([1; 16]), &name("bob"), &key(1), |_| Ok(())).unwrap();
     assert!(!store.account(&name("bob")).unwrap().owner, "only the owner's invite makes an owner");
 
     assert_eq!(invite(&store, 2, Some("bob"), None).unwrap(), Purpose::Key);
-    store.redeem(&Token([2; 16]), &name("bob"), &key(2), || Ok(())).unwrap();
+    store.redeem(&Token([2; 16]), &name("bob"), &key(2), |_| Ok(())).unwrap();
     assert_eq!(store.keys(&name("bob")).unwrap().len(), 2, "a further device");
 
     assert_eq!(invite(&store, 3, None, None).unwrap(), Purpose::Account);
     assert_eq!(
-        code(store.redeem(&Token([3; 16]), &name("bob"), &key(3), || Ok(()))),
+        code(store.redeem(&Token([3; 16]), &name("bob"), &key(3), |_| Ok(()))),
         ErrorCode::InviteUser,
         "the name is taken"
     );
-    store.redeem(&Token([3; 16]), &name("dora"), &key(3), || Ok(())).unwrap();
+    store.redeem(&Token([3; 16]), &name("dora"), &key(3), |_| Ok(())).unwrap();
 }
 
 /// Row 44: 2^128 tokens are not to be guessed, and guessing changes nothing.
@@ -125,7 +128,7 @@ fn a_token_is_not_guessed() {
     let good = *b"0123456789abcdef";
     let new = NewInvite { user: None, made_by: None, good_for: INVITE_TIME };
     store.put_invite(&Token(good), &new).unwrap();
-    let guess = |token: [u8; 16]| store.redeem(&Token(token), &name("eve"), &key(1), || Ok(()));
+    let guess = |token: [u8; 16]| store.redeem(&Token(token), &name("eve"), &key(1), |_| Ok(()));
     for bit in 0..128 {
         let mut near = good;
         near[bit / 8] ^= 1 << (bit % 8);
@@ -135,7 +138,7 @@ fn a_token_is_not_guessed() {
         assert_eq!(code(guess(number.to_le_bytes())), ErrorCode::InviteUnknown);
     }
     assert!(store.accounts().unwrap().is_empty());
-    store.redeem(&Token(good), &name("bob"), &key(1), || Ok(())).unwrap();
+    store.redeem(&Token(good), &name("bob"), &key(1), |_| Ok(())).unwrap();
 }
 
 /// Row 44: after it was revoked, or whoever made it or was to have it is gone, an invite is worth nothing.
@@ -157,7 +160,7 @@ fn a_revoked_invite_is_void() {
     store.take_away(&name("bob"), Removal::Remove, nobody, false).unwrap();
     for (token, user) in [(1, "new"), (2, "other"), (3, "bob")] {
         assert_eq!(
-            code(store.redeem(&Token([token; 16]), &name(user), &key(token), || Ok(()))),
+            code(store.redeem(&Token([token; 16]), &name(user), &key(token), |_| Ok(()))),
             ErrorCode::InviteUnknown,
             "{user}"
         );
@@ -172,7 +175,7 @@ fn an_invite_does_not_lift_what_a_key_may_not_do() {
     let line = KeyLine::parse(&format!("from=\"192.0.2.1\" {}", key(1).line())).unwrap();
     store.add_account(&name("bob"), &[line]).unwrap();
     invite(&store, 1, Some("bob"), None).unwrap();
-    store.redeem(&Token([1; 16]), &name("bob"), &key(1), || Ok(())).unwrap();
+    store.redeem(&Token([1; 16]), &name("bob"), &key(1), |_| Ok(())).unwrap();
     assert_eq!(store.keys(&name("bob")).unwrap()[0].options, "from=\"192.0.2.1\"");
 }
 
@@ -181,9 +184,9 @@ fn a_disabled_account_redeems_nothing() {
     let store = fresh();
     store.add_account(&name("bob"), &[]).unwrap();
     invite(&store, 1, Some("bob"), None).unwrap();
-    store.redeem(&Token([1; 16]), &name("bob"), &key(1), || Ok(())).unwrap();
+    store.redeem(&Token([1; 16]), &name("bob"), &key(1), |_| Ok(())).unwrap();
     store.take_away(&name("bob"), Removal::Disable, |_| false, false).unwrap();
-    let again = store.redeem(&Token([1; 16]), &name("bob"), &key(1), || Ok(()));
+    let again = store.redeem(&Token([1; 16]), &name("bob"), &key(1), |_| Ok(()));
     assert!(matches!(again, Err(Error::LoginRefused(_))), "{again:?}");
 }
 
@@ -205,12 +208,58 @@ fn the_last_admin_stays() {
 }
 
 #[test]
+fn the_last_admin_keeps_the_only_key() {
+    let (store, is_admin) = (fresh(), |account: &AccountRecord| account.name.as_str().starts_with("admin"));
+    store.add_account(&name("admin1"), &[key(1).into(), key(2).into()]).unwrap();
+    store.add_account(&name("admin2"), &[]).unwrap();
+    store.add_account(&name("bob"), &[key(3).into()]).unwrap();
+    store.remove_key(&name("bob"), &key(3).fingerprint(), is_admin).unwrap();
+    store.remove_key(&name("admin1"), &key(1).fingerprint(), is_admin).unwrap();
+    assert_eq!(code(store.remove_key(&name("admin1"), &key(1).fingerprint(), is_admin)), ErrorCode::NotFound);
+    assert_eq!(code(store.remove_key(&name("admin1"), &key(2).fingerprint(), is_admin)), ErrorCode::Denied);
+    store.add_keys(&name("admin2"), &[key(4).into()]).unwrap();
+    store.remove_key(&name("admin1"), &key(2).fingerprint(), is_admin).unwrap();
+}
+
+#[test]
+fn whoever_could_not_log_in_any_more_changes_nothing() {
+    let (store, eve) = (fresh(), name("eve"));
+    store.add_account(&eve, &[key(1).into(), key(2).into()]).unwrap();
+    let acting = store.on_behalf_of(&eve, &key(1).fingerprint());
+    acting.add_account(&name("bob"), &[]).unwrap();
+    store.remove_key(&eve, &key(1).fingerprint(), |_| false).unwrap();
+    assert_eq!(code(acting.add_keys(&eve, &[key(1).into()])), ErrorCode::Denied, "the key");
+    let acting = store.on_behalf_of(&eve, &key(2).fingerprint());
+    store.take_away(&eve, Removal::Disable, |_| false, false).unwrap();
+    assert_eq!(code(acting.enable(&eve)), ErrorCode::Denied, "the account");
+    assert_eq!(code(invite(&acting, 1, None, None)), ErrorCode::Denied);
+    assert!(store.account(&eve).unwrap().disabled.is_some());
+    assert_eq!(store.keys(&eve).unwrap().len(), 1);
+}
+
+#[test]
+fn whose_name_is_free_to_choose_is_asked_about() {
+    let store = fresh();
+    let refused = |is_open| match is_open {
+        true => Err(Error::here(ErrorCode::InviteUser, "it has rights")),
+        false => Ok(()),
+    };
+    invite(&store, 1, None, None).unwrap();
+    invite(&store, 2, Some("bob"), None).unwrap();
+    assert_eq!(code(store.redeem(&Token([1; 16]), &name("bob"), &key(1), refused)), ErrorCode::InviteUser);
+    assert!(!store.has_accounts().unwrap());
+    store.redeem(&Token([2; 16]), &name("bob"), &key(1), refused).unwrap();
+    store.remove_key(&name("bob"), &key(1).fingerprint(), |_| false).unwrap();
+    assert!(store.has_accounts().unwrap(), "an account without a key is one");
+}
+
+#[test]
 fn whoever_could_not_log_in_any_more_is_objected_to() {
     let store = fresh();
     let bob = name("bob");
     store.add_account(&bob, &[key(1).into(), key(2).into()]).unwrap();
     assert_eq!(store.objection(&bob, &key(1).fingerprint()).unwrap(), None);
-    store.remove_key(&bob, &key(1).fingerprint()).unwrap();
+    store.remove_key(&bob, &key(1).fingerprint(), |_| false).unwrap();
     assert_eq!(store.objection(&bob, &key(1).fingerprint()).unwrap(), Some("the key or secret was removed"));
     assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), None);
     store.take_away(&bob, Removal::Disable, |_| false, false).unwrap();
