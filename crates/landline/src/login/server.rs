@@ -325,13 +325,7 @@ fn judge(
             proved(store, user, key, &transcript, &signature.0)?;
             let key = offered(user, key)?;
             store.redeem(token, user, &key, |is_open| {
-                if is_open && rights.knows(user)? {
-                    // They are somebody's whom the admin has in mind.
-                    return Err(Error::here(
-                        ErrorCode::InviteUser,
-                        format!("{user} has rights already; ask for an invite in that name"),
-                    ));
-                }
+                has_no_rights(user, is_open, rights)?;
                 audit.record_blocking(Entry::Admin {
                     user: None,
                     session: None,
@@ -374,6 +368,15 @@ fn judge(
         attached: false,
     };
     Ok(Accepted { session, proof: server_proof })
+}
+
+/// Sees to it that whoever may choose a name gets none that somebody has in mind for another.
+fn has_no_rights(user: &UserName, is_open: bool, rights: &RightsFile) -> Result<(), Error> {
+    if is_open && rights.knows(user)? {
+        let problem = format!("{user} has rights already; ask for an invite in that name");
+        return Err(Error::here(ErrorCode::InviteUser, problem));
+    }
+    Ok(())
 }
 
 /// The live session to which this connection is attached, where its attach secret is proved, and what it was logged in with could
