@@ -163,6 +163,18 @@ fn without_the_log_nobody_is_let_in_and_nothing_is_copied() {
     assert_eq!(refusals, 0, "what was refused meanwhile is counted when the minute is over: {all:?}");
 }
 
+#[test]
+fn a_log_that_another_process_holds_refuses_logins_in_time() {
+    let stage = stage();
+    let _server = stage.joined();
+    let lock = fs::File::options().write(true).open(stage.path("server/server/audit-lock")).unwrap();
+    lock.lock().unwrap();
+    stage.run(&["ping", "127.0.0.1"]).fails(36, "audit log");
+    lock.unlock().unwrap();
+    stage.run(&["ping", "127.0.0.1"]).ok();
+    verifies(&stage);
+}
+
 /// Every write and every sync of the log fails once.
 #[test]
 fn a_failing_disk_under_the_log_lets_nobody_in_unwritten() {

@@ -13,17 +13,24 @@ use super::{Entry, entry::Kind, line::time_text};
 const WINDOW: Duration = Duration::from_secs(60);
 /// How many of a kind are written one by one in a window.
 const EACH_MAX: u64 = 5;
-/// How many of all kinds together are.
+/// How many of all kinds of an event together are: strangers cannot use up what is for users.
 const ALL_MAX: u64 = 200;
-/// How many kinds are told apart.
+/// How many kinds of an event are told apart.
 const KINDS_MAX: usize = 200;
 
 /// What is counted in the current window.
 #[derive(Default)]
 pub(super) struct Crowd {
     window: Option<(Instant, OffsetDateTime)>,
-    written: u64,
+    shares: HashMap<&'static str, Share>,
     kinds: HashMap<Kind, Count>,
+}
+
+/// What an event has used up.
+#[derive(Default)]
+struct Share {
+    written: u64,
+    kinds: usize,
 }
 
 #[derive(Default)]
@@ -35,11 +42,10 @@ struct Count {
 impl Crowd {
     /// Whether one of this kind is to be written; otherwise it was counted.
     pub(super) fn admits(&mut self, kind: Kind, now: Instant) -> bool {
-        let all = self.written;
-        let count = self.count_of(kind, now);
-        if count.written < EACH_MAX && all < ALL_MAX {
+        let (count, share) = self.count_of(kind, now);
+        if count.written < EACH_MAX && share.written < ALL_MAX {
             count.written += 1;
-            self.written += 1;
+            share.written += 1;
             return true;
         }
         count.more += 1;
@@ -48,16 +54,30 @@ impl Crowd {
 
     /// Counts so many that could not be written.
     pub(super) fn add(&mut self, kind: Kind, count: u64, now: Instant) {
-        self.count_of(kind, now).more += count;
+        self.count_of(kind, now).0.more += count;
     }
 
-    fn count_of(&mut self, mut kind: Kind, now: Instant) -> &mut Count {
-        self.window.get_or_insert_with(|| (now, OffsetDateTime::now_utc()));
-        if self.kinds.len() >= KINDS_MAX && !self.kinds.contains_key(&kind) {
-            // Events have few names and codes few texts: of these there are some dozens.
-            kind.source = "*".to_owned();
+    /// Counts what was counted elsewhere, and nothing twice.
+    pub(super) fn take(&mut self, other: &mut Self) {
+        if let Some((begun, _)) = other.window.take() {
+            other.shares.clear();
+            for (kind, count) in other.kinds.drain() {
+                self.add(kind, count.more, begun);
+            }
         }
-        self.kinds.entry(kind).or_default()
+    }
+
+    fn count_of(&mut self, mut kind: Kind, now: Instant) -> (&mut Count, &mut Share) {
+        self.window.get_or_insert_with(|| (now, OffsetDateTime::now_utc()));
+        let share = self.shares.entry(kind.of).or_default();
+        if !self.kinds.contains_key(&kind) {
+            if share.kinds >= KINDS_MAX {
+                // Events have few names and codes few texts: of these there are some dozens.
+                kind.source = "*".to_owned();
+            }
+            share.kinds += 1;
+        }
+        (self.kinds.entry(kind).or_default(), share)
     }
 
     /// When the window ends.
@@ -68,7 +88,7 @@ impl Crowd {
     /// Ends the window: what was counted in it, kind by kind, to be written. What then cannot be has to be given back.
     pub(super) fn end(&mut self) -> Vec<((Kind, u64), Entry)> {
         let since = self.window.take().map(|(_, time)| time_text(time)).unwrap_or_default();
-        self.written = 0;
+        self.shares.clear();
         let kinds = self.kinds.drain().filter(|(_, count)| count.more > 0);
         kinds
             .map(|(kind, Count { more, .. })| {
@@ -102,6 +122,19 @@ mod tests {
         assert_eq!(crowd.deadline(), None);
         assert!(crowd.end().is_empty());
         assert!(crowd.admits(kind(1), now), "a new window");
+    }
+
+    #[test]
+    fn strangers_do_not_blot_out_what_users_fail_at() {
+        let mut crowd = Crowd::default();
+        let now = Instant::now();
+        for n in 0..100_000 {
+            crowd.admits(kind(n), now);
+        }
+        let failed = Kind { source: "alice".into(), of: "failed", code: "denied".into() };
+        assert!(crowd.admits(failed.clone(), now), "a user's has its own share");
+        crowd.add(failed.clone(), 1, now);
+        assert!(crowd.end().iter().any(|((kind, count), _)| (kind, *count) == (&failed, 1)), "under its own name");
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! The files of the log: written, synced, begun anew when they are full, and put in order when they are opened.
 
-use std::{io, os::unix::fs::FileExt};
+use std::{
+    io,
+    os::unix::fs::FileExt,
+    time::{Duration, Instant},
+};
 
 use super::{
+    LOOK_TIME,
     head::Head,
     line::Tip,
     reading::{self, Numbered},
@@ -13,6 +18,8 @@ use crate::{
 };
 
 const LOCK_FILE: &str = "audit-lock";
+/// How long another process is waited for that holds the lock: less than those wait who have to have an answer.
+const LOCK_TIME: Duration = Duration::from_secs(3);
 /// Space that the current file has ahead of what is in it: when the disk is full, some ten thousand lines can still be written.
 const RESERVE_BYTES: u64 = 8 << 20;
 /// At most this part of the disk is taken for that.
@@ -46,7 +53,7 @@ impl Log {
     pub(super) fn open(server: &PrivateFolder, file_bytes_max: u64) -> Result<(Self, Option<String>), Error> {
         let lock = server.open_lock(LOCK_FILE)?;
         let bad = |problem: io::Error| Error::state(server.path_of(reading::FOLDER).display(), problem);
-        lock.lock().map_err(bad)?;
+        take(&lock).map_err(bad)?;
         let folder = server.subfolder(reading::FOLDER)?;
         let found = reading::survey(&folder, Head::read(server)?)?;
         let (name, file) = match found.go_on {
@@ -99,7 +106,7 @@ impl Log {
 
     /// Works while no other process writes, on the log as it is now.
     fn locked(&mut self, work: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
-        self.lock.lock()?;
+        take(&self.lock)?;
         let done = self.follow().and_then(|()| self.mend()).and_then(|()| work(self));
         let _ = self.lock.unlock();
         done
@@ -205,6 +212,21 @@ impl Log {
             && PrivateFolder::reserve(&self.file, self.reserved, needed.saturating_add(ahead)).is_ok()
         {
             self.reserved = needed.saturating_add(ahead);
+        }
+    }
+}
+
+/// Takes the lock, which another process holds for as long as it writes a few lines.
+fn take(lock: &File) -> io::Result<()> {
+    let deadline = Instant::now() + LOCK_TIME;
+    loop {
+        match lock.try_lock().map_err(io::Error::from) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            Err(_) if Instant::now() >= deadline => {
+                return Err(io::Error::other(format!("another process has held {LOCK_FILE} for 3 s")));
+            }
+            Err(_) => std::thread::sleep(LOOK_TIME),
         }
     }
 }

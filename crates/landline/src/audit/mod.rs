@@ -22,7 +22,13 @@ mod since;
 mod walk;
 mod writer;
 
-use std::sync::mpsc;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError, TrySendError},
+    },
+    time::{Duration, Instant},
+};
 
 use landline_proto::ErrorCode;
 
@@ -33,8 +39,16 @@ pub use since::Since;
 pub use walk::{Flaw, Report, Walk};
 
 use crate::{Error, paths::PrivateFolder};
+use crowd::Crowd;
 use log::Log;
 use writer::Request;
+
+/// How many entries may wait to be written.
+const QUEUE: usize = 4096;
+/// How long anybody waits for an answer, in all.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// How often it is looked whether there is room in the queue again, or the lock is free.
+const LOOK_TIME: Duration = Duration::from_millis(10);
 
 /// How the audit log is kept.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +66,9 @@ impl Default for AuditOptions {
 /// The audit log, open to be written. Clones write the same log.
 #[derive(Clone)]
 pub struct Audit {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::SyncSender<Request>,
+    /// What there was no room for in the queue.
+    overflow: Arc<Mutex<Crowd>>,
 }
 
 impl Audit {
@@ -64,23 +80,25 @@ impl Audit {
     /// [`Error::State`] where it cannot be written.
     pub fn open(server: &PrivateFolder, options: &AuditOptions) -> Result<(Self, Option<String>), Error> {
         let (log, problem) = Log::open(server, options.file_bytes_max)?;
-        let (requests, asked) = mpsc::channel();
+        let (requests, asked) = mpsc::sync_channel(QUEUE);
+        let overflow = Arc::new(Mutex::new(Crowd::default()));
+        let overflowed = overflow.clone();
         std::thread::Builder::new()
             .name("audit".into())
-            .spawn(move || writer::run(log, &asked))
+            .spawn(move || writer::run(log, &asked, &overflowed))
             .map_err(|error| Error::state("the audit log", error))?;
-        let audit = Self { requests };
+        let audit = Self { requests, overflow };
         if let Some(problem) = &problem {
             audit.record_blocking(Entry::Gap { problem: problem.clone() })?;
         }
         Ok((audit, problem))
     }
 
-    /// Writes down what is about to be done, and returns once that is as safe as the entry has to be.
+    /// Writes down what is about to be done, and returns once that is as safe as the entry has to be, or after 5 s.
     /// Not cancel-safe: when this is dropped, the entry may be in the log or not.
     ///
     /// # Errors
-    /// `audit` where it cannot be written. Then it must not be done.
+    /// `audit` where it cannot be written, or was not in time. Then it must not be done.
     pub async fn record(&self, entry: Entry) -> Result<(), Error> {
         let audit = self.clone();
         tokio::task::spawn_blocking(move || audit.record_blocking(entry)).await.unwrap_or_else(|_| Err(gone()))
@@ -94,10 +112,14 @@ impl Audit {
         self.ask(|answer| Request::Write(entry, Some(answer)))
     }
 
-    /// Writes down what has happened, soon. What cannot be written is counted, and the count written once that is possible.
+    /// Writes down what has happened, soon, and waits for nothing. What cannot be written, or finds the queue full, is counted, and the
+    /// count written once that is possible.
     pub fn note(&self, entry: Entry) {
-        // The thread is there as long as this is.
-        let _ = self.requests.send(Request::Write(entry, None));
+        // Held while it is tried: what is counted here is fetched only after what fills the queue now.
+        let mut overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(TrySendError::Full(Request::Write(entry, _))) = self.requests.try_send(Request::Write(entry, None)) {
+            overflow.add(entry.kind(), 1, Instant::now());
+        }
     }
 
     /// Writes that the server ends, and what was only counted so far, durably.
@@ -123,8 +145,21 @@ impl Audit {
         let answer = Box::new(move |done| {
             let _ = answer.send(done);
         });
-        self.requests.send(request(answer)).map_err(|_| gone())?;
-        answered.recv().map_err(|_| gone())?.map_err(|problem: String| unwritten(&problem))
+        let deadline = Instant::now() + ANSWER_TIME;
+        let mut request = request(answer);
+        while let Err(error) = self.requests.try_send(request) {
+            match error {
+                TrySendError::Disconnected(_) => return Err(gone()),
+                TrySendError::Full(_) if Instant::now() >= deadline => return Err(late()),
+                TrySendError::Full(returned) => request = returned,
+            }
+            std::thread::sleep(LOOK_TIME);
+        }
+        match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(done) => done.map_err(|problem: String| unwritten(&problem)),
+            Err(RecvTimeoutError::Timeout) => Err(late()),
+            Err(RecvTimeoutError::Disconnected) => Err(gone()),
+        }
     }
 }
 
@@ -133,6 +168,47 @@ fn unwritten(problem: &str) -> Error {
     Error::here(ErrorCode::Audit, message)
 }
 
+fn late() -> Error {
+    unwritten("it was not written within 5 s")
+}
+
 fn gone() -> Error {
     unwritten("its thread has ended")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_overflows_the_queue_is_counted_and_a_lock_that_is_held_is_no_wait_for_ever() {
+        let scratch = crate::paths::ScratchFolder::create(&std::env::temp_dir()).unwrap();
+        let folder = scratch.folder("state").unwrap();
+        let server = PrivateFolder::open_or_create(&folder).unwrap().subfolder("server").unwrap();
+        let (audit, _) = Audit::open(&server, &AuditOptions::default()).unwrap();
+        let logout = || Entry::Logout { user: "alice".into(), session: "1".into() };
+        audit.record_blocking(logout()).unwrap();
+        let held = server.lock("audit-lock").unwrap();
+        let noted = 3 * QUEUE as u64;
+        for _ in 0..noted {
+            audit.note(logout());
+        }
+        let refused = audit.record_blocking(logout()).unwrap_err();
+        assert!(refused.to_string().contains("audit log"), "{refused}");
+        drop(held);
+        while audit.flush().is_err() {}
+        let (mut lines, mut counted) = (0, 0);
+        let bytes = server.subfolder("audit").unwrap().read(&reading::file_name(1), 64 << 20).unwrap().unwrap();
+        for line in std::str::from_utf8(&bytes).unwrap().lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            match line["event"].as_str() {
+                Some("logout") => lines += 1,
+                Some("more") => counted += line["count"].as_u64().unwrap(),
+                _ => {}
+            }
+        }
+        assert!(counted > 0);
+        // The one that was refused may have been written when there was nobody left to tell.
+        assert!((noted + 1..=noted + 2).contains(&(lines + counted)), "{lines} lines and {counted} more of {noted}");
+    }
 }

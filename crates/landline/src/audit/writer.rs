@@ -1,7 +1,10 @@
 //! The thread that writes the log: what comes while it syncs is written and synced together.
 
 use std::{
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -26,7 +29,7 @@ pub(super) enum Request {
 }
 
 /// Writes until nobody is left who could ask for it.
-pub(super) fn run(log: Log, requests: &Receiver<Request>) {
+pub(super) fn run(log: Log, requests: &Receiver<Request>, overflow: &Mutex<Crowd>) {
     let mut writer = Writer { log, crowd: Crowd::default(), sync_at: None };
     loop {
         let due = [writer.sync_at, writer.crowd.deadline()].into_iter().flatten().min();
@@ -45,6 +48,7 @@ pub(super) fn run(log: Log, requests: &Receiver<Request>) {
         }
         let is_flush = is_over || !flushes.is_empty();
         writer.write(entries);
+        writer.crowd.take(&mut overflow.lock().unwrap_or_else(PoisonError::into_inner));
         let flushed = writer.rest(is_flush);
         for answer in flushes {
             answer(flushed.clone());

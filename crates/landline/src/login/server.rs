@@ -147,7 +147,7 @@ async fn take<T>(
     let decided = decide(&mut stream, peer, &mut login, gate, claim).await;
     let deadline = login.poll_timeout();
     let failure = match decided.and_then(|accepted| Ok((admit(&accepted.session)?, accepted))) {
-        Ok((admitted, accepted)) => match gate.audit.record(entry(&accepted.session, peer)).await {
+        Ok((admitted, accepted)) => match in_time(deadline, gate.audit.record(entry(&accepted.session, peer))).await {
             Ok(()) => {
                 let (channel, session) = welcome(stream, login, accepted, deadline).await?;
                 return Ok((channel, session, admitted));
