@@ -78,8 +78,8 @@ impl Sink {
 }
 
 /// Receives the content of `length` bytes (`None` where that is not known) behind what `sink` has, and `finish`, which has a digest by
-/// this algorithm; asks again for blocks of an earlier try that are not what they were; verifies, and commits. What is left is to
-/// [`acknowledge`].
+/// this algorithm; asks again for blocks of an earlier try that are not what they were; verifies, and commits. What is to be
+/// done once that is so is `committed`: in the same thread, which goes on when this is dropped. What is left is to [`acknowledge`].
 ///
 /// # Errors
 /// `digest-mismatch`, `no-space` and `io` here, what the peer says, [`Error::Protocol`], or [`Error::Lost`]. The output has
@@ -90,6 +90,7 @@ pub(super) async fn receive(
     sink: Sink,
     algorithm: Algorithm,
     progress: &Arc<Progress>,
+    committed: impl FnOnce(&Copied) -> Result<(), Error> + Send + 'static,
 ) -> Result<Copied, Error> {
     let offset = sink.position();
     let (retained, expected) = match &sink {
@@ -126,9 +127,8 @@ pub(super) async fn receive(
         sink.spoil();
         return Err(mismatch(finish.digest, copied.digest));
     }
-    tokio::task::spawn_blocking(move || sink.commit())
-        .await
-        .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??;
+    let finished = tokio::task::spawn_blocking(move || sink.commit().and_then(|()| committed(&copied)));
+    finished.await.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??;
     Ok(copied)
 }
 

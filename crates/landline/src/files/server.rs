@@ -114,19 +114,25 @@ async fn put(
     let pulse = staging.pulse();
     let progress = Arc::new(Progress::default());
     let still = still_may(account, Action::Write(path.clone()));
+    let (audit, user, session) = (account.audit.clone(), account.user().to_string(), account.session.id.clone());
+    let stored = path.clone();
+    // Beside the commit: whatever ends the session meanwhile, what is stored is in the log.
+    let record = move |copied: &Copied| {
+        let transfer = Transfer { direction: Put::TYPE, path: stored, copied: *copied };
+        audit.record_blocking(transfer.entry(user, session))
+    };
+    let receiving = receiver::receive(channel, length, Sink::File(Box::new(staging)), algorithm, &progress, record);
     let copied = tokio::select! {
         biased;
         never = account.end_unless(rules, "write this file", still) => match never {},
-        copied = receiver::receive(channel, length, Sink::File(Box::new(staging)), algorithm, &progress) => copied?,
+        copied = receiving => copied?,
         () = pulse.give_way() => {
             let message = "nothing has come for a while, and another try at the same copy has begun";
             return Err(Error::here(ErrorCode::Superseded, message));
         }
     };
-    let transfer = Transfer { direction: Put::TYPE, path, copied };
-    account.record(|user, session| transfer.entry(user, session)).await?;
     receiver::acknowledge(channel, &copied).await?;
-    Ok(Some(transfer))
+    Ok(Some(Transfer { direction: Put::TYPE, path, copied }))
 }
 
 async fn get(
