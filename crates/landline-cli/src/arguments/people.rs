@@ -30,7 +30,8 @@ pub(crate) enum UserCommand {
         /// Let these keys log in: lines of authorized_keys in a file, or - for standard input
         #[arg(long = "key", value_name = "FILE")]
         keys: Vec<PathBuf>,
-        /// Let it read (r:FOLDER) or read and write (rw:FOLDER) there, as in the rights file: rw:~ is the home
+        /// Let it read (r:FOLDER) or read and write (rw:FOLDER) there, as in the rights file. rw:~ is the home of
+        /// whoever serves, which is as good as running commands as them: better rw:~/NAME
         #[arg(long, value_name = "RIGHT")]
         files: Vec<String>,
         /// Let it administer this server
