@@ -86,6 +86,11 @@ pub enum Event {
         /// The session's id.
         session: String,
     },
+    /// For a second it could not be found out whose account or key was taken back: such sessions go on until it can.
+    RevocationFailed {
+        /// What is in the way.
+        message: String,
+    },
     /// The rules of `rights.toml` were read again, and are in force.
     RightsLoaded {
         /// How many users stand in them.

@@ -216,6 +216,9 @@ fn sentence(event: &Event) -> String {
         Event::Failed { user, session, code, message } => format!("{session} {user} failed: {message} ({code})"),
         Event::Administered { user, session, request, subject } => format!("{session} {user} {request} {subject}"),
         Event::Closed { user, session } => format!("{session} {user} left"),
+        Event::RevocationFailed { message } => {
+            format!("accounts cannot be looked at, so that nobody's session can be ended: {message}")
+        }
         Event::RightsLoaded { users } => format!("the rights were read again: {users} users"),
         Event::RightsRefused { message } => {
             format!("the rights were read again and are broken; the earlier ones stay in force: {message}")

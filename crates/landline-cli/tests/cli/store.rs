@@ -1,4 +1,4 @@
-//! Row 21: the store survives a kill at any moment, and has every row that was acknowledged.
+//! Row 21: the store survives a kill at any moment, and has every row that was acknowledged; and a store that cannot be read for a while.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use rusqlite::Connection;
-use testkit::Stage;
+use testkit::{RawClient, Stage};
 
 use crate::{noise, stage};
 
@@ -83,4 +83,20 @@ fn a_kill_at_any_moment_loses_no_acknowledged_row() {
         assert!(lost.is_empty(), "round {round}: {lost:?} were acknowledged and are gone");
     }
     assert!(!acknowledged.0.lock().unwrap().is_empty(), "something was acknowledged");
+}
+
+/// What keeps the server from looking at accounts is said, and once it can look again, it ends what it has to.
+#[test]
+fn accounts_that_cannot_be_looked_at_are_said_and_looked_at_later() {
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+    assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
+    let store = Connection::open(stage.path("server/server/landline.sqlite")).unwrap();
+    store.execute_batch("ALTER TABLE accounts RENAME TO away").unwrap();
+    let message = server.event("revocation-failed")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("accounts"), "{message}");
+    store.execute_batch("ALTER TABLE away RENAME TO accounts; UPDATE accounts SET disabled = 1").unwrap();
+    assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"));
 }

@@ -249,7 +249,7 @@ impl Server {
     ) -> Result<(), Error> {
         let _following = reload::follow(self.shared.rights.clone(), reload, self.shared.audit.clone(), events.clone());
         let mut upkeep = JoinSet::new();
-        upkeep.spawn(revocation::watch(self.shared.store.clone(), self.shared.sessions.clone()));
+        upkeep.spawn(revocation::watch(self.shared.store.clone(), self.shared.sessions.clone(), events.clone()));
         upkeep.spawn(expire(self.shared.partials.clone()));
         let served = accept(self.shared.clone(), listener, self.drain_time, shutdown, events).await;
         // A log that cannot be written has refused everything that it should have.

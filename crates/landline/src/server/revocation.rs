@@ -4,28 +4,43 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::sessions::Sessions;
 use crate::{
-    Error, login,
+    Error, Event, EventSink, login,
     store::{Revision, Store},
 };
 
 /// How often the store is asked whether something has changed, here or by another process.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// After so many failures in a row it is said: a second, in which another process may just have held the store.
+const FAILURES_SAID: u32 = 4;
 
-/// Ends the sessions of accounts and keys that were removed, disabled or given other options. Never returns; dropping it stops it.
-pub(super) async fn watch(store: Arc<Store>, sessions: Sessions) {
+/// Ends the sessions of accounts and keys that were removed, disabled or given other options. What keeps it from that for a second is an event, and it tries again. Never returns; dropping
+/// it stops it.
+pub(super) async fn watch(store: Arc<Store>, sessions: Sessions, events: EventSink) {
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut watch = Watch { store, sessions, revision: None, examined: BTreeSet::new() };
+    let anew = || Watch { store: store.clone(), sessions: sessions.clone(), revision: None, examined: BTreeSet::new() };
+    let mut watch = anew();
+    let mut failures = 0u32;
     loop {
         interval.tick().await;
         let looked = tokio::task::spawn_blocking(move || {
-            // What cannot be read now is tried again; nobody can log in meanwhile either.
-            let _ = watch.look();
-            watch
+            let looked = watch.look();
+            (watch, looked)
         });
-        match looked.await {
-            Ok(back) => watch = back,
-            Err(_) => return,
+        let failure = match looked.await {
+            Ok((back, looked)) => {
+                watch = back;
+                looked.err().map(|error| error.to_string())
+            }
+            // A mistake of ours must not let anybody stay: all sessions are examined again.
+            Err(panic) => {
+                watch = anew();
+                Some(panic.to_string())
+            }
+        };
+        failures = if failure.is_some() { failures.saturating_add(1) } else { 0 };
+        if let Some(message) = failure.filter(|_| failures == FAILURES_SAID) {
+            events(Event::RevocationFailed { message });
         }
     }
 }
