@@ -856,7 +856,7 @@ def write_svg(path, summary, about):
     width, left, chart = 900, 130, 330
     gib = about["size"] / (1 << 30)
     columns = (("MiB/s, longer is better", lambda entry: entry["median"]["mib_per_s"]),
-               ("processor seconds per GiB, client and server, shorter is better", lambda entry: entry["median"]["cpu_s"] / gib))
+               ("CPU seconds per GiB, both sides, shorter is better", lambda entry: entry["median"]["cpu_s"] / gib))
     height = 96 + BAR * len(summary)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13">',
@@ -894,7 +894,7 @@ def describe(work, options):
     holding = [m for m in mounts if work.root.is_relative_to(m[1].replace("\\040", " "))]
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "size": work.size, "rounds": options.rounds, "kernel": platform.release(),
+        "size": work.size, "rounds": options.rounds, "kernel": platform.release().split("-")[0],
         "processors": os.cpu_count(), "load_average_before": os.getloadavg()[0],
         "file_system": max(reversed(holding), key=lambda m: len(m[1]))[2],
         "versions": {
