@@ -117,8 +117,9 @@ where
     }
     drop((watch, listener));
     while tasks.try_join_next().is_some() {}
-    hooks.report(&Event::Draining { open: tasks.len() });
+    // Who hears of it finds it so.
     stage.send_replace(Stage::Draining);
+    hooks.report(&Event::Draining { open: tasks.len() });
     if !all_end_within(limits.drain_time, &mut tasks).await {
         stage.send_replace(Stage::Ending);
         all_end_within(limits.ending_time, &mut tasks).await;

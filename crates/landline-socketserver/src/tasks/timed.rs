@@ -10,6 +10,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::coop::has_budget_remaining,
     time::{Instant, Sleep, sleep},
 };
 
@@ -30,7 +31,7 @@ struct Silence {
     parts: u8,
     /// Made when the peer first keeps us waiting.
     sleep: Option<Pin<Box<Sleep>>>,
-    /// Whom it wakes.
+    /// Whom it wakes; `None` where it has to be asked again.
     waker: Option<Waker>,
 }
 
@@ -87,7 +88,13 @@ impl Silence {
         if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) && !sleep.is_elapsed() {
             return Poll::Pending;
         }
-        while sleep.as_mut().poll(cx).is_ready() {
+        loop {
+            // A task that has used up its turn is told to wait whatever it waits for: the sleep will not wake it then.
+            let has_turn = has_budget_remaining();
+            if sleep.as_mut().poll(cx).is_pending() {
+                self.waker = has_turn.then(|| cx.waker().clone());
+                return Poll::Pending;
+            }
             // The first part that passes may have begun before the last byte came.
             self.parts += 1;
             if self.parts > PARTS {
@@ -95,8 +102,6 @@ impl Silence {
             }
             sleep.as_mut().reset(Instant::now() + part);
         }
-        self.waker = Some(cx.waker().clone());
-        Poll::Pending
     }
 }
 
