@@ -63,6 +63,8 @@ codes! {
     LoginTimeout = "login-timeout", Peer;
     /// User, key or signature not accepted.
     LoginRefused = "login-refused", Peer;
+    /// Too many tries at the account's password; nothing was looked at.
+    TooManyGuesses = "too-many-guesses", Peer;
     /// No such invite.
     InviteUnknown = "invite-unknown", Peer;
     /// The invite was taken before.

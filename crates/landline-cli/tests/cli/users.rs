@@ -87,7 +87,7 @@ fn revoking_ends_live_sessions() {
         ("disable", "the account was disabled", &[&["disable", "bob"], &["enable", "bob"]]),
         (
             "remove a key",
-            "the key or secret was removed",
+            "the key, secret or password was removed",
             &[&["keys", "bob", "remove", &print], &["keys", "bob", "add", "-"]],
         ),
         ("remove", "", &[&["remove", "bob"], &["add", "bob", "--key", "-", "--files", "rw:~"]]),

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod messages;
+pub mod passwords;
 mod perform;
 mod secrets;
 pub(crate) mod server;

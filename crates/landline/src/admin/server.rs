@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     Error, Event,
+    admission::Source,
     audit::Entry,
     net::Channel,
     rights::Right,
@@ -71,10 +72,11 @@ impl Desk {
             let Kick { target } = header.read()?;
             return send_list::<LiveSessions>(channel, self.kick(account, &target, is_theirs).await?);
         }
-        let Some(request) = Request::read(header)? else { return Ok(()) };
+        let Some(request) = Request::read(header)?.map(|request| request.of(&by)) else { return Ok(()) };
         let (kind, subject, changes) = (request.kind(), request.subject(), request.changes_something());
         let administration = self.administration.clone();
-        let admin = Admin { user: by, key: account.session.key.clone(), session: account.session.id.clone() };
+        let source = Source::of(account.connection.peer());
+        let admin = Admin { user: by, key: account.session.key.clone(), session: account.session.id.clone(), source };
         let answer = blocking(move || administration.perform(Some(&admin), &request)).await?;
         if changes {
             report(account, kind, &subject);
@@ -85,6 +87,7 @@ impl Desk {
             Answer::Keys(rows) => send_list::<Keys>(channel, rows),
             Answer::Invites(rows) => send_list::<Invites>(channel, rows),
             Answer::Invite(invite) => channel.send(&invite),
+            Answer::Registration(registration) => channel.send(&registration),
         }
     }
 

@@ -32,7 +32,7 @@ use crate::{
     admission::{Admission, Source, Ticket},
     audit::{Audit, AuditOptions, Entry},
     files::{self, Partials},
-    login::{self, Fingerprint, Gate, INVITE_TIME, Identity, Invite, Session},
+    login::{self, Fingerprint, Gate, INVITE_TIME, Identity, Invite, Passwords, Session},
     net::{Channel, HostPort, Pace, Transport, tcp},
     paths::{FolderLock, PrivateFolder, Root},
     ping,
@@ -92,6 +92,8 @@ struct Shared {
     sessions: Sessions,
     rights: Arc<RightsFile>,
     places: Places,
+    /// The passwords, where there are any.
+    passwords: Option<Arc<Passwords>>,
     /// Places for logins that take a person.
     signing: Semaphore,
     audit: Audit,
@@ -106,8 +108,8 @@ type Entered = (Connection, SessionPlace, OwnedSemaphorePermit);
 
 impl Shared {
     fn gate(&self) -> Gate<'_> {
-        let Self { identity, store, rights, sessions, signing, audit, .. } = self;
-        Gate { identity, store, rights, live: sessions, signing, audit }
+        let Self { identity, store, rights, sessions, passwords, signing, audit, .. } = self;
+        Gate { identity, store, rights, live: sessions, passwords: passwords.as_ref(), signing, audit }
     }
 
     /// A place in the table of sessions, as a new one or as a further connection of one; one among the connections that the user may have,
@@ -157,8 +159,15 @@ impl Server {
         let partials = Partials::open(&folder)?;
         let (folder, sessions, places) = (Arc::new(folder), Sessions::default(), Places::default());
         let rights = Arc::new(RightsFile::open(folder.clone(), store.owner()?.as_ref())?);
-        let administration =
-            Administration::new(folder.clone(), store.clone(), rights.clone(), identity.fingerprint(), audit.clone());
+        let passwords = Passwords::open(&store, identity.fingerprint())?.map(Arc::new);
+        let administration = Administration::new(
+            folder.clone(),
+            store.clone(),
+            rights.clone(),
+            passwords.clone(),
+            identity.fingerprint(),
+            audit.clone(),
+        );
         let desk = Desk { administration: Arc::new(administration), sessions: sessions.clone() };
         Ok(Self {
             shared: Arc::new(Shared {
@@ -170,6 +179,7 @@ impl Server {
                 sessions,
                 rights,
                 places,
+                passwords,
                 audit,
                 signing: Semaphore::new(SIGNING_MAX),
                 desk,
@@ -432,11 +442,11 @@ fn note_refusal(shared: &Shared, peer: SocketAddr, code: &str, message: &str) {
 
 /// Whether a login was refused that may have been a guess.
 fn is_guess(error: &Error) -> bool {
-    use ErrorCode::{InviteExpired, InviteUnknown, InviteUsed, InviteUser};
+    use ErrorCode::{InviteExpired, InviteUnknown, InviteUsed, InviteUser, TooManyGuesses};
     match error {
         Error::LoginRefused(_) => true,
         Error::Failed { side: Side::Here, code, .. } => {
-            matches!(code, InviteUnknown | InviteUsed | InviteExpired | InviteUser)
+            matches!(code, InviteUnknown | InviteUsed | InviteExpired | InviteUser | TooManyGuesses)
         }
         _ => false,
     }

@@ -75,7 +75,7 @@ impl Sessions {
             ended: watch::Sender::new(None),
         };
         table.live.insert(session.id.clone(), live);
-        self.add(&mut table, &session.id, peer).unwrap_or_else(|| Connection::of_nothing(self, session.id))
+        self.add(&mut table, &session.id, peer).unwrap_or_else(|| Connection::of_nothing(self, session.id, peer))
     }
 
     /// Adds a further connection to a live session; `None` where there is no such session, or it is being ended.
@@ -123,7 +123,7 @@ impl Sessions {
         live.connections.insert(number, info);
         let ended = live.ended.subscribe();
         table.next += 1;
-        Some(Connection { sessions: self.clone(), session: session.to_owned(), number, ended })
+        Some(Connection { sessions: self.clone(), session: session.to_owned(), number, peer, ended })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -158,13 +158,19 @@ pub struct Connection {
     sessions: Sessions,
     session: String,
     number: u64,
+    peer: SocketAddr,
     ended: watch::Receiver<Option<String>>,
 }
 
 impl Connection {
-    fn of_nothing(sessions: &Sessions, session: String) -> Self {
+    fn of_nothing(sessions: &Sessions, session: String, peer: SocketAddr) -> Self {
         let (_, ended) = watch::channel(None);
-        Self { sessions: sessions.clone(), session, number: u64::MAX, ended }
+        Self { sessions: sessions.clone(), session, number: u64::MAX, peer, ended }
+    }
+
+    /// From where.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer.ip()
     }
 
     /// Notes what this connection is doing, for whoever asks who is here.

@@ -6,7 +6,7 @@ use landline_proto::{
 };
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{Store, unix_now};
+use super::{Store, StoredPassword, passwords::put_password, unix_now};
 use crate::{
     Error,
     login::{KeyLine, PublicKey},
@@ -25,6 +25,8 @@ pub struct AccountRecord {
     pub owner: bool,
     /// How many keys it has.
     pub keys: u32,
+    /// Whether it has a password.
+    pub password: bool,
 }
 
 /// A key of an account, as it was stored; whether its options are understood is to be seen.
@@ -90,12 +92,28 @@ impl Store {
     /// # Errors
     /// `exists`, [`Error::State`].
     pub fn add_account(&self, user: &UserName, keys: &[KeyLine]) -> Result<(), Error> {
+        self.add_account_with(user, keys, None)
+    }
+
+    /// The same, with a password.
+    ///
+    /// # Errors
+    /// `exists`, [`Error::State`].
+    pub fn add_account_with(
+        &self,
+        user: &UserName,
+        keys: &[KeyLine],
+        password: Option<&StoredPassword>,
+    ) -> Result<(), Error> {
         let now = unix_now();
         let is_new = self.write(|transaction| {
             let is_new = insert_account(transaction, user, false, now)?;
             if is_new {
                 for key in keys {
                     put_key(transaction, user, key, now)?;
+                }
+                if let Some(password) = password {
+                    put_password(transaction, user, password)?;
                 }
             }
             Ok(is_new)
@@ -249,7 +267,7 @@ impl Store {
         })
     }
 
-    /// Why somebody who has logged in as `user` with this key (a fingerprint, or `secret:` and a secret's id) could not do so any
+    /// Why somebody who has logged in as `user` with this key (a fingerprint, or `secret:` or `password:` and an id) could not do so any
     /// more; `None` if they could.
     ///
     /// # Errors
@@ -266,7 +284,8 @@ enum Taken {
 }
 
 const SELECT_ACCOUNT: &str = "
-    SELECT name, created, disabled, owner, (SELECT count(*) FROM keys WHERE user = accounts.name) FROM accounts";
+    SELECT name, created, disabled, owner, (SELECT count(*) FROM keys WHERE user = accounts.name),
+        EXISTS (SELECT 1 FROM passwords WHERE user = accounts.name) FROM accounts";
 
 const SELECT_KEY: &str = "
     SELECT line, fingerprint, options, comment, keys.created, disabled IS NOT NULL
@@ -277,7 +296,14 @@ fn account(row: &Row<'_>) -> rusqlite::Result<AccountRecord> {
     let name = name.parse().map_err(|error: UserNameError| {
         rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
     })?;
-    Ok(AccountRecord { name, created: row.get(1)?, disabled: row.get(2)?, owner: row.get(3)?, keys: row.get(4)? })
+    Ok(AccountRecord {
+        name,
+        created: row.get(1)?,
+        disabled: row.get(2)?,
+        owner: row.get(3)?,
+        keys: row.get(4)?,
+        password: row.get(5)?,
+    })
 }
 
 fn key(row: &Row<'_>) -> rusqlite::Result<KeyRecord> {
@@ -340,7 +366,8 @@ pub(super) fn objection(
 ) -> rusqlite::Result<Option<&'static str>> {
     let sql = "SELECT disabled IS NOT NULL,
                       EXISTS (SELECT 1 FROM keys WHERE user = accounts.name AND fingerprint = ?2) OR
-                      EXISTS (SELECT 1 FROM secrets WHERE user = accounts.name AND 'secret:' || lower(hex(id)) = ?2)
+                      EXISTS (SELECT 1 FROM secrets WHERE user = accounts.name AND 'secret:' || lower(hex(id)) = ?2) OR
+                      EXISTS (SELECT 1 FROM passwords WHERE user = accounts.name AND 'password:' || lower(hex(id)) = ?2)
                FROM accounts WHERE name = ?1";
     let parameters = params![user.as_str(), fingerprint];
     let found: Option<(bool, bool)> =
@@ -348,7 +375,7 @@ pub(super) fn objection(
     Ok(match found {
         None => Some("the account was removed"),
         Some((true, _)) => Some("the account was disabled"),
-        Some((false, false)) => Some("the key or secret was removed"),
+        Some((false, false)) => Some("the key, secret or password was removed"),
         Some((false, true)) => None,
     })
 }

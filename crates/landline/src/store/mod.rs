@@ -3,10 +3,12 @@
 
 mod accounts;
 mod invites;
+mod passwords;
 mod rights;
 mod schema;
 mod secrets;
 
+pub use passwords::StoredPassword;
 pub use secrets::StoredSecret;
 
 use std::{

@@ -260,7 +260,7 @@ fn whoever_could_not_log_in_any_more_is_objected_to() {
     store.add_account(&bob, &[key(1).into(), key(2).into()]).unwrap();
     assert_eq!(store.objection(&bob, &key(1).fingerprint()).unwrap(), None);
     store.remove_key(&bob, &key(1).fingerprint(), |_| false).unwrap();
-    assert_eq!(store.objection(&bob, &key(1).fingerprint()).unwrap(), Some("the key or secret was removed"));
+    assert_eq!(store.objection(&bob, &key(1).fingerprint()).unwrap(), Some("the key, secret or password was removed"));
     assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), None);
     store.take_away(&bob, Removal::Disable, |_| false, false).unwrap();
     assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), Some("the account was disabled"));
@@ -269,7 +269,7 @@ fn whoever_could_not_log_in_any_more_is_objected_to() {
     assert_eq!(store.objection(&bob, &format!("secret:{secret}")).unwrap(), None);
     store.remove_secret(&secret).unwrap();
     let objection = store.objection(&bob, &format!("secret:{secret}")).unwrap();
-    assert_eq!(objection, Some("the key or secret was removed"));
+    assert_eq!(objection, Some("the key, secret or password was removed"));
     assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), None);
     store.take_away(&bob, Removal::Remove, |_| false, false).unwrap();
     assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), Some("the account was removed"));
