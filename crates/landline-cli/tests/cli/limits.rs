@@ -58,7 +58,8 @@ fn logins_of_other_versions_and_methods_are_told_apart() {
     for (field, value, expected) in [
         ("version", json!(2), "version"),
         ("version", json!(-1), "bad-header"),
-        ("method", json!("password"), "method"),
+        ("method", json!("x509"), "method"),
+        ("method", json!("password"), "bad-header"),
         ("method", json!("invite"), "bad-header"),
         ("user", json!("-oProxyCommand=x"), "bad-header"),
         ("user", json!("a".repeat(65)), "bad-header"),

@@ -219,6 +219,7 @@ fn every_request_of_somebody_who_is_no_admin_is_denied() {
     for kind in requests.iter().filter(|kind| !["who", "kick"].contains(*kind)) {
         let request = json!({
             "type": kind, "user": "alice", "keys": [], "key": two.fingerprint(), "seconds": 60, "id": "00", "force": true,
+            "request": "AAAA", "record": "AAAA",
         });
         client.send_json(&request).unwrap();
         let error: Value = client.header().unwrap().unwrap().read().unwrap();

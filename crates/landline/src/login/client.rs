@@ -22,8 +22,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::{
-    Fingerprint, Keyring, Password, PasswordParties, Secret, SecretKey, TypedPassword, UserKey, keyring::blocking,
-    password::PasswordLogin, random, same,
+    Fingerprint, Keyring, Password, PasswordLogin, PasswordParties, Secret, SecretKey, TypedPassword, UserKey,
+    keyring::blocking, random, same,
 };
 use crate::{
     Error,

@@ -28,7 +28,7 @@ pub use key::{Agent, AgentKey, PublicKey, PublicKeyError, UserKey};
 pub use keyring::{Ask, Keyring, TypedPassword};
 pub(crate) use password::BegunPassword;
 pub use password::{
-    PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Password, PasswordParties, PasswordRegistration, Passwords,
+    PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Password, PasswordLogin, PasswordParties, PasswordRegistration, Passwords,
 };
 pub use pins::{KnownServer, Pins};
 pub use secret::{Secret, SecretKey, same};

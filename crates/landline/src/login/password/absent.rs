@@ -47,20 +47,25 @@ pub(crate) fn is_record(_: &[u8]) -> bool {
 pub(crate) struct PendingLogin(Infallible);
 
 impl PendingLogin {
-    pub(crate) fn is_proved_by(self, _: &[u8], _: PasswordParties<'_>, _: &[u8; 64]) -> bool {
+    pub(crate) fn accepts(self, _: &[u8], _: PasswordParties<'_>, _: &[u8; 64]) -> bool {
         match self.0 {}
     }
 }
 
 /// There is none.
-pub(crate) struct PasswordLogin(Infallible);
+pub struct PasswordLogin(Infallible);
 
 impl PasswordLogin {
-    pub(crate) fn begin(_: &Password) -> Result<(Vec<u8>, Self), Error> {
+    /// Cannot begin.
+    ///
+    /// # Errors
+    /// [`Error::Password`], always.
+    pub fn begin(_: &Password) -> Result<(Vec<u8>, Self), Error> {
         Err(absent())
     }
 
-    pub(crate) fn finish(self, _: &[u8], _: PasswordParties<'_>, _: &[u8; 64]) -> Option<Vec<u8>> {
+    /// Cannot be called.
+    pub fn finish(self, _: &[u8], _: PasswordParties<'_>, _: &[u8; 64]) -> Option<Vec<u8>> {
         match self.0 {}
     }
 }

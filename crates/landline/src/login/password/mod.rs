@@ -20,8 +20,8 @@ use absent as scheme;
 #[cfg(feature = "password")]
 use opaque as scheme;
 
-pub use scheme::PasswordRegistration;
-pub(crate) use scheme::{AVAILABLE, PasswordLogin, PasswordSetup, PendingLogin, is_record};
+pub(crate) use scheme::{AVAILABLE, PasswordSetup, PendingLogin, is_record};
+pub use scheme::{PasswordLogin, PasswordRegistration};
 pub(crate) use server::BegunPassword;
 pub use server::Passwords;
 
@@ -113,5 +113,6 @@ pub struct PasswordParties<'a> {
     pub server: Fingerprint,
 }
 
-#[cfg(all(test, feature = "password"))]
+#[cfg(test)]
+#[cfg(feature = "password")]
 mod tests;

@@ -98,15 +98,15 @@ pub(crate) struct PendingLogin(ServerLogin<Suite>);
 
 impl PendingLogin {
     /// Whether `ke3` proves that the client had the password.
-    pub(crate) fn is_proved_by(self, ke3: &[u8], parties: PasswordParties<'_>, transcript: &[u8; 64]) -> bool {
+    pub(crate) fn accepts(self, ke3: &[u8], parties: PasswordParties<'_>, transcript: &[u8; 64]) -> bool {
         let Some(ke3) = exactly(ke3, KE3_BYTES) else { return false };
         let Ok(ke3) = CredentialFinalization::deserialize(ke3) else { return false };
         self.0.finish(ke3, parameters(&parties, transcript)).is_ok()
     }
 }
 
-/// A login that a client has begun.
-pub(crate) struct PasswordLogin {
+/// A login by password that a client has begun.
+pub struct PasswordLogin {
     password: Password,
     state: ClientLogin<Suite>,
 }
@@ -116,13 +116,13 @@ impl PasswordLogin {
     ///
     /// # Errors
     /// [`Error::Password`] in theory: for one that maps to no point.
-    pub(crate) fn begin(password: &Password) -> Result<(Vec<u8>, Self), Error> {
+    pub fn begin(password: &Password) -> Result<(Vec<u8>, Self), Error> {
         let started = ClientLogin::start(&mut SystemRandom, password.bytes()).map_err(unusable)?;
         Ok((started.message.serialize().to_vec(), Self { password: password.clone(), state: started.state }))
     }
 
     /// KE3; `None` where the server's KE2 does not open with this password, for this user and this server. Takes a third of a second and 64 MiB.
-    pub(crate) fn finish(self, ke2: &[u8], parties: PasswordParties<'_>, transcript: &[u8; 64]) -> Option<Vec<u8>> {
+    pub fn finish(self, ke2: &[u8], parties: PasswordParties<'_>, transcript: &[u8; 64]) -> Option<Vec<u8>> {
         let response = CredentialResponse::deserialize(exactly(ke2, KE2_BYTES)?).ok()?;
         let stretching = stretching()?;
         let parameters = ClientLoginFinishParameters::new(Some(transcript), identifiers(&parties), Some(&stretching));

@@ -83,7 +83,7 @@ impl Passwords {
     pub(crate) fn finish(&self, store: &Store, begun: BegunPassword, ke3: &[u8]) -> Option<PasswordId> {
         let BegunPassword { user, source, transcript, pending, id, guess } = begun;
         let parties = PasswordParties { user: &user, server: self.fingerprint };
-        let is_proved = pending.is_proved_by(ke3, parties, &transcript);
+        let is_proved = pending.accepts(ke3, parties, &transcript);
         let id = id.filter(|_| is_proved)?;
         self.guesses.take_back(guess);
         // Not to remember it only makes a later flood of guesses more of a nuisance.

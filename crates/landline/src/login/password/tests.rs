@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn user(name: &str) -> UserName {
@@ -52,7 +54,7 @@ fn logs_in(
     let ours = PasswordParties { user: &own_name, server: client.server };
     let ke3 = begun.finish(&ke2, ours, &client.transcript)?;
     assert_eq!(ke3.len(), 64);
-    Some(pending.is_proved_by(&ke3, parties(&name), &there.transcript))
+    Some(pending.accepts(&ke3, parties(&name), &there.transcript))
 }
 
 #[test]
@@ -84,7 +86,7 @@ fn who_has_no_password_gets_an_answer_that_nothing_opens() {
     let parties = PasswordParties { user: &alice, server: server(1) };
     for ke3 in [&[0; 64][..], &[7; 64], &[], &[1; 63], &[1; 65]] {
         let (_, pending) = setup.answer(parties, None, &ke1, &[9; 64]).unwrap();
-        assert!(!pending.is_proved_by(ke3, parties, &[9; 64]));
+        assert!(!pending.accepts(ke3, parties, &[9; 64]));
     }
 }
 
@@ -112,6 +114,21 @@ fn what_is_none_of_its_messages_is_refused() {
     assert!(begun.finish(&[7; 320], parties, &[9; 64]).is_none());
     for bytes in [&[][..], &[0; 127], &[0; 128]] {
         assert!(PasswordSetup::parse(bytes).is_none(), "{}", bytes.len());
+    }
+}
+
+proptest! {
+    /// Whatever a stranger or a hostile server sends in the right length: no panic, and nothing that proves anything.
+    #[test]
+    fn garbage_proves_nothing(bytes in proptest::collection::vec(any::<u8>(), 320)) {
+        let (setup, alice) = (setup(), user("alice"));
+        let parties = PasswordParties { user: &alice, server: server(1) };
+        let (ke1, _) = PasswordLogin::begin(&password("correct horse")).unwrap();
+        let _ = setup.answer(parties, Some(&bytes[..192]), &bytes[..96], &[9; 64]);
+        let _ = setup.evaluate(&alice, &bytes[..32]);
+        let (_, pending) = setup.answer(parties, None, &ke1, &[9; 64]).unwrap();
+        prop_assert!(!pending.accepts(&bytes[..64], parties, &[9; 64]));
+        let _ = PasswordSetup::parse(&bytes[..128]);
     }
 }
 
