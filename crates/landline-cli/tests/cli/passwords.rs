@@ -21,6 +21,8 @@ pub(crate) fn with_bob(stage: &Stage) -> ServerProcess {
     let server = stage.joined();
     let file = file(stage, "bob.password", PASSWORD);
     stage.run_at_server(&["user", "add", "bob", "--password-file", &file, "--files", "rw:~/bob"]).ok();
+    // The server that runs takes them over within a second.
+    server.event("rights-loaded");
     fs::rename(stage.path("client"), stage.path("alice")).unwrap();
     server
 }
