@@ -12,8 +12,8 @@ use std::{
 };
 
 use rustix::io::Errno;
-use serde_json::Value;
-use testkit::{Fault, ServerProcess, Shim, Stage, wait_for};
+use serde_json::{Value, json};
+use testkit::{Fault, RawClient, ServerProcess, Shim, Stage, wait_for};
 
 use crate::{noise, stage};
 
@@ -161,6 +161,39 @@ fn without_the_log_nobody_is_let_in_and_nothing_is_copied() {
     let all = lines(&stage, &[]);
     let refusals = events(&all, "more").iter().filter(|line| line["code"] == "audit").count();
     assert_eq!(refusals, 0, "what was refused meanwhile is counted when the minute is over: {all:?}");
+}
+
+/// Rules that somebody edits while the log cannot be written wait for it, those that take away too; a command takes none of them along.
+#[test]
+fn without_the_log_edited_rules_wait() {
+    let stage = stage();
+    let server = stage.joined();
+    let session = |kind: &str| {
+        let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+        assert_eq!(client.login("alice", &crate::login::client_key(&stage), None).unwrap(), "welcome");
+        client.send_json(&json!({"type": "open", "service": kind})).unwrap();
+        client
+    };
+    let (mut files, mut admin) = (session("files"), session("admin"));
+    let log = stage.path("server/server/audit");
+    let away = stage.path("server/away");
+    fs::rename(&log, &away).unwrap();
+    stage.write_rights("[users.alice]\nadmin = true\n");
+    let refused = server.event("rights-refused");
+    assert!(refused["message"].as_str().unwrap().contains("cannot write its audit log"), "{refused}");
+    admin.send_json(&json!({"type": "add-user", "user": "bob", "files": ["rw:~"]})).unwrap();
+    assert_eq!(admin.error_code().unwrap().as_deref(), Some("audit"));
+    files.send_json(&json!({"type": "get", "path": "absent"})).unwrap();
+    assert_eq!(files.error_code().unwrap().as_deref(), Some("not-found"), "the earlier rules are in force");
+
+    fs::rename(&away, &log).unwrap();
+    server.event("rights-loaded");
+    assert_eq!(files.error_code().unwrap().as_deref(), Some("ended"), "now alice has no files");
+    let all = lines(&stage, &[]);
+    let load = events(&all, "admin").into_iter().rfind(|line| line["action"] == "rights-load").unwrap();
+    let hash = landline::audit::Hash::of(&stage.read("server/server/rights.toml"));
+    assert_eq!(load["detail"], format!("1 users, sha256:{hash}"));
+    verifies(&stage);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod amount;
 mod check;
 mod file;
+mod first;
 mod parse;
 mod pattern;
 mod quota;
@@ -20,7 +21,8 @@ mod tests;
 
 pub use check::{Action, Verdict};
 pub(crate) use file::REST_TIME;
-pub use file::{FirstRights, RightsFile, read_rules};
+pub use file::{RightsFile, read_rules};
+pub use first::FirstRights;
 pub use parse::RightsError;
 pub use pattern::Pattern;
 pub(crate) use quota::Allowance;

@@ -89,7 +89,7 @@ impl Server {
         let root = Arc::new(Root::open(&options.home, &options.state)?);
         let partials = Partials::open(&folder)?;
         let (folder, sessions, places) = (Arc::new(folder), Sessions::default(), Places::default());
-        let rights = Arc::new(RightsFile::open(folder.clone(), store.owner()?.as_ref())?);
+        let rights = Arc::new(RightsFile::of_server(folder.clone(), audit.clone(), store.owner()?.as_ref())?);
         let administration =
             Administration::new(folder.clone(), store.clone(), rights.clone(), identity.fingerprint(), audit.clone());
         let desk = Desk { administration: Arc::new(administration), sessions: sessions.clone() };
@@ -180,7 +180,7 @@ impl Server {
         reload: Arc<Notify>,
         events: EventSink,
     ) -> Result<(), Error> {
-        let _following = reload::follow(self.shared.rights.clone(), reload, self.shared.audit.clone(), events.clone());
+        let _following = reload::follow(self.shared.rights.clone(), reload, events.clone());
         let mut upkeep = JoinSet::new();
         upkeep.spawn(revocation::watch(self.shared.store.clone(), self.shared.sessions.clone(), events.clone()));
         upkeep.spawn(expire(self.shared.partials.clone()));

@@ -13,7 +13,7 @@ use crate::{
     Error,
     admin::server::Desk,
     admission::Admission,
-    audit::{Audit, Entry},
+    audit::Audit,
     files::Partials,
     login::{Gate, Identity, Session},
     paths::{PrivateFolder, Root},
@@ -70,10 +70,6 @@ impl Shared {
         let Some(owner) = self.store.owner()? else { return Ok(()) };
         // The file with the owner's invite, if there was one, is of no use to anybody any more.
         let _ = self.folder.remove(INVITE_FILE);
-        if self.rights.give_the_owner(&owner)? {
-            let (action, subject) = ("rights-give".to_owned(), owner.to_string());
-            self.audit.note(Entry::Admin { user: None, session: None, action, subject, detail: None });
-        }
-        Ok(())
+        self.rights.give_the_owner(&owner)
     }
 }
