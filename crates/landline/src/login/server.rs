@@ -29,7 +29,7 @@ use crate::{
     net::{Channel, Transport, linger, lost, tls},
     rights::RightsFile,
     server::code_text,
-    store::{KeyRecord, Store, unix_now},
+    store::{KeyRecord, Store, invite_id, unix_now},
 };
 
 /// What a server of this release can do, by name.
@@ -331,7 +331,7 @@ fn judge(
                     session: None,
                     action: "invite-redeem".into(),
                     subject: user.to_string(),
-                    detail: Some(key.fingerprint()),
+                    detail: Some(format!("invite {}, {}", invite_id(token), key.fingerprint())),
                 })
             })?;
             let record = store.key(user, &key)?.ok_or_else(|| refused(user, "the key was removed at once"))?;

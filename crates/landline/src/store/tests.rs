@@ -96,7 +96,7 @@ fn fresh() -> Store {
 
 fn invite(store: &Store, token: u8, user: Option<&str>, made_by: Option<&str>) -> Result<Purpose, Error> {
     let invite = NewInvite { user: user.map(name), made_by: made_by.map(name), good_for: INVITE_TIME };
-    store.put_invite(&Token([token; 16]), &invite)
+    store.put_invite(&Token([token; 16]), &invite, |_, _| Ok(()))
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_token_is_not_guessed() {
     let store = fresh();
     let good = *b"0123456789abcdef";
     let new = NewInvite { user: None, made_by: None, good_for: INVITE_TIME };
-    store.put_invite(&Token(good), &new).unwrap();
+    store.put_invite(&Token(good), &new, |_, _| Ok(())).unwrap();
     let guess = |token: [u8; 16]| store.redeem(&Token(token), &name("eve"), &key(1), |_| Ok(()));
     for bit in 0..128 {
         let mut near = good;
