@@ -161,7 +161,13 @@ impl Store {
     ) -> Result<(), Error> {
         let hash = sha256(&token.0);
         let now = unix_now();
+        // A guess costs a look and nothing more: it must hold up nobody who changes something.
+        let unknown = || Error::here(ErrorCode::InviteUnknown, "there is no such invite");
+        if !self.read(|transaction| is_there(transaction, &hash))? {
+            return Err(unknown());
+        }
         let verdict = self.write(|transaction| {
+            // By now somebody else may have taken it.
             let verdict = judge(transaction, &hash, user, key, now)?;
             if let Verdict::Good(purpose, is_open) = verdict {
                 if let Err(error) = before(is_open) {
@@ -181,7 +187,7 @@ impl Store {
         let (code, message) = match verdict {
             Verdict::Good(..) | Verdict::Repeated => return Ok(()),
             Verdict::Refused(error) => return Err(error),
-            Verdict::Unknown => (ErrorCode::InviteUnknown, "there is no such invite".to_owned()),
+            Verdict::Unknown => return Err(unknown()),
             Verdict::Used => (ErrorCode::InviteUsed, "the invite was used before".to_owned()),
             Verdict::Expired => (ErrorCode::InviteExpired, "the invite has expired".to_owned()),
             Verdict::UserTaken => (ErrorCode::InviteUser, format!("the name {user} is taken")),
@@ -204,6 +210,11 @@ enum Verdict {
     AnotherUser,
     Disabled,
     Refused(Error),
+}
+
+fn is_there(transaction: &Transaction<'_>, token_hash: &[u8; 32]) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM invites WHERE token_hash = ?1)";
+    transaction.query_row(sql, params![token_hash], |row| row.get(0))
 }
 
 fn judge(

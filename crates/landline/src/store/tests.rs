@@ -141,6 +141,21 @@ fn a_token_is_not_guessed() {
     store.redeem(&Token(good), &name("bob"), &key(1), |_| Ok(())).unwrap();
 }
 
+/// Whoever guesses waits for nobody, and nobody for them: while another process holds the write lock, a guess is answered.
+#[test]
+fn a_guess_takes_no_write_lock() {
+    let folder = testkit::Stage::new("unused");
+    let store = Store::open(&folder.path("store")).unwrap();
+    invite(&store, 1, None, None).unwrap();
+    let before = store.revision().unwrap();
+    let other = Connection::open(folder.path("store")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(code(store.redeem(&Token([2; 16]), &name("eve"), &key(1), |_| Ok(()))), ErrorCode::InviteUnknown);
+    assert_eq!(store.revision().unwrap(), before, "nothing has changed, so that no session is examined again");
+    other.execute_batch("COMMIT").unwrap();
+    store.redeem(&Token([1; 16]), &name("bob"), &key(1), |_| Ok(())).unwrap();
+}
+
 /// Row 44: after it was revoked, or whoever made it or was to have it is gone, an invite is worth nothing.
 #[test]
 fn a_revoked_invite_is_void() {
