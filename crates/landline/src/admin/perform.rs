@@ -70,7 +70,7 @@ impl Administration {
     }
 
     /// Whether an account may administer.
-    fn is_admin(&self, account: &AccountRecord) -> bool {
+    pub(super) fn is_admin(&self, account: &AccountRecord) -> bool {
         self.rights.is_admin(&account.name)
     }
 

@@ -206,20 +206,51 @@ fn a_disabled_account_redeems_nothing() {
 }
 
 #[test]
-fn the_last_admin_stays() {
+fn the_last_admin_who_can_log_in_stays() {
     let store = fresh();
     let is_admin = |account: &AccountRecord| account.name.as_str().starts_with("admin");
-    for user in ["admin1", "admin2", "bob"] {
-        store.add_account(&name(user), &[]).unwrap();
+    for (user, keys) in
+        [("admin1", vec![key(1).into()]), ("admin2", vec![key(2).into()]), ("admin3", vec![]), ("bob", vec![])]
+    {
+        store.add_account(&name(user), &keys).unwrap();
     }
     store.take_away(&name("admin2"), Removal::Disable, is_admin, false).unwrap();
     for removal in [Removal::Disable, Removal::Remove] {
         assert_eq!(code(store.take_away(&name("admin1"), removal, is_admin, false)), ErrorCode::Denied);
     }
-    store.take_away(&name("admin2"), Removal::Remove, is_admin, false).unwrap();
-    store.take_away(&name("bob"), Removal::Remove, is_admin, false).unwrap();
+    let secret = store.add_secret(&name("admin3"), BindingType::TlsExporter, &SecretKey::from_bytes([7; 32]), "");
+    store.take_away(&name("admin1"), Removal::Disable, is_admin, false).expect("admin3 has a secret now");
+    assert_eq!(code(store.take_away(&name("admin3"), Removal::Disable, is_admin, false)), ErrorCode::Denied);
+    assert_eq!(code(store.remove_secret(&secret.unwrap(), is_admin, false)), ErrorCode::Denied);
+    store.enable(&name("admin1")).unwrap();
+    for user in ["admin2", "admin3", "bob"] {
+        store.take_away(&name(user), Removal::Remove, is_admin, false).unwrap();
+    }
     store.take_away(&name("admin1"), Removal::Remove, is_admin, true).unwrap();
     assert_eq!(code(store.account(&name("admin1"))), ErrorCode::NotFound);
+}
+
+/// It may be a secret, and then it is kept as a key is; and a secret is as good as a further key.
+#[test]
+fn the_last_admin_keeps_the_only_way_in() {
+    let (store, is_admin) = (fresh(), |account: &AccountRecord| account.name.as_str() == "admin");
+    let admin = name("admin");
+    store.add_account(&admin, &[key(1).into()]).unwrap();
+    let add =
+        |seed| store.add_secret(&admin, BindingType::TlsExporter, &SecretKey::from_bytes([seed; 32]), "").unwrap();
+    let (one, two) = (add(1), add(2));
+    store.remove_key(&admin, &key(1).fingerprint(), is_admin).unwrap();
+    store.remove_secret(&one, is_admin, false).unwrap();
+    assert_eq!(code(store.remove_secret(&two, is_admin, false)), ErrorCode::Denied);
+    assert_eq!(code(store.remove_secret(&one, is_admin, false)), ErrorCode::NotFound);
+    store.add_keys(&admin, &[key(2).into()]).unwrap();
+    store.remove_secret(&two, is_admin, false).unwrap();
+    assert_eq!(code(store.remove_key(&admin, &key(2).fingerprint(), is_admin)), ErrorCode::Denied);
+    let three = add(3);
+    store.remove_key(&admin, &key(2).fingerprint(), is_admin).unwrap();
+    assert!(store.account(&admin).unwrap().can_log_in());
+    store.remove_secret(&three, is_admin, true).expect("it was said with force");
+    assert!(!store.account(&admin).unwrap().can_log_in());
 }
 
 #[test]
@@ -282,7 +313,7 @@ fn whoever_could_not_log_in_any_more_is_objected_to() {
     store.enable(&bob).unwrap();
     let secret = store.add_secret(&bob, BindingType::TlsExporter, &SecretKey::from_bytes([7; 32]), "").unwrap();
     assert_eq!(store.objection(&bob, &format!("secret:{secret}")).unwrap(), None);
-    store.remove_secret(&secret).unwrap();
+    store.remove_secret(&secret, |_| false, false).unwrap();
     let objection = store.objection(&bob, &format!("secret:{secret}")).unwrap();
     assert_eq!(objection, Some("the key or secret was removed"));
     assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), None);
