@@ -27,6 +27,9 @@ pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
 /// The same once a client has said that it is [`Signing`](crate::messages::Signing).
 pub const SIGNING_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// From `welcome` to a complete `open`.
+pub const OPEN_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// How many connections at a time may have [`SIGNING_TIME_MAX`].
 pub const SIGNING_MAX: usize = 64;
 

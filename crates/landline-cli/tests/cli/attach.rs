@@ -140,6 +140,8 @@ fn a_revoked_session_ends_on_all_its_connections() {
     let mut two = greeted(&server);
     let login = two.attach_header("alice", &session, &secret);
     assert_eq!(answer(&mut two, &login)["type"], "welcome");
+    ping(&mut one);
+    ping(&mut two);
     stage.run_at_server(&["secret", "remove", &made.key().id().to_string()]).ok();
     for client in [&mut one, &mut two] {
         assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"));

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use landline_proto::{ErrorCode, ProtocolError, messages::Open, order::State};
+use landline_proto::{ErrorCode, ProtocolError, limits::OPEN_TIME_MAX, messages::Open, order::State};
 
 use super::{
     Account, Drain,
@@ -181,10 +181,15 @@ pub(crate) fn going_down() -> Error {
 }
 
 async fn serve_channel(channel: &mut Channel, account: &Account, desk: &Desk, drain: &mut Drain) -> Result<(), Error> {
+    // A place among the connections is not to be had for a login alone.
     let header = tokio::select! {
         biased;
         () = drain.begun() => return Err(going_down()),
         header = channel.receive_or_end(State::ServerChannel) => header?,
+        () = tokio::time::sleep(OPEN_TIME_MAX) => {
+            let message = format!("no channel was opened within {} s", OPEN_TIME_MAX.as_secs());
+            return Err(Error::here(ErrorCode::OpenTimeout, message));
+        }
     };
     let Some(header) = header else { return Ok(()) };
     account.admit(State::ServerChannel, &header)?;
