@@ -1,6 +1,7 @@
 //! The server: accepts connections, logs people in, and serves their channels.
 
 mod account;
+mod capacity;
 mod connection;
 mod listening;
 mod local;
@@ -32,6 +33,7 @@ use crate::{
 };
 
 pub(crate) use account::Account;
+use capacity::Capacity;
 use connection::{admit, serve};
 pub(crate) use connection::{code_text, going_down};
 /// Tells a task that the server drains.
@@ -56,7 +58,8 @@ pub struct ServerOptions {
     pub state: PathBuf,
     /// The folder that is the accounts' home.
     pub home: PathBuf,
-    /// Connections that are logged in, at a time; further logins are refused. Half-open ones are counted apart: as many, but at most 512.
+    /// Connections that are logged in, at a time; further logins are refused. A fourth of them, at most 16, is kept for those who may
+    /// administer. Half-open ones are counted apart: as many, but at most 512.
     pub connections_max: usize,
     /// How long transfers may go on once the server drains.
     pub drain_time: Duration,
@@ -107,7 +110,7 @@ impl Server {
                 signing: Semaphore::new(SIGNING_MAX),
                 desk,
                 admission: Admission::new(options.connections_max.min(HALF_OPEN_MAX)),
-                connections: Arc::new(Semaphore::new(options.connections_max)),
+                connections: Capacity::new(options.connections_max),
             }),
             audit_problem,
             drain_time: options.drain_time,

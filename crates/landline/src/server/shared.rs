@@ -2,11 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use landline_proto::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     INVITE_FILE,
+    capacity::Capacity,
     sessions::{Connection, Sessions},
 };
 use crate::{
@@ -37,7 +37,7 @@ pub(super) struct Shared {
     pub(super) desk: Desk,
     pub(super) admission: Admission,
     /// For connections that are logged in.
-    pub(super) connections: Arc<Semaphore>,
+    pub(super) connections: Capacity,
 }
 
 /// What a connection holds that is logged in: its place in the table of sessions, one among its user's connections, one among all.
@@ -52,9 +52,7 @@ impl Shared {
     /// A place in the table of sessions, as a new one or as a further connection of one; one among the connections that the user may have,
     /// and one among all.
     pub(super) fn enter(&self, session: &Session, peer: SocketAddr) -> Result<Entered, Error> {
-        let permit = self.connections.clone().try_acquire_owned().map_err(|_| {
-            Error::here(ErrorCode::TooManySessions, "the server has as many connections as it can take")
-        })?;
+        let permit = self.connections.take(self.rights.is_admin(&session.user))?;
         let place = self.places.take(&session.user, self.rights.quota(&session.user).sessions)?;
         let connection = match session.attached {
             false => Some(self.sessions.begin(session.clone(), peer)),
