@@ -14,7 +14,6 @@ mod parse;
 mod pattern;
 mod quota;
 mod rules;
-mod session;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -27,5 +26,4 @@ pub use parse::RightsError;
 pub use pattern::Pattern;
 pub(crate) use quota::Allowance;
 pub use rules::{Exec, Quota, Rights, Switch, UserRights};
-pub(crate) use session::{Places, SessionPlace};
 pub use table::Right;

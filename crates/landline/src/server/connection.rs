@@ -19,7 +19,7 @@ use crate::{
     audit::Entry,
     files,
     login::{self, Session},
-    net::{Channel, Pace, Transport},
+    net::{Channel, Transport},
     ping,
 };
 
@@ -51,14 +51,14 @@ pub(super) async fn serve(
     mut drain: Drain,
     events: EventSink,
 ) {
-    let (mut channel, session, (connection, place, _permit)) =
-        match log_in(transport, peer, ticket, &shared, &mut drain).await {
-            Ok(logged_in) => logged_in,
-            Err((code, message)) => {
-                events(Event::Refused { peer: peer.to_string(), code, message });
-                return;
-            }
-        };
+    let (mut channel, session, (connection, _permit)) = match log_in(transport, peer, ticket, &shared, &mut drain).await
+    {
+        Ok(logged_in) => logged_in,
+        Err((code, message)) => {
+            events(Event::Refused { peer: peer.to_string(), code, message });
+            return;
+        }
+    };
     let account = Account {
         root: shared.root.clone(),
         partials: shared.partials.clone(),
@@ -68,7 +68,6 @@ pub(super) async fn serve(
         session,
         events,
         audit: shared.audit.clone(),
-        _place: place,
     };
     let Session { key, method, invited, attached, .. } = account.session.clone();
     let peer = peer.to_string();
@@ -82,7 +81,7 @@ pub(super) async fn serve(
     let mut is_over = drain.clone();
     channel.heed(account.connection.ending());
     let (rights, user) = (shared.rights.clone(), account.user().clone());
-    channel.keep_to(Pace::new(move || rights.quota(&user).rate));
+    channel.keep_to(shared.paces.of(account.user(), move || rights.quota(&user).rate));
     let served = tokio::select! {
         biased;
         served = serve_channel(&mut channel, &account, &shared.desk, &mut drain) => served,

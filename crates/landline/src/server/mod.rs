@@ -26,9 +26,9 @@ use crate::{
     audit::{Audit, AuditOptions, Entry},
     files::Partials,
     login::{Fingerprint, INVITE_TIME, Identity, Invite},
-    net::{HostPort, Transport},
+    net::{HostPort, Paces, Transport},
     paths::{FolderLock, PrivateFolder, Root},
-    rights::{Places, RightsFile},
+    rights::RightsFile,
     store::Store,
 };
 
@@ -91,7 +91,7 @@ impl Server {
         audit.note(Entry::Started { release: RELEASE.to_owned() });
         let root = Arc::new(Root::open(&options.home, &options.state)?);
         let partials = Partials::open(&folder)?;
-        let (folder, sessions, places) = (Arc::new(folder), Sessions::default(), Places::default());
+        let (folder, sessions) = (Arc::new(folder), Sessions::default());
         let rights = Arc::new(RightsFile::of_server(folder.clone(), audit.clone(), store.owner()?.as_ref())?);
         let administration =
             Administration::new(folder.clone(), store.clone(), rights.clone(), identity.fingerprint(), audit.clone());
@@ -105,7 +105,7 @@ impl Server {
                 partials,
                 sessions,
                 rights,
-                places,
+                paces: Paces::default(),
                 audit,
                 signing: Semaphore::new(SIGNING_MAX),
                 desk,

@@ -16,8 +16,9 @@ use crate::{
     audit::Audit,
     files::Partials,
     login::{Gate, Identity, Session},
+    net::Paces,
     paths::{PrivateFolder, Root},
-    rights::{Places, RightsFile, SessionPlace},
+    rights::RightsFile,
     store::Store,
 };
 
@@ -30,7 +31,8 @@ pub(super) struct Shared {
     pub(super) partials: Partials,
     pub(super) sessions: Sessions,
     pub(super) rights: Arc<RightsFile>,
-    pub(super) places: Places,
+    /// How fast content flows for each user.
+    pub(super) paces: Paces,
     /// Places for logins that take a person.
     pub(super) signing: Semaphore,
     pub(super) audit: Audit,
@@ -40,8 +42,8 @@ pub(super) struct Shared {
     pub(super) connections: Capacity,
 }
 
-/// What a connection holds that is logged in: its place in the table of sessions, one among its user's connections, one among all.
-pub(super) type Entered = (Connection, SessionPlace, OwnedSemaphorePermit);
+/// What a connection holds that is logged in: its place in the table of sessions, and one among all connections.
+pub(super) type Entered = (Connection, OwnedSemaphorePermit);
 
 impl Shared {
     pub(super) fn gate(&self) -> Gate<'_> {
@@ -49,18 +51,17 @@ impl Shared {
         Gate { identity, store, rights, live: sessions, signing, audit }
     }
 
-    /// A place in the table of sessions, as a new one or as a further connection of one; one among the connections that the user may have,
-    /// and one among all.
+    /// A place in the table of sessions, as a new one or as a further connection of one, and one among all connections.
+    ///
+    /// # Errors
+    /// `too-many-sessions`; [`Error::LoginRefused`] where the session is over.
     pub(super) fn enter(&self, session: &Session, peer: SocketAddr) -> Result<Entered, Error> {
         let permit = self.connections.take(self.rights.is_admin(&session.user))?;
-        let place = self.places.take(&session.user, self.rights.quota(&session.user).sessions)?;
         let connection = match session.attached {
-            false => Some(self.sessions.begin(session.clone(), peer)),
-            true => self.sessions.attach(&session.id, peer),
+            false => self.sessions.begin(session.clone(), peer, self.rights.quota(&session.user).sessions)?,
+            true => self.sessions.attach(session, peer)?,
         };
-        // It was ended after the proof was found to be good.
-        let over = || Error::LoginRefused(format!("{}: the session is over", session.user));
-        Ok((connection.ok_or_else(over)?, place, permit))
+        Ok((connection, permit))
     }
 
     /// Gives the owner the first rights, once. Blocking.
