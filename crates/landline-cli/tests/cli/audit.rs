@@ -1,19 +1,11 @@
 //! Rows 55 and 56: what is done is in the audit log, one line each, on the disk in time; what cannot be written there is not done; what
 //! was changed there is found.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::Write,
-    net::TcpStream,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, io::Write, net::TcpStream, path::PathBuf, process::Stdio, time::Duration};
 
 use rustix::io::Errno;
 use serde_json::{Value, json};
-use testkit::{Fault, RawClient, ServerProcess, Shim, Stage, wait_for};
+use testkit::{Fault, RawClient, ServerProcess, Shim, SmallDisk, Stage, wait_for};
 
 use crate::{noise, stage};
 
@@ -236,31 +228,10 @@ fn a_failing_disk_under_the_log_lets_nobody_in_unwritten() {
     }
 }
 
-/// A small disk for the server's state, in memory. Unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs"]).arg(at).stdout(Stdio::null());
-        if !cfg!(target_os = "linux") || !mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: a disk that is full needs Linux, root and mount(8)");
-            return None;
-        }
-        Some(Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_does_not_stop_the_log_at_once() {
     let stage = stage();
-    let Some(_disk) = SmallDisk::mount(&stage.path("server")) else { return };
+    let Some(_disk) = SmallDisk::mount(&stage.path("server"), "size=2m") else { return };
     let _server = stage.joined();
     let filler = stage.path("server/filler");
     let mut file = fs::File::create(&filler).unwrap();
