@@ -229,3 +229,48 @@ pub(crate) fn code_text(error: &Error) -> String {
     }
     .to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Server, ServerOptions,
+        audit::AuditOptions,
+        login::{Credential, Means, UserKey},
+        net::HostPort,
+        paths::PrivateFolder,
+        proto::messages::Ping,
+    };
+
+    #[tokio::test]
+    async fn all_sessions_of_a_user_go_by_one_pace() {
+        let stage = testkit::Stage::new("unused");
+        let server = Server::open(&ServerOptions {
+            state: stage.path("server"),
+            home: stage.home(),
+            connections_max: 8,
+            drain_time: Duration::ZERO,
+            audit: AuditOptions::default(),
+        });
+        let server = Arc::new(server.unwrap());
+        let invite = server.owner_invite(vec![HostPort { host: "memory".into(), port: 1 }]).unwrap().unwrap();
+        let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
+        let key = Arc::new(UserKey::load_or_create(&folder, "key").unwrap().0);
+        let mut sessions = Vec::new();
+        for means in [Means::Invite(key.clone(), invite.token), Means::Key(key)] {
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let serving = server.clone();
+            tokio::spawn(async move {
+                serving.serve_connection(Box::new(far), ([127, 0, 0, 1], 1).into(), Arc::new(|_| {})).await;
+            });
+            let credential = Credential::new("alice".parse().unwrap(), means);
+            let fingerprint = server.fingerprint();
+            let login = login::connect(Box::new(near), "memory", fingerprint, &credential, ping::SERVICE, &Ping {});
+            let mut login = login.await.unwrap();
+            ping::receive_pong(&mut login.channel).await.unwrap();
+            sessions.push(login);
+        }
+        let pace = server.shared.paces.of(&"alice".parse().unwrap(), || None);
+        assert_eq!(Arc::strong_count(&pace), 4, "the server's, this one, and one for each session");
+    }
+}
