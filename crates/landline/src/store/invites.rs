@@ -96,7 +96,7 @@ impl Store {
         before: impl FnOnce(&str, Purpose) -> Result<(), Error>,
     ) -> Result<Purpose, Error> {
         let now = unix_now();
-        let purpose = self.write(|transaction| {
+        self.write(|transaction| {
             let purpose = match &invite.user {
                 Some(user) => match is_disabled(transaction, user)? {
                     Some(true) => return Ok(Err(is_disabled_now(user))),
@@ -111,8 +111,7 @@ impl Store {
             transaction.execute("DELETE FROM invites WHERE redeemed IS NULL AND expires <= ?1", params![now])?;
             insert(transaction, token, purpose, invite, now)?;
             Ok(Ok(purpose))
-        })?;
-        purpose
+        })?
     }
 
     /// The invites that can still be redeemed, the oldest first.
