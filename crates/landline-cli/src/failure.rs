@@ -148,6 +148,8 @@ fn status_of_code(code: ErrorCode) -> u8 {
         C::FrameSize | C::BadHeader | C::BodySize | C::UnexpectedMessage => 13,
         C::Version | C::Method | C::UnknownService => 14,
         C::LoginTimeout | C::LoginRefused | C::TooManyGuesses => 12,
+        // What was sent along with the login has not arrived.
+        C::OpenTimeout => 10,
         C::InviteUnknown | C::InviteUsed | C::InviteExpired | C::InviteUser => 12,
         C::Draining => 33,
         C::Superseded => 34,

@@ -61,6 +61,8 @@ codes! {
     UnknownService = "unknown-service", Incompatible;
     /// The login was not complete in time.
     LoginTimeout = "login-timeout", Peer;
+    /// No channel was opened in time.
+    OpenTimeout = "open-timeout", Peer;
     /// User, key or signature not accepted.
     LoginRefused = "login-refused", Peer;
     /// Too many tries at the account's password; nothing was looked at.

@@ -190,6 +190,9 @@ pub(crate) enum Secret {
     Remove {
         /// Which, as `landline secret list` shows it
         id: SecretId,
+        /// Even the only way in of the last admin
+        #[arg(long)]
+        force: bool,
     },
 }
 

@@ -12,6 +12,7 @@
 mod alike;
 mod attach;
 mod audit;
+mod changes;
 mod classic;
 mod config;
 mod copy;

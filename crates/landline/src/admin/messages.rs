@@ -109,14 +109,6 @@ impl Request {
         !matches!(self, Self::ListUsers(_) | Self::ListKeys(_) | Self::ListInvites(_) | Self::RegisterPassword(_))
     }
 
-    /// What else is to be said of it in the log.
-    pub(crate) fn detail(&self) -> Option<String> {
-        let Self::AddUser(AddUser { files, admin, .. }) = self else { return None };
-        let admin = admin.then_some("admin");
-        let rights: Vec<&str> = files.iter().map(String::as_str).chain(admin).collect();
-        (!rights.is_empty()).then(|| rights.join(", "))
-    }
-
     /// What it is about, for the log: a user, an invite; nothing for a list of everything.
     pub(crate) fn subject(&self) -> String {
         match self {

@@ -2,6 +2,7 @@
 //! (`docs/protocol.md` section 12). Both do the same requests with the same code.
 
 pub mod client;
+mod detail;
 pub mod messages;
 pub mod passwords;
 mod perform;

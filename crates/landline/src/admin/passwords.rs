@@ -130,7 +130,7 @@ impl Administration {
     }
 
     pub(super) fn remove_password(&self, store: &Store, request: &RemovePassword) -> Result<(), Error> {
-        store.remove_password(whose(request.user.as_ref())?)
+        store.remove_password(whose(request.user.as_ref())?, |account| self.is_admin(account))
     }
 
     fn passwords(&self) -> Result<&Passwords, Error> {

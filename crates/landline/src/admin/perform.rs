@@ -4,8 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use landline_proto::{DEFAULT_PORT, ErrorCode, login::UserName};
 
-use super::messages::{
-    AddUser, Answer, INVITE_SECONDS_MAX, InviteRow, KeyRow, MakeInvite, NewInvite, RemoveUser, Request, UserRow,
+use super::{
+    detail::of_invite,
+    messages::{
+        AddUser, Answer, INVITE_SECONDS_MAX, InviteRow, KeyRow, MakeInvite, NewInvite, RemoveUser, Request, UserRow,
+    },
 };
 use crate::{
     Error,
@@ -77,7 +80,7 @@ impl Administration {
     }
 
     /// Whether an account may administer.
-    fn is_admin(&self, account: &AccountRecord) -> bool {
+    pub(super) fn is_admin(&self, account: &AccountRecord) -> bool {
         self.rights.is_admin(&account.name)
     }
 
@@ -99,14 +102,9 @@ impl Administration {
         }
         let acting = by.map(|admin| Arc::new(self.store.on_behalf_of(&admin.user, &admin.key)));
         let store = acting.as_ref().unwrap_or(&self.store);
-        if request.changes_something() {
-            self.audit.record_blocking(Entry::Admin {
-                user: by.map(|admin| admin.user.to_string()),
-                session: by.map(|admin| admin.session.clone()),
-                action: request.kind().to_owned(),
-                subject: request.subject(),
-                detail: request.detail(),
-            })?;
+        // An invite has to have a name first.
+        if request.changes_something() && !matches!(request, Request::MakeInvite(_)) {
+            self.record_change(by, request, request.detail())?;
         }
         let changed = match request {
             Request::ListUsers(request) => {
@@ -122,7 +120,7 @@ impl Administration {
             Request::ListInvites(_) => {
                 return Ok(Answer::Invites(store.invites()?.into_iter().map(invite_row).collect()));
             }
-            Request::MakeInvite(request) => return self.invite(store, by, request).map(Answer::Invite),
+            Request::MakeInvite(make) => return self.invite(store, by, request, make).map(Answer::Invite),
             Request::AddUser(request) => self.add_user(store, request),
             Request::DisableUser(request) => {
                 store.take_away(&request.user, Removal::Disable, |account| self.is_admin(account), request.force)
@@ -141,6 +139,17 @@ impl Administration {
             Request::RemovePassword(request) => self.remove_password(store, request),
         };
         changed.map(|()| Answer::Changed)
+    }
+
+    /// Writes down what is about to be changed.
+    fn record_change(&self, by: Option<&Admin>, request: &Request, detail: Option<String>) -> Result<(), Error> {
+        self.audit.record_blocking(Entry::Admin {
+            user: by.map(|admin| admin.user.to_string()),
+            session: by.map(|admin| admin.session.clone()),
+            action: request.kind().to_owned(),
+            subject: request.subject(),
+            detail,
+        })
     }
 
     /// Makes an account and gives it its first rights, both or neither.
@@ -186,19 +195,25 @@ impl Administration {
         }
     }
 
-    fn invite(&self, store: &Store, by: Option<&Admin>, request: &MakeInvite) -> Result<NewInvite, Error> {
-        if !(1..=INVITE_SECONDS_MAX).contains(&request.seconds) {
+    fn invite(
+        &self,
+        store: &Store,
+        by: Option<&Admin>,
+        request: &Request,
+        make: &MakeInvite,
+    ) -> Result<NewInvite, Error> {
+        if !(1..=INVITE_SECONDS_MAX).contains(&make.seconds) {
             return Err(Error::here(ErrorCode::Denied, "an invite is good for 1 second to 30 days"));
         }
         let invite = Invite::new(self.addresses()?, self.fingerprint);
-        let purpose = store.put_invite(
-            &invite.token,
-            &store::NewInvite {
-                user: request.user.clone(),
-                made_by: by.map(|admin| admin.user.clone()),
-                good_for: Duration::from_secs(request.seconds),
-            },
-        )?;
+        let new = store::NewInvite {
+            user: make.user.clone(),
+            made_by: by.map(|admin| admin.user.clone()),
+            good_for: Duration::from_secs(make.seconds),
+        };
+        let purpose = store.put_invite(&invite.token, &new, |id, purpose| {
+            self.record_change(by, request, Some(of_invite(id, purpose, &new)))
+        })?;
         Ok(NewInvite { invite: invite.to_string(), purpose: purpose.as_str().to_owned() })
     }
 

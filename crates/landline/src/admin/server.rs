@@ -6,6 +6,7 @@ use landline_proto::{ErrorCode, Header, Message, messages::ErrorMessage, order::
 
 use super::{
     Admin, Administration, Answer, Request,
+    detail::joined,
     messages::{Changed, Invites, Keys, Kick, LiveSessions, Users, Who, send_list},
 };
 use crate::{
@@ -101,7 +102,9 @@ impl Desk {
         let is_meant = |session: &SessionInfo| {
             (session.session == target || session.user.as_str() == target) && may_be_ended(session)
         };
-        if !self.sessions.list().iter().any(is_meant) {
+        let mut meant = self.sessions.list();
+        meant.retain(is_meant);
+        if meant.is_empty() {
             return Err(Error::here(ErrorCode::NotFound, "there is no such session, and no session of such a user"));
         }
         let subject: String = target.chars().take(64).collect();
@@ -110,7 +113,7 @@ impl Desk {
             session: Some(session),
             action: Kick::TYPE.to_owned(),
             subject,
-            detail: None,
+            detail: joined(meant.into_iter().map(|session| format!("{} of {}", session.session, session.user))),
         };
         account.record(entry).await?;
         let ended = self.sessions.end(&format!("{} has ended the session", account.user()), is_meant);

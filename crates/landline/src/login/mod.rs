@@ -26,7 +26,7 @@ pub use identity::Identity;
 pub use invite::{INVITE_TIME, Invite};
 pub use key::{Agent, AgentKey, PublicKey, PublicKeyError, UserKey};
 pub use keyring::{Ask, Keyring, TypedPassword};
-pub(crate) use password::BegunPassword;
+pub(crate) use password::{BegunPassword, password_id};
 pub use password::{
     PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Password, PasswordLogin, PasswordParties, PasswordRegistration, Passwords,
 };

@@ -10,7 +10,7 @@ pub use address::{HostPort, Location, Target};
 pub use channel::{Channel, DataFrame, Received};
 pub(crate) use channel::{linger, lost};
 pub use landline_socketserver::activation;
-pub(crate) use pace::Pace;
+pub(crate) use pace::{Pace, Paces};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 

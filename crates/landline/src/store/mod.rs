@@ -25,6 +25,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::Error;
 pub use accounts::{AccountRecord, KeyRecord, Removal};
+pub(crate) use invites::invite_id;
 pub use invites::{InviteRecord, NewInvite, Purpose};
 use schema::Upkeep;
 

@@ -7,7 +7,11 @@ use landline_proto::{
 use rusqlite::{OptionalExtension, Transaction, params};
 use zeroize::Zeroizing;
 
-use super::{Store, accounts::has_account, unix_now};
+use super::{
+    AccountRecord, Store,
+    accounts::{has_account, is_last_means, last_means_refused},
+    unix_now,
+};
 use crate::Error;
 
 /// Sources that are remembered for each account.
@@ -77,18 +81,23 @@ impl Store {
         if set { Ok(()) } else { Err(Error::here(ErrorCode::NotFound, format!("there is no account {user}"))) }
     }
 
-    /// Takes an account's password away.
+    /// Takes an account's password away. `is_admin` says which accounts are admins: the last one who can log in keeps the only way in.
     ///
     /// # Errors
-    /// `not-found` where there is none; [`Error::State`].
-    pub fn remove_password(&self, user: &UserName) -> Result<(), Error> {
+    /// `not-found` where there is none; `denied` for the only way in of the last admin; [`Error::State`].
+    pub fn remove_password(&self, user: &UserName, is_admin: impl Fn(&AccountRecord) -> bool) -> Result<(), Error> {
         let removed = self.write(|transaction| {
-            transaction.execute("DELETE FROM passwords WHERE user = ?1", params![user.as_str()])
+            let sql = "SELECT EXISTS (SELECT 1 FROM passwords WHERE user = ?1)";
+            let is_there: bool = transaction.query_row(sql, params![user.as_str()], |row| row.get(0))?;
+            if is_there && is_last_means(transaction, user, is_admin)? {
+                return Ok(Err(last_means_refused(user)));
+            }
+            transaction.execute("DELETE FROM passwords WHERE user = ?1", params![user.as_str()]).map(Ok)
         })?;
-        if removed == 0 {
-            return Err(Error::here(ErrorCode::NotFound, format!("{user} has no password")));
+        match removed? {
+            0 => Err(Error::here(ErrorCode::NotFound, format!("{user} has no password"))),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether the account has logged in by its password from there before.
@@ -170,11 +179,13 @@ mod tests {
             Err(Error::Failed { code: ErrorCode::NotFound, .. })
         ));
         store.add_account(&alice, &[]).unwrap();
-        assert!(store.remove_password(&alice).is_err());
+        assert!(store.remove_password(&alice, |_| true).is_err());
         store.set_password(&alice, &password(1)).unwrap();
         store.set_password(&alice, &password(2)).unwrap();
         assert_eq!(store.password(&alice).unwrap(), Some(password(2)));
         assert_eq!(store.objection(&alice, "password:0202020202020202").unwrap(), None);
+        let only = store.remove_password(&alice, |_| true);
+        assert!(matches!(only, Err(Error::Failed { code: ErrorCode::Denied, .. })), "{only:?}");
         assert!(store.objection(&alice, "password:0101010101010101").unwrap().is_some(), "the old one is gone");
         store.take_away(&alice, crate::store::Removal::Disable, |_| false, false).unwrap();
         assert_eq!(store.password(&alice).unwrap(), None);

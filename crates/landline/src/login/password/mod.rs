@@ -22,8 +22,8 @@ use opaque as scheme;
 
 pub(crate) use scheme::{AVAILABLE, PasswordSetup, PendingLogin, is_record};
 pub use scheme::{PasswordLogin, PasswordRegistration};
-pub(crate) use server::BegunPassword;
 pub use server::Passwords;
+pub(crate) use server::{BegunPassword, password_id};
 
 use super::Fingerprint;
 use crate::{Error, paths};

@@ -11,7 +11,7 @@ use super::{AVAILABLE, PasswordParties, PasswordSetup, PendingLogin, is_record};
 use crate::{
     Error,
     admission::{Guess, Guesses, Source, TooMany},
-    login::{Fingerprint, random},
+    login::{Fingerprint, sha256},
     store::{Store, StoredPassword},
 };
 
@@ -118,7 +118,7 @@ impl Passwords {
         if !is_record(&record) {
             return Err(ProtocolError::BadHeader("\"record\" is no RegistrationRecord of OPAQUE".into()).into());
         }
-        Ok(StoredPassword { id: PasswordId(random()), record })
+        Ok(StoredPassword { id: password_id(&record), record })
     }
 
     fn count_guess(&self, store: &Store, user: &UserName, source: Source) -> Result<Guess, Error> {
@@ -129,4 +129,9 @@ impl Passwords {
             Error::here(ErrorCode::TooManyGuesses, problem)
         })
     }
+}
+
+/// What a password with this record is called: another one for each, as a record holds keys that were made for it alone.
+pub(crate) fn password_id(record: &[u8]) -> PasswordId {
+    PasswordId(*sha256(record).first_chunk().unwrap_or(&[0; 8]))
 }

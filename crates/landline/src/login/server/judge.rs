@@ -17,7 +17,7 @@ use crate::{
         BegunPassword, KeyLineError, KeyOptions, Passwords, PublicKey, SecretKey, random, same, standing::objection,
     },
     rights::RightsFile,
-    store::{KeyRecord, Store, unix_now},
+    store::{KeyRecord, Store, invite_id, unix_now},
 };
 
 /// What a login is judged by, apart from what the client says.
@@ -103,7 +103,7 @@ impl Judge {
                 session: None,
                 action: "invite-redeem".into(),
                 subject: user.to_string(),
-                detail: Some(key.fingerprint()),
+                detail: Some(format!("invite {}, {}", invite_id(token), key.fingerprint())),
             })
         })?;
         let record = store.key(user, &key)?.ok_or_else(|| refused(user, "the key was removed at once"))?;
