@@ -79,7 +79,8 @@ impl Server {
     /// Opens the state, making it on first use. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] where the state cannot be used, its rights are broken, or another server uses it.
+    /// [`Error::State`] where the state cannot be used, its rights are broken, or another server uses it; `audit` where an owner who has
+    /// joined has no rights yet, and they cannot be written down.
     pub fn open(options: &ServerOptions) -> Result<Self, Error> {
         let folder = PrivateFolder::open_or_create(&options.state)?.subfolder("server")?;
         let Some(lock) = folder.try_lock(LOCK_FILE)? else {
