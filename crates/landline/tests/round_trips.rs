@@ -12,7 +12,7 @@ use landline::{
     },
     audit::AuditOptions,
     login::{Ask, Credential, Keyring, Login, Means, Password, TypedPassword, UserKey, connect},
-    net::HostPort,
+    net::{HostPort, Transport},
     paths::PrivateFolder,
     ping,
     proto::{login::UserName, messages::Ping},
@@ -57,16 +57,7 @@ async fn the_first_answer_comes_after_three_round_trips() {
     ];
 
     for (what, round_trips) in due {
-        let (near, far) = link::delayed(ROUND_TRIP / 2);
-        let serving = server.clone();
-        let events: EventSink = Arc::new(|event| {
-            if let Event::Refused { message, .. } = event {
-                panic!("{message}");
-            }
-        });
-        tokio::spawn(async move {
-            serving.serve_connection(Box::new(far), "127.0.0.1:1".parse().unwrap(), events).await;
-        });
+        let near = serve_one(&server);
         let start = Instant::now();
         let mut login = connect(Box::new(near), "memory", server.fingerprint(), &credential, ping::SERVICE, &Ping {})
             .await
@@ -94,6 +85,21 @@ async fn the_first_answer_comes_after_three_round_trips() {
         }
     }
     assert!(kept.is_none(), "no connection was attached");
+}
+
+/// A connection to the server; the client's end.
+fn serve_one(server: &Arc<Server>) -> impl Transport + 'static {
+    let (near, far) = link::delayed(ROUND_TRIP / 2);
+    let serving = server.clone();
+    let events: EventSink = Arc::new(|event| {
+        if let Event::Refused { message, .. } = event {
+            panic!("{message}");
+        }
+    });
+    tokio::spawn(async move {
+        serving.serve_connection(Box::new(far), "127.0.0.1:1".parse().unwrap(), events).await;
+    });
+    near
 }
 
 /// Gives alice a password, as the owner of the machine does while the server runs.
