@@ -25,6 +25,8 @@ use crate::{
 
 /// How long a frame that is being sent when its session is ended may take: what ends the session can be said behind it.
 const FRAME_TIME: Duration = Duration::from_millis(300);
+/// How long a login that is on its way when the server drains may take, so that its client hears why there is none.
+const LAST_WORD_TIME: Duration = Duration::from_secs(3);
 
 /// A newcomer's place among the half-open connections; `None` while its source is shut out.
 pub(super) fn admit(shared: &Shared, peer: SocketAddr, events: &EventSink) -> Option<Ticket> {
@@ -119,9 +121,16 @@ async fn log_in(
     shared: &Shared,
     drain: &mut Drain,
 ) -> Result<(Channel, Session, Entered), (String, String)> {
+    let going = drain.clone();
+    // A login that is on its way when the server drains is told so, in place of `welcome`.
+    let enter = |session: &Session| if going.has_begun() { Err(going_down()) } else { shared.enter(session, peer) };
+    let out_of_time = async {
+        drain.begun().await;
+        tokio::time::sleep(LAST_WORD_TIME).await;
+    };
     let accepted = tokio::select! {
         biased;
-        () = drain.begun() => {
+        () = out_of_time => {
             let error = going_down();
             note_refusal(shared, peer, &code_text(&error), &error.to_string());
             Err(error)
@@ -131,7 +140,7 @@ async fn log_in(
             note_refusal(shared, peer, "evicted", message);
             return Err(("evicted".into(), message.into()));
         }
-        accepted = login::accept(transport, peer, shared.gate(), |session| shared.enter(session, peer)) => accepted,
+        accepted = login::accept(transport, peer, shared.gate(), enter) => accepted,
     };
     accepted.map_err(|error| {
         if is_guess(&error) {
