@@ -48,7 +48,11 @@ fn who_did_what_is_in_the_log_while_the_server_runs() {
 
     let all = lines(&stage, &[]);
     assert_eq!(events(&all, "started").len(), 1);
-    assert_eq!(events(&all, "admin")[0]["subject"], "alice");
+    let changes = events(&all, "admin");
+    let [made, redeemed] = [0, 1].map(|place| changes[place]["detail"].as_str().unwrap());
+    let (id, terms) = made.split_once(", ").unwrap();
+    assert_eq!((terms, &changes[1]["subject"]), ("for owner, 86400 s", &"alice".into()));
+    assert!(redeemed.starts_with(&format!("{id}, SHA256:")), "the owner's own invite: {made} {redeemed}");
     let logins = events(&all, "login");
     assert_eq!((logins.len(), &logins[0]["method"], &logins[3]["method"]), (4, &"invite".into(), &"ssh-key".into()));
     assert!(logins.iter().all(|login| login["key"].as_str().unwrap().starts_with("SHA256:")));

@@ -1,5 +1,7 @@
 //! What the audit log says of a change beyond whom it is about, so that it can be told later what was changed.
 
+use std::time::Duration;
+
 use landline_proto::messages::Blob;
 
 use super::{
@@ -9,7 +11,7 @@ use super::{
 };
 use crate::{
     login::{KeyLine, password_id},
-    store::{NewInvite, Purpose},
+    store::Purpose,
 };
 
 /// The longest detail, in bytes; what goes beyond is counted. An entry of the log holds twice as much.
@@ -38,8 +40,8 @@ impl Request {
 }
 
 /// An invite that is about to be made: which, what for, and for how long.
-pub(super) fn of_invite(id: &str, purpose: Purpose, invite: &NewInvite) -> String {
-    format!("invite {id}, for {}, {} s", purpose.as_str(), invite.good_for.as_secs())
+pub(crate) fn of_invite(id: &str, purpose: Purpose, good_for: Duration) -> String {
+    format!("invite {id}, for {}, {} s", purpose.as_str(), good_for.as_secs())
 }
 
 /// All of these, as far as there is room.

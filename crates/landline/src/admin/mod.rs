@@ -9,5 +9,6 @@ mod perform;
 mod secrets;
 pub(crate) mod server;
 
+pub(crate) use detail::of_invite;
 pub use messages::{Answer, Request};
 pub use perform::{Admin, Administration};

@@ -212,7 +212,7 @@ impl Administration {
             good_for: Duration::from_secs(make.seconds),
         };
         let purpose = store.put_invite(&invite.token, &new, |id, purpose| {
-            self.record_change(by, request, Some(of_invite(id, purpose, &new)))
+            self.record_change(by, request, Some(of_invite(id, purpose, new.good_for)))
         })?;
         Ok(NewInvite { invite: invite.to_string(), purpose: purpose.as_str().to_owned() })
     }

@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     Error, EventSink, RELEASE,
-    admin::{Administration, server::Desk},
+    admin::{self, Administration, server::Desk},
     admission::Admission,
     audit::{Audit, AuditOptions, Entry},
     files::Partials,
@@ -29,7 +29,7 @@ use crate::{
     net::{HostPort, Paces, Transport},
     paths::{FolderLock, PrivateFolder, Root},
     rights::RightsFile,
-    store::Store,
+    store::{Purpose, Store, invite_id},
 };
 
 pub(crate) use account::Account;
@@ -148,10 +148,10 @@ impl Server {
     }
 
     /// A fresh invite for the owner of this server, which can be reached at `addresses`; `None` once somebody has an account. Any
-    /// earlier one is void. The addresses are noted for the invites of later. Blocking.
+    /// earlier one is void. The addresses are noted for the invites of later. It is in the audit log before it is good. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`].
+    /// `audit`, [`Error::State`].
     pub fn owner_invite(&self, addresses: Vec<HostPort>) -> Result<Option<Invite>, Error> {
         self.shared.folder.remove(INVITE_FILE)?;
         Administration::note_addresses(&self.shared.folder, &addresses)?;
@@ -159,6 +159,9 @@ impl Server {
             return Ok(None);
         }
         let invite = Invite::new(addresses, self.fingerprint());
+        let (user, session, action, subject) = (None, None, "make-invite".to_owned(), String::new());
+        let detail = Some(admin::of_invite(&invite_id(&invite.token), Purpose::Owner, INVITE_TIME));
+        self.shared.audit.record_blocking(Entry::Admin { user, session, action, subject, detail })?;
         self.shared.store.put_owner_invite(&invite.token, INVITE_TIME)?;
         Ok(Some(invite))
     }
