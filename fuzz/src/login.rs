@@ -11,7 +11,7 @@ use landline_proto::{
         METHOD_SSH_KEY, Offer, Proof, SecretId, ServerEvent, ServerLogin, UserName,
     },
     message,
-    messages::{Blob, Greeting, Login, Mac, Nonce, Token, Welcome},
+    messages::{Blob, Greeting, Login, Mac, Nonce, Password, Token, Welcome},
 };
 
 use crate::{controls, segmentations};
@@ -151,13 +151,14 @@ struct Conversation {
 pub fn client_login(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else { return };
     let Some(user) = user() else { return };
-    let method = match choice % 3 {
+    let method = match choice % 4 {
         0 => METHOD_SSH_KEY,
         1 => METHOD_INVITE,
-        _ => METHOD_SECRET,
+        2 => METHOD_SECRET,
+        _ => METHOD_PASSWORD,
     };
     let new = || ClientLogin::new(user.clone(), method, FINGERPRINT, "tcp", Nonce([1; 32]));
-    let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| converse(new(), &pieces));
+    let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| converse(new(), method, &pieces));
     for other in [&steps, &bytes] {
         assert_eq!((&whole.events, &whole.error, whole.used), (&other.events, &other.error, other.used));
         assert_eq!(whole.client.greeting(), other.client.greeting());
@@ -174,7 +175,7 @@ pub fn client_login(input: &[u8]) {
     }
 }
 
-fn converse(mut client: ClientLogin, pieces: &[&[u8]]) -> Conversation {
+fn converse(mut client: ClientLogin, method: &str, pieces: &[&[u8]]) -> Conversation {
     let (mut events, mut used) = (Vec::new(), 0);
     for piece in pieces {
         let mut input = *piece;
@@ -184,7 +185,10 @@ fn converse(mut client: ClientLogin, pieces: &[&[u8]]) -> Conversation {
                 Ok(Some(event)) => events.push(event),
                 Err(error) => return Conversation { events, error: Some(error), used: 0, client },
             }
-            if !matches!(events.last(), Some(ClientEvent::Greeted)) {
+            if method == METHOD_PASSWORD && matches!(events.last(), Some(ClientEvent::Greeted)) {
+                assert_eq!(client.begin_password(vec![1; 96], &mut Vec::new()), Ok(()));
+            }
+            if !matches!(events.last(), Some(ClientEvent::Greeted | ClientEvent::Evaluated(_))) {
                 used += piece.len() - input.len();
                 return Conversation { events, error: None, used, client };
             }
@@ -218,6 +222,9 @@ fn meet(client: &ClientLogin, greeting: &Greeting, method: &str) {
     };
     let Ok(mut server) = ServerLogin::new(offer, greeting.nonce, Instant::now()) else { return };
     let mut flight = Vec::new();
+    if method == METHOD_PASSWORD {
+        return meet_by_password(client, server);
+    }
     let (key, signature) = ("ssh-ed25519 AAAA".to_owned(), Blob(vec![9; 64]));
     let proof = match method {
         METHOD_SSH_KEY => Proof::SshKey { key, signature },
@@ -229,5 +236,27 @@ fn meet(client: &ClientLogin, greeting: &Greeting, method: &str) {
     assert!(matches!(attempt, Ok(Some(ServerEvent::Attempt(_)))), "the server did not take the login: {attempt:?}");
     if let Ok(Some(ServerEvent::Attempt(attempt))) = attempt {
         assert_eq!(Some(attempt.transcript(&BINDING)), client.transcript(BindingType::TlsExporter, &BINDING));
+    }
+}
+
+/// The same by password, which takes two messages.
+fn meet_by_password(client: &ClientLogin, mut server: ServerLogin) {
+    let Some(user) = user() else { return };
+    let begin = Password { version: VERSION, user, nonce: Nonce([1; 32]), ke1: Blob(vec![1; 96]) };
+    let mut flight = Vec::new();
+    assert_eq!(message::encode(&begin, None, &Limits::LOGIN, &mut flight), Ok(()));
+    assert_eq!(client.login(Proof::Password { ke3: Blob(vec![3; 64]) }, &mut flight), Ok(()));
+    let mut input = &flight[..];
+    let transcript = client.transcript(BindingType::TlsExporter, &BINDING);
+    let begun = server.handle_input(&mut input);
+    assert!(matches!(begun, Ok(Some(ServerEvent::Password(_)))), "the server did not begin: {begun:?}");
+    if let Ok(Some(ServerEvent::Password(begun))) = begun {
+        assert_eq!(Some(begun.transcript(&BINDING)), transcript);
+    }
+    assert_eq!(server.evaluate(vec![2; 320]), Ok(()));
+    let attempt = server.handle_input(&mut input);
+    assert!(matches!(attempt, Ok(Some(ServerEvent::Attempt(_)))), "the server did not take the login: {attempt:?}");
+    if let Ok(Some(ServerEvent::Attempt(attempt))) = attempt {
+        assert_eq!(Some(attempt.transcript(&BINDING)), transcript);
     }
 }
