@@ -126,7 +126,7 @@ pub(crate) struct Access {
 /// Where a password is read.
 #[derive(Debug, Args)]
 pub(crate) struct PasswordSource {
-    /// Use a password, asked for at the terminal
+    /// Use a password, asked for at the terminal, or in the file that LANDLINE_PASSWORD_FILE names
     #[arg(long, conflicts_with = "identity")]
     pub(crate) password: bool,
     /// The password in the first line of this file, which nobody else may be able to read

@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use landline::{
@@ -26,25 +26,25 @@ use crate::{
     terminal::{print, shown_line},
 };
 
-/// The file with the password, where no option names another.
+/// The file with the password that is read wherever it would be asked for at a login.
 const FILE_VARIABLE: &str = "LANDLINE_PASSWORD_FILE";
 
-/// The password to log in with that the options or the environment name; `None` where they name none.
+/// The password to log in with that the options name; `None` where they name none.
 pub(super) fn for_login(source: &PasswordSource, user: &UserName, place: &str) -> Result<Option<Password>, Failure> {
     if let Some(password) = read(source.password_file.as_deref(), source.password_fd)? {
         return Ok(Some(password));
     }
-    if source.password {
-        return asked(user, place)?.map_or_else(|| Err(Failure::no_terminal_for_password()), |typed| Ok(Some(typed)));
-    }
-    match environment::variable(FILE_VARIABLE).map(PathBuf::from) {
-        Some(path) => Ok(Some(Password::load(&path)?)),
-        None => Ok(None),
+    match source.password {
+        true => asked(user, place)?.map(Some).ok_or_else(Failure::no_terminal_for_password),
+        false => Ok(None),
     }
 }
 
-/// Asks for the password of an account; `None` where there is no terminal.
+/// Asks for the password of an account, where the environment does not say where it is; `None` where there is no terminal.
 pub(super) fn asked(user: &UserName, place: &str) -> Result<Option<Password>, Error> {
+    if let Some(path) = environment::variable(FILE_VARIABLE) {
+        return Password::load(Path::new(&path)).map(Some);
+    }
     typed(&format!("Password of {user} at {place}: ")).map(Password::new).transpose()
 }
 

@@ -94,6 +94,14 @@ fn a_password_comes_from_a_file_a_descriptor_or_the_environment_and_never_from_t
     let mut by_environment = ping(&[]);
     by_environment.env("LANDLINE_PASSWORD_FILE", &right);
     stage.run_command(by_environment).ok();
+    // It answers what would be asked; where nothing is, it is not read.
+    fs::rename(stage.path("client"), stage.path("bob")).unwrap();
+    fs::rename(stage.path("alice"), stage.path("client")).unwrap();
+    let mut by_key = stage.command(&["ping", "alice@127.0.0.1"]);
+    by_key.env("LANDLINE_PASSWORD_FILE", "/nowhere");
+    assert!(stage.run_command(by_key).ok().contains("as alice with SHA256:"));
+    fs::rename(stage.path("client"), stage.path("alice")).unwrap();
+    fs::rename(stage.path("bob"), stage.path("client")).unwrap();
     // And what can go wrong with each.
     stage.run_command(ping(&[])).fails(32, "no terminal");
     stage.run_command(ping(&["--password"])).fails(32, "no terminal");
