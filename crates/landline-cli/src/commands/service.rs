@@ -88,7 +88,7 @@ struct Manager {
 
 impl Manager {
     fn of(is_user: bool) -> Result<Self, Failure> {
-        let own = || environment::config().map(|folder| folder.join("systemd/user"));
+        let own = || environment::Environment::Own.config().map(|folder| folder.join("systemd/user"));
         let folder = match is_user {
             true => own().ok_or_else(|| Failure::local("HOME is not set"))?,
             false if is_root() => SYSTEM_FOLDER.into(),
