@@ -13,10 +13,14 @@ fn good(script: &str) {
     assert_eq!(outcome.status, Some(0), "{}\n{said}", last.join("\n"));
 }
 
-/// A service from its first client to its end. `$flag` is what makes it the user's own, and `${by[@]}` runs a command as whoever installed it.
-const LIFE: &str = r#"
+/// `$flag` is what makes a service the user's own, and `${by[@]}` runs a command as whoever installs it.
+const WORDS: &str = r#"
 control() { "${by[@]}" systemctl $flag "$@"; }
 service() { "${by[@]}" landline service "$@" $flag; }
+"#;
+
+/// A service from its first client to its end.
+const LIFE: &str = r#"
 as test-client landline join - --as me < /home/test-server/$STATE/server/invite
 as test-client sh -c 'cd; head -c 3000000 /dev/urandom > f; landline cp -q f 127.0.0.1:f; landline cp -q 127.0.0.1:f g; cmp f g'
 : The socket listens on, and the next client starts the server.
@@ -46,7 +50,8 @@ nothing_is_left control
 #[test]
 fn a_service_of_the_system_serves_comes_back_and_goes() {
     good(&format!(
-        "by=(env) flag=
+        "{WORDS}
+        by=(env) flag=
         says 'it starts with this machine' landline service install --run-as test-server
         listens '*' 5263
         as test-other landline service status
@@ -58,9 +63,18 @@ fn a_service_of_the_system_serves_comes_back_and_goes() {
 #[test]
 fn a_service_of_a_user_serves_comes_back_and_goes() {
     good(&format!(
-        "by=(as test-server) flag=--user
+        "{WORDS}
+        by=(as test-server) flag=--user
         loginctl enable-linger test-server
         wait_for as test-server systemctl --user show-environment
+        : The reason is heard also by whoever may not read the journal.
+        serve_beside
+        fails 1 'another server uses this state folder' as test-server landline service install --user --port 6000
+        nothing_is_left control
+        end_beside
+        : A shell may know another state folder than the service.
+        says '--state /home/test-server/.local/state/landline user list' \
+            as test-server env XDG_STATE_HOME=/home/test-server landline service install --user
         : As after su or sudo: nothing tells where systemd is.
         bare() {{ runuser -u $1 -- env -u XDG_RUNTIME_DIR HOME=/home/$1 landline service install --user; }}
         says 'it starts with this machine' bare test-server
