@@ -9,6 +9,7 @@
 //! - [`SmallDisk`]: a disk that a test can fill.
 //! - [`Shim`] (K7): a process one of whose system calls fails.
 //! - [`Terminal`]: a command at a terminal, with somebody who reads and types.
+//! - [`under_systemd`]: a machine with a systemd of its own.
 //! - [`link`]: an in-memory line with a delay, for counting round trips.
 #![allow(clippy::disallowed_methods, reason = "tests open what they like")]
 
@@ -21,6 +22,7 @@ mod raw;
 mod relay;
 mod shim;
 mod stage;
+mod systemd;
 mod terminal;
 
 pub use census::Census;
@@ -31,4 +33,5 @@ pub use raw::{NONCE, RawClient, dial_from, frame};
 pub use relay::Relay;
 pub use shim::{Fault, Shim};
 pub use stage::{Outcome, ServerProcess, Stage, wait_for};
+pub use systemd::under_systemd;
 pub use terminal::Terminal;

@@ -12,12 +12,15 @@ struct Need {
 }
 
 /// Everything the tests and checks use beyond Rust itself.
-const NEEDS: [Need; 4] = [
+const NEEDS: [Need; 6] = [
     Need { program: "ssh-keygen", packages: &["openssh-client"] },
     Need { program: "python3", packages: &["python3"] },
     // gcc only recommends the C library's headers, and recommended packages are left out.
     Need { program: "cc", packages: &["gcc", "libc6-dev"] },
     Need { program: "git", packages: &["git"] },
+    // Both are only started, in a sandbox; this machine may well run without them.
+    Need { program: "systemd-run", packages: &["systemd"] },
+    Need { program: "dbus-daemon", packages: &["dbus"] },
 ];
 
 /// Sets up, tests, tidies. Every part runs even when one before it failed; the error names all that failed.

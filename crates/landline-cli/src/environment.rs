@@ -1,40 +1,76 @@
 //! What the environment says. Nothing else reads it.
 
-use std::{env, path::PathBuf};
+use std::{collections::BTreeMap, env, ffi::OsString, path::PathBuf};
 
 use landline::{lab::Language, proto::login::UserName};
 
 use crate::failure::Failure;
 
-/// The state folder: as asked for, else `$XDG_STATE_HOME/landline`, else `~/.local/state/landline`.
+/// The variables of a process.
+#[derive(Debug, Clone)]
+pub(crate) enum Environment {
+    /// Those of this one.
+    Own,
+    /// Those that another one, such as a service, will have.
+    Given(BTreeMap<String, String>),
+}
+
+impl Environment {
+    /// The state folder: as asked for, else `$XDG_STATE_HOME/landline`, else `~/.local/state/landline`.
+    pub(crate) fn state(&self, asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
+        if let Some(folder) = asked {
+            // What is remembered in there must not depend on where this command was started.
+            return std::path::absolute(&folder).map_err(|error| Failure::local(format!("the state folder: {error}")));
+        }
+        match (self.folder("XDG_STATE_HOME"), self.home()) {
+            (Some(folder), _) => Ok(folder.join("landline")),
+            (None, Some(home)) => Ok(home.join(".local/state/landline")),
+            (None, None) => {
+                Err(Failure::local("HOME is not set; set it, or say where to keep everything with --state"))
+            }
+        }
+    }
+
+    /// The home of the user of the process.
+    pub(crate) fn home(&self) -> Option<PathBuf> {
+        self.folder("HOME")
+    }
+
+    /// The folder for the user's settings.
+    pub(crate) fn config(&self) -> Option<PathBuf> {
+        self.folder("XDG_CONFIG_HOME").or_else(|| self.home().map(|home| home.join(".config")))
+    }
+
+    /// A variable that is text.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        self.raw(name).and_then(|value| value.into_string().ok())
+    }
+
+    fn folder(&self, name: &str) -> Option<PathBuf> {
+        self.raw(name).map(PathBuf::from).filter(|folder| folder.is_absolute())
+    }
+
+    fn raw(&self, name: &str) -> Option<OsString> {
+        match self {
+            Self::Own => env::var_os(name),
+            Self::Given(variables) => variables.get(name).map(OsString::from),
+        }
+    }
+}
+
+/// The state folder of this process.
 pub(crate) fn state(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    if let Some(folder) = asked {
-        // What is remembered in there must not depend on where this command was started.
-        return std::path::absolute(&folder).map_err(|error| Failure::local(format!("the state folder: {error}")));
-    }
-    match env::var_os("XDG_STATE_HOME").map(PathBuf::from) {
-        Some(folder) if folder.is_absolute() => Ok(folder.join("landline")),
-        _ => match home() {
-            Some(home) => Ok(home.join(".local/state/landline")),
-            None => Err(Failure::local("HOME is not set; set it, or say where to keep everything with --state")),
-        },
-    }
+    Environment::Own.state(asked)
 }
 
 /// The home of the user of this process.
 pub(crate) fn home() -> Option<PathBuf> {
-    env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
+    Environment::Own.home()
 }
 
-/// The folder for the user's settings.
-pub(crate) fn config() -> Option<PathBuf> {
-    let folder = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
-    folder.or_else(|| home().map(|home| home.join(".config")))
-}
-
-/// A variable that is text.
+/// A variable of this process that is text.
 pub(crate) fn variable(name: &str) -> Option<String> {
-    env::var(name).ok()
+    Environment::Own.variable(name)
 }
 
 /// The language of the locale: the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is set, as POSIX has it.

@@ -83,7 +83,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Who(options) => commands::who::run(&environment::state(state)?, options).await,
         Command::Kick(options) => commands::kick::run(&environment::state(state)?, options).await,
         Command::Secret(options) => commands::secret::run(&settings::server_state(state)?, options),
-        Command::Service(what) => commands::service::run(what),
+        Command::Service(what) => commands::service::run(state, what),
         Command::Audit(what) => commands::audit::run(&settings::server_state(state)?, what),
         Command::Classic(command) => commands::classic::run(environment::state(state)?, command).await,
         Command::Trust(options) => commands::trust::run(&environment::state(state)?, options),

@@ -6,11 +6,18 @@ use std::{
     time::Duration,
 };
 
-use landline::{audit::AuditOptions, paths::local};
+use landline::{
+    audit::AuditOptions,
+    paths::{local, user_id},
+};
 use serde_json::{Value, json};
 use toml_edit::{Document, Item};
 
-use crate::{arguments::ServeSettings, environment, failure::Failure};
+use crate::{
+    arguments::ServeSettings,
+    environment::{self, Environment},
+    failure::Failure,
+};
 
 /// Where the files for everybody on this machine are.
 const SYSTEM_FOLDER: &str = "/etc/landline";
@@ -71,13 +78,26 @@ impl Settings {
     /// A file that cannot be read or that others may write to, a key in it that is not known, a value that cannot be used; each
     /// says where it stands.
     pub(crate) fn read(state: Option<PathBuf>, flags: &ServeSettings) -> Result<Self, Failure> {
-        let file = file(flags.config.clone())?;
+        Self::read_as(&Environment::Own, user_id(), state, flags)
+    }
+
+    /// The same for a process that has these variables and runs as the user of this number.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn read_as(
+        environment: &Environment,
+        user_id: u32,
+        state: Option<PathBuf>,
+        flags: &ServeSettings,
+    ) -> Result<Self, Failure> {
+        let file = file(environment, flags.config.clone())?;
         let mut given = match &file {
-            Some(path) => in_file(path)?,
+            Some(path) => in_file(path, user_id)?,
             None => BTreeMap::new(),
         };
         for (name, variable) in NAMES {
-            if let Some(text) = environment::variable(variable) {
+            if let Some(text) = environment.variable(variable) {
                 given.insert(name, Given { text, from: variable.to_owned() });
             }
         }
@@ -90,15 +110,19 @@ impl Settings {
         flag("public_name", flags.public_name.clone());
         // Its variable is one of every command, and read with the flag.
         let own_state = state.map(|path| path.display().to_string());
-        flag("state", own_state.filter(|text| environment::variable("LANDLINE_STATE").as_ref() != Some(text)));
+        flag("state", own_state.filter(|text| environment.variable("LANDLINE_STATE").as_ref() != Some(text)));
         flag("home", flags.home.as_ref().map(|path| path.display().to_string()));
         flag("connections", flags.connections.map(|count| count.to_string()));
         flag("drain", flags.drain.map(|time| time.as_secs().to_string()));
         flag("allow_root", flags.allow_root.then(|| "true".to_owned()));
-        Self::parse(file, given)
+        Self::parse(environment, file, given)
     }
 
-    fn parse(file: Option<PathBuf>, given: BTreeMap<&'static str, Given>) -> Result<Self, Failure> {
+    fn parse(
+        environment: &Environment,
+        file: Option<PathBuf>,
+        given: BTreeMap<&'static str, Given>,
+    ) -> Result<Self, Failure> {
         let text = |name: &str| given.get(name).map(|given| given.text.clone());
         let drain = whole(&given, "drain", 0..=86_400)?.unwrap_or(DRAIN_SECONDS);
         let file_bytes_max = match whole(&given, "audit_file_mib", 1..=1 << 20)? {
@@ -107,7 +131,8 @@ impl Settings {
         };
         let home = match folder(&given, "home")? {
             Some(home) => home,
-            None => environment::home()
+            None => environment
+                .home()
                 .ok_or_else(|| Failure::local("HOME is not set; set it, or say which folder is served with --home"))?,
         };
         Ok(Self {
@@ -115,7 +140,7 @@ impl Settings {
             public_name: text("public_name"),
             state: match folder(&given, "state")? {
                 Some(state) => state,
-                None => environment::state(None)?,
+                None => environment.state(None)?,
             },
             home,
             connections: whole(&given, "connections", 1..=1_000_000)?.and_then(|count| usize::try_from(count).ok()),
@@ -139,8 +164,12 @@ impl Settings {
             "audit_file_mib" => json!(self.audit.file_bytes_max / MIB),
             _ => json!(self.allow_root),
         };
-        let from = |name: &str| self.given.get(name).map_or_else(|| "default".to_owned(), |given| given.from.clone());
-        NAMES.iter().map(|(name, _)| (*name, value(name), from(name))).collect()
+        NAMES.iter().map(|(name, _)| (*name, value(name), self.origin(name).to_owned())).collect()
+    }
+
+    /// Where the value of a setting comes from.
+    pub(crate) fn origin(&self, name: &str) -> &str {
+        self.given.get(name).map_or("default", |given| &given.from)
     }
 }
 
@@ -152,24 +181,33 @@ pub(crate) fn server_state(state: Option<PathBuf>) -> Result<PathBuf, Failure> {
     }
 }
 
+/// The variables by which `serve` can be told something.
+pub(crate) fn variables() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(_, variable)| *variable).chain(["LANDLINE_CONFIG"])
+}
+
 /// The file to read: the one that was named, else the user's own, else the one for everybody.
-fn file(named: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
+fn file(environment: &Environment, named: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
     if let Some(named) = named {
         return std::path::absolute(&named).map(Some).map_err(|error| Failure::usage(error.to_string()));
     }
-    Ok(config_file(FILE))
+    Ok(config_file_of(environment, FILE))
 }
 
 /// The configuration file of this name that counts, if there is one: the user's own, else the one for everybody.
 pub(crate) fn config_file(name: &str) -> Option<PathBuf> {
-    let own = environment::config().map(|folder| folder.join("landline").join(name));
+    config_file_of(&Environment::Own, name)
+}
+
+fn config_file_of(environment: &Environment, name: &str) -> Option<PathBuf> {
+    let own = environment.config().map(|folder| folder.join("landline").join(name));
     own.into_iter().chain([Path::new(SYSTEM_FOLDER).join(name)]).find(|path| local::is_there(path))
 }
 
-fn in_file(path: &Path) -> Result<BTreeMap<&'static str, Given>, Failure> {
+fn in_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>, Failure> {
     let shown = path.display();
-    let bytes =
-        local::read_trusted(path, FILE_BYTES_MAX).map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
+    let bytes = local::read_trusted_of(path, user_id, FILE_BYTES_MAX)
+        .map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{shown}: is not UTF-8")))?;
     let document = Document::parse(text.as_str()).map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
     let mut given = BTreeMap::new();

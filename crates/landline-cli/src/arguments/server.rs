@@ -56,7 +56,8 @@ pub(crate) struct Config {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Service {
-    /// Make the server a service that starts by itself, and start it
+    /// Make the server a service that starts by itself, and start it; again with other settings, change it. If it does not come up,
+    /// everything is as it was before
     Install(ServiceInstall),
     /// Say how the service is
     Status {
@@ -80,9 +81,9 @@ pub(crate) struct ServiceInstall {
     /// As which user the system's service runs
     #[arg(long, value_name = "NAME")]
     pub(crate) run_as: Option<String>,
-    /// The port to listen on
-    #[arg(long, default_value_t = landline::proto::DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) port: u16,
+    /// The port to listen on, on all addresses [default: what listen in server.toml says, else 5263]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
     /// Only print the units
     #[arg(long)]
     pub(crate) print: bool,

@@ -13,6 +13,7 @@ mod known;
 pub(crate) mod lab;
 pub(crate) mod password;
 pub(crate) mod ping;
+mod reachable;
 pub(crate) mod secret;
 pub(crate) mod serve;
 pub(crate) mod service;

@@ -6,17 +6,19 @@ use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use landline::{
-    Error, Event, EventSink, Server, ServerOptions,
-    login::Invite,
-    net::{HostPort, tcp::raise_descriptor_limit},
-    paths::local,
+    Error, Event, EventSink, Server, ServerOptions, login::Invite, net::tcp::raise_descriptor_limit, paths::local,
     proto::DEFAULT_PORT,
 };
-use tokio::net::{TcpListener, lookup_host};
+use tokio::{
+    net::{TcpListener, lookup_host},
+    task::JoinSet,
+};
 
+use super::reachable;
 use crate::{
     arguments::Serve,
     failure::Failure,
@@ -35,7 +37,19 @@ const DESCRIPTORS_RESERVED: u64 = 64;
 /// Events that may wait to be printed. A reader that is slower than that misses some; the server does not wait for it.
 const EVENTS: usize = 4096;
 
+/// How long a service manager may wait for the end beyond the time that transfers have.
+const END_TIME: Duration = Duration::from_secs(30);
+
 pub(crate) async fn run(state: Option<PathBuf>, options: Serve) -> Result<(), Failure> {
+    let done = serve(state, options).await;
+    if let Err(failure) = &done {
+        // Whoever may not read the journal reads it there.
+        service_manager::tell(&format!("STATUS={}", failure.to_string().replace('\n', "; ")));
+    }
+    done
+}
+
+async fn serve(state: Option<PathBuf>, options: Serve) -> Result<(), Failure> {
     let handed_over = service_manager::socket()?;
     let settings = Settings::read(state, &options.settings)?;
     if options.check_config {
@@ -47,6 +61,10 @@ pub(crate) async fn run(state: Option<PathBuf>, options: Serve) -> Result<(), Fa
              --allow-root",
         ));
     }
+    let handed_over = match handed_over {
+        Some(listener) => Some(take_over(listener, &settings).await?),
+        None => None,
+    };
     let server = Server::open(&ServerOptions {
         state: settings.state.clone(),
         home: settings.home.clone(),
@@ -60,18 +78,24 @@ pub(crate) async fn run(state: Option<PathBuf>, options: Serve) -> Result<(), Fa
         )));
     }
     let (listener, address) = match handed_over {
-        Some(listener) => take_over(listener)?,
+        Some(taken_over) => taken_over,
         None => listen(settings.listen.as_deref()).await?,
     };
-    let invite = server.owner_invite(reachable(settings.public_name.as_deref(), address))?;
+    let addresses = reachable::addresses(settings.public_name.as_deref(), address);
+    let invite = server.owner_invite(addresses.clone())?;
     announce(&server, address, invite.as_ref(), options.json)?;
     let (shutdown, reload) = signals::stop_and_reload()?;
-    let shutdown = async {
+    let end = (settings.drain + END_TIME).as_micros();
+    let shutdown = async move {
         shutdown.await;
-        service_manager::tell("STOPPING=1");
+        service_manager::tell(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={end}"));
     };
     let (events, printer) = printer(options.json);
     service_manager::tell("READY=1");
+    let mut upkeep = JoinSet::new();
+    if settings.public_name.is_none() && address.ip().is_unspecified() {
+        upkeep.spawn(reachable::follow(settings.state, address.port(), addresses));
+    }
     let served = server.run(listener, shutdown, reload, events).await;
     // The last events are printed before the process ends.
     let _ = tokio::task::spawn_blocking(move || printer.join()).await;
@@ -121,38 +145,34 @@ async fn listen(asked: Option<&str>) -> Result<(TcpListener, SocketAddr), Failur
     Err(last.map_or_else(|| Failure::local("there is no address to listen on"), Failure::from))
 }
 
-/// A socket on which the service manager listens already; connections may be waiting there.
-fn take_over(listener: std::net::TcpListener) -> Result<(TcpListener, SocketAddr), Failure> {
+/// A socket on which the service manager listens already; connections may be waiting there. It is refused where the settings say
+/// otherwise: whoever has confined the server to one address must not find it on all of them.
+async fn take_over(listener: std::net::TcpListener, settings: &Settings) -> Result<(TcpListener, SocketAddr), Failure> {
     let failed = |source| Error::Listen { address: "the socket that was handed over".into(), source };
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
+    if let Some(asked) = &settings.listen
+        && !means(asked, address).await?
+    {
+        let origin = settings.origin("listen");
+        let what = format!("the service manager listens on {address}, but listen = {asked:?} ({origin})");
+        let advice = "landline service install, again, makes the service listen there; or take that setting out";
+        return Err(Failure::usage(what).with_advice(advice));
+    }
     Ok((TcpListener::from_std(listener).map_err(failed)?, address))
 }
 
-/// Where a client can reach this machine.
-fn reachable(public_name: Option<&str>, listening: SocketAddr) -> Vec<HostPort> {
-    let port = listening.port();
-    if let Some(name) = public_name {
-        return vec![HostPort { host: name.to_owned(), port }];
+/// Whether what was asked for is this address.
+async fn means(asked: &str, address: SocketAddr) -> Result<bool, Failure> {
+    for candidate in candidates(Some(asked)) {
+        let is_it = |it: SocketAddr| it.ip() == address.ip() && [0, address.port()].contains(&it.port());
+        match lookup_host(&candidate).await.map(|mut found| found.any(is_it)) {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(source) => return Err(Error::Listen { address: candidate, source }.into()),
+        }
     }
-    if !listening.ip().is_unspecified() {
-        return vec![HostPort { host: listening.ip().to_string(), port }];
-    }
-    every_address(port)
-}
-
-/// This machine's addresses, other than those that mean nothing elsewhere.
-fn every_address(port: u16) -> Vec<HostPort> {
-    let others = if_addrs::get_if_addrs().unwrap_or_default().into_iter().filter(|interface| {
-        let link_local = matches!(interface.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
-        !interface.is_loopback() && !link_local
-    });
-    let mut addresses: Vec<HostPort> =
-        others.map(|interface| HostPort { host: interface.ip().to_string(), port }).collect();
-    if addresses.is_empty() {
-        addresses.push(HostPort { host: "127.0.0.1".into(), port });
-    }
-    addresses
+    Ok(false)
 }
 
 /// Says where the server listens. The invite is a secret: it goes to the terminal, else to a file that only the owner can read.

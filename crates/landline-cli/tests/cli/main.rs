@@ -37,6 +37,7 @@ mod rights;
 mod secrets;
 mod serve;
 mod service;
+mod service_live;
 mod shared_secret;
 mod signing;
 mod store;

@@ -14,7 +14,12 @@ use crate::stage;
 /// The server command as systemd starts it: descriptor 3 is the socket, and LISTEN_PID is the server's own, which only the shell that
 /// becomes the server knows beforehand.
 fn activated(stage: &Stage, listener: &TcpListener) -> Command {
-    let server = stage.serve_command("127.0.0.1:1");
+    activated_at(stage, listener, &listener.local_addr().unwrap().to_string())
+}
+
+/// The same, told to listen at `address`.
+fn activated_at(stage: &Stage, listener: &TcpListener, address: &str) -> Command {
+    let server = stage.serve_command(address);
     let mut command = Command::new("/bin/sh");
     command
         .args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\""])
@@ -53,7 +58,8 @@ fn a_socket_that_is_handed_over_is_served_and_the_manager_hears_of_it() {
     assert_eq!(hear(), "READY=1");
     stage.run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes()).ok();
     server.terminate();
-    assert_eq!(hear(), "STOPPING=1");
+    // Transfers may go on for 30 s, and the end of it all takes some time.
+    assert_eq!(hear(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=60000000");
     assert_eq!(server.wait(), Some(0));
     // The manager has the socket still: a client that comes now is served by the next server.
     let early = stage.command(&["ping", "127.0.0.1"]).spawn().unwrap();
@@ -62,9 +68,27 @@ fn a_socket_that_is_handed_over_is_served_and_the_manager_hears_of_it() {
 }
 
 #[test]
+fn a_socket_elsewhere_than_the_settings_say_is_refused_and_the_manager_hears_why() {
+    let stage = stage();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let manager = UnixDatagram::bind(stage.path("notify")).unwrap();
+    for elsewhere in ["127.0.0.1:1", "[::]:0", "0.0.0.0:0", "192.0.2.1"] {
+        let mut command = activated_at(&stage, &listener, elsewhere);
+        command.env("NOTIFY_SOCKET", stage.path("notify"));
+        let said = stage.run_command(command).fails(2, "the service manager listens on 127.0.0.1:");
+        let mut bytes = [0; 1024];
+        let length = manager.recv(&mut bytes).unwrap();
+        let heard = String::from_utf8(bytes[..length].to_vec()).unwrap();
+        assert_eq!(heard, format!("STATUS={}", said.trim_end().replace('\n', "; ")));
+    }
+    // Port 0 is any.
+    let _server = stage.serve_with(activated_at(&stage, &listener, "127.0.0.1:0"));
+}
+
+#[test]
 fn the_units_are_good() {
     let stage = stage();
-    for arguments in [&["--user"][..], &["--run-as", "root"]] {
+    for arguments in [&["--user"][..], &["--run-as", "daemon"]] {
         let said = stage.run(&[&["service", "install", "--print", "--port", "6000"], arguments].concat()).ok();
         let (service, socket) = said.split_once("# landline.socket\n").unwrap();
         let service = service.strip_prefix("# landline.service\n").unwrap();
@@ -97,4 +121,15 @@ fn without_systemd_nothing_is_written() {
     command.env("PATH", stage.path("user"));
     stage.run_command(command).fails(1, "no systemd");
     assert_eq!(fs::read_dir(stage.path("user")).unwrap().count(), 0);
+}
+
+#[test]
+fn whoever_looks_at_a_server_that_is_not_there_makes_nothing() {
+    let stage = stage();
+    for arguments in [&["user", "list"][..], &["secret", "list"]] {
+        let mut command = stage.command(arguments);
+        command.env("LANDLINE_STATE", stage.path("nothing"));
+        stage.run_command(command).fails(31, "no server was set up");
+    }
+    assert!(!stage.path("nothing").exists());
 }

@@ -40,9 +40,17 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read`]; `PermissionDenied` for a file that others may write to.
 pub fn read_trusted(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    read_trusted_of(path, platform::user_id(), bytes_max)
+}
+
+/// As [`read_trusted`], for another user, by their number: nobody but they and root may be able to write to it.
+///
+/// # Errors
+/// As [`read_trusted`].
+pub fn read_trusted_of(path: &Path, user_id: u32, bytes_max: u64) -> io::Result<Vec<u8>> {
     let file = platform::open_to_read(path)?;
     let metadata = file.metadata()?;
-    if metadata.is_file() && !(platform::is_ours(&metadata) && platform::closed_to_writers(&metadata)) {
+    if metadata.is_file() && !(platform::is_of(&metadata, user_id) && platform::closed_to_writers(&metadata)) {
         let problem = "others may write to it; close it with chmod go-w";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
     }

@@ -29,5 +29,5 @@ pub use source::{Source, SourceIdentity};
 pub use std::fs::File;
 
 pub(crate) use kernel::kernel_text;
-pub use platform::is_root;
 pub(crate) use platform::start_write_back;
+pub use platform::{is_root, user_id};

@@ -46,8 +46,17 @@ pub(super) fn closed_to_writers(metadata: &Metadata) -> bool {
 
 /// Whether it belongs to the user of this process, or to root.
 pub(super) fn is_ours(metadata: &Metadata) -> bool {
-    let user = rustix::process::geteuid().as_raw();
-    metadata.uid() == user || metadata.uid() == 0
+    is_of(metadata, user_id())
+}
+
+/// Whether it belongs to the user of this number, or to root.
+pub(super) fn is_of(metadata: &Metadata, user_id: u32) -> bool {
+    metadata.uid() == user_id || metadata.uid() == 0
+}
+
+/// The number of the user of this process.
+pub fn user_id() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// Whether this process may do everything.
@@ -62,7 +71,7 @@ pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
 
 /// Whether it is a regular file of the user of this process, with no second name.
 pub(super) fn is_ours_alone(metadata: &Metadata) -> bool {
-    metadata.is_file() && metadata.nlink() == 1 && metadata.uid() == rustix::process::geteuid().as_raw()
+    metadata.is_file() && metadata.nlink() == 1 && metadata.uid() == user_id()
 }
 
 /// What a file is known by: device, inode, size, mtime and ctime with their nanoseconds.

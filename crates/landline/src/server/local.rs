@@ -8,6 +8,7 @@ use crate::{
     admin::Administration,
     audit::{Audit, AuditOptions},
     login::{Fingerprint, Identity, Passwords},
+    net::HostPort,
     paths::PrivateFolder,
     rights::RightsFile,
     store::Store,
@@ -26,10 +27,12 @@ impl LocalServer {
     /// # Errors
     /// [`Error::State`] where there is none, or it cannot be used.
     pub fn open(state: &Path) -> Result<Self, Error> {
-        let folder = PrivateFolder::open_or_create(state)?.subfolder("server")?;
-        let fingerprint = Identity::fingerprint_in(&folder)?.ok_or_else(|| {
-            Error::state(state.display(), "no server was set up in this state folder; run landline serve first")
-        })?;
+        let none =
+            || Error::state(state.display(), "no server was set up in this state folder; run landline serve first");
+        // Whoever only looks makes nothing.
+        PrivateFolder::open_existing(state)?.ok_or_else(none)?;
+        let folder = PrivateFolder::open_existing(&state.join("server"))?.ok_or_else(none)?;
+        let fingerprint = Identity::fingerprint_in(&folder)?.ok_or_else(none)?;
         let path = folder.path_of(STORE_FILE);
         let store = Store::open_shared(&path).or_else(|refused| match folder.try_lock(LOCK_FILE)? {
             // No server runs, so that a store of an earlier release can be brought up to date.
@@ -49,5 +52,13 @@ impl LocalServer {
         let passwords = Passwords::open(&self.store, self.fingerprint)?.map(Arc::new);
         let (folder, store) = (self.folder.clone(), self.store.clone());
         Ok(Administration::new(folder, store, rights, passwords, self.fingerprint, audit))
+    }
+
+    /// Notes where the server can be reached, for the invites of later. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn note_addresses(&self, addresses: &[HostPort]) -> Result<(), Error> {
+        Administration::note_addresses(&self.folder, addresses)
     }
 }

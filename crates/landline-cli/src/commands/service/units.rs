@@ -1,0 +1,120 @@
+//! The text of the units.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
+
+use landline::proto::DEFAULT_PORT;
+
+use super::SOCKET;
+use crate::{failure::Failure, settings::Settings};
+
+/// The service: the server, shut off from everything that it does not need. `run_as` is the user of a service of the system; `state`
+/// the state folder, if another than what the server finds by itself.
+pub(super) fn service(program: &Path, state: Option<&Path>, run_as: Option<&str>) -> Result<String, Failure> {
+    let program = quoted(program, "this program")?;
+    let state = match state {
+        Some(folder) => format!(" --state {}", quoted(folder, "the state folder")?),
+        None => String::new(),
+    };
+    let (own, target) = match run_as {
+        Some(user) => (format!("User={user}\n{SYSTEM_HARDENING}"), "multi-user.target"),
+        None => (String::new(), "default.target"),
+    };
+    Ok(format!(
+        "[Unit]
+Description=landline: one line to this machine
+After=network.target {SOCKET}
+Requires={SOCKET}
+# However often it fails: once what is wrong is mended, it serves.
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+ExecStart={program}{state} serve
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=on-failure
+RestartSec=1
+# What the server has started outlives it.
+KillMode=process
+# The server asks for more where drain is set to more.
+TimeoutStopSec=90
+{own}NoNewPrivileges=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+# Else a call that was not foreseen would end the server.
+SystemCallErrorNumber=EPERM
+
+[Install]
+WantedBy={target}
+"
+    ))
+}
+
+/// What only the system's manager can do.
+const SYSTEM_HARDENING: &str = "\
+CapabilityBoundingSet=
+PrivateDevices=yes
+# /tmp and /var/tmp are its own, and /usr, /boot, /efi and /etc are read-only, whatever the rights say.
+PrivateTmp=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectSystem=full
+";
+
+/// The socket, which listens also while the server is down.
+pub(super) fn socket(stream: &str) -> String {
+    // An address that is given to this machine later, such as by DHCP, is one to listen on already.
+    let later = match stream.parse::<SocketAddr>() {
+        Ok(address) if !address.ip().is_unspecified() && !address.ip().is_loopback() => "FreeBind=yes\n",
+        _ => "",
+    };
+    format!(
+        "[Unit]
+Description=landline's port
+
+[Socket]
+ListenStream={stream}
+{later}Backlog=1024
+
+[Install]
+WantedBy=sockets.target
+"
+    )
+}
+
+/// Where systemd is to listen: as the settings say, else at this port of all addresses.
+pub(super) fn stream(settings: &Settings, port: Option<u16>) -> Result<String, Failure> {
+    let Some(asked) = &settings.listen else { return Ok(port.unwrap_or(DEFAULT_PORT).to_string()) };
+    let (shown, origin) = (format!("listen = {asked:?}"), settings.origin("listen"));
+    let address = asked.parse().or_else(|_| asked.parse().map(|ip: IpAddr| SocketAddr::new(ip, DEFAULT_PORT)));
+    match address {
+        Ok(address) if port.is_some_and(|port| port != address.port()) => Err(Failure::usage(format!(
+            "--port {} does not agree with {shown} ({origin}); leave one of them out",
+            port.unwrap_or_default()
+        ))),
+        Ok(address) if address.port() != 0 && !asked.contains('%') => Ok(address.to_string()),
+        _ => Err(Failure::usage(format!(
+            "{shown} ({origin}): systemd listens on an address and a port, such as 127.0.0.1:{DEFAULT_PORT}; names and port 0 \
+             are for landline serve alone"
+        ))),
+    }
+}
+
+/// A path as a word of a unit.
+fn quoted(path: &Path, what: &str) -> Result<String, Failure> {
+    let text = path.to_str().filter(|path| !path.contains(['"', '\\', '%', '$']) && !path.contains(char::is_control));
+    let wrong = || Failure::local(format!("the path of {what} cannot stand in a unit: {path:?}"));
+    text.map(|path| format!("\"{path}\"")).ok_or_else(wrong)
+}

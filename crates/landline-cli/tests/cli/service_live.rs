@@ -1,0 +1,283 @@
+//! The service under a real systemd, on a machine of its own: what `landline service install` makes, and what becomes of it. The scripts'
+//! words stand in testkit/systemd/words.sh.
+
+use std::path::Path;
+
+/// Runs a script on a machine of its own, where that can be had.
+#[track_caller]
+fn good(script: &str) {
+    let Some(outcome) = testkit::under_systemd(Path::new(env!("CARGO_BIN_EXE_landline")), script) else { return };
+    let last: Vec<_> = outcome.stderr.lines().rev().take(80).collect();
+    let last: Vec<_> = last.into_iter().rev().collect();
+    let said = String::from_utf8_lossy(&outcome.stdout);
+    assert_eq!(outcome.status, Some(0), "{}\n{said}", last.join("\n"));
+}
+
+/// `$flag` is what makes a service the user's own, and `${by[@]}` runs a command as whoever installs it.
+const WORDS: &str = r#"
+control() { "${by[@]}" systemctl $flag "$@"; }
+service() { "${by[@]}" landline service "$@" $flag; }
+"#;
+
+/// A service from its first client to its end.
+const LIFE: &str = r#"
+as test-client landline join - --as me < /home/test-server/$STATE/server/invite
+as test-client sh -c 'cd; head -c 3000000 /dev/urandom > f; landline cp -q f 127.0.0.1:f; landline cp -q 127.0.0.1:f g; cmp f g'
+: The socket listens on, and the next client starts the server.
+control stop landline.service
+as test-client landline ping 127.0.0.1
+: One that is killed comes back, and the client waits for it.
+control kill --kill-who=main --signal=KILL landline.service
+as test-client landline ping 127.0.0.1
+wait_for is NRestarts 1 control
+: A copy that runs may end.
+begin_copy slow
+control restart --no-block landline.service
+wait_for is ActiveState deactivating control
+end_copy
+wait_for is ActiveState active control
+[ "$(cat /home/test-server/slow)" = $'first\nsecond' ]
+control reload landline.service
+as test-server landline audit verify
+service status
+service remove
+fails 1 'does not run' service status
+fails 10 'cannot connect' as test-client landline ping 127.0.0.1
+fails 1 'there is no landline.service' service remove
+nothing_is_left control
+"#;
+
+#[test]
+fn a_service_of_the_system_serves_comes_back_and_goes() {
+    good(&format!(
+        "{WORDS}
+        by=(env) flag=
+        says 'it starts with this machine' landline service install --run-as test-server
+        listens '*' 5263
+        as test-other landline service status
+        fails 2 'takes root' as test-other landline service remove
+        {LIFE}"
+    ));
+}
+
+#[test]
+fn a_service_of_a_user_serves_comes_back_and_goes() {
+    good(&format!(
+        "{WORDS}
+        by=(as test-server) flag=--user
+        loginctl enable-linger test-server
+        wait_for as test-server systemctl --user show-environment
+        : The reason is heard also by whoever may not read the journal.
+        serve_beside
+        fails 1 'another server uses this state folder' as test-server landline service install --user --port 6000
+        nothing_is_left control
+        end_beside
+        : A shell may know another state folder than the service.
+        says '--state /home/test-server/.local/state/landline user list' \
+            as test-server env XDG_STATE_HOME=/home/test-server landline service install --user
+        : As after su or sudo: nothing tells where systemd is.
+        bare() {{ runuser -u $1 -- env -u XDG_RUNTIME_DIR HOME=/home/$1 landline service install --user; }}
+        says 'it starts with this machine' bare test-server
+        fails 1 'no login' bare test-other
+        {LIFE}"
+    ));
+}
+
+#[test]
+fn installing_again_changes_what_runs() {
+    good(
+        r#"
+        landline service install --run-as test-server
+        says 'port 6000' landline service install --run-as test-other --port 6000
+        listens '*' 6000
+        [ "$(stat -c %U "/proc/$(systemctl show --value --property=MainPID landline.service)")" = test-other ]
+        : A copy that runs may end.
+        landline service install --run-as test-server
+        as test-client landline join - --as me < /home/test-server/$STATE/server/invite
+        begin_copy slow
+        landline service install --run-as test-server & install=$!
+        wait_for is ActiveState deactivating systemctl
+        end_copy
+        wait $install
+        [ "$(cat /home/test-server/slow)" = $'first\nsecond' ]
+        as test-client landline ping 127.0.0.1
+        "#,
+    );
+}
+
+#[test]
+fn a_service_listens_where_its_settings_say_and_nowhere_else() {
+    good(
+        r#"
+        mkdir -p /etc/landline /home/test-server/.config/landline
+        set_listen() { echo "listen = \"$1\"" > /etc/landline/server.toml; }
+        install() { landline service install --run-as test-server "$@"; }
+        set_listen 127.0.0.1:5300
+        says '127.0.0.1:5300 (/etc/landline/server.toml line 1)' install
+        listens 127.0.0.1 5300
+        install --port 5300
+        fails 2 'does not agree with listen' install --port 5301
+        set_listen 127.0.0.1
+        install
+        listens 127.0.0.1 5263
+        : An address that this machine may get later.
+        set_listen 192.0.2.1:5300
+        install
+        listens 192.0.2.1 5300
+        for text in 127.0.0.1:0 localhost:5300 5300; do
+            set_listen $text
+            fails 2 'an address and a port' install
+        done
+        listens 192.0.2.1 5300
+        : The settings of whoever it runs as come first.
+        set_listen 127.0.0.1:5300
+        echo 'listen = "127.0.0.1:5302"' > /home/test-server/.config/landline/server.toml
+        chown -R test-server /home/test-server/.config
+        install
+        listens 127.0.0.1 5302
+        : Whoever changes it later hears of it, and is not served elsewhere.
+        echo 'listen = "127.0.0.1:5303"' > /home/test-server/.config/landline/server.toml
+        fails 1 '' systemctl restart landline.service
+        fails 1 'the service manager listens on 127.0.0.1:5302' landline service status
+        install
+        listens 127.0.0.1 5303
+        chown test-other /home/test-server/.config/landline/server.toml
+        fails 2 'others may write to it' install
+        fails 2 'does not see it' env LANDLINE_LISTEN=127.0.0.1:5304 landline service install --run-as test-server
+        "#,
+    );
+}
+
+#[test]
+fn a_state_folder_that_was_named_is_used_and_whoever_installs_hears_how_to_go_on() {
+    good(
+        r#"
+        sudo() { [ "$1 $3" = '-u -H' ] && as "$2" "${@:4}"; }
+        install() { landline service install --run-as test-server "$@" | tee /tmp/said; }
+        goes_on() { # It does what it says.
+            as test-client landline join - --as me --replace < "$(sed -n 's/^invite for the owner.*, in //p' /tmp/said)"
+            says me eval "$(sed -n 's/^who may log in: //p' /tmp/said)"
+        }
+        install
+        goes_on
+        mkdir -m 700 /srv/line
+        chown test-server /srv/line
+        install --state /srv/line
+        goes_on
+        [ -e /srv/line/server/landline.sqlite ]
+        : The variable is as good, and a place that is not kept is none.
+        LANDLINE_STATE=/srv/line install
+        grep -q 'state "/srv/line" serve' /etc/systemd/system/landline.service
+        fails 2 'a /tmp and a /var/tmp of its own' landline service install --run-as test-server --state /tmp/line
+        fails 1 'the state folder cannot be made' landline service install --run-as test-server --state /srv/none
+        says me as test-server landline --state /srv/line user list
+        as test-client landline ping 127.0.0.1
+        "#,
+    );
+}
+
+#[test]
+fn what_cannot_run_is_refused_or_taken_back() {
+    good(
+        r#"
+        install() { landline service install --run-as "$@"; }
+        for name in '' -x . .. 1001 1x 'a b'; do fails 2 'the name of a user' landline service install "--run-as=$name"; done
+        fails 2 'no user nobody-here' install nobody-here
+        fails 2 'as root everybody' install root
+        useradd --home-dir /nowhere homeless
+        fails 2 'no such folder' install homeless
+        cp /usr/local/bin/landline /tmp/landline
+        fails 2 'this program is /tmp/landline' /tmp/landline service install --run-as test-server
+        [ ! -e /etc/systemd/system/landline.service ]
+        : These are seen only when it starts. The journal says more.
+        chmod 700 /root
+        cp /usr/local/bin/landline /root/landline
+        fails 1 'can test-server run this program' /root/landline service install --run-as test-server
+        fails 1 'Permission denied' /root/landline service install --run-as test-server
+        nothing_is_left
+        mkdir -p /etc/landline
+        echo 'connections = 0' > /etc/landline/server.toml
+        fails 2 'server.toml line 1' install test-server
+        rm /etc/landline/server.toml
+        serve_beside
+        fails 1 'another program' install test-server
+        fails 1 'another server uses this state folder' install test-server --port 6000
+        nothing_is_left
+        end_beside
+        : What ran before runs again.
+        install test-server --port 6000
+        as test-client landline join - --as me < /home/test-server/$STATE/server/invite
+        fails 1 'the earlier service is in its place again' /root/landline service install --run-as test-server --port 6001
+        listens '*' 6000
+        as test-client landline ping 127.0.0.1:6000
+        systemctl is-enabled landline.socket landline.service
+        "#,
+    );
+}
+
+#[test]
+fn however_often_it_fails_it_serves_once_it_can() {
+    good(
+        r#"
+        landline service install --run-as test-server
+        as test-client landline join - --as me < /home/test-server/$STATE/server/invite
+        mkdir -p /etc/landline
+        echo 'connections = 0' > /etc/landline/server.toml
+        for turn in {1..12}; do fails 1 '' systemctl restart landline.service; done
+        fails 1 'server.toml line 1' landline service status
+        rm /etc/landline/server.toml
+        as test-client landline ping 127.0.0.1
+        for turn in {1..8}; do
+            wait_for is ActiveState active systemctl
+            systemctl kill --kill-who=main --signal=KILL landline.service
+            wait_for is NRestarts $turn systemctl
+        done
+        as test-client landline ping 127.0.0.1
+        : A service that has failed for good is forgotten when it is removed.
+        systemctl stop landline.socket
+        serve_beside
+        fails 1 '' systemctl start landline.socket
+        landline service remove
+        nothing_is_left
+        end_beside
+        "#,
+    );
+}
+
+#[test]
+fn systemd_waits_as_long_as_the_server_drains() {
+    good(
+        r#"
+        mkdir -p /etc/landline
+        echo 'drain = 600' > /etc/landline/server.toml
+        landline service install --run-as test-server
+        as test-client landline join - --as me < /home/test-server/$STATE/server/invite
+        mkdir /etc/systemd/system/landline.service.d
+        printf '[Service]\nTimeoutStopSec=1\n' > /etc/systemd/system/landline.service.d/short.conf
+        systemctl daemon-reload
+        begin_copy slow
+        systemctl stop --no-block landline.service
+        wait_for is ActiveState deactivating systemctl
+        : Longer than systemd would wait by itself.
+        sleep 4
+        end_copy
+        wait_for is ActiveState inactive systemctl
+        is Result success systemctl
+        [ "$(cat /home/test-server/slow)" = $'first\nsecond' ]
+        "#,
+    );
+}
+
+#[test]
+fn an_address_that_comes_after_the_start_stands_in_later_invites() {
+    good(
+        r#"
+        command -v ip > /dev/null || { echo 'an address takes ip(8) (iproute2)' >&2; exit 125; }
+        landline service install --run-as test-server
+        says '//127.0.0.1:5263/#' as test-server landline user add fred --invite
+        ip address add 10.9.9.1/32 dev lo
+        wait_for grep -x 10.9.9.1:5263 /home/test-server/$STATE/server/addresses
+        says '//10.9.9.1:5263/#' as test-server landline user invite fred
+        "#,
+    );
+}
