@@ -12,8 +12,9 @@ struct Need {
 }
 
 /// Everything the tests and checks use beyond Rust itself.
-const NEEDS: [Need; 4] = [
+const NEEDS: [Need; 5] = [
     Need { program: "ssh-keygen", packages: &["openssh-client"] },
+    Need { program: "sshd", packages: &["openssh-server"] },
     Need { program: "python3", packages: &["python3"] },
     // gcc only recommends the C library's headers, and recommended packages are left out.
     Need { program: "cc", packages: &["gcc", "libc6-dev"] },

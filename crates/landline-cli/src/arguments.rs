@@ -15,6 +15,7 @@ use landline::{
     login::Fingerprint,
     net::{Location, Target},
     proto::login::UserName,
+    ssh_config::ProxyJump,
 };
 
 pub(crate) use lab::{Experiment, Lab, LabOptions};
@@ -97,6 +98,9 @@ pub(crate) struct Join {
     /// [default: one made for this client]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
+    /// Reach it through ssh to this host, now and from then on: as with the other commands
+    #[arg(long, value_name = VIA)]
+    pub(crate) via_ssh: Option<ProxyJump>,
 }
 
 #[derive(Debug, Args)]
@@ -117,6 +121,11 @@ pub(crate) struct Access {
     /// Trust a server that is not known yet without asking: whoever answers there now
     #[arg(long)]
     pub(crate) accept_new: bool,
+    /// Reach the server through ssh to this host, where only sshd can be reached from here: the server as it is called there, and
+    /// `localhost` is that host itself. Several with commas, the first one first; none for a direct line [default: as was said
+    /// when it was joined or first trusted, else ProxyJump in ~/.ssh/config]
+    #[arg(long, value_name = VIA)]
+    pub(crate) via_ssh: Option<ProxyJump>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -175,6 +184,9 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "MIB", default_value = "1024", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub(crate) size: u64,
 }
+
+/// How hosts to go through are written.
+const VIA: &str = "[USER@]HOST[:PORT]";
 
 const EXIT_STATUS: &str = "\
 Exit status:

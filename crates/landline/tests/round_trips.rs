@@ -8,7 +8,7 @@ use landline::{
     Error, Event, EventSink, Server, ServerOptions,
     audit::AuditOptions,
     login::{Ask, Credential, Keyring, Login, Means, UserKey, connect},
-    net::HostPort,
+    net::{HostPort, Line},
     paths::PrivateFolder,
     ping,
     proto::messages::Ping,
@@ -61,9 +61,10 @@ async fn the_first_answer_comes_after_three_round_trips() {
             serving.serve_connection(Box::new(far), "127.0.0.1:1".parse().unwrap(), events).await;
         });
         let start = Instant::now();
-        let mut login = connect(Box::new(near), "memory", server.fingerprint(), &credential, ping::SERVICE, &Ping {})
-            .await
-            .unwrap();
+        let mut login =
+            connect(Line::new(Box::new(near)), "memory", server.fingerprint(), &credential, ping::SERVICE, &Ping {})
+                .await
+                .unwrap();
         ping::receive_pong(&mut login.channel).await.unwrap();
         assert_eq!(start.elapsed().as_millis() / ROUND_TRIP.as_millis(), round_trips, "{what}: {:?}", start.elapsed());
         assert_eq!(start.elapsed().as_millis() % ROUND_TRIP.as_millis() / 10, 0, "{what}: {:?}", start.elapsed());

@@ -36,6 +36,7 @@ mod serve;
 mod service;
 mod shared_secret;
 mod signing;
+mod ssh;
 mod store;
 mod trust;
 mod users;

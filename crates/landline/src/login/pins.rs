@@ -10,6 +10,7 @@ use crate::{
     Error,
     net::{HostPort, Target},
     paths::PrivateFolder,
+    ssh_config::ProxyJump,
 };
 
 const FILE: &str = "servers.json";
@@ -40,13 +41,16 @@ pub struct KnownServer {
     /// The file with the secret to log in with, in place of a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<PathBuf>,
+    /// The hosts to go through by ssh, if it was said; none at all is a way, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<ProxyJump>,
 }
 
 impl KnownServer {
     /// A server at `address` with this pin, where no key is known to log in.
     pub fn new(address: HostPort, fingerprint: Fingerprint, user: UserName) -> Self {
         let HostPort { host, port } = address;
-        Self { host, port, fingerprint, provisional: false, user, key: None, agent_key: None, secret: None }
+        Self { host, port, fingerprint, provisional: false, user, key: None, agent_key: None, secret: None, via: None }
     }
 
     /// The same, with the key that logs in there.
