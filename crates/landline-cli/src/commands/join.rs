@@ -9,7 +9,7 @@ use std::{
 use landline::{
     Client, Error,
     client::Ways,
-    login::{Fingerprint, Invite, KnownServer, Secret},
+    login::{Fingerprint, Invite, KnownServer, Secret, UserKey},
     net::{HostPort, Target},
 };
 use zeroize::Zeroizing;
@@ -43,24 +43,30 @@ async fn by_invite(client: &Client, invite: &str, options: &Join) -> Result<(), 
         Some(name) => name.clone(),
         None => environment::user("--as NAME")?,
     };
-    let key = match &options.identity {
-        Some(path) => {
-            let host = invite.addresses.first().map(|address| address.host.clone()).unwrap_or_default();
-            let config = known::host_config(&Target { user: None, host, port: None })?;
-            let key = known::sources(client, &config).named(&known::absolute(path))?;
-            if let (true, Some(path)) = (key.is_locked(), key.path()) {
-                key.unlock(&passphrase(path)?)?;
-            }
-            Arc::new(key)
-        }
-        None => Arc::new(client.own_key()?),
-    };
+    let host = invite.addresses.first().map(|address| address.host.as_str()).unwrap_or_default();
+    let key = key(client, options.identity.as_deref(), host)?;
     let ways = ways(&invite.addresses, options)?;
     let joined = client.join(&invite, user, key.clone(), options.replace, &ways).await;
     let (server, connected) = joined.map_err(|error| explain(error, &invite.fingerprint, "invite"))?;
     connected.login.channel.finish().await;
-    report(&server, &format!("key     {}  {key}", key.public().fingerprint()));
+    report(&server, &key_line(&key));
     Ok(())
+}
+
+/// The key to register at `host`: the one in a file, or the client's own.
+pub(super) fn key(client: &Client, identity: Option<&Path>, host: &str) -> Result<Arc<UserKey>, Failure> {
+    let Some(path) = identity else { return Ok(Arc::new(client.own_key()?)) };
+    let config = known::host_config(&Target { user: None, host: host.to_owned(), port: None })?;
+    let key = known::sources(client, &config).named(&known::absolute(path))?;
+    if let (true, Some(path)) = (key.is_locked(), key.path()) {
+        key.unlock(&passphrase(path)?)?;
+    }
+    Ok(Arc::new(key))
+}
+
+/// The key, for people.
+pub(super) fn key_line(key: &UserKey) -> String {
+    format!("key     {}  {key}", key.public().fingerprint())
 }
 
 async fn by_secret(client: &Client, path: &Path, options: &Join) -> Result<(), Failure> {
@@ -86,14 +92,14 @@ fn ways(addresses: &[HostPort], options: &Join) -> Result<Ways, Failure> {
     Ok(ways)
 }
 
-fn report(server: &KnownServer, means: &str) {
+pub(super) fn report(server: &KnownServer, means: &str) {
     let (address, user, fingerprint) = (server.address(), &server.user, server.fingerprint);
     let through = known::through(server);
     print(&format!("joined {address}{through} as {user}\n  server  {fingerprint}\n  {means}"));
 }
 
 /// The invite or secret says who the server is, so a server that is another one has two possible reasons.
-fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Failure {
+pub(super) fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Failure {
     match error {
         Error::ServerChanged { address, pinned, found } if pinned == fingerprint.to_string() => Failure::of_server(
             format!(

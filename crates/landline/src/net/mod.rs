@@ -14,6 +14,7 @@ pub(crate) use channel::{linger, lost};
 pub use landline_socketserver::activation;
 pub use line::{FirstByte, Line, Reached, dial};
 pub(crate) use pace::Pace;
+pub use ssh::ssh_command;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 

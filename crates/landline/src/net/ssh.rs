@@ -2,7 +2,6 @@
 //! hosts gone through are trusted with anything.
 
 use std::{
-    ffi::OsString,
     fmt,
     future::Future,
     io,
@@ -42,9 +41,12 @@ const ENDING_PAUSE: Duration = Duration::from_millis(10);
 /// [`Error::Ssh`] where it cannot be started.
 pub(super) fn dial(address: &HostPort, way: &ProxyJump) -> Result<(SshStream, FirstByte), Error> {
     let failed = |problem: String| Error::Ssh { way: way.to_string(), problem };
-    let words = words(address, way, local::terminal().is_ok()).ok_or_else(|| failed("there is no host".into()))?;
-    let mut command = Command::new("ssh");
-    command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    // The name by which the last host is known here need not be known there, and the server may listen to that machine alone.
+    let host = if way.ends_at(&address.host) { "localhost".to_owned() } else { address.host.clone() };
+    let seen_from_there = HostPort { host, port: address.port }.to_string();
+    let command = ssh_command(way, &["-W", &seen_from_there]);
+    let mut command = command.ok_or_else(|| failed("there is no host".into()))?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let mut child = command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => failed("there is no program ssh on this machine".into()),
         _ => failed(format!("ssh cannot be started: {error}")),
@@ -68,9 +70,17 @@ pub(super) fn dial(address: &HostPort, way: &ProxyJump) -> Result<(SshStream, Fi
     Ok((stream, awaited))
 }
 
-/// The words of the command line; `None` for a way without hosts. Where there is no terminal, nobody can be asked. A master that is
-/// there already may be used, but none is left behind.
-fn words(address: &HostPort, way: &ProxyJump, has_terminal: bool) -> Option<Vec<OsString>> {
+/// The system's ssh to the last host of `way`, through the others, with these further `options`; what is appended is a command for that
+/// host. `None` for a way without hosts.
+pub fn ssh_command(way: &ProxyJump, options: &[&str]) -> Option<Command> {
+    let mut command = Command::new("ssh");
+    command.args(words(way, options, local::terminal().is_ok())?);
+    Some(command)
+}
+
+/// The words of the command line. Where there is no terminal, nobody can be asked. A master that is there already may be used, but none
+/// is left behind.
+fn words(way: &ProxyJump, options: &[&str], has_terminal: bool) -> Option<Vec<String>> {
     let (last, before) = way.hops.split_last()?;
     let mut words = vec!["-o".to_owned(), "ControlMaster=no".to_owned()];
     if !has_terminal {
@@ -85,11 +95,9 @@ fn words(address: &HostPort, way: &ProxyJump, has_terminal: bool) -> Option<Vec<
     if let Some(user) = &last.user {
         words.extend(["-l".to_owned(), user.clone()]);
     }
-    // The name by which the last host is known here need not be known there, and the server may listen to that machine alone.
-    let host = if way.ends_at(&address.host) { "localhost".to_owned() } else { address.host.clone() };
-    let seen_from_there = HostPort { host, port: address.port };
-    words.extend(["-W".to_owned(), seen_from_there.to_string(), "--".to_owned(), last.host.clone()]);
-    Some(words.into_iter().map(OsString::from).collect())
+    words.extend(options.iter().map(|option| (*option).to_owned()));
+    words.extend(["--".to_owned(), last.host.clone()]);
+    Some(words)
 }
 
 /// The streams of an ssh, which is ended when this is dropped.
@@ -277,20 +285,17 @@ impl Drop for Ending {
 mod tests {
     use super::*;
 
-    fn line(host: &str, way: &str, has_terminal: bool) -> String {
-        let address = HostPort { host: host.into(), port: 5263 };
-        let words = words(&address, &way.parse().unwrap(), has_terminal).unwrap();
-        words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    fn line(way: &str, options: &[&str], has_terminal: bool) -> String {
+        words(&way.parse().unwrap(), options, has_terminal).unwrap().join(" ")
     }
 
     #[test]
     fn the_words_for_ssh() {
         let own = "-o ControlMaster=no";
-        assert_eq!(line("far", "near", true), format!("{own} -W far:5263 -- near"));
-        assert_eq!(line("far", "near", false), format!("{own} -o BatchMode=yes -W far:5263 -- near"));
-        assert_eq!(line("::1", "b@near:22", true), format!("{own} -p 22 -l b -W [::1]:5263 -- near"));
-        let hops = "a@one:1,[::2]:3,four";
-        assert_eq!(line("far", hops, true), format!("{own} -J a@one:1,[::2]:3 -W far:5263 -- four"));
-        assert_eq!(line("Near", "bob@near", true), format!("{own} -l bob -W localhost:5263 -- near"));
+        assert_eq!(line("near", &[], true), format!("{own} -- near"));
+        assert_eq!(line("near", &["-W", "far:5263"], false), format!("{own} -o BatchMode=yes -W far:5263 -- near"));
+        assert_eq!(line("b@near:22", &["-T"], true), format!("{own} -p 22 -l b -T -- near"));
+        assert_eq!(line("a@one:1,[::2]:3,four", &[], true), format!("{own} -J a@one:1,[::2]:3 -- four"));
+        assert_eq!(words(&"none".parse().unwrap(), &[], true), None);
     }
 }
