@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Config(Config),
     /// Redeem an invite: from then on this client knows the server, and the server knows its key
     Join(Join),
+    /// Put landline on a machine where only ssh is, start its server, and join it; the same command again brings it up to date
+    Bootstrap(Bootstrap),
     /// Ask a server for a sign of life, and show how long each step took
     Ping(Ping),
     /// Say who may log in: accounts, keys and invites, on the server's own machine or over the line
@@ -101,6 +103,31 @@ pub(crate) struct Join {
     /// Reach it through ssh to this host, now and from then on: as with the other commands
     #[arg(long, value_name = VIA)]
     pub(crate) via_ssh: Option<ProxyJump>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bootstrap {
+    /// The machine, as ssh is to reach it: the port is sshd's; several with commas, the first one first
+    #[arg(value_name = VIA)]
+    pub(crate) host: ProxyJump,
+    /// The user name to have there [default: the name you have here]
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) name: Option<UserName>,
+    /// The port on which the server is to listen, if it is not there yet [default: as its settings say, else 5263]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// The program to put there, built for that machine [default: this one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) binary: Option<PathBuf>,
+    /// As which user systemd is to run the server there, where ssh leads to root
+    #[arg(long, value_name = "NAME")]
+    pub(crate) run_as: Option<String>,
+    /// Believe the invite where another server is known at its address
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// The key to register, as with join [default: one made for this client]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -29,6 +29,11 @@ impl Failure {
         Self { status: 2, what: what.into(), advice: None }
     }
 
+    /// What goes wrong at another machine, with the status of the like here.
+    pub(crate) fn with_status(status: u8, what: impl Into<String>) -> Self {
+        Self { status, what: what.into(), advice: None }
+    }
+
     /// What goes wrong with a classic dialect, where what helps with the line itself does not.
     pub(crate) fn of_dialect(error: Error) -> Self {
         Self { advice: None, ..Self::from(error) }

@@ -1,5 +1,6 @@
 //! Lines through a real sshd.
 
+mod bootstrap;
 mod copies;
 pub(crate) mod sshd;
 mod ways;
