@@ -53,7 +53,7 @@ pub(super) fn dial(address: &HostPort, way: &ProxyJump) -> Result<(SshStream, Fi
     })?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     // From here on it is ended whatever happens.
-    let process = Process(Some(child));
+    let process = Process { child: Some(child), is_finished: false };
     let no_stream = |error: io::Error| failed(error.to_string());
     let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err(failed("ssh has no streams".into())) };
     let (first_byte, awaited) = FirstByte::awaited();
@@ -201,8 +201,10 @@ impl AsyncWrite for SshStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A pipe ends when it is closed; what was written is on its way.
-        self.get_mut().stdin = None;
+        let this = self.get_mut();
+        // A pipe ends when it is closed; ssh still has to carry what was written.
+        this.stdin = None;
+        this.process.is_finished = true;
         Poll::Ready(Ok(()))
     }
 }
@@ -236,40 +238,62 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// A child process. When dropped it is told to end, so that it can give the terminal back as it was and end what it has started; if it
-/// does not, it is killed; and it is reaped.
-struct Process(Option<Child>);
+/// A child process. When dropped it ends by itself if it was told all there is, else it is told to end, so that it can give the terminal
+/// back as it was and end what it has started; if it does not, it is killed; and it is reaped.
+struct Process {
+    child: Option<Child>,
+    is_finished: bool,
+}
 
 impl Process {
     fn status(&mut self) -> Option<ExitStatus> {
-        self.0.as_mut()?.try_wait().ok().flatten()
+        self.child.as_mut()?.try_wait().ok().flatten()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let Some(mut child) = self.0.take() else { return };
-        if matches!(child.try_wait(), Ok(Some(_))) {
+        let Some(child) = self.child.take() else { return };
+        let mut ending = Ending(child);
+        if ending.has_ended() {
             return;
         }
-        let _ = kill_process(Pid::from_child(&child), Signal::TERM);
-        let ending = Ending(child);
-        // The runtime waits for that when it is shut down; where there is none any more, it is waited for here.
+        let is_finished = self.is_finished;
+        if !is_finished {
+            ending.tell();
+        }
+        // The runtime waits for that when it is shut down; where there is none any more, it is ended at once.
         if let Ok(runtime) = Handle::try_current() {
-            drop(runtime.spawn_blocking(move || ending.wait()));
+            drop(runtime.spawn_blocking(move || ending.wait(is_finished)));
         }
     }
 }
 
-/// A process that was told to end.
+/// A process that is to end.
 struct Ending(Child);
 
 impl Ending {
-    fn wait(mut self) {
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.0.try_wait(), Ok(None))
+    }
+
+    fn tell(&self) {
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+    }
+
+    fn wait(mut self, ends_by_itself: bool) {
+        if ends_by_itself && !self.ends_in_time() {
+            self.tell();
+        }
+        self.ends_in_time();
+    }
+
+    fn ends_in_time(&mut self) -> bool {
         let start = Instant::now();
-        while matches!(self.0.try_wait(), Ok(None)) && start.elapsed() < ENDING_TIME_MAX {
+        while !self.has_ended() && start.elapsed() < ENDING_TIME_MAX {
             std::thread::sleep(ENDING_PAUSE);
         }
+        self.has_ended()
     }
 }
 

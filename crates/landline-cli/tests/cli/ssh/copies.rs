@@ -104,6 +104,23 @@ fn a_copy_that_may_not_reconnect_says_that_the_line_broke() {
     assert!(said.contains("resumed-at"), "{said}");
 }
 
+/// What is said last arrives, though ssh is ended with the command: the server hears that the copy was verified.
+#[test]
+fn the_last_word_arrives() {
+    let Some((stage, _sshd, server)) = joined() else { return };
+    stage.write("home/f", b"content");
+    server.event("login");
+    assert_eq!(server.next_event()["event"], "closed", "the join");
+    for _ in 0..20 {
+        run(&stage, &["cp", "bastion:f", "f"]).ok();
+        let after_login = || {
+            server.event("login");
+            server.next_event()
+        };
+        assert_eq!(after_login()["event"], "transfer");
+    }
+}
+
 /// However the command ends, no ssh is left.
 #[test]
 fn ssh_ends_with_the_command() {
