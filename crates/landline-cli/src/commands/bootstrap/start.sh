@@ -35,6 +35,14 @@ runs() {
     fi
 }
 
+# Whether a process runs a program whose place another one has taken: an earlier bootstrap was broken off between the two.
+is_outdated() {
+    case $(readlink "/proc/$1/exe" 2>/dev/null) in
+        *" (deleted)") return 0 ;;
+    esac
+    return 1
+}
+
 pause() {
     sleep 0.1 2>/dev/null || sleep 1
 }
@@ -109,6 +117,9 @@ service() {
     was_active=no
     if systemctl $scope is-active --quiet landline.service >/dev/null 2>&1; then
         was_active=yes
+        if is_outdated "$(systemctl $scope show --property MainPID --value landline.service 2>/dev/null)"; then
+            is_new=yes
+        fi
     fi
     set -- "$program" service install
     if [ -n "$scope" ]; then
@@ -130,7 +141,7 @@ case $manager in
     user) service user ;;
     system) service "" ;;
     *)
-        if runs && [ "$is_new" = yes ]; then
+        if runs && { [ "$is_new" = yes ] || is_outdated "$pid"; }; then
             stop
         fi
         if runs; then

@@ -198,6 +198,16 @@ fn a_program_that_differs_is_brought_up_to_date() {
     assert_ne!(far.server(), Some(server));
     assert!(!PathBuf::from(format!("/proc/{server}/cwd")).exists(), "the earlier server has ended");
     run(&far.stage, &["ping", "far"]).ok();
+    // The program is there, and it did not come to starting it.
+    let server = far.server().unwrap();
+    let place = far.home(".local/bin/landline");
+    fs::remove_file(&place).unwrap();
+    fs::write(&place, &program).unwrap();
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+    let outcome = far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()]);
+    assert!(outcome.stderr.contains("is this program already"), "{}", outcome.stderr);
+    outcome.ok();
+    assert_ne!(far.server(), Some(server), "it is started anew all the same");
     // One that was switched off comes back.
     far.kill_server();
     run(&far.stage, &["ping", "far"]).fails(10, "no line through ssh");
