@@ -254,38 +254,33 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let Some(child) = self.child.take() else { return };
-        let mut ending = Ending(child);
+        let mut ending = Ending { child, is_finished: self.is_finished };
         if ending.has_ended() {
             return;
         }
-        let is_finished = self.is_finished;
-        if !is_finished {
+        if !ending.is_finished {
             ending.tell();
         }
-        // The runtime waits for that when it is shut down; where there is none any more, it is ended at once.
+        // Where there is a runtime, it waits for that when it is shut down, also if it drops what it has not begun.
         if let Ok(runtime) = Handle::try_current() {
-            drop(runtime.spawn_blocking(move || ending.wait(is_finished)));
+            drop(runtime.spawn_blocking(move || drop(ending)));
         }
     }
 }
 
-/// A process that is to end.
-struct Ending(Child);
+/// A process that is to end. Dropping it waits until it has.
+struct Ending {
+    child: Child,
+    is_finished: bool,
+}
 
 impl Ending {
     fn has_ended(&mut self) -> bool {
-        !matches!(self.0.try_wait(), Ok(None))
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
     fn tell(&self) {
-        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
-    }
-
-    fn wait(mut self, ends_by_itself: bool) {
-        if ends_by_itself && !self.ends_in_time() {
-            self.tell();
-        }
-        self.ends_in_time();
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
     }
 
     fn ends_in_time(&mut self) -> bool {
@@ -299,9 +294,13 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        if self.is_finished && !self.ends_in_time() {
+            self.tell();
+        }
+        self.ends_in_time();
         // Both do nothing to a process that was reaped.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
