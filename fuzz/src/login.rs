@@ -7,8 +7,8 @@ use landline_proto::{
     frame::PREFIX_BYTES,
     limits::KEYS_MAX,
     login::{
-        BindingType, ClientEvent, ClientLogin, METHOD_ATTACH, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Offer,
-        Proof, SecretId, ServerEvent, ServerLogin, UserName,
+        BindingType, ClientEvent, ClientLogin, METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET,
+        METHOD_SSH_KEY, Offer, Proof, SecretId, ServerEvent, ServerLogin, UserName,
     },
     message,
     messages::{Blob, Greeting, Login, Mac, Nonce, Token, Welcome},
@@ -43,7 +43,7 @@ type Served = (Result<Option<(Login, [u8; 64])>, ProtocolError>, usize);
 pub fn server_login(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else { return };
     let methods: &[&str] = if choice % 2 == 0 {
-        &[METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET, METHOD_ATTACH]
+        &[METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET, METHOD_PASSWORD, METHOD_ATTACH]
     } else {
         &[METHOD_SSH_KEY]
     };
@@ -54,6 +54,10 @@ pub fn server_login(input: &[u8]) {
     let Ok(Some((login, transcript))) = whole.0 else { return };
     assert_eq!(login.version, VERSION);
     assert!(methods.contains(&login.proof.method()), "a method that was not offered");
+    if login.proof.method() == METHOD_PASSWORD {
+        // It is worth something only behind what has begun it.
+        return;
+    }
     let mut again = Vec::new();
     if message::encode(&login, None, &Limits::LOGIN, &mut again).is_ok() {
         let length = again.len();
@@ -80,6 +84,14 @@ fn serve(pieces: &[&[u8]], methods: &[&str]) -> Served {
                 Err(error) => return (Err(error), 0),
                 Ok(Some(ServerEvent::Attempt(attempt))) => break Some(attempt),
                 Ok(Some(ServerEvent::Asked(keys))) => answer(&mut server, keys.keys.len(), input),
+                Ok(Some(ServerEvent::Password(attempt))) => {
+                    let transcript = attempt.transcript(&BINDING);
+                    assert_ne!(transcript, attempt.transcript(&FINGERPRINT), "not bound to the connection");
+                    let behind = input.len();
+                    assert!(matches!(server.handle_input(&mut input), Ok(None)) && input.len() == behind, "read on");
+                    assert_eq!(server.evaluate(vec![1; 320]), Ok(()));
+                    assert!(server.poll_transmit().is_some(), "no answer");
+                }
                 Ok(Some(ServerEvent::Signing)) => {}
                 Ok(None) => break None,
             }

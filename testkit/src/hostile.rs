@@ -132,7 +132,7 @@ impl Hostile {
     pub fn greet(&mut self) -> io::Result<()> {
         self.send_json(&json!({
             "type": "greeting", "versions": [1], "server": "hostile", "features": [],
-            "methods": ["ssh-key", "invite", "secret"], "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+            "methods": ["ssh-key", "invite", "secret", "password"], "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
         }))
     }
 

@@ -6,12 +6,14 @@
 //! - [`Relay`] (K3): a line that is cut, slowed, or damaged.
 //! - [`PowerCut`] (K4): a disk whose power is cut.
 //! - [`Census`] (K5): everything in a folder, before and after.
+//! - [`SmallDisk`]: a disk that a test can fill.
 //! - [`Shim`] (K7): a process one of whose system calls fails.
 //! - [`Terminal`]: a command at a terminal, with somebody who reads and types.
 //! - [`link`]: an in-memory line with a delay, for counting round trips.
 #![allow(clippy::disallowed_methods, reason = "tests open what they like")]
 
 mod census;
+mod disk;
 mod hostile;
 pub mod link;
 mod power;
@@ -22,6 +24,7 @@ mod stage;
 mod terminal;
 
 pub use census::Census;
+pub use disk::SmallDisk;
 pub use hostile::{Hostile, HostileServer};
 pub use power::PowerCut;
 pub use raw::{NONCE, RawClient, dial_from, frame};

@@ -8,12 +8,14 @@ use std::{
 };
 
 use landline::{
-    login::{Fingerprint, Secret, SecretKey, UserKey},
+    login::{Fingerprint, Password, PasswordLogin, PasswordParties, Secret, SecretKey, UserKey},
     net::tls,
     proto::{
         Header, Item, Limits, MessageDecoder,
-        login::{BindingType, METHOD_ATTACH, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Transcript},
-        messages::{Blob, Greeting, Nonce},
+        login::{
+            BindingType, METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET, METHOD_SSH_KEY, Transcript,
+        },
+        messages::{Blob, Evaluation, Greeting, Nonce},
     },
 };
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
@@ -177,6 +179,25 @@ impl RawClient {
             "type": "login", "version": 1, "user": user, "method": METHOD_ATTACH, "nonce": NONCE,
             "session": session, "proof": secret.attach_proof(&transcript),
         })
+    }
+
+    /// The first message of a login by `password` for `user`, which the test may still spoil; [`password_header`](Self::password_header)
+    /// goes on with what comes with it.
+    pub fn begin_password(&self, user: &str, password: &str) -> (Value, PasswordLogin) {
+        let password = Password::from_bytes(password.as_bytes()).expect("a password");
+        let (ke1, begun) = PasswordLogin::begin(&password).expect("it can begin");
+        (json!({"type": "password", "version": 1, "user": user, "nonce": NONCE, "ke1": Blob(ke1)}), begun)
+    }
+
+    /// The login by what was begun, for `user`, with the server's answer; `None` where that does not open.
+    pub fn password_header(&self, user: &str, begun: PasswordLogin, evaluation: &Evaluation) -> Option<Value> {
+        let transcript = self.transcript(user, METHOD_PASSWORD, BindingType::TlsExporter, |_| {});
+        let name = user.parse().expect("a user name");
+        let parties = PasswordParties { user: &name, server: self.fingerprint };
+        let ke3 = Blob(begun.finish(&evaluation.ke2.0, parties, &transcript)?);
+        Some(json!({
+            "type": "login", "version": 1, "user": user, "method": METHOD_PASSWORD, "nonce": NONCE, "ke3": ke3,
+        }))
     }
 
     /// T of a login on this connection, with what `spoil` makes of it.

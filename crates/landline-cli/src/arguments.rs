@@ -20,7 +20,7 @@ use landline::{
 
 pub(crate) use lab::{Experiment, Lab, LabOptions};
 pub(crate) use people::{
-    Binding, Check, CheckAction, InviteTerms, KeysCommand, Kick, Secret, SecretAdd, User, UserCommand, Who,
+    Binding, Check, CheckAction, InviteTerms, KeysCommand, Kick, NewPassword, Secret, SecretAdd, User, UserCommand, Who,
 };
 pub(crate) use server::{Audit, Config, Serve, ServeSettings, Service, ServiceInstall};
 
@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Ping(Ping),
     /// Say who may log in: accounts, keys and invites, on the server's own machine or over the line
     User(User),
+    /// Set your own password at a server, or take it away; others set it for you with `user password`
+    Passwd(Passwd),
     /// Show who is logged in at a server, from where, and what they are doing; all of them to an admin, to others themselves
     Who(Who),
     /// End the sessions of a user, or one of them; whoever has an account can log in again
@@ -153,6 +155,39 @@ pub(crate) struct Access {
     /// when it was joined or first trusted, else ProxyJump in ~/.ssh/config]
     #[arg(long, value_name = VIA)]
     pub(crate) via_ssh: Option<ProxyJump>,
+    #[command(flatten)]
+    pub(crate) password: PasswordSource,
+}
+
+/// Where a password is read.
+#[derive(Debug, Args)]
+pub(crate) struct PasswordSource {
+    /// Use a password, asked for at the terminal
+    #[arg(long, conflicts_with = "identity")]
+    pub(crate) password: bool,
+    /// The password in the first line of this file, which nobody else may be able to read
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["identity", "password"])]
+    pub(crate) password_file: Option<PathBuf>,
+    /// The password in the first line of what this descriptor gives; 0 is standard input
+    #[arg(long, value_name = "N", conflicts_with_all = ["identity", "password", "password_file"])]
+    pub(crate) password_fd: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Passwd {
+    /// The server: `[user@]host[:port]`
+    pub(crate) host: Target,
+    /// Take the password away instead: only keys and secrets log in then
+    #[arg(long, conflicts_with_all = ["new_password_file", "new_password_fd"])]
+    pub(crate) remove: bool,
+    /// The new password in the first line of this file, which nobody else may be able to read [default: asked for, twice]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_password_file: Option<PathBuf>,
+    /// The new password in the first line of what this descriptor gives; 0 is standard input
+    #[arg(long, value_name = "N", conflicts_with = "new_password_file")]
+    pub(crate) new_password_fd: Option<u32>,
+    #[command(flatten)]
+    pub(crate) access: Access,
 }
 
 #[derive(Debug, Subcommand)]

@@ -61,6 +61,17 @@ impl Failure {
         Self { status: 32, what, advice: Some(advice.to_owned()) }
     }
 
+    /// A password that nobody can be asked for.
+    pub(crate) fn no_terminal_for_password() -> Self {
+        let advice =
+            "name a file with --password-file (for a new one of your own --new-password-file), or a descriptor";
+        Self {
+            status: 32,
+            what: "there is no terminal to ask for the password".into(),
+            advice: Some(advice.to_owned()),
+        }
+    }
+
     /// An audit log that was changed.
     pub(crate) fn of_audit(what: String) -> Self {
         Self { status: 37, what, advice: None }
@@ -125,7 +136,11 @@ fn status(error: &Error) -> u8 {
         Error::Dialect(_) => 13,
         Error::Failed { code, .. } => status_of_code(*code),
         Error::State { .. } => 31,
-        Error::Key { .. } | Error::KeyLocked { .. } | Error::Agent { .. } | Error::Secret { .. } => 32,
+        Error::Key { .. }
+        | Error::KeyLocked { .. }
+        | Error::Agent { .. }
+        | Error::Secret { .. }
+        | Error::Password(_) => 32,
         Error::Listen { .. } => 30,
         Error::Invite(_) | Error::Address { .. } | Error::AmbiguousServer { .. } => 2,
         _ => 1,
@@ -137,7 +152,9 @@ fn status_of_code(code: ErrorCode) -> u8 {
     match code {
         C::FrameSize | C::BadHeader | C::BodySize | C::UnexpectedMessage => 13,
         C::Version | C::Method | C::UnknownService => 14,
-        C::LoginTimeout | C::LoginRefused => 12,
+        C::LoginTimeout | C::LoginRefused | C::TooManyGuesses => 12,
+        // What was sent along with the login has not arrived.
+        C::OpenTimeout => 10,
         C::InviteUnknown | C::InviteUsed | C::InviteExpired | C::InviteUser => 12,
         C::Draining => 33,
         C::Superseded => 34,
@@ -187,8 +204,10 @@ fn advice(error: &Error) -> Option<String> {
         Error::Invite(_) => "copy all of it: landline://HOST:PORT/#FINGERPRINT.TOKEN",
         Error::Failed { code, side, .. } => match code {
             C::LoginRefused => {
-                "is your key or secret still known there under this name? -i FILE names another key; a new invite registers one"
+                "is your key, secret or password still good there under this name? -i FILE names another key, --password asks for the \
+                 password; a new invite registers a key"
             }
+            C::TooManyGuesses => "somebody may be guessing it; a key or secret logs in all the same",
             C::InviteUsed | C::InviteExpired | C::InviteUnknown => "ask the server's owner for a new invite",
             C::InviteUser => "choose another with --as NAME",
             C::NoSpace if *side == Side::There => "free some there, and try again",

@@ -80,6 +80,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
             let state = if options.on.is_some() { environment::state(state) } else { settings::server_state(state) };
             commands::user::run(&state?, options).await
         }
+        Command::Passwd(options) => commands::password::run(&environment::state(state)?, options).await,
         Command::Who(options) => commands::who::run(&environment::state(state)?, options).await,
         Command::Kick(options) => commands::kick::run(&environment::state(state)?, options).await,
         Command::Secret(options) => commands::secret::run(&settings::server_state(state)?, options),

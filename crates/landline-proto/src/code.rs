@@ -61,8 +61,12 @@ codes! {
     UnknownService = "unknown-service", Incompatible;
     /// The login was not complete in time.
     LoginTimeout = "login-timeout", Peer;
+    /// No channel was opened in time.
+    OpenTimeout = "open-timeout", Peer;
     /// User, key or signature not accepted.
     LoginRefused = "login-refused", Peer;
+    /// Too many tries at the account's password; nothing was looked at.
+    TooManyGuesses = "too-many-guesses", Peer;
     /// No such invite.
     InviteUnknown = "invite-unknown", Peer;
     /// The invite was taken before.

@@ -27,8 +27,14 @@ pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
 /// The same once a client has said that it is [`Signing`](crate::messages::Signing).
 pub const SIGNING_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// From `welcome` to a complete `open`.
+pub const OPEN_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// How many connections at a time may have [`SIGNING_TIME_MAX`].
 pub const SIGNING_MAX: usize = 64;
+
+/// How many connections a session may have at a time.
+pub const SESSION_CONNECTIONS_MAX: usize = 16;
 
 /// How many keys a client may name in [`Keys`](crate::messages::Keys).
 pub const KEYS_MAX: usize = 64;

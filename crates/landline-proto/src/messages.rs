@@ -82,12 +82,37 @@ message!(Choice = "choice");
 pub struct Signing {}
 message!(Signing = "signing");
 
+/// Begins a login by password.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Password {
+    /// The version that the client chose.
+    #[serde(deserialize_with = "crate::header::integer")]
+    pub version: u64,
+    /// Who wants in.
+    pub user: UserName,
+    /// The client nonce, which the login repeats.
+    pub nonce: Nonce,
+    /// KE1 of OPAQUE (RFC 9807).
+    pub ke1: Blob,
+}
+message!(Password = "password");
+
+/// The server's half of a login by password. It tells whether the password is right to whoever knows it, and to nobody whether there is
+/// such a user.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Evaluation {
+    /// KE2 of OPAQUE (RFC 9807).
+    pub ke2: Blob,
+}
+message!(Evaluation = "evaluation");
+
 /// The login was accepted.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Welcome {
     /// The name that was logged in.
     pub user: UserName,
-    /// What was proved: the fingerprint of a key as `ssh-keygen -l` prints it, or `secret:` and the id of a secret.
+    /// What was proved: the fingerprint of a key as `ssh-keygen -l` prints it, or `secret:` and the id of a
+    /// secret, or `password:` and the id of a password.
     pub key: String,
     /// The session's id, 16 hexadecimal digits.
     pub session: String,

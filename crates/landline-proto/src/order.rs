@@ -27,9 +27,11 @@ macro_rules! states {
 
 states! {
     /// Server: who is it?
-    ServerLogin = ["keys", "signing", "login"];
+    ServerLogin = ["keys", "signing", "password", "login"];
     /// Server, a key was chosen.
     ServerChosen = ["signing", "login"];
+    /// Server, a login by password was begun.
+    ServerPassword = ["login"];
     /// Server, a proof is being made that takes a person.
     ServerSigning = ["login"];
     /// Server, logged in: which service?
@@ -40,11 +42,14 @@ states! {
     ServerFiles = ["put", "get"];
     /// Server, `admin` channel, between requests.
     ServerAdmin = ["who", "kick", "list-users", "add-user", "disable-user", "enable-user", "remove-user", "list-keys",
-        "add-keys", "remove-key", "make-invite", "list-invites", "revoke-invite"];
+        "add-keys", "remove-key", "make-invite", "list-invites", "revoke-invite", "register-password", "set-password",
+        "remove-password"];
     /// Client: the server speaks first.
     ClientGreeting = ["greeting", "error"];
     /// Client, `keys` sent.
     ClientChoice = ["choice", "error"];
+    /// Client, `password` sent.
+    ClientEvaluation = ["evaluation", "error"];
     /// Client, login sent.
     ClientWelcome = ["welcome", "error"];
     /// Client, `ping` sent.
@@ -65,6 +70,8 @@ states! {
     ClientInvite = ["invite", "error"];
     /// Client, `list-invites` sent.
     ClientInvites = ["invites", "error"];
+    /// Client, `register-password` sent.
+    ClientRegistration = ["registration", "error"];
     /// Receiver: the content is next.
     ReceiverData = ["data", "error"];
     /// Receiver: the body is over.

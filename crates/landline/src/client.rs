@@ -2,12 +2,14 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use landline_proto::{Message, login::UserName, messages::Ping};
+use landline_proto::{ErrorCode, Message, login::UserName, messages::Ping};
 
 use crate::{
     Error, Side,
     files::Partials,
-    login::{self, Credential, Fingerprint, Invite, KnownServer, Login, Means, Pins, Secret, UserKey},
+    login::{
+        self, Credential, Fingerprint, Invite, Keyring, KnownServer, Login, Means, Pins, Secret, TypedPassword, UserKey,
+    },
     net::{self, HostPort, Reached, Target},
     paths::PrivateFolder,
     ping,
@@ -190,7 +192,7 @@ pub async fn fingerprint(address: &HostPort, via: Option<&ProxyJump>) -> Result<
 }
 
 /// Connects and logs in, with `open` for `service` and `request` in the same flight. Where the server chooses a key that takes a
-/// passphrase, it is asked for while there is no connection.
+/// passphrase, it is asked for while there is no connection; so is the password, where it accepts no key and somebody can be asked.
 ///
 /// # Errors
 /// Those of [`net::dial`] and of [`login::connect`].
@@ -200,9 +202,23 @@ pub async fn connect(
     service: &str,
     request: &impl Message,
 ) -> Result<Connected, Error> {
-    let Means::Keys(keys) = &credential.means else {
-        return connect_once(server, credential, service, request).await;
-    };
+    match &credential.means {
+        Means::Keys(keys) => match keys.typed() {
+            Some(typed) => connect_by_password(server, credential, typed, service, request).await,
+            None => connect_by_keys(server, credential, keys, service, request).await,
+        },
+        Means::Password(typed) => connect_by_password(server, credential, typed, service, request).await,
+        _ => connect_once(server, credential, service, request).await,
+    }
+}
+
+async fn connect_by_keys(
+    server: &KnownServer,
+    credential: &Credential,
+    keys: &Keyring,
+    service: &str,
+    request: &impl Message,
+) -> Result<Connected, Error> {
     keys.unlock().await?;
     let connected = match connect_once(server, credential, service, request).await {
         Err(Error::KeyLocked { .. }) => {
@@ -211,10 +227,33 @@ pub async fn connect(
         }
         other => other,
     };
-    if connected.is_ok() {
-        keys.accepted().await;
+    match connected {
+        Ok(connected) => {
+            keys.accepted().await;
+            Ok(connected)
+        }
+        Err(refused @ Error::Failed { side: Side::There, code: ErrorCode::LoginRefused, .. }) => {
+            match keys.ask_password().await? {
+                Some(typed) => connect_by_password(server, credential, typed, service, request).await,
+                None => Err(refused),
+            }
+        }
+        Err(error) => Err(error),
     }
-    connected
+}
+
+async fn connect_by_password(
+    server: &KnownServer,
+    credential: &Credential,
+    typed: &Arc<TypedPassword>,
+    service: &str,
+    request: &impl Message,
+) -> Result<Connected, Error> {
+    let Credential { user, attachable, .. } = credential;
+    let by_password = Credential { user: user.clone(), means: Means::Password(typed.clone()), attachable: *attachable };
+    let connected = connect_once(server, &by_password, service, request).await?;
+    typed.accepted().await;
+    Ok(connected)
 }
 
 async fn connect_once(

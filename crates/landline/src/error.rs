@@ -120,6 +120,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A password cannot be used or set.
+    #[error("the password {0}")]
+    Password(String),
     /// The server let us in and could not prove that it knows the secret too.
     #[error("{address} could not prove that it knows the secret")]
     SecretUnproven {

@@ -96,7 +96,8 @@ pub enum Event {
         /// How many users stand in them.
         users: usize,
     },
-    /// `rights.toml` was read again and is broken: the earlier rules stay in force.
+    /// `rights.toml` was read again and is broken, or cannot be written down in the audit log: the earlier rules stay in force. What waits
+    /// for the log is tried again twice a second, and said once a minute.
     RightsRefused {
         /// What is wrong, and where.
         message: String,

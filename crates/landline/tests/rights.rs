@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
 use landline::{
     Error,
+    audit::{Audit, AuditOptions, Hash},
     paths::{PrivateFolder, Root},
     proto::{ErrorCode, login::UserName},
     rights::{FirstRights, Right, Rights, RightsFile},
@@ -94,6 +95,59 @@ fn a_broken_file_keeps_the_rules_and_says_where() {
     assert!(file.reload().is_err());
 }
 
+/// What the log says has come into force: the hashes of the files.
+fn loaded(stage: &Stage) -> Vec<String> {
+    let mut files: Vec<_> =
+        fs::read_dir(stage.path("server/audit")).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let text: String = files.into_iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let loads = text.lines().filter(|line| line.contains("\"rights-load\""));
+    loads.map(|line| line.split("sha256:").nth(1).unwrap()[..64].to_owned()).collect()
+}
+
+/// Nothing that widens the rights and nothing that narrows them counts before it is in the log, whoever puts it into force.
+#[test]
+fn no_rules_come_into_force_that_are_not_in_the_log() {
+    let stage = Stage::new("unused");
+    let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
+    let (audit, _) = Audit::open(&folder, &AuditOptions::default()).unwrap();
+    let (alice, bob, path) = (user("alice"), user("bob"), stage.path("server/rights.toml"));
+    let file = RightsFile::of_server(folder.clone(), audit.clone(), Some(&alice)).unwrap();
+    assert!(file.is_admin(&alice));
+    let written = || vec![Hash::of(&fs::read(&path).unwrap()).to_string()];
+    assert_eq!(loaded(&stage), written());
+
+    let refused = |result: Result<(), Error>| {
+        assert!(matches!(result, Err(Error::Failed { code: ErrorCode::Audit, .. })), "{result:?}");
+        assert!(file.is_admin(&alice) && !file.is_admin(&bob), "the earlier rules are in force");
+    };
+    let (log, away) = (stage.path("server/audit"), stage.path("server/away"));
+    fs::rename(&log, &away).unwrap();
+    let first = FirstRights::of_the_owner();
+    let before = fs::read(&path).unwrap();
+    refused(file.grant(&bob, &first));
+    refused(file.withdraw(&alice));
+    assert_eq!(fs::read(&path).unwrap(), before, "what was refused does not come into force later");
+    fs::write(&path, "[users.bob]\nadmin = true\n").unwrap();
+    for _ in 0..2 {
+        refused(file.reload().map(drop));
+        assert!(file.has_changed(), "it is tried again");
+    }
+    let another = RightsFile::of_server(folder, audit, Some(&alice)).unwrap();
+    assert!(another.rules().user_count() == 0 && another.has_changed(), "nor at a start");
+    // By a grant the edit comes into force, too.
+    refused(file.grant(&user("carol"), &FirstRights::default()));
+
+    fs::rename(&away, &log).unwrap();
+    file.grant(&user("carol"), &FirstRights::default()).unwrap();
+    assert!(file.is_admin(&bob) && !file.is_admin(&alice) && !file.has_changed());
+    assert_eq!(loaded(&stage)[1..], written(), "once, as it is now");
+    file.reload().unwrap();
+    assert_eq!(loaded(&stage).len(), 2, "what is in force is not written down again");
+    another.reload().unwrap();
+    assert!(another.is_admin(&bob));
+}
+
 /// Paths of the file are told apart by what is on the disk, not by what they are called.
 #[test]
 fn the_nearest_folder_counts_whatever_link_leads_there() {
@@ -151,7 +205,7 @@ fn the_nearest_folder_counts_whatever_link_leads_there() {
     assert!(root.source(&[], b"archive/old").is_err(), "nothing is granted");
 }
 
-/// Row 5: a folder that becomes a link and back as fast as can be, while files are opened through it. 2,000 times each way, or for
+/// Row 5: a folder that becomes a link and back as fast as can be, while files are opened, made, renamed and removed through it. 2,000 times each way, or for
 /// 100,000 and a minute with `LANDLINE_SOAK=1`.
 #[cfg(target_os = "linux")]
 #[test]
@@ -203,7 +257,13 @@ fn a_folder_swapped_for_a_link_never_leads_out() {
             }
             let name = format!("new{round}");
             if let Ok(place) = root.destination(grants, format!("d/{name}").as_bytes(), None) {
+                // Made, renamed and removed as a copy is: all by the handle of the folder.
                 place.folder.create(&place.name).unwrap();
+                let last = std::ffi::OsStr::new("last");
+                place.folder.rename(&place.name, last, true).unwrap();
+                if round % 2 == 0 {
+                    place.folder.remove(last).unwrap();
+                }
             }
             round += 1;
         }

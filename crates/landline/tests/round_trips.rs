@@ -5,13 +5,17 @@
 use std::{sync::Arc, time::Duration};
 
 use landline::{
-    Error, Event, EventSink, Server, ServerOptions,
+    Error, Event, EventSink, LocalServer, Server, ServerOptions,
+    admin::{
+        Request,
+        passwords::{SetPassword, password_record},
+    },
     audit::AuditOptions,
-    login::{Ask, Credential, Keyring, Login, Means, UserKey, connect},
-    net::{HostPort, Line},
+    login::{Ask, Credential, Keyring, Login, Means, Password, TypedPassword, UserKey, connect},
+    net::{HostPort, Line, Transport},
     paths::PrivateFolder,
     ping,
-    proto::messages::Ping,
+    proto::{login::UserName, messages::Ping},
 };
 use testkit::{Stage, link};
 use tokio::time::Instant;
@@ -40,26 +44,20 @@ async fn the_first_answer_comes_after_three_round_trips() {
 
     let (other, _) = UserKey::load_or_create(&folder, "other").unwrap();
     let keys = Means::Keys(Arc::new(Keyring::new(vec![Arc::new(other), key.clone()], Arc::new(Nobody))));
-    let mut further = [Means::Key(key), keys.clone(), keys].into_iter();
+    let typed = Password::from_bytes(b"correct horse").unwrap();
+    let password = Means::Password(Arc::new(TypedPassword::new(typed.clone(), Arc::new(Nobody))));
+    let mut further = [Means::Key(key), keys.clone(), keys, password].into_iter();
     let due = [
         ("invite", 2),
         ("a known key", 2),
         ("one of two keys", 3),
         ("the one that was chosen", 2),
+        ("a password", 3),
         ("a further connection of its session", 2),
     ];
 
     for (what, round_trips) in due {
-        let (near, far) = link::delayed(ROUND_TRIP / 2);
-        let serving = server.clone();
-        let events: EventSink = Arc::new(|event| {
-            if let Event::Refused { message, .. } = event {
-                panic!("{message}");
-            }
-        });
-        tokio::spawn(async move {
-            serving.serve_connection(Box::new(far), "127.0.0.1:1".parse().unwrap(), events).await;
-        });
+        let near = serve_one(&server);
         let start = Instant::now();
         let mut login =
             connect(Line::new(Box::new(near)), "memory", server.fingerprint(), &credential, ping::SERVICE, &Ping {})
@@ -71,6 +69,9 @@ async fn the_first_answer_comes_after_three_round_trips() {
         match (further.next(), login.attachment()) {
             (Some(next), _) => {
                 login.channel.finish().await;
+                if matches!(next, Means::Password(_)) {
+                    set_password(&options, &typed).await;
+                }
                 credential.means = next;
             }
             (None, Some(attachment)) => {
@@ -87,10 +88,40 @@ async fn the_first_answer_comes_after_three_round_trips() {
     assert!(kept.is_none(), "no connection was attached");
 }
 
+/// A connection to the server; the client's end.
+fn serve_one(server: &Arc<Server>) -> impl Transport + 'static {
+    let (near, far) = link::delayed(ROUND_TRIP / 2);
+    let serving = server.clone();
+    let events: EventSink = Arc::new(|event| {
+        if let Event::Refused { message, .. } = event {
+            panic!("{message}");
+        }
+    });
+    tokio::spawn(async move {
+        serving.serve_connection(Box::new(far), "127.0.0.1:1".parse().unwrap(), events).await;
+    });
+    near
+}
+
+/// Gives alice a password, as the owner of the machine does while the server runs.
+async fn set_password(options: &ServerOptions, password: &Password) {
+    let administration = LocalServer::open(&options.state).unwrap().administration().unwrap();
+    let alice: UserName = "alice".parse().unwrap();
+    let ask = async |request: Request| administration.perform(None, &request);
+    let record = password_record(ask, alice.clone(), administration.fingerprint(), password).await.unwrap();
+    administration.perform(None, &SetPassword { user: Some(alice), record }.into()).unwrap();
+}
+
 /// Its keys take no passphrase.
 struct Nobody;
 
 impl Ask for Nobody {
+    fn password(&self) -> Result<Option<Password>, Error> {
+        Ok(None)
+    }
+
+    fn accepted_password(&self) {}
+
     fn passphrase(&self, path: &std::path::Path) -> Result<zeroize::Zeroizing<String>, Error> {
         panic!("{} is not locked", path.display());
     }

@@ -13,8 +13,12 @@ use std::path::Path;
 use landline::{
     Error,
     login::PublicKey,
-    proto::{ErrorCode, login::UserName, messages::Token},
-    store::Store,
+    proto::{
+        ErrorCode,
+        login::{PasswordId, UserName},
+        messages::Token,
+    },
+    store::{Store, StoredPassword},
 };
 use rusqlite::Connection;
 
@@ -74,6 +78,29 @@ fn a_store_of_the_release_before_is_backed_up_and_brought_up_to_date() {
     assert_eq!((version, line), (1, key().line()));
 }
 
+/// Row 22 again, for the version that had no passwords yet.
+#[test]
+fn a_store_without_passwords_is_backed_up_and_gets_them() {
+    let folder = testkit::Stage::new("unused");
+    let path = folder.path("old.sqlite");
+    Store::open(&path).unwrap().add_account(&name("alice"), &[]).unwrap();
+    let older = Connection::open(&path).unwrap();
+    older
+        .execute_batch(
+            "DROP TABLE password_setup; DROP TABLE passwords; DROP TABLE password_sources; PRAGMA user_version = 2;",
+        )
+        .unwrap();
+    drop(older);
+    let store = Store::open(&path).unwrap();
+    let password = StoredPassword { id: PasswordId([1; 8]), record: vec![2; 192] };
+    store.set_password(&name("alice"), &password).unwrap();
+    assert_eq!(store.password(&name("alice")).unwrap(), Some(password));
+    let backup = Connection::open(folder.path("old.sqlite.version-2")).unwrap();
+    let version: i64 = backup.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    let user: String = backup.query_row("SELECT name FROM accounts", [], |row| row.get(0)).unwrap();
+    assert_eq!((version, user.as_str()), (2, "alice"));
+}
+
 /// If the backup cannot be written, the store stays as it was.
 #[test]
 fn nothing_is_rewritten_without_a_backup() {
@@ -92,11 +119,11 @@ fn nothing_is_rewritten_without_a_backup() {
 fn a_store_of_a_later_release_is_refused_and_left_as_it_is() {
     let folder = testkit::Stage::new("unused");
     let path = folder.path("new.sqlite");
-    Connection::open(&path).unwrap().execute_batch("CREATE TABLE x (y); PRAGMA user_version = 3;").unwrap();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE x (y); PRAGMA user_version = 4;").unwrap();
     let before = std::fs::read(&path).unwrap();
     for open in [Store::open, Store::open_shared] {
         let refused = open(&path).err().unwrap().to_string();
-        assert!(refused.contains("later release (version 3); this release knows version 2"), "{refused}");
+        assert!(refused.contains("later release (version 4); this release knows version 3"), "{refused}");
     }
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }

@@ -30,6 +30,8 @@ pub(crate) enum UserCommand {
         /// Let these keys log in: lines of authorized_keys in a file, or - for standard input
         #[arg(long = "key", value_name = "FILE")]
         keys: Vec<PathBuf>,
+        #[command(flatten)]
+        password: NewPassword,
         /// Let it read (r:FOLDER) or read and write (rw:FOLDER) there, as in the rights file. rw:~ is the home of
         /// whoever serves, which is as good as running commands as them: better rw:~/NAME
         #[arg(long, value_name = "RIGHT")]
@@ -78,6 +80,19 @@ pub(crate) enum UserCommand {
         #[command(subcommand)]
         what: KeysCommand,
     },
+    /// Set the password of an account, in place of any other, or take it away; sessions that the old one logged in end
+    Password {
+        name: UserName,
+        /// Take it away instead
+        #[arg(long, conflicts_with_all = ["password_file", "password_fd"])]
+        remove: bool,
+        /// The password in the first line of this file, which nobody else may be able to read [default: asked for, twice]
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// The password in the first line of what this descriptor gives; 0 is standard input
+        #[arg(long, value_name = "N", conflicts_with = "password_file")]
+        password_fd: Option<u32>,
+    },
     /// Print an invite: for a further key of NAME, or, where there is no such account, for a new one
     Invite {
         /// For whom [default: a new account of any name that is free]
@@ -114,6 +129,20 @@ pub(crate) enum KeysCommand {
         /// Which: SHA256:..., as `list` and `ssh-keygen -l` show it
         fingerprint: String,
     },
+}
+
+/// The password that an account is made with.
+#[derive(Debug, Args)]
+pub(crate) struct NewPassword {
+    /// Let a password log in too, asked for at the terminal, twice
+    #[arg(long)]
+    pub(crate) password: bool,
+    /// The same with the password in the first line of this file, which nobody else may be able to read
+    #[arg(long, value_name = "FILE", conflicts_with = "password")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// The same with the password in the first line of what this descriptor gives; 0 is standard input
+    #[arg(long, value_name = "N", conflicts_with_all = ["password", "password_file"])]
+    pub(crate) password_fd: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -161,6 +190,9 @@ pub(crate) enum Secret {
     Remove {
         /// Which, as `landline secret list` shows it
         id: SecretId,
+        /// Even the only way in of the last admin
+        #[arg(long)]
+        force: bool,
     },
 }
 

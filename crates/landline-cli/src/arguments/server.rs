@@ -34,7 +34,7 @@ pub(crate) struct ServeSettings {
     /// The folder that is served [default: $HOME]
     #[arg(long, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
-    /// Connections at a time; further ones wait [default: up to 1024, if the system lets this process open so many files]
+    /// Connections that are logged in at a time, a fourth of them (at most 16) for admins alone; further logins are refused [default: up to 1024, if the system lets this process open so many files]
     #[arg(long, value_name = "COUNT")]
     pub(crate) connections: Option<u64>,
     /// How long transfers may go on after SIGTERM [default: 30]

@@ -7,13 +7,15 @@ use std::{
 
 use landline::{
     Client, Error,
-    login::{Ask, Candidates, Credential, KeySources, Keyring, KnownServer, Means, Secret, UserKey},
+    login::{
+        Ask, Candidates, Credential, KeySources, Keyring, KnownServer, Means, Password, Secret, TypedPassword, UserKey,
+    },
     net::Target,
     ssh_config::{self, AgentPlace, HostConfig, Query},
 };
 use zeroize::Zeroizing;
 
-use super::first_use;
+use super::{first_use, password};
 use crate::{arguments::Access, environment, failure::Failure, terminal};
 
 /// The key files that are usual, in ssh's order of preference.
@@ -41,17 +43,7 @@ pub(crate) async fn server_and_credential(
         found => found?,
     };
     server.via = access.via_ssh.clone().or(server.via).or(config.proxy_jump.clone());
-    let means = match (&server.secret, &access.identity) {
-        (Some(secret), None) => Means::Secret(Arc::new(Secret::load(secret)?)),
-        (_, identity) => {
-            let keys = keys(&sources(client, &config), &server, identity.as_deref())?;
-            let ask = Arc::new(Person { client: client.clone(), server: server.clone() });
-            let keys = Keyring::new(keys, ask);
-            // What can be asked before connecting is asked before a signal would stop a copy.
-            keys.unlock().await?;
-            Means::Keys(Arc::new(keys))
-        }
-    };
+    let means = means(client, &server, &config, access).await?;
     let credential = Credential::new(server.user.clone(), means);
     Ok((server, credential))
 }
@@ -66,6 +58,35 @@ fn seen(target: &Target, access: &Access) -> Target {
 pub(crate) fn through(server: &KnownServer) -> String {
     let way = server.via.as_ref().filter(|way| !way.hops.is_empty());
     way.map_or_else(String::new, |way| format!(" through ssh to {way}"))
+}
+
+/// What to log in with: the key or password that the user names, else what is known to log in there, else what there is. What can be
+/// asked before connecting is asked before a signal would stop a copy.
+async fn means(client: &Client, server: &KnownServer, config: &HostConfig, access: &Access) -> Result<Means, Failure> {
+    let person = Person { client: client.clone(), server: server.clone(), may_ask: access.identity.is_none() };
+    let person = Arc::new(person);
+    let place = server.address().to_string();
+    if access.identity.is_none() {
+        if let Some(password) = password::for_login(&access.password, &server.user, &place)? {
+            return Ok(Means::Password(Arc::new(TypedPassword::new(password, person))));
+        }
+        if let Some(secret) = &server.secret {
+            return Ok(Means::Secret(Arc::new(Secret::load(secret)?)));
+        }
+        if server.password {
+            let typed = password::asked(&server.user, &place)?.ok_or_else(Failure::no_terminal_for_password)?;
+            return Ok(Means::Password(Arc::new(TypedPassword::new(typed, person))));
+        }
+    }
+    let keys = keys(&sources(client, config), server, access.identity.as_deref())?;
+    if keys.is_empty() {
+        let typed = password::asked(&server.user, &place)?;
+        let typed = typed.ok_or_else(|| Failure::no_key(format!("there is no key to log in to {place} with")))?;
+        return Ok(Means::Password(Arc::new(TypedPassword::new(typed, person))));
+    }
+    let keys = Keyring::new(keys, person);
+    keys.unlock().await?;
+    Ok(Means::Keys(Arc::new(keys)))
 }
 
 /// What ssh's configuration says about this host.
@@ -132,7 +153,7 @@ pub(crate) fn sources(client: &Client, config: &HostConfig) -> KeySources {
     KeySources { files: config.identity_files.clone(), files_only: config.identities_only, agent, defaults }
 }
 
-/// The key that the user names, else the one that is known to log in there, else all of them.
+/// The key that the user names, else the one that is known to log in there, else all of them, perhaps none.
 fn keys(sources: &KeySources, server: &KnownServer, identity: Option<&Path>) -> Result<Vec<Arc<UserKey>>, Failure> {
     if let Some(path) = identity {
         return Ok(vec![Arc::new(sources.named(&absolute(path))?)]);
@@ -143,10 +164,6 @@ fn keys(sources: &KeySources, server: &KnownServer, identity: Option<&Path>) -> 
     let Candidates { keys, passed_over } = sources.all();
     for what in passed_over {
         terminal::say(&terminal::shown_line(&format!("landline: passed over: {what}")));
-    }
-    if keys.is_empty() {
-        let what = format!("there is no key to log in to {} with", server.address());
-        return Err(Failure::no_key(what));
     }
     Ok(keys)
 }
@@ -160,6 +177,8 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
 struct Person {
     client: Client,
     server: KnownServer,
+    /// Not where a key was named that is to log in.
+    may_ask: bool,
 }
 
 impl Ask for Person {
@@ -170,5 +189,17 @@ impl Ask for Person {
     fn accepted(&self, key: &UserKey) {
         // The next login then takes one round trip less. Not to know it is no reason to fail.
         let _ = self.client.pins().remember_key(&self.server, key);
+    }
+
+    fn password(&self) -> Result<Option<Password>, Error> {
+        match self.may_ask {
+            true => password::asked(&self.server.user, &self.server.address().to_string()),
+            false => Ok(None),
+        }
+    }
+
+    fn accepted_password(&self) {
+        // The next login then asks at once. Not to know it is no reason to fail.
+        let _ = self.client.pins().remember_password(&self.server);
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod join;
 pub(crate) mod kick;
 mod known;
 pub(crate) mod lab;
+pub(crate) mod password;
 pub(crate) mod ping;
 pub(crate) mod secret;
 pub(crate) mod serve;

@@ -28,8 +28,8 @@ pub(crate) fn run(state: &Path, options: Secret) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Secret::Remove { id } => {
-            let user = server.remove_secret(&id)?;
+        Secret::Remove { id, force } => {
+            let user = server.remove_secret(&id, force)?;
             print(&format!("the secret {id} of {user} is forgotten"));
             Ok(())
         }
@@ -59,8 +59,8 @@ fn add(server: &mut Administration, options: SecretAdd) -> Result<(), Failure> {
         return Ok(());
     };
     if let Err(error) = create_secret_file(&out, line.as_bytes()) {
-        // A secret that nobody has is of no use.
-        server.remove_secret(&id)?;
+        // A secret that nobody has is of no use, even to the last admin.
+        server.remove_secret(&id, true)?;
         return Err(Error::io(out.display(), &error).into());
     }
     print(&format!("the secret {id} is in {}", out.display()));

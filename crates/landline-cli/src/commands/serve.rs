@@ -221,7 +221,7 @@ fn sentence(event: &Event) -> String {
         }
         Event::RightsLoaded { users } => format!("the rights were read again: {users} users"),
         Event::RightsRefused { message } => {
-            format!("the rights were read again and are broken; the earlier ones stay in force: {message}")
+            format!("the rights were read again and do not come into force; the earlier ones stay: {message}")
         }
         Event::Draining { connections } => format!("draining; {connections} connections are open"),
         other => format!("{other:?}"),

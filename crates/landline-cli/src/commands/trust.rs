@@ -31,7 +31,7 @@ fn list(client: &Client, as_json: bool) -> Result<(), Failure> {
             print_json(&json!({
                 "address": server.address().to_string(), "fingerprint": server.fingerprint.to_string(),
                 "user": server.user.as_str(), "provisional": server.provisional, "key": server.key,
-                "agent_key": server.agent_key, "secret": server.secret, "via": server.via,
+                "agent_key": server.agent_key, "secret": server.secret, "password": server.password, "via": server.via,
             }));
         } else {
             print(&line(&server));
@@ -46,6 +46,7 @@ fn line(server: &KnownServer) -> String {
         (Some(secret), ..) => format!("with the secret {}", secret.display()),
         (_, Some(key), _) => format!("with {}", key.display()),
         (_, _, Some(_)) => "with a key in the agent".to_owned(),
+        _ if server.password => "with a password".to_owned(),
         _ => "with whichever key it accepts".to_owned(),
     };
     let since = if server.provisional { "  trusted on first use" } else { "" };

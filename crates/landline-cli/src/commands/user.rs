@@ -14,17 +14,18 @@ use landline::{
             AddKeys, AddUser, DisableUser, EnableUser, KeyRow, ListInvites, ListKeys, ListUsers, MakeInvite, NewInvite,
             RemoveKey, RemoveUser, RevokeInvite, UserRow,
         },
+        passwords::{RemovePassword, SetPassword, password_record},
     },
-    login::KeyLine,
+    login::{Fingerprint, KeyLine, Password},
     net::{Channel, HostPort, Target},
     paths,
-    proto::{DEFAULT_PORT, ErrorCode, login::UserName},
+    proto::{DEFAULT_PORT, ErrorCode, login::UserName, messages::Blob},
 };
 use serde_json::json;
 
-use super::server_and_credential;
+use super::{password, server_and_credential};
 use crate::{
-    arguments::{InviteTerms, KeysCommand, User, UserCommand},
+    arguments::{InviteTerms, KeysCommand, NewPassword, User, UserCommand},
     failure::Failure,
     terminal::{moment, print, print_json, say, shown_line, table},
 };
@@ -35,7 +36,7 @@ const KEYS_BYTES_MAX: u64 = 1024 * 1024;
 pub(crate) async fn run(state: &Path, options: User) -> Result<(), Failure> {
     let mut office = Office::open(state, &options).await?;
     let done = office.run(options.what).await;
-    if let Office::There(channel) = office {
+    if let Office::There(channel, _) = office {
         channel.finish().await;
     }
     done
@@ -44,7 +45,8 @@ pub(crate) async fn run(state: &Path, options: User) -> Result<(), Failure> {
 /// Where the accounts are.
 enum Office {
     Here(Administration),
-    There(Box<Channel>),
+    /// With the server's fingerprint.
+    There(Box<Channel>, Fingerprint),
 }
 
 impl Office {
@@ -59,14 +61,18 @@ impl Office {
         let known = Client::open(state)?;
         let (server, credential) = server_and_credential(&known, target, &options.access).await?;
         let (connected, _) = client::who(&server, &credential).await?;
-        Ok(Self::There(Box::new(connected.login.channel)))
+        Ok(Self::There(Box::new(connected.login.channel), server.fingerprint))
     }
 
     async fn run(&mut self, what: UserCommand) -> Result<(), Failure> {
         match what {
-            UserCommand::Add { name, keys, files, admin, invite, terms } => {
+            UserCommand::Add { name, keys, password, files, admin, invite, terms } => {
                 let keys = keys.iter().map(|file| key_lines(file)).collect::<Result<Vec<_>, _>>()?.concat();
-                self.change(AddUser { user: name.clone(), keys, files, admin }).await?;
+                let password = match first_password(&password, &name)? {
+                    Some(password) => Some(self.record(&name, &password).await?),
+                    None => None,
+                };
+                self.change(AddUser { user: name.clone(), keys, password, files, admin }).await?;
                 if invite { self.invite(Some(name), terms.ttl).await } else { Ok(()) }
             }
             UserCommand::List { json } => self.list(json).await,
@@ -87,6 +93,12 @@ impl Office {
                 }
                 Ok(())
             }
+            UserCommand::Password { name, remove: true, .. } => self.change(RemovePassword { user: Some(name) }).await,
+            UserCommand::Password { name, password_file, password_fd, .. } => {
+                let password = password::chosen(password_file.as_deref(), password_fd, &name)?;
+                let record = self.record(&name, &password).await?;
+                self.change(SetPassword { user: Some(name), record }).await
+            }
             UserCommand::Invite { name, terms } => self.invite(name, terms.ttl).await,
             UserCommand::Invites { revoke: Some(id), .. } => self.change(RevokeInvite { id }).await,
             UserCommand::Invites { json, .. } => self.invites(json).await,
@@ -94,17 +106,29 @@ impl Office {
     }
 
     async fn ask(&mut self, request: impl Into<Request>) -> Result<Answer, Failure> {
-        let request = request.into();
-        let answer = match self {
-            Self::Here(administration) => administration.perform(None, &request),
-            Self::There(channel) => client::ask(channel, &request).await,
-        };
-        answer.map_err(|error| match &error {
+        self.put(&request.into()).await.map_err(|error| match &error {
             Error::Failed { code: ErrorCode::Denied, message, .. } if message.contains("last admin") => {
                 Failure::from(error).with_advice("make another admin first, or say --force")
             }
             _ => error.into(),
         })
+    }
+
+    /// What is to be stored for a password of `user`.
+    async fn record(&mut self, user: &UserName, password: &Password) -> Result<Blob, Failure> {
+        let server = match self {
+            Self::Here(administration) => administration.fingerprint(),
+            Self::There(_, server) => *server,
+        };
+        let ask = async |request| self.put(&request).await;
+        Ok(password_record(ask, user.clone(), server, password).await?)
+    }
+
+    async fn put(&mut self, request: &Request) -> Result<Answer, Error> {
+        match self {
+            Self::Here(administration) => administration.perform(None, request),
+            Self::There(channel, _) => client::ask(channel, request).await,
+        }
     }
 
     async fn change(&mut self, request: impl Into<Request>) -> Result<(), Failure> {
@@ -131,12 +155,13 @@ impl Office {
             users.iter().for_each(|user| print_json(&json!(user)));
             return Ok(());
         }
-        let head = ["USER", "SINCE", "KEYS", ""].map(str::to_owned);
+        let head = ["USER", "SINCE", "KEYS", "PASSWORD", ""].map(str::to_owned);
         print(&table(
             head,
-            users
-                .iter()
-                .map(|user| [user.user.to_string(), moment(user.created), user.keys.to_string(), standing(user)]),
+            users.iter().map(|user| {
+                let password = if user.password { "yes" } else { "" }.to_owned();
+                [user.user.to_string(), moment(user.created), user.keys.to_string(), password, standing(user)]
+            }),
         ));
         Ok(())
     }
@@ -148,7 +173,8 @@ impl Office {
         let keys = self.keys(name).await?;
         if json {
             print_json(&json!({
-                "user": user.user, "created": user.created, "disabled": user.disabled, "admin": user.admin, "keys": keys,
+                "user": user.user, "created": user.created, "disabled": user.disabled, "admin": user.admin, "password": user.password,
+                "keys": keys,
             }));
             return Ok(());
         }
@@ -190,6 +216,15 @@ impl Office {
             }),
         ));
         Ok(())
+    }
+}
+
+/// The password that the account is to have, if it is to have one.
+fn first_password(options: &NewPassword, user: &UserName) -> Result<Option<Password>, Failure> {
+    let NewPassword { password, password_file, password_fd } = options;
+    match (password, password_file, password_fd) {
+        (false, None, None) => Ok(None),
+        _ => password::chosen(password_file.as_deref(), *password_fd, user).map(Some),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Row 40: known and unknown users look alike, in bytes and in time.
 
-use std::time::Instant;
+use std::{net::Ipv4Addr, time::Instant};
 
 use landline::login::{Secret, SecretKey, UserKey};
 use serde_json::Value;
 use testkit::{RawClient, ServerProcess};
 
-use crate::{shared_secret, stage};
+use crate::{passwords, shared_secret, stage};
 
 /// Pairs of tries, one as a known and one as an unknown user.
 fn pairs() -> usize {
@@ -43,6 +43,11 @@ fn compare(server: &ServerProcess, method: &str, make: impl Fn(&RawClient, &str)
         }
     }
     assert_eq!(answers.len(), 1, "{method}: answers differ: {answers:?}");
+    say(method, seed, times);
+}
+
+/// Prints how far the times of a known and of an unknown user lie apart; in the soak they must not.
+fn say(method: &str, seed: u64, times: [Vec<f64>; 2]) {
     let [known, unknown] = times.map(Sample::of);
     let t = (known.mean - unknown.mean) / (known.variance_of_mean + unknown.variance_of_mean).sqrt();
     let difference = (known.median - unknown.median) / unknown.median * 100.0;
@@ -70,6 +75,60 @@ impl Sample {
         Self { mean, variance_of_mean: variance / count, median }
     }
 }
+
+/// Pairs that one server can be asked for: each user has 500 guesses from strangers.
+const PASSWORD_PAIRS_MAX: usize = 450;
+
+/// The same for passwords, whose answers are never the same twice: these are compared by all but their bytes. Each pair comes from a source of its own, as a third guess
+/// would shut it out.
+#[test]
+fn who_has_a_password_looks_like_who_has_none_and_like_nobody() {
+    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    // Alice has only a key, mallory nothing, and eve was disabled.
+    for other in ["alice", "mallory", "eve"] {
+        let mut times = [Vec::new(), Vec::new()];
+        let mut coins = crate::noise(pairs(), seed).into_iter();
+        let mut left = pairs();
+        while left > 0 {
+            let stage = stage();
+            let server = passwords::with_bob(&stage);
+            let file = passwords::file(&stage, "eve.password", passwords::PASSWORD);
+            stage.run_at_server(&["user", "add", "eve", "--password-file", &file]).ok();
+            stage.run_at_server(&["user", "disable", "eve"]).ok();
+            for number in 0..left.min(PASSWORD_PAIRS_MAX) as u16 {
+                let [high, low] = number.to_be_bytes();
+                let first = usize::from(coins.next().unwrap() & 1);
+                for index in [first, 1 - first] {
+                    let client = RawClient::connect_from(
+                        Ipv4Addr::new(127, 40, high, low),
+                        &server.address,
+                        &server.fingerprint,
+                    );
+                    times[index].push(evaluation_time(client.unwrap(), ["bob", other][index]));
+                }
+            }
+            left = left.saturating_sub(PASSWORD_PAIRS_MAX);
+        }
+        say(&format!("password, beside {other}"), seed, times);
+    }
+}
+
+/// How long the server takes to answer the first message of a login by password, in nanoseconds. The answer is of one length for everybody.
+fn evaluation_time(mut client: RawClient, user: &str) -> f64 {
+    client.greet().unwrap();
+    let (begin, begun) = client.begin_password(user, "not the right one");
+    let start = Instant::now();
+    client.send_json(&begin).unwrap();
+    let answer = client.bytes().unwrap();
+    let time = start.elapsed();
+    let header = client.header().unwrap().unwrap();
+    assert_eq!((header.kind(), answer.len()), ("evaluation", EVALUATION_BYTES), "{user}");
+    drop(begun);
+    time.as_nanos() as f64
+}
+
+/// The length, the type, and 320 bytes in base64.
+const EVALUATION_BYTES: usize = 4 + r#"{"type":"evaluation","ke2":""}"#.len() + 428;
 
 #[test]
 fn a_known_user_looks_like_an_unknown_one() {

@@ -140,6 +140,8 @@ fn a_revoked_session_ends_on_all_its_connections() {
     let mut two = greeted(&server);
     let login = two.attach_header("alice", &session, &secret);
     assert_eq!(answer(&mut two, &login)["type"], "welcome");
+    ping(&mut one);
+    ping(&mut two);
     stage.run_at_server(&["secret", "remove", &made.key().id().to_string()]).ok();
     for client in [&mut one, &mut two] {
         assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"));
@@ -147,4 +149,36 @@ fn a_revoked_session_ends_on_all_its_connections() {
     let mut late = greeted(&server);
     let login = late.attach_header("alice", &session, &secret);
     assert_eq!(answer(&mut late, &login)["code"], "login-refused");
+}
+
+/// A quota of sessions counts sessions; how many connections one has is bounded by itself.
+#[test]
+fn attached_connections_are_no_sessions_and_have_a_bound_of_their_own() {
+    let stage = stage();
+    let server = stage.joined();
+    server.event("closed");
+    stage.write_rights("[users.alice]\nfiles = [\"rw:~\"]\nquota = { sessions = 1 }\n");
+    server.event("rights-loaded");
+    let First { client: mut one, session, secret } = by_key(&stage, &server);
+    ping(&mut one);
+    let attached = || {
+        let mut client = greeted(&server);
+        let login = client.attach_header("alice", &session, &secret);
+        let answer = answer(&mut client, &login);
+        (client, answer)
+    };
+    let mut further: Vec<RawClient> = (1..16)
+        .map(|number| {
+            let (mut client, answer) = attached();
+            assert_eq!(answer["type"], "welcome", "{number}: {answer}");
+            ping(&mut client);
+            client
+        })
+        .collect();
+    assert_eq!(attached().1["code"], "too-many-sessions", "a seventeenth connection");
+    stage.run(&["ping", "127.0.0.1"]).fails(38, "alice has 1 sessions, and may have no more");
+    let mut last = further.pop().unwrap();
+    last.finish().unwrap();
+    assert!(last.header().unwrap().is_none());
+    testkit::wait_for("its place", || attached().1["type"] == "welcome");
 }

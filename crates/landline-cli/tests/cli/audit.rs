@@ -1,19 +1,11 @@
 //! Rows 55 and 56: what is done is in the audit log, one line each, on the disk in time; what cannot be written there is not done; what
 //! was changed there is found.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::Write,
-    net::TcpStream,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, io::Write, net::TcpStream, path::PathBuf, process::Stdio, time::Duration};
 
 use rustix::io::Errno;
-use serde_json::Value;
-use testkit::{Fault, ServerProcess, Shim, Stage, wait_for};
+use serde_json::{Value, json};
+use testkit::{Fault, RawClient, ServerProcess, Shim, SmallDisk, Stage, wait_for};
 
 use crate::{noise, stage};
 
@@ -56,7 +48,11 @@ fn who_did_what_is_in_the_log_while_the_server_runs() {
 
     let all = lines(&stage, &[]);
     assert_eq!(events(&all, "started").len(), 1);
-    assert_eq!(events(&all, "admin")[0]["subject"], "alice");
+    let changes = events(&all, "admin");
+    let [made, redeemed] = [0, 1].map(|place| changes[place]["detail"].as_str().unwrap());
+    let (id, terms) = made.split_once(", ").unwrap();
+    assert_eq!((terms, &changes[1]["subject"]), ("for owner, 86400 s", &"alice".into()));
+    assert!(redeemed.starts_with(&format!("{id}, SHA256:")), "the owner's own invite: {made} {redeemed}");
     let logins = events(&all, "login");
     assert_eq!((logins.len(), &logins[0]["method"], &logins[3]["method"]), (4, &"invite".into(), &"ssh-key".into()));
     assert!(logins.iter().all(|login| login["key"].as_str().unwrap().starts_with("SHA256:")));
@@ -163,6 +159,39 @@ fn without_the_log_nobody_is_let_in_and_nothing_is_copied() {
     assert_eq!(refusals, 0, "what was refused meanwhile is counted when the minute is over: {all:?}");
 }
 
+/// Rules that somebody edits while the log cannot be written wait for it, those that take away too; a command takes none of them along.
+#[test]
+fn without_the_log_edited_rules_wait() {
+    let stage = stage();
+    let server = stage.joined();
+    let session = |kind: &str| {
+        let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+        assert_eq!(client.login("alice", &crate::login::client_key(&stage), None).unwrap(), "welcome");
+        client.send_json(&json!({"type": "open", "service": kind})).unwrap();
+        client
+    };
+    let (mut files, mut admin) = (session("files"), session("admin"));
+    let log = stage.path("server/server/audit");
+    let away = stage.path("server/away");
+    fs::rename(&log, &away).unwrap();
+    stage.write_rights("[users.alice]\nadmin = true\n");
+    let refused = server.event("rights-refused");
+    assert!(refused["message"].as_str().unwrap().contains("cannot write its audit log"), "{refused}");
+    admin.send_json(&json!({"type": "add-user", "user": "bob", "files": ["rw:~"]})).unwrap();
+    assert_eq!(admin.error_code().unwrap().as_deref(), Some("audit"));
+    files.send_json(&json!({"type": "get", "path": "absent"})).unwrap();
+    assert_eq!(files.error_code().unwrap().as_deref(), Some("not-found"), "the earlier rules are in force");
+
+    fs::rename(&away, &log).unwrap();
+    server.event("rights-loaded");
+    assert_eq!(files.error_code().unwrap().as_deref(), Some("ended"), "now alice has no files");
+    let all = lines(&stage, &[]);
+    let load = events(&all, "admin").into_iter().rfind(|line| line["action"] == "rights-load").unwrap();
+    let hash = landline::audit::Hash::of(&stage.read("server/server/rights.toml"));
+    assert_eq!(load["detail"], format!("1 users, sha256:{hash}"));
+    verifies(&stage);
+}
+
 #[test]
 fn a_log_that_another_process_holds_refuses_logins_in_time() {
     let stage = stage();
@@ -203,31 +232,10 @@ fn a_failing_disk_under_the_log_lets_nobody_in_unwritten() {
     }
 }
 
-/// A small disk for the server's state, in memory. Unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs"]).arg(at).stdout(Stdio::null());
-        if !cfg!(target_os = "linux") || !mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: a disk that is full needs Linux, root and mount(8)");
-            return None;
-        }
-        Some(Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_does_not_stop_the_log_at_once() {
     let stage = stage();
-    let Some(_disk) = SmallDisk::mount(&stage.path("server")) else { return };
+    let Some(_disk) = SmallDisk::mount(&stage.path("server"), "size=2m") else { return };
     let _server = stage.joined();
     let filler = stage.path("server/filler");
     let mut file = fs::File::create(&filler).unwrap();

@@ -1,47 +1,19 @@
 //! Row 16: a small disk fills up. Nobody's file is cut short, what has arrived is of use once there is space, and all else goes on.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::fs;
 
 use serde_json::{Value, json};
-use testkit::{Census, RawClient, Stage};
+use testkit::{Census, RawClient, SmallDisk, Stage};
 
 use crate::{noise, stage};
 
-const BYTES: &str = "32m";
-const NAMES: usize = 1000;
 /// The BLAKE3 of nothing.
 const EMPTY: &str = "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
 
-/// A home of 32 MiB and 1,000 names, in memory. Unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None`, said aloud, where it cannot be mounted.
-    fn mount(at: &Path) -> Option<Self> {
-        let options = format!("size={BYTES},nr_inodes={NAMES},mode=700");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).stdout(Stdio::null()).stderr(Stdio::null());
-        if !cfg!(target_os = "linux") || !mount.status().is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: a disk that is full needs Linux, root and mount(8)");
-            return None;
-        }
-        Some(Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
+/// A home of 32 MiB and 1,000 names.
 fn small() -> Option<(SmallDisk, Stage)> {
     let stage = stage();
-    Some((SmallDisk::mount(&stage.home())?, stage))
+    Some((SmallDisk::mount(&stage.home(), "size=32m,nr_inodes=1000")?, stage))
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{fs, os::unix, process::Command};
 
 use serde_json::{Value, json};
-use testkit::{Census, Outcome, RawClient, ServerProcess, Stage};
+use testkit::{Census, Outcome, RawClient, ServerProcess, SmallDisk, Stage};
 
 use crate::{noise, stage};
 
@@ -141,12 +141,7 @@ fn hostile_names() -> Vec<Value> {
 #[test]
 fn a_full_disk_is_said_and_leaves_nothing_half_done() {
     let stage = stage();
-    let home = stage.home();
-    let mount = Mount::tmpfs(&home);
-    if mount.is_none() {
-        eprintln!("SKIPPED: a full disk needs root and mount(8)");
-        return;
-    }
+    let Some(disk) = SmallDisk::mount(&stage.home(), "size=4m,nr_inodes=100") else { return };
     let server = stage.joined();
     stage.write("home/old", b"old");
     stage.write("user/big", &noise(8 << 20, 3));
@@ -160,23 +155,7 @@ fn a_full_disk_is_said_and_leaves_nothing_half_done() {
     stage.write("user/small", b"small");
     stage.run(&["cp", "small", &server.at("small")]).ok();
     drop(server);
-    drop(mount);
-}
-
-struct Mount<'a>(&'a std::path::Path);
-
-impl<'a> Mount<'a> {
-    fn tmpfs(at: &'a std::path::Path) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=4m,nr_inodes=100,mode=700", "tmpfs"]).arg(at);
-        mount.stderr(std::process::Stdio::null()).status().ok()?.success().then_some(Self(at))
-    }
-}
-
-impl Drop for Mount<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
-    }
+    drop(disk);
 }
 
 #[test]

@@ -58,7 +58,8 @@ fn logins_of_other_versions_and_methods_are_told_apart() {
     for (field, value, expected) in [
         ("version", json!(2), "version"),
         ("version", json!(-1), "bad-header"),
-        ("method", json!("password"), "method"),
+        ("method", json!("x509"), "method"),
+        ("method", json!("password"), "bad-header"),
         ("method", json!("invite"), "bad-header"),
         ("user", json!("-oProxyCommand=x"), "bad-header"),
         ("user", json!("a".repeat(65)), "bad-header"),
@@ -152,6 +153,7 @@ fn an_idle_session_costs_little_memory() {
     let idle = || {
         let mut client = connect(&server);
         assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
+        client.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
         client
     };
     drop(idle());
@@ -164,6 +166,31 @@ fn an_idle_session_costs_little_memory() {
     assert!(each <= 64, "{each} KiB for each idle session");
     drop(sessions);
     wait_for("all descriptors back", || server.usage().1 <= descriptors);
+}
+
+/// Who is logged in has to open a channel soon, however it trickles, and may then be idle.
+#[test]
+fn a_login_that_opens_nothing_is_ended() {
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    let logged_in = || {
+        let mut client = connect(&server);
+        assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
+        client
+    };
+    let mut idle = logged_in();
+    idle.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
+    let (mut silent, mut slow) = (logged_in(), logged_in());
+    let part = frame(r#"{"type":"open","service":"ping"}"#);
+    slow.send(&part[..part.len() - 1]).unwrap();
+    for client in [&mut silent, &mut slow] {
+        assert_eq!(client.error_code().unwrap().as_deref(), Some("open-timeout"));
+        assert!(client.header().unwrap().is_none(), "and nothing more");
+        assert_eq!(server.event("failed")["code"], "open-timeout");
+    }
+    idle.send_json(&json!({"type": "ping"})).unwrap();
+    assert_eq!(idle.header().unwrap().expect("an answer").kind(), "pong");
 }
 
 /// Row 25: one deadline for all of the login, whatever trickles in.

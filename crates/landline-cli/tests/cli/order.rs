@@ -1,6 +1,9 @@
 //! Row 34: every message in every state; only what the table accepts is answered, and nothing else happens.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use landline::{
     login::UserKey,
@@ -37,6 +40,15 @@ pub(crate) fn into(state: State, server: &ServerProcess, key: &UserKey) -> RawCl
             client.send_json(&keys).unwrap();
             return client;
         }
+        State::ServerPassword => {
+            // Everybody is answered, but nobody any number of times.
+            static NAMES: AtomicU32 = AtomicU32::new(0);
+            let name = format!("user{}", NAMES.fetch_add(1, Ordering::Relaxed));
+            let (begin, _) = client.begin_password(&name, "correct horse battery");
+            client.send_json(&begin).unwrap();
+            assert_eq!(client.header().unwrap().unwrap().kind(), "evaluation");
+            return client;
+        }
         State::ServerSigning => {
             client.send_json(&json!({"type": "signing"})).unwrap();
             return client;
@@ -65,9 +77,10 @@ pub(crate) fn into(state: State, server: &ServerProcess, key: &UserKey) -> RawCl
     client
 }
 
-pub(crate) const STATES: [State; 10] = [
+pub(crate) const STATES: [State; 11] = [
     State::ServerLogin,
     State::ServerChosen,
+    State::ServerPassword,
     State::ServerSigning,
     State::ServerChannel,
     State::ServerPing,

@@ -10,7 +10,7 @@ use landline::{
 use serde_json::{Value, json};
 use testkit::{NONCE, RawClient, ServerProcess};
 
-use crate::{login::client_key, shared_secret, stage};
+use crate::{login::client_key, passwords, shared_secret, stage};
 
 /// How many logins are tried of each kind.
 fn tries() -> usize {
@@ -65,6 +65,32 @@ fn a_recorded_login_is_refused_on_any_other_connection() {
             assert_eq!(answer(greeted(&server), login), "login-refused", "round {round}: {login}");
         }
     }
+}
+
+/// A password's login is refused on any other connection, and behind any other beginning.
+#[test]
+fn a_recorded_login_by_password_is_refused() {
+    let stage = stage();
+    let server = passwords::with_bob(&stage);
+    let begun = |client: &mut RawClient| {
+        let (begin, begun) = client.begin_password("bob", passwords::PASSWORD);
+        client.send_json(&begin).unwrap();
+        let evaluation = client.header().unwrap().unwrap().read().unwrap();
+        (begin, client.password_header("bob", begun, &evaluation).expect("the password is right"))
+    };
+    let mut first = greeted(&server);
+    let (begin, login) = begun(&mut first);
+    // On this machine, which is not shut out, bob has 50 tries at once.
+    for round in 0..tries().min(45) {
+        let mut client = greeted(&server);
+        client.send_json(&begin).unwrap();
+        assert_eq!(client.header().unwrap().unwrap().kind(), "evaluation");
+        assert_eq!(answer(client, &login), "login-refused", "round {round}");
+    }
+    let mut other = greeted(&server);
+    let _ = begun(&mut other);
+    assert_eq!(answer(other, &login), "login-refused", "on another connection of bob's");
+    assert_eq!(answer(first, &login), "welcome", "where it belongs it is accepted");
 }
 
 /// A server in the middle that the client trusts, and another one that knows the same key and secret: what the client

@@ -2,9 +2,9 @@
 
 use std::{io::Write, process::Stdio};
 
-use testkit::{Stage, wait_for};
+use testkit::{RawClient, Stage, wait_for};
 
-use crate::{noise, stage};
+use crate::{login::client_key, noise, stage};
 
 fn refused(stage: &Stage, address: &str) -> (Option<i32>, String) {
     let output = stage.serve_command(address).output().unwrap();
@@ -57,6 +57,22 @@ fn draining_lets_a_transfer_end_and_nothing_begin() {
     drop(stdin);
     assert!(child.wait_with_output().unwrap().status.success());
     assert_eq!(stage.read("home/slow"), b"before after");
+    assert_eq!(server.wait(), Some(0));
+}
+
+/// A client that is about to log in does not just lose its line.
+#[test]
+fn a_login_that_is_on_its_way_hears_that_the_server_drains() {
+    let stage = stage();
+    let mut server = stage.joined();
+    let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+    client.greet().unwrap();
+    server.terminate();
+    server.event("draining");
+    let login = client.login_header("alice", &client_key(&stage), None);
+    client.send_json(&login).unwrap();
+    assert_eq!(client.error_code().unwrap().as_deref(), Some("draining"));
+    assert_eq!(server.event("refused")["code"], "draining");
     assert_eq!(server.wait(), Some(0));
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use serde_json::{Value, json};
-use testkit::{HostileServer, ServerProcess, Stage, Terminal};
+use testkit::{HostileServer, ServerProcess, SmallDisk, Stage, Terminal};
 
 use crate::stage;
 
@@ -163,22 +163,13 @@ fn a_disk_that_is_full_refuses() {
     let state = stage.path("small");
     fs::create_dir(&state).unwrap();
     fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=64k,mode=700", "small"])
-        .arg(&state)
-        .status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: a small tmpfs cannot be mounted (needs root)");
-        return;
-    }
+    let Some(_disk) = SmallDisk::mount(&state, "size=64k") else { return };
     fs::create_dir(state.join("client")).unwrap();
     fs::set_permissions(state.join("client"), fs::Permissions::from_mode(0o700)).unwrap();
     fs::copy(stage.path("client/client/id_ed25519"), state.join("client/id_ed25519")).unwrap();
     fs::write(state.join("client/servers.lock"), b"").unwrap();
     let _ = fs::write(state.join("filler"), vec![0; 1 << 20]);
     let outcome = stage.run(&["--state", state.to_str().unwrap(), "ping", "--accept-new", &at(&server)]);
-    let unmounted = std::process::Command::new("umount").arg(&state).status();
-    assert!(unmounted.unwrap().success());
     outcome.fails(31, "servers.json");
     assert_eq!(server.next_event()["event"], "refused");
 }

@@ -87,7 +87,7 @@ fn revoking_ends_live_sessions() {
         ("disable", "the account was disabled", &[&["disable", "bob"], &["enable", "bob"]]),
         (
             "remove a key",
-            "the key or secret was removed",
+            "the key, secret or password was removed",
             &[&["keys", "bob", "remove", &print], &["keys", "bob", "add", "-"]],
         ),
         ("remove", "", &[&["remove", "bob"], &["add", "bob", "--key", "-", "--files", "rw:~"]]),
@@ -209,6 +209,27 @@ fn who_is_here_and_who_may_see_it() {
     assert!(two.bob(&["kick", &two.server.address, id]).ok().contains(id), "one's own");
 }
 
+/// However many connections somebody has, an admin gets in and can end them.
+#[test]
+fn a_place_is_kept_for_admins() {
+    let two = Two::new();
+    let address = two.server.address.clone();
+    let Two { server, stage } = two;
+    drop(server);
+    let two = Two { server: stage.serve_at(&address, &["--connections", "4"]), stage };
+    let crowd: Vec<RawClient> = (0..3).map(|_| two.bob_in("ping")).collect();
+    two.bob(&["ping", "127.0.0.1"]).fails(38, "as many connections as it can take");
+    two.stage.run(&["ping", "127.0.0.1"]).ok();
+    two.stage.run(&["kick", "127.0.0.1", "bob"]).ok();
+    for mut client in crowd {
+        assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"));
+    }
+    for _ in 0..3 {
+        two.server.event("closed");
+    }
+    two.bob(&["ping", "127.0.0.1"]).ok();
+}
+
 /// Row 43: nothing of it is for those who are no admins.
 #[test]
 fn every_request_of_somebody_who_is_no_admin_is_denied() {
@@ -219,6 +240,7 @@ fn every_request_of_somebody_who_is_no_admin_is_denied() {
     for kind in requests.iter().filter(|kind| !["who", "kick"].contains(*kind)) {
         let request = json!({
             "type": kind, "user": "alice", "keys": [], "key": two.fingerprint(), "seconds": 60, "id": "00", "force": true,
+            "request": "AAAA", "record": "AAAA",
         });
         client.send_json(&request).unwrap();
         let error: Value = client.header().unwrap().unwrap().read().unwrap();

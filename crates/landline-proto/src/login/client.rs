@@ -3,7 +3,9 @@
 use super::{BindingType, Proof, Transcript, UserName};
 use crate::{
     Item, Limits, MessageDecoder, ProtocolError, VERSION, message,
-    messages::{Choice, ErrorMessage, Greeting, KeyTag, Keys, Login, Nonce, Signing, Welcome},
+    messages::{
+        Blob, Choice, ErrorMessage, Evaluation, Greeting, KeyTag, Keys, Login, Nonce, Password, Signing, Welcome,
+    },
     order::State,
 };
 
@@ -14,6 +16,8 @@ pub enum ClientEvent {
     Greeted,
     /// The server chose the key at this place among those that it was asked about.
     Chosen(usize),
+    /// The server's half of a login by password.
+    Evaluated(Evaluation),
     /// The login was accepted.
     Welcome(Welcome),
     /// The server refused, or gave up.
@@ -31,6 +35,8 @@ pub struct ClientLogin {
     greeting: Option<Greeting>,
     /// How many keys the server was asked about, until it has chosen.
     asked: Option<usize>,
+    /// A login by password was begun, and the server's half of it has not come yet.
+    evaluates: bool,
     /// Whether the session is to give an attach secret.
     attach: bool,
     decoder: MessageDecoder,
@@ -47,7 +53,18 @@ impl ClientLogin {
         nonce: Nonce,
     ) -> Self {
         let decoder = MessageDecoder::new(Limits::LOGIN);
-        Self { user, method, fingerprint, transport, nonce, greeting: None, asked: None, attach: false, decoder }
+        Self {
+            user,
+            method,
+            fingerprint,
+            transport,
+            nonce,
+            greeting: None,
+            asked: None,
+            evaluates: false,
+            attach: false,
+            decoder,
+        }
     }
 
     /// Has the login ask for an attach secret, so that further connections can be attached to the session.
@@ -69,6 +86,7 @@ impl ClientLogin {
         let state = match (&self.greeting, self.asked) {
             (None, _) => State::ClientGreeting,
             (Some(_), Some(_)) => State::ClientChoice,
+            (Some(_), None) if self.evaluates => State::ClientEvaluation,
             (Some(_), None) => State::ClientWelcome,
         };
         state.check(&header)?;
@@ -79,6 +97,10 @@ impl ClientLogin {
                 ClientEvent::Welcome(header.read()?)
             }
             "choice" => ClientEvent::Chosen(self.check_choice(&header.read()?)?),
+            "evaluation" => {
+                self.evaluates = false;
+                ClientEvent::Evaluated(header.read()?)
+            }
             _ => {
                 self.greeting = Some(self.check_greeting(header.read()?)?);
                 ClientEvent::Greeted
@@ -112,6 +134,16 @@ impl ClientLogin {
         self.asked = Some(keys.len());
         let keys = Keys { version: VERSION, user: self.user.clone(), keys };
         message::encode(&keys, None, &Limits::LOGIN, out)
+    }
+
+    /// Appends the first message of a login by password to `out`; the answer is [`ClientEvent::Evaluated`].
+    ///
+    /// # Errors
+    /// [`ProtocolError::FrameSize`] when it does not fit.
+    pub fn begin_password(&mut self, ke1: Vec<u8>, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
+        self.evaluates = true;
+        let begin = Password { version: VERSION, user: self.user.clone(), nonce: self.nonce, ke1: Blob(ke1) };
+        message::encode(&begin, None, &Limits::LOGIN, out)
     }
 
     /// Appends to `out` that the proof takes a person, and so some time. At most once, and before [`login`](Self::login).

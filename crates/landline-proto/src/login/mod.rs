@@ -8,8 +8,8 @@ mod transcript;
 mod user;
 
 pub use client::{ClientEvent, ClientLogin};
-pub use proof::{BindingType, BindingTypeError, HexIdError, Proof, SecretId, SessionId};
-pub use server::{Attempt, Offer, ServerEvent, ServerLogin};
+pub use proof::{BindingType, BindingTypeError, HexIdError, PasswordId, Proof, SecretId, SessionId};
+pub use server::{Attempt, Offer, PasswordAttempt, ServerEvent, ServerLogin};
 pub use transcript::{NAMESPACE, Transcript, key_tag};
 pub use user::{UserName, UserNameError};
 
@@ -21,6 +21,8 @@ pub const METHOD_INVITE: &str = "invite";
 pub const METHOD_ATTACH: &str = "attach";
 /// Login by a secret that both sides know.
 pub const METHOD_SECRET: &str = "secret";
+/// Login by a password, by OPAQUE (RFC 9807).
+pub const METHOD_PASSWORD: &str = "password";
 
 #[cfg(test)]
 mod tests;

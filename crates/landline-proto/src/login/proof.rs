@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{METHOD_ATTACH, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY};
+use super::{METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET, METHOD_SSH_KEY};
 use crate::messages::{Blob, Mac, Token};
 
 /// What proves a transcript, with the method under `method`.
@@ -38,6 +38,11 @@ pub enum Proof {
         /// The client's proof.
         proof: Mac,
     },
+    /// A password, by what `password` has begun.
+    Password {
+        /// KE3 of OPAQUE (RFC 9807).
+        ke3: Blob,
+    },
     /// A live session, of which this is one more connection.
     Attach {
         /// Which session.
@@ -54,6 +59,7 @@ impl Proof {
             Self::SshKey { .. } => METHOD_SSH_KEY,
             Self::Invite { .. } => METHOD_INVITE,
             Self::Secret { .. } => METHOD_SECRET,
+            Self::Password { .. } => METHOD_PASSWORD,
             Self::Attach { .. } => METHOD_ATTACH,
         }
     }
@@ -62,7 +68,9 @@ impl Proof {
     pub fn binding(&self) -> BindingType {
         match self {
             Self::Secret { binding, .. } => *binding,
-            Self::SshKey { .. } | Self::Invite { .. } | Self::Attach { .. } => BindingType::TlsExporter,
+            Self::SshKey { .. } | Self::Invite { .. } | Self::Password { .. } | Self::Attach { .. } => {
+                BindingType::TlsExporter
+            }
         }
     }
 }
@@ -151,6 +159,11 @@ macro_rules! hex_id {
 hex_id! {
     /// Which secret: 16 lower-case hexadecimal digits that say nothing about it.
     SecretId
+}
+
+hex_id! {
+    /// Which password: 16 lower-case hexadecimal digits that say nothing about it.
+    PasswordId
 }
 
 hex_id! {

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use serde::Deserialize;
 
-use super::Transcript;
+use super::{BindingType, METHOD_PASSWORD, Transcript, UserName};
 use crate::{
     Header, Item, Limits, MessageDecoder, ProtocolError, VERSION,
     header::integer,
     limits::{KEYS_MAX, LOGIN_TIME_MAX, SIGNING_TIME_MAX},
     message,
-    messages::{Choice, Greeting, Keys, Login, Nonce, Welcome},
+    messages::{Blob, Choice, Evaluation, Greeting, Keys, Login, Nonce, Password, Welcome},
     order::State,
 };
 
@@ -34,6 +34,8 @@ pub struct Offer {
 pub enum ServerEvent {
     /// Which of these keys? Nothing more is read until [`ServerLogin::choose`].
     Asked(Keys),
+    /// To log in by password: its first message. Nothing more is read until [`ServerLogin::evaluate`].
+    Password(Box<PasswordAttempt>),
     /// Its proof takes a person. [`ServerLogin::extend`] gives it the time, if it is to be had.
     Signing,
     /// To log in. Nothing more is read until [`ServerLogin::accept`].
@@ -52,18 +54,48 @@ pub struct Attempt {
 impl Attempt {
     /// T for this attempt, with what the transport's exporter gives once its handshake is over.
     pub fn transcript(&self, exporter: &[u8]) -> [u8; 64] {
-        let binding_type = self.login.proof.binding();
+        let Login { user, nonce, proof, .. } = &self.login;
+        self.offer.transcript(proof.method(), proof.binding(), exporter, (user, nonce), &self.server_nonce)
+    }
+}
+
+/// A login by password that was begun, and asks for the server's half.
+#[derive(Debug, Clone)]
+pub struct PasswordAttempt {
+    /// What the client sent.
+    pub begin: Password,
+    offer: Offer,
+    server_nonce: Nonce,
+}
+
+impl PasswordAttempt {
+    /// T for this attempt, as [`Attempt::transcript`] will give it.
+    pub fn transcript(&self, exporter: &[u8]) -> [u8; 64] {
+        let claim = (&self.begin.user, &self.begin.nonce);
+        self.offer.transcript(METHOD_PASSWORD, BindingType::TlsExporter, exporter, claim, &self.server_nonce)
+    }
+}
+
+impl Offer {
+    fn transcript(
+        &self,
+        method: &str,
+        binding_type: BindingType,
+        exporter: &[u8],
+        (user, client_nonce): (&UserName, &Nonce),
+        server_nonce: &Nonce,
+    ) -> [u8; 64] {
         Transcript {
-            method: self.login.proof.method(),
+            method,
             binding_type,
-            binding: binding_type.bytes(exporter, &self.offer.fingerprint),
-            fingerprint: &self.offer.fingerprint,
-            transport: self.offer.transport,
-            version: self.login.version,
-            methods: &self.offer.methods,
-            user: &self.login.user,
-            client_nonce: &self.login.nonce,
-            server_nonce: &self.server_nonce,
+            binding: binding_type.bytes(exporter, &self.fingerprint),
+            fingerprint: &self.fingerprint,
+            transport: self.transport,
+            version: VERSION,
+            methods: &self.methods,
+            user,
+            client_nonce,
+            server_nonce,
         }
         .digest()
     }
@@ -88,6 +120,8 @@ pub struct ServerLogin {
     decoder: MessageDecoder,
     transmit: Vec<u8>,
     state: State,
+    /// Who has begun to log in by password, and their nonce.
+    begun: Option<(UserName, Nonce)>,
     /// It is the caller's turn.
     waits: bool,
 }
@@ -110,7 +144,8 @@ impl ServerLogin {
         message::encode(&greeting, None, &Limits::LOGIN, &mut transmit)?;
         let decoder = MessageDecoder::new(Limits::LOGIN);
         let (state, waits) = (State::ServerLogin, false);
-        Ok(Self { offer, nonce, began: now, deadline: now + LOGIN_TIME_MAX, decoder, transmit, state, waits })
+        let deadline = now + LOGIN_TIME_MAX;
+        Ok(Self { offer, nonce, began: now, deadline, decoder, transmit, state, begun: None, waits })
     }
 
     /// Bytes to send, if there are any.
@@ -148,6 +183,7 @@ impl ServerLogin {
                 self.state = State::ServerSigning;
                 Ok(Some(ServerEvent::Signing))
             }
+            "password" => self.password(header.read()?).map(Some),
             _ => self.attempt(&header).map(Some),
         }
     }
@@ -162,17 +198,58 @@ impl ServerLogin {
         Ok(ServerEvent::Asked(keys))
     }
 
+    fn password(&mut self, begin: Password) -> Result<ServerEvent, ProtocolError> {
+        check_version(begin.version)?;
+        self.check_method(METHOD_PASSWORD.to_owned())?;
+        self.state = State::ServerPassword;
+        self.begun = Some((begin.user.clone(), begin.nonce));
+        let attempt = PasswordAttempt { begin, offer: self.offer.clone(), server_nonce: self.nonce };
+        Ok(ServerEvent::Password(Box::new(attempt)))
+    }
+
     fn attempt(&mut self, header: &Header) -> Result<ServerEvent, ProtocolError> {
         // Which other keys there are to be is a matter of version and method.
-        let Means { version, mut method } = header.read()?;
+        let Means { version, method } = header.read()?;
         check_version(version)?;
-        if !self.offer.methods.contains(&method) {
-            method.truncate(method.floor_char_boundary(32));
-            return Err(ProtocolError::Method { method, offered: self.offer.methods.join(",") });
-        }
+        self.check_method(method)?;
         let login: Login = header.read()?;
+        self.check_begun(&login)?;
         let attempt = Attempt { login, offer: self.offer.clone(), server_nonce: self.nonce };
         Ok(ServerEvent::Attempt(Box::new(attempt)))
+    }
+
+    fn check_method(&self, mut method: String) -> Result<(), ProtocolError> {
+        if self.offer.methods.contains(&method) {
+            return Ok(());
+        }
+        method.truncate(method.floor_char_boundary(32));
+        Err(ProtocolError::Method { method, offered: self.offer.methods.join(",") })
+    }
+
+    /// A login by password is what `password` has begun, and no other login is.
+    fn check_begun(&self, login: &Login) -> Result<(), ProtocolError> {
+        let is_password = login.proof.method() == METHOD_PASSWORD;
+        match &self.begun {
+            None if is_password => Err(ProtocolError::UnexpectedMessage {
+                found: "login by password".into(),
+                expected: "password before it".into(),
+            }),
+            Some(begun) if !is_password || *begun != (login.user.clone(), login.nonce) => {
+                Err(ProtocolError::BadHeader(
+                    "in \"login\": another method, user or nonce than \"password\" has begun with".into(),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers [`ServerEvent::Password`] with KE2. The answer is ready for [`poll_transmit`](Self::poll_transmit).
+    ///
+    /// # Errors
+    /// [`ProtocolError::FrameSize`] when it does not fit into a header before login.
+    pub fn evaluate(&mut self, ke2: Vec<u8>) -> Result<(), ProtocolError> {
+        self.waits = false;
+        message::encode(&Evaluation { ke2: Blob(ke2) }, None, &Limits::LOGIN, &mut self.transmit)
     }
 
     /// Answers [`ServerEvent::Asked`] with the key at this place. The answer is ready for [`poll_transmit`](Self::poll_transmit).

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Item, Limits, ProtocolError, message,
-    messages::{Blob, KeyTag, Mac, Nonce, Open, Ping, Token, Welcome},
+    messages::{Blob, Evaluation, KeyTag, Mac, Nonce, Open, Ping, Token, Welcome},
 };
 
 fn start() -> Instant {
@@ -19,7 +19,9 @@ fn offer() -> Offer {
     Offer {
         server: "landline/test".into(),
         features: vec!["ping".into()],
-        methods: vec![METHOD_SSH_KEY.into(), METHOD_INVITE.into(), METHOD_SECRET.into(), METHOD_ATTACH.into()],
+        methods: [METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET, METHOD_PASSWORD, METHOD_ATTACH]
+            .map(str::to_owned)
+            .to_vec(),
         fingerprint: [7; 32],
         transport: "tcp",
     }
@@ -192,6 +194,8 @@ fn a_login_needs_the_keys_of_its_method() {
         format!(r#""method":"secret","secret":"{}","proof":"{nonce}""#, &id[1..]),
         format!(r#""method":"secret","secret":"{}","proof":"{nonce}""#, "AABBCCDDEEFF0011"),
         format!(r#""method":"secret","secret":"{id}","proof":"{nonce}","binding":"tls-unique""#),
+        r#""method":"password""#.to_owned(),
+        r#""method":"password","ke3":"A""#.to_owned(),
         format!(r#""method":"attach","proof":"{nonce}""#),
         format!(r#""method":"attach","session":"{id}""#),
         format!(r#""method":"attach","session":"0","proof":"{nonce}""#),
@@ -246,6 +250,76 @@ fn neither_question_nor_word_is_taken_twice_or_late() {
         let error = server.handle_input(&mut &flight[1][..]).unwrap_err();
         assert!(matches!(error, ProtocolError::UnexpectedMessage { .. }), "{error}");
     }
+}
+
+#[test]
+fn a_login_by_password_has_the_transcript_of_its_first_message() {
+    let (mut server, mut client) = (server(), client(METHOD_PASSWORD));
+    client.handle_input(&mut &server.poll_transmit().unwrap()[..]).unwrap();
+    let mut flight = Vec::new();
+    client.begin_password(vec![1; 96], &mut flight).unwrap();
+    client.login(Proof::Password { ke3: Blob(vec![3; 64]) }, &mut flight).unwrap();
+    let mut input = &flight[..];
+    let Some(ServerEvent::Password(begun)) = server.handle_input(&mut input).unwrap() else { panic!("not begun") };
+    assert_eq!(begun.begin.ke1, Blob(vec![1; 96]));
+    assert!(server.handle_input(&mut input).unwrap().is_none(), "read on before it had answered");
+    server.evaluate(vec![2; 320]).unwrap();
+    let answer = server.poll_transmit().unwrap();
+    let event = client.handle_input(&mut &answer[..]).unwrap();
+    assert_eq!(event, Some(ClientEvent::Evaluated(Evaluation { ke2: Blob(vec![2; 320]) })));
+    let attempt = attempt_of(server.handle_input(&mut input).unwrap());
+    let transcript = attempt.transcript(&[5; 32]);
+    assert_eq!(Some(transcript), client.transcript(BindingType::TlsExporter, &[5; 32]));
+    assert_eq!(begun.transcript(&[5; 32]), transcript);
+    assert_ne!(begun.transcript(&[6; 32]), transcript, "another connection");
+}
+
+#[test]
+fn a_login_by_password_is_the_one_that_was_begun() {
+    let begin = |user: &str, nonce: u8| {
+        let mut flight = Vec::new();
+        let user = user.parse().unwrap();
+        let mut client = ClientLogin::new(user, METHOD_PASSWORD, [7; 32], "tcp", Nonce([nonce; 32]));
+        client.begin_password(vec![1; 96], &mut flight).unwrap();
+        (client, flight)
+    };
+    let by_password = || Proof::Password { ke3: Blob(vec![3; 64]) };
+    let second = |begun: &[u8], then: &ClientLogin, proof: Proof| {
+        let mut server = server();
+        assert!(matches!(server.handle_input(&mut &begun[..]), Ok(Some(ServerEvent::Password(_)))));
+        server.evaluate(vec![2; 320]).unwrap();
+        let mut flight = Vec::new();
+        then.login(proof, &mut flight).unwrap();
+        server.handle_input(&mut &flight[..])
+    };
+    let (alice, begun) = begin("alice", 1);
+    assert!(second(&begun, &alice, by_password()).is_ok());
+    for (then, proof) in
+        [(begin("bob", 1).0, by_password()), (begin("alice", 2).0, by_password()), (alice, proof("ssh-ed25519 AAAA"))]
+    {
+        let error = second(&begun, &then, proof).unwrap_err();
+        assert!(matches!(error, ProtocolError::BadHeader(_)), "{error}");
+    }
+    // Without a beginning, begun twice, or behind another question.
+    let (alice, begun) = begin("alice", 1);
+    let mut flight = Vec::new();
+    alice.login(by_password(), &mut flight).unwrap();
+    let error = server().handle_input(&mut &flight[..]).unwrap_err();
+    assert!(matches!(error, ProtocolError::UnexpectedMessage { .. }), "{error}");
+    let mut asks = Vec::new();
+    client(METHOD_SSH_KEY).ask(vec![KeyTag([1; 32])], &mut asks).unwrap();
+    for first in [&begun, &asks] {
+        let mut server = server();
+        server.handle_input(&mut &first[..]).unwrap();
+        server.evaluate(vec![2; 320]).unwrap();
+        let error = server.handle_input(&mut &begun[..]).unwrap_err();
+        assert!(matches!(error, ProtocolError::UnexpectedMessage { .. }), "{error}");
+    }
+    let mut not_offered = offer();
+    not_offered.methods.retain(|method| method != METHOD_PASSWORD);
+    let mut server = ServerLogin::new(not_offered, Nonce([2; 32]), start()).unwrap();
+    let error = server.handle_input(&mut &begun[..]).unwrap_err();
+    assert!(matches!(error, ProtocolError::Method { .. }), "{error}");
 }
 
 #[test]

@@ -2,8 +2,11 @@
 
 use landline_proto::order::State;
 
-use super::messages::{
-    Answer, Changed, Invites, Keys, Kick, LiveSessions, NewInvite, Request, SERVICE, Users, Who, receive_list,
+use super::{
+    messages::{
+        Answer, Changed, Invites, Keys, Kick, LiveSessions, NewInvite, Request, SERVICE, Users, Who, receive_list,
+    },
+    passwords::Registration,
 };
 use crate::{
     Error,
@@ -45,6 +48,7 @@ pub async fn ask(channel: &mut Channel, request: &Request) -> Result<Answer, Err
         Request::ListUsers(_) => Answer::Users(receive_list::<Users>(channel, state).await?),
         Request::ListKeys(_) => Answer::Keys(receive_list::<Keys>(channel, state).await?),
         Request::ListInvites(_) => Answer::Invites(receive_list::<Invites>(channel, state).await?),
+        Request::RegisterPassword(_) => Answer::Registration(channel.receive(state).await?.read::<Registration>()?),
         Request::MakeInvite(_) => Answer::Invite(channel.receive(state).await?.read::<NewInvite>()?),
         _ => {
             channel.receive(state).await?.read::<Changed>()?;

@@ -1,8 +1,9 @@
 //! The messages of the service `admin`.
 
-use landline_proto::{Header, Message, ProtocolError, header::integer, login::UserName, order::State};
+use landline_proto::{Header, Message, ProtocolError, header::integer, login::UserName, messages::Blob, order::State};
 use serde::{Deserialize, Serialize};
 
+use super::passwords::{RegisterPassword, Registration, RemovePassword, SetPassword};
 use crate::{Error, net::Channel, server::sessions::SessionInfo};
 
 /// The service's name.
@@ -94,20 +95,18 @@ requests! {
     ListInvites = "list-invites" -> ClientInvites,
     /// An invite is void.
     RevokeInvite = "revoke-invite" -> ClientChanged,
+    /// The server's half of setting a password.
+    RegisterPassword = "register-password" -> ClientRegistration,
+    /// Another password for an account.
+    SetPassword = "set-password" -> ClientChanged,
+    /// No password for an account.
+    RemovePassword = "remove-password" -> ClientChanged,
 }
 
 impl Request {
     /// Whether it is for more than to be told something.
     pub(crate) fn changes_something(&self) -> bool {
-        !matches!(self, Self::ListUsers(_) | Self::ListKeys(_) | Self::ListInvites(_))
-    }
-
-    /// What else is to be said of it in the log.
-    pub(crate) fn detail(&self) -> Option<String> {
-        let Self::AddUser(AddUser { files, admin, .. }) = self else { return None };
-        let admin = admin.then_some("admin");
-        let rights: Vec<&str> = files.iter().map(String::as_str).chain(admin).collect();
-        (!rights.is_empty()).then(|| rights.join(", "))
+        !matches!(self, Self::ListUsers(_) | Self::ListKeys(_) | Self::ListInvites(_) | Self::RegisterPassword(_))
     }
 
     /// What it is about, for the log: a user, an invite; nothing for a list of everything.
@@ -120,10 +119,13 @@ impl Request {
             | Self::ListKeys(ListKeys { user })
             | Self::AddKeys(AddKeys { user, .. })
             | Self::ListUsers(ListUsers { user: Some(user) })
+            | Self::RegisterPassword(RegisterPassword { user: Some(user), .. })
+            | Self::SetPassword(SetPassword { user: Some(user), .. })
+            | Self::RemovePassword(RemovePassword { user: Some(user) })
             | Self::MakeInvite(MakeInvite { user: Some(user), .. }) => user.to_string(),
             Self::RemoveKey(RemoveKey { user, key }) => format!("{user} {key}"),
             Self::RevokeInvite(RevokeInvite { id }) => id.clone(),
-            Self::ListUsers(_) | Self::ListInvites(_) | Self::MakeInvite(_) => String::new(),
+            _ => String::new(),
         }
     }
 }
@@ -144,6 +146,9 @@ pub struct AddUser {
     /// Its keys, as lines of authorized_keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
+    /// Its password: the RegistrationRecord of OPAQUE (RFC 9807).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Blob>,
     /// Its first rights to files, as they stand in the rights: `rw:~`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
@@ -252,6 +257,8 @@ pub enum Answer {
     Invites(Vec<InviteRow>),
     /// A new invite.
     Invite(NewInvite),
+    /// The server's half of a password.
+    Registration(Registration),
 }
 
 /// Server: it is done, and durable.
@@ -288,6 +295,9 @@ pub struct UserRow {
     pub admin: bool,
     /// How many keys it has.
     pub keys: u32,
+    /// Whether it has a password.
+    #[serde(default)]
+    pub password: bool,
 }
 
 /// A key, in a list.

@@ -2,10 +2,13 @@
 //! (`docs/protocol.md` section 12). Both do the same requests with the same code.
 
 pub mod client;
+mod detail;
 pub mod messages;
+pub mod passwords;
 mod perform;
 mod secrets;
 pub(crate) mod server;
 
+pub(crate) use detail::of_invite;
 pub use messages::{Answer, Request};
 pub use perform::{Admin, Administration};

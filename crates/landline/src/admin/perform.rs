@@ -4,13 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use landline_proto::{DEFAULT_PORT, ErrorCode, login::UserName};
 
-use super::messages::{
-    AddUser, Answer, INVITE_SECONDS_MAX, InviteRow, KeyRow, MakeInvite, NewInvite, RemoveUser, Request, UserRow,
+use super::{
+    detail::of_invite,
+    messages::{
+        AddUser, Answer, INVITE_SECONDS_MAX, InviteRow, KeyRow, MakeInvite, NewInvite, RemoveUser, Request, UserRow,
+    },
 };
 use crate::{
     Error,
+    admission::Source,
     audit::{Audit, Entry},
-    login::{Fingerprint, Invite, KeyLine, KeyOptions},
+    login::{Fingerprint, Invite, KeyLine, KeyOptions, Passwords},
     net::{HostPort, Target},
     paths::PrivateFolder,
     rights::{FirstRights, RightsFile},
@@ -27,6 +31,7 @@ pub struct Administration {
     folder: Arc<PrivateFolder>,
     pub(super) store: Arc<Store>,
     rights: Arc<RightsFile>,
+    pub(super) passwords: Option<Arc<Passwords>>,
     pub(super) fingerprint: Fingerprint,
     pub(super) audit: Audit,
     public: Option<HostPort>,
@@ -37,10 +42,12 @@ pub struct Administration {
 pub struct Admin {
     /// Who.
     pub user: UserName,
-    /// What was proved at the login: a key's fingerprint, or `secret:` and a secret's id.
+    /// What was proved at the login: a key's fingerprint, or `secret:` or `password:` and an id.
     pub key: String,
     /// The session's id.
     pub session: String,
+    /// From where.
+    pub source: Source,
 }
 
 impl Administration {
@@ -49,10 +56,16 @@ impl Administration {
         folder: Arc<PrivateFolder>,
         store: Arc<Store>,
         rights: Arc<RightsFile>,
+        passwords: Option<Arc<Passwords>>,
         fingerprint: Fingerprint,
         audit: Audit,
     ) -> Self {
-        Self { folder, store, rights, fingerprint, audit, public: None }
+        Self { folder, store, rights, passwords, fingerprint, audit, public: None }
+    }
+
+    /// Who the server is.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     /// Has invites and secrets name this address, instead of those where the server was last reachable.
@@ -67,7 +80,7 @@ impl Administration {
     }
 
     /// Whether an account may administer.
-    fn is_admin(&self, account: &AccountRecord) -> bool {
+    pub(super) fn is_admin(&self, account: &AccountRecord) -> bool {
         self.rights.is_admin(&account.name)
     }
 
@@ -78,19 +91,20 @@ impl Administration {
     /// `not-found`, `exists`, `denied`, `key-refused`, `audit`, [`Error::State`]; nothing has changed then.
     pub fn perform(&self, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
         // Whoever is no admin any more, or could not log in any more, changes nothing.
-        if by.is_some_and(|admin| !self.rights.is_admin(&admin.user)) {
-            return Err(Error::here(ErrorCode::Denied, "that is for admins"));
+        if let Some(who) = by.filter(|who| !self.rights.is_admin(&who.user)) {
+            if !request.is_about_password_of(&who.user) {
+                return Err(Error::here(ErrorCode::Denied, "that is for admins"));
+            }
+            // A machine's secret must not become a way in that outlives it.
+            if who.key.starts_with("secret:") {
+                return Err(Error::here(ErrorCode::Denied, "a password is not set by whoever logged in with a secret"));
+            }
         }
         let acting = by.map(|admin| Arc::new(self.store.on_behalf_of(&admin.user, &admin.key)));
         let store = acting.as_ref().unwrap_or(&self.store);
-        if request.changes_something() {
-            self.audit.record_blocking(Entry::Admin {
-                user: by.map(|admin| admin.user.to_string()),
-                session: by.map(|admin| admin.session.clone()),
-                action: request.kind().to_owned(),
-                subject: request.subject(),
-                detail: request.detail(),
-            })?;
+        // An invite has to have a name first.
+        if request.changes_something() && !matches!(request, Request::MakeInvite(_)) {
+            self.record_change(by, request, request.detail())?;
         }
         let changed = match request {
             Request::ListUsers(request) => {
@@ -106,7 +120,7 @@ impl Administration {
             Request::ListInvites(_) => {
                 return Ok(Answer::Invites(store.invites()?.into_iter().map(invite_row).collect()));
             }
-            Request::MakeInvite(request) => return self.invite(store, by, request).map(Answer::Invite),
+            Request::MakeInvite(make) => return self.invite(store, by, request, make).map(Answer::Invite),
             Request::AddUser(request) => self.add_user(store, request),
             Request::DisableUser(request) => {
                 store.take_away(&request.user, Removal::Disable, |account| self.is_admin(account), request.force)
@@ -118,13 +132,30 @@ impl Administration {
                 store.remove_key(&request.user, &request.key, |account| self.is_admin(account))
             }
             Request::RevokeInvite(request) => store.revoke_invite(&request.id),
+            Request::RegisterPassword(request) => {
+                return self.register_password(store, request, by.map(|who| who.source)).map(Answer::Registration);
+            }
+            Request::SetPassword(request) => self.set_password(store, request),
+            Request::RemovePassword(request) => self.remove_password(store, request),
         };
         changed.map(|()| Answer::Changed)
     }
 
+    /// Writes down what is about to be changed.
+    fn record_change(&self, by: Option<&Admin>, request: &Request, detail: Option<String>) -> Result<(), Error> {
+        self.audit.record_blocking(Entry::Admin {
+            user: by.map(|admin| admin.user.to_string()),
+            session: by.map(|admin| admin.session.clone()),
+            action: request.kind().to_owned(),
+            subject: request.subject(),
+            detail,
+        })
+    }
+
     /// Makes an account and gives it its first rights, both or neither.
     fn add_user(&self, store: &Store, request: &AddUser) -> Result<(), Error> {
-        let AddUser { user, keys, files, admin } = request;
+        let AddUser { user, keys, password, files, admin } = request;
+        let password = password.as_ref().map(|record| self.stored_password(record)).transpose()?;
         let first = FirstRights { files: files.clone(), admin: *admin, ..FirstRights::default() };
         let has_rights = first != FirstRights::default();
         if self.rights.reload()?.of(user).is_some() {
@@ -135,7 +166,7 @@ impl Administration {
         first.check(user).map_err(|error| {
             Error::here(ErrorCode::NameRefused, format!("the rights to files are refused: {error}"))
         })?;
-        store.add_account(user, &key_lines(keys)?)?;
+        store.add_account_with(user, &key_lines(keys)?, password.as_ref())?;
         if !has_rights {
             return Ok(());
         }
@@ -160,22 +191,29 @@ impl Administration {
             created: account.created,
             disabled: account.disabled,
             keys: account.keys,
+            password: account.password,
         }
     }
 
-    fn invite(&self, store: &Store, by: Option<&Admin>, request: &MakeInvite) -> Result<NewInvite, Error> {
-        if !(1..=INVITE_SECONDS_MAX).contains(&request.seconds) {
+    fn invite(
+        &self,
+        store: &Store,
+        by: Option<&Admin>,
+        request: &Request,
+        make: &MakeInvite,
+    ) -> Result<NewInvite, Error> {
+        if !(1..=INVITE_SECONDS_MAX).contains(&make.seconds) {
             return Err(Error::here(ErrorCode::Denied, "an invite is good for 1 second to 30 days"));
         }
         let invite = Invite::new(self.addresses()?, self.fingerprint);
-        let purpose = store.put_invite(
-            &invite.token,
-            &store::NewInvite {
-                user: request.user.clone(),
-                made_by: by.map(|admin| admin.user.clone()),
-                good_for: Duration::from_secs(request.seconds),
-            },
-        )?;
+        let new = store::NewInvite {
+            user: make.user.clone(),
+            made_by: by.map(|admin| admin.user.clone()),
+            good_for: Duration::from_secs(make.seconds),
+        };
+        let purpose = store.put_invite(&invite.token, &new, |id, purpose| {
+            self.record_change(by, request, Some(of_invite(id, purpose, new.good_for)))
+        })?;
         Ok(NewInvite { invite: invite.to_string(), purpose: purpose.as_str().to_owned() })
     }
 

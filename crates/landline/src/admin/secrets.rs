@@ -13,7 +13,7 @@ impl Administration {
     pub fn add_secret(&self, user: UserName, binding: BindingType, label: &str) -> Result<Secret, Error> {
         let secret = Secret::new(self.addresses()?, self.fingerprint, user, binding);
         let key = secret.key();
-        self.record("secret-add", &secret.user, &key.id())?;
+        self.record("secret-add", &secret.user, format!("secret:{}", key.id()))?;
         self.store.add_secret(&secret.user, binding, &key, label)?;
         Ok(secret)
     }
@@ -26,25 +26,27 @@ impl Administration {
         self.store.secrets(user)
     }
 
-    /// Forgets a secret, which ends the sessions that were logged in with it; whose it was. Blocking.
+    /// Forgets a secret, which ends the sessions that were logged in with it; whose it was. The last admin who can log in keeps the only
+    /// way in, unless `force` says otherwise. Blocking.
     ///
     /// # Errors
-    /// `not-found`; `audit`, [`Error::State`].
-    pub fn remove_secret(&self, id: &SecretId) -> Result<UserName, Error> {
+    /// `not-found`; `denied` for the only way in of the last admin; `audit`, [`Error::State`].
+    pub fn remove_secret(&self, id: &SecretId, force: bool) -> Result<UserName, Error> {
         let owner = self.store.secrets(None)?.into_iter().find(|secret| secret.id == *id);
         if let Some(secret) = owner {
-            self.record("secret-remove", &secret.user, id)?;
+            let force = if force { ", force" } else { "" };
+            self.record("secret-remove", &secret.user, format!("secret:{id}{force}"))?;
         }
-        self.store.remove_secret(id)
+        self.store.remove_secret(id, |account| self.is_admin(account), force)
     }
 
-    fn record(&self, action: &str, user: &UserName, id: &SecretId) -> Result<(), Error> {
+    fn record(&self, action: &str, user: &UserName, detail: String) -> Result<(), Error> {
         self.audit.record_blocking(Entry::Admin {
             user: None,
             session: None,
             action: action.to_owned(),
             subject: user.to_string(),
-            detail: Some(format!("secret:{id}")),
+            detail: Some(detail),
         })
     }
 }

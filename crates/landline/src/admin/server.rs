@@ -6,10 +6,12 @@ use landline_proto::{ErrorCode, Header, Message, messages::ErrorMessage, order::
 
 use super::{
     Admin, Administration, Answer, Request,
+    detail::joined,
     messages::{Changed, Invites, Keys, Kick, LiveSessions, Users, Who, send_list},
 };
 use crate::{
     Error, Event,
+    admission::Source,
     audit::Entry,
     net::Channel,
     rights::Right,
@@ -71,10 +73,11 @@ impl Desk {
             let Kick { target } = header.read()?;
             return send_list::<LiveSessions>(channel, self.kick(account, &target, is_theirs).await?);
         }
-        let Some(request) = Request::read(header)? else { return Ok(()) };
+        let Some(request) = Request::read(header)?.map(|request| request.of(&by)) else { return Ok(()) };
         let (kind, subject, changes) = (request.kind(), request.subject(), request.changes_something());
         let administration = self.administration.clone();
-        let admin = Admin { user: by, key: account.session.key.clone(), session: account.session.id.clone() };
+        let source = Source::of(account.connection.peer());
+        let admin = Admin { user: by, key: account.session.key.clone(), session: account.session.id.clone(), source };
         let answer = blocking(move || administration.perform(Some(&admin), &request)).await?;
         if changes {
             report(account, kind, &subject);
@@ -85,6 +88,7 @@ impl Desk {
             Answer::Keys(rows) => send_list::<Keys>(channel, rows),
             Answer::Invites(rows) => send_list::<Invites>(channel, rows),
             Answer::Invite(invite) => channel.send(&invite),
+            Answer::Registration(registration) => channel.send(&registration),
         }
     }
 
@@ -98,7 +102,9 @@ impl Desk {
         let is_meant = |session: &SessionInfo| {
             (session.session == target || session.user.as_str() == target) && may_be_ended(session)
         };
-        if !self.sessions.list().iter().any(is_meant) {
+        let mut meant = self.sessions.list();
+        meant.retain(is_meant);
+        if meant.is_empty() {
             return Err(Error::here(ErrorCode::NotFound, "there is no such session, and no session of such a user"));
         }
         let subject: String = target.chars().take(64).collect();
@@ -107,7 +113,7 @@ impl Desk {
             session: Some(session),
             action: Kick::TYPE.to_owned(),
             subject,
-            detail: None,
+            detail: joined(meant.into_iter().map(|session| format!("{} of {}", session.session, session.user))),
         };
         account.record(entry).await?;
         let ended = self.sessions.end(&format!("{} has ended the session", account.user()), is_meant);

@@ -2,12 +2,16 @@
 //!
 //! - [`Admission`] bounds the connections that are not logged in yet, in all and from each source. At a bound the oldest of the heaviest source
 //!   goes, never the newcomer: a flood can only crowd out itself, and the owner gets in.
+//! - [`Guesses`] bounds how often an account's password is tried, so that whoever guesses cannot lock out its owner.
 //! - [`Penalties`] shut out a source that has had logins refused, as OpenSSH's `PerSourcePenalties` do.
 
+mod bounded;
+mod guesses;
 mod half_open;
 mod penalties;
 mod source;
 
+pub use guesses::{Guess, Guesses, TooMany};
 pub use half_open::{Admission, Refused, Ticket};
 pub use penalties::Penalties;
 pub use source::Source;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Source;
+use super::{Source, bounded::make_room};
 
 /// What a refused login costs.
 const REFUSED: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ impl Penalties {
             return;
         }
         if !self.until.contains_key(&source) {
-            self.make_room(now);
+            make_room(&mut self.until, SOURCES_MAX, now, |penalty| penalty.end);
         }
         let penalty = self.until.entry(source).or_insert(Penalty { end: now, is_felt: false });
         if penalty.end <= now {
@@ -45,21 +45,6 @@ impl Penalties {
         }
         penalty.end = (penalty.end + REFUSED).min(now + PENALTY_MAX);
         penalty.is_felt |= penalty.end.duration_since(now) > EFFECT_MIN;
-    }
-
-    /// Where there are too many sources, those go whose penalties are over, and else the half whose are over soonest, so that this is rarely done.
-    fn make_room(&mut self, now: Instant) {
-        if self.until.len() < SOURCES_MAX {
-            return;
-        }
-        self.until.retain(|_, penalty| penalty.end > now);
-        if self.until.len() >= SOURCES_MAX {
-            let mut ends: Vec<Instant> = self.until.values().map(|penalty| penalty.end).collect();
-            let middle = ends.len() / 2;
-            let (_, median, _) = ends.select_nth_unstable(middle);
-            let median = *median;
-            self.until.retain(|_, penalty| penalty.end > median);
-        }
     }
 
     /// How long the source is shut out still; `None` if it is not.

@@ -1,6 +1,9 @@
 //! What counts as one source.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// Where connections come from, as far as they are counted together: one IPv4 address, or the /64 of an IPv6 address, which is what one
 /// subscriber has.
@@ -20,6 +23,12 @@ impl Source {
     pub fn is_this_machine(self) -> bool {
         // The mask has made the /64 of `::1` the unspecified address.
         self.0 == Ipv4Addr::LOCALHOST || self.0 == Ipv6Addr::UNSPECIFIED
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Error, Side,
-    files::{Plan, Progress, Staging},
+    files::{Plan, Progress, Staging, sweep},
     paths::{Grant, Root, Source},
 };
 
@@ -35,6 +35,15 @@ pub struct UploadOptions {
     pub overwrite: bool,
     /// Whether the client is told how it went.
     pub ack: bool,
+}
+
+impl UploadOptions {
+    /// Removes what a server that was killed has left of files in the making; those of other servers that run stay. Blocking.
+    pub fn sweep(&self) {
+        if let Ok(folder) = self.folder.home() {
+            sweep(&folder);
+        }
+    }
 }
 
 /// The server's half: takes files until the client has finished.

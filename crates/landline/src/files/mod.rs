@@ -4,6 +4,7 @@
 
 pub mod client;
 mod digest;
+mod held;
 pub mod messages;
 mod partial;
 mod progress;
@@ -16,6 +17,7 @@ mod staging;
 
 pub use client::{Earlier, Output, Place};
 pub use digest::{Algorithm, ContentHasher, Digest};
+pub(crate) use held::sweep;
 pub use partial::Partials;
 pub use progress::Progress;
 pub use sender::Input;

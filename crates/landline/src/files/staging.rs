@@ -10,6 +10,7 @@ use landline_proto::ErrorCode;
 
 use super::{
     digest::{BLOCK_BYTES, BlockHash},
+    held,
     messages::SourceId,
     partial::{Manifest, ManifestHeader},
     running::Pulse,
@@ -82,24 +83,26 @@ impl Staging {
         }
         let (name, file, blocks) = match found {
             Some(found) => found,
-            None => {
-                let name = OsString::from(format!(".landline-{:016x}.part", u64::from_le_bytes(random())));
-                if let Some(manifest) = &mut manifest {
+            None => match &mut manifest {
+                Some(known) => {
+                    let name = OsString::from(format!(".landline-{:016x}.part", u64::from_le_bytes(random())));
                     // Before there is such a file, so that there is none that nobody knows of.
                     let path = destination.path.with_file_name(&name);
                     let source = plan.source.filter(|_| plan.length.is_some());
-                    manifest.begin(ManifestHeader::new(&path, source, plan.length.unwrap_or(0)))?;
-                }
-                match destination.folder.create(&name) {
-                    Ok(file) => (name, file, 0),
-                    Err(error) => {
-                        if let Some(manifest) = manifest {
-                            manifest.remove();
+                    known.begin(ManifestHeader::new(&path, source, plan.length.unwrap_or(0)))?;
+                    match destination.folder.create(&name) {
+                        Ok(file) => (name, file, 0),
+                        Err(error) => {
+                            manifest.take().into_iter().for_each(Manifest::remove);
+                            return Err(Error::io(&shown, &error));
                         }
-                        return Err(Error::io(&shown, &error));
                     }
                 }
-            }
+                None => {
+                    let (name, file) = held::create(&destination.folder).map_err(|error| Error::io(&shown, &error))?;
+                    (name, file, 0)
+                }
+            },
         };
         let position = blocks as u64 * BLOCK_BYTES;
         let staging = Self {

@@ -11,17 +11,20 @@ use landline_proto::{
     ErrorCode, Limits, Message,
     limits::{LOGIN_TIME_MAX, SIGNING_TIME_MAX},
     login::{
-        BindingType, ClientEvent, ClientLogin, METHOD_ATTACH, METHOD_INVITE, METHOD_SECRET, METHOD_SSH_KEY, Proof,
-        SessionId, UserName, key_tag,
+        BindingType, ClientEvent, ClientLogin, METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET,
+        METHOD_SSH_KEY, Proof, SessionId, UserName, key_tag,
     },
     message,
-    messages::{AttachSecret, Blob, Greeting, Mac, Nonce, Open, Token, Welcome},
+    messages::{AttachSecret, Blob, Evaluation, Greeting, Mac, Nonce, Open, Token, Welcome},
 };
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use super::{Fingerprint, Keyring, Secret, SecretKey, UserKey, keyring::blocking, random, same};
+use super::{
+    Fingerprint, Keyring, Password, PasswordLogin, PasswordParties, Secret, SecretKey, TypedPassword, UserKey,
+    keyring::blocking, random, same,
+};
 use crate::{
     Error,
     net::{
@@ -66,6 +69,8 @@ pub enum Means {
     Invite(Arc<UserKey>, Token),
     /// A secret that the server knows too.
     Secret(Arc<Secret>),
+    /// A password.
+    Password(Arc<TypedPassword>),
     /// The attach secret of a live session.
     Attach(SessionId, SecretKey),
 }
@@ -77,6 +82,7 @@ impl Means {
             Self::Key(_) | Self::Keys(_) => METHOD_SSH_KEY,
             Self::Invite(..) => METHOD_INVITE,
             Self::Secret(_) => METHOD_SECRET,
+            Self::Password(_) => METHOD_PASSWORD,
             Self::Attach(..) => METHOD_ATTACH,
         }
     }
@@ -84,7 +90,9 @@ impl Means {
     /// What ties the login to the connection.
     fn binding(&self) -> BindingType {
         match self {
-            Self::Key(_) | Self::Keys(_) | Self::Invite(..) | Self::Attach(..) => BindingType::TlsExporter,
+            Self::Key(_) | Self::Keys(_) | Self::Invite(..) | Self::Password(_) | Self::Attach(..) => {
+                BindingType::TlsExporter
+            }
             Self::Secret(secret) => secret.binding,
         }
     }
@@ -110,6 +118,8 @@ impl Means {
                 let (binding, proof) = (secret.binding, key.client_proof(transcript));
                 (Proof::Secret { secret: key.id(), binding, proof }, Some(key.server_proof(transcript)))
             }
+            // By way of the server's half: `by_password`.
+            Self::Password(_) => return Err(Error::Password("is proved in two steps".into())),
             Self::Attach(session, key) => {
                 (Proof::Attach { session: *session, proof: key.attach_proof(transcript) }, None)
             }
@@ -121,7 +131,7 @@ impl Means {
         match self {
             Self::Key(key) | Self::Invite(key, _) => key.may_take_a_person(),
             Self::Keys(keys) => keys.key().is_some_and(|key| key.may_take_a_person()),
-            Self::Secret(_) | Self::Attach(..) => false,
+            Self::Secret(_) | Self::Password(_) | Self::Attach(..) => false,
         }
     }
 }
@@ -198,7 +208,13 @@ pub async fn connect(
     in_time(time, async {
         let transcript = login.transcript(means.binding(), &exporter);
         let transcript = transcript.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
-        let (proof, expected) = proof(&mut stream, &login, means, transcript).await?;
+        let (proof, expected) = match means {
+            Means::Password(typed) => {
+                let parties = (credential.user.clone(), pin);
+                (by_password(&mut stream, &mut login, typed.password(), parties, transcript).await?, None)
+            }
+            means => proof(&mut stream, &login, means, transcript).await?,
+        };
         let mut flight = Vec::new();
         login.login(proof, &mut flight)?;
         message::encode(&Open { service: service.to_owned() }, None, &Limits::SESSION, &mut flight)?;
@@ -282,6 +298,35 @@ async fn choice(
     match keys.key() {
         Some(key) if key.is_locked() => Err(Error::KeyLocked { path: key.to_string() }),
         _ => Ok(()),
+    }
+}
+
+/// The proof of a password, with the server's half of it. That opens with the right password alone, at the right server.
+async fn by_password(
+    stream: &mut TlsStream<Box<dyn Transport>>,
+    login: &mut ClientLogin,
+    password: &Password,
+    (user, server): (UserName, Fingerprint),
+    transcript: [u8; 64],
+) -> Result<Proof, Error> {
+    let (ke1, begun) = PasswordLogin::begin(password)?;
+    let mut first = Vec::new();
+    login.begin_password(ke1, &mut first)?;
+    send(stream, &first).await?;
+    let ClientEvent::Evaluated(Evaluation { ke2 }) = event(stream, login).await? else {
+        return Err(Error::Lost("the server answered the password with something else".into()));
+    };
+    let finished = blocking(move || {
+        let parties = PasswordParties { user: &user, server };
+        Ok(begun.finish(&ke2.0, parties, &transcript))
+    });
+    match finished.await? {
+        Some(ke3) => Ok(Proof::Password { ke3: Blob(ke3) }),
+        None => {
+            // Nothing more is said; the server counts it as a refused login.
+            let _ = stream.shutdown().await;
+            Err(Error::here(ErrorCode::LoginRefused, "user or password not accepted"))
+        }
     }
 }
 

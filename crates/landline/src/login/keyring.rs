@@ -8,7 +8,7 @@ use std::{
 use landline_proto::ErrorCode;
 use zeroize::Zeroizing;
 
-use super::UserKey;
+use super::{Password, UserKey};
 use crate::Error;
 
 /// The keys of somebody who wants in: one, or several, of which the server is asked which one it would accept before anything is
@@ -17,6 +17,8 @@ pub struct Keyring {
     keys: Vec<Arc<UserKey>>,
     ask: Arc<dyn Ask>,
     chosen: OnceLock<usize>,
+    /// The password, once none of them was accepted.
+    typed: OnceLock<Arc<TypedPassword>>,
 }
 
 /// Whom a login can ask. Everything is asked while there is no connection.
@@ -29,12 +31,50 @@ pub trait Ask: Send + Sync {
 
     /// This one of several keys was accepted. May block.
     fn accepted(&self, key: &UserKey);
+
+    /// The password, once no key was accepted; `None` where nobody can be asked. May block.
+    ///
+    /// # Errors
+    /// [`Error::Password`] for one that cannot be one.
+    fn password(&self) -> Result<Option<Password>, Error>;
+
+    /// The password was accepted, and the server has proved itself with it. May block.
+    fn accepted_password(&self);
+}
+
+/// A password that was asked for.
+pub struct TypedPassword {
+    password: Password,
+    ask: Arc<dyn Ask>,
+}
+
+impl TypedPassword {
+    /// A password, and whoever wants to know that it was accepted.
+    pub fn new(password: Password, ask: Arc<dyn Ask>) -> Self {
+        Self { password, ask }
+    }
+
+    /// What was typed.
+    pub(super) fn password(&self) -> &Password {
+        &self.password
+    }
+
+    /// Tells whoever wants to know that it was accepted.
+    pub(crate) async fn accepted(&self) {
+        let ask = self.ask.clone();
+        let told = move || {
+            ask.accepted_password();
+            Ok(())
+        };
+        // A panic of theirs does not undo the login.
+        let _ = blocking(told).await;
+    }
 }
 
 impl Keyring {
     /// A ring of `keys`, the preferred ones first, with somebody to ask for their passphrases.
     pub fn new(keys: Vec<Arc<UserKey>>, ask: Arc<dyn Ask>) -> Self {
-        Self { keys, ask, chosen: OnceLock::new() }
+        Self { keys, ask, chosen: OnceLock::new(), typed: OnceLock::new() }
     }
 
     /// All of them.
@@ -62,6 +102,22 @@ impl Keyring {
             key.unlock(&ask.passphrase(path)?)
         })
         .await
+    }
+
+    /// The password that is used in place of the keys, once somebody was asked for it.
+    pub(crate) fn typed(&self) -> Option<&Arc<TypedPassword>> {
+        self.typed.get()
+    }
+
+    /// Asks for the password, as no key was accepted; `None` where nobody can be asked.
+    ///
+    /// # Errors
+    /// [`Error::Password`].
+    pub(crate) async fn ask_password(&self) -> Result<Option<&Arc<TypedPassword>>, Error> {
+        let ask = self.ask.clone();
+        let Some(password) = blocking(move || ask.password()).await? else { return Ok(None) };
+        let ask = self.ask.clone();
+        Ok(Some(self.typed.get_or_init(|| Arc::new(TypedPassword::new(password, ask)))))
     }
 
     /// What the server chose.

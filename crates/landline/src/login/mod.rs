@@ -11,6 +11,7 @@ mod identity;
 mod invite;
 mod key;
 mod keyring;
+mod password;
 mod pins;
 mod secret;
 mod server;
@@ -24,7 +25,11 @@ pub(crate) use fingerprint::sha256;
 pub use identity::Identity;
 pub use invite::{INVITE_TIME, Invite};
 pub use key::{Agent, AgentKey, PublicKey, PublicKeyError, UserKey};
-pub use keyring::{Ask, Keyring};
+pub use keyring::{Ask, Keyring, TypedPassword};
+pub(crate) use password::{BegunPassword, password_id};
+pub use password::{
+    PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Password, PasswordLogin, PasswordParties, PasswordRegistration, Passwords,
+};
 pub use pins::{KnownServer, Pins};
 pub use secret::{Secret, SecretKey, same};
 pub use server::{Gate, LiveSessions, Session, accept};

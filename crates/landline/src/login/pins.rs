@@ -41,6 +41,9 @@ pub struct KnownServer {
     /// The file with the secret to log in with, in place of a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<PathBuf>,
+    /// Whether the account was last logged in by its password there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub password: bool,
     /// The hosts to go through by ssh, if it was said; none at all is a way, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<ProxyJump>,
@@ -50,7 +53,18 @@ impl KnownServer {
     /// A server at `address` with this pin, where no key is known to log in.
     pub fn new(address: HostPort, fingerprint: Fingerprint, user: UserName) -> Self {
         let HostPort { host, port } = address;
-        Self { host, port, fingerprint, provisional: false, user, key: None, agent_key: None, secret: None, via: None }
+        Self {
+            host,
+            port,
+            fingerprint,
+            provisional: false,
+            user,
+            key: None,
+            agent_key: None,
+            secret: None,
+            password: false,
+            via: None,
+        }
     }
 
     /// The same, with the key that logs in there.
@@ -58,6 +72,7 @@ impl KnownServer {
     pub fn with_key(mut self, key: &UserKey) -> Self {
         self.key = key.path().map(PathBuf::from);
         self.agent_key = key.path().is_none().then(|| key.public().line());
+        self.password = false;
         self
     }
 
@@ -151,13 +166,18 @@ impl<'a> Pins<'a> {
         })
     }
 
-    /// The server at this address has proved otherwise that the pin is right, as by a password that both know: it is provisional no
+    /// The account at this address logs in by a password. The server has proved by it that the pin is right, which is provisional no
     /// more. Blocking.
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn confirm(&self, server: &KnownServer) -> Result<(), Error> {
-        self.change_at(server, |known| known.provisional = false)
+    pub fn remember_password(&self, server: &KnownServer) -> Result<(), Error> {
+        self.change_at(server, |known| {
+            known.provisional = false;
+            if known.user == server.user {
+                (known.key, known.agent_key, known.password) = (None, None, true);
+            }
+        })
     }
 
     /// Remembers which key logs in at this address. Blocking.

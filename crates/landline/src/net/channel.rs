@@ -106,8 +106,8 @@ impl Channel {
     }
 
     /// Limits how fast content flows, either way.
-    pub(crate) fn keep_to(&mut self, pace: Pace) {
-        self.pace = Some(Arc::new(pace));
+    pub(crate) fn keep_to(&mut self, pace: Arc<Pace>) {
+        self.pace = Some(pace);
     }
 
     /// What the content that flows here keeps to, if it is limited.

@@ -1,14 +1,18 @@
 //! How fast content may flow.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use std::time::Duration;
+use landline_proto::login::UserName;
 use tokio::time::Instant;
 
 /// What a line that was quiet may send at once, in time at the allowed rate.
 const BURST_TIME: Duration = Duration::from_secs(1);
 
-/// A limit to the content of a session, both ways together. What flows is paid for with time: whoever has spent more waits before the
+/// A limit to the content of all connections of a user, both ways together. What flows is paid for with time: whoever has spent more waits before the
 /// next part.
 pub(crate) struct Pace {
     /// Bytes per second now; `None` for no limit.
@@ -17,10 +21,30 @@ pub(crate) struct Pace {
     paid: Mutex<Option<Instant>>,
 }
 
+/// The limit of each user, however many connections there are, and whether one of them has ended meanwhile.
+#[derive(Default)]
+pub(crate) struct Paces(Mutex<HashMap<UserName, Arc<Pace>>>);
+
+impl Paces {
+    /// The limit of this user; where there is none yet, one of this many bytes per second, asked for anew with each part.
+    pub(crate) fn of(&self, user: &UserName, rate: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Arc<Pace> {
+        let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // What has flowed stays to be paid for: a new connection is no new second at once.
+        paces.retain(|_, pace| Arc::strong_count(pace) > 1 || !pace.is_rested());
+        paces.entry(user.clone()).or_insert_with(|| Arc::new(Pace::new(rate))).clone()
+    }
+}
+
 impl Pace {
     /// A limit that is asked for anew with each part, in bytes per second.
     pub(crate) fn new(rate: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
         Self { rate: Box::new(rate), paid: Mutex::new(None) }
+    }
+
+    /// Whether all that is saved up by a rest is saved up, so that a new one would be no other.
+    fn is_rested(&self) -> bool {
+        let paid = *self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        paid.is_none_or(|paid| paid + BURST_TIME <= Instant::now())
     }
 
     /// Returns once the next part may flow. Cancel-safe.
@@ -69,5 +93,31 @@ mod tests {
         free.spend(usize::MAX);
         free.ready().await;
         assert_eq!(start.elapsed().as_millis(), 2000);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn all_connections_of_a_user_share_one_rate() {
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let (paces, [alice, bob]) = (Paces::default(), ["alice", "bob"].map(|name| name.parse::<UserName>().unwrap()));
+        let pace = |user: &UserName| paces.of(user, || Some(1000));
+        let start = Instant::now();
+        let several = [pace(&alice), pace(&alice), pace(&alice)];
+        for part in 0..30 {
+            let pace = &several[part % several.len()];
+            pace.ready().await;
+            pace.spend(100);
+        }
+        pace(&bob).ready().await;
+        several[0].ready().await;
+        assert_eq!(start.elapsed().as_millis(), 2000, "3000 bytes at 1000 a second, one second of them at once");
+
+        // Whoever hangs up and comes again has not rested.
+        pace(&alice).spend(5000);
+        drop(several);
+        pace(&bob).ready().await;
+        pace(&alice).ready().await;
+        assert_eq!(start.elapsed().as_millis(), 7000);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        pace(&bob).spend(1);
+        assert_eq!(paces.0.lock().unwrap().len(), 1, "whoever is gone and owes nothing is forgotten");
     }
 }

@@ -2,8 +2,9 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::File,
+    fs::{File, TryLockError},
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -78,6 +79,10 @@ impl Folder {
         Dir::open_ambient_dir(path, cap_std::ambient_authority()).map(|dir| Self { dir })
     }
 
+    pub(super) fn of(dir: Dir) -> Self {
+        Self { dir }
+    }
+
     /// Makes a file that was not there, readable by its owner alone, open to write.
     ///
     /// # Errors
@@ -86,6 +91,29 @@ impl Folder {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
         self.dir.open_with(name, &options).map(cap_std::fs::File::into_std)
+    }
+
+    /// Makes a file as [`create`](Self::create) does, locked until it is closed, be it by the end of this process: one that nobody holds was
+    /// left behind. `None` where somebody has taken it for such a one meanwhile. Where files cannot be locked, nobody takes it for one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn create_held(&self, name: &OsStr) -> io::Result<Option<File>> {
+        let file = self.create(name)?;
+        let is_free = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+        Ok((is_free && file.metadata()?.nlink() > 0).then_some(file))
+    }
+
+    /// Removes a file that [`create_held`](Self::create_held) has made and nobody holds any more: one of ours alone, regular, not a link,
+    /// with one name. Whether that was done.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn remove_left_behind(&self, name: &OsStr) -> io::Result<bool> {
+        match self.reopen(name)? {
+            Some(file) if file.try_lock().is_ok() => self.remove(name).map(|()| true),
+            _ => Ok(false),
+        }
     }
 
     /// Opens a file to go on with it, if there is one that is ours alone: a regular file, not a link, with one name.
@@ -118,7 +146,7 @@ impl Folder {
     }
 
     /// The names of all entries.
-    pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
+    pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         self.dir.entries()?.map(|entry| Ok(entry?.file_name())).collect()
     }
 

@@ -81,6 +81,14 @@ pub fn is_folder(path: &Path) -> bool {
     path.is_dir()
 }
 
+/// What a descriptor that this process was started with can be read from. Reading waits for whoever writes.
+///
+/// # Errors
+/// What the system says, such as that it is not open.
+pub fn descriptor(number: u32) -> io::Result<std::fs::File> {
+    std::fs::File::open(format!("/dev/fd/{number}"))
+}
+
 /// The terminal of this process, to ask somebody and hear the answer, wherever the standard streams lead. Blocking.
 ///
 /// # Errors

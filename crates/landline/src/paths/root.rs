@@ -1,6 +1,9 @@
 //! What accounts may reach.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use cap_std::{
     ambient_authority,
@@ -8,7 +11,7 @@ use cap_std::{
 };
 use landline_proto::{ErrorCode, RemotePath, name};
 
-use super::{Destination, Grant, Source, grant, platform, platform::FileId};
+use super::{Destination, Folder, Grant, Source, grant, platform, platform::FileId};
 use crate::Error;
 
 /// The home, and what is beyond everybody's reach. Every path from the wire is opened below the handle of the granted folder
@@ -63,6 +66,14 @@ impl Root {
         let dir =
             Dir::open_ambient_dir(&path, ambient_authority()).map_err(|error| Error::state(path.display(), error))?;
         Ok(Self { dir, path, given: given.to_owned(), hidden: None })
+    }
+
+    /// The home itself. Blocking.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn home(&self) -> io::Result<Folder> {
+        Ok(Folder::of(self.dir.try_clone()?))
     }
 
     /// Opens a regular file to read. Blocking.

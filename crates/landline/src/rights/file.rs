@@ -1,18 +1,20 @@
 //! The file of a server, and the rules in force.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use landline_proto::login::UserName;
+use landline_proto::{ErrorCode, login::UserName};
 use tokio::sync::watch;
-use toml_edit::{DocumentMut, Value};
+use toml_edit::DocumentMut;
 
-use super::{Quota, Rights, RightsError};
+use super::{FirstRights, Quota, Rights};
 use crate::{
     Error,
+    audit::{Audit, Entry, Hash},
     paths::{PrivateFolder, SourceIdentity},
 };
 
@@ -46,56 +48,16 @@ const BEGINNING: &str = r#"# Who may do what on this machine. What is not grante
 "#;
 
 /// The rules of a server, as its file says them: read when it is opened, and whenever [`reload`](Self::reload) is called. A
-/// broken file keeps the rules that were in force.
-#[derive(Debug)]
+/// broken file keeps the rules that were in force, and so does a change that cannot be written down.
 pub struct RightsFile {
     folder: Arc<PrivateFolder>,
+    /// Where a change is written down before it comes into force: the server's alone, since only its rules are in force.
+    audit: Option<Audit>,
     rules: watch::Sender<Arc<Rights>>,
     /// Held from reading the file until what it says is in force, so that what was read last is what stays.
     reloading: Mutex<()>,
     /// What the file was when it was last looked at, broken or not.
     seen: Mutex<Option<SourceIdentity>>,
-}
-
-/// What a new user may do at first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FirstRights {
-    /// Folders, as they stand in the file: `rw:~`.
-    pub files: Vec<String>,
-    /// Whether to talk to people.
-    pub chat: bool,
-    /// Whether to manage users and sessions.
-    pub admin: bool,
-}
-
-impl FirstRights {
-    /// Those of the owner: to read and write the home, and to manage the others.
-    pub fn of_the_owner() -> Self {
-        Self { files: vec!["rw:~".into()], chat: false, admin: true }
-    }
-
-    /// Whether these can stand in the file for `user`.
-    ///
-    /// # Errors
-    /// [`RightsError`] where a folder is malformed.
-    pub fn check(&self, user: &UserName) -> Result<(), RightsError> {
-        Rights::parse(&self.text(user)).map(drop)
-    }
-
-    fn text(&self, user: &UserName) -> String {
-        // A quoted key may hold whatever a name may.
-        let mut text = format!("[users.{}]\n", Value::from(user.as_str()).to_string().trim());
-        let files: Vec<String> = self.files.iter().map(|folder| Value::from(folder.as_str()).to_string()).collect();
-        if !files.is_empty() {
-            text.push_str(&format!("files = [{}]\n", files.join(", ")));
-        }
-        for (key, is_on) in [("chat", self.chat), ("admin", self.admin)] {
-            if is_on {
-                text.push_str(&format!("{key} = true\n"));
-            }
-        }
-        text
-    }
 }
 
 /// Reads the rules of the server whose state is kept in `state`, without being that server. Blocking.
@@ -112,28 +74,39 @@ pub fn read_rules(state: &Path) -> Result<Rights, Error> {
 }
 
 impl RightsFile {
-    /// Opens the file, making it on first use. The owner, once there is one, gets the first rights, once. Blocking.
+    /// Opens the file to look at it and to write to it, making it on first use. The owner, once there is one, gets the first rights,
+    /// once. A server that runs puts what is written into force. Blocking.
     ///
     /// # Errors
     /// [`Error::State`] where the file is broken, others can write to it, or it is gone.
     pub fn open(folder: Arc<PrivateFolder>, owner: Option<&UserName>) -> Result<Self, Error> {
-        let (rules, seen) = match read(&folder)? {
-            Some((rules, _, seen)) => (rules, Some(seen)),
+        Self::open_with(folder, None, owner)
+    }
+
+    /// The same for the server: no rules come into force that are not in its audit log, durably. Until the first are, there are none,
+    /// and the file [has changed](Self::has_changed). Blocking.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `audit` where the owner's first rights cannot be written down.
+    pub fn of_server(folder: Arc<PrivateFolder>, audit: Audit, owner: Option<&UserName>) -> Result<Self, Error> {
+        Self::open_with(folder, Some(audit), owner)
+    }
+
+    fn open_with(folder: Arc<PrivateFolder>, audit: Option<Audit>, owner: Option<&UserName>) -> Result<Self, Error> {
+        match read(&folder)? {
+            Some(_) => {}
             None if folder.identity(GIVEN).is_some() => {
                 let problem = "is gone; put it back, or make an empty file (mode 600) in which nobody may do anything";
                 return Err(Error::state(folder.path_of(NAME).display(), problem));
             }
-            None => {
-                folder.write(NAME, BEGINNING.as_bytes())?;
-                (Rights::default(), folder.identity(NAME))
-            }
-        };
-        let file = Self {
-            folder,
-            rules: watch::Sender::new(Arc::new(rules)),
-            reloading: Mutex::new(()),
-            seen: Mutex::new(seen),
-        };
+            None => folder.write(NAME, BEGINNING.as_bytes())?,
+        }
+        let (rules, _) = watch::channel(Arc::default());
+        let file = Self { folder, audit, rules, reloading: Mutex::new(()), seen: Mutex::new(None) };
+        match file.reload() {
+            Err(Error::Failed { code: ErrorCode::Audit, .. }) => {}
+            loaded => drop(loaded?),
+        }
         if let Some(owner) = owner {
             file.give_the_owner(owner)?;
         }
@@ -176,24 +149,44 @@ impl RightsFile {
         self.rules.borrow().quota(user)
     }
 
-    /// Puts what the file says into force. Blocking.
+    /// Puts what the file says into force, once that is written down. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`], with the place where the file is broken; the earlier rules stay in force.
+    /// [`Error::State`], with the place where the file is broken; `audit` where the change cannot be written down, and then the file
+    /// [has changed](Self::has_changed) still. The earlier rules stay in force.
     pub fn reload(&self) -> Result<Arc<Rights>, Error> {
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.load(None)
+    }
+
+    /// As [`reload`](Self::reload), which the caller keeps others from. What is `recorded` is written down already.
+    fn load(&self, recorded: Option<&str>) -> Result<Arc<Rights>, Error> {
         self.see(self.folder.identity(NAME));
-        let Some((rules, _, seen)) = read(&self.folder)? else {
+        let Some((rules, text, seen)) = read(&self.folder)? else {
             return Err(Error::state(self.path().display(), "is gone; the earlier rules stay in force"));
         };
+        let is_new = **self.rules.borrow() != rules;
+        if is_new && recorded != Some(&*text) {
+            // It was not looked at, then: it is tried again.
+            self.record(&rules, &text).inspect_err(|_| self.see(None))?;
+        }
         self.see(Some(seen));
         let rules = Arc::new(rules);
-        self.rules.send_if_modified(|inforce| {
-            let is_new = **inforce != *rules;
-            *inforce = rules.clone();
-            is_new
-        });
+        if is_new {
+            self.rules.send_replace(rules.clone());
+        }
         Ok(rules)
+    }
+
+    /// Writes down which rules are about to come into force, durably.
+    fn record(&self, rules: &Rights, text: &str) -> Result<(), Error> {
+        let detail = format!("{} users, sha256:{}", rules.user_count(), Hash::of(text.as_bytes()));
+        self.record_as("rights-load", self.path().display().to_string(), Some(detail))
+    }
+
+    fn record_as(&self, action: &str, subject: String, detail: Option<String>) -> Result<(), Error> {
+        let Some(audit) = &self.audit else { return Ok(()) };
+        audit.record_blocking(Entry::Admin { user: None, session: None, action: action.to_owned(), subject, detail })
     }
 
     /// Whether the file is another one than when it was last looked at. Blocking.
@@ -212,7 +205,7 @@ impl RightsFile {
     /// what is written. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] where the file is broken or would be; it is as it was then.
+    /// [`Error::State`] where the file is broken or would be; `audit`; it is as it was then.
     pub fn grant(&self, user: &UserName, first: &FirstRights) -> Result<(), Error> {
         self.change(|rules, text| match rules.of(user) {
             Some(_) => None,
@@ -224,7 +217,7 @@ impl RightsFile {
     /// Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] where the file is broken; it is as it was then.
+    /// [`Error::State`] where the file is broken; `audit`; it is as it was then.
     pub fn withdraw(&self, user: &UserName) -> Result<(), Error> {
         self.change(|_, text| {
             let mut document: DocumentMut = text.parse().ok()?;
@@ -236,33 +229,41 @@ impl RightsFile {
         })
     }
 
-    /// Gives the owner the first rights, if that has not happened before; whether it has happened now. Blocking.
+    /// Gives the owner the first rights, if that has not happened before. Blocking.
     ///
     /// # Errors
     /// As [`grant`](Self::grant).
-    pub fn give_the_owner(&self, owner: &UserName) -> Result<bool, Error> {
+    pub fn give_the_owner(&self, owner: &UserName) -> Result<(), Error> {
         if self.folder.identity(GIVEN).is_some() {
-            return Ok(false);
+            return Ok(());
         }
+        self.record_as("rights-give", owner.to_string(), None)?;
         self.grant(owner, &FirstRights::of_the_owner())?;
-        self.folder.write(GIVEN, format!("{owner}\n").as_bytes())?;
-        Ok(true)
+        self.folder.write(GIVEN, format!("{owner}\n").as_bytes())
     }
 
-    /// Rewrites the file, unless `edit` says that there is nothing to do.
+    /// Rewrites the file, unless `edit` says that there is nothing to do, and puts it into force with whatever somebody else has changed
+    /// there. Written down before it is in the file: nobody is told of a failure and given the right all the same, later.
     fn change(&self, edit: impl FnOnce(&Rights, &str) -> Option<String>) -> Result<(), Error> {
         let _lock = self.folder.lock(LOCK)?;
+        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((rules, text, _)) = read(&self.folder)? else {
             return Err(Error::state(self.path().display(), "is gone; put it back"));
         };
         let Some(text) = edit(&rules, &text) else { return Ok(()) };
-        parse(&self.folder, &text)?;
+        self.record(&parse(&self.folder, &text)?, &text)?;
         self.folder.write(NAME, text.as_bytes())?;
-        self.reload().map(drop)
+        self.load(Some(&text)).map(drop)
     }
 
     fn see(&self, identity: Option<SourceIdentity>) {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+    }
+}
+
+impl fmt::Debug for RightsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RightsFile").field("folder", &self.folder).field("rules", &self.rules).finish_non_exhaustive()
     }
 }
 

@@ -9,21 +9,21 @@
 mod amount;
 mod check;
 mod file;
+mod first;
 mod parse;
 mod pattern;
 mod quota;
 mod rules;
-mod session;
 pub mod table;
 #[cfg(test)]
 mod tests;
 
 pub use check::{Action, Verdict};
 pub(crate) use file::REST_TIME;
-pub use file::{FirstRights, RightsFile, read_rules};
+pub use file::{RightsFile, read_rules};
+pub use first::FirstRights;
 pub use parse::RightsError;
 pub use pattern::Pattern;
 pub(crate) use quota::Allowance;
 pub use rules::{Exec, Quota, Rights, Switch, UserRights};
-pub(crate) use session::{Places, SessionPlace};
 pub use table::Right;

@@ -65,7 +65,7 @@ pub struct Quota {
     pub files: Option<u64>,
     /// How many sessions at a time.
     pub sessions: Option<u64>,
-    /// Bytes of content per second and session, both ways together.
+    /// Bytes of content per second, over all connections and both ways together.
     pub rate: Option<u64>,
 }
 

@@ -27,11 +27,13 @@ pub enum Right {
     Admin,
 }
 
-/// The table. Without the right to administer, `who` and `kick` concern one's own sessions alone. While content flows, the right that let it begin has to last.
+/// The table. Without the right to administer, `who` and `kick` concern one's own sessions alone, and what is about passwords one's own. While content flows, the right that let it begin has to last.
 pub const TABLE: &[(State, &str, Right)] = &[
     (State::ServerLogin, "keys", Right::Nothing),
     (State::ServerLogin, "signing", Right::Nothing),
+    (State::ServerLogin, "password", Right::Nothing),
     (State::ServerLogin, "login", Right::Nothing),
+    (State::ServerPassword, "login", Right::Nothing),
     (State::ServerChosen, "signing", Right::Nothing),
     (State::ServerChosen, "login", Right::Nothing),
     (State::ServerSigning, "login", Right::Nothing),
@@ -52,6 +54,9 @@ pub const TABLE: &[(State, &str, Right)] = &[
     (State::ServerAdmin, "make-invite", Right::Admin),
     (State::ServerAdmin, "list-invites", Right::Admin),
     (State::ServerAdmin, "revoke-invite", Right::Admin),
+    (State::ServerAdmin, "register-password", Right::Account),
+    (State::ServerAdmin, "set-password", Right::Account),
+    (State::ServerAdmin, "remove-password", Right::Account),
     (State::ReceiverData, "data", Right::Write),
     (State::ReceiverData, "error", Right::Account),
     (State::ReceiverFinish, "finish", Right::Write),

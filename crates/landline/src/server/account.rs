@@ -12,7 +12,7 @@ use crate::{
     files::Partials,
     login::Session,
     paths::Root,
-    rights::{Allowance, Right, Rights, RightsFile, SessionPlace},
+    rights::{Allowance, Right, Rights, RightsFile},
     store::Store,
 };
 
@@ -27,7 +27,6 @@ pub(crate) struct Account {
     pub(crate) connection: Connection,
     pub(crate) events: EventSink,
     pub(crate) audit: Audit,
-    pub(crate) _place: SessionPlace,
 }
 
 impl Account {

@@ -7,7 +7,7 @@ use crate::{
     Error,
     admin::Administration,
     audit::{Audit, AuditOptions},
-    login::{Fingerprint, Identity},
+    login::{Fingerprint, Identity, Passwords},
     paths::PrivateFolder,
     rights::RightsFile,
     store::Store,
@@ -46,6 +46,8 @@ impl LocalServer {
     pub fn administration(&self) -> Result<Administration, Error> {
         let (audit, _) = Audit::open(&self.folder, &AuditOptions::default())?;
         let rights = Arc::new(RightsFile::open(self.folder.clone(), self.store.owner()?.as_ref())?);
-        Ok(Administration::new(self.folder.clone(), self.store.clone(), rights, self.fingerprint, audit))
+        let passwords = Passwords::open(&self.store, self.fingerprint)?.map(Arc::new);
+        let (folder, store) = (self.folder.clone(), self.store.clone());
+        Ok(Administration::new(folder, store, rights, passwords, self.fingerprint, audit))
     }
 }

@@ -1,25 +1,31 @@
 //! Rules come into force while the server runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use landline_proto::ErrorCode;
 use tokio::{
     sync::Notify,
     task::{JoinSet, spawn_blocking},
 };
 
 use crate::{
-    Event, EventSink,
-    audit::{Audit, Entry},
+    Error, Event, EventSink,
     rights::{REST_TIME, RightsFile},
 };
 
 /// How often the file is looked at: what changed there is in force within a second.
 const LOOK_TIME: Duration = Duration::from_millis(500);
+/// How often it is said that a change waits for the audit log. It is tried with each look.
+const WAITING_SAID_TIME: Duration = Duration::from_secs(60);
 
 /// Follows the file for as long as what it returns lives: reads it when it has changed, and at every notice of `reload`.
-pub(super) fn follow(rights: Arc<RightsFile>, reload: Arc<Notify>, audit: Audit, events: EventSink) -> JoinSet<()> {
+pub(super) fn follow(rights: Arc<RightsFile>, reload: Arc<Notify>, events: EventSink) -> JoinSet<()> {
     let mut following = JoinSet::new();
     following.spawn(async move {
+        let mut waiting_said: Option<Instant> = None;
         loop {
             let is_asked = tokio::select! {
                 () = reload.notified() => true,
@@ -31,13 +37,18 @@ pub(super) fn follow(rights: Arc<RightsFile>, reload: Arc<Notify>, audit: Audit,
             });
             match read.await {
                 Ok(Some(Ok(rules))) => {
-                    let users = rules.user_count();
-                    let (action, subject) = ("rights-load".to_owned(), rights.path().display().to_string());
-                    let detail = Some(format!("{users} users"));
-                    audit.note(Entry::Admin { user: None, session: None, action, subject, detail });
-                    events(Event::RightsLoaded { users });
+                    waiting_said = None;
+                    events(Event::RightsLoaded { users: rules.user_count() });
                 }
-                Ok(Some(Err(error))) => events(Event::RightsRefused { message: error.to_string() }),
+                Ok(Some(Err(error))) => {
+                    if matches!(error, Error::Failed { code: ErrorCode::Audit, .. }) {
+                        if !is_asked && waiting_said.is_some_and(|said| said.elapsed() < WAITING_SAID_TIME) {
+                            continue;
+                        }
+                        waiting_said = Some(Instant::now());
+                    }
+                    events(Event::RightsRefused { message: error.to_string() });
+                }
                 Ok(None) | Err(_) => {}
             }
         }

@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use landline_proto::{ErrorCode, login::UserName};
+use landline_proto::{ErrorCode, limits::SESSION_CONNECTIONS_MAX, login::UserName};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -65,9 +65,17 @@ pub struct ConnectionInfo {
 }
 
 impl Sessions {
-    /// Enters a session that was just logged in, with its first connection.
-    pub fn begin(&self, session: Session, peer: SocketAddr) -> Connection {
+    /// Enters a session that was just logged in, with its first connection. Its user may have `sessions_max` of them.
+    ///
+    /// # Errors
+    /// `too-many-sessions`.
+    pub fn begin(&self, session: Session, peer: SocketAddr, sessions_max: Option<u64>) -> Result<Connection, Error> {
         let mut table = self.table();
+        let count = table.live.values().filter(|live| live.session.user == session.user).count() as u64;
+        if sessions_max.is_some_and(|max| count >= max) {
+            let message = format!("{} has {count} sessions, and may have no more at a time", session.user);
+            return Err(Error::here(ErrorCode::TooManySessions, message));
+        }
         let live = Live {
             session: session.clone(),
             since: unix_now(),
@@ -75,11 +83,15 @@ impl Sessions {
             ended: watch::Sender::new(None),
         };
         table.live.insert(session.id.clone(), live);
-        self.add(&mut table, &session.id, peer).unwrap_or_else(|| Connection::of_nothing(self, session.id))
+        self.add(&mut table, &session, peer)
     }
 
-    /// Adds a further connection to a live session; `None` where there is no such session, or it is being ended.
-    pub fn attach(&self, session: &str, peer: SocketAddr) -> Option<Connection> {
+    /// Adds a further connection to a live session.
+    ///
+    /// # Errors
+    /// [`Error::LoginRefused`] where there is no such session, or it is being ended; `too-many-sessions` where it has as many
+    /// connections as a session may have.
+    pub fn attach(&self, session: &Session, peer: SocketAddr) -> Result<Connection, Error> {
         let mut table = self.table();
         self.add(&mut table, session, peer)
     }
@@ -113,17 +125,21 @@ impl Sessions {
         ended
     }
 
-    fn add(&self, table: &mut Table, session: &str, peer: SocketAddr) -> Option<Connection> {
+    fn add(&self, table: &mut Table, session: &Session, peer: SocketAddr) -> Result<Connection, Error> {
         let number = table.next;
-        let live = table.live.get_mut(session)?;
-        if live.ended.borrow().is_some() {
-            return None;
+        let live = table.live.get_mut(&session.id).filter(|live| live.ended.borrow().is_none());
+        // It was ended after the proof was found to be good.
+        let live = live.ok_or_else(|| Error::LoginRefused(format!("{}: the session is over", session.user)))?;
+        if live.connections.len() >= SESSION_CONNECTIONS_MAX {
+            let message =
+                format!("the session has {SESSION_CONNECTIONS_MAX} connections, and may have no more at a time");
+            return Err(Error::here(ErrorCode::TooManySessions, message));
         }
         let info = ConnectionInfo { peer, since: unix_now(), doing: String::new() };
         live.connections.insert(number, info);
         let ended = live.ended.subscribe();
         table.next += 1;
-        Some(Connection { sessions: self.clone(), session: session.to_owned(), number, ended })
+        Ok(Connection { sessions: self.clone(), session: session.id.clone(), number, peer, ended })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -158,13 +174,14 @@ pub struct Connection {
     sessions: Sessions,
     session: String,
     number: u64,
+    peer: SocketAddr,
     ended: watch::Receiver<Option<String>>,
 }
 
 impl Connection {
-    fn of_nothing(sessions: &Sessions, session: String) -> Self {
-        let (_, ended) = watch::channel(None);
-        Self { sessions: sessions.clone(), session, number: u64::MAX, ended }
+    /// From where.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer.ip()
     }
 
     /// Notes what this connection is doing, for whoever asks who is here.
@@ -256,10 +273,10 @@ mod tests {
     #[test]
     fn a_session_lives_as_long_as_its_last_connection() {
         let sessions = Sessions::default();
-        let first = sessions.begin(session("alice", "1"), peer(1));
+        let first = sessions.begin(session("alice", "1"), peer(1), None).unwrap();
         first.is_doing("ping");
-        let second = sessions.attach("1", peer(2)).unwrap();
-        assert!(sessions.attach("2", peer(3)).is_none(), "there is no such session");
+        let second = sessions.attach(&session("alice", "1"), peer(2)).unwrap();
+        assert!(sessions.attach(&session("alice", "2"), peer(3)).is_err(), "there is no such session");
         let [info] = &sessions.list()[..] else { panic!("one session") };
         assert_eq!(info.connections.iter().map(|connection| connection.peer.port()).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(info.connections[0].doing, "ping");
@@ -274,9 +291,9 @@ mod tests {
     #[tokio::test]
     async fn only_those_that_are_meant_are_ended_and_told_why() {
         let sessions = Sessions::default();
-        let alice = sessions.begin(session("alice", "1"), peer(1));
-        let again = sessions.attach("1", peer(2)).unwrap();
-        let bob = sessions.begin(session("bob", "2"), peer(3));
+        let alice = sessions.begin(session("alice", "1"), peer(1), None).unwrap();
+        let again = sessions.attach(&session("alice", "1"), peer(2)).unwrap();
+        let bob = sessions.begin(session("bob", "2"), peer(3), None).unwrap();
         let is_alice = |info: &SessionInfo| info.user.as_str() == "alice";
         assert_eq!(sessions.end("the account was disabled", is_alice).len(), 1);
         assert_eq!(sessions.end("twice", is_alice).len(), 0, "the first reason stands");
@@ -284,8 +301,37 @@ mod tests {
             let Error::Failed { code, message, .. } = connection.ended().await else { panic!("an ending") };
             assert_eq!((code, &message[..]), (ErrorCode::Ended, "the account was disabled"));
         }
-        assert!(sessions.attach("1", peer(4)).is_none(), "nothing joins a session that is being ended");
+        assert!(
+            sessions.attach(&session("alice", "1"), peer(4)).is_err(),
+            "nothing joins a session that is being ended"
+        );
         assert!(alice.goes_on().is_err(), "it takes no more requests");
         assert!(bob.goes_on().is_ok());
+    }
+
+    fn is_too_many<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
+        matches!(result, Err(Error::Failed { code: ErrorCode::TooManySessions, .. }))
+    }
+
+    #[test]
+    fn sessions_are_counted_and_not_their_connections() {
+        let sessions = Sessions::default();
+        let begin = |user: &str, id: &str| sessions.begin(session(user, id), peer(1), Some(2));
+        let first = begin("alice", "1").unwrap();
+        let further: Vec<Connection> =
+            (2..=16).map(|port| sessions.attach(&session("alice", "1"), peer(port)).unwrap()).collect();
+        assert!(is_too_many(sessions.attach(&session("alice", "1"), peer(17))), "it has sixteen");
+        let second = begin("alice", "2").unwrap();
+        assert!(is_too_many(begin("alice", "3")));
+        let _other = begin("bob", "4").unwrap();
+        drop(first);
+        assert!(is_too_many(begin("alice", "3")), "the session goes on by its other connections");
+        assert!(sessions.attach(&session("alice", "1"), peer(17)).is_ok());
+        drop(further);
+        let _third = begin("alice", "3").unwrap();
+        assert!(is_too_many(begin("alice", "5")));
+        drop(second);
+        assert!(sessions.begin(session("alice", "6"), peer(1), None).is_ok(), "no limit");
+        assert!(is_too_many(sessions.begin(session("carol", "7"), peer(1), Some(0))));
     }
 }

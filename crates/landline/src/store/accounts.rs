@@ -6,7 +6,7 @@ use landline_proto::{
 };
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{Store, unix_now};
+use super::{Store, StoredPassword, passwords::put_password, unix_now};
 use crate::{
     Error,
     login::{KeyLine, PublicKey},
@@ -25,6 +25,17 @@ pub struct AccountRecord {
     pub owner: bool,
     /// How many keys it has.
     pub keys: u32,
+    /// Whether it has a password.
+    pub password: bool,
+    /// How many keys, secrets and passwords it has in all.
+    pub means: u32,
+}
+
+impl AccountRecord {
+    /// Whether anybody can log in as this user, as far as the store knows: what stands in front of a key is not looked at.
+    pub fn can_log_in(&self) -> bool {
+        self.disabled.is_none() && self.means > 0
+    }
 }
 
 /// A key of an account, as it was stored; whether its options are understood is to be seen.
@@ -90,12 +101,28 @@ impl Store {
     /// # Errors
     /// `exists`, [`Error::State`].
     pub fn add_account(&self, user: &UserName, keys: &[KeyLine]) -> Result<(), Error> {
+        self.add_account_with(user, keys, None)
+    }
+
+    /// The same, with a password.
+    ///
+    /// # Errors
+    /// `exists`, [`Error::State`].
+    pub fn add_account_with(
+        &self,
+        user: &UserName,
+        keys: &[KeyLine],
+        password: Option<&StoredPassword>,
+    ) -> Result<(), Error> {
         let now = unix_now();
         let is_new = self.write(|transaction| {
             let is_new = insert_account(transaction, user, false, now)?;
             if is_new {
                 for key in keys {
                     put_key(transaction, user, key, now)?;
+                }
+                if let Some(password) = password {
+                    put_password(transaction, user, password)?;
                 }
             }
             Ok(is_new)
@@ -115,7 +142,7 @@ impl Store {
     }
 
     /// Disables or removes an account. What it has handed out or was handed, and nobody has redeemed, is void with it. `is_admin`
-    /// says which accounts are admins: the last one that can log in stays, unless `force` says otherwise.
+    /// says which accounts are admins: the last one who can log in stays, unless `force` says otherwise.
     ///
     /// # Errors
     /// `not-found`, `denied` for the last admin, [`Error::State`].
@@ -128,12 +155,10 @@ impl Store {
     ) -> Result<(), Error> {
         let now = unix_now();
         let taken = self.write(|transaction| {
-            let mut all = transaction.prepare(SELECT_ACCOUNT)?;
-            let all = all.query_map([], account)?.collect::<rusqlite::Result<Vec<_>>>()?;
-            let Some(account) = all.iter().find(|account| account.name == *user) else { return Ok(Taken::Missing) };
-            let can_admin = |account: &AccountRecord| account.disabled.is_none() && is_admin(account);
-            let is_last = can_admin(account) && all.iter().filter(|account| can_admin(account)).count() == 1;
-            if is_last && !force {
+            if !has_account(transaction, user)? {
+                return Ok(Taken::Missing);
+            }
+            if !force && last_admin(transaction, is_admin)?.is_some_and(|last| last.name == *user) {
                 return Ok(Taken::LastAdmin);
             }
             transaction.execute(
@@ -195,10 +220,11 @@ impl Store {
         if found { Ok(()) } else { Err(no_account(user)) }
     }
 
-    /// Takes a key from an account. `is_admin` says which accounts are admins: the last one that can log in keeps its only key.
+    /// Takes a key from an account. `is_admin` says which accounts are admins: the last one who can log in keeps the only key
+    /// if there is no secret either.
     ///
     /// # Errors
-    /// `not-found`, `denied` for the only key of the last admin, [`Error::State`].
+    /// `not-found`, `denied` for the only way in of the last admin, [`Error::State`].
     pub fn remove_key(
         &self,
         user: &UserName,
@@ -206,21 +232,14 @@ impl Store {
         is_admin: impl Fn(&AccountRecord) -> bool,
     ) -> Result<(), Error> {
         let removed = self.write(|transaction| {
-            let mut admins = transaction.prepare(SELECT_ACCOUNT)?;
-            let mut admins = admins.query_map([], account)?.collect::<rusqlite::Result<Vec<_>>>()?;
-            admins.retain(|account| account.disabled.is_none() && account.keys > 0 && is_admin(account));
             let has_it = objection(transaction, user, fingerprint)?.is_none();
-            if has_it && matches!(&admins[..], [last] if last.name == *user && last.keys == 1) {
+            if has_it && is_last_means(transaction, user, is_admin)? {
                 return Ok(None);
             }
             let parameters = params![user.as_str(), fingerprint];
             transaction.execute("DELETE FROM keys WHERE user = ?1 AND fingerprint = ?2", parameters).map(Some)
         })?;
-        let Some(removed) = removed else {
-            let problem =
-                format!("{user} is the last admin who can log in, and has no other key; add another one first");
-            return Err(Error::here(ErrorCode::Denied, problem));
-        };
+        let removed = removed.ok_or_else(|| last_means_refused(user))?;
         if removed == 0 {
             return Err(Error::here(ErrorCode::NotFound, format!("{user} has no key {fingerprint}")));
         }
@@ -249,7 +268,7 @@ impl Store {
         })
     }
 
-    /// Why somebody who has logged in as `user` with this key (a fingerprint, or `secret:` and a secret's id) could not do so any
+    /// Why somebody who has logged in as `user` with this key (a fingerprint, or `secret:` or `password:` and an id) could not do so any
     /// more; `None` if they could.
     ///
     /// # Errors
@@ -265,8 +284,15 @@ enum Taken {
     LastAdmin,
 }
 
+/// The last column counts everything by which somebody can log in: whatever else there will be belongs there.
 const SELECT_ACCOUNT: &str = "
-    SELECT name, created, disabled, owner, (SELECT count(*) FROM keys WHERE user = accounts.name) FROM accounts";
+    SELECT name, created, disabled, owner,
+           (SELECT count(*) FROM keys WHERE user = accounts.name),
+           EXISTS (SELECT 1 FROM passwords WHERE user = accounts.name),
+           (SELECT count(*) FROM keys WHERE user = accounts.name) +
+           (SELECT count(*) FROM secrets WHERE user = accounts.name) +
+           (SELECT count(*) FROM passwords WHERE user = accounts.name)
+    FROM accounts";
 
 const SELECT_KEY: &str = "
     SELECT line, fingerprint, options, comment, keys.created, disabled IS NOT NULL
@@ -277,7 +303,42 @@ fn account(row: &Row<'_>) -> rusqlite::Result<AccountRecord> {
     let name = name.parse().map_err(|error: UserNameError| {
         rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
     })?;
-    Ok(AccountRecord { name, created: row.get(1)?, disabled: row.get(2)?, owner: row.get(3)?, keys: row.get(4)? })
+    Ok(AccountRecord {
+        name,
+        created: row.get(1)?,
+        disabled: row.get(2)?,
+        owner: row.get(3)?,
+        keys: row.get(4)?,
+        password: row.get(5)?,
+        means: row.get(6)?,
+    })
+}
+
+/// The only admin who can log in; `None` where there are others, or none.
+fn last_admin(
+    transaction: &Transaction<'_>,
+    is_admin: impl Fn(&AccountRecord) -> bool,
+) -> rusqlite::Result<Option<AccountRecord>> {
+    let mut all = transaction.prepare(SELECT_ACCOUNT)?;
+    let mut admins = all.query_map([], account)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    admins.retain(|account| account.can_log_in() && is_admin(account));
+    Ok(if admins.len() == 1 { admins.pop() } else { None })
+}
+
+/// Whether no admin could log in any more without what `user` logs in with, be it a key, a secret or a password, of which there is one.
+pub(super) fn is_last_means(
+    transaction: &Transaction<'_>,
+    user: &UserName,
+    is_admin: impl Fn(&AccountRecord) -> bool,
+) -> rusqlite::Result<bool> {
+    Ok(last_admin(transaction, is_admin)?.is_some_and(|last| last.name == *user && last.means == 1))
+}
+
+pub(super) fn last_means_refused(user: &UserName) -> Error {
+    let problem = format!(
+        "{user} is the last admin who can log in, and has no other key, secret or password; add another one first"
+    );
+    Error::here(ErrorCode::Denied, problem)
 }
 
 fn key(row: &Row<'_>) -> rusqlite::Result<KeyRecord> {
@@ -340,7 +401,8 @@ pub(super) fn objection(
 ) -> rusqlite::Result<Option<&'static str>> {
     let sql = "SELECT disabled IS NOT NULL,
                       EXISTS (SELECT 1 FROM keys WHERE user = accounts.name AND fingerprint = ?2) OR
-                      EXISTS (SELECT 1 FROM secrets WHERE user = accounts.name AND 'secret:' || lower(hex(id)) = ?2)
+                      EXISTS (SELECT 1 FROM secrets WHERE user = accounts.name AND 'secret:' || lower(hex(id)) = ?2) OR
+                      EXISTS (SELECT 1 FROM passwords WHERE user = accounts.name AND 'password:' || lower(hex(id)) = ?2)
                FROM accounts WHERE name = ?1";
     let parameters = params![user.as_str(), fingerprint];
     let found: Option<(bool, bool)> =
@@ -348,7 +410,7 @@ pub(super) fn objection(
     Ok(match found {
         None => Some("the account was removed"),
         Some((true, _)) => Some("the account was disabled"),
-        Some((false, false)) => Some("the key or secret was removed"),
+        Some((false, false)) => Some("the key, secret or password was removed"),
         Some((false, true)) => None,
     })
 }

@@ -85,29 +85,33 @@ impl Store {
     }
 
     /// Puts an invite, for a new account or, where the user has one, for a further key of it; which of them it is. Those that have
-    /// expired are forgotten.
+    /// expired are forgotten. Before anything changes `before` is called, with its id and what it is for; if that fails, nothing does.
     ///
     /// # Errors
-    /// `denied` for a user who is disabled, [`Error::State`].
-    pub fn put_invite(&self, token: &Token, invite: &NewInvite) -> Result<Purpose, Error> {
+    /// `denied` for a user who is disabled; what `before` says; [`Error::State`].
+    pub fn put_invite(
+        &self,
+        token: &Token,
+        invite: &NewInvite,
+        before: impl FnOnce(&str, Purpose) -> Result<(), Error>,
+    ) -> Result<Purpose, Error> {
         let now = unix_now();
-        let purpose = self.write(|transaction| {
-            transaction.execute("DELETE FROM invites WHERE redeemed IS NULL AND expires <= ?1", params![now])?;
+        self.write(|transaction| {
             let purpose = match &invite.user {
                 Some(user) => match is_disabled(transaction, user)? {
-                    Some(true) => return Ok(None),
+                    Some(true) => return Ok(Err(is_disabled_now(user))),
                     Some(false) => Purpose::Key,
                     None => Purpose::Account,
                 },
                 None => Purpose::Account,
             };
+            if let Err(error) = before(&invite_id(token), purpose) {
+                return Ok(Err(error));
+            }
+            transaction.execute("DELETE FROM invites WHERE redeemed IS NULL AND expires <= ?1", params![now])?;
             insert(transaction, token, purpose, invite, now)?;
-            Ok(Some(purpose))
-        })?;
-        purpose.ok_or_else(|| {
-            let user = invite.user.as_ref().map(ToString::to_string).unwrap_or_default();
-            Error::here(ErrorCode::Denied, format!("{user} is disabled; enable the account first"))
-        })
+            Ok(Ok(purpose))
+        })?
     }
 
     /// The invites that can still be redeemed, the oldest first.
@@ -156,7 +160,13 @@ impl Store {
     ) -> Result<(), Error> {
         let hash = sha256(&token.0);
         let now = unix_now();
+        // A guess costs a look and nothing more: it must hold up nobody who changes something.
+        let unknown = || Error::here(ErrorCode::InviteUnknown, "there is no such invite");
+        if !self.read(|transaction| is_there(transaction, &hash))? {
+            return Err(unknown());
+        }
         let verdict = self.write(|transaction| {
+            // By now somebody else may have taken it.
             let verdict = judge(transaction, &hash, user, key, now)?;
             if let Verdict::Good(purpose, is_open) = verdict {
                 if let Err(error) = before(is_open) {
@@ -176,7 +186,7 @@ impl Store {
         let (code, message) = match verdict {
             Verdict::Good(..) | Verdict::Repeated => return Ok(()),
             Verdict::Refused(error) => return Err(error),
-            Verdict::Unknown => (ErrorCode::InviteUnknown, "there is no such invite".to_owned()),
+            Verdict::Unknown => return Err(unknown()),
             Verdict::Used => (ErrorCode::InviteUsed, "the invite was used before".to_owned()),
             Verdict::Expired => (ErrorCode::InviteExpired, "the invite has expired".to_owned()),
             Verdict::UserTaken => (ErrorCode::InviteUser, format!("the name {user} is taken")),
@@ -199,6 +209,11 @@ enum Verdict {
     AnotherUser,
     Disabled,
     Refused(Error),
+}
+
+fn is_there(transaction: &Transaction<'_>, token_hash: &[u8; 32]) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM invites WHERE token_hash = ?1)";
+    transaction.query_row(sql, params![token_hash], |row| row.get(0))
 }
 
 fn judge(
@@ -246,6 +261,10 @@ fn judge(
     })
 }
 
+fn is_disabled_now(user: &UserName) -> Error {
+    Error::here(ErrorCode::Denied, format!("{user} is disabled; enable the account first"))
+}
+
 /// Whether an account is disabled; `None` where there is none.
 fn is_disabled(transaction: &Transaction<'_>, user: &UserName) -> rusqlite::Result<Option<bool>> {
     let sql = "SELECT disabled IS NOT NULL FROM accounts WHERE name = ?1";
@@ -277,11 +296,20 @@ fn insert(
 /// How much of a hash an invite is called by.
 const ID_BYTES: u8 = 6;
 
+/// What the invite with this token is called: the first digits of its hash, from which nothing can be learned.
+pub(crate) fn invite_id(token: &Token) -> String {
+    id_of(&sha256(&token.0))
+}
+
+fn id_of(hash: &[u8]) -> String {
+    HEXLOWER.encode(hash.get(..usize::from(ID_BYTES)).unwrap_or_default())
+}
+
 fn record(row: &Row<'_>) -> rusqlite::Result<InviteRecord> {
     let hash: Vec<u8> = row.get(0)?;
     let purpose: String = row.get(1)?;
     Ok(InviteRecord {
-        id: HEXLOWER.encode(hash.get(..usize::from(ID_BYTES)).unwrap_or_default()),
+        id: id_of(&hash),
         purpose: Purpose::parse(&purpose),
         user: row.get(2)?,
         made_by: row.get(3)?,

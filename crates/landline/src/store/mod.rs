@@ -3,10 +3,12 @@
 
 mod accounts;
 mod invites;
+mod passwords;
 mod rights;
 mod schema;
 mod secrets;
 
+pub use passwords::StoredPassword;
 pub use secrets::StoredSecret;
 
 use std::{
@@ -23,6 +25,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::Error;
 pub use accounts::{AccountRecord, KeyRecord, Removal};
+pub(crate) use invites::invite_id;
 pub use invites::{InviteRecord, NewInvite, Purpose};
 use schema::Upkeep;
 

@@ -13,10 +13,13 @@ use crate::{login::PublicKey, paths::local};
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
 /// The version of this release.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// All tables of [`VERSION`], in the order in which they can be made. Times are seconds since 1970.
-const TABLES: &[&str] = &[ACCOUNTS, KEYS, INVITES, SECRETS, STORED];
+const TABLES: &[&str] = &[ACCOUNTS, KEYS, INVITES, SECRETS, STORED, PASSWORD_SETUP, PASSWORDS, PASSWORD_SOURCES];
+
+/// Those that version 2 did not have.
+const TABLES_SINCE_2: &[&str] = &[PASSWORD_SETUP, PASSWORDS, PASSWORD_SOURCES];
 
 /// Who may log in. `disabled` is when that was taken away; `owner` is 1 for whoever redeemed the server's own first invite.
 const ACCOUNTS: &str = "
@@ -78,6 +81,31 @@ const SECRETS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// What the server needs for all passwords (OPAQUE): one row. Records are worth nothing without it.
+const PASSWORD_SETUP: &str = "
+    CREATE TABLE password_setup (id INTEGER PRIMARY KEY NOT NULL CHECK (id = 1), setup BLOB NOT NULL) STRICT;
+";
+
+/// Passwords: of each only OPAQUE's record. `id` is another one after each change.
+const PASSWORDS: &str = "
+    CREATE TABLE passwords (
+        user TEXT PRIMARY KEY NOT NULL REFERENCES accounts (name) ON DELETE CASCADE,
+        id BLOB NOT NULL,
+        record BLOB NOT NULL,
+        created INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// From where passwords have let somebody in.
+const PASSWORD_SOURCES: &str = "
+    CREATE TABLE password_sources (
+        user TEXT NOT NULL REFERENCES accounts (name) ON DELETE CASCADE,
+        source TEXT NOT NULL,
+        noted INTEGER NOT NULL,
+        PRIMARY KEY (user, source)
+    ) STRICT, WITHOUT ROWID;
+";
+
 /// What may be done to a store that is not of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Upkeep {
@@ -98,8 +126,8 @@ pub(super) fn open(path: &Path, upkeep: Upkeep) -> Result<Connection, String> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(text)?;
     // Nothing is written before this: a later release's store stays as it is.
     match (version, upkeep) {
-        (VERSION, _) | (0 | 1, Upkeep::Make) => {}
-        (0 | 1, Upkeep::Leave) => {
+        (VERSION, _) | (0..VERSION, Upkeep::Make) => {}
+        (0..VERSION, Upkeep::Leave) => {
             return Err("is of an earlier release, and the server that uses it too; restart the server".into());
         }
         (later, _) => {
@@ -109,8 +137,8 @@ pub(super) fn open(path: &Path, upkeep: Upkeep) -> Result<Connection, String> {
     connection.pragma_update(None, "journal_mode", "WAL").map_err(text)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(text)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(text)?;
-    if version == 1 {
-        back_up(&connection, path)?;
+    if (1..VERSION).contains(&version) {
+        back_up(&connection, path, version)?;
     }
     if version != VERSION {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(text)?;
@@ -121,13 +149,13 @@ pub(super) fn open(path: &Path, upkeep: Upkeep) -> Result<Connection, String> {
 }
 
 /// Writes all that is in the store into a file beside it, durably, before anything is rewritten.
-fn back_up(connection: &Connection, path: &Path) -> Result<(), String> {
+fn back_up(connection: &Connection, path: &Path, version: i64) -> Result<(), String> {
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
+        name.push(format!(".version-{version}{suffix}"));
         PathBuf::from(name)
     };
-    let (staging, backup) = (beside(".version-1.part"), beside(".version-1"));
+    let (staging, backup) = (beside(".part"), beside(""));
     let failed = |problem: String| format!("its backup {} cannot be written: {problem}", backup.display());
     local::remove_if_there(&staging).map_err(|error| failed(error.to_string()))?;
     let name = staging.to_str().ok_or_else(|| failed("the path is not UTF-8".into()))?;
@@ -136,37 +164,41 @@ fn back_up(connection: &Connection, path: &Path) -> Result<(), String> {
 }
 
 fn migrate(transaction: &Transaction<'_>, version: i64) -> rusqlite::Result<()> {
-    let old = ["accounts", "keys", "invites"];
-    if version == 1 {
-        for table in old {
-            transaction.execute_batch(&format!("ALTER TABLE {table} RENAME TO {table}_1"))?;
-        }
-    }
-    for table in TABLES {
-        transaction.execute_batch(table)?;
-    }
-    if version == 1 {
-        // There was one account at most: whoever had redeemed the first invite.
-        transaction.execute_batch(
-            "INSERT INTO accounts (name, created, owner) SELECT name, created, 1 FROM accounts_1;
-             INSERT INTO invites (token_hash, purpose, created, expires, redeemed, redeemed_by)
-                 SELECT token_hash, 'owner', created, expires, redeemed, redeemed_by FROM invites_1;",
-        )?;
-        let mut keys = transaction.prepare("SELECT user, line, created FROM keys_1")?;
-        let mut rows = keys.query([])?;
-        while let Some(row) = rows.next()? {
-            let (user, line, created): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let fingerprint = PublicKey::parse(&line).map(|key| key.fingerprint()).unwrap_or_default();
-            transaction.execute(
-                "INSERT INTO keys (user, line, fingerprint, options, comment, created) VALUES (?1, ?2, ?3, '', '', ?4)",
-                params![user, line, fingerprint, created],
-            )?;
-        }
-        drop(rows);
-        drop(keys);
-        for table in old.iter().rev() {
-            transaction.execute_batch(&format!("DROP TABLE {table}_1"))?;
-        }
+    match version {
+        1 => migrate_from_1(transaction)?,
+        2 => make(transaction, TABLES_SINCE_2)?,
+        _ => make(transaction, TABLES)?,
     }
     transaction.pragma_update(None, "user_version", VERSION)
+}
+
+fn make(transaction: &Transaction<'_>, tables: &[&str]) -> rusqlite::Result<()> {
+    tables.iter().try_for_each(|table| transaction.execute_batch(table))
+}
+
+fn migrate_from_1(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let old = ["accounts", "keys", "invites"];
+    for table in old {
+        transaction.execute_batch(&format!("ALTER TABLE {table} RENAME TO {table}_1"))?;
+    }
+    make(transaction, TABLES)?;
+    // There was one account at most: whoever had redeemed the first invite.
+    transaction.execute_batch(
+        "INSERT INTO accounts (name, created, owner) SELECT name, created, 1 FROM accounts_1;
+         INSERT INTO invites (token_hash, purpose, created, expires, redeemed, redeemed_by)
+             SELECT token_hash, 'owner', created, expires, redeemed, redeemed_by FROM invites_1;",
+    )?;
+    let mut keys = transaction.prepare("SELECT user, line, created FROM keys_1")?;
+    let mut rows = keys.query([])?;
+    while let Some(row) = rows.next()? {
+        let (user, line, created): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let fingerprint = PublicKey::parse(&line).map(|key| key.fingerprint()).unwrap_or_default();
+        transaction.execute(
+            "INSERT INTO keys (user, line, fingerprint, options, comment, created) VALUES (?1, ?2, ?3, '', '', ?4)",
+            params![user, line, fingerprint, created],
+        )?;
+    }
+    drop(rows);
+    drop(keys);
+    old.iter().rev().try_for_each(|table| transaction.execute_batch(&format!("DROP TABLE {table}_1")))
 }

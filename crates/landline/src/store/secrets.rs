@@ -6,7 +6,11 @@ use landline_proto::{
 };
 use rusqlite::{OptionalExtension, Row, params, types::Type};
 
-use super::{Store, unix_now};
+use super::{
+    Store,
+    accounts::{AccountRecord, is_last_means, last_means_refused},
+    unix_now,
+};
 use crate::{Error, login::SecretKey};
 
 /// What can be told of a secret.
@@ -81,17 +85,28 @@ impl Store {
         })
     }
 
-    /// Forgets a secret, which can then not be used to log in any more; whose it was.
+    /// Forgets a secret, which can then not be used to log in any more; whose it was. `is_admin` says which accounts are admins: the last
+    /// one who can log in keeps the only way in, unless `force` says otherwise.
     ///
     /// # Errors
-    /// `not-found` where there is no such secret; [`Error::State`].
-    pub fn remove_secret(&self, id: &SecretId) -> Result<UserName, Error> {
-        let user = self.write(|transaction| {
-            transaction
-                .query_row("DELETE FROM secrets WHERE id = ?1 RETURNING user", params![id.0], |row| parsed(row, 0))
-                .optional()
+    /// `not-found` where there is no such secret; `denied` for the only way in of the last admin; [`Error::State`].
+    pub fn remove_secret(
+        &self,
+        id: &SecretId,
+        is_admin: impl Fn(&AccountRecord) -> bool,
+        force: bool,
+    ) -> Result<UserName, Error> {
+        let removed = self.write(|transaction| {
+            let sql = "SELECT user FROM secrets WHERE id = ?1";
+            let owner: Option<UserName> = transaction.query_row(sql, params![id.0], |row| parsed(row, 0)).optional()?;
+            let Some(user) = owner else { return Ok(None) };
+            if !force && is_last_means(transaction, &user, is_admin)? {
+                return Ok(Some(Err(last_means_refused(&user))));
+            }
+            transaction.execute("DELETE FROM secrets WHERE id = ?1", params![id.0])?;
+            Ok(Some(Ok(user)))
         })?;
-        user.ok_or_else(|| Error::here(ErrorCode::NotFound, format!("there is no secret {id}")))
+        removed.unwrap_or_else(|| Err(Error::here(ErrorCode::NotFound, format!("there is no secret {id}"))))
     }
 }
 
@@ -143,8 +158,8 @@ mod tests {
         assert_eq!(store.secrets(Some(&alice)).unwrap(), listed);
         assert!(store.secrets(Some(&bob)).unwrap().is_empty());
 
-        assert_eq!(store.remove_secret(&id).unwrap(), alice);
+        assert_eq!(store.remove_secret(&id, |_| false, false).unwrap(), alice);
         assert_eq!(store.secret_key(&alice, &id, exporter).unwrap(), None);
-        assert!(store.remove_secret(&id).is_err());
+        assert!(store.remove_secret(&id, |_| true, false).is_err());
     }
 }

@@ -149,6 +149,7 @@ fn commands(command: ServeCommand, form: CommandForm, bye: String) -> Result<Pla
 fn uploads(state: &Path, upload: ServeUpload, form: UploadForm) -> Result<Plan, Failure> {
     let folder = Arc::new(Root::open_hiding(&upload.dir, state).map_err(folder)?);
     let options = UploadOptions { form, folder, overwrite: upload.overwrite, ack: upload.ack };
+    options.sweep();
     connections(upload.stream, NO_PAUSE, Dialect::Upload(options))
 }
 

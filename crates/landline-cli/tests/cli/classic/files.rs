@@ -1,6 +1,11 @@
 //! Files that go up and down, in either role.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -103,6 +108,40 @@ fn no_file_is_replaced_unless_that_was_asked_for_and_a_receipt_says_so() {
     let server = Server::start(&stage, "upload", &["--ack", "--overwrite"]);
     let said = dial(&stage, "upload", &server.address, &["--ack", file]).ok();
     assert_eq!((said.as_str(), stage.read("home/f")), ("f: 3 bytes, stored as f\n", b"new".to_vec()));
+}
+
+/// A client that has begun to upload ten bytes under this name.
+fn begun(server: &Server, name: &str) -> TcpStream {
+    let header = serde_json::json!({"file_name": name, "file_size": 10}).to_string();
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    stream.write_all(&i32::try_from(header.len()).unwrap().to_le_bytes()).unwrap();
+    stream.write_all(format!("{header}01234").as_bytes()).unwrap();
+    stream
+}
+
+#[test]
+fn what_a_killed_server_has_left_goes_at_the_next_start_and_nothing_else() {
+    let stage = stage();
+    stage.write("home/.landline-0123456789abcdef.part", b"a copy that can be resumed");
+    stage.write("home/thesis.part", b"somebody's");
+    let killed = Server::start(&stage, "upload", &[]);
+    let _client = begun(&killed, "cut");
+    testkit::wait_for("a file in the making", || names(&stage, "home").len() == 3);
+    drop(killed);
+    assert_eq!(names(&stage, "home").len(), 3, "SIGKILL leaves it");
+
+    let server = Server::start(&stage, "upload", &["--ack"]);
+    assert_eq!(names(&stage, "home"), [".landline-0123456789abcdef.part", "thesis.part"]);
+    let mut client = begun(&server, "whole");
+    testkit::wait_for("a file in the making", || names(&stage, "home").len() == 3);
+    // Another server in the same folder leaves alone what this one makes.
+    drop(Server::start(&stage, "upload-bare", &[]));
+    client.write_all(b"56789").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut receipt = Vec::new();
+    client.read_to_end(&mut receipt).unwrap();
+    assert_eq!(stage.read("home/whole"), b"0123456789");
+    assert_eq!(names(&stage, "home").len(), 3);
 }
 
 #[test]

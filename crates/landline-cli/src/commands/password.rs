@@ -1,0 +1,130 @@
+//! Passwords: read from where the user says, else asked for; and `landline passwd`.
+
+use std::{
+    io::{ErrorKind, Read},
+    path::{Path, PathBuf},
+};
+
+use landline::{
+    Client, Error,
+    admin::{
+        client,
+        passwords::{RemovePassword, SetPassword, password_record},
+    },
+    login::{KnownServer, PASSWORD_BYTES_MAX, Password},
+    net::Channel,
+    paths::local,
+    proto::{login::UserName, messages::Blob},
+};
+use zeroize::Zeroizing;
+
+use super::server_and_credential;
+use crate::{
+    arguments::{Passwd, PasswordSource},
+    environment,
+    failure::Failure,
+    terminal::{print, shown_line},
+};
+
+/// The file with the password, where no option names another.
+const FILE_VARIABLE: &str = "LANDLINE_PASSWORD_FILE";
+
+/// The password to log in with that the options or the environment name; `None` where they name none.
+pub(super) fn for_login(source: &PasswordSource, user: &UserName, place: &str) -> Result<Option<Password>, Failure> {
+    if let Some(password) = read(source.password_file.as_deref(), source.password_fd)? {
+        return Ok(Some(password));
+    }
+    if source.password {
+        return asked(user, place)?.map_or_else(|| Err(Failure::no_terminal_for_password()), |typed| Ok(Some(typed)));
+    }
+    match environment::variable(FILE_VARIABLE).map(PathBuf::from) {
+        Some(path) => Ok(Some(Password::load(&path)?)),
+        None => Ok(None),
+    }
+}
+
+/// Asks for the password of an account; `None` where there is no terminal.
+pub(super) fn asked(user: &UserName, place: &str) -> Result<Option<Password>, Error> {
+    typed(&format!("Password of {user} at {place}: ")).map(Password::new).transpose()
+}
+
+/// A password to be set: read from where the user says, else asked for, twice.
+pub(super) fn chosen(file: Option<&Path>, descriptor: Option<u32>, user: &UserName) -> Result<Password, Failure> {
+    let password = match read(file, descriptor)? {
+        Some(password) => password,
+        None => {
+            let first = typed(&format!("New password of {user}: ")).ok_or_else(Failure::no_terminal_for_password)?;
+            let first = Password::new(first)?;
+            // What is wrong with it is said before it has to be typed again.
+            first.check_choice()?;
+            let again = typed("The same again: ").ok_or_else(Failure::no_terminal_for_password)?;
+            if Password::new(again)? != first {
+                return Err(Error::Password("was not typed the same twice; nothing was changed".into()).into());
+            }
+            first
+        }
+    };
+    password.check_choice()?;
+    Ok(password)
+}
+
+fn read(file: Option<&Path>, descriptor: Option<u32>) -> Result<Option<Password>, Failure> {
+    match (file, descriptor) {
+        (Some(path), _) => Ok(Some(Password::load(path)?)),
+        (None, Some(number)) => Ok(Some(from_descriptor(number)?)),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The first line of what this descriptor gives; nothing behind it is taken.
+fn from_descriptor(number: u32) -> Result<Password, Failure> {
+    let failed = |error: std::io::Error| Failure::from(Error::Password(format!("on descriptor {number}: {error}")));
+    let mut input = local::descriptor(number).map_err(failed)?;
+    let mut line = Zeroizing::new(Vec::with_capacity(PASSWORD_BYTES_MAX + 2));
+    let mut byte = [0];
+    while line.len() <= PASSWORD_BYTES_MAX + 1 && !line.ends_with(b"\n") {
+        match input.read(&mut byte) {
+            Ok(0) => break,
+            Ok(_) => line.extend(byte),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(Password::from_bytes(&line)?)
+}
+
+/// What somebody types who cannot be seen typing it; `None` where there is no terminal.
+fn typed(prompt: &str) -> Option<Zeroizing<String>> {
+    rpassword::prompt_password(shown_line(prompt)).ok().map(Zeroizing::new)
+}
+
+/// `landline passwd`: one's own password at a server.
+pub(crate) async fn run(state: &Path, options: Passwd) -> Result<(), Failure> {
+    let known = Client::open(state)?;
+    let (server, credential) = server_and_credential(&known, &options.host, &options.access).await?;
+    // Before there is a connection, which does not wait for anybody.
+    let password = match options.remove {
+        true => None,
+        false => Some(chosen(options.new_password_file.as_deref(), options.new_password_fd, &server.user)?),
+    };
+    let (mut connected, _) = client::who(&server, &credential).await?;
+    let channel = &mut connected.login.channel;
+    match password {
+        Some(password) => {
+            let record = record(channel, &server, &password).await?;
+            client::ask(channel, &SetPassword { user: None, record }.into()).await?;
+            print(&shown_line(&format!("{} logs in to {} with the new password", server.user, server.address())));
+        }
+        None => {
+            client::ask(channel, &RemovePassword { user: None }.into()).await?;
+            print(&shown_line(&format!("{} has no password at {} any more", server.user, server.address())));
+        }
+    }
+    connected.login.channel.finish().await;
+    Ok(())
+}
+
+async fn record(channel: &mut Channel, server: &KnownServer, password: &Password) -> Result<Blob, Error> {
+    let ask = async |request| client::ask(channel, &request).await;
+    password_record(ask, server.user.clone(), server.fingerprint, password).await
+}

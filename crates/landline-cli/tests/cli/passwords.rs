@@ -1,0 +1,258 @@
+//! Logging in by password, and setting one.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use serde_json::{Value, json};
+use testkit::{HostileServer, RawClient, ServerProcess, Stage, Terminal};
+
+use crate::{secrets::files_with, stage};
+
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// A file with a password that nobody else can read; its path.
+pub(crate) fn file(stage: &Stage, name: &str, password: &str) -> String {
+    let path = stage.write(name, format!("{password}\n").as_bytes());
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    path.display().to_string()
+}
+
+/// A server where `alice` is the owner and `bob` has a password, and a client that knows neither.
+pub(crate) fn with_bob(stage: &Stage) -> ServerProcess {
+    let server = stage.joined();
+    let file = file(stage, "bob.password", PASSWORD);
+    stage.run_at_server(&["user", "add", "bob", "--password-file", &file, "--files", "rw:~/bob"]).ok();
+    // The server that runs takes them over within a second.
+    server.event("rights-loaded");
+    fs::rename(stage.path("client"), stage.path("alice")).unwrap();
+    server
+}
+
+fn known(stage: &Stage) -> Value {
+    serde_json::from_str(stage.run(&["trust", "list", "--json"]).ok().trim()).unwrap()
+}
+
+#[test]
+fn a_colleague_joins_by_password_and_the_server_is_trusted_for_it() {
+    let stage = stage();
+    let server = with_bob(&stage);
+    fs::create_dir(stage.path("home/bob")).unwrap();
+    let at = format!("bob@{}", server.address);
+    let mut terminal = Terminal::start(&stage.command(&["ping", &at]));
+    terminal.wait_for("were told: ");
+    terminal.type_line("yes");
+    terminal.wait_for("Password of bob");
+    terminal.wait_for_hiding();
+    terminal.type_line(PASSWORD);
+    assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
+    assert!(terminal.shown.contains("as bob with password:"), "{}", terminal.shown);
+    assert!(!terminal.shown.contains(PASSWORD));
+    let server_known = known(&stage);
+    assert_eq!((&server_known["provisional"], &server_known["password"]), (&json!(false), &json!(true)));
+
+    // From then on it is asked for at once, and no key is tried before.
+    stage.write("user/report", b"all of it");
+    let mut terminal = Terminal::start(&stage.command(&["cp", "report", "127.0.0.1:bob/report"]));
+    terminal.wait_for("Password of bob");
+    terminal.wait_for_hiding();
+    terminal.type_line(PASSWORD);
+    assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
+    assert_eq!(stage.read("home/bob/report"), b"all of it");
+    let log = stage.run_at_server(&["audit", "show", "--json", "--user", "bob"]).ok();
+    assert!(!log.contains("login-refused"), "{log}");
+}
+
+#[test]
+fn after_keys_that_are_not_accepted_the_password_is_asked_for() {
+    let stage = stage();
+    let server = with_bob(&stage);
+    stage.run(&["ping", &format!("bob@{}", server.address), "--accept-new"]).fails(32, "no key");
+    // Somebody else's key.
+    fs::rename(stage.path("client"), stage.path("nobody")).unwrap();
+    fs::rename(stage.path("alice"), stage.path("client")).unwrap();
+    let mut terminal = Terminal::start(&stage.command(&["ping", "bob@127.0.0.1"]));
+    terminal.wait_for("Password of bob");
+    terminal.wait_for_hiding();
+    terminal.type_line(PASSWORD);
+    assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
+    // What was known of alice, who has the key, stays; and with a key that is named nobody is asked.
+    assert!(stage.run(&["ping", "127.0.0.1"]).ok().contains("as alice with SHA256:"));
+    let key = stage.path("client/client/id_ed25519").display().to_string();
+    let mut terminal = Terminal::start(&stage.command(&["ping", "bob@127.0.0.1", "-i", &key]));
+    assert_eq!(terminal.end(), Some(12), "{}", terminal.shown);
+    assert!(!terminal.shown.contains("Password of"), "{}", terminal.shown);
+}
+
+#[test]
+fn a_password_comes_from_a_file_a_descriptor_or_the_environment_and_never_from_the_arguments() {
+    let stage = stage();
+    let server = with_bob(&stage);
+    let at = format!("bob@{}", server.address);
+    let right = file(&stage, "right", PASSWORD);
+    let ping = |arguments: &[&str]| stage.command(&[&["ping", &at, "--accept-new"], arguments].concat());
+    stage.run_command(ping(&["--password-file", &right])).ok();
+    stage.run_with_input(&["ping", &at, "--password-fd", "0"], format!("{PASSWORD}\nmore").as_bytes()).ok();
+    let mut by_environment = ping(&[]);
+    by_environment.env("LANDLINE_PASSWORD_FILE", &right);
+    stage.run_command(by_environment).ok();
+    // And what can go wrong with each.
+    stage.run_command(ping(&[])).fails(32, "no terminal");
+    stage.run_command(ping(&["--password"])).fails(32, "no terminal");
+    stage.run_command(ping(&["--password-file", "/nowhere"])).fails(32, "in /nowhere: ");
+    stage.run_command(ping(&["--password-fd", "987"])).fails(32, "on descriptor 987");
+    stage.run_with_input(&["ping", &at, "--password-fd", "0"], b"").fails(32, "is empty");
+    stage.run_with_input(&["ping", &at, "--password-fd", "0"], &[b'x'; 5000]).fails(32, "longer than 1024 bytes");
+    stage
+        .run_command(ping(&["--password-file", &file(&stage, "wrong", "correct horse batterz")]))
+        .fails(12, "not accepted");
+    fs::set_permissions(&right, PermissionsExt::from_mode(0o640)).unwrap();
+    stage.run_command(ping(&["--password-file", &right])).fails(32, "others can read");
+    stage.run_command(ping(&["--password", "correct"])).fails(2, "unexpected argument");
+}
+
+/// Row 45: the password is nowhere but in the file that was named, and the server has nothing that equals it.
+#[test]
+fn a_password_is_in_no_file_log_or_event() {
+    let stage = stage();
+    let server = with_bob(&stage);
+    let at = format!("bob@{}", server.address);
+    let outcome = stage.run(&["ping", &at, "--accept-new", "--password-file", &file(&stage, "bob.password", PASSWORD)]);
+    assert!(!outcome.stderr.contains(PASSWORD) && !outcome.ok().contains(PASSWORD));
+    assert!(!server.event("login").to_string().contains(PASSWORD));
+    for folder in ["server", "client", "alice"] {
+        assert_eq!(files_with(&stage.path(folder), PASSWORD.as_bytes(), &[]), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn everybody_sets_their_own_password_and_admins_those_of_others() {
+    let stage = stage();
+    let server = with_bob(&stage);
+    let [old, new] = [("old", PASSWORD), ("new", "another password")].map(|(name, text)| file(&stage, name, text));
+    let ping = |password: &str| stage.run(&["ping", "127.0.0.1", "--password-file", password]);
+    stage.run(&["ping", &format!("bob@{}", server.address), "--accept-new", "--password-file", &old]).ok();
+    let set = ["passwd", "127.0.0.1", "--password-file", &old, "--new-password-file", &new];
+    assert!(stage.run(&set).ok().contains("bob logs in"));
+    ping(&old).fails(12, "not accepted");
+    ping(&new).ok();
+    // At a terminal it is typed twice, and what is wrong with it is said before the second time.
+    for (typed, status, words) in [
+        (&["short"][..], 32, "less than 8"),
+        (&["third password", "third passwort"], 32, "not typed the same"),
+        (&["third password", "third password"], 0, "bob logs in"),
+    ] {
+        let arguments = ["passwd", "127.0.0.1", "--password-file", &new];
+        let mut terminal = Terminal::start(&stage.command(&arguments));
+        for (line, prompt) in typed.iter().zip(["New password of bob: ", "The same again: "]) {
+            terminal.wait_for(prompt);
+            terminal.wait_for_hiding();
+            terminal.type_line(line);
+        }
+        assert_eq!(terminal.end(), Some(status), "{}", terminal.shown);
+        assert!(terminal.shown.contains(words), "{}", terminal.shown);
+    }
+    let third = file(&stage, "third", "third password");
+    ping(&third).ok();
+    // Not another's, without being an admin.
+    let other = ["user", "--on", "127.0.0.1", "--password-file", &third, "password", "alice", "--password-file", &new];
+    stage.run(&other).fails(23, "for admins");
+    // An admin does, over the line and at the machine; and takes it away.
+    fs::rename(stage.path("client"), stage.path("bob")).unwrap();
+    fs::rename(stage.path("alice"), stage.path("client")).unwrap();
+    stage.run(&["user", "--on", "127.0.0.1", "password", "bob", "--password-file", &old]).ok();
+    let listed = stage.run(&["user", "--on", "127.0.0.1", "list", "--json"]).ok();
+    let rows: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows.iter().map(|row| &row["password"]).collect::<Vec<_>>(), [&json!(false), &json!(true)]);
+    fs::rename(stage.path("client"), stage.path("alice")).unwrap();
+    fs::rename(stage.path("bob"), stage.path("client")).unwrap();
+    ping(&old).ok();
+    assert!(stage.run(&["passwd", "127.0.0.1", "--password-file", &old, "--remove"]).ok().contains("no password"));
+    ping(&old).fails(12, "not accepted");
+    stage.run_at_server(&["user", "password", "bob", "--remove"]).fails(20, "has no password");
+    stage.run_at_server(&["user", "password", "nobody", "--password-file", &new]).fails(20, "no account");
+    let log = stage.run_at_server(&["audit", "show", "--json"]).ok();
+    let set = log.lines().filter(|line| line.contains("set-password")).count();
+    // What was tried in vain is in it too.
+    assert_eq!((set, log.lines().filter(|line| line.contains("remove-password")).count()), (4, 2), "{log}");
+}
+
+/// Whoever was logged in by the old password is out.
+#[test]
+fn a_new_password_ends_the_sessions_of_the_old_one() {
+    let stage = stage();
+    let server = with_bob(&stage);
+    let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+    client.greet().unwrap();
+    log_in(&mut client, "bob", PASSWORD).unwrap();
+    client.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
+    let new = file(&stage, "new", "another password");
+    stage.run_at_server(&["user", "password", "bob", "--password-file", &new]).ok();
+    assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"));
+}
+
+/// A stolen secret of a machine does not become a password that outlives it.
+#[test]
+fn a_machine_s_secret_sets_no_password() {
+    let stage = stage();
+    let server = with_bob(&stage);
+    let path = stage.path("user/ci.secret").display().to_string();
+    stage.run_at_server(&["secret", "add", "bob", "--out", &path, "--public-name", &server.address]).ok();
+    stage.run(&["join", "--secret-file", &path]).ok();
+    let new = file(&stage, "new", "another password");
+    stage.run(&["passwd", "127.0.0.1", "--new-password-file", &new]).fails(23, "logged in with a secret");
+    stage.run(&["passwd", "127.0.0.1", "--remove"]).fails(23, "logged in with a secret");
+}
+
+/// Row 38: a server in between that passes everything on to the real one. Trusted on first use, it learns nothing, gets nobody in, and
+/// stays unproven.
+#[test]
+fn a_server_in_between_gets_nothing_out_of_a_password() {
+    let stage = stage();
+    let server = with_bob(&stage);
+    let (address, fingerprint) = (server.address.clone(), server.fingerprint.clone());
+    let folder = stage.path("between");
+    let (said, heard) = std::sync::mpsc::channel();
+    // One connection for the fingerprint, one for the login.
+    let between = HostileServer::start(&folder, &folder, 2, move |victim| {
+        let mut real = RawClient::connect(&address, &fingerprint)?;
+        real.greet()?;
+        victim.send_json(&with_type("greeting", &real.greeting))?;
+        let begin: Value = victim.header()?.read().unwrap();
+        real.send_json(&with_type("password", &begin))?;
+        let evaluation: Value = real.header()?.unwrap().read().unwrap();
+        victim.send_json(&with_type("evaluation", &evaluation))?;
+        let _ = said.send((begin, victim.header().is_ok()));
+        Ok(())
+    });
+    let right = file(&stage, "right", PASSWORD);
+    let at = format!("bob@{}", between.address);
+    stage.run(&["ping", &at, "--accept-new", "--password-file", &right]).fails(12, "not accepted");
+    between.join();
+    let (begin, went_on) = heard.recv().unwrap();
+    assert!(!went_on, "the client has said more");
+    assert!(!begin.to_string().contains(PASSWORD));
+    assert_eq!(known(&stage)["provisional"], true);
+    assert_eq!(stage.run_at_server(&["audit", "show"]).ok().matches(" login user=bob").count(), 0);
+}
+
+fn with_type(kind: &str, keys: &impl serde::Serialize) -> Value {
+    let mut header = json!(keys);
+    header["type"] = kind.into();
+    header
+}
+
+/// Logs in by password; the code of the refusal if there is one, and `None` in it where the evaluation did not open.
+pub(crate) fn log_in(client: &mut RawClient, user: &str, password: &str) -> Result<(), Option<String>> {
+    let (begin, begun) = client.begin_password(user, password);
+    client.send_json(&begin).unwrap();
+    let header = client.header().unwrap().expect("an answer");
+    if header.kind() == "error" {
+        return Err(Some(header.read::<Value>().unwrap()["code"].as_str().unwrap().to_owned()));
+    }
+    let login = client.password_header(user, begun, &header.read().unwrap()).ok_or(None)?;
+    client.send_json(&login).unwrap();
+    let answer = client.header().unwrap().expect("an answer");
+    match answer.kind() {
+        "welcome" => Ok(()),
+        _ => Err(Some(answer.read::<Value>().unwrap()["code"].as_str().unwrap().to_owned())),
+    }
+}

@@ -1,0 +1,144 @@
+//! Passwords, set and taken away: the messages, and both halves of setting one.
+
+use landline_proto::{ErrorCode, Message, login::UserName, messages::Blob};
+use serde::{Deserialize, Serialize};
+
+use super::{Administration, Answer, Request};
+use crate::{
+    Error,
+    admission::Source,
+    login::{Fingerprint, Password, PasswordParties, PasswordRegistration, Passwords},
+    store::{Store, StoredPassword},
+};
+
+/// Client: the server's half of setting a password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterPassword {
+    /// Whose; `None` for one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// The RegistrationRequest of OPAQUE (RFC 9807).
+    pub request: Blob,
+}
+
+/// Client: let an account log in with this password, and with no other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetPassword {
+    /// Whose; `None` for one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// The RegistrationRecord of OPAQUE (RFC 9807).
+    pub record: Blob,
+}
+
+/// Client: let an account log in by password no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovePassword {
+    /// Whose; `None` for one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+}
+
+/// Server: its half of setting a password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// The RegistrationResponse of OPAQUE (RFC 9807).
+    pub response: Blob,
+}
+
+impl Message for Registration {
+    const TYPE: &'static str = "registration";
+}
+
+/// What is to be stored for a password of `user` at the server with this fingerprint, which `ask` puts requests to. The server does not see the password. Takes a
+/// third of a second and 64 MiB, where it may block.
+///
+/// # Errors
+/// [`Error::Password`] for one that is too short; what the server says.
+pub async fn password_record(
+    ask: impl AsyncFnOnce(Request) -> Result<Answer, Error>,
+    user: UserName,
+    server: Fingerprint,
+    password: &Password,
+) -> Result<Blob, Error> {
+    let (request, begun) = PasswordRegistration::begin(password)?;
+    let request = RegisterPassword { user: Some(user.clone()), request: Blob(request) };
+    let Answer::Registration(Registration { response }) = ask(request.into()).await? else {
+        return Err(Error::Lost("the server answered with something else than its half of a password".into()));
+    };
+    let finished = move || begun.finish(&response.0, PasswordParties { user: &user, server });
+    let record =
+        tokio::task::spawn_blocking(finished).await.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
+    record.map(Blob).ok_or_else(|| Error::Password("cannot be set: the server's half of it is damaged".into()))
+}
+
+impl Request {
+    /// The same request, where a password that is nobody's is that of `user`.
+    #[must_use]
+    pub(crate) fn of(mut self, user: &UserName) -> Self {
+        if let Some(whose) = self.whose_password_mut() {
+            whose.get_or_insert_with(|| user.clone());
+        }
+        self
+    }
+
+    /// Whether it is about the password of `user` and nothing else.
+    pub(super) fn is_about_password_of(&self, user: &UserName) -> bool {
+        self.whose_password().is_some_and(|whose| whose.as_ref() == Some(user))
+    }
+
+    fn whose_password(&self) -> Option<&Option<UserName>> {
+        match self {
+            Self::RegisterPassword(RegisterPassword { user, .. })
+            | Self::SetPassword(SetPassword { user, .. })
+            | Self::RemovePassword(RemovePassword { user }) => Some(user),
+            _ => None,
+        }
+    }
+
+    fn whose_password_mut(&mut self) -> Option<&mut Option<UserName>> {
+        match self {
+            Self::RegisterPassword(RegisterPassword { user, .. })
+            | Self::SetPassword(SetPassword { user, .. })
+            | Self::RemovePassword(RemovePassword { user }) => Some(user),
+            _ => None,
+        }
+    }
+}
+
+impl Administration {
+    /// The server's half of a password; asked for from `source`, or at the machine itself.
+    pub(super) fn register_password(
+        &self,
+        store: &Store,
+        request: &RegisterPassword,
+        source: Option<Source>,
+    ) -> Result<Registration, Error> {
+        let user = whose(request.user.as_ref())?;
+        let response = self.passwords()?.register(store, user, &request.request.0, source)?;
+        Ok(Registration { response: Blob(response) })
+    }
+
+    pub(super) fn set_password(&self, store: &Store, request: &SetPassword) -> Result<(), Error> {
+        store.set_password(whose(request.user.as_ref())?, &self.stored_password(&request.record)?)
+    }
+
+    /// What is to be stored for a record.
+    pub(super) fn stored_password(&self, record: &Blob) -> Result<StoredPassword, Error> {
+        self.passwords()?;
+        Passwords::password_of(record.0.clone())
+    }
+
+    pub(super) fn remove_password(&self, store: &Store, request: &RemovePassword) -> Result<(), Error> {
+        store.remove_password(whose(request.user.as_ref())?, |account| self.is_admin(account))
+    }
+
+    fn passwords(&self) -> Result<&Passwords, Error> {
+        let absent = || Error::here(ErrorCode::Denied, "this server was built without passwords");
+        self.passwords.as_deref().ok_or_else(absent)
+    }
+}
+
+fn whose(user: Option<&UserName>) -> Result<&UserName, Error> {
+    user.ok_or_else(|| Error::here(ErrorCode::NotFound, "nobody is named whose password is meant"))
+}

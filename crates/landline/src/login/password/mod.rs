@@ -1,0 +1,118 @@
+//! Passwords, for people without keys, by OPAQUE (RFC 9807; `docs/protocol.md` section 5): the server never sees one, has nothing that
+//! could be tried out without its help, and proves itself by the same login.
+//!
+//! Whatever is computed stands in `opaque`, which is built with the feature `password` (on by default); without it `absent` stands in its
+//! place, and passwords are neither offered nor asked for.
+
+#[cfg(not(feature = "password"))]
+mod absent;
+#[cfg(feature = "password")]
+mod opaque;
+mod server;
+
+use std::{fmt, path::Path};
+
+use landline_proto::login::UserName;
+use zeroize::Zeroizing;
+
+#[cfg(not(feature = "password"))]
+use absent as scheme;
+#[cfg(feature = "password")]
+use opaque as scheme;
+
+pub(crate) use scheme::{AVAILABLE, PasswordSetup, PendingLogin, is_record};
+pub use scheme::{PasswordLogin, PasswordRegistration};
+pub use server::Passwords;
+pub(crate) use server::{BegunPassword, password_id};
+
+use super::Fingerprint;
+use crate::{Error, paths};
+
+/// The shortest password that can be set, in characters.
+pub const PASSWORD_CHARS_MIN: usize = 8;
+/// The longest password, in bytes.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// A password as somebody typed it. Wiped when dropped, and not shown by `Debug`.
+#[derive(Clone)]
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// What was typed, to log in with.
+    ///
+    /// # Errors
+    /// [`Error::Password`] for nothing at all, or more than [`PASSWORD_BYTES_MAX`] bytes.
+    pub fn new(typed: Zeroizing<String>) -> Result<Self, Error> {
+        match typed.len() {
+            0 => Err(Error::Password("is empty".into())),
+            1..=PASSWORD_BYTES_MAX => Ok(Self(typed)),
+            _ => Err(Error::Password(format!("is longer than {PASSWORD_BYTES_MAX} bytes"))),
+        }
+    }
+
+    /// The first line of what was read from a file or a descriptor.
+    ///
+    /// # Errors
+    /// [`Error::Password`]: what [`new`](Self::new) refuses, and what is not UTF-8.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let text = std::str::from_utf8(line).map_err(|_| Error::Password("is not UTF-8".into()))?;
+        Self::new(Zeroizing::new(text.to_owned()))
+    }
+
+    /// The first line of a file that nobody else can read. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::Password`], also when the file cannot be read or others can read it.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let file = |error| Error::Password(format!("in {}: {error}", path.display()));
+        let bytes = paths::read_secret_file(path, FILE_BYTES_MAX).map_err(file)?;
+        Self::from_bytes(&bytes)
+    }
+
+    /// Sees to it that the password is one to be set: nobody but the client can, as the server never sees it.
+    ///
+    /// # Errors
+    /// [`Error::Password`] for one of less than [`PASSWORD_CHARS_MIN`] characters.
+    pub fn check_choice(&self) -> Result<(), Error> {
+        if self.0.chars().count() < PASSWORD_CHARS_MIN {
+            return Err(Error::Password(format!("has less than {PASSWORD_CHARS_MIN} characters")));
+        }
+        Ok(())
+    }
+
+    #[cfg_attr(not(feature = "password"), allow(dead_code, reason = "nothing is computed from it then"))]
+    fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// Far beyond any password.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+impl PartialEq for Password {
+    /// Whether both were typed alike; for two that the same person has just typed.
+    fn eq(&self, other: &Self) -> bool {
+        *self.0 == *other.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// Between whom a password holds: it is worth nothing for another user, or at another server.
+#[derive(Debug, Clone, Copy)]
+pub struct PasswordParties<'a> {
+    /// Whose password it is.
+    pub user: &'a UserName,
+    /// Who the server is.
+    pub server: Fingerprint,
+}
+
+#[cfg(test)]
+#[cfg(feature = "password")]
+mod tests;

@@ -1,0 +1,211 @@
+//! OPAQUE, computed by opaque-ke. Nothing else knows that crate.
+
+use landline_proto::login::UserName;
+use opaque_ke::{
+    CipherSuite, ClientLogin, ClientLoginFinishParameters, ClientRegistration, ClientRegistrationFinishParameters,
+    CredentialFinalization, CredentialRequest, CredentialResponse, Identifiers, RegistrationRequest,
+    RegistrationResponse, Ristretto255, ServerLogin, ServerLoginParameters, ServerRegistration, ServerSetup, TripleDh,
+    argon2::{Algorithm, Argon2, Params, Version},
+    rand::{CryptoRng, RngCore},
+};
+use zeroize::Zeroizing;
+
+use super::{Password, PasswordParties};
+use crate::{Error, login::random};
+
+/// Whether this build can do it.
+pub(crate) const AVAILABLE: bool = true;
+
+/// Argon2id, by the client: in KiB, rounds and lanes. A try takes a third of a second and 64 MiB, of the client's.
+const ARGON2_KIB: u32 = 64 * 1024;
+const ARGON2_ROUNDS: u32 = 3;
+const ARGON2_LANES: u32 = 1;
+/// So many bytes RFC 9807 stretches to: the length of a SHA-512.
+const STRETCHED_BYTES: usize = 64;
+
+/// The lengths of the messages with this suite, which takes what is longer for a message with something behind it.
+const KE1_BYTES: usize = 96;
+const KE2_BYTES: usize = 320;
+const KE3_BYTES: usize = 64;
+const REQUEST_BYTES: usize = 32;
+const RESPONSE_BYTES: usize = 64;
+const RECORD_BYTES: usize = 192;
+const SETUP_BYTES: usize = 128;
+
+struct Suite;
+
+impl CipherSuite for Suite {
+    type OprfCs = Ristretto255;
+    type KeyExchange = TripleDh<Ristretto255, sha2_of_opaque::Sha512>;
+    type Ksf = Argon2<'static>;
+}
+
+/// What a server needs for all passwords: a seed, and a key of its own. Whoever has it, and a record, can try passwords out.
+pub(crate) struct PasswordSetup {
+    setup: ServerSetup<Suite>,
+    /// The record of nobody, which is read where there is none, for the time that it takes.
+    nobody: Vec<u8>,
+}
+
+impl PasswordSetup {
+    /// A fresh one, to be stored.
+    pub(crate) fn generate() -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(ServerSetup::<Suite>::new(&mut SystemRandom).serialize().to_vec())
+    }
+
+    /// The stored one; `None` for something else.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let setup = ServerSetup::deserialize(exactly(bytes, SETUP_BYTES)?).ok()?;
+        // A record is the client's public key, a masking key and an envelope; any point will do for the first.
+        let mut nobody = setup.keypair().public().serialize().to_vec();
+        nobody.resize(RECORD_BYTES, 7);
+        Some(Self { setup, nobody })
+    }
+
+    /// Begins the server's half of a login: KE2, and what KE3 is compared with. Without a record nobody can tell that there is none, and no
+    /// KE3 fits. `None` for a KE1 that is none, or a record that is none.
+    pub(crate) fn answer(
+        &self,
+        parties: PasswordParties<'_>,
+        record: Option<&[u8]>,
+        ke1: &[u8],
+        transcript: &[u8; 64],
+    ) -> Option<(Vec<u8>, PendingLogin)> {
+        let request = CredentialRequest::deserialize(exactly(ke1, KE1_BYTES)?).ok()?;
+        let read = ServerRegistration::deserialize(exactly(record.unwrap_or(&self.nobody), RECORD_BYTES)?).ok()?;
+        let record = record.map(|_| read);
+        let parameters = parameters(&parties, transcript);
+        let user = credential(parties.user);
+        let started = ServerLogin::start(&mut SystemRandom, &self.setup, record, request, user, parameters).ok()?;
+        Some((started.message.serialize().to_vec(), PendingLogin(started.state)))
+    }
+
+    /// The server's half of setting a password: the RegistrationResponse. `None` for a request that is none.
+    pub(crate) fn evaluate(&self, user: &UserName, request: &[u8]) -> Option<Vec<u8>> {
+        let request = RegistrationRequest::deserialize(exactly(request, REQUEST_BYTES)?).ok()?;
+        let started = ServerRegistration::<Suite>::start(&self.setup, request, credential(user)).ok()?;
+        Some(started.message.serialize().to_vec())
+    }
+}
+
+/// Whether a server can store these bytes as the record of a password.
+pub(crate) fn is_record(bytes: &[u8]) -> bool {
+    exactly(bytes, RECORD_BYTES).is_some_and(|bytes| ServerRegistration::<Suite>::deserialize(bytes).is_ok())
+}
+
+/// A login of which the server waits for the client's last message.
+pub(crate) struct PendingLogin(ServerLogin<Suite>);
+
+impl PendingLogin {
+    /// Whether `ke3` proves that the client had the password.
+    pub(crate) fn accepts(self, ke3: &[u8], parties: PasswordParties<'_>, transcript: &[u8; 64]) -> bool {
+        let Some(ke3) = exactly(ke3, KE3_BYTES) else { return false };
+        let Ok(ke3) = CredentialFinalization::deserialize(ke3) else { return false };
+        self.0.finish(ke3, parameters(&parties, transcript)).is_ok()
+    }
+}
+
+/// A login by password that a client has begun.
+pub struct PasswordLogin {
+    password: Password,
+    state: ClientLogin<Suite>,
+}
+
+impl PasswordLogin {
+    /// KE1, and what goes on with it.
+    ///
+    /// # Errors
+    /// [`Error::Password`] in theory: for one that maps to no point.
+    pub fn begin(password: &Password) -> Result<(Vec<u8>, Self), Error> {
+        let started = ClientLogin::start(&mut SystemRandom, password.bytes()).map_err(unusable)?;
+        Ok((started.message.serialize().to_vec(), Self { password: password.clone(), state: started.state }))
+    }
+
+    /// KE3; `None` where the server's KE2 does not open with this password, for this user and this server. Takes a third of a second and 64 MiB.
+    pub fn finish(self, ke2: &[u8], parties: PasswordParties<'_>, transcript: &[u8; 64]) -> Option<Vec<u8>> {
+        let response = CredentialResponse::deserialize(exactly(ke2, KE2_BYTES)?).ok()?;
+        let stretching = stretching()?;
+        let parameters = ClientLoginFinishParameters::new(Some(transcript), identifiers(&parties), Some(&stretching));
+        let finished = self.state.finish(&mut SystemRandom, self.password.bytes(), response, parameters).ok()?;
+        Some(finished.message.serialize().to_vec())
+    }
+}
+
+/// A password that a client has begun to set.
+pub struct PasswordRegistration {
+    password: Password,
+    state: ClientRegistration<Suite>,
+}
+
+impl PasswordRegistration {
+    /// The RegistrationRequest, and what goes on with it.
+    ///
+    /// # Errors
+    /// [`Error::Password`] for one that is too short.
+    pub fn begin(password: &Password) -> Result<(Vec<u8>, Self), Error> {
+        password.check_choice()?;
+        let started = ClientRegistration::start(&mut SystemRandom, password.bytes()).map_err(unusable)?;
+        Ok((started.message.serialize().to_vec(), Self { password: password.clone(), state: started.state }))
+    }
+
+    /// The RegistrationRecord for the server to store; `None` where its response is none. Takes a third of a second and 64 MiB.
+    pub fn finish(self, response: &[u8], parties: PasswordParties<'_>) -> Option<Vec<u8>> {
+        let response = RegistrationResponse::deserialize(exactly(response, RESPONSE_BYTES)?).ok()?;
+        let stretching = stretching()?;
+        let parameters = ClientRegistrationFinishParameters::new(identifiers(&parties), Some(&stretching));
+        let finished = self.state.finish(&mut SystemRandom, self.password.bytes(), response, parameters).ok()?;
+        Some(finished.message.serialize().to_vec())
+    }
+}
+
+fn exactly(bytes: &[u8], length: usize) -> Option<&[u8]> {
+    (bytes.len() == length).then_some(bytes)
+}
+
+fn credential(user: &UserName) -> &[u8] {
+    user.as_str().as_bytes()
+}
+
+fn identifiers<'a>(parties: &'a PasswordParties<'_>) -> Identifiers<'a> {
+    Identifiers { client: Some(credential(parties.user)), server: Some(parties.server.bytes()) }
+}
+
+fn parameters<'a>(parties: &'a PasswordParties<'_>, transcript: &'a [u8; 64]) -> ServerLoginParameters<'a, 'a> {
+    ServerLoginParameters { context: Some(transcript), identifiers: identifiers(parties) }
+}
+
+fn stretching() -> Option<Argon2<'static>> {
+    let parameters = Params::new(ARGON2_KIB, ARGON2_ROUNDS, ARGON2_LANES, Some(STRETCHED_BYTES)).ok()?;
+    Some(Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters))
+}
+
+fn unusable(error: impl std::fmt::Display) -> Error {
+    Error::Password(format!("cannot be used: {error}"))
+}
+
+/// The operating system's random numbers, as this crate has them everywhere.
+struct SystemRandom;
+
+impl RngCore for SystemRandom {
+    fn next_u32(&mut self) -> u32 {
+        u32::from_le_bytes(random())
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        u64::from_le_bytes(random())
+    }
+
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(32) {
+            let fresh: [u8; 32] = random();
+            chunk.copy_from_slice(fresh.get(..chunk.len()).unwrap_or_default());
+        }
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), opaque_ke::rand::Error> {
+        self.fill_bytes(bytes);
+        Ok(())
+    }
+}
+
+impl CryptoRng for SystemRandom {}

@@ -1,0 +1,165 @@
+//! What a client says before it is logged in, up to the login, and the answers to it.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+
+use landline_proto::{
+    ErrorCode, ProtocolError,
+    login::{METHOD_PASSWORD, PasswordAttempt, Proof, ServerEvent, ServerLogin, key_tag},
+    messages::{KeyTag, Keys},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt},
+    sync::SemaphorePermit,
+};
+use tokio_rustls::TlsStream;
+
+use super::{
+    Accepted, Claim, Gate,
+    judge::{Case, Judge, by_its_line, refused},
+};
+use crate::{
+    Error,
+    admission::Source,
+    login::{BegunPassword, Passwords, random},
+    net::{Transport, lost, tls},
+    store::Store,
+};
+
+/// So many keys are compared at least, so that the time does not tell how many a user has.
+const KEYS_COMPARED_MIN: usize = 16;
+
+/// Reads the login and decides it, by the deadline.
+pub(super) async fn decide(
+    stream: &mut TlsStream<Box<dyn Transport>>,
+    peer: SocketAddr,
+    login: &mut ServerLogin,
+    gate: Gate<'_>,
+    claim: &mut Claim,
+) -> Result<Accepted, Error> {
+    let TlsStream::Server(server) = &*stream else { return Err(Error::Tls("not a server's stream".into())) };
+    let exporter = server
+        .get_ref()
+        .1
+        .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
+        .map_err(|error| Error::Tls(error.to_string()))?;
+    let Gate { store, rights, signing, audit, passwords, .. } = gate;
+    let mut place: Option<SemaphorePermit<'_>> = None;
+    let mut begun = None;
+    let attempt = loop {
+        let deadline = login.poll_timeout();
+        let event = in_time(deadline, event(stream, login)).await;
+        match event.map_err(|error| gave_up(error, begun.as_ref()))? {
+            ServerEvent::Attempt(attempt) => break attempt,
+            ServerEvent::Asked(keys) => {
+                let choose = move |store: &Store| choose(&keys, &exporter, peer.ip(), store);
+                login.choose(in_time(deadline, blocking(store, choose)).await?)?;
+                in_time(deadline, answer(stream, login)).await?;
+            }
+            ServerEvent::Password(attempt) => {
+                claim.is_made_by(&attempt.begin.user, METHOD_PASSWORD);
+                let begin = begin_password(passwords.cloned(), attempt, exporter, peer);
+                let (ke2, started) = in_time(deadline, blocking(store, begin)).await?;
+                login.evaluate(ke2)?;
+                begun = Some(started);
+                in_time(deadline, answer(stream, login)).await?;
+            }
+            ServerEvent::Signing => {
+                place = signing.try_acquire().ok();
+                if place.is_some() {
+                    login.extend();
+                }
+            }
+        }
+    };
+    claim.is_made_by(&attempt.login.user, attempt.login.proof.method());
+    let live = match &attempt.login.proof {
+        Proof::Attach { session, .. } => gate.live.find(&session.to_string()),
+        _ => None,
+    };
+    let (rights, audit, passwords) = (rights.clone(), audit.clone(), passwords.cloned());
+    let judge = Judge { rights, audit, passwords, peer: peer.ip(), exporter };
+    let case = Case { attempt, live, begun };
+    let judged = in_time(login.poll_timeout(), blocking(store, move |store| judge.decide(store, case))).await;
+    drop(place);
+    judged
+}
+
+/// The server's half of a login by password, to be made where it may block.
+fn begin_password(
+    passwords: Option<Arc<Passwords>>,
+    attempt: Box<PasswordAttempt>,
+    exporter: [u8; 32],
+    peer: SocketAddr,
+) -> impl FnOnce(&Store) -> Result<(Vec<u8>, BegunPassword), Error> + Send + 'static {
+    move |store| {
+        // The method was not offered then, so that nobody comes this far.
+        let passwords = passwords.ok_or_else(|| refused(&attempt.begin.user, "there are no passwords here"))?;
+        passwords.begin(store, &attempt, &exporter, Source::of(peer.ip()))
+    }
+}
+
+/// Whoever leaves after the server's half of a login by password has most likely seen that the password was wrong.
+fn gave_up(error: Error, begun: Option<&BegunPassword>) -> Error {
+    match (error, begun) {
+        (Error::Lost(_), Some(begun)) => refused(begun.user(), "the password was wrong, or the client gave up"),
+        (error, _) => error,
+    }
+}
+
+/// Sends what the login has to say.
+async fn answer(stream: &mut TlsStream<Box<dyn Transport>>, login: &mut ServerLogin) -> Result<(), Error> {
+    let bytes = login.poll_transmit().unwrap_or_default();
+    stream.write_all(&bytes).await.map_err(|error| lost(&error))?;
+    stream.flush().await.map_err(|error| lost(&error))
+}
+
+/// What the client wants next.
+async fn event(stream: &mut TlsStream<Box<dyn Transport>>, login: &mut ServerLogin) -> Result<ServerEvent, Error> {
+    loop {
+        let bytes = stream.fill_buf().await.map_err(|error| lost(&error))?;
+        if bytes.is_empty() {
+            return Err(Error::Lost("the client closed it before it logged in".into()));
+        }
+        let mut input = bytes;
+        let event = login.handle_input(&mut input)?;
+        let used = bytes.len() - input.len();
+        stream.consume(used);
+        if let Some(event) = event {
+            return Ok(event);
+        }
+    }
+}
+
+pub(super) async fn in_time<T>(deadline: Instant, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout_at(deadline.into(), work).await.unwrap_or(Err(ProtocolError::LoginTimeout.into()))
+}
+
+/// Runs what asks the store where it may block.
+async fn blocking<T: Send + 'static>(
+    store: &Arc<Store>,
+    work: impl FnOnce(&Store) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let store = store.clone();
+    tokio::task::spawn_blocking(move || work(&store))
+        .await
+        .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
+}
+
+/// Which of the keys that the client asks about: the first that is stored for the user and may be used from `peer`, else any one, by
+/// lot. So whoever has none of the user's keys sees the same, whether the user exists or not.
+fn choose(keys: &Keys, binding: &[u8], peer: IpAddr, store: &Store) -> Result<usize, Error> {
+    let records = store.keys_of(&keys.user)?.into_iter();
+    let mut lines: Vec<String> = records.filter(|key| by_its_line(key, peer).is_ok()).map(|key| key.line).collect();
+    let stored = lines.len();
+    // These are compared to nothing, but take the time.
+    lines.resize_with(stored.max(KEYS_COMPARED_MIN), || "x".repeat(80));
+    let mut tags: Vec<KeyTag> = lines.iter().map(|line| key_tag(binding, line)).collect();
+    tags.truncate(stored);
+    let lot = u64::from_le_bytes(random()) % keys.keys.len().max(1) as u64;
+    let lot = usize::try_from(lot).unwrap_or_default();
+    Ok(keys.keys.iter().position(|key| tags.contains(key)).unwrap_or(lot))
+}

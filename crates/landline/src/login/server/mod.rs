@@ -1,0 +1,206 @@
+//! The server's login over a transport.
+
+mod decide;
+mod judge;
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use landline_proto::{
+    Limits, ProtocolError,
+    login::{
+        METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET, METHOD_SSH_KEY, Offer, ServerLogin, UserName,
+    },
+    message,
+    messages::{AttachSecret, Mac, Nonce, Welcome},
+};
+use tokio::{io::AsyncWriteExt, sync::Semaphore};
+use tokio_rustls::{TlsAcceptor, TlsStream};
+
+use super::{Identity, Passwords, SecretKey, random};
+use crate::{
+    Error, RELEASE,
+    audit::{Audit, Entry},
+    net::{Channel, Transport, linger, lost},
+    rights::RightsFile,
+    server::code_text,
+    store::Store,
+};
+use decide::{decide, in_time};
+pub(super) use judge::by_its_line;
+
+/// What a server of this release can do, by name.
+const FEATURES: [&str; 5] = ["ping", "files.put", "files.get", "files.resume", "admin"];
+
+/// Someone who is logged in.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Who.
+    pub user: UserName,
+    /// What was proved: a key's fingerprint, or `secret:` or `password:` and an id.
+    pub key: String,
+    /// The method of the login.
+    pub method: String,
+    /// The session's id.
+    pub id: String,
+    /// Whether an invite was redeemed.
+    pub invited: bool,
+    /// The only command that the key may be used for, if it is for one.
+    pub command: Option<String>,
+    /// What further connections are attached with, where the client has asked for it.
+    pub attach: Option<SecretKey>,
+    /// Whether this connection was attached to a session that lived already.
+    pub attached: bool,
+}
+
+/// What a login is decided by.
+#[derive(Clone, Copy)]
+pub struct Gate<'a> {
+    /// Who the server is.
+    pub identity: &'a Identity,
+    /// Who may log in.
+    pub store: &'a Arc<Store>,
+    /// Who may do what.
+    pub rights: &'a Arc<RightsFile>,
+    /// To what further connections can be attached.
+    pub live: &'a dyn LiveSessions,
+    /// The passwords, where there are any.
+    pub passwords: Option<&'a Arc<Passwords>>,
+    /// Places for logins that take a person.
+    pub signing: &'a Semaphore,
+    /// Where it is written down.
+    pub audit: &'a Audit,
+}
+
+/// The sessions that live.
+pub trait LiveSessions: Sync {
+    /// The one of this id, unless it is being ended.
+    fn find(&self, session: &str) -> Option<Session>;
+}
+
+/// A login that holds.
+struct Accepted {
+    session: Session,
+    /// What proves the transcript to the client, where the method does that.
+    proof: Option<Mac>,
+}
+
+/// Who somebody says to be who is not logged in yet, for the audit log.
+#[derive(Default)]
+struct Claim {
+    user: Option<String>,
+    method: Option<String>,
+}
+
+impl Claim {
+    fn is_made_by(&mut self, user: &UserName, method: &str) {
+        *self = Self { user: Some(user.to_string()), method: Some(method.to_owned()) };
+    }
+}
+
+/// Greets `peer` over `transport`, takes one login, and decides it by what the store knows and `admit` says. All of it has 10 s from now, or
+/// 60 s for a client that needs a person to sign and gets one of the places in `signing`. What comes of it stands in the audit log: a login before the client hears of it.
+///
+/// # Errors
+/// Why there is no session; the client was told where that is possible.
+pub async fn accept<T>(
+    transport: Box<dyn Transport>,
+    peer: SocketAddr,
+    gate: Gate<'_>,
+    admit: impl FnOnce(&Session) -> Result<T, Error>,
+) -> Result<(Channel, Session, T), Error> {
+    let mut claim = Claim::default();
+    let accepted = take(transport, peer, gate, admit, &mut claim).await;
+    if let Err(error) = &accepted {
+        let Claim { user, method } = claim;
+        gate.audit.note(Entry::Refused { peer, user, method, code: code_text(error), message: error.to_string() });
+    }
+    accepted
+}
+
+async fn take<T>(
+    transport: Box<dyn Transport>,
+    peer: SocketAddr,
+    gate: Gate<'_>,
+    admit: impl FnOnce(&Session) -> Result<T, Error>,
+    claim: &mut Claim,
+) -> Result<(Channel, Session, T), Error> {
+    let now = Instant::now();
+    let mut login = ServerLogin::new(offer(&gate), Nonce(random()), now)?;
+    let deadline = login.poll_timeout();
+    let greeting = login.poll_transmit().unwrap_or_default();
+    let acceptor = TlsAcceptor::from(gate.identity.tls());
+    let handshake = acceptor.accept_with(transport, |connection| {
+        // Buffered until the server's own flight, which is a round trip before the handshake is complete.
+        let _ = std::io::Write::write_all(&mut connection.writer(), &greeting);
+    });
+    let Ok(stream) = tokio::time::timeout_at(deadline.into(), handshake).await else {
+        return Err(ProtocolError::LoginTimeout.into());
+    };
+    let stream =
+        stream.map_err(|error| match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(tls) => Error::Tls(tls.to_string()),
+            None => lost(&error),
+        })?;
+    if stream.get_ref().1.alpn_protocol() != Some(landline_proto::ALPN.as_bytes()) {
+        return Err(Error::Tls(format!("the client does not speak {}", landline_proto::ALPN)));
+    }
+    let mut stream = TlsStream::Server(stream);
+    let decided = decide(&mut stream, peer, &mut login, gate, claim).await;
+    let deadline = login.poll_timeout();
+    let failure = match decided.and_then(|accepted| Ok((admit(&accepted.session)?, accepted))) {
+        Ok((admitted, accepted)) => match in_time(deadline, gate.audit.record(entry(&accepted.session, peer))).await {
+            Ok(()) => {
+                let (channel, session) = welcome(stream, login, accepted, deadline).await?;
+                return Ok((channel, session, admitted));
+            }
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    if let Some(reason) = failure.to_peer() {
+        let mut last = Vec::new();
+        message::encode(&reason, None, &Limits::LOGIN, &mut last)?;
+        linger(stream, &last).await;
+    }
+    Err(failure)
+}
+
+fn entry(session: &Session, peer: SocketAddr) -> Entry {
+    Entry::Login {
+        user: session.user.to_string(),
+        method: if session.attached { METHOD_ATTACH.to_owned() } else { session.method.clone() },
+        key: session.key.clone(),
+        peer,
+        session: session.id.clone(),
+    }
+}
+
+async fn welcome(
+    mut stream: TlsStream<Box<dyn Transport>>,
+    login: ServerLogin,
+    accepted: Accepted,
+    deadline: Instant,
+) -> Result<(Channel, Session), Error> {
+    let Accepted { session, proof } = accepted;
+    let (user, key) = (session.user.clone(), session.key.clone());
+    let attach = session.attach.as_ref().filter(|_| !session.attached).map(|secret| AttachSecret(*secret.bytes()));
+    let welcome = Welcome { user, key, session: session.id.clone(), proof, attach };
+    let (answer, decoder) = login.accept(&welcome)?;
+    match tokio::time::timeout_at(deadline.into(), stream.write_all(&answer)).await {
+        Ok(written) => written.map_err(|error| lost(&error))?,
+        Err(_) => return Err(ProtocolError::LoginTimeout.into()),
+    }
+    Ok((Channel::new(stream, decoder), session))
+}
+
+fn offer(gate: &Gate<'_>) -> Offer {
+    let password = gate.passwords.map(|_| METHOD_PASSWORD);
+    let methods = [METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET].into_iter().chain(password).chain([METHOD_ATTACH]);
+    Offer {
+        server: RELEASE.to_owned(),
+        features: FEATURES.map(str::to_owned).to_vec(),
+        methods: methods.map(str::to_owned).collect(),
+        fingerprint: *gate.identity.fingerprint().bytes(),
+        transport: "tcp",
+    }
+}

@@ -1,0 +1,292 @@
+//! One connection, from its first byte to its last.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use landline_proto::{ErrorCode, ProtocolError, limits::OPEN_TIME_MAX, messages::Open, order::State};
+
+use super::{
+    Account, Drain,
+    shared::{Entered, Shared},
+};
+use crate::{
+    Error, Event, EventSink, Side,
+    admin::{self, server::Desk},
+    admission::{Source, Ticket},
+    audit::Entry,
+    files,
+    login::{self, Session},
+    net::{Channel, Transport},
+    ping,
+};
+
+/// How long a frame that is being sent when its session is ended may take: what ends the session can be said behind it.
+const FRAME_TIME: Duration = Duration::from_millis(300);
+/// How long a login that is on its way when the server drains may take, so that its client hears why there is none.
+const LAST_WORD_TIME: Duration = Duration::from_secs(3);
+
+/// A newcomer's place among the half-open connections; `None` while its source is shut out.
+pub(super) fn admit(shared: &Shared, peer: SocketAddr, events: &EventSink) -> Option<Ticket> {
+    match shared.admission.arrive(Source::of(peer.ip()), Instant::now()) {
+        Ok(ticket) => Some(ticket),
+        Err(refused) => {
+            let message = format!(
+                "too many refused logins from there; shut out for another {} s",
+                refused.remaining.as_secs() + 1
+            );
+            note_refusal(shared, peer, "shut-out", &message);
+            events(Event::Refused { peer: peer.to_string(), code: "shut-out".into(), message });
+            None
+        }
+    }
+}
+
+/// One connection, from its first byte to its last.
+pub(super) async fn serve(
+    transport: Box<dyn Transport>,
+    peer: SocketAddr,
+    ticket: Ticket,
+    shared: Arc<Shared>,
+    mut drain: Drain,
+    events: EventSink,
+) {
+    let (mut channel, session, (connection, _permit)) = match log_in(transport, peer, ticket, &shared, &mut drain).await
+    {
+        Ok(logged_in) => logged_in,
+        Err((code, message)) => {
+            events(Event::Refused { peer: peer.to_string(), code, message });
+            return;
+        }
+    };
+    let account = Account {
+        root: shared.root.clone(),
+        partials: shared.partials.clone(),
+        rights: shared.rights.clone(),
+        store: shared.store.clone(),
+        connection,
+        session,
+        events,
+        audit: shared.audit.clone(),
+    };
+    let Session { key, method, invited, attached, .. } = account.session.clone();
+    let peer = peer.to_string();
+    account.report(|user, session| match attached {
+        false => Event::Login { user, key, method, peer, session, invited },
+        true => Event::Attached { user, peer, session },
+    });
+    if invited {
+        redeemed(&shared, &account).await;
+    }
+    let mut is_over = drain.clone();
+    channel.heed(account.connection.ending());
+    let (rights, user) = (shared.rights.clone(), account.user().clone());
+    channel.keep_to(shared.paces.of(account.user(), move || rights.quota(&user).rate));
+    let served = tokio::select! {
+        biased;
+        served = serve_channel(&mut channel, &account, &shared.desk, &mut drain) => served,
+        error = ended(&account) => Err(error),
+        () = is_over.over() => {
+            let error = going_down();
+            account.report_failure(&error);
+            Err(error)
+        }
+    };
+    match served {
+        Ok(()) => channel.finish().await,
+        Err(error) => {
+            // Ending between requests is no failure of theirs.
+            if !matches!(error, Error::Failed { side: Side::Here, code: ErrorCode::Draining, .. }) {
+                account.report_failure(&error);
+            }
+            match error.to_peer() {
+                Some(reason) => channel.fail(&reason).await,
+                None => channel.finish().await,
+            }
+        }
+    }
+    if account.connection.leave() {
+        account.report(|user, session| Event::Closed { user, session });
+        account.note(|user, session| Entry::Logout { user, session });
+    }
+}
+
+/// The part of a connection that is before the login; or the code and the words for why there is no more of it.
+async fn log_in(
+    transport: Box<dyn Transport>,
+    peer: SocketAddr,
+    ticket: Ticket,
+    shared: &Shared,
+    drain: &mut Drain,
+) -> Result<(Channel, Session, Entered), (String, String)> {
+    let going = drain.clone();
+    // A login that is on its way when the server drains is told so, in place of `welcome`.
+    let enter = |session: &Session| if going.has_begun() { Err(going_down()) } else { shared.enter(session, peer) };
+    let out_of_time = async {
+        drain.begun().await;
+        tokio::time::sleep(LAST_WORD_TIME).await;
+    };
+    let accepted = tokio::select! {
+        biased;
+        () = out_of_time => {
+            let error = going_down();
+            note_refusal(shared, peer, &code_text(&error), &error.to_string());
+            Err(error)
+        }
+        () = ticket.evicted() => {
+            let message = "it was half-open for the longest, and had to make room for a newer one";
+            note_refusal(shared, peer, "evicted", message);
+            return Err(("evicted".into(), message.into()));
+        }
+        accepted = login::accept(transport, peer, shared.gate(), enter) => accepted,
+    };
+    accepted.map_err(|error| {
+        if is_guess(&error) {
+            shared.admission.penalise(Source::of(peer.ip()), Instant::now());
+        }
+        (code_text(&error), error.to_string())
+    })
+}
+
+/// Writes down a refusal that does not come from the login itself.
+fn note_refusal(shared: &Shared, peer: SocketAddr, code: &str, message: &str) {
+    let (code, message) = (code.to_owned(), message.to_owned());
+    shared.audit.note(Entry::Refused { peer, user: None, method: None, code, message });
+}
+
+/// Whether a login was refused that may have been a guess.
+fn is_guess(error: &Error) -> bool {
+    use ErrorCode::{InviteExpired, InviteUnknown, InviteUsed, InviteUser, TooManyGuesses};
+    match error {
+        Error::LoginRefused(_) => true,
+        Error::Failed { side: Side::Here, code, .. } => {
+            matches!(code, InviteUnknown | InviteUsed | InviteExpired | InviteUser | TooManyGuesses)
+        }
+        _ => false,
+    }
+}
+
+/// An invite was redeemed: if it was the owner's, there is an owner now.
+async fn redeemed(shared: &Arc<Shared>, account: &Account) {
+    let giving = shared.clone();
+    let given = tokio::task::spawn_blocking(move || giving.give_the_owner()).await;
+    if let Ok(Err(error)) = given {
+        account.report_failure(&error);
+    }
+}
+
+/// Returns once the session was ended from elsewhere, and a frame that was being sent had the time to leave.
+async fn ended(account: &Account) -> Error {
+    let error = account.connection.ended().await;
+    tokio::time::sleep(FRAME_TIME).await;
+    error
+}
+
+pub(crate) fn going_down() -> Error {
+    Error::here(ErrorCode::Draining, "the server is going down")
+}
+
+async fn serve_channel(channel: &mut Channel, account: &Account, desk: &Desk, drain: &mut Drain) -> Result<(), Error> {
+    // A place among the connections is not to be had for a login alone.
+    let header = tokio::select! {
+        biased;
+        () = drain.begun() => return Err(going_down()),
+        header = channel.receive_or_end(State::ServerChannel) => header?,
+        () = tokio::time::sleep(OPEN_TIME_MAX) => {
+            let message = format!("no channel was opened within {} s", OPEN_TIME_MAX.as_secs());
+            return Err(Error::here(ErrorCode::OpenTimeout, message));
+        }
+    };
+    let Some(header) = header else { return Ok(()) };
+    account.admit(State::ServerChannel, &header)?;
+    let open: Open = header.read()?;
+    only_command(account)?;
+    account.connection.is_doing(open.service.chars().take(64).collect::<String>());
+    match open.service.as_str() {
+        ping::SERVICE => ping::serve(channel, account, drain).await,
+        files::messages::SERVICE => files::server::serve(channel, account, drain).await,
+        admin::messages::SERVICE => admin::server::serve(channel, account, desk, drain).await,
+        other => {
+            let service: String = other.chars().take(64).collect();
+            Err(Error::here(ErrorCode::UnknownService, format!("there is no service {service:?} here")))
+        }
+    }
+}
+
+/// A key that is for one command opens nothing, as long as there are no commands.
+fn only_command(account: &Account) -> Result<(), Error> {
+    match account.session.command {
+        None => Ok(()),
+        Some(_) => Err(Error::here(
+            ErrorCode::Denied,
+            "this key is good for its one command only, and commands are not run yet",
+        )),
+    }
+}
+
+/// The code of an error for events.
+pub(crate) fn code_text(error: &Error) -> String {
+    match error {
+        Error::Failed { code, .. } => code.as_str(),
+        Error::Protocol(error) => ProtocolError::code(error).as_str(),
+        Error::Tls(_) => "tls",
+        Error::Lost(_) => "lost",
+        Error::LoginRefused(_) => ErrorCode::LoginRefused.as_str(),
+        _ => ErrorCode::Io.as_str(),
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Server, ServerOptions,
+        audit::AuditOptions,
+        login::{Credential, Means, UserKey},
+        net::HostPort,
+        paths::PrivateFolder,
+        proto::messages::Ping,
+    };
+
+    #[tokio::test]
+    async fn all_sessions_of_a_user_go_by_one_pace() {
+        let stage = testkit::Stage::new("unused");
+        let server = Server::open(&ServerOptions {
+            state: stage.path("server"),
+            home: stage.home(),
+            connections_max: 8,
+            drain_time: Duration::ZERO,
+            audit: AuditOptions::default(),
+        });
+        let server = Arc::new(server.unwrap());
+        let invite = server.owner_invite(vec![HostPort { host: "memory".into(), port: 1 }]).unwrap().unwrap();
+        let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
+        let key = Arc::new(UserKey::load_or_create(&folder, "key").unwrap().0);
+        let mut sessions = Vec::new();
+        for means in [Means::Invite(key.clone(), invite.token), Means::Key(key)] {
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let serving = server.clone();
+            tokio::spawn(async move {
+                serving.serve_connection(Box::new(far), ([127, 0, 0, 1], 1).into(), Arc::new(|_| {})).await;
+            });
+            let credential = Credential::new("alice".parse().unwrap(), means);
+            let fingerprint = server.fingerprint();
+            let login = login::connect(
+                crate::net::Line::new(Box::new(near)),
+                "memory",
+                fingerprint,
+                &credential,
+                ping::SERVICE,
+                &Ping {},
+            );
+            let mut login = login.await.unwrap();
+            ping::receive_pong(&mut login.channel).await.unwrap();
+            sessions.push(login);
+        }
+        let pace = server.shared.paces.of(&"alice".parse().unwrap(), || None);
+        assert_eq!(Arc::strong_count(&pace), 4, "the server's, this one, and one for each session");
+    }
+}

@@ -1,0 +1,57 @@
+//! What the server does with its listener: every connection that it brings is served, until it drains.
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use landline_socketserver::{
+    self as socketserver, Limits,
+    tasks::{self, Timed},
+};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{
+    connection::{admit, serve},
+    shared::Shared,
+};
+use crate::{Event, EventSink, net::tcp};
+
+/// How long connections that are ended may take to say so.
+const ENDING_TIME: Duration = Duration::from_secs(2);
+
+/// Serves connections until `shutdown`, then drains.
+pub(super) async fn accept(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    drain_time: Duration,
+    shutdown: impl Future<Output = ()>,
+    events: EventSink,
+) -> io::Result<()> {
+    let limits = Limits {
+        // How many there may be, in all and from one source, is for the admission to say: it knows how far each has come.
+        connections_max: usize::MAX,
+        connections_per_address_max: usize::MAX,
+        idle_timeout: None,
+        drain_time,
+        ending_time: ENDING_TIME,
+        ..Limits::default()
+    };
+    let sink = events.clone();
+    let handler = async move |connection: &mut tasks::Connection<Option<TcpStream>>| {
+        let (peer, drain) = (connection.peer().socket_addr(), connection.drain().clone());
+        let (Some(peer), Some(stream)) = (peer, connection.stream_mut().take()) else { return Ok(()) };
+        if let Some(ticket) = admit(&shared, peer, &sink) {
+            serve(Box::new(stream), peer, ticket, shared, drain, sink).await;
+        }
+        Ok(())
+    };
+    let prepared = async |timed: Timed<TcpStream>| {
+        let stream = timed.into_socket();
+        tcp::prepare(&stream).map(|()| Some(stream))
+    };
+    let server = socketserver::Server::new(listener.into_std()?, handler).wrap(prepared).limits(limits);
+    let server = server.on_event(move |event| {
+        if let socketserver::Event::Draining { open } = event {
+            events(Event::Draining { connections: *open });
+        }
+    });
+    server.tasks(shutdown).await.map(drop)
+}

@@ -1,0 +1,76 @@
+//! What all connections of a server share.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    INVITE_FILE,
+    capacity::Capacity,
+    sessions::{Connection, Sessions},
+};
+use crate::{
+    Error,
+    admin::server::Desk,
+    admission::Admission,
+    audit::Audit,
+    files::Partials,
+    login::{Gate, Identity, Passwords, Session},
+    net::Paces,
+    paths::{PrivateFolder, Root},
+    rights::RightsFile,
+    store::Store,
+};
+
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) folder: Arc<PrivateFolder>,
+    pub(super) identity: Identity,
+    pub(super) store: Arc<Store>,
+    pub(super) root: Arc<Root>,
+    pub(super) partials: Partials,
+    pub(super) sessions: Sessions,
+    pub(super) rights: Arc<RightsFile>,
+    /// How fast content flows for each user.
+    pub(super) paces: Paces,
+    /// The passwords, where there are any.
+    pub(super) passwords: Option<Arc<Passwords>>,
+    /// Places for logins that take a person.
+    pub(super) signing: Semaphore,
+    pub(super) audit: Audit,
+    pub(super) desk: Desk,
+    pub(super) admission: Admission,
+    /// For connections that are logged in.
+    pub(super) connections: Capacity,
+}
+
+/// What a connection holds that is logged in: its place in the table of sessions, and one among all connections.
+pub(super) type Entered = (Connection, OwnedSemaphorePermit);
+
+impl Shared {
+    pub(super) fn gate(&self) -> Gate<'_> {
+        let Self { identity, store, rights, sessions, passwords, signing, audit, .. } = self;
+        Gate { identity, store, rights, live: sessions, passwords: passwords.as_ref(), signing, audit }
+    }
+
+    /// A place in the table of sessions, as a new one or as a further connection of one, and one among all connections.
+    ///
+    /// # Errors
+    /// `too-many-sessions`; [`Error::LoginRefused`] where the session is over.
+    pub(super) fn enter(&self, session: &Session, peer: SocketAddr) -> Result<Entered, Error> {
+        let permit = self.connections.take(self.rights.is_admin(&session.user))?;
+        let connection = match session.attached {
+            false => self.sessions.begin(session.clone(), peer, self.rights.quota(&session.user).sessions)?,
+            true => self.sessions.attach(session, peer)?,
+        };
+        Ok((connection, permit))
+    }
+
+    /// Gives the owner the first rights, once. Blocking.
+    pub(super) fn give_the_owner(&self) -> Result<(), Error> {
+        let Some(owner) = self.store.owner()? else { return Ok(()) };
+        // The file with the owner's invite, if there was one, is of no use to anybody any more.
+        let _ = self.folder.remove(INVITE_FILE);
+        self.rights.give_the_owner(&owner)
+    }
+}

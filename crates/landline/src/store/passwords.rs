@@ -1,0 +1,222 @@
+//! Passwords: of each only OPAQUE's record, and where they have let somebody in from.
+
+use landline_proto::{
+    ErrorCode,
+    login::{PasswordId, UserName},
+};
+use rusqlite::{OptionalExtension, Transaction, params};
+use zeroize::Zeroizing;
+
+use super::{
+    AccountRecord, Store,
+    accounts::{has_account, is_last_means, last_means_refused},
+    unix_now,
+};
+use crate::Error;
+
+/// Sources that are remembered for each account.
+const SOURCES_MAX: i64 = 16;
+/// A source that was noted less than this ago, in seconds, is not noted again.
+const NOTED_FOR: i64 = 24 * 60 * 60;
+
+/// A password, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPassword {
+    /// Which: another one after each change.
+    pub id: PasswordId,
+    /// The RegistrationRecord (RFC 9807).
+    pub record: Vec<u8>,
+}
+
+impl Store {
+    /// What the server needs for all passwords, which is made by `fresh` the first time.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn password_setup(&self, fresh: impl FnOnce() -> Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let stored = |transaction: &Transaction<'_>| {
+            let setup = transaction.query_row("SELECT setup FROM password_setup", [], |row| row.get(0)).optional()?;
+            Ok(setup.map(Zeroizing::new))
+        };
+        if let Some(setup) = self.read(stored)? {
+            return Ok(setup);
+        }
+        self.write(|transaction| {
+            // Another process may have been quicker.
+            if let Some(setup) = stored(transaction)? {
+                return Ok(setup);
+            }
+            let setup = fresh();
+            transaction.execute("INSERT INTO password_setup (id, setup) VALUES (1, ?1)", params![*setup])?;
+            Ok(setup)
+        })
+    }
+
+    /// The password of whoever this may be; none for an unknown user, one who has none, and one who is disabled, after the same look-up.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn password(&self, user: &UserName) -> Result<Option<StoredPassword>, Error> {
+        self.read(|transaction| {
+            let sql = "SELECT passwords.id, record FROM passwords JOIN accounts ON name = user
+                       WHERE user = ?1 AND disabled IS NULL";
+            let password =
+                |row: &rusqlite::Row<'_>| Ok(StoredPassword { id: PasswordId(row.get(0)?), record: row.get(1)? });
+            transaction.query_row(sql, params![user.as_str()], password).optional()
+        })
+    }
+
+    /// Gives an account this password, in place of any other.
+    ///
+    /// # Errors
+    /// `not-found` where there is no such account; [`Error::State`].
+    pub fn set_password(&self, user: &UserName, password: &StoredPassword) -> Result<(), Error> {
+        let set = self.write(|transaction| {
+            let found = has_account(transaction, user)?;
+            if found {
+                put_password(transaction, user, password)?;
+            }
+            Ok(found)
+        })?;
+        if set { Ok(()) } else { Err(Error::here(ErrorCode::NotFound, format!("there is no account {user}"))) }
+    }
+
+    /// Takes an account's password away. `is_admin` says which accounts are admins: the last one who can log in keeps the only way in.
+    ///
+    /// # Errors
+    /// `not-found` where there is none; `denied` for the only way in of the last admin; [`Error::State`].
+    pub fn remove_password(&self, user: &UserName, is_admin: impl Fn(&AccountRecord) -> bool) -> Result<(), Error> {
+        let removed = self.write(|transaction| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM passwords WHERE user = ?1)";
+            let is_there: bool = transaction.query_row(sql, params![user.as_str()], |row| row.get(0))?;
+            if is_there && is_last_means(transaction, user, is_admin)? {
+                return Ok(Err(last_means_refused(user)));
+            }
+            transaction.execute("DELETE FROM passwords WHERE user = ?1", params![user.as_str()]).map(Ok)
+        })?;
+        match removed? {
+            0 => Err(Error::here(ErrorCode::NotFound, format!("{user} has no password"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the account has logged in by its password from there before.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn is_known_source(&self, user: &UserName, source: &str) -> Result<bool, Error> {
+        self.read(|transaction| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM password_sources WHERE user = ?1 AND source = ?2)";
+            transaction.query_row(sql, params![user.as_str(), source], |row| row.get(0))
+        })
+    }
+
+    /// Notes that the account has logged in by its password from there; of many sources the latest are kept.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn note_source(&self, user: &UserName, source: &str) -> Result<(), Error> {
+        let now = unix_now();
+        let is_fresh = self.read(|transaction| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM password_sources WHERE user = ?1 AND source = ?2 AND noted > ?3)";
+            transaction.query_row(sql, params![user.as_str(), source, now - NOTED_FOR], |row| row.get(0))
+        })?;
+        if is_fresh {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            transaction.execute(
+                "INSERT INTO password_sources (user, source, noted) SELECT name, ?2, ?3 FROM accounts WHERE name = ?1
+                 ON CONFLICT DO UPDATE SET noted = excluded.noted",
+                params![user.as_str(), source, now],
+            )?;
+            transaction.execute(
+                "DELETE FROM password_sources WHERE user = ?1 AND source NOT IN
+                     (SELECT source FROM password_sources WHERE user = ?1 ORDER BY noted DESC, source = ?3 DESC LIMIT ?2)",
+                params![user.as_str(), SOURCES_MAX, source],
+            )?;
+            Ok(())
+        })
+    }
+}
+
+/// Gives an account a password; the sources from which the old one let somebody in keep their share.
+pub(super) fn put_password(
+    transaction: &Transaction<'_>,
+    user: &UserName,
+    password: &StoredPassword,
+) -> rusqlite::Result<()> {
+    transaction.execute(
+        "INSERT INTO passwords (user, id, record, created) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET id = excluded.id, record = excluded.record, created = excluded.created",
+        params![user.as_str(), password.id.0, password.record, unix_now()],
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> Store {
+        Store::open(std::path::Path::new(":memory:")).unwrap()
+    }
+
+    fn user(name: &str) -> UserName {
+        name.parse().unwrap()
+    }
+
+    fn password(id: u8) -> StoredPassword {
+        StoredPassword { id: PasswordId([id; 8]), record: vec![id; 192] }
+    }
+
+    #[test]
+    fn a_password_goes_with_its_account_and_is_not_seen_while_that_is_disabled() {
+        let store = store();
+        let alice = user("alice");
+        assert!(matches!(
+            store.set_password(&alice, &password(1)),
+            Err(Error::Failed { code: ErrorCode::NotFound, .. })
+        ));
+        store.add_account(&alice, &[]).unwrap();
+        assert!(store.remove_password(&alice, |_| true).is_err());
+        store.set_password(&alice, &password(1)).unwrap();
+        store.set_password(&alice, &password(2)).unwrap();
+        assert_eq!(store.password(&alice).unwrap(), Some(password(2)));
+        assert_eq!(store.objection(&alice, "password:0202020202020202").unwrap(), None);
+        let only = store.remove_password(&alice, |_| true);
+        assert!(matches!(only, Err(Error::Failed { code: ErrorCode::Denied, .. })), "{only:?}");
+        assert!(store.objection(&alice, "password:0101010101010101").unwrap().is_some(), "the old one is gone");
+        store.take_away(&alice, crate::store::Removal::Disable, |_| false, false).unwrap();
+        assert_eq!(store.password(&alice).unwrap(), None);
+        store.enable(&alice).unwrap();
+        assert_eq!(store.password(&alice).unwrap(), Some(password(2)));
+        store.take_away(&alice, crate::store::Removal::Remove, |_| false, false).unwrap();
+        store.add_account(&alice, &[]).unwrap();
+        assert_eq!(store.password(&alice).unwrap(), None, "another account of the name inherits nothing");
+    }
+
+    #[test]
+    fn the_setup_is_made_once() {
+        let store = store();
+        let made = store.password_setup(|| Zeroizing::new(vec![1; 128])).unwrap();
+        let again = store.password_setup(|| unreachable!("it is there")).unwrap();
+        assert_eq!(made, again);
+    }
+
+    #[test]
+    fn the_latest_sources_are_known() {
+        let store = store();
+        let alice = user("alice");
+        store.note_source(&alice, "192.0.2.1").unwrap();
+        assert!(!store.is_known_source(&alice, "192.0.2.1").unwrap(), "of no account nothing is known");
+        store.add_account(&alice, &[]).unwrap();
+        for number in 0..20 {
+            store.note_source(&alice, &format!("192.0.2.{number}")).unwrap();
+            assert!(store.is_known_source(&alice, &format!("192.0.2.{number}")).unwrap(), "{number}");
+        }
+        let known = (0..20).filter(|number| store.is_known_source(&alice, &format!("192.0.2.{number}")).unwrap());
+        assert_eq!(known.count(), 16);
+        assert!(!store.is_known_source(&user("bob"), "192.0.2.19").unwrap());
+    }
+}
