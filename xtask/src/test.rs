@@ -9,18 +9,33 @@ struct Need {
     program: &'static str,
     /// The Debian packages that bring it.
     packages: &'static [&'static str],
+    /// Whether Debian starts a server as soon as they are installed.
+    starts: bool,
+}
+
+impl Need {
+    const fn new(program: &'static str, packages: &'static [&'static str]) -> Self {
+        Self { program, packages, starts: false }
+    }
+
+    /// Whether installing it would do more to this machine than tests may.
+    fn is_left_to_people(&self) -> bool {
+        self.starts && Path::new("/run/systemd/system").exists()
+    }
 }
 
 /// Everything the tests and checks use beyond Rust itself.
-const NEEDS: [Need; 6] = [
-    Need { program: "ssh-keygen", packages: &["openssh-client"] },
-    Need { program: "python3", packages: &["python3"] },
+const NEEDS: [Need; 7] = [
+    Need::new("ssh-keygen", &["openssh-client"]),
+    // The tests start their own; where systemd runs, installing it would start another that listens on all addresses.
+    Need { starts: true, ..Need::new("sshd", &["openssh-server"]) },
+    Need::new("python3", &["python3"]),
     // gcc only recommends the C library's headers, and recommended packages are left out.
-    Need { program: "cc", packages: &["gcc", "libc6-dev"] },
-    Need { program: "git", packages: &["git"] },
+    Need::new("cc", &["gcc", "libc6-dev"]),
+    Need::new("git", &["git"]),
     // Both are only started, in a sandbox; this machine may well run without them.
-    Need { program: "systemd-run", packages: &["systemd"] },
-    Need { program: "dbus-daemon", packages: &["dbus"] },
+    Need::new("systemd-run", &["systemd"]),
+    Need::new("dbus-daemon", &["dbus"]),
 ];
 
 /// Sets up, tests, tidies. Every part runs even when one before it failed; the error names all that failed.
@@ -40,7 +55,10 @@ pub(crate) fn soak(root: &Path) -> Result<(), String> {
 
 /// Installs what is missing where that can be done, and names what is missing where it cannot.
 fn set_up(root: &Path) -> Result<(), String> {
-    let missing = missing();
+    let (left, missing): (Vec<_>, Vec<_>) = missing().into_iter().partition(|need| need.is_left_to_people());
+    if !left.is_empty() {
+        println!("xtask: {}", advice(&left));
+    }
     if missing.is_empty() {
         return Ok(());
     }

@@ -15,6 +15,7 @@ use landline::{
     login::Fingerprint,
     net::{Location, Target},
     proto::login::UserName,
+    ssh_config::ProxyJump,
 };
 
 pub(crate) use lab::{Experiment, Lab, LabOptions};
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Config(Config),
     /// Redeem an invite: from then on this client knows the server, and the server knows its key
     Join(Join),
+    /// Put landline on a machine where only ssh is, start its server, and join it; the same command again brings it up to date
+    Bootstrap(Bootstrap),
     /// Ask a server for a sign of life, and show how long each step took
     Ping(Ping),
     /// Say who may log in: accounts, keys and invites, on the server's own machine or over the line
@@ -99,6 +102,34 @@ pub(crate) struct Join {
     /// [default: one made for this client]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
+    /// Reach it through ssh to this host, now and from then on: as with the other commands
+    #[arg(long, value_name = VIA)]
+    pub(crate) via_ssh: Option<ProxyJump>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bootstrap {
+    /// The machine, as ssh is to reach it: the port is sshd's; several with commas, the first one first
+    #[arg(value_name = VIA)]
+    pub(crate) host: ProxyJump,
+    /// The user name to have there [default: the name you have here]
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) name: Option<UserName>,
+    /// The port on which the server is to listen, if it is not there yet [default: as its settings say, else 5263]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// The program to put there, built for that machine [default: this one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) binary: Option<PathBuf>,
+    /// As which user systemd is to run the server there, where ssh leads to root
+    #[arg(long, value_name = "NAME")]
+    pub(crate) run_as: Option<String>,
+    /// Believe the invite where another server is known at its address
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// The key to register, as with join [default: one made for this client]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -119,6 +150,11 @@ pub(crate) struct Access {
     /// Trust a server that is not known yet without asking: whoever answers there now
     #[arg(long)]
     pub(crate) accept_new: bool,
+    /// Reach the server through ssh to this host, where only sshd can be reached from here: the server as it is called there, and
+    /// `localhost` is that host itself. Several with commas, the first one first; none for a direct line [default: as was said
+    /// when it was joined or first trusted, else ProxyJump in ~/.ssh/config]
+    #[arg(long, value_name = VIA)]
+    pub(crate) via_ssh: Option<ProxyJump>,
     #[command(flatten)]
     pub(crate) password: PasswordSource,
 }
@@ -210,6 +246,9 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "MIB", default_value = "1024", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub(crate) size: u64,
 }
+
+/// How hosts to go through are written.
+const VIA: &str = "[USER@]HOST[:PORT]";
 
 const EXIT_STATUS: &str = "\
 Exit status:

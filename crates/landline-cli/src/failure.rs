@@ -29,6 +29,11 @@ impl Failure {
         Self { status: 2, what: what.into(), advice: None }
     }
 
+    /// What goes wrong at another machine, with the status of the like here.
+    pub(crate) fn with_status(status: u8, what: impl Into<String>) -> Self {
+        Self { status, what: what.into(), advice: None }
+    }
+
     /// What goes wrong with a classic dialect, where what helps with the line itself does not.
     pub(crate) fn of_dialect(error: Error) -> Self {
         Self { advice: None, ..Self::from(error) }
@@ -120,7 +125,7 @@ impl From<Error> for Failure {
 
 fn status(error: &Error) -> u8 {
     match error {
-        Error::Connect { .. } | Error::Lost(_) => 10,
+        Error::Connect { .. } | Error::Ssh { .. } | Error::Lost(_) => 10,
         Error::UnknownServer { .. } | Error::ServerChanged { .. } | Error::ServerUnproven { .. } => 11,
         Error::SecretUnproven { .. } => 11,
         Error::Protocol(error) if error.fault() == Fault::Incompatible => 14,
@@ -188,6 +193,10 @@ fn advice(error: &Error) -> Option<String> {
         }
         Error::AmbiguousServer { .. } => "say which with host:port",
         Error::Connect { .. } => "is it running there (landline serve), and does a firewall let the port through?",
+        Error::Ssh { .. } => {
+            "what ssh said stands above. Does ssh to that host work by itself, and is the server running behind it (landline serve)? \
+             --via-ssh names another way, and --via-ssh none goes there directly"
+        }
         Error::Lost(_) => "the same command again goes on where this one stopped; a file is there whole or not at all",
         Error::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
             "another program listens there; stop it, or choose another with --listen"

@@ -73,6 +73,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Serve(options) => commands::serve::run(state, options).await,
         Command::Config(options) => commands::config::run(state, &options),
         Command::Join(options) => commands::join::run(&environment::state(state)?, options).await,
+        Command::Bootstrap(options) => commands::bootstrap::run(&environment::state(state)?, options).await,
         Command::Ping(options) => commands::ping::run(&environment::state(state)?, options).await,
         Command::Cp(options) => commands::cp::run(&environment::state(state)?, options).await,
         Command::User(options) => {

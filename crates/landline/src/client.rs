@@ -1,6 +1,6 @@
 //! The client: known servers, connections, joining by invite.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use landline_proto::{ErrorCode, Message, login::UserName, messages::Ping};
 
@@ -10,9 +10,10 @@ use crate::{
     login::{
         self, Credential, Fingerprint, Invite, Keyring, KnownServer, Login, Means, Pins, Secret, TypedPassword, UserKey,
     },
-    net::{HostPort, Target, tcp},
+    net::{self, HostPort, Reached, Target},
     paths::PrivateFolder,
     ping,
+    ssh_config::ProxyJump,
 };
 
 /// The name of the key that `join` makes, in the client's folder.
@@ -28,12 +29,32 @@ pub struct Client {
 pub struct Connected {
     /// The login, with the channel.
     pub login: Login,
-    /// The address that answered.
-    pub address: std::net::SocketAddr,
-    /// How long the name took to resolve.
-    pub resolve_time: Duration,
-    /// How long the TCP connection took.
-    pub connect_time: Duration,
+    /// How the server was reached.
+    pub reached: Reached,
+}
+
+/// Which way to the addresses of a server that is joined.
+#[derive(Debug, Clone, Default)]
+pub struct Ways {
+    /// The hosts to go through to each of them by ssh, as somebody said: that is remembered.
+    pub said: Option<ProxyJump>,
+    /// Otherwise, what ssh's configuration says of a host; it will be asked again.
+    pub configured: Vec<(String, ProxyJump)>,
+}
+
+impl Ways {
+    /// What an address is called from here.
+    fn seen(&self, address: &HostPort) -> HostPort {
+        let host = self.said.as_ref().map_or_else(|| address.host.clone(), |way| way.name_of(&address.host));
+        HostPort { host, port: address.port }
+    }
+
+    /// The server with the way that is to be gone now.
+    fn on(&self, server: &KnownServer) -> KnownServer {
+        let configured = self.configured.iter().find(|(host, _)| *host == server.host);
+        let via = server.via.clone().or_else(|| configured.map(|(_, way)| way.clone()));
+        KnownServer { via, ..server.clone() }
+    }
 }
 
 impl Client {
@@ -99,12 +120,15 @@ impl Client {
         user: UserName,
         key: Arc<UserKey>,
         replace: bool,
+        ways: &Ways,
     ) -> Result<(KnownServer, Connected), Error> {
-        let server =
-            |address: &HostPort| KnownServer::new(address.clone(), invite.fingerprint, user.clone()).with_key(&key);
+        let server = |address: &HostPort| {
+            let known = KnownServer::new(ways.seen(address), invite.fingerprint, user.clone()).with_key(&key);
+            KnownServer { via: ways.said.clone(), ..known }
+        };
         let servers: Vec<KnownServer> = invite.addresses.iter().map(server).collect();
         let credential = Credential::new(user.clone(), Means::Invite(key, invite.token));
-        self.join_any(&servers, &credential, replace).await
+        self.join_any(&servers, &credential, replace, ways).await
     }
 
     /// Logs in with a secret once, and remembers its server under all of its addresses, as [`join`](Self::join) does, to log in with the
@@ -117,14 +141,15 @@ impl Client {
         secret: Arc<Secret>,
         path: PathBuf,
         replace: bool,
+        ways: &Ways,
     ) -> Result<(KnownServer, Connected), Error> {
         let server = |address: &HostPort| {
-            let known = KnownServer::new(address.clone(), secret.fingerprint, secret.user.clone());
-            KnownServer { secret: Some(path.clone()), ..known }
+            let known = KnownServer::new(ways.seen(address), secret.fingerprint, secret.user.clone());
+            KnownServer { secret: Some(path.clone()), via: ways.said.clone(), ..known }
         };
         let servers: Vec<KnownServer> = secret.addresses.iter().map(server).collect();
         let credential = Credential::new(secret.user.clone(), Means::Secret(secret.clone()));
-        self.join_any(&servers, &credential, replace).await
+        self.join_any(&servers, &credential, replace, ways).await
     }
 
     /// Logs in at the first of one server's addresses where it answers, and remembers them.
@@ -133,6 +158,7 @@ impl Client {
         servers: &[KnownServer],
         credential: &Credential,
         replace: bool,
+        ways: &Ways,
     ) -> Result<(KnownServer, Connected), Error> {
         let pins = self.pins();
         let mut last = Error::Invite("it names no address".into());
@@ -141,7 +167,7 @@ impl Client {
                 last = error;
                 continue;
             }
-            match connect(candidate, credential, ping::SERVICE, &Ping {}).await {
+            match connect(&ways.on(candidate), credential, ping::SERVICE, &Ping {}).await {
                 Ok(mut connected) => {
                     pins.remember(candidate, servers)?;
                     ping::receive_pong(&mut connected.login.channel).await?;
@@ -156,20 +182,20 @@ impl Client {
     }
 }
 
-/// The fingerprint of the server at this address, which nothing else is said to.
+/// The fingerprint of the server at this address, reached through the hosts of `via`, which nothing else is said to.
 ///
 /// # Errors
-/// [`Error::Connect`] and those of [`login::fingerprint`].
-pub async fn fingerprint(address: &HostPort) -> Result<Fingerprint, Error> {
-    let dialed = tcp::dial(address).await?;
-    login::fingerprint(Box::new(dialed.stream), &address.to_string()).await
+/// Those of [`net::dial`] and of [`login::fingerprint`].
+pub async fn fingerprint(address: &HostPort, via: Option<&ProxyJump>) -> Result<Fingerprint, Error> {
+    let (line, _) = net::dial(address, via).await?;
+    login::fingerprint(line, &address.to_string()).await
 }
 
 /// Connects and logs in, with `open` for `service` and `request` in the same flight. Where the server chooses a key that takes a
 /// passphrase, it is asked for while there is no connection; so is the password, where it accepts no key and somebody can be asked.
 ///
 /// # Errors
-/// [`Error::Connect`] and those of [`login::connect`].
+/// Those of [`net::dial`] and of [`login::connect`].
 pub async fn connect(
     server: &KnownServer,
     credential: &Credential,
@@ -237,14 +263,7 @@ async fn connect_once(
     request: &impl Message,
 ) -> Result<Connected, Error> {
     let address = server.address();
-    let dialed = tcp::dial(&address).await?;
-    let transport = Box::new(dialed.stream);
-    let login =
-        login::connect(transport, &address.to_string(), server.fingerprint, credential, service, request).await?;
-    Ok(Connected {
-        login,
-        address: dialed.address,
-        resolve_time: dialed.resolve_time,
-        connect_time: dialed.connect_time,
-    })
+    let (line, reached) = net::dial(&address, server.via.as_ref()).await?;
+    let login = login::connect(line, &address.to_string(), server.fingerprint, credential, service, request).await?;
+    Ok(Connected { login, reached })
 }

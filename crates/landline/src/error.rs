@@ -36,6 +36,14 @@ pub enum Error {
         /// What the system said last.
         source: io::Error,
     },
+    /// ssh gave no line, before a byte came back through it.
+    #[error("no line through ssh to {way}: {problem}")]
+    Ssh {
+        /// The hosts gone through.
+        way: String,
+        /// What is known of it; ssh itself has spoken on standard error.
+        problem: String,
+    },
     /// The line broke: the connection was cut before either side was done.
     #[error("the line broke: {0}")]
     Lost(String),

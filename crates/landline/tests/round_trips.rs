@@ -12,7 +12,7 @@ use landline::{
     },
     audit::AuditOptions,
     login::{Ask, Credential, Keyring, Login, Means, Password, TypedPassword, UserKey, connect},
-    net::{HostPort, Transport},
+    net::{HostPort, Line, Transport},
     paths::PrivateFolder,
     ping,
     proto::{login::UserName, messages::Ping},
@@ -59,9 +59,10 @@ async fn the_first_answer_comes_after_three_round_trips() {
     for (what, round_trips) in due {
         let near = serve_one(&server);
         let start = Instant::now();
-        let mut login = connect(Box::new(near), "memory", server.fingerprint(), &credential, ping::SERVICE, &Ping {})
-            .await
-            .unwrap();
+        let mut login =
+            connect(Line::new(Box::new(near)), "memory", server.fingerprint(), &credential, ping::SERVICE, &Ping {})
+                .await
+                .unwrap();
         ping::receive_pong(&mut login.channel).await.unwrap();
         assert_eq!(start.elapsed().as_millis() / ROUND_TRIP.as_millis(), round_trips, "{what}: {:?}", start.elapsed());
         assert_eq!(start.elapsed().as_millis() % ROUND_TRIP.as_millis() / 10, 0, "{what}: {:?}", start.elapsed());

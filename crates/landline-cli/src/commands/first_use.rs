@@ -8,6 +8,7 @@ use landline::{
     net::{HostPort, Target},
     paths::local,
     proto::{DEFAULT_PORT, login::UserName},
+    ssh_config::ProxyJump,
 };
 
 use crate::{
@@ -19,12 +20,14 @@ use crate::{
 /// How often an answer that is none is asked for again.
 const QUESTIONS_MAX: usize = 3;
 
-/// Learns who `target` is, on a connection that is ended before anybody is asked, and pins it if that is right.
+/// Learns who `target` is, on a connection that is ended before anybody is asked, and pins it if that is right. It is reached by `way`,
+/// which is remembered if it was said.
 pub(super) async fn server(
     client: &Client,
     target: &Target,
     user: UserName,
     access: &Access,
+    way: Option<&ProxyJump>,
 ) -> Result<KnownServer, Failure> {
     if !access.accept_new && !can_ask() {
         return Err(Error::UnknownServer { address: target.to_string() }.into());
@@ -32,8 +35,9 @@ pub(super) async fn server(
     // A file that cannot be used is to be known before a question that it makes vain.
     client.pins().all()?;
     let address = HostPort { host: target.host.clone(), port: target.port.unwrap_or(DEFAULT_PORT) };
-    let fingerprint = client::fingerprint(&address).await?;
+    let fingerprint = client::fingerprint(&address, way).await?;
     let mut server = KnownServer::new(address, fingerprint, user);
+    server.via = access.via_ssh.clone();
     server.provisional = if access.accept_new {
         say(&shown_line(&format!(
             "landline: {} is trusted on first use, as --accept-new says; its fingerprint is {fingerprint}",

@@ -8,8 +8,9 @@ use std::{
 
 use landline::{
     Client, Error,
-    login::{Fingerprint, Invite, KnownServer, Secret},
-    net::Target,
+    client::Ways,
+    login::{Fingerprint, Invite, KnownServer, Secret, UserKey},
+    net::{HostPort, Target},
 };
 use zeroize::Zeroizing;
 
@@ -27,7 +28,7 @@ const INVITE_BYTES_MAX: u64 = 64 * 1024;
 pub(crate) async fn run(state: &Path, options: Join) -> Result<(), Failure> {
     let client = Client::open(state)?;
     match (&options.invite, &options.secret_file) {
-        (_, Some(path)) => by_secret(&client, path, options.replace).await,
+        (_, Some(path)) => by_secret(&client, path, &options).await,
         (invite, None) => by_invite(&client, invite.as_deref().unwrap_or_default(), &options).await,
     }
 }
@@ -42,42 +43,63 @@ async fn by_invite(client: &Client, invite: &str, options: &Join) -> Result<(), 
         Some(name) => name.clone(),
         None => environment::user("--as NAME")?,
     };
-    let key = match &options.identity {
-        Some(path) => {
-            let host = invite.addresses.first().map(|address| address.host.clone()).unwrap_or_default();
-            let config = known::host_config(&Target { user: None, host, port: None })?;
-            let key = known::sources(client, &config).named(&known::absolute(path))?;
-            if let (true, Some(path)) = (key.is_locked(), key.path()) {
-                key.unlock(&passphrase(path)?)?;
-            }
-            Arc::new(key)
-        }
-        None => Arc::new(client.own_key()?),
-    };
-    let joined = client.join(&invite, user, key.clone(), options.replace).await;
+    let host = invite.addresses.first().map(|address| address.host.as_str()).unwrap_or_default();
+    let key = key(client, options.identity.as_deref(), host)?;
+    let ways = ways(&invite.addresses, options)?;
+    let joined = client.join(&invite, user, key.clone(), options.replace, &ways).await;
     let (server, connected) = joined.map_err(|error| explain(error, &invite.fingerprint, "invite"))?;
     connected.login.channel.finish().await;
-    report(&server, &format!("key     {}  {key}", key.public().fingerprint()));
+    report(&server, &key_line(&key));
     Ok(())
 }
 
-async fn by_secret(client: &Client, path: &Path, replace: bool) -> Result<(), Failure> {
+/// The key to register at `host`: the one in a file, or the client's own.
+pub(super) fn key(client: &Client, identity: Option<&Path>, host: &str) -> Result<Arc<UserKey>, Failure> {
+    let Some(path) = identity else { return Ok(Arc::new(client.own_key()?)) };
+    let config = known::host_config(&Target { user: None, host: host.to_owned(), port: None })?;
+    let key = known::sources(client, &config).named(&known::absolute(path))?;
+    if let (true, Some(path)) = (key.is_locked(), key.path()) {
+        key.unlock(&passphrase(path)?)?;
+    }
+    Ok(Arc::new(key))
+}
+
+/// The key, for people.
+pub(super) fn key_line(key: &UserKey) -> String {
+    format!("key     {}  {key}", key.public().fingerprint())
+}
+
+async fn by_secret(client: &Client, path: &Path, options: &Join) -> Result<(), Failure> {
     let secret = Arc::new(Secret::load(path)?);
     let path = std::path::absolute(path).unwrap_or(path.to_owned());
-    let joined = client.join_by_secret(secret.clone(), path.clone(), replace).await;
+    let ways = ways(&secret.addresses, options)?;
+    let joined = client.join_by_secret(secret.clone(), path.clone(), options.replace, &ways).await;
     let (server, connected) = joined.map_err(|error| explain(error, &secret.fingerprint, "secret"))?;
     connected.login.channel.finish().await;
     report(&server, &format!("secret  {}  {}", secret.key().id(), path.display()));
     Ok(())
 }
 
-fn report(server: &KnownServer, means: &str) {
+/// Which way to go to these addresses: as was said, else as is configured for each.
+fn ways(addresses: &[HostPort], options: &Join) -> Result<Ways, Failure> {
+    let mut ways = Ways { said: options.via_ssh.clone(), configured: Vec::new() };
+    if ways.said.is_none() {
+        for HostPort { host, .. } in addresses {
+            let config = known::host_config(&Target { user: None, host: host.clone(), port: None })?;
+            ways.configured.extend(config.proxy_jump.map(|way| (host.clone(), way)));
+        }
+    }
+    Ok(ways)
+}
+
+pub(super) fn report(server: &KnownServer, means: &str) {
     let (address, user, fingerprint) = (server.address(), &server.user, server.fingerprint);
-    print(&format!("joined {address} as {user}\n  server  {fingerprint}\n  {means}"));
+    let through = known::through(server);
+    print(&format!("joined {address}{through} as {user}\n  server  {fingerprint}\n  {means}"));
 }
 
 /// The invite or secret says who the server is, so a server that is another one has two possible reasons.
-fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Failure {
+pub(super) fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Failure {
     match error {
         Error::ServerChanged { address, pinned, found } if pinned == fingerprint.to_string() => Failure::of_server(
             format!(

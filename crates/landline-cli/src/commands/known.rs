@@ -30,16 +30,34 @@ pub(crate) async fn server_and_credential(
     target: &Target,
     access: &Access,
 ) -> Result<(KnownServer, Credential), Failure> {
+    let target = &seen(target, access);
     let config = host_config(target)?;
-    let server = match find(client, target, &config) {
+    let mut server = match find(client, target, &config) {
         Err(Error::UnknownServer { .. }) => {
-            first_use::server(client, &dialed(target, &config), user(target, &config)?, access).await?
+            let way = access.via_ssh.as_ref().or(config.proxy_jump.as_ref());
+            let is_gone_through = way.is_some_and(|way| way.ends_at(&target.host));
+            // The host that is gone through is known by the name by which ssh knows it.
+            let dialed = if is_gone_through { target.clone() } else { dialed(target, &config) };
+            first_use::server(client, &dialed, user(target, &config)?, access, way).await?
         }
         found => found?,
     };
+    server.via = access.via_ssh.clone().or(server.via).or(config.proxy_jump.clone());
     let means = means(client, &server, &config, access).await?;
     let credential = Credential::new(server.user.clone(), means);
     Ok((server, credential))
+}
+
+/// The target as it is called from here.
+fn seen(target: &Target, access: &Access) -> Target {
+    let host = access.via_ssh.as_ref().map_or_else(|| target.host.clone(), |way| way.name_of(&target.host));
+    Target { host, ..target.clone() }
+}
+
+/// The way to a known server, for people; empty for a direct one.
+pub(crate) fn through(server: &KnownServer) -> String {
+    let way = server.via.as_ref().filter(|way| !way.hops.is_empty());
+    way.map_or_else(String::new, |way| format!(" through ssh to {way}"))
 }
 
 /// What to log in with: the key or password that the user names, else what is known to log in there, else what there is. What can be

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod audit;
+pub(crate) mod bootstrap;
 pub(crate) mod check;
 pub(crate) mod classic;
 pub(crate) mod config;

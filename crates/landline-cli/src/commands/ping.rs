@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use landline::{Client, client, ping, proto::messages};
+use landline::{Client, client, net::Reached, ping, proto::messages};
 
 use super::server_and_credential;
 use crate::{arguments, failure::Failure, terminal::print};
@@ -15,19 +15,17 @@ pub(crate) async fn run(state: &Path, options: arguments::Ping) -> Result<(), Fa
     ping::receive_pong(&mut login.channel).await?;
     let round_trip = ping::ping(&mut login.channel).await?;
     let timing = login.timing;
-    let accepted = connected.connect_time + timing.tls + timing.login;
+    let accepted = connected.reached.connect_time() + timing.tls + timing.login;
+    let (from, steps, since) = reached(&connected.reached);
     print(&format!(
-        "{} answers from {}\n  release      {}\n  fingerprint  {}\n  logged in    as {} with {}\n\
-         \x20 resolve      {}\n  connect      {}\n  tls          {}\n  login        {}\n\
-         \x20 accepted     {} after the first packet\n  round trip   {}",
+        "{} answers {from}\n  release      {}\n  fingerprint  {}\n  logged in    as {} with {}\n\
+         {steps}\n  tls          {}\n  login        {}\n\
+         \x20 accepted     {} after {since}\n  round trip   {}",
         server.address(),
-        connected.address,
         login.greeting.server,
         server.fingerprint,
         login.welcome.user,
         login.welcome.key,
-        milliseconds(connected.resolve_time),
-        milliseconds(connected.connect_time),
         milliseconds(timing.tls),
         milliseconds(timing.login),
         milliseconds(accepted),
@@ -35,6 +33,23 @@ pub(crate) async fn run(state: &Path, options: arguments::Ping) -> Result<(), Fa
     ));
     connected.login.channel.finish().await;
     Ok(())
+}
+
+/// From where the server answered, the steps until there was a line, and since when it is counted.
+fn reached(reached: &Reached) -> (String, String, &'static str) {
+    let time = milliseconds(reached.connect_time());
+    match reached {
+        Reached::Tcp { address, resolve_time, .. } => (
+            format!("from {address}"),
+            format!("  resolve      {}\n  connect      {time}", milliseconds(*resolve_time)),
+            "the first packet",
+        ),
+        Reached::Ssh { way, .. } => (
+            format!("through ssh to {way}"),
+            format!("  ssh          {time} until the first byte came back"),
+            "ssh was started",
+        ),
+    }
 }
 
 fn milliseconds(time: Duration) -> String {

@@ -31,7 +31,7 @@ fn list(client: &Client, as_json: bool) -> Result<(), Failure> {
             print_json(&json!({
                 "address": server.address().to_string(), "fingerprint": server.fingerprint.to_string(),
                 "user": server.user.as_str(), "provisional": server.provisional, "key": server.key,
-                "agent_key": server.agent_key, "secret": server.secret, "password": server.password,
+                "agent_key": server.agent_key, "secret": server.secret, "password": server.password, "via": server.via,
             }));
         } else {
             print(&line(&server));
@@ -50,7 +50,8 @@ fn line(server: &KnownServer) -> String {
         _ => "with whichever key it accepts".to_owned(),
     };
     let since = if server.provisional { "  trusted on first use" } else { "" };
-    shown_line(&format!("{}  {fingerprint}  as {user} {means}{since}", server.address()))
+    let through = known::through(server);
+    shown_line(&format!("{}  {fingerprint}  as {user} {means}{through}{since}", server.address()))
 }
 
 fn replace(client: &Client, host: &Target, fingerprint: Fingerprint) -> Result<(), Failure> {

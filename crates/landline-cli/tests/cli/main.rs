@@ -40,6 +40,7 @@ mod service;
 mod service_live;
 mod shared_secret;
 mod signing;
+mod ssh;
 mod store;
 mod trust;
 mod users;

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     Error,
     net::{
-        Channel, Transport, lost,
+        Channel, Line, Transport, lost,
         tls::{self, PinMismatch},
     },
 };
@@ -139,7 +139,7 @@ impl Means {
 /// How long the steps of a login took.
 #[derive(Debug, Clone, Copy)]
 pub struct LoginTiming {
-    /// The TLS handshake and the greeting.
+    /// The TLS handshake and the greeting; through ssh, from the first byte that came back.
     pub tls: Duration,
     /// From the greeting to `welcome`.
     pub login: Duration,
@@ -168,15 +168,16 @@ impl Login {
     }
 }
 
-/// Logs in over `transport` to the server with the certificate `pin`, and opens a channel for `service` with `request` as its
+/// Logs in over `line` to the server with the certificate `pin`, and opens a channel for `service` with `request` as its
 /// first message, all in one flight. `address` is the server's, for error messages.
 ///
 /// # Errors
 /// [`Error::ServerChanged`], [`Error::ServerUnproven`] or [`Error::SecretUnproven`] for the wrong server, [`Error::KeyLocked`] when the
 /// server chose a key that is still locked, [`Error::Failed`] when it refuses, [`Error::Tls`], [`Error::Protocol`], [`Error::Lost`], and
-/// `login-timeout` after 10 s, or 60 s with a key in an agent.
+/// `login-timeout` after 10 s, or 60 s with a key in an agent. What ssh takes until it is let in does not count; where it is not:
+/// [`Error::Ssh`].
 pub async fn connect(
-    transport: Box<dyn Transport>,
+    line: Line,
     address: &str,
     pin: Fingerprint,
     credential: &Credential,
@@ -185,8 +186,10 @@ pub async fn connect(
 ) -> Result<Login, Error> {
     let start = Instant::now();
     let means = &credential.means;
-    let begun = in_time(LOGIN_TIME_MAX, async {
-        let mut stream = handshake(transport, address, pin).await?;
+    let (is_through, first_byte) = (line.is_through(), line.first_byte);
+    let begun = in_time_after(is_through, LOGIN_TIME_MAX, async {
+        let mut stream = handshake(line.transport, address, pin).await?;
+        let start = first_byte.and_then(|first| first.moment()).unwrap_or(start);
         let (user, method) = (credential.user.clone(), means.method());
         let mut login = ClientLogin::new(user, method, *pin.bytes(), "tcp", Nonce(random()));
         if credential.attachable {
@@ -198,9 +201,9 @@ pub async fn connect(
         if let Means::Keys(keys) = means {
             choice(&mut stream, &mut login, keys, &exporter).await?;
         }
-        Ok((stream, login, tls, exporter))
+        Ok((stream, login, start, tls, exporter))
     });
-    let (mut stream, mut login, tls, exporter) = begun.await?;
+    let (mut stream, mut login, start, tls, exporter) = begun.await?;
     let time = if means.may_take_a_person() { SIGNING_TIME_MAX } else { LOGIN_TIME_MAX };
     in_time(time, async {
         let transcript = login.transcript(means.binding(), &exporter);
@@ -236,15 +239,15 @@ pub async fn connect(
     .await
 }
 
-/// The fingerprint of the certificate of the server at the other end of `transport`, which has proved that it is its own; nothing
+/// The fingerprint of the certificate of the server at the other end of `line`, which has proved that it is its own; nothing
 /// more is said. `address` is the server's, for error messages.
 ///
 /// # Errors
-/// [`Error::ServerUnproven`], [`Error::Tls`], [`Error::Lost`], and `login-timeout` after 10 s.
-pub async fn fingerprint(transport: Box<dyn Transport>, address: &str) -> Result<Fingerprint, Error> {
-    in_time(LOGIN_TIME_MAX, async {
+/// [`Error::ServerUnproven`], [`Error::Tls`], [`Error::Lost`], [`Error::Ssh`], and `login-timeout` after 10 s.
+pub async fn fingerprint(line: Line, address: &str) -> Result<Fingerprint, Error> {
+    in_time_after(line.is_through(), LOGIN_TIME_MAX, async {
         let (config, found) = tls::asking_config()?;
-        let mut stream = secured(transport, address, config, None).await?;
+        let mut stream = secured(line.transport, address, config, None).await?;
         // The server takes it for a client that had second thoughts.
         let _ = stream.shutdown().await;
         found.get().copied().ok_or_else(|| Error::Tls(format!("{address} showed no certificate")))
@@ -253,10 +256,27 @@ pub async fn fingerprint(transport: Box<dyn Transport>, address: &str) -> Result
 }
 
 async fn in_time<T>(time: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(time, work).await.unwrap_or_else(|_| {
-        let message = format!("the server did not complete the login within {} s", time.as_secs());
-        Err(Error::here(ErrorCode::LoginTimeout, message))
-    })
+    in_time_after(std::future::ready(()), time, work).await
+}
+
+/// The same where the time only counts once `begun` has completed.
+async fn in_time_after<T>(
+    begun: impl Future<Output = ()>,
+    time: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let over = async {
+        begun.await;
+        tokio::time::sleep(time).await;
+    };
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = over => {
+            let message = format!("the server did not complete the login within {} s", time.as_secs());
+            Err(Error::here(ErrorCode::LoginTimeout, message))
+        }
+    }
 }
 
 /// Has the server choose one of several keys.

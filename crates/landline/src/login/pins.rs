@@ -10,6 +10,7 @@ use crate::{
     Error,
     net::{HostPort, Target},
     paths::PrivateFolder,
+    ssh_config::ProxyJump,
 };
 
 const FILE: &str = "servers.json";
@@ -43,6 +44,9 @@ pub struct KnownServer {
     /// Whether the account was last logged in by its password there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub password: bool,
+    /// The hosts to go through by ssh, if it was said; none at all is a way, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<ProxyJump>,
 }
 
 impl KnownServer {
@@ -59,6 +63,7 @@ impl KnownServer {
             agent_key: None,
             secret: None,
             password: false,
+            via: None,
         }
     }
 

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
-use super::{Pace, Transport};
+use super::{Pace, Transport, ssh::SshFailed};
 use crate::Error;
 
 /// One ordered two-way flow of messages over a secure stream.
@@ -391,6 +391,9 @@ fn body_where_header(state: State) -> Error {
 /// What the system or TLS says when a line breaks, in a few words.
 pub(crate) fn lost(error: &std::io::Error) -> Error {
     use std::io::ErrorKind as K;
+    if let Some(failed) = error.get_ref().and_then(|inner| inner.downcast_ref::<SshFailed>()) {
+        return failed.into();
+    }
     Error::Lost(match error.kind() {
         K::UnexpectedEof => "the other side vanished".into(),
         K::ConnectionReset | K::BrokenPipe | K::ConnectionAborted => "the other side reset it".into(),

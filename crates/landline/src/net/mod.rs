@@ -1,8 +1,10 @@
-//! The network: addresses, TCP, TLS, and the [`Channel`] that carries messages.
+//! The network: addresses, TCP, lines through ssh, TLS, and the [`Channel`] that carries messages.
 
 mod address;
 mod channel;
+mod line;
 mod pace;
+mod ssh;
 pub mod tcp;
 pub mod tls;
 
@@ -10,11 +12,13 @@ pub use address::{HostPort, Location, Target};
 pub use channel::{Channel, DataFrame, Received};
 pub(crate) use channel::{linger, lost};
 pub use landline_socketserver::activation;
+pub use line::{FirstByte, Line, Reached, dial};
 pub(crate) use pace::{Pace, Paces};
+pub use ssh::ssh_command;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// What a line runs over: a TCP connection, or an in-memory pair in tests.
+/// What a line runs over: a TCP connection, an ssh, or an in-memory pair in tests.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}

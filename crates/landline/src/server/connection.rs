@@ -274,7 +274,14 @@ mod tests {
             });
             let credential = Credential::new("alice".parse().unwrap(), means);
             let fingerprint = server.fingerprint();
-            let login = login::connect(Box::new(near), "memory", fingerprint, &credential, ping::SERVICE, &Ping {});
+            let login = login::connect(
+                crate::net::Line::new(Box::new(near)),
+                "memory",
+                fingerprint,
+                &credential,
+                ping::SERVICE,
+                &Ping {},
+            );
             let mut login = login.await.unwrap();
             ping::receive_pong(&mut login.channel).await.unwrap();
             sessions.push(login);

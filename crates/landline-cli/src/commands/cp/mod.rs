@@ -117,7 +117,7 @@ fn can_go_on_later(options: &Cp) -> bool {
 /// Whether another connection may do better.
 fn is_of_the_line(error: &Error) -> bool {
     match error {
-        Error::Lost(_) | Error::Connect { .. } => true,
+        Error::Lost(_) | Error::Connect { .. } | Error::Ssh { .. } => true,
         // Too many sessions: one of them may be the broken line's, which is not given up yet.
         Error::Failed { code, .. } => {
             matches!(code, ErrorCode::Draining | ErrorCode::TooManySessions | ErrorCode::OpenTimeout)

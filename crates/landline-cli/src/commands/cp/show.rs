@@ -89,9 +89,8 @@ struct View<'a> {
 impl<'a> View<'a> {
     fn new(show: Show, label: &'a str) -> Self {
         let target = if show == Show::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(style(false));
-        bar.set_message(shown(label));
+        // So that nothing is drawn yet.
+        let bar = ProgressBar::with_draw_target(None, target).with_style(style(false)).with_message(shown(label));
         Self { show, label, start: Instant::now(), bar, began: false, sent_again: 0 }
     }
 
@@ -102,7 +101,9 @@ impl<'a> View<'a> {
                 self.show.event(&json!({"event": "progress", "done": progress.done(), "total": progress.total()}));
             }
             Show::Lines => say(&self.line(progress)),
-            _ => self.bar.set_position(progress.done()),
+            // Before that ssh may ask somebody for a password on the same line.
+            _ if self.began => self.bar.set_position(progress.done()),
+            _ => {}
         }
     }
 

@@ -1,0 +1,200 @@
+//! `landline bootstrap`: puts landline on a machine where only ssh is, starts its server, and joins it.
+
+mod far;
+mod remote;
+
+use std::{path::Path, sync::Arc};
+
+use data_encoding::HEXLOWER;
+use landline::{
+    Client, Error, Side,
+    client::Ways,
+    login::{Invite, UserKey},
+    net::{HostPort, Target},
+    paths::local,
+    proto::{ErrorCode, login::UserName},
+    ssh_config::ProxyJump,
+};
+use sha2::{Digest, Sha256};
+
+use super::{join, known};
+use crate::{
+    arguments::Bootstrap,
+    environment,
+    failure::Failure,
+    terminal::{bytes, say, shown_line},
+};
+use far::{Far, Manager};
+use remote::{Answers, Remote};
+
+const COPY: &str = include_str!("copy.sh");
+const START: &str = include_str!("start.sh");
+/// Far beyond any program.
+const PROGRAM_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// What to do about a machine on which this program does not run.
+const BINARY: &str = "build landline for that machine, and name it with --binary FILE";
+
+pub(crate) async fn run(state: &Path, options: Bootstrap) -> Result<(), Failure> {
+    let way = &options.host;
+    let remote = Remote::new(way).ok_or_else(|| Failure::usage("a host is needed"))?;
+    // What can be said without the other machine is said first.
+    let user = match &options.name {
+        Some(name) => name.clone(),
+        None => environment::user("--as NAME")?,
+    };
+    let client = Client::open(state)?;
+    let key = join::key(&client, options.identity.as_deref(), &remote.name)?;
+    let program = Program::read(options.binary.as_deref())?;
+
+    step(&remote, "looking at what is there");
+    let far = Far::probe(&remote, options.run_as.as_deref()).await?;
+    step(&remote, &far.to_string());
+    let manager = far.manager(options.run_as.as_deref())?;
+    let is_new = install(&remote, &far, &program, options.binary.is_some()).await?;
+    let started = start(&remote, &options, manager, is_new, &user).await?;
+    let invite: Invite = started.one("invite").unwrap_or_default().parse()?;
+    let is_fresh = started.one("account").is_some();
+    drop(started);
+
+    step(&remote, &format!("joining as {user}"));
+    join(&client, &options, &invite, &user, key).await?;
+    if is_fresh {
+        step(
+            &remote,
+            &format!("{user} may do nothing there yet: server/rights.toml in the state folder there says who may"),
+        );
+    }
+    Ok(())
+}
+
+/// The program that is to be there.
+struct Program {
+    bytes: Vec<u8>,
+    digest: String,
+}
+
+impl Program {
+    /// The one in a file, or this very one.
+    fn read(file: Option<&Path>) -> Result<Self, Failure> {
+        let own = || std::env::current_exe().map_err(|error| Failure::local(format!("this program's path: {error}")));
+        let path = match file {
+            Some(path) => path.to_owned(),
+            None => own()?,
+        };
+        let bytes = local::read(&path, PROGRAM_BYTES_MAX).map_err(|error| Error::io(path.display(), &error))?;
+        let digest = HEXLOWER.encode(&Sha256::digest(&bytes));
+        Ok(Self { bytes, digest })
+    }
+}
+
+/// Copies the program if another one is there, or none; whether it did.
+async fn install(remote: &Remote, far: &Far, program: &Program, is_meant_for_it: bool) -> Result<bool, Failure> {
+    if far.digest.as_ref() == Some(&program.digest) {
+        step(remote, &format!("{} is this program already", far.place));
+        return Ok(false);
+    }
+    if !is_meant_for_it && !far.is_like_this_machine() {
+        let what =
+            format!("{} is {}, and this program was built for {}", remote.name, far.platform(), far::own_platform());
+        return Err(Failure::with_status(14, what).with_advice(BINARY));
+    }
+    step(remote, &format!("copying {} to {}", bytes(program.bytes.len() as u64), far.place));
+    let size = program.bytes.len().to_string();
+    let copied = remote.run(COPY, &[&size, &program.digest], &program.bytes).await?;
+    step(remote, &format!("{} is there, and runs", copied.shown("version")));
+    Ok(true)
+}
+
+/// Has the server run, and learns the invite.
+async fn start(
+    remote: &Remote,
+    options: &Bootstrap,
+    manager: Manager,
+    is_new: bool,
+    user: &UserName,
+) -> Result<Answers, Failure> {
+    step(remote, &format!("starting the server {manager}"));
+    let is_new = if is_new { "yes" } else { "no" };
+    let port = options.port.map(|port| port.to_string()).unwrap_or_default();
+    let run_as = options.run_as.as_deref().unwrap_or_default();
+    let started = remote.run(START, &[manager.word(), is_new, &port, user.as_str(), run_as], &[]).await?;
+    let log = started.shown("log");
+    let how = match started.one("server").unwrap_or_default() {
+        "service" if started.one("linger").is_some() => {
+            "it runs while you are logged in there; loginctl enable-linger, which was refused, would let it run always".into()
+        }
+        "service" => "it runs, and starts with the machine".to_owned(),
+        "running" => format!("it runs already; it does not survive a reboot. It writes to {log}"),
+        "other" => "a server runs there already that something else has started; it was left alone, and has to be started anew for \
+                    another program"
+            .to_owned(),
+        _ => format!("it runs in the background; it will NOT survive a reboot. The same command starts it again. It writes to {log}"),
+    };
+    step(remote, &how);
+    Ok(started)
+}
+
+/// Redeems the invite: directly, and where that cannot be, through ssh, which is remembered then.
+async fn join(
+    client: &Client,
+    options: &Bootstrap,
+    invite: &Invite,
+    user: &UserName,
+    key: Arc<UserKey>,
+) -> Result<(), Failure> {
+    let way = &options.host;
+    let ([.., last], Some(port)) = (&way.hops[..], invite.addresses.first().map(|address| address.port)) else {
+        return Err(Failure::usage("a host is needed"));
+    };
+    let at = |host: &str| {
+        let addresses = vec![HostPort { host: host.to_owned(), port }];
+        Invite { addresses, ..invite.clone() }
+    };
+    let redeem = async |invite: &Invite, ways: &Ways| {
+        let (server, connected) = client.join(invite, user.clone(), key.clone(), options.replace, ways).await?;
+        connected.login.channel.finish().await;
+        Ok::<_, Error>(server)
+    };
+    let joined = match direct(last.host.as_str(), way)? {
+        Some((host, ways)) => match redeem(&at(&host), &ways).await {
+            Err(error) if is_of_the_line(&error) => {
+                say(&shown_line(&format!("{}: {error}; going through ssh", last.host)));
+                None
+            }
+            other => Some(other),
+        },
+        None => None,
+    };
+    let joined = match joined {
+        Some(joined) => joined,
+        None => redeem(&at(&last.host), &Ways { said: Some(way.clone()), configured: Vec::new() }).await,
+    };
+    let server = joined.map_err(|error| join::explain(error, &invite.fingerprint, "invite"))?;
+    join::report(&server, &join::key_line(&key));
+    Ok(())
+}
+
+/// The name under which a host is reached without this ssh, and how; `None` for one that is behind others.
+fn direct(host: &str, way: &ProxyJump) -> Result<Option<(String, Ways)>, Failure> {
+    if way.hops.len() > 1 {
+        return Ok(None);
+    }
+    let config = known::host_config(&Target { user: None, host: host.to_owned(), port: None })?;
+    let name = config.host_name.unwrap_or_else(|| host.to_owned());
+    let configured = config.proxy_jump.map(|jump| (name.clone(), jump)).into_iter().collect();
+    Ok(Some((name, Ways { said: None, configured })))
+}
+
+/// Whether the same can be tried another way.
+fn is_of_the_line(error: &Error) -> bool {
+    match error {
+        Error::Connect { .. } | Error::Ssh { .. } | Error::Lost(_) | Error::Tls(_) => true,
+        Error::Failed { code, side, .. } => *code == ErrorCode::LoginTimeout && *side == Side::Here,
+        _ => false,
+    }
+}
+
+/// Says what is being done, on standard error.
+fn step(remote: &Remote, what: &str) {
+    say(&shown_line(&format!("{}: {what}", remote.name)));
+}

@@ -1,0 +1,169 @@
+# Starts the server if need be, anew if the program is another one, and says by which invite it is joined.
+manager=$1 is_new=$2 port=$3 name=$4 run_as=$5
+exec </dev/null
+
+# Runs a command as the user who serves.
+as() {
+    if [ -n "$run_as" ]; then
+        su -s /bin/sh -c '"$@"' -- "$run_as" sh "$@"
+    else
+        "$@"
+    fi
+}
+
+settings=$(as "$program" config --json 2>&1) || problem settings "$settings"
+state=$(printf '%s\n' "$settings" | sed -n 's/.*"state":{[^}]*"value":"\([^"\\]*\)"}.*/\1/p')
+if [ -z "$state" ]; then
+    problem settings "it is not clear where the state folder is: $settings"
+fi
+invite=$state/server/invite
+# The owner's invite is good for a day; a server that starts makes another one.
+if as test -f "$invite" && [ -n "$(as find "$invite" -mtime +0)" ]; then
+    is_new=yes
+fi
+pid_file=$state/serve.pid
+log=$state/serve.log
+
+# Whether the server runs that an earlier bootstrap has started by itself.
+runs() {
+    pid=$(cat "$pid_file" 2>/dev/null) && [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || return 1
+    if [ -r "/proc/$pid/cmdline" ]; then
+        case $(tr '\0' ' ' <"/proc/$pid/cmdline") in
+            *landline*serve*) ;;
+            *) return 1 ;;
+        esac
+    fi
+}
+
+# Whether a process runs a program whose place another one has taken: an earlier bootstrap was broken off between the two.
+is_outdated() {
+    case $(readlink "/proc/$1/exe" 2>/dev/null) in
+        *" (deleted)") return 0 ;;
+    esac
+    return 1
+}
+
+pause() {
+    sleep 0.1 2>/dev/null || sleep 1
+}
+
+# Transfers may end first, for as long as the settings allow; that is bounded by their maximum of patience here.
+stop() {
+    kill "$pid"
+    tries=0
+    while runs; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 900 ]; then
+            problem start "the server with the process id $pid does not end"
+        fi
+        pause
+    done
+}
+
+detach() {
+    # The server itself is to have the umask that the user has.
+    (umask 077 && mkdir -p "$state") || problem start "$state cannot be made"
+    set -- "$program" serve
+    if [ -n "$port" ] && [ -e /proc/net/if_inet6 ]; then
+        set -- "$@" --listen "[::]:$port"
+    elif [ -n "$port" ]; then
+        set -- "$@" --listen "0.0.0.0:$port"
+    fi
+    : >"$log"
+    detached=nohup
+    if command -v setsid >/dev/null 2>&1; then
+        detached=setsid
+    fi
+    "$detached" sh -c 'echo $$ >"$0" && exec "$@"' "$pid_file" "$@" >>"$log" 2>&1 &
+    child=$!
+    tries=0
+    until grep -q '^listening on ' "$log"; do
+        if ! kill -0 "$child" 2>/dev/null; then
+            wait "$child"
+            status=$?
+            rm -f "$pid_file"
+            if [ "$status" = 31 ] && grep -q 'another server' "$log"; then
+                tell server other
+                return
+            fi
+            problem "start-$status" "$(tail -n 3 "$log")"
+        fi
+        tries=$((tries + 1))
+        if [ "$tries" -gt 300 ]; then
+            kill "$child"
+            problem start "the server does not listen: $(tail -n 3 "$log")"
+        fi
+        pause
+    done
+    tell server detached
+    tell log "$log"
+}
+
+# By systemd: the user's own manager, or the system's.
+service() {
+    scope=${1:+--user}
+    units=/etc/systemd/system
+    if [ -n "$scope" ]; then
+        units=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user
+    fi
+    # One that is there already stays where it is.
+    if [ -f "$units/landline.socket" ]; then
+        port=$(sed -n 's/^ListenStream=//p' "$units/landline.socket")
+    fi
+    if runs; then
+        stop
+        rm -f "$pid_file"
+    fi
+    was_active=no
+    if systemctl $scope is-active --quiet landline.service >/dev/null 2>&1; then
+        was_active=yes
+        if is_outdated "$(systemctl $scope show --property MainPID --value landline.service 2>/dev/null)"; then
+            is_new=yes
+        fi
+    fi
+    set -- "$program" service install
+    if [ -n "$scope" ]; then
+        set -- "$@" --user
+    else
+        set -- "$@" --run-as "$run_as"
+    fi
+    said=$("$@" ${port:+--port "$port"} 2>&1) || problem start "$said"
+    if [ "$is_new$was_active" = yesyes ]; then
+        said=$(systemctl $scope restart landline.service 2>&1) || problem start "$said"
+    fi
+    if [ -n "$scope" ] && ! loginctl enable-linger >/dev/null 2>&1; then
+        tell linger no
+    fi
+    tell server service
+}
+
+case $manager in
+    user) service user ;;
+    system) service "" ;;
+    *)
+        if runs && { [ "$is_new" = yes ] || is_outdated "$pid"; }; then
+            stop
+        fi
+        if runs; then
+            tell server running
+            tell log "$log"
+        else
+            detach
+        fi
+        ;;
+esac
+
+# The invite is a secret: it never stands on a command line.
+if as test -f "$invite"; then
+    printf 'landline:invite '
+    as cat "$invite" || problem invite "$invite cannot be read"
+else
+    said=$(as "$program" user invite "$name" 2>&1) || problem invite "$said"
+    case $said in
+        *"a new account"*) tell account new ;;
+    esac
+    sed -n 's/^landline:\/\//landline:invite &/p' <<END
+$said
+END
+fi
+tell end start

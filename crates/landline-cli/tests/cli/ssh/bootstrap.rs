@@ -1,0 +1,395 @@
+//! `landline bootstrap` onto an account of its own behind a real sshd. Where the tests run as root, that account is the user `nobody` with
+//! a home on the stage: sshd hands every command to a script that becomes it. systemd stands in for nobody here: a script in its place
+//! says that it is not there, or notes what it was told.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::{PermissionsExt, chown},
+    path::PathBuf,
+    process::Command,
+};
+
+use testkit::{Census, Outcome, Stage, Terminal, wait_for};
+
+use super::{
+    listed,
+    sshd::{Sshd, command, own_name, plain, run, script, ssh_runs},
+};
+use crate::stage;
+
+const NOBODY: u32 = 65534;
+
+/// The other machine: an account whose home is `far` on the stage, with nothing in it. Its server is ended when dropped.
+struct Far {
+    stage: Stage,
+    sshd: Sshd,
+    port: u16,
+}
+
+impl Far {
+    fn new() -> Option<Self> {
+        Self::of("exit 1")
+    }
+
+    /// One whose systemctl is this script.
+    fn of(systemctl: &str) -> Option<Self> {
+        let stage = stage();
+        let login = stage.path("login").display().to_string();
+        let sshd = Sshd::start(&stage, "far", &format!("ForceCommand {login}"))?;
+        let (home, programs) = (stage.path("far"), stage.path("far-bin"));
+        for folder in [&home, &programs] {
+            fs::create_dir(folder).unwrap();
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let other_user = if landline::paths::is_root() {
+            // The account has to get to its home.
+            fs::set_permissions(stage.path(""), fs::Permissions::from_mode(0o711)).unwrap();
+            chown(&home, Some(NOBODY), Some(NOBODY)).unwrap();
+            format!("setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups ")
+        } else {
+            String::new()
+        };
+        let far = Self { stage, sshd, port: free_port() };
+        far.program("systemctl", systemctl);
+        far.program("loginctl", "exit 1");
+        far.login(&format!(
+            "{other_user}env -i HOME={} PATH={}:/usr/bin:/bin sh -c",
+            home.display(),
+            programs.display()
+        ));
+        far.settings(&format!("listen = \"127.0.0.1:{}\"\n", far.port));
+        Some(far)
+    }
+
+    /// What sshd does for whoever logs in. It says something, as many logins do.
+    fn login(&self, shell: &str) {
+        let body = format!("#!/bin/sh\necho Welcome to far\nlandline=1\nexec {shell} \"$SSH_ORIGINAL_COMMAND\"\n");
+        let path = self.stage.write("login", body.as_bytes());
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// A program of that machine alone.
+    fn program(&self, name: &str, body: &str) {
+        let path = self.stage.write(&format!("far-bin/{name}"), format!("#!/bin/sh\n{body}\n").as_bytes());
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn settings(&self, text: &str) {
+        fs::create_dir_all(self.home(".config/landline")).unwrap();
+        fs::write(self.home(".config/landline/server.toml"), text).unwrap();
+        if landline::paths::is_root() {
+            for path in [".config", ".config/landline", ".config/landline/server.toml"] {
+                chown(self.home(path), Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+    }
+
+    fn home(&self, path: &str) -> PathBuf {
+        self.stage.path("far").join(path)
+    }
+
+    fn bootstrap(&self, more: &[&str]) -> Outcome {
+        run(&self.stage, &[&["bootstrap", "far"], more].concat())
+    }
+
+    /// The process id of the server that was started in the background.
+    fn server(&self) -> Option<u32> {
+        self.noted(".local/state/landline/serve.pid")
+    }
+
+    fn noted(&self, file: &str) -> Option<u32> {
+        fs::read_to_string(self.home(file)).ok()?.trim().parse().ok()
+    }
+
+    /// The staging files beside the program.
+    fn staging(&self) -> Vec<String> {
+        let mut paths = Census::of(&self.home(".local/bin")).paths();
+        paths.retain(|path| path.contains("bootstrap"));
+        paths
+    }
+
+    fn kill_server(&self) {
+        for id in [self.server(), self.noted("running")].into_iter().flatten() {
+            let _ = Command::new("kill").arg("-9").arg(id.to_string()).status();
+            wait_for("its end", || !PathBuf::from(format!("/proc/{id}/cwd")).exists());
+        }
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        self.kill_server();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A machine with nothing but sshd: afterwards files can be copied there; and the same command again is harmless.
+#[test]
+fn a_machine_with_sshd_alone_is_joined() {
+    let Some(far) = Far::new() else { return };
+    let outcome = far.bootstrap(&["--as", "alice"]);
+    let said = outcome.stderr.clone();
+    let joined = outcome.ok();
+    assert!(joined.contains(&format!("joined far:{} through ssh to far as alice", far.port)), "{joined}");
+    assert!(said.contains("without landline"), "{said}");
+    assert!(said.contains("NOT survive a reboot"), "{said}");
+    assert!(!said.contains("landline://"), "the invite is not shown: {said}");
+    assert_eq!(far.sshd.count(), 4, "look, copy, start, join");
+    assert_eq!(far.staging(), Vec::<String>::new());
+    far.stage.write("user/f", b"content");
+    run(&far.stage, &["cp", "f", "far:f"]).ok();
+    assert_eq!(fs::read(far.home("f")).unwrap(), b"content");
+    assert_eq!(listed(&far.stage)[0]["via"], "far");
+
+    let (server, before) = (far.server().unwrap(), far.sshd.count());
+    let outcome = far.bootstrap(&["--as", "alice"]);
+    let said = outcome.stderr.clone();
+    outcome.ok();
+    assert!(said.contains("is this program already") && said.contains("it runs already"), "{said}");
+    assert_eq!(far.sshd.count(), before + 3, "look, start, join");
+    assert_eq!(far.server(), Some(server), "it is the same server");
+    assert_eq!(listed(&far.stage).len(), 1);
+    run(&far.stage, &["ping", "far"]).ok();
+    // Somebody else gets an account of their own, which may do nothing yet.
+    let state = far.stage.path("user/other").display().to_string();
+    let outcome = far.bootstrap(&["--as", "bob", "--state", &state]);
+    assert!(outcome.stderr.contains("bob may do nothing there yet"), "{}", outcome.stderr);
+    outcome.ok();
+    run(&far.stage, &["--state", &state, "cp", "f", "far:g"]).fails(23, "");
+    assert!(!ssh_runs(&far.stage));
+}
+
+/// What can be reached directly is, by the name that ssh's configuration knows.
+#[test]
+fn a_server_that_can_be_reached_is_joined_directly() {
+    let Some(far) = Far::new() else { return };
+    fs::create_dir(far.stage.path("user/.ssh")).unwrap();
+    far.stage.write("user/.ssh/config", b"Host far\n  HostName 127.0.0.1\n");
+    let joined = far.bootstrap(&["--as", "alice"]).ok();
+    assert!(joined.contains(&format!("joined 127.0.0.1:{} as alice", far.port)), "{joined}");
+    assert_eq!(far.sshd.count(), 3, "look, copy, start");
+    assert!(run(&far.stage, &["ping", "far"]).ok().contains("answers from 127.0.0.1"));
+    // A server that was set up anew is not taken for the one it was.
+    far.kill_server();
+    fs::remove_dir_all(far.home(".local/state")).unwrap();
+    far.bootstrap(&["--as", "alice"]).fails(11, "--replace");
+    far.bootstrap(&["--as", "alice", "--replace"]).ok();
+    run(&far.stage, &["ping", "far"]).ok();
+}
+
+/// Another program takes the place of the one that is there, and its server is started anew.
+#[test]
+fn a_program_that_differs_is_brought_up_to_date() {
+    let Some(far) = Far::new() else { return };
+    far.bootstrap(&["--as", "alice"]).ok();
+    let server = far.server().unwrap();
+    // The same program with something behind it is another one, and runs all the same.
+    let mut program = fs::read(env!("CARGO_BIN_EXE_landline")).unwrap();
+    program.extend(b"another build");
+    let other = far.stage.write("other", &program);
+    let outcome = far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()]);
+    assert!(outcome.stderr.contains("copying"), "{}", outcome.stderr);
+    outcome.ok();
+    assert!(fs::read(far.home(".local/bin/landline")).unwrap() == program, "it is the other one");
+    assert_ne!(far.server(), Some(server));
+    assert!(!PathBuf::from(format!("/proc/{server}/cwd")).exists(), "the earlier server has ended");
+    run(&far.stage, &["ping", "far"]).ok();
+    // The program is there, and it did not come to starting it.
+    let server = far.server().unwrap();
+    let place = far.home(".local/bin/landline");
+    fs::remove_file(&place).unwrap();
+    fs::write(&place, &program).unwrap();
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+    let outcome = far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()]);
+    assert!(outcome.stderr.contains("is this program already"), "{}", outcome.stderr);
+    outcome.ok();
+    assert_ne!(far.server(), Some(server), "it is started anew all the same");
+    // One that was switched off comes back.
+    far.kill_server();
+    run(&far.stage, &["ping", "far"]).fails(10, "no line through ssh");
+    far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()]).ok();
+    run(&far.stage, &["ping", "far"]).ok();
+}
+
+#[test]
+fn what_does_not_run_there_is_not_left_there() {
+    let Some(far) = Far::new() else { return };
+    far.program("uname", "[ \"$1\" = -s ] && echo Plan9 || echo mips");
+    let said = far.bootstrap(&["--as", "alice"]).fails(14, "far is plan9 mips");
+    assert!(said.contains("--binary FILE"), "{said}");
+    assert!(!far.home(".local").exists(), "nothing was put there");
+    // Whoever says that it is built for that machine is believed, and it is tried.
+    for (content, words) in
+        [(&b"\x7fELF rubbish"[..], "does not run there"), (b"#!/bin/sh\necho else", "what runs there says: else")]
+    {
+        let file = far.stage.write("foreign", content);
+        let said = far.bootstrap(&["--as", "alice", "--binary", file.to_str().unwrap()]).fails(14, words);
+        assert!(said.contains("--binary FILE"), "{said}");
+        assert_eq!(Census::of(&far.home(".local/bin")).paths(), Vec::<String>::new());
+    }
+    far.bootstrap(&["--as", "alice", "--binary", "absent"]).fails(20, "absent");
+    far.bootstrap(&["--as", "alice", "--binary", env!("CARGO_BIN_EXE_landline")]).ok();
+}
+
+#[test]
+fn a_copy_that_is_broken_off_leaves_nothing() {
+    let Some(far) = Far::new() else { return };
+    // Only so many bytes come through: what is missing is noticed there.
+    let cut = plain(&far.stage).replace("exec ", "head -c 5000000 | ");
+    script(&far.stage, &cut);
+    let said = far.bootstrap(&["--as", "alice"]).fails(25, "damaged on the way");
+    assert!(said.contains("bytes arrived"), "{said}");
+    assert_eq!(far.staging(), Vec::<String>::new());
+    assert!(!far.home(".local/bin/landline").exists());
+    // The line stands still in the middle of the second step, and is cut, at either end.
+    let hold = plain(&far.stage).replace("exec ", "{ head -c 5000000; sleep 1000 & echo $! >sleeping; wait; } | ");
+    let hold = format!("if ! [ -f second ]; then\n>second\n{}\nfi\nrm second\n{hold}", plain(&far.stage));
+    for at_sshd in [true, false] {
+        script(&far.stage, &hold);
+        let mut child = command(&far.stage, &["bootstrap", "far", "--as", "alice"]).spawn().unwrap();
+        let sleeping = || fs::read_to_string(far.stage.path("user/sleeping")).unwrap_or_default();
+        wait_for("the middle", || sleeping().ends_with('\n'));
+        wait_for("the staging file", || far.home(".local/bin").is_dir() && far.staging().len() == 1);
+        if at_sshd {
+            far.sshd.kill_sessions();
+        } else {
+            child.kill().unwrap();
+        }
+        Command::new("kill").arg(sleeping().trim()).status().unwrap();
+        fs::remove_file(far.stage.path("user/sleeping")).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(!output.status.success());
+        if at_sshd {
+            assert_eq!(output.status.code(), Some(10), "{output:?}");
+        }
+        wait_for("an empty folder", || far.staging().is_empty());
+    }
+    script(&far.stage, &plain(&far.stage));
+    far.bootstrap(&["--as", "alice"]).ok();
+}
+
+#[test]
+fn what_is_in_the_way_is_said() {
+    let Some(far) = Far::new() else { return };
+    let home = far.home("");
+    // The settings there.
+    far.settings("lisen = 1\n");
+    far.bootstrap(&["--as", "alice"]).fails(2, "there is no setting");
+    // Somebody else's port.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    far.settings(&format!("listen = \"{}\"\n", taken.local_addr().unwrap()));
+    far.bootstrap(&["--as", "alice"]).fails(30, "another program listens there");
+    assert_eq!(far.server(), None, "nothing is said to run");
+    // A server that something else has started.
+    far.settings(&format!("listen = \"127.0.0.1:{}\"\n", far.port));
+    far.bootstrap(&["--as", "alice"]).ok();
+    let id = far.server().unwrap();
+    let pid_file = far.home(".local/state/landline/serve.pid");
+    fs::remove_file(&pid_file).unwrap();
+    let outcome = far.bootstrap(&["--as", "alice"]);
+    assert!(outcome.stderr.contains("something else has started"), "{}", outcome.stderr);
+    outcome.ok();
+    fs::write(&pid_file, id.to_string()).unwrap();
+    // A folder in the program's place; a home that is not there; no shell; no ssh.
+    fs::remove_file(home.join(".local/bin/landline")).unwrap();
+    fs::create_dir(home.join(".local/bin/landline")).unwrap();
+    far.bootstrap(&["--as", "alice"]).fails(27, "is a folder");
+    far.login("env HOME=/absent sh -c");
+    far.bootstrap(&["--as", "alice"]).fails(20, "there is no home");
+    far.login("false");
+    far.bootstrap(&["--as", "alice"]).fails(14, "does not run a shell's commands");
+    let mut command = command(&far.stage, &["bootstrap", "far", "--as", "alice"]);
+    command.env("PATH", far.stage.path("ssh"));
+    far.stage.run_command(command).fails(10, "there is no program ssh on this machine");
+    run(&far.stage, &["bootstrap", "nowhere.invalid", "--as", "alice"]).fails(10, "ssh to nowhere.invalid failed");
+    run(&far.stage, &["bootstrap", "none", "--as", "alice"]).fails(2, "a host is needed");
+    run(&far.stage, &["bootstrap", "--as", "alice", "--", "-oProxyCommand=x"]).fails(2, "no host to go through");
+    far.bootstrap(&["--as", "alice", "--run-as", "bob"]).fails(14, "does not run a shell");
+}
+
+/// What is typed here is a word there, whatever it is.
+#[test]
+fn root_is_refused_and_run_as_takes_systemd() {
+    let Some(far) = Far::new() else { return };
+    let is = |id: &str| far.program("id", &format!("[ \"$*\" = -u ] && echo {id} && exit\nexec /usr/bin/id \"$@\""));
+    is("0");
+    let said = far.bootstrap(&["--as", "alice"]).fails(2, "leads to root");
+    assert!(said.contains("--run-as NAME") && said.contains("--allow-root"), "{said}");
+    let (name, trace) = (own_name(), far.home("trace"));
+    far.bootstrap(&["--as", "alice", "--run-as", &name]).fails(2, "takes systemd");
+    for odd in [format!("x; touch {}", trace.display()), format!("'$(touch {})", trace.display()), "-x".into()] {
+        far.bootstrap(&["--as", "alice", &format!("--run-as={odd}")]).fails(2, "there is no such user");
+    }
+    assert!(!trace.exists());
+    is("1000");
+    far.bootstrap(&["--as", "alice", "--run-as", &name]).fails(2, "only root");
+    assert!(!far.home(".local").exists());
+}
+
+/// In systemd's place: it notes what it is told, and runs the server as the unit says.
+const SYSTEMCTL: &str = r#"
+echo "$@" >>"$HOME/told"
+running=$(cat "$HOME/running" 2>/dev/null)
+case "$*" in
+"--user is-active"*) [ -n "$running" ] && kill -0 "$running"; exit ;;
+"--user enable"* | "--user restart"*) ;;
+"--user "*) exit 0 ;;
+*) exit 1 ;;
+esac
+if [ -n "$running" ]; then
+    [ "$2" = restart ] || exit 0
+    kill "$running"
+    while [ -n "$(tr '\0' ' ' <"/proc/$running/cmdline")" ]; do sleep 0.1; done 2>/dev/null
+fi
+: >"$HOME/log"
+unit=$HOME/.config/systemd/user/landline.service
+setsid sh -c 'echo $$ >"$HOME/running"; eval "exec $(sed -n s/ExecStart=//p "$0")"' "$unit" </dev/null >>"$HOME/log" 2>&1 &
+until grep -q listening "$HOME/log"; do sleep 0.1; done"#;
+
+/// Where systemd answers, the server is its service.
+#[test]
+fn a_manager_that_answers_runs_the_server() {
+    let Some(far) = Far::of(SYSTEMCTL) else { return };
+    let outcome = far.bootstrap(&["--as", "alice", "--port", "5999"]);
+    let said = outcome.stderr.clone();
+    outcome.ok();
+    assert!(said.contains("as a service of the user"), "{said}");
+    assert!(said.contains("loginctl enable-linger"), "it was refused: {said}");
+    let told = fs::read_to_string(far.home("told")).unwrap();
+    assert!(told.contains("--user enable --now landline.socket landline.service"), "{told}");
+    assert!(!told.contains("restart"), "{told}");
+    let unit = fs::read_to_string(far.home(".config/systemd/user/landline.service")).unwrap();
+    assert!(unit.contains(&format!("ExecStart=\"{}\" serve", far.home(".local/bin/landline").display())), "{unit}");
+    let listens = || fs::read_to_string(far.home(".config/systemd/user/landline.socket")).unwrap();
+    assert!(listens().contains("ListenStream=5999"));
+    run(&far.stage, &["ping", "far"]).ok();
+    // Another program is another server.
+    let mut program = fs::read(env!("CARGO_BIN_EXE_landline")).unwrap();
+    program.extend(b"another build");
+    let other = far.stage.write("other", &program);
+    far.program("loginctl", "exit 0");
+    let outcome = far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()]);
+    assert!(outcome.stderr.contains("starts with the machine"), "{}", outcome.stderr);
+    outcome.ok();
+    assert!(fs::read_to_string(far.home("told")).unwrap().contains("--user restart landline.service"));
+    assert!(listens().contains("ListenStream=5999"), "the port stays");
+    run(&far.stage, &["ping", "far"]).ok();
+}
+
+/// The questions of ssh come to the terminal.
+#[test]
+fn ssh_may_ask_somebody() {
+    let Some(far) = Far::new() else { return };
+    fs::write(far.stage.path("ssh/known_hosts"), "").unwrap();
+    let ask = plain(&far.stage).replace("\"$@\"", "-o StrictHostKeyChecking=ask \"$@\"");
+    script(&far.stage, &ask);
+    let mut terminal = Terminal::start(&command(&far.stage, &["bootstrap", "far", "--as", &own_name()]));
+    terminal.wait_for("Are you sure you want to continue connecting");
+    terminal.type_line("yes");
+    assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
+    assert!(terminal.shown.contains("joined far:"), "{}", terminal.shown);
+}
