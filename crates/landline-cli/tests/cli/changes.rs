@@ -32,7 +32,7 @@ fn a_change_is_told_from_others_of_its_kind() {
     let said = |action: &str, subject: &str, detail: &str| {
         assert_eq!(last(&stage), (action.to_owned(), subject.to_owned(), detail.to_owned()));
     };
-    let (redeemed, subject, detail) = changes(&stage).remove(0);
+    let (redeemed, subject, detail) = changes(&stage).remove(1);
     assert_eq!((&redeemed[..], &subject[..]), ("invite-redeem", "alice"));
     assert!(detail.starts_with("invite ") && detail.ends_with(&print), "{detail}");
 

@@ -72,7 +72,8 @@ impl Faulty {
             assert!(fs::read(copy).unwrap() == self.content, "{fault:?}");
             return None;
         }
-        assert_eq!(fs::read(copy).ok().as_deref(), old, "{fault:?}: the final name");
+        let is_old = fs::read(copy).ok().as_deref() == old;
+        assert!(is_old, "{fault:?}: the final name; the copy ended with {:?}: {}", outcome.status, outcome.stderr);
         Some(outcome)
     }
 

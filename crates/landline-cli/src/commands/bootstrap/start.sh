@@ -106,30 +106,27 @@ service() {
     if [ -n "$scope" ]; then
         units=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user
     fi
-    # One that is there already stays where it is.
+    # One that is there already stays where it is: where its settings say, or on this port of all addresses.
     if [ -f "$units/landline.socket" ]; then
-        port=$(sed -n 's/^ListenStream=//p' "$units/landline.socket")
+        port=$(sed -n 's/^ListenStream=\([0-9]*\)$/\1/p' "$units/landline.socket")
     fi
     if runs; then
         stop
         rm -f "$pid_file"
     fi
-    was_active=no
-    if systemctl $scope is-active --quiet landline.service >/dev/null 2>&1; then
-        was_active=yes
-        if is_outdated "$(systemctl $scope show --property MainPID --value landline.service 2>/dev/null)"; then
-            is_new=yes
+    if ! systemctl $scope is-active --quiet landline.service >/dev/null 2>&1 ||
+        is_outdated "$(systemctl $scope show --property MainPID --value landline.service 2>/dev/null)"; then
+        is_new=yes
+    fi
+    # An installation starts the service anew, which one that is up to date is spared.
+    if [ "$is_new" = yes ]; then
+        set -- "$program" service install
+        if [ -n "$scope" ]; then
+            set -- "$@" --user
+        else
+            set -- "$@" --run-as "$run_as"
         fi
-    fi
-    set -- "$program" service install
-    if [ -n "$scope" ]; then
-        set -- "$@" --user
-    else
-        set -- "$@" --run-as "$run_as"
-    fi
-    said=$("$@" ${port:+--port "$port"} 2>&1) || problem start "$said"
-    if [ "$is_new$was_active" = yesyes ]; then
-        said=$(systemctl $scope restart landline.service 2>&1) || problem start "$said"
+        said=$("$@" ${port:+--port "$port"} 2>&1) || problem start "$said"
     fi
     if [ -n "$scope" ] && ! loginctl enable-linger >/dev/null 2>&1; then
         tell linger no
