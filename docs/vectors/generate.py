@@ -1051,6 +1051,7 @@ def make_transcript():
     case("secret, bound to the end point, all else as before", binding_type="tls-server-end-point", **secret, **one)
     case("secret, bound to another end point", binding_type="tls-server-end-point", **secret, **{**one, "fingerprint": det("other", 32)})
     case("attach", method="attach", methods=("ssh-key", "invite", "secret", "attach"), **one)
+    case("password", method="password", methods=("ssh-key", "invite", "secret", "password", "attach"), **one)
     assert len({c["transcript"] for c in cases}) == len(cases)
     unique(cases)
     write("transcript.json", {"cases": cases})
