@@ -8,6 +8,7 @@
 //! - [`Census`] (K5): everything in a folder, before and after.
 //! - [`SmallDisk`]: a disk that a test can fill.
 //! - [`Shim`] (K7): a process one of whose system calls fails.
+//! - [`Opaque`]: login by password, as the RFCs have it and nothing of ours.
 //! - [`Terminal`]: a command at a terminal, with somebody who reads and types.
 //! - [`link`]: an in-memory line with a delay, for counting round trips.
 #![allow(clippy::disallowed_methods, reason = "tests open what they like")]
@@ -16,6 +17,7 @@ mod census;
 mod disk;
 mod hostile;
 pub mod link;
+mod opaque;
 mod power;
 mod raw;
 mod relay;
@@ -26,6 +28,7 @@ mod terminal;
 pub use census::Census;
 pub use disk::SmallDisk;
 pub use hostile::{Hostile, HostileServer};
+pub use opaque::{Opaque, Said};
 pub use power::PowerCut;
 pub use raw::{NONCE, RawClient, dial_from, frame};
 pub use relay::Relay;
