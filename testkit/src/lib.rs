@@ -8,6 +8,7 @@
 //! - [`Census`] (K5): everything in a folder, before and after.
 //! - [`SmallDisk`]: a disk that a test can fill.
 //! - [`Shim`] (K7): a process one of whose system calls fails.
+//! - [`Opaque`]: login by password, as the RFCs have it and nothing of ours.
 //! - [`Terminal`]: a command at a terminal, with somebody who reads and types.
 //! - [`under_systemd`]: a machine with a systemd of its own.
 //! - [`link`]: an in-memory line with a delay, for counting round trips.
@@ -17,6 +18,7 @@ mod census;
 mod disk;
 mod hostile;
 pub mod link;
+mod opaque;
 mod power;
 mod raw;
 mod relay;
@@ -28,6 +30,7 @@ mod terminal;
 pub use census::Census;
 pub use disk::SmallDisk;
 pub use hostile::{Hostile, HostileServer};
+pub use opaque::{Opaque, Said};
 pub use power::PowerCut;
 pub use raw::{NONCE, RawClient, dial_from, frame};
 pub use relay::Relay;

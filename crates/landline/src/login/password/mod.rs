@@ -115,4 +115,7 @@ pub struct PasswordParties<'a> {
 
 #[cfg(test)]
 #[cfg(feature = "password")]
+mod independent;
+#[cfg(test)]
+#[cfg(feature = "password")]
 mod tests;

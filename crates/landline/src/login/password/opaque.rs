@@ -179,6 +179,14 @@ fn stretching() -> Option<Argon2<'static>> {
     Some(Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters))
 }
 
+/// What is made of the OPRF's output.
+#[cfg(test)]
+pub(super) fn stretched(output: [u8; STRETCHED_BYTES]) -> [u8; STRETCHED_BYTES] {
+    use opaque_ke::{generic_array::GenericArray, ksf::Ksf};
+    let stretching = stretching().unwrap();
+    Ksf::hash(&stretching, GenericArray::from(output)).unwrap().into()
+}
+
 fn unusable(error: impl std::fmt::Display) -> Error {
     Error::Password(format!("cannot be used: {error}"))
 }

@@ -2,24 +2,24 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn user(name: &str) -> UserName {
+pub(super) fn user(name: &str) -> UserName {
     name.parse().unwrap()
 }
 
-fn server(seed: u8) -> Fingerprint {
+pub(super) fn server(seed: u8) -> Fingerprint {
     Fingerprint::of_certificate(&[seed])
 }
 
-fn password(text: &str) -> Password {
+pub(super) fn password(text: &str) -> Password {
     Password::new(Zeroizing::new(text.to_owned())).unwrap()
 }
 
-fn setup() -> PasswordSetup {
+pub(super) fn setup() -> PasswordSetup {
     PasswordSetup::parse(&PasswordSetup::generate()).unwrap()
 }
 
 /// What the server stores for a password of alice.
-fn record(setup: &PasswordSetup, text: &str) -> Vec<u8> {
+pub(super) fn record(setup: &PasswordSetup, text: &str) -> Vec<u8> {
     let alice = user("alice");
     let (request, begun) = PasswordRegistration::begin(&password(text)).unwrap();
     let response = setup.evaluate(&alice, &request).unwrap();
@@ -28,18 +28,18 @@ fn record(setup: &PasswordSetup, text: &str) -> Vec<u8> {
 }
 
 /// Where the two sides of a login think that they are.
-struct Side<'a> {
-    user: &'a str,
-    server: Fingerprint,
-    transcript: [u8; 64],
+pub(super) struct Side<'a> {
+    pub(super) user: &'a str,
+    pub(super) server: Fingerprint,
+    pub(super) transcript: [u8; 64],
 }
 
-fn alice() -> Side<'static> {
+pub(super) fn alice() -> Side<'static> {
     Side { user: "alice", server: server(1), transcript: [9; 64] }
 }
 
 /// Whether a login works between these two views, with what the client typed; `None` where the client saw that it would not.
-fn logs_in(
+pub(super) fn logs_in(
     setup: &PasswordSetup,
     record: Option<&[u8]>,
     typed: &str,
