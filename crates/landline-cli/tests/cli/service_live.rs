@@ -281,3 +281,56 @@ fn an_address_that_comes_after_the_start_stands_in_later_invites() {
         "#,
     );
 }
+
+/// `test-client` reaches this machine by ssh, as `test-server` and as root.
+const SSHD: &str = r#"
+[ -x /usr/sbin/sshd ] || { echo 'there is no sshd (package openssh-server)' >&2; exit 125; }
+ssh-keygen -A > /dev/null; mkdir -p /run/sshd; /usr/sbin/sshd -o UsePAM=yes -o StrictModes=no
+as test-client sh -c 'cd; mkdir -m 700 .ssh; ssh-keygen -q -t ed25519 -N "" -f .ssh/id_ed25519
+    echo "StrictHostKeyChecking accept-new" > .ssh/config'
+for home in /home/test-server /root; do
+    mkdir -p $home/.ssh; cp /home/test-client/.ssh/id_ed25519.pub $home/.ssh/authorized_keys
+done
+bootstrap() { as test-client landline bootstrap "$@"; }
+own() { as test-server systemctl --user "$@"; }
+"#;
+
+/// A machine that is reachable by ssh alone becomes one that serves, which it does when everybody has logged out; the same command
+/// again leaves alone what is up to date, and another program takes its place.
+#[test]
+fn bootstrap_makes_a_service_of_the_user() {
+    good(&format!(
+        "{WORDS}{SSHD}
+        units=/home/test-server/.config/systemd/user
+        says 'starts with the machine' bootstrap test-server@localhost --as me --port 5999
+        grep -x ListenStream=5999 $units/landline.socket
+        wait_for test ! -e /run/systemd/sessions/1
+        as test-client sh -c 'cd; echo content > f; landline cp -q f localhost:f'
+        [ \"$(cat /home/test-server/f)\" = content ]
+        started=$(own show --value --property=ActiveEnterTimestampMonotonic landline.service)
+        says 'is this program already' bootstrap test-server@localhost --as me
+        is ActiveEnterTimestampMonotonic $started own
+        {{ cat /usr/local/bin/landline; echo another build; }} > /tmp/landline
+        says 'joined localhost:5999' bootstrap test-server@localhost --as me --binary /tmp/landline
+        ! is ActiveEnterTimestampMonotonic $started own
+        cmp /tmp/landline /home/test-server/.local/bin/landline
+        grep -x ListenStream=5999 $units/landline.socket
+        as test-client landline ping localhost"
+    ));
+}
+
+/// As root, for a user of whom nobody can log in; and where only the port of sshd is open, through that.
+#[test]
+fn bootstrap_makes_a_service_of_the_system() {
+    good(&format!(
+        "{WORDS}{SSHD}
+        mkdir /etc/landline; echo 'listen = \"127.0.0.1:5263\"' > /etc/landline/server.toml
+        fails 2 '--run-as' bootstrap root@localhost --as me
+        nothing_is_left
+        says 'starts with the machine' bootstrap root@localhost --as me --run-as test-other
+        grep -x ListenStream=127.0.0.1:5263 /etc/systemd/system/landline.socket
+        [ \"$(stat -c %U /home/test-other/.local/state/landline)\" = test-other ]
+        as test-client landline ping localhost
+        says 'through ssh to root@localhost' as test-client landline ping localhost --via-ssh root@localhost"
+    ));
+}

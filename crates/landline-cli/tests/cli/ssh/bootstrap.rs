@@ -1,6 +1,5 @@
 //! `landline bootstrap` onto an account of its own behind a real sshd. Where the tests run as root, that account is the user `nobody` with
-//! a home on the stage: sshd hands every command to a script that becomes it. systemd stands in for nobody here: a script in its place
-//! says that it is not there, or notes what it was told.
+//! a home on the stage: sshd hands every command to a script that becomes it. There is no systemd for it; `service_live` has one.
 
 use std::{
     fs,
@@ -29,11 +28,6 @@ struct Far {
 
 impl Far {
     fn new() -> Option<Self> {
-        Self::of("exit 1")
-    }
-
-    /// One whose systemctl is this script.
-    fn of(systemctl: &str) -> Option<Self> {
         let stage = stage();
         let login = stage.path("login").display().to_string();
         let sshd = Sshd::start(&stage, "far", &format!("ForceCommand {login}"))?;
@@ -51,8 +45,7 @@ impl Far {
             String::new()
         };
         let far = Self { stage, sshd, port: free_port() };
-        far.program("systemctl", systemctl);
-        far.program("loginctl", "exit 1");
+        far.program("systemctl", "exit 1");
         far.login(&format!(
             "{other_user}env -i HOME={} PATH={}:/usr/bin:/bin sh -c",
             home.display(),
@@ -328,56 +321,6 @@ fn root_is_refused_and_run_as_takes_systemd() {
     is("1000");
     far.bootstrap(&["--as", "alice", "--run-as", &name]).fails(2, "only root");
     assert!(!far.home(".local").exists());
-}
-
-/// In systemd's place: it notes what it is told, and runs the server as the unit says.
-const SYSTEMCTL: &str = r#"
-echo "$@" >>"$HOME/told"
-running=$(cat "$HOME/running" 2>/dev/null)
-case "$*" in
-"--user is-active"*) [ -n "$running" ] && kill -0 "$running"; exit ;;
-"--user enable"* | "--user restart"*) ;;
-"--user "*) exit 0 ;;
-*) exit 1 ;;
-esac
-if [ -n "$running" ]; then
-    [ "$2" = restart ] || exit 0
-    kill "$running"
-    while [ -n "$(tr '\0' ' ' <"/proc/$running/cmdline")" ]; do sleep 0.1; done 2>/dev/null
-fi
-: >"$HOME/log"
-unit=$HOME/.config/systemd/user/landline.service
-setsid sh -c 'echo $$ >"$HOME/running"; eval "exec $(sed -n s/ExecStart=//p "$0")"' "$unit" </dev/null >>"$HOME/log" 2>&1 &
-until grep -q listening "$HOME/log"; do sleep 0.1; done"#;
-
-/// Where systemd answers, the server is its service.
-#[test]
-fn a_manager_that_answers_runs_the_server() {
-    let Some(far) = Far::of(SYSTEMCTL) else { return };
-    let outcome = far.bootstrap(&["--as", "alice", "--port", "5999"]);
-    let said = outcome.stderr.clone();
-    outcome.ok();
-    assert!(said.contains("as a service of the user"), "{said}");
-    assert!(said.contains("loginctl enable-linger"), "it was refused: {said}");
-    let told = fs::read_to_string(far.home("told")).unwrap();
-    assert!(told.contains("--user enable --now landline.socket landline.service"), "{told}");
-    assert!(!told.contains("restart"), "{told}");
-    let unit = fs::read_to_string(far.home(".config/systemd/user/landline.service")).unwrap();
-    assert!(unit.contains(&format!("ExecStart=\"{}\" serve", far.home(".local/bin/landline").display())), "{unit}");
-    let listens = || fs::read_to_string(far.home(".config/systemd/user/landline.socket")).unwrap();
-    assert!(listens().contains("ListenStream=5999"));
-    run(&far.stage, &["ping", "far"]).ok();
-    // Another program is another server.
-    let mut program = fs::read(env!("CARGO_BIN_EXE_landline")).unwrap();
-    program.extend(b"another build");
-    let other = far.stage.write("other", &program);
-    far.program("loginctl", "exit 0");
-    let outcome = far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()]);
-    assert!(outcome.stderr.contains("starts with the machine"), "{}", outcome.stderr);
-    outcome.ok();
-    assert!(fs::read_to_string(far.home("told")).unwrap().contains("--user restart landline.service"));
-    assert!(listens().contains("ListenStream=5999"), "the port stays");
-    run(&far.stage, &["ping", "far"]).ok();
 }
 
 /// The questions of ssh come to the terminal.
