@@ -114,15 +114,7 @@ impl Stage {
 
     /// Runs the client command with `input` as standard input.
     pub fn run_with_input<S: AsRef<OsStr>>(&self, arguments: &[S], input: &[u8]) -> Outcome {
-        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().expect("the command starts");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        std::thread::scope(|scope| {
-            // The command may end without having read it all.
-            scope.spawn(move || {
-                let _ = stdin.write_all(input);
-            });
-            outcome(child)
-        })
+        with_input(self.command(arguments), input)
     }
 
     /// Starts the server on a free loopback port, with these further arguments.
@@ -166,6 +158,13 @@ impl Stage {
         outcome(command.spawn().expect("the command starts"))
     }
 
+    /// The same with `input` as standard input.
+    pub fn run_with_input_at_server<S: AsRef<OsStr>>(&self, arguments: &[S], input: &[u8]) -> Outcome {
+        let mut command = self.command(arguments);
+        command.env("LANDLINE_STATE", self.path("server")).env("HOME", self.home());
+        with_input(command, input)
+    }
+
     /// Writes the rules of the server, as an editor does that writes beside and renames.
     pub fn write_rights(&self, text: &str) {
         let staging = self.write("server/server/rights.new", text.as_bytes());
@@ -186,6 +185,18 @@ impl Drop for Stage {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+fn with_input(mut command: Command, input: &[u8]) -> Outcome {
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("the command starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    std::thread::scope(|scope| {
+        // The command may end without having read it all.
+        scope.spawn(move || {
+            let _ = stdin.write_all(input);
+        });
+        outcome(child)
+    })
 }
 
 fn outcome(child: Child) -> Outcome {

@@ -72,11 +72,18 @@ impl Terminal {
     /// Waits until what is typed does not show any more.
     #[track_caller]
     pub fn wait_for_hiding(&self) {
-        let shows = || {
-            let modes = rustix::termios::tcgetattr(&self.keyboard).expect("a terminal").local_modes;
-            modes.contains(rustix::termios::LocalModes::ECHO)
-        };
-        crate::wait_for("hidden typing", || !shows());
+        crate::wait_for("hidden typing", || !self.shows());
+    }
+
+    /// Waits until what is typed shows again.
+    #[track_caller]
+    pub fn wait_for_showing(&self) {
+        crate::wait_for("visible typing", || self.shows());
+    }
+
+    fn shows(&self) -> bool {
+        let modes = rustix::termios::tcgetattr(&self.keyboard).expect("a terminal").local_modes;
+        modes.contains(rustix::termios::LocalModes::ECHO)
     }
 
     /// Types a line.

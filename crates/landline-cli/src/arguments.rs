@@ -52,7 +52,7 @@ pub(crate) enum Command {
     Ping(Ping),
     /// Say who may log in: accounts, keys and invites, on the server's own machine or over the line
     User(User),
-    /// Set your own password at a server, or take it away; others set it for you with `user password`
+    /// Change your own password at a server, or take it away; the first one an admin sets with `user password`
     Passwd(Passwd),
     /// Show who is logged in at a server, from where, and what they are doing; all of them to an admin, to others themselves
     Who(Who),
@@ -165,7 +165,7 @@ pub(crate) struct PasswordSource {
     /// Use a password, asked for at the terminal, or in the file that LANDLINE_PASSWORD_FILE names
     #[arg(long, conflicts_with = "identity")]
     pub(crate) password: bool,
-    /// The password in the first line of this file, which nobody else may be able to read
+    /// The password in the first line of this file, which nobody else may be able to read (for a pipe: --password-fd)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["identity", "password"])]
     pub(crate) password_file: Option<PathBuf>,
     /// The password in the first line of what this descriptor gives; 0 is standard input

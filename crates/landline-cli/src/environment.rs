@@ -73,6 +73,11 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     Environment::Own.variable(name)
 }
 
+/// A variable that names a file; an empty one names none.
+pub(crate) fn path(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
 /// The language of the locale: the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is set, as POSIX has it.
 pub(crate) fn language() -> Language {
     let set = |name: &&str| env::var(name).is_ok_and(|locale| !locale.is_empty());

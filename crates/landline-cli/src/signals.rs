@@ -3,7 +3,10 @@
 use std::{
     future::Future,
     io,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use landline_socketserver::Stopper;
@@ -20,6 +23,40 @@ use crate::failure::Failure;
 /// Where the system lets no signal be received.
 pub(crate) fn stop() -> Result<impl Future<Output = ()>, Failure> {
     first_of([SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()])
+}
+
+/// Does what changes the terminal and changes it back. A SIGINT in between, which would end this process before it is changed back, does
+/// so behind it; where something else receives the signal, that has heard it.
+pub(crate) fn deferring_interrupt<T>(work: impl FnOnce() -> T) -> T {
+    static CAME: AtomicBool = AtomicBool::new(false);
+    extern "C" fn note(_signal: libc::c_int) {
+        CAME.store(true, Ordering::Relaxed);
+    }
+    CAME.store(false, Ordering::Relaxed);
+    // SAFETY: a zeroed sigaction is one that is complete, and both pointers are to what lives as long as the call.
+    let before = unsafe {
+        let mut before: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGINT, std::ptr::null(), &raw mut before);
+        before
+    };
+    if before.sa_sigaction != libc::SIG_DFL {
+        return work();
+    }
+    // SAFETY: as above; the handler does nothing but store to an atomic, which any handler may.
+    unsafe {
+        let mut noting = before;
+        noting.sa_sigaction = note as *const () as usize;
+        libc::sigaction(libc::SIGINT, &raw const noting, std::ptr::null_mut());
+    }
+    let done = work();
+    // SAFETY: what is put back was there before.
+    unsafe {
+        libc::sigaction(libc::SIGINT, &raw const before, std::ptr::null_mut());
+        if CAME.load(Ordering::Relaxed) {
+            libc::raise(libc::SIGINT);
+        }
+    }
+    done
 }
 
 /// As [`stop`], but for SIGHUP: each of those is a notice to read the configuration again.

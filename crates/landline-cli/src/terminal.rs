@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use landline::Error;
 use zeroize::Zeroizing;
 
+use crate::signals;
+
 /// `text` with everything made visible that could move a cursor, hide, or reorder: control characters other than newline and
 /// tab, and the invisible and bidirectional characters of Unicode.
 pub(crate) fn shown(text: &str) -> String {
@@ -75,12 +77,18 @@ pub(crate) fn print_json(value: &serde_json::Value) {
 
 /// Asks for a key's passphrase on the terminal, wherever the standard streams lead.
 pub(crate) fn passphrase(path: &std::path::Path) -> Result<Zeroizing<String>, Error> {
-    rpassword::prompt_password(format!("Passphrase of {}: ", shown(&path.display().to_string())))
-        .map(Zeroizing::new)
-        .map_err(|_| Error::Key {
-            path: path.display().to_string(),
-            problem: "is encrypted, and there is no terminal to ask for its passphrase".into(),
-        })
+    hidden(&format!("Passphrase of {}: ", shown(&path.display().to_string()))).map_err(|error| Error::Key {
+        path: path.display().to_string(),
+        problem: match error.kind() {
+            io::ErrorKind::Interrupted => "is encrypted, and its passphrase was not typed".into(),
+            _ => "is encrypted, and there is no terminal to ask for its passphrase".into(),
+        },
+    })
+}
+
+/// Asks on the terminal, wherever the standard streams lead, for what is not to be seen. Ctrl-C finds the terminal as it was.
+pub(crate) fn hidden(prompt: &str) -> io::Result<Zeroizing<String>> {
+    signals::deferring_interrupt(|| rpassword::prompt_password(prompt)).map(Zeroizing::new)
 }
 
 /// A moment (seconds since 1970) for people: `2026-11-21 02:18:44Z`.

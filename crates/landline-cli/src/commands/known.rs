@@ -73,15 +73,20 @@ async fn means(client: &Client, server: &KnownServer, config: &HostConfig, acces
         if let Some(secret) = &server.secret {
             return Ok(Means::Secret(Arc::new(Secret::load(secret)?)));
         }
-        if server.password {
-            let typed = password::asked(&server.user, &place)?.ok_or_else(Failure::no_terminal_for_password)?;
+        // Where nobody can be asked, a key may do as well.
+        if server.password
+            && let Some(typed) = password::asked(&server.user, &place)?
+        {
             return Ok(Means::Password(Arc::new(TypedPassword::new(typed, person))));
         }
     }
     let keys = keys(&sources(client, config), server, access.identity.as_deref())?;
     if keys.is_empty() {
         let typed = password::asked(&server.user, &place)?;
-        let typed = typed.ok_or_else(|| Failure::no_key(format!("there is no key to log in to {place} with")))?;
+        let typed = typed.ok_or_else(|| match server.password {
+            true => Failure::no_terminal_for_password(),
+            false => Failure::no_key(format!("there is no key to log in to {place} with")),
+        })?;
         return Ok(Means::Password(Arc::new(TypedPassword::new(typed, person))));
     }
     let keys = Keyring::new(keys, person);
@@ -187,8 +192,11 @@ impl Ask for Person {
     }
 
     fn accepted(&self, key: &UserKey) {
+        let known = self.server.clone().with_key(key);
         // The next login then takes one round trip less. Not to know it is no reason to fail.
-        let _ = self.client.pins().remember_key(&self.server, key);
+        if self.may_ask && known != self.server {
+            let _ = self.client.pins().remember_key(&self.server, key);
+        }
     }
 
     fn password(&self) -> Result<Option<Password>, Error> {
@@ -200,6 +208,8 @@ impl Ask for Person {
 
     fn accepted_password(&self) {
         // The next login then asks at once. Not to know it is no reason to fail.
-        let _ = self.client.pins().remember_password(&self.server);
+        if self.server.provisional || !self.server.password {
+            let _ = self.client.pins().remember_password(&self.server);
+        }
     }
 }

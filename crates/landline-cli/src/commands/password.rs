@@ -11,7 +11,7 @@ use landline::{
         client,
         passwords::{RemovePassword, SetPassword, password_record},
     },
-    login::{KnownServer, PASSWORD_BYTES_MAX, Password},
+    login::{KnownServer, PASSWORD_BYTES_MAX, PASSWORDS_AVAILABLE, Password},
     net::Channel,
     paths::local,
     proto::{login::UserName, messages::Blob},
@@ -20,10 +20,10 @@ use zeroize::Zeroizing;
 
 use super::server_and_credential;
 use crate::{
-    arguments::{Passwd, PasswordSource},
+    arguments::{Access, Passwd, PasswordSource},
     environment,
     failure::Failure,
-    terminal::{print, shown_line},
+    terminal::{self, print, shown_line},
 };
 
 /// The file with the password that is read wherever it would be asked for at a login.
@@ -42,10 +42,13 @@ pub(super) fn for_login(source: &PasswordSource, user: &UserName, place: &str) -
 
 /// Asks for the password of an account, where the environment does not say where it is; `None` where there is no terminal.
 pub(super) fn asked(user: &UserName, place: &str) -> Result<Option<Password>, Error> {
-    if let Some(path) = environment::variable(FILE_VARIABLE) {
-        return Password::load(Path::new(&path)).map(Some);
+    if !PASSWORDS_AVAILABLE {
+        return Ok(None);
     }
-    typed(&format!("Password of {user} at {place}: ")).map(Password::new).transpose()
+    if let Some(path) = environment::path(FILE_VARIABLE) {
+        return Password::load(&path).map(Some);
+    }
+    typed(&format!("Password of {user} at {place}: "))?.map(Password::new).transpose()
 }
 
 /// A password to be set: read from where the user says, else asked for, twice.
@@ -53,11 +56,11 @@ pub(super) fn chosen(file: Option<&Path>, descriptor: Option<u32>, user: &UserNa
     let password = match read(file, descriptor)? {
         Some(password) => password,
         None => {
-            let first = typed(&format!("New password of {user}: ")).ok_or_else(Failure::no_terminal_for_password)?;
+            let first = typed(&format!("New password of {user}: "))?.ok_or_else(Failure::no_terminal_for_password)?;
             let first = Password::new(first)?;
             // What is wrong with it is said before it has to be typed again.
             first.check_choice()?;
-            let again = typed("The same again: ").ok_or_else(Failure::no_terminal_for_password)?;
+            let again = typed("The same again: ")?.ok_or_else(Failure::no_terminal_for_password)?;
             if Password::new(again)? != first {
                 return Err(Error::Password("was not typed the same twice; nothing was changed".into()).into());
             }
@@ -94,12 +97,21 @@ fn from_descriptor(number: u32) -> Result<Password, Failure> {
 }
 
 /// What somebody types who cannot be seen typing it; `None` where there is no terminal.
-fn typed(prompt: &str) -> Option<Zeroizing<String>> {
-    rpassword::prompt_password(shown_line(prompt)).ok().map(Zeroizing::new)
+fn typed(prompt: &str) -> Result<Option<Zeroizing<String>>, Error> {
+    match terminal::hidden(&shown_line(prompt)) {
+        Ok(typed) => Ok(Some(typed)),
+        Err(error) if error.kind() == ErrorKind::Interrupted => Err(Error::Password("was not typed".into())),
+        Err(_) => Ok(None),
+    }
 }
 
-/// `landline passwd`: one's own password at a server.
-pub(crate) async fn run(state: &Path, options: Passwd) -> Result<(), Failure> {
+/// `landline passwd`: one's own password at a server, by whoever knows the one that it takes the place of.
+pub(crate) async fn run(state: &Path, mut options: Passwd) -> Result<(), Failure> {
+    let Access { identity, password, .. } = &mut options.access;
+    if identity.is_some() {
+        return Err(Failure::usage("it takes the old password to set another; leave out -i"));
+    }
+    password.password |= password.password_file.is_none() && password.password_fd.is_none();
     let known = Client::open(state)?;
     let (server, credential) = server_and_credential(&known, &options.host, &options.access).await?;
     // Before there is a connection, which does not wait for anybody.
@@ -117,6 +129,7 @@ pub(crate) async fn run(state: &Path, options: Passwd) -> Result<(), Failure> {
         }
         None => {
             client::ask(channel, &RemovePassword { user: None }.into()).await?;
+            known.pins().forget_password(&server)?;
             print(&shown_line(&format!("{} has no password at {} any more", server.user, server.address())));
         }
     }

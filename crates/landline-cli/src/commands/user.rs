@@ -106,8 +106,10 @@ impl Office {
     }
 
     async fn ask(&mut self, request: impl Into<Request>) -> Result<Answer, Failure> {
-        self.put(&request.into()).await.map_err(|error| match &error {
-            Error::Failed { code: ErrorCode::Denied, message, .. } if message.contains("last admin") => {
+        let request = request.into();
+        let can_force = matches!(request, Request::DisableUser(_) | Request::RemoveUser(_));
+        self.put(&request).await.map_err(|error| match &error {
+            Error::Failed { code: ErrorCode::Denied, message, .. } if can_force && message.contains("last admin") => {
                 Failure::from(error).with_advice("make another admin first, or say --force")
             }
             _ => error.into(),
@@ -178,7 +180,9 @@ impl Office {
             }));
             return Ok(());
         }
-        print(format!("{}  since {}  {}", user.user, moment(user.created), standing(&user)).trim_end());
+        let password = if user.password { "  with a password" } else { "" };
+        let since = moment(user.created);
+        print(format!("{}  since {since}  {}{password}", user.user, standing(&user)).trim_end());
         keys.iter().for_each(|key| print(&format!("  {}", key_text(key))));
         Ok(())
     }

@@ -24,7 +24,7 @@ pub(crate) fn message(kind: &str) -> Value {
     let digest = format!("blake3:{}", "0".repeat(64));
     json!({
         "type": kind, "service": "ping", "path": "x", "length": 0, "mode": 420, "replace": true, "digest": digest,
-        "code": "io", "message": "x", "user": "alice", "key": "SHA256:x", "session": "0", "versions": [1],
+        "code": "io", "message": "x", "request": "AAAA", "record": "AAAA", "user": "alice", "key": "SHA256:x", "session": "0", "versions": [1],
         "offset": 0, "source": "ab", "server": "x", "features": [], "methods": [], "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     })
 }

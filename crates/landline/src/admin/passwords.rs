@@ -3,7 +3,7 @@
 use landline_proto::{ErrorCode, Message, login::UserName, messages::Blob};
 use serde::{Deserialize, Serialize};
 
-use super::{Administration, Answer, Request};
+use super::{Administration, Answer, Request, messages::AddUser};
 use crate::{
     Error,
     admission::Source,
@@ -50,8 +50,8 @@ impl Message for Registration {
     const TYPE: &'static str = "registration";
 }
 
-/// What is to be stored for a password of `user` at the server with this fingerprint, which `ask` puts requests to. The server does not see the password. Takes a
-/// third of a second and 64 MiB, where it may block.
+/// What is to be stored for a password of `user` at the server with this fingerprint, which `ask` puts requests to. The server does not
+/// see the password. Takes a third of a second and 64 MiB, where it may block.
 ///
 /// # Errors
 /// [`Error::Password`] for one that is too short; what the server says.
@@ -76,10 +76,18 @@ impl Request {
     /// The same request, where a password that is nobody's is that of `user`.
     #[must_use]
     pub(crate) fn of(mut self, user: &UserName) -> Self {
-        if let Some(whose) = self.whose_password_mut() {
+        if let Self::RegisterPassword(RegisterPassword { user: whose, .. })
+        | Self::SetPassword(SetPassword { user: whose, .. })
+        | Self::RemovePassword(RemovePassword { user: whose }) = &mut self
+        {
             whose.get_or_insert_with(|| user.clone());
         }
         self
+    }
+
+    /// Whether somebody could log in with a password, or could not any more, once it is done.
+    pub(super) fn is_about_a_password(&self) -> bool {
+        matches!(self, Self::AddUser(AddUser { password: Some(_), .. })) || self.whose_password().is_some()
     }
 
     /// Whether it is about the password of `user` and nothing else.
@@ -88,15 +96,6 @@ impl Request {
     }
 
     fn whose_password(&self) -> Option<&Option<UserName>> {
-        match self {
-            Self::RegisterPassword(RegisterPassword { user, .. })
-            | Self::SetPassword(SetPassword { user, .. })
-            | Self::RemovePassword(RemovePassword { user }) => Some(user),
-            _ => None,
-        }
-    }
-
-    fn whose_password_mut(&mut self) -> Option<&mut Option<UserName>> {
         match self {
             Self::RegisterPassword(RegisterPassword { user, .. })
             | Self::SetPassword(SetPassword { user, .. })
@@ -127,6 +126,15 @@ impl Administration {
     pub(super) fn stored_password(&self, record: &Blob) -> Result<StoredPassword, Error> {
         self.passwords()?;
         Passwords::password_of(record.0.clone())
+    }
+
+    /// What is not there is not taken away, and is not worth a line of the audit log.
+    pub(super) fn check_password_is_there(store: &Store, request: &RemovePassword) -> Result<(), Error> {
+        let user = whose(request.user.as_ref())?;
+        match store.account(user)?.password {
+            true => Ok(()),
+            false => Err(Error::here(ErrorCode::NotFound, format!("{user} has no password"))),
+        }
     }
 
     pub(super) fn remove_password(&self, store: &Store, request: &RemovePassword) -> Result<(), Error> {

@@ -90,18 +90,14 @@ impl Administration {
     /// # Errors
     /// `not-found`, `exists`, `denied`, `key-refused`, `audit`, [`Error::State`]; nothing has changed then.
     pub fn perform(&self, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
-        // Whoever is no admin any more, or could not log in any more, changes nothing.
-        if let Some(who) = by.filter(|who| !self.rights.is_admin(&who.user)) {
-            if !request.is_about_password_of(&who.user) {
-                return Err(Error::here(ErrorCode::Denied, "that is for admins"));
-            }
-            // A machine's secret must not become a way in that outlives it.
-            if who.key.starts_with("secret:") {
-                return Err(Error::here(ErrorCode::Denied, "a password is not set by whoever logged in with a secret"));
-            }
+        if let Some(who) = by {
+            self.admit(who, request)?;
         }
         let acting = by.map(|admin| Arc::new(self.store.on_behalf_of(&admin.user, &admin.key)));
         let store = acting.as_ref().unwrap_or(&self.store);
+        if let Request::RemovePassword(request) = request {
+            Self::check_password_is_there(store, request)?;
+        }
         // An invite has to have a name first.
         if request.changes_something() && !matches!(request, Request::MakeInvite(_)) {
             self.record_change(by, request, request.detail())?;
@@ -150,6 +146,21 @@ impl Administration {
             subject: request.subject(),
             detail,
         })
+    }
+
+    /// Lets a request pass that `who` may make. Whoever is no admin any more, or could not log in any more, changes nothing.
+    fn admit(&self, who: &Admin, request: &Request) -> Result<(), Error> {
+        let denied = |problem| Err(Error::here(ErrorCode::Denied, problem));
+        // What somebody logs in with must not become another way in, which outlives it and is bound by no options.
+        if request.is_about_a_password() && who.key.starts_with("secret:") {
+            return denied("a password is not set by whoever logged in with a secret");
+        }
+        match (self.rights.is_admin(&who.user), request.is_about_password_of(&who.user)) {
+            (true, _) => Ok(()),
+            (false, true) if who.key.starts_with("password:") => Ok(()),
+            (false, true) => denied("a password is changed by whoever logged in with it; an admin sets another one"),
+            (false, false) => denied("that is for admins"),
+        }
     }
 
     /// Makes an account and gives it its first rights, both or neither.

@@ -17,8 +17,9 @@ const FROM_STRANGERS: Share = Share { at_once: 500, interval: Duration::from_mil
 /// Accounts and sources that are remembered: a flood cannot take more memory than that.
 const REMEMBERED_MAX: usize = 65_536;
 
-/// The tries at passwords, by account and source. A source from which the account has logged in before has a share of its own, which the tries of strangers cannot
-/// use up: whoever guesses locks out nobody but other strangers. Nothing depends on whether there is such an account.
+/// The tries at passwords, by account and source. A source from which the account has logged in before has a share of its own, which
+/// the tries of strangers cannot use up: whoever guesses locks out nobody but other strangers. Nothing depends on whether there is such
+/// an account.
 #[derive(Debug, Default)]
 pub struct Guesses(Mutex<Table>);
 

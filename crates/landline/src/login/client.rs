@@ -199,6 +199,7 @@ pub async fn connect(
         let tls = start.elapsed();
         let exporter = exporter(&stream)?;
         if let Means::Keys(keys) = means {
+            keys.note_methods(login.greeting().map_or(&[], |greeting| &greeting.methods));
             choice(&mut stream, &mut login, keys, &exporter).await?;
         }
         Ok((stream, login, start, tls, exporter))

@@ -2,13 +2,16 @@
 
 use std::{
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use landline_proto::ErrorCode;
+use landline_proto::{ErrorCode, login::METHOD_PASSWORD};
 use zeroize::Zeroizing;
 
-use super::{Password, UserKey};
+use super::{Password, UserKey, password::AVAILABLE};
 use crate::Error;
 
 /// The keys of somebody who wants in: one, or several, of which the server is asked which one it would accept before anything is
@@ -17,6 +20,8 @@ pub struct Keyring {
     keys: Vec<Arc<UserKey>>,
     ask: Arc<dyn Ask>,
     chosen: OnceLock<usize>,
+    /// Whether the server was last heard to take passwords.
+    takes_passwords: AtomicBool,
     /// The password, once none of them was accepted.
     typed: OnceLock<Arc<TypedPassword>>,
 }
@@ -29,7 +34,7 @@ pub trait Ask: Send + Sync {
     /// [`Error::Key`] where nobody can be asked.
     fn passphrase(&self, path: &Path) -> Result<Zeroizing<String>, Error>;
 
-    /// This one of several keys was accepted. May block.
+    /// This key was accepted. May block.
     fn accepted(&self, key: &UserKey);
 
     /// The password, once no key was accepted; `None` where nobody can be asked. May block.
@@ -74,7 +79,7 @@ impl TypedPassword {
 impl Keyring {
     /// A ring of `keys`, the preferred ones first, with somebody to ask for their passphrases.
     pub fn new(keys: Vec<Arc<UserKey>>, ask: Arc<dyn Ask>) -> Self {
-        Self { keys, ask, chosen: OnceLock::new(), typed: OnceLock::new() }
+        Self { keys, ask, chosen: OnceLock::new(), takes_passwords: AtomicBool::new(false), typed: OnceLock::new() }
     }
 
     /// All of them.
@@ -109,11 +114,19 @@ impl Keyring {
         self.typed.get()
     }
 
-    /// Asks for the password, as no key was accepted; `None` where nobody can be asked.
+    /// By what the server lets people log in.
+    pub(super) fn note_methods(&self, methods: &[String]) {
+        self.takes_passwords.store(methods.iter().any(|method| method == METHOD_PASSWORD), Ordering::Relaxed);
+    }
+
+    /// Asks for the password, as no key was accepted; `None` where the server takes none, or nobody can be asked.
     ///
     /// # Errors
     /// [`Error::Password`].
     pub(crate) async fn ask_password(&self) -> Result<Option<&Arc<TypedPassword>>, Error> {
+        if !AVAILABLE || !self.takes_passwords.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let ask = self.ask.clone();
         let Some(password) = blocking(move || ask.password()).await? else { return Ok(None) };
         let ask = self.ask.clone();
@@ -125,9 +138,9 @@ impl Keyring {
         let _ = self.chosen.set(key);
     }
 
-    /// Tells whoever wants to know that the key was accepted, if it was one of several.
+    /// Tells whoever wants to know that the key was accepted.
     pub(crate) async fn accepted(&self) {
-        if let Some(key) = self.chosen.get().and_then(|&key| self.keys.get(key)).cloned() {
+        if let Some(key) = self.key().cloned() {
             let ask = self.ask.clone();
             let told = move || {
                 ask.accepted(&key);

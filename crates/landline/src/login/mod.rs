@@ -26,10 +26,11 @@ pub use identity::Identity;
 pub use invite::{INVITE_TIME, Invite};
 pub use key::{Agent, AgentKey, PublicKey, PublicKeyError, UserKey};
 pub use keyring::{Ask, Keyring, TypedPassword};
-pub(crate) use password::{BegunPassword, password_id};
 pub use password::{
-    PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Password, PasswordLogin, PasswordParties, PasswordRegistration, Passwords,
+    AVAILABLE as PASSWORDS_AVAILABLE, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Password, PasswordLogin, PasswordParties,
+    PasswordRegistration, Passwords,
 };
+pub(crate) use password::{BegunPassword, password_id, remember_source};
 pub use pins::{KnownServer, Pins};
 pub use secret::{Secret, SecretKey, same};
 pub use server::{Gate, LiveSessions, Session, accept};

@@ -41,7 +41,7 @@ pub struct KnownServer {
     /// The file with the secret to log in with, in place of a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<PathBuf>,
-    /// Whether the account was last logged in by its password there.
+    /// Whether the account was last logged in by its password there, and not by a key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub password: bool,
     /// The hosts to go through by ssh, if it was said; none at all is a way, too.
@@ -173,11 +173,19 @@ impl<'a> Pins<'a> {
     /// [`Error::State`].
     pub fn remember_password(&self, server: &KnownServer) -> Result<(), Error> {
         self.change_at(server, |known| {
-            known.provisional = false;
+            // What proves it for one account does not for another.
             if known.user == server.user {
-                (known.key, known.agent_key, known.password) = (None, None, true);
+                (known.provisional, known.password) = (false, true);
             }
         })
+    }
+
+    /// The account at this address has no password any more. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn forget_password(&self, server: &KnownServer) -> Result<(), Error> {
+        self.change_at(server, |known| known.password &= known.user != server.user)
     }
 
     /// Remembers which key logs in at this address. Blocking.
@@ -185,7 +193,12 @@ impl<'a> Pins<'a> {
     /// # Errors
     /// [`Error::State`].
     pub fn remember_key(&self, server: &KnownServer, key: &UserKey) -> Result<(), Error> {
-        self.change_at(server, |known| *known = known.clone().with_key(key))
+        self.change_at(server, |known| {
+            // Another account there may have another key.
+            if known.user == server.user {
+                *known = known.clone().with_key(key);
+            }
+        })
     }
 
     /// Pins another fingerprint for the known server that `target` names: somebody has been told that it is the right one. Blocking.

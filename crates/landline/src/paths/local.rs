@@ -89,12 +89,13 @@ pub fn is_folder(path: &Path) -> bool {
     path.is_dir()
 }
 
-/// What a descriptor that this process was started with can be read from. Reading waits for whoever writes.
+/// A descriptor that this process was started with, to be read where it stands: what is taken from it is gone for whoever reads on. Reading
+/// waits for whoever writes.
 ///
 /// # Errors
 /// What the system says, such as that it is not open.
 pub fn descriptor(number: u32) -> io::Result<std::fs::File> {
-    std::fs::File::open(format!("/dev/fd/{number}"))
+    platform::duplicate(number)
 }
 
 /// The terminal of this process, to ask somebody and hear the answer, wherever the standard streams lead. Blocking.

@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -121,6 +124,8 @@ async fn log_in(
     shared: &Shared,
     drain: &mut Drain,
 ) -> Result<(Channel, Session, Entered), (String, String)> {
+    let suspicion = Suspicion { shared, peer, is_raised: AtomicBool::new(false) };
+    let guessed = |guess| suspicion.is_raised.store(guess, Ordering::Relaxed);
     let going = drain.clone();
     // A login that is on its way when the server drains is told so, in place of `welcome`.
     let enter = |session: &Session| if going.has_begun() { Err(going_down()) } else { shared.enter(session, peer) };
@@ -140,14 +145,29 @@ async fn log_in(
             note_refusal(shared, peer, "evicted", message);
             return Err(("evicted".into(), message.into()));
         }
-        accepted = login::accept(transport, peer, shared.gate(), enter) => accepted,
+        accepted = login::accept(transport, peer, shared.gate(&guessed), enter) => accepted,
     };
     accepted.map_err(|error| {
         if is_guess(&error) {
-            shared.admission.penalise(Source::of(peer.ip()), Instant::now());
+            suspicion.is_raised.store(true, Ordering::Relaxed);
         }
         (code_text(&error), error.to_string())
     })
+}
+
+/// Whether a connection that is not logged in has made a guess, which is held against its source however it ends.
+struct Suspicion<'a> {
+    shared: &'a Shared,
+    peer: SocketAddr,
+    is_raised: AtomicBool,
+}
+
+impl Drop for Suspicion<'_> {
+    fn drop(&mut self) {
+        if *self.is_raised.get_mut() {
+            self.shared.admission.penalise(Source::of(self.peer.ip()), Instant::now());
+        }
+    }
 }
 
 /// Writes down a refusal that does not come from the login itself.
@@ -158,11 +178,11 @@ fn note_refusal(shared: &Shared, peer: SocketAddr, code: &str, message: &str) {
 
 /// Whether a login was refused that may have been a guess.
 fn is_guess(error: &Error) -> bool {
-    use ErrorCode::{InviteExpired, InviteUnknown, InviteUsed, InviteUser, TooManyGuesses};
+    use ErrorCode::{InviteExpired, InviteUnknown, InviteUsed, InviteUser};
     match error {
         Error::LoginRefused(_) => true,
         Error::Failed { side: Side::Here, code, .. } => {
-            matches!(code, InviteUnknown | InviteUsed | InviteExpired | InviteUser | TooManyGuesses)
+            matches!(code, InviteUnknown | InviteUsed | InviteExpired | InviteUser)
         }
         _ => false,
     }

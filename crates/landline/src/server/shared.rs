@@ -48,9 +48,10 @@ pub(super) struct Shared {
 pub(super) type Entered = (Connection, OwnedSemaphorePermit);
 
 impl Shared {
-    pub(super) fn gate(&self) -> Gate<'_> {
+    /// What a login is decided by; `guessed` is told whether it has made a guess.
+    pub(super) fn gate<'a>(&'a self, guessed: &'a (dyn Fn(bool) + Sync)) -> Gate<'a> {
         let Self { identity, store, rights, sessions, passwords, signing, audit, .. } = self;
-        Gate { identity, store, rights, live: sessions, passwords: passwords.as_ref(), signing, audit }
+        Gate { identity, store, rights, live: sessions, passwords: passwords.as_ref(), signing, audit, guessed }
     }
 
     /// A place in the table of sessions, as a new one or as a further connection of one, and one among all connections.

@@ -71,7 +71,7 @@ impl Store {
         Ok(Self { connection, path: shown, changes, actor: None })
     }
 
-    /// A handle that changes nothing once `user` could not log in with `key` (a fingerprint, or `secret:` and a secret's id) any
+    /// A handle that changes nothing once `user` could not log in with `key` (a fingerprint, or `secret:` or `password:` and an id) any
     /// more: it says `denied` then.
     pub fn on_behalf_of(&self, user: &UserName, key: &str) -> Self {
         let (connection, changes) = (self.connection.clone(), self.changes.clone());

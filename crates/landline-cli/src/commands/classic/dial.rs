@@ -22,7 +22,7 @@ use super::{challenge as secret, files, input, output::Output};
 use crate::{
     arguments::classic::{Chat, Dial, DialCommand, DialDatagrams, DialStream, Pause},
     failure::Failure,
-    terminal::{print, prompt, say, shown_line},
+    terminal::{hidden, print, prompt, say, shown_line},
 };
 
 /// How long a client waits for anything: for as long as its user does.
@@ -181,8 +181,8 @@ async fn commands(options: DialCommand, form: CommandForm, bye: &str) -> Result<
 
 async fn log_in(stream: &DialStream, user: &str) -> Result<(), Failure> {
     let password = if input::is_terminal() {
-        let asked = tokio::task::spawn_blocking(|| rpassword::prompt_password("Password: ")).await;
-        asked.ok().and_then(Result::ok)
+        let asked = tokio::task::spawn_blocking(|| hidden("Password: ")).await;
+        asked.ok().and_then(Result::ok).map(|typed| typed.to_string())
     } else {
         input::person().line().await
     };

@@ -9,7 +9,7 @@ use super::{Password, PasswordParties};
 use crate::Error;
 
 /// Whether this build can do it.
-pub(crate) const AVAILABLE: bool = false;
+pub const AVAILABLE: bool = false;
 
 /// There is none.
 pub(crate) struct PasswordSetup(Infallible);

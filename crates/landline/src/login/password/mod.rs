@@ -20,10 +20,11 @@ use absent as scheme;
 #[cfg(feature = "password")]
 use opaque as scheme;
 
-pub(crate) use scheme::{AVAILABLE, PasswordSetup, PendingLogin, is_record};
+pub use scheme::AVAILABLE;
 pub use scheme::{PasswordLogin, PasswordRegistration};
+pub(crate) use scheme::{PasswordSetup, PendingLogin, is_record};
 pub use server::Passwords;
-pub(crate) use server::{BegunPassword, password_id};
+pub(crate) use server::{BegunPassword, password_id, remember_source};
 
 use super::Fingerprint;
 use crate::{Error, paths};

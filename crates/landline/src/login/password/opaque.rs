@@ -14,7 +14,7 @@ use super::{Password, PasswordParties};
 use crate::{Error, login::random};
 
 /// Whether this build can do it.
-pub(crate) const AVAILABLE: bool = true;
+pub const AVAILABLE: bool = true;
 
 /// Argon2id, by the client: in KiB, rounds and lanes. A try takes a third of a second and 64 MiB, of the client's.
 const ARGON2_KIB: u32 = 64 * 1024;
@@ -63,7 +63,7 @@ impl PasswordSetup {
     }
 
     /// Begins the server's half of a login: KE2, and what KE3 is compared with. Without a record nobody can tell that there is none, and no
-    /// KE3 fits. `None` for a KE1 that is none, or a record that is none.
+    /// KE3 fits. `None` for a KE1 that is none. A record that is none is like no record.
     pub(crate) fn answer(
         &self,
         parties: PasswordParties<'_>,
@@ -72,8 +72,9 @@ impl PasswordSetup {
         transcript: &[u8; 64],
     ) -> Option<(Vec<u8>, PendingLogin)> {
         let request = CredentialRequest::deserialize(exactly(ke1, KE1_BYTES)?).ok()?;
-        let read = ServerRegistration::deserialize(exactly(record.unwrap_or(&self.nobody), RECORD_BYTES)?).ok()?;
-        let record = record.map(|_| read);
+        let read = exactly(record.unwrap_or(&self.nobody), RECORD_BYTES);
+        let read = read.and_then(|bytes| ServerRegistration::deserialize(bytes).ok());
+        let record = record.and(read);
         let parameters = parameters(&parties, transcript);
         let user = credential(parties.user);
         let started = ServerLogin::start(&mut SystemRandom, &self.setup, record, request, user, parameters).ok()?;

@@ -86,8 +86,7 @@ impl Passwords {
         let is_proved = pending.accepts(ke3, parties, &transcript);
         let id = id.filter(|_| is_proved)?;
         self.guesses.take_back(guess);
-        // Not to remember it only makes a later flood of guesses more of a nuisance.
-        let _ = store.note_source(&user, &source.to_string());
+        remember_source(store, &user, source);
         Some(id)
     }
 
@@ -122,12 +121,21 @@ impl Passwords {
     }
 
     fn count_guess(&self, store: &Store, user: &UserName, source: Source) -> Result<Guess, Error> {
-        let is_known = store.is_known_source(user, &source.to_string())?;
+        // Behind this machine's own address stand all who come through tunnels.
+        let is_known = !source.is_this_machine() && store.is_known_source(user, &source.to_string())?;
         self.guesses.count(user, source, is_known, Instant::now()).map_err(|TooMany { remaining }| {
             let seconds = remaining.as_secs() + 1;
             let problem = format!("the password of {user} was tried too often; the next try is in {seconds} s");
             Error::here(ErrorCode::TooManyGuesses, problem)
         })
+    }
+}
+
+/// Remembers from where an account has logged in, by whatever means: its password keeps a share of tries for that source.
+pub(crate) fn remember_source(store: &Store, user: &UserName, source: Source) {
+    if !source.is_this_machine() {
+        // Not to remember it only makes a later flood of guesses more of a nuisance.
+        let _ = store.note_source(user, &source.to_string());
     }
 }
 

@@ -63,6 +63,7 @@ pub(super) async fn decide(
                 claim.is_made_by(&attempt.begin.user, METHOD_PASSWORD);
                 let begin = begin_password(passwords.cloned(), attempt, exporter, peer);
                 let (ke2, started) = in_time(deadline, blocking(store, begin)).await?;
+                (gate.guessed)(true);
                 login.evaluate(ke2)?;
                 begun = Some(started);
                 in_time(deadline, answer(stream, login)).await?;
@@ -85,6 +86,9 @@ pub(super) async fn decide(
     let case = Case { attempt, live, begun };
     let judged = in_time(login.poll_timeout(), blocking(store, move |store| judge.decide(store, case))).await;
     drop(place);
+    if judged.is_ok() {
+        (gate.guessed)(false);
+    }
     judged
 }
 

@@ -12,9 +12,11 @@ use landline_proto::{
 use super::{Accepted, Session};
 use crate::{
     Error,
+    admission::Source,
     audit::{Audit, Entry},
     login::{
-        BegunPassword, KeyLineError, KeyOptions, Passwords, PublicKey, SecretKey, random, same, standing::objection,
+        BegunPassword, KeyLineError, KeyOptions, Passwords, PublicKey, SecretKey, random, remember_source, same,
+        standing::objection,
     },
     rights::RightsFile,
     store::{KeyRecord, Store, invite_id, unix_now},
@@ -81,6 +83,9 @@ impl Judge {
                 return Ok(Accepted { session, proof: None });
             }
         };
+        if !matches!(login.proof, Proof::Password { .. }) && store.password(user)?.is_some() {
+            remember_source(store, user, Source::of(self.peer));
+        }
         let session = Session {
             user: user.clone(),
             key,

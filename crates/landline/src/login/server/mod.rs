@@ -69,6 +69,9 @@ pub struct Gate<'a> {
     pub signing: &'a Semaphore,
     /// Where it is written down.
     pub audit: &'a Audit,
+    /// Told `true` once the client gets an answer by which it can see whether a password is right, which is a guess, and `false` once it
+    /// has proved that it was right.
+    pub guessed: &'a (dyn Fn(bool) + Sync),
 }
 
 /// The sessions that live.
