@@ -16,6 +16,9 @@ use serde_json::Value;
 /// How long anything may take that has to happen. Generous: it only bounds a test that fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Part of util-linux. It becomes the command, whose process id is then its own.
+pub(crate) const SETSID: &str = "/usr/bin/setsid";
+
 /// A temporary folder with a server's state and home, a client's state, and the command under test. Removed when dropped.
 pub struct Stage {
     folder: PathBuf,
@@ -85,9 +88,10 @@ impl Stage {
         fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// The client command with these arguments, not started.
+    /// The client command with these arguments, not started. It has no terminal, as in a script, wherever the tests run;
+    /// [`Terminal`](crate::Terminal) gives it one.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = without_terminal(&self.binary);
         command
             .env_clear()
             .env("LANDLINE_STATE", self.path("client"))
@@ -185,6 +189,16 @@ impl Drop for Stage {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// A command that has a session of its own, where the system lets it be had so.
+fn without_terminal(binary: &Path) -> Command {
+    if !Path::new(SETSID).exists() {
+        return Command::new(binary);
+    }
+    let mut command = Command::new(SETSID);
+    command.arg(binary);
+    command
 }
 
 fn with_input(mut command: Command, input: &[u8]) -> Outcome {

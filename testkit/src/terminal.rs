@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::stage::SETSID;
 use rustix::{
     fs::{Mode, OFlags},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
@@ -38,7 +39,8 @@ impl Terminal {
         let stream = || Stdio::from(slave.try_clone().expect("a descriptor"));
         // util-linux makes it the controlling terminal of a session of its own.
         let mut session = Command::new("setsid");
-        session.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        session.args(["--ctty", "--wait"]).args(words.skip_while(|word| *word == SETSID));
         session.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         if let Some(folder) = command.get_current_dir() {
             session.current_dir(folder);

@@ -44,11 +44,7 @@ fn an_encrypted_key_without_a_terminal_is_refused_and_says_why() {
     let stage = stage();
     let server = stage.serve(&[]);
     let Some(key) = ssh_keygen(&stage, "key", "a secret phrase") else { return };
-    let mut command = Command::new("setsid");
-    command.arg("-w").arg(env!("CARGO_BIN_EXE_landline")).args(["join", &server.invite(), "--as", "bob", "-i", &key]);
-    let output = command.env("LANDLINE_STATE", stage.path("client")).output().unwrap();
-    assert_eq!(output.status.code(), Some(32));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("no terminal"), "{output:?}");
+    stage.run(&["join", &server.invite(), "--as", "bob", "-i", &key]).fails(32, "no terminal");
 }
 
 #[test]

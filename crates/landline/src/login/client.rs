@@ -10,20 +10,17 @@ use std::{
 use landline_proto::{
     ErrorCode, Limits, Message,
     limits::{LOGIN_TIME_MAX, SIGNING_TIME_MAX},
-    login::{
-        BindingType, ClientEvent, ClientLogin, METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET,
-        METHOD_SSH_KEY, Proof, SessionId, UserName, key_tag,
-    },
+    login::{ClientEvent, ClientLogin, Proof, UserName, key_tag},
     message,
-    messages::{AttachSecret, Blob, Evaluation, Greeting, Mac, Nonce, Open, Token, Welcome},
+    messages::{AttachSecret, Blob, Evaluation, Greeting, Mac, Nonce, Open, Welcome},
 };
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::{
-    Fingerprint, Keyring, Password, PasswordLogin, PasswordParties, Secret, SecretKey, TypedPassword, UserKey,
-    keyring::blocking, random, same,
+    Credential, Fingerprint, Keyring, Means, Password, PasswordLogin, PasswordParties, SecretKey, keyring::blocking,
+    random, same,
 };
 use crate::{
     Error,
@@ -35,106 +32,6 @@ use crate::{
 
 /// A signature that takes longer than this takes a person: the server is told.
 const SIGNING_IS_SLOW: Duration = Duration::from_secs(1);
-
-/// What a client logs in with.
-pub struct Credential {
-    /// Who.
-    pub user: UserName,
-    /// By what.
-    pub means: Means,
-    /// Whether the session is to give what further connections are attached with.
-    pub attachable: bool,
-}
-
-impl Credential {
-    /// To log in as `user` by these means, for one connection.
-    pub fn new(user: UserName, means: Means) -> Self {
-        Self { user, means, attachable: false }
-    }
-
-    /// The same for a session of several connections: see [`Login::attachment`].
-    pub fn attachable(self) -> Self {
-        Self { attachable: true, ..self }
-    }
-}
-
-/// By what somebody logs in.
-#[derive(Clone)]
-pub enum Means {
-    /// A key that the server knows.
-    Key(Arc<UserKey>),
-    /// Keys, one of which the server may know.
-    Keys(Arc<Keyring>),
-    /// An invite: the key is then registered.
-    Invite(Arc<UserKey>, Token),
-    /// A secret that the server knows too.
-    Secret(Arc<Secret>),
-    /// A password.
-    Password(Arc<TypedPassword>),
-    /// The attach secret of a live session.
-    Attach(SessionId, SecretKey),
-}
-
-impl Means {
-    /// The method of the login.
-    fn method(&self) -> &'static str {
-        match self {
-            Self::Key(_) | Self::Keys(_) => METHOD_SSH_KEY,
-            Self::Invite(..) => METHOD_INVITE,
-            Self::Secret(_) => METHOD_SECRET,
-            Self::Password(_) => METHOD_PASSWORD,
-            Self::Attach(..) => METHOD_ATTACH,
-        }
-    }
-
-    /// What ties the login to the connection.
-    fn binding(&self) -> BindingType {
-        match self {
-            Self::Key(_) | Self::Keys(_) | Self::Invite(..) | Self::Password(_) | Self::Attach(..) => {
-                BindingType::TlsExporter
-            }
-            Self::Secret(secret) => secret.binding,
-        }
-    }
-
-    /// The proof, and what the server has to prove. May block.
-    fn prove(&self, transcript: &[u8; 64]) -> Result<(Proof, Option<Mac>), Error> {
-        let signed = |key: &UserKey| Ok::<_, Error>((key.public().line(), Blob(key.sign(transcript)?)));
-        Ok(match self {
-            Self::Key(key) => {
-                let (key, signature) = signed(key)?;
-                (Proof::SshKey { key, signature }, None)
-            }
-            Self::Keys(keys) => {
-                let key = keys.key().ok_or_else(|| Error::Lost("the server did not choose a key".into()))?;
-                return Self::Key(key.clone()).prove(transcript);
-            }
-            Self::Invite(key, token) => {
-                let (key, signature) = signed(key)?;
-                (Proof::Invite { key, signature, token: *token }, None)
-            }
-            Self::Secret(secret) => {
-                let key = secret.key();
-                let (binding, proof) = (secret.binding, key.client_proof(transcript));
-                (Proof::Secret { secret: key.id(), binding, proof }, Some(key.server_proof(transcript)))
-            }
-            // By way of the server's half: `by_password`.
-            Self::Password(_) => return Err(Error::Password("is proved in two steps".into())),
-            Self::Attach(session, key) => {
-                (Proof::Attach { session: *session, proof: key.attach_proof(transcript) }, None)
-            }
-        })
-    }
-
-    /// Whether proving can take longer than a computer would.
-    fn may_take_a_person(&self) -> bool {
-        match self {
-            Self::Key(key) | Self::Invite(key, _) => key.may_take_a_person(),
-            Self::Keys(keys) => keys.key().is_some_and(|key| key.may_take_a_person()),
-            Self::Secret(_) | Self::Password(_) | Self::Attach(..) => false,
-        }
-    }
-}
 
 /// How long the steps of a login took.
 #[derive(Debug, Clone, Copy)]

@@ -4,6 +4,7 @@
 mod authorized;
 mod candidates;
 mod client;
+mod credential;
 mod expiry;
 mod fingerprint;
 mod from;
@@ -19,7 +20,8 @@ mod standing;
 
 pub use authorized::{KeyLine, KeyLineError, KeyOptions};
 pub use candidates::{Candidates, KeySources};
-pub use client::{Credential, Login, LoginTiming, Means, connect, fingerprint};
+pub use client::{Login, LoginTiming, connect, fingerprint};
+pub use credential::{Credential, Means};
 pub use fingerprint::Fingerprint;
 pub(crate) use fingerprint::sha256;
 pub use identity::Identity;
