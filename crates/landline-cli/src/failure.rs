@@ -203,6 +203,10 @@ fn advice(error: &Error) -> Option<String> {
         }
         Error::Invite(_) => "copy all of it: landline://HOST:PORT/#FINGERPRINT.TOKEN",
         Error::Failed { code, side, .. } => match code {
+            C::LoginRefused if *side == Side::Here => {
+                "a password is typed again with the same command; who has forgotten it asks an admin for another (landline user \
+                 password NAME)"
+            }
             C::LoginRefused => {
                 "is your key, secret or password still good there under this name? -i FILE names another key, --password asks for the \
                  password; a new invite registers a key"
@@ -214,7 +218,6 @@ fn advice(error: &Error) -> Option<String> {
             C::NoSpace => "free some here, and try again",
             C::SourceChanged | C::DigestMismatch => "a file is there whole or not at all; try again",
             C::TooManySessions => "end one of them, or try again when one is over",
-            C::Exists => "leave out --no-clobber to replace it",
             C::Audit => "its owner has to see to that: the disk may be full, or the log was removed",
             C::Draining => "try again when it is back",
             C::Ended => "ask an admin there",

@@ -4,6 +4,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 use landline::{
+    admin::messages::INVITE_SECONDS_MAX,
     net::Target,
     proto::login::{SecretId, UserName},
 };
@@ -134,7 +135,7 @@ pub(crate) enum KeysCommand {
 /// The password that an account is made with.
 #[derive(Debug, Args)]
 pub(crate) struct NewPassword {
-    /// Let a password log in too, asked for at the terminal, twice
+    /// Let a password log in too, of at least 8 characters, asked for at the terminal, twice
     #[arg(long)]
     pub(crate) password: bool,
     /// The same with the password in the first line of this file, which nobody else may be able to read
@@ -148,11 +149,20 @@ pub(crate) struct NewPassword {
 #[derive(Debug, Args)]
 pub(crate) struct InviteTerms {
     /// How long the invite is good for, at most 30d
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = span)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = invite_span)]
     pub(crate) ttl: Duration,
     /// Where the server can be reached [default: as when it was last started]; only on the server's own machine
     #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "on")]
     pub(crate) public_name: Option<Target>,
+}
+
+/// As long as an invite may be good.
+fn invite_span(text: &str) -> Result<Duration, String> {
+    let span = span(text)?;
+    match span.as_secs() {
+        1..=INVITE_SECONDS_MAX => Ok(span),
+        _ => Err("an invite is good for 1s to 30d".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -100,7 +100,9 @@ fn from_descriptor(number: u32) -> Result<Password, Failure> {
 fn typed(prompt: &str) -> Result<Option<Zeroizing<String>>, Error> {
     match terminal::hidden(&shown_line(prompt)) {
         Ok(typed) => Ok(Some(typed)),
-        Err(error) if error.kind() == ErrorKind::Interrupted => Err(Error::Password("was not typed".into())),
+        Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::UnexpectedEof) => {
+            Err(Error::Password("was not typed".into()))
+        }
         Err(_) => Ok(None),
     }
 }
@@ -124,17 +126,29 @@ pub(crate) async fn run(state: &Path, mut options: Passwd) -> Result<(), Failure
     match password {
         Some(password) => {
             let record = record(channel, &server, &password).await?;
-            client::ask(channel, &SetPassword { user: None, record }.into()).await?;
+            client::ask(channel, &SetPassword { user: None, record }.into()).await.map_err(unsure)?;
             print(&shown_line(&format!("{} logs in to {} with the new password", server.user, server.address())));
         }
         None => {
-            client::ask(channel, &RemovePassword { user: None }.into()).await?;
+            client::ask(channel, &RemovePassword { user: None }.into()).await.map_err(unsure)?;
             known.pins().forget_password(&server)?;
             print(&shown_line(&format!("{} has no password at {} any more", server.user, server.address())));
         }
     }
     connected.login.channel.finish().await;
     Ok(())
+}
+
+/// Where the line breaks before the answer, the change may have been made.
+fn unsure(error: Error) -> Failure {
+    let is_lost = matches!(error, Error::Lost(_));
+    let failure = Failure::from(error);
+    match is_lost {
+        true => failure.with_advice(
+            "the old password may be good still, or what you asked for is done: landline ping shows which",
+        ),
+        false => failure,
+    }
 }
 
 async fn record(channel: &mut Channel, server: &KnownServer, password: &Password) -> Result<Blob, Error> {

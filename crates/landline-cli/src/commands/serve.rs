@@ -11,7 +11,7 @@ use std::{
 
 use landline::{
     Error, Event, EventSink, Server, ServerOptions, login::Invite, net::tcp::raise_descriptor_limit, paths::local,
-    proto::DEFAULT_PORT,
+    proto::DEFAULT_PORT, rights::read_rules,
 };
 use tokio::{
     net::{TcpListener, lookup_host},
@@ -111,6 +111,10 @@ async fn check(settings: &Settings) -> Result<(), Failure> {
         if let Err(source) = lookup_host(&address).await.map(drop) {
             return Err(Error::Listen { address: address.clone(), source }.into());
         }
+    }
+    // With rules that are broken the server would not start either.
+    if local::is_there(&settings.state.join("server/rights.toml")) {
+        read_rules(&settings.state)?;
     }
     print("the settings can be used; landline config prints them");
     Ok(())

@@ -188,14 +188,17 @@ impl Office {
     }
 
     async fn invite(&mut self, user: Option<UserName>, ttl: Duration) -> Result<(), Failure> {
-        let whose = user.as_ref().map_or(String::new(), |user| format!(" of {user}"));
+        let (whose, name) = match &user {
+            Some(user) => (format!(" of {user}"), format!(" --as {user}")),
+            None => (String::new(), String::new()),
+        };
         let Answer::Invite(NewInvite { invite, purpose }) =
             self.ask(MakeInvite { user, seconds: ttl.as_secs() }).await?
         else {
             return Err(Failure::local("the server answered with something else than an invite"));
         };
         let what = if purpose == "key" { "a further key" } else { "a new account" };
-        say(&format!("good once, for {what}{whose}, with landline join; it is not shown again:"));
+        say(&format!("good once, for {what}{whose}, with landline join INVITE{name}; it is not shown again:"));
         print(&shown_line(&invite));
         Ok(())
     }

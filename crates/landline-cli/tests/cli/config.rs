@@ -93,6 +93,10 @@ fn check_config_says_whether_a_server_could_be_set_up_and_makes_nothing() {
         .run_command(command(&stage, &["serve", "--check-config", "--home", "/nonexistent"]))
         .fails(2, "no such folder");
     stage.run_command(command(&stage, &["serve", "--check-config", "--listen", "nonsense"])).fails(30, "nonsense");
+    // Rules with which the server would not start.
+    let folder = landline::paths::PrivateFolder::open_or_create(&state).unwrap().subfolder("server").unwrap();
+    folder.write("rights.toml", b"[users.alice]\nfiles = 7\n").unwrap();
+    stage.run_command(command(&stage, &["serve", "--check-config"])).fails(31, "line 2");
 }
 
 #[test]

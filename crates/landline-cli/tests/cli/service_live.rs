@@ -331,6 +331,9 @@ fn bootstrap_makes_a_service_of_the_system() {
         grep -x ListenStream=127.0.0.1:5263 /etc/systemd/system/landline.socket
         [ \"$(stat -c %U /home/test-other/.local/state/landline)\" = test-other ]
         as test-client landline ping localhost
-        says 'through ssh to root@localhost' as test-client landline ping localhost --via-ssh root@localhost"
+        says 'through ssh to root@localhost' as test-client landline ping localhost --via-ssh root@localhost
+        : Somebody else asked for is somebody else.
+        says 'starts with the machine' bootstrap root@localhost --as me --run-as test-server --replace
+        grep -x User=test-server /etc/systemd/system/landline.service"
     ));
 }

@@ -106,9 +106,17 @@ service() {
     if [ -n "$scope" ]; then
         units=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user
     fi
-    # One that is there already stays where it is: where its settings say, or on this port of all addresses.
+    # One that is there already stays where it is, where its settings say or on this port of all addresses, and whose it is, unless
+    # something else is asked for.
     if [ -f "$units/landline.socket" ]; then
-        port=$(sed -n 's/^ListenStream=\([0-9]*\)$/\1/p' "$units/landline.socket")
+        has_port=$(sed -n 's/^ListenStream=\([0-9]*\)$/\1/p' "$units/landline.socket")
+        if [ -n "$port" ] && [ "$port" != "$has_port" ]; then
+            is_new=yes
+        fi
+        : "${port:=$has_port}"
+    fi
+    if [ -n "$run_as" ] && ! grep -qx "User=$run_as" "$units/landline.service" 2>/dev/null; then
+        is_new=yes
     fi
     if runs; then
         stop

@@ -90,13 +90,20 @@ async fn copy(
         let can_go_on = copy.can_be_repeated() && (has_moved || broken_since.is_some()) && is_of_the_line(&error);
         let since = *broken_since.get_or_insert_with(Instant::now);
         if !can_go_on || since.elapsed() + wait > options.retry {
-            return Err(Failure::from(error));
+            return Err(failure(error));
         }
         show.remark(&format!("{error}; trying again"));
         show.event(&json!({"event": "reconnecting", "message": error.to_string()}));
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(WAIT_MAX);
     }
+}
+
+/// What went wrong with a copy, and what to do about it.
+fn failure(error: Error) -> Failure {
+    let exists = matches!(&error, Error::Failed { code: ErrorCode::Exists, .. });
+    let failure = Failure::from(error);
+    if exists { failure.with_advice("leave out --no-clobber to replace it") } else { failure }
 }
 
 /// What a copy is called while it runs: the file's own name, short enough for a narrow terminal.

@@ -36,7 +36,7 @@ fn measure_models() -> io::Result<Models> {
     let program = env::current_exe()?;
     Models::run(|model| {
         let mut command = Command::new(&program);
-        command.args([MODEL_SERVER, model.name()]);
+        command.args([MODEL_SERVER, model.name(), &std::process::id().to_string()]);
         command
     })
 }
@@ -49,7 +49,8 @@ pub(crate) fn serve_if_asked() -> Option<ExitCode> {
         return None;
     }
     let model = Model::of_name(arguments.next()?.to_str()?)?;
-    let served = models::serve(model, |address| terminal::print(&address.to_string()));
+    let parent = arguments.next()?.to_str()?.parse().ok()?;
+    let served = models::serve(model, parent, |address| terminal::print(&address.to_string()));
     Some(match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

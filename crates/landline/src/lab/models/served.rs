@@ -22,12 +22,12 @@ pub(super) const BLOCKING: u8 = b'b';
 pub(super) const WAITING: u8 = b'w';
 
 /// Serves by this model until the process is ended, and tells `listening` where first. The process must not have threads yet: one of the
-/// models forks.
+/// models forks. It does not outlive the process with the id `parent`, which measures.
 ///
 /// # Errors
-/// What the system says about the listener.
-pub fn serve(model: Model, listening: impl FnOnce(SocketAddr)) -> io::Result<()> {
-    end_with_parent();
+/// What the system says about the listener; that the parent is gone.
+pub fn serve(model: Model, parent: u32, listening: impl FnOnce(SocketAddr)) -> io::Result<()> {
+    end_with(parent)?;
     let listener = Bind::new().tcp("127.0.0.1:0")?;
     listening(listener.local_addr()?);
     let server = Server::new(listener, Echo).limits(Limits { connections_max: 1024, ..Limits::default() });
@@ -45,9 +45,14 @@ pub fn serve(model: Model, listening: impl FnOnce(SocketAddr)) -> io::Result<()>
 }
 
 /// The kernel ends this process if the one that measures is killed. Elsewhere the terminal's interrupt reaches both.
-fn end_with_parent() {
+fn end_with(parent: u32) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    // It may have been killed before this process had asked for that.
+    match std::os::unix::process::parent_id() == parent {
+        true => Ok(()),
+        false => Err(io::Error::other("the process that measures is gone")),
+    }
 }
 
 #[derive(Clone)]
