@@ -29,7 +29,7 @@ impl Credential {
         Self { user, means, attachable: false }
     }
 
-    /// The same for a session of several connections: see [`Login::attachment`].
+    /// The same for a session of several connections: see [`Login::attachment`](super::Login::attachment).
     pub fn attachable(self) -> Self {
         Self { attachable: true, ..self }
     }
