@@ -115,7 +115,8 @@ pub(crate) struct Bootstrap {
     /// The user name to have there [default: the name you have here]
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) name: Option<UserName>,
-    /// The port on which the server is to listen, if it is not there yet [default: as its settings say, else 5263]
+    /// The port on which the server is to listen; one that runs in the background already stays where it is [default: where it
+    /// is, else as its settings say, else 5263]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
     /// The program to put there, built for that machine [default: this one]

@@ -31,6 +31,9 @@ const FILE_VARIABLE: &str = "LANDLINE_PASSWORD_FILE";
 
 /// The password to log in with that the options name; `None` where they name none.
 pub(super) fn for_login(source: &PasswordSource, user: &UserName, place: &str) -> Result<Option<Password>, Failure> {
+    if source.password {
+        check_build()?;
+    }
     if let Some(password) = read(source.password_file.as_deref(), source.password_fd)? {
         return Ok(Some(password));
     }
@@ -53,6 +56,7 @@ pub(super) fn asked(user: &UserName, place: &str) -> Result<Option<Password>, Er
 
 /// A password to be set: read from where the user says, else asked for, twice.
 pub(super) fn chosen(file: Option<&Path>, descriptor: Option<u32>, user: &UserName) -> Result<Password, Failure> {
+    check_build()?;
     let password = match read(file, descriptor)? {
         Some(password) => password,
         None => {
@@ -69,6 +73,14 @@ pub(super) fn chosen(file: Option<&Path>, descriptor: Option<u32>, user: &UserNa
     };
     password.check_choice()?;
     Ok(password)
+}
+
+/// Nobody types in vain.
+fn check_build() -> Result<(), Error> {
+    match PASSWORDS_AVAILABLE {
+        true => Ok(()),
+        false => Err(Error::Password("cannot be used: this landline was built without passwords".into())),
+    }
 }
 
 fn read(file: Option<&Path>, descriptor: Option<u32>) -> Result<Option<Password>, Failure> {

@@ -18,8 +18,8 @@ const FROM_STRANGERS: Share = Share { at_once: 500, interval: Duration::from_mil
 const REMEMBERED_MAX: usize = 65_536;
 
 /// The tries at passwords, by account and source. A source from which the account has logged in before has a share of its own, which
-/// the tries of strangers cannot use up: whoever guesses locks out nobody but other strangers. Nothing depends on whether there is such
-/// an account.
+/// the tries of strangers cannot use up: whoever guesses locks out nobody but other strangers. For strangers nothing depends on whether
+/// there is such an account.
 #[derive(Debug, Default)]
 pub struct Guesses(Mutex<Table>);
 

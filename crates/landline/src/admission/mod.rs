@@ -2,7 +2,8 @@
 //!
 //! - [`Admission`] bounds the connections that are not logged in yet, in all and from each source. At a bound the oldest of the heaviest source
 //!   goes, never the newcomer: a flood can only crowd out itself, and the owner gets in.
-//! - [`Guesses`] bounds how often an account's password is tried, so that whoever guesses cannot lock out its owner.
+//! - [`Guesses`] bounds how often an account's password is tried, so that whoever guesses cannot lock its owner out of where
+//!   they have logged in before.
 //! - [`Penalties`] shut out a source that has had logins refused, as OpenSSH's `PerSourcePenalties` do.
 
 mod bounded;
