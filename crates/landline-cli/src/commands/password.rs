@@ -143,7 +143,8 @@ pub(crate) async fn run(state: &Path, mut options: Passwd) -> Result<(), Failure
         }
         None => {
             client::ask(channel, &RemovePassword { user: None }.into()).await.map_err(unsure)?;
-            known.pins().forget_password(&server)?;
+            // It is gone there; that it is not asked for any more here is only a convenience.
+            let _ = known.pins().forget_password(&server);
             print(&shown_line(&format!("{} has no password at {} any more", server.user, server.address())));
         }
     }
