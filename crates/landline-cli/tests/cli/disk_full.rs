@@ -39,6 +39,7 @@ fn five_copies_onto_a_disk_that_holds_three_end_well_or_clearly() {
             Some(24) => assert!(!there && outcome.stderr.contains("space"), "{}", outcome.stderr),
             other => panic!("copy {number}: {other:?} {}", outcome.stderr),
         }
+        assert!(!outcome.stderr.contains("trying again"), "the reason was heard at once: {}", outcome.stderr);
     }
     assert!(outcomes.iter().any(|outcome| outcome.status == Some(24)), "it cannot hold all of them");
     // Reading, login and a sign of life go on.

@@ -225,7 +225,10 @@ impl Staging {
             return Ok(());
         }
         let shown = self.destination.path.display();
-        Err(Error::here(ErrorCode::NoSpace, format!("{shown}: {length} bytes are needed and {free} are free")))
+        Err(Error::here(
+            ErrorCode::NoSpace,
+            format!("{shown}: there is no space for its {length} bytes, {free} are free"),
+        ))
     }
 
     fn failed(&self, error: &std::io::Error) -> Error {

@@ -10,7 +10,7 @@ use std::{
 
 use landline_proto::{
     BodyEnd, BodySize, ErrorCode, Header, Item, Limits, Message, MessageDecoder, ProtocolError, frame,
-    limits::{DATA_BYTES_MAX, LINGER_BYTES_MAX, LINGER_TIME_MAX},
+    limits::{LINGER_BYTES_MAX, LINGER_TIME_MAX},
     message,
     messages::ErrorMessage,
     order::State,
@@ -23,6 +23,12 @@ use tokio_rustls::TlsStream;
 
 use super::{Pace, Transport, ssh::SshFailed};
 use crate::Error;
+
+mod data_frame;
+#[cfg(test)]
+mod tests;
+
+pub use data_frame::DataFrame;
 
 /// One ordered two-way flow of messages over a secure stream.
 ///
@@ -52,51 +58,6 @@ pub enum Received {
     Data(usize),
     /// The body is over.
     End(BodyEnd),
-}
-
-/// One data frame in the making: room for the length in front, so that frame and TLS records line up.
-#[derive(Debug)]
-pub struct DataFrame {
-    bytes: Vec<u8>,
-}
-
-impl DataFrame {
-    /// The content that one frame takes. With its length it fills whole TLS records of 16 KiB.
-    pub const CONTENT_BYTES: usize = DATA_BYTES_MAX as usize - frame::PREFIX_BYTES;
-
-    /// An empty frame with all its memory.
-    pub fn new() -> Self {
-        Self { bytes: vec![0; DATA_BYTES_MAX as usize] }
-    }
-
-    /// Lets `fill` write the content and say how much it wrote; sets the length in front.
-    ///
-    /// # Errors
-    /// Whatever `fill` says.
-    pub fn fill<E>(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<usize, E> {
-        self.bytes.resize(DATA_BYTES_MAX as usize, 0);
-        let (prefix, content) = self.bytes.split_at_mut(frame::PREFIX_BYTES);
-        let length = fill(content)?.min(content.len());
-        prefix.copy_from_slice(&frame::prefix(length));
-        self.bytes.truncate(frame::PREFIX_BYTES + length);
-        Ok(length)
-    }
-
-    /// The content's length, in bytes.
-    pub fn len(&self) -> usize {
-        self.bytes.len().saturating_sub(frame::PREFIX_BYTES)
-    }
-
-    /// Whether there is no content.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl Default for DataFrame {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl Channel {
@@ -160,7 +121,7 @@ impl Channel {
         }
         self.write_gathered().await?;
         let Self { stream, decoder, sending, .. } = self;
-        let mut rest = &data.bytes[..];
+        let mut rest = data.bytes();
         while !rest.is_empty() {
             let written = poll_fn(|cx| {
                 if let Poll::Ready(heard) = poll_header(stream, decoder, cx, State::SenderDone) {
@@ -171,7 +132,7 @@ impl Channel {
             .await;
             match written {
                 Ok(bytes) => rest = rest.get(bytes..).unwrap_or_default(),
-                Err(Error::Lost(text)) => return Err(self.last_words(text).await),
+                Err(error @ Error::Lost(_)) => return Err(self.last_words(error).await),
                 Err(error) => return Err(error),
             }
             if let Some(sending) = sending {
@@ -199,10 +160,14 @@ impl Channel {
     /// Sends all that was gathered.
     ///
     /// # Errors
-    /// [`Error::Lost`].
+    /// What the peer said before it closed ([`Error::Failed`]), or [`Error::Lost`].
     pub async fn flush(&mut self) -> Result<(), Error> {
         self.write_gathered().await?;
-        self.stream.flush().await.map_err(|error| lost(&error))
+        match self.stream.flush().await {
+            Ok(()) => Ok(()),
+            // What was written earlier may have waited for the stream until now.
+            Err(error) => Err(self.last_words(lost(&error)).await),
+        }
     }
 
     /// The next header, which must be one that `state` accepts; an `error` that the state accepts becomes
@@ -299,15 +264,16 @@ impl Channel {
         self.out.clear();
         match written {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.last_words(lost(&error).to_string()).await),
+            Err(error) => Err(self.last_words(lost(&error)).await),
         }
     }
 
-    /// A peer that fails says why and closes; writing then breaks before the reason was read. So read it.
-    async fn last_words(&mut self, text: String) -> Error {
+    /// A peer that fails says why and closes; writing then breaks before the reason was read. So read it, in place of
+    /// `broken`.
+    async fn last_words(&mut self, broken: Error) -> Error {
         match tokio::time::timeout(LINGER_TIME_MAX, self.receive(State::SenderDone)).await {
             Ok(Err(error @ Error::Failed { .. })) => error,
-            _ => Error::Lost(text),
+            _ => broken,
         }
     }
 }

@@ -1,0 +1,53 @@
+//! What a body is sent in.
+
+use landline_proto::{frame, limits::DATA_BYTES_MAX};
+
+/// One data frame in the making: room for the length in front, so that frame and TLS records line up.
+#[derive(Debug)]
+pub struct DataFrame {
+    bytes: Vec<u8>,
+}
+
+impl DataFrame {
+    /// The content that one frame takes. With its length it fills whole TLS records of 16 KiB.
+    pub const CONTENT_BYTES: usize = DATA_BYTES_MAX as usize - frame::PREFIX_BYTES;
+
+    /// An empty frame with all its memory.
+    pub fn new() -> Self {
+        Self { bytes: vec![0; DATA_BYTES_MAX as usize] }
+    }
+
+    /// Lets `fill` write the content and say how much it wrote; sets the length in front.
+    ///
+    /// # Errors
+    /// Whatever `fill` says.
+    pub fn fill<E>(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<usize, E> {
+        self.bytes.resize(DATA_BYTES_MAX as usize, 0);
+        let (prefix, content) = self.bytes.split_at_mut(frame::PREFIX_BYTES);
+        let length = fill(content)?.min(content.len());
+        prefix.copy_from_slice(&frame::prefix(length));
+        self.bytes.truncate(frame::PREFIX_BYTES + length);
+        Ok(length)
+    }
+
+    /// All that is sent of it, its length in front.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The content's length, in bytes.
+    pub fn len(&self) -> usize {
+        self.bytes.len().saturating_sub(frame::PREFIX_BYTES)
+    }
+
+    /// Whether there is no content.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Default for DataFrame {
+    fn default() -> Self {
+        Self::new()
+    }
+}
