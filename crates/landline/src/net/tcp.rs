@@ -26,6 +26,11 @@ const KEEPALIVE_PROBES: u32 = 3;
 #[cfg(target_os = "linux")]
 const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(120);
 
+/// What may wait in the kernel to be sent, in bytes: progress is then what has left, and what a killed client leaves behind is little. What is on its
+/// way is not limited by it, so that a long line stays full.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 512 * 1024;
+
 /// A connection that was made, and how long it took.
 #[derive(Debug)]
 pub struct Dialed {
@@ -86,6 +91,8 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     choose_congestion_control(stream, &socket);
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNTAKEN_TIME_MAX))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     Ok(())
 }
 
