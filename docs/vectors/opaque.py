@@ -14,6 +14,7 @@ import hmac
 import json
 import os
 import sys
+import unicodedata
 
 from ristretto import BASE, Refused, decode, derive_key, encode, expand, extract, hash_to_group, lp, mac, multiply
 from ristretto import oprf_output, one_way_map, sha512, u16
@@ -125,6 +126,15 @@ def begin(password, fixed=None):
     blinded = encode(multiply(int.from_bytes(blind, "little"), hash_to_group(password)))
     share = dh_key(share_seed)
     return {"ke1": blinded + nonce + public(share), "state": blind + share.to_bytes(32, "little")}
+
+
+def prepare(typed):
+    """The profile OpaqueString, RFC 8265 section 4.2.2: which bytes a password is"""
+    typed = typed.decode()
+    if any(unicodedata.category(c) == "Cc" for c in typed):
+        raise Refused("a control character")
+    spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in typed)
+    return {"password": unicodedata.normalize("NFC", spaced).encode()}
 
 
 def output(password, state, message):
@@ -246,7 +256,7 @@ def self_test():
 
 # ---------------------------------------------------------------- the program
 
-COMMANDS = {f.__name__: f for f in (setup, respond, answer, finish, begin, output, seal, prove)}
+COMMANDS = {f.__name__: f for f in (setup, respond, answer, finish, prepare, begin, output, seal, prove)}
 
 
 def serve():

@@ -11,6 +11,10 @@ use crate::Error;
 /// Whether this build can do it.
 pub const AVAILABLE: bool = false;
 
+pub(crate) fn prepare(typed: Zeroizing<String>) -> Option<Zeroizing<String>> {
+    Some(typed)
+}
+
 /// There is none.
 pub(crate) struct PasswordSetup(Infallible);
 

@@ -173,3 +173,42 @@ fn what_either_client_has_set_the_other_logs_in_by() {
     let unopened = Err("the envelope does not open".to_owned());
     assert_eq!(there.logs_in((&setup, Some(&ours)), (PASSWORD, 0), &alice(), &alice()), unopened, "without Argon2");
 }
+
+/// Blocks of Unicode in which something is composed, and spaces and controls; all of them older than any Python that runs this.
+const BLOCKS: [(u32, u32); 8] = [
+    (0x0, 0x24f),
+    (0x300, 0x345),
+    (0x370, 0x3ff),
+    (0x1e00, 0x1eff),
+    (0x2000, 0x212b),
+    (0x3000, 0x30ff),
+    (0x1100, 0x11ff),
+    (0xac00, 0xad00),
+];
+
+#[test]
+fn either_client_makes_the_same_bytes_of_what_is_typed() {
+    let Some(mut opaque) = Opaque::start() else { return };
+    let mut state = 7_u32;
+    let mut random = |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) % below
+    };
+    let mut refused = 0;
+    for _ in 0..2_000 {
+        let typed: String = (0..12)
+            .filter_map(|_| {
+                let (from, to) = BLOCKS[random(8) as usize];
+                char::from_u32(from + random(to - from + 1))
+            })
+            .collect();
+        let there = opaque.ask("prepare", &[("typed", typed.as_bytes())]).map(|said| said["password"].to_vec());
+        let here = Password::new(Zeroizing::new(typed.clone())).map(|password| password.bytes().to_vec());
+        assert_eq!(here.is_err(), there.is_err(), "{typed:?}");
+        match (here, there) {
+            (Ok(here), Ok(there)) => assert_eq!(here, there, "{typed:?}"),
+            _ => refused += 1,
+        }
+    }
+    assert!((100..1_900).contains(&refused), "{refused} of them have control characters");
+}

@@ -8,6 +8,8 @@
 mod absent;
 #[cfg(feature = "password")]
 mod opaque;
+#[cfg(feature = "password")]
+mod prepare;
 mod server;
 
 use std::{fmt, path::Path};
@@ -34,7 +36,7 @@ pub const PASSWORD_CHARS_MIN: usize = 8;
 /// The longest password, in bytes.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 
-/// A password as somebody typed it. Wiped when dropped, and not shown by `Debug`.
+/// A password, in the one spelling that RFC 8265 gives it (`OpaqueString`). Wiped when dropped, and not shown by `Debug`.
 #[derive(Clone)]
 pub struct Password(Zeroizing<String>);
 
@@ -42,13 +44,18 @@ impl Password {
     /// What was typed, to log in with.
     ///
     /// # Errors
-    /// [`Error::Password`] for nothing at all, or more than [`PASSWORD_BYTES_MAX`] bytes.
+    /// [`Error::Password`] for nothing at all, more than [`PASSWORD_BYTES_MAX`] bytes, or a control character.
     pub fn new(typed: Zeroizing<String>) -> Result<Self, Error> {
         match typed.len() {
             0 => Err(Error::Password("is empty".into())),
-            1..=PASSWORD_BYTES_MAX => Ok(Self(typed)),
+            1..=PASSWORD_BYTES_MAX => Self::prepared(typed),
             _ => Err(Error::Password(format!("is longer than {PASSWORD_BYTES_MAX} bytes"))),
         }
+    }
+
+    fn prepared(typed: Zeroizing<String>) -> Result<Self, Error> {
+        let control = || Error::Password("has a control character in it, as an arrow key or Tab sends".into());
+        scheme::prepare(typed).map(Self).ok_or_else(control)
     }
 
     /// The first line of what was read from a file or a descriptor.
@@ -93,7 +100,7 @@ impl Password {
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 impl PartialEq for Password {
-    /// Whether both were typed alike; for two that the same person has just typed.
+    /// Whether both are the same; for two that the same person has just typed.
     fn eq(&self, other: &Self) -> bool {
         *self.0 == *other.0
     }

@@ -10,6 +10,7 @@ use opaque_ke::{
 };
 use zeroize::Zeroizing;
 
+pub(crate) use super::prepare::prepare;
 use super::{Password, PasswordParties};
 use crate::{Error, login::random};
 
