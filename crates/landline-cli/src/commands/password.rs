@@ -128,7 +128,11 @@ pub(crate) async fn run(state: &Path, mut options: Passwd) -> Result<(), Failure
     password.password |= password.password_file.is_none() && password.password_fd.is_none();
     let known = Client::open(state)?;
     let (server, credential) = server_and_credential(&known, &options.host, &options.access).await?;
-    // Before there is a connection, which does not wait for anybody.
+    // Nobody thinks of a new one in vain: whether the old one is right is known first. Asked is before there is a connection again, which
+    // does not wait for anybody.
+    if !options.remove && options.new_password_file.is_none() && options.new_password_fd.is_none() {
+        client::who(&server, &credential).await?.0.login.channel.finish().await;
+    }
     let password = match options.remove {
         true => None,
         false => Some(chosen(options.new_password_file.as_deref(), options.new_password_fd, &server.user)?),
