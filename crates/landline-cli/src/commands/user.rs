@@ -10,9 +10,10 @@ use landline::{
     Client, Error, LocalServer,
     admin::{
         Administration, Answer, Request, client,
+        lists::{KeyRow, UserRow},
         messages::{
-            AddKeys, AddUser, DisableUser, EnableUser, KeyRow, ListInvites, ListKeys, ListUsers, MakeInvite, NewInvite,
-            RemoveKey, RemoveUser, RevokeInvite, UserRow,
+            AddKeys, AddUser, DisableUser, EnableUser, ListInvites, ListKeys, ListUsers, MakeInvite, NewInvite,
+            RemoveKey, RemoveUser, RevokeInvite,
         },
         passwords::{RemovePassword, SetPassword, password_record},
     },
@@ -157,12 +158,14 @@ impl Office {
             users.iter().for_each(|user| print_json(&json!(user)));
             return Ok(());
         }
-        let head = ["USER", "SINCE", "KEYS", "PASSWORD", ""].map(str::to_owned);
+        let head = ["USER", "SINCE", "KEYS", "SECRETS", "PASSWORD", "MAY", ""].map(str::to_owned);
         print(&table(
             head,
             users.iter().map(|user| {
                 let password = if user.password { "yes" } else { "" }.to_owned();
-                [user.user.to_string(), moment(user.created), user.keys.to_string(), password, standing(user)]
+                let (keys, secrets) = (user.keys.to_string(), user.secrets.to_string());
+                let disabled = disabled(user).unwrap_or_default();
+                [user.user.to_string(), moment(user.created), keys, secrets, password, named_rights(user), disabled]
             }),
         ));
         Ok(())
@@ -174,16 +177,25 @@ impl Office {
         };
         let keys = self.keys(name).await?;
         if json {
-            print_json(&json!({
-                "user": user.user, "created": user.created, "disabled": user.disabled, "admin": user.admin, "password": user.password,
-                "keys": keys,
-            }));
+            // In place of how many there are.
+            let mut shown = json!(user);
+            shown.as_object_mut().map(|shown| shown.insert("keys".to_owned(), json!(keys)));
+            print_json(&shown);
             return Ok(());
         }
-        let password = if user.password { "  with a password" } else { "" };
         let since = moment(user.created);
-        print(format!("{}  since {since}  {}{password}", user.user, standing(&user)).trim_end());
+        print(format!("{}  since {since}  {}", user.user, disabled(&user).unwrap_or_default()).trim_end());
+        if user.password {
+            print("  logs in with a password");
+        }
+        if user.secrets > 0 {
+            print(&format!("  logs in with secrets of machines: {}", user.secrets));
+        }
         keys.iter().for_each(|key| print(&format!("  {}", key_text(key))));
+        user.rights.iter().for_each(|right| print(&format!("  {}", shown_line(right))));
+        if user.rights.is_empty() {
+            print("  may do nothing: there are no rights for it in rights.toml");
+        }
         Ok(())
     }
 
@@ -240,10 +252,16 @@ fn odd(answer: &Answer) -> Failure {
     Failure::local(format!("the server answered with something else: {answer:?}"))
 }
 
-fn standing(user: &UserRow) -> String {
-    let admin = if user.admin { "admin" } else { "" };
-    let disabled = user.disabled.map(|since| format!("disabled since {}", moment(since)));
-    [admin, disabled.as_deref().unwrap_or_default()].join(" ").trim().to_owned()
+fn disabled(user: &UserRow) -> Option<String> {
+    user.disabled.map(|since| format!("disabled since {}", moment(since)))
+}
+
+/// Of what kinds the account's rights are.
+fn named_rights(user: &UserRow) -> String {
+    let kind = |right: &String| right.split_once(" = ").map_or_else(String::new, |(kind, _)| kind.to_owned());
+    let mut kinds: Vec<String> = user.rights.iter().map(kind).collect();
+    kinds.retain(|kind| !kind.starts_with("quota."));
+    shown_line(&kinds.join(" "))
 }
 
 fn key_text(key: &KeyRow) -> String {

@@ -3,9 +3,8 @@
 use landline_proto::order::State;
 
 use super::{
-    messages::{
-        Answer, Changed, Invites, Keys, Kick, LiveSessions, NewInvite, Request, SERVICE, Users, Who, receive_list,
-    },
+    lists::{Invites, Keys, LiveSessions, Users, receive_list},
+    messages::{Answer, Changed, Kick, NewInvite, Request, SERVICE, Who},
     passwords::Registration,
 };
 use crate::{

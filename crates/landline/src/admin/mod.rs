@@ -3,6 +3,7 @@
 
 pub mod client;
 mod detail;
+pub mod lists;
 pub mod messages;
 pub mod passwords;
 mod perform;

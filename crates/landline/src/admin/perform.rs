@@ -6,9 +6,8 @@ use landline_proto::{DEFAULT_PORT, ErrorCode, login::UserName};
 
 use super::{
     detail::of_invite,
-    messages::{
-        AddUser, Answer, INVITE_SECONDS_MAX, InviteRow, KeyRow, MakeInvite, NewInvite, RemoveUser, Request, UserRow,
-    },
+    lists::{InviteRow, KeyRow, UserRow},
+    messages::{AddUser, Answer, INVITE_SECONDS_MAX, MakeInvite, NewInvite, RemoveUser, Request},
 };
 use crate::{
     Error,
@@ -17,7 +16,7 @@ use crate::{
     login::{Fingerprint, Invite, KeyLine, KeyOptions, Passwords},
     net::{HostPort, Target},
     paths::PrivateFolder,
-    rights::{FirstRights, RightsFile},
+    rights::{FirstRights, RightsFile, UserRights},
     store::{self, AccountRecord, KeyRecord, Removal, Store},
 };
 
@@ -196,8 +195,11 @@ impl Administration {
     }
 
     fn user_row(&self, account: AccountRecord) -> UserRow {
+        let rights = self.rights.rules();
         UserRow {
             admin: self.is_admin(&account),
+            rights: rights.of(&account.name).map(UserRights::told).unwrap_or_default(),
+            secrets: account.secrets,
             user: account.name,
             created: account.created,
             disabled: account.disabled,

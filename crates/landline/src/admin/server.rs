@@ -7,7 +7,8 @@ use landline_proto::{ErrorCode, Header, Message, messages::ErrorMessage, order::
 use super::{
     Admin, Administration, Answer, Request,
     detail::joined,
-    messages::{Changed, Invites, Keys, Kick, LiveSessions, Users, Who, send_list},
+    lists::{Invites, Keys, LiveSessions, Users, send_list},
+    messages::{Changed, Kick, Who},
 };
 use crate::{
     Error, Event,

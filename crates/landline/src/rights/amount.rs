@@ -33,6 +33,13 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(each).filter(|bytes| *bytes <= AMOUNT_MAX)
 }
 
+/// Bytes as [`bytes`] would take them, in the largest unit that divides them.
+pub(super) fn told(amount: u64) -> String {
+    let fits = |(_, each): &&(&str, u64)| amount >= *each && amount.is_multiple_of(*each);
+    let (unit, each) = UNITS.iter().filter(fits).max_by_key(|(_, each)| *each).unwrap_or(&("B", 1));
+    format!("{} {unit}", amount / each)
+}
+
 /// Bytes per second.
 pub(super) fn rate(text: &str) -> Option<u64> {
     bytes(text.strip_suffix("/s")?).filter(|bytes| *bytes >= RATE_MIN)

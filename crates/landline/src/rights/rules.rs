@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use landline_proto::login::UserName;
 
-use super::{Pattern, Right};
+use super::{Pattern, Right, amount};
 use crate::paths::Grant;
 
 /// All rules of one file. What they do not grant is denied.
@@ -67,6 +67,55 @@ pub struct Quota {
     pub sessions: Option<u64>,
     /// Bytes of content per second, over all connections and both ways together.
     pub rate: Option<u64>,
+}
+
+/// The most that is told of one right, in bytes: a list of commands may be long.
+const TOLD_BYTES_MAX: usize = 1024;
+
+impl UserRights {
+    /// The rights for people, each as it could stand in the file: `files = ["rw:~"]`. One that is very long ends in `...`.
+    pub fn told(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        if !self.files.is_empty() {
+            let folders: Vec<String> = self.files.iter().map(|grant| format!("{:?}", grant.text)).collect();
+            told.push(format!("files = [{}]", folders.join(", ")));
+        }
+        match &self.exec {
+            None => {}
+            Some(Exec::Any { .. }) => told.push("exec = \"any\"".to_owned()),
+            Some(Exec::Patterns { patterns, .. }) => {
+                let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+                told.push(format!("exec = [{}]", patterns.join(", ")));
+            }
+        }
+        for (name, switch) in [("chat", self.chat), ("admin", self.admin)] {
+            told.extend(switch.filter(|switch| switch.is_on).map(|_| format!("{name} = true")));
+        }
+        told.extend(self.quota.told());
+        told.iter_mut().for_each(shorten);
+        told
+    }
+}
+
+impl Quota {
+    fn told(self) -> impl Iterator<Item = String> {
+        let amount = |amount: u64| format!("{:?}", amount::told(amount));
+        [
+            ("bytes", self.bytes.map(amount)),
+            ("files", self.files.map(|count| count.to_string())),
+            ("sessions", self.sessions.map(|count| count.to_string())),
+            ("rate", self.rate.map(|rate| format!("{:?}", amount::told(rate) + "/s"))),
+        ]
+        .into_iter()
+        .filter_map(|(name, limit)| limit.map(|limit| format!("quota.{name} = {limit}")))
+    }
+}
+
+fn shorten(text: &mut String) {
+    if text.len() > TOLD_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TOLD_BYTES_MAX));
+        text.push_str(" ...");
+    }
 }
 
 impl Rights {

@@ -34,6 +34,32 @@ fn words(text: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn rights_are_told_as_they_could_stand_in_the_file() {
+    let rights = Rights::parse(EXAMPLE).unwrap();
+    let told = |rights: &Rights, name: &str| rights.of(&user(name)).unwrap().told();
+    let alice = told(&rights, "alice");
+    assert_eq!(
+        alice,
+        [
+            r#"files = ["rw:~", "r:/srv", "rw:/srv/in"]"#,
+            r#"exec = [["git", "..."], ["systemctl", "status", "app-*"]]"#,
+            "chat = true",
+            r#"quota.bytes = "10 GiB""#,
+            "quota.files = 1000",
+            "quota.sessions = 4",
+            r#"quota.rate = "50 MiB/s""#,
+        ]
+    );
+    assert_eq!(told(&rights, "bob.b"), [r#"exec = "any""#]);
+    let again = Rights::parse(&format!("[users.alice]\n{}\n", alice.join("\n"))).unwrap();
+    assert_eq!(told(&again, "alice"), alice);
+    // Whatever is told of however long a list fits into a message.
+    let many = format!("[users.alice]\nexec = [{}]\n", "[\"prög\", \"...\"],".repeat(10_000));
+    let [long] = &told(&Rights::parse(&many).unwrap(), "alice")[..] else { panic!("one right") };
+    assert!(long.ends_with(" ...") && long.len() < 1100, "{} bytes", long.len());
+}
+
+#[test]
 fn every_rule_knows_its_line() {
     let rights = Rights::parse(EXAMPLE).unwrap();
     let alice = rights.of(&user("alice")).unwrap();

@@ -27,14 +27,19 @@ pub struct AccountRecord {
     pub keys: u32,
     /// Whether it has a password.
     pub password: bool,
-    /// How many keys, secrets and passwords it has in all.
-    pub means: u32,
+    /// How many secrets of machines it has.
+    pub secrets: u32,
 }
 
 impl AccountRecord {
+    /// How many keys, secrets and passwords it has in all: whatever else somebody may log in by one day belongs here.
+    fn means(&self) -> u32 {
+        self.keys + self.secrets + u32::from(self.password)
+    }
+
     /// Whether anybody can log in as this user, as far as the store knows: what stands in front of a key is not looked at.
     pub fn can_log_in(&self) -> bool {
-        self.disabled.is_none() && self.means > 0
+        self.disabled.is_none() && self.means() > 0
     }
 }
 
@@ -284,14 +289,11 @@ enum Taken {
     LastAdmin,
 }
 
-/// The last column counts everything by which somebody can log in: whatever else there will be belongs there.
 const SELECT_ACCOUNT: &str = "
     SELECT name, created, disabled, owner,
            (SELECT count(*) FROM keys WHERE user = accounts.name),
            EXISTS (SELECT 1 FROM passwords WHERE user = accounts.name),
-           (SELECT count(*) FROM keys WHERE user = accounts.name) +
-           (SELECT count(*) FROM secrets WHERE user = accounts.name) +
-           (SELECT count(*) FROM passwords WHERE user = accounts.name)
+           (SELECT count(*) FROM secrets WHERE user = accounts.name)
     FROM accounts";
 
 const SELECT_KEY: &str = "
@@ -310,7 +312,7 @@ fn account(row: &Row<'_>) -> rusqlite::Result<AccountRecord> {
         owner: row.get(3)?,
         keys: row.get(4)?,
         password: row.get(5)?,
-        means: row.get(6)?,
+        secrets: row.get(6)?,
     })
 }
 
@@ -331,7 +333,7 @@ pub(super) fn is_last_means(
     user: &UserName,
     is_admin: impl Fn(&AccountRecord) -> bool,
 ) -> rusqlite::Result<bool> {
-    Ok(last_admin(transaction, is_admin)?.is_some_and(|last| last.name == *user && last.means == 1))
+    Ok(last_admin(transaction, is_admin)?.is_some_and(|last| last.name == *user && last.means() == 1))
 }
 
 pub(super) fn last_means_refused(user: &UserName) -> Error {
