@@ -19,6 +19,9 @@ use crate::{
 /// The name of the key that `join` makes, in the client's folder.
 const KEY_FILE: &str = "id_ed25519";
 
+/// How often a password is asked for that is typed. A server shuts out whoever guesses much more.
+const PASSWORD_TRIES: u32 = 3;
+
 /// What a client keeps: the servers it knows, and a key of its own.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -192,7 +195,7 @@ pub async fn fingerprint(address: &HostPort, via: Option<&ProxyJump>) -> Result<
 }
 
 /// Connects and logs in, with `open` for `service` and `request` in the same flight. Where the server chooses a key that takes a
-/// passphrase, it is asked for while there is no connection; so is the password, where it accepts no key and somebody can be asked.
+/// passphrase, it is asked for while there is no connection; so is the password, where it accepts no key and somebody can be asked, up to three times.
 ///
 /// # Errors
 /// Those of [`net::dial`] and of [`login::connect`].
@@ -251,9 +254,21 @@ async fn connect_by_password(
 ) -> Result<Connected, Error> {
     let Credential { user, attachable, .. } = credential;
     let by_password = Credential { user: user.clone(), means: Means::Password(typed.clone()), attachable: *attachable };
-    let connected = connect_once(server, &by_password, service, request).await?;
-    typed.accepted().await;
-    Ok(connected)
+    let mut tries = 1;
+    loop {
+        let error = match connect_once(server, &by_password, service, request).await {
+            Ok(connected) => {
+                typed.accepted().await;
+                return Ok(connected);
+            }
+            Err(error) => error,
+        };
+        let is_refused = matches!(error, Error::Failed { code: ErrorCode::LoginRefused, .. });
+        if !is_refused || tries == PASSWORD_TRIES || !typed.ask_again().await? {
+            return Err(error);
+        }
+        tries += 1;
+    }
 }
 
 async fn connect_once(

@@ -120,6 +120,10 @@ impl Ask for Nobody {
         Ok(None)
     }
 
+    fn password_again(&self) -> Result<Option<Password>, Error> {
+        panic!("it is right");
+    }
+
     fn accepted_password(&self) {}
 
     fn passphrase(&self, path: &std::path::Path) -> Result<zeroize::Zeroizing<String>, Error> {

@@ -63,8 +63,8 @@ pub(crate) fn through(server: &KnownServer) -> String {
 /// What to log in with: the key or password that the user names, else what is known to log in there, else what there is. What can be
 /// asked before connecting is asked before a signal would stop a copy.
 async fn means(client: &Client, server: &KnownServer, config: &HostConfig, access: &Access) -> Result<Means, Failure> {
-    let person = Person { client: client.clone(), server: server.clone(), may_ask: access.identity.is_none() };
-    let person = Arc::new(person);
+    let (may_ask, is_typed) = (access.identity.is_none(), password::is_typed(&access.password));
+    let person = Arc::new(Person { client: client.clone(), server: server.clone(), may_ask, is_typed });
     let place = server.address().to_string();
     if access.identity.is_none() {
         if let Some(password) = password::for_login(&access.password, &server.user, &place)? {
@@ -184,6 +184,8 @@ struct Person {
     server: KnownServer,
     /// Not where a key was named that is to log in.
     may_ask: bool,
+    /// Whether no other source of the password was named than the person.
+    is_typed: bool,
 }
 
 impl Ask for Person {
@@ -202,6 +204,13 @@ impl Ask for Person {
     fn password(&self) -> Result<Option<Password>, Error> {
         match self.may_ask {
             true => password::asked(&self.server.user, &self.server.address().to_string()),
+            false => Ok(None),
+        }
+    }
+
+    fn password_again(&self) -> Result<Option<Password>, Error> {
+        match self.may_ask && self.is_typed {
+            true => password::asked_again(&self.server.user, &self.server.address().to_string()),
             false => Ok(None),
         }
     }

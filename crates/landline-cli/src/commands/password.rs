@@ -23,7 +23,7 @@ use crate::{
     arguments::{Access, Passwd, PasswordSource},
     environment,
     failure::Failure,
-    terminal::{self, print, shown_line},
+    terminal::{self, print, say, shown_line},
 };
 
 /// The file with the password that is read wherever it would be asked for at a login.
@@ -51,6 +51,17 @@ pub(super) fn asked(user: &UserName, place: &str) -> Result<Option<Password>, Er
     if let Some(path) = environment::path(FILE_VARIABLE) {
         return Password::load(&path).map(Some);
     }
+    typed(&format!("Password of {user} at {place}: "))?.map(Password::new).transpose()
+}
+
+/// Whether a password would be typed: nothing names another place where it is.
+pub(super) fn is_typed(source: &PasswordSource) -> bool {
+    source.password_file.is_none() && source.password_fd.is_none() && environment::path(FILE_VARIABLE).is_none()
+}
+
+/// Asks for a password that was typed once more; `None` where there is no terminal.
+pub(super) fn asked_again(user: &UserName, place: &str) -> Result<Option<Password>, Error> {
+    say("landline: that was not accepted");
     typed(&format!("Password of {user} at {place}: "))?.map(Password::new).transpose()
 }
 

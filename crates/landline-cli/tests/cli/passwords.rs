@@ -84,6 +84,45 @@ fn after_keys_that_are_not_accepted_the_password_is_asked_for() {
 }
 
 #[test]
+fn a_password_that_was_mistyped_is_asked_for_again_twice_and_no_other() {
+    let stage = stage();
+    let server = with_bob(&stage);
+    let at = format!("bob@{}", server.address);
+    let log_in = |typed: &[&str]| {
+        let mut terminal = Terminal::start(&stage.command(&["ping", &at, "--accept-new", "--password"]));
+        for line in typed {
+            terminal.wait_for("Password of bob at");
+            terminal.wait_for_hiding();
+            terminal.type_line(line);
+            terminal.wait_for_showing();
+        }
+        (terminal.end(), terminal.shown.clone())
+    };
+    let (status, shown) = log_in(&["korrect horse battery", PASSWORD]);
+    assert_eq!(status, Some(0), "{shown}");
+    assert_eq!(shown.matches("that was not accepted").count(), 1, "{shown}");
+    server.event("login");
+    let (status, shown) = log_in(&["wrong horse", "wrong cow", "wrong dog"]);
+    assert_eq!(status, Some(12), "{shown}");
+    assert_eq!(shown.matches("that was not accepted").count(), 2, "{shown}");
+}
+
+#[test]
+fn one_password_is_one_however_it_is_spelled() {
+    let stage = stage();
+    let server = stage.joined();
+    let (composed, apart) = ("Z\u{fc}rich f\u{e4}hrt\u{a0}ab", "Zu\u{308}rich fa\u{308}hrt ab");
+    let [first, second] = [("first", composed), ("second", apart)].map(|(name, text)| file(&stage, name, text));
+    stage.run_at_server(&["user", "add", "bob", "--password-file", &first]).ok();
+    fs::rename(stage.path("client"), stage.path("alice")).unwrap();
+    let at = format!("bob@{}", server.address);
+    stage.run(&["ping", &at, "--accept-new", "--password-file", &second]).ok();
+    stage.run(&["ping", &at, "--password-file", &first]).ok();
+    let third = file(&stage, "third", "Z\u{fc}rich\tab und an");
+    stage.run(&["ping", &at, "--password-file", &third]).fails(32, "control character");
+}
+
+#[test]
 fn a_password_comes_from_a_file_a_descriptor_or_the_environment_and_never_from_the_arguments() {
     let stage = stage();
     let server = with_bob(&stage);
@@ -161,6 +200,10 @@ fn everybody_sets_their_own_password_and_admins_those_of_others() {
     }
     let third = file(&stage, "third", "third password");
     ping(&third).ok();
+    // Nobody is asked for a new one who does not know the old one.
+    let mut terminal = Terminal::start(&stage.command(&["passwd", "127.0.0.1", "--password-file", &old]));
+    assert_eq!(terminal.end(), Some(12), "{}", terminal.shown);
+    assert!(!terminal.shown.contains("New password"), "{}", terminal.shown);
     // Not another's, without being an admin.
     let other = ["user", "--on", "127.0.0.1", "--password-file", &third, "password", "alice", "--password-file", &new];
     stage.run(&other).fails(23, "for admins");

@@ -456,6 +456,16 @@ fn the_commands_of_the_machine_itself() {
     assert!(two.user(&["keys", "carol", "list"]).ok().contains(&key(&two.stage, "a").public().fingerprint()));
     two.user(&["disable", "carol"]).ok();
     assert!(two.user(&["list"]).ok().contains("disabled since"));
+    let carol = "[users.carol]\nfiles = [\"rw:~\"]\nchat = true\n[users.carol.quota]\nrate = \"1 MiB/s\"\n";
+    two.stage.write_rights(&format!("[users.alice]\nadmin = true\n{carol}"));
+    let listed = two.user(&["list"]).ok();
+    let carol = listed.lines().find(|line| line.starts_with("carol")).unwrap();
+    assert!(carol.contains("files chat"), "{carol}");
+    let shown = two.user(&["show", "carol"]).ok();
+    for line in ["  files = [\"rw:~\"]", "  chat = true", "  quota.rate = \"1 MiB/s\""] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} in {shown}");
+    }
+    two.server.event("rights-loaded");
     two.user(&["invite", "carol"]).fails(23, "enable the account first");
     assert_eq!(two.user(&["list"]).ok(), two.user_over_the_line(&["list"]).ok(), "here and there alike");
 }

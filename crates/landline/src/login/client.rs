@@ -109,7 +109,7 @@ pub async fn connect(
         let (proof, expected) = match means {
             Means::Password(typed) => {
                 let parties = (credential.user.clone(), pin);
-                (by_password(&mut stream, &mut login, typed.password(), parties, transcript).await?, None)
+                (by_password(&mut stream, &mut login, &typed.password(), parties, transcript).await?, None)
             }
             means => proof(&mut stream, &login, means, transcript).await?,
         };

@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -43,29 +43,52 @@ pub trait Ask: Send + Sync {
     /// [`Error::Password`] for one that cannot be one.
     fn password(&self) -> Result<Option<Password>, Error>;
 
+    /// The password once more, as the one that was given was not accepted; `None` where it was not typed, or nobody can be asked. May block.
+    ///
+    /// # Errors
+    /// [`Error::Password`] for one that cannot be one.
+    fn password_again(&self) -> Result<Option<Password>, Error>;
+
     /// The password was accepted, and the server has proved itself with it. May block.
     fn accepted_password(&self);
 }
 
 /// A password that was asked for.
 pub struct TypedPassword {
-    password: Password,
+    password: Mutex<Password>,
+    was_accepted: AtomicBool,
     ask: Arc<dyn Ask>,
 }
 
 impl TypedPassword {
     /// A password, and whoever wants to know that it was accepted.
     pub fn new(password: Password, ask: Arc<dyn Ask>) -> Self {
-        Self { password, ask }
+        Self { password: Mutex::new(password), was_accepted: AtomicBool::new(false), ask }
     }
 
-    /// What was typed.
-    pub(super) fn password(&self) -> &Password {
-        &self.password
+    /// What was typed last.
+    pub(super) fn password(&self) -> Password {
+        self.password.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for it once more, as it was not accepted. False where nobody can be asked, or it was accepted before: then it is the server's that
+    /// has changed, perhaps in the middle of something.
+    ///
+    /// # Errors
+    /// [`Error::Password`].
+    pub(crate) async fn ask_again(&self) -> Result<bool, Error> {
+        if self.was_accepted.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let ask = self.ask.clone();
+        let Some(password) = blocking(move || ask.password_again()).await? else { return Ok(false) };
+        *self.password.lock().unwrap_or_else(PoisonError::into_inner) = password;
+        Ok(true)
     }
 
     /// Tells whoever wants to know that it was accepted.
     pub(crate) async fn accepted(&self) {
+        self.was_accepted.store(true, Ordering::Relaxed);
         let ask = self.ask.clone();
         let told = move || {
             ask.accepted_password();

@@ -109,3 +109,29 @@ fn choose_congestion_control(stream: &TcpStream, socket: &SockRef<'_>) {
 
 #[cfg(not(target_os = "linux"))]
 fn choose_congestion_control(_stream: &TcpStream, _socket: &SockRef<'_>) {}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn little_waits_to_be_sent_to_a_peer_that_reads_nothing() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let dialed = dial(&HostPort { host: "127.0.0.1".into(), port }).await.unwrap();
+        let _silent = listener.accept().await.unwrap();
+        let mut taken = 0;
+        loop {
+            dialed.stream.writable().await.unwrap();
+            match dialed.stream.try_write(&[0; 16 * 1024]) {
+                Ok(bytes) => taken += bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        // Some of it has left: what the peer's kernel takes before anybody reads.
+        assert!(taken < 3 * UNSENT_BYTES_MAX as usize, "{taken} bytes");
+    }
+}
