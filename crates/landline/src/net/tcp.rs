@@ -26,10 +26,10 @@ const KEEPALIVE_PROBES: u32 = 3;
 #[cfg(target_os = "linux")]
 const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// What may wait in the kernel to be sent, in bytes: progress is then what has left, and what a killed client leaves behind is little. What is on its
-/// way is not limited by it, so that a long line stays full.
+/// What may wait in the kernel to be sent, in bytes: progress is then nearly what has left, and what a killed client leaves behind is not as much. What is
+/// on its way is not limited by it. Half a MiB costs a long line some percent of its speed, 2 MiB nothing that could be measured.
 #[cfg(target_os = "linux")]
-const UNSENT_BYTES_MAX: u32 = 512 * 1024;
+const UNSENT_BYTES_MAX: u32 = 2 * 1024 * 1024;
 
 /// A connection that was made, and how long it took.
 #[derive(Debug)]
@@ -132,6 +132,6 @@ mod tests {
             }
         }
         // Some of it has left: what the peer's kernel takes before anybody reads.
-        assert!(taken < 3 * UNSENT_BYTES_MAX as usize, "{taken} bytes");
+        assert!(taken < UNSENT_BYTES_MAX as usize + 512 * 1024, "{taken} bytes");
     }
 }
