@@ -115,6 +115,16 @@ fn after_the_login_the_larger_limits_hold() {
     wait_for("an empty home", || std::fs::read_dir(stage.home()).unwrap().count() == 0);
 }
 
+/// A newcomer with a number, who makes the largest promise that is not refused at once.
+fn promising(server: &ServerProcess, number: usize) -> RawClient {
+    // No more from one source than may be half-open.
+    let source = Ipv4Addr::new(127, 1, 0, 1 + u8::try_from(number / 16).unwrap());
+    let mut client = RawClient::connect_from(source, &server.address, &server.fingerprint).unwrap();
+    client.greet().unwrap();
+    client.send(&4096i32.to_le_bytes()).unwrap();
+    client
+}
+
 /// Row 23 (F4): what is promised costs nothing; only what arrives does.
 #[test]
 fn promises_cost_no_memory() {
@@ -124,17 +134,7 @@ fn promises_cost_no_memory() {
     drop(connect(&server));
     server.event("refused");
     let (before, descriptors) = server.usage();
-    let clients: Vec<RawClient> = (0..CONNECTIONS)
-        .map(|number| {
-            // No more from one source than may be half-open.
-            let source = Ipv4Addr::new(127, 1, 0, 1 + number as u8 / 16);
-            let mut client = RawClient::connect_from(source, &server.address, &server.fingerprint).unwrap();
-            client.greet().unwrap();
-            // The largest promise that is not refused at once.
-            client.send(&4096i32.to_le_bytes()).unwrap();
-            client
-        })
-        .collect();
+    let clients: Vec<RawClient> = (0..CONNECTIONS).map(|number| promising(&server, number as usize)).collect();
     let (during, _) = server.usage();
     let each = during.saturating_sub(before) / CONNECTIONS;
     eprintln!("{each} KiB for each connection before login");
@@ -165,6 +165,35 @@ fn an_idle_session_costs_little_memory() {
     eprintln!("{each} KiB for each idle session");
     assert!(each <= 64, "{each} KiB for each idle session");
     drop(sessions);
+    wait_for("all descriptors back", || server.usage().1 <= descriptors);
+}
+
+/// F4: a thousand connections, a quarter of them before login, and what all of them cost together.
+#[test]
+fn a_thousand_connections_cost_at_most_64_mib() {
+    const SESSIONS: usize = 750;
+    const NEWCOMERS: usize = 250;
+    landline::net::tcp::raise_descriptor_limit();
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    let idle = || {
+        let mut client = connect(&server);
+        assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
+        client.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
+        client
+    };
+    drop(idle());
+    server.event("closed");
+    let (before, descriptors) = server.usage();
+    let sessions: Vec<RawClient> = (0..SESSIONS).map(|_| idle()).collect();
+    let newcomers: Vec<RawClient> = (0..NEWCOMERS).map(|number| promising(&server, number)).collect();
+    let (during, open) = server.usage();
+    assert!(open >= descriptors + SESSIONS + NEWCOMERS, "all of them are there");
+    let more = during.saturating_sub(before);
+    eprintln!("{more} KiB for {SESSIONS} sessions and {NEWCOMERS} newcomers");
+    assert!(more <= 64 * 1024, "{more} KiB");
+    drop((sessions, newcomers));
     wait_for("all descriptors back", || server.usage().1 <= descriptors);
 }
 
