@@ -12,6 +12,7 @@ use std::{
 use crate::stage::SETSID;
 use rustix::{
     fs::{Mode, OFlags},
+    process::{Pid, Signal},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
 };
 
@@ -93,7 +94,13 @@ impl Terminal {
         self.keyboard.write_all(format!("{line}\n").as_bytes()).expect("somebody reads it");
     }
 
-    /// Waits for the command's end: its exit status. All that was shown is in `shown` then.
+    /// Sends the command a signal.
+    pub fn signal(&self, signal: Signal) {
+        // The program that makes the session becomes the command.
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    /// Waits for the command's end: its exit status, or `None` where a signal has ended it. All that was shown is in `shown` then.
     pub fn end(&mut self) -> Option<i32> {
         let status = self.child.wait().expect("it can be waited for").code();
         while let Ok(bytes) = self.screen.recv_timeout(PATIENCE) {

@@ -3,9 +3,11 @@
 use std::{
     future::Future,
     io,
+    os::fd::AsRawFd,
+    ptr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicPtr, Ordering},
     },
 };
 
@@ -25,36 +27,51 @@ pub(crate) fn stop() -> Result<impl Future<Output = ()>, Failure> {
     first_of([SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()])
 }
 
-/// Does what changes the terminal and changes it back. A SIGINT in between, which would end this process before it is changed back, does
-/// so behind it; where something else receives the signal, that has heard it.
-pub(crate) fn deferring_interrupt<T>(work: impl FnOnce() -> T) -> T {
-    static CAME: AtomicBool = AtomicBool::new(false);
-    extern "C" fn note(_signal: libc::c_int) {
-        CAME.store(true, Ordering::Relaxed);
-    }
-    CAME.store(false, Ordering::Relaxed);
-    // SAFETY: a zeroed sigaction is one that is complete, and both pointers are to what lives as long as the call.
-    let before = unsafe {
-        let mut before: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(libc::SIGINT, std::ptr::null(), &raw mut before);
-        before
-    };
-    if before.sa_sigaction != libc::SIG_DFL {
-        return work();
-    }
-    // SAFETY: as above; the handler does nothing but store to an atomic, which any handler may.
-    unsafe {
-        let mut noting = before;
-        noting.sa_sigaction = note as *const () as usize;
-        libc::sigaction(libc::SIGINT, &raw const noting, std::ptr::null_mut());
-    }
-    let done = work();
-    // SAFETY: what is put back was there before.
-    unsafe {
-        libc::sigaction(libc::SIGINT, &raw const before, std::ptr::null_mut());
-        if CAME.load(Ordering::Relaxed) {
-            libc::raise(libc::SIGINT);
+/// What a terminal was before somebody was asked for what is not to be seen.
+struct Before {
+    terminal: std::fs::File,
+    modes: libc::termios,
+}
+
+/// Does what changes the terminal and changes it back. A signal in between that ends this process changes it back first; one that something
+/// else receives is left to that.
+pub(crate) fn restoring_terminal<T>(terminal: std::fs::File, work: impl FnOnce() -> T) -> T {
+    static BEFORE: AtomicPtr<Before> = AtomicPtr::new(ptr::null_mut());
+    extern "C" fn restore(signal: libc::c_int) {
+        // SAFETY: what the pointer leads to is never freed; tcsetattr(3), signal(2) and raise(3) may be called in a handler (signal-safety(7)).
+        unsafe {
+            if let Some(before) = BEFORE.load(Ordering::Acquire).as_ref() {
+                libc::tcsetattr(before.terminal.as_raw_fd(), libc::TCSANOW, &raw const before.modes);
+            }
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
         }
+    }
+    // SAFETY: a zeroed termios is one, which is read only if it was filled.
+    let modes = unsafe {
+        let mut modes: libc::termios = std::mem::zeroed();
+        (libc::tcgetattr(terminal.as_raw_fd(), &raw mut modes) == 0).then_some(modes)
+    };
+    let Some(modes) = modes else { return work() };
+    // A handler of another thread may be at it until this process ends; few are asked more than once.
+    BEFORE.store(Box::into_raw(Box::new(Before { terminal, modes })), Ordering::Release);
+    let handler: extern "C" fn(libc::c_int) = restore;
+    let ours = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT].map(|signal| {
+        // SAFETY: a zeroed sigaction is one that is complete, all pointers are to what lives as long as the calls, and the handler is sound.
+        unsafe {
+            let mut was: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, ptr::null(), &raw mut was);
+            let is_ours = was.sa_sigaction == libc::SIG_DFL;
+            if is_ours {
+                libc::signal(signal, handler as libc::sighandler_t);
+            }
+            (signal, is_ours)
+        }
+    });
+    let done = work();
+    for (signal, _) in ours.into_iter().filter(|(_, is_ours)| *is_ours) {
+        // SAFETY: what is put back was there before.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     done
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use landline::Error;
+use landline::{Error, paths};
 use zeroize::Zeroizing;
 
 use crate::signals;
@@ -86,9 +86,11 @@ pub(crate) fn passphrase(path: &std::path::Path) -> Result<Zeroizing<String>, Er
     })
 }
 
-/// Asks on the terminal, wherever the standard streams lead, for what is not to be seen. Ctrl-C finds the terminal as it was.
+/// Asks on the terminal, wherever the standard streams lead, for what is not to be seen. Whatever ends this process meanwhile, the terminal is as it
+/// was.
 pub(crate) fn hidden(prompt: &str) -> io::Result<Zeroizing<String>> {
-    signals::deferring_interrupt(|| rpassword::prompt_password(prompt)).map(Zeroizing::new)
+    let terminal = paths::local::terminal()?;
+    signals::restoring_terminal(terminal, || rpassword::prompt_password(prompt)).map(Zeroizing::new)
 }
 
 /// A moment (seconds since 1970) for people: `2026-11-21 02:18:44Z`.

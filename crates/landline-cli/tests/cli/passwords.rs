@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use landline::{login::UserKey, paths::PrivateFolder};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use testkit::{HostileServer, RawClient, ServerProcess, Stage, Terminal};
 
@@ -337,6 +338,15 @@ fn whoever_is_interrupted_sees_again_what_they_type() {
         terminal.wait_for_showing();
         assert_ne!(terminal.end(), Some(0), "{}", terminal.shown);
         assert!(!terminal.shown.contains("not accepted"), "{}", terminal.shown);
+    }
+    // Whatever else ends it, from wherever.
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT] {
+        let mut terminal = Terminal::start(&stage.command(&["ping", "127.0.0.1"]));
+        terminal.wait_for("Password of bob");
+        terminal.wait_for_hiding();
+        terminal.signal(signal);
+        terminal.wait_for_showing();
+        assert_eq!(terminal.end(), None, "ended by the signal itself: {}", terminal.shown);
     }
 }
 
