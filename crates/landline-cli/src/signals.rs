@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io,
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, OwnedFd},
     ptr,
     sync::{
         Arc, OnceLock,
@@ -29,13 +29,13 @@ pub(crate) fn stop() -> Result<impl Future<Output = ()>, Failure> {
 
 /// What a terminal was before somebody was asked for what is not to be seen.
 struct Before {
-    terminal: std::fs::File,
+    terminal: OwnedFd,
     modes: libc::termios,
 }
 
 /// Does what changes the terminal and changes it back. A signal in between that ends this process changes it back first; one that something
 /// else receives is left to that.
-pub(crate) fn restoring_terminal<T>(terminal: std::fs::File, work: impl FnOnce() -> T) -> T {
+pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T) -> T {
     static BEFORE: AtomicPtr<Before> = AtomicPtr::new(ptr::null_mut());
     extern "C" fn restore(signal: libc::c_int) {
         // SAFETY: what the pointer leads to is never freed; tcsetattr(3), signal(2) and raise(3) may be called in a handler (signal-safety(7)).

@@ -90,7 +90,7 @@ pub(crate) fn passphrase(path: &std::path::Path) -> Result<Zeroizing<String>, Er
 /// was.
 pub(crate) fn hidden(prompt: &str) -> io::Result<Zeroizing<String>> {
     let terminal = paths::local::terminal()?;
-    signals::restoring_terminal(terminal, || rpassword::prompt_password(prompt)).map(Zeroizing::new)
+    signals::restoring_terminal(terminal.into(), || rpassword::prompt_password(prompt)).map(Zeroizing::new)
 }
 
 /// A moment (seconds since 1970) for people: `2026-11-21 02:18:44Z`.
