@@ -172,6 +172,29 @@ fn a_password_is_in_no_file_log_or_event() {
     }
 }
 
+/// A script that adds somebody goes on with that: the command ends once the server has it in force.
+#[test]
+fn what_is_granted_at_the_machine_can_be_used_when_the_command_ends() {
+    let stage = stage();
+    let server = stage.joined();
+    let password = file(&stage, "password", PASSWORD);
+    fs::rename(stage.path("client"), stage.path("alice")).unwrap();
+    for number in 0..5 {
+        let (user, folder) = (format!("user{number}"), format!("rw:~/folder{number}"));
+        fs::create_dir(stage.path(&format!("home/folder{number}"))).unwrap();
+        stage.run_at_server(&["user", "add", &user, "--password-file", &password, "--files", &folder]).ok();
+        let at = format!("landline://{user}@{}/folder{number}/x", server.address);
+        let copy = ["cp", "--accept-new", "--password-file", &password, "-", &at];
+        stage.run_with_input(&copy, b"at once").ok();
+        stage.run_at_server(&["user", "remove", &user]).ok();
+        stage.run_with_input(&copy, b"no more").fails(12, "not accepted");
+        fs::remove_dir_all(stage.path("client")).unwrap();
+    }
+    // Without a server nobody is waited for that is not there.
+    drop(server);
+    stage.run_at_server(&["user", "add", "bob", "--password-file", &password, "--files", "rw:~/bob"]).ok();
+}
+
 #[test]
 fn everybody_sets_their_own_password_and_admins_those_of_others() {
     let stage = stage();

@@ -11,7 +11,10 @@ use landline_proto::{ErrorCode, login::UserName};
 use tokio::sync::watch;
 use toml_edit::DocumentMut;
 
-use super::{FirstRights, Quota, Rights};
+use super::{
+    FirstRights, Quota, Rights,
+    in_force::{self, InForce},
+};
 use crate::{
     Error,
     audit::{Audit, Entry, Hash},
@@ -51,8 +54,9 @@ const BEGINNING: &str = r#"# Who may do what on this machine. What is not grante
 /// broken file keeps the rules that were in force, and so does a change that cannot be written down.
 pub struct RightsFile {
     folder: Arc<PrivateFolder>,
-    /// Where a change is written down before it comes into force: the server's alone, since only its rules are in force.
-    audit: Option<Audit>,
+    /// Where a change is written down before it comes into force, and where it is said that it has: the server's alone, since only its rules are in
+    /// force.
+    server: Option<(Audit, InForce)>,
     rules: watch::Sender<Arc<Rights>>,
     /// Held from reading the file until what it says is in force, so that what was read last is what stays.
     reloading: Mutex<()>,
@@ -102,7 +106,8 @@ impl RightsFile {
             None => folder.write(NAME, BEGINNING.as_bytes())?,
         }
         let (rules, _) = watch::channel(Arc::default());
-        let file = Self { folder, audit, rules, reloading: Mutex::new(()), seen: Mutex::new(None) };
+        let server = audit.map(|audit| (audit, InForce::of_server(&folder)));
+        let file = Self { folder, server, rules, reloading: Mutex::new(()), seen: Mutex::new(None) };
         match file.reload() {
             Err(Error::Failed { code: ErrorCode::Audit, .. }) => {}
             loaded => drop(loaded?),
@@ -175,6 +180,9 @@ impl RightsFile {
         if is_new {
             self.rules.send_replace(rules.clone());
         }
+        if let Some((_, in_force)) = &self.server {
+            in_force.say(&text);
+        }
         Ok(rules)
     }
 
@@ -185,7 +193,7 @@ impl RightsFile {
     }
 
     fn record_as(&self, action: &str, subject: String, detail: Option<String>) -> Result<(), Error> {
-        let Some(audit) = &self.audit else { return Ok(()) };
+        let Some((audit, _)) = &self.server else { return Ok(()) };
         audit.record_blocking(Entry::Admin { user: None, session: None, action: action.to_owned(), subject, detail })
     }
 
@@ -243,17 +251,29 @@ impl RightsFile {
     }
 
     /// Rewrites the file, unless `edit` says that there is nothing to do, and puts it into force with whatever somebody else has changed
-    /// there. Written down before it is in the file: nobody is told of a failure and given the right all the same, later.
+    /// there: at the server, too, where this is not the server's. Written down before it is in the file: nobody is told of a failure and given the
+    /// right all the same, later.
     fn change(&self, edit: impl FnOnce(&Rights, &str) -> Option<String>) -> Result<(), Error> {
+        if let Some(text) = self.rewrite(edit)?
+            && self.server.is_none()
+        {
+            in_force::wait(&self.folder, &text);
+        }
+        Ok(())
+    }
+
+    /// What the file is then, if it was rewritten.
+    fn rewrite(&self, edit: impl FnOnce(&Rights, &str) -> Option<String>) -> Result<Option<String>, Error> {
         let _lock = self.folder.lock(LOCK)?;
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((rules, text, _)) = read(&self.folder)? else {
             return Err(Error::state(self.path().display(), "is gone; put it back"));
         };
-        let Some(text) = edit(&rules, &text) else { return Ok(()) };
+        let Some(text) = edit(&rules, &text) else { return Ok(None) };
         self.record(&parse(&self.folder, &text)?, &text)?;
         self.folder.write(NAME, text.as_bytes())?;
-        self.load(Some(&text)).map(drop)
+        self.load(Some(&text))?;
+        Ok(Some(text))
     }
 
     fn see(&self, identity: Option<SourceIdentity>) {

@@ -10,6 +10,7 @@ mod amount;
 mod check;
 mod file;
 mod first;
+mod in_force;
 mod parse;
 mod pattern;
 mod quota;
