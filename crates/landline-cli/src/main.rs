@@ -11,7 +11,7 @@ mod settings;
 mod signals;
 mod terminal;
 
-use std::{process::ExitCode, time::Duration};
+use std::{net::TcpListener, process::ExitCode, time::Duration};
 
 use clap::Parser;
 
@@ -40,13 +40,18 @@ fn main() -> ExitCode {
         }
         arguments => arguments,
     };
+    // Before the runtime opens descriptors of its own, which could be taken for the manager's.
+    let handed_over = match arguments.command {
+        Command::Serve(_) => service_manager::socket(),
+        _ => Ok(None),
+    };
     let done = match tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
     {
         Ok(runtime) => {
-            let done = runtime.block_on(run(arguments));
+            let done = runtime.block_on(run(arguments, handed_over));
             runtime.shutdown_timeout(CLEAN_UP_TIME);
             done
         }
@@ -67,10 +72,10 @@ fn exit(done: Result<(), Failure>) -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<(), Failure> {
+async fn run(arguments: Arguments, handed_over: Result<Option<TcpListener>, Failure>) -> Result<(), Failure> {
     let state = arguments.state;
     match arguments.command {
-        Command::Serve(options) => commands::serve::run(state, options).await,
+        Command::Serve(options) => commands::serve::run(state, options, handed_over).await,
         Command::Config(options) => commands::config::run(state, &options),
         Command::Join(options) => commands::join::run(&environment::state(state)?, options).await,
         Command::Bootstrap(options) => commands::bootstrap::run(&environment::state(state)?, options).await,

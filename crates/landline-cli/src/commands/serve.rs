@@ -40,8 +40,16 @@ const EVENTS: usize = 4096;
 /// How long a service manager may wait for the end beyond the time that transfers have.
 const END_TIME: Duration = Duration::from_secs(30);
 
-pub(crate) async fn run(state: Option<PathBuf>, options: Serve) -> Result<(), Failure> {
-    let done = serve(state, options).await;
+/// With the socket that a service manager has handed over, if there is one, or why it cannot be used.
+pub(crate) async fn run(
+    state: Option<PathBuf>,
+    options: Serve,
+    handed_over: Result<Option<std::net::TcpListener>, Failure>,
+) -> Result<(), Failure> {
+    let done = match handed_over {
+        Ok(handed_over) => serve(state, options, handed_over).await,
+        Err(failure) => Err(failure),
+    };
     if let Err(failure) = &done {
         // Whoever may not read the journal reads it there.
         service_manager::tell(&format!("STATUS={}", failure.to_string().replace('\n', "; ")));
@@ -49,8 +57,11 @@ pub(crate) async fn run(state: Option<PathBuf>, options: Serve) -> Result<(), Fa
     done
 }
 
-async fn serve(state: Option<PathBuf>, options: Serve) -> Result<(), Failure> {
-    let handed_over = service_manager::socket()?;
+async fn serve(
+    state: Option<PathBuf>,
+    options: Serve,
+    handed_over: Option<std::net::TcpListener>,
+) -> Result<(), Failure> {
     let settings = Settings::read(state, &options.settings)?;
     if options.check_config {
         return check(&settings).await;

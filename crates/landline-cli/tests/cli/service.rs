@@ -29,16 +29,33 @@ fn activated_at(stage: &Stage, listener: &TcpListener, address: &str) -> Command
     command.stdin(std::process::Stdio::null());
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let socket = listener.try_clone().unwrap();
-    // SAFETY: dup2 is all that happens between fork and exec.
+    // SAFETY: system calls are all that happens between fork and exec.
     unsafe {
         command.pre_exec(move || {
             let mut third = std::os::fd::FromRawFd::from_raw_fd(3);
-            let done = rustix::io::dup2(&socket, &mut third);
+            // It may be the third already, and is then still to be closed.
+            let done = rustix::io::dup2(&socket, &mut third)
+                .and_then(|()| rustix::io::fcntl_setfd(&third, rustix::io::FdFlags::empty()));
             std::mem::forget::<std::os::fd::OwnedFd>(third);
             Ok(done?)
         });
     }
     command
+}
+
+/// What the variables promise and nobody has handed over must not be found among what the server has opened itself.
+#[test]
+fn a_socket_that_was_promised_and_is_not_there_is_said() {
+    let stage = stage();
+    let server = stage.serve_command("127.0.0.1:0");
+    for count in ["1", "2", "40"] {
+        let mut command = Command::new("/bin/sh");
+        let script = format!("LISTEN_PID=$$ LISTEN_FDS={count} exec \"$0\" \"$@\" 3>&-");
+        command.args(["-c", &script]).arg(server.get_program()).args(server.get_args());
+        command.env_clear().envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        stage.run_command(command).fails(2, "what was handed over to be listened on");
+    }
 }
 
 #[test]
