@@ -140,6 +140,28 @@ fn a_half_open_line_does_not_stand_in_the_way() {
     assert_eq!(line.server.event("failed")["code"], "superseded");
 }
 
+/// Under a rate the server is still busy with what a killed client has sent: the same command at once goes on behind it all the same.
+#[test]
+fn what_a_killed_client_has_left_on_the_way_is_waited_for() {
+    let line = Line::new(16);
+    line.stage.write_rights("[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nrate = \"8 MiB/s\"\n");
+    line.server.event("rights-loaded");
+    let to = line.server.at("copy");
+    let mut client = line.stage.command(&["cp", "source", &to]).spawn().unwrap();
+    wait_for("two blocks and a bit", || {
+        staging(&line.folder(true)).iter().any(|part| part.metadata().is_ok_and(|part| part.len() > 2 * BLOCK as u64))
+    });
+    client.kill().unwrap();
+    client.wait().unwrap();
+    let outcome = line.stage.run(&["cp", "--json", "source", &to]);
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    let events = events(&outcome);
+    let offset = event(&events, "resumed-at").expect("it was resumed")["offset"].as_u64().unwrap();
+    assert!(offset >= 2 * BLOCK as u64, "{offset}");
+    assert!(line.stage.read("home/copy") == line.content);
+    assert_eq!(staging(&line.folder(true)), Vec::<PathBuf>::new());
+}
+
 /// Whatever goes wrong, a program that reads the events is told.
 #[test]
 fn a_failure_before_the_connection_is_an_event_too() {

@@ -11,8 +11,10 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// A copy that has not moved for this long makes way for another try at the same. One that moves is left alone.
+/// A copy that has not moved for this long makes way for another try at the same.
 const STALL_TIME: Duration = Duration::from_secs(2);
+/// How long one that moves is waited for, which is left alone: what it still takes may be all that a killed client has left on the way.
+const MOVING_TIME: Duration = Duration::from_secs(5);
 /// How often movement is looked for meanwhile.
 const LOOK_TIME: Duration = Duration::from_millis(50);
 
@@ -56,7 +58,7 @@ impl Running {
         self.ended.notify_all();
     }
 
-    /// Waits until a copy has ended, telling it to make way if it does not move. False if it moves, or is none of this process.
+    /// Waits until a copy has ended, telling it to make way if it does not move. False if it goes on, or is none of this process.
     /// Blocking, for some seconds at most.
     pub(super) fn outlast(&self, name: &str) -> bool {
         let mut copies = self.copies();
@@ -65,10 +67,11 @@ impl Running {
         let start = Instant::now();
         let mut was_told = false;
         while copies.get(name).is_some_and(|running| Arc::ptr_eq(running, &pulse)) {
-            if pulse.moves.load(Ordering::Relaxed) != moves || start.elapsed() >= 2 * STALL_TIME {
+            if start.elapsed() >= MOVING_TIME {
                 return false;
             }
-            if !was_told && start.elapsed() >= STALL_TIME {
+            let is_moving = pulse.moves.load(Ordering::Relaxed) != moves;
+            if !was_told && !is_moving && start.elapsed() >= STALL_TIME {
                 pulse.give_way.notify_one();
                 was_told = true;
             }
@@ -100,6 +103,17 @@ mod tests {
             }
             assert!(!mover.join().unwrap());
         });
+        // One that moves to its end is waited for.
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| running.outlast("copy"));
+            for _ in 0..20 {
+                pulse.beat();
+                std::thread::sleep(LOOK_TIME);
+            }
+            running.end("copy");
+            assert!(waiter.join().unwrap());
+        });
+        let pulse = running.begin("copy");
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| running.outlast("copy"));
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
