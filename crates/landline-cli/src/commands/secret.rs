@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use landline::{
-    Error, LocalServer,
+    Error,
     admin::Administration,
     net::{HostPort, Target},
-    paths::create_secret_file,
+    paths::{create_secret_file, local},
     proto::{DEFAULT_PORT, login::BindingType},
 };
 use zeroize::Zeroizing;
 
+use super::here::administration;
 use crate::{
     arguments::{Binding, Secret, SecretAdd},
     failure::Failure,
@@ -18,7 +19,7 @@ use crate::{
 };
 
 pub(crate) fn run(state: &Path, options: Secret) -> Result<(), Failure> {
-    let mut server = LocalServer::open(state)?.administration()?;
+    let mut server = administration(state)?;
     match options {
         Secret::Add(options) => add(&mut server, options),
         Secret::List { user } => {
@@ -48,20 +49,22 @@ fn add(server: &mut Administration, options: SecretAdd) -> Result<(), Failure> {
         Binding::Exporter => BindingType::TlsExporter,
         Binding::ServerEndPoint => BindingType::TlsServerEndPoint,
     };
-    let secret = server.add_secret(options.user, binding, &options.label)?;
+    let secret = server.new_secret(options.user, binding)?;
     let id = secret.key().id();
     let line = Zeroizing::new(format!("{}\n", *secret.reveal()));
     let Some(out) = options.out else {
+        server.add_secret(&secret, &options.label)?;
         print(line.trim_end());
         say(&format!(
             "this is the secret {id}; it is not shown again. Where it is used, keep it in a file of mode 600:\n  landline join --secret-file FILE"
         ));
         return Ok(());
     };
-    if let Err(error) = create_secret_file(&out, line.as_bytes()) {
-        // A secret that nobody has is of no use, even to the last admin.
-        server.remove_secret(&id, true)?;
-        return Err(Error::io(out.display(), &error).into());
+    // Whatever breaks this off, there is none at the server that nobody has: the last admin may count on it.
+    create_secret_file(&out, line.as_bytes()).map_err(|error| Error::io(out.display(), &error))?;
+    if let Err(error) = server.add_secret(&secret, &options.label) {
+        let _ = local::remove(&out);
+        return Err(error.into());
     }
     print(&format!("the secret {id} is in {}", out.display()));
     Ok(())

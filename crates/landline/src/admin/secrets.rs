@@ -6,16 +6,23 @@ use super::Administration;
 use crate::{Error, audit::Entry, login::Secret, store::StoredSecret};
 
 impl Administration {
-    /// Makes a secret by which a machine can log in as `user`. Blocking.
+    /// Makes a secret for a machine that is to log in as `user`. It is good once it [was added](Self::add_secret). Blocking.
     ///
     /// # Errors
-    /// `not-found` where there is no such account, or it is not known where the server can be reached; `audit`, [`Error::State`].
-    pub fn add_secret(&self, user: UserName, binding: BindingType, label: &str) -> Result<Secret, Error> {
-        let secret = Secret::new(self.addresses()?, self.fingerprint, user, binding);
+    /// `not-found` where there is no such account, or it is not known where the server can be reached; [`Error::State`].
+    pub fn new_secret(&self, user: UserName, binding: BindingType) -> Result<Secret, Error> {
+        self.store.account(&user)?;
+        Ok(Secret::new(self.addresses()?, self.fingerprint, user, binding))
+    }
+
+    /// Lets a machine log in with this secret. Blocking.
+    ///
+    /// # Errors
+    /// `not-found` where there is no such account; `audit`, [`Error::State`].
+    pub fn add_secret(&self, secret: &Secret, label: &str) -> Result<(), Error> {
         let key = secret.key();
         self.record("secret-add", &secret.user, format!("secret:{}", key.id()))?;
-        self.store.add_secret(&secret.user, binding, &key, label)?;
-        Ok(secret)
+        self.store.add_secret(&secret.user, secret.binding, &key, label).map(drop)
     }
 
     /// The secrets of everybody, or of one user, without what is secret in them. Blocking.
@@ -41,7 +48,7 @@ impl Administration {
     }
 
     fn record(&self, action: &str, user: &UserName, detail: String) -> Result<(), Error> {
-        self.audit.record_blocking(Entry::Admin {
+        self.audit.open()?.record_blocking(Entry::Admin {
             user: None,
             session: None,
             action: action.to_owned(),

@@ -21,19 +21,23 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Loads the identity kept in `folder`, or makes one where there is none. Blocking.
+    /// Loads the identity kept in `folder`, or makes one where there is none and, as it `is_known` to nobody, there has not been one. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] where the certificate is there without its key, the key can be read by others, or they do not belong
+    /// [`Error::State`] where the certificate is missing, or there without its key, the key can be read by others, or they do not belong
     /// together.
-    pub fn load_or_create(folder: &PrivateFolder) -> Result<Self, Error> {
+    pub fn load_or_create(folder: &PrivateFolder, is_known: bool) -> Result<Self, Error> {
         let certificate = folder.read(CERTIFICATE_FILE, FILE_BYTES_MAX)?;
         let key = folder.read_secret(KEY_FILE, FILE_BYTES_MAX)?;
         match (certificate, key) {
             (Some(certificate), Some(key)) => Self::from_der(&certificate, key)
                 .map_err(|error| Error::state(folder.path_of(CERTIFICATE_FILE).display(), error)),
             // The certificate is written last: a key alone is a first start that was cut off.
-            (None, _) => Self::create(folder),
+            (None, _) if !is_known => Self::create(folder),
+            (None, _) => {
+                let problem = "is missing, and it is what people know this server by; put it back from a backup, together with identity.key";
+                Err(Error::state(folder.path_of(CERTIFICATE_FILE).display(), problem))
+            }
             (Some(_), None) => {
                 Err(Error::state(folder.path_of(KEY_FILE).display(), "the certificate is there and its key is missing"))
             }

@@ -63,7 +63,7 @@ pub fn names(folder: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// Writes a file that everybody may read, whole or not at all, making the folders above it. Blocking.
+/// Writes a file that everybody may read, whole or not at all, making the folders above it: durable when this returns. Blocking.
 ///
 /// # Errors
 /// What the system says; what was there is as it was.
@@ -73,7 +73,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     let staging = path.with_extension("landline-new");
     std::fs::write(&staging, bytes)?;
-    std::fs::rename(&staging, path)
+    std::fs::File::open(&staging)?.sync_all()?;
+    std::fs::rename(&staging, path)?;
+    path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
 }
 
 /// Removes a file if it is there. Blocking.
@@ -172,6 +174,26 @@ pub(crate) fn make_durable(staging: &Path, place: &Path) -> io::Result<()> {
     file.sync_all()?;
     std::fs::rename(staging, place)?;
     std::fs::File::open(place.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Sees to it that a database and what is beside it can be read by its owner alone, making an empty one where there is none. Blocking.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn make_private(database: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(database)?;
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = database.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::metadata(&name) {
+            Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
+                std::fs::set_permissions(&name, PermissionsExt::from_mode(0o600))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Whether nothing is at a path, not even a link; what cannot be looked at may be there. Blocking.

@@ -22,6 +22,9 @@ pub struct PrivateFolder {
     path: PathBuf,
 }
 
+/// Far longer than it takes to write any file here.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(60 * 60);
+
 /// A lock that is held until this is dropped, or the process ends.
 #[derive(Debug)]
 pub struct FolderLock {
@@ -104,20 +107,19 @@ impl PrivateFolder {
     /// write to.
     ///
     /// # Errors
-    /// Also [`Error::State`] for such a file.
-    pub(crate) fn read_rules(&self, name: &str, bytes_max: u64) -> Result<Option<(Vec<u8>, SourceIdentity)>, Error> {
-        let Some(file) = self.open_to_read(name)? else { return Ok(None) };
-        let metadata = file.metadata().map_err(|error| self.bad(name, error))?;
+    /// `InvalidData` for such a file, and for one that is no regular file or too long; else what keeps it from being read, which may pass.
+    pub(crate) fn read_rules(&self, name: &str, bytes_max: u64) -> io::Result<Option<(Vec<u8>, SourceIdentity)>> {
+        let Some(file) = self.folder.open_file(OsStr::new(name))? else { return Ok(None) };
+        let metadata = file.metadata()?;
         let problem = match &metadata {
             _ if !platform::is_ours(&metadata) => Some("belongs to somebody else"),
             _ if platform::writable_by_others(&metadata) => Some("others can write to it; close it with chmod 600"),
             _ => None,
         };
         if let Some(problem) = problem {
-            return Err(Error::state(self.path_of(name).display(), problem));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
-        let bytes = read_all(file, bytes_max).map_err(|error| self.bad(name, error))?;
-        Ok(Some((bytes, SourceIdentity::of(&metadata))))
+        Ok(Some((read_all(file, bytes_max)?, SourceIdentity::of(&metadata))))
     }
 
     /// What a file is known by; `None` where there is none, or it cannot be looked at. Blocking.
@@ -142,6 +144,19 @@ impl PrivateFolder {
             let _ = self.folder.remove(OsStr::new(&staging));
             self.bad(name, error)
         })
+    }
+
+    /// Removes what a process that was killed has left of files that it was [writing](Self::write). What cannot be removed stays. Blocking.
+    pub(crate) fn sweep(&self) {
+        for name in self.names_older_than(WRITE_TIME_MAX).unwrap_or_default() {
+            let is_staging =
+                name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.')).is_some_and(|(_, random)| {
+                    random.len() == 16 && random.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+                });
+            if is_staging {
+                let _ = self.remove(&name);
+            }
+        }
     }
 
     /// Makes the names of the files in it durable. Blocking.
@@ -281,7 +296,8 @@ pub fn read_secret_file(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec
 /// What the system says; `AlreadyExists` for a name that is taken, and then nothing has changed.
 pub fn create_secret_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| File::open(folder)?.sync_all());
     if written.is_err() {
         // It is ours: it was not there before.
         let _ = std::fs::remove_file(path);

@@ -6,7 +6,7 @@ use landline_proto::{
 };
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{Store, StoredPassword, passwords::put_password, unix_now};
+use super::{Store, StoredPassword, invites::void_invites_of, passwords::put_password, unix_now};
 use crate::{
     Error,
     login::{KeyLine, PublicKey},
@@ -75,7 +75,7 @@ impl Store {
     /// # Errors
     /// [`Error::State`].
     pub fn has_accounts(&self) -> Result<bool, Error> {
-        self.read(|transaction| transaction.query_row("SELECT EXISTS (SELECT 1 FROM accounts)", [], |row| row.get(0)))
+        self.read(is_any)
     }
 
     /// All accounts, by name.
@@ -225,7 +225,7 @@ impl Store {
         if found { Ok(()) } else { Err(no_account(user)) }
     }
 
-    /// Takes a key from an account. `is_admin` says which accounts are admins: the last one who can log in keeps the only key
+    /// Takes a key from an account, and makes the invites void that it has handed out. `is_admin` says which accounts are admins: the last one who can log in keeps the only key
     /// if there is no secret either.
     ///
     /// # Errors
@@ -240,6 +240,9 @@ impl Store {
             let has_it = objection(transaction, user, fingerprint)?.is_none();
             if has_it && is_last_means(transaction, user, is_admin)? {
                 return Ok(None);
+            }
+            if has_it {
+                void_invites_of(transaction, user)?;
             }
             let parameters = params![user.as_str(), fingerprint];
             transaction.execute("DELETE FROM keys WHERE user = ?1 AND fingerprint = ?2", parameters).map(Some)
@@ -281,6 +284,11 @@ impl Store {
     pub fn objection(&self, user: &UserName, fingerprint: &str) -> Result<Option<&'static str>, Error> {
         self.read(|transaction| objection(transaction, user, fingerprint))
     }
+}
+
+/// Whether there is any account.
+pub(super) fn is_any(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
+    transaction.query_row("SELECT EXISTS (SELECT 1 FROM accounts)", [], |row| row.get(0))
 }
 
 enum Taken {

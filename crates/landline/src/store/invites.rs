@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use landline_proto::{ErrorCode, login::UserName, messages::Token};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{Store, accounts, unix_now};
+use super::{Store, accounts, secrets::parsed, unix_now};
 use crate::{
     Error,
     login::{KeyLine, PublicKey, sha256},
@@ -147,7 +147,7 @@ impl Store {
     }
 
     /// Takes an invite and registers `key` for `user`, both or neither. The same user and key may do so again: they may not have
-    /// heard the answer. Before anything changes `before` is called, with whether the name was the user's to choose; if that fails, nothing does.
+    /// heard the answer. Before anything changes `before` is called, with what the invite is; if that fails, nothing does.
     ///
     /// # Errors
     /// `invite-unknown`, `invite-used`, `invite-expired`, `invite-user`, [`Error::LoginRefused`]; what `before` says; and [`Error::State`].
@@ -156,7 +156,7 @@ impl Store {
         token: &Token,
         user: &UserName,
         key: &PublicKey,
-        before: impl FnOnce(bool) -> Result<(), Error>,
+        before: impl FnOnce(&Open) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let hash = sha256(&token.0);
         let now = unix_now();
@@ -168,10 +168,11 @@ impl Store {
         let verdict = self.write(|transaction| {
             // By now somebody else may have taken it.
             let verdict = judge(transaction, &hash, user, key, now)?;
-            if let Verdict::Good(purpose, is_open) = verdict {
-                if let Err(error) = before(is_open) {
+            if let Verdict::Good(open) = &verdict {
+                if let Err(error) = before(open) {
                     return Ok(Verdict::Refused(error));
                 }
+                let purpose = open.purpose;
                 if purpose != Purpose::Key {
                     accounts::insert_account(transaction, user, purpose == Purpose::Owner, now)?;
                 }
@@ -184,7 +185,7 @@ impl Store {
             Ok(verdict)
         })?;
         let (code, message) = match verdict {
-            Verdict::Good(..) | Verdict::Repeated => return Ok(()),
+            Verdict::Good(_) | Verdict::Repeated => return Ok(()),
             Verdict::Refused(error) => return Err(error),
             Verdict::Unknown => return Err(unknown()),
             Verdict::Used => (ErrorCode::InviteUsed, "the invite was used before".to_owned()),
@@ -197,10 +198,20 @@ impl Store {
     }
 }
 
+/// An invite that somebody may take.
+#[derive(Debug)]
+pub struct Open {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Whether it is for an account of any name, which whoever takes it chooses.
+    pub is_for_anybody: bool,
+    /// Who has made it, if it was somebody with an account.
+    pub made_by: Option<UserName>,
+}
+
 /// What an invite is worth to somebody.
 enum Verdict {
-    /// What it is for, and whether it is for an account of any name.
-    Good(Purpose, bool),
+    Good(Open),
     Repeated,
     Unknown,
     Used,
@@ -223,14 +234,18 @@ fn judge(
     key: &PublicKey,
     now: i64,
 ) -> rusqlite::Result<Verdict> {
-    let invite: Option<(String, Option<String>, i64, Option<String>)> = transaction
+    type Found = (String, Option<String>, i64, Option<String>, Option<UserName>);
+    let invite: Option<Found> = transaction
         .query_row(
-            "SELECT purpose, user, expires, redeemed_by FROM invites WHERE token_hash = ?1",
+            "SELECT purpose, user, expires, redeemed_by, made_by FROM invites WHERE token_hash = ?1",
             params![token_hash],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            |row| {
+                let made_by = row.get::<_, Option<String>>(4)?.map(|_| parsed(row, 4)).transpose()?;
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, made_by))
+            },
         )
         .optional()?;
-    let Some((purpose, meant_for, expires, redeemed_by)) = invite else { return Ok(Verdict::Unknown) };
+    let Some((purpose, meant_for, expires, redeemed_by, made_by)) = invite else { return Ok(Verdict::Unknown) };
     let purpose = Purpose::parse(&purpose);
     let disabled = is_disabled(transaction, user)?;
     if let Some(by) = redeemed_by {
@@ -248,17 +263,29 @@ fn judge(
     if now >= expires {
         return Ok(Verdict::Expired);
     }
-    let is_open = purpose == Purpose::Account && meant_for.is_none();
+    // There is an owner, or whoever is at the machine has made other accounts: the first one is not to be had any more.
+    if purpose == Purpose::Owner && accounts::is_any(transaction)? {
+        return Ok(Verdict::Unknown);
+    }
+    let is_for_anybody = purpose == Purpose::Account && meant_for.is_none();
     if meant_for.is_some_and(|name| name != user.as_str()) {
         return Ok(Verdict::AnotherUser);
     }
     Ok(match (purpose, disabled) {
-        (Purpose::Key, Some(false)) | (Purpose::Owner | Purpose::Account, None) => Verdict::Good(purpose, is_open),
+        (Purpose::Key, Some(false)) | (Purpose::Owner | Purpose::Account, None) => {
+            Verdict::Good(Open { purpose, is_for_anybody, made_by })
+        }
         (Purpose::Key, Some(true)) => Verdict::Disabled,
         // The account was removed, and the invite with it.
         (Purpose::Key, None) => Verdict::Unknown,
         (Purpose::Owner | Purpose::Account, Some(_)) => Verdict::UserTaken,
     })
+}
+
+/// Whatever somebody has handed out is void: what they log in with was taken away, and may be what it was made with.
+pub(super) fn void_invites_of(transaction: &Transaction<'_>, user: &UserName) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM invites WHERE redeemed IS NULL AND made_by = ?1";
+    transaction.execute(sql, params![user.as_str()]).map(drop)
 }
 
 fn is_disabled_now(user: &UserName) -> Error {

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::{
     AccountRecord, Store,
     accounts::{has_account, is_last_means, last_means_refused},
+    invites::void_invites_of,
     unix_now,
 };
 use crate::Error;
@@ -74,6 +75,8 @@ impl Store {
         let set = self.write(|transaction| {
             let found = has_account(transaction, user)?;
             if found {
+                // Whoever knew the old one may have made some with it.
+                void_invites_of(transaction, user)?;
                 put_password(transaction, user, password)?;
             }
             Ok(found)
@@ -91,6 +94,9 @@ impl Store {
             let is_there: bool = transaction.query_row(sql, params![user.as_str()], |row| row.get(0))?;
             if is_there && is_last_means(transaction, user, is_admin)? {
                 return Ok(Err(last_means_refused(user)));
+            }
+            if is_there {
+                void_invites_of(transaction, user)?;
             }
             transaction.execute("DELETE FROM passwords WHERE user = ?1", params![user.as_str()]).map(Ok)
         })?;

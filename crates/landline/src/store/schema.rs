@@ -106,6 +106,9 @@ const PASSWORD_SOURCES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// What SQLite takes for no file at all.
+const MEMORY: &str = ":memory:";
+
 /// What may be done to a store that is not of this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Upkeep {
@@ -120,6 +123,10 @@ pub(super) fn open(path: &Path, upkeep: Upkeep) -> Result<Connection, String> {
     let text = |error: rusqlite::Error| error.to_string();
     if rusqlite::version_number() < SQLITE_VERSION_MIN {
         return Err(format!("SQLite {} is too old: 3.51.3 or later is needed", rusqlite::version()));
+    }
+    // There are keys in it: SQLite's own files beside it take its mode.
+    if path != Path::new(MEMORY) {
+        local::make_private(path).map_err(|error| error.to_string())?;
     }
     let mut connection = Connection::open(path).map_err(text)?;
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(text)?;
@@ -157,7 +164,9 @@ fn back_up(connection: &Connection, path: &Path, version: i64) -> Result<(), Str
     };
     let (staging, backup) = (beside(".part"), beside(""));
     let failed = |problem: String| format!("its backup {} cannot be written: {problem}", backup.display());
-    local::remove_if_there(&staging).map_err(|error| failed(error.to_string()))?;
+    local::remove_if_there(&staging)
+        .and_then(|()| local::make_private(&staging))
+        .map_err(|error| failed(error.to_string()))?;
     let name = staging.to_str().ok_or_else(|| failed("the path is not UTF-8".into()))?;
     connection.execute("VACUUM INTO ?1", params![name]).map_err(|error| failed(error.to_string()))?;
     local::make_durable(&staging, &backup).map_err(|error| failed(error.to_string()))

@@ -9,6 +9,7 @@ use rusqlite::{OptionalExtension, Row, params, types::Type};
 use super::{
     Store,
     accounts::{AccountRecord, is_last_means, last_means_refused},
+    invites::void_invites_of,
     unix_now,
 };
 use crate::{Error, login::SecretKey};
@@ -103,6 +104,7 @@ impl Store {
             if !force && is_last_means(transaction, &user, is_admin)? {
                 return Ok(Some(Err(last_means_refused(&user))));
             }
+            void_invites_of(transaction, &user)?;
             transaction.execute("DELETE FROM secrets WHERE id = ?1", params![id.0])?;
             Ok(Some(Ok(user)))
         })?;
@@ -121,7 +123,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredSecret> {
 }
 
 /// A column of text that has to be of a kind.
-fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+pub(super) fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
 where
     T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {

@@ -1,6 +1,6 @@
 use landline_proto::{
     ErrorCode,
-    login::{BindingType, UserName},
+    login::{BindingType, PasswordId, UserName},
     messages::Token,
 };
 
@@ -51,6 +51,52 @@ fn an_invite_is_good_once_however_many_race_for_it() {
     }
 }
 
+/// What somebody handed out goes with what it may have been made with.
+#[test]
+fn invites_are_void_once_a_key_secret_or_password_of_their_maker_is_gone() {
+    let store = Store::open(Path::new(":memory:")).unwrap();
+    let (eve, bob) = (name("eve"), name("bob"));
+    let lines: Vec<_> = [key(1), key(2)].into_iter().map(KeyLine::from).collect();
+    store.add_account(&eve, &lines).unwrap();
+    store.add_account(&bob, &[]).unwrap();
+    let secret = SecretKey::from_bytes([7; 32]);
+    let binding = BindingType::TlsExporter;
+    let id = store.add_secret(&eve, binding, &secret, "").unwrap();
+    let password = |id| StoredPassword { id: PasswordId([id; 8]), record: vec![id; 192] };
+    let made = |by: &UserName| {
+        let new = NewInvite { user: None, made_by: Some(by.clone()), good_for: INVITE_TIME };
+        let token = Token(crate::login::random());
+        store.put_invite(&token, &new, |_, _| Ok(())).unwrap();
+    };
+    let left = || store.invites().unwrap().into_iter().filter_map(|invite| invite.made_by).collect::<Vec<_>>();
+    let takes: [(&str, &dyn Fn()); 4] = [
+        ("a key", &|| store.remove_key(&eve, &key(1).fingerprint(), |_| false).unwrap()),
+        ("a secret", &|| drop(store.remove_secret(&id, |_| false, false).unwrap())),
+        ("another password", &|| store.set_password(&eve, &password(2)).unwrap()),
+        ("the password", &|| store.remove_password(&eve, |_| false).unwrap()),
+    ];
+    store.set_password(&eve, &password(1)).unwrap();
+    for (what, take) in takes {
+        made(&eve);
+        made(&bob);
+        take();
+        assert_eq!(left(), ["bob"], "{what}");
+        store.invites().unwrap().iter().for_each(|invite| store.revoke_invite(&invite.id).unwrap());
+    }
+    made(&eve);
+    assert!(store.remove_key(&eve, &key(9).fingerprint(), |_| false).is_err());
+    assert_eq!(left(), ["eve"], "nothing was taken");
+}
+
+#[test]
+fn the_owner_s_invite_is_void_once_there_is_an_account() {
+    let store = Store::open(Path::new(":memory:")).unwrap();
+    store.put_owner_invite(&Token([1; 16]), INVITE_TIME).unwrap();
+    store.add_account(&name("alice"), &[]).unwrap();
+    let late = store.redeem(&Token([1; 16]), &name("mallory"), &key(1), |_| Ok(()));
+    assert_eq!(code(late), ErrorCode::InviteUnknown);
+}
+
 #[test]
 fn a_refused_invite_changes_nothing() {
     let store = Store::open(Path::new(":memory:")).unwrap();
@@ -82,7 +128,7 @@ fn a_refused_invite_changes_nothing() {
         ErrorCode::InviteUsed
     );
 
-    store.put_owner_invite(&Token([4; 16]), INVITE_TIME).unwrap();
+    invite(&store, 4, None, None).unwrap();
     assert_eq!(code(store.redeem(&Token([4; 16]), &alice, &key(2), |_| Ok(()))), ErrorCode::InviteUser);
     assert_eq!(store.key(&alice, &key(2)).unwrap(), None);
 }
@@ -293,7 +339,7 @@ fn whoever_could_not_log_in_any_more_changes_nothing() {
 #[test]
 fn whose_name_is_free_to_choose_is_asked_about() {
     let store = fresh();
-    let refused = |is_open| match is_open {
+    let refused = |invite: &invites::Open| match invite.is_for_anybody {
         true => Err(Error::here(ErrorCode::InviteUser, "it has rights")),
         false => Ok(()),
     };

@@ -101,8 +101,12 @@ impl Judge {
 
     fn redeem(&self, store: &Store, user: &UserName, key: &str, token: &Token) -> Result<Proved, Error> {
         let key = offered(user, key)?;
-        store.redeem(token, user, &key, |is_open| {
-            has_no_rights(user, is_open, &self.rights)?;
+        store.redeem(token, user, &key, |invite| {
+            has_no_rights(user, invite.is_for_anybody, &self.rights)?;
+            if invite.made_by.as_ref().is_some_and(|maker| !self.rights.is_admin(maker)) {
+                // Taken back with the right to make it.
+                return Err(Error::here(ErrorCode::InviteUnknown, "there is no such invite any more"));
+            }
             self.audit.record_blocking(Entry::Admin {
                 user: None,
                 session: None,
