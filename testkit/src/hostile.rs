@@ -52,7 +52,7 @@ impl HostileServer {
     ) -> Self {
         let identity = |path: &Path| {
             let folder = PrivateFolder::open_or_create(path).expect("a folder");
-            Identity::load_or_create(&folder).expect("an identity").fingerprint().to_string()
+            Identity::load_or_create(&folder, false).expect("an identity").fingerprint().to_string()
         };
         let fingerprint = identity(certificate_of);
         identity(key_of);

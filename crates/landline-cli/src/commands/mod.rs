@@ -8,6 +8,7 @@ pub(crate) mod config;
 pub(crate) mod cp;
 pub(crate) mod demo;
 mod first_use;
+mod here;
 pub(crate) mod join;
 pub(crate) mod kick;
 mod known;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use landline::{
-    Client, Error, LocalServer,
+    Client, Error,
     admin::{
         Administration, Answer, Request, client,
         lists::{KeyRow, UserRow},
@@ -24,7 +24,7 @@ use landline::{
 };
 use serde_json::json;
 
-use super::{password, server_and_credential};
+use super::{here::administration, password, server_and_credential};
 use crate::{
     arguments::{InviteTerms, KeysCommand, NewPassword, User, UserCommand},
     failure::Failure,
@@ -53,7 +53,7 @@ enum Office {
 impl Office {
     async fn open(state: &Path, options: &User) -> Result<Self, Failure> {
         let Some(target) = &options.on else {
-            let mut administration = LocalServer::open(state)?.administration()?;
+            let mut administration = administration(state)?;
             if let Some(address) = public_name(&options.what)? {
                 administration.reached_at(address);
             }

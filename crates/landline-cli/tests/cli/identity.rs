@@ -78,6 +78,13 @@ fn state_that_others_can_read_is_refused() {
     set("server/server/identity.key", 0o644);
     refused("chmod 600");
     set("server/server/identity.key", 0o600);
-    fs::remove_file(stage.path("server/server/identity.key")).unwrap();
+    // Nobody who knows the server would know it again, and the key would be lost.
+    let [certificate, key] = ["crt", "key"].map(|end| stage.path(&format!("server/server/identity.{end}")));
+    let before = fs::read(&key).unwrap();
+    fs::rename(&certificate, stage.path("away")).unwrap();
+    refused("put it back from a backup");
+    assert_eq!(fs::read(&key).unwrap(), before);
+    fs::rename(stage.path("away"), &certificate).unwrap();
+    fs::remove_file(key).unwrap();
     refused("its key is missing");
 }

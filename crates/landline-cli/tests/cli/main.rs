@@ -22,6 +22,7 @@ mod example;
 mod files_bad_input;
 mod flood;
 mod guessing;
+mod here;
 mod hostile_server;
 mod identity;
 mod keys;

@@ -109,12 +109,11 @@ impl Administration {
     /// The server's half of a password; asked for from `source`, or at the machine itself.
     pub(super) fn register_password(
         &self,
-        store: &Store,
         request: &RegisterPassword,
         source: Option<Source>,
     ) -> Result<Registration, Error> {
         let user = whose(request.user.as_ref())?;
-        let response = self.passwords()?.register(store, user, &request.request.0, source)?;
+        let response = self.passwords()?.register(user, &request.request.0, source)?;
         Ok(Registration { response: Blob(response) })
     }
 

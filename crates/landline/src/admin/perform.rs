@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Error,
     admission::Source,
-    audit::{Audit, Entry},
+    audit::{Book, Entry},
     login::{Fingerprint, Invite, KeyLine, KeyOptions, Passwords},
     net::{HostPort, Target},
     paths::PrivateFolder,
@@ -22,6 +22,8 @@ use crate::{
 
 /// Where in the server's folder it stands where the server can be reached, an address a line.
 const ADDRESSES_FILE: &str = "addresses";
+/// Whoever changes something holds this.
+const LOCK: &str = "admin.lock";
 /// Far beyond any list of addresses.
 const ADDRESSES_BYTES_MAX: u64 = 64 * 1024;
 
@@ -32,7 +34,7 @@ pub struct Administration {
     rights: Arc<RightsFile>,
     pub(super) passwords: Option<Arc<Passwords>>,
     pub(super) fingerprint: Fingerprint,
-    pub(super) audit: Audit,
+    pub(super) audit: Book,
     public: Option<HostPort>,
 }
 
@@ -57,7 +59,7 @@ impl Administration {
         rights: Arc<RightsFile>,
         passwords: Option<Arc<Passwords>>,
         fingerprint: Fingerprint,
-        audit: Audit,
+        audit: Book,
     ) -> Self {
         Self { folder, store, rights, passwords, fingerprint, audit, public: None }
     }
@@ -78,6 +80,11 @@ impl Administration {
         folder.write(ADDRESSES_FILE, lines.as_bytes())
     }
 
+    /// Why nobody has rights here, where the file with them could not be used.
+    pub fn rights_problem(&self) -> Option<&str> {
+        self.rights.problem()
+    }
+
     /// Whether an account may administer.
     pub(super) fn is_admin(&self, account: &AccountRecord) -> bool {
         self.rights.is_admin(&account.name)
@@ -92,6 +99,8 @@ impl Administration {
         if let Some(who) = by {
             self.admit(who, request)?;
         }
+        // One change at a time, of this process or another: none finds what another has half done.
+        let _alone = request.changes_something().then(|| self.folder.lock(LOCK)).transpose()?;
         let acting = by.map(|admin| Arc::new(self.store.on_behalf_of(&admin.user, &admin.key)));
         let store = acting.as_ref().unwrap_or(&self.store);
         if let Request::RemovePassword(request) = request {
@@ -128,7 +137,7 @@ impl Administration {
             }
             Request::RevokeInvite(request) => store.revoke_invite(&request.id),
             Request::RegisterPassword(request) => {
-                return self.register_password(store, request, by.map(|who| who.source)).map(Answer::Registration);
+                return self.register_password(request, by.map(|who| who.source)).map(Answer::Registration);
             }
             Request::SetPassword(request) => self.set_password(store, request),
             Request::RemovePassword(request) => self.remove_password(store, request),
@@ -138,7 +147,7 @@ impl Administration {
 
     /// Writes down what is about to be changed.
     fn record_change(&self, by: Option<&Admin>, request: &Request, detail: Option<String>) -> Result<(), Error> {
-        self.audit.record_blocking(Entry::Admin {
+        self.audit.open()?.record_blocking(Entry::Admin {
             user: by.map(|admin| admin.user.to_string()),
             session: by.map(|admin| admin.session.clone()),
             action: request.kind().to_owned(),

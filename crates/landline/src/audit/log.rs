@@ -51,11 +51,35 @@ impl Log {
     /// Opens the log in the server's folder, making it on first use. A line that was being written when its writer was killed
     /// is removed. Anything else that is wrong is returned beside the log, which then goes on in a file of its own.
     pub(super) fn open(server: &PrivateFolder, file_bytes_max: u64) -> Result<(Self, Option<String>), Error> {
+        Self::open_unless(server, file_bytes_max, |_| Ok(()))
+    }
+
+    /// The same where nothing is wrong but such a line; else nothing is changed.
+    pub(super) fn follow_up(server: &PrivateFolder, file_bytes_max: u64) -> Result<Self, Error> {
+        let refuse = |problem: &str| {
+            let path = server.path_of(reading::FOLDER);
+            let what = format!(
+                "the audit log is not what it was, and nothing is changed without it: {problem}; landline audit verify says more, and the server's \
+                 next start begins another file"
+            );
+            Err(Error::state(path.display(), what))
+        };
+        Self::open_unless(server, file_bytes_max, refuse).map(|(log, _)| log)
+    }
+
+    fn open_unless(
+        server: &PrivateFolder,
+        file_bytes_max: u64,
+        objection: impl FnOnce(&str) -> Result<(), Error>,
+    ) -> Result<(Self, Option<String>), Error> {
         let lock = server.open_lock(LOCK_FILE)?;
         let bad = |problem: io::Error| Error::state(server.path_of(reading::FOLDER).display(), problem);
         take(&lock).map_err(bad)?;
         let folder = server.subfolder(reading::FOLDER)?;
         let found = reading::survey(&folder, Head::read(server)?)?;
+        if let Some(problem) = &found.problem {
+            objection(problem)?;
+        }
         let (name, file) = match found.go_on {
             Some(Numbered { name, .. }) => (name.clone(), open(&folder, &name).map_err(bad)?),
             None => create(&folder, &found.tip).map_err(bad)?,
@@ -233,7 +257,10 @@ fn take(lock: &File) -> io::Result<()> {
 
 /// Removes what is behind the whole lines of a file, and makes the rest durable.
 fn put_in_order(file: &File, length: u64) -> io::Result<()> {
-    file.set_len(length)?;
+    // Set to what it is, it would lose the space that was taken ahead.
+    if file.metadata()?.len() != length {
+        file.set_len(length)?;
+    }
     file.sync_all()
 }
 

@@ -12,6 +12,7 @@
 //!
 //! To log something new: a variant of [`Entry`], its [need](Entry), a row in `docs/audit.md`.
 
+mod book;
 mod crowd;
 mod entry;
 mod head;
@@ -32,6 +33,7 @@ use std::{
 
 use landline_proto::ErrorCode;
 
+pub use book::Book;
 pub use entry::Entry;
 pub use line::{Hash, LINE_BYTES_MAX, Line, Tip};
 pub use reading::Reader;
@@ -73,13 +75,28 @@ pub struct Audit {
 
 impl Audit {
     /// Opens the log in the server's own folder, making it on first use, and puts its end in order. What is wrong with it
-    /// otherwise, if anything is, is returned, and is in the log too. A command that changes something on the server's machine may
-    /// open it while the server runs. Blocking.
+    /// otherwise, if anything is, is returned, and is in the log too. Blocking.
     ///
     /// # Errors
     /// [`Error::State`] where it cannot be written.
     pub fn open(server: &PrivateFolder, options: &AuditOptions) -> Result<(Self, Option<String>), Error> {
         let (log, problem) = Log::open(server, options.file_bytes_max)?;
+        let audit = Self::write(log)?;
+        if let Some(problem) = &problem {
+            audit.record_blocking(Entry::Gap { problem: problem.clone() })?;
+        }
+        Ok((audit, problem))
+    }
+
+    /// Opens the log for a command that changes something on the server's machine, while the server runs or not. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`] where it cannot be written, or something is wrong with it.
+    pub(crate) fn follow(server: &PrivateFolder) -> Result<Self, Error> {
+        Self::write(Log::follow_up(server, AuditOptions::default().file_bytes_max)?)
+    }
+
+    fn write(log: Log) -> Result<Self, Error> {
         let (requests, asked) = mpsc::sync_channel(QUEUE);
         let overflow = Arc::new(Mutex::new(Crowd::default()));
         let overflowed = overflow.clone();
@@ -87,11 +104,7 @@ impl Audit {
             .name("audit".into())
             .spawn(move || writer::run(log, &asked, &overflowed))
             .map_err(|error| Error::state("the audit log", error))?;
-        let audit = Self { requests, overflow };
-        if let Some(problem) = &problem {
-            audit.record_blocking(Entry::Gap { problem: problem.clone() })?;
-        }
-        Ok((audit, problem))
+        Ok(Self { requests, overflow })
     }
 
     /// Writes down what is about to be done, and returns once that is as safe as the entry has to be, or after 5 s.

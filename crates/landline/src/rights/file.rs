@@ -1,7 +1,7 @@
 //! The file of a server, and the rules in force.
 
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -62,6 +62,7 @@ pub struct RightsFile {
     reloading: Mutex<()>,
     /// What the file was when it was last looked at, broken or not.
     seen: Mutex<Option<SourceIdentity>>,
+    problem: Option<String>,
 }
 
 /// Reads the rules of the server whose state is kept in `state`, without being that server. Blocking.
@@ -78,25 +79,20 @@ pub fn read_rules(state: &Path) -> Result<Rights, Error> {
 }
 
 impl RightsFile {
-    /// Opens the file to look at it and to write to it, making it on first use. The owner, once there is one, gets the first rights,
-    /// once. A server that runs puts what is written into force. Blocking.
-    ///
-    /// # Errors
-    /// [`Error::State`] where the file is broken, others can write to it, or it is gone.
-    pub fn open(folder: Arc<PrivateFolder>, owner: Option<&UserName>) -> Result<Self, Error> {
-        Self::open_with(folder, None, owner)
+    /// Opens the file of a server at its machine, to look at it and to write to it; a server that runs puts what is written into force. Where the file
+    /// cannot be used, there are no rules, and [why](Self::problem) is to be said: who has to be out at once is not kept in by a typing error. Blocking.
+    pub fn of_command(folder: Arc<PrivateFolder>) -> Self {
+        let mut file = Self::new(folder, None);
+        file.problem = file.reload().err().map(|error| error.to_string());
+        file
     }
 
-    /// The same for the server: no rules come into force that are not in its audit log, durably. Until the first are, there are none,
-    /// and the file [has changed](Self::has_changed). Blocking.
+    /// Opens the file for the server, making it on first use. The owner, once there is one, gets the first rights, once. No rules come into force that are
+    /// not in the audit log, durably. Until the first are, there are none, and the file [has changed](Self::has_changed). Blocking.
     ///
     /// # Errors
-    /// As [`open`](Self::open); `audit` where the owner's first rights cannot be written down.
+    /// [`Error::State`] where the file is broken, others can write to it, or it is gone; `audit` where the owner's first rights cannot be written down.
     pub fn of_server(folder: Arc<PrivateFolder>, audit: Audit, owner: Option<&UserName>) -> Result<Self, Error> {
-        Self::open_with(folder, Some(audit), owner)
-    }
-
-    fn open_with(folder: Arc<PrivateFolder>, audit: Option<Audit>, owner: Option<&UserName>) -> Result<Self, Error> {
         match read(&folder)? {
             Some(_) => {}
             None if folder.identity(GIVEN).is_some() => {
@@ -105,9 +101,8 @@ impl RightsFile {
             }
             None => folder.write(NAME, BEGINNING.as_bytes())?,
         }
-        let (rules, _) = watch::channel(Arc::default());
-        let server = audit.map(|audit| (audit, InForce::of_server(&folder)));
-        let file = Self { folder, server, rules, reloading: Mutex::new(()), seen: Mutex::new(None) };
+        let in_force = InForce::of_server(&folder);
+        let file = Self::new(folder, Some((audit, in_force)));
         match file.reload() {
             Err(Error::Failed { code: ErrorCode::Audit, .. }) => {}
             loaded => drop(loaded?),
@@ -116,6 +111,16 @@ impl RightsFile {
             file.give_the_owner(owner)?;
         }
         Ok(file)
+    }
+
+    fn new(folder: Arc<PrivateFolder>, server: Option<(Audit, InForce)>) -> Self {
+        let (rules, _) = watch::channel(Arc::default());
+        Self { folder, server, rules, reloading: Mutex::new(()), seen: Mutex::new(None), problem: None }
+    }
+
+    /// Why a command has no rules, where the file could not be used.
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
     }
 
     /// Where the file is.
@@ -166,8 +171,11 @@ impl RightsFile {
 
     /// As [`reload`](Self::reload), which the caller keeps others from. What is `recorded` is written down already.
     fn load(&self, recorded: Option<&str>) -> Result<Arc<Rights>, Error> {
-        self.see(self.folder.identity(NAME));
-        let Some((rules, text, seen)) = read(&self.folder)? else {
+        let looked_at = self.folder.identity(NAME);
+        let read = read(&self.folder);
+        // What is wrong with the file stays wrong until it changes; what kept it from being read does not.
+        self.see(if matches!(read, Err(Unread::ForNow(_))) { None } else { looked_at });
+        let Some((rules, text, seen)) = read? else {
             return Err(Error::state(self.path().display(), "is gone; the earlier rules stay in force"));
         };
         let is_new = **self.rules.borrow() != rules;
@@ -287,15 +295,35 @@ impl fmt::Debug for RightsFile {
     }
 }
 
+/// Why there are no rules.
+enum Unread {
+    /// The file is what is wrong.
+    Broken(Error),
+    /// Something keeps it from being read, such as too many open files. It may pass.
+    ForNow(Error),
+}
+
+impl From<Unread> for Error {
+    fn from(unread: Unread) -> Self {
+        let (Unread::Broken(error) | Unread::ForNow(error)) = unread;
+        error
+    }
+}
+
 /// The rules, the text and what the file is; `None` where there is no file.
-fn read(folder: &PrivateFolder) -> Result<Option<(Rights, String, SourceIdentity)>, Error> {
-    let Some((bytes, identity)) = folder.read_rules(NAME, BYTES_MAX)? else { return Ok(None) };
+fn read(folder: &PrivateFolder) -> Result<Option<(Rights, String, SourceIdentity)>, Unread> {
+    let bad = |problem: &dyn fmt::Display| Error::state(folder.path_of(NAME).display(), problem);
+    let read = folder.read_rules(NAME, BYTES_MAX).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => Unread::Broken(bad(&error)),
+        _ => Unread::ForNow(bad(&error)),
+    })?;
+    let Some((bytes, identity)) = read else { return Ok(None) };
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let line = error.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
-        Error::state(folder.path_of(NAME).display(), format!("line {line} is not UTF-8"))
+        Unread::Broken(bad(&format!("line {line} is not UTF-8")))
     })?;
-    Ok(Some((parse(folder, &text)?, text, identity)))
+    Ok(Some((parse(folder, &text).map_err(Unread::Broken)?, text, identity)))
 }
 
 fn parse(folder: &PrivateFolder, text: &str) -> Result<Rights, Error> {

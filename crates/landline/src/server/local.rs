@@ -6,7 +6,7 @@ use super::{LOCK_FILE, STORE_FILE};
 use crate::{
     Error,
     admin::Administration,
-    audit::{Audit, AuditOptions},
+    audit::Book,
     login::{Fingerprint, Identity, Passwords},
     net::HostPort,
     paths::PrivateFolder,
@@ -45,10 +45,10 @@ impl LocalServer {
     /// Its accounts, keys, secrets and invites. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] where the audit log cannot be written, or the rights are broken.
+    /// [`Error::State`].
     pub fn administration(&self) -> Result<Administration, Error> {
-        let (audit, _) = Audit::open(&self.folder, &AuditOptions::default())?;
-        let rights = Arc::new(RightsFile::open(self.folder.clone(), self.store.owner()?.as_ref())?);
+        let audit = Book::of_command(self.folder.clone());
+        let rights = Arc::new(RightsFile::of_command(self.folder.clone()));
         let passwords = Passwords::open(&self.store, self.fingerprint)?.map(Arc::new);
         let (folder, store) = (self.folder.clone(), self.store.clone());
         Ok(Administration::new(folder, store, rights, passwords, self.fingerprint, audit))

@@ -23,7 +23,7 @@ use crate::{
     Error, EventSink, RELEASE,
     admin::{self, Administration, server::Desk},
     admission::Admission,
-    audit::{Audit, AuditOptions, Entry},
+    audit::{Audit, AuditOptions, Book, Entry},
     files::Partials,
     login::{Fingerprint, INVITE_TIME, Identity, Invite, Passwords},
     net::{HostPort, Paces, Transport},
@@ -86,8 +86,9 @@ impl Server {
         let Some(lock) = folder.try_lock(LOCK_FILE)? else {
             return Err(Error::state(options.state.display(), "another server uses this state folder"));
         };
-        let identity = Identity::load_or_create(&folder)?;
+        folder.sweep();
         let store = Arc::new(Store::open(&folder.path_of(STORE_FILE))?);
+        let identity = Identity::load_or_create(&folder, store.has_accounts()?)?;
         let (audit, audit_problem) = Audit::open(&folder, &options.audit)?;
         audit.note(Entry::Started { release: RELEASE.to_owned() });
         let root = Arc::new(Root::open(&options.home, &options.state)?);
@@ -101,7 +102,7 @@ impl Server {
             rights.clone(),
             passwords.clone(),
             identity.fingerprint(),
-            audit.clone(),
+            Book::of_server(audit.clone()),
         );
         let desk = Desk { administration: Arc::new(administration), sessions: sessions.clone() };
         Ok(Self {

@@ -5,20 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use landline_proto::ErrorCode;
 use tokio::{
     sync::Notify,
     task::{JoinSet, spawn_blocking},
 };
 
 use crate::{
-    Error, Event, EventSink,
+    Event, EventSink,
     rights::{REST_TIME, RightsFile},
 };
 
 /// How often the file is looked at: what changed there is in force within a second.
 const LOOK_TIME: Duration = Duration::from_millis(500);
-/// How often it is said that a change waits for the audit log. It is tried with each look.
+/// How often it is said that a change waits, for the audit log or for the file to be read. It is tried with each look.
 const WAITING_SAID_TIME: Duration = Duration::from_secs(60);
 
 /// Follows the file for as long as what it returns lives: reads it when it has changed, and at every notice of `reload`.
@@ -41,7 +40,7 @@ pub(super) fn follow(rights: Arc<RightsFile>, reload: Arc<Notify>, events: Event
                     events(Event::RightsLoaded { users: rules.user_count() });
                 }
                 Ok(Some(Err(error))) => {
-                    if matches!(error, Error::Failed { code: ErrorCode::Audit, .. }) {
+                    if rights.has_changed() {
                         if !is_asked && waiting_said.is_some_and(|said| said.elapsed() < WAITING_SAID_TIME) {
                             continue;
                         }

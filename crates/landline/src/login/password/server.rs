@@ -90,19 +90,14 @@ impl Passwords {
         Some(id)
     }
 
-    /// The server's half of setting a password for `user`. Asked for from elsewhere it counts as a guess, as it would answer one. Blocking.
+    /// The server's half of setting a password for `user`. Asked for from elsewhere it counts as a guess, as it would answer one, but of somebody who is
+    /// logged in: strangers' tries are nothing to it. Blocking.
     ///
     /// # Errors
     /// `too-many-guesses`, `bad-header`, [`Error::State`].
-    pub(crate) fn register(
-        &self,
-        store: &Store,
-        user: &UserName,
-        request: &[u8],
-        source: Option<Source>,
-    ) -> Result<Vec<u8>, Error> {
+    pub(crate) fn register(&self, user: &UserName, request: &[u8], source: Option<Source>) -> Result<Vec<u8>, Error> {
         if let Some(source) = source {
-            self.count_guess(store, user, source)?;
+            self.guesses.count(user, source, true, Instant::now()).map_err(|too_many| refused(user, too_many))?;
         }
         let response = self.setup.evaluate(user, request);
         response
@@ -123,12 +118,14 @@ impl Passwords {
     fn count_guess(&self, store: &Store, user: &UserName, source: Source) -> Result<Guess, Error> {
         // Behind this machine's own address stand all who come through tunnels.
         let is_known = !source.is_this_machine() && store.is_known_source(user, &source.to_string())?;
-        self.guesses.count(user, source, is_known, Instant::now()).map_err(|TooMany { remaining }| {
-            let seconds = remaining.as_secs() + 1;
-            let problem = format!("the password of {user} was tried too often; the next try is in {seconds} s");
-            Error::here(ErrorCode::TooManyGuesses, problem)
-        })
+        self.guesses.count(user, source, is_known, Instant::now()).map_err(|too_many| refused(user, too_many))
     }
+}
+
+fn refused(user: &UserName, TooMany { remaining }: TooMany) -> Error {
+    let seconds = remaining.as_secs() + 1;
+    let problem = format!("the password of {user} was tried too often; the next try is in {seconds} s");
+    Error::here(ErrorCode::TooManyGuesses, problem)
 }
 
 /// Remembers from where an account has logged in, by whatever means: its password keeps a share of tries for that source.

@@ -11,7 +11,8 @@ const LINE_BYTES: usize = 1024;
 /// Two ends of a line, the server's first, over real TLS.
 async fn pair() -> (Channel, Channel) {
     let stage = testkit::Stage::new("unused");
-    let identity = Identity::load_or_create(&PrivateFolder::open_or_create(&stage.path("server")).unwrap()).unwrap();
+    let folder = PrivateFolder::open_or_create(&stage.path("server")).unwrap();
+    let identity = Identity::load_or_create(&folder, false).unwrap();
     let (near, far) = tokio::io::duplex(LINE_BYTES);
     let (near, far): (Box<dyn Transport>, Box<dyn Transport>) = (Box::new(near), Box::new(far));
     let connector = TlsConnector::from(tls::client_config(identity.fingerprint()).unwrap());

@@ -1,0 +1,129 @@
+//! Administration at the server's machine, where something there is not as it should be.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{FileExt, MetadataExt, PermissionsExt},
+    path::PathBuf,
+};
+
+use testkit::{Census, Stage};
+
+use crate::stage;
+
+/// Who has to be out at once is not kept in by a typing error.
+#[test]
+fn broken_rights_keep_nobody_from_being_taken_out() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.run_at_server(&["user", "add", "bob", "--files", "rw:~/bob"]).ok();
+    let rights = stage.path("server/server/rights.toml");
+    fs::File::options().append(true).open(&rights).unwrap().write_all(b"admin = maybe\n").unwrap();
+    server.event("rights-refused");
+    let outcome = stage.run_at_server(&["user", "disable", "bob"]);
+    assert!(outcome.stderr.contains("rights.toml: line") && outcome.stderr.contains("nobody counts as an admin"));
+    outcome.ok();
+    stage.run_at_server(&["user", "keys", "alice", "list"]).ok();
+    stage.run_at_server(&["secret", "list"]).ok();
+    let list = stage.run(&["user", "--on", "127.0.0.1", "list"]).ok();
+    assert!(list.lines().any(|line| line.starts_with("bob") && line.contains("disabled since")), "{list}");
+    // What would give rights says no, and changes nothing.
+    stage.run_at_server(&["user", "add", "carol", "--files", "rw:~/carol"]).fails(31, "rights.toml");
+    assert!(!stage.run(&["user", "--on", "127.0.0.1", "list"]).ok().contains("carol"));
+}
+
+/// The files of the log.
+fn log(stage: &Stage) -> Vec<PathBuf> {
+    let mut files: Vec<_> =
+        fs::read_dir(stage.path("server/server/audit")).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// That the log was changed is for the server's start to say: a command that only looks leaves it as it is, and one that changes something
+/// refuses.
+#[test]
+fn a_command_does_not_hide_that_the_log_was_changed() {
+    let stage = stage();
+    drop(stage.joined());
+    let file = fs::File::options().write(true).open(&log(&stage)[0]).unwrap();
+    file.write_at(b"X", 40).unwrap();
+    let census = Census::of(&stage.path("server/server/audit"));
+    for looking in [&["user", "list"][..], &["user", "show", "alice"], &["user", "invites"], &["secret", "list"]] {
+        stage.run_at_server(looking).ok();
+    }
+    for changing in [&["user", "add", "bob"][..], &["user", "disable", "alice", "--force"], &["secret", "add", "alice"]]
+    {
+        stage.run_at_server(changing).fails(31, "landline audit verify says more");
+    }
+    assert!(Census::of(&stage.path("server/server/audit")) == census, "nothing was written");
+    assert!(!stage.run_at_server(&["user", "list"]).ok().contains("bob"));
+    // The server says so, and goes on in another file; then commands do, too.
+    let server = stage.serve(&[]);
+    assert_eq!(log(&stage).len(), 2);
+    stage.run_at_server(&["user", "add", "bob"]).ok();
+    drop(server);
+}
+
+/// The space that the server has taken ahead, so that it can write when the disk is full, is its own.
+#[test]
+fn a_command_leaves_the_space_that_the_server_has_taken_ahead() {
+    let stage = stage();
+    let _server = stage.joined();
+    let blocks = || fs::metadata(&log(&stage)[0]).unwrap().blocks();
+    let taken = blocks();
+    if taken < 1024 {
+        eprintln!("SKIPPED: no space can be taken ahead on this file system");
+        return;
+    }
+    stage.run_at_server(&["user", "list"]).ok();
+    assert_eq!(blocks(), taken);
+    stage.run_at_server(&["user", "add", "bob"]).ok();
+    stage.run(&["ping", "127.0.0.1"]).ok();
+    assert!(blocks() >= taken, "{} of {taken}", blocks());
+}
+
+/// There are keys in the store.
+#[test]
+fn the_store_is_its_owner_s_alone_even_if_it_was_not() {
+    let stage = stage();
+    let files = ["landline.sqlite", "landline.sqlite-wal", "landline.sqlite-shm"];
+    let path = |name: &str| stage.path("server/server").join(name);
+    let mode = |name: &str| fs::metadata(path(name)).unwrap().permissions().mode() & 0o777;
+    let server = stage.joined();
+    files.iter().for_each(|name| assert_eq!(mode(name), 0o600, "{name}"));
+    drop(server);
+    for name in files.iter().filter(|name| path(name).exists()) {
+        fs::set_permissions(path(name), PermissionsExt::from_mode(0o644)).unwrap();
+    }
+    let _server = stage.serve(&[]);
+    files.iter().for_each(|name| assert_eq!(mode(name), 0o600, "{name} of an earlier release"));
+}
+
+/// A key that is kept, and the admin who had made an invite with another one that was taken.
+#[test]
+fn an_invite_goes_with_the_key_of_whoever_made_it() {
+    let stage = stage();
+    let server = stage.joined();
+    let invite = stage.run(&["user", "--on", "127.0.0.1", "invite", "bob"]).ok();
+    let kept = stage.path("kept").display().to_string();
+    stage.run_at_server(&["secret", "add", "alice", "--out", &kept]).ok();
+    let shown: serde_json::Value =
+        serde_json::from_str(&stage.run_at_server(&["user", "show", "alice", "--json"]).ok()).unwrap();
+    let fingerprint = shown["keys"][0]["fingerprint"].as_str().unwrap().to_owned();
+    stage.run_at_server(&["user", "keys", "alice", "remove", &fingerprint]).ok();
+    assert_eq!(stage.run_at_server(&["user", "invites", "--json"]).ok(), "");
+    let join = ["--state", "other", "join", "-", "--as", "bob"];
+    stage.run_with_input(&join, invite.as_bytes()).fails(12, "no such invite");
+    drop(server);
+}
+
+/// Once an account was made at the machine, the invite to be the owner is worth nothing, however it was kept.
+#[test]
+fn the_first_invite_ends_with_the_first_account() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let invite = server.invite();
+    stage.run_at_server(&["user", "add", "carol", "--admin"]).ok();
+    stage.run_with_input(&["join", "-", "--as", "mallory"], invite.as_bytes()).fails(12, "no such invite");
+}
