@@ -61,6 +61,8 @@ fn main() -> ExitCode {
 }
 
 fn exit(done: Result<(), Failure>) -> ExitCode {
+    let lost = terminal::lost().map(|error| Err(landline::Error::io("standard output", &error).into()));
+    let done = done.and_then(|()| lost.unwrap_or(Ok(())));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -8,6 +8,7 @@ use std::{
 
 use landline::{
     audit::AuditOptions,
+    net::Target,
     paths::{local, user_id},
 };
 use serde_json::{Value, json};
@@ -137,7 +138,7 @@ impl Settings {
         };
         Ok(Self {
             listen: text("listen"),
-            public_name: text("public_name"),
+            public_name: host(&given, "public_name")?,
             state: match folder(&given, "state")? {
                 Some(state) => state,
                 None => environment.state(None)?,
@@ -233,6 +234,17 @@ fn in_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>, F
 
 fn bad(name: &str, given: &Given, wanted: &str) -> Failure {
     Failure::usage(format!("{} = {:?} ({}): {wanted} is needed", name, given.text, given.from))
+}
+
+/// A host's name or address, without user and port.
+fn host(given: &BTreeMap<&'static str, Given>, name: &str) -> Result<Option<String>, Failure> {
+    let Some(given) = given.get(name) else { return Ok(None) };
+    let bare = given.text.trim_matches(['[', ']']);
+    let bracketed = if bare.contains(':') { format!("[{bare}]") } else { bare.to_owned() };
+    match bracketed.parse() {
+        Ok(Target { user: None, host, port: None }) => Ok(Some(host)),
+        _ => Err(bad(name, given, "the name or address of a host, without a port,")),
+    }
 }
 
 fn whole(

@@ -1,6 +1,9 @@
 //! Words to people, free of what a terminal could take for a command.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::{Mutex, PoisonError},
+};
 
 use landline::{Error, paths};
 use zeroize::Zeroizing;
@@ -46,10 +49,27 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", shown(text));
 }
 
-/// Writes a result to standard output. Nobody listening is no reason to fail.
+/// Whether a result could not be written, other than because nobody listens any more.
+static IS_LOST: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Writes a result to standard output. Nobody listening is no reason to fail; that it cannot be written is, when all is [done](lost).
 pub(crate) fn print(text: &str) {
+    print_raw(&shown(text));
+}
+
+/// Why a result could not be written, if one could not.
+pub(crate) fn lost() -> Option<io::Error> {
+    IS_LOST.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+fn print_raw(line: &str) {
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{}", shown(text)).and_then(|()| out.flush());
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            IS_LOST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+        _ => {}
+    }
 }
 
 /// Asks a person to type, on the line that the cursor is on.
@@ -71,8 +91,7 @@ pub(crate) fn print_json(value: &serde_json::Value) {
             line.push(character);
         }
     }
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    print_raw(&line);
 }
 
 /// Asks for a key's passphrase on the terminal, wherever the standard streams lead.

@@ -15,7 +15,7 @@ use super::here::administration;
 use crate::{
     arguments::{Binding, Secret, SecretAdd},
     failure::Failure,
-    terminal::{print, say, shown_line},
+    terminal::{lost, print, say, shown_line},
 };
 
 pub(crate) fn run(state: &Path, options: Secret) -> Result<(), Failure> {
@@ -55,6 +55,11 @@ fn add(server: &mut Administration, options: SecretAdd) -> Result<(), Failure> {
     let Some(out) = options.out else {
         server.add_secret(&secret, &options.label)?;
         print(line.trim_end());
+        if let Some(error) = lost() {
+            // A secret that nobody has is of no use, even to the last admin.
+            server.remove_secret(&id, true)?;
+            return Err(Error::io("standard output", &error).into());
+        }
         say(&format!(
             "this is the secret {id}; it is not shown again. Where it is used, keep it in a file of mode 600:\n  landline join --secret-file FILE"
         ));

@@ -28,7 +28,7 @@ use super::{here::administration, password, server_and_credential};
 use crate::{
     arguments::{InviteTerms, KeysCommand, NewPassword, User, UserCommand},
     failure::Failure,
-    terminal::{moment, print, print_json, say, shown_line, table},
+    terminal::{lost, moment, print, print_json, say, shown_line, table},
 };
 
 /// Far beyond any file of keys.
@@ -212,7 +212,11 @@ impl Office {
         let what = if purpose == "key" { "a further key" } else { "a new account" };
         say(&format!("good once, for {what}{whose}, with landline join INVITE{name}; it is not shown again:"));
         print(&shown_line(&invite));
-        Ok(())
+        match lost() {
+            Some(error) => Err(Failure::from(Error::io("standard output", &error))
+                .with_advice("nobody has the invite; landline user invites names it, and --revoke makes it void")),
+            None => Ok(()),
+        }
     }
 
     async fn invites(&mut self, json: bool) -> Result<(), Failure> {

@@ -127,3 +127,50 @@ fn the_first_invite_ends_with_the_first_account() {
     stage.run_at_server(&["user", "add", "carol", "--admin"]).ok();
     stage.run_with_input(&["join", "-", "--as", "mallory"], invite.as_bytes()).fails(12, "no such invite");
 }
+
+/// What cannot be shown is not made: nobody would have it.
+#[test]
+fn a_secret_or_invite_that_cannot_be_shown_is_said() {
+    let stage = stage();
+    let _server = stage.joined();
+    let state = stage.path("server").display().to_string();
+    let onto_a_full_disk = |arguments: &[&str]| {
+        let mut command = stage.command(&[&["--state", &state], arguments].concat());
+        command.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, said) = onto_a_full_disk(&["secret", "add", "alice"]);
+    assert!(status == Some(24) && said.contains("standard output"), "{status:?} {said}");
+    assert_eq!(stage.run_at_server(&["secret", "list"]).ok(), "");
+    let (status, said) = onto_a_full_disk(&["user", "invite", "bob"]);
+    assert!(status == Some(24) && said.contains("--revoke"), "{status:?} {said}");
+    for looking in [&["user", "list"][..], &["audit", "show"]] {
+        let (status, said) = onto_a_full_disk(looking);
+        assert_eq!(status, Some(24), "{looking:?}: {said}");
+    }
+}
+
+/// A folder that was granted for writing is made when something is first written there, and no sooner.
+#[test]
+fn a_granted_folder_of_the_home_is_made_when_it_is_needed() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write_rights("[users.alice]\nfiles = [\"rw:~/a/b\", \"r:~/c\", \"rw:/nowhere/d\"]\n");
+    server.event("rights-loaded");
+    stage.run(&["cp", &server.at("a/b/x"), "x"]).fails(23, "no such file or folder");
+    assert_eq!(Census::of(&stage.home()).paths(), [""; 0]);
+    stage.write("user/x", b"content");
+    stage.run(&["cp", "x", &server.at("a/b/x")]).ok();
+    assert_eq!(stage.read("home/a/b/x"), b"content");
+    stage.run(&["cp", "x", &server.at("c/x")]).fails(23, "no such file or folder");
+    stage.run(&["cp", "x", &server.at("/nowhere/d/x")]).fails(23, "no such file or folder");
+    assert!(!stage.path("home/c").exists());
+    // Nor beyond a link that leads out.
+    std::os::unix::fs::symlink(stage.path("outside"), stage.path("home/link")).unwrap();
+    fs::create_dir(stage.path("outside")).unwrap();
+    stage.write_rights("[users.alice]\nfiles = [\"rw:~/link/deep\"]\n");
+    server.event("rights-loaded");
+    assert_ne!(stage.run(&["cp", "x", &server.at("link/deep/x")]).status, Some(0));
+    assert_eq!(fs::read_dir(stage.path("outside")).unwrap().count(), 0);
+}

@@ -162,6 +162,29 @@ fn what_a_killed_client_has_left_on_the_way_is_waited_for() {
     assert_eq!(staging(&line.folder(true)), Vec::<PathBuf>::new());
 }
 
+/// Where there is room for one copy, and one session, the next try waits for what is left of the one before.
+#[test]
+fn a_quota_with_room_for_one_try_is_no_end_to_a_copy() {
+    let line = Line::new(17);
+    let quota = format!("rate = \"8 MiB/s\"\nbytes = {}\nsessions = 1\n", LENGTH + BLOCK);
+    line.stage.write_rights(&format!("[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\n{quota}"));
+    line.server.event("rights-loaded");
+    let to = line.server.at("copy");
+    let mut client = line.stage.command(&["cp", "source", &to]).spawn().unwrap();
+    wait_for("two blocks and a bit", || {
+        staging(&line.folder(true)).iter().any(|part| part.metadata().is_ok_and(|part| part.len() > 2 * BLOCK as u64))
+    });
+    client.kill().unwrap();
+    client.wait().unwrap();
+    let outcome = line.stage.run(&["cp", "--json", "source", &to]);
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert!(event(&events(&outcome), "resumed-at").is_some(), "{}", outcome.stderr);
+    // Nothing of it counts twice.
+    let [from, again] = ["source".to_owned(), line.server.at("copy")];
+    assert_eq!(line.stage.run(&["cp", &from, &again]).status, Some(0));
+    assert_eq!(line.stage.run(&["cp", &from, &line.server.at("other")]).status, Some(24));
+}
+
 /// Whatever goes wrong, a program that reads the events is told.
 #[test]
 fn a_failure_before_the_connection_is_an_event_too() {

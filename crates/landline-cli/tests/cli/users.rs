@@ -8,7 +8,7 @@ use std::{
 
 use landline::{login::UserKey, paths::PrivateFolder};
 use serde_json::{Value, json};
-use testkit::{Outcome, RawClient, ServerProcess, Stage, wait_for};
+use testkit::{Census, Outcome, RawClient, ServerProcess, Stage, wait_for};
 
 use crate::{noise, stage};
 
@@ -484,6 +484,27 @@ fn long_lists_arrive_whole() {
     assert_eq!(there.lines().count(), 21);
     assert_eq!(there, two.user(&["keys", "bob", "list", "--json"]).ok());
     assert!(!there.contains(&base));
+}
+
+/// Who was removed stores nothing any more, however little was missing, and goes no faster than before.
+#[test]
+fn a_copy_of_somebody_who_is_removed_changes_nothing() {
+    for quota in ["rate = \"1 MiB/s\"", "rate = \"1 MiB/s\"\nbytes = \"1 GiB\""] {
+        let two = Two::new();
+        std::fs::create_dir(two.stage.path("home/bob")).unwrap();
+        two.stage.write("home/bob/kept", b"old");
+        two.stage.write("user/big", &noise(12 << 20, 1));
+        let bob = format!("[users.bob]\nfiles = [\"rw:~/bob\"]\n[users.bob.quota]\n{quota}\n");
+        two.stage.write_rights(&format!("[users.alice]\nadmin = true\n{bob}"));
+        two.server.event("rights-loaded");
+        let copy = ["--state", &two.state("bob"), "cp", "big", &two.server.at("bob/kept")];
+        let child = two.stage.command(&copy).spawn().unwrap();
+        wait_for("a beginning", || Census::of(&two.stage.path("home/bob")).paths().len() > 1);
+        two.user_over_the_line(&["remove", "bob"]).ok();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(35), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(two.stage.read("home/bob/kept"), b"old");
+    }
 }
 
 /// Row 42: of many logins at once each is who it proved to be.

@@ -177,6 +177,10 @@ impl Administration {
         let password = password.as_ref().map(|record| self.stored_password(record)).transpose()?;
         let first = FirstRights { files: files.clone(), admin: *admin, ..FirstRights::default() };
         let has_rights = first != FirstRights::default();
+        if store.account(user).is_ok() {
+            let problem = format!("there is an account {user} already; what it may do stands in rights.toml");
+            return Err(Error::here(ErrorCode::Exists, problem));
+        }
         if self.rights.reload()?.of(user).is_some() {
             let problem =
                 format!("{user} stands in the rights already; take it out there first, or make an invite in that name");

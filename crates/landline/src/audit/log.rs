@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     LOOK_TIME,
-    head::Head,
+    head::{Head, Known},
     line::Tip,
     reading::{self, Numbered},
 };
@@ -70,13 +70,18 @@ impl Log {
     fn open_unless(
         server: &PrivateFolder,
         file_bytes_max: u64,
-        objection: impl FnOnce(&str) -> Result<(), Error>,
+        objection: impl Fn(&str) -> Result<(), Error>,
     ) -> Result<(Self, Option<String>), Error> {
         let lock = server.open_lock(LOCK_FILE)?;
         let bad = |problem: io::Error| Error::state(server.path_of(reading::FOLDER).display(), problem);
         take(&lock).map_err(bad)?;
+        let head = Head::read(server)?;
+        // Made only by whoever may go on without what was in it.
+        if head != Known::Absent && PrivateFolder::open_existing(&server.path_of(reading::FOLDER))?.is_none() {
+            objection("the folder with its lines is gone")?;
+        }
         let folder = server.subfolder(reading::FOLDER)?;
-        let found = reading::survey(&folder, Head::read(server)?)?;
+        let found = reading::survey(&folder, head)?;
         if let Some(problem) = &found.problem {
             objection(problem)?;
         }

@@ -207,7 +207,8 @@ pub(super) fn survey(folder: &PrivateFolder, head: Known) -> Result<Found, Error
     };
     // Nothing of what is there is touched: the log goes on behind everything that ever was, in a file of its own.
     let newest = files.last().map_or(0, |file| file.first);
-    let known = head.tip().unwrap_or(report.tip);
+    // The next line is linked to the last one, or to what the head says that it was.
+    let known = head.tip().filter(|head| head.seq >= report.tip.seq).unwrap_or(report.tip);
     let seq = known.seq.max(report.tip.seq).max(newest);
     Ok(Found { tip: Tip { seq, hash: known.hash }, go_on: None, length: 0, problem: Some(problem) })
 }

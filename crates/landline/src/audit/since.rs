@@ -9,6 +9,9 @@ use time::{
 
 use super::Line;
 
+/// The length of a date: `2026-11-20`.
+const DATE_CHARS: usize = 10;
+
 /// A moment, as people write it: `90s`, `30m`, `1h`, `2d` ago, a date in UTC (`2026-11-20`), or RFC 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Since(OffsetDateTime);
@@ -22,7 +25,8 @@ impl Since {
             let count: u32 = text.strip_suffix(unit)?.parse().ok()?;
             now.checked_sub(Duration::seconds(i64::from(count).checked_mul(seconds)?))
         };
-        let date = || Some(Date::parse(text, &Iso8601::DATE).ok()?.with_time(Time::MIDNIGHT).assume_utc());
+        // With a time behind it, it is not taken for the day alone.
+        let date = || Some(text).filter(|text| text.len() == DATE_CHARS).and_then(date_of);
         OffsetDateTime::parse(text, &Rfc3339).ok().or_else(date).or_else(ago).map(Self)
     }
 
@@ -30,6 +34,11 @@ impl Since {
     pub fn includes(&self, line: &Line) -> bool {
         line.written().is_some_and(|time| time >= self.0)
     }
+}
+
+/// Midnight of a date.
+fn date_of(text: &str) -> Option<OffsetDateTime> {
+    Some(Date::parse(text, &Iso8601::DATE).ok()?.with_time(Time::MIDNIGHT).assume_utc())
 }
 
 impl FromStr for Since {
@@ -53,7 +62,20 @@ mod tests {
         assert_eq!(parse("2d"), at(8 * 86_400));
         assert_eq!(parse("1970-01-02"), at(86_400));
         assert_eq!(parse("1970-01-01T01:00:00+01:00"), at(0));
-        for text in ["", "1", "h", "-1h", "1w", "2026-13-01", "yesterday", "1hh", "99999999999d"] {
+        for text in [
+            "",
+            "1",
+            "h",
+            "-1h",
+            "1w",
+            "2026-13-01",
+            "yesterday",
+            "1hh",
+            "1970-01-02T23:00:00",
+            "1970-01-02T23:00",
+            "1970-01-02 23:00",
+            "99999999999d",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

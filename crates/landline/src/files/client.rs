@@ -138,7 +138,8 @@ pub async fn get(channel: &mut Channel, output: Output, progress: &Arc<Progress>
         return Err(Error::here(ErrorCode::Io, "what was there of the file is gone; the next try begins anew"));
     }
     progress.begin(Some(file.length), file.offset);
-    let copied = receiver::receive(channel, Some(file.length), sink, Algorithm::Blake3, progress, |_| Ok(())).await?;
+    let (length, algorithm) = (Some(file.length), Algorithm::Blake3);
+    let copied = receiver::receive(channel, length, sink, algorithm, progress, || Ok(()), |_| Ok(())).await?;
     receiver::acknowledge(channel, &copied).await?;
     Ok(copied)
 }

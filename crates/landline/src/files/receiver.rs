@@ -78,8 +78,9 @@ impl Sink {
 }
 
 /// Receives the content of `length` bytes (`None` where that is not known) behind what `sink` has, and `finish`, which has a digest by
-/// this algorithm; asks again for blocks of an earlier try that are not what they were; verifies, and commits. What is to be
-/// done once that is so is `committed`: in the same thread, which goes on when this is dropped. What is left is to [`acknowledge`].
+/// this algorithm; asks again for blocks of an earlier try that are not what they were; verifies, and commits, unless `objection` says at the last
+/// moment why not. What is to be done once that is so is `committed`: in the same thread, which goes on when this is dropped. What is left is to
+/// [`acknowledge`].
 ///
 /// # Errors
 /// `digest-mismatch`, `no-space` and `io` here, what the peer says, [`Error::Protocol`], or [`Error::Lost`]. The output has
@@ -90,6 +91,7 @@ pub(super) async fn receive(
     sink: Sink,
     algorithm: Algorithm,
     progress: &Arc<Progress>,
+    objection: impl FnOnce() -> Result<(), Error> + Send + 'static,
     committed: impl FnOnce(&Copied) -> Result<(), Error> + Send + 'static,
 ) -> Result<Copied, Error> {
     let offset = sink.position();
@@ -127,7 +129,12 @@ pub(super) async fn receive(
         sink.spoil();
         return Err(mismatch(finish.digest, copied.digest));
     }
-    let finished = tokio::task::spawn_blocking(move || sink.commit().and_then(|()| committed(&copied)));
+    let commit = move || {
+        objection()?;
+        sink.commit()?;
+        committed(&copied)
+    };
+    let finished = tokio::task::spawn_blocking(commit);
     finished.await.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??;
     Ok(copied)
 }

@@ -93,6 +93,8 @@ async fn put(
             }
             _ => None,
         };
+        // It may be all that a client that is gone has sent, which is still on its way.
+        let is_tried_already = named.is_none() && put.source.is_some() && algorithm == Algorithm::Blake3;
         let (manifest, source) = match named {
             Some(manifest) => (Some(manifest), put.source),
             None => (partials.unnamed()?, None),
@@ -102,7 +104,13 @@ async fn put(
         let plan = Plan { length, mode, replace, manifest, source, offset_max };
         let mut staging = Staging::open(destination, plan)?;
         if let Some(allowance) = allowance {
-            staging.count_against(allowance, length)?;
+            staging.count_against(allowance, length).map_err(|error| match error {
+                Error::Failed { code: ErrorCode::NoSpace, .. } if is_tried_already => {
+                    let message = "another try at the same copy is still busy, and the quota has no room for both";
+                    Error::here(ErrorCode::TooManySessions, message)
+                }
+                error => error,
+            })?;
         }
         Ok(staging)
     };
@@ -114,6 +122,7 @@ async fn put(
     let pulse = staging.pulse();
     let progress = Arc::new(Progress::default());
     let still = still_may(account, Action::Write(path.clone()));
+    let objection = objection(account, still.clone());
     let (audit, user, session) = (account.audit.clone(), account.user().to_string(), account.session.id.clone());
     let stored = path.clone();
     // Beside the commit: whatever ends the session meanwhile, what is stored is in the log.
@@ -121,7 +130,8 @@ async fn put(
         let transfer = Transfer { direction: Put::TYPE, path: stored, copied: *copied };
         audit.record_blocking(transfer.entry(user, session))
     };
-    let receiving = receiver::receive(channel, length, Sink::File(Box::new(staging)), algorithm, &progress, record);
+    let sink = Sink::File(Box::new(staging));
+    let receiving = receiver::receive(channel, length, sink, algorithm, &progress, objection, record);
     let copied = tokio::select! {
         biased;
         never = account.end_unless(rules, "write this file", still) => match never {},
@@ -193,6 +203,23 @@ fn begins(
 fn still_may(account: &Account, action: Action) -> impl Fn(&Rights) -> bool + Clone + Send + 'static {
     let (root, user) = (account.root.clone(), account.user().clone());
     move |rules| rules.check(&user, &action, &root).allowed
+}
+
+/// Looks once more, at the last moment, in a thread that may block: what was taken back while the last bytes came ends the copy, too.
+fn objection<S: Fn(&Rights) -> bool + Send + 'static>(
+    account: &Account,
+    still: S,
+) -> impl FnOnce() -> Result<(), Error> + use<S> {
+    let (rights, store) = (account.rights.clone(), account.store.clone());
+    let (user, key) = (account.user().clone(), account.session.key.clone());
+    move || {
+        let ended = |reason: &str| Err(Error::here(ErrorCode::Ended, reason));
+        match store.objection(&user, &key)? {
+            Some(reason) => ended(reason),
+            None if !still(&rights.rules()) => ended("the right to write this file was taken back"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Does what has to be done before the first byte. What fails here is told to the client, and the channel goes on.

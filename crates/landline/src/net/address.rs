@@ -138,7 +138,14 @@ impl Location {
         match colon {
             Some(at) if at > 0 && !bytes.iter().take(at).any(|&byte| byte == b'/') => {
                 let (authority, path) = bytes.split_at(at);
-                Self::remote(authority, path.strip_prefix(b":").unwrap_or(path))
+                let path = path.strip_prefix(b":").unwrap_or(path);
+                let digits = path.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                if (1..=5).contains(&digits) && path.get(digits) == Some(&b':') {
+                    let problem =
+                        "a port is not written here; write landline://HOST:PORT/PATH, or HOST:./PATH for such a name";
+                    return Err(Error::Address { text: text.to_string_lossy().into_owned(), problem });
+                }
+                Self::remote(authority, path)
             }
             _ => Ok(Self::Local(text.into())),
         }
@@ -196,5 +203,10 @@ mod tests {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
         assert!(Location::parse("-oProxy:x".as_ref()).is_err());
+        for text in ["host:5263:x", "host:1:", "bob@[::1]:28263:/srv/x"] {
+            let error = Location::parse(text.as_ref()).unwrap_err();
+            assert!(error.to_string().contains("landline://HOST:PORT/PATH"), "{error}");
+        }
+        assert_eq!(remote("host:./1:x").1, "./1:x");
     }
 }

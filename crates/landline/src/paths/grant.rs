@@ -56,6 +56,23 @@ impl Grant {
         } else {
             home.open_dir(self.path_from(Path::new(".")))
         };
+        self.granted(opened)
+    }
+
+    /// The same where something is about to be written: a folder of the home that may be written to and is not there yet is made.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(super) fn open_or_create(&self, home: &Dir) -> Result<Dir, Error> {
+        if self.is_writable && !self.place.is_absolute() {
+            let path = self.path_from(Path::new("."));
+            // Where it cannot be made, opening it says why.
+            let _ = home.create_dir_all(path);
+        }
+        self.open(home)
+    }
+
+    fn granted(&self, opened: std::io::Result<Dir>) -> Result<Dir, Error> {
         opened.map_err(|error| {
             let reason = Error::io("the folder that was granted", &error);
             let message = format!("{reason} (files {:?} on line {} of the rights)", self.text, self.line);

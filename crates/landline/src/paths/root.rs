@@ -104,7 +104,7 @@ impl Root {
     /// # Errors
     /// `name-refused`, `denied`, `not-found` (the folder it should be in), `not-a-file`, `io`.
     pub fn destination(&self, grants: &[Grant], path: &[u8], own_name: Option<&[u8]>) -> Result<Destination, Error> {
-        let mut place = self.resolve(grants, path)?;
+        let mut place = self.resolve_by(grants, path, Grant::open_or_create)?;
         if let Some(own_name) = own_name {
             name::check_component(own_name).map_err(|error| refused(own_name, error))?;
         }
@@ -172,6 +172,15 @@ impl Root {
 
     /// The granted folder with the longest path that fits, opened, and the rest of the path.
     fn resolve(&self, grants: &[Grant], path: &[u8]) -> Result<Place, Error> {
+        self.resolve_by(grants, path, Grant::open)
+    }
+
+    fn resolve_by(
+        &self,
+        grants: &[Grant],
+        path: &[u8],
+        open: impl FnOnce(&Grant, &Dir) -> Result<Dir, Error>,
+    ) -> Result<Place, Error> {
         let wanted = RemotePath::parse(path).map_err(|error| refused(path, error))?;
         let parts: PathBuf = wanted.components().iter().map(|part| platform::os_str(part)).collect();
         let whole = if wanted.is_absolute() { Path::new("/").join(&parts) } else { self.path.join(&parts) };
@@ -181,7 +190,7 @@ impl Root {
             let message = format!("{} is outside of what you may reach: {reach}", whole.display());
             return Err(Error::here(ErrorCode::Denied, message));
         };
-        let dir = grant.open(&self.dir)?;
+        let dir = open(grant, &self.dir)?;
         let beginning = grant.real_path(&self.path).unwrap_or_else(|| grant.path_from(&self.path));
         let shown = if rest.as_os_str().is_empty() { beginning } else { beginning.join(&rest) };
         let relative = if rest.as_os_str().is_empty() { PathBuf::from(".") } else { rest };

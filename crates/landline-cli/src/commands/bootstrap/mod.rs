@@ -67,6 +67,9 @@ pub(crate) async fn run(state: &Path, options: Bootstrap) -> Result<(), Failure>
     Ok(())
 }
 
+/// What programs begin with: ELF, and Mach-O for one machine and for several. A shell would take anything else for its own.
+const MAGIC: [&[u8]; 3] = [b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"];
+
 /// The program that is to be there.
 struct Program {
     bytes: Vec<u8>,
@@ -82,6 +85,9 @@ impl Program {
             None => own()?,
         };
         let bytes = local::read(&path, PROGRAM_BYTES_MAX).map_err(|error| Error::io(path.display(), &error))?;
+        if !MAGIC.iter().any(|magic| bytes.starts_with(magic)) {
+            return Err(Failure::usage(format!("{} is no program for any machine", path.display())));
+        }
         let digest = HEXLOWER.encode(&Sha256::digest(&bytes));
         Ok(Self { bytes, digest })
     }

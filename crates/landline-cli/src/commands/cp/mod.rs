@@ -86,8 +86,9 @@ async fn copy(
             broken_since = None;
             wait = WAIT_MIN;
         }
-        // A copy that never began fails at once: the address may be wrong.
-        let can_go_on = copy.can_be_repeated() && (has_moved || broken_since.is_some()) && is_of_the_line(&error);
+        // A copy that never began fails at once: the address may be wrong. Not where an earlier try may be what is in its way.
+        let may_pass = has_moved || broken_since.is_some() || is_too_many(&error);
+        let can_go_on = copy.can_be_repeated() && may_pass && is_of_the_line(&error);
         let since = *broken_since.get_or_insert_with(Instant::now);
         if !can_go_on || since.elapsed() + wait > options.retry {
             return Err(failure(error));
@@ -119,6 +120,10 @@ fn label(source: &Location) -> String {
 /// Whether both ends are files, so that what has arrived is kept.
 fn can_go_on_later(options: &Cp) -> bool {
     options.source != Location::Stream && options.destination != Location::Stream
+}
+
+fn is_too_many(error: &Error) -> bool {
+    matches!(error, Error::Failed { code: ErrorCode::TooManySessions, .. })
 }
 
 /// Whether another connection may do better.
