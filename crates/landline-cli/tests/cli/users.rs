@@ -507,6 +507,22 @@ fn a_copy_of_somebody_who_is_removed_changes_nothing() {
     }
 }
 
+/// Nothing changes but the time.
+#[test]
+fn a_key_that_expires_ends_its_sessions() {
+    let two = Two::new();
+    let soon = std::process::Command::new("date").args(["-u", "-d", "+8 seconds", "+%Y%m%d%H%M%SZ"]).output().unwrap();
+    let soon = String::from_utf8(soon.stdout).unwrap();
+    let line = format!("expiry-time=\"{}\" {} bob's\n", soon.trim(), two.bob_key().public().line());
+    let path = two.stage.write("line", line.as_bytes()).display().to_string();
+    two.user(&["keys", "bob", "add", &path]).ok();
+    let mut session = two.bob_in("ping");
+    let failed = two.server.event("failed");
+    assert_eq!((&failed["code"], &failed["user"]), (&"ended".into(), &"bob".into()), "{failed}");
+    assert_eq!(session.error_code().unwrap().as_deref(), Some("ended"));
+    two.bob(&["ping", "127.0.0.1"]).fails(12, "not accepted");
+}
+
 /// Row 42: of many logins at once each is who it proved to be.
 #[test]
 fn concurrent_logins_are_not_mixed_up() {

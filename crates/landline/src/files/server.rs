@@ -78,42 +78,9 @@ async fn put(
     let put: Put = header.read()?;
     check_mode(put.mode)?;
     let (length, algorithm) = (put.length, put.algorithm);
-    let (root, partials, user) = (account.root.clone(), account.partials.clone(), account.user().clone());
     let now = rules.borrow_and_update().clone();
-    let begins = begins(account, Put::TYPE);
-    let allowance = account.allowance();
-    let prepare = move || {
-        now.admit(&user, State::ServerFiles, Put::TYPE)?;
-        let destination = root.destination(now.files(&user), &put.path.0, put.name.as_ref().map(|name| &name.0[..]))?;
-        begins(destination.path_bytes(), put.length)?;
-        // One user's copies are nothing to another, whatever the name.
-        let named = match &put.source {
-            Some(_) if algorithm == Algorithm::Blake3 => {
-                partials.claim(&[b"put", user.as_str().as_bytes(), &destination.path_bytes()])?
-            }
-            _ => None,
-        };
-        // It may be all that a client that is gone has sent, which is still on its way.
-        let is_tried_already = named.is_none() && put.source.is_some() && algorithm == Algorithm::Blake3;
-        let (manifest, source) = match named {
-            Some(manifest) => (Some(manifest), put.source),
-            None => (partials.unnamed()?, None),
-        };
-        let offset_max = if put.restart { 0 } else { u64::MAX };
-        let Put { length, mode, replace, .. } = put;
-        let plan = Plan { length, mode, replace, manifest, source, offset_max };
-        let mut staging = Staging::open(destination, plan)?;
-        if let Some(allowance) = allowance {
-            staging.count_against(allowance, length).map_err(|error| match error {
-                Error::Failed { code: ErrorCode::NoSpace, .. } if is_tried_already => {
-                    let message = "another try at the same copy is still busy, and the quota has no room for both";
-                    Error::here(ErrorCode::TooManySessions, message)
-                }
-                error => error,
-            })?;
-        }
-        Ok(staging)
-    };
+    account.log_pace.wait_to_log(put.path.0.len()).await;
+    let prepare = prepare_put(account, put, now);
     let Some(staging) = prepared(channel, account, prepare).await? else { return Ok(None) };
     let path = staging.destination().path_bytes();
     account.connection.is_doing(format!("files put {}", String::from_utf8_lossy(&path)));
@@ -145,6 +112,47 @@ async fn put(
     Ok(Some(Transfer { direction: Put::TYPE, path, copied }))
 }
 
+/// What has to be done before the first byte of a file that is to be stored, in a thread that may block.
+fn prepare_put(
+    account: &Account,
+    put: Put,
+    now: Arc<Rights>,
+) -> impl FnOnce() -> Result<Staging, Error> + Send + use<> {
+    let (root, partials, user) = (account.root.clone(), account.partials.clone(), account.user().clone());
+    let (begins, allowance) = (begins(account, Put::TYPE), account.allowance());
+    move || {
+        now.admit(&user, State::ServerFiles, Put::TYPE)?;
+        let destination = root.destination(now.files(&user), &put.path.0, put.name.as_ref().map(|name| &name.0[..]))?;
+        begins(destination.path_bytes(), put.length)?;
+        let Put { length, mode, replace, source, restart, algorithm, .. } = put;
+        let source = source.filter(|_| algorithm == Algorithm::Blake3);
+        // One user's copies are nothing to another, whatever the name.
+        let named = match &source {
+            Some(_) => partials.claim(&[b"put", user.as_str().as_bytes(), &destination.path_bytes()])?,
+            None => None,
+        };
+        // It may be all that a client that is gone has sent, which is still on its way.
+        let is_tried_already = named.is_none() && source.is_some();
+        let (manifest, source) = match named {
+            Some(manifest) => (Some(manifest), source),
+            None => (partials.unnamed()?, None),
+        };
+        let offset_max = if restart { 0 } else { u64::MAX };
+        let plan = Plan { length, mode, replace, manifest, source, offset_max };
+        let mut staging = Staging::open(destination, plan)?;
+        if let Some(allowance) = allowance {
+            staging.count_against(allowance, length).map_err(|error| match error {
+                Error::Failed { code: ErrorCode::NoSpace, .. } if is_tried_already => {
+                    let message = "another try at the same copy is still busy, and the quota has no room for both";
+                    Error::here(ErrorCode::TooManySessions, message)
+                }
+                error => error,
+            })?;
+        }
+        Ok(staging)
+    }
+}
+
 async fn get(
     channel: &mut Channel,
     account: &Account,
@@ -152,6 +160,7 @@ async fn get(
     rules: &mut Rules,
 ) -> Result<Option<Transfer>, Error> {
     let get: Get = header.read()?;
+    account.log_pace.wait_to_log(get.path.0.len()).await;
     let (root, user, now) = (account.root.clone(), account.user().clone(), rules.borrow_and_update().clone());
     let still = still_may(account, Action::Read(get.path.0.clone()));
     let path = get.path.0;

@@ -13,7 +13,7 @@ pub use channel::{Channel, DataFrame, Received};
 pub(crate) use channel::{linger, lost};
 pub use landline_socketserver::activation;
 pub use line::{FirstByte, Line, Reached, dial};
-pub(crate) use pace::{Pace, Paces};
+pub(crate) use pace::{LogPace, LogPaces, Pace, Paces};
 pub use ssh::ssh_command;
 
 use tokio::io::{AsyncRead, AsyncWrite};

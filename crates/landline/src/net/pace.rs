@@ -55,6 +55,12 @@ impl Pace {
         }
     }
 
+    /// How long it takes until all that has flowed is paid for.
+    fn debt(&self) -> Duration {
+        let paid = *self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        paid.map_or(Duration::ZERO, |paid| paid.saturating_duration_since(Instant::now()))
+    }
+
     /// So much has flowed.
     pub(crate) fn spend(&self, bytes: usize) {
         let Some(rate) = (self.rate)() else { return };
@@ -63,6 +69,46 @@ impl Pace {
         let earliest = now.checked_sub(BURST_TIME).unwrap_or(now);
         let cost = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
         *paid = Some(paid.unwrap_or(earliest).max(earliest) + cost);
+    }
+}
+
+/// How fast the audit log may grow by what one user does, in bytes per second: some 500 copies, or logins. Whoever may only read cannot fill the disk
+/// with lines about it.
+const LOG_RATE: u64 = 512 * 1024;
+/// What the lines about one request or login take besides its path, at most, in bytes.
+const LOG_BYTES: usize = 600;
+/// Whoever is so far behind logs in no more for a while: what a login writes cannot wait.
+const LOG_DEBT_MAX: Duration = Duration::from_secs(10);
+
+/// The pace at which a user may do what is written down.
+#[derive(Clone)]
+pub(crate) struct LogPace(Arc<Pace>);
+
+/// Those of all users.
+#[derive(Default)]
+pub(crate) struct LogPaces(Paces);
+
+impl LogPaces {
+    /// That of this user.
+    pub(crate) fn of(&self, user: &UserName) -> LogPace {
+        LogPace(self.0.of(user, || Some(LOG_RATE)))
+    }
+}
+
+impl LogPace {
+    /// A login; false where the user has done too much that had to be written down.
+    pub(crate) fn log_in(&self) -> bool {
+        let is_behind = self.0.debt() > LOG_DEBT_MAX;
+        if !is_behind {
+            self.0.spend(LOG_BYTES);
+        }
+        !is_behind
+    }
+
+    /// Returns once a request about a path of this length may be written down, twice. Cancel-safe.
+    pub(crate) async fn wait_to_log(&self, path_length: usize) {
+        self.0.ready().await;
+        self.0.spend(2 * path_length + LOG_BYTES);
     }
 }
 
@@ -94,6 +140,25 @@ mod tests {
         free.ready().await;
         assert_eq!(start.elapsed().as_millis(), 2000);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_down_has_a_pace_and_logins_end_when_it_is_far_behind() {
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let (paces, alice) = (LogPaces::default(), "alice".parse::<UserName>().unwrap());
+        let start = Instant::now();
+        for _ in 0..1000 {
+            paces.of(&alice).wait_to_log(4096).await;
+        }
+        let spent = 1000 * (2 * 4096 + LOG_BYTES) as u64;
+        let expected = spent / LOG_RATE - 1;
+        assert!((expected - 1..=expected + 1).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        let logins = (0..100_000).take_while(|_| paces.of(&alice).log_in()).count();
+        assert!((1000..20_000).contains(&logins), "{logins}");
+        assert!(paces.of(&"bob".parse().unwrap()).log_in(), "nobody else is behind");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(paces.of(&alice).log_in());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn all_connections_of_a_user_share_one_rate() {
         tokio::time::advance(Duration::from_secs(10)).await;

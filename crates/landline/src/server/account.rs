@@ -11,6 +11,7 @@ use crate::{
     audit::{Audit, Entry},
     files::Partials,
     login::Session,
+    net::LogPace,
     paths::Root,
     rights::{Allowance, Right, Rights, RightsFile},
     store::Store,
@@ -27,6 +28,8 @@ pub(crate) struct Account {
     pub(crate) connection: Connection,
     pub(crate) events: EventSink,
     pub(crate) audit: Audit,
+    /// How fast the log may grow by what the user does.
+    pub(crate) log_pace: LogPace,
 }
 
 impl Account {

@@ -28,8 +28,6 @@ use crate::{
 
 /// How long a frame that is being sent when its session is ended may take: what ends the session can be said behind it.
 const FRAME_TIME: Duration = Duration::from_millis(300);
-/// How fast content may flow for somebody who has no rights at all, in bytes per second: that is somebody who has just lost them.
-const RATE_WITHOUT_RIGHTS: u64 = 16 << 10;
 /// How long a login that is on its way when the server drains may take, so that its client hears why there is none.
 const LAST_WORD_TIME: Duration = Duration::from_secs(3);
 
@@ -72,9 +70,10 @@ pub(super) async fn serve(
         rights: shared.rights.clone(),
         store: shared.store.clone(),
         connection,
-        session,
         events,
+        log_pace: shared.log_paces.of(&session.user),
         audit: shared.audit.clone(),
+        session,
     };
     let Session { key, method, invited, attached, .. } = account.session.clone();
     let peer = peer.to_string();
@@ -87,12 +86,7 @@ pub(super) async fn serve(
     }
     let mut is_over = drain.clone();
     channel.heed(account.connection.ending());
-    let (rights, user) = (shared.rights.clone(), account.user().clone());
-    channel.keep_to(shared.paces.of(account.user(), move || match rights.rules().of(&user) {
-        Some(rights) => rights.quota.rate,
-        // Whoever may do nothing any more, until the session has ended.
-        None => Some(RATE_WITHOUT_RIGHTS),
-    }));
+    channel.keep_to(shared.pace_of(account.user()));
     let served = tokio::select! {
         biased;
         served = serve_channel(&mut channel, &account, &shared.desk, &mut drain) => served,

@@ -1,6 +1,10 @@
 //! Whoever could not log in any more does not stay either.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::sessions::Sessions;
 use crate::{
@@ -10,15 +14,23 @@ use crate::{
 
 /// How often the store is asked whether something has changed, here or by another process.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// How often all sessions are looked at, for what time alone has changed.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
 /// After so many failures in a row it is said: a second, in which another process may just have held the store.
 const FAILURES_SAID: u32 = 4;
 
-/// Ends the sessions of accounts and keys that were removed, disabled or given other options. What keeps it from that for a second is an event, and it tries again. Never returns; dropping
+/// Ends the sessions of accounts and keys that were removed, disabled or given other options, or have expired. What keeps it from that for a second is an event, and it tries again. Never returns; dropping
 /// it stops it.
 pub(super) async fn watch(store: Arc<Store>, sessions: Sessions, events: EventSink) {
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let anew = || Watch { store: store.clone(), sessions: sessions.clone(), revision: None, examined: BTreeSet::new() };
+    let anew = || Watch {
+        store: store.clone(),
+        sessions: sessions.clone(),
+        revision: None,
+        all_at: Instant::now(),
+        examined: BTreeSet::new(),
+    };
     let mut watch = anew();
     let mut failures = 0u32;
     loop {
@@ -50,6 +62,8 @@ struct Watch {
     sessions: Sessions,
     /// What the store was when all sessions of [`examined`](Self::examined) were found to be in order.
     revision: Option<Revision>,
+    /// When all sessions were examined last: a key may expire though nothing changes.
+    all_at: Instant,
     /// Sessions and the numbers of their connections.
     examined: BTreeSet<(String, u64)>,
 }
@@ -60,8 +74,9 @@ impl Watch {
     fn look(&mut self) -> Result<(), Error> {
         let revision = self.store.revision()?;
         let logins = self.sessions.logins();
-        if self.revision != Some(revision) {
+        if self.revision != Some(revision) || self.all_at.elapsed() >= EXPIRY_INTERVAL {
             self.examined.clear();
+            self.all_at = Instant::now();
         }
         for (session, connections) in &logins {
             if connections.keys().all(|number| self.examined.contains(&(session.id.clone(), *number))) {

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use landline_proto::{ErrorCode, login::UserName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
@@ -16,11 +17,14 @@ use crate::{
     audit::Audit,
     files::Partials,
     login::{Gate, Identity, Passwords, Session},
-    net::Paces,
+    net::{LogPaces, Pace, Paces},
     paths::{PrivateFolder, Root},
     rights::RightsFile,
     store::Store,
 };
+
+/// How fast content may flow for somebody who has no rights at all, in bytes per second: that is somebody who has just lost them.
+const RATE_WITHOUT_RIGHTS: u64 = 16 << 10;
 
 /// What all connections share.
 pub(super) struct Shared {
@@ -33,6 +37,8 @@ pub(super) struct Shared {
     pub(super) rights: Arc<RightsFile>,
     /// How fast content flows for each user.
     pub(super) paces: Paces,
+    /// How fast the log grows by what each user does.
+    pub(super) log_paces: LogPaces,
     /// The passwords, where there are any.
     pub(super) passwords: Option<Arc<Passwords>>,
     /// Places for logins that take a person.
@@ -59,12 +65,26 @@ impl Shared {
     /// # Errors
     /// `too-many-sessions`; [`Error::LoginRefused`] where the session is over.
     pub(super) fn enter(&self, session: &Session, peer: SocketAddr) -> Result<Entered, Error> {
+        if !self.log_paces.of(&session.user).log_in() {
+            let message = format!("{} has done more in a short time than can be written down", session.user);
+            return Err(Error::here(ErrorCode::TooManySessions, message));
+        }
         let permit = self.connections.take(self.rights.is_admin(&session.user))?;
         let connection = match session.attached {
             false => self.sessions.begin(session.clone(), peer, self.rights.quota(&session.user).sessions)?,
             true => self.sessions.attach(session, peer)?,
         };
         Ok((connection, permit))
+    }
+
+    /// How fast content flows for this user.
+    pub(super) fn pace_of(&self, user: &UserName) -> Arc<Pace> {
+        let (rights, whose) = (self.rights.clone(), user.clone());
+        self.paces.of(user, move || match rights.rules().of(&whose) {
+            Some(rights) => rights.quota.rate,
+            // Whoever may do nothing any more, until the session has ended.
+            None => Some(RATE_WITHOUT_RIGHTS),
+        })
     }
 
     /// Gives the owner the first rights, once. Blocking.
