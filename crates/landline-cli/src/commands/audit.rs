@@ -26,7 +26,9 @@ pub(crate) fn run(state: &Path, what: Audit) -> Result<(), Failure> {
     match what {
         Audit::Verify { json } => verify(&reader.verify()?, json),
         Audit::Show { user, since, json } => {
+            let mut count = 0_u64;
             let unreadable = reader.lines(|line, text| {
+                count += 1;
                 let is_wanted = user.as_ref().is_none_or(|user| line.is_of(user))
                     && since.as_ref().is_none_or(|since| since.includes(line));
                 match is_wanted {
@@ -37,6 +39,8 @@ pub(crate) fn run(state: &Path, what: Audit) -> Result<(), Failure> {
             })?;
             if unreadable > 0 {
                 say(&format!("{unreadable} lines cannot be read; landline audit verify says where"));
+            } else if count == 0 {
+                say("there are no lines; landline audit verify says whether there were");
             }
             Ok(())
         }

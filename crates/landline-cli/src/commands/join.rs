@@ -11,6 +11,7 @@ use landline::{
     client::Ways,
     login::{Fingerprint, Invite, KnownServer, Secret, UserKey},
     net::{HostPort, Target},
+    proto::ErrorCode,
 };
 use zeroize::Zeroizing;
 
@@ -46,8 +47,14 @@ async fn by_invite(client: &Client, invite: &str, options: &Join) -> Result<(), 
     let host = invite.addresses.first().map(|address| address.host.as_str()).unwrap_or_default();
     let key = key(client, options.identity.as_deref(), host)?;
     let ways = ways(&invite.addresses, options)?;
-    let joined = client.join(&invite, user, key.clone(), options.replace, &ways).await;
-    let (server, connected) = joined.map_err(|error| explain(error, &invite.fingerprint, "invite"))?;
+    let joined = client.join(&invite, user.clone(), key.clone(), options.replace, &ways).await;
+    let (server, connected) = joined.map_err(|error| {
+        let is_name = matches!(error, Error::Failed { code: ErrorCode::InviteUser, .. });
+        match explain(error, &invite.fingerprint, "invite") {
+            failure if is_name => failure.with_advice(&format!("it was asked for {user}; name another with --as NAME")),
+            failure => failure,
+        }
+    })?;
     connected.login.channel.finish().await;
     report(&server, &key_line(&key));
     Ok(())

@@ -5,9 +5,9 @@ use std::path::Path;
 use landline::{
     Error,
     admin::Administration,
-    net::{HostPort, Target},
+    net::Target,
     paths::{create_secret_file, local},
-    proto::{DEFAULT_PORT, login::BindingType},
+    proto::login::BindingType,
 };
 use zeroize::Zeroizing;
 
@@ -42,7 +42,7 @@ fn add(server: &mut Administration, options: SecretAdd) -> Result<(), Failure> {
         Some(Target { user: Some(_), .. }) => {
             return Err(Failure::usage("--public-name takes HOST[:PORT] without a user"));
         }
-        Some(Target { host, port, .. }) => server.reached_at(HostPort { host, port: port.unwrap_or(DEFAULT_PORT) }),
+        Some(Target { host, port, .. }) => server.reached_at(host, port),
         None => {}
     }
     let binding = match options.binding {

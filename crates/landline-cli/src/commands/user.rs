@@ -18,9 +18,9 @@ use landline::{
         passwords::{RemovePassword, SetPassword, password_record},
     },
     login::{Fingerprint, KeyLine, Password},
-    net::{Channel, HostPort, Target},
+    net::{Channel, Target},
     paths,
-    proto::{DEFAULT_PORT, ErrorCode, login::UserName, messages::Blob},
+    proto::{ErrorCode, login::UserName, messages::Blob},
 };
 use serde_json::json;
 
@@ -54,8 +54,8 @@ impl Office {
     async fn open(state: &Path, options: &User) -> Result<Self, Failure> {
         let Some(target) = &options.on else {
             let mut administration = administration(state)?;
-            if let Some(address) = public_name(&options.what)? {
-                administration.reached_at(address);
+            if let Some((host, port)) = public_name(&options.what)? {
+                administration.reached_at(host, port);
             }
             return Ok(Self::Here(administration));
         };
@@ -287,11 +287,11 @@ fn key_lines(file: &Path) -> Result<Vec<String>, Failure> {
     Ok(keys.iter().map(ToString::to_string).collect())
 }
 
-fn public_name(what: &UserCommand) -> Result<Option<HostPort>, Failure> {
+fn public_name(what: &UserCommand) -> Result<Option<(String, Option<u16>)>, Failure> {
     let (UserCommand::Add { terms, .. } | UserCommand::Invite { terms, .. }) = what else { return Ok(None) };
     let InviteTerms { public_name: Some(Target { user, host, port }), .. } = terms else { return Ok(None) };
     if user.is_some() {
         return Err(Failure::usage("--public-name takes HOST[:PORT] without a user"));
     }
-    Ok(Some(HostPort { host: host.clone(), port: port.unwrap_or(DEFAULT_PORT) }))
+    Ok(Some((host.clone(), *port)))
 }

@@ -69,9 +69,11 @@ impl Administration {
         self.fingerprint
     }
 
-    /// Has invites and secrets name this address, instead of those where the server was last reachable.
-    pub fn reached_at(&mut self, address: HostPort) {
-        self.public = Some(address);
+    /// Has invites and secrets name this host, instead of the addresses where the server was last reachable; without a `port` with the one that it had
+    /// there. Blocking.
+    pub fn reached_at(&mut self, host: String, port: Option<u16>) {
+        let noted = self.addresses().ok().and_then(|addresses| addresses.first().map(|address| address.port));
+        self.public = Some(HostPort { host, port: port.or(noted).unwrap_or(DEFAULT_PORT) });
     }
 
     /// Notes where the server can be reached, for the invites of later. Blocking.
