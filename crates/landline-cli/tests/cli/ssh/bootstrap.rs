@@ -4,9 +4,12 @@
 use std::{
     fs,
     net::TcpListener,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::PathBuf,
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 
 use testkit::{Census, Outcome, Stage, Terminal, wait_for};
@@ -116,6 +119,27 @@ impl Drop for Far {
     }
 }
 
+/// A process of the account, in a group of its own, that has nothing to do with a server. It is ended when dropped.
+struct Sleeping(Child);
+
+impl Sleeping {
+    fn start() -> Self {
+        let mut command = Command::new("sleep");
+        command.arg("1000").process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
+        if landline::paths::is_root() {
+            command.uid(NOBODY);
+        }
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Sleeping {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -206,6 +230,24 @@ fn a_program_that_differs_is_brought_up_to_date() {
     run(&far.stage, &["ping", "far"]).fails(10, "no line through ssh");
     far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()]).ok();
     run(&far.stage, &["ping", "far"]).ok();
+}
+
+/// Whatever stands where the process id is noted: what is no process id is no server, and nothing is ended for it.
+#[test]
+fn a_note_that_is_no_process_id_is_no_server() {
+    let Some(far) = Far::new() else { return };
+    far.bootstrap(&["--as", "alice"]).ok();
+    let mut sleeping = Sleeping::start();
+    let id = sleeping.0.id();
+    // The group of a process, and processes that are something else.
+    for note in [format!("-{id}"), format!("0{id}"), id.to_string(), format!("{id}\n{id}"), "x".into(), String::new()] {
+        far.kill_server();
+        fs::write(far.home(".local/state/landline/serve.pid"), &note).unwrap();
+        far.bootstrap(&["--as", "alice"]).ok();
+        assert!(far.server().is_some_and(|server| server != id), "{note:?}: it was started anew");
+        run(&far.stage, &["ping", "far"]).ok();
+    }
+    assert!(sleeping.0.try_wait().unwrap().is_none(), "it is left alone");
 }
 
 #[test]
