@@ -12,17 +12,12 @@ mod shared;
 
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use landline_proto::limits::SIGNING_MAX;
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, Semaphore},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 
 use crate::{
     Error, EventSink, RELEASE,
     admin::{self, Administration, server::Desk},
-    admission::Admission,
+    admission::{Admission, Signing},
     audit::{Audit, AuditOptions, Entry},
     files::Partials,
     login::{Fingerprint, INVITE_TIME, Identity, Invite, Passwords},
@@ -116,7 +111,7 @@ impl Server {
                 paces: Paces::default(),
                 passwords,
                 audit,
-                signing: Semaphore::new(SIGNING_MAX),
+                signing: Signing::default(),
                 desk,
                 admission: Admission::new(options.connections_max.min(HALF_OPEN_MAX)),
                 connections: Capacity::new(options.connections_max),
