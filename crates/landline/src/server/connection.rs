@@ -223,7 +223,7 @@ async fn serve_channel(channel: &mut Channel, account: &Account, desk: &Desk, dr
     account.admit(State::ServerChannel, &header)?;
     let open: Open = header.read()?;
     only_command(account)?;
-    account.connection.is_doing(open.service.chars().take(64).collect::<String>());
+    account.connection.is_doing(&open.service);
     match open.service.as_str() {
         ping::SERVICE => ping::serve(channel, account, drain).await,
         files::messages::SERVICE => files::server::serve(channel, account, drain).await,
