@@ -3,6 +3,7 @@
 mod account;
 mod capacity;
 mod connection;
+mod home;
 mod listening;
 mod local;
 mod reload;
@@ -31,6 +32,7 @@ pub(crate) use account::Account;
 use capacity::Capacity;
 use connection::{admit, serve};
 pub(crate) use connection::{code_text, going_down};
+pub use home::noted_home;
 /// Tells a task that the server drains.
 pub(crate) use landline_socketserver::tasks::Drain;
 use listening::accept;
@@ -86,6 +88,7 @@ impl Server {
         let (audit, audit_problem) = Audit::open(&folder, &options.audit)?;
         audit.note(Entry::Started { release: RELEASE.to_owned() });
         let root = Arc::new(Root::open(&options.home, &options.state)?);
+        home::note(&folder, &options.home)?;
         let partials = Partials::open(&folder)?;
         let (folder, sessions) = (Arc::new(folder), Sessions::default());
         let rights = Arc::new(RightsFile::of_server(folder.clone(), audit.clone(), store.owner()?.as_ref())?);
