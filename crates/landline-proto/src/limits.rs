@@ -33,6 +33,12 @@ pub const OPEN_TIME_MAX: Duration = Duration::from_secs(10);
 /// How many connections at a time may have [`SIGNING_TIME_MAX`].
 pub const SIGNING_MAX: usize = 64;
 
+/// How many of [`SIGNING_MAX`] one source can have, other than the server's own machine.
+pub const SIGNING_FROM_SOURCE_MAX: usize = 4;
+
+/// How many of [`SIGNING_MAX`] the server's own machine can have, where tunnels end.
+pub const SIGNING_FROM_THIS_MACHINE_MAX: usize = 32;
+
 /// How many connections a session may have at a time.
 pub const SESSION_CONNECTIONS_MAX: usize = 16;
 

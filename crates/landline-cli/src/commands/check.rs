@@ -5,6 +5,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 use landline::{
     paths::Root,
     rights::{Action, read_rules},
+    server::noted_home,
 };
 use serde_json::json;
 
@@ -18,6 +19,8 @@ use crate::{
 pub(crate) fn run(state: Option<PathBuf>, options: Check) -> Result<(), Failure> {
     let Settings { state, home, .. } = Settings::read(state, &ServeSettings::default())?;
     let rights = read_rules(&state)?;
+    // A server that was started with another home than the settings say now goes by that one.
+    let home = noted_home(&state)?.unwrap_or(home);
     let root = Root::open(&home, &state)?;
     let verdict = rights.check(&options.user, &meant(options.action), &root);
     if options.json {

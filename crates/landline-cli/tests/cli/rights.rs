@@ -43,6 +43,26 @@ fn check(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stdout).unwrap().trim().to_owned())
 }
 
+/// What `~` is, is said by the server, not by the settings of whoever asks.
+#[test]
+fn check_goes_by_the_home_that_the_server_has() {
+    let stage = stage();
+    let (own, other) = (stage.home(), stage.path("other"));
+    for folder in [own.join("here"), other.join("there")] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    let rules = "[users.alice]\nfiles = [\"rw:~/here\", \"rw:~/there\"]\n";
+    for (home, served, not_served) in [(&other, "there/x", "here/x"), (&own, "here/x", "there/x")] {
+        let _server = stage.serve(&["--home", home.to_str().unwrap()]);
+        stage.write_rights(rules);
+        assert_eq!(check(&stage, &["alice", "write", served]).0, Some(0), "{served}");
+        assert_eq!(check(&stage, &["alice", "write", not_served]).0, Some(23), "{not_served}");
+    }
+    // An earlier release notes nothing: the settings say it.
+    fs::remove_file(stage.path("server/server/home")).unwrap();
+    assert_eq!(check(&stage, &["alice", "write", "here/x"]).0, Some(0));
+}
+
 #[test]
 fn check_says_what_is_allowed_and_by_which_line() {
     let stage = stage();

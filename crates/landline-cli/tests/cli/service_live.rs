@@ -332,8 +332,11 @@ fn bootstrap_makes_a_service_of_the_system() {
         [ \"$(stat -c %U /home/test-other/.local/state/landline)\" = test-other ]
         as test-client landline ping localhost
         says 'through ssh to root@localhost' as test-client landline ping localhost --via-ssh root@localhost
-        : Somebody else asked for is somebody else.
+        : Somebody else asked for is somebody else. What that user has written ends no process of root.
+        bash -c 'exec -a \"landline serve\" sleep 1000' & other=$!
+        as test-server sh -c \"cd; mkdir -p .local/state; mkdir -m 700 $STATE; echo $other > $STATE/serve.pid\"
         says 'starts with the machine' bootstrap root@localhost --as me --run-as test-server --replace
+        kill $other
         grep -x User=test-server /etc/systemd/system/landline.service"
     ));
 }

@@ -1,6 +1,7 @@
 //! What is signed, by whom, and how long it may take; and what a server says of keys before anybody has signed.
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     net::Ipv4Addr,
     os::unix::net::{UnixListener, UnixStream},
@@ -9,7 +10,11 @@ use std::{
 
 use landline::{
     login::UserKey,
-    proto::{limits::SIGNING_MAX, login::key_tag, messages::KeyTag},
+    proto::{
+        limits::{SIGNING_FROM_SOURCE_MAX, SIGNING_MAX},
+        login::key_tag,
+        messages::KeyTag,
+    },
 };
 use serde_json::{Value, json};
 use testkit::{HostileServer, RawClient, ServerProcess, Stage};
@@ -77,32 +82,39 @@ fn a_stranger_cannot_tell_who_exists_from_the_choice() {
     assert_eq!(here.error_code().unwrap().as_deref(), Some("unexpected-message"));
 }
 
-/// 64 that wait for a person have 60 s; one more has 10, and when those are over the others still can log in.
+/// 64 that wait for a person have 60 s, 4 of them from one source; one more has 10, and when those are over the others still can log in.
 #[test]
 fn a_login_that_takes_a_person_has_a_minute_and_there_are_64_such_places() {
     let stage = stage();
     let server = stage.joined();
     let key = client_key(&stage);
-    // Each from a network of its own: one source may not have so many.
-    let connected_from = |network: usize| {
-        let source = Ipv4Addr::new(127, 10 + u8::try_from(network).unwrap(), 0, 1);
+    let connected_from = |source: Ipv4Addr| {
         let mut client = RawClient::connect_from(source, &server.address, &server.fingerprint).unwrap();
         client.greet().unwrap();
         client
     };
-    let mut waiting: Vec<RawClient> = (0..=SIGNING_MAX).map(connected_from).collect();
-    for client in &mut waiting {
+    // One source that wants more than its share, and others that would fill all places by themselves.
+    let others = std::iter::repeat_n(SIGNING_FROM_SOURCE_MAX, SIGNING_MAX / SIGNING_FROM_SOURCE_MAX);
+    let counts = [16].into_iter().chain(others);
+    let sources = counts.enumerate().flat_map(|(network, count)| {
+        std::iter::repeat_n(Ipv4Addr::new(127, 10 + u8::try_from(network).unwrap(), 0, 1), count)
+    });
+    let mut waiting: Vec<(Ipv4Addr, RawClient)> = sources.map(|source| (source, connected_from(source))).collect();
+    for (_, client) in &mut waiting {
         client.send_json(&json!({"type": "signing"})).unwrap();
     }
     // The 10 s of this one began last. When they are over, so are all others'.
     assert_eq!(connected(&server).error_code().unwrap().as_deref(), Some("login-timeout"));
-    let mut answers = Vec::new();
-    for mut client in waiting {
+    let mut welcome: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
+    for (source, mut client) in waiting {
         let login = client.login_header("alice", &key, None);
         let _ = client.send_json(&login);
-        answers.push(client.header().ok().flatten().map_or("nothing".to_owned(), |header| header.kind().to_owned()));
+        if client.header().is_ok_and(|header| header.is_some_and(|header| header.kind() == "welcome")) {
+            *welcome.entry(source).or_default() += 1;
+        }
     }
-    assert_eq!(answers.iter().filter(|answer| *answer == "welcome").count(), SIGNING_MAX, "{answers:?}");
+    assert!(welcome.values().all(|count| *count <= SIGNING_FROM_SOURCE_MAX), "{welcome:?}");
+    assert_eq!(welcome.values().sum::<usize>(), SIGNING_MAX, "{welcome:?}");
     // The places are free again.
     let mut client = connected(&server);
     client.send_json(&json!({"type": "signing"})).unwrap();

@@ -112,14 +112,19 @@ const ROWS_BYTES_MAX: usize = 48 * 1024;
 /// The most messages that a list may take: tens of MiB.
 const MESSAGES_MAX: usize = 1024;
 
-/// Gathers a list in as many messages as it takes.
-pub(crate) fn send_list<L: List>(channel: &mut Channel, rows: Vec<L::Row>) -> Result<(), Error> {
+/// Sends a list in as many messages as it takes, all but the last of which have left before more rows are asked for: of a long list whose rows
+/// are made one by one, no more is held than one message. Not cancel-safe.
+pub(crate) async fn send_list<L: List>(
+    channel: &mut Channel,
+    rows: impl IntoIterator<Item = L::Row, IntoIter: Send>,
+) -> Result<(), Error> {
     let mut part = Vec::new();
     let mut bytes = 0;
     for row in rows {
         let length = serde_json::to_string(&row).map_or(0, |json| json.len());
         if bytes + length > ROWS_BYTES_MAX && !part.is_empty() {
             channel.send(&L::of(std::mem::take(&mut part), true))?;
+            channel.flush().await?;
             bytes = 0;
         }
         bytes += length;

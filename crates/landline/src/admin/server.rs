@@ -14,6 +14,7 @@ use crate::{
     Error, Event,
     admission::Source,
     audit::Entry,
+    login::Session,
     net::Channel,
     rights::Right,
     server::{
@@ -64,15 +65,17 @@ impl Desk {
         account.admit(State::ServerAdmin, header)?;
         let is_admin = account.rights.is_admin(&by);
         // Everybody may see and end their own sessions.
-        let is_theirs = |session: &SessionInfo| is_admin || session.user == by;
+        let is_theirs = |session: &Session| is_admin || session.user == by;
         if header.kind() == Who::TYPE {
             header.read::<Who>()?;
-            let sessions = self.sessions.list().into_iter().filter(is_theirs).collect();
-            return send_list::<LiveSessions>(channel, sessions);
+            let sessions = self.sessions.list(is_theirs).into_iter();
+            // Some may be gone when it comes to them.
+            let rows = sessions.filter_map(|(session, _)| self.sessions.info(&session));
+            return send_list::<LiveSessions>(channel, rows).await;
         }
         if header.kind() == Kick::TYPE {
             let Kick { target } = header.read()?;
-            return send_list::<LiveSessions>(channel, self.kick(account, &target, is_theirs).await?);
+            return send_list::<LiveSessions>(channel, self.kick(account, &target, is_theirs).await?).await;
         }
         let Some(request) = Request::read(header)?.map(|request| request.of(&by)) else { return Ok(()) };
         let (kind, subject, changes) = (request.kind(), request.subject(), request.changes_something());
@@ -85,39 +88,39 @@ impl Desk {
         }
         match answer {
             Answer::Changed => channel.send(&Changed {}),
-            Answer::Users(rows) => send_list::<Users>(channel, rows),
-            Answer::Keys(rows) => send_list::<Keys>(channel, rows),
-            Answer::Invites(rows) => send_list::<Invites>(channel, rows),
+            Answer::Users(rows) => send_list::<Users>(channel, rows).await,
+            Answer::Keys(rows) => send_list::<Keys>(channel, rows).await,
+            Answer::Invites(rows) => send_list::<Invites>(channel, rows).await,
             Answer::Invite(invite) => channel.send(&invite),
             Answer::Registration(registration) => channel.send(&registration),
         }
     }
 
-    /// Ends the sessions that `target` names and that may be ended.
+    /// Ends the sessions that `target` names now and that may be ended. One that begins meanwhile is not in the log, and goes on.
     async fn kick(
         &self,
         account: &Account,
         target: &str,
-        may_be_ended: impl Fn(&SessionInfo) -> bool,
+        may_be_ended: impl Fn(&Session) -> bool,
     ) -> Result<Vec<SessionInfo>, Error> {
-        let is_meant = |session: &SessionInfo| {
-            (session.session == target || session.user.as_str() == target) && may_be_ended(session)
-        };
-        let mut meant = self.sessions.list();
-        meant.retain(is_meant);
+        let is_meant =
+            |session: &Session| (session.id == target || session.user.as_str() == target) && may_be_ended(session);
+        let meant = self.sessions.list(is_meant);
         if meant.is_empty() {
             return Err(Error::here(ErrorCode::NotFound, "there is no such session, and no session of such a user"));
         }
         let subject: String = target.chars().take(64).collect();
+        let detail = joined(meant.iter().map(|(session, user)| format!("{session} of {user}")));
         let entry = |user, session| Entry::Admin {
             user: Some(user),
             session: Some(session),
             action: Kick::TYPE.to_owned(),
             subject,
-            detail: joined(meant.into_iter().map(|session| format!("{} of {}", session.session, session.user))),
+            detail,
         };
         account.record(entry).await?;
-        let ended = self.sessions.end(&format!("{} has ended the session", account.user()), is_meant);
+        let reason = format!("{} has ended the session", account.user());
+        let ended = meant.iter().filter_map(|(session, _)| self.sessions.end(&reason, session)).collect();
         report(account, Kick::TYPE, target);
         Ok(ended)
     }
@@ -131,4 +134,82 @@ fn report(account: &Account, request: &'static str, subject: &str) {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     let result = tokio::task::spawn_blocking(work).await;
     result.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        audit::{Audit, AuditOptions, Book},
+        files::Partials,
+        login::Identity,
+        net::LogPaces,
+        paths::{PrivateFolder, Root},
+        rights::RightsFile,
+        server::sessions::Connection,
+        store::Store,
+    };
+
+    fn session(user: &str, id: &str) -> Session {
+        Session {
+            user: user.parse().unwrap(),
+            key: format!("SHA256:{user}"),
+            method: "ssh-key".into(),
+            id: id.into(),
+            invited: false,
+            command: None,
+            attach: None,
+            attached: false,
+        }
+    }
+
+    /// A desk, and an account that asks at it.
+    fn desk_and_account(stage: &testkit::Stage) -> (Desk, Account) {
+        let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
+        let store = Arc::new(Store::open(&folder.path_of("store")).unwrap());
+        let (audit, _) = Audit::open(&folder, &AuditOptions::default()).unwrap();
+        let rights = Arc::new(RightsFile::of_server(folder.clone(), audit.clone(), None).unwrap());
+        let fingerprint = Identity::load_or_create(&folder, false).unwrap().fingerprint();
+        let sessions = Sessions::default();
+        let account = Account {
+            log_pace: LogPaces::default().of(&"alice".parse().unwrap()),
+            root: Arc::new(Root::open(&stage.home(), &stage.path("server")).unwrap()),
+            partials: Partials::open(&folder).unwrap(),
+            rights: rights.clone(),
+            store: store.clone(),
+            connection: begun(&sessions, "alice", "1"),
+            session: session("alice", "1"),
+            events: Arc::new(|_| {}),
+            audit: audit.clone(),
+        };
+        let administration = Administration::new(folder, store, rights, None, fingerprint, Book::of_server(audit));
+        (Desk { administration: Arc::new(administration), sessions }, account)
+    }
+
+    fn begun(sessions: &Sessions, user: &str, id: &str) -> Connection {
+        sessions.begin(session(user, id), ([127, 0, 0, 1], 1).into(), None).unwrap()
+    }
+
+    /// What the log says is what is done, whatever begins while it is written.
+    #[tokio::test]
+    async fn only_the_sessions_that_the_log_names_are_ended() {
+        let stage = testkit::Stage::new("unused");
+        let (desk, account) = desk_and_account(&stage);
+        let named = begun(&desk.sessions, "bob", "2");
+        let mut kick = std::pin::pin!(desk.kick(&account, "bob", |_| true));
+        // It waits for the log.
+        let early = tokio::select! {
+            biased;
+            ended = &mut kick => Some(ended),
+            () = std::future::ready(()) => None,
+        };
+        let later = begun(&desk.sessions, "bob", "3");
+        let ended = match early {
+            Some(ended) => ended,
+            None => kick.await,
+        };
+        assert_eq!(ended.unwrap().into_iter().map(|info| info.session).collect::<Vec<_>>(), ["2"]);
+        assert!(named.goes_on().is_err());
+        assert!(later.goes_on().is_ok() && account.connection.goes_on().is_ok());
+    }
 }

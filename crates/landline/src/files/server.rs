@@ -83,7 +83,7 @@ async fn put(
     let prepare = prepare_put(account, put, now);
     let Some(staging) = prepared(channel, account, prepare).await? else { return Ok(None) };
     let path = staging.destination().path_bytes();
-    account.connection.is_doing(format!("files put {}", String::from_utf8_lossy(&path)));
+    account.connection.is_doing(&format!("files put {}", String::from_utf8_lossy(&path)));
     channel.send(&Ready { path: Name(path.clone()), offset: staging.position() })?;
     channel.flush().await?;
     let pulse = staging.pulse();
@@ -173,7 +173,7 @@ async fn get(
     };
     let Some(source) = prepared(channel, account, prepare).await? else { return Ok(None) };
     let path = source.name.clone().into_bytes();
-    account.connection.is_doing(format!("files get {}", source.name));
+    account.connection.is_doing(&format!("files get {}", source.name));
     let source_id: SourceId = source.id().parse().map_err(|error| Error::here(ErrorCode::Io, format!("{error}")))?;
     // What the client has is of use only if it is of this very file.
     let offset = match get.have {

@@ -223,7 +223,7 @@ async fn serve_channel(channel: &mut Channel, account: &Account, desk: &Desk, dr
     account.admit(State::ServerChannel, &header)?;
     let open: Open = header.read()?;
     only_command(account)?;
-    account.connection.is_doing(open.service.chars().take(64).collect::<String>());
+    account.connection.is_doing(&open.service);
     match open.service.as_str() {
         ping::SERVICE => ping::serve(channel, account, drain).await,
         files::messages::SERVICE => files::server::serve(channel, account, drain).await,
@@ -264,16 +264,15 @@ mod tests {
     use super::*;
     use crate::{
         Server, ServerOptions,
+        admin::{lists::LiveSessions, messages::Who},
         audit::AuditOptions,
-        login::{Credential, Means, UserKey},
+        login::{Credential, Invite, Login, Means, UserKey},
         net::HostPort,
         paths::PrivateFolder,
-        proto::messages::Ping,
+        proto::{Message, messages::Ping},
     };
 
-    #[tokio::test]
-    async fn all_sessions_of_a_user_go_by_one_pace() {
-        let stage = testkit::Stage::new("unused");
+    fn server(stage: &testkit::Stage) -> Arc<Server> {
         let server = Server::open(&ServerOptions {
             state: stage.path("server"),
             home: stage.home(),
@@ -281,32 +280,76 @@ mod tests {
             drain_time: Duration::ZERO,
             audit: AuditOptions::default(),
         });
-        let server = Arc::new(server.unwrap());
+        Arc::new(server.unwrap())
+    }
+
+    /// The owner's invite, and a key to redeem it with.
+    fn invite_and_key(server: &Server, stage: &testkit::Stage) -> (Invite, Arc<UserKey>) {
         let invite = server.owner_invite(vec![HostPort { host: "memory".into(), port: 1 }]).unwrap().unwrap();
         let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
-        let key = Arc::new(UserKey::load_or_create(&folder, "key").unwrap().0);
+        (invite, Arc::new(UserKey::load_or_create(&folder, "key").unwrap().0))
+    }
+
+    /// Logs alice in by `means`, with a first request of a service.
+    async fn connected(server: &Arc<Server>, means: Means, service: &str, request: &impl Message) -> Login {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let serving = server.clone();
+        tokio::spawn(async move {
+            serving.serve_connection(Box::new(far), ([127, 0, 0, 1], 1).into(), Arc::new(|_| {})).await;
+        });
+        let credential = Credential::new("alice".parse().unwrap(), means);
+        let line = crate::net::Line::new(Box::new(near));
+        login::connect(line, "memory", server.fingerprint(), &credential, service, request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn all_sessions_of_a_user_go_by_one_pace() {
+        let stage = testkit::Stage::new("unused");
+        let server = server(&stage);
+        let (invite, key) = invite_and_key(&server, &stage);
         let mut sessions = Vec::new();
         for means in [Means::Invite(key.clone(), invite.token), Means::Key(key)] {
-            let (near, far) = tokio::io::duplex(64 * 1024);
-            let serving = server.clone();
-            tokio::spawn(async move {
-                serving.serve_connection(Box::new(far), ([127, 0, 0, 1], 1).into(), Arc::new(|_| {})).await;
-            });
-            let credential = Credential::new("alice".parse().unwrap(), means);
-            let fingerprint = server.fingerprint();
-            let login = login::connect(
-                crate::net::Line::new(Box::new(near)),
-                "memory",
-                fingerprint,
-                &credential,
-                ping::SERVICE,
-                &Ping {},
-            );
-            let mut login = login.await.unwrap();
+            let mut login = connected(&server, means, ping::SERVICE, &Ping {}).await;
             ping::receive_pong(&mut login.channel).await.unwrap();
             sessions.push(login);
         }
         let pace = server.shared.paces.of(&"alice".parse().unwrap(), || None);
         assert_eq!(Arc::strong_count(&pace), 4, "the server's, this one, and one for each session");
+    }
+
+    /// More than one message holds: each has left before the next is made, and none of the sessions is lost in between.
+    #[tokio::test]
+    async fn a_long_list_of_sessions_is_whole() {
+        let stage = testkit::Stage::new("unused");
+        let server = server(&stage);
+        let (invite, key) = invite_and_key(&server, &stage);
+        let begin = |number: usize| {
+            let session = Session {
+                user: "bob".parse().unwrap(),
+                key: "SHA256:bob".into(),
+                method: "ssh-key".into(),
+                id: format!("{number:04}"),
+                invited: false,
+                command: None,
+                attach: None,
+                attached: false,
+            };
+            let connection = server.sessions().begin(session, ([127, 0, 0, 1], 1).into(), None).unwrap();
+            connection.is_doing(&"x".repeat(200));
+            connection
+        };
+        let others: Vec<_> = (0..400).map(begin).collect();
+        let means = Means::Invite(key, invite.token);
+        let mut login = connected(&server, means, admin::messages::SERVICE, &Who {}).await;
+        let (mut listed, mut messages, mut more) = (Vec::new(), 0, true);
+        while more {
+            let part: LiveSessions = login.channel.receive(State::ClientSessions).await.unwrap().read().unwrap();
+            listed.extend(part.rows);
+            (messages, more) = (messages + 1, part.more);
+        }
+        assert!(messages > 1);
+        let of_bob = listed.iter().filter(|row| row.user.as_str() == "bob").map(|row| row.session.clone());
+        assert_eq!(of_bob.collect::<Vec<_>>(), (0..400).map(|number| format!("{number:04}")).collect::<Vec<_>>());
+        assert_eq!(listed.len(), others.len() + 1, "and who asks");
     }
 }

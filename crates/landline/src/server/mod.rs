@@ -3,6 +3,7 @@
 mod account;
 mod capacity;
 mod connection;
+mod home;
 mod listening;
 mod local;
 mod reload;
@@ -12,17 +13,12 @@ mod shared;
 
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use landline_proto::limits::SIGNING_MAX;
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, Semaphore},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 
 use crate::{
     Error, EventSink, RELEASE,
     admin::{self, Administration, server::Desk},
-    admission::Admission,
+    admission::{Admission, Signing},
     audit::{Audit, AuditOptions, Book, Entry},
     files::Partials,
     login::{Fingerprint, INVITE_TIME, Identity, Invite, Passwords},
@@ -36,6 +32,7 @@ pub(crate) use account::Account;
 use capacity::Capacity;
 use connection::{admit, serve};
 pub(crate) use connection::{code_text, going_down};
+pub use home::noted_home;
 /// Tells a task that the server drains.
 pub(crate) use landline_socketserver::tasks::Drain;
 use listening::accept;
@@ -92,6 +89,7 @@ impl Server {
         let (audit, audit_problem) = Audit::open(&folder, &options.audit)?;
         audit.note(Entry::Started { release: RELEASE.to_owned() });
         let root = Arc::new(Root::open(&options.home, &options.state)?);
+        home::note(&folder, &options.home)?;
         let partials = Partials::open(&folder)?;
         let (folder, sessions) = (Arc::new(folder), Sessions::default());
         let rights = Arc::new(RightsFile::of_server(folder.clone(), audit.clone(), store.owner()?.as_ref())?);
@@ -118,7 +116,7 @@ impl Server {
                 log_paces: LogPaces::default(),
                 passwords,
                 audit,
-                signing: Semaphore::new(SIGNING_MAX),
+                signing: Signing::default(),
                 desk,
                 admission: Admission::new(options.connections_max.min(HALF_OPEN_MAX)),
                 connections: Capacity::new(options.connections_max),

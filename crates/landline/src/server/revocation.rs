@@ -84,7 +84,7 @@ impl Watch {
             }
             let peers: Vec<_> = connections.values().copied().collect();
             if let Some(objection) = login::objection(&self.store, session, &peers)? {
-                self.sessions.end(&objection, |other| other.session == session.id);
+                self.sessions.end(&objection, &session.id);
             }
         }
         self.revision = Some(revision);

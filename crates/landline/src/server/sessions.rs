@@ -16,6 +16,9 @@ use crate::{
     login::{LiveSessions, Session},
 };
 
+/// How much is noted of what a connection is doing, in characters; a path alone may be 4 KiB.
+const DOING_CHARACTERS_MAX: usize = 200;
+
 /// The live sessions of a server. Cloning gives another handle to the same ones.
 #[derive(Debug, Clone, Default)]
 pub struct Sessions(Arc<Mutex<Table>>);
@@ -96,12 +99,18 @@ impl Sessions {
         self.add(&mut table, session, peer)
     }
 
-    /// All live sessions, the oldest first.
-    pub fn list(&self) -> Vec<SessionInfo> {
+    /// The live sessions that `which` chooses, the oldest first: their ids, and whose they are. What they are doing is much more,
+    /// and [`info`](Self::info) tells it of one at a time.
+    pub fn list(&self, which: impl Fn(&Session) -> bool) -> Vec<(String, UserName)> {
         let table = self.table();
-        let mut sessions: Vec<SessionInfo> = table.live.values().map(Live::info).collect();
-        sessions.sort_by(|a, b| (a.since, &a.session).cmp(&(b.since, &b.session)));
-        sessions
+        let mut chosen: Vec<&Live> = table.live.values().filter(|live| which(&live.session)).collect();
+        chosen.sort_by(|a, b| (a.since, &a.session.id).cmp(&(b.since, &b.session.id)));
+        chosen.into_iter().map(|live| (live.session.id.clone(), live.session.user.clone())).collect()
+    }
+
+    /// A session as it is now; `None` where it does not live.
+    pub fn info(&self, session: &str) -> Option<SessionInfo> {
+        self.table().live.get(session).map(Live::info)
     }
 
     /// All live sessions as they were logged in, and from which addresses, by the number of the connection.
@@ -110,19 +119,13 @@ impl Sessions {
         self.table().live.values().map(|live| (live.session.clone(), peers(live))).collect()
     }
 
-    /// Ends every session that `which` names, all its connections, and says why to whoever is at the other end. Returns at
-    /// once, with those that were not being ended before; they are gone within 2 s.
-    pub fn end(&self, reason: &str, which: impl Fn(&SessionInfo) -> bool) -> Vec<SessionInfo> {
+    /// Ends the session of this id, all its connections, and says why to whoever is at the other end. Returns at once, with the
+    /// session unless it was being ended before; it is gone within 2 s.
+    pub fn end(&self, reason: &str, session: &str) -> Option<SessionInfo> {
         let table = self.table();
-        let mut ended = Vec::new();
-        for live in table.live.values() {
-            let info = live.info();
-            if live.ended.borrow().is_none() && which(&info) {
-                live.ended.send_replace(Some(reason.to_owned()));
-                ended.push(info);
-            }
-        }
-        ended
+        let live = table.live.get(session).filter(|live| live.ended.borrow().is_none())?;
+        live.ended.send_replace(Some(reason.to_owned()));
+        Some(live.info())
     }
 
     fn add(&self, table: &mut Table, session: &Session, peer: SocketAddr) -> Result<Connection, Error> {
@@ -184,18 +187,19 @@ impl Connection {
         self.peer.ip()
     }
 
-    /// Notes what this connection is doing, for whoever asks who is here.
-    pub fn is_doing(&self, what: impl Into<String>) {
+    /// Notes what this connection is doing, for whoever asks who is here: 200 characters of it.
+    pub fn is_doing(&self, what: &str) {
+        let what = shortened(what);
         let mut table = self.sessions.table();
         let live = table.live.get_mut(&self.session);
         if let Some(info) = live.and_then(|live| live.connections.get_mut(&self.number)) {
-            info.doing = what.into();
+            info.doing = what;
         }
     }
 
     /// Ends the session, as [`Sessions::end`] does.
     pub(crate) fn end(&self, reason: &str) {
-        self.sessions.end(reason, |info| info.session == self.session);
+        self.sessions.end(reason, &self.session);
     }
 
     /// Returns once the session is to be ended, with the reason as the error to tell the peer. Cancel-safe.
@@ -244,6 +248,14 @@ impl Drop for Connection {
     }
 }
 
+/// What goes beyond is marked. A copy of it is held for every connection, and told for each.
+fn shortened(what: &str) -> String {
+    match what.char_indices().nth(DOING_CHARACTERS_MAX) {
+        None => what.to_owned(),
+        Some((end, _)) => format!("{}…", what.get(..end).unwrap_or_default()),
+    }
+}
+
 /// Seconds since 1970: what people are shown.
 fn unix_now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs().cast_signed())
@@ -277,15 +289,27 @@ mod tests {
         first.is_doing("ping");
         let second = sessions.attach(&session("alice", "1"), peer(2)).unwrap();
         assert!(sessions.attach(&session("alice", "2"), peer(3)).is_err(), "there is no such session");
-        let [info] = &sessions.list()[..] else { panic!("one session") };
+        let info = sessions.info("1").unwrap();
         assert_eq!(info.connections.iter().map(|connection| connection.peer.port()).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(info.connections[0].doing, "ping");
         assert!(!first.leave());
         assert!(!first.leave(), "it left before");
         drop(first);
-        assert_eq!(sessions.list().len(), 1);
+        assert_eq!(sessions.list(|_| true).len(), 1);
         assert!(second.leave());
-        assert!(sessions.list().is_empty());
+        assert!(sessions.list(|_| true).is_empty());
+        assert_eq!(sessions.info("1"), None);
+    }
+
+    #[test]
+    fn what_a_connection_is_doing_is_cut_with_a_mark() {
+        let sessions = Sessions::default();
+        let connection = sessions.begin(session("alice", "1"), peer(1), None).unwrap();
+        for (count, noted) in [(200, "é".repeat(200)), (201, "é".repeat(200) + "…"), (4096, "é".repeat(200) + "…")]
+        {
+            connection.is_doing(&"é".repeat(count));
+            assert_eq!(sessions.info("1").unwrap().connections[0].doing, noted);
+        }
     }
 
     #[tokio::test]
@@ -294,9 +318,11 @@ mod tests {
         let alice = sessions.begin(session("alice", "1"), peer(1), None).unwrap();
         let again = sessions.attach(&session("alice", "1"), peer(2)).unwrap();
         let bob = sessions.begin(session("bob", "2"), peer(3), None).unwrap();
-        let is_alice = |info: &SessionInfo| info.user.as_str() == "alice";
-        assert_eq!(sessions.end("the account was disabled", is_alice).len(), 1);
-        assert_eq!(sessions.end("twice", is_alice).len(), 0, "the first reason stands");
+        let of_alice = sessions.list(|session| session.user.as_str() == "alice");
+        assert_eq!(of_alice, [("1".to_owned(), "alice".parse().unwrap())]);
+        assert_eq!(sessions.end("the account was disabled", "1").unwrap().connections.len(), 2);
+        assert_eq!(sessions.end("twice", "1"), None, "the first reason stands");
+        assert_eq!(sessions.end("nobody", "3"), None);
         for connection in [&alice, &again] {
             let Error::Failed { code, message, .. } = connection.ended().await else { panic!("an ending") };
             assert_eq!((code, &message[..]), (ErrorCode::Ended, "the account was disabled"));

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use landline_proto::{ErrorCode, login::UserName};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     INVITE_FILE,
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Error,
     admin::server::Desk,
-    admission::Admission,
+    admission::{Admission, Signing},
     audit::Audit,
     files::Partials,
     login::{Gate, Identity, Passwords, Session},
@@ -42,7 +42,7 @@ pub(super) struct Shared {
     /// The passwords, where there are any.
     pub(super) passwords: Option<Arc<Passwords>>,
     /// Places for logins that take a person.
-    pub(super) signing: Semaphore,
+    pub(super) signing: Signing,
     pub(super) audit: Audit,
     pub(super) desk: Desk,
     pub(super) admission: Admission,

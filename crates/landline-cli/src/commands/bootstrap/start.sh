@@ -24,11 +24,18 @@ fi
 pid_file=$state/serve.pid
 log=$state/serve.log
 
-# Whether the server runs that an earlier bootstrap has started by itself.
+# Whether the server runs that an earlier bootstrap has started by itself. The file is that user's, who may have written anything into it: it is
+# read, and a process is looked at and ended, as nobody else.
 runs() {
-    pid=$(cat "$pid_file" 2>/dev/null) && [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || return 1
-    if [ -r "/proc/$pid/cmdline" ]; then
-        case $(tr '\0' ' ' <"/proc/$pid/cmdline") in
+    pid=$(as test -f "$pid_file" && as head -n 1 "$pid_file" 2>/dev/null) || return 1
+    # Neither a group of processes nor all of them.
+    case $pid in
+        "" | 0* | *[!0-9]*) return 1 ;;
+    esac
+    as kill -0 "$pid" 2>/dev/null || return 1
+    # Not every system has /proc. Where there is one, what it does not tell of is another user's, or gone.
+    if [ -r /proc/self/cmdline ]; then
+        case $(as cat "/proc/$pid/cmdline" 2>/dev/null | tr '\0' ' ') in
             *landline*serve*) ;;
             *) return 1 ;;
         esac
@@ -49,7 +56,7 @@ pause() {
 
 # Transfers may end first, for as long as the settings allow; that is bounded by their maximum of patience here.
 stop() {
-    kill "$pid"
+    as kill "$pid"
     tries=0
     while runs; do
         tries=$((tries + 1))
@@ -120,7 +127,7 @@ service() {
     fi
     if runs; then
         stop
-        rm -f "$pid_file"
+        as rm -f "$pid_file"
     fi
     if ! systemctl $scope is-active --quiet landline.service >/dev/null 2>&1 ||
         is_outdated "$(systemctl $scope show --property MainPID --value landline.service 2>/dev/null)"; then

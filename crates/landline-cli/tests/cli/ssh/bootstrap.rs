@@ -4,9 +4,12 @@
 use std::{
     fs,
     net::TcpListener,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::PathBuf,
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 
 use testkit::{Census, Outcome, Stage, Terminal, wait_for};
@@ -116,6 +119,27 @@ impl Drop for Far {
     }
 }
 
+/// A process of the account, in a group of its own, that has nothing to do with a server. It is ended when dropped.
+struct Sleeping(Child);
+
+impl Sleeping {
+    fn start() -> Self {
+        let mut command = Command::new("sleep");
+        command.arg("1000").process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
+        if landline::paths::is_root() {
+            command.uid(NOBODY);
+        }
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Sleeping {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -208,6 +232,24 @@ fn a_program_that_differs_is_brought_up_to_date() {
     run(&far.stage, &["ping", "far"]).ok();
 }
 
+/// Whatever stands where the process id is noted: what is no process id is no server, and nothing is ended for it.
+#[test]
+fn a_note_that_is_no_process_id_is_no_server() {
+    let Some(far) = Far::new() else { return };
+    far.bootstrap(&["--as", "alice"]).ok();
+    let mut sleeping = Sleeping::start();
+    let id = sleeping.0.id();
+    // The group of a process, and processes that are something else.
+    for note in [format!("-{id}"), format!("0{id}"), id.to_string(), format!("{id}\n{id}"), "x".into(), String::new()] {
+        far.kill_server();
+        fs::write(far.home(".local/state/landline/serve.pid"), &note).unwrap();
+        far.bootstrap(&["--as", "alice"]).ok();
+        assert!(far.server().is_some_and(|server| server != id), "{note:?}: it was started anew");
+        run(&far.stage, &["ping", "far"]).ok();
+    }
+    assert!(sleeping.0.try_wait().unwrap().is_none(), "it is left alone");
+}
+
 #[test]
 fn what_does_not_run_there_is_not_left_there() {
     let Some(far) = Far::new() else { return };
@@ -216,14 +258,14 @@ fn what_does_not_run_there_is_not_left_there() {
     assert!(said.contains("--binary FILE"), "{said}");
     assert!(!far.home(".local").exists(), "nothing was put there");
     // Whoever says that it is built for that machine is believed, and it is tried.
-    for (content, words) in
-        [(&b"\x7fELF rubbish"[..], "does not run there"), (b"#!/bin/sh\necho else", "what runs there says: else")]
-    {
-        let file = far.stage.write("foreign", content);
-        let said = far.bootstrap(&["--as", "alice", "--binary", file.to_str().unwrap()]).fails(14, words);
-        assert!(said.contains("--binary FILE"), "{said}");
-        assert_eq!(Census::of(&far.home(".local/bin")).paths(), Vec::<String>::new());
-    }
+    let file = far.stage.write("foreign", b"\x7fELF rubbish");
+    let said = far.bootstrap(&["--as", "alice", "--binary", file.to_str().unwrap()]).fails(14, "does not run there");
+    assert!(said.contains("--binary FILE"), "{said}");
+    assert_eq!(Census::of(&far.home(".local/bin")).paths(), Vec::<String>::new());
+    // A shell there would take it for its own.
+    let script = far.stage.write("script", b"#!/bin/sh\ntouch ran");
+    far.bootstrap(&["--as", "alice", "--binary", script.to_str().unwrap()]).fails(2, "is no program for any machine");
+    assert!(!far.home("ran").exists());
     far.bootstrap(&["--as", "alice", "--binary", "absent"]).fails(20, "absent");
     far.bootstrap(&["--as", "alice", "--binary", env!("CARGO_BIN_EXE_landline")]).ok();
 }

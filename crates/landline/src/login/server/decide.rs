@@ -11,10 +11,7 @@ use landline_proto::{
     login::{METHOD_PASSWORD, PasswordAttempt, Proof, ServerEvent, ServerLogin, key_tag},
     messages::{KeyTag, Keys},
 };
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt},
-    sync::SemaphorePermit,
-};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio_rustls::TlsStream;
 
 use super::{
@@ -23,7 +20,7 @@ use super::{
 };
 use crate::{
     Error,
-    admission::Source,
+    admission::{SigningPlace, Source},
     login::{BegunPassword, Passwords, random},
     net::{Transport, lost, tls},
     store::Store,
@@ -47,7 +44,7 @@ pub(super) async fn decide(
         .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
         .map_err(|error| Error::Tls(error.to_string()))?;
     let Gate { store, rights, signing, audit, passwords, .. } = gate;
-    let mut place: Option<SemaphorePermit<'_>> = None;
+    let mut place: Option<SigningPlace> = None;
     let mut begun = None;
     let attempt = loop {
         let deadline = login.poll_timeout();
@@ -69,7 +66,7 @@ pub(super) async fn decide(
                 in_time(deadline, answer(stream, login)).await?;
             }
             ServerEvent::Signing => {
-                place = signing.try_acquire().ok();
+                place = signing.take(Source::of(peer.ip()));
                 if place.is_some() {
                     login.extend();
                 }

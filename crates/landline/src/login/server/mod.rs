@@ -13,12 +13,13 @@ use landline_proto::{
     message,
     messages::{AttachSecret, Mac, Nonce, Welcome},
 };
-use tokio::{io::AsyncWriteExt, sync::Semaphore};
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::{Identity, Passwords, SecretKey, random};
 use crate::{
     Error, RELEASE,
+    admission::Signing,
     audit::{Audit, Entry},
     net::{Channel, Transport, linger, lost},
     rights::RightsFile,
@@ -66,7 +67,7 @@ pub struct Gate<'a> {
     /// The passwords, where there are any.
     pub passwords: Option<&'a Arc<Passwords>>,
     /// Places for logins that take a person.
-    pub signing: &'a Semaphore,
+    pub signing: &'a Signing,
     /// Where it is written down.
     pub audit: &'a Audit,
     /// Told `true` once the client gets an answer by which it can see whether a password is right, which is a guess, and `false` once it
