@@ -61,6 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn exit(done: Result<(), Failure>) -> ExitCode {
+    signals::restore_now();
     let lost = terminal::lost().map(|error| Err(landline::Error::io("standard output", &error).into()));
     let done = done.and_then(|()| lost.unwrap_or(Ok(())));
     match done {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::Ipv6Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -240,7 +241,8 @@ fn bad(name: &str, given: &Given, wanted: &str) -> Failure {
 fn host(given: &BTreeMap<&'static str, Given>, name: &str) -> Result<Option<String>, Failure> {
     let Some(given) = given.get(name) else { return Ok(None) };
     let bare = given.text.trim_matches(['[', ']']);
-    let bracketed = if bare.contains(':') { format!("[{bare}]") } else { bare.to_owned() };
+    let is_ipv6 = bare.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    let bracketed = if is_ipv6 { format!("[{bare}]") } else { bare.to_owned() };
     match bracketed.parse() {
         Ok(Target { user: None, host, port: None }) => Ok(Some(host)),
         _ => Err(bad(name, given, "the name or address of a host, without a port,")),

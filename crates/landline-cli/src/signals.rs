@@ -33,16 +33,29 @@ struct Before {
     modes: libc::termios,
 }
 
+/// What the terminal was, while somebody is asked. What it leads to is never freed: a handler of another thread may be at it.
+static BEFORE: AtomicPtr<Before> = AtomicPtr::new(ptr::null_mut());
+
+/// Changes the terminal back, if somebody is being asked; for whoever ends this process meanwhile.
+pub(crate) fn restore_now() {
+    // SAFETY: what the pointer leads to is never freed, and its terminal stays open. All calls may be made in a handler (signal-safety(7)).
+    unsafe {
+        let Some(before) = BEFORE.load(Ordering::Acquire).as_ref() else { return };
+        let terminal = before.terminal.as_raw_fd();
+        // In the background the shell has changed it back, and changing it would stop this process.
+        if libc::tcgetpgrp(terminal) == libc::getpgrp() {
+            libc::tcsetattr(terminal, libc::TCSANOW, &raw const before.modes);
+        }
+    }
+}
+
 /// Does what changes the terminal and changes it back. A signal in between that ends this process changes it back first; one that something
 /// else receives is left to that.
 pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T) -> T {
-    static BEFORE: AtomicPtr<Before> = AtomicPtr::new(ptr::null_mut());
     extern "C" fn restore(signal: libc::c_int) {
-        // SAFETY: what the pointer leads to is never freed; tcsetattr(3), signal(2) and raise(3) may be called in a handler (signal-safety(7)).
+        // SAFETY: signal(2), raise(3) and what restore_now calls may be called in a handler (signal-safety(7)).
         unsafe {
-            if let Some(before) = BEFORE.load(Ordering::Acquire).as_ref() {
-                libc::tcsetattr(before.terminal.as_raw_fd(), libc::TCSANOW, &raw const before.modes);
-            }
+            restore_now();
             libc::signal(signal, libc::SIG_DFL);
             libc::raise(signal);
         }
@@ -53,7 +66,7 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
         (libc::tcgetattr(terminal.as_raw_fd(), &raw mut modes) == 0).then_some(modes)
     };
     let Some(modes) = modes else { return work() };
-    // A handler of another thread may be at it until this process ends; few are asked more than once.
+    // Few are asked more than once.
     BEFORE.store(Box::into_raw(Box::new(Before { terminal, modes })), Ordering::Release);
     let handler: extern "C" fn(libc::c_int) = restore;
     let ours = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT].map(|signal| {
@@ -73,6 +86,7 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
         // SAFETY: what is put back was there before.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+    BEFORE.store(ptr::null_mut(), Ordering::Release);
     done
 }
 
@@ -102,6 +116,7 @@ fn first_of<const N: usize>(kinds: [SignalKind; N]) -> Result<impl Future<Output
         received.recv().await;
         tokio::spawn(async move {
             received.recv().await;
+            restore_now();
             #[allow(clippy::exit, reason = "the second signal means now, whatever is still open")]
             std::process::exit(130);
         });

@@ -127,3 +127,24 @@ fn a_store_of_a_later_release_is_refused_and_left_as_it_is() {
     }
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
+
+/// Whatever this process opens of the store besides, the locks stay by which SQLite keeps others from deleting its log (fcntl(2)).
+#[cfg(target_os = "linux")]
+#[test]
+fn a_second_handle_takes_no_locks_from_the_first() {
+    use std::os::unix::fs::MetadataExt;
+    let stage = testkit::Stage::new("unused");
+    let path = stage.path("store");
+    let store = Store::open(&path).unwrap();
+    store.add_account(&name("alice"), &[]).unwrap();
+    let (process, inode) = (std::process::id(), std::fs::metadata(&path).unwrap().ino());
+    let locks = || {
+        let all = std::fs::read_to_string("/proc/locks").unwrap();
+        let ours = |line: &&str| line.contains(&format!(" {process} ")) && line.contains(&format!(":{inode} "));
+        all.lines().filter(ours).count()
+    };
+    let held = locks();
+    assert!(held > 0);
+    drop(Store::open_shared(&path).unwrap());
+    assert_eq!(locks(), held);
+}

@@ -37,7 +37,7 @@ pub(super) async fn follow(state: PathBuf, port: u16, mut noted: Vec<HostPort>) 
             continue;
         }
         let (state, addresses) = (state.clone(), now.clone());
-        let note = move || LocalServer::open(&state)?.note_addresses(&addresses);
+        let note = move || LocalServer::note_addresses(&state, &addresses);
         // What cannot be written now is tried again.
         if let Ok(Ok(())) = tokio::task::spawn_blocking(note).await {
             noted = now;

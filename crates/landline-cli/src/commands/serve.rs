@@ -25,7 +25,7 @@ use crate::{
     service_manager,
     settings::Settings,
     signals,
-    terminal::{print, print_json, say, shown_line},
+    terminal::{lost, print, print_json, say, shown_line},
 };
 
 /// Connections at a time, where the system allows enough descriptors.
@@ -108,8 +108,9 @@ async fn serve(
         upkeep.spawn(reachable::follow(settings.state, address.port(), addresses));
     }
     let served = server.run(listener, shutdown, reload, events).await;
-    // The last events are printed before the process ends.
+    // The last events are printed before the process ends. One that could not be, perhaps weeks ago, is no failure of the server.
     let _ = tokio::task::spawn_blocking(move || printer.join()).await;
+    drop(lost());
     Ok(served?)
 }
 

@@ -192,8 +192,9 @@ impl Office {
             print(&format!("  logs in with secrets of machines: {}", user.secrets));
         }
         keys.iter().for_each(|key| print(&format!("  {}", key_text(key))));
-        user.rights.iter().for_each(|right| print(&format!("  {}", shown_line(right))));
-        if user.rights.is_empty() {
+        let rights = user.rights.iter().flatten();
+        rights.for_each(|right| print(&format!("  {}", shown_line(right))));
+        if user.rights.is_some_and(|rights| rights.is_empty()) {
             print("  may do nothing: there are no rights for it in rights.toml");
         }
         Ok(())
@@ -263,7 +264,7 @@ fn disabled(user: &UserRow) -> Option<String> {
 /// Of what kinds the account's rights are.
 fn named_rights(user: &UserRow) -> String {
     let kind = |right: &String| right.split_once(" = ").map_or_else(String::new, |(kind, _)| kind.to_owned());
-    let mut kinds: Vec<String> = user.rights.iter().map(kind).collect();
+    let mut kinds: Vec<String> = user.rights.iter().flatten().map(kind).collect();
     kinds.retain(|kind| !kind.starts_with("quota."));
     shown_line(&kinds.join(" "))
 }

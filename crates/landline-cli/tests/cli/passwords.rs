@@ -1,6 +1,6 @@
 //! Logging in by password, and setting one.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use landline::{login::UserKey, paths::PrivateFolder};
 use rustix::process::Signal;
@@ -362,6 +362,16 @@ fn whoever_is_interrupted_sees_again_what_they_type() {
         assert_ne!(terminal.end(), Some(0), "{}", terminal.shown);
         assert!(!terminal.shown.contains("not accepted"), "{}", terminal.shown);
     }
+    // In the background, too, where nobody may change the terminal: there the shell does.
+    let client = stage.command(&["ping"]);
+    let mut shell = Command::new("/bin/bash");
+    let script = "\"$0\" ping 127.0.0.1 & pid=$!; sleep 1; kill -TERM $pid; kill -CONT $pid; \
+                  while kill -0 $pid 2>/dev/null; do sleep 0.1; done; echo ended";
+    shell.args(["-m", "-c", script, env!("CARGO_BIN_EXE_landline")]).current_dir(stage.path("user"));
+    shell.envs(client.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut terminal = Terminal::start(&shell);
+    terminal.wait_for("ended");
+    terminal.end();
     // Whatever else ends it, from wherever.
     for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT] {
         let mut terminal = Terminal::start(&stage.command(&["ping", "127.0.0.1"]));

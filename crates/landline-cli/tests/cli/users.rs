@@ -511,7 +511,7 @@ fn a_copy_of_somebody_who_is_removed_changes_nothing() {
 #[test]
 fn a_key_that_expires_ends_its_sessions() {
     let two = Two::new();
-    let soon = std::process::Command::new("date").args(["-u", "-d", "+8 seconds", "+%Y%m%d%H%M%SZ"]).output().unwrap();
+    let soon = std::process::Command::new("date").args(["-u", "-d", "+20 seconds", "+%Y%m%d%H%M%SZ"]).output().unwrap();
     let soon = String::from_utf8(soon.stdout).unwrap();
     let line = format!("expiry-time=\"{}\" {} bob's\n", soon.trim(), two.bob_key().public().line());
     let path = two.stage.write("line", line.as_bytes()).display().to_string();

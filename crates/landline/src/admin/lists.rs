@@ -24,9 +24,9 @@ pub struct UserRow {
     /// How many secrets of machines it has.
     #[serde(default)]
     pub secrets: u32,
-    /// What it may do: the rights as [`Rights::told`](crate::rights::UserRights::told) says them.
+    /// What it may do: the rights as [`told`](crate::rights::UserRights::told) says them; `None` where that is not known.
     #[serde(default)]
-    pub rights: Vec<String>,
+    pub rights: Option<Vec<String>>,
 }
 
 /// A key, in a list.

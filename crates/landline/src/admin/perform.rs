@@ -1,6 +1,9 @@
 //! What a request does, at the machine itself and over the line alike.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use landline_proto::{DEFAULT_PORT, ErrorCode, login::UserName};
 
@@ -15,7 +18,7 @@ use crate::{
     audit::{Book, Entry},
     login::{Fingerprint, Invite, KeyLine, KeyOptions, Passwords},
     net::{HostPort, Target},
-    paths::PrivateFolder,
+    paths::{FolderLock, PrivateFolder},
     rights::{FirstRights, RightsFile, UserRights},
     store::{self, AccountRecord, KeyRecord, Removal, Store},
 };
@@ -24,6 +27,10 @@ use crate::{
 const ADDRESSES_FILE: &str = "addresses";
 /// Whoever changes something holds this.
 const LOCK: &str = "admin.lock";
+/// How long another is waited for, which may be waiting for the server to put rights into force.
+const LOCK_TIME: Duration = Duration::from_secs(10);
+/// How often it is looked whether it is free.
+const LOOK_TIME: Duration = Duration::from_millis(10);
 /// Far beyond any list of addresses.
 const ADDRESSES_BYTES_MAX: u64 = 64 * 1024;
 
@@ -98,11 +105,11 @@ impl Administration {
     /// # Errors
     /// `not-found`, `exists`, `denied`, `key-refused`, `audit`, [`Error::State`]; nothing has changed then.
     pub fn perform(&self, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
+        // One change at a time, of this process or another: none finds what another has half done.
+        let _alone = request.changes_something().then(|| self.alone()).transpose()?;
         if let Some(who) = by {
             self.admit(who, request)?;
         }
-        // One change at a time, of this process or another: none finds what another has half done.
-        let _alone = request.changes_something().then(|| self.folder.lock(LOCK)).transpose()?;
         let acting = by.map(|admin| Arc::new(self.store.on_behalf_of(&admin.user, &admin.key)));
         let store = acting.as_ref().unwrap_or(&self.store);
         if let Request::RemovePassword(request) = request {
@@ -145,6 +152,24 @@ impl Administration {
             Request::RemovePassword(request) => self.remove_password(store, request),
         };
         changed.map(|()| Answer::Changed)
+    }
+
+    /// Keeps others from changing anything, here or in another process.
+    fn alone(&self) -> Result<FolderLock, Error> {
+        let end = Instant::now() + LOCK_TIME;
+        loop {
+            match self.folder.try_lock(LOCK)? {
+                Some(lock) => return Ok(lock),
+                None if Instant::now() >= end => {
+                    let path = self.folder.path_of(LOCK);
+                    return Err(Error::state(
+                        path.display(),
+                        "another command has been changing something for 10 s; try again",
+                    ));
+                }
+                None => std::thread::sleep(LOOK_TIME),
+            }
+        }
     }
 
     /// Writes down what is about to be changed.
@@ -213,7 +238,11 @@ impl Administration {
         let rights = self.rights.rules();
         UserRow {
             admin: self.is_admin(&account),
-            rights: rights.of(&account.name).map(UserRights::told).unwrap_or_default(),
+            rights: self
+                .rights
+                .problem()
+                .is_none()
+                .then(|| rights.of(&account.name).map(UserRights::told).unwrap_or_default()),
             secrets: account.secrets,
             user: account.name,
             created: account.created,

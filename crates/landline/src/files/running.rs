@@ -63,17 +63,22 @@ impl Running {
     pub(super) fn outlast(&self, name: &str) -> bool {
         let mut copies = self.copies();
         let Some(pulse) = copies.get(name).cloned() else { return false };
-        let moves = pulse.moves.load(Ordering::Relaxed);
         let start = Instant::now();
-        let mut was_told = false;
+        let mut moved = (pulse.moves.load(Ordering::Relaxed), start);
+        let mut told_at: Option<Instant> = None;
         while copies.get(name).is_some_and(|running| Arc::ptr_eq(running, &pulse)) {
-            if start.elapsed() >= MOVING_TIME {
-                return false;
+            let moves = pulse.moves.load(Ordering::Relaxed);
+            if moves != moved.0 {
+                moved = (moves, Instant::now());
             }
-            let is_moving = pulse.moves.load(Ordering::Relaxed) != moves;
-            if !was_told && !is_moving && start.elapsed() >= STALL_TIME {
+            if told_at.is_none() && moved.1.elapsed() >= STALL_TIME {
                 pulse.give_way.notify_one();
-                was_told = true;
+                told_at = Some(Instant::now());
+            }
+            // One that has just moved goes on; one that was told ends at its next chance.
+            let goes_on = start.elapsed() >= MOVING_TIME && moved.1.elapsed() < STALL_TIME / 2;
+            if goes_on || told_at.is_some_and(|told| told.elapsed() >= STALL_TIME) {
+                return false;
             }
             copies = self.ended.wait_timeout(copies, LOOK_TIME).unwrap_or_else(PoisonError::into_inner).0;
         }

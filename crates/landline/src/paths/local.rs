@@ -75,7 +75,16 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     std::fs::write(&staging, bytes)?;
     std::fs::File::open(&staging)?.sync_all()?;
     std::fs::rename(&staging, path)?;
-    path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
+    sync_folder_of(path);
+    Ok(())
+}
+
+/// Makes the name of a file durable, where its folder can be synced at all.
+pub(crate) fn sync_folder_of(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let Ok(folder) = std::fs::File::open(folder) {
+        let _ = folder.sync_all();
+    }
 }
 
 /// Removes a file if it is there. Blocking.
@@ -182,7 +191,11 @@ pub(crate) fn make_durable(staging: &Path, place: &Path) -> io::Result<()> {
 /// What the system says.
 pub(crate) fn make_private(database: &Path) -> io::Result<()> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(database)?;
+    // One that is there is never opened here: closing it again would take this process's locks from it, of which SQLite knows nothing (fcntl(2)).
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(database) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
     for suffix in ["", "-wal", "-shm"] {
         let mut name = database.as_os_str().to_owned();
         name.push(suffix);

@@ -296,8 +296,8 @@ pub fn read_secret_file(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec
 /// What the system says; `AlreadyExists` for a name that is taken, and then nothing has changed.
 pub fn create_secret_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| File::open(folder)?.sync_all());
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    super::local::sync_folder_of(path);
     if written.is_err() {
         // It is ours: it was not there before.
         let _ = std::fs::remove_file(path);

@@ -54,11 +54,14 @@ impl LocalServer {
         Ok(Administration::new(folder, store, rights, passwords, self.fingerprint, audit))
     }
 
-    /// Notes where the server can be reached, for the invites of later. Blocking.
+    /// Notes where the server that keeps its state in the folder `state` can be reached, for the invites of later. Blocking.
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn note_addresses(&self, addresses: &[HostPort]) -> Result<(), Error> {
-        Administration::note_addresses(&self.folder, addresses)
+    pub fn note_addresses(state: &Path, addresses: &[HostPort]) -> Result<(), Error> {
+        match PrivateFolder::open_existing(&state.join("server"))? {
+            Some(folder) => Administration::note_addresses(&folder, addresses),
+            None => Err(Error::state(state.display(), "no server was set up in this state folder")),
+        }
     }
 }
