@@ -31,6 +31,8 @@ pub(crate) fn stop() -> Result<impl Future<Output = ()>, Failure> {
 struct Before {
     terminal: OwnedFd,
     modes: libc::termios,
+    /// Who asks, and may be just about to change the terminal.
+    asker: libc::pthread_t,
 }
 
 /// What the terminal was, while somebody is asked. What it leads to is never freed: a handler of another thread may be at it.
@@ -53,8 +55,16 @@ pub(crate) fn restore_now() {
 /// else receives is left to that.
 pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T) -> T {
     extern "C" fn restore(signal: libc::c_int) {
-        // SAFETY: signal(2), raise(3) and what restore_now calls may be called in a handler (signal-safety(7)).
+        // SAFETY: what the pointer leads to is never freed, and whoever asks is a thread that lives at least until it leads nowhere. pthread_self(3),
+        // pthread_kill(3), signal(2), raise(3) and what restore_now calls may be called in a handler (signal-safety(7)).
         unsafe {
+            // In the thread that asks, which then changes the terminal no more.
+            if let Some(before) = BEFORE.load(Ordering::Acquire).as_ref()
+                && libc::pthread_equal(before.asker, libc::pthread_self()) == 0
+            {
+                libc::pthread_kill(before.asker, signal);
+                return;
+            }
             restore_now();
             libc::signal(signal, libc::SIG_DFL);
             libc::raise(signal);
@@ -66,8 +76,10 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
         (libc::tcgetattr(terminal.as_raw_fd(), &raw mut modes) == 0).then_some(modes)
     };
     let Some(modes) = modes else { return work() };
+    // SAFETY: it cannot fail.
+    let asker = unsafe { libc::pthread_self() };
     // Few are asked more than once.
-    BEFORE.store(Box::into_raw(Box::new(Before { terminal, modes })), Ordering::Release);
+    BEFORE.store(Box::into_raw(Box::new(Before { terminal, modes, asker })), Ordering::Release);
     let handler: extern "C" fn(libc::c_int) = restore;
     let ours = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT].map(|signal| {
         // SAFETY: a zeroed sigaction is one that is complete, all pointers are to what lives as long as the calls, and the handler is sound.
