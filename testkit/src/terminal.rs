@@ -19,6 +19,9 @@ use rustix::{
 /// How long anything may take that has to happen. Generous: it only bounds a test that fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Whoever runs the tests may ignore some (nohup does), and so would the command.
+const DEFAULT_SIGNALS: [&str; 2] = ["env", "--default-signal=HUP,INT,QUIT,TERM"];
+
 /// A running command and its terminal. Killed when dropped.
 pub struct Terminal {
     child: Child,
@@ -41,7 +44,7 @@ impl Terminal {
         // util-linux makes it the controlling terminal of a session of its own.
         let mut session = Command::new("setsid");
         let words = std::iter::once(command.get_program()).chain(command.get_args());
-        session.args(["--ctty", "--wait"]).args(words.skip_while(|word| *word == SETSID));
+        session.args(["--ctty", "--wait"]).args(DEFAULT_SIGNALS).args(words.skip_while(|word| *word == SETSID));
         session.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         if let Some(folder) = command.get_current_dir() {
             session.current_dir(folder);
