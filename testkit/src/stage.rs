@@ -57,10 +57,18 @@ impl Stage {
     /// A fresh stage for the command at `binary`.
     pub fn new(binary: &str) -> Self {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("landline-test-{}-{count}", std::process::id()));
-        for name in ["", "home", "server", "client", "user"] {
-            fs::DirBuilder::new().mode(0o700).create(folder.join(name)).expect("a fresh folder");
+        let make = |folder: &Path| fs::DirBuilder::new().mode(0o700).create(folder);
+        let folder = loop {
+            let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let folder = std::env::temp_dir().join(format!("landline-test-{}-{count}", std::process::id()));
+            match make(&folder) {
+                // Of an earlier process with this number, which was killed.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => break made.map(|()| folder).expect("a fresh folder"),
+            }
+        };
+        for name in ["home", "server", "client", "user"] {
+            make(&folder.join(name)).expect("a fresh folder");
         }
         Self { folder, binary: binary.into() }
     }
