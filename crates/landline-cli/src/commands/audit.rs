@@ -62,7 +62,8 @@ fn verify(report: &Report, json: bool) -> Result<(), Failure> {
         }
     }
     if !flaws.is_empty() {
-        return Err(Failure::of_audit(format!("the audit log is not as it was written: {} flaws", flaws.len())));
+        let count = if flaws.len() == 1 { "1 flaw".to_owned() } else { format!("{} flaws", flaws.len()) };
+        return Err(Failure::of_audit(format!("the audit log is not as it was written: {count}")));
     }
     if !json {
         print(&format!("whole: {lines} lines in {files} files, {first} to {last}\nlast line {} {}", tip.seq, tip.hash));

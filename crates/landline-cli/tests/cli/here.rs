@@ -158,6 +158,8 @@ fn a_granted_folder_of_the_home_is_made_when_it_is_needed() {
     let server = stage.joined();
     stage.write_rights("[users.alice]\nfiles = [\"rw:~/a/b\", \"r:~/c\", \"rw:/nowhere/d\"]\n");
     server.event("rights-loaded");
+    assert!(stage.run_at_server(&["check", "alice", "write", "a/b/x"]).ok().contains("rw:~/a/b"));
+    stage.run_at_server(&["check", "alice", "write", "c/x"]).fails(23, "");
     stage.run(&["cp", &server.at("a/b/x"), "x"]).fails(23, "no such file or folder");
     assert_eq!(Census::of(&stage.home()).paths(), [""; 0]);
     stage.write("user/x", b"content");

@@ -59,15 +59,23 @@ impl Grant {
         self.granted(opened)
     }
 
+    /// Whether this is a folder that will be made when something is written there: one of the home that may be written to, and is not there.
+    pub(super) fn is_to_be_made(&self, home: &Dir) -> bool {
+        let is_missing = || {
+            let opened = home.open_dir(self.path_from(Path::new(".")));
+            opened.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        self.is_writable && !self.place.is_absolute() && is_missing()
+    }
+
     /// The same where something is about to be written: a folder of the home that may be written to and is not there yet is made.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub(super) fn open_or_create(&self, home: &Dir) -> Result<Dir, Error> {
-        if self.is_writable && !self.place.is_absolute() {
-            let path = self.path_from(Path::new("."));
+        if self.is_to_be_made(home) {
             // Where it cannot be made, opening it says why.
-            let _ = home.create_dir_all(path);
+            let _ = home.create_dir_all(self.path_from(Path::new(".")));
         }
         self.open(home)
     }

@@ -144,6 +144,10 @@ impl Root {
     /// # Errors
     /// `name-refused`, `denied`, `io`.
     pub fn holder<'g>(&self, grants: &'g [Grant], path: &[u8]) -> Result<&'g Grant, Error> {
+        let (_, grant, _) = self.fitting(grants, path)?;
+        if grant.is_to_be_made(&self.dir) {
+            return Ok(grant);
+        }
         let place = self.resolve(grants, path)?;
         let failed = |error: std::io::Error| Error::io(place.shown.display(), &error);
         let mut sought = place.relative.as_path();
@@ -181,6 +185,16 @@ impl Root {
         path: &[u8],
         open: impl FnOnce(&Grant, &Dir) -> Result<Dir, Error>,
     ) -> Result<Place, Error> {
+        let (wanted, grant, rest) = self.fitting(grants, path)?;
+        let dir = open(grant, &self.dir)?;
+        let beginning = grant.real_path(&self.path).unwrap_or_else(|| grant.path_from(&self.path));
+        let shown = if rest.as_os_str().is_empty() { beginning } else { beginning.join(&rest) };
+        let relative = if rest.as_os_str().is_empty() { PathBuf::from(".") } else { rest };
+        Ok(Place { dir, relative, shown, is_folder: wanted.is_folder() })
+    }
+
+    /// The path, the granted folder with the longest path that fits it, and the rest of it behind that.
+    fn fitting<'g>(&self, grants: &'g [Grant], path: &[u8]) -> Result<(RemotePath, &'g Grant, PathBuf), Error> {
         let wanted = RemotePath::parse(path).map_err(|error| refused(path, error))?;
         let parts: PathBuf = wanted.components().iter().map(|part| platform::os_str(part)).collect();
         let whole = if wanted.is_absolute() { Path::new("/").join(&parts) } else { self.path.join(&parts) };
@@ -190,11 +204,7 @@ impl Root {
             let message = format!("{} is outside of what you may reach: {reach}", whole.display());
             return Err(Error::here(ErrorCode::Denied, message));
         };
-        let dir = open(grant, &self.dir)?;
-        let beginning = grant.real_path(&self.path).unwrap_or_else(|| grant.path_from(&self.path));
-        let shown = if rest.as_os_str().is_empty() { beginning } else { beginning.join(&rest) };
-        let relative = if rest.as_os_str().is_empty() { PathBuf::from(".") } else { rest };
-        Ok(Place { dir, relative, shown, is_folder: wanted.is_folder() })
+        Ok((wanted, grant, rest))
     }
 
     /// What follows behind a granted folder in a path, whichever way the folder is written.
