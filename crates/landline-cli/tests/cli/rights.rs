@@ -51,16 +51,16 @@ fn check_goes_by_the_home_that_the_server_has() {
     for folder in [own.join("here"), other.join("there")] {
         fs::create_dir_all(folder).unwrap();
     }
-    let rules = "[users.alice]\nfiles = [\"rw:~/here\", \"rw:~/there\"]\n";
+    let rules = "[users.alice]\nfiles = [\"r:~/here\", \"r:~/there\"]\n";
     for (home, served, not_served) in [(&other, "there/x", "here/x"), (&own, "here/x", "there/x")] {
         let _server = stage.serve(&["--home", home.to_str().unwrap()]);
         stage.write_rights(rules);
-        assert_eq!(check(&stage, &["alice", "write", served]).0, Some(0), "{served}");
-        assert_eq!(check(&stage, &["alice", "write", not_served]).0, Some(23), "{not_served}");
+        assert_eq!(check(&stage, &["alice", "read", served]).0, Some(0), "{served}");
+        assert_eq!(check(&stage, &["alice", "read", not_served]).0, Some(23), "{not_served}");
     }
     // An earlier release notes nothing: the settings say it.
     fs::remove_file(stage.path("server/server/home")).unwrap();
-    assert_eq!(check(&stage, &["alice", "write", "here/x"]).0, Some(0));
+    assert_eq!(check(&stage, &["alice", "read", "here/x"]).0, Some(0));
 }
 
 #[test]
