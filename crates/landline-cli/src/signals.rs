@@ -43,13 +43,21 @@ pub(crate) fn restore_now() {
     // SAFETY: what the pointer leads to is never freed, and its terminal stays open. All calls may be made in a handler (signal-safety(7)).
     unsafe {
         let Some(before) = BEFORE.load(Ordering::Acquire).as_ref() else { return };
-        let terminal = before.terminal.as_raw_fd();
         // In the background the shell has changed it back, and changing it would stop this process.
-        if libc::tcgetpgrp(terminal) == libc::getpgrp() {
-            libc::tcsetattr(terminal, libc::TCSANOW, &raw const before.modes);
+        if is_in_foreground(&before.terminal) {
+            libc::tcsetattr(before.terminal.as_raw_fd(), libc::TCSANOW, &raw const before.modes);
         }
     }
 }
+
+/// Whether this process may use its terminal.
+fn is_in_foreground(terminal: &OwnedFd) -> bool {
+    // SAFETY: both take and return numbers, and may be called in a handler.
+    unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() }
+}
+
+/// How often a process is stopped that would ask in the background. Where the system lets nothing stop it, asking fails.
+const STOPS_MAX: usize = 100;
 
 /// Does what changes the terminal and changes it back. A signal in between that ends this process changes it back first; one that something
 /// else receives is left to that.
@@ -60,6 +68,7 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
         unsafe {
             // In the thread that asks, which then changes the terminal no more.
             if let Some(before) = BEFORE.load(Ordering::Acquire).as_ref()
+                && is_in_foreground(&before.terminal)
                 && libc::pthread_equal(before.asker, libc::pthread_self()) == 0
             {
                 libc::pthread_kill(before.asker, signal);
@@ -69,6 +78,14 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
             libc::signal(signal, libc::SIG_DFL);
             libc::raise(signal);
         }
+    }
+    // Stopped here, and not where the terminal is changed: as long as no handler is in place, whatever ends this process does so at once.
+    for _ in 0..STOPS_MAX {
+        if is_in_foreground(&terminal) {
+            break;
+        }
+        // SAFETY: it stops this process until it is continued.
+        unsafe { libc::raise(libc::SIGTTIN) };
     }
     // SAFETY: a zeroed termios is one, which is read only if it was filled.
     let modes = unsafe {
