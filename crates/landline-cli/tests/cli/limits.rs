@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use landline::login::UserKey;
 use serde_json::json;
 use testkit::{RawClient, ServerProcess, frame, wait_for};
 
@@ -143,6 +144,14 @@ fn promises_cost_no_memory() {
     wait_for("all descriptors back", || server.usage().1 <= descriptors);
 }
 
+/// A session that does nothing.
+fn idle(server: &ServerProcess, key: &UserKey) -> RawClient {
+    let mut client = connect(server);
+    assert_eq!(client.login("alice", key, None).unwrap(), "welcome");
+    client.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
+    client
+}
+
 /// What a session costs that is logged in and does nothing.
 #[test]
 fn an_idle_session_costs_little_memory() {
@@ -150,16 +159,10 @@ fn an_idle_session_costs_little_memory() {
     let stage = stage();
     let server = stage.joined();
     let key = crate::login::client_key(&stage);
-    let idle = || {
-        let mut client = connect(&server);
-        assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
-        client.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
-        client
-    };
-    drop(idle());
+    drop(idle(&server, &key));
     server.event("closed");
     let (before, descriptors) = server.usage();
-    let sessions: Vec<RawClient> = (0..SESSIONS).map(|_| idle()).collect();
+    let sessions: Vec<RawClient> = (0..SESSIONS).map(|_| idle(&server, &key)).collect();
     let (during, _) = server.usage();
     let each = during.saturating_sub(before) / SESSIONS;
     eprintln!("{each} KiB for each idle session");
@@ -177,16 +180,10 @@ fn a_thousand_connections_cost_at_most_64_kib_each() {
     let stage = stage();
     let server = stage.joined();
     let key = crate::login::client_key(&stage);
-    let idle = || {
-        let mut client = connect(&server);
-        assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
-        client.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
-        client
-    };
-    drop(idle());
+    drop(idle(&server, &key));
     server.event("closed");
     let (before, descriptors) = server.usage();
-    let sessions: Vec<RawClient> = (0..SESSIONS).map(|_| idle()).collect();
+    let sessions: Vec<RawClient> = (0..SESSIONS).map(|_| idle(&server, &key)).collect();
     let newcomers: Vec<RawClient> = (0..NEWCOMERS).map(|number| promising(&server, number)).collect();
     let (during, open) = server.usage();
     // On a very slow machine the first newcomers are out of time before the last one has come.

@@ -95,6 +95,17 @@ impl Line {
         events(&outcome)
     }
 
+    /// Copies straight to the server, and kills the client once there are two blocks and a bit.
+    fn killed(&self, to: &str) {
+        let mut client = self.stage.command(&["cp", "source", to]).spawn().unwrap();
+        wait_for("two blocks and a bit", || {
+            let is_far = |part: &PathBuf| part.metadata().is_ok_and(|part| part.len() > 2 * BLOCK as u64);
+            staging(&self.folder(true)).iter().any(is_far)
+        });
+        client.kill().unwrap();
+        client.wait().unwrap();
+    }
+
     /// The manifests of the side that receives.
     fn manifests(&self, up: bool) -> Vec<String> {
         Census::of(&self.stage.path(if up { "server/server/partials" } else { "client/client/partials" })).paths()
@@ -147,12 +158,7 @@ fn what_a_killed_client_has_left_on_the_way_is_waited_for() {
     line.stage.write_rights("[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nrate = \"8 MiB/s\"\n");
     line.server.event("rights-loaded");
     let to = line.server.at("copy");
-    let mut client = line.stage.command(&["cp", "source", &to]).spawn().unwrap();
-    wait_for("two blocks and a bit", || {
-        staging(&line.folder(true)).iter().any(|part| part.metadata().is_ok_and(|part| part.len() > 2 * BLOCK as u64))
-    });
-    client.kill().unwrap();
-    client.wait().unwrap();
+    line.killed(&to);
     let outcome = line.stage.run(&["cp", "--json", "source", &to]);
     assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
     let events = events(&outcome);
@@ -170,12 +176,7 @@ fn a_quota_with_room_for_one_try_is_no_end_to_a_copy() {
     line.stage.write_rights(&format!("[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\n{quota}"));
     line.server.event("rights-loaded");
     let to = line.server.at("copy");
-    let mut client = line.stage.command(&["cp", "source", &to]).spawn().unwrap();
-    wait_for("two blocks and a bit", || {
-        staging(&line.folder(true)).iter().any(|part| part.metadata().is_ok_and(|part| part.len() > 2 * BLOCK as u64))
-    });
-    client.kill().unwrap();
-    client.wait().unwrap();
+    line.killed(&to);
     let outcome = line.stage.run(&["cp", "--json", "source", &to]);
     assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
     assert!(event(&events(&outcome), "resumed-at").is_some(), "{}", outcome.stderr);

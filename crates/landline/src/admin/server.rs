@@ -146,22 +146,9 @@ mod tests {
         net::LogPaces,
         paths::{PrivateFolder, Root},
         rights::RightsFile,
-        server::sessions::Connection,
+        server::sessions::{Connection, tests::session},
         store::Store,
     };
-
-    fn session(user: &str, id: &str) -> Session {
-        Session {
-            user: user.parse().unwrap(),
-            key: format!("SHA256:{user}"),
-            method: "ssh-key".into(),
-            id: id.into(),
-            invited: false,
-            command: None,
-            attach: None,
-            attached: false,
-        }
-    }
 
     /// A desk, and an account that asks at it.
     fn desk_and_account(stage: &testkit::Stage) -> (Desk, Account) {

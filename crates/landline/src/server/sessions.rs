@@ -262,10 +262,10 @@ fn unix_now() -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn session(user: &str, id: &str) -> Session {
+    pub(crate) fn session(user: &str, id: &str) -> Session {
         Session {
             user: user.parse().unwrap(),
             key: format!("SHA256:{user}"),
