@@ -56,7 +56,11 @@ impl Grant {
         } else {
             home.open_dir(self.path_from(Path::new(".")))
         };
-        self.granted(opened)
+        opened.map_err(|error| {
+            let reason = Error::io("the folder that was granted", &error);
+            let message = format!("{reason} (files {:?} on line {} of the rights)", self.text, self.line);
+            Error::here(ErrorCode::Denied, message)
+        })
     }
 
     /// Whether this is a folder that will be made when something is written there: one of the home that may be written to, and is not there.
@@ -68,7 +72,7 @@ impl Grant {
         self.is_writable && !self.place.is_absolute() && is_missing()
     }
 
-    /// The same where something is about to be written: a folder of the home that may be written to and is not there yet is made.
+    /// As [`open`](Self::open), where something is about to be written: a folder of the home that may be written to and is not there yet is made.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -78,14 +82,6 @@ impl Grant {
             let _ = home.create_dir_all(self.path_from(Path::new(".")));
         }
         self.open(home)
-    }
-
-    fn granted(&self, opened: std::io::Result<Dir>) -> Result<Dir, Error> {
-        opened.map_err(|error| {
-            let reason = Error::io("the folder that was granted", &error);
-            let message = format!("{reason} (files {:?} on line {} of the rights)", self.text, self.line);
-            Error::here(ErrorCode::Denied, message)
-        })
     }
 
     fn id(&self, home: &Dir) -> Option<FileId> {
