@@ -64,6 +64,9 @@ fn what_cannot_be_used_is_refused_with_its_place() {
         ("drain = \n", "line 1"),
         ("home = \"relative\"\n", "an absolute path"),
         ("allow_root = \"perhaps\"\n", "true or false"),
+        ("public_name = \"a b\"\n", "the name or address of a host"),
+        ("public_name = \"example.org:5263\"\n", "without a port"),
+        ("public_name = \"alice@example.org\"\n", "the name or address of a host"),
     ] {
         settings(&stage, text);
         for arguments in [&["serve", "--check-config"][..], &["config"], &["serve"]] {
