@@ -234,7 +234,7 @@ pub(crate) struct Cp {
     /// Begin anew: forget what an earlier try has left
     #[arg(long)]
     pub(crate) restart: bool,
-    /// How long to try to reconnect when the line breaks; 0 gives up at once
+    /// How long to try again when the line breaks, or too many sessions are open; 0 gives up at once
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub(crate) retry: Duration,
     #[command(flatten)]
