@@ -1,5 +1,8 @@
 //! libFuzzer's entry to [`landline_fuzz::ssh_config`].
 #![no_main]
-#![allow(clippy::disallowed_methods, reason = "the macro writes a file where libFuzzer asks for one")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the macro writes a file where libFuzzer asks for one"
+)]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| landline_fuzz::ssh_config(input));

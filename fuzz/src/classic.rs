@@ -7,7 +7,8 @@ use std::{
 };
 
 use landline::classic::codec::{
-    BodyDecoder, Bursts, Charset, ChatLine, DialectError, FileHeader, Members, Part, UploadForm, base_name,
+    BodyDecoder, Bursts, Charset, ChatLine, DialectError, FileHeader, Members, Part, UploadForm,
+    base_name,
 };
 use landline_proto::name::check_component;
 
@@ -16,27 +17,44 @@ use crate::{controls, segmentations};
 /// Encodings that differ in how their characters are made up.
 fn charset(choice: u8) -> Charset {
     let labels = ["utf-8", "gbk", "utf-16le", "shift_jis", "iso-2022-jp"];
-    labels.get(usize::from(choice) % labels.len()).and_then(|label| label.parse().ok()).unwrap_or_default()
+    labels
+        .get(usize::from(choice) % labels.len())
+        .and_then(|label| label.parse().ok())
+        .unwrap_or_default()
 }
 
 /// Uploads with and without a length before their header: any segmentation gives the same files, a file has the size that its
 /// header names, and every name that is used is one component.
 pub fn upload(input: &[u8]) {
-    let Some((choice, step, stream)) = controls(input) else { return };
-    let form = if choice % 2 == 0 { UploadForm::Framed } else { UploadForm::Bare };
+    let Some((choice, step, stream)) = controls(input) else {
+        return;
+    };
+    let form = if choice % 2 == 0 {
+        UploadForm::Framed
+    } else {
+        UploadForm::Bare
+    };
     let charset = charset(choice / 2);
-    let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| files(&pieces, form, charset));
+    let [whole, steps, bytes] =
+        segmentations(stream, step).map(|pieces| files(&pieces, form, charset));
     assert_eq!(whole, steps, "in steps of {step}");
     assert_eq!(whole, bytes, "in single bytes");
     for (header, content) in &whole.0 {
         assert_eq!(content.len() as u64, header.size);
         if let Ok(name) = base_name(&header.name) {
             assert_eq!(check_component(name.as_bytes()), Ok(()));
-            assert!(!name.contains('\\') && header.name.ends_with(name), "{name:?} of {:?}", header.name);
+            assert!(
+                !name.contains('\\') && header.name.ends_with(name),
+                "{name:?} of {:?}",
+                header.name
+            );
         }
         let again = [header.encode(form, charset), content.clone()].concat();
         let (found, end) = files(&[&again], form, charset);
-        assert_eq!((found.as_slice(), end), (&[(header.clone(), content.clone())][..], Ok(true)));
+        assert_eq!(
+            (found.as_slice(), end),
+            (&[(header.clone(), content.clone())][..], Ok(true))
+        );
     }
 }
 
@@ -68,15 +86,21 @@ fn files(pieces: &[&[u8]], form: UploadForm, charset: Charset) -> Files {
 
 /// Messages that end at a newline: any segmentation without a pause gives the same.
 pub fn bursts(input: &[u8]) {
-    let Some((choice, step, stream)) = controls(input) else { return };
+    let Some((choice, step, stream)) = controls(input) else {
+        return;
+    };
     let charset = charset(choice);
-    let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| messages(&pieces, charset));
+    let [whole, steps, bytes] =
+        segmentations(stream, step).map(|pieces| messages(&pieces, charset));
     assert_eq!(whole, steps, "in steps of {step}");
     assert_eq!(whole, bytes, "in single bytes");
 }
 
 /// The messages that are complete, and what is left at the end.
-fn messages(pieces: &[&[u8]], charset: Charset) -> (Vec<String>, Result<Option<String>, DialectError>) {
+fn messages(
+    pieces: &[&[u8]],
+    charset: Charset,
+) -> (Vec<String>, Result<Option<String>, DialectError>) {
     let now = Instant::now();
     let mut bursts = Bursts::new(charset, Duration::from_secs(1));
     let mut found = Vec::new();
@@ -98,28 +122,43 @@ fn messages(pieces: &[&[u8]], charset: Charset) -> (Vec<String>, Result<Option<S
 pub fn chat(input: &[u8]) {
     let now = Instant::now();
     let mut members = Members::new(Duration::from_secs(60), "886".into(), Charset::default());
-    let (mut sent, mut relayed) = (HashMap::<SocketAddr, usize>::new(), HashMap::<SocketAddr, usize>::new());
+    let (mut sent, mut relayed) = (
+        HashMap::<SocketAddr, usize>::new(),
+        HashMap::<SocketAddr, usize>::new(),
+    );
     let mut rest = input;
     while let [sender, length, tail @ ..] = rest {
         let from = SocketAddr::from(([127, 0, 0, 1], u16::from(sender % 5) + 1));
         let (datagram, tail) = tail.split_at(usize::from(*length).min(tail.len()));
         rest = tail;
         *sent.entry(from).or_default() += datagram.len();
-        let Some(heard) = members.handle_datagram(now, from, datagram) else { continue };
+        let Some(heard) = members.handle_datagram(now, from, datagram) else {
+            continue;
+        };
         for address in heard.relay {
             assert_ne!(address, from, "a line went back");
             let total = relayed.entry(address).or_default();
             *total += datagram.len();
-            assert!(*total < 3 * sent.get(&address).copied().unwrap_or(0), "{address} is sent too much");
+            assert!(
+                *total < 3 * sent.get(&address).copied().unwrap_or(0),
+                "{address} is sent too much"
+            );
         }
         if heard.has_left {
             sent.remove(&from);
             relayed.remove(&from);
         }
-        if let ChatLine { name: Some(name), text } = heard.line {
+        if let ChatLine {
+            name: Some(name),
+            text,
+        } = heard.line
+        {
             let again = ChatLine::encode(&name, &text, Charset::default());
             let again = ChatLine::parse(&Charset::default().decode(&again));
-            assert!(again.name.is_some_and(|again| name.starts_with(&again)), "a line of somebody else");
+            assert!(
+                again.name.is_some_and(|again| name.starts_with(&again)),
+                "a line of somebody else"
+            );
         }
     }
 }

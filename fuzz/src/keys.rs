@@ -9,18 +9,31 @@ use landline::{
 
 /// Key files: one that is accepted and not locked signs with the key that it says it has.
 pub fn key_file(input: &[u8]) {
-    let Ok(key) = UserKey::parse(input, Path::new("key")) else { return };
+    let Ok(key) = UserKey::parse(input, Path::new("key")) else {
+        return;
+    };
     let public = key.public();
-    assert_eq!(PublicKey::parse(&public.line()).as_ref(), Some(&public), "another key");
+    assert_eq!(
+        PublicKey::parse(&public.line()).as_ref(),
+        Some(&public),
+        "another key"
+    );
     let signed = key.sign(&[7; 64]);
-    assert_eq!(signed.is_ok(), !key.is_locked(), "a key that is not locked signs");
+    assert_eq!(
+        signed.is_ok(),
+        !key.is_locked(),
+        "a key that is not locked signs"
+    );
     assert!(signed.is_ok_and(|signature| public.verifies(&[7; 64], &signature)) || key.is_locked());
 }
 
 /// An agent's list of keys: each is one that survives being written down.
 pub fn agent(input: &[u8]) {
     for key in AgentKey::parse_list(input).unwrap_or_default() {
-        assert_eq!(PublicKey::from_blob(key.public.blob()).as_ref(), Ok(&key.public));
+        assert_eq!(
+            PublicKey::from_blob(key.public.blob()).as_ref(),
+            Ok(&key.public)
+        );
         assert_eq!(PublicKey::parse(&key.public.line()), Some(key.public));
     }
 }
@@ -28,11 +41,28 @@ pub fn agent(input: &[u8]) {
 /// The configuration of ssh: what comes of it can be used, and cannot be taken for an option of a command.
 pub fn ssh_config(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    let query = Query { host: "web.example", user: None, local_user: "me", home: Path::new("/home/me") };
-    let Ok(found) = ssh_config::parse(&text, &query) else { return };
-    assert!(found.identity_files.iter().all(|path| path.is_absolute()), "a file that depends on where one stands");
+    let query = Query {
+        host: "web.example",
+        user: None,
+        local_user: "me",
+        home: Path::new("/home/me"),
+    };
+    let Ok(found) = ssh_config::parse(&text, &query) else {
+        return;
+    };
+    assert!(
+        found.identity_files.iter().all(|path| path.is_absolute()),
+        "a file that depends on where one stands"
+    );
     let is_name = |name: &str| !name.is_empty() && !name.starts_with('-');
-    assert!(found.host_name.as_deref().is_none_or(is_name), "a host that could be an option");
+    assert!(
+        found.host_name.as_deref().is_none_or(is_name),
+        "a host that could be an option"
+    );
     let hops = found.proxy_jump.map(|jump| jump.hops).unwrap_or_default();
-    assert!(hops.iter().all(|hop| is_name(&hop.host) && hop.user.as_deref().is_none_or(is_name)), "{hops:?}");
+    assert!(
+        hops.iter()
+            .all(|hop| is_name(&hop.host) && hop.user.as_deref().is_none_or(is_name)),
+        "{hops:?}"
+    );
 }

@@ -56,5 +56,9 @@ fn controls(input: &[u8]) -> Option<(u8, usize, &[u8])> {
 
 /// The stream in pieces: whole, in steps, and in single bytes.
 fn segmentations(stream: &[u8], step: usize) -> [Vec<&[u8]>; 3] {
-    [vec![stream], stream.chunks(step).collect(), stream.chunks(1).collect()]
+    [
+        vec![stream],
+        stream.chunks(step).collect(),
+        stream.chunks(1).collect(),
+    ]
 }

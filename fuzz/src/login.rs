@@ -7,8 +7,8 @@ use landline_proto::{
     frame::PREFIX_BYTES,
     limits::KEYS_MAX,
     login::{
-        BindingType, ClientEvent, ClientLogin, METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET,
-        METHOD_SSH_KEY, Offer, Proof, SecretId, ServerEvent, ServerLogin, UserName,
+        BindingType, ClientEvent, ClientLogin, METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD,
+        METHOD_SECRET, METHOD_SSH_KEY, Offer, Proof, SecretId, ServerEvent, ServerLogin, UserName,
     },
     message,
     messages::{Blob, Greeting, Login, Mac, Nonce, Password, Token, Welcome},
@@ -41,9 +41,17 @@ type Served = (Result<Option<(Login, [u8; 64])>, ProtocolError>, usize);
 /// The server's side: any segmentation gives the same attempt and uses the same bytes, nothing behind the login is
 /// read, and a login survives being written down again.
 pub fn server_login(input: &[u8]) {
-    let Some((choice, step, stream)) = controls(input) else { return };
+    let Some((choice, step, stream)) = controls(input) else {
+        return;
+    };
     let methods: &[&str] = if choice % 2 == 0 {
-        &[METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET, METHOD_PASSWORD, METHOD_ATTACH]
+        &[
+            METHOD_SSH_KEY,
+            METHOD_INVITE,
+            METHOD_SECRET,
+            METHOD_PASSWORD,
+            METHOD_ATTACH,
+        ]
     } else {
         &[METHOD_SSH_KEY]
     };
@@ -51,9 +59,14 @@ pub fn server_login(input: &[u8]) {
     assert_eq!(whole, steps, "in steps of {step}");
     assert_eq!(whole, bytes, "in single bytes");
 
-    let Ok(Some((login, transcript))) = whole.0 else { return };
+    let Ok(Some((login, transcript))) = whole.0 else {
+        return;
+    };
     assert_eq!(login.version, VERSION);
-    assert!(methods.contains(&login.proof.method()), "a method that was not offered");
+    assert!(
+        methods.contains(&login.proof.method()),
+        "a method that was not offered"
+    );
     if login.proof.method() == METHOD_PASSWORD {
         // It is worth something only behind what has begun it.
         return;
@@ -61,7 +74,10 @@ pub fn server_login(input: &[u8]) {
     let mut again = Vec::new();
     if message::encode(&login, None, &Limits::LOGIN, &mut again).is_ok() {
         let length = again.len();
-        assert_eq!(serve(&[&again], methods), (Ok(Some((login, transcript))), length));
+        assert_eq!(
+            serve(&[&again], methods),
+            (Ok(Some((login, transcript))), length)
+        );
     }
 }
 
@@ -70,7 +86,9 @@ fn serve(pieces: &[&[u8]], methods: &[&str]) -> Served {
     let machine = ServerLogin::new(offer(methods), Nonce([2; 32]), now);
     assert!(machine.is_ok(), "the offer fits into a greeting");
     let mut used = 0;
-    let Ok(mut server) = machine else { return (Ok(None), used) };
+    let Ok(mut server) = machine else {
+        return (Ok(None), used);
+    };
     server.poll_transmit();
     let deadline = server.poll_timeout();
     for piece in pieces {
@@ -86,9 +104,17 @@ fn serve(pieces: &[&[u8]], methods: &[&str]) -> Served {
                 Ok(Some(ServerEvent::Asked(keys))) => answer(&mut server, keys.keys.len(), input),
                 Ok(Some(ServerEvent::Password(attempt))) => {
                     let transcript = attempt.transcript(&BINDING);
-                    assert_ne!(transcript, attempt.transcript(&FINGERPRINT), "not bound to the connection");
+                    assert_ne!(
+                        transcript,
+                        attempt.transcript(&FINGERPRINT),
+                        "not bound to the connection"
+                    );
                     let behind = input.len();
-                    assert!(matches!(server.handle_input(&mut input), Ok(None)) && input.len() == behind, "read on");
+                    assert!(
+                        matches!(server.handle_input(&mut input), Ok(None))
+                            && input.len() == behind,
+                        "read on"
+                    );
                     assert_eq!(server.evaluate(vec![1; 320]), Ok(()));
                     assert!(server.poll_transmit().is_some(), "no answer");
                 }
@@ -101,12 +127,18 @@ fn serve(pieces: &[&[u8]], methods: &[&str]) -> Served {
             continue;
         };
         let behind = input.len();
-        assert!(matches!(server.handle_input(&mut input), Ok(None)), "a second attempt");
+        assert!(
+            matches!(server.handle_input(&mut input), Ok(None)),
+            "a second attempt"
+        );
         assert_eq!(input.len(), behind, "read behind the login");
         let transcript = attempt.transcript(&BINDING);
         let bound = transcript != attempt.transcript(&FINGERPRINT);
         let is_to_the_connection = attempt.login.proof.binding() == BindingType::TlsExporter;
-        assert_eq!(bound, is_to_the_connection, "bound to something else than the login says");
+        assert_eq!(
+            bound, is_to_the_connection,
+            "bound to something else than the login says"
+        );
         accept(server, &attempt.login, input);
         return (Ok(Some((attempt.login, transcript))), used);
     }
@@ -116,7 +148,10 @@ fn serve(pieces: &[&[u8]], methods: &[&str]) -> Served {
 /// Chooses the last of the keys that were asked about.
 fn answer(server: &mut ServerLogin, keys: usize, mut input: &[u8]) {
     let behind = input.len();
-    assert!(matches!(server.handle_input(&mut input), Ok(None)) && input.len() == behind, "read on unanswered");
+    assert!(
+        matches!(server.handle_input(&mut input), Ok(None)) && input.len() == behind,
+        "read on unanswered"
+    );
     assert!((1..=KEYS_MAX).contains(&keys), "{keys} keys");
     assert_eq!(server.choose(keys - 1), Ok(()));
     assert!(server.poll_transmit().is_some(), "no answer");
@@ -133,8 +168,13 @@ fn accept(server: ServerLogin, login: &Login, mut behind: &[u8]) {
     };
     let accepted = server.accept(&welcome);
     assert!(accepted.is_ok(), "the welcome fits");
-    let Ok((_, mut decoder)) = accepted else { return };
-    assert!(decoder.at_boundary(), "the session does not begin between two messages");
+    let Ok((_, mut decoder)) = accepted else {
+        return;
+    };
+    assert!(
+        decoder.at_boundary(),
+        "the session does not begin between two messages"
+    );
     while let Ok(Some(_)) = decoder.decode(&mut behind) {}
 }
 
@@ -149,7 +189,9 @@ struct Conversation {
 /// The client's side: any segmentation gives the same events and uses the same bytes, and a server with the greeting
 /// that was accepted comes to the client's transcript.
 pub fn client_login(input: &[u8]) {
-    let Some((choice, step, stream)) = controls(input) else { return };
+    let Some((choice, step, stream)) = controls(input) else {
+        return;
+    };
     let Some(user) = user() else { return };
     let method = match choice % 4 {
         0 => METHOD_SSH_KEY,
@@ -158,9 +200,13 @@ pub fn client_login(input: &[u8]) {
         _ => METHOD_PASSWORD,
     };
     let new = || ClientLogin::new(user.clone(), method, FINGERPRINT, "tcp", Nonce([1; 32]));
-    let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| converse(new(), method, &pieces));
+    let [whole, steps, bytes] =
+        segmentations(stream, step).map(|pieces| converse(new(), method, &pieces));
     for other in [&steps, &bytes] {
-        assert_eq!((&whole.events, &whole.error, whole.used), (&other.events, &other.error, other.used));
+        assert_eq!(
+            (&whole.events, &whole.error, whole.used),
+            (&other.events, &other.error, other.used)
+        );
         assert_eq!(whole.client.greeting(), other.client.greeting());
         assert_eq!(
             whole.client.transcript(BindingType::TlsExporter, &BINDING),
@@ -183,31 +229,59 @@ fn converse(mut client: ClientLogin, method: &str, pieces: &[&[u8]]) -> Conversa
             match client.handle_input(&mut input) {
                 Ok(None) => break,
                 Ok(Some(event)) => events.push(event),
-                Err(error) => return Conversation { events, error: Some(error), used: 0, client },
+                Err(error) => {
+                    return Conversation {
+                        events,
+                        error: Some(error),
+                        used: 0,
+                        client,
+                    };
+                }
             }
             if method == METHOD_PASSWORD && matches!(events.last(), Some(ClientEvent::Greeted)) {
                 assert_eq!(client.begin_password(vec![1; 96], &mut Vec::new()), Ok(()));
             }
-            if !matches!(events.last(), Some(ClientEvent::Greeted | ClientEvent::Evaluated(_))) {
+            if !matches!(
+                events.last(),
+                Some(ClientEvent::Greeted | ClientEvent::Evaluated(_))
+            ) {
                 used += piece.len() - input.len();
-                return Conversation { events, error: None, used, client };
+                return Conversation {
+                    events,
+                    error: None,
+                    used,
+                    client,
+                };
             }
         }
         assert!(input.is_empty(), "more input is wanted, and some is left");
         used += piece.len();
     }
-    Conversation { events, error: None, used, client }
+    Conversation {
+        events,
+        error: None,
+        used,
+        client,
+    }
 }
 
 fn check_greeting(greeting: &Greeting, method: &str) {
     assert!(greeting.versions.contains(&VERSION));
     assert!(greeting.methods.iter().any(|offered| offered == method));
     // They are joined by commas in the transcript.
-    assert!(greeting.methods.iter().all(|offered| !offered.is_empty() && !offered.contains(',')));
+    assert!(
+        greeting
+            .methods
+            .iter()
+            .all(|offered| !offered.is_empty() && !offered.contains(','))
+    );
     let mut out = Vec::new();
     if message::encode(greeting, None, &Limits::LOGIN, &mut out).is_ok() {
         let again = Header::decode(out.get(PREFIX_BYTES..).unwrap_or_default());
-        assert_eq!(again.and_then(|header| header.read::<Greeting>()).as_ref(), Ok(greeting));
+        assert_eq!(
+            again.and_then(|header| header.read::<Greeting>()).as_ref(),
+            Ok(greeting)
+        );
     }
 }
 
@@ -220,7 +294,9 @@ fn meet(client: &ClientLogin, greeting: &Greeting, method: &str) {
         fingerprint: FINGERPRINT,
         transport: "tcp",
     };
-    let Ok(mut server) = ServerLogin::new(offer, greeting.nonce, Instant::now()) else { return };
+    let Ok(mut server) = ServerLogin::new(offer, greeting.nonce, Instant::now()) else {
+        return;
+    };
     let mut flight = Vec::new();
     if method == METHOD_PASSWORD {
         return meet_by_password(client, server);
@@ -228,34 +304,70 @@ fn meet(client: &ClientLogin, greeting: &Greeting, method: &str) {
     let (key, signature) = ("ssh-ed25519 AAAA".to_owned(), Blob(vec![9; 64]));
     let proof = match method {
         METHOD_SSH_KEY => Proof::SshKey { key, signature },
-        METHOD_INVITE => Proof::Invite { key, signature, token: Token([3; 16]) },
-        _ => Proof::Secret { secret: SecretId([4; 8]), binding: BindingType::TlsExporter, proof: Mac([6; 32]) },
+        METHOD_INVITE => Proof::Invite {
+            key,
+            signature,
+            token: Token([3; 16]),
+        },
+        _ => Proof::Secret {
+            secret: SecretId([4; 8]),
+            binding: BindingType::TlsExporter,
+            proof: Mac([6; 32]),
+        },
     };
     assert_eq!(client.login(proof, &mut flight), Ok(()));
     let attempt = server.handle_input(&mut &flight[..]);
-    assert!(matches!(attempt, Ok(Some(ServerEvent::Attempt(_)))), "the server did not take the login: {attempt:?}");
+    assert!(
+        matches!(attempt, Ok(Some(ServerEvent::Attempt(_)))),
+        "the server did not take the login: {attempt:?}"
+    );
     if let Ok(Some(ServerEvent::Attempt(attempt))) = attempt {
-        assert_eq!(Some(attempt.transcript(&BINDING)), client.transcript(BindingType::TlsExporter, &BINDING));
+        assert_eq!(
+            Some(attempt.transcript(&BINDING)),
+            client.transcript(BindingType::TlsExporter, &BINDING)
+        );
     }
 }
 
 /// The same by password, which takes two messages.
 fn meet_by_password(client: &ClientLogin, mut server: ServerLogin) {
     let Some(user) = user() else { return };
-    let begin = Password { version: VERSION, user, nonce: Nonce([1; 32]), ke1: Blob(vec![1; 96]) };
+    let begin = Password {
+        version: VERSION,
+        user,
+        nonce: Nonce([1; 32]),
+        ke1: Blob(vec![1; 96]),
+    };
     let mut flight = Vec::new();
-    assert_eq!(message::encode(&begin, None, &Limits::LOGIN, &mut flight), Ok(()));
-    assert_eq!(client.login(Proof::Password { ke3: Blob(vec![3; 64]) }, &mut flight), Ok(()));
+    assert_eq!(
+        message::encode(&begin, None, &Limits::LOGIN, &mut flight),
+        Ok(())
+    );
+    assert_eq!(
+        client.login(
+            Proof::Password {
+                ke3: Blob(vec![3; 64])
+            },
+            &mut flight
+        ),
+        Ok(())
+    );
     let mut input = &flight[..];
     let transcript = client.transcript(BindingType::TlsExporter, &BINDING);
     let begun = server.handle_input(&mut input);
-    assert!(matches!(begun, Ok(Some(ServerEvent::Password(_)))), "the server did not begin: {begun:?}");
+    assert!(
+        matches!(begun, Ok(Some(ServerEvent::Password(_)))),
+        "the server did not begin: {begun:?}"
+    );
     if let Ok(Some(ServerEvent::Password(begun))) = begun {
         assert_eq!(Some(begun.transcript(&BINDING)), transcript);
     }
     assert_eq!(server.evaluate(vec![2; 320]), Ok(()));
     let attempt = server.handle_input(&mut input);
-    assert!(matches!(attempt, Ok(Some(ServerEvent::Attempt(_)))), "the server did not take the login: {attempt:?}");
+    assert!(
+        matches!(attempt, Ok(Some(ServerEvent::Attempt(_)))),
+        "the server did not take the login: {attempt:?}"
+    );
     if let Ok(Some(ServerEvent::Attempt(attempt))) = attempt {
         assert_eq!(Some(attempt.transcript(&BINDING)), transcript);
     }

@@ -14,7 +14,10 @@ use serde_json::Value;
 use crate::{controls, segmentations};
 
 /// Room for whatever a header grows to when it is written down again.
-const ROOMY: Limits = Limits { header_bytes_max: i32::MAX as u32, data_bytes_max: Some(DATA_BYTES_MAX) };
+const ROOMY: Limits = Limits {
+    header_bytes_max: i32::MAX as u32,
+    data_bytes_max: Some(DATA_BYTES_MAX),
+};
 
 /// A frame of `payload`.
 fn framed(payload: &[u8]) -> Vec<u8> {
@@ -23,17 +26,28 @@ fn framed(payload: &[u8]) -> Vec<u8> {
 
 /// The frame decoder: any segmentation gives the same frames, and the frames make up the stream again.
 pub fn frame(input: &[u8]) {
-    let Some((choice, step, stream)) = controls(input) else { return };
+    let Some((choice, step, stream)) = controls(input) else {
+        return;
+    };
     let limits = [0, 5, 4096, 65_536, DATA_BYTES_MAX, i32::MAX as u32];
-    let limit = limits.get(usize::from(choice) % limits.len()).copied().unwrap_or(0);
+    let limit = limits
+        .get(usize::from(choice) % limits.len())
+        .copied()
+        .unwrap_or(0);
     let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| frames(&pieces, limit));
     assert_eq!(whole, steps, "in steps of {step}");
     assert_eq!(whole, bytes, "in single bytes");
 
     let (frames, end) = whole;
-    assert!(frames.iter().all(|frame| frame.len() <= limit as usize), "a frame above the limit");
+    assert!(
+        frames.iter().all(|frame| frame.len() <= limit as usize),
+        "a frame above the limit"
+    );
     let again: Vec<u8> = frames.iter().flat_map(|frame| framed(frame)).collect();
-    assert!(stream.starts_with(&again), "other bytes than those of the stream");
+    assert!(
+        stream.starts_with(&again),
+        "other bytes than those of the stream"
+    );
     if end == Ok(true) {
         assert_eq!(again, stream, "something was lost");
     }
@@ -41,7 +55,8 @@ pub fn frame(input: &[u8]) {
 
 /// The whole frames, and whether the stream may end where it does.
 fn frames(pieces: &[&[u8]], limit: u32) -> (Vec<Vec<u8>>, Result<bool, ProtocolError>) {
-    let (mut decoder, mut open, mut promised, mut done) = (FrameDecoder::default(), Vec::new(), 0, Vec::new());
+    let (mut decoder, mut open, mut promised, mut done) =
+        (FrameDecoder::default(), Vec::new(), 0, Vec::new());
     for piece in pieces {
         let mut input = *piece;
         loop {
@@ -53,7 +68,11 @@ fn frames(pieces: &[&[u8]], limit: u32) -> (Vec<Vec<u8>>, Result<bool, ProtocolE
                     open.extend_from_slice(bytes);
                 }
                 Ok(Some(FramePart::End)) => {
-                    assert_eq!(open.len(), promised, "a frame of another length than promised");
+                    assert_eq!(
+                        open.len(),
+                        promised,
+                        "a frame of another length than promised"
+                    );
                     done.push(std::mem::take(&mut open));
                 }
                 Err(error) => return (done, Err(error)),
@@ -68,10 +87,17 @@ fn frames(pieces: &[&[u8]], limit: u32) -> (Vec<Vec<u8>>, Result<bool, ProtocolE
 pub fn header(input: &[u8]) {
     let decoded = Header::decode(input);
     let spaced = Header::decode(&[b" \n", input, b"\t\r "].concat());
-    assert_eq!(decoded.as_ref().ok(), spaced.as_ref().ok(), "white space matters");
+    assert_eq!(
+        decoded.as_ref().ok(),
+        spaced.as_ref().ok(),
+        "white space matters"
+    );
     let Ok(header) = decoded else { return };
 
-    assert_eq!(Header::decode(&rewritten(&header)).map(|again| shape(&again)), Ok(shape(&header)));
+    assert_eq!(
+        Header::decode(&rewritten(&header)).map(|again| shape(&again)),
+        Ok(shape(&header))
+    );
     survives::<Greeting>(&header);
     survives::<Login>(&header);
     survives::<Welcome>(&header);
@@ -79,7 +105,10 @@ pub fn header(input: &[u8]) {
     survives::<Ping>(&header);
     survives::<Pong>(&header);
     survives::<ErrorMessage>(&header);
-    let path = header.read::<Value>().ok().and_then(|object| object.get("path").cloned());
+    let path = header
+        .read::<Value>()
+        .ok()
+        .and_then(|object| object.get("path").cloned());
     if let Some(Ok(name)) = path.map(serde_json::from_value::<Name>) {
         let again = serde_json::to_value(&name).and_then(serde_json::from_value::<Name>);
         assert_eq!(again.ok(), Some(name), "another name");
@@ -93,17 +122,28 @@ fn shape(header: &Header) -> (String, Option<BodySize>) {
 
 /// The header's JSON in another spelling.
 fn rewritten(header: &Header) -> Vec<u8> {
-    let json = header.read::<Value>().ok().and_then(|object| serde_json::to_vec(&object).ok());
+    let json = header
+        .read::<Value>()
+        .ok()
+        .and_then(|object| serde_json::to_vec(&object).ok());
     assert!(json.is_some(), "a header that cannot be written down");
     json.unwrap_or_default()
 }
 
 fn survives<M: Message + PartialEq + fmt::Debug>(header: &Header) {
-    let Ok(message) = header.read::<M>() else { return };
+    let Ok(message) = header.read::<M>() else {
+        return;
+    };
     let mut out = Vec::new();
-    assert_eq!(message::encode(&message, header.body(), &ROOMY, &mut out), Ok(()));
+    assert_eq!(
+        message::encode(&message, header.body(), &ROOMY, &mut out),
+        Ok(())
+    );
     let again = Header::decode(out.get(PREFIX_BYTES..).unwrap_or_default());
-    assert_eq!(again.as_ref().map(shape), Ok((M::TYPE.to_owned(), header.body())));
+    assert_eq!(
+        again.as_ref().map(shape),
+        Ok((M::TYPE.to_owned(), header.body()))
+    );
     assert_eq!(again.and_then(|header| header.read::<M>()), Ok(message));
 }
 
@@ -125,18 +165,31 @@ struct End {
 /// The message decoder: any segmentation gives the same events, bodies are as long as declared, and a whole stream
 /// survives being written down again.
 pub fn message(input: &[u8]) {
-    let Some((choice, step, stream)) = controls(input) else { return };
-    let limits = if choice % 2 == 0 { Limits::LOGIN } else { Limits::SESSION };
+    let Some((choice, step, stream)) = controls(input) else {
+        return;
+    };
+    let limits = if choice % 2 == 0 {
+        Limits::LOGIN
+    } else {
+        Limits::SESSION
+    };
     let [whole, steps, bytes] = segmentations(stream, step).map(|pieces| messages(&pieces, limits));
     assert_eq!(whole, steps, "in steps of {step}");
     assert_eq!(whole, bytes, "in single bytes");
 
     let (events, end) = whole;
     check_bodies(&events, limits);
-    if end != Ok(End { at_boundary: true, in_body: false }) {
+    if end
+        != Ok(End {
+            at_boundary: true,
+            in_body: false,
+        })
+    {
         return;
     }
-    let Some(again) = encoded(&events, limits) else { return };
+    let Some(again) = encoded(&events, limits) else {
+        return;
+    };
     let (events_again, end_again) = messages(&[&again], limits);
     assert_eq!(end_again, end);
     assert_eq!(shapes(&events_again), shapes(&events));
@@ -164,7 +217,13 @@ fn messages(pieces: &[&[u8]], limits: Limits) -> (Vec<Event>, Result<End, Protoc
         }
         assert!(input.is_empty(), "more input is wanted, and some is left");
     }
-    (events, Ok(End { at_boundary: decoder.at_boundary(), in_body: decoder.in_body() }))
+    (
+        events,
+        Ok(End {
+            at_boundary: decoder.at_boundary(),
+            in_body: decoder.in_body(),
+        }),
+    )
 }
 
 /// Data and ends stand only in bodies, which are as long as their headers declare.
@@ -174,7 +233,10 @@ fn check_bodies(events: &[Event], limits: Limits) {
         match event {
             Event::Header(header) => {
                 assert_eq!(body, None, "a header within a body");
-                assert!(header.body().is_none() || limits.data_bytes_max.is_some(), "a body before login");
+                assert!(
+                    header.body().is_none() || limits.data_bytes_max.is_some(),
+                    "a body before login"
+                );
                 (body, received) = (header.body(), 0);
             }
             Event::Data(data) => {
@@ -210,7 +272,9 @@ fn encoded(events: &[Event], limits: Limits) -> Option<Vec<u8>> {
                 out.extend(framed(&json));
                 body = header.body();
             }
-            Event::Data(data) => data.chunks(DATA_BYTES_MAX as usize).for_each(|chunk| out.extend(framed(chunk))),
+            Event::Data(data) => data
+                .chunks(DATA_BYTES_MAX as usize)
+                .for_each(|chunk| out.extend(framed(chunk))),
             Event::End(BodyEnd::Complete) if body != Some(BodySize::Unknown) => {}
             Event::End(_) => out.extend(framed(&[])),
         }

@@ -19,7 +19,9 @@ pub fn path(input: &[u8]) {
     let parsed = RemotePath::parse(input);
     if check_component(input).is_ok() {
         let own = match &parsed {
-            Ok(path) if input != b"~" => path.components() == [input] && !path.is_absolute() && !path.is_folder(),
+            Ok(path) if input != b"~" => {
+                path.components() == [input] && !path.is_absolute() && !path.is_folder()
+            }
             // The home.
             Ok(path) => path.components().is_empty(),
             Err(_) => false,
@@ -31,9 +33,16 @@ pub fn path(input: &[u8]) {
     assert_eq!(path.is_absolute(), input.starts_with(b"/"));
     for component in path.components() {
         assert_eq!(check_component(component), Ok(()));
-        assert!(!component.contains(&b'/') && component != b"." && component != b"..", "a way up");
+        assert!(
+            !component.contains(&b'/') && component != b"." && component != b"..",
+            "a way up"
+        );
     }
-    let mut joined = if path.is_absolute() { b"/".to_vec() } else { b"./".to_vec() };
+    let mut joined = if path.is_absolute() {
+        b"/".to_vec()
+    } else {
+        b"./".to_vec()
+    };
     joined.extend(path.components().join(&b'/'));
     if path.is_folder() && !path.components().is_empty() {
         joined.push(b'/');
@@ -56,14 +65,21 @@ struct Signed<'a> {
 impl<'a> Signed<'a> {
     /// A line of authorized_keys, a line feed, the transcript, and the rest.
     fn parse(input: &'a [u8]) -> Self {
-        let at = input.iter().position(|&byte| byte == b'\n').unwrap_or(input.len());
+        let at = input
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .unwrap_or(input.len());
         let (line, rest) = input.split_at(at);
         let key = str::from_utf8(line).ok().and_then(PublicKey::parse);
         let (transcript, blob) = rest
             .get(1..)
             .and_then(<[u8]>::split_first_chunk)
             .map_or(([0; 64], &[][..]), |(first, blob)| (*first, blob));
-        Self { key, transcript, blob }
+        Self {
+            key,
+            transcript,
+            blob,
+        }
     }
 }
 
@@ -74,26 +90,45 @@ pub fn key(input: &[u8]) {
     if let Some(key) = &found.key {
         let again = PublicKey::parse(&key.line());
         let written = |key: &PublicKey| (key.line(), key.fingerprint());
-        assert_eq!(again.as_ref().map(written), Some(written(key)), "another key");
+        assert_eq!(
+            again.as_ref().map(written),
+            Some(written(key)),
+            "another key"
+        );
         if key.verifies(&found.transcript, found.blob) {
             let mut other = found.transcript;
             other.iter_mut().for_each(|byte| *byte = !*byte);
-            assert!(!key.verifies(&other, found.blob), "a signature over two transcripts");
+            assert!(
+                !key.verifies(&other, found.blob),
+                "a signature over two transcripts"
+            );
             let longer = [found.blob, &[0]].concat();
-            assert!(!key.verifies(&found.transcript, &longer), "a signature with something behind it");
+            assert!(
+                !key.verifies(&found.transcript, &longer),
+                "a signature with something behind it"
+            );
         }
     }
     let good = Signed::parse(GOOD);
-    let Some(key) = &good.key else { return assert!(good.key.is_some(), "the good key") };
-    assert!(key.verifies(&good.transcript, good.blob), "the good signature");
+    let Some(key) = &good.key else {
+        return assert!(good.key.is_some(), "the good key");
+    };
+    assert!(
+        key.verifies(&good.transcript, good.blob),
+        "the good signature"
+    );
     let forged = found.blob != good.blob && key.verifies(&good.transcript, found.blob);
     assert!(!forged, "another blob than the one that was signed");
 }
 
 /// A line of authorized_keys with its options: an accepted one survives being written down, and holds what it forbids.
 pub fn key_line(input: &[u8]) {
-    let Ok(text) = str::from_utf8(input) else { return };
-    let Ok(line) = KeyLine::parse(text) else { return };
+    let Ok(text) = str::from_utf8(input) else {
+        return;
+    };
+    let Ok(line) = KeyLine::parse(text) else {
+        return;
+    };
     let again = KeyLine::parse(&line.to_string());
     assert_eq!(again.as_ref(), Ok(&line), "another line");
     let options = line.options.text().to_ascii_lowercase();
@@ -103,37 +138,59 @@ pub fn key_line(input: &[u8]) {
     );
     let peer = [192, 0, 2, 1].into();
     if options.starts_with("from=") && line.options.admit(peer, 0).is_ok() {
-        assert!(options.contains(['1', '0', '*', '?']), "let in from where nothing was said");
+        assert!(
+            options.contains(['1', '0', '*', '?']),
+            "let in from where nothing was said"
+        );
     }
 }
 
 /// Invites: an accepted one survives being written down, and leads somewhere.
 pub fn invite(input: &[u8]) {
-    let Ok(text) = str::from_utf8(input) else { return };
-    let Ok(invite) = text.parse::<Invite>() else { return };
+    let Ok(text) = str::from_utf8(input) else {
+        return;
+    };
+    let Ok(invite) = text.parse::<Invite>() else {
+        return;
+    };
     assert!(!invite.addresses.is_empty(), "an invite to nowhere");
     for address in &invite.addresses {
-        assert!(!address.host.is_empty() && !address.host.starts_with('-') && address.port != 0, "{address:?}");
+        assert!(
+            !address.host.is_empty() && !address.host.starts_with('-') && address.port != 0,
+            "{address:?}"
+        );
     }
-    assert_eq!(invite.to_string().parse::<Invite>().ok().as_ref(), Some(&invite));
+    assert_eq!(
+        invite.to_string().parse::<Invite>().ok().as_ref(),
+        Some(&invite)
+    );
 }
 
 /// The line of a secret: one that is accepted survives being written down, and says no more than that in `Debug`.
 pub fn secret(input: &[u8]) {
-    let Ok(text) = str::from_utf8(input) else { return };
-    let Ok(secret) = text.parse::<Secret>() else { return };
+    let Ok(text) = str::from_utf8(input) else {
+        return;
+    };
+    let Ok(secret) = text.parse::<Secret>() else {
+        return;
+    };
     assert!(!secret.addresses.is_empty(), "a secret for nowhere");
     let line = secret.reveal();
     let again = line.parse::<Secret>().ok();
     assert_eq!(again.as_ref().map(Secret::reveal).as_ref(), Some(&line));
     assert_eq!(again.map(|again| again.key()), Some(secret.key()));
     let (_, digits) = line.rsplit_once('.').unwrap_or_default();
-    assert!(digits.len() == 64 && !format!("{secret:?}").contains(digits), "it shows");
+    assert!(
+        digits.len() == 64 && !format!("{secret:?}").contains(digits),
+        "it shows"
+    );
 }
 
 /// Addresses as people write them: an accepted server survives being written down, alone and in front of a path.
 pub fn address(input: &[u8]) {
-    let Ok(text) = str::from_utf8(input) else { return };
+    let Ok(text) = str::from_utf8(input) else {
+        return;
+    };
     if let Ok(target) = text.parse::<Target>() {
         check_target(&target);
     }
@@ -142,25 +199,52 @@ pub fn address(input: &[u8]) {
         Ok(Location::Local(path)) => assert_eq!(path.to_str(), Some(text), "another local path"),
         Ok(Location::Remote { target, path }) => {
             check_target(&target);
-            assert!(text.as_bytes().ends_with(&path), "a path that was not written");
+            assert!(
+                text.as_bytes().ends_with(&path),
+                "a path that was not written"
+            );
             let written = format!("landline://{target}/{}", String::from_utf8_lossy(&path));
             let written = Location::parse(written.as_ref());
-            assert_eq!(written.ok(), Some(Location::Remote { target: with_port(target), path }));
+            assert_eq!(
+                written.ok(),
+                Some(Location::Remote {
+                    target: with_port(target),
+                    path
+                })
+            );
         }
         Err(_) => {}
     }
 }
 
 fn with_port(target: Target) -> Target {
-    Target { port: Some(target.port.unwrap_or(DEFAULT_PORT)), ..target }
+    Target {
+        port: Some(target.port.unwrap_or(DEFAULT_PORT)),
+        ..target
+    }
 }
 
 fn check_target(target: &Target) {
-    assert!(!target.host.is_empty() && !target.host.starts_with('-'), "a host that could be an option");
+    assert!(
+        !target.host.is_empty() && !target.host.starts_with('-'),
+        "a host that could be an option"
+    );
     assert_ne!(target.port, Some(0));
-    assert!(!target.host.contains(['/', '@', '[', ']', ' ', '\0', '\n']), "a host with more than a name: {target:?}");
-    assert_eq!(target.to_string().parse::<Target>().ok(), Some(with_port(target.clone())));
-    let address = HostPort { host: target.host.clone(), port: DEFAULT_PORT };
-    let again = address.to_string().parse::<Target>().map(|again| (again.host, again.port));
+    assert!(
+        !target.host.contains(['/', '@', '[', ']', ' ', '\0', '\n']),
+        "a host with more than a name: {target:?}"
+    );
+    assert_eq!(
+        target.to_string().parse::<Target>().ok(),
+        Some(with_port(target.clone()))
+    );
+    let address = HostPort {
+        host: target.host.clone(),
+        port: DEFAULT_PORT,
+    };
+    let again = address
+        .to_string()
+        .parse::<Target>()
+        .map(|again| (again.host, again.port));
     assert_eq!(again.ok(), Some((target.host.clone(), Some(DEFAULT_PORT))));
 }

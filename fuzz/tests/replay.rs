@@ -6,7 +6,10 @@
     missing_docs,
     reason = "a test"
 )]
-#![allow(clippy::disallowed_methods, reason = "the corpus is read from this package's own folder")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the corpus is read from this package's own folder"
+)]
 //! Every target over its corpus, and over mutations of it from a fixed seed.
 
 use std::{fmt::Write, fs, panic, path::Path};
@@ -41,11 +44,18 @@ impl Random {
 
 /// The files of a target, sorted by name.
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target);
     let mut files: Vec<_> = fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.unwrap().path())
-        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap()))
+        .map(|path| {
+            (
+                path.file_name().unwrap().to_str().unwrap().to_owned(),
+                fs::read(&path).unwrap(),
+            )
+        })
         .collect();
     files.sort();
     assert!(files.len() > 1, "{target}: hardly any seeds");
@@ -53,7 +63,10 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Runs a target; a failure names `what` and shows the input.
-#[allow(clippy::print_stderr, reason = "the test harness shows it with the failure")]
+#[allow(
+    clippy::print_stderr,
+    reason = "the test harness shows it with the failure"
+)]
 fn run(name: &str, target: Target, what: &str, input: &[u8]) {
     if let Err(cause) = panic::catch_unwind(|| target(input)) {
         let hex = input.iter().fold(String::new(), |mut hex, byte| {
@@ -131,10 +144,16 @@ fn mutate(random: &mut Random, files: &[(String, Vec<u8>)]) -> Vec<u8> {
             }
             6 => {
                 let special = SPECIAL[random.below(SPECIAL.len())];
-                let end = if random.below(2) == 0 { at } else { input.len().min(at + special.len()) };
+                let end = if random.below(2) == 0 {
+                    at
+                } else {
+                    input.len().min(at + special.len())
+                };
                 input.splice(at..end, special.iter().copied());
             }
-            _ if !input.is_empty() => input[at] = input[at].wrapping_add(if random.below(2) == 0 { 1 } else { 255 }),
+            _ if !input.is_empty() => {
+                input[at] = input[at].wrapping_add(if random.below(2) == 0 { 1 } else { 255 })
+            }
             _ => input.push(random.next() as u8),
         }
     }
@@ -159,7 +178,12 @@ fn mutations_of_the_corpus_pass() {
         let mut random = Random(SEED);
         for number in 0..MUTATIONS {
             let input = mutate(&mut random, &files);
-            run(name, target, &format!("mutation {number} of the seed {SEED:#x}"), &input);
+            run(
+                name,
+                target,
+                &format!("mutation {number} of the seed {SEED:#x}"),
+                &input,
+            );
         }
     }
 }

@@ -23,7 +23,10 @@ impl Census {
 
     /// The paths, relative to the folder.
     pub fn paths(&self) -> Vec<String> {
-        self.0.keys().map(|path| path.display().to_string()).collect()
+        self.0
+            .keys()
+            .map(|path| path.display().to_string())
+            .collect()
     }
 }
 
@@ -37,13 +40,29 @@ fn visit(root: &Path, folder: &Path, entries: &mut BTreeMap<PathBuf, String>) {
                 hasher.update(&fs::read(&path).expect("a readable file"));
                 hasher.finish().to_string()
             }
-            kind if kind.is_symlink() => format!("-> {}", fs::read_link(&path).expect("a link").display()),
+            kind if kind.is_symlink() => {
+                format!("-> {}", fs::read_link(&path).expect("a link").display())
+            }
             _ => String::new(),
         };
-        let mtime = if metadata.is_dir() { 0 } else { metadata.mtime_nsec() ^ metadata.mtime() };
-        let line =
-            format!("{} {:o} {}:{} {mtime} {content}", metadata.ino(), metadata.mode(), metadata.uid(), metadata.gid());
-        entries.insert(path.strip_prefix(root).expect("a path below the root").to_owned(), line);
+        let mtime = if metadata.is_dir() {
+            0
+        } else {
+            metadata.mtime_nsec() ^ metadata.mtime()
+        };
+        let line = format!(
+            "{} {:o} {}:{} {mtime} {content}",
+            metadata.ino(),
+            metadata.mode(),
+            metadata.uid(),
+            metadata.gid()
+        );
+        entries.insert(
+            path.strip_prefix(root)
+                .expect("a path below the root")
+                .to_owned(),
+            line,
+        );
         if metadata.is_dir() {
             visit(root, &path, entries);
         }

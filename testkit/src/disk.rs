@@ -13,8 +13,14 @@ impl SmallDisk {
     /// Mounts one at this folder of ours, with what mount(8) calls `size=2m` and the like. `None`, said aloud, where that cannot be done.
     pub fn mount(at: &Path, options: &str) -> Option<Self> {
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("{options},mode=700"), "tmpfs"]).arg(at);
-        let mounted = mount.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        mount
+            .args(["-t", "tmpfs", "-o", &format!("{options},mode=700"), "tmpfs"])
+            .arg(at);
+        let mounted = mount
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
         if !cfg!(target_os = "linux") || !mounted.is_ok_and(|status| status.success()) {
             eprintln!("SKIPPED: a disk that is full needs Linux, root and mount(8)");
             return None;

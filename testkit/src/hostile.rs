@@ -52,7 +52,10 @@ impl HostileServer {
     ) -> Self {
         let identity = |path: &Path| {
             let folder = PrivateFolder::open_or_create(path).expect("a folder");
-            Identity::load_or_create(&folder, false).expect("an identity").fingerprint().to_string()
+            Identity::load_or_create(&folder, false)
+                .expect("an identity")
+                .fingerprint()
+                .to_string()
         };
         let fingerprint = identity(certificate_of);
         identity(key_of);
@@ -63,7 +66,9 @@ impl HostileServer {
         let address = listener.local_addr().expect("an address").to_string();
         let thread = std::thread::spawn(move || {
             for _ in 0..connections {
-                let Ok((tcp, _)) = listener.accept() else { return };
+                let Ok((tcp, _)) = listener.accept() else {
+                    return;
+                };
                 // A client that refuses is what most tests are about.
                 let _ = Hostile::accept(tcp, config.clone()).and_then(|mut client| {
                     act(&mut client)?;
@@ -73,13 +78,19 @@ impl HostileServer {
                 });
             }
         });
-        Self { address, fingerprint, thread: Some(thread) }
+        Self {
+            address,
+            fingerprint,
+            thread: Some(thread),
+        }
     }
 
     /// Waits until all its clients have come and gone.
     pub fn join(mut self) {
         if let Some(thread) = self.thread.take() {
-            thread.join().expect("the hostile server itself does not fail");
+            thread
+                .join()
+                .expect("the hostile server itself does not fail");
         }
     }
 }
@@ -114,7 +125,11 @@ impl Hostile {
             connection.complete_io(&mut tcp)?;
         }
         let stream = StreamOwned::new(connection, tcp);
-        Ok(Self { stream, decoder: MessageDecoder::new(Limits::SESSION), unread: Vec::new() })
+        Ok(Self {
+            stream,
+            decoder: MessageDecoder::new(Limits::SESSION),
+            unread: Vec::new(),
+        })
     }
 
     /// Sends bytes as they are.

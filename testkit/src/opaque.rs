@@ -20,31 +20,57 @@ pub struct Opaque {
 impl Opaque {
     /// Starts it. `None`, said aloud, without python3.
     pub fn start() -> Option<Self> {
-        let mut process = command()?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3");
-        let (questions, answers) = (process.stdin.take().expect("piped"), process.stdout.take().expect("piped"));
-        Some(Self { process, questions, answers: BufReader::new(answers) })
+        let mut process = command()?
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3");
+        let (questions, answers) = (
+            process.stdin.take().expect("piped"),
+            process.stdout.take().expect("piped"),
+        );
+        Some(Self {
+            process,
+            questions,
+            answers: BufReader::new(answers),
+        })
     }
 
     /// Has it check itself against the vectors of the RFCs. Skipped aloud without python3.
     pub fn self_test() {
         let Some(mut command) = command() else { return };
         let output = command.arg("--self-test").output().expect("python3");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     /// What it answers to `what` with these arguments, or why it refuses them.
     pub fn ask(&mut self, what: &str, arguments: &[(&str, &[u8])]) -> Result<Said, String> {
-        let mut request: BTreeMap<&str, Value> =
-            arguments.iter().map(|(key, bytes)| (*key, hex(bytes).into())).collect();
+        let mut request: BTreeMap<&str, Value> = arguments
+            .iter()
+            .map(|(key, bytes)| (*key, hex(bytes).into()))
+            .collect();
         request.insert("do", what.into());
-        writeln!(self.questions, "{}", serde_json::to_string(&request).expect("JSON")).expect("it reads");
+        writeln!(
+            self.questions,
+            "{}",
+            serde_json::to_string(&request).expect("JSON")
+        )
+        .expect("it reads");
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("it answers");
         let said: BTreeMap<String, String> =
             serde_json::from_str(&line).expect("its standard error says what is wrong");
         match said.get("refused") {
             Some(reason) => Err(reason.clone()),
-            None => Ok(Said(said.into_iter().map(|(key, text)| (key, bytes(&text))).collect())),
+            None => Ok(Said(
+                said.into_iter()
+                    .map(|(key, text)| (key, bytes(&text)))
+                    .collect(),
+            )),
         }
     }
 }

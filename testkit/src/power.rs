@@ -32,17 +32,28 @@ impl PowerCut {
             eprintln!("SKIPPED: a power cut needs Linux and root");
             return None;
         }
-        let disk = Self { image: stage.path("disk.image"), at: stage.path("disk") };
-        fs::File::create_new(&disk.image).and_then(|image| image.set_len(BYTES)).expect("a file for the disk");
+        let disk = Self {
+            image: stage.path("disk.image"),
+            at: stage.path("disk"),
+        };
+        fs::File::create_new(&disk.image)
+            .and_then(|image| image.set_len(BYTES))
+            .expect("a file for the disk");
         fs::create_dir(&disk.at).expect("a folder to mount on");
         let mut make = Command::new("mkfs.ext4");
-        make.args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"]).arg(&disk.image);
+        make.args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+            .arg(&disk.image);
         if !(succeeds(&mut make) && disk.mount()) {
-            eprintln!("SKIPPED: a power cut needs mkfs.ext4 (e2fsprogs), mount(8) and loop devices");
+            eprintln!(
+                "SKIPPED: a power cut needs mkfs.ext4 (e2fsprogs), mount(8) and loop devices"
+            );
             return None;
         }
         for name in ["home", "server"] {
-            fs::DirBuilder::new().mode(0o700).create(disk.path(name)).expect("a fresh folder");
+            fs::DirBuilder::new()
+                .mode(0o700)
+                .create(disk.path(name))
+                .expect("a fresh folder");
         }
         disk.write_journal();
         Some(disk)
@@ -57,12 +68,18 @@ impl PowerCut {
     /// synced, and content that nobody synced is still not: right before a cut this shows what was synced too late.
     pub fn write_journal(&self) {
         let other = fs::File::create(self.path("other")).expect("a file on the disk");
-        other.set_len(1).and_then(|()| other.sync_all()).expect("a disk that works");
+        other
+            .set_len(1)
+            .and_then(|()| other.sync_all())
+            .expect("a disk that works");
     }
 
     /// Writes out everything, as the system does by itself every half a minute: what is there of a copy then outlives a cut.
     pub fn write_back(&self) {
-        assert!(succeeds(Command::new("sync").arg("-f").arg(&self.at)), "a disk that works");
+        assert!(
+            succeeds(Command::new("sync").arg("-f").arg(&self.at)),
+            "a disk that works"
+        );
     }
 
     /// Cuts the power while the server runs, ends the server, and mounts again what is left.
@@ -72,16 +89,24 @@ impl PowerCut {
         // SAFETY: the call takes a pointer to an unsigned number of 32 bits.
         let shutdown = unsafe { rustix::ioctl::Setter::<SHUTDOWN, u32>::new(NO_LOG_FLUSH) };
         // SAFETY: the call changes no memory of this process.
-        unsafe { rustix::ioctl::ioctl(&root, shutdown) }.expect("a file system that can be shut down");
+        unsafe { rustix::ioctl::ioctl(&root, shutdown) }
+            .expect("a file system that can be shut down");
         drop(root);
         server.kill();
         // A process that was just started by another test may hold a descriptor for an instant.
-        wait_for("the end of the mount", || succeeds(Command::new("umount").arg(&self.at)));
+        wait_for("the end of the mount", || {
+            succeeds(Command::new("umount").arg(&self.at))
+        });
         assert!(self.mount(), "the disk can be mounted after the cut");
     }
 
     fn mount(&self) -> bool {
-        succeeds(Command::new("mount").args(["-t", "ext4", "-o", OPTIONS]).arg(&self.image).arg(&self.at))
+        succeeds(
+            Command::new("mount")
+                .args(["-t", "ext4", "-o", OPTIONS])
+                .arg(&self.image)
+                .arg(&self.at),
+        )
     }
 }
 
@@ -95,7 +120,9 @@ impl Drop for PowerCut {
 
 fn is_mounted(at: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    mounts.lines().any(|line| line.split(' ').nth(1) == at.to_str())
+    mounts
+        .lines()
+        .any(|line| line.split(' ').nth(1) == at.to_str())
 }
 
 fn succeeds(command: &mut Command) -> bool {

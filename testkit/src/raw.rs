@@ -13,7 +13,8 @@ use landline::{
     proto::{
         Header, Item, Limits, MessageDecoder,
         login::{
-            BindingType, METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET, METHOD_SSH_KEY, Transcript,
+            BindingType, METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET,
+            METHOD_SSH_KEY, Transcript,
         },
         messages::{Blob, Evaluation, Greeting, Nonce},
     },
@@ -68,11 +69,19 @@ impl RawClient {
     }
 
     /// Connects with this TLS configuration.
-    pub fn connect_with(address: &str, fingerprint: Fingerprint, config: Arc<ClientConfig>) -> io::Result<Self> {
+    pub fn connect_with(
+        address: &str,
+        fingerprint: Fingerprint,
+        config: Arc<ClientConfig>,
+    ) -> io::Result<Self> {
         Self::over(TcpStream::connect(address)?, fingerprint, config)
     }
 
-    fn over(tcp: TcpStream, fingerprint: Fingerprint, config: Arc<ClientConfig>) -> io::Result<Self> {
+    fn over(
+        tcp: TcpStream,
+        fingerprint: Fingerprint,
+        config: Arc<ClientConfig>,
+    ) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(Duration::from_secs(60)))?;
         let name = ServerName::try_from("landline").expect("a name");
@@ -83,7 +92,13 @@ impl RawClient {
         }
         let stream = StreamOwned::new(connection, tcp);
         let decoder = MessageDecoder::new(Limits::SESSION);
-        Ok(Self { stream, decoder, unread: Vec::new(), fingerprint, greeting: None })
+        Ok(Self {
+            stream,
+            decoder,
+            unread: Vec::new(),
+            fingerprint,
+            greeting: None,
+        })
     }
 
     /// Sends bytes as they are.
@@ -109,7 +124,10 @@ impl RawClient {
     pub fn header(&mut self) -> io::Result<Option<Header>> {
         loop {
             let mut input = &self.unread[..];
-            let item = self.decoder.decode(&mut input).expect("the server follows the protocol");
+            let item = self
+                .decoder
+                .decode(&mut input)
+                .expect("the server follows the protocol");
             let item = item.map(|item| match item {
                 Item::Header(header) => Some(header),
                 _ => None,
@@ -149,7 +167,11 @@ impl RawClient {
 
     /// A login by `key` for `user`, redeeming `token` if there is one, which the test may still spoil.
     pub fn login_header(&self, user: &str, key: &UserKey, token: Option<&str>) -> Value {
-        let method = if token.is_some() { METHOD_INVITE } else { METHOD_SSH_KEY };
+        let method = if token.is_some() {
+            METHOD_INVITE
+        } else {
+            METHOD_SSH_KEY
+        };
         let transcript = self.transcript(user, method, BindingType::TlsExporter, |_| {});
         let signature = key.sign(&transcript).expect("a signature");
         let mut header = json!({
@@ -186,14 +208,25 @@ impl RawClient {
     pub fn begin_password(&self, user: &str, password: &str) -> (Value, PasswordLogin) {
         let password = Password::from_bytes(password.as_bytes()).expect("a password");
         let (ke1, begun) = PasswordLogin::begin(&password).expect("it can begin");
-        (json!({"type": "password", "version": 1, "user": user, "nonce": NONCE, "ke1": Blob(ke1)}), begun)
+        (
+            json!({"type": "password", "version": 1, "user": user, "nonce": NONCE, "ke1": Blob(ke1)}),
+            begun,
+        )
     }
 
     /// The login by what was begun, for `user`, with the server's answer; `None` where that does not open.
-    pub fn password_header(&self, user: &str, begun: PasswordLogin, evaluation: &Evaluation) -> Option<Value> {
+    pub fn password_header(
+        &self,
+        user: &str,
+        begun: PasswordLogin,
+        evaluation: &Evaluation,
+    ) -> Option<Value> {
         let transcript = self.transcript(user, METHOD_PASSWORD, BindingType::TlsExporter, |_| {});
         let name = user.parse().expect("a user name");
-        let parties = PasswordParties { user: &name, server: self.fingerprint };
+        let parties = PasswordParties {
+            user: &name,
+            server: self.fingerprint,
+        };
         let ke3 = Blob(begun.finish(&evaluation.ke2.0, parties, &transcript)?);
         Some(json!({
             "type": "login", "version": 1, "user": user, "method": METHOD_PASSWORD, "nonce": NONCE, "ke3": ke3,
@@ -228,7 +261,10 @@ impl RawClient {
 
     /// What binds a login to this connection.
     pub fn exporter(&self) -> [u8; 32] {
-        self.stream.conn.export_keying_material([0; 32], tls::EXPORTER_LABEL, None).expect("an exporter")
+        self.stream
+            .conn
+            .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
+            .expect("an exporter")
     }
 
     /// Greets and logs in; the answer's type.

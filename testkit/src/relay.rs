@@ -50,7 +50,10 @@ impl Relay {
                 let _ = near.set_nodelay(true);
                 let _ = far.set_nodelay(true);
                 for (from, to) in [(&near, &far), (&far, &near)] {
-                    let (from, to) = (from.try_clone().expect("a handle"), to.try_clone().expect("a handle"));
+                    let (from, to) = (
+                        from.try_clone().expect("a handle"),
+                        to.try_clone().expect("a handle"),
+                    );
                     let faults = shared.clone();
                     std::thread::spawn(move || faults.carry(from, to));
                 }
@@ -61,17 +64,26 @@ impl Relay {
 
     /// Resets the connection once this many more bytes have passed.
     pub fn cut_after(&self, bytes: u64) {
-        self.faults.cut_at.store(self.faults.passed.load(Ordering::SeqCst) + bytes, Ordering::SeqCst);
+        self.faults.cut_at.store(
+            self.faults.passed.load(Ordering::SeqCst) + bytes,
+            Ordering::SeqCst,
+        );
     }
 
     /// Resets the client's side once this many more bytes have passed, and leaves the server's side open and silent.
     pub fn half_open_after(&self, bytes: u64) {
-        self.faults.half_open_at.store(self.faults.passed.load(Ordering::SeqCst) + bytes, Ordering::SeqCst);
+        self.faults.half_open_at.store(
+            self.faults.passed.load(Ordering::SeqCst) + bytes,
+            Ordering::SeqCst,
+        );
     }
 
     /// Flips one bit once this many more bytes have passed.
     pub fn flip_bit_after(&self, bytes: u64) {
-        self.faults.flip_at.store(self.faults.passed.load(Ordering::SeqCst) + bytes, Ordering::SeqCst);
+        self.faults.flip_at.store(
+            self.faults.passed.load(Ordering::SeqCst) + bytes,
+            Ordering::SeqCst,
+        );
     }
 
     /// Lets this many bytes pass in a second, in each direction of each connection.
@@ -125,7 +137,11 @@ impl Faults {
 /// Whether a fault is due, which it is once.
 fn due(at: &AtomicU64, passed: u64) -> bool {
     let when = at.load(Ordering::SeqCst);
-    when > 0 && passed >= when && at.compare_exchange(when, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    when > 0
+        && passed >= when
+        && at
+            .compare_exchange(when, 0, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
 }
 
 /// Both directions end at once.

@@ -41,13 +41,24 @@ impl Shim {
         let source = stage.write("fail.c", SOURCE.as_bytes());
         let library = stage.path("fail.so");
         let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&library).arg(source).arg("-ldl");
+        compiler
+            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl");
         let Ok(output) = compiler.stdin(Stdio::null()).output() else {
             eprintln!("SKIPPED: failing system calls need a C compiler (gcc, libc6-dev)");
             return None;
         };
-        assert!(output.status.success(), "fail.c: {}", String::from_utf8_lossy(&output.stderr));
-        Some(Self { library, mark: stage.path("fail.mark") })
+        assert!(
+            output.status.success(),
+            "fail.c: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Some(Self {
+            library,
+            mark: stage.path("fail.mark"),
+        })
     }
 
     /// Lets this command, once started, have the fault; what an earlier one did is forgotten.

@@ -48,7 +48,11 @@ impl Outcome {
     #[track_caller]
     pub fn fails(self, status: i32, words: &str) -> String {
         assert_eq!(self.status, Some(status), "stderr: {}", self.stderr);
-        assert!(self.stderr.contains(words), "{words:?} is not in stderr: {}", self.stderr);
+        assert!(
+            self.stderr.contains(words),
+            "{words:?} is not in stderr: {}",
+            self.stderr
+        );
         self.stderr
     }
 }
@@ -60,7 +64,8 @@ impl Stage {
         let make = |folder: &Path| fs::DirBuilder::new().mode(0o700).create(folder);
         let folder = loop {
             let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let folder = std::env::temp_dir().join(format!("landline-test-{}-{count}", std::process::id()));
+            let folder =
+                std::env::temp_dir().join(format!("landline-test-{}-{count}", std::process::id()));
             match make(&folder) {
                 // Of an earlier process with this number, which was killed.
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -70,7 +75,10 @@ impl Stage {
         for name in ["home", "server", "client", "user"] {
             make(&folder.join(name)).expect("a fresh folder");
         }
-        Self { folder, binary: binary.into() }
+        Self {
+            folder,
+            binary: binary.into(),
+        }
     }
 
     /// A path on the stage.
@@ -166,21 +174,33 @@ impl Stage {
     /// Runs a command on the server's machine to its end.
     pub fn run_at_server<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome {
         let mut command = self.command(arguments);
-        command.env("LANDLINE_STATE", self.path("server")).env("HOME", self.home());
+        command
+            .env("LANDLINE_STATE", self.path("server"))
+            .env("HOME", self.home());
         outcome(command.spawn().expect("the command starts"))
     }
 
     /// The same with `input` as standard input.
-    pub fn run_with_input_at_server<S: AsRef<OsStr>>(&self, arguments: &[S], input: &[u8]) -> Outcome {
+    pub fn run_with_input_at_server<S: AsRef<OsStr>>(
+        &self,
+        arguments: &[S],
+        input: &[u8],
+    ) -> Outcome {
         let mut command = self.command(arguments);
-        command.env("LANDLINE_STATE", self.path("server")).env("HOME", self.home());
+        command
+            .env("LANDLINE_STATE", self.path("server"))
+            .env("HOME", self.home());
         with_input(command, input)
     }
 
     /// Writes the rules of the server, as an editor does that writes beside and renames.
     pub fn write_rights(&self, text: &str) {
         let staging = self.write("server/server/rights.new", text.as_bytes());
-        fs::set_permissions(&staging, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("it is ours");
+        fs::set_permissions(
+            &staging,
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        )
+        .expect("it is ours");
         fs::rename(staging, self.path("server/server/rights.toml")).expect("it is ours");
     }
 
@@ -188,7 +208,8 @@ impl Stage {
     #[track_caller]
     pub fn joined(&self) -> ServerProcess {
         let server = self.serve(&[]);
-        self.run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes()).ok();
+        self.run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes())
+            .ok();
         server
     }
 }
@@ -210,7 +231,10 @@ fn without_terminal(binary: &Path) -> Command {
 }
 
 fn with_input(mut command: Command, input: &[u8]) -> Outcome {
-    let mut child = command.stdin(Stdio::piped()).spawn().expect("the command starts");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
     let mut stdin = child.stdin.take().expect("a pipe");
     std::thread::scope(|scope| {
         // The command may end without having read it all.
@@ -222,7 +246,9 @@ fn with_input(mut command: Command, input: &[u8]) -> Outcome {
 }
 
 fn outcome(child: Child) -> Outcome {
-    let output = child.wait_with_output().expect("the command can be waited for");
+    let output = child
+        .wait_with_output()
+        .expect("the command can be waited for");
     Outcome {
         status: output.status.code(),
         stdout: output.stdout,
@@ -248,13 +274,17 @@ impl ServerProcess {
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let Some(Ok(first)) = lines.next() else {
             let output = child.wait_with_output().expect("it can be waited for");
-            panic!("the server did not start: {}", String::from_utf8_lossy(&output.stderr));
+            panic!(
+                "the server did not start: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         };
         let first: Value = serde_json::from_str(&first).expect("a JSON line");
         let (sender, events) = mpsc::channel();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                let _ = sender.send(serde_json::from_str(&line).expect("every event is one JSON line"));
+                let _ =
+                    sender.send(serde_json::from_str(&line).expect("every event is one JSON line"));
             }
         });
         let text = |key: &str| first[key].as_str().map(str::to_owned);
@@ -271,7 +301,10 @@ impl ServerProcess {
     #[track_caller]
     pub fn invite(&self) -> String {
         let file = self.invite_file.as_ref().expect("an invite file");
-        fs::read_to_string(file).expect("the invite").trim().to_owned()
+        fs::read_to_string(file)
+            .expect("the invite")
+            .trim()
+            .to_owned()
     }
 
     /// Where the invite is, if there is one.
@@ -288,10 +321,15 @@ impl ServerProcess {
     #[track_caller]
     pub fn event(&self, name: &str) -> Value {
         let end = Instant::now() + PATIENCE;
-        let events = self.events.lock().expect("no test thread failed while it waited");
+        let events = self
+            .events
+            .lock()
+            .expect("no test thread failed while it waited");
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let event = events.recv_timeout(left).unwrap_or_else(|_| panic!("no event {name:?} came"));
+            let event = events
+                .recv_timeout(left)
+                .unwrap_or_else(|_| panic!("no event {name:?} came"));
             if event["event"] == name {
                 return event;
             }
@@ -301,8 +339,13 @@ impl ServerProcess {
     /// Waits for the next event, whichever it is.
     #[track_caller]
     pub fn next_event(&self) -> Value {
-        let events = self.events.lock().expect("no test thread failed while it waited");
-        events.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no event came"))
+        let events = self
+            .events
+            .lock()
+            .expect("no test thread failed while it waited");
+        events
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| panic!("no event came"))
     }
 
     /// The process id.
@@ -339,9 +382,18 @@ impl ServerProcess {
     /// Resident memory in KiB, and open descriptors.
     pub fn usage(&self) -> (u64, usize) {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("a process");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-        let kib = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
-        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.id())).expect("descriptors").count();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("VmRSS");
+        let kib = line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|number| number.parse().ok())
+            .expect("a number");
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.id()))
+            .expect("descriptors")
+            .count();
         (kib, descriptors)
     }
 }

@@ -23,9 +23,21 @@ const WORDS: &str = include_str!("../systemd/words.sh");
 pub fn under_systemd(binary: &Path, script: &str) -> Option<Outcome> {
     let mut command = Command::new("setpriv");
     // Where the test is killed, the sandbox ends as well.
-    command.args(["--pdeathsig", "TERM", "bash", SANDBOX, "bash", "-euc", &format!("{WORDS}\n{script}")]);
+    command.args([
+        "--pdeathsig",
+        "TERM",
+        "bash",
+        SANDBOX,
+        "bash",
+        "-euc",
+        &format!("{WORDS}\n{script}"),
+    ]);
     command.stdin(File::open(binary).expect("the command under test"));
-    let Ok(child) = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() else {
+    let Ok(child) = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+    else {
         eprintln!("SKIPPED: a systemd of its own needs Linux, and setpriv (util-linux)");
         return None;
     };
@@ -46,5 +58,9 @@ pub fn under_systemd(binary: &Path, script: &str) -> Option<Outcome> {
         eprintln!("SKIPPED: {}", stderr.trim());
         return None;
     }
-    Some(Outcome { status: output.status.code(), stdout: output.stdout, stderr })
+    Some(Outcome {
+        status: output.status.code(),
+        stdout: output.stdout,
+        stderr,
+    })
 }

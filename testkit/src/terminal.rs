@@ -34,7 +34,8 @@ pub struct Terminal {
 impl Terminal {
     /// Starts `command` with a fresh terminal as its controlling one and as all of its standard streams.
     pub fn start(command: &Command) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .expect("a terminal");
         grantpt(&master).expect("a terminal");
         unlockpt(&master).expect("a terminal");
         let name = ptsname(&master, Vec::new()).expect("its name");
@@ -44,12 +45,24 @@ impl Terminal {
         // util-linux makes it the controlling terminal of a session of its own.
         let mut session = Command::new("setsid");
         let words = std::iter::once(command.get_program()).chain(command.get_args());
-        session.args(["--ctty", "--wait"]).args(DEFAULT_SIGNALS).args(words.skip_while(|word| *word == SETSID));
-        session.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        session
+            .args(["--ctty", "--wait"])
+            .args(DEFAULT_SIGNALS)
+            .args(words.skip_while(|word| *word == SETSID));
+        session.env_clear().envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
         if let Some(folder) = command.get_current_dir() {
             session.current_dir(folder);
         }
-        let child = session.stdin(stream()).stdout(stream()).stderr(stream()).spawn().expect("the command starts");
+        let child = session
+            .stdin(stream())
+            .stdout(stream())
+            .stderr(stream())
+            .spawn()
+            .expect("the command starts");
         let keyboard = File::from(master);
         let mut reader = keyboard.try_clone().expect("a descriptor");
         let (sender, screen) = mpsc::channel();
@@ -60,7 +73,12 @@ impl Terminal {
                 let _ = sender.send(buffer[..length].to_vec());
             }
         });
-        Self { child, keyboard, screen, shown: String::new() }
+        Self {
+            child,
+            keyboard,
+            screen,
+            shown: String::new(),
+        }
     }
 
     /// Waits until `words` have been shown.
@@ -68,7 +86,10 @@ impl Terminal {
     pub fn wait_for(&mut self, words: &str) {
         let end = Instant::now() + PATIENCE;
         while !self.shown.contains(words) {
-            match self.screen.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            match self
+                .screen
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
                 Ok(bytes) => self.shown.push_str(&String::from_utf8_lossy(&bytes)),
                 Err(_) => panic!("{words:?} was not shown: {}", self.shown),
             }
@@ -88,13 +109,17 @@ impl Terminal {
     }
 
     fn shows(&self) -> bool {
-        let modes = rustix::termios::tcgetattr(&self.keyboard).expect("a terminal").local_modes;
+        let modes = rustix::termios::tcgetattr(&self.keyboard)
+            .expect("a terminal")
+            .local_modes;
         modes.contains(rustix::termios::LocalModes::ECHO)
     }
 
     /// Types a line.
     pub fn type_line(&mut self, line: &str) {
-        self.keyboard.write_all(format!("{line}\n").as_bytes()).expect("somebody reads it");
+        self.keyboard
+            .write_all(format!("{line}\n").as_bytes())
+            .expect("somebody reads it");
     }
 
     /// Sends the command a signal.

@@ -9,7 +9,10 @@ pub(crate) fn run(root: &Path, name: &str, arguments: &[&str]) -> Result<(), Str
         "echo" => &["-p", "landline-socketserver", "--example", "echo"],
         _ => &["-p", "landline-cli"],
     };
-    process::run(process::cargo(&[&["build", "--release", "--locked"], target].concat(), root))?;
+    process::run(process::cargo(
+        &[&["build", "--release", "--locked"], target].concat(),
+        root,
+    ))?;
     let mut script = process::command("python3", &[&format!("bench/{name}_bench.py")], root);
     script.args(arguments);
     process::run(script)

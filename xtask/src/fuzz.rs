@@ -9,17 +9,25 @@ pub(crate) const DEFAULT_SECONDS: u64 = 60;
 
 /// Reads the number of seconds from the command line.
 pub(crate) fn seconds(word: &str) -> Result<u64, String> {
-    word.parse().map_err(|_| format!("{word:?} is not a number of seconds: write for example `fuzz TARGET 60`"))
+    word.parse().map_err(|_| {
+        format!("{word:?} is not a number of seconds: write for example `fuzz TARGET 60`")
+    })
 }
 
 /// Fuzzes `target` for `seconds` (0: until stopped).
 pub(crate) fn run(root: &Path, target: &str, seconds: u64) -> Result<(), String> {
     let folder = root.join("fuzz");
     if !folder.is_dir() {
-        return Err(format!("{} is not there: nothing to fuzz", folder.display()));
+        return Err(format!(
+            "{} is not there: nothing to fuzz",
+            folder.display()
+        ));
     }
     if !process::succeeds(process::cargo(&["fuzz", "--version"], &folder)) {
-        return Err("cargo-fuzz is not installed: run `cargo install --locked cargo-fuzz`, then this again".to_owned());
+        return Err(
+            "cargo-fuzz is not installed: run `cargo install --locked cargo-fuzz`, then this again"
+                .to_owned(),
+        );
     }
     let limit = format!("-max_total_time={seconds}");
     let mut fuzz = process::cargo(&["fuzz", "run", target, "--", &limit], &folder);
@@ -34,7 +42,9 @@ pub(crate) fn run(root: &Path, target: &str, seconds: u64) -> Result<(), String>
 fn is_nightly(folder: &Path) -> Result<bool, String> {
     let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     rustc.arg("--version").current_dir(folder);
-    Ok(names_nightly(&String::from_utf8_lossy(&process::output(rustc)?)))
+    Ok(names_nightly(&String::from_utf8_lossy(&process::output(
+        rustc,
+    )?)))
 }
 
 /// Whether a `rustc --version` line is that of a nightly or self-built compiler.

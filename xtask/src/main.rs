@@ -36,10 +36,15 @@ cargo xtask help                     this text
 
 /// Runs the command named on the command line; an error is printed and makes the exit status 1.
 fn main() -> ExitCode {
-    let arguments: Result<Vec<String>, _> = std::env::args_os().skip(1).map(OsString::into_string).collect();
+    let arguments: Result<Vec<String>, _> = std::env::args_os()
+        .skip(1)
+        .map(OsString::into_string)
+        .collect();
     let outcome = match arguments {
         Ok(words) => dispatch(&words.iter().map(String::as_str).collect::<Vec<_>>()),
-        Err(word) => Err(format!("the argument {word:?} is not valid UTF-8: write it in plain characters")),
+        Err(word) => Err(format!(
+            "the argument {word:?} is not valid UTF-8: write it in plain characters"
+        )),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,21 +65,32 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
         ["test"] => test::run(&repository()?),
         ["soak"] => test::soak(&repository()?),
         ["tidy"] => tidy::run(&repository()?),
-        ["bench", name @ ("copy" | "resume" | "wan" | "echo"), arguments @ ..] => {
-            bench::run(&repository()?, name, arguments)
-        }
+        [
+            "bench",
+            name @ ("copy" | "resume" | "wan" | "echo"),
+            arguments @ ..,
+        ] => bench::run(&repository()?, name, arguments),
         ["fuzz", target] => fuzz::run(&repository()?, target, fuzz::DEFAULT_SECONDS),
         ["fuzz", target, seconds] => fuzz::run(&repository()?, target, fuzz::seconds(seconds)?),
-        _ => Err(format!("no such command: {}. These exist:\n\n{USAGE}", words.join(" "))),
+        _ => Err(format!(
+            "no such command: {}. These exist:\n\n{USAGE}",
+            words.join(" ")
+        )),
     }
 }
 
 /// The repository's top folder: the nearest one, from the current folder upwards, that holds this crate.
 fn repository() -> Result<PathBuf, String> {
-    let here = std::env::current_dir()
-        .map_err(|why| format!("the current folder cannot be read ({why}): change to the repository"))?;
+    let here = std::env::current_dir().map_err(|why| {
+        format!("the current folder cannot be read ({why}): change to the repository")
+    })?;
     here.ancestors()
         .find(|folder| folder.join("xtask").join("Cargo.toml").is_file())
         .map(Path::to_path_buf)
-        .ok_or_else(|| format!("{} is not inside the repository: change to it", here.display()))
+        .ok_or_else(|| {
+            format!(
+                "{} is not inside the repository: change to it",
+                here.display()
+            )
+        })
 }

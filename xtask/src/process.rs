@@ -24,13 +24,26 @@ pub(crate) fn cargo(arguments: &[&str], folder: &Path) -> Command {
 pub(crate) fn run(mut command: Command) -> Result<(), String> {
     let shown = show(&command);
     println!("xtask: {shown}");
-    let status = command.status().map_err(|why| format!("`{shown}` did not start ({why}): is it installed?"))?;
-    if status.success() { Ok(()) } else { Err(format!("`{shown}` failed ({status}): its own output says why")) }
+    let status = command
+        .status()
+        .map_err(|why| format!("`{shown}` did not start ({why}): is it installed?"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!(
+            "`{shown}` failed ({status}): its own output says why"
+        ))
+    }
 }
 
 /// Whether `command` starts and succeeds; what it prints is dropped.
 pub(crate) fn succeeds(mut command: Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|done| done.success())
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|done| done.success())
 }
 
 /// Runs `command` and returns what it wrote to its standard output.
@@ -43,7 +56,10 @@ pub(crate) fn output(mut command: Command) -> Result<Vec<u8>, String> {
     if done.status.success() {
         Ok(done.stdout)
     } else {
-        Err(format!("`{shown}` failed ({}): its own output says why", done.status))
+        Err(format!(
+            "`{shown}` failed ({}): its own output says why",
+            done.status
+        ))
     }
 }
 
@@ -59,9 +75,14 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 
 /// The command as one would type it, for messages.
 fn show(command: &Command) -> String {
-    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
-    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -70,7 +91,14 @@ mod tests {
 
     #[test]
     fn a_command_is_shown_as_it_is_typed() {
-        assert_eq!(show(&command("/usr/bin/git", &["ls-files", "-z"], Path::new("."))), "git ls-files -z");
+        assert_eq!(
+            show(&command(
+                "/usr/bin/git",
+                &["ls-files", "-z"],
+                Path::new(".")
+            )),
+            "git ls-files -z"
+        );
     }
 
     #[test]

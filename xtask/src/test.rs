@@ -15,7 +15,11 @@ struct Need {
 
 impl Need {
     const fn new(program: &'static str, packages: &'static [&'static str]) -> Self {
-        Self { program, packages, starts: false }
+        Self {
+            program,
+            packages,
+            starts: false,
+        }
     }
 
     /// Whether installing it would do more to this machine than tests may.
@@ -28,7 +32,10 @@ impl Need {
 const NEEDS: [Need; 7] = [
     Need::new("ssh-keygen", &["openssh-client"]),
     // The tests start their own; where systemd runs, installing it would start another that listens on all addresses.
-    Need { starts: true, ..Need::new("sshd", &["openssh-server"]) },
+    Need {
+        starts: true,
+        ..Need::new("sshd", &["openssh-server"])
+    },
     Need::new("python3", &["python3"]),
     // gcc only recommends the C library's headers, and recommended packages are left out.
     Need::new("cc", &["gcc", "libc6-dev"]),
@@ -40,22 +47,34 @@ const NEEDS: [Need; 7] = [
 
 /// Sets up, tests, tidies. Every part runs even when one before it failed; the error names all that failed.
 pub(crate) fn run(root: &Path) -> Result<(), String> {
-    let parts =
-        [set_up(root), process::run(process::cargo(&["test", "--workspace", "--locked"], root)), tidy::run(root)];
+    let parts = [
+        set_up(root),
+        process::run(process::cargo(&["test", "--workspace", "--locked"], root)),
+        tidy::run(root),
+    ];
     let failed: Vec<String> = parts.into_iter().filter_map(Result::err).collect();
-    if failed.is_empty() { Ok(()) } else { Err(failed.join("\nxtask: ")) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(failed.join("\nxtask: "))
+    }
 }
 
 /// Runs every test with the long loops whole: `LANDLINE_SOAK` tells them so.
 pub(crate) fn soak(root: &Path) -> Result<(), String> {
-    let mut tests = process::cargo(&["test", "--workspace", "--locked", "--", "--nocapture"], root);
+    let mut tests = process::cargo(
+        &["test", "--workspace", "--locked", "--", "--nocapture"],
+        root,
+    );
     tests.env("LANDLINE_SOAK", "1");
     set_up(root).and(process::run(tests))
 }
 
 /// Installs what is missing where that can be done, and names what is missing where it cannot.
 fn set_up(root: &Path) -> Result<(), String> {
-    let (left, missing): (Vec<_>, Vec<_>) = missing().into_iter().partition(|need| need.is_left_to_people());
+    let (left, missing): (Vec<_>, Vec<_>) = missing()
+        .into_iter()
+        .partition(|need| need.is_left_to_people());
     if !left.is_empty() {
         println!("xtask: {}", advice(&left));
     }
@@ -71,7 +90,10 @@ fn set_up(root: &Path) -> Result<(), String> {
 
 /// The needs whose program is nowhere on this machine.
 fn missing() -> Vec<&'static Need> {
-    NEEDS.iter().filter(|need| process::find(need.program).is_none()).collect()
+    NEEDS
+        .iter()
+        .filter(|need| process::find(need.program).is_none())
+        .collect()
 }
 
 /// The words to put before `apt-get`, or nothing where packages cannot be installed from here.
@@ -89,14 +111,31 @@ fn installer(root: &Path) -> Option<&'static [&'static str]> {
 
 /// Installs the packages of `missing`.
 fn install(root: &Path, prefix: &[&str], missing: &[&Need]) -> Result<(), String> {
-    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
+    let packages: Vec<&str> = missing
+        .iter()
+        .flat_map(|need| need.packages)
+        .copied()
+        .collect();
     apt_get(root, prefix, &["update"])?;
-    apt_get(root, prefix, &[["install", "-y", "--no-install-recommends"].as_slice(), &packages].concat())
+    apt_get(
+        root,
+        prefix,
+        &[
+            ["install", "-y", "--no-install-recommends"].as_slice(),
+            &packages,
+        ]
+        .concat(),
+    )
 }
 
 /// Runs `apt-get` so that no package asks a question.
 fn apt_get(root: &Path, prefix: &[&str], arguments: &[&str]) -> Result<(), String> {
-    let words = [prefix, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], arguments].concat();
+    let words = [
+        prefix,
+        &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"],
+        arguments,
+    ]
+    .concat();
     let Some((program, rest)) = words.split_first() else {
         return Err("no command to run: this is a mistake in xtask/src/test.rs".to_owned());
     };
@@ -106,7 +145,11 @@ fn apt_get(root: &Path, prefix: &[&str], arguments: &[&str]) -> Result<(), Strin
 /// What is missing, and what to do about it.
 fn advice(missing: &[&Need]) -> String {
     let programs: Vec<&str> = missing.iter().map(|need| need.program).collect();
-    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
+    let packages: Vec<&str> = missing
+        .iter()
+        .flat_map(|need| need.packages)
+        .copied()
+        .collect();
     format!(
         "missing: {}. Tests that need one of them are skipped and say so; install it (Debian: apt-get install {})",
         programs.join(", "),
@@ -120,7 +163,12 @@ mod tests {
 
     #[test]
     fn the_advice_names_programs_and_packages() {
-        let text = advice(&NEEDS.iter().filter(|need| need.program == "ssh-keygen").collect::<Vec<_>>());
+        let text = advice(
+            &NEEDS
+                .iter()
+                .filter(|need| need.program == "ssh-keygen")
+                .collect::<Vec<_>>(),
+        );
         assert!(text.contains("missing: ssh-keygen."), "{text}");
         assert!(text.contains("apt-get install openssh-client"), "{text}");
     }

@@ -20,7 +20,8 @@ use landline::{
 
 pub(crate) use lab::{Experiment, Lab, LabOptions};
 pub(crate) use people::{
-    Binding, Check, CheckAction, InviteTerms, KeysCommand, Kick, NewPassword, Secret, SecretAdd, User, UserCommand, Who,
+    Binding, Check, CheckAction, InviteTerms, KeysCommand, Kick, NewPassword, Secret, SecretAdd,
+    User, UserCommand, Who,
 };
 pub(crate) use server::{Audit, Config, Serve, ServeSettings, Service, ServiceInstall};
 
@@ -283,10 +284,19 @@ fn span(text: &str) -> Result<Duration, String> {
         Some('d') => 24 * 60 * 60,
         _ => return Err(bad()),
     };
-    let count: u64 = text.get(..text.len() - 1).unwrap_or_default().parse().map_err(|_| bad())?;
-    count.checked_mul(unit).map(Duration::from_secs).ok_or_else(bad)
+    let count: u64 = text
+        .get(..text.len() - 1)
+        .unwrap_or_default()
+        .parse()
+        .map_err(|_| bad())?;
+    count
+        .checked_mul(unit)
+        .map(Duration::from_secs)
+        .ok_or_else(bad)
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse().map(Duration::from_secs).map_err(|_| "a whole number of seconds is needed".to_owned())
+    text.parse()
+        .map(Duration::from_secs)
+        .map_err(|_| "a whole number of seconds is needed".to_owned())
 }

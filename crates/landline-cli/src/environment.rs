@@ -20,14 +20,15 @@ impl Environment {
     pub(crate) fn state(&self, asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
         if let Some(folder) = asked {
             // What is remembered in there must not depend on where this command was started.
-            return std::path::absolute(&folder).map_err(|error| Failure::local(format!("the state folder: {error}")));
+            return std::path::absolute(&folder)
+                .map_err(|error| Failure::local(format!("the state folder: {error}")));
         }
         match (self.folder("XDG_STATE_HOME"), self.home()) {
             (Some(folder), _) => Ok(folder.join("landline")),
             (None, Some(home)) => Ok(home.join(".local/state/landline")),
-            (None, None) => {
-                Err(Failure::local("HOME is not set; set it, or say where to keep everything with --state"))
-            }
+            (None, None) => Err(Failure::local(
+                "HOME is not set; set it, or say where to keep everything with --state",
+            )),
         }
     }
 
@@ -38,7 +39,8 @@ impl Environment {
 
     /// The folder for the user's settings.
     pub(crate) fn config(&self) -> Option<PathBuf> {
-        self.folder("XDG_CONFIG_HOME").or_else(|| self.home().map(|home| home.join(".config")))
+        self.folder("XDG_CONFIG_HOME")
+            .or_else(|| self.home().map(|home| home.join(".config")))
     }
 
     /// A variable that is text.
@@ -47,7 +49,9 @@ impl Environment {
     }
 
     fn folder(&self, name: &str) -> Option<PathBuf> {
-        self.raw(name).map(PathBuf::from).filter(|folder| folder.is_absolute())
+        self.raw(name)
+            .map(PathBuf::from)
+            .filter(|folder| folder.is_absolute())
     }
 
     fn raw(&self, name: &str) -> Option<OsString> {
@@ -75,30 +79,43 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 
 /// A variable that names a file; an empty one names none.
 pub(crate) fn path(name: &str) -> Option<PathBuf> {
-    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
 }
 
 /// The language of the locale: the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is set, as POSIX has it.
 pub(crate) fn language() -> Language {
     let set = |name: &&str| env::var(name).is_ok_and(|locale| !locale.is_empty());
     let name = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find(set);
-    Language::of_locale(&name.and_then(|name| env::var(name).ok()).unwrap_or_default())
+    Language::of_locale(
+        &name
+            .and_then(|name| env::var(name).ok())
+            .unwrap_or_default(),
+    )
 }
 
 /// The socket of the ssh-agent that this variable names.
 pub(crate) fn agent_socket(variable: &str) -> Option<PathBuf> {
-    env::var_os(variable).map(PathBuf::from).filter(|socket| socket.is_absolute())
+    env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|socket| socket.is_absolute())
 }
 
 /// The name that the user has here, if it can be a user name there.
 /// `how` is how to say another.
 pub(crate) fn user(how: &str) -> Result<UserName, Failure> {
-    let problem =
-        |_| Failure::usage(format!("your name here is not known or cannot be used; say who to be with {how}"));
+    let problem = |_| {
+        Failure::usage(format!(
+            "your name here is not known or cannot be used; say who to be with {how}"
+        ))
+    };
     user_text().parse().map_err(problem)
 }
 
 /// The name that the user has here; empty where it is not known.
 pub(crate) fn user_text() -> String {
-    env::var("USER").or_else(|_| env::var("LOGNAME")).unwrap_or_default()
+    env::var("USER")
+        .or_else(|_| env::var("LOGNAME"))
+        .unwrap_or_default()
 }

@@ -21,50 +21,79 @@ pub(crate) struct Failure {
 impl Failure {
     /// Something on this machine that has no status of its own.
     pub(crate) fn local(what: impl Into<String>) -> Self {
-        Self { status: 1, what: what.into(), advice: None }
+        Self {
+            status: 1,
+            what: what.into(),
+            advice: None,
+        }
     }
 
     /// A mistake on the command line that could only be seen later.
     pub(crate) fn usage(what: impl Into<String>) -> Self {
-        Self { status: 2, what: what.into(), advice: None }
+        Self {
+            status: 2,
+            what: what.into(),
+            advice: None,
+        }
     }
 
     /// What goes wrong at another machine, with the status of the like here.
     pub(crate) fn with_status(status: u8, what: impl Into<String>) -> Self {
-        Self { status, what: what.into(), advice: None }
+        Self {
+            status,
+            what: what.into(),
+            advice: None,
+        }
     }
 
     /// What goes wrong with a classic dialect, where what helps with the line itself does not.
     pub(crate) fn of_dialect(error: Error) -> Self {
-        Self { advice: None, ..Self::from(error) }
+        Self {
+            advice: None,
+            ..Self::from(error)
+        }
     }
 
     /// A command at the other end that ended with another status than 0.
     pub(crate) fn of_command(code: i64) -> Self {
         let status = u8::try_from(if code < 0 { 128 - code } else { code }).unwrap_or(1);
-        Self { status, what: format!("the command ended with status {code}"), advice: None }
+        Self {
+            status,
+            what: format!("the command ended with status {code}"),
+            advice: None,
+        }
     }
 
     /// A server that is not who it should be.
     pub(crate) fn of_server(what: String, advice: &str) -> Self {
-        Self { status: 11, what, advice: Some(advice.to_owned()) }
+        Self {
+            status: 11,
+            what,
+            advice: Some(advice.to_owned()),
+        }
     }
 
     /// The same failure with this advice.
     pub(crate) fn with_advice(self, advice: &str) -> Self {
-        Self { advice: Some(advice.to_owned()), ..self }
+        Self {
+            advice: Some(advice.to_owned()),
+            ..self
+        }
     }
 
     /// Nothing to log in with.
     pub(crate) fn no_key(what: String) -> Self {
         let advice = "name one with -i FILE, or load one into ssh-agent with ssh-add";
-        Self { status: 32, what, advice: Some(advice.to_owned()) }
+        Self {
+            status: 32,
+            what,
+            advice: Some(advice.to_owned()),
+        }
     }
 
     /// A password that nobody can be asked for.
     pub(crate) fn no_terminal_for_password() -> Self {
-        let advice =
-            "name a file with --password-file (for a new one of your own --new-password-file), or a descriptor";
+        let advice = "name a file with --password-file (for a new one of your own --new-password-file), or a descriptor";
         Self {
             status: 32,
             what: "there is no terminal to ask for the password".into(),
@@ -74,12 +103,20 @@ impl Failure {
 
     /// An audit log that was changed.
     pub(crate) fn of_audit(what: String) -> Self {
-        Self { status: 37, what, advice: None }
+        Self {
+            status: 37,
+            what,
+            advice: None,
+        }
     }
 
     /// An exit status alone: all there is to say stands on standard output.
     pub(crate) fn said(status: u8) -> Self {
-        Self { status, what: String::new(), advice: None }
+        Self {
+            status,
+            what: String::new(),
+            advice: None,
+        }
     }
 
     /// Whether there is nothing more to say.
@@ -89,13 +126,21 @@ impl Failure {
 
     /// Ctrl-C.
     pub(crate) fn interrupted() -> Self {
-        Self { status: 130, what: "stopped".into(), advice: None }
+        Self {
+            status: 130,
+            what: "stopped".into(),
+            advice: None,
+        }
     }
 
     /// Ctrl-C during a copy.
     pub(crate) fn stopped(has_begun: bool) -> Self {
-        let advice = has_begun.then(|| "the same command goes on where this one stopped".to_owned());
-        Self { advice, ..Self::interrupted() }
+        let advice =
+            has_begun.then(|| "the same command goes on where this one stopped".to_owned());
+        Self {
+            advice,
+            ..Self::interrupted()
+        }
     }
 }
 
@@ -112,27 +157,39 @@ impl fmt::Display for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let what = match &error {
-            Error::Failed { side: Side::There, .. } => format!("{error} (on the other side)"),
+            Error::Failed {
+                side: Side::There, ..
+            } => format!("{error} (on the other side)"),
             Error::Protocol(inner) if inner.fault() == Fault::Peer => {
                 format!("the other side broke the protocol: {error}")
             }
             Error::Dialect(_) => format!("the other side broke the dialect: {error}"),
             _ => error.to_string(),
         };
-        Self { status: status(&error), what, advice: advice(&error) }
+        Self {
+            status: status(&error),
+            what,
+            advice: advice(&error),
+        }
     }
 }
 
 fn status(error: &Error) -> u8 {
     match error {
         Error::Connect { .. } | Error::Ssh { .. } | Error::Lost(_) => 10,
-        Error::UnknownServer { .. } | Error::ServerChanged { .. } | Error::ServerUnproven { .. } => 11,
+        Error::UnknownServer { .. }
+        | Error::ServerChanged { .. }
+        | Error::ServerUnproven { .. } => 11,
         Error::SecretUnproven { .. } => 11,
         Error::Protocol(error) if error.fault() == Fault::Incompatible => 14,
         Error::Protocol(_) => 13,
         Error::Tls(_) => 14,
         // Here it is the server that was too slow.
-        Error::Failed { code: ErrorCode::LoginTimeout, side: Side::Here, .. } => 10,
+        Error::Failed {
+            code: ErrorCode::LoginTimeout,
+            side: Side::Here,
+            ..
+        } => 10,
         Error::Dialect(_) => 13,
         Error::Failed { code, .. } => status_of_code(*code),
         Error::State { .. } => 31,
@@ -192,12 +249,16 @@ fn advice(error: &Error) -> Option<String> {
             "somebody stands in between, or the server is damaged. Do not go on"
         }
         Error::AmbiguousServer { .. } => "say which with host:port",
-        Error::Connect { .. } => "is it running there (landline serve), and does a firewall let the port through?",
+        Error::Connect { .. } => {
+            "is it running there (landline serve), and does a firewall let the port through?"
+        }
         Error::Ssh { .. } => {
             "what ssh said stands above. Does ssh to that host work by itself, and is the server running behind it (landline serve)? \
              --via-ssh names another way, and --via-ssh none goes there directly"
         }
-        Error::Lost(_) => "the same command again goes on where this one stopped; a file is there whole or not at all",
+        Error::Lost(_) => {
+            "the same command again goes on where this one stopped; a file is there whole or not at all"
+        }
         Error::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
             "another program listens there; stop it, or choose another with --listen"
         }
@@ -211,14 +272,22 @@ fn advice(error: &Error) -> Option<String> {
                 "is your key, secret or password still good there under this name? -i FILE names another key, --password asks for the \
                  password; a new invite registers a key"
             }
-            C::TooManyGuesses => "somebody may be guessing it; a key or secret logs in all the same",
-            C::InviteUsed | C::InviteExpired | C::InviteUnknown => "ask the server's owner for a new invite",
+            C::TooManyGuesses => {
+                "somebody may be guessing it; a key or secret logs in all the same"
+            }
+            C::InviteUsed | C::InviteExpired | C::InviteUnknown => {
+                "ask the server's owner for a new invite"
+            }
             C::InviteUser => "choose another with --as NAME",
             C::NoSpace if *side == Side::There => "free some there, and try again",
             C::NoSpace => "free some here, and try again",
-            C::SourceChanged | C::DigestMismatch => "a file is there whole or not at all; try again",
+            C::SourceChanged | C::DigestMismatch => {
+                "a file is there whole or not at all; try again"
+            }
             C::TooManySessions => "end one of them, or try again when one is over",
-            C::Audit => "its owner has to see to that: the disk may be full, or the log was removed",
+            C::Audit => {
+                "its owner has to see to that: the disk may be full, or the log was removed"
+            }
             C::Draining => "try again when it is back",
             C::Ended => "ask an admin there",
             _ => return None,

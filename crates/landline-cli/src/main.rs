@@ -35,8 +35,14 @@ fn main() -> ExitCode {
     };
     let arguments = match Arguments::parse_from(words) {
         // Before there is a second thread.
-        Arguments { state, command: Command::Classic(command) } if command.forks() => {
-            return exit(environment::state(state).and_then(|state| commands::classic::run_forking(&state, command)));
+        Arguments {
+            state,
+            command: Command::Classic(command),
+        } if command.forks() => {
+            return exit(
+                environment::state(state)
+                    .and_then(|state| commands::classic::run_forking(&state, command)),
+            );
         }
         arguments => arguments,
     };
@@ -55,14 +61,17 @@ fn main() -> ExitCode {
             runtime.shutdown_timeout(CLEAN_UP_TIME);
             done
         }
-        Err(error) => Err(Failure::local(format!("the runtime does not start: {error}"))),
+        Err(error) => Err(Failure::local(format!(
+            "the runtime does not start: {error}"
+        ))),
     };
     exit(done)
 }
 
 fn exit(done: Result<(), Failure>) -> ExitCode {
     signals::restore_now();
-    let lost = terminal::lost().map(|error| Err(landline::Error::io("standard output", &error).into()));
+    let lost =
+        terminal::lost().map(|error| Err(landline::Error::io("standard output", &error).into()));
     let done = done.and_then(|()| lost.unwrap_or(Ok(())));
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,26 +84,39 @@ fn exit(done: Result<(), Failure>) -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments, handed_over: Result<Option<TcpListener>, Failure>) -> Result<(), Failure> {
+async fn run(
+    arguments: Arguments,
+    handed_over: Result<Option<TcpListener>, Failure>,
+) -> Result<(), Failure> {
     let state = arguments.state;
     match arguments.command {
         Command::Serve(options) => commands::serve::run(state, options, handed_over).await,
         Command::Config(options) => commands::config::run(state, &options),
         Command::Join(options) => commands::join::run(&environment::state(state)?, options).await,
-        Command::Bootstrap(options) => commands::bootstrap::run(&environment::state(state)?, options).await,
+        Command::Bootstrap(options) => {
+            commands::bootstrap::run(&environment::state(state)?, options).await
+        }
         Command::Ping(options) => commands::ping::run(&environment::state(state)?, options).await,
         Command::Cp(options) => commands::cp::run(&environment::state(state)?, options).await,
         Command::User(options) => {
-            let state = if options.on.is_some() { environment::state(state) } else { settings::server_state(state) };
+            let state = if options.on.is_some() {
+                environment::state(state)
+            } else {
+                settings::server_state(state)
+            };
             commands::user::run(&state?, options).await
         }
-        Command::Passwd(options) => commands::password::run(&environment::state(state)?, options).await,
+        Command::Passwd(options) => {
+            commands::password::run(&environment::state(state)?, options).await
+        }
         Command::Who(options) => commands::who::run(&environment::state(state)?, options).await,
         Command::Kick(options) => commands::kick::run(&environment::state(state)?, options).await,
         Command::Secret(options) => commands::secret::run(&settings::server_state(state)?, options),
         Command::Service(what) => commands::service::run(state, what),
         Command::Audit(what) => commands::audit::run(&settings::server_state(state)?, what),
-        Command::Classic(command) => commands::classic::run(environment::state(state)?, command).await,
+        Command::Classic(command) => {
+            commands::classic::run(environment::state(state)?, command).await
+        }
         Command::Trust(options) => commands::trust::run(&environment::state(state)?, options),
         Command::Check(options) => commands::check::run(state, options),
         Command::Demo(options) => commands::demo::run(options).await,

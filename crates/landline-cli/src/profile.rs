@@ -16,7 +16,9 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// # Errors
 /// No such file or profile, or one that is no list of words; each says where.
 pub(crate) fn expand(words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
-    let Some((side, place, length, name)) = asked(&words) else { return Ok(words) };
+    let Some((side, place, length, name)) = asked(&words) else {
+        return Ok(words);
+    };
     let mut expanded = words;
     let kept = read(side, &name)?;
     expanded.splice(place..place + length, kept);
@@ -26,7 +28,9 @@ pub(crate) fn expand(words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
 /// `serve` or `dial`, where the option stands and how many words it has, and the name.
 fn asked(words: &[OsString]) -> Option<(&'static str, usize, usize, String)> {
     let at = words.iter().position(|word| word == "classic")?;
-    let side = ["serve", "dial"].into_iter().find(|side| words.get(at + 1).is_some_and(|word| word == side))?;
+    let side = ["serve", "dial"]
+        .into_iter()
+        .find(|side| words.get(at + 1).is_some_and(|word| word == side))?;
     let option = words.get(at + 2)?.to_str()?;
     if let Some(name) = option.strip_prefix("--profile=") {
         return Some((side, at + 2, 1, name.to_owned()));
@@ -41,7 +45,8 @@ fn read(side: &str, name: &str) -> Result<Vec<OsString>, Failure> {
             "there is no profile {name:?}, as there is no ~/.config/landline/{FILE} and no /etc/landline/{FILE}"
         )));
     };
-    words_in(&path, side, name).map_err(|problem| Failure::usage(format!("{}: {problem}", path.display())))
+    words_in(&path, side, name)
+        .map_err(|problem| Failure::usage(format!("{}: {problem}", path.display())))
 }
 
 fn words_in(path: &Path, side: &str, name: &str) -> Result<Vec<OsString>, String> {
@@ -50,10 +55,22 @@ fn words_in(path: &Path, side: &str, name: &str) -> Result<Vec<OsString>, String
     let document = Document::parse(text.as_str()).map_err(|error| error.to_string())?;
     let Some(profile) = document.get(name).and_then(Item::as_table) else {
         let names: Vec<&str> = document.iter().map(|(name, _)| name).collect();
-        return Err(format!("there is no [{name}]; there are: {}", names.join(", ")));
+        return Err(format!(
+            "there is no [{name}]; there are: {}",
+            names.join(", ")
+        ));
     };
-    let wanted =
-        || format!("[{name}] needs {side} = [\"DIALECT\", ...]: the words that follow landline classic {side}");
-    let list: &Array = profile.get(side).and_then(Item::as_array).ok_or_else(wanted)?;
-    list.iter().map(|word| word.as_str().map(OsString::from)).collect::<Option<Vec<_>>>().ok_or_else(wanted)
+    let wanted = || {
+        format!(
+            "[{name}] needs {side} = [\"DIALECT\", ...]: the words that follow landline classic {side}"
+        )
+    };
+    let list: &Array = profile
+        .get(side)
+        .and_then(Item::as_array)
+        .ok_or_else(wanted)?;
+    list.iter()
+        .map(|word| word.as_str().map(OsString::from))
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(wanted)
 }

@@ -15,12 +15,18 @@ use crate::{environment, failure::Failure};
 /// # Errors
 /// Where something else was handed over than one TCP socket that listens.
 pub(crate) fn socket() -> Result<Option<TcpListener>, Failure> {
-    let wrong = |problem: String| Failure::usage(format!("what was handed over to be listened on: {problem}"));
-    let mut sockets = activation::sockets(environment::variable).map_err(|error| wrong(error.to_string()))?.into_iter();
+    let wrong = |problem: String| {
+        Failure::usage(format!("what was handed over to be listened on: {problem}"))
+    };
+    let mut sockets = activation::sockets(environment::variable)
+        .map_err(|error| wrong(error.to_string()))?
+        .into_iter();
     match (sockets.next().map(|first| first.socket), sockets.next()) {
         (None, _) => Ok(None),
         (Some(Activated::Tcp(listener)), None) => Ok(Some(listener)),
-        _ => Err(wrong("one TCP socket is needed; give the unit one ListenStream=".into())),
+        _ => Err(wrong(
+            "one TCP socket is needed; give the unit one ListenStream=".into(),
+        )),
     }
 }
 
@@ -36,7 +42,9 @@ fn send(socket: &str, state: &str) -> io::Result<()> {
         Some(name) => abstract_address(name)?,
         None => SocketAddr::from_pathname(socket)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+    UnixDatagram::unbound()?
+        .send_to_addr(state.as_bytes(), &address)
+        .map(drop)
 }
 
 /// A name that is in no folder, which only Linux has.

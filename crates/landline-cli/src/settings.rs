@@ -100,21 +100,42 @@ impl Settings {
         };
         for (name, variable) in NAMES {
             if let Some(text) = environment.variable(variable) {
-                given.insert(name, Given { text, from: variable.to_owned() });
+                given.insert(
+                    name,
+                    Given {
+                        text,
+                        from: variable.to_owned(),
+                    },
+                );
             }
         }
         let mut flag = |name: &'static str, value: Option<String>| {
             if let Some(text) = value {
-                given.insert(name, Given { text, from: format!("--{}", name.replace('_', "-")) });
+                given.insert(
+                    name,
+                    Given {
+                        text,
+                        from: format!("--{}", name.replace('_', "-")),
+                    },
+                );
             }
         };
         flag("listen", flags.listen.clone());
         flag("public_name", flags.public_name.clone());
         // Its variable is one of every command, and read with the flag.
         let own_state = state.map(|path| path.display().to_string());
-        flag("state", own_state.filter(|text| environment.variable("LANDLINE_STATE").as_ref() != Some(text)));
-        flag("home", flags.home.as_ref().map(|path| path.display().to_string()));
-        flag("connections", flags.connections.map(|count| count.to_string()));
+        flag(
+            "state",
+            own_state.filter(|text| environment.variable("LANDLINE_STATE").as_ref() != Some(text)),
+        );
+        flag(
+            "home",
+            flags.home.as_ref().map(|path| path.display().to_string()),
+        );
+        flag(
+            "connections",
+            flags.connections.map(|count| count.to_string()),
+        );
         flag("drain", flags.drain.map(|time| time.as_secs().to_string()));
         flag("allow_root", flags.allow_root.then(|| "true".to_owned()));
         Self::parse(environment, file, given)
@@ -133,9 +154,9 @@ impl Settings {
         };
         let home = match folder(&given, "home")? {
             Some(home) => home,
-            None => environment
-                .home()
-                .ok_or_else(|| Failure::local("HOME is not set; set it, or say which folder is served with --home"))?,
+            None => environment.home().ok_or_else(|| {
+                Failure::local("HOME is not set; set it, or say which folder is served with --home")
+            })?,
         };
         Ok(Self {
             listen: text("listen"),
@@ -145,7 +166,8 @@ impl Settings {
                 None => environment.state(None)?,
             },
             home,
-            connections: whole(&given, "connections", 1..=1_000_000)?.and_then(|count| usize::try_from(count).ok()),
+            connections: whole(&given, "connections", 1..=1_000_000)?
+                .and_then(|count| usize::try_from(count).ok()),
             drain: Duration::from_secs(drain),
             audit: AuditOptions { file_bytes_max },
             allow_root: truth(&given, "allow_root")?,
@@ -166,7 +188,10 @@ impl Settings {
             "audit_file_mib" => json!(self.audit.file_bytes_max / MIB),
             _ => json!(self.allow_root),
         };
-        NAMES.iter().map(|(name, _)| (*name, value(name), self.origin(name).to_owned())).collect()
+        NAMES
+            .iter()
+            .map(|(name, _)| (*name, value(name), self.origin(name).to_owned()))
+            .collect()
     }
 
     /// Where the value of a setting comes from.
@@ -185,13 +210,18 @@ pub(crate) fn server_state(state: Option<PathBuf>) -> Result<PathBuf, Failure> {
 
 /// The variables by which `serve` can be told something.
 pub(crate) fn variables() -> impl Iterator<Item = &'static str> {
-    NAMES.iter().map(|(_, variable)| *variable).chain(["LANDLINE_CONFIG"])
+    NAMES
+        .iter()
+        .map(|(_, variable)| *variable)
+        .chain(["LANDLINE_CONFIG"])
 }
 
 /// The file to read: the one that was named, else the user's own, else the one for everybody.
 fn file(environment: &Environment, named: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
     if let Some(named) = named {
-        return std::path::absolute(&named).map(Some).map_err(|error| Failure::usage(error.to_string()));
+        return std::path::absolute(&named)
+            .map(Some)
+            .map_err(|error| Failure::usage(error.to_string()));
     }
     Ok(config_file_of(environment, FILE))
 }
@@ -202,24 +232,36 @@ pub(crate) fn config_file(name: &str) -> Option<PathBuf> {
 }
 
 fn config_file_of(environment: &Environment, name: &str) -> Option<PathBuf> {
-    let own = environment.config().map(|folder| folder.join("landline").join(name));
-    own.into_iter().chain([Path::new(SYSTEM_FOLDER).join(name)]).find(|path| local::is_there(path))
+    let own = environment
+        .config()
+        .map(|folder| folder.join("landline").join(name));
+    own.into_iter()
+        .chain([Path::new(SYSTEM_FOLDER).join(name)])
+        .find(|path| local::is_there(path))
 }
 
 fn in_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>, Failure> {
     let shown = path.display();
     let bytes = local::read_trusted_of(path, user_id, FILE_BYTES_MAX)
         .map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{shown}: is not UTF-8")))?;
-    let document = Document::parse(text.as_str()).map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{shown}: is not UTF-8")))?;
+    let document = Document::parse(text.as_str())
+        .map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
     let mut given = BTreeMap::new();
     for (key, item) in document.iter() {
-        let at = document.as_table().key(key).and_then(|key| key.span()).map_or(0, |span| span.start);
+        let at = document
+            .as_table()
+            .key(key)
+            .and_then(|key| key.span())
+            .map_or(0, |span| span.start);
         let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
         let from = format!("{shown} line {line}");
         let Some((name, _)) = NAMES.iter().find(|(name, _)| *name == key) else {
             let names = NAMES.map(|(name, _)| name).join(", ");
-            return Err(Failure::usage(format!("{from}: there is no setting {key:?}; there are {names}")));
+            return Err(Failure::usage(format!(
+                "{from}: there is no setting {key:?}; there are {names}"
+            )));
         };
         let value = match item {
             Item::Value(toml_edit::Value::String(text)) => Some(text.value().clone()),
@@ -227,25 +269,47 @@ fn in_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>, F
             Item::Value(toml_edit::Value::Boolean(truth)) => Some(truth.value().to_string()),
             _ => None,
         };
-        let text = value.ok_or_else(|| Failure::usage(format!("{from}: {key} is a text, a number, true or false")))?;
+        let text = value.ok_or_else(|| {
+            Failure::usage(format!("{from}: {key} is a text, a number, true or false"))
+        })?;
         given.insert(*name, Given { text, from });
     }
     Ok(given)
 }
 
 fn bad(name: &str, given: &Given, wanted: &str) -> Failure {
-    Failure::usage(format!("{} = {:?} ({}): {wanted} is needed", name, given.text, given.from))
+    Failure::usage(format!(
+        "{} = {:?} ({}): {wanted} is needed",
+        name, given.text, given.from
+    ))
 }
 
 /// A host's name or address, without user and port.
 fn host(given: &BTreeMap<&'static str, Given>, name: &str) -> Result<Option<String>, Failure> {
-    let Some(given) = given.get(name) else { return Ok(None) };
+    let Some(given) = given.get(name) else {
+        return Ok(None);
+    };
     let bare = given.text.trim_matches(['[', ']']);
-    let is_ipv6 = bare.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
-    let bracketed = if is_ipv6 { format!("[{bare}]") } else { bare.to_owned() };
+    let is_ipv6 = bare
+        .split('%')
+        .next()
+        .is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    let bracketed = if is_ipv6 {
+        format!("[{bare}]")
+    } else {
+        bare.to_owned()
+    };
     match bracketed.parse() {
-        Ok(Target { user: None, host, port: None }) => Ok(Some(host)),
-        _ => Err(bad(name, given, "the name or address of a host, without a port,")),
+        Ok(Target {
+            user: None,
+            host,
+            port: None,
+        }) => Ok(Some(host)),
+        _ => Err(bad(
+            name,
+            given,
+            "the name or address of a host, without a port,",
+        )),
     }
 }
 
@@ -254,18 +318,30 @@ fn whole(
     name: &str,
     bounds: std::ops::RangeInclusive<u64>,
 ) -> Result<Option<u64>, Failure> {
-    let Some(given) = given.get(name) else { return Ok(None) };
+    let Some(given) = given.get(name) else {
+        return Ok(None);
+    };
     let wanted = format!("a whole number from {} to {}", bounds.start(), bounds.end());
-    let number = given.text.parse().ok().filter(|number| bounds.contains(number));
+    let number = given
+        .text
+        .parse()
+        .ok()
+        .filter(|number| bounds.contains(number));
     number.map(Some).ok_or_else(|| bad(name, given, &wanted))
 }
 
 fn folder(given: &BTreeMap<&str, Given>, name: &str) -> Result<Option<PathBuf>, Failure> {
-    let Some(given) = given.get(name) else { return Ok(None) };
+    let Some(given) = given.get(name) else {
+        return Ok(None);
+    };
     // A flag is meant from where the command was started; what stands anywhere else must not depend on that.
     match std::path::absolute(&given.text) {
-        Ok(path) if given.from.starts_with("--") || Path::new(&given.text).is_absolute() => Ok(Some(path)),
-        _ if given.from == "LANDLINE_STATE" => environment::state(Some(given.text.clone().into())).map(Some),
+        Ok(path) if given.from.starts_with("--") || Path::new(&given.text).is_absolute() => {
+            Ok(Some(path))
+        }
+        _ if given.from == "LANDLINE_STATE" => {
+            environment::state(Some(given.text.clone().into())).map(Some)
+        }
         _ => Err(bad(name, given, "an absolute path")),
     }
 }
@@ -273,6 +349,9 @@ fn folder(given: &BTreeMap<&str, Given>, name: &str) -> Result<Option<PathBuf>, 
 fn truth(given: &BTreeMap<&str, Given>, name: &str) -> Result<bool, Failure> {
     match given.get(name) {
         None => Ok(false),
-        Some(given) => given.text.parse().map_err(|_| bad(name, given, "true or false")),
+        Some(given) => given
+            .text
+            .parse()
+            .map_err(|_| bad(name, given, "true or false")),
     }
 }

@@ -24,7 +24,11 @@ use crate::failure::Failure;
 /// # Errors
 /// Where the system lets no signal be received.
 pub(crate) fn stop() -> Result<impl Future<Output = ()>, Failure> {
-    first_of([SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()])
+    first_of([
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ])
 }
 
 /// What a terminal was before somebody was asked for what is not to be seen.
@@ -42,10 +46,16 @@ static BEFORE: AtomicPtr<Before> = AtomicPtr::new(ptr::null_mut());
 pub(crate) fn restore_now() {
     // SAFETY: what the pointer leads to is never freed, and its terminal stays open. All calls may be made in a handler (signal-safety(7)).
     unsafe {
-        let Some(before) = BEFORE.load(Ordering::Acquire).as_ref() else { return };
+        let Some(before) = BEFORE.load(Ordering::Acquire).as_ref() else {
+            return;
+        };
         // In the background the shell has changed it back, and changing it would stop this process.
         if is_in_foreground(&before.terminal) {
-            libc::tcsetattr(before.terminal.as_raw_fd(), libc::TCSANOW, &raw const before.modes);
+            libc::tcsetattr(
+                before.terminal.as_raw_fd(),
+                libc::TCSANOW,
+                &raw const before.modes,
+            );
         }
     }
 }
@@ -96,7 +106,14 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
     // SAFETY: it cannot fail.
     let asker = unsafe { libc::pthread_self() };
     // Few are asked more than once.
-    BEFORE.store(Box::into_raw(Box::new(Before { terminal, modes, asker })), Ordering::Release);
+    BEFORE.store(
+        Box::into_raw(Box::new(Before {
+            terminal,
+            modes,
+            asker,
+        })),
+        Ordering::Release,
+    );
     let handler: extern "C" fn(libc::c_int) = restore;
     let ours = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT].map(|signal| {
         // SAFETY: a zeroed sigaction is one that is complete, all pointers are to what lives as long as the calls, and the handler is sound.
@@ -132,28 +149,37 @@ pub(crate) fn stop_and_reload() -> Result<(impl Future<Output = ()>, Arc<Notify>
             notice.notify_one();
         }
     });
-    Ok((first_of([SignalKind::interrupt(), SignalKind::terminate()])?, reload))
+    Ok((
+        first_of([SignalKind::interrupt(), SignalKind::terminate()])?,
+        reload,
+    ))
 }
 
 fn first_of<const N: usize>(kinds: [SignalKind; N]) -> Result<impl Future<Output = ()>, Failure> {
     let (sender, mut received) = mpsc::channel(1);
     for kind in kinds {
         let (mut of_this_kind, sender) = (receive(kind)?, sender.clone());
-        tokio::spawn(async move { while of_this_kind.recv().await.is_some() && sender.send(()).await.is_ok() {} });
+        tokio::spawn(async move {
+            while of_this_kind.recv().await.is_some() && sender.send(()).await.is_ok() {}
+        });
     }
     Ok(async move {
         received.recv().await;
         tokio::spawn(async move {
             received.recv().await;
             restore_now();
-            #[allow(clippy::exit, reason = "the second signal means now, whatever is still open")]
+            #[allow(
+                clippy::exit,
+                reason = "the second signal means now, whatever is still open"
+            )]
             std::process::exit(130);
         });
     })
 }
 
 fn receive(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind).map_err(|error: io::Error| Failure::local(format!("signals cannot be received: {error}")))
+    signal(kind)
+        .map_err(|error: io::Error| Failure::local(format!("signals cannot be received: {error}")))
 }
 
 /// Stops the servers of `stopper` at the first SIGINT, SIGTERM or SIGHUP; the second one ends the process at once. For a process

@@ -59,14 +59,20 @@ pub(crate) fn print(text: &str) {
 
 /// Why a result could not be written, if one could not.
 pub(crate) fn lost() -> Option<io::Error> {
-    IS_LOST.lock().unwrap_or_else(PoisonError::into_inner).take()
+    IS_LOST
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
 }
 
 fn print_raw(line: &str) {
     let mut out = io::stdout().lock();
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            IS_LOST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            IS_LOST
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(error);
         }
         _ => {}
     }
@@ -96,7 +102,11 @@ pub(crate) fn print_json(value: &serde_json::Value) {
 
 /// Asks for a key's passphrase on the terminal, wherever the standard streams lead.
 pub(crate) fn passphrase(path: &std::path::Path) -> Result<Zeroizing<String>, Error> {
-    hidden(&format!("Passphrase of {}: ", shown(&path.display().to_string()))).map_err(|error| Error::Key {
+    hidden(&format!(
+        "Passphrase of {}: ",
+        shown(&path.display().to_string())
+    ))
+    .map_err(|error| Error::Key {
         path: path.display().to_string(),
         problem: match error.kind() {
             io::ErrorKind::Interrupted => "is encrypted, and its passphrase was not typed".into(),
@@ -109,7 +119,8 @@ pub(crate) fn passphrase(path: &std::path::Path) -> Result<Zeroizing<String>, Er
 /// was.
 pub(crate) fn hidden(prompt: &str) -> io::Result<Zeroizing<String>> {
     let terminal = paths::local::terminal()?;
-    signals::restoring_terminal(terminal.into(), || rpassword::prompt_password(prompt)).map(Zeroizing::new)
+    signals::restoring_terminal(terminal.into(), || rpassword::prompt_password(prompt))
+        .map(Zeroizing::new)
 }
 
 /// A moment (seconds since 1970) for people: `2026-11-21 02:18:44Z`.
@@ -118,26 +129,44 @@ pub(crate) fn moment(unix: i64) -> String {
     // Days to a date of the Gregorian calendar, by eras of 400 years that begin in March (Howard Hinnant's civil_from_days).
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// Rows in columns that are as wide as they have to be; what others have named is made visible.
-pub(crate) fn table<const N: usize>(head: [String; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let rows: Vec<Vec<String>> =
-        std::iter::once(head).chain(rows).map(|row| row.iter().map(|cell| shown_line(cell)).collect()).collect();
+pub(crate) fn table<const N: usize>(
+    head: [String; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let rows: Vec<Vec<String>> = std::iter::once(head)
+        .chain(rows)
+        .map(|row| row.iter().map(|cell| shown_line(cell)).collect())
+        .collect();
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..N).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -165,12 +194,21 @@ mod tests {
 
     #[test]
     fn nothing_that_a_terminal_obeys_gets_through() {
-        let text: String = (0..=0x2fffu32).chain([0xfeff, 0xe0041]).filter_map(char::from_u32).collect();
+        let text: String = (0..=0x2fffu32)
+            .chain([0xfeff, 0xe0041])
+            .filter_map(char::from_u32)
+            .collect();
         for character in shown(&text).chars() {
             let plain = !character.is_control() || "\n\t".contains(character);
-            assert!(plain && !is_dangerous(character) || "\n\t".contains(character), "{character:?}");
+            assert!(
+                plain && !is_dangerous(character) || "\n\t".contains(character),
+                "{character:?}"
+            );
         }
-        assert_eq!(shown("a\u{1b}[2Jb\u{9b}c\u{202e}d\r"), "a\\u{1b}[2Jb\\u{9b}c\\u{202e}d\\u{d}");
+        assert_eq!(
+            shown("a\u{1b}[2Jb\u{9b}c\u{202e}d\r"),
+            "a\\u{1b}[2Jb\\u{9b}c\\u{202e}d\\u{d}"
+        );
         assert_eq!(shown_line("a\nb\tc"), "a\\nb\\tc");
         assert_eq!(shown("naïve 文件\tx\ny"), "naïve 文件\tx\ny");
     }

@@ -116,6 +116,9 @@ mod tests {
         for &code in ErrorCode::ALL {
             assert_eq!(ErrorCode::from_wire(code.as_str()), code);
         }
-        assert_eq!(ErrorCode::from_wire("of-another-release"), ErrorCode::Unknown);
+        assert_eq!(
+            ErrorCode::from_wire("of-another-release"),
+            ErrorCode::Unknown
+        );
     }
 }

@@ -42,7 +42,11 @@ impl FrameDecoder {
     ///
     /// # Errors
     /// [`ProtocolError::FrameSize`] for a length below zero or above `limit`.
-    pub fn decode<'a>(&mut self, input: &mut &'a [u8], limit: u32) -> Result<Option<FramePart<'a>>, ProtocolError> {
+    pub fn decode<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+        limit: u32,
+    ) -> Result<Option<FramePart<'a>>, ProtocolError> {
         match self.remaining {
             None => self.decode_prefix(input, limit),
             Some(0) => {
@@ -66,9 +70,15 @@ impl FrameDecoder {
         self.remaining.is_none() && self.prefix_have == 0
     }
 
-    fn decode_prefix<'a>(&mut self, input: &mut &'a [u8], limit: u32) -> Result<Option<FramePart<'a>>, ProtocolError> {
+    fn decode_prefix<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+        limit: u32,
+    ) -> Result<Option<FramePart<'a>>, ProtocolError> {
         for slot in self.prefix.iter_mut().skip(self.prefix_have) {
-            let Some((&byte, rest)) = input.split_first() else { return Ok(None) };
+            let Some((&byte, rest)) = input.split_first() else {
+                return Ok(None);
+            };
             *slot = byte;
             *input = rest;
             self.prefix_have += 1;
@@ -91,7 +101,11 @@ mod tests {
 
     use super::*;
 
-    fn frames(stream: &[u8], cuts: &[usize], limit: u32) -> Result<(Vec<Vec<u8>>, bool), ProtocolError> {
+    fn frames(
+        stream: &[u8],
+        cuts: &[usize],
+        limit: u32,
+    ) -> Result<(Vec<Vec<u8>>, bool), ProtocolError> {
         let mut decoder = FrameDecoder::default();
         let (mut done, mut open) = (Vec::new(), Vec::new());
         let mut from = 0;

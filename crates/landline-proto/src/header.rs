@@ -35,17 +35,29 @@ impl Header {
             .deserialize(&mut json)
             .and_then(|value| json.end().map(|()| value))
             .map_err(|error| ProtocolError::BadHeader(error.to_string()))?;
-        let Value::Object(object) = value else { return Err(bad("not a JSON object")) };
-        let Some(Value::String(kind)) = object.get("type") else { return Err(bad("no string under \"type\"")) };
+        let Value::Object(object) = value else {
+            return Err(bad("not a JSON object"));
+        };
+        let Some(Value::String(kind)) = object.get("type") else {
+            return Err(bad("no string under \"type\""));
+        };
         let body = match object.get("size") {
             None => None,
             Some(Value::Null) => Some(BodySize::Unknown),
             Some(size) => match size.as_u64() {
                 Some(bytes) if i64::try_from(bytes).is_ok() => Some(BodySize::Known(bytes)),
-                _ => return Err(bad("\"size\" is neither null nor an integer from 0 to 2^63 - 1")),
+                _ => {
+                    return Err(bad(
+                        "\"size\" is neither null nor an integer from 0 to 2^63 - 1",
+                    ));
+                }
             },
         };
-        Ok(Self { kind: kind.clone(), body, object })
+        Ok(Self {
+            kind: kind.clone(),
+            body,
+            object,
+        })
     }
 
     /// The message's type.
@@ -74,7 +86,11 @@ impl Header {
 /// For anything else.
 pub fn integer<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let value = <u64 as serde::Deserialize>::deserialize(deserializer)?;
-    if i64::try_from(value).is_ok() { Ok(value) } else { Err(D::Error::custom("an integer above 2^63 - 1")) }
+    if i64::try_from(value).is_ok() {
+        Ok(value)
+    } else {
+        Err(D::Error::custom("an integer above 2^63 - 1"))
+    }
 }
 
 fn bad(what: &str) -> ProtocolError {
@@ -92,7 +108,9 @@ impl Strict {
         if self.depth >= NESTING_MAX {
             return Err(E::custom(format_args!("nested deeper than {NESTING_MAX}")));
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(Self {
+            depth: self.depth + 1,
+        })
     }
 }
 
@@ -128,7 +146,9 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("number out of range"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -150,7 +170,9 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(key) = entries.next_key::<String>()? {
             let value = entries.next_value_seed(inner)?;
             if object.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("the key {key:?} stands twice")));
+                return Err(A::Error::custom(format_args!(
+                    "the key {key:?} stands twice"
+                )));
             }
             object.insert(key, value);
         }
@@ -164,18 +186,29 @@ mod tests {
 
     #[test]
     fn sixteen_levels_pass_and_seventeen_do_not() {
-        let nested = |levels: usize| format!("{{\"type\":\"x\",\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        let nested = |levels: usize| {
+            format!(
+                "{{\"type\":\"x\",\"a\":{}{}}}",
+                "[".repeat(levels),
+                "]".repeat(levels)
+            )
+        };
         assert!(Header::decode(nested(15).as_bytes()).is_ok());
         let error = Header::decode(nested(16).as_bytes()).unwrap_err();
-        assert!(error.to_string().contains("nested deeper than 16"), "{error}");
+        assert!(
+            error.to_string().contains("nested deeper than 16"),
+            "{error}"
+        );
         assert!(Header::decode(nested(30_000).as_bytes()).is_err());
     }
 
     #[test]
     fn a_key_that_stands_twice_is_refused_however_it_is_written() {
-        for text in
-            [r#"{"type":"a","type":"a"}"#, r#"{"type":"a","t\u0079pe":"b"}"#, r#"{"type":"a","x":{"k":1,"k":1}}"#]
-        {
+        for text in [
+            r#"{"type":"a","type":"a"}"#,
+            r#"{"type":"a","t\u0079pe":"b"}"#,
+            r#"{"type":"a","x":{"k":1,"k":1}}"#,
+        ] {
             let error = Header::decode(text.as_bytes()).unwrap_err();
             assert!(error.to_string().contains("stands twice"), "{error}");
         }

@@ -13,9 +13,15 @@ pub struct Limits {
 
 impl Limits {
     /// In force until the login was accepted.
-    pub const LOGIN: Self = Self { header_bytes_max: 4 * 1024, data_bytes_max: None };
+    pub const LOGIN: Self = Self {
+        header_bytes_max: 4 * 1024,
+        data_bytes_max: None,
+    };
     /// In force after it.
-    pub const SESSION: Self = Self { header_bytes_max: 64 * 1024, data_bytes_max: Some(DATA_BYTES_MAX) };
+    pub const SESSION: Self = Self {
+        header_bytes_max: 64 * 1024,
+        data_bytes_max: Some(DATA_BYTES_MAX),
+    };
 }
 
 /// The longest data frame after login, in bytes.

@@ -37,11 +37,18 @@ pub fn encode<M: Message>(
         BodySize::Known(bytes) => Some(bytes),
         BodySize::Unknown => None,
     });
-    let json = serde_json::to_vec(&Envelope { r#type: M::TYPE, size, keys: message })
-        .map_err(|error| ProtocolError::BadHeader(error.to_string()))?;
+    let json = serde_json::to_vec(&Envelope {
+        r#type: M::TYPE,
+        size,
+        keys: message,
+    })
+    .map_err(|error| ProtocolError::BadHeader(error.to_string()))?;
     if json.len() > limits.header_bytes_max as usize {
         let length = i32::try_from(json.len()).unwrap_or(i32::MAX);
-        return Err(ProtocolError::FrameSize { length, limit: limits.header_bytes_max });
+        return Err(ProtocolError::FrameSize {
+            length,
+            limit: limits.header_bytes_max,
+        });
     }
     out.extend_from_slice(&frame::prefix(json.len()));
     out.extend_from_slice(&json);
@@ -81,13 +88,21 @@ enum State {
     /// Within or before a header frame, of which these bytes have come.
     Header(Vec<u8>),
     /// Within a body: bytes received in all, and bytes of the frame that was begun.
-    Body { size: BodySize, received: u64, frame: u32 },
+    Body {
+        size: BodySize,
+        received: u64,
+        frame: u32,
+    },
 }
 
 impl MessageDecoder {
     /// A decoder at the beginning of a stream.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, frames: FrameDecoder::default(), state: State::Header(Vec::new()) }
+        Self {
+            limits,
+            frames: FrameDecoder::default(),
+            state: State::Header(Vec::new()),
+        }
     }
 
     /// Puts other limits in force, from the next frame on.
@@ -124,9 +139,11 @@ impl MessageDecoder {
                 }
                 Ok(None)
             }
-            State::Body { size: BodySize::Known(size), received, .. } if received == size => {
-                Ok(Some(self.end(BodyEnd::Complete)))
-            }
+            State::Body {
+                size: BodySize::Known(size),
+                received,
+                ..
+            } if received == size => Ok(Some(self.end(BodyEnd::Complete))),
             State::Body { .. } => self.decode_body(input),
         }
     }
@@ -137,7 +154,11 @@ impl MessageDecoder {
         }
         self.state = match header.body() {
             None => State::Header(Vec::new()),
-            Some(size) => State::Body { size, received: 0, frame: 0 },
+            Some(size) => State::Body {
+                size,
+                received: 0,
+                frame: 0,
+            },
         };
         Ok(Item::Header(header))
     }
@@ -148,7 +169,14 @@ impl MessageDecoder {
     }
 
     fn decode_body<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Item<'a>>, ProtocolError> {
-        let State::Body { size, received, frame } = &mut self.state else { return Ok(None) };
+        let State::Body {
+            size,
+            received,
+            frame,
+        } = &mut self.state
+        else {
+            return Ok(None);
+        };
         let limit = self.limits.data_bytes_max.unwrap_or(0);
         while let Some(part) = self.frames.decode(input, limit)? {
             match part {
@@ -213,21 +241,32 @@ mod tests {
                 match item {
                     Item::Header(header) => events.push(header.read::<Note>()?.text),
                     Item::Data(bytes) => data.extend_from_slice(bytes),
-                    Item::BodyEnd(how) => events.push(format!("{how:?} {:?}", std::mem::take(&mut data))),
+                    Item::BodyEnd(how) => {
+                        events.push(format!("{how:?} {:?}", std::mem::take(&mut data)))
+                    }
                 }
             }
         }
         Ok((events, decoder.at_boundary()))
     }
 
-    fn stream(notes: &[(String, Option<Vec<u8>>, bool)], frame_bytes: usize) -> (Vec<u8>, Vec<String>) {
+    fn stream(
+        notes: &[(String, Option<Vec<u8>>, bool)],
+        frame_bytes: usize,
+    ) -> (Vec<u8>, Vec<String>) {
         let (mut bytes, mut expected) = (Vec::new(), Vec::new());
         for (text, body, known) in notes {
             let size = body.as_ref().map(|body| match known {
                 true => BodySize::Known(body.len() as u64),
                 false => BodySize::Unknown,
             });
-            encode(&Note { text: text.clone() }, size, &Limits::SESSION, &mut bytes).unwrap();
+            encode(
+                &Note { text: text.clone() },
+                size,
+                &Limits::SESSION,
+                &mut bytes,
+            )
+            .unwrap();
             expected.push(text.clone());
             let Some(body) = body else { continue };
             for piece in body.chunks(frame_bytes) {
@@ -265,7 +304,13 @@ mod tests {
     #[test]
     fn giving_up_is_told_from_the_end() {
         let mut bytes = Vec::new();
-        encode(&Note { text: "a".into() }, Some(BodySize::Known(5)), &Limits::SESSION, &mut bytes).unwrap();
+        encode(
+            &Note { text: "a".into() },
+            Some(BodySize::Known(5)),
+            &Limits::SESSION,
+            &mut bytes,
+        )
+        .unwrap();
         bytes.extend_from_slice(&[2, 0, 0, 0, 7, 7, 0, 0, 0, 0]);
         assert_eq!(events(&bytes, &[]).unwrap().0, ["a", "GivenUp [7, 7]"]);
     }
@@ -273,16 +318,34 @@ mod tests {
     #[test]
     fn a_body_past_its_size_is_refused_before_its_bytes() {
         let mut bytes = Vec::new();
-        encode(&Note { text: "a".into() }, Some(BodySize::Known(5)), &Limits::SESSION, &mut bytes).unwrap();
+        encode(
+            &Note { text: "a".into() },
+            Some(BodySize::Known(5)),
+            &Limits::SESSION,
+            &mut bytes,
+        )
+        .unwrap();
         bytes.extend_from_slice(&[6, 0, 0, 0]);
-        assert_eq!(events(&bytes, &[]), Err(ProtocolError::BodySize { declared: 5, found: 6 }));
+        assert_eq!(
+            events(&bytes, &[]),
+            Err(ProtocolError::BodySize {
+                declared: 5,
+                found: 6
+            })
+        );
     }
 
     #[test]
     fn no_body_is_allowed_before_the_login() {
         for size in [BodySize::Known(0), BodySize::Unknown] {
             let mut bytes = Vec::new();
-            encode(&Note { text: "a".into() }, Some(size), &Limits::SESSION, &mut bytes).unwrap();
+            encode(
+                &Note { text: "a".into() },
+                Some(size),
+                &Limits::SESSION,
+                &mut bytes,
+            )
+            .unwrap();
             let result = MessageDecoder::new(Limits::LOGIN).decode(&mut &bytes[..]);
             assert_eq!(result, Err(ProtocolError::BodyBeforeLogin));
         }

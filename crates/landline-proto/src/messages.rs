@@ -158,7 +158,10 @@ impl ErrorMessage {
     pub fn new(code: ErrorCode, message: impl fmt::Display) -> Self {
         let mut message = message.to_string();
         message.truncate(message.floor_char_boundary(ERROR_TEXT_BYTES_MAX));
-        Self { code: code.as_str().to_owned(), message }
+        Self {
+            code: code.as_str().to_owned(),
+            message,
+        }
     }
 
     /// The code; [`ErrorCode::Unknown`] for one that this release does not know.
@@ -233,7 +236,10 @@ impl Serialize for Blob {
 impl<'de> Deserialize<'de> for Blob {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        BASE64.decode(text.as_bytes()).map(Self).map_err(|error| D::Error::custom(format_args!("base64: {error}")))
+        BASE64
+            .decode(text.as_bytes())
+            .map(Self)
+            .map_err(|error| D::Error::custom(format_args!("base64: {error}")))
     }
 }
 
@@ -269,7 +275,8 @@ impl Serialize for Token {
 impl<'de> Deserialize<'de> for Token {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| D::Error::custom("a token that is not 32 lower-case hexadecimal digits"))
+        Self::parse(&text)
+            .ok_or_else(|| D::Error::custom("a token that is not 32 lower-case hexadecimal digits"))
     }
 }
 

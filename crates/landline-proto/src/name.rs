@@ -23,7 +23,10 @@ impl Serialize for Name {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match str::from_utf8(&self.0) {
             Ok(text) => serializer.serialize_str(text),
-            Err(_) => Wire::Bytes { b64: BASE64.encode(&self.0) }.serialize(serializer),
+            Err(_) => Wire::Bytes {
+                b64: BASE64.encode(&self.0),
+            }
+            .serialize(serializer),
         }
     }
 }
@@ -36,7 +39,9 @@ impl<'de> Deserialize<'de> for Name {
                 .decode(b64.as_bytes())
                 .map(Self)
                 .map_err(|error| D::Error::custom(format_args!("a name's base64: {error}"))),
-            Err(_) => Err(D::Error::custom("a name that is neither a string nor {\"b64\": string}")),
+            Err(_) => Err(D::Error::custom(
+                "a name that is neither a string nor {\"b64\": string}",
+            )),
         }
     }
 }
@@ -117,7 +122,13 @@ impl RemotePath {
             _ => (false, path),
         };
         let (rest, folder) = match rest {
-            [] => return Ok(Self { absolute, components: Vec::new(), folder: true }),
+            [] => {
+                return Ok(Self {
+                    absolute,
+                    components: Vec::new(),
+                    folder: true,
+                });
+            }
             [rest @ .., b'/'] => (rest, true),
             _ => (rest, false),
         };
@@ -129,12 +140,20 @@ impl RemotePath {
             check_component(component)?;
             components.push(component.to_vec());
         }
-        Ok(Self { absolute, components, folder })
+        Ok(Self {
+            absolute,
+            components,
+            folder,
+        })
     }
 
     /// The account's home itself.
     pub fn home() -> Self {
-        Self { absolute: false, components: Vec::new(), folder: true }
+        Self {
+            absolute: false,
+            components: Vec::new(),
+            folder: true,
+        }
     }
 
     /// Whether it began with `/`; otherwise it is meant from the account's home.
@@ -163,9 +182,16 @@ mod tests {
     fn names_that_are_not_utf8_survive_the_wire() {
         for bytes in [&b"plain"[..], "übung".as_bytes(), b"\xff\xfe", b""] {
             let json = serde_json::to_string(&Name(bytes.to_vec())).unwrap();
-            assert_eq!(serde_json::from_str::<Name>(&json).unwrap().0, bytes, "{json}");
+            assert_eq!(
+                serde_json::from_str::<Name>(&json).unwrap().0,
+                bytes,
+                "{json}"
+            );
         }
-        assert_eq!(serde_json::to_string(&Name(vec![0xff])).unwrap(), r#"{"b64":"/w=="}"#);
+        assert_eq!(
+            serde_json::to_string(&Name(vec![0xff])).unwrap(),
+            r#"{"b64":"/w=="}"#
+        );
         assert!(serde_json::from_str::<Name>("7").is_err());
     }
 

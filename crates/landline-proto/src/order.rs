@@ -98,6 +98,9 @@ impl State {
         if has_stray_body {
             found.push_str(" with a body");
         }
-        Err(ProtocolError::UnexpectedMessage { found, expected: self.accepts().join(" or ") })
+        Err(ProtocolError::UnexpectedMessage {
+            found,
+            expected: self.accepts().join(" or "),
+        })
     }
 }

@@ -20,12 +20,18 @@ use serde_json::{Value, json};
 
 /// Bytes as the vectors write them: hexadecimal, or a list of hexadecimal and `{"repeat", "count"}`.
 fn bytes(value: &Value) -> Vec<u8> {
-    let hex = |value: &Value| HEXLOWER.decode(value.as_str().expect("hexadecimal").as_bytes()).expect("hexadecimal");
+    let hex = |value: &Value| {
+        HEXLOWER
+            .decode(value.as_str().expect("hexadecimal").as_bytes())
+            .expect("hexadecimal")
+    };
     match value {
         Value::Array(parts) => parts
             .iter()
             .flat_map(|part| match part.get("repeat") {
-                Some(unit) => hex(unit).repeat(usize::try_from(part["count"].as_u64().unwrap()).unwrap()),
+                Some(unit) => {
+                    hex(unit).repeat(usize::try_from(part["count"].as_u64().unwrap()).unwrap())
+                }
                 None => hex(part),
             })
             .collect(),
@@ -38,13 +44,20 @@ fn bytes32(value: &Value) -> [u8; 32] {
 }
 
 fn strings(value: &Value) -> Vec<String> {
-    value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|text| text.as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// The cases of a file, with their names.
 fn cases(text: &str, under: &str) -> Vec<Value> {
     let mut file: Value = serde_json::from_str(text).expect("a file of vectors");
-    let Value::Array(cases) = file[under].take() else { panic!("no {under}") };
+    let Value::Array(cases) = file[under].take() else {
+        panic!("no {under}")
+    };
     assert!(!cases.is_empty(), "no {under}");
     cases
 }
@@ -91,13 +104,27 @@ fn frames_are_those_of_the_vectors() {
     for case in cases(include_str!("../../../docs/vectors/frames.json"), "cases") {
         let limit = u32::try_from(case["limit"].as_u64().unwrap()).unwrap();
         let stream = bytes(&case["input"]);
-        let expected: Vec<Vec<u8>> = case["frames"].as_array().unwrap().iter().map(bytes).collect();
+        let expected: Vec<Vec<u8>> = case["frames"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(bytes)
+            .collect();
         for pieces in cuts(&stream) {
             let mut done = Vec::new();
             let end = frames(&pieces, limit, &mut done);
             let count = pieces.len();
-            assert_eq!(error_of(&end), case["error"], "{}, in {count} pieces: {end:?}", name(&case));
-            assert!(done == expected, "{}, in {count} pieces: other frames", name(&case));
+            assert_eq!(
+                error_of(&end),
+                case["error"],
+                "{}, in {count} pieces: {end:?}",
+                name(&case)
+            );
+            assert!(
+                done == expected,
+                "{}, in {count} pieces: other frames",
+                name(&case)
+            );
         }
     }
 }
@@ -174,7 +201,12 @@ fn messages_are_those_of_the_vectors() {
             _ => panic!("{}: what limits?", name(&case)),
         };
         let stream = bytes(&case["input"]);
-        let expected: Vec<_> = case["events"].as_array().unwrap().iter().map(expected_event).collect();
+        let expected: Vec<_> = case["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(expected_event)
+            .collect();
         for pieces in cuts(&stream) {
             let (mut data, mut events) = (Vec::new(), Vec::new());
             let end = messages(&pieces, limits, &mut data, &mut events);
@@ -183,24 +215,49 @@ fn messages_are_those_of_the_vectors() {
             if let (Ok(false), Some((kind, found))) = (&end, events.last_mut())
                 && kind == "data"
             {
-                let whole = expected.last().filter(|(kind, _)| kind == "data").map_or(0, |(_, data)| data.len());
+                let whole = expected
+                    .last()
+                    .filter(|(kind, _)| kind == "data")
+                    .map_or(0, |(_, data)| data.len());
                 found.truncate(whole);
                 if found.is_empty() {
                     events.pop();
                 }
             }
             let count = pieces.len();
-            assert_eq!(error_of(&end), case["error"], "{}, in {count} pieces: {end:?}", name(&case));
-            let kinds = |events: &[(String, Vec<u8>)]| events.iter().map(|(kind, _)| kind.clone()).collect::<Vec<_>>();
-            assert_eq!(kinds(&events), kinds(&expected), "{}, in {count} pieces", name(&case));
-            assert!(events == expected, "{}, in {count} pieces: other data", name(&case));
+            assert_eq!(
+                error_of(&end),
+                case["error"],
+                "{}, in {count} pieces: {end:?}",
+                name(&case)
+            );
+            let kinds = |events: &[(String, Vec<u8>)]| {
+                events
+                    .iter()
+                    .map(|(kind, _)| kind.clone())
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(
+                kinds(&events),
+                kinds(&expected),
+                "{}, in {count} pieces",
+                name(&case)
+            );
+            assert!(
+                events == expected,
+                "{}, in {count} pieces: other data",
+                name(&case)
+            );
         }
     }
 }
 
 #[test]
 fn transcripts_are_those_of_the_vectors() {
-    for case in cases(include_str!("../../../docs/vectors/transcript.json"), "cases") {
+    for case in cases(
+        include_str!("../../../docs/vectors/transcript.json"),
+        "cases",
+    ) {
         assert_eq!(case["alpn"], landline_proto::ALPN, "{}", name(&case));
         assert_eq!(case["version"], VERSION, "{}", name(&case));
         let user: Result<UserName, _> = case["user"].as_str().unwrap().parse();
@@ -217,7 +274,12 @@ fn transcripts_are_those_of_the_vectors() {
             client_nonce: &Nonce(bytes32(&case["client_nonce"])),
             server_nonce: &Nonce(bytes32(&case["server_nonce"])),
         };
-        assert_eq!(HEXLOWER.encode(&found.digest()), case["transcript"].as_str().unwrap(), "{}", name(&case));
+        assert_eq!(
+            HEXLOWER.encode(&found.digest()),
+            case["transcript"].as_str().unwrap(),
+            "{}",
+            name(&case)
+        );
     }
 }
 
@@ -227,11 +289,21 @@ fn paths_pass_and_fail_as_in_the_vectors() {
     for case in cases(text, "paths") {
         let path = bytes(&case["path"]);
         let found = RemotePath::parse(&path);
-        assert_eq!(json!(found.is_ok()), case["ok"], "path {:?}: {found:?}", String::from_utf8_lossy(&path));
+        assert_eq!(
+            json!(found.is_ok()),
+            case["ok"],
+            "path {:?}: {found:?}",
+            String::from_utf8_lossy(&path)
+        );
     }
     for case in cases(text, "names") {
         let name = bytes(&case["name"]);
         let found = check_component(&name);
-        assert_eq!(json!(found.is_ok()), case["ok"], "name {:?}: {found:?}", String::from_utf8_lossy(&name));
+        assert_eq!(
+            json!(found.is_ok()),
+            case["ok"],
+            "name {:?}: {found:?}",
+            String::from_utf8_lossy(&name)
+        );
     }
 }

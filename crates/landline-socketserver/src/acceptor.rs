@@ -38,11 +38,21 @@ pub(crate) enum Turn<S> {
 }
 
 impl<'a, L: Listener> Acceptor<'a, L> {
-    pub(crate) fn new<H, W>(listener: &'a L, parts: &Parts<H, W>, shutdown: &'a Shutdown) -> io::Result<Self> {
+    pub(crate) fn new<H, W>(
+        listener: &'a L,
+        parts: &Parts<H, W>,
+        shutdown: &'a Shutdown,
+    ) -> io::Result<Self> {
         listener.prepare()?;
         let hooks = parts.hooks.clone();
         let gate = Gate::new(&parts.limits, hooks.clone());
-        Ok(Self { listener, shutdown, gate, hooks, rests_until: None })
+        Ok(Self {
+            listener,
+            shutdown,
+            gate,
+            hooks,
+            rests_until: None,
+        })
     }
 
     /// Waits for a connection (if it `may_accept`), for one of `others`, or until `until`.
@@ -62,7 +72,8 @@ impl<'a, L: Listener> Acceptor<'a, L> {
             if accepts {
                 inputs.push(self.listener.as_fd());
             }
-            let ready = wait::for_input(&inputs, end.map(|end| end.saturating_duration_since(now)))?;
+            let ready =
+                wait::for_input(&inputs, end.map(|end| end.saturating_duration_since(now)))?;
             if ready.first() == Some(&true) {
                 return Ok(Turn::Shutdown);
             }
@@ -98,8 +109,8 @@ impl<'a, L: Listener> Acceptor<'a, L> {
 /// on from the network.
 pub(crate) fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{
-        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable, TimedOut,
-        WouldBlock,
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, TimedOut, WouldBlock,
     };
     let kinds = [
         ConnectionAborted,

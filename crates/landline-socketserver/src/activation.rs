@@ -59,19 +59,37 @@ pub struct Named {
 /// Where the variables make no sense, a descriptor is not open, is no socket to serve on (a connection, for instance), or the sockets
 /// were taken before.
 pub fn sockets(variable: impl Fn(&str) -> Option<String>) -> io::Result<Vec<Named>> {
-    let Some(count) = count(&variable, std::process::id())? else { return Ok(Vec::new()) };
+    let Some(count) = count(&variable, std::process::id())? else {
+        return Ok(Vec::new());
+    };
     let names = variable("LISTEN_FDNAMES").unwrap_or_default();
-    let names = names.split(':').map(|name| Some(name.to_owned()).filter(|name| !name.is_empty()));
+    let names = names
+        .split(':')
+        .map(|name| Some(name.to_owned()).filter(|name| !name.is_empty()));
     let inherited = platform::inherit(count)?;
-    let named = inherited.into_iter().zip(names.chain(std::iter::repeat(None)));
-    named.map(|(fd, name)| Ok(Named { name, socket: socket(fd)? })).collect()
+    let named = inherited
+        .into_iter()
+        .zip(names.chain(std::iter::repeat(None)));
+    named
+        .map(|(fd, name)| {
+            Ok(Named {
+                name,
+                socket: socket(fd)?,
+            })
+        })
+        .collect()
 }
 
 /// How many descriptors are meant for the process `own`.
 fn count(variable: impl Fn(&str) -> Option<String>, own: u32) -> io::Result<Option<usize>> {
-    let (Some(pid), Some(count)) = (variable("LISTEN_PID"), variable("LISTEN_FDS")) else { return Ok(None) };
+    let (Some(pid), Some(count)) = (variable("LISTEN_PID"), variable("LISTEN_FDS")) else {
+        return Ok(None);
+    };
     let wrong = |name: &str, text: &str| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is {text:?}, which is no number"))
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{name} is {text:?}, which is no number"),
+        )
     };
     let pid: u32 = pid.parse().map_err(|_| wrong("LISTEN_PID", &pid))?;
     let count = count.parse().map_err(|_| wrong("LISTEN_FDS", &count))?;
@@ -120,8 +138,14 @@ mod tests {
         let connected = std::net::TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
         assert!(matches!(socket(tcp.into()), Ok(Activated::Tcp(_))));
         assert!(socket(connected.into()).is_err());
-        assert!(matches!(socket(UdpSocket::bind("127.0.0.1:0").unwrap().into()), Ok(Activated::Udp(_))));
-        assert!(matches!(socket(UnixDatagram::unbound().unwrap().into()), Ok(Activated::UnixDatagram(_))));
+        assert!(matches!(
+            socket(UdpSocket::bind("127.0.0.1:0").unwrap().into()),
+            Ok(Activated::Udp(_))
+        ));
+        assert!(matches!(
+            socket(UnixDatagram::unbound().unwrap().into()),
+            Ok(Activated::UnixDatagram(_))
+        ));
         assert!(socket(std::io::pipe().unwrap().0.into()).is_err());
     }
 }

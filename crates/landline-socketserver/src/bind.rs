@@ -30,7 +30,13 @@ pub struct Bind {
 
 impl Default for Bind {
     fn default() -> Self {
-        Self { backlog: 1024, address_reuse: true, port_reuse: false, v6_only: false, nagle: false }
+        Self {
+            backlog: 1024,
+            address_reuse: true,
+            port_reuse: false,
+            v6_only: false,
+            nagle: false,
+        }
     }
 }
 
@@ -108,7 +114,8 @@ impl Bind {
     /// [`io::ErrorKind::AddrInUse`] where somebody listens there, or something else has the name.
     pub fn unix(&self, path: impl AsRef<Path>) -> io::Result<UnixListener> {
         let path = path.as_ref();
-        let socket = self.unix_socket(path, Type::STREAM, || UnixStream::connect(path).map(drop))?;
+        let socket =
+            self.unix_socket(path, Type::STREAM, || UnixStream::connect(path).map(drop))?;
         socket.listen(self.backlog)?;
         Ok(socket.into())
     }
@@ -123,7 +130,11 @@ impl Bind {
         Ok(self.unix_socket(path, Type::DGRAM, probe)?.into())
     }
 
-    fn first<T>(&self, addresses: impl ToSocketAddrs, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    fn first<T>(
+        &self,
+        addresses: impl ToSocketAddrs,
+        bind: impl Fn(SocketAddr) -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in addresses.to_socket_addrs()? {
             match bind(address) {
@@ -145,14 +156,26 @@ impl Bind {
         Ok(socket)
     }
 
-    fn unix_socket(&self, path: &Path, kind: Type, probe: impl Fn() -> io::Result<()>) -> io::Result<Socket> {
+    fn unix_socket(
+        &self,
+        path: &Path,
+        kind: Type,
+        probe: impl Fn() -> io::Result<()>,
+    ) -> io::Result<Socket> {
         let address = SockAddr::unix(path)?;
         let socket = Socket::new(Domain::UNIX, kind, None)?;
-        let Err(error) = socket.bind(&address) else { return Ok(socket) };
+        let Err(error) = socket.bind(&address) else {
+            return Ok(socket);
+        };
         // A plain file refuses a connection too.
-        let is_socket =
-            || rustix::fs::lstat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket);
-        let is_stale = || is_socket() && probe().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        let is_socket = || {
+            rustix::fs::lstat(path)
+                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)
+        };
+        let is_stale = || {
+            is_socket()
+                && probe().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        };
         if error.kind() != io::ErrorKind::AddrInUse || !self.address_reuse || !is_stale() {
             return Err(error);
         }

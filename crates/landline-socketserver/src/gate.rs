@@ -25,15 +25,26 @@ impl Gate {
     pub(crate) fn new(limits: &Limits, hooks: Hooks) -> Arc<Self> {
         // No address can have more than all have, so there is nothing to count.
         let counts = limits.connections_per_address_max < limits.connections_max;
-        let per_address_max = if counts { limits.connections_per_address_max.max(1) } else { usize::MAX };
-        Arc::new(Self { hooks, per_address_max, counts: Mutex::default() })
+        let per_address_max = if counts {
+            limits.connections_per_address_max.max(1)
+        } else {
+            usize::MAX
+        };
+        Arc::new(Self {
+            hooks,
+            per_address_max,
+            counts: Mutex::default(),
+        })
     }
 
     /// Lets a connection in, or refuses it; either is reported.
     pub(crate) fn admit(self: &Arc<Self>, peer: &Peer) -> Option<Place> {
         let place = self.place(peer)?;
         if !self.hooks.admits(peer) {
-            self.hooks.report(&Event::Refused { peer, reason: Refusal::Verify });
+            self.hooks.report(&Event::Refused {
+                peer,
+                reason: Refusal::Verify,
+            });
             return None;
         }
         self.hooks.report(&Event::Accepted { peer });
@@ -42,25 +53,39 @@ impl Gate {
 
     /// A place within the share of the peer's address; that there is none is reported.
     pub(crate) fn place(self: &Arc<Self>, peer: &Peer) -> Option<Place> {
-        let source = if self.per_address_max == usize::MAX { None } else { peer.source() };
+        let source = if self.per_address_max == usize::MAX {
+            None
+        } else {
+            peer.source()
+        };
         if let Some(source) = source {
             let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
             let count = counts.entry(source).or_insert(0);
             if *count >= self.per_address_max {
                 drop(counts);
-                self.hooks.report(&Event::Refused { peer, reason: Refusal::TooManyFromAddress });
+                self.hooks.report(&Event::Refused {
+                    peer,
+                    reason: Refusal::TooManyFromAddress,
+                });
                 return None;
             }
             *count += 1;
         }
-        Some(Place { gate: self.clone(), source })
+        Some(Place {
+            gate: self.clone(),
+            source,
+        })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let Some(source) = self.source else { return };
-        let mut counts = self.gate.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self
+            .gate
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&source) {
             *count -= 1;
             if *count == 0 {

@@ -81,7 +81,9 @@ pub(crate) struct Hooks {
 
 impl Hooks {
     pub(crate) fn admits(&self, peer: &Peer) -> bool {
-        let Some(verify) = &self.verify else { return true };
+        let Some(verify) = &self.verify else {
+            return true;
+        };
         catch_unwind(AssertUnwindSafe(|| verify(peer))).unwrap_or(false)
     }
 
@@ -99,7 +101,9 @@ impl Hooks {
     /// Reports that something could not be sent.
     pub(crate) fn lost(&self, peer: &Peer, error: io::Error) {
         if let Some(on_error) = &self.on_error {
-            let _ = catch_unwind(AssertUnwindSafe(|| on_error(peer, &Failure::Handler(error))));
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                on_error(peer, &Failure::Handler(error))
+            }));
         }
     }
 
@@ -109,6 +113,10 @@ impl Hooks {
         if let (Some(on_error), Some(failure)) = (&self.on_error, failure) {
             let _ = catch_unwind(AssertUnwindSafe(|| on_error(peer, failure)));
         }
-        self.report(&Event::Ended { peer, duration: since.elapsed(), failure });
+        self.report(&Event::Ended {
+            peer,
+            duration: since.elapsed(),
+            failure,
+        });
     }
 }

@@ -169,7 +169,10 @@ mod limits;
 mod listener;
 pub mod memory;
 mod peer;
-#[allow(unsafe_code, reason = "the one room for what the safe interfaces of the system lack")]
+#[allow(
+    unsafe_code,
+    reason = "the one room for what the safe interfaces of the system lack"
+)]
 mod platform;
 mod processes;
 mod server;

@@ -48,7 +48,13 @@ pub struct Dialer {
 pub fn listener() -> io::Result<(MemoryListener, Dialer)> {
     let (outgoing, incoming) = mpsc::channel();
     let waker = Waker::new()?;
-    Ok((MemoryListener { incoming: Mutex::new(incoming), waker: waker.clone() }, Dialer { outgoing, waker }))
+    Ok((
+        MemoryListener {
+            incoming: Mutex::new(incoming),
+            waker: waker.clone(),
+        },
+        Dialer { outgoing, waker },
+    ))
 }
 
 impl Dialer {
@@ -58,7 +64,9 @@ impl Dialer {
     /// [`io::ErrorKind::ConnectionRefused`] once the listener is gone; where the system has no descriptors left.
     pub fn connect(&self) -> io::Result<UnixStream> {
         let (near, far) = UnixStream::pair()?;
-        self.outgoing.send(far).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+        self.outgoing
+            .send(far)
+            .map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
         self.waker.wake();
         Ok(near)
     }
@@ -79,7 +87,8 @@ impl Listener for MemoryListener {
             self.waker.noticed();
             incoming.try_recv()
         });
-        next.map(|stream| (stream, Peer::Memory)).map_err(|_| io::ErrorKind::WouldBlock.into())
+        next.map(|stream| (stream, Peer::Memory))
+            .map_err(|_| io::ErrorKind::WouldBlock.into())
     }
 
     fn prepare(&self) -> io::Result<()> {

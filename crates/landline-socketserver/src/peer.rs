@@ -40,7 +40,9 @@ impl Peer {
     /// What connections are counted by: an IPv4 address (also where it comes mapped into IPv6), or an IPv6 /64.
     pub(crate) fn source(&self) -> Option<IpAddr> {
         match self.socket_addr()?.ip().to_canonical() {
-            IpAddr::V6(address) => Some(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into()),
+            IpAddr::V6(address) => {
+                Some(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into())
+            }
             address @ IpAddr::V4(_) => Some(address),
         }
     }
@@ -64,7 +66,10 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> String {
-        Peer::Ip(text.parse().unwrap()).source().unwrap().to_string()
+        Peer::Ip(text.parse().unwrap())
+            .source()
+            .unwrap()
+            .to_string()
     }
 
     #[test]

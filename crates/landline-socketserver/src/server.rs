@@ -37,7 +37,12 @@ pub struct Drained {
 impl<L: Listener, H> Server<L, H> {
     /// A server with the default [`Limits`] and no hooks.
     pub fn new(listener: L, handler: H) -> Self {
-        let parts = Parts { handler, wrapper: Plain, limits: Limits::default(), hooks: Hooks::default() };
+        let parts = Parts {
+            handler,
+            wrapper: Plain,
+            limits: Limits::default(),
+            hooks: Hooks::default(),
+        };
         Self { listener, parts }
     }
 
@@ -46,8 +51,25 @@ impl<L: Listener, H> Server<L, H> {
     ///
     /// The blocking models take a [`blocking::Wrap`](crate::blocking::Wrap), `tasks` takes a [`tasks::Wrap`](crate::tasks::Wrap).
     pub fn wrap<W>(self, wrapper: W) -> Server<L, H, W> {
-        let Self { listener, parts: Parts { handler, limits, hooks, .. } } = self;
-        Server { listener, parts: Parts { handler, wrapper, limits, hooks } }
+        let Self {
+            listener,
+            parts:
+                Parts {
+                    handler,
+                    limits,
+                    hooks,
+                    ..
+                },
+        } = self;
+        Server {
+            listener,
+            parts: Parts {
+                handler,
+                wrapper,
+                limits,
+                hooks,
+            },
+        }
     }
 }
 

@@ -42,7 +42,15 @@ impl Stopper {
     /// Where the system has no descriptors left for the pipe between them.
     pub fn new() -> io::Result<(Self, Shutdown)> {
         let (reader, writer) = io::pipe()?;
-        Ok((Self { writer: Arc::new(writer) }, Shutdown { reader: Arc::new(reader), _writer: None }))
+        Ok((
+            Self {
+                writer: Arc::new(writer),
+            },
+            Shutdown {
+                reader: Arc::new(reader),
+                _writer: None,
+            },
+        ))
     }
 
     /// Stops the servers: each takes no more and drains. Returns at once. It only writes one byte to a pipe, so that it may
@@ -60,7 +68,10 @@ impl Shutdown {
     /// Where the system has no descriptors left for a pipe.
     pub fn never() -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
-        Ok(Self { reader: Arc::new(reader), _writer: Some(Arc::new(writer)) })
+        Ok(Self {
+            reader: Arc::new(reader),
+            _writer: Some(Arc::new(writer)),
+        })
     }
 
     /// Whether the time has come. A system call.
@@ -70,7 +81,10 @@ impl Shutdown {
 
     /// One that comes when `reader` can be read or its other end closes.
     pub(crate) fn by(reader: Arc<PipeReader>) -> Self {
-        Self { reader, _writer: None }
+        Self {
+            reader,
+            _writer: None,
+        }
     }
 
     pub(crate) fn pipe_fd(&self) -> BorrowedFd<'_> {

@@ -6,9 +6,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Waits until one of `inputs` can be read without blocking (or is closed, or has failed), for `time` at most; which ones are.
 /// A signal is waited through, and then the time begins anew.
-pub(crate) fn for_input(inputs: &[BorrowedFd<'_>], time: Option<Duration>) -> io::Result<Vec<bool>> {
-    let mut polled: Vec<PollFd<'_>> =
-        inputs.iter().map(|input| PollFd::from_borrowed_fd(*input, PollFlags::IN)).collect();
+pub(crate) fn for_input(
+    inputs: &[BorrowedFd<'_>],
+    time: Option<Duration>,
+) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<PollFd<'_>> = inputs
+        .iter()
+        .map(|input| PollFd::from_borrowed_fd(*input, PollFlags::IN))
+        .collect();
     wait(&mut polled, time)?;
     Ok(polled.iter().map(|one| !one.revents().is_empty()).collect())
 }
@@ -20,7 +25,12 @@ pub(crate) fn is_readable(input: BorrowedFd<'_>) -> bool {
 
 /// Waits until one of them is ready, for `time` at most.
 pub(crate) fn wait(polled: &mut [PollFd<'_>], time: Option<Duration>) -> io::Result<()> {
-    let time = time.map(|time| Timespec::try_from(time).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }));
+    let time = time.map(|time| {
+        Timespec::try_from(time).unwrap_or(Timespec {
+            tv_sec: i64::MAX,
+            tv_nsec: 0,
+        })
+    });
     loop {
         match poll(polled, time.as_ref()) {
             Err(rustix::io::Errno::INTR) => {}

@@ -18,7 +18,9 @@ pub(crate) struct Waker {
 impl Waker {
     pub(crate) fn new() -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
-        Ok(Self { shared: Arc::new((reader, writer, AtomicBool::new(false))) })
+        Ok(Self {
+            shared: Arc::new((reader, writer, AtomicBool::new(false))),
+        })
     }
 
     /// What the loop waits for.

@@ -68,7 +68,10 @@ fn with_both(check: impl Fn(&memory::Dialer)) {
     let (listener, dialer) = memory::listener().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(Server::new(listener, echo_task).tasks(async { drop(stopped.await) }))
     });
     check(&dialer);

@@ -35,7 +35,9 @@ fn main() {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["serve", kind, processes, connections_max] => serve(kind, processes, connections_max.parse().unwrap()),
+        ["serve", kind, processes, connections_max] => {
+            serve(kind, processes, connections_max.parse().unwrap())
+        }
         ["hold", model, descriptors_max] => hold(model, descriptors_max.parse().unwrap()),
         ["threads"] => println!("{}", refused_with_threads()),
         // What cargo passes on is for the harness that is not here.
@@ -45,18 +47,45 @@ fn main() {
 
 fn run_all() {
     let tests: [(&str, fn()); 12] = [
-        ("each connection has a process of its own", each_connection_has_a_process_of_its_own),
-        ("workers serve one after the other", workers_serve_one_after_the_other),
+        (
+            "each connection has a process of its own",
+            each_connection_has_a_process_of_its_own,
+        ),
+        (
+            "workers serve one after the other",
+            workers_serve_one_after_the_other,
+        ),
         ("a crash takes one connection", a_crash_takes_one_connection),
-        ("a worker that dies is replaced", a_worker_that_dies_is_replaced),
+        (
+            "a worker that dies is replaced",
+            a_worker_that_dies_is_replaced,
+        ),
         ("draining waits, then ends", draining_waits_then_ends),
-        ("the limit holds and nothing is left", the_limit_holds_and_nothing_is_left),
+        (
+            "the limit holds and nothing is left",
+            the_limit_holds_and_nothing_is_left,
+        ),
         ("datagrams too", datagrams_too),
-        ("children of a parent that died drain", children_of_a_parent_that_died_drain),
-        ("more than one thread is refused", more_than_one_thread_is_refused),
-        ("without descriptors accepting rests and recovers", without_descriptors_accepting_rests_and_recovers),
-        ("silent clients hold up nobody and are ended", silent_clients_hold_up_nobody_and_are_ended),
-        ("clients that vanish leave nothing", clients_that_vanish_leave_nothing),
+        (
+            "children of a parent that died drain",
+            children_of_a_parent_that_died_drain,
+        ),
+        (
+            "more than one thread is refused",
+            more_than_one_thread_is_refused,
+        ),
+        (
+            "without descriptors accepting rests and recovers",
+            without_descriptors_accepting_rests_and_recovers,
+        ),
+        (
+            "silent clients hold up nobody and are ended",
+            silent_clients_hold_up_nobody_and_are_ended,
+        ),
+        (
+            "clients that vanish leave nothing",
+            clients_that_vanish_leave_nothing,
+        ),
     ];
     for (name, test) in tests {
         test();
@@ -81,14 +110,21 @@ fn serve(kind: &str, processes: &str, connections_max: usize) {
     let drained = if kind == "udp" {
         let socket = Bind::new().udp("127.0.0.1:0").unwrap();
         println!("{}", socket.local_addr().unwrap());
-        let handler =
-            move |datagram: &Datagram<'_>, outbox: &mut Outbox<'_>| answer_datagram(datagram, outbox, &stopper);
-        DatagramServer::new(socket, handler).limits(limits).on_event(print).processes(processes, &shutdown)
+        let handler = move |datagram: &Datagram<'_>, outbox: &mut Outbox<'_>| {
+            answer_datagram(datagram, outbox, &stopper)
+        };
+        DatagramServer::new(socket, handler)
+            .limits(limits)
+            .on_event(print)
+            .processes(processes, &shutdown)
     } else {
         let listener = Bind::new().tcp("127.0.0.1:0").unwrap();
         println!("{}", listener.local_addr().unwrap());
         let handler = move |connection: &mut TcpConnection| answer(connection, &stopper);
-        Server::new(listener, handler).limits(limits).on_event(print).processes(processes, &shutdown)
+        Server::new(listener, handler)
+            .limits(limits)
+            .on_event(print)
+            .processes(processes, &shutdown)
     };
     println!("cut off {}", drained.unwrap().cut_off);
 }
@@ -96,8 +132,19 @@ fn serve(kind: &str, processes: &str, connections_max: usize) {
 /// Serves under a model that does not fork, with few descriptors, and ends what is silent for a second.
 fn hold(model: &str, descriptors_max: u64) {
     let limit = getrlimit(Resource::Nofile);
-    let current = if descriptors_max == 0 { limit.maximum } else { Some(descriptors_max) };
-    setrlimit(Resource::Nofile, Rlimit { current, maximum: limit.maximum }).unwrap();
+    let current = if descriptors_max == 0 {
+        limit.maximum
+    } else {
+        Some(descriptors_max)
+    };
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current,
+            maximum: limit.maximum,
+        },
+    )
+    .unwrap();
     let limits = Limits {
         connections_max: 20_000,
         connections_per_address_max: 20_000,
@@ -109,18 +156,31 @@ fn hold(model: &str, descriptors_max: u64) {
     println!("{}", listener.local_addr().unwrap());
     let drained = if model == "threads" {
         let handler = move |connection: &mut TcpConnection| answer(connection, &stopper);
-        Server::new(listener, handler).limits(limits).on_event(print).threads(&shutdown)
+        Server::new(listener, handler)
+            .limits(limits)
+            .on_event(print)
+            .threads(&shutdown)
     } else {
         let (stop, mut stopped) = tokio::sync::mpsc::channel::<()>(1);
-        let handler = async move |connection: &mut tasks::TcpConnection| answer_task(connection, &stop).await;
-        let server = Server::new(listener, handler).limits(limits).on_event(print);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let handler =
+            async move |connection: &mut tasks::TcpConnection| answer_task(connection, &stop).await;
+        let server = Server::new(listener, handler)
+            .limits(limits)
+            .on_event(print);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(server.tasks(async { stopped.recv().await.unwrap_or_default() }))
     };
     println!("cut off {}", drained.unwrap().cut_off);
 }
 
-async fn answer_task(connection: &mut tasks::TcpConnection, stop: &tokio::sync::mpsc::Sender<()>) -> io::Result<()> {
+async fn answer_task(
+    connection: &mut tasks::TcpConnection,
+    stop: &tokio::sync::mpsc::Sender<()>,
+) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
         let byte = connection.read_u8().await?;
@@ -139,8 +199,13 @@ fn print(event: &Event<'_>) {
     match event {
         Event::AcceptFailed { error } => println!("accept failed: {error}"),
         Event::Ended { failure: None, .. } => println!("ended"),
-        Event::Ended { failure: Some(failure), .. } => println!("failed: {failure}"),
-        Event::WorkerEnded { failure: Some(failure) } => println!("worker: {failure}"),
+        Event::Ended {
+            failure: Some(failure),
+            ..
+        } => println!("failed: {failure}"),
+        Event::WorkerEnded {
+            failure: Some(failure),
+        } => println!("worker: {failure}"),
         Event::WorkerEnded { failure: None } => println!("worker ended"),
         _ => {}
     }
@@ -164,7 +229,11 @@ fn answer(connection: &mut TcpConnection, stopper: &Stopper) -> io::Result<()> {
     Ok(())
 }
 
-fn answer_datagram(datagram: &Datagram<'_>, outbox: &mut Outbox<'_>, stopper: &Stopper) -> io::Result<()> {
+fn answer_datagram(
+    datagram: &Datagram<'_>,
+    outbox: &mut Outbox<'_>,
+    stopper: &Stopper,
+) -> io::Result<()> {
     match datagram.bytes() {
         b"panic" => panic!("as asked"),
         b"stop" => stopper.stop(),
@@ -180,7 +249,10 @@ fn refused_with_threads() -> String {
     thread::spawn(move || held.recv());
     let listener = Bind::new().tcp("127.0.0.1:0").unwrap();
     let server = Server::new(listener, |_: &mut TcpConnection| Ok(()));
-    server.processes(Processes::Each, &shutdown).unwrap_err().to_string()
+    server
+        .processes(Processes::Each, &shutdown)
+        .unwrap_err()
+        .to_string()
 }
 
 struct Running {
@@ -203,9 +275,18 @@ impl Running {
             .unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
-        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        thread::spawn(move || {
+            output
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
         let address = lines.recv_timeout(PATIENCE).unwrap().parse().unwrap();
-        Self { process, lines, address }
+        Self {
+            process,
+            lines,
+            address,
+        }
     }
 
     fn pid(&self) -> String {
@@ -232,12 +313,16 @@ impl Running {
 
     /// The processes it has forked.
     fn children(&self) -> usize {
-        let tasks = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.process.id())).unwrap();
+        let tasks =
+            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.process.id()))
+                .unwrap();
         tasks.split_whitespace().count()
     }
 
     fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.id()))
+            .unwrap()
+            .count()
     }
 
     fn end(mut self) {
@@ -317,7 +402,10 @@ fn a_crash_takes_one_connection() {
     let ends = [
         ("panic", "failed: the handler panicked: as asked"),
         ("fail", "failed: as asked"),
-        ("abort", "failed: the handler's process ended with signal: 6"),
+        (
+            "abort",
+            "failed: the handler's process ended with signal: 6",
+        ),
     ];
     for (word, failure) in ends {
         let mut client = server.connect();
@@ -339,7 +427,11 @@ fn a_worker_that_dies_is_replaced() {
     client.say("panic");
     assert!(client.is_closed());
     let mut client = server.connect();
-    assert_eq!(client.ask("who"), first, "a panic is no reason to replace it");
+    assert_eq!(
+        client.ask("who"),
+        first,
+        "a panic is no reason to replace it"
+    );
     client.say("abort");
     assert!(client.is_closed());
     server.await_line("worker: the handler's process ended with signal: 6");
@@ -353,14 +445,22 @@ fn a_worker_that_dies_is_replaced() {
 
 fn draining_waits_then_ends() {
     let mut server = Running::start("tcp", "each", 10);
-    let (mut polite, mut stubborn, mut stopping) = (server.connect(), server.connect(), server.connect());
+    let (mut polite, mut stubborn, mut stopping) =
+        (server.connect(), server.connect(), server.connect());
     assert_eq!(polite.ask("drain?"), "false");
     stubborn.ask("who");
     polite.say("await");
     stopping.say("stop");
-    assert_eq!(polite.hear(), "false", "the wait ends because the server drains");
+    assert_eq!(
+        polite.hear(),
+        "false",
+        "the wait ends because the server drains"
+    );
     assert_eq!(polite.ask("drain?"), "true");
-    assert!(TcpStream::connect(server.address).is_err(), "nobody listens any more");
+    assert!(
+        TcpStream::connect(server.address).is_err(),
+        "nobody listens any more"
+    );
     drop((polite, stopping));
     assert!(stubborn.is_closed());
     server.await_line("cut off 1");
@@ -374,7 +474,11 @@ fn the_limit_holds_and_nothing_is_left() {
     two.ask("who");
     let mut three = server.connect();
     three.say("who");
-    three.0.get_ref().set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    three
+        .0
+        .get_ref()
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
     assert!(three.0.read(&mut [0]).is_err());
     assert_eq!(server.children(), 2);
     drop((one, two));
@@ -424,9 +528,15 @@ fn children_of_a_parent_that_died_drain() {
 }
 
 fn more_than_one_thread_is_refused() {
-    let output = Command::new(env::current_exe().unwrap()).arg("threads").output().unwrap();
+    let output = Command::new(env::current_exe().unwrap())
+        .arg("threads")
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("only a process with one thread may fork, and 2 run here"), "{text}");
+    assert!(
+        text.contains("only a process with one thread may fork, and 2 run here"),
+        "{text}"
+    );
 }
 
 const HOLDING: [&str; 2] = ["threads", "tasks"];
@@ -442,11 +552,17 @@ fn without_descriptors_accepting_rests_and_recovers() {
         assert!(!last.ask("who").is_empty(), "{model}");
         drop(clients);
         let lines: Vec<String> = server.lines.try_iter().collect();
-        let failures = lines.iter().filter(|line| line.starts_with("accept failed")).count();
+        let failures = lines
+            .iter()
+            .filter(|line| line.starts_with("accept failed"))
+            .count();
         let ended = lines.len() - failures;
         // It is tried again when a time has passed, or when a connection has ended and so left its descriptor.
         let turns = since.elapsed().as_millis() as usize / 100 + 1 + ended;
-        assert!(failures <= turns, "{model}: {failures} tries where there was reason for {turns}: it spins");
+        assert!(
+            failures <= turns,
+            "{model}: {failures} tries where there was reason for {turns}: it spins"
+        );
         last.say("stop");
         drop(last);
         server.await_line("cut off 0");
@@ -456,7 +572,11 @@ fn without_descriptors_accepting_rests_and_recovers() {
 
 /// How many there are, unless the long loops are to be whole.
 fn many(few: usize) -> usize {
-    if env::var_os("LANDLINE_SOAK").is_some() { 10_000 } else { few }
+    if env::var_os("LANDLINE_SOAK").is_some() {
+        10_000
+    } else {
+        few
+    }
 }
 
 fn silent_clients_hold_up_nobody_and_are_ended() {
@@ -475,7 +595,11 @@ fn silent_clients_hold_up_nobody_and_are_ended() {
     }
     let mut last = server.connect();
     assert_eq!(last.ask("who"), "here");
-    assert!(server.descriptors() <= before + 2, "{} descriptors, {before} before", server.descriptors());
+    assert!(
+        server.descriptors() <= before + 2,
+        "{} descriptors, {before} before",
+        server.descriptors()
+    );
     drop(clients);
     last.say("stop");
     server.await_line("cut off 0");
@@ -496,7 +620,9 @@ fn clients_that_vanish_leave_nothing() {
             }
             if number % 2 == 0 {
                 // Closing sends a reset in place of an end.
-                socket2::SockRef::from(client.0.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+                socket2::SockRef::from(client.0.get_ref())
+                    .set_linger(Some(Duration::ZERO))
+                    .unwrap();
             }
         }
         let mut seen = 0;
@@ -506,7 +632,11 @@ fn clients_that_vanish_leave_nothing() {
         }
         let mut last = server.connect();
         assert!(!last.ask("who").is_empty());
-        assert!(server.descriptors() <= before + 2, "{model}: {} descriptors, {before} before", server.descriptors());
+        assert!(
+            server.descriptors() <= before + 2,
+            "{model}: {} descriptors, {before} before",
+            server.descriptors()
+        );
         last.say("stop");
         drop(last);
         server.await_line("cut off 0");

@@ -8,7 +8,8 @@ use crate::{
     Error, Side,
     files::Partials,
     login::{
-        self, Credential, Fingerprint, Invite, Keyring, KnownServer, Login, Means, Pins, Secret, TypedPassword, UserKey,
+        self, Credential, Fingerprint, Invite, Keyring, KnownServer, Login, Means, Pins, Secret,
+        TypedPassword, UserKey,
     },
     net::{self, HostPort, Reached, Target},
     paths::PrivateFolder,
@@ -48,15 +49,30 @@ pub struct Ways {
 impl Ways {
     /// What an address is called from here.
     fn seen(&self, address: &HostPort) -> HostPort {
-        let host = self.said.as_ref().map_or_else(|| address.host.clone(), |way| way.name_of(&address.host));
-        HostPort { host, port: address.port }
+        let host = self
+            .said
+            .as_ref()
+            .map_or_else(|| address.host.clone(), |way| way.name_of(&address.host));
+        HostPort {
+            host,
+            port: address.port,
+        }
     }
 
     /// The server with the way that is to be gone now.
     fn on(&self, server: &KnownServer) -> KnownServer {
-        let configured = self.configured.iter().find(|(host, _)| *host == server.host);
-        let via = server.via.clone().or_else(|| configured.map(|(_, way)| way.clone()));
-        KnownServer { via, ..server.clone() }
+        let configured = self
+            .configured
+            .iter()
+            .find(|(host, _)| *host == server.host);
+        let via = server
+            .via
+            .clone()
+            .or_else(|| configured.map(|(_, way)| way.clone()));
+        KnownServer {
+            via,
+            ..server.clone()
+        }
     }
 }
 
@@ -66,7 +82,9 @@ impl Client {
     /// # Errors
     /// [`Error::State`].
     pub fn open(state: &std::path::Path) -> Result<Self, Error> {
-        Ok(Self { folder: Arc::new(PrivateFolder::open_or_create(state)?.subfolder("client")?) })
+        Ok(Self {
+            folder: Arc::new(PrivateFolder::open_or_create(state)?.subfolder("client")?),
+        })
     }
 
     /// What is known of copies to this client that were broken off; those that cannot be resumed any more are forgotten. Blocking.
@@ -126,8 +144,12 @@ impl Client {
         ways: &Ways,
     ) -> Result<(KnownServer, Connected), Error> {
         let server = |address: &HostPort| {
-            let known = KnownServer::new(ways.seen(address), invite.fingerprint, user.clone()).with_key(&key);
-            KnownServer { via: ways.said.clone(), ..known }
+            let known = KnownServer::new(ways.seen(address), invite.fingerprint, user.clone())
+                .with_key(&key);
+            KnownServer {
+                via: ways.said.clone(),
+                ..known
+            }
         };
         let servers: Vec<KnownServer> = invite.addresses.iter().map(server).collect();
         let credential = Credential::new(user.clone(), Means::Invite(key, invite.token));
@@ -147,8 +169,13 @@ impl Client {
         ways: &Ways,
     ) -> Result<(KnownServer, Connected), Error> {
         let server = |address: &HostPort| {
-            let known = KnownServer::new(ways.seen(address), secret.fingerprint, secret.user.clone());
-            KnownServer { secret: Some(path.clone()), via: ways.said.clone(), ..known }
+            let known =
+                KnownServer::new(ways.seen(address), secret.fingerprint, secret.user.clone());
+            KnownServer {
+                secret: Some(path.clone()),
+                via: ways.said.clone(),
+                ..known
+            }
         };
         let servers: Vec<KnownServer> = secret.addresses.iter().map(server).collect();
         let credential = Credential::new(secret.user.clone(), Means::Secret(secret.clone()));
@@ -177,7 +204,11 @@ impl Client {
                     return Ok((candidate.clone(), connected));
                 }
                 // The server itself has spoken; at another address it would say the same.
-                Err(error @ Error::Failed { side: Side::There, .. }) => return Err(error),
+                Err(
+                    error @ Error::Failed {
+                        side: Side::There, ..
+                    },
+                ) => return Err(error),
                 Err(error) => last = error,
             }
         }
@@ -189,7 +220,10 @@ impl Client {
 ///
 /// # Errors
 /// Those of [`net::dial`] and of [`login::fingerprint`].
-pub async fn fingerprint(address: &HostPort, via: Option<&ProxyJump>) -> Result<Fingerprint, Error> {
+pub async fn fingerprint(
+    address: &HostPort,
+    via: Option<&ProxyJump>,
+) -> Result<Fingerprint, Error> {
     let (line, _) = net::dial(address, via).await?;
     login::fingerprint(line, &address.to_string()).await
 }
@@ -210,7 +244,9 @@ pub async fn connect(
             Some(typed) => connect_by_password(server, credential, typed, service, request).await,
             None => connect_by_keys(server, credential, keys, service, request).await,
         },
-        Means::Password(typed) => connect_by_password(server, credential, typed, service, request).await,
+        Means::Password(typed) => {
+            connect_by_password(server, credential, typed, service, request).await
+        }
         _ => connect_once(server, credential, service, request).await,
     }
 }
@@ -235,12 +271,16 @@ async fn connect_by_keys(
             keys.accepted().await;
             Ok(connected)
         }
-        Err(refused @ Error::Failed { side: Side::There, code: ErrorCode::LoginRefused, .. }) => {
-            match keys.ask_password().await? {
-                Some(typed) => connect_by_password(server, credential, typed, service, request).await,
-                None => Err(refused),
-            }
-        }
+        Err(
+            refused @ Error::Failed {
+                side: Side::There,
+                code: ErrorCode::LoginRefused,
+                ..
+            },
+        ) => match keys.ask_password().await? {
+            Some(typed) => connect_by_password(server, credential, typed, service, request).await,
+            None => Err(refused),
+        },
         Err(error) => Err(error),
     }
 }
@@ -252,8 +292,14 @@ async fn connect_by_password(
     service: &str,
     request: &impl Message,
 ) -> Result<Connected, Error> {
-    let Credential { user, attachable, .. } = credential;
-    let by_password = Credential { user: user.clone(), means: Means::Password(typed.clone()), attachable: *attachable };
+    let Credential {
+        user, attachable, ..
+    } = credential;
+    let by_password = Credential {
+        user: user.clone(),
+        means: Means::Password(typed.clone()),
+        attachable: *attachable,
+    };
     let mut tries = 1;
     loop {
         let error = match connect_once(server, &by_password, service, request).await {
@@ -263,7 +309,13 @@ async fn connect_by_password(
             }
             Err(error) => error,
         };
-        let is_refused = matches!(error, Error::Failed { code: ErrorCode::LoginRefused, .. });
+        let is_refused = matches!(
+            error,
+            Error::Failed {
+                code: ErrorCode::LoginRefused,
+                ..
+            }
+        );
         if !is_refused || tries == PASSWORD_TRIES || !typed.ask_again().await? {
             return Err(error);
         }
@@ -279,6 +331,14 @@ async fn connect_once(
 ) -> Result<Connected, Error> {
     let address = server.address();
     let (line, reached) = net::dial(&address, server.via.as_ref()).await?;
-    let login = login::connect(line, &address.to_string(), server.fingerprint, credential, service, request).await?;
+    let login = login::connect(
+        line,
+        &address.to_string(),
+        server.fingerprint,
+        credential,
+        service,
+        request,
+    )
+    .await?;
     Ok(Connected { login, reached })
 }

@@ -65,7 +65,9 @@ pub enum Error {
         choices: String,
     },
     /// The server is not the one that was pinned.
-    #[error("{address} is NOT the server it was: its fingerprint is {found}, and {pinned} was pinned")]
+    #[error(
+        "{address} is NOT the server it was: its fingerprint is {found}, and {pinned} was pinned"
+    )]
     ServerChanged {
         /// The address asked for.
         address: String,
@@ -180,7 +182,11 @@ pub enum Error {
 impl Error {
     /// A failure on this side, with what happened to what.
     pub fn here(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self::Failed { side: Side::Here, code, message: message.into() }
+        Self::Failed {
+            side: Side::Here,
+            code,
+            message: message.into(),
+        }
     }
 
     /// An input or output error on this side: `what` is the file or stream.
@@ -190,23 +196,38 @@ impl Error {
 
     /// A state folder or file that cannot be used.
     pub fn state(path: impl fmt::Display, problem: impl fmt::Display) -> Self {
-        Self::State { path: path.to_string(), problem: problem.to_string() }
+        Self::State {
+            path: path.to_string(),
+            problem: problem.to_string(),
+        }
     }
 
     /// What the peer told us.
     pub fn from_peer(error: ErrorMessage) -> Self {
-        Self::Failed { side: Side::There, code: error.code(), message: error.message }
+        Self::Failed {
+            side: Side::There,
+            code: error.code(),
+            message: error.message,
+        }
     }
 
     /// What to tell the peer; `None` where there is nobody to tell or it told us itself.
     pub fn to_peer(&self) -> Option<ErrorMessage> {
         match self {
             Self::Protocol(error) => Some(ErrorMessage::new(error.code(), error)),
-            Self::Failed { side: Side::Here, code, message } => Some(ErrorMessage::new(*code, message)),
-            Self::LoginRefused(_) => {
-                Some(ErrorMessage::new(ErrorCode::LoginRefused, "user, key or signature not accepted"))
-            }
-            Self::State { .. } => Some(ErrorMessage::new(ErrorCode::Io, "the server's state cannot be used")),
+            Self::Failed {
+                side: Side::Here,
+                code,
+                message,
+            } => Some(ErrorMessage::new(*code, message)),
+            Self::LoginRefused(_) => Some(ErrorMessage::new(
+                ErrorCode::LoginRefused,
+                "user, key or signature not accepted",
+            )),
+            Self::State { .. } => Some(ErrorMessage::new(
+                ErrorCode::Io,
+                "the server's state cannot be used",
+            )),
             _ => None,
         }
     }
@@ -233,14 +254,18 @@ fn describe(error: &io::Error) -> String {
     use io::ErrorKind as K;
     match error.kind() {
         K::NotFound => "no such file or folder".into(),
-        K::PermissionDenied if error.raw_os_error().is_none() => "leads out of the folder it must stay in".into(),
+        K::PermissionDenied if error.raw_os_error().is_none() => {
+            "leads out of the folder it must stay in".into()
+        }
         K::PermissionDenied => "permission denied".into(),
         K::AlreadyExists => "exists already".into(),
         K::IsADirectory => "is a folder".into(),
         K::NotADirectory => "a part of the path is not a folder".into(),
         K::StorageFull => "no space left on the disk".into(),
         K::QuotaExceeded => "the disk quota is used up".into(),
-        _ if error.raw_os_error() == Some(libc::ELOOP) => "a symbolic link that is not followed".into(),
+        _ if error.raw_os_error() == Some(libc::ELOOP) => {
+            "a symbolic link that is not followed".into()
+        }
         _ => error.to_string(),
     }
 }

@@ -38,7 +38,11 @@ pub async fn receive_pong(channel: &mut Channel) -> Result<(), Error> {
 }
 
 /// Serves one `ping` channel until the client finishes or the server drains.
-pub(crate) async fn serve(channel: &mut Channel, account: &Account, drain: &mut Drain) -> Result<(), Error> {
+pub(crate) async fn serve(
+    channel: &mut Channel,
+    account: &Account,
+    drain: &mut Drain,
+) -> Result<(), Error> {
     loop {
         let header = tokio::select! {
             biased;

@@ -46,7 +46,11 @@ impl Place {
     }
 
     fn report(&self) -> Report {
-        Reader::open(&self.stage.path("server")).unwrap().unwrap().verify().unwrap()
+        Reader::open(&self.stage.path("server"))
+            .unwrap()
+            .unwrap()
+            .verify()
+            .unwrap()
     }
 
     fn folder(&self) -> PathBuf {
@@ -55,8 +59,17 @@ impl Place {
 
     /// The files of the log, by name.
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        let entries = fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap());
-        entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+        let entries = fs::read_dir(self.folder())
+            .unwrap()
+            .map(|entry| entry.unwrap());
+        entries
+            .map(|entry| {
+                (
+                    entry.file_name().into_string().unwrap(),
+                    fs::read(entry.path()).unwrap(),
+                )
+            })
+            .collect()
     }
 
     fn write(&self, name: &str, bytes: &[u8]) {
@@ -65,7 +78,13 @@ impl Place {
 }
 
 fn entry(n: u32) -> Entry {
-    Entry::Admin { user: None, session: None, action: "test".into(), subject: format!("{n}"), detail: None }
+    Entry::Admin {
+        user: None,
+        session: None,
+        action: "test".into(),
+        subject: format!("{n}"),
+        detail: None,
+    }
 }
 
 #[test]
@@ -92,9 +111,16 @@ fn a_byte_changed_anywhere_is_found() {
             let report = place.report();
             assert!(!report.flaws.is_empty(), "{name} byte {at}");
             let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
-            let found = report.flaws.iter().any(|flaw| flaw.file == name && flaw.line.abs_diff(line) <= 1);
+            let found = report
+                .flaws
+                .iter()
+                .any(|flaw| flaw.file == name && flaw.line.abs_diff(line) <= 1);
             // A lost line feed at the end of a file shows in the next one.
-            assert!(found || changed.last() != Some(&b'\n'), "{name} byte {at} in line {line}: {:?}", report.flaws);
+            assert!(
+                found || changed.last() != Some(&b'\n'),
+                "{name} byte {at} in line {line}: {:?}",
+                report.flaws
+            );
         }
         place.write(&name, &bytes);
     }
@@ -116,9 +142,16 @@ fn a_cut_anywhere_is_found() {
     }
     let names: Vec<_> = files.keys().cloned().collect();
     for gone in 1..=names.len() {
-        names[names.len() - gone..].iter().for_each(|name| fs::remove_file(place.folder().join(name)).unwrap());
-        assert!(!place.report().flaws.is_empty(), "the last {gone} files removed");
-        files.iter().for_each(|(name, bytes)| place.write(name, bytes));
+        names[names.len() - gone..]
+            .iter()
+            .for_each(|name| fs::remove_file(place.folder().join(name)).unwrap());
+        assert!(
+            !place.report().flaws.is_empty(),
+            "the last {gone} files removed"
+        );
+        files
+            .iter()
+            .for_each(|(name, bytes)| place.write(name, bytes));
     }
 }
 
@@ -136,12 +169,18 @@ fn lines_that_were_moved_doubled_or_taken_out_are_found() {
                 let mut moved = without.clone();
                 moved.insert(to, line);
                 place.write(&name, &moved.concat());
-                assert!(!place.report().flaws.is_empty(), "{name} with line {at} at {to}");
+                assert!(
+                    !place.report().flaws.is_empty(),
+                    "{name} with line {at} at {to}"
+                );
             }
             let mut doubled = lines.clone();
             doubled.insert(at, line);
             place.write(&name, &doubled.concat());
-            assert!(!place.report().flaws.is_empty(), "{name} with line {at} twice");
+            assert!(
+                !place.report().flaws.is_empty(),
+                "{name} with line {at} twice"
+            );
         }
         place.write(&name, &bytes);
     }
@@ -154,18 +193,27 @@ fn what_is_wrong_stays_wrong_when_the_log_goes_on() {
     type Harm<'a> = &'a dyn Fn(&Place);
     let newest = |place: &Place| place.files().into_iter().next_back().unwrap();
     let harms: [(&str, Harm<'_>); 5] = [
-        ("the last file is gone", &|place| fs::remove_file(place.folder().join(newest(place).0)).unwrap()),
+        ("the last file is gone", &|place| {
+            fs::remove_file(place.folder().join(newest(place).0)).unwrap()
+        }),
         ("the last line is gone", &|place| {
             let (name, bytes) = newest(place);
-            let cut = bytes[..bytes.len() - 1].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let cut = bytes[..bytes.len() - 1]
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |at| at + 1);
             place.write(&name, &bytes[..cut]);
         }),
         ("the last line is half", &|place| {
             let (name, bytes) = newest(place);
             place.write(&name, &bytes[..bytes.len() - 9]);
         }),
-        ("the head is gone", &|place| fs::remove_file(place.stage.path("server/server/audit-head")).unwrap()),
-        ("all is gone but the head", &|place| fs::remove_dir_all(place.folder()).unwrap()),
+        ("the head is gone", &|place| {
+            fs::remove_file(place.stage.path("server/server/audit-head")).unwrap()
+        }),
+        ("all is gone but the head", &|place| {
+            fs::remove_dir_all(place.folder()).unwrap()
+        }),
     ];
     for (what, harm) in harms {
         let place = Place::filled(9);
@@ -226,14 +274,27 @@ fn without_its_files_nothing_is_recorded() {
     audit.record_blocking(entry(0)).unwrap();
     let (name, bytes) = place.files().into_iter().next_back().unwrap();
     let harms: [(&str, &dyn Fn()); 3] = [
-        ("removed", &|| fs::remove_file(place.folder().join(&name)).unwrap()),
+        ("removed", &|| {
+            fs::remove_file(place.folder().join(&name)).unwrap()
+        }),
         ("cut", &|| place.write(&name, &bytes[..bytes.len() / 2])),
-        ("added to", &|| place.write(&name, &[&bytes[..], b"{}\n"].concat())),
+        ("added to", &|| {
+            place.write(&name, &[&bytes[..], b"{}\n"].concat())
+        }),
     ];
     for (what, harm) in harms {
         harm();
         let refused = audit.record_blocking(entry(1)).unwrap_err();
-        assert!(matches!(refused, Error::Failed { code: ErrorCode::Audit, .. }), "{what}: {refused}");
+        assert!(
+            matches!(
+                refused,
+                Error::Failed {
+                    code: ErrorCode::Audit,
+                    ..
+                }
+            ),
+            "{what}: {refused}"
+        );
         place.write(&name, &bytes);
         let head = place.report().tip;
         assert_eq!(head.seq, 1, "{what}: nothing was added");
@@ -247,7 +308,9 @@ fn without_its_files_nothing_is_recorded() {
 fn lines(place: &Place) -> Vec<(Line, String)> {
     let mut lines = Vec::new();
     let reader = Reader::open(&place.stage.path("server")).unwrap().unwrap();
-    let unreadable = reader.lines(|line, text| lines.push((line.clone(), text.to_owned()))).unwrap();
+    let unreadable = reader
+        .lines(|line, text| lines.push((line.clone(), text.to_owned())))
+        .unwrap();
     assert_eq!(unreadable, 0);
     lines
 }
@@ -259,12 +322,24 @@ fn a_flood_is_counted() {
     for port in 0..5000 {
         let peer = (std::net::Ipv4Addr::LOCALHOST, port).into();
         let (code, message) = ("tls".to_owned(), "no".to_owned());
-        audit.note(Entry::Refused { peer, user: None, method: None, code, message });
+        audit.note(Entry::Refused {
+            peer,
+            user: None,
+            method: None,
+            code,
+            message,
+        });
     }
     audit.flush().unwrap();
     let lines = lines(&place);
-    let counted: u64 = lines.iter().filter_map(|(line, _)| line.fields.get("count")?.as_u64()).sum();
-    let single = lines.iter().filter(|(line, _)| line.event == "refused").count();
+    let counted: u64 = lines
+        .iter()
+        .filter_map(|(line, _)| line.fields.get("count")?.as_u64())
+        .sum();
+    let single = lines
+        .iter()
+        .filter(|(line, _)| line.event == "refused")
+        .count();
     assert!(lines.len() < 20, "{}", lines.len());
     assert_eq!(counted + single as u64, 5000);
 }

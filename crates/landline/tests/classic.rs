@@ -1,4 +1,10 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a test"
+)]
 //! Both halves of the command dialects, joined in memory.
 
 use std::{
@@ -16,7 +22,10 @@ use tokio::io::DuplexStream;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client at a server of commands, and what the server reports.
-fn joined(form: CommandForm, output_bytes_max: u64) -> (Line<DuplexStream>, Arc<Mutex<Vec<ClassicEvent>>>) {
+fn joined(
+    form: CommandForm,
+    output_bytes_max: u64,
+) -> (Line<DuplexStream>, Arc<Mutex<Vec<ClassicEvent>>>) {
     let options = CommandOptions {
         form,
         child_charset: None,
@@ -36,14 +45,21 @@ fn joined(form: CommandForm, output_bytes_max: u64) -> (Line<DuplexStream>, Arc<
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = seen.clone();
     let events: ClassicSink = Arc::new(move |event| sink.lock().unwrap().push(event));
-    tokio::spawn(async move { service.serve(server, "memory".into(), std::future::pending(), &events).await });
+    tokio::spawn(async move {
+        service
+            .serve(server, "memory".into(), std::future::pending(), &events)
+            .await
+    });
     (Line::new(client, PATIENCE), seen)
 }
 
 async fn run(line: &mut Line<DuplexStream>, form: CommandForm, text: &str) -> (Answered, Vec<u8>) {
     let mut output = Vec::new();
     command::send(line, Charset::default(), text).await.unwrap();
-    let answered = command::receive_answer(line, Charset::default(), form, &mut output).await.unwrap().unwrap();
+    let answered = command::receive_answer(line, Charset::default(), form, &mut output)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(answered.bytes, output.len() as u64);
     (answered, output)
 }
@@ -54,9 +70,16 @@ async fn output_that_does_not_fit_into_memory_arrives_whole_and_in_order() {
         let (mut line, _) = joined(form, 1 << 30);
         let (_, output) = run(&mut line, form, "echo last >&2; seq 200000").await;
         let expected: String = (1..=200_000).map(|number| format!("{number}\n")).collect();
-        assert!(output == (expected + "last\n").into_bytes(), "{} bytes", output.len());
+        assert!(
+            output == (expected + "last\n").into_bytes(),
+            "{} bytes",
+            output.len()
+        );
         let (answered, output) = run(&mut line, form, "exit 9").await;
-        assert_eq!((answered.code, output.len()), (matches!(form, CommandForm::Json).then_some(9), 0));
+        assert_eq!(
+            (answered.code, output.len()),
+            (matches!(form, CommandForm::Json).then_some(9), 0)
+        );
     }
 }
 
@@ -67,22 +90,36 @@ async fn a_command_that_says_too_much_is_stopped_and_the_line_goes_on() {
     assert_eq!(answered.code, Some(-9));
     let text = String::from_utf8(output).unwrap();
     let (said, remark) = text.split_at(100_000);
-    assert!(said == "y\n".repeat(50_000) && remark.contains("more than 100000 bytes"), "{remark}");
+    assert!(
+        said == "y\n".repeat(50_000) && remark.contains("more than 100000 bytes"),
+        "{remark}"
+    );
     let (answered, output) = run(&mut line, CommandForm::Json, "echo on").await;
     assert_eq!((answered.code, output.as_slice()), (Some(0), &b"on\n"[..]));
-    assert!(matches!(&events.lock().unwrap()[1], ClassicEvent::Command { code: -9, .. }));
+    assert!(matches!(
+        &events.lock().unwrap()[1],
+        ClassicEvent::Command { code: -9, .. }
+    ));
 }
 
 #[tokio::test]
 async fn a_client_that_is_gone_ends_its_command() {
     let (mut line, events) = joined(CommandForm::Raw, 0);
-    command::send(&mut line, Charset::default(), "echo begun; yes").await.unwrap();
+    command::send(&mut line, Charset::default(), "echo begun; yes")
+        .await
+        .unwrap();
     let mut output = Vec::new();
-    let begun = command::receive_raw(&mut line, Some(PATIENCE), Some(Duration::ZERO), &mut output).await;
+    let begun =
+        command::receive_raw(&mut line, Some(PATIENCE), Some(Duration::ZERO), &mut output).await;
     assert!(begun.unwrap() && output.starts_with(b"begun\n"));
     drop(line);
     let ended = async {
-        while !events.lock().unwrap().iter().any(|event| matches!(event, ClassicEvent::Failed { .. })) {
+        while !events
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|event| matches!(event, ClassicEvent::Failed { .. }))
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

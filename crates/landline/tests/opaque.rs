@@ -13,7 +13,10 @@ use data_encoding::{BASE64, HEXLOWER};
 use landline::{
     login::{Fingerprint, Password, PasswordLogin, PasswordParties, PasswordRegistration},
     proto::{
-        login::{BindingType, ClientLogin, METHOD_PASSWORD, Offer, Proof, ServerEvent, ServerLogin, UserName},
+        login::{
+            BindingType, ClientLogin, METHOD_PASSWORD, Offer, Proof, ServerEvent, ServerLogin,
+            UserName,
+        },
         messages::{Blob, Nonce},
     },
 };
@@ -52,7 +55,11 @@ struct Side {
     transcript: [u8; 64],
 }
 
-const ALICE: Side = Side { user: "alice", certificate: b"there", transcript: TRANSCRIPT };
+const ALICE: Side = Side {
+    user: "alice",
+    certificate: b"there",
+    transcript: TRANSCRIPT,
+};
 
 impl Side {
     fn server(&self) -> Fingerprint {
@@ -61,7 +68,10 @@ impl Side {
 
     fn run<T>(&self, work: impl FnOnce(PasswordParties<'_>) -> T) -> T {
         let user: UserName = self.user.parse().unwrap();
-        work(PasswordParties { user: &user, server: self.server() })
+        work(PasswordParties {
+            user: &user,
+            server: self.server(),
+        })
     }
 }
 
@@ -75,11 +85,26 @@ impl There {
         let mut opaque = Opaque::start()?;
         let setup = opaque.ask("setup", &[]).unwrap()["setup"].to_vec();
         let (request, begun) = PasswordRegistration::begin(&password(PASSWORD)).unwrap();
-        let arguments = [("setup", &setup[..]), ("user", b"alice"), ("request", &request)];
-        let said = opaque.ask("respond", &arguments).expect("our request is one");
-        let record = ALICE.run(|parties| begun.finish(&said["response"], parties)).expect("its response is one");
-        assert_eq!((request.len(), said["response"].len(), record.len()), (32, 64, 192));
-        Some(Self { opaque, setup, record })
+        let arguments = [
+            ("setup", &setup[..]),
+            ("user", b"alice"),
+            ("request", &request),
+        ];
+        let said = opaque
+            .ask("respond", &arguments)
+            .expect("our request is one");
+        let record = ALICE
+            .run(|parties| begun.finish(&said["response"], parties))
+            .expect("its response is one");
+        assert_eq!(
+            (request.len(), said["response"].len(), record.len()),
+            (32, 64, 192)
+        );
+        Some(Self {
+            opaque,
+            setup,
+            record,
+        })
     }
 
     /// Its answer to our KE1. It takes itself, and the client, for `side`.
@@ -93,7 +118,10 @@ impl There {
             ("record", record),
             ("ke1", ke1),
         ];
-        let said = self.opaque.ask("answer", &arguments).expect("our KE1 is one");
+        let said = self
+            .opaque
+            .ask("answer", &arguments)
+            .expect("our KE1 is one");
         assert_eq!((ke1.len(), said["ke2"].len()), (96, 320));
         said
     }
@@ -113,7 +141,9 @@ impl There {
     }
 
     fn accepts(&mut self, said: &Said, ke3: &[u8]) -> bool {
-        self.opaque.ask("finish", &[("state", &said["state"]), ("ke3", ke3)]).is_ok()
+        self.opaque
+            .ask("finish", &[("state", &said["state"]), ("ke3", ke3)])
+            .is_ok()
     }
 
     /// Whether our client opens a KE2 that was changed on the way.
@@ -122,7 +152,9 @@ impl There {
         let mut ke2 = said["ke2"].to_vec();
         change(&mut ke2);
         assert_ne!(ke2, &said["ke2"], "nothing was changed");
-        ALICE.run(|parties| begun.finish(&ke2, parties, &TRANSCRIPT)).is_some()
+        ALICE
+            .run(|parties| begun.finish(&ke2, parties, &TRANSCRIPT))
+            .is_some()
     }
 }
 
@@ -144,22 +176,56 @@ fn headers(mut flight: &[u8]) -> Vec<Value> {
 
 #[test]
 fn either_side_says_and_binds_what_the_document_does() {
-    let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/transcript.json")).unwrap();
-    let case = file["cases"].as_array().unwrap().iter().find(|case| case["method"] == "password").expect("a case");
-    let bytes =
-        |name: &str| <[u8; 32]>::try_from(HEXLOWER.decode(case[name].as_str().unwrap().as_bytes()).unwrap()).unwrap();
-    let methods =
-        case["methods"].as_array().unwrap().iter().map(|method| method.as_str().unwrap().to_owned()).collect();
-    let (user, fingerprint) = (case["user"].as_str().unwrap().parse().unwrap(), bytes("fingerprint"));
+    let file: Value =
+        serde_json::from_str(include_str!("../../../docs/vectors/transcript.json")).unwrap();
+    let case = file["cases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|case| case["method"] == "password")
+        .expect("a case");
+    let bytes = |name: &str| {
+        <[u8; 32]>::try_from(
+            HEXLOWER
+                .decode(case[name].as_str().unwrap().as_bytes())
+                .unwrap(),
+        )
+        .unwrap()
+    };
+    let methods = case["methods"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|method| method.as_str().unwrap().to_owned())
+        .collect();
+    let (user, fingerprint) = (
+        case["user"].as_str().unwrap().parse().unwrap(),
+        bytes("fingerprint"),
+    );
     let (ours, theirs) = (Nonce(bytes("client_nonce")), Nonce(bytes("server_nonce")));
-    let offer = Offer { server: "x".into(), features: Vec::new(), methods, fingerprint, transport: "tcp" };
+    let offer = Offer {
+        server: "x".into(),
+        features: Vec::new(),
+        methods,
+        fingerprint,
+        transport: "tcp",
+    };
     let mut server = ServerLogin::new(offer, theirs, std::time::Instant::now()).unwrap();
     let mut client = ClientLogin::new(user, METHOD_PASSWORD, fingerprint, "tcp", ours);
 
-    client.handle_input(&mut &server.poll_transmit().unwrap()[..]).unwrap();
+    client
+        .handle_input(&mut &server.poll_transmit().unwrap()[..])
+        .unwrap();
     let mut flight = Vec::new();
     client.begin_password(vec![1; 96], &mut flight).unwrap();
-    client.login(Proof::Password { ke3: Blob(vec![3; 64]) }, &mut flight).unwrap();
+    client
+        .login(
+            Proof::Password {
+                ke3: Blob(vec![3; 64]),
+            },
+            &mut flight,
+        )
+        .unwrap();
     let Some(ServerEvent::Password(begun)) = server.handle_input(&mut &flight[..]).unwrap() else {
         panic!("not begun")
     };
@@ -167,10 +233,17 @@ fn either_side_says_and_binds_what_the_document_does() {
     let evaluation = server.poll_transmit().unwrap();
 
     let exporter = bytes("binding");
-    assert_eq!(HEXLOWER.encode(&begun.transcript(&exporter)), case["transcript"].as_str().unwrap());
-    assert_eq!(client.transcript(BindingType::TlsExporter, &exporter), Some(begun.transcript(&exporter)));
+    assert_eq!(
+        HEXLOWER.encode(&begun.transcript(&exporter)),
+        case["transcript"].as_str().unwrap()
+    );
+    assert_eq!(
+        client.transcript(BindingType::TlsExporter, &exporter),
+        Some(begun.transcript(&exporter))
+    );
     let (nonce, user) = (BASE64.encode(&ours.0), &case["user"]);
-    let [ke1, ke2, ke3] = [vec![1; 96], vec![2; 320], vec![3; 64]].map(|bytes| BASE64.encode(&bytes));
+    let [ke1, ke2, ke3] =
+        [vec![1; 96], vec![2; 320], vec![3; 64]].map(|bytes| BASE64.encode(&bytes));
     assert_eq!(
         headers(&flight),
         [
@@ -178,41 +251,98 @@ fn either_side_says_and_binds_what_the_document_does() {
             json!({"type": "login", "version": 1, "user": user, "method": "password", "nonce": nonce, "ke3": ke3}),
         ]
     );
-    assert_eq!(headers(&evaluation), [json!({"type": "evaluation", "ke2": ke2})]);
+    assert_eq!(
+        headers(&evaluation),
+        [json!({"type": "evaluation", "ke2": ke2})]
+    );
 }
 
 #[test]
 fn a_password_set_at_an_independent_server_logs_in_there_and_nothing_else_does() {
-    let Some(mut there) = There::new() else { return };
+    let Some(mut there) = There::new() else {
+        return;
+    };
     assert_eq!(there.logs_in(PASSWORD, ALICE, ALICE), Some(true));
     // The server comes back up with nothing but what it has stored.
     there.opaque = Opaque::start().unwrap();
-    assert_eq!(there.logs_in(PASSWORD, ALICE, ALICE), Some(true), "after a restart");
+    assert_eq!(
+        there.logs_in(PASSWORD, ALICE, ALICE),
+        Some(true),
+        "after a restart"
+    );
 
-    assert_eq!(there.logs_in("Pferd, Stabe 馬 🐎", ALICE, ALICE), None, "another password");
-    let bob = Side { user: "bob", ..ALICE };
-    assert_eq!(there.logs_in(PASSWORD, bob, bob), None, "the record under another name");
-    assert_eq!(there.logs_in(PASSWORD, bob, ALICE), None, "another name at the client alone");
-    let elsewhere = Side { certificate: b"elsewhere", ..ALICE };
-    assert_eq!(there.logs_in(PASSWORD, elsewhere, elsewhere), None, "another fingerprint");
-    assert_eq!(there.logs_in(PASSWORD, elsewhere, ALICE), None, "a server in between");
+    assert_eq!(
+        there.logs_in("Pferd, Stabe 馬 🐎", ALICE, ALICE),
+        None,
+        "another password"
+    );
+    let bob = Side {
+        user: "bob",
+        ..ALICE
+    };
+    assert_eq!(
+        there.logs_in(PASSWORD, bob, bob),
+        None,
+        "the record under another name"
+    );
+    assert_eq!(
+        there.logs_in(PASSWORD, bob, ALICE),
+        None,
+        "another name at the client alone"
+    );
+    let elsewhere = Side {
+        certificate: b"elsewhere",
+        ..ALICE
+    };
+    assert_eq!(
+        there.logs_in(PASSWORD, elsewhere, elsewhere),
+        None,
+        "another fingerprint"
+    );
+    assert_eq!(
+        there.logs_in(PASSWORD, elsewhere, ALICE),
+        None,
+        "a server in between"
+    );
     let mut transcript = TRANSCRIPT;
     transcript[63] ^= 1;
-    assert_eq!(there.logs_in(PASSWORD, Side { transcript, ..ALICE }, ALICE), None, "another connection");
+    assert_eq!(
+        there.logs_in(
+            PASSWORD,
+            Side {
+                transcript,
+                ..ALICE
+            },
+            ALICE
+        ),
+        None,
+        "another connection"
+    );
 
-    let mut stolen =
-        There { opaque: Opaque::start().unwrap(), setup: there.setup.clone(), record: there.record.clone() };
+    let mut stolen = There {
+        opaque: Opaque::start().unwrap(),
+        setup: there.setup.clone(),
+        record: there.record.clone(),
+    };
     stolen.setup = stolen.opaque.ask("setup", &[]).unwrap()["setup"].to_vec();
-    assert_eq!(stolen.logs_in(PASSWORD, ALICE, ALICE), None, "the record at another server");
+    assert_eq!(
+        stolen.logs_in(PASSWORD, ALICE, ALICE),
+        None,
+        "the record at another server"
+    );
     there.record.clear();
     assert_eq!(there.logs_in(PASSWORD, ALICE, ALICE), None, "no record");
 }
 
 #[test]
 fn a_last_message_fits_one_login_whole() {
-    let Some(mut there) = There::new() else { return };
+    let Some(mut there) = There::new() else {
+        return;
+    };
     let (begun, said) = there.begin(PASSWORD, ALICE);
-    let ke3 = ALICE.run(|parties| begun.finish(&said["ke2"], parties, &TRANSCRIPT)).unwrap();
+    let ke3 = ALICE
+        .run(|parties| begun.finish(&said["ke2"], parties, &TRANSCRIPT))
+        .unwrap();
     for at in [0, 31, 32, 63] {
         let mut changed = ke3.clone();
         changed[at] ^= 0x80;
@@ -226,34 +356,60 @@ fn a_last_message_fits_one_login_whole() {
 /// Also where what stands there instead is of the right form: the field of another login.
 #[test]
 fn an_answer_changed_in_any_field_does_not_open() {
-    let Some(mut there) = There::new() else { return };
+    let Some(mut there) = There::new() else {
+        return;
+    };
     for pair in FIELDS.windows(2) {
         let ((name, start), (_, end)) = (pair[0], pair[1]);
         for (at, bit) in [(start, 0), (end - 1, 7)] {
             assert!(!there.opens(|ke2| ke2[at] ^= 1 << bit), "{name}, byte {at}");
         }
         let (_, other) = there.begin(PASSWORD, ALICE);
-        assert!(!there.opens(|ke2| ke2[start..end].copy_from_slice(&other["ke2"][start..end])), "{name} of another");
+        assert!(
+            !there.opens(|ke2| ke2[start..end].copy_from_slice(&other["ke2"][start..end])),
+            "{name} of another"
+        );
     }
-    assert!(!there.opens(|ke2| ke2.truncate(319)) && !there.opens(|ke2| ke2.push(0)), "another length");
+    assert!(
+        !there.opens(|ke2| ke2.truncate(319)) && !there.opens(|ke2| ke2.push(0)),
+        "another length"
+    );
 }
 
 /// RFC 9807 section 10.7: whatever is no element, and the identity, wherever a server may put one.
 #[test]
 fn our_client_takes_no_element_that_is_none() {
-    let Some(mut there) = There::new() else { return };
-    let published: Value = serde_json::from_str(include_str!("../../../docs/vectors/opaque.json")).unwrap();
-    let invalid =
-        published["rfc9496"]["invalid"].as_array().unwrap().iter().chain([&published["rfc9496"]["multiples"][0]]);
-    for element in invalid.map(|element| HEXLOWER.decode(element.as_str().unwrap().as_bytes()).unwrap()) {
+    let Some(mut there) = There::new() else {
+        return;
+    };
+    let published: Value =
+        serde_json::from_str(include_str!("../../../docs/vectors/opaque.json")).unwrap();
+    let invalid = published["rfc9496"]["invalid"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .chain([&published["rfc9496"]["multiples"][0]]);
+    for element in invalid.map(|element| {
+        HEXLOWER
+            .decode(element.as_str().unwrap().as_bytes())
+            .unwrap()
+    }) {
         let name = HEXLOWER.encode(&element);
         for (field, start) in [FIELDS[0], FIELDS[6]] {
-            assert!(!there.opens(|ke2| ke2[start..start + 32].copy_from_slice(&element)), "{field}: {name}");
+            assert!(
+                !there.opens(|ke2| ke2[start..start + 32].copy_from_slice(&element)),
+                "{field}: {name}"
+            );
         }
         for (field, start) in [("evaluated message", 0), ("server key", 32)] {
             let (request, begun) = PasswordRegistration::begin(&password(PASSWORD)).unwrap();
-            let arguments = [("setup", &there.setup[..]), ("user", b"alice"), ("request", &request)];
-            let mut response = there.opaque.ask("respond", &arguments).unwrap()["response"].to_vec();
+            let arguments = [
+                ("setup", &there.setup[..]),
+                ("user", b"alice"),
+                ("request", &request),
+            ];
+            let mut response =
+                there.opaque.ask("respond", &arguments).unwrap()["response"].to_vec();
             response[start..start + 32].copy_from_slice(&element);
             let record = ALICE.run(|parties| begun.finish(&response, parties));
             assert!(record.is_none(), "the {field} of a registration: {name}");

@@ -1,5 +1,11 @@
 //! Rights as files: the one that holds the rules, and those that the rules speak of.
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test"
+)]
 
 use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
@@ -37,21 +43,43 @@ fn the_owner_gets_the_first_rights_once_and_comments_stay() {
 
     file.give_the_owner(&alice).unwrap();
     assert!(file.is_admin(&alice) && file.rules().has(&alice, Right::Write));
-    file.grant(&bob, &FirstRights { files: vec!["r:/srv".into()], chat: true, admin: false }).unwrap();
+    file.grant(
+        &bob,
+        &FirstRights {
+            files: vec!["r:/srv".into()],
+            chat: true,
+            admin: false,
+        },
+    )
+    .unwrap();
     assert!(file.rules().has(&bob, Right::Chat) && !file.rules().has(&bob, Right::Write));
     file.grant(&bob, &FirstRights::of_the_owner()).unwrap();
     assert!(!file.is_admin(&bob), "what is written stays");
-    assert!(fs::read_to_string(&path).unwrap().starts_with(comments.trim_end()));
+    assert!(
+        fs::read_to_string(&path)
+            .unwrap()
+            .starts_with(comments.trim_end())
+    );
 
     let mut watched = file.watch();
     watched.mark_unchanged();
     file.withdraw(&alice).unwrap();
     assert!(watched.has_changed().unwrap());
     assert!(!file.is_admin(&alice) && file.rules().has(&bob, Right::Chat));
-    assert!(fs::read_to_string(&path).unwrap().contains("What is not granted here is denied"));
+    assert!(
+        fs::read_to_string(&path)
+            .unwrap()
+            .contains("What is not granted here is denied")
+    );
     file.give_the_owner(&alice).unwrap();
-    assert!(!file.is_admin(&alice), "what was taken away is not given again");
-    let bad = FirstRights { files: vec!["everything".into()], ..FirstRights::default() };
+    assert!(
+        !file.is_admin(&alice),
+        "what was taken away is not given again"
+    );
+    let bad = FirstRights {
+        files: vec!["everything".into()],
+        ..FirstRights::default()
+    };
     assert!(file.grant(&user("carol"), &bad).is_err());
     drop(file);
 
@@ -80,7 +108,10 @@ fn a_broken_file_keeps_the_rules_and_says_where() {
     let good = fs::read_to_string(&path).unwrap();
     assert!(!file.has_changed());
     for (bad, said) in [
-        (format!("{good}chat = maybe\n").into_bytes(), "rights.toml: line 20, column 8"),
+        (
+            format!("{good}chat = maybe\n").into_bytes(),
+            "rights.toml: line 20, column 8",
+        ),
         (b"[users.alice]\n\xff".to_vec(), "line 2 is not UTF-8"),
         (vec![b'#'; 2 << 20], "far too long"),
     ] {
@@ -89,16 +120,35 @@ fn a_broken_file_keeps_the_rules_and_says_where() {
         let error = file.reload().unwrap_err();
         assert!(error.to_string().contains(said), "{error}");
         assert!(!file.has_changed(), "it was looked at");
-        assert!(file.is_admin(&user("alice")), "the earlier rules are in force");
+        assert!(
+            file.is_admin(&user("alice")),
+            "the earlier rules are in force"
+        );
         // At the machine nobody has rights then, and it is said why.
         let looking = RightsFile::of_command(folder.clone());
-        assert!(looking.problem().is_some_and(|problem| problem.contains(said)), "{:?}", looking.problem());
-        assert!(!looking.is_admin(&user("alice")) && looking.grant(&user("bob"), &FirstRights::default()).is_err());
+        assert!(
+            looking
+                .problem()
+                .is_some_and(|problem| problem.contains(said)),
+            "{:?}",
+            looking.problem()
+        );
+        assert!(
+            !looking.is_admin(&user("alice"))
+                && looking
+                    .grant(&user("bob"), &FirstRights::default())
+                    .is_err()
+        );
     }
     fs::write(&path, "").unwrap();
     assert_eq!(file.reload().unwrap().user_count(), 0);
     fs::set_permissions(&path, PermissionsExt::from_mode(0o620)).unwrap();
-    assert!(file.reload().unwrap_err().to_string().contains("others can write"));
+    assert!(
+        file.reload()
+            .unwrap_err()
+            .to_string()
+            .contains("others can write")
+    );
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("/dev/null", &path).unwrap();
     assert!(file.reload().is_err());
@@ -106,12 +156,19 @@ fn a_broken_file_keeps_the_rules_and_says_where() {
 
 /// What the log says has come into force: the hashes of the files.
 fn loaded(stage: &Stage) -> Vec<String> {
-    let mut files: Vec<_> =
-        fs::read_dir(stage.path("server/audit")).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(stage.path("server/audit"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     files.sort();
-    let text: String = files.into_iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let text: String = files
+        .into_iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
     let loads = text.lines().filter(|line| line.contains("\"rights-load\""));
-    loads.map(|line| line.split("sha256:").nth(1).unwrap()[..64].to_owned()).collect()
+    loads
+        .map(|line| line.split("sha256:").nth(1).unwrap()[..64].to_owned())
+        .collect()
 }
 
 /// Nothing that widens the rights and nothing that narrows them counts before it is in the log, whoever puts it into force.
@@ -127,8 +184,20 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
     assert_eq!(loaded(&stage), written());
 
     let refused = |result: Result<(), Error>| {
-        assert!(matches!(result, Err(Error::Failed { code: ErrorCode::Audit, .. })), "{result:?}");
-        assert!(file.is_admin(&alice) && !file.is_admin(&bob), "the earlier rules are in force");
+        assert!(
+            matches!(
+                result,
+                Err(Error::Failed {
+                    code: ErrorCode::Audit,
+                    ..
+                })
+            ),
+            "{result:?}"
+        );
+        assert!(
+            file.is_admin(&alice) && !file.is_admin(&bob),
+            "the earlier rules are in force"
+        );
     };
     let (log, away) = (stage.path("server/audit"), stage.path("server/away"));
     fs::rename(&log, &away).unwrap();
@@ -136,14 +205,21 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
     let before = fs::read(&path).unwrap();
     refused(file.grant(&bob, &first));
     refused(file.withdraw(&alice));
-    assert_eq!(fs::read(&path).unwrap(), before, "what was refused does not come into force later");
+    assert_eq!(
+        fs::read(&path).unwrap(),
+        before,
+        "what was refused does not come into force later"
+    );
     fs::write(&path, "[users.bob]\nadmin = true\n").unwrap();
     for _ in 0..2 {
         refused(file.reload().map(drop));
         assert!(file.has_changed(), "it is tried again");
     }
     let another = RightsFile::of_server(folder, audit, Some(&alice)).unwrap();
-    assert!(another.rules().user_count() == 0 && another.has_changed(), "nor at a start");
+    assert!(
+        another.rules().user_count() == 0 && another.has_changed(),
+        "nor at a start"
+    );
     // By a grant the edit comes into force, too.
     refused(file.grant(&user("carol"), &FirstRights::default()));
 
@@ -152,7 +228,11 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
     assert!(file.is_admin(&bob) && !file.is_admin(&alice) && !file.has_changed());
     assert_eq!(loaded(&stage)[1..], written(), "once, as it is now");
     file.reload().unwrap();
-    assert_eq!(loaded(&stage).len(), 2, "what is in force is not written down again");
+    assert_eq!(
+        loaded(&stage).len(),
+        2,
+        "what is in force is not written down again"
+    );
     another.reload().unwrap();
     assert!(another.is_admin(&bob));
 }
@@ -162,7 +242,11 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
 fn the_nearest_folder_counts_whatever_link_leads_there() {
     let stage = Stage::new("unused");
     let outside = stage.path("outside");
-    for folder in [stage.home().join("archive/2020"), outside.join("in"), outside.join("other")] {
+    for folder in [
+        stage.home().join("archive/2020"),
+        outside.join("in"),
+        outside.join("other"),
+    ] {
         fs::create_dir_all(folder).unwrap();
     }
     std::os::unix::fs::symlink("archive", stage.home().join("link")).unwrap();
@@ -200,18 +284,39 @@ fn the_nearest_folder_counts_whatever_link_leads_there() {
         ("../outside/f".into(), false, false),
     ] {
         let holder = root.holder(grants, path.as_bytes());
-        let found = (holder.is_ok(), holder.as_ref().is_ok_and(|grant| grant.is_writable));
+        let found = (
+            holder.is_ok(),
+            holder.as_ref().is_ok_and(|grant| grant.is_writable),
+        );
         assert_eq!(found, (may_read, may_write), "{path}: {holder:?}");
         let put = root.destination(grants, path.as_bytes(), None);
         assert_eq!(put.is_ok(), may_write, "{path}: {put:?}");
         let get = root.source(grants, path.as_bytes());
-        let denied = matches!(&get, Err(Error::Failed { code: ErrorCode::Denied | ErrorCode::NameRefused, .. }));
+        let denied = matches!(
+            &get,
+            Err(Error::Failed {
+                code: ErrorCode::Denied | ErrorCode::NameRefused,
+                ..
+            })
+        );
         assert_eq!(denied, !may_read, "{path}: {get:?}");
     }
-    assert_eq!(root.source(grants, alias("/f").as_bytes()).unwrap().length, 1);
-    let gone = root.source(grants, alias("/gone/f").as_bytes()).unwrap_err().to_string();
-    assert!(gone.contains("no such file or folder") && gone.contains("on line 2"), "{gone}");
-    assert!(root.source(&[], b"archive/old").is_err(), "nothing is granted");
+    assert_eq!(
+        root.source(grants, alias("/f").as_bytes()).unwrap().length,
+        1
+    );
+    let gone = root
+        .source(grants, alias("/gone/f").as_bytes())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        gone.contains("no such file or folder") && gone.contains("on line 2"),
+        "{gone}"
+    );
+    assert!(
+        root.source(&[], b"archive/old").is_err(),
+        "nothing is granted"
+    );
 }
 
 /// Row 5: a folder that becomes a link and back as fast as can be, while files are opened, made, renamed and removed through it. 2,000 times each way, or for
@@ -240,16 +345,24 @@ fn a_folder_swapped_for_a_link_never_leads_out() {
     let root = Root::open(&stage.home(), &stage.path("server")).unwrap();
     let rights = Rights::parse("[users.a]\nfiles = [\"rw:~\", \"r:~/closed\"]").unwrap();
     let grants = rights.files(&user("a"));
-    let before = (Census::of(&stage.path("outside")), Census::of(&stage.path("home/closed")));
+    let before = (
+        Census::of(&stage.path("outside")),
+        Census::of(&stage.path("home/closed")),
+    );
     let is_soak = std::env::var_os("LANDLINE_SOAK").is_some();
-    let (rounds, time) = if is_soak { (100_000, Duration::from_secs(60)) } else { (2_000, Duration::ZERO) };
+    let (rounds, time) = if is_soak {
+        (100_000, Duration::from_secs(60))
+    } else {
+        (2_000, Duration::ZERO)
+    };
 
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let swap = |name: &str| {
                 let other = stage.path(&format!("home/{name}"));
-                renameat_with(CWD, stage.path("home/d"), CWD, other, RenameFlags::EXCHANGE).unwrap();
+                renameat_with(CWD, stage.path("home/d"), CWD, other, RenameFlags::EXCHANGE)
+                    .unwrap();
             };
             while !is_over.load(Ordering::Relaxed) {
                 for name in ["out", "out", "to_closed", "to_closed"] {
@@ -278,5 +391,11 @@ fn a_folder_swapped_for_a_link_never_leads_out() {
         }
         is_over.store(true, Ordering::Relaxed);
     });
-    assert_eq!((Census::of(&stage.path("outside")), Census::of(&stage.path("home/closed"))), before);
+    assert_eq!(
+        (
+            Census::of(&stage.path("outside")),
+            Census::of(&stage.path("home/closed"))
+        ),
+        before
+    );
 }

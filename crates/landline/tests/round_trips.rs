@@ -34,18 +34,33 @@ async fn the_first_answer_comes_after_three_round_trips() {
         audit: AuditOptions::default(),
     };
     let server = Arc::new(Server::open(&options).unwrap());
-    let invite = server.owner_invite(vec![HostPort { host: "memory".into(), port: 1 }]).unwrap().unwrap();
+    let invite = server
+        .owner_invite(vec![HostPort {
+            host: "memory".into(),
+            port: 1,
+        }])
+        .unwrap()
+        .unwrap();
     let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
     let (key, _) = UserKey::load_or_create(&folder, "key").unwrap();
     let key = Arc::new(key);
-    let mut credential =
-        Credential::new("alice".parse().unwrap(), Means::Invite(key.clone(), invite.token)).attachable();
+    let mut credential = Credential::new(
+        "alice".parse().unwrap(),
+        Means::Invite(key.clone(), invite.token),
+    )
+    .attachable();
     let mut kept: Option<Login> = None;
 
     let (other, _) = UserKey::load_or_create(&folder, "other").unwrap();
-    let keys = Means::Keys(Arc::new(Keyring::new(vec![Arc::new(other), key.clone()], Arc::new(Nobody))));
+    let keys = Means::Keys(Arc::new(Keyring::new(
+        vec![Arc::new(other), key.clone()],
+        Arc::new(Nobody),
+    )));
     let typed = Password::from_bytes(b"correct horse").unwrap();
-    let password = Means::Password(Arc::new(TypedPassword::new(typed.clone(), Arc::new(Nobody))));
+    let password = Means::Password(Arc::new(TypedPassword::new(
+        typed.clone(),
+        Arc::new(Nobody),
+    )));
     let mut further = [Means::Key(key), keys.clone(), keys, password].into_iter();
     let due = [
         ("invite", 2),
@@ -59,13 +74,29 @@ async fn the_first_answer_comes_after_three_round_trips() {
     for (what, round_trips) in due {
         let near = serve_one(&server);
         let start = Instant::now();
-        let mut login =
-            connect(Line::new(Box::new(near)), "memory", server.fingerprint(), &credential, ping::SERVICE, &Ping {})
-                .await
-                .unwrap();
+        let mut login = connect(
+            Line::new(Box::new(near)),
+            "memory",
+            server.fingerprint(),
+            &credential,
+            ping::SERVICE,
+            &Ping {},
+        )
+        .await
+        .unwrap();
         ping::receive_pong(&mut login.channel).await.unwrap();
-        assert_eq!(start.elapsed().as_millis() / ROUND_TRIP.as_millis(), round_trips, "{what}: {:?}", start.elapsed());
-        assert_eq!(start.elapsed().as_millis() % ROUND_TRIP.as_millis() / 10, 0, "{what}: {:?}", start.elapsed());
+        assert_eq!(
+            start.elapsed().as_millis() / ROUND_TRIP.as_millis(),
+            round_trips,
+            "{what}: {:?}",
+            start.elapsed()
+        );
+        assert_eq!(
+            start.elapsed().as_millis() % ROUND_TRIP.as_millis() / 10,
+            0,
+            "{what}: {:?}",
+            start.elapsed()
+        );
         match (further.next(), login.attachment()) {
             (Some(next), _) => {
                 login.channel.finish().await;
@@ -98,18 +129,34 @@ fn serve_one(server: &Arc<Server>) -> impl Transport + 'static {
         }
     });
     tokio::spawn(async move {
-        serving.serve_connection(Box::new(far), "127.0.0.1:1".parse().unwrap(), events).await;
+        serving
+            .serve_connection(Box::new(far), "127.0.0.1:1".parse().unwrap(), events)
+            .await;
     });
     near
 }
 
 /// Gives alice a password, as the owner of the machine does while the server runs.
 async fn set_password(options: &ServerOptions, password: &Password) {
-    let administration = LocalServer::open(&options.state).unwrap().administration().unwrap();
+    let administration = LocalServer::open(&options.state)
+        .unwrap()
+        .administration()
+        .unwrap();
     let alice: UserName = "alice".parse().unwrap();
     let ask = async |request: Request| administration.perform(None, &request);
-    let record = password_record(ask, alice.clone(), administration.fingerprint(), password).await.unwrap();
-    administration.perform(None, &SetPassword { user: Some(alice), record }.into()).unwrap();
+    let record = password_record(ask, alice.clone(), administration.fingerprint(), password)
+        .await
+        .unwrap();
+    administration
+        .perform(
+            None,
+            &SetPassword {
+                user: Some(alice),
+                record,
+            }
+            .into(),
+        )
+        .unwrap();
 }
 
 /// Its keys take no passphrase.

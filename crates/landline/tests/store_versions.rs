@@ -22,7 +22,8 @@ use landline::{
 };
 use rusqlite::Connection;
 
-const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM69vFdhBTdf03WCfjfZNf2y74GEWsXpDZw+fgazPDci";
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM69vFdhBTdf03WCfjfZNf2y74GEWsXpDZw+fgazPDci";
 
 fn name(text: &str) -> UserName {
     text.parse().unwrap()
@@ -43,10 +44,16 @@ const VERSION_1: &str = "
 
 fn older(path: &Path) -> Connection {
     let connection = Connection::open(path).unwrap();
-    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .unwrap();
     connection.execute_batch(VERSION_1).unwrap();
-    connection.execute("INSERT INTO accounts VALUES ('alice', 7)", []).unwrap();
-    connection.execute("INSERT INTO keys VALUES ('alice', ?1, 8)", [key().line()]).unwrap();
+    connection
+        .execute("INSERT INTO accounts VALUES ('alice', 7)", [])
+        .unwrap();
+    connection
+        .execute("INSERT INTO keys VALUES ('alice', ?1, 8)", [key().line()])
+        .unwrap();
     connection.execute("INSERT INTO invites VALUES (unhex('cc8cd41cef907c4d216069122c4b89936211361f9050a717a1e37ad1862e952f'), 1, 2, 3, 'alice')", []).unwrap();
     connection
 }
@@ -61,20 +68,42 @@ fn a_store_of_the_release_before_is_backed_up_and_brought_up_to_date() {
     assert!(refused.contains("earlier release"), "{refused}");
     let store = Store::open(&path).unwrap();
     let alice = store.account(&name("alice")).unwrap();
-    assert_eq!((alice.created, alice.disabled, alice.owner, alice.keys), (7, None, true, 1));
+    assert_eq!(
+        (alice.created, alice.disabled, alice.owner, alice.keys),
+        (7, None, true, 1)
+    );
     let stored = store.key(&name("alice"), &key()).unwrap().unwrap();
-    assert_eq!((stored.fingerprint, stored.created), (key().fingerprint(), 8));
+    assert_eq!(
+        (stored.fingerprint, stored.created),
+        (key().fingerprint(), 8)
+    );
     let again = store.redeem(&Token([1; 16]), &name("bob"), &key(), |_| Ok(()));
-    assert!(matches!(again, Err(Error::Failed { code: ErrorCode::InviteUsed, .. })), "{again:?}");
+    assert!(
+        matches!(
+            again,
+            Err(Error::Failed {
+                code: ErrorCode::InviteUsed,
+                ..
+            })
+        ),
+        "{again:?}"
+    );
     drop(store);
     let sql = "SELECT count(*) FROM sqlite_schema WHERE name LIKE '%\\_1' ESCAPE '\\'";
-    let left: i64 = Connection::open(&path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap();
+    let left: i64 = Connection::open(&path)
+        .unwrap()
+        .query_row(sql, [], |row| row.get(0))
+        .unwrap();
     assert_eq!(left, 0, "nothing of the old tables stays");
     Store::open(&path).unwrap();
 
     let backup = Connection::open(folder.path("old.sqlite.version-1")).unwrap();
-    let version: i64 = backup.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    let line: String = backup.query_row("SELECT line FROM keys", [], |row| row.get(0)).unwrap();
+    let version: i64 = backup
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    let line: String = backup
+        .query_row("SELECT line FROM keys", [], |row| row.get(0))
+        .unwrap();
     assert_eq!((version, line), (1, key().line()));
 }
 
@@ -83,7 +112,10 @@ fn a_store_of_the_release_before_is_backed_up_and_brought_up_to_date() {
 fn a_store_without_passwords_is_backed_up_and_gets_them() {
     let folder = testkit::Stage::new("unused");
     let path = folder.path("old.sqlite");
-    Store::open(&path).unwrap().add_account(&name("alice"), &[]).unwrap();
+    Store::open(&path)
+        .unwrap()
+        .add_account(&name("alice"), &[])
+        .unwrap();
     let older = Connection::open(&path).unwrap();
     older
         .execute_batch(
@@ -92,12 +124,19 @@ fn a_store_without_passwords_is_backed_up_and_gets_them() {
         .unwrap();
     drop(older);
     let store = Store::open(&path).unwrap();
-    let password = StoredPassword { id: PasswordId([1; 8]), record: vec![2; 192] };
+    let password = StoredPassword {
+        id: PasswordId([1; 8]),
+        record: vec![2; 192],
+    };
     store.set_password(&name("alice"), &password).unwrap();
     assert_eq!(store.password(&name("alice")).unwrap(), Some(password));
     let backup = Connection::open(folder.path("old.sqlite.version-2")).unwrap();
-    let version: i64 = backup.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    let user: String = backup.query_row("SELECT name FROM accounts", [], |row| row.get(0)).unwrap();
+    let version: i64 = backup
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    let user: String = backup
+        .query_row("SELECT name FROM accounts", [], |row| row.get(0))
+        .unwrap();
     assert_eq!((version, user.as_str()), (2, "alice"));
 }
 
@@ -111,7 +150,9 @@ fn nothing_is_rewritten_without_a_backup() {
     let refused = Store::open(&path).err().unwrap().to_string();
     assert!(refused.contains("backup"), "{refused}");
     let connection = Connection::open(&path).unwrap();
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
     assert_eq!(version, 1);
 }
 
@@ -119,11 +160,17 @@ fn nothing_is_rewritten_without_a_backup() {
 fn a_store_of_a_later_release_is_refused_and_left_as_it_is() {
     let folder = testkit::Stage::new("unused");
     let path = folder.path("new.sqlite");
-    Connection::open(&path).unwrap().execute_batch("CREATE TABLE x (y); PRAGMA user_version = 4;").unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE x (y); PRAGMA user_version = 4;")
+        .unwrap();
     let before = std::fs::read(&path).unwrap();
     for open in [Store::open, Store::open_shared] {
         let refused = open(&path).err().unwrap().to_string();
-        assert!(refused.contains("later release (version 4); this release knows version 3"), "{refused}");
+        assert!(
+            refused.contains("later release (version 4); this release knows version 3"),
+            "{refused}"
+        );
     }
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
@@ -140,7 +187,9 @@ fn a_second_handle_takes_no_locks_from_the_first() {
     let (process, inode) = (std::process::id(), std::fs::metadata(&path).unwrap().ino());
     let locks = || {
         let all = std::fs::read_to_string("/proc/locks").unwrap();
-        let ours = |line: &&str| line.contains(&format!(" {process} ")) && line.contains(&format!(":{inode} "));
+        let ours = |line: &&str| {
+            line.contains(&format!(" {process} ")) && line.contains(&format!(":{inode} "))
+        };
         all.lines().filter(ours).count()
     };
     let held = locks();

@@ -6,7 +6,10 @@
     missing_docs,
     reason = "a test"
 )]
-#![allow(clippy::disallowed_methods, reason = "the test keys are copied to where only this user can read them")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the test keys are copied to where only this user can read them"
+)]
 //! Replays `docs/vectors/login.json` and `secret.json`: what verifies, and what our own keys and secrets prove.
 
 use std::{
@@ -33,22 +36,31 @@ struct Case {
 }
 
 fn vectors() -> (Value, Vec<Case>) {
-    let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/login.json")).expect("login.json");
+    let file: Value =
+        serde_json::from_str(include_str!("../../../docs/vectors/login.json")).expect("login.json");
     let text = |value: &Value| value.as_str().expect("a string").as_bytes().to_vec();
     let case = |case: &Value| Case {
         name: case["name"].as_str().unwrap().to_owned(),
-        transcript: HEXLOWER.decode(&text(&case["transcript"])).unwrap().try_into().expect("64 bytes"),
+        transcript: HEXLOWER
+            .decode(&text(&case["transcript"]))
+            .unwrap()
+            .try_into()
+            .expect("64 bytes"),
         signature: BASE64.decode(&text(&case["signature"])).unwrap(),
         ok: case["ok"].as_bool().unwrap(),
     };
     let cases: Vec<Case> = file["cases"].as_array().unwrap().iter().map(case).collect();
-    assert!(cases.iter().any(|case| case.ok) && cases.iter().any(|case| !case.ok), "no cases");
+    assert!(
+        cases.iter().any(|case| case.ok) && cases.iter().any(|case| !case.ok),
+        "no cases"
+    );
     (file, cases)
 }
 
 /// A copy that only its owner can read: git keeps no such modes.
 fn private_copy(text: &[u8], name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.{}", std::process::id()));
+    let path =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.{}", std::process::id()));
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
@@ -57,7 +69,11 @@ fn private_copy(text: &[u8], name: &str) -> PathBuf {
     path
 }
 
-fn load(name: &str, text: &[u8], passphrase: impl FnOnce() -> Option<&'static str>) -> Result<UserKey, Error> {
+fn load(
+    name: &str,
+    text: &[u8],
+    passphrase: impl FnOnce() -> Option<&'static str>,
+) -> Result<UserKey, Error> {
     let path = private_copy(text, name);
     let loaded = UserKey::load(&path, |asked| {
         assert_eq!(asked, path, "{name}: asked for another file");
@@ -80,7 +96,10 @@ fn signatures_verify_and_fail_as_in_the_vectors() {
         .filter(|case| key.verifies(&case.transcript, &case.signature) != case.ok)
         .map(|case| case.name.as_str())
         .collect();
-    assert!(wrong.is_empty(), "judged otherwise than in the vectors: {wrong:#?}");
+    assert!(
+        wrong.is_empty(),
+        "judged otherwise than in the vectors: {wrong:#?}"
+    );
 }
 
 #[test]
@@ -90,14 +109,24 @@ fn our_signatures_are_those_of_the_vectors() {
     let locked = include_bytes!("../../../docs/vectors/test_ed25519_encrypted");
     let keys = [
         ("test_ed25519", load("plain", plain, || None)),
-        ("test_ed25519_encrypted", load("locked", locked, || Some(PASSPHRASE))),
+        (
+            "test_ed25519_encrypted",
+            load("locked", locked, || Some(PASSPHRASE)),
+        ),
     ];
     for (name, key) in keys {
         let key = key.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(key.public().line(), file["key"].as_str().unwrap(), "{name}");
         for case in cases.iter().filter(|case| case.ok) {
-            let signature = key.sign(&case.transcript).unwrap_or_else(|error| panic!("{name}, {}: {error}", case.name));
-            assert_eq!(BASE64.encode(&signature), BASE64.encode(&case.signature), "{name}, {}", case.name);
+            let signature = key
+                .sign(&case.transcript)
+                .unwrap_or_else(|error| panic!("{name}, {}: {error}", case.name));
+            assert_eq!(
+                BASE64.encode(&signature),
+                BASE64.encode(&case.signature),
+                "{name}, {}",
+                case.name
+            );
         }
     }
 }
@@ -105,39 +134,67 @@ fn our_signatures_are_those_of_the_vectors() {
 #[test]
 fn another_passphrase_opens_nothing() {
     let locked = include_bytes!("../../../docs/vectors/test_ed25519_encrypted");
-    assert!(matches!(load("refused", locked, || Some("wrong horse")), Err(Error::Key { .. })));
+    assert!(matches!(
+        load("refused", locked, || Some("wrong horse")),
+        Err(Error::Key { .. })
+    ));
 }
 
 #[test]
 fn secrets_prove_what_the_vectors_say() {
-    let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/secret.json")).expect("secret.json");
+    let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/secret.json"))
+        .expect("secret.json");
     let cases = file["cases"].as_array().unwrap();
     assert!(cases.len() > 10, "hardly any cases");
     for case in cases {
         let text = |key: &str| case[key].as_str().expect("a string");
         let name = text("name");
-        let secret: Secret = text("line").parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let secret: Secret = text("line")
+            .parse()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(*secret.reveal(), text("line"), "{name}");
         assert_eq!(secret.binding.as_str(), text("binding_type"), "{name}");
-        assert_eq!(secret.fingerprint.to_string(), text("fingerprint"), "{name}");
+        assert_eq!(
+            secret.fingerprint.to_string(),
+            text("fingerprint"),
+            "{name}"
+        );
         let key = secret.key();
         assert_eq!(key.id().to_string(), text("id"), "{name}");
-        let transcript: [u8; 64] = HEXLOWER.decode(text("transcript").as_bytes()).unwrap().try_into().unwrap();
-        assert_eq!(BASE64.encode(&key.client_proof(&transcript).0), text("client_proof"), "{name}");
-        assert_eq!(BASE64.encode(&key.server_proof(&transcript).0), text("server_proof"), "{name}");
+        let transcript: [u8; 64] = HEXLOWER
+            .decode(text("transcript").as_bytes())
+            .unwrap()
+            .try_into()
+            .unwrap();
+        assert_eq!(
+            BASE64.encode(&key.client_proof(&transcript).0),
+            text("client_proof"),
+            "{name}"
+        );
+        assert_eq!(
+            BASE64.encode(&key.server_proof(&transcript).0),
+            text("server_proof"),
+            "{name}"
+        );
     }
 }
 
 /// Keys of every other type: what is good, and what is bad in one way each (row 35).
 #[test]
 fn keys_of_every_type_verify_and_fail_as_in_the_vectors() {
-    let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/keys.json")).expect("keys.json");
+    let file: Value =
+        serde_json::from_str(include_str!("../../../docs/vectors/keys.json")).expect("keys.json");
     let text = |value: &Value| value.as_str().expect("a string").to_owned();
     let list = |name: &str| file[name].as_array().expect("a list").clone();
-    let transcript = HEXLOWER.decode(text(&file["transcript"]).as_bytes()).unwrap().try_into().expect("64 bytes");
+    let transcript = HEXLOWER
+        .decode(text(&file["transcript"]).as_bytes())
+        .unwrap()
+        .try_into()
+        .expect("64 bytes");
     let mut keys = std::collections::HashMap::new();
     for key in list("keys") {
-        let parsed = PublicKey::read(&text(&key["line"])).unwrap_or_else(|error| panic!("{key}: {error}"));
+        let parsed =
+            PublicKey::read(&text(&key["line"])).unwrap_or_else(|error| panic!("{key}: {error}"));
         assert_eq!(parsed.line(), text(&key["line"]));
         assert_eq!(parsed.fingerprint(), text(&key["fingerprint"]));
         keys.insert(text(&key["name"]), parsed);
@@ -153,22 +210,36 @@ fn keys_of_every_type_verify_and_fail_as_in_the_vectors() {
             }
             let mut other = transcript;
             other[0] ^= 1;
-            assert!(!key.verifies(&other, &signature), "{name}: {} for another transcript", case["name"]);
+            assert!(
+                !key.verifies(&other, &signature),
+                "{name}: {} for another transcript",
+                case["name"]
+            );
         }
     }
-    assert!(wrong.is_empty(), "judged otherwise than in the vectors: {wrong:#?}");
+    assert!(
+        wrong.is_empty(),
+        "judged otherwise than in the vectors: {wrong:#?}"
+    );
     for line in list("lines") {
-        assert_eq!(PublicKey::parse(&text(&line["line"])).is_some(), line["ok"] == true, "{line}");
+        assert_eq!(
+            PublicKey::parse(&text(&line["line"])).is_some(),
+            line["ok"] == true,
+            "{line}"
+        );
     }
 }
 
 #[test]
 fn tags_of_keys_are_those_of_the_vectors() {
-    let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/keys.json")).expect("keys.json");
+    let file: Value =
+        serde_json::from_str(include_str!("../../../docs/vectors/keys.json")).expect("keys.json");
     let tags = file["tags"].as_array().expect("a list");
     assert!(!tags.is_empty());
     for tag in tags {
-        let binding = HEXLOWER.decode(tag["binding"].as_str().unwrap().as_bytes()).unwrap();
+        let binding = HEXLOWER
+            .decode(tag["binding"].as_str().unwrap().as_bytes())
+            .unwrap();
         let found = landline::proto::login::key_tag(&binding, tag["key"].as_str().unwrap());
         assert_eq!(BASE64.encode(&found.0), tag["tag"].as_str().unwrap());
     }
@@ -176,11 +247,24 @@ fn tags_of_keys_are_those_of_the_vectors() {
 
 #[test]
 fn attach_secrets_prove_what_the_vectors_say() {
-    let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/attach.json")).expect("attach.json");
+    let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/attach.json"))
+        .expect("attach.json");
     for case in file["cases"].as_array().unwrap() {
         let text = |key: &str| case[key].as_str().expect("a string").as_bytes();
-        let secret = SecretKey::from_bytes(BASE64.decode(text("secret")).unwrap().try_into().unwrap());
-        let transcript: [u8; 64] = HEXLOWER.decode(text("transcript")).unwrap().try_into().unwrap();
-        assert_eq!(BASE64.encode(&secret.attach_proof(&transcript).0).as_bytes(), text("proof"), "{}", case["name"]);
+        let secret =
+            SecretKey::from_bytes(BASE64.decode(text("secret")).unwrap().try_into().unwrap());
+        let transcript: [u8; 64] = HEXLOWER
+            .decode(text("transcript"))
+            .unwrap()
+            .try_into()
+            .unwrap();
+        assert_eq!(
+            BASE64
+                .encode(&secret.attach_proof(&transcript).0)
+                .as_bytes(),
+            text("proof"),
+            "{}",
+            case["name"]
+        );
     }
 }

@@ -16,7 +16,8 @@ pub(crate) fn check(tree: &Tree, findings: &mut Vec<Finding>) {
     };
     for folder in tree.folders.iter().filter(|folder| must_be_named(folder)) {
         if !names(document, folder) {
-            let text = format!("the folder {folder}/ is not named here: say in a line what is in it");
+            let text =
+                format!("the folder {folder}/ is not named here: say in a line what is in it");
             findings.push(Finding::error(DOCUMENT, 1, text));
         }
     }
@@ -31,7 +32,8 @@ fn must_be_named(folder: &str) -> bool {
 /// Whether `document` holds the path of `folder`, or its last part and a slash.
 fn names(document: &str, folder: &str) -> bool {
     let last = folder.rsplit('/').next().unwrap_or(folder);
-    (folder.contains('/') && stands_alone(document, folder)) || stands_alone(document, &format!("{last}/"))
+    (folder.contains('/') && stands_alone(document, folder))
+        || stands_alone(document, &format!("{last}/"))
 }
 
 /// Whether `wanted` stands in `document` without being part of a longer name.
@@ -39,7 +41,9 @@ fn stands_alone(document: &str, wanted: &str) -> bool {
     let joins = |letter: char| is_name(letter) || letter == '-';
     document.match_indices(wanted).any(|(at, _)| {
         let before = document.get(..at).and_then(|text| text.chars().next_back());
-        let after = document.get(at + wanted.len()..).and_then(|text| text.chars().next());
+        let after = document
+            .get(at + wanted.len()..)
+            .and_then(|text| text.chars().next());
         !before.is_some_and(joins) && (wanted.ends_with('/') || !after.is_some_and(joins))
     })
 }
@@ -51,7 +55,10 @@ mod tests {
 
     /// The findings for a document and the paths of other files.
     fn found(document: &str, paths: &[&str]) -> Vec<String> {
-        let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
+        let file = |path: &str, text: &str| File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        };
         let mut files = vec![file(DOCUMENT, document)];
         files.extend(paths.iter().map(|path| file(path, "")));
         let mut findings = Vec::new();
@@ -61,7 +68,12 @@ mod tests {
 
     #[test]
     fn folders_are_named_by_path_or_by_last_part() {
-        let paths = ["crates/a/src/wire/x.rs", "crates/a/src/store/deep/y.rs", ".github/z.yml", "crates/a/tests/t.rs"];
+        let paths = [
+            "crates/a/src/wire/x.rs",
+            "crates/a/src/store/deep/y.rs",
+            ".github/z.yml",
+            "crates/a/tests/t.rs",
+        ];
         let document = "`crates/`, `.github/`: wire/ and `crates/a/src/store`, in it deep/.";
         assert_eq!(found(document, &paths), Vec::<String>::new());
     }
@@ -70,7 +82,14 @@ mod tests {
     fn what_is_not_named_is_found() {
         let document = "crates/ has rewire/ and the docs and crates/a/src/store-old";
         assert_eq!(
-            found(document, &["crates/a/src/wire/x.rs", "crates/a/src/store/x.rs", "docs/x.md"]),
+            found(
+                document,
+                &[
+                    "crates/a/src/wire/x.rs",
+                    "crates/a/src/store/x.rs",
+                    "docs/x.md"
+                ]
+            ),
             [
                 "the folder crates/a/src/store/ is not named here: say in a line what is in it",
                 "the folder crates/a/src/wire/ is not named here: say in a line what is in it",

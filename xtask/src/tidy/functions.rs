@@ -19,7 +19,10 @@ pub(crate) fn check(path: &str, source: &Source, limit: usize, findings: &mut Ve
     for function in functions(&source.tokens) {
         let lines = function.last - function.first + 1;
         if lines > limit {
-            let text = format!("fn {} has {lines} lines, the limit is {limit}: split it by step", function.name);
+            let text = format!(
+                "fn {} has {lines} lines, the limit is {limit}: split it by step",
+                function.name
+            );
             findings.push(Finding::error(path, function.first, text));
         }
     }
@@ -27,14 +30,23 @@ pub(crate) fn check(path: &str, source: &Source, limit: usize, findings: &mut Ve
 
 /// Every function with a body, those inside others too.
 fn functions(tokens: &[Token]) -> Vec<Function<'_>> {
-    let starts = tokens.windows(2).enumerate().filter_map(|(at, pair)| match pair {
-        [keyword, name] if keyword.word() == Some("fn") => Some((at, keyword.line, name.word()?)),
-        _ => None,
-    });
+    let starts = tokens
+        .windows(2)
+        .enumerate()
+        .filter_map(|(at, pair)| match pair {
+            [keyword, name] if keyword.word() == Some("fn") => {
+                Some((at, keyword.line, name.word()?))
+            }
+            _ => None,
+        });
     let whole = starts.filter_map(|(at, first, name)| {
         let end = tokens.get(at + item_length(tokens.get(at..)?)? - 1)?;
         // An item that ends otherwise is a declaration, in a trait or of a foreign function.
-        end.is('}').then_some(Function { name, first, last: end.line })
+        end.is('}').then_some(Function {
+            name,
+            first,
+            last: end.line,
+        })
     });
     whole.collect()
 }
@@ -97,7 +109,10 @@ mod tests {
     /// The functions of `text` as name, first and last line.
     fn scan(text: &str) -> Vec<(String, usize, usize)> {
         let source = Source::read(text);
-        functions(&source.tokens).iter().map(|one| (one.name.to_owned(), one.first, one.last)).collect()
+        functions(&source.tokens)
+            .iter()
+            .map(|one| (one.name.to_owned(), one.first, one.last))
+            .collect()
     }
 
     /// What `scan` gives for one function.
@@ -107,13 +122,20 @@ mod tests {
 
     #[test]
     fn plain_functions_are_measured() {
-        assert_eq!(scan("fn a() {}\n\npub async fn b(\n) {\n    if x { y }\n}\n"), [one("a", 1, 1), one("b", 3, 6)]);
+        assert_eq!(
+            scan("fn a() {}\n\npub async fn b(\n) {\n    if x { y }\n}\n"),
+            [one("a", 1, 1), one("b", 3, 6)]
+        );
     }
 
     #[test]
     fn functions_in_impls_traits_and_functions_are_found() {
-        let text = "impl A {\n fn a() {\n  fn b() {\n  }\n }\n}\ntrait T {\n fn c();\n fn d() {\n }\n}";
-        assert_eq!(scan(text), [one("a", 2, 5), one("b", 3, 4), one("d", 9, 10)]);
+        let text =
+            "impl A {\n fn a() {\n  fn b() {\n  }\n }\n}\ntrait T {\n fn c();\n fn d() {\n }\n}";
+        assert_eq!(
+            scan(text),
+            [one("a", 2, 5), one("b", 3, 4), one("d", 9, 10)]
+        );
     }
 
     #[test]
@@ -124,7 +146,10 @@ mod tests {
 
     #[test]
     fn closures_and_function_pointers_are_no_functions() {
-        assert_eq!(scan("fn a() {\n let f = |x| {\n x\n };\n}\ntype F = fn(u8) -> u8;"), [one("a", 1, 5)]);
+        assert_eq!(
+            scan("fn a() {\n let f = |x| {\n x\n };\n}\ntype F = fn(u8) -> u8;"),
+            [one("a", 1, 5)]
+        );
         assert_eq!(scan("struct S { f: fn(u8), g: Box<dyn Fn() -> u8> }"), []);
     }
 
@@ -132,14 +157,26 @@ mod tests {
     fn semicolons_and_braces_in_a_signature_do_not_end_it() {
         assert_eq!(scan("fn a(x: [u8; 4]) -> [u8; 2] {\n}"), [one("a", 1, 2)]);
         assert_eq!(scan("fn b() -> Id<{ N + 1 }> {\n}"), [one("b", 1, 2)]);
-        assert_eq!(scan("fn c<F: Fn(u8) -> Vec<Vec<u8>>>(f: F)\nwhere\n F: A,\n{\n}"), [one("c", 1, 5)]);
-        assert_eq!(scan("fn d() -> [u8; { A < B } as usize] {\n}\nfn e() {}"), [one("d", 1, 2), one("e", 3, 3)]);
-        assert_eq!(scan("fn f(x: &'a [u8; N << 2]) {\n}\nfn g() {}"), [one("f", 1, 2), one("g", 3, 3)]);
+        assert_eq!(
+            scan("fn c<F: Fn(u8) -> Vec<Vec<u8>>>(f: F)\nwhere\n F: A,\n{\n}"),
+            [one("c", 1, 5)]
+        );
+        assert_eq!(
+            scan("fn d() -> [u8; { A < B } as usize] {\n}\nfn e() {}"),
+            [one("d", 1, 2), one("e", 3, 3)]
+        );
+        assert_eq!(
+            scan("fn f(x: &'a [u8; N << 2]) {\n}\nfn g() {}"),
+            [one("f", 1, 2), one("g", 3, 3)]
+        );
     }
 
     #[test]
     fn a_foreign_declaration_has_no_length() {
-        assert_eq!(scan("extern \"C\" { fn a(x: u8); }\nfn b() {\n}"), [one("b", 2, 3)]);
+        assert_eq!(
+            scan("extern \"C\" { fn a(x: u8); }\nfn b() {\n}"),
+            [one("b", 2, 3)]
+        );
     }
 
     #[test]
@@ -152,10 +189,17 @@ mod tests {
 
     #[test]
     fn only_functions_over_the_limit_are_found() {
-        let text = format!("fn a() {{{}}}\nfn b() {{{}}}", "\n".repeat(69), "\n".repeat(70));
+        let text = format!(
+            "fn a() {{{}}}\nfn b() {{{}}}",
+            "\n".repeat(69),
+            "\n".repeat(70)
+        );
         let mut findings = Vec::new();
         check("x.rs", &Source::read(&text), 70, &mut findings);
         let shown: Vec<String> = findings.iter().map(Finding::to_string).collect();
-        assert_eq!(shown, ["x.rs:71: fn b has 71 lines, the limit is 70: split it by step"]);
+        assert_eq!(
+            shown,
+            ["x.rs:71: fn b has 71 lines, the limit is 70: split it by step"]
+        );
     }
 }

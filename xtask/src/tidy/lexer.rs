@@ -59,7 +59,11 @@ pub(crate) struct Source {
 impl Source {
     /// Takes `text` apart. Text that is not Rust gives some tokens or other, never a failure.
     pub(crate) fn read(text: &str) -> Source {
-        let mut lexer = Lexer { rest: text, line: 1, source: Source::default() };
+        let mut lexer = Lexer {
+            rest: text,
+            line: 1,
+            source: Source::default(),
+        };
         lexer.source.lines = text.lines().count();
         while lexer.step() {}
         lexer.source
@@ -84,7 +88,9 @@ struct Lexer<'a> {
 impl<'a> Lexer<'a> {
     /// Reads one comment, literal, word or mark; false at the end of the text.
     fn step(&mut self) -> bool {
-        let Some(first) = self.rest.chars().next() else { return false };
+        let Some(first) = self.rest.chars().next() else {
+            return false;
+        };
         if self.rest.starts_with("//") {
             let end = self.rest.find('\n').unwrap_or(self.rest.len());
             self.comment(end);
@@ -106,7 +112,10 @@ impl<'a> Lexer<'a> {
 
     /// Takes the next `length` bytes off the text, counting lines.
     fn take(&mut self, length: usize) -> &'a str {
-        let (taken, rest) = self.rest.split_at_checked(length).unwrap_or((self.rest, ""));
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(length)
+            .unwrap_or((self.rest, ""));
         self.line += taken.matches('\n').count();
         self.rest = rest;
         taken
@@ -114,7 +123,10 @@ impl<'a> Lexer<'a> {
 
     /// Takes the next `length` bytes as a token.
     fn token(&mut self, kind: Kind, length: usize) {
-        self.source.tokens.push(Token { line: self.line, kind });
+        self.source.tokens.push(Token {
+            line: self.line,
+            kind,
+        });
         self.take(length);
     }
 
@@ -123,7 +135,10 @@ impl<'a> Lexer<'a> {
         let first = self.line;
         let text = self.take(length);
         let lines = text.lines().enumerate();
-        self.source.comments.extend(lines.map(|(at, line)| Comment { line: first + at, text: line.to_owned() }));
+        self.source.comments.extend(lines.map(|(at, line)| Comment {
+            line: first + at,
+            text: line.to_owned(),
+        }));
     }
 
     /// Takes the word that comes next. A raw name such as `r#fn` keeps its `r#`, so that it is no keyword.
@@ -176,9 +191,15 @@ fn raw_string_length(text: &str) -> Option<usize> {
 
 /// The length of the string or character `text` starts with, its prefix included, if it starts with one.
 fn quoted_length(text: &str) -> Option<usize> {
-    let quoted = text.strip_prefix(['b', 'c']).filter(|rest| rest.starts_with(['"', '\''])).unwrap_or(text);
+    let quoted = text
+        .strip_prefix(['b', 'c'])
+        .filter(|rest| rest.starts_with(['"', '\'']))
+        .unwrap_or(text);
     let prefix = text.len() - quoted.len();
-    let quote = quoted.chars().next().filter(|first| matches!(first, '"' | '\''))?;
+    let quote = quoted
+        .chars()
+        .next()
+        .filter(|first| matches!(first, '"' | '\''))?;
     if quote == '\'' && is_lifetime(quoted) {
         return None;
     }
@@ -211,18 +232,29 @@ mod tests {
             Kind::Mark(mark) => mark.to_string(),
             Kind::Literal => "\"".to_owned(),
         };
-        Source::read(text).tokens.iter().map(shown).collect::<Vec<_>>().join(" ")
+        Source::read(text)
+            .tokens
+            .iter()
+            .map(shown)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]
     fn strings_are_one_token() {
-        assert_eq!(shown(r#"f("a { b", b"}", c"}", "\"}\\");"#), "f ( \" , \" , \" , \" ) ;");
+        assert_eq!(
+            shown(r#"f("a { b", b"}", c"}", "\"}\\");"#),
+            "f ( \" , \" , \" , \" ) ;"
+        );
         assert_eq!(shown("f(\"a\n{\") x"), "f ( \" ) x");
     }
 
     #[test]
     fn raw_strings_end_where_their_hashes_say() {
-        assert_eq!(shown(r###"x = r"\" + r#"a "{" b"# + br##"}"#"## ;"###), "x = \" + \" + \" ;");
+        assert_eq!(
+            shown(r###"x = r"\" + r#"a "{" b"# + br##"}"#"## ;"###),
+            "x = \" + \" + \" ;"
+        );
         assert_eq!(shown("let r = bar + r;"), "let r = bar + r ;");
     }
 
@@ -233,19 +265,44 @@ mod tests {
 
     #[test]
     fn characters_and_lifetimes_are_told_apart() {
-        assert_eq!(shown(r"f('{', '\'', '\u{7d}', b'}', b'\'', 'é')"), "f ( \" , \" , \" , \" , \" , \" )");
-        assert_eq!(shown("fn f<'a, 'b>(x: &'a str) {}"), "fn f < ' a , ' b > ( x : & ' a str ) { }");
-        assert_eq!(shown("'outer: loop { break 'outer; }"), "' outer : loop { break ' outer ; }");
+        assert_eq!(
+            shown(r"f('{', '\'', '\u{7d}', b'}', b'\'', 'é')"),
+            "f ( \" , \" , \" , \" , \" , \" )"
+        );
+        assert_eq!(
+            shown("fn f<'a, 'b>(x: &'a str) {}"),
+            "fn f < ' a , ' b > ( x : & ' a str ) { }"
+        );
+        assert_eq!(
+            shown("'outer: loop { break 'outer; }"),
+            "' outer : loop { break ' outer ; }"
+        );
         assert_eq!(shown("&'_ T, &'static str"), "& ' _ T , & ' static str");
     }
 
     #[test]
     fn comments_are_kept_apart() {
         let source = Source::read("a // one {\n/* two\n /* three */ } */ b /// four \"\nc");
-        let words: Vec<_> = source.tokens.iter().map(|token| (token.line, token.word())).collect();
+        let words: Vec<_> = source
+            .tokens
+            .iter()
+            .map(|token| (token.line, token.word()))
+            .collect();
         assert_eq!(words, [(1, Some("a")), (3, Some("b")), (4, Some("c"))]);
-        let comments: Vec<_> = source.comments.iter().map(|one| (one.line, one.text.as_str())).collect();
-        assert_eq!(comments, [(1, "// one {"), (2, "/* two"), (3, " /* three */ } */"), (3, "/// four \"")]);
+        let comments: Vec<_> = source
+            .comments
+            .iter()
+            .map(|one| (one.line, one.text.as_str()))
+            .collect();
+        assert_eq!(
+            comments,
+            [
+                (1, "// one {"),
+                (2, "/* two"),
+                (3, " /* three */ } */"),
+                (3, "/// four \"")
+            ]
+        );
     }
 
     #[test]
@@ -255,7 +312,17 @@ mod tests {
 
     #[test]
     fn text_that_ends_too_early_is_read_to_its_end() {
-        for text in ["\"abc", "r#\"abc\"", "/* abc", "'", "'\\", "b'", "r#", "// abc", "é"] {
+        for text in [
+            "\"abc",
+            "r#\"abc\"",
+            "/* abc",
+            "'",
+            "'\\",
+            "b'",
+            "r#",
+            "// abc",
+            "é",
+        ] {
             let _ = Source::read(text);
         }
     }
@@ -263,7 +330,11 @@ mod tests {
     #[test]
     fn lines_count_through_literals_and_comments() {
         let source = Source::read("\"a\nb\" x /*\n\n*/ y r\"\n\" z");
-        let words: Vec<_> = source.tokens.iter().filter_map(|token| Some((token.line, token.word()?))).collect();
+        let words: Vec<_> = source
+            .tokens
+            .iter()
+            .filter_map(|token| Some((token.line, token.word()?)))
+            .collect();
         assert_eq!(words, [(2, "x"), (4, "y"), (5, "z")]);
     }
 }

@@ -10,10 +10,13 @@ pub(crate) fn check(file: &File, tree: &Tree, findings: &mut Vec<Finding>) {
         if path.is_empty() || has_scheme(path) {
             continue;
         }
-        let there = resolve(&file.path, path)
-            .is_some_and(|place| place.is_empty() || tree.files.contains(&place) || tree.folders.contains(&place));
+        let there = resolve(&file.path, path).is_some_and(|place| {
+            place.is_empty() || tree.files.contains(&place) || tree.folders.contains(&place)
+        });
         if !there {
-            let text = format!("the link target `{target}` is not in the repository: correct it or add the file");
+            let text = format!(
+                "the link target `{target}` is not in the repository: correct it or add the file"
+            );
             findings.push(Finding::error(&file.path, line, text));
         }
     }
@@ -23,14 +26,21 @@ pub(crate) fn check(file: &File, tree: &Tree, findings: &mut Vec<Finding>) {
 fn has_scheme(target: &str) -> bool {
     target.starts_with("//")
         || target.split_once(':').is_some_and(|(scheme, _)| {
-            scheme.len() > 1 && scheme.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter))
+            scheme.len() > 1
+                && scheme
+                    .chars()
+                    .all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter))
         })
 }
 
 /// The path from the repository's top folder of what `target` means inside `document`; nothing when it leads out.
 pub(super) fn resolve(document: &str, target: &str) -> Option<String> {
     // A target that begins with a slash starts at the top folder, as it does on GitHub.
-    let mut folders: Vec<&str> = if target.starts_with('/') { Vec::new() } else { document.split('/').collect() };
+    let mut folders: Vec<&str> = if target.starts_with('/') {
+        Vec::new()
+    } else {
+        document.split('/').collect()
+    };
     folders.pop();
     for part in target.split('/') {
         match part {
@@ -55,7 +65,10 @@ fn links(text: &str) -> Vec<(usize, String)> {
             (Some(_), _) => {}
             (None, None) => {
                 let line = without_code(line);
-                let targets = inline(&line).into_iter().chain(definition(&line)).chain(tags(&line));
+                let targets = inline(&line)
+                    .into_iter()
+                    .chain(definition(&line))
+                    .chain(tags(&line));
                 found.extend(targets.map(|target| (at + 1, target.to_owned())));
             }
         }
@@ -66,7 +79,10 @@ fn links(text: &str) -> Vec<(usize, String)> {
 /// The run of backticks or tildes that opens a block of code on this line.
 fn opened_fence(line: &str) -> Option<&str> {
     let line = line.trim_start();
-    let mark = line.chars().next().filter(|first| matches!(first, '`' | '~'))?;
+    let mark = line
+        .chars()
+        .next()
+        .filter(|first| matches!(first, '`' | '~'))?;
     let (run, info) = line.split_at_checked(line.len() - line.trim_start_matches(mark).len())?;
     (run.len() >= 3 && !(mark == '`' && info.contains('`'))).then_some(run)
 }
@@ -74,7 +90,11 @@ fn opened_fence(line: &str) -> Option<&str> {
 /// Whether this line ends the block of code that the run `open` began.
 fn closes(line: &str, open: &str) -> bool {
     let line = line.trim();
-    line.starts_with(open) && open.chars().next().is_some_and(|mark| line.trim_start_matches(mark).is_empty())
+    line.starts_with(open)
+        && open
+            .chars()
+            .next()
+            .is_some_and(|mark| line.trim_start_matches(mark).is_empty())
 }
 
 /// The line with what stands between backticks taken out.
@@ -111,13 +131,22 @@ fn inline(line: &str) -> Vec<&str> {
 /// The target of a line `[name]: target`.
 fn definition(line: &str) -> Option<&str> {
     let (name, target) = line.trim_start().strip_prefix('[')?.split_once("]:")?;
-    if name.starts_with('^') || name.contains(']') { None } else { destination(target.trim_start()) }
+    if name.starts_with('^') || name.contains(']') {
+        None
+    } else {
+        destination(target.trim_start())
+    }
 }
 
 /// The targets of HTML tags.
 fn tags(line: &str) -> Vec<&str> {
-    let targets = ["href=\"", "src=\""].into_iter().flat_map(|start| line.split(start).skip(1));
-    targets.filter_map(|rest| rest.split_once('"')).map(|(target, _)| target).collect()
+    let targets = ["href=\"", "src=\""]
+        .into_iter()
+        .flat_map(|start| line.split(start).skip(1));
+    targets
+        .filter_map(|rest| rest.split_once('"'))
+        .map(|(target, _)| target)
+        .collect()
 }
 
 /// The link target `text` starts with: in angle brackets, or up to a blank or a bracket that closes the link.
@@ -138,7 +167,8 @@ fn destination(text: &str) -> Option<&str> {
         ')' => true,
         other => other.is_whitespace(),
     });
-    text.get(..end.unwrap_or(text.len())).filter(|target| !target.is_empty())
+    text.get(..end.unwrap_or(text.len()))
+        .filter(|target| !target.is_empty())
 }
 
 #[cfg(test)]
@@ -165,20 +195,32 @@ mod tests {
             targets("[a]: b.md\n[^1]: note\n<a href=\"c.md\"><img src=\"d.png\">"),
             [at(1, "b.md"), at(3, "c.md"), at(3, "d.png")]
         );
-        assert_eq!(targets("[![badge](a.svg)](b.md)"), [at(1, "a.svg"), at(1, "b.md")]);
+        assert_eq!(
+            targets("[![badge](a.svg)](b.md)"),
+            [at(1, "a.svg"), at(1, "b.md")]
+        );
     }
 
     #[test]
     fn code_holds_no_links() {
-        assert_eq!(targets("```md\n[a](b)\n````\n[c](d)\n~~~\n[e](f)\n```\n~~~\n[g](h)"), [at(4, "d"), at(9, "h")]);
-        assert_eq!(targets("`[a](b)` [c](d) ``[e](`f)`` [`g`](h) ` [i](j)"), [at(1, "d"), at(1, "h"), at(1, "j")]);
+        assert_eq!(
+            targets("```md\n[a](b)\n````\n[c](d)\n~~~\n[e](f)\n```\n~~~\n[g](h)"),
+            [at(4, "d"), at(9, "h")]
+        );
+        assert_eq!(
+            targets("`[a](b)` [c](d) ``[e](`f)`` [`g`](h) ` [i](j)"),
+            [at(1, "d"), at(1, "h"), at(1, "j")]
+        );
     }
 
     #[test]
     fn only_targets_that_are_missing_are_findings() {
         let text = "[a](../README.md#top) [b](https://x.org/a.md) [c](#here) [d](gone.md) [e](mailto:a@b.c)\n\
                     [f](/docs/) [g](protocol.md) [h](../../out.md) [i](..)";
-        let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
+        let file = |path: &str, text: &str| File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        };
         let tree = Tree::new([file("README.md", ""), file("docs/protocol.md", "")]);
         let mut findings = Vec::new();
         check(&file("docs/design.md", text), &tree, &mut findings);

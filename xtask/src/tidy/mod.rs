@@ -38,12 +38,22 @@ pub(crate) struct Finding {
 impl Finding {
     /// A finding that fails the check.
     fn error(path: &str, line: usize, text: String) -> Finding {
-        Finding { path: path.to_owned(), line, warning: false, text }
+        Finding {
+            path: path.to_owned(),
+            line,
+            warning: false,
+            text,
+        }
     }
 
     /// A finding that is only shown.
     fn warning(path: &str, line: usize, text: String) -> Finding {
-        Finding { path: path.to_owned(), line, warning: true, text }
+        Finding {
+            path: path.to_owned(),
+            line,
+            warning: true,
+            text,
+        }
     }
 }
 
@@ -64,7 +74,10 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     }
     match findings.iter().filter(|finding| !finding.warning).count() {
         0 => {
-            println!("xtask: tidy: {} files checked, no errors", tree.rust.len() + tree.markdown.len());
+            println!(
+                "xtask: tidy: {} files checked, no errors",
+                tree.rust.len() + tree.markdown.len()
+            );
             Ok(())
         }
         1 => Err("tidy found 1 error, named above: mend it".to_owned()),
@@ -74,8 +87,11 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
 
 /// Everything there is to find in `tree`, ordered by file and line.
 fn check(tree: &Tree) -> Vec<Finding> {
-    let sources: Vec<(&str, Source)> =
-        tree.rust.iter().map(|file| (file.path.as_str(), Source::read(&file.text))).collect();
+    let sources: Vec<(&str, Source)> = tree
+        .rust
+        .iter()
+        .map(|file| (file.path.as_str(), Source::read(&file.text)))
+        .collect();
     let test_files = test_code::files(&sources);
     let mut findings = Vec::new();
     for (path, source) in &sources {
@@ -98,10 +114,13 @@ fn check(tree: &Tree) -> Vec<Finding> {
 fn file_length(path: &str, source: &Source, findings: &mut Vec<Finding>) {
     let lines = source.lines;
     if lines > FILE_LIMIT {
-        let text = format!("the file has {lines} lines, the limit is {FILE_LIMIT}: split it by subject");
+        let text =
+            format!("the file has {lines} lines, the limit is {FILE_LIMIT}: split it by subject");
         findings.push(Finding::error(path, lines, text));
     } else if lines > FILE_WARNING {
-        let text = format!("the file has {lines} lines, {FILE_LIMIT} is the limit: think about splitting it");
+        let text = format!(
+            "the file has {lines} lines, {FILE_LIMIT} is the limit: think about splitting it"
+        );
         findings.push(Finding::warning(path, lines, text));
     }
 }
@@ -113,13 +132,19 @@ mod tests {
 
     /// A repository in memory.
     fn tree(files: &[(&str, &str)]) -> Tree {
-        Tree::new(files.iter().map(|(path, text)| File { path: (*path).to_owned(), text: (*text).to_owned() }))
+        Tree::new(files.iter().map(|(path, text)| File {
+            path: (*path).to_owned(),
+            text: (*text).to_owned(),
+        }))
     }
 
     #[test]
     fn a_clean_tree_has_no_findings() {
         let clean = tree(&[
-            ("ARCHITECTURE.md", "`crates/` holds [the code](crates/a/src/lib.rs)."),
+            (
+                "ARCHITECTURE.md",
+                "`crates/` holds [the code](crates/a/src/lib.rs).",
+            ),
             ("crates/a/src/lib.rs", "//! Code.\n\nfn one() {}\n"),
         ]);
         assert_eq!(check(&clean), []);
@@ -127,10 +152,19 @@ mod tests {
 
     #[test]
     fn a_long_file_is_a_warning_and_then_an_error() {
-        for (lines, expected) in [(400, None), (401, Some(true)), (600, Some(true)), (601, Some(false))] {
+        for (lines, expected) in [
+            (400, None),
+            (401, Some(true)),
+            (600, Some(true)),
+            (601, Some(false)),
+        ] {
             let mut findings = Vec::new();
             file_length("a.rs", &Source::read(&"\n".repeat(lines)), &mut findings);
-            assert_eq!(findings.first().map(|finding| finding.warning), expected, "{lines} lines");
+            assert_eq!(
+                findings.first().map(|finding| finding.warning),
+                expected,
+                "{lines} lines"
+            );
         }
     }
 
@@ -138,17 +172,29 @@ mod tests {
     fn a_module_declared_for_tests_is_test_code_in_its_own_file() {
         let found = check(&tree(&[
             ("ARCHITECTURE.md", "crates/"),
-            ("crates/a/src/lib.rs", "#[cfg(test)]\nmod proofs;\nmod work;\n"),
+            (
+                "crates/a/src/lib.rs",
+                "#[cfg(test)]\nmod proofs;\nmod work;\n",
+            ),
             ("crates/a/src/proofs.rs", "fn one() { println!(); }"),
             ("crates/a/src/work.rs", "fn one() {\n    println!();\n}"),
         ]));
-        let places: Vec<(&str, usize)> = found.iter().map(|finding| (finding.path.as_str(), finding.line)).collect();
+        let places: Vec<(&str, usize)> = found
+            .iter()
+            .map(|finding| (finding.path.as_str(), finding.line))
+            .collect();
         assert_eq!(places, [("crates/a/src/work.rs", 2)]);
     }
 
     #[test]
     fn a_finding_prints_as_path_line_text() {
-        assert_eq!(Finding::error("a.rs", 3, "bad: mend it".to_owned()).to_string(), "a.rs:3: bad: mend it");
-        assert_eq!(Finding::warning("a.rs", 3, "long".to_owned()).to_string(), "a.rs:3: warning: long");
+        assert_eq!(
+            Finding::error("a.rs", 3, "bad: mend it".to_owned()).to_string(),
+            "a.rs:3: bad: mend it"
+        );
+        assert_eq!(
+            Finding::warning("a.rs", 3, "long".to_owned()).to_string(),
+            "a.rs:3: warning: long"
+        );
     }
 }

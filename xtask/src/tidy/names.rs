@@ -42,11 +42,23 @@ mod tests {
     #[test]
     fn banned_names_are_found_as_files_and_modules() {
         assert_eq!(found("a/src/utils.rs", ""), [1]);
-        assert_eq!(found("a/src/lib.rs", "mod wire;\npub(crate) mod helpers;\nmod misc {}"), [2, 3]);
+        assert_eq!(
+            found(
+                "a/src/lib.rs",
+                "mod wire;\npub(crate) mod helpers;\nmod misc {}"
+            ),
+            [2, 3]
+        );
     }
 
     #[test]
     fn longer_names_text_and_variables_are_free() {
-        assert_eq!(found("a/src/common_prefix.rs", "// mod util;\nlet util = \"mod util\";\nmod utility;"), []);
+        assert_eq!(
+            found(
+                "a/src/common_prefix.rs",
+                "// mod util;\nlet util = \"mod util\";\nmod utility;"
+            ),
+            []
+        );
     }
 }

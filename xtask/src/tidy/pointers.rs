@@ -7,16 +7,24 @@ use super::links::resolve;
 use super::tree::File;
 
 /// What stands before a name where it is defined.
-const DEFINING: [&str; 8] = ["fn", "struct", "enum", "trait", "const", "static", "type", "mod"];
+const DEFINING: [&str; 8] = [
+    "fn", "struct", "enum", "trait", "const", "static", "type", "mod",
+];
 
 /// Adds a finding for every pointer to a name that its file does not define. A target that is not there is another check's.
 pub(crate) fn check(file: &File, sources: &[(&str, Source)], findings: &mut Vec<Finding>) {
     for (at, line) in file.text.lines().enumerate() {
         for (name, target) in pointers(line) {
-            let Some(place) = resolve(&file.path, target) else { continue };
-            let source = sources.iter().find(|(path, _)| *path == place).map(|(_, source)| source);
+            let Some(place) = resolve(&file.path, target) else {
+                continue;
+            };
+            let source = sources
+                .iter()
+                .find(|(path, _)| *path == place)
+                .map(|(_, source)| source);
             if source.is_some_and(|source| !defines(source, name)) {
-                let text = format!("`{name}` is not defined in `{target}`: point to where it is now");
+                let text =
+                    format!("`{name}` is not defined in `{target}`: point to where it is now");
                 findings.push(Finding::error(&file.path, at + 1, text));
             }
         }
@@ -29,14 +37,17 @@ fn pointers(line: &str) -> impl Iterator<Item = (&str, &str)> {
         let (code, after) = rest.split_once("`](")?;
         let (target, _) = after.split_once(')')?;
         let name = code.rsplit("::").next().unwrap_or(code);
-        (target.ends_with(".rs") && !name.is_empty() && name.chars().all(is_name)).then_some((name, target))
+        (target.ends_with(".rs") && !name.is_empty() && name.chars().all(is_name))
+            .then_some((name, target))
     })
 }
 
 /// Whether `source` defines something of this name.
 fn defines(source: &Source, name: &str) -> bool {
     source.tokens.windows(2).any(|pair| match pair {
-        [before, token] => token.word() == Some(name) && before.word().is_some_and(|word| DEFINING.contains(&word)),
+        [before, token] => {
+            token.word() == Some(name) && before.word().is_some_and(|word| DEFINING.contains(&word))
+        }
         _ => false,
     })
 }
@@ -52,7 +63,10 @@ mod tests {
         let text = "[`Frame`](../crates/a/src/frame.rs) [`Frame::decode`](/crates/a/src/frame.rs) [`LIMIT`](../crates/a/src/frame.rs)\n\
                     [`gone`](../crates/a/src/frame.rs), [`used`](../crates/a/src/frame.rs) and [`x`](../crates/a/src/no.rs)\n\
                     [`frame.rs`](../crates/a/src/frame.rs) [gone](../crates/a/src/frame.rs) [`gone`](x.md) `gone`(frame.rs)";
-        let file = File { path: "docs/lessons.md".to_owned(), text: text.to_owned() };
+        let file = File {
+            path: "docs/lessons.md".to_owned(),
+            text: text.to_owned(),
+        };
         let mut findings = Vec::new();
         check(&file, &sources, &mut findings);
         let shown: Vec<String> = findings.iter().map(Finding::to_string).collect();

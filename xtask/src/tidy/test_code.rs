@@ -15,14 +15,18 @@ impl TestFiles {
     pub(crate) fn holds(&self, path: &str) -> bool {
         in_tests_folder(path)
             || self.modules.iter().any(|module| {
-                path.strip_prefix(module.as_str()).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+                path.strip_prefix(module.as_str())
+                    .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
             })
     }
 }
 
 /// Whether the file is in a folder named `tests`.
 pub(crate) fn in_tests_folder(path: &str) -> bool {
-    path.split('/').rev().skip(1).any(|folder| folder == "tests")
+    path.split('/')
+        .rev()
+        .skip(1)
+        .any(|folder| folder == "tests")
 }
 
 /// Finds the modules declared as `#[cfg(test)] mod NAME;`, whose code is in files of their own.
@@ -54,7 +58,10 @@ fn module_folder(path: &str) -> &str {
 /// The lines that are test code: modules, functions and other items marked for tests.
 pub(crate) fn lines(source: &Source) -> Vec<RangeInclusive<usize>> {
     let range = |item: &[Token]| Some(item.first()?.line..=item.last()?.line);
-    items(&source.tokens).into_iter().filter_map(range).collect()
+    items(&source.tokens)
+        .into_iter()
+        .filter_map(range)
+        .collect()
 }
 
 /// The items marked for tests, each from its marking attribute on. A file marked as a whole is one item.
@@ -64,13 +71,21 @@ fn items(tokens: &[Token]) -> Vec<&[Token]> {
         if !token.is('#') {
             continue;
         }
-        let Some(rest) = tokens.get(at..) else { continue };
+        let Some(rest) = tokens.get(at..) else {
+            continue;
+        };
         let inner = rest.get(1).is_some_and(|mark| mark.is('!'));
-        let attribute = rest.get(..attribute_length(rest).unwrap_or(0)).unwrap_or_default();
+        let attribute = rest
+            .get(..attribute_length(rest).unwrap_or(0))
+            .unwrap_or_default();
         if !marks_tests(attribute) {
             continue;
         }
-        found.push(if inner { rest } else { rest.get(..attributed_length(rest)).unwrap_or(rest) });
+        found.push(if inner {
+            rest
+        } else {
+            rest.get(..attributed_length(rest)).unwrap_or(rest)
+        });
     }
     found
 }
@@ -81,7 +96,10 @@ fn attributed_length(tokens: &[Token]) -> usize {
     while let Some(length) = tokens.get(start..).and_then(attribute_length) {
         start += length;
     }
-    tokens.get(start..).and_then(item_length).map_or(tokens.len(), |length| start + length)
+    tokens
+        .get(start..)
+        .and_then(item_length)
+        .map_or(tokens.len(), |length| start + length)
 }
 
 /// The length of the attribute `tokens` starts with, if it starts with one.
@@ -110,7 +128,9 @@ fn marks_tests(attribute: &[Token]) -> bool {
     if words.first() == Some(&"cfg") {
         return words.contains(&"test") && !words.windows(2).any(|pair| pair == ["not", "test"]);
     }
-    let name = attribute.iter().take_while(|token| !token.is('(') && !token.is('='));
+    let name = attribute
+        .iter()
+        .take_while(|token| !token.is('(') && !token.is('='));
     name.filter_map(Token::word).last() == Some("test")
 }
 
@@ -120,28 +140,52 @@ mod tests {
 
     /// The test lines of `text` as first and last.
     fn spans(text: &str) -> Vec<(usize, usize)> {
-        lines(&Source::read(text)).iter().map(|range| (*range.start(), *range.end())).collect()
+        lines(&Source::read(text))
+            .iter()
+            .map(|range| (*range.start(), *range.end()))
+            .collect()
     }
 
     #[test]
     fn marked_modules_and_functions_are_test_code() {
-        assert_eq!(spans("fn a() {}\n#[cfg(test)]\nmod tests {\n fn b() {}\n}\nfn c() {}"), [(2, 5)]);
-        assert_eq!(spans("#[tokio::test(flavor = \"x\")]\n#[allow(x)]\nasync fn a() {\n}\nfn b() {}"), [(1, 4)]);
-        assert_eq!(spans("#[cfg(all(test, not(windows)))]\nfn a() -> [u8; 2] {\n}\n"), [(1, 3)]);
+        assert_eq!(
+            spans("fn a() {}\n#[cfg(test)]\nmod tests {\n fn b() {}\n}\nfn c() {}"),
+            [(2, 5)]
+        );
+        assert_eq!(
+            spans("#[tokio::test(flavor = \"x\")]\n#[allow(x)]\nasync fn a() {\n}\nfn b() {}"),
+            [(1, 4)]
+        );
+        assert_eq!(
+            spans("#[cfg(all(test, not(windows)))]\nfn a() -> [u8; 2] {\n}\n"),
+            [(1, 3)]
+        );
         assert_eq!(spans("#![cfg(test)]\nfn a() {}\nfn b() {}"), [(1, 3)]);
     }
 
     #[test]
     fn other_code_is_not() {
-        assert_eq!(spans("#[cfg(not(test))]\nfn a() {}\n#[cfg(feature = \"test\")]\nfn b() {}"), []);
-        assert_eq!(spans("#[derive(Debug)]\nstruct A;\n#[doc = \"test\"]\nfn b() {}"), []);
+        assert_eq!(
+            spans("#[cfg(not(test))]\nfn a() {}\n#[cfg(feature = \"test\")]\nfn b() {}"),
+            []
+        );
+        assert_eq!(
+            spans("#[derive(Debug)]\nstruct A;\n#[doc = \"test\"]\nfn b() {}"),
+            []
+        );
     }
 
     #[test]
     fn modules_in_files_of_their_own_are_followed() {
         let sources = [
-            ("a/src/lib.rs", Source::read("#[cfg(test)]\nmod proofs;\nmod work;")),
-            ("a/src/work.rs", Source::read("#[cfg(test)]\npub(crate) mod cases;")),
+            (
+                "a/src/lib.rs",
+                Source::read("#[cfg(test)]\nmod proofs;\nmod work;"),
+            ),
+            (
+                "a/src/work.rs",
+                Source::read("#[cfg(test)]\npub(crate) mod cases;"),
+            ),
         ];
         let files = files(&sources);
         assert!(files.holds("a/src/proofs.rs"));

@@ -36,7 +36,11 @@ impl Tree {
             if place.symlink_metadata().is_err() {
                 continue;
             }
-            let text = if is_rust(&path) || is_markdown(&path) { text(&place)? } else { String::new() };
+            let text = if is_rust(&path) || is_markdown(&path) {
+                text(&place)?
+            } else {
+                String::new()
+            };
             tree.add(File { path, text });
         }
         Ok(tree)
@@ -67,7 +71,10 @@ impl Tree {
 
     /// The text of a Markdown file.
     pub(crate) fn document(&self, path: &str) -> Option<&str> {
-        self.markdown.iter().find(|file| file.path == path).map(|file| file.text.as_str())
+        self.markdown
+            .iter()
+            .find(|file| file.path == path)
+            .map(|file| file.text.as_str())
     }
 }
 
@@ -90,12 +97,20 @@ fn list(root: &Path) -> Result<BTreeSet<String>, String> {
         .map_err(|why| format!("{why}; tidy needs git and a clone of the repository"))?;
     let names = String::from_utf8_lossy(&listed);
     // A name that ends in a slash is a repository inside this one: not ours to check.
-    Ok(names.split('\0').filter(|name| !name.is_empty() && !name.ends_with('/')).map(str::to_owned).collect())
+    Ok(names
+        .split('\0')
+        .filter(|name| !name.is_empty() && !name.ends_with('/'))
+        .map(str::to_owned)
+        .collect())
 }
 
 /// The text of a file; bytes that are not UTF-8 become replacement characters.
 fn text(place: &Path) -> Result<String, String> {
-    let bytes =
-        fs::read(place).map_err(|why| format!("{} cannot be read ({why}): mend or remove it", place.display()))?;
+    let bytes = fs::read(place).map_err(|why| {
+        format!(
+            "{} cannot be read ({why}): mend or remove it",
+            place.display()
+        )
+    })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -38,22 +38,97 @@ const SANS_IO: &str = "this crate does no input, output, clock or threads; let t
 
 /// The rules about code.
 const RULES: [Rule; 15] = [
-    Rule { code: "todo!", holds: everywhere, in_tests: false, instead: FINISH },
-    Rule { code: "unimplemented!", holds: everywhere, in_tests: false, instead: FINISH },
-    Rule { code: "dbg!", holds: everywhere, in_tests: false, instead: "take it out" },
-    Rule { code: "#[ignore]", holds: everywhere, in_tests: true, instead: REASON },
-    Rule { code: ", ignore)]", holds: everywhere, in_tests: true, instead: REASON },
-    Rule { code: "std::fs", holds: no_files, in_tests: true, instead: PATHS },
-    Rule { code: "print!", holds: no_printing, in_tests: false, instead: PRINT },
-    Rule { code: "println!", holds: no_printing, in_tests: false, instead: PRINT },
-    Rule { code: "eprint!", holds: no_printing, in_tests: false, instead: PRINT },
-    Rule { code: "eprintln!", holds: no_printing, in_tests: false, instead: PRINT },
-    Rule { code: "tokio::", holds: pure, in_tests: true, instead: SANS_IO },
-    Rule { code: "std::net", holds: pure, in_tests: true, instead: SANS_IO },
+    Rule {
+        code: "todo!",
+        holds: everywhere,
+        in_tests: false,
+        instead: FINISH,
+    },
+    Rule {
+        code: "unimplemented!",
+        holds: everywhere,
+        in_tests: false,
+        instead: FINISH,
+    },
+    Rule {
+        code: "dbg!",
+        holds: everywhere,
+        in_tests: false,
+        instead: "take it out",
+    },
+    Rule {
+        code: "#[ignore]",
+        holds: everywhere,
+        in_tests: true,
+        instead: REASON,
+    },
+    Rule {
+        code: ", ignore)]",
+        holds: everywhere,
+        in_tests: true,
+        instead: REASON,
+    },
+    Rule {
+        code: "std::fs",
+        holds: no_files,
+        in_tests: true,
+        instead: PATHS,
+    },
+    Rule {
+        code: "print!",
+        holds: no_printing,
+        in_tests: false,
+        instead: PRINT,
+    },
+    Rule {
+        code: "println!",
+        holds: no_printing,
+        in_tests: false,
+        instead: PRINT,
+    },
+    Rule {
+        code: "eprint!",
+        holds: no_printing,
+        in_tests: false,
+        instead: PRINT,
+    },
+    Rule {
+        code: "eprintln!",
+        holds: no_printing,
+        in_tests: false,
+        instead: PRINT,
+    },
+    Rule {
+        code: "tokio::",
+        holds: pure,
+        in_tests: true,
+        instead: SANS_IO,
+    },
+    Rule {
+        code: "std::net",
+        holds: pure,
+        in_tests: true,
+        instead: SANS_IO,
+    },
     // A test has no other way to get an Instant to start from.
-    Rule { code: "Instant::now", holds: pure, in_tests: false, instead: SANS_IO },
-    Rule { code: "SystemTime::now", holds: pure, in_tests: true, instead: SANS_IO },
-    Rule { code: "thread::", holds: pure, in_tests: true, instead: SANS_IO },
+    Rule {
+        code: "Instant::now",
+        holds: pure,
+        in_tests: false,
+        instead: SANS_IO,
+    },
+    Rule {
+        code: "SystemTime::now",
+        holds: pure,
+        in_tests: true,
+        instead: SANS_IO,
+    },
+    Rule {
+        code: "thread::",
+        holds: pure,
+        in_tests: true,
+        instead: SANS_IO,
+    },
 ];
 
 /// For rules without exception.
@@ -69,7 +144,9 @@ fn no_files(path: &str) -> bool {
 /// For rules about printing.
 fn no_printing(path: &str) -> bool {
     let example = path.split('/').any(|folder| folder == "examples");
-    !PRINT_ALLOWED.iter().any(|folder| path.starts_with(folder)) && !in_tests_folder(path) && !example
+    !PRINT_ALLOWED.iter().any(|folder| path.starts_with(folder))
+        && !in_tests_folder(path)
+        && !example
 }
 
 /// For rules about the crate without input and output.
@@ -93,20 +170,36 @@ pub(crate) fn check(path: &str, source: &Source, all_tests: bool, findings: &mut
         }
     }
     for (line, mark) in unfinished(source).filter(|(line, _)| !in_tests(*line)) {
-        findings.push(Finding::error(path, line, format!("`{mark}` marks unfinished work: {FINISH}")));
+        findings.push(Finding::error(
+            path,
+            line,
+            format!("`{mark}` marks unfinished work: {FINISH}"),
+        ));
     }
 }
 
 /// The lines on which `code` stands in `tokens`.
 fn places(tokens: &[Token], code: &str) -> Vec<usize> {
-    let wanted: Vec<Kind> = Source::read(code).tokens.into_iter().map(|token| token.kind).collect();
+    let wanted: Vec<Kind> = Source::read(code)
+        .tokens
+        .into_iter()
+        .map(|token| token.kind)
+        .collect();
     let mut found = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         let rest = tokens.get(at..).unwrap_or_default();
         if starts_with(rest, &wanted) {
             found.push(token.line);
         } else if let [crate_name, Kind::Mark(':'), Kind::Mark(':'), module] = wanted.as_slice()
-            && starts_with(rest, &[crate_name.clone(), Kind::Mark(':'), Kind::Mark(':'), Kind::Mark('{')])
+            && starts_with(
+                rest,
+                &[
+                    crate_name.clone(),
+                    Kind::Mark(':'),
+                    Kind::Mark(':'),
+                    Kind::Mark('{'),
+                ],
+            )
         {
             found.extend(in_group(rest.get(3..).unwrap_or_default(), module));
         }
@@ -116,7 +209,11 @@ fn places(tokens: &[Token], code: &str) -> Vec<usize> {
 
 /// Whether `tokens` starts with the tokens `wanted`.
 fn starts_with(tokens: &[Token], wanted: &[Kind]) -> bool {
-    tokens.len() >= wanted.len() && tokens.iter().zip(wanted).all(|(token, kind)| token.kind == *kind)
+    tokens.len() >= wanted.len()
+        && tokens
+            .iter()
+            .zip(wanted)
+            .all(|(token, kind)| token.kind == *kind)
 }
 
 /// The line on which `module` is an entry of the group `{a, b::c}` that `tokens` starts with.
@@ -142,11 +239,19 @@ fn in_group(tokens: &[Token], module: &Kind) -> Option<usize> {
 
 /// The marks of unfinished work, with their lines.
 fn unfinished(source: &Source) -> impl Iterator<Item = (usize, &'static str)> {
-    let code = source.tokens.iter().filter_map(|token| Some((token.line, token.word()?)));
-    let comments = source.comments.iter().map(|comment| (comment.line, comment.text.as_str()));
+    let code = source
+        .tokens
+        .iter()
+        .filter_map(|token| Some((token.line, token.word()?)));
+    let comments = source
+        .comments
+        .iter()
+        .map(|comment| (comment.line, comment.text.as_str()));
     code.chain(comments).flat_map(|(line, text)| {
-        let marks =
-            UNFINISHED.iter().filter(move |mark| text.split(|letter| !is_name(letter)).any(|word| word == **mark));
+        let marks = UNFINISHED.iter().filter(move |mark| {
+            text.split(|letter| !is_name(letter))
+                .any(|word| word == **mark)
+        });
         marks.map(move |mark| (line, *mark))
     })
 }
@@ -158,9 +263,24 @@ mod tests {
     /// The findings in `text`, as line and banned code.
     fn found(path: &str, text: &str) -> Vec<(usize, String)> {
         let mut findings = Vec::new();
-        check(path, &Source::read(text), in_tests_folder(path), &mut findings);
-        let code = |finding: &Finding| finding.text.split('`').nth(1).unwrap_or_default().to_owned();
-        findings.iter().map(|finding| (finding.line, code(finding))).collect()
+        check(
+            path,
+            &Source::read(text),
+            in_tests_folder(path),
+            &mut findings,
+        );
+        let code = |finding: &Finding| {
+            finding
+                .text
+                .split('`')
+                .nth(1)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        findings
+            .iter()
+            .map(|finding| (finding.line, code(finding)))
+            .collect()
     }
 
     /// One entry of what `found` gives.
@@ -175,39 +295,79 @@ mod tests {
     fn unfinished_work_is_found_outside_tests_and_strings() {
         let text = "fn a() { todo!(\"x\") }\n// FIXME: later\nlet s = \"FIXME todo!() dbg!()\";\nlet x = XXXX;";
         assert_eq!(found(ENGINE, text), [at(1, "todo!"), at(2, "FIXME")]);
-        assert_eq!(found(ENGINE, "#[cfg(test)]\nmod tests {\n // XXX\n fn a() { dbg!(1); }\n}"), []);
+        assert_eq!(
+            found(
+                ENGINE,
+                "#[cfg(test)]\nmod tests {\n // XXX\n fn a() { dbg!(1); }\n}"
+            ),
+            []
+        );
     }
 
     #[test]
     fn a_test_is_not_ignored_without_a_reason() {
-        assert_eq!(found("a/tests/b.rs", "#[test]\n#[ignore]\nfn a() {}"), [at(2, "#[ignore]")]);
-        assert_eq!(found("a/tests/b.rs", "#[test]\n#[ignore = \"slow\"]\nfn a() {}"), []);
-        assert_eq!(found("a/tests/b.rs", "#[cfg_attr(windows, ignore)]\nfn a() {}"), [at(1, ", ignore)]")]);
+        assert_eq!(
+            found("a/tests/b.rs", "#[test]\n#[ignore]\nfn a() {}"),
+            [at(2, "#[ignore]")]
+        );
+        assert_eq!(
+            found("a/tests/b.rs", "#[test]\n#[ignore = \"slow\"]\nfn a() {}"),
+            []
+        );
+        assert_eq!(
+            found("a/tests/b.rs", "#[cfg_attr(windows, ignore)]\nfn a() {}"),
+            [at(1, ", ignore)]")]
+        );
     }
 
     #[test]
     fn files_are_opened_in_the_allowed_places_only() {
-        assert_eq!(found(ENGINE, "use std::fs::File;\nstd::fs::read(x);"), [at(1, "std::fs"), at(2, "std::fs")]);
+        assert_eq!(
+            found(ENGINE, "use std::fs::File;\nstd::fs::read(x);"),
+            [at(1, "std::fs"), at(2, "std::fs")]
+        );
         assert_eq!(found(ENGINE, "use std::{io, fs};"), [at(1, "std::fs")]);
-        assert_eq!(found(ENGINE, "use std::{\n io::{Read, Write},\n fs::File,\n};"), [at(3, "std::fs")]);
-        assert_eq!(found(ENGINE, "use std::{os::{fs, unix}, io};\nuse cap_std::fs::Dir;\n// std::fs"), []);
-        assert_eq!(found("crates/landline/src/paths/open.rs", "use std::fs;"), []);
+        assert_eq!(
+            found(ENGINE, "use std::{\n io::{Read, Write},\n fs::File,\n};"),
+            [at(3, "std::fs")]
+        );
+        assert_eq!(
+            found(
+                ENGINE,
+                "use std::{os::{fs, unix}, io};\nuse cap_std::fs::Dir;\n// std::fs"
+            ),
+            []
+        );
+        assert_eq!(
+            found("crates/landline/src/paths/open.rs", "use std::fs;"),
+            []
+        );
         assert_eq!(found("crates/landline/tests/copy.rs", "use std::fs;"), []);
     }
 
     #[test]
     fn printing_is_for_the_command_line() {
-        assert_eq!(found(ENGINE, "println!();\neprint!(\"x\");"), [at(1, "println!"), at(2, "eprint!")]);
+        assert_eq!(
+            found(ENGINE, "println!();\neprint!(\"x\");"),
+            [at(1, "println!"), at(2, "eprint!")]
+        );
         assert_eq!(found("crates/landline-cli/src/main.rs", "println!();"), []);
         assert_eq!(found("crates/landline/examples/a.rs", "println!();"), []);
-        assert_eq!(found(ENGINE, "#[test]\nfn a() { eprintln!(\"skipped\"); }"), []);
+        assert_eq!(
+            found(ENGINE, "#[test]\nfn a() { eprintln!(\"skipped\"); }"),
+            []
+        );
     }
 
     #[test]
     fn the_protocol_does_no_input_and_output() {
-        let text =
-            "use tokio::io;\nuse std::{net::IpAddr, time};\nInstant::now();\nstd::thread::spawn(f);\nmy_thread::x();";
-        let expected = [at(1, "tokio::"), at(2, "std::net"), at(3, "Instant::now"), at(4, "thread::")];
+        let text = "use tokio::io;\nuse std::{net::IpAddr, time};\nInstant::now();\nstd::thread::spawn(f);\nmy_thread::x();";
+        let expected = [
+            at(1, "tokio::"),
+            at(2, "std::net"),
+            at(3, "Instant::now"),
+            at(4, "thread::"),
+        ];
         assert_eq!(found(PROTO, text), expected);
         let test = "#[cfg(test)]\nmod tests {\n fn start() -> Instant { Instant::now() }\n use std::net;\n}";
         assert_eq!(found(PROTO, test), [at(4, "std::net")]);

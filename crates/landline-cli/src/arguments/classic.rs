@@ -48,7 +48,10 @@ pub(crate) enum Serve {
         stream: ServeStream,
         /// Answer each text, with itself or with TEXT
         #[arg(long, value_name = "TEXT", num_args = 0..=1, require_equals = true)]
-        #[allow(clippy::option_option, reason = "not given, given alone, given with a text")]
+        #[allow(
+            clippy::option_option,
+            reason = "not given, given alone, given with a text"
+        )]
         reply: Option<Option<String>>,
     },
     /// Shell commands; the output behind its length. Beyond loopback only with --secret-file
@@ -128,7 +131,9 @@ pub(crate) enum Serve {
 impl Classic {
     /// Whether it forks, which only a process with one thread may.
     pub(crate) fn forks(&self) -> bool {
-        let Self::Serve(serve) = self else { return false };
+        let Self::Serve(serve) = self else {
+            return false;
+        };
         let stream = match serve {
             Serve::Echo { stream, .. }
             | Serve::Text { stream, .. }
@@ -136,9 +141,9 @@ impl Classic {
             | Serve::Login { stream, .. }
             | Serve::Talk { stream, .. }
             | Serve::Challenge(stream) => stream,
-            Serve::Command(command) | Serve::CommandJson(command) | Serve::CommandRaw { command, .. } => {
-                &command.stream
-            }
+            Serve::Command(command)
+            | Serve::CommandJson(command)
+            | Serve::CommandRaw { command, .. } => &command.stream,
             Serve::Upload(upload) | Serve::UploadBare(upload) => &upload.stream,
             Serve::UdpEcho { .. } | Serve::UdpChat { .. } => return false,
         };

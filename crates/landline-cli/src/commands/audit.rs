@@ -19,9 +19,11 @@ const FIRST: [&str; 4] = ["user", "session", "peer", "source"];
 
 pub(crate) fn run(state: &Path, what: Audit) -> Result<(), Failure> {
     let Some(reader) = Reader::open(state)? else {
-        return Err(
-            Error::state(state.display(), "there is no audit log: no server has run with this state folder").into()
-        );
+        return Err(Error::state(
+            state.display(),
+            "there is no audit log: no server has run with this state folder",
+        )
+        .into());
     };
     match what {
         Audit::Verify { json } => verify(&reader.verify()?, json),
@@ -38,7 +40,9 @@ pub(crate) fn run(state: &Path, what: Audit) -> Result<(), Failure> {
                 }
             })?;
             if unreadable > 0 {
-                say(&format!("{unreadable} lines cannot be read; landline audit verify says where"));
+                say(&format!(
+                    "{unreadable} lines cannot be read; landline audit verify says where"
+                ));
             } else if count == 0 {
                 say("there are no lines; landline audit verify says whether there were");
             }
@@ -48,7 +52,13 @@ pub(crate) fn run(state: &Path, what: Audit) -> Result<(), Failure> {
 }
 
 fn verify(report: &Report, json: bool) -> Result<(), Failure> {
-    let Report { files, lines, tip, times, flaws } = report;
+    let Report {
+        files,
+        lines,
+        tip,
+        times,
+        flaws,
+    } = report;
     let (first, last) = times.clone().unwrap_or_default();
     if json {
         print_json(&json!({
@@ -62,11 +72,20 @@ fn verify(report: &Report, json: bool) -> Result<(), Failure> {
         }
     }
     if !flaws.is_empty() {
-        let count = if flaws.len() == 1 { "1 flaw".to_owned() } else { format!("{} flaws", flaws.len()) };
-        return Err(Failure::of_audit(format!("the audit log is not as it was written: {count}")));
+        let count = if flaws.len() == 1 {
+            "1 flaw".to_owned()
+        } else {
+            format!("{} flaws", flaws.len())
+        };
+        return Err(Failure::of_audit(format!(
+            "the audit log is not as it was written: {count}"
+        )));
     }
     if !json {
-        print(&format!("whole: {lines} lines in {files} files, {first} to {last}\nlast line {} {}", tip.seq, tip.hash));
+        print(&format!(
+            "whole: {lines} lines in {files} files, {first} to {last}\nlast line {} {}",
+            tip.seq, tip.hash
+        ));
     }
     Ok(())
 }
@@ -74,11 +93,18 @@ fn verify(report: &Report, json: bool) -> Result<(), Failure> {
 /// A line for people.
 fn shown(line: &Line) -> String {
     let mut out = format!("{} {}", line.time, line.event);
-    let first = FIRST.iter().filter_map(|name| line.fields.get_key_value(*name));
-    let others = line.fields.iter().filter(|(name, _)| !FIRST.contains(&name.as_str()));
+    let first = FIRST
+        .iter()
+        .filter_map(|name| line.fields.get_key_value(*name));
+    let others = line
+        .fields
+        .iter()
+        .filter(|(name, _)| !FIRST.contains(&name.as_str()));
     for (name, value) in first.chain(others) {
         let value = match value {
-            Value::String(text) if !text.is_empty() && !text.contains([' ', '"', '=']) => text.clone(),
+            Value::String(text) if !text.is_empty() && !text.contains([' ', '"', '=']) => {
+                text.clone()
+            }
             value => value.to_string(),
         };
         out.push_str(&format!(" {name}={value}"));

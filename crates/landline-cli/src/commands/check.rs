@@ -24,19 +24,29 @@ pub(crate) fn run(state: Option<PathBuf>, options: Check) -> Result<(), Failure>
     let root = Root::open(&home, &state)?;
     let verdict = rights.check(&options.user, &meant(options.action), &root);
     if options.json {
-        print_json(&json!({"allowed": verdict.allowed, "line": verdict.line, "reason": verdict.reason}));
+        print_json(
+            &json!({"allowed": verdict.allowed, "line": verdict.line, "reason": verdict.reason}),
+        );
     } else {
         let word = if verdict.allowed { "allowed" } else { "denied" };
-        let line = verdict.line.map_or(String::new(), |line| format!("line {line}: "));
+        let line = verdict
+            .line
+            .map_or(String::new(), |line| format!("line {line}: "));
         print(&format!("{word}: {line}{}", shown_line(&verdict.reason)));
     }
-    if verdict.allowed { Ok(()) } else { Err(Failure::said(23)) }
+    if verdict.allowed {
+        Ok(())
+    } else {
+        Err(Failure::said(23))
+    }
 }
 
 fn meant(action: CheckAction) -> Action {
     let path = |path: PathBuf| path.into_os_string().into_vec();
     match action {
-        CheckAction::Exec { words } => Action::Exec(words.into_iter().map(OsString::into_vec).collect()),
+        CheckAction::Exec { words } => {
+            Action::Exec(words.into_iter().map(OsString::into_vec).collect())
+        }
         CheckAction::Read { path: file } => Action::Read(path(file)),
         CheckAction::Write { path: file } => Action::Write(path(file)),
         CheckAction::Chat => Action::Chat,

@@ -15,8 +15,9 @@ pub(crate) fn run(state: Option<PathBuf>, options: &Config) -> Result<(), Failur
     let settings = Settings::read(state, &options.settings)?;
     if options.json {
         let each = settings.shown().into_iter();
-        let all: Map<_, _> =
-            each.map(|(name, value, from)| (name.to_owned(), json!({ "value": value, "from": from }))).collect();
+        let all: Map<_, _> = each
+            .map(|(name, value, from)| (name.to_owned(), json!({ "value": value, "from": from })))
+            .collect();
         print_json(&Value::Object(all));
         return Ok(());
     }
@@ -29,7 +30,9 @@ pub(crate) fn run(state: Option<PathBuf>, options: &Config) -> Result<(), Failur
         print(&shown_line(&format!("{name:<15} {value:<40} {from}")));
     }
     if settings.file.is_none() {
-        print("no file: neither --config, nor landline/server.toml in $XDG_CONFIG_HOME or ~/.config, nor in /etc");
+        print(
+            "no file: neither --config, nor landline/server.toml in $XDG_CONFIG_HOME or ~/.config, nor in /etc",
+        );
     }
     Ok(())
 }

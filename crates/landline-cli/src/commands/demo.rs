@@ -47,7 +47,11 @@ struct Stage {
 
 impl Stage {
     async fn play(folder: Arc<ScratchFolder>, size: u64) -> Result<(), Failure> {
-        print(&format!("making {} of random bytes in {}", bytes(size), folder.path().display()));
+        print(&format!(
+            "making {} of random bytes in {}",
+            bytes(size),
+            folder.path().display()
+        ));
         let noise = folder.clone();
         let source = tokio::task::spawn_blocking(move || noise.noise("source", size, COPIES))
             .await
@@ -61,13 +65,18 @@ impl Stage {
         let up = stage.copy("a file there", size, &source, &there).await?;
         let down = stage.copy("and back", size, &there, &back).await?;
         if up != down {
-            return Err(Failure::local(format!("the digests differ: {up} and {down}")));
+            return Err(Failure::local(format!(
+                "the digests differ: {up} and {down}"
+            )));
         }
         stage.refuse_wrong_fingerprint().await?;
         stage.tear_down().await?;
         let rows = std::mem::take(&mut stage.rows);
         drop(stage);
-        print(&format!("\n{}\nboth ways    {up}\nleft behind  nothing", table(&rows)));
+        print(&format!(
+            "\n{}\nboth ways    {up}\nleft behind  nothing",
+            table(&rows)
+        ));
         Ok(())
     }
 
@@ -75,12 +84,21 @@ impl Stage {
         let home = folder.folder("home")?;
         let mut command = landline()?;
         // Whatever this machine's own settings are.
-        command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--public-name", "127.0.0.1"]);
+        command.args([
+            "serve",
+            "--json",
+            "--listen",
+            "127.0.0.1:0",
+            "--public-name",
+            "127.0.0.1",
+        ]);
         command.arg("--home").arg(&home);
         if is_root() {
             command.arg("--allow-root");
         }
-        command.env("HOME", home).env("LANDLINE_STATE", folder.path().join("server"));
+        command
+            .env("HOME", home)
+            .env("LANDLINE_STATE", folder.path().join("server"));
         let mut server = command.stdout(Stdio::piped()).spawn().map_err(failed)?;
         let mut line = String::new();
         if let Some(out) = server.stdout.take() {
@@ -91,18 +109,46 @@ impl Stage {
         }
         let started: serde_json::Value = serde_json::from_str(&line)
             .map_err(|_| Failure::local("the server did not start; what it said stands above"))?;
-        let text = |key: &str| started.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-        print(&format!("server       {}  {}", text("listening"), text("fingerprint")));
-        let invite = landline::paths::read_secret_file(&PathBuf::from(text("invite_file")), 4096).map_err(failed)?;
+        let text = |key: &str| {
+            started
+                .get(key)
+                .and_then(|value| value.as_str())
+                .unwrap_or_default()
+                .to_owned()
+        };
+        print(&format!(
+            "server       {}  {}",
+            text("listening"),
+            text("fingerprint")
+        ));
+        let invite = landline::paths::read_secret_file(&PathBuf::from(text("invite_file")), 4096)
+            .map_err(failed)?;
         let invite = String::from_utf8_lossy(&invite).trim().to_owned();
-        Ok(Self { server, address: text("listening"), invite, folder, rows: Vec::new() })
+        Ok(Self {
+            server,
+            address: text("listening"),
+            invite,
+            folder,
+            rows: Vec::new(),
+        })
     }
 
     /// Runs a client with its state in the folder `state`, with `input` as standard input.
-    async fn client(&self, state: &str, arguments: &[&str], input: &str) -> Result<Output, Failure> {
+    async fn client(
+        &self,
+        state: &str,
+        arguments: &[&str],
+        input: &str,
+    ) -> Result<Output, Failure> {
         let mut command = landline()?;
-        command.args(arguments).env("LANDLINE_STATE", self.folder.path().join(state));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+        command
+            .args(arguments)
+            .env("LANDLINE_STATE", self.folder.path().join(state));
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(input.as_bytes()).await.map_err(failed)?;
         }
@@ -111,20 +157,36 @@ impl Stage {
 
     async fn join(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
-        let joined = self.client("client", &["join", "-", "--as", "demo"], &self.invite).await?;
+        let joined = self
+            .client("client", &["join", "-", "--as", "demo"], &self.invite)
+            .await?;
         check(&joined, 0)?;
-        self.rows.push(["join by invite".into(), String::new(), seconds(start.elapsed())]);
+        self.rows.push([
+            "join by invite".into(),
+            String::new(),
+            seconds(start.elapsed()),
+        ]);
         Ok(())
     }
 
     /// Copies, and returns the digest that was printed.
-    async fn copy(&mut self, what: &str, size: u64, from: &str, to: &str) -> Result<String, Failure> {
+    async fn copy(
+        &mut self,
+        what: &str,
+        size: u64,
+        from: &str,
+        to: &str,
+    ) -> Result<String, Failure> {
         let start = Instant::now();
         let copied = self.client("client", &["cp", from, to], "").await?;
         check(&copied, 0)?;
         let elapsed = start.elapsed();
         let rate = size as f64 / elapsed.as_secs_f64().max(0.001);
-        self.rows.push([what.to_owned(), format!("{}/s", bytes(rate as u64)), seconds(elapsed)]);
+        self.rows.push([
+            what.to_owned(),
+            format!("{}/s", bytes(rate as u64)),
+            seconds(elapsed),
+        ]);
         let line = String::from_utf8_lossy(&copied.stdout).into_owned();
         Ok(line.split(' ').next().unwrap_or_default().to_owned())
     }
@@ -136,9 +198,15 @@ impl Stage {
         let forged = format!("{address}#{}.{token}", "0".repeat(64));
         print("\na client that expects another server says:");
         let start = Instant::now();
-        let refused = self.client("stranger", &["join", "-", "--as", "demo"], &forged).await?;
+        let refused = self
+            .client("stranger", &["join", "-", "--as", "demo"], &forged)
+            .await?;
         check(&refused, 11)?;
-        self.rows.push(["a wrong fingerprint".into(), "refused".into(), seconds(start.elapsed())]);
+        self.rows.push([
+            "a wrong fingerprint".into(),
+            "refused".into(),
+            seconds(start.elapsed()),
+        ]);
         Ok(())
     }
 
@@ -157,9 +225,9 @@ fn landline() -> Result<Command, Failure> {
 fn check(output: &Output, expected: i32) -> Result<(), Failure> {
     match output.status.code() {
         Some(status) if status == expected => Ok(()),
-        other => {
-            Err(Failure::local(format!("a step ended with {other:?} instead of {expected}; what it said stands above")))
-        }
+        other => Err(Failure::local(format!(
+            "a step ended with {other:?} instead of {expected}; what it said stands above"
+        ))),
     }
 }
 
@@ -172,6 +240,8 @@ fn seconds(time: Duration) -> String {
 }
 
 fn table(rows: &[[String; 3]]) -> String {
-    let lines = rows.iter().map(|[what, result, time]| format!("{what:<20} {result:>14} {time:>10}"));
+    let lines = rows
+        .iter()
+        .map(|[what, result, time]| format!("{what:<20} {result:>14} {time:>10}"));
     lines.collect::<Vec<_>>().join("\n")
 }

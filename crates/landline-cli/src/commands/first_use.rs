@@ -30,11 +30,17 @@ pub(super) async fn server(
     way: Option<&ProxyJump>,
 ) -> Result<KnownServer, Failure> {
     if !access.accept_new && !can_ask() {
-        return Err(Error::UnknownServer { address: target.to_string() }.into());
+        return Err(Error::UnknownServer {
+            address: target.to_string(),
+        }
+        .into());
     }
     // A file that cannot be used is to be known before a question that it makes vain.
     client.pins().all()?;
-    let address = HostPort { host: target.host.clone(), port: target.port.unwrap_or(DEFAULT_PORT) };
+    let address = HostPort {
+        host: target.host.clone(),
+        port: target.port.unwrap_or(DEFAULT_PORT),
+    };
     let fingerprint = client::fingerprint(&address, way).await?;
     let mut server = KnownServer::new(address, fingerprint, user);
     server.via = access.via_ssh.clone();
@@ -50,10 +56,19 @@ pub(super) async fn server(
         match answer.map_err(|error| Failure::local(error.to_string()))? {
             Answer::Yes => true,
             Answer::Compared => false,
-            Answer::No => return Err(Failure::of_server("not trusted".into(), "nothing was said to the server")),
+            Answer::No => {
+                return Err(Failure::of_server(
+                    "not trusted".into(),
+                    "nothing was said to the server",
+                ));
+            }
             Answer::Another => {
-                let what = format!("{} has another fingerprint than the one that you typed", server.address());
-                let advice = "either it is another server, or somebody stands in between. Do not go on";
+                let what = format!(
+                    "{} has another fingerprint than the one that you typed",
+                    server.address()
+                );
+                let advice =
+                    "either it is another server, or somebody stands in between. Do not go on";
                 return Err(Failure::of_server(what, advice));
             }
         }
@@ -82,8 +97,12 @@ fn ask(place: &str, fingerprint: Fingerprint) -> Answer {
         "{place} is not known here. Its fingerprint is\n  {fingerprint}\nIts owner sees it where it is served \
          (landline serve). Is it the right one? Answer yes, no, or\nthe fingerprint that you were told: "
     );
-    let Ok(mut terminal) = local::terminal() else { return Answer::No };
-    let Ok(mut answers) = terminal.try_clone().map(BufReader::new) else { return Answer::No };
+    let Ok(mut terminal) = local::terminal() else {
+        return Answer::No;
+    };
+    let Ok(mut answers) = terminal.try_clone().map(BufReader::new) else {
+        return Answer::No;
+    };
     let mut said = write!(terminal, "{}", shown(&question)).and_then(|()| terminal.flush());
     for _ in 0..QUESTIONS_MAX {
         let mut answer = String::new();
@@ -97,8 +116,8 @@ fn ask(place: &str, fingerprint: Fingerprint) -> Answer {
                 Ok(typed) if typed == fingerprint => return Answer::Compared,
                 Ok(_) => return Answer::Another,
                 Err(_) => {
-                    said =
-                        write!(terminal, "Please answer yes, no, or the fingerprint: ").and_then(|()| terminal.flush());
+                    said = write!(terminal, "Please answer yes, no, or the fingerprint: ")
+                        .and_then(|()| terminal.flush());
                 }
             },
         }

@@ -14,7 +14,9 @@ use crate::{
 pub(super) fn administration(state: &Path) -> Result<Administration, Failure> {
     let administration = LocalServer::open(state)?.administration()?;
     if let Some(problem) = administration.rights_problem() {
-        say(&shown_line(&format!("landline: {problem}; until that is mended, nobody counts as an admin here")));
+        say(&shown_line(&format!(
+            "landline: {problem}; until that is mended, nobody counts as an admin here"
+        )));
     }
     Ok(administration)
 }

@@ -44,14 +44,28 @@ async fn by_invite(client: &Client, invite: &str, options: &Join) -> Result<(), 
         Some(name) => name.clone(),
         None => environment::user("--as NAME")?,
     };
-    let host = invite.addresses.first().map(|address| address.host.as_str()).unwrap_or_default();
+    let host = invite
+        .addresses
+        .first()
+        .map(|address| address.host.as_str())
+        .unwrap_or_default();
     let key = key(client, options.identity.as_deref(), host)?;
     let ways = ways(&invite.addresses, options)?;
-    let joined = client.join(&invite, user.clone(), key.clone(), options.replace, &ways).await;
+    let joined = client
+        .join(&invite, user.clone(), key.clone(), options.replace, &ways)
+        .await;
     let (server, connected) = joined.map_err(|error| {
-        let is_name = matches!(error, Error::Failed { code: ErrorCode::InviteUser, .. });
+        let is_name = matches!(
+            error,
+            Error::Failed {
+                code: ErrorCode::InviteUser,
+                ..
+            }
+        );
         match explain(error, &invite.fingerprint, "invite") {
-            failure if is_name => failure.with_advice(&format!("it was asked for {user}; name another with --as NAME")),
+            failure if is_name => failure.with_advice(&format!(
+                "it was asked for {user}; name another with --as NAME"
+            )),
             failure => failure,
         }
     })?;
@@ -61,9 +75,19 @@ async fn by_invite(client: &Client, invite: &str, options: &Join) -> Result<(), 
 }
 
 /// The key to register at `host`: the one in a file, or the client's own.
-pub(super) fn key(client: &Client, identity: Option<&Path>, host: &str) -> Result<Arc<UserKey>, Failure> {
-    let Some(path) = identity else { return Ok(Arc::new(client.own_key()?)) };
-    let config = known::host_config(&Target { user: None, host: host.to_owned(), port: None })?;
+pub(super) fn key(
+    client: &Client,
+    identity: Option<&Path>,
+    host: &str,
+) -> Result<Arc<UserKey>, Failure> {
+    let Some(path) = identity else {
+        return Ok(Arc::new(client.own_key()?));
+    };
+    let config = known::host_config(&Target {
+        user: None,
+        host: host.to_owned(),
+        port: None,
+    })?;
     let key = known::sources(client, &config).named(&known::absolute(path))?;
     if let (true, Some(path)) = (key.is_locked(), key.path()) {
         key.unlock(&passphrase(path)?)?;
@@ -80,20 +104,34 @@ async fn by_secret(client: &Client, path: &Path, options: &Join) -> Result<(), F
     let secret = Arc::new(Secret::load(path)?);
     let path = std::path::absolute(path).unwrap_or(path.to_owned());
     let ways = ways(&secret.addresses, options)?;
-    let joined = client.join_by_secret(secret.clone(), path.clone(), options.replace, &ways).await;
-    let (server, connected) = joined.map_err(|error| explain(error, &secret.fingerprint, "secret"))?;
+    let joined = client
+        .join_by_secret(secret.clone(), path.clone(), options.replace, &ways)
+        .await;
+    let (server, connected) =
+        joined.map_err(|error| explain(error, &secret.fingerprint, "secret"))?;
     connected.login.channel.finish().await;
-    report(&server, &format!("secret  {}  {}", secret.key().id(), path.display()));
+    report(
+        &server,
+        &format!("secret  {}  {}", secret.key().id(), path.display()),
+    );
     Ok(())
 }
 
 /// Which way to go to these addresses: as was said, else as is configured for each.
 fn ways(addresses: &[HostPort], options: &Join) -> Result<Ways, Failure> {
-    let mut ways = Ways { said: options.via_ssh.clone(), configured: Vec::new() };
+    let mut ways = Ways {
+        said: options.via_ssh.clone(),
+        configured: Vec::new(),
+    };
     if ways.said.is_none() {
         for HostPort { host, .. } in addresses {
-            let config = known::host_config(&Target { user: None, host: host.clone(), port: None })?;
-            ways.configured.extend(config.proxy_jump.map(|way| (host.clone(), way)));
+            let config = known::host_config(&Target {
+                user: None,
+                host: host.clone(),
+                port: None,
+            })?;
+            ways.configured
+                .extend(config.proxy_jump.map(|way| (host.clone(), way)));
         }
     }
     Ok(ways)
@@ -102,19 +140,29 @@ fn ways(addresses: &[HostPort], options: &Join) -> Result<Ways, Failure> {
 pub(super) fn report(server: &KnownServer, means: &str) {
     let (address, user, fingerprint) = (server.address(), &server.user, server.fingerprint);
     let through = known::through(server);
-    print(&format!("joined {address}{through} as {user}\n  server  {fingerprint}\n  {means}"));
+    print(&format!(
+        "joined {address}{through} as {user}\n  server  {fingerprint}\n  {means}"
+    ));
 }
 
 /// The invite or secret says who the server is, so a server that is another one has two possible reasons.
 pub(super) fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Failure {
     match error {
-        Error::ServerChanged { address, pinned, found } if pinned == fingerprint.to_string() => Failure::of_server(
+        Error::ServerChanged {
+            address,
+            pinned,
+            found,
+        } if pinned == fingerprint.to_string() => Failure::of_server(
             format!(
                 "the server at {address} is not the one of the {what}: its fingerprint is {found}, the {what}'s {pinned}"
             ),
-            &format!("was the {what} copied whole, and is it this server's? If so, somebody stands in between"),
+            &format!(
+                "was the {what} copied whole, and is it this server's? If so, somebody stands in between"
+            ),
         ),
-        Error::ServerChanged { address, pinned, .. } => Failure::of_server(
+        Error::ServerChanged {
+            address, pinned, ..
+        } => Failure::of_server(
             format!("another server is known at {address}, with the fingerprint {pinned}"),
             "if you are sure that it was set up anew, say --replace",
         ),
@@ -125,6 +173,8 @@ pub(super) fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Fa
 fn read_invite() -> Result<Zeroizing<String>, Failure> {
     let mut text = Zeroizing::new(String::new());
     let mut input = io::stdin().take(INVITE_BYTES_MAX);
-    input.read_to_string(&mut text).map_err(|error| Failure::local(format!("standard input: {error}")))?;
+    input
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::local(format!("standard input: {error}")))?;
     Ok(text)
 }

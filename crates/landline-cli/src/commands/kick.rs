@@ -13,10 +13,14 @@ use crate::{
 
 pub(crate) async fn run(state: &Path, options: Kick) -> Result<(), Failure> {
     let known = Client::open(state)?;
-    let (server, credential) = server_and_credential(&known, &options.host, &options.access).await?;
+    let (server, credential) =
+        server_and_credential(&known, &options.host, &options.access).await?;
     let (mut connected, _) = client::who(&server, &credential).await?;
     for session in client::kick(&mut connected.login.channel, &options.target).await? {
-        print(&shown_line(&format!("ended {} of {}", session.session, session.user)));
+        print(&shown_line(&format!(
+            "ended {} of {}",
+            session.session, session.user
+        )));
     }
     connected.login.channel.finish().await;
     Ok(())

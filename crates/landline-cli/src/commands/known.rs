@@ -8,7 +8,8 @@ use std::{
 use landline::{
     Client, Error,
     login::{
-        Ask, Candidates, Credential, KeySources, Keyring, KnownServer, Means, Password, Secret, TypedPassword, UserKey,
+        Ask, Candidates, Credential, KeySources, Keyring, KnownServer, Means, Password, Secret,
+        TypedPassword, UserKey,
     },
     net::Target,
     ssh_config::{self, AgentPlace, HostConfig, Query},
@@ -19,7 +20,13 @@ use super::{first_use, password};
 use crate::{arguments::Access, environment, failure::Failure, terminal};
 
 /// The key files that are usual, in ssh's order of preference.
-const USUAL_KEYS: [&str; 5] = ["id_ed25519", "id_ecdsa", "id_ed25519_sk", "id_ecdsa_sk", "id_rsa"];
+const USUAL_KEYS: [&str; 5] = [
+    "id_ed25519",
+    "id_ecdsa",
+    "id_ed25519_sk",
+    "id_ecdsa_sk",
+    "id_rsa",
+];
 /// What ssh reads behind the user's own file.
 const SYSTEM_CONFIG: (&str, &str) = ("/etc/ssh/ssh_config", "/etc/ssh");
 
@@ -37,12 +44,20 @@ pub(crate) async fn server_and_credential(
             let way = access.via_ssh.as_ref().or(config.proxy_jump.as_ref());
             let is_gone_through = way.is_some_and(|way| way.ends_at(&target.host));
             // The host that is gone through is known by the name by which ssh knows it.
-            let dialed = if is_gone_through { target.clone() } else { dialed(target, &config) };
+            let dialed = if is_gone_through {
+                target.clone()
+            } else {
+                dialed(target, &config)
+            };
             first_use::server(client, &dialed, user(target, &config)?, access, way).await?
         }
         found => found?,
     };
-    server.via = access.via_ssh.clone().or(server.via).or(config.proxy_jump.clone());
+    server.via = access
+        .via_ssh
+        .clone()
+        .or(server.via)
+        .or(config.proxy_jump.clone());
     let means = means(client, &server, &config, access).await?;
     let credential = Credential::new(server.user.clone(), means);
     Ok((server, credential))
@@ -50,8 +65,14 @@ pub(crate) async fn server_and_credential(
 
 /// The target as it is called from here.
 fn seen(target: &Target, access: &Access) -> Target {
-    let host = access.via_ssh.as_ref().map_or_else(|| target.host.clone(), |way| way.name_of(&target.host));
-    Target { host, ..target.clone() }
+    let host = access
+        .via_ssh
+        .as_ref()
+        .map_or_else(|| target.host.clone(), |way| way.name_of(&target.host));
+    Target {
+        host,
+        ..target.clone()
+    }
 }
 
 /// The way to a known server, for people; empty for a direct one.
@@ -62,13 +83,28 @@ pub(crate) fn through(server: &KnownServer) -> String {
 
 /// What to log in with: the key or password that the user names, else what is known to log in there, else what there is. What can be
 /// asked before connecting is asked before a signal would stop a copy.
-async fn means(client: &Client, server: &KnownServer, config: &HostConfig, access: &Access) -> Result<Means, Failure> {
-    let (may_ask, is_typed) = (access.identity.is_none(), password::is_typed(&access.password));
-    let person = Arc::new(Person { client: client.clone(), server: server.clone(), may_ask, is_typed });
+async fn means(
+    client: &Client,
+    server: &KnownServer,
+    config: &HostConfig,
+    access: &Access,
+) -> Result<Means, Failure> {
+    let (may_ask, is_typed) = (
+        access.identity.is_none(),
+        password::is_typed(&access.password),
+    );
+    let person = Arc::new(Person {
+        client: client.clone(),
+        server: server.clone(),
+        may_ask,
+        is_typed,
+    });
     let place = server.address().to_string();
     if access.identity.is_none() {
         if let Some(password) = password::for_login(&access.password, &server.user, &place)? {
-            return Ok(Means::Password(Arc::new(TypedPassword::new(password, person))));
+            return Ok(Means::Password(Arc::new(TypedPassword::new(
+                password, person,
+            ))));
         }
         if let Some(secret) = &server.secret {
             return Ok(Means::Secret(Arc::new(Secret::load(secret)?)));
@@ -96,12 +132,22 @@ async fn means(client: &Client, server: &KnownServer, config: &HostConfig, acces
 
 /// What ssh's configuration says about this host.
 pub(crate) fn host_config(target: &Target) -> Result<HostConfig, Failure> {
-    let Some(home) = environment::home() else { return Ok(HostConfig::default()) };
+    let Some(home) = environment::home() else {
+        return Ok(HostConfig::default());
+    };
     let local_user = environment::user_text();
     let user = target.user.as_ref().map(|user| user.as_str());
-    let query = Query { host: &target.host, user, local_user: &local_user, home: &home };
+    let query = Query {
+        host: &target.host,
+        user,
+        local_user: &local_user,
+        home: &home,
+    };
     let own = home.join(".ssh");
-    let files = [(own.join("config"), own), (SYSTEM_CONFIG.0.into(), SYSTEM_CONFIG.1.into())];
+    let files = [
+        (own.join("config"), own),
+        (SYSTEM_CONFIG.0.into(), SYSTEM_CONFIG.1.into()),
+    ];
     let config = ssh_config::read(&files, &query)?;
     for what in &config.passed_over {
         terminal::say(&terminal::shown_line(&format!("landline: {what}")));
@@ -127,14 +173,22 @@ pub(crate) fn named(client: &Client, target: &Target) -> Result<Target, Failure>
 
 /// The target with the host that is connected to.
 fn dialed(target: &Target, config: &HostConfig) -> Target {
-    let host = config.host_name.clone().unwrap_or_else(|| target.host.clone());
-    Target { host, ..target.clone() }
+    let host = config
+        .host_name
+        .clone()
+        .unwrap_or_else(|| target.host.clone());
+    Target {
+        host,
+        ..target.clone()
+    }
 }
 
 /// Who to log in as where nothing is known: as written, else as configured, else as here.
 fn user(target: &Target, config: &HostConfig) -> Result<landline::proto::login::UserName, Failure> {
     let configured = config.user.as_ref().map(|user| {
-        user.parse().map_err(|error| Failure::usage(format!("the user {user:?} of ssh's configuration: {error}")))
+        user.parse().map_err(|error| {
+            Failure::usage(format!("the user {user:?} of ssh's configuration: {error}"))
+        })
     });
     match (&target.user, configured) {
         (Some(user), _) => Ok(user.clone()),
@@ -155,11 +209,20 @@ pub(crate) fn sources(client: &Client, config: &HostConfig) -> KeySources {
         Some(AgentPlace::Socket(socket)) => Some(socket.clone()),
         Some(AgentPlace::Nowhere) => None,
     };
-    KeySources { files: config.identity_files.clone(), files_only: config.identities_only, agent, defaults }
+    KeySources {
+        files: config.identity_files.clone(),
+        files_only: config.identities_only,
+        agent,
+        defaults,
+    }
 }
 
 /// The key that the user names, else the one that is known to log in there, else all of them, perhaps none.
-fn keys(sources: &KeySources, server: &KnownServer, identity: Option<&Path>) -> Result<Vec<Arc<UserKey>>, Failure> {
+fn keys(
+    sources: &KeySources,
+    server: &KnownServer,
+    identity: Option<&Path>,
+) -> Result<Vec<Arc<UserKey>>, Failure> {
     if let Some(path) = identity {
         return Ok(vec![Arc::new(sources.named(&absolute(path))?)]);
     }
@@ -168,7 +231,9 @@ fn keys(sources: &KeySources, server: &KnownServer, identity: Option<&Path>) -> 
     }
     let Candidates { keys, passed_over } = sources.all();
     for what in passed_over {
-        terminal::say(&terminal::shown_line(&format!("landline: passed over: {what}")));
+        terminal::say(&terminal::shown_line(&format!(
+            "landline: passed over: {what}"
+        )));
     }
     Ok(keys)
 }

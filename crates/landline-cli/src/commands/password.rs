@@ -30,7 +30,11 @@ use crate::{
 const FILE_VARIABLE: &str = "LANDLINE_PASSWORD_FILE";
 
 /// The password to log in with that the options name; `None` where they name none.
-pub(super) fn for_login(source: &PasswordSource, user: &UserName, place: &str) -> Result<Option<Password>, Failure> {
+pub(super) fn for_login(
+    source: &PasswordSource,
+    user: &UserName,
+    place: &str,
+) -> Result<Option<Password>, Failure> {
     if source.password {
         check_build()?;
     }
@@ -38,7 +42,9 @@ pub(super) fn for_login(source: &PasswordSource, user: &UserName, place: &str) -
         return Ok(Some(password));
     }
     match source.password {
-        true => asked(user, place)?.map(Some).ok_or_else(Failure::no_terminal_for_password),
+        true => asked(user, place)?
+            .map(Some)
+            .ok_or_else(Failure::no_terminal_for_password),
         false => Ok(None),
     }
 }
@@ -51,33 +57,47 @@ pub(super) fn asked(user: &UserName, place: &str) -> Result<Option<Password>, Er
     if let Some(path) = environment::path(FILE_VARIABLE) {
         return Password::load(&path).map(Some);
     }
-    typed(&format!("Password of {user} at {place}: "))?.map(Password::new).transpose()
+    typed(&format!("Password of {user} at {place}: "))?
+        .map(Password::new)
+        .transpose()
 }
 
 /// Whether a password would be typed: nothing names another place where it is.
 pub(super) fn is_typed(source: &PasswordSource) -> bool {
-    source.password_file.is_none() && source.password_fd.is_none() && environment::path(FILE_VARIABLE).is_none()
+    source.password_file.is_none()
+        && source.password_fd.is_none()
+        && environment::path(FILE_VARIABLE).is_none()
 }
 
 /// Asks for a password that was typed once more; `None` where there is no terminal.
 pub(super) fn asked_again(user: &UserName, place: &str) -> Result<Option<Password>, Error> {
     say("landline: that was not accepted");
-    typed(&format!("Password of {user} at {place}: "))?.map(Password::new).transpose()
+    typed(&format!("Password of {user} at {place}: "))?
+        .map(Password::new)
+        .transpose()
 }
 
 /// A password to be set: read from where the user says, else asked for, twice.
-pub(super) fn chosen(file: Option<&Path>, descriptor: Option<u32>, user: &UserName) -> Result<Password, Failure> {
+pub(super) fn chosen(
+    file: Option<&Path>,
+    descriptor: Option<u32>,
+    user: &UserName,
+) -> Result<Password, Failure> {
     check_build()?;
     let password = match read(file, descriptor)? {
         Some(password) => password,
         None => {
-            let first = typed(&format!("New password of {user}: "))?.ok_or_else(Failure::no_terminal_for_password)?;
+            let first = typed(&format!("New password of {user}: "))?
+                .ok_or_else(Failure::no_terminal_for_password)?;
             let first = Password::new(first)?;
             // What is wrong with it is said before it has to be typed again.
             first.check_choice()?;
             let again = typed("The same again: ")?.ok_or_else(Failure::no_terminal_for_password)?;
             if Password::new(again)? != first {
-                return Err(Error::Password("was not typed the same twice; nothing was changed".into()).into());
+                return Err(Error::Password(
+                    "was not typed the same twice; nothing was changed".into(),
+                )
+                .into());
             }
             first
         }
@@ -90,7 +110,9 @@ pub(super) fn chosen(file: Option<&Path>, descriptor: Option<u32>, user: &UserNa
 fn check_build() -> Result<(), Error> {
     match PASSWORDS_AVAILABLE {
         true => Ok(()),
-        false => Err(Error::Password("cannot be used: this landline was built without passwords".into())),
+        false => Err(Error::Password(
+            "cannot be used: this landline was built without passwords".into(),
+        )),
     }
 }
 
@@ -104,7 +126,9 @@ fn read(file: Option<&Path>, descriptor: Option<u32>) -> Result<Option<Password>
 
 /// The first line of what this descriptor gives; nothing behind it is taken.
 fn from_descriptor(number: u32) -> Result<Password, Failure> {
-    let failed = |error: std::io::Error| Failure::from(Error::Password(format!("on descriptor {number}: {error}")));
+    let failed = |error: std::io::Error| {
+        Failure::from(Error::Password(format!("on descriptor {number}: {error}")))
+    };
     let mut input = local::descriptor(number).map_err(failed)?;
     let mut line = Zeroizing::new(Vec::with_capacity(PASSWORD_BYTES_MAX + 2));
     let mut byte = [0];
@@ -123,7 +147,12 @@ fn from_descriptor(number: u32) -> Result<Password, Failure> {
 fn typed(prompt: &str) -> Result<Option<Zeroizing<String>>, Error> {
     match terminal::hidden(&shown_line(prompt)) {
         Ok(typed) => Ok(Some(typed)),
-        Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::UnexpectedEof) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::Interrupted | ErrorKind::UnexpectedEof
+            ) =>
+        {
             Err(Error::Password("was not typed".into()))
         }
         Err(_) => Ok(None),
@@ -132,35 +161,62 @@ fn typed(prompt: &str) -> Result<Option<Zeroizing<String>>, Error> {
 
 /// `landline passwd`: one's own password at a server, by whoever knows the one that it takes the place of.
 pub(crate) async fn run(state: &Path, mut options: Passwd) -> Result<(), Failure> {
-    let Access { identity, password, .. } = &mut options.access;
+    let Access {
+        identity, password, ..
+    } = &mut options.access;
     if identity.is_some() {
-        return Err(Failure::usage("it takes the old password to set another; leave out -i"));
+        return Err(Failure::usage(
+            "it takes the old password to set another; leave out -i",
+        ));
     }
     password.password |= password.password_file.is_none() && password.password_fd.is_none();
     let known = Client::open(state)?;
-    let (server, credential) = server_and_credential(&known, &options.host, &options.access).await?;
+    let (server, credential) =
+        server_and_credential(&known, &options.host, &options.access).await?;
     // Nobody thinks of a new one in vain: whether the old one is right is known first. Asked is before there is a connection again, which
     // does not wait for anybody.
     if !options.remove && options.new_password_file.is_none() && options.new_password_fd.is_none() {
-        client::who(&server, &credential).await?.0.login.channel.finish().await;
+        client::who(&server, &credential)
+            .await?
+            .0
+            .login
+            .channel
+            .finish()
+            .await;
     }
     let password = match options.remove {
         true => None,
-        false => Some(chosen(options.new_password_file.as_deref(), options.new_password_fd, &server.user)?),
+        false => Some(chosen(
+            options.new_password_file.as_deref(),
+            options.new_password_fd,
+            &server.user,
+        )?),
     };
     let (mut connected, _) = client::who(&server, &credential).await?;
     let channel = &mut connected.login.channel;
     match password {
         Some(password) => {
             let record = record(channel, &server, &password).await?;
-            client::ask(channel, &SetPassword { user: None, record }.into()).await.map_err(unsure)?;
-            print(&shown_line(&format!("{} logs in to {} with the new password", server.user, server.address())));
+            client::ask(channel, &SetPassword { user: None, record }.into())
+                .await
+                .map_err(unsure)?;
+            print(&shown_line(&format!(
+                "{} logs in to {} with the new password",
+                server.user,
+                server.address()
+            )));
         }
         None => {
-            client::ask(channel, &RemovePassword { user: None }.into()).await.map_err(unsure)?;
+            client::ask(channel, &RemovePassword { user: None }.into())
+                .await
+                .map_err(unsure)?;
             // It is gone there; that it is not asked for any more here is only a convenience.
             let _ = known.pins().forget_password(&server);
-            print(&shown_line(&format!("{} has no password at {} any more", server.user, server.address())));
+            print(&shown_line(&format!(
+                "{} has no password at {} any more",
+                server.user,
+                server.address()
+            )));
         }
     }
     connected.login.channel.finish().await;
@@ -179,7 +235,11 @@ fn unsure(error: Error) -> Failure {
     }
 }
 
-async fn record(channel: &mut Channel, server: &KnownServer, password: &Password) -> Result<Blob, Error> {
+async fn record(
+    channel: &mut Channel,
+    server: &KnownServer,
+    password: &Password,
+) -> Result<Blob, Error> {
     let ask = async |request| client::ask(channel, &request).await;
     password_record(ask, server.user.clone(), server.fingerprint, password).await
 }

@@ -9,8 +9,10 @@ use crate::{arguments, failure::Failure, terminal::print};
 
 pub(crate) async fn run(state: &Path, options: arguments::Ping) -> Result<(), Failure> {
     let known = Client::open(state)?;
-    let (server, credential) = server_and_credential(&known, &options.host, &options.access).await?;
-    let mut connected = client::connect(&server, &credential, ping::SERVICE, &messages::Ping {}).await?;
+    let (server, credential) =
+        server_and_credential(&known, &options.host, &options.access).await?;
+    let mut connected =
+        client::connect(&server, &credential, ping::SERVICE, &messages::Ping {}).await?;
     let login = &mut connected.login;
     ping::receive_pong(&mut login.channel).await?;
     let round_trip = ping::ping(&mut login.channel).await?;
@@ -39,9 +41,16 @@ pub(crate) async fn run(state: &Path, options: arguments::Ping) -> Result<(), Fa
 fn reached(reached: &Reached) -> (String, String, &'static str) {
     let time = milliseconds(reached.connect_time());
     match reached {
-        Reached::Tcp { address, resolve_time, .. } => (
+        Reached::Tcp {
+            address,
+            resolve_time,
+            ..
+        } => (
             format!("from {address}"),
-            format!("  resolve      {}\n  connect      {time}", milliseconds(*resolve_time)),
+            format!(
+                "  resolve      {}\n  connect      {time}",
+                milliseconds(*resolve_time)
+            ),
             "the first packet",
         ),
         Reached::Ssh { way, .. } => (

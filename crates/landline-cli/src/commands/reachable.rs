@@ -22,7 +22,11 @@ pub(super) fn addresses(public_name: Option<&str>, listening: SocketAddr) -> Vec
         return one(listening.ip().to_string());
     }
     let every = every_address(port);
-    if every.is_empty() { one("127.0.0.1".into()) } else { every }
+    if every.is_empty() {
+        one("127.0.0.1".into())
+    } else {
+        every
+    }
 }
 
 /// Notes this machine's addresses for later invites whenever they have changed: a server that starts with the machine comes before most
@@ -47,9 +51,17 @@ pub(super) async fn follow(state: PathBuf, port: u16, mut noted: Vec<HostPort>) 
 
 /// This machine's addresses, other than those that mean nothing elsewhere.
 fn every_address(port: u16) -> Vec<HostPort> {
-    let others = if_addrs::get_if_addrs().unwrap_or_default().into_iter().filter(|interface| {
-        let link_local = matches!(interface.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
-        !interface.is_loopback() && !link_local
-    });
-    others.map(|interface| HostPort { host: interface.ip().to_string(), port }).collect()
+    let others = if_addrs::get_if_addrs()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|interface| {
+            let link_local = matches!(interface.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
+            !interface.is_loopback() && !link_local
+        });
+    others
+        .map(|interface| HostPort {
+            host: interface.ip().to_string(),
+            port,
+        })
+        .collect()
 }

@@ -25,7 +25,15 @@ pub(crate) fn run(state: &Path, options: Secret) -> Result<(), Failure> {
         Secret::List { user } => {
             for secret in server.secrets(user.as_ref())? {
                 let label = shown_line(&secret.label);
-                print(format!("{}  {}  {}  {label}", secret.id, secret.user, secret.binding.as_str()).trim_end());
+                print(
+                    format!(
+                        "{}  {}  {}  {label}",
+                        secret.id,
+                        secret.user,
+                        secret.binding.as_str()
+                    )
+                    .trim_end(),
+                );
             }
             Ok(())
         }
@@ -40,7 +48,9 @@ pub(crate) fn run(state: &Path, options: Secret) -> Result<(), Failure> {
 fn add(server: &mut Administration, options: SecretAdd) -> Result<(), Failure> {
     match options.public_name {
         Some(Target { user: Some(_), .. }) => {
-            return Err(Failure::usage("--public-name takes HOST[:PORT] without a user"));
+            return Err(Failure::usage(
+                "--public-name takes HOST[:PORT] without a user",
+            ));
         }
         Some(Target { host, port, .. }) => server.reached_at(host, port),
         None => {}

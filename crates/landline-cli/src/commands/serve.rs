@@ -10,8 +10,8 @@ use std::{
 };
 
 use landline::{
-    Error, Event, EventSink, Server, ServerOptions, login::Invite, net::tcp::raise_descriptor_limit, paths::local,
-    proto::DEFAULT_PORT, rights::read_rules,
+    Error, Event, EventSink, Server, ServerOptions, login::Invite,
+    net::tcp::raise_descriptor_limit, paths::local, proto::DEFAULT_PORT, rights::read_rules,
 };
 use tokio::{
     net::{TcpListener, lookup_host},
@@ -52,7 +52,10 @@ pub(crate) async fn run(
     };
     if let Err(failure) = &done {
         // Whoever may not read the journal reads it there.
-        service_manager::tell(&format!("STATUS={}", failure.to_string().replace('\n', "; ")));
+        service_manager::tell(&format!(
+            "STATUS={}",
+            failure.to_string().replace('\n', "; ")
+        ));
     }
     done
 }
@@ -117,11 +120,18 @@ async fn serve(
 /// Whether the server could be set up so. Nothing is made or changed.
 async fn check(settings: &Settings) -> Result<(), Failure> {
     if !local::is_folder(&settings.home) {
-        return Err(Failure::usage(format!("home = {:?}: there is no such folder", settings.home)));
+        return Err(Failure::usage(format!(
+            "home = {:?}: there is no such folder",
+            settings.home
+        )));
     }
     for address in candidates(settings.listen.as_deref()) {
         if let Err(source) = lookup_host(&address).await.map(drop) {
-            return Err(Error::Listen { address: address.clone(), source }.into());
+            return Err(Error::Listen {
+                address: address.clone(),
+                source,
+            }
+            .into());
         }
     }
     // With rules that are broken the server would not start either.
@@ -141,7 +151,10 @@ fn connections_max() -> usize {
 /// The addresses to try, the best first.
 fn candidates(asked: Option<&str>) -> Vec<String> {
     match asked {
-        None => vec![format!("[::]:{DEFAULT_PORT}"), format!("0.0.0.0:{DEFAULT_PORT}")],
+        None => vec![
+            format!("[::]:{DEFAULT_PORT}"),
+            format!("0.0.0.0:{DEFAULT_PORT}"),
+        ],
         Some(asked) => match asked.parse::<IpAddr>() {
             Ok(address) => vec![SocketAddr::new(address, DEFAULT_PORT).to_string()],
             Err(_) => vec![asked.to_owned()],
@@ -152,26 +165,41 @@ fn candidates(asked: Option<&str>) -> Vec<String> {
 async fn listen(asked: Option<&str>) -> Result<(TcpListener, SocketAddr), Failure> {
     let mut last = None;
     for address in candidates(asked) {
-        let listener = async { TcpListener::bind(lookup_host(&address).await?.collect::<Vec<_>>().as_slice()).await };
-        match listener.await.and_then(|listener| listener.local_addr().map(|local| (listener, local))) {
+        let listener = async {
+            TcpListener::bind(lookup_host(&address).await?.collect::<Vec<_>>().as_slice()).await
+        };
+        match listener
+            .await
+            .and_then(|listener| listener.local_addr().map(|local| (listener, local)))
+        {
             Ok(listening) => return Ok(listening),
             Err(source) => last = Some(Error::Listen { address, source }),
         }
     }
-    Err(last.map_or_else(|| Failure::local("there is no address to listen on"), Failure::from))
+    Err(last.map_or_else(
+        || Failure::local("there is no address to listen on"),
+        Failure::from,
+    ))
 }
 
 /// A socket on which the service manager listens already; connections may be waiting there. It is refused where the settings say
 /// otherwise: whoever has confined the server to one address must not find it on all of them.
-async fn take_over(listener: std::net::TcpListener, settings: &Settings) -> Result<(TcpListener, SocketAddr), Failure> {
-    let failed = |source| Error::Listen { address: "the socket that was handed over".into(), source };
+async fn take_over(
+    listener: std::net::TcpListener,
+    settings: &Settings,
+) -> Result<(TcpListener, SocketAddr), Failure> {
+    let failed = |source| Error::Listen {
+        address: "the socket that was handed over".into(),
+        source,
+    };
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     if let Some(asked) = &settings.listen
         && !means(asked, address).await?
     {
         let origin = settings.origin("listen");
-        let what = format!("the service manager listens on {address}, but listen = {asked:?} ({origin})");
+        let what =
+            format!("the service manager listens on {address}, but listen = {asked:?} ({origin})");
         let advice = "landline service install, again, makes the service listen there; or take that setting out";
         return Err(Failure::usage(what).with_advice(advice));
     }
@@ -181,18 +209,33 @@ async fn take_over(listener: std::net::TcpListener, settings: &Settings) -> Resu
 /// Whether what was asked for is this address.
 async fn means(asked: &str, address: SocketAddr) -> Result<bool, Failure> {
     for candidate in candidates(Some(asked)) {
-        let is_it = |it: SocketAddr| it.ip() == address.ip() && [0, address.port()].contains(&it.port());
-        match lookup_host(&candidate).await.map(|mut found| found.any(is_it)) {
+        let is_it =
+            |it: SocketAddr| it.ip() == address.ip() && [0, address.port()].contains(&it.port());
+        match lookup_host(&candidate)
+            .await
+            .map(|mut found| found.any(is_it))
+        {
             Ok(true) => return Ok(true),
             Ok(false) => {}
-            Err(source) => return Err(Error::Listen { address: candidate, source }.into()),
+            Err(source) => {
+                return Err(Error::Listen {
+                    address: candidate,
+                    source,
+                }
+                .into());
+            }
         }
     }
     Ok(false)
 }
 
 /// Says where the server listens. The invite is a secret: it goes to the terminal, else to a file that only the owner can read.
-fn announce(server: &Server, address: SocketAddr, invite: Option<&Invite>, json: bool) -> Result<(), Failure> {
+fn announce(
+    server: &Server,
+    address: SocketAddr,
+    invite: Option<&Invite>,
+    json: bool,
+) -> Result<(), Failure> {
     let on_terminal = !json && io::stdout().is_terminal();
     let file = match invite {
         Some(invite) if !on_terminal => Some(server.write_invite(invite)?.display().to_string()),
@@ -206,9 +249,13 @@ fn announce(server: &Server, address: SocketAddr, invite: Option<&Invite>, json:
         print_json(&line);
         return Ok(());
     }
-    print(&format!("listening on {address}\nfingerprint  {fingerprint}"));
+    print(&format!(
+        "listening on {address}\nfingerprint  {fingerprint}"
+    ));
     match (invite, file) {
-        (Some(_), Some(file)) => print(&format!("invite for the owner, good once and for 24 hours, in {file}")),
+        (Some(_), Some(file)) => print(&format!(
+            "invite for the owner, good once and for 24 hours, in {file}"
+        )),
         (Some(invite), None) => print(&format!(
             "\nNobody has an account yet. On the owner's machine, within 24 hours:\n\n  landline join '{invite}'\n"
         )),
@@ -240,24 +287,60 @@ fn printer(json: bool) -> (EventSink, JoinHandle<()>) {
 /// An event for people.
 fn sentence(event: &Event) -> String {
     match event {
-        Event::Login { user, key, peer, session, invited, .. } => {
+        Event::Login {
+            user,
+            key,
+            peer,
+            session,
+            invited,
+            ..
+        } => {
             let how = if *invited { "joined" } else { "logged in" };
             format!("{session} {user} {how} from {peer} with {key}")
         }
-        Event::Attached { user, peer, session } => format!("{session} {user} attached from {peer}"),
-        Event::Refused { peer, code, message } => format!("refused {peer}: {message} ({code})"),
-        Event::Transfer { user, session, direction, path, length, digest } => {
+        Event::Attached {
+            user,
+            peer,
+            session,
+        } => format!("{session} {user} attached from {peer}"),
+        Event::Refused {
+            peer,
+            code,
+            message,
+        } => format!("refused {peer}: {message} ({code})"),
+        Event::Transfer {
+            user,
+            session,
+            direction,
+            path,
+            length,
+            digest,
+        } => {
             format!("{session} {user} {direction} {path}: {length} bytes, {digest}")
         }
-        Event::Failed { user, session, code, message } => format!("{session} {user} failed: {message} ({code})"),
-        Event::Administered { user, session, request, subject } => format!("{session} {user} {request} {subject}"),
+        Event::Failed {
+            user,
+            session,
+            code,
+            message,
+        } => format!("{session} {user} failed: {message} ({code})"),
+        Event::Administered {
+            user,
+            session,
+            request,
+            subject,
+        } => format!("{session} {user} {request} {subject}"),
         Event::Closed { user, session } => format!("{session} {user} left"),
         Event::RevocationFailed { message } => {
-            format!("accounts cannot be looked at, so that nobody's session can be ended: {message}")
+            format!(
+                "accounts cannot be looked at, so that nobody's session can be ended: {message}"
+            )
         }
         Event::RightsLoaded { users } => format!("the rights were read again: {users} users"),
         Event::RightsRefused { message } => {
-            format!("the rights were read again and do not come into force; the earlier ones stay: {message}")
+            format!(
+                "the rights were read again and do not come into force; the earlier ones stay: {message}"
+            )
         }
         Event::Draining { connections } => format!("draining; {connections} connections are open"),
         other => format!("{other:?}"),

@@ -41,7 +41,9 @@ fn list(client: &Client, as_json: bool) -> Result<(), Failure> {
 }
 
 fn line(server: &KnownServer) -> String {
-    let KnownServer { fingerprint, user, .. } = server;
+    let KnownServer {
+        fingerprint, user, ..
+    } = server;
     let means = match (&server.secret, &server.key, &server.agent_key) {
         (Some(secret), ..) => format!("with the secret {}", secret.display()),
         (_, Some(key), _) => format!("with {}", key.display()),
@@ -49,20 +51,36 @@ fn line(server: &KnownServer) -> String {
         _ if server.password => "with a password".to_owned(),
         _ => "with whichever key it accepts".to_owned(),
     };
-    let since = if server.provisional { "  trusted on first use" } else { "" };
+    let since = if server.provisional {
+        "  trusted on first use"
+    } else {
+        ""
+    };
     let through = known::through(server);
-    shown_line(&format!("{}  {fingerprint}  as {user} {means}{through}{since}", server.address()))
+    shown_line(&format!(
+        "{}  {fingerprint}  as {user} {means}{through}{since}",
+        server.address()
+    ))
 }
 
 fn replace(client: &Client, host: &Target, fingerprint: Fingerprint) -> Result<(), Failure> {
-    let server = client.pins().replace(&known::named(client, host)?, fingerprint)?;
-    print(&format!("{} is the server with the fingerprint {fingerprint} from now on", server.address()));
+    let server = client
+        .pins()
+        .replace(&known::named(client, host)?, fingerprint)?;
+    print(&format!(
+        "{} is the server with the fingerprint {fingerprint} from now on",
+        server.address()
+    ));
     Ok(())
 }
 
 fn forget(client: &Client, host: &Target) -> Result<(), Failure> {
     for server in client.pins().forget(&known::named(client, host)?)? {
-        print(&format!("{} is forgotten; its fingerprint was {}", server.address(), server.fingerprint));
+        print(&format!(
+            "{} is forgotten; its fingerprint was {}",
+            server.address(),
+            server.fingerprint
+        ));
     }
     Ok(())
 }

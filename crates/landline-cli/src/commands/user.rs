@@ -12,8 +12,8 @@ use landline::{
         Administration, Answer, Request, client,
         lists::{KeyRow, UserRow},
         messages::{
-            AddKeys, AddUser, DisableUser, EnableUser, ListInvites, ListKeys, ListUsers, MakeInvite, NewInvite,
-            RemoveKey, RemoveUser, RevokeInvite,
+            AddKeys, AddUser, DisableUser, EnableUser, ListInvites, ListKeys, ListUsers,
+            MakeInvite, NewInvite, RemoveKey, RemoveUser, RevokeInvite,
         },
         passwords::{RemovePassword, SetPassword, password_record},
     },
@@ -62,46 +62,106 @@ impl Office {
         let known = Client::open(state)?;
         let (server, credential) = server_and_credential(&known, target, &options.access).await?;
         let (connected, _) = client::who(&server, &credential).await?;
-        Ok(Self::There(Box::new(connected.login.channel), server.fingerprint))
+        Ok(Self::There(
+            Box::new(connected.login.channel),
+            server.fingerprint,
+        ))
     }
 
     async fn run(&mut self, what: UserCommand) -> Result<(), Failure> {
         match what {
-            UserCommand::Add { name, keys, password, files, admin, invite, terms } => {
-                let keys = keys.iter().map(|file| key_lines(file)).collect::<Result<Vec<_>, _>>()?.concat();
+            UserCommand::Add {
+                name,
+                keys,
+                password,
+                files,
+                admin,
+                invite,
+                terms,
+            } => {
+                let keys = keys
+                    .iter()
+                    .map(|file| key_lines(file))
+                    .collect::<Result<Vec<_>, _>>()?
+                    .concat();
                 let password = match first_password(&password, &name)? {
                     Some(password) => Some(self.record(&name, &password).await?),
                     None => None,
                 };
-                self.change(AddUser { user: name.clone(), keys, password, files, admin }).await?;
-                if invite { self.invite(Some(name), terms.ttl).await } else { Ok(()) }
+                self.change(AddUser {
+                    user: name.clone(),
+                    keys,
+                    password,
+                    files,
+                    admin,
+                })
+                .await?;
+                if invite {
+                    self.invite(Some(name), terms.ttl).await
+                } else {
+                    Ok(())
+                }
             }
             UserCommand::List { json } => self.list(json).await,
             UserCommand::Show { name, json } => self.show(name, json).await,
-            UserCommand::Disable { name, force } => self.change(DisableUser { user: name, force }).await,
+            UserCommand::Disable { name, force } => {
+                self.change(DisableUser { user: name, force }).await
+            }
             UserCommand::Enable { name } => self.change(EnableUser { user: name }).await,
-            UserCommand::Remove { name, force } => self.change(RemoveUser { user: name, force }).await,
-            UserCommand::Keys { name, what: KeysCommand::Add { file } } => {
+            UserCommand::Remove { name, force } => {
+                self.change(RemoveUser { user: name, force }).await
+            }
+            UserCommand::Keys {
+                name,
+                what: KeysCommand::Add { file },
+            } => {
                 let keys = key_lines(&file)?;
                 self.change(AddKeys { user: name, keys }).await
             }
-            UserCommand::Keys { name, what: KeysCommand::Remove { fingerprint } } => {
-                self.change(RemoveKey { user: name, key: fingerprint }).await
+            UserCommand::Keys {
+                name,
+                what: KeysCommand::Remove { fingerprint },
+            } => {
+                self.change(RemoveKey {
+                    user: name,
+                    key: fingerprint,
+                })
+                .await
             }
-            UserCommand::Keys { name, what: KeysCommand::List { json } } => {
+            UserCommand::Keys {
+                name,
+                what: KeysCommand::List { json },
+            } => {
                 for key in self.keys(name).await? {
-                    if json { print_json(&json!(key)) } else { print(&key_text(&key)) }
+                    if json {
+                        print_json(&json!(key))
+                    } else {
+                        print(&key_text(&key))
+                    }
                 }
                 Ok(())
             }
-            UserCommand::Password { name, remove: true, .. } => self.change(RemovePassword { user: Some(name) }).await,
-            UserCommand::Password { name, password_file, password_fd, .. } => {
+            UserCommand::Password {
+                name, remove: true, ..
+            } => self.change(RemovePassword { user: Some(name) }).await,
+            UserCommand::Password {
+                name,
+                password_file,
+                password_fd,
+                ..
+            } => {
                 let password = password::chosen(password_file.as_deref(), password_fd, &name)?;
                 let record = self.record(&name, &password).await?;
-                self.change(SetPassword { user: Some(name), record }).await
+                self.change(SetPassword {
+                    user: Some(name),
+                    record,
+                })
+                .await
             }
             UserCommand::Invite { name, terms } => self.invite(name, terms.ttl).await,
-            UserCommand::Invites { revoke: Some(id), .. } => self.change(RevokeInvite { id }).await,
+            UserCommand::Invites {
+                revoke: Some(id), ..
+            } => self.change(RevokeInvite { id }).await,
             UserCommand::Invites { json, .. } => self.invites(json).await,
         }
     }
@@ -110,7 +170,11 @@ impl Office {
         let request = request.into();
         let can_force = matches!(request, Request::DisableUser(_) | Request::RemoveUser(_));
         self.put(&request).await.map_err(|error| match &error {
-            Error::Failed { code: ErrorCode::Denied, message, .. } if can_force && message.contains("last admin") => {
+            Error::Failed {
+                code: ErrorCode::Denied,
+                message,
+                ..
+            } if can_force && message.contains("last admin") => {
                 Failure::from(error).with_advice("make another admin first, or say --force")
             }
             _ => error.into(),
@@ -165,7 +229,15 @@ impl Office {
                 let password = if user.password { "yes" } else { "" }.to_owned();
                 let (keys, secrets) = (user.keys.to_string(), user.secrets.to_string());
                 let disabled = disabled(user).unwrap_or_default();
-                [user.user.to_string(), moment(user.created), keys, secrets, password, named_rights(user), disabled]
+                [
+                    user.user.to_string(),
+                    moment(user.created),
+                    keys,
+                    secrets,
+                    password,
+                    named_rights(user),
+                    disabled,
+                ]
             }),
         ));
         Ok(())
@@ -179,19 +251,32 @@ impl Office {
         if json {
             // In place of how many there are.
             let mut shown = json!(user);
-            shown.as_object_mut().map(|shown| shown.insert("keys".to_owned(), json!(keys)));
+            shown
+                .as_object_mut()
+                .map(|shown| shown.insert("keys".to_owned(), json!(keys)));
             print_json(&shown);
             return Ok(());
         }
         let since = moment(user.created);
-        print(format!("{}  since {since}  {}", user.user, disabled(&user).unwrap_or_default()).trim_end());
+        print(
+            format!(
+                "{}  since {since}  {}",
+                user.user,
+                disabled(&user).unwrap_or_default()
+            )
+            .trim_end(),
+        );
         if user.password {
             print("  logs in with a password");
         }
         if user.secrets > 0 {
-            print(&format!("  logs in with secrets of machines: {}", user.secrets));
+            print(&format!(
+                "  logs in with secrets of machines: {}",
+                user.secrets
+            ));
         }
-        keys.iter().for_each(|key| print(&format!("  {}", key_text(key))));
+        keys.iter()
+            .for_each(|key| print(&format!("  {}", key_text(key))));
         let rights = user.rights.iter().flatten();
         rights.for_each(|right| print(&format!("  {}", shown_line(right))));
         if user.rights.is_some_and(|rights| rights.is_empty()) {
@@ -205,13 +290,25 @@ impl Office {
             Some(user) => (format!(" of {user}"), format!(" --as {user}")),
             None => (String::new(), String::new()),
         };
-        let Answer::Invite(NewInvite { invite, purpose }) =
-            self.ask(MakeInvite { user, seconds: ttl.as_secs() }).await?
+        let Answer::Invite(NewInvite { invite, purpose }) = self
+            .ask(MakeInvite {
+                user,
+                seconds: ttl.as_secs(),
+            })
+            .await?
         else {
-            return Err(Failure::local("the server answered with something else than an invite"));
+            return Err(Failure::local(
+                "the server answered with something else than an invite",
+            ));
         };
-        let what = if purpose == "key" { "a further key" } else { "a new account" };
-        say(&format!("good once, for {what}{whose}, with landline join INVITE{name}; it is not shown again:"));
+        let what = if purpose == "key" {
+            "a further key"
+        } else {
+            "a new account"
+        };
+        say(&format!(
+            "good once, for {what}{whose}, with landline join INVITE{name}; it is not shown again:"
+        ));
         print(&shown_line(&invite));
         match lost() {
             Some(error) => Err(Failure::from(Error::io("standard output", &error))
@@ -234,8 +331,10 @@ impl Office {
             head,
             invites.into_iter().map(|invite| {
                 let until = moment(invite.expires);
-                let (user, by) =
-                    (invite.user.unwrap_or("anybody".into()), invite.made_by.unwrap_or("this machine".into()));
+                let (user, by) = (
+                    invite.user.unwrap_or("anybody".into()),
+                    invite.made_by.unwrap_or("this machine".into()),
+                );
                 [invite.id, invite.purpose, user, by, until]
             }),
         ));
@@ -245,7 +344,11 @@ impl Office {
 
 /// The password that the account is to have, if it is to have one.
 fn first_password(options: &NewPassword, user: &UserName) -> Result<Option<Password>, Failure> {
-    let NewPassword { password, password_file, password_fd } = options;
+    let NewPassword {
+        password,
+        password_file,
+        password_fd,
+    } = options;
     match (password, password_file, password_fd) {
         (false, None, None) => Ok(None),
         _ => password::chosen(password_file.as_deref(), *password_fd, user).map(Some),
@@ -254,45 +357,79 @@ fn first_password(options: &NewPassword, user: &UserName) -> Result<Option<Passw
 
 /// An answer that does not belong to its request; the library lets none through.
 fn odd(answer: &Answer) -> Failure {
-    Failure::local(format!("the server answered with something else: {answer:?}"))
+    Failure::local(format!(
+        "the server answered with something else: {answer:?}"
+    ))
 }
 
 fn disabled(user: &UserRow) -> Option<String> {
-    user.disabled.map(|since| format!("disabled since {}", moment(since)))
+    user.disabled
+        .map(|since| format!("disabled since {}", moment(since)))
 }
 
 /// Of what kinds the account's rights are.
 fn named_rights(user: &UserRow) -> String {
-    let kind = |right: &String| right.split_once(" = ").map_or_else(String::new, |(kind, _)| kind.to_owned());
+    let kind = |right: &String| {
+        right
+            .split_once(" = ")
+            .map_or_else(String::new, |(kind, _)| kind.to_owned())
+    };
     let mut kinds: Vec<String> = user.rights.iter().flatten().map(kind).collect();
     kinds.retain(|kind| !kind.starts_with("quota."));
     shown_line(&kinds.join(" "))
 }
 
 fn key_text(key: &KeyRow) -> String {
-    let refused = key.refused.as_ref().map(|reason| format!("\n    REFUSED: {}", shown_line(reason)));
-    format!("{}  {}{}", key.fingerprint, shown_line(&key.line), refused.unwrap_or_default())
+    let refused = key
+        .refused
+        .as_ref()
+        .map(|reason| format!("\n    REFUSED: {}", shown_line(reason)));
+    format!(
+        "{}  {}{}",
+        key.fingerprint,
+        shown_line(&key.line),
+        refused.unwrap_or_default()
+    )
 }
 
 /// The lines with keys of a file. They are read here, too, so that what is wrong can be said with the number of its line.
 fn key_lines(file: &Path) -> Result<Vec<String>, Failure> {
     let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
-        io::stdin().lock().take(KEYS_BYTES_MAX).read_to_end(&mut bytes).map(drop)
+        io::stdin()
+            .lock()
+            .take(KEYS_BYTES_MAX)
+            .read_to_end(&mut bytes)
+            .map(drop)
     } else {
         paths::local::read(file, KEYS_BYTES_MAX).map(|content| bytes = content)
     };
     read.map_err(|error| Error::io(file.display(), &error))?;
     let keys = KeyLine::parse_file(&String::from_utf8_lossy(&bytes));
-    let keys = keys.map_err(|error| Error::here(ErrorCode::KeyRefused, format!("{}: {error}", file.display())))?;
+    let keys = keys.map_err(|error| {
+        Error::here(
+            ErrorCode::KeyRefused,
+            format!("{}: {error}", file.display()),
+        )
+    })?;
     Ok(keys.iter().map(ToString::to_string).collect())
 }
 
 fn public_name(what: &UserCommand) -> Result<Option<(String, Option<u16>)>, Failure> {
-    let (UserCommand::Add { terms, .. } | UserCommand::Invite { terms, .. }) = what else { return Ok(None) };
-    let InviteTerms { public_name: Some(Target { user, host, port }), .. } = terms else { return Ok(None) };
+    let (UserCommand::Add { terms, .. } | UserCommand::Invite { terms, .. }) = what else {
+        return Ok(None);
+    };
+    let InviteTerms {
+        public_name: Some(Target { user, host, port }),
+        ..
+    } = terms
+    else {
+        return Ok(None);
+    };
     if user.is_some() {
-        return Err(Failure::usage("--public-name takes HOST[:PORT] without a user"));
+        return Err(Failure::usage(
+            "--public-name takes HOST[:PORT] without a user",
+        ));
     }
     Ok(Some((host.clone(), *port)))
 }

@@ -14,15 +14,20 @@ use crate::{
 
 pub(crate) async fn run(state: &Path, options: Who) -> Result<(), Failure> {
     let known = Client::open(state)?;
-    let (server, credential) = server_and_credential(&known, &options.host, &options.access).await?;
+    let (server, credential) =
+        server_and_credential(&known, &options.host, &options.access).await?;
     let (connected, sessions) = client::who(&server, &credential).await?;
     let own = connected.login.welcome.session.clone();
     connected.login.channel.finish().await;
     if options.json {
-        sessions.iter().for_each(|session| print_json(&json!(session)));
+        sessions
+            .iter()
+            .for_each(|session| print_json(&json!(session)));
     } else {
         let head = ["USER", "SESSION", "SINCE", "BY", "FROM", "DOING"].map(str::to_owned);
-        let rows = sessions.iter().flat_map(|session| rows(session, session.session == own));
+        let rows = sessions
+            .iter()
+            .flat_map(|session| rows(session, session.session == own));
         print(&table(head, rows));
     }
     Ok(())
@@ -37,7 +42,11 @@ fn rows(session: &SessionInfo, is_own: bool) -> impl Iterator<Item = [String; 6]
             moment(connection.since),
             session.method.clone(),
             connection.peer.to_string(),
-            if is_own { format!("{} (this one)", connection.doing) } else { connection.doing.clone() },
+            if is_own {
+                format!("{} (this one)", connection.doing)
+            } else {
+                connection.doing.clone()
+            },
         ]
     })
 }

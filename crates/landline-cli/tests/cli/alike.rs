@@ -10,7 +10,11 @@ use crate::{passwords, shared_secret, stage};
 
 /// Pairs of tries, one as a known and one as an unknown user.
 fn pairs() -> usize {
-    if std::env::var_os("LANDLINE_SOAK").is_some() { 10_000 } else { 100 }
+    if std::env::var_os("LANDLINE_SOAK").is_some() {
+        10_000
+    } else {
+        100
+    }
 }
 
 /// One try: all that the server says after the greeting, and how long it took to say it, in nanoseconds.
@@ -31,7 +35,10 @@ fn compare(server: &ServerProcess, method: &str, make: impl Fn(&RawClient, &str)
     let users = ["alice", "mallory"];
     let mut times = [Vec::new(), Vec::new()];
     let mut answers: Vec<Vec<u8>> = Vec::new();
-    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    let seed = std::env::var("LANDLINE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1u64);
     for coin in crate::noise(pairs(), seed) {
         let first = usize::from(coin & 1);
         for index in [first, 1 - first] {
@@ -49,11 +56,18 @@ fn compare(server: &ServerProcess, method: &str, make: impl Fn(&RawClient, &str)
 /// Prints how far the times of a known and of an unknown user lie apart; in the soak they must not.
 fn say(method: &str, seed: u64, times: [Vec<f64>; 2]) {
     let [known, unknown] = times.map(Sample::of);
-    let t = (known.mean - unknown.mean) / (known.variance_of_mean + unknown.variance_of_mean).sqrt();
+    let t =
+        (known.mean - unknown.mean) / (known.variance_of_mean + unknown.variance_of_mean).sqrt();
     let difference = (known.median - unknown.median) / unknown.median * 100.0;
-    eprintln!("{method}: {} pairs (seed {seed}), Welch t {t:.2}, medians differ by {difference:.2} %", pairs());
+    eprintln!(
+        "{method}: {} pairs (seed {seed}), Welch t {t:.2}, medians differ by {difference:.2} %",
+        pairs()
+    );
     if std::env::var_os("LANDLINE_SOAK").is_some() {
-        assert!(t.abs() < 4.5, "{method}: a known user can be told from an unknown one by the time: t {t:.2}");
+        assert!(
+            t.abs() < 4.5,
+            "{method}: a known user can be told from an unknown one by the time: t {t:.2}"
+        );
     }
 }
 
@@ -72,7 +86,11 @@ impl Sample {
         let count = times.len() as f64;
         let mean = times.iter().sum::<f64>() / count;
         let variance = times.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / (count - 1.0);
-        Self { mean, variance_of_mean: variance / count, median }
+        Self {
+            mean,
+            variance_of_mean: variance / count,
+            median,
+        }
     }
 }
 
@@ -83,7 +101,10 @@ const PASSWORD_PAIRS_MAX: usize = 450;
 /// would shut it out.
 #[test]
 fn who_has_a_password_looks_like_who_has_none_and_like_nobody() {
-    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    let seed = std::env::var("LANDLINE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1u64);
     // Alice has only a key, mallory nothing, and eve was disabled.
     for other in ["alice", "mallory", "eve"] {
         let mut times = [Vec::new(), Vec::new()];
@@ -93,7 +114,9 @@ fn who_has_a_password_looks_like_who_has_none_and_like_nobody() {
             let stage = stage();
             let server = passwords::with_bob(&stage);
             let file = passwords::file(&stage, "eve.password", passwords::PASSWORD);
-            stage.run_at_server(&["user", "add", "eve", "--password-file", &file]).ok();
+            stage
+                .run_at_server(&["user", "add", "eve", "--password-file", &file])
+                .ok();
             stage.run_at_server(&["user", "disable", "eve"]).ok();
             for number in 0..left.min(PASSWORD_PAIRS_MAX) as u16 {
                 let [high, low] = number.to_be_bytes();
@@ -122,7 +145,11 @@ fn evaluation_time(mut client: RawClient, user: &str) -> f64 {
     let answer = client.bytes().unwrap();
     let time = start.elapsed();
     let header = client.header().unwrap().unwrap();
-    assert_eq!((header.kind(), answer.len()), ("evaluation", EVALUATION_BYTES), "{user}");
+    assert_eq!(
+        (header.kind(), answer.len()),
+        ("evaluation", EVALUATION_BYTES),
+        "{user}"
+    );
     drop(begun);
     time.as_nanos() as f64
 }
@@ -136,14 +163,22 @@ fn a_known_user_looks_like_an_unknown_one() {
     let server = stage.joined();
     let keys = landline::paths::PrivateFolder::open_or_create(&stage.path("keys")).unwrap();
     let (stranger, _) = UserKey::load_or_create(&keys, "key").unwrap();
-    compare(&server, "ssh-key", |client, user| client.login_header(user, &stranger, None));
+    compare(&server, "ssh-key", |client, user| {
+        client.login_header(user, &stranger, None)
+    });
 
     let (secret, _) = shared_secret::secret(&stage, &server, "ci.secret", "exporter");
     let digits = "0123456789abcdef".repeat(4);
     let line = secret.reveal();
-    let wrong: Secret = format!("{}.{digits}", line.rsplit_once('.').unwrap().0).parse().unwrap();
-    compare(&server, "secret", |client, user| client.secret_header(user, &wrong));
+    let wrong: Secret = format!("{}.{digits}", line.rsplit_once('.').unwrap().0)
+        .parse()
+        .unwrap();
+    compare(&server, "secret", |client, user| {
+        client.secret_header(user, &wrong)
+    });
 
     let nobody = SecretKey::from_bytes([0; 32]);
-    compare(&server, "attach", |client, user| client.attach_header(user, "0123456789abcdef", &nobody));
+    compare(&server, "attach", |client, user| {
+        client.attach_header(user, "0123456789abcdef", &nobody)
+    });
 }

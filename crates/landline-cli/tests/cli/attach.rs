@@ -25,9 +25,14 @@ fn first(mut client: RawClient, mut login: Value) -> First {
     client.send_json(&login).unwrap();
     let welcome: Value = client.header().unwrap().unwrap().read().unwrap();
     assert_eq!(welcome["type"], "welcome", "{welcome}");
-    let AttachSecret(secret) = serde_json::from_value(welcome["attach"].clone()).expect("an attach secret");
+    let AttachSecret(secret) =
+        serde_json::from_value(welcome["attach"].clone()).expect("an attach secret");
     let session = welcome["session"].as_str().unwrap().to_owned();
-    First { client, session, secret: SecretKey::from_bytes(secret) }
+    First {
+        client,
+        session,
+        secret: SecretKey::from_bytes(secret),
+    }
 }
 
 fn by_key(stage: &Stage, server: &ServerProcess) -> First {
@@ -43,7 +48,9 @@ fn answer(client: &mut RawClient, login: &Value) -> Value {
 }
 
 fn ping(client: &mut RawClient) {
-    client.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
+    client
+        .send_json(&json!({"type": "open", "service": "ping"}))
+        .unwrap();
     client.send_json(&json!({"type": "ping"})).unwrap();
     assert_eq!(client.header().unwrap().unwrap().kind(), "pong");
 }
@@ -52,11 +59,19 @@ fn ping(client: &mut RawClient) {
 fn a_session_ends_with_the_last_of_its_connections() {
     let stage = stage();
     let server = stage.joined();
-    let First { client: mut one, session, secret } = by_key(&stage, &server);
+    let First {
+        client: mut one,
+        session,
+        secret,
+    } = by_key(&stage, &server);
     let mut two = greeted(&server);
     let login = two.attach_header("alice", &session, &secret);
     let welcome = answer(&mut two, &login);
-    assert_eq!((&welcome["type"], &welcome["session"]), (&json!("welcome"), &json!(session)), "{welcome}");
+    assert_eq!(
+        (&welcome["type"], &welcome["session"]),
+        (&json!("welcome"), &json!(session)),
+        "{welcome}"
+    );
     assert_eq!(welcome.get("attach"), None, "the secret is given once");
     assert_eq!(server.event("attached")["session"], session);
     ping(&mut one);
@@ -93,23 +108,36 @@ fn nobody_else_is_attached() {
     let (session, secret) = (first.session.as_str(), &first.secret);
     let mut unasked = greeted(&server);
     let login = unasked.login_header("alice", &client_key(&stage), None);
-    let unasked_session = answer(&mut unasked, &login)["session"].as_str().unwrap().to_owned();
+    let unasked_session = answer(&mut unasked, &login)["session"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let recorded = greeted(&server).attach_header("alice", session, secret);
     let nobody = SecretKey::from_bytes([0; 32]);
     type Make<'a> = &'a dyn Fn(&RawClient) -> Value;
     let refused: [(&str, Make<'_>); 7] = [
         ("recorded on another connection", &|_| recorded.clone()),
-        ("another session", &|client| client.attach_header("alice", "0123456789abcdef", secret)),
-        ("another secret", &|client| client.attach_header("alice", session, &nobody)),
-        ("another user", &|client| client.attach_header("bob", session, secret)),
-        ("a session that did not ask", &|client| client.attach_header("alice", &unasked_session, secret)),
-        ("a session that did not ask, with a key of nobody", &|client| {
-            client.attach_header("alice", &unasked_session, &nobody)
+        ("another session", &|client| {
+            client.attach_header("alice", "0123456789abcdef", secret)
         }),
+        ("another secret", &|client| {
+            client.attach_header("alice", session, &nobody)
+        }),
+        ("another user", &|client| {
+            client.attach_header("bob", session, secret)
+        }),
+        ("a session that did not ask", &|client| {
+            client.attach_header("alice", &unasked_session, secret)
+        }),
+        (
+            "a session that did not ask, with a key of nobody",
+            &|client| client.attach_header("alice", &unasked_session, &nobody),
+        ),
         ("the proof of a login", &|client| {
             let mut login = client.attach_header("alice", session, secret);
             let binding = landline::proto::login::BindingType::TlsExporter;
-            login["proof"] = json!(secret.client_proof(&client.transcript("alice", "attach", binding, |_| {})));
+            login["proof"] =
+                json!(secret.client_proof(&client.transcript("alice", "attach", binding, |_| {})));
             login
         }),
     ];
@@ -125,7 +153,11 @@ fn nobody_else_is_attached() {
     assert_eq!(answers.len(), 1, "{answers:?}");
     let mut client = greeted(&server);
     let login = client.attach_header("alice", session, secret);
-    assert_eq!(answer(&mut client, &login)["type"], "welcome", "unspoiled it is accepted");
+    assert_eq!(
+        answer(&mut client, &login)["type"],
+        "welcome",
+        "unspoiled it is accepted"
+    );
 }
 
 /// Taking away what a session was logged in with ends every connection of it, and lets none be attached.
@@ -136,13 +168,19 @@ fn a_revoked_session_ends_on_all_its_connections() {
     let (made, _) = shared_secret::secret(&stage, &server, "ci.secret", "exporter");
     let client = greeted(&server);
     let login = client.secret_header("alice", &made);
-    let First { client: mut one, session, secret } = first(client, login);
+    let First {
+        client: mut one,
+        session,
+        secret,
+    } = first(client, login);
     let mut two = greeted(&server);
     let login = two.attach_header("alice", &session, &secret);
     assert_eq!(answer(&mut two, &login)["type"], "welcome");
     ping(&mut one);
     ping(&mut two);
-    stage.run_at_server(&["secret", "remove", &made.key().id().to_string()]).ok();
+    stage
+        .run_at_server(&["secret", "remove", &made.key().id().to_string()])
+        .ok();
     for client in [&mut one, &mut two] {
         assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"));
     }
@@ -159,7 +197,11 @@ fn attached_connections_are_no_sessions_and_have_a_bound_of_their_own() {
     server.event("closed");
     stage.write_rights("[users.alice]\nfiles = [\"rw:~\"]\nquota = { sessions = 1 }\n");
     server.event("rights-loaded");
-    let First { client: mut one, session, secret } = by_key(&stage, &server);
+    let First {
+        client: mut one,
+        session,
+        secret,
+    } = by_key(&stage, &server);
     ping(&mut one);
     let attached = || {
         let mut client = greeted(&server);
@@ -175,8 +217,14 @@ fn attached_connections_are_no_sessions_and_have_a_bound_of_their_own() {
             client
         })
         .collect();
-    assert_eq!(attached().1["code"], "too-many-sessions", "a seventeenth connection");
-    stage.run(&["ping", "127.0.0.1"]).fails(38, "alice has 1 sessions, and may have no more");
+    assert_eq!(
+        attached().1["code"],
+        "too-many-sessions",
+        "a seventeenth connection"
+    );
+    stage
+        .run(&["ping", "127.0.0.1"])
+        .fails(38, "alice has 1 sessions, and may have no more");
     let mut last = further.pop().unwrap();
     last.finish().unwrap();
     assert!(last.header().unwrap().is_none());

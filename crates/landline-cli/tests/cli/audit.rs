@@ -1,7 +1,10 @@
 //! Rows 55 and 56: what is done is in the audit log, one line each, on the disk in time; what cannot be written there is not done; what
 //! was changed there is found.
 
-use std::{collections::BTreeMap, fs, io::Write, net::TcpStream, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap, fs, io::Write, net::TcpStream, path::PathBuf, process::Stdio,
+    time::Duration,
+};
 
 use rustix::io::Errno;
 use serde_json::{Value, json};
@@ -11,8 +14,13 @@ use crate::{noise, stage};
 
 /// The lines of the log, as `show` gives them.
 fn lines(stage: &Stage, arguments: &[&str]) -> Vec<Value> {
-    let shown = stage.run_at_server(&[&["audit", "show", "--json"], arguments].concat()).ok();
-    shown.lines().map(|line| serde_json::from_str(line).expect("every line is one JSON object")).collect()
+    let shown = stage
+        .run_at_server(&[&["audit", "show", "--json"], arguments].concat())
+        .ok();
+    shown
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("every line is one JSON object"))
+        .collect()
 }
 
 fn events<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
@@ -40,36 +48,78 @@ fn who_did_what_is_in_the_log_while_the_server_runs() {
     let digest = stage.run(&["cp", "f", &server.at("g")]).ok();
     let digest = digest.split(' ').next().unwrap();
     stage.run(&["cp", &server.at("g"), "h"]).ok();
-    stage.run(&["cp", &server.at("/etc/passwd"), "i"]).fails(23, "outside");
+    stage
+        .run(&["cp", &server.at("/etc/passwd"), "i"])
+        .fails(23, "outside");
     let mut stranger = TcpStream::connect(&server.address).unwrap();
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert_eq!(server.event("refused")["code"], "tls");
-    wait_for("the line", || !events(&lines(&stage, &[]), "refused").is_empty());
+    wait_for("the line", || {
+        !events(&lines(&stage, &[]), "refused").is_empty()
+    });
 
     let all = lines(&stage, &[]);
     assert_eq!(events(&all, "started").len(), 1);
     let changes = events(&all, "admin");
     let [made, redeemed] = [0, 1].map(|place| changes[place]["detail"].as_str().unwrap());
     let (id, terms) = made.split_once(", ").unwrap();
-    assert_eq!((terms, &changes[1]["subject"]), ("for owner, 86400 s", &"alice".into()));
-    assert!(redeemed.starts_with(&format!("{id}, SHA256:")), "the owner's own invite: {made} {redeemed}");
+    assert_eq!(
+        (terms, &changes[1]["subject"]),
+        ("for owner, 86400 s", &"alice".into())
+    );
+    assert!(
+        redeemed.starts_with(&format!("{id}, SHA256:")),
+        "the owner's own invite: {made} {redeemed}"
+    );
     let logins = events(&all, "login");
-    assert_eq!((logins.len(), &logins[0]["method"], &logins[3]["method"]), (4, &"invite".into(), &"ssh-key".into()));
-    assert!(logins.iter().all(|login| login["key"].as_str().unwrap().starts_with("SHA256:")));
-    assert!(logins.iter().all(|login| login["peer"].as_str().unwrap().starts_with("127.0.0.1:")));
+    assert_eq!(
+        (logins.len(), &logins[0]["method"], &logins[3]["method"]),
+        (4, &"invite".into(), &"ssh-key".into())
+    );
+    assert!(
+        logins
+            .iter()
+            .all(|login| login["key"].as_str().unwrap().starts_with("SHA256:"))
+    );
+    assert!(
+        logins
+            .iter()
+            .all(|login| login["peer"].as_str().unwrap().starts_with("127.0.0.1:"))
+    );
     let transfers = events(&all, "transfer");
     for (transfer, direction) in transfers.iter().zip(["put", "get"]) {
-        assert_eq!((&transfer["direction"], &transfer["length"]), (&direction.into(), &7.into()));
-        assert_eq!((&transfer["digest"], &transfer["user"]), (&digest.into(), &"alice".into()));
+        assert_eq!(
+            (&transfer["direction"], &transfer["length"]),
+            (&direction.into(), &7.into())
+        );
+        assert_eq!(
+            (&transfer["digest"], &transfer["user"]),
+            (&digest.into(), &"alice".into())
+        );
     }
-    assert_eq!((transfers.len(), events(&all, "transfer-start").len()), (2, 2));
+    assert_eq!(
+        (transfers.len(), events(&all, "transfer-start").len()),
+        (2, 2)
+    );
     assert_eq!(events(&all, "failed")[0]["code"], "denied");
 
-    assert!(lines(&stage, &["--user", "alice"]).iter().all(|line| line["event"] != "started"));
+    assert!(
+        lines(&stage, &["--user", "alice"])
+            .iter()
+            .all(|line| line["event"] != "started")
+    );
     assert_eq!(lines(&stage, &["--user", "nobody"]), Vec::<Value>::new());
-    assert_eq!(lines(&stage, &["--since", "1h"]).len(), lines(&stage, &["--since", "2020-01-01"]).len());
-    assert_eq!(lines(&stage, &["--since", "2999-01-01"]), Vec::<Value>::new());
-    stage.run_at_server(&["audit", "show", "--since", "yesterday"]).fails(2, "a time is needed");
+    assert_eq!(
+        lines(&stage, &["--since", "1h"]).len(),
+        lines(&stage, &["--since", "2020-01-01"]).len()
+    );
+    assert_eq!(
+        lines(&stage, &["--since", "2999-01-01"]),
+        Vec::<Value>::new()
+    );
+    stage
+        .run_at_server(&["audit", "show", "--since", "yesterday"])
+        .fails(2, "a time is needed");
     verifies(&stage);
     stage.run(&["audit", "verify"]).fails(31, "no audit log");
 }
@@ -79,9 +129,12 @@ fn whatever_a_name_holds_it_is_one_line_and_moves_no_cursor() {
     let stage = stage();
     let server = stage.joined();
     stage.write("user/f", b"x");
-    let awkward = "new\nline\r\",\"ok\":true,\"x\":\"\u{1b}]0;title\u{7}\u{9b}2J\u{202e}\\\u{2028}end";
+    let awkward =
+        "new\nline\r\",\"ok\":true,\"x\":\"\u{1b}]0;title\u{7}\u{9b}2J\u{202e}\\\u{2028}end";
     stage.run(&["cp", "f", &server.at(awkward)]).ok();
-    stage.run(&["cp", &server.at(&awkward.replace("end", "absent")), "g"]).fails(20, "no such file");
+    stage
+        .run(&["cp", &server.at(&awkward.replace("end", "absent")), "g"])
+        .fails(20, "no such file");
     let all = lines(&stage, &[]);
     let path = stage.home().join(awkward);
     assert_eq!(events(&all, "transfer")[0]["path"], path.to_str().unwrap());
@@ -90,7 +143,12 @@ fn whatever_a_name_holds_it_is_one_line_and_moves_no_cursor() {
     assert!(file.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n')));
     let shown = stage.run_at_server(&["audit", "show"]).ok();
     assert_eq!(shown.lines().count(), all.len(), "{shown}");
-    assert!(shown.chars().all(|shown| shown == '\n' || !shown.is_control() && shown != '\u{202e}'), "{shown:?}");
+    assert!(
+        shown
+            .chars()
+            .all(|shown| shown == '\n' || !shown.is_control() && shown != '\u{202e}'),
+        "{shown:?}"
+    );
     verifies(&stage);
 }
 
@@ -115,9 +173,15 @@ fn a_changed_byte_and_a_cut_end_are_found_and_said() {
         let place = format!("0000000000000001.jsonl line {line} (number {line}): ");
         assert!(said.contains(&place), "{place} is not in {said}");
     }
-    let last = good[..good.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    let last = good[..good.len() - 1]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .unwrap()
+        + 1;
     fs::write(&file, &good[..last]).unwrap();
-    stage.run_at_server(&["audit", "verify"]).fails(37, "not as it was written");
+    stage
+        .run_at_server(&["audit", "verify"])
+        .fails(37, "not as it was written");
     // A server says so, goes on, and makes nothing good again by that.
     let mut command = stage.serve_command("127.0.0.1:0");
     let mut server = command.spawn().unwrap();
@@ -130,7 +194,10 @@ fn a_changed_byte_and_a_cut_end_are_found_and_said() {
     let outcome = stage.run_at_server(&["audit", "verify", "--json"]);
     let report: Value = serde_json::from_slice(&outcome.stdout).unwrap();
     assert_eq!((outcome.status, &report["ok"]), (Some(37), &false.into()));
-    assert!(report["flaws"].to_string().contains("missing before"), "{report}");
+    assert!(
+        report["flaws"].to_string().contains("missing before"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -138,8 +205,14 @@ fn without_the_log_nobody_is_let_in_and_nothing_is_copied() {
     let stage = stage();
     let server = stage.joined();
     stage.write("user/f", b"x");
-    let mut slow = stage.command(&["cp", "-", &server.at("slow")]).stdin(Stdio::piped()).spawn().unwrap();
-    wait_for("the staging file", || fs::read_dir(stage.home()).unwrap().count() == 1);
+    let mut slow = stage
+        .command(&["cp", "-", &server.at("slow")])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for("the staging file", || {
+        fs::read_dir(stage.home()).unwrap().count() == 1
+    });
     let log = stage.path("server/server/audit");
     let away = stage.path("server/away");
     fs::rename(&log, &away).unwrap();
@@ -148,15 +221,23 @@ fn without_the_log_nobody_is_let_in_and_nothing_is_copied() {
     assert_eq!(slow.wait_with_output().unwrap().status.code(), Some(36));
     for _ in 0..3 {
         stage.run(&["ping", "127.0.0.1"]).fails(36, "audit log");
-        stage.run(&["cp", "f", &server.at("g"), "--retry", "0"]).fails(36, "audit log");
+        stage
+            .run(&["cp", "f", &server.at("g"), "--retry", "0"])
+            .fails(36, "audit log");
     }
     assert!(!stage.path("home/g").exists());
     fs::rename(&away, &log).unwrap();
     stage.run(&["cp", "f", &server.at("g")]).ok();
     verifies(&stage);
     let all = lines(&stage, &[]);
-    let refusals = events(&all, "more").iter().filter(|line| line["code"] == "audit").count();
-    assert_eq!(refusals, 0, "what was refused meanwhile is counted when the minute is over: {all:?}");
+    let refusals = events(&all, "more")
+        .iter()
+        .filter(|line| line["code"] == "audit")
+        .count();
+    assert_eq!(
+        refusals, 0,
+        "what was refused meanwhile is counted when the minute is over: {all:?}"
+    );
 }
 
 /// Rules that somebody edits while the log cannot be written wait for it, those that take away too; a command takes none of them along.
@@ -166,8 +247,15 @@ fn without_the_log_edited_rules_wait() {
     let server = stage.joined();
     let session = |kind: &str| {
         let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
-        assert_eq!(client.login("alice", &crate::login::client_key(&stage), None).unwrap(), "welcome");
-        client.send_json(&json!({"type": "open", "service": kind})).unwrap();
+        assert_eq!(
+            client
+                .login("alice", &crate::login::client_key(&stage), None)
+                .unwrap(),
+            "welcome"
+        );
+        client
+            .send_json(&json!({"type": "open", "service": kind}))
+            .unwrap();
         client
     };
     let (mut files, mut admin) = (session("files"), session("admin"));
@@ -176,17 +264,38 @@ fn without_the_log_edited_rules_wait() {
     fs::rename(&log, &away).unwrap();
     stage.write_rights("[users.alice]\nadmin = true\n");
     let refused = server.event("rights-refused");
-    assert!(refused["message"].as_str().unwrap().contains("cannot write its audit log"), "{refused}");
-    admin.send_json(&json!({"type": "add-user", "user": "bob", "files": ["rw:~"]})).unwrap();
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("cannot write its audit log"),
+        "{refused}"
+    );
+    admin
+        .send_json(&json!({"type": "add-user", "user": "bob", "files": ["rw:~"]}))
+        .unwrap();
     assert_eq!(admin.error_code().unwrap().as_deref(), Some("audit"));
-    files.send_json(&json!({"type": "get", "path": "absent"})).unwrap();
-    assert_eq!(files.error_code().unwrap().as_deref(), Some("not-found"), "the earlier rules are in force");
+    files
+        .send_json(&json!({"type": "get", "path": "absent"}))
+        .unwrap();
+    assert_eq!(
+        files.error_code().unwrap().as_deref(),
+        Some("not-found"),
+        "the earlier rules are in force"
+    );
 
     fs::rename(&away, &log).unwrap();
     server.event("rights-loaded");
-    assert_eq!(files.error_code().unwrap().as_deref(), Some("ended"), "now alice has no files");
+    assert_eq!(
+        files.error_code().unwrap().as_deref(),
+        Some("ended"),
+        "now alice has no files"
+    );
     let all = lines(&stage, &[]);
-    let load = events(&all, "admin").into_iter().rfind(|line| line["action"] == "rights-load").unwrap();
+    let load = events(&all, "admin")
+        .into_iter()
+        .rfind(|line| line["action"] == "rights-load")
+        .unwrap();
     let hash = landline::audit::Hash::of(&stage.read("server/server/rights.toml"));
     assert_eq!(load["detail"], format!("1 users, sha256:{hash}"));
     verifies(&stage);
@@ -196,7 +305,10 @@ fn without_the_log_edited_rules_wait() {
 fn a_log_that_another_process_holds_refuses_logins_in_time() {
     let stage = stage();
     let _server = stage.joined();
-    let lock = fs::File::options().write(true).open(stage.path("server/server/audit-lock")).unwrap();
+    let lock = fs::File::options()
+        .write(true)
+        .open(stage.path("server/server/audit-lock"))
+        .unwrap();
     lock.lock().unwrap();
     stage.run(&["ping", "127.0.0.1"]).fails(36, "audit log");
     lock.unlock().unwrap();
@@ -208,23 +320,44 @@ fn a_log_that_another_process_holds_refuses_logins_in_time() {
 #[test]
 fn a_failing_disk_under_the_log_lets_nobody_in_unwritten() {
     let stage = stage();
-    let Some(shim) = Shim::build(&stage) else { return };
+    let Some(shim) = Shim::build(&stage) else {
+        return;
+    };
     let mut server = stage.joined();
     for call in ["write", "fsync"] {
         for error in [Errno::NOSPC, Errno::IO, Errno::ROFS] {
             let mut refused = 0;
             for nth in 2..8 {
                 let mut command = stage.serve_command(&server.address);
-                shim.load(&mut command, &Fault { call, path: "/server/audit/", nth, error });
+                shim.load(
+                    &mut command,
+                    &Fault {
+                        call,
+                        path: "/server/audit/",
+                        nth,
+                        error,
+                    },
+                );
                 server.kill();
                 server = stage.serve_with(command);
                 let before = events(&lines(&stage, &[]), "login").len();
-                let outcomes: Vec<_> = (0..4).map(|_| stage.run(&["ping", "127.0.0.1"]).status).collect();
+                let outcomes: Vec<_> = (0..4)
+                    .map(|_| stage.run(&["ping", "127.0.0.1"]).status)
+                    .collect();
                 let accepted = outcomes.iter().filter(|status| **status == Some(0)).count();
-                refused += outcomes.iter().filter(|status| **status == Some(36)).count();
-                assert!(accepted >= 3, "one failure is one refusal at most: {outcomes:?}");
+                refused += outcomes
+                    .iter()
+                    .filter(|status| **status == Some(36))
+                    .count();
+                assert!(
+                    accepted >= 3,
+                    "one failure is one refusal at most: {outcomes:?}"
+                );
                 let logins = events(&lines(&stage, &[]), "login").len() - before;
-                assert!(logins >= accepted, "{call} {nth}: {accepted} accepted and {logins} written");
+                assert!(
+                    logins >= accepted,
+                    "{call} {nth}: {accepted} accepted and {logins} written"
+                );
                 verifies(&stage);
             }
             assert!(refused > 0, "{call} {error:?}: a login was refused");
@@ -235,7 +368,9 @@ fn a_failing_disk_under_the_log_lets_nobody_in_unwritten() {
 #[test]
 fn a_full_disk_does_not_stop_the_log_at_once() {
     let stage = stage();
-    let Some(_disk) = SmallDisk::mount(&stage.path("server"), "size=2m") else { return };
+    let Some(_disk) = SmallDisk::mount(&stage.path("server"), "size=2m") else {
+        return;
+    };
     let _server = stage.joined();
     let filler = stage.path("server/filler");
     let mut file = fs::File::create(&filler).unwrap();
@@ -245,7 +380,9 @@ fn a_full_disk_does_not_stop_the_log_at_once() {
         ping().ok();
     }
     // 32 KiB, at some 600 bytes each.
-    let served = (0..200).find(|_| ping().status != Some(0)).expect("the reserve has an end");
+    let served = (0..200)
+        .find(|_| ping().status != Some(0))
+        .expect("the reserve has an end");
     ping().fails(36, "No space left");
     verifies(&stage);
     drop(file);
@@ -270,7 +407,10 @@ fn a_flood_of_refusals_is_a_few_lines_with_an_exact_count() {
     assert_eq!(server.wait(), Some(0));
     let all = lines(&stage, &[]);
     let single = events(&all, "refused").len() as u64;
-    let counted: u64 = events(&all, "more").iter().filter_map(|line| line["count"].as_u64()).sum();
+    let counted: u64 = events(&all, "more")
+        .iter()
+        .filter_map(|line| line["count"].as_u64())
+        .sum();
     assert_eq!(single + counted, floods);
     assert!(single <= 10, "{single} lines");
     verifies(&stage);
@@ -285,7 +425,12 @@ fn copies(stage: &Stage, server: &ServerProcess, round: u64) -> BTreeMap<String,
         if outcome.status != Some(0) {
             break;
         }
-        let digest = String::from_utf8(outcome.stdout).unwrap().split(' ').next().unwrap().to_owned();
+        let digest = String::from_utf8(outcome.stdout)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .to_owned();
         known.insert(stage.home().join(name).display().to_string(), digest);
     }
     known
@@ -293,16 +438,24 @@ fn copies(stage: &Stage, server: &ServerProcess, round: u64) -> BTreeMap<String,
 
 #[test]
 fn a_server_killed_at_any_moment_has_written_what_it_did() {
-    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    let seed = std::env::var("LANDLINE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1u64);
     eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
-    let kills = if std::env::var_os("LANDLINE_SOAK").is_some() { 200 } else { 6 };
+    let kills = if std::env::var_os("LANDLINE_SOAK").is_some() {
+        200
+    } else {
+        6
+    };
     let stage = stage();
     let mut server = stage.joined();
     let choices = noise(kills * 2, seed ^ 0xa0d17);
     let mut known = BTreeMap::new();
     for (round, choice) in choices.chunks(2).enumerate() {
         stage.write("user/f", &noise(200, round as u64));
-        let moment = Duration::from_millis(u64::from(u16::from_le_bytes([choice[0], choice[1]])) % 250);
+        let moment =
+            Duration::from_millis(u64::from(u16::from_le_bytes([choice[0], choice[1]])) % 250);
         let mut dying = server;
         let address = dying.address.clone();
         let id = dying.id();
@@ -320,7 +473,12 @@ fn a_server_killed_at_any_moment_has_written_what_it_did() {
         let all = lines(&stage, &[]);
         let written: BTreeMap<_, _> = events(&all, "transfer")
             .iter()
-            .map(|line| (line["path"].as_str().unwrap().to_owned(), line["digest"].as_str().unwrap().to_owned()))
+            .map(|line| {
+                (
+                    line["path"].as_str().unwrap().to_owned(),
+                    line["digest"].as_str().unwrap().to_owned(),
+                )
+            })
             .collect();
         for (path, digest) in &known {
             assert_eq!(written.get(path), Some(digest), "{path} in round {round}");

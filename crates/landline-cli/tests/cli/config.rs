@@ -20,7 +20,9 @@ fn settings(stage: &Stage, text: &str) -> PathBuf {
 /// A command that has these settings.
 fn command(stage: &Stage, arguments: &[&str]) -> Command {
     let mut command = stage.command(arguments);
-    command.env("XDG_CONFIG_HOME", stage.path("config")).env_remove("LANDLINE_STATE");
+    command
+        .env("XDG_CONFIG_HOME", stage.path("config"))
+        .env_remove("LANDLINE_STATE");
     command
 }
 
@@ -31,21 +33,45 @@ fn shown(stage: &Stage, command: Command) -> Value {
 #[test]
 fn a_flag_counts_before_the_environment_and_that_before_the_file() {
     let stage = stage();
-    let file = settings(&stage, "# a comment\nlisten = \"127.0.0.1:1\"\ndrain = 7\npublic_name = \"box.example\"\n");
+    let file = settings(
+        &stage,
+        "# a comment\nlisten = \"127.0.0.1:1\"\ndrain = 7\npublic_name = \"box.example\"\n",
+    );
     let mut all = command(&stage, &["config", "--json", "--listen", "127.0.0.1:3"]);
-    all.env("LANDLINE_LISTEN", "127.0.0.1:2").env("LANDLINE_DRAIN", "8").env("LANDLINE_STATE", stage.path("elsewhere"));
+    all.env("LANDLINE_LISTEN", "127.0.0.1:2")
+        .env("LANDLINE_DRAIN", "8")
+        .env("LANDLINE_STATE", stage.path("elsewhere"));
     let all = shown(&stage, all);
     let is = |name: &str, value: Value, from: &str| {
-        assert_eq!((&all[name]["value"], all[name]["from"].as_str()), (&value, Some(from)), "{all}");
+        assert_eq!(
+            (&all[name]["value"], all[name]["from"].as_str()),
+            (&value, Some(from)),
+            "{all}"
+        );
     };
     is("listen", "127.0.0.1:3".into(), "--listen");
     is("drain", 8.into(), "LANDLINE_DRAIN");
-    is("public_name", "box.example".into(), &format!("{} line 4", file.display()));
-    is("state", stage.path("elsewhere").display().to_string().into(), "LANDLINE_STATE");
-    is("home", stage.path("user").display().to_string().into(), "default");
+    is(
+        "public_name",
+        "box.example".into(),
+        &format!("{} line 4", file.display()),
+    );
+    is(
+        "state",
+        stage.path("elsewhere").display().to_string().into(),
+        "LANDLINE_STATE",
+    );
+    is(
+        "home",
+        stage.path("user").display().to_string().into(),
+        "default",
+    );
     is("audit_file_mib", 64.into(), "default");
     let text = stage.run_command(command(&stage, &["config"])).ok();
-    assert!(text.contains(&format!("{} line 2", file.display())), "{text}");
+    assert!(
+        text.contains(&format!("{} line 2", file.display())),
+        "{text}"
+    );
     fs::remove_file(file).unwrap();
     let text = stage.run_command(command(&stage, &["config"])).ok();
     assert!(text.contains("no file"), "{text}");
@@ -55,18 +81,27 @@ fn a_flag_counts_before_the_environment_and_that_before_the_file() {
 fn what_cannot_be_used_is_refused_with_its_place() {
     let stage = stage();
     for (text, said) in [
-        ("drain = 1\nlisten_on = \"x\"\n", "line 2: there is no setting \"listen_on\""),
+        (
+            "drain = 1\nlisten_on = \"x\"\n",
+            "line 2: there is no setting \"listen_on\"",
+        ),
         ("[audit]\nfile = 1\n", "there is no setting \"audit\""),
         ("drain = \"soon\"\n", "a whole number from 0 to 86400"),
         ("connections = 0\n", "a whole number from 1"),
-        ("drain = [1]\n", "line 1: drain is a text, a number, true or false"),
+        (
+            "drain = [1]\n",
+            "line 1: drain is a text, a number, true or false",
+        ),
         ("drain = 1\ndrain = 2\n", "duplicate key"),
         ("drain = \n", "line 1"),
         ("home = \"relative\"\n", "an absolute path"),
         ("allow_root = \"perhaps\"\n", "true or false"),
         ("public_name = \"a b\"\n", "the name or address of a host"),
         ("public_name = \"example.org:5263\"\n", "without a port"),
-        ("public_name = \"alice@example.org\"\n", "the name or address of a host"),
+        (
+            "public_name = \"alice@example.org\"\n",
+            "the name or address of a host",
+        ),
     ] {
         settings(&stage, text);
         for arguments in [&["serve", "--check-config"][..], &["config"], &["serve"]] {
@@ -75,7 +110,9 @@ fn what_cannot_be_used_is_refused_with_its_place() {
     }
     let file = settings(&stage, "drain = 1\n");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-    stage.run_command(command(&stage, &["config"])).fails(2, "others may write to it");
+    stage
+        .run_command(command(&stage, &["config"]))
+        .fails(2, "others may write to it");
     let mut variable = command(&stage, &["config", "--config", "/nonexistent"]);
     stage.run_command(variable).fails(2, "/nonexistent");
     settings(&stage, "");
@@ -88,18 +125,38 @@ fn what_cannot_be_used_is_refused_with_its_place() {
 fn check_config_says_whether_a_server_could_be_set_up_and_makes_nothing() {
     let stage = stage();
     let (state, home) = (stage.path("new-state"), stage.home());
-    settings(&stage, &format!("state = {state:?}\nhome = {home:?}\nlisten = \"127.0.0.1:0\"\n"));
-    let said = stage.run_command(command(&stage, &["serve", "--check-config"])).ok();
+    settings(
+        &stage,
+        &format!("state = {state:?}\nhome = {home:?}\nlisten = \"127.0.0.1:0\"\n"),
+    );
+    let said = stage
+        .run_command(command(&stage, &["serve", "--check-config"]))
+        .ok();
     assert!(said.contains("can be used"), "{said}");
     assert!(!state.exists());
     stage
-        .run_command(command(&stage, &["serve", "--check-config", "--home", "/nonexistent"]))
+        .run_command(command(
+            &stage,
+            &["serve", "--check-config", "--home", "/nonexistent"],
+        ))
         .fails(2, "no such folder");
-    stage.run_command(command(&stage, &["serve", "--check-config", "--listen", "nonsense"])).fails(30, "nonsense");
+    stage
+        .run_command(command(
+            &stage,
+            &["serve", "--check-config", "--listen", "nonsense"],
+        ))
+        .fails(30, "nonsense");
     // Rules with which the server would not start.
-    let folder = landline::paths::PrivateFolder::open_or_create(&state).unwrap().subfolder("server").unwrap();
-    folder.write("rights.toml", b"[users.alice]\nfiles = 7\n").unwrap();
-    stage.run_command(command(&stage, &["serve", "--check-config"])).fails(31, "line 2");
+    let folder = landline::paths::PrivateFolder::open_or_create(&state)
+        .unwrap()
+        .subfolder("server")
+        .unwrap();
+    folder
+        .write("rights.toml", b"[users.alice]\nfiles = 7\n")
+        .unwrap();
+    stage
+        .run_command(command(&stage, &["serve", "--check-config"]))
+        .fails(31, "line 2");
 }
 
 #[test]
@@ -107,15 +164,27 @@ fn a_server_serves_as_its_file_says_and_commands_on_its_machine_find_it() {
     let stage = stage();
     let (state, home) = (stage.path("new-state"), stage.path("srv"));
     fs::create_dir(&home).unwrap();
-    settings(&stage, &format!("state = {state:?}\nhome = {home:?}\nlisten = \"127.0.0.1:0\"\nallow_root = true\n"));
+    settings(
+        &stage,
+        &format!(
+            "state = {state:?}\nhome = {home:?}\nlisten = \"127.0.0.1:0\"\nallow_root = true\n"
+        ),
+    );
     let server = stage.serve_with(command(&stage, &["serve", "--json"]));
-    stage.run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes()).ok();
+    stage
+        .run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes())
+        .ok();
     stage.write("user/f", b"content");
     stage.run(&["cp", "f", &server.at("f")]).ok();
     assert_eq!(stage.read("srv/f"), b"content");
-    let said = stage.run_command(command(&stage, &["audit", "show", "--user", "alice"])).ok();
+    let said = stage
+        .run_command(command(&stage, &["audit", "show", "--user", "alice"]))
+        .ok();
     assert!(said.contains("transfer-start"), "{said}");
-    stage.run_command(command(&stage, &["secret", "add", "alice", "--public-name", "127.0.0.1"]));
+    stage.run_command(command(
+        &stage,
+        &["secret", "add", "alice", "--public-name", "127.0.0.1"],
+    ));
     let said = stage.run_command(command(&stage, &["audit", "show"])).ok();
     assert!(said.contains("action=secret-add"), "{said}");
 }

@@ -13,7 +13,9 @@ fn a_file_goes_there_and_back_and_both_print_one_digest() {
     for length in [0, 1, 262_140, 262_141, 9 << 20] {
         let content = noise(length, 7);
         let source = stage.write("source", &content);
-        let up = stage.run(&["cp", source.to_str().unwrap(), &server.at("copy")]).ok();
+        let up = stage
+            .run(&["cp", source.to_str().unwrap(), &server.at("copy")])
+            .ok();
         assert_eq!(stage.read("home/copy"), content, "{length}");
         let event = server.event("transfer");
         assert_eq!(event["length"], length);
@@ -35,7 +37,9 @@ fn nothing_but_the_file_is_left_in_either_folder() {
     stage.run(&["cp", &server.at("a"), "b"]).ok();
     let names = |folder: &str| -> Vec<String> {
         let entries = fs::read_dir(stage.path(folder)).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     };
@@ -48,12 +52,16 @@ fn standard_input_and_output_are_ends_too() {
     let stage = stage();
     let server = stage.joined();
     let content = noise(3_000_000, 9);
-    stage.run_with_input(&["cp", "-", &server.at("piped")], &content).ok();
+    stage
+        .run_with_input(&["cp", "-", &server.at("piped")], &content)
+        .ok();
     assert_eq!(stage.read("home/piped"), content);
     let outcome = stage.run(&["cp", &server.at("piped"), "-"]);
     assert_eq!(outcome.stdout, content);
     assert!(outcome.stderr.contains("blake3:"), "{}", outcome.stderr);
-    stage.run_with_input(&["cp", "-", &server.at("empty")], b"").ok();
+    stage
+        .run_with_input(&["cp", "-", &server.at("empty")], b"")
+        .ok();
     assert_eq!(stage.read("home/empty"), b"");
 }
 
@@ -64,7 +72,13 @@ fn a_folder_takes_the_file_under_its_own_name() {
     stage.write("user/näme\n1", b"x");
     fs::create_dir(stage.path("home/sub")).unwrap();
     fs::create_dir(stage.path("user/sub")).unwrap();
-    for place in ["sub", "sub/", "~/sub", "./sub/", stage.path("home/sub").to_str().unwrap()] {
+    for place in [
+        "sub",
+        "sub/",
+        "~/sub",
+        "./sub/",
+        stage.path("home/sub").to_str().unwrap(),
+    ] {
         stage.run(&["cp", "näme\n1", &server.at(place)]).ok();
         assert_eq!(stage.read("home/sub/näme\n1"), b"x", "{place}");
         fs::remove_file(stage.path("home/sub/näme\n1")).unwrap();
@@ -72,9 +86,15 @@ fn a_folder_takes_the_file_under_its_own_name() {
     stage.run(&["cp", "näme\n1", &server.at("")]).ok();
     stage.run(&["cp", &server.at("näme\n1"), "sub"]).ok();
     assert_eq!(stage.read("user/sub/näme\n1"), b"x");
-    stage.run(&["cp", "näme\n1", &server.at("absent/")]).fails(20, "no such folder");
-    stage.run(&["cp", &server.at("näme\n1"), "absent/"]).fails(20, "no such folder");
-    stage.run(&["cp", "-", &server.at("sub")]).fails(21, "is a folder");
+    stage
+        .run(&["cp", "näme\n1", &server.at("absent/")])
+        .fails(20, "no such folder");
+    stage
+        .run(&["cp", &server.at("näme\n1"), "absent/"])
+        .fails(20, "no such folder");
+    stage
+        .run(&["cp", "-", &server.at("sub")])
+        .fails(21, "is a folder");
 }
 
 #[test]
@@ -92,9 +112,16 @@ fn a_replaced_file_keeps_its_mode_and_a_new_one_gets_the_source_s() {
         stage.run(&["cp", &server.at("there"), "back"]).ok();
         assert_eq!(mode("user/back"), expected, "{source_mode:o} down");
     }
-    fs::set_permissions(stage.write("home/there", b"old"), fs::Permissions::from_mode(0o604)).unwrap();
+    fs::set_permissions(
+        stage.write("home/there", b"old"),
+        fs::Permissions::from_mode(0o604),
+    )
+    .unwrap();
     stage.run(&["cp", "source", &server.at("there")]).ok();
-    assert_eq!((mode("home/there"), stage.read("home/there")), (0o604, b"new".to_vec()));
+    assert_eq!(
+        (mode("home/there"), stage.read("home/there")),
+        (0o604, b"new".to_vec())
+    );
 }
 
 #[test]
@@ -115,10 +142,19 @@ fn progress_is_drawn_on_a_terminal_only_and_the_digest_alone_goes_to_standard_ou
     let server = stage.joined();
     stage.write("user/source", &noise(1_000_000, 1));
     let outcome = stage.run(&["cp", "source", &server.at("x")]);
-    assert!(!outcome.stderr.contains('\r') && !outcome.stderr.contains('\u{1b}'), "{}", outcome.stderr);
+    assert!(
+        !outcome.stderr.contains('\r') && !outcome.stderr.contains('\u{1b}'),
+        "{}",
+        outcome.stderr
+    );
     let stdout = String::from_utf8(outcome.stdout).unwrap();
     assert_eq!(stdout.lines().count(), 1, "{stdout}");
-    assert!(stage.run(&["cp", "-q", "source", &server.at("x")]).stderr.is_empty());
+    assert!(
+        stage
+            .run(&["cp", "-q", "source", &server.at("x")])
+            .stderr
+            .is_empty()
+    );
 }
 
 #[test]
@@ -130,7 +166,10 @@ fn a_host_can_be_named_without_its_port_once_it_is_known() {
     assert_eq!(stage.read("home/there"), b"x");
     stage.run(&["cp", "source", "alice@127.0.0.1:there2"]).ok();
     let pong = stage.run(&["ping", "127.0.0.1"]).ok();
-    assert!(pong.contains(&server.fingerprint) && pong.contains("as alice with SHA256:"), "{pong}");
+    assert!(
+        pong.contains(&server.fingerprint) && pong.contains("as alice with SHA256:"),
+        "{pong}"
+    );
 }
 
 #[test]
@@ -142,8 +181,13 @@ fn many_copies_at_once_do_not_mix() {
             let (stage, server) = (&stage, &server);
             scope.spawn(move || {
                 let content = noise(2_000_000 + n as usize, n + 1);
-                stage.run_with_input(&["cp", "-", &server.at(&format!("f{n}"))], &content).ok();
-                assert_eq!(stage.run(&["cp", &server.at(&format!("f{n}")), "-"]).stdout, content);
+                stage
+                    .run_with_input(&["cp", "-", &server.at(&format!("f{n}"))], &content)
+                    .ok();
+                assert_eq!(
+                    stage.run(&["cp", &server.at(&format!("f{n}")), "-"]).stdout,
+                    content
+                );
             });
         }
     });
@@ -154,11 +198,18 @@ fn a_slow_standard_input_is_waited_for() {
     use std::io::Write;
     let stage = stage();
     let server = stage.joined();
-    let mut child = stage.command(&["cp", "-", &server.at("slow")]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = stage
+        .command(&["cp", "-", &server.at("slow")])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let staged = || {
         let bytes = |entry: fs::DirEntry| entry.metadata().map_or(0, |metadata| metadata.len());
-        fs::read_dir(stage.home()).unwrap().map(|entry| bytes(entry.unwrap())).max()
+        fs::read_dir(stage.home())
+            .unwrap()
+            .map(|entry| bytes(entry.unwrap()))
+            .max()
     };
     stdin.write_all(b"first ").unwrap();
     wait_for("the staging file", || staged().is_some());

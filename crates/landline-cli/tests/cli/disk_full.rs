@@ -13,50 +13,90 @@ const EMPTY: &str = "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a
 /// A home of 32 MiB and 1,000 names.
 fn small() -> Option<(SmallDisk, Stage)> {
     let stage = stage();
-    Some((SmallDisk::mount(&stage.home(), "size=32m,nr_inodes=1000")?, stage))
+    Some((
+        SmallDisk::mount(&stage.home(), "size=32m,nr_inodes=1000")?,
+        stage,
+    ))
 }
 
 #[test]
 fn five_copies_onto_a_disk_that_holds_three_end_well_or_clearly() {
-    let Some((_disk, stage)) = small() else { return };
+    let Some((_disk, stage)) = small() else {
+        return;
+    };
     let server = stage.joined();
     let contents: Vec<Vec<u8>> = (0..5).map(|seed| noise(10 << 20, seed + 1)).collect();
     for (number, content) in contents.iter().enumerate() {
         stage.write(&format!("user/{number}"), content);
     }
-    let copy = |number: usize| ["cp".to_owned(), number.to_string(), server.at(&format!("copy{number}"))];
+    let copy = |number: usize| {
+        [
+            "cp".to_owned(),
+            number.to_string(),
+            server.at(&format!("copy{number}")),
+        ]
+    };
     let outcomes: Vec<_> = std::thread::scope(|scope| {
         let stage = &stage;
-        let copies: Vec<_> = (0..5).map(|number| scope.spawn(move || stage.run(&copy(number)))).collect();
-        copies.into_iter().map(|copy| copy.join().unwrap()).collect()
+        let copies: Vec<_> = (0..5)
+            .map(|number| scope.spawn(move || stage.run(&copy(number))))
+            .collect();
+        copies
+            .into_iter()
+            .map(|copy| copy.join().unwrap())
+            .collect()
     });
-    let is_whole =
-        |number: usize| fs::read(stage.home().join(format!("copy{number}"))).ok().as_ref() == Some(&contents[number]);
+    let is_whole = |number: usize| {
+        fs::read(stage.home().join(format!("copy{number}")))
+            .ok()
+            .as_ref()
+            == Some(&contents[number])
+    };
     for (number, outcome) in outcomes.iter().enumerate() {
         let there = stage.home().join(format!("copy{number}")).exists();
         match outcome.status {
             Some(0) => assert!(is_whole(number), "copy {number} was acknowledged"),
-            Some(24) => assert!(!there && outcome.stderr.contains("space"), "{}", outcome.stderr),
+            Some(24) => assert!(
+                !there && outcome.stderr.contains("space"),
+                "{}",
+                outcome.stderr
+            ),
             other => panic!("copy {number}: {other:?} {}", outcome.stderr),
         }
-        assert!(!outcome.stderr.contains("trying again"), "the reason was heard at once: {}", outcome.stderr);
+        assert!(
+            !outcome.stderr.contains("trying again"),
+            "the reason was heard at once: {}",
+            outcome.stderr
+        );
     }
-    assert!(outcomes.iter().any(|outcome| outcome.status == Some(24)), "it cannot hold all of them");
+    assert!(
+        outcomes.iter().any(|outcome| outcome.status == Some(24)),
+        "it cannot hold all of them"
+    );
     // Reading, login and a sign of life go on.
     stage.run(&["ping", "127.0.0.1"]).ok();
     if let Some(done) = (0..5).find(|&number| is_whole(number)) {
-        stage.run(&["cp", &server.at(&format!("copy{done}")), "back"]).ok();
+        stage
+            .run(&["cp", &server.at(&format!("copy{done}")), "back"])
+            .ok();
         assert!(stage.read("user/back") == contents[done]);
     }
     // Once there is space again, the same commands do it, those first that had a whole block: the others fit when these have gone.
     let mut left: Vec<usize> = (0..5).filter(|&number| !is_whole(number)).collect();
-    let take_away = |number: usize| fs::remove_file(stage.home().join(format!("copy{number}"))).unwrap();
-    (0..5).filter(|&number| is_whole(number)).for_each(take_away);
+    let take_away =
+        |number: usize| fs::remove_file(stage.home().join(format!("copy{number}"))).unwrap();
+    (0..5)
+        .filter(|&number| is_whole(number))
+        .for_each(take_away);
     for _ in 0..5 {
         left.retain(|&number| {
             let outcome = stage.run(&copy(number));
             let done = outcome.status == Some(0);
-            assert!(done && is_whole(number) || outcome.status == Some(24), "{}", outcome.stderr);
+            assert!(
+                done && is_whole(number) || outcome.status == Some(24),
+                "{}",
+                outcome.stderr
+            );
             if done {
                 take_away(number);
             }
@@ -64,33 +104,59 @@ fn five_copies_onto_a_disk_that_holds_three_end_well_or_clearly() {
         });
     }
     assert_eq!(left, Vec::<usize>::new());
-    assert_eq!(Census::of(&stage.home()).paths(), Vec::<String>::new(), "no staging file is left");
+    assert_eq!(
+        Census::of(&stage.home()).paths(),
+        Vec::<String>::new(),
+        "no staging file is left"
+    );
 }
 
 #[test]
 fn a_disk_without_names_refuses_each_file_and_takes_it_later() {
-    let Some((_disk, stage)) = small() else { return };
+    let Some((_disk, stage)) = small() else {
+        return;
+    };
     let server = stage.joined();
     let key = crate::login::client_key(&stage);
     let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
     assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
-    client.send_json(&json!({"type": "open", "service": "files"})).unwrap();
+    client
+        .send_json(&json!({"type": "open", "service": "files"}))
+        .unwrap();
     let mut put = |name: &str| {
-        client.send_json(&json!({"type": "put", "path": name, "length": 0, "mode": 0o600, "replace": true})).unwrap();
+        client
+            .send_json(
+                &json!({"type": "put", "path": name, "length": 0, "mode": 0o600, "replace": true}),
+            )
+            .unwrap();
         let answer = client.header().unwrap().expect("an answer");
         if answer.kind() == "error" {
             let error: Value = answer.read().unwrap();
             return Some(error["code"].as_str().unwrap().to_owned());
         }
-        client.send_json(&json!({"type": "data", "offset": 0, "size": 0})).unwrap();
-        client.send_json(&json!({"type": "finish", "length": 0, "digest": EMPTY})).unwrap();
+        client
+            .send_json(&json!({"type": "data", "offset": 0, "size": 0}))
+            .unwrap();
+        client
+            .send_json(&json!({"type": "finish", "length": 0, "digest": EMPTY}))
+            .unwrap();
         assert_eq!(client.header().unwrap().expect("an answer").kind(), "done");
         None
     };
-    let refused: Vec<String> = (0..5_000).filter_map(|number| put(&format!("tiny{number}"))).collect();
-    assert!(refused.len() >= 4_000 && refused.iter().all(|code| code == "no-space"), "{:?}", refused.first());
+    let refused: Vec<String> = (0..5_000)
+        .filter_map(|number| put(&format!("tiny{number}")))
+        .collect();
+    assert!(
+        refused.len() >= 4_000 && refused.iter().all(|code| code == "no-space"),
+        "{:?}",
+        refused.first()
+    );
     let taken = Census::of(&stage.home()).paths();
-    assert_eq!(taken.len() + refused.len(), 5_000, "each is there or was refused, and there are no staging files");
+    assert_eq!(
+        taken.len() + refused.len(),
+        5_000,
+        "each is there or was refused, and there are no staging files"
+    );
     assert!(taken.iter().all(|path| path.starts_with("tiny")));
     for path in taken.iter().take(3) {
         fs::remove_file(stage.home().join(path)).unwrap();

@@ -34,12 +34,20 @@ impl Faulty {
         let content = noise(LENGTH, seed);
         stage.write("user/source", &content);
         stage.write("home/source", &content);
-        Some(Self { server, shim, content, stage })
+        Some(Self {
+            server,
+            shim,
+            content,
+            stage,
+        })
     }
 
     fn arguments(&self, up: bool) -> [String; 4] {
-        let (from, to) =
-            if up { ("source".into(), self.server.at("copy")) } else { (self.server.at("source"), "copy".into()) };
+        let (from, to) = if up {
+            ("source".into(), self.server.at("copy"))
+        } else {
+            (self.server.at("source"), "copy".into())
+        };
         ["cp".into(), "--json".into(), from, to]
     }
 
@@ -66,14 +74,22 @@ impl Faulty {
         }
         let output = client.output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        let outcome = Outcome { status: output.status.code(), stdout: output.stdout, stderr };
+        let outcome = Outcome {
+            status: output.status.code(),
+            stdout: output.stdout,
+            stderr,
+        };
         if !self.shim.has_struck() {
             assert_eq!(outcome.status, Some(0), "{fault:?}: {}", outcome.stderr);
             assert!(fs::read(copy).unwrap() == self.content, "{fault:?}");
             return None;
         }
         let is_old = fs::read(copy).ok().as_deref() == old;
-        assert!(is_old, "{fault:?}: the final name; the copy ended with {:?}: {}", outcome.status, outcome.stderr);
+        assert!(
+            is_old,
+            "{fault:?}: the final name; the copy ended with {:?}: {}",
+            outcome.status, outcome.stderr
+        );
         Some(outcome)
     }
 
@@ -83,31 +99,62 @@ impl Faulty {
         let left = staging(&self.folder(up)).len();
         assert!(left <= 1, "{fault:?}: {left} staging files");
         let said = self.stage.run(&self.arguments(up)).ok();
-        assert!(fs::read(self.folder(up).join("copy")).unwrap() == self.content, "{fault:?}");
+        assert!(
+            fs::read(self.folder(up).join("copy")).unwrap() == self.content,
+            "{fault:?}"
+        );
         let has_resumed = said.contains(r#""resumed-at""#);
         assert_eq!(has_resumed, left == 1, "{fault:?}: what is left is of use");
-        assert_eq!(Census::of(&self.folder(up)).paths(), ["copy", "source"], "{fault:?}");
-        let manifests = if up { "server/server/partials" } else { "client/client/partials" };
-        assert_eq!(Census::of(&self.stage.path(manifests)).paths(), Vec::<String>::new(), "{fault:?}");
+        assert_eq!(
+            Census::of(&self.folder(up)).paths(),
+            ["copy", "source"],
+            "{fault:?}"
+        );
+        let manifests = if up {
+            "server/server/partials"
+        } else {
+            "client/client/partials"
+        };
+        assert_eq!(
+            Census::of(&self.stage.path(manifests)).paths(),
+            Vec::<String>::new(),
+            "{fault:?}"
+        );
         has_resumed
     }
 }
 
 /// The staging files in a folder.
 fn staging(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.extension().is_some_and(|extension| extension == "part")).collect()
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "part")
+        })
+        .collect()
 }
 
 /// What could not be synced may be lost, whatever a second sync says: it gets no name, and it is not gone on with.
 #[test]
 fn a_file_that_cannot_be_synced_is_not_acknowledged() {
-    let Some(mut faulty) = Faulty::new(1) else { return };
+    let Some(mut faulty) = Faulty::new(1) else {
+        return;
+    };
     for up in [true, false] {
         for old in [None, Some(OLD)] {
             let syncs = (1..).find(|&nth| {
-                let fault = Fault { call: "fsync", path: "/.landline-", nth, error: Errno::IO };
-                let Some(outcome) = faulty.copy(up, old, &fault) else { return true };
+                let fault = Fault {
+                    call: "fsync",
+                    path: "/.landline-",
+                    nth,
+                    error: Errno::IO,
+                };
+                let Some(outcome) = faulty.copy(up, old, &fault) else {
+                    return true;
+                };
                 assert_eq!(outcome.status, Some(27), "{}", outcome.stderr);
                 assert_eq!(staging(&faulty.folder(up)), Vec::<PathBuf>::new());
                 assert!(!faulty.again(up, &fault));
@@ -120,15 +167,29 @@ fn a_file_that_cannot_be_synced_is_not_acknowledged() {
 
 /// Every write fails once, to the file and to its manifest; what had arrived before is of use.
 fn every_write_fails_once(error: Errno, status: i32) {
-    let Some(mut faulty) = Faulty::new(2) else { return };
+    let Some(mut faulty) = Faulty::new(2) else {
+        return;
+    };
     for up in [true, false] {
         let mut resumed = 0;
         for path in ["/.landline-", "/partials/"] {
             let writes = (1..).find(|&nth| {
-                let fault = Fault { call: "write", path, nth, error };
+                let fault = Fault {
+                    call: "write",
+                    path,
+                    nth,
+                    error,
+                };
                 let old = (nth % 2 == 0).then_some(OLD);
-                let Some(outcome) = faulty.copy(up, old, &fault) else { return true };
-                assert_eq!(outcome.status, Some(status), "{fault:?}: {}", outcome.stderr);
+                let Some(outcome) = faulty.copy(up, old, &fault) else {
+                    return true;
+                };
+                assert_eq!(
+                    outcome.status,
+                    Some(status),
+                    "{fault:?}: {}",
+                    outcome.stderr
+                );
                 resumed += u32::from(faulty.again(up, &fault));
                 false
             });
@@ -185,9 +246,19 @@ impl Power {
         let choices = Choices(noise((cuts as usize + 1) * 32, seed ^ 0xdead).into_iter());
         let server = serve(&stage, &disk, "127.0.0.1:0");
         let known = BTreeMap::new();
-        stage.run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes()).ok();
-        let mut power =
-            Self { server, disk, choices, known, duration: Duration::ZERO, orphans: Vec::new(), resumed: 0, stage };
+        stage
+            .run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes())
+            .ok();
+        let mut power = Self {
+            server,
+            disk,
+            choices,
+            known,
+            duration: Duration::ZERO,
+            orphans: Vec::new(),
+            resumed: 0,
+            stage,
+        };
         // That the client has joined was acknowledged too.
         power.cut();
         power.restart();
@@ -225,8 +296,13 @@ impl Power {
             hasher.update(content);
             let digest = hasher.finish().to_string();
             let path = self.disk.path("home").join(name).display().to_string();
-            let is_written = shown.lines().any(|line| line.contains(&digest) && line.contains(&path));
-            assert!(is_written, "{name} was acknowledged and is not in the audit log");
+            let is_written = shown
+                .lines()
+                .any(|line| line.contains(&digest) && line.contains(&path));
+            assert!(
+                is_written,
+                "{name} was acknowledged and is not in the audit log"
+            );
         }
     }
 
@@ -252,12 +328,20 @@ impl Power {
         let name = NAMES[self.choices.below(NAMES.len())];
         let lengths = [1, 5_000, 300_000, 9 << 20];
         let is_during = round.is_multiple_of(2);
-        let length = if is_during { LONG / 2 + self.choices.below(LONG / 2) } else { lengths[self.choices.below(4)] };
+        let length = if is_during {
+            LONG / 2 + self.choices.below(LONG / 2)
+        } else {
+            lengths[self.choices.below(4)]
+        };
         let content = noise(length, round + 100);
         self.stage.write("user/new", &content);
         if is_during {
             let mut client = self.stage.command(&self.arguments(name));
-            let client = client.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let client = client
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
             let moments = [self.choices.below(500), self.choices.below(500)];
             for moment in moments {
                 std::thread::sleep(self.duration.mul_f64(moment as f64 / 1000.0));
@@ -285,9 +369,15 @@ impl Power {
     fn check(&self, unsure: Option<(&str, &[u8])>) {
         for name in NAMES {
             let found = fs::read(self.disk.path("home").join(name)).ok();
-            let is_new = unsure.is_some_and(|(unsure, new)| unsure == name && found.as_deref() == Some(new));
+            let is_new =
+                unsure.is_some_and(|(unsure, new)| unsure == name && found.as_deref() == Some(new));
             let (found, known) = (found.as_ref(), self.known.get(name));
-            assert!(is_new || found == known, "{name}: {:?}, not {:?}", found.map(Vec::len), known.map(Vec::len));
+            assert!(
+                is_new || found == known,
+                "{name}: {:?}, not {:?}",
+                found.map(Vec::len),
+                known.map(Vec::len)
+            );
         }
         let mut others = Census::of(&self.disk.path("home")).paths();
         others.retain(|path| !NAMES.contains(&&path[..]) && !path.ends_with(".part"));
@@ -297,22 +387,38 @@ impl Power {
 
 fn serve(stage: &Stage, disk: &PowerCut, address: &str) -> ServerProcess {
     let mut command = stage.serve_command(address);
-    command.env("LANDLINE_STATE", disk.path("server")).env("HOME", disk.path("home"));
+    command
+        .env("LANDLINE_STATE", disk.path("server"))
+        .env("HOME", disk.path("home"));
     stage.serve_with(command)
 }
 
 #[test]
 fn a_power_cut_takes_nothing_that_was_acknowledged() {
-    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    let seed = std::env::var("LANDLINE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1u64);
     eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
-    let cuts = if std::env::var_os("LANDLINE_SOAK").is_some() { 200 } else { 4 };
-    let Some(mut power) = Power::new(seed, cuts) else { return };
+    let cuts = if std::env::var_os("LANDLINE_SOAK").is_some() {
+        200
+    } else {
+        4
+    };
+    let Some(mut power) = Power::new(seed, cuts) else {
+        return;
+    };
     for round in 0..cuts {
         power.round(round);
     }
     let (resumed, orphans) = (power.resumed, &power.orphans);
-    eprintln!("{cuts} cuts, {resumed} copies resumed; staging files left without a manifest, in bytes: {orphans:?}");
-    assert!(orphans.is_empty(), "staging files that nothing knows of: {orphans:?}");
+    eprintln!(
+        "{cuts} cuts, {resumed} copies resumed; staging files left without a manifest, in bytes: {orphans:?}"
+    );
+    assert!(
+        orphans.is_empty(),
+        "staging files that nothing knows of: {orphans:?}"
+    );
 }
 
 /// What of an interrupted copy is durable when the power goes.
@@ -329,49 +435,93 @@ enum Durable {
 fn a_copy_goes_on_behind_what_a_power_cut_has_left() {
     for durable in [Durable::Everything, Durable::Manifest] {
         let stage = stage();
-        let Some(disk) = PowerCut::new(&stage) else { return };
+        let Some(disk) = PowerCut::new(&stage) else {
+            return;
+        };
         let mut server = serve(&stage, &disk, "127.0.0.1:0");
         let relay = Relay::start(&server.address);
         let invite = server.invite();
-        let both = format!("landline://{},{}/{}", relay.address, server.address, &invite[invite.find('#').unwrap()..]);
-        stage.run_with_input(&["join", "-", "--as", "alice"], both.as_bytes()).ok();
+        let both = format!(
+            "landline://{},{}/{}",
+            relay.address,
+            server.address,
+            &invite[invite.find('#').unwrap()..]
+        );
+        stage
+            .run_with_input(&["join", "-", "--as", "alice"], both.as_bytes())
+            .ok();
         disk.write_back();
         let content = noise(2 * LONG, 11);
         stage.write("user/new", &content);
         // Slow enough that there is a middle to cut the power in.
         relay.limit(16 << 20);
-        let arguments =
-            ["cp", "--json", "--retry", "0", "new", &format!("landline://{}/copy", relay.address)].map(str::to_owned);
+        let arguments = [
+            "cp",
+            "--json",
+            "--retry",
+            "0",
+            "new",
+            &format!("landline://{}/copy", relay.address),
+        ]
+        .map(str::to_owned);
         let mut client = stage.command(&arguments);
-        let client = client.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let arrived =
-            || staging(&disk.path("home")).first().map_or(0, |part| fs::metadata(part).map_or(0, |it| it.len()));
+        let client = client
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let arrived = || {
+            staging(&disk.path("home"))
+                .first()
+                .map_or(0, |part| fs::metadata(part).map_or(0, |it| it.len()))
+        };
         wait_for("more than two blocks", || arrived() > 17 << 20);
         match durable {
             Durable::Everything => disk.write_back(),
             Durable::Manifest => {
                 for manifest in fs::read_dir(disk.path("server/server/partials")).unwrap() {
-                    fs::File::open(manifest.unwrap().path()).unwrap().sync_all().unwrap();
+                    fs::File::open(manifest.unwrap().path())
+                        .unwrap()
+                        .sync_all()
+                        .unwrap();
                 }
             }
         }
         disk.cut(&mut server);
-        assert_eq!(client.wait_with_output().unwrap().status.code(), Some(10), "the line broke");
+        assert_eq!(
+            client.wait_with_output().unwrap().status.code(),
+            Some(10),
+            "the line broke"
+        );
         assert!(!disk.path("home/copy").exists());
 
         server = serve(&stage, &disk, &server.address.clone());
         relay.limit(0);
         let said = stage.run(&arguments).ok();
-        assert!(fs::read(disk.path("home/copy")).unwrap() == content, "{durable:?}: the content");
+        assert!(
+            fs::read(disk.path("home/copy")).unwrap() == content,
+            "{durable:?}: the content"
+        );
         let offset = said.lines().find_map(|line| {
             let event: serde_json::Value = serde_json::from_str(line).unwrap();
             (event["event"] == "resumed-at").then(|| event["offset"].as_u64().unwrap())
         });
         if durable == Durable::Everything {
-            assert!(offset >= Some(16 << 20), "it begins behind what was durable: {offset:?}");
+            assert!(
+                offset >= Some(16 << 20),
+                "it begins behind what was durable: {offset:?}"
+            );
         }
-        assert_eq!(staging(&disk.path("home")), Vec::<PathBuf>::new(), "{durable:?}");
-        assert_eq!(Census::of(&disk.path("server/server/partials")).paths(), Vec::<String>::new(), "{durable:?}");
+        assert_eq!(
+            staging(&disk.path("home")),
+            Vec::<PathBuf>::new(),
+            "{durable:?}"
+        );
+        assert_eq!(
+            Census::of(&disk.path("server/server/partials")).paths(),
+            Vec::<String>::new(),
+            "{durable:?}"
+        );
         drop(server);
     }
 }

@@ -10,10 +10,20 @@ const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/client
 
 /// Uploads `file` as `name`; `None` without python3.
 fn upload(stage: &Stage, secret: &Path, file: &str, name: &str) -> Option<Outcome> {
-    let output =
-        Command::new("python3").arg(CLIENT).arg(secret).arg(stage.path(file)).arg(name).env_clear().output().ok()?;
+    let output = Command::new("python3")
+        .arg(CLIENT)
+        .arg(secret)
+        .arg(stage.path(file))
+        .arg(name)
+        .env_clear()
+        .output()
+        .ok()?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    Some(Outcome { status: output.status.code(), stdout: output.stdout, stderr })
+    Some(Outcome {
+        status: output.status.code(),
+        stdout: output.stdout,
+        stderr,
+    })
 }
 
 #[test]
@@ -30,16 +40,25 @@ fn sixty_lines_of_python_upload_a_file() {
             return;
         };
         let digest = outcome.ok();
-        assert!(stage.read(&format!("home/got-{name}")) == content, "{name}: other content");
+        assert!(
+            stage.read(&format!("home/got-{name}")) == content,
+            "{name}: other content"
+        );
         let transfer = server.event("transfer");
         assert_eq!(transfer["digest"], digest.trim(), "{transfer}");
-        let listed = Command::new("sha256sum").arg(stage.path(name)).output().unwrap();
+        let listed = Command::new("sha256sum")
+            .arg(stage.path(name))
+            .output()
+            .unwrap();
         let hex = String::from_utf8(listed.stdout).unwrap()[..64].to_owned();
         assert_eq!(digest.trim(), format!("sha256:{hex}"));
         server.event("closed");
     }
     let log = stage.run_at_server(&["audit", "show", "--json"]).ok();
-    assert!(log.contains("sha256:") && !log.contains("\"event\":\"failed\""), "it did not take its leave: {log}");
+    assert!(
+        log.contains("sha256:") && !log.contains("\"event\":\"failed\""),
+        "it did not take its leave: {log}"
+    );
 }
 
 #[test]
@@ -54,29 +73,55 @@ fn the_example_refuses_what_it_should_and_says_what_the_server_says() {
     };
     outcome.fails(1, "name-refused");
     fs::create_dir(stage.path("home/folder")).unwrap();
-    upload(&stage, &path, "file", "folder").unwrap().fails(1, "not-a-file");
+    upload(&stage, &path, "file", "folder")
+        .unwrap()
+        .fails(1, "not-a-file");
 
     let line = fs::read_to_string(&path).unwrap();
     fs::write(&path, line.replace(&server.fingerprint, &"0".repeat(64))).unwrap();
-    upload(&stage, &path, "file", "file").unwrap().fails(1, "this is not the server");
+    upload(&stage, &path, "file", "file")
+        .unwrap()
+        .fails(1, "this is not the server");
     fs::write(&path, line.replace("alice@", "bob@")).unwrap();
-    upload(&stage, &path, "file", "file").unwrap().fails(1, "login-refused");
+    upload(&stage, &path, "file", "file")
+        .unwrap()
+        .fails(1, "login-refused");
     fs::write(&path, &line).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    upload(&stage, &path, "file", "file").unwrap().fails(1, "chmod 600");
+    upload(&stage, &path, "file", "file")
+        .unwrap()
+        .fails(1, "chmod 600");
     assert!(!stage.path("home/file").exists());
     // A secret for the other binding is another secret.
     let (_, path) = shared_secret::secret(&stage, &server, "other.secret", "exporter");
-    upload(&stage, &path, "file", "file").unwrap().fails(1, "login-refused");
+    upload(&stage, &path, "file", "file")
+        .unwrap()
+        .fails(1, "login-refused");
 }
 
 #[test]
 fn the_example_is_under_sixty_lines_of_the_standard_library() {
     let text = fs::read_to_string(CLIENT).unwrap();
     let code: String = text.split("\"\"\"").step_by(2).collect();
-    let lines = code.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    assert!(lines.clone().count() < 60, "{} lines of code", lines.count());
-    assert!(code.lines().all(|line| line.len() <= 120), "a line is too long to be read");
-    let imports: Vec<&str> = code.lines().filter(|line| line.contains("import")).collect();
-    assert_eq!(imports, ["import base64, hashlib, hmac, json, os, secrets, socket, ssl, struct, sys"]);
+    let lines = code
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    assert!(
+        lines.clone().count() < 60,
+        "{} lines of code",
+        lines.count()
+    );
+    assert!(
+        code.lines().all(|line| line.len() <= 120),
+        "a line is too long to be read"
+    );
+    let imports: Vec<&str> = code
+        .lines()
+        .filter(|line| line.contains("import"))
+        .collect();
+    assert_eq!(
+        imports,
+        ["import base64, hashlib, hmac, json, os, secrets, socket, ssl, struct, sys"]
+    );
 }

@@ -14,7 +14,13 @@ fn what_is_no_regular_file_is_refused_at_either_end() {
     stage.write("user/file", b"x");
     for folder in ["user", "home"] {
         fs::create_dir(stage.path(&format!("{folder}/folder"))).unwrap();
-        assert!(Command::new("mkfifo").arg(stage.path(&format!("{folder}/fifo"))).status().unwrap().success());
+        assert!(
+            Command::new("mkfifo")
+                .arg(stage.path(&format!("{folder}/fifo")))
+                .status()
+                .unwrap()
+                .success()
+        );
     }
     let _socket = unix::net::UnixListener::bind(stage.path("home/socket")).unwrap();
     let _socket = unix::net::UnixListener::bind(stage.path("user/socket")).unwrap();
@@ -22,21 +28,42 @@ fn what_is_no_regular_file_is_refused_at_either_end() {
     unix::fs::symlink(stage.path("home/fifo"), stage.path("home/link")).unwrap();
     let before = Census::of(&stage.home());
     for name in ["fifo", "socket", "/dev/zero"] {
-        stage.run(&["cp", name, &server.at("x")]).fails(21, "not a regular file");
+        stage
+            .run(&["cp", name, &server.at("x")])
+            .fails(21, "not a regular file");
     }
-    stage.run(&["cp", "folder", &server.at("x")]).fails(21, "is a folder");
-    stage.run(&["cp", &server.at("folder"), "x"]).fails(21, "is a folder");
-    stage.run(&["cp", &server.at("fifo"), "x"]).fails(21, "not a regular file");
+    stage
+        .run(&["cp", "folder", &server.at("x")])
+        .fails(21, "is a folder");
+    stage
+        .run(&["cp", &server.at("folder"), "x"])
+        .fails(21, "is a folder");
+    stage
+        .run(&["cp", &server.at("fifo"), "x"])
+        .fails(21, "not a regular file");
     stage.run(&["cp", &server.at("socket"), "x"]);
-    stage.run(&["cp", &server.at("zero"), "x"]).fails(23, "leads out");
+    stage
+        .run(&["cp", &server.at("zero"), "x"])
+        .fails(23, "leads out");
     for name in ["fifo", "socket", "link", "zero"] {
         let outcome = stage.run(&["cp", "file", &server.at(name)]);
-        assert!(matches!(outcome.status, Some(21 | 23)), "{name}: {outcome:?}");
+        assert!(
+            matches!(outcome.status, Some(21 | 23)),
+            "{name}: {outcome:?}"
+        );
     }
-    stage.run(&["cp", &server.at("absent"), "x"]).fails(20, "no such file");
-    stage.run(&["cp", "absent", &server.at("x")]).fails(20, "no such file");
-    stage.run(&["cp", "file", &server.at("absent/x")]).fails(20, "no such file or folder");
-    stage.run(&["cp", "file", &server.at("fifo/x")]).fails(21, "not a folder");
+    stage
+        .run(&["cp", &server.at("absent"), "x"])
+        .fails(20, "no such file");
+    stage
+        .run(&["cp", "absent", &server.at("x")])
+        .fails(20, "no such file");
+    stage
+        .run(&["cp", "file", &server.at("absent/x")])
+        .fails(20, "no such file or folder");
+    stage
+        .run(&["cp", "file", &server.at("fifo/x")])
+        .fails(21, "not a folder");
     assert_eq!(Census::of(&stage.home()), before);
     assert!(!stage.path("user/x").exists());
 }
@@ -47,9 +74,16 @@ fn a_taken_name_is_kept_when_asked_to() {
     let server = stage.joined();
     stage.write("user/file", b"new");
     stage.write("home/there", b"old");
-    stage.run(&["cp", "-n", "file", &server.at("there")]).fails(22, "exists already");
-    stage.run(&["cp", "-n", &server.at("there"), "file"]).fails(22, "exists already");
-    assert_eq!((stage.read("home/there"), stage.read("user/file")), (b"old".to_vec(), b"new".to_vec()));
+    stage
+        .run(&["cp", "-n", "file", &server.at("there")])
+        .fails(22, "exists already");
+    stage
+        .run(&["cp", "-n", &server.at("there"), "file"])
+        .fails(22, "exists already");
+    assert_eq!(
+        (stage.read("home/there"), stage.read("user/file")),
+        (b"old".to_vec(), b"new".to_vec())
+    );
     stage.run(&["cp", "-n", "file", &server.at("fresh")]).ok();
 }
 
@@ -63,14 +97,22 @@ fn links_do_not_lead_out_of_the_home() {
     unix::fs::symlink("../outside/secret", stage.path("home/file")).unwrap();
     stage.write("user/file", b"x");
     let before = Census::of(&stage.path("outside"));
-    for path in ["out/secret", "out/new", "file", "out/../x", "../outside/secret"] {
+    for path in [
+        "out/secret",
+        "out/new",
+        "file",
+        "out/../x",
+        "../outside/secret",
+    ] {
         let up = stage.run(&["cp", "file", &server.at(path)]);
         assert!(matches!(up.status, Some(21 | 23)), "{path}: {up:?}");
         let down = stage.run(&["cp", &server.at(path), "got"]);
         assert!(matches!(down.status, Some(20 | 23)), "{path}: {down:?}");
     }
     let absolute = stage.path("outside/secret").display().to_string();
-    stage.run(&["cp", &server.at(&absolute), "got"]).fails(23, "outside of what you may reach");
+    stage
+        .run(&["cp", &server.at(&absolute), "got"])
+        .fails(23, "outside of what you may reach");
     assert_eq!(Census::of(&stage.path("outside")), before);
     assert!(!stage.path("user/got").exists());
     // Within the home a link is followed to be read.
@@ -90,7 +132,9 @@ fn hostile_names_are_refused_before_anything_is_opened() {
     let names = hostile_names();
     assert!(names.len() >= 2000, "{}", names.len());
     for name in &names {
-        client.send_json(&json!({"type": "get", "path": name})).unwrap();
+        client
+            .send_json(&json!({"type": "get", "path": name}))
+            .unwrap();
         assert_eq!(code(&mut client), "name-refused", "get {name}");
         let put = json!({"type": "put", "path": name, "length": 0, "mode": 420, "replace": true});
         client.send_json(&put).unwrap();
@@ -108,8 +152,23 @@ fn hostile_names_are_refused_before_anything_is_opened() {
 
 fn hostile_names() -> Vec<Value> {
     let bad = ["..", ".", "", "a\0b"];
-    let mut names: Vec<Value> = vec![json!({"b64": "Li4="}), json!({"b64": "YQBi"}), json!({"b64": "/y8uLg=="})];
-    names.extend(["a//", "//", "a/..", "~/..", "./..", "/..", ".landline-0.part"].map(Value::from));
+    let mut names: Vec<Value> = vec![
+        json!({"b64": "Li4="}),
+        json!({"b64": "YQBi"}),
+        json!({"b64": "/y8uLg=="}),
+    ];
+    names.extend(
+        [
+            "a//",
+            "//",
+            "a/..",
+            "~/..",
+            "./..",
+            "/..",
+            ".landline-0.part",
+        ]
+        .map(Value::from),
+    );
     names.push("x".repeat(256).into());
     names.push("d/".repeat(5000).into());
     names.push("".into());
@@ -118,12 +177,19 @@ fn hostile_names() -> Vec<Value> {
         for depth in 0..10 {
             for tail in 0..13 {
                 for bad in bad {
-                    let components: Vec<&str> =
-                        std::iter::repeat_n("d", depth).chain([bad]).chain(std::iter::repeat_n("t", tail)).collect();
+                    let components: Vec<&str> = std::iter::repeat_n("d", depth)
+                        .chain([bad])
+                        .chain(std::iter::repeat_n("t", tail))
+                        .collect();
                     let name = format!("{prefix}{}", components.join("/"));
                     // Some are sound by the rule: they only name the home, the root, or a folder.
-                    let body = name.strip_prefix("~/").or(name.strip_prefix("./")).unwrap_or(&name);
-                    let sound = ["", "/", "."].contains(&body) && prefix != "~/" || name == "~/" || name == "/";
+                    let body = name
+                        .strip_prefix("~/")
+                        .or(name.strip_prefix("./"))
+                        .unwrap_or(&name);
+                    let sound = ["", "/", "."].contains(&body) && prefix != "~/"
+                        || name == "~/"
+                        || name == "/";
                     let trailing = bad.is_empty() && tail == 0 && depth > 0;
                     let leading = bad.is_empty() && depth == 0 && tail > 0 && prefix.is_empty();
                     let dot_first = bad == "." && depth == 0 && prefix.is_empty();
@@ -141,12 +207,16 @@ fn hostile_names() -> Vec<Value> {
 #[test]
 fn a_full_disk_is_said_and_leaves_nothing_half_done() {
     let stage = stage();
-    let Some(disk) = SmallDisk::mount(&stage.home(), "size=4m,nr_inodes=100") else { return };
+    let Some(disk) = SmallDisk::mount(&stage.home(), "size=4m,nr_inodes=100") else {
+        return;
+    };
     let server = stage.joined();
     stage.write("home/old", b"old");
     stage.write("user/big", &noise(8 << 20, 3));
     // Known to be too long before the first byte.
-    stage.run(&["cp", "big", &server.at("old")]).fails(24, "are free");
+    stage
+        .run(&["cp", "big", &server.at("old")])
+        .fails(24, "are free");
     // Found out on the way.
     let outcome = stage.run_with_input(&["cp", "-", &server.at("old")], &noise(8 << 20, 4));
     outcome.fails(24, "no space left");
@@ -170,8 +240,15 @@ fn a_source_that_is_not_what_it_says_is_not_copied() {
 
 fn logged_in(stage: &Stage, server: &ServerProcess) -> RawClient {
     let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
-    assert_eq!(client.login("alice", &crate::login::client_key(stage), None).unwrap(), "welcome");
-    client.send_json(&json!({"type": "open", "service": "files"})).unwrap();
+    assert_eq!(
+        client
+            .login("alice", &crate::login::client_key(stage), None)
+            .unwrap(),
+        "welcome"
+    );
+    client
+        .send_json(&json!({"type": "open", "service": "files"}))
+        .unwrap();
     client
 }
 
@@ -187,12 +264,23 @@ fn the_state_folder_cannot_be_reached_through_the_home() {
     let mut command = stage.serve_command("127.0.0.1:0");
     command.env("LANDLINE_STATE", &state);
     let server = stage.serve_with(command);
-    stage.run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes()).ok();
+    stage
+        .run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes())
+        .ok();
     unix::fs::symlink(".state/server", stage.path("home/link")).unwrap();
     stage.write("user/file", b"x");
-    for path in [".state/server/identity.key", "link/identity.key", "link/landline.sqlite", ".state/new"] {
-        stage.run(&["cp", &server.at(path), "got"]).fails(if path == ".state/new" { 20 } else { 23 }, "");
-        stage.run(&["cp", "file", &server.at(path)]).fails(23, "state folder");
+    for path in [
+        ".state/server/identity.key",
+        "link/identity.key",
+        "link/landline.sqlite",
+        ".state/new",
+    ] {
+        stage
+            .run(&["cp", &server.at(path), "got"])
+            .fails(if path == ".state/new" { 20 } else { 23 }, "");
+        stage
+            .run(&["cp", "file", &server.at(path)])
+            .fails(23, "state folder");
     }
     assert!(!stage.path("user/got").exists());
     stage.run(&["ping", "127.0.0.1"]).ok();
@@ -215,18 +303,27 @@ fn content_without_the_digest_that_was_announced_is_not_kept() {
     ] {
         let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
         client.login("alice", &key, None).unwrap();
-        client.send_json(&json!({"type": "open", "service": "files"})).unwrap();
+        client
+            .send_json(&json!({"type": "open", "service": "files"}))
+            .unwrap();
         let put = json!({
             "type": "put", "path": "x", "length": 1, "mode": 420, "replace": true, "source": "ab", "algorithm": algorithm,
         });
         client.send_json(&put).unwrap();
-        client.send_json(&json!({"type": "data", "offset": 0, "size": 1})).unwrap();
+        client
+            .send_json(&json!({"type": "data", "offset": 0, "size": 1}))
+            .unwrap();
         client.send(&testkit::frame("x")).unwrap();
-        client.send_json(&json!({"type": "finish", "length": 1, "digest": digest})).unwrap();
+        client
+            .send_json(&json!({"type": "finish", "length": 1, "digest": digest}))
+            .unwrap();
         assert_eq!(client.header().unwrap().unwrap().kind(), "ready");
         let answer: Value = client.header().unwrap().unwrap().read().unwrap();
         if stored {
-            assert_eq!((&answer["type"], &answer["digest"]), (&json!("done"), &json!(digest)));
+            assert_eq!(
+                (&answer["type"], &answer["digest"]),
+                (&json!("done"), &json!(digest))
+            );
             fs::remove_file(stage.path("home/x")).unwrap();
         } else {
             assert_eq!(answer["code"], "digest-mismatch", "{algorithm} {digest}");

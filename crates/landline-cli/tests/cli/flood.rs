@@ -69,18 +69,33 @@ fn a_source_crowds_out_its_own_oldest_connection() {
     let attacker = Ipv4Addr::new(127, 2, 0, 1);
     let mut bystander = dial_from(Ipv4Addr::new(127, 2, 0, 2), &server.address).unwrap();
     // One that was greeted has its place, whichever of the others are taken first.
-    let mut oldest = RawClient::connect_from(attacker, &server.address, &server.fingerprint).unwrap();
+    let mut oldest =
+        RawClient::connect_from(attacker, &server.address, &server.fingerprint).unwrap();
     oldest.greet().unwrap();
-    let mut connections: Vec<TcpStream> = (0..15).map(|_| dial_from(attacker, &server.address).unwrap()).collect();
+    let mut connections: Vec<TcpStream> = (0..15)
+        .map(|_| dial_from(attacker, &server.address).unwrap())
+        .collect();
     let newest = dial_from(attacker, &server.address).unwrap();
     assert_eq!(server.event("refused")["code"], "evicted");
-    wait_for("its line in the audit log", || stage.run_at_server(&["audit", "show"]).ok().contains("code=evicted"));
-    assert!(oldest.bytes().map_or(true, |bytes| bytes.is_empty()), "the oldest goes");
+    wait_for("its line in the audit log", || {
+        stage
+            .run_at_server(&["audit", "show"])
+            .ok()
+            .contains("code=evicted")
+    });
+    assert!(
+        oldest.bytes().map_or(true, |bytes| bytes.is_empty()),
+        "the oldest goes"
+    );
     connections.push(newest);
-    assert!(connections.iter_mut().all(is_open) && is_open(&mut bystander), "nobody else does");
+    assert!(
+        connections.iter_mut().all(is_open) && is_open(&mut bystander),
+        "nobody else does"
+    );
     // From the very same source a login still works.
     let key = client_key(&stage);
-    let mut client = RawClient::connect_from(attacker, &server.address, &server.fingerprint).unwrap();
+    let mut client =
+        RawClient::connect_from(attacker, &server.address, &server.fingerprint).unwrap();
     assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
 }
 
@@ -92,7 +107,8 @@ fn a_source_that_guesses_is_shut_out_and_nobody_else() {
     let (stranger, _) = UserKey::load_or_create(&keys, "key").unwrap();
     let guesser = Ipv4Addr::new(127, 3, 0, 1);
     for _ in 0..3 {
-        let mut client = RawClient::connect_from(guesser, &server.address, &server.fingerprint).unwrap();
+        let mut client =
+            RawClient::connect_from(guesser, &server.address, &server.fingerprint).unwrap();
         assert_eq!(client.login("alice", &stranger, None).unwrap(), "error");
         drop(client);
         assert_eq!(server.event("refused")["code"], "login-refused");
@@ -100,11 +116,20 @@ fn a_source_that_guesses_is_shut_out_and_nobody_else() {
     let mut tcp = dial_from(guesser, &server.address).unwrap();
     assert!(is_closed(&mut tcp), "it is not even greeted");
     assert_eq!(server.event("refused")["code"], "shut-out");
-    wait_for("its line in the audit log", || stage.run_at_server(&["audit", "show"]).ok().contains("code=shut-out"));
+    wait_for("its line in the audit log", || {
+        stage
+            .run_at_server(&["audit", "show"])
+            .ok()
+            .contains("code=shut-out")
+    });
     // Its neighbour, with the right key, and the owner get in.
     let neighbour = Ipv4Addr::new(127, 3, 0, 2);
-    let mut client = RawClient::connect_from(neighbour, &server.address, &server.fingerprint).unwrap();
-    assert_eq!(client.login("alice", &client_key(&stage), None).unwrap(), "welcome");
+    let mut client =
+        RawClient::connect_from(neighbour, &server.address, &server.fingerprint).unwrap();
+    assert_eq!(
+        client.login("alice", &client_key(&stage), None).unwrap(),
+        "welcome"
+    );
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
@@ -112,7 +137,11 @@ fn a_source_that_guesses_is_shut_out_and_nobody_else() {
 #[test]
 fn a_flood_of_half_open_connections_locks_nobody_out() {
     let whole = std::env::var_os("LANDLINE_SOAK").is_some();
-    let (connections, sources, logins) = if whole { (5000, 250, 100) } else { (600, 60, 10) };
+    let (connections, sources, logins) = if whole {
+        (5000, 250, 100)
+    } else {
+        (600, 60, 10)
+    };
     let stage = stage();
     let server = stage.joined();
     let key = client_key(&stage);
@@ -124,25 +153,30 @@ fn a_flood_of_half_open_connections_locks_nobody_out() {
         for worker in 0..workers {
             let (server, over, opened) = (&server, &over, &opened);
             scope.spawn(move || {
-                let mut held: Vec<Option<HalfOpen>> = (0..connections / workers).map(|_| None).collect();
+                let mut held: Vec<Option<HalfOpen>> =
+                    (0..connections / workers).map(|_| None).collect();
                 let choices = noise(4096, u64::from(worker) + 1);
                 let mut turn = 0usize;
                 while !over.load(Ordering::Relaxed) {
                     let place = turn % held.len();
-                    let source = (worker * (sources / workers) + place as u32 % (sources / workers)) as u16;
+                    let source =
+                        (worker * (sources / workers) + place as u32 % (sources / workers)) as u16;
                     let [high, low] = source.to_be_bytes();
                     let kind = u32::from(choices[turn % choices.len()]);
                     if let Some(held) = &mut held[place] {
                         held.trickle();
                     }
                     // What had to make room is opened anew, over and over.
-                    held[place] = HalfOpen::open(server, Ipv4Addr::new(127, 4, high, low + 1), kind).ok();
+                    held[place] =
+                        HalfOpen::open(server, Ipv4Addr::new(127, 4, high, low + 1), kind).ok();
                     opened.fetch_add(1, Ordering::Relaxed);
                     turn += 1;
                 }
             });
         }
-        wait_for("the flood", || opened.load(Ordering::Relaxed) >= u64::from(connections));
+        wait_for("the flood", || {
+            opened.load(Ordering::Relaxed) >= u64::from(connections)
+        });
         for _ in 0..logins {
             let start = Instant::now();
             let outcome = stage.run(&["ping", "127.0.0.1"]);
@@ -156,8 +190,14 @@ fn a_flood_of_half_open_connections_locks_nobody_out() {
         let start = Instant::now();
         let tries = tries_from_within(&server, &key);
         over.store(true, Ordering::Relaxed);
-        eprintln!("from an address of the flood: {} ms, {tries:?} tries", start.elapsed().as_millis());
-        assert!(tries.is_some(), "nobody gets in from an address that takes part");
+        eprintln!(
+            "from an address of the flood: {} ms, {tries:?} tries",
+            start.elapsed().as_millis()
+        );
+        assert!(
+            tries.is_some(),
+            "nobody gets in from an address that takes part"
+        );
     });
     times.sort();
     let (kib, _) = server.usage();
@@ -167,13 +207,23 @@ fn a_flood_of_half_open_connections_locks_nobody_out() {
         times[times.len() / 2].as_millis(),
         times[times.len() - 1].as_millis()
     );
-    wait_for("the end of all half-open connections", || server.usage().1 < 40);
+    wait_for("the end of all half-open connections", || {
+        server.usage().1 < 40
+    });
 }
 
 /// How many tries a login takes from an address that takes part in the flood.
 fn tries_from_within(server: &ServerProcess, key: &UserKey) -> Option<u32> {
     (1..100).find(|_| {
-        let client = RawClient::connect_from(Ipv4Addr::new(127, 4, 0, 1), &server.address, &server.fingerprint);
-        client.is_ok_and(|mut client| client.login("alice", key, None).is_ok_and(|answer| answer == "welcome"))
+        let client = RawClient::connect_from(
+            Ipv4Addr::new(127, 4, 0, 1),
+            &server.address,
+            &server.fingerprint,
+        );
+        client.is_ok_and(|mut client| {
+            client
+                .login("alice", key, None)
+                .is_ok_and(|answer| answer == "welcome")
+        })
     })
 }

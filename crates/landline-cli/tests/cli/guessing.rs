@@ -17,7 +17,9 @@ use crate::{
 /// What came of a try: whether it was looked at, as every evaluation is one guess.
 fn guess(server: &ServerProcess, source: Ipv4Addr, user: &str) -> Option<String> {
     let connected = RawClient::connect_from(source, &server.address, &server.fingerprint);
-    let Ok(mut client) = connected else { return Some("shut-out".into()) };
+    let Ok(mut client) = connected else {
+        return Some("shut-out".into());
+    };
     if client.greet().is_err() {
         return Some("shut-out".into());
     }
@@ -31,8 +33,15 @@ fn guess(server: &ServerProcess, source: Ipv4Addr, user: &str) -> Option<String>
 fn log_in_without_waiting(client: &mut RawClient, user: &str) -> std::io::Result<Option<String>> {
     let (begin, _) = client.begin_password(user, "a guess of mine");
     client.send_json(&begin)?;
-    let Some(header) = client.header()? else { return Ok(Some("closed".into())) };
-    Ok((header.kind() == "error").then(|| header.read::<serde_json::Value>().unwrap()["code"].as_str().unwrap().into()))
+    let Some(header) = client.header()? else {
+        return Ok(Some("closed".into()));
+    };
+    Ok((header.kind() == "error").then(|| {
+        header.read::<serde_json::Value>().unwrap()["code"]
+            .as_str()
+            .unwrap()
+            .into()
+    }))
 }
 
 #[test]
@@ -48,40 +57,61 @@ fn a_source_has_few_guesses_and_strangers_together_some_more_and_the_owner_gets_
             let [high, low] = number.to_be_bytes();
             Ipv4Addr::new(127, network, high, low)
         });
-        let answers: Vec<_> =
-            sources.flat_map(|source| [guess(&server, source, user), guess(&server, source, user)]).collect();
+        let answers: Vec<_> = sources
+            .flat_map(|source| [guess(&server, source, user), guess(&server, source, user)])
+            .collect();
         let looked_at = answers.iter().filter(|answer| answer.is_none()).count();
         // Meanwhile a few more may have come up for use, one in 7.2 s.
         assert!((500..=540).contains(&looked_at), "{user}: {looked_at}");
-        let refused = answers.iter().flatten().filter(|code| *code == "too-many-guesses").count();
+        let refused = answers
+            .iter()
+            .flatten()
+            .filter(|code| *code == "too-many-guesses")
+            .count();
         assert_eq!(looked_at + refused, answers.len(), "{user}: {answers:?}");
     }
     // Whether there is such an account cannot be told. Bob himself gets in from his place, and from anywhere by a key.
     bob_logs_in(&server).unwrap();
     let elsewhere = Ipv4Addr::new(127, 22, 0, 1);
     use_up(&server, "bob", 24);
-    let mut client = RawClient::connect_from(elsewhere, &server.address, &server.fingerprint).unwrap();
+    let mut client =
+        RawClient::connect_from(elsewhere, &server.address, &server.fingerprint).unwrap();
     client.greet().unwrap();
-    assert_eq!(log_in(&mut client, "bob", PASSWORD), Err(Some("too-many-guesses".into())));
+    assert_eq!(
+        log_in(&mut client, "bob", PASSWORD),
+        Err(Some("too-many-guesses".into()))
+    );
     std::fs::rename(stage.path("alice"), stage.path("client")).unwrap();
     let key = client_key(&stage);
-    let mut client = RawClient::connect_from(elsewhere, &server.address, &server.fingerprint).unwrap();
+    let mut client =
+        RawClient::connect_from(elsewhere, &server.address, &server.fingerprint).unwrap();
     assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
     // Behind this machine's own address stand many, so that it is nobody's place: whether bob was there cannot be told.
     for (user, network) in [("bob", 25), ("nobody", 26)] {
         use_up(&server, user, network);
-        assert_eq!(guess(&server, Ipv4Addr::LOCALHOST, user).as_deref(), Some("too-many-guesses"), "{user}");
+        assert_eq!(
+            guess(&server, Ipv4Addr::LOCALHOST, user).as_deref(),
+            Some("too-many-guesses"),
+            "{user}"
+        );
     }
     // The audit log counts what comes in crowds; the events have each of them.
     while server.event("refused")["code"] != "too-many-guesses" {}
-    let log = stage.run_at_server(&["audit", "show", "--json", "--user", "bob"]).ok();
-    assert!(log.contains("the password was wrong, or the client gave up"), "{log}");
+    let log = stage
+        .run_at_server(&["audit", "show", "--json", "--user", "bob"])
+        .ok();
+    assert!(
+        log.contains("the password was wrong, or the client gave up"),
+        "{log}"
+    );
 }
 
 /// Uses up what may have come up for strangers, one try in 7.2 s, from fresh sources of this network.
 fn use_up(server: &ServerProcess, user: &str, network: u8) {
-    let refused = (1..=250)
-        .any(|low| guess(server, Ipv4Addr::new(127, network, 0, low), user).as_deref() == Some("too-many-guesses"));
+    let refused = (1..=250).any(|low| {
+        guess(server, Ipv4Addr::new(127, network, 0, low), user).as_deref()
+            == Some("too-many-guesses")
+    });
     assert!(refused, "strangers have no end of tries at {user}");
 }
 
@@ -90,18 +120,26 @@ fn use_up(server: &ServerProcess, user: &str, network: u8) {
 fn a_guess_that_is_left_without_a_word_counts_against_its_source() {
     let stage = stage();
     let server = with_bob(&stage);
-    for (kind, leave) in [(0, b"".as_slice()), (1, b"\xff\xff\xff\xff"), (2, b"\x02\0\0\0{}")] {
+    for (kind, leave) in [
+        (0, b"".as_slice()),
+        (1, b"\xff\xff\xff\xff"),
+        (2, b"\x02\0\0\0{}"),
+    ] {
         let source = Ipv4Addr::new(127, 23, 0, kind);
-        let is_shut_out = ["bob", "alice", "nobody"].iter().cycle().take(30).any(|name| {
-            let client = RawClient::connect_from(source, &server.address, &server.fingerprint);
-            let Ok(mut client) = client else { return true };
-            client.greet().unwrap();
-            assert_eq!(log_in_without_waiting(&mut client, name).unwrap(), None);
-            let _ = client.send(leave);
-            drop(client);
-            server.event("refused");
-            false
-        });
+        let is_shut_out = ["bob", "alice", "nobody"]
+            .iter()
+            .cycle()
+            .take(30)
+            .any(|name| {
+                let client = RawClient::connect_from(source, &server.address, &server.fingerprint);
+                let Ok(mut client) = client else { return true };
+                client.greet().unwrap();
+                assert_eq!(log_in_without_waiting(&mut client, name).unwrap(), None);
+                let _ = client.send(leave);
+                drop(client);
+                server.event("refused");
+                false
+            });
         assert!(is_shut_out, "{kind}");
     }
 }
@@ -110,13 +148,21 @@ fn a_guess_that_is_left_without_a_word_counts_against_its_source() {
 #[test]
 fn a_flood_of_guesses_is_in_nobody_s_way() {
     let whole = std::env::var_os("LANDLINE_SOAK").is_some();
-    let (tries, sources, logins) = if whole { (300_000, 2_000, 300) } else { (2_000, 500, 10) };
+    let (tries, sources, logins) = if whole {
+        (300_000, 2_000, 300)
+    } else {
+        (2_000, 500, 10)
+    };
     let stage = stage();
     let server = with_bob(&stage);
     std::fs::rename(stage.path("alice"), stage.path("client")).unwrap();
     bob_logs_in(&server).unwrap();
     let base = (server.usage().0, processor_time(&server));
-    let (tried, looked_at, over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let (tried, looked_at, over) = (
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+        AtomicBool::new(false),
+    );
     let start = Instant::now();
     let mut times: [Vec<Duration>; 2] = [Vec::new(), Vec::new()];
     std::thread::scope(|scope| {
@@ -146,7 +192,9 @@ fn a_flood_of_guesses_is_in_nobody_s_way() {
                 over.store(true, Ordering::Relaxed);
                 panic!("round {round}: the owner is locked out: {problem}");
             }
-            testkit::wait_for("the flood", || tried.load(Ordering::Relaxed) * logins >= tries * round);
+            testkit::wait_for("the flood", || {
+                tried.load(Ordering::Relaxed) * logins >= tries * round
+            });
         }
     });
     let seconds = start.elapsed().as_secs_f64();
@@ -170,8 +218,12 @@ fn a_flood_of_guesses_is_in_nobody_s_way() {
 
 /// Bob logs in by his password, from the place where he does.
 fn bob_logs_in(server: &ServerProcess) -> Result<(), Option<String>> {
-    let mut client =
-        RawClient::connect_from(Ipv4Addr::new(127, 29, 0, 1), &server.address, &server.fingerprint).unwrap();
+    let mut client = RawClient::connect_from(
+        Ipv4Addr::new(127, 29, 0, 1),
+        &server.address,
+        &server.fingerprint,
+    )
+    .unwrap();
     client.greet().unwrap();
     log_in(&mut client, "bob", PASSWORD)
 }
@@ -179,7 +231,15 @@ fn bob_logs_in(server: &ServerProcess) -> Result<(), Option<String>> {
 /// Seconds of processor time that the server has used.
 fn processor_time(server: &ServerProcess) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).expect("a process");
-    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
-    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .expect("fields")
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = fields[11..13]
+        .iter()
+        .map(|field| field.parse::<u64>().expect("a number"))
+        .sum();
     ticks as f64 / rustix::param::clock_ticks_per_second() as f64
 }

@@ -16,26 +16,49 @@ use crate::stage;
 fn broken_rights_keep_nobody_from_being_taken_out() {
     let stage = stage();
     let server = stage.joined();
-    stage.run_at_server(&["user", "add", "bob", "--files", "rw:~/bob"]).ok();
+    stage
+        .run_at_server(&["user", "add", "bob", "--files", "rw:~/bob"])
+        .ok();
     let rights = stage.path("server/server/rights.toml");
-    fs::File::options().append(true).open(&rights).unwrap().write_all(b"admin = maybe\n").unwrap();
+    fs::File::options()
+        .append(true)
+        .open(&rights)
+        .unwrap()
+        .write_all(b"admin = maybe\n")
+        .unwrap();
     server.event("rights-refused");
     let outcome = stage.run_at_server(&["user", "disable", "bob"]);
-    assert!(outcome.stderr.contains("rights.toml: line") && outcome.stderr.contains("nobody counts as an admin"));
+    assert!(
+        outcome.stderr.contains("rights.toml: line")
+            && outcome.stderr.contains("nobody counts as an admin")
+    );
     outcome.ok();
     stage.run_at_server(&["user", "keys", "alice", "list"]).ok();
     stage.run_at_server(&["secret", "list"]).ok();
     let list = stage.run(&["user", "--on", "127.0.0.1", "list"]).ok();
-    assert!(list.lines().any(|line| line.starts_with("bob") && line.contains("disabled since")), "{list}");
+    assert!(
+        list.lines()
+            .any(|line| line.starts_with("bob") && line.contains("disabled since")),
+        "{list}"
+    );
     // What would give rights says no, and changes nothing.
-    stage.run_at_server(&["user", "add", "carol", "--files", "rw:~/carol"]).fails(31, "rights.toml");
-    assert!(!stage.run(&["user", "--on", "127.0.0.1", "list"]).ok().contains("carol"));
+    stage
+        .run_at_server(&["user", "add", "carol", "--files", "rw:~/carol"])
+        .fails(31, "rights.toml");
+    assert!(
+        !stage
+            .run(&["user", "--on", "127.0.0.1", "list"])
+            .ok()
+            .contains("carol")
+    );
 }
 
 /// The files of the log.
 fn log(stage: &Stage) -> Vec<PathBuf> {
-    let mut files: Vec<_> =
-        fs::read_dir(stage.path("server/server/audit")).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(stage.path("server/server/audit"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     files.sort();
     files
 }
@@ -46,17 +69,33 @@ fn log(stage: &Stage) -> Vec<PathBuf> {
 fn a_command_does_not_hide_that_the_log_was_changed() {
     let stage = stage();
     drop(stage.joined());
-    let file = fs::File::options().write(true).open(&log(&stage)[0]).unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(&log(&stage)[0])
+        .unwrap();
     file.write_at(b"X", 40).unwrap();
     let census = Census::of(&stage.path("server/server/audit"));
-    for looking in [&["user", "list"][..], &["user", "show", "alice"], &["user", "invites"], &["secret", "list"]] {
+    for looking in [
+        &["user", "list"][..],
+        &["user", "show", "alice"],
+        &["user", "invites"],
+        &["secret", "list"],
+    ] {
         stage.run_at_server(looking).ok();
     }
-    for changing in [&["user", "add", "bob"][..], &["user", "disable", "alice", "--force"], &["secret", "add", "alice"]]
-    {
-        stage.run_at_server(changing).fails(31, "landline audit verify says more");
+    for changing in [
+        &["user", "add", "bob"][..],
+        &["user", "disable", "alice", "--force"],
+        &["secret", "add", "alice"],
+    ] {
+        stage
+            .run_at_server(changing)
+            .fails(31, "landline audit verify says more");
     }
-    assert!(Census::of(&stage.path("server/server/audit")) == census, "nothing was written");
+    assert!(
+        Census::of(&stage.path("server/server/audit")) == census,
+        "nothing was written"
+    );
     assert!(!stage.run_at_server(&["user", "list"]).ok().contains("bob"));
     // The server says so, and goes on in another file; then commands do, too.
     let server = stage.serve(&[]);
@@ -87,17 +126,25 @@ fn a_command_leaves_the_space_that_the_server_has_taken_ahead() {
 #[test]
 fn the_store_is_its_owner_s_alone_even_if_it_was_not() {
     let stage = stage();
-    let files = ["landline.sqlite", "landline.sqlite-wal", "landline.sqlite-shm"];
+    let files = [
+        "landline.sqlite",
+        "landline.sqlite-wal",
+        "landline.sqlite-shm",
+    ];
     let path = |name: &str| stage.path("server/server").join(name);
     let mode = |name: &str| fs::metadata(path(name)).unwrap().permissions().mode() & 0o777;
     let server = stage.joined();
-    files.iter().for_each(|name| assert_eq!(mode(name), 0o600, "{name}"));
+    files
+        .iter()
+        .for_each(|name| assert_eq!(mode(name), 0o600, "{name}"));
     drop(server);
     for name in files.iter().filter(|name| path(name).exists()) {
         fs::set_permissions(path(name), PermissionsExt::from_mode(0o644)).unwrap();
     }
     let _server = stage.serve(&[]);
-    files.iter().for_each(|name| assert_eq!(mode(name), 0o600, "{name} of an earlier release"));
+    files
+        .iter()
+        .for_each(|name| assert_eq!(mode(name), 0o600, "{name} of an earlier release"));
 }
 
 /// A key that is kept, and the admin who had made an invite with another one that was taken.
@@ -105,16 +152,28 @@ fn the_store_is_its_owner_s_alone_even_if_it_was_not() {
 fn an_invite_goes_with_the_key_of_whoever_made_it() {
     let stage = stage();
     let server = stage.joined();
-    let invite = stage.run(&["user", "--on", "127.0.0.1", "invite", "bob"]).ok();
+    let invite = stage
+        .run(&["user", "--on", "127.0.0.1", "invite", "bob"])
+        .ok();
     let kept = stage.path("kept").display().to_string();
-    stage.run_at_server(&["secret", "add", "alice", "--out", &kept]).ok();
-    let shown: serde_json::Value =
-        serde_json::from_str(&stage.run_at_server(&["user", "show", "alice", "--json"]).ok()).unwrap();
+    stage
+        .run_at_server(&["secret", "add", "alice", "--out", &kept])
+        .ok();
+    let shown: serde_json::Value = serde_json::from_str(
+        &stage
+            .run_at_server(&["user", "show", "alice", "--json"])
+            .ok(),
+    )
+    .unwrap();
     let fingerprint = shown["keys"][0]["fingerprint"].as_str().unwrap().to_owned();
-    stage.run_at_server(&["user", "keys", "alice", "remove", &fingerprint]).ok();
+    stage
+        .run_at_server(&["user", "keys", "alice", "remove", &fingerprint])
+        .ok();
     assert_eq!(stage.run_at_server(&["user", "invites", "--json"]).ok(), "");
     let join = ["--state", "other", "join", "-", "--as", "bob"];
-    stage.run_with_input(&join, invite.as_bytes()).fails(12, "no such invite");
+    stage
+        .run_with_input(&join, invite.as_bytes())
+        .fails(12, "no such invite");
     drop(server);
 }
 
@@ -124,8 +183,12 @@ fn the_first_invite_ends_with_the_first_account() {
     let stage = stage();
     let server = stage.serve(&[]);
     let invite = server.invite();
-    stage.run_at_server(&["user", "add", "carol", "--admin"]).ok();
-    stage.run_with_input(&["join", "-", "--as", "mallory"], invite.as_bytes()).fails(12, "no such invite");
+    stage
+        .run_at_server(&["user", "add", "carol", "--admin"])
+        .ok();
+    stage
+        .run_with_input(&["join", "-", "--as", "mallory"], invite.as_bytes())
+        .fails(12, "no such invite");
 }
 
 /// What cannot be shown is not made: nobody would have it.
@@ -138,13 +201,22 @@ fn a_secret_or_invite_that_cannot_be_shown_is_said() {
         let mut command = stage.command(&[&["--state", &state], arguments].concat());
         command.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
         let output = command.output().unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     let (status, said) = onto_a_full_disk(&["secret", "add", "alice"]);
-    assert!(status == Some(24) && said.contains("standard output"), "{status:?} {said}");
+    assert!(
+        status == Some(24) && said.contains("standard output"),
+        "{status:?} {said}"
+    );
     assert_eq!(stage.run_at_server(&["secret", "list"]).ok(), "");
     let (status, said) = onto_a_full_disk(&["user", "invite", "bob"]);
-    assert!(status == Some(24) && said.contains("--revoke"), "{status:?} {said}");
+    assert!(
+        status == Some(24) && said.contains("--revoke"),
+        "{status:?} {said}"
+    );
     for looking in [&["user", "list"][..], &["audit", "show"]] {
         let (status, said) = onto_a_full_disk(looking);
         assert_eq!(status, Some(24), "{looking:?}: {said}");
@@ -158,21 +230,37 @@ fn a_granted_folder_of_the_home_is_made_when_it_is_needed() {
     let server = stage.joined();
     stage.write_rights("[users.alice]\nfiles = [\"rw:~/a/b\", \"r:~/c\", \"rw:/nowhere/d\"]\n");
     server.event("rights-loaded");
-    assert!(stage.run_at_server(&["check", "alice", "write", "a/b/x"]).ok().contains("rw:~/a/b"));
-    stage.run_at_server(&["check", "alice", "write", "c/x"]).fails(23, "");
-    stage.run(&["cp", &server.at("a/b/x"), "x"]).fails(23, "no such file or folder");
+    assert!(
+        stage
+            .run_at_server(&["check", "alice", "write", "a/b/x"])
+            .ok()
+            .contains("rw:~/a/b")
+    );
+    stage
+        .run_at_server(&["check", "alice", "write", "c/x"])
+        .fails(23, "");
+    stage
+        .run(&["cp", &server.at("a/b/x"), "x"])
+        .fails(23, "no such file or folder");
     assert_eq!(Census::of(&stage.home()).paths(), [""; 0]);
     stage.write("user/x", b"content");
     stage.run(&["cp", "x", &server.at("a/b/x")]).ok();
     assert_eq!(stage.read("home/a/b/x"), b"content");
-    stage.run(&["cp", "x", &server.at("c/x")]).fails(23, "no such file or folder");
-    stage.run(&["cp", "x", &server.at("/nowhere/d/x")]).fails(23, "no such file or folder");
+    stage
+        .run(&["cp", "x", &server.at("c/x")])
+        .fails(23, "no such file or folder");
+    stage
+        .run(&["cp", "x", &server.at("/nowhere/d/x")])
+        .fails(23, "no such file or folder");
     assert!(!stage.path("home/c").exists());
     // Nor beyond a link that leads out.
     std::os::unix::fs::symlink(stage.path("outside"), stage.path("home/link")).unwrap();
     fs::create_dir(stage.path("outside")).unwrap();
     stage.write_rights("[users.alice]\nfiles = [\"rw:~/link/deep\"]\n");
     server.event("rights-loaded");
-    assert_ne!(stage.run(&["cp", "x", &server.at("link/deep/x")]).status, Some(0));
+    assert_ne!(
+        stage.run(&["cp", "x", &server.at("link/deep/x")]).status,
+        Some(0)
+    );
     assert_eq!(fs::read_dir(stage.path("outside")).unwrap().count(), 0);
 }

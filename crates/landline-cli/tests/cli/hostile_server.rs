@@ -17,7 +17,9 @@ fn knows(stage: &Stage, address: &str, fingerprint: &str) {
     let servers = json!({"servers": [
         {"host": "127.0.0.1", "port": port, "fingerprint": fingerprint, "user": "alice", "key": key},
     ]});
-    folder.write("servers.json", servers.to_string().as_bytes()).unwrap();
+    folder
+        .write("servers.json", servers.to_string().as_bytes())
+        .unwrap();
 }
 
 /// Starts a hostile server that the client knows and trusts.
@@ -35,20 +37,31 @@ fn trusted(
 #[test]
 fn the_right_certificate_without_its_key_is_refused() {
     let stage = stage();
-    let server = HostileServer::start(&stage.path("right"), &stage.path("other"), 1, |client| client.greet());
+    let server = HostileServer::start(&stage.path("right"), &stage.path("other"), 1, |client| {
+        client.greet()
+    });
     knows(&stage, &server.address, &server.fingerprint);
-    stage.run(&["ping", "127.0.0.1"]).fails(11, "without having its key");
+    stage
+        .run(&["ping", "127.0.0.1"])
+        .fails(11, "without having its key");
     server.join();
 }
 
 #[test]
 fn another_certificate_than_the_pinned_one_is_refused() {
     let stage = stage();
-    let server = HostileServer::start(&stage.path("evil"), &stage.path("evil"), 1, |client| client.greet());
+    let server = HostileServer::start(&stage.path("evil"), &stage.path("evil"), 1, |client| {
+        client.greet()
+    });
     let pinned = "0".repeat(64);
     knows(&stage, &server.address, &pinned);
-    let said = stage.run(&["ping", "127.0.0.1"]).fails(11, "is NOT the server it was");
-    assert!(said.contains(&server.fingerprint) && said.contains(&pinned), "{said}");
+    let said = stage
+        .run(&["ping", "127.0.0.1"])
+        .fails(11, "is NOT the server it was");
+    assert!(
+        said.contains(&server.fingerprint) && said.contains(&pinned),
+        "{said}"
+    );
     server.join();
 }
 
@@ -57,7 +70,11 @@ fn something_that_is_not_tls_is_said_to_be_so() {
     use std::io::Write;
     let stage = stage();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    knows(&stage, &listener.local_addr().unwrap().to_string(), &"0".repeat(64));
+    knows(
+        &stage,
+        &listener.local_addr().unwrap().to_string(),
+        &"0".repeat(64),
+    );
     let server = std::thread::spawn(move || {
         let (mut tcp, _) = listener.accept().unwrap();
         tcp.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").unwrap();
@@ -71,7 +88,9 @@ fn something_that_is_not_tls_is_said_to_be_so() {
 type Reply = fn(&mut Hostile) -> std::io::Result<()>;
 
 fn file(client: &mut Hostile, length: impl Into<Value>) -> std::io::Result<()> {
-    client.send_json(&json!({"type": "file", "length": length.into(), "mode": 420, "source": "ab", "offset": 0}))
+    client.send_json(
+        &json!({"type": "file", "length": length.into(), "mode": 420, "source": "ab", "offset": 0}),
+    )
 }
 
 fn data(client: &mut Hostile, size: u64, content: &[u8]) -> std::io::Result<()> {
@@ -92,10 +111,15 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
         let digest = "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
         client.send_json(&json!({"type": "finish", "length": 1, "digest": digest}))
     }),
-    ("a size other than the length", 13, "was declared", |client| {
-        file(client, 3)?;
-        data(client, 4, b"abcd")
-    }),
+    (
+        "a size other than the length",
+        13,
+        "was declared",
+        |client| {
+            file(client, 3)?;
+            data(client, 4, b"abcd")
+        },
+    ),
     ("a body of unknown size", 13, "not the length", |client| {
         file(client, 3)?;
         client.send_json(&json!({"type": "data", "size": null, "offset": 0}))
@@ -104,10 +128,15 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
         file(client, 3)?;
         data(client, 3, b"abcd")
     }),
-    ("a body that ends early", 10, "closed it within a file", |client| {
-        file(client, 3)?;
-        data(client, 3, b"ab")
-    }),
+    (
+        "a body that ends early",
+        10,
+        "closed it within a file",
+        |client| {
+            file(client, 3)?;
+            data(client, 3, b"ab")
+        },
+    ),
     ("giving up without an error", 13, "was declared", |client| {
         file(client, 3)?;
         data(client, 3, b"ab")?;
@@ -121,22 +150,49 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
         client.send(&frame(b""))?;
         client.send_json(&json!({"type": "error", "code": "io", "message": "disk on fire"}))
     }),
-    ("no file at all", 13, "came where file or error is accepted", |client| {
-        client.send_json(&json!({"type": "ready", "path": ".bashrc"}))
+    (
+        "no file at all",
+        13,
+        "came where file or error is accepted",
+        |client| client.send_json(&json!({"type": "ready", "path": ".bashrc"})),
+    ),
+    ("a length that cannot be", 13, "bad header", |client| {
+        file(client, -1)
     }),
-    ("a length that cannot be", 13, "bad header", |client| file(client, -1)),
-    ("an offset that nobody asked for", 13, "is not what can be there", |client| {
-        client.send_json(&json!({"type": "file", "length": 9, "mode": 420, "source": "ab", "offset": 8}))
+    (
+        "an offset that nobody asked for",
+        13,
+        "is not what can be there",
+        |client| {
+            client.send_json(
+                &json!({"type": "file", "length": 9, "mode": 420, "source": "ab", "offset": 8}),
+            )
+        },
+    ),
+    (
+        "content from elsewhere",
+        13,
+        "is not where the content goes on",
+        |client| {
+            file(client, 3)?;
+            client.send_json(&json!({"type": "data", "size": 3, "offset": 8 << 20}))
+        },
+    ),
+    ("an absurd length", 24, "are free", |client| {
+        file(client, i64::MAX)
     }),
-    ("content from elsewhere", 13, "is not where the content goes on", |client| {
-        file(client, 3)?;
-        client.send_json(&json!({"type": "data", "size": 3, "offset": 8 << 20}))
+    ("a negative frame", 13, "a frame of -1 bytes", |client| {
+        client.send(&(-1i32).to_le_bytes())
     }),
-    ("an absurd length", 24, "are free", |client| file(client, i64::MAX)),
-    ("a negative frame", 13, "a frame of -1 bytes", |client| client.send(&(-1i32).to_le_bytes())),
-    ("a frame that is too long", 13, "at most 65536", |client| client.send(&0x4000_0000i32.to_le_bytes())),
-    ("rubbish", 13, "bad header", |client| client.send(&frame("[]"))),
-    ("a key twice", 13, "stands twice", |client| client.send(&frame(r#"{"type":"file","type":"file"}"#))),
+    ("a frame that is too long", 13, "at most 65536", |client| {
+        client.send(&0x4000_0000i32.to_le_bytes())
+    }),
+    ("rubbish", 13, "bad header", |client| {
+        client.send(&frame("[]"))
+    }),
+    ("a key twice", 13, "stands twice", |client| {
+        client.send(&frame(r#"{"type":"file","type":"file"}"#))
+    }),
     ("an unknown error code", 1, "novelty", |client| {
         client.send_json(&json!({"type": "error", "code": "new-in-2031", "message": "novelty"}))
     }),
@@ -203,7 +259,9 @@ fn a_put_that_was_not_confirmed_as_sent_is_a_failure() {
         client.send_json(&json!({"type": "done", "length": 3, "digest": blake3_of_a()}))
     });
     stage.write("user/file", b"abc");
-    stage.run(&["cp", "file", "127.0.0.1:x"]).fails(25, "arrived as");
+    stage
+        .run(&["cp", "file", "127.0.0.1:x"])
+        .fails(25, "arrived as");
     server.join();
 }
 

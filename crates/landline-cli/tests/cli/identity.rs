@@ -7,9 +7,13 @@ use crate::stage;
 #[test]
 fn an_unknown_server_is_refused() {
     let stage = stage();
-    stage.run(&["ping", "127.0.0.1:1"]).fails(11, "landline join");
+    stage
+        .run(&["ping", "127.0.0.1:1"])
+        .fails(11, "landline join");
     stage.write("user/f", b"x");
-    stage.run(&["cp", "f", "127.0.0.1:x"]).fails(11, "not known here");
+    stage
+        .run(&["cp", "f", "127.0.0.1:x"])
+        .fails(11, "not known here");
 }
 
 #[test]
@@ -20,11 +24,19 @@ fn a_server_that_was_set_up_anew_is_a_hard_stop() {
     server.kill();
     fs::remove_dir_all(stage.path("server/server")).unwrap();
     let server = stage.serve_at(&address, &[]);
-    stage.run(&["ping", "127.0.0.1"]).fails(11, "is NOT the server it was");
+    stage
+        .run(&["ping", "127.0.0.1"])
+        .fails(11, "is NOT the server it was");
     // Nor does an invite of the new server replace the pin by itself, and it is not used up in vain.
-    stage.run(&["join", &server.invite(), "--as", "alice"]).fails(11, "--replace");
-    stage.run(&["ping", "127.0.0.1"]).fails(11, "is NOT the server it was");
-    stage.run(&["join", &server.invite(), "--as", "alice", "--replace"]).ok();
+    stage
+        .run(&["join", &server.invite(), "--as", "alice"])
+        .fails(11, "--replace");
+    stage
+        .run(&["ping", "127.0.0.1"])
+        .fails(11, "is NOT the server it was");
+    stage
+        .run(&["join", &server.invite(), "--as", "alice", "--replace"])
+        .ok();
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
@@ -45,7 +57,12 @@ fn a_pin_file_that_cannot_be_read_or_understood_is_never_no_pin() {
     let stage = stage();
     let _server = stage.joined();
     let pins = stage.path("client/client/servers.json");
-    for content in ["", "rubbish", "{\"servers\":[{}]}", "{\"servers\":[],\"extra\":1}"] {
+    for content in [
+        "",
+        "rubbish",
+        "{\"servers\":[{}]}",
+        "{\"servers\":[],\"extra\":1}",
+    ] {
         fs::write(&pins, content).unwrap();
         stage.run(&["ping", "127.0.0.1"]).fails(31, "servers.json");
     }
@@ -58,7 +75,9 @@ fn a_pin_file_that_cannot_be_read_or_understood_is_never_no_pin() {
 fn state_that_others_can_read_is_refused() {
     let stage = stage();
     drop(stage.joined());
-    let set = |name: &str, mode| fs::set_permissions(stage.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    let set = |name: &str, mode| {
+        fs::set_permissions(stage.path(name), fs::Permissions::from_mode(mode)).unwrap()
+    };
     set("client", 0o755);
     stage.run(&["ping", "127.0.0.1"]).fails(31, "chmod 700");
     set("client", 0o700);
@@ -79,7 +98,8 @@ fn state_that_others_can_read_is_refused() {
     refused("chmod 600");
     set("server/server/identity.key", 0o600);
     // Nobody who knows the server would know it again, and the key would be lost.
-    let [certificate, key] = ["crt", "key"].map(|end| stage.path(&format!("server/server/identity.{end}")));
+    let [certificate, key] =
+        ["crt", "key"].map(|end| stage.path(&format!("server/server/identity.{end}")));
     let before = fs::read(&key).unwrap();
     fs::rename(&certificate, stage.path("away")).unwrap();
     refused("put it back from a backup");

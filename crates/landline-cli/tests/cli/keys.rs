@@ -37,8 +37,14 @@ impl RealAgent {
     pub(crate) fn start(stage: &Stage, keys: &[&str]) -> Self {
         let socket = stage.path("agent").display().to_string();
         let mut command = Command::new("ssh-agent");
-        command.args(["-D", "-a", &socket]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("ssh-agent, which comes with ssh-keygen");
+        command
+            .args(["-D", "-a", &socket])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = command
+            .spawn()
+            .expect("ssh-agent, which comes with ssh-keygen");
         wait_for("the agent's socket", || Path::new(&socket).exists());
         let agent = Self { child, socket };
         for key in keys {
@@ -49,7 +55,11 @@ impl RealAgent {
 
     pub(crate) fn add(&self, arguments: &[&str]) {
         let mut command = Command::new("ssh-add");
-        command.arg("-q").args(arguments).env("SSH_AUTH_SOCK", &self.socket).stdin(Stdio::null());
+        command
+            .arg("-q")
+            .args(arguments)
+            .env("SSH_AUTH_SOCK", &self.socket)
+            .stdin(Stdio::null());
         assert!(command.status().unwrap().success(), "ssh-add {arguments:?}");
     }
 }
@@ -69,8 +79,16 @@ pub(crate) fn with_agent(stage: &Stage, agent: &RealAgent, arguments: &[&str]) -
 }
 
 fn fingerprint(key: &str) -> String {
-    let listed = Command::new("ssh-keygen").args(["-l", "-f", key]).output().unwrap();
-    String::from_utf8(listed.stdout).unwrap().split(' ').nth(1).unwrap().to_owned()
+    let listed = Command::new("ssh-keygen")
+        .args(["-l", "-f", key])
+        .output()
+        .unwrap();
+    String::from_utf8(listed.stdout)
+        .unwrap()
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .to_owned()
 }
 
 const KINDS: [(&str, &[&str]); 6] = [
@@ -87,12 +105,23 @@ fn every_kind_of_key_joins_and_logs_in_from_its_file() {
     for (name, options) in KINDS {
         let stage = stage();
         let server = stage.serve(&[]);
-        let Some(key) = ssh_keygen(&stage, name, options) else { return };
-        stage.run(&["join", &server.invite(), "--as", "bob", "-i", &key]).ok();
+        let Some(key) = ssh_keygen(&stage, name, options) else {
+            return;
+        };
+        stage
+            .run(&["join", &server.invite(), "--as", "bob", "-i", &key])
+            .ok();
         let pong = stage.run(&["ping", "127.0.0.1"]).ok();
-        assert!(pong.contains(&format!("as bob with {}", fingerprint(&key))), "{name}: {pong}");
+        assert!(
+            pong.contains(&format!("as bob with {}", fingerprint(&key))),
+            "{name}: {pong}"
+        );
         server.event("login");
-        assert_eq!(server.event("login")["key"], fingerprint(&key), "{name}: the key that was proved is logged");
+        assert_eq!(
+            server.event("login")["key"],
+            fingerprint(&key),
+            "{name}: the key that was proved is logged"
+        );
     }
 }
 
@@ -101,16 +130,28 @@ fn every_kind_of_key_joins_and_logs_in_from_the_agent() {
     for (name, options) in KINDS {
         let stage = stage();
         let server = stage.serve(&[]);
-        let Some(key) = ssh_keygen(&stage, name, options) else { return };
+        let Some(key) = ssh_keygen(&stage, name, options) else {
+            return;
+        };
         let agent = RealAgent::start(&stage, &[&key]);
         // The private half is nowhere else.
         std::fs::remove_file(&key).unwrap();
         let public = format!("{key}.pub");
-        with_agent(&stage, &agent, &["join", &server.invite(), "--as", "bob", "-i", &public]).ok();
+        with_agent(
+            &stage,
+            &agent,
+            &["join", &server.invite(), "--as", "bob", "-i", &public],
+        )
+        .ok();
         let pong = with_agent(&stage, &agent, &["ping", "127.0.0.1"]).ok();
-        assert!(pong.contains(&format!("as bob with {}", fingerprint(&public))), "{name}: {pong}");
+        assert!(
+            pong.contains(&format!("as bob with {}", fingerprint(&public))),
+            "{name}: {pong}"
+        );
         stage.run(&["ping", "127.0.0.1"]).fails(32, "no key");
-        stage.run(&["ping", "127.0.0.1", "-i", &public]).fails(32, "not in the agent");
+        stage
+            .run(&["ping", "127.0.0.1", "-i", &public])
+            .fails(32, "not in the agent");
     }
 }
 
@@ -119,21 +160,46 @@ fn every_kind_of_key_joins_and_logs_in_from_the_agent() {
 fn keys_with_short_private_numbers_can_be_read() {
     let stage = stage();
     for number in 0..12 {
-        let Some(key) = ssh_keygen(&stage, &format!("key{number}"), &["-t", "ecdsa", "-b", "521"]) else { return };
-        landline::login::UserKey::open(Path::new(&key)).unwrap().sign(&[7; 64]).unwrap();
+        let Some(key) = ssh_keygen(
+            &stage,
+            &format!("key{number}"),
+            &["-t", "ecdsa", "-b", "521"],
+        ) else {
+            return;
+        };
+        landline::login::UserKey::open(Path::new(&key))
+            .unwrap()
+            .sign(&[7; 64])
+            .unwrap();
     }
 }
 
 #[test]
 fn every_cipher_of_ssh_keygen_can_be_unlocked() {
     let stage = stage();
-    for cipher in ["aes256-ctr", "aes128-cbc", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"] {
+    for cipher in [
+        "aes256-ctr",
+        "aes128-cbc",
+        "aes256-gcm@openssh.com",
+        "chacha20-poly1305@openssh.com",
+    ] {
         for kind in ["ed25519", "ecdsa", "rsa"] {
             let options = ["-t", kind, "-Z", cipher, "-a", "2", "-N", "a phrase"];
-            let Some(key) = ssh_keygen(&stage, &format!("{kind}-{cipher}"), &options) else { return };
+            let Some(key) = ssh_keygen(&stage, &format!("{kind}-{cipher}"), &options) else {
+                return;
+            };
             let key = landline::login::UserKey::open(Path::new(&key)).unwrap();
-            assert!(key.is_locked() && key.sign(&[7; 64]).is_err(), "{kind} {cipher}");
-            assert!(key.unlock("another phrase").unwrap_err().to_string().contains("passphrase"), "{kind} {cipher}");
+            assert!(
+                key.is_locked() && key.sign(&[7; 64]).is_err(),
+                "{kind} {cipher}"
+            );
+            assert!(
+                key.unlock("another phrase")
+                    .unwrap_err()
+                    .to_string()
+                    .contains("passphrase"),
+                "{kind} {cipher}"
+            );
             key.unlock("a phrase").unwrap();
             key.sign(&[7; 64]).unwrap();
         }
@@ -146,25 +212,39 @@ fn many_agent_keys_are_one_login() {
     let server = stage.serve(&[]);
     let mut keys = Vec::new();
     for number in 0..20 {
-        let Some(key) = ssh_keygen(&stage, &format!("key{number}"), &["-t", "ed25519"]) else { return };
+        let Some(key) = ssh_keygen(&stage, &format!("key{number}"), &["-t", "ed25519"]) else {
+            return;
+        };
         keys.push(key);
     }
     let agent = RealAgent::start(&stage, &keys.iter().map(String::as_str).collect::<Vec<_>>());
     let public = format!("{}.pub", keys[17]);
-    with_agent(&stage, &agent, &["join", &server.invite(), "--as", "bob", "-i", &public]).ok();
+    with_agent(
+        &stage,
+        &agent,
+        &["join", &server.invite(), "--as", "bob", "-i", &public],
+    )
+    .ok();
     server.event("closed");
     // As a client that does not know which key it was.
     let pins = stage.path("client/client/servers.json");
     let known = std::fs::read_to_string(&pins).unwrap();
     let mut forgotten: serde_json::Value = serde_json::from_str(&known).unwrap();
-    forgotten["servers"][0].as_object_mut().unwrap().remove("agent_key");
+    forgotten["servers"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("agent_key");
     std::fs::write(&pins, forgotten.to_string()).unwrap();
 
     let pong = with_agent(&stage, &agent, &["ping", "127.0.0.1"]).ok();
     assert!(pong.contains(&fingerprint(&public)), "{pong}");
     let first = server.next_event();
-    assert_eq!(first["event"], "login", "nothing was refused on the way: {first}");
-    let remembered: serde_json::Value = serde_json::from_slice(&std::fs::read(&pins).unwrap()).unwrap();
+    assert_eq!(
+        first["event"], "login",
+        "nothing was refused on the way: {first}"
+    );
+    let remembered: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&pins).unwrap()).unwrap();
     let before: serde_json::Value = serde_json::from_str(&known).unwrap();
     assert_eq!(remembered, before, "it knows the key now");
 }
@@ -174,14 +254,16 @@ fn a_client_without_a_good_key_is_refused_once() {
     let stage = stage();
     let server = stage.joined();
     server.event("closed");
-    let (Some(one), Some(two)) =
-        (ssh_keygen(&stage, "one", &["-t", "ed25519"]), ssh_keygen(&stage, "two", &["-t", "rsa"]))
-    else {
+    let (Some(one), Some(two)) = (
+        ssh_keygen(&stage, "one", &["-t", "ed25519"]),
+        ssh_keygen(&stage, "two", &["-t", "rsa"]),
+    ) else {
         return;
     };
     let agent = RealAgent::start(&stage, &[&one, &two]);
     let pins = stage.path("client/client/servers.json");
-    let mut known: serde_json::Value = serde_json::from_slice(&std::fs::read(&pins).unwrap()).unwrap();
+    let mut known: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&pins).unwrap()).unwrap();
     known["servers"][0].as_object_mut().unwrap().remove("key");
     std::fs::write(&pins, known.to_string()).unwrap();
     std::fs::remove_file(stage.path("client/client/id_ed25519")).unwrap();
@@ -219,13 +301,18 @@ fn an_agent_that_lies_or_fails_is_passed_over_aloud() {
         let stage = stage();
         let _server = stage.joined();
         let pins = stage.path("client/client/servers.json");
-        let mut known: serde_json::Value = serde_json::from_slice(&std::fs::read(&pins).unwrap()).unwrap();
+        let mut known: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&pins).unwrap()).unwrap();
         known["servers"][0].as_object_mut().unwrap().remove("key");
         std::fs::write(&pins, known.to_string()).unwrap();
         let mut command = stage.command(&["ping", "127.0.0.1"]);
         command.env("SSH_AUTH_SOCK", odd_agent(&stage, answer));
         let outcome = stage.run_command(command);
-        assert!(outcome.stderr.contains(words), "{answer:?}: {}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains(words),
+            "{answer:?}: {}",
+            outcome.stderr
+        );
         outcome.ok();
     }
 }

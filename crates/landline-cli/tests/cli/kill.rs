@@ -15,14 +15,28 @@ use crate::{noise, stage};
 
 /// Shortened in `cargo xtask test`, whole in `cargo xtask soak`.
 fn kills() -> u64 {
-    if std::env::var_os("LANDLINE_SOAK").is_some() { 200 } else { 12 }
+    if std::env::var_os("LANDLINE_SOAK").is_some() {
+        200
+    } else {
+        12
+    }
 }
 
 /// Watches a final name while `work` runs: whatever is there must be `old` or `new`, whole.
-fn watching<T>(stage: &Stage, name: &str, old: Option<&[u8]>, new: &[u8], work: impl FnOnce() -> T) -> T {
+fn watching<T>(
+    stage: &Stage,
+    name: &str,
+    old: Option<&[u8]>,
+    new: &[u8],
+    work: impl FnOnce() -> T,
+) -> T {
     let done = AtomicBool::new(false);
     let check = || match fs::read(stage.path(name)) {
-        Ok(content) => assert!(content == new || old == Some(&content[..]), "{} bytes are visible", content.len()),
+        Ok(content) => assert!(
+            content == new || old == Some(&content[..]),
+            "{} bytes are visible",
+            content.len()
+        ),
         Err(error) => assert!(old.is_none(), "the old file is gone: {error}"),
     };
     std::thread::scope(|scope| {
@@ -47,7 +61,10 @@ fn kill(mut child: Child) {
 
 #[test]
 fn a_kill_at_any_moment_shows_no_half_file() {
-    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    let seed = std::env::var("LANDLINE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1u64);
     eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
     let stage = stage();
     let mut server = stage.joined();
@@ -113,7 +130,9 @@ fn a_client_that_vanishes_at_any_byte_leaves_nothing() {
         flight.extend_from_slice(&frame(header));
     }
     flight.extend_from_slice(&frame(noise(50_000, 5)));
-    flight.extend_from_slice(&frame(r#"{"type":"finish","length":50000,"digest":"blake3:"#));
+    flight.extend_from_slice(&frame(
+        r#"{"type":"finish","length":50000,"digest":"blake3:"#,
+    ));
     for step in 0..40 {
         let cut = flight.len() * step / 40;
         let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
@@ -124,7 +143,9 @@ fn a_client_that_vanishes_at_any_byte_leaves_nothing() {
         }
         drop(client);
         server.event("closed");
-        wait_for("an empty home", || fs::read_dir(stage.home()).unwrap().count() == 0);
+        wait_for("an empty home", || {
+            fs::read_dir(stage.home()).unwrap().count() == 0
+        });
     }
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
@@ -132,10 +153,16 @@ fn a_client_that_vanishes_at_any_byte_leaves_nothing() {
 /// One large copy, in either direction, of which one side or the other is killed again and again. Soak: 10 GB, ten kills.
 #[test]
 fn a_copy_killed_again_and_again_ends_whole() {
-    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    let seed = std::env::var("LANDLINE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1u64);
     eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
-    let (length, kills) =
-        if std::env::var_os("LANDLINE_SOAK").is_some() { (10_000_000_000, 10) } else { (120 << 20, 3) };
+    let (length, kills) = if std::env::var_os("LANDLINE_SOAK").is_some() {
+        (10_000_000_000, 10)
+    } else {
+        (120 << 20, 3)
+    };
     let stage = stage();
     let mut server = stage.joined();
     let address = server.address.clone();
@@ -145,12 +172,20 @@ fn a_copy_killed_again_and_again_ends_whole() {
     for up in [true, false] {
         let folder = stage.path(if up { "home" } else { "user" });
         let remote = |name: &str| format!("landline://{address}/{name}");
-        let (from, to) = if up { ("large".to_owned(), remote("copy")) } else { (remote("large"), "copy".to_owned()) };
+        let (from, to) = if up {
+            ("large".to_owned(), remote("copy"))
+        } else {
+            (remote("large"), "copy".to_owned())
+        };
         let arguments = ["cp", "--json", "--retry", "0", &from, &to].map(str::to_owned);
         let arrived = || staged(&folder);
         for (round, choice) in choices.chunks_exact(4).enumerate() {
             let mut command = stage.command(&arguments);
-            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let mut child = command
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
             // A part of what is still to come, so that there is something left for the kills after this one.
             let begun = arrived();
             let share = (length - begun) / (kills - round + 1) as u64;
@@ -168,7 +203,14 @@ fn a_copy_killed_again_and_again_ends_whole() {
         let said = stage.run(&arguments).ok();
         assert!(said.contains(r#""resumed-at""#), "{said}");
         let mut compare = std::process::Command::new("cmp");
-        assert!(compare.arg(folder.join("copy")).arg(folder.join("large")).status().unwrap().success());
+        assert!(
+            compare
+                .arg(folder.join("copy"))
+                .arg(folder.join("large"))
+                .status()
+                .unwrap()
+                .success()
+        );
         fs::remove_file(folder.join("copy")).unwrap();
     }
 }
@@ -176,8 +218,16 @@ fn a_copy_killed_again_and_again_ends_whole() {
 /// How much of a copy has arrived in a folder.
 fn staged(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).unwrap().map_while(Result::ok);
-    let part = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "part"));
-    part.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).max().unwrap_or(0)
+    let part = entries.filter(|entry| {
+        entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "part")
+    });
+    part.filter_map(|entry| entry.metadata().ok())
+        .map(|metadata| metadata.len())
+        .max()
+        .unwrap_or(0)
 }
 
 /// A file of which no two blocks are alike.

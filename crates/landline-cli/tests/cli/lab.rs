@@ -7,28 +7,57 @@ use crate::stage;
 /// An experiment prints in both languages, by option and by locale, and draws a picture that is XML.
 fn prints_and_draws(experiment: &str, english: &str, chinese: &str) {
     let stage = stage();
-    let out = stage.run(&["lab", experiment, "--lang", "en", "--svg", "picture.svg"]).ok();
+    let out = stage
+        .run(&["lab", experiment, "--lang", "en", "--svg", "picture.svg"])
+        .ok();
     assert!(out.contains(english) && !out.contains(chinese), "{out}");
     let picture = String::from_utf8(stage.read("user/picture.svg")).unwrap();
     let parsed = roxmltree::Document::parse(&picture).unwrap();
     let root = parsed.root_element();
     assert_eq!(root.tag_name().name(), "svg");
-    let texts: Vec<&str> = parsed.descendants().filter_map(|node| node.text()).collect();
+    let texts: Vec<&str> = parsed
+        .descendants()
+        .filter_map(|node| node.text())
+        .collect();
     assert!(texts.iter().any(|text| text.contains(english)), "{picture}");
-    let refers =
-        parsed.descendants().flat_map(|node| node.attributes()).find(|attribute| attribute.name().contains("href"));
+    let refers = parsed
+        .descendants()
+        .flat_map(|node| node.attributes())
+        .find(|attribute| attribute.name().contains("href"));
     assert_eq!(refers, None, "a picture needs nothing from elsewhere");
-    assert!(!picture.contains("url("), "a picture needs nothing from elsewhere");
+    assert!(
+        !picture.contains("url("),
+        "a picture needs nothing from elsewhere"
+    );
 
     let mut command = stage.command(&["lab", experiment, "--svg", "."]);
-    let output = command.env("LC_ALL", "").env("LANG", "zh_CN.UTF-8").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .env("LC_ALL", "")
+        .env("LANG", "zh_CN.UTF-8")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let out = String::from_utf8(output.stdout).unwrap();
     assert!(out.contains(chinese) && !out.contains(english), "{out}");
-    let picture = String::from_utf8(stage.read(&format!("user/landline-{experiment}.svg"))).unwrap();
+    let picture =
+        String::from_utf8(stage.read(&format!("user/landline-{experiment}.svg"))).unwrap();
     let parsed = roxmltree::Document::parse(&picture).unwrap();
-    assert!(parsed.descendants().filter_map(|node| node.text()).any(|text| text.contains(chinese)), "{picture}");
-    assert_eq!(fs::read_dir(stage.path("user")).unwrap().count(), 2, "nothing else is left");
+    assert!(
+        parsed
+            .descendants()
+            .filter_map(|node| node.text())
+            .any(|text| text.contains(chinese)),
+        "{picture}"
+    );
+    assert_eq!(
+        fs::read_dir(stage.path("user")).unwrap().count(),
+        2,
+        "nothing else is left"
+    );
 }
 
 #[test]
@@ -38,7 +67,11 @@ fn sticky() {
 
 #[test]
 fn models() {
-    prints_and_draws("models", "Four models, the same load", "四种模型，同样的负载");
+    prints_and_draws(
+        "models",
+        "Four models, the same load",
+        "四种模型，同样的负载",
+    );
 }
 
 /// Whoever is killed in the middle of measuring leaves no server behind.
@@ -49,11 +82,17 @@ fn a_killed_experiment_takes_its_server_along() {
     let mut child = stage.command(&["lab", "models"]).spawn().unwrap();
     // The server is told apart from a process that is only about to become one by its arguments.
     let servers = |parent: u32| -> Vec<String> {
-        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
+            .unwrap_or_default();
         let is_server = |id: &String| {
-            fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|line| line.windows(10).any(|part| part == b"lab-model-"))
+            fs::read(format!("/proc/{id}/cmdline"))
+                .is_ok_and(|line| line.windows(10).any(|part| part == b"lab-model-"))
         };
-        children.split_whitespace().map(str::to_owned).filter(is_server).collect()
+        children
+            .split_whitespace()
+            .map(str::to_owned)
+            .filter(is_server)
+            .collect()
     };
     let mut server = Vec::new();
     testkit::wait_for("a server", || {
@@ -63,7 +102,9 @@ fn a_killed_experiment_takes_its_server_along() {
     child.kill().unwrap();
     child.wait().unwrap();
     testkit::wait_for("the end of the server", || {
-        let states = server.iter().filter_map(|id| fs::read_to_string(format!("/proc/{id}/stat")).ok());
+        let states = server
+            .iter()
+            .filter_map(|id| fs::read_to_string(format!("/proc/{id}/stat")).ok());
         // One that is dead and not yet waited for is Z.
         states.filter(|stat| !stat.contains(") Z ")).count() == 0
     });
@@ -71,15 +112,20 @@ fn a_killed_experiment_takes_its_server_along() {
 
 #[test]
 fn lifecycle() {
-    prints_and_draws("lifecycle", "The life of a TCP connection", "一条 TCP 连接的一生");
+    prints_and_draws(
+        "lifecycle",
+        "The life of a TCP connection",
+        "一条 TCP 连接的一生",
+    );
 }
 
 #[test]
 fn a_picture_that_cannot_be_written_is_known_before_anything_is_measured() {
     let stage = stage();
-    for (path, status, words) in
-        [("no/such/folder.svg", 20, "no/such: no such"), ("/dev/null", 21, "/dev/null is a device")]
-    {
+    for (path, status, words) in [
+        ("no/such/folder.svg", 20, "no/such: no such"),
+        ("/dev/null", 21, "/dev/null is a device"),
+    ] {
         let outcome = stage.run(&["lab", "lifecycle", "--svg", path]);
         assert!(outcome.stdout.is_empty());
         outcome.fails(status, words);
@@ -88,14 +134,20 @@ fn a_picture_that_cannot_be_written_is_known_before_anything_is_measured() {
     fs::set_permissions(stage.path("user/closed"), fs::Permissions::from_mode(0o500)).unwrap();
     // Root may write anywhere.
     if !rustix::process::geteuid().is_root() {
-        stage.run(&["lab", "sticky", "--svg", "closed/picture.svg"]).fails(23, "permission denied");
+        stage
+            .run(&["lab", "sticky", "--svg", "closed/picture.svg"])
+            .fails(23, "permission denied");
     }
 }
 
 #[test]
 fn unknown_languages_and_experiments_are_mistakes_on_the_command_line() {
     let stage = stage();
-    stage.run(&["lab", "sticky", "--lang", "tlh"]).fails(2, "possible values: en, zh");
-    stage.run(&["lab", "telepathy"]).fails(2, "unrecognized subcommand");
+    stage
+        .run(&["lab", "sticky", "--lang", "tlh"])
+        .fails(2, "possible values: en, zh");
+    stage
+        .run(&["lab", "telepathy"])
+        .fails(2, "unrecognized subcommand");
     stage.run(&["lab"]).fails(2, "sticky");
 }

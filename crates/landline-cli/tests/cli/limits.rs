@@ -21,32 +21,83 @@ fn connect(server: &ServerProcess) -> RawClient {
 fn frames_and_headers_that_break_the_rules_are_named_before_the_login() {
     let stage = stage();
     let server = stage.serve(&[]);
-    let deep = format!("{{\"type\":\"login\",\"a\":{}{}}}", "[".repeat(2000), "]".repeat(2000));
+    let deep = format!(
+        "{{\"type\":\"login\",\"a\":{}{}}}",
+        "[".repeat(2000),
+        "]".repeat(2000)
+    );
     let cases: &[(&str, Vec<u8>, &str)] = &[
         ("negative", (-1i32).to_le_bytes().to_vec(), "frame-size"),
-        ("the most negative", i32::MIN.to_le_bytes().to_vec(), "frame-size"),
+        (
+            "the most negative",
+            i32::MIN.to_le_bytes().to_vec(),
+            "frame-size",
+        ),
         ("the largest", i32::MAX.to_le_bytes().to_vec(), "frame-size"),
-        ("one above the limit", 4097i32.to_le_bytes().to_vec(), "frame-size"),
+        (
+            "one above the limit",
+            4097i32.to_le_bytes().to_vec(),
+            "frame-size",
+        ),
         ("empty", frame(""), "bad-header"),
         ("no JSON", frame("hello"), "bad-header"),
         ("no object", frame("[1]"), "bad-header"),
         ("no type", frame("{}"), "bad-header"),
         ("too deep", frame(deep), "bad-header"),
-        ("a key twice", frame(r#"{"type":"login","user":"a","user":"b"}"#), "bad-header"),
-        ("a huge number", frame(format!("{{\"type\":\"login\",\"version\":1{}}}", "0".repeat(400))), "bad-header"),
-        ("a lone surrogate", frame(r#"{"type":"login","user":"\ud800"}"#), "bad-header"),
-        ("something behind", frame(r#"{"type":"login"} {}"#), "bad-header"),
+        (
+            "a key twice",
+            frame(r#"{"type":"login","user":"a","user":"b"}"#),
+            "bad-header",
+        ),
+        (
+            "a huge number",
+            frame(format!(
+                "{{\"type\":\"login\",\"version\":1{}}}",
+                "0".repeat(400)
+            )),
+            "bad-header",
+        ),
+        (
+            "a lone surrogate",
+            frame(r#"{"type":"login","user":"\ud800"}"#),
+            "bad-header",
+        ),
+        (
+            "something behind",
+            frame(r#"{"type":"login"} {}"#),
+            "bad-header",
+        ),
         ("not UTF-8", frame(b"{\"type\":\"\xff\"}"), "bad-header"),
         ("keys missing", frame(r#"{"type":"login"}"#), "bad-header"),
-        ("a body", frame(r#"{"type":"login","size":5}"#), "unexpected-message"),
-        ("a body of unknown size", frame(r#"{"type":"login","size":null}"#), "unexpected-message"),
-        ("a request", frame(r#"{"type":"put","path":"x","length":0,"mode":0,"replace":true}"#), "unexpected-message"),
-        ("an unknown type", frame(r#"{"type":"\u0000evil"}"#), "unexpected-message"),
+        (
+            "a body",
+            frame(r#"{"type":"login","size":5}"#),
+            "unexpected-message",
+        ),
+        (
+            "a body of unknown size",
+            frame(r#"{"type":"login","size":null}"#),
+            "unexpected-message",
+        ),
+        (
+            "a request",
+            frame(r#"{"type":"put","path":"x","length":0,"mode":0,"replace":true}"#),
+            "unexpected-message",
+        ),
+        (
+            "an unknown type",
+            frame(r#"{"type":"\u0000evil"}"#),
+            "unexpected-message",
+        ),
     ];
     for (what, bytes, expected) in cases {
         let mut client = connect(&server);
         client.send(bytes).unwrap();
-        assert_eq!(client.error_code().unwrap().as_deref(), Some(*expected), "{what}");
+        assert_eq!(
+            client.error_code().unwrap().as_deref(),
+            Some(*expected),
+            "{what}"
+        );
         assert_eq!(server.event("refused")["code"], *expected, "{what}");
     }
 }
@@ -74,7 +125,11 @@ fn logins_of_other_versions_and_methods_are_told_apart() {
         let mut login = client.login_header("alice", &key, None);
         login[field] = value.clone();
         client.send_json(&login).unwrap();
-        assert_eq!(client.error_code().unwrap().as_deref(), Some(expected), "{field}: {value}");
+        assert_eq!(
+            client.error_code().unwrap().as_deref(),
+            Some(expected),
+            "{field}: {value}"
+        );
     }
 }
 
@@ -86,12 +141,36 @@ fn after_the_login_the_larger_limits_hold() {
     let put = frame(r#"{"type":"put","path":"x","length":10,"mode":420,"replace":true}"#);
     let data = frame(r#"{"type":"data","offset":0,"size":10}"#);
     let cases: &[(&str, Vec<u8>, &str)] = &[
-        ("a header above 64 KiB", 65_537i32.to_le_bytes().to_vec(), "frame-size"),
-        ("a data frame above 256 KiB", [&put[..], &data, &262_145i32.to_le_bytes()].concat(), "frame-size"),
-        ("a negative data frame", [&put[..], &data, &(-5i32).to_le_bytes()].concat(), "frame-size"),
-        ("a body that is longer", [&put[..], &data, &frame([0; 11])].concat(), "body-size"),
-        ("a body of another size", [&put[..], &frame(r#"{"type":"data","offset":0,"size":11}"#)].concat(), "body-size"),
-        ("no body", [&put[..], &frame(r#"{"type":"data","offset":0}"#)].concat(), "bad-header"),
+        (
+            "a header above 64 KiB",
+            65_537i32.to_le_bytes().to_vec(),
+            "frame-size",
+        ),
+        (
+            "a data frame above 256 KiB",
+            [&put[..], &data, &262_145i32.to_le_bytes()].concat(),
+            "frame-size",
+        ),
+        (
+            "a negative data frame",
+            [&put[..], &data, &(-5i32).to_le_bytes()].concat(),
+            "frame-size",
+        ),
+        (
+            "a body that is longer",
+            [&put[..], &data, &frame([0; 11])].concat(),
+            "body-size",
+        ),
+        (
+            "a body of another size",
+            [&put[..], &frame(r#"{"type":"data","offset":0,"size":11}"#)].concat(),
+            "body-size",
+        ),
+        (
+            "no body",
+            [&put[..], &frame(r#"{"type":"data","offset":0}"#)].concat(),
+            "bad-header",
+        ),
         (
             "a length below zero",
             frame(r#"{"type":"put","path":"x","length":-1,"mode":0,"replace":true}"#),
@@ -99,21 +178,43 @@ fn after_the_login_the_larger_limits_hold() {
         ),
         (
             "a length of 2^63",
-            frame(r#"{"type":"put","path":"x","length":9223372036854775808,"mode":0,"replace":true}"#),
+            frame(
+                r#"{"type":"put","path":"x","length":9223372036854775808,"mode":0,"replace":true}"#,
+            ),
             "bad-header",
         ),
-        ("no length", frame(r#"{"type":"put","path":"x","mode":0,"replace":true}"#), "bad-header"),
-        ("setuid", frame(r#"{"type":"put","path":"x","length":0,"mode":2541,"replace":true}"#), "bad-header"),
-        ("a request with a body", frame(r#"{"type":"get","path":"x","size":3}"#), "unexpected-message"),
+        (
+            "no length",
+            frame(r#"{"type":"put","path":"x","mode":0,"replace":true}"#),
+            "bad-header",
+        ),
+        (
+            "setuid",
+            frame(r#"{"type":"put","path":"x","length":0,"mode":2541,"replace":true}"#),
+            "bad-header",
+        ),
+        (
+            "a request with a body",
+            frame(r#"{"type":"get","path":"x","size":3}"#),
+            "unexpected-message",
+        ),
     ];
     for (what, bytes, expected) in cases {
         let mut client = connect(&server);
         assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
-        client.send_json(&json!({"type": "open", "service": "files"})).unwrap();
+        client
+            .send_json(&json!({"type": "open", "service": "files"}))
+            .unwrap();
         client.send(bytes).unwrap();
-        assert_eq!(client.error_code().unwrap().as_deref(), Some(*expected), "{what}");
+        assert_eq!(
+            client.error_code().unwrap().as_deref(),
+            Some(*expected),
+            "{what}"
+        );
     }
-    wait_for("an empty home", || std::fs::read_dir(stage.home()).unwrap().count() == 0);
+    wait_for("an empty home", || {
+        std::fs::read_dir(stage.home()).unwrap().count() == 0
+    });
 }
 
 /// A newcomer with a number, who makes the largest promise that is not refused at once.
@@ -135,7 +236,9 @@ fn promises_cost_no_memory() {
     drop(connect(&server));
     server.event("refused");
     let (before, descriptors) = server.usage();
-    let clients: Vec<RawClient> = (0..CONNECTIONS).map(|number| promising(&server, number as usize)).collect();
+    let clients: Vec<RawClient> = (0..CONNECTIONS)
+        .map(|number| promising(&server, number as usize))
+        .collect();
     let (during, _) = server.usage();
     let each = during.saturating_sub(before) / CONNECTIONS;
     eprintln!("{each} KiB for each connection before login");
@@ -148,7 +251,9 @@ fn promises_cost_no_memory() {
 fn idle(server: &ServerProcess, key: &UserKey) -> RawClient {
     let mut client = connect(server);
     assert_eq!(client.login("alice", key, None).unwrap(), "welcome");
-    client.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
+    client
+        .send_json(&json!({"type": "open", "service": "ping"}))
+        .unwrap();
     client
 }
 
@@ -184,12 +289,17 @@ fn a_thousand_connections_cost_at_most_64_kib_each() {
     server.event("closed");
     let (before, descriptors) = server.usage();
     let sessions: Vec<RawClient> = (0..SESSIONS).map(|_| idle(&server, &key)).collect();
-    let newcomers: Vec<RawClient> = (0..NEWCOMERS).map(|number| promising(&server, number)).collect();
+    let newcomers: Vec<RawClient> = (0..NEWCOMERS)
+        .map(|number| promising(&server, number))
+        .collect();
     let (during, open) = server.usage();
     // On a very slow machine the first newcomers are out of time before the last one has come.
     let (more, there) = (during.saturating_sub(before), open - descriptors);
     eprintln!("{more} KiB for {there} connections, {SESSIONS} of them sessions");
-    assert!(there > SESSIONS && more <= 64 * there as u64, "{more} KiB for {there} connections");
+    assert!(
+        there > SESSIONS && more <= 64 * there as u64,
+        "{more} KiB for {there} connections"
+    );
     drop((sessions, newcomers));
     wait_for("all descriptors back", || server.usage().1 <= descriptors);
 }
@@ -206,12 +316,16 @@ fn a_login_that_opens_nothing_is_ended() {
         client
     };
     let mut idle = logged_in();
-    idle.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
+    idle.send_json(&json!({"type": "open", "service": "ping"}))
+        .unwrap();
     let (mut silent, mut slow) = (logged_in(), logged_in());
     let part = frame(r#"{"type":"open","service":"ping"}"#);
     slow.send(&part[..part.len() - 1]).unwrap();
     for client in [&mut silent, &mut slow] {
-        assert_eq!(client.error_code().unwrap().as_deref(), Some("open-timeout"));
+        assert_eq!(
+            client.error_code().unwrap().as_deref(),
+            Some("open-timeout")
+        );
         assert!(client.header().unwrap().is_none(), "and nothing more");
         assert_eq!(server.event("failed")["code"], "open-timeout");
     }
@@ -241,15 +355,27 @@ fn a_client_that_takes_its_time_is_closed_however_it_trickles() {
         // A byte of the ClientHello twice a second.
         scope.spawn(move || {
             let mut tcp = TcpStream::connect(&server.address).unwrap();
-            tcp.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-            let closed = hello.iter().take(100).any(|byte| tcp.write_all(&[*byte]).is_err() || ended(&mut tcp));
+            tcp.set_read_timeout(Some(Duration::from_millis(500)))
+                .unwrap();
+            let closed = hello
+                .iter()
+                .take(100)
+                .any(|byte| tcp.write_all(&[*byte]).is_err() || ended(&mut tcp));
             assert!(closed, "a trickling ClientHello");
         });
         // TLS, then nothing; and TLS, then a login byte by byte.
-        scope.spawn(move || assert!(connect(server).error_code().unwrap().is_some(), "silent after TLS"));
+        scope.spawn(move || {
+            assert!(
+                connect(server).error_code().unwrap().is_some(),
+                "silent after TLS"
+            )
+        });
         scope.spawn(move || {
             let mut client = connect(server);
-            let bytes = frame(format!("{{\"type\":\"login\",\"padding\":\"{}\"}}", "x".repeat(1000)));
+            let bytes = frame(format!(
+                "{{\"type\":\"login\",\"padding\":\"{}\"}}",
+                "x".repeat(1000)
+            ));
             let closed = bytes.iter().take(100).any(|byte| {
                 std::thread::sleep(Duration::from_millis(500));
                 client.send(&[*byte]).is_err()
@@ -261,13 +387,18 @@ fn a_client_that_takes_its_time_is_closed_however_it_trickles() {
         let code = server.event("refused")["code"].as_str().unwrap().to_owned();
         assert!(["login-timeout", "lost"].contains(&code.as_str()), "{code}");
     }
-    stage.run_with_input(&["join", "-"], server.invite().as_bytes()).ok();
+    stage
+        .run_with_input(&["join", "-"], server.invite().as_bytes())
+        .ok();
 }
 
 /// Whether the other side has closed, waiting for at most the read timeout.
 fn ended(tcp: &mut TcpStream) -> bool {
     match tcp.read(&mut [0; 100]) {
         Ok(length) => length == 0,
-        Err(error) => !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+        Err(error) => !matches!(
+            error.kind(),
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+        ),
     }
 }

@@ -10,13 +10,18 @@ use crate::stage;
 
 /// The key that the client made for itself when it joined.
 pub(crate) fn client_key(stage: &Stage) -> UserKey {
-    UserKey::load(&stage.path("client/client/id_ed25519"), |_| panic!("it is not encrypted")).unwrap()
+    UserKey::load(&stage.path("client/client/id_ed25519"), |_| {
+        panic!("it is not encrypted")
+    })
+    .unwrap()
 }
 
 /// A key made by OpenSSH.
 fn ssh_keygen(stage: &Stage, name: &str, passphrase: &str) -> Option<String> {
     let path = stage.path(name).display().to_string();
-    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", passphrase, "-f", &path]).status();
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", passphrase, "-f", &path])
+        .status();
     match made {
         Ok(status) if status.success() => Some(path),
         _ => {
@@ -30,21 +35,35 @@ fn ssh_keygen(stage: &Stage, name: &str, passphrase: &str) -> Option<String> {
 fn a_key_of_openssh_logs_in() {
     let stage = stage();
     let server = stage.serve(&[]);
-    let Some(key) = ssh_keygen(&stage, "key", "") else { return };
-    stage.run(&["join", &server.invite(), "--as", "bob", "-i", &key]).ok();
-    let listed = Command::new("ssh-keygen").args(["-l", "-f", &key]).output().unwrap();
+    let Some(key) = ssh_keygen(&stage, "key", "") else {
+        return;
+    };
+    stage
+        .run(&["join", &server.invite(), "--as", "bob", "-i", &key])
+        .ok();
+    let listed = Command::new("ssh-keygen")
+        .args(["-l", "-f", &key])
+        .output()
+        .unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     let fingerprint = listed.split(' ').nth(1).unwrap();
     let pong = stage.run(&["ping", "127.0.0.1"]).ok();
-    assert!(pong.contains(&format!("as bob with {fingerprint}")), "{pong} / {listed}");
+    assert!(
+        pong.contains(&format!("as bob with {fingerprint}")),
+        "{pong} / {listed}"
+    );
 }
 
 #[test]
 fn an_encrypted_key_without_a_terminal_is_refused_and_says_why() {
     let stage = stage();
     let server = stage.serve(&[]);
-    let Some(key) = ssh_keygen(&stage, "key", "a secret phrase") else { return };
-    stage.run(&["join", &server.invite(), "--as", "bob", "-i", &key]).fails(32, "no terminal");
+    let Some(key) = ssh_keygen(&stage, "key", "a secret phrase") else {
+        return;
+    };
+    stage
+        .run(&["join", &server.invite(), "--as", "bob", "-i", &key])
+        .fails(32, "no terminal");
 }
 
 #[test]
@@ -53,13 +72,21 @@ fn keys_that_cannot_be_used_are_refused() {
     let stage = stage();
     let server = stage.serve(&[]);
     let invite = server.invite();
-    stage.run(&["join", &invite, "-i", "absent"]).fails(32, "absent");
+    stage
+        .run(&["join", &invite, "-i", "absent"])
+        .fails(32, "absent");
     let path = stage.write("user/rubbish", b"rubbish");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    stage.run(&["join", &invite, "-i", "rubbish"]).fails(32, "not an OpenSSH private key");
-    let Some(key) = ssh_keygen(&stage, "key", "") else { return };
+    stage
+        .run(&["join", &invite, "-i", "rubbish"])
+        .fails(32, "not an OpenSSH private key");
+    let Some(key) = ssh_keygen(&stage, "key", "") else {
+        return;
+    };
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    stage.run(&["join", &invite, "-i", &key]).fails(32, "chmod 600");
+    stage
+        .run(&["join", &invite, "-i", &key])
+        .fails(32, "chmod 600");
     // None of that used the invite up.
     stage.run(&["join", &invite]).ok();
 }
@@ -70,13 +97,17 @@ fn an_invite_is_good_once() {
     let server = stage.serve(&[]);
     let invite = server.invite();
     stage.run(&["join", &invite, "--as", "alice"]).ok();
-    stage.run(&["join", &invite, "--as", "bob"]).fails(12, "used before");
+    stage
+        .run(&["join", &invite, "--as", "bob"])
+        .fails(12, "used before");
     assert_eq!(server.event("refused")["code"], "invite-used");
     let mut wrong = invite.clone();
     wrong.pop();
     wrong.push(if invite.ends_with('0') { '1' } else { '0' });
     stage.run(&["join", &wrong]).fails(12, "no such invite");
-    stage.run(&["join", &invite[..invite.len() - 1]]).fails(2, "not an invite");
+    stage
+        .run(&["join", &invite[..invite.len() - 1]])
+        .fails(2, "not an invite");
     stage.run(&["join", "hello"]).fails(2, "not an invite");
     stage.run(&["join", &invite, "--as", "-x"]);
 }
@@ -95,14 +126,24 @@ fn racers_for_one_invite() {
                 let (key, _) = UserKey::load_or_create(&keys, &format!("key{n}")).unwrap();
                 let server = &server;
                 scope.spawn(move || {
-                    let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
-                    client.login(&format!("user{n}"), &key, Some(token)).unwrap()
+                    let mut client =
+                        RawClient::connect(&server.address, &server.fingerprint).unwrap();
+                    client
+                        .login(&format!("user{n}"), &key, Some(token))
+                        .unwrap()
                 })
             })
             .collect();
-        racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+        racers
+            .into_iter()
+            .map(|racer| racer.join().unwrap())
+            .collect()
     });
-    assert_eq!(answers.iter().filter(|answer| *answer == "welcome").count(), 1, "{answers:?}");
+    assert_eq!(
+        answers.iter().filter(|answer| *answer == "welcome").count(),
+        1,
+        "{answers:?}"
+    );
 }
 
 #[test]
@@ -121,7 +162,10 @@ fn whoever_is_not_registered_is_refused_alike() {
         answers.push(error.to_string());
     }
     assert!(answers[0].contains("login-refused"));
-    assert_eq!(answers[0], answers[1], "a known user must not be told from an unknown one");
+    assert_eq!(
+        answers[0], answers[1],
+        "a known user must not be told from an unknown one"
+    );
 }
 
 /// Rows 35 and 37: a login is worth something only as it is, only there, only once.
@@ -166,12 +210,20 @@ fn a_login_that_was_spoiled_or_recorded_is_refused() {
         let mut client = connect();
         let login = login(&client);
         client.send_json(&login).unwrap();
-        assert_eq!(client.error_code().unwrap().as_deref(), Some("login-refused"), "{what}");
+        assert_eq!(
+            client.error_code().unwrap().as_deref(),
+            Some("login-refused"),
+            "{what}"
+        );
     }
     let mut client = connect();
     let login = client.login_header("alice", &key, None);
     client.send_json(&login).unwrap();
-    assert_eq!(client.header().unwrap().unwrap().kind(), "welcome", "unspoiled it is accepted");
+    assert_eq!(
+        client.header().unwrap().unwrap().kind(),
+        "welcome",
+        "unspoiled it is accepted"
+    );
 }
 
 #[test]
@@ -188,6 +240,9 @@ fn an_invite_that_was_not_signed_by_its_key_stays_good() {
     let mut login = client.login_header("alice", &key, Some(token));
     login["key"] = json!(other.public().line());
     client.send_json(&login).unwrap();
-    assert_eq!(client.error_code().unwrap().as_deref(), Some("login-refused"));
+    assert_eq!(
+        client.error_code().unwrap().as_deref(),
+        Some("login-refused")
+    );
     stage.run(&["join", &invite]).ok();
 }

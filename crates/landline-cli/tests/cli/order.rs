@@ -17,7 +17,9 @@ use crate::{noise, stage};
 /// Every type there is, those that only a server sends included, with all the keys that any of them needs.
 fn types() -> BTreeSet<&'static str> {
     let known = State::ALL.iter().flat_map(|state| state.accepts()).copied();
-    known.chain(["", "Put", "exec", "stream", "attach", "login "]).collect()
+    known
+        .chain(["", "Put", "exec", "stream", "attach", "login "])
+        .collect()
 }
 
 pub(crate) fn message(kind: &str) -> Value {
@@ -31,7 +33,8 @@ pub(crate) fn message(kind: &str) -> Value {
 
 /// Brings a connection into a state of the server.
 pub(crate) fn into(state: State, server: &ServerProcess, key: &UserKey) -> RawClient {
-    let mut client = RawClient::connect(&server.address, &server.fingerprint).expect("the server goes on");
+    let mut client =
+        RawClient::connect(&server.address, &server.fingerprint).expect("the server goes on");
     client.greet().unwrap();
     let keys = json!({"type": "keys", "version": 1, "user": "alice", "keys": [KeyTag([7; 32])]});
     match state {
@@ -68,7 +71,10 @@ pub(crate) fn into(state: State, server: &ServerProcess, key: &UserKey) -> RawCl
             message("put"),
             json!({"type": "data", "offset": 0, "size": 0}),
         ],
-        State::SenderDone => &[json!({"type": "open", "service": "files"}), json!({"type": "get", "path": "kept"})],
+        State::SenderDone => &[
+            json!({"type": "open", "service": "files"}),
+            json!({"type": "get", "path": "kept"}),
+        ],
         other => panic!("{other:?} is no state of a server"),
     };
     for header in before {
@@ -99,11 +105,18 @@ fn only_what_the_table_accepts_is_answered() {
     let before = Census::of(&stage.home());
     let key = crate::login::client_key(&stage);
     for state in STATES {
-        for kind in types().into_iter().filter(|kind| !state.accepts().contains(kind)) {
+        for kind in types()
+            .into_iter()
+            .filter(|kind| !state.accepts().contains(kind))
+        {
             let mut client = into(state, &server, &key);
             client.send_json(&message(kind)).unwrap();
             let code = client.error_code().unwrap();
-            assert_eq!(code.as_deref(), Some("unexpected-message"), "{kind:?} in {state:?}");
+            assert_eq!(
+                code.as_deref(),
+                Some("unexpected-message"),
+                "{kind:?} in {state:?}"
+            );
         }
     }
     wait_for("no staging files", || Census::of(&stage.home()) == before);
@@ -116,7 +129,11 @@ fn an_error_ends_the_channel_quietly() {
     let server = stage.joined();
     stage.write("home/kept", b"");
     let key = crate::login::client_key(&stage);
-    for state in [State::ReceiverData, State::ReceiverFinish, State::SenderDone] {
+    for state in [
+        State::ReceiverData,
+        State::ReceiverFinish,
+        State::SenderDone,
+    ] {
         let mut client = into(state, &server, &key);
         client.send_json(&message("error")).unwrap();
         assert_eq!(client.error_code().unwrap(), None, "{state:?}");
@@ -126,14 +143,20 @@ fn an_error_ends_the_channel_quietly() {
 
 #[test]
 fn random_sequences_change_nothing() {
-    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    let seed = std::env::var("LANDLINE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1u64);
     eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
     let stage = stage();
     let server = stage.joined();
     stage.write("home/kept", b"kept");
     let before = Census::of(&stage.home());
     let key = crate::login::client_key(&stage);
-    let kinds: Vec<&str> = types().into_iter().filter(|kind| *kind != "put" && *kind != "get").collect();
+    let kinds: Vec<&str> = types()
+        .into_iter()
+        .filter(|kind| *kind != "put" && *kind != "get")
+        .collect();
     for (round, dice) in noise(300 * 8, seed).chunks(8).enumerate() {
         let state = STATES[usize::from(dice[0]) % STATES.len()];
         // A put of an empty file that is finished properly would be a change, and a rightful one.

@@ -22,7 +22,17 @@ pub(crate) fn file(stage: &Stage, name: &str, password: &str) -> String {
 pub(crate) fn with_bob(stage: &Stage) -> ServerProcess {
     let server = stage.joined();
     let file = file(stage, "bob.password", PASSWORD);
-    stage.run_at_server(&["user", "add", "bob", "--password-file", &file, "--files", "rw:~/bob"]).ok();
+    stage
+        .run_at_server(&[
+            "user",
+            "add",
+            "bob",
+            "--password-file",
+            &file,
+            "--files",
+            "rw:~/bob",
+        ])
+        .ok();
     // The server that runs takes them over within a second.
     server.event("rights-loaded");
     fs::rename(stage.path("client"), stage.path("alice")).unwrap();
@@ -46,10 +56,17 @@ fn a_colleague_joins_by_password_and_the_server_is_trusted_for_it() {
     terminal.wait_for_hiding();
     terminal.type_line(PASSWORD);
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
-    assert!(terminal.shown.contains("as bob with password:"), "{}", terminal.shown);
+    assert!(
+        terminal.shown.contains("as bob with password:"),
+        "{}",
+        terminal.shown
+    );
     assert!(!terminal.shown.contains(PASSWORD));
     let server_known = known(&stage);
-    assert_eq!((&server_known["provisional"], &server_known["password"]), (&json!(false), &json!(true)));
+    assert_eq!(
+        (&server_known["provisional"], &server_known["password"]),
+        (&json!(false), &json!(true))
+    );
 
     // From then on it is asked for at once, and no key is tried before.
     stage.write("user/report", b"all of it");
@@ -59,7 +76,9 @@ fn a_colleague_joins_by_password_and_the_server_is_trusted_for_it() {
     terminal.type_line(PASSWORD);
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
     assert_eq!(stage.read("home/bob/report"), b"all of it");
-    let log = stage.run_at_server(&["audit", "show", "--json", "--user", "bob"]).ok();
+    let log = stage
+        .run_at_server(&["audit", "show", "--json", "--user", "bob"])
+        .ok();
     assert!(!log.contains("login-refused"), "{log}");
 }
 
@@ -67,7 +86,9 @@ fn a_colleague_joins_by_password_and_the_server_is_trusted_for_it() {
 fn after_keys_that_are_not_accepted_the_password_is_asked_for() {
     let stage = stage();
     let server = with_bob(&stage);
-    stage.run(&["ping", &format!("bob@{}", server.address), "--accept-new"]).fails(32, "no key");
+    stage
+        .run(&["ping", &format!("bob@{}", server.address), "--accept-new"])
+        .fails(32, "no key");
     // Somebody else's key.
     fs::rename(stage.path("client"), stage.path("nobody")).unwrap();
     fs::rename(stage.path("alice"), stage.path("client")).unwrap();
@@ -77,11 +98,20 @@ fn after_keys_that_are_not_accepted_the_password_is_asked_for() {
     terminal.type_line(PASSWORD);
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
     // What was known of alice, who has the key, stays; and with a key that is named nobody is asked.
-    assert!(stage.run(&["ping", "127.0.0.1"]).ok().contains("as alice with SHA256:"));
+    assert!(
+        stage
+            .run(&["ping", "127.0.0.1"])
+            .ok()
+            .contains("as alice with SHA256:")
+    );
     let key = stage.path("client/client/id_ed25519").display().to_string();
     let mut terminal = Terminal::start(&stage.command(&["ping", "bob@127.0.0.1", "-i", &key]));
     assert_eq!(terminal.end(), Some(12), "{}", terminal.shown);
-    assert!(!terminal.shown.contains("Password of"), "{}", terminal.shown);
+    assert!(
+        !terminal.shown.contains("Password of"),
+        "{}",
+        terminal.shown
+    );
 }
 
 #[test]
@@ -90,7 +120,8 @@ fn a_password_that_was_mistyped_is_asked_for_again_twice_and_no_other() {
     let server = with_bob(&stage);
     let at = format!("bob@{}", server.address);
     let log_in = |typed: &[&str]| {
-        let mut terminal = Terminal::start(&stage.command(&["ping", &at, "--accept-new", "--password"]));
+        let mut terminal =
+            Terminal::start(&stage.command(&["ping", &at, "--accept-new", "--password"]));
         for line in typed {
             terminal.wait_for("Password of bob at");
             terminal.wait_for_hiding();
@@ -112,15 +143,25 @@ fn a_password_that_was_mistyped_is_asked_for_again_twice_and_no_other() {
 fn one_password_is_one_however_it_is_spelled() {
     let stage = stage();
     let server = stage.joined();
-    let (composed, apart) = ("Z\u{fc}rich f\u{e4}hrt\u{a0}ab", "Zu\u{308}rich fa\u{308}hrt ab");
-    let [first, second] = [("first", composed), ("second", apart)].map(|(name, text)| file(&stage, name, text));
-    stage.run_at_server(&["user", "add", "bob", "--password-file", &first]).ok();
+    let (composed, apart) = (
+        "Z\u{fc}rich f\u{e4}hrt\u{a0}ab",
+        "Zu\u{308}rich fa\u{308}hrt ab",
+    );
+    let [first, second] =
+        [("first", composed), ("second", apart)].map(|(name, text)| file(&stage, name, text));
+    stage
+        .run_at_server(&["user", "add", "bob", "--password-file", &first])
+        .ok();
     fs::rename(stage.path("client"), stage.path("alice")).unwrap();
     let at = format!("bob@{}", server.address);
-    stage.run(&["ping", &at, "--accept-new", "--password-file", &second]).ok();
+    stage
+        .run(&["ping", &at, "--accept-new", "--password-file", &second])
+        .ok();
     stage.run(&["ping", &at, "--password-file", &first]).ok();
     let third = file(&stage, "third", "Z\u{fc}rich\tab und an");
-    stage.run(&["ping", &at, "--password-file", &third]).fails(32, "control character");
+    stage
+        .run(&["ping", &at, "--password-file", &third])
+        .fails(32, "control character");
 }
 
 #[test]
@@ -129,9 +170,15 @@ fn a_password_comes_from_a_file_a_descriptor_or_the_environment_and_never_from_t
     let server = with_bob(&stage);
     let at = format!("bob@{}", server.address);
     let right = file(&stage, "right", PASSWORD);
-    let ping = |arguments: &[&str]| stage.command(&[&["ping", &at, "--accept-new"], arguments].concat());
+    let ping =
+        |arguments: &[&str]| stage.command(&[&["ping", &at, "--accept-new"], arguments].concat());
     stage.run_command(ping(&["--password-file", &right])).ok();
-    stage.run_with_input(&["ping", &at, "--password-fd", "0"], format!("{PASSWORD}\nmore").as_bytes()).ok();
+    stage
+        .run_with_input(
+            &["ping", &at, "--password-fd", "0"],
+            format!("{PASSWORD}\nmore").as_bytes(),
+        )
+        .ok();
     let mut by_environment = ping(&[]);
     by_environment.env("LANDLINE_PASSWORD_FILE", &right);
     stage.run_command(by_environment).ok();
@@ -140,22 +187,44 @@ fn a_password_comes_from_a_file_a_descriptor_or_the_environment_and_never_from_t
     fs::rename(stage.path("alice"), stage.path("client")).unwrap();
     let mut by_key = stage.command(&["ping", "alice@127.0.0.1"]);
     by_key.env("LANDLINE_PASSWORD_FILE", "/nowhere");
-    assert!(stage.run_command(by_key).ok().contains("as alice with SHA256:"));
+    assert!(
+        stage
+            .run_command(by_key)
+            .ok()
+            .contains("as alice with SHA256:")
+    );
     fs::rename(stage.path("client"), stage.path("alice")).unwrap();
     fs::rename(stage.path("bob"), stage.path("client")).unwrap();
     // And what can go wrong with each.
     stage.run_command(ping(&[])).fails(32, "no terminal");
-    stage.run_command(ping(&["--password"])).fails(32, "no terminal");
-    stage.run_command(ping(&["--password-file", "/nowhere"])).fails(32, "in /nowhere: ");
-    stage.run_command(ping(&["--password-fd", "987"])).fails(32, "on descriptor 987");
-    stage.run_with_input(&["ping", &at, "--password-fd", "0"], b"").fails(32, "is empty");
-    stage.run_with_input(&["ping", &at, "--password-fd", "0"], &[b'x'; 5000]).fails(32, "longer than 1024 bytes");
     stage
-        .run_command(ping(&["--password-file", &file(&stage, "wrong", "correct horse batterz")]))
+        .run_command(ping(&["--password"]))
+        .fails(32, "no terminal");
+    stage
+        .run_command(ping(&["--password-file", "/nowhere"]))
+        .fails(32, "in /nowhere: ");
+    stage
+        .run_command(ping(&["--password-fd", "987"]))
+        .fails(32, "on descriptor 987");
+    stage
+        .run_with_input(&["ping", &at, "--password-fd", "0"], b"")
+        .fails(32, "is empty");
+    stage
+        .run_with_input(&["ping", &at, "--password-fd", "0"], &[b'x'; 5000])
+        .fails(32, "longer than 1024 bytes");
+    stage
+        .run_command(ping(&[
+            "--password-file",
+            &file(&stage, "wrong", "correct horse batterz"),
+        ]))
         .fails(12, "not accepted");
     fs::set_permissions(&right, PermissionsExt::from_mode(0o640)).unwrap();
-    stage.run_command(ping(&["--password-file", &right])).fails(32, "others can read");
-    stage.run_command(ping(&["--password", "correct"])).fails(2, "unexpected argument");
+    stage
+        .run_command(ping(&["--password-file", &right]))
+        .fails(32, "others can read");
+    stage
+        .run_command(ping(&["--password", "correct"]))
+        .fails(2, "unexpected argument");
 }
 
 /// Row 45: the password is nowhere but in the file that was named, and the server has nothing that equals it.
@@ -164,11 +233,20 @@ fn a_password_is_in_no_file_log_or_event() {
     let stage = stage();
     let server = with_bob(&stage);
     let at = format!("bob@{}", server.address);
-    let outcome = stage.run(&["ping", &at, "--accept-new", "--password-file", &file(&stage, "bob.password", PASSWORD)]);
+    let outcome = stage.run(&[
+        "ping",
+        &at,
+        "--accept-new",
+        "--password-file",
+        &file(&stage, "bob.password", PASSWORD),
+    ]);
     assert!(!outcome.stderr.contains(PASSWORD) && !outcome.ok().contains(PASSWORD));
     assert!(!server.event("login").to_string().contains(PASSWORD));
     for folder in ["server", "client", "alice"] {
-        assert_eq!(files_with(&stage.path(folder), PASSWORD.as_bytes(), &[]), Vec::<String>::new());
+        assert_eq!(
+            files_with(&stage.path(folder), PASSWORD.as_bytes(), &[]),
+            Vec::<String>::new()
+        );
     }
 }
 
@@ -182,39 +260,84 @@ fn what_is_granted_at_the_machine_can_be_used_when_the_command_ends() {
     for number in 0..5 {
         let (user, folder) = (format!("user{number}"), format!("rw:~/folder{number}"));
         fs::create_dir(stage.path(&format!("home/folder{number}"))).unwrap();
-        stage.run_at_server(&["user", "add", &user, "--password-file", &password, "--files", &folder]).ok();
+        stage
+            .run_at_server(&[
+                "user",
+                "add",
+                &user,
+                "--password-file",
+                &password,
+                "--files",
+                &folder,
+            ])
+            .ok();
         let at = format!("landline://{user}@{}/folder{number}/x", server.address);
         let copy = ["cp", "--accept-new", "--password-file", &password, "-", &at];
         stage.run_with_input(&copy, b"at once").ok();
         stage.run_at_server(&["user", "remove", &user]).ok();
-        stage.run_with_input(&copy, b"no more").fails(12, "not accepted");
+        stage
+            .run_with_input(&copy, b"no more")
+            .fails(12, "not accepted");
         fs::remove_dir_all(stage.path("client")).unwrap();
     }
     // Without a server nobody is waited for that is not there.
     drop(server);
-    stage.run_at_server(&["user", "add", "bob", "--password-file", &password, "--files", "rw:~/bob"]).ok();
+    stage
+        .run_at_server(&[
+            "user",
+            "add",
+            "bob",
+            "--password-file",
+            &password,
+            "--files",
+            "rw:~/bob",
+        ])
+        .ok();
 }
 
 #[test]
 fn everybody_sets_their_own_password_and_admins_those_of_others() {
     let stage = stage();
     let server = with_bob(&stage);
-    let [old, new] = [("old", PASSWORD), ("new", "another password")].map(|(name, text)| file(&stage, name, text));
+    let [old, new] = [("old", PASSWORD), ("new", "another password")]
+        .map(|(name, text)| file(&stage, name, text));
     let ping = |password: &str| stage.run(&["ping", "127.0.0.1", "--password-file", password]);
-    stage.run(&["ping", &format!("bob@{}", server.address), "--accept-new", "--password-file", &old]).ok();
-    let set = ["passwd", "127.0.0.1", "--password-file", &old, "--new-password-file", &new];
+    stage
+        .run(&[
+            "ping",
+            &format!("bob@{}", server.address),
+            "--accept-new",
+            "--password-file",
+            &old,
+        ])
+        .ok();
+    let set = [
+        "passwd",
+        "127.0.0.1",
+        "--password-file",
+        &old,
+        "--new-password-file",
+        &new,
+    ];
     assert!(stage.run(&set).ok().contains("bob logs in"));
     ping(&old).fails(12, "not accepted");
     ping(&new).ok();
     // At a terminal it is typed twice, and what is wrong with it is said before the second time.
     for (typed, status, words) in [
         (&["short"][..], 32, "less than 8"),
-        (&["third password", "third passwort"], 32, "not typed the same"),
+        (
+            &["third password", "third passwort"],
+            32,
+            "not typed the same",
+        ),
         (&["third password", "third password"], 0, "bob logs in"),
     ] {
         let arguments = ["passwd", "127.0.0.1", "--password-file", &new];
         let mut terminal = Terminal::start(&stage.command(&arguments));
-        for (line, prompt) in typed.iter().zip(["New password of bob: ", "The same again: "]) {
+        for (line, prompt) in typed
+            .iter()
+            .zip(["New password of bob: ", "The same again: "])
+        {
             terminal.wait_for(prompt);
             terminal.wait_for_hiding();
             terminal.type_line(line);
@@ -225,30 +348,84 @@ fn everybody_sets_their_own_password_and_admins_those_of_others() {
     let third = file(&stage, "third", "third password");
     ping(&third).ok();
     // Nobody is asked for a new one who does not know the old one.
-    let mut terminal = Terminal::start(&stage.command(&["passwd", "127.0.0.1", "--password-file", &old]));
+    let mut terminal =
+        Terminal::start(&stage.command(&["passwd", "127.0.0.1", "--password-file", &old]));
     assert_eq!(terminal.end(), Some(12), "{}", terminal.shown);
-    assert!(!terminal.shown.contains("New password"), "{}", terminal.shown);
+    assert!(
+        !terminal.shown.contains("New password"),
+        "{}",
+        terminal.shown
+    );
     // Not another's, without being an admin.
-    let other = ["user", "--on", "127.0.0.1", "--password-file", &third, "password", "alice", "--password-file", &new];
+    let other = [
+        "user",
+        "--on",
+        "127.0.0.1",
+        "--password-file",
+        &third,
+        "password",
+        "alice",
+        "--password-file",
+        &new,
+    ];
     stage.run(&other).fails(23, "for admins");
     // An admin does, over the line and at the machine; and takes it away.
     fs::rename(stage.path("client"), stage.path("bob")).unwrap();
     fs::rename(stage.path("alice"), stage.path("client")).unwrap();
-    stage.run(&["user", "--on", "127.0.0.1", "password", "bob", "--password-file", &old]).ok();
-    let listed = stage.run(&["user", "--on", "127.0.0.1", "list", "--json"]).ok();
-    let rows: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(rows.iter().map(|row| &row["password"]).collect::<Vec<_>>(), [&json!(false), &json!(true)]);
+    stage
+        .run(&[
+            "user",
+            "--on",
+            "127.0.0.1",
+            "password",
+            "bob",
+            "--password-file",
+            &old,
+        ])
+        .ok();
+    let listed = stage
+        .run(&["user", "--on", "127.0.0.1", "list", "--json"])
+        .ok();
+    let rows: Vec<Value> = listed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        rows.iter().map(|row| &row["password"]).collect::<Vec<_>>(),
+        [&json!(false), &json!(true)]
+    );
     fs::rename(stage.path("client"), stage.path("alice")).unwrap();
     fs::rename(stage.path("bob"), stage.path("client")).unwrap();
     ping(&old).ok();
-    assert!(stage.run(&["passwd", "127.0.0.1", "--password-file", &old, "--remove"]).ok().contains("no password"));
+    assert!(
+        stage
+            .run(&["passwd", "127.0.0.1", "--password-file", &old, "--remove"])
+            .ok()
+            .contains("no password")
+    );
     ping(&old).fails(12, "not accepted");
-    stage.run_at_server(&["user", "password", "bob", "--remove"]).fails(20, "has no password");
-    stage.run_at_server(&["user", "password", "nobody", "--password-file", &new]).fails(20, "no account");
+    stage
+        .run_at_server(&["user", "password", "bob", "--remove"])
+        .fails(20, "has no password");
+    stage
+        .run_at_server(&["user", "password", "nobody", "--password-file", &new])
+        .fails(20, "no account");
     let log = stage.run_at_server(&["audit", "show", "--json"]).ok();
-    let set = log.lines().filter(|line| line.contains("set-password")).count();
+    let set = log
+        .lines()
+        .filter(|line| line.contains("set-password"))
+        .count();
     // What was tried in vain is in it too, but not what there was nothing to try about.
-    assert_eq!((set, log.lines().filter(|line| line.contains("remove-password")).count()), (4, 1), "{log}");
+    assert_eq!(
+        (
+            set,
+            log.lines()
+                .filter(|line| line.contains("remove-password"))
+                .count()
+        ),
+        (4, 1),
+        "{log}"
+    );
 }
 
 /// Whoever was logged in by the old password is out.
@@ -259,9 +436,13 @@ fn a_new_password_ends_the_sessions_of_the_old_one() {
     let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
     client.greet().unwrap();
     log_in(&mut client, "bob", PASSWORD).unwrap();
-    client.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
+    client
+        .send_json(&json!({"type": "open", "service": "ping"}))
+        .unwrap();
     let new = file(&stage, "new", "another password");
-    stage.run_at_server(&["user", "password", "bob", "--password-file", &new]).ok();
+    stage
+        .run_at_server(&["user", "password", "bob", "--password-file", &new])
+        .ok();
     assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"));
 }
 
@@ -271,31 +452,80 @@ fn nothing_but_the_password_sets_another() {
     let stage = stage();
     let server = with_bob(&stage);
     let new = file(&stage, "new", "another password");
-    let set = |user: &str| stage.run(&["user", "--on", "127.0.0.1", "password", user, "--password-file", &new]);
+    let set = |user: &str| {
+        stage.run(&[
+            "user",
+            "--on",
+            "127.0.0.1",
+            "password",
+            user,
+            "--password-file",
+            &new,
+        ])
+    };
     for user in ["bob", "alice"] {
         let path = stage.path(&format!("{user}.secret")).display().to_string();
-        stage.run_at_server(&["secret", "add", user, "--out", &path, "--public-name", &server.address]).ok();
+        stage
+            .run_at_server(&[
+                "secret",
+                "add",
+                user,
+                "--out",
+                &path,
+                "--public-name",
+                &server.address,
+            ])
+            .ok();
         stage.run(&["join", "--secret-file", &path]).ok();
         set(user).fails(23, "logged in with a secret");
-        let add = ["user", "--on", "127.0.0.1", "add", "carol", "--password-file", &new];
+        let add = [
+            "user",
+            "--on",
+            "127.0.0.1",
+            "add",
+            "carol",
+            "--password-file",
+            &new,
+        ];
         stage.run(&add).fails(23, "logged in with a secret");
         stage.run(&["trust", "forget", "127.0.0.1"]).ok();
     }
     // Bob gets a key, which may go again.
     fs::rename(stage.path("client"), stage.path("nobody")).unwrap();
-    stage.run(&["ping", &format!("bob@{}", server.address), "--accept-new"]).fails(32, "no key");
+    stage
+        .run(&["ping", &format!("bob@{}", server.address), "--accept-new"])
+        .fails(32, "no key");
     let folder = PrivateFolder::open_or_create(&stage.path("client/client")).unwrap();
-    let key = UserKey::load_or_create(&folder, "id_ed25519").unwrap().0.public().line();
-    stage.run_with_input_at_server(&["user", "keys", "bob", "add", "-"], key.as_bytes()).ok();
-    stage.run(&["ping", &format!("bob@{}", server.address), "--accept-new"]).ok();
+    let key = UserKey::load_or_create(&folder, "id_ed25519")
+        .unwrap()
+        .0
+        .public()
+        .line();
+    stage
+        .run_with_input_at_server(&["user", "keys", "bob", "add", "-"], key.as_bytes())
+        .ok();
+    stage
+        .run(&["ping", &format!("bob@{}", server.address), "--accept-new"])
+        .ok();
     set("bob").fails(23, "by whoever logged in with it");
-    stage.run(&["user", "--on", "127.0.0.1", "password", "bob", "--remove"]).fails(23, "by whoever logged in with it");
-    stage.run(&["passwd", "127.0.0.1", "-i", "x"]).fails(2, "leave out -i");
+    stage
+        .run(&["user", "--on", "127.0.0.1", "password", "bob", "--remove"])
+        .fails(23, "by whoever logged in with it");
+    stage
+        .run(&["passwd", "127.0.0.1", "-i", "x"])
+        .fails(2, "leave out -i");
     // A change concerns nobody who did not log in with it.
     let mut by_key = RawClient::connect(&server.address, &server.fingerprint).unwrap();
-    assert_eq!(by_key.login("bob", &client_key(&stage), None).unwrap(), "welcome");
-    by_key.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
-    stage.run_at_server(&["user", "password", "bob", "--password-file", &new]).ok();
+    assert_eq!(
+        by_key.login("bob", &client_key(&stage), None).unwrap(),
+        "welcome"
+    );
+    by_key
+        .send_json(&json!({"type": "open", "service": "ping"}))
+        .unwrap();
+    stage
+        .run_at_server(&["user", "password", "bob", "--password-file", &new])
+        .ok();
     server.event("closed");
     by_key.send_json(&json!({"type": "ping"})).unwrap();
     assert_eq!(by_key.header().unwrap().unwrap().kind(), "pong");
@@ -308,18 +538,52 @@ fn a_password_takes_the_place_of_no_key() {
     let server = with_bob(&stage);
     fs::rename(stage.path("alice"), stage.path("client")).unwrap();
     let new = file(&stage, "new", "another password");
-    stage.run_at_server(&["user", "password", "alice", "--password-file", &new]).ok();
-    assert!(stage.run(&["ping", "127.0.0.1", "--password-file", &new]).ok().contains("with password:"));
+    stage
+        .run_at_server(&["user", "password", "alice", "--password-file", &new])
+        .ok();
+    assert!(
+        stage
+            .run(&["ping", "127.0.0.1", "--password-file", &new])
+            .ok()
+            .contains("with password:")
+    );
     assert_eq!(known(&stage)["password"], true);
-    assert!(stage.run(&["ping", "127.0.0.1"]).ok().contains("with SHA256:"), "nobody can be asked");
-    assert_eq!(known(&stage)["password"], false, "which is what it was last");
-    stage.run(&["passwd", "127.0.0.1", "--password-file", &new, "--remove"]).ok();
+    assert!(
+        stage
+            .run(&["ping", "127.0.0.1"])
+            .ok()
+            .contains("with SHA256:"),
+        "nobody can be asked"
+    );
+    assert_eq!(
+        known(&stage)["password"],
+        false,
+        "which is what it was last"
+    );
+    stage
+        .run(&["passwd", "127.0.0.1", "--password-file", &new, "--remove"])
+        .ok();
     assert_eq!(known(&stage)["password"], false);
     // What proves the server to bob does not prove it to alice.
     stage.run(&["trust", "forget", "127.0.0.1"]).ok();
     let key = stage.path("client/client/id_ed25519").display().to_string();
-    stage.run(&["ping", &format!("alice@{}", server.address), "--accept-new", "-i", &key]).ok();
-    stage.run(&["ping", "bob@127.0.0.1", "--password-file", &file(&stage, "right", PASSWORD)]).ok();
+    stage
+        .run(&[
+            "ping",
+            &format!("alice@{}", server.address),
+            "--accept-new",
+            "-i",
+            &key,
+        ])
+        .ok();
+    stage
+        .run(&[
+            "ping",
+            "bob@127.0.0.1",
+            "--password-file",
+            &file(&stage, "right", PASSWORD),
+        ])
+        .ok();
     assert_eq!(known(&stage)["provisional"], true);
 }
 
@@ -352,23 +616,44 @@ fn whoever_is_interrupted_sees_again_what_they_type() {
     let stage = stage();
     let server = with_bob(&stage);
     let right = file(&stage, "right", PASSWORD);
-    stage.run(&["ping", &format!("bob@{}", server.address), "--accept-new", "--password-file", &right]).ok();
-    for arguments in [&["ping", "127.0.0.1"][..], &["cp", "../right", "127.0.0.1:x"]] {
+    stage
+        .run(&[
+            "ping",
+            &format!("bob@{}", server.address),
+            "--accept-new",
+            "--password-file",
+            &right,
+        ])
+        .ok();
+    for arguments in [
+        &["ping", "127.0.0.1"][..],
+        &["cp", "../right", "127.0.0.1:x"],
+    ] {
         let mut terminal = Terminal::start(&stage.command(arguments));
         terminal.wait_for("Password of bob");
         terminal.wait_for_hiding();
         terminal.type_line("\x03");
         terminal.wait_for_showing();
         assert_ne!(terminal.end(), Some(0), "{}", terminal.shown);
-        assert!(!terminal.shown.contains("not accepted"), "{}", terminal.shown);
+        assert!(
+            !terminal.shown.contains("not accepted"),
+            "{}",
+            terminal.shown
+        );
     }
     // In the background, too, where nobody may change the terminal: there the shell does.
     let client = stage.command(&["ping"]);
     let mut shell = Command::new("/bin/bash");
     let script = "\"$0\" ping 127.0.0.1 & pid=$!; sleep 1; kill -TERM $pid; kill -CONT $pid; \
                   while kill -0 $pid 2>/dev/null; do sleep 0.1; done; echo ended";
-    shell.args(["-m", "-c", script, env!("CARGO_BIN_EXE_landline")]).current_dir(stage.path("user"));
-    shell.envs(client.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell
+        .args(["-m", "-c", script, env!("CARGO_BIN_EXE_landline")])
+        .current_dir(stage.path("user"));
+    shell.envs(
+        client
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
     let mut terminal = Terminal::start(&shell);
     terminal.wait_for("ended");
     terminal.end();
@@ -379,7 +664,12 @@ fn whoever_is_interrupted_sees_again_what_they_type() {
         terminal.wait_for_hiding();
         terminal.signal(signal);
         terminal.wait_for_showing();
-        assert_eq!(terminal.end(), None, "ended by the signal itself: {}", terminal.shown);
+        assert_eq!(
+            terminal.end(),
+            None,
+            "ended by the signal itself: {}",
+            terminal.shown
+        );
     }
 }
 
@@ -406,13 +696,22 @@ fn a_server_in_between_gets_nothing_out_of_a_password() {
     });
     let right = file(&stage, "right", PASSWORD);
     let at = format!("bob@{}", between.address);
-    stage.run(&["ping", &at, "--accept-new", "--password-file", &right]).fails(12, "not accepted");
+    stage
+        .run(&["ping", &at, "--accept-new", "--password-file", &right])
+        .fails(12, "not accepted");
     between.join();
     let (begin, went_on) = heard.recv().unwrap();
     assert!(!went_on, "the client has said more");
     assert!(!begin.to_string().contains(PASSWORD));
     assert_eq!(known(&stage)["provisional"], true);
-    assert_eq!(stage.run_at_server(&["audit", "show"]).ok().matches(" login user=bob").count(), 0);
+    assert_eq!(
+        stage
+            .run_at_server(&["audit", "show"])
+            .ok()
+            .matches(" login user=bob")
+            .count(),
+        0
+    );
 }
 
 fn with_type(kind: &str, keys: &impl serde::Serialize) -> Value {
@@ -422,18 +721,34 @@ fn with_type(kind: &str, keys: &impl serde::Serialize) -> Value {
 }
 
 /// Logs in by password; the code of the refusal if there is one, and `None` in it where the evaluation did not open.
-pub(crate) fn log_in(client: &mut RawClient, user: &str, password: &str) -> Result<(), Option<String>> {
+pub(crate) fn log_in(
+    client: &mut RawClient,
+    user: &str,
+    password: &str,
+) -> Result<(), Option<String>> {
     let (begin, begun) = client.begin_password(user, password);
     client.send_json(&begin).unwrap();
     let header = client.header().unwrap().expect("an answer");
     if header.kind() == "error" {
-        return Err(Some(header.read::<Value>().unwrap()["code"].as_str().unwrap().to_owned()));
+        return Err(Some(
+            header.read::<Value>().unwrap()["code"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        ));
     }
-    let login = client.password_header(user, begun, &header.read().unwrap()).ok_or(None)?;
+    let login = client
+        .password_header(user, begun, &header.read().unwrap())
+        .ok_or(None)?;
     client.send_json(&login).unwrap();
     let answer = client.header().unwrap().expect("an answer");
     match answer.kind() {
         "welcome" => Ok(()),
-        _ => Err(Some(answer.read::<Value>().unwrap()["code"].as_str().unwrap().to_owned())),
+        _ => Err(Some(
+            answer.read::<Value>().unwrap()["code"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        )),
     }
 }

@@ -14,7 +14,11 @@ use crate::{login::client_key, passwords, shared_secret, stage};
 
 /// How many logins are tried of each kind.
 fn tries() -> usize {
-    if std::env::var_os("LANDLINE_SOAK").is_some() { 2500 } else { 25 }
+    if std::env::var_os("LANDLINE_SOAK").is_some() {
+        2500
+    } else {
+        25
+    }
 }
 
 fn greeted(server: &ServerProcess) -> RawClient {
@@ -28,7 +32,10 @@ fn answer(mut client: RawClient, login: &Value) -> String {
     client.send_json(login).unwrap();
     let header = client.header().unwrap().expect("an answer");
     match header.kind() {
-        "error" => header.read::<Value>().unwrap()["code"].as_str().unwrap().to_owned(),
+        "error" => header.read::<Value>().unwrap()["code"]
+            .as_str()
+            .unwrap()
+            .to_owned(),
         kind => kind.to_owned(),
     }
 }
@@ -41,8 +48,13 @@ struct Logins {
 
 impl Logins {
     fn of(&self, client: &RawClient) -> Vec<Value> {
-        let by_secret = self.secrets.iter().map(|secret| client.secret_header("alice", secret));
-        std::iter::once(client.login_header("alice", &self.key, None)).chain(by_secret).collect()
+        let by_secret = self
+            .secrets
+            .iter()
+            .map(|secret| client.secret_header("alice", secret));
+        std::iter::once(client.login_header("alice", &self.key, None))
+            .chain(by_secret)
+            .collect()
     }
 }
 
@@ -50,9 +62,13 @@ impl Logins {
 fn a_recorded_login_is_refused_on_any_other_connection() {
     let stage = stage();
     let server = stage.joined();
-    let secrets = ["exporter", "server-end-point"]
-        .map(|binding| shared_secret::secret(&stage, &server, &format!("{binding}.secret"), binding).0);
-    let logins = Logins { key: client_key(&stage), secrets: secrets.to_vec() };
+    let secrets = ["exporter", "server-end-point"].map(|binding| {
+        shared_secret::secret(&stage, &server, &format!("{binding}.secret"), binding).0
+    });
+    let logins = Logins {
+        key: client_key(&stage),
+        secrets: secrets.to_vec(),
+    };
     let mut recorded = Vec::new();
     for index in 0..logins.secrets.len() + 1 {
         let client = greeted(&server);
@@ -62,7 +78,11 @@ fn a_recorded_login_is_refused_on_any_other_connection() {
     }
     for round in 0..tries() {
         for login in &recorded {
-            assert_eq!(answer(greeted(&server), login), "login-refused", "round {round}: {login}");
+            assert_eq!(
+                answer(greeted(&server), login),
+                "login-refused",
+                "round {round}: {login}"
+            );
         }
     }
 }
@@ -76,7 +96,12 @@ fn a_recorded_login_by_password_is_refused() {
         let (begin, begun) = client.begin_password("bob", passwords::PASSWORD);
         client.send_json(&begin).unwrap();
         let evaluation = client.header().unwrap().unwrap().read().unwrap();
-        (begin, client.password_header("bob", begun, &evaluation).expect("the password is right"))
+        (
+            begin,
+            client
+                .password_header("bob", begun, &evaluation)
+                .expect("the password is right"),
+        )
     };
     let mut first = greeted(&server);
     let (begin, login) = begun(&mut first);
@@ -89,8 +114,16 @@ fn a_recorded_login_by_password_is_refused() {
     }
     let mut other = greeted(&server);
     let _ = begun(&mut other);
-    assert_eq!(answer(other, &login), "login-refused", "on another connection of bob's");
-    assert_eq!(answer(first, &login), "welcome", "where it belongs it is accepted");
+    assert_eq!(
+        answer(other, &login),
+        "login-refused",
+        "on another connection of bob's"
+    );
+    assert_eq!(
+        answer(first, &login),
+        "welcome",
+        "where it belongs it is accepted"
+    );
 }
 
 /// A server in the middle that the client trusts, and another one that knows the same key and secret: what the client
@@ -101,9 +134,17 @@ fn a_login_that_is_relayed_to_another_server_is_refused() {
     let (far, near) = (there.joined(), here.joined());
     // The far server knows the same key, because its owner has joined with it too.
     std::fs::remove_dir_all(here.path("client")).unwrap();
-    assert!(Command::new("cp").arg("-a").args([there.path("client"), here.path("client")]).status().unwrap().success());
-    let secrets = ["exporter", "server-end-point"]
-        .map(|binding| shared_secret::secret(&there, &far, &format!("{binding}.secret"), binding).0);
+    assert!(
+        Command::new("cp")
+            .arg("-a")
+            .args([there.path("client"), here.path("client")])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let secrets = ["exporter", "server-end-point"].map(|binding| {
+        shared_secret::secret(&there, &far, &format!("{binding}.secret"), binding).0
+    });
     // The same secrets in the hands of a client that was told that the near server is theirs.
     let misled = secrets.clone().map(|mut secret| {
         secret.fingerprint = near.fingerprint.parse().unwrap();
@@ -121,12 +162,21 @@ fn a_login_that_is_relayed_to_another_server_is_refused() {
             victim.greeting = attacker.greeting.clone();
             login = victim.secret_header("alice", misled);
             login["secret"] = right.key().id().to_string().into();
-            assert_eq!(answer(attacker, &login), "login-refused", "round {round}: {:?}", right.binding);
+            assert_eq!(
+                answer(attacker, &login),
+                "login-refused",
+                "round {round}: {:?}",
+                right.binding
+            );
         }
     }
     let client = greeted(&far);
     let login = client.login_header("alice", &key, None);
-    assert_eq!(answer(client, &login), "welcome", "unrelayed it is accepted");
+    assert_eq!(
+        answer(client, &login),
+        "welcome",
+        "unrelayed it is accepted"
+    );
 }
 
 /// The server's own proof, taken from a welcome, is no client's; and a client's is no other client's.
@@ -135,7 +185,8 @@ fn a_proof_that_is_sent_back_is_refused() {
     let stage = stage();
     let server = stage.joined();
     for binding in ["exporter", "server-end-point"] {
-        let (secret, _) = shared_secret::secret(&stage, &server, &format!("{binding}.secret"), binding);
+        let (secret, _) =
+            shared_secret::secret(&stage, &server, &format!("{binding}.secret"), binding);
         let client = greeted(&server);
         let mut login = client.secret_header("alice", &secret);
         let transcript = client.transcript("alice", METHOD_SECRET, secret.binding, |_| {});
@@ -158,18 +209,30 @@ fn a_login_over_a_line_that_was_rewritten_is_refused() {
     type Spoil<'a> = (&'a str, &'a dyn Fn(&mut Transcript<'_>));
     let spoils: [Spoil<'_>; 10] = [
         ("nothing", &|_| {}),
-        ("methods stripped", &|transcript| transcript.methods = &*STRIPPED),
+        ("methods stripped", &|transcript| {
+            transcript.methods = &*STRIPPED
+        }),
         ("methods added", &|transcript| transcript.methods = &*LONGER),
         ("no methods", &|transcript| transcript.methods = &[]),
         ("another version", &|transcript| transcript.version = 0),
-        ("another transport", &|transcript| transcript.transport = "quic"),
+        ("another transport", &|transcript| {
+            transcript.transport = "quic"
+        }),
         ("another method", &|transcript| transcript.method = "invite"),
-        ("another binding type", &|transcript| transcript.binding_type = BindingType::TlsServerEndPoint),
-        ("another server", &|transcript| transcript.fingerprint = &[0; 32]),
+        ("another binding type", &|transcript| {
+            transcript.binding_type = BindingType::TlsServerEndPoint
+        }),
+        ("another server", &|transcript| {
+            transcript.fingerprint = &[0; 32]
+        }),
         ("another user", &|transcript| transcript.user = &BOB),
     ];
     for (what, spoil) in spoils {
-        let expected = if what == "nothing" { "welcome" } else { "login-refused" };
+        let expected = if what == "nothing" {
+            "welcome"
+        } else {
+            "login-refused"
+        };
         let client = greeted(&server);
         let transcript = client.transcript("alice", METHOD_SECRET, secret.binding, spoil);
         let mut login = client.secret_header("alice", &secret);
@@ -177,9 +240,12 @@ fn a_login_over_a_line_that_was_rewritten_is_refused() {
         assert_eq!(answer(client, &login), expected, "secret: {what}");
 
         let client = greeted(&server);
-        let transcript = client.transcript("alice", METHOD_SSH_KEY, BindingType::TlsExporter, spoil);
+        let transcript =
+            client.transcript("alice", METHOD_SSH_KEY, BindingType::TlsExporter, spoil);
         let mut login = client.login_header("alice", &key, None);
-        login["signature"] = json!(landline::proto::messages::Blob(key.sign(&transcript).unwrap()));
+        login["signature"] = json!(landline::proto::messages::Blob(
+            key.sign(&transcript).unwrap()
+        ));
         assert_eq!(answer(client, &login), expected, "key: {what}");
     }
     for version in [0, 2] {
@@ -189,7 +255,8 @@ fn a_login_over_a_line_that_was_rewritten_is_refused() {
         assert_eq!(answer(client, &login), "version");
     }
     let client = greeted(&server);
-    let login = json!({"type": "login", "version": 1, "user": "alice", "method": "none", "nonce": NONCE});
+    let login =
+        json!({"type": "login", "version": 1, "user": "alice", "method": "none", "nonce": NONCE});
     assert_eq!(answer(client, &login), "method");
 }
 
@@ -219,7 +286,10 @@ except (ssl.SSLError, ConnectionError) as error:
     let server = stage.joined();
     let (host, port) = server.address.split_once(':').unwrap();
     let attempt = |version: &str, alpn: &str| -> Option<String> {
-        let output = Command::new("python3").args(["-c", SCRIPT, host, port, version, alpn]).output().ok()?;
+        let output = Command::new("python3")
+            .args(["-c", SCRIPT, host, port, version, alpn])
+            .output()
+            .ok()?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let Some(right) = attempt("1.3", "landline/1") else {
@@ -227,8 +297,16 @@ except (ssl.SSLError, ConnectionError) as error:
         return;
     };
     assert_eq!(right, "TLSv1.3 listens");
-    for (version, alpn) in [("1.2", "landline/1"), ("1.3", "landline/0"), ("1.3", "h2"), ("1.3", "")] {
+    for (version, alpn) in [
+        ("1.2", "landline/1"),
+        ("1.3", "landline/0"),
+        ("1.3", "h2"),
+        ("1.3", ""),
+    ] {
         let said = attempt(version, alpn).unwrap();
-        assert!(said.starts_with("refused") || said.ends_with("is deaf"), "{version} {alpn}: {said}");
+        assert!(
+            said.starts_with("refused") || said.ends_with("is deaf"),
+            "{version} {alpn}: {said}"
+        );
     }
 }

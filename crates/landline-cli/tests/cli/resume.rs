@@ -18,7 +18,9 @@ const LENGTH: usize = 5 * BLOCK + 12_345;
 /// The JSON events of a copy.
 fn events(outcome: &Outcome) -> Vec<Value> {
     let text = String::from_utf8(outcome.stdout.clone()).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).expect("one JSON object a line")).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("one JSON object a line"))
+        .collect()
 }
 
 fn event<'a>(events: &'a [Value], name: &str) -> Option<&'a Value> {
@@ -27,8 +29,15 @@ fn event<'a>(events: &'a [Value], name: &str) -> Option<&'a Value> {
 
 /// The staging files in a folder.
 fn staging(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.extension().is_some_and(|extension| extension == "part")).collect()
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "part")
+        })
+        .collect()
 }
 
 /// A stage with content at both ends, a server, and a relay in front of it that the client knows too.
@@ -47,13 +56,20 @@ impl Line {
         let invite = server.invite();
         let address = format!("landline://{},{}/", relay.address, server.address);
         let both = format!("{address}{}", &invite[invite.find('#').unwrap()..]);
-        stage.run_with_input(&["join", "-", "--as", "alice"], both.as_bytes()).ok();
+        stage
+            .run_with_input(&["join", "-", "--as", "alice"], both.as_bytes())
+            .ok();
         // So that the next session that closes is one of a copy.
         server.event("closed");
         let content = noise(LENGTH, seed);
         fs::write(stage.path("user/source"), &content).unwrap();
         fs::write(stage.path("home/source"), &content).unwrap();
-        Self { stage, server, relay, content }
+        Self {
+            stage,
+            server,
+            relay,
+            content,
+        }
     }
 
     /// `path` at the server, through the relay.
@@ -62,7 +78,11 @@ impl Line {
     }
 
     fn arguments(&self, up: bool) -> [String; 2] {
-        if up { ["source".into(), self.through("copy")] } else { [self.through("source"), "copy".into()] }
+        if up {
+            ["source".into(), self.through("copy")]
+        } else {
+            [self.through("source"), "copy".into()]
+        }
     }
 
     fn folder(&self, up: bool) -> PathBuf {
@@ -75,7 +95,11 @@ impl Line {
         let [from, to] = self.arguments(up);
         let outcome = self.stage.run(&["cp", "--retry", "0", &from, &to]);
         assert_eq!(outcome.status, Some(10), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("same command again goes on"), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("same command again goes on"),
+            "{}",
+            outcome.stderr
+        );
         self.relay.mend();
         if up {
             self.server.event("closed");
@@ -89,7 +113,10 @@ impl Line {
         arguments.extend(more);
         let outcome = self.stage.run(&arguments);
         assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
-        assert!(fs::read(self.folder(up).join("copy")).unwrap() == self.content, "the content differs");
+        assert!(
+            fs::read(self.folder(up).join("copy")).unwrap() == self.content,
+            "the content differs"
+        );
         assert_eq!(staging(&self.folder(up)), Vec::<PathBuf>::new());
         assert!(self.manifests(up).is_empty());
         events(&outcome)
@@ -99,7 +126,10 @@ impl Line {
     fn killed(&self, to: &str) {
         let mut client = self.stage.command(&["cp", "source", to]).spawn().unwrap();
         wait_for("two blocks and a bit", || {
-            let is_far = |part: &PathBuf| part.metadata().is_ok_and(|part| part.len() > 2 * BLOCK as u64);
+            let is_far = |part: &PathBuf| {
+                part.metadata()
+                    .is_ok_and(|part| part.len() > 2 * BLOCK as u64)
+            };
             staging(&self.folder(true)).iter().any(is_far)
         });
         client.kill().unwrap();
@@ -108,7 +138,12 @@ impl Line {
 
     /// The manifests of the side that receives.
     fn manifests(&self, up: bool) -> Vec<String> {
-        Census::of(&self.stage.path(if up { "server/server/partials" } else { "client/client/partials" })).paths()
+        Census::of(&self.stage.path(if up {
+            "server/server/partials"
+        } else {
+            "client/client/partials"
+        }))
+        .paths()
     }
 }
 
@@ -120,8 +155,13 @@ fn the_same_command_goes_on_where_the_line_broke() {
         let part = staging(&line.folder(up));
         assert_eq!(part.len(), 1, "what has arrived is kept");
         let events = line.finished(up, &[]);
-        let offset = event(&events, "resumed-at").expect("it was resumed")["offset"].as_u64().unwrap();
-        assert!(offset >= 2 * BLOCK as u64 && offset.is_multiple_of(BLOCK as u64), "{offset}");
+        let offset = event(&events, "resumed-at").expect("it was resumed")["offset"]
+            .as_u64()
+            .unwrap();
+        assert!(
+            offset >= 2 * BLOCK as u64 && offset.is_multiple_of(BLOCK as u64),
+            "{offset}"
+        );
         assert!(event(&events, "block-resent").is_none());
         // And the third time there is nothing to go on with.
         assert!(event(&line.finished(up, &[]), "resumed-at").is_none());
@@ -155,14 +195,18 @@ fn a_half_open_line_does_not_stand_in_the_way() {
 #[test]
 fn what_a_killed_client_has_left_on_the_way_is_waited_for() {
     let line = Line::new(16);
-    line.stage.write_rights("[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nrate = \"8 MiB/s\"\n");
+    line.stage.write_rights(
+        "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nrate = \"8 MiB/s\"\n",
+    );
     line.server.event("rights-loaded");
     let to = line.server.at("copy");
     line.killed(&to);
     let outcome = line.stage.run(&["cp", "--json", "source", &to]);
     assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
     let events = events(&outcome);
-    let offset = event(&events, "resumed-at").expect("it was resumed")["offset"].as_u64().unwrap();
+    let offset = event(&events, "resumed-at").expect("it was resumed")["offset"]
+        .as_u64()
+        .unwrap();
     assert!(offset >= 2 * BLOCK as u64, "{offset}");
     assert!(line.stage.read("home/copy") == line.content);
     assert_eq!(staging(&line.folder(true)), Vec::<PathBuf>::new());
@@ -172,28 +216,48 @@ fn what_a_killed_client_has_left_on_the_way_is_waited_for() {
 #[test]
 fn a_quota_with_room_for_one_try_is_no_end_to_a_copy() {
     let line = Line::new(17);
-    let quota = format!("rate = \"8 MiB/s\"\nbytes = {}\nsessions = 1\n", LENGTH + BLOCK);
-    line.stage.write_rights(&format!("[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\n{quota}"));
+    let quota = format!(
+        "rate = \"8 MiB/s\"\nbytes = {}\nsessions = 1\n",
+        LENGTH + BLOCK
+    );
+    line.stage.write_rights(&format!(
+        "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\n{quota}"
+    ));
     line.server.event("rights-loaded");
     let to = line.server.at("copy");
     line.killed(&to);
     let outcome = line.stage.run(&["cp", "--json", "source", &to]);
     assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
-    assert!(event(&events(&outcome), "resumed-at").is_some(), "{}", outcome.stderr);
+    assert!(
+        event(&events(&outcome), "resumed-at").is_some(),
+        "{}",
+        outcome.stderr
+    );
     // Nothing of it counts twice.
     let [from, again] = ["source".to_owned(), line.server.at("copy")];
     assert_eq!(line.stage.run(&["cp", &from, &again]).status, Some(0));
-    assert_eq!(line.stage.run(&["cp", &from, &line.server.at("other")]).status, Some(24));
+    assert_eq!(
+        line.stage
+            .run(&["cp", &from, &line.server.at("other")])
+            .status,
+        Some(24)
+    );
 }
 
 /// Whatever goes wrong, a program that reads the events is told.
 #[test]
 fn a_failure_before_the_connection_is_an_event_too() {
     let stage = stage();
-    for (arguments, status) in [(["cp", "--json", "absent", "127.0.0.1:x"], 20), (["cp", "--json", "a", "b"], 2)] {
+    for (arguments, status) in [
+        (["cp", "--json", "absent", "127.0.0.1:x"], 20),
+        (["cp", "--json", "a", "b"], 2),
+    ] {
         let outcome = stage.run(&arguments);
         assert_eq!(outcome.status, Some(status));
-        assert_eq!(event(&events(&outcome), "error").expect("an error event")["status"], status);
+        assert_eq!(
+            event(&events(&outcome), "error").expect("an error event")["status"],
+            status
+        );
     }
 }
 
@@ -213,10 +277,16 @@ fn a_damaged_block_goes_again() {
     for up in [true, false] {
         let line = Line::new(4);
         line.broken(up, 4 * BLOCK as u64 + 100_000);
-        let part = fs::File::options().write(true).open(&staging(&line.folder(up))[0]).unwrap();
+        let part = fs::File::options()
+            .write(true)
+            .open(&staging(&line.folder(up))[0])
+            .unwrap();
         part.write_all_at(b"damage", BLOCK as u64 + 77).unwrap();
         let events = line.finished(up, &[]);
-        assert_eq!(event(&events, "block-resent").expect("a block went again")["bytes"], BLOCK);
+        assert_eq!(
+            event(&events, "block-resent").expect("a block went again")["bytes"],
+            BLOCK
+        );
     }
 }
 
@@ -224,11 +294,21 @@ fn a_damaged_block_goes_again() {
 #[test]
 fn a_damaged_manifest_does_no_harm() {
     for up in [true, false] {
-        for (at, what) in [(0u64, &b"rubbish"[..]), (300, b"\xff\xff\xff\xff\xff\xff\xff\xff")] {
+        for (at, what) in [
+            (0u64, &b"rubbish"[..]),
+            (300, b"\xff\xff\xff\xff\xff\xff\xff\xff"),
+        ] {
             let line = Line::new(5);
             line.broken(up, 3 * BLOCK as u64);
-            let folder = line.stage.path(if up { "server/server/partials" } else { "client/client/partials" });
-            let manifest = fs::File::options().write(true).open(folder.join(&line.manifests(up)[0])).unwrap();
+            let folder = line.stage.path(if up {
+                "server/server/partials"
+            } else {
+                "client/client/partials"
+            });
+            let manifest = fs::File::options()
+                .write(true)
+                .open(folder.join(&line.manifests(up)[0]))
+                .unwrap();
             manifest.write_all_at(what, at).unwrap();
             let [from, to] = line.arguments(up);
             line.stage.run(&["cp", &from, &to]).ok();
@@ -247,7 +327,12 @@ fn a_staging_file_that_is_not_ours_alone_is_not_used() {
             let part = staging(&line.folder(up)).remove(0);
             let precious = line.stage.write("precious", &noise(3 * BLOCK, 99));
             match tamper {
-                "cut" => fs::File::options().write(true).open(&part).unwrap().set_len(100).unwrap(),
+                "cut" => fs::File::options()
+                    .write(true)
+                    .open(&part)
+                    .unwrap()
+                    .set_len(100)
+                    .unwrap(),
                 "removed" => fs::remove_file(&part).unwrap(),
                 "link" => {
                     fs::remove_file(&part).unwrap();
@@ -259,15 +344,27 @@ fn a_staging_file_that_is_not_ours_alone_is_not_used() {
                 }
                 _ => {
                     fs::remove_file(&part).unwrap();
-                    assert!(std::process::Command::new("mkfifo").arg(&part).status().unwrap().success());
+                    assert!(
+                        std::process::Command::new("mkfifo")
+                            .arg(&part)
+                            .status()
+                            .unwrap()
+                            .success()
+                    );
                 }
             }
             let [from, to] = line.arguments(up);
             let outcome = line.stage.run(&["cp", "--json", &from, &to]);
             assert_eq!(outcome.status, Some(0), "{tamper}: {}", outcome.stderr);
             assert!(event(&events(&outcome), "resumed-at").is_none(), "{tamper}");
-            assert!(fs::read(line.folder(up).join("copy")).unwrap() == line.content, "{tamper}");
-            assert!(fs::read(&precious).unwrap() == noise(3 * BLOCK, 99), "{tamper}: the other file was touched");
+            assert!(
+                fs::read(line.folder(up).join("copy")).unwrap() == line.content,
+                "{tamper}"
+            );
+            assert!(
+                fs::read(&precious).unwrap() == noise(3 * BLOCK, 99),
+                "{tamper}: the other file was touched"
+            );
         }
     }
 }
@@ -278,12 +375,19 @@ fn a_source_that_changed_between_two_tries_starts_over() {
     for up in [true, false] {
         let mut line = Line::new(7);
         line.broken(up, 3 * BLOCK as u64);
-        let source = line.stage.path(if up { "user/source" } else { "home/source" });
+        let source = line
+            .stage
+            .path(if up { "user/source" } else { "home/source" });
         let modified = fs::metadata(&source).unwrap().modified().unwrap();
         line.content = noise(LENGTH, 8);
         fs::write(&source, &line.content).unwrap();
         // The same size and the same time, as a tool that restores times would leave it.
-        fs::File::options().write(true).open(&source).unwrap().set_modified(modified).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(&source)
+            .unwrap()
+            .set_modified(modified)
+            .unwrap();
         let events = line.finished(up, &[]);
         assert!(event(&events, "resumed-at").is_none());
     }
@@ -299,7 +403,9 @@ fn another_user_cannot_go_on_with_it() {
     let put = |source: &Value| json!({"type": "put", "path": "copy", "length": LENGTH, "mode": 420, "replace": true, "source": source});
     let mut client = RawClient::connect(&line.server.address, &line.server.fingerprint).unwrap();
     assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
-    client.send_json(&json!({"type": "open", "service": "files"})).unwrap();
+    client
+        .send_json(&json!({"type": "open", "service": "files"}))
+        .unwrap();
     // Nor does the same user with another source.
     client.send_json(&put(&source)).unwrap();
     let ready: Value = client.header().unwrap().unwrap().read().unwrap();
@@ -315,12 +421,18 @@ fn two_copies_to_one_name_do_not_mix() {
     std::thread::scope(|scope| {
         for source in ["source", "other", "source", "other"] {
             let line = &line;
-            scope.spawn(move || line.stage.run(&["cp", source, &line.server.at("copy")]).ok());
+            scope.spawn(move || {
+                line.stage
+                    .run(&["cp", source, &line.server.at("copy")])
+                    .ok()
+            });
         }
     });
     let copy = line.stage.read("home/copy");
     assert!(copy == line.content || copy == other);
-    wait_for("no staging files", || staging(&line.stage.home()).is_empty() && line.manifests(true).is_empty());
+    wait_for("no staging files", || {
+        staging(&line.stage.home()).is_empty() && line.manifests(true).is_empty()
+    });
 }
 
 /// A server that was killed and is started again goes on with what it has.
@@ -329,17 +441,25 @@ fn a_killed_server_goes_on_too() {
     let mut line = Line::new(12);
     line.relay.limit(30 << 20);
     let [from, to] = line.arguments(true);
-    let child = line.stage.command(&["cp", "--json", &from, &to]).spawn().unwrap();
+    let child = line
+        .stage
+        .command(&["cp", "--json", &from, &to])
+        .spawn()
+        .unwrap();
     wait_for("three blocks", || {
-        staging(&line.stage.home())
-            .first()
-            .is_some_and(|part| fs::metadata(part).is_ok_and(|metadata| metadata.len() > 3 * BLOCK as u64 + 100_000))
+        staging(&line.stage.home()).first().is_some_and(|part| {
+            fs::metadata(part).is_ok_and(|metadata| metadata.len() > 3 * BLOCK as u64 + 100_000)
+        })
     });
     let address = line.server.address.clone();
     line.server.kill();
     line.server = line.stage.serve_at(&address, &[]);
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(String::from_utf8_lossy(&output.stdout).contains("resumed-at"));
     assert!(line.stage.read("home/copy") == line.content);
 }
@@ -350,7 +470,11 @@ fn a_staging_file_that_cannot_be_resumed_is_swept() {
     use std::io::Write;
     let stage = stage();
     let mut server = stage.joined();
-    let mut child = stage.command(&["cp", "-", &server.at("x")]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = stage
+        .command(&["cp", "-", &server.at("x")])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"something").unwrap();
     wait_for("a staging file", || staging(&stage.home()).len() == 1);

@@ -37,10 +37,21 @@ fn put_into_force(stage: &Stage, server: &ServerProcess, rules: &str) {
 /// `landline check` on the server's machine.
 fn check(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_landline"));
-    command.env_clear().env("LANDLINE_STATE", stage.path("server")).env("HOME", stage.home());
-    let output = command.arg("check").args(arguments).stdin(Stdio::null()).output().unwrap();
+    command
+        .env_clear()
+        .env("LANDLINE_STATE", stage.path("server"))
+        .env("HOME", stage.home());
+    let output = command
+        .arg("check")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    (output.status.code(), String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap().trim().to_owned(),
+    )
 }
 
 /// What `~` is, is said by the server, not by the settings of whoever asks.
@@ -55,8 +66,16 @@ fn check_goes_by_the_home_that_the_server_has() {
     for (home, served, not_served) in [(&other, "there/x", "here/x"), (&own, "here/x", "there/x")] {
         let _server = stage.serve(&["--home", home.to_str().unwrap()]);
         stage.write_rights(rules);
-        assert_eq!(check(&stage, &["alice", "read", served]).0, Some(0), "{served}");
-        assert_eq!(check(&stage, &["alice", "read", not_served]).0, Some(23), "{not_served}");
+        assert_eq!(
+            check(&stage, &["alice", "read", served]).0,
+            Some(0),
+            "{served}"
+        );
+        assert_eq!(
+            check(&stage, &["alice", "read", not_served]).0,
+            Some(23),
+            "{not_served}"
+        );
     }
     // An earlier release notes nothing: the settings say it.
     fs::remove_file(stage.path("server/server/home")).unwrap();
@@ -67,28 +86,68 @@ fn check_goes_by_the_home_that_the_server_has() {
 fn check_says_what_is_allowed_and_by_which_line() {
     let stage = stage();
     let _server = stage.joined();
-    assert_eq!(check(&stage, &["alice", "write", "x"]), (Some(0), "allowed: line 18: files \"rw:~\"".into()));
-    assert_eq!(check(&stage, &["alice", "admin"]), (Some(0), "allowed: line 19: admin = true".into()));
+    assert_eq!(
+        check(&stage, &["alice", "write", "x"]),
+        (Some(0), "allowed: line 18: files \"rw:~\"".into())
+    );
+    assert_eq!(
+        check(&stage, &["alice", "admin"]),
+        (Some(0), "allowed: line 19: admin = true".into())
+    );
     stage.write_rights(RULES);
     fs::create_dir(stage.path("home/archive")).unwrap();
     for (arguments, status, said) in [
-        (&["alice", "exec", "--", "git", "push"][..], 0, "allowed: line 4: exec [\"git\", \"...\"]"),
-        (&["alice", "exec", "--", "rm", "-rf", "/"], 23, "denied: line 4: no pattern of exec matches"),
-        (&["alice", "exec", "--", "git; rm"], 23, "denied: line 4: no pattern of exec matches"),
-        (&["alice", "read", "archive/x"], 0, "allowed: line 3: files \"r:~/archive\""),
-        (&["alice", "write", "archive/x"], 23, "denied: line 3: files \"r:~/archive\""),
+        (
+            &["alice", "exec", "--", "git", "push"][..],
+            0,
+            "allowed: line 4: exec [\"git\", \"...\"]",
+        ),
+        (
+            &["alice", "exec", "--", "rm", "-rf", "/"],
+            23,
+            "denied: line 4: no pattern of exec matches",
+        ),
+        (
+            &["alice", "exec", "--", "git; rm"],
+            23,
+            "denied: line 4: no pattern of exec matches",
+        ),
+        (
+            &["alice", "read", "archive/x"],
+            0,
+            "allowed: line 3: files \"r:~/archive\"",
+        ),
+        (
+            &["alice", "write", "archive/x"],
+            23,
+            "denied: line 3: files \"r:~/archive\"",
+        ),
         (&["alice", "chat"], 0, "allowed: line 5: chat = true"),
-        (&["alice", "admin"], 23, "denied: line 2: there is no admin in [users.alice]"),
+        (
+            &["alice", "admin"],
+            23,
+            "denied: line 2: there is no admin in [users.alice]",
+        ),
         (&["bob", "chat"], 23, "denied: there is no [users.bob]"),
     ] {
-        assert_eq!(check(&stage, arguments), (Some(status), said.to_owned()), "{arguments:?}");
+        assert_eq!(
+            check(&stage, arguments),
+            (Some(status), said.to_owned()),
+            "{arguments:?}"
+        );
     }
     let (status, said) = check(&stage, &["alice", "read", "/etc/passwd"]);
-    assert!(status == Some(23) && said.contains("outside of what you may reach: rw:~, r:~/archive"), "{said}");
+    assert!(
+        status == Some(23) && said.contains("outside of what you may reach: rw:~, r:~/archive"),
+        "{said}"
+    );
     let (status, said) = check(&stage, &["alice", "--json", "exec", "--", "ls"]);
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(status, Some(23));
-    assert_eq!(said, json!({"allowed": false, "line": 4, "reason": "no pattern of exec matches"}));
+    assert_eq!(
+        said,
+        json!({"allowed": false, "line": 4, "reason": "no pattern of exec matches"})
+    );
 }
 
 #[test]
@@ -100,10 +159,15 @@ fn a_server_does_not_start_with_rules_that_are_broken_or_not_its_own() {
         let output = stage.serve_command("127.0.0.1:0").output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(31), "{stderr}");
-        assert!(stderr.contains("rights.toml") && stderr.contains(said), "{said:?} is not in {stderr}");
+        assert!(
+            stderr.contains("rights.toml") && stderr.contains(said),
+            "{said:?} is not in {stderr}"
+        );
     };
     stage.write_rights("[users.alice]\nfile = [\"rw:~\"]\n");
-    refused("line 2, column 1: there is no key \"file\" of a user; accepted: exec, files, chat, admin, quota");
+    refused(
+        "line 2, column 1: there is no key \"file\" of a user; accepted: exec, files, chat, admin, quota",
+    );
     stage.write_rights("[users.alice]\nfiles = [\"rw:~\"\n");
     refused("line 2");
     stage.write_rights(RULES);
@@ -125,8 +189,15 @@ fn what_changes_in_the_file_counts_for_the_next_request_of_a_live_session() {
     stage.write("home/archive/old", b"old");
     stage.write("user/file", b"new");
     let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
-    assert_eq!(client.login("alice", &crate::login::client_key(&stage), None).unwrap(), "welcome");
-    client.send_json(&json!({"type": "open", "service": "files"})).unwrap();
+    assert_eq!(
+        client
+            .login("alice", &crate::login::client_key(&stage), None)
+            .unwrap(),
+        "welcome"
+    );
+    client
+        .send_json(&json!({"type": "open", "service": "files"}))
+        .unwrap();
     let mut answer = |path: &str| {
         let put = json!({"type": "put", "path": path, "length": 0, "mode": 420, "replace": false});
         client.send_json(&put).unwrap();
@@ -139,7 +210,12 @@ fn what_changes_in_the_file_counts_for_the_next_request_of_a_live_session() {
     // Broken: the earlier rules stay, and the event says where.
     stage.write_rights("[users.alice]\nfiles = [\"rw:~\", 3]\n");
     let refused = server.event("rights-refused");
-    assert!(refused["message"].as_str().unwrap().contains("rights.toml: line 2, column 18: accepted is a list"));
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("rights.toml: line 2, column 18: accepted is a list")
+    );
     assert_eq!(answer("archive/old").as_deref(), Some("denied"));
     stage.run(&["cp", "file", &server.at("x")]).ok();
 
@@ -151,9 +227,17 @@ fn what_changes_in_the_file_counts_for_the_next_request_of_a_live_session() {
 
     put_into_force(&stage, &server, "[users.bob]\nfiles = [\"rw:~\"]\n");
     assert_eq!(server.event("closed")["user"], "alice");
-    assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"), "alice may do nothing any more");
-    stage.run(&["cp", "file", &server.at("x")]).fails(23, "no right to write files here");
-    stage.run(&["cp", &server.at("x"), "y"]).fails(23, "no right to any file here");
+    assert_eq!(
+        client.error_code().unwrap().as_deref(),
+        Some("ended"),
+        "alice may do nothing any more"
+    );
+    stage
+        .run(&["cp", "file", &server.at("x")])
+        .fails(23, "no right to write files here");
+    stage
+        .run(&["cp", &server.at("x"), "y"])
+        .fails(23, "no right to any file here");
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
@@ -164,9 +248,15 @@ fn slow_put(stage: &Stage, server: &ServerProcess, path: &str) -> Child {
 
 /// The same where there are other files, so many with it.
 fn slow_put_beside(stage: &Stage, server: &ServerProcess, path: &str, entries: usize) -> Child {
-    let mut child = stage.command(&["cp", "-", &server.at(path)]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = stage
+        .command(&["cp", "-", &server.at(path)])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.as_mut().unwrap().write_all(b"begun").unwrap();
-    wait_for("the staging file", || fs::read_dir(stage.home()).unwrap().count() == entries);
+    wait_for("the staging file", || {
+        fs::read_dir(stage.home()).unwrap().count() == entries
+    });
     child
 }
 
@@ -181,15 +271,29 @@ fn a_right_that_is_taken_back_ends_what_runs_by_it() {
     put_into_force(&stage, &server, "[users.alice]\nfiles = [\"r:~\"]\n");
     let failed = server.event("failed");
     assert_eq!(failed["code"], "ended");
-    assert!(failed["message"].as_str().unwrap().contains("the right to write this file was taken back"), "{failed}");
+    assert!(
+        failed["message"]
+            .as_str()
+            .unwrap()
+            .contains("the right to write this file was taken back"),
+        "{failed}"
+    );
     server.event("closed");
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(35), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(35),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(Census::of(&stage.home()).paths(), [""; 0]);
 
     // A client that takes nothing of what is sent to it.
     stage.write("home/big", &noise(64 << 20, 5));
-    let mut child = stage.command(&["cp", &server.at("big"), "-"]).spawn().unwrap();
+    let mut child = stage
+        .command(&["cp", &server.at("big"), "-"])
+        .spawn()
+        .unwrap();
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 1000]).unwrap();
     put_into_force(&stage, &server, "[users.alice]\nfiles = [\"r:/srv\"]\n");
@@ -203,9 +307,15 @@ fn a_right_that_is_taken_back_ends_what_runs_by_it() {
 fn more_sessions_than_the_quota_are_refused_at_login() {
     let stage = stage();
     let server = stage.joined();
-    put_into_force(&stage, &server, "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nsessions = 1\n");
+    put_into_force(
+        &stage,
+        &server,
+        "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nsessions = 1\n",
+    );
     let child = slow_put(&stage, &server, "x");
-    stage.run(&["ping", "127.0.0.1"]).fails(38, "alice has 1 sessions, and may have no more");
+    stage
+        .run(&["ping", "127.0.0.1"])
+        .fails(38, "alice has 1 sessions, and may have no more");
     assert_eq!(server.event("refused")["code"], "too-many-sessions");
     drop(child.wait_with_output().unwrap());
     server.event("closed");
@@ -217,12 +327,21 @@ const ROLES: &[(&[Right], &str)] = &[
     (&[], ""),
     (&[], "[users.alice]\n"),
     (&[Right::Read], "[users.alice]\nfiles = [\"r:~\"]\n"),
-    (&[Right::Read, Right::Write], "[users.alice]\nfiles = [\"rw:~\"]\n"),
-    (&[Right::Read], "[users.alice]\nfiles = [\"r:~\", \"rw:~/elsewhere\"]\n"),
+    (
+        &[Right::Read, Right::Write],
+        "[users.alice]\nfiles = [\"rw:~\"]\n",
+    ),
+    (
+        &[Right::Read],
+        "[users.alice]\nfiles = [\"r:~\", \"rw:~/elsewhere\"]\n",
+    ),
     (&[Right::Admin], "[users.alice]\nadmin = true\n"),
     (&[Right::Chat], "[users.alice]\nchat = true\n"),
     (&[Right::Exec], "[users.alice]\nexec = \"any\"\n"),
-    (&[Right::Exec, Right::Chat, Right::Admin], "[users.alice]\nexec = \"any\"\nchat = true\nadmin = true\n"),
+    (
+        &[Right::Exec, Right::Chat, Right::Admin],
+        "[users.alice]\nexec = \"any\"\nchat = true\nadmin = true\n",
+    ),
 ];
 
 /// F12: every cell of the one table, over the real binary: what a right is missing for is denied and not done.
@@ -233,11 +352,22 @@ fn every_cell_of_the_table_is_as_it_says() {
     let key = crate::login::client_key(&stage);
     stage.write("home/kept", b"kept");
     fs::create_dir(stage.path("home/elsewhere")).unwrap();
-    let types: BTreeSet<&str> = table::TABLE.iter().map(|(_, kind, _)| *kind).chain(["exec", "chat"]).collect();
-    assert!(table::TABLE.iter().all(|(state, ..)| STATES.contains(state)), "a state that is not walked");
+    let types: BTreeSet<&str> = table::TABLE
+        .iter()
+        .map(|(_, kind, _)| *kind)
+        .chain(["exec", "chat"])
+        .collect();
+    assert!(
+        table::TABLE
+            .iter()
+            .all(|(state, ..)| STATES.contains(state)),
+        "a state that is not walked"
+    );
     for (role, rules) in ROLES {
         put_into_force(&stage, &server, rules);
-        let has = |right: Right| matches!(right, Right::Nothing | Right::Account) || role.contains(&right);
+        let has = |right: Right| {
+            matches!(right, Right::Nothing | Right::Account) || role.contains(&right)
+        };
         for state in STATES {
             // The way there needs rights of its own.
             let is_reachable = match state {
@@ -251,7 +381,12 @@ fn every_cell_of_the_table_is_as_it_says() {
                 let mut header = message(kind);
                 if state == State::ServerAdmin {
                     // The only admin is kept from going, which is another refusal.
-                    header["user"] = if kind.ends_with("-password") { "alice" } else { "nobody" }.into();
+                    header["user"] = if kind.ends_with("-password") {
+                        "alice"
+                    } else {
+                        "nobody"
+                    }
+                    .into();
                 }
                 client.send_json(&header).unwrap();
                 client.finish().unwrap();
@@ -265,10 +400,14 @@ fn every_cell_of_the_table_is_as_it_says() {
                     Some(Right::Account) if kind.ends_with("-password") && !has(Right::Admin) => {
                         assert_eq!(code.as_deref(), Some("denied"), "{cell}");
                     }
-                    Some(right) if !has(right) => assert_eq!(code.as_deref(), Some("denied"), "{cell}"),
+                    Some(right) if !has(right) => {
+                        assert_eq!(code.as_deref(), Some("denied"), "{cell}")
+                    }
                     Some(_) => assert_ne!(code.as_deref(), Some("denied"), "{cell}"),
                 }
-                wait_for("nothing that changed", || Census::of(&stage.home()) == census);
+                wait_for("nothing that changed", || {
+                    Census::of(&stage.home()) == census
+                });
             }
         }
     }
@@ -280,20 +419,44 @@ const HALF_A_MEBIBYTE: usize = 512 << 10;
 fn a_quota_of_bytes_counts_what_is_there_and_gives_back_what_is_replaced() {
     let stage = stage();
     let server = stage.joined();
-    put_into_force(&stage, &server, "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nbytes = \"1 MiB\"\n");
+    put_into_force(
+        &stage,
+        &server,
+        "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nbytes = \"1 MiB\"\n",
+    );
     stage.write("user/half", &noise(HALF_A_MEBIBYTE, 1));
     stage.write("user/more", &noise(HALF_A_MEBIBYTE + 1, 2));
     stage.run(&["cp", "half", &server.at("a")]).ok();
     stage.run(&["cp", "half", &server.at("b")]).ok();
-    stage.run(&["cp", "half", &server.at("c")]).fails(24, "the quota is full: alice may store 1048576 bytes here");
-    stage.run(&["cp", "more", &server.at("b")]).fails(24, "the quota is full");
+    stage
+        .run(&["cp", "half", &server.at("c")])
+        .fails(24, "the quota is full: alice may store 1048576 bytes here");
+    stage
+        .run(&["cp", "more", &server.at("b")])
+        .fails(24, "the quota is full");
     // Of a stream the length is found out on the way; what it had taken is given back.
-    stage.run_with_input(&["cp", "-", &server.at("b")], &noise(HALF_A_MEBIBYTE + 1, 3)).fails(24, "the quota is full");
+    stage
+        .run_with_input(
+            &["cp", "-", &server.at("b")],
+            &noise(HALF_A_MEBIBYTE + 1, 3),
+        )
+        .fails(24, "the quota is full");
     assert_eq!(Census::of(&stage.home()).paths(), ["a", "b"]);
-    stage.run_with_input(&["cp", "-", &server.at("b")], &noise(HALF_A_MEBIBYTE, 4)).ok();
-    stage.run_with_input(&["cp", "-", &server.at("b")], b"smaller").ok();
-    stage.run(&["cp", "more", &server.at("c")]).fails(24, "the quota is full");
-    stage.run_with_input(&["cp", "-", &server.at("c")], &noise(HALF_A_MEBIBYTE - 7, 5)).ok();
+    stage
+        .run_with_input(&["cp", "-", &server.at("b")], &noise(HALF_A_MEBIBYTE, 4))
+        .ok();
+    stage
+        .run_with_input(&["cp", "-", &server.at("b")], b"smaller")
+        .ok();
+    stage
+        .run(&["cp", "more", &server.at("c")])
+        .fails(24, "the quota is full");
+    stage
+        .run_with_input(
+            &["cp", "-", &server.at("c")],
+            &noise(HALF_A_MEBIBYTE - 7, 5),
+        )
+        .ok();
     // What somebody else has removed does not count.
     fs::remove_file(stage.path("home/a")).unwrap();
     stage.run(&["cp", "half", &server.at("d")]).ok();
@@ -302,8 +465,14 @@ fn a_quota_of_bytes_counts_what_is_there_and_gives_back_what_is_replaced() {
     let address = server.address.clone();
     drop(server);
     let server = stage.serve_at(&address, &[]);
-    stage.run(&["cp", "half", &server.at("e")]).fails(24, "the quota is full");
-    put_into_force(&stage, &server, "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nbytes = \"2 MiB\"\n");
+    stage
+        .run(&["cp", "half", &server.at("e")])
+        .fails(24, "the quota is full");
+    put_into_force(
+        &stage,
+        &server,
+        "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nbytes = \"2 MiB\"\n",
+    );
     stage.run(&["cp", "half", &server.at("e")]).ok();
 }
 
@@ -311,14 +480,22 @@ fn a_quota_of_bytes_counts_what_is_there_and_gives_back_what_is_replaced() {
 fn a_quota_of_files_counts_files() {
     let stage = stage();
     let server = stage.joined();
-    put_into_force(&stage, &server, "[users.alice]\nfiles = [\"rw:~\"]\nquota = { files = 2 }\n");
+    put_into_force(
+        &stage,
+        &server,
+        "[users.alice]\nfiles = [\"rw:~\"]\nquota = { files = 2 }\n",
+    );
     stage.write("user/f", b"");
     stage.run(&["cp", "f", &server.at("a")]).ok();
     let slow = slow_put_beside(&stage, &server, "b", 2);
-    stage.run(&["cp", "f", &server.at("c")]).fails(24, "alice may store 2 files here");
+    stage
+        .run(&["cp", "f", &server.at("c")])
+        .fails(24, "alice may store 2 files here");
     stage.run(&["cp", "f", &server.at("a")]).ok();
     drop(slow.wait_with_output().unwrap());
-    stage.run(&["cp", "f", &server.at("c")]).fails(24, "the quota is full");
+    stage
+        .run(&["cp", "f", &server.at("c")])
+        .fails(24, "the quota is full");
     fs::remove_file(stage.path("home/b")).unwrap();
     stage.run(&["cp", "f", &server.at("c")]).ok();
 }

@@ -29,22 +29,38 @@ fn an_invite_s_token_is_nowhere_but_in_its_file() {
     let server = stage.serve(&[]);
     let invite = server.invite();
     let token = invite.rsplit('.').next().unwrap().to_owned();
-    let mode = fs::metadata(server.invite_file().unwrap()).unwrap().permissions().mode();
+    let mode = fs::metadata(server.invite_file().unwrap())
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     for file in ["cmdline", "environ"] {
         let content = fs::read(format!("/proc/{}/{file}", server.id())).unwrap();
-        assert!(!String::from_utf8_lossy(&content).contains(&token), "{file}");
+        assert!(
+            !String::from_utf8_lossy(&content).contains(&token),
+            "{file}"
+        );
     }
     let outcome = stage.run_with_input(&["join", "-", "--as", "alice"], invite.as_bytes());
     assert!(!outcome.stderr.contains(&token));
     assert!(!outcome.ok().contains(&token));
     assert!(!server.event("login").to_string().contains(&token));
-    stage.run_with_input(&["join", "-", "--as", "bob"], invite.as_bytes()).fails(12, "used before");
+    stage
+        .run_with_input(&["join", "-", "--as", "bob"], invite.as_bytes())
+        .fails(12, "used before");
     assert!(!server.event("refused").to_string().contains(&token));
-    let raw: Vec<u8> = (0..16).map(|i| u8::from_str_radix(&token[i * 2..i * 2 + 2], 16).unwrap()).collect();
+    let raw: Vec<u8> = (0..16)
+        .map(|i| u8::from_str_radix(&token[i * 2..i * 2 + 2], 16).unwrap())
+        .collect();
     for needle in [token.as_bytes(), &raw] {
-        assert_eq!(files_with(&stage.path("server"), needle, &["server/invite"]), Vec::<String>::new());
-        assert_eq!(files_with(&stage.path("client"), needle, &[]), Vec::<String>::new());
+        assert_eq!(
+            files_with(&stage.path("server"), needle, &["server/invite"]),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            files_with(&stage.path("client"), needle, &[]),
+            Vec::<String>::new()
+        );
     }
 }
 
@@ -56,7 +72,11 @@ fn every_secret_of_a_state_folder_is_its_owner_s_alone() {
     for folder in ["server/server", "client/client"] {
         assert_eq!(mode(folder), 0o700, "{folder}");
     }
-    for file in ["server/server/identity.key", "client/client/id_ed25519", "client/client/servers.json"] {
+    for file in [
+        "server/server/identity.key",
+        "client/client/id_ed25519",
+        "client/client/servers.json",
+    ] {
         assert_eq!(mode(file), 0o600, "{file}");
     }
 }
@@ -67,18 +87,26 @@ fn a_passphrase_is_asked_for_on_the_terminal_and_nowhere_else_to_be_seen() {
     let server = stage.serve(&[]);
     let phrase = "correct horse battery";
     let path = stage.path("key").display().to_string();
-    let made =
-        std::process::Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", phrase, "-f", &path]).status();
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", phrase, "-f", &path])
+        .status();
     if !made.is_ok_and(|status| status.success()) {
         eprintln!("SKIPPED: ssh-keygen is needed (openssh-client)");
         return;
     }
-    let screen = typed(&stage, &["join", &server.invite(), "--as", "bob", "-i", &path], phrase);
+    let screen = typed(
+        &stage,
+        &["join", &server.invite(), "--as", "bob", "-i", &path],
+        phrase,
+    );
     let Some(screen) = screen else {
         eprintln!("SKIPPED: a terminal needs python3");
         return;
     };
-    assert!(screen.contains("Passphrase of") && screen.contains("joined"), "{screen}");
+    assert!(
+        screen.contains("Passphrase of") && screen.contains("joined"),
+        "{screen}"
+    );
     assert!(!screen.contains(phrase), "{screen}");
     let screen = typed(&stage, &["ping", "127.0.0.1"], "another phrase").unwrap();
     assert!(screen.contains("does not fit"), "{screen}");

@@ -8,7 +8,10 @@ use crate::{login::client_key, noise, stage};
 
 fn refused(stage: &Stage, address: &str) -> (Option<i32>, String) {
     let output = stage.serve_command(address).output().unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 #[test]
@@ -17,7 +20,10 @@ fn two_servers_on_one_address_or_one_state_are_refused() {
     let server = first.serve(&[]);
     let (status, said) = refused(&first, "127.0.0.1:0");
     assert_eq!(status, Some(31), "{said}");
-    assert!(said.contains("another server uses this state folder"), "{said}");
+    assert!(
+        said.contains("another server uses this state folder"),
+        "{said}"
+    );
     let second = stage();
     let (status, said) = refused(&second, &server.address);
     assert_eq!(status, Some(30), "{said}");
@@ -32,7 +38,9 @@ fn root_has_to_say_so() {
     let stage = stage();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_landline"));
     command.args(["serve", "--listen", "127.0.0.1:0"]);
-    command.env("LANDLINE_STATE", stage.path("server")).env("HOME", stage.home());
+    command
+        .env("LANDLINE_STATE", stage.path("server"))
+        .env("HOME", stage.home());
     if !landline::paths::is_root() {
         eprintln!("SKIPPED: only root can be refused as root");
         return;
@@ -46,13 +54,21 @@ fn root_has_to_say_so() {
 fn draining_lets_a_transfer_end_and_nothing_begin() {
     let stage = stage();
     let mut server = stage.joined();
-    let mut child = stage.command(&["cp", "-", &server.at("slow")]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = stage
+        .command(&["cp", "-", &server.at("slow")])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"before ").unwrap();
-    wait_for("the staging file", || std::fs::read_dir(stage.home()).unwrap().count() == 1);
+    wait_for("the staging file", || {
+        std::fs::read_dir(stage.home()).unwrap().count() == 1
+    });
     server.terminate();
     assert_eq!(server.event("draining")["connections"], 1);
-    stage.run(&["ping", "127.0.0.1"]).fails(10, "cannot connect");
+    stage
+        .run(&["ping", "127.0.0.1"])
+        .fails(10, "cannot connect");
     stdin.write_all(b"after").unwrap();
     drop(stdin);
     assert!(child.wait_with_output().unwrap().status.success());
@@ -80,12 +96,20 @@ fn a_login_that_is_on_its_way_hears_that_the_server_drains() {
 fn draining_ends_at_its_deadline_and_leaves_no_half_file() {
     let stage = stage();
     let server = stage.serve(&["--drain", "1"]);
-    stage.run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes()).ok();
+    stage
+        .run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes())
+        .ok();
     let mut server = server;
-    let mut child = stage.command(&["cp", "-", &server.at("slow")]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = stage
+        .command(&["cp", "-", &server.at("slow")])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(&noise(1000, 1)).unwrap();
-    wait_for("the staging file", || std::fs::read_dir(stage.home()).unwrap().count() == 1);
+    wait_for("the staging file", || {
+        std::fs::read_dir(stage.home()).unwrap().count() == 1
+    });
     server.terminate();
     assert_eq!(server.wait(), Some(0));
     drop(stdin);
@@ -111,7 +135,10 @@ fn mistakes_on_the_command_line_exit_with_2() {
         &["demo", "--size", "0"],
     ] {
         let outcome = stage.run(arguments);
-        assert!(matches!(outcome.status, Some(2 | 11)), "{arguments:?}: {outcome:?}");
+        assert!(
+            matches!(outcome.status, Some(2 | 11)),
+            "{arguments:?}: {outcome:?}"
+        );
         assert!(!outcome.stderr.is_empty());
     }
 }
@@ -120,7 +147,16 @@ fn mistakes_on_the_command_line_exit_with_2() {
 fn help_names_every_command_and_exit_status() {
     let stage = stage();
     let help = stage.run(&["--help"]).ok();
-    for word in ["serve", "join", "ping", "cp", "audit", "demo", "Exit status", "LANDLINE_STATE"] {
+    for word in [
+        "serve",
+        "join",
+        "ping",
+        "cp",
+        "audit",
+        "demo",
+        "Exit status",
+        "LANDLINE_STATE",
+    ] {
         assert!(help.contains(word), "{word}: {help}");
     }
 }

@@ -25,9 +25,15 @@ fn activated_at(stage: &Stage, listener: &TcpListener, address: &str) -> Command
         .args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\""])
         .arg(server.get_program())
         .args(server.get_args());
-    command.env_clear().envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env_clear().envs(
+        server
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
     command.stdin(std::process::Stdio::null());
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let socket = listener.try_clone().unwrap();
     // SAFETY: system calls are all that happens between fork and exec.
     unsafe {
@@ -51,10 +57,21 @@ fn a_socket_that_was_promised_and_is_not_there_is_said() {
     for count in ["1", "2", "40"] {
         let mut command = Command::new("/bin/sh");
         let script = format!("LISTEN_PID=$$ LISTEN_FDS={count} exec \"$0\" \"$@\" 3>&-");
-        command.args(["-c", &script]).arg(server.get_program()).args(server.get_args());
-        command.env_clear().envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-        stage.run_command(command).fails(2, "what was handed over to be listened on");
+        command
+            .args(["-c", &script])
+            .arg(server.get_program())
+            .args(server.get_args());
+        command.env_clear().envs(
+            server
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        stage
+            .run_command(command)
+            .fails(2, "what was handed over to be listened on");
     }
 }
 
@@ -73,7 +90,9 @@ fn a_socket_that_is_handed_over_is_served_and_the_manager_hears_of_it() {
     let mut server = stage.serve_with(command);
     assert_eq!(server.address, listener.local_addr().unwrap().to_string());
     assert_eq!(hear(), "READY=1");
-    stage.run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes()).ok();
+    stage
+        .run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes())
+        .ok();
     server.terminate();
     // Transfers may go on for 30 s, and the end of it all takes some time.
     assert_eq!(hear(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=60000000");
@@ -92,11 +111,16 @@ fn a_socket_elsewhere_than_the_settings_say_is_refused_and_the_manager_hears_why
     for elsewhere in ["127.0.0.1:1", "[::]:0", "0.0.0.0:0", "192.0.2.1"] {
         let mut command = activated_at(&stage, &listener, elsewhere);
         command.env("NOTIFY_SOCKET", stage.path("notify"));
-        let said = stage.run_command(command).fails(2, "the service manager listens on 127.0.0.1:");
+        let said = stage
+            .run_command(command)
+            .fails(2, "the service manager listens on 127.0.0.1:");
         let mut bytes = [0; 1024];
         let length = manager.recv(&mut bytes).unwrap();
         let heard = String::from_utf8(bytes[..length].to_vec()).unwrap();
-        assert_eq!(heard, format!("STATUS={}", said.trim_end().replace('\n', "; ")));
+        assert_eq!(
+            heard,
+            format!("STATUS={}", said.trim_end().replace('\n', "; "))
+        );
     }
     // Port 0 is any.
     let _server = stage.serve_with(activated_at(&stage, &listener, "127.0.0.1:0"));
@@ -106,13 +130,28 @@ fn a_socket_elsewhere_than_the_settings_say_is_refused_and_the_manager_hears_why
 fn the_units_are_good() {
     let stage = stage();
     for arguments in [&["--user"][..], &["--run-as", "daemon"]] {
-        let said = stage.run(&[&["service", "install", "--print", "--port", "6000"], arguments].concat()).ok();
+        let said = stage
+            .run(
+                &[
+                    &["service", "install", "--print", "--port", "6000"],
+                    arguments,
+                ]
+                .concat(),
+            )
+            .ok();
         let (service, socket) = said.split_once("# landline.socket\n").unwrap();
         let service = service.strip_prefix("# landline.service\n").unwrap();
-        assert!(service.contains("NoNewPrivileges=yes") && socket.contains("ListenStream=6000"), "{said}");
+        assert!(
+            service.contains("NoNewPrivileges=yes") && socket.contains("ListenStream=6000"),
+            "{said}"
+        );
         stage.write("landline.service", service.as_bytes());
         stage.write("landline.socket", socket.as_bytes());
-        let scope = if arguments == ["--user"] { "--user" } else { "--system" };
+        let scope = if arguments == ["--user"] {
+            "--user"
+        } else {
+            "--system"
+        };
         let mut verify = Command::new("systemd-analyze");
         verify
             .args(["verify", scope, "--man=no"])
@@ -124,11 +163,21 @@ fn the_units_are_good() {
             continue;
         };
         let said = String::from_utf8_lossy(&output.stderr);
-        let ours: Vec<_> = said.lines().filter(|line| line.contains("landline")).collect();
-        assert!(output.status.success() && ours.is_empty(), "{scope}: {said}");
+        let ours: Vec<_> = said
+            .lines()
+            .filter(|line| line.contains("landline"))
+            .collect();
+        assert!(
+            output.status.success() && ours.is_empty(),
+            "{scope}: {said}"
+        );
     }
-    stage.run(&["service", "install", "--print"]).fails(2, "--run-as");
-    stage.run(&["service", "install", "--print", "--run-as", "a\nb"]).fails(2, "name of a user");
+    stage
+        .run(&["service", "install", "--print"])
+        .fails(2, "--run-as");
+    stage
+        .run(&["service", "install", "--print", "--run-as", "a\nb"])
+        .fails(2, "name of a user");
 }
 
 #[test]

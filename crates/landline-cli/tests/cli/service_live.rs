@@ -6,7 +6,10 @@ use std::path::Path;
 /// Runs a script on a machine of its own, where that can be had.
 #[track_caller]
 fn good(script: &str) {
-    let Some(outcome) = testkit::under_systemd(Path::new(env!("CARGO_BIN_EXE_landline")), script) else { return };
+    let Some(outcome) = testkit::under_systemd(Path::new(env!("CARGO_BIN_EXE_landline")), script)
+    else {
+        return;
+    };
     let last: Vec<_> = outcome.stderr.lines().rev().take(80).collect();
     let last: Vec<_> = last.into_iter().rev().collect();
     let said = String::from_utf8_lossy(&outcome.stdout);

@@ -12,7 +12,12 @@ use crate::stage;
 const BINDINGS: [&str; 2] = ["exporter", "server-end-point"];
 
 /// A secret of `alice` that was made on the server's machine, in this file.
-pub(crate) fn secret(stage: &Stage, server: &ServerProcess, name: &str, binding: &str) -> (Secret, PathBuf) {
+pub(crate) fn secret(
+    stage: &Stage,
+    server: &ServerProcess,
+    name: &str,
+    binding: &str,
+) -> (Secret, PathBuf) {
     let path = stage.path(name);
     let file = path.display().to_string();
     let add = [
@@ -38,27 +43,47 @@ fn a_machine_logs_in_with_its_secret_until_it_is_forgotten() {
         let stage = stage();
         let server = stage.joined();
         let (made, path) = secret(&stage, &server, "user/ci.secret", binding);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         // Of another client, which has no key that the server knows.
         fs::remove_dir_all(stage.path("client/client")).unwrap();
         stage.run(&["join", "--secret-file", "ci.secret"]).ok();
         let id = made.key().id().to_string();
         let pong = stage.run(&["ping", "127.0.0.1"]).ok();
-        assert!(pong.contains(&format!("as alice with secret:{id}")), "{pong}");
-        assert!(!stage.path("client/client/id_ed25519").exists(), "a key was made that nobody needs");
+        assert!(
+            pong.contains(&format!("as alice with secret:{id}")),
+            "{pong}"
+        );
+        assert!(
+            !stage.path("client/client/id_ed25519").exists(),
+            "a key was made that nobody needs"
+        );
         stage.write("user/artefact", b"built");
-        stage.run(&["cp", "-q", "artefact", &server.at("artefact")]).ok();
+        stage
+            .run(&["cp", "-q", "artefact", &server.at("artefact")])
+            .ok();
         assert_eq!(stage.read("home/artefact"), b"built");
 
         let listed = stage.run_at_server(&["secret", "list"]).ok();
-        assert!(listed.contains(&id) && listed.contains("alice") && listed.contains("user/ci.secret"), "{listed}");
+        assert!(
+            listed.contains(&id) && listed.contains("alice") && listed.contains("user/ci.secret"),
+            "{listed}"
+        );
         stage.run_at_server(&["secret", "remove", &id]).ok();
         assert_eq!(stage.run_at_server(&["secret", "list", "alice"]).ok(), "");
         stage.run(&["ping", "127.0.0.1"]).fails(12, "not accepted");
-        stage.run_at_server(&["secret", "remove", &id]).fails(20, "no secret");
-        let log = stage.run_at_server(&["audit", "show", "--json", "--user", "alice"]).ok();
+        stage
+            .run_at_server(&["secret", "remove", &id])
+            .fails(20, "no secret");
+        let log = stage
+            .run_at_server(&["audit", "show", "--json", "--user", "alice"])
+            .ok();
         for action in ["secret-add", "secret-remove"] {
-            let told = log.lines().filter(|line| line.contains(action) && line.contains(&format!("secret:{id}")));
+            let told = log
+                .lines()
+                .filter(|line| line.contains(action) && line.contains(&format!("secret:{id}")));
             assert_eq!(told.count(), 1, "{action}: {log}");
         }
     }
@@ -70,13 +95,22 @@ fn a_secret_makes_a_pin_of_first_use_a_trusted_one() {
     let stage = stage();
     let server = stage.joined();
     secret(&stage, &server, "user/ci.secret", "exporter");
-    let mut known: serde_json::Value = serde_json::from_slice(&stage.read("client/client/servers.json")).unwrap();
+    let mut known: serde_json::Value =
+        serde_json::from_slice(&stage.read("client/client/servers.json")).unwrap();
     known["servers"][0]["provisional"] = true.into();
     stage.write("client/client/servers.json", known.to_string().as_bytes());
-    assert!(stage.run(&["trust", "list"]).ok().contains("trusted on first use"));
+    assert!(
+        stage
+            .run(&["trust", "list"])
+            .ok()
+            .contains("trusted on first use")
+    );
     stage.run(&["join", "--secret-file", "ci.secret"]).ok();
     let listed = stage.run(&["trust", "list"]).ok();
-    assert!(listed.contains("with the secret") && !listed.contains("first use"), "{listed}");
+    assert!(
+        listed.contains("with the secret") && !listed.contains("first use"),
+        "{listed}"
+    );
 }
 
 #[test]
@@ -84,18 +118,37 @@ fn a_secret_is_shown_once_or_written_to_a_new_file_of_its_owner_alone() {
     let stage = stage();
     let server = stage.joined();
     let shown = stage.run_at_server(&["secret", "add", "alice"]).ok();
-    let shown: Secret = shown.parse().expect("a line with a secret and nothing else");
+    let shown: Secret = shown
+        .parse()
+        .expect("a line with a secret and nothing else");
     let addresses: Vec<String> = shown.addresses.iter().map(ToString::to_string).collect();
-    assert_eq!(addresses.join(" "), server.address, "where the server was reached last");
+    assert_eq!(
+        addresses.join(" "),
+        server.address,
+        "where the server was reached last"
+    );
     assert_eq!(shown.fingerprint.to_string(), server.fingerprint);
 
-    let taken = stage.write("taken", b"something of value").display().to_string();
-    stage.run_at_server(&["secret", "add", "alice", "--out", &taken]).fails(22, "exists already");
+    let taken = stage
+        .write("taken", b"something of value")
+        .display()
+        .to_string();
+    stage
+        .run_at_server(&["secret", "add", "alice", "--out", &taken])
+        .fails(22, "exists already");
     assert_eq!(stage.read("taken"), b"something of value");
-    stage.run_at_server(&["secret", "add", "nobody"]).fails(20, "no account nobody");
+    stage
+        .run_at_server(&["secret", "add", "nobody"])
+        .fails(20, "no account nobody");
     let listed = stage.run_at_server(&["secret", "list"]).ok();
-    assert_eq!(listed.lines().count(), 1, "what was not handed over is not there: {listed}");
-    stage.run(&["secret", "add", "alice"]).fails(31, "no server was set up");
+    assert_eq!(
+        listed.lines().count(),
+        1,
+        "what was not handed over is not there: {listed}"
+    );
+    stage
+        .run(&["secret", "add", "alice"])
+        .fails(31, "no server was set up");
 }
 
 #[test]
@@ -105,21 +158,35 @@ fn secrets_that_cannot_be_used_are_refused() {
     let (_, path) = secret(&stage, &server, "user/ci.secret", "exporter");
     let line = fs::read_to_string(&path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    stage.run(&["join", "--secret-file", "ci.secret"]).fails(32, "chmod 600");
+    stage
+        .run(&["join", "--secret-file", "ci.secret"])
+        .fails(32, "chmod 600");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    stage.run(&["join", "--secret-file", "absent"]).fails(32, "absent");
+    stage
+        .run(&["join", "--secret-file", "absent"])
+        .fails(32, "absent");
     for (spoiled, words) in [
         ("correct horse battery staple".to_owned(), "is no secret"),
-        (format!("{}hunter2\n", line.split_at(line.rfind('.').unwrap() + 1).0), "that the server has made"),
-        (line.replace(&server.fingerprint[1..], "0"), "its fingerprint"),
+        (
+            format!("{}hunter2\n", line.split_at(line.rfind('.').unwrap() + 1).0),
+            "that the server has made",
+        ),
+        (
+            line.replace(&server.fingerprint[1..], "0"),
+            "its fingerprint",
+        ),
     ] {
         fs::write(&path, &spoiled).unwrap();
-        let said = stage.run(&["join", "--secret-file", "ci.secret"]).fails(32, words);
+        let said = stage
+            .run(&["join", "--secret-file", "ci.secret"])
+            .fails(32, words);
         assert!(!said.contains("hunter2"), "{said}");
     }
     // Another fingerprint is another server.
     fs::write(&path, line.replace(&server.fingerprint, &"0".repeat(64))).unwrap();
-    stage.run(&["join", "--secret-file", "ci.secret", "--replace"]).fails(11, "is not the one of the secret");
+    stage
+        .run(&["join", "--secret-file", "ci.secret", "--replace"])
+        .fails(11, "is not the one of the secret");
 }
 
 /// What proves the server is checked: neither nothing, nor rubbish, nor our own proof sent back will do.
@@ -127,24 +194,41 @@ fn secrets_that_cannot_be_used_are_refused() {
 fn a_server_that_does_not_know_the_secret_is_found_out() {
     for answer in ["nothing", "rubbish", "reflected"] {
         let stage = stage();
-        let server = HostileServer::start(&stage.path("evil"), &stage.path("evil"), 1, move |client| {
-            client.greet()?;
-            let login: serde_json::Value = client.header()?.read().expect("a login");
-            let mut welcome = json!({
-                "type": "welcome", "user": login["user"], "key": "secret:0000000000000000", "session": "0000000000000000",
-            });
-            match answer {
-                "nothing" => {}
-                "rubbish" => welcome["proof"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into(),
-                _ => welcome["proof"] = login["proof"].clone(),
-            }
-            client.send_json(&welcome)
-        });
-        let line = format!("landline-secret://alice@{}/#{}.{}", server.address, server.fingerprint, "5".repeat(64));
+        let server = HostileServer::start(
+            &stage.path("evil"),
+            &stage.path("evil"),
+            1,
+            move |client| {
+                client.greet()?;
+                let login: serde_json::Value = client.header()?.read().expect("a login");
+                let mut welcome = json!({
+                    "type": "welcome", "user": login["user"], "key": "secret:0000000000000000", "session": "0000000000000000",
+                });
+                match answer {
+                    "nothing" => {}
+                    "rubbish" => {
+                        welcome["proof"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into()
+                    }
+                    _ => welcome["proof"] = login["proof"].clone(),
+                }
+                client.send_json(&welcome)
+            },
+        );
+        let line = format!(
+            "landline-secret://alice@{}/#{}.{}",
+            server.address,
+            server.fingerprint,
+            "5".repeat(64)
+        );
         let path = stage.write("user/ci.secret", line.as_bytes());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        stage.run(&["join", "--secret-file", "ci.secret"]).fails(11, "could not prove that it knows the secret");
-        assert!(!stage.path("client/client/servers.json").exists(), "{answer}: it is known now");
+        stage
+            .run(&["join", "--secret-file", "ci.secret"])
+            .fails(11, "could not prove that it knows the secret");
+        assert!(
+            !stage.path("client/client/servers.json").exists(),
+            "{answer}: it is known now"
+        );
         server.join();
     }
 }
@@ -162,7 +246,16 @@ fn a_secret_is_good_for_its_user_and_its_binding_alone() {
         let (right, _) = secret(&stage, &server, &format!("{binding}.secret"), binding);
         let mut line = right.reveal().to_string();
         line.pop();
-        let wrong: Secret = format!("{line}{}", if right.reveal().ends_with('0') { '1' } else { '0' }).parse().unwrap();
+        let wrong: Secret = format!(
+            "{line}{}",
+            if right.reveal().ends_with('0') {
+                '1'
+            } else {
+                '0'
+            }
+        )
+        .parse()
+        .unwrap();
         let mut other_binding = right.clone();
         other_binding.binding = match binding {
             "exporter" => landline::proto::login::BindingType::TlsServerEndPoint,
@@ -170,14 +263,20 @@ fn a_secret_is_good_for_its_user_and_its_binding_alone() {
         };
         type Make<'a> = &'a dyn Fn(&RawClient) -> serde_json::Value;
         let refused: [(&str, Make<'_>); 5] = [
-            ("another user", &|client| client.secret_header("bob", &right)),
-            ("another secret", &|client| client.secret_header("alice", &wrong)),
+            ("another user", &|client| {
+                client.secret_header("bob", &right)
+            }),
+            ("another secret", &|client| {
+                client.secret_header("alice", &wrong)
+            }),
             ("another secret under its id", &|client| {
                 let mut header = client.secret_header("alice", &wrong);
                 header["secret"] = right.key().id().to_string().into();
                 header
             }),
-            ("the other binding", &|client| client.secret_header("alice", &other_binding)),
+            ("the other binding", &|client| {
+                client.secret_header("alice", &other_binding)
+            }),
             ("the other binding under its id", &|client| {
                 let mut header = client.secret_header("alice", &other_binding);
                 header["secret"] = right.key().id().to_string().into();
@@ -187,11 +286,21 @@ fn a_secret_is_good_for_its_user_and_its_binding_alone() {
         for (what, make) in refused {
             let mut client = connect();
             client.send_json(&make(&client)).unwrap();
-            assert_eq!(client.error_code().unwrap().as_deref(), Some("login-refused"), "{binding}: {what}");
+            assert_eq!(
+                client.error_code().unwrap().as_deref(),
+                Some("login-refused"),
+                "{binding}: {what}"
+            );
         }
         let mut client = connect();
-        client.send_json(&client.secret_header("alice", &right)).unwrap();
-        assert_eq!(client.header().unwrap().unwrap().kind(), "welcome", "{binding}: unspoiled it is accepted");
+        client
+            .send_json(&client.secret_header("alice", &right))
+            .unwrap();
+        assert_eq!(
+            client.header().unwrap().unwrap().kind(),
+            "welcome",
+            "{binding}: unspoiled it is accepted"
+        );
     }
 }
 
@@ -208,15 +317,23 @@ fn a_secret_is_nowhere_but_in_its_file() {
         assert!(!outcome.stderr.contains(&digits));
         assert!(!outcome.ok().contains(&digits));
         assert!(!server.event("login").to_string().contains(&digits));
-        let raw: Vec<u8> = (0..32).map(|i| u8::from_str_radix(&digits[i * 2..i * 2 + 2], 16).unwrap()).collect();
+        let raw: Vec<u8> = (0..32)
+            .map(|i| u8::from_str_radix(&digits[i * 2..i * 2 + 2], 16).unwrap())
+            .collect();
         for needle in [digits.as_bytes(), &raw] {
             for folder in ["server", "client"] {
-                assert_eq!(crate::secrets::files_with(&stage.path(folder), needle, &[]), Vec::<String>::new());
+                assert_eq!(
+                    crate::secrets::files_with(&stage.path(folder), needle, &[]),
+                    Vec::<String>::new()
+                );
             }
         }
         for entry in ["cmdline", "environ"] {
             let content = fs::read(format!("/proc/{}/{entry}", server.id())).unwrap();
-            assert!(!String::from_utf8_lossy(&content).contains(&digits), "{entry}");
+            assert!(
+                !String::from_utf8_lossy(&content).contains(&digits),
+                "{entry}"
+            );
         }
     }
 }

@@ -39,7 +39,9 @@ fn tag(client: &RawClient, line: &str) -> KeyTag {
 fn choice(server: &ServerProcess, user: &str, keys: &[&str]) -> u64 {
     let mut client = connected(server);
     let tags: Vec<KeyTag> = keys.iter().map(|line| tag(&client, line)).collect();
-    client.send_json(&json!({"type": "keys", "version": 1, "user": user, "keys": tags})).unwrap();
+    client
+        .send_json(&json!({"type": "keys", "version": 1, "user": user, "keys": tags}))
+        .unwrap();
     let answer = client.header().unwrap().unwrap();
     assert_eq!(answer.kind(), "choice");
     answer.read::<Value>().unwrap()["key"].as_u64().unwrap()
@@ -61,9 +63,17 @@ fn a_stranger_cannot_tell_who_exists_from_the_choice() {
         assert!(seen.iter().all(|times| *times > 0), "{user}: {seen:?}");
     }
     for _ in 0..20 {
-        assert_eq!(choice(&server, "alice", &[strange[0], strange[1], &line]), 2, "the key that is stored");
+        assert_eq!(
+            choice(&server, "alice", &[strange[0], strange[1], &line]),
+            2,
+            "the key that is stored"
+        );
     }
-    assert_eq!(choice(&server, "nobody", &[&line]), 0, "one of one is always chosen");
+    assert_eq!(
+        choice(&server, "nobody", &[&line]),
+        0,
+        "one of one is always chosen"
+    );
     // What was chosen is worth nothing without a signature, and a tag nothing elsewhere.
     let (mut here, elsewhere) = (connected(&server), connected(&server));
     let others = tag(&elsewhere, &line);
@@ -71,15 +81,24 @@ fn a_stranger_cannot_tell_who_exists_from_the_choice() {
     for _ in 0..60 {
         let mut client = connected(&server);
         let tags = [tag(&client, strange[0]), others];
-        client.send_json(&json!({"type": "keys", "version": 1, "user": "alice", "keys": tags})).unwrap();
+        client
+            .send_json(&json!({"type": "keys", "version": 1, "user": "alice", "keys": tags}))
+            .unwrap();
         let answer: Value = client.header().unwrap().unwrap().read().unwrap();
         seen[usize::try_from(answer["key"].as_u64().unwrap()).unwrap()] += 1;
     }
     assert!(seen.iter().all(|times| *times > 0), "{seen:?}");
-    here.send_json(&json!({"type": "keys", "version": 1, "user": "alice", "keys": [tag(&here, &line)]})).unwrap();
+    here.send_json(
+        &json!({"type": "keys", "version": 1, "user": "alice", "keys": [tag(&here, &line)]}),
+    )
+    .unwrap();
     here.header().unwrap();
-    here.send_json(&json!({"type": "open", "service": "ping"})).unwrap();
-    assert_eq!(here.error_code().unwrap().as_deref(), Some("unexpected-message"));
+    here.send_json(&json!({"type": "open", "service": "ping"}))
+        .unwrap();
+    assert_eq!(
+        here.error_code().unwrap().as_deref(),
+        Some("unexpected-message")
+    );
 }
 
 /// 64 that wait for a person have 60 s, 4 of them from one source; one more has 10, and when those are over the others still can log in.
@@ -89,37 +108,60 @@ fn a_login_that_takes_a_person_has_a_minute_and_there_are_64_such_places() {
     let server = stage.joined();
     let key = client_key(&stage);
     let connected_from = |source: Ipv4Addr| {
-        let mut client = RawClient::connect_from(source, &server.address, &server.fingerprint).unwrap();
+        let mut client =
+            RawClient::connect_from(source, &server.address, &server.fingerprint).unwrap();
         client.greet().unwrap();
         client
     };
     // One source that wants more than its share, and others that would fill all places by themselves.
-    let others = std::iter::repeat_n(SIGNING_FROM_SOURCE_MAX, SIGNING_MAX / SIGNING_FROM_SOURCE_MAX);
+    let others = std::iter::repeat_n(
+        SIGNING_FROM_SOURCE_MAX,
+        SIGNING_MAX / SIGNING_FROM_SOURCE_MAX,
+    );
     let counts = [16].into_iter().chain(others);
     let sources = counts.enumerate().flat_map(|(network, count)| {
-        std::iter::repeat_n(Ipv4Addr::new(127, 10 + u8::try_from(network).unwrap(), 0, 1), count)
+        std::iter::repeat_n(
+            Ipv4Addr::new(127, 10 + u8::try_from(network).unwrap(), 0, 1),
+            count,
+        )
     });
-    let mut waiting: Vec<(Ipv4Addr, RawClient)> = sources.map(|source| (source, connected_from(source))).collect();
+    let mut waiting: Vec<(Ipv4Addr, RawClient)> = sources
+        .map(|source| (source, connected_from(source)))
+        .collect();
     for (_, client) in &mut waiting {
         client.send_json(&json!({"type": "signing"})).unwrap();
     }
     // The 10 s of this one began last. When they are over, so are all others'.
-    assert_eq!(connected(&server).error_code().unwrap().as_deref(), Some("login-timeout"));
+    assert_eq!(
+        connected(&server).error_code().unwrap().as_deref(),
+        Some("login-timeout")
+    );
     let mut welcome: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
     for (source, mut client) in waiting {
         let login = client.login_header("alice", &key, None);
         let _ = client.send_json(&login);
-        if client.header().is_ok_and(|header| header.is_some_and(|header| header.kind() == "welcome")) {
+        if client
+            .header()
+            .is_ok_and(|header| header.is_some_and(|header| header.kind() == "welcome"))
+        {
             *welcome.entry(source).or_default() += 1;
         }
     }
-    assert!(welcome.values().all(|count| *count <= SIGNING_FROM_SOURCE_MAX), "{welcome:?}");
+    assert!(
+        welcome
+            .values()
+            .all(|count| *count <= SIGNING_FROM_SOURCE_MAX),
+        "{welcome:?}"
+    );
     assert_eq!(welcome.values().sum::<usize>(), SIGNING_MAX, "{welcome:?}");
     // The places are free again.
     let mut client = connected(&server);
     client.send_json(&json!({"type": "signing"})).unwrap();
     client.send_json(&json!({"type": "signing"})).unwrap();
-    assert_eq!(client.error_code().unwrap().as_deref(), Some("unexpected-message"));
+    assert_eq!(
+        client.error_code().unwrap().as_deref(),
+        Some("unexpected-message")
+    );
 }
 
 fn string(bytes: &[u8]) -> Vec<u8> {
@@ -135,7 +177,11 @@ fn read_message(stream: &mut UnixStream) -> Option<Vec<u8>> {
 }
 
 /// Stands between the client and a real agent, remembers every request, and holds answers to signing back until `go`.
-fn watched(stage: &Stage, agent: &RealAgent, go: Option<mpsc::Receiver<()>>) -> (String, Arc<Mutex<Vec<Vec<u8>>>>) {
+fn watched(
+    stage: &Stage,
+    agent: &RealAgent,
+    go: Option<mpsc::Receiver<()>>,
+) -> (String, Arc<Mutex<Vec<Vec<u8>>>>) {
     let socket = stage.path("watched");
     let listener = UnixListener::bind(&socket).unwrap();
     let requests = Arc::new(Mutex::new(Vec::new()));
@@ -143,7 +189,9 @@ fn watched(stage: &Stage, agent: &RealAgent, go: Option<mpsc::Receiver<()>>) -> 
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
-            let Some(request) = read_message(&mut stream) else { continue };
+            let Some(request) = read_message(&mut stream) else {
+                continue;
+            };
             let mut behind = UnixStream::connect(&real).unwrap();
             behind.write_all(&string(&request)).unwrap();
             let answer = read_message(&mut behind).unwrap();
@@ -162,7 +210,9 @@ fn watched(stage: &Stage, agent: &RealAgent, go: Option<mpsc::Receiver<()>>) -> 
 fn an_agent_signs_nothing_but_logins() {
     let stage = stage();
     let server = stage.serve(&[]);
-    let Some(key) = ssh_keygen(&stage, "key", &["-t", "rsa"]) else { return };
+    let Some(key) = ssh_keygen(&stage, "key", &["-t", "rsa"]) else {
+        return;
+    };
     let agent = RealAgent::start(&stage, &[&key]);
     std::fs::remove_file(&key).unwrap();
     let (socket, requests) = watched(&stage, &agent, None);
@@ -171,15 +221,28 @@ fn an_agent_signs_nothing_but_logins() {
         command.env("SSH_AUTH_SOCK", &socket);
         stage.run_command(command)
     };
-    run(&["join", &server.invite(), "--as", "bob", "-i", &format!("{key}.pub")]).ok();
+    run(&[
+        "join",
+        &server.invite(),
+        "--as",
+        "bob",
+        "-i",
+        &format!("{key}.pub"),
+    ])
+    .ok();
     run(&["ping", "127.0.0.1"]).ok();
     // A server that asks for more gets no answer to it.
-    let hostile = HostileServer::start(&stage.path("hostile"), &stage.path("hostile"), 2, |client| {
-        client.greet()?;
-        let login: Value = client.header()?.read().expect("a login");
-        assert_eq!(login["type"], "login");
-        client.send_json(&json!({"type": "sign", "data": "AAAAIA=="}))
-    });
+    let hostile = HostileServer::start(
+        &stage.path("hostile"),
+        &stage.path("hostile"),
+        2,
+        |client| {
+            client.greet()?;
+            let login: Value = client.header()?.read().expect("a login");
+            assert_eq!(login["type"], "login");
+            client.send_json(&json!({"type": "sign", "data": "AAAAIA=="}))
+        },
+    );
     run(&["trust", "forget", "127.0.0.1"]).ok();
     run(&["ping", "--accept-new", &format!("bob@{}", hostile.address)]).fails(13, "protocol");
     hostile.join();
@@ -190,7 +253,13 @@ fn an_agent_signs_nothing_but_logins() {
         assert_eq!(request[0], 13, "neither list nor sign");
         let blob = u32::from_be_bytes(request[1..5].try_into().unwrap()) as usize;
         let data = &request[5 + blob + 4..];
-        let due = [b"SSHSIG".to_vec(), string(b"landline-auth-v1"), string(b""), string(b"sha512")].concat();
+        let due = [
+            b"SSHSIG".to_vec(),
+            string(b"landline-auth-v1"),
+            string(b""),
+            string(b"sha512"),
+        ]
+        .concat();
         assert!(data.starts_with(&due), "{data:?}");
         assert_eq!(data.len(), due.len() + 4 + 64 + 4, "a hash and the flags");
     }
@@ -200,20 +269,29 @@ fn an_agent_signs_nothing_but_logins() {
 #[test]
 fn the_server_is_told_when_a_signature_takes_a_person() {
     let stage = stage();
-    let Some(key) = ssh_keygen(&stage, "key", &["-t", "ed25519"]) else { return };
+    let Some(key) = ssh_keygen(&stage, "key", &["-t", "ed25519"]) else {
+        return;
+    };
     let agent = RealAgent::start(&stage, &[&key]);
     std::fs::remove_file(&key).unwrap();
     let (touch, go) = mpsc::channel();
     let (socket, _) = watched(&stage, &agent, Some(go));
-    let hostile = HostileServer::start(&stage.path("hostile"), &stage.path("hostile"), 2, move |client| {
-        client.greet()?;
-        let word = client.header()?;
-        assert_eq!(word.kind(), "signing");
-        touch.send(()).expect("the agent waits");
-        let login: Value = client.header()?.read().expect("a login");
-        assert_eq!(login["method"], "ssh-key");
-        client.send_json(&json!({"type": "error", "code": "login-refused", "message": "enough was seen"}))
-    });
+    let hostile = HostileServer::start(
+        &stage.path("hostile"),
+        &stage.path("hostile"),
+        2,
+        move |client| {
+            client.greet()?;
+            let word = client.header()?;
+            assert_eq!(word.kind(), "signing");
+            touch.send(()).expect("the agent waits");
+            let login: Value = client.header()?.read().expect("a login");
+            assert_eq!(login["method"], "ssh-key");
+            client.send_json(
+                &json!({"type": "error", "code": "login-refused", "message": "enough was seen"}),
+            )
+        },
+    );
     let mut command = stage.command(&["ping", "--accept-new", &hostile.address]);
     command.env("SSH_AUTH_SOCK", &socket);
     stage.run_command(command).fails(12, "enough was seen");
@@ -225,7 +303,9 @@ fn the_server_is_told_when_a_signature_takes_a_person() {
 fn a_signature_that_is_not_good_never_leaves() {
     let stage = stage();
     let server = stage.serve(&[]);
-    let Some(key) = ssh_keygen(&stage, "key", &["-t", "ed25519"]) else { return };
+    let Some(key) = ssh_keygen(&stage, "key", &["-t", "ed25519"]) else {
+        return;
+    };
     let own = UserKey::open(std::path::Path::new(&key)).unwrap();
     let socket = stage.path("bad-agent");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -233,16 +313,33 @@ fn a_signature_that_is_not_good_never_leaves() {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
-            let Some(request) = read_message(&mut stream) else { continue };
+            let Some(request) = read_message(&mut stream) else {
+                continue;
+            };
             let answer = match request.first() {
                 Some(11) => [&[12, 0, 0, 0, 1][..], &string(&blob), &string(b"bad")].concat(),
-                _ => [&[14][..], &string(&[string(b"ssh-ed25519"), string(&[1; 64])].concat())].concat(),
+                _ => [
+                    &[14][..],
+                    &string(&[string(b"ssh-ed25519"), string(&[1; 64])].concat()),
+                ]
+                .concat(),
             };
             let _ = stream.write_all(&string(&answer));
         }
     });
-    let mut command = stage.command(&["join", &server.invite(), "--as", "bob", "-i", &format!("{key}.pub")]);
+    let mut command = stage.command(&[
+        "join",
+        &server.invite(),
+        "--as",
+        "bob",
+        "-i",
+        &format!("{key}.pub"),
+    ]);
     command.env("SSH_AUTH_SOCK", &socket);
     stage.run_command(command).fails(32, "not good");
-    assert_eq!(server.next_event()["code"], "lost", "the server saw no login");
+    assert_eq!(
+        server.next_event()["code"],
+        "lost",
+        "the server saw no login"
+    );
 }

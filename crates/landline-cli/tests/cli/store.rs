@@ -17,7 +17,11 @@ use crate::{noise, stage};
 
 /// Shortened in `cargo xtask test`, whole in `cargo xtask soak`.
 fn kills() -> usize {
-    if std::env::var_os("LANDLINE_SOAK").is_some() { 200 } else { 5 }
+    if std::env::var_os("LANDLINE_SOAK").is_some() {
+        200
+    } else {
+        5
+    }
 }
 
 /// Rows that a command has acknowledged: users that were added and not removed.
@@ -25,13 +29,26 @@ fn kills() -> usize {
 struct Acknowledged(Mutex<BTreeSet<String>>);
 
 fn user(stage: &Stage, arguments: &[&str]) -> Command {
-    let mut command = stage.command(&["--state", &stage.path("server").display().to_string(), "user"]);
-    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut command = stage.command(&[
+        "--state",
+        &stage.path("server").display().to_string(),
+        "user",
+    ]);
+    command
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command
 }
 
 /// Adds users, gives them invites and removes some, until it is stopped; writers are killed as well.
-fn write(stage: &Stage, writer: usize, dice: &[u8], acknowledged: &Acknowledged, stop: &AtomicBool) {
+fn write(
+    stage: &Stage,
+    writer: usize,
+    dice: &[u8],
+    acknowledged: &Acknowledged,
+    stop: &AtomicBool,
+) {
     for (count, die) in dice.iter().enumerate() {
         if stop.load(Ordering::Relaxed) {
             return;
@@ -55,7 +72,10 @@ fn write(stage: &Stage, writer: usize, dice: &[u8], acknowledged: &Acknowledged,
 
 #[test]
 fn a_kill_at_any_moment_loses_no_acknowledged_row() {
-    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    let seed = std::env::var("LANDLINE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1u64);
     eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
     let stage = stage();
     let mut server = stage.joined();
@@ -75,14 +95,32 @@ fn a_kill_at_any_moment_loses_no_acknowledged_row() {
         });
         server = stage.serve(&[]);
         let store = Connection::open(stage.path("server/server/landline.sqlite")).unwrap();
-        let verdict: String = store.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        let verdict: String = store
+            .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+            .unwrap();
         assert_eq!(verdict, "ok", "round {round}");
         let mut names = store.prepare("SELECT name FROM accounts").unwrap();
-        let names: BTreeSet<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-        let lost: Vec<_> = acknowledged.0.lock().unwrap().difference(&names).cloned().collect();
-        assert!(lost.is_empty(), "round {round}: {lost:?} were acknowledged and are gone");
+        let names: BTreeSet<String> = names
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        let lost: Vec<_> = acknowledged
+            .0
+            .lock()
+            .unwrap()
+            .difference(&names)
+            .cloned()
+            .collect();
+        assert!(
+            lost.is_empty(),
+            "round {round}: {lost:?} were acknowledged and are gone"
+        );
     }
-    assert!(!acknowledged.0.lock().unwrap().is_empty(), "something was acknowledged");
+    assert!(
+        !acknowledged.0.lock().unwrap().is_empty(),
+        "something was acknowledged"
+    );
 }
 
 /// What keeps the server from looking at accounts is said, and once it can look again, it ends what it has to.
@@ -94,9 +132,16 @@ fn accounts_that_cannot_be_looked_at_are_said_and_looked_at_later() {
     let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
     assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
     let store = Connection::open(stage.path("server/server/landline.sqlite")).unwrap();
-    store.execute_batch("ALTER TABLE accounts RENAME TO away").unwrap();
-    let message = server.event("revocation-failed")["message"].as_str().unwrap().to_owned();
+    store
+        .execute_batch("ALTER TABLE accounts RENAME TO away")
+        .unwrap();
+    let message = server.event("revocation-failed")["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(message.contains("accounts"), "{message}");
-    store.execute_batch("ALTER TABLE away RENAME TO accounts; UPDATE accounts SET disabled = 1").unwrap();
+    store
+        .execute_batch("ALTER TABLE away RENAME TO accounts; UPDATE accounts SET disabled = 1")
+        .unwrap();
     assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"));
 }

@@ -21,7 +21,9 @@ fn at(server: &ServerProcess) -> String {
 
 fn listed(stage: &Stage) -> Vec<Value> {
     let list = stage.run(&["trust", "list", "--json"]).ok();
-    list.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    list.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
@@ -30,21 +32,40 @@ fn an_unknown_server_is_trusted_when_somebody_says_so() {
     let server = forgotten(&stage);
     let mut terminal = Terminal::start(&stage.command(&["ping", &at(&server)]));
     terminal.wait_for("were told: ");
-    assert!(terminal.shown.contains(&server.fingerprint), "{}", terminal.shown);
+    assert!(
+        terminal.shown.contains(&server.fingerprint),
+        "{}",
+        terminal.shown
+    );
     // It is asked while there is no connection: the one that learned the fingerprint has ended.
     assert_eq!(server.next_event()["event"], "refused");
-    assert_eq!(listed(&stage), Vec::<Value>::new(), "nothing is remembered before the answer");
+    assert_eq!(
+        listed(&stage),
+        Vec::<Value>::new(),
+        "nothing is remembered before the answer"
+    );
     terminal.type_line("perhaps");
     terminal.wait_for("Please answer");
     terminal.type_line("yes");
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
-    assert!(terminal.shown.contains("as alice with"), "{}", terminal.shown);
-    let [known] = &listed(&stage)[..] else { panic!("one server") };
+    assert!(
+        terminal.shown.contains("as alice with"),
+        "{}",
+        terminal.shown
+    );
+    let [known] = &listed(&stage)[..] else {
+        panic!("one server")
+    };
     assert_eq!(known["fingerprint"], server.fingerprint);
     assert_eq!(known["provisional"], true);
     // From then on nothing is asked.
     stage.run(&["ping", "127.0.0.1"]).ok();
-    assert!(stage.run(&["trust", "list"]).ok().contains("trusted on first use"));
+    assert!(
+        stage
+            .run(&["trust", "list"])
+            .ok()
+            .contains("trusted on first use")
+    );
 }
 
 #[test]
@@ -75,7 +96,11 @@ fn whatever_is_no_yes_is_no() {
             terminal.type_line(answer);
         }
         assert_eq!(terminal.end(), Some(11), "{answers:?}: {}", terminal.shown);
-        assert!(terminal.shown.contains(words), "{answers:?}: {}", terminal.shown);
+        assert!(
+            terminal.shown.contains(words),
+            "{answers:?}: {}",
+            terminal.shown
+        );
         assert_eq!(listed(&stage), Vec::<Value>::new(), "{answers:?}");
     }
 }
@@ -86,8 +111,17 @@ fn without_a_terminal_an_unknown_server_is_refused_unless_told_otherwise() {
     let server = forgotten(&stage);
     stage.run(&["ping", &at(&server)]).fails(11, "--accept-new");
     stage.write("user/f", b"x");
-    let outcome = stage.run(&["cp", "--accept-new", "f", &format!("landline://alice@{}/f", server.address)]);
-    assert!(outcome.stderr.contains(&server.fingerprint), "it is said: {}", outcome.stderr);
+    let outcome = stage.run(&[
+        "cp",
+        "--accept-new",
+        "f",
+        &format!("landline://alice@{}/f", server.address),
+    ]);
+    assert!(
+        outcome.stderr.contains(&server.fingerprint),
+        "it is said: {}",
+        outcome.stderr
+    );
     outcome.ok();
     assert_eq!(stage.read("home/f"), b"x");
     assert_eq!(listed(&stage)[0]["provisional"], true);
@@ -98,7 +132,12 @@ fn without_a_terminal_an_unknown_server_is_refused_unless_told_otherwise() {
 fn somebody_in_between_is_never_taken_for_a_known_server() {
     let stage = stage();
     let server = forgotten(&stage);
-    let hostile = HostileServer::start(&stage.path("hostile"), &stage.path("hostile"), 2, |client| client.greet());
+    let hostile = HostileServer::start(
+        &stage.path("hostile"),
+        &stage.path("hostile"),
+        2,
+        |client| client.greet(),
+    );
     stage.run(&["ping", "--accept-new", &at(&server)]).ok();
     let mut known = listed(&stage).remove(0);
     // The address leads to somebody else now.
@@ -112,9 +151,15 @@ fn somebody_in_between_is_never_taken_for_a_known_server() {
     if object["key"].is_null() {
         object.remove("key");
     }
-    fs::write(stage.path("client/client/servers.json"), json!({ "servers": [known] }).to_string()).unwrap();
+    fs::write(
+        stage.path("client/client/servers.json"),
+        json!({ "servers": [known] }).to_string(),
+    )
+    .unwrap();
     let advice = format!("landline trust replace {} FINGERPRINT", hostile.address);
-    let said = stage.run(&["ping", "--accept-new", &hostile.address]).fails(11, &advice);
+    let said = stage
+        .run(&["ping", "--accept-new", &hostile.address])
+        .fails(11, &advice);
     assert!(said.contains("is NOT the server it was"), "{said}");
     // At a terminal there is no question either.
     let mut terminal = Terminal::start(&stage.command(&["ping", &hostile.address]));
@@ -128,7 +173,9 @@ fn somebody_in_between_is_never_taken_for_a_known_server() {
 fn a_certificate_without_its_key_is_not_even_asked_about() {
     let stage = stage();
     let hostile = HostileServer::start(&stage.path("one"), &stage.path("two"), 1, |_| Ok(()));
-    stage.run(&["ping", "--accept-new", &hostile.address]).fails(11, "without having its key");
+    stage
+        .run(&["ping", "--accept-new", &hostile.address])
+        .fails(11, "without having its key");
     assert_eq!(listed(&stage), Vec::<Value>::new());
 }
 
@@ -139,18 +186,28 @@ fn a_pin_file_that_cannot_be_used_refuses_on_first_use_too() {
     let pins = stage.path("client/client/servers.json");
     for content in ["", "rubbish", "{\"servers\":[{}]}", "[]"] {
         fs::write(&pins, content).unwrap();
-        stage.run(&["ping", "--accept-new", &at(&server)]).fails(31, "servers.json");
-        assert_eq!(fs::read_to_string(&pins).unwrap(), content, "it is left as it is");
+        stage
+            .run(&["ping", "--accept-new", &at(&server)])
+            .fails(31, "servers.json");
+        assert_eq!(
+            fs::read_to_string(&pins).unwrap(),
+            content,
+            "it is left as it is"
+        );
     }
     fs::remove_file(&pins).unwrap();
     fs::create_dir(&pins).unwrap();
-    stage.run(&["ping", "--accept-new", &at(&server)]).fails(31, "servers.json");
+    stage
+        .run(&["ping", "--accept-new", &at(&server)])
+        .fails(31, "servers.json");
     fs::remove_dir(&pins).unwrap();
     // A lock that cannot be made.
     let lock = stage.path("client/client/servers.lock");
     fs::remove_file(&lock).unwrap();
     fs::create_dir(&lock).unwrap();
-    stage.run(&["ping", "--accept-new", &at(&server)]).fails(31, "servers.lock");
+    stage
+        .run(&["ping", "--accept-new", &at(&server)])
+        .fails(31, "servers.lock");
     fs::remove_dir(&lock).unwrap();
     stage.run(&["ping", "--accept-new", &at(&server)]).ok();
 }
@@ -163,13 +220,25 @@ fn a_disk_that_is_full_refuses() {
     let state = stage.path("small");
     fs::create_dir(&state).unwrap();
     fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
-    let Some(_disk) = SmallDisk::mount(&state, "size=64k") else { return };
+    let Some(_disk) = SmallDisk::mount(&state, "size=64k") else {
+        return;
+    };
     fs::create_dir(state.join("client")).unwrap();
     fs::set_permissions(state.join("client"), fs::Permissions::from_mode(0o700)).unwrap();
-    fs::copy(stage.path("client/client/id_ed25519"), state.join("client/id_ed25519")).unwrap();
+    fs::copy(
+        stage.path("client/client/id_ed25519"),
+        state.join("client/id_ed25519"),
+    )
+    .unwrap();
     fs::write(state.join("client/servers.lock"), b"").unwrap();
     let _ = fs::write(state.join("filler"), vec![0; 1 << 20]);
-    let outcome = stage.run(&["--state", state.to_str().unwrap(), "ping", "--accept-new", &at(&server)]);
+    let outcome = stage.run(&[
+        "--state",
+        state.to_str().unwrap(),
+        "ping",
+        "--accept-new",
+        &at(&server),
+    ]);
     outcome.fails(31, "servers.json");
     assert_eq!(server.next_event()["event"], "refused");
 }
@@ -179,17 +248,31 @@ fn trust_can_be_replaced_and_forgotten() {
     let stage = stage();
     let server = stage.joined();
     let other = "1".repeat(64);
-    stage.run(&["trust", "replace", "127.0.0.1", "00"]).fails(2, "64");
-    stage.run(&["trust", "replace", "elsewhere", &other]).fails(11, "not known");
+    stage
+        .run(&["trust", "replace", "127.0.0.1", "00"])
+        .fails(2, "64");
+    stage
+        .run(&["trust", "replace", "elsewhere", &other])
+        .fails(11, "not known");
     stage.run(&["trust", "replace", "127.0.0.1", &other]).ok();
     let changed = stage.run(&["ping", "127.0.0.1"]).fails(11, "trust replace");
-    assert!(!changed.contains(&format!("replace {} {}", server.address, server.fingerprint)), "it is not offered");
-    stage.run(&["trust", "replace", &server.address, &server.fingerprint]).ok();
+    assert!(
+        !changed.contains(&format!(
+            "replace {} {}",
+            server.address, server.fingerprint
+        )),
+        "it is not offered"
+    );
+    stage
+        .run(&["trust", "replace", &server.address, &server.fingerprint])
+        .ok();
     stage.run(&["ping", "127.0.0.1"]).ok();
     assert!(stage.run(&["trust", "list"]).ok().contains("id_ed25519"));
     stage.run(&["trust", "forget", "127.0.0.1"]).ok();
     assert_eq!(listed(&stage), Vec::<Value>::new());
-    stage.run(&["trust", "forget", "127.0.0.1"]).fails(11, "not known");
+    stage
+        .run(&["trust", "forget", "127.0.0.1"])
+        .fails(11, "not known");
 }
 
 /// ~/.ssh/config names the machine, the user, the key and the agent.
@@ -197,28 +280,52 @@ fn trust_can_be_replaced_and_forgotten() {
 fn the_configuration_of_ssh_is_honoured() {
     let stage = stage();
     let server = stage.serve(&[]);
-    let Some(key) = crate::keys::ssh_keygen(&stage, "key", &["-t", "ecdsa"]) else { return };
+    let Some(key) = crate::keys::ssh_keygen(&stage, "key", &["-t", "ecdsa"]) else {
+        return;
+    };
     let port = server.address.rsplit(':').next().unwrap();
-    stage.run(&["join", &server.invite(), "--as", "bob", "-i", &key]).ok();
+    stage
+        .run(&["join", &server.invite(), "--as", "bob", "-i", &key])
+        .ok();
     stage.run(&["trust", "forget", "127.0.0.1"]).ok();
     fs::create_dir(stage.path("user/.ssh")).unwrap();
-    stage.write("user/.ssh/more", format!("Host web\n  IdentityFile {key}\n  IdentitiesOnly yes\n").as_bytes());
-    let config =
-        "Include more\nHost web\n  HostName 127.0.0.1\n  User bob\n  Port 1\nMatch exec true\n  User mallory\n";
+    stage.write(
+        "user/.ssh/more",
+        format!("Host web\n  IdentityFile {key}\n  IdentitiesOnly yes\n").as_bytes(),
+    );
+    let config = "Include more\nHost web\n  HostName 127.0.0.1\n  User bob\n  Port 1\nMatch exec true\n  User mallory\n";
     stage.write("user/.ssh/config", config.as_bytes());
     let outcome = stage.run(&["ping", "--accept-new", &format!("web:{port}")]);
-    assert!(outcome.stderr.contains("Match exec is not known here"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("Match exec is not known here"),
+        "{}",
+        outcome.stderr
+    );
     assert!(outcome.ok().contains("as bob with SHA256:"));
     assert_eq!(listed(&stage)[0]["address"], server.address);
     // The name that ssh knows stands for the known server, too.
     assert!(stage.run(&["ping", "web"]).ok().contains("as bob"));
-    stage.run(&["trust", "replace", "web", &server.fingerprint]).ok();
-    assert_eq!(listed(&stage)[0]["provisional"], false, "somebody has said that it is the right one");
+    stage
+        .run(&["trust", "replace", "web", &server.fingerprint])
+        .ok();
+    assert_eq!(
+        listed(&stage)[0]["provisional"],
+        false,
+        "somebody has said that it is the right one"
+    );
     // Whoever may write there could lead us anywhere.
-    fs::set_permissions(stage.path("user/.ssh/more"), fs::Permissions::from_mode(0o666)).unwrap();
+    fs::set_permissions(
+        stage.path("user/.ssh/more"),
+        fs::Permissions::from_mode(0o666),
+    )
+    .unwrap();
     stage.run(&["ping", "web"]).fails(1, "chmod go-w");
     stage.write("user/.ssh/more", b"IdentitiesOnly perhaps");
-    fs::set_permissions(stage.path("user/.ssh/more"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(
+        stage.path("user/.ssh/more"),
+        fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
     stage.run(&["ping", "web"]).fails(1, "line 1");
 }
 
@@ -228,9 +335,14 @@ fn the_passphrase_is_asked_while_there_is_no_connection() {
     let stage = stage();
     let server = stage.serve(&[]);
     let options = ["-t", "ed25519", "-a", "2", "-N", "a phrase"];
-    let Some(key) = crate::keys::ssh_keygen(&stage, "key", &options) else { return };
-    let Some(other) = crate::keys::ssh_keygen(&stage, "other", &["-t", "ed25519"]) else { return };
-    let mut joining = Terminal::start(&stage.command(&["join", &server.invite(), "--as", "bob", "-i", &key]));
+    let Some(key) = crate::keys::ssh_keygen(&stage, "key", &options) else {
+        return;
+    };
+    let Some(other) = crate::keys::ssh_keygen(&stage, "other", &["-t", "ed25519"]) else {
+        return;
+    };
+    let mut joining =
+        Terminal::start(&stage.command(&["join", &server.invite(), "--as", "bob", "-i", &key]));
     joining.wait_for("Passphrase");
     joining.wait_for_hiding();
     joining.type_line("a phrase");

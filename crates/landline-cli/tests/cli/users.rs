@@ -24,8 +24,15 @@ impl Two {
         let server = stage.joined();
         let two = Self { server, stage };
         // Over the line, so that the rights are in force at once.
-        let invite = two.user_over_the_line(&["add", "bob", "--files", "rw:~", "--invite"]).ok();
-        two.stage.run_with_input(&["--state", &two.state("bob"), "join", "-", "--as", "bob"], invite.as_bytes()).ok();
+        let invite = two
+            .user_over_the_line(&["add", "bob", "--files", "rw:~", "--invite"])
+            .ok();
+        two.stage
+            .run_with_input(
+                &["--state", &two.state("bob"), "join", "-", "--as", "bob"],
+                invite.as_bytes(),
+            )
+            .ok();
         two
     }
 
@@ -35,28 +42,40 @@ impl Two {
 
     /// `landline user` on the server's machine.
     fn user(&self, arguments: &[&str]) -> Outcome {
-        self.stage.run(&[&["--state", &self.state("server"), "user"], arguments].concat())
+        self.stage
+            .run(&[&["--state", &self.state("server"), "user"], arguments].concat())
     }
 
     /// `landline user --on` as alice.
     fn user_over_the_line(&self, arguments: &[&str]) -> Outcome {
-        self.stage.run(&[&["user", "--on", &self.server.address], arguments].concat())
+        self.stage
+            .run(&[&["user", "--on", &self.server.address], arguments].concat())
     }
 
     /// The command as bob.
     fn bob(&self, arguments: &[&str]) -> Outcome {
-        self.stage.run(&[&["--state", &self.state("bob")], arguments].concat())
+        self.stage
+            .run(&[&["--state", &self.state("bob")], arguments].concat())
     }
 
     fn bob_key(&self) -> UserKey {
-        UserKey::load(&self.stage.path("bob/client/id_ed25519"), |_| panic!("it is not encrypted")).unwrap()
+        UserKey::load(&self.stage.path("bob/client/id_ed25519"), |_| {
+            panic!("it is not encrypted")
+        })
+        .unwrap()
     }
 
     /// A session of bob that does nothing, with the service it has opened.
     fn bob_in(&self, service: &str) -> RawClient {
-        let mut client = RawClient::connect(&self.server.address, &self.server.fingerprint).unwrap();
-        assert_eq!(client.login("bob", &self.bob_key(), None).unwrap(), "welcome");
-        client.send_json(&json!({"type": "open", "service": service})).unwrap();
+        let mut client =
+            RawClient::connect(&self.server.address, &self.server.fingerprint).unwrap();
+        assert_eq!(
+            client.login("bob", &self.bob_key(), None).unwrap(),
+            "welcome"
+        );
+        client
+            .send_json(&json!({"type": "open", "service": service}))
+            .unwrap();
         client
     }
 
@@ -84,23 +103,41 @@ fn revoking_ends_live_sessions() {
     let line = two.bob_key().public().line();
     type Revoke<'a> = (&'a str, &'a str, &'a [&'a [&'a str]]);
     let revoke: [Revoke<'_>; 3] = [
-        ("disable", "the account was disabled", &[&["disable", "bob"], &["enable", "bob"]]),
+        (
+            "disable",
+            "the account was disabled",
+            &[&["disable", "bob"], &["enable", "bob"]],
+        ),
         (
             "remove a key",
             "the key, secret or password was removed",
-            &[&["keys", "bob", "remove", &print], &["keys", "bob", "add", "-"]],
+            &[
+                &["keys", "bob", "remove", &print],
+                &["keys", "bob", "add", "-"],
+            ],
         ),
-        ("remove", "", &[&["remove", "bob"], &["add", "bob", "--key", "-", "--files", "rw:~"]]),
+        (
+            "remove",
+            "",
+            &[
+                &["remove", "bob"],
+                &["add", "bob", "--key", "-", "--files", "rw:~"],
+            ],
+        ),
     ];
     for over_the_line in [false, true] {
         for (what, reason, commands) in &revoke {
             let mut idle = two.bob_in("ping");
             let mut in_a_copy = two.bob_in("files");
             in_a_copy
-                .send_json(&json!({"type": "put", "path": "x", "length": 9, "mode": 420, "replace": true}))
+                .send_json(
+                    &json!({"type": "put", "path": "x", "length": 9, "mode": 420, "replace": true}),
+                )
                 .unwrap();
             assert_eq!(in_a_copy.header().unwrap().unwrap().kind(), "ready");
-            let [take, give_back] = commands else { panic!("two") };
+            let [take, give_back] = commands else {
+                panic!("two")
+            };
             match over_the_line {
                 true => two.user_over_the_line(take).ok(),
                 false => two.user(take).ok(),
@@ -108,7 +145,10 @@ fn revoking_ends_live_sessions() {
             for client in [&mut idle, &mut in_a_copy] {
                 let error: Value = client.header().unwrap().expect("a reason").read().unwrap();
                 assert_eq!(error["code"], "ended", "{what}: {error}");
-                assert!(error["message"].as_str().unwrap().contains(reason), "{what}: {error}");
+                assert!(
+                    error["message"].as_str().unwrap().contains(reason),
+                    "{what}: {error}"
+                );
                 assert!(client.header().unwrap().is_none(), "and nothing more");
             }
             two.bob(&["ping", "127.0.0.1"]).fails(12, "not accepted");
@@ -134,11 +174,15 @@ fn other_options_of_a_key_end_its_sessions() {
         let path = two.stage.path("line").display().to_string();
         two.user(&["keys", "bob", "add", &path]).ok();
         let mut idle = two.bob_in("ping");
-        two.stage.write("line", format!("{options} {line}").as_bytes());
+        two.stage
+            .write("line", format!("{options} {line}").as_bytes());
         two.user(&["keys", "bob", "add", &path]).ok();
         let error: Value = idle.header().unwrap().expect("a reason").read().unwrap();
         assert_eq!(error["code"], "ended", "{error}");
-        assert!(error["message"].as_str().unwrap().contains(reason), "{error}");
+        assert!(
+            error["message"].as_str().unwrap().contains(reason),
+            "{error}"
+        );
     }
 }
 
@@ -149,10 +193,17 @@ fn a_copy_that_is_ended_exits_with_its_own_status() {
     let copy = |revoke: &dyn Fn()| -> Output {
         let state = two.state("bob");
         let arguments = ["--state", &state, "cp", "-", &two.server.at("slow")];
-        let mut child = two.stage.command(&arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = two
+            .stage
+            .command(&arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(b"before ").unwrap();
-        wait_for("the staging file", || std::fs::read_dir(two.stage.home()).unwrap().count() == 1);
+        wait_for("the staging file", || {
+            std::fs::read_dir(two.stage.home()).unwrap().count() == 1
+        });
         revoke();
         child.wait_with_output().unwrap()
     };
@@ -164,13 +215,20 @@ fn a_copy_that_is_ended_exits_with_its_own_status() {
         let output = copy(&|| drop(two.user(&revoke[1..]).ok()));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(35), "{said}");
-        assert!(said.contains("the account was disabled (on the other side)"), "{said}");
+        assert!(
+            said.contains("the account was disabled (on the other side)"),
+            "{said}"
+        );
     }
     let output = copy(&|| drop(two.stage.run(&["kick", &two.server.address, "bob"]).ok()));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(35), "{said}");
     assert!(said.contains("alice has ended the session"), "{said}");
-    assert_eq!(std::fs::read_dir(two.stage.home()).unwrap().count(), 0, "nothing is left of it");
+    assert_eq!(
+        std::fs::read_dir(two.stage.home()).unwrap().count(),
+        0,
+        "nothing is left of it"
+    );
     two.bob(&["ping", "127.0.0.1"]).ok();
 }
 
@@ -180,7 +238,9 @@ fn a_session_whose_line_is_full_is_ended() {
     let two = Two::new();
     two.stage.write("home/big", &noise(64 << 20, 1));
     let mut client = two.bob_in("files");
-    client.send_json(&json!({"type": "get", "path": "big"})).unwrap();
+    client
+        .send_json(&json!({"type": "get", "path": "big"}))
+        .unwrap();
     assert_eq!(client.header().unwrap().unwrap().kind(), "file");
     two.user(&["disable", "bob"]).ok();
     assert_eq!(two.server.event("failed")["code"], "ended");
@@ -192,21 +252,53 @@ fn who_is_here_and_who_may_see_it() {
     let two = Two::new();
     let _idle = two.bob_in("ping");
     let rows = |outcome: Outcome| -> Vec<Value> {
-        outcome.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        outcome
+            .ok()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     };
-    let who = |state: &str| rows(two.stage.run(&["--state", &two.state(state), "who", &two.server.address, "--json"]));
+    let who = |state: &str| {
+        rows(two.stage.run(&[
+            "--state",
+            &two.state(state),
+            "who",
+            &two.server.address,
+            "--json",
+        ]))
+    };
     wait_for("both sessions", || who("client").len() == 2);
     let all = who("client");
-    let bob = all.iter().find(|session| session["user"] == "bob").expect("bob's session");
+    let bob = all
+        .iter()
+        .find(|session| session["user"] == "bob")
+        .expect("bob's session");
     assert_eq!(bob["connections"][0]["doing"], "ping");
     assert_eq!(bob["key"], two.fingerprint());
-    assert!(who("bob").iter().all(|session| session["user"] == "bob"), "others see themselves alone");
+    assert!(
+        who("bob").iter().all(|session| session["user"] == "bob"),
+        "others see themselves alone"
+    );
 
     let id = bob["session"].as_str().unwrap();
-    let alice = all.iter().find(|session| session["user"] == "alice").unwrap();
-    two.bob(&["kick", &two.server.address, "alice"]).fails(20, "no such session");
-    two.bob(&["kick", &two.server.address, alice["session"].as_str().unwrap()]).fails(20, "no such session");
-    assert!(two.bob(&["kick", &two.server.address, id]).ok().contains(id), "one's own");
+    let alice = all
+        .iter()
+        .find(|session| session["user"] == "alice")
+        .unwrap();
+    two.bob(&["kick", &two.server.address, "alice"])
+        .fails(20, "no such session");
+    two.bob(&[
+        "kick",
+        &two.server.address,
+        alice["session"].as_str().unwrap(),
+    ])
+    .fails(20, "no such session");
+    assert!(
+        two.bob(&["kick", &two.server.address, id])
+            .ok()
+            .contains(id),
+        "one's own"
+    );
 }
 
 /// However many connections somebody has, an admin gets in and can end them.
@@ -216,9 +308,13 @@ fn a_place_is_kept_for_admins() {
     let address = two.server.address.clone();
     let Two { server, stage } = two;
     drop(server);
-    let two = Two { server: stage.serve_at(&address, &["--connections", "4"]), stage };
+    let two = Two {
+        server: stage.serve_at(&address, &["--connections", "4"]),
+        stage,
+    };
     let crowd: Vec<RawClient> = (0..3).map(|_| two.bob_in("ping")).collect();
-    two.bob(&["ping", "127.0.0.1"]).fails(38, "as many connections as it can take");
+    two.bob(&["ping", "127.0.0.1"])
+        .fails(38, "as many connections as it can take");
     two.stage.run(&["ping", "127.0.0.1"]).ok();
     two.stage.run(&["kick", "127.0.0.1", "bob"]).ok();
     for mut client in crowd {
@@ -237,7 +333,10 @@ fn every_request_of_somebody_who_is_no_admin_is_denied() {
     let requests = landline::proto::order::State::ServerAdmin.accepts();
     let before = two.user(&["list", "--json"]).ok();
     let mut client = two.bob_in("admin");
-    for kind in requests.iter().filter(|kind| !["who", "kick"].contains(*kind)) {
+    for kind in requests
+        .iter()
+        .filter(|kind| !["who", "kick"].contains(*kind))
+    {
         let request = json!({
             "type": kind, "user": "alice", "keys": [], "key": two.fingerprint(), "seconds": 60, "id": "00", "force": true,
             "request": "AAAA", "record": "AAAA",
@@ -257,13 +356,35 @@ fn new_users_have_the_rights_that_were_given() {
     let join = |name: &str, options: &[&str]| {
         let add = [&["add", name, "--invite"], options].concat();
         // Over the line, so that the rights are in force at once.
-        let invite = if options.is_empty() { two.user(&add).ok() } else { two.user_over_the_line(&add).ok() };
+        let invite = if options.is_empty() {
+            two.user(&add).ok()
+        } else {
+            two.user_over_the_line(&add).ok()
+        };
         let state = two.state(name);
-        two.stage.run_with_input(&["--state", &state, "join", "-", "--as", name], invite.as_bytes()).ok();
+        two.stage
+            .run_with_input(
+                &["--state", &state, "join", "-", "--as", name],
+                invite.as_bytes(),
+            )
+            .ok();
     };
-    let list = |name: &str| two.stage.run(&["--state", &two.state(name), "user", "--on", &two.server.address, "list"]);
-    let copy =
-        |name: &str| two.stage.run_with_input(&["--state", &two.state(name), "cp", "-", &two.server.at(name)], b"x");
+    let list = |name: &str| {
+        two.stage.run(&[
+            "--state",
+            &two.state(name),
+            "user",
+            "--on",
+            &two.server.address,
+            "list",
+        ])
+    };
+    let copy = |name: &str| {
+        two.stage.run_with_input(
+            &["--state", &two.state(name), "cp", "-", &two.server.at(name)],
+            b"x",
+        )
+    };
     join("carol", &["--admin"]);
     list("carol").ok();
     copy("carol").fails(23, "no right");
@@ -277,12 +398,19 @@ fn new_users_have_the_rights_that_were_given() {
     two.user(&["remove", "carol"]).fails(23, "last admin");
     two.user(&["remove", "carol", "--force"]).ok();
     let rights = String::from_utf8(two.stage.read("server/server/rights.toml")).unwrap();
-    assert!(!rights.contains("[users.\"carol\"]") && !rights.contains("[users.\"alice\"]"), "{rights}");
+    assert!(
+        !rights.contains("[users.\"carol\"]") && !rights.contains("[users.\"alice\"]"),
+        "{rights}"
+    );
     join("carol", &[]);
-    wait_for("the rules that are in force", || list("carol").status == Some(23));
+    wait_for("the rules that are in force", || {
+        list("carol").status == Some(23)
+    });
 
-    two.user(&["add", "fred", "--files", "everything"]).fails(23, "the rights to files are refused");
-    two.user(&["show", "fred"]).fails(20, "there is no account fred");
+    two.user(&["add", "fred", "--files", "everything"])
+        .fails(23, "the rights to files are refused");
+    two.user(&["show", "fred"])
+        .fails(20, "there is no account fred");
 }
 
 #[test]
@@ -290,14 +418,18 @@ fn the_last_admin_stays_unless_forced() {
     let two = Two::new();
     for take in ["disable", "remove"] {
         two.user(&[take, "alice"]).fails(23, "last admin");
-        two.user_over_the_line(&[take, "alice"]).fails(23, "last admin");
+        two.user_over_the_line(&[take, "alice"])
+            .fails(23, "last admin");
     }
     two.stage.run(&["ping", "127.0.0.1"]).ok();
     two.user(&["disable", "alice", "--force"]).ok();
-    two.stage.run(&["ping", "127.0.0.1"]).fails(12, "not accepted");
+    two.stage
+        .run(&["ping", "127.0.0.1"])
+        .fails(12, "not accepted");
     two.user(&["enable", "alice"]).ok();
     two.user(&["remove", "alice", "--force"]).ok();
-    two.user(&["show", "alice"]).fails(20, "there is no account alice");
+    two.user(&["show", "alice"])
+        .fails(20, "there is no account alice");
 }
 
 /// Row 43: what stands in front of a key is obeyed, or the key is of no use; outside it looks like any refusal.
@@ -306,14 +438,24 @@ fn options_of_keys_are_obeyed() {
     let two = Two::new();
     let line = two.bob_key().public().line();
     let add = |options: &str| {
-        let path = two.stage.write("line", format!("{options} {line} bob's\n").as_bytes()).display().to_string();
+        let path = two
+            .stage
+            .write("line", format!("{options} {line} bob's\n").as_bytes())
+            .display()
+            .to_string();
         two.user(&["keys", "bob", "add", &path])
     };
     let ping = || two.bob(&["ping", "127.0.0.1"]);
     let not_let_in = |reason: &str| {
         let said = ping().fails(12, "user, key or signature not accepted");
-        assert!(!said.contains(reason), "the reason is for the log alone: {said}");
-        let logged = two.server.event("refused")["message"].as_str().unwrap().to_owned();
+        assert!(
+            !said.contains(reason),
+            "the reason is for the log alone: {said}"
+        );
+        let logged = two.server.event("refused")["message"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         assert!(logged.contains(reason), "{logged}");
     };
     add("from=\"127.0.0.0/8\",restrict").ok();
@@ -326,7 +468,8 @@ fn options_of_keys_are_obeyed() {
     ping().ok();
     add("command=\"backup\"").ok();
     ping().fails(23, "its one command only");
-    two.bob(&["cp", "-", &two.server.at("x")]).fails(23, "its one command only");
+    two.bob(&["cp", "-", &two.server.at("x")])
+        .fails(23, "its one command only");
 
     let before = two.shown();
     for (options, reason) in [
@@ -337,18 +480,34 @@ fn options_of_keys_are_obeyed() {
     ] {
         add(options).fails(32, reason);
         let over = two.stage.path("line").display().to_string();
-        two.user_over_the_line(&["keys", "bob", "add", &over]).fails(32, reason);
+        two.user_over_the_line(&["keys", "bob", "add", &over])
+            .fails(32, reason);
     }
     assert_eq!(two.shown(), before, "nothing was added");
     let mut raw = RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
-    raw.login("alice", &crate::login::client_key(&two.stage), None).unwrap();
-    raw.send_json(&json!({"type": "open", "service": "admin"})).unwrap();
-    raw.send_json(&json!({"type": "add-keys", "user": "bob", "keys": [format!("tunnel=\"0\" {line}")]})).unwrap();
-    assert_eq!(raw.error_code().unwrap().as_deref(), Some("key-refused"), "the server looks for itself");
+    raw.login("alice", &crate::login::client_key(&two.stage), None)
+        .unwrap();
+    raw.send_json(&json!({"type": "open", "service": "admin"}))
+        .unwrap();
+    raw.send_json(
+        &json!({"type": "add-keys", "user": "bob", "keys": [format!("tunnel=\"0\" {line}")]}),
+    )
+    .unwrap();
+    assert_eq!(
+        raw.error_code().unwrap().as_deref(),
+        Some("key-refused"),
+        "the server looks for itself"
+    );
 
     // As a later release, or somebody with the store in hand, would have written it.
-    let store = rusqlite::Connection::open(two.stage.path("server/server/landline.sqlite")).unwrap();
-    store.execute("UPDATE keys SET options = 'of-a-later-release' WHERE user = 'bob'", []).unwrap();
+    let store =
+        rusqlite::Connection::open(two.stage.path("server/server/landline.sqlite")).unwrap();
+    store
+        .execute(
+            "UPDATE keys SET options = 'of-a-later-release' WHERE user = 'bob'",
+            [],
+        )
+        .unwrap();
     not_let_in("\"of-a-later-release\" is not known");
     assert!(two.user(&["show", "bob"]).ok().contains("REFUSED"));
 }
@@ -357,7 +516,9 @@ fn options_of_keys_are_obeyed() {
 #[test]
 fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
     let two = Two::new();
-    let keys: Vec<UserKey> = (0..100).map(|n| key(&two.stage, &format!("racer{n}"))).collect();
+    let keys: Vec<UserKey> = (0..100)
+        .map(|n| key(&two.stage, &format!("racer{n}")))
+        .collect();
     let invite = two.user(&["invite", "bob"]).ok();
     let token = invite.trim().rsplit('.').next().unwrap();
     let start = Barrier::new(keys.len());
@@ -367,7 +528,8 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
             .map(|key| {
                 let (two, start) = (&two, &start);
                 scope.spawn(move || {
-                    let mut client = RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
+                    let mut client =
+                        RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
                     client.greet().unwrap();
                     let login = client.login_header("bob", key, Some(token));
                     start.wait();
@@ -377,28 +539,53 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
                 })
             })
             .collect();
-        racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+        racers
+            .into_iter()
+            .map(|racer| racer.join().unwrap())
+            .collect()
     });
     let count = |answer: &str| answers.iter().filter(|other| *other == answer).count();
-    assert_eq!((count("welcome"), count("invite-used")), (1, 99), "{answers:?}");
+    assert_eq!(
+        (count("welcome"), count("invite-used")),
+        (1, 99),
+        "{answers:?}"
+    );
     assert_eq!(two.shown()["keys"].as_array().unwrap().len(), 2);
 
     let join = |invite: &str, name: &str| {
-        two.stage.run_with_input(&["--state", &two.state(name), "join", "-", "--as", name], invite.as_bytes())
+        two.stage.run_with_input(
+            &["--state", &two.state(name), "join", "-", "--as", name],
+            invite.as_bytes(),
+        )
     };
-    let soon = two.user_over_the_line(&["invite", "carol", "--ttl", "1s"]).ok();
-    wait_for("its end", || two.user(&["invites", "--json"]).ok().is_empty());
+    let soon = two
+        .user_over_the_line(&["invite", "carol", "--ttl", "1s"])
+        .ok();
+    wait_for("its end", || {
+        two.user(&["invites", "--json"]).ok().is_empty()
+    });
     join(&soon, "carol").fails(12, "the invite has expired");
 
     let revoked = two.user(&["invite", "carol"]).ok();
     let open: Value = serde_json::from_str(&two.user(&["invites", "--json"]).ok()).unwrap();
-    assert_eq!((&open["user"], &open["purpose"], &open["made_by"]), (&json!("carol"), &json!("account"), &Value::Null));
-    two.user_over_the_line(&["invites", "--revoke", open["id"].as_str().unwrap()]).ok();
+    assert_eq!(
+        (&open["user"], &open["purpose"], &open["made_by"]),
+        (&json!("carol"), &json!("account"), &Value::Null)
+    );
+    two.user_over_the_line(&["invites", "--revoke", open["id"].as_str().unwrap()])
+        .ok();
     join(&revoked, "carol").fails(12, "there is no such invite");
 
     let good = two.user(&["invite"]).ok();
-    let digit = if two.server.fingerprint.starts_with('0') { "1" } else { "0" };
-    let forged = good.replace(&two.server.fingerprint, &format!("{digit}{}", &two.server.fingerprint[1..]));
+    let digit = if two.server.fingerprint.starts_with('0') {
+        "1"
+    } else {
+        "0"
+    };
+    let forged = good.replace(
+        &two.server.fingerprint,
+        &format!("{digit}{}", &two.server.fingerprint[1..]),
+    );
     join(&forged, "carol").fails(11, "is not the one of the invite");
     join(&good, "bob").fails(12, "the name bob is taken");
     join(&good, "carol").ok();
@@ -406,9 +593,11 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
 
     // Rights that stand there are not to be had by choosing the name.
     let rights = String::from_utf8(two.stage.read("server/server/rights.toml")).unwrap();
-    two.stage.write_rights(&format!("{rights}\n[users.frank]\nadmin = true\n"));
+    two.stage
+        .write_rights(&format!("{rights}\n[users.frank]\nadmin = true\n"));
     join(&two.user(&["invite"]).ok(), "frank").fails(12, "frank has rights already");
-    two.user(&["add", "frank", "--invite"]).fails(22, "stands in the rights already");
+    two.user(&["add", "frank", "--invite"])
+        .fails(22, "stands in the rights already");
     join(&two.user(&["invite", "frank"]).ok(), "frank").ok();
     join("landline://127.0.0.1:1/#x.y", "eve").fails(2, "not an invite");
 }
@@ -416,11 +605,19 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
 #[test]
 fn an_invite_says_where_the_server_can_be_reached() {
     let two = Two::new();
-    assert!(two.user(&["invite", "carol"]).ok().starts_with(&format!("landline://{}/#", two.server.address)));
-    let named = two.user(&["invite", "carol", "--public-name", "host.example:77"]).ok();
+    assert!(
+        two.user(&["invite", "carol"])
+            .ok()
+            .starts_with(&format!("landline://{}/#", two.server.address))
+    );
+    let named = two
+        .user(&["invite", "carol", "--public-name", "host.example:77"])
+        .ok();
     assert!(named.starts_with("landline://host.example:77/#"), "{named}");
-    two.user(&["invite", "carol", "--ttl", "31d"]).fails(2, "30d");
-    two.user(&["invite", "carol", "--ttl", "soon"]).fails(2, "whole number");
+    two.user(&["invite", "carol", "--ttl", "31d"])
+        .fails(2, "30d");
+    two.user(&["invite", "carol", "--ttl", "soon"])
+        .fails(2, "whole number");
 }
 
 /// Row 48: names that could be taken for something else are no names, here and there.
@@ -429,15 +626,22 @@ fn names_that_could_be_options_are_refused() {
     let two = Two::new();
     let before = two.user(&["list"]).ok();
     for name in ["-f", "@x", "%n", "--key", "", "a b", "../x"] {
-        for arguments in [["add", "--", name], ["remove", "--", name], ["invite", "--", name]] {
+        for arguments in [
+            ["add", "--", name],
+            ["remove", "--", name],
+            ["invite", "--", name],
+        ] {
             two.user(&arguments).fails(2, "user name");
         }
     }
     two.user(&["add", "-froot"]).fails(2, "unexpected argument");
     let mut raw = RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
-    raw.login("alice", &crate::login::client_key(&two.stage), None).unwrap();
-    raw.send_json(&json!({"type": "open", "service": "admin"})).unwrap();
-    raw.send_json(&json!({"type": "add-user", "user": "-froot"})).unwrap();
+    raw.login("alice", &crate::login::client_key(&two.stage), None)
+        .unwrap();
+    raw.send_json(&json!({"type": "open", "service": "admin"}))
+        .unwrap();
+    raw.send_json(&json!({"type": "add-user", "user": "-froot"}))
+        .unwrap();
     assert_eq!(raw.error_code().unwrap().as_deref(), Some("bad-header"));
     assert_eq!(two.user(&["list"]).ok(), before);
 }
@@ -446,28 +650,58 @@ fn names_that_could_be_options_are_refused() {
 fn the_commands_of_the_machine_itself() {
     let stage = stage();
     let state = stage.path("server").display().to_string();
-    stage.run(&["--state", &state, "user", "list"]).fails(31, "no server was set up");
+    stage
+        .run(&["--state", &state, "user", "list"])
+        .fails(31, "no server was set up");
     let two = Two::new();
-    let path = two.stage.write("keys.pub", format!("# two\n{}\n", key(&two.stage, "a").public().line()).as_bytes());
-    two.user(&["add", "carol", "--key", &path.display().to_string()]).ok();
-    two.user(&["add", "carol"]).fails(22, "there is an account carol already");
-    two.user(&["keys", "nobody", "list"]).fails(20, "there is no account nobody");
-    two.user(&["keys", "carol", "remove", "SHA256:x"]).fails(20, "carol has no key SHA256:x");
-    assert!(two.user(&["keys", "carol", "list"]).ok().contains(&key(&two.stage, "a").public().fingerprint()));
+    let path = two.stage.write(
+        "keys.pub",
+        format!("# two\n{}\n", key(&two.stage, "a").public().line()).as_bytes(),
+    );
+    two.user(&["add", "carol", "--key", &path.display().to_string()])
+        .ok();
+    two.user(&["add", "carol"])
+        .fails(22, "there is an account carol already");
+    two.user(&["keys", "nobody", "list"])
+        .fails(20, "there is no account nobody");
+    two.user(&["keys", "carol", "remove", "SHA256:x"])
+        .fails(20, "carol has no key SHA256:x");
+    assert!(
+        two.user(&["keys", "carol", "list"])
+            .ok()
+            .contains(&key(&two.stage, "a").public().fingerprint())
+    );
     two.user(&["disable", "carol"]).ok();
     assert!(two.user(&["list"]).ok().contains("disabled since"));
-    let carol = "[users.carol]\nfiles = [\"rw:~\"]\nchat = true\n[users.carol.quota]\nrate = \"1 MiB/s\"\n";
-    two.stage.write_rights(&format!("[users.alice]\nadmin = true\n{carol}"));
+    let carol =
+        "[users.carol]\nfiles = [\"rw:~\"]\nchat = true\n[users.carol.quota]\nrate = \"1 MiB/s\"\n";
+    two.stage
+        .write_rights(&format!("[users.alice]\nadmin = true\n{carol}"));
     let listed = two.user(&["list"]).ok();
-    let carol = listed.lines().find(|line| line.starts_with("carol")).unwrap();
+    let carol = listed
+        .lines()
+        .find(|line| line.starts_with("carol"))
+        .unwrap();
     assert!(carol.contains("files chat"), "{carol}");
     let shown = two.user(&["show", "carol"]).ok();
-    for line in ["  files = [\"rw:~\"]", "  chat = true", "  quota.rate = \"1 MiB/s\""] {
-        assert!(shown.lines().any(|shown| shown == line), "{line} in {shown}");
+    for line in [
+        "  files = [\"rw:~\"]",
+        "  chat = true",
+        "  quota.rate = \"1 MiB/s\"",
+    ] {
+        assert!(
+            shown.lines().any(|shown| shown == line),
+            "{line} in {shown}"
+        );
     }
     two.server.event("rights-loaded");
-    two.user(&["invite", "carol"]).fails(23, "enable the account first");
-    assert_eq!(two.user(&["list"]).ok(), two.user_over_the_line(&["list"]).ok(), "here and there alike");
+    two.user(&["invite", "carol"])
+        .fails(23, "enable the account first");
+    assert_eq!(
+        two.user(&["list"]).ok(),
+        two.user_over_the_line(&["list"]).ok(),
+        "here and there alike"
+    );
 }
 
 /// Lists that do not fit into one message arrive whole.
@@ -476,11 +710,23 @@ fn long_lists_arrive_whole() {
     let two = Two::new();
     let base = key(&two.stage, "a").public().line();
     let comment = "x".repeat(7000);
-    let lines: Vec<String> =
-        (0..20).map(|n| format!("{} {comment}", key(&two.stage, &format!("k{n}")).public().line())).collect();
-    let path = two.stage.write("keys.pub", lines.join("\n").as_bytes()).display().to_string();
+    let lines: Vec<String> = (0..20)
+        .map(|n| {
+            format!(
+                "{} {comment}",
+                key(&two.stage, &format!("k{n}")).public().line()
+            )
+        })
+        .collect();
+    let path = two
+        .stage
+        .write("keys.pub", lines.join("\n").as_bytes())
+        .display()
+        .to_string();
     two.user(&["keys", "bob", "add", &path]).ok();
-    let there = two.user_over_the_line(&["keys", "bob", "list", "--json"]).ok();
+    let there = two
+        .user_over_the_line(&["keys", "bob", "list", "--json"])
+        .ok();
     assert_eq!(there.lines().count(), 21);
     assert_eq!(there, two.user(&["keys", "bob", "list", "--json"]).ok());
     assert!(!there.contains(&base));
@@ -489,20 +735,37 @@ fn long_lists_arrive_whole() {
 /// Who was removed stores nothing any more, however little was missing, and goes no faster than before.
 #[test]
 fn a_copy_of_somebody_who_is_removed_changes_nothing() {
-    for quota in ["rate = \"1 MiB/s\"", "rate = \"1 MiB/s\"\nbytes = \"1 GiB\""] {
+    for quota in [
+        "rate = \"1 MiB/s\"",
+        "rate = \"1 MiB/s\"\nbytes = \"1 GiB\"",
+    ] {
         let two = Two::new();
         std::fs::create_dir(two.stage.path("home/bob")).unwrap();
         two.stage.write("home/bob/kept", b"old");
         two.stage.write("user/big", &noise(12 << 20, 1));
         let bob = format!("[users.bob]\nfiles = [\"rw:~/bob\"]\n[users.bob.quota]\n{quota}\n");
-        two.stage.write_rights(&format!("[users.alice]\nadmin = true\n{bob}"));
+        two.stage
+            .write_rights(&format!("[users.alice]\nadmin = true\n{bob}"));
         two.server.event("rights-loaded");
-        let copy = ["--state", &two.state("bob"), "cp", "big", &two.server.at("bob/kept")];
+        let copy = [
+            "--state",
+            &two.state("bob"),
+            "cp",
+            "big",
+            &two.server.at("bob/kept"),
+        ];
         let child = two.stage.command(&copy).spawn().unwrap();
-        wait_for("a beginning", || Census::of(&two.stage.path("home/bob")).paths().len() > 1);
+        wait_for("a beginning", || {
+            Census::of(&two.stage.path("home/bob")).paths().len() > 1
+        });
         two.user_over_the_line(&["remove", "bob"]).ok();
         let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(35), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(35),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert_eq!(two.stage.read("home/bob/kept"), b"old");
     }
 }
@@ -511,14 +774,29 @@ fn a_copy_of_somebody_who_is_removed_changes_nothing() {
 #[test]
 fn a_key_that_expires_ends_its_sessions() {
     let two = Two::new();
-    let soon = std::process::Command::new("date").args(["-u", "-d", "+20 seconds", "+%Y%m%d%H%M%SZ"]).output().unwrap();
+    let soon = std::process::Command::new("date")
+        .args(["-u", "-d", "+20 seconds", "+%Y%m%d%H%M%SZ"])
+        .output()
+        .unwrap();
     let soon = String::from_utf8(soon.stdout).unwrap();
-    let line = format!("expiry-time=\"{}\" {} bob's\n", soon.trim(), two.bob_key().public().line());
-    let path = two.stage.write("line", line.as_bytes()).display().to_string();
+    let line = format!(
+        "expiry-time=\"{}\" {} bob's\n",
+        soon.trim(),
+        two.bob_key().public().line()
+    );
+    let path = two
+        .stage
+        .write("line", line.as_bytes())
+        .display()
+        .to_string();
     two.user(&["keys", "bob", "add", &path]).ok();
     let mut session = two.bob_in("ping");
     let failed = two.server.event("failed");
-    assert_eq!((&failed["code"], &failed["user"]), (&"ended".into(), &"bob".into()), "{failed}");
+    assert_eq!(
+        (&failed["code"], &failed["user"]),
+        (&"ended".into(), &"bob".into()),
+        "{failed}"
+    );
     assert_eq!(session.error_code().unwrap().as_deref(), Some("ended"));
     two.bob(&["ping", "127.0.0.1"]).fails(12, "not accepted");
 }
@@ -526,11 +804,21 @@ fn a_key_that_expires_ends_its_sessions() {
 /// Row 42: of many logins at once each is who it proved to be.
 #[test]
 fn concurrent_logins_are_not_mixed_up() {
-    let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() { 10_000 } else { 2 };
-    let seed = std::env::var("LANDLINE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
+    let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() {
+        10_000
+    } else {
+        2
+    };
+    let seed = std::env::var("LANDLINE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1u64);
     eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
     let two = Two::new();
-    let people = [("alice", crate::login::client_key(&two.stage)), ("bob", two.bob_key())];
+    let people = [
+        ("alice", crate::login::client_key(&two.stage)),
+        ("bob", two.bob_key()),
+    ];
     for round in 0..rounds {
         let dice = noise(200 * 2, seed + round);
         let start = Barrier::new(200);
@@ -539,7 +827,8 @@ fn concurrent_logins_are_not_mixed_up() {
                 let (two, start, people) = (&two, &start, &people);
                 scope.spawn(move || {
                     let (name, key) = &people[usize::from(die[0]) % 2];
-                    let mut client = RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
+                    let mut client =
+                        RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
                     client.greet().unwrap();
                     let login = client.login_header(name, key, None).to_string();
                     start.wait();

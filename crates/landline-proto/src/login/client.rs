@@ -4,7 +4,8 @@ use super::{BindingType, Proof, Transcript, UserName};
 use crate::{
     Item, Limits, MessageDecoder, ProtocolError, VERSION, message,
     messages::{
-        Blob, Choice, ErrorMessage, Evaluation, Greeting, KeyTag, Keys, Login, Nonce, Password, Signing, Welcome,
+        Blob, Choice, ErrorMessage, Evaluation, Greeting, KeyTag, Keys, Login, Nonce, Password,
+        Signing, Welcome,
     },
     order::State,
 };
@@ -81,8 +82,13 @@ impl ClientLogin {
     ///
     /// # Errors
     /// [`ProtocolError`] when the server breaks the protocol, or has no version or method in common with us.
-    pub fn handle_input(&mut self, input: &mut &[u8]) -> Result<Option<ClientEvent>, ProtocolError> {
-        let Some(Item::Header(header)) = self.decoder.decode(input)? else { return Ok(None) };
+    pub fn handle_input(
+        &mut self,
+        input: &mut &[u8],
+    ) -> Result<Option<ClientEvent>, ProtocolError> {
+        let Some(Item::Header(header)) = self.decoder.decode(input)? else {
+            return Ok(None);
+        };
         let state = match (&self.greeting, self.asked) {
             (None, _) => State::ClientGreeting,
             (Some(_), Some(_)) => State::ClientChoice,
@@ -132,7 +138,11 @@ impl ClientLogin {
     /// [`ProtocolError::FrameSize`] when there are too many.
     pub fn ask(&mut self, keys: Vec<KeyTag>, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
         self.asked = Some(keys.len());
-        let keys = Keys { version: VERSION, user: self.user.clone(), keys };
+        let keys = Keys {
+            version: VERSION,
+            user: self.user.clone(),
+            keys,
+        };
         message::encode(&keys, None, &Limits::LOGIN, out)
     }
 
@@ -142,7 +152,12 @@ impl ClientLogin {
     /// [`ProtocolError::FrameSize`] when it does not fit.
     pub fn begin_password(&mut self, ke1: Vec<u8>, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
         self.evaluates = true;
-        let begin = Password { version: VERSION, user: self.user.clone(), nonce: self.nonce, ke1: Blob(ke1) };
+        let begin = Password {
+            version: VERSION,
+            user: self.user.clone(),
+            nonce: self.nonce,
+            ke1: Blob(ke1),
+        };
         message::encode(&begin, None, &Limits::LOGIN, out)
     }
 
@@ -160,7 +175,13 @@ impl ClientLogin {
     /// # Errors
     /// [`ProtocolError::FrameSize`] when the key or signature does not fit into a header before login.
     pub fn login(&self, proof: Proof, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
-        let login = Login { version: VERSION, user: self.user.clone(), nonce: self.nonce, attach: self.attach, proof };
+        let login = Login {
+            version: VERSION,
+            user: self.user.clone(),
+            nonce: self.nonce,
+            attach: self.attach,
+            proof,
+        };
         message::encode(&login, None, &Limits::LOGIN, out)
     }
 
@@ -172,20 +193,39 @@ impl ClientLogin {
     fn check_choice(&mut self, choice: &Choice) -> Result<usize, ProtocolError> {
         let asked = self.asked.take().unwrap_or_default();
         let key = usize::try_from(choice.key).ok().filter(|&key| key < asked);
-        key.ok_or_else(|| ProtocolError::BadHeader(format!("in \"choice\": there is no key {}", choice.key)))
+        key.ok_or_else(|| {
+            ProtocolError::BadHeader(format!("in \"choice\": there is no key {}", choice.key))
+        })
     }
 
     fn check_greeting(&self, greeting: Greeting) -> Result<Greeting, ProtocolError> {
         if !greeting.versions.contains(&VERSION) {
-            let theirs: Vec<String> = greeting.versions.iter().take(8).map(u64::to_string).collect();
-            return Err(ProtocolError::Version { theirs: theirs.join(","), ours: VERSION.to_string() });
+            let theirs: Vec<String> = greeting
+                .versions
+                .iter()
+                .take(8)
+                .map(u64::to_string)
+                .collect();
+            return Err(ProtocolError::Version {
+                theirs: theirs.join(","),
+                ours: VERSION.to_string(),
+            });
         }
-        if let Some(bad) = greeting.methods.iter().find(|method| !is_method_name(method)) {
-            return Err(ProtocolError::BadHeader(format!("in \"greeting\": {bad:?} is no name of a method")));
+        if let Some(bad) = greeting
+            .methods
+            .iter()
+            .find(|method| !is_method_name(method))
+        {
+            return Err(ProtocolError::BadHeader(format!(
+                "in \"greeting\": {bad:?} is no name of a method"
+            )));
         }
         if !greeting.methods.iter().any(|method| method == self.method) {
             let offered = greeting.methods.join(",");
-            return Err(ProtocolError::Method { method: self.method.to_owned(), offered });
+            return Err(ProtocolError::Method {
+                method: self.method.to_owned(),
+                offered,
+            });
         }
         Ok(greeting)
     }
@@ -194,5 +234,7 @@ impl ClientLogin {
 /// The methods are joined by commas in the transcript, so their names have none.
 fn is_method_name(name: &str) -> bool {
     (1..=32).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }

@@ -8,7 +8,9 @@ mod transcript;
 mod user;
 
 pub use client::{ClientEvent, ClientLogin};
-pub use proof::{BindingType, BindingTypeError, HexIdError, PasswordId, Proof, SecretId, SessionId};
+pub use proof::{
+    BindingType, BindingTypeError, HexIdError, PasswordId, Proof, SecretId, SessionId,
+};
 pub use server::{Attempt, Offer, PasswordAttempt, ServerEvent, ServerLogin};
 pub use transcript::{NAMESPACE, Transcript, key_tag};
 pub use user::{UserName, UserNameError};

@@ -68,9 +68,10 @@ impl Proof {
     pub fn binding(&self) -> BindingType {
         match self {
             Self::Secret { binding, .. } => *binding,
-            Self::SshKey { .. } | Self::Invite { .. } | Self::Password { .. } | Self::Attach { .. } => {
-                BindingType::TlsExporter
-            }
+            Self::SshKey { .. }
+            | Self::Invite { .. }
+            | Self::Password { .. }
+            | Self::Attach { .. } => BindingType::TlsExporter,
         }
     }
 }

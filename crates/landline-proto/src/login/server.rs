@@ -54,8 +54,16 @@ pub struct Attempt {
 impl Attempt {
     /// T for this attempt, with what the transport's exporter gives once its handshake is over.
     pub fn transcript(&self, exporter: &[u8]) -> [u8; 64] {
-        let Login { user, nonce, proof, .. } = &self.login;
-        self.offer.transcript(proof.method(), proof.binding(), exporter, (user, nonce), &self.server_nonce)
+        let Login {
+            user, nonce, proof, ..
+        } = &self.login;
+        self.offer.transcript(
+            proof.method(),
+            proof.binding(),
+            exporter,
+            (user, nonce),
+            &self.server_nonce,
+        )
     }
 }
 
@@ -72,7 +80,13 @@ impl PasswordAttempt {
     /// T for this attempt, as [`Attempt::transcript`] will give it.
     pub fn transcript(&self, exporter: &[u8]) -> [u8; 64] {
         let claim = (&self.begin.user, &self.begin.nonce);
-        self.offer.transcript(METHOD_PASSWORD, BindingType::TlsExporter, exporter, claim, &self.server_nonce)
+        self.offer.transcript(
+            METHOD_PASSWORD,
+            BindingType::TlsExporter,
+            exporter,
+            claim,
+            &self.server_nonce,
+        )
     }
 }
 
@@ -145,7 +159,17 @@ impl ServerLogin {
         let decoder = MessageDecoder::new(Limits::LOGIN);
         let (state, waits) = (State::ServerLogin, false);
         let deadline = now + LOGIN_TIME_MAX;
-        Ok(Self { offer, nonce, began: now, deadline, decoder, transmit, state, begun: None, waits })
+        Ok(Self {
+            offer,
+            nonce,
+            began: now,
+            deadline,
+            decoder,
+            transmit,
+            state,
+            begun: None,
+            waits,
+        })
     }
 
     /// Bytes to send, if there are any.
@@ -163,18 +187,27 @@ impl ServerLogin {
     /// # Errors
     /// [`ProtocolError::LoginTimeout`] once the deadline is reached.
     pub fn handle_timeout(&self, now: Instant) -> Result<(), ProtocolError> {
-        if now >= self.deadline { Err(ProtocolError::LoginTimeout) } else { Ok(()) }
+        if now >= self.deadline {
+            Err(ProtocolError::LoginTimeout)
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes bytes from the client, advancing `input` past what was used; `None` when it takes more, or it is the caller's turn.
     ///
     /// # Errors
     /// [`ProtocolError`] when the client breaks the protocol or chose a version or method that was not offered.
-    pub fn handle_input(&mut self, input: &mut &[u8]) -> Result<Option<ServerEvent>, ProtocolError> {
+    pub fn handle_input(
+        &mut self,
+        input: &mut &[u8],
+    ) -> Result<Option<ServerEvent>, ProtocolError> {
         if self.waits {
             return Ok(None);
         }
-        let Some(Item::Header(header)) = self.decoder.decode(input)? else { return Ok(None) };
+        let Some(Item::Header(header)) = self.decoder.decode(input)? else {
+            return Ok(None);
+        };
         self.state.check(&header)?;
         self.waits = header.kind() != "signing";
         match header.kind() {
@@ -192,7 +225,9 @@ impl ServerLogin {
         check_version(keys.version)?;
         let count = keys.keys.len();
         if !(1..=KEYS_MAX).contains(&count) {
-            return Err(ProtocolError::BadHeader(format!("in \"keys\": {count} keys instead of 1 to {KEYS_MAX}")));
+            return Err(ProtocolError::BadHeader(format!(
+                "in \"keys\": {count} keys instead of 1 to {KEYS_MAX}"
+            )));
         }
         self.state = State::ServerChosen;
         Ok(ServerEvent::Asked(keys))
@@ -203,7 +238,11 @@ impl ServerLogin {
         self.check_method(METHOD_PASSWORD.to_owned())?;
         self.state = State::ServerPassword;
         self.begun = Some((begin.user.clone(), begin.nonce));
-        let attempt = PasswordAttempt { begin, offer: self.offer.clone(), server_nonce: self.nonce };
+        let attempt = PasswordAttempt {
+            begin,
+            offer: self.offer.clone(),
+            server_nonce: self.nonce,
+        };
         Ok(ServerEvent::Password(Box::new(attempt)))
     }
 
@@ -214,7 +253,11 @@ impl ServerLogin {
         self.check_method(method)?;
         let login: Login = header.read()?;
         self.check_begun(&login)?;
-        let attempt = Attempt { login, offer: self.offer.clone(), server_nonce: self.nonce };
+        let attempt = Attempt {
+            login,
+            offer: self.offer.clone(),
+            server_nonce: self.nonce,
+        };
         Ok(ServerEvent::Attempt(Box::new(attempt)))
     }
 
@@ -223,7 +266,10 @@ impl ServerLogin {
             return Ok(());
         }
         method.truncate(method.floor_char_boundary(32));
-        Err(ProtocolError::Method { method, offered: self.offer.methods.join(",") })
+        Err(ProtocolError::Method {
+            method,
+            offered: self.offer.methods.join(","),
+        })
     }
 
     /// A login by password is what `password` has begun, and no other login is.
@@ -236,7 +282,8 @@ impl ServerLogin {
             }),
             Some(begun) if !is_password || *begun != (login.user.clone(), login.nonce) => {
                 Err(ProtocolError::BadHeader(
-                    "in \"login\": another method, user or nonce than \"password\" has begun with".into(),
+                    "in \"login\": another method, user or nonce than \"password\" has begun with"
+                        .into(),
                 ))
             }
             _ => Ok(()),
@@ -249,7 +296,12 @@ impl ServerLogin {
     /// [`ProtocolError::FrameSize`] when it does not fit into a header before login.
     pub fn evaluate(&mut self, ke2: Vec<u8>) -> Result<(), ProtocolError> {
         self.waits = false;
-        message::encode(&Evaluation { ke2: Blob(ke2) }, None, &Limits::LOGIN, &mut self.transmit)
+        message::encode(
+            &Evaluation { ke2: Blob(ke2) },
+            None,
+            &Limits::LOGIN,
+            &mut self.transmit,
+        )
     }
 
     /// Answers [`ServerEvent::Asked`] with the key at this place. The answer is ready for [`poll_transmit`](Self::poll_transmit).
@@ -258,7 +310,12 @@ impl ServerLogin {
     /// None in practice: it always fits.
     pub fn choose(&mut self, key: usize) -> Result<(), ProtocolError> {
         self.waits = false;
-        message::encode(&Choice { key: key as u64 }, None, &Limits::LOGIN, &mut self.transmit)
+        message::encode(
+            &Choice { key: key as u64 },
+            None,
+            &Limits::LOGIN,
+            &mut self.transmit,
+        )
     }
 
     /// Gives the login 60 s in all, from when it began.
@@ -281,5 +338,8 @@ fn check_version(theirs: u64) -> Result<(), ProtocolError> {
     if theirs == VERSION {
         return Ok(());
     }
-    Err(ProtocolError::Version { theirs: theirs.to_string(), ours: VERSION.to_string() })
+    Err(ProtocolError::Version {
+        theirs: theirs.to_string(),
+        ours: VERSION.to_string(),
+    })
 }

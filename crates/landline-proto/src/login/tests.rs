@@ -11,7 +11,10 @@ use crate::{
 };
 
 fn start() -> Instant {
-    #[allow(clippy::disallowed_methods, reason = "an Instant can be had in no other way; only differences matter")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an Instant can be had in no other way; only differences matter"
+    )]
     Instant::now()
 }
 
@@ -19,16 +22,28 @@ fn offer() -> Offer {
     Offer {
         server: "landline/test".into(),
         features: vec!["ping".into()],
-        methods: [METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET, METHOD_PASSWORD, METHOD_ATTACH]
-            .map(str::to_owned)
-            .to_vec(),
+        methods: [
+            METHOD_SSH_KEY,
+            METHOD_INVITE,
+            METHOD_SECRET,
+            METHOD_PASSWORD,
+            METHOD_ATTACH,
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         fingerprint: [7; 32],
         transport: "tcp",
     }
 }
 
 fn client(method: &'static str) -> ClientLogin {
-    ClientLogin::new("alice".parse().unwrap(), method, [7; 32], "tcp", Nonce([1; 32]))
+    ClientLogin::new(
+        "alice".parse().unwrap(),
+        method,
+        [7; 32],
+        "tcp",
+        Nonce([1; 32]),
+    )
 }
 
 fn server() -> ServerLogin {
@@ -36,7 +51,11 @@ fn server() -> ServerLogin {
 }
 
 fn proof(key: &str) -> Proof {
-    Proof::Invite { key: key.into(), signature: Blob(vec![9; 64]), token: Token([3; 16]) }
+    Proof::Invite {
+        key: key.into(),
+        signature: Blob(vec![9; 64]),
+        token: Token([3; 16]),
+    }
 }
 
 fn welcome() -> Welcome {
@@ -58,9 +77,16 @@ fn attempt_of(event: Option<ServerEvent>) -> Attempt {
 }
 
 /// Feeds `bytes` in pieces of `step`.
-fn in_pieces<T>(bytes: &[u8], step: usize, mut take: impl FnMut(&mut &[u8]) -> Option<T>) -> (Option<T>, Vec<u8>) {
+fn in_pieces<T>(
+    bytes: &[u8],
+    step: usize,
+    mut take: impl FnMut(&mut &[u8]) -> Option<T>,
+) -> (Option<T>, Vec<u8>) {
     let mut used = 0;
-    for end in (0..bytes.len()).step_by(step.max(1)).map(|at| (at + step).min(bytes.len())) {
+    for end in (0..bytes.len())
+        .step_by(step.max(1))
+        .map(|at| (at + step).min(bytes.len()))
+    {
         let mut input = &bytes[used..end];
         if let Some(found) = take(&mut input) {
             used = end - input.len();
@@ -116,21 +142,39 @@ fn the_deadline_does_not_move() {
     let now = start();
     let mut server = ServerLogin::new(offer(), Nonce([2; 32]), now).unwrap();
     assert_eq!(server.poll_timeout(), now + Duration::from_secs(10));
-    assert_eq!(server.handle_timeout(now + Duration::from_millis(9999)), Ok(()));
+    assert_eq!(
+        server.handle_timeout(now + Duration::from_millis(9999)),
+        Ok(())
+    );
     // Progress that looks valid buys no time.
-    assert!(server.handle_input(&mut &[200u8, 0, 0, 0, b'{'][..]).unwrap().is_none());
-    assert_eq!(server.handle_timeout(now + Duration::from_secs(10)), Err(ProtocolError::LoginTimeout));
+    assert!(
+        server
+            .handle_input(&mut &[200u8, 0, 0, 0, b'{'][..])
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(
+        server.handle_timeout(now + Duration::from_secs(10)),
+        Err(ProtocolError::LoginTimeout)
+    );
 }
 
 #[test]
 fn any_other_message_before_the_login_is_refused() {
     use crate::order::State;
     for state in State::ALL {
-        for kind in state.accepts().iter().filter(|kind| !State::ServerLogin.accepts().contains(kind)) {
+        for kind in state
+            .accepts()
+            .iter()
+            .filter(|kind| !State::ServerLogin.accepts().contains(kind))
+        {
             let json = format!("{{\"type\":\"{kind}\"}}");
             let frame = [&crate::frame::prefix(json.len())[..], json.as_bytes()].concat();
             let error = server().handle_input(&mut &frame[..]).unwrap_err();
-            assert!(matches!(error, ProtocolError::UnexpectedMessage { .. }), "{kind}: {error}");
+            assert!(
+                matches!(error, ProtocolError::UnexpectedMessage { .. }),
+                "{kind}: {error}"
+            );
         }
     }
 }
@@ -141,19 +185,40 @@ fn what_was_not_offered_is_refused_by_either_side() {
     only_keys.methods.truncate(1);
     let mut server = ServerLogin::new(only_keys, Nonce([2; 32]), start()).unwrap();
     let greeting = server.poll_transmit().unwrap();
-    let error = client(METHOD_INVITE).handle_input(&mut &greeting[..]).unwrap_err();
-    assert_eq!(error, ProtocolError::Method { method: "invite".into(), offered: "ssh-key".into() });
+    let error = client(METHOD_INVITE)
+        .handle_input(&mut &greeting[..])
+        .unwrap_err();
+    assert_eq!(
+        error,
+        ProtocolError::Method {
+            method: "invite".into(),
+            offered: "ssh-key".into()
+        }
+    );
 
     let mut flight = Vec::new();
-    client(METHOD_INVITE).login(proof("k"), &mut flight).unwrap();
+    client(METHOD_INVITE)
+        .login(proof("k"), &mut flight)
+        .unwrap();
     let error = server.handle_input(&mut &flight[..]).unwrap_err();
-    assert_eq!(error, ProtocolError::Method { method: "invite".into(), offered: "ssh-key".into() });
+    assert_eq!(
+        error,
+        ProtocolError::Method {
+            method: "invite".into(),
+            offered: "ssh-key".into()
+        }
+    );
 }
 
 #[test]
 fn a_login_that_does_not_fit_is_refused_where_it_is_made() {
-    let error = client(METHOD_SSH_KEY).login(proof(&"k".repeat(4096)), &mut Vec::new()).unwrap_err();
-    assert!(matches!(error, ProtocolError::FrameSize { limit: 4096, .. }), "{error}");
+    let error = client(METHOD_SSH_KEY)
+        .login(proof(&"k".repeat(4096)), &mut Vec::new())
+        .unwrap_err();
+    assert!(
+        matches!(error, ProtocolError::FrameSize { limit: 4096, .. }),
+        "{error}"
+    );
 }
 
 /// The proof of an end-point is worth something on any connection to the server, and only where it says that it is one.
@@ -164,12 +229,25 @@ fn the_transcript_holds_the_binding_that_the_login_names() {
     client.handle_input(&mut &greeting[..]).unwrap();
     let transcripts = [BindingType::TlsExporter, BindingType::TlsServerEndPoint].map(|binding| {
         let mut flight = Vec::new();
-        client.login(Proof::Secret { secret: SecretId([4; 8]), binding, proof: Mac([8; 32]) }, &mut flight).unwrap();
+        client
+            .login(
+                Proof::Secret {
+                    secret: SecretId([4; 8]),
+                    binding,
+                    proof: Mac([8; 32]),
+                },
+                &mut flight,
+            )
+            .unwrap();
         let attempt = attempt_of(server().handle_input(&mut &flight[..]).unwrap());
         let transcript = attempt.transcript(&[5; 32]);
         assert_eq!(Some(transcript), client.transcript(binding, &[5; 32]));
         let elsewhere = attempt.transcript(&[6; 32]) == transcript;
-        assert_eq!(elsewhere, binding == BindingType::TlsServerEndPoint, "{binding:?}");
+        assert_eq!(
+            elsewhere,
+            binding == BindingType::TlsServerEndPoint,
+            "{binding:?}"
+        );
         transcript
     });
     assert_ne!(transcripts[0], transcripts[1]);
@@ -179,8 +257,11 @@ fn the_transcript_holds_the_binding_that_the_login_names() {
 fn a_login_needs_the_keys_of_its_method() {
     let nonce = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     let login = |rest: &str| {
-        let json = format!(r#"{{"type":"login","version":1,"user":"alice","nonce":"{nonce}",{rest}}}"#);
-        server().handle_input(&mut &[&crate::frame::prefix(json.len())[..], json.as_bytes()].concat()[..])
+        let json =
+            format!(r#"{{"type":"login","version":1,"user":"alice","nonce":"{nonce}",{rest}}}"#);
+        server().handle_input(
+            &mut &[&crate::frame::prefix(json.len())[..], json.as_bytes()].concat()[..],
+        )
     };
     let id = "0011223344556677";
     for rest in [
@@ -191,8 +272,14 @@ fn a_login_needs_the_keys_of_its_method() {
         format!(r#""method":"secret","secret":"{id}""#),
         format!(r#""method":"secret","proof":"{nonce}""#),
         format!(r#""method":"secret","secret":"{id}","proof":"AAAA""#),
-        format!(r#""method":"secret","secret":"{}","proof":"{nonce}""#, &id[1..]),
-        format!(r#""method":"secret","secret":"{}","proof":"{nonce}""#, "AABBCCDDEEFF0011"),
+        format!(
+            r#""method":"secret","secret":"{}","proof":"{nonce}""#,
+            &id[1..]
+        ),
+        format!(
+            r#""method":"secret","secret":"{}","proof":"{nonce}""#,
+            "AABBCCDDEEFF0011"
+        ),
         format!(r#""method":"secret","secret":"{id}","proof":"{nonce}","binding":"tls-unique""#),
         r#""method":"password""#.to_owned(),
         r#""method":"password","ke3":"A""#.to_owned(),
@@ -202,11 +289,21 @@ fn a_login_needs_the_keys_of_its_method() {
         format!(r#""method":"attach","session":"{id}","proof":"{nonce}","attach":1"#),
     ] {
         let error = login(&rest).unwrap_err();
-        assert!(matches!(error, ProtocolError::BadHeader(_)), "{rest}: {error}");
+        assert!(
+            matches!(error, ProtocolError::BadHeader(_)),
+            "{rest}: {error}"
+        );
     }
-    let attempt = login(&format!(r#""method":"secret","secret":"{id}","proof":"{nonce}","more":[1]"#)).unwrap();
+    let attempt = login(&format!(
+        r#""method":"secret","secret":"{id}","proof":"{nonce}","more":[1]"#
+    ))
+    .unwrap();
     let attempt = attempt_of(attempt);
-    assert_eq!(attempt.login.proof.binding(), BindingType::TlsExporter, "it is the default");
+    assert_eq!(
+        attempt.login.proof.binding(),
+        BindingType::TlsExporter,
+        "it is the default"
+    );
     let error = login(r#""method":"x509""#).unwrap_err();
     assert!(matches!(error, ProtocolError::Method { .. }), "{error}");
 }
@@ -214,23 +311,50 @@ fn a_login_needs_the_keys_of_its_method() {
 #[test]
 fn keys_are_asked_about_once_and_the_deadline_is_extended_only_by_the_caller() {
     let now = start();
-    let (mut server, mut client) = (ServerLogin::new(offer(), Nonce([2; 32]), now).unwrap(), client(METHOD_INVITE));
-    client.handle_input(&mut &server.poll_transmit().unwrap()[..]).unwrap();
+    let (mut server, mut client) = (
+        ServerLogin::new(offer(), Nonce([2; 32]), now).unwrap(),
+        client(METHOD_INVITE),
+    );
+    client
+        .handle_input(&mut &server.poll_transmit().unwrap()[..])
+        .unwrap();
     let mut flight = Vec::new();
-    client.ask(vec![KeyTag([1; 32]), key_tag(&[5; 32], "ssh-ed25519 AAAA")], &mut flight).unwrap();
+    client
+        .ask(
+            vec![KeyTag([1; 32]), key_tag(&[5; 32], "ssh-ed25519 AAAA")],
+            &mut flight,
+        )
+        .unwrap();
     client.signing(&mut flight).unwrap();
-    client.login(proof("ssh-ed25519 AAAA"), &mut flight).unwrap();
+    client
+        .login(proof("ssh-ed25519 AAAA"), &mut flight)
+        .unwrap();
 
     let mut input = &flight[..];
-    let Some(ServerEvent::Asked(keys)) = server.handle_input(&mut input).unwrap() else { panic!("not asked") };
+    let Some(ServerEvent::Asked(keys)) = server.handle_input(&mut input).unwrap() else {
+        panic!("not asked")
+    };
     assert_eq!(keys.keys[1], key_tag(&[5; 32], "ssh-ed25519 AAAA"));
-    assert_ne!(keys.keys[1], key_tag(&[6; 32], "ssh-ed25519 AAAA"), "a key has another tag on another connection");
-    assert!(server.handle_input(&mut input).unwrap().is_none(), "read on before it had answered");
+    assert_ne!(
+        keys.keys[1],
+        key_tag(&[6; 32], "ssh-ed25519 AAAA"),
+        "a key has another tag on another connection"
+    );
+    assert!(
+        server.handle_input(&mut input).unwrap().is_none(),
+        "read on before it had answered"
+    );
     server.choose(1).unwrap();
     let answer = server.poll_transmit().unwrap();
-    assert_eq!(client.handle_input(&mut &answer[..]).unwrap(), Some(ClientEvent::Chosen(1)));
+    assert_eq!(
+        client.handle_input(&mut &answer[..]).unwrap(),
+        Some(ClientEvent::Chosen(1))
+    );
 
-    assert!(matches!(server.handle_input(&mut input).unwrap(), Some(ServerEvent::Signing)));
+    assert!(matches!(
+        server.handle_input(&mut input).unwrap(),
+        Some(ServerEvent::Signing)
+    ));
     assert_eq!(server.poll_timeout(), now + Duration::from_secs(10));
     server.extend();
     assert_eq!(server.poll_timeout(), now + Duration::from_secs(60));
@@ -241,35 +365,62 @@ fn keys_are_asked_about_once_and_the_deadline_is_extended_only_by_the_caller() {
 #[test]
 fn neither_question_nor_word_is_taken_twice_or_late() {
     let (mut asks, mut signs) = (Vec::new(), Vec::new());
-    client(METHOD_SSH_KEY).ask(vec![KeyTag([1; 32])], &mut asks).unwrap();
+    client(METHOD_SSH_KEY)
+        .ask(vec![KeyTag([1; 32])], &mut asks)
+        .unwrap();
     client(METHOD_SSH_KEY).signing(&mut signs).unwrap();
     for flight in [[&asks[..], &asks], [&signs, &signs], [&signs, &asks]] {
         let mut server = server();
         assert!(server.handle_input(&mut &flight[0][..]).unwrap().is_some());
         server.choose(0).unwrap();
         let error = server.handle_input(&mut &flight[1][..]).unwrap_err();
-        assert!(matches!(error, ProtocolError::UnexpectedMessage { .. }), "{error}");
+        assert!(
+            matches!(error, ProtocolError::UnexpectedMessage { .. }),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn a_login_by_password_has_the_transcript_of_its_first_message() {
     let (mut server, mut client) = (server(), client(METHOD_PASSWORD));
-    client.handle_input(&mut &server.poll_transmit().unwrap()[..]).unwrap();
+    client
+        .handle_input(&mut &server.poll_transmit().unwrap()[..])
+        .unwrap();
     let mut flight = Vec::new();
     client.begin_password(vec![1; 96], &mut flight).unwrap();
-    client.login(Proof::Password { ke3: Blob(vec![3; 64]) }, &mut flight).unwrap();
+    client
+        .login(
+            Proof::Password {
+                ke3: Blob(vec![3; 64]),
+            },
+            &mut flight,
+        )
+        .unwrap();
     let mut input = &flight[..];
-    let Some(ServerEvent::Password(begun)) = server.handle_input(&mut input).unwrap() else { panic!("not begun") };
+    let Some(ServerEvent::Password(begun)) = server.handle_input(&mut input).unwrap() else {
+        panic!("not begun")
+    };
     assert_eq!(begun.begin.ke1, Blob(vec![1; 96]));
-    assert!(server.handle_input(&mut input).unwrap().is_none(), "read on before it had answered");
+    assert!(
+        server.handle_input(&mut input).unwrap().is_none(),
+        "read on before it had answered"
+    );
     server.evaluate(vec![2; 320]).unwrap();
     let answer = server.poll_transmit().unwrap();
     let event = client.handle_input(&mut &answer[..]).unwrap();
-    assert_eq!(event, Some(ClientEvent::Evaluated(Evaluation { ke2: Blob(vec![2; 320]) })));
+    assert_eq!(
+        event,
+        Some(ClientEvent::Evaluated(Evaluation {
+            ke2: Blob(vec![2; 320])
+        }))
+    );
     let attempt = attempt_of(server.handle_input(&mut input).unwrap());
     let transcript = attempt.transcript(&[5; 32]);
-    assert_eq!(Some(transcript), client.transcript(BindingType::TlsExporter, &[5; 32]));
+    assert_eq!(
+        Some(transcript),
+        client.transcript(BindingType::TlsExporter, &[5; 32])
+    );
     assert_eq!(begun.transcript(&[5; 32]), transcript);
     assert_ne!(begun.transcript(&[6; 32]), transcript, "another connection");
 }
@@ -279,14 +430,20 @@ fn a_login_by_password_is_the_one_that_was_begun() {
     let begin = |user: &str, nonce: u8| {
         let mut flight = Vec::new();
         let user = user.parse().unwrap();
-        let mut client = ClientLogin::new(user, METHOD_PASSWORD, [7; 32], "tcp", Nonce([nonce; 32]));
+        let mut client =
+            ClientLogin::new(user, METHOD_PASSWORD, [7; 32], "tcp", Nonce([nonce; 32]));
         client.begin_password(vec![1; 96], &mut flight).unwrap();
         (client, flight)
     };
-    let by_password = || Proof::Password { ke3: Blob(vec![3; 64]) };
+    let by_password = || Proof::Password {
+        ke3: Blob(vec![3; 64]),
+    };
     let second = |begun: &[u8], then: &ClientLogin, proof: Proof| {
         let mut server = server();
-        assert!(matches!(server.handle_input(&mut &begun[..]), Ok(Some(ServerEvent::Password(_)))));
+        assert!(matches!(
+            server.handle_input(&mut &begun[..]),
+            Ok(Some(ServerEvent::Password(_)))
+        ));
         server.evaluate(vec![2; 320]).unwrap();
         let mut flight = Vec::new();
         then.login(proof, &mut flight).unwrap();
@@ -294,9 +451,11 @@ fn a_login_by_password_is_the_one_that_was_begun() {
     };
     let (alice, begun) = begin("alice", 1);
     assert!(second(&begun, &alice, by_password()).is_ok());
-    for (then, proof) in
-        [(begin("bob", 1).0, by_password()), (begin("alice", 2).0, by_password()), (alice, proof("ssh-ed25519 AAAA"))]
-    {
+    for (then, proof) in [
+        (begin("bob", 1).0, by_password()),
+        (begin("alice", 2).0, by_password()),
+        (alice, proof("ssh-ed25519 AAAA")),
+    ] {
         let error = second(&begun, &then, proof).unwrap_err();
         assert!(matches!(error, ProtocolError::BadHeader(_)), "{error}");
     }
@@ -305,18 +464,28 @@ fn a_login_by_password_is_the_one_that_was_begun() {
     let mut flight = Vec::new();
     alice.login(by_password(), &mut flight).unwrap();
     let error = server().handle_input(&mut &flight[..]).unwrap_err();
-    assert!(matches!(error, ProtocolError::UnexpectedMessage { .. }), "{error}");
+    assert!(
+        matches!(error, ProtocolError::UnexpectedMessage { .. }),
+        "{error}"
+    );
     let mut asks = Vec::new();
-    client(METHOD_SSH_KEY).ask(vec![KeyTag([1; 32])], &mut asks).unwrap();
+    client(METHOD_SSH_KEY)
+        .ask(vec![KeyTag([1; 32])], &mut asks)
+        .unwrap();
     for first in [&begun, &asks] {
         let mut server = server();
         server.handle_input(&mut &first[..]).unwrap();
         server.evaluate(vec![2; 320]).unwrap();
         let error = server.handle_input(&mut &begun[..]).unwrap_err();
-        assert!(matches!(error, ProtocolError::UnexpectedMessage { .. }), "{error}");
+        assert!(
+            matches!(error, ProtocolError::UnexpectedMessage { .. }),
+            "{error}"
+        );
     }
     let mut not_offered = offer();
-    not_offered.methods.retain(|method| method != METHOD_PASSWORD);
+    not_offered
+        .methods
+        .retain(|method| method != METHOD_PASSWORD);
     let mut server = ServerLogin::new(not_offered, Nonce([2; 32]), start()).unwrap();
     let error = server.handle_input(&mut &begun[..]).unwrap_err();
     assert!(matches!(error, ProtocolError::Method { .. }), "{error}");
@@ -325,14 +494,20 @@ fn a_login_by_password_is_the_one_that_was_begun() {
 #[test]
 fn a_key_that_was_not_asked_about_and_too_many_keys_are_violations() {
     let (mut server, mut client) = (server(), client(METHOD_SSH_KEY));
-    client.handle_input(&mut &server.poll_transmit().unwrap()[..]).unwrap();
+    client
+        .handle_input(&mut &server.poll_transmit().unwrap()[..])
+        .unwrap();
     client.ask(vec![KeyTag([1; 32])], &mut Vec::new()).unwrap();
     server.choose(1).unwrap();
-    let error = client.handle_input(&mut &server.poll_transmit().unwrap()[..]).unwrap_err();
+    let error = client
+        .handle_input(&mut &server.poll_transmit().unwrap()[..])
+        .unwrap_err();
     assert!(matches!(error, ProtocolError::BadHeader(_)), "{error}");
     for count in [0, 65] {
         let mut flight = Vec::new();
-        client.ask(vec![KeyTag([1; 32]); count], &mut flight).unwrap();
+        client
+            .ask(vec![KeyTag([1; 32]); count], &mut flight)
+            .unwrap();
         let error = self::server().handle_input(&mut &flight[..]).unwrap_err();
         assert!(matches!(error, ProtocolError::BadHeader(_)), "{error}");
     }

@@ -12,7 +12,9 @@ pub struct UserName(String);
 
 /// The text is no user name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a user name is 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or a digit")]
+#[error(
+    "a user name is 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or a digit"
+)]
 pub struct UserNameError;
 
 impl UserName {
@@ -28,14 +30,22 @@ impl FromStr for UserName {
     fn from_str(text: &str) -> Result<Self, UserNameError> {
         let well_formed = text.len() <= 64
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        if well_formed { Ok(Self(text.to_owned())) } else { Err(UserNameError) }
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        if well_formed {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(UserNameError)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for UserName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -54,7 +64,19 @@ mod tests {
         for good in ["a", "alice", "A.b_c-9", "9lives", &"x".repeat(64)] {
             assert!(good.parse::<UserName>().is_ok(), "{good}");
         }
-        for bad in ["", "-f", ".ssh", "_x", "a b", "a/b", "a\n", "ä", "%u", "@x", &"x".repeat(65)] {
+        for bad in [
+            "",
+            "-f",
+            ".ssh",
+            "_x",
+            "a b",
+            "a/b",
+            "a\n",
+            "ä",
+            "%u",
+            "@x",
+            &"x".repeat(65),
+        ] {
             assert!(bad.parse::<UserName>().is_err(), "{bad:?}");
         }
     }

@@ -19,7 +19,11 @@ impl Codec for Frames {
     type Frame = Vec<u8>;
 
     fn decode(&mut self, input: &mut &[u8]) -> io::Result<Option<Vec<u8>>> {
-        while let Some(part) = self.decoder.decode(input, FRAME_BYTES_MAX).map_err(io::Error::other)? {
+        while let Some(part) = self
+            .decoder
+            .decode(input, FRAME_BYTES_MAX)
+            .map_err(io::Error::other)?
+        {
             match part {
                 FramePart::Start(_) => {}
                 FramePart::Payload(bytes) => self.begun.extend_from_slice(bytes),

@@ -28,11 +28,25 @@ use tokio::{
 
 fn main() -> io::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["tcp"] => tasks(Server::new(Bind::new().backlog(4096).tcp("127.0.0.1:0")?, echo)),
-        ["framed"] => tasks(Server::new(Bind::new().backlog(4096).tcp("127.0.0.1:0")?, echo_frames)),
+    match words
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
+        ["tcp"] => tasks(Server::new(
+            Bind::new().backlog(4096).tcp("127.0.0.1:0")?,
+            echo,
+        )),
+        ["framed"] => tasks(Server::new(
+            Bind::new().backlog(4096).tcp("127.0.0.1:0")?,
+            echo_frames,
+        )),
         ["udp"] => datagrams(),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "say tcp, framed or udp")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "say tcp, framed or udp",
+        )),
     }
 }
 
@@ -67,7 +81,9 @@ fn limits() -> Limits {
 
 fn tasks<H>(server: Server<std::net::TcpListener, H>) -> io::Result<()>
 where
-    H: landline_socketserver::tasks::Handler<landline_socketserver::tasks::Timed<tokio::net::TcpStream>>,
+    H: landline_socketserver::tasks::Handler<
+            landline_socketserver::tasks::Timed<tokio::net::TcpStream>,
+        >,
     H: Send + Sync + 'static,
 {
     println!("{}", server.listener().local_addr()?);
@@ -77,11 +93,15 @@ where
         drop(stop);
     });
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(server.limits(limits()).tasks(async { drop(stopped.await) })).map(drop)
+    runtime
+        .block_on(server.limits(limits()).tasks(async { drop(stopped.await) }))
+        .map(drop)
 }
 
 fn datagrams() -> io::Result<()> {
-    let echo = |datagram: &Datagram<'_>, outbox: &mut Outbox<'_>| outbox.send(datagram.peer(), datagram.bytes());
+    let echo = |datagram: &Datagram<'_>, outbox: &mut Outbox<'_>| {
+        outbox.send(datagram.peer(), datagram.bytes())
+    };
     let server = DatagramServer::new(Bind::new().udp("127.0.0.1:0")?, echo);
     println!("{}", server.socket().local_addr()?);
     let (stopper, shutdown) = Stopper::new()?;

@@ -19,7 +19,11 @@ pub struct Connection<S> {
 
 impl<S> Connection<S> {
     pub(crate) fn new(stream: S, peer: Peer, drain: Drain) -> Self {
-        Self { stream, peer, drain }
+        Self {
+            stream,
+            peer,
+            drain,
+        }
     }
 
     /// Who is at the other end.
@@ -78,6 +82,8 @@ impl<S: Write> Write for Connection<S> {
 
 impl<S> fmt::Debug for Connection<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }

@@ -47,7 +47,11 @@ impl<L: Listener, H, W> Server<L, H, W> {
 }
 
 /// Serves on the calling thread, until `shutdown`.
-pub(super) fn serve_here<L, H, W>(listener: &L, parts: &Parts<H, W>, shutdown: &Shutdown) -> io::Result<()>
+pub(super) fn serve_here<L, H, W>(
+    listener: &L,
+    parts: &Parts<H, W>,
+    shutdown: &Shutdown,
+) -> io::Result<()>
 where
     L: Listener,
     W: Wrap<Timed<L::Socket>>,
@@ -72,6 +76,11 @@ where
 {
     let since = Instant::now();
     let timed = Timed::new(socket, &parts.limits);
-    let outcome = run(parts, timed, peer.clone(), Drain::new(shutdown.pipe().clone()));
+    let outcome = run(
+        parts,
+        timed,
+        peer.clone(),
+        Drain::new(shutdown.pipe().clone()),
+    );
     parts.hooks.ended(&peer, since, &outcome);
 }

@@ -58,7 +58,12 @@ impl<L: Inheritable, H, W> Server<L, H, W> {
     }
 }
 
-fn each<L, H, W>(listener: L, parts: &Parts<H, W>, mut children: Children, shutdown: &Shutdown) -> io::Result<Drained>
+fn each<L, H, W>(
+    listener: L,
+    parts: &Parts<H, W>,
+    mut children: Children,
+    shutdown: &Shutdown,
+) -> io::Result<Drained>
 where
     L: Inheritable,
     W: Wrap<Timed<L::Socket>>,
@@ -75,7 +80,14 @@ where
                     Forked::Parent(parent, _) => children = parent,
                     Forked::Child(birth) => {
                         drop(listener);
-                        birth.live(|drain| run(parts, Timed::new(socket, &parts.limits), peer, Drain::new(drain)))
+                        birth.live(|drain| {
+                            run(
+                                parts,
+                                Timed::new(socket, &parts.limits),
+                                peer,
+                                Drain::new(drain),
+                            )
+                        })
                     }
                 }
             }

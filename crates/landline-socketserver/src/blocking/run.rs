@@ -9,7 +9,12 @@ use super::{Connection, Drain, Handler, Timed, Wrap};
 use crate::{Failure, Peer, Socket, server::Parts};
 
 /// Wraps the socket, then calls the handler's three methods. No panic leaves here.
-pub(crate) fn run<S, H, W>(parts: &Parts<H, W>, timed: Timed<S>, peer: Peer, drain: Drain) -> Result<(), Failure>
+pub(crate) fn run<S, H, W>(
+    parts: &Parts<H, W>,
+    timed: Timed<S>,
+    peer: Peer,
+    drain: Drain,
+) -> Result<(), Failure>
 where
     S: Socket,
     W: Wrap<Timed<S>>,

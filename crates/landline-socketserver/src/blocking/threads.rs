@@ -70,7 +70,10 @@ impl<L: Listener, H, W> Server<L, H, W> {
         W: Wrap<Timed<L::Socket>> + Send + Sync + 'static,
         H: Handler<W::Stream> + Send + Sync + 'static,
     {
-        let crew = Arc::new(Crew { live: Mutex::default(), waker: Waker::new()? });
+        let crew = Arc::new(Crew {
+            live: Mutex::default(),
+            waker: Waker::new()?,
+        });
         let Self { listener, parts } = self;
         let parts = Arc::new(parts);
         let mut acceptor = Acceptor::new(&listener, &parts, shutdown)?;
@@ -79,7 +82,9 @@ impl<L: Listener, H, W> Server<L, H, W> {
             crew.waker.noticed();
             let has_room = crew.live().sockets.len() < parts.limits.connections_max.max(1);
             match acceptor.turn(has_room, &[crew.waker.fd()], None)? {
-                Turn::Connection(socket, peer, place) => crew.start(&parts, socket, peer, place, &drain),
+                Turn::Connection(socket, peer, place) => {
+                    crew.start(&parts, socket, peer, place, &drain)
+                }
                 Turn::Other => {}
                 Turn::Shutdown => break,
             }
@@ -102,7 +107,10 @@ struct Live<S> {
 
 impl<S> Default for Live<S> {
     fn default() -> Self {
-        Self { sockets: HashMap::new(), next: 0 }
+        Self {
+            sockets: HashMap::new(),
+            next: 0,
+        }
     }
 }
 
@@ -111,8 +119,14 @@ impl<S: Socket> Crew<S> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start<H, W>(self: &Arc<Self>, parts: &Arc<Parts<H, W>>, socket: S, peer: Peer, place: Place, drain: &Drain)
-    where
+    fn start<H, W>(
+        self: &Arc<Self>,
+        parts: &Arc<Parts<H, W>>,
+        socket: S,
+        peer: Peer,
+        place: Place,
+        drain: &Drain,
+    ) where
         W: Wrap<Timed<S>> + Send + Sync + 'static,
         H: Handler<W::Stream> + Send + Sync + 'static,
     {
@@ -133,14 +147,19 @@ impl<S: Socket> Crew<S> {
             shared.hooks.ended(&who, since, &outcome);
             crew.waker.wake();
         };
-        if let Err(error) = thread::Builder::new().name(format!("connection {number}")).spawn(body) {
+        if let Err(error) = thread::Builder::new()
+            .name(format!("connection {number}"))
+            .spawn(body)
+        {
             self.live().sockets.remove(&number);
             parts.hooks.ended(&peer, since, &not_started(error));
         }
     }
 
     fn drain<H, W>(&self, parts: &Parts<H, W>) -> Drained {
-        parts.hooks.report(&Event::Draining { open: self.live().sockets.len() });
+        parts.hooks.report(&Event::Draining {
+            open: self.live().sockets.len(),
+        });
         if !self.all_end_within(parts.limits.drain_time) {
             for timed in self.live().sockets.values() {
                 // One that is gone already needs no telling.
@@ -148,7 +167,9 @@ impl<S: Socket> Crew<S> {
             }
             self.all_end_within(parts.limits.ending_time);
         }
-        Drained { cut_off: self.live().sockets.len() }
+        Drained {
+            cut_off: self.live().sockets.len(),
+        }
     }
 
     fn all_end_within(&self, time: Duration) -> bool {

@@ -68,16 +68,25 @@ impl<S: Socket> Timed<S> {
     }
 
     /// Makes the next call on the socket wait no longer than the handshake may take.
-    fn arm(&self, set: impl FnOnce(&SockRef<'_>, Option<Duration>) -> io::Result<()>) -> io::Result<()> {
+    fn arm(
+        &self,
+        set: impl FnOnce(&SockRef<'_>, Option<Duration>) -> io::Result<()>,
+    ) -> io::Result<()> {
         if !self.shared.is_handshaking.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let left = self.shared.handshake_end.saturating_duration_since(Instant::now());
+        let left = self
+            .shared
+            .handshake_end
+            .saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(timed_out());
         }
         // Less than a microsecond would mean for ever.
-        set(&SockRef::from(&self.shared.socket), Some(left.max(Duration::from_micros(1))))
+        set(
+            &SockRef::from(&self.shared.socket),
+            Some(left.max(Duration::from_micros(1))),
+        )
     }
 
     fn read_with<T>(&self, read: impl FnOnce(&S) -> io::Result<T>) -> io::Result<T> {
@@ -113,7 +122,9 @@ impl<S: Socket> Write for Timed<S> {
 
 impl<S> Clone for Timed<S> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone() }
+        Self {
+            shared: self.shared.clone(),
+        }
     }
 }
 
@@ -125,7 +136,11 @@ impl<S: fmt::Debug> fmt::Debug for Timed<S> {
 
 /// Who waited as long as a socket's timeout is told that it would block (socket(7)).
 fn name_timeout(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::WouldBlock { timed_out() } else { error }
+    if error.kind() == io::ErrorKind::WouldBlock {
+        timed_out()
+    } else {
+        error
+    }
 }
 
 fn timed_out() -> io::Error {

@@ -7,7 +7,9 @@ use super::{
     server::Parts,
     socket::{is_forged, peer_of},
 };
-use crate::{Event, Failure, Limits, Peer, Refusal, blocking::guarded, hooks::Hooks, platform::Slots};
+use crate::{
+    Event, Failure, Limits, Peer, Refusal, blocking::guarded, hooks::Hooks, platform::Slots,
+};
 
 /// Takes datagrams that are there and lets those pass that are to be handled.
 pub(super) struct Intake<'a> {
@@ -26,7 +28,12 @@ impl<'a> Intake<'a> {
         batch: usize,
     ) -> io::Result<Self> {
         let slots = Slots::new(batch, limits.datagram_bytes_max.clamp(1, 65_535));
-        Ok(Self { socket: socket.as_fd(), local: socket.local()?, hooks, slots })
+        Ok(Self {
+            socket: socket.as_fd(),
+            local: socket.local()?,
+            hooks,
+            slots,
+        })
     }
 
     /// Takes what is there, without waiting, and gives each datagram to `accept`. Whether more may be there.
@@ -35,14 +42,23 @@ impl<'a> Intake<'a> {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             // What the network says about an earlier answer arrives here on some systems.
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted
+                ) =>
+            {
                 return Ok(true);
             }
             Err(error) => return Err(error),
         };
         for index in 0..count {
-            let Some((bytes, source, is_cut)) = self.slots.arrived(index) else { continue };
-            let Some(peer) = peer_of(&source) else { continue };
+            let Some((bytes, source, is_cut)) = self.slots.arrived(index) else {
+                continue;
+            };
+            let Some(peer) = peer_of(&source) else {
+                continue;
+            };
             let refusal = if is_cut {
                 Some(Refusal::TooLong)
             } else if is_forged(&peer, &self.local) {
@@ -51,7 +67,10 @@ impl<'a> Intake<'a> {
                 (!self.hooks.admits(&peer)).then_some(Refusal::Verify)
             };
             match refusal {
-                Some(reason) => self.hooks.report(&Event::Refused { peer: &peer, reason }),
+                Some(reason) => self.hooks.report(&Event::Refused {
+                    peer: &peer,
+                    reason,
+                }),
                 None => accept(Datagram::new(bytes, peer)),
             }
         }
@@ -68,7 +87,11 @@ pub(super) struct Worker<'a, H> {
 
 impl<'a, H: Handler> Worker<'a, H> {
     pub(super) fn new(socket: BorrowedFd<'a>, parts: &'a Parts<H>) -> Self {
-        Self { parts, handler: parts.handler.clone(), outbox: Outbox::new(socket, &parts.hooks) }
+        Self {
+            parts,
+            handler: parts.handler.clone(),
+            outbox: Outbox::new(socket, &parts.hooks),
+        }
     }
 
     pub(super) fn handle(&mut self, datagram: &Datagram<'_>) {
@@ -81,7 +104,11 @@ impl<'a, H: Handler> Worker<'a, H> {
 
     /// Handles one without reporting how it ended.
     pub(super) fn try_handle(&mut self, datagram: &Datagram<'_>) -> Result<(), Failure> {
-        let handled = guarded(|| self.handler.handle(datagram, &mut self.outbox).map_err(Failure::Handler));
+        let handled = guarded(|| {
+            self.handler
+                .handle(datagram, &mut self.outbox)
+                .map_err(Failure::Handler)
+        });
         if matches!(handled, Err(Failure::Panicked(_))) {
             self.handler = self.parts.handler.clone();
         }

@@ -14,7 +14,10 @@ pub struct Datagram<'a> {
 
 impl<'a> Datagram<'a> {
     pub(super) fn new(bytes: &'a [u8], peer: Peer) -> Self {
-        Self { bytes: Cow::Borrowed(bytes), peer }
+        Self {
+            bytes: Cow::Borrowed(bytes),
+            peer,
+        }
     }
 
     /// What it carries; may be nothing.
@@ -33,7 +36,10 @@ impl<'a> Datagram<'a> {
     }
 
     pub(super) fn into_owned(self) -> Datagram<'static> {
-        Datagram { bytes: Cow::Owned(self.bytes.into_owned()), peer: self.peer }
+        Datagram {
+            bytes: Cow::Owned(self.bytes.into_owned()),
+            peer: self.peer,
+        }
     }
 }
 
@@ -61,7 +67,11 @@ pub trait TaskHandler: Clone {
     ///
     /// # Errors
     /// Are reported to `on_error`, and have no other effect.
-    fn handle(&mut self, datagram: Datagram<'static>, outlet: Outlet) -> impl Future<Output = io::Result<()>> + Send;
+    fn handle(
+        &mut self,
+        datagram: Datagram<'static>,
+        outlet: Outlet,
+    ) -> impl Future<Output = io::Result<()>> + Send;
 }
 
 impl<F, R> TaskHandler for F
@@ -69,7 +79,11 @@ where
     F: Clone + FnMut(Datagram<'static>, Outlet) -> R,
     R: Future<Output = io::Result<()>> + Send,
 {
-    fn handle(&mut self, datagram: Datagram<'static>, outlet: Outlet) -> impl Future<Output = io::Result<()>> + Send {
+    fn handle(
+        &mut self,
+        datagram: Datagram<'static>,
+        outlet: Outlet,
+    ) -> impl Future<Output = io::Result<()>> + Send {
         self(datagram, outlet)
     }
 }

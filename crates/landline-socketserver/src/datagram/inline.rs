@@ -7,7 +7,9 @@ use super::{
     batch::{Intake, Worker},
     server::Parts,
 };
-use crate::{Drained, Event, Shutdown, acceptor::ACCEPT_REST, blocking::Handled, platform::BATCH_MAX, wait};
+use crate::{
+    Drained, Event, Shutdown, acceptor::ACCEPT_REST, blocking::Handled, platform::BATCH_MAX, wait,
+};
 
 impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
     /// Handles one datagram after the other on the calling thread, until `shutdown`. Datagrams that came together are taken, and answered,
@@ -74,7 +76,11 @@ pub(super) fn wait_for<S: DatagramSocket>(socket: &S, shutdown: &Shutdown) -> io
 }
 
 /// Reports that nothing can be received, and lets a moment pass.
-pub(super) fn rest(hooks: &crate::hooks::Hooks, error: &io::Error, shutdown: &Shutdown) -> io::Result<()> {
+pub(super) fn rest(
+    hooks: &crate::hooks::Hooks,
+    error: &io::Error,
+    shutdown: &Shutdown,
+) -> io::Result<()> {
     hooks.report(&Event::AcceptFailed { error });
     wait::for_input(&[shutdown.pipe_fd()], Some(ACCEPT_REST)).map(drop)
 }

@@ -35,7 +35,12 @@ pub struct Outbox<'a> {
 
 impl<'a> Outbox<'a> {
     pub(super) fn new(socket: BorrowedFd<'a>, hooks: &'a Hooks) -> Self {
-        Self { socket, bytes: Vec::new(), waiting: Vec::new(), hooks }
+        Self {
+            socket,
+            bytes: Vec::new(),
+            waiting: Vec::new(),
+            hooks,
+        }
     }
 
     /// Puts a datagram in, which may be empty. Whether it arrives is not known, as with all datagrams; where the system would not
@@ -86,7 +91,8 @@ impl<'a> Outbox<'a> {
     /// Waits until the socket takes more; false where it does not.
     fn has_room(&self) -> bool {
         let mut polled = [PollFd::from_borrowed_fd(self.socket, PollFlags::OUT)];
-        wait::wait(&mut polled, Some(FULL_TIME_MAX)).is_ok() && polled.iter().any(|one| !one.revents().is_empty())
+        wait::wait(&mut polled, Some(FULL_TIME_MAX)).is_ok()
+            && polled.iter().any(|one| !one.revents().is_empty())
     }
 }
 
@@ -109,14 +115,24 @@ impl Outlet {
     pub async fn send(&self, peer: &Peer, bytes: &[u8]) -> io::Result<()> {
         let address = address_of(peer).ok_or_else(no_address)?;
         let send = self.socket.async_io(Interest::WRITABLE, |fd| {
-            socket2::SockRef::from(fd).send_to_with_flags(bytes, &address, libc::MSG_DONTWAIT).map(drop)
+            socket2::SockRef::from(fd)
+                .send_to_with_flags(bytes, &address, libc::MSG_DONTWAIT)
+                .map(drop)
         });
         tokio::time::timeout(FULL_TIME_MAX, send)
             .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "there was no room for the datagram"))?
+            .map_err(|_| {
+                io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "there was no room for the datagram",
+                )
+            })?
     }
 }
 
 fn no_address() -> io::Error {
-    io::Error::new(io::ErrorKind::AddrNotAvailable, "there is no address to send to")
+    io::Error::new(
+        io::ErrorKind::AddrNotAvailable,
+        "there is no address to send to",
+    )
 }

@@ -30,7 +30,8 @@ impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
             Processes::Each => each(socket, &parts, children, shutdown),
             Processes::Workers(count) => {
                 let kept = children.keep(count, shutdown, |drain| {
-                    serve_here(&socket, &parts, &Shutdown::by(drain), 1).map_err(Failure::NotStarted)
+                    serve_here(&socket, &parts, &Shutdown::by(drain), 1)
+                        .map_err(Failure::NotStarted)
                 })?;
                 Ok(kept.drain(&parts.limits))
             }
@@ -92,16 +93,25 @@ enum Ready {
     Datagram,
 }
 
-fn wait_for(children: &Children, socket: Option<BorrowedFd<'_>>, shutdown: &Shutdown) -> io::Result<Ready> {
+fn wait_for(
+    children: &Children,
+    socket: Option<BorrowedFd<'_>>,
+    shutdown: &Shutdown,
+) -> io::Result<Ready> {
     let mut inputs = vec![shutdown.pipe_fd()];
     inputs.extend(socket);
     let first_pipe = inputs.len();
     inputs.extend(children.pipes());
-    let time = children.look_at().map(|at| at.saturating_duration_since(std::time::Instant::now()));
+    let time = children
+        .look_at()
+        .map(|at| at.saturating_duration_since(std::time::Instant::now()));
     let ready = wait::for_input(&inputs, time)?;
     if ready.first() == Some(&true) {
         Ok(Ready::Shutdown)
-    } else if socket.is_some() && ready.get(1) == Some(&true) && !ready.iter().skip(first_pipe).any(|ready| *ready) {
+    } else if socket.is_some()
+        && ready.get(1) == Some(&true)
+        && !ready.iter().skip(first_pipe).any(|ready| *ready)
+    {
         Ok(Ready::Datagram)
     } else {
         Ok(Ready::Child)

@@ -28,7 +28,14 @@ pub(super) struct Parts<H> {
 impl<S, H> DatagramServer<S, H> {
     /// A server with the default [`Limits`] and no hooks.
     pub fn new(socket: S, handler: H) -> Self {
-        Self { socket, parts: Parts { handler, limits: Limits::default(), hooks: Hooks::default() } }
+        Self {
+            socket,
+            parts: Parts {
+                handler,
+                limits: Limits::default(),
+                hooks: Hooks::default(),
+            },
+        }
     }
 
     /// Sets the limits. Those that concern connections alone have no meaning here.

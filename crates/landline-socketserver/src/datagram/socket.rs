@@ -38,9 +38,14 @@ impl DatagramSocket for UnixDatagram {
 pub(super) fn peer_of(address: &SockAddr) -> Option<Peer> {
     if address.len() == 0 {
         // Only a Unix socket can send without a name.
-        return net::SocketAddr::from_pathname("").ok().map(|address| Peer::Unix(address.into()));
+        return net::SocketAddr::from_pathname("")
+            .ok()
+            .map(|address| Peer::Unix(address.into()));
     }
-    address.as_socket().map(Peer::Ip).or_else(|| address.as_unix().map(|address| Peer::Unix(address.into())))
+    address
+        .as_socket()
+        .map(Peer::Ip)
+        .or_else(|| address.as_unix().map(|address| Peer::Unix(address.into())))
 }
 
 /// The system's address of a peer; `None` where it has none to be sent to.
@@ -54,10 +59,13 @@ pub(super) fn address_of(peer: &Peer) -> Option<SockAddr> {
 
 /// Whether nobody can have sent from here, or only this socket itself, which is bound at `local`.
 pub(super) fn is_forged(peer: &Peer, local: &Peer) -> bool {
-    let (Peer::Ip(source), Peer::Ip(own)) = (peer, local) else { return false };
+    let (Peer::Ip(source), Peer::Ip(own)) = (peer, local) else {
+        return false;
+    };
     let (ip, own_ip) = (source.ip().to_canonical(), own.ip().to_canonical());
     let is_broadcast = matches!(ip, std::net::IpAddr::V4(ip) if ip.is_broadcast());
-    let is_own = source.port() == own.port() && (ip == own_ip || (own_ip.is_unspecified() && ip.is_loopback()));
+    let is_own = source.port() == own.port()
+        && (ip == own_ip || (own_ip.is_unspecified() && ip.is_loopback()));
     source.port() == 0 || ip.is_unspecified() || ip.is_multicast() || is_broadcast || is_own
 }
 
@@ -66,14 +74,22 @@ mod tests {
     use super::*;
 
     fn forged(source: &str, own: &str) -> bool {
-        is_forged(&Peer::Ip(source.parse().unwrap()), &Peer::Ip(own.parse().unwrap()))
+        is_forged(
+            &Peer::Ip(source.parse().unwrap()),
+            &Peer::Ip(own.parse().unwrap()),
+        )
     }
 
     #[test]
     fn sources_that_cannot_be_are_told() {
-        for source in
-            ["192.0.2.1:0", "0.0.0.0:9", "224.0.0.1:9", "255.255.255.255:9", "127.0.0.1:7", "[::ffff:127.0.0.1]:7"]
-        {
+        for source in [
+            "192.0.2.1:0",
+            "0.0.0.0:9",
+            "224.0.0.1:9",
+            "255.255.255.255:9",
+            "127.0.0.1:7",
+            "[::ffff:127.0.0.1]:7",
+        ] {
             assert!(forged(source, "127.0.0.1:7"), "{source}");
             assert!(forged(source, "0.0.0.0:7"), "{source}");
         }

@@ -47,8 +47,10 @@ impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S
         let Self { socket, parts } = self;
         let parts = Arc::new(parts);
         let (limits, hooks) = (&parts.limits, &parts.hooks);
-        let watch =
-            Arc::new(platform::watch(socket.as_fd().try_clone_to_owned()?, Interest::READABLE | Interest::WRITABLE)?);
+        let watch = Arc::new(platform::watch(
+            socket.as_fd().try_clone_to_owned()?,
+            Interest::READABLE | Interest::WRITABLE,
+        )?);
         let outlet = Outlet::new(watch.clone());
         let mut intake = Intake::new(&socket, limits, hooks, BATCH_MAX)?;
         let gate = Gate::new(limits, hooks.clone());
@@ -90,7 +92,16 @@ impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S
     }
 }
 
-async fn handle<H: TaskHandler>(mut handler: H, datagram: Datagram<'static>, outlet: Outlet) -> Result<(), Failure> {
-    let body = pin!(async { handler.handle(datagram, outlet).await.map_err(Failure::Handler) });
+async fn handle<H: TaskHandler>(
+    mut handler: H,
+    datagram: Datagram<'static>,
+    outlet: Outlet,
+) -> Result<(), Failure> {
+    let body = pin!(async {
+        handler
+            .handle(datagram, outlet)
+            .await
+            .map_err(Failure::Handler)
+    });
     guarded(body).await
 }

@@ -25,7 +25,11 @@ impl<S: DatagramSocket, H: Handler + Send + Sync + 'static> DatagramServer<S, H>
     /// Where the system gives no thread at all. What happens to one datagram, or passes, is none.
     pub fn threads(self, count: usize, shutdown: &Shutdown) -> io::Result<Drained> {
         let Self { socket, parts } = self;
-        let shared = Arc::new(Shared { socket, parts, turn: Mutex::new(()) });
+        let shared = Arc::new(Shared {
+            socket,
+            parts,
+            turn: Mutex::new(()),
+        });
         let (done, ended) = mpsc::channel::<()>();
         let mut live = 0;
         for number in 0..count.max(1) {
@@ -35,7 +39,10 @@ impl<S: DatagramSocket, H: Handler + Send + Sync + 'static> DatagramServer<S, H>
                 let _ = shared.work(&shutdown);
                 drop(done);
             };
-            match thread::Builder::new().name(format!("datagrams {number}")).spawn(body) {
+            match thread::Builder::new()
+                .name(format!("datagrams {number}"))
+                .spawn(body)
+            {
                 Ok(_) => live += 1,
                 Err(error) if live == 0 => return Err(error),
                 Err(_) => break,
@@ -47,7 +54,11 @@ impl<S: DatagramSocket, H: Handler + Send + Sync + 'static> DatagramServer<S, H>
         // Nothing is ever sent: the channel closes when the last thread has ended.
         let end = Instant::now() + shared.parts.limits.drain_time;
         let all = ended.recv_timeout(end.saturating_duration_since(Instant::now()));
-        let busy = if all == Err(mpsc::RecvTimeoutError::Timeout) { Arc::strong_count(&shared) - 1 } else { 0 };
+        let busy = if all == Err(mpsc::RecvTimeoutError::Timeout) {
+            Arc::strong_count(&shared) - 1
+        } else {
+            0
+        };
         Ok(Drained { cut_off: busy })
     }
 }

@@ -14,7 +14,10 @@ pub struct Framed<S, C> {
 impl<S: Read + Write, C: Codec> Framed<S, C> {
     /// Frames over `stream`, which may be a `&mut Connection`.
     pub fn new(stream: S, codec: C) -> Self {
-        Self { stream, buffers: Buffers::new(codec) }
+        Self {
+            stream,
+            buffers: Buffers::new(codec),
+        }
     }
 
     /// The next frame; `None` where the stream has ended between two.
@@ -42,7 +45,11 @@ impl<S: Read + Write, C: Codec> Framed<S, C> {
     /// # Errors
     /// Those of the codec and of the stream.
     pub fn send(&mut self, frame: &C::Frame) -> io::Result<()> {
-        if self.buffers.encode(frame)? { self.flush() } else { Ok(()) }
+        if self.buffers.encode(frame)? {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Sends what waits.

@@ -24,7 +24,13 @@ pub(super) struct Buffers<C> {
 
 impl<C: Codec> Buffers<C> {
     pub(super) fn new(codec: C) -> Self {
-        Self { codec, input: Vec::new(), used: 0, filled: 0, output: Vec::new() }
+        Self {
+            codec,
+            input: Vec::new(),
+            used: 0,
+            filled: 0,
+            output: Vec::new(),
+        }
     }
 
     pub(super) fn decode(&mut self) -> io::Result<Option<C::Frame>> {
@@ -41,7 +47,10 @@ impl<C: Codec> Buffers<C> {
         self.filled -= self.used;
         self.used = 0;
         if self.filled >= UNUSED_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the frame does not end"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the frame does not end",
+            ));
         }
         if self.input.len() < self.filled + READ_BYTES {
             self.input.resize(self.filled + READ_BYTES, 0);
@@ -58,7 +67,10 @@ impl<C: Codec> Buffers<C> {
         if self.used == self.filled && self.codec.at_boundary() {
             return Ok(false);
         }
-        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ended within a frame"))
+        Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the stream ended within a frame",
+        ))
     }
 
     /// Whether what waits is enough to be written.

@@ -18,7 +18,11 @@ pub struct TaskFramed<S, C> {
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Codec> TaskFramed<S, C> {
     /// Frames over `stream`, which may be a `&mut Connection`.
     pub fn new(stream: S, codec: C) -> Self {
-        Self { stream, buffers: Buffers::new(codec), written: 0 }
+        Self {
+            stream,
+            buffers: Buffers::new(codec),
+            written: 0,
+        }
     }
 
     /// The next frame; `None` where the stream has ended between two. Cancel-safe.
@@ -43,7 +47,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Codec> TaskFramed<S, C> {
     /// # Errors
     /// Those of the codec and of the stream.
     pub async fn send(&mut self, frame: &C::Frame) -> io::Result<()> {
-        if self.buffers.encode(frame)? { self.flush().await } else { Ok(()) }
+        if self.buffers.encode(frame)? {
+            self.flush().await
+        } else {
+            Ok(())
+        }
     }
 
     /// Sends what waits. Cancel-safe: what was not sent still waits.
@@ -54,7 +62,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Codec> TaskFramed<S, C> {
         if self.buffers.output.is_empty() {
             return Ok(());
         }
-        while let Some(rest) = self.buffers.output.get(self.written..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = self
+            .buffers
+            .output
+            .get(self.written..)
+            .filter(|rest| !rest.is_empty())
+        {
             match self.stream.write(rest).await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 count => self.written += count,

@@ -21,7 +21,10 @@ pub(crate) fn fork() -> io::Result<Forked> {
     let result = unsafe { libc::fork() };
     match result {
         0 => Ok(Forked::Child),
-        pid => Pid::from_raw(pid).filter(|_| pid > 0).map(Forked::Parent).ok_or_else(io::Error::last_os_error),
+        pid => Pid::from_raw(pid)
+            .filter(|_| pid > 0)
+            .map(Forked::Parent)
+            .ok_or_else(io::Error::last_os_error),
     }
 }
 
@@ -47,7 +50,10 @@ pub(crate) fn exit(status: i32) -> ! {
 }
 
 #[cfg(target_os = "linux")]
-#[allow(clippy::useless_conversion, reason = "the number of links is shorter on 32-bit systems")]
+#[allow(
+    clippy::useless_conversion,
+    reason = "the number of links is shorter on 32-bit systems"
+)]
 fn threads() -> io::Result<u64> {
     // Each thread is a folder in there, and a folder counts as a link to the one above it, which has two more.
     let links = rustix::fs::stat("/proc/self/task")?.st_nlink;
@@ -60,10 +66,17 @@ fn threads() -> io::Result<u64> {
         fn pthread_is_threaded_np() -> libc::c_int;
     }
     // SAFETY: has no conditions: it tells whether this process ever had a second thread.
-    Ok(if unsafe { pthread_is_threaded_np() } == 0 { 1 } else { 2 })
+    Ok(if unsafe { pthread_is_threaded_np() } == 0 {
+        1
+    } else {
+        2
+    })
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 fn threads() -> io::Result<u64> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "how many threads run cannot be found out on this system"))
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "how many threads run cannot be found out on this system",
+    ))
 }

@@ -15,8 +15,12 @@ const FIRST: RawFd = 3;
 /// Where one of them is not open, or they were taken before.
 pub(crate) fn inherit(count: usize) -> io::Result<Vec<OwnedFd>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
-    let end = RawFd::try_from(count).ok().and_then(|count| FIRST.checked_add(count));
-    let end = end.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "so many descriptors cannot be"))?;
+    let end = RawFd::try_from(count)
+        .ok()
+        .and_then(|count| FIRST.checked_add(count));
+    let end = end.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, "so many descriptors cannot be")
+    })?;
     for fd in FIRST..end {
         // SAFETY: asks about a number, which may be no descriptor: an error then.
         if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
@@ -24,7 +28,10 @@ pub(crate) fn inherit(count: usize) -> io::Result<Vec<OwnedFd>> {
         }
     }
     if TAKEN.swap(true, Ordering::SeqCst) {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the sockets handed over were taken before"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the sockets handed over were taken before",
+        ));
     }
     let take = |fd| {
         // SAFETY: sets a flag of a descriptor that was just seen to be open.

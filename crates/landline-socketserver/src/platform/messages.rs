@@ -54,7 +54,12 @@ impl Slots {
         self.fill(socket, offered)?;
         let count = self.arrived.len();
         let is_full = count == offered;
-        self.offered = if is_full { offered * 2 } else { (count * 2).max(4) }.min(self.sources.len());
+        self.offered = if is_full {
+            offered * 2
+        } else {
+            (count * 2).max(4)
+        }
+        .min(self.sources.len());
         Ok((count, is_full))
     }
 
@@ -63,7 +68,9 @@ impl Slots {
     pub(crate) fn arrived(&self, index: usize) -> Option<(&[u8], SockAddr, bool)> {
         let arrived = self.arrived.get(index)?;
         let start = index * self.slot_bytes;
-        let bytes = self.bytes.get(start..start + arrived.length.min(self.slot_bytes))?;
+        let bytes = self
+            .bytes
+            .get(start..start + arrived.length.min(self.slot_bytes))?;
         let source = self.sources.get(index)?;
         // SAFETY: a `SockAddrStorage` is plain memory in which every bit pattern is valid, so a copy of it is one. The system filled
         // `source_length` bytes of it with an address (no byte for an unnamed Unix socket, which `new` is told as such).
@@ -75,10 +82,17 @@ impl Slots {
     fn fill(&mut self, socket: BorrowedFd<'_>, offered: usize) -> io::Result<()> {
         let mut vectors = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH_MAX];
         let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH_MAX];
-        let rooms = self.bytes.chunks_exact_mut(self.slot_bytes).zip(&mut self.sources).take(offered);
+        let rooms = self
+            .bytes
+            .chunks_exact_mut(self.slot_bytes)
+            .zip(&mut self.sources)
+            .take(offered);
         let mut count = 0;
         for (((room, source), vector), header) in rooms.zip(&mut vectors).zip(&mut headers) {
-            let vector = vector.write(libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() });
+            let vector = vector.write(libc::iovec {
+                iov_base: room.as_mut_ptr().cast(),
+                iov_len: room.len(),
+            });
             header.write(message(
                 std::ptr::from_mut(source).cast(),
                 size_of::<SockAddrStorage>() as libc::socklen_t,
@@ -112,8 +126,16 @@ impl Slots {
 
     #[cfg(not(target_os = "linux"))]
     fn fill(&mut self, socket: BorrowedFd<'_>, offered: usize) -> io::Result<()> {
-        for (room, source) in self.bytes.chunks_exact_mut(self.slot_bytes).zip(&mut self.sources).take(offered) {
-            let mut vector = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+        for (room, source) in self
+            .bytes
+            .chunks_exact_mut(self.slot_bytes)
+            .zip(&mut self.sources)
+            .take(offered)
+        {
+            let mut vector = libc::iovec {
+                iov_base: room.as_mut_ptr().cast(),
+                iov_len: room.len(),
+            };
             // SAFETY: all zeros is a valid `msghdr`.
             let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
             header.msg_name = std::ptr::from_mut(source).cast();
@@ -122,7 +144,8 @@ impl Slots {
             header.msg_iovlen = 1;
             // SAFETY: the header points to a vector, a room and a source that live across the call, and are written by the system only
             // within the lengths given.
-            let result = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, libc::MSG_DONTWAIT) };
+            let result =
+                unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, libc::MSG_DONTWAIT) };
             match usize::try_from(result) {
                 Ok(length) => self.arrived.push(Arrived {
                     length,
@@ -146,15 +169,28 @@ pub(crate) fn send(socket: BorrowedFd<'_>, datagrams: &[(&[u8], &SockAddr)]) -> 
     let mut vectors = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH_MAX];
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH_MAX];
     let mut count = 0;
-    for (((bytes, target), vector), header) in datagrams.iter().zip(&mut vectors).zip(&mut headers) {
-        let vector = vector.write(libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() });
-        header.write(message(target.as_ptr().cast_mut().cast(), target.len(), vector));
+    for (((bytes, target), vector), header) in datagrams.iter().zip(&mut vectors).zip(&mut headers)
+    {
+        let vector = vector.write(libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        });
+        header.write(message(
+            target.as_ptr().cast_mut().cast(),
+            target.len(),
+            vector,
+        ));
         count += 1;
     }
     // SAFETY: the first `count` headers were written above. Each points to a vector, bytes and an address that are borrowed and live
     // across the call, which only reads them.
     let result = unsafe {
-        libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr().cast(), count, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+        libc::sendmmsg(
+            socket.as_raw_fd(),
+            headers.as_mut_ptr().cast(),
+            count,
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
     };
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
@@ -166,7 +202,8 @@ pub(crate) fn send(socket: BorrowedFd<'_>, datagrams: &[(&[u8], &SockAddr)]) -> 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn send(socket: BorrowedFd<'_>, datagrams: &[(&[u8], &SockAddr)]) -> io::Result<usize> {
     for (index, (bytes, target)) in datagrams.iter().enumerate() {
-        let sent = socket2::SockRef::from(&socket).send_to_with_flags(bytes, target, libc::MSG_DONTWAIT);
+        let sent =
+            socket2::SockRef::from(&socket).send_to_with_flags(bytes, target, libc::MSG_DONTWAIT);
         match sent {
             Ok(_) => {}
             Err(error) if index == 0 => return Err(error),
@@ -177,7 +214,11 @@ pub(crate) fn send(socket: BorrowedFd<'_>, datagrams: &[(&[u8], &SockAddr)]) -> 
 }
 
 #[cfg(target_os = "linux")]
-fn message(name: *mut libc::c_void, name_length: libc::socklen_t, vector: &mut libc::iovec) -> libc::mmsghdr {
+fn message(
+    name: *mut libc::c_void,
+    name_length: libc::socklen_t,
+    vector: &mut libc::iovec,
+) -> libc::mmsghdr {
     // SAFETY: all zeros is a valid `mmsghdr`: lengths of zero and null pointers. (It cannot be written out: some C libraries have
     // padding fields.)
     let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };

@@ -16,7 +16,8 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::report;
 use crate::{
-    Drained, Event, Failure, Limits, Peer, Shutdown, acceptor::ACCEPT_REST, gate::Place, hooks::Hooks, platform, wait,
+    Drained, Event, Failure, Limits, Peer, Shutdown, acceptor::ACCEPT_REST, gate::Place,
+    hooks::Hooks, platform, wait,
 };
 
 /// How often a child is looked at that closed its pipe and has not ended.
@@ -87,7 +88,12 @@ impl Children {
     pub(crate) fn new(hooks: &Hooks) -> io::Result<Self> {
         platform::check_fork()?;
         let (reader, writer) = io::pipe()?;
-        Ok(Self { list: Vec::new(), hooks: hooks.clone(), lifeline: Some(writer), drain: Arc::new(reader) })
+        Ok(Self {
+            list: Vec::new(),
+            hooks: hooks.clone(),
+            lifeline: Some(writer),
+            drain: Arc::new(reader),
+        })
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -99,15 +105,25 @@ impl Children {
         let since = Instant::now();
         let forked = io::pipe().and_then(|pipe| Ok((platform::fork()?, pipe)));
         match forked {
-            Ok((platform::Forked::Child, (_, report))) => Forked::Child(Birth { report, drain: self.drain }),
+            Ok((platform::Forked::Child, (_, report))) => Forked::Child(Birth {
+                report,
+                drain: self.drain,
+            }),
             Ok((platform::Forked::Parent(pid), (pipe, _))) => {
-                self.list.push(Child { pid, job, since, pipe: Some(pipe), failure: None });
+                self.list.push(Child {
+                    pid,
+                    job,
+                    since,
+                    pipe: Some(pipe),
+                    failure: None,
+                });
                 Forked::Parent(self, Ok(()))
             }
             Err(error) => {
                 let same = io::Error::new(error.kind(), error.to_string());
                 if let Job::One(peer, _) = &job {
-                    self.hooks.ended(peer, since, &Err(Failure::NotStarted(same)));
+                    self.hooks
+                        .ended(peer, since, &Err(Failure::NotStarted(same)));
                 }
                 Forked::Parent(self, Err(error))
             }
@@ -144,8 +160,14 @@ impl Children {
             }
             let mut inputs = vec![shutdown.pipe_fd()];
             inputs.extend(self.pipes());
-            let until = [self.look_at(), is_short.then_some(next_fork)].into_iter().flatten().min();
-            let ready = wait::for_input(&inputs, until.map(|until| until.saturating_duration_since(Instant::now())))?;
+            let until = [self.look_at(), is_short.then_some(next_fork)]
+                .into_iter()
+                .flatten()
+                .min();
+            let ready = wait::for_input(
+                &inputs,
+                until.map(|until| until.saturating_duration_since(Instant::now())),
+            )?;
             if ready.first() == Some(&true) {
                 return Ok(self);
             }
@@ -157,12 +179,18 @@ impl Children {
 
     /// What becomes readable when a child ends.
     pub(crate) fn pipes(&self) -> Vec<BorrowedFd<'_>> {
-        self.list.iter().filter_map(|child| child.pipe.as_ref().map(AsFd::as_fd)).collect()
+        self.list
+            .iter()
+            .filter_map(|child| child.pipe.as_ref().map(AsFd::as_fd))
+            .collect()
     }
 
     /// When to call [`Children::reap`] even if no pipe is readable.
     pub(crate) fn look_at(&self) -> Option<Instant> {
-        self.list.iter().any(|child| child.pipe.is_none()).then(|| Instant::now() + LOOK_INTERVAL)
+        self.list
+            .iter()
+            .any(|child| child.pipe.is_none())
+            .then(|| Instant::now() + LOOK_INTERVAL)
     }
 
     /// Takes leave of those that have ended; how many workers were among them.
@@ -184,7 +212,11 @@ impl Children {
 
     /// Tells all to drain, and ends those that do not in time.
     pub(crate) fn drain(mut self, limits: &Limits) -> Drained {
-        let open = self.list.iter().filter(|child| matches!(child.job, Job::One(..))).count();
+        let open = self
+            .list
+            .iter()
+            .filter(|child| matches!(child.job, Job::One(..)))
+            .count();
         self.hooks.report(&Event::Draining { open });
         self.lifeline = None;
         if self.all_end_within(limits.drain_time) {
@@ -205,8 +237,14 @@ impl Children {
             if self.list.is_empty() {
                 return true;
             }
-            let Some(left) = time.checked_sub(since.elapsed()) else { return false };
-            let look = if self.look_at().is_some() { LOOK_INTERVAL } else { Duration::MAX };
+            let Some(left) = time.checked_sub(since.elapsed()) else {
+                return false;
+            };
+            let look = if self.look_at().is_some() {
+                LOOK_INTERVAL
+            } else {
+                Duration::MAX
+            };
             if wait::for_input(&self.pipes(), Some(left.min(look))).is_err() {
                 return false;
             }
@@ -216,7 +254,10 @@ impl Children {
     /// How many got it.
     fn signal(&self, signal: Signal) -> usize {
         // A child that was not waited for keeps its number, so nobody else is hit.
-        self.list.iter().filter(|child| kill_process(child.pid, signal).is_ok()).count()
+        self.list
+            .iter()
+            .filter(|child| kill_process(child.pid, signal).is_ok())
+            .count()
     }
 }
 
@@ -255,7 +296,9 @@ impl Child {
                 false
             }
             Job::Worker => {
-                hooks.report(&Event::WorkerEnded { failure: outcome.as_ref().err() });
+                hooks.report(&Event::WorkerEnded {
+                    failure: outcome.as_ref().err(),
+                });
                 true
             }
         }

@@ -30,7 +30,9 @@ pub(super) fn write(mut pipe: &PipeWriter, failure: &Failure) {
 /// Reads it, when the child has closed its end; `None` where it said nothing.
 pub(super) fn read(pipe: &PipeReader) -> Option<Failure> {
     let mut bytes = Vec::new();
-    pipe.take(REPORT_BYTES_MAX as u64).read_to_end(&mut bytes).ok()?;
+    pipe.take(REPORT_BYTES_MAX as u64)
+        .read_to_end(&mut bytes)
+        .ok()?;
     let (kind, text) = bytes.split_first()?;
     let text = String::from_utf8_lossy(text).into_owned();
     Some(match *kind {

@@ -25,7 +25,9 @@ impl Drain {
 
     /// One that tells nothing, for a connection that is served without a server.
     pub fn never() -> Self {
-        Self { stage: watch::Sender::new(Stage::Serving).subscribe() }
+        Self {
+            stage: watch::Sender::new(Stage::Serving).subscribe(),
+        }
     }
 
     /// Whether the server drains.

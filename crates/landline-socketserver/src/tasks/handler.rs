@@ -36,7 +36,10 @@ pub trait Handler<S>: Clone {
     ///
     /// # Errors
     /// End the connection; neither `handle` nor `finish` is called then.
-    fn setup(&mut self, connection: &mut Connection<S>) -> impl Future<Output = io::Result<()>> + Send {
+    fn setup(
+        &mut self,
+        connection: &mut Connection<S>,
+    ) -> impl Future<Output = io::Result<()>> + Send {
         let _ = connection;
         std::future::ready(Ok(()))
     }
@@ -45,13 +48,19 @@ pub trait Handler<S>: Clone {
     ///
     /// # Errors
     /// End the connection and are reported to `on_error`.
-    fn handle(&mut self, connection: &mut Connection<S>) -> impl Future<Output = io::Result<()>> + Send;
+    fn handle(
+        &mut self,
+        connection: &mut Connection<S>,
+    ) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Cleans up, also when `handle` failed or panicked. Nothing unless implemented.
     ///
     /// # Errors
     /// Are reported to `on_error`, unless `handle` had failed already.
-    fn finish(&mut self, connection: &mut Connection<S>) -> impl Future<Output = io::Result<()>> + Send {
+    fn finish(
+        &mut self,
+        connection: &mut Connection<S>,
+    ) -> impl Future<Output = io::Result<()>> + Send {
         let _ = connection;
         std::future::ready(Ok(()))
     }
@@ -76,7 +85,10 @@ where
     F: Clone,
     for<'a> F: Call<'a, S>,
 {
-    fn handle(&mut self, connection: &mut Connection<S>) -> impl Future<Output = io::Result<()>> + Send {
+    fn handle(
+        &mut self,
+        connection: &mut Connection<S>,
+    ) -> impl Future<Output = io::Result<()>> + Send {
         self.clone()(connection)
     }
 }

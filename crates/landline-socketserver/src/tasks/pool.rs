@@ -41,7 +41,11 @@ impl<L: Listener, H, W> Server<L, H, W> {
     ///
     /// # Errors
     /// As with [`tasks`](Server::tasks).
-    pub async fn pooled_tasks(self, threads_max: usize, shutdown: impl Future<Output = ()>) -> io::Result<Drained>
+    pub async fn pooled_tasks(
+        self,
+        threads_max: usize,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<Drained>
     where
         W: Wrap<Timed<L::Socket>> + Send + Sync + 'static,
         H: Handler<W::Stream> + Send + Sync + 'static,
@@ -59,8 +63,10 @@ impl<L: Listener, H, W> Server<L, H, W> {
             let (parts, places, pipe) = (shared.clone(), places.clone(), drained.pipe().clone());
             async move {
                 let timed = Timed::new(socket, &parts.limits);
-                let place =
-                    places.acquire_owned().await.map_err(|error| Failure::NotStarted(io::Error::other(error)))?;
+                let place = places
+                    .acquire_owned()
+                    .await
+                    .map_err(|error| Failure::NotStarted(io::Error::other(error)))?;
                 let end = timed.clone();
                 let thread = tokio::task::spawn_blocking(move || {
                     let outcome = run(&parts, timed, peer, blocking::Drain::new(pipe));

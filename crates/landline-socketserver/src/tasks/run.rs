@@ -12,7 +12,12 @@ use super::{Connection, Drain, Handler, Timed, Wrap, socket::TaskSocket};
 use crate::{Failure, Peer, server::Parts};
 
 /// Wraps the socket, then calls the handler's three methods. No panic leaves here.
-pub(crate) async fn run<S, H, W>(parts: &Parts<H, W>, socket: S, peer: Peer, drain: Drain) -> Result<(), Failure>
+pub(crate) async fn run<S, H, W>(
+    parts: &Parts<H, W>,
+    socket: S,
+    peer: Peer,
+    drain: Drain,
+) -> Result<(), Failure>
 where
     S: TaskSocket,
     W: Wrap<Timed<S::Stream>>,
@@ -23,22 +28,44 @@ where
         let handshake = pin!(async {
             let stream = socket.into_task().map_err(Failure::NotStarted)?;
             let timed = Timed::new(stream, parts.limits.idle_timeout);
-            let stream = parts.wrapper.wrap(timed).await.map_err(Failure::Handshake)?;
+            let stream = parts
+                .wrapper
+                .wrap(timed)
+                .await
+                .map_err(Failure::Handshake)?;
             let mut connection = Connection::new(stream, peer, drain);
-            handler.setup(&mut connection).await.map_err(Failure::Handshake)?;
+            handler
+                .setup(&mut connection)
+                .await
+                .map_err(Failure::Handshake)?;
             Ok(connection)
         });
-        tokio::time::timeout(parts.limits.handshake_timeout, guarded(handshake)).await.unwrap_or_else(|_| {
-            let text = "the handshake took too long";
-            Err(Failure::Handshake(io::Error::new(io::ErrorKind::TimedOut, text)))
-        })?
+        tokio::time::timeout(parts.limits.handshake_timeout, guarded(handshake))
+            .await
+            .unwrap_or_else(|_| {
+                let text = "the handshake took too long";
+                Err(Failure::Handshake(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    text,
+                )))
+            })?
     };
     let handled = {
-        let body = pin!(async { handler.handle(&mut connection).await.map_err(Failure::Handler) });
+        let body = pin!(async {
+            handler
+                .handle(&mut connection)
+                .await
+                .map_err(Failure::Handler)
+        });
         guarded(body).await
     };
     let finished = {
-        let body = pin!(async { handler.finish(&mut connection).await.map_err(Failure::Handler) });
+        let body = pin!(async {
+            handler
+                .finish(&mut connection)
+                .await
+                .map_err(Failure::Handler)
+        });
         guarded(body).await
     };
     handled.and(finished)

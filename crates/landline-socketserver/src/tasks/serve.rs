@@ -75,10 +75,16 @@ impl<L: Listener, H, W> Server<L, H, W> {
         let Self { listener, parts } = self;
         let parts = Arc::new(parts);
         let shared = parts.clone();
-        serve(listener, &parts.limits, &parts.hooks, shutdown, move |socket, peer, drain| {
-            let parts = shared.clone();
-            async move { run(&parts, socket, peer, drain).await }
-        })
+        serve(
+            listener,
+            &parts.limits,
+            &parts.hooks,
+            shutdown,
+            move |socket, peer, drain| {
+                let parts = shared.clone();
+                async move { run(&parts, socket, peer, drain).await }
+            },
+        )
         .await
     }
 }
@@ -136,7 +142,10 @@ async fn accept<L: Listener>(
     gate: &Arc<Gate>,
     hooks: &Hooks,
 ) -> Option<(L::Socket, Peer, Place)> {
-    match watch.async_io(Interest::READABLE, |_| listener.accept()).await {
+    match watch
+        .async_io(Interest::READABLE, |_| listener.accept())
+        .await
+    {
         Ok((socket, peer)) => gate.admit(&peer).map(|place| (socket, peer, place)),
         Err(error) => {
             if !is_passing(&error) {
@@ -154,7 +163,12 @@ pub(crate) async fn report<R>(serve: impl FnOnce() -> R, peer: Peer, place: Plac
 where
     R: Future<Output = Result<(), Failure>>,
 {
-    let mut end = End { peer, since: Instant::now(), hooks, outcome: Err(Failure::CutOff) };
+    let mut end = End {
+        peer,
+        since: Instant::now(),
+        hooks,
+        outcome: Err(Failure::CutOff),
+    };
     end.outcome = serve().await;
     drop(place);
 }

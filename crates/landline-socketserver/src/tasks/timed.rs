@@ -41,7 +41,12 @@ const PARTS: u8 = 4;
 impl<S> Timed<S> {
     pub(crate) fn new(stream: S, idle_timeout: Option<Duration>) -> Self {
         let part = idle_timeout.map(|time| time / u32::from(PARTS));
-        Self { stream, part, reading: Silence::default(), writing: Silence::default() }
+        Self {
+            stream,
+            part,
+            reading: Silence::default(),
+            writing: Silence::default(),
+        }
     }
 
     /// The socket itself, to set options of it or to ask for its addresses.
@@ -69,7 +74,9 @@ impl<S> Timed<S> {
             self.heard();
             return polled;
         }
-        let Some(part) = self.part else { return Poll::Pending };
+        let Some(part) = self.part else {
+            return Poll::Pending;
+        };
         match which(self).poll(cx, part) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {
@@ -85,7 +92,12 @@ impl Silence {
     fn poll(&mut self, cx: &mut Context<'_>, part: Duration) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(part)));
         // Being polled again and again is most of what it costs.
-        if self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) && !sleep.is_elapsed() {
+        if self
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+            && !sleep.is_elapsed()
+        {
             return Poll::Pending;
         }
         loop {
@@ -106,7 +118,11 @@ impl Silence {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let timed = self.get_mut();
         let polled = Pin::new(&mut timed.stream).poll_read(cx, buffer);
         timed.settle(cx, polled, |timed| &mut timed.reading)
@@ -114,7 +130,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let timed = self.get_mut();
         let polled = Pin::new(&mut timed.stream).poll_write(cx, bytes);
         timed.settle(cx, polled, |timed| &mut timed.writing)

@@ -41,7 +41,8 @@ impl<S: Read + Write> blocking::Handler<S> for Lines {
             line.push(byte[0]);
             if byte[0] == b'\n' {
                 let drains = connection.drain().has_begun();
-                connection.write_all(answer(&String::from_utf8_lossy(&line), drains)?.as_bytes())?;
+                connection
+                    .write_all(answer(&String::from_utf8_lossy(&line), drains)?.as_bytes())?;
                 line.clear();
             }
         }
@@ -99,26 +100,53 @@ struct Running {
 }
 
 fn quick() -> Limits {
-    Limits { drain_time: Duration::from_secs(20), ending_time: Duration::from_secs(20), ..Limits::default() }
+    Limits {
+        drain_time: Duration::from_secs(20),
+        ending_time: Duration::from_secs(20),
+        ..Limits::default()
+    }
 }
 
 fn start(model: Model, limits: Limits) -> Running {
     start_verified(model, limits, |_| true)
 }
 
-fn start_verified(model: Model, limits: Limits, verify: fn(&landline_socketserver::Peer) -> bool) -> Running {
+fn start_verified(
+    model: Model,
+    limits: Limits,
+    verify: fn(&landline_socketserver::Peer) -> bool,
+) -> Running {
     let listener = Bind::new().tcp("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (stopper, shutdown) = Stopper::new().unwrap();
     let (events, lines) = (Events::default(), Lines::default());
     let (seen, finished) = (events.clone(), lines.finished.clone());
-    let server = Server::new(listener, lines).limits(limits).verify(verify).on_event(move |event| seen.put(event));
+    let server = Server::new(listener, lines)
+        .limits(limits)
+        .verify(verify)
+        .on_event(move |event| seen.put(event));
     let thread = thread::spawn(move || serve(model, server, &shutdown));
-    Running { address, stopper, thread, events, finished }
+    Running {
+        address,
+        stopper,
+        thread,
+        events,
+        finished,
+    }
 }
 
-fn serve(model: Model, server: Server<TcpListener, Lines>, shutdown: &Shutdown) -> io::Result<Drained> {
-    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+fn serve(
+    model: Model,
+    server: Server<TcpListener, Lines>,
+    shutdown: &Shutdown,
+) -> io::Result<Drained> {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
     let stopped = async {
         let shutdown = shutdown.clone();
         tokio::task::spawn_blocking(move || {
@@ -140,7 +168,9 @@ fn serve(model: Model, server: Server<TcpListener, Lines>, shutdown: &Shutdown) 
 impl Running {
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
         stream
     }
 
@@ -172,7 +202,11 @@ fn every_model_serves_one_connection_after_the_other() {
         let server = start(model, quick());
         for round in 0..3 {
             let mut client = server.connect();
-            assert_eq!(ask(&mut client, &format!("round {round}\n")), format!("round {round}\n"), "{model:?}");
+            assert_eq!(
+                ask(&mut client, &format!("round {round}\n")),
+                format!("round {round}\n"),
+                "{model:?}"
+            );
         }
         server.events.await_count("ended", 3);
         assert_eq!(server.finished.load(Ordering::SeqCst), 3);
@@ -184,7 +218,10 @@ fn every_model_serves_one_connection_after_the_other() {
 fn a_panic_or_an_error_ends_one_connection_and_finish_is_called() {
     for model in ALL {
         let server = start(model, quick());
-        for (word, event) in [("panic\n", "the handler panicked: as asked"), ("fail\n", "failed Other")] {
+        for (word, event) in [
+            ("panic\n", "the handler panicked: as asked"),
+            ("fail\n", "failed Other"),
+        ] {
             let mut other = (model != Model::Inline).then(|| server.connect());
             let mut client = server.connect();
             client.write_all(word.as_bytes()).unwrap();
@@ -195,7 +232,9 @@ fn a_panic_or_an_error_ends_one_connection_and_finish_is_called() {
             }
         }
         assert_eq!(ask(&mut server.connect(), "still there\n"), "still there\n");
-        server.events.await_count("accepted", if model == Model::Inline { 3 } else { 5 });
+        server
+            .events
+            .await_count("accepted", if model == Model::Inline { 3 } else { 5 });
         assert!(server.finished.load(Ordering::SeqCst) >= 2);
         server.stop();
     }
@@ -204,17 +243,27 @@ fn a_panic_or_an_error_ends_one_connection_and_finish_is_called() {
 #[test]
 fn connections_beyond_the_limit_wait_in_the_backlog() {
     for model in MANY {
-        let server = start(model, Limits { connections_max: 2, ..quick() });
+        let server = start(
+            model,
+            Limits {
+                connections_max: 2,
+                ..quick()
+            },
+        );
         let (mut first, mut second) = (server.connect(), server.connect());
         assert_eq!(ask(&mut first, "1\n"), "1\n");
         assert_eq!(ask(&mut second, "2\n"), "2\n");
         let mut third = server.connect();
         third.write_all(b"3\n").unwrap();
-        third.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        third
+            .set_read_timeout(Some(Duration::from_millis(200)))
+            .unwrap();
         assert!(third.read(&mut [0]).is_err(), "{model:?}");
         assert_eq!(server.events.count("accepted"), 2);
         drop(first);
-        third.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        third
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
         let mut answer = [0; 2];
         third.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"3\n");
@@ -226,7 +275,13 @@ fn connections_beyond_the_limit_wait_in_the_backlog() {
 #[test]
 fn one_address_gets_no_more_than_its_share() {
     for model in MANY {
-        let server = start(model, Limits { connections_per_address_max: 2, ..quick() });
+        let server = start(
+            model,
+            Limits {
+                connections_per_address_max: 2,
+                ..quick()
+            },
+        );
         let (mut first, mut second) = (server.connect(), server.connect());
         assert_eq!(ask(&mut first, "1\n") + &ask(&mut second, "2\n"), "1\n2\n");
         assert!(is_closed(&mut server.connect()), "{model:?}");
@@ -246,7 +301,9 @@ fn one_address_gets_no_more_than_its_share() {
 #[test]
 fn verify_refuses_before_the_handler_is_started() {
     for model in ALL {
-        let server = start_verified(model, quick(), |peer| !peer.socket_addr().unwrap().ip().is_loopback());
+        let server = start_verified(model, quick(), |peer| {
+            !peer.socket_addr().unwrap().ip().is_loopback()
+        });
         assert!(is_closed(&mut server.connect()));
         assert_eq!(server.events.count("refused Verify"), 1);
         assert_eq!(server.events.count("accepted"), 0);
@@ -257,7 +314,13 @@ fn verify_refuses_before_the_handler_is_started() {
 #[test]
 fn silence_ends_a_connection() {
     for model in ALL {
-        let server = start(model, Limits { idle_timeout: Some(Duration::from_millis(150)), ..quick() });
+        let server = start(
+            model,
+            Limits {
+                idle_timeout: Some(Duration::from_millis(150)),
+                ..quick()
+            },
+        );
         let mut client = server.connect();
         assert!(is_closed(&mut client), "{model:?}");
         server.events.await_count("failed TimedOut", 1);
@@ -268,13 +331,21 @@ fn silence_ends_a_connection() {
 #[test]
 fn a_reader_that_takes_nothing_is_given_up() {
     for model in ALL {
-        let server = start(model, Limits { idle_timeout: Some(Duration::from_millis(300)), ..quick() });
+        let server = start(
+            model,
+            Limits {
+                idle_timeout: Some(Duration::from_millis(300)),
+                ..quick()
+            },
+        );
         let mut client = server.connect();
         let line = [[b'x'; 65_535].as_slice(), b"\n"].concat();
         // It sends until both directions are full: the handler stops reading because nobody takes its answers.
         while client.write_all(&line).is_ok() {}
         server.events.await_count("accepted", 1);
-        server.events.await_that(|events| events.iter().any(|event| event.starts_with("failed")));
+        server
+            .events
+            .await_that(|events| events.iter().any(|event| event.starts_with("failed")));
         assert_eq!(server.events.count("failed TimedOut"), 1, "{model:?}");
         server.stop();
     }
@@ -298,10 +369,17 @@ fn draining_lets_a_conversation_end_and_the_handler_knows() {
 #[test]
 fn the_deadline_of_draining_ends_what_still_runs() {
     for model in MANY {
-        let limits = Limits { drain_time: Duration::from_millis(100), ending_time: Duration::from_secs(20), ..quick() };
+        let limits = Limits {
+            drain_time: Duration::from_millis(100),
+            ending_time: Duration::from_secs(20),
+            ..quick()
+        };
         let limits = match model {
             // Nothing but the drop of its task ends an async handler that does not listen.
-            Model::Tasks => Limits { ending_time: Duration::from_millis(100), ..limits },
+            Model::Tasks => Limits {
+                ending_time: Duration::from_millis(100),
+                ..limits
+            },
             _ => limits,
         };
         let server = start(model, limits);
@@ -313,6 +391,10 @@ fn the_deadline_of_draining_ends_what_still_runs() {
             assert!(is_closed(&mut client), "{model:?}");
             server.stop()
         };
-        assert_eq!(drained.cut_off, usize::from(model == Model::Tasks), "{model:?}");
+        assert_eq!(
+            drained.cut_off,
+            usize::from(model == Model::Tasks),
+            "{model:?}"
+        );
     }
 }

@@ -52,17 +52,27 @@ impl Running {
                 .on_event(move |event| seen.put(event))
                 .inline(&shutdown),
             Model::Threads => {
-                let server = DatagramServer::new(socket, echo).limits(limits).on_event(move |event| seen.put(event));
+                let server = DatagramServer::new(socket, echo)
+                    .limits(limits)
+                    .on_event(move |event| seen.put(event));
                 server.threads(3, &shutdown)
             }
             Model::Tasks => {
-                let server =
-                    DatagramServer::new(socket, echo_task).limits(limits).on_event(move |event| seen.put(event));
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let server = DatagramServer::new(socket, echo_task)
+                    .limits(limits)
+                    .on_event(move |event| seen.put(event));
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
                 runtime.block_on(server.tasks(come(shutdown)))
             }
         });
-        Self { stopper, thread, events }
+        Self {
+            stopper,
+            thread,
+            events,
+        }
     }
 
     fn stop(self) {
@@ -88,7 +98,9 @@ fn udp() -> (UdpSocket, SocketAddr) {
 
 fn client() -> UdpSocket {
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
     client
 }
 
@@ -128,8 +140,9 @@ fn many_at_once_are_all_answered_and_none_is_merged() {
             client.send_to(&number.to_le_bytes(), address).unwrap();
         }
         let server = Running::start(model, socket, Limits::default());
-        let mut answers: Vec<u32> =
-            (0..150).map(|_| u32::from_le_bytes(receive(&client).try_into().unwrap())).collect();
+        let mut answers: Vec<u32> = (0..150)
+            .map(|_| u32::from_le_bytes(receive(&client).try_into().unwrap()))
+            .collect();
         answers.sort_unstable();
         assert_eq!(answers, (0..150).collect::<Vec<_>>(), "{model:?}");
         server.stop();
@@ -144,7 +157,9 @@ fn a_panic_costs_one_datagram() {
         let client = client();
         client.send_to(b"panic", address).unwrap();
         assert_eq!(ask(&client, address, b"alive"), b"alive", "{model:?}");
-        server.events.await_that(|events| events.iter().any(|event| event.contains("panicked")));
+        server
+            .events
+            .await_that(|events| events.iter().any(|event| event.contains("panicked")));
         server.stop();
     }
 }
@@ -153,7 +168,14 @@ fn a_panic_costs_one_datagram() {
 fn a_datagram_that_is_too_long_is_dropped_not_cut() {
     for model in ALL {
         let (socket, address) = udp();
-        let server = Running::start(model, socket, Limits { datagram_bytes_max: 100, ..Limits::default() });
+        let server = Running::start(
+            model,
+            socket,
+            Limits {
+                datagram_bytes_max: 100,
+                ..Limits::default()
+            },
+        );
         let client = client();
         client.send_to(&[7; 101], address).unwrap();
         assert_eq!(ask(&client, address, &[8; 100]), [8; 100], "{model:?}");
@@ -201,7 +223,9 @@ fn unix_datagrams_are_answered_where_there_is_a_name() {
         let unnamed = UnixDatagram::unbound().unwrap();
         unnamed.send_to(b"nobody", folder.join("server")).unwrap();
         let named = UnixDatagram::bind(folder.join("client")).unwrap();
-        named.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        named
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
         named.send_to(b"somebody", folder.join("server")).unwrap();
         let mut answer = [0; 100];
         let length = named.recv(&mut answer).unwrap();
@@ -224,7 +248,9 @@ fn a_unix_client_that_reads_nothing_holds_up_nobody() {
             deaf.send_to(&[1; 100], folder.join("server")).unwrap();
         }
         let named = UnixDatagram::bind(folder.join("client")).unwrap();
-        named.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        named
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
         named.send_to(b"me", folder.join("server")).unwrap();
         assert_eq!(named.recv(&mut [0; 10]).unwrap(), 2, "{model:?}");
         server.stop();
@@ -245,7 +271,9 @@ fn scratch() -> std::path::PathBuf {
 fn one_request_can_be_handled_and_then_another() {
     let (socket, address) = udp();
     let server = DatagramServer::new(socket, echo);
-    let nothing = server.handle_request(Some(Duration::from_millis(20))).unwrap();
+    let nothing = server
+        .handle_request(Some(Duration::from_millis(20)))
+        .unwrap();
     assert_eq!(nothing, landline_socketserver::blocking::Handled::TimedOut);
     let client = client();
     for word in [b"one", b"two"] {

@@ -16,7 +16,10 @@ impl Events {
             Event::Accepted { .. } => "accepted".to_owned(),
             Event::Refused { reason, .. } => format!("refused {reason:?}"),
             Event::Ended { failure: None, .. } => "ended".to_owned(),
-            Event::Ended { failure: Some(failure), .. } => match failure {
+            Event::Ended {
+                failure: Some(failure),
+                ..
+            } => match failure {
                 Failure::Handler(error) => format!("failed {:?}", error.kind()),
                 Failure::Handshake(error) => format!("handshake {:?}", error.kind()),
                 other => other.to_string(),
@@ -31,7 +34,13 @@ impl Events {
     }
 
     pub(crate) fn count(&self, text: &str) -> usize {
-        self.0.0.lock().unwrap().iter().filter(|event| *event == text).count()
+        self.0
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|event| *event == text)
+            .count()
     }
 
     /// Waits for events that have to come.
@@ -43,7 +52,13 @@ impl Events {
     pub(crate) fn await_that(&self, is_so: impl Fn(&[String]) -> bool) {
         let (events, changed) = &*self.0;
         let guard = events.lock().unwrap();
-        let wait = changed.wait_timeout_while(guard, Duration::from_secs(30), |events| !is_so(events)).unwrap();
-        assert!(!wait.1.timed_out(), "what was awaited did not happen, but: {:?}", wait.0);
+        let wait = changed
+            .wait_timeout_while(guard, Duration::from_secs(30), |events| !is_so(events))
+            .unwrap();
+        assert!(
+            !wait.1.timed_out(),
+            "what was awaited did not happen, but: {:?}",
+            wait.0
+        );
     }
 }

@@ -33,7 +33,10 @@ fn read_all(mut stream: impl Read) -> String {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 #[test]
@@ -74,7 +77,10 @@ fn memory_needs_no_network() {
     }
     drop(stop);
     thread.join().unwrap().unwrap();
-    assert_eq!(dialer.connect().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    assert_eq!(
+        dialer.connect().unwrap_err().kind(),
+        io::ErrorKind::ConnectionRefused
+    );
 }
 
 /// A stand-in for TLS: a handshake of one line, then every byte turned.
@@ -90,7 +96,8 @@ impl<S: Read> Read for Turned<S> {
 
 impl<S: Write> Write for Turned<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(&bytes.iter().map(|byte| byte ^ 0xff).collect::<Vec<_>>())
+        self.0
+            .write(&bytes.iter().map(|byte| byte ^ 0xff).collect::<Vec<_>>())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -101,7 +108,11 @@ impl<S: Write> Write for Turned<S> {
 fn turn<S: Read>(mut stream: S) -> io::Result<Turned<S>> {
     let mut hello = [0; 5];
     stream.read_exact(&mut hello)?;
-    if &hello == b"turn\n" { Ok(Turned(stream)) } else { Err(io::ErrorKind::InvalidData.into()) }
+    if &hello == b"turn\n" {
+        Ok(Turned(stream))
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
 }
 
 #[test]
@@ -110,8 +121,12 @@ fn a_wrapper_makes_another_stream_and_may_refuse() {
     let seen = events.clone();
     let (listener, dialer) = memory::listener().unwrap();
     let (stopper, shutdown) = Stopper::new().unwrap();
-    let say = |connection: &mut blocking::Connection<Turned<Timed<UnixStream>>>| connection.write_all(b"turned");
-    let server = Server::new(listener, say).wrap(turn).on_event(move |event| seen.put(event));
+    let say = |connection: &mut blocking::Connection<Turned<Timed<UnixStream>>>| {
+        connection.write_all(b"turned")
+    };
+    let server = Server::new(listener, say)
+        .wrap(turn)
+        .on_event(move |event| seen.put(event));
     let thread = thread::spawn(move || server.threads(&shutdown));
     let mut client = dialer.connect().unwrap();
     client.write_all(b"turn\n").unwrap();
@@ -131,7 +146,10 @@ fn a_slow_handshake_is_ended_however_busy_it_looks() {
         let events = Events::default();
         let seen = events.clone();
         let (listener, dialer) = memory::listener().unwrap();
-        let limits = Limits { handshake_timeout: Duration::from_millis(300), ..Limits::default() };
+        let limits = Limits {
+            handshake_timeout: Duration::from_millis(300),
+            ..Limits::default()
+        };
         let (stopper, shutdown) = Stopper::new().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let thread = thread::spawn(move || {
@@ -140,11 +158,20 @@ fn a_slow_handshake_is_ended_however_busy_it_looks() {
                 let wrap = async |mut stream: tasks::Timed<tokio::net::UnixStream>| {
                     stream.read_exact(&mut [0; 1000]).await.map(|_| stream)
                 };
-                let server = Server::new(listener, greet_task).wrap(wrap).limits(limits).on_event(report);
+                let server = Server::new(listener, greet_task)
+                    .wrap(wrap)
+                    .limits(limits)
+                    .on_event(report);
                 runtime().block_on(server.tasks(async { drop(stopped.await) }))
             } else {
-                let wrap = |mut stream: Timed<UnixStream>| stream.read_exact(&mut [0; 1000]).map(|()| stream);
-                Server::new(listener, greet).wrap(wrap).limits(limits).on_event(report).threads(&shutdown)
+                let wrap = |mut stream: Timed<UnixStream>| {
+                    stream.read_exact(&mut [0; 1000]).map(|()| stream)
+                };
+                Server::new(listener, greet)
+                    .wrap(wrap)
+                    .limits(limits)
+                    .on_event(report)
+                    .threads(&shutdown)
             }
         });
         let mut client = dialer.connect().unwrap();
@@ -183,8 +210,15 @@ fn an_idle_conversation_ends_at_once_when_the_server_drains() {
 fn one_request_can_be_handled_and_then_another() {
     let listener = Bind::new().tcp("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Server::new(listener, |connection: &mut TcpConnection| connection.write_all(b"done"));
-    assert_eq!(server.handle_request(Some(Duration::from_millis(20))).unwrap(), Handled::TimedOut);
+    let server = Server::new(listener, |connection: &mut TcpConnection| {
+        connection.write_all(b"done")
+    });
+    assert_eq!(
+        server
+            .handle_request(Some(Duration::from_millis(20)))
+            .unwrap(),
+        Handled::TimedOut
+    );
     for _ in 0..2 {
         let client = std::net::TcpStream::connect(address).unwrap();
         assert_eq!(server.handle_request(None).unwrap(), Handled::One);

@@ -91,7 +91,10 @@ fn an_async_handler_is_served_over_tls() {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let acceptor = TlsAcceptor::from(server_side);
         let server = Server::new(listener, Once).wrap(move |stream| acceptor.accept(stream));
         runtime.block_on(server.tasks(async { drop(stopped.await) }))

@@ -19,9 +19,13 @@ use crate::{
 ///
 /// # Errors
 /// Those of [`client::connect`], and what the server says.
-pub async fn who(server: &KnownServer, credential: &Credential) -> Result<(Connected, Vec<SessionInfo>), Error> {
+pub async fn who(
+    server: &KnownServer,
+    credential: &Credential,
+) -> Result<(Connected, Vec<SessionInfo>), Error> {
     let mut connected = client::connect(server, credential, SERVICE, &Who {}).await?;
-    let sessions = receive_list::<LiveSessions>(&mut connected.login.channel, State::ClientSessions).await?;
+    let sessions =
+        receive_list::<LiveSessions>(&mut connected.login.channel, State::ClientSessions).await?;
     Ok((connected, sessions))
 }
 
@@ -30,7 +34,9 @@ pub async fn who(server: &KnownServer, credential: &Credential) -> Result<(Conne
 /// # Errors
 /// `not-found`, `denied`, [`Error::Lost`].
 pub async fn kick(channel: &mut Channel, target: &str) -> Result<Vec<SessionInfo>, Error> {
-    channel.send(&Kick { target: target.to_owned() })?;
+    channel.send(&Kick {
+        target: target.to_owned(),
+    })?;
     channel.flush().await?;
     receive_list::<LiveSessions>(channel, State::ClientSessions).await
 }
@@ -47,8 +53,12 @@ pub async fn ask(channel: &mut Channel, request: &Request) -> Result<Answer, Err
         Request::ListUsers(_) => Answer::Users(receive_list::<Users>(channel, state).await?),
         Request::ListKeys(_) => Answer::Keys(receive_list::<Keys>(channel, state).await?),
         Request::ListInvites(_) => Answer::Invites(receive_list::<Invites>(channel, state).await?),
-        Request::RegisterPassword(_) => Answer::Registration(channel.receive(state).await?.read::<Registration>()?),
-        Request::MakeInvite(_) => Answer::Invite(channel.receive(state).await?.read::<NewInvite>()?),
+        Request::RegisterPassword(_) => {
+            Answer::Registration(channel.receive(state).await?.read::<Registration>()?)
+        }
+        Request::MakeInvite(_) => {
+            Answer::Invite(channel.receive(state).await?.read::<NewInvite>()?)
+        }
         _ => {
             channel.receive(state).await?.read::<Changed>()?;
             Answer::Changed

@@ -23,17 +23,27 @@ impl Request {
     /// What else is to be said of it in the log; [`of_invite`] says it of an invite, which has no name before it is made.
     pub(super) fn detail(&self) -> Option<String> {
         match self {
-            Self::AddUser(AddUser { files, admin, keys, password, .. }) => {
+            Self::AddUser(AddUser {
+                files,
+                admin,
+                keys,
+                password,
+                ..
+            }) => {
                 let files = files.iter().map(|file| shortened(file));
                 let admin = admin.then(|| "admin".to_owned());
                 let password = password.as_ref().map(of_password);
-                joined(files.chain(admin).chain(keys.iter().map(|line| of_key(line))).chain(password))
+                joined(
+                    files
+                        .chain(admin)
+                        .chain(keys.iter().map(|line| of_key(line)))
+                        .chain(password),
+                )
             }
             Self::SetPassword(SetPassword { record, .. }) => Some(of_password(record)),
             Self::AddKeys(AddKeys { keys, .. }) => joined(keys.iter().map(|line| of_key(line))),
-            Self::DisableUser(DisableUser { force: true, .. }) | Self::RemoveUser(RemoveUser { force: true, .. }) => {
-                Some("force".to_owned())
-            }
+            Self::DisableUser(DisableUser { force: true, .. })
+            | Self::RemoveUser(RemoveUser { force: true, .. }) => Some("force".to_owned()),
             _ => None,
         }
     }
@@ -41,7 +51,11 @@ impl Request {
 
 /// An invite that is about to be made: which, what for, and for how long.
 pub(crate) fn of_invite(id: &str, purpose: Purpose, good_for: Duration) -> String {
-    format!("invite {id}, for {}, {} s", purpose.as_str(), good_for.as_secs())
+    format!(
+        "invite {id}, for {}, {} s",
+        purpose.as_str(),
+        good_for.as_secs()
+    )
 }
 
 /// All of these, as far as there is room.
@@ -69,7 +83,11 @@ fn of_password(record: &Blob) -> String {
 fn of_key(line: &str) -> String {
     match KeyLine::parse(line) {
         Ok(line) if line.options.text().is_empty() => line.key.fingerprint(),
-        Ok(line) => format!("{} ({})", line.key.fingerprint(), shortened(line.options.text())),
+        Ok(line) => format!(
+            "{} ({})",
+            line.key.fingerprint(),
+            shortened(line.options.text())
+        ),
         // It is refused behind this entry.
         Err(_) => "a line that is no key".to_owned(),
     }
@@ -89,32 +107,59 @@ mod tests {
 
     fn key(seed: u8) -> PublicKey {
         let pair = ssh_key::private::Ed25519Keypair::from_seed(&[seed; 32]);
-        PublicKey::parse(&ssh_key::PrivateKey::from(pair).public_key().to_openssh().unwrap()).unwrap()
+        PublicKey::parse(
+            &ssh_key::PrivateKey::from(pair)
+                .public_key()
+                .to_openssh()
+                .unwrap(),
+        )
+        .unwrap()
     }
 
     #[test]
     fn keys_are_named_with_their_options() {
         let (user, [one, two]) = ("bob".parse().unwrap(), [1, 2].map(key));
-        let lines =
-            [one.line(), format!("from=\"192.0.2.0/24\",restrict {} bob@laptop", two.line()), "nonsense".into()];
+        let lines = [
+            one.line(),
+            format!("from=\"192.0.2.0/24\",restrict {} bob@laptop", two.line()),
+            "nonsense".into(),
+        ];
         let named = format!(
             "{}, {} (from=\"192.0.2.0/24\",restrict), a line that is no key",
             one.fingerprint(),
             two.fingerprint()
         );
-        let keys = AddKeys { user, keys: lines.to_vec() };
+        let keys = AddKeys {
+            user,
+            keys: lines.to_vec(),
+        };
         let AddKeys { user, keys: lines } = keys.clone();
         assert_eq!(Request::from(keys).detail(), Some(named.clone()));
-        let add = AddUser { user, keys: lines, password: None, files: vec!["rw:~/bob".into()], admin: true };
-        assert_eq!(Request::from(add).detail(), Some(format!("rw:~/bob, admin, {named}")));
+        let add = AddUser {
+            user,
+            keys: lines,
+            password: None,
+            files: vec!["rw:~/bob".into()],
+            admin: true,
+        };
+        assert_eq!(
+            Request::from(add).detail(),
+            Some(format!("rw:~/bob, admin, {named}"))
+        );
     }
 
     #[test]
     fn however_much_is_changed_the_detail_has_an_end() {
         let line = format!("command=\"{}\" {}", "x".repeat(5000), key(1).line());
         let one = of_key(&line);
-        assert!(one.starts_with(&key(1).fingerprint()) && one.ends_with("x...)") && one.len() < 300, "{one}");
-        let keys = AddKeys { user: "bob".parse().unwrap(), keys: vec![line; 500] };
+        assert!(
+            one.starts_with(&key(1).fingerprint()) && one.ends_with("x...)") && one.len() < 300,
+            "{one}"
+        );
+        let keys = AddKeys {
+            user: "bob".parse().unwrap(),
+            keys: vec![line; 500],
+        };
         let detail = Request::from(keys).detail().unwrap();
         let (named, left_out) = detail.rsplit_once(", and ").unwrap();
         let left_out: usize = left_out.strip_suffix(" more").unwrap().parse().unwrap();

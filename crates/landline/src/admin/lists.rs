@@ -134,7 +134,10 @@ pub(crate) async fn send_list<L: List>(
 }
 
 /// Receives a list to its end. Not cancel-safe.
-pub(crate) async fn receive_list<L: List>(channel: &mut Channel, state: State) -> Result<Vec<L::Row>, Error> {
+pub(crate) async fn receive_list<L: List>(
+    channel: &mut Channel,
+    state: State,
+) -> Result<Vec<L::Row>, Error> {
     let mut all = Vec::new();
     for _ in 0..MESSAGES_MAX {
         let (rows, more) = channel.receive(state).await?.read::<L>()?.into_parts();

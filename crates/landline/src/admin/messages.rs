@@ -1,6 +1,8 @@
 //! The messages of the service `admin`.
 
-use landline_proto::{Header, Message, header::integer, login::UserName, messages::Blob, order::State};
+use landline_proto::{
+    Header, Message, header::integer, login::UserName, messages::Blob, order::State,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -109,7 +111,13 @@ requests! {
 impl Request {
     /// Whether it is for more than to be told something.
     pub(crate) fn changes_something(&self) -> bool {
-        !matches!(self, Self::ListUsers(_) | Self::ListKeys(_) | Self::ListInvites(_) | Self::RegisterPassword(_))
+        !matches!(
+            self,
+            Self::ListUsers(_)
+                | Self::ListKeys(_)
+                | Self::ListInvites(_)
+                | Self::RegisterPassword(_)
+        )
     }
 
     /// What it is about, for the log: a user, an invite; nothing for a list of everything.
@@ -122,10 +130,16 @@ impl Request {
             | Self::ListKeys(ListKeys { user })
             | Self::AddKeys(AddKeys { user, .. })
             | Self::ListUsers(ListUsers { user: Some(user) })
-            | Self::RegisterPassword(RegisterPassword { user: Some(user), .. })
-            | Self::SetPassword(SetPassword { user: Some(user), .. })
+            | Self::RegisterPassword(RegisterPassword {
+                user: Some(user), ..
+            })
+            | Self::SetPassword(SetPassword {
+                user: Some(user), ..
+            })
             | Self::RemovePassword(RemovePassword { user: Some(user) })
-            | Self::MakeInvite(MakeInvite { user: Some(user), .. }) => user.to_string(),
+            | Self::MakeInvite(MakeInvite {
+                user: Some(user), ..
+            }) => user.to_string(),
             Self::RemoveKey(RemoveKey { user, key }) => format!("{user} {key}"),
             Self::RevokeInvite(RevokeInvite { id }) => id.clone(),
             _ => String::new(),
@@ -281,6 +295,8 @@ message!(NewInvite = "invite");
 
 impl std::fmt::Debug for NewInvite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NewInvite").field("purpose", &self.purpose).finish_non_exhaustive()
+        f.debug_struct("NewInvite")
+            .field("purpose", &self.purpose)
+            .finish_non_exhaustive()
     }
 }

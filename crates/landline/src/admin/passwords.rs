@@ -62,14 +62,30 @@ pub async fn password_record(
     password: &Password,
 ) -> Result<Blob, Error> {
     let (request, begun) = PasswordRegistration::begin(password)?;
-    let request = RegisterPassword { user: Some(user.clone()), request: Blob(request) };
-    let Answer::Registration(Registration { response }) = ask(request.into()).await? else {
-        return Err(Error::Lost("the server answered with something else than its half of a password".into()));
+    let request = RegisterPassword {
+        user: Some(user.clone()),
+        request: Blob(request),
     };
-    let finished = move || begun.finish(&response.0, PasswordParties { user: &user, server });
-    let record =
-        tokio::task::spawn_blocking(finished).await.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
-    record.map(Blob).ok_or_else(|| Error::Password("cannot be set: the server's half of it is damaged".into()))
+    let Answer::Registration(Registration { response }) = ask(request.into()).await? else {
+        return Err(Error::Lost(
+            "the server answered with something else than its half of a password".into(),
+        ));
+    };
+    let finished = move || {
+        begun.finish(
+            &response.0,
+            PasswordParties {
+                user: &user,
+                server,
+            },
+        )
+    };
+    let record = tokio::task::spawn_blocking(finished)
+        .await
+        .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
+    record
+        .map(Blob)
+        .ok_or_else(|| Error::Password("cannot be set: the server's half of it is damaged".into()))
 }
 
 impl Request {
@@ -87,12 +103,19 @@ impl Request {
 
     /// Whether somebody could log in with a password, or could not any more, once it is done.
     pub(super) fn is_about_a_password(&self) -> bool {
-        matches!(self, Self::AddUser(AddUser { password: Some(_), .. })) || self.whose_password().is_some()
+        matches!(
+            self,
+            Self::AddUser(AddUser {
+                password: Some(_),
+                ..
+            })
+        ) || self.whose_password().is_some()
     }
 
     /// Whether it is about the password of `user` and nothing else.
     pub(super) fn is_about_password_of(&self, user: &UserName) -> bool {
-        self.whose_password().is_some_and(|whose| whose.as_ref() == Some(user))
+        self.whose_password()
+            .is_some_and(|whose| whose.as_ref() == Some(user))
     }
 
     fn whose_password(&self) -> Option<&Option<UserName>> {
@@ -113,12 +136,19 @@ impl Administration {
         source: Option<Source>,
     ) -> Result<Registration, Error> {
         let user = whose(request.user.as_ref())?;
-        let response = self.passwords()?.register(user, &request.request.0, source)?;
-        Ok(Registration { response: Blob(response) })
+        let response = self
+            .passwords()?
+            .register(user, &request.request.0, source)?;
+        Ok(Registration {
+            response: Blob(response),
+        })
     }
 
     pub(super) fn set_password(&self, store: &Store, request: &SetPassword) -> Result<(), Error> {
-        store.set_password(whose(request.user.as_ref())?, &self.stored_password(&request.record)?)
+        store.set_password(
+            whose(request.user.as_ref())?,
+            &self.stored_password(&request.record)?,
+        )
     }
 
     /// What is to be stored for a record.
@@ -128,16 +158,28 @@ impl Administration {
     }
 
     /// What is not there is not taken away, and is not worth a line of the audit log.
-    pub(super) fn check_password_is_there(store: &Store, request: &RemovePassword) -> Result<(), Error> {
+    pub(super) fn check_password_is_there(
+        store: &Store,
+        request: &RemovePassword,
+    ) -> Result<(), Error> {
         let user = whose(request.user.as_ref())?;
         match store.account(user)?.password {
             true => Ok(()),
-            false => Err(Error::here(ErrorCode::NotFound, format!("{user} has no password"))),
+            false => Err(Error::here(
+                ErrorCode::NotFound,
+                format!("{user} has no password"),
+            )),
         }
     }
 
-    pub(super) fn remove_password(&self, store: &Store, request: &RemovePassword) -> Result<(), Error> {
-        store.remove_password(whose(request.user.as_ref())?, |account| self.is_admin(account))
+    pub(super) fn remove_password(
+        &self,
+        store: &Store,
+        request: &RemovePassword,
+    ) -> Result<(), Error> {
+        store.remove_password(whose(request.user.as_ref())?, |account| {
+            self.is_admin(account)
+        })
     }
 
     fn passwords(&self) -> Result<&Passwords, Error> {
@@ -147,5 +189,10 @@ impl Administration {
 }
 
 fn whose(user: Option<&UserName>) -> Result<&UserName, Error> {
-    user.ok_or_else(|| Error::here(ErrorCode::NotFound, "nobody is named whose password is meant"))
+    user.ok_or_else(|| {
+        Error::here(
+            ErrorCode::NotFound,
+            "nobody is named whose password is meant",
+        )
+    })
 }

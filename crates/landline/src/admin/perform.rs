@@ -68,7 +68,15 @@ impl Administration {
         fingerprint: Fingerprint,
         audit: Book,
     ) -> Self {
-        Self { folder, store, rights, passwords, fingerprint, audit, public: None }
+        Self {
+            folder,
+            store,
+            rights,
+            passwords,
+            fingerprint,
+            audit,
+            public: None,
+        }
     }
 
     /// Who the server is.
@@ -79,13 +87,25 @@ impl Administration {
     /// Has invites and secrets name this host, instead of the addresses where the server was last reachable; without a `port` with the one that it had
     /// there. Blocking.
     pub fn reached_at(&mut self, host: String, port: Option<u16>) {
-        let noted = self.addresses().ok().and_then(|addresses| addresses.first().map(|address| address.port));
-        self.public = Some(HostPort { host, port: port.or(noted).unwrap_or(DEFAULT_PORT) });
+        let noted = self
+            .addresses()
+            .ok()
+            .and_then(|addresses| addresses.first().map(|address| address.port));
+        self.public = Some(HostPort {
+            host,
+            port: port.or(noted).unwrap_or(DEFAULT_PORT),
+        });
     }
 
     /// Notes where the server can be reached, for the invites of later. Blocking.
-    pub(crate) fn note_addresses(folder: &PrivateFolder, addresses: &[HostPort]) -> Result<(), Error> {
-        let lines: String = addresses.iter().map(|address| format!("{address}\n")).collect();
+    pub(crate) fn note_addresses(
+        folder: &PrivateFolder,
+        addresses: &[HostPort],
+    ) -> Result<(), Error> {
+        let lines: String = addresses
+            .iter()
+            .map(|address| format!("{address}\n"))
+            .collect();
         folder.write(ADDRESSES_FILE, lines.as_bytes())
     }
 
@@ -106,7 +126,10 @@ impl Administration {
     /// `not-found`, `exists`, `denied`, `key-refused`, `audit`, [`Error::State`]; nothing has changed then.
     pub fn perform(&self, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
         // One change at a time, of this process or another: none finds what another has half done.
-        let _alone = request.changes_something().then(|| self.alone()).transpose()?;
+        let _alone = request
+            .changes_something()
+            .then(|| self.alone())
+            .transpose()?;
         if let Some(who) = by {
             self.admit(who, request)?;
         }
@@ -125,28 +148,50 @@ impl Administration {
                     Some(user) => vec![store.account(user)?],
                     None => store.accounts()?,
                 };
-                return Ok(Answer::Users(accounts.into_iter().map(|account| self.user_row(account)).collect()));
+                return Ok(Answer::Users(
+                    accounts
+                        .into_iter()
+                        .map(|account| self.user_row(account))
+                        .collect(),
+                ));
             }
             Request::ListKeys(request) => {
-                return Ok(Answer::Keys(store.keys(&request.user)?.into_iter().map(key_row).collect()));
+                return Ok(Answer::Keys(
+                    store
+                        .keys(&request.user)?
+                        .into_iter()
+                        .map(key_row)
+                        .collect(),
+                ));
             }
             Request::ListInvites(_) => {
-                return Ok(Answer::Invites(store.invites()?.into_iter().map(invite_row).collect()));
+                return Ok(Answer::Invites(
+                    store.invites()?.into_iter().map(invite_row).collect(),
+                ));
             }
-            Request::MakeInvite(make) => return self.invite(store, by, request, make).map(Answer::Invite),
+            Request::MakeInvite(make) => {
+                return self.invite(store, by, request, make).map(Answer::Invite);
+            }
             Request::AddUser(request) => self.add_user(store, request),
-            Request::DisableUser(request) => {
-                store.take_away(&request.user, Removal::Disable, |account| self.is_admin(account), request.force)
-            }
+            Request::DisableUser(request) => store.take_away(
+                &request.user,
+                Removal::Disable,
+                |account| self.is_admin(account),
+                request.force,
+            ),
             Request::EnableUser(request) => store.enable(&request.user),
             Request::RemoveUser(request) => self.remove_user(store, request),
             Request::AddKeys(request) => store.add_keys(&request.user, &key_lines(&request.keys)?),
             Request::RemoveKey(request) => {
-                store.remove_key(&request.user, &request.key, |account| self.is_admin(account))
+                store.remove_key(&request.user, &request.key, |account| {
+                    self.is_admin(account)
+                })
             }
             Request::RevokeInvite(request) => store.revoke_invite(&request.id),
             Request::RegisterPassword(request) => {
-                return self.register_password(request, by.map(|who| who.source)).map(Answer::Registration);
+                return self
+                    .register_password(request, by.map(|who| who.source))
+                    .map(Answer::Registration);
             }
             Request::SetPassword(request) => self.set_password(store, request),
             Request::RemovePassword(request) => self.remove_password(store, request),
@@ -173,7 +218,12 @@ impl Administration {
     }
 
     /// Writes down what is about to be changed.
-    fn record_change(&self, by: Option<&Admin>, request: &Request, detail: Option<String>) -> Result<(), Error> {
+    fn record_change(
+        &self,
+        by: Option<&Admin>,
+        request: &Request,
+        detail: Option<String>,
+    ) -> Result<(), Error> {
         self.audit.open()?.record_blocking(Entry::Admin {
             user: by.map(|admin| admin.user.to_string()),
             session: by.map(|admin| admin.session.clone()),
@@ -190,31 +240,54 @@ impl Administration {
         if request.is_about_a_password() && who.key.starts_with("secret:") {
             return denied("a password is not set by whoever logged in with a secret");
         }
-        match (self.rights.is_admin(&who.user), request.is_about_password_of(&who.user)) {
+        match (
+            self.rights.is_admin(&who.user),
+            request.is_about_password_of(&who.user),
+        ) {
             (true, _) => Ok(()),
             (false, true) if who.key.starts_with("password:") => Ok(()),
-            (false, true) => denied("a password is changed by whoever logged in with it; an admin sets another one"),
+            (false, true) => denied(
+                "a password is changed by whoever logged in with it; an admin sets another one",
+            ),
             (false, false) => denied("that is for admins"),
         }
     }
 
     /// Makes an account and gives it its first rights, both or neither.
     fn add_user(&self, store: &Store, request: &AddUser) -> Result<(), Error> {
-        let AddUser { user, keys, password, files, admin } = request;
-        let password = password.as_ref().map(|record| self.stored_password(record)).transpose()?;
-        let first = FirstRights { files: files.clone(), admin: *admin, ..FirstRights::default() };
+        let AddUser {
+            user,
+            keys,
+            password,
+            files,
+            admin,
+        } = request;
+        let password = password
+            .as_ref()
+            .map(|record| self.stored_password(record))
+            .transpose()?;
+        let first = FirstRights {
+            files: files.clone(),
+            admin: *admin,
+            ..FirstRights::default()
+        };
         let has_rights = first != FirstRights::default();
         if store.account(user).is_ok() {
-            let problem = format!("there is an account {user} already; what it may do stands in rights.toml");
+            let problem =
+                format!("there is an account {user} already; what it may do stands in rights.toml");
             return Err(Error::here(ErrorCode::Exists, problem));
         }
         if self.rights.reload()?.of(user).is_some() {
-            let problem =
-                format!("{user} stands in the rights already; take it out there first, or make an invite in that name");
+            let problem = format!(
+                "{user} stands in the rights already; take it out there first, or make an invite in that name"
+            );
             return Err(Error::here(ErrorCode::Exists, problem));
         }
         first.check(user).map_err(|error| {
-            Error::here(ErrorCode::NameRefused, format!("the rights to files are refused: {error}"))
+            Error::here(
+                ErrorCode::NameRefused,
+                format!("the rights to files are refused: {error}"),
+            )
         })?;
         store.add_account_with(user, &key_lines(keys)?, password.as_ref())?;
         if !has_rights {
@@ -229,7 +302,12 @@ impl Administration {
     /// Disables the account, takes its rights, and removes it: whatever breaks this off, nobody of the same name inherits rights.
     fn remove_user(&self, store: &Store, request: &RemoveUser) -> Result<(), Error> {
         let RemoveUser { user, force } = request;
-        store.take_away(user, Removal::Disable, |account| self.is_admin(account), *force)?;
+        store.take_away(
+            user,
+            Removal::Disable,
+            |account| self.is_admin(account),
+            *force,
+        )?;
         self.rights.withdraw(user)?;
         self.store.take_away(user, Removal::Remove, |_| false, true)
     }
@@ -238,11 +316,12 @@ impl Administration {
         let rights = self.rights.rules();
         UserRow {
             admin: self.is_admin(&account),
-            rights: self
-                .rights
-                .problem()
-                .is_none()
-                .then(|| rights.of(&account.name).map(UserRights::told).unwrap_or_default()),
+            rights: self.rights.problem().is_none().then(|| {
+                rights
+                    .of(&account.name)
+                    .map(UserRights::told)
+                    .unwrap_or_default()
+            }),
             secrets: account.secrets,
             user: account.name,
             created: account.created,
@@ -260,7 +339,10 @@ impl Administration {
         make: &MakeInvite,
     ) -> Result<NewInvite, Error> {
         if !(1..=INVITE_SECONDS_MAX).contains(&make.seconds) {
-            return Err(Error::here(ErrorCode::Denied, "an invite is good for 1 second to 30 days"));
+            return Err(Error::here(
+                ErrorCode::Denied,
+                "an invite is good for 1 second to 30 days",
+            ));
         }
         let invite = Invite::new(self.addresses()?, self.fingerprint);
         let new = store::NewInvite {
@@ -271,7 +353,10 @@ impl Administration {
         let purpose = store.put_invite(&invite.token, &new, |id, purpose| {
             self.record_change(by, request, Some(of_invite(id, purpose, new.good_for)))
         })?;
-        Ok(NewInvite { invite: invite.to_string(), purpose: purpose.as_str().to_owned() })
+        Ok(NewInvite {
+            invite: invite.to_string(),
+            purpose: purpose.as_str().to_owned(),
+        })
     }
 
     /// Where the server can be reached.
@@ -279,13 +364,22 @@ impl Administration {
         if let Some(address) = &self.public {
             return Ok(vec![address.clone()]);
         }
-        let bytes = self.folder.read(ADDRESSES_FILE, ADDRESSES_BYTES_MAX)?.unwrap_or_default();
+        let bytes = self
+            .folder
+            .read(ADDRESSES_FILE, ADDRESSES_BYTES_MAX)?
+            .unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let target = |line: &str| {
             let target: Target = line.parse()?;
-            Ok(HostPort { host: target.host, port: target.port.unwrap_or(DEFAULT_PORT) })
+            Ok(HostPort {
+                host: target.host,
+                port: target.port.unwrap_or(DEFAULT_PORT),
+            })
         };
-        let addresses = text.lines().map(target).collect::<Result<Vec<_>, Error>>()?;
+        let addresses = text
+            .lines()
+            .map(target)
+            .collect::<Result<Vec<_>, Error>>()?;
         if addresses.is_empty() {
             let problem = "it is not known where this server can be reached, as it has not run yet";
             return Err(Error::here(ErrorCode::NotFound, problem));
@@ -295,15 +389,34 @@ impl Administration {
 }
 
 fn key_lines(lines: &[String]) -> Result<Vec<KeyLine>, Error> {
-    let refused = |error| Error::here(ErrorCode::KeyRefused, format!("the key is refused: {error}"));
-    lines.iter().map(|line| KeyLine::parse(line).map_err(refused)).collect()
+    let refused = |error| {
+        Error::here(
+            ErrorCode::KeyRefused,
+            format!("the key is refused: {error}"),
+        )
+    };
+    lines
+        .iter()
+        .map(|line| KeyLine::parse(line).map_err(refused))
+        .collect()
 }
 
 fn key_row(key: KeyRecord) -> KeyRow {
-    let refused = KeyOptions::parse(&key.options).err().map(|error| error.to_string());
+    let refused = KeyOptions::parse(&key.options)
+        .err()
+        .map(|error| error.to_string());
     let parts = [key.options.as_str(), &key.line, &key.comment];
-    let line = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
-    KeyRow { fingerprint: key.fingerprint, line, created: key.created, refused }
+    let line = parts
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
+    KeyRow {
+        fingerprint: key.fingerprint,
+        line,
+        created: key.created,
+        refused,
+    }
 }
 
 fn invite_row(invite: store::InviteRecord) -> InviteRow {

@@ -12,7 +12,12 @@ impl Administration {
     /// `not-found` where there is no such account, or it is not known where the server can be reached; [`Error::State`].
     pub fn new_secret(&self, user: UserName, binding: BindingType) -> Result<Secret, Error> {
         self.store.account(&user)?;
-        Ok(Secret::new(self.addresses()?, self.fingerprint, user, binding))
+        Ok(Secret::new(
+            self.addresses()?,
+            self.fingerprint,
+            user,
+            binding,
+        ))
     }
 
     /// Lets a machine log in with this secret. Blocking.
@@ -22,7 +27,9 @@ impl Administration {
     pub fn add_secret(&self, secret: &Secret, label: &str) -> Result<(), Error> {
         let key = secret.key();
         self.record("secret-add", &secret.user, format!("secret:{}", key.id()))?;
-        self.store.add_secret(&secret.user, secret.binding, &key, label).map(drop)
+        self.store
+            .add_secret(&secret.user, secret.binding, &key, label)
+            .map(drop)
     }
 
     /// The secrets of everybody, or of one user, without what is secret in them. Blocking.
@@ -39,12 +46,17 @@ impl Administration {
     /// # Errors
     /// `not-found`; `denied` for the only way in of the last admin; `audit`, [`Error::State`].
     pub fn remove_secret(&self, id: &SecretId, force: bool) -> Result<UserName, Error> {
-        let owner = self.store.secrets(None)?.into_iter().find(|secret| secret.id == *id);
+        let owner = self
+            .store
+            .secrets(None)?
+            .into_iter()
+            .find(|secret| secret.id == *id);
         if let Some(secret) = owner {
             let force = if force { ", force" } else { "" };
             self.record("secret-remove", &secret.user, format!("secret:{id}{force}"))?;
         }
-        self.store.remove_secret(id, |account| self.is_admin(account), force)
+        self.store
+            .remove_secret(id, |account| self.is_admin(account), force)
     }
 
     fn record(&self, action: &str, user: &UserName, detail: String) -> Result<(), Error> {

@@ -49,7 +49,9 @@ pub(crate) async fn serve(
             Ok(()) => {}
             Err(error @ (Error::Failed { .. } | Error::State { .. })) => {
                 account.report_failure(&error);
-                let reason = error.to_peer().unwrap_or_else(|| ErrorMessage::new(ErrorCode::Io, "it failed"));
+                let reason = error
+                    .to_peer()
+                    .unwrap_or_else(|| ErrorMessage::new(ErrorCode::Io, "it failed"));
                 channel.send(&reason)?;
             }
             Err(error) => return Err(error),
@@ -60,7 +62,12 @@ pub(crate) async fn serve(
 
 impl Desk {
     /// Gathers the answer to a request.
-    async fn answer(&self, channel: &mut Channel, account: &Account, header: &Header) -> Result<(), Error> {
+    async fn answer(
+        &self,
+        channel: &mut Channel,
+        account: &Account,
+        header: &Header,
+    ) -> Result<(), Error> {
         let by = account.user().clone();
         account.admit(State::ServerAdmin, header)?;
         let is_admin = account.rights.is_admin(&by);
@@ -75,13 +82,28 @@ impl Desk {
         }
         if header.kind() == Kick::TYPE {
             let Kick { target } = header.read()?;
-            return send_list::<LiveSessions>(channel, self.kick(account, &target, is_theirs).await?).await;
+            return send_list::<LiveSessions>(
+                channel,
+                self.kick(account, &target, is_theirs).await?,
+            )
+            .await;
         }
-        let Some(request) = Request::read(header)?.map(|request| request.of(&by)) else { return Ok(()) };
-        let (kind, subject, changes) = (request.kind(), request.subject(), request.changes_something());
+        let Some(request) = Request::read(header)?.map(|request| request.of(&by)) else {
+            return Ok(());
+        };
+        let (kind, subject, changes) = (
+            request.kind(),
+            request.subject(),
+            request.changes_something(),
+        );
         let administration = self.administration.clone();
         let source = Source::of(account.connection.peer());
-        let admin = Admin { user: by, key: account.session.key.clone(), session: account.session.id.clone(), source };
+        let admin = Admin {
+            user: by,
+            key: account.session.key.clone(),
+            session: account.session.id.clone(),
+            source,
+        };
         let answer = blocking(move || administration.perform(Some(&admin), &request)).await?;
         if changes {
             report(account, kind, &subject);
@@ -103,14 +125,22 @@ impl Desk {
         target: &str,
         may_be_ended: impl Fn(&Session) -> bool,
     ) -> Result<Vec<SessionInfo>, Error> {
-        let is_meant =
-            |session: &Session| (session.id == target || session.user.as_str() == target) && may_be_ended(session);
+        let is_meant = |session: &Session| {
+            (session.id == target || session.user.as_str() == target) && may_be_ended(session)
+        };
         let meant = self.sessions.list(is_meant);
         if meant.is_empty() {
-            return Err(Error::here(ErrorCode::NotFound, "there is no such session, and no session of such a user"));
+            return Err(Error::here(
+                ErrorCode::NotFound,
+                "there is no such session, and no session of such a user",
+            ));
         }
         let subject: String = target.chars().take(64).collect();
-        let detail = joined(meant.iter().map(|(session, user)| format!("{session} of {user}")));
+        let detail = joined(
+            meant
+                .iter()
+                .map(|(session, user)| format!("{session} of {user}")),
+        );
         let entry = |user, session| Entry::Admin {
             user: Some(user),
             session: Some(session),
@@ -120,7 +150,10 @@ impl Desk {
         };
         account.record(entry).await?;
         let reason = format!("{} has ended the session", account.user());
-        let ended = meant.iter().filter_map(|(session, _)| self.sessions.end(&reason, session)).collect();
+        let ended = meant
+            .iter()
+            .filter_map(|(session, _)| self.sessions.end(&reason, session))
+            .collect();
         report(account, Kick::TYPE, target);
         Ok(ended)
     }
@@ -128,10 +161,17 @@ impl Desk {
 
 fn report(account: &Account, request: &'static str, subject: &str) {
     let subject = subject.chars().take(64).collect();
-    account.report(|user, session| Event::Administered { user, session, request, subject });
+    account.report(|user, session| Event::Administered {
+        user,
+        session,
+        request,
+        subject,
+    });
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     let result = tokio::task::spawn_blocking(work).await;
     result.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
 }
@@ -156,7 +196,9 @@ mod tests {
         let store = Arc::new(Store::open(&folder.path_of("store")).unwrap());
         let (audit, _) = Audit::open(&folder, &AuditOptions::default()).unwrap();
         let rights = Arc::new(RightsFile::of_server(folder.clone(), audit.clone(), None).unwrap());
-        let fingerprint = Identity::load_or_create(&folder, false).unwrap().fingerprint();
+        let fingerprint = Identity::load_or_create(&folder, false)
+            .unwrap()
+            .fingerprint();
         let sessions = Sessions::default();
         let account = Account {
             log_pace: LogPaces::default().of(&"alice".parse().unwrap()),
@@ -169,12 +211,27 @@ mod tests {
             events: Arc::new(|_| {}),
             audit: audit.clone(),
         };
-        let administration = Administration::new(folder, store, rights, None, fingerprint, Book::of_server(audit));
-        (Desk { administration: Arc::new(administration), sessions }, account)
+        let administration = Administration::new(
+            folder,
+            store,
+            rights,
+            None,
+            fingerprint,
+            Book::of_server(audit),
+        );
+        (
+            Desk {
+                administration: Arc::new(administration),
+                sessions,
+            },
+            account,
+        )
     }
 
     fn begun(sessions: &Sessions, user: &str, id: &str) -> Connection {
-        sessions.begin(session(user, id), ([127, 0, 0, 1], 1).into(), None).unwrap()
+        sessions
+            .begin(session(user, id), ([127, 0, 0, 1], 1).into(), None)
+            .unwrap()
     }
 
     /// What the log says is what is done, whatever begins while it is written.
@@ -195,7 +252,14 @@ mod tests {
             Some(ended) => ended,
             None => kick.await,
         };
-        assert_eq!(ended.unwrap().into_iter().map(|info| info.session).collect::<Vec<_>>(), ["2"]);
+        assert_eq!(
+            ended
+                .unwrap()
+                .into_iter()
+                .map(|info| info.session)
+                .collect::<Vec<_>>(),
+            ["2"]
+        );
         assert!(named.goes_on().is_err());
         assert!(later.goes_on().is_ok() && account.connection.goes_on().is_ok());
     }

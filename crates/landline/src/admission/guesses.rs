@@ -11,9 +11,15 @@ use landline_proto::login::UserName;
 use super::{Source, bounded::make_room};
 
 /// Tries at one account from one source: so many at once, and so many more in each hour. Together they are what an hour can see at most.
-const FROM_SOURCE: Share = Share { at_once: 50, interval: Duration::from_secs(3600 / 50) };
+const FROM_SOURCE: Share = Share {
+    at_once: 50,
+    interval: Duration::from_secs(3600 / 50),
+};
 /// Tries at one account from all sources that it has not logged in from before.
-const FROM_STRANGERS: Share = Share { at_once: 500, interval: Duration::from_millis(3_600_000 / 500) };
+const FROM_STRANGERS: Share = Share {
+    at_once: 500,
+    interval: Duration::from_millis(3_600_000 / 500),
+};
 /// Accounts and sources that are remembered: a flood cannot take more memory than that.
 const REMEMBERED_MAX: usize = 65_536;
 
@@ -57,9 +63,18 @@ impl Guesses {
     ///
     /// # Errors
     /// [`TooMany`]; the try is then not counted.
-    pub fn count(&self, user: &UserName, source: Source, is_known: bool, now: Instant) -> Result<Guess, TooMany> {
+    pub fn count(
+        &self,
+        user: &UserName,
+        source: Source,
+        is_known: bool,
+        now: Instant,
+    ) -> Result<Guess, TooMany> {
         let mut table = self.table();
-        let Table { from_sources, from_strangers } = &mut *table;
+        let Table {
+            from_sources,
+            from_strangers,
+        } = &mut *table;
         let pair = (user.clone(), source);
         if !from_sources.contains_key(&pair) {
             make_room(from_sources, REMEMBERED_MAX, now, |end| *end);
@@ -73,12 +88,20 @@ impl Guesses {
             from_strangers.insert(user.clone(), all);
         }
         from_sources.insert(pair, own);
-        Ok(Guess { user: user.clone(), source, is_known })
+        Ok(Guess {
+            user: user.clone(),
+            source,
+            is_known,
+        })
     }
 
     /// It was no guess: the password was right.
     pub fn take_back(&self, guess: Guess) {
-        let Guess { user, source, is_known } = guess;
+        let Guess {
+            user,
+            source,
+            is_known,
+        } = guess;
         let mut table = self.table();
         if !is_known {
             FROM_STRANGERS.take_back(table.from_strangers.get_mut(&user));
@@ -96,7 +119,10 @@ impl Share {
     /// Where the try after this one falls, if this one may be now (the generic cell rate algorithm).
     fn next(self, used: Option<&Instant>, now: Instant) -> Result<Instant, TooMany> {
         let next = used.copied().unwrap_or(now).max(now) + self.interval;
-        match next.duration_since(now).checked_sub(self.interval * self.at_once) {
+        match next
+            .duration_since(now)
+            .checked_sub(self.interval * self.at_once)
+        {
             None | Some(Duration::ZERO) => Ok(next),
             Some(remaining) => Err(TooMany { remaining }),
         }
@@ -126,10 +152,18 @@ mod tests {
     }
 
     /// Tries once a second for this many hours; how many are looked at.
-    fn tried(guesses: &Guesses, from: impl Fn(u64) -> u32, is_known: bool, start: Instant, hours: u64) -> usize {
+    fn tried(
+        guesses: &Guesses,
+        from: impl Fn(u64) -> u32,
+        is_known: bool,
+        start: Instant,
+        hours: u64,
+    ) -> usize {
         let tries = (0..hours * 3600).map(|second| {
             let now = start + Duration::from_secs(second);
-            guesses.count(&user("alice"), source(from(second)), is_known, now).is_ok()
+            guesses
+                .count(&user("alice"), source(from(second)), is_known, now)
+                .is_ok()
         });
         tries.filter(|looked_at| *looked_at).count()
     }
@@ -144,19 +178,36 @@ mod tests {
         // Somebody else's password from there, and this one from elsewhere, are another matter.
         let later = start + Duration::from_secs(7200);
         assert!(guesses.count(&user("bob"), source(1), false, later).is_ok());
-        assert!(guesses.count(&user("alice"), source(2), false, later).is_ok());
+        assert!(
+            guesses
+                .count(&user("alice"), source(2), false, later)
+                .is_ok()
+        );
     }
 
     #[test]
     fn strangers_have_a_thousand_in_an_hour_and_take_nothing_from_who_is_known() {
         let guesses = Guesses::default();
         let start = Instant::now();
-        let many = tried(&guesses, |second| u32::try_from(second).unwrap(), false, start, 1);
+        let many = tried(
+            &guesses,
+            |second| u32::try_from(second).unwrap(),
+            false,
+            start,
+            1,
+        );
         assert_eq!(many, 999);
         let end = start + Duration::from_secs(3599);
-        let refused = guesses.count(&user("alice"), source(1_000_000), false, end).unwrap_err();
+        let refused = guesses
+            .count(&user("alice"), source(1_000_000), false, end)
+            .unwrap_err();
         assert!(refused.remaining <= FROM_STRANGERS.interval, "{refused:?}");
-        assert!(guesses.count(&user("alice"), source(7_000_000), true, end).is_ok(), "the owner's own place");
+        assert!(
+            guesses
+                .count(&user("alice"), source(7_000_000), true, end)
+                .is_ok(),
+            "the owner's own place"
+        );
         // What is known has no more than its own share either.
         assert_eq!(tried(&guesses, |_| 8_000_000, true, end, 1), 99);
     }
@@ -167,7 +218,9 @@ mod tests {
         let now = Instant::now();
         for is_known in [false, true] {
             for _ in 0..10_000 {
-                let guess = guesses.count(&user("alice"), source(1), is_known, now).unwrap();
+                let guess = guesses
+                    .count(&user("alice"), source(1), is_known, now)
+                    .unwrap();
                 guesses.take_back(guess);
             }
         }
@@ -183,6 +236,10 @@ mod tests {
         }
         assert!(guesses.table().from_sources.len() <= REMEMBERED_MAX);
         assert!(guesses.table().from_strangers.len() <= REMEMBERED_MAX);
-        assert!(guesses.count(&user("alice"), source(1), false, now).is_err());
+        assert!(
+            guesses
+                .count(&user("alice"), source(1), false, now)
+                .is_err()
+        );
     }
 }

@@ -55,7 +55,13 @@ impl Admission {
     /// Bounds the half-open connections to `count_max` in all, at least 1, and 16 from each source but this machine, where tunnels end.
     pub fn new(count_max: usize) -> Self {
         let (waiting, penalties) = (HashMap::new(), Penalties::default());
-        Self(Arc::new(Mutex::new(Table { waiting, count: 0, count_max: count_max.max(1), next: 0, penalties })))
+        Self(Arc::new(Mutex::new(Table {
+            waiting,
+            count: 0,
+            count_max: count_max.max(1),
+            next: 0,
+            penalties,
+        })))
     }
 
     /// Takes a newcomer, for whom the oldest of its own source, or of the heaviest one, may have to go.
@@ -68,13 +74,26 @@ impl Admission {
             return Err(Refused { remaining });
         }
         let is_bounded = !source.is_this_machine();
-        if is_bounded && table.waiting.get(&source).is_some_and(|waiting| waiting.len() >= FROM_SOURCE_MAX) {
+        if is_bounded
+            && table
+                .waiting
+                .get(&source)
+                .is_some_and(|waiting| waiting.len() >= FROM_SOURCE_MAX)
+        {
             table.evict(source);
         } else if table.count >= table.count_max {
             // Among equals the one whose oldest has had the most time.
-            let weight =
-                |waiting: &VecDeque<Waiting>| (waiting.len(), waiting.front().map(|oldest| u64::MAX - oldest.number));
-            let heaviest = table.waiting.iter().max_by_key(|(_, waiting)| weight(waiting)).map(|(source, _)| *source);
+            let weight = |waiting: &VecDeque<Waiting>| {
+                (
+                    waiting.len(),
+                    waiting.front().map(|oldest| u64::MAX - oldest.number),
+                )
+            };
+            let heaviest = table
+                .waiting
+                .iter()
+                .max_by_key(|(_, waiting)| weight(waiting))
+                .map(|(source, _)| *source);
             if let Some(heaviest) = heaviest {
                 table.evict(heaviest);
             }
@@ -82,8 +101,16 @@ impl Admission {
         let (number, evicted) = (table.next, Arc::new(Notify::new()));
         table.next += 1;
         table.count += 1;
-        table.waiting.entry(source).or_default().push_back(Waiting { number, evicted: evicted.clone() });
-        Ok(Ticket { admission: self.clone(), source, number, evicted })
+        table.waiting.entry(source).or_default().push_back(Waiting {
+            number,
+            evicted: evicted.clone(),
+        });
+        Ok(Ticket {
+            admission: self.clone(),
+            source,
+            number,
+            evicted,
+        })
     }
 
     /// Notes that a login from there was refused.
@@ -100,14 +127,18 @@ impl Admission {
 impl Table {
     /// Lets the oldest of a source go.
     fn evict(&mut self, source: Source) {
-        let Some(oldest) = self.waiting.get_mut(&source).and_then(VecDeque::pop_front) else { return };
+        let Some(oldest) = self.waiting.get_mut(&source).and_then(VecDeque::pop_front) else {
+            return;
+        };
         oldest.evicted.notify_one();
         self.count -= 1;
         self.forget_if_empty(source);
     }
 
     fn remove(&mut self, source: Source, number: u64) {
-        let Some(waiting) = self.waiting.get_mut(&source) else { return };
+        let Some(waiting) = self.waiting.get_mut(&source) else {
+            return;
+        };
         if let Ok(place) = waiting.binary_search_by_key(&number, |waiting| waiting.number) {
             waiting.remove(place);
             self.count -= 1;
@@ -161,7 +192,9 @@ mod tests {
         let admission = Admission::new(512);
         let now = Instant::now();
         let other = admission.arrive(source(2), now).unwrap();
-        let tickets: Vec<Ticket> = (0..20).map(|_| admission.arrive(source(1), now).unwrap()).collect();
+        let tickets: Vec<Ticket> = (0..20)
+            .map(|_| admission.arrive(source(1), now).unwrap())
+            .collect();
         for (number, ticket) in tickets.iter().enumerate() {
             assert_eq!(has_to_go(ticket).await, number < 4, "{number}");
         }
@@ -172,7 +205,9 @@ mod tests {
     async fn the_oldest_of_the_heaviest_source_makes_room_for_a_newcomer() {
         let admission = Admission::new(10);
         let now = Instant::now();
-        let heavy: Vec<Ticket> = (0..4).map(|_| admission.arrive(source(1), now).unwrap()).collect();
+        let heavy: Vec<Ticket> = (0..4)
+            .map(|_| admission.arrive(source(1), now).unwrap())
+            .collect();
         let light: Vec<Ticket> = (2..5)
             .flat_map(|number| [number; 2])
             .map(|number| admission.arrive(source(number), now).unwrap())
@@ -206,9 +241,16 @@ mod tests {
         for _ in 0..3 {
             admission.penalise(source(1), now);
         }
-        assert_eq!(admission.arrive(source(1), now).unwrap_err().remaining, Duration::from_secs(15));
+        assert_eq!(
+            admission.arrive(source(1), now).unwrap_err().remaining,
+            Duration::from_secs(15)
+        );
         assert!(admission.arrive(source(2), now).is_ok());
-        assert!(admission.arrive(source(1), now + Duration::from_secs(15)).is_ok());
+        assert!(
+            admission
+                .arrive(source(1), now + Duration::from_secs(15))
+                .is_ok()
+        );
     }
 
     proptest! {

@@ -39,9 +39,15 @@ impl Penalties {
         if !self.until.contains_key(&source) {
             make_room(&mut self.until, SOURCES_MAX, now, |penalty| penalty.end);
         }
-        let penalty = self.until.entry(source).or_insert(Penalty { end: now, is_felt: false });
+        let penalty = self.until.entry(source).or_insert(Penalty {
+            end: now,
+            is_felt: false,
+        });
         if penalty.end <= now {
-            *penalty = Penalty { end: now, is_felt: false };
+            *penalty = Penalty {
+                end: now,
+                is_felt: false,
+            };
         }
         penalty.end = (penalty.end + REFUSED).min(now + PENALTY_MAX);
         penalty.is_felt |= penalty.end.duration_since(now) > EFFECT_MIN;
@@ -50,7 +56,10 @@ impl Penalties {
     /// How long the source is shut out still; `None` if it is not.
     pub fn remaining(&self, source: Source, now: Instant) -> Option<Duration> {
         let penalty = self.until.get(&source).filter(|penalty| penalty.is_felt)?;
-        penalty.end.checked_duration_since(now).filter(|remaining| !remaining.is_zero())
+        penalty
+            .end
+            .checked_duration_since(now)
+            .filter(|remaining| !remaining.is_zero())
     }
 }
 
@@ -73,13 +82,31 @@ mod tests {
             assert_eq!(penalties.remaining(source(1), now), None);
         }
         penalties.add(source(1), now);
-        assert_eq!(penalties.remaining(source(1), now), Some(Duration::from_secs(15)));
-        assert_eq!(penalties.remaining(source(2), now), None, "others are not meant");
+        assert_eq!(
+            penalties.remaining(source(1), now),
+            Some(Duration::from_secs(15))
+        );
+        assert_eq!(
+            penalties.remaining(source(2), now),
+            None,
+            "others are not meant"
+        );
         let later = now + Duration::from_secs(14);
-        assert_eq!(penalties.remaining(source(1), later), Some(Duration::from_secs(1)), "it is felt to its end");
-        assert_eq!(penalties.remaining(source(1), now + Duration::from_secs(15)), None);
+        assert_eq!(
+            penalties.remaining(source(1), later),
+            Some(Duration::from_secs(1)),
+            "it is felt to its end"
+        );
+        assert_eq!(
+            penalties.remaining(source(1), now + Duration::from_secs(15)),
+            None
+        );
         penalties.add(source(1), now + Duration::from_secs(20));
-        assert_eq!(penalties.remaining(source(1), now + Duration::from_secs(20)), None, "it begins anew");
+        assert_eq!(
+            penalties.remaining(source(1), now + Duration::from_secs(20)),
+            None,
+            "it begins anew"
+        );
     }
 
     #[test]
@@ -94,7 +121,11 @@ mod tests {
             penalties.add(source(number), now);
         }
         assert!(penalties.until.len() <= SOURCES_MAX);
-        assert_eq!(penalties.remaining(source(1), now), Some(PENALTY_MAX), "the longest are kept");
+        assert_eq!(
+            penalties.remaining(source(1), now),
+            Some(PENALTY_MAX),
+            "the longest are kept"
+        );
     }
 
     #[test]

@@ -25,13 +25,22 @@ pub struct SigningPlace {
 impl Signing {
     /// A place for somebody from there; `None` where all are taken that there are, or that this source can have.
     pub fn take(&self, source: Source) -> Option<SigningPlace> {
-        let max = if source.is_this_machine() { SIGNING_FROM_THIS_MACHINE_MAX } else { SIGNING_FROM_SOURCE_MAX };
+        let max = if source.is_this_machine() {
+            SIGNING_FROM_THIS_MACHINE_MAX
+        } else {
+            SIGNING_FROM_SOURCE_MAX
+        };
         let mut taken = self.taken();
-        if taken.values().sum::<usize>() >= SIGNING_MAX || taken.get(&source).is_some_and(|count| *count >= max) {
+        if taken.values().sum::<usize>() >= SIGNING_MAX
+            || taken.get(&source).is_some_and(|count| *count >= max)
+        {
             return None;
         }
         *taken.entry(source).or_default() += 1;
-        Some(SigningPlace { signing: self.clone(), source })
+        Some(SigningPlace {
+            signing: self.clone(),
+            source,
+        })
     }
 
     /// How many each source has; no source without any.
@@ -44,7 +53,9 @@ impl Signing {
 impl Drop for SigningPlace {
     fn drop(&mut self) {
         let mut taken = self.signing.taken();
-        let Some(count) = taken.get_mut(&self.source) else { return };
+        let Some(count) = taken.get_mut(&self.source) else {
+            return;
+        };
         *count -= 1;
         if *count == 0 {
             taken.remove(&self.source);
@@ -72,20 +83,36 @@ mod tests {
         let signing = Signing::default();
         let mut first = all_of(&signing, source(1));
         assert_eq!(first.len(), SIGNING_FROM_SOURCE_MAX);
-        assert_eq!(all_of(&signing, source(2)).len(), SIGNING_FROM_SOURCE_MAX, "as if there were no other");
+        assert_eq!(
+            all_of(&signing, source(2)).len(),
+            SIGNING_FROM_SOURCE_MAX,
+            "as if there were no other"
+        );
         first.pop();
-        assert_eq!(all_of(&signing, source(1)).len(), 1, "a place is free again once it is left");
+        assert_eq!(
+            all_of(&signing, source(1)).len(),
+            1,
+            "a place is free again once it is left"
+        );
         let tunnels = all_of(&signing, Source::of(Ipv4Addr::LOCALHOST.into()));
         assert_eq!(tunnels.len(), SIGNING_FROM_THIS_MACHINE_MAX);
-        assert!(signing.take(source(2)).is_some(), "the machine itself does not have all of them either");
+        assert!(
+            signing.take(source(2)).is_some(),
+            "the machine itself does not have all of them either"
+        );
         drop((first, tunnels));
-        assert!(signing.taken().is_empty(), "nothing is remembered of who has left");
+        assert!(
+            signing.taken().is_empty(),
+            "nothing is remembered of who has left"
+        );
     }
 
     #[test]
     fn there_are_no_more_places_than_that() {
         let signing = Signing::default();
-        let all: Vec<SigningPlace> = (0..100).flat_map(|number| all_of(&signing, source(number))).collect();
+        let all: Vec<SigningPlace> = (0..100)
+            .flat_map(|number| all_of(&signing, source(number)))
+            .collect();
         assert_eq!(all.len(), SIGNING_MAX);
         drop(all);
         assert!(signing.take(source(99)).is_some());

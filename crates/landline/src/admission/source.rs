@@ -14,7 +14,9 @@ impl Source {
     /// The source of a peer. What a peer says of itself (proxy headers) is never asked.
     pub fn of(peer: IpAddr) -> Self {
         match peer.to_canonical() {
-            IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()),
+            IpAddr::V6(address) => {
+                Self(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into())
+            }
             address @ IpAddr::V4(_) => Self(address),
         }
     }
@@ -45,7 +47,11 @@ mod tests {
         assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:1:2:3"));
         assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
         assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
-        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"), "a mapped address is the address");
+        assert_eq!(
+            source("::ffff:192.0.2.1"),
+            source("192.0.2.1"),
+            "a mapped address is the address"
+        );
         assert!(source("127.0.0.1").is_this_machine() && source("::1").is_this_machine());
         assert!(!source("127.0.0.2").is_this_machine() && !source("2001:db8::1").is_this_machine());
     }

@@ -16,12 +16,18 @@ pub struct Book {
 impl Book {
     /// Of a server that runs.
     pub(crate) fn of_server(audit: Audit) -> Self {
-        Self { folder: None, open: Arc::new(Mutex::new(Some(audit))) }
+        Self {
+            folder: None,
+            open: Arc::new(Mutex::new(Some(audit))),
+        }
     }
 
     /// For a command at the machine of the server that keeps its state in `folder`.
     pub(crate) fn of_command(folder: Arc<PrivateFolder>) -> Self {
-        Self { folder: Some(folder), open: Arc::default() }
+        Self {
+            folder: Some(folder),
+            open: Arc::default(),
+        }
     }
 
     /// The log. Blocking.

@@ -68,7 +68,8 @@ impl Crowd {
     }
 
     fn count_of(&mut self, mut kind: Kind, now: Instant) -> (&mut Count, &mut Share) {
-        self.window.get_or_insert_with(|| (now, OffsetDateTime::now_utc()));
+        self.window
+            .get_or_insert_with(|| (now, OffsetDateTime::now_utc()));
         let share = self.shares.entry(kind.of).or_default();
         if !self.kinds.contains_key(&kind) {
             if share.kinds >= KINDS_MAX {
@@ -87,13 +88,23 @@ impl Crowd {
 
     /// Ends the window: what was counted in it, kind by kind, to be written. What then cannot be has to be given back.
     pub(super) fn end(&mut self) -> Vec<((Kind, u64), Entry)> {
-        let since = self.window.take().map(|(_, time)| time_text(time)).unwrap_or_default();
+        let since = self
+            .window
+            .take()
+            .map(|(_, time)| time_text(time))
+            .unwrap_or_default();
         self.shares.clear();
         let kinds = self.kinds.drain().filter(|(_, count)| count.more > 0);
         kinds
             .map(|(kind, Count { more, .. })| {
                 let Kind { source, of, code } = kind.clone();
-                let entry = Entry::More { source, of: of.to_owned(), code, count: more, since: since.clone() };
+                let entry = Entry::More {
+                    source,
+                    of: of.to_owned(),
+                    code,
+                    count: more,
+                    since: since.clone(),
+                };
                 ((kind, more), entry)
             })
             .collect()
@@ -105,7 +116,11 @@ mod tests {
     use super::*;
 
     fn kind(source: usize) -> Kind {
-        Kind { source: format!("192.0.2.{source}"), of: "refused", code: "tls".into() }
+        Kind {
+            source: format!("192.0.2.{source}"),
+            of: "refused",
+            code: "tls".into(),
+        }
     }
 
     #[test]
@@ -114,10 +129,25 @@ mod tests {
         let now = Instant::now();
         let written = (0..10_000).filter(|_| crowd.admits(kind(1), now)).count() as u64;
         assert_eq!(written, EACH_MAX);
-        assert!(crowd.admits(kind(2), now), "another source has its own share");
+        assert!(
+            crowd.admits(kind(2), now),
+            "another source has its own share"
+        );
         assert_eq!(crowd.deadline(), Some(now + WINDOW));
         let ended = crowd.end();
-        let [((_, 9_995), Entry::More { source, count: 9_995, .. })] = &ended[..] else { panic!("{ended:?}") };
+        let [
+            (
+                (_, 9_995),
+                Entry::More {
+                    source,
+                    count: 9_995,
+                    ..
+                },
+            ),
+        ] = &ended[..]
+        else {
+            panic!("{ended:?}")
+        };
         assert_eq!(source, "192.0.2.1");
         assert_eq!(crowd.deadline(), None);
         assert!(crowd.end().is_empty());
@@ -131,10 +161,23 @@ mod tests {
         for n in 0..100_000 {
             crowd.admits(kind(n), now);
         }
-        let failed = Kind { source: "alice".into(), of: "failed", code: "denied".into() };
-        assert!(crowd.admits(failed.clone(), now), "a user's has its own share");
+        let failed = Kind {
+            source: "alice".into(),
+            of: "failed",
+            code: "denied".into(),
+        };
+        assert!(
+            crowd.admits(failed.clone(), now),
+            "a user's has its own share"
+        );
         crowd.add(failed.clone(), 1, now);
-        assert!(crowd.end().iter().any(|((kind, count), _)| (kind, *count) == (&failed, 1)), "under its own name");
+        assert!(
+            crowd
+                .end()
+                .iter()
+                .any(|((kind, count), _)| (kind, *count) == (&failed, 1)),
+            "under its own name"
+        );
     }
 
     #[test]
@@ -144,7 +187,11 @@ mod tests {
         let written = (0..100_000).filter(|&n| crowd.admits(kind(n), now)).count() as u64;
         let ended = crowd.end();
         let more: u64 = ended.iter().map(|((_, count), _)| count).sum();
-        assert!(written <= ALL_MAX && ended.len() <= KINDS_MAX + 1, "{written} and {}", ended.len());
+        assert!(
+            written <= ALL_MAX && ended.len() <= KINDS_MAX + 1,
+            "{written} and {}",
+            ended.len()
+        );
         assert_eq!(written + more, 100_000);
     }
 }

@@ -140,7 +140,9 @@ pub(super) enum Need {
 impl Entry {
     pub(super) fn need(&self) -> Need {
         match self {
-            Self::Login { .. } | Self::Transfer { .. } | Self::Admin { .. } | Self::Gap { .. } => Need::Durable,
+            Self::Login { .. } | Self::Transfer { .. } | Self::Admin { .. } | Self::Gap { .. } => {
+                Need::Durable
+            }
             _ => Need::Written,
         }
     }
@@ -178,7 +180,11 @@ impl Entry {
             | Self::Transfer { user, .. } => (user.clone(), String::new()),
             _ => ("*".to_owned(), String::new()),
         };
-        Kind { source, of: self.name(), code }
+        Kind {
+            source,
+            of: self.name(),
+            code,
+        }
     }
 }
 
@@ -195,7 +201,10 @@ fn source(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {
-            format!("{}/64", Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
+            format!(
+                "{}/64",
+                Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))
+            )
         }
     }
 }
@@ -215,10 +224,17 @@ mod tests {
     #[test]
     fn an_entry_is_written_under_its_name() {
         let entries = [
-            Entry::Started { release: String::new() },
+            Entry::Started {
+                release: String::new(),
+            },
             Entry::Stopped {},
-            Entry::Logout { user: String::new(), session: String::new() },
-            Entry::Gap { problem: String::new() },
+            Entry::Logout {
+                user: String::new(),
+                session: String::new(),
+            },
+            Entry::Gap {
+                problem: String::new(),
+            },
         ];
         for entry in entries {
             assert_eq!(serde_json::to_value(&entry).unwrap()["event"], entry.name());

@@ -50,7 +50,9 @@ impl Head {
     /// What the file in the server's folder says.
     pub(super) fn read(folder: &PrivateFolder) -> Result<Known, Error> {
         for _ in 0..LOOKS {
-            let Some(bytes) = folder.read(FILE, BYTES as u64)? else { return Ok(Known::Absent) };
+            let Some(bytes) = folder.read(FILE, BYTES as u64)? else {
+                return Ok(Known::Absent);
+            };
             if let Some(tip) = decode(&bytes) {
                 return Ok(Known::Line(tip));
             }
@@ -66,8 +68,13 @@ impl Head {
             folder.write(FILE, &encode(tip))?;
         }
         let file = folder.open_own(FILE).map_err(bad)?;
-        let file = file.ok_or_else(|| bad(io::Error::other("is not a regular file of ours alone")))?;
-        let head = Self { folder: folder.clone(), file, said: Cell::new(Tip::START) };
+        let file =
+            file.ok_or_else(|| bad(io::Error::other("is not a regular file of ours alone")))?;
+        let head = Self {
+            folder: folder.clone(),
+            file,
+            said: Cell::new(Tip::START),
+        };
         head.write(tip).and_then(|()| head.sync()).map_err(bad)?;
         Ok(head)
     }
@@ -76,7 +83,9 @@ impl Head {
     pub(super) fn is_unchanged(&self) -> bool {
         let mut bytes = [0; BYTES];
         let read = self.file.read_exact_at(&mut bytes, 0);
-        self.folder.holds(FILE, &self.file) && read.is_ok() && decode(&bytes) == Some(self.said.get())
+        self.folder.holds(FILE, &self.file)
+            && read.is_ok()
+            && decode(&bytes) == Some(self.said.get())
     }
 
     /// Says `tip` in place of what it said. Not synced: after a power cut it may say an earlier one, never a later one, as the
@@ -102,7 +111,10 @@ fn encode(tip: &Tip) -> Vec<u8> {
 fn decode(bytes: &[u8]) -> Option<Tip> {
     let head: Value = serde_json::from_slice(bytes).ok()?;
     let text = |key: &str| head.get(key).and_then(Value::as_str);
-    let tip = Tip { seq: head.get("seq")?.as_u64()?, hash: Hash::parse(text("hash")?)? };
+    let tip = Tip {
+        seq: head.get("seq")?.as_u64()?,
+        hash: Hash::parse(text("hash")?)?,
+    };
     (encode(&tip) == bytes).then_some(tip)
 }
 
@@ -119,14 +131,23 @@ mod tests {
 
     #[test]
     fn a_head_survives_and_half_of_one_does_not() {
-        let tip = Tip { seq: u64::MAX, hash: Hash::of(b"line") };
+        let tip = Tip {
+            seq: u64::MAX,
+            hash: Hash::of(b"line"),
+        };
         let bytes = encode(&tip);
         assert_eq!(bytes.len(), BYTES);
         assert_eq!(decode(&bytes), Some(tip));
-        let other = encode(&Tip { seq: 9, hash: Hash::of(b"other") });
+        let other = encode(&Tip {
+            seq: 9,
+            hash: Hash::of(b"other"),
+        });
         for cut in 1..200 {
             let mixed = [&other[..cut], &bytes[cut..]].concat();
-            assert!(decode(&mixed).is_none_or(|found| found == tip || mixed == other), "{cut}");
+            assert!(
+                decode(&mixed).is_none_or(|found| found == tip || mixed == other),
+                "{cut}"
+            );
         }
     }
 }

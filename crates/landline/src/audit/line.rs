@@ -27,7 +27,12 @@ impl Hash {
 
     /// Reads 64 lower-case hexadecimal digits.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok().map(Self)
+        HEXLOWER
+            .decode(text.as_bytes())
+            .ok()?
+            .try_into()
+            .ok()
+            .map(Self)
     }
 }
 
@@ -48,7 +53,10 @@ pub struct Tip {
 
 impl Tip {
     /// The end of a chain without lines.
-    pub const START: Self = Self { seq: 0, hash: Hash::NONE };
+    pub const START: Self = Self {
+        seq: 0,
+        hash: Hash::NONE,
+    };
 
     /// The line for `entry` behind this one, and the end of the chain with it. Printable ASCII whatever the entry holds, and at most
     /// [`LINE_BYTES_MAX`] long: the texts of an entry that is longer are cut, and it says so (`"cut": true`).
@@ -57,17 +65,26 @@ impl Tip {
         let time = time_text(time.into());
         let head = head(seq, &time, &self.hash, "");
         let body = serde_json::to_string(entry).unwrap_or_default();
-        let mut line = printable(&format!("{head}{}", body.strip_prefix('{').unwrap_or("\"event\":\"unwritable\"}")));
+        let mut line = printable(&format!(
+            "{head}{}",
+            body.strip_prefix('{')
+                .unwrap_or("\"event\":\"unwritable\"}")
+        ));
         for longest in [4096, 1024, 256, 64] {
             if line.len() <= LINE_BYTES_MAX {
                 break;
             }
             let mut fields = serde_json::to_value(entry).unwrap_or_default();
-            let event = fields.as_object_mut().and_then(|fields| fields.remove("event")).unwrap_or_default();
+            let event = fields
+                .as_object_mut()
+                .and_then(|fields| fields.remove("event"))
+                .unwrap_or_default();
             cut(&mut fields, longest);
             let rest = fields.to_string();
-            line =
-                printable(&format!("{head}\"event\":{event},\"cut\":true,{}", rest.strip_prefix('{').unwrap_or("}")));
+            line = printable(&format!(
+                "{head}\"event\":{event},\"cut\":true,{}",
+                rest.strip_prefix('{').unwrap_or("}")
+            ));
         }
         let hash = Hash::of(line.as_bytes());
         (line, Self { seq, hash })
@@ -102,18 +119,35 @@ impl Line {
         if !text.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
             return Err("is not printable ASCII");
         }
-        let mut fields: Map<String, Value> = serde_json::from_str(text).map_err(|_| "is not a JSON object")?;
+        let mut fields: Map<String, Value> =
+            serde_json::from_str(text).map_err(|_| "is not a JSON object")?;
         let mut take = |key: &str| fields.remove(key).ok_or("lacks a key that every line has");
         let (seq, time, prev, event) = (take("seq")?, take("time")?, take("prev")?, take("event")?);
         let parsed = Self {
-            seq: seq.as_u64().filter(|&seq| seq > 0).ok_or("has no sequence number")?,
-            time: time.as_str().and_then(canonical_time).ok_or("has no time")?,
-            prev: prev.as_str().and_then(Hash::parse).ok_or("does not name the line before it")?,
-            event: event.as_str().ok_or("does not say what happened")?.to_owned(),
+            seq: seq
+                .as_u64()
+                .filter(|&seq| seq > 0)
+                .ok_or("has no sequence number")?,
+            time: time
+                .as_str()
+                .and_then(canonical_time)
+                .ok_or("has no time")?,
+            prev: prev
+                .as_str()
+                .and_then(Hash::parse)
+                .ok_or("does not name the line before it")?,
+            event: event
+                .as_str()
+                .ok_or("does not say what happened")?
+                .to_owned(),
             fields,
         };
-        let head =
-            head(parsed.seq, &parsed.time, &parsed.prev, &format!("\"event\":{}", Value::from(&parsed.event[..])));
+        let head = head(
+            parsed.seq,
+            &parsed.time,
+            &parsed.prev,
+            &format!("\"event\":{}", Value::from(&parsed.event[..])),
+        );
         if !text.starts_with(&head) {
             return Err("does not begin as every line does");
         }
@@ -123,7 +157,9 @@ impl Line {
     /// Whether the event concerns this user.
     pub fn is_of(&self, user: &str) -> bool {
         let is = |key: &str| self.fields.get(key).and_then(Value::as_str) == Some(user);
-        is("user") || (self.event == "admin" && is("subject")) || (self.event == "more" && is("source"))
+        is("user")
+            || (self.event == "admin" && is("subject"))
+            || (self.event == "more" && is("source"))
     }
 
     /// When it was written.
@@ -142,7 +178,10 @@ pub(super) fn time_text(time: OffsetDateTime) -> String {
     let t = time.to_offset(UtcOffset::UTC);
     let (month, day) = (u8::from(t.month()), t.day());
     let (hour, minute, second, microsecond) = (t.hour(), t.minute(), t.second(), t.microsecond());
-    format!("{:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{microsecond:06}Z", t.year())
+    format!(
+        "{:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{microsecond:06}Z",
+        t.year()
+    )
 }
 
 fn canonical_time(text: &str) -> Option<String> {

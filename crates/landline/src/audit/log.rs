@@ -50,7 +50,10 @@ pub(super) struct Log {
 impl Log {
     /// Opens the log in the server's folder, making it on first use. A line that was being written when its writer was killed
     /// is removed. Anything else that is wrong is returned beside the log, which then goes on in a file of its own.
-    pub(super) fn open(server: &PrivateFolder, file_bytes_max: u64) -> Result<(Self, Option<String>), Error> {
+    pub(super) fn open(
+        server: &PrivateFolder,
+        file_bytes_max: u64,
+    ) -> Result<(Self, Option<String>), Error> {
         Self::open_unless(server, file_bytes_max, |_| Ok(()))
     }
 
@@ -73,11 +76,14 @@ impl Log {
         objection: impl Fn(&str) -> Result<(), Error>,
     ) -> Result<(Self, Option<String>), Error> {
         let lock = server.open_lock(LOCK_FILE)?;
-        let bad = |problem: io::Error| Error::state(server.path_of(reading::FOLDER).display(), problem);
+        let bad =
+            |problem: io::Error| Error::state(server.path_of(reading::FOLDER).display(), problem);
         take(&lock).map_err(bad)?;
         let head = Head::read(server)?;
         // Made only by whoever may go on without what was in it.
-        if head != Known::Absent && PrivateFolder::open_existing(&server.path_of(reading::FOLDER))?.is_none() {
+        if head != Known::Absent
+            && PrivateFolder::open_existing(&server.path_of(reading::FOLDER))?.is_none()
+        {
             objection("the folder with its lines is gone")?;
         }
         let folder = server.subfolder(reading::FOLDER)?;
@@ -118,7 +124,11 @@ impl Log {
 
     /// Appends the lines that `build` makes behind the last one, and syncs them if they are to be durable. After an error none of
     /// them counts.
-    pub(super) fn append(&mut self, durable: bool, build: impl FnOnce(Tip) -> (String, Tip)) -> io::Result<()> {
+    pub(super) fn append(
+        &mut self,
+        durable: bool,
+        build: impl FnOnce(Tip) -> (String, Tip),
+    ) -> io::Result<()> {
         self.locked(|log| {
             let (lines, tip) = build(log.tip);
             log.write(lines.as_bytes(), tip, durable)
@@ -136,7 +146,10 @@ impl Log {
     /// Works while no other process writes, on the log as it is now.
     fn locked(&mut self, work: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
         take(&self.lock)?;
-        let done = self.follow().and_then(|()| self.mend()).and_then(|()| work(self));
+        let done = self
+            .follow()
+            .and_then(|()| self.mend())
+            .and_then(|()| work(self));
         let _ = self.lock.unlock();
         done
     }
@@ -186,23 +199,34 @@ impl Log {
         if is_ours && (self.is_suspect || length == self.length()) {
             return Ok(());
         }
-        let changed = |problem: String| io::Error::other(format!("it was changed by another program: {problem}"));
+        let changed = |problem: String| {
+            io::Error::other(format!("it was changed by another program: {problem}"))
+        };
         // By its path: the one that was opened may have been moved away.
         let path = self.server.path_of(reading::FOLDER);
-        let folder = PrivateFolder::open_existing(&path).map_err(|error| changed(error.to_string()))?;
+        let folder =
+            PrivateFolder::open_existing(&path).map_err(|error| changed(error.to_string()))?;
         self.folder = folder.ok_or_else(|| changed(format!("{} is gone", reading::FOLDER)))?;
         let found = Head::read(&self.server)
             .and_then(|head| reading::survey(&self.folder, head))
             .map_err(|error| changed(error.to_string()))?;
         let (None, Some(Numbered { name, .. })) = (found.problem.clone(), found.go_on) else {
-            return Err(changed(found.problem.unwrap_or_else(|| "its last file is gone".to_owned())));
+            return Err(changed(
+                found
+                    .problem
+                    .unwrap_or_else(|| "its last file is gone".to_owned()),
+            ));
         };
         if found.tip.seq < self.tip.seq {
-            return Err(changed(format!("it ends with line {}, and line {} was written", found.tip.seq, self.tip.seq)));
+            return Err(changed(format!(
+                "it ends with line {}, and line {} was written",
+                found.tip.seq, self.tip.seq
+            )));
         }
         let file = open(&self.folder, &name)?;
         put_in_order(&file, found.length)?;
-        self.head = Head::open(&self.server, &found.tip).map_err(|error| io::Error::other(error.to_string()))?;
+        self.head = Head::open(&self.server, &found.tip)
+            .map_err(|error| io::Error::other(error.to_string()))?;
         (self.name, self.file, self.tip, self.synced) = (name, file, found.tip, found.length);
         self.tail.clear();
         (self.is_suspect, self.reserved) = (false, 0);
@@ -217,7 +241,11 @@ impl Log {
             self.file.write_all_at(&self.tail, self.synced)?;
             self.is_suspect = false;
         }
-        if self.tail.is_empty() { self.head.write(&self.tip) } else { Ok(()) }
+        if self.tail.is_empty() {
+            self.head.write(&self.tip)
+        } else {
+            Ok(())
+        }
     }
 
     /// Begins another file.
@@ -225,7 +253,9 @@ impl Log {
         self.sync_now()?;
         self.head.sync()?;
         let (name, file) = create(&self.folder, &self.tip)?;
-        self.folder.sync().map_err(|error| io::Error::other(error.to_string()))?;
+        self.folder
+            .sync()
+            .map_err(|error| io::Error::other(error.to_string()))?;
         // What was taken ahead is given back.
         let _ = self.file.set_len(self.synced);
         (self.name, self.file, self.synced, self.reserved) = (name, file, 0, 0);
@@ -238,7 +268,8 @@ impl Log {
         let part = PrivateFolder::disk_bytes(&self.file).unwrap_or(0) / RESERVE_PART;
         let ahead = RESERVE_BYTES.min(part);
         if needed.saturating_add(ahead / 2) >= self.reserved
-            && PrivateFolder::reserve(&self.file, self.reserved, needed.saturating_add(ahead)).is_ok()
+            && PrivateFolder::reserve(&self.file, self.reserved, needed.saturating_add(ahead))
+                .is_ok()
         {
             self.reserved = needed.saturating_add(ahead);
         }
@@ -253,7 +284,9 @@ fn take(lock: &File) -> io::Result<()> {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
             Err(_) if Instant::now() >= deadline => {
-                return Err(io::Error::other(format!("another process has held {LOCK_FILE} for 3 s")));
+                return Err(io::Error::other(format!(
+                    "another process has held {LOCK_FILE} for 3 s"
+                )));
             }
             Err(_) => std::thread::sleep(LOOK_TIME),
         }

@@ -61,7 +61,9 @@ pub struct AuditOptions {
 
 impl Default for AuditOptions {
     fn default() -> Self {
-        Self { file_bytes_max: 64 << 20 }
+        Self {
+            file_bytes_max: 64 << 20,
+        }
     }
 }
 
@@ -79,11 +81,16 @@ impl Audit {
     ///
     /// # Errors
     /// [`Error::State`] where it cannot be written.
-    pub fn open(server: &PrivateFolder, options: &AuditOptions) -> Result<(Self, Option<String>), Error> {
+    pub fn open(
+        server: &PrivateFolder,
+        options: &AuditOptions,
+    ) -> Result<(Self, Option<String>), Error> {
         let (log, problem) = Log::open(server, options.file_bytes_max)?;
         let audit = Self::write(log)?;
         if let Some(problem) = &problem {
-            audit.record_blocking(Entry::Gap { problem: problem.clone() })?;
+            audit.record_blocking(Entry::Gap {
+                problem: problem.clone(),
+            })?;
         }
         Ok((audit, problem))
     }
@@ -93,7 +100,10 @@ impl Audit {
     /// # Errors
     /// [`Error::State`] where it cannot be written, or something is wrong with it.
     pub(crate) fn follow(server: &PrivateFolder) -> Result<Self, Error> {
-        Self::write(Log::follow_up(server, AuditOptions::default().file_bytes_max)?)
+        Self::write(Log::follow_up(
+            server,
+            AuditOptions::default().file_bytes_max,
+        )?)
     }
 
     fn write(log: Log) -> Result<Self, Error> {
@@ -114,7 +124,9 @@ impl Audit {
     /// `audit` where it cannot be written, or was not in time. Then it must not be done.
     pub async fn record(&self, entry: Entry) -> Result<(), Error> {
         let audit = self.clone();
-        tokio::task::spawn_blocking(move || audit.record_blocking(entry)).await.unwrap_or_else(|_| Err(gone()))
+        tokio::task::spawn_blocking(move || audit.record_blocking(entry))
+            .await
+            .unwrap_or_else(|_| Err(gone()))
     }
 
     /// The same, in a thread that may block.
@@ -130,7 +142,9 @@ impl Audit {
     pub fn note(&self, entry: Entry) {
         // Held while it is tried: what is counted here is fetched only after what fills the queue now.
         let mut overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(TrySendError::Full(Request::Write(entry, _))) = self.requests.try_send(Request::Write(entry, None)) {
+        if let Err(TrySendError::Full(Request::Write(entry, _))) =
+            self.requests.try_send(Request::Write(entry, None))
+        {
             overflow.add(entry.kind(), 1, Instant::now());
         }
     }
@@ -142,7 +156,9 @@ impl Audit {
     pub async fn close(&self) -> Result<(), Error> {
         self.note(Entry::Stopped {});
         let audit = self.clone();
-        tokio::task::spawn_blocking(move || audit.flush()).await.unwrap_or_else(|_| Err(gone()))
+        tokio::task::spawn_blocking(move || audit.flush())
+            .await
+            .unwrap_or_else(|_| Err(gone()))
     }
 
     /// Writes what was only counted so far, and makes everything durable. Blocking.
@@ -177,7 +193,8 @@ impl Audit {
 }
 
 fn unwritten(problem: &str) -> Error {
-    let message = format!("the server cannot write its audit log, and does nothing without it: {problem}");
+    let message =
+        format!("the server cannot write its audit log, and does nothing without it: {problem}");
     Error::here(ErrorCode::Audit, message)
 }
 
@@ -197,9 +214,15 @@ mod tests {
     fn what_overflows_the_queue_is_counted_and_a_lock_that_is_held_is_no_wait_for_ever() {
         let scratch = crate::paths::ScratchFolder::create(&std::env::temp_dir()).unwrap();
         let folder = scratch.folder("state").unwrap();
-        let server = PrivateFolder::open_or_create(&folder).unwrap().subfolder("server").unwrap();
+        let server = PrivateFolder::open_or_create(&folder)
+            .unwrap()
+            .subfolder("server")
+            .unwrap();
         let (audit, _) = Audit::open(&server, &AuditOptions::default()).unwrap();
-        let logout = || Entry::Logout { user: "alice".into(), session: "1".into() };
+        let logout = || Entry::Logout {
+            user: "alice".into(),
+            session: "1".into(),
+        };
         audit.record_blocking(logout()).unwrap();
         let held = server.lock("audit-lock").unwrap();
         let noted = 3 * QUEUE as u64;
@@ -211,7 +234,12 @@ mod tests {
         drop(held);
         while audit.flush().is_err() {}
         let (mut lines, mut counted) = (0, 0);
-        let bytes = server.subfolder("audit").unwrap().read(&reading::file_name(1), 64 << 20).unwrap().unwrap();
+        let bytes = server
+            .subfolder("audit")
+            .unwrap()
+            .read(&reading::file_name(1), 64 << 20)
+            .unwrap()
+            .unwrap();
         for line in std::str::from_utf8(&bytes).unwrap().lines() {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             match line["event"].as_str() {
@@ -222,6 +250,9 @@ mod tests {
         }
         assert!(counted > 0);
         // The one that was refused may have been written when there was nobody left to tell.
-        assert!((noted + 1..=noted + 2).contains(&(lines + counted)), "{lines} lines and {counted} more of {noted}");
+        assert!(
+            (noted + 1..=noted + 2).contains(&(lines + counted)),
+            "{lines} lines and {counted} more of {noted}"
+        );
     }
 }

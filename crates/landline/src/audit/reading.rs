@@ -42,14 +42,24 @@ impl Reader {
     /// # Errors
     /// [`Error::State`].
     pub fn open(state: &Path) -> Result<Option<Self>, Error> {
-        let Some(server) = PrivateFolder::open_existing(&state.join("server"))? else { return Ok(None) };
+        let Some(server) = PrivateFolder::open_existing(&state.join("server"))? else {
+            return Ok(None);
+        };
         // Before the names: a file that is begun in between is not needed for the lines up to this head.
         let head = Head::read(&server)?;
         let folder = PrivateFolder::open_existing(&server.path_of(FOLDER))?;
         Ok(match folder {
-            Some(folder) => Some(Self { head, files: files(&folder)?, folder }),
+            Some(folder) => Some(Self {
+                head,
+                files: files(&folder)?,
+                folder,
+            }),
             None if head == Known::Absent => None,
-            None => Some(Self { head, files: Vec::new(), folder: server }),
+            None => Some(Self {
+                head,
+                files: Vec::new(),
+                folder: server,
+            }),
         })
     }
 
@@ -82,19 +92,26 @@ impl Reader {
     pub fn lines(&self, mut take: impl FnMut(&Line, &str)) -> Result<u64, Error> {
         let mut unreadable = 0;
         let mut walk = Walk::new(None);
-        self.each(&mut walk, |_, bytes| match (Line::parse(bytes), str::from_utf8(bytes)) {
-            (Ok(line), Ok(text)) => take(&line, text),
-            _ => unreadable += 1,
+        self.each(&mut walk, |_, bytes| {
+            match (Line::parse(bytes), str::from_utf8(bytes)) {
+                (Ok(line), Ok(text)) => take(&line, text),
+                _ => unreadable += 1,
+            }
         })?;
         Ok(unreadable)
     }
 
     fn each(&self, walk: &mut Walk, mut take: impl FnMut(&mut Walk, &[u8])) -> Result<(), Error> {
         for (index, file) in self.files.iter().enumerate() {
-            let bad = |error: io::Error| Error::state(self.folder.path_of(&file.name).display(), error);
-            let Some(opened) = self.folder.open_to_read(&file.name)? else { continue };
+            let bad =
+                |error: io::Error| Error::state(self.folder.path_of(&file.name).display(), error);
+            let Some(opened) = self.folder.open_to_read(&file.name)? else {
+                continue;
+            };
             walk.file(&file.name, file.first);
-            let torn = each_line(opened, |bytes| take(walk, bytes)).map_err(bad)?.torn;
+            let torn = each_line(opened, |bytes| take(walk, bytes))
+                .map_err(bad)?
+                .torn;
             walk.file_end(torn, index + 1 == self.files.len());
         }
         Ok(())
@@ -106,8 +123,12 @@ impl Known {
     fn problem(self) -> Option<&'static str> {
         match self {
             Self::Line(_) => None,
-            Self::Absent => Some("there is no head: nobody knows whether the end of the log was cut off"),
-            Self::Damaged => Some("the head cannot be read: nobody knows whether the end of the log was cut off"),
+            Self::Absent => {
+                Some("there is no head: nobody knows whether the end of the log was cut off")
+            }
+            Self::Damaged => {
+                Some("the head cannot be read: nobody knows whether the end of the log was cut off")
+            }
         }
     }
 }
@@ -147,7 +168,10 @@ fn each_line(file: File, mut take: impl FnMut(&[u8])) -> io::Result<End> {
     let mut end = End { whole: 0, torn: 0 };
     loop {
         line.clear();
-        let read = reader.by_ref().take(LINE_BYTES_MAX as u64 + 2).read_until(b'\n', &mut line)?;
+        let read = reader
+            .by_ref()
+            .take(LINE_BYTES_MAX as u64 + 2)
+            .read_until(b'\n', &mut line)?;
         match line.strip_suffix(b"\n") {
             Some(whole) => take(whole),
             None if read > LINE_BYTES_MAX => take(&line),
@@ -184,7 +208,9 @@ pub(super) fn survey(folder: &PrivateFolder, head: Known) -> Result<Found, Error
         let mut walk = Walk::from(begins_at, head.tip());
         for (after, file) in files.iter().enumerate().skip(index) {
             let bad = |error: io::Error| Error::state(folder.path_of(&file.name).display(), error);
-            let Some(opened) = folder.open_to_read(&file.name)? else { continue };
+            let Some(opened) = folder.open_to_read(&file.name)? else {
+                continue;
+            };
             walk.file(&file.name, file.first);
             let end = each_line(opened, |bytes| drop(walk.line(bytes))).map_err(bad)?;
             walk.file_end(end.torn, after + 1 == files.len());
@@ -198,17 +224,36 @@ pub(super) fn survey(folder: &PrivateFolder, head: Known) -> Result<Found, Error
     let has_begun = report.lines > 0 || begins_at > 1 || head.tip().is_some_and(|tip| tip.seq > 0);
     let problem = match (report.flaws.first(), head.problem()) {
         (_, Some(problem)) if has_begun || head == Known::Damaged => Some(problem.to_owned()),
-        (Some(flaw), _) => Some(format!("{} line {}: {}", flaw.file, flaw.line, flaw.problem)),
+        (Some(flaw), _) => Some(format!(
+            "{} line {}: {}",
+            flaw.file, flaw.line, flaw.problem
+        )),
         _ => None,
     };
     let Some(problem) = problem else {
         let length = last.as_ref().map_or(0, |(_, end)| end.whole);
-        return Ok(Found { tip: report.tip, go_on: last.map(|(file, _)| file), length, problem: None });
+        return Ok(Found {
+            tip: report.tip,
+            go_on: last.map(|(file, _)| file),
+            length,
+            problem: None,
+        });
     };
     // Nothing of what is there is touched: the log goes on behind everything that ever was, in a file of its own.
     let newest = files.last().map_or(0, |file| file.first);
     // The next line is linked to the last one, or to what the head says that it was.
-    let known = head.tip().filter(|head| head.seq >= report.tip.seq).unwrap_or(report.tip);
+    let known = head
+        .tip()
+        .filter(|head| head.seq >= report.tip.seq)
+        .unwrap_or(report.tip);
     let seq = known.seq.max(report.tip.seq).max(newest);
-    Ok(Found { tip: Tip { seq, hash: known.hash }, go_on: None, length: 0, problem: Some(problem) })
+    Ok(Found {
+        tip: Tip {
+            seq,
+            hash: known.hash,
+        },
+        go_on: None,
+        length: 0,
+        problem: Some(problem),
+    })
 }

@@ -20,14 +20,23 @@ impl Since {
     /// Reads it, `now` being now; `None` where it is none of these.
     pub fn parse(text: &str, now: OffsetDateTime) -> Option<Self> {
         let ago = || {
-            let (unit, seconds) =
-                [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)].into_iter().find(|(unit, _)| text.ends_with(unit))?;
+            let (unit, seconds) = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]
+                .into_iter()
+                .find(|(unit, _)| text.ends_with(unit))?;
             let count: u32 = text.strip_suffix(unit)?.parse().ok()?;
             now.checked_sub(Duration::seconds(i64::from(count).checked_mul(seconds)?))
         };
         // With a time behind it, it is not taken for the day alone.
-        let date = || Some(text).filter(|text| text.len() == DATE_CHARS).and_then(date_of);
-        OffsetDateTime::parse(text, &Rfc3339).ok().or_else(date).or_else(ago).map(Self)
+        let date = || {
+            Some(text)
+                .filter(|text| text.len() == DATE_CHARS)
+                .and_then(date_of)
+        };
+        OffsetDateTime::parse(text, &Rfc3339)
+            .ok()
+            .or_else(date)
+            .or_else(ago)
+            .map(Self)
     }
 
     /// Whether a line was written then or later.
@@ -38,7 +47,12 @@ impl Since {
 
 /// Midnight of a date.
 fn date_of(text: &str) -> Option<OffsetDateTime> {
-    Some(Date::parse(text, &Iso8601::DATE).ok()?.with_time(Time::MIDNIGHT).assume_utc())
+    Some(
+        Date::parse(text, &Iso8601::DATE)
+            .ok()?
+            .with_time(Time::MIDNIGHT)
+            .assume_utc(),
+    )
 }
 
 impl FromStr for Since {
@@ -56,7 +70,8 @@ mod tests {
 
     #[test]
     fn moments() {
-        let parse = |text: &str| Since::parse(text, OffsetDateTime::UNIX_EPOCH + Duration::days(10));
+        let parse =
+            |text: &str| Since::parse(text, OffsetDateTime::UNIX_EPOCH + Duration::days(10));
         let at = |seconds: i64| Some(Since(OffsetDateTime::from_unix_timestamp(seconds).unwrap()));
         assert_eq!(parse("1h"), at(10 * 86_400 - 3600));
         assert_eq!(parse("2d"), at(8 * 86_400));

@@ -58,7 +58,13 @@ pub struct Walk {
 impl Walk {
     /// A walk from the first line of all to one that `head` names, at least.
     pub fn new(head: Option<Tip>) -> Self {
-        let report = Report { files: 0, lines: 0, tip: Tip::START, times: None, flaws: Vec::new() };
+        let report = Report {
+            files: 0,
+            lines: 0,
+            tip: Tip::START,
+            times: None,
+            flaws: Vec::new(),
+        };
         Self {
             head,
             file: String::new(),
@@ -123,7 +129,10 @@ impl Walk {
             self.flaw_here(line.seq, problem);
         } else if self.is_linked && line.prev != self.tip.hash {
             if due == 1 {
-                self.flaw_here(due, "it is the first line, and names one before it".to_owned());
+                self.flaw_here(
+                    due,
+                    "it is the first line, and names one before it".to_owned(),
+                );
             } else {
                 let (file, at) = self.before.clone();
                 let problem = "the line is not the one that was written: the next one holds another hash of it";
@@ -131,12 +140,29 @@ impl Walk {
             }
         }
         if line.event == "gap" && self.minds_gaps {
-            let found = line.fields.get("problem").and_then(|problem| problem.as_str()).unwrap_or_default();
-            self.flaw_here(line.seq, format!("when the server started here, it found: {found}"));
+            let found = line
+                .fields
+                .get("problem")
+                .and_then(|problem| problem.as_str())
+                .unwrap_or_default();
+            self.flaw_here(
+                line.seq,
+                format!("when the server started here, it found: {found}"),
+            );
         }
-        let first = self.report.times.take().map_or_else(|| line.time.clone(), |(first, _)| first);
+        let first = self
+            .report
+            .times
+            .take()
+            .map_or_else(|| line.time.clone(), |(first, _)| first);
         self.report.times = Some((first, line.time.clone()));
-        self.go_on(Tip { seq: line.seq, hash }, true);
+        self.go_on(
+            Tip {
+                seq: line.seq,
+                hash,
+            },
+            true,
+        );
         Some(line)
     }
 
@@ -145,7 +171,8 @@ impl Walk {
             if head.hash != tip.hash && is_linked {
                 self.flaw_here(
                     tip.seq,
-                    "the line is not the one that was written: the head holds another hash of it".to_owned(),
+                    "the line is not the one that was written: the head holds another hash of it"
+                        .to_owned(),
                 );
             }
             self.has_passed_head = true;
@@ -168,7 +195,10 @@ impl Walk {
     /// Ends the walk.
     pub fn end(mut self) -> Report {
         if let (Some(head), false) = (self.head, self.has_passed_head) {
-            let problem = format!("the log ends with line {}, and the head names line {}", self.tip.seq, head.seq);
+            let problem = format!(
+                "the log ends with line {}, and the head names line {}",
+                self.tip.seq, head.seq
+            );
             self.flaw_here(self.tip.seq.saturating_add(1), problem);
         }
         self.report.tip = self.tip;
@@ -181,12 +211,21 @@ impl Walk {
 
     fn flaw(&mut self, file: String, line: u64, seq: u64, problem: String) {
         if self.report.flaws.len() < FLAWS_MAX {
-            self.report.flaws.push(Flaw { file, line, seq, problem });
+            self.report.flaws.push(Flaw {
+                file,
+                line,
+                seq,
+                problem,
+            });
         }
     }
 }
 
 /// Lines, in words.
 fn range(first: u64, last: u64) -> String {
-    if first == last { format!("line {first} is") } else { format!("lines {first} to {last} are") }
+    if first == last {
+        format!("line {first} is")
+    } else {
+        format!("lines {first} to {last} are")
+    }
 }

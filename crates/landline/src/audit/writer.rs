@@ -30,9 +30,16 @@ pub(super) enum Request {
 
 /// Writes until nobody is left who could ask for it.
 pub(super) fn run(log: Log, requests: &Receiver<Request>, overflow: &Mutex<Crowd>) {
-    let mut writer = Writer { log, crowd: Crowd::default(), sync_at: None };
+    let mut writer = Writer {
+        log,
+        crowd: Crowd::default(),
+        sync_at: None,
+    };
     loop {
-        let due = [writer.sync_at, writer.crowd.deadline()].into_iter().flatten().min();
+        let due = [writer.sync_at, writer.crowd.deadline()]
+            .into_iter()
+            .flatten()
+            .min();
         let first = match due.map(|due| due.saturating_duration_since(Instant::now())) {
             Some(wait) => requests.recv_timeout(wait),
             None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -48,7 +55,9 @@ pub(super) fn run(log: Log, requests: &Receiver<Request>, overflow: &Mutex<Crowd
         }
         let is_flush = is_over || !flushes.is_empty();
         writer.write(entries);
-        writer.crowd.take(&mut overflow.lock().unwrap_or_else(PoisonError::into_inner));
+        writer
+            .crowd
+            .take(&mut overflow.lock().unwrap_or_else(PoisonError::into_inner));
         let flushed = writer.rest(is_flush);
         for answer in flushes {
             answer(flushed.clone());
@@ -98,7 +107,12 @@ impl Writer {
     fn rest(&mut self, is_flush: bool) -> Result<(), String> {
         let now = Instant::now();
         let mut done = Ok(());
-        if is_flush || self.crowd.deadline().is_some_and(|deadline| deadline <= now) {
+        if is_flush
+            || self
+                .crowd
+                .deadline()
+                .is_some_and(|deadline| deadline <= now)
+        {
             done = self.write_counts();
         }
         if self.log.is_synced() {
@@ -143,5 +157,6 @@ fn append(log: &mut Log, entries: &[Entry]) -> Result<(), String> {
         }
         (lines, tip)
     };
-    log.append(durable, build).map_err(|error| error.to_string())
+    log.append(durable, build)
+        .map_err(|error| error.to_string())
 }

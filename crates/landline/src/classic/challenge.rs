@@ -25,7 +25,9 @@ pub struct Challenge {
 
 impl std::fmt::Debug for Challenge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Challenge").field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("Challenge")
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
     }
 }
 
@@ -35,8 +37,12 @@ impl Challenge {
     /// # Errors
     /// [`Error::Key`].
     pub fn load(path: &Path, kind: HmacKind) -> Result<Self, Error> {
-        let bad = |problem: String| Error::Key { path: path.display().to_string(), problem };
-        let mut secret = read_secret_file(path, SECRET_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
+        let bad = |problem: String| Error::Key {
+            path: path.display().to_string(),
+            problem,
+        };
+        let mut secret =
+            read_secret_file(path, SECRET_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
         for end in [b'\n', b'\r'] {
             if secret.last() == Some(&end) {
                 secret.pop();
@@ -45,21 +51,30 @@ impl Challenge {
         if secret.is_empty() {
             return Err(bad("is empty; a secret is needed".into()));
         }
-        Ok(Self { secret: Arc::new(secret), kind })
+        Ok(Self {
+            secret: Arc::new(secret),
+            kind,
+        })
     }
 
     /// Asks the other side for proof. What it has sent behind its answer is left to be read.
     ///
     /// # Errors
     /// `login-refused`, [`Error::Lost`], and [`Error::Dialect`] where it takes too long.
-    pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(&self, line: &mut Line<S>) -> Result<(), Error> {
+    pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        line: &mut Line<S>,
+    ) -> Result<(), Error> {
         let nonce: [u8; NONCE_BYTES] = random();
         line.send(&nonce).await?;
         let found = exactly(line, self.kind.answer_bytes()).await?;
         if self.kind.verifies(&self.secret, &nonce, &found) {
             Ok(())
         } else {
-            Err(Error::here(ErrorCode::LoginRefused, "the answer to the challenge is wrong"))
+            Err(Error::here(
+                ErrorCode::LoginRefused,
+                "the answer to the challenge is wrong",
+            ))
         }
     }
 
@@ -67,14 +82,19 @@ impl Challenge {
     ///
     /// # Errors
     /// [`Error::Lost`], [`Error::Dialect`].
-    pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(&self, line: &mut Line<S>) -> Result<(), Error> {
+    pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        line: &mut Line<S>,
+    ) -> Result<(), Error> {
         let nonce = exactly(line, NONCE_BYTES).await?;
         line.send(&self.kind.answer(&self.secret, &nonce)).await
     }
 }
 
 /// Tells the other side that it has passed.
-pub(super) async fn pass<S: AsyncRead + AsyncWrite + Unpin>(line: &mut Line<S>) -> Result<(), Error> {
+pub(super) async fn pass<S: AsyncRead + AsyncWrite + Unpin>(
+    line: &mut Line<S>,
+) -> Result<(), Error> {
     line.send(PASSED).await
 }
 
@@ -86,15 +106,19 @@ pub async fn passed<S: AsyncRead + AsyncWrite + Unpin>(line: &mut Line<S>) -> Re
     match exactly(line, PASSED.len()).await {
         Ok(word) if word == PASSED => Ok(()),
         Ok(_) => Err(DialectError::Header("it did not say ok".into()).into()),
-        Err(Error::Dialect(DialectError::Cut) | Error::Lost(_)) => {
-            Err(Error::here(ErrorCode::LoginRefused, "the server closed the line: it did not believe the answer"))
-        }
+        Err(Error::Dialect(DialectError::Cut) | Error::Lost(_)) => Err(Error::here(
+            ErrorCode::LoginRefused,
+            "the server closed the line: it did not believe the answer",
+        )),
         Err(error) => Err(error),
     }
 }
 
 /// So many bytes, within the time that a header has.
-async fn exactly<S: AsyncRead + AsyncWrite + Unpin>(line: &mut Line<S>, count: usize) -> Result<Vec<u8>, Error> {
+async fn exactly<S: AsyncRead + AsyncWrite + Unpin>(
+    line: &mut Line<S>,
+    count: usize,
+) -> Result<Vec<u8>, Error> {
     let began = Instant::now();
     let mut found = Vec::with_capacity(count);
     while found.len() < count {

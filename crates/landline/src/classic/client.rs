@@ -32,11 +32,21 @@ pub async fn connect(
 /// # Errors
 /// [`Error::Connect`].
 pub async fn datagrams(address: &HostPort) -> Result<UdpSocket, Error> {
-    let failed = |source| Error::Connect { address: address.to_string(), source };
-    let found: Vec<SocketAddr> = lookup_host((address.host.as_str(), address.port)).await.map_err(failed)?.collect();
+    let failed = |source| Error::Connect {
+        address: address.to_string(),
+        source,
+    };
+    let found: Vec<SocketAddr> = lookup_host((address.host.as_str(), address.port))
+        .await
+        .map_err(failed)?
+        .collect();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for server in found {
-        let own = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let own = if server.is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
+        };
         let open = async {
             let socket = UdpSocket::bind(own).await?;
             socket.connect(server).await.map(|()| socket)

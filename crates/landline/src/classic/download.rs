@@ -8,8 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     ClassicEvent, Got, Line,
     codec::{
-        Answer, BodyDecoder, Charset, DialectError, FileHeader, Frames, HEADER_BYTES_MAX, Part, UploadForm, base_name,
-        download_answer, download_request, parse_download_request,
+        Answer, BodyDecoder, Charset, DialectError, FileHeader, Frames, HEADER_BYTES_MAX, Part,
+        UploadForm, base_name, download_answer, download_request, parse_download_request,
     },
     failed_task,
     service::{Reporter, told},
@@ -62,20 +62,34 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(), Error> {
     let (root, wanted) = (folder.clone(), name.clone());
     let open = move || match wanted.starts_with(['/', '~']) {
-        true => Err(Error::here(ErrorCode::NameRefused, "names are those of files in the folder that is served")),
+        true => Err(Error::here(
+            ErrorCode::NameRefused,
+            "names are those of files in the folder that is served",
+        )),
         false => root.source(&[Grant::of_the_home(false)], wanted.as_bytes()),
     };
-    let source = match tokio::task::spawn_blocking(open).await.map_err(failed_task)? {
+    let source = match tokio::task::spawn_blocking(open)
+        .await
+        .map_err(failed_task)?
+    {
         Ok(source) => Arc::new(source),
         Err(error) => {
             let message = error.to_string();
-            line.send(&download_answer(&Answer::Error(told(&error, &name)), charset)).await?;
+            line.send(&download_answer(
+                &Answer::Error(told(&error, &name)),
+                charset,
+            ))
+            .await?;
             report.event(|peer| ClassicEvent::Refused { peer, message });
             return Ok(());
         }
     };
     let size = source.length;
-    line.send(&download_answer(&Answer::File(FileHeader::new(name.clone(), size)), charset)).await?;
+    line.send(&download_answer(
+        &Answer::File(FileHeader::new(name.clone(), size)),
+        charset,
+    ))
+    .await?;
     send_content(line, source, size, &Progress::default()).await?;
     report.event(|peer| ClassicEvent::Sent { peer, name, size });
     Ok(())
@@ -95,8 +109,9 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin>(
     overwrite: bool,
     progress: &Progress,
 ) -> Result<(String, u64), Error> {
-    let base =
-        base_name(name).map_err(|error| Error::here(ErrorCode::NameRefused, format!("{name:?}: {error}")))?.to_owned();
+    let base = base_name(name)
+        .map_err(|error| Error::here(ErrorCode::NameRefused, format!("{name:?}: {error}")))?
+        .to_owned();
     line.send(&download_request(name, charset)).await?;
     let mut decoder = BodyDecoder::new(UploadForm::Framed, charset);
     let mut staging: Option<Box<Staging>> = None;
@@ -105,23 +120,36 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin>(
         while let Some(part) = decoder.next::<Answer>(&mut input)? {
             match part {
                 Part::Header(Answer::Error(message)) => {
-                    return Err(Error::Failed { side: Side::There, code: ErrorCode::NotFound, message });
+                    return Err(Error::Failed {
+                        side: Side::There,
+                        code: ErrorCode::NotFound,
+                        message,
+                    });
                 }
                 Part::Header(Answer::File(header)) => {
                     progress.begin(Some(header.size), 0);
-                    staging = Some(stage(folder.to_owned(), base.clone(), header.size, overwrite).await?);
+                    staging =
+                        Some(stage(folder.to_owned(), base.clone(), header.size, overwrite).await?);
                 }
                 Part::Body(bytes) => {
-                    let (Some(mut open), bytes) = (staging.take(), bytes.to_vec()) else { continue };
+                    let (Some(mut open), bytes) = (staging.take(), bytes.to_vec()) else {
+                        continue;
+                    };
                     progress.add(bytes.len());
                     let write = move || open.write(&bytes).map(|()| open);
-                    staging = Some(tokio::task::spawn_blocking(write).await.map_err(failed_task)??);
+                    staging = Some(
+                        tokio::task::spawn_blocking(write)
+                            .await
+                            .map_err(failed_task)??,
+                    );
                 }
                 Part::End => {
                     line.put_back(input);
                     let Some(done) = staging.take() else { continue };
                     let path = done.destination().path.display().to_string();
-                    tokio::task::spawn_blocking(move || done.commit()).await.map_err(failed_task)??;
+                    tokio::task::spawn_blocking(move || done.commit())
+                        .await
+                        .map_err(failed_task)??;
                     return Ok((path, progress.done()));
                 }
             }
@@ -130,12 +158,25 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin>(
     Err(DialectError::Cut.into())
 }
 
-async fn stage(folder: std::path::PathBuf, base: String, size: u64, overwrite: bool) -> Result<Box<Staging>, Error> {
+async fn stage(
+    folder: std::path::PathBuf,
+    base: String,
+    size: u64,
+    overwrite: bool,
+) -> Result<Box<Staging>, Error> {
     let open = move || {
         let destination = local::destination(&folder, base.as_bytes())?;
-        let plan =
-            Plan { length: Some(size), mode: MODE, replace: overwrite, manifest: None, source: None, offset_max: 0 };
+        let plan = Plan {
+            length: Some(size),
+            mode: MODE,
+            replace: overwrite,
+            manifest: None,
+            source: None,
+            offset_max: 0,
+        };
         Staging::open(destination, plan).map(Box::new)
     };
-    tokio::task::spawn_blocking(open).await.map_err(failed_task)?
+    tokio::task::spawn_blocking(open)
+        .await
+        .map_err(failed_task)?
 }

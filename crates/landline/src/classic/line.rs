@@ -46,7 +46,12 @@ type Drain = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     /// A line that is given up when nothing moves for `idle_time_max`.
     pub fn new(stream: S, idle_time_max: Duration) -> Self {
-        Self { stream, unread: Vec::new(), idle_time_max, drain: None }
+        Self {
+            stream,
+            unread: Vec::new(),
+            idle_time_max,
+            drain: None,
+        }
     }
 
     /// When `drain` completes, waiting for the next message is over.
@@ -60,10 +65,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     /// [`Error::Lost`] where the line breaks or is idle for too long.
     pub async fn read(&mut self, deadline: Option<Instant>) -> Result<Got, Error> {
         let end = Instant::now() + self.idle_time_max;
-        match self.listen(Some(deadline.map_or(end, |deadline| deadline.min(end)))).await? {
-            Got::Timeout if deadline.is_none_or(|deadline| deadline > end) => {
-                Err(Error::Lost(format!("nothing has come for {} s", self.idle_time_max.as_secs())))
-            }
+        match self
+            .listen(Some(deadline.map_or(end, |deadline| deadline.min(end))))
+            .await?
+        {
+            Got::Timeout if deadline.is_none_or(|deadline| deadline > end) => Err(Error::Lost(
+                format!("nothing has come for {} s", self.idle_time_max.as_secs()),
+            )),
             got => Ok(got),
         }
     }
@@ -95,7 +103,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     /// # Errors
     /// As [`read`](Self::read).
     pub(super) async fn read_between(&mut self) -> Result<Got, Error> {
-        let Some(mut drain) = self.drain.take() else { return self.read(None).await };
+        let Some(mut drain) = self.drain.take() else {
+            return self.read(None).await;
+        };
         let got = tokio::select! {
             biased;
             got = self.read(None) => got,
@@ -110,7 +120,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
 
     /// As [`read`](Self::read) within a header that began at `began`, or between two messages.
     pub(super) async fn read_header(&mut self, began: Option<Instant>) -> Result<Got, Error> {
-        let Some(began) = began else { return self.read_between().await };
+        let Some(began) = began else {
+            return self.read_between().await;
+        };
         match self.read(Some(began + HEADER_TIME_MAX)).await? {
             Got::Timeout => Err(DialectError::Slow(HEADER_TIME_MAX.as_secs()).into()),
             got => Ok(got),
@@ -134,7 +146,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
                 Got::Bytes(_) => {}
                 Got::End => return Ok(()),
                 Got::Timeout => {
-                    let message = format!("the other side has not finished within {} s", patience.as_secs());
+                    let message = format!(
+                        "the other side has not finished within {} s",
+                        patience.as_secs()
+                    );
                     return Err(Error::Lost(message));
                 }
             }
@@ -157,7 +172,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
                 Ok(Ok(count)) => bytes = bytes.get(count..).unwrap_or_default(),
                 Ok(Err(error)) => return Err(lost(&error)),
                 Err(_) => {
-                    let message = format!("the other side has taken nothing for {} s", self.idle_time_max.as_secs());
+                    let message = format!(
+                        "the other side has taken nothing for {} s",
+                        self.idle_time_max.as_secs()
+                    );
                     return Err(Error::Lost(message));
                 }
             }
@@ -194,7 +212,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
 /// A broken line in words.
 fn lost(error: &io::Error) -> Error {
     Error::Lost(match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "the other side is gone".into(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            "the other side is gone".into()
+        }
         _ => error.to_string(),
     })
 }

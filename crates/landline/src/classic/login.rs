@@ -37,13 +37,18 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let end = Instant::now() + LOGIN_TIME_MAX;
     let mut is_open = true;
     while is_open {
-        let deadline = [bursts.poll_timeout(), dialog.poll_timeout()].into_iter().flatten().fold(end, Instant::min);
+        let deadline = [bursts.poll_timeout(), dialog.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .fold(end, Instant::min);
         let got = line.read(Some(deadline)).await?;
         let now = Instant::now();
         match got {
             Got::Bytes(bytes) => bursts.handle_input(now, &bytes),
             Got::End => is_open = false,
-            Got::Timeout if now >= end => return Err(DialectError::Slow(LOGIN_TIME_MAX.as_secs()).into()),
+            Got::Timeout if now >= end => {
+                return Err(DialectError::Slow(LOGIN_TIME_MAX.as_secs()).into());
+            }
             Got::Timeout => {}
         }
         let mut verdicts: Vec<Verdict> = dialog.handle_timeout(now).into_iter().collect();
@@ -51,7 +56,11 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             verdicts.extend(dialog.handle_message(now, &message));
         }
         if !is_open {
-            verdicts.extend(bursts.finish().and_then(|message| dialog.handle_message(now, &message)));
+            verdicts.extend(
+                bursts
+                    .finish()
+                    .and_then(|message| dialog.handle_message(now, &message)),
+            );
         }
         for verdict in verdicts {
             match verdict {
@@ -61,8 +70,12 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     return Ok(());
                 }
                 Verdict::Refused { reason, is_last } => {
-                    line.send(&charset.encode(&format!("refused: {reason}"))).await?;
-                    report.event(|peer| ClassicEvent::Refused { peer, message: reason });
+                    line.send(&charset.encode(&format!("refused: {reason}")))
+                        .await?;
+                    report.event(|peer| ClassicEvent::Refused {
+                        peer,
+                        message: reason,
+                    });
                     if is_last {
                         return Ok(());
                     }
@@ -94,7 +107,9 @@ pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
         deadline.get_or_insert_with(|| Instant::now() + BETWEEN);
     }
     match answer.is_empty() {
-        true => Err(Error::Lost("the server closed the line without an answer".into())),
+        true => Err(Error::Lost(
+            "the server closed the line without an answer".into(),
+        )),
         false => Ok(charset.decode(&answer)),
     }
 }

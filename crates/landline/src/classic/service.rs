@@ -73,7 +73,12 @@ impl Reporter {
     /// Tells the operator what a caller says.
     pub(super) fn scene(&self, scene: Scene) {
         self.event(|peer| match scene {
-            Scene::Heard(text) => ClassicEvent::Said { peer, name: None, text, spared: 0 },
+            Scene::Heard(text) => ClassicEvent::Said {
+                peer,
+                name: None,
+                text,
+                spared: 0,
+            },
             Scene::Turn => ClassicEvent::Turn { peer },
         });
     }
@@ -105,7 +110,10 @@ impl Service {
         drain: impl Future<Output = ()> + Send,
         events: &ClassicSink,
     ) {
-        let report = Reporter { events: events.clone(), peer };
+        let report = Reporter {
+            events: events.clone(),
+            peer,
+        };
         report.event(|peer| ClassicEvent::Connected { peer });
         let mut line = Line::new(stream, self.idle_time_max);
         let (begun, mut begins) = watch::channel(false);
@@ -121,7 +129,10 @@ impl Service {
         };
         report.event(|peer| match &served {
             Ok(()) => ClassicEvent::Closed { peer },
-            Err(error) => ClassicEvent::Failed { peer, message: error.to_string() },
+            Err(error) => ClassicEvent::Failed {
+                peer,
+                message: error.to_string(),
+            },
         });
         if !matches!(served, Err(Error::Lost(_))) {
             line.close().await;
@@ -141,12 +152,18 @@ impl Service {
         match &self.dialect {
             Dialect::Echo(upper) => echo::serve(line, *upper, self.charset).await,
             Dialect::Text(reply) => text::serve(line, self.charset, reply.as_ref(), report).await,
-            Dialect::Command(options) => command::serve(line, bursts(), self.charset, options, report).await,
+            Dialect::Command(options) => {
+                command::serve(line, bursts(), self.charset, options, report).await
+            }
             Dialect::Upload(options) => upload::serve(line, self.charset, options, report).await,
             Dialect::Download(folder) => download::serve(line, self.charset, folder, report).await,
-            Dialect::Login(options) => login::serve(line, bursts(), self.charset, options, report).await,
+            Dialect::Login(options) => {
+                login::serve(line, bursts(), self.charset, options, report).await
+            }
             Dialect::Challenge => challenge::pass(line).await,
-            Dialect::Talk(options) => talk::serve(line, bursts(), self.charset, options, report).await,
+            Dialect::Talk(options) => {
+                talk::serve(line, bursts(), self.charset, options, report).await
+            }
         }
     }
 }

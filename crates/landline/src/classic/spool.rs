@@ -28,7 +28,12 @@ pub(super) struct Spool {
 impl Spool {
     /// An empty one, whose file is made in `folder` if it comes to that.
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, memory: Vec::new(), file: None, length: 0 }
+        Self {
+            folder,
+            memory: Vec::new(),
+            file: None,
+            length: 0,
+        }
     }
 
     /// How many bytes there are.
@@ -51,12 +56,15 @@ impl Spool {
                 Some(file) => file,
                 None => nameless_file(&self.folder)?,
             };
-            file.write_all(&self.memory).map_err(|error| self.failed(&error))?;
+            file.write_all(&self.memory)
+                .map_err(|error| self.failed(&error))?;
             self.memory.clear();
             self.file = Some(file);
             Ok(self)
         };
-        tokio::task::spawn_blocking(spill).await.map_err(failed_task)?
+        tokio::task::spawn_blocking(spill)
+            .await
+            .map_err(failed_task)?
     }
 
     /// Goes back to the beginning, to be read.
@@ -65,7 +73,9 @@ impl Spool {
     /// What the system says of the file.
     pub(super) fn rewind(&mut self) -> Result<(), Error> {
         match &mut self.file {
-            Some(file) => file.rewind().map_err(|error| Error::io(self.folder.display(), &error)),
+            Some(file) => file
+                .rewind()
+                .map_err(|error| Error::io(self.folder.display(), &error)),
             None => Ok(()),
         }
     }
@@ -90,7 +100,9 @@ impl Spool {
             }
             Ok((self, chunk))
         };
-        tokio::task::spawn_blocking(read).await.map_err(failed_task)?
+        tokio::task::spawn_blocking(read)
+            .await
+            .map_err(failed_task)?
     }
 
     fn failed(&self, error: &std::io::Error) -> Error {

@@ -32,7 +32,13 @@ impl Person {
     /// A person, and where its lines are asked for.
     pub fn new() -> (Self, Requests) {
         let (requests, asked) = mpsc::unbounded_channel();
-        (Self { asked: Mutex::default(), requests }, asked)
+        (
+            Self {
+                asked: Mutex::default(),
+                requests,
+            },
+            asked,
+        )
     }
 
     /// The next line; `None` where the person has gone. Cancel-safe: the line comes to whoever asks next.
@@ -62,7 +68,10 @@ pub struct Operator {
 impl Operator {
     /// An operator who is there when `call` is called.
     pub fn new(call: impl Fn() -> Person + Send + Sync + 'static) -> Self {
-        Self { call: Box::new(call), person: OnceLock::new() }
+        Self {
+            call: Box::new(call),
+            person: OnceLock::new(),
+        }
     }
 
     fn person(&self) -> &Mutex<Person> {
@@ -115,7 +124,15 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         line.send(&charset.encode(first)).await?;
     }
     let talk = Talk::new(Side::Operator, options.bye.clone());
-    let ending = converse(line, bursts, charset, talk, || operator.line(), |scene| report.scene(scene)).await;
+    let ending = converse(
+        line,
+        bursts,
+        charset,
+        talk,
+        || operator.line(),
+        |scene| report.scene(scene),
+    )
+    .await;
     report.event(|peer| ClassicEvent::Left {
         peer,
         why: match &ending {
@@ -156,7 +173,9 @@ where
                 None => bursts.finish(),
                 message => message,
             };
-            let Some(message) = message else { return Ok(Ending::Gone) };
+            let Some(message) = message else {
+                return Ok(Ending::Gone);
+            };
             match talk.handle_heard(&message) {
                 Act::Show(text) => scene(Scene::Heard(text)),
                 Act::ShowAndEnd(text) => {
@@ -196,5 +215,9 @@ async fn wait<S: AsyncRead + AsyncWrite + Unpin>(
     is_our_turn: bool,
     deadline: Option<Instant>,
 ) -> Result<Got, Error> {
-    if is_our_turn { line.listen(deadline).await } else { line.read(deadline).await }
+    if is_our_turn {
+        line.listen(deadline).await
+    } else {
+        line.read(deadline).await
+    }
 }

@@ -53,8 +53,15 @@ pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     match u32::try_from(bytes.len()) {
         Ok(length) if length <= TEXT_BYTES_MAX => line.send(&framed(&bytes)).await,
         length => {
-            let length = length.ok().and_then(|length| i32::try_from(length).ok()).unwrap_or(i32::MAX);
-            Err(DialectError::Length { length, limit: TEXT_BYTES_MAX }.into())
+            let length = length
+                .ok()
+                .and_then(|length| i32::try_from(length).ok())
+                .unwrap_or(i32::MAX);
+            Err(DialectError::Length {
+                length,
+                limit: TEXT_BYTES_MAX,
+            }
+            .into())
         }
     }
 }

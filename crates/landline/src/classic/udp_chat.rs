@@ -51,7 +51,9 @@ pub async fn serve(
     let mut has_operator = true;
     tokio::pin!(shutdown);
     loop {
-        let wake = members.poll_timeout().unwrap_or_else(|| Instant::now() + NEVER);
+        let wake = members
+            .poll_timeout()
+            .unwrap_or_else(|| Instant::now() + NEVER);
         tokio::select! {
             biased;
             () = &mut shutdown => return Ok(()),
@@ -83,10 +85,19 @@ pub async fn serve(
     }
 }
 
-async fn hear(socket: &UdpSocket, members: &mut Members, from: SocketAddr, datagram: &[u8], events: &ClassicSink) {
+async fn hear(
+    socket: &UdpSocket,
+    members: &mut Members,
+    from: SocketAddr,
+    datagram: &[u8],
+    events: &ClassicSink,
+) {
     let peer = from.to_string();
     let Some(heard) = members.handle_datagram(Instant::now(), from, datagram) else {
-        return events(ClassicEvent::Refused { peer, message: "there are too many members".into() });
+        return events(ClassicEvent::Refused {
+            peer,
+            message: "there are too many members".into(),
+        });
     };
     if heard.has_joined {
         events(ClassicEvent::Joined { peer: peer.clone() });
@@ -95,9 +106,17 @@ async fn hear(socket: &UdpSocket, members: &mut Members, from: SocketAddr, datag
         send(socket, datagram, address).await;
     }
     let ChatLine { name, text } = heard.line;
-    events(ClassicEvent::Said { peer: peer.clone(), name, text, spared: heard.spared });
+    events(ClassicEvent::Said {
+        peer: peer.clone(),
+        name,
+        text,
+        spared: heard.spared,
+    });
     if heard.has_left {
-        events(ClassicEvent::Left { peer, why: "goodbye" });
+        events(ClassicEvent::Left {
+            peer,
+            why: "goodbye",
+        });
     }
 }
 
@@ -151,5 +170,8 @@ pub async fn chat(
 /// Whether an error concerns one address, and not the socket.
 fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind as K;
-    matches!(error.kind(), K::ConnectionRefused | K::ConnectionReset | K::HostUnreachable | K::NetworkUnreachable)
+    matches!(
+        error.kind(),
+        K::ConnectionRefused | K::ConnectionReset | K::HostUnreachable | K::NetworkUnreachable
+    )
 }

@@ -21,7 +21,12 @@ const SERVICE_PORTS: u16 = 1024;
 
 /// The server's half: what is sent back to `from`; nothing to a source that is itself a server. What is sent back is at most three
 /// times as long.
-fn answer(from: SocketAddr, datagram: &[u8], upper: Option<Upper>, charset: Charset) -> Option<Vec<u8>> {
+fn answer(
+    from: SocketAddr,
+    datagram: &[u8],
+    upper: Option<Upper>,
+    charset: Charset,
+) -> Option<Vec<u8>> {
     if from.port() < SERVICE_PORTS {
         return None;
     }
@@ -32,7 +37,11 @@ fn answer(from: SocketAddr, datagram: &[u8], upper: Option<Upper>, charset: Char
 ///
 /// # Errors
 /// [`Error::Lost`] where none has come within `patience`, or nobody is there.
-pub async fn ask(socket: &UdpSocket, datagram: &[u8], patience: Duration) -> Result<Vec<u8>, Error> {
+pub async fn ask(
+    socket: &UdpSocket,
+    datagram: &[u8],
+    patience: Duration,
+) -> Result<Vec<u8>, Error> {
     let lost = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::ConnectionRefused => Error::Lost("nobody takes datagrams there".into()),
         _ => Error::Lost(error.to_string()),
@@ -46,7 +55,10 @@ pub async fn ask(socket: &UdpSocket, datagram: &[u8], patience: Duration) -> Res
             Ok(answer)
         }
         Ok(Err(error)) => Err(lost(error)),
-        Err(_) => Err(Error::Lost(format!("no answer within {} s", patience.as_secs_f64()))),
+        Err(_) => Err(Error::Lost(format!(
+            "no answer within {} s",
+            patience.as_secs_f64()
+        ))),
     }
 }
 
@@ -54,14 +66,24 @@ pub async fn ask(socket: &UdpSocket, datagram: &[u8], patience: Duration) -> Res
 ///
 /// # Errors
 /// `io` where waiting for datagrams is not possible at all.
-pub fn serve(socket: net::UdpSocket, upper: Option<Upper>, charset: Charset, shutdown: &Shutdown) -> Result<(), Error> {
+pub fn serve(
+    socket: net::UdpSocket,
+    upper: Option<Upper>,
+    charset: Charset,
+    shutdown: &Shutdown,
+) -> Result<(), Error> {
     let handler = move |datagram: &Datagram<'_>, outbox: &mut Outbox<'_>| {
         let peer = datagram.peer();
-        match peer.socket_addr().and_then(|from| answer(from, datagram.bytes(), upper, charset)) {
+        match peer
+            .socket_addr()
+            .and_then(|from| answer(from, datagram.bytes(), upper, charset))
+        {
             Some(answer) => outbox.send(peer, &answer),
             None => Ok(()),
         }
     };
     let drained = DatagramServer::new(socket, handler).inline(shutdown);
-    drained.map(drop).map_err(|error| Error::io("the socket", &error))
+    drained
+        .map(drop)
+        .map_err(|error| Error::io("the socket", &error))
 }

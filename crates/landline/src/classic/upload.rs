@@ -8,7 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     ClassicEvent, Got, Line,
     codec::{
-        BodyDecoder, Charset, DialectError, FileHeader, Frames, HEADER_BYTES_MAX, Part, Receipt, UploadForm, base_name,
+        BodyDecoder, Charset, DialectError, FileHeader, Frames, HEADER_BYTES_MAX, Part, Receipt,
+        UploadForm, base_name,
     },
     failed_task,
     service::{Reporter, told},
@@ -78,7 +79,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     };
                 }
                 Part::End => {
-                    let Some(incoming) = file.take() else { continue };
+                    let Some(incoming) = file.take() else {
+                        continue;
+                    };
                     let receipt = incoming.end(report).await?;
                     if options.ack {
                         line.send(&receipt.encode(charset)).await?;
@@ -86,7 +89,11 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 }
             }
         }
-        header_began = if decoder.is_in_header() { header_began.or(Some(Instant::now())) } else { None };
+        header_began = if decoder.is_in_header() {
+            header_began.or(Some(Instant::now()))
+        } else {
+            None
+        };
     }
 }
 
@@ -101,9 +108,14 @@ impl Incoming {
         let (folder, overwrite) = (options.folder.clone(), options.overwrite);
         let (name, size) = (header.name.clone(), header.size);
         let open = move || {
-            let base =
-                base_name(&name).map_err(|error| Error::here(ErrorCode::NameRefused, format!("{name:?}: {error}")))?;
-            let destination = folder.destination(&[Grant::of_the_home(true)], format!("./{base}").as_bytes(), None)?;
+            let base = base_name(&name).map_err(|error| {
+                Error::here(ErrorCode::NameRefused, format!("{name:?}: {error}"))
+            })?;
+            let destination = folder.destination(
+                &[Grant::of_the_home(true)],
+                format!("./{base}").as_bytes(),
+                None,
+            )?;
             let plan = Plan {
                 length: Some(size),
                 mode: MODE,
@@ -122,9 +134,13 @@ impl Incoming {
     }
 
     async fn write(mut self, bytes: Vec<u8>) -> Result<Self, Error> {
-        let Ok(mut staging) = self.staging else { return Ok(self) };
+        let Ok(mut staging) = self.staging else {
+            return Ok(self);
+        };
         let write = move || staging.write(&bytes).map(|()| staging);
-        self.staging = tokio::task::spawn_blocking(write).await.map_err(failed_task)?;
+        self.staging = tokio::task::spawn_blocking(write)
+            .await
+            .map_err(failed_task)?;
         Ok(self)
     }
 
@@ -136,16 +152,31 @@ impl Incoming {
             let path = staging.destination().path.clone();
             staging.commit().map(|()| path)
         };
-        match tokio::task::spawn_blocking(commit).await.map_err(failed_task)? {
+        match tokio::task::spawn_blocking(commit)
+            .await
+            .map_err(failed_task)?
+        {
             Ok(path) => {
                 let FileHeader { name, size, rest } = header;
-                let stored = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                let stored = path
+                    .file_name()
+                    .map(|name| name.to_string_lossy().into_owned())
+                    .unwrap_or_default();
                 let path = path.display().to_string();
-                report.event(|peer| ClassicEvent::Stored { peer, path, name, size, rest });
+                report.event(|peer| ClassicEvent::Stored {
+                    peer,
+                    path,
+                    name,
+                    size,
+                    rest,
+                });
                 Ok(Receipt::Stored { name: stored, size })
             }
             Err(error) => {
-                report.event(|peer| ClassicEvent::Refused { peer, message: error.to_string() });
+                report.event(|peer| ClassicEvent::Refused {
+                    peer,
+                    message: error.to_string(),
+                });
                 Ok(Receipt::Error(told(&error, &header.name)))
             }
         }
@@ -180,15 +211,22 @@ pub(super) async fn send_content<S: AsyncRead + AsyncWrite + Unpin>(
     progress: &Progress,
 ) -> Result<(), Error> {
     let changed = || {
-        let message = format!("{} changed while it was sent: it is not {size} bytes any more", source.name);
+        let message = format!(
+            "{} changed while it was sent: it is not {size} bytes any more",
+            source.name
+        );
         Error::here(ErrorCode::SourceChanged, message)
     };
     let mut offset = 0;
     while offset < size {
-        let take = usize::try_from(size - offset).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+        let take = usize::try_from(size - offset)
+            .unwrap_or(usize::MAX)
+            .min(CHUNK_BYTES);
         let file = source.clone();
         let read = move || file.read_at(offset, take);
-        let chunk = tokio::task::spawn_blocking(read).await.map_err(failed_task)??;
+        let chunk = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(failed_task)??;
         if chunk.is_empty() {
             return Err(changed());
         }
@@ -196,7 +234,9 @@ pub(super) async fn send_content<S: AsyncRead + AsyncWrite + Unpin>(
         offset += chunk.len() as u64;
         progress.add(chunk.len());
     }
-    let is_unchanged = source.is_unchanged().map_err(|error| Error::io(&source.name, &error))?;
+    let is_unchanged = source
+        .is_unchanged()
+        .map_err(|error| Error::io(&source.name, &error))?;
     if is_unchanged { Ok(()) } else { Err(changed()) }
 }
 
@@ -217,11 +257,18 @@ pub async fn receive_receipt<S: AsyncRead + AsyncWrite + Unpin>(
         let Some(payload) = found else { continue };
         return match Receipt::parse(&charset.decode(&payload))? {
             Receipt::Stored { name, size: stored } if stored == size => Ok(name),
-            Receipt::Stored { size: stored, .. } => {
-                Err(DialectError::Header(format!("{stored} bytes were stored, and {size} were sent")).into())
-            }
-            Receipt::Error(message) => Err(Error::Failed { side: Side::There, code: ErrorCode::Io, message }),
+            Receipt::Stored { size: stored, .. } => Err(DialectError::Header(format!(
+                "{stored} bytes were stored, and {size} were sent"
+            ))
+            .into()),
+            Receipt::Error(message) => Err(Error::Failed {
+                side: Side::There,
+                code: ErrorCode::Io,
+                message,
+            }),
         };
     }
-    Err(Error::Lost("the server closed the line without a receipt".into()))
+    Err(Error::Lost(
+        "the server closed the line without a receipt".into(),
+    ))
 }

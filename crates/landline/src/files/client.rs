@@ -53,10 +53,19 @@ impl Earlier {
     ) -> Result<Self, Error> {
         match partials.claim(&[b"get", server.bytes(), &path.0, &destination.path_bytes()])? {
             Some(manifest) => {
-                let have = staging::retained(destination, &manifest)?.map(|(source, offset)| Have { source, offset });
-                Ok(Self { manifest: Some(manifest), is_named: true, have })
+                let have = staging::retained(destination, &manifest)?
+                    .map(|(source, offset)| Have { source, offset });
+                Ok(Self {
+                    manifest: Some(manifest),
+                    is_named: true,
+                    have,
+                })
             }
-            None => Ok(Self { manifest: partials.unnamed()?, is_named: false, have: None }),
+            None => Ok(Self {
+                manifest: partials.unnamed()?,
+                is_named: false,
+                have: None,
+            }),
         }
     }
 
@@ -66,7 +75,9 @@ impl Earlier {
     /// What the system says.
     pub fn forget(&mut self) -> Result<(), Error> {
         self.have = None;
-        self.manifest.as_mut().map_or(Ok(()), |manifest| manifest.keep(0))
+        self.manifest
+            .as_mut()
+            .map_or(Ok(()), |manifest| manifest.keep(0))
     }
 
     /// What to ask the rest for.
@@ -76,14 +87,29 @@ impl Earlier {
 }
 
 /// The request that stores `input`.
-pub fn put_request(input: &Input, path: Name, name: Option<Name>, replace: bool, restart: bool) -> Put {
+pub fn put_request(
+    input: &Input,
+    path: Name,
+    name: Option<Name>,
+    replace: bool,
+    restart: bool,
+) -> Put {
     let source = match input {
         // What is shorter than a block has nothing to resume.
         Input::File(source) if source.length > BLOCK_BYTES => source.id().parse().ok(),
         _ => None,
     };
     let algorithm = Algorithm::Blake3;
-    Put { path, name, length: input.length(), mode: input.mode(), replace, source, restart, algorithm }
+    Put {
+        path,
+        name,
+        length: input.length(),
+        mode: input.mode(),
+        replace,
+        source,
+        restart,
+        algorithm,
+    }
 }
 
 /// Stores a file, after [`put_request`] of `input` was sent. Returns also the path that the server gave it.
@@ -91,7 +117,11 @@ pub fn put_request(input: &Input, path: Name, name: Option<Name>, replace: bool,
 /// # Errors
 /// `source-changed` and `io` for the input, what the server says, [`Error::Protocol`], [`Error::Lost`]. After an error tell the
 /// server ([`Error::to_peer`]) and close.
-pub async fn put(channel: &mut Channel, input: Input, progress: &Arc<Progress>) -> Result<(Copied, Vec<u8>), Error> {
+pub async fn put(
+    channel: &mut Channel,
+    input: Input,
+    progress: &Arc<Progress>,
+) -> Result<(Copied, Vec<u8>), Error> {
     let ready: Ready = channel.receive(State::ClientReady).await?.read()?;
     check_offset(Ready::TYPE, ready.offset, input.length())?;
     progress.begin(input.length(), ready.offset);
@@ -113,7 +143,11 @@ pub fn get_request(path: Name, output: &Output) -> Get {
 /// # Errors
 /// `exists`, `no-space` and `io` for the output, `digest-mismatch`, what the server says, [`Error::Protocol`],
 /// [`Error::Lost`]. After an error tell the server ([`Error::to_peer`]) and close.
-pub async fn get(channel: &mut Channel, output: Output, progress: &Arc<Progress>) -> Result<Copied, Error> {
+pub async fn get(
+    channel: &mut Channel,
+    output: Output,
+    progress: &Arc<Progress>,
+) -> Result<Copied, Error> {
     let file: FileInfo = channel.receive(State::ClientFile).await?.read()?;
     check_mode(file.mode)?;
     check_offset(FileInfo::TYPE, file.offset, Some(file.length))?;
@@ -121,7 +155,11 @@ pub async fn get(channel: &mut Channel, output: Output, progress: &Arc<Progress>
         Output::Stream(..) if file.offset > 0 => return Err(unwanted_offset(FileInfo::TYPE)),
         Output::Stream(stream, name) => Sink::Stream(stream, name),
         Output::File(place) => {
-            let Place { destination, replace, earlier } = *place;
+            let Place {
+                destination,
+                replace,
+                earlier,
+            } = *place;
             let plan = Plan {
                 length: Some(file.length),
                 mode: file.mode,
@@ -130,24 +168,44 @@ pub async fn get(channel: &mut Channel, output: Output, progress: &Arc<Progress>
                 source: earlier.is_named.then_some(file.source),
                 offset_max: file.offset,
             };
-            let staging = tokio::task::spawn_blocking(move || Staging::open(destination, plan)).await;
-            Sink::File(Box::new(staging.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??))
+            let staging =
+                tokio::task::spawn_blocking(move || Staging::open(destination, plan)).await;
+            Sink::File(Box::new(staging.map_err(|error| {
+                Error::here(ErrorCode::Io, error.to_string())
+            })??))
         }
     };
     if sink.position() != file.offset {
-        return Err(Error::here(ErrorCode::Io, "what was there of the file is gone; the next try begins anew"));
+        return Err(Error::here(
+            ErrorCode::Io,
+            "what was there of the file is gone; the next try begins anew",
+        ));
     }
     progress.begin(Some(file.length), file.offset);
     let (length, algorithm) = (Some(file.length), Algorithm::Blake3);
-    let copied = receiver::receive(channel, length, sink, algorithm, progress, || Ok(()), |_| Ok(())).await?;
+    let copied = receiver::receive(
+        channel,
+        length,
+        sink,
+        algorithm,
+        progress,
+        || Ok(()),
+        |_| Ok(()),
+    )
+    .await?;
     receiver::acknowledge(channel, &copied).await?;
     Ok(copied)
 }
 
 /// What is there from an earlier try: whole blocks, and not all of it.
 pub(super) fn check_offset(kind: &str, offset: u64, length: Option<u64>) -> Result<(), Error> {
-    let sound = offset == 0 || offset.is_multiple_of(BLOCK_BYTES) && length.is_some_and(|length| offset < length);
-    if sound { Ok(()) } else { Err(unwanted_offset(kind)) }
+    let sound = offset == 0
+        || offset.is_multiple_of(BLOCK_BYTES) && length.is_some_and(|length| offset < length);
+    if sound {
+        Ok(())
+    } else {
+        Err(unwanted_offset(kind))
+    }
 }
 
 fn unwanted_offset(kind: &str) -> Error {

@@ -77,7 +77,9 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -104,13 +106,22 @@ impl ContentHasher {
         let length = first as u64 * BLOCK_BYTES;
         let mut block = Hasher::new();
         block.set_input_offset(length);
-        Self { blocks: vec![[0; 32]; first], block, length, taken: first, sha256: None }
+        Self {
+            blocks: vec![[0; 32]; first],
+            block,
+            length,
+            taken: first,
+            sha256: None,
+        }
     }
 
     /// A hasher for a digest by this algorithm of all the content.
     pub fn new(algorithm: Algorithm) -> Self {
         let sha256 = (algorithm == Algorithm::Sha256).then(|| Sha256::new(&SHA256));
-        Self { sha256, ..Self::default() }
+        Self {
+            sha256,
+            ..Self::default()
+        }
     }
 
     /// Says what a block's hash is that was not hashed here, or has changed.
@@ -131,7 +142,9 @@ impl ContentHasher {
             Some(hash) => *hash,
             None => self.block.finalize_non_root(),
         };
-        (first..complete).map(|index| (index, hash(index))).collect()
+        (first..complete)
+            .map(|index| (index, hash(index)))
+            .collect()
     }
 
     /// The next bytes.
@@ -170,13 +183,19 @@ impl ContentHasher {
             hash.copy_from_slice(sha256.clone().finish().as_ref());
             return Digest::Sha256(hash);
         }
-        let Some((first, rest)) = self.blocks.split_first() else { return Digest::Blake3(self.block.finalize()) };
+        let Some((first, rest)) = self.blocks.split_first() else {
+            return Digest::Blake3(self.block.finalize());
+        };
         let mut blocks = Vec::with_capacity(self.blocks.len() + 1);
         blocks.push(*first);
         blocks.extend_from_slice(rest);
         blocks.push(self.block.finalize_non_root());
         let (left, right) = split(&blocks);
-        Digest::Blake3(merge_subtrees_root(&subtree(left), &subtree(right), Mode::Hash))
+        Digest::Blake3(merge_subtrees_root(
+            &subtree(left),
+            &subtree(right),
+            Mode::Hash,
+        ))
     }
 }
 
@@ -204,16 +223,34 @@ mod tests {
     #[test]
     fn equals_blake3_of_the_whole_at_every_boundary() {
         let block = usize::try_from(BLOCK_BYTES).unwrap();
-        let content: Vec<u8> = (0..5 * block + 7).map(|i| (i * 31 + i / 1009) as u8).collect();
-        let lengths = [0, 1, 1024, 1025, block - 1, block, block + 1, 2 * block, 3 * block - 1, 3 * block, 4 * block]
-            .into_iter()
-            .chain([4 * block + 1, content.len()]);
+        let content: Vec<u8> = (0..5 * block + 7)
+            .map(|i| (i * 31 + i / 1009) as u8)
+            .collect();
+        let lengths = [
+            0,
+            1,
+            1024,
+            1025,
+            block - 1,
+            block,
+            block + 1,
+            2 * block,
+            3 * block - 1,
+            3 * block,
+            4 * block,
+        ]
+        .into_iter()
+        .chain([4 * block + 1, content.len()]);
         for length in lengths {
             let mut hasher = ContentHasher::default();
             for piece in content[..length].chunks(300_007) {
                 hasher.update(piece);
             }
-            assert_eq!(hasher.finish(), Digest::Blake3(blake3::hash(&content[..length])), "{length}");
+            assert_eq!(
+                hasher.finish(),
+                Digest::Blake3(blake3::hash(&content[..length])),
+                "{length}"
+            );
             assert_eq!(hasher.length(), length as u64);
         }
     }
@@ -221,7 +258,9 @@ mod tests {
     #[test]
     fn blocks_hashed_apart_make_the_same_digest() {
         let block = usize::try_from(BLOCK_BYTES).unwrap();
-        let content: Vec<u8> = (0..3 * block + 9).map(|i| (i * 31 + i / 1009) as u8).collect();
+        let content: Vec<u8> = (0..3 * block + 9)
+            .map(|i| (i * 31 + i / 1009) as u8)
+            .collect();
         let mut whole = ContentHasher::default();
         whole.update(&content);
         let blocks = whole.take_blocks();
@@ -241,14 +280,24 @@ mod tests {
 
     #[test]
     fn sha256_is_that_of_the_whole_however_it_comes() {
-        for pieces in [vec![&b""[..]], vec![&b"abc"[..]], vec![&b"a"[..], b"", b"bc"]] {
+        for pieces in [
+            vec![&b""[..]],
+            vec![&b"abc"[..]],
+            vec![&b"a"[..], b"", b"bc"],
+        ] {
             let mut hasher = ContentHasher::new(Algorithm::Sha256);
             let content = pieces.concat();
             pieces.into_iter().for_each(|piece| hasher.update(piece));
-            assert_eq!(hasher.finish(), Digest::Sha256(crate::login::sha256(&content)));
+            assert_eq!(
+                hasher.finish(),
+                Digest::Sha256(crate::login::sha256(&content))
+            );
             assert_eq!(hasher.length(), content.len() as u64);
         }
-        assert_eq!(ContentHasher::new(Algorithm::Blake3).finish(), Digest::Blake3(blake3::hash(b"")));
+        assert_eq!(
+            ContentHasher::new(Algorithm::Blake3).finish(),
+            Digest::Blake3(blake3::hash(b""))
+        );
     }
 
     #[test]
@@ -257,8 +306,21 @@ mod tests {
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert!(digest.to_string().to_uppercase().parse::<Digest>().is_err());
         let other = digest.to_string().replace("blake3", "sha256");
-        assert_eq!(other.parse::<Digest>().map(|digest| digest.to_string()), Ok(other.clone()));
-        assert_ne!(other.parse(), Ok(digest), "by another algorithm it is another digest");
-        assert!(digest.to_string().replace("blake3", "md5").parse::<Digest>().is_err());
+        assert_eq!(
+            other.parse::<Digest>().map(|digest| digest.to_string()),
+            Ok(other.clone())
+        );
+        assert_ne!(
+            other.parse(),
+            Ok(digest),
+            "by another algorithm it is another digest"
+        );
+        assert!(
+            digest
+                .to_string()
+                .replace("blake3", "md5")
+                .parse::<Digest>()
+                .is_err()
+        );
     }
 }

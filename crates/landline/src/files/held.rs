@@ -22,7 +22,12 @@ const TRIES: usize = 16;
 /// # Errors
 /// What the system says.
 pub(super) fn create(folder: &Folder) -> io::Result<(OsString, File)> {
-    let name = |beginning: &str| OsString::from(format!("{beginning}{:016x}{END}", u64::from_le_bytes(random())));
+    let name = |beginning: &str| {
+        OsString::from(format!(
+            "{beginning}{:016x}{END}",
+            u64::from_le_bytes(random())
+        ))
+    };
     for _ in 0..TRIES {
         let name = name(BEGINNING);
         match folder.create_held(&name)? {
@@ -38,15 +43,27 @@ pub(super) fn create(folder: &Folder) -> io::Result<(OsString, File)> {
 /// Removes what killed processes have left in this folder, and nothing else: what has such a name, is a file of ours, and is held by
 /// nobody. What cannot be removed stays. Blocking.
 pub(crate) fn sweep(folder: &Folder) {
-    for name in folder.names().unwrap_or_default().iter().filter(|name| is_held_name(name)) {
+    for name in folder
+        .names()
+        .unwrap_or_default()
+        .iter()
+        .filter(|name| is_held_name(name))
+    {
         let _ = folder.remove_left_behind(name);
     }
 }
 
 fn is_held_name(name: &OsStr) -> bool {
-    let random = name.as_bytes().strip_prefix(BEGINNING.as_bytes()).and_then(|rest| rest.strip_suffix(END.as_bytes()));
-    random
-        .is_some_and(|random| random.len() == 16 && random.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
+    let random = name
+        .as_bytes()
+        .strip_prefix(BEGINNING.as_bytes())
+        .and_then(|rest| rest.strip_suffix(END.as_bytes()));
+    random.is_some_and(|random| {
+        random.len() == 16
+            && random
+                .iter()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 #[cfg(test)]
@@ -68,7 +85,9 @@ mod tests {
             ".landline-held-0123456789abcdef.part.txt",
             "thesis.part",
         ];
-        strangers.iter().for_each(|name| drop(stage.write(&format!("home/{name}"), b"mine")));
+        strangers
+            .iter()
+            .for_each(|name| drop(stage.write(&format!("home/{name}"), b"mine")));
         // Of the right name, and not what we make.
         let linked = ".landline-held-00000000000000ff.part";
         rustix::fs::link(stage.home().join("thesis.part"), stage.home().join(linked)).unwrap();
@@ -81,7 +100,10 @@ mod tests {
         assert_eq!(there, expected, "{left:?} is gone");
         drop(file);
         sweep(&folder);
-        assert!(!folder.names().unwrap().contains(&held), "now nobody holds it");
+        assert!(
+            !folder.names().unwrap().contains(&held),
+            "now nobody holds it"
+        );
     }
 
     #[test]

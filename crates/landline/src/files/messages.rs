@@ -150,14 +150,22 @@ impl FromStr for SourceId {
     type Err = SourceIdError;
 
     fn from_str(text: &str) -> Result<Self, SourceIdError> {
-        let hexadecimal = text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        if hexadecimal && (1..=64).contains(&text.len()) { Ok(Self(text.to_owned())) } else { Err(SourceIdError) }
+        let hexadecimal = text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        if hexadecimal && (1..=64).contains(&text.len()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(SourceIdError)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for SourceId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 

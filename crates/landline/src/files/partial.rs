@@ -45,7 +45,10 @@ pub struct Partials {
 impl Partials {
     /// Opens the manifests kept in `state`. Blocking.
     pub(crate) fn open(state: &PrivateFolder) -> Result<Self, Error> {
-        Ok(Self { folder: Arc::new(state.subfolder(FOLDER)?), running: Arc::default() })
+        Ok(Self {
+            folder: Arc::new(state.subfolder(FOLDER)?),
+            running: Arc::default(),
+        })
     }
 
     /// The manifest of the copy that `parts` name, locked; `None` where another copy uses it right now and moves. One that does
@@ -73,7 +76,9 @@ impl Partials {
     pub(crate) fn sweep(&self) -> Result<(), Error> {
         let old = self.folder.names_older_than(PARTIAL_TIME)?;
         for name in self.folder.names_older_than(Duration::ZERO)? {
-            let Some(manifest) = self.claim_name(&name)? else { continue };
+            let Some(manifest) = self.claim_name(&name)? else {
+                continue;
+            };
             if manifest.resumable().is_none() || old.contains(&name) {
                 if let Some(header) = &manifest.header {
                     local::remove_staging(&header.staging_path());
@@ -85,7 +90,9 @@ impl Partials {
     }
 
     fn claim_name(&self, name: &str) -> Result<Option<Manifest>, Error> {
-        let Some(mut file) = self.folder.open_locked(name)? else { return Ok(None) };
+        let Some(mut file) = self.folder.open_locked(name)? else {
+            return Ok(None);
+        };
         let (header, header_bytes, blocks) = read(&mut file).unwrap_or_default();
         Ok(Some(Manifest {
             folder: self.folder.clone(),
@@ -124,7 +131,11 @@ pub(super) struct ManifestHeader {
 
 impl ManifestHeader {
     pub(super) fn new(staging: &Path, source: Option<SourceId>, length: u64) -> Self {
-        Self { staging: Name(staging.as_os_str().to_owned().into_vec()), source, length }
+        Self {
+            staging: Name(staging.as_os_str().to_owned().into_vec()),
+            source,
+            length,
+        }
     }
 
     /// Where the staging file is.
@@ -170,7 +181,9 @@ impl Manifest {
         let mut line = serde_json::to_vec(&header).map_err(|error| self.failed(&error.into()))?;
         line.push(b'\n');
         self.file.set_len(0).map_err(|error| self.failed(&error))?;
-        self.file.write_all_at(&line, 0).map_err(|error| self.failed(&error))?;
+        self.file
+            .write_all_at(&line, 0)
+            .map_err(|error| self.failed(&error))?;
         if header.source.is_some() {
             self.file.sync_data().map_err(|error| self.failed(&error))?;
             self.folder.sync()?;
@@ -184,13 +197,17 @@ impl Manifest {
     /// Forgets all but the first `count` blocks.
     pub(super) fn keep(&mut self, count: usize) -> Result<(), Error> {
         self.blocks.truncate(count);
-        self.file.set_len(self.header_bytes + (count * HASH_BYTES) as u64).map_err(|error| self.failed(&error))
+        self.file
+            .set_len(self.header_bytes + (count * HASH_BYTES) as u64)
+            .map_err(|error| self.failed(&error))
     }
 
     /// Notes that a block is there: the next one, or one that was there and has changed.
     pub(super) fn set(&mut self, index: usize, hash: BlockHash) -> Result<(), Error> {
         let at = self.header_bytes + (index * HASH_BYTES) as u64;
-        self.file.write_all_at(&hash, at).map_err(|error| self.failed(&error))?;
+        self.file
+            .write_all_at(&hash, at)
+            .map_err(|error| self.failed(&error))?;
         match self.blocks.get_mut(index) {
             Some(block) => *block = hash,
             None => self.blocks.push(hash),
@@ -224,9 +241,15 @@ fn read(file: &mut File) -> Option<(Option<ManifestHeader>, u64, Vec<BlockHash>)
     file.rewind().ok()?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).ok()?;
-    let end = bytes.iter().take(HEADER_BYTES_MAX).position(|&byte| byte == b'\n')?;
+    let end = bytes
+        .iter()
+        .take(HEADER_BYTES_MAX)
+        .position(|&byte| byte == b'\n')?;
     let (line, rest) = bytes.split_at_checked(end + 1)?;
     let header = serde_json::from_slice(line).ok()?;
-    let blocks = rest.chunks_exact(HASH_BYTES).filter_map(|hash| hash.try_into().ok()).collect();
+    let blocks = rest
+        .chunks_exact(HASH_BYTES)
+        .filter_map(|hash| hash.try_into().ok())
+        .collect();
     Some((Some(header), line.len() as u64, blocks))
 }

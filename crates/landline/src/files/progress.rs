@@ -40,7 +40,10 @@ impl Progress {
     }
 
     pub(crate) fn begin(&self, total: Option<u64>, offset: u64) {
-        self.total.store(total.map_or(0, |total| total.saturating_add(1)), Ordering::Relaxed);
+        self.total.store(
+            total.map_or(0, |total| total.saturating_add(1)),
+            Ordering::Relaxed,
+        );
         self.resumed_at.store(offset, Ordering::Relaxed);
         self.done.store(offset, Ordering::Relaxed);
     }

@@ -43,7 +43,9 @@ impl Sink {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         match self {
             Self::File(staging) => staging.write(bytes),
-            Self::Stream(stream, name) => stream.write_all(bytes).map_err(|error| Error::io(name, &error)),
+            Self::Stream(stream, name) => stream
+                .write_all(bytes)
+                .map_err(|error| Error::io(name, &error)),
         }
     }
 
@@ -72,7 +74,9 @@ impl Sink {
     fn commit(self) -> Result<(), Error> {
         match self {
             Self::File(staging) => staging.commit(),
-            Self::Stream(mut stream, name) => stream.flush().map_err(|error| Error::io(name, &error)),
+            Self::Stream(mut stream, name) => {
+                stream.flush().map_err(|error| Error::io(name, &error))
+            }
         }
     }
 }
@@ -113,10 +117,15 @@ pub(super) async fn receive(
             channel.send(&Again { offset, length })?;
             channel.flush().await?;
             sink.set_position(offset);
-            let (repaired, _, blocks) = receive_range(channel, sink, Some(length), algorithm, progress).await?;
+            let (repaired, _, blocks) =
+                receive_range(channel, sink, Some(length), algorithm, progress).await?;
             sink = repaired;
             for (index, hash) in blocks {
-                found.iter_mut().skip(index).take(1).for_each(|block| *block = hash);
+                found
+                    .iter_mut()
+                    .skip(index)
+                    .take(1)
+                    .for_each(|block| *block = hash);
             }
             finish = receive_finish(channel, &mut sink).await?;
         }
@@ -124,7 +133,10 @@ pub(super) async fn receive(
             hasher.set_block(index, hash);
         }
     }
-    let copied = Copied { length: hasher.length(), digest: hasher.finish() };
+    let copied = Copied {
+        length: hasher.length(),
+        digest: hasher.finish(),
+    };
     if finish.length != copied.length || finish.digest != copied.digest {
         sink.spoil();
         return Err(mismatch(finish.digest, copied.digest));
@@ -135,13 +147,18 @@ pub(super) async fn receive(
         committed(&copied)
     };
     let finished = tokio::task::spawn_blocking(commit);
-    finished.await.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??;
+    finished
+        .await
+        .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))??;
     Ok(copied)
 }
 
 /// Says `done`.
 pub(super) async fn acknowledge(channel: &mut Channel, copied: &Copied) -> Result<(), Error> {
-    channel.send(&Done { length: copied.length, digest: copied.digest })?;
+    channel.send(&Done {
+        length: copied.length,
+        digest: copied.digest,
+    })?;
     channel.flush().await
 }
 
@@ -150,7 +167,14 @@ async fn receive_finish(channel: &mut Channel, sink: &mut Sink) -> Result<Finish
     match channel.receive(State::ReceiverFinish).await {
         Ok(header) => Ok(header.read()?),
         Err(error) => {
-            if matches!(&error, Error::Failed { side: Side::There, code: ErrorCode::SourceChanged, .. }) {
+            if matches!(
+                &error,
+                Error::Failed {
+                    side: Side::There,
+                    code: ErrorCode::SourceChanged,
+                    ..
+                }
+            ) {
                 sink.spoil();
             }
             Err(error)
@@ -176,14 +200,20 @@ async fn receive_range(
     for _ in 0..BUFFERS {
         let _ = free.try_send(Vec::new());
     }
-    let writing = tokio::task::spawn_blocking(move || write(sink, algorithm, filled_buffers, &free));
+    let writing =
+        tokio::task::spawn_blocking(move || write(sink, algorithm, filled_buffers, &free));
     let body = receive_body(channel, &mut free_buffers, filled, progress).await;
-    let written = writing.await.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
+    let written = writing
+        .await
+        .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
     // A writer that failed is the cause of whatever else failed.
     let (mut sink, hasher, blocks) = written?;
     if body? == BodyEnd::GivenUp {
         // The next header says why; only an error will do.
-        let short = ProtocolError::BodySize { declared: length.unwrap_or(0), found: sink.position() };
+        let short = ProtocolError::BodySize {
+            declared: length.unwrap_or(0),
+            found: sink.position(),
+        };
         return Err(match receive_finish(channel, &mut sink).await {
             Ok(_) | Err(Error::Protocol(ProtocolError::UnexpectedMessage { .. })) => short.into(),
             Err(error) => error,
@@ -195,12 +225,15 @@ async fn receive_range(
 /// The body must begin where the last one ended, and be as long as the file was said to be.
 fn check_data(header: &Header, offset: u64, length: Option<u64>) -> Result<(), Error> {
     let data: Data = header.read()?;
-    let bad = |what: &str| Err(ProtocolError::BadHeader(format!("in {:?}: {what}", Data::TYPE)).into());
+    let bad =
+        |what: &str| Err(ProtocolError::BadHeader(format!("in {:?}: {what}", Data::TYPE)).into());
     match (header.body(), length) {
         _ if data.offset != offset => bad("\"offset\" is not where the content goes on"),
         (Some(BodySize::Known(size)), Some(length)) if size == length => Ok(()),
         (Some(BodySize::Unknown), None) => Ok(()),
-        (Some(BodySize::Known(found)), Some(declared)) => Err(ProtocolError::BodySize { declared, found }.into()),
+        (Some(BodySize::Known(found)), Some(declared)) => {
+            Err(ProtocolError::BodySize { declared, found }.into())
+        }
         _ => bad("\"size\" is not the length that was announced"),
     }
 }
@@ -242,9 +275,9 @@ fn write(
     free: &mpsc::Sender<Vec<u8>>,
 ) -> Result<(Sink, ContentHasher, Blocks), Error> {
     let mut hasher = match algorithm {
-        Algorithm::Blake3 => {
-            ContentHasher::starting_at(usize::try_from(sink.position() / BLOCK_BYTES).unwrap_or(usize::MAX))
-        }
+        Algorithm::Blake3 => ContentHasher::starting_at(
+            usize::try_from(sink.position() / BLOCK_BYTES).unwrap_or(usize::MAX),
+        ),
         Algorithm::Sha256 => ContentHasher::new(algorithm),
     };
     let mut blocks = Vec::new();

@@ -25,7 +25,9 @@ impl Retained {
 
     /// Waits for the hashes. Blocks that cannot be read in full are missing at the end.
     pub(super) async fn hashes(self) -> Result<Vec<BlockHash>, Error> {
-        self.0.await.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
+        self.0
+            .await
+            .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
     }
 }
 
@@ -34,7 +36,9 @@ fn hash(file: &File, bytes: u64) -> Result<Vec<BlockHash>, Error> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut hashes = Vec::new();
     while hasher.length() < bytes {
-        let left = usize::try_from(bytes - hasher.length()).unwrap_or(usize::MAX).min(BUFFER_BYTES);
+        let left = usize::try_from(bytes - hasher.length())
+            .unwrap_or(usize::MAX)
+            .min(BUFFER_BYTES);
         let piece = buffer.get_mut(..left).unwrap_or_default();
         match file.read_at(piece, hasher.length()) {
             Ok(0) => break,
@@ -67,10 +71,14 @@ mod tests {
 
     #[test]
     fn differences_are_found_as_runs() {
-        let blocks = |text: &[u8]| -> Vec<BlockHash> { text.iter().map(|&byte| [byte; 32]).collect() };
+        let blocks =
+            |text: &[u8]| -> Vec<BlockHash> { text.iter().map(|&byte| [byte; 32]).collect() };
         let find = |found: &[u8]| differences(&blocks(b"abcdef"), &blocks(found));
         assert_eq!(find(b"abcdef"), []);
-        assert_eq!(find(b"xbcdex"), [(0, BLOCK_BYTES), (5 * BLOCK_BYTES, BLOCK_BYTES)]);
+        assert_eq!(
+            find(b"xbcdex"),
+            [(0, BLOCK_BYTES), (5 * BLOCK_BYTES, BLOCK_BYTES)]
+        );
         assert_eq!(find(b"abxxef"), [(2 * BLOCK_BYTES, 2 * BLOCK_BYTES)]);
     }
 }

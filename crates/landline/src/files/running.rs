@@ -62,11 +62,16 @@ impl Running {
     /// Blocking, for some seconds at most.
     pub(super) fn outlast(&self, name: &str) -> bool {
         let mut copies = self.copies();
-        let Some(pulse) = copies.get(name).cloned() else { return false };
+        let Some(pulse) = copies.get(name).cloned() else {
+            return false;
+        };
         let start = Instant::now();
         let mut moved = (pulse.moves.load(Ordering::Relaxed), start);
         let mut told_at: Option<Instant> = None;
-        while copies.get(name).is_some_and(|running| Arc::ptr_eq(running, &pulse)) {
+        while copies
+            .get(name)
+            .is_some_and(|running| Arc::ptr_eq(running, &pulse))
+        {
             let moves = pulse.moves.load(Ordering::Relaxed);
             if moves != moved.0 {
                 moved = (moves, Instant::now());
@@ -80,7 +85,11 @@ impl Running {
             if goes_on || told_at.is_some_and(|told| told.elapsed() >= STALL_TIME) {
                 return false;
             }
-            copies = self.ended.wait_timeout(copies, LOOK_TIME).unwrap_or_else(PoisonError::into_inner).0;
+            copies = self
+                .ended
+                .wait_timeout(copies, LOOK_TIME)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         true
     }
@@ -121,7 +130,9 @@ mod tests {
         let pulse = running.begin("copy");
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| running.outlast("copy"));
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap();
             runtime.block_on(pulse.give_way());
             running.end("copy");
             assert!(waiter.join().unwrap());

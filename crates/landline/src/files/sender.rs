@@ -68,15 +68,24 @@ pub(super) async fn send(
         Some(source) if offset > 0 => Some(Retained::hash(source.clone_file()?, offset)),
         _ => None,
     };
-    let range = Range { offset, length: input.length().map(|length| length.saturating_sub(offset)) };
+    let range = Range {
+        offset,
+        length: input.length().map(|length| length.saturating_sub(offset)),
+    };
     let mut hasher = send_range(channel, input, range, true, progress).await?;
     if let Some(retained) = retained {
         let hashes = retained.hashes().await?;
         set_blocks(&mut hasher, &hashes, offset)?;
     }
-    let copied = Copied { length: hasher.length(), digest: hasher.finish() };
+    let copied = Copied {
+        length: hasher.length(),
+        digest: hasher.finish(),
+    };
     loop {
-        channel.send(&Finish { length: copied.length, digest: copied.digest })?;
+        channel.send(&Finish {
+            length: copied.length,
+            digest: copied.digest,
+        })?;
         channel.flush().await?;
         let answer = channel.receive(State::SenderDone).await?;
         if answer.kind() == Done::TYPE {
@@ -84,10 +93,15 @@ pub(super) async fn send(
             return Ok(copied);
         }
         let again: Again = answer.read()?;
-        let Some(source) = &source else { return Err(unwanted()) };
+        let Some(source) = &source else {
+            return Err(unwanted());
+        };
         check_again(&again, offset)?;
         progress.add_again(again.length);
-        let range = Range { offset: again.offset, length: Some(again.length) };
+        let range = Range {
+            offset: again.offset,
+            length: Some(again.length),
+        };
         send_range(channel, Input::File(source.clone()), range, false, progress).await?;
     }
 }
@@ -108,13 +122,19 @@ async fn send_range(
     progress: &Arc<Progress>,
 ) -> Result<ContentHasher, Error> {
     let size = range.length.map_or(BodySize::Unknown, BodySize::Known);
-    channel.send_with_body(&Data { offset: range.offset }, size)?;
+    channel.send_with_body(
+        &Data {
+            offset: range.offset,
+        },
+        size,
+    )?;
     let (free, free_frames) = mpsc::channel(FRAMES);
     let (filled, mut filled_frames) = mpsc::channel(FRAMES);
     for _ in 0..FRAMES {
         let _ = free.try_send(DataFrame::new());
     }
-    let reading = tokio::task::spawn_blocking(move || read(input, range, to_the_end, free_frames, &filled));
+    let reading =
+        tokio::task::spawn_blocking(move || read(input, range, to_the_end, free_frames, &filled));
     let pace = channel.pace();
     loop {
         let next = async {
@@ -134,7 +154,9 @@ async fn send_range(
         progress.add(frame.len());
         let _ = free.try_send(frame);
     }
-    let read = reading.await.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
+    let read = reading
+        .await
+        .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
     let hasher = read?;
     channel.end_body();
     Ok(hasher)
@@ -150,13 +172,19 @@ fn read(
 ) -> Result<ContentHasher, Error> {
     // The task that sends is gone only when it has failed, and then its error is the one that counts.
     let given_up = || Error::Lost("the copy was given up".into());
-    let mut hasher = ContentHasher::starting_at(usize::try_from(range.offset / BLOCK_BYTES).unwrap_or(usize::MAX));
+    let mut hasher = ContentHasher::starting_at(
+        usize::try_from(range.offset / BLOCK_BYTES).unwrap_or(usize::MAX),
+    );
     let mut remaining = range.length;
     while remaining != Some(0) {
         let mut frame = free.blocking_recv().ok_or_else(given_up)?;
-        let room = remaining.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let room = remaining.map_or(usize::MAX, |bytes| {
+            usize::try_from(bytes).unwrap_or(usize::MAX)
+        });
         let length = frame.fill(|content| {
-            let content = content.get_mut(..room.min(DataFrame::CONTENT_BYTES)).unwrap_or_default();
+            let content = content
+                .get_mut(..room.min(DataFrame::CONTENT_BYTES))
+                .unwrap_or_default();
             let length = input.read_some(content, hasher.length())?;
             hasher.update(content.get(..length).unwrap_or_default());
             Ok::<_, Error>(length)
@@ -189,23 +217,37 @@ impl Input {
 
     /// A file must have had just the bytes it was announced with, and be what it was.
     fn check_end(&mut self, remaining: Option<u64>, to_the_end: bool) -> Result<(), Error> {
-        let Self::File(source) = self else { return Ok(()) };
+        let Self::File(source) = self else {
+            return Ok(());
+        };
         let source = source.clone();
-        let grew = to_the_end && remaining == Some(0) && self.read_some(&mut [0; 1], source.length)? > 0;
+        let grew =
+            to_the_end && remaining == Some(0) && self.read_some(&mut [0; 1], source.length)? > 0;
         let what = match remaining {
             Some(bytes) if bytes > 0 => "shrank",
             _ if grew => "grew",
-            _ if !source.is_unchanged().map_err(|error| Error::io(&source.name, &error))? => "changed",
+            _ if !source
+                .is_unchanged()
+                .map_err(|error| Error::io(&source.name, &error))? =>
+            {
+                "changed"
+            }
             _ => return Ok(()),
         };
-        Err(Error::here(ErrorCode::SourceChanged, format!("{} {what} while it was read", source.name)))
+        Err(Error::here(
+            ErrorCode::SourceChanged,
+            format!("{} {what} while it was read", source.name),
+        ))
     }
 }
 
 /// Tells the hasher of the blocks that were not sent.
 fn set_blocks(hasher: &mut ContentHasher, hashes: &[BlockHash], offset: u64) -> Result<(), Error> {
     if hashes.len() as u64 * BLOCK_BYTES != offset {
-        return Err(Error::here(ErrorCode::SourceChanged, "the file shrank while it was read"));
+        return Err(Error::here(
+            ErrorCode::SourceChanged,
+            "the file shrank while it was read",
+        ));
     }
     for (index, hash) in hashes.iter().enumerate() {
         hasher.set_block(index, *hash);
@@ -216,13 +258,22 @@ fn set_blocks(hasher: &mut ContentHasher, hashes: &[BlockHash], offset: u64) -> 
 /// Only what was there from an earlier try can be asked for again, in whole blocks.
 fn check_again(again: &Again, offset: u64) -> Result<(), Error> {
     let end = again.offset.checked_add(again.length);
-    let whole = again.offset.is_multiple_of(BLOCK_BYTES) && again.length.is_multiple_of(BLOCK_BYTES);
-    if whole && again.length > 0 && end.is_some_and(|end| end <= offset) { Ok(()) } else { Err(unwanted()) }
+    let whole =
+        again.offset.is_multiple_of(BLOCK_BYTES) && again.length.is_multiple_of(BLOCK_BYTES);
+    if whole && again.length > 0 && end.is_some_and(|end| end <= offset) {
+        Ok(())
+    } else {
+        Err(unwanted())
+    }
 }
 
 fn unwanted() -> Error {
     let found = format!("{:?} for what was not there before", Again::TYPE);
-    ProtocolError::UnexpectedMessage { found, expected: Done::TYPE.into() }.into()
+    ProtocolError::UnexpectedMessage {
+        found,
+        expected: Done::TYPE.into(),
+    }
+    .into()
 }
 
 /// `done` must name what was sent.
@@ -235,5 +286,8 @@ fn check_receipt(sent: &Copied, done: &Done) -> Result<(), Error> {
 
 /// The content is not what it was said to be.
 pub(super) fn mismatch(announced: Digest, found: Digest) -> Error {
-    Error::here(ErrorCode::DigestMismatch, format!("{announced} arrived as {found}"))
+    Error::here(
+        ErrorCode::DigestMismatch,
+        format!("{announced} arrived as {found}"),
+    )
 }

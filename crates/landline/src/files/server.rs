@@ -25,7 +25,11 @@ use crate::{
 type Rules = watch::Receiver<Arc<Rights>>;
 
 /// Serves one `files` channel until the client finishes or the server drains.
-pub(crate) async fn serve(channel: &mut Channel, account: &Account, drain: &mut Drain) -> Result<(), Error> {
+pub(crate) async fn serve(
+    channel: &mut Channel,
+    account: &Account,
+    drain: &mut Drain,
+) -> Result<(), Error> {
     let mut rules = account.rights.watch();
     let mut had_files = false;
     loop {
@@ -41,7 +45,12 @@ pub(crate) async fn serve(channel: &mut Channel, account: &Account, drain: &mut 
             _ => get(channel, account, &header, &mut rules).await?,
         };
         account.connection.is_doing(SERVICE);
-        if let Some(Transfer { direction, path, copied }) = transfer {
+        if let Some(Transfer {
+            direction,
+            path,
+            copied,
+        }) = transfer
+        {
             account.report(|user, session| Event::Transfer {
                 user,
                 session,
@@ -65,7 +74,14 @@ impl Transfer {
     fn entry(&self, user: String, session: String) -> Entry {
         let Copied { length, digest } = self.copied;
         let (direction, path) = (self.direction, Name(self.path.clone()));
-        Entry::Transfer { user, session, direction, path, length, digest: digest.to_string() }
+        Entry::Transfer {
+            user,
+            session,
+            direction,
+            path,
+            length,
+            digest: digest.to_string(),
+        }
     }
 }
 
@@ -81,24 +97,41 @@ async fn put(
     let now = rules.borrow_and_update().clone();
     account.log_pace.wait_to_log(put.path.0.len()).await;
     let prepare = prepare_put(account, put, now);
-    let Some(staging) = prepared(channel, account, prepare).await? else { return Ok(None) };
+    let Some(staging) = prepared(channel, account, prepare).await? else {
+        return Ok(None);
+    };
     let path = staging.destination().path_bytes();
-    account.connection.is_doing(&format!("files put {}", String::from_utf8_lossy(&path)));
-    channel.send(&Ready { path: Name(path.clone()), offset: staging.position() })?;
+    account
+        .connection
+        .is_doing(&format!("files put {}", String::from_utf8_lossy(&path)));
+    channel.send(&Ready {
+        path: Name(path.clone()),
+        offset: staging.position(),
+    })?;
     channel.flush().await?;
     let pulse = staging.pulse();
     let progress = Arc::new(Progress::default());
     let still = still_may(account, Action::Write(path.clone()));
     let objection = objection(account, still.clone());
-    let (audit, user, session) = (account.audit.clone(), account.user().to_string(), account.session.id.clone());
+    let (audit, user, session) = (
+        account.audit.clone(),
+        account.user().to_string(),
+        account.session.id.clone(),
+    );
     let stored = path.clone();
     // Beside the commit: whatever ends the session meanwhile, what is stored is in the log.
     let record = move |copied: &Copied| {
-        let transfer = Transfer { direction: Put::TYPE, path: stored, copied: *copied };
+        let transfer = Transfer {
+            direction: Put::TYPE,
+            path: stored,
+            copied: *copied,
+        };
         audit.record_blocking(transfer.entry(user, session))
     };
     let sink = Sink::File(Box::new(staging));
-    let receiving = receiver::receive(channel, length, sink, algorithm, &progress, objection, record);
+    let receiving = receiver::receive(
+        channel, length, sink, algorithm, &progress, objection, record,
+    );
     let copied = tokio::select! {
         biased;
         never = account.end_unless(rules, "write this file", still) => match never {},
@@ -109,7 +142,11 @@ async fn put(
         }
     };
     receiver::acknowledge(channel, &copied).await?;
-    Ok(Some(Transfer { direction: Put::TYPE, path, copied }))
+    Ok(Some(Transfer {
+        direction: Put::TYPE,
+        path,
+        copied,
+    }))
 }
 
 /// What has to be done before the first byte of a file that is to be stored, in a thread that may block.
@@ -118,17 +155,35 @@ fn prepare_put(
     put: Put,
     now: Arc<Rights>,
 ) -> impl FnOnce() -> Result<Staging, Error> + Send + use<> {
-    let (root, partials, user) = (account.root.clone(), account.partials.clone(), account.user().clone());
+    let (root, partials, user) = (
+        account.root.clone(),
+        account.partials.clone(),
+        account.user().clone(),
+    );
     let (begins, allowance) = (begins(account, Put::TYPE), account.allowance());
     move || {
         now.admit(&user, State::ServerFiles, Put::TYPE)?;
-        let destination = root.destination(now.files(&user), &put.path.0, put.name.as_ref().map(|name| &name.0[..]))?;
+        let destination = root.destination(
+            now.files(&user),
+            &put.path.0,
+            put.name.as_ref().map(|name| &name.0[..]),
+        )?;
         begins(destination.path_bytes(), put.length)?;
-        let Put { length, mode, replace, source, restart, algorithm, .. } = put;
+        let Put {
+            length,
+            mode,
+            replace,
+            source,
+            restart,
+            algorithm,
+            ..
+        } = put;
         let source = source.filter(|_| algorithm == Algorithm::Blake3);
         // One user's copies are nothing to another, whatever the name.
         let named = match &source {
-            Some(_) => partials.claim(&[b"put", user.as_str().as_bytes(), &destination.path_bytes()])?,
+            Some(_) => {
+                partials.claim(&[b"put", user.as_str().as_bytes(), &destination.path_bytes()])?
+            }
             None => None,
         };
         // It may be all that a client that is gone has sent, which is still on its way.
@@ -138,7 +193,14 @@ fn prepare_put(
             None => (partials.unnamed()?, None),
         };
         let offset_max = if restart { 0 } else { u64::MAX };
-        let plan = Plan { length, mode, replace, manifest, source, offset_max };
+        let plan = Plan {
+            length,
+            mode,
+            replace,
+            manifest,
+            source,
+            offset_max,
+        };
         let mut staging = Staging::open(destination, plan)?;
         if let Some(allowance) = allowance {
             staging.count_against(allowance, length).map_err(|error| match error {
@@ -161,7 +223,11 @@ async fn get(
 ) -> Result<Option<Transfer>, Error> {
     let get: Get = header.read()?;
     account.log_pace.wait_to_log(get.path.0.len()).await;
-    let (root, user, now) = (account.root.clone(), account.user().clone(), rules.borrow_and_update().clone());
+    let (root, user, now) = (
+        account.root.clone(),
+        account.user().clone(),
+        rules.borrow_and_update().clone(),
+    );
     let still = still_may(account, Action::Read(get.path.0.clone()));
     let path = get.path.0;
     let begins = begins(account, Get::TYPE);
@@ -171,10 +237,17 @@ async fn get(
         begins(source.name.clone().into_bytes(), Some(source.length))?;
         Ok(source)
     };
-    let Some(source) = prepared(channel, account, prepare).await? else { return Ok(None) };
+    let Some(source) = prepared(channel, account, prepare).await? else {
+        return Ok(None);
+    };
     let path = source.name.clone().into_bytes();
-    account.connection.is_doing(&format!("files get {}", source.name));
-    let source_id: SourceId = source.id().parse().map_err(|error| Error::here(ErrorCode::Io, format!("{error}")))?;
+    account
+        .connection
+        .is_doing(&format!("files get {}", source.name));
+    let source_id: SourceId = source
+        .id()
+        .parse()
+        .map_err(|error| Error::here(ErrorCode::Io, format!("{error}")))?;
     // What the client has is of use only if it is of this very file.
     let offset = match get.have {
         Some(have) if have.source == source_id => {
@@ -183,7 +256,12 @@ async fn get(
         }
         _ => 0,
     };
-    channel.send(&FileInfo { length: source.length, mode: source.mode, source: source_id, offset })?;
+    channel.send(&FileInfo {
+        length: source.length,
+        mode: source.mode,
+        source: source_id,
+        offset,
+    })?;
     let input = Input::File(Arc::new(source));
     let progress = Arc::new(Progress::default());
     let copied = tokio::select! {
@@ -191,7 +269,11 @@ async fn get(
         never = account.end_unless(rules, "read this file", still) => match never {},
         copied = sender::send(channel, input, offset, &progress) => copied?,
     };
-    let transfer = Transfer { direction: Get::TYPE, path, copied };
+    let transfer = Transfer {
+        direction: Get::TYPE,
+        path,
+        copied,
+    };
     // The client has it: nothing can be held back any more.
     account.note(|user, session| transfer.entry(user, session));
     Ok(Some(transfer))
@@ -202,14 +284,27 @@ fn begins(
     account: &Account,
     direction: &'static str,
 ) -> impl FnOnce(Vec<u8>, Option<u64>) -> Result<(), Error> + use<> {
-    let (audit, user, session) = (account.audit.clone(), account.user().to_string(), account.session.id.clone());
+    let (audit, user, session) = (
+        account.audit.clone(),
+        account.user().to_string(),
+        account.session.id.clone(),
+    );
     move |path, length| {
-        audit.record_blocking(Entry::TransferStart { user, session, direction, path: Name(path), length })
+        audit.record_blocking(Entry::TransferStart {
+            user,
+            session,
+            direction,
+            path: Name(path),
+            length,
+        })
     }
 }
 
 /// Whether by some rules the user may still do what is being done.
-fn still_may(account: &Account, action: Action) -> impl Fn(&Rights) -> bool + Clone + Send + 'static {
+fn still_may(
+    account: &Account,
+    action: Action,
+) -> impl Fn(&Rights) -> bool + Clone + Send + 'static {
     let (root, user) = (account.root.clone(), account.user().clone());
     move |rules| rules.check(&user, &action, &root).allowed
 }
@@ -242,7 +337,9 @@ async fn prepared<T: Send + 'static>(
         Ok(ready) => Ok(Some(ready)),
         Err(error) => {
             account.report_failure(&error);
-            let reason = error.to_peer().unwrap_or_else(|| ErrorMessage::new(ErrorCode::Io, "it failed"));
+            let reason = error
+                .to_peer()
+                .unwrap_or_else(|| ErrorMessage::new(ErrorCode::Io, "it failed"));
             channel.send(&reason)?;
             channel.flush().await?;
             Ok(None)

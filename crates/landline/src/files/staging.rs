@@ -67,9 +67,14 @@ impl Staging {
     pub(crate) fn open(destination: Destination, plan: Plan) -> Result<Self, Error> {
         let shown = destination.path.display();
         if destination.replaced_mode.is_some() && !plan.replace {
-            return Err(Error::here(ErrorCode::Exists, format!("{shown} exists already")));
+            return Err(Error::here(
+                ErrorCode::Exists,
+                format!("{shown} exists already"),
+            ));
         }
-        let mode = destination.replaced_mode.unwrap_or_else(|| Folder::mode_of_new(plan.mode));
+        let mode = destination
+            .replaced_mode
+            .unwrap_or_else(|| Folder::mode_of_new(plan.mode));
         let mut manifest = plan.manifest;
         let mut found = None;
         if let Some(manifest) = &mut manifest {
@@ -85,7 +90,10 @@ impl Staging {
             Some(found) => found,
             None => match &mut manifest {
                 Some(known) => {
-                    let name = OsString::from(format!(".landline-{:016x}.part", u64::from_le_bytes(random())));
+                    let name = OsString::from(format!(
+                        ".landline-{:016x}.part",
+                        u64::from_le_bytes(random())
+                    ));
                     // Before there is such a file, so that there is none that nobody knows of.
                     let path = destination.path.with_file_name(&name);
                     let source = plan.source.filter(|_| plan.length.is_some());
@@ -99,7 +107,8 @@ impl Staging {
                     }
                 }
                 None => {
-                    let (name, file) = held::create(&destination.folder).map_err(|error| Error::io(&shown, &error))?;
+                    let (name, file) = held::create(&destination.folder)
+                        .map_err(|error| Error::io(&shown, &error))?;
                     (name, file, 0)
                 }
             },
@@ -128,7 +137,11 @@ impl Staging {
     ///
     /// # Errors
     /// `no-space`, [`Error::State`].
-    pub(crate) fn count_against(&mut self, mut allowance: Allowance, length: Option<u64>) -> Result<(), Error> {
+    pub(crate) fn count_against(
+        &mut self,
+        mut allowance: Allowance,
+        length: Option<u64>,
+    ) -> Result<(), Error> {
         let place = &self.destination.path;
         let begun = allowance.begin(&place.with_file_name(&self.name), place, length);
         self.allowance = Some(allowance);
@@ -137,7 +150,10 @@ impl Staging {
 
     /// The copy's sign of life, if it has a manifest.
     pub(super) fn pulse(&self) -> Arc<Pulse> {
-        self.manifest.as_ref().map(|manifest| manifest.pulse().clone()).unwrap_or_default()
+        self.manifest
+            .as_ref()
+            .map(|manifest| manifest.pulse().clone())
+            .unwrap_or_default()
     }
 
     /// Where it will be.
@@ -158,7 +174,13 @@ impl Staging {
     /// What is needed to check the blocks that are there: the file, and what they should be.
     pub(super) fn retained(&self) -> Result<(File, Vec<BlockHash>), Error> {
         let file = self.file.try_clone().map_err(|error| self.failed(&error))?;
-        Ok((file, self.manifest.as_ref().map(|manifest| manifest.blocks().to_vec()).unwrap_or_default()))
+        Ok((
+            file,
+            self.manifest
+                .as_ref()
+                .map(|manifest| manifest.blocks().to_vec())
+                .unwrap_or_default(),
+        ))
     }
 
     /// Writes content, and lets the disk begin with what has gathered. Blocking.
@@ -169,7 +191,9 @@ impl Staging {
         if let Some(allowance) = &mut self.allowance {
             allowance.cover(self.position.saturating_add(bytes.len() as u64))?;
         }
-        self.file.write_all_at(bytes, self.position).map_err(|error| self.failed(&error))?;
+        self.file
+            .write_all_at(bytes, self.position)
+            .map_err(|error| self.failed(&error))?;
         self.position += bytes.len() as u64;
         if let Some(manifest) = &self.manifest {
             manifest.pulse().beat();
@@ -187,7 +211,9 @@ impl Staging {
     /// # Errors
     /// `no-space`, `io` for the manifest.
     pub(super) fn block_written(&mut self, index: usize, hash: BlockHash) -> Result<(), Error> {
-        self.manifest.as_mut().map_or(Ok(()), |manifest| manifest.set(index, hash))
+        self.manifest
+            .as_mut()
+            .map_or(Ok(()), |manifest| manifest.set(index, hash))
     }
 
     /// What is there is of no use: it is not kept to be resumed.
@@ -209,11 +235,20 @@ impl Staging {
         Folder::set_mode(&self.file, mode).map_err(|error| self.failed(&error))?;
         self.file.sync_all().map_err(|error| self.failed(&error))?;
         let folder = &self.destination.folder;
-        folder.rename(&self.name, &self.destination.name, self.replace).map_err(|error| self.failed(&error))?;
+        folder
+            .rename(&self.name, &self.destination.name, self.replace)
+            .map_err(|error| self.failed(&error))?;
         self.is_final = true;
-        self.destination.folder.sync().map_err(|error| self.failed(&error))?;
+        self.destination
+            .folder
+            .sync()
+            .map_err(|error| self.failed(&error))?;
         if let Some(allowance) = &self.allowance {
-            let length = self.file.metadata().map_err(|error| self.failed(&error))?.len();
+            let length = self
+                .file
+                .metadata()
+                .map_err(|error| self.failed(&error))?
+                .len();
             // The file is there, whatever it counts for: what is counted by mistake is found out when the quota is full.
             let _ = allowance.settle(length);
         }
@@ -240,7 +275,9 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         let manifest = self.manifest.take();
-        let resumable = manifest.as_ref().is_some_and(|manifest| manifest.resumable().is_some());
+        let resumable = manifest
+            .as_ref()
+            .is_some_and(|manifest| manifest.resumable().is_some());
         if resumable && !self.is_spoiled {
             return;
         }
@@ -267,43 +304,63 @@ fn reopen(
     length: u64,
     offset_max: u64,
 ) -> Result<Option<Found>, Error> {
-    if !manifest.header().is_some_and(|header| header.is_of(source, length)) {
+    if !manifest
+        .header()
+        .is_some_and(|header| header.is_of(source, length))
+    {
         return Ok(None);
     }
-    let Some((name, file, there)) = find(destination, manifest)? else { return Ok(None) };
+    let Some((name, file, there)) = find(destination, manifest)? else {
+        return Ok(None);
+    };
     let blocks = there.min(usize::try_from(offset_max / BLOCK_BYTES).unwrap_or(usize::MAX));
     if blocks == 0 {
         return Ok(None);
     }
-    file.set_len(blocks as u64 * BLOCK_BYTES).map_err(|error| Error::io(destination.path.display(), &error))?;
+    file.set_len(blocks as u64 * BLOCK_BYTES)
+        .map_err(|error| Error::io(destination.path.display(), &error))?;
     Ok(Some((name, file, blocks)))
 }
 
 /// Finds the staging file that a manifest names, if it is where it should be and ours alone.
 fn find(destination: &Destination, manifest: &Manifest) -> Result<Option<Found>, Error> {
-    let (Some(header), Some((_, offset))) = (manifest.header(), manifest.resumable()) else { return Ok(None) };
+    let (Some(header), Some((_, offset))) = (manifest.header(), manifest.resumable()) else {
+        return Ok(None);
+    };
     let path = header.staging_path();
     let (true, Some(name)) = (path.parent() == destination.path.parent(), path.file_name()) else {
         return Ok(None);
     };
     let failed = |error: std::io::Error| Error::io(path.display(), &error);
-    let Some(file) = destination.folder.reopen(name).map_err(failed)? else { return Ok(None) };
+    let Some(file) = destination.folder.reopen(name).map_err(failed)? else {
+        return Ok(None);
+    };
     let there = file.metadata().map_err(failed)?.len().min(offset) / BLOCK_BYTES;
-    Ok(usize::try_from(there).ok().map(|blocks| (name.to_owned(), file, blocks)))
+    Ok(usize::try_from(there)
+        .ok()
+        .map(|blocks| (name.to_owned(), file, blocks)))
 }
 
 /// What there is of a copy from an earlier try: the source's identity, and the bytes in whole blocks. Blocking.
 ///
 /// # Errors
 /// What the system says.
-pub(super) fn retained(destination: &Destination, manifest: &Manifest) -> Result<Option<(SourceId, u64)>, Error> {
+pub(super) fn retained(
+    destination: &Destination,
+    manifest: &Manifest,
+) -> Result<Option<(SourceId, u64)>, Error> {
     let blocks = find(destination, manifest)?.map_or(0, |(_, _, blocks)| blocks);
-    Ok(manifest.resumable().filter(|_| blocks > 0).map(|(source, _)| (source, blocks as u64 * BLOCK_BYTES)))
+    Ok(manifest
+        .resumable()
+        .filter(|_| blocks > 0)
+        .map(|(source, _)| (source, blocks as u64 * BLOCK_BYTES)))
 }
 
 /// Removes the staging file of an earlier try that is not to be used, if it is in the same folder.
 fn forget(destination: &Destination, manifest: &Manifest) {
-    let Some(header) = manifest.header() else { return };
+    let Some(header) = manifest.header() else {
+        return;
+    };
     let path = header.staging_path();
     if path.parent() == destination.path.parent()
         && let Some(name) = path.file_name()

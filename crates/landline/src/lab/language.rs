@@ -12,8 +12,15 @@ pub enum Language {
 impl Language {
     /// The language of a locale such as `zh_CN.UTF-8`: English for all but Chinese.
     pub fn of_locale(locale: &str) -> Self {
-        let language = locale.split(['_', '-', '.', '@']).next().unwrap_or_default();
-        if language.eq_ignore_ascii_case("zh") { Self::Chinese } else { Self::English }
+        let language = locale
+            .split(['_', '-', '.', '@'])
+            .next()
+            .unwrap_or_default();
+        if language.eq_ignore_ascii_case("zh") {
+            Self::Chinese
+        } else {
+            Self::English
+        }
     }
 
     /// The one of two texts that is in this language.

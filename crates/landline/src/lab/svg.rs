@@ -29,7 +29,9 @@ pub(super) const ODD: &str = "#a15c00";
 /// Something is lost or refused.
 pub(super) const BAD: &str = "#c22a2a";
 /// Colours that people with any kind of colour vision can tell apart (Okabe and Ito), black text readable on each.
-pub(super) const COLOURS: [&str; 6] = ["#56b4e9", "#e69f00", "#3fbf92", "#f0e442", "#d99bbf", "#ee8553"];
+pub(super) const COLOURS: [&str; 6] = [
+    "#56b4e9", "#e69f00", "#3fbf92", "#f0e442", "#d99bbf", "#ee8553",
+];
 
 /// Where text is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +56,12 @@ pub(super) struct Face {
 impl Face {
     /// Plain text of this size, in units of the board.
     pub(super) const fn new(size: f64) -> Self {
-        Self { size, bold: false, fill: INK, anchor: Anchor::Start }
+        Self {
+            size,
+            bold: false,
+            fill: INK,
+            anchor: Anchor::Start,
+        }
     }
 
     /// The same in bold.
@@ -75,7 +82,12 @@ impl Face {
 
 /// A rectangle: left, top, width, height.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Area(pub(super) f64, pub(super) f64, pub(super) f64, pub(super) f64);
+pub(super) struct Area(
+    pub(super) f64,
+    pub(super) f64,
+    pub(super) f64,
+    pub(super) f64,
+);
 
 /// What is drawn on.
 #[derive(Debug)]
@@ -110,7 +122,13 @@ impl Board {
     }
 
     /// A rectangle with round corners and an edge.
-    pub(super) fn frame(&mut self, Area(x, y, width, height): Area, fill: &str, stroke: &str, radius: f64) {
+    pub(super) fn frame(
+        &mut self,
+        Area(x, y, width, height): Area,
+        fill: &str,
+        stroke: &str,
+        radius: f64,
+    ) {
         let _ = writeln!(
             self.body,
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{height:.1}\" rx=\"{radius}\" fill=\"{fill}\" \
@@ -153,7 +171,11 @@ impl Board {
             Anchor::Middle => " text-anchor=\"middle\"",
             Anchor::End => " text-anchor=\"end\"",
         };
-        let weight = if face.bold { " font-weight=\"700\"" } else { "" };
+        let weight = if face.bold {
+            " font-weight=\"700\""
+        } else {
+            ""
+        };
         let _ = writeln!(
             self.body,
             "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{}\" fill=\"{}\"{anchor}{weight}>{}</text>",
@@ -189,7 +211,9 @@ fn escape(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
-            _ if character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}') => out.push(' '),
+            _ if character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}') => {
+                out.push(' ')
+            }
             _ => out.push(character),
         }
     }

@@ -18,7 +18,11 @@ pub struct Table {
 impl Table {
     /// A table without rows.
     pub(super) fn new<const COLUMNS: usize>(caption: &str, heads: [&str; COLUMNS]) -> Self {
-        Self { caption: caption.to_owned(), heads: heads.map(str::to_owned).to_vec(), rows: Vec::new() }
+        Self {
+            caption: caption.to_owned(),
+            heads: heads.map(str::to_owned).to_vec(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row.
@@ -31,7 +35,13 @@ impl Table {
         self.heads
             .iter()
             .enumerate()
-            .map(|(column, head)| cells(column).map(|cell| cell.width()).max().unwrap_or(0).max(head.width()))
+            .map(|(column, head)| {
+                cells(column)
+                    .map(|cell| cell.width())
+                    .max()
+                    .unwrap_or(0)
+                    .max(head.width())
+            })
             .collect()
     }
 }
@@ -55,7 +65,9 @@ impl fmt::Display for Table {
         writeln!(f, "{}", line(&self.heads))?;
         let rules: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
         writeln!(f, "{}", line(&rules))?;
-        self.rows.iter().try_for_each(|row| writeln!(f, "{}", line(row)))
+        self.rows
+            .iter()
+            .try_for_each(|row| writeln!(f, "{}", line(row)))
     }
 }
 
@@ -68,7 +80,8 @@ mod tests {
         let mut table = Table::new("caption", ["way", "receives"]);
         table.row(["TCP 默认".into(), "2".into()]);
         table.row(["UDP".into(), "6".into()]);
-        let expected = "caption\nway       receives\n────────  ────────\nTCP 默认  2\nUDP       6\n";
+        let expected =
+            "caption\nway       receives\n────────  ────────\nTCP 默认  2\nUDP       6\n";
         assert_eq!(table.to_string(), expected);
     }
 

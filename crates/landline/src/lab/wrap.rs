@@ -17,7 +17,11 @@ pub(super) fn wrap(text: &str, width_max: f64, width: impl Fn(char) -> f64) -> V
             lines.push(line.trim_end().to_owned());
             line.clear();
         }
-        line.push_str(if line.is_empty() { piece.trim_start() } else { piece });
+        line.push_str(if line.is_empty() {
+            piece.trim_start()
+        } else {
+            piece
+        });
     }
     if !line.trim_end().is_empty() {
         lines.push(line.trim_end().to_owned());
@@ -58,16 +62,29 @@ mod tests {
 
     #[test]
     fn lines_break_where_a_reader_would_break_them() {
-        assert_eq!(wrap("stuck together, cut apart", 16.0, columns), ["stuck together,", "cut apart"]);
-        assert_eq!(wrap("粘在一起，又被切开。", 10.0, columns), ["粘在一起，", "又被切开。"]);
+        assert_eq!(
+            wrap("stuck together, cut apart", 16.0, columns),
+            ["stuck together,", "cut apart"]
+        );
+        assert_eq!(
+            wrap("粘在一起，又被切开。", 10.0, columns),
+            ["粘在一起，", "又被切开。"]
+        );
         assert_eq!(
             wrap("粘在一起，又被切开。", 9.0, columns),
             ["粘在一", "起，又被", "切开。"],
             "no line begins with a comma"
         );
-        assert_eq!(wrap("用 TCP_NODELAY 就好", 14.0, columns), ["用 TCP_NODELAY", "就好"]);
+        assert_eq!(
+            wrap("用 TCP_NODELAY 就好", 14.0, columns),
+            ["用 TCP_NODELAY", "就好"]
+        );
         assert_eq!(wrap("", 5.0, columns), Vec::<String>::new());
-        assert_eq!(wrap("aaaaaaaaaaaaaaaaaaaaaaaa", 3.0, columns), ["aaaaaaaaaaaaaaaaaaaaaaaa"], "a word is never cut");
+        assert_eq!(
+            wrap("aaaaaaaaaaaaaaaaaaaaaaaa", 3.0, columns),
+            ["aaaaaaaaaaaaaaaaaaaaaaaa"],
+            "a word is never cut"
+        );
     }
 
     proptest! {

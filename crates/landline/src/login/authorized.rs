@@ -49,18 +49,34 @@ impl KeyLine {
     pub fn parse(line: &str) -> Result<Self, KeyLineError> {
         let line = line.trim_matches([' ', '\t', '\r', '\n']);
         if line.len() > KEY_LINE_BYTES_MAX {
-            return Err(KeyLineError::new(format!("the line is longer than {KEY_LINE_BYTES_MAX} bytes")));
+            return Err(KeyLineError::new(format!(
+                "the line is longer than {KEY_LINE_BYTES_MAX} bytes"
+            )));
         }
         if line.contains(|character: char| character.is_control() && character != '\t') {
-            return Err(KeyLineError::new("there are control characters in the line"));
+            return Err(KeyLineError::new(
+                "there are control characters in the line",
+            ));
         }
-        let (options, rest) = if begins_with_key(line) { ("", line) } else { split_options(line)? };
+        let (options, rest) = if begins_with_key(line) {
+            ("", line)
+        } else {
+            split_options(line)?
+        };
         let mut words = rest.splitn(3, [' ', '\t']);
-        let (algorithm, data) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (algorithm, data) = (
+            words.next().unwrap_or_default(),
+            words.next().unwrap_or_default(),
+        );
         let comment = words.next().unwrap_or_default().trim().to_owned();
-        let key = PublicKey::parse(&format!("{algorithm} {data}"))
-            .ok_or_else(|| KeyLineError::new("there is no key of a type that this release knows in the line"))?;
-        Ok(Self { options: KeyOptions::parse(options)?, key, comment })
+        let key = PublicKey::parse(&format!("{algorithm} {data}")).ok_or_else(|| {
+            KeyLineError::new("there is no key of a type that this release knows in the line")
+        })?;
+        Ok(Self {
+            options: KeyOptions::parse(options)?,
+            key,
+            comment,
+        })
     }
 
     /// Reads all lines of a file, passing over blank ones and those that begin with `#`.
@@ -75,7 +91,10 @@ impl KeyLine {
                 continue;
             }
             let parsed = Self::parse(line);
-            keys.push(parsed.map_err(|error| KeyLineError::new(format!("line {}: {error}", number + 1)))?);
+            keys.push(
+                parsed
+                    .map_err(|error| KeyLineError::new(format!("line {}: {error}", number + 1)))?,
+            );
         }
         if keys.is_empty() {
             return Err(KeyLineError::new("there is no key in it"));
@@ -86,7 +105,11 @@ impl KeyLine {
 
 impl From<PublicKey> for KeyLine {
     fn from(key: PublicKey) -> Self {
-        Self { options: KeyOptions::default(), key, comment: String::new() }
+        Self {
+            options: KeyOptions::default(),
+            key,
+            comment: String::new(),
+        }
     }
 }
 
@@ -109,7 +132,10 @@ impl KeyOptions {
     /// # Errors
     /// An option that is unknown, malformed, or there twice.
     pub fn parse(text: &str) -> Result<Self, KeyLineError> {
-        let mut options = Self { text: text.to_owned(), ..Self::default() };
+        let mut options = Self {
+            text: text.to_owned(),
+            ..Self::default()
+        };
         let mut rest = text;
         while !rest.is_empty() {
             let end = rest.find(['=', ',']).unwrap_or(rest.len());
@@ -126,7 +152,11 @@ impl KeyOptions {
                 Some("") => return Err(KeyLineError::new("the options end in a comma")),
                 Some(next) => next,
                 None if tail.is_empty() => tail,
-                None => return Err(KeyLineError::new(format!("something stands behind the option {name:?}"))),
+                None => {
+                    return Err(KeyLineError::new(format!(
+                        "something stands behind the option {name:?}"
+                    )));
+                }
             };
         }
         Ok(options)
@@ -150,12 +180,14 @@ impl KeyOptions {
         if let Some(expiry) = &self.expiry
             && now >= expiry.unix()
         {
-            return Err(KeyLineError::new(format!("the key has expired (expiry-time=\"{expiry}\")")));
+            return Err(KeyLineError::new(format!(
+                "the key has expired (expiry-time=\"{expiry}\")"
+            )));
         }
         match &self.from {
-            Some(from) if !from.admit(peer) => {
-                Err(KeyLineError::new(format!("the key is not good from {peer} (from=\"{from}\")")))
-            }
+            Some(from) if !from.admit(peer) => Err(KeyLineError::new(format!(
+                "the key is not good from {peer} (from=\"{from}\")"
+            ))),
             _ => Ok(()),
         }
     }
@@ -166,26 +198,45 @@ impl KeyOptions {
             ("expiry-time", Some(value)) => self.expiry.replace(Expiry::parse(&value)?).is_none(),
             ("command", Some(value)) => self.command.replace(value).is_none(),
             ("from" | "expiry-time" | "command", None) => {
-                return Err(KeyLineError::new(format!("the option {name} needs a value in quotes")));
+                return Err(KeyLineError::new(format!(
+                    "the option {name} needs a value in quotes"
+                )));
             }
             (name, None) if NOTHING_TO_FORBID.contains(&name) => true,
             (name, _) => {
                 let name: String = name.chars().take(32).collect();
-                return Err(KeyLineError::new(format!("the option {name:?} is not known")));
+                return Err(KeyLineError::new(format!(
+                    "the option {name:?} is not known"
+                )));
             }
         };
-        if is_new { Ok(()) } else { Err(KeyLineError::new(format!("the option {name} is there twice"))) }
+        if is_new {
+            Ok(())
+        } else {
+            Err(KeyLineError::new(format!(
+                "the option {name} is there twice"
+            )))
+        }
     }
 }
 
 /// Options that forbid what a line does not have.
-const NOTHING_TO_FORBID: [&str; 6] =
-    ["restrict", "no-agent-forwarding", "no-port-forwarding", "no-pty", "no-user-rc", "no-x11-forwarding"];
+const NOTHING_TO_FORBID: [&str; 6] = [
+    "restrict",
+    "no-agent-forwarding",
+    "no-port-forwarding",
+    "no-pty",
+    "no-user-rc",
+    "no-x11-forwarding",
+];
 
 /// Whether the line has no options: its first word is the name of a key type.
 fn begins_with_key(line: &str) -> bool {
     let first = line.split([' ', '\t']).next().unwrap_or_default();
-    !first.contains(['=', ',', '"']) && ["ssh-", "ecdsa-", "sk-"].iter().any(|prefix| first.starts_with(prefix))
+    !first.contains(['=', ',', '"'])
+        && ["ssh-", "ecdsa-", "sk-"]
+            .iter()
+            .any(|prefix| first.starts_with(prefix))
 }
 
 /// The options and what is behind the white space that ends them.
@@ -203,7 +254,11 @@ fn split_options(line: &str) -> Result<(&str, &str), KeyLineError> {
         }
         before = byte;
     }
-    Err(KeyLineError::new(if within_quotes { "a quote is not closed" } else { "there is no key in the line" }))
+    Err(KeyLineError::new(if within_quotes {
+        "a quote is not closed"
+    } else {
+        "there is no key in the line"
+    }))
 }
 
 /// The value in quotes that `text` begins with, in which `\"` stands for a quote, and what is behind it.
@@ -233,7 +288,8 @@ mod tests {
 
     use super::*;
 
-    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM69vFdhBTdf03WCfjfZNf2y74GEWsXpDZw+fgazPDci";
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM69vFdhBTdf03WCfjfZNf2y74GEWsXpDZw+fgazPDci";
 
     fn parsed(options: &str) -> Result<KeyOptions, KeyLineError> {
         KeyLine::parse(&format!("{options} {KEY}")).map(|line| line.options)
@@ -250,7 +306,11 @@ mod tests {
         assert_eq!(line.options.command(), Some("say \"hi, you\" c:\\d"));
         assert_eq!(line.comment, "alice's laptop, the old one");
         assert_eq!(line.key, plain.key);
-        assert_eq!(KeyLine::parse(&line.to_string()).unwrap(), line, "it survives being written down");
+        assert_eq!(
+            KeyLine::parse(&line.to_string()).unwrap(),
+            line,
+            "it survives being written down"
+        );
     }
 
     #[test]
@@ -258,18 +318,26 @@ mod tests {
         let options = parsed("from=\"127.0.0.0/8,!127.0.0.9\",expiry-time=\"20300101Z\"").unwrap();
         let now = 1_893_456_000;
         assert_eq!(options.admit([127, 0, 0, 1].into(), now - 1), Ok(()));
-        let expired = options.admit([127, 0, 0, 1].into(), now).unwrap_err().to_string();
+        let expired = options
+            .admit([127, 0, 0, 1].into(), now)
+            .unwrap_err()
+            .to_string();
         assert!(expired.contains("expired"), "{expired}");
-        let elsewhere = options.admit([127, 0, 0, 9].into(), 0).unwrap_err().to_string();
+        let elsewhere = options
+            .admit([127, 0, 0, 9].into(), 0)
+            .unwrap_err()
+            .to_string();
         assert!(elsewhere.contains("not good from 127.0.0.9"), "{elsewhere}");
     }
 
     /// Row 43: an option that is not understood refuses the key; it is never passed over.
     #[test]
     fn what_is_not_known_or_not_whole_refuses_the_line() {
-        for good in
-            ["restrict", "no-pty,No-X11-Forwarding,no-agent-forwarding,no-port-forwarding,no-user-rc", "COMMAND=\"x\""]
-        {
+        for good in [
+            "restrict",
+            "no-pty,No-X11-Forwarding,no-agent-forwarding,no-port-forwarding,no-user-rc",
+            "COMMAND=\"x\"",
+        ] {
             assert!(parsed(good).is_ok(), "{good}");
         }
         for bad in [
@@ -299,9 +367,15 @@ mod tests {
         ] {
             assert!(parsed(bad).is_err(), "{bad}");
         }
-        for bad in
-            ["", "#", "hello", "ssh-ed25519", "ssh-ed25519 AAAA", "restrict", "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAAQ"]
-        {
+        for bad in [
+            "",
+            "#",
+            "hello",
+            "ssh-ed25519",
+            "ssh-ed25519 AAAA",
+            "restrict",
+            "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAAQ",
+        ] {
             assert!(KeyLine::parse(bad).is_err(), "{bad}");
         }
         let error = parsed("no-such-thing").unwrap_err().to_string();
@@ -312,7 +386,9 @@ mod tests {
     fn a_file_names_the_line_that_is_wrong() {
         let text = format!("# my keys\n\n{KEY} one\nrestrict {KEY} two\n");
         assert_eq!(KeyLine::parse_file(&text).unwrap().len(), 2);
-        let error = KeyLine::parse_file(&format!("{text}tunnel=\"0\" {KEY}\n")).unwrap_err().to_string();
+        let error = KeyLine::parse_file(&format!("{text}tunnel=\"0\" {KEY}\n"))
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("line 5:"), "{error}");
         assert!(KeyLine::parse_file("# nothing\n").is_err());
     }

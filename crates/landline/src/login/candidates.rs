@@ -42,15 +42,28 @@ impl KeySources {
     /// [`Error::Key`] and [`Error::Agent`].
     pub fn named(&self, path: &Path) -> Result<UserKey, Error> {
         if let Some(public) = public_half(path)? {
-            let key = self.agent_keys()?.into_iter().find(|key| key.public == public);
-            let key =
-                key.ok_or_else(|| bad(path, "its private half is not in the agent (ssh-add FILE puts it there)"))?;
-            return self.in_agent(key).ok_or_else(|| bad(path, "there is no agent"));
+            let key = self
+                .agent_keys()?
+                .into_iter()
+                .find(|key| key.public == public);
+            let key = key.ok_or_else(|| {
+                bad(
+                    path,
+                    "its private half is not in the agent (ssh-add FILE puts it there)",
+                )
+            })?;
+            return self
+                .in_agent(key)
+                .ok_or_else(|| bad(path, "there is no agent"));
         }
         let key = UserKey::open(path)?;
         if key.is_locked() {
             // With the agent nobody has to be asked; without one there is still the passphrase, unless it takes hardware.
-            let held = self.agent_keys().unwrap_or_default().into_iter().find(|held| held.public == key.public());
+            let held = self
+                .agent_keys()
+                .unwrap_or_default()
+                .into_iter()
+                .find(|held| held.public == key.public());
             if let Some(held) = held.and_then(|held| self.in_agent(held)) {
                 return Ok(held);
             }
@@ -72,8 +85,14 @@ impl KeySources {
         if let Some(path) = &server.key {
             return self.named(path).map(Some);
         }
-        let Some(line) = &server.agent_key else { return Ok(None) };
-        let held = self.agent_keys().unwrap_or_default().into_iter().find(|key| key.public.line() == *line);
+        let Some(line) = &server.agent_key else {
+            return Ok(None);
+        };
+        let held = self
+            .agent_keys()
+            .unwrap_or_default()
+            .into_iter()
+            .find(|key| key.public.line() == *line);
         Ok(held.and_then(|key| self.in_agent(key)))
     }
 
@@ -83,34 +102,49 @@ impl KeySources {
         for path in &self.files {
             match self.named(path) {
                 Ok(key) => found.push(key),
-                Err(error) if paths::local::is_there(path) => found.passed_over.push(error.to_string()),
+                Err(error) if paths::local::is_there(path) => {
+                    found.passed_over.push(error.to_string())
+                }
                 Err(_) => {}
             }
         }
         if !self.files_only {
             match self.agent_keys() {
-                Ok(keys) => keys.into_iter().filter_map(|key| self.in_agent(key)).for_each(|key| found.push(key)),
+                Ok(keys) => keys
+                    .into_iter()
+                    .filter_map(|key| self.in_agent(key))
+                    .for_each(|key| found.push(key)),
                 Err(error) => found.passed_over.push(error.to_string()),
             }
         }
-        for path in self.defaults.iter().filter(|path| paths::local::is_there(path)) {
+        for path in self
+            .defaults
+            .iter()
+            .filter(|path| paths::local::is_there(path))
+        {
             match self.named(path) {
                 Ok(key) => found.push(key),
                 Err(error) => found.passed_over.push(error.to_string()),
             }
         }
         for key in found.keys.drain(KEYS_MAX.min(found.keys.len())..) {
-            found.passed_over.push(format!("the key {key}: a server is asked about {KEYS_MAX} at most"));
+            found.passed_over.push(format!(
+                "the key {key}: a server is asked about {KEYS_MAX} at most"
+            ));
         }
         found
     }
 
     fn agent_keys(&self) -> Result<Vec<AgentKey>, Error> {
-        self.agent.as_deref().map_or_else(|| Ok(Vec::new()), |socket| Agent::new(socket).keys())
+        self.agent
+            .as_deref()
+            .map_or_else(|| Ok(Vec::new()), |socket| Agent::new(socket).keys())
     }
 
     fn in_agent(&self, key: AgentKey) -> Option<UserKey> {
-        self.agent.as_deref().map(|socket| UserKey::in_agent(Agent::new(socket), key))
+        self.agent
+            .as_deref()
+            .map(|socket| UserKey::in_agent(Agent::new(socket), key))
     }
 }
 
@@ -124,7 +158,8 @@ impl Candidates {
 
 /// The key in a file that holds a public key; `None` where it does not.
 fn public_half(path: &Path) -> Result<Option<PublicKey>, Error> {
-    let text = paths::local::read(path, PUBLIC_FILE_BYTES_MAX).map_err(|error| bad(path, &error.to_string()))?;
+    let text = paths::local::read(path, PUBLIC_FILE_BYTES_MAX)
+        .map_err(|error| bad(path, &error.to_string()))?;
     match str::from_utf8(&text) {
         Ok(text) if !text.starts_with("-----") => match PublicKey::read(text) {
             Ok(key) => Ok(Some(key)),
@@ -136,5 +171,8 @@ fn public_half(path: &Path) -> Result<Option<PublicKey>, Error> {
 }
 
 fn bad(path: &Path, problem: &str) -> Error {
-    Error::Key { path: path.display().to_string(), problem: problem.to_owned() }
+    Error::Key {
+        path: path.display().to_string(),
+        problem: problem.to_owned(),
+    }
 }

@@ -19,8 +19,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::{
-    Credential, Fingerprint, Keyring, Means, Password, PasswordLogin, PasswordParties, SecretKey, keyring::blocking,
-    random, same,
+    Credential, Fingerprint, Keyring, Means, Password, PasswordLogin, PasswordParties, SecretKey,
+    keyring::blocking, random, same,
 };
 use crate::{
     Error,
@@ -102,24 +102,48 @@ pub async fn connect(
         Ok((stream, login, start, tls, exporter))
     });
     let (mut stream, mut login, start, tls, exporter) = begun.await?;
-    let time = if means.may_take_a_person() { SIGNING_TIME_MAX } else { LOGIN_TIME_MAX };
+    let time = if means.may_take_a_person() {
+        SIGNING_TIME_MAX
+    } else {
+        LOGIN_TIME_MAX
+    };
     in_time(time, async {
         let transcript = login.transcript(means.binding(), &exporter);
-        let transcript = transcript.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
+        let transcript =
+            transcript.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
         let (proof, expected) = match means {
             Means::Password(typed) => {
                 let parties = (credential.user.clone(), pin);
-                (by_password(&mut stream, &mut login, &typed.password(), parties, transcript).await?, None)
+                (
+                    by_password(
+                        &mut stream,
+                        &mut login,
+                        &typed.password(),
+                        parties,
+                        transcript,
+                    )
+                    .await?,
+                    None,
+                )
             }
             means => proof(&mut stream, &login, means, transcript).await?,
         };
         let mut flight = Vec::new();
         login.login(proof, &mut flight)?;
-        message::encode(&Open { service: service.to_owned() }, None, &Limits::SESSION, &mut flight)?;
+        message::encode(
+            &Open {
+                service: service.to_owned(),
+            },
+            None,
+            &Limits::SESSION,
+            &mut flight,
+        )?;
         message::encode(request, None, &Limits::SESSION, &mut flight)?;
         send(&mut stream, &flight).await?;
         let ClientEvent::Welcome(welcome) = event(&mut stream, &mut login).await? else {
-            return Err(Error::Lost("the server answered the login with something else".into()));
+            return Err(Error::Lost(
+                "the server answered the login with something else".into(),
+            ));
         };
         let proved = match (&expected, &welcome.proof) {
             (None, _) => true,
@@ -127,12 +151,22 @@ pub async fn connect(
             (Some(_), None) => false,
         };
         if !proved {
-            return Err(Error::SecretUnproven { address: address.to_owned() });
+            return Err(Error::SecretUnproven {
+                address: address.to_owned(),
+            });
         }
         let greeting = login.greeting().cloned();
         let greeting = greeting.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
-        let timing = LoginTiming { tls, login: start.elapsed().saturating_sub(tls) };
-        Ok(Login { channel: Channel::new(stream, login.into_session()), greeting, welcome, timing })
+        let timing = LoginTiming {
+            tls,
+            login: start.elapsed().saturating_sub(tls),
+        };
+        Ok(Login {
+            channel: Channel::new(stream, login.into_session()),
+            greeting,
+            welcome,
+            timing,
+        })
     })
     .await
 }
@@ -148,12 +182,18 @@ pub async fn fingerprint(line: Line, address: &str) -> Result<Fingerprint, Error
         let mut stream = secured(line.transport, address, config, None).await?;
         // The server takes it for a client that had second thoughts.
         let _ = stream.shutdown().await;
-        found.get().copied().ok_or_else(|| Error::Tls(format!("{address} showed no certificate")))
+        found
+            .get()
+            .copied()
+            .ok_or_else(|| Error::Tls(format!("{address} showed no certificate")))
     })
     .await
 }
 
-async fn in_time<T>(time: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+async fn in_time<T>(
+    time: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     in_time_after(std::future::ready(()), time, work).await
 }
 
@@ -185,7 +225,11 @@ async fn choice(
     exporter: &[u8],
 ) -> Result<(), Error> {
     if keys.key().is_none() {
-        let tags = keys.keys().iter().map(|key| key_tag(exporter, &key.public().line())).collect();
+        let tags = keys
+            .keys()
+            .iter()
+            .map(|key| key_tag(exporter, &key.public().line()))
+            .collect();
         let mut question = Vec::new();
         login.ask(tags, &mut question)?;
         send(stream, &question).await?;
@@ -194,7 +238,9 @@ async fn choice(
         }
     }
     match keys.key() {
-        Some(key) if key.is_locked() => Err(Error::KeyLocked { path: key.to_string() }),
+        Some(key) if key.is_locked() => Err(Error::KeyLocked {
+            path: key.to_string(),
+        }),
         _ => Ok(()),
     }
 }
@@ -212,10 +258,15 @@ async fn by_password(
     login.begin_password(ke1, &mut first)?;
     send(stream, &first).await?;
     let ClientEvent::Evaluated(Evaluation { ke2 }) = event(stream, login).await? else {
-        return Err(Error::Lost("the server answered the password with something else".into()));
+        return Err(Error::Lost(
+            "the server answered the password with something else".into(),
+        ));
     };
     let finished = blocking(move || {
-        let parties = PasswordParties { user: &user, server };
+        let parties = PasswordParties {
+            user: &user,
+            server,
+        };
         Ok(begun.finish(&ke2.0, parties, &transcript))
     });
     match finished.await? {
@@ -223,7 +274,10 @@ async fn by_password(
         None => {
             // Nothing more is said; the server counts it as a refused login.
             let _ = stream.shutdown().await;
-            Err(Error::here(ErrorCode::LoginRefused, "user or password not accepted"))
+            Err(Error::here(
+                ErrorCode::LoginRefused,
+                "user or password not accepted",
+            ))
         }
     }
 }
@@ -251,13 +305,21 @@ async fn proof(
 
 /// What binds the login to this connection.
 fn exporter(stream: &TlsStream<Box<dyn Transport>>) -> Result<[u8; 32], Error> {
-    let TlsStream::Client(client) = stream else { return Err(Error::Tls("not a client's stream".into())) };
-    let exported = client.get_ref().1.export_keying_material([0; 32], tls::EXPORTER_LABEL, None);
+    let TlsStream::Client(client) = stream else {
+        return Err(Error::Tls("not a client's stream".into()));
+    };
+    let exported = client
+        .get_ref()
+        .1
+        .export_keying_material([0; 32], tls::EXPORTER_LABEL, None);
     exported.map_err(|error| Error::Tls(error.to_string()))
 }
 
 async fn send(stream: &mut TlsStream<Box<dyn Transport>>, bytes: &[u8]) -> Result<(), Error> {
-    stream.write_all(bytes).await.map_err(|error| lost(&error))?;
+    stream
+        .write_all(bytes)
+        .await
+        .map_err(|error| lost(&error))?;
     stream.flush().await.map_err(|error| lost(&error))
 }
 
@@ -279,9 +341,15 @@ async fn secured(
     let connector = TlsConnector::from(config);
     // No name is sent or checked: the certificate's fingerprint is the server's name.
     let name = ServerName::try_from("landline").map_err(|error| Error::Tls(error.to_string()))?;
-    let stream = connector.connect(name, transport).await.map_err(|error| tls_error(&error, address, pin))?;
+    let stream = connector
+        .connect(name, transport)
+        .await
+        .map_err(|error| tls_error(&error, address, pin))?;
     if stream.get_ref().1.alpn_protocol() != Some(landline_proto::ALPN.as_bytes()) {
-        return Err(Error::Tls(format!("{address} does not speak {}", landline_proto::ALPN)));
+        return Err(Error::Tls(format!(
+            "{address} does not speak {}",
+            landline_proto::ALPN
+        )));
     }
     Ok(TlsStream::Client(stream))
 }
@@ -293,25 +361,43 @@ fn tls_error(error: &std::io::Error, address: &str, pin: Option<Fingerprint>) ->
         return lost(error);
     };
     match tls {
-        T::InvalidCertificate(C::Other(other)) => match (other.0.downcast_ref::<PinMismatch>(), pin) {
-            (Some(PinMismatch { found }), Some(pin)) => {
-                Error::ServerChanged { address: address.to_owned(), pinned: pin.to_string(), found: found.to_string() }
+        T::InvalidCertificate(C::Other(other)) => {
+            match (other.0.downcast_ref::<PinMismatch>(), pin) {
+                (Some(PinMismatch { found }), Some(pin)) => Error::ServerChanged {
+                    address: address.to_owned(),
+                    pinned: pin.to_string(),
+                    found: found.to_string(),
+                },
+                _ => Error::Tls(tls.to_string()),
             }
-            _ => Error::Tls(tls.to_string()),
+        }
+        T::InvalidCertificate(C::BadSignature) => Error::ServerUnproven {
+            address: address.to_owned(),
         },
-        T::InvalidCertificate(C::BadSignature) => Error::ServerUnproven { address: address.to_owned() },
-        T::InvalidMessage(_) => Error::Tls(format!("{address} answers with something that is not TLS")),
+        T::InvalidMessage(_) => {
+            Error::Tls(format!("{address} answers with something that is not TLS"))
+        }
         other => Error::Tls(other.to_string()),
     }
 }
 
 /// The next event of the login; a refusal is an error.
-async fn event(stream: &mut TlsStream<Box<dyn Transport>>, login: &mut ClientLogin) -> Result<ClientEvent, Error> {
+async fn event(
+    stream: &mut TlsStream<Box<dyn Transport>>,
+    login: &mut ClientLogin,
+) -> Result<ClientEvent, Error> {
     loop {
-        let bytes = poll_fn(|cx| Pin::new(&mut *stream).poll_fill_buf(cx).map_ok(<[u8]>::to_vec)).await;
+        let bytes = poll_fn(|cx| {
+            Pin::new(&mut *stream)
+                .poll_fill_buf(cx)
+                .map_ok(<[u8]>::to_vec)
+        })
+        .await;
         let bytes = bytes.map_err(|error| lost(&error))?;
         if bytes.is_empty() {
-            return Err(Error::Lost("the server closed it before the login was complete".into()));
+            return Err(Error::Lost(
+                "the server closed it before the login was complete".into(),
+            ));
         }
         let mut input = &bytes[..];
         let event = login.handle_input(&mut input)?;

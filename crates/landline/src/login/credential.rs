@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use landline_proto::{
     login::{
-        BindingType, METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET, METHOD_SSH_KEY, Proof, SessionId,
-        UserName,
+        BindingType, METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET, METHOD_SSH_KEY,
+        Proof, SessionId, UserName,
     },
     messages::{Blob, Mac, Token},
 };
@@ -26,12 +26,19 @@ pub struct Credential {
 impl Credential {
     /// To log in as `user` by these means, for one connection.
     pub fn new(user: UserName, means: Means) -> Self {
-        Self { user, means, attachable: false }
+        Self {
+            user,
+            means,
+            attachable: false,
+        }
     }
 
     /// The same for a session of several connections: see [`Login::attachment`](super::Login::attachment).
     pub fn attachable(self) -> Self {
-        Self { attachable: true, ..self }
+        Self {
+            attachable: true,
+            ..self
+        }
     }
 }
 
@@ -67,39 +74,62 @@ impl Means {
     /// What ties the login to the connection.
     pub(super) fn binding(&self) -> BindingType {
         match self {
-            Self::Key(_) | Self::Keys(_) | Self::Invite(..) | Self::Password(_) | Self::Attach(..) => {
-                BindingType::TlsExporter
-            }
+            Self::Key(_)
+            | Self::Keys(_)
+            | Self::Invite(..)
+            | Self::Password(_)
+            | Self::Attach(..) => BindingType::TlsExporter,
             Self::Secret(secret) => secret.binding,
         }
     }
 
     /// The proof, and what the server has to prove. May block.
     pub(super) fn prove(&self, transcript: &[u8; 64]) -> Result<(Proof, Option<Mac>), Error> {
-        let signed = |key: &UserKey| Ok::<_, Error>((key.public().line(), Blob(key.sign(transcript)?)));
+        let signed =
+            |key: &UserKey| Ok::<_, Error>((key.public().line(), Blob(key.sign(transcript)?)));
         Ok(match self {
             Self::Key(key) => {
                 let (key, signature) = signed(key)?;
                 (Proof::SshKey { key, signature }, None)
             }
             Self::Keys(keys) => {
-                let key = keys.key().ok_or_else(|| Error::Lost("the server did not choose a key".into()))?;
+                let key = keys
+                    .key()
+                    .ok_or_else(|| Error::Lost("the server did not choose a key".into()))?;
                 return Self::Key(key.clone()).prove(transcript);
             }
             Self::Invite(key, token) => {
                 let (key, signature) = signed(key)?;
-                (Proof::Invite { key, signature, token: *token }, None)
+                (
+                    Proof::Invite {
+                        key,
+                        signature,
+                        token: *token,
+                    },
+                    None,
+                )
             }
             Self::Secret(secret) => {
                 let key = secret.key();
                 let (binding, proof) = (secret.binding, key.client_proof(transcript));
-                (Proof::Secret { secret: key.id(), binding, proof }, Some(key.server_proof(transcript)))
+                (
+                    Proof::Secret {
+                        secret: key.id(),
+                        binding,
+                        proof,
+                    },
+                    Some(key.server_proof(transcript)),
+                )
             }
             // By way of the server's half: `by_password`.
             Self::Password(_) => return Err(Error::Password("is proved in two steps".into())),
-            Self::Attach(session, key) => {
-                (Proof::Attach { session: *session, proof: key.attach_proof(transcript) }, None)
-            }
+            Self::Attach(session, key) => (
+                Proof::Attach {
+                    session: *session,
+                    proof: key.attach_proof(transcript),
+                },
+                None,
+            ),
         })
     }
 

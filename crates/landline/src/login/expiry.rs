@@ -18,7 +18,10 @@ impl Expiry {
                 "expiry-time={text:?} is not a time: YYYYMMDD or YYYYMMDDHHMM[SS], with Z for UTC"
             ))
         })?;
-        Ok(Self { text: text.to_owned(), unix })
+        Ok(Self {
+            text: text.to_owned(),
+            unix,
+        })
     }
 
     /// The moment, in seconds since 1970; the key is good before it.
@@ -41,8 +44,11 @@ fn moment(text: &str) -> Option<i64> {
     if ![8, 12, 14].contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let part =
-        |from: usize, length: usize| digits.get(from..from + length).map_or(Some(0), |part| part.parse::<i32>().ok());
+    let part = |from: usize, length: usize| {
+        digits
+            .get(from..from + length)
+            .map_or(Some(0), |part| part.parse::<i32>().ok())
+    };
     let (year, month, day) = (part(0, 4)?, part(4, 2)?, part(6, 2)?);
     let (hour, minute, second) = (part(8, 2)?, part(10, 2)?, part(12, 2)?);
     let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -53,7 +59,12 @@ fn moment(text: &str) -> Option<i64> {
         1..=12 => 31,
         _ => return None,
     };
-    if !(1970..).contains(&year) || !(1..=days).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+    if !(1970..).contains(&year)
+        || !(1..=days).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 59
+    {
         return None;
     }
     // SAFETY: all fields are plain numbers, or a pointer that may be null; zero is a value of each.
@@ -66,7 +77,13 @@ fn moment(text: &str) -> Option<i64> {
     parts.tm_sec = second;
     parts.tm_isdst = -1;
     // SAFETY: the argument is a whole `tm` of our own that lives for the call.
-    let unix = unsafe { if is_utc { libc::timegm(&raw mut parts) } else { libc::mktime(&raw mut parts) } };
+    let unix = unsafe {
+        if is_utc {
+            libc::timegm(&raw mut parts)
+        } else {
+            libc::mktime(&raw mut parts)
+        }
+    };
     (unix >= 0).then_some(unix)
 }
 
@@ -81,7 +98,10 @@ mod tests {
         assert_eq!(moment("20300101013007Z"), Some(1_893_456_000 + 90 * 60 + 7));
         assert_eq!(moment("20240229Z"), Some(1_709_164_800));
         let local = moment("20300101").unwrap();
-        assert!((local - 1_893_456_000).abs() <= 14 * 60 * 60, "within any time zone: {local}");
+        assert!(
+            (local - 1_893_456_000).abs() <= 14 * 60 * 60,
+            "within any time zone: {local}"
+        );
     }
 
     #[test]

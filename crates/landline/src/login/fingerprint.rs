@@ -52,7 +52,9 @@ impl FromStr for Fingerprint {
     type Err = FingerprintError;
 
     fn from_str(text: &str) -> Result<Self, FingerprintError> {
-        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| FingerprintError)?;
+        let bytes = HEXLOWER
+            .decode(text.as_bytes())
+            .map_err(|_| FingerprintError)?;
         bytes.try_into().map(Self).map_err(|_| FingerprintError)
     }
 }
@@ -65,7 +67,9 @@ impl Serialize for Fingerprint {
 
 impl<'de> Deserialize<'de> for Fingerprint {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 

@@ -33,14 +33,21 @@ impl AddressPatterns {
                  looked up"
             ))
         })?;
-        Ok(Self { text: text.to_owned(), patterns })
+        Ok(Self {
+            text: text.to_owned(),
+            patterns,
+        })
     }
 
     /// Whether `peer` matches one and no negated one.
     pub(super) fn admit(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         let mut is_admitted = false;
-        for pattern in self.patterns.iter().filter(|pattern| pattern.what.matches(peer)) {
+        for pattern in self
+            .patterns
+            .iter()
+            .filter(|pattern| pattern.what.matches(peer))
+        {
             if pattern.is_negated {
                 return false;
             }
@@ -75,9 +82,12 @@ impl What {
     fn matches(&self, peer: IpAddr) -> bool {
         match self {
             Self::Range { network, bits } => {
-                network.is_ipv4() == peer.is_ipv4() && leading(*network, *bits) == leading(peer, *bits)
+                network.is_ipv4() == peer.is_ipv4()
+                    && leading(*network, *bits) == leading(peer, *bits)
             }
-            Self::Wildcard(pattern) => matches_wildcard(pattern.as_bytes(), peer.to_string().as_bytes()),
+            Self::Wildcard(pattern) => {
+                matches_wildcard(pattern.as_bytes(), peer.to_string().as_bytes())
+            }
         }
     }
 }
@@ -106,7 +116,11 @@ fn leading(address: IpAddr, bits: u32) -> u128 {
         IpAddr::V6(address) => (address.to_bits(), 128),
     };
     let dropped = width - bits.min(width);
-    value.checked_shr(dropped).unwrap_or(0).checked_shl(dropped).unwrap_or(0)
+    value
+        .checked_shr(dropped)
+        .unwrap_or(0)
+        .checked_shl(dropped)
+        .unwrap_or(0)
 }
 
 /// A pattern that can match an address: none of the letters of names, and hexadecimal only in IPv6.
@@ -150,13 +164,18 @@ mod tests {
     use super::*;
 
     fn admits(patterns: &str, peer: &str) -> bool {
-        AddressPatterns::parse(patterns).unwrap().admit(peer.parse().unwrap())
+        AddressPatterns::parse(patterns)
+            .unwrap()
+            .admit(peer.parse().unwrap())
     }
 
     #[test]
     fn addresses_ranges_and_wildcards() {
         assert!(admits("192.0.2.7", "192.0.2.7"));
-        assert!(admits("192.0.2.7", "::ffff:192.0.2.7"), "IPv4 over a socket for both");
+        assert!(
+            admits("192.0.2.7", "::ffff:192.0.2.7"),
+            "IPv4 over a socket for both"
+        );
         assert!(!admits("192.0.2.7", "192.0.2.70"));
         assert!(admits("10.0.0.0/8,192.0.2.0/24", "192.0.2.255"));
         assert!(!admits("192.0.2.0/24", "192.0.3.0"));

@@ -36,11 +36,15 @@ impl Identity {
             (None, _) if !is_known => Self::create(folder),
             (None, _) => {
                 let problem = "is missing, and it is what people know this server by; put it back from a backup, together with identity.key";
-                Err(Error::state(folder.path_of(CERTIFICATE_FILE).display(), problem))
+                Err(Error::state(
+                    folder.path_of(CERTIFICATE_FILE).display(),
+                    problem,
+                ))
             }
-            (Some(_), None) => {
-                Err(Error::state(folder.path_of(KEY_FILE).display(), "the certificate is there and its key is missing"))
-            }
+            (Some(_), None) => Err(Error::state(
+                folder.path_of(KEY_FILE).display(),
+                "the certificate is there and its key is missing",
+            )),
         }
     }
 
@@ -64,7 +68,9 @@ impl Identity {
     }
 
     fn create(folder: &PrivateFolder) -> Result<Self, Error> {
-        let failed = |error: rcgen::Error| Error::Tls(format!("cannot make the server's certificate: {error}"));
+        let failed = |error: rcgen::Error| {
+            Error::Tls(format!("cannot make the server's certificate: {error}"))
+        };
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let params = CertificateParams::new(vec!["landline".to_owned()]).map_err(failed)?;
         let certificate = params.self_signed(&pair).map_err(failed)?;
@@ -75,8 +81,12 @@ impl Identity {
     }
 
     fn from_der(certificate: &[u8], key: Zeroizing<Vec<u8>>) -> Result<Self, Error> {
-        let key = PrivateKeyDer::try_from(key.to_vec()).map_err(|problem| Error::Tls(problem.to_owned()))?;
+        let key = PrivateKeyDer::try_from(key.to_vec())
+            .map_err(|problem| Error::Tls(problem.to_owned()))?;
         let tls = tls::server_config(certificate, key)?;
-        Ok(Self { fingerprint: Fingerprint::of_certificate(certificate), tls })
+        Ok(Self {
+            fingerprint: Fingerprint::of_certificate(certificate),
+            tls,
+        })
     }
 }

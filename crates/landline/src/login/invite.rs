@@ -29,14 +29,24 @@ pub struct Invite {
 impl Invite {
     /// An invite with a fresh token.
     pub fn new(addresses: Vec<HostPort>, fingerprint: Fingerprint) -> Self {
-        Self { addresses, fingerprint, token: Token(random()) }
+        Self {
+            addresses,
+            fingerprint,
+            token: Token(random()),
+        }
     }
 }
 
 impl fmt::Display for Invite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let addresses: Vec<String> = self.addresses.iter().map(HostPort::to_string).collect();
-        write!(f, "landline://{}/#{}.{}", addresses.join(","), self.fingerprint, self.token.reveal())
+        write!(
+            f,
+            "landline://{}/#{}.{}",
+            addresses.join(","),
+            self.fingerprint,
+            self.token.reveal()
+        )
     }
 }
 
@@ -46,14 +56,24 @@ impl FromStr for Invite {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = |problem: &str| Error::Invite(problem.to_owned());
         // A long line that was copied from a narrow window has breaks in it.
-        let text: String = text.chars().filter(|character| !character.is_whitespace()).collect();
-        let rest = text.strip_prefix("landline://").ok_or_else(|| bad("it does not begin with landline://"))?;
-        let (authority, fragment) = rest.split_once("/#").ok_or_else(|| bad("the part behind /# is missing"))?;
-        let (fingerprint, token) =
-            fragment.split_once('.').ok_or_else(|| bad("the token behind the fingerprint is missing"))?;
+        let text: String = text
+            .chars()
+            .filter(|character| !character.is_whitespace())
+            .collect();
+        let rest = text
+            .strip_prefix("landline://")
+            .ok_or_else(|| bad("it does not begin with landline://"))?;
+        let (authority, fragment) = rest
+            .split_once("/#")
+            .ok_or_else(|| bad("the part behind /# is missing"))?;
+        let (fingerprint, token) = fragment
+            .split_once('.')
+            .ok_or_else(|| bad("the token behind the fingerprint is missing"))?;
         Ok(Self {
             addresses: parse_addresses(authority)?,
-            fingerprint: fingerprint.parse().map_err(|_| bad("its fingerprint is cut or malformed"))?,
+            fingerprint: fingerprint
+                .parse()
+                .map_err(|_| bad("its fingerprint is cut or malformed"))?,
             token: Token::parse(token).ok_or_else(|| bad("its token is cut or malformed"))?,
         })
     }
@@ -63,7 +83,10 @@ impl FromStr for Invite {
 pub(super) fn parse_addresses(authority: &str) -> Result<Vec<HostPort>, Error> {
     let parse = |address: &str| {
         let target: Target = address.parse()?;
-        Ok(HostPort { host: target.host, port: target.port.unwrap_or(DEFAULT_PORT) })
+        Ok(HostPort {
+            host: target.host,
+            port: target.port.unwrap_or(DEFAULT_PORT),
+        })
     };
     authority.split(',').map(parse).collect()
 }
@@ -74,18 +97,35 @@ mod tests {
 
     #[test]
     fn an_invite_survives_being_written_down() {
-        let addresses =
-            vec![HostPort { host: "host.example".into(), port: 5263 }, HostPort { host: "fe80::1".into(), port: 77 }];
+        let addresses = vec![
+            HostPort {
+                host: "host.example".into(),
+                port: 5263,
+            },
+            HostPort {
+                host: "fe80::1".into(),
+                port: 77,
+            },
+        ];
         let invite = Invite::new(addresses, Fingerprint::of_certificate(b"x"));
         let text = invite.to_string();
-        assert!(text.starts_with("landline://host.example:5263,[fe80::1]:77/#"), "{text}");
+        assert!(
+            text.starts_with("landline://host.example:5263,[fe80::1]:77/#"),
+            "{text}"
+        );
         assert_eq!(text.parse::<Invite>().unwrap(), invite);
         assert!(!format!("{invite:?}").contains(&invite.token.reveal()));
     }
 
     #[test]
     fn a_damaged_invite_says_what_is_missing() {
-        let invite = Invite::new(vec![HostPort { host: "h".into(), port: 1 }], Fingerprint::of_certificate(b"x"));
+        let invite = Invite::new(
+            vec![HostPort {
+                host: "h".into(),
+                port: 1,
+            }],
+            Fingerprint::of_certificate(b"x"),
+        );
         let text = invite.to_string();
         for length in 0..text.len() {
             assert!(text[..length].parse::<Invite>().is_err(), "{length}");

@@ -63,12 +63,19 @@ pub struct TypedPassword {
 impl TypedPassword {
     /// A password, and whoever wants to know that it was accepted.
     pub fn new(password: Password, ask: Arc<dyn Ask>) -> Self {
-        Self { password: Mutex::new(password), was_accepted: AtomicBool::new(false), ask }
+        Self {
+            password: Mutex::new(password),
+            was_accepted: AtomicBool::new(false),
+            ask,
+        }
     }
 
     /// What was typed last.
     pub(super) fn password(&self) -> Password {
-        self.password.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.password
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Asks for it once more, as it was not accepted. False where nobody can be asked, or it was accepted before: then it is the server's that
@@ -81,7 +88,9 @@ impl TypedPassword {
             return Ok(false);
         }
         let ask = self.ask.clone();
-        let Some(password) = blocking(move || ask.password_again()).await? else { return Ok(false) };
+        let Some(password) = blocking(move || ask.password_again()).await? else {
+            return Ok(false);
+        };
         *self.password.lock().unwrap_or_else(PoisonError::into_inner) = password;
         Ok(true)
     }
@@ -102,7 +111,13 @@ impl TypedPassword {
 impl Keyring {
     /// A ring of `keys`, the preferred ones first, with somebody to ask for their passphrases.
     pub fn new(keys: Vec<Arc<UserKey>>, ask: Arc<dyn Ask>) -> Self {
-        Self { keys, ask, chosen: OnceLock::new(), takes_passwords: AtomicBool::new(false), typed: OnceLock::new() }
+        Self {
+            keys,
+            ask,
+            chosen: OnceLock::new(),
+            takes_passwords: AtomicBool::new(false),
+            typed: OnceLock::new(),
+        }
     }
 
     /// All of them.
@@ -123,7 +138,9 @@ impl Keyring {
     /// # Errors
     /// [`Error::Key`].
     pub async fn unlock(&self) -> Result<(), Error> {
-        let Some(key) = self.key().filter(|key| key.is_locked()).cloned() else { return Ok(()) };
+        let Some(key) = self.key().filter(|key| key.is_locked()).cloned() else {
+            return Ok(());
+        };
         let ask = self.ask.clone();
         blocking(move || {
             let path = key.path().unwrap_or(Path::new(""));
@@ -139,7 +156,10 @@ impl Keyring {
 
     /// By what the server lets people log in.
     pub(super) fn note_methods(&self, methods: &[String]) {
-        self.takes_passwords.store(methods.iter().any(|method| method == METHOD_PASSWORD), Ordering::Relaxed);
+        self.takes_passwords.store(
+            methods.iter().any(|method| method == METHOD_PASSWORD),
+            Ordering::Relaxed,
+        );
     }
 
     /// Asks for the password, as no key was accepted; `None` where the server takes none, or nobody can be asked.
@@ -151,9 +171,13 @@ impl Keyring {
             return Ok(None);
         }
         let ask = self.ask.clone();
-        let Some(password) = blocking(move || ask.password()).await? else { return Ok(None) };
+        let Some(password) = blocking(move || ask.password()).await? else {
+            return Ok(None);
+        };
         let ask = self.ask.clone();
-        Ok(Some(self.typed.get_or_init(|| Arc::new(TypedPassword::new(password, ask)))))
+        Ok(Some(self.typed.get_or_init(|| {
+            Arc::new(TypedPassword::new(password, ask))
+        })))
     }
 
     /// What the server chose.
@@ -179,5 +203,7 @@ impl Keyring {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::here(ErrorCode::Io, error.to_string())))
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::here(ErrorCode::Io, error.to_string())))
 }

@@ -29,8 +29,8 @@ pub use invite::{INVITE_TIME, Invite};
 pub use key::{Agent, AgentKey, PublicKey, PublicKeyError, UserKey};
 pub use keyring::{Ask, Keyring, TypedPassword};
 pub use password::{
-    AVAILABLE as PASSWORDS_AVAILABLE, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Password, PasswordLogin, PasswordParties,
-    PasswordRegistration, Passwords,
+    AVAILABLE as PASSWORDS_AVAILABLE, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Password,
+    PasswordLogin, PasswordParties, PasswordRegistration, Passwords,
 };
 pub(crate) use password::{BegunPassword, password_id, remember_source};
 pub use pins::{KnownServer, Pins};
@@ -42,7 +42,10 @@ pub(crate) use standing::objection;
 ///
 /// # Panics
 /// Never in practice: only where the operating system has no random numbers, and then nothing here can be safe.
-#[allow(clippy::expect_used, reason = "without randomness no login is safe; there is no way on")]
+#[allow(
+    clippy::expect_used,
+    reason = "without randomness no login is safe; there is no way on"
+)]
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system gives random numbers");

@@ -78,7 +78,10 @@ impl KnownServer {
 
     /// Its address.
     pub fn address(&self) -> HostPort {
-        HostPort { host: self.host.clone(), port: self.port }
+        HostPort {
+            host: self.host.clone(),
+            port: self.port,
+        }
     }
 
     fn is_at(&self, address: &HostPort) -> bool {
@@ -86,7 +89,8 @@ impl KnownServer {
     }
 
     fn is_named(&self, target: &Target) -> bool {
-        self.host.eq_ignore_ascii_case(&target.host) && target.port.is_none_or(|port| self.port == port)
+        self.host.eq_ignore_ascii_case(&target.host)
+            && target.port.is_none_or(|port| self.port == port)
     }
 }
 
@@ -143,7 +147,10 @@ impl<'a> Pins<'a> {
             servers.push(answered.clone());
             for other in others {
                 let same = |known: &KnownServer| known.is_at(&other.address());
-                if servers.iter().all(|known| !same(known) || known.fingerprint == other.fingerprint) {
+                if servers
+                    .iter()
+                    .all(|known| !same(known) || known.fingerprint == other.fingerprint)
+                {
                     servers.retain(|known| !same(known));
                     servers.push(other.clone());
                 }
@@ -209,7 +216,9 @@ impl<'a> Pins<'a> {
         self.change(|servers| {
             let address = find(servers, target)?.address();
             let known = servers.iter_mut().find(|known| known.is_at(&address));
-            let known = known.ok_or_else(|| Error::UnknownServer { address: target.to_string() })?;
+            let known = known.ok_or_else(|| Error::UnknownServer {
+                address: target.to_string(),
+            })?;
             known.fingerprint = fingerprint;
             known.provisional = false;
             Ok(known.clone())
@@ -222,19 +231,28 @@ impl<'a> Pins<'a> {
     /// [`Error::UnknownServer`] if there are none; [`Error::State`].
     pub fn forget(&self, target: &Target) -> Result<Vec<KnownServer>, Error> {
         self.change(|servers| {
-            let forgotten: Vec<KnownServer> = servers.extract_if(.., |known| known.is_named(target)).collect();
+            let forgotten: Vec<KnownServer> = servers
+                .extract_if(.., |known| known.is_named(target))
+                .collect();
             if forgotten.is_empty() {
-                return Err(Error::UnknownServer { address: target.to_string() });
+                return Err(Error::UnknownServer {
+                    address: target.to_string(),
+                });
             }
             Ok(forgotten)
         })
     }
 
     /// Changes what is known of a server, if it is still the same one.
-    fn change_at(&self, server: &KnownServer, change: impl FnOnce(&mut KnownServer)) -> Result<(), Error> {
+    fn change_at(
+        &self,
+        server: &KnownServer,
+        change: impl FnOnce(&mut KnownServer),
+    ) -> Result<(), Error> {
         self.change(|servers| {
-            let same =
-                |known: &&mut KnownServer| known.is_at(&server.address()) && known.fingerprint == server.fingerprint;
+            let same = |known: &&mut KnownServer| {
+                known.is_at(&server.address()) && known.fingerprint == server.fingerprint
+            };
             if let Some(known) = servers.iter_mut().find(same) {
                 change(known);
             }
@@ -242,11 +260,15 @@ impl<'a> Pins<'a> {
         })
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Vec<KnownServer>) -> Result<T, Error>) -> Result<T, Error> {
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Vec<KnownServer>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let _lock = self.folder.lock(LOCK)?;
         let mut file = self.read()?;
         let result = change(&mut file.servers)?;
-        let json = serde_json::to_vec_pretty(&file).map_err(|error| Error::state(self.path(), error))?;
+        let json =
+            serde_json::to_vec_pretty(&file).map_err(|error| Error::state(self.path(), error))?;
         self.folder.write(FILE, &json)?;
         Ok(result)
     }
@@ -254,8 +276,9 @@ impl<'a> Pins<'a> {
     fn read(&self) -> Result<File, Error> {
         match self.folder.read(FILE, FILE_BYTES_MAX)? {
             None => Ok(File::default()),
-            Some(json) => serde_json::from_slice(&json)
-                .map_err(|error| Error::state(self.path(), format!("cannot be understood: {error}"))),
+            Some(json) => serde_json::from_slice(&json).map_err(|error| {
+                Error::state(self.path(), format!("cannot be understood: {error}"))
+            }),
         }
     }
 
@@ -265,7 +288,11 @@ impl<'a> Pins<'a> {
 }
 
 fn find(servers: &[KnownServer], target: &Target) -> Result<KnownServer, Error> {
-    let mut found: Vec<KnownServer> = servers.iter().filter(|server| server.is_named(target)).cloned().collect();
+    let mut found: Vec<KnownServer> = servers
+        .iter()
+        .filter(|server| server.is_named(target))
+        .cloned()
+        .collect();
     if found.len() > 1 && found.iter().any(|server| server.port == DEFAULT_PORT) {
         found.retain(|server| server.port == DEFAULT_PORT);
     }
@@ -273,10 +300,18 @@ fn find(servers: &[KnownServer], target: &Target) -> Result<KnownServer, Error> 
         (Some(server), true) => Ok(server),
         (Some(server), false) => {
             found.push(server);
-            let choices: Vec<String> = found.iter().map(|server| server.address().to_string()).collect();
-            Err(Error::AmbiguousServer { host: target.host.clone(), choices: choices.join(", ") })
+            let choices: Vec<String> = found
+                .iter()
+                .map(|server| server.address().to_string())
+                .collect();
+            Err(Error::AmbiguousServer {
+                host: target.host.clone(),
+                choices: choices.join(", "),
+            })
         }
-        (None, _) => Err(Error::UnknownServer { address: target.to_string() }),
+        (None, _) => Err(Error::UnknownServer {
+            address: target.to_string(),
+        }),
     }
 }
 

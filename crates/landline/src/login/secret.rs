@@ -38,8 +38,19 @@ pub struct Secret {
 
 impl Secret {
     /// A fresh secret.
-    pub fn new(addresses: Vec<HostPort>, fingerprint: Fingerprint, user: UserName, binding: BindingType) -> Self {
-        Self { addresses, fingerprint, user, binding, secret: Zeroizing::new(random()) }
+    pub fn new(
+        addresses: Vec<HostPort>,
+        fingerprint: Fingerprint,
+        user: UserName,
+        binding: BindingType,
+    ) -> Self {
+        Self {
+            addresses,
+            fingerprint,
+            user,
+            binding,
+            secret: Zeroizing::new(random()),
+        }
     }
 
     /// Reads the one line of a secret's file. Blocking.
@@ -47,15 +58,23 @@ impl Secret {
     /// # Errors
     /// [`Error::Secret`] when the file cannot be read, is readable by others, or has no secret in it.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let bad = |problem: String| Error::Secret { path: path.display().to_string(), problem };
-        let text = paths::read_secret_file(path, FILE_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
+        let bad = |problem: String| Error::Secret {
+            path: path.display().to_string(),
+            problem,
+        };
+        let text = paths::read_secret_file(path, FILE_BYTES_MAX)
+            .map_err(|error| bad(error.to_string()))?;
         let text = std::str::from_utf8(&text).map_err(|_| bad("is no text".into()))?;
         parse(text).map_err(|problem| bad(problem.to_owned()))
     }
 
     /// The key that proves it at its server.
     pub fn key(&self) -> SecretKey {
-        let parts = [NAMESPACE, self.fingerprint.bytes(), self.binding.as_str().as_bytes()];
+        let parts = [
+            NAMESPACE,
+            self.fingerprint.bytes(),
+            self.binding.as_str().as_bytes(),
+        ];
         SecretKey(Zeroizing::new(mac(&self.secret, &parts)))
     }
 
@@ -68,7 +87,10 @@ impl Secret {
         };
         let secret = Zeroizing::new(HEXLOWER.encode(&*self.secret));
         let (user, addresses, fingerprint) = (&self.user, addresses.join(","), self.fingerprint);
-        Zeroizing::new(format!("{SCHEME}{user}@{addresses}/{binding}#{fingerprint}.{}", *secret))
+        Zeroizing::new(format!(
+            "{SCHEME}{user}@{addresses}/{binding}#{fingerprint}.{}",
+            *secret
+        ))
     }
 }
 
@@ -83,16 +105,28 @@ impl FromStr for Secret {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        parse(text).map_err(|problem| Error::Secret { path: "(as given)".into(), problem: problem.to_owned() })
+        parse(text).map_err(|problem| Error::Secret {
+            path: "(as given)".into(),
+            problem: problem.to_owned(),
+        })
     }
 }
 
 fn parse(text: &str) -> Result<Secret, &'static str> {
-    let rest = text.trim().strip_prefix(SCHEME).ok_or("is no secret: it does not begin with landline-secret://")?;
+    let rest = text
+        .trim()
+        .strip_prefix(SCHEME)
+        .ok_or("is no secret: it does not begin with landline-secret://")?;
     let (rest, fragment) = rest.split_once('#').ok_or("the part behind # is missing")?;
-    let (authority, query) = rest.split_once('/').ok_or("the / behind the address is missing")?;
-    let (user, addresses) = authority.split_once('@').ok_or("the user in front of the address is missing")?;
-    let (fingerprint, secret) = fragment.split_once('.').ok_or("the secret behind the fingerprint is missing")?;
+    let (authority, query) = rest
+        .split_once('/')
+        .ok_or("the / behind the address is missing")?;
+    let (user, addresses) = authority
+        .split_once('@')
+        .ok_or("the user in front of the address is missing")?;
+    let (fingerprint, secret) = fragment
+        .split_once('.')
+        .ok_or("the secret behind the fingerprint is missing")?;
     let binding = match query {
         "" => BindingType::TlsExporter,
         END_POINT => BindingType::TlsServerEndPoint,
@@ -103,8 +137,12 @@ fn parse(text: &str) -> Result<Secret, &'static str> {
         .map_err(|_| "its secret is cut or malformed: a secret is 64 hexadecimal digits that the server has made")?;
     Ok(Secret {
         addresses: parse_addresses(addresses).map_err(|_| "an address in it is malformed")?,
-        fingerprint: fingerprint.parse().map_err(|_| "its fingerprint is cut or malformed")?,
-        user: user.parse().map_err(|_| "the user's name in it is malformed")?,
+        fingerprint: fingerprint
+            .parse()
+            .map_err(|_| "its fingerprint is cut or malformed")?,
+        user: user
+            .parse()
+            .map_err(|_| "the user's name in it is malformed")?,
         binding,
         secret: Zeroizing::new(secret),
     })
@@ -174,9 +212,22 @@ mod tests {
     use super::*;
 
     fn secret(binding: BindingType) -> Secret {
-        let addresses =
-            vec![HostPort { host: "host.example".into(), port: 5263 }, HostPort { host: "fe80::1".into(), port: 77 }];
-        Secret::new(addresses, Fingerprint::of_certificate(b"x"), "ci".parse().unwrap(), binding)
+        let addresses = vec![
+            HostPort {
+                host: "host.example".into(),
+                port: 5263,
+            },
+            HostPort {
+                host: "fe80::1".into(),
+                port: 77,
+            },
+        ];
+        Secret::new(
+            addresses,
+            Fingerprint::of_certificate(b"x"),
+            "ci".parse().unwrap(),
+            binding,
+        )
     }
 
     #[test]
@@ -184,7 +235,10 @@ mod tests {
         for binding in [BindingType::TlsExporter, BindingType::TlsServerEndPoint] {
             let secret = secret(binding);
             let text = secret.reveal();
-            assert!(text.starts_with("landline-secret://ci@host.example:5263,[fe80::1]:77/"), "{binding:?}");
+            assert!(
+                text.starts_with("landline-secret://ci@host.example:5263,[fe80::1]:77/"),
+                "{binding:?}"
+            );
             let again: Secret = format!(" {}\n", *text).parse().unwrap();
             assert_eq!(again.reveal(), text);
             assert_eq!(again.key(), secret.key());
@@ -200,7 +254,11 @@ mod tests {
                 assert!(text[..length].parse::<Secret>().is_err(), "{length}");
             }
             let digits = &text[text.len() - 64..];
-            for spoiled in [format!("{}0", *text), text.replace("ci@", "-@"), text.replace(":77", ":x")] {
+            for spoiled in [
+                format!("{}0", *text),
+                text.replace("ci@", "-@"),
+                text.replace(":77", ":x"),
+            ] {
                 let error = spoiled.parse::<Secret>().unwrap_err().to_string();
                 assert!(!error.contains(digits), "{error}");
             }
@@ -209,7 +267,12 @@ mod tests {
         for spoiled in [text.to_uppercase(), text.replace("/#", "/?binding=none#")] {
             assert!(spoiled.parse::<Secret>().is_err(), "{spoiled}");
         }
-        assert!("landline-secret://ci@host/#x.hunter2".parse::<Secret>().is_err(), "what people choose is none");
+        assert!(
+            "landline-secret://ci@host/#x.hunter2"
+                .parse::<Secret>()
+                .is_err(),
+            "what people choose is none"
+        );
     }
 
     #[test]
@@ -221,7 +284,10 @@ mod tests {
         server.fingerprint = Fingerprint::of_certificate(b"y");
         let keys = [one.key(), binding.key(), server.key()];
         for (index, key) in keys.iter().enumerate() {
-            assert!(!keys[..index].contains(key) && keys[..index].iter().all(|other| other.id() != key.id()));
+            assert!(
+                !keys[..index].contains(key)
+                    && keys[..index].iter().all(|other| other.id() != key.id())
+            );
             assert_ne!(key.client_proof(&[1; 64]), key.server_proof(&[1; 64]));
             assert_ne!(key.client_proof(&[1; 64]), key.client_proof(&[2; 64]));
         }

@@ -10,12 +10,18 @@ use crate::{Error, store::Store};
 ///
 /// # Errors
 /// [`Error::State`].
-pub(crate) fn objection(store: &Store, session: &Session, peers: &[IpAddr]) -> Result<Option<String>, Error> {
+pub(crate) fn objection(
+    store: &Store,
+    session: &Session,
+    peers: &[IpAddr],
+) -> Result<Option<String>, Error> {
     if let Some(objection) = store.objection(&session.user, &session.key)? {
         return Ok(Some(objection.to_owned()));
     }
     let keys = store.keys_of(&session.user)?;
-    let Some(record) = keys.iter().find(|record| record.fingerprint == session.key) else { return Ok(None) };
+    let Some(record) = keys.iter().find(|record| record.fingerprint == session.key) else {
+        return Ok(None);
+    };
     for peer in peers {
         match by_its_line(record, *peer) {
             Ok(command) if command == session.command => {}

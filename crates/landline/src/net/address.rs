@@ -40,10 +40,22 @@ impl FromStr for Target {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let bad = |problem| Error::Address { text: text.to_owned(), problem };
-        let body = text.strip_prefix("landline://").unwrap_or(text).trim_end_matches('/');
+        let bad = |problem| Error::Address {
+            text: text.to_owned(),
+            problem,
+        };
+        let body = text
+            .strip_prefix("landline://")
+            .unwrap_or(text)
+            .trim_end_matches('/');
         let (user, rest) = match body.rsplit_once('@') {
-            Some((user, rest)) => (Some(user.parse().map_err(|_| bad("the user's name is malformed"))?), rest),
+            Some((user, rest)) => (
+                Some(
+                    user.parse()
+                        .map_err(|_| bad("the user's name is malformed"))?,
+                ),
+                rest,
+            ),
             None => (None, body),
         };
         let (host, port) = split_host(rest).map_err(bad)?;
@@ -63,7 +75,10 @@ impl FromStr for Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = HostPort { host: self.host.clone(), port: self.port.unwrap_or(DEFAULT_PORT) };
+        let address = HostPort {
+            host: self.host.clone(),
+            port: self.port.unwrap_or(DEFAULT_PORT),
+        };
         match &self.user {
             Some(user) => write!(f, "{user}@{address}"),
             None => address.fmt(f),
@@ -89,8 +104,14 @@ fn split_host(text: &str) -> Result<(String, Option<&str>), &'static str> {
     };
     let well_formed = !host.is_empty()
         && !host.starts_with('-')
-        && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:%".contains(c));
-    if well_formed { Ok((host.to_owned(), port)) } else { Err("the host's name is malformed") }
+        && host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".-_:%".contains(c));
+    if well_formed {
+        Ok((host.to_owned(), port))
+    } else {
+        Err("the host's name is malformed")
+    }
 }
 
 /// Where one end of a copy is.
@@ -121,7 +142,10 @@ impl Location {
             return Ok(Self::Stream);
         }
         if let Some(rest) = bytes.strip_prefix(b"landline://") {
-            let slash = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+            let slash = rest
+                .iter()
+                .position(|&byte| byte == b'/')
+                .unwrap_or(rest.len());
             let (authority, path) = rest.split_at(slash);
             return Self::remote(authority, path.strip_prefix(b"/").unwrap_or(path));
         }
@@ -134,16 +158,22 @@ impl Location {
             Some(b'[') => bytes.iter().position(|&byte| byte == b']').unwrap_or(0),
             _ => 0,
         };
-        let colon = bytes.iter().skip(bracket).position(|&byte| byte == b':').map(|at| at + bracket);
+        let colon = bytes
+            .iter()
+            .skip(bracket)
+            .position(|&byte| byte == b':')
+            .map(|at| at + bracket);
         match colon {
             Some(at) if at > 0 && !bytes.iter().take(at).any(|&byte| byte == b'/') => {
                 let (authority, path) = bytes.split_at(at);
                 let path = path.strip_prefix(b":").unwrap_or(path);
                 let digits = path.iter().take_while(|byte| byte.is_ascii_digit()).count();
                 if (1..=5).contains(&digits) && path.get(digits) == Some(&b':') {
-                    let problem =
-                        "a port is not written here; write landline://HOST:PORT/PATH, or HOST:./PATH for such a name";
-                    return Err(Error::Address { text: text.to_string_lossy().into_owned(), problem });
+                    let problem = "a port is not written here; write landline://HOST:PORT/PATH, or HOST:./PATH for such a name";
+                    return Err(Error::Address {
+                        text: text.to_string_lossy().into_owned(),
+                        problem,
+                    });
                 }
                 Self::remote(authority, path)
             }
@@ -152,7 +182,10 @@ impl Location {
     }
 
     fn remote(authority: &[u8], path: &[u8]) -> Result<Self, Error> {
-        Ok(Self::Remote { target: String::from_utf8_lossy(authority).parse()?, path: path.to_vec() })
+        Ok(Self::Remote {
+            target: String::from_utf8_lossy(authority).parse()?,
+            path: path.to_vec(),
+        })
     }
 }
 
@@ -161,7 +194,9 @@ impl fmt::Display for Location {
         match self {
             Self::Stream => f.write_str("-"),
             Self::Local(path) => path.display().fmt(f),
-            Self::Remote { target, path } => write!(f, "{}:{}", target.host, String::from_utf8_lossy(path)),
+            Self::Remote { target, path } => {
+                write!(f, "{}:{}", target.host, String::from_utf8_lossy(path))
+            }
         }
     }
 }
@@ -172,7 +207,9 @@ mod tests {
 
     fn remote(text: &str) -> (String, String) {
         match Location::parse(text.as_ref()) {
-            Ok(Location::Remote { target, path }) => (target.to_string(), String::from_utf8(path).unwrap()),
+            Ok(Location::Remote { target, path }) => {
+                (target.to_string(), String::from_utf8(path).unwrap())
+            }
             other => panic!("{text}: {other:?}"),
         }
     }
@@ -182,30 +219,58 @@ mod tests {
         assert_eq!(remote("host:a/b"), ("host:5263".into(), "a/b".into()));
         assert_eq!(remote("bob@host:"), ("bob@host:5263".into(), "".into()));
         assert_eq!(remote("[::1]:/x:y"), ("[::1]:5263".into(), "/x:y".into()));
-        assert_eq!(remote("bob@[fe80::1%eth0]:x"), ("bob@[fe80::1%eth0]:5263".into(), "x".into()));
-        assert_eq!(remote("landline://bob@host:77/a b"), ("bob@host:77".into(), "a b".into()));
+        assert_eq!(
+            remote("bob@[fe80::1%eth0]:x"),
+            ("bob@[fe80::1%eth0]:5263".into(), "x".into())
+        );
+        assert_eq!(
+            remote("landline://bob@host:77/a b"),
+            ("bob@host:77".into(), "a b".into())
+        );
         assert_eq!(remote("host::a"), ("host:5263".into(), ":a".into()));
         assert_eq!(remote("host:@[a]:b"), ("host:5263".into(), "@[a]:b".into()));
-        assert_eq!(remote("landline://host//srv/x"), ("host:5263".into(), "/srv/x".into()));
+        assert_eq!(
+            remote("landline://host//srv/x"),
+            ("host:5263".into(), "/srv/x".into())
+        );
     }
 
     #[test]
     fn local_places() {
         for text in ["a", "./a:b", "/a:b", "../x", ":a", "a/b:c"] {
-            assert_eq!(Location::parse(text.as_ref()).unwrap(), Location::Local(text.into()), "{text}");
+            assert_eq!(
+                Location::parse(text.as_ref()).unwrap(),
+                Location::Local(text.into()),
+                "{text}"
+            );
         }
         assert_eq!(Location::parse("-".as_ref()).unwrap(), Location::Stream);
     }
 
     #[test]
     fn malformed_addresses_say_what_is_wrong() {
-        for text in ["", "-x", "host:0", "host:99999", "host:x", "::1", "[::1", "[::1]x", "a b", "-f@host", "a@b@"] {
+        for text in [
+            "",
+            "-x",
+            "host:0",
+            "host:99999",
+            "host:x",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "a b",
+            "-f@host",
+            "a@b@",
+        ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
         assert!(Location::parse("-oProxy:x".as_ref()).is_err());
         for text in ["host:5263:x", "host:1:", "bob@[::1]:28263:/srv/x"] {
             let error = Location::parse(text.as_ref()).unwrap_err();
-            assert!(error.to_string().contains("landline://HOST:PORT/PATH"), "{error}");
+            assert!(
+                error.to_string().contains("landline://HOST:PORT/PATH"),
+                "{error}"
+            );
         }
         assert_eq!(remote("host:./1:x").1, "./1:x");
     }

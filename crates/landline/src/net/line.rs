@@ -20,7 +20,10 @@ pub struct Line {
 impl Line {
     /// A line at whose other end the server is already.
     pub fn new(transport: Box<dyn Transport>) -> Self {
-        Self { transport, first_byte: None }
+        Self {
+            transport,
+            first_byte: None,
+        }
     }
 
     /// Completes once the server can be expected to answer: at once, or when ssh has been let in, which may have taken a person.
@@ -86,9 +89,12 @@ impl Reached {
     pub fn connect_time(&self) -> Duration {
         match self {
             Self::Tcp { connect_time, .. } => *connect_time,
-            Self::Ssh { start, first_byte, .. } => {
-                first_byte.moment().unwrap_or_else(Instant::now).saturating_duration_since(*start)
-            }
+            Self::Ssh {
+                start, first_byte, ..
+            } => first_byte
+                .moment()
+                .unwrap_or_else(Instant::now)
+                .saturating_duration_since(*start),
         }
     }
 }
@@ -102,9 +108,31 @@ pub async fn dial(address: &HostPort, via: Option<&ProxyJump>) -> Result<(Line, 
     if let Some(way) = via.filter(|way| !way.hops.is_empty()) {
         let start = Instant::now();
         let (transport, first_byte) = ssh::dial(address, way)?;
-        let line = Line { transport: Box::new(transport), first_byte: Some(first_byte.clone()) };
-        return Ok((line, Reached::Ssh { way: way.clone(), start, first_byte }));
+        let line = Line {
+            transport: Box::new(transport),
+            first_byte: Some(first_byte.clone()),
+        };
+        return Ok((
+            line,
+            Reached::Ssh {
+                way: way.clone(),
+                start,
+                first_byte,
+            },
+        ));
     }
-    let tcp::Dialed { stream, address, resolve_time, connect_time } = tcp::dial(address).await?;
-    Ok((Line::new(Box::new(stream)), Reached::Tcp { address, resolve_time, connect_time }))
+    let tcp::Dialed {
+        stream,
+        address,
+        resolve_time,
+        connect_time,
+    } = tcp::dial(address).await?;
+    Ok((
+        Line::new(Box::new(stream)),
+        Reached::Tcp {
+            address,
+            resolve_time,
+            connect_time,
+        },
+    ))
 }

@@ -27,18 +27,28 @@ pub(crate) struct Paces(Mutex<HashMap<UserName, Arc<Pace>>>);
 
 impl Paces {
     /// The limit of this user; where there is none yet, one of this many bytes per second, asked for anew with each part.
-    pub(crate) fn of(&self, user: &UserName, rate: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Arc<Pace> {
+    pub(crate) fn of(
+        &self,
+        user: &UserName,
+        rate: impl Fn() -> Option<u64> + Send + Sync + 'static,
+    ) -> Arc<Pace> {
         let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // What has flowed stays to be paid for: a new connection is no new second at once.
         paces.retain(|_, pace| Arc::strong_count(pace) > 1 || !pace.is_rested());
-        paces.entry(user.clone()).or_insert_with(|| Arc::new(Pace::new(rate))).clone()
+        paces
+            .entry(user.clone())
+            .or_insert_with(|| Arc::new(Pace::new(rate)))
+            .clone()
     }
 }
 
 impl Pace {
     /// A limit that is asked for anew with each part, in bytes per second.
     pub(crate) fn new(rate: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
-        Self { rate: Box::new(rate), paid: Mutex::new(None) }
+        Self {
+            rate: Box::new(rate),
+            paid: Mutex::new(None),
+        }
     }
 
     /// Whether all that is saved up by a rest is saved up, so that a new one would be no other.
@@ -58,7 +68,9 @@ impl Pace {
     /// How long it takes until all that has flowed is paid for.
     fn debt(&self) -> Duration {
         let paid = *self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-        paid.map_or(Duration::ZERO, |paid| paid.saturating_duration_since(Instant::now()))
+        paid.map_or(Duration::ZERO, |paid| {
+            paid.saturating_duration_since(Instant::now())
+        })
     }
 
     /// So much has flowed.
@@ -127,13 +139,21 @@ mod tests {
             pace.spend(100);
         }
         pace.ready().await;
-        assert_eq!(start.elapsed().as_millis(), 4000, "5000 bytes at 1000 a second, one second of them at once");
+        assert_eq!(
+            start.elapsed().as_millis(),
+            4000,
+            "5000 bytes at 1000 a second, one second of them at once"
+        );
 
         tokio::time::sleep(Duration::from_secs(100)).await;
         let start = Instant::now();
         pace.spend(3000);
         pace.ready().await;
-        assert_eq!(start.elapsed().as_millis(), 2000, "a long rest saves up no more than one second");
+        assert_eq!(
+            start.elapsed().as_millis(),
+            2000,
+            "a long rest saves up no more than one second"
+        );
 
         let free = Pace::new(|| None);
         free.spend(usize::MAX);
@@ -151,10 +171,19 @@ mod tests {
         }
         let spent = 1000 * (2 * 4096 + LOG_BYTES) as u64;
         let expected = spent / LOG_RATE - 1;
-        assert!((expected - 1..=expected + 1).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
-        let logins = (0..100_000).take_while(|_| paces.of(&alice).log_in()).count();
+        assert!(
+            (expected - 1..=expected + 1).contains(&start.elapsed().as_secs()),
+            "{:?}",
+            start.elapsed()
+        );
+        let logins = (0..100_000)
+            .take_while(|_| paces.of(&alice).log_in())
+            .count();
         assert!((1000..20_000).contains(&logins), "{logins}");
-        assert!(paces.of(&"bob".parse().unwrap()).log_in(), "nobody else is behind");
+        assert!(
+            paces.of(&"bob".parse().unwrap()).log_in(),
+            "nobody else is behind"
+        );
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(paces.of(&alice).log_in());
     }
@@ -162,7 +191,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn all_connections_of_a_user_share_one_rate() {
         tokio::time::advance(Duration::from_secs(10)).await;
-        let (paces, [alice, bob]) = (Paces::default(), ["alice", "bob"].map(|name| name.parse::<UserName>().unwrap()));
+        let (paces, [alice, bob]) = (
+            Paces::default(),
+            ["alice", "bob"].map(|name| name.parse::<UserName>().unwrap()),
+        );
         let pace = |user: &UserName| paces.of(user, || Some(1000));
         let start = Instant::now();
         let several = [pace(&alice), pace(&alice), pace(&alice)];
@@ -173,7 +205,11 @@ mod tests {
         }
         pace(&bob).ready().await;
         several[0].ready().await;
-        assert_eq!(start.elapsed().as_millis(), 2000, "3000 bytes at 1000 a second, one second of them at once");
+        assert_eq!(
+            start.elapsed().as_millis(),
+            2000,
+            "3000 bytes at 1000 a second, one second of them at once"
+        );
 
         // Whoever hangs up and comes again has not rested.
         pace(&alice).spend(5000);
@@ -183,6 +219,10 @@ mod tests {
         assert_eq!(start.elapsed().as_millis(), 7000);
         tokio::time::sleep(Duration::from_secs(1)).await;
         pace(&bob).spend(1);
-        assert_eq!(paces.0.lock().unwrap().len(), 1, "whoever is gone and owes nothing is forgotten");
+        assert_eq!(
+            paces.0.lock().unwrap().len(),
+            1,
+            "whoever is gone and owes nothing is forgotten"
+        );
     }
 }

@@ -40,22 +40,41 @@ const ENDING_PAUSE: Duration = Duration::from_millis(10);
 /// # Errors
 /// [`Error::Ssh`] where it cannot be started.
 pub(super) fn dial(address: &HostPort, way: &ProxyJump) -> Result<(SshStream, FirstByte), Error> {
-    let failed = |problem: String| Error::Ssh { way: way.to_string(), problem };
+    let failed = |problem: String| Error::Ssh {
+        way: way.to_string(),
+        problem,
+    };
     // The name by which the last host is known here need not be known there, and the server may listen to that machine alone.
-    let host = if way.ends_at(&address.host) { "localhost".to_owned() } else { address.host.clone() };
-    let seen_from_there = HostPort { host, port: address.port }.to_string();
+    let host = if way.ends_at(&address.host) {
+        "localhost".to_owned()
+    } else {
+        address.host.clone()
+    };
+    let seen_from_there = HostPort {
+        host,
+        port: address.port,
+    }
+    .to_string();
     let command = ssh_command(way, &["-W", &seen_from_there]);
     let mut command = command.ok_or_else(|| failed("there is no host".into()))?;
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
     let mut child = command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => failed("there is no program ssh on this machine".into()),
         _ => failed(format!("ssh cannot be started: {error}")),
     })?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     // From here on it is ended whatever happens.
-    let process = Process { child: Some(child), is_finished: false };
+    let process = Process {
+        child: Some(child),
+        is_finished: false,
+    };
     let no_stream = |error: io::Error| failed(error.to_string());
-    let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err(failed("ssh has no streams".into())) };
+    let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
+        return Err(failed("ssh has no streams".into()));
+    };
     let (first_byte, awaited) = FirstByte::awaited();
     let stream = SshStream {
         stdin: Some(ChildStdin::from_std(stdin).map_err(no_stream)?),
@@ -87,7 +106,14 @@ fn words(way: &ProxyJump, options: &[&str], has_terminal: bool) -> Option<Vec<St
         words.extend(["-o".to_owned(), "BatchMode=yes".to_owned()]);
     }
     if !before.is_empty() {
-        words.extend(["-J".to_owned(), before.iter().map(Hop::to_string).collect::<Vec<_>>().join(",")]);
+        words.extend([
+            "-J".to_owned(),
+            before
+                .iter()
+                .map(Hop::to_string)
+                .collect::<Vec<_>>()
+                .join(","),
+        ]);
     }
     if let Some(port) = last.port {
         words.extend(["-p".to_owned(), port.to_string()]);
@@ -117,19 +143,28 @@ pub(super) struct SshStream {
 
 impl SshStream {
     fn failed(&self, problem: String) -> io::Error {
-        io::Error::other(SshFailed { way: self.way.clone(), problem })
+        io::Error::other(SshFailed {
+            way: self.way.clone(),
+            problem,
+        })
     }
 
     /// Nothing came and nothing will: waits for ssh's status, which is all there is to say.
     fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
-            let (since, pause) = self.ending.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(ENDING_PAUSE))));
+            let (since, pause) = self
+                .ending
+                .get_or_insert_with(|| (Instant::now(), Box::pin(sleep(ENDING_PAUSE))));
             let is_late = since.elapsed() > ENDING_TIME_MAX;
             match self.process.status() {
                 // Whoever has stopped it at the terminal has stopped this process, too, which knows better what to say.
                 Some(status) if status.signal() == Some(libc::SIGINT) && !is_late => {}
-                Some(status) => return Poll::Ready(self.failed(format!("ssh ended with {}", ended(status)))),
-                None if is_late => return Poll::Ready(self.failed("ssh closed it without a word".into())),
+                Some(status) => {
+                    return Poll::Ready(self.failed(format!("ssh ended with {}", ended(status))));
+                }
+                None if is_late => {
+                    return Poll::Ready(self.failed("ssh closed it without a word".into()));
+                }
                 None => {}
             }
             ready!(pause.as_mut().poll(cx));
@@ -138,7 +173,11 @@ impl SshStream {
     }
 
     /// What comes of an attempt to write.
-    fn written(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn written(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         match result {
             Poll::Ready(Err(_)) if !self.was_heard => self.poll_failure(cx).map(Err),
             other => other,
@@ -147,7 +186,11 @@ impl SshStream {
 }
 
 impl AsyncRead for SshStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stdout).poll_read(cx, buffer);
@@ -164,16 +207,24 @@ impl AsyncRead for SshStream {
             Poll::Pending => {
                 ready!(this.bound.as_mut().poll(cx));
                 let seconds = FIRST_BYTE_TIME_MAX.as_secs();
-                Poll::Ready(Err(this.failed(format!("nothing came back within {seconds} s"))))
+                Poll::Ready(Err(
+                    this.failed(format!("nothing came back within {seconds} s"))
+                ))
             }
         }
     }
 }
 
 impl AsyncWrite for SshStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let Some(stdin) = &mut this.stdin else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        let Some(stdin) = &mut this.stdin else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
         let result = Pin::new(stdin).poll_write(cx, bytes);
         this.written(cx, result)
     }
@@ -184,13 +235,17 @@ impl AsyncWrite for SshStream {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let Some(stdin) = &mut this.stdin else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        let Some(stdin) = &mut this.stdin else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
         let result = Pin::new(stdin).poll_write_vectored(cx, bytes);
         this.written(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stdin.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+        self.stdin
+            .as_ref()
+            .is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -226,7 +281,10 @@ impl std::error::Error for SshFailed {}
 
 impl From<&SshFailed> for Error {
     fn from(failed: &SshFailed) -> Self {
-        Self::Ssh { way: failed.way.clone(), problem: failed.problem.clone() }
+        Self::Ssh {
+            way: failed.way.clone(),
+            problem: failed.problem.clone(),
+        }
     }
 }
 
@@ -253,8 +311,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let Some(child) = self.child.take() else { return };
-        let mut ending = Ending { child, is_finished: self.is_finished };
+        let Some(child) = self.child.take() else {
+            return;
+        };
+        let mut ending = Ending {
+            child,
+            is_finished: self.is_finished,
+        };
         if ending.has_ended() {
             return;
         }
@@ -309,16 +372,27 @@ mod tests {
     use super::*;
 
     fn line(way: &str, options: &[&str], has_terminal: bool) -> String {
-        words(&way.parse().unwrap(), options, has_terminal).unwrap().join(" ")
+        words(&way.parse().unwrap(), options, has_terminal)
+            .unwrap()
+            .join(" ")
     }
 
     #[test]
     fn the_words_for_ssh() {
         let own = "-o ControlMaster=no";
         assert_eq!(line("near", &[], true), format!("{own} -- near"));
-        assert_eq!(line("near", &["-W", "far:5263"], false), format!("{own} -o BatchMode=yes -W far:5263 -- near"));
-        assert_eq!(line("b@near:22", &["-T"], true), format!("{own} -p 22 -l b -T -- near"));
-        assert_eq!(line("a@one:1,[::2]:3,four", &[], true), format!("{own} -J a@one:1,[::2]:3 -- four"));
+        assert_eq!(
+            line("near", &["-W", "far:5263"], false),
+            format!("{own} -o BatchMode=yes -W far:5263 -- near")
+        );
+        assert_eq!(
+            line("b@near:22", &["-T"], true),
+            format!("{own} -p 22 -l b -T -- near")
+        );
+        assert_eq!(
+            line("a@one:1,[::2]:3,four", &[], true),
+            format!("{own} -J a@one:1,[::2]:3 -- four")
+        );
         assert_eq!(words(&"none".parse().unwrap(), &[], true), None);
     }
 }

@@ -48,8 +48,15 @@ pub struct Dialed {
 pub fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let limit = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let limit = if setrlimit(Resource::Nofile, raised).is_ok() {
+        limit.maximum
+    } else {
+        limit.current
+    };
     limit.unwrap_or(u64::MAX)
 }
 
@@ -58,9 +65,15 @@ pub fn raise_descriptor_limit() -> u64 {
 /// # Errors
 /// [`Error::Connect`] with what the last address said.
 pub async fn dial(address: &HostPort) -> Result<Dialed, Error> {
-    let failed = |source| Error::Connect { address: address.to_string(), source };
+    let failed = |source| Error::Connect {
+        address: address.to_string(),
+        source,
+    };
     let start = Instant::now();
-    let found: Vec<SocketAddr> = lookup_host((address.host.as_str(), address.port)).await.map_err(failed)?.collect();
+    let found: Vec<SocketAddr> = lookup_host((address.host.as_str(), address.port))
+        .await
+        .map_err(failed)?
+        .collect();
     let resolve_time = start.elapsed();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for candidate in found {
@@ -68,7 +81,12 @@ pub async fn dial(address: &HostPort) -> Result<Dialed, Error> {
         match tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(candidate)).await {
             Ok(Ok(stream)) => {
                 prepare(&stream).map_err(failed)?;
-                return Ok(Dialed { stream, address: candidate, resolve_time, connect_time: start.elapsed() });
+                return Ok(Dialed {
+                    stream,
+                    address: candidate,
+                    resolve_time,
+                    connect_time: start.elapsed(),
+                });
             }
             Ok(Err(error)) => last = error,
             Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer after 10 s"),
@@ -86,7 +104,9 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
     #[cfg(any(target_os = "linux", target_os = "macos"))]
-    let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
+    let keepalive = keepalive
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
     socket.set_tcp_keepalive(&keepalive)?;
     choose_congestion_control(stream, &socket);
     #[cfg(target_os = "linux")]
@@ -100,7 +120,9 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
 /// this machine itself, where its pacing is the slowest part.
 #[cfg(target_os = "linux")]
 fn choose_congestion_control(stream: &TcpStream, socket: &SockRef<'_>) {
-    let is_far = stream.peer_addr().is_ok_and(|peer| !peer.ip().to_canonical().is_loopback());
+    let is_far = stream
+        .peer_addr()
+        .is_ok_and(|peer| !peer.ip().to_canonical().is_loopback());
     if is_far {
         // A wish; the kernel's own choice does too.
         let _ = socket.set_tcp_congestion(b"bbr");
@@ -120,7 +142,12 @@ mod tests {
     async fn little_waits_to_be_sent_to_a_peer_that_reads_nothing() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let dialed = dial(&HostPort { host: "127.0.0.1".into(), port }).await.unwrap();
+        let dialed = dial(&HostPort {
+            host: "127.0.0.1".into(),
+            port,
+        })
+        .await
+        .unwrap();
         let _silent = listener.accept().await.unwrap();
         let mut taken = 0;
         loop {
@@ -132,6 +159,9 @@ mod tests {
             }
         }
         // Some of it has left: what the peer's kernel takes before anybody reads.
-        assert!(taken < UNSENT_BYTES_MAX as usize + 512 * 1024, "{taken} bytes");
+        assert!(
+            taken < UNSENT_BYTES_MAX as usize + 512 * 1024,
+            "{taken} bytes"
+        );
     }
 }

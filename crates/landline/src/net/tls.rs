@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use landline_proto::ALPN;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, OtherError, ServerConfig,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, OtherError,
+    ServerConfig, SignatureScheme,
     client::{
         Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -23,21 +23,41 @@ pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
 /// The one provider, with the cheapest sound cipher and the group that a quantum computer does not break first.
 fn crypto() -> Arc<CryptoProvider> {
-    use provider::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
-    let cipher_suites = vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
-    let kx_groups = vec![provider::kx_group::X25519MLKEM768, provider::kx_group::X25519];
-    Arc::new(CryptoProvider { cipher_suites, kx_groups, ..provider::default_provider() })
+    use provider::cipher_suite::{
+        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+    };
+    let cipher_suites = vec![
+        TLS13_AES_128_GCM_SHA256,
+        TLS13_AES_256_GCM_SHA384,
+        TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    let kx_groups = vec![
+        provider::kx_group::X25519MLKEM768,
+        provider::kx_group::X25519,
+    ];
+    Arc::new(CryptoProvider {
+        cipher_suites,
+        kx_groups,
+        ..provider::default_provider()
+    })
 }
 
 /// The server's configuration for its certificate (DER) and key (PKCS #8 DER).
 ///
 /// # Errors
 /// [`Error::Tls`] when certificate and key do not belong together.
-pub fn server_config(certificate: &[u8], key: PrivateKeyDer<'static>) -> Result<Arc<ServerConfig>, Error> {
+pub fn server_config(
+    certificate: &[u8],
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, Error> {
     let certificate = CertificateDer::from(certificate.to_vec());
     let mut config = ServerConfig::builder_with_provider(crypto())
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate], key))
+        .and_then(|builder| {
+            builder
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate], key)
+        })
         .map_err(|error| Error::Tls(error.to_string()))?;
     config.alpn_protocols = vec![ALPN.into()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -68,7 +88,10 @@ pub(crate) fn asking_config() -> Result<(Arc<ClientConfig>, Arc<OnceLock<Fingerp
 
 fn configured(expected: Expected) -> Result<Arc<ClientConfig>, Error> {
     let crypto = crypto();
-    let verifier = Arc::new(PinVerifier { expected, crypto: crypto.clone() });
+    let verifier = Arc::new(PinVerifier {
+        expected,
+        crypto: crypto.clone(),
+    });
     let mut config = ClientConfig::builder_with_provider(crypto)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| Error::Tls(error.to_string()))?
@@ -141,7 +164,12 @@ impl ServerCertVerifier for PinVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, cert, dss, &self.crypto.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.crypto.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -26,10 +26,19 @@ impl Document {
     /// `not-found` (the folder it should be in), `not-a-file`, `denied`, `no-space`, `io`.
     pub fn begin(path: &Path, own_name: &str) -> Result<Self, Error> {
         let destination = local::destination(path, own_name.as_bytes())?;
-        let staging = OsString::from(format!(".landline-{:016x}.part", u64::from_le_bytes(random())));
-        let file =
-            destination.folder.create(&staging).map_err(|error| Error::io(destination.path.display(), &error))?;
-        Ok(Self { destination, staging, file })
+        let staging = OsString::from(format!(
+            ".landline-{:016x}.part",
+            u64::from_le_bytes(random())
+        ));
+        let file = destination
+            .folder
+            .create(&staging)
+            .map_err(|error| Error::io(destination.path.display(), &error))?;
+        Ok(Self {
+            destination,
+            staging,
+            file,
+        })
     }
 
     /// Where it will be.
@@ -42,7 +51,10 @@ impl Document {
     /// # Errors
     /// `no-space`, `io`, with the path; what was there is then as it was.
     pub fn finish(mut self, bytes: &[u8]) -> Result<(), Error> {
-        let mode = self.destination.replaced_mode.unwrap_or_else(|| Folder::mode_of_new(0o666));
+        let mode = self
+            .destination
+            .replaced_mode
+            .unwrap_or_else(|| Folder::mode_of_new(0o666));
         let name: &OsStr = &self.destination.name;
         let folder = &self.destination.folder;
         self.file
@@ -74,11 +86,26 @@ mod tests {
         let count = || std::fs::read_dir(folder.path()).unwrap().count();
         std::fs::write(&path, "old").unwrap();
         drop(Document::begin(&path, "own").unwrap());
-        assert_eq!((std::fs::read_to_string(&path).unwrap().as_str(), count()), ("old", 1));
-        Document::begin(&path, "own").unwrap().finish(b"new").unwrap();
-        assert_eq!((std::fs::read_to_string(&path).unwrap().as_str(), count()), ("new", 1));
-        Document::begin(folder.path(), "own").unwrap().finish(b"in a folder").unwrap();
-        assert_eq!(std::fs::read_to_string(folder.path().join("own")).unwrap(), "in a folder");
+        assert_eq!(
+            (std::fs::read_to_string(&path).unwrap().as_str(), count()),
+            ("old", 1)
+        );
+        Document::begin(&path, "own")
+            .unwrap()
+            .finish(b"new")
+            .unwrap();
+        assert_eq!(
+            (std::fs::read_to_string(&path).unwrap().as_str(), count()),
+            ("new", 1)
+        );
+        Document::begin(folder.path(), "own")
+            .unwrap()
+            .finish(b"in a folder")
+            .unwrap();
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("own")).unwrap(),
+            "in a folder"
+        );
         assert!(Document::begin(&folder.path().join("no/such"), "own").is_err());
     }
 }

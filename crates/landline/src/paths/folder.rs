@@ -37,7 +37,12 @@ pub struct Destination {
 impl Destination {
     /// The place `name` in `dir`, shown as `path`. What is there now has to be a regular file or nothing.
     pub(super) fn new(dir: Dir, name: &OsStr, path: PathBuf) -> Result<Self, Error> {
-        let mut destination = Self { folder: Folder { dir }, name: name.to_owned(), path, replaced_mode: None };
+        let mut destination = Self {
+            folder: Folder { dir },
+            name: name.to_owned(),
+            path,
+            replaced_mode: None,
+        };
         destination.replaced_mode = destination.look_again()?;
         Ok(destination)
     }
@@ -60,7 +65,10 @@ impl Destination {
                     let message = format!("{} is {what}, not a regular file", self.path.display());
                     return Err(Error::here(ErrorCode::NotAFile, message));
                 }
-                Ok(Some(cap_std::fs::PermissionsExt::mode(&metadata.permissions()) & platform::MODE_MASK))
+                Ok(Some(
+                    cap_std::fs::PermissionsExt::mode(&metadata.permissions())
+                        & platform::MODE_MASK,
+                ))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io(self.path.display(), &error)),
@@ -90,7 +98,9 @@ impl Folder {
     pub fn create(&self, name: &OsStr) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
-        self.dir.open_with(name, &options).map(cap_std::fs::File::into_std)
+        self.dir
+            .open_with(name, &options)
+            .map(cap_std::fs::File::into_std)
     }
 
     /// Makes a file as [`create`](Self::create) does, locked until it is closed, be it by the end of this process: one that nobody holds was
@@ -122,7 +132,10 @@ impl Folder {
     /// What the system says.
     pub fn reopen(&self, name: &OsStr) -> io::Result<Option<File>> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(platform::OPEN_FLAGS | libc::O_NOFOLLOW);
+        options
+            .read(true)
+            .write(true)
+            .custom_flags(platform::OPEN_FLAGS | libc::O_NOFOLLOW);
         match self.dir.open_with(name, &options) {
             Ok(file) => {
                 let file = file.into_std();
@@ -137,7 +150,9 @@ impl Folder {
     /// Opens a file to read, if it is there.
     pub(super) fn open_file(&self, name: &OsStr) -> io::Result<Option<File>> {
         let mut options = OpenOptions::new();
-        options.read(true).custom_flags(platform::OPEN_FLAGS | libc::O_NOFOLLOW);
+        options
+            .read(true)
+            .custom_flags(platform::OPEN_FLAGS | libc::O_NOFOLLOW);
         match self.dir.open_with(name, &options) {
             Ok(file) => Ok(Some(file.into_std())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -147,7 +162,10 @@ impl Folder {
 
     /// The names of all entries.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
-        self.dir.entries()?.map(|entry| Ok(entry?.file_name())).collect()
+        self.dir
+            .entries()?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect()
     }
 
     /// The names of the entries that were not modified for `age`.
@@ -166,8 +184,15 @@ impl Folder {
     /// Opens a file to lock it, making it if need be.
     pub(super) fn open_lock(&self, name: &OsStr) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        self.dir.open_with(name, &options).map(cap_std::fs::File::into_std)
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW);
+        self.dir
+            .open_with(name, &options)
+            .map(cap_std::fs::File::into_std)
     }
 
     /// Renames; with `replace` over what has the new name, else only to a free name (`AlreadyExists`).
@@ -175,7 +200,11 @@ impl Folder {
     /// # Errors
     /// What the system says.
     pub fn rename(&self, from: &OsStr, to: &OsStr, replace: bool) -> io::Result<()> {
-        if replace { self.dir.rename(from, &self.dir, to) } else { platform::rename_new(&self.dir, from, to) }
+        if replace {
+            self.dir.rename(from, &self.dir, to)
+        } else {
+            platform::rename_new(&self.dir, from, to)
+        }
     }
 
     /// Removes a file.

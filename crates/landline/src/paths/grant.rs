@@ -25,24 +25,43 @@ impl Grant {
     /// All of the home, to read alone or to write as well, by no rule but its own.
     pub fn of_the_home(is_writable: bool) -> Self {
         let text = if is_writable { "rw:~" } else { "r:~" };
-        Self { place: RemotePath::home(), is_writable, text: text.to_owned(), line: 0 }
+        Self {
+            place: RemotePath::home(),
+            is_writable,
+            text: text.to_owned(),
+            line: 0,
+        }
     }
 
     /// Whether both are written for the same folder.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
-        self.place.is_absolute() == other.place.is_absolute() && self.place.components() == other.place.components()
+        self.place.is_absolute() == other.place.is_absolute()
+            && self.place.components() == other.place.components()
     }
 
     /// The folder's path: below `home`, or as it is.
     pub(super) fn path_from(&self, home: &Path) -> PathBuf {
-        let below: PathBuf = self.place.components().iter().map(|part| platform::os_str(part)).collect();
-        if self.place.is_absolute() { Path::new("/").join(below) } else { home.join(below) }
+        let below: PathBuf = self
+            .place
+            .components()
+            .iter()
+            .map(|part| platform::os_str(part))
+            .collect();
+        if self.place.is_absolute() {
+            Path::new("/").join(below)
+        } else {
+            home.join(below)
+        }
     }
 
     /// The folder's path with every link resolved, if it is there. A folder of the home keeps the path below it.
     pub(super) fn real_path(&self, home: &Path) -> Option<PathBuf> {
         let path = self.path_from(home);
-        if self.place.is_absolute() { path.canonicalize().ok() } else { Some(path) }
+        if self.place.is_absolute() {
+            path.canonicalize().ok()
+        } else {
+            Some(path)
+        }
     }
 
     /// Opens the folder. One of the home is opened below its handle, so that no link leads it elsewhere; an absolute one is opened as
@@ -58,7 +77,10 @@ impl Grant {
         };
         opened.map_err(|error| {
             let reason = Error::io("the folder that was granted", &error);
-            let message = format!("{reason} (files {:?} on line {} of the rights)", self.text, self.line);
+            let message = format!(
+                "{reason} (files {:?} on line {} of the rights)",
+                self.text, self.line
+            );
             Error::here(ErrorCode::Denied, message)
         })
     }
@@ -86,7 +108,10 @@ impl Grant {
 
     fn id(&self, home: &Dir) -> Option<FileId> {
         if self.place.is_absolute() {
-            self.path_from(Path::new("/")).metadata().ok().map(|metadata| FileId::of(&metadata))
+            self.path_from(Path::new("/"))
+                .metadata()
+                .ok()
+                .map(|metadata| FileId::of(&metadata))
         } else {
             platform::id_of(&home.open_dir(self.path_from(Path::new("."))).ok()?).ok()
         }
@@ -108,7 +133,8 @@ pub(super) fn holder<'g>(
 ) -> Result<&'g Grant, Error> {
     let failed = |error: std::io::Error| Error::io(shown.display(), &error);
     let denied = |what: &str| Error::here(ErrorCode::Denied, format!("{} {what}", shown.display()));
-    let ids: Vec<(Option<FileId>, &Grant)> = grants.iter().map(|grant| (grant.id(home), grant)).collect();
+    let ids: Vec<(Option<FileId>, &Grant)> =
+        grants.iter().map(|grant| (grant.id(home), grant)).collect();
     let beginning = platform::id_of(opened_below).map_err(failed)?;
     let mut nearest: Option<&Grant> = None;
     let mut is_below = false;
@@ -118,9 +144,14 @@ pub(super) fn holder<'g>(
         }
         is_below |= id == beginning;
         if nearest.is_none() {
-            let here = ids.iter().filter(|(of, _)| *of == Some(id)).map(|(_, grant)| *grant);
+            let here = ids
+                .iter()
+                .filter(|(of, _)| *of == Some(id))
+                .map(|(_, grant)| *grant);
             nearest = here.min_by_key(|grant| grant.is_writable);
         }
     }
-    nearest.filter(|_| is_below).ok_or_else(|| denied("was moved out of what you may reach"))
+    nearest
+        .filter(|_| is_below)
+        .ok_or_else(|| denied("was moved out of what you may reach"))
 }

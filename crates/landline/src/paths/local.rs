@@ -19,9 +19,13 @@ use crate::Error;
 pub fn source(path: &Path) -> Result<Source, Error> {
     let file = platform::open_to_read(path).map_err(|error| match error.raw_os_error() {
         // A socket, or a device without a driver: nothing that can be read.
-        Some(libc::ENXIO) => {
-            Error::here(ErrorCode::NotAFile, format!("{} is a device or socket, not a regular file", path.display()))
-        }
+        Some(libc::ENXIO) => Error::here(
+            ErrorCode::NotAFile,
+            format!(
+                "{} is a device or socket, not a regular file",
+                path.display()
+            ),
+        ),
         _ => Error::io(path.display(), &error),
     })?;
     Source::new(file, path.display())
@@ -50,7 +54,9 @@ pub fn read_trusted(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 pub fn read_trusted_of(path: &Path, user_id: u32, bytes_max: u64) -> io::Result<Vec<u8>> {
     let file = platform::open_to_read(path)?;
     let metadata = file.metadata()?;
-    if metadata.is_file() && !(platform::is_of(&metadata, user_id) && platform::closed_to_writers(&metadata)) {
+    if metadata.is_file()
+        && !(platform::is_of(&metadata, user_id) && platform::closed_to_writers(&metadata))
+    {
         let problem = "others may write to it; close it with chmod go-w";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
     }
@@ -60,7 +66,9 @@ pub fn read_trusted_of(path: &Path, user_id: u32, bytes_max: u64) -> io::Result<
 /// The names in a folder that are UTF-8; none where it cannot be read. Blocking.
 pub fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }
 
 /// Writes a file that everybody may read, whole or not at all, making the folders above it: durable when this returns. Blocking.
@@ -81,7 +89,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Makes the name of a file durable, where its folder can be synced at all.
 pub(crate) fn sync_folder_of(path: &Path) {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     if let Ok(folder) = std::fs::File::open(folder) {
         let _ = folder.sync_all();
     }
@@ -114,7 +125,10 @@ pub fn descriptor(number: u32) -> io::Result<std::fs::File> {
 /// # Errors
 /// What the system says where there is none.
 pub fn terminal() -> io::Result<std::fs::File> {
-    std::fs::File::options().read(true).write(true).open("/dev/tty")
+    std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
 }
 
 /// Whether there is anything with this name. Blocking.
@@ -142,10 +156,15 @@ pub fn destination(path: &Path, own_name: &[u8]) -> Result<Destination, Error> {
     if path.is_dir() {
         place.push(platform::os_str(own_name));
     } else if ends_in_slash {
-        return Err(Error::here(ErrorCode::NotFound, format!("{}: no such folder", path.display())));
+        return Err(Error::here(
+            ErrorCode::NotFound,
+            format!("{}: no such folder", path.display()),
+        ));
     }
     if place.is_symlink() {
-        place = place.canonicalize().map_err(|error| Error::io(place.display(), &error))?;
+        place = place
+            .canonicalize()
+            .map_err(|error| Error::io(place.display(), &error))?;
     }
     let (name, parent) = name_and_parent(&place)?;
     let dir = Dir::open_ambient_dir(&parent, cap_std::ambient_authority())
@@ -157,7 +176,11 @@ pub fn destination(path: &Path, own_name: &[u8]) -> Result<Destination, Error> {
 pub(crate) fn remove_staging(path: &Path) {
     let name = path.file_name().map(platform::bytes_of).unwrap_or_default();
     let is_staging = name.starts_with(b".landline-") && name.ends_with(b".part");
-    if is_staging && path.symlink_metadata().is_ok_and(|metadata| platform::is_ours_alone(&metadata)) {
+    if is_staging
+        && path
+            .symlink_metadata()
+            .is_ok_and(|metadata| platform::is_ours_alone(&metadata))
+    {
         let _ = std::fs::remove_file(path);
     }
 }
@@ -192,7 +215,12 @@ pub(crate) fn make_durable(staging: &Path, place: &Path) -> io::Result<()> {
 pub(crate) fn make_private(database: &Path) -> io::Result<()> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     // One that is there is never opened here: closing it again would take this process's locks from it, of which SQLite knows nothing (fcntl(2)).
-    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(database) {
+    match std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(database)
+    {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
@@ -216,8 +244,14 @@ pub(crate) fn is_gone(path: &Path) -> bool {
 
 fn name_and_parent(place: &Path) -> Result<(OsString, PathBuf), Error> {
     let Some(name) = place.file_name() else {
-        return Err(Error::here(ErrorCode::NameRefused, format!("{} does not end in a file's name", place.display())));
+        return Err(Error::here(
+            ErrorCode::NameRefused,
+            format!("{} does not end in a file's name", place.display()),
+        ));
     };
-    let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = place
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     Ok((name.to_owned(), parent.to_owned()))
 }

@@ -6,7 +6,10 @@
 //! - [`local`]: paths that the user of this process named, with the user's own authority.
 //! - [`ScratchFolder`]: a temporary folder.
 //! - [`Document`]: a small file that the user asked for.
-#![allow(clippy::disallowed_methods, reason = "this is the room in which paths are opened")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is the room in which paths are opened"
+)]
 
 mod document;
 mod folder;

@@ -98,7 +98,10 @@ pub(super) struct FileId {
 impl FileId {
     /// Of what was looked up.
     pub(super) fn of(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
     }
 }
 
@@ -110,7 +113,10 @@ pub(super) fn id_of(dir: &Dir) -> io::Result<FileId> {
 fn id_of_descriptor(descriptor: BorrowedFd<'_>) -> io::Result<FileId> {
     let stat = rustix::fs::fstat(descriptor)?;
     #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
-    Ok(FileId { device: stat.st_dev as u64, inode: stat.st_ino as u64 })
+    Ok(FileId {
+        device: stat.st_dev as u64,
+        inode: stat.st_ino as u64,
+    })
 }
 
 /// An open folder, the folder it is in, and so on up to the root: what each of them is now.
@@ -142,7 +148,10 @@ pub(super) const OPEN_FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
 
 /// Opens for reading without waiting, with the user's own authority.
 pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
-    File::options().read(true).custom_flags(OPEN_FLAGS).open(path)
+    File::options()
+        .read(true)
+        .custom_flags(OPEN_FLAGS)
+        .open(path)
 }
 
 /// Sets the permission bits of an open file.
@@ -164,15 +173,25 @@ pub(super) fn umask() -> u32 {
 /// Makes a folder's entries durable. A folder handle may be one that cannot be synced itself, so it is opened anew.
 pub(super) fn sync_folder(dir: &Dir) -> io::Result<()> {
     use rustix::fs::{Mode, OFlags};
-    let readable =
-        rustix::fs::openat(dir.as_fd(), ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let readable = rustix::fs::openat(
+        dir.as_fd(),
+        ".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     Ok(rustix::fs::fsync(readable)?)
 }
 
 /// Renames within a folder unless the new name is taken; then `AlreadyExists`.
 pub(super) fn rename_new(dir: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    match rustix::fs::renameat_with(dir.as_fd(), from, dir.as_fd(), to, rustix::fs::RenameFlags::NOREPLACE) {
+    match rustix::fs::renameat_with(
+        dir.as_fd(),
+        from,
+        dir.as_fd(),
+        to,
+        rustix::fs::RenameFlags::NOREPLACE,
+    ) {
         // A filesystem that cannot do it: link and unlink can.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
         done => return Ok(done?),
@@ -196,7 +215,12 @@ pub(super) fn disk_bytes(file: &File) -> io::Result<u64> {
 /// Takes space for a part of a file without making it longer, so that writing there does not fail for lack of it.
 pub(super) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    rustix::fs::fallocate(file.as_fd(), rustix::fs::FallocateFlags::KEEP_SIZE, from, to.saturating_sub(from))?;
+    rustix::fs::fallocate(
+        file.as_fd(),
+        rustix::fs::FallocateFlags::KEEP_SIZE,
+        from,
+        to.saturating_sub(from),
+    )?;
     #[cfg(not(target_os = "linux"))]
     let _ = (file, from, to);
     Ok(())
@@ -208,7 +232,14 @@ pub(crate) fn start_write_back(file: &File, offset: u64, length: u64) {
     #[cfg(target_os = "linux")]
     if let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) {
         // SAFETY: the descriptor is open for as long as `file` is borrowed, and the call takes no pointers.
-        unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE) };
+        unsafe {
+            libc::sync_file_range(
+                file.as_raw_fd(),
+                offset,
+                length,
+                libc::SYNC_FILE_RANGE_WRITE,
+            )
+        };
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (file, offset, length);

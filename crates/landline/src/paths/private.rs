@@ -64,10 +64,15 @@ impl PrivateFolder {
             return Err(bad("the state folder belongs to somebody else".into()));
         }
         if platform::open_to_others(&metadata) {
-            return Err(bad("others can read the state folder; close it with chmod 700".into()));
+            return Err(bad(
+                "others can read the state folder; close it with chmod 700".into(),
+            ));
         }
         let folder = Folder::open(path).map_err(|error| bad(error.to_string()))?;
-        Ok(Self { folder: Arc::new(folder), path: path.to_owned() })
+        Ok(Self {
+            folder: Arc::new(folder),
+            path: path.to_owned(),
+        })
     }
 
     /// Opens a folder within this one, making it if need be.
@@ -98,9 +103,17 @@ impl PrivateFolder {
     ///
     /// # Errors
     /// Also [`Error::State`] for such a file.
-    pub fn read_secret(&self, name: &str, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        let Some(file) = self.open_to_read(name)? else { return Ok(None) };
-        read_secret(file, bytes_max).map(Some).map_err(|error| self.bad(name, error))
+    pub fn read_secret(
+        &self,
+        name: &str,
+        bytes_max: u64,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        let Some(file) = self.open_to_read(name)? else {
+            return Ok(None);
+        };
+        read_secret(file, bytes_max)
+            .map(Some)
+            .map_err(|error| self.bad(name, error))
     }
 
     /// Reads rules as [`read`](Self::read) does, with what the file is known by; refuses a file that is not ours, or that others can
@@ -108,23 +121,37 @@ impl PrivateFolder {
     ///
     /// # Errors
     /// `InvalidData` for such a file, and for one that is no regular file or too long; else what keeps it from being read, which may pass.
-    pub(crate) fn read_rules(&self, name: &str, bytes_max: u64) -> io::Result<Option<(Vec<u8>, SourceIdentity)>> {
-        let Some(file) = self.folder.open_file(OsStr::new(name))? else { return Ok(None) };
+    pub(crate) fn read_rules(
+        &self,
+        name: &str,
+        bytes_max: u64,
+    ) -> io::Result<Option<(Vec<u8>, SourceIdentity)>> {
+        let Some(file) = self.folder.open_file(OsStr::new(name))? else {
+            return Ok(None);
+        };
         let metadata = file.metadata()?;
         let problem = match &metadata {
             _ if !platform::is_ours(&metadata) => Some("belongs to somebody else"),
-            _ if platform::writable_by_others(&metadata) => Some("others can write to it; close it with chmod 600"),
+            _ if platform::writable_by_others(&metadata) => {
+                Some("others can write to it; close it with chmod 600")
+            }
             _ => None,
         };
         if let Some(problem) = problem {
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
-        Ok(Some((read_all(file, bytes_max)?, SourceIdentity::of(&metadata))))
+        Ok(Some((
+            read_all(file, bytes_max)?,
+            SourceIdentity::of(&metadata),
+        )))
     }
 
     /// What a file is known by; `None` where there is none, or it cannot be looked at. Blocking.
     pub(crate) fn identity(&self, name: &str) -> Option<SourceIdentity> {
-        self.path_of(name).symlink_metadata().ok().map(|metadata| SourceIdentity::of(&metadata))
+        self.path_of(name)
+            .symlink_metadata()
+            .ok()
+            .map(|metadata| SourceIdentity::of(&metadata))
     }
 
     /// Writes a file with mode 0600 in place of what was there: durable when this returns. Blocking.
@@ -137,7 +164,8 @@ impl PrivateFolder {
             let mut file = self.folder.create(OsStr::new(&staging))?;
             file.write_all(bytes)?;
             file.sync_all()?;
-            self.folder.rename(OsStr::new(&staging), OsStr::new(name), true)?;
+            self.folder
+                .rename(OsStr::new(&staging), OsStr::new(name), true)?;
             self.folder.sync()
         };
         write().map_err(|error| {
@@ -149,9 +177,14 @@ impl PrivateFolder {
     /// Removes what a process that was killed has left of files that it was [writing](Self::write). What cannot be removed stays. Blocking.
     pub(crate) fn sweep(&self) {
         for name in self.names_older_than(WRITE_TIME_MAX).unwrap_or_default() {
-            let is_staging =
-                name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.')).is_some_and(|(_, random)| {
-                    random.len() == 16 && random.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            let is_staging = name
+                .strip_prefix('.')
+                .and_then(|rest| rest.rsplit_once('.'))
+                .is_some_and(|(_, random)| {
+                    random.len() == 16
+                        && random
+                            .bytes()
+                            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
                 });
             if is_staging {
                 let _ = self.remove(&name);
@@ -184,10 +217,16 @@ impl PrivateFolder {
     /// [`Error::State`].
     pub(crate) fn open_locked(&self, name: &str) -> Result<Option<File>, Error> {
         use std::os::unix::fs::MetadataExt;
-        let file = self.folder.open_lock(OsStr::new(name)).map_err(|error| self.bad(name, error))?;
+        let file = self
+            .folder
+            .open_lock(OsStr::new(name))
+            .map_err(|error| self.bad(name, error))?;
         match file.try_lock() {
             // It may have been removed between being opened and being locked.
-            Ok(()) => Ok(file.metadata().is_ok_and(|metadata| metadata.nlink() > 0).then_some(file)),
+            Ok(()) => Ok(file
+                .metadata()
+                .is_ok_and(|metadata| metadata.nlink() > 0)
+                .then_some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(self.bad(name, error)),
         }
@@ -198,8 +237,14 @@ impl PrivateFolder {
     /// # Errors
     /// [`Error::State`].
     pub(crate) fn names_older_than(&self, age: Duration) -> Result<Vec<String>, Error> {
-        let names = self.folder.names_older_than(age).map_err(|error| self.bad("", error))?;
-        Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+        let names = self
+            .folder
+            .names_older_than(age)
+            .map_err(|error| self.bad("", error))?;
+        Ok(names
+            .into_iter()
+            .filter_map(|name| name.into_string().ok())
+            .collect())
     }
 
     /// Waits for a lock that other processes respect. Blocking.
@@ -207,7 +252,10 @@ impl PrivateFolder {
     /// # Errors
     /// [`Error::State`].
     pub fn lock(&self, name: &str) -> Result<FolderLock, Error> {
-        let file = self.folder.open_lock(OsStr::new(name)).map_err(|error| self.bad(name, error))?;
+        let file = self
+            .folder
+            .open_lock(OsStr::new(name))
+            .map_err(|error| self.bad(name, error))?;
         file.lock().map_err(|error| self.bad(name, error))?;
         Ok(FolderLock { _file: file })
     }
@@ -217,7 +265,10 @@ impl PrivateFolder {
     /// # Errors
     /// [`Error::State`].
     pub fn try_lock(&self, name: &str) -> Result<Option<FolderLock>, Error> {
-        let file = self.folder.open_lock(OsStr::new(name)).map_err(|error| self.bad(name, error))?;
+        let file = self
+            .folder
+            .open_lock(OsStr::new(name))
+            .map_err(|error| self.bad(name, error))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(FolderLock { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -231,7 +282,10 @@ impl PrivateFolder {
     /// [`Error::State`].
     pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
         let names = self.folder.names().map_err(|error| self.bad("", error))?;
-        Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+        Ok(names
+            .into_iter()
+            .filter_map(|name| name.into_string().ok())
+            .collect())
     }
 
     /// Opens a file to lock it, making it if need be.
@@ -239,7 +293,9 @@ impl PrivateFolder {
     /// # Errors
     /// [`Error::State`].
     pub(crate) fn open_lock(&self, name: &str) -> Result<File, Error> {
-        self.folder.open_lock(OsStr::new(name)).map_err(|error| self.bad(name, error))
+        self.folder
+            .open_lock(OsStr::new(name))
+            .map_err(|error| self.bad(name, error))
     }
 
     /// Makes a file that was not there, with mode 0600, open to read and write.
@@ -254,7 +310,9 @@ impl PrivateFolder {
 
     /// Whether the file that is to be found under this folder's path and the name is this open one.
     pub(crate) fn holds(&self, name: &str, file: &File) -> bool {
-        let (Ok(named), Ok(open)) = (self.path_of(name).symlink_metadata(), file.metadata()) else { return false };
+        let (Ok(named), Ok(open)) = (self.path_of(name).symlink_metadata(), file.metadata()) else {
+            return false;
+        };
         platform::is_same(&named, &open)
     }
 
@@ -273,7 +331,9 @@ impl PrivateFolder {
     /// # Errors
     /// [`Error::State`].
     pub(crate) fn open_to_read(&self, name: &str) -> Result<Option<File>, Error> {
-        self.folder.open_file(OsStr::new(name)).map_err(|error| self.bad(name, error))
+        self.folder
+            .open_file(OsStr::new(name))
+            .map_err(|error| self.bad(name, error))
     }
 
     fn bad(&self, name: &str, problem: io::Error) -> Error {
@@ -295,7 +355,11 @@ pub fn read_secret_file(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec
 /// # Errors
 /// What the system says; `AlreadyExists` for a name that is taken, and then nothing has changed.
 pub fn create_secret_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     super::local::sync_folder_of(path);
     if written.is_err() {
@@ -320,7 +384,8 @@ pub(super) fn read_all(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
         return Err(invalid("is not a regular file"));
     }
     let mut bytes = Vec::new();
-    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    file.take(bytes_max.saturating_add(1))
+        .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {
         return Err(invalid("is far too long"));
     }

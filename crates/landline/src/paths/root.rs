@@ -43,15 +43,29 @@ impl Root {
     /// # Errors
     /// [`Error::State`] where one of them cannot be opened, or the home is within the hidden folder.
     pub fn open(given: &Path, hidden: &Path) -> Result<Self, Error> {
-        let path = given.canonicalize().map_err(|error| Error::state(given.display(), error))?;
-        let hidden = hidden.canonicalize().map_err(|error| Error::state(hidden.display(), error))?;
+        let path = given
+            .canonicalize()
+            .map_err(|error| Error::state(given.display(), error))?;
+        let hidden = hidden
+            .canonicalize()
+            .map_err(|error| Error::state(hidden.display(), error))?;
         if path.starts_with(&hidden) {
-            return Err(Error::state(path.display(), "the home is within the state folder"));
+            return Err(Error::state(
+                path.display(),
+                "the home is within the state folder",
+            ));
         }
-        let hidden = hidden.metadata().map_err(|error| Error::state(hidden.display(), error))?;
-        let dir =
-            Dir::open_ambient_dir(&path, ambient_authority()).map_err(|error| Error::state(path.display(), error))?;
-        Ok(Self { dir, path, given: given.to_owned(), hidden: Some(FileId::of(&hidden)) })
+        let hidden = hidden
+            .metadata()
+            .map_err(|error| Error::state(hidden.display(), error))?;
+        let dir = Dir::open_ambient_dir(&path, ambient_authority())
+            .map_err(|error| Error::state(path.display(), error))?;
+        Ok(Self {
+            dir,
+            path,
+            given: given.to_owned(),
+            hidden: Some(FileId::of(&hidden)),
+        })
     }
 
     /// As [`open`](Self::open), where the folder `hidden` need not exist. Blocking.
@@ -62,10 +76,17 @@ impl Root {
         if hidden.exists() {
             return Self::open(given, hidden);
         }
-        let path = given.canonicalize().map_err(|error| Error::state(given.display(), error))?;
-        let dir =
-            Dir::open_ambient_dir(&path, ambient_authority()).map_err(|error| Error::state(path.display(), error))?;
-        Ok(Self { dir, path, given: given.to_owned(), hidden: None })
+        let path = given
+            .canonicalize()
+            .map_err(|error| Error::state(given.display(), error))?;
+        let dir = Dir::open_ambient_dir(&path, ambient_authority())
+            .map_err(|error| Error::state(path.display(), error))?;
+        Ok(Self {
+            dir,
+            path,
+            given: given.to_owned(),
+            hidden: None,
+        })
     }
 
     /// The home itself. Blocking.
@@ -83,7 +104,12 @@ impl Root {
     pub fn source(&self, grants: &[Grant], path: &[u8]) -> Result<Source, Error> {
         let place = self.resolve(grants, path)?;
         let shown = place.shown.display();
-        let is_a_folder = || Error::here(ErrorCode::NotAFile, format!("{shown} is a folder, not a regular file"));
+        let is_a_folder = || {
+            Error::here(
+                ErrorCode::NotAFile,
+                format!("{shown} is a folder, not a regular file"),
+            )
+        };
         if place.is_folder {
             return Err(is_a_folder());
         }
@@ -94,7 +120,9 @@ impl Root {
         let dir = place.dir.open_dir(parent).map_err(failed)?;
         self.holder_of(grants, &dir, &place)?;
         let mut options = OpenOptions::new();
-        options.read(true).custom_flags(platform::OPEN_FLAGS | libc::O_NOFOLLOW);
+        options
+            .read(true)
+            .custom_flags(platform::OPEN_FLAGS | libc::O_NOFOLLOW);
         let file = dir.open_with(name, &options).map_err(failed)?;
         Source::new(file.into_std(), shown)
     }
@@ -103,7 +131,12 @@ impl Root {
     ///
     /// # Errors
     /// `name-refused`, `denied`, `not-found` (the folder it should be in), `not-a-file`, `io`.
-    pub fn destination(&self, grants: &[Grant], path: &[u8], own_name: Option<&[u8]>) -> Result<Destination, Error> {
+    pub fn destination(
+        &self,
+        grants: &[Grant],
+        path: &[u8],
+        own_name: Option<&[u8]>,
+    ) -> Result<Destination, Error> {
         let mut place = self.resolve_by(grants, path, Grant::open_or_create)?;
         if let Some(own_name) = own_name {
             name::check_component(own_name).map_err(|error| refused(own_name, error))?;
@@ -116,23 +149,38 @@ impl Root {
         };
         if is_folder {
             let Some(own_name) = own_name else {
-                return Err(Error::here(ErrorCode::NotAFile, format!("{shown} is a folder; name the file")));
+                return Err(Error::here(
+                    ErrorCode::NotAFile,
+                    format!("{shown} is a folder; name the file"),
+                ));
             };
             place.relative.push(platform::os_str(own_name));
             place.shown.push(platform::os_str(own_name));
         } else if place.is_folder {
-            return Err(Error::here(ErrorCode::NotFound, format!("{shown}: no such folder")));
+            return Err(Error::here(
+                ErrorCode::NotFound,
+                format!("{shown}: no such folder"),
+            ));
         }
         let Some((parent, name)) = parent_and_name(&place.relative) else {
             return Err(refused(path, name::NameError::Empty));
         };
         let dir = place.dir.open_dir(parent).map_err(|error| {
-            let folder = place.shown.parent().unwrap_or(&place.shown).display().to_string();
+            let folder = place
+                .shown
+                .parent()
+                .unwrap_or(&place.shown)
+                .display()
+                .to_string();
             Error::io(folder, &error)
         })?;
         let grant = self.holder_of(grants, &dir, &place)?;
         if !grant.is_writable {
-            let message = format!("{} is in {:?}, where nothing may be written", place.shown.display(), grant.text);
+            let message = format!(
+                "{} is in {:?}, where nothing may be written",
+                place.shown.display(),
+                grant.text
+            );
             return Err(Error::here(ErrorCode::Denied, message));
         }
         Destination::new(dir, name, place.shown)
@@ -153,10 +201,12 @@ impl Root {
         let mut sought = place.relative.as_path();
         let real = loop {
             match place.dir.canonicalize(sought) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => match parent_and_name(sought) {
-                    Some((parent, _)) => sought = parent,
-                    None => return Err(failed(error)),
-                },
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    match parent_and_name(sought) {
+                        Some((parent, _)) => sought = parent,
+                        None => return Err(failed(error)),
+                    }
+                }
                 real => break real.map_err(failed)?,
             }
         };
@@ -165,13 +215,29 @@ impl Root {
             Some((parent, _)) if !is_folder => parent,
             _ => real.as_path(),
         };
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
         let dir = place.dir.open_dir(folder).map_err(failed)?;
         self.holder_of(grants, &dir, &place)
     }
 
-    fn holder_of<'g>(&self, grants: &'g [Grant], folder: &Dir, place: &Place) -> Result<&'g Grant, Error> {
-        grant::holder(grants, &self.dir, folder, &place.dir, self.hidden, &place.shown)
+    fn holder_of<'g>(
+        &self,
+        grants: &'g [Grant],
+        folder: &Dir,
+        place: &Place,
+    ) -> Result<&'g Grant, Error> {
+        grant::holder(
+            grants,
+            &self.dir,
+            folder,
+            &place.dir,
+            self.hidden,
+            &place.shown,
+        )
     }
 
     /// The granted folder with the longest path that fits, opened, and the rest of the path.
@@ -187,21 +253,57 @@ impl Root {
     ) -> Result<Place, Error> {
         let (wanted, grant, rest) = self.fitting(grants, path)?;
         let dir = open(grant, &self.dir)?;
-        let beginning = grant.real_path(&self.path).unwrap_or_else(|| grant.path_from(&self.path));
-        let shown = if rest.as_os_str().is_empty() { beginning } else { beginning.join(&rest) };
-        let relative = if rest.as_os_str().is_empty() { PathBuf::from(".") } else { rest };
-        Ok(Place { dir, relative, shown, is_folder: wanted.is_folder() })
+        let beginning = grant
+            .real_path(&self.path)
+            .unwrap_or_else(|| grant.path_from(&self.path));
+        let shown = if rest.as_os_str().is_empty() {
+            beginning
+        } else {
+            beginning.join(&rest)
+        };
+        let relative = if rest.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            rest
+        };
+        Ok(Place {
+            dir,
+            relative,
+            shown,
+            is_folder: wanted.is_folder(),
+        })
     }
 
     /// The path, the granted folder with the longest path that fits it, and the rest of it behind that.
-    fn fitting<'g>(&self, grants: &'g [Grant], path: &[u8]) -> Result<(RemotePath, &'g Grant, PathBuf), Error> {
+    fn fitting<'g>(
+        &self,
+        grants: &'g [Grant],
+        path: &[u8],
+    ) -> Result<(RemotePath, &'g Grant, PathBuf), Error> {
         let wanted = RemotePath::parse(path).map_err(|error| refused(path, error))?;
-        let parts: PathBuf = wanted.components().iter().map(|part| platform::os_str(part)).collect();
-        let whole = if wanted.is_absolute() { Path::new("/").join(&parts) } else { self.path.join(&parts) };
-        let fitting = grants.iter().filter_map(|grant| Some((grant, self.rest_below(grant, &whole)?)));
+        let parts: PathBuf = wanted
+            .components()
+            .iter()
+            .map(|part| platform::os_str(part))
+            .collect();
+        let whole = if wanted.is_absolute() {
+            Path::new("/").join(&parts)
+        } else {
+            self.path.join(&parts)
+        };
+        let fitting = grants
+            .iter()
+            .filter_map(|grant| Some((grant, self.rest_below(grant, &whole)?)));
         let Some((grant, rest)) = fitting.min_by_key(|(_, rest)| rest.components().count()) else {
-            let reach = grants.iter().map(|grant| grant.text.as_str()).collect::<Vec<_>>().join(", ");
-            let message = format!("{} is outside of what you may reach: {reach}", whole.display());
+            let reach = grants
+                .iter()
+                .map(|grant| grant.text.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
+            let message = format!(
+                "{} is outside of what you may reach: {reach}",
+                whole.display()
+            );
             return Err(Error::here(ErrorCode::Denied, message));
         };
         Ok((wanted, grant, rest))
@@ -209,17 +311,32 @@ impl Root {
 
     /// What follows behind a granted folder in a path, whichever way the folder is written.
     fn rest_below(&self, grant: &Grant, whole: &Path) -> Option<PathBuf> {
-        let spellings =
-            [Some(grant.path_from(&self.path)), Some(grant.path_from(&self.given)), grant.real_path(&self.path)];
-        let rests = spellings.iter().flatten().filter_map(|folder| whole.strip_prefix(folder).ok());
-        rests.min_by_key(|rest| rest.components().count()).map(Path::to_owned)
+        let spellings = [
+            Some(grant.path_from(&self.path)),
+            Some(grant.path_from(&self.given)),
+            grant.real_path(&self.path),
+        ];
+        let rests = spellings
+            .iter()
+            .flatten()
+            .filter_map(|folder| whole.strip_prefix(folder).ok());
+        rests
+            .min_by_key(|rest| rest.components().count())
+            .map(Path::to_owned)
     }
 }
 
 /// The folder and the name in it; `None` for a path that names nothing below its beginning.
 fn parent_and_name(path: &Path) -> Option<(&Path, &std::ffi::OsStr)> {
     let (parent, name) = (path.parent()?, path.file_name()?);
-    Some((if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, name))
+    Some((
+        if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        },
+        name,
+    ))
 }
 
 fn refused(name: &[u8], error: name::NameError) -> Error {

@@ -25,8 +25,14 @@ impl ScratchFolder {
     /// What the system says, with the path.
     pub fn create(parent: &Path) -> Result<Self, Error> {
         let path = parent.join(format!("landline-{:016x}", u64::from_le_bytes(random())));
-        DirBuilder::new().mode(0o700).create(&path).map_err(|error| Error::io(path.display(), &error))?;
-        Ok(Self { path, is_removed: AtomicBool::new(false) })
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| Error::io(path.display(), &error))?;
+        Ok(Self {
+            path,
+            is_removed: AtomicBool::new(false),
+        })
     }
 
     /// Where it is.
@@ -40,7 +46,10 @@ impl ScratchFolder {
     /// What the system says, with the path.
     pub fn folder(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.path.join(name);
-        DirBuilder::new().mode(0o700).create(&path).map_err(|error| Error::io(path.display(), &error))?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| Error::io(path.display(), &error))?;
         Ok(path)
     }
 
@@ -60,7 +69,9 @@ impl ScratchFolder {
             let mut buffer = vec![0; 1 << 20];
             let mut left = length;
             while left > 0 {
-                let take = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+                let take = usize::try_from(left)
+                    .unwrap_or(usize::MAX)
+                    .min(buffer.len());
                 let piece = buffer.get_mut(..take).unwrap_or_default();
                 reader.fill(piece);
                 file.write_all(piece)?;

@@ -45,7 +45,13 @@ impl Source {
         let metadata = file.metadata().map_err(|error| Error::io(&name, &error))?;
         check_regular(&metadata, &name)?;
         let identity = SourceIdentity::of(&metadata);
-        Ok(Self { name: name.to_string(), file, length: metadata.len(), mode: platform::mode_of(&metadata), identity })
+        Ok(Self {
+            name: name.to_string(),
+            file,
+            length: metadata.len(),
+            mode: platform::mode_of(&metadata),
+            identity,
+        })
     }
 
     /// What the file is known by, for a peer that is to recognise it: a hash, which tells nothing else.
@@ -63,7 +69,9 @@ impl Source {
     /// # Errors
     /// What the system says.
     pub fn clone_file(&self) -> Result<File, Error> {
-        self.file.try_clone().map_err(|error| Error::io(&self.name, &error))
+        self.file
+            .try_clone()
+            .map_err(|error| Error::io(&self.name, &error))
     }
 
     /// Up to `count` bytes from `offset`; none at the end. Blocking.
@@ -73,7 +81,10 @@ impl Source {
     pub fn read_at(&self, offset: u64, count: usize) -> Result<Vec<u8>, Error> {
         use std::os::unix::fs::FileExt;
         let mut bytes = vec![0; count];
-        let read = self.file.read_at(&mut bytes, offset).map_err(|error| Error::io(&self.name, &error))?;
+        let read = self
+            .file
+            .read_at(&mut bytes, offset)
+            .map_err(|error| Error::io(&self.name, &error))?;
         bytes.truncate(read);
         Ok(bytes)
     }
@@ -98,5 +109,8 @@ pub(super) fn check_regular(metadata: &Metadata, name: impl fmt::Display) -> Res
         _ if kind.is_symlink() => "a symbolic link",
         _ => "a device, FIFO or socket",
     };
-    Err(Error::here(ErrorCode::NotAFile, format!("{name} is {what}, not a regular file")))
+    Err(Error::here(
+        ErrorCode::NotAFile,
+        format!("{name} is {what}, not a regular file"),
+    ))
 }

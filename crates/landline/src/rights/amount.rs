@@ -19,8 +19,7 @@ pub(super) const AMOUNT_MAX: u64 = i64::MAX.unsigned_abs();
 /// The slowest rate, in bytes per second: one with which a line is still alive.
 pub(super) const RATE_MIN: u64 = 16 << 10;
 
-pub(super) const BYTES_ACCEPTED: &str =
-    "accepted is a whole number of bytes, or text such as \"10 GiB\" (B, KiB, MiB, GiB, TiB, kB, MB, GB, TB)";
+pub(super) const BYTES_ACCEPTED: &str = "accepted is a whole number of bytes, or text such as \"10 GiB\" (B, KiB, MiB, GiB, TiB, kB, MB, GB, TB)";
 pub(super) const RATE_ACCEPTED: &str =
     "accepted is text such as \"50 MiB/s\" (B, KiB, MiB, GiB, kB, MB, GB), 16 KiB/s or more";
 
@@ -30,13 +29,21 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
     let (number, unit) = text.split_at_checked(digits)?;
     let unit = unit.strip_prefix(' ').unwrap_or(unit);
     let (_, each) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(each).filter(|bytes| *bytes <= AMOUNT_MAX)
+    number
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(each)
+        .filter(|bytes| *bytes <= AMOUNT_MAX)
 }
 
 /// Bytes as [`bytes`] would take them, in the largest unit that divides them.
 pub(super) fn told(amount: u64) -> String {
     let fits = |(_, each): &&(&str, u64)| amount >= *each && amount.is_multiple_of(*each);
-    let (unit, each) = UNITS.iter().filter(fits).max_by_key(|(_, each)| *each).unwrap_or(&("B", 1));
+    let (unit, each) = UNITS
+        .iter()
+        .filter(fits)
+        .max_by_key(|(_, each)| *each)
+        .unwrap_or(&("B", 1));
     format!("{} {unit}", amount / each)
 }
 

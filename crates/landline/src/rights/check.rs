@@ -33,7 +33,11 @@ pub struct Verdict {
 
 impl Verdict {
     fn by(allowed: bool, line: usize, reason: impl Into<String>) -> Self {
-        Self { allowed, line: Some(line), reason: reason.into() }
+        Self {
+            allowed,
+            line: Some(line),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -41,9 +45,19 @@ impl Rights {
     /// Whether `user` may do it. Paths are looked up below `root`, where links count for what they lead to. Blocking.
     pub fn check(&self, user: &UserName, action: &Action, root: &Root) -> Verdict {
         let Some(rights) = self.of(user) else {
-            return Verdict { allowed: false, line: None, reason: format!("there is no [users.{user}]") };
+            return Verdict {
+                allowed: false,
+                line: None,
+                reason: format!("there is no [users.{user}]"),
+            };
         };
-        let missing = |key: &str| Verdict::by(false, rights.line, format!("there is no {key} in [users.{user}]"));
+        let missing = |key: &str| {
+            Verdict::by(
+                false,
+                rights.line,
+                format!("there is no {key} in [users.{user}]"),
+            )
+        };
         let switch = |name: &str, switch: Option<Switch>| match switch {
             None => missing(name),
             Some(Switch { is_on, line }) => Verdict::by(is_on, line, format!("{name} = {is_on}")),
@@ -51,7 +65,10 @@ impl Rights {
         match action {
             Action::Chat => switch("chat", rights.chat),
             Action::Admin => switch("admin", rights.admin),
-            Action::Exec(words) => rights.exec.as_ref().map_or_else(|| missing("exec"), |exec| exec.check(words)),
+            Action::Exec(words) => rights
+                .exec
+                .as_ref()
+                .map_or_else(|| missing("exec"), |exec| exec.check(words)),
             Action::Read(_) | Action::Write(_) if rights.files.is_empty() => missing("files"),
             Action::Read(path) => check_file(root, &rights.files, path, false),
             Action::Write(path) => check_file(root, &rights.files, path, true),
@@ -63,10 +80,12 @@ impl Exec {
     fn check(&self, words: &[Vec<u8>]) -> Verdict {
         match self {
             Self::Any { line } => Verdict::by(true, *line, "exec = \"any\""),
-            Self::Patterns { line, patterns } => match patterns.iter().find(|pattern| pattern.matches(words)) {
-                Some(pattern) => Verdict::by(true, pattern.line, format!("exec {pattern}")),
-                None => Verdict::by(false, *line, "no pattern of exec matches"),
-            },
+            Self::Patterns { line, patterns } => {
+                match patterns.iter().find(|pattern| pattern.matches(words)) {
+                    Some(pattern) => Verdict::by(true, pattern.line, format!("exec {pattern}")),
+                    None => Verdict::by(false, *line, "no pattern of exec matches"),
+                }
+            }
         }
     }
 }
@@ -77,6 +96,10 @@ fn check_file(root: &Root, grants: &[Grant], path: &[u8], is_write: bool) -> Ver
             let allowed = grant.is_writable || !is_write;
             Verdict::by(allowed, grant.line, format!("files {:?}", grant.text))
         }
-        Err(error) => Verdict { allowed: false, line: None, reason: error.to_string() },
+        Err(error) => Verdict {
+            allowed: false,
+            line: None,
+            reason: error.to_string(),
+        },
     }
 }

@@ -71,10 +71,16 @@ pub struct RightsFile {
 /// [`Error::State`] where there are none, or they are broken.
 pub fn read_rules(state: &Path) -> Result<Rights, Error> {
     let path = state.join("server");
-    let rules = PrivateFolder::open_existing(&path)?.map(|folder| read(&folder)).transpose()?.flatten();
+    let rules = PrivateFolder::open_existing(&path)?
+        .map(|folder| read(&folder))
+        .transpose()?
+        .flatten();
     match rules {
         Some((rights, ..)) => Ok(rights),
-        None => Err(Error::state(path.join(NAME).display(), "there are no rules yet; start the server once")),
+        None => Err(Error::state(
+            path.join(NAME).display(),
+            "there are no rules yet; start the server once",
+        )),
     }
 }
 
@@ -92,7 +98,11 @@ impl RightsFile {
     ///
     /// # Errors
     /// [`Error::State`] where the file is broken, others can write to it, or it is gone; `audit` where the owner's first rights cannot be written down.
-    pub fn of_server(folder: Arc<PrivateFolder>, audit: Audit, owner: Option<&UserName>) -> Result<Self, Error> {
+    pub fn of_server(
+        folder: Arc<PrivateFolder>,
+        audit: Audit,
+        owner: Option<&UserName>,
+    ) -> Result<Self, Error> {
         match read(&folder)? {
             Some(_) => {}
             None if folder.identity(GIVEN).is_some() => {
@@ -104,7 +114,10 @@ impl RightsFile {
         let in_force = InForce::of_server(&folder);
         let file = Self::new(folder, Some((audit, in_force)));
         match file.reload() {
-            Err(Error::Failed { code: ErrorCode::Audit, .. }) => {}
+            Err(Error::Failed {
+                code: ErrorCode::Audit,
+                ..
+            }) => {}
             loaded => drop(loaded?),
         }
         if let Some(owner) = owner {
@@ -115,7 +128,14 @@ impl RightsFile {
 
     fn new(folder: Arc<PrivateFolder>, server: Option<(Audit, InForce)>) -> Self {
         let (rules, _) = watch::channel(Arc::default());
-        Self { folder, server, rules, reloading: Mutex::new(()), seen: Mutex::new(None), problem: None }
+        Self {
+            folder,
+            server,
+            rules,
+            reloading: Mutex::new(()),
+            seen: Mutex::new(None),
+            problem: None,
+        }
     }
 
     /// Why a command has no rules, where the file could not be used.
@@ -165,7 +185,10 @@ impl RightsFile {
     /// [`Error::State`], with the place where the file is broken; `audit` where the change cannot be written down, and then the file
     /// [has changed](Self::has_changed) still. The earlier rules stay in force.
     pub fn reload(&self) -> Result<Arc<Rights>, Error> {
-        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _reloading = self
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         self.load(None)
     }
 
@@ -174,9 +197,16 @@ impl RightsFile {
         let looked_at = self.folder.identity(NAME);
         let read = read(&self.folder);
         // What is wrong with the file stays wrong until it changes; what kept it from being read does not.
-        self.see(if matches!(read, Err(Unread::ForNow(_))) { None } else { looked_at });
+        self.see(if matches!(read, Err(Unread::ForNow(_))) {
+            None
+        } else {
+            looked_at
+        });
         let Some((rules, text, seen)) = read? else {
-            return Err(Error::state(self.path().display(), "is gone; the earlier rules stay in force"));
+            return Err(Error::state(
+                self.path().display(),
+                "is gone; the earlier rules stay in force",
+            ));
         };
         let is_new = **self.rules.borrow() != rules;
         if is_new && recorded != Some(&*text) {
@@ -196,13 +226,34 @@ impl RightsFile {
 
     /// Writes down which rules are about to come into force, durably.
     fn record(&self, rules: &Rights, text: &str) -> Result<(), Error> {
-        let detail = format!("{} users, sha256:{}", rules.user_count(), Hash::of(text.as_bytes()));
-        self.record_as("rights-load", self.path().display().to_string(), Some(detail))
+        let detail = format!(
+            "{} users, sha256:{}",
+            rules.user_count(),
+            Hash::of(text.as_bytes())
+        );
+        self.record_as(
+            "rights-load",
+            self.path().display().to_string(),
+            Some(detail),
+        )
     }
 
-    fn record_as(&self, action: &str, subject: String, detail: Option<String>) -> Result<(), Error> {
-        let Some((audit, _)) = &self.server else { return Ok(()) };
-        audit.record_blocking(Entry::Admin { user: None, session: None, action: action.to_owned(), subject, detail })
+    fn record_as(
+        &self,
+        action: &str,
+        subject: String,
+        detail: Option<String>,
+    ) -> Result<(), Error> {
+        let Some((audit, _)) = &self.server else {
+            return Ok(());
+        };
+        audit.record_blocking(Entry::Admin {
+            user: None,
+            session: None,
+            action: action.to_owned(),
+            subject,
+            detail,
+        })
     }
 
     /// Whether the file is another one than when it was last looked at. Blocking.
@@ -237,9 +288,15 @@ impl RightsFile {
     pub fn withdraw(&self, user: &UserName) -> Result<(), Error> {
         self.change(|_, text| {
             let mut document: DocumentMut = text.parse().ok()?;
-            let removed = document.get_mut("users")?.as_table_like_mut()?.remove(user.as_str())?;
+            let removed = document
+                .get_mut("users")?
+                .as_table_like_mut()?
+                .remove(user.as_str())?;
             // What stands above the table goes with it, unless that is what the file begins with.
-            let above = removed.as_table().and_then(|table| table.decor().prefix()?.as_str()).unwrap_or_default();
+            let above = removed
+                .as_table()
+                .and_then(|table| table.decor().prefix()?.as_str())
+                .unwrap_or_default();
             let kept = if text.starts_with(above) { above } else { "" };
             Some(format!("{kept}{document}"))
         })
@@ -271,13 +328,21 @@ impl RightsFile {
     }
 
     /// What the file is then, if it was rewritten.
-    fn rewrite(&self, edit: impl FnOnce(&Rights, &str) -> Option<String>) -> Result<Option<String>, Error> {
+    fn rewrite(
+        &self,
+        edit: impl FnOnce(&Rights, &str) -> Option<String>,
+    ) -> Result<Option<String>, Error> {
         let _lock = self.folder.lock(LOCK)?;
-        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _reloading = self
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let Some((rules, text, _)) = read(&self.folder)? else {
             return Err(Error::state(self.path().display(), "is gone; put it back"));
         };
-        let Some(text) = edit(&rules, &text) else { return Ok(None) };
+        let Some(text) = edit(&rules, &text) else {
+            return Ok(None);
+        };
         self.record(&parse(&self.folder, &text)?, &text)?;
         self.folder.write(NAME, text.as_bytes())?;
         self.load(Some(&text))?;
@@ -291,7 +356,10 @@ impl RightsFile {
 
 impl fmt::Debug for RightsFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RightsFile").field("folder", &self.folder).field("rules", &self.rules).finish_non_exhaustive()
+        f.debug_struct("RightsFile")
+            .field("folder", &self.folder)
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
     }
 }
 
@@ -313,17 +381,31 @@ impl From<Unread> for Error {
 /// The rules, the text and what the file is; `None` where there is no file.
 fn read(folder: &PrivateFolder) -> Result<Option<(Rights, String, SourceIdentity)>, Unread> {
     let bad = |problem: &dyn fmt::Display| Error::state(folder.path_of(NAME).display(), problem);
-    let read = folder.read_rules(NAME, BYTES_MAX).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => Unread::Broken(bad(&error)),
-        _ => Unread::ForNow(bad(&error)),
-    })?;
-    let Some((bytes, identity)) = read else { return Ok(None) };
+    let read = folder
+        .read_rules(NAME, BYTES_MAX)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => Unread::Broken(bad(&error)),
+            _ => Unread::ForNow(bad(&error)),
+        })?;
+    let Some((bytes, identity)) = read else {
+        return Ok(None);
+    };
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
+        let line = error
+            .as_bytes()
+            .iter()
+            .take(at)
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
         Unread::Broken(bad(&format!("line {line} is not UTF-8")))
     })?;
-    Ok(Some((parse(folder, &text).map_err(Unread::Broken)?, text, identity)))
+    Ok(Some((
+        parse(folder, &text).map_err(Unread::Broken)?,
+        text,
+        identity,
+    )))
 }
 
 fn parse(folder: &PrivateFolder, text: &str) -> Result<Rights, Error> {

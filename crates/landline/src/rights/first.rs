@@ -19,7 +19,11 @@ pub struct FirstRights {
 impl FirstRights {
     /// Those of the owner: to read and write the home, and to manage the others.
     pub fn of_the_owner() -> Self {
-        Self { files: vec!["rw:~".into()], chat: false, admin: true }
+        Self {
+            files: vec!["rw:~".into()],
+            chat: false,
+            admin: true,
+        }
     }
 
     /// Whether these can stand in the file for `user`.
@@ -33,8 +37,15 @@ impl FirstRights {
     /// The table of `user` in the file.
     pub(super) fn text(&self, user: &UserName) -> String {
         // A quoted key may hold whatever a name may.
-        let mut text = format!("[users.{}]\n", Value::from(user.as_str()).to_string().trim());
-        let files: Vec<String> = self.files.iter().map(|folder| Value::from(folder.as_str()).to_string()).collect();
+        let mut text = format!(
+            "[users.{}]\n",
+            Value::from(user.as_str()).to_string().trim()
+        );
+        let files: Vec<String> = self
+            .files
+            .iter()
+            .map(|folder| Value::from(folder.as_str()).to_string())
+            .collect();
         if !files.is_empty() {
             text.push_str(&format!("files = [{}]\n", files.join(", ")));
         }

@@ -39,9 +39,13 @@ impl InForce {
 
     /// These rules are in force. Blocking.
     pub(super) fn say(&self, text: &str) {
-        let Some(mut file) = self.0.as_ref() else { return };
+        let Some(mut file) = self.0.as_ref() else {
+            return;
+        };
         // Whoever reads half of it looks again.
-        let _ = file.rewind().and_then(|()| file.write_all(said(text).as_bytes()));
+        let _ = file
+            .rewind()
+            .and_then(|()| file.write_all(said(text).as_bytes()));
     }
 }
 

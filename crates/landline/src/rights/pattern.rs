@@ -39,23 +39,33 @@ impl Pattern {
     /// # Errors
     /// What is wrong with it, and with which word, counted from 0.
     pub fn new(words: &[&str], line: usize) -> Result<Self, (usize, String)> {
-        let text = format!("[{}]", words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", "));
+        let text = format!(
+            "[{}]",
+            words
+                .iter()
+                .map(|word| format!("{word:?}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
         let (is_open, named) = match words {
             [named @ .., last] if *last == FURTHER_WORDS => (true, named),
             _ => (false, words),
         };
         if named.is_empty() {
-            let problem = "a pattern begins with a program; to allow every command, say exec = \"any\"";
+            let problem =
+                "a pattern begins with a program; to allow every command, say exec = \"any\"";
             return Err((0, problem.to_owned()));
         }
         if words.len() > WORDS_MAX {
-            return Err((WORDS_MAX, format!("a pattern has at most {WORDS_MAX} words")));
+            return Err((
+                WORDS_MAX,
+                format!("a pattern has at most {WORDS_MAX} words"),
+            ));
         }
         let mut patterns = Vec::new();
         for (index, word) in named.iter().enumerate() {
             if *word == FURTHER_WORDS {
-                let problem =
-                    "\"...\" stands for further words and can only be the last; for the word itself write '\\...'";
+                let problem = "\"...\" stands for further words and can only be the last; for the word itself write '\\...'";
                 return Err((index, problem.to_owned()));
             }
             patterns.push(Word::new(word).map_err(|problem| (index, problem.to_owned()))?);
@@ -63,14 +73,27 @@ impl Pattern {
         if patterns.first().is_some_and(|program| program.0.is_empty()) {
             return Err((0, "a program's name is not empty".to_owned()));
         }
-        Ok(Self { words: patterns, is_open, text, line })
+        Ok(Self {
+            words: patterns,
+            is_open,
+            text,
+            line,
+        })
     }
 
     /// Whether these words, the program first, are what the pattern says. Takes time in proportion to the product of both lengths
     /// at most.
     pub fn matches<W: AsRef<[u8]>>(&self, words: &[W]) -> bool {
-        let fits = if self.is_open { words.len() >= self.words.len() } else { words.len() == self.words.len() };
-        fits && self.words.iter().zip(words).all(|(pattern, word)| pattern.matches(word.as_ref()))
+        let fits = if self.is_open {
+            words.len() >= self.words.len()
+        } else {
+            words.len() == self.words.len()
+        };
+        fits && self
+            .words
+            .iter()
+            .zip(words)
+            .all(|(pattern, word)| pattern.matches(word.as_ref()))
     }
 }
 
@@ -90,7 +113,11 @@ impl Word {
                 b'*' => Piece::Star,
                 b'\\' => match bytes.next() {
                     Some(byte) => Piece::Byte(byte),
-                    None => return Err("a word ends in \\, which takes the character behind it as it is; write \\\\"),
+                    None => {
+                        return Err(
+                            "a word ends in \\, which takes the character behind it as it is; write \\\\",
+                        );
+                    }
                 },
                 byte => Piece::Byte(byte),
             };

@@ -24,7 +24,10 @@ pub(crate) struct Allowance {
 
 impl fmt::Debug for Allowance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Allowance").field("user", &self.user).field("covered", &self.covered).finish_non_exhaustive()
+        f.debug_struct("Allowance")
+            .field("user", &self.user)
+            .field("covered", &self.covered)
+            .finish_non_exhaustive()
     }
 }
 
@@ -47,7 +50,12 @@ impl Allowance {
     ///
     /// # Errors
     /// `no-space`, [`Error::State`].
-    pub(crate) fn begin(&mut self, staging: &Path, place: &Path, length: Option<u64>) -> Result<(), Error> {
+    pub(crate) fn begin(
+        &mut self,
+        staging: &Path,
+        place: &Path,
+        length: Option<u64>,
+    ) -> Result<(), Error> {
         self.staging = staging.as_os_str().as_bytes().to_vec();
         self.place = place.as_os_str().as_bytes().to_vec();
         self.take(length.unwrap_or(0))
@@ -62,7 +70,10 @@ impl Allowance {
             return Ok(());
         }
         match self.take(bytes.saturating_add(STEP_BYTES)) {
-            Err(Error::Failed { code: ErrorCode::NoSpace, .. }) => self.take(bytes),
+            Err(Error::Failed {
+                code: ErrorCode::NoSpace,
+                ..
+            }) => self.take(bytes),
             done => done,
         }
     }
@@ -72,7 +83,8 @@ impl Allowance {
     /// # Errors
     /// [`Error::State`].
     pub(crate) fn settle(&self, bytes: u64) -> Result<(), Error> {
-        self.store.settle_stored(&self.user, &self.staging, &self.place, bytes)
+        self.store
+            .settle_stored(&self.user, &self.staging, &self.place, bytes)
     }
 
     /// The copy is gone. Blocking.
@@ -82,7 +94,10 @@ impl Allowance {
     }
 
     fn take(&mut self, bytes: u64) -> Result<(), Error> {
-        let reserve = || self.store.reserve_stored(&self.user, &self.staging, &self.place, bytes, self.quota);
+        let reserve = || {
+            self.store
+                .reserve_stored(&self.user, &self.staging, &self.place, bytes, self.quota)
+        };
         if !reserve()? {
             self.forget_what_is_gone()?;
             if !reserve()? {
@@ -105,8 +120,15 @@ impl Allowance {
 
     fn is_full(&self) -> Error {
         let limit = |limit: Option<u64>, what: &str| limit.map(|limit| format!("{limit} {what}"));
-        let limits = [limit(self.quota.bytes, "bytes"), limit(self.quota.files, "files")];
-        let limits = limits.into_iter().flatten().collect::<Vec<_>>().join(" and ");
+        let limits = [
+            limit(self.quota.bytes, "bytes"),
+            limit(self.quota.files, "files"),
+        ];
+        let limits = limits
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" and ");
         let message = format!("the quota is full: {} may store {limits} here", self.user);
         Error::here(ErrorCode::NoSpace, message)
     }

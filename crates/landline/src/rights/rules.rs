@@ -77,7 +77,11 @@ impl UserRights {
     pub fn told(&self) -> Vec<String> {
         let mut told = Vec::new();
         if !self.files.is_empty() {
-            let folders: Vec<String> = self.files.iter().map(|grant| format!("{:?}", grant.text)).collect();
+            let folders: Vec<String> = self
+                .files
+                .iter()
+                .map(|grant| format!("{:?}", grant.text))
+                .collect();
             told.push(format!("files = [{}]", folders.join(", ")));
         }
         match &self.exec {
@@ -89,7 +93,11 @@ impl UserRights {
             }
         }
         for (name, switch) in [("chat", self.chat), ("admin", self.admin)] {
-            told.extend(switch.filter(|switch| switch.is_on).map(|_| format!("{name} = true")));
+            told.extend(
+                switch
+                    .filter(|switch| switch.is_on)
+                    .map(|_| format!("{name} = true")),
+            );
         }
         told.extend(self.quota.told());
         told.iter_mut().for_each(shorten);
@@ -104,7 +112,11 @@ impl Quota {
             ("bytes", self.bytes.map(amount)),
             ("files", self.files.map(|count| count.to_string())),
             ("sessions", self.sessions.map(|count| count.to_string())),
-            ("rate", self.rate.map(|rate| format!("{:?}", amount::told(rate) + "/s"))),
+            (
+                "rate",
+                self.rate
+                    .map(|rate| format!("{:?}", amount::told(rate) + "/s")),
+            ),
         ]
         .into_iter()
         .filter_map(|(name, limit)| limit.map(|limit| format!("quota.{name} = {limit}")))
@@ -131,7 +143,9 @@ impl Rights {
 
     /// Whether a user has a right somewhere. For files and commands it depends on the path and the words as well.
     pub fn has(&self, user: &UserName, right: Right) -> bool {
-        let Some(rights) = self.of(user) else { return matches!(right, Right::Nothing | Right::Account) };
+        let Some(rights) = self.of(user) else {
+            return matches!(right, Right::Nothing | Right::Account);
+        };
         match right {
             Right::Nothing | Right::Account => true,
             Right::Read => !rights.files.is_empty(),

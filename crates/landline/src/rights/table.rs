@@ -68,7 +68,10 @@ pub const TABLE: &[(State, &str, Right)] = &[
 
 /// The right that a message needs; `None` for one that nobody may send then.
 pub fn right(state: State, kind: &str) -> Option<Right> {
-    TABLE.iter().find(|(of, name, _)| *of == state && *name == kind).map(|(_, _, right)| *right)
+    TABLE
+        .iter()
+        .find(|(of, name, _)| *of == state && *name == kind)
+        .map(|(_, _, right)| *right)
 }
 
 impl Rights {
@@ -79,8 +82,14 @@ impl Rights {
     pub fn admit(&self, user: &UserName, state: State, kind: &str) -> Result<(), Error> {
         match right(state, kind) {
             Some(right) if self.has(user, right) => Ok(()),
-            Some(right) => Err(Error::here(ErrorCode::Denied, format!("{user} has no right to {}", right.in_words()))),
-            None => Err(Error::here(ErrorCode::Denied, format!("nobody has a right to {kind:?} here"))),
+            Some(right) => Err(Error::here(
+                ErrorCode::Denied,
+                format!("{user} has no right to {}", right.in_words()),
+            )),
+            None => Err(Error::here(
+                ErrorCode::Denied,
+                format!("nobody has a right to {kind:?} here"),
+            )),
         }
     }
 }
@@ -108,7 +117,11 @@ mod tests {
         for &state in State::ALL {
             // A client's states have no rights: the server is who it was pinned to be.
             let is_of_a_client = format!("{state:?}").starts_with("Client");
-            let listed: Vec<&str> = TABLE.iter().filter(|(of, ..)| *of == state).map(|(_, kind, _)| *kind).collect();
+            let listed: Vec<&str> = TABLE
+                .iter()
+                .filter(|(of, ..)| *of == state)
+                .map(|(_, kind, _)| *kind)
+                .collect();
             let accepted = if is_of_a_client { &[] } else { state.accepts() };
             assert_eq!(listed.len(), accepted.len(), "{state:?}: {listed:?}");
             for kind in accepted {

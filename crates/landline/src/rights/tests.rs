@@ -30,7 +30,9 @@ fn user(name: &str) -> landline_proto::login::UserName {
 }
 
 fn words(text: &str) -> Vec<Vec<u8>> {
-    text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+    text.split(' ')
+        .map(|word| word.as_bytes().to_vec())
+        .collect()
 }
 
 #[test]
@@ -54,9 +56,18 @@ fn rights_are_told_as_they_could_stand_in_the_file() {
     let again = Rights::parse(&format!("[users.alice]\n{}\n", alice.join("\n"))).unwrap();
     assert_eq!(told(&again, "alice"), alice);
     // Whatever is told of however long a list fits into a message.
-    let many = format!("[users.alice]\nexec = [{}]\n", "[\"prög\", \"...\"],".repeat(10_000));
-    let [long] = &told(&Rights::parse(&many).unwrap(), "alice")[..] else { panic!("one right") };
-    assert!(long.ends_with(" ...") && long.len() < 1100, "{} bytes", long.len());
+    let many = format!(
+        "[users.alice]\nexec = [{}]\n",
+        "[\"prög\", \"...\"],".repeat(10_000)
+    );
+    let [long] = &told(&Rights::parse(&many).unwrap(), "alice")[..] else {
+        panic!("one right")
+    };
+    assert!(
+        long.ends_with(" ...") && long.len() < 1100,
+        "{} bytes",
+        long.len()
+    );
 }
 
 #[test]
@@ -64,11 +75,28 @@ fn every_rule_knows_its_line() {
     let rights = Rights::parse(EXAMPLE).unwrap();
     let alice = rights.of(&user("alice")).unwrap();
     assert_eq!(alice.line, 2);
-    assert_eq!(alice.files.iter().map(|grant| grant.line).collect::<Vec<_>>(), [3, 3, 4]);
-    assert_eq!(alice.files.iter().map(|grant| grant.is_writable).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(
+        alice
+            .files
+            .iter()
+            .map(|grant| grant.line)
+            .collect::<Vec<_>>(),
+        [3, 3, 4]
+    );
+    assert_eq!(
+        alice
+            .files
+            .iter()
+            .map(|grant| grant.is_writable)
+            .collect::<Vec<_>>(),
+        [true, false, true]
+    );
     assert_eq!(alice.quota.bytes, Some(10 << 30));
     assert_eq!(alice.quota.rate, Some(50 << 20));
-    assert_eq!((alice.quota.files, alice.quota.sessions), (Some(1000), Some(4)));
+    assert_eq!(
+        (alice.quota.files, alice.quota.sessions),
+        (Some(1000), Some(4))
+    );
     assert_eq!(rights.quota(&user("bob.b")), Quota::default());
 
     let stage = Stage::new("unused");
@@ -77,15 +105,36 @@ fn every_rule_knows_its_line() {
         let verdict = rights.check(&user(name), &action, &root);
         (verdict.allowed, verdict.line)
     };
-    assert_eq!(ask("alice", Action::Exec(words("git push --force"))), (true, Some(6)));
+    assert_eq!(
+        ask("alice", Action::Exec(words("git push --force"))),
+        (true, Some(6))
+    );
     assert_eq!(ask("alice", Action::Exec(words("git"))), (true, Some(6)));
-    assert_eq!(ask("alice", Action::Exec(words("systemctl status app-web"))), (true, Some(7)));
-    assert_eq!(ask("alice", Action::Exec(words("systemctl status app-web sshd"))), (false, Some(5)));
-    assert_eq!(ask("alice", Action::Exec(words("rm -rf /"))), (false, Some(5)));
+    assert_eq!(
+        ask("alice", Action::Exec(words("systemctl status app-web"))),
+        (true, Some(7))
+    );
+    assert_eq!(
+        ask(
+            "alice",
+            Action::Exec(words("systemctl status app-web sshd"))
+        ),
+        (false, Some(5))
+    );
+    assert_eq!(
+        ask("alice", Action::Exec(words("rm -rf /"))),
+        (false, Some(5))
+    );
     assert_eq!(ask("alice", Action::Chat), (true, Some(9)));
     assert_eq!(ask("alice", Action::Admin), (false, Some(10)));
-    assert_eq!(ask("alice", Action::Write(b"x/y".to_vec())), (true, Some(3)));
-    assert_eq!(ask("bob.b", Action::Exec(words("rm -rf /"))), (true, Some(19)));
+    assert_eq!(
+        ask("alice", Action::Write(b"x/y".to_vec())),
+        (true, Some(3))
+    );
+    assert_eq!(
+        ask("bob.b", Action::Exec(words("rm -rf /"))),
+        (true, Some(19))
+    );
     assert_eq!(ask("bob.b", Action::Chat), (false, Some(18)));
     assert_eq!(ask("bob.b", Action::Read(b"x".to_vec())), (false, Some(18)));
     assert_eq!(ask("carol", Action::Chat), (false, None));
@@ -95,10 +144,20 @@ fn every_rule_knows_its_line() {
 fn a_mistake_is_found_where_it_is() {
     for (text, line, column, said) in [
         ("[users.alice", 1, 13, "unclosed"),
-        ("[users.a]\nchat = yes", 2, 8, "string values must be quoted"),
+        (
+            "[users.a]\nchat = yes",
+            2,
+            8,
+            "string values must be quoted",
+        ),
         ("[groups.a]", 1, 2, "accepted: users"),
         ("users = 1", 1, 9, "[users.alice]"),
-        ("[users.alice]\nfile = []", 2, 1, "accepted: exec, files, chat, admin, quota"),
+        (
+            "[users.alice]\nfile = []",
+            2,
+            1,
+            "accepted: exec, files, chat, admin, quota",
+        ),
         ("[users.alice]\n  chat = 1", 2, 10, "true or false"),
         ("[users.\"a b\"]\n", 1, 8, "a user name is"),
         ("[users]\na = 3", 2, 5, "accepted is a table"),
@@ -107,30 +166,73 @@ fn a_mistake_is_found_where_it_is() {
         ("[users.a]\nexec = [\"git\"]", 2, 9, "list of words"),
         ("[users.a]\nexec = [[\"git\", 1]]", 2, 17, "list of words"),
         ("[users.a]\nexec = [[]]", 2, 9, "begins with a program"),
-        ("[users.a]\nexec = [[\"...\"]]", 2, 10, "begins with a program"),
+        (
+            "[users.a]\nexec = [[\"...\"]]",
+            2,
+            10,
+            "begins with a program",
+        ),
         ("[users.a]\nexec = [[\"\"]]", 2, 10, "not empty"),
-        ("[users.a]\nexec = [[\"a\", \"...\", \"b\"]]", 2, 15, "only be the last"),
+        (
+            "[users.a]\nexec = [[\"a\", \"...\", \"b\"]]",
+            2,
+            15,
+            "only be the last",
+        ),
         ("[users.a]\nexec = [['a\\']]", 2, 10, "ends in \\"),
         ("[users.a]\nfiles = \"rw:~\"", 2, 9, "list of folders"),
-        ("[users.a]\nfiles = [\"r:~\", \"w:~/x\"]", 2, 17, "accepted is r: (read)"),
+        (
+            "[users.a]\nfiles = [\"r:~\", \"w:~/x\"]",
+            2,
+            17,
+            "accepted is r: (read)",
+        ),
         ("[users.a]\nfiles = [\"rw:srv\"]", 2, 10, "begins with /"),
         ("[users.a]\nfiles = [\"rw:~bob\"]", 2, 10, "begins with /"),
         ("[users.a]\nfiles = [\"rw:/srv/../etc\"]", 2, 10, "\"..\""),
-        ("[users.a]\nfiles = [\"rw:/srv\",\n\"r:/srv/\"]", 3, 1, "stands on line 2"),
+        (
+            "[users.a]\nfiles = [\"rw:/srv\",\n\"r:/srv/\"]",
+            3,
+            1,
+            "stands on line 2",
+        ),
         ("[users.a.quota]\nbytes = \"10 gigs\"", 2, 9, "10 GiB"),
         ("[users.a.quota]\nbytes = -1", 2, 9, "whole number"),
-        ("[users.a.quota]\nbytes = \"99999999999 TiB\"", 2, 9, "10 GiB"),
+        (
+            "[users.a.quota]\nbytes = \"99999999999 TiB\"",
+            2,
+            9,
+            "10 GiB",
+        ),
         ("[users.a.quota]\nrate = \"50 MiB\"", 2, 8, "50 MiB/s"),
-        ("[users.a.quota]\nrate = \"1 KiB/s\"", 2, 8, "16 KiB/s or more"),
+        (
+            "[users.a.quota]\nrate = \"1 KiB/s\"",
+            2,
+            8,
+            "16 KiB/s or more",
+        ),
         ("[users.a.quota]\nfiles = \"many\"", 2, 9, "whole number"),
-        ("[users.a.quota]\nsession = 1", 2, 1, "accepted: bytes, files, sessions, rate"),
+        (
+            "[users.a.quota]\nsession = 1",
+            2,
+            1,
+            "accepted: bytes, files, sessions, rate",
+        ),
         ("ä = 1", 1, 1, ""),
     ] {
         let error = Rights::parse(text).expect_err(text);
         assert!(error.problem.contains(said), "{text:?}: {error}");
-        assert_eq!((error.line, error.column), (line, column), "{text:?}: {error}");
+        assert_eq!(
+            (error.line, error.column),
+            (line, column),
+            "{text:?}: {error}"
+        );
     }
-    assert_eq!(Rights::parse(""), Ok(Rights::default()), "nobody may do anything");
+    assert_eq!(
+        Rights::parse(""),
+        Ok(Rights::default()),
+        "nobody may do anything"
+    );
 }
 
 /// What the matcher does, without being clever.
@@ -138,7 +240,9 @@ fn fits(pattern: &[u8], word: &[u8]) -> bool {
     match pattern {
         [] => word.is_empty(),
         [b'*', rest @ ..] => (0..=word.len()).any(|taken| fits(rest, &word[taken..])),
-        [b'\\', byte, rest @ ..] | [byte, rest @ ..] => word.first() == Some(byte) && fits(rest, &word[1..]),
+        [b'\\', byte, rest @ ..] | [byte, rest @ ..] => {
+            word.first() == Some(byte) && fits(rest, &word[1..])
+        }
     }
 }
 

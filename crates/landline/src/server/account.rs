@@ -63,7 +63,8 @@ impl Account {
         loop {
             let has = rules.borrow_and_update().has(self.user(), right);
             if *had && !has {
-                self.end_for("the rights that it went by were taken back".into()).await;
+                self.end_for("the rights that it went by were taken back".into())
+                    .await;
                 return std::future::pending().await;
             }
             *had = has;
@@ -85,7 +86,8 @@ impl Account {
             let (now, still) = (rules.borrow_and_update().clone(), still.clone());
             let holds = tokio::task::spawn_blocking(move || still(&now)).await;
             if !holds.unwrap_or(false) {
-                self.end_for(format!("the right to {what} was taken back")).await;
+                self.end_for(format!("the right to {what} was taken back"))
+                    .await;
                 break;
             }
         }
@@ -94,7 +96,11 @@ impl Account {
 
     /// Ends the session for this reason, or for the better one that the account or key is gone altogether.
     async fn end_for(&self, reason: String) {
-        let (store, user, key) = (self.store.clone(), self.user().clone(), self.session.key.clone());
+        let (store, user, key) = (
+            self.store.clone(),
+            self.user().clone(),
+            self.session.key.clone(),
+        );
         let objection = tokio::task::spawn_blocking(move || store.objection(&user, &key)).await;
         match objection {
             Ok(Ok(Some(objection))) => self.connection.end(objection),
@@ -104,11 +110,17 @@ impl Account {
 
     /// Reports an event of this session.
     pub(crate) fn report(&self, event: impl FnOnce(String, String) -> Event) {
-        (self.events)(event(self.session.user.to_string(), self.session.id.clone()));
+        (self.events)(event(
+            self.session.user.to_string(),
+            self.session.id.clone(),
+        ));
     }
 
     /// Writes down what is about to be done in this session, which must not be done where that fails. [`crate::audit`] says more.
-    pub(crate) async fn record(&self, entry: impl FnOnce(String, String) -> Entry) -> Result<(), Error> {
+    pub(crate) async fn record(
+        &self,
+        entry: impl FnOnce(String, String) -> Entry,
+    ) -> Result<(), Error> {
         self.audit.record(self.entry(entry)).await
     }
 
@@ -124,7 +136,12 @@ impl Account {
 
     /// Reports and writes down what went wrong in this session.
     pub(crate) fn report_failure(&self, error: &Error) {
-        self.note(|user, session| Entry::Failed { user, session, code: code_text(error), message: error.to_string() });
+        self.note(|user, session| Entry::Failed {
+            user,
+            session,
+            code: code_text(error),
+            message: error.to_string(),
+        });
         self.report(|user, session| Event::Failed {
             user,
             session,

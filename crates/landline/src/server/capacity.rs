@@ -24,7 +24,10 @@ impl Capacity {
     /// So many in all, at least one of them for everybody.
     pub(super) fn new(count: usize) -> Self {
         let kept = (count / KEPT_OF).min(KEPT_MAX);
-        Self { all: Arc::new(Semaphore::new(count - kept)), kept: Arc::new(Semaphore::new(kept)) }
+        Self {
+            all: Arc::new(Semaphore::new(count - kept)),
+            kept: Arc::new(Semaphore::new(kept)),
+        }
     }
 
     /// A place, which is free again once this is dropped.
@@ -33,8 +36,17 @@ impl Capacity {
     /// `too-many-sessions`.
     pub(super) fn take(&self, is_admin: bool) -> Result<OwnedSemaphorePermit, Error> {
         let place = self.all.clone().try_acquire_owned();
-        let place = if is_admin { place.or_else(|_| self.kept.clone().try_acquire_owned()) } else { place };
-        place.map_err(|_| Error::here(ErrorCode::TooManySessions, "the server has as many connections as it can take"))
+        let place = if is_admin {
+            place.or_else(|_| self.kept.clone().try_acquire_owned())
+        } else {
+            place
+        };
+        place.map_err(|_| {
+            Error::here(
+                ErrorCode::TooManySessions,
+                "the server has as many connections as it can take",
+            )
+        })
     }
 }
 
@@ -51,7 +63,10 @@ mod tests {
             let admins: Vec<_> = std::iter::from_fn(|| capacity.take(true).ok()).collect();
             assert_eq!(admins.len(), kept, "of {count}");
             drop(others);
-            assert!(capacity.take(false).is_ok(), "what an admin has was kept for admins");
+            assert!(
+                capacity.take(false).is_ok(),
+                "what an admin has was kept for admins"
+            );
         }
     }
 

@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use landline_proto::{ErrorCode, ProtocolError, limits::OPEN_TIME_MAX, messages::Open, order::State};
+use landline_proto::{
+    ErrorCode, ProtocolError, limits::OPEN_TIME_MAX, messages::Open, order::State,
+};
 
 use super::{
     Account, Drain,
@@ -33,7 +35,10 @@ const LAST_WORD_TIME: Duration = Duration::from_secs(3);
 
 /// A newcomer's place among the half-open connections; `None` while its source is shut out.
 pub(super) fn admit(shared: &Shared, peer: SocketAddr, events: &EventSink) -> Option<Ticket> {
-    match shared.admission.arrive(Source::of(peer.ip()), Instant::now()) {
+    match shared
+        .admission
+        .arrive(Source::of(peer.ip()), Instant::now())
+    {
         Ok(ticket) => Some(ticket),
         Err(refused) => {
             let message = format!(
@@ -41,7 +46,11 @@ pub(super) fn admit(shared: &Shared, peer: SocketAddr, events: &EventSink) -> Op
                 refused.remaining.as_secs() + 1
             );
             note_refusal(shared, peer, "shut-out", &message);
-            events(Event::Refused { peer: peer.to_string(), code: "shut-out".into(), message });
+            events(Event::Refused {
+                peer: peer.to_string(),
+                code: "shut-out".into(),
+                message,
+            });
             None
         }
     }
@@ -56,14 +65,18 @@ pub(super) async fn serve(
     mut drain: Drain,
     events: EventSink,
 ) {
-    let (mut channel, session, (connection, _permit)) = match log_in(transport, peer, ticket, &shared, &mut drain).await
-    {
-        Ok(logged_in) => logged_in,
-        Err((code, message)) => {
-            events(Event::Refused { peer: peer.to_string(), code, message });
-            return;
-        }
-    };
+    let (mut channel, session, (connection, _permit)) =
+        match log_in(transport, peer, ticket, &shared, &mut drain).await {
+            Ok(logged_in) => logged_in,
+            Err((code, message)) => {
+                events(Event::Refused {
+                    peer: peer.to_string(),
+                    code,
+                    message,
+                });
+                return;
+            }
+        };
     let account = Account {
         root: shared.root.clone(),
         partials: shared.partials.clone(),
@@ -75,11 +88,28 @@ pub(super) async fn serve(
         audit: shared.audit.clone(),
         session,
     };
-    let Session { key, method, invited, attached, .. } = account.session.clone();
+    let Session {
+        key,
+        method,
+        invited,
+        attached,
+        ..
+    } = account.session.clone();
     let peer = peer.to_string();
     account.report(|user, session| match attached {
-        false => Event::Login { user, key, method, peer, session, invited },
-        true => Event::Attached { user, peer, session },
+        false => Event::Login {
+            user,
+            key,
+            method,
+            peer,
+            session,
+            invited,
+        },
+        true => Event::Attached {
+            user,
+            peer,
+            session,
+        },
     });
     if invited {
         redeemed(&shared, &account).await;
@@ -101,7 +131,14 @@ pub(super) async fn serve(
         Ok(()) => channel.finish().await,
         Err(error) => {
             // Ending between requests is no failure of theirs.
-            if !matches!(error, Error::Failed { side: Side::Here, code: ErrorCode::Draining, .. }) {
+            if !matches!(
+                error,
+                Error::Failed {
+                    side: Side::Here,
+                    code: ErrorCode::Draining,
+                    ..
+                }
+            ) {
                 account.report_failure(&error);
             }
             match error.to_peer() {
@@ -124,11 +161,21 @@ async fn log_in(
     shared: &Shared,
     drain: &mut Drain,
 ) -> Result<(Channel, Session, Entered), (String, String)> {
-    let suspicion = Suspicion { shared, peer, is_raised: AtomicBool::new(false) };
+    let suspicion = Suspicion {
+        shared,
+        peer,
+        is_raised: AtomicBool::new(false),
+    };
     let guessed = |guess| suspicion.is_raised.store(guess, Ordering::Relaxed);
     let going = drain.clone();
     // A login that is on its way when the server drains is told so, in place of `welcome`.
-    let enter = |session: &Session| if going.has_begun() { Err(going_down()) } else { shared.enter(session, peer) };
+    let enter = |session: &Session| {
+        if going.has_begun() {
+            Err(going_down())
+        } else {
+            shared.enter(session, peer)
+        }
+    };
     let out_of_time = async {
         drain.begun().await;
         tokio::time::sleep(LAST_WORD_TIME).await;
@@ -165,7 +212,9 @@ struct Suspicion<'a> {
 impl Drop for Suspicion<'_> {
     fn drop(&mut self) {
         if *self.is_raised.get_mut() {
-            self.shared.admission.penalise(Source::of(self.peer.ip()), Instant::now());
+            self.shared
+                .admission
+                .penalise(Source::of(self.peer.ip()), Instant::now());
         }
     }
 }
@@ -173,7 +222,13 @@ impl Drop for Suspicion<'_> {
 /// Writes down a refusal that does not come from the login itself.
 fn note_refusal(shared: &Shared, peer: SocketAddr, code: &str, message: &str) {
     let (code, message) = (code.to_owned(), message.to_owned());
-    shared.audit.note(Entry::Refused { peer, user: None, method: None, code, message });
+    shared.audit.note(Entry::Refused {
+        peer,
+        user: None,
+        method: None,
+        code,
+        message,
+    });
 }
 
 /// Whether a login was refused that may have been a guess.
@@ -181,8 +236,15 @@ fn is_guess(error: &Error) -> bool {
     use ErrorCode::{InviteExpired, InviteUnknown, InviteUsed, InviteUser};
     match error {
         Error::LoginRefused(_) => true,
-        Error::Failed { side: Side::Here, code, .. } => {
-            matches!(code, InviteUnknown | InviteUsed | InviteExpired | InviteUser)
+        Error::Failed {
+            side: Side::Here,
+            code,
+            ..
+        } => {
+            matches!(
+                code,
+                InviteUnknown | InviteUsed | InviteExpired | InviteUser
+            )
         }
         _ => false,
     }
@@ -208,7 +270,12 @@ pub(crate) fn going_down() -> Error {
     Error::here(ErrorCode::Draining, "the server is going down")
 }
 
-async fn serve_channel(channel: &mut Channel, account: &Account, desk: &Desk, drain: &mut Drain) -> Result<(), Error> {
+async fn serve_channel(
+    channel: &mut Channel,
+    account: &Account,
+    desk: &Desk,
+    drain: &mut Drain,
+) -> Result<(), Error> {
     // A place among the connections is not to be had for a login alone.
     let header = tokio::select! {
         biased;
@@ -230,7 +297,10 @@ async fn serve_channel(channel: &mut Channel, account: &Account, desk: &Desk, dr
         admin::messages::SERVICE => admin::server::serve(channel, account, desk, drain).await,
         other => {
             let service: String = other.chars().take(64).collect();
-            Err(Error::here(ErrorCode::UnknownService, format!("there is no service {service:?} here")))
+            Err(Error::here(
+                ErrorCode::UnknownService,
+                format!("there is no service {service:?} here"),
+            ))
         }
     }
 }
@@ -285,21 +355,46 @@ mod tests {
 
     /// The owner's invite, and a key to redeem it with.
     fn invite_and_key(server: &Server, stage: &testkit::Stage) -> (Invite, Arc<UserKey>) {
-        let invite = server.owner_invite(vec![HostPort { host: "memory".into(), port: 1 }]).unwrap().unwrap();
+        let invite = server
+            .owner_invite(vec![HostPort {
+                host: "memory".into(),
+                port: 1,
+            }])
+            .unwrap()
+            .unwrap();
         let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
-        (invite, Arc::new(UserKey::load_or_create(&folder, "key").unwrap().0))
+        (
+            invite,
+            Arc::new(UserKey::load_or_create(&folder, "key").unwrap().0),
+        )
     }
 
     /// Logs alice in by `means`, with a first request of a service.
-    async fn connected(server: &Arc<Server>, means: Means, service: &str, request: &impl Message) -> Login {
+    async fn connected(
+        server: &Arc<Server>,
+        means: Means,
+        service: &str,
+        request: &impl Message,
+    ) -> Login {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let serving = server.clone();
         tokio::spawn(async move {
-            serving.serve_connection(Box::new(far), ([127, 0, 0, 1], 1).into(), Arc::new(|_| {})).await;
+            serving
+                .serve_connection(Box::new(far), ([127, 0, 0, 1], 1).into(), Arc::new(|_| {}))
+                .await;
         });
         let credential = Credential::new("alice".parse().unwrap(), means);
         let line = crate::net::Line::new(Box::new(near));
-        login::connect(line, "memory", server.fingerprint(), &credential, service, request).await.unwrap()
+        login::connect(
+            line,
+            "memory",
+            server.fingerprint(),
+            &credential,
+            service,
+            request,
+        )
+        .await
+        .unwrap()
     }
 
     #[tokio::test]
@@ -314,7 +409,11 @@ mod tests {
             sessions.push(login);
         }
         let pace = server.shared.paces.of(&"alice".parse().unwrap(), || None);
-        assert_eq!(Arc::strong_count(&pace), 4, "the server's, this one, and one for each session");
+        assert_eq!(
+            Arc::strong_count(&pace),
+            4,
+            "the server's, this one, and one for each session"
+        );
     }
 
     /// More than one message holds: each has left before the next is made, and none of the sessions is lost in between.
@@ -334,7 +433,10 @@ mod tests {
                 attach: None,
                 attached: false,
             };
-            let connection = server.sessions().begin(session, ([127, 0, 0, 1], 1).into(), None).unwrap();
+            let connection = server
+                .sessions()
+                .begin(session, ([127, 0, 0, 1], 1).into(), None)
+                .unwrap();
             connection.is_doing(&"x".repeat(200));
             connection
         };
@@ -343,13 +445,27 @@ mod tests {
         let mut login = connected(&server, means, admin::messages::SERVICE, &Who {}).await;
         let (mut listed, mut messages, mut more) = (Vec::new(), 0, true);
         while more {
-            let part: LiveSessions = login.channel.receive(State::ClientSessions).await.unwrap().read().unwrap();
+            let part: LiveSessions = login
+                .channel
+                .receive(State::ClientSessions)
+                .await
+                .unwrap()
+                .read()
+                .unwrap();
             listed.extend(part.rows);
             (messages, more) = (messages + 1, part.more);
         }
         assert!(messages > 1);
-        let of_bob = listed.iter().filter(|row| row.user.as_str() == "bob").map(|row| row.session.clone());
-        assert_eq!(of_bob.collect::<Vec<_>>(), (0..400).map(|number| format!("{number:04}")).collect::<Vec<_>>());
+        let of_bob = listed
+            .iter()
+            .filter(|row| row.user.as_str() == "bob")
+            .map(|row| row.session.clone());
+        assert_eq!(
+            of_bob.collect::<Vec<_>>(),
+            (0..400)
+                .map(|number| format!("{number:04}"))
+                .collect::<Vec<_>>()
+        );
         assert_eq!(listed.len(), others.len() + 1, "and who asks");
     }
 }

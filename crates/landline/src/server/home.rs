@@ -24,7 +24,9 @@ pub(super) fn note(folder: &PrivateFolder, home: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::State`].
 pub fn noted_home(state: &Path) -> Result<Option<PathBuf>, Error> {
-    let Some(folder) = PrivateFolder::open_existing(&state.join("server"))? else { return Ok(None) };
+    let Some(folder) = PrivateFolder::open_existing(&state.join("server"))? else {
+        return Ok(None);
+    };
     let bytes = folder.read(NAME, BYTES_MAX)?;
     Ok(bytes.map(|bytes| OsString::from_vec(bytes).into()))
 }

@@ -37,7 +37,9 @@ pub(super) async fn accept(
     let sink = events.clone();
     let handler = async move |connection: &mut tasks::Connection<Option<TcpStream>>| {
         let (peer, drain) = (connection.peer().socket_addr(), connection.drain().clone());
-        let (Some(peer), Some(stream)) = (peer, connection.stream_mut().take()) else { return Ok(()) };
+        let (Some(peer), Some(stream)) = (peer, connection.stream_mut().take()) else {
+            return Ok(());
+        };
         if let Some(ticket) = admit(&shared, peer, &sink) {
             serve(Box::new(stream), peer, ticket, shared, drain, sink).await;
         }
@@ -47,7 +49,9 @@ pub(super) async fn accept(
         let stream = timed.into_socket();
         tcp::prepare(&stream).map(|()| Some(stream))
     };
-    let server = socketserver::Server::new(listener.into_std()?, handler).wrap(prepared).limits(limits);
+    let server = socketserver::Server::new(listener.into_std()?, handler)
+        .wrap(prepared)
+        .limits(limits);
     let server = server.on_event(move |event| {
         if let socketserver::Event::Draining { open } = event {
             events(Event::Draining { connections: *open });

@@ -27,19 +27,28 @@ impl LocalServer {
     /// # Errors
     /// [`Error::State`] where there is none, or it cannot be used.
     pub fn open(state: &Path) -> Result<Self, Error> {
-        let none =
-            || Error::state(state.display(), "no server was set up in this state folder; run landline serve first");
+        let none = || {
+            Error::state(
+                state.display(),
+                "no server was set up in this state folder; run landline serve first",
+            )
+        };
         // Whoever only looks makes nothing.
         PrivateFolder::open_existing(state)?.ok_or_else(none)?;
         let folder = PrivateFolder::open_existing(&state.join("server"))?.ok_or_else(none)?;
         let fingerprint = Identity::fingerprint_in(&folder)?.ok_or_else(none)?;
         let path = folder.path_of(STORE_FILE);
-        let store = Store::open_shared(&path).or_else(|refused| match folder.try_lock(LOCK_FILE)? {
-            // No server runs, so that a store of an earlier release can be brought up to date.
-            Some(_lock) => Store::open(&path),
-            None => Err(refused),
-        })?;
-        Ok(Self { folder: Arc::new(folder), fingerprint, store: Arc::new(store) })
+        let store =
+            Store::open_shared(&path).or_else(|refused| match folder.try_lock(LOCK_FILE)? {
+                // No server runs, so that a store of an earlier release can be brought up to date.
+                Some(_lock) => Store::open(&path),
+                None => Err(refused),
+            })?;
+        Ok(Self {
+            folder: Arc::new(folder),
+            fingerprint,
+            store: Arc::new(store),
+        })
     }
 
     /// Its accounts, keys, secrets and invites. Blocking.
@@ -51,7 +60,14 @@ impl LocalServer {
         let rights = Arc::new(RightsFile::of_command(self.folder.clone()));
         let passwords = Passwords::open(&self.store, self.fingerprint)?.map(Arc::new);
         let (folder, store) = (self.folder.clone(), self.store.clone());
-        Ok(Administration::new(folder, store, rights, passwords, self.fingerprint, audit))
+        Ok(Administration::new(
+            folder,
+            store,
+            rights,
+            passwords,
+            self.fingerprint,
+            audit,
+        ))
     }
 
     /// Notes where the server that keeps its state in the folder `state` can be reached, for the invites of later. Blocking.
@@ -61,7 +77,10 @@ impl LocalServer {
     pub fn note_addresses(state: &Path, addresses: &[HostPort]) -> Result<(), Error> {
         match PrivateFolder::open_existing(&state.join("server"))? {
             Some(folder) => Administration::note_addresses(&folder, addresses),
-            None => Err(Error::state(state.display(), "no server was set up in this state folder")),
+            None => Err(Error::state(
+                state.display(),
+                "no server was set up in this state folder",
+            )),
         }
     }
 }

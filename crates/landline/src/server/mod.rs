@@ -81,18 +81,27 @@ impl Server {
     pub fn open(options: &ServerOptions) -> Result<Self, Error> {
         let folder = PrivateFolder::open_or_create(&options.state)?.subfolder("server")?;
         let Some(lock) = folder.try_lock(LOCK_FILE)? else {
-            return Err(Error::state(options.state.display(), "another server uses this state folder"));
+            return Err(Error::state(
+                options.state.display(),
+                "another server uses this state folder",
+            ));
         };
         folder.sweep();
         let store = Arc::new(Store::open(&folder.path_of(STORE_FILE))?);
         let identity = Identity::load_or_create(&folder, store.has_accounts()?)?;
         let (audit, audit_problem) = Audit::open(&folder, &options.audit)?;
-        audit.note(Entry::Started { release: RELEASE.to_owned() });
+        audit.note(Entry::Started {
+            release: RELEASE.to_owned(),
+        });
         let root = Arc::new(Root::open(&options.home, &options.state)?);
         home::note(&folder, &options.home)?;
         let partials = Partials::open(&folder)?;
         let (folder, sessions) = (Arc::new(folder), Sessions::default());
-        let rights = Arc::new(RightsFile::of_server(folder.clone(), audit.clone(), store.owner()?.as_ref())?);
+        let rights = Arc::new(RightsFile::of_server(
+            folder.clone(),
+            audit.clone(),
+            store.owner()?.as_ref(),
+        )?);
         let passwords = Passwords::open(&store, identity.fingerprint())?.map(Arc::new);
         let administration = Administration::new(
             folder.clone(),
@@ -102,7 +111,10 @@ impl Server {
             identity.fingerprint(),
             Book::of_server(audit.clone()),
         );
-        let desk = Desk { administration: Arc::new(administration), sessions: sessions.clone() };
+        let desk = Desk {
+            administration: Arc::new(administration),
+            sessions: sessions.clone(),
+        };
         Ok(Self {
             shared: Arc::new(Shared {
                 folder,
@@ -159,10 +171,23 @@ impl Server {
             return Ok(None);
         }
         let invite = Invite::new(addresses, self.fingerprint());
-        let (user, session, action, subject) = (None, None, "make-invite".to_owned(), String::new());
-        let detail = Some(admin::of_invite(&invite_id(&invite.token), Purpose::Owner, INVITE_TIME));
-        self.shared.audit.record_blocking(Entry::Admin { user, session, action, subject, detail })?;
-        self.shared.store.put_owner_invite(&invite.token, INVITE_TIME)?;
+        let (user, session, action, subject) =
+            (None, None, "make-invite".to_owned(), String::new());
+        let detail = Some(admin::of_invite(
+            &invite_id(&invite.token),
+            Purpose::Owner,
+            INVITE_TIME,
+        ));
+        self.shared.audit.record_blocking(Entry::Admin {
+            user,
+            session,
+            action,
+            subject,
+            detail,
+        })?;
+        self.shared
+            .store
+            .put_owner_invite(&invite.token, INVITE_TIME)?;
         Ok(Some(invite))
     }
 
@@ -171,15 +196,32 @@ impl Server {
     /// # Errors
     /// [`Error::State`].
     pub fn write_invite(&self, invite: &Invite) -> Result<PathBuf, Error> {
-        self.shared.folder.write(INVITE_FILE, format!("{invite}\n").as_bytes())?;
+        self.shared
+            .folder
+            .write(INVITE_FILE, format!("{invite}\n").as_bytes())?;
         Ok(self.shared.folder.path_of(INVITE_FILE))
     }
 
     /// Serves one connection that was accepted elsewhere, such as an in-memory one, from its first byte to its last.
     /// `peer` is what events call it.
-    pub async fn serve_connection(&self, transport: Box<dyn Transport>, peer: SocketAddr, events: EventSink) {
-        let Some(ticket) = admit(&self.shared, peer, &events) else { return };
-        serve(transport, peer, ticket, self.shared.clone(), Drain::never(), events).await;
+    pub async fn serve_connection(
+        &self,
+        transport: Box<dyn Transport>,
+        peer: SocketAddr,
+        events: EventSink,
+    ) {
+        let Some(ticket) = admit(&self.shared, peer, &events) else {
+            return;
+        };
+        serve(
+            transport,
+            peer,
+            ticket,
+            self.shared.clone(),
+            Drain::never(),
+            events,
+        )
+        .await;
     }
 
     /// Serves until `shutdown` completes, then drains: no more connections, idle ones end, transfers go on until the drain
@@ -197,9 +239,20 @@ impl Server {
     ) -> Result<(), Error> {
         let _following = reload::follow(self.shared.rights.clone(), reload, events.clone());
         let mut upkeep = JoinSet::new();
-        upkeep.spawn(revocation::watch(self.shared.store.clone(), self.shared.sessions.clone(), events.clone()));
+        upkeep.spawn(revocation::watch(
+            self.shared.store.clone(),
+            self.shared.sessions.clone(),
+            events.clone(),
+        ));
         upkeep.spawn(expire(self.shared.partials.clone()));
-        let served = accept(self.shared.clone(), listener, self.drain_time, shutdown, events).await;
+        let served = accept(
+            self.shared.clone(),
+            listener,
+            self.drain_time,
+            shutdown,
+            events,
+        )
+        .await;
         // A log that cannot be written has refused everything that it should have.
         let _ = self.shared.audit.close().await;
         served.map_err(|error| Error::io("the listener", &error))

@@ -21,7 +21,11 @@ const LOOK_TIME: Duration = Duration::from_millis(500);
 const WAITING_SAID_TIME: Duration = Duration::from_secs(60);
 
 /// Follows the file for as long as what it returns lives: reads it when it has changed, and at every notice of `reload`.
-pub(super) fn follow(rights: Arc<RightsFile>, reload: Arc<Notify>, events: EventSink) -> JoinSet<()> {
+pub(super) fn follow(
+    rights: Arc<RightsFile>,
+    reload: Arc<Notify>,
+    events: EventSink,
+) -> JoinSet<()> {
     let mut following = JoinSet::new();
     following.spawn(async move {
         let mut waiting_said: Option<Instant> = None;
@@ -32,21 +36,28 @@ pub(super) fn follow(rights: Arc<RightsFile>, reload: Arc<Notify>, events: Event
             };
             let file = rights.clone();
             let read = spawn_blocking(move || {
-                (is_asked || file.has_changed() && file.is_at_rest(REST_TIME)).then(|| file.reload())
+                (is_asked || file.has_changed() && file.is_at_rest(REST_TIME))
+                    .then(|| file.reload())
             });
             match read.await {
                 Ok(Some(Ok(rules))) => {
                     waiting_said = None;
-                    events(Event::RightsLoaded { users: rules.user_count() });
+                    events(Event::RightsLoaded {
+                        users: rules.user_count(),
+                    });
                 }
                 Ok(Some(Err(error))) => {
                     if rights.has_changed() {
-                        if !is_asked && waiting_said.is_some_and(|said| said.elapsed() < WAITING_SAID_TIME) {
+                        if !is_asked
+                            && waiting_said.is_some_and(|said| said.elapsed() < WAITING_SAID_TIME)
+                        {
                             continue;
                         }
                         waiting_said = Some(Instant::now());
                     }
-                    events(Event::RightsRefused { message: error.to_string() });
+                    events(Event::RightsRefused {
+                        message: error.to_string(),
+                    });
                 }
                 Ok(None) | Err(_) => {}
             }

@@ -50,7 +50,11 @@ pub(super) async fn watch(store: Arc<Store>, sessions: Sessions, events: EventSi
                 Some(panic.to_string())
             }
         };
-        failures = if failure.is_some() { failures.saturating_add(1) } else { 0 };
+        failures = if failure.is_some() {
+            failures.saturating_add(1)
+        } else {
+            0
+        };
         if let Some(message) = failure.filter(|_| failures == FAILURES_SAID) {
             events(Event::RevocationFailed { message });
         }
@@ -79,7 +83,10 @@ impl Watch {
             self.all_at = Instant::now();
         }
         for (session, connections) in &logins {
-            if connections.keys().all(|number| self.examined.contains(&(session.id.clone(), *number))) {
+            if connections
+                .keys()
+                .all(|number| self.examined.contains(&(session.id.clone(), *number)))
+            {
                 continue;
             }
             let peers: Vec<_> = connections.values().copied().collect();
@@ -90,7 +97,11 @@ impl Watch {
         self.revision = Some(revision);
         self.examined = logins
             .into_iter()
-            .flat_map(|(session, connections)| connections.into_keys().map(move |number| (session.id.clone(), number)))
+            .flat_map(|(session, connections)| {
+                connections
+                    .into_keys()
+                    .map(move |number| (session.id.clone(), number))
+            })
             .collect();
         Ok(())
     }

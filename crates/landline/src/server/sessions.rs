@@ -72,11 +72,23 @@ impl Sessions {
     ///
     /// # Errors
     /// `too-many-sessions`.
-    pub fn begin(&self, session: Session, peer: SocketAddr, sessions_max: Option<u64>) -> Result<Connection, Error> {
+    pub fn begin(
+        &self,
+        session: Session,
+        peer: SocketAddr,
+        sessions_max: Option<u64>,
+    ) -> Result<Connection, Error> {
         let mut table = self.table();
-        let count = table.live.values().filter(|live| live.session.user == session.user).count() as u64;
+        let count = table
+            .live
+            .values()
+            .filter(|live| live.session.user == session.user)
+            .count() as u64;
         if sessions_max.is_some_and(|max| count >= max) {
-            let message = format!("{} has {count} sessions, and may have no more at a time", session.user);
+            let message = format!(
+                "{} has {count} sessions, and may have no more at a time",
+                session.user
+            );
             return Err(Error::here(ErrorCode::TooManySessions, message));
         }
         let live = Live {
@@ -103,9 +115,16 @@ impl Sessions {
     /// and [`info`](Self::info) tells it of one at a time.
     pub fn list(&self, which: impl Fn(&Session) -> bool) -> Vec<(String, UserName)> {
         let table = self.table();
-        let mut chosen: Vec<&Live> = table.live.values().filter(|live| which(&live.session)).collect();
+        let mut chosen: Vec<&Live> = table
+            .live
+            .values()
+            .filter(|live| which(&live.session))
+            .collect();
         chosen.sort_by(|a, b| (a.since, &a.session.id).cmp(&(b.since, &b.session.id)));
-        chosen.into_iter().map(|live| (live.session.id.clone(), live.session.user.clone())).collect()
+        chosen
+            .into_iter()
+            .map(|live| (live.session.id.clone(), live.session.user.clone()))
+            .collect()
     }
 
     /// A session as it is now; `None` where it does not live.
@@ -115,34 +134,66 @@ impl Sessions {
 
     /// All live sessions as they were logged in, and from which addresses, by the number of the connection.
     pub(crate) fn logins(&self) -> Vec<(Session, BTreeMap<u64, IpAddr>)> {
-        let peers = |live: &Live| live.connections.iter().map(|(number, at)| (*number, at.peer.ip())).collect();
-        self.table().live.values().map(|live| (live.session.clone(), peers(live))).collect()
+        let peers = |live: &Live| {
+            live.connections
+                .iter()
+                .map(|(number, at)| (*number, at.peer.ip()))
+                .collect()
+        };
+        self.table()
+            .live
+            .values()
+            .map(|live| (live.session.clone(), peers(live)))
+            .collect()
     }
 
     /// Ends the session of this id, all its connections, and says why to whoever is at the other end. Returns at once, with the
     /// session unless it was being ended before; it is gone within 2 s.
     pub fn end(&self, reason: &str, session: &str) -> Option<SessionInfo> {
         let table = self.table();
-        let live = table.live.get(session).filter(|live| live.ended.borrow().is_none())?;
+        let live = table
+            .live
+            .get(session)
+            .filter(|live| live.ended.borrow().is_none())?;
         live.ended.send_replace(Some(reason.to_owned()));
         Some(live.info())
     }
 
-    fn add(&self, table: &mut Table, session: &Session, peer: SocketAddr) -> Result<Connection, Error> {
+    fn add(
+        &self,
+        table: &mut Table,
+        session: &Session,
+        peer: SocketAddr,
+    ) -> Result<Connection, Error> {
         let number = table.next;
-        let live = table.live.get_mut(&session.id).filter(|live| live.ended.borrow().is_none());
+        let live = table
+            .live
+            .get_mut(&session.id)
+            .filter(|live| live.ended.borrow().is_none());
         // It was ended after the proof was found to be good.
-        let live = live.ok_or_else(|| Error::LoginRefused(format!("{}: the session is over", session.user)))?;
+        let live = live
+            .ok_or_else(|| Error::LoginRefused(format!("{}: the session is over", session.user)))?;
         if live.connections.len() >= SESSION_CONNECTIONS_MAX {
-            let message =
-                format!("the session has {SESSION_CONNECTIONS_MAX} connections, and may have no more at a time");
+            let message = format!(
+                "the session has {SESSION_CONNECTIONS_MAX} connections, and may have no more at a time"
+            );
             return Err(Error::here(ErrorCode::TooManySessions, message));
         }
-        let info = ConnectionInfo { peer, since: unix_now(), doing: String::new() };
+        let info = ConnectionInfo {
+            peer,
+            since: unix_now(),
+            doing: String::new(),
+        };
         live.connections.insert(number, info);
         let ended = live.ended.subscribe();
         table.next += 1;
-        Ok(Connection { sessions: self.clone(), session: session.id.clone(), number, peer, ended })
+        Ok(Connection {
+            sessions: self.clone(),
+            session: session.id.clone(),
+            number,
+            peer,
+            ended,
+        })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -154,7 +205,11 @@ impl Sessions {
 impl LiveSessions for Sessions {
     fn find(&self, session: &str) -> Option<Session> {
         let table = self.table();
-        table.live.get(session).filter(|live| live.ended.borrow().is_none()).map(|live| live.session.clone())
+        table
+            .live
+            .get(session)
+            .filter(|live| live.ended.borrow().is_none())
+            .map(|live| live.session.clone())
     }
 }
 
@@ -205,7 +260,10 @@ impl Connection {
     /// Returns once the session is to be ended, with the reason as the error to tell the peer. Cancel-safe.
     pub async fn ended(&self) -> Error {
         let mut ended = self.ended.clone();
-        let reason = ended.wait_for(Option::is_some).await.map(|reason| reason.clone());
+        let reason = ended
+            .wait_for(Option::is_some)
+            .await
+            .map(|reason| reason.clone());
         match reason {
             Ok(reason) => Error::here(ErrorCode::Ended, reason.unwrap_or_default()),
             // Not while the session lives, and it lives as long as this.
@@ -232,7 +290,9 @@ impl Connection {
     /// Leaves the session; whether this was its last connection, so that the session is over.
     pub fn leave(&self) -> bool {
         let mut table = self.sessions.table();
-        let Some(live) = table.live.get_mut(&self.session) else { return false };
+        let Some(live) = table.live.get_mut(&self.session) else {
+            return false;
+        };
         let was_there = live.connections.remove(&self.number).is_some();
         let is_over = was_there && live.connections.is_empty();
         if is_over {
@@ -258,7 +318,9 @@ fn shortened(what: &str) -> String {
 
 /// Seconds since 1970: what people are shown.
 fn unix_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs().cast_signed())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs().cast_signed())
 }
 
 #[cfg(test)]
@@ -285,12 +347,23 @@ pub(crate) mod tests {
     #[test]
     fn a_session_lives_as_long_as_its_last_connection() {
         let sessions = Sessions::default();
-        let first = sessions.begin(session("alice", "1"), peer(1), None).unwrap();
+        let first = sessions
+            .begin(session("alice", "1"), peer(1), None)
+            .unwrap();
         first.is_doing("ping");
         let second = sessions.attach(&session("alice", "1"), peer(2)).unwrap();
-        assert!(sessions.attach(&session("alice", "2"), peer(3)).is_err(), "there is no such session");
+        assert!(
+            sessions.attach(&session("alice", "2"), peer(3)).is_err(),
+            "there is no such session"
+        );
         let info = sessions.info("1").unwrap();
-        assert_eq!(info.connections.iter().map(|connection| connection.peer.port()).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            info.connections
+                .iter()
+                .map(|connection| connection.peer.port())
+                .collect::<Vec<_>>(),
+            [1, 2]
+        );
         assert_eq!(info.connections[0].doing, "ping");
         assert!(!first.leave());
         assert!(!first.leave(), "it left before");
@@ -304,9 +377,14 @@ pub(crate) mod tests {
     #[test]
     fn what_a_connection_is_doing_is_cut_with_a_mark() {
         let sessions = Sessions::default();
-        let connection = sessions.begin(session("alice", "1"), peer(1), None).unwrap();
-        for (count, noted) in [(200, "é".repeat(200)), (201, "é".repeat(200) + "…"), (4096, "é".repeat(200) + "…")]
-        {
+        let connection = sessions
+            .begin(session("alice", "1"), peer(1), None)
+            .unwrap();
+        for (count, noted) in [
+            (200, "é".repeat(200)),
+            (201, "é".repeat(200) + "…"),
+            (4096, "é".repeat(200) + "…"),
+        ] {
             connection.is_doing(&"é".repeat(count));
             assert_eq!(sessions.info("1").unwrap().connections[0].doing, noted);
         }
@@ -315,17 +393,31 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn only_those_that_are_meant_are_ended_and_told_why() {
         let sessions = Sessions::default();
-        let alice = sessions.begin(session("alice", "1"), peer(1), None).unwrap();
+        let alice = sessions
+            .begin(session("alice", "1"), peer(1), None)
+            .unwrap();
         let again = sessions.attach(&session("alice", "1"), peer(2)).unwrap();
         let bob = sessions.begin(session("bob", "2"), peer(3), None).unwrap();
         let of_alice = sessions.list(|session| session.user.as_str() == "alice");
         assert_eq!(of_alice, [("1".to_owned(), "alice".parse().unwrap())]);
-        assert_eq!(sessions.end("the account was disabled", "1").unwrap().connections.len(), 2);
+        assert_eq!(
+            sessions
+                .end("the account was disabled", "1")
+                .unwrap()
+                .connections
+                .len(),
+            2
+        );
         assert_eq!(sessions.end("twice", "1"), None, "the first reason stands");
         assert_eq!(sessions.end("nobody", "3"), None);
         for connection in [&alice, &again] {
-            let Error::Failed { code, message, .. } = connection.ended().await else { panic!("an ending") };
-            assert_eq!((code, &message[..]), (ErrorCode::Ended, "the account was disabled"));
+            let Error::Failed { code, message, .. } = connection.ended().await else {
+                panic!("an ending")
+            };
+            assert_eq!(
+                (code, &message[..]),
+                (ErrorCode::Ended, "the account was disabled")
+            );
         }
         assert!(
             sessions.attach(&session("alice", "1"), peer(4)).is_err(),
@@ -336,7 +428,13 @@ pub(crate) mod tests {
     }
 
     fn is_too_many<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
-        matches!(result, Err(Error::Failed { code: ErrorCode::TooManySessions, .. }))
+        matches!(
+            result,
+            Err(Error::Failed {
+                code: ErrorCode::TooManySessions,
+                ..
+            })
+        )
     }
 
     #[test]
@@ -344,20 +442,34 @@ pub(crate) mod tests {
         let sessions = Sessions::default();
         let begin = |user: &str, id: &str| sessions.begin(session(user, id), peer(1), Some(2));
         let first = begin("alice", "1").unwrap();
-        let further: Vec<Connection> =
-            (2..=16).map(|port| sessions.attach(&session("alice", "1"), peer(port)).unwrap()).collect();
-        assert!(is_too_many(sessions.attach(&session("alice", "1"), peer(17))), "it has sixteen");
+        let further: Vec<Connection> = (2..=16)
+            .map(|port| sessions.attach(&session("alice", "1"), peer(port)).unwrap())
+            .collect();
+        assert!(
+            is_too_many(sessions.attach(&session("alice", "1"), peer(17))),
+            "it has sixteen"
+        );
         let second = begin("alice", "2").unwrap();
         assert!(is_too_many(begin("alice", "3")));
         let _other = begin("bob", "4").unwrap();
         drop(first);
-        assert!(is_too_many(begin("alice", "3")), "the session goes on by its other connections");
+        assert!(
+            is_too_many(begin("alice", "3")),
+            "the session goes on by its other connections"
+        );
         assert!(sessions.attach(&session("alice", "1"), peer(17)).is_ok());
         drop(further);
         let _third = begin("alice", "3").unwrap();
         assert!(is_too_many(begin("alice", "5")));
         drop(second);
-        assert!(sessions.begin(session("alice", "6"), peer(1), None).is_ok(), "no limit");
-        assert!(is_too_many(sessions.begin(session("carol", "7"), peer(1), Some(0))));
+        assert!(
+            sessions.begin(session("alice", "6"), peer(1), None).is_ok(),
+            "no limit"
+        );
+        assert!(is_too_many(sessions.begin(
+            session("carol", "7"),
+            peer(1),
+            Some(0)
+        )));
     }
 }

@@ -56,8 +56,26 @@ pub(super) type Entered = (Connection, OwnedSemaphorePermit);
 impl Shared {
     /// What a login is decided by; `guessed` is told whether it has made a guess.
     pub(super) fn gate<'a>(&'a self, guessed: &'a (dyn Fn(bool) + Sync)) -> Gate<'a> {
-        let Self { identity, store, rights, sessions, passwords, signing, audit, .. } = self;
-        Gate { identity, store, rights, live: sessions, passwords: passwords.as_ref(), signing, audit, guessed }
+        let Self {
+            identity,
+            store,
+            rights,
+            sessions,
+            passwords,
+            signing,
+            audit,
+            ..
+        } = self;
+        Gate {
+            identity,
+            store,
+            rights,
+            live: sessions,
+            passwords: passwords.as_ref(),
+            signing,
+            audit,
+            guessed,
+        }
     }
 
     /// A place in the table of sessions, as a new one or as a further connection of one, and one among all connections.
@@ -66,12 +84,19 @@ impl Shared {
     /// `too-many-sessions`; [`Error::LoginRefused`] where the session is over.
     pub(super) fn enter(&self, session: &Session, peer: SocketAddr) -> Result<Entered, Error> {
         if !self.log_paces.of(&session.user).log_in() {
-            let message = format!("{} has done more in a short time than can be written down", session.user);
+            let message = format!(
+                "{} has done more in a short time than can be written down",
+                session.user
+            );
             return Err(Error::here(ErrorCode::TooManySessions, message));
         }
         let permit = self.connections.take(self.rights.is_admin(&session.user))?;
         let connection = match session.attached {
-            false => self.sessions.begin(session.clone(), peer, self.rights.quota(&session.user).sessions)?,
+            false => self.sessions.begin(
+                session.clone(),
+                peer,
+                self.rights.quota(&session.user).sessions,
+            )?,
             true => self.sessions.attach(session, peer)?,
         };
         Ok((connection, permit))
@@ -80,16 +105,19 @@ impl Shared {
     /// How fast content flows for this user.
     pub(super) fn pace_of(&self, user: &UserName) -> Arc<Pace> {
         let (rights, whose) = (self.rights.clone(), user.clone());
-        self.paces.of(user, move || match rights.rules().of(&whose) {
-            Some(rights) => rights.quota.rate,
-            // Whoever may do nothing any more, until the session has ended.
-            None => Some(RATE_WITHOUT_RIGHTS),
-        })
+        self.paces
+            .of(user, move || match rights.rules().of(&whose) {
+                Some(rights) => rights.quota.rate,
+                // Whoever may do nothing any more, until the session has ended.
+                None => Some(RATE_WITHOUT_RIGHTS),
+            })
     }
 
     /// Gives the owner the first rights, once. Blocking.
     pub(super) fn give_the_owner(&self) -> Result<(), Error> {
-        let Some(owner) = self.store.owner()? else { return Ok(()) };
+        let Some(owner) = self.store.owner()? else {
+            return Ok(());
+        };
         // The file with the owner's invite, if there was one, is of no use to anybody any more.
         let _ = self.folder.remove(INVITE_FILE);
         self.rights.give_the_owner(&owner)

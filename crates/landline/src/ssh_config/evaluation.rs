@@ -46,7 +46,11 @@ impl Files for Disk {
     }
 }
 
-pub(super) fn read(files: &[(PathBuf, PathBuf)], query: &Query<'_>, source: &dyn Files) -> Result<HostConfig, Error> {
+pub(super) fn read(
+    files: &[(PathBuf, PathBuf)],
+    query: &Query<'_>,
+    source: &dyn Files,
+) -> Result<HostConfig, Error> {
     let mut evaluation = Evaluation::new(query, source);
     for (path, base) in files {
         evaluation.base = base.clone();
@@ -90,7 +94,11 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn bad(&self, problem: impl Into<String>) -> Error {
-        Error::SshConfig { path: self.path.display().to_string(), line: self.number, problem: problem.into() }
+        Error::SshConfig {
+            path: self.path.display().to_string(),
+            line: self.number,
+            problem: problem.into(),
+        }
     }
 
     fn place(&self) -> String {
@@ -118,7 +126,11 @@ impl<'a> Evaluation<'a> {
         if depth > DEPTH_MAX || self.files > FILES_MAX {
             return Err(line.bad("files include one another without end"));
         }
-        match self.source.text(path).map_err(|error| line.bad(error.to_string()))? {
+        match self
+            .source
+            .text(path)
+            .map_err(|error| line.bad(error.to_string()))?
+        {
             Some(text) => self.text(path, &text, is_meant, depth),
             None => Ok(()),
         }
@@ -128,14 +140,22 @@ impl<'a> Evaluation<'a> {
     fn text(&mut self, path: &Path, text: &str, is_meant: bool, depth: usize) -> Result<(), Error> {
         let mut counts = is_meant;
         for (index, content) in text.lines().enumerate() {
-            let line = Line { path, number: index + 1 };
-            let Some((keyword, arguments)) = words::split(content) else { continue };
+            let line = Line {
+                path,
+                number: index + 1,
+            };
+            let Some((keyword, arguments)) = words::split(content) else {
+                continue;
+            };
             match keyword.as_str() {
                 "host" => counts = is_meant && blocks::host(&arguments, &self.known()),
                 "match" => counts = is_meant && self.matches(&arguments, &line),
                 "include" => {
                     for pattern in &arguments {
-                        for file in self.included(pattern).map_err(|problem| line.bad(problem))? {
+                        for file in self
+                            .included(pattern)
+                            .map_err(|problem| line.bad(problem))?
+                        {
                             self.file(&file, counts, depth + 1)?;
                         }
                     }
@@ -157,27 +177,43 @@ impl<'a> Evaluation<'a> {
     }
 
     fn user(&self) -> &str {
-        self.query.user.or(self.config.user.as_deref()).unwrap_or(self.query.local_user)
+        self.query
+            .user
+            .or(self.config.user.as_deref())
+            .unwrap_or(self.query.local_user)
     }
 
     /// A `Match` that is not understood is for nobody, aloud.
     fn matches(&mut self, arguments: &[String], line: &Line<'_>) -> bool {
         blocks::matches(arguments, &self.known()).unwrap_or_else(|problem| {
-            self.config.passed_over.push(format!("{}: {problem}; the block is passed over", line.place()));
+            self.config.passed_over.push(format!(
+                "{}: {problem}; the block is passed over",
+                line.place()
+            ));
             false
         })
     }
 
     fn value(&mut self, keyword: &str, arguments: &[String], line: &Line<'_>) -> Result<(), Error> {
-        let is_ours =
-            ["hostname", "user", "identityfile", "identitiesonly", "identityagent", "proxyjump"].contains(&keyword);
+        let is_ours = [
+            "hostname",
+            "user",
+            "identityfile",
+            "identitiesonly",
+            "identityagent",
+            "proxyjump",
+        ]
+        .contains(&keyword);
         if !is_ours {
             return Ok(());
         }
-        let [value] = arguments else { return Err(line.bad(format!("{keyword} takes one argument"))) };
+        let [value] = arguments else {
+            return Err(line.bad(format!("{keyword} takes one argument")));
+        };
         match keyword {
             "hostname" if self.config.host_name.is_none() => {
-                self.config.host_name = Some(self.host_name(value).map_err(|problem| line.bad(problem))?);
+                self.config.host_name =
+                    Some(self.host_name(value).map_err(|problem| line.bad(problem))?);
             }
             "user" if self.config.user.is_none() => self.config.user = Some(value.clone()),
             "identityfile" => self.identity_files.push((line.place(), value.clone())),
@@ -192,8 +228,15 @@ impl<'a> Evaluation<'a> {
                 self.identity_agent = Some((line.place(), value.clone()));
             }
             "proxyjump" if self.config.proxy_jump.is_none() => {
-                let expanded = self.meanings().expand(value).map_err(|problem| line.bad(problem))?;
-                self.config.proxy_jump = Some(expanded.parse().map_err(|problem: String| line.bad(problem))?);
+                let expanded = self
+                    .meanings()
+                    .expand(value)
+                    .map_err(|problem| line.bad(problem))?;
+                self.config.proxy_jump = Some(
+                    expanded
+                        .parse()
+                        .map_err(|problem: String| line.bad(problem))?,
+                );
             }
             _ => {}
         }
@@ -202,9 +245,18 @@ impl<'a> Evaluation<'a> {
 
     /// `HostName` knows `%h` as what was written, and `%%`.
     fn host_name(&self, value: &str) -> Result<String, String> {
-        let name = Meanings { host: self.query.host, ..self.meanings() }.expand(value)?;
-        let is_name = !name.is_empty() && !name.starts_with('-') && !name.contains(char::is_whitespace);
-        if is_name { Ok(name) } else { Err(format!("{name:?} is no host")) }
+        let name = Meanings {
+            host: self.query.host,
+            ..self.meanings()
+        }
+        .expand(value)?;
+        let is_name =
+            !name.is_empty() && !name.starts_with('-') && !name.contains(char::is_whitespace);
+        if is_name {
+            Ok(name)
+        } else {
+            Err(format!("{name:?} is no host"))
+        }
     }
 
     fn meanings(&self) -> Meanings<'_> {
@@ -231,9 +283,16 @@ impl<'a> Evaluation<'a> {
             let mut next = Vec::new();
             for folder in found {
                 let mut names = self.source.names(&folder);
-                names.retain(|name| name.starts_with('.') == wild.starts_with('.') && pattern::matches(wild, name));
+                names.retain(|name| {
+                    name.starts_with('.') == wild.starts_with('.') && pattern::matches(wild, name)
+                });
                 names.sort();
-                next.extend(names.into_iter().take(FILES_MAX).map(|name| folder.join(name)));
+                next.extend(
+                    names
+                        .into_iter()
+                        .take(FILES_MAX)
+                        .map(|name| folder.join(name)),
+                );
             }
             found = next;
         }
@@ -245,11 +304,17 @@ impl<'a> Evaluation<'a> {
         let mut passed_over = Vec::new();
         let meanings = self.meanings();
         let mut identity_files = Vec::new();
-        for (place, value) in self.identity_files.iter().filter(|(_, value)| !value.eq_ignore_ascii_case("none")) {
+        for (place, value) in self
+            .identity_files
+            .iter()
+            .filter(|(_, value)| !value.eq_ignore_ascii_case("none"))
+        {
             match meanings.path(value) {
                 Ok(path) if identity_files.contains(&path) => {}
                 Ok(path) => identity_files.push(path),
-                Err(problem) => passed_over.push(format!("{place}: {problem}; the key is passed over")),
+                Err(problem) => {
+                    passed_over.push(format!("{place}: {problem}; the key is passed over"))
+                }
             }
         }
         let agent = self.identity_agent.as_ref().map(|(place, value)| {
@@ -276,9 +341,13 @@ fn agent_place(value: &str, meanings: &Meanings<'_>) -> Result<AgentPlace, Strin
     if value == "SSH_AUTH_SOCK" {
         return Ok(AgentPlace::Variable(value.to_owned()));
     }
-    let variable = value.strip_prefix('$').map(|name| name.trim_start_matches('{').trim_end_matches('}'));
+    let variable = value
+        .strip_prefix('$')
+        .map(|name| name.trim_start_matches('{').trim_end_matches('}'));
     match variable {
-        Some(name) if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
+        Some(name)
+            if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') =>
+        {
             Ok(AgentPlace::Variable(name.to_owned()))
         }
         Some(_) => Err("a variable that cannot be understood".to_owned()),

@@ -22,12 +22,17 @@ impl ProxyJump {
 
     /// Whether this is the last host gone through.
     pub fn ends_at(&self, host: &str) -> bool {
-        self.hops.last().is_some_and(|last| last.host.eq_ignore_ascii_case(host))
+        self.hops
+            .last()
+            .is_some_and(|last| last.host.eq_ignore_ascii_case(host))
     }
 }
 
 fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// A host to go through, by ssh.
@@ -45,7 +50,14 @@ impl fmt::Display for ProxyJump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.hops.is_empty() {
             true => f.write_str("none"),
-            false => f.write_str(&self.hops.iter().map(Hop::to_string).collect::<Vec<_>>().join(",")),
+            false => f.write_str(
+                &self
+                    .hops
+                    .iter()
+                    .map(Hop::to_string)
+                    .collect::<Vec<_>>()
+                    .join(","),
+            ),
         }
     }
 }
@@ -74,7 +86,9 @@ impl Serialize for ProxyJump {
 
 impl<'de> Deserialize<'de> for ProxyJump {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -85,7 +99,10 @@ impl FromStr for ProxyJump {
         if text.eq_ignore_ascii_case("none") {
             return Ok(Self { hops: Vec::new() });
         }
-        let hops = text.split(',').map(|hop| hop.trim().parse()).collect::<Result<Vec<_>, _>>()?;
+        let hops = text
+            .split(',')
+            .map(|hop| hop.trim().parse())
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Self { hops })
     }
 }
@@ -95,7 +112,9 @@ impl FromStr for Hop {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || format!("{text:?} is no host to go through");
-        let body = text.strip_prefix("ssh://").map_or(text, |rest| rest.trim_end_matches('/'));
+        let body = text
+            .strip_prefix("ssh://")
+            .map_or(text, |rest| rest.trim_end_matches('/'));
         let (user, rest) = match body.rsplit_once('@') {
             Some((user, rest)) => (Some(user), rest),
             None => (None, body),
@@ -103,7 +122,11 @@ impl FromStr for Hop {
         let (host, port) = match rest.strip_prefix('[') {
             Some(rest) => {
                 let (host, rest) = rest.split_once(']').ok_or_else(bad)?;
-                let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or_else(bad)?) };
+                let port = if rest.is_empty() {
+                    None
+                } else {
+                    Some(rest.strip_prefix(':').ok_or_else(bad)?)
+                };
                 (host, port)
             }
             None => match rest.split_once(':') {
@@ -116,13 +139,21 @@ impl FromStr for Hop {
         let is_name = |name: &str| {
             !name.is_empty()
                 && !name.starts_with('-')
-                && name.chars().all(|c| c.is_alphanumeric() || "._-:%+".contains(c))
+                && name
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || "._-:%+".contains(c))
         };
         if !is_name(host) || user.is_some_and(|user| !is_name(user)) {
             return Err(bad());
         }
-        let port = port.map(|port| port.parse().ok().filter(|port| *port != 0).ok_or_else(bad)).transpose()?;
-        Ok(Self { user: user.map(str::to_owned), host: host.to_owned(), port })
+        let port = port
+            .map(|port| port.parse().ok().filter(|port| *port != 0).ok_or_else(bad))
+            .transpose()?;
+        Ok(Self {
+            user: user.map(str::to_owned),
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
@@ -136,14 +167,36 @@ mod tests {
 
     #[test]
     fn a_way_is_written_as_it_is_read() {
-        for text in ["none", "host", "bob@host:22,[::1]:77,ann@[fe80::1%eth0]", "10.0.0.1:1"] {
+        for text in [
+            "none",
+            "host",
+            "bob@host:22,[::1]:77,ann@[fe80::1%eth0]",
+            "10.0.0.1:1",
+        ] {
             assert_eq!(jump(text).to_string(), text);
             let json = serde_json::to_string(&jump(text)).unwrap();
-            assert_eq!(serde_json::from_str::<ProxyJump>(&json).unwrap(), jump(text));
+            assert_eq!(
+                serde_json::from_str::<ProxyJump>(&json).unwrap(),
+                jump(text)
+            );
         }
-        assert_eq!(jump("ssh://bob@host:22/, other").to_string(), "bob@host:22,other");
-        for text in ["", "a,", "-oProxyCommand=x", "a,-J", "-x@host", "a b", "host:0", "host:x", "$(id)", "a;b", "[::1"]
-        {
+        assert_eq!(
+            jump("ssh://bob@host:22/, other").to_string(),
+            "bob@host:22,other"
+        );
+        for text in [
+            "",
+            "a,",
+            "-oProxyCommand=x",
+            "a,-J",
+            "-x@host",
+            "a b",
+            "host:0",
+            "host:x",
+            "$(id)",
+            "a;b",
+            "[::1",
+        ] {
             assert!(text.parse::<ProxyJump>().is_err(), "{text:?}");
         }
     }
@@ -151,7 +204,14 @@ mod tests {
     #[test]
     fn localhost_is_the_last_host_gone_through() {
         let way = jump("first,bob@Last:22");
-        for host in ["localhost", "127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1", "LOCALHOST"] {
+        for host in [
+            "localhost",
+            "127.0.0.1",
+            "127.1.2.3",
+            "::1",
+            "::ffff:127.0.0.1",
+            "LOCALHOST",
+        ] {
             assert_eq!(way.name_of(host), "Last", "{host}");
         }
         assert_eq!(way.name_of("elsewhere"), "elsewhere");

@@ -53,7 +53,11 @@ impl Meanings<'_> {
             return Err("variables are not known here".to_owned());
         }
         let path = under_home(&self.expand(value)?, self.home)?;
-        if path.is_absolute() { Ok(path) } else { Err("the path is not absolute".to_owned()) }
+        if path.is_absolute() {
+            Ok(path)
+        } else {
+            Err("the path is not absolute".to_owned())
+        }
     }
 }
 

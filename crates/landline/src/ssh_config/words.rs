@@ -6,7 +6,8 @@ pub(super) fn split(line: &str) -> Option<(String, Vec<String>)> {
     if line.starts_with('#') {
         return None;
     }
-    let end = line.find(|character: char| character.is_ascii_whitespace() || "=\"".contains(character));
+    let end =
+        line.find(|character: char| character.is_ascii_whitespace() || "=\"".contains(character));
     let (keyword, rest) = line.split_at(end.unwrap_or(line.len()));
     if keyword.is_empty() {
         return None;
@@ -26,9 +27,9 @@ fn words(text: &str) -> Option<Vec<String>> {
     while let Some(character) = characters.next() {
         match (character, quote) {
             ('\\', _)
-                if characters
-                    .peek()
-                    .is_some_and(|next| "\"'\\".contains(*next) || (*next == ' ' && quote.is_none())) =>
+                if characters.peek().is_some_and(|next| {
+                    "\"'\\".contains(*next) || (*next == ' ' && quote.is_none())
+                }) =>
             {
                 word.get_or_insert_default().extend(characters.next());
             }

@@ -96,7 +96,9 @@ impl Store {
     pub fn account(&self, user: &UserName) -> Result<AccountRecord, Error> {
         let found = self.read(|transaction| {
             let sql = format!("{SELECT_ACCOUNT} WHERE name = ?1");
-            transaction.query_row(&sql, params![user.as_str()], account).optional()
+            transaction
+                .query_row(&sql, params![user.as_str()], account)
+                .optional()
         })?;
         found.ok_or_else(|| no_account(user))
     }
@@ -132,7 +134,14 @@ impl Store {
             }
             Ok(is_new)
         })?;
-        if is_new { Ok(()) } else { Err(Error::here(ErrorCode::Exists, format!("there is an account {user} already"))) }
+        if is_new {
+            Ok(())
+        } else {
+            Err(Error::here(
+                ErrorCode::Exists,
+                format!("there is an account {user} already"),
+            ))
+        }
     }
 
     /// Lets a disabled account log in again.
@@ -141,9 +150,16 @@ impl Store {
     /// `not-found`, [`Error::State`].
     pub fn enable(&self, user: &UserName) -> Result<(), Error> {
         let found = self.write(|transaction| {
-            transaction.execute("UPDATE accounts SET disabled = NULL WHERE name = ?1", params![user.as_str()])
+            transaction.execute(
+                "UPDATE accounts SET disabled = NULL WHERE name = ?1",
+                params![user.as_str()],
+            )
         })?;
-        if found == 0 { Err(no_account(user)) } else { Ok(()) }
+        if found == 0 {
+            Err(no_account(user))
+        } else {
+            Ok(())
+        }
     }
 
     /// Disables or removes an account. What it has handed out or was handed, and nobody has redeemed, is void with it. `is_admin`
@@ -177,8 +193,14 @@ impl Store {
                 )?,
                 Removal::Remove => {
                     // Another account of this name must not inherit what this one has redeemed.
-                    transaction.execute("DELETE FROM invites WHERE redeemed_by = ?1", params![user.as_str()])?;
-                    transaction.execute("DELETE FROM accounts WHERE name = ?1", params![user.as_str()])?
+                    transaction.execute(
+                        "DELETE FROM invites WHERE redeemed_by = ?1",
+                        params![user.as_str()],
+                    )?;
+                    transaction.execute(
+                        "DELETE FROM accounts WHERE name = ?1",
+                        params![user.as_str()],
+                    )?
                 }
             };
             Ok(Taken::Done)
@@ -188,7 +210,9 @@ impl Store {
             Taken::Missing => Err(no_account(user)),
             Taken::LastAdmin => Err(Error::here(
                 ErrorCode::Denied,
-                format!("{user} is the last admin who can log in; nobody could undo it over the line"),
+                format!(
+                    "{user} is the last admin who can log in; nobody could undo it over the line"
+                ),
             )),
         }
     }
@@ -202,8 +226,11 @@ impl Store {
             if !has_account(transaction, user)? {
                 return Ok(None);
             }
-            let mut keys = transaction.prepare(&format!("{SELECT_KEY} WHERE user = ?1 ORDER BY keys.created, line"))?;
-            let keys: rusqlite::Result<Vec<_>> = keys.query_map(params![user.as_str()], key)?.collect();
+            let mut keys = transaction.prepare(&format!(
+                "{SELECT_KEY} WHERE user = ?1 ORDER BY keys.created, line"
+            ))?;
+            let keys: rusqlite::Result<Vec<_>> =
+                keys.query_map(params![user.as_str()], key)?.collect();
             keys.map(Some)
         })?;
         found.ok_or_else(|| no_account(user))
@@ -245,11 +272,19 @@ impl Store {
                 void_invites_of(transaction, user)?;
             }
             let parameters = params![user.as_str(), fingerprint];
-            transaction.execute("DELETE FROM keys WHERE user = ?1 AND fingerprint = ?2", parameters).map(Some)
+            transaction
+                .execute(
+                    "DELETE FROM keys WHERE user = ?1 AND fingerprint = ?2",
+                    parameters,
+                )
+                .map(Some)
         })?;
         let removed = removed.ok_or_else(|| last_means_refused(user))?;
         if removed == 0 {
-            return Err(Error::here(ErrorCode::NotFound, format!("{user} has no key {fingerprint}")));
+            return Err(Error::here(
+                ErrorCode::NotFound,
+                format!("{user} has no key {fingerprint}"),
+            ));
         }
         Ok(())
     }
@@ -260,7 +295,9 @@ impl Store {
     /// [`Error::State`].
     pub fn keys_of(&self, user: &UserName) -> Result<Vec<KeyRecord>, Error> {
         self.read(|transaction| {
-            let mut keys = transaction.prepare(&format!("{SELECT_KEY} WHERE user = ?1 ORDER BY keys.created, line"))?;
+            let mut keys = transaction.prepare(&format!(
+                "{SELECT_KEY} WHERE user = ?1 ORDER BY keys.created, line"
+            ))?;
             keys.query_map(params![user.as_str()], key)?.collect()
         })
     }
@@ -272,7 +309,9 @@ impl Store {
     pub fn key(&self, user: &UserName, offered: &PublicKey) -> Result<Option<KeyRecord>, Error> {
         self.read(|transaction| {
             let sql = format!("{SELECT_KEY} WHERE user = ?1 AND line = ?2");
-            transaction.query_row(&sql, params![user.as_str(), offered.line()], key).optional()
+            transaction
+                .query_row(&sql, params![user.as_str(), offered.line()], key)
+                .optional()
         })
     }
 
@@ -281,14 +320,20 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn objection(&self, user: &UserName, fingerprint: &str) -> Result<Option<&'static str>, Error> {
+    pub fn objection(
+        &self,
+        user: &UserName,
+        fingerprint: &str,
+    ) -> Result<Option<&'static str>, Error> {
         self.read(|transaction| objection(transaction, user, fingerprint))
     }
 }
 
 /// Whether there is any account.
 pub(super) fn is_any(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
-    transaction.query_row("SELECT EXISTS (SELECT 1 FROM accounts)", [], |row| row.get(0))
+    transaction.query_row("SELECT EXISTS (SELECT 1 FROM accounts)", [], |row| {
+        row.get(0)
+    })
 }
 
 enum Taken {
@@ -330,9 +375,15 @@ fn last_admin(
     is_admin: impl Fn(&AccountRecord) -> bool,
 ) -> rusqlite::Result<Option<AccountRecord>> {
     let mut all = transaction.prepare(SELECT_ACCOUNT)?;
-    let mut admins = all.query_map([], account)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut admins = all
+        .query_map([], account)?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
     admins.retain(|account| account.can_log_in() && is_admin(account));
-    Ok(if admins.len() == 1 { admins.pop() } else { None })
+    Ok(if admins.len() == 1 {
+        admins.pop()
+    } else {
+        None
+    })
 }
 
 /// Whether no admin could log in any more without what `user` logs in with, be it a key, a secret or a password, of which there is one.
@@ -341,7 +392,8 @@ pub(super) fn is_last_means(
     user: &UserName,
     is_admin: impl Fn(&AccountRecord) -> bool,
 ) -> rusqlite::Result<bool> {
-    Ok(last_admin(transaction, is_admin)?.is_some_and(|last| last.name == *user && last.means() == 1))
+    Ok(last_admin(transaction, is_admin)?
+        .is_some_and(|last| last.name == *user && last.means() == 1))
 }
 
 pub(super) fn last_means_refused(user: &UserName) -> Error {
@@ -362,7 +414,10 @@ fn key(row: &Row<'_>) -> rusqlite::Result<KeyRecord> {
     })
 }
 
-pub(super) fn has_account(transaction: &Transaction<'_>, user: &UserName) -> rusqlite::Result<bool> {
+pub(super) fn has_account(
+    transaction: &Transaction<'_>,
+    user: &UserName,
+) -> rusqlite::Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM accounts WHERE name = ?1)";
     transaction.query_row(sql, params![user.as_str()], |row| row.get(0))
 }
@@ -374,7 +429,8 @@ pub(super) fn insert_account(
     is_owner: bool,
     now: i64,
 ) -> rusqlite::Result<bool> {
-    let sql = "INSERT INTO accounts (name, created, owner) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    let sql =
+        "INSERT INTO accounts (name, created, owner) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
     Ok(transaction.execute(sql, params![user.as_str(), now, is_owner])? == 1)
 }
 
@@ -393,11 +449,21 @@ pub(super) fn insert_key(
 }
 
 /// Gives an account a key; one that it has takes the new line's options and comment.
-fn put_key(transaction: &Transaction<'_>, user: &UserName, line: &KeyLine, now: i64) -> rusqlite::Result<()> {
+fn put_key(
+    transaction: &Transaction<'_>,
+    user: &UserName,
+    line: &KeyLine,
+    now: i64,
+) -> rusqlite::Result<()> {
     if insert_key(transaction, user, line, now)? == 0 {
         transaction.execute(
             "UPDATE keys SET options = ?3, comment = ?4 WHERE user = ?1 AND line = ?2",
-            params![user.as_str(), line.key.line(), line.options.text(), line.comment],
+            params![
+                user.as_str(),
+                line.key.line(),
+                line.options.text(),
+                line.comment
+            ],
         )?;
     }
     Ok(())
@@ -415,8 +481,9 @@ pub(super) fn objection(
                       EXISTS (SELECT 1 FROM passwords WHERE user = accounts.name AND 'password:' || lower(hex(id)) = ?2)
                FROM accounts WHERE name = ?1";
     let parameters = params![user.as_str(), fingerprint];
-    let found: Option<(bool, bool)> =
-        transaction.query_row(sql, parameters, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let found: Option<(bool, bool)> = transaction
+        .query_row(sql, parameters, |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
     Ok(match found {
         None => Some("the account was removed"),
         Some((true, _)) => Some("the account was disabled"),

@@ -79,8 +79,21 @@ impl Store {
     pub fn put_owner_invite(&self, token: &Token, good_for: Duration) -> Result<(), Error> {
         let now = unix_now();
         self.write(|transaction| {
-            transaction.execute("DELETE FROM invites WHERE redeemed IS NULL AND purpose = 'owner'", [])?;
-            insert(transaction, token, Purpose::Owner, &NewInvite { user: None, made_by: None, good_for }, now)
+            transaction.execute(
+                "DELETE FROM invites WHERE redeemed IS NULL AND purpose = 'owner'",
+                [],
+            )?;
+            insert(
+                transaction,
+                token,
+                Purpose::Owner,
+                &NewInvite {
+                    user: None,
+                    made_by: None,
+                    good_for,
+                },
+                now,
+            )
         })
     }
 
@@ -108,7 +121,10 @@ impl Store {
             if let Err(error) = before(&invite_id(token), purpose) {
                 return Ok(Err(error));
             }
-            transaction.execute("DELETE FROM invites WHERE redeemed IS NULL AND expires <= ?1", params![now])?;
+            transaction.execute(
+                "DELETE FROM invites WHERE redeemed IS NULL AND expires <= ?1",
+                params![now],
+            )?;
             insert(transaction, token, purpose, invite, now)?;
             Ok(Ok(purpose))
         })?
@@ -141,7 +157,10 @@ impl Store {
             )
         })?;
         if revoked == 0 {
-            return Err(Error::here(ErrorCode::NotFound, format!("there is no open invite {id}")));
+            return Err(Error::here(
+                ErrorCode::NotFound,
+                format!("there is no open invite {id}"),
+            ));
         }
         Ok(())
     }
@@ -188,11 +207,24 @@ impl Store {
             Verdict::Good(_) | Verdict::Repeated => return Ok(()),
             Verdict::Refused(error) => return Err(error),
             Verdict::Unknown => return Err(unknown()),
-            Verdict::Used => (ErrorCode::InviteUsed, "the invite was used before".to_owned()),
-            Verdict::Expired => (ErrorCode::InviteExpired, "the invite has expired".to_owned()),
+            Verdict::Used => (
+                ErrorCode::InviteUsed,
+                "the invite was used before".to_owned(),
+            ),
+            Verdict::Expired => (
+                ErrorCode::InviteExpired,
+                "the invite has expired".to_owned(),
+            ),
             Verdict::UserTaken => (ErrorCode::InviteUser, format!("the name {user} is taken")),
-            Verdict::AnotherUser => (ErrorCode::InviteUser, "the invite is for another user".to_owned()),
-            Verdict::Disabled => return Err(Error::LoginRefused(format!("the account {user} is disabled"))),
+            Verdict::AnotherUser => (
+                ErrorCode::InviteUser,
+                "the invite is for another user".to_owned(),
+            ),
+            Verdict::Disabled => {
+                return Err(Error::LoginRefused(format!(
+                    "the account {user} is disabled"
+                )));
+            }
         };
         Err(Error::here(code, message))
     }
@@ -234,7 +266,13 @@ fn judge(
     key: &PublicKey,
     now: i64,
 ) -> rusqlite::Result<Verdict> {
-    type Found = (String, Option<String>, i64, Option<String>, Option<UserName>);
+    type Found = (
+        String,
+        Option<String>,
+        i64,
+        Option<String>,
+        Option<UserName>,
+    );
     let invite: Option<Found> = transaction
         .query_row(
             "SELECT purpose, user, expires, redeemed_by, made_by FROM invites WHERE token_hash = ?1",
@@ -245,7 +283,9 @@ fn judge(
             },
         )
         .optional()?;
-    let Some((purpose, meant_for, expires, redeemed_by, made_by)) = invite else { return Ok(Verdict::Unknown) };
+    let Some((purpose, meant_for, expires, redeemed_by, made_by)) = invite else {
+        return Ok(Verdict::Unknown);
+    };
     let purpose = Purpose::parse(&purpose);
     let disabled = is_disabled(transaction, user)?;
     if let Some(by) = redeemed_by {
@@ -273,7 +313,11 @@ fn judge(
     }
     Ok(match (purpose, disabled) {
         (Purpose::Key, Some(false)) | (Purpose::Owner | Purpose::Account, None) => {
-            Verdict::Good(Open { purpose, is_for_anybody, made_by })
+            Verdict::Good(Open {
+                purpose,
+                is_for_anybody,
+                made_by,
+            })
         }
         (Purpose::Key, Some(true)) => Verdict::Disabled,
         // The account was removed, and the invite with it.
@@ -283,19 +327,27 @@ fn judge(
 }
 
 /// Whatever somebody has handed out is void: what they log in with was taken away, and may be what it was made with.
-pub(super) fn void_invites_of(transaction: &Transaction<'_>, user: &UserName) -> rusqlite::Result<()> {
+pub(super) fn void_invites_of(
+    transaction: &Transaction<'_>,
+    user: &UserName,
+) -> rusqlite::Result<()> {
     let sql = "DELETE FROM invites WHERE redeemed IS NULL AND made_by = ?1";
     transaction.execute(sql, params![user.as_str()]).map(drop)
 }
 
 fn is_disabled_now(user: &UserName) -> Error {
-    Error::here(ErrorCode::Denied, format!("{user} is disabled; enable the account first"))
+    Error::here(
+        ErrorCode::Denied,
+        format!("{user} is disabled; enable the account first"),
+    )
 }
 
 /// Whether an account is disabled; `None` where there is none.
 fn is_disabled(transaction: &Transaction<'_>, user: &UserName) -> rusqlite::Result<Option<bool>> {
     let sql = "SELECT disabled IS NOT NULL FROM accounts WHERE name = ?1";
-    transaction.query_row(sql, params![user.as_str()], |row| row.get(0)).optional()
+    transaction
+        .query_row(sql, params![user.as_str()], |row| row.get(0))
+        .optional()
 }
 
 fn insert(

@@ -66,16 +66,27 @@ impl Store {
 
     fn open_with(path: &Path, upkeep: Upkeep) -> Result<Self, Error> {
         let shown = path.display().to_string();
-        let connection = schema::open(path, upkeep).map_err(|problem| Error::state(&shown, problem))?;
+        let connection =
+            schema::open(path, upkeep).map_err(|problem| Error::state(&shown, problem))?;
         let (connection, changes) = (Arc::new(Mutex::new(connection)), Arc::default());
-        Ok(Self { connection, path: shown, changes, actor: None })
+        Ok(Self {
+            connection,
+            path: shown,
+            changes,
+            actor: None,
+        })
     }
 
     /// A handle that changes nothing once `user` could not log in with `key` (a fingerprint, or `secret:` or `password:` and an id) any
     /// more: it says `denied` then.
     pub fn on_behalf_of(&self, user: &UserName, key: &str) -> Self {
         let (connection, changes) = (self.connection.clone(), self.changes.clone());
-        Self { connection, path: self.path.clone(), changes, actor: Some((user.clone(), key.to_owned())) }
+        Self {
+            connection,
+            path: self.path.clone(),
+            changes,
+            actor: Some((user.clone(), key.to_owned())),
+        }
     }
 
     /// What the store is now.
@@ -84,14 +95,23 @@ impl Store {
     /// [`Error::State`].
     pub fn revision(&self) -> Result<Revision, Error> {
         let here = self.changes.load(Ordering::Acquire);
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let elsewhere = connection.pragma_query_value(None, "data_version", |row| row.get(0));
-        Ok(Revision { elsewhere: elsewhere.map_err(|error| Error::state(&self.path, error))?, here })
+        Ok(Revision {
+            elsewhere: elsewhere.map_err(|error| Error::state(&self.path, error))?,
+            here,
+        })
     }
 
     /// Runs one transaction that changes something. It takes the write lock at once, so that what it read is still true when it
     /// writes.
-    fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, Error> {
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
         let result = self.with(TransactionBehavior::Immediate, |transaction| {
             let objection = match &self.actor {
                 Some((user, key)) => accounts::objection(transaction, user, key)?,
@@ -107,7 +127,10 @@ impl Store {
     }
 
     /// Runs one transaction that only reads: all of it sees the same moment.
-    fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, Error> {
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
         self.with(TransactionBehavior::Deferred, work)
     }
 
@@ -118,8 +141,13 @@ impl Store {
     ) -> Result<T, Error> {
         let failed = |error: rusqlite::Error| Error::state(&self.path, error);
         // A panic while the lock was held left no transaction open: dropping one rolls it back.
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction = connection.transaction_with_behavior(behavior).map_err(failed)?;
+        let mut connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let transaction = connection
+            .transaction_with_behavior(behavior)
+            .map_err(failed)?;
         let result = work(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         Ok(result)
@@ -128,7 +156,9 @@ impl Store {
 
 /// Seconds since 1970. Invites outlive restarts, so only the wall clock can time them.
 pub(crate) fn unix_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs().cast_signed())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs().cast_signed())
 }
 
 #[cfg(test)]

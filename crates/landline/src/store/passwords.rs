@@ -34,9 +34,14 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn password_setup(&self, fresh: impl FnOnce() -> Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Error> {
+    pub fn password_setup(
+        &self,
+        fresh: impl FnOnce() -> Zeroizing<Vec<u8>>,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let stored = |transaction: &Transaction<'_>| {
-            let setup = transaction.query_row("SELECT setup FROM password_setup", [], |row| row.get(0)).optional()?;
+            let setup = transaction
+                .query_row("SELECT setup FROM password_setup", [], |row| row.get(0))
+                .optional()?;
             Ok(setup.map(Zeroizing::new))
         };
         if let Some(setup) = self.read(stored)? {
@@ -48,7 +53,10 @@ impl Store {
                 return Ok(setup);
             }
             let setup = fresh();
-            transaction.execute("INSERT INTO password_setup (id, setup) VALUES (1, ?1)", params![*setup])?;
+            transaction.execute(
+                "INSERT INTO password_setup (id, setup) VALUES (1, ?1)",
+                params![*setup],
+            )?;
             Ok(setup)
         })
     }
@@ -61,9 +69,15 @@ impl Store {
         self.read(|transaction| {
             let sql = "SELECT passwords.id, record FROM passwords JOIN accounts ON name = user
                        WHERE user = ?1 AND disabled IS NULL";
-            let password =
-                |row: &rusqlite::Row<'_>| Ok(StoredPassword { id: PasswordId(row.get(0)?), record: row.get(1)? });
-            transaction.query_row(sql, params![user.as_str()], password).optional()
+            let password = |row: &rusqlite::Row<'_>| {
+                Ok(StoredPassword {
+                    id: PasswordId(row.get(0)?),
+                    record: row.get(1)?,
+                })
+            };
+            transaction
+                .query_row(sql, params![user.as_str()], password)
+                .optional()
         })
     }
 
@@ -81,27 +95,47 @@ impl Store {
             }
             Ok(found)
         })?;
-        if set { Ok(()) } else { Err(Error::here(ErrorCode::NotFound, format!("there is no account {user}"))) }
+        if set {
+            Ok(())
+        } else {
+            Err(Error::here(
+                ErrorCode::NotFound,
+                format!("there is no account {user}"),
+            ))
+        }
     }
 
     /// Takes an account's password away. `is_admin` says which accounts are admins: the last one who can log in keeps the only way in.
     ///
     /// # Errors
     /// `not-found` where there is none; `denied` for the only way in of the last admin; [`Error::State`].
-    pub fn remove_password(&self, user: &UserName, is_admin: impl Fn(&AccountRecord) -> bool) -> Result<(), Error> {
+    pub fn remove_password(
+        &self,
+        user: &UserName,
+        is_admin: impl Fn(&AccountRecord) -> bool,
+    ) -> Result<(), Error> {
         let removed = self.write(|transaction| {
             let sql = "SELECT EXISTS (SELECT 1 FROM passwords WHERE user = ?1)";
-            let is_there: bool = transaction.query_row(sql, params![user.as_str()], |row| row.get(0))?;
+            let is_there: bool =
+                transaction.query_row(sql, params![user.as_str()], |row| row.get(0))?;
             if is_there && is_last_means(transaction, user, is_admin)? {
                 return Ok(Err(last_means_refused(user)));
             }
             if is_there {
                 void_invites_of(transaction, user)?;
             }
-            transaction.execute("DELETE FROM passwords WHERE user = ?1", params![user.as_str()]).map(Ok)
+            transaction
+                .execute(
+                    "DELETE FROM passwords WHERE user = ?1",
+                    params![user.as_str()],
+                )
+                .map(Ok)
         })?;
         match removed? {
-            0 => Err(Error::here(ErrorCode::NotFound, format!("{user} has no password"))),
+            0 => Err(Error::here(
+                ErrorCode::NotFound,
+                format!("{user} has no password"),
+            )),
             _ => Ok(()),
         }
     }
@@ -112,7 +146,8 @@ impl Store {
     /// [`Error::State`].
     pub fn is_known_source(&self, user: &UserName, source: &str) -> Result<bool, Error> {
         self.read(|transaction| {
-            let sql = "SELECT EXISTS (SELECT 1 FROM password_sources WHERE user = ?1 AND source = ?2)";
+            let sql =
+                "SELECT EXISTS (SELECT 1 FROM password_sources WHERE user = ?1 AND source = ?2)";
             transaction.query_row(sql, params![user.as_str(), source], |row| row.get(0))
         })
     }
@@ -173,7 +208,10 @@ mod tests {
     }
 
     fn password(id: u8) -> StoredPassword {
-        StoredPassword { id: PasswordId([id; 8]), record: vec![id; 192] }
+        StoredPassword {
+            id: PasswordId([id; 8]),
+            record: vec![id; 192],
+        }
     }
 
     #[test]
@@ -182,31 +220,66 @@ mod tests {
         let alice = user("alice");
         assert!(matches!(
             store.set_password(&alice, &password(1)),
-            Err(Error::Failed { code: ErrorCode::NotFound, .. })
+            Err(Error::Failed {
+                code: ErrorCode::NotFound,
+                ..
+            })
         ));
         store.add_account(&alice, &[]).unwrap();
         assert!(store.remove_password(&alice, |_| true).is_err());
         store.set_password(&alice, &password(1)).unwrap();
         store.set_password(&alice, &password(2)).unwrap();
         assert_eq!(store.password(&alice).unwrap(), Some(password(2)));
-        assert_eq!(store.objection(&alice, "password:0202020202020202").unwrap(), None);
+        assert_eq!(
+            store
+                .objection(&alice, "password:0202020202020202")
+                .unwrap(),
+            None
+        );
         let only = store.remove_password(&alice, |_| true);
-        assert!(matches!(only, Err(Error::Failed { code: ErrorCode::Denied, .. })), "{only:?}");
-        assert!(store.objection(&alice, "password:0101010101010101").unwrap().is_some(), "the old one is gone");
-        store.take_away(&alice, crate::store::Removal::Disable, |_| false, false).unwrap();
+        assert!(
+            matches!(
+                only,
+                Err(Error::Failed {
+                    code: ErrorCode::Denied,
+                    ..
+                })
+            ),
+            "{only:?}"
+        );
+        assert!(
+            store
+                .objection(&alice, "password:0101010101010101")
+                .unwrap()
+                .is_some(),
+            "the old one is gone"
+        );
+        store
+            .take_away(&alice, crate::store::Removal::Disable, |_| false, false)
+            .unwrap();
         assert_eq!(store.password(&alice).unwrap(), None);
         store.enable(&alice).unwrap();
         assert_eq!(store.password(&alice).unwrap(), Some(password(2)));
-        store.take_away(&alice, crate::store::Removal::Remove, |_| false, false).unwrap();
+        store
+            .take_away(&alice, crate::store::Removal::Remove, |_| false, false)
+            .unwrap();
         store.add_account(&alice, &[]).unwrap();
-        assert_eq!(store.password(&alice).unwrap(), None, "another account of the name inherits nothing");
+        assert_eq!(
+            store.password(&alice).unwrap(),
+            None,
+            "another account of the name inherits nothing"
+        );
     }
 
     #[test]
     fn the_setup_is_made_once() {
         let store = store();
-        let made = store.password_setup(|| Zeroizing::new(vec![1; 128])).unwrap();
-        let again = store.password_setup(|| unreachable!("it is there")).unwrap();
+        let made = store
+            .password_setup(|| Zeroizing::new(vec![1; 128]))
+            .unwrap();
+        let again = store
+            .password_setup(|| unreachable!("it is there"))
+            .unwrap();
         assert_eq!(made, again);
     }
 
@@ -215,13 +288,27 @@ mod tests {
         let store = store();
         let alice = user("alice");
         store.note_source(&alice, "192.0.2.1").unwrap();
-        assert!(!store.is_known_source(&alice, "192.0.2.1").unwrap(), "of no account nothing is known");
+        assert!(
+            !store.is_known_source(&alice, "192.0.2.1").unwrap(),
+            "of no account nothing is known"
+        );
         store.add_account(&alice, &[]).unwrap();
         for number in 0..20 {
-            store.note_source(&alice, &format!("192.0.2.{number}")).unwrap();
-            assert!(store.is_known_source(&alice, &format!("192.0.2.{number}")).unwrap(), "{number}");
+            store
+                .note_source(&alice, &format!("192.0.2.{number}"))
+                .unwrap();
+            assert!(
+                store
+                    .is_known_source(&alice, &format!("192.0.2.{number}"))
+                    .unwrap(),
+                "{number}"
+            );
         }
-        let known = (0..20).filter(|number| store.is_known_source(&alice, &format!("192.0.2.{number}")).unwrap());
+        let known = (0..20).filter(|number| {
+            store
+                .is_known_source(&alice, &format!("192.0.2.{number}"))
+                .unwrap()
+        });
         assert_eq!(known.count(), 16);
         assert!(!store.is_known_source(&user("bob"), "192.0.2.19").unwrap());
     }

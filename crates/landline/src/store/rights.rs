@@ -56,7 +56,13 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub(crate) fn settle_stored(&self, user: &UserName, staging: &[u8], place: &[u8], bytes: u64) -> Result<(), Error> {
+    pub(crate) fn settle_stored(
+        &self,
+        user: &UserName,
+        staging: &[u8],
+        place: &[u8],
+        bytes: u64,
+    ) -> Result<(), Error> {
         self.write(|transaction| {
             transaction.execute("DELETE FROM stored WHERE path = ?1", params![staging])?;
             count(transaction, user, place, bytes)
@@ -68,7 +74,10 @@ impl Store {
     /// # Errors
     /// [`Error::State`].
     pub(crate) fn forget_stored(&self, path: &[u8]) -> Result<(), Error> {
-        self.write(|transaction| transaction.execute("DELETE FROM stored WHERE path = ?1", params![path])).map(drop)
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM stored WHERE path = ?1", params![path])
+        })
+        .map(drop)
     }
 
     /// The files that count for a user.
@@ -78,14 +87,23 @@ impl Store {
     pub(crate) fn stored_paths(&self, user: &UserName) -> Result<Vec<Vec<u8>>, Error> {
         self.read(|transaction| {
             let mut paths = transaction.prepare("SELECT path FROM stored WHERE user = ?1")?;
-            paths.query_map(params![user.as_str()], |row| row.get(0))?.collect()
+            paths
+                .query_map(params![user.as_str()], |row| row.get(0))?
+                .collect()
         })
     }
 }
 
-fn count(transaction: &Transaction<'_>, user: &UserName, path: &[u8], bytes: u64) -> rusqlite::Result<()> {
+fn count(
+    transaction: &Transaction<'_>,
+    user: &UserName,
+    path: &[u8],
+    bytes: u64,
+) -> rusqlite::Result<()> {
     let sql = "INSERT INTO stored (path, user, bytes) VALUES (?1, ?2, ?3)
                ON CONFLICT (path) DO UPDATE SET user = excluded.user, bytes = excluded.bytes";
     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-    transaction.execute(sql, params![path, user.as_str(), bytes]).map(drop)
+    transaction
+        .execute(sql, params![path, user.as_str(), bytes])
+        .map(drop)
 }

@@ -16,7 +16,16 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 const VERSION: i64 = 3;
 
 /// All tables of [`VERSION`], in the order in which they can be made. Times are seconds since 1970.
-const TABLES: &[&str] = &[ACCOUNTS, KEYS, INVITES, SECRETS, STORED, PASSWORD_SETUP, PASSWORDS, PASSWORD_SOURCES];
+const TABLES: &[&str] = &[
+    ACCOUNTS,
+    KEYS,
+    INVITES,
+    SECRETS,
+    STORED,
+    PASSWORD_SETUP,
+    PASSWORDS,
+    PASSWORD_SOURCES,
+];
 
 /// Those that version 2 did not have.
 const TABLES_SINCE_2: &[&str] = &[PASSWORD_SETUP, PASSWORDS, PASSWORD_SOURCES];
@@ -122,33 +131,53 @@ pub(super) enum Upkeep {
 pub(super) fn open(path: &Path, upkeep: Upkeep) -> Result<Connection, String> {
     let text = |error: rusqlite::Error| error.to_string();
     if rusqlite::version_number() < SQLITE_VERSION_MIN {
-        return Err(format!("SQLite {} is too old: 3.51.3 or later is needed", rusqlite::version()));
+        return Err(format!(
+            "SQLite {} is too old: 3.51.3 or later is needed",
+            rusqlite::version()
+        ));
     }
     // There are keys in it: SQLite's own files beside it take its mode.
     if path != Path::new(MEMORY) {
         local::make_private(path).map_err(|error| error.to_string())?;
     }
     let mut connection = Connection::open(path).map_err(text)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(text)?;
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(text)?;
+    connection
+        .busy_timeout(std::time::Duration::from_secs(5))
+        .map_err(text)?;
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(text)?;
     // Nothing is written before this: a later release's store stays as it is.
     match (version, upkeep) {
         (VERSION, _) | (0..VERSION, Upkeep::Make) => {}
         (0..VERSION, Upkeep::Leave) => {
-            return Err("is of an earlier release, and the server that uses it too; restart the server".into());
+            return Err(
+                "is of an earlier release, and the server that uses it too; restart the server"
+                    .into(),
+            );
         }
         (later, _) => {
-            return Err(format!("is of a later release (version {later}); this release knows version {VERSION}"));
+            return Err(format!(
+                "is of a later release (version {later}); this release knows version {VERSION}"
+            ));
         }
     }
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(text)?;
-    connection.pragma_update(None, "synchronous", "FULL").map_err(text)?;
-    connection.pragma_update(None, "foreign_keys", true).map_err(text)?;
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .map_err(text)?;
+    connection
+        .pragma_update(None, "synchronous", "FULL")
+        .map_err(text)?;
+    connection
+        .pragma_update(None, "foreign_keys", true)
+        .map_err(text)?;
     if (1..VERSION).contains(&version) {
         back_up(&connection, path, version)?;
     }
     if version != VERSION {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(text)?;
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(text)?;
         migrate(&transaction, version).map_err(text)?;
         transaction.commit().map_err(text)?;
     }
@@ -163,12 +192,21 @@ fn back_up(connection: &Connection, path: &Path, version: i64) -> Result<(), Str
         PathBuf::from(name)
     };
     let (staging, backup) = (beside(".part"), beside(""));
-    let failed = |problem: String| format!("its backup {} cannot be written: {problem}", backup.display());
+    let failed = |problem: String| {
+        format!(
+            "its backup {} cannot be written: {problem}",
+            backup.display()
+        )
+    };
     local::remove_if_there(&staging)
         .and_then(|()| local::make_private(&staging))
         .map_err(|error| failed(error.to_string()))?;
-    let name = staging.to_str().ok_or_else(|| failed("the path is not UTF-8".into()))?;
-    connection.execute("VACUUM INTO ?1", params![name]).map_err(|error| failed(error.to_string()))?;
+    let name = staging
+        .to_str()
+        .ok_or_else(|| failed("the path is not UTF-8".into()))?;
+    connection
+        .execute("VACUUM INTO ?1", params![name])
+        .map_err(|error| failed(error.to_string()))?;
     local::make_durable(&staging, &backup).map_err(|error| failed(error.to_string()))
 }
 
@@ -182,7 +220,9 @@ fn migrate(transaction: &Transaction<'_>, version: i64) -> rusqlite::Result<()> 
 }
 
 fn make(transaction: &Transaction<'_>, tables: &[&str]) -> rusqlite::Result<()> {
-    tables.iter().try_for_each(|table| transaction.execute_batch(table))
+    tables
+        .iter()
+        .try_for_each(|table| transaction.execute_batch(table))
 }
 
 fn migrate_from_1(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
@@ -201,7 +241,9 @@ fn migrate_from_1(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     let mut rows = keys.query([])?;
     while let Some(row) = rows.next()? {
         let (user, line, created): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let fingerprint = PublicKey::parse(&line).map(|key| key.fingerprint()).unwrap_or_default();
+        let fingerprint = PublicKey::parse(&line)
+            .map(|key| key.fingerprint())
+            .unwrap_or_default();
         transaction.execute(
             "INSERT INTO keys (user, line, fingerprint, options, comment, created) VALUES (?1, ?2, ?3, '', '', ?4)",
             params![user, line, fingerprint, created],
@@ -209,5 +251,7 @@ fn migrate_from_1(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     }
     drop(rows);
     drop(keys);
-    old.iter().rev().try_for_each(|table| transaction.execute_batch(&format!("DROP TABLE {table}_1")))
+    old.iter()
+        .rev()
+        .try_for_each(|table| transaction.execute_batch(&format!("DROP TABLE {table}_1")))
 }

@@ -34,7 +34,12 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn secret_key(&self, user: &UserName, id: &SecretId, binding: BindingType) -> Result<Option<SecretKey>, Error> {
+    pub fn secret_key(
+        &self,
+        user: &UserName,
+        id: &SecretId,
+        binding: BindingType,
+    ) -> Result<Option<SecretKey>, Error> {
         let key: Option<[u8; 32]> = self.read(|transaction| {
             transaction
                 .query_row(
@@ -63,11 +68,21 @@ impl Store {
             transaction.execute(
                 "INSERT INTO secrets (id, user, binding, key, label, created)
                  SELECT ?1, name, ?3, ?4, ?5, ?6 FROM accounts WHERE name = ?2",
-                params![id.0, user.as_str(), binding.as_str(), key.bytes(), label, unix_now()],
+                params![
+                    id.0,
+                    user.as_str(),
+                    binding.as_str(),
+                    key.bytes(),
+                    label,
+                    unix_now()
+                ],
             )
         })?;
         if added == 0 {
-            return Err(Error::here(ErrorCode::NotFound, format!("there is no account {user}")));
+            return Err(Error::here(
+                ErrorCode::NotFound,
+                format!("there is no account {user}"),
+            ));
         }
         Ok(id)
     }
@@ -82,7 +97,9 @@ impl Store {
                 "SELECT id, user, binding, label, created FROM secrets
                  WHERE ?1 IS NULL OR user = ?1 ORDER BY user, created, id",
             )?;
-            statement.query_map(params![user.map(UserName::as_str)], stored)?.collect()
+            statement
+                .query_map(params![user.map(UserName::as_str)], stored)?
+                .collect()
         })
     }
 
@@ -99,7 +116,9 @@ impl Store {
     ) -> Result<UserName, Error> {
         let removed = self.write(|transaction| {
             let sql = "SELECT user FROM secrets WHERE id = ?1";
-            let owner: Option<UserName> = transaction.query_row(sql, params![id.0], |row| parsed(row, 0)).optional()?;
+            let owner: Option<UserName> = transaction
+                .query_row(sql, params![id.0], |row| parsed(row, 0))
+                .optional()?;
             let Some(user) = owner else { return Ok(None) };
             if !force && is_last_means(transaction, &user, is_admin)? {
                 return Ok(Some(Err(last_means_refused(&user))));
@@ -108,7 +127,12 @@ impl Store {
             transaction.execute("DELETE FROM secrets WHERE id = ?1", params![id.0])?;
             Ok(Some(Ok(user)))
         })?;
-        removed.unwrap_or_else(|| Err(Error::here(ErrorCode::NotFound, format!("there is no secret {id}"))))
+        removed.unwrap_or_else(|| {
+            Err(Error::here(
+                ErrorCode::NotFound,
+                format!("there is no secret {id}"),
+            ))
+        })
     }
 }
 
@@ -128,7 +152,9 @@ where
     T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
     let text: String = row.get(column)?;
-    text.parse().map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+    text.parse().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+    })
 }
 
 #[cfg(test)]
@@ -144,19 +170,41 @@ mod tests {
         let (exporter, end_point) = (BindingType::TlsExporter, BindingType::TlsServerEndPoint);
         let key = SecretKey::from_bytes([7; 32]);
         let missing = store.add_secret(&alice, exporter, &key, "");
-        assert!(matches!(missing, Err(Error::Failed { code: ErrorCode::NotFound, .. })), "{missing:?}");
+        assert!(
+            matches!(
+                missing,
+                Err(Error::Failed {
+                    code: ErrorCode::NotFound,
+                    ..
+                })
+            ),
+            "{missing:?}"
+        );
         store.add_account(&alice, &[]).unwrap();
         store.add_account(&bob, &[]).unwrap();
-        let id = store.add_secret(&alice, exporter, &key, "build server").unwrap();
-        assert!(store.add_secret(&bob, exporter, &key, "").is_err(), "one secret is one user's");
+        let id = store
+            .add_secret(&alice, exporter, &key, "build server")
+            .unwrap();
+        assert!(
+            store.add_secret(&bob, exporter, &key, "").is_err(),
+            "one secret is one user's"
+        );
         assert_eq!(store.secret_key(&alice, &id, exporter).unwrap(), Some(key));
         assert_eq!(store.secret_key(&bob, &id, exporter).unwrap(), None);
         assert_eq!(store.secret_key(&alice, &id, end_point).unwrap(), None);
-        assert_eq!(store.secret_key(&alice, &SecretId([0; 8]), exporter).unwrap(), None);
+        assert_eq!(
+            store
+                .secret_key(&alice, &SecretId([0; 8]), exporter)
+                .unwrap(),
+            None
+        );
 
         let listed = store.secrets(None).unwrap();
         assert_eq!(listed.len(), 1);
-        assert_eq!((&listed[0].user, listed[0].id, &listed[0].label[..]), (&alice, id, "build server"));
+        assert_eq!(
+            (&listed[0].user, listed[0].id, &listed[0].label[..]),
+            (&alice, id, "build server")
+        );
         assert_eq!(store.secrets(Some(&alice)).unwrap(), listed);
         assert!(store.secrets(Some(&bob)).unwrap().is_empty());
 

@@ -9,7 +9,13 @@ use crate::login::{INVITE_TIME, KeyLine, PublicKey, SecretKey, sha256};
 
 fn key(seed: u8) -> PublicKey {
     let pair = ssh_key::private::Ed25519Keypair::from_seed(&[seed; 32]);
-    PublicKey::parse(&ssh_key::PrivateKey::from(pair).public_key().to_openssh().unwrap()).unwrap()
+    PublicKey::parse(
+        &ssh_key::PrivateKey::from(pair)
+            .public_key()
+            .to_openssh()
+            .unwrap(),
+    )
+    .unwrap()
 }
 
 fn name(text: &str) -> UserName {
@@ -26,7 +32,11 @@ fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorCode {
 /// Row 44: 100 racers by two processes' handles, one success; once, or a hundred times with `LANDLINE_SOAK=1`.
 #[test]
 fn an_invite_is_good_once_however_many_race_for_it() {
-    let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() { 100 } else { 1 };
+    let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() {
+        100
+    } else {
+        1
+    };
     for _ in 0..rounds {
         let folder = testkit::Stage::new("unused");
         let here = Store::open(&folder.path("store")).unwrap();
@@ -37,11 +47,19 @@ fn an_invite_is_good_once_however_many_race_for_it() {
                 .map(|n| {
                     let store = if n % 2 == 0 { &here } else { &elsewhere };
                     scope.spawn(move || {
-                        store.redeem(&Token([1; 16]), &format!("user{n}").parse().unwrap(), &key(n), |_| Ok(()))
+                        store.redeem(
+                            &Token([1; 16]),
+                            &format!("user{n}").parse().unwrap(),
+                            &key(n),
+                            |_| Ok(()),
+                        )
                     })
                 })
                 .collect();
-            racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+            racers
+                .into_iter()
+                .map(|racer| racer.join().unwrap())
+                .collect()
         });
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
         for outcome in outcomes.into_iter().filter(Result::is_err) {
@@ -62,18 +80,42 @@ fn invites_are_void_once_a_key_secret_or_password_of_their_maker_is_gone() {
     let secret = SecretKey::from_bytes([7; 32]);
     let binding = BindingType::TlsExporter;
     let id = store.add_secret(&eve, binding, &secret, "").unwrap();
-    let password = |id| StoredPassword { id: PasswordId([id; 8]), record: vec![id; 192] };
+    let password = |id| StoredPassword {
+        id: PasswordId([id; 8]),
+        record: vec![id; 192],
+    };
     let made = |by: &UserName| {
-        let new = NewInvite { user: None, made_by: Some(by.clone()), good_for: INVITE_TIME };
+        let new = NewInvite {
+            user: None,
+            made_by: Some(by.clone()),
+            good_for: INVITE_TIME,
+        };
         let token = Token(crate::login::random());
         store.put_invite(&token, &new, |_, _| Ok(())).unwrap();
     };
-    let left = || store.invites().unwrap().into_iter().filter_map(|invite| invite.made_by).collect::<Vec<_>>();
+    let left = || {
+        store
+            .invites()
+            .unwrap()
+            .into_iter()
+            .filter_map(|invite| invite.made_by)
+            .collect::<Vec<_>>()
+    };
     let takes: [(&str, &dyn Fn()); 4] = [
-        ("a key", &|| store.remove_key(&eve, &key(1).fingerprint(), |_| false).unwrap()),
-        ("a secret", &|| drop(store.remove_secret(&id, |_| false, false).unwrap())),
-        ("another password", &|| store.set_password(&eve, &password(2)).unwrap()),
-        ("the password", &|| store.remove_password(&eve, |_| false).unwrap()),
+        ("a key", &|| {
+            store
+                .remove_key(&eve, &key(1).fingerprint(), |_| false)
+                .unwrap()
+        }),
+        ("a secret", &|| {
+            drop(store.remove_secret(&id, |_| false, false).unwrap())
+        }),
+        ("another password", &|| {
+            store.set_password(&eve, &password(2)).unwrap()
+        }),
+        ("the password", &|| {
+            store.remove_password(&eve, |_| false).unwrap()
+        }),
     ];
     store.set_password(&eve, &password(1)).unwrap();
     for (what, take) in takes {
@@ -81,17 +123,27 @@ fn invites_are_void_once_a_key_secret_or_password_of_their_maker_is_gone() {
         made(&bob);
         take();
         assert_eq!(left(), ["bob"], "{what}");
-        store.invites().unwrap().iter().for_each(|invite| store.revoke_invite(&invite.id).unwrap());
+        store
+            .invites()
+            .unwrap()
+            .iter()
+            .for_each(|invite| store.revoke_invite(&invite.id).unwrap());
     }
     made(&eve);
-    assert!(store.remove_key(&eve, &key(9).fingerprint(), |_| false).is_err());
+    assert!(
+        store
+            .remove_key(&eve, &key(9).fingerprint(), |_| false)
+            .is_err()
+    );
     assert_eq!(left(), ["eve"], "nothing was taken");
 }
 
 #[test]
 fn the_owner_s_invite_is_void_once_there_is_an_account() {
     let store = Store::open(Path::new(":memory:")).unwrap();
-    store.put_owner_invite(&Token([1; 16]), INVITE_TIME).unwrap();
+    store
+        .put_owner_invite(&Token([1; 16]), INVITE_TIME)
+        .unwrap();
     store.add_account(&name("alice"), &[]).unwrap();
     let late = store.redeem(&Token([1; 16]), &name("mallory"), &key(1), |_| Ok(()));
     assert_eq!(code(late), ErrorCode::InviteUnknown);
@@ -101,44 +153,78 @@ fn the_owner_s_invite_is_void_once_there_is_an_account() {
 fn a_refused_invite_changes_nothing() {
     let store = Store::open(Path::new(":memory:")).unwrap();
     let alice: UserName = "alice".parse().unwrap();
-    store.put_owner_invite(&Token([1; 16]), INVITE_TIME).unwrap();
-    assert_eq!(code(store.redeem(&Token([2; 16]), &alice, &key(1), |_| Ok(()))), ErrorCode::InviteUnknown);
+    store
+        .put_owner_invite(&Token([1; 16]), INVITE_TIME)
+        .unwrap();
+    assert_eq!(
+        code(store.redeem(&Token([2; 16]), &alice, &key(1), |_| Ok(()))),
+        ErrorCode::InviteUnknown
+    );
     assert!(!store.has_accounts().unwrap());
     assert_eq!(store.key(&alice, &key(1)).unwrap(), None);
 
-    store.write(|transaction| transaction.execute("UPDATE invites SET expires = created", [])).unwrap();
-    assert_eq!(code(store.redeem(&Token([1; 16]), &alice, &key(1), |_| Ok(()))), ErrorCode::InviteExpired);
+    store
+        .write(|transaction| transaction.execute("UPDATE invites SET expires = created", []))
+        .unwrap();
+    assert_eq!(
+        code(store.redeem(&Token([1; 16]), &alice, &key(1), |_| Ok(()))),
+        ErrorCode::InviteExpired
+    );
     assert!(!store.has_accounts().unwrap());
 
-    store.put_owner_invite(&Token([3; 16]), INVITE_TIME).unwrap();
+    store
+        .put_owner_invite(&Token([3; 16]), INVITE_TIME)
+        .unwrap();
     assert_eq!(
         code(store.redeem(&Token([1; 16]), &alice, &key(1), |_| Ok(()))),
         ErrorCode::InviteUnknown,
         "the earlier one is gone"
     );
-    store.redeem(&Token([3; 16]), &alice, &key(1), |_| Ok(())).unwrap();
-    assert_eq!(store.key(&alice, &key(1)).unwrap().unwrap().line, key(1).line());
+    store
+        .redeem(&Token([3; 16]), &alice, &key(1), |_| Ok(()))
+        .unwrap();
+    assert_eq!(
+        store.key(&alice, &key(1)).unwrap().unwrap().line,
+        key(1).line()
+    );
     assert_eq!(store.key(&alice, &key(2)).unwrap(), None);
     assert_eq!(store.key(&"bob".parse().unwrap(), &key(1)).unwrap(), None);
 
-    store.redeem(&Token([3; 16]), &alice, &key(1), |_| Ok(())).expect("an answer that was lost can be asked for again");
-    assert_eq!(code(store.redeem(&Token([3; 16]), &alice, &key(2), |_| Ok(()))), ErrorCode::InviteUsed);
+    store
+        .redeem(&Token([3; 16]), &alice, &key(1), |_| Ok(()))
+        .expect("an answer that was lost can be asked for again");
     assert_eq!(
-        code(store.redeem(&Token([3; 16]), &"bob".parse().unwrap(), &key(1), |_| Ok(()))),
+        code(store.redeem(&Token([3; 16]), &alice, &key(2), |_| Ok(()))),
+        ErrorCode::InviteUsed
+    );
+    assert_eq!(
+        code(store.redeem(
+            &Token([3; 16]),
+            &"bob".parse().unwrap(),
+            &key(1),
+            |_| Ok(())
+        )),
         ErrorCode::InviteUsed
     );
 
     invite(&store, 4, None, None).unwrap();
-    assert_eq!(code(store.redeem(&Token([4; 16]), &alice, &key(2), |_| Ok(()))), ErrorCode::InviteUser);
+    assert_eq!(
+        code(store.redeem(&Token([4; 16]), &alice, &key(2), |_| Ok(()))),
+        ErrorCode::InviteUser
+    );
     assert_eq!(store.key(&alice, &key(2)).unwrap(), None);
 }
 
 #[test]
 fn the_token_itself_is_not_stored() {
     let store = Store::open(Path::new(":memory:")).unwrap();
-    store.put_owner_invite(&Token(*b"0123456789abcdef"), INVITE_TIME).unwrap();
+    store
+        .put_owner_invite(&Token(*b"0123456789abcdef"), INVITE_TIME)
+        .unwrap();
     let hash: Vec<u8> = store
-        .write(|transaction| transaction.query_row("SELECT token_hash FROM invites", [], |row| row.get(0)))
+        .write(|transaction| {
+            transaction.query_row("SELECT token_hash FROM invites", [], |row| row.get(0))
+        })
         .unwrap();
     assert_eq!(hash, sha256(b"0123456789abcdef"));
 }
@@ -147,22 +233,48 @@ fn fresh() -> Store {
     Store::open(Path::new(":memory:")).unwrap()
 }
 
-fn invite(store: &Store, token: u8, user: Option<&str>, made_by: Option<&str>) -> Result<Purpose, Error> {
-    let invite = NewInvite { user: user.map(name), made_by: made_by.map(name), good_for: INVITE_TIME };
+fn invite(
+    store: &Store,
+    token: u8,
+    user: Option<&str>,
+    made_by: Option<&str>,
+) -> Result<Purpose, Error> {
+    let invite = NewInvite {
+        user: user.map(name),
+        made_by: made_by.map(name),
+        good_for: INVITE_TIME,
+    };
     store.put_invite(&Token([token; 16]), &invite, |_, _| Ok(()))
 }
 
 #[test]
 fn an_invite_is_for_whom_it_was_made() {
     let store = fresh();
-    assert_eq!(invite(&store, 1, Some("bob"), None).unwrap(), Purpose::Account);
-    assert_eq!(code(store.redeem(&Token([1; 16]), &name("carol"), &key(1), |_| Ok(()))), ErrorCode::InviteUser);
-    store.redeem(&Token([1; 16]), &name("bob"), &key(1), |_| Ok(())).unwrap();
-    assert!(!store.account(&name("bob")).unwrap().owner, "only the owner's invite makes an owner");
+    assert_eq!(
+        invite(&store, 1, Some("bob"), None).unwrap(),
+        Purpose::Account
+    );
+    assert_eq!(
+        code(store.redeem(&Token([1; 16]), &name("carol"), &key(1), |_| Ok(()))),
+        ErrorCode::InviteUser
+    );
+    store
+        .redeem(&Token([1; 16]), &name("bob"), &key(1), |_| Ok(()))
+        .unwrap();
+    assert!(
+        !store.account(&name("bob")).unwrap().owner,
+        "only the owner's invite makes an owner"
+    );
 
     assert_eq!(invite(&store, 2, Some("bob"), None).unwrap(), Purpose::Key);
-    store.redeem(&Token([2; 16]), &name("bob"), &key(2), |_| Ok(())).unwrap();
-    assert_eq!(store.keys(&name("bob")).unwrap().len(), 2, "a further device");
+    store
+        .redeem(&Token([2; 16]), &name("bob"), &key(2), |_| Ok(()))
+        .unwrap();
+    assert_eq!(
+        store.keys(&name("bob")).unwrap().len(),
+        2,
+        "a further device"
+    );
 
     assert_eq!(invite(&store, 3, None, None).unwrap(), Purpose::Account);
     assert_eq!(
@@ -170,16 +282,26 @@ fn an_invite_is_for_whom_it_was_made() {
         ErrorCode::InviteUser,
         "the name is taken"
     );
-    store.redeem(&Token([3; 16]), &name("dora"), &key(3), |_| Ok(())).unwrap();
+    store
+        .redeem(&Token([3; 16]), &name("dora"), &key(3), |_| Ok(()))
+        .unwrap();
 }
 
 /// Row 44: 2^128 tokens are not to be guessed, and guessing changes nothing.
 #[test]
 fn a_token_is_not_guessed() {
-    let guesses = if std::env::var_os("LANDLINE_SOAK").is_some() { 1_000_000 } else { 10_000 };
+    let guesses = if std::env::var_os("LANDLINE_SOAK").is_some() {
+        1_000_000
+    } else {
+        10_000
+    };
     let store = fresh();
     let good = *b"0123456789abcdef";
-    let new = NewInvite { user: None, made_by: None, good_for: INVITE_TIME };
+    let new = NewInvite {
+        user: None,
+        made_by: None,
+        good_for: INVITE_TIME,
+    };
     store.put_invite(&Token(good), &new, |_, _| Ok(())).unwrap();
     let guess = |token: [u8; 16]| store.redeem(&Token(token), &name("eve"), &key(1), |_| Ok(()));
     for bit in 0..128 {
@@ -191,7 +313,9 @@ fn a_token_is_not_guessed() {
         assert_eq!(code(guess(number.to_le_bytes())), ErrorCode::InviteUnknown);
     }
     assert!(store.accounts().unwrap().is_empty());
-    store.redeem(&Token(good), &name("bob"), &key(1), |_| Ok(())).unwrap();
+    store
+        .redeem(&Token(good), &name("bob"), &key(1), |_| Ok(()))
+        .unwrap();
 }
 
 /// Whoever guesses waits for nobody, and nobody for them: while another process holds the write lock, a guess is answered.
@@ -203,10 +327,19 @@ fn a_guess_takes_no_write_lock() {
     let before = store.revision().unwrap();
     let other = Connection::open(folder.path("store")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    assert_eq!(code(store.redeem(&Token([2; 16]), &name("eve"), &key(1), |_| Ok(()))), ErrorCode::InviteUnknown);
-    assert_eq!(store.revision().unwrap(), before, "nothing has changed, so that no session is examined again");
+    assert_eq!(
+        code(store.redeem(&Token([2; 16]), &name("eve"), &key(1), |_| Ok(()))),
+        ErrorCode::InviteUnknown
+    );
+    assert_eq!(
+        store.revision().unwrap(),
+        before,
+        "nothing has changed, so that no session is examined again"
+    );
     other.execute_batch("COMMIT").unwrap();
-    store.redeem(&Token([1; 16]), &name("bob"), &key(1), |_| Ok(())).unwrap();
+    store
+        .redeem(&Token([1; 16]), &name("bob"), &key(1), |_| Ok(()))
+        .unwrap();
 }
 
 /// Row 44: after it was revoked, or whoever made it or was to have it is gone, an invite is worth nothing.
@@ -221,11 +354,19 @@ fn a_revoked_invite_is_void() {
     invite(&store, 3, Some("bob"), None).unwrap();
     let open = store.invites().unwrap();
     assert_eq!(open.len(), 3);
-    let id = &open.iter().find(|invite| invite.user.as_deref() == Some("new")).unwrap().id;
+    let id = &open
+        .iter()
+        .find(|invite| invite.user.as_deref() == Some("new"))
+        .unwrap()
+        .id;
     store.revoke_invite(id).unwrap();
     assert_eq!(code(store.revoke_invite(id)), ErrorCode::NotFound);
-    store.take_away(&name("eve"), Removal::Disable, nobody, false).unwrap();
-    store.take_away(&name("bob"), Removal::Remove, nobody, false).unwrap();
+    store
+        .take_away(&name("eve"), Removal::Disable, nobody, false)
+        .unwrap();
+    store
+        .take_away(&name("bob"), Removal::Remove, nobody, false)
+        .unwrap();
     for (token, user) in [(1, "new"), (2, "other"), (3, "bob")] {
         assert_eq!(
             code(store.redeem(&Token([token; 16]), &name(user), &key(token), |_| Ok(()))),
@@ -234,7 +375,11 @@ fn a_revoked_invite_is_void() {
         );
     }
     assert!(store.invites().unwrap().is_empty());
-    assert_eq!(code(invite(&store, 4, Some("eve"), None)), ErrorCode::Denied, "disabled");
+    assert_eq!(
+        code(invite(&store, 4, Some("eve"), None)),
+        ErrorCode::Denied,
+        "disabled"
+    );
 }
 
 #[test]
@@ -243,8 +388,13 @@ fn an_invite_does_not_lift_what_a_key_may_not_do() {
     let line = KeyLine::parse(&format!("from=\"192.0.2.1\" {}", key(1).line())).unwrap();
     store.add_account(&name("bob"), &[line]).unwrap();
     invite(&store, 1, Some("bob"), None).unwrap();
-    store.redeem(&Token([1; 16]), &name("bob"), &key(1), |_| Ok(())).unwrap();
-    assert_eq!(store.keys(&name("bob")).unwrap()[0].options, "from=\"192.0.2.1\"");
+    store
+        .redeem(&Token([1; 16]), &name("bob"), &key(1), |_| Ok(()))
+        .unwrap();
+    assert_eq!(
+        store.keys(&name("bob")).unwrap()[0].options,
+        "from=\"192.0.2.1\""
+    );
 }
 
 #[test]
@@ -252,8 +402,12 @@ fn a_disabled_account_redeems_nothing() {
     let store = fresh();
     store.add_account(&name("bob"), &[]).unwrap();
     invite(&store, 1, Some("bob"), None).unwrap();
-    store.redeem(&Token([1; 16]), &name("bob"), &key(1), |_| Ok(())).unwrap();
-    store.take_away(&name("bob"), Removal::Disable, |_| false, false).unwrap();
+    store
+        .redeem(&Token([1; 16]), &name("bob"), &key(1), |_| Ok(()))
+        .unwrap();
+    store
+        .take_away(&name("bob"), Removal::Disable, |_| false, false)
+        .unwrap();
     let again = store.redeem(&Token([1; 16]), &name("bob"), &key(1), |_| Ok(()));
     assert!(matches!(again, Err(Error::LoginRefused(_))), "{again:?}");
 }
@@ -262,74 +416,150 @@ fn a_disabled_account_redeems_nothing() {
 fn the_last_admin_who_can_log_in_stays() {
     let store = fresh();
     let is_admin = |account: &AccountRecord| account.name.as_str().starts_with("admin");
-    for (user, keys) in
-        [("admin1", vec![key(1).into()]), ("admin2", vec![key(2).into()]), ("admin3", vec![]), ("bob", vec![])]
-    {
+    for (user, keys) in [
+        ("admin1", vec![key(1).into()]),
+        ("admin2", vec![key(2).into()]),
+        ("admin3", vec![]),
+        ("bob", vec![]),
+    ] {
         store.add_account(&name(user), &keys).unwrap();
     }
-    store.take_away(&name("admin2"), Removal::Disable, is_admin, false).unwrap();
+    store
+        .take_away(&name("admin2"), Removal::Disable, is_admin, false)
+        .unwrap();
     for removal in [Removal::Disable, Removal::Remove] {
-        assert_eq!(code(store.take_away(&name("admin1"), removal, is_admin, false)), ErrorCode::Denied);
+        assert_eq!(
+            code(store.take_away(&name("admin1"), removal, is_admin, false)),
+            ErrorCode::Denied
+        );
     }
-    let secret = store.add_secret(&name("admin3"), BindingType::TlsExporter, &SecretKey::from_bytes([7; 32]), "");
-    store.take_away(&name("admin1"), Removal::Disable, is_admin, false).expect("admin3 has a secret now");
-    assert_eq!(code(store.take_away(&name("admin3"), Removal::Disable, is_admin, false)), ErrorCode::Denied);
-    assert_eq!(code(store.remove_secret(&secret.unwrap(), is_admin, false)), ErrorCode::Denied);
+    let secret = store.add_secret(
+        &name("admin3"),
+        BindingType::TlsExporter,
+        &SecretKey::from_bytes([7; 32]),
+        "",
+    );
+    store
+        .take_away(&name("admin1"), Removal::Disable, is_admin, false)
+        .expect("admin3 has a secret now");
+    assert_eq!(
+        code(store.take_away(&name("admin3"), Removal::Disable, is_admin, false)),
+        ErrorCode::Denied
+    );
+    assert_eq!(
+        code(store.remove_secret(&secret.unwrap(), is_admin, false)),
+        ErrorCode::Denied
+    );
     store.enable(&name("admin1")).unwrap();
     for user in ["admin2", "admin3", "bob"] {
-        store.take_away(&name(user), Removal::Remove, is_admin, false).unwrap();
+        store
+            .take_away(&name(user), Removal::Remove, is_admin, false)
+            .unwrap();
     }
-    store.take_away(&name("admin1"), Removal::Remove, is_admin, true).unwrap();
+    store
+        .take_away(&name("admin1"), Removal::Remove, is_admin, true)
+        .unwrap();
     assert_eq!(code(store.account(&name("admin1"))), ErrorCode::NotFound);
 }
 
 /// It may be a secret, and then it is kept as a key is; and a secret is as good as a further key.
 #[test]
 fn the_last_admin_keeps_the_only_way_in() {
-    let (store, is_admin) = (fresh(), |account: &AccountRecord| account.name.as_str() == "admin");
+    let (store, is_admin) = (fresh(), |account: &AccountRecord| {
+        account.name.as_str() == "admin"
+    });
     let admin = name("admin");
     store.add_account(&admin, &[key(1).into()]).unwrap();
-    let add =
-        |seed| store.add_secret(&admin, BindingType::TlsExporter, &SecretKey::from_bytes([seed; 32]), "").unwrap();
+    let add = |seed| {
+        store
+            .add_secret(
+                &admin,
+                BindingType::TlsExporter,
+                &SecretKey::from_bytes([seed; 32]),
+                "",
+            )
+            .unwrap()
+    };
     let (one, two) = (add(1), add(2));
-    store.remove_key(&admin, &key(1).fingerprint(), is_admin).unwrap();
+    store
+        .remove_key(&admin, &key(1).fingerprint(), is_admin)
+        .unwrap();
     store.remove_secret(&one, is_admin, false).unwrap();
-    assert_eq!(code(store.remove_secret(&two, is_admin, false)), ErrorCode::Denied);
-    assert_eq!(code(store.remove_secret(&one, is_admin, false)), ErrorCode::NotFound);
+    assert_eq!(
+        code(store.remove_secret(&two, is_admin, false)),
+        ErrorCode::Denied
+    );
+    assert_eq!(
+        code(store.remove_secret(&one, is_admin, false)),
+        ErrorCode::NotFound
+    );
     store.add_keys(&admin, &[key(2).into()]).unwrap();
     store.remove_secret(&two, is_admin, false).unwrap();
-    assert_eq!(code(store.remove_key(&admin, &key(2).fingerprint(), is_admin)), ErrorCode::Denied);
+    assert_eq!(
+        code(store.remove_key(&admin, &key(2).fingerprint(), is_admin)),
+        ErrorCode::Denied
+    );
     let three = add(3);
-    store.remove_key(&admin, &key(2).fingerprint(), is_admin).unwrap();
+    store
+        .remove_key(&admin, &key(2).fingerprint(), is_admin)
+        .unwrap();
     assert!(store.account(&admin).unwrap().can_log_in());
-    store.remove_secret(&three, is_admin, true).expect("it was said with force");
+    store
+        .remove_secret(&three, is_admin, true)
+        .expect("it was said with force");
     assert!(!store.account(&admin).unwrap().can_log_in());
 }
 
 #[test]
 fn the_last_admin_keeps_the_only_key() {
-    let (store, is_admin) = (fresh(), |account: &AccountRecord| account.name.as_str().starts_with("admin"));
-    store.add_account(&name("admin1"), &[key(1).into(), key(2).into()]).unwrap();
+    let (store, is_admin) = (fresh(), |account: &AccountRecord| {
+        account.name.as_str().starts_with("admin")
+    });
+    store
+        .add_account(&name("admin1"), &[key(1).into(), key(2).into()])
+        .unwrap();
     store.add_account(&name("admin2"), &[]).unwrap();
     store.add_account(&name("bob"), &[key(3).into()]).unwrap();
-    store.remove_key(&name("bob"), &key(3).fingerprint(), is_admin).unwrap();
-    store.remove_key(&name("admin1"), &key(1).fingerprint(), is_admin).unwrap();
-    assert_eq!(code(store.remove_key(&name("admin1"), &key(1).fingerprint(), is_admin)), ErrorCode::NotFound);
-    assert_eq!(code(store.remove_key(&name("admin1"), &key(2).fingerprint(), is_admin)), ErrorCode::Denied);
+    store
+        .remove_key(&name("bob"), &key(3).fingerprint(), is_admin)
+        .unwrap();
+    store
+        .remove_key(&name("admin1"), &key(1).fingerprint(), is_admin)
+        .unwrap();
+    assert_eq!(
+        code(store.remove_key(&name("admin1"), &key(1).fingerprint(), is_admin)),
+        ErrorCode::NotFound
+    );
+    assert_eq!(
+        code(store.remove_key(&name("admin1"), &key(2).fingerprint(), is_admin)),
+        ErrorCode::Denied
+    );
     store.add_keys(&name("admin2"), &[key(4).into()]).unwrap();
-    store.remove_key(&name("admin1"), &key(2).fingerprint(), is_admin).unwrap();
+    store
+        .remove_key(&name("admin1"), &key(2).fingerprint(), is_admin)
+        .unwrap();
 }
 
 #[test]
 fn whoever_could_not_log_in_any_more_changes_nothing() {
     let (store, eve) = (fresh(), name("eve"));
-    store.add_account(&eve, &[key(1).into(), key(2).into()]).unwrap();
+    store
+        .add_account(&eve, &[key(1).into(), key(2).into()])
+        .unwrap();
     let acting = store.on_behalf_of(&eve, &key(1).fingerprint());
     acting.add_account(&name("bob"), &[]).unwrap();
-    store.remove_key(&eve, &key(1).fingerprint(), |_| false).unwrap();
-    assert_eq!(code(acting.add_keys(&eve, &[key(1).into()])), ErrorCode::Denied, "the key");
+    store
+        .remove_key(&eve, &key(1).fingerprint(), |_| false)
+        .unwrap();
+    assert_eq!(
+        code(acting.add_keys(&eve, &[key(1).into()])),
+        ErrorCode::Denied,
+        "the key"
+    );
     let acting = store.on_behalf_of(&eve, &key(2).fingerprint());
-    store.take_away(&eve, Removal::Disable, |_| false, false).unwrap();
+    store
+        .take_away(&eve, Removal::Disable, |_| false, false)
+        .unwrap();
     assert_eq!(code(acting.enable(&eve)), ErrorCode::Denied, "the account");
     assert_eq!(code(invite(&acting, 1, None, None)), ErrorCode::Denied);
     assert!(store.account(&eve).unwrap().disabled.is_some());
@@ -345,33 +575,70 @@ fn whose_name_is_free_to_choose_is_asked_about() {
     };
     invite(&store, 1, None, None).unwrap();
     invite(&store, 2, Some("bob"), None).unwrap();
-    assert_eq!(code(store.redeem(&Token([1; 16]), &name("bob"), &key(1), refused)), ErrorCode::InviteUser);
+    assert_eq!(
+        code(store.redeem(&Token([1; 16]), &name("bob"), &key(1), refused)),
+        ErrorCode::InviteUser
+    );
     assert!(!store.has_accounts().unwrap());
-    store.redeem(&Token([2; 16]), &name("bob"), &key(1), refused).unwrap();
-    store.remove_key(&name("bob"), &key(1).fingerprint(), |_| false).unwrap();
-    assert!(store.has_accounts().unwrap(), "an account without a key is one");
+    store
+        .redeem(&Token([2; 16]), &name("bob"), &key(1), refused)
+        .unwrap();
+    store
+        .remove_key(&name("bob"), &key(1).fingerprint(), |_| false)
+        .unwrap();
+    assert!(
+        store.has_accounts().unwrap(),
+        "an account without a key is one"
+    );
 }
 
 #[test]
 fn whoever_could_not_log_in_any_more_is_objected_to() {
     let store = fresh();
     let bob = name("bob");
-    store.add_account(&bob, &[key(1).into(), key(2).into()]).unwrap();
+    store
+        .add_account(&bob, &[key(1).into(), key(2).into()])
+        .unwrap();
     assert_eq!(store.objection(&bob, &key(1).fingerprint()).unwrap(), None);
-    store.remove_key(&bob, &key(1).fingerprint(), |_| false).unwrap();
-    assert_eq!(store.objection(&bob, &key(1).fingerprint()).unwrap(), Some("the key, secret or password was removed"));
+    store
+        .remove_key(&bob, &key(1).fingerprint(), |_| false)
+        .unwrap();
+    assert_eq!(
+        store.objection(&bob, &key(1).fingerprint()).unwrap(),
+        Some("the key, secret or password was removed")
+    );
     assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), None);
-    store.take_away(&bob, Removal::Disable, |_| false, false).unwrap();
-    assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), Some("the account was disabled"));
+    store
+        .take_away(&bob, Removal::Disable, |_| false, false)
+        .unwrap();
+    assert_eq!(
+        store.objection(&bob, &key(2).fingerprint()).unwrap(),
+        Some("the account was disabled")
+    );
     store.enable(&bob).unwrap();
-    let secret = store.add_secret(&bob, BindingType::TlsExporter, &SecretKey::from_bytes([7; 32]), "").unwrap();
-    assert_eq!(store.objection(&bob, &format!("secret:{secret}")).unwrap(), None);
+    let secret = store
+        .add_secret(
+            &bob,
+            BindingType::TlsExporter,
+            &SecretKey::from_bytes([7; 32]),
+            "",
+        )
+        .unwrap();
+    assert_eq!(
+        store.objection(&bob, &format!("secret:{secret}")).unwrap(),
+        None
+    );
     store.remove_secret(&secret, |_| false, false).unwrap();
     let objection = store.objection(&bob, &format!("secret:{secret}")).unwrap();
     assert_eq!(objection, Some("the key, secret or password was removed"));
     assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), None);
-    store.take_away(&bob, Removal::Remove, |_| false, false).unwrap();
-    assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), Some("the account was removed"));
+    store
+        .take_away(&bob, Removal::Remove, |_| false, false)
+        .unwrap();
+    assert_eq!(
+        store.objection(&bob, &key(2).fingerprint()).unwrap(),
+        Some("the account was removed")
+    );
 }
 
 /// What another process commits is seen.

@@ -142,9 +142,14 @@ pub(crate) struct DialUpload {
 }
 
 fn host_port(text: &str) -> Result<HostPort, String> {
-    let target: Target = text.parse().map_err(|error: landline::Error| error.to_string())?;
+    let target: Target = text
+        .parse()
+        .map_err(|error: landline::Error| error.to_string())?;
     match target.port {
-        Some(port) if target.user.is_none() => Ok(HostPort { host: target.host, port }),
+        Some(port) if target.user.is_none() => Ok(HostPort {
+            host: target.host,
+            port,
+        }),
         _ => Err("host:port is needed".into()),
     }
 }

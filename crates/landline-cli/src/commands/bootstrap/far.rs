@@ -38,7 +38,9 @@ impl Far {
     /// # Errors
     /// Those of [`Remote::run`].
     pub(super) async fn probe(remote: &Remote, run_as: Option<&str>) -> Result<Self, Failure> {
-        let answers = remote.run(PROBE, &[run_as.unwrap_or_default()], &[]).await?;
+        let answers = remote
+            .run(PROBE, &[run_as.unwrap_or_default()], &[])
+            .await?;
         let managers: Vec<&str> = answers.all("manager").collect();
         let digest = answers.one("digest").filter(|digest| !digest.is_empty());
         Ok(Self {
@@ -69,9 +71,10 @@ impl Far {
                 "only root can have a server run as somebody else",
                 "leave out --run-as, or log in as root (root@HOST)",
             ),
-            (true, Some(_)) if !self.has_system_manager => {
-                usage("--run-as takes systemd, which does not answer there", "log in as that user instead")
-            }
+            (true, Some(_)) if !self.has_system_manager => usage(
+                "--run-as takes systemd, which does not answer there",
+                "log in as that user instead",
+            ),
             (true, Some(_)) => Ok(Manager::System),
             (false, None) if self.has_user_manager => Ok(Manager::User),
             (false, None) => Ok(Manager::Nobody),

@@ -61,7 +61,9 @@ pub(crate) async fn run(state: &Path, options: Bootstrap) -> Result<(), Failure>
     if is_fresh {
         step(
             &remote,
-            &format!("{user} may do nothing there yet: server/rights.toml in the state folder there says who may"),
+            &format!(
+                "{user} may do nothing there yet: server/rights.toml in the state folder there says who may"
+            ),
         );
     }
     Ok(())
@@ -79,14 +81,21 @@ struct Program {
 impl Program {
     /// The one in a file, or this very one.
     fn read(file: Option<&Path>) -> Result<Self, Failure> {
-        let own = || std::env::current_exe().map_err(|error| Failure::local(format!("this program's path: {error}")));
+        let own = || {
+            std::env::current_exe()
+                .map_err(|error| Failure::local(format!("this program's path: {error}")))
+        };
         let path = match file {
             Some(path) => path.to_owned(),
             None => own()?,
         };
-        let bytes = local::read(&path, PROGRAM_BYTES_MAX).map_err(|error| Error::io(path.display(), &error))?;
+        let bytes = local::read(&path, PROGRAM_BYTES_MAX)
+            .map_err(|error| Error::io(path.display(), &error))?;
         if !MAGIC.iter().any(|magic| bytes.starts_with(magic)) {
-            return Err(Failure::usage(format!("{} is no program for any machine", path.display())));
+            return Err(Failure::usage(format!(
+                "{} is no program for any machine",
+                path.display()
+            )));
         }
         let digest = HEXLOWER.encode(&Sha256::digest(&bytes));
         Ok(Self { bytes, digest })
@@ -94,20 +103,41 @@ impl Program {
 }
 
 /// Copies the program if another one is there, or none; whether it did.
-async fn install(remote: &Remote, far: &Far, program: &Program, is_meant_for_it: bool) -> Result<bool, Failure> {
+async fn install(
+    remote: &Remote,
+    far: &Far,
+    program: &Program,
+    is_meant_for_it: bool,
+) -> Result<bool, Failure> {
     if far.digest.as_ref() == Some(&program.digest) {
         step(remote, &format!("{} is this program already", far.place));
         return Ok(false);
     }
     if !is_meant_for_it && !far.is_like_this_machine() {
-        let what =
-            format!("{} is {}, and this program was built for {}", remote.name, far.platform(), far::own_platform());
+        let what = format!(
+            "{} is {}, and this program was built for {}",
+            remote.name,
+            far.platform(),
+            far::own_platform()
+        );
         return Err(Failure::with_status(14, what).with_advice(BINARY));
     }
-    step(remote, &format!("copying {} to {}", bytes(program.bytes.len() as u64), far.place));
+    step(
+        remote,
+        &format!(
+            "copying {} to {}",
+            bytes(program.bytes.len() as u64),
+            far.place
+        ),
+    );
     let size = program.bytes.len().to_string();
-    let copied = remote.run(COPY, &[&size, &program.digest], &program.bytes).await?;
-    step(remote, &format!("{} is there, and runs", copied.shown("version")));
+    let copied = remote
+        .run(COPY, &[&size, &program.digest], &program.bytes)
+        .await?;
+    step(
+        remote,
+        &format!("{} is there, and runs", copied.shown("version")),
+    );
     Ok(true)
 }
 
@@ -121,9 +151,18 @@ async fn start(
 ) -> Result<Answers, Failure> {
     step(remote, &format!("starting the server {manager}"));
     let is_new = if is_new { "yes" } else { "no" };
-    let port = options.port.map(|port| port.to_string()).unwrap_or_default();
+    let port = options
+        .port
+        .map(|port| port.to_string())
+        .unwrap_or_default();
     let run_as = options.run_as.as_deref().unwrap_or_default();
-    let started = remote.run(START, &[manager.word(), is_new, &port, user.as_str(), run_as], &[]).await?;
+    let started = remote
+        .run(
+            START,
+            &[manager.word(), is_new, &port, user.as_str(), run_as],
+            &[],
+        )
+        .await?;
     let log = started.shown("log");
     let how = match started.one("server").unwrap_or_default() {
         "service" if started.one("linger").is_some() => {
@@ -149,22 +188,36 @@ async fn join(
     key: Arc<UserKey>,
 ) -> Result<(), Failure> {
     let way = &options.host;
-    let ([.., last], Some(port)) = (&way.hops[..], invite.addresses.first().map(|address| address.port)) else {
+    let ([.., last], Some(port)) = (
+        &way.hops[..],
+        invite.addresses.first().map(|address| address.port),
+    ) else {
         return Err(Failure::usage("a host is needed"));
     };
     let at = |host: &str| {
-        let addresses = vec![HostPort { host: host.to_owned(), port }];
-        Invite { addresses, ..invite.clone() }
+        let addresses = vec![HostPort {
+            host: host.to_owned(),
+            port,
+        }];
+        Invite {
+            addresses,
+            ..invite.clone()
+        }
     };
     let redeem = async |invite: &Invite, ways: &Ways| {
-        let (server, connected) = client.join(invite, user.clone(), key.clone(), options.replace, ways).await?;
+        let (server, connected) = client
+            .join(invite, user.clone(), key.clone(), options.replace, ways)
+            .await?;
         connected.login.channel.finish().await;
         Ok::<_, Error>(server)
     };
     let joined = match direct(last.host.as_str(), way)? {
         Some((host, ways)) => match redeem(&at(&host), &ways).await {
             Err(error) if is_of_the_line(&error) => {
-                say(&shown_line(&format!("{}: {error}; going through ssh", last.host)));
+                say(&shown_line(&format!(
+                    "{}: {error}; going through ssh",
+                    last.host
+                )));
                 None
             }
             other => Some(other),
@@ -173,7 +226,16 @@ async fn join(
     };
     let joined = match joined {
         Some(joined) => joined,
-        None => redeem(&at(&last.host), &Ways { said: Some(way.clone()), configured: Vec::new() }).await,
+        None => {
+            redeem(
+                &at(&last.host),
+                &Ways {
+                    said: Some(way.clone()),
+                    configured: Vec::new(),
+                },
+            )
+            .await
+        }
     };
     let server = joined.map_err(|error| join::explain(error, &invite.fingerprint, "invite"))?;
     join::report(&server, &join::key_line(&key));
@@ -185,10 +247,24 @@ fn direct(host: &str, way: &ProxyJump) -> Result<Option<(String, Ways)>, Failure
     if way.hops.len() > 1 {
         return Ok(None);
     }
-    let config = known::host_config(&Target { user: None, host: host.to_owned(), port: None })?;
+    let config = known::host_config(&Target {
+        user: None,
+        host: host.to_owned(),
+        port: None,
+    })?;
     let name = config.host_name.unwrap_or_else(|| host.to_owned());
-    let configured = config.proxy_jump.map(|jump| (name.clone(), jump)).into_iter().collect();
-    Ok(Some((name, Ways { said: None, configured })))
+    let configured = config
+        .proxy_jump
+        .map(|jump| (name.clone(), jump))
+        .into_iter()
+        .collect();
+    Ok(Some((
+        name,
+        Ways {
+            said: None,
+            configured,
+        },
+    )))
 }
 
 /// Whether the same can be tried another way.

@@ -21,7 +21,15 @@ const MARK: &str = "landline:";
 /// Far beyond all that a script answers.
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
 /// For ssh: a command and nothing else, whatever its configuration adds to a login.
-const OPTIONS: [&str; 7] = ["-T", "-a", "-x", "-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none"];
+const OPTIONS: [&str; 7] = [
+    "-T",
+    "-a",
+    "-x",
+    "-o",
+    "ClearAllForwardings=yes",
+    "-o",
+    "RemoteCommand=none",
+];
 
 /// A machine that ssh leads to.
 pub(super) struct Remote {
@@ -33,25 +41,39 @@ pub(super) struct Remote {
 impl Remote {
     /// The last host of `way`; `None` for a way without hosts.
     pub(super) fn new(way: &ProxyJump) -> Option<Self> {
-        way.hops.last().map(|last| Self { way: way.clone(), name: last.host.clone() })
+        way.hops.last().map(|last| Self {
+            way: way.clone(),
+            name: last.host.clone(),
+        })
     }
 
     /// Runs a script with these words as its arguments and `input` as its standard input.
     ///
     /// # Errors
     /// 10 where ssh fails, 14 where there is no shell to run it, and what the script says is in the way.
-    pub(super) async fn run(&self, script: &str, words: &[&str], input: &[u8]) -> Result<Answers, Failure> {
+    pub(super) async fn run(
+        &self,
+        script: &str,
+        words: &[&str],
+        input: &[u8],
+    ) -> Result<Answers, Failure> {
         let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
         let script = format!("set -- {}\n{PRELUDE}\n{script}", quoted.join(" "));
         // Whatever shell the user has there understands this the same way. dd takes the script alone, and leaves what stands behind it.
-        let command = format!("exec sh -c 'eval \"$(dd bs=1 count={} 2>/dev/null)\"'", script.len());
-        let (status, answers) = self.talk(&command, script.as_bytes(), input).await.map_err(|error| {
-            let what = match error.kind() {
-                io::ErrorKind::NotFound => "there is no program ssh on this machine".to_owned(),
-                _ => format!("ssh to {}: {error}", self.name),
-            };
-            Failure::with_status(10, what)
-        })?;
+        let command = format!(
+            "exec sh -c 'eval \"$(dd bs=1 count={} 2>/dev/null)\"'",
+            script.len()
+        );
+        let (status, answers) = self
+            .talk(&command, script.as_bytes(), input)
+            .await
+            .map_err(|error| {
+                let what = match error.kind() {
+                    io::ErrorKind::NotFound => "there is no program ssh on this machine".to_owned(),
+                    _ => format!("ssh to {}: {error}", self.name),
+                };
+                Failure::with_status(10, what)
+            })?;
         if let Some(problem) = answers.one("problem") {
             return Err(self.problem(problem));
         }
@@ -61,10 +83,20 @@ impl Remote {
         Err(self.broken(status))
     }
 
-    async fn talk(&self, command: &str, script: &[u8], input: &[u8]) -> io::Result<(ExitStatus, Answers)> {
-        let ssh = ssh_command(&self.way, &OPTIONS).ok_or_else(|| io::Error::other("there is no host"))?;
+    async fn talk(
+        &self,
+        command: &str,
+        script: &[u8],
+        input: &[u8],
+    ) -> io::Result<(ExitStatus, Answers)> {
+        let ssh =
+            ssh_command(&self.way, &OPTIONS).ok_or_else(|| io::Error::other("there is no host"))?;
         let mut ssh = Command::from(ssh);
-        ssh.arg(command).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
+        ssh.arg(command)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true);
         let mut child = ssh.spawn()?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let write = async {
@@ -77,12 +109,17 @@ impl Remote {
         let read = async {
             let mut bytes = Zeroizing::new(Vec::new());
             if let Some(stdout) = stdout {
-                stdout.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).await?;
+                stdout
+                    .take(ANSWER_BYTES_MAX)
+                    .read_to_end(&mut bytes)
+                    .await?;
             }
             Ok::<_, io::Error>(bytes)
         };
         let ((), bytes) = tokio::join!(write, read);
-        let answers = Answers(Zeroizing::new(String::from_utf8_lossy(&bytes?).into_owned()));
+        let answers = Answers(Zeroizing::new(
+            String::from_utf8_lossy(&bytes?).into_owned(),
+        ));
         Ok((child.wait().await?, answers))
     }
 
@@ -94,13 +131,20 @@ impl Remote {
             "user" => Failure::with_status(2, said("there is no such user")),
             "home" => Failure::with_status(20, said("there is no home")),
             "write" => Failure::with_status(27, said("the program cannot be put there")),
-            "damaged" => Failure::with_status(25, said("the program was damaged on the way, and is not used"))
-                .with_advice("the same command again copies it anew"),
-            "foreign" => Failure::with_status(14, said("the program does not run there")).with_advice(super::BINARY),
+            "damaged" => Failure::with_status(
+                25,
+                said("the program was damaged on the way, and is not used"),
+            )
+            .with_advice("the same command again copies it anew"),
+            "foreign" => Failure::with_status(14, said("the program does not run there"))
+                .with_advice(super::BINARY),
             "settings" => Failure::with_status(2, said("the settings there cannot be used")),
             "invite" => Failure::with_status(1, said("there is no invite to be had")),
             _ => {
-                let status = kind.strip_prefix("start-").and_then(|status| status.parse().ok()).unwrap_or(1);
+                let status = kind
+                    .strip_prefix("start-")
+                    .and_then(|status| status.parse().ok())
+                    .unwrap_or(1);
                 Failure::with_status(status, said("the server does not start"))
             }
         }
@@ -110,11 +154,15 @@ impl Remote {
     fn broken(&self, status: ExitStatus) -> Failure {
         let name = &self.name;
         match status.code() {
-            Some(255) | None => Failure::with_status(10, format!("ssh to {name} failed ({status})"))
-                .with_advice("what it said stands above; ssh to that host has to work by itself first"),
-            Some(_) => {
-                Failure::with_status(14, format!("{name} does not run a shell's commands for this user ({status})"))
+            Some(255) | None => {
+                Failure::with_status(10, format!("ssh to {name} failed ({status})")).with_advice(
+                    "what it said stands above; ssh to that host has to work by itself first",
+                )
             }
+            Some(_) => Failure::with_status(
+                14,
+                format!("{name} does not run a shell's commands for this user ({status})"),
+            ),
         }
     }
 }
@@ -125,7 +173,11 @@ pub(super) struct Answers(Zeroizing<String>);
 impl Answers {
     /// All answers of this name.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.0.lines().filter_map(move |line| line.strip_prefix(MARK)?.strip_prefix(name)?.strip_prefix(' '))
+        self.0.lines().filter_map(move |line| {
+            line.strip_prefix(MARK)?
+                .strip_prefix(name)?
+                .strip_prefix(' ')
+        })
     }
 
     /// The first of them.
@@ -150,10 +202,19 @@ mod tests {
 
     #[test]
     fn a_word_stays_a_word() {
-        for word in ["", "a b", "it's", "$(id)", "`id`", "a\nb", "\\", "'; id; '", "-n", "*"] {
+        for word in [
+            "", "a b", "it's", "$(id)", "`id`", "a\nb", "\\", "'; id; '", "-n", "*",
+        ] {
             let script = format!("set -- {}\nprintf '%s,%s' $# \"$1\"", quoted(word));
-            let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
-            assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("1,{word}"));
+            let output = std::process::Command::new("sh")
+                .arg("-c")
+                .arg(script)
+                .output()
+                .unwrap();
+            assert_eq!(
+                String::from_utf8(output.stdout).unwrap(),
+                format!("1,{word}")
+            );
         }
     }
 

@@ -32,7 +32,10 @@ const FIRST_OUTPUT_TIME: Duration = Duration::from_secs(1);
 /// The pause that ends output without an end.
 const OUTPUT_PAUSE: Duration = Duration::from_millis(300);
 
-pub(super) async fn run(dial: Dial, mut stop: impl Future<Output = ()> + Unpin) -> Result<(), Failure> {
+pub(super) async fn run(
+    dial: Dial,
+    mut stop: impl Future<Output = ()> + Unpin,
+) -> Result<(), Failure> {
     // It says goodbye before it ends.
     if let Dial::UdpChat { dial, chat } = dial {
         return join(dial, chat, stop).await;
@@ -46,25 +49,41 @@ pub(super) async fn run(dial: Dial, mut stop: impl Future<Output = ()> + Unpin) 
 async fn speak(dial: Dial) -> Result<(), Failure> {
     match dial {
         Dial::Echo { stream, text } => echo(&stream, text).await,
-        Dial::Text { stream, reply, text } => texts(&stream, reply, text).await,
+        Dial::Text {
+            stream,
+            reply,
+            text,
+        } => texts(&stream, reply, text).await,
         Dial::Command(command) => commands(command, CommandForm::Sized, "").await,
         Dial::CommandRaw { command, bye } => commands(command, CommandForm::Raw, &bye).await,
         Dial::CommandJson(command) => commands(command, CommandForm::Json, "").await,
         Dial::Upload(upload) => files::upload(upload, UploadForm::Framed).await,
         Dial::UploadBare(upload) => files::upload(upload, UploadForm::Bare).await,
-        Dial::Download { stream, names, dir, overwrite, quiet } => {
-            files::download(&stream, &names, &dir, overwrite, quiet).await
-        }
+        Dial::Download {
+            stream,
+            names,
+            dir,
+            overwrite,
+            quiet,
+        } => files::download(&stream, &names, &dir, overwrite, quiet).await,
         Dial::Login { stream, user } => log_in(&stream, &user).await,
         Dial::Challenge(stream) => {
             if stream.secret.secret_file.is_none() {
-                return Err(Failure::usage("a challenge needs a secret: say --secret-file FILE"));
+                return Err(Failure::usage(
+                    "a challenge needs a secret: say --secret-file FILE",
+                ));
             }
-            challenge::passed(&mut line(&stream).await?).await.map_err(Failure::of_dialect)?;
+            challenge::passed(&mut line(&stream).await?)
+                .await
+                .map_err(Failure::of_dialect)?;
             print("ok");
             Ok(())
         }
-        Dial::UdpEcho { dial, timeout, text } => udp_echo(dial, timeout, text).await,
+        Dial::UdpEcho {
+            dial,
+            timeout,
+            text,
+        } => udp_echo(dial, timeout, text).await,
         Dial::Talk { stream, pause, bye } => talk(&stream, &pause, bye).await,
         Dial::UdpChat { .. } => Ok(()),
     }
@@ -73,7 +92,9 @@ async fn speak(dial: Dial) -> Result<(), Failure> {
 /// A line to the server, its challenge answered.
 pub(super) async fn line(stream: &DialStream) -> Result<Line<TcpStream>, Failure> {
     let secret = secret(&stream.secret)?;
-    connect(&stream.dial.address, secret.as_ref(), IDLE_TIME_MAX).await.map_err(Failure::of_dialect)
+    connect(&stream.dial.address, secret.as_ref(), IDLE_TIME_MAX)
+        .await
+        .map_err(Failure::of_dialect)
 }
 
 pub(super) fn charset(stream: &DialStream) -> Charset {
@@ -91,7 +112,9 @@ async fn echo(stream: &DialStream, text: Vec<String>) -> Result<(), Failure> {
         input
     };
     let mut output = Output::new(charset(stream));
-    echo::exchange(line, input, &mut output).await.map_err(Failure::of_dialect)?;
+    echo::exchange(line, input, &mut output)
+        .await
+        .map_err(Failure::of_dialect)?;
     if !text.is_empty() {
         let _ = output.write_all(&charset(stream).encode("\n"));
     }
@@ -109,7 +132,11 @@ impl Lines {
     fn new(given: Vec<String>) -> Self {
         let given = (!given.is_empty()).then(|| given.into_iter());
         let prompts = given.is_none() && input::is_terminal();
-        Self { given, person: input::person(), prompts }
+        Self {
+            given,
+            person: input::person(),
+            prompts,
+        }
     }
 
     async fn next(&mut self) -> Option<String> {
@@ -129,9 +156,13 @@ async fn texts(stream: &DialStream, reply: bool, text: Vec<String>) -> Result<()
     let (mut line, charset) = (line(stream).await?, charset(stream));
     let mut lines = Lines::new(text);
     while let Some(text) = lines.next().await {
-        text::send(&mut line, charset, &text).await.map_err(Failure::of_dialect)?;
+        text::send(&mut line, charset, &text)
+            .await
+            .map_err(Failure::of_dialect)?;
         if reply {
-            let answer = text::receive(&mut line, charset).await.map_err(Failure::of_dialect)?;
+            let answer = text::receive(&mut line, charset)
+                .await
+                .map_err(Failure::of_dialect)?;
             print(&answer.ok_or_else(closed)?);
         }
     }
@@ -147,13 +178,19 @@ async fn commands(options: DialCommand, form: CommandForm, bye: &str) -> Result<
     let (mut line, charset) = (line(&options.stream).await?, charset(&options.stream));
     let mut output = Output::new(charset);
     let command = options.command.join(" ");
-    let mut lines = Lines::new(if command.is_empty() { Vec::new() } else { vec![command] });
+    let mut lines = Lines::new(if command.is_empty() {
+        Vec::new()
+    } else {
+        vec![command]
+    });
     let mut last = None;
     while let Some(command) = lines.next().await {
         if command.trim().is_empty() {
             continue;
         }
-        command::send(&mut line, charset, &command).await.map_err(Failure::of_dialect)?;
+        command::send(&mut line, charset, &command)
+            .await
+            .map_err(Failure::of_dialect)?;
         if form == CommandForm::Raw {
             let wait = (Some(FIRST_OUTPUT_TIME), Some(OUTPUT_PAUSE));
             let is_open = command::receive_raw(&mut line, wait.0, wait.1, &mut output).await;
@@ -163,13 +200,20 @@ async fn commands(options: DialCommand, form: CommandForm, bye: &str) -> Result<
             continue;
         }
         let answered = command::receive_answer(&mut line, charset, form, &mut output).await;
-        last = answered.map_err(Failure::of_dialect)?.ok_or_else(closed)?.code;
+        last = answered
+            .map_err(Failure::of_dialect)?
+            .ok_or_else(closed)?
+            .code;
     }
     if form == CommandForm::Raw {
         // What a slow command says comes before the server reads this.
-        command::send(&mut line, charset, bye).await.map_err(Failure::of_dialect)?;
+        command::send(&mut line, charset, bye)
+            .await
+            .map_err(Failure::of_dialect)?;
         line.finish().await.map_err(Failure::of_dialect)?;
-        command::receive_raw(&mut line, None, None, &mut output).await.map_err(Failure::of_dialect)?;
+        command::receive_raw(&mut line, None, None, &mut output)
+            .await
+            .map_err(Failure::of_dialect)?;
     } else {
         line.close().await;
     }
@@ -182,38 +226,68 @@ async fn commands(options: DialCommand, form: CommandForm, bye: &str) -> Result<
 async fn log_in(stream: &DialStream, user: &str) -> Result<(), Failure> {
     let password = if input::is_terminal() {
         let asked = tokio::task::spawn_blocking(|| hidden("Password: ")).await;
-        asked.ok().and_then(Result::ok).map(|typed| typed.to_string())
+        asked
+            .ok()
+            .and_then(Result::ok)
+            .map(|typed| typed.to_string())
     } else {
         input::person().line().await
     };
-    let password = password.ok_or_else(|| Failure::usage("the password is to be typed, or piped to standard input"))?;
+    let password = password
+        .ok_or_else(|| Failure::usage("the password is to be typed, or piped to standard input"))?;
     let mut line = line(stream).await?;
-    let answer = login::log_in(&mut line, charset(stream), user, &password).await.map_err(Failure::of_dialect)?;
+    let answer = login::log_in(&mut line, charset(stream), user, &password)
+        .await
+        .map_err(Failure::of_dialect)?;
     print(&answer);
     line.close().await;
     Ok(())
 }
 
-async fn udp_echo(dial: DialDatagrams, timeout: Duration, text: Vec<String>) -> Result<(), Failure> {
-    let socket = datagrams(&dial.address).await.map_err(Failure::of_dialect)?;
+async fn udp_echo(
+    dial: DialDatagrams,
+    timeout: Duration,
+    text: Vec<String>,
+) -> Result<(), Failure> {
+    let socket = datagrams(&dial.address)
+        .await
+        .map_err(Failure::of_dialect)?;
     let charset = dial.encoding.encoding;
     let mut lines = Lines::new(text);
     while let Some(text) = lines.next().await {
-        let answer = udp_echo::ask(&socket, &charset.encode(&text), timeout).await.map_err(Failure::of_dialect)?;
+        let answer = udp_echo::ask(&socket, &charset.encode(&text), timeout)
+            .await
+            .map_err(Failure::of_dialect)?;
         print(&shown_line(&charset.decode(&answer)));
     }
     Ok(())
 }
 
-async fn join(dial: DialDatagrams, chat: Chat, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-    let socket = datagrams(&dial.address).await.map_err(Failure::of_dialect)?;
-    let options =
-        ChatOptions { charset: dial.encoding.encoding, name: chat.name, bye: chat.bye, idle_time_max: IDLE_TIME_MAX };
+async fn join(
+    dial: DialDatagrams,
+    chat: Chat,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let socket = datagrams(&dial.address)
+        .await
+        .map_err(Failure::of_dialect)?;
+    let options = ChatOptions {
+        charset: dial.encoding.encoding,
+        name: chat.name,
+        bye: chat.bye,
+        idle_time_max: IDLE_TIME_MAX,
+    };
     let hear = |line: landline::classic::codec::ChatLine| match line.name {
-        Some(name) => print(&format!("{}: {}", shown_line(&name), shown_line(&line.text))),
+        Some(name) => print(&format!(
+            "{}: {}",
+            shown_line(&name),
+            shown_line(&line.text)
+        )),
         None => print(&shown_line(&line.text)),
     };
-    udp_chat::chat(&socket, &options, input::person(), stop, hear).await.map_err(Failure::of_dialect)
+    udp_chat::chat(&socket, &options, input::person(), stop, hear)
+        .await
+        .map_err(Failure::of_dialect)
 }
 
 async fn talk(stream: &DialStream, pause: &Pause, bye: Option<String>) -> Result<(), Failure> {

@@ -39,16 +39,22 @@ pub(super) async fn upload(options: DialUpload, form: UploadForm) -> Result<(), 
         }
         let size = header.size;
         let sending = upload::send(&mut line, charset, form, &header, source, &progress);
-        show.during(&name, &progress, sending).await.map_err(Failure::of_dialect)?;
+        show.during(&name, &progress, sending)
+            .await
+            .map_err(Failure::of_dialect)?;
         if options.ack {
-            let stored = upload::receive_receipt(&mut line, charset, size).await.map_err(Failure::of_dialect)?;
+            let stored = upload::receive_receipt(&mut line, charset, size)
+                .await
+                .map_err(Failure::of_dialect)?;
             print(&format!("{name}: {size} bytes, stored as {stored}"));
         } else {
             sent.push(format!("{name}: {size} bytes sent"));
         }
     }
     // Without a receipt, that the server has read to the end is all there is to know.
-    line.settle(SETTLE_TIME).await.map_err(Failure::of_dialect)?;
+    line.settle(SETTLE_TIME)
+        .await
+        .map_err(Failure::of_dialect)?;
     sent.iter().for_each(|sent| print(sent));
     Ok(())
 }
@@ -57,10 +63,16 @@ pub(super) async fn upload(options: DialUpload, form: UploadForm) -> Result<(), 
 async fn open(path: &Path) -> Result<(String, Arc<Source>), Failure> {
     let name = local::own_name(path)
         .and_then(|name| String::from_utf8(name).ok())
-        .ok_or_else(|| Failure::usage(format!("{}: the file needs a name of its own, in UTF-8", path.display())))?;
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "{}: the file needs a name of its own, in UTF-8",
+                path.display()
+            ))
+        })?;
     let path = path.to_owned();
     let source = tokio::task::spawn_blocking(move || local::source(&path)).await;
-    let source: Result<Source, Error> = source.map_err(|error| Failure::local(error.to_string()))?;
+    let source: Result<Source, Error> =
+        source.map_err(|error| Failure::local(error.to_string()))?;
     Ok((name, Arc::new(source?)))
 }
 
@@ -75,8 +87,18 @@ pub(super) async fn download(
     let show = Show::new(quiet, false);
     for name in names {
         let progress = Progress::default();
-        let fetching = download::fetch(&mut line, charset(stream), name, folder, overwrite, &progress);
-        let (path, size) = show.during(name, &progress, fetching).await.map_err(Failure::of_dialect)?;
+        let fetching = download::fetch(
+            &mut line,
+            charset(stream),
+            name,
+            folder,
+            overwrite,
+            &progress,
+        );
+        let (path, size) = show
+            .during(name, &progress, fetching)
+            .await
+            .map_err(Failure::of_dialect)?;
         print(&format!("{path}: {size} bytes"));
     }
     line.close().await;

@@ -17,7 +17,9 @@ const CHUNKS: usize = 4;
 pub(super) fn person() -> Person {
     let (person, mut requests) = Person::new();
     std::thread::spawn(move || {
-        let Ok(mut input) = standard_input() else { return };
+        let Ok(mut input) = standard_input() else {
+            return;
+        };
         while let Some(give) = requests.blocking_recv() {
             let Some(line) = line(&mut input) else { return };
             // Whoever asked may be gone; it is not lost, as it is asked for until it comes.
@@ -36,12 +38,17 @@ pub(super) fn is_terminal() -> bool {
 pub(super) fn chunks() -> mpsc::Receiver<Vec<u8>> {
     let (queue, chunks) = mpsc::channel(CHUNKS);
     std::thread::spawn(move || {
-        let Ok(mut input) = standard_input() else { return };
+        let Ok(mut input) = standard_input() else {
+            return;
+        };
         let mut chunk = vec![0; CHUNK_BYTES];
         while let Ok(count) = input.read(&mut chunk)
             && count > 0
         {
-            if queue.blocking_send(chunk.get(..count).unwrap_or_default().to_vec()).is_err() {
+            if queue
+                .blocking_send(chunk.get(..count).unwrap_or_default().to_vec())
+                .is_err()
+            {
                 return;
             }
         }

@@ -38,5 +38,10 @@ pub(crate) fn run_forking(state: &Path, command: Classic) -> Result<(), Failure>
 
 /// The secret that was named, if one was.
 fn challenge(secret: &Secret) -> Result<Option<Challenge>, Failure> {
-    secret.secret_file.as_deref().map(|path| Challenge::load(path, secret.hmac)).transpose().map_err(Failure::from)
+    secret
+        .secret_file
+        .as_deref()
+        .map(|path| Challenge::load(path, secret.hmac))
+        .transpose()
+        .map_err(Failure::from)
 }

@@ -48,15 +48,31 @@ pub(super) async fn run(state: PathBuf, serve: Serve) -> Result<(), Failure> {
     let plan = tokio::task::spawn_blocking(move || plan(&state, serve)).await;
     match plan.map_err(|error| Failure::local(error.to_string()))?? {
         Plan::Stream(plan) => plan.serve().await,
-        Plan::Echo { socket, upper, charset } => {
+        Plan::Echo {
+            socket,
+            upper,
+            charset,
+        } => {
             let (stopper, shutdown) = stopper()?;
-            beside(stopper, move || udp_echo::serve(socket, upper, charset, &shutdown)).await
+            beside(stopper, move || {
+                udp_echo::serve(socket, upper, charset, &shutdown)
+            })
+            .await
         }
-        Plan::Chat { socket, options, json } => {
-            let socket = socket.set_nonblocking(true).and_then(|()| tokio::net::UdpSocket::from_std(socket));
+        Plan::Chat {
+            socket,
+            options,
+            json,
+        } => {
+            let socket = socket
+                .set_nonblocking(true)
+                .and_then(|()| tokio::net::UdpSocket::from_std(socket));
             let socket = socket.map_err(|error| Failure::local(error.to_string()))?;
             let (events, _printer) = show::printer(json);
-            Ok(udp_chat::serve(socket, &options, input::person(), signals::stop()?, &events).await?)
+            Ok(
+                udp_chat::serve(socket, &options, input::person(), signals::stop()?, &events)
+                    .await?,
+            )
         }
     }
 }
@@ -64,7 +80,9 @@ pub(super) async fn run(state: PathBuf, serve: Serve) -> Result<(), Failure> {
 /// Serves by processes, from one that has no thread but this.
 pub(super) fn run_forking(state: &Path, serve: Serve) -> Result<(), Failure> {
     // Datagrams are served by one process.
-    let Plan::Stream(plan) = plan(state, serve)? else { return Ok(()) };
+    let Plan::Stream(plan) = plan(state, serve)? else {
+        return Ok(());
+    };
     let (stopper, shutdown) = stopper()?;
     signals::stop_forking(stopper.clone());
     // No thread prints, as a process that forks has none.
@@ -75,8 +93,16 @@ pub(super) fn run_forking(state: &Path, serve: Serve) -> Result<(), Failure> {
 /// A server that listens and does not serve yet.
 enum Plan {
     Stream(Box<StreamPlan>),
-    Echo { socket: UdpSocket, upper: Option<Upper>, charset: Charset },
-    Chat { socket: UdpSocket, options: ChatOptions, json: bool },
+    Echo {
+        socket: UdpSocket,
+        upper: Option<Upper>,
+        charset: Charset,
+    },
+    Chat {
+        socket: UdpSocket,
+        options: ChatOptions,
+        json: bool,
+    },
 }
 
 fn plan(state: &Path, serve: Serve) -> Result<Plan, Failure> {
@@ -95,29 +121,74 @@ fn plan(state: &Path, serve: Serve) -> Result<Plan, Failure> {
             let folder = Arc::new(Root::open_hiding(&dir, state).map_err(folder)?);
             connections(stream, NO_PAUSE, Dialect::Download(folder))
         }
-        Serve::Login { stream, pause, accounts, greeting } => {
-            let options = LoginOptions { accounts: read_accounts(&accounts)?, greeting };
+        Serve::Login {
+            stream,
+            pause,
+            accounts,
+            greeting,
+        } => {
+            let options = LoginOptions {
+                accounts: read_accounts(&accounts)?,
+                greeting,
+            };
             connections(stream, pause.pause, Dialect::Login(options))
         }
         Serve::Challenge(stream) => {
             if stream.secret.secret_file.is_none() {
-                return Err(Failure::usage("a challenge needs a secret: say --secret-file FILE"));
+                return Err(Failure::usage(
+                    "a challenge needs a secret: say --secret-file FILE",
+                ));
             }
             connections(stream, NO_PAUSE, Dialect::Challenge)
         }
         Serve::UdpEcho { listen, upper } => {
             let charset = listen.encoding.encoding;
-            Ok(Plan::Echo { socket: datagrams(&listen)?, upper: upper.upper, charset })
+            Ok(Plan::Echo {
+                socket: datagrams(&listen)?,
+                upper: upper.upper,
+                charset,
+            })
         }
-        Serve::UdpChat { listen, chat, forget } => {
+        Serve::UdpChat {
+            listen,
+            chat,
+            forget,
+        } => {
             let charset = listen.encoding.encoding;
-            let options = ChatOptions { charset, name: chat.name, bye: chat.bye, idle_time_max: forget };
-            Ok(Plan::Chat { socket: datagrams(&listen)?, options, json: listen.json })
+            let options = ChatOptions {
+                charset,
+                name: chat.name,
+                bye: chat.bye,
+                idle_time_max: forget,
+            };
+            Ok(Plan::Chat {
+                socket: datagrams(&listen)?,
+                options,
+                json: listen.json,
+            })
         }
-        Serve::Talk { stream, pause, once, first, bye } => {
+        Serve::Talk {
+            stream,
+            pause,
+            once,
+            first,
+            bye,
+        } => {
             let operator = Arc::new(Operator::new(input::person));
-            let options = TalkOptions { operator, first, bye };
-            stream_plan(stream, pause.pause, Dialect::Talk(options), Calls { one_at_a_time: true, once })
+            let options = TalkOptions {
+                operator,
+                first,
+                bye,
+            };
+            stream_plan(
+                stream,
+                pause.pause,
+                Dialect::Talk(options),
+                Calls {
+                    one_at_a_time: true,
+                    once,
+                },
+            )
         }
     }
 }
@@ -134,7 +205,11 @@ fn connections(stream: ServeStream, pause: Duration, dialect: Dialect) -> Result
 }
 
 fn commands(command: ServeCommand, form: CommandForm, bye: String) -> Result<Plan, Failure> {
-    let output_bytes_max = if form == CommandForm::Json { JSON_OUTPUT_BYTES_MAX } else { OUTPUT_BYTES_MAX };
+    let output_bytes_max = if form == CommandForm::Json {
+        JSON_OUTPUT_BYTES_MAX
+    } else {
+        OUTPUT_BYTES_MAX
+    };
     let options = CommandOptions {
         form,
         child_charset: command.child_encoding,
@@ -143,12 +218,21 @@ fn commands(command: ServeCommand, form: CommandForm, bye: String) -> Result<Pla
         output_bytes_max,
         spool_folder: std::env::temp_dir(),
     };
-    connections(command.stream, command.pause.pause, Dialect::Command(options))
+    connections(
+        command.stream,
+        command.pause.pause,
+        Dialect::Command(options),
+    )
 }
 
 fn uploads(state: &Path, upload: ServeUpload, form: UploadForm) -> Result<Plan, Failure> {
     let folder = Arc::new(Root::open_hiding(&upload.dir, state).map_err(folder)?);
-    let options = UploadOptions { form, folder, overwrite: upload.overwrite, ack: upload.ack };
+    let options = UploadOptions {
+        form,
+        folder,
+        overwrite: upload.overwrite,
+        ack: upload.ack,
+    };
     options.sweep();
     connections(upload.stream, NO_PAUSE, Dialect::Upload(options))
 }
@@ -159,8 +243,12 @@ fn folder(error: Error) -> Failure {
 }
 
 fn read_accounts(path: &Path) -> Result<Accounts, Failure> {
-    let bad = |problem: String| Error::Key { path: path.display().to_string(), problem };
-    let bytes = read_secret_file(path, ACCOUNTS_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
+    let bad = |problem: String| Error::Key {
+        path: path.display().to_string(),
+        problem,
+    };
+    let bytes =
+        read_secret_file(path, ACCOUNTS_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
     let text = str::from_utf8(&bytes).map_err(|_| bad("is not text in UTF-8".into()))?;
     Ok(text.parse().map_err(bad)?)
 }
@@ -174,14 +262,27 @@ struct StreamPlan {
     json: bool,
 }
 
-fn stream_plan(stream: ServeStream, pause: Duration, dialect: Dialect, calls: Calls) -> Result<Plan, Failure> {
+fn stream_plan(
+    stream: ServeStream,
+    pause: Duration,
+    dialect: Dialect,
+    calls: Calls,
+) -> Result<Plan, Failure> {
     let charset = stream.listen.encoding.encoding;
     let runs_commands = matches!(dialect, Dialect::Command(_));
     let challenge = challenge(&stream.secret)?;
     let is_open = challenge.is_none();
-    let service = Service { dialect, charset, challenge, pause, idle_time_max: stream.idle };
+    let service = Service {
+        dialect,
+        charset,
+        challenge,
+        pause,
+        idle_time_max: stream.idle,
+    };
     let listener = listen(&address(&stream.listen.listen), stream.backlog)?;
-    let here = listener.local_addr().map_err(|error| Failure::local(error.to_string()))?;
+    let here = listener
+        .local_addr()
+        .map_err(|error| Failure::local(error.to_string()))?;
     if is_open && !here.ip().is_loopback() {
         if runs_commands {
             return Err(Failure::usage(
@@ -194,7 +295,13 @@ fn stream_plan(stream: ServeStream, pause: Duration, dialect: Dialect, calls: Ca
     }
     announce(here, stream.listen.json);
     let (model, json) = (stream.model.into(), stream.listen.json);
-    Ok(Plan::Stream(Box::new(StreamPlan { listener, service, model, calls, json })))
+    Ok(Plan::Stream(Box::new(StreamPlan {
+        listener,
+        service,
+        model,
+        calls,
+        json,
+    })))
 }
 
 impl StreamPlan {
@@ -220,17 +327,32 @@ impl StreamPlan {
     }
 
     /// Serves by a model that blocks, on this thread and those it starts.
-    fn serve_blocking(self, stopper: Stopper, shutdown: &Shutdown, show: ClassicSink) -> Result<(), Error> {
+    fn serve_blocking(
+        self,
+        stopper: Stopper,
+        shutdown: &Shutdown,
+        show: ClassicSink,
+    ) -> Result<(), Error> {
         let is_last = self.calls.once;
         let events: ClassicSink = Arc::new(move |event| {
-            let has_ended = matches!(event, ClassicEvent::Closed { .. } | ClassicEvent::Failed { .. });
+            let has_ended = matches!(
+                event,
+                ClassicEvent::Closed { .. } | ClassicEvent::Failed { .. }
+            );
             show(event);
             if is_last && has_ended {
                 stopper.stop();
             }
         });
         let connections_max = self.calls.one_at_a_time.then_some(1);
-        serve_blocking(self.listener, self.service, self.model, connections_max, shutdown, &events)
+        serve_blocking(
+            self.listener,
+            self.service,
+            self.model,
+            connections_max,
+            shutdown,
+            &events,
+        )
     }
 }
 
@@ -239,7 +361,10 @@ fn stopper() -> Result<(Stopper, Shutdown), Failure> {
 }
 
 /// Lets a server that blocks run in a thread of its own, and stops it at a signal.
-async fn beside(stopper: Stopper, serve: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<(), Failure> {
+async fn beside(
+    stopper: Stopper,
+    serve: impl FnOnce() -> Result<(), Error> + Send + 'static,
+) -> Result<(), Failure> {
     let stop = signals::stop()?;
     let (done, mut served) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -258,7 +383,10 @@ async fn beside(stopper: Stopper, serve: impl FnOnce() -> Result<(), Error> + Se
 /// A socket for datagrams, announced.
 fn datagrams(listen: &Listen) -> Result<UdpSocket, Failure> {
     let address = address(&listen.listen);
-    let failed = |source| Error::Listen { address: address.clone(), source };
+    let failed = |source| Error::Listen {
+        address: address.clone(),
+        source,
+    };
     let socket = Bind::new().udp(address.as_str()).map_err(failed)?;
     let here = socket.local_addr().map_err(failed)?;
     if !here.ip().is_loopback() {

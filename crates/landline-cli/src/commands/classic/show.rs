@@ -16,7 +16,8 @@ const EVENTS: usize = 4096;
 /// Prints from a thread of its own, so that a slow reader does not stop the server.
 pub(super) fn printer(json: bool) -> (ClassicSink, JoinHandle<()>) {
     let (queue, events) = mpsc::sync_channel::<ClassicEvent>(EVENTS);
-    let printer = std::thread::spawn(move || events.into_iter().for_each(|event| show(&event, json)));
+    let printer =
+        std::thread::spawn(move || events.into_iter().for_each(|event| show(&event, json)));
     let sink: ClassicSink = Arc::new(move |event| {
         let _ = queue.try_send(event);
     });
@@ -38,17 +39,35 @@ fn show(event: &ClassicEvent, json: bool) {
     }
     match event {
         ClassicEvent::Text { peer, text } => print(&format!("{peer}: {text}")),
-        ClassicEvent::Said { peer, name, text, spared } => {
+        ClassicEvent::Said {
+            peer,
+            name,
+            text,
+            spared,
+        } => {
             let who = name.as_deref().unwrap_or(peer);
             print(&format!("{}: {}", shown_line(who), shown_line(text)));
             if *spared > 0 {
-                say(&format!("  (not relayed to {spared}, who have said too little themselves)"));
+                say(&format!(
+                    "  (not relayed to {spared}, who have said too little themselves)"
+                ));
             }
         }
-        ClassicEvent::Stored { peer, path, name, size, rest } => {
-            say(&shown_line(&format!("{peer} uploaded {path}: {size} bytes, sent as {name:?}{}", others(rest))));
+        ClassicEvent::Stored {
+            peer,
+            path,
+            name,
+            size,
+            rest,
+        } => {
+            say(&shown_line(&format!(
+                "{peer} uploaded {path}: {size} bytes, sent as {name:?}{}",
+                others(rest)
+            )));
             if let Some(message) = rest.get("msg") {
-                print(&shown_line(message.as_str().unwrap_or(&message.to_string())));
+                print(&shown_line(
+                    message.as_str().unwrap_or(&message.to_string()),
+                ));
             }
         }
         ClassicEvent::Turn { .. } => {
@@ -62,9 +81,16 @@ fn show(event: &ClassicEvent, json: bool) {
 
 /// The keys of a header that mean nothing to us.
 fn others(rest: &serde_json::Map<String, serde_json::Value>) -> String {
-    let others: Vec<String> =
-        rest.iter().filter(|(key, _)| *key != "msg").map(|(key, value)| format!("{key}={value}")).collect();
-    if others.is_empty() { String::new() } else { format!(" ({})", others.join(", ")) }
+    let others: Vec<String> = rest
+        .iter()
+        .filter(|(key, _)| *key != "msg")
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    if others.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", others.join(", "))
+    }
 }
 
 /// An event in words.
@@ -72,7 +98,12 @@ fn sentence(event: &ClassicEvent) -> String {
     match event {
         ClassicEvent::Connected { peer } => format!("{peer} has connected"),
         ClassicEvent::Proven { peer } => format!("{peer} has the secret"),
-        ClassicEvent::Command { peer, command, code, bytes } => {
+        ClassicEvent::Command {
+            peer,
+            command,
+            code,
+            bytes,
+        } => {
             format!("{peer} ran {command:?}: status {code}, {bytes} bytes")
         }
         ClassicEvent::Sent { peer, name, size } => format!("{peer} fetched {name:?}: {size} bytes"),

@@ -35,7 +35,9 @@ const WAIT_MAX: Duration = Duration::from_secs(8);
 pub(crate) async fn run(state: &Path, options: Cp) -> Result<(), Failure> {
     let show = Show::new(options.quiet, options.json);
     if options.json && options.destination == Location::Stream {
-        return Err(Failure::usage("--json needs standard output, and the copy goes there"));
+        return Err(Failure::usage(
+            "--json needs standard output, and the copy goes there",
+        ));
     }
     show.event(&json!({
         "event": "start", "source": options.source.to_string(), "destination": options.destination.to_string(),
@@ -102,15 +104,30 @@ async fn copy(
 
 /// What went wrong with a copy, and what to do about it.
 fn failure(error: Error) -> Failure {
-    let exists = matches!(&error, Error::Failed { code: ErrorCode::Exists, .. });
+    let exists = matches!(
+        &error,
+        Error::Failed {
+            code: ErrorCode::Exists,
+            ..
+        }
+    );
     let failure = Failure::from(error);
-    if exists { failure.with_advice("leave out --no-clobber to replace it") } else { failure }
+    if exists {
+        failure.with_advice("leave out --no-clobber to replace it")
+    } else {
+        failure
+    }
 }
 
 /// What a copy is called while it runs: the file's own name, short enough for a narrow terminal.
 fn label(source: &Location) -> String {
     let name = source.to_string();
-    let name = shown_line(name.rsplit(['/', ':']).next().filter(|name| !name.is_empty()).unwrap_or(&name));
+    let name = shown_line(
+        name.rsplit(['/', ':'])
+            .next()
+            .filter(|name| !name.is_empty())
+            .unwrap_or(&name),
+    );
     match name.char_indices().nth(LABEL_CHARS) {
         Some((end, _)) => format!("{}…", name.split_at(end).0),
         None => name,
@@ -123,7 +140,13 @@ fn can_go_on_later(options: &Cp) -> bool {
 }
 
 fn is_too_many(error: &Error) -> bool {
-    matches!(error, Error::Failed { code: ErrorCode::TooManySessions, .. })
+    matches!(
+        error,
+        Error::Failed {
+            code: ErrorCode::TooManySessions,
+            ..
+        }
+    )
 }
 
 /// Whether another connection may do better.
@@ -132,7 +155,10 @@ fn is_of_the_line(error: &Error) -> bool {
         Error::Lost(_) | Error::Connect { .. } | Error::Ssh { .. } => true,
         // Too many sessions: one of them may be the broken line's, which is not given up yet.
         Error::Failed { code, .. } => {
-            matches!(code, ErrorCode::Draining | ErrorCode::TooManySessions | ErrorCode::OpenTimeout)
+            matches!(
+                code,
+                ErrorCode::Draining | ErrorCode::TooManySessions | ErrorCode::OpenTimeout
+            )
         }
         _ => false,
     }
@@ -155,5 +181,8 @@ fn report(options: &Cp, show: Show, copied: &Copied, place: &str, elapsed: Durat
         _ if seconds < 0.5 => String::new(),
         per_second => format!(", {}/s", bytes(per_second as u64)),
     };
-    show.remark(&format!("{} copied and verified in {seconds:.1} s{rate}", bytes(copied.length)));
+    show.remark(&format!(
+        "{} copied and verified in {seconds:.1} s{rate}",
+        bytes(copied.length)
+    ));
 }

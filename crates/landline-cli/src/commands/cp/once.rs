@@ -46,11 +46,19 @@ impl<'a> Copy<'a> {
     pub(super) async fn new(client: &'a Client, options: &Cp) -> Result<Self, Failure> {
         let (target, path, near) = match (&options.source, &options.destination) {
             (Location::Remote { .. }, Location::Remote { .. }) => {
-                return Err(Failure::usage("both sides are remote; copy to this machine first, and from here on"));
+                return Err(Failure::usage(
+                    "both sides are remote; copy to this machine first, and from here on",
+                ));
             }
             (near, Location::Remote { target, path }) => (target, path, Near::source(near)?),
-            (Location::Remote { target, path }, near) => (target, path, Near::destination(near, path)?),
-            _ => return Err(Failure::usage("neither side is remote; one has to be host:path")),
+            (Location::Remote { target, path }, near) => {
+                (target, path, Near::destination(near, path)?)
+            }
+            _ => {
+                return Err(Failure::usage(
+                    "neither side is remote; one has to be host:path",
+                ));
+            }
         };
         let (server, credential) = server_and_credential(client, target, &options.access).await?;
         Ok(Self {
@@ -70,13 +78,17 @@ impl<'a> Copy<'a> {
     }
 
     /// Connects and copies; what was copied, and where to.
-    pub(super) async fn once(&mut self, progress: &Arc<Progress>) -> Result<(Copied, String), Error> {
+    pub(super) async fn once(
+        &mut self,
+        progress: &Arc<Progress>,
+    ) -> Result<(Copied, String), Error> {
         // Only the first try forgets.
         let restart = std::mem::take(&mut self.restart);
         match &self.near {
             Near::Source(source, own_name) => {
                 let input = Input::File(source.clone());
-                self.upload(input, own_name.clone(), restart, progress).await
+                self.upload(input, own_name.clone(), restart, progress)
+                    .await
             }
             Near::StandardInput => {
                 let input = Input::Stream(Box::new(io::stdin()), "standard input");
@@ -86,11 +98,20 @@ impl<'a> Copy<'a> {
                 let destination = local::destination(place, own_name)?;
                 let shown = destination.path.display().to_string();
                 let partials = self.client.partials()?;
-                let mut earlier = Earlier::find(&partials, &self.server.fingerprint, &self.remote, &destination)?;
+                let mut earlier = Earlier::find(
+                    &partials,
+                    &self.server.fingerprint,
+                    &self.remote,
+                    &destination,
+                )?;
                 if restart {
                     earlier.forget()?;
                 }
-                let output = Output::File(Box::new(Place { destination, replace: self.replace, earlier }));
+                let output = Output::File(Box::new(Place {
+                    destination,
+                    replace: self.replace,
+                    earlier,
+                }));
                 Ok((self.download(output, progress).await?, shown))
             }
             Near::StandardOutput => {
@@ -107,12 +128,21 @@ impl<'a> Copy<'a> {
         restart: bool,
         progress: &Arc<Progress>,
     ) -> Result<(Copied, String), Error> {
-        let request = put_request(&input, self.remote.clone(), own_name.map(Name), self.replace, restart);
+        let request = put_request(
+            &input,
+            self.remote.clone(),
+            own_name.map(Name),
+            self.replace,
+            restart,
+        );
         let connected = client::connect(&self.server, &self.credential, SERVICE, &request).await?;
         let mut channel = connected.login.channel;
         let done = put(&mut channel, input, progress).await;
         let (copied, path) = end(channel, done).await?;
-        Ok((copied, format!("{}:{}", self.server.host, shown_path(&path).display())))
+        Ok((
+            copied,
+            format!("{}:{}", self.server.host, shown_path(&path).display()),
+        ))
     }
 
     async fn download(&self, output: Output, progress: &Arc<Progress>) -> Result<Copied, Error> {
@@ -127,17 +157,24 @@ impl<'a> Copy<'a> {
 impl Near {
     fn source(location: &Location) -> Result<Self, Failure> {
         match location {
-            Location::Local(path) => Ok(Self::Source(Arc::new(local::source(path)?), local::own_name(path))),
+            Location::Local(path) => Ok(Self::Source(
+                Arc::new(local::source(path)?),
+                local::own_name(path),
+            )),
             _ => Ok(Self::StandardInput),
         }
     }
 
     /// The file is named by what was asked for, never by what the server says.
     fn destination(location: &Location, remote: &[u8]) -> Result<Self, Failure> {
-        let Location::Local(place) = location else { return Ok(Self::StandardOutput) };
+        let Location::Local(place) = location else {
+            return Ok(Self::StandardOutput);
+        };
         let own_name = local::own_name_of_bytes(remote).ok_or_else(|| {
             let shown = String::from_utf8_lossy(remote);
-            Failure::usage(format!("the remote path {shown:?} does not end in a file's name"))
+            Failure::usage(format!(
+                "the remote path {shown:?} does not end in a file's name"
+            ))
         })?;
         // What can be said about the place is said before connecting.
         local::destination(place, &own_name)?;
@@ -159,7 +196,11 @@ async fn end<T>(channel: Channel, done: Result<T, Error>) -> Result<T, Error> {
 
 /// `host:` alone is the account's home.
 fn remote_path(path: &[u8]) -> Name {
-    Name(if path.is_empty() { b".".to_vec() } else { path.to_vec() })
+    Name(if path.is_empty() {
+        b".".to_vec()
+    } else {
+        path.to_vec()
+    })
 }
 
 /// Standard output, flushed at the end only.

@@ -88,10 +88,23 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(show: Show, label: &'a str) -> Self {
-        let target = if show == Show::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if show == Show::Bar {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         // So that nothing is drawn yet.
-        let bar = ProgressBar::with_draw_target(None, target).with_style(style(false)).with_message(shown(label));
-        Self { show, label, start: Instant::now(), bar, began: false, sent_again: 0 }
+        let bar = ProgressBar::with_draw_target(None, target)
+            .with_style(style(false))
+            .with_message(shown(label));
+        Self {
+            show,
+            label,
+            start: Instant::now(),
+            bar,
+            began: false,
+            sent_again: 0,
+        }
     }
 
     fn update(&mut self, progress: &Progress) {
@@ -111,7 +124,8 @@ impl<'a> View<'a> {
     fn begin(&mut self, progress: &Progress) {
         let again = progress.sent_again();
         if again > self.sent_again {
-            self.show.event(&json!({"event": "block-resent", "bytes": again - self.sent_again}));
+            self.show
+                .event(&json!({"event": "block-resent", "bytes": again - self.sent_again}));
             self.sent_again = again;
         }
         let offset = progress.resumed_at();
@@ -126,7 +140,8 @@ impl<'a> View<'a> {
         if offset > 0 {
             self.bar.set_position(offset);
             self.bar.reset_eta();
-            self.show.event(&json!({"event": "resumed-at", "offset": offset}));
+            self.show
+                .event(&json!({"event": "resumed-at", "offset": offset}));
         }
     }
 
@@ -147,7 +162,12 @@ impl<'a> View<'a> {
             }
             _ => String::new(),
         };
-        format!("{}: {}{rest}, {}/s", self.label, bytes(done), bytes(rate as u64))
+        format!(
+            "{}: {}{rest}, {}/s",
+            self.label,
+            bytes(done),
+            bytes(rate as u64)
+        )
     }
 }
 
@@ -157,5 +177,7 @@ fn style(length_is_known: bool) -> ProgressStyle {
     } else {
         "{msg} {binary_bytes}  {binary_bytes_per_sec}  {elapsed}"
     };
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("#> ")
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("#> ")
 }

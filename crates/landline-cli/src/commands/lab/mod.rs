@@ -23,9 +23,21 @@ use crate::{
 
 pub(crate) fn run(lab: Lab) -> Result<(), Failure> {
     match lab.experiment {
-        Experiment::Sticky(options) => show("landline-sticky.svg", &options, Sticky::run, Sticky::report),
-        Experiment::Models(options) => show("landline-models.svg", &options, measure_models, Models::report),
-        Experiment::Lifecycle(options) => show("landline-lifecycle.svg", &options, Lifecycle::run, Lifecycle::report),
+        Experiment::Sticky(options) => {
+            show("landline-sticky.svg", &options, Sticky::run, Sticky::report)
+        }
+        Experiment::Models(options) => show(
+            "landline-models.svg",
+            &options,
+            measure_models,
+            Models::report,
+        ),
+        Experiment::Lifecycle(options) => show(
+            "landline-lifecycle.svg",
+            &options,
+            Lifecycle::run,
+            Lifecycle::report,
+        ),
     }
 }
 
@@ -50,7 +62,9 @@ pub(crate) fn serve_if_asked() -> Option<ExitCode> {
     }
     let model = Model::of_name(arguments.next()?.to_str()?)?;
     let parent = arguments.next()?.to_str()?.parse().ok()?;
-    let served = models::serve(model, parent, |address| terminal::print(&address.to_string()));
+    let served = models::serve(model, parent, |address| {
+        terminal::print(&address.to_string())
+    });
     Some(match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -68,8 +82,13 @@ fn show<Measured>(
     report: impl FnOnce(&Measured, landline::lab::Language) -> Report,
 ) -> Result<(), Failure> {
     let language = options.lang.map_or_else(environment::language, Into::into);
-    let picture = options.svg.as_deref().map(|path| Document::begin(path, name)).transpose()?;
-    let measured = measure().map_err(|error| Failure::local(format!("the experiment failed: {error}")))?;
+    let picture = options
+        .svg
+        .as_deref()
+        .map(|path| Document::begin(path, name))
+        .transpose()?;
+    let measured =
+        measure().map_err(|error| Failure::local(format!("the experiment failed: {error}")))?;
     let report = report(&measured, language);
     terminal::print(report.text().trim_end());
     if let Some(picture) = picture {

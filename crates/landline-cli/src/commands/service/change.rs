@@ -34,7 +34,10 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// Where it cannot be read, so that it could not be put back.
-    pub(super) fn of(systemd: &'a Systemd, texts: [(&'static str, String); 2]) -> Result<Self, Failure> {
+    pub(super) fn of(
+        systemd: &'a Systemd,
+        texts: [(&'static str, String); 2],
+    ) -> Result<Self, Failure> {
         let folder = systemd.folder()?;
         let [service, socket] = texts.map(|(name, text)| {
             let path = folder.join(name);
@@ -47,9 +50,17 @@ impl<'a> Change<'a> {
                     is_active: systemd.answer(&["is-active", name])?.is_some(),
                 }),
             };
-            Ok(Unit { name, path, text, earlier })
+            Ok(Unit {
+                name,
+                path,
+                text,
+                earlier,
+            })
         });
-        Ok(Self { systemd, units: [service?, socket?] })
+        Ok(Self {
+            systemd,
+            units: [service?, socket?],
+        })
     }
 
     /// Writes the units and lets them start by themselves from now on.
@@ -72,8 +83,15 @@ impl<'a> Change<'a> {
     /// Where it does not come up.
     pub(super) fn start(&self) -> Result<(), Failure> {
         let [_, socket] = &self.units;
-        let stays = socket.earlier.as_ref().is_some_and(|it| it.is_active && it.text == socket.text.as_bytes());
-        self.systemd.run(if stays { &["restart", SERVICE] } else { &["restart", SOCKET, SERVICE] })
+        let stays = socket
+            .earlier
+            .as_ref()
+            .is_some_and(|it| it.is_active && it.text == socket.text.as_bytes());
+        self.systemd.run(if stays {
+            &["restart", SERVICE]
+        } else {
+            &["restart", SOCKET, SERVICE]
+        })
     }
 
     /// Puts back what was there before, and says what that is now.
@@ -81,13 +99,16 @@ impl<'a> Change<'a> {
         match self.put_back() {
             Ok(true) => "the earlier service is in its place again".to_owned(),
             Ok(false) => "nothing of it is left".to_owned(),
-            Err(failure) => format!("it could not be taken back ({failure}); landline service remove takes it away"),
+            Err(failure) => format!(
+                "it could not be taken back ({failure}); landline service remove takes it away"
+            ),
         }
     }
 
     fn put_back(&self) -> Result<bool, Failure> {
         // What was never enabled cannot be disabled; that is no matter.
-        self.systemd.answer(&["disable", "--now", SOCKET, SERVICE])?;
+        self.systemd
+            .answer(&["disable", "--now", SOCKET, SERVICE])?;
         self.systemd.answer(&["reset-failed", SOCKET, SERVICE])?;
         for unit in &self.units {
             match &unit.earlier {
@@ -99,12 +120,27 @@ impl<'a> Change<'a> {
         self.systemd.answer(&["daemon-reload"])?;
         let those = |is: fn(&Earlier) -> bool| {
             // The socket first: it cannot start where the service runs.
-            let names = self.units.iter().rev().filter(move |unit| unit.earlier.as_ref().is_some_and(is));
+            let names = self
+                .units
+                .iter()
+                .rev()
+                .filter(move |unit| unit.earlier.as_ref().is_some_and(is));
             names.map(|unit| unit.name).collect::<Vec<_>>()
         };
-        for (verb, names) in [("enable", those(|it| it.is_enabled)), ("start", those(|it| it.is_active))] {
-            if !names.is_empty() && self.systemd.answer(&[&[verb], names.as_slice()].concat())?.is_none() {
-                return Err(Failure::local(format!("systemctl {verb} {} failed", names.join(" "))));
+        for (verb, names) in [
+            ("enable", those(|it| it.is_enabled)),
+            ("start", those(|it| it.is_active)),
+        ] {
+            if !names.is_empty()
+                && self
+                    .systemd
+                    .answer(&[&[verb], names.as_slice()].concat())?
+                    .is_none()
+            {
+                return Err(Failure::local(format!(
+                    "systemctl {verb} {} failed",
+                    names.join(" ")
+                )));
             }
         }
         Ok(self.units.iter().any(|unit| unit.earlier.is_some()))
@@ -112,5 +148,6 @@ impl<'a> Change<'a> {
 }
 
 fn write(unit: &Unit, text: &[u8]) -> Result<(), Failure> {
-    local::write(&unit.path, text).map_err(|error| Failure::local(format!("{}: {error}", unit.path.display())))
+    local::write(&unit.path, text)
+        .map_err(|error| Failure::local(format!("{}: {error}", unit.path.display())))
 }

@@ -31,10 +31,12 @@ const INVITE_FILE: &str = "server/invite";
 pub(crate) fn run(state: Option<PathBuf>, what: Service) -> Result<(), Failure> {
     match what {
         Service::Install(options) => install(state, &options),
-        Service::Status { user } => match Systemd::of(user)?.shows(&["status", "--no-pager", SERVICE, SOCKET])? {
-            true => Ok(()),
-            false => Err(Failure::local("the service does not run")),
-        },
+        Service::Status { user } => {
+            match Systemd::of(user)?.shows(&["status", "--no-pager", SERVICE, SOCKET])? {
+                true => Ok(()),
+                false => Err(Failure::local("the service does not run")),
+            }
+        }
         Service::Remove { user } => remove(&Systemd::to_change(user)?),
     }
 }
@@ -45,9 +47,12 @@ fn install(state: Option<PathBuf>, options: &ServiceInstall) -> Result<(), Failu
         true => Systemd::of(options.user).ok(),
         false => Some(Systemd::to_change(options.user)?),
     };
-    let variables = systemd.as_ref().map_or_else(own_folders, |systemd| systemd.variables().clone());
+    let variables = systemd
+        .as_ref()
+        .map_or_else(own_folders, |systemd| systemd.variables().clone());
     let settings = runner.settings(variables, state.clone())?;
-    let program = std::env::current_exe().map_err(|error| Failure::local(format!("this program's path: {error}")))?;
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::local(format!("this program's path: {error}")))?;
     let stream = units::stream(&settings, options.port)?;
     let own_state = state.is_some().then_some(settings.state.as_path());
     let service = units::service(&program, own_state, runner.name.as_deref())?;
@@ -75,17 +80,28 @@ fn install(state: Option<PathBuf>, options: &ServiceInstall) -> Result<(), Failu
 /// The folders that are known here, for whoever only looks where no systemd answers.
 fn own_folders() -> BTreeMap<String, String> {
     let names = ["HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"];
-    names.iter().filter_map(|name| Some(((*name).to_owned(), environment::variable(name)?))).collect()
+    names
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), environment::variable(name)?)))
+        .collect()
 }
 
 /// Shows the journal, and says why the service has failed and what to do about it. What a server has to say it tells systemd.
 fn why(systemd: &Systemd, runner: &Runner, stream: &str) -> (String, String) {
-    let show_journal = |unit| systemd.journal(unit).iter().for_each(|line| say(&format!("  {}", shown_line(line))));
+    let show_journal = |unit| {
+        systemd
+            .journal(unit)
+            .iter()
+            .for_each(|line| say(&format!("  {}", shown_line(line))))
+    };
     let result = systemd.property(SOCKET, "Result");
     if result != "success" {
         show_journal(SOCKET);
         let why = format!("systemd cannot listen on {stream} ({result})");
-        return (why, "does another program listen there (ss -ltnp)? --port takes another one".to_owned());
+        return (
+            why,
+            "does another program listen there (ss -ltnp)? --port takes another one".to_owned(),
+        );
     }
     let said = systemd.property(SERVICE, "StatusText");
     let status = systemd.property(SERVICE, "ExecMainStatus");
@@ -96,7 +112,9 @@ fn why(systemd: &Systemd, runner: &Runner, stream: &str) -> (String, String) {
     };
     let name = runner.name.as_deref().unwrap_or("you");
     let advice = match status.as_str() {
-        "203" => format!("can {name} run this program? Put it where everybody can, such as in /usr/local/bin"),
+        "203" => format!(
+            "can {name} run this program? Put it where everybody can, such as in /usr/local/bin"
+        ),
         "31" => format!(
             "the state folder has to be one that {name} can make, or has alone (mode 700), and no other server may use it"
         ),
@@ -108,20 +126,32 @@ fn why(systemd: &Systemd, runner: &Runner, stream: &str) -> (String, String) {
 /// Says what runs now, and how to go on.
 fn report(runner: &Runner, program: &Path, settings: &Settings, stream: &str, has_own_state: bool) {
     match settings.listen {
-        Some(_) => print(&format!("listening on {stream} ({})", settings.origin("listen"))),
+        Some(_) => print(&format!(
+            "listening on {stream} ({})",
+            settings.origin("listen")
+        )),
         None => print(&format!("listening on port {stream} of all addresses")),
     }
     print(&format!("state folder {}", settings.state.display()));
     let invite = settings.state.join(INVITE_FILE);
     if local::is_there(&invite) {
-        print(&format!("invite for the owner, good once and for 24 hours, in {}", invite.display()));
+        print(&format!(
+            "invite for the owner, good once and for 24 hours, in {}",
+            invite.display()
+        ));
     }
     // A shell may know another folder than the user's systemd does.
     let is_elsewhere = || settings::server_state(None).is_ok_and(|state| state != settings.state);
-    let command = runner.command(program, settings, has_own_state || runner.name.is_none() && is_elsewhere());
+    let command = runner.command(
+        program,
+        settings,
+        has_own_state || runner.name.is_none() && is_elsewhere(),
+    );
     print(&format!("who may log in: {command}"));
     match (&runner.name, lingers()) {
-        (None, false) => print("it runs while you are logged in; loginctl enable-linger lets it run always"),
+        (None, false) => {
+            print("it runs while you are logged in; loginctl enable-linger lets it run always")
+        }
         _ => print("it starts with this machine"),
     }
 }
@@ -130,11 +160,15 @@ fn remove(systemd: &Systemd) -> Result<(), Failure> {
     let folder = systemd.folder()?;
     let files = [SERVICE, SOCKET].map(|name| folder.join(name));
     if !files.iter().any(|path| local::is_there(path)) {
-        return Err(Failure::local(format!("there is no {SERVICE} in {}", folder.display())));
+        return Err(Failure::local(format!(
+            "there is no {SERVICE} in {}",
+            folder.display()
+        )));
     }
     systemd.run(&["disable", "--now", SOCKET, SERVICE])?;
     for path in files {
-        local::remove(&path).map_err(|error| Failure::local(format!("{}: {error}", path.display())))?;
+        local::remove(&path)
+            .map_err(|error| Failure::local(format!("{}: {error}", path.display())))?;
         print(&format!("removed {}", path.display()));
     }
     // One that has failed would be remembered, without its file. It is no matter if there is none.

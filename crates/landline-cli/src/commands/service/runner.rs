@@ -33,10 +33,16 @@ impl Runner {
     /// Where they name none, or there is no such user.
     pub(super) fn of(options: &ServiceInstall) -> Result<Self, Failure> {
         match (options.user, &options.run_as) {
-            (true, None) => Ok(Self { name: None, user_id: user_id(), home: None }),
+            (true, None) => Ok(Self {
+                name: None,
+                user_id: user_id(),
+                home: None,
+            }),
             (false, Some(name)) if can_be_a_name(name) => Self::find(name),
             (false, Some(_)) => Err(Failure::usage("that cannot be the name of a user")),
-            (true, Some(_)) => Err(Failure::usage("a service of your own runs as you; leave out --run-as")),
+            (true, Some(_)) => Err(Failure::usage(
+                "a service of your own runs as you; leave out --run-as",
+            )),
             (false, None) => Err(Failure::usage(
                 "say as which user the server is to run with --run-as NAME, or --user for a service of your own",
             )),
@@ -45,16 +51,24 @@ impl Runner {
 
     /// Asks where systemd asks, so that users count that stand in no file.
     fn find(name: &str) -> Result<Self, Failure> {
-        let output = Command::new("getent").args(["passwd", name]).stdin(Stdio::null()).output();
-        let output =
-            output.map_err(|error| Failure::local(format!("getent, which knows the users, fails: {error}")))?;
+        let output = Command::new("getent")
+            .args(["passwd", name])
+            .stdin(Stdio::null())
+            .output();
+        let output = output.map_err(|error| {
+            Failure::local(format!("getent, which knows the users, fails: {error}"))
+        })?;
         let line = String::from_utf8_lossy(&output.stdout).into_owned();
         let mut fields = line.trim_end().split(':').skip(2);
         match (fields.next().and_then(|id| id.parse().ok()), fields.nth(2)) {
-            (Some(user_id), Some(home)) if output.status.success() => {
-                Ok(Self { name: Some(name.to_owned()), user_id, home: Some(home.into()) })
-            }
-            _ => Err(Failure::usage(format!("there is no user {name} on this machine"))),
+            (Some(user_id), Some(home)) if output.status.success() => Ok(Self {
+                name: Some(name.to_owned()),
+                user_id,
+                home: Some(home.into()),
+            }),
+            _ => Err(Failure::usage(format!(
+                "there is no user {name} on this machine"
+            ))),
         }
     }
 
@@ -75,13 +89,20 @@ impl Runner {
             let here = environment::variable(name);
             if here.is_some() && here != environment.variable(name) {
                 let what = format!("{name} is set here, but a service does not see it");
-                return Err(
-                    Failure::usage(what).with_advice("unset it; what holds for a service stands in server.toml")
-                );
+                return Err(Failure::usage(what)
+                    .with_advice("unset it; what holds for a service stands in server.toml"));
             }
         }
         let config = environment.variable("LANDLINE_CONFIG").map(PathBuf::from);
-        Settings::read_as(&environment, self.user_id, state, &ServeSettings { config, ..ServeSettings::default() })
+        Settings::read_as(
+            &environment,
+            self.user_id,
+            state,
+            &ServeSettings {
+                config,
+                ..ServeSettings::default()
+            },
+        )
     }
 
     /// Whether a server can run so.
@@ -102,7 +123,11 @@ impl Runner {
                 settings.origin("home")
             )));
         }
-        let places = [("this program", program), ("the state folder", &settings.state), ("the home", &settings.home)];
+        let places = [
+            ("this program", program),
+            ("the state folder", &settings.state),
+            ("the home", &settings.home),
+        ];
         for (what, path) in places {
             if self.name.is_some() && OWN_FOLDERS.iter().any(|folder| path.starts_with(folder)) {
                 return Err(Failure::usage(format!(
@@ -116,7 +141,12 @@ impl Runner {
     }
 
     /// How the user of the service runs a command about it.
-    pub(super) fn command(&self, program: &Path, settings: &Settings, has_own_state: bool) -> String {
+    pub(super) fn command(
+        &self,
+        program: &Path,
+        settings: &Settings,
+        has_own_state: bool,
+    ) -> String {
         let state = match has_own_state {
             true => format!(" --state {}", settings.state.display()),
             false => String::new(),
@@ -132,5 +162,8 @@ impl Runner {
 /// Whether systemd takes it for a name: a number would be another user's, and nothing would be root.
 fn can_be_a_name(text: &str) -> bool {
     let begins = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    begins && text.chars().all(|it| it.is_ascii_alphanumeric() || "._-".contains(it))
+    begins
+        && text
+            .chars()
+            .all(|it| it.is_ascii_alphanumeric() || "._-".contains(it))
 }

@@ -33,9 +33,20 @@ impl Systemd {
     /// # Errors
     /// Where it does not answer.
     pub(super) fn of(is_user: bool) -> Result<Self, Failure> {
-        let usual = || Some(Path::new(RUNTIME_FOLDERS).join(user_id().to_string())).filter(|it| local::is_folder(it));
-        let runtime = if is_user && environment::variable(RUNTIME_VARIABLE).is_none() { usual() } else { None };
-        let mut systemd = Self { is_user, runtime, variables: BTreeMap::new() };
+        let usual = || {
+            Some(Path::new(RUNTIME_FOLDERS).join(user_id().to_string()))
+                .filter(|it| local::is_folder(it))
+        };
+        let runtime = if is_user && environment::variable(RUNTIME_VARIABLE).is_none() {
+            usual()
+        } else {
+            None
+        };
+        let mut systemd = Self {
+            is_user,
+            runtime,
+            variables: BTreeMap::new(),
+        };
         match systemd.answer(&["show-environment"])? {
             Some(lines) => systemd.variables = variables(&lines),
             None => return Err(does_not_answer(is_user)),
@@ -53,13 +64,18 @@ impl Systemd {
     pub(super) fn to_change(is_user: bool) -> Result<Self, Failure> {
         match is_user || is_root() {
             true => Self::of(is_user),
-            false => Err(Failure::usage("a service of the system takes root; --user makes one of your own")),
+            false => Err(Failure::usage(
+                "a service of the system takes root; --user makes one of your own",
+            )),
         }
     }
 
     /// Where its units are.
     pub(super) fn folder(&self) -> Result<PathBuf, Failure> {
-        match (self.is_user, Environment::Given(self.variables.clone()).config()) {
+        match (
+            self.is_user,
+            Environment::Given(self.variables.clone()).config(),
+        ) {
             (false, _) => Ok(SYSTEM_FOLDER.into()),
             (true, Some(folder)) => Ok(folder.join("systemd/user")),
             (true, None) => Err(Failure::local("HOME is not set")),
@@ -77,7 +93,9 @@ impl Systemd {
         print(&shown);
         match self.shows(arguments)? {
             true => Ok(()),
-            false => Err(Failure::local(format!("{shown} failed; what it said stands above"))),
+            false => Err(Failure::local(format!(
+                "{shown} failed; what it said stands above"
+            ))),
         }
     }
 
@@ -89,8 +107,15 @@ impl Systemd {
 
     /// What systemctl prints, if it succeeds.
     pub(super) fn answer(&self, arguments: &[&str]) -> Result<Option<String>, Failure> {
-        let output = self.systemctl(arguments).stderr(Stdio::null()).output().map_err(|_| no_systemd())?;
-        Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+        let output = self
+            .systemctl(arguments)
+            .stderr(Stdio::null())
+            .output()
+            .map_err(|_| no_systemd())?;
+        Ok(output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()))
     }
 
     /// What systemd knows about a unit under this name; empty where it is nothing.
@@ -102,25 +127,46 @@ impl Systemd {
     /// What stands in the journal about the last start of a unit; nothing where this user may not read it.
     pub(super) fn journal(&self, unit: &str) -> Vec<String> {
         let start = self.property(unit, "InvocationID");
-        let fields = ["_SYSTEMD_INVOCATION_ID", "INVOCATION_ID", "USER_INVOCATION_ID"];
+        let fields = [
+            "_SYSTEMD_INVOCATION_ID",
+            "INVOCATION_ID",
+            "USER_INVOCATION_ID",
+        ];
         let matches = fields.map(|field| format!("{field}={start}")).join(" + ");
         // What was said last may be on its way still.
         let _ = self.journalctl(&["--sync"]);
         let output = self.journalctl(
-            &["--quiet", "--no-pager", "--output=cat", LINES].into_iter().chain(matches.split(' ')).collect::<Vec<_>>(),
+            &["--quiet", "--no-pager", "--output=cat", LINES]
+                .into_iter()
+                .chain(matches.split(' '))
+                .collect::<Vec<_>>(),
         );
-        output.unwrap_or_default().lines().map(str::to_owned).collect()
+        output
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     fn journalctl(&self, arguments: &[&str]) -> Option<String> {
         let mut command = Command::new("journalctl");
-        command.args(self.is_user.then_some("--user")).args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
-        command.output().ok().map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        command
+            .args(self.is_user.then_some("--user"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        command
+            .output()
+            .ok()
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     fn systemctl(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("systemctl");
-        command.args(self.is_user.then_some("--user")).args(arguments).stdin(Stdio::null());
+        command
+            .args(self.is_user.then_some("--user"))
+            .args(arguments)
+            .stdin(Stdio::null());
         if let Some(folder) = &self.runtime {
             command.env(RUNTIME_VARIABLE, folder);
         }
@@ -131,18 +177,30 @@ impl Systemd {
 /// Whether what this user runs goes on when they have logged out.
 pub(super) fn lingers() -> bool {
     let mut command = Command::new("loginctl");
-    command.args(["show-user", &user_id().to_string(), "--property=Linger", "--value"]);
+    command.args([
+        "show-user",
+        &user_id().to_string(),
+        "--property=Linger",
+        "--value",
+    ]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
     output.is_ok_and(|output| output.stdout.trim_ascii() == b"yes")
 }
 
 /// The lines `NAME=VALUE`; what would need quotes in a shell stands in $'...'.
 fn variables(lines: &str) -> BTreeMap<String, String> {
-    let bare = |value: &str| match value.strip_prefix("$'").and_then(|value| value.strip_suffix('\'')) {
+    let bare = |value: &str| match value
+        .strip_prefix("$'")
+        .and_then(|value| value.strip_suffix('\''))
+    {
         Some(quoted) => quoted.replace("\\'", "'").replace("\\\\", "\\"),
         None => value.to_owned(),
     };
-    lines.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), bare(value))).collect()
+    lines
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), bare(value)))
+        .collect()
 }
 
 fn no_systemd() -> Failure {
@@ -157,5 +215,7 @@ fn does_not_answer(is_user: bool) -> Failure {
              NAME; landline service install --user --print shows the units, and landline serve needs none",
         );
     }
-    failure.with_advice("landline service install --print shows the units, and landline serve needs none")
+    failure.with_advice(
+        "landline service install --print shows the units, and landline serve needs none",
+    )
 }

@@ -12,14 +12,21 @@ use crate::{failure::Failure, settings::Settings};
 
 /// The service: the server, shut off from everything that it does not need. `run_as` is the user of a service of the system; `state`
 /// the state folder, if another than what the server finds by itself.
-pub(super) fn service(program: &Path, state: Option<&Path>, run_as: Option<&str>) -> Result<String, Failure> {
+pub(super) fn service(
+    program: &Path,
+    state: Option<&Path>,
+    run_as: Option<&str>,
+) -> Result<String, Failure> {
     let program = quoted(program, "this program")?;
     let state = match state {
         Some(folder) => format!(" --state {}", quoted(folder, "the state folder")?),
         None => String::new(),
     };
     let (own, target) = match run_as {
-        Some(user) => (format!("User={user}\n{SYSTEM_HARDENING}"), "multi-user.target"),
+        Some(user) => (
+            format!("User={user}\n{SYSTEM_HARDENING}"),
+            "multi-user.target",
+        ),
         None => (String::new(), "default.target"),
     };
     Ok(format!(
@@ -77,7 +84,9 @@ ProtectSystem=full
 pub(super) fn socket(stream: &str) -> String {
     // An address that is given to this machine later, such as by DHCP, is one to listen on already.
     let later = match stream.parse::<SocketAddr>() {
-        Ok(address) if !address.ip().is_unspecified() && !address.ip().is_loopback() => "FreeBind=yes\n",
+        Ok(address) if !address.ip().is_unspecified() && !address.ip().is_loopback() => {
+            "FreeBind=yes\n"
+        }
         _ => "",
     };
     format!(
@@ -96,14 +105,22 @@ WantedBy=sockets.target
 
 /// Where systemd is to listen: as the settings say, else at this port of all addresses.
 pub(super) fn stream(settings: &Settings, port: Option<u16>) -> Result<String, Failure> {
-    let Some(asked) = &settings.listen else { return Ok(port.unwrap_or(DEFAULT_PORT).to_string()) };
+    let Some(asked) = &settings.listen else {
+        return Ok(port.unwrap_or(DEFAULT_PORT).to_string());
+    };
     let (shown, origin) = (format!("listen = {asked:?}"), settings.origin("listen"));
-    let address = asked.parse().or_else(|_| asked.parse().map(|ip: IpAddr| SocketAddr::new(ip, DEFAULT_PORT)));
+    let address = asked.parse().or_else(|_| {
+        asked
+            .parse()
+            .map(|ip: IpAddr| SocketAddr::new(ip, DEFAULT_PORT))
+    });
     match address {
-        Ok(address) if port.is_some_and(|port| port != address.port()) => Err(Failure::usage(format!(
-            "--port {} does not agree with {shown} ({origin}); leave one of them out",
-            port.unwrap_or_default()
-        ))),
+        Ok(address) if port.is_some_and(|port| port != address.port()) => {
+            Err(Failure::usage(format!(
+                "--port {} does not agree with {shown} ({origin}); leave one of them out",
+                port.unwrap_or_default()
+            )))
+        }
         Ok(address) if address.port() != 0 && !asked.contains('%') => Ok(address.to_string()),
         _ => Err(Failure::usage(format!(
             "{shown} ({origin}): systemd listens on an address and a port, such as 127.0.0.1:{DEFAULT_PORT}; names and port 0 \
@@ -114,7 +131,13 @@ pub(super) fn stream(settings: &Settings, port: Option<u16>) -> Result<String, F
 
 /// A path as a word of a unit.
 fn quoted(path: &Path, what: &str) -> Result<String, Failure> {
-    let text = path.to_str().filter(|path| !path.contains(['"', '\\', '%', '$']) && !path.contains(char::is_control));
-    let wrong = || Failure::local(format!("the path of {what} cannot stand in a unit: {path:?}"));
+    let text = path
+        .to_str()
+        .filter(|path| !path.contains(['"', '\\', '%', '$']) && !path.contains(char::is_control));
+    let wrong = || {
+        Failure::local(format!(
+            "the path of {what} cannot stand in a unit: {path:?}"
+        ))
+    };
     text.map(|path| format!("\"{path}\"")).ok_or_else(wrong)
 }

@@ -13,13 +13,19 @@ use super::{MODELS, Server, asked, client};
 use crate::stage;
 
 fn framed(json: &str) -> Vec<u8> {
-    [&i32::try_from(json.len()).unwrap().to_le_bytes()[..], json.as_bytes()].concat()
+    [
+        &i32::try_from(json.len()).unwrap().to_le_bytes()[..],
+        json.as_bytes(),
+    ]
+    .concat()
 }
 
 /// Sends all of it and reads to the end.
 fn exchange(server: &Server, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(&server.address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
     // The server may close before it has taken all.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
@@ -30,8 +36,15 @@ fn exchange(server: &Server, bytes: &[u8]) -> Vec<u8> {
 
 /// Names that lead elsewhere, made of all the pieces that do, in every order of three.
 fn hostile_names() -> Vec<String> {
-    let parts = ["..", ".", "", "/", "\\", "a", "C:", "\0", "~", ":", " ", "\u{2215}", "%2e%2e"];
-    let mut names = vec!["x".repeat(256), "../".repeat(5000), "a/".repeat(5000), ".landline-1.part".to_owned()];
+    let parts = [
+        "..", ".", "", "/", "\\", "a", "C:", "\0", "~", ":", " ", "\u{2215}", "%2e%2e",
+    ];
+    let mut names = vec![
+        "x".repeat(256),
+        "../".repeat(5000),
+        "a/".repeat(5000),
+        ".landline-1.part".to_owned(),
+    ];
     for first in parts {
         for second in parts {
             for third in parts {
@@ -54,15 +67,22 @@ fn no_name_creates_a_file_anywhere_but_in_the_folder() {
     let before = Census::of(&stage.path("client"));
     let names = hostile_names();
     let mut stream = Vec::new();
-    for name in names.iter().map(String::as_str).chain(["link", "folder", "folder/x", "in/../folder/y"]) {
+    for name in
+        names
+            .iter()
+            .map(String::as_str)
+            .chain(["link", "folder", "folder/x", "in/../folder/y"])
+    {
         let header = serde_json::json!({"file_name": name, "file_size": 4}).to_string();
         stream.extend(framed(&header));
         stream.extend(b"evil");
     }
     exchange(&server, &stream);
     assert_eq!(stage.read("home/a"), b"precious");
-    let mut found: Vec<_> =
-        fs::read_dir(stage.home()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut found: Vec<_> = fs::read_dir(stage.home())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     found.sort();
     assert_eq!(found, ["a", "in"], "something was created outside");
     assert_eq!(Census::of(&stage.path("client")), before);
@@ -70,12 +90,21 @@ fn no_name_creates_a_file_anywhere_but_in_the_folder() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         let kind = entry.file_type().unwrap();
-        assert!(kind.is_file() || ["link", "folder"].contains(&name.as_str()), "{name:?} is no file");
-        assert!(!name.contains(['\\', '\0']) && !name.starts_with(".landline-"), "{name:?}");
+        assert!(
+            kind.is_file() || ["link", "folder"].contains(&name.as_str()),
+            "{name:?} is no file"
+        );
+        assert!(
+            !name.contains(['\\', '\0']) && !name.starts_with(".landline-"),
+            "{name:?}"
+        );
     }
     assert!(stage.path("home/in/link").is_symlink() && stage.path("home/in/folder").is_symlink());
     // The two that are plain after all are there: the stream was followed to its end.
-    assert_eq!((stage.read("home/in/x"), stage.read("home/in/y")), (b"evil".to_vec(), b"evil".to_vec()));
+    assert_eq!(
+        (stage.read("home/in/x"), stage.read("home/in/y")),
+        (b"evil".to_vec(), b"evil".to_vec())
+    );
     assert!(asked_still(&stage, &server), "the server goes on");
 }
 
@@ -101,8 +130,16 @@ fn lengths_and_headers_that_lie_end_one_connection_and_leave_nothing() {
         framed(r#"{"file_name": ["f"], "file_size": 1}"#),
         framed(&format!("{}1{}", "[".repeat(30_000), "]".repeat(30_000))),
         // More is promised than the disk has, and less is sent than was promised.
-        [framed(r#"{"file_name": "f", "file_size": 9223372036854775807}"#), vec![b'x'; 1000]].concat(),
-        [framed(r#"{"file_name": "f", "file_size": 1001}"#), vec![b'x'; 1000]].concat(),
+        [
+            framed(r#"{"file_name": "f", "file_size": 9223372036854775807}"#),
+            vec![b'x'; 1000],
+        ]
+        .concat(),
+        [
+            framed(r#"{"file_name": "f", "file_size": 1001}"#),
+            vec![b'x'; 1000],
+        ]
+        .concat(),
         b"{\"filename\": \"f\", ".to_vec(),
         b" \n[1]".to_vec(),
         [b"{\"a\": \"", vec![b'x'; 70_000].as_slice()].concat(),
@@ -116,7 +153,9 @@ fn lengths_and_headers_that_lie_end_one_connection_and_leave_nothing() {
         if dialect != "upload-bare" {
             server.says("a length of -1 bytes; 0 to");
         }
-        testkit::wait_for("an empty folder", || fs::read_dir(stage.home()).unwrap().count() == 0);
+        testkit::wait_for("an empty folder", || {
+            fs::read_dir(stage.home()).unwrap().count() == 0
+        });
     }
 }
 
@@ -126,11 +165,17 @@ fn an_upload_that_breaks_off_leaves_nothing() {
     for model in MODELS {
         let server = Server::start(&stage, "upload", &["--model", model]);
         let mut stream = TcpStream::connect(&server.address).unwrap();
-        stream.write_all(&framed(r#"{"file_name": "f", "file_size": 1000000}"#)).unwrap();
+        stream
+            .write_all(&framed(r#"{"file_name": "f", "file_size": 1000000}"#))
+            .unwrap();
         stream.write_all(&[7; 400_000]).unwrap();
-        testkit::wait_for("the staging file", || fs::read_dir(stage.home()).unwrap().count() == 1);
+        testkit::wait_for("the staging file", || {
+            fs::read_dir(stage.home()).unwrap().count() == 1
+        });
         drop(stream);
-        testkit::wait_for("its end", || fs::read_dir(stage.home()).unwrap().count() == 0);
+        testkit::wait_for("its end", || {
+            fs::read_dir(stage.home()).unwrap().count() == 0
+        });
         server.says("the line ended within a message");
     }
 }
@@ -140,21 +185,30 @@ fn a_header_that_comes_byte_by_byte_for_ever_ends_at_one_deadline() {
     let stage = stage();
     let secret = stage.write("home/secret", b"s3cret\n");
     fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let header = framed(&serde_json::json!({"file_name": "f".repeat(200), "file_size": 1}).to_string());
+    let header =
+        framed(&serde_json::json!({"file_name": "f".repeat(200), "file_size": 1}).to_string());
     let servers = [
         (Server::start(&stage, "upload", &[]), header),
         (
             Server::start(&stage, "upload-bare", &[]),
             b"{\"filename\": \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".to_vec(),
         ),
-        (Server::start(&stage, "echo", &["--secret-file", "secret"]), vec![0; 100]),
-        (Server::start(&stage, "command", &["--pause", "5000"]), vec![b'x'; 100]),
+        (
+            Server::start(&stage, "echo", &["--secret-file", "secret"]),
+            vec![0; 100],
+        ),
+        (
+            Server::start(&stage, "command", &["--pause", "5000"]),
+            vec![b'x'; 100],
+        ),
     ];
     std::thread::scope(|scope| {
         for (server, bytes) in servers {
             scope.spawn(move || {
                 let mut stream = TcpStream::connect(&server.address).unwrap();
-                stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+                stream
+                    .set_read_timeout(Some(Duration::from_secs(1)))
+                    .unwrap();
                 let (start, mut closed) = (Instant::now(), false);
                 // Ten seconds is what it has in all; the rest only bounds a test that fails.
                 for byte in bytes.iter().take(40) {
@@ -169,7 +223,12 @@ fn a_header_that_comes_byte_by_byte_for_ever_ends_at_one_deadline() {
                         break;
                     }
                 }
-                assert!(closed, "{} is still patient after {:?}", server.address, start.elapsed());
+                assert!(
+                    closed,
+                    "{} is still patient after {:?}",
+                    server.address,
+                    start.elapsed()
+                );
                 server.says("not complete after 10 s");
             });
         }
@@ -184,17 +243,41 @@ fn a_client_that_does_not_read_holds_up_its_command_and_no_memory() {
     lazy.write_all(b"yes; echo never").unwrap();
     let memory = || {
         let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap().to_owned();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap()
+            .to_owned();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
     };
     // The command has filled what stands between it and the client once it waits itself.
     let mut chunk = [0; 4096];
     lazy.read_exact(&mut chunk).unwrap();
     let before = memory();
-    assert_eq!(asked(&stage, &server, "command-raw", "whole", &["echo others go on"]), "others go on\n");
-    assert!(memory() < before + 20_000, "{} KiB, and {before} before", memory());
+    assert_eq!(
+        asked(
+            &stage,
+            &server,
+            "command-raw",
+            "whole",
+            &["echo others go on"]
+        ),
+        "others go on\n"
+    );
+    assert!(
+        memory() < before + 20_000,
+        "{} KiB, and {before} before",
+        memory()
+    );
     // Its command ends with it.
-    let children = || fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.child.id())).unwrap_or_default();
+    let children = || {
+        fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.child.id()))
+            .unwrap_or_default()
+    };
     drop(lazy);
     server.says("the other side is gone");
     testkit::wait_for("the end of the command", || children().trim().is_empty());
@@ -204,7 +287,13 @@ fn a_client_that_does_not_read_holds_up_its_command_and_no_memory() {
 fn output_without_an_end_is_cut_and_a_command_without_an_end_is_stopped() {
     let stage = stage();
     let server = Server::start(&stage, "command-json", &["--time-limit", "1", "--json"]);
-    let said = asked(&stage, &server, "command-json", "whole", &["sleep 1000 & sleep 1000"]);
+    let said = asked(
+        &stage,
+        &server,
+        "command-json",
+        "whole",
+        &["sleep 1000 & sleep 1000"],
+    );
     assert!(said.contains(" -9 "), "{said}");
     assert_eq!(server.event("command")["code"], -9);
 }
@@ -220,10 +309,20 @@ fn commands_are_not_served_beyond_loopback_without_a_secret() {
     outcome.fails(2, "--secret-file");
     let secret = stage.write("user/secret", b"x\n");
     fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    stage.run(&["classic", "serve", "echo", "--secret-file", "secret"]).fails(32, "others can read");
+    stage
+        .run(&["classic", "serve", "echo", "--secret-file", "secret"])
+        .fails(32, "others can read");
     fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let server =
-        Server::start(&stage, "command", &["--listen", "0.0.0.0:0", "--secret-file", secret.to_str().unwrap()]);
+    let server = Server::start(
+        &stage,
+        "command",
+        &[
+            "--listen",
+            "0.0.0.0:0",
+            "--secret-file",
+            secret.to_str().unwrap(),
+        ],
+    );
     assert!(server.address.starts_with("0.0.0.0:"));
 }
 
@@ -232,7 +331,9 @@ fn a_datagram_server_does_not_multiply() {
     let stage = stage();
     let server = Server::start(&stage, "udp-echo", &["--upper"]);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
     // Three bytes for each is the most that upper case makes of two.
     for text in ["ΐΐΐ", "ŉ", "ﬃ", "x"] {
         socket.send_to(text.as_bytes(), &server.address).unwrap();
@@ -242,7 +343,9 @@ fn a_datagram_server_does_not_multiply() {
     }
     if landline::paths::is_root() {
         // A service of the system is never answered: it might answer that.
-        let service = (600..1023).find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok()).expect("a free port");
+        let service = (600..1023)
+            .find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok())
+            .expect("a free port");
         service.send_to(b"x", &server.address).unwrap();
         socket.send_to(b"last", &server.address).unwrap();
         let mut answer = [0; 100];
@@ -256,11 +359,21 @@ fn a_datagram_server_does_not_multiply() {
 fn three_wrong_passwords_close_the_line() {
     let stage = stage();
     let accounts = stage.write("home/accounts", b"zd:1\n");
-    fs::set_permissions(&accounts, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::set_permissions(
+        &accounts,
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
     let server = Server::start(&stage, "login", &["--accounts", "accounts"]);
     let said = exchange(&server, b"zd\n0\nzd\n2\nzd\n3\nzd\n1\n");
     let said = String::from_utf8(said).unwrap();
-    assert_eq!((said.matches("refused").count(), said.contains("welcome")), (3, false), "{said}");
-    let other = client(&stage, &server, "login", &["zd1", "?"]).output().unwrap();
+    assert_eq!(
+        (said.matches("refused").count(), said.contains("welcome")),
+        (3, false),
+        "{said}"
+    );
+    let other = client(&stage, &server, "login", &["zd1", "?"])
+        .output()
+        .unwrap();
     assert_eq!(String::from_utf8(other.stdout).unwrap(), "welcome\nend\n");
 }

@@ -17,7 +17,11 @@ fn echo_answers_bytes_and_either_upper_case() {
     ] {
         let server = Server::start(&stage, "echo", arguments);
         for segments in SEGMENTS {
-            assert_eq!(asked(&stage, &server, "echo", segments, &[&text]), expected, "{arguments:?} {segments}");
+            assert_eq!(
+                asked(&stage, &server, "echo", segments, &[&text]),
+                expected,
+                "{arguments:?} {segments}"
+            );
         }
     }
 }
@@ -30,9 +34,20 @@ fn texts_of_every_length_are_read_exactly() {
         let server = Server::start(&stage, "text", &["--reply", "--json", "--model", model]);
         for segments in SEGMENTS {
             let answer = asked(&stage, &server, "text", segments, &lengths);
-            assert_eq!(answer.lines().collect::<Vec<_>>(), lengths, "{model} {segments}");
+            assert_eq!(
+                answer.lines().collect::<Vec<_>>(),
+                lengths,
+                "{model} {segments}"
+            );
             for length in lengths {
-                assert_eq!(server.event("text")["text"].as_str().unwrap().len().to_string(), length);
+                assert_eq!(
+                    server.event("text")["text"]
+                        .as_str()
+                        .unwrap()
+                        .len()
+                        .to_string(),
+                    length
+                );
             }
         }
     }
@@ -42,7 +57,16 @@ fn texts_of_every_length_are_read_exactly() {
 fn a_text_is_answered_by_another_where_one_is_given() {
     let stage = stage();
     let server = Server::start(&stage, "text", &["--reply=ok", "--encoding", "gbk"]);
-    assert_eq!(super::dial(&stage, "text", &server.address, &["--encoding", "gbk", "--reply", "消息"]).ok(), "ok\n");
+    assert_eq!(
+        super::dial(
+            &stage,
+            "text",
+            &server.address,
+            &["--encoding", "gbk", "--reply", "消息"]
+        )
+        .ok(),
+        "ok\n"
+    );
     assert!(server.line().ends_with(": 消息"));
 }
 
@@ -52,8 +76,13 @@ fn commands_are_answered_behind_their_length() {
     for model in MODELS {
         let server = Server::start(&stage, "command", &["--model", model, "--pause", "100"]);
         for segments in SEGMENTS {
-            let answer =
-                asked(&stage, &server, "command", segments, &["echo one", "echo two >&2; echo 2", "exit 3", "echo é"]);
+            let answer = asked(
+                &stage,
+                &server,
+                "command",
+                segments,
+                &["echo one", "echo two >&2; echo 2", "exit 3", "echo é"],
+            );
             assert_eq!(answer, "one\n2\ntwo\né\n", "{model} {segments}");
             let commands = ["echo a", "echo b", "seq 20000 | tail -1"];
             let answer = asked(&stage, &server, "command_newlines", segments, &commands);
@@ -66,7 +95,16 @@ fn commands_are_answered_behind_their_length() {
 fn output_in_another_encoding_is_put_into_that_of_the_line() {
     let stage = stage();
     let server = Server::start(&stage, "command", &["--child-encoding", "gbk"]);
-    assert_eq!(asked(&stage, &server, "command", "whole", &[r"printf '\317\373\317\242'"]), "消息");
+    assert_eq!(
+        asked(
+            &stage,
+            &server,
+            "command",
+            "whole",
+            &[r"printf '\317\373\317\242'"]
+        ),
+        "消息"
+    );
 }
 
 #[test]
@@ -76,7 +114,13 @@ fn raw_output_loses_nothing_to_a_client_that_reads_1024_at_a_time() {
     let expected: String = (1..=5000).map(|number| format!("{number}\n")).collect();
     for segments in SEGMENTS {
         // `true` says nothing, so nothing is sent; `seq` says more than one read takes; the bye word ends the line.
-        let answer = asked(&stage, &server, "command-raw", segments, &["echo first", "true", "seq 5000"]);
+        let answer = asked(
+            &stage,
+            &server,
+            "command-raw",
+            segments,
+            &["echo first", "true", "seq 5000"],
+        );
         assert_eq!(answer, format!("first\n{expected}"), "{segments}");
     }
 }
@@ -85,11 +129,23 @@ fn raw_output_loses_nothing_to_a_client_that_reads_1024_at_a_time() {
 fn json_commands_tell_size_and_exit_status() {
     let stage = stage();
     let server = Server::start(&stage, "command-json", &["--json"]);
-    let answer = asked(&stage, &server, "command-json", "whole", &["head -c 5000000 /dev/zero; exit 7"]);
-    let zeros = printed(Command::new("sh").args(["-c", "head -c 5000000 /dev/zero | sha256sum | cut -d' ' -f1"]));
+    let answer = asked(
+        &stage,
+        &server,
+        "command-json",
+        "whole",
+        &["head -c 5000000 /dev/zero; exit 7"],
+    );
+    let zeros = printed(Command::new("sh").args([
+        "-c",
+        "head -c 5000000 /dev/zero | sha256sum | cut -d' ' -f1",
+    ]));
     assert_eq!(answer.trim(), format!("5000000 7 {}", zeros.trim()));
     let event = server.event("command");
-    assert_eq!((&event["code"], &event["bytes"]), (&7.into(), &5_000_000.into()));
+    assert_eq!(
+        (&event["code"], &event["bytes"]),
+        (&7.into(), &5_000_000.into())
+    );
     let killed = asked(&stage, &server, "command-json", "whole", &["kill -9 $$"]);
     assert!(killed.starts_with("0 -9 "), "{killed}");
 }
@@ -98,24 +154,44 @@ fn json_commands_tell_size_and_exit_status() {
 fn a_login_is_understood_in_two_messages_or_one() {
     let stage = stage();
     stage.write("home/accounts", b"zd:1\nli:secret\n");
-    printed(Command::new("chmod").arg("600").arg(stage.path("home/accounts")));
-    let server = Server::start(&stage, "login", &["--accounts", "accounts", "--greeting", "你好"]);
+    printed(
+        Command::new("chmod")
+            .arg("600")
+            .arg(stage.path("home/accounts")),
+    );
+    let server = Server::start(
+        &stage,
+        "login",
+        &["--accounts", "accounts", "--greeting", "你好"],
+    );
     for (messages, expected) in [
         (&["zd", "1", "?"][..], "你好\nend\n"),
         (&["zd1", "?"], "你好\nend\n"),
-        (r"li\nsecret\n,?".split(',').collect::<Vec<_>>().as_slice(), "你好\nend\n"),
-        (&["zd", "2", "?", "zd", "1", "?"], "refused: the name or the password is wrong\n你好\nend\n"),
+        (
+            r"li\nsecret\n,?".split(',').collect::<Vec<_>>().as_slice(),
+            "你好\nend\n",
+        ),
+        (
+            &["zd", "2", "?", "zd", "1", "?"],
+            "refused: the name or the password is wrong\n你好\nend\n",
+        ),
         (
             &["zd2", "?", "zd1", "?"],
             "refused: name and password arrived as one, and the password is wrong\n你好\nend\n",
         ),
-        (&["wu", "1", "?"], "refused: the name or the password is wrong\n"),
+        (
+            &["wu", "1", "?"],
+            "refused: the name or the password is wrong\n",
+        ),
     ] {
         let mut command = client(&stage, &server, "login", messages);
         if messages.contains(&"wu") {
             // Twice more, and the server has had enough.
             command.args(["wu", "1", "?", "wu", "1", "?"]);
-            assert_eq!(printed(&mut command), format!("{}end\n", expected.repeat(3)));
+            assert_eq!(
+                printed(&mut command),
+                format!("{}end\n", expected.repeat(3))
+            );
         } else {
             assert_eq!(printed(&mut command), expected, "{messages:?}");
         }
@@ -130,21 +206,49 @@ fn a_challenge_stands_alone_or_before_any_dialect() {
     printed(Command::new("chmod").arg("600").arg(&secret).arg(&wrong));
     let (secret, wrong) = (secret.to_str().unwrap(), wrong.to_str().unwrap());
     for digest in ["md5", "sha256", "sha512"] {
-        let server = Server::start(&stage, "challenge", &["--secret-file", "secret", "--hmac", digest]);
-        assert_eq!(asked(&stage, &server, "challenge", "whole", &[secret, digest]), "ok\n");
-        assert_eq!(asked(&stage, &server, "challenge", "bytes", &[wrong, digest]), "\n");
+        let server = Server::start(
+            &stage,
+            "challenge",
+            &["--secret-file", "secret", "--hmac", digest],
+        );
+        assert_eq!(
+            asked(&stage, &server, "challenge", "whole", &[secret, digest]),
+            "ok\n"
+        );
+        assert_eq!(
+            asked(&stage, &server, "challenge", "bytes", &[wrong, digest]),
+            "\n"
+        );
         let arguments = ["--secret-file", secret, "--hmac", digest];
-        assert_eq!(super::dial(&stage, "challenge", &server.address, &arguments).ok(), "ok\n");
+        assert_eq!(
+            super::dial(&stage, "challenge", &server.address, &arguments).ok(),
+            "ok\n"
+        );
         let arguments = ["--secret-file", wrong, "--hmac", digest];
         super::dial(&stage, "challenge", &server.address, &arguments).fails(12, "did not believe");
     }
     for model in MODELS {
-        let server = Server::start(&stage, "text", &["--reply", "--secret-file", "secret", "--model", model]);
+        let server = Server::start(
+            &stage,
+            "text",
+            &["--reply", "--secret-file", "secret", "--model", model],
+        );
         for segments in SEGMENTS {
-            assert_eq!(asked(&stage, &server, "challenge", segments, &[secret, "sha256", "你好"]), "你好\n");
+            assert_eq!(
+                asked(
+                    &stage,
+                    &server,
+                    "challenge",
+                    segments,
+                    &[secret, "sha256", "你好"]
+                ),
+                "你好\n"
+            );
         }
         assert!(server.line().ends_with(": 你好"));
-        let refused = client(&stage, &server, "challenge", &[wrong, "sha256", "x"]).output().unwrap();
+        let refused = client(&stage, &server, "challenge", &[wrong, "sha256", "x"])
+            .output()
+            .unwrap();
         assert!(!refused.status.success());
     }
 }
@@ -154,10 +258,25 @@ fn datagrams_are_answered_one_by_one_even_empty_ones() {
     let stage = stage();
     let server = Server::start(&stage, "udp-echo", &["--upper"]);
     let long = "x".repeat(9000);
-    let answer = asked(&stage, &server, "udp-echo", "whole", &["é", "", "two", "", &long]);
+    let answer = asked(
+        &stage,
+        &server,
+        "udp-echo",
+        "whole",
+        &["é", "", "two", "", &long],
+    );
     let long = format!("'{}'", "X".repeat(9000));
-    assert_eq!(answer.lines().collect::<Vec<_>>(), ["'É'", "''", "'TWO'", "''", &long]);
-    super::dial(&stage, "udp-echo", "127.0.0.1:9", &["--timeout", "300", "x"]).fails(10, "");
+    assert_eq!(
+        answer.lines().collect::<Vec<_>>(),
+        ["'É'", "''", "'TWO'", "''", &long]
+    );
+    super::dial(
+        &stage,
+        "udp-echo",
+        "127.0.0.1:9",
+        &["--timeout", "300", "x"],
+    )
+    .fails(10, "");
 }
 
 #[test]
@@ -177,12 +296,20 @@ fn every_model_outlives_a_client_that_breaks_off_and_serves_again_after_a_restar
         if model == "inline" {
             open.shutdown(std::net::Shutdown::Write).unwrap();
         }
-        assert_eq!(asked(&stage, &server, "echo", "whole", &["still there"]), "still there", "{model}");
+        assert_eq!(
+            asked(&stage, &server, "echo", "whole", &["still there"]),
+            "still there",
+            "{model}"
+        );
         open.write_all(b"").unwrap();
         server.stop();
         let again = Server::start(&stage, "echo", &["--model", model, "--listen", &address]);
         assert_eq!(again.address, address, "{model}");
-        assert_eq!(asked(&stage, &again, "echo", "whole", &["back"]), "back", "{model}");
+        assert_eq!(
+            asked(&stage, &again, "echo", "whole", &["back"]),
+            "back",
+            "{model}"
+        );
         again.stop();
     }
 }

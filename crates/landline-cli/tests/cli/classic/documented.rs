@@ -17,9 +17,15 @@ fn examples() -> Vec<(Vec<String>, String)> {
         .skip(1)
         .map(|section| {
             let serve = block(section, "sh").expect("a server");
-            let words = serve.trim().strip_prefix("landline classic serve ").expect("a server");
+            let words = serve
+                .trim()
+                .strip_prefix("landline classic serve ")
+                .expect("a server");
             let words = words.replace("\"at your service\"", "at_your_service");
-            (words.split(' ').map(str::to_owned).collect(), block(section, "python").expect("a client"))
+            (
+                words.split(' ').map(str::to_owned).collect(),
+                block(section, "python").expect("a client"),
+            )
         })
         .collect()
 }
@@ -40,7 +46,10 @@ fn every_program_in_the_document_works() {
         let port = server.address.rsplit(':').next().unwrap();
         assert!(client.contains("5264"), "{dialect}");
         let mut python = Command::new("python3");
-        python.args(["-c", &client.replace("5264", port)]).current_dir(stage.home()).env("PYTHONIOENCODING", "utf-8");
+        python
+            .args(["-c", &client.replace("5264", port)])
+            .current_dir(stage.home())
+            .env("PYTHONIOENCODING", "utf-8");
         let said = printed(&mut python);
         let expected = match *dialect {
             "echo" => "STRASSE",

@@ -16,13 +16,18 @@ use crate::{noise, stage};
 const NAME: &str = "报告 Ärger é.txt";
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// The names in a folder of the stage.
 fn names(stage: &testkit::Stage, folder: &str) -> Vec<String> {
     let entries = fs::read_dir(stage.path(folder)).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -35,18 +40,39 @@ fn a_course_s_client_uploads_a_file_with_a_name_in_another_script() {
     stage.write("user/empty", b"");
     for model in MODELS {
         for segments in SEGMENTS {
-            let server = Server::start(&stage, "upload", &["--json", "--model", model, "--overwrite"]);
-            asked(&stage, &server, "upload", segments, &[NAME, "empty", &format!("second={NAME}")]);
+            let server = Server::start(
+                &stage,
+                "upload",
+                &["--json", "--model", model, "--overwrite"],
+            );
+            asked(
+                &stage,
+                &server,
+                "upload",
+                segments,
+                &[NAME, "empty", &format!("second={NAME}")],
+            );
             for (name, size) in [(NAME, 300_000), ("empty", 0), ("second", 300_000)] {
                 let event = server.event("stored");
-                assert_eq!((&event["name"], &event["size"]), (&name.into(), &size.into()), "{model} {segments}");
+                assert_eq!(
+                    (&event["name"], &event["size"]),
+                    (&name.into(), &size.into()),
+                    "{model} {segments}"
+                );
                 assert_eq!(event["rest"]["msg"], "got it");
                 assert!(event["rest"]["md5"].is_string());
             }
             assert_eq!(stage.read(&format!("home/{NAME}")), content);
             assert_eq!(names(&stage, "home"), ["empty", "second", NAME]);
-            let mode = fs::metadata(stage.path("home/second")).unwrap().permissions().mode();
-            assert_eq!(mode & 0o111, 0, "a file that came from elsewhere is no program");
+            let mode = fs::metadata(stage.path("home/second"))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(
+                mode & 0o111,
+                0,
+                "a file that came from elsewhere is no program"
+            );
             fs::remove_file(stage.path(&format!("home/{NAME}"))).unwrap();
         }
     }
@@ -68,7 +94,11 @@ fn an_upload_in_another_encoding_keeps_its_name() {
     stage.write(&format!("user/{NAME}"), b"{}");
     for dialect in ["upload", "upload-bare"] {
         let server = Server::start(&stage, dialect, &["--encoding", "gb18030", "--overwrite"]);
-        printed(client(&stage, &server, dialect, &[NAME]).env("ENCODING", "gb18030").env("SEGMENTS", "bytes"));
+        printed(
+            client(&stage, &server, dialect, &[NAME])
+                .env("ENCODING", "gb18030")
+                .env("SEGMENTS", "bytes"),
+        );
         assert_eq!(names(&stage, "home"), [NAME], "{dialect}");
         fs::remove_file(stage.path(&format!("home/{NAME}"))).unwrap();
     }
@@ -77,7 +107,14 @@ fn an_upload_in_another_encoding_keeps_its_name() {
 #[test]
 fn a_bare_header_is_found_whatever_stands_behind_it() {
     let stage = stage();
-    for (number, content) in [&b"{\"filename\": \"x\"}"[..], b"", b"}}}\"", &noise(100_000, 3)].into_iter().enumerate()
+    for (number, content) in [
+        &b"{\"filename\": \"x\"}"[..],
+        b"",
+        b"}}}\"",
+        &noise(100_000, 3),
+    ]
+    .into_iter()
+    .enumerate()
     {
         for segments in SEGMENTS {
             let name = format!("{number} {{\\\"{segments}}}.txt").replace('\\', "");
@@ -101,28 +138,42 @@ fn no_file_is_replaced_unless_that_was_asked_for_and_a_receipt_says_so() {
         receipts,
         "{\"error\": \"f: exists already\", \"ok\": false}\n{\"file_name\": \"g\", \"file_size\": 3, \"ok\": true}\n"
     );
-    assert_eq!((stage.read("home/f"), stage.read("home/g")), (b"old".to_vec(), b"new".to_vec()));
+    assert_eq!(
+        (stage.read("home/f"), stage.read("home/g")),
+        (b"old".to_vec(), b"new".to_vec())
+    );
     let file = stage.path("user/f");
     let file = file.to_str().unwrap();
-    dial(&stage, "upload", &server.address, &["--ack", file]).fails(27, "exists already (on the other side)");
+    dial(&stage, "upload", &server.address, &["--ack", file])
+        .fails(27, "exists already (on the other side)");
     let server = Server::start(&stage, "upload", &["--ack", "--overwrite"]);
     let said = dial(&stage, "upload", &server.address, &["--ack", file]).ok();
-    assert_eq!((said.as_str(), stage.read("home/f")), ("f: 3 bytes, stored as f\n", b"new".to_vec()));
+    assert_eq!(
+        (said.as_str(), stage.read("home/f")),
+        ("f: 3 bytes, stored as f\n", b"new".to_vec())
+    );
 }
 
 /// A client that has begun to upload ten bytes under this name.
 fn begun(server: &Server, name: &str) -> TcpStream {
     let header = serde_json::json!({"file_name": name, "file_size": 10}).to_string();
     let mut stream = TcpStream::connect(&server.address).unwrap();
-    stream.write_all(&i32::try_from(header.len()).unwrap().to_le_bytes()).unwrap();
-    stream.write_all(format!("{header}01234").as_bytes()).unwrap();
+    stream
+        .write_all(&i32::try_from(header.len()).unwrap().to_le_bytes())
+        .unwrap();
+    stream
+        .write_all(format!("{header}01234").as_bytes())
+        .unwrap();
     stream
 }
 
 #[test]
 fn what_a_killed_server_has_left_goes_at_the_next_start_and_nothing_else() {
     let stage = stage();
-    stage.write("home/.landline-0123456789abcdef.part", b"a copy that can be resumed");
+    stage.write(
+        "home/.landline-0123456789abcdef.part",
+        b"a copy that can be resumed",
+    );
     stage.write("home/thesis.part", b"somebody's");
     let killed = Server::start(&stage, "upload", &[]);
     let _client = begun(&killed, "cut");
@@ -131,7 +182,10 @@ fn what_a_killed_server_has_left_goes_at_the_next_start_and_nothing_else() {
     assert_eq!(names(&stage, "home").len(), 3, "SIGKILL leaves it");
 
     let server = Server::start(&stage, "upload", &["--ack"]);
-    assert_eq!(names(&stage, "home"), [".landline-0123456789abcdef.part", "thesis.part"]);
+    assert_eq!(
+        names(&stage, "home"),
+        [".landline-0123456789abcdef.part", "thesis.part"]
+    );
     let mut client = begun(&server, "whole");
     testkit::wait_for("a file in the making", || names(&stage, "home").len() == 3);
     // Another server in the same folder leaves alone what this one makes.
@@ -157,7 +211,12 @@ fn dial_uploads_to_a_server_in_python_and_checks_the_receipt() {
         assert_eq!(server.line(), format!("{NAME} done {}", sha256(&content)));
     }
     let server = PythonServer::start(&stage, "upload-bare", "whole", &[]);
-    let said = dial(&stage, "upload-bare", &server.address, &[file.to_str().unwrap()]);
+    let said = dial(
+        &stage,
+        "upload-bare",
+        &server.address,
+        &[file.to_str().unwrap()],
+    );
     assert!(said.stderr.is_empty(), "{}", said.stderr);
     assert_eq!(said.ok(), format!("{NAME}: 2000000 bytes sent\n"));
     assert_eq!(server.line(), format!("{NAME} {}", sha256(&content)));
@@ -172,7 +231,13 @@ fn a_download_is_whole_in_either_role() {
     stage.write("home/sub/deep", b"below");
     let server = Server::start(&stage, "download", &[]);
     for segments in SEGMENTS {
-        let said = asked(&stage, &server, "download", segments, &[NAME, "absent", "sub/deep", "sub"]);
+        let said = asked(
+            &stage,
+            &server,
+            "download",
+            segments,
+            &[NAME, "absent", "sub/deep", "sub"],
+        );
         let expected = [
             format!("{NAME} 700001 {}", sha256(&content)),
             "absent: no such file".to_owned(),
@@ -181,14 +246,21 @@ fn a_download_is_whole_in_either_role() {
         ];
         assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{segments}");
         let server = PythonServer::start(&stage, "download", segments, &[]);
-        dial(&stage, "download", &server.address, &[NAME, "sub/deep", "--overwrite"]).ok();
+        dial(
+            &stage,
+            "download",
+            &server.address,
+            &[NAME, "sub/deep", "--overwrite"],
+        )
+        .ok();
         assert_eq!(
             (stage.read(&format!("user/{NAME}")), stage.read("user/deep")),
             (content.clone(), b"below".to_vec())
         );
     }
     dial(&stage, "download", &server.address, &[NAME]).fails(22, "exists already");
-    dial(&stage, "download", &server.address, &["absent"]).fails(20, "absent: no such file (on the other side)");
+    dial(&stage, "download", &server.address, &["absent"])
+        .fails(20, "absent: no such file (on the other side)");
     let server = PythonServer::start(&stage, "download", "whole", &[]);
     let said = dial(&stage, "download", &server.address, &["absent"]).fails(20, "\\u{1b}[31m");
     assert!(!said.contains('\u{1b}'));
@@ -201,9 +273,18 @@ fn a_download_that_is_cut_leaves_nothing_and_the_server_names_no_file() {
     let server = PythonServer::with(&stage, "download", "whole", &[], &[("CUT", "9999")]);
     dial(&stage, "download", &server.address, &["f"]).fails(13, "ended within a message");
     assert_eq!(names(&stage, "user"), Vec::<String>::new());
-    let server = PythonServer::with(&stage, "download", "whole", &[], &[("NAME", "../../home/evil")]);
+    let server = PythonServer::with(
+        &stage,
+        "download",
+        "whole",
+        &[],
+        &[("NAME", "../../home/evil")],
+    );
     dial(&stage, "download", &server.address, &["f"]).ok();
-    assert_eq!((names(&stage, "user"), names(&stage, "home")), (vec!["f".to_owned()], vec!["f".to_owned()]));
+    assert_eq!(
+        (names(&stage, "user"), names(&stage, "home")),
+        (vec!["f".to_owned()], vec!["f".to_owned()])
+    );
 }
 
 #[test]
@@ -212,6 +293,16 @@ fn the_state_folder_is_not_served() {
     stage.write("client/key", b"secret");
     let dir = stage.path("");
     let server = Server::start(&stage, "download", &["--dir", dir.to_str().unwrap()]);
-    let said = asked(&stage, &server, "download", "whole", &["client/key", "home/../client/key", "/etc/passwd", "~/x"]);
-    assert_eq!(said.matches("not a name that is served").count(), 4, "{said}");
+    let said = asked(
+        &stage,
+        &server,
+        "download",
+        "whole",
+        &["client/key", "home/../client/key", "/etc/passwd", "~/x"],
+    );
+    assert_eq!(
+        said.matches("not a name that is served").count(),
+        4,
+        "{said}"
+    );
 }

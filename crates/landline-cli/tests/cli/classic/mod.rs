@@ -64,7 +64,12 @@ impl Server {
                 let _ = queue.send(line);
             }
         });
-        Self { child, address, lines: received, said }
+        Self {
+            child,
+            address,
+            lines: received,
+            said,
+        }
     }
 
     /// The command that serves a dialect, in the folder `home` of the stage, with what is typed to come.
@@ -73,7 +78,10 @@ impl Server {
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "0"]);
         }
-        command.args(arguments).current_dir(stage.home()).stdin(Stdio::piped());
+        command
+            .args(arguments)
+            .current_dir(stage.home())
+            .stdin(Stdio::piped());
         command
     }
 
@@ -85,14 +93,17 @@ impl Server {
     /// Its next line on standard output.
     #[track_caller]
     fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("a line of the server")
+        self.lines
+            .recv_timeout(PATIENCE)
+            .expect("a line of the server")
     }
 
     /// Waits for an event of this name, passing over others.
     #[track_caller]
     fn event(&self, name: &str) -> Value {
         loop {
-            let event: Value = serde_json::from_str(&self.line()).expect("every event is one JSON line");
+            let event: Value =
+                serde_json::from_str(&self.line()).expect("every event is one JSON line");
             if event["event"] == name {
                 return event;
             }
@@ -110,7 +121,12 @@ impl Server {
     fn stop(mut self) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{}", self.said.lock().unwrap());
+        assert_eq!(
+            self.child.wait().unwrap().code(),
+            Some(0),
+            "{}",
+            self.said.lock().unwrap()
+        );
     }
 }
 
@@ -131,21 +147,39 @@ fn seed() -> String {
 fn python(program: &str) -> Command {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/python/classic");
     let mut command = Command::new("python3");
-    command.arg("-B").arg(folder.join(program)).env("PYTHONIOENCODING", "utf-8").env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+        .arg("-B")
+        .arg(folder.join(program))
+        .env("PYTHONIOENCODING", "utf-8")
+        .env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
 /// A client in Python, in the client's folder of the stage, not started.
 fn client(stage: &Stage, server: &Server, dialect: &str, arguments: &[&str]) -> Command {
     let mut command = python("clients.py");
-    command.arg(dialect).arg(&server.address).args(arguments).current_dir(stage.path("user"));
-    command.env("LANDLINE_SEED", seed()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .arg(dialect)
+        .arg(&server.address)
+        .args(arguments)
+        .current_dir(stage.path("user"));
+    command
+        .env("LANDLINE_SEED", seed())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
 /// What a client in Python prints, once it has ended well.
 #[track_caller]
-fn asked(stage: &Stage, server: &Server, dialect: &str, segments: &str, arguments: &[&str]) -> String {
+fn asked(
+    stage: &Stage,
+    server: &Server,
+    dialect: &str,
+    segments: &str,
+    arguments: &[&str],
+) -> String {
     printed(client(stage, server, dialect, arguments).env("SEGMENTS", segments))
 }
 
@@ -173,10 +207,23 @@ impl PythonServer {
 
     /// With these in its environment.
     #[track_caller]
-    fn with(stage: &Stage, dialect: &str, segments: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+    fn with(
+        stage: &Stage,
+        dialect: &str,
+        segments: &str,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Self {
         let mut command = python("servers.py");
-        command.arg(dialect).args(arguments).envs(settings.iter().copied()).current_dir(stage.home());
-        command.env("SEGMENTS", segments).env("LANDLINE_SEED", seed()).stdout(Stdio::piped());
+        command
+            .arg(dialect)
+            .args(arguments)
+            .envs(settings.iter().copied())
+            .current_dir(stage.home());
+        command
+            .env("SEGMENTS", segments)
+            .env("LANDLINE_SEED", seed())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let port = lines.next().expect("a port").unwrap();
@@ -186,12 +233,18 @@ impl PythonServer {
                 let _ = queue.send(line);
             }
         });
-        Self { child, address: format!("127.0.0.1:{port}"), lines: received }
+        Self {
+            child,
+            address: format!("127.0.0.1:{port}"),
+            lines: received,
+        }
     }
 
     #[track_caller]
     fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("a line of the server in Python")
+        self.lines
+            .recv_timeout(PATIENCE)
+            .expect("a line of the server in Python")
     }
 }
 

@@ -11,7 +11,9 @@ fn an_operator_takes_one_caller_after_the_other() {
     for model in MODELS {
         let mut server = Server::start(&stage, "talk", &["--model", model]);
         let mut keyboard = server.keyboard();
-        let first = client(&stage, &server, "talk", &["hello", "how are you"]).spawn().unwrap();
+        let first = client(&stage, &server, "talk", &["hello", "how are you"])
+            .spawn()
+            .unwrap();
         assert!(server.line().ends_with(": hello"), "{model}");
         keyboard.write_all(b"good day\n").unwrap();
         assert!(server.line().ends_with(": how are you"));
@@ -20,7 +22,9 @@ fn an_operator_takes_one_caller_after_the_other() {
         let output = first.wait_with_output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "good day\n\n");
         // The next one is gone before it is answered.
-        let mut second = client(&stage, &server, "talk", &["me too"]).spawn().unwrap();
+        let mut second = client(&stage, &server, "talk", &["me too"])
+            .spawn()
+            .unwrap();
         assert!(server.line().ends_with(": me too"));
         second.kill().unwrap();
         second.wait().unwrap();
@@ -36,7 +40,11 @@ fn an_operator_takes_one_caller_after_the_other() {
 #[test]
 fn the_operator_may_begin_and_a_word_may_end_it() {
     let stage = stage();
-    let mut server = Server::start(&stage, "talk", &["--first", "at your service", "--bye", "bye", "--once"]);
+    let mut server = Server::start(
+        &stage,
+        "talk",
+        &["--first", "at your service", "--bye", "bye", "--once"],
+    );
     let mut keyboard = server.keyboard();
     let mut caller = stage
         .command(&["classic", "dial", "talk", &server.address, "--bye", "bye"])
@@ -60,11 +68,15 @@ fn a_chat_relays_without_amplifying_and_hears_its_operator() {
     let mut server = Server::start(&stage, "udp-chat", &["--name", "teacher", "--json"]);
     let mut keyboard = server.keyboard();
     // Bob says something, and waits for two lines.
-    let bob = client(&stage, &server, "udp-chat", &["bob", "hi", "?", "?", "886"]).spawn().unwrap();
+    let bob = client(&stage, &server, "udp-chat", &["bob", "hi", "?", "?", "886"])
+        .spawn()
+        .unwrap();
     assert_eq!(server.event("said")["text"], "hi");
     let long = "x".repeat(200);
     // What bob has sent allows for a short line of alice, and not for a long one.
-    let alice = client(&stage, &server, "udp-chat", &["alice", &long, "ho"]).spawn().unwrap();
+    let alice = client(&stage, &server, "udp-chat", &["alice", &long, "ho"])
+        .spawn()
+        .unwrap();
     assert_eq!(server.event("said")["spared"], 1);
     assert_eq!(server.event("said")["spared"], 0);
     assert!(alice.wait_with_output().unwrap().status.success());
@@ -72,7 +84,12 @@ fn a_chat_relays_without_amplifying_and_hears_its_operator() {
     keyboard.write_all(format!("{long}\n").as_bytes()).unwrap();
     let output = bob.wait_with_output().unwrap();
     let expected = format!("alice的消息:ho\nteacher的消息:{long}\n");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        expected,
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(server.event("left")["why"], "goodbye");
     server.stop();
 }
@@ -82,8 +99,12 @@ fn members_that_say_nothing_are_forgotten() {
     let stage = stage();
     let server = Server::start(&stage, "udp-chat", &["--json", "--forget", "1"]);
     let address = &server.address;
-    let outcome =
-        stage.run_with_input(&["classic", "dial", "udp-chat", address, "--name", "li", "--bye", "x"], b"hi\n");
+    let outcome = stage.run_with_input(
+        &[
+            "classic", "dial", "udp-chat", address, "--name", "li", "--bye", "x",
+        ],
+        b"hi\n",
+    );
     outcome.ok();
     assert_eq!(server.event("said")["name"], "li");
     assert_eq!(server.event("left")["why"], "has said nothing for too long");
@@ -96,7 +117,11 @@ fn a_line_of_a_stranger_obeys_nothing_on_the_terminal() {
     let text = "a\u{1b}]52;c;aGk=\u{7}\u{9b}31m\rb\u{202e}c";
     dial(&stage, "text", &server.address, &[text]).ok();
     let line = server.line();
-    assert!(line.chars().all(|character| !character.is_control() && character != '\u{202e}'), "{line:?}");
+    assert!(
+        line.chars()
+            .all(|character| !character.is_control() && character != '\u{202e}'),
+        "{line:?}"
+    );
 }
 
 #[test]
@@ -105,10 +130,26 @@ fn output_of_a_command_obeys_nothing_on_a_terminal() {
     let server = Server::start(&stage, "command", &[]);
     let spawn = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
     let mut command = std::process::Command::new("python3");
-    command.args(["-c", spawn, env!("CARGO_BIN_EXE_landline"), "classic", "dial", "command", &server.address]);
-    command.arg(r"printf 'a\033]0;evil\007b\302\233c\n\tend\n'").env("LANDLINE_STATE", stage.path("client"));
+    command.args([
+        "-c",
+        spawn,
+        env!("CARGO_BIN_EXE_landline"),
+        "classic",
+        "dial",
+        "command",
+        &server.address,
+    ]);
+    command
+        .arg(r"printf 'a\033]0;evil\007b\302\233c\n\tend\n'")
+        .env("LANDLINE_STATE", stage.path("client"));
     command.stdin(std::process::Stdio::null());
     let screen = super::printed(&mut command);
-    assert!(screen.contains("a\\u{1b}]0;evil\\u{7}b\\u{9b}c") && screen.contains("\tend"), "{screen:?}");
-    assert!(!screen.contains(['\u{1b}', '\u{7}', '\u{9b}']), "{screen:?}");
+    assert!(
+        screen.contains("a\\u{1b}]0;evil\\u{7}b\\u{9b}c") && screen.contains("\tend"),
+        "{screen:?}"
+    );
+    assert!(
+        !screen.contains(['\u{1b}', '\u{7}', '\u{9b}']),
+        "{screen:?}"
+    );
 }

@@ -9,11 +9,19 @@ use crate::stage;
 fn echo_comes_back_from_arguments_and_from_a_pipe() {
     let stage = stage();
     let server = PythonServer::start(&stage, "echo", "whole", &[]);
-    assert_eq!(dial(&stage, "echo", &server.address, &["hello", "there"]).ok(), "HELLO THERE\n");
+    assert_eq!(
+        dial(&stage, "echo", &server.address, &["hello", "there"]).ok(),
+        "HELLO THERE\n"
+    );
     let server = PythonServer::start(&stage, "echo", "whole", &[]);
     let much = b"abc\n".repeat(2_000_000);
     let outcome = stage.run_with_input(&["classic", "dial", "echo", &server.address], &much);
-    assert!(outcome.stdout == much.to_ascii_uppercase(), "{} bytes, {}", outcome.stdout.len(), outcome.stderr);
+    assert!(
+        outcome.stdout == much.to_ascii_uppercase(),
+        "{} bytes, {}",
+        outcome.stdout.len(),
+        outcome.stderr
+    );
 }
 
 #[test]
@@ -22,9 +30,18 @@ fn texts_are_answered() {
     for segments in SEGMENTS {
         let server = PythonServer::start(&stage, "text", segments, &[]);
         let long = "é".repeat(1000);
-        let said = dial(&stage, "text", &server.address, &["--reply", "one", "", &long]).ok();
+        let said = dial(
+            &stage,
+            "text",
+            &server.address,
+            &["--reply", "one", "", &long],
+        )
+        .ok();
         assert_eq!(said, format!("one\n\n{long}\n"), "{segments}");
-        assert_eq!([server.line(), server.line(), server.line()], ["3", "0", "2000"]);
+        assert_eq!(
+            [server.line(), server.line(), server.line()],
+            ["3", "0", "2000"]
+        );
     }
 }
 
@@ -37,13 +54,24 @@ fn commands_run_one_after_the_other() {
         let outcome = stage.run_with_input(&["classic", "dial", "command", &server.address], input);
         assert_eq!(outcome.ok(), "one\n3000\ntwo\n", "{segments}");
         let server = PythonServer::start(&stage, "command", segments, &[]);
-        assert_eq!(dial(&stage, "command", &server.address, &["echo", "-n", "x"]).ok(), "x");
+        assert_eq!(
+            dial(&stage, "command", &server.address, &["echo", "-n", "x"]).ok(),
+            "x"
+        );
         let server = PythonServer::start(&stage, "command-json", segments, &[]);
-        let outcome = dial(&stage, "command-json", &server.address, &["echo no; exit 5"]);
+        let outcome = dial(
+            &stage,
+            "command-json",
+            &server.address,
+            &["echo no; exit 5"],
+        );
         assert_eq!(outcome.stdout, b"no\n");
         outcome.fails(5, "status 5");
         let server = PythonServer::start(&stage, "command-json", segments, &[]);
-        assert_eq!(dial(&stage, "command-json", &server.address, &["echo yes"]).ok(), "yes\n");
+        assert_eq!(
+            dial(&stage, "command-json", &server.address, &["echo yes"]).ok(),
+            "yes\n"
+        );
     }
 }
 
@@ -53,7 +81,8 @@ fn raw_output_is_taken_until_goodbye() {
     for segments in ["whole", "random"] {
         let server = PythonServer::start(&stage, "command-raw", segments, &[]);
         let input = b"echo one\ntrue\nsleep 1.5; seq 3000\n";
-        let outcome = stage.run_with_input(&["classic", "dial", "command-raw", &server.address], input);
+        let outcome =
+            stage.run_with_input(&["classic", "dial", "command-raw", &server.address], input);
         let expected: String = (1..=3000).map(|number| format!("{number}\n")).collect();
         assert_eq!(outcome.ok(), format!("one\n{expected}"), "{segments}");
     }
@@ -64,7 +93,10 @@ fn a_login_sends_name_and_password_as_two() {
     let stage = stage();
     for (password, answer) in [("1\n", "welcome zd\n"), ("2\n", "no\n")] {
         let server = PythonServer::start(&stage, "login", "whole", &[]);
-        let outcome = stage.run_with_input(&["classic", "dial", "login", &server.address, "zd"], password.as_bytes());
+        let outcome = stage.run_with_input(
+            &["classic", "dial", "login", &server.address, "zd"],
+            password.as_bytes(),
+        );
         assert_eq!(outcome.ok(), answer);
     }
 }
@@ -74,15 +106,32 @@ fn a_challenge_is_answered() {
     let stage = stage();
     let secret = stage.write("home/secret", b"s3cret");
     let secret = secret.to_str().unwrap();
-    stage.run(&["classic", "dial", "challenge", "127.0.0.1:9", "--secret-file", secret]).fails(32, "others can read");
+    stage
+        .run(&[
+            "classic",
+            "dial",
+            "challenge",
+            "127.0.0.1:9",
+            "--secret-file",
+            secret,
+        ])
+        .fails(32, "others can read");
     printed(Command::new("chmod").args(["600", secret]));
     for digest in ["md5", "sha256", "sha512"] {
         let server = PythonServer::start(&stage, "challenge", "whole", &[secret, digest]);
         let arguments = ["--secret-file", secret, "--hmac", digest];
-        assert_eq!(dial(&stage, "challenge", &server.address, &arguments).ok(), "ok\n");
+        assert_eq!(
+            dial(&stage, "challenge", &server.address, &arguments).ok(),
+            "ok\n"
+        );
     }
     let server = PythonServer::start(&stage, "challenge", "whole", &[secret, "md5"]);
-    let outcome = dial(&stage, "challenge", &server.address, &["--secret-file", secret, "--hmac", "sha512"]);
+    let outcome = dial(
+        &stage,
+        "challenge",
+        &server.address,
+        &["--secret-file", secret, "--hmac", "sha512"],
+    );
     // It may hear of it by a reset.
     assert!(matches!(outcome.status, Some(10 | 12)), "{outcome:?}");
 }
@@ -91,10 +140,18 @@ fn a_challenge_is_answered() {
 fn datagrams_are_echoed() {
     let stage = stage();
     let server = PythonServer::start(&stage, "udp-echo", "whole", &["3"]);
-    assert_eq!(dial(&stage, "udp-echo", &server.address, &["one", "", "é"]).ok(), "ONE\n\né\n");
+    assert_eq!(
+        dial(&stage, "udp-echo", &server.address, &["one", "", "é"]).ok(),
+        "ONE\n\né\n"
+    );
     // The program has ended: nobody is there any more.
     testkit::wait_for("the end of the server", || {
-        let outcome = dial(&stage, "udp-echo", &server.address, &["--timeout", "200", "x"]);
+        let outcome = dial(
+            &stage,
+            "udp-echo",
+            &server.address,
+            &["--timeout", "200", "x"],
+        );
         outcome.status == Some(10) && outcome.stderr.contains("nobody takes datagrams there")
     });
 }
@@ -105,7 +162,14 @@ fn a_chat_by_datagrams_goes_both_ways() {
     let stage = stage();
     let server = PythonServer::start(&stage, "udp-chat", "whole", &[]);
     let mut child = stage
-        .command(&["classic", "dial", "udp-chat", &server.address, "--name", "小明"])
+        .command(&[
+            "classic",
+            "dial",
+            "udp-chat",
+            &server.address,
+            "--name",
+            "小明",
+        ])
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
@@ -127,7 +191,13 @@ fn a_caller_speaks_and_then_the_server() {
     let server = PythonServer::start(&stage, "talk", "whole", &[]);
     // The empty line is not sent.
     let input = b"hello\n\nhow are you\nbye\nnever\n";
-    let outcome = stage.run_with_input(&["classic", "dial", "talk", &server.address, "--bye", "bye"], input);
+    let outcome = stage.run_with_input(
+        &["classic", "dial", "talk", &server.address, "--bye", "bye"],
+        input,
+    );
     assert_eq!(outcome.ok(), "you said hello\nyou said how are you\n");
-    assert_eq!([server.line(), server.line(), server.line()], ["hello", "how are you", "bye"]);
+    assert_eq!(
+        [server.line(), server.line(), server.line()],
+        ["hello", "how are you", "bye"]
+    );
 }

@@ -47,7 +47,11 @@ impl Far {
         } else {
             String::new()
         };
-        let far = Self { stage, sshd, port: free_port() };
+        let far = Self {
+            stage,
+            sshd,
+            port: free_port(),
+        };
         far.program("systemctl", "exit 1");
         far.login(&format!(
             "{other_user}env -i HOME={} PATH={}:/usr/bin:/bin sh -c",
@@ -60,14 +64,19 @@ impl Far {
 
     /// What sshd does for whoever logs in. It says something, as many logins do.
     fn login(&self, shell: &str) {
-        let body = format!("#!/bin/sh\necho Welcome to far\nlandline=1\nexec {shell} \"$SSH_ORIGINAL_COMMAND\"\n");
+        let body = format!(
+            "#!/bin/sh\necho Welcome to far\nlandline=1\nexec {shell} \"$SSH_ORIGINAL_COMMAND\"\n"
+        );
         let path = self.stage.write("login", body.as_bytes());
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// A program of that machine alone.
     fn program(&self, name: &str, body: &str) {
-        let path = self.stage.write(&format!("far-bin/{name}"), format!("#!/bin/sh\n{body}\n").as_bytes());
+        let path = self.stage.write(
+            &format!("far-bin/{name}"),
+            format!("#!/bin/sh\n{body}\n").as_bytes(),
+        );
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
@@ -75,7 +84,11 @@ impl Far {
         fs::create_dir_all(self.home(".config/landline")).unwrap();
         fs::write(self.home(".config/landline/server.toml"), text).unwrap();
         if landline::paths::is_root() {
-            for path in [".config", ".config/landline", ".config/landline/server.toml"] {
+            for path in [
+                ".config",
+                ".config/landline",
+                ".config/landline/server.toml",
+            ] {
                 chown(self.home(path), Some(NOBODY), Some(NOBODY)).unwrap();
             }
         }
@@ -95,7 +108,11 @@ impl Far {
     }
 
     fn noted(&self, file: &str) -> Option<u32> {
-        fs::read_to_string(self.home(file)).ok()?.trim().parse().ok()
+        fs::read_to_string(self.home(file))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
 
     /// The staging files beside the program.
@@ -108,7 +125,9 @@ impl Far {
     fn kill_server(&self) {
         for id in [self.server(), self.noted("running")].into_iter().flatten() {
             let _ = Command::new("kill").arg("-9").arg(id.to_string()).status();
-            wait_for("its end", || !PathBuf::from(format!("/proc/{id}/cwd")).exists());
+            wait_for("its end", || {
+                !PathBuf::from(format!("/proc/{id}/cwd")).exists()
+            });
         }
     }
 }
@@ -125,7 +144,11 @@ struct Sleeping(Child);
 impl Sleeping {
     fn start() -> Self {
         let mut command = Command::new("sleep");
-        command.arg("1000").process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("1000")
+            .process_group(0)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         if landline::paths::is_root() {
             command.uid(NOBODY);
         }
@@ -141,7 +164,11 @@ impl Drop for Sleeping {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// A machine with nothing but sshd: afterwards files can be copied there; and the same command again is harmless.
@@ -151,10 +178,19 @@ fn a_machine_with_sshd_alone_is_joined() {
     let outcome = far.bootstrap(&["--as", "alice"]);
     let said = outcome.stderr.clone();
     let joined = outcome.ok();
-    assert!(joined.contains(&format!("joined far:{} through ssh to far as alice", far.port)), "{joined}");
+    assert!(
+        joined.contains(&format!(
+            "joined far:{} through ssh to far as alice",
+            far.port
+        )),
+        "{joined}"
+    );
     assert!(said.contains("without landline"), "{said}");
     assert!(said.contains("NOT survive a reboot"), "{said}");
-    assert!(!said.contains("landline://"), "the invite is not shown: {said}");
+    assert!(
+        !said.contains("landline://"),
+        "the invite is not shown: {said}"
+    );
     assert_eq!(far.sshd.count(), 4, "look, copy, start, join");
     assert_eq!(far.staging(), Vec::<String>::new());
     far.stage.write("user/f", b"content");
@@ -166,7 +202,10 @@ fn a_machine_with_sshd_alone_is_joined() {
     let outcome = far.bootstrap(&["--as", "alice"]);
     let said = outcome.stderr.clone();
     outcome.ok();
-    assert!(said.contains("is this program already") && said.contains("it runs already"), "{said}");
+    assert!(
+        said.contains("is this program already") && said.contains("it runs already"),
+        "{said}"
+    );
     assert_eq!(far.sshd.count(), before + 3, "look, start, join");
     assert_eq!(far.server(), Some(server), "it is the same server");
     assert_eq!(listed(&far.stage).len(), 1);
@@ -174,7 +213,11 @@ fn a_machine_with_sshd_alone_is_joined() {
     // Somebody else gets an account of their own, which may do nothing yet.
     let state = far.stage.path("user/other").display().to_string();
     let outcome = far.bootstrap(&["--as", "bob", "--state", &state]);
-    assert!(outcome.stderr.contains("bob may do nothing there yet"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("bob may do nothing there yet"),
+        "{}",
+        outcome.stderr
+    );
     outcome.ok();
     run(&far.stage, &["--state", &state, "cp", "f", "far:g"]).fails(23, "");
     assert!(!ssh_runs(&far.stage));
@@ -185,11 +228,19 @@ fn a_machine_with_sshd_alone_is_joined() {
 fn a_server_that_can_be_reached_is_joined_directly() {
     let Some(far) = Far::new() else { return };
     fs::create_dir(far.stage.path("user/.ssh")).unwrap();
-    far.stage.write("user/.ssh/config", b"Host far\n  HostName 127.0.0.1\n");
+    far.stage
+        .write("user/.ssh/config", b"Host far\n  HostName 127.0.0.1\n");
     let joined = far.bootstrap(&["--as", "alice"]).ok();
-    assert!(joined.contains(&format!("joined 127.0.0.1:{} as alice", far.port)), "{joined}");
+    assert!(
+        joined.contains(&format!("joined 127.0.0.1:{} as alice", far.port)),
+        "{joined}"
+    );
     assert_eq!(far.sshd.count(), 3, "look, copy, start");
-    assert!(run(&far.stage, &["ping", "far"]).ok().contains("answers from 127.0.0.1"));
+    assert!(
+        run(&far.stage, &["ping", "far"])
+            .ok()
+            .contains("answers from 127.0.0.1")
+    );
     // A server that was set up anew is not taken for the one it was.
     far.kill_server();
     fs::remove_dir_all(far.home(".local/state")).unwrap();
@@ -211,9 +262,15 @@ fn a_program_that_differs_is_brought_up_to_date() {
     let outcome = far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()]);
     assert!(outcome.stderr.contains("copying"), "{}", outcome.stderr);
     outcome.ok();
-    assert!(fs::read(far.home(".local/bin/landline")).unwrap() == program, "it is the other one");
+    assert!(
+        fs::read(far.home(".local/bin/landline")).unwrap() == program,
+        "it is the other one"
+    );
     assert_ne!(far.server(), Some(server));
-    assert!(!PathBuf::from(format!("/proc/{server}/cwd")).exists(), "the earlier server has ended");
+    assert!(
+        !PathBuf::from(format!("/proc/{server}/cwd")).exists(),
+        "the earlier server has ended"
+    );
     run(&far.stage, &["ping", "far"]).ok();
     // The program is there, and it did not come to starting it.
     let server = far.server().unwrap();
@@ -222,13 +279,22 @@ fn a_program_that_differs_is_brought_up_to_date() {
     fs::write(&place, &program).unwrap();
     fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
     let outcome = far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()]);
-    assert!(outcome.stderr.contains("is this program already"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("is this program already"),
+        "{}",
+        outcome.stderr
+    );
     outcome.ok();
-    assert_ne!(far.server(), Some(server), "it is started anew all the same");
+    assert_ne!(
+        far.server(),
+        Some(server),
+        "it is started anew all the same"
+    );
     // One that was switched off comes back.
     far.kill_server();
     run(&far.stage, &["ping", "far"]).fails(10, "no line through ssh");
-    far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()]).ok();
+    far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()])
+        .ok();
     run(&far.stage, &["ping", "far"]).ok();
 }
 
@@ -240,11 +306,21 @@ fn a_note_that_is_no_process_id_is_no_server() {
     let mut sleeping = Sleeping::start();
     let id = sleeping.0.id();
     // The group of a process, and processes that are something else.
-    for note in [format!("-{id}"), format!("0{id}"), id.to_string(), format!("{id}\n{id}"), "x".into(), String::new()] {
+    for note in [
+        format!("-{id}"),
+        format!("0{id}"),
+        id.to_string(),
+        format!("{id}\n{id}"),
+        "x".into(),
+        String::new(),
+    ] {
         far.kill_server();
         fs::write(far.home(".local/state/landline/serve.pid"), &note).unwrap();
         far.bootstrap(&["--as", "alice"]).ok();
-        assert!(far.server().is_some_and(|server| server != id), "{note:?}: it was started anew");
+        assert!(
+            far.server().is_some_and(|server| server != id),
+            "{note:?}: it was started anew"
+        );
         run(&far.stage, &["ping", "far"]).ok();
     }
     assert!(sleeping.0.try_wait().unwrap().is_none(), "it is left alone");
@@ -254,20 +330,30 @@ fn a_note_that_is_no_process_id_is_no_server() {
 fn what_does_not_run_there_is_not_left_there() {
     let Some(far) = Far::new() else { return };
     far.program("uname", "[ \"$1\" = -s ] && echo Plan9 || echo mips");
-    let said = far.bootstrap(&["--as", "alice"]).fails(14, "far is plan9 mips");
+    let said = far
+        .bootstrap(&["--as", "alice"])
+        .fails(14, "far is plan9 mips");
     assert!(said.contains("--binary FILE"), "{said}");
     assert!(!far.home(".local").exists(), "nothing was put there");
     // Whoever says that it is built for that machine is believed, and it is tried.
     let file = far.stage.write("foreign", b"\x7fELF rubbish");
-    let said = far.bootstrap(&["--as", "alice", "--binary", file.to_str().unwrap()]).fails(14, "does not run there");
+    let said = far
+        .bootstrap(&["--as", "alice", "--binary", file.to_str().unwrap()])
+        .fails(14, "does not run there");
     assert!(said.contains("--binary FILE"), "{said}");
-    assert_eq!(Census::of(&far.home(".local/bin")).paths(), Vec::<String>::new());
+    assert_eq!(
+        Census::of(&far.home(".local/bin")).paths(),
+        Vec::<String>::new()
+    );
     // A shell there would take it for its own.
     let script = far.stage.write("script", b"#!/bin/sh\ntouch ran");
-    far.bootstrap(&["--as", "alice", "--binary", script.to_str().unwrap()]).fails(2, "is no program for any machine");
+    far.bootstrap(&["--as", "alice", "--binary", script.to_str().unwrap()])
+        .fails(2, "is no program for any machine");
     assert!(!far.home("ran").exists());
-    far.bootstrap(&["--as", "alice", "--binary", "absent"]).fails(20, "absent");
-    far.bootstrap(&["--as", "alice", "--binary", env!("CARGO_BIN_EXE_landline")]).ok();
+    far.bootstrap(&["--as", "alice", "--binary", "absent"])
+        .fails(20, "absent");
+    far.bootstrap(&["--as", "alice", "--binary", env!("CARGO_BIN_EXE_landline")])
+        .ok();
 }
 
 #[test]
@@ -276,25 +362,40 @@ fn a_copy_that_is_broken_off_leaves_nothing() {
     // Only so many bytes come through: what is missing is noticed there.
     let cut = plain(&far.stage).replace("exec ", "head -c 5000000 | ");
     script(&far.stage, &cut);
-    let said = far.bootstrap(&["--as", "alice"]).fails(25, "damaged on the way");
+    let said = far
+        .bootstrap(&["--as", "alice"])
+        .fails(25, "damaged on the way");
     assert!(said.contains("bytes arrived"), "{said}");
     assert_eq!(far.staging(), Vec::<String>::new());
     assert!(!far.home(".local/bin/landline").exists());
     // The line stands still in the middle of the second step, and is cut, at either end.
-    let hold = plain(&far.stage).replace("exec ", "{ head -c 5000000; sleep 1000 & echo $! >sleeping; wait; } | ");
-    let hold = format!("if ! [ -f second ]; then\n>second\n{}\nfi\nrm second\n{hold}", plain(&far.stage));
+    let hold = plain(&far.stage).replace(
+        "exec ",
+        "{ head -c 5000000; sleep 1000 & echo $! >sleeping; wait; } | ",
+    );
+    let hold = format!(
+        "if ! [ -f second ]; then\n>second\n{}\nfi\nrm second\n{hold}",
+        plain(&far.stage)
+    );
     for at_sshd in [true, false] {
         script(&far.stage, &hold);
-        let mut child = command(&far.stage, &["bootstrap", "far", "--as", "alice"]).spawn().unwrap();
+        let mut child = command(&far.stage, &["bootstrap", "far", "--as", "alice"])
+            .spawn()
+            .unwrap();
         let sleeping = || fs::read_to_string(far.stage.path("user/sleeping")).unwrap_or_default();
         wait_for("the middle", || sleeping().ends_with('\n'));
-        wait_for("the staging file", || far.home(".local/bin").is_dir() && far.staging().len() == 1);
+        wait_for("the staging file", || {
+            far.home(".local/bin").is_dir() && far.staging().len() == 1
+        });
         if at_sshd {
             far.sshd.kill_sessions();
         } else {
             child.kill().unwrap();
         }
-        Command::new("kill").arg(sleeping().trim()).status().unwrap();
+        Command::new("kill")
+            .arg(sleeping().trim())
+            .status()
+            .unwrap();
         fs::remove_file(far.stage.path("user/sleeping")).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(!output.status.success());
@@ -313,11 +414,13 @@ fn what_is_in_the_way_is_said() {
     let home = far.home("");
     // The settings there.
     far.settings("lisen = 1\n");
-    far.bootstrap(&["--as", "alice"]).fails(2, "there is no setting");
+    far.bootstrap(&["--as", "alice"])
+        .fails(2, "there is no setting");
     // Somebody else's port.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     far.settings(&format!("listen = \"{}\"\n", taken.local_addr().unwrap()));
-    far.bootstrap(&["--as", "alice"]).fails(30, "another program listens there");
+    far.bootstrap(&["--as", "alice"])
+        .fails(30, "another program listens there");
     assert_eq!(far.server(), None, "nothing is said to run");
     // A server that something else has started.
     far.settings(&format!("listen = \"127.0.0.1:{}\"\n", far.port));
@@ -326,7 +429,11 @@ fn what_is_in_the_way_is_said() {
     let pid_file = far.home(".local/state/landline/serve.pid");
     fs::remove_file(&pid_file).unwrap();
     let outcome = far.bootstrap(&["--as", "alice"]);
-    assert!(outcome.stderr.contains("something else has started"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("something else has started"),
+        "{}",
+        outcome.stderr
+    );
     outcome.ok();
     fs::write(&pid_file, id.to_string()).unwrap();
     // A folder in the program's place; a home that is not there; no shell; no ssh.
@@ -334,34 +441,62 @@ fn what_is_in_the_way_is_said() {
     fs::create_dir(home.join(".local/bin/landline")).unwrap();
     far.bootstrap(&["--as", "alice"]).fails(27, "is a folder");
     far.login("env HOME=/absent sh -c");
-    far.bootstrap(&["--as", "alice"]).fails(20, "there is no home");
+    far.bootstrap(&["--as", "alice"])
+        .fails(20, "there is no home");
     far.login("false");
-    far.bootstrap(&["--as", "alice"]).fails(14, "does not run a shell's commands");
+    far.bootstrap(&["--as", "alice"])
+        .fails(14, "does not run a shell's commands");
     let mut command = command(&far.stage, &["bootstrap", "far", "--as", "alice"]);
     command.env("PATH", far.stage.path("ssh"));
-    far.stage.run_command(command).fails(10, "there is no program ssh on this machine");
-    run(&far.stage, &["bootstrap", "nowhere.invalid", "--as", "alice"]).fails(10, "ssh to nowhere.invalid failed");
+    far.stage
+        .run_command(command)
+        .fails(10, "there is no program ssh on this machine");
+    run(
+        &far.stage,
+        &["bootstrap", "nowhere.invalid", "--as", "alice"],
+    )
+    .fails(10, "ssh to nowhere.invalid failed");
     run(&far.stage, &["bootstrap", "none", "--as", "alice"]).fails(2, "a host is needed");
-    run(&far.stage, &["bootstrap", "--as", "alice", "--", "-oProxyCommand=x"]).fails(2, "no host to go through");
-    far.bootstrap(&["--as", "alice", "--run-as", "bob"]).fails(14, "does not run a shell");
+    run(
+        &far.stage,
+        &["bootstrap", "--as", "alice", "--", "-oProxyCommand=x"],
+    )
+    .fails(2, "no host to go through");
+    far.bootstrap(&["--as", "alice", "--run-as", "bob"])
+        .fails(14, "does not run a shell");
 }
 
 /// What is typed here is a word there, whatever it is.
 #[test]
 fn root_is_refused_and_run_as_takes_systemd() {
     let Some(far) = Far::new() else { return };
-    let is = |id: &str| far.program("id", &format!("[ \"$*\" = -u ] && echo {id} && exit\nexec /usr/bin/id \"$@\""));
+    let is = |id: &str| {
+        far.program(
+            "id",
+            &format!("[ \"$*\" = -u ] && echo {id} && exit\nexec /usr/bin/id \"$@\""),
+        )
+    };
     is("0");
     let said = far.bootstrap(&["--as", "alice"]).fails(2, "leads to root");
-    assert!(said.contains("--run-as NAME") && said.contains("--allow-root"), "{said}");
+    assert!(
+        said.contains("--run-as NAME") && said.contains("--allow-root"),
+        "{said}"
+    );
     let (name, trace) = (own_name(), far.home("trace"));
-    far.bootstrap(&["--as", "alice", "--run-as", &name]).fails(2, "takes systemd");
-    for odd in [format!("x; touch {}", trace.display()), format!("'$(touch {})", trace.display()), "-x".into()] {
-        far.bootstrap(&["--as", "alice", &format!("--run-as={odd}")]).fails(2, "there is no such user");
+    far.bootstrap(&["--as", "alice", "--run-as", &name])
+        .fails(2, "takes systemd");
+    for odd in [
+        format!("x; touch {}", trace.display()),
+        format!("'$(touch {})", trace.display()),
+        "-x".into(),
+    ] {
+        far.bootstrap(&["--as", "alice", &format!("--run-as={odd}")])
+            .fails(2, "there is no such user");
     }
     assert!(!trace.exists());
     is("1000");
-    far.bootstrap(&["--as", "alice", "--run-as", &name]).fails(2, "only root");
+    far.bootstrap(&["--as", "alice", "--run-as", &name])
+        .fails(2, "only root");
     assert!(!far.home(".local").exists());
 }
 
@@ -372,7 +507,10 @@ fn ssh_may_ask_somebody() {
     fs::write(far.stage.path("ssh/known_hosts"), "").unwrap();
     let ask = plain(&far.stage).replace("\"$@\"", "-o StrictHostKeyChecking=ask \"$@\"");
     script(&far.stage, &ask);
-    let mut terminal = Terminal::start(&command(&far.stage, &["bootstrap", "far", "--as", &own_name()]));
+    let mut terminal = Terminal::start(&command(
+        &far.stage,
+        &["bootstrap", "far", "--as", &own_name()],
+    ));
     terminal.wait_for("Are you sure you want to continue connecting");
     terminal.type_line("yes");
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);

@@ -37,22 +37,39 @@ impl Far {
         let server = stage.serve(&[]);
         let relay = Relay::start(&server.address);
         let invite = server.invite().replace(&server.address, &relay.address);
-        run(&stage, &["join", &invite, "--as", "alice", "--via-ssh", "bastion"]).ok();
+        run(
+            &stage,
+            &["join", &invite, "--as", "alice", "--via-ssh", "bastion"],
+        )
+        .ok();
         sshd.kill_sessions();
         let content = noise(4 * BLOCK, 7);
         for folder in ["user", "home"] {
             stage.write(&format!("{folder}/f"), &content);
         }
-        Some(Self { stage, sshd, _server: server, relay, content })
+        Some(Self {
+            stage,
+            sshd,
+            _server: server,
+            relay,
+            content,
+        })
     }
 
     /// Starts a slow copy, and ends ssh's session at the other end once more than two blocks have arrived.
     fn broken(&self, up: bool, more: &[&str]) -> Child {
         self.relay.limit(SLOW);
-        let (from, to) = if up { ("f", "bastion:copy") } else { ("bastion:f", "copy") };
+        let (from, to) = if up {
+            ("f", "bastion:copy")
+        } else {
+            ("bastion:f", "copy")
+        };
         let arguments = [&["cp", "--json", from, to], more].concat();
         let child = command(&self.stage, &arguments).spawn().unwrap();
-        let arrived = || staging(self.folder(up)).is_some_and(|part| part.metadata().unwrap().len() > 2 * BLOCK as u64);
+        let arrived = || {
+            staging(self.folder(up))
+                .is_some_and(|part| part.metadata().unwrap().len() > 2 * BLOCK as u64)
+        };
         wait_for("two blocks", arrived);
         self.sshd.kill_sessions();
         child
@@ -64,8 +81,14 @@ impl Far {
 }
 
 fn staging(folder: PathBuf) -> Option<PathBuf> {
-    let paths = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
-    paths.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "part"))
+    let paths = fs::read_dir(folder)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
+    paths.into_iter().find(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "part")
+    })
 }
 
 /// A broken ssh is a broken line: another one is started, and the copy goes on where it was.
@@ -78,13 +101,33 @@ fn a_copy_whose_ssh_is_killed_goes_on_through_another() {
         wait_for("the end of the first", || zombies(child.id()) == 0);
         far.relay.limit(0);
         let mut said = String::new();
-        child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
         assert!(child.wait().unwrap().success(), "{said}");
-        let events: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert!(events.iter().any(|event| event["event"] == "reconnecting"), "{said}");
-        let resumed = events.iter().find(|event| event["event"] == "resumed-at").expect("it was resumed");
-        assert!(resumed["offset"].as_u64().unwrap() >= BLOCK as u64, "{said}");
-        assert!(fs::read(far.folder(up).join("copy")).unwrap() == far.content, "the content differs");
+        let events: Vec<Value> = said
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert!(
+            events.iter().any(|event| event["event"] == "reconnecting"),
+            "{said}"
+        );
+        let resumed = events
+            .iter()
+            .find(|event| event["event"] == "resumed-at")
+            .expect("it was resumed");
+        assert!(
+            resumed["offset"].as_u64().unwrap() >= BLOCK as u64,
+            "{said}"
+        );
+        assert!(
+            fs::read(far.folder(up).join("copy")).unwrap() == far.content,
+            "the content differs"
+        );
         wait_for_no_ssh(&far.stage);
         far.sshd.kill_sessions();
     }
@@ -96,7 +139,10 @@ fn a_copy_that_may_not_reconnect_says_that_the_line_broke() {
     let child = far.broken(true, &["--retry", "0"]);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(10));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("the line broke"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("the line broke"),
+        "{output:?}"
+    );
     wait_for_no_ssh(&far.stage);
     // And the same command again goes on.
     far.relay.limit(0);
@@ -107,7 +153,9 @@ fn a_copy_that_may_not_reconnect_says_that_the_line_broke() {
 /// What is said last arrives, though ssh is ended with the command: the server hears that the copy was verified.
 #[test]
 fn the_last_word_arrives() {
-    let Some((stage, _sshd, server)) = joined() else { return };
+    let Some((stage, _sshd, server)) = joined() else {
+        return;
+    };
     stage.write("home/f", b"content");
     server.event("login");
     assert_eq!(server.next_event()["event"], "closed", "the join");
@@ -125,10 +173,20 @@ fn the_last_word_arrives() {
 #[test]
 fn ssh_ends_with_the_command() {
     use rustix::process::{Pid, Signal, kill_process};
-    let Some((stage, _sshd, _server)) = joined() else { return };
+    let Some((stage, _sshd, _server)) = joined() else {
+        return;
+    };
     for signal in [Signal::TERM, Signal::INT, Signal::KILL] {
-        let mut child = command(&stage, &["cp", "-", "bastion:f"]).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.as_mut().unwrap().write_all(b"some of it").unwrap();
+        let mut child = command(&stage, &["cp", "-", "bastion:f"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(b"some of it")
+            .unwrap();
         wait_for("the staging file", || staging(stage.home()).is_some());
         kill_process(Pid::from_child(&child), signal).unwrap();
         child.wait().unwrap();

@@ -49,7 +49,10 @@ impl Sshd {
             stage.path("ssh/key.pub").display()
         );
         fs::write(folder.join("config"), config).unwrap();
-        let sshd = Self { folder, sessions: Arc::default() };
+        let sshd = Self {
+            folder,
+            sessions: Arc::default(),
+        };
         let (folder, sessions) = (sshd.folder.clone(), sshd.sessions.clone());
         std::thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
@@ -88,8 +91,18 @@ impl Drop for Sshd {
 fn session(folder: &Path, connection: TcpStream) -> Child {
     let other = connection.try_clone().unwrap();
     let mut command = Command::new(SSHD);
-    command.arg("-i").arg("-f").arg(folder.join("config")).arg("-E").arg(folder.join("log")).env_clear();
-    command.stdin(OwnedFd::from(connection)).stdout(OwnedFd::from(other)).stderr(Stdio::null()).process_group(0);
+    command
+        .arg("-i")
+        .arg("-f")
+        .arg(folder.join("config"))
+        .arg("-E")
+        .arg(folder.join("log"))
+        .env_clear();
+    command
+        .stdin(OwnedFd::from(connection))
+        .stdout(OwnedFd::from(other))
+        .stderr(Stdio::null())
+        .process_group(0);
     command.spawn().unwrap()
 }
 
@@ -112,8 +125,15 @@ fn set_up(stage: &Stage) {
         folder.join("key").display(),
     );
     fs::write(folder.join("rest"), rest).unwrap();
-    fs::write(folder.join("config"), format!("Host *\n  Include {}\n", folder.join("rest").display())).unwrap();
-    script(stage, &format!("exec {SSH} -F {} \"$@\"", folder.join("config").display()));
+    fs::write(
+        folder.join("config"),
+        format!("Host *\n  Include {}\n", folder.join("rest").display()),
+    )
+    .unwrap();
+    script(
+        stage,
+        &format!("exec {SSH} -F {} \"$@\"", folder.join("config").display()),
+    );
 }
 
 /// Puts a script in the place of the stage's ssh.
@@ -127,7 +147,10 @@ pub(crate) fn script(stage: &Stage, body: &str) {
 
 /// What the script does that is there from the start.
 pub(crate) fn plain(stage: &Stage) -> String {
-    format!("exec {SSH} -F {} \"$@\"", stage.path("ssh/config").display())
+    format!(
+        "exec {SSH} -F {} \"$@\"",
+        stage.path("ssh/config").display()
+    )
 }
 
 /// Lets ssh know a host by this name.
@@ -145,14 +168,21 @@ fn introduce(stage: &Stage, name: &str, port: u16, host_key: &Path) {
 /// Makes a key with a passphrase, or an empty one for none.
 pub(crate) fn generate(path: &Path, passphrase: &str) {
     let mut command = Command::new("ssh-keygen");
-    command.args(["-q", "-t", "ed25519", "-a", "1", "-N", passphrase, "-C", "stage", "-f"]).arg(path);
+    command
+        .args([
+            "-q", "-t", "ed25519", "-a", "1", "-N", passphrase, "-C", "stage", "-f",
+        ])
+        .arg(path);
     assert!(command.status().unwrap().success());
 }
 
 /// The client command, with the stage's ssh as the first one there is.
 pub(crate) fn command(stage: &Stage, arguments: &[&str]) -> Command {
     let mut command = stage.command(arguments);
-    command.env("PATH", format!("{}:/usr/bin:/bin", stage.path("bin").display()));
+    command.env(
+        "PATH",
+        format!("{}:/usr/bin:/bin", stage.path("bin").display()),
+    );
     command
 }
 
@@ -170,18 +200,31 @@ pub(crate) fn wait_for_no_ssh(stage: &Stage) {
 /// Whether one of the stage's ssh is left.
 pub(crate) fn ssh_runs(stage: &Stage) -> bool {
     let config = stage.path("ssh/config").display().to_string();
-    let line = |process: fs::DirEntry| fs::read_to_string(process.path().join("cmdline")).unwrap_or_default();
-    fs::read_dir("/proc").unwrap().flatten().any(|process| line(process).contains(&config))
+    let line = |process: fs::DirEntry| {
+        fs::read_to_string(process.path().join("cmdline")).unwrap_or_default()
+    };
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .any(|process| line(process).contains(&config))
 }
 
 /// The children of a process that are dead and have not been reaped.
 pub(crate) fn zombies(parent: u32) -> usize {
     let is_one = |process: fs::DirEntry| {
         let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
-        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let mut fields = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
         fields.next() == Some("Z") && fields.next() == Some(&parent.to_string())
     };
-    fs::read_dir("/proc").unwrap().flatten().filter_map(|process| is_one(process).then_some(())).count()
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|process| is_one(process).then_some(()))
+        .count()
 }
 
 /// The name of the user of this process.

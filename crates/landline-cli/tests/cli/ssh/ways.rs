@@ -13,7 +13,9 @@ use crate::stage;
 #[test]
 fn proxy_jump_of_the_configuration_is_honoured() {
     let stage = stage();
-    let Some(sshd) = Sshd::start(&stage, "bastion", "") else { return };
+    let Some(sshd) = Sshd::start(&stage, "bastion", "") else {
+        return;
+    };
     let server = stage.serve(&[]);
     fs::create_dir(stage.path("user/.ssh")).unwrap();
     let config = |text: &str| stage.write("user/.ssh/config", text.as_bytes());
@@ -21,20 +23,44 @@ fn proxy_jump_of_the_configuration_is_honoured() {
     run(&stage, &["join", &server.invite(), "--as", "alice"]).ok();
     assert_eq!(sshd.count(), 1);
     assert_eq!(listed(&stage)[0]["address"], server.address);
-    assert_eq!(listed(&stage)[0]["via"], serde_json::Value::Null, "the configuration says so each time");
-    assert!(run(&stage, &["ping", "127.0.0.1"]).ok().contains("through ssh to bastion"));
-    assert!(run(&stage, &["ping", "127.0.0.1", "--via-ssh", "none"]).ok().contains("answers from"));
+    assert_eq!(
+        listed(&stage)[0]["via"],
+        serde_json::Value::Null,
+        "the configuration says so each time"
+    );
+    assert!(
+        run(&stage, &["ping", "127.0.0.1"])
+            .ok()
+            .contains("through ssh to bastion")
+    );
+    assert!(
+        run(&stage, &["ping", "127.0.0.1", "--via-ssh", "none"])
+            .ok()
+            .contains("answers from")
+    );
     config("Host 127.0.0.1\n  ProxyJump none\nHost *\n  ProxyJump bastion\n");
-    assert!(run(&stage, &["ping", "127.0.0.1"]).ok().contains("answers from"));
+    assert!(
+        run(&stage, &["ping", "127.0.0.1"])
+            .ok()
+            .contains("answers from")
+    );
     config("Match host 127.0.0.1 user alice\n  ProxyJump nowhere.invalid\n");
     run(&stage, &["ping", "alice@127.0.0.1"]).fails(10, "no line through ssh to nowhere.invalid");
     run(&stage, &["ping", "alice@127.0.0.1", "--via-ssh", "bastion"]).fails(11, "not known");
     // A name of the configuration alone, of a server that is not known yet.
     config("Host web\n  HostName 127.0.0.1\n  User alice\n  ProxyJump bastion\n");
     run(&stage, &["trust", "forget", &server.address]).ok();
-    run(&stage, &["ping", &format!("web:{}", port(&server)), "--accept-new"]).ok();
+    run(
+        &stage,
+        &["ping", &format!("web:{}", port(&server)), "--accept-new"],
+    )
+    .ok();
     assert_eq!(listed(&stage)[0]["address"], server.address);
-    assert!(run(&stage, &["ping", "web"]).ok().contains("through ssh to bastion"));
+    assert!(
+        run(&stage, &["ping", "web"])
+            .ok()
+            .contains("through ssh to bastion")
+    );
     config("ProxyJump -oProxyCommand=x\n");
     run(&stage, &["ping", "web"]).fails(1, "line 1");
     assert!(!ssh_runs(&stage));
@@ -43,14 +69,20 @@ fn proxy_jump_of_the_configuration_is_honoured() {
 /// What a join said holds, whatever the configuration says.
 #[test]
 fn what_was_said_comes_before_the_configuration() {
-    let Some((stage, sshd, _server)) = joined() else { return };
+    let Some((stage, sshd, _server)) = joined() else {
+        return;
+    };
     fs::create_dir(stage.path("user/.ssh")).unwrap();
     stage.write("user/.ssh/config", b"ProxyJump nowhere.invalid\n");
     run(&stage, &["ping", "bastion"]).ok();
     assert_eq!(sshd.count(), 2);
     let pins = stage.path("client/client/servers.json");
     let text = fs::read_to_string(&pins).unwrap();
-    fs::write(&pins, text.replace("\"via\": \"bastion\"", "\"via\": \"none\"")).unwrap();
+    fs::write(
+        &pins,
+        text.replace("\"via\": \"bastion\"", "\"via\": \"none\""),
+    )
+    .unwrap();
     run(&stage, &["ping", "bastion"]).fails(10, "cannot connect to bastion");
 }
 
@@ -58,16 +90,42 @@ fn what_was_said_comes_before_the_configuration() {
 #[test]
 fn two_hosts_are_gone_through_in_their_order() {
     let stage = stage();
-    let Some(outer) = Sshd::start(&stage, "outer", "") else { return };
-    let Some(inner) = Sshd::start(&stage, "inner", "AllowTcpForwarding local") else { return };
+    let Some(outer) = Sshd::start(&stage, "outer", "") else {
+        return;
+    };
+    let Some(inner) = Sshd::start(&stage, "inner", "AllowTcpForwarding local") else {
+        return;
+    };
     let server = stage.serve(&[]);
-    run(&stage, &["join", &server.invite(), "--as", "alice", "--via-ssh", "outer,inner"]).ok();
+    run(
+        &stage,
+        &[
+            "join",
+            &server.invite(),
+            "--as",
+            "alice",
+            "--via-ssh",
+            "outer,inner",
+        ],
+    )
+    .ok();
     assert_eq!((outer.count(), inner.count()), (1, 1));
     let name = format!("inner:{}", port(&server));
-    assert_eq!((&listed(&stage)[0]["address"], &listed(&stage)[0]["via"]), (&name.into(), &"outer,inner".into()));
-    assert!(run(&stage, &["ping", "inner"]).ok().contains("through ssh to outer,inner"));
+    assert_eq!(
+        (&listed(&stage)[0]["address"], &listed(&stage)[0]["via"]),
+        (&name.into(), &"outer,inner".into())
+    );
+    assert!(
+        run(&stage, &["ping", "inner"])
+            .ok()
+            .contains("through ssh to outer,inner")
+    );
     assert_eq!((outer.count(), inner.count()), (2, 2));
     // ssh itself starts another for the first host; that one ends, too.
     wait_for_no_ssh(&stage);
-    assert!(inner.log().is_empty() || !inner.log().contains("fatal"), "{}", inner.log());
+    assert!(
+        inner.log().is_empty() || !inner.log().contains("fatal"),
+        "{}",
+        inner.log()
+    );
 }

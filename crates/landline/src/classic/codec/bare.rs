@@ -43,7 +43,9 @@ impl BareJson {
             *input = rest;
             self.bytes += 1;
             if self.bytes > HEADER_BYTES_MAX as usize {
-                return Err(DialectError::Endless { limit: HEADER_BYTES_MAX as usize });
+                return Err(DialectError::Endless {
+                    limit: HEADER_BYTES_MAX as usize,
+                });
             }
             for character in self.decoder.decode(&[*byte], false).chars() {
                 self.text.push(character);
@@ -71,7 +73,11 @@ impl BareJson {
         match character {
             '{' | '[' => self.depth += 1,
             _ if self.depth == 0 && character.is_ascii_whitespace() => {}
-            _ if self.depth == 0 => return Err(DialectError::Header("it does not begin with a brace".into())),
+            _ if self.depth == 0 => {
+                return Err(DialectError::Header(
+                    "it does not begin with a brace".into(),
+                ));
+            }
             '"' => self.in_string = true,
             '}' | ']' => self.depth -= 1,
             _ => {}

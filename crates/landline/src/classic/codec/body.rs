@@ -44,14 +44,21 @@ impl BodyDecoder {
             UploadForm::Framed => Form::Framed(Frames::new(HEADER_BYTES_MAX)),
             UploadForm::Bare => Form::Bare(BareJson::new(charset)),
         };
-        Self { charset, form, left: None }
+        Self {
+            charset,
+            form,
+            left: None,
+        }
     }
 
     /// The next part in `input`, which is advanced past what was used; `None` when it takes more.
     ///
     /// # Errors
     /// [`DialectError`] for a header that is none.
-    pub fn next<'a, H: SizedHeader>(&mut self, input: &mut &'a [u8]) -> Result<Option<Part<'a, H>>, DialectError> {
+    pub fn next<'a, H: SizedHeader>(
+        &mut self,
+        input: &mut &'a [u8],
+    ) -> Result<Option<Part<'a, H>>, DialectError> {
         match self.left {
             Some(0) => {
                 self.left = None;
@@ -67,9 +74,12 @@ impl BodyDecoder {
             }
             None => {
                 let (json, form) = match &mut self.form {
-                    Form::Framed(frames) => {
-                        (frames.next(input)?.map(|payload| self.charset.decode(&payload)), UploadForm::Framed)
-                    }
+                    Form::Framed(frames) => (
+                        frames
+                            .next(input)?
+                            .map(|payload| self.charset.decode(&payload)),
+                        UploadForm::Framed,
+                    ),
                     Form::Bare(bare) => (bare.next(input)?, UploadForm::Bare),
                 };
                 let Some(json) = json else { return Ok(None) };

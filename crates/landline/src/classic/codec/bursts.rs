@@ -26,7 +26,15 @@ pub struct Bursts {
 impl Bursts {
     /// For text in `charset`, in which `pause` ends a message.
     pub fn new(charset: Charset, pause: Duration) -> Self {
-        Self { charset, pause, pending: Vec::new(), start: 0, searched: 0, began: None, latest: None }
+        Self {
+            charset,
+            pause,
+            pending: Vec::new(),
+            start: 0,
+            searched: 0,
+            began: None,
+            latest: None,
+        }
     }
 
     /// More bytes have come.
@@ -51,7 +59,11 @@ impl Bursts {
     pub fn poll_message(&mut self, now: Instant) -> Result<Option<String>, DialectError> {
         let unsearched = self.pending.get(self.searched..).unwrap_or_default();
         if let Some((end, next)) = self.charset.newline(unsearched) {
-            let text = self.text(self.pending.get(self.start..self.searched + end).unwrap_or_default());
+            let text = self.text(
+                self.pending
+                    .get(self.start..self.searched + end)
+                    .unwrap_or_default(),
+            );
             self.start = self.searched + next;
             self.searched = self.start;
             // What stands behind it has come with it, or is new by now.
@@ -60,13 +72,18 @@ impl Bursts {
         }
         // A newline of two bytes may be half there.
         self.searched = self.start + self.rest().len() / 2 * 2;
-        let since =
-            |moment: Option<Instant>| moment.map_or(Duration::ZERO, |moment| now.saturating_duration_since(moment));
+        let since = |moment: Option<Instant>| {
+            moment.map_or(Duration::ZERO, |moment| {
+                now.saturating_duration_since(moment)
+            })
+        };
         if self.rest().is_empty() {
             return Ok(None);
         }
         if self.rest().len() > BURST_BYTES_MAX {
-            return Err(DialectError::Endless { limit: BURST_BYTES_MAX });
+            return Err(DialectError::Endless {
+                limit: BURST_BYTES_MAX,
+            });
         }
         if since(self.latest) >= self.pause {
             return Ok(self.finish());
@@ -123,8 +140,17 @@ mod tests {
         bursts.handle_input(start + PAUSE / 2, b"s");
         assert_eq!(bursts.poll_timeout(), Some(start + PAUSE * 3 / 2));
         assert_eq!(bursts.poll_message(start + PAUSE), Ok(None));
-        assert_eq!(bursts.poll_message(start + PAUSE * 3 / 2), Ok(Some("ls".into())));
-        assert_eq!((bursts.poll_timeout(), bursts.poll_message(start + PAUSE * 9)), (None, Ok(None)));
+        assert_eq!(
+            bursts.poll_message(start + PAUSE * 3 / 2),
+            Ok(Some("ls".into()))
+        );
+        assert_eq!(
+            (
+                bursts.poll_timeout(),
+                bursts.poll_message(start + PAUSE * 9)
+            ),
+            (None, Ok(None))
+        );
     }
 
     #[test]
@@ -139,12 +165,20 @@ mod tests {
             }
             now += PAUSE / 2;
         };
-        assert_eq!((refused, now - start), (DialectError::Slow(10), MESSAGE_TIME_MAX));
+        assert_eq!(
+            (refused, now - start),
+            (DialectError::Slow(10), MESSAGE_TIME_MAX)
+        );
         let mut bursts = Bursts::new(Charset::default(), PAUSE);
         bursts.handle_input(start, &[b'x'; BURST_BYTES_MAX]);
         assert!(bursts.is_full() && bursts.poll_message(start) == Ok(None));
         bursts.handle_input(start, b"x");
-        assert_eq!(bursts.poll_message(start), Err(DialectError::Endless { limit: BURST_BYTES_MAX }));
+        assert_eq!(
+            bursts.poll_message(start),
+            Err(DialectError::Endless {
+                limit: BURST_BYTES_MAX
+            })
+        );
     }
 
     proptest! {

@@ -60,7 +60,9 @@ impl HmacKind {
 
 fn answer<M: Mac + KeyInit>(secret: &[u8], nonce: &[u8]) -> Vec<u8> {
     // A key of any length is a key of HMAC.
-    let Ok(mac) = <M as KeyInit>::new_from_slice(secret) else { return Vec::new() };
+    let Ok(mac) = <M as KeyInit>::new_from_slice(secret) else {
+        return Vec::new();
+    };
     mac.chain_update(nonce).finalize().into_bytes().to_vec()
 }
 
@@ -75,12 +77,18 @@ mod tests {
     #[test]
     fn the_answers_are_those_of_rfc_2202_and_rfc_4231() {
         let nonce = b"what do ya want for nothing?";
-        assert_eq!(hex(&HmacKind::Md5.answer(b"Jefe", nonce)), "750c783e6ab0b503eaa86e310a5db738");
+        assert_eq!(
+            hex(&HmacKind::Md5.answer(b"Jefe", nonce)),
+            "750c783e6ab0b503eaa86e310a5db738"
+        );
         assert_eq!(
             hex(&HmacKind::Sha256.answer(b"Jefe", nonce)),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
-        assert!(hex(&HmacKind::Sha512.answer(b"Jefe", nonce)).starts_with("164b7a7bfcf819e2e395fbe73b56e0a3"));
+        assert!(
+            hex(&HmacKind::Sha512.answer(b"Jefe", nonce))
+                .starts_with("164b7a7bfcf819e2e395fbe73b56e0a3")
+        );
     }
 
     #[test]
@@ -89,11 +97,17 @@ mod tests {
             let mut answer = kind.answer(b"secret", b"nonce");
             assert_eq!(answer.len(), kind.answer_bytes());
             assert!(kind.verifies(b"secret", b"nonce", &answer));
-            assert!(!kind.verifies(b"secret", b"once", &answer) && !kind.verifies(b"Secret", b"nonce", &answer));
+            assert!(
+                !kind.verifies(b"secret", b"once", &answer)
+                    && !kind.verifies(b"Secret", b"nonce", &answer)
+            );
             let (_, shorter) = answer.split_last().unwrap();
             assert!(!kind.verifies(b"secret", b"nonce", shorter));
             answer[0] ^= 1;
-            assert!(!kind.verifies(b"secret", b"nonce", &answer) && !kind.verifies(b"secret", b"nonce", b""));
+            assert!(
+                !kind.verifies(b"secret", b"nonce", &answer)
+                    && !kind.verifies(b"secret", b"nonce", b"")
+            );
         }
     }
 }

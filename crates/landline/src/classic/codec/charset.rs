@@ -77,7 +77,12 @@ impl TextDecoder {
         let mut text = String::new();
         let mut rest = bytes;
         loop {
-            text.reserve(self.0.max_utf8_buffer_length(rest.len()).unwrap_or(rest.len()).max(16));
+            text.reserve(
+                self.0
+                    .max_utf8_buffer_length(rest.len())
+                    .unwrap_or(rest.len())
+                    .max(16),
+            );
             let (result, read, _) = self.0.decode_to_string(rest, &mut text, last);
             rest = rest.get(read..).unwrap_or_default();
             if result == encoding_rs::CoderResult::InputEmpty {
@@ -108,7 +113,8 @@ impl TextEncoder {
         loop {
             let room = encoder.max_buffer_length_from_utf8_without_replacement(rest.len());
             bytes.reserve(room.unwrap_or(rest.len()).max(16));
-            let (result, read) = encoder.encode_from_utf8_to_vec_without_replacement(rest, &mut bytes, last);
+            let (result, read) =
+                encoder.encode_from_utf8_to_vec_without_replacement(rest, &mut bytes, last);
             rest = rest.get(read..).unwrap_or_default();
             match result {
                 EncoderResult::InputEmpty => return bytes,
@@ -126,8 +132,18 @@ mod tests {
 
     use super::*;
 
-    const LABELS: &[&str] =
-        &["utf-8", "gbk", "gb18030", "big5", "shift_jis", "euc-kr", "latin1", "utf-16le", "utf-16be", "iso-2022-jp"];
+    const LABELS: &[&str] = &[
+        "utf-8",
+        "gbk",
+        "gb18030",
+        "big5",
+        "shift_jis",
+        "euc-kr",
+        "latin1",
+        "utf-16le",
+        "utf-16be",
+        "iso-2022-jp",
+    ];
 
     #[test]
     fn names_are_those_of_the_web() {
@@ -135,21 +151,33 @@ mod tests {
             let charset: Charset = label.parse().unwrap();
             assert_eq!(charset.decode(&charset.encode("plain")), "plain", "{label}");
         }
-        assert_eq!("GB2312".parse::<Charset>().unwrap().encode("消息"), b"\xcf\xfb\xcf\xa2");
+        assert_eq!(
+            "GB2312".parse::<Charset>().unwrap().encode("消息"),
+            b"\xcf\xfb\xcf\xa2"
+        );
         assert!("cp037".parse::<Charset>().is_err() && "replacement".parse::<Charset>().is_err());
     }
 
     #[test]
     fn what_an_encoding_lacks_is_a_question_mark() {
-        assert_eq!("latin1".parse::<Charset>().unwrap().encode("aé消b"), b"a\xe9?b");
-        assert_eq!("iso-2022-jp".parse::<Charset>().unwrap().encode("日😀"), b"\x1b$BF|\x1b(B?");
+        assert_eq!(
+            "latin1".parse::<Charset>().unwrap().encode("aé消b"),
+            b"a\xe9?b"
+        );
+        assert_eq!(
+            "iso-2022-jp".parse::<Charset>().unwrap().encode("日😀"),
+            b"\x1b$BF|\x1b(B?"
+        );
     }
 
     #[test]
     fn a_newline_of_utf_16_is_two_bytes_in_their_place() {
         let charset: Charset = "utf-16le".parse().unwrap();
         // U+0A41 U+0A0A hold the byte 0x0a, and no newline.
-        assert_eq!(charset.newline(&charset.encode("ੁ\u{a0a}x\ny")), Some((6, 8)));
+        assert_eq!(
+            charset.newline(&charset.encode("ੁ\u{a0a}x\ny")),
+            Some((6, 8))
+        );
         assert_eq!(Charset::default().newline(b"ab\ncd"), Some((2, 3)));
         assert_eq!(Charset::default().newline(b"ab"), None);
     }

@@ -28,18 +28,32 @@ impl ChatLine {
     /// Takes apart `NAME的消息:TEXT` or `NAME: TEXT`; anything else is text without a name.
     pub fn parse(line: &str) -> Self {
         let line = line.trim_end_matches(['\r', '\n']);
-        let parts = ["的消息:", "的消息：", ": "].iter().filter_map(|mark| line.split_once(mark));
+        let parts = ["的消息:", "的消息：", ": "]
+            .iter()
+            .filter_map(|mark| line.split_once(mark));
         let first = parts.min_by_key(|(name, _)| name.len());
-        match first.filter(|(name, _)| !name.is_empty() && name.chars().count() <= NAME_CHARACTERS_MAX) {
-            Some((name, text)) => Self { name: Some(name.into()), text: text.into() },
-            None => Self { name: None, text: line.into() },
+        match first
+            .filter(|(name, _)| !name.is_empty() && name.chars().count() <= NAME_CHARACTERS_MAX)
+        {
+            Some((name, text)) => Self {
+                name: Some(name.into()),
+                text: text.into(),
+            },
+            None => Self {
+                name: None,
+                text: line.into(),
+            },
         }
     }
 
     /// The datagram: `NAME的消息:TEXT`, or `NAME: TEXT` in an encoding that lacks the former.
     pub fn encode(name: &str, text: &str, charset: Charset) -> Vec<u8> {
         let custom = "的消息:";
-        let mark = if charset.decode(&charset.encode(custom)) == custom { custom } else { ": " };
+        let mark = if charset.decode(&charset.encode(custom)) == custom {
+            custom
+        } else {
+            ": "
+        };
         charset.encode(&format!("{name}{mark}{text}"))
     }
 }
@@ -80,18 +94,33 @@ pub struct Members {
 impl Members {
     /// Nobody yet. `bye` is the word that leaves; who says nothing for `idle_time_max` is forgotten.
     pub fn new(idle_time_max: Duration, bye: String, charset: Charset) -> Self {
-        Self { idle_time_max, bye, charset, members: HashMap::new() }
+        Self {
+            idle_time_max,
+            bye,
+            charset,
+            members: HashMap::new(),
+        }
     }
 
     /// A datagram has come. `None` where there is no room for another member.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) -> Option<Heard> {
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Option<Heard> {
         self.handle_timeout(now);
         let has_joined = !self.members.contains_key(&from);
         if has_joined && self.members.len() >= MEMBERS_MAX {
             return None;
         }
         let line = ChatLine::parse(&self.charset.decode(bytes));
-        let new = Member { name: None, latest: now, received: 0, relayed: 0 };
+        let new = Member {
+            name: None,
+            latest: now,
+            received: 0,
+            relayed: 0,
+        };
         let member = self.members.entry(from).or_insert(new);
         member.latest = now;
         member.received += bytes.len() as u64;
@@ -103,7 +132,13 @@ impl Members {
         if has_left {
             self.members.remove(&from);
         }
-        Some(Heard { line, has_joined, has_left, relay, spared })
+        Some(Heard {
+            line,
+            has_joined,
+            has_left,
+            relay,
+            spared,
+        })
     }
 
     /// To whom the operator's own lines go: everybody.
@@ -118,14 +153,21 @@ impl Members {
 
     /// When somebody will have been silent for too long.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.members.values().map(|member| member.latest + self.idle_time_max).min()
+        self.members
+            .values()
+            .map(|member| member.latest + self.idle_time_max)
+            .min()
     }
 
     /// Forgets who has been silent for too long; those who were.
     pub fn handle_timeout(&mut self, now: Instant) -> Vec<SocketAddr> {
         let idle_time_max = self.idle_time_max;
-        let gone = |member: &mut Member| now.saturating_duration_since(member.latest) >= idle_time_max;
-        self.members.extract_if(|_, member| gone(member)).map(|(address, _)| address).collect()
+        let gone =
+            |member: &mut Member| now.saturating_duration_since(member.latest) >= idle_time_max;
+        self.members
+            .extract_if(|_, member| gone(member))
+            .map(|(address, _)| address)
+            .collect()
     }
 
     /// A member cannot be reached.
@@ -135,7 +177,11 @@ impl Members {
 
     fn relay(&mut self, from: SocketAddr, bytes: u64) -> (Vec<SocketAddr>, usize) {
         let (mut relay, mut spared) = (Vec::new(), 0);
-        for (address, member) in self.members.iter_mut().filter(|(address, _)| **address != from) {
+        for (address, member) in self
+            .members
+            .iter_mut()
+            .filter(|(address, _)| **address != from)
+        {
             if member.relayed + bytes < AMPLIFICATION * member.received {
                 member.relayed += bytes;
                 relay.push(*address);
@@ -173,21 +219,43 @@ mod tests {
             ("的消息:你好 bob: x", None, "的消息:你好 bob: x"),
             ("bob: \n", Some("bob"), ""),
         ] {
-            assert_eq!(ChatLine::parse(line), ChatLine { name: name.map(Into::into), text: text.into() }, "{line}");
+            assert_eq!(
+                ChatLine::parse(line),
+                ChatLine {
+                    name: name.map(Into::into),
+                    text: text.into()
+                },
+                "{line}"
+            );
         }
-        assert_eq!(ChatLine::encode("li", "hi", Charset::default()), "li的消息:hi".as_bytes());
-        assert_eq!(ChatLine::encode("li", "hi", "latin1".parse().unwrap()), b"li: hi");
+        assert_eq!(
+            ChatLine::encode("li", "hi", Charset::default()),
+            "li的消息:hi".as_bytes()
+        );
+        assert_eq!(
+            ChatLine::encode("li", "hi", "latin1".parse().unwrap()),
+            b"li: hi"
+        );
     }
 
     #[test]
     fn members_come_and_leave_and_are_forgotten() {
         let (mut members, start) = (members(), Instant::now());
-        assert!(members.handle_datagram(start, at(1), b"a: one").unwrap().has_joined);
-        let heard = members.handle_datagram(start + IDLE / 2, at(2), b"b: two").unwrap();
+        assert!(
+            members
+                .handle_datagram(start, at(1), b"a: one")
+                .unwrap()
+                .has_joined
+        );
+        let heard = members
+            .handle_datagram(start + IDLE / 2, at(2), b"b: two")
+            .unwrap();
         assert_eq!((heard.relay, heard.has_left), (vec![at(1)], false));
         assert_eq!(members.poll_timeout(), Some(start + IDLE));
         assert_eq!(members.handle_timeout(start + IDLE), [at(1)]);
-        let heard = members.handle_datagram(start + IDLE, at(2), b"b: 886").unwrap();
+        let heard = members
+            .handle_datagram(start + IDLE, at(2), b"b: 886")
+            .unwrap();
         assert!(heard.has_left && heard.relay.is_empty() && members.addresses().is_empty());
     }
 
@@ -198,7 +266,11 @@ mod tests {
             members.handle_datagram(start, at(port), b"x").unwrap();
         }
         assert_eq!(members.handle_datagram(start, at(9999), b"x"), None);
-        assert!(members.handle_datagram(start + IDLE, at(9999), b"x").is_some());
+        assert!(
+            members
+                .handle_datagram(start + IDLE, at(9999), b"x")
+                .is_some()
+        );
     }
 
     proptest! {

@@ -41,7 +41,10 @@ pub struct EchoCodec(Form);
 enum Form {
     Same,
     Ascii,
-    Text { decoder: TextDecoder, encoder: TextEncoder },
+    Text {
+        decoder: TextDecoder,
+        encoder: TextEncoder,
+    },
 }
 
 impl EchoCodec {
@@ -50,7 +53,10 @@ impl EchoCodec {
         Self(match upper {
             None => Form::Same,
             Some(Upper::Ascii) => Form::Ascii,
-            Some(Upper::Unicode) => Form::Text { decoder: charset.decoder(), encoder: charset.encoder() },
+            Some(Upper::Unicode) => Form::Text {
+                decoder: charset.decoder(),
+                encoder: charset.encoder(),
+            },
         })
     }
 
@@ -70,7 +76,11 @@ impl EchoCodec {
             Form::Ascii => bytes.to_ascii_uppercase(),
             Form::Text { decoder, encoder } => {
                 // Character by character, as the upper case of one never depends on its neighbours.
-                let text: String = decoder.decode(bytes, last).chars().flat_map(char::to_uppercase).collect();
+                let text: String = decoder
+                    .decode(bytes, last)
+                    .chars()
+                    .flat_map(char::to_uppercase)
+                    .collect();
                 encoder.encode(&text, last)
             }
         }
@@ -86,12 +96,24 @@ mod tests {
     #[test]
     fn a_character_that_is_cut_is_answered_whole() {
         let mut codec = EchoCodec::new(Some(Upper::Unicode), Charset::default());
-        let answers: Vec<Vec<u8>> = "aé".bytes().map(|byte| codec.handle_input(&[byte])).collect();
+        let answers: Vec<Vec<u8>> = "aé"
+            .bytes()
+            .map(|byte| codec.handle_input(&[byte]))
+            .collect();
         assert_eq!(answers, [b"A".to_vec(), vec![], "É".as_bytes().to_vec()]);
-        assert_eq!(Upper::Unicode.apply(Charset::default(), "straße".as_bytes()), b"STRASSE");
-        assert_eq!(Upper::Ascii.apply(Charset::default(), "é z".as_bytes()), "é Z".as_bytes());
+        assert_eq!(
+            Upper::Unicode.apply(Charset::default(), "straße".as_bytes()),
+            b"STRASSE"
+        );
+        assert_eq!(
+            Upper::Ascii.apply(Charset::default(), "é z".as_bytes()),
+            "é Z".as_bytes()
+        );
         let gbk: Charset = "gbk".parse().unwrap();
-        assert_eq!(Upper::Unicode.apply(gbk, &gbk.encode("消息 abc")), gbk.encode("消息 ABC"));
+        assert_eq!(
+            Upper::Unicode.apply(gbk, &gbk.encode("消息 abc")),
+            gbk.encode("消息 ABC")
+        );
     }
 
     #[test]

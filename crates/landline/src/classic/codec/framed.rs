@@ -25,7 +25,11 @@ pub struct Frames {
 impl Frames {
     /// Frames of at most `limit` bytes.
     pub fn new(limit: u32) -> Self {
-        Self { decoder: FrameDecoder::default(), limit, payload: Vec::new() }
+        Self {
+            decoder: FrameDecoder::default(),
+            limit,
+            payload: Vec::new(),
+        }
     }
 
     /// The next whole frame's payload in `input`, which is advanced past what was used; `None` when it takes more.
@@ -33,7 +37,11 @@ impl Frames {
     /// # Errors
     /// [`DialectError::Length`].
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Vec<u8>>, DialectError> {
-        while let Some(part) = self.decoder.decode(input, self.limit).map_err(|error| length_error(&error))? {
+        while let Some(part) = self
+            .decoder
+            .decode(input, self.limit)
+            .map_err(|error| length_error(&error))?
+        {
             match part {
                 FramePart::Start(_) => self.payload.clear(),
                 FramePart::Payload(bytes) => self.payload.extend_from_slice(bytes),
@@ -52,7 +60,10 @@ impl Frames {
 /// What the frame decoder says, in the words of the dialects.
 fn length_error(error: &ProtocolError) -> DialectError {
     match error {
-        ProtocolError::FrameSize { length, limit } => DialectError::Length { length: *length, limit: *limit },
+        ProtocolError::FrameSize { length, limit } => DialectError::Length {
+            length: *length,
+            limit: *limit,
+        },
         other => DialectError::Header(other.to_string()),
     }
 }
@@ -90,8 +101,16 @@ mod tests {
     #[test]
     fn a_length_out_of_range_names_both_numbers() {
         for length in [-1, 2001, i32::MAX, i32::MIN] {
-            let error = Frames::new(2000).next(&mut &length.to_le_bytes()[..]).unwrap_err();
-            assert_eq!(error, DialectError::Length { length, limit: 2000 });
+            let error = Frames::new(2000)
+                .next(&mut &length.to_le_bytes()[..])
+                .unwrap_err();
+            assert_eq!(
+                error,
+                DialectError::Length {
+                    length,
+                    limit: 2000
+                }
+            );
         }
     }
 }

@@ -37,7 +37,11 @@ pub struct FileHeader {
 impl FileHeader {
     /// A header with nothing else in it.
     pub fn new(name: impl Into<String>, size: u64) -> Self {
-        Self { name: name.into(), size, rest: Map::new() }
+        Self {
+            name: name.into(),
+            size,
+            rest: Map::new(),
+        }
     }
 
     /// The header's bytes on the wire.
@@ -47,7 +51,11 @@ impl FileHeader {
         object.insert(name.into(), self.name.clone().into());
         object.insert(size.into(), self.size.into());
         let json = charset.encode(&ascii_json(&Value::Object(object)));
-        if form == UploadForm::Bare { json } else { framed(&json) }
+        if form == UploadForm::Bare {
+            json
+        } else {
+            framed(&json)
+        }
     }
 }
 
@@ -111,7 +119,9 @@ pub fn parse_download_request(json: &str) -> Result<String, DialectError> {
     let mut object = object(json)?;
     match text(object.remove("cmd"), "cmd")?.as_str() {
         "get" => text(object.remove("file_name"), "file_name"),
-        other => Err(DialectError::Header(format!("the \"cmd\" is {other:?}, and only \"get\" is known"))),
+        other => Err(DialectError::Header(format!(
+            "the \"cmd\" is {other:?}, and only \"get\" is known"
+        ))),
     }
 }
 
@@ -135,7 +145,10 @@ impl SizedHeader for CommandHeader {
     fn parse(json: &str, _form: UploadForm) -> Result<Self, DialectError> {
         let mut object = object(json)?;
         let code = object.remove("code").and_then(|code| code.as_i64());
-        Ok(Self { size: number(object.remove("size"), "size")?, code: code.unwrap_or(0) })
+        Ok(Self {
+            size: number(object.remove("size"), "size")?,
+            code: code.unwrap_or(0),
+        })
     }
 
     fn size(&self) -> u64 {
@@ -161,7 +174,9 @@ impl Receipt {
     /// The receipt's bytes on the wire.
     pub fn encode(&self, charset: Charset) -> Vec<u8> {
         let value = match self {
-            Self::Stored { name, size } => json!({"ok": true, "file_name": name, "file_size": size}),
+            Self::Stored { name, size } => {
+                json!({"ok": true, "file_name": name, "file_size": size})
+            }
             Self::Error(error) => json!({"ok": false, "error": error}),
         };
         framed(&charset.encode(&ascii_json(&value)))
@@ -217,20 +232,23 @@ fn ascii_json(value: &Value) -> String {
 }
 
 fn object(json: &str) -> Result<Map<String, Value>, DialectError> {
-    serde_json::from_str(json).map_err(|error| DialectError::Header(format!("not a JSON object: {error}")))
+    serde_json::from_str(json)
+        .map_err(|error| DialectError::Header(format!("not a JSON object: {error}")))
 }
 
 fn text(value: Option<Value>, key: &str) -> Result<String, DialectError> {
     match value {
         Some(Value::String(text)) => Ok(text),
-        _ => Err(DialectError::Header(format!("{key:?} is missing, or is not a string"))),
+        _ => Err(DialectError::Header(format!(
+            "{key:?} is missing, or is not a string"
+        ))),
     }
 }
 
 fn number(value: Option<Value>, key: &str) -> Result<u64, DialectError> {
-    value
-        .and_then(|value| value.as_u64())
-        .ok_or_else(|| DialectError::Header(format!("{key:?} is missing, or is not a number of bytes")))
+    value.and_then(|value| value.as_u64()).ok_or_else(|| {
+        DialectError::Header(format!("{key:?} is missing, or is not a number of bytes"))
+    })
 }
 
 #[cfg(test)]
@@ -241,7 +259,12 @@ mod tests {
     use crate::classic::codec::{BodyDecoder, Part};
 
     /// Names, contents, and how often each ended, whatever the cuts.
-    fn decode(stream: &[u8], step: usize, form: UploadForm, charset: Charset) -> Vec<(FileHeader, Vec<u8>)> {
+    fn decode(
+        stream: &[u8],
+        step: usize,
+        form: UploadForm,
+        charset: Charset,
+    ) -> Vec<(FileHeader, Vec<u8>)> {
         let mut decoder = BodyDecoder::new(form, charset);
         let (mut open, mut done) = (None, Vec::new());
         for mut piece in stream.chunks(step) {
@@ -316,7 +339,18 @@ mod tests {
         ] {
             assert_eq!(base_name(name), Ok(base), "{name}");
         }
-        for name in ["", ".", "..", "a/..", "a/", "C:", "C:..", "a\0b", "../a\0", ".landline-1.part"] {
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/..",
+            "a/",
+            "C:",
+            "C:..",
+            "a\0b",
+            "../a\0",
+            ".landline-1.part",
+        ] {
             assert!(base_name(name).is_err(), "{name:?}");
         }
         assert!(base_name(&"x".repeat(256)).is_err());
@@ -337,21 +371,39 @@ mod tests {
             r#"{"file_name": "x", "file_size": 1e30}"#,
             r#"{"file_name": "\ud800", "file_size": 1}"#,
         ] {
-            assert!(FileHeader::parse(json, UploadForm::Framed).is_err(), "{json}");
+            assert!(
+                FileHeader::parse(json, UploadForm::Framed).is_err(),
+                "{json}"
+            );
         }
         assert!(parse_download_request(r#"{"cmd": "put", "file_name": "x"}"#).is_err());
         let request = download_request("é", Charset::default());
         assert_eq!(&request[4..], br#"{"cmd":"get","file_name":"\u00e9"}"#);
-        assert_eq!(parse_download_request(str::from_utf8(&request[4..]).unwrap()).unwrap(), "é");
+        assert_eq!(
+            parse_download_request(str::from_utf8(&request[4..]).unwrap()).unwrap(),
+            "é"
+        );
     }
 
     #[test]
     fn receipts_and_answers_survive_being_written_down() {
         let charset = Charset::default();
-        for receipt in [Receipt::Stored { name: "é".into(), size: 7 }, Receipt::Error("no".into())] {
-            assert_eq!(Receipt::parse(&charset.decode(&receipt.encode(charset)[4..])).unwrap(), receipt);
+        for receipt in [
+            Receipt::Stored {
+                name: "é".into(),
+                size: 7,
+            },
+            Receipt::Error("no".into()),
+        ] {
+            assert_eq!(
+                Receipt::parse(&charset.decode(&receipt.encode(charset)[4..])).unwrap(),
+                receipt
+            );
         }
-        for answer in [Answer::File(FileHeader::new("x", 1)), Answer::Error("no".into())] {
+        for answer in [
+            Answer::File(FileHeader::new("x", 1)),
+            Answer::Error("no".into()),
+        ] {
             let json = charset.decode(&download_answer(&answer, charset)[4..]);
             assert_eq!(Answer::parse(&json, UploadForm::Framed).unwrap(), answer);
         }

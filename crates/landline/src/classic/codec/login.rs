@@ -18,7 +18,9 @@ pub struct Accounts(Vec<(String, String)>);
 
 impl std::fmt::Debug for Accounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
     }
 }
 
@@ -33,11 +35,16 @@ impl FromStr for Accounts {
                 continue;
             }
             let (name, password) = match line.split_once(':') {
-                Some((name, password)) if !name.is_empty() && !password.is_empty() => (name, password),
+                Some((name, password)) if !name.is_empty() && !password.is_empty() => {
+                    (name, password)
+                }
                 _ => return Err(format!("line {}: name:password is needed", number + 1)),
             };
             if accounts.iter().any(|(other, _)| other == name) {
-                return Err(format!("line {}: the account {name:?} is there already", number + 1));
+                return Err(format!(
+                    "line {}: the account {name:?} is there already",
+                    number + 1
+                ));
             }
             accounts.push((name.into(), password.into()));
         }
@@ -86,7 +93,12 @@ pub struct LoginDialog {
 impl LoginDialog {
     /// For these accounts.
     pub fn new(accounts: Accounts) -> Self {
-        Self { accounts, name: None, waiting: None, failures: 0 }
+        Self {
+            accounts,
+            name: None,
+            waiting: None,
+            failures: 0,
+        }
     }
 
     /// A message has come. Empty ones count for nothing.
@@ -125,18 +137,31 @@ impl LoginDialog {
 
     /// Takes apart a name and a password that arrived as one.
     fn split(&self, message: &str) -> Result<String, String> {
-        let mut prefixes = self.accounts.0.iter().filter_map(|(name, _)| Some((name, message.strip_prefix(&**name)?)));
+        let mut prefixes = self
+            .accounts
+            .0
+            .iter()
+            .filter_map(|(name, _)| Some((name, message.strip_prefix(&**name)?)));
         match (prefixes.next(), prefixes.next()) {
             (None, _) => Err("there is no such user, and no password has come".into()),
-            (Some(_), Some(_)) => Err("name and password arrived as one, and more than one name fits".into()),
-            (Some((name, password)), None) if self.accounts.fits(name, password) => Ok(name.clone()),
-            (Some(_), None) => Err("name and password arrived as one, and the password is wrong".into()),
+            (Some(_), Some(_)) => {
+                Err("name and password arrived as one, and more than one name fits".into())
+            }
+            (Some((name, password)), None) if self.accounts.fits(name, password) => {
+                Ok(name.clone())
+            }
+            (Some(_), None) => {
+                Err("name and password arrived as one, and the password is wrong".into())
+            }
         }
     }
 
     fn refused(&mut self, reason: String) -> Verdict {
         self.failures += 1;
-        Verdict::Refused { reason, is_last: self.failures >= FAILURES_MAX }
+        Verdict::Refused {
+            reason,
+            is_last: self.failures >= FAILURES_MAX,
+        }
     }
 }
 
@@ -176,14 +201,21 @@ mod tests {
         let now = Instant::now();
         assert_eq!(dialog().handle_message(now, "zd1"), welcome("zd"));
         assert_eq!(dialog().handle_message(now, "li3"), welcome("li"));
-        for (message, why) in [("zdxsecret:2", "more than one"), ("li4", "password is wrong"), ("wu", "no such user")] {
+        for (message, why) in [
+            ("zdxsecret:2", "more than one"),
+            ("li4", "password is wrong"),
+            ("wu", "no such user"),
+        ] {
             let mut dialog = dialog();
             assert_eq!(dialog.handle_message(now, message), None);
             assert_eq!(dialog.poll_timeout(), Some(now + PASSWORD_WAIT));
             assert_eq!(dialog.handle_timeout(now), None);
             let said = reason(dialog.handle_timeout(now + PASSWORD_WAIT));
             assert!(said.contains(why), "{message}: {said}");
-            assert_eq!((dialog.poll_timeout(), dialog.handle_message(now, "zd1")), (None, welcome("zd")));
+            assert_eq!(
+                (dialog.poll_timeout(), dialog.handle_message(now, "zd1")),
+                (None, welcome("zd"))
+            );
         }
     }
 
@@ -194,7 +226,10 @@ mod tests {
         for last in [false, false, true] {
             assert_eq!(dialog.handle_message(now, "wu"), None);
             let verdict = dialog.handle_message(now, "1").unwrap();
-            assert!(matches!(&verdict, Verdict::Refused { is_last, .. } if *is_last == last), "{verdict:?}");
+            assert!(
+                matches!(&verdict, Verdict::Refused { is_last, .. } if *is_last == last),
+                "{verdict:?}"
+            );
             assert_eq!(dialog.poll_timeout(), None);
         }
     }
@@ -204,7 +239,10 @@ mod tests {
         for bad in ["zd", "zd:", ":1", "zd:1\nzd:2"] {
             assert!(bad.parse::<Accounts>().is_err(), "{bad}");
         }
-        assert_eq!(format!("{:?}", "zd:1".parse::<Accounts>().unwrap()), r#"["zd"]"#);
+        assert_eq!(
+            format!("{:?}", "zd:1".parse::<Accounts>().unwrap()),
+            r#"["zd"]"#
+        );
     }
 
     proptest! {

@@ -23,8 +23,8 @@ pub use chat::{ChatLine, Heard, Members};
 pub use echo::{EchoCodec, Upper};
 pub use framed::{Frames, framed};
 pub use header::{
-    Answer, CommandHeader, FileHeader, Receipt, UploadForm, base_name, download_answer, download_request,
-    parse_download_request,
+    Answer, CommandHeader, FileHeader, Receipt, UploadForm, base_name, download_answer,
+    download_request, parse_download_request,
 };
 pub use login::{Accounts, LoginDialog, Verdict};
 pub use talk::{Act, Side, Talk};

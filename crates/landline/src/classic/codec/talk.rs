@@ -39,7 +39,11 @@ pub struct Talk {
 impl Talk {
     /// A conversation that the caller begins. The word `bye` ends it, whoever says it.
     pub fn new(side: Side, bye: Option<String>) -> Self {
-        Self { side, bye, is_ours: side == Side::Caller }
+        Self {
+            side,
+            bye,
+            is_ours: side == Side::Caller,
+        }
     }
 
     /// Whether this side's person is to speak.
@@ -59,16 +63,28 @@ impl Talk {
             return Act::Nothing;
         }
         self.is_ours = true;
-        if self.is_bye(line) { Act::ShowAndEnd(line.into()) } else { Act::Show(line.into()) }
+        if self.is_bye(line) {
+            Act::ShowAndEnd(line.into())
+        } else {
+            Act::Show(line.into())
+        }
     }
 
     /// This side's person has said this, in its turn.
     pub fn handle_said(&mut self, line: &str) -> Act {
         if line.is_empty() {
-            return if self.side == Side::Caller { Act::AskAgain } else { Act::End };
+            return if self.side == Side::Caller {
+                Act::AskAgain
+            } else {
+                Act::End
+            };
         }
         self.is_ours = false;
-        if self.is_bye(line) { Act::SendAndEnd(line.into()) } else { Act::Send(line.into()) }
+        if self.is_bye(line) {
+            Act::SendAndEnd(line.into())
+        } else {
+            Act::Send(line.into())
+        }
     }
 
     fn is_bye(&self, line: &str) -> bool {
@@ -84,11 +100,15 @@ mod tests {
     fn one_speaks_and_then_the_other() {
         let mut caller = Talk::new(Side::Caller, Some("bye".into()));
         let mut operator = Talk::new(Side::Operator, Some("bye".into()));
-        assert!(caller.is_our_turn() && !operator.is_our_turn() && caller.hears() && operator.hears());
+        assert!(
+            caller.is_our_turn() && !operator.is_our_turn() && caller.hears() && operator.hears()
+        );
         assert_eq!(caller.handle_said(""), Act::AskAgain);
         assert_eq!(caller.handle_said("hello"), Act::Send("hello".into()));
         assert_eq!(operator.handle_heard("hello"), Act::Show("hello".into()));
-        assert!(!caller.is_our_turn() && operator.is_our_turn() && caller.hears() && !operator.hears());
+        assert!(
+            !caller.is_our_turn() && operator.is_our_turn() && caller.hears() && !operator.hears()
+        );
         assert_eq!(operator.handle_said("bye "), Act::SendAndEnd("bye ".into()));
         assert_eq!(caller.handle_heard("bye "), Act::ShowAndEnd("bye ".into()));
     }

@@ -53,7 +53,10 @@ pub async fn receive_answer<S: AsyncRead + AsyncWrite + Unpin>(
         CommandForm::Json => Decoder::Json(BodyDecoder::new(UploadForm::Framed, charset)),
         _ => Decoder::Sized(FrameDecoder::default()),
     };
-    let mut answered = Answered { code: None, bytes: 0 };
+    let mut answered = Answered {
+        code: None,
+        bytes: 0,
+    };
     let mut has_begun = false;
     while let Got::Bytes(bytes) = line.read(None).await? {
         has_begun = true;
@@ -63,17 +66,25 @@ pub async fn receive_answer<S: AsyncRead + AsyncWrite + Unpin>(
                 Step::Code(code) => answered.code = code,
                 Step::Bytes(bytes) => {
                     answered.bytes += bytes.len() as u64;
-                    output.write_all(bytes).map_err(|error| Error::io("standard output", &error))?;
+                    output
+                        .write_all(bytes)
+                        .map_err(|error| Error::io("standard output", &error))?;
                 }
                 Step::End => {
                     line.put_back(input);
-                    output.flush().map_err(|error| Error::io("standard output", &error))?;
+                    output
+                        .flush()
+                        .map_err(|error| Error::io("standard output", &error))?;
                     return Ok(Some(answered));
                 }
             }
         }
     }
-    if has_begun { Err(DialectError::Cut.into()) } else { Ok(None) }
+    if has_begun {
+        Err(DialectError::Cut.into())
+    } else {
+        Ok(None)
+    }
 }
 
 /// Waits for output of `command-raw`, and writes it to `output` as it comes: for its first byte `patience` at most, then until
@@ -123,11 +134,13 @@ impl Decoder {
                 }),
                 Err(error) => return Err(DialectError::Header(error.to_string())),
             },
-            Self::Json(decoder) => decoder.next::<CommandHeader>(input)?.map(|part| match part {
-                Part::Header(header) => Step::Code(Some(header.code)),
-                Part::Body(bytes) => Step::Bytes(bytes),
-                Part::End => Step::End,
-            }),
+            Self::Json(decoder) => decoder
+                .next::<CommandHeader>(input)?
+                .map(|part| match part {
+                    Part::Header(header) => Step::Code(Some(header.code)),
+                    Part::Body(bytes) => Step::Bytes(bytes),
+                    Part::End => Step::End,
+                }),
         })
     }
 }

@@ -46,11 +46,22 @@ impl Running {
             .process_group(0)
             .spawn()
             .map_err(|error| Error::io("sh", &error))?;
-        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let recode = || from.filter(|from| *from != to).map(|from| (from.decoder(), to.encoder()));
+        let group = child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let recode = || {
+            from.filter(|from| *from != to)
+                .map(|from| (from.decoder(), to.encoder()))
+        };
         Ok(Self {
-            output: Pipe { stream: child.stdout.take(), recode: recode() },
-            errors: Pipe { stream: child.stderr.take(), recode: recode() },
+            output: Pipe {
+                stream: child.stdout.take(),
+                recode: recode(),
+            },
+            errors: Pipe {
+                stream: child.stderr.take(),
+                recode: recode(),
+            },
             child,
             group,
         })
@@ -82,13 +93,22 @@ impl Running {
     /// # Errors
     /// What the system says.
     pub(super) async fn wait(mut self, deadline: Instant) -> Result<i64, Error> {
-        if tokio::time::timeout_at(deadline.into(), self.child.wait()).await.is_err() {
+        if tokio::time::timeout_at(deadline.into(), self.child.wait())
+            .await
+            .is_err()
+        {
             self.kill();
         }
-        let status = self.child.wait().await.map_err(|error| Error::io("sh", &error))?;
+        let status = self
+            .child
+            .wait()
+            .await
+            .map_err(|error| Error::io("sh", &error))?;
         // From here on its number may be another's. What it has left in the background goes on, as behind any shell.
         self.group = None;
-        Ok(status.code().map_or_else(|| -i64::from(signal(status)), i64::from))
+        Ok(status
+            .code()
+            .map_or_else(|| -i64::from(signal(status)), i64::from))
     }
 }
 

@@ -29,9 +29,15 @@ pub(in crate::classic) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     options: &CommandOptions,
     report: &Reporter,
 ) -> Result<(), Error> {
-    let mut commands = Commands { bursts, waiting: VecDeque::new(), is_open: true };
+    let mut commands = Commands {
+        bursts,
+        waiting: VecDeque::new(),
+        is_open: true,
+    };
     loop {
-        let Some(command) = commands.next(line).await? else { return Ok(()) };
+        let Some(command) = commands.next(line).await? else {
+            return Ok(());
+        };
         if options.form == CommandForm::Raw && command.trim() == options.bye {
             return Ok(());
         }
@@ -39,7 +45,12 @@ pub(in crate::classic) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             CommandForm::Raw => run_raw(line, &mut commands, &command, charset, options).await?,
             _ => run_gathered(line, &mut commands, &command, charset, options).await?,
         };
-        report.event(|peer| ClassicEvent::Command { peer, command, code, bytes });
+        report.event(|peer| ClassicEvent::Command {
+            peer,
+            command,
+            code,
+            bytes,
+        });
     }
 }
 
@@ -52,7 +63,10 @@ struct Commands {
 
 impl Commands {
     /// The next command; `None` where there is none any more.
-    async fn next<S: AsyncRead + AsyncWrite + Unpin>(&mut self, line: &mut Line<S>) -> Result<Option<String>, Error> {
+    async fn next<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        line: &mut Line<S>,
+    ) -> Result<Option<String>, Error> {
         loop {
             self.sort(Instant::now())?;
             if let Some(command) = self.waiting.pop_front() {
@@ -77,7 +91,10 @@ impl Commands {
             }
             // Who waits for its command is not idle.
             let result = line.listen(self.bursts.poll_timeout()).await;
-            if let Err(error) = result.and_then(|got| self.take(got)).and_then(|()| self.sort(Instant::now())) {
+            if let Err(error) = result
+                .and_then(|got| self.take(got))
+                .and_then(|()| self.sort(Instant::now()))
+            {
                 return error;
             }
         }
@@ -89,7 +106,11 @@ impl Commands {
             Got::End => {
                 self.is_open = false;
                 self.sort(Instant::now())?;
-                self.waiting.extend(self.bursts.finish().filter(|command| !command.trim().is_empty()));
+                self.waiting.extend(
+                    self.bursts
+                        .finish()
+                        .filter(|command| !command.trim().is_empty()),
+                );
             }
             Got::Timeout => {}
         }
@@ -193,7 +214,10 @@ async fn run_gathered<S: AsyncRead + AsyncWrite + Unpin>(
     Ok((code, size))
 }
 
-async fn send_all<S: AsyncRead + AsyncWrite + Unpin>(line: &mut Line<S>, mut spool: Spool) -> Result<(), Error> {
+async fn send_all<S: AsyncRead + AsyncWrite + Unpin>(
+    line: &mut Line<S>,
+    mut spool: Spool,
+) -> Result<(), Error> {
     spool.rewind()?;
     loop {
         let (rest, chunk) = spool.read().await?;

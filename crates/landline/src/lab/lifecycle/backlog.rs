@@ -28,8 +28,13 @@ pub(super) fn run() -> io::Result<Backlog> {
     listener.listen(ASKED)?;
     let server_port = port_of(&listener)?;
     let address = listener.local_addr()?;
-    let sockets = (0..CALLERS).map(|_| bound()).collect::<io::Result<Vec<Socket>>>()?;
-    let ports = sockets.iter().map(port_of).collect::<io::Result<Vec<u16>>>()?;
+    let sockets = (0..CALLERS)
+        .map(|_| bound())
+        .collect::<io::Result<Vec<Socket>>>()?;
+    let ports = sockets
+        .iter()
+        .map(port_of)
+        .collect::<io::Result<Vec<u16>>>()?;
     let start = Instant::now();
     thread::scope(|scope| {
         let calls: Vec<_> = (0..)
@@ -39,7 +44,10 @@ pub(super) fn run() -> io::Result<Backlog> {
                 scope.spawn(move || {
                     thread::sleep(BETWEEN * number);
                     let left = GIVE_UP.saturating_sub(start.elapsed());
-                    socket.connect_timeout(address, left).ok().map(|()| start.elapsed())
+                    socket
+                        .connect_timeout(address, left)
+                        .ok()
+                        .map(|()| start.elapsed())
                 })
             })
             .collect();
@@ -55,10 +63,20 @@ pub(super) fn run() -> io::Result<Backlog> {
             .map(|(connected, port)| {
                 let before_accept = before.ends(port, server_port).client;
                 let kernel::Ends { client, server } = last.ends(port, server_port);
-                Caller { connected, before_accept, client, server }
+                Caller {
+                    connected,
+                    before_accept,
+                    client,
+                    server,
+                }
             })
             .collect();
-        Ok(Backlog { asked: ASKED.unsigned_abs() as usize, callers, accepted, waited: start.elapsed() })
+        Ok(Backlog {
+            asked: ASKED.unsigned_abs() as usize,
+            callers,
+            accepted,
+            waited: start.elapsed(),
+        })
     })
 }
 

@@ -15,7 +15,15 @@ const MOMENT: Duration = Duration::from_millis(150);
 const BIG_BYTES: usize = 16 << 20;
 
 pub(super) fn run() -> io::Result<Vec<Blocked>> {
-    Ok(vec![connect()?, accept()?, receive()?, receive_end()?, send_small()?, send_big()?, close()?])
+    Ok(vec![
+        connect()?,
+        accept()?,
+        receive()?,
+        receive_end()?,
+        send_small()?,
+        send_big()?,
+        close()?,
+    ])
 }
 
 /// Times a call while the other side acts after a moment.
@@ -33,9 +41,15 @@ fn timed<Done>(
         });
         let done = make()?;
         let took = start.elapsed();
-        let acted = acting.join().map_err(|_| io::Error::other("the other side failed"))??;
+        let acted = acting
+            .join()
+            .map_err(|_| io::Error::other("the other side failed"))??;
         drop(done);
-        Ok(Blocked { call, took, other_side: Some(acted) })
+        Ok(Blocked {
+            call,
+            took,
+            other_side: Some(acted),
+        })
     })
 }
 
@@ -45,7 +59,11 @@ fn alone<Done>(call: Call, make: impl FnOnce() -> io::Result<Done>) -> io::Resul
     let done = make()?;
     let took = start.elapsed();
     drop(done);
-    Ok(Blocked { call, took, other_side: None })
+    Ok(Blocked {
+        call,
+        took,
+        other_side: None,
+    })
 }
 
 fn pair() -> io::Result<(TcpStream, TcpStream)> {
@@ -68,13 +86,21 @@ fn connect() -> io::Result<Blocked> {
 fn accept() -> io::Result<Blocked> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
-    timed(Call::Accept, || listener.accept(), move || TcpStream::connect(address).map(|_| ()))
+    timed(
+        Call::Accept,
+        || listener.accept(),
+        move || TcpStream::connect(address).map(|_| ()),
+    )
 }
 
 fn receive() -> io::Result<Blocked> {
     let (mut one, mut other) = pair()?;
     let mut buffer = [0; 64];
-    timed(Call::Receive, || one.read(&mut buffer), move || other.write_all(b"at last"))
+    timed(
+        Call::Receive,
+        || one.read(&mut buffer),
+        move || other.write_all(b"at last"),
+    )
 }
 
 fn receive_end() -> io::Result<Blocked> {
@@ -92,7 +118,11 @@ fn send_small() -> io::Result<Blocked> {
 fn send_big() -> io::Result<Blocked> {
     let (mut one, mut other) = pair()?;
     let bytes = vec![0; BIG_BYTES];
-    timed(Call::SendBig, || one.write_all(&bytes), move || other.read_exact(&mut vec![0; BIG_BYTES]))
+    timed(
+        Call::SendBig,
+        || one.write_all(&bytes),
+        move || other.read_exact(&mut vec![0; BIG_BYTES]),
+    )
 }
 
 fn close() -> io::Result<Blocked> {

@@ -9,7 +9,10 @@ use crate::paths::kernel_text;
 
 /// A state of RFC 9293, with the names that the kernel's tools use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "their names are what RFC 9293 section 3.3.2 explains")]
+#[allow(
+    missing_docs,
+    reason = "their names are what RFC 9293 section 3.3.2 explains"
+)]
 pub enum State {
     Established,
     SynSent,

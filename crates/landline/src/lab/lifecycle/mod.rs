@@ -132,7 +132,9 @@ impl Backlog {
 
     /// How many believe to be connected while the server still has no room for them.
     pub fn half_open(&self) -> usize {
-        let half = |caller: &&Caller| caller.connected.is_some() && caller.server == Some(State::SynReceived);
+        let half = |caller: &&Caller| {
+            caller.connected.is_some() && caller.server == Some(State::SynReceived)
+        };
         self.callers.iter().filter(half).count()
     }
 
@@ -166,10 +168,20 @@ impl Lifecycle {
         let mut calls = calls::run()?;
         calls.insert(1, connect_full);
         let rebinds = [Rebind::Plain, Rebind::Reuse, Rebind::Living];
-        let rebinds =
-            rebinds.map(|rebind| Ok((rebind, rebind::run(rebind)?))).into_iter().collect::<io::Result<_>>()?;
-        let kernel_tells = steps.iter().any(|step| step.client.is_some() || step.server.is_some());
-        Ok(Self { steps, kernel_tells, calls, rebinds, backlog: backlog::run()? })
+        let rebinds = rebinds
+            .map(|rebind| Ok((rebind, rebind::run(rebind)?)))
+            .into_iter()
+            .collect::<io::Result<_>>()?;
+        let kernel_tells = steps
+            .iter()
+            .any(|step| step.client.is_some() || step.server.is_some());
+        Ok(Self {
+            steps,
+            kernel_tells,
+            calls,
+            rebinds,
+            backlog: backlog::run()?,
+        })
     }
 
     /// What was measured in words and as a picture.
@@ -190,7 +202,10 @@ impl Lifecycle {
 
     /// How an attempt to listen again went.
     pub fn rebind(&self, wanted: Rebind) -> Option<Result<(), io::ErrorKind>> {
-        self.rebinds.iter().find(|(rebind, _)| *rebind == wanted).map(|(_, result)| *result)
+        self.rebinds
+            .iter()
+            .find(|(rebind, _)| *rebind == wanted)
+            .map(|(_, result)| *result)
     }
 }
 

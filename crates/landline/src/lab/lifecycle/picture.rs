@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::{Blocked, Lifecycle, State, Step};
 use crate::lab::{
     Language,
-    svg::{Anchor, Area, BAD, Board, COLOURS, FAINT, Face, GOOD, INK, ODD, PAPER, RULE, SHADE, line_count},
+    svg::{
+        Anchor, Area, BAD, Board, COLOURS, FAINT, Face, GOOD, INK, ODD, PAPER, RULE, SHADE,
+        line_count,
+    },
     words::{lifecycle as words, time},
 };
 
@@ -31,12 +34,27 @@ pub(super) fn draw(lifecycle: &Lifecycle, language: Language) -> String {
     let seen = words::seen(lifecycle, language);
     let notes = words::notes(lifecycle, language);
     let text_width = WIDTH - 2.0 * MARGIN;
-    let lines: usize = seen.iter().chain(&notes).map(|line| line_count(line, text_width, 20.0)).sum();
-    let rows: f64 = lifecycle.steps.iter().map(|step| height_of(step, language)).sum();
-    let panels = calls_height(lifecycle) + rebinds_height(lifecycle) + backlog_height(lifecycle) + 2.0 * PANEL_GAP;
+    let lines: usize = seen
+        .iter()
+        .chain(&notes)
+        .map(|line| line_count(line, text_width, 20.0))
+        .sum();
+    let rows: f64 = lifecycle
+        .steps
+        .iter()
+        .map(|step| height_of(step, language))
+        .sum();
+    let panels = calls_height(lifecycle)
+        + rebinds_height(lifecycle)
+        + backlog_height(lifecycle)
+        + 2.0 * PANEL_GAP;
     let content = (rows + 44.0).max(panels);
-    let mut board =
-        Board::new(WIDTH, TOP + content + 28.0 + lines as f64 * 28.0 + 18.0, language, words::title(language));
+    let mut board = Board::new(
+        WIDTH,
+        TOP + content + 28.0 + lines as f64 * 28.0 + 18.0,
+        language,
+        words::title(language),
+    );
     ladder(&mut board, lifecycle, language);
     let y = calls(&mut board, lifecycle, TOP, language);
     let y = rebinds(&mut board, lifecycle, y + PANEL_GAP, language);
@@ -49,13 +67,26 @@ pub(super) fn draw(lifecycle: &Lifecycle, language: Language) -> String {
 }
 
 fn height_of(step: &Step, language: Language) -> f64 {
-    74.0 + words::segments(step.action, language).len().saturating_sub(1) as f64 * 26.0
+    74.0 + words::segments(step.action, language)
+        .len()
+        .saturating_sub(1) as f64
+        * 26.0
 }
 
 fn ladder(board: &mut Board, lifecycle: &Lifecycle, language: Language) {
     let centre = HEAD.anchor(Anchor::Middle);
-    board.text(CLIENT + STATE / 2.0, TOP + 20.0, centre, words::client(language));
-    board.text(SERVER + STATE / 2.0, TOP + 20.0, centre, words::server(language));
+    board.text(
+        CLIENT + STATE / 2.0,
+        TOP + 20.0,
+        centre,
+        words::client(language),
+    );
+    board.text(
+        SERVER + STATE / 2.0,
+        TOP + 20.0,
+        centre,
+        words::server(language),
+    );
     let mut y = TOP + 36.0;
     for step in &lifecycle.steps {
         let height = height_of(step, language);
@@ -64,7 +95,14 @@ fn ladder(board: &mut Board, lifecycle: &Lifecycle, language: Language) {
     }
 }
 
-fn rung(board: &mut Board, lifecycle: &Lifecycle, step: &Step, top: f64, height: f64, language: Language) {
+fn rung(
+    board: &mut Board,
+    lifecycle: &Lifecycle,
+    step: &Step,
+    top: f64,
+    height: f64,
+    language: Language,
+) {
     let deed = words::deed(step.action, language);
     board.paragraph(MARGIN, top + 22.0, ACTION, BODY, deed.client);
     board.paragraph(SERVER + STATE + 14.0, top + 22.0, ACTION, BODY, deed.server);
@@ -76,15 +114,28 @@ fn rung(board: &mut Board, lifecycle: &Lifecycle, step: &Step, top: f64, height:
             None => (PAPER, SMALL),
         };
         board.frame(area(x), fill, RULE, 6.0);
-        board.text(x + STATE / 2.0, top + (height - 10.0) / 2.0 + 6.0, face.anchor(Anchor::Middle), &name);
+        board.text(
+            x + STATE / 2.0,
+            top + (height - 10.0) / 2.0 + 6.0,
+            face.anchor(Anchor::Middle),
+            &name,
+        );
     };
     state(CLIENT, step.client);
     state(SERVER, step.server);
     for (index, segment) in words::segments(step.action, language).iter().enumerate() {
         let y = top + 24.0 + index as f64 * 26.0;
         let (left, right) = (CLIENT + STATE + 8.0, SERVER - 8.0);
-        let (from, to) = if segment.from_client { (left, right) } else { (right, left) };
-        let to = if segment.arrives { to } else { from + (to - from) * 0.55 };
+        let (from, to) = if segment.from_client {
+            (left, right)
+        } else {
+            (right, left)
+        };
+        let to = if segment.arrives {
+            to
+        } else {
+            from + (to - from) * 0.55
+        };
         let stroke = if segment.arrives { INK } else { BAD };
         board.arrow((from, y), (to, y + 8.0), stroke);
         if !segment.arrives {
@@ -132,12 +183,24 @@ fn panel(board: &mut Board, top: f64, height: f64, head: &str) {
 }
 
 /// A bar from zero, and a mark where something else happened.
-fn bar(board: &mut Board, y: f64, took: Duration, of: Duration, mark: Option<Duration>, colour: &str) {
+fn bar(
+    board: &mut Board,
+    y: f64,
+    took: Duration,
+    of: Duration,
+    mark: Option<Duration>,
+    colour: &str,
+) {
     let x = |duration: Duration| duration.as_secs_f64() / of.as_secs_f64().max(1e-9) * BAR_WIDTH;
     board.fill(Area(BARS, y, BAR_WIDTH, 18.0), PAPER);
     board.fill(Area(BARS, y, x(took).max(3.0), 18.0), colour);
     if let Some(mark) = mark {
-        board.line((BARS + x(mark), y - 4.0), (BARS + x(mark), y + 22.0), BAD, 3.0);
+        board.line(
+            (BARS + x(mark), y - 4.0),
+            (BARS + x(mark), y + 22.0),
+            BAD,
+            3.0,
+        );
     }
 }
 
@@ -154,19 +217,38 @@ fn calls(board: &mut Board, lifecycle: &Lifecycle, top: f64, language: Language)
     // A bar of a second would leave nothing of the others: it is cut, and says so by its number.
     let of = Duration::from_millis(240);
     let mut y = top + 48.0;
-    for Blocked { call, took, other_side } in &lifecycle.calls {
+    for Blocked {
+        call,
+        took,
+        other_side,
+    } in &lifecycle.calls
+    {
         board.text(PANEL + 16.0, y + 15.0, BODY, words::call(*call, language));
-        let colour = if other_side.is_some() { COLOURS[1] } else { COLOURS[2] };
+        let colour = if other_side.is_some() {
+            COLOURS[1]
+        } else {
+            COLOURS[2]
+        };
         bar(board, y, (*took).min(of), of, *other_side, colour);
         if *took > of {
             cut(board, BARS + BAR_WIDTH - 30.0, y);
         }
-        board.text(BARS + BAR_WIDTH + 12.0, y + 15.0, BODY.bold(), &time(*took, language));
+        board.text(
+            BARS + BAR_WIDTH + 12.0,
+            y + 15.0,
+            BODY.bold(),
+            &time(*took, language),
+        );
         board.text(BARS, y + 35.0, SMALL, words::until(*call, language));
         y += 44.0;
     }
     board.line((PANEL + 24.0, y + 4.0), (PANEL + 24.0, y + 22.0), BAD, 3.0);
-    board.text(PANEL + 36.0, y + 19.0, SMALL, words::other_side_acts(language));
+    board.text(
+        PANEL + 36.0,
+        y + 19.0,
+        SMALL,
+        words::other_side_acts(language),
+    );
     top + height
 }
 
@@ -178,7 +260,12 @@ fn rebinds(board: &mut Board, lifecycle: &Lifecycle, top: f64, language: Languag
         board.text(PANEL + 16.0, y, BODY, words::rebind(*rebind, language));
         let colour = if result.is_ok() { GOOD } else { BAD };
         let face = BODY.bold().fill(colour).anchor(Anchor::End);
-        board.text(PANEL + PANEL_WIDTH - 16.0, y, face, &words::rebound(*result, language));
+        board.text(
+            PANEL + PANEL_WIDTH - 16.0,
+            y,
+            face,
+            &words::rebound(*result, language),
+        );
         y += 34.0;
     }
     top + height
@@ -190,11 +277,17 @@ fn backlog(board: &mut Board, lifecycle: &Lifecycle, top: f64, language: Languag
     panel(board, top, height, &words::backlog_head(backlog, language));
     let mut y = top + 48.0;
     for (number, caller) in (1..).zip(&backlog.callers) {
-        board.text(PANEL + 16.0, y + 15.0, BODY, &words::caller_name(number, language));
+        board.text(
+            PANEL + 16.0,
+            y + 15.0,
+            BODY,
+            &words::caller_name(number, language),
+        );
         let x = PANEL + 110.0;
         let width = 170.0;
         let at = caller.connected;
-        let share = at.unwrap_or(backlog.waited).as_secs_f64() / backlog.waited.as_secs_f64().max(1e-9);
+        let share =
+            at.unwrap_or(backlog.waited).as_secs_f64() / backlog.waited.as_secs_f64().max(1e-9);
         board.fill(Area(x, y, width, 18.0), PAPER);
         let colour = match at {
             None => BAD,
@@ -202,9 +295,15 @@ fn backlog(board: &mut Board, lifecycle: &Lifecycle, top: f64, language: Languag
             Some(_) => ODD,
         };
         board.fill(Area(x, y, (width * share).max(3.0), 18.0), colour);
-        let mark = x + width * backlog.accepted.as_secs_f64() / backlog.waited.as_secs_f64().max(1e-9);
+        let mark =
+            x + width * backlog.accepted.as_secs_f64() / backlog.waited.as_secs_f64().max(1e-9);
         board.line((mark, y - 8.0), (mark, y + 26.0), INK, 2.0);
-        board.text(x + width + 12.0, y + 15.0, BODY, &words::connected(backlog, at, language));
+        board.text(
+            x + width + 12.0,
+            y + 15.0,
+            BODY,
+            &words::connected(backlog, at, language),
+        );
         let face = SMALL.anchor(Anchor::End);
         board.text(
             PANEL + PANEL_WIDTH - 16.0,

@@ -21,7 +21,9 @@ pub(super) fn run(rebind: Rebind) -> io::Result<Result<(), io::ErrorKind>> {
             None
         }
     };
-    let result = listen(port, reuse).map(|_| ()).map_err(|error| error.kind());
+    let result = listen(port, reuse)
+        .map(|_| ())
+        .map_err(|error| error.kind());
     drop(living);
     Ok(result)
 }

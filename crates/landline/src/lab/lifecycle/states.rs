@@ -31,8 +31,11 @@ pub(super) fn run() -> io::Result<(Vec<Step>, Blocked)> {
     let server_port = port_of(&listener)?;
     // Fills the queue of the listener.
     let _earlier = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port))?;
-    let mut steps =
-        vec![Step { action: Action::Listen, client: None, server: kernel::Table::read().listener(server_port) }];
+    let mut steps = vec![Step {
+        action: Action::Listen,
+        client: None,
+        server: kernel::Table::read().listener(server_port),
+    }];
 
     let client = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     client.set_recv_buffer_size(BUFFER_BYTES)?;
@@ -54,16 +57,30 @@ pub(super) fn run() -> io::Result<(Vec<Step>, Blocked)> {
             thread::sleep(Duration::from_millis(5));
             ends = kernel::Table::read().ends(client_port, server_port);
         }
-        steps.push(Step { action: Action::Connect, client: ends.client, server: ends.server });
+        steps.push(Step {
+            action: Action::Connect,
+            client: ends.client,
+            server: ends.server,
+        });
         defer_accept(&listener);
         let room = start.elapsed();
         listener.accept()?;
-        let took = connecting.join().map_err(|_| io::Error::other("the client failed"))??;
-        Ok::<_, io::Error>(Blocked { call: Call::ConnectFull, took, other_side: Some(room) })
+        let took = connecting
+            .join()
+            .map_err(|_| io::Error::other("the client failed"))??;
+        Ok::<_, io::Error>(Blocked {
+            call: Call::ConnectFull,
+            took,
+            other_side: Some(room),
+        })
     })?;
     let mut look = |action| {
         let ends = kernel::settled(client_port, server_port);
-        steps.push(Step { action, client: ends.client, server: ends.server });
+        steps.push(Step {
+            action,
+            client: ends.client,
+            server: ends.server,
+        });
     };
     look(Action::MakeRoom);
 
@@ -94,7 +111,9 @@ pub(super) fn run() -> io::Result<(Vec<Step>, Blocked)> {
 
 pub(super) fn port_of(socket: &Socket) -> io::Result<u16> {
     let address = socket.local_addr()?.as_socket();
-    address.map(|address| address.port()).ok_or_else(|| io::Error::other("a socket without a port"))
+    address
+        .map(|address| address.port())
+        .ok_or_else(|| io::Error::other("a socket without a port"))
 }
 
 /// Sends until nothing more fits.
@@ -104,7 +123,9 @@ fn fill(stream: &mut TcpStream) -> io::Result<()> {
     loop {
         match stream.write(&block) {
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return stream.set_nonblocking(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return stream.set_nonblocking(false);
+            }
             Err(error) => return Err(error),
         }
     }

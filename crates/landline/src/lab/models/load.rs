@@ -37,7 +37,16 @@ pub(super) fn measure(model: Model, server: &Running) -> io::Result<Figures> {
         Model::Tasks => Some(others_wait(address, WAITING, TASK_THREADS)?),
         _ => None,
     };
-    Ok(Figures { model, long, short, memory: memory_alone, memory_each, one_blocked, some_blocked, some_waiting })
+    Ok(Figures {
+        model,
+        long,
+        short,
+        memory: memory_alone,
+        memory_each,
+        one_blocked,
+        some_blocked,
+        some_waiting,
+    })
 }
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -67,7 +76,9 @@ fn memory_of_connections(server: &Running, alone: Option<u64>) -> io::Result<Opt
     drop(open);
     thread::sleep(REST);
     let connections = IDLE_CONNECTIONS as u64;
-    Ok(alone.zip(with_all).map(|(alone, with_all)| with_all.saturating_sub(alone) / connections))
+    Ok(alone
+        .zip(with_all)
+        .map(|(alone, with_all)| with_all.saturating_sub(alone) / connections))
 }
 
 /// Lets all clients ask at the same time, and sums up what they saw.
@@ -75,14 +86,21 @@ fn service(client: impl Fn(Instant) -> io::Result<Vec<Duration>> + Sync) -> io::
     let start = Instant::now();
     let until = start + LOAD_TIME;
     let seen: Vec<Vec<Duration>> = thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| client(until))).collect();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| scope.spawn(|| client(until)))
+            .collect();
         clients.into_iter().map(joined).collect::<io::Result<_>>()
     })?;
     let served = seen.iter().filter(|times| !times.is_empty()).count();
     let mut times: Vec<Duration> = seen.into_iter().flatten().collect();
     times.sort_unstable();
-    let at =
-        |share: f64| times.get((times.len() as f64 * share) as usize).or(times.last()).copied().unwrap_or_default();
+    let at = |share: f64| {
+        times
+            .get((times.len() as f64 * share) as usize)
+            .or(times.last())
+            .copied()
+            .unwrap_or_default()
+    };
     Ok(Service {
         per_second: times.len() as f64 / LOAD_TIME.as_secs_f64(),
         median: at(0.5),
@@ -92,7 +110,9 @@ fn service(client: impl Fn(Instant) -> io::Result<Vec<Duration>> + Sync) -> io::
 }
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
-    thread.join().map_err(|_| io::Error::other("a client failed"))?
+    thread
+        .join()
+        .map_err(|_| io::Error::other("a client failed"))?
 }
 
 /// Asks over one connection until the time is over. Who is not answered by then has seen nothing.
@@ -110,7 +130,12 @@ fn long_client(address: SocketAddr, until: Instant) -> io::Result<Vec<Duration>>
             // Whose turn came only when the others had gone was not served at the same time.
             Ok(()) if Instant::now() < until => times.push(start.elapsed()),
             Ok(()) => return Ok(times),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
                 return Ok(times);
             }
             Err(error) => return Err(error),
@@ -132,7 +157,9 @@ fn short_client(address: SocketAddr, until: Instant) -> io::Result<Vec<Duration>
 /// The longest wait of others for an answer while `count` handlers are busy with requests of this kind.
 fn others_wait(address: SocketAddr, kind: u8, count: usize) -> io::Result<Duration> {
     thread::scope(|scope| {
-        let busy: Vec<_> = (0..count).map(|_| scope.spawn(move || ask(&mut connect(address)?, kind))).collect();
+        let busy: Vec<_> = (0..count)
+            .map(|_| scope.spawn(move || ask(&mut connect(address)?, kind)))
+            .collect();
         thread::sleep(HEAD_START);
         let until = Instant::now() + BLOCK - HEAD_START;
         let other = move || -> io::Result<Duration> {
@@ -145,7 +172,10 @@ fn others_wait(address: SocketAddr, kind: u8, count: usize) -> io::Result<Durati
             Ok(longest)
         };
         let others: Vec<_> = (0..OTHERS).map(|_| scope.spawn(other)).collect();
-        let longest = others.into_iter().map(joined).try_fold(Duration::ZERO, |longest, wait| Ok(longest.max(wait?)));
+        let longest = others
+            .into_iter()
+            .map(joined)
+            .try_fold(Duration::ZERO, |longest, wait| Ok(longest.max(wait?)));
         busy.into_iter().try_for_each(joined)?;
         longest
     })

@@ -7,7 +7,10 @@ use crate::paths::kernel_text;
 pub(super) fn of_family(process: u32) -> Option<u64> {
     let children = kernel_text(&format!("{process}/task/{process}/children")).unwrap_or_default();
     let own = of_process(process)?;
-    let theirs = children.split_ascii_whitespace().filter_map(|child| child.parse().ok()).filter_map(of_process);
+    let theirs = children
+        .split_ascii_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .filter_map(of_process);
     Some(own + theirs.sum::<u64>())
 }
 

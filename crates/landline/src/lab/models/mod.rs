@@ -104,10 +104,14 @@ impl Models {
     /// # Errors
     /// What the system says about a socket or process where no model could be measured.
     pub fn run(server: impl Fn(Model) -> Command) -> io::Result<Self> {
-        let mut models = Self { figures: Vec::new(), missing: Vec::new() };
+        let mut models = Self {
+            figures: Vec::new(),
+            missing: Vec::new(),
+        };
         let mut last = None;
         for model in Model::ALL {
-            let measured = served::Running::start(server(model)).and_then(|server| load::measure(model, &server));
+            let measured = served::Running::start(server(model))
+                .and_then(|server| load::measure(model, &server));
             match measured {
                 Ok(figures) => models.figures.push(figures),
                 Err(error) => {

@@ -38,17 +38,34 @@ struct Panel {
 pub(super) fn draw(models: &Models, language: Language) -> String {
     let panels = panels(language);
     let panel_height = HEAD + Model::ALL.len() as f64 * ROW + KEY;
-    let seen: Vec<String> = words::seen(models, language).into_iter().chain(words::missing(models, language)).collect();
+    let seen: Vec<String> = words::seen(models, language)
+        .into_iter()
+        .chain(words::missing(models, language))
+        .collect();
     let text_width = WIDTH - 2.0 * MARGIN;
-    let lines: usize = seen.iter().map(|line| line_count(line, text_width, 20.0)).sum();
+    let lines: usize = seen
+        .iter()
+        .map(|line| line_count(line, text_width, 20.0))
+        .sum();
     let content = TOP + 2.0 * (panel_height + PANEL_GAP);
-    let mut board = Board::new(WIDTH, content + 20.0 + lines as f64 * 28.0 + 18.0, language, &words::title(language));
+    let mut board = Board::new(
+        WIDTH,
+        content + 20.0 + lines as f64 * 28.0 + 18.0,
+        language,
+        &words::title(language),
+    );
     legend(&mut board, language);
     for (index, panel) in panels.iter().enumerate() {
         // Columns first: rate, latency; long, short; memory, blocked.
         let left = MARGIN + (index / 2) as f64 * (PANEL_WIDTH + PANEL_GAP);
         let top = TOP + (index % 2) as f64 * (panel_height + PANEL_GAP);
-        draw_panel(&mut board, models, panel, Area(left, top, PANEL_WIDTH, panel_height), language);
+        draw_panel(
+            &mut board,
+            models,
+            panel,
+            Area(left, top, PANEL_WIDTH, panel_height),
+            language,
+        );
     }
     let mut y = content + 28.0;
     for sentence in &seen {
@@ -61,7 +78,10 @@ fn legend(board: &mut Board, language: Language) {
     let mut x = MARGIN;
     for model in Model::ALL {
         board.fill(Area(x, 78.0, 22.0, 22.0), colour(model));
-        let (name, is) = (words::model(model, language), words::model_is(model, language));
+        let (name, is) = (
+            words::model(model, language),
+            words::model_is(model, language),
+        );
         board.text(x + 30.0, 95.0, Face::new(17.0).bold(), name);
         x += 30.0 + ems(name) * 18.5 + 8.0;
         board.text(x, 95.0, Face::new(16.0).fill(FAINT), &is);
@@ -93,7 +113,12 @@ fn panels(language: Language) -> [Panel; 6] {
         Panel {
             head: heads.long_latency,
             key: latency_key.clone(),
-            bars: |figures, language| times(&[figures.long.median, figures.long.worst_hundredth], language),
+            bars: |figures, language| {
+                times(
+                    &[figures.long.median, figures.long.worst_hundredth],
+                    language,
+                )
+            },
             remark: none,
         },
         Panel {
@@ -105,7 +130,12 @@ fn panels(language: Language) -> [Panel; 6] {
         Panel {
             head: heads.short_latency,
             key: latency_key,
-            bars: |figures, language| times(&[figures.short.median, figures.short.worst_hundredth], language),
+            bars: |figures, language| {
+                times(
+                    &[figures.short.median, figures.short.worst_hundredth],
+                    language,
+                )
+            },
             remark: none,
         },
         Panel {
@@ -113,7 +143,10 @@ fn panels(language: Language) -> [Panel; 6] {
             key: Vec::new(),
             bars: |figures, language| {
                 let value = figures.memory_each.unwrap_or_default() as f64;
-                vec![Bar { value, text: words::memory(figures.memory_each, language) }]
+                vec![Bar {
+                    value,
+                    text: words::memory(figures.memory_each, language),
+                }]
             },
             remark: |figures, language| {
                 (figures.model == Model::Inline).then(|| words::rest_in_kernel(language).to_owned())
@@ -123,7 +156,11 @@ fn panels(language: Language) -> [Panel; 6] {
             head: heads.blocked,
             key: words::blocked_key(language).to_vec(),
             bars: |figures, language| {
-                let waits = [Some(figures.one_blocked), Some(figures.some_blocked), figures.some_waiting];
+                let waits = [
+                    Some(figures.one_blocked),
+                    Some(figures.some_blocked),
+                    figures.some_waiting,
+                ];
                 times(&waits.into_iter().flatten().collect::<Vec<_>>(), language)
             },
             remark: none,
@@ -132,20 +169,36 @@ fn panels(language: Language) -> [Panel; 6] {
 }
 
 fn rate_bar(per_second: f64) -> Bar {
-    Bar { value: per_second, text: words::rate(per_second) }
+    Bar {
+        value: per_second,
+        text: words::rate(per_second),
+    }
 }
 
 fn times(times: &[std::time::Duration], language: Language) -> Vec<Bar> {
-    times.iter().map(|wait| Bar { value: wait.as_secs_f64(), text: time(*wait, language) }).collect()
+    times
+        .iter()
+        .map(|wait| Bar {
+            value: wait.as_secs_f64(),
+            text: time(*wait, language),
+        })
+        .collect()
 }
 
 fn draw_panel(board: &mut Board, models: &Models, panel: &Panel, area: Area, language: Language) {
     let Area(left, top, width, _) = area;
     board.frame(area, SHADE, RULE, 8.0);
     board.text(left + 16.0, top + 31.0, Face::new(20.0).bold(), &panel.head);
-    let rows: Vec<(&Figures, Vec<Bar>)> =
-        models.figures.iter().map(|figures| (figures, (panel.bars)(figures, language))).collect();
-    let most = rows.iter().flat_map(|(_, bars)| bars).map(|bar| bar.value).fold(0.0, f64::max);
+    let rows: Vec<(&Figures, Vec<Bar>)> = models
+        .figures
+        .iter()
+        .map(|figures| (figures, (panel.bars)(figures, language)))
+        .collect();
+    let most = rows
+        .iter()
+        .flat_map(|(_, bars)| bars)
+        .map(|bar| bar.value)
+        .fold(0.0, f64::max);
     let room = width - 16.0 - NAME_WIDTH - VALUE_WIDTH;
     let mut y = top + HEAD;
     for (figures, bars) in &rows {
@@ -156,8 +209,18 @@ fn draw_panel(board: &mut Board, models: &Models, panel: &Panel, area: Area, lan
         let mut at = y + (ROW - 8.0 - bars.len() as f64 * (BAR + 1.0)) / 2.0;
         for (index, bar) in bars.iter().enumerate() {
             let length = (bar.value / most.max(f64::MIN_POSITIVE) * room).max(2.0);
-            draw_bar(board, Area(x, at, length, BAR), colour(figures.model), index);
-            board.text(x + length + 8.0, at + 15.0, Face::new(15.0).bold(), &bar.text);
+            draw_bar(
+                board,
+                Area(x, at, length, BAR),
+                colour(figures.model),
+                index,
+            );
+            board.text(
+                x + length + 8.0,
+                at + 15.0,
+                Face::new(15.0).bold(),
+                &bar.text,
+            );
             at += BAR + 1.0;
         }
         if let Some(remark) = (panel.remark)(figures, language) {

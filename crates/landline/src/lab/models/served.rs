@@ -30,7 +30,10 @@ pub fn serve(model: Model, parent: u32, listening: impl FnOnce(SocketAddr)) -> i
     end_with(parent)?;
     let listener = Bind::new().tcp("127.0.0.1:0")?;
     listening(listener.local_addr()?);
-    let server = Server::new(listener, Echo).limits(Limits { connections_max: 1024, ..Limits::default() });
+    let server = Server::new(listener, Echo).limits(Limits {
+        connections_max: 1024,
+        ..Limits::default()
+    });
     match model {
         Model::Inline => server.inline(&Shutdown::never()?),
         Model::Threads => server.threads(&Shutdown::never()?),
@@ -105,7 +108,10 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn start(mut command: Command) -> io::Result<Self> {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let mut line = String::new();
         if let Some(out) = child.stdout.take() {
             BufReader::new(out).read_line(&mut line)?;

@@ -127,28 +127,45 @@ pub struct Trial {
 impl Trial {
     /// How many receives held something of more than one message.
     pub fn stuck(&self) -> usize {
-        self.receives.iter().filter(|receive| receive.is_stuck()).count()
+        self.receives
+            .iter()
+            .filter(|receive| receive.is_stuck())
+            .count()
     }
 
     /// How many messages came in pieces, over several receives.
     pub fn cut(&self) -> usize {
-        let holds = |receive: &&Receive, message| receive.parts.iter().any(|part| part.message == message);
+        let holds =
+            |receive: &&Receive, message| receive.parts.iter().any(|part| part.message == message);
         (1..=self.sent.len())
-            .filter(|message| self.receives.iter().filter(|receive| holds(receive, *message)).count() > 1)
+            .filter(|message| {
+                self.receives
+                    .iter()
+                    .filter(|receive| holds(receive, *message))
+                    .count()
+                    > 1
+            })
             .count()
     }
 
     /// How many payload bytes never came.
     pub fn lost(&self) -> usize {
         let parts = self.receives.iter().flat_map(|receive| &receive.parts);
-        let came: usize = parts.filter(|part| part.kind == Kind::Payload).map(|part| part.bytes).sum();
+        let came: usize = parts
+            .filter(|part| part.kind == Kind::Payload)
+            .map(|part| part.bytes)
+            .sum();
         self.sent.iter().sum::<usize>().saturating_sub(came)
     }
 
     /// How many messages the program was handed whole and alone.
     pub fn whole(&self) -> usize {
         match &self.decoded {
-            Some(decoded) => decoded.iter().zip(&self.sent).filter(|(came, sent)| came == sent).count(),
+            Some(decoded) => decoded
+                .iter()
+                .zip(&self.sent)
+                .filter(|(came, sent)| came == sent)
+                .count(),
             None => self
                 .receives
                 .iter()
@@ -192,7 +209,10 @@ impl Sticky {
                 trials.push(trial::run(way, load)?);
             }
         }
-        let overruns = Way::ALL.map(trial::overrun).into_iter().collect::<io::Result<_>>()?;
+        let overruns = Way::ALL
+            .map(trial::overrun)
+            .into_iter()
+            .collect::<io::Result<_>>()?;
         Ok(Self { trials, overruns })
     }
 
@@ -209,7 +229,9 @@ impl Sticky {
 
     /// One trial.
     pub fn trial(&self, way: Way, load: Load) -> Option<&Trial> {
-        self.trials.iter().find(|trial| trial.way == way && trial.load == load)
+        self.trials
+            .iter()
+            .find(|trial| trial.way == way && trial.load == load)
     }
 
     /// One overrun.

@@ -3,7 +3,10 @@
 use super::{Kind, Load, Overrun, Part, Sticky, Trial, Way};
 use crate::lab::{
     Language,
-    svg::{Anchor, Area, BAD, Board, COLOURS, FAINT, Face, GOOD, INK, ODD, PAPER, RULE, SHADE, ems, line_count},
+    svg::{
+        Anchor, Area, BAD, Board, COLOURS, FAINT, Face, GOOD, INK, ODD, PAPER, RULE, SHADE, ems,
+        line_count,
+    },
     words::{sticky as words, time},
 };
 
@@ -26,10 +29,16 @@ const PADDING: f64 = 12.0;
 const SENTENCE: Face = Face::new(20.0);
 
 pub(super) fn draw(sticky: &Sticky, language: Language) -> String {
-    let rows: f64 = Way::ALL.into_iter().map(|way| height_of(way) + ROW_GAP).sum();
+    let rows: f64 = Way::ALL
+        .into_iter()
+        .map(|way| height_of(way) + ROW_GAP)
+        .sum();
     let seen = words::seen(sticky, language);
     let text_width = WIDTH - 2.0 * MARGIN;
-    let lines: usize = seen.iter().map(|line| line_count(line, text_width, 20.0)).sum();
+    let lines: usize = seen
+        .iter()
+        .map(|line| line_count(line, text_width, 20.0))
+        .sum();
     let height = ROWS_TOP + rows + 32.0 + lines as f64 * 28.0 + 20.0;
     let mut board = Board::new(WIDTH, height, language, words::title(language));
     legend(&mut board, language);
@@ -59,7 +68,12 @@ fn left_of(column: usize) -> f64 {
 }
 
 fn head(board: &mut Board, column: usize, text: &str) {
-    board.text(left_of(column) + PADDING, HEAD_TOP, Face::new(18.0).bold(), text);
+    board.text(
+        left_of(column) + PADDING,
+        HEAD_TOP,
+        Face::new(18.0).bold(),
+        text,
+    );
 }
 
 fn legend(board: &mut Board, language: Language) {
@@ -81,15 +95,35 @@ fn legend(board: &mut Board, language: Language) {
         },
         &message,
     );
-    entry(board, &|board, x| board.fill(Area(x + 10.0, top, 14.0, 24.0), INK), &length);
-    entry(board, &|board, x| board.frame(Area(x, top - 2.0, 36.0, 28.0), PAPER, INK, 4.0), &receive);
-    entry(board, &|board, x| board.frame(Area(x, top, 36.0, 24.0), "#fbe3e3", BAD, 0.0), &lost);
+    entry(
+        board,
+        &|board, x| board.fill(Area(x + 10.0, top, 14.0, 24.0), INK),
+        &length,
+    );
+    entry(
+        board,
+        &|board, x| board.frame(Area(x, top - 2.0, 36.0, 28.0), PAPER, INK, 4.0),
+        &receive,
+    );
+    entry(
+        board,
+        &|board, x| board.frame(Area(x, top, 36.0, 24.0), "#fbe3e3", BAD, 0.0),
+        &lost,
+    );
 }
 
 fn row(board: &mut Board, sticky: &Sticky, way: Way, top: f64, language: Language) {
     let height = height_of(way);
-    board.fill(Area(MARGIN - 12.0, top, WIDTH - 2.0 * MARGIN + 24.0, height), SHADE);
-    board.text(MARGIN, top + 28.0, Face::new(20.0).bold(), words::way(way, language));
+    board.fill(
+        Area(MARGIN - 12.0, top, WIDTH - 2.0 * MARGIN + 24.0, height),
+        SHADE,
+    );
+    board.text(
+        MARGIN,
+        top + 28.0,
+        Face::new(20.0).bold(),
+        words::way(way, language),
+    );
     board.paragraph(
         MARGIN,
         top + 52.0,
@@ -97,11 +131,20 @@ fn row(board: &mut Board, sticky: &Sticky, way: Way, top: f64, language: Languag
         Face::new(15.0).fill(FAINT),
         words::way_is(way, language),
     );
-    let lanes = [words::sent(language), words::received(language), words::decoded(language)];
+    let lanes = [
+        words::sent(language),
+        words::received(language),
+        words::decoded(language),
+    ];
     let count = if way == Way::Framed { 3 } else { 2 };
     for (lane, name) in lanes.into_iter().take(count).enumerate() {
         let y = lane_top(top, lane) + 21.0;
-        board.text(CELLS - 8.0, y, Face::new(15.0).fill(FAINT).anchor(Anchor::End), name);
+        board.text(
+            CELLS - 8.0,
+            y,
+            Face::new(15.0).fill(FAINT).anchor(Anchor::End),
+            name,
+        );
     }
     for (column, load) in Load::ALL.into_iter().enumerate() {
         if let Some(trial) = sticky.trial(way, load) {
@@ -122,7 +165,14 @@ fn background(board: &mut Board, left: f64, top: f64, height: f64) {
 }
 
 /// A caption at the left of a cell, and a verdict in its colour at the right.
-fn caption(board: &mut Board, left: f64, top: f64, counts: &str, verdict: &str, colour: &'static str) {
+fn caption(
+    board: &mut Board,
+    left: f64,
+    top: f64,
+    counts: &str,
+    verdict: &str,
+    colour: &'static str,
+) {
     board.text(left + PADDING, top + 30.0, Face::new(16.0), counts);
     let face = Face::new(16.0).bold().fill(colour).anchor(Anchor::End);
     board.text(left + CELL - PADDING, top + 30.0, face, verdict);
@@ -135,13 +185,33 @@ fn cell(board: &mut Board, trial: &Trial, left: f64, top: f64, language: Languag
         _ if trial.lost() > 0 => BAD,
         _ => ODD,
     };
-    caption(board, left, top, &words::counts(trial, language), &words::verdict(trial, language), colour);
+    caption(
+        board,
+        left,
+        top,
+        &words::counts(trial, language),
+        &words::verdict(trial, language),
+        colour,
+    );
     let scale = Scale::of(trial, left + PADDING);
-    let sends: Vec<Vec<Part>> = (1..).zip(&trial.sent).map(|(message, bytes)| wire(trial, message, *bytes)).collect();
+    let sends: Vec<Vec<Part>> = (1..)
+        .zip(&trial.sent)
+        .map(|(message, bytes)| wire(trial, message, *bytes))
+        .collect();
     groups(board, &scale, lane_top(top, 0), &sends, RULE);
-    let receives: Vec<Vec<Part>> = trial.receives.iter().map(|receive| receive.parts.clone()).collect();
+    let receives: Vec<Vec<Part>> = trial
+        .receives
+        .iter()
+        .map(|receive| receive.parts.clone())
+        .collect();
     let ends = groups(board, &scale, lane_top(top, 1), &receives, INK);
-    lost(board, trial, &scale, lane_top(top, 1), ends.last().map_or(scale.left, |(_, end)| *end));
+    lost(
+        board,
+        trial,
+        &scale,
+        lane_top(top, 1),
+        ends.last().map_or(scale.left, |(_, end)| *end),
+    );
     if let Some(decoded) = &trial.decoded {
         let whole = |(message, bytes): (usize, &usize)| vec![payload(message, *bytes)];
         let decoded: Vec<Vec<Part>> = (1..).zip(decoded).map(whole).collect();
@@ -156,8 +226,12 @@ fn cell(board: &mut Board, trial: &Trial, left: f64, top: f64, language: Languag
 fn times(board: &mut Board, trial: &Trial, ends: &[(f64, f64)], top: f64, language: Language) {
     let y = top + height_of(trial.way) - 15.0;
     let face = Face::new(14.0).fill(FAINT);
-    let (Some(first), Some(last)) = (trial.receives.first(), trial.receives.last()) else { return };
-    let (Some((start, _)), Some((_, end))) = (ends.first(), ends.last()) else { return };
+    let (Some(first), Some(last)) = (trial.receives.first(), trial.receives.last()) else {
+        return;
+    };
+    let (Some((start, _)), Some((_, end))) = (ends.first(), ends.last()) else {
+        return;
+    };
     board.text(*start, y, face, &words::after(first.at, language));
     if trial.receives.len() > 1 {
         board.text(*end, y, face.anchor(Anchor::End), &time(last.at, language));
@@ -165,13 +239,25 @@ fn times(board: &mut Board, trial: &Trial, ends: &[(f64, f64)], top: f64, langua
 }
 
 fn payload(message: usize, bytes: usize) -> Part {
-    Part { message, kind: Kind::Payload, from: 0, bytes, of: bytes }
+    Part {
+        message,
+        kind: Kind::Payload,
+        from: 0,
+        bytes,
+        of: bytes,
+    }
 }
 
 /// What one send of a trial held.
 fn wire(trial: &Trial, message: usize, bytes: usize) -> Vec<Part> {
-    let length = trial.decoded.is_some().then_some(Part { kind: Kind::Length, ..payload(message, 4) });
-    length.into_iter().chain([payload(message, bytes)]).collect()
+    let length = trial.decoded.is_some().then_some(Part {
+        kind: Kind::Length,
+        ..payload(message, 4)
+    });
+    length
+        .into_iter()
+        .chain([payload(message, bytes)])
+        .collect()
 }
 
 /// How bytes become a width, so that the fullest lane fits its cell.
@@ -187,10 +273,17 @@ impl Scale {
 
     fn of(trial: &Trial, left: f64) -> Self {
         let boxes = trial.sent.len().max(trial.receives.len()) as f64;
-        let lengths = if trial.decoded.is_some() { trial.sent.len() as f64 * Self::LENGTH_MIN } else { 0.0 };
+        let lengths = if trial.decoded.is_some() {
+            trial.sent.len() as f64 * Self::LENGTH_MIN
+        } else {
+            0.0
+        };
         let bytes = trial.sent.iter().sum::<usize>() as f64;
         let room = CELL - 2.0 * PADDING - boxes * Self::GAP - lengths;
-        Self { left, per_byte: (room / bytes).max(0.0) }
+        Self {
+            left,
+            per_byte: (room / bytes).max(0.0),
+        }
     }
 
     fn width(&self, part: &Part) -> f64 {
@@ -202,7 +295,13 @@ impl Scale {
 }
 
 /// Draws boxes of parts side by side; where each begins and ends.
-fn groups(board: &mut Board, scale: &Scale, top: f64, groups: &[Vec<Part>], edge: &str) -> Vec<(f64, f64)> {
+fn groups(
+    board: &mut Board,
+    scale: &Scale,
+    top: f64,
+    groups: &[Vec<Part>],
+    edge: &str,
+) -> Vec<(f64, f64)> {
     let mut x = scale.left;
     let mut ends = Vec::new();
     for group in groups {
@@ -226,7 +325,10 @@ fn draw_part(board: &mut Board, scale: &Scale, part: &Part, x: f64, top: f64) {
         board.fill(area, INK);
         return;
     }
-    let colour = COLOURS.get((part.message - 1) % COLOURS.len()).copied().unwrap_or(SHADE);
+    let colour = COLOURS
+        .get((part.message - 1) % COLOURS.len())
+        .copied()
+        .unwrap_or(SHADE);
     board.fill(area, colour);
     if width >= 10.0 {
         let face = Face::new(16.0).bold().anchor(Anchor::Middle);
@@ -237,8 +339,14 @@ fn draw_part(board: &mut Board, scale: &Scale, part: &Part, x: f64, top: f64) {
 /// What was sent and never came, behind the last receive.
 fn lost(board: &mut Board, trial: &Trial, scale: &Scale, top: f64, end: f64) {
     if trial.lost() > 0 {
-        let width = (trial.lost() as f64 * scale.per_byte).min(scale.left + CELL - 2.0 * PADDING - end - 4.0);
-        board.frame(Area(end + 4.0, top + 1.0, width, LANE - 2.0), "#fbe3e3", BAD, 0.0);
+        let width = (trial.lost() as f64 * scale.per_byte)
+            .min(scale.left + CELL - 2.0 * PADDING - end - 4.0);
+        board.frame(
+            Area(end + 4.0, top + 1.0, width, LANE - 2.0),
+            "#fbe3e3",
+            BAD,
+            0.0,
+        );
     }
 }
 
@@ -247,22 +355,45 @@ fn overrun_cell(board: &mut Board, overrun: &Overrun, left: f64, top: f64, langu
     let is_whole = overrun.arrived == overrun.sent;
     let colour = if is_whole { GOOD } else { BAD };
     let face = Face::new(16.0).bold().fill(colour);
-    board.text(left + PADDING, top + 30.0, face, &words::overrun_arrived(overrun, language));
+    board.text(
+        left + PADDING,
+        top + 30.0,
+        face,
+        &words::overrun_arrived(overrun, language),
+    );
     let room = CELL - 2.0 * PADDING;
     let share = overrun.arrived as f64 / overrun.sent.max(1) as f64;
-    board.fill(Area(left + PADDING, lane_top(top, 0), room, LANE), COLOURS[0]);
+    board.fill(
+        Area(left + PADDING, lane_top(top, 0), room, LANE),
+        COLOURS[0],
+    );
     board.frame(
         Area(left + PADDING, lane_top(top, 1), room, LANE),
         if is_whole { PAPER } else { "#fbe3e3" },
         colour,
         0.0,
     );
-    let arrived = Area(left + PADDING + 1.0, lane_top(top, 1) + 1.0, (room * share - 2.0).max(3.0), LANE - 2.0);
+    let arrived = Area(
+        left + PADDING + 1.0,
+        lane_top(top, 1) + 1.0,
+        (room * share - 2.0).max(3.0),
+        LANE - 2.0,
+    );
     board.fill(arrived, COLOURS[0]);
     for (lane, count) in [overrun.sent, overrun.arrived].into_iter().enumerate() {
         let face = Face::new(16.0).bold().anchor(Anchor::Middle);
-        board.text(left + CELL / 2.0, lane_top(top, lane) + 21.0, face, &count.to_string());
+        board.text(
+            left + CELL / 2.0,
+            lane_top(top, lane) + 21.0,
+            face,
+            &count.to_string(),
+        );
     }
     let y = top + height_of(overrun.way) - 15.0;
-    board.text(left + PADDING, y, Face::new(14.0).fill(FAINT), &words::overrun_took(overrun, language));
+    board.text(
+        left + PADDING,
+        y,
+        Face::new(14.0).fill(FAINT),
+        &words::overrun_took(overrun, language),
+    );
 }

@@ -34,7 +34,13 @@ pub(super) fn run(way: Way, load: Load) -> io::Result<Trial> {
         Way::Datagrams => (datagrams(load, &sent)?, None),
         _ => stream(way, load, &sent)?,
     };
-    Ok(Trial { way, load, sent, receives, decoded })
+    Ok(Trial {
+        way,
+        load,
+        sent,
+        receives,
+        decoded,
+    })
 }
 
 /// The bytes of a message: its number, over and over.
@@ -66,14 +72,18 @@ fn stream(way: Way, load: Load, sent: &[usize]) -> io::Result<(Vec<Receive>, Opt
     let (mut sender, mut reader) = acquainted_pair()?;
     sender.set_nodelay(way == Way::NoDelay)?;
     let is_framed = way == Way::Framed;
-    let sends: Vec<Vec<u8>> = (1..).zip(sent).map(|(message, bytes)| on_wire(message, *bytes, is_framed)).collect();
+    let sends: Vec<Vec<u8>> = (1..)
+        .zip(sent)
+        .map(|(message, bytes)| on_wire(message, *bytes, is_framed))
+        .collect();
     let wire = sends.concat();
     let layout = layout(sent, is_framed);
     let (all_sent, wait) = mpsc::channel();
     let start = Instant::now();
     thread::scope(|scope| {
         // The connection stays open until all has been read: its end would push out what waits.
-        let sending = scope.spawn(|| send_all(&sends, load, |bytes| sender.write_all(bytes), all_sent));
+        let sending =
+            scope.spawn(|| send_all(&sends, load, |bytes| sender.write_all(bytes), all_sent));
         stay_away(load, &wait);
         let mut receives = Vec::new();
         let mut decoder = is_framed.then(Decoder::default);
@@ -83,15 +93,23 @@ fn stream(way: Way, load: Load, sent: &[usize]) -> io::Result<(Vec<Receive>, Opt
             let count = reader.read(&mut buffer)?;
             let came = buffer.get(..count).unwrap_or_default();
             if count == 0 || wire.get(have..have + count) != Some(came) {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "what arrived is not what was sent"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "what arrived is not what was sent",
+                ));
             }
-            receives.push(Receive { at: start.elapsed(), parts: cut_out(&layout, have, count) });
+            receives.push(Receive {
+                at: start.elapsed(),
+                parts: cut_out(&layout, have, count),
+            });
             if let Some(decoder) = &mut decoder {
                 decoder.take(came)?;
             }
             have += count;
         }
-        sending.join().map_err(|_| io::Error::other("the sender failed"))??;
+        sending
+            .join()
+            .map_err(|_| io::Error::other("the sender failed"))??;
         Ok((receives, decoder.map(|decoder| decoder.done)))
     })
 }
@@ -101,11 +119,21 @@ fn datagrams(load: Load, sent: &[usize]) -> io::Result<Vec<Receive>> {
     reader.set_read_timeout(Some(SILENCE))?;
     let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     sender.connect(reader.local_addr()?)?;
-    let sends: Vec<Vec<u8>> = (1..).zip(sent).map(|(message, bytes)| payload(message, *bytes)).collect();
+    let sends: Vec<Vec<u8>> = (1..)
+        .zip(sent)
+        .map(|(message, bytes)| payload(message, *bytes))
+        .collect();
     let (all_sent, wait) = mpsc::channel();
     let start = Instant::now();
     thread::scope(|scope| {
-        let sending = scope.spawn(|| send_all(&sends, load, |bytes| sender.send(bytes).map(|_| ()), all_sent));
+        let sending = scope.spawn(|| {
+            send_all(
+                &sends,
+                load,
+                |bytes| sender.send(bytes).map(|_| ()),
+                all_sent,
+            )
+        });
         stay_away(load, &wait);
         let mut receives = Vec::new();
         let mut buffer = [0; BUFFER_BYTES];
@@ -116,12 +144,28 @@ fn datagrams(load: Load, sent: &[usize]) -> io::Result<Vec<Receive>> {
                 Err(error) => return Err(error),
             };
             let message = buffer.first().map_or(0, |number| usize::from(*number));
-            let of = message.checked_sub(1).and_then(|index| sent.get(index)).copied();
-            let of = of.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an unknown datagram arrived"))?;
-            let part = Part { message, kind: Kind::Payload, from: 0, bytes: count, of };
-            receives.push(Receive { at: start.elapsed(), parts: vec![part] });
+            let of = message
+                .checked_sub(1)
+                .and_then(|index| sent.get(index))
+                .copied();
+            let of = of.ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidData, "an unknown datagram arrived")
+            })?;
+            let part = Part {
+                message,
+                kind: Kind::Payload,
+                from: 0,
+                bytes: count,
+                of,
+            };
+            receives.push(Receive {
+                at: start.elapsed(),
+                parts: vec![part],
+            });
         }
-        sending.join().map_err(|_| io::Error::other("the sender failed"))??;
+        sending
+            .join()
+            .map_err(|_| io::Error::other("the sender failed"))??;
         Ok(receives)
     })
 }
@@ -154,23 +198,38 @@ fn stay_away(load: Load, all_sent: &mpsc::Receiver<()>) {
 }
 
 fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 fn on_wire(message: usize, bytes: usize, is_framed: bool) -> Vec<u8> {
-    let mut wire = if is_framed { prefix(bytes).to_vec() } else { Vec::new() };
+    let mut wire = if is_framed {
+        prefix(bytes).to_vec()
+    } else {
+        Vec::new()
+    };
     wire.extend(payload(message, bytes));
     wire
 }
 
 /// What follows what in the stream.
 fn layout(sent: &[usize], is_framed: bool) -> Vec<Part> {
-    let whole = |message, kind, bytes| Part { message, kind, from: 0, bytes, of: bytes };
+    let whole = |message, kind, bytes| Part {
+        message,
+        kind,
+        from: 0,
+        bytes,
+        of: bytes,
+    };
     (1..)
         .zip(sent)
         .flat_map(|(message, bytes)| {
             let length = is_framed.then(|| whole(message, Kind::Length, PREFIX_BYTES));
-            length.into_iter().chain([whole(message, Kind::Payload, *bytes)])
+            length
+                .into_iter()
+                .chain([whole(message, Kind::Payload, *bytes)])
         })
         .collect()
 }
@@ -183,7 +242,11 @@ pub(super) fn cut_out(layout: &[Part], from: usize, count: usize) -> Vec<Part> {
         let end = start + whole.bytes;
         let (first, last) = (from.max(start), (from + count).min(end));
         if first < last {
-            parts.push(Part { from: first - start, bytes: last - first, ..*whole });
+            parts.push(Part {
+                from: first - start,
+                bytes: last - first,
+                ..*whole
+            });
         }
         start = end;
     }
@@ -201,7 +264,11 @@ struct Decoder {
 impl Decoder {
     fn take(&mut self, mut input: &[u8]) -> io::Result<()> {
         let wrong = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{error}"));
-        while let Some(part) = self.decoder.decode(&mut input, FRAME_BYTES_MAX).map_err(wrong)? {
+        while let Some(part) = self
+            .decoder
+            .decode(&mut input, FRAME_BYTES_MAX)
+            .map_err(wrong)?
+        {
             match part {
                 FramePart::Start(_) => self.open = 0,
                 FramePart::Payload(bytes) => self.open += bytes.len(),
@@ -218,7 +285,12 @@ pub(super) fn overrun(way: Way) -> io::Result<Overrun> {
         Way::Datagrams => overrun_datagrams()?,
         _ => overrun_stream(way)?,
     };
-    Ok(Overrun { way, sent: OVERRUN_MESSAGES, arrived, sending })
+    Ok(Overrun {
+        way,
+        sent: OVERRUN_MESSAGES,
+        arrived,
+        sending,
+    })
 }
 
 fn overrun_stream(way: Way) -> io::Result<(usize, Duration)> {
@@ -249,8 +321,13 @@ fn overrun_stream(way: Way) -> io::Result<(usize, Duration)> {
             }
             have += count;
         }
-        let sending = sending.join().map_err(|_| io::Error::other("the sender failed"))??;
-        Ok((decoder.map_or(have / message.len(), |decoder| decoder.done.len()), sending))
+        let sending = sending
+            .join()
+            .map_err(|_| io::Error::other("the sender failed"))??;
+        Ok((
+            decoder.map_or(have / message.len(), |decoder| decoder.done.len()),
+            sending,
+        ))
     })
 }
 

@@ -9,7 +9,10 @@ use crate::lab::{
 };
 
 pub(in crate::lab) fn title(language: Language) -> &'static str {
-    language.pick("The life of a TCP connection, as the kernel reports it", "一条 TCP 连接的一生：内核看到的状态")
+    language.pick(
+        "The life of a TCP connection, as the kernel reports it",
+        "一条 TCP 连接的一生：内核看到的状态",
+    )
 }
 
 /// What each side did.
@@ -23,7 +26,10 @@ pub(in crate::lab) struct Deed {
 impl Deed {
     /// Both sides in one line.
     fn line(&self, language: Language) -> String {
-        let sides = [(client(language), self.client), (server(language), self.server)];
+        let sides = [
+            (client(language), self.client),
+            (server(language), self.server),
+        ];
         let colon = language.pick(": ", "：");
         let said: Vec<String> = sides
             .iter()
@@ -39,13 +45,24 @@ pub(in crate::lab) fn deed(action: Action, language: Language) -> Deed {
     let by_client = |client| Deed { client, server: "" };
     let by_server = |server| Deed { client: "", server };
     match action {
-        Action::Listen => by_server(language.pick("bind(), listen(0), queue full", "bind()，listen(0)，队列已满")),
+        Action::Listen => by_server(language.pick(
+            "bind(), listen(0), queue full",
+            "bind()，listen(0)，队列已满",
+        )),
         Action::Connect => by_client("connect()"),
         Action::MakeRoom => by_server(language.pick("accept() makes room", "accept() 腾出位置")),
-        Action::Send => Deed { client: language.pick("first send()", "第一次 send()"), server: "accept()" },
-        Action::Finish => by_client(language.pick("fills the buffers, shutdown(WR)", "写满缓冲区，shutdown(WR)")),
+        Action::Send => Deed {
+            client: language.pick("first send()", "第一次 send()"),
+            server: "accept()",
+        },
+        Action::Finish => by_client(language.pick(
+            "fills the buffers, shutdown(WR)",
+            "写满缓冲区，shutdown(WR)",
+        )),
         Action::Read => by_server(language.pick("recv() to the end", "recv() 读到结尾")),
-        Action::ServerClose => by_server(language.pick("fills the buffers, close()", "写满缓冲区，close()")),
+        Action::ServerClose => {
+            by_server(language.pick("fills the buffers, close()", "写满缓冲区，close()"))
+        }
         Action::ReadRest => by_client(language.pick("recv() to the end", "recv() 读到结尾")),
         Action::Close => by_client("close()"),
     }
@@ -63,19 +80,39 @@ pub(in crate::lab) struct Segment {
 
 /// The segments that lead to the states after an action.
 pub(in crate::lab) fn segments(action: Action, language: Language) -> Vec<Segment> {
-    let segment = |from_client, arrives, name| Segment { from_client, arrives, name };
+    let segment = |from_client, arrives, name| Segment {
+        from_client,
+        arrives,
+        name,
+    };
     match action {
         Action::Listen | Action::Close => Vec::new(),
-        Action::Connect => vec![segment(true, false, language.pick("SYN, no room", "SYN，没有位置"))],
+        Action::Connect => vec![segment(
+            true,
+            false,
+            language.pick("SYN, no room", "SYN，没有位置"),
+        )],
         Action::MakeRoom => vec![
             segment(true, true, language.pick("SYN again", "重发 SYN")),
             segment(false, true, "SYN+ACK"),
             segment(true, true, "ACK"),
         ],
-        Action::Send => vec![segment(true, true, language.pick("first bytes", "第一批数据"))],
-        Action::Finish => vec![segment(true, false, language.pick("FIN waits", "FIN 排队等待"))],
+        Action::Send => vec![segment(
+            true,
+            true,
+            language.pick("first bytes", "第一批数据"),
+        )],
+        Action::Finish => vec![segment(
+            true,
+            false,
+            language.pick("FIN waits", "FIN 排队等待"),
+        )],
         Action::Read => vec![segment(true, true, "FIN"), segment(false, true, "ACK")],
-        Action::ServerClose => vec![segment(false, false, language.pick("FIN waits", "FIN 排队等待"))],
+        Action::ServerClose => vec![segment(
+            false,
+            false,
+            language.pick("FIN waits", "FIN 排队等待"),
+        )],
         Action::ReadRest => vec![segment(false, true, "FIN"), segment(true, true, "ACK")],
     }
 }
@@ -88,7 +125,11 @@ pub(in crate::lab) fn server(language: Language) -> &'static str {
     language.pick("server", "服务端")
 }
 
-pub(in crate::lab) fn state(state: Option<State>, lifecycle: &Lifecycle, language: Language) -> String {
+pub(in crate::lab) fn state(
+    state: Option<State>,
+    lifecycle: &Lifecycle,
+    language: Language,
+) -> String {
     match state {
         Some(state) => state.to_string(),
         None if lifecycle.kernel_tells => language.pick("none", "无").to_owned(),
@@ -113,7 +154,10 @@ pub(in crate::lab) fn call(call: Call, language: Language) -> &'static str {
 pub(in crate::lab) fn until(call: Call, language: Language) -> &'static str {
     match call {
         Call::Connect => language.pick("the kernel answers the SYN", "内核应答 SYN"),
-        Call::ConnectFull => language.pick("there is room, and the SYN goes again", "有了位置且 SYN 重发"),
+        Call::ConnectFull => language.pick(
+            "there is room, and the SYN goes again",
+            "有了位置且 SYN 重发",
+        ),
         Call::Accept => language.pick("a client connects", "有客户端连上"),
         Call::Receive => language.pick("one byte is there", "至少有一个字节"),
         Call::ReceiveEnd => language.pick("at once: 0 bytes are the end", "立即返回：0 字节即结束"),
@@ -132,14 +176,25 @@ pub(in crate::lab) fn other_side_acts(language: Language) -> &'static str {
 }
 
 pub(in crate::lab) fn rebinds_head(language: Language) -> &'static str {
-    language.pick("Listen again on the same port: what SO_REUSEADDR changes", "在同一端口再次监听：SO_REUSEADDR 的作用")
+    language.pick(
+        "Listen again on the same port: what SO_REUSEADDR changes",
+        "在同一端口再次监听：SO_REUSEADDR 的作用",
+    )
 }
 
 pub(in crate::lab) fn rebind(rebind: Rebind, language: Language) -> &'static str {
     match rebind {
-        Rebind::Plain => language.pick("after a close (TIME_WAIT), without it", "刚关闭（TIME_WAIT），不设置"),
-        Rebind::Reuse => language.pick("after a close (TIME_WAIT), with it", "刚关闭（TIME_WAIT），设置"),
-        Rebind::Living => language.pick("beside a living listener, with it", "另一个监听还在，设置"),
+        Rebind::Plain => language.pick(
+            "after a close (TIME_WAIT), without it",
+            "刚关闭（TIME_WAIT），不设置",
+        ),
+        Rebind::Reuse => language.pick(
+            "after a close (TIME_WAIT), with it",
+            "刚关闭（TIME_WAIT），设置",
+        ),
+        Rebind::Living => {
+            language.pick("beside a living listener, with it", "另一个监听还在，设置")
+        }
     }
 }
 
@@ -155,10 +210,16 @@ pub(in crate::lab) fn backlog_head(backlog: &Backlog, language: Language) -> Str
     let (asked, callers) = (backlog.asked, backlog.callers.len());
     match language {
         Language::English => {
-            format!("listen({asked}), {callers} callers, one accept() after {}", time(backlog.accepted, language))
+            format!(
+                "listen({asked}), {callers} callers, one accept() after {}",
+                time(backlog.accepted, language)
+            )
         }
         Language::Chinese => {
-            format!("listen({asked})，{callers} 个客户端，{}后 accept() 一次", time(backlog.accepted, language))
+            format!(
+                "listen({asked})，{callers} 个客户端，{}后 accept() 一次",
+                time(backlog.accepted, language)
+            )
         }
     }
 }
@@ -167,14 +228,22 @@ pub(in crate::lab) fn caller_name(number: usize, language: Language) -> String {
     language.pick(format!("caller {number}"), format!("客户端 {number}"))
 }
 
-pub(in crate::lab) fn connected(backlog: &Backlog, at: Option<std::time::Duration>, language: Language) -> String {
+pub(in crate::lab) fn connected(
+    backlog: &Backlog,
+    at: Option<std::time::Duration>,
+    language: Language,
+) -> String {
     match at {
-        Some(at) => {
-            language.pick(format!("connected after {}", time(at, language)), format!("{}后连上", time(at, language)))
-        }
+        Some(at) => language.pick(
+            format!("connected after {}", time(at, language)),
+            format!("{}后连上", time(at, language)),
+        ),
         None => {
             let waited = time(backlog.waited, language);
-            language.pick(format!("still waiting after {waited}"), format!("{waited}后仍在等待"))
+            language.pick(
+                format!("still waiting after {waited}"),
+                format!("{waited}后仍在等待"),
+            )
         }
     }
 }
@@ -182,7 +251,10 @@ pub(in crate::lab) fn connected(backlog: &Backlog, at: Option<std::time::Duratio
 pub(in crate::lab) fn tables(lifecycle: &Lifecycle, language: Language) -> Vec<Table> {
     let mut states = Table::new(
         language.pick("One connection", "一条连接"),
-        language.pick(["what was done", "client", "server"], ["做了什么", "客户端", "服务端"]),
+        language.pick(
+            ["what was done", "client", "server"],
+            ["做了什么", "客户端", "服务端"],
+        ),
     );
     for step in &lifecycle.steps {
         states.row([
@@ -194,11 +266,21 @@ pub(in crate::lab) fn tables(lifecycle: &Lifecycle, language: Language) -> Vec<T
     let mut calls = Table::new(
         calls_head(language),
         language.pick(
-            ["call", "returned after", "other side acted after", "it blocks until"],
+            [
+                "call",
+                "returned after",
+                "other side acted after",
+                "it blocks until",
+            ],
             ["调用", "返回用时", "对方动作于", "阻塞直到"],
         ),
     );
-    for Blocked { call: which, took, other_side } in &lifecycle.calls {
+    for Blocked {
+        call: which,
+        took,
+        other_side,
+    } in &lifecycle.calls
+    {
         calls.row([
             call(*which, language).to_owned(),
             time(*took, language),
@@ -206,15 +288,27 @@ pub(in crate::lab) fn tables(lifecycle: &Lifecycle, language: Language) -> Vec<T
             until(*which, language).to_owned(),
         ]);
     }
-    let mut rebinds = Table::new(rebinds_head(language), language.pick(["when", "result"], ["情形", "结果"]));
+    let mut rebinds = Table::new(
+        rebinds_head(language),
+        language.pick(["when", "result"], ["情形", "结果"]),
+    );
     for (which, result) in &lifecycle.rebinds {
-        rebinds.row([rebind(*which, language).to_owned(), rebound(*result, language)]);
+        rebinds.row([
+            rebind(*which, language).to_owned(),
+            rebound(*result, language),
+        ]);
     }
     let backlog = &lifecycle.backlog;
     let mut callers = Table::new(
         &backlog_head(backlog, language),
         language.pick(
-            ["who", "connect()", "before accept()", "at last", "at the server"],
+            [
+                "who",
+                "connect()",
+                "before accept()",
+                "at last",
+                "at the server",
+            ],
             ["谁", "connect()", "accept() 之前", "最后", "在服务端"],
         ),
     );
@@ -236,17 +330,29 @@ pub(in crate::lab) fn notes(lifecycle: &Lifecycle, language: Language) -> Vec<St
         "This system does not list the states of its connections (no /proc/net/tcp), so the first table cannot show them.",
         "本系统不提供连接状态列表（没有 /proc/net/tcp），所以第一张表无法显示状态。",
     );
-    if lifecycle.kernel_tells { Vec::new() } else { vec![note.to_owned()] }
+    if lifecycle.kernel_tells {
+        Vec::new()
+    } else {
+        vec![note.to_owned()]
+    }
 }
 
 /// What was seen, in two sentences.
 pub(in crate::lab) fn seen(lifecycle: &Lifecycle, language: Language) -> [String; 2] {
-    [seen_states(lifecycle, language), seen_calls(lifecycle, language)]
+    [
+        seen_states(lifecycle, language),
+        seen_calls(lifecycle, language),
+    ]
 }
 
 fn seen_states(lifecycle: &Lifecycle, language: Language) -> String {
     let mut names: Vec<String> = Vec::new();
-    for state in lifecycle.steps.iter().flat_map(|step| [step.client, step.server]).flatten() {
+    for state in lifecycle
+        .steps
+        .iter()
+        .flat_map(|step| [step.client, step.server])
+        .flatten()
+    {
         let name = state.to_string();
         if !names.contains(&name) {
             names.push(name);
@@ -260,7 +366,8 @@ fn seen_states(lifecycle: &Lifecycle, language: Language) -> String {
         return text.to_owned();
     }
     let last = lifecycle.steps.last();
-    let lingers = last.is_some_and(|step| step.client == Some(State::TimeWait) && step.server.is_none());
+    let lingers =
+        last.is_some_and(|step| step.client == Some(State::TimeWait) && step.server.is_none());
     match language {
         Language::English => format!(
             "One connection went through {}{}.",
@@ -284,8 +391,11 @@ fn seen_states(lifecycle: &Lifecycle, language: Language) -> String {
 }
 
 fn seen_calls(lifecycle: &Lifecycle, language: Language) -> String {
-    let waited =
-        |call| lifecycle.call(call).is_some_and(|blocked| blocked.other_side.is_some_and(|at| blocked.took >= at));
+    let waited = |call| {
+        lifecycle
+            .call(call)
+            .is_some_and(|blocked| blocked.other_side.is_some_and(|at| blocked.took >= at))
+    };
     let waiting: Vec<&str> = [
         (Call::Accept, "accept()"),
         (Call::Receive, "recv()"),
@@ -295,26 +405,46 @@ fn seen_calls(lifecycle: &Lifecycle, language: Language) -> String {
     .filter(|(call, _)| waited(*call))
     .map(|(_, name)| name)
     .collect();
-    let outcome = |rebind| lifecycle.rebind(rebind).map_or_else(String::new, |result| rebound(result, language));
-    let (plain, reuse, living) = (outcome(Rebind::Plain), outcome(Rebind::Reuse), outcome(Rebind::Living));
+    let outcome = |rebind| {
+        lifecycle
+            .rebind(rebind)
+            .map_or_else(String::new, |result| rebound(result, language))
+    };
+    let (plain, reuse, living) = (
+        outcome(Rebind::Plain),
+        outcome(Rebind::Reuse),
+        outcome(Rebind::Living),
+    );
     let callers = seen_callers(&lifecycle.backlog, language);
     match language {
         Language::English => format!(
             "{} returned only when the other side acted, while connect() needs no accept(); to listen again after a close gave \"{plain}\" \
              without SO_REUSEADDR and \"{reuse}\" with it (\"{living}\" beside a living listener); {callers}.",
-            if waiting.is_empty() { "No call".to_owned() } else { listed(&waiting) },
+            if waiting.is_empty() {
+                "No call".to_owned()
+            } else {
+                listed(&waiting)
+            },
         ),
         Language::Chinese => format!(
             "{}直到对方有动作才返回，而 connect() 不需要对方 accept()；关闭后再次监听，不设 SO_REUSEADDR 时“{plain}”，设置后“{reuse}”（另一个监听还在时\
              “{living}”）；{callers}。",
-            if waiting.is_empty() { "没有调用".to_owned() } else { waiting.join("、") },
+            if waiting.is_empty() {
+                "没有调用".to_owned()
+            } else {
+                waiting.join("、")
+            },
         ),
     }
 }
 
 fn seen_callers(backlog: &Backlog, language: Language) -> String {
     let (asked, all) = (backlog.asked, backlog.callers.len());
-    let (before, after, half) = (backlog.before_accept(), backlog.after_accept(), backlog.half_open());
+    let (before, after, half) = (
+        backlog.before_accept(),
+        backlog.after_accept(),
+        backlog.half_open(),
+    );
     match language {
         Language::English => {
             let believe = if half > 0 {

@@ -57,16 +57,27 @@ mod tests {
         let lessons = include_str!("../../../../../docs/lessons.md");
         for language in [Language::English, Language::Chinese] {
             let heads = models::heads(language);
-            let named = [heads.long, heads.short]
-                .map(|head| head.split([':', '：']).next().map(str::to_owned).unwrap_or_default());
+            let named = [heads.long, heads.short].map(|head| {
+                head.split([':', '：'])
+                    .next()
+                    .map(str::to_owned)
+                    .unwrap_or_default()
+            });
             let quoted = [
                 lifecycle::calls_head(language).to_owned(),
                 sticky::overrun(language).to_owned(),
                 sticky::way(Way::Framed, language).to_owned(),
-                sticky::load(Load::Big, language).split([',', '，']).next().map(str::to_owned).unwrap_or_default(),
+                sticky::load(Load::Big, language)
+                    .split([',', '，'])
+                    .next()
+                    .map(str::to_owned)
+                    .unwrap_or_default(),
             ];
             for quote in quoted.iter().chain(&named) {
-                assert!(lessons.contains(quote.as_str()), "docs/lessons.md does not name {quote:?}");
+                assert!(
+                    lessons.contains(quote.as_str()),
+                    "docs/lessons.md does not name {quote:?}"
+                );
             }
         }
     }
@@ -75,11 +86,31 @@ mod tests {
     fn times_and_sizes_have_the_unit_that_fits_and_lists_one_and() {
         let english = |micros| time(Duration::from_micros(micros), Language::English);
         assert_eq!(
-            [english(7), english(999), english(1500), english(40_060), english(150_000), english(1_030_000)],
+            [
+                english(7),
+                english(999),
+                english(1500),
+                english(40_060),
+                english(150_000),
+                english(1_030_000)
+            ],
             ["7 µs", "999 µs", "1.50 ms", "40.1 ms", "150 ms", "1.03 s"]
         );
-        assert_eq!(time(Duration::from_millis(40), Language::Chinese), "40.0 毫秒");
-        assert_eq!([bytes(12), bytes(3000), bytes(3 << 20)], ["12 B", "3 KiB", "3.0 MiB"]);
-        assert_eq!([listed(&["a"]), listed(&["a", "b"]), listed(&["a", "b", "c"])], ["a", "a and b", "a, b and c"]);
+        assert_eq!(
+            time(Duration::from_millis(40), Language::Chinese),
+            "40.0 毫秒"
+        );
+        assert_eq!(
+            [bytes(12), bytes(3000), bytes(3 << 20)],
+            ["12 B", "3 KiB", "3.0 MiB"]
+        );
+        assert_eq!(
+            [
+                listed(&["a"]),
+                listed(&["a", "b"]),
+                listed(&["a", "b", "c"])
+            ],
+            ["a", "a and b", "a, b and c"]
+        );
     }
 }

@@ -25,9 +25,15 @@ pub(in crate::lab) fn model(model: Model, language: Language) -> &'static str {
 /// What a model is, in a few words.
 pub(in crate::lab) fn model_is(model: Model, language: Language) -> String {
     match model {
-        Model::Inline => language.pick("one connection after the other", "一次只服务一个连接").to_owned(),
-        Model::Threads => language.pick("a thread for each connection", "每个连接一个线程").to_owned(),
-        Model::Processes => language.pick("a process for each connection", "每个连接一个进程").to_owned(),
+        Model::Inline => language
+            .pick("one connection after the other", "一次只服务一个连接")
+            .to_owned(),
+        Model::Threads => language
+            .pick("a thread for each connection", "每个连接一个线程")
+            .to_owned(),
+        Model::Processes => language
+            .pick("a process for each connection", "每个连接一个进程")
+            .to_owned(),
         Model::Tasks => language.pick(
             format!("a task for each connection, on {TASK_THREADS} threads"),
             format!("每个连接一个协程，共 {TASK_THREADS} 个线程"),
@@ -69,14 +75,25 @@ pub(in crate::lab) fn heads(language: Language) -> Heads {
 
 /// What the two bars of a latency panel are.
 pub(in crate::lab) fn latency_key(language: Language) -> [&'static str; 2] {
-    language.pick(["half of them took less", "99 of 100 took less"], ["一半比这快", "99% 比这快"])
+    language.pick(
+        ["half of them took less", "99 of 100 took less"],
+        ["一半比这快", "99% 比这快"],
+    )
 }
 
 /// What the bars of the panel of blocked handlers are.
 pub(in crate::lab) fn blocked_key(language: Language) -> [String; 3] {
     language.pick(
-        ["1 blocks".to_owned(), format!("{TASK_THREADS} block"), format!("{TASK_THREADS} await instead")],
-        ["1 个阻塞".to_owned(), format!("{TASK_THREADS} 个阻塞"), format!("{TASK_THREADS} 个改用 await")],
+        [
+            "1 blocks".to_owned(),
+            format!("{TASK_THREADS} block"),
+            format!("{TASK_THREADS} await instead"),
+        ],
+        [
+            "1 个阻塞".to_owned(),
+            format!("{TASK_THREADS} 个阻塞"),
+            format!("{TASK_THREADS} 个改用 await"),
+        ],
     )
 }
 
@@ -104,7 +121,13 @@ pub(in crate::lab) fn rest_in_kernel(language: Language) -> &'static str {
 pub(in crate::lab) fn tables(models: &Models, language: Language) -> Vec<Table> {
     let heads = heads(language);
     let columns = language.pick(
-        ["model", "answers/s", "median", "99 of 100", "clients served"],
+        [
+            "model",
+            "answers/s",
+            "median",
+            "99 of 100",
+            "clients served",
+        ],
         ["模型", "应答/秒", "中位数", "99%", "得到服务的客户端"],
     );
     let services = |caption: &str, service: fn(&Figures) -> Service| {
@@ -126,15 +149,32 @@ pub(in crate::lab) fn tables(models: &Models, language: Language) -> Vec<Table> 
             format!("Memory, {IDLE_CONNECTIONS} connections open"),
             format!("内存，打开 {IDLE_CONNECTIONS} 个连接"),
         ),
-        language.pick(["model", "server alone", "a connection adds"], ["模型", "服务器本身", "每个连接增加"]),
+        language.pick(
+            ["model", "server alone", "a connection adds"],
+            ["模型", "服务器本身", "每个连接增加"],
+        ),
     );
     let [one, some, waiting] = blocked_key(language);
-    let mut blocked = Table::new(&heads.blocked, [language.pick("model", "模型"), &one, &some, &waiting]);
+    let mut blocked = Table::new(
+        &heads.blocked,
+        [language.pick("model", "模型"), &one, &some, &waiting],
+    );
     for figures in &models.figures {
         let name = model(figures.model, language).to_owned();
-        memory_table.row([name.clone(), memory(figures.memory, language), memory(figures.memory_each, language)]);
-        let waiting = figures.some_waiting.map_or_else(|| "-".to_owned(), |wait| time(wait, language));
-        blocked.row([name, time(figures.one_blocked, language), time(figures.some_blocked, language), waiting]);
+        memory_table.row([
+            name.clone(),
+            memory(figures.memory, language),
+            memory(figures.memory_each, language),
+        ]);
+        let waiting = figures
+            .some_waiting
+            .map_or_else(|| "-".to_owned(), |wait| time(wait, language));
+        blocked.row([
+            name,
+            time(figures.one_blocked, language),
+            time(figures.some_blocked, language),
+            waiting,
+        ]);
     }
     vec![
         services(&heads.long, |figures| figures.long),
@@ -159,7 +199,11 @@ pub(in crate::lab) fn missing(models: &Models, language: Language) -> Vec<String
 /// What this system could not tell, and what the figures are not.
 pub(in crate::lab) fn notes(models: &Models, language: Language) -> Vec<String> {
     let mut notes = missing(models, language);
-    if models.figures.iter().any(|figures| figures.memory_each.is_none()) {
+    if models
+        .figures
+        .iter()
+        .any(|figures| figures.memory_each.is_none())
+    {
         let note = language.pick(
             "This system does not tell how much memory processes share (no /proc/PID/smaps_rollup), so memory is not shown.",
             "本系统不提供进程共享内存的数据（没有 /proc/PID/smaps_rollup），所以无法显示内存。",
@@ -176,12 +220,21 @@ pub(in crate::lab) fn notes(models: &Models, language: Language) -> Vec<String> 
 
 /// What was seen, in two sentences.
 pub(in crate::lab) fn seen(models: &Models, language: Language) -> [String; 2] {
-    [seen_service(models, language), seen_blocked(models, language)]
+    [
+        seen_service(models, language),
+        seen_blocked(models, language),
+    ]
 }
 
 fn seen_service(models: &Models, language: Language) -> String {
-    let name = |wanted: Option<&Figures>| wanted.map_or("", |figures| model(figures.model, language));
-    let best = |rate: fn(&Figures) -> f64| models.figures.iter().max_by(|a, b| rate(a).total_cmp(&rate(b)));
+    let name =
+        |wanted: Option<&Figures>| wanted.map_or("", |figures| model(figures.model, language));
+    let best = |rate: fn(&Figures) -> f64| {
+        models
+            .figures
+            .iter()
+            .max_by(|a, b| rate(a).total_cmp(&rate(b)))
+    };
     let served_all = |figures: &&Figures| figures.long.served == CLIENTS;
     let fair: Vec<&Figures> = models.figures.iter().filter(served_all).collect();
     let starving: Vec<String> = models
@@ -196,15 +249,29 @@ fn seen_service(models: &Models, language: Language) -> String {
             )
         })
         .collect();
-    let quickest = fair.iter().copied().max_by(|a, b| a.long.per_second.total_cmp(&b.long.per_second));
+    let quickest = fair
+        .iter()
+        .copied()
+        .max_by(|a, b| a.long.per_second.total_cmp(&b.long.per_second));
     let short = best(|figures| figures.short.per_second);
-    let slowest = models.figures.iter().min_by(|a, b| a.short.per_second.total_cmp(&b.short.per_second));
+    let slowest = models
+        .figures
+        .iter()
+        .min_by(|a, b| a.short.per_second.total_cmp(&b.short.per_second));
     let rates = |figures: Option<&Figures>, rate: fn(&Figures) -> f64| {
         figures.map_or_else(String::new, |figures| self::rate(rate(figures)))
     };
-    let heavy =
-        models.figures.iter().filter(|figures| figures.memory_each.is_some()).max_by_key(|figures| figures.memory_each);
-    let weight = heavy.map(|figures| (model(figures.model, language), memory(figures.memory_each, language)));
+    let heavy = models
+        .figures
+        .iter()
+        .filter(|figures| figures.memory_each.is_some())
+        .max_by_key(|figures| figures.memory_each);
+    let weight = heavy.map(|figures| {
+        (
+            model(figures.model, language),
+            memory(figures.memory_each, language),
+        )
+    });
     match language {
         Language::English => format!(
             "{}; of those that served all, {} answered most over long connections ({}/s), and over short ones {} did ({}/s) and {} least \
@@ -241,7 +308,9 @@ fn seen_service(models: &Models, language: Language) -> String {
             rates(short, |figures| figures.short.per_second),
             name(slowest),
             rates(slowest, |figures| figures.short.per_second),
-            weight.map_or_else(String::new, |(name, weight)| format!("；每个连接最占内存的是 {name}（{weight}）")),
+            weight.map_or_else(String::new, |(name, weight)| format!(
+                "；每个连接最占内存的是 {name}（{weight}）"
+            )),
         ),
     }
 }
@@ -250,18 +319,42 @@ fn seen_blocked(models: &Models, language: Language) -> String {
     // Whoever waited for half of the block was held up by it, not by a busy machine.
     let is_held_up = |wait: std::time::Duration| wait > BLOCK / 2;
     let held_up = |wait: fn(&Figures) -> std::time::Duration, wanted: bool| -> Vec<&'static str> {
-        let chosen = models.figures.iter().filter(|figures| is_held_up(wait(figures)) == wanted);
-        chosen.map(|figures| model(figures.model, language)).collect()
+        let chosen = models
+            .figures
+            .iter()
+            .filter(|figures| is_held_up(wait(figures)) == wanted);
+        chosen
+            .map(|figures| model(figures.model, language))
+            .collect()
     };
     let by_one = held_up(|figures| figures.one_blocked, true);
     let by_some = held_up(|figures| figures.some_blocked, true);
-    let never = held_up(|figures| figures.one_blocked.max(figures.some_blocked), false);
-    let longest = models.figures.iter().map(|figures| figures.some_blocked).max().unwrap_or_default();
-    let awaiting = models.of(Model::Tasks).and_then(|figures| figures.some_waiting);
-    let (longest, awaiting) = (time(longest, language), awaiting.map(|wait| time(wait, language)));
+    let never = held_up(
+        |figures| figures.one_blocked.max(figures.some_blocked),
+        false,
+    );
+    let longest = models
+        .figures
+        .iter()
+        .map(|figures| figures.some_blocked)
+        .max()
+        .unwrap_or_default();
+    let awaiting = models
+        .of(Model::Tasks)
+        .and_then(|figures| figures.some_waiting);
+    let (longest, awaiting) = (
+        time(longest, language),
+        awaiting.map(|wait| time(wait, language)),
+    );
     match language {
         Language::English => {
-            let names = |names: &[&str]| if names.is_empty() { "no model".to_owned() } else { listed(names) };
+            let names = |names: &[&str]| {
+                if names.is_empty() {
+                    "no model".to_owned()
+                } else {
+                    listed(names)
+                }
+            };
             format!(
                 "One handler that blocked held up the others with {}, and {TASK_THREADS} did with {} (for up to {longest}), but never with {}{}.",
                 names(&by_one),
@@ -273,13 +366,21 @@ fn seen_blocked(models: &Models, language: Language) -> String {
             )
         }
         Language::Chinese => {
-            let names = |names: &[&str]| if names.is_empty() { "没有模型".to_owned() } else { names.join("、") };
+            let names = |names: &[&str]| {
+                if names.is_empty() {
+                    "没有模型".to_owned()
+                } else {
+                    names.join("、")
+                }
+            };
             format!(
                 "一个处理函数阻塞时，拖住其他客户端的是：{}；{TASK_THREADS} 个阻塞时是：{}（最长 {longest}）；从不受影响的是：{}{}。",
                 names(&by_one),
                 names(&by_some),
                 names(&never),
-                awaiting.map_or_else(String::new, |wait| format!("；协程改用 await 等待时，其他人 {wait}内就得到应答")),
+                awaiting.map_or_else(String::new, |wait| format!(
+                    "；协程改用 await 等待时，其他人 {wait}内就得到应答"
+                )),
             )
         }
     }

@@ -9,7 +9,10 @@ use crate::lab::{
 };
 
 pub(in crate::lab) fn title(language: Language) -> &'static str {
-    language.pick("Sticky packets: what was sent, what each receive returned", "粘包：发送了什么，每次 recv 收到了什么")
+    language.pick(
+        "Sticky packets: what was sent, what each receive returned",
+        "粘包：发送了什么，每次 recv 收到了什么",
+    )
 }
 
 pub(in crate::lab) fn way(way: Way, language: Language) -> &'static str {
@@ -26,7 +29,10 @@ pub(in crate::lab) fn way_is(way: Way, language: Language) -> &'static str {
     match way {
         Way::Nagle => language.pick("a stream, as it comes by default", "字节流，系统默认"),
         Way::NoDelay => language.pick("a stream, small sends at once", "字节流，小块立即发出"),
-        Way::Framed => language.pick("Nagle on, a length before each message", "Nagle 开，每条消息前有 4 字节长度"),
+        Way::Framed => language.pick(
+            "Nagle on, a length before each message",
+            "Nagle 开，每条消息前有 4 字节长度",
+        ),
         Way::Datagrams => language.pick("datagrams", "数据报"),
     }
 }
@@ -35,7 +41,10 @@ pub(in crate::lab) fn load(load: Load, language: Language) -> &'static str {
     match load {
         Load::Small => language.pick("small sends, 2 ms apart", "小消息，每隔 2 毫秒发一条"),
         Load::Slow => language.pick("small sends, slow reader", "小消息，接收方来得晚"),
-        Load::Big => language.pick("one big send, a small one behind", "一条大消息，后跟一条小消息"),
+        Load::Big => language.pick(
+            "one big send, a small one behind",
+            "一条大消息，后跟一条小消息",
+        ),
     }
 }
 
@@ -139,20 +148,52 @@ pub(in crate::lab) fn key(language: Language) -> [String; 4] {
 
 pub(in crate::lab) fn tables(sticky: &Sticky, language: Language) -> Vec<Table> {
     let heads = language.pick(
-        ["how", "sent", "each receive returned", "bytes", "after", "so the program has"],
-        ["方式", "发送", "每次接收的内容", "字节数", "耗时", "程序得到"],
+        [
+            "how",
+            "sent",
+            "each receive returned",
+            "bytes",
+            "after",
+            "so the program has",
+        ],
+        [
+            "方式",
+            "发送",
+            "每次接收的内容",
+            "字节数",
+            "耗时",
+            "程序得到",
+        ],
     );
     let mut tables: Vec<Table> = Load::ALL
         .into_iter()
         .map(|wanted| {
             let mut table = Table::new(load(wanted, language), heads);
             for trial in sticky.trials.iter().filter(|trial| trial.load == wanted) {
-                let last = trial.receives.last().map_or(Duration::ZERO, |receive| receive.at);
+                let last = trial
+                    .receives
+                    .last()
+                    .map_or(Duration::ZERO, |receive| receive.at);
                 table.row([
                     way(trial.way, language).to_owned(),
-                    trial.sent.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-                    trial.receives.iter().map(content).collect::<Vec<_>>().join(" "),
-                    trial.receives.iter().map(|receive| receive.bytes().to_string()).collect::<Vec<_>>().join(" "),
+                    trial
+                        .sent
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(" "),
+                    trial
+                        .receives
+                        .iter()
+                        .map(content)
+                        .collect::<Vec<_>>()
+                        .join(" "),
+                    trial
+                        .receives
+                        .iter()
+                        .map(|receive| receive.bytes().to_string())
+                        .collect::<Vec<_>>()
+                        .join(" "),
                     time(last, language),
                     verdict(trial, language),
                 ]);
@@ -160,7 +201,10 @@ pub(in crate::lab) fn tables(sticky: &Sticky, language: Language) -> Vec<Table> 
             table
         })
         .collect();
-    let heads = language.pick(["how", "sent", "arrived", "sending took"], ["方式", "发送", "到达", "发送耗时"]);
+    let heads = language.pick(
+        ["how", "sent", "arrived", "sending took"],
+        ["方式", "发送", "到达", "发送耗时"],
+    );
     let mut table = Table::new(overrun(language), heads);
     for overrun in &sticky.overruns {
         table.row([
@@ -181,7 +225,11 @@ fn content(receive: &Receive) -> String {
         .iter()
         .map(|part| {
             let before = if part.from > 0 { "…" } else { "" };
-            let after = if part.from + part.bytes < part.of { "…" } else { "" };
+            let after = if part.from + part.bytes < part.of {
+                "…"
+            } else {
+                ""
+            };
             let colon = if part.kind == Kind::Length { ":" } else { "" };
             format!("{before}{}{colon}{after}", part.message)
         })
@@ -191,13 +239,21 @@ fn content(receive: &Receive) -> String {
 
 /// What was seen, in two sentences.
 pub(in crate::lab) fn seen(sticky: &Sticky, language: Language) -> [String; 2] {
-    [seen_without_frames(sticky, language), seen_with_bounds(sticky, language)]
+    [
+        seen_without_frames(sticky, language),
+        seen_with_bounds(sticky, language),
+    ]
 }
 
 fn seen_without_frames(sticky: &Sticky, language: Language) -> String {
     let bare = |trial: &&Trial| matches!(trial.way, Way::Nagle | Way::NoDelay);
-    let sum = |count: fn(&Trial) -> usize| sticky.trials.iter().filter(bare).map(count).sum::<usize>();
-    let (stuck, cut, sends) = (sum(Trial::stuck), sum(Trial::cut), sum(|trial| trial.sent.len()));
+    let sum =
+        |count: fn(&Trial) -> usize| sticky.trials.iter().filter(bare).map(count).sum::<usize>();
+    let (stuck, cut, sends) = (
+        sum(Trial::stuck),
+        sum(Trial::cut),
+        sum(|trial| trial.sent.len()),
+    );
     let waited = nagle_waited(sticky);
     match language {
         Language::English => {
@@ -223,7 +279,9 @@ fn seen_without_frames(sticky: &Sticky, language: Language) -> String {
         }
         Language::Chinese => {
             let what = match (stuck, cut) {
-                (0, 0) => format!("不加长度头时，这一次没有粘包也没有拆包，只是运气好：{sends} 条消息各自到达"),
+                (0, 0) => format!(
+                    "不加长度头时，这一次没有粘包也没有拆包，只是运气好：{sends} 条消息各自到达"
+                ),
                 _ => format!(
                     "TCP 传的是字节流而不是消息：不加长度头的 {sends} 条消息里有 {cut} 条被拆开，有 {stuck} 次接收里混着不止一条消息"
                 ),
@@ -253,10 +311,17 @@ fn seen_with_bounds(sticky: &Sticky, language: Language) -> String {
     let sent: usize = of_way(Way::Framed).map(|trial| trial.sent.len()).sum();
     let whole: usize = of_way(Way::Framed).map(Trial::whole).sum();
     let datagrams: Vec<&Trial> = of_way(Way::Datagrams).collect();
-    let merged: usize = datagrams.iter().map(|trial| trial.stuck() + trial.cut()).sum();
+    let merged: usize = datagrams
+        .iter()
+        .map(|trial| trial.stuck() + trial.cut())
+        .sum();
     let lost: usize = datagrams.iter().map(|trial| trial.lost()).sum();
-    let missing = sticky.overrun(Way::Datagrams).map_or(0, |overrun| overrun.sent - overrun.arrived);
-    let waited = sticky.overrun(Way::Nagle).map_or(Duration::ZERO, |overrun| overrun.sending);
+    let missing = sticky
+        .overrun(Way::Datagrams)
+        .map_or(0, |overrun| overrun.sent - overrun.arrived);
+    let waited = sticky
+        .overrun(Way::Nagle)
+        .map_or(Duration::ZERO, |overrun| overrun.sending);
     let waited = time(waited, language);
     let tcp_missing: usize = sticky
         .overruns
@@ -269,22 +334,50 @@ fn seen_with_bounds(sticky: &Sticky, language: Language) -> String {
             "With a length before each message the decoder gave back {whole} of {sent} whole however their bytes came; UDP {} datagrams, but \
              {} of a message longer than the buffer and {} of those sent to a sleeping reader, where TCP made the sender wait ({waited}) and \
              lost {}.",
-            if merged == 0 { "never merged or split" } else { "merged or split" },
-            if lost == 0 { "cut nothing off".to_owned() } else { format!("threw away {lost} bytes") },
-            if missing == 0 { "lost none".to_owned() } else { format!("lost {missing}") },
-            if tcp_missing == 0 { "nothing".to_owned() } else { format!("{tcp_missing} messages") },
+            if merged == 0 {
+                "never merged or split"
+            } else {
+                "merged or split"
+            },
+            if lost == 0 {
+                "cut nothing off".to_owned()
+            } else {
+                format!("threw away {lost} bytes")
+            },
+            if missing == 0 {
+                "lost none".to_owned()
+            } else {
+                format!("lost {missing}")
+            },
+            if tcp_missing == 0 {
+                "nothing".to_owned()
+            } else {
+                format!("{tcp_missing} messages")
+            },
         ),
         Language::Chinese => format!(
             "每条消息前加上长度，无论字节怎样到达，解码器都还原了 {sent} 条中的 {whole} 条；UDP {}数据报，但{}，接收方睡着时{}，而 TCP 让发送方等待\
              （{waited}），{}。",
-            if merged == 0 { "从不合并或拆开" } else { "合并或拆开了" },
+            if merged == 0 {
+                "从不合并或拆开"
+            } else {
+                "合并或拆开了"
+            },
             if lost == 0 {
                 "没有截掉任何字节".to_owned()
             } else {
                 format!("比缓冲区长的那条被截掉了 {lost} 字节")
             },
-            if missing == 0 { "也没有丢失".to_owned() } else { format!("丢了 {missing} 条") },
-            if tcp_missing == 0 { "一条不丢".to_owned() } else { format!("丢了 {tcp_missing} 条") },
+            if missing == 0 {
+                "也没有丢失".to_owned()
+            } else {
+                format!("丢了 {missing} 条")
+            },
+            if tcp_missing == 0 {
+                "一条不丢".to_owned()
+            } else {
+                format!("丢了 {tcp_missing} 条")
+            },
         ),
     }
 }

@@ -45,7 +45,9 @@ pub struct AgentKey {
 impl Agent {
     /// The agent that listens at `socket`. Nothing is opened yet.
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self {
+            socket: socket.to_owned(),
+        }
     }
 
     /// The keys that it has, in its order, as far as they are of a type that can log in. Blocking, 10 s at most.
@@ -53,7 +55,9 @@ impl Agent {
     /// # Errors
     /// [`Error::Agent`].
     pub fn keys(&self) -> Result<Vec<AgentKey>, Error> {
-        let answer = self.ask(&[REQUEST_IDENTITIES], LIST_TIME_MAX).map_err(|error| self.failed(error))?;
+        let answer = self
+            .ask(&[REQUEST_IDENTITIES], LIST_TIME_MAX)
+            .map_err(|error| self.failed(error))?;
         AgentKey::parse_list(&answer).ok_or_else(|| self.failed(malformed()))
     }
 
@@ -61,14 +65,24 @@ impl Agent {
     pub(super) fn sign(&self, public: &PublicKey, transcript: &[u8; 64]) -> Result<Vec<u8>, Error> {
         let flags = if public.is_rsa() { RSA_SHA2_512 } else { 0 };
         let data = sshsig::signed_data(transcript);
-        let request = [&[SIGN_REQUEST][..], &strings(&[public.blob(), &data]), &flags.to_be_bytes()].concat();
-        let answer = self.ask(&request, SIGN_TIME_MAX).map_err(|error| self.failed(error))?;
+        let request = [
+            &[SIGN_REQUEST][..],
+            &strings(&[public.blob(), &data]),
+            &flags.to_be_bytes(),
+        ]
+        .concat();
+        let answer = self
+            .ask(&request, SIGN_TIME_MAX)
+            .map_err(|error| self.failed(error))?;
         let mut reader = Reader(&answer);
         match reader.array() {
             Some([SIGN_RESPONSE]) => {}
             _ => return Err(self.failed(io::Error::other("it refuses to sign with this key"))),
         }
-        reader.string().map(<[u8]>::to_vec).ok_or_else(|| self.failed(malformed()))
+        reader
+            .string()
+            .map(<[u8]>::to_vec)
+            .ok_or_else(|| self.failed(malformed()))
     }
 
     /// Sends one request on a connection of its own, and takes the answer.
@@ -96,7 +110,10 @@ impl Agent {
             io::ErrorKind::UnexpectedEof => "closed the connection".to_owned(),
             _ => error.to_string(),
         };
-        Error::Agent { socket: self.socket.display().to_string(), problem }
+        Error::Agent {
+            socket: self.socket.display().to_string(),
+            problem,
+        }
     }
 }
 
@@ -111,7 +128,10 @@ impl AgentKey {
         for _ in 0..reader.number()? {
             let (blob, comment) = (reader.string()?, reader.string()?);
             if let Ok(public) = PublicKey::from_blob(blob) {
-                keys.push(Self { public, comment: String::from_utf8_lossy(comment).into_owned() });
+                keys.push(Self {
+                    public,
+                    comment: String::from_utf8_lossy(comment).into_owned(),
+                });
             }
         }
         reader.end()?;

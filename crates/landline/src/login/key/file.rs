@@ -30,7 +30,9 @@ struct Lock {
 /// Why there is no key in a file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeyFileError {
-    #[error("is not an OpenSSH private key (ssh-keygen -t ed25519 makes one, ssh-keygen -p -f FILE converts others)")]
+    #[error(
+        "is not an OpenSSH private key (ssh-keygen -t ed25519 makes one, ssh-keygen -p -f FILE converts others)"
+    )]
     Format,
     #[error("{0}")]
     Public(#[from] PublicKeyError),
@@ -40,7 +42,9 @@ pub(super) enum KeyFileError {
     Passphrase,
     #[error("is damaged")]
     Damaged,
-    #[error("stands for a security key; add it to ssh-agent with ssh-add, which has the person touch it")]
+    #[error(
+        "stands for a security key; add it to ssh-agent with ssh-add, which has the person touch it"
+    )]
     SecurityKey,
 }
 
@@ -60,17 +64,28 @@ impl KeyFile {
         let lock = match (cipher, kdf) {
             (b"none", b"none") => None,
             (name, b"bcrypt") => {
-                let cipher = str::from_utf8(name).ok().and_then(|name| Cipher::new(name).ok());
+                let cipher = str::from_utf8(name)
+                    .ok()
+                    .and_then(|name| Cipher::new(name).ok());
                 let mut options = Reader(options);
                 let (salt, rounds) = (options.string(), options.number());
                 let (Some(cipher), Some(salt), Some(rounds)) = (cipher, salt, rounds) else {
                     return Err(KeyFileError::Cipher);
                 };
-                Some(Lock { cipher, salt: salt.to_vec(), rounds, tag })
+                Some(Lock {
+                    cipher,
+                    salt: salt.to_vec(),
+                    rounds,
+                    tag,
+                })
             }
             _ => return Err(KeyFileError::Cipher),
         };
-        Ok(Self { public, secret, lock })
+        Ok(Self {
+            public,
+            secret,
+            lock,
+        })
     }
 
     /// Whether it takes a passphrase, or more than this machine has.
@@ -85,20 +100,34 @@ impl KeyFile {
         }
         let mut secret = self.secret.clone();
         if let Some(lock) = &self.lock {
-            let kdf = Kdf::Bcrypt { salt: lock.salt.clone(), rounds: lock.rounds };
-            let (key, iv) = kdf.derive_key_and_iv(lock.cipher, passphrase).map_err(|_| KeyFileError::Passphrase)?;
+            let kdf = Kdf::Bcrypt {
+                salt: lock.salt.clone(),
+                rounds: lock.rounds,
+            };
+            let (key, iv) = kdf
+                .derive_key_and_iv(lock.cipher, passphrase)
+                .map_err(|_| KeyFileError::Passphrase)?;
             let opened = lock.cipher.decrypt(&key, &iv, &mut secret, lock.tag);
             opened.map_err(|_| KeyFileError::Passphrase)?;
         }
         let mut reader = Reader(&secret);
         let (check, again) = (reader.number(), reader.number());
         if check.is_none() || check != again {
-            return Err(if self.is_locked() { KeyFileError::Passphrase } else { KeyFileError::Damaged });
+            return Err(if self.is_locked() {
+                KeyFileError::Passphrase
+            } else {
+                KeyFileError::Damaged
+            });
         }
         let name = reader.string().ok_or(KeyFileError::Damaged)?;
         let (signer, public) = Signer::read(name, &mut reader).ok_or(KeyFileError::Damaged)?;
-        let is_whole = public == self.public.blob() && reader.string().is_some() && is_padding(reader.0);
-        if is_whole { Ok(signer) } else { Err(KeyFileError::Damaged) }
+        let is_whole =
+            public == self.public.blob() && reader.string().is_some() && is_padding(reader.0);
+        if is_whole {
+            Ok(signer)
+        } else {
+            Err(KeyFileError::Damaged)
+        }
     }
 }
 

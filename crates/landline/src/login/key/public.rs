@@ -1,8 +1,9 @@
 //! Public keys, and what they verify.
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, EcdsaVerificationAlgorithm,
-    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED,
+    EcdsaVerificationAlgorithm, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512,
+    RsaPublicKeyComponents, UnparsedPublicKey,
 };
 use data_encoding::{BASE64, BASE64_NOPAD};
 
@@ -42,9 +43,18 @@ pub enum PublicKeyError {
 enum Kind {
     Ed25519([u8; 32]),
     Ecdsa(Curve, Vec<u8>),
-    Rsa { n: Vec<u8>, e: Vec<u8> },
-    SkEd25519 { key: [u8; 32], application: Vec<u8> },
-    SkEcdsa { point: Vec<u8>, application: Vec<u8> },
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
+    SkEd25519 {
+        key: [u8; 32],
+        application: Vec<u8>,
+    },
+    SkEcdsa {
+        point: Vec<u8>,
+        application: Vec<u8>,
+    },
 }
 
 /// The curves of ECDSA keys.
@@ -110,10 +120,18 @@ impl PublicKey {
     /// [`PublicKeyError`].
     pub fn read(line: &str) -> Result<Self, PublicKeyError> {
         let mut words = line.split_ascii_whitespace();
-        let (Some(name), Some(base64)) = (words.next(), words.next()) else { return Err(PublicKeyError::Malformed) };
-        let blob = BASE64.decode(base64.as_bytes()).map_err(|_| PublicKeyError::Malformed)?;
+        let (Some(name), Some(base64)) = (words.next(), words.next()) else {
+            return Err(PublicKeyError::Malformed);
+        };
+        let blob = BASE64
+            .decode(base64.as_bytes())
+            .map_err(|_| PublicKeyError::Malformed)?;
         let key = Self::from_blob(&blob)?;
-        if key.algorithm() == name { Ok(key) } else { Err(PublicKeyError::Malformed) }
+        if key.algorithm() == name {
+            Ok(key)
+        } else {
+            Err(PublicKeyError::Malformed)
+        }
     }
 
     /// Reads a key as agents and signatures carry it.
@@ -122,7 +140,10 @@ impl PublicKey {
     /// [`PublicKeyError`], also where the bytes are not the one form of that key.
     pub fn from_blob(blob: &[u8]) -> Result<Self, PublicKeyError> {
         let mut reader = Reader(blob);
-        let name = reader.string().and_then(|name| str::from_utf8(name).ok()).ok_or(PublicKeyError::Malformed)?;
+        let name = reader
+            .string()
+            .and_then(|name| str::from_utf8(name).ok())
+            .ok_or(PublicKeyError::Malformed)?;
         let known = [ED25519, RSA, SK_ED25519, SK_ECDSA].contains(&name)
             || Curve::ALL.iter().any(|curve| curve.key_type() == name);
         if !known {
@@ -136,7 +157,10 @@ impl PublicKey {
                 return Err(PublicKeyError::RsaBits(bits));
             }
         }
-        Ok(Self { blob: blob.to_vec(), kind })
+        Ok(Self {
+            blob: blob.to_vec(),
+            kind,
+        })
     }
 
     /// The name of its type, such as `ssh-ed25519`.
@@ -179,7 +203,9 @@ impl PublicKey {
     /// The key that a signature carries is only compared, never used: verification is by this key.
     pub fn verifies(&self, transcript: &[u8; 64], signature: &[u8]) -> bool {
         let signed = sshsig::signed_data(transcript);
-        sshsig::signature_in(signature, &self.blob).and_then(|inner| self.check(&signed, inner)).is_some()
+        sshsig::signature_in(signature, &self.blob)
+            .and_then(|inner| self.check(&signed, inner))
+            .is_some()
     }
 
     /// Checks a signature as SSH carries it: the algorithm's name, and what belongs to it.
@@ -189,20 +215,29 @@ impl PublicKey {
         let raw = reader.string()?;
         match &self.kind {
             Kind::Ed25519(key) if name == ED25519 => ed25519(key, message, raw)?,
-            Kind::Ecdsa(curve, point) if name == curve.key_type() => ecdsa(*curve, point, message, raw)?,
+            Kind::Ecdsa(curve, point) if name == curve.key_type() => {
+                ecdsa(*curve, point, message, raw)?
+            }
             Kind::Rsa { n, e } => {
                 let parameters = match name {
                     "rsa-sha2-512" => &RSA_PKCS1_2048_8192_SHA512,
                     "rsa-sha2-256" => &RSA_PKCS1_2048_8192_SHA256,
                     _ => return None,
                 };
-                RsaPublicKeyComponents { n, e }.verify(parameters, message, raw).ok()?;
+                RsaPublicKeyComponents { n, e }
+                    .verify(parameters, message, raw)
+                    .ok()?;
             }
             Kind::SkEd25519 { key, application } if name == SK_ED25519 => {
                 ed25519(key, &presented(application, message, &mut reader)?, raw)?;
             }
             Kind::SkEcdsa { point, application } if name == SK_ECDSA => {
-                ecdsa(Curve::P256, point, &presented(application, message, &mut reader)?, raw)?;
+                ecdsa(
+                    Curve::P256,
+                    point,
+                    &presented(application, message, &mut reader)?,
+                    raw,
+                )?;
             }
             _ => return None,
         }
@@ -212,21 +247,32 @@ impl PublicKey {
 
 impl Kind {
     fn read(name: &str, reader: &mut Reader<'_>) -> Option<Self> {
-        let curve = Curve::ALL.into_iter().find(|curve| curve.key_type() == name);
+        let curve = Curve::ALL
+            .into_iter()
+            .find(|curve| curve.key_type() == name);
         Some(match (name, curve) {
             (_, Some(curve)) => Self::Ecdsa(curve, point(curve, reader)?),
             (ED25519, _) => Self::Ed25519(reader.string()?.try_into().ok()?),
             (RSA, _) => {
                 let e = reader.positive()?.to_vec();
-                Self::Rsa { n: reader.positive()?.to_vec(), e }
+                Self::Rsa {
+                    n: reader.positive()?.to_vec(),
+                    e,
+                }
             }
             (SK_ED25519, _) => {
                 let key = reader.string()?.try_into().ok()?;
-                Self::SkEd25519 { key, application: reader.string()?.to_vec() }
+                Self::SkEd25519 {
+                    key,
+                    application: reader.string()?.to_vec(),
+                }
             }
             _ => {
                 let point = point(Curve::P256, reader)?;
-                Self::SkEcdsa { point, application: reader.string()?.to_vec() }
+                Self::SkEcdsa {
+                    point,
+                    application: reader.string()?.to_vec(),
+                }
             }
         })
     }
@@ -253,7 +299,9 @@ fn ecdsa(curve: Curve, point: &[u8], message: &[u8], raw: &[u8]) -> Option<()> {
     let mut fixed = padded(reader.positive()?, curve.bytes())?;
     fixed.extend(padded(reader.positive()?, curve.bytes())?);
     reader.end()?;
-    UnparsedPublicKey::new(curve.algorithm(), point).verify(message, &fixed).ok()
+    UnparsedPublicKey::new(curve.algorithm(), point)
+        .verify(message, &fixed)
+        .ok()
 }
 
 /// What a security key signs for `message`; `None` unless it says that somebody was there.
@@ -263,5 +311,13 @@ fn presented(application: &[u8], message: &[u8], reader: &mut Reader<'_>) -> Opt
     if flags & USER_PRESENT == 0 {
         return None;
     }
-    Some([&sha256(application)[..], &[flags], &counter, &sha256(message)].concat())
+    Some(
+        [
+            &sha256(application)[..],
+            &[flags],
+            &counter,
+            &sha256(message),
+        ]
+        .concat(),
+    )
 }

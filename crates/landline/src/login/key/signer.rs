@@ -5,8 +5,9 @@ use aws_lc_rs::{
     rand::SystemRandom,
     rsa::{KeyPair as RsaKeyPair, KeyPairComponents},
     signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING,
-        EcdsaKeyPair, EcdsaSigningAlgorithm, RSA_PKCS1_SHA512, RsaPublicKeyComponents,
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING,
+        ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, RSA_PKCS1_SHA512,
+        RsaPublicKeyComponents,
     },
 };
 use ed25519_dalek::Signer as _;
@@ -33,7 +34,9 @@ impl Signer {
         if name == b"ssh-rsa" {
             return Self::read_rsa(reader);
         }
-        let curve = Curve::ALL.into_iter().find(|curve| curve.key_type().as_bytes() == name)?;
+        let curve = Curve::ALL
+            .into_iter()
+            .find(|curve| curve.key_type().as_bytes() == name)?;
         Self::read_ecdsa(curve, reader)
     }
 
@@ -44,14 +47,18 @@ impl Signer {
         if key.verifying_key().as_bytes() != public {
             return None;
         }
-        Some((Self::Ed25519(Box::new(key)), strings(&[b"ssh-ed25519", public])))
+        Some((
+            Self::Ed25519(Box::new(key)),
+            strings(&[b"ssh-ed25519", public]),
+        ))
     }
 
     fn read_ecdsa(curve: Curve, reader: &mut Reader<'_>) -> Option<(Self, Vec<u8>)> {
         let (name, point) = (reader.string()?, reader.string()?);
         // Shorter for one key in 256, and for every second one on the longest curve.
         let private = Zeroizing::new(padded(reader.positive()?, curve.bytes())?);
-        let pair = EcdsaKeyPair::from_private_key_and_public_key(signing(curve), &private, point).ok()?;
+        let pair =
+            EcdsaKeyPair::from_private_key_and_public_key(signing(curve), &private, point).ok()?;
         let blob = strings(&[curve.key_type().as_bytes(), name, point]);
         Some((Self::Ecdsa(curve, Box::new(pair)), blob))
     }
@@ -91,7 +98,8 @@ impl Signer {
             }
             Self::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA512, &random, message, &mut signature).ok()?;
+                pair.sign(&RSA_PKCS1_SHA512, &random, message, &mut signature)
+                    .ok()?;
                 Some(strings(&[b"rsa-sha2-512", &signature]))
             }
         }
@@ -122,8 +130,12 @@ fn reduced(d: &[u8], prime: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
                 carry = out;
             }
             let mut borrow = 0_u16;
-            for ((less, rest), modulus) in less.iter_mut().zip(rest.iter()).zip(modulus.iter()).rev() {
-                let difference = u16::from(*rest).wrapping_sub(u16::from(*modulus)).wrapping_sub(borrow);
+            for ((less, rest), modulus) in
+                less.iter_mut().zip(rest.iter()).zip(modulus.iter()).rev()
+            {
+                let difference = u16::from(*rest)
+                    .wrapping_sub(u16::from(*modulus))
+                    .wrapping_sub(borrow);
                 [*less, _] = difference.to_le_bytes();
                 borrow = difference >> 15;
             }
@@ -143,12 +155,23 @@ mod tests {
 
     #[test]
     fn a_number_is_reduced_by_the_prime_less_one() {
-        for (d, prime) in
-            [(1_u64, 3_u32), (1_000_000_007, 65_537), (u64::MAX, 4_294_967_291), (0, 251), (255, 257), (65_536, 65_537)]
-        {
-            let prime_bytes: Vec<u8> = prime.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
+        for (d, prime) in [
+            (1_u64, 3_u32),
+            (1_000_000_007, 65_537),
+            (u64::MAX, 4_294_967_291),
+            (0, 251),
+            (255, 257),
+            (65_536, 65_537),
+        ] {
+            let prime_bytes: Vec<u8> = prime
+                .to_be_bytes()
+                .into_iter()
+                .skip_while(|byte| *byte == 0)
+                .collect();
             let found = reduced(&d.to_be_bytes(), &prime_bytes).unwrap();
-            let found = found.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+            let found = found
+                .iter()
+                .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
             assert_eq!(found, d % u64::from(prime - 1), "{d} mod {prime}-1");
         }
     }

@@ -13,7 +13,11 @@ const HASH: &[u8] = b"sha512";
 /// What a key signs for a transcript.
 pub(super) fn signed_data(transcript: &[u8; 64]) -> Vec<u8> {
     let digest = digest(&SHA512, transcript);
-    [MAGIC, &strings(&[NAMESPACE.as_bytes(), b"", HASH, digest.as_ref()])].concat()
+    [
+        MAGIC,
+        &strings(&[NAMESPACE.as_bytes(), b"", HASH, digest.as_ref()]),
+    ]
+    .concat()
 }
 
 /// The blob with the signature of the key with the blob `key`.
@@ -33,5 +37,10 @@ pub(super) fn signature_in<'a>(blob: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
 
 /// All that stands before the signature.
 fn front(key: &[u8]) -> Vec<u8> {
-    [MAGIC, &VERSION.to_be_bytes(), &strings(&[key, NAMESPACE.as_bytes(), b"", HASH])].concat()
+    [
+        MAGIC,
+        &VERSION.to_be_bytes(),
+        &strings(&[key, NAMESPACE.as_bytes(), b"", HASH]),
+    ]
+    .concat()
 }

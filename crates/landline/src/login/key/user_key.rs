@@ -9,7 +9,9 @@ use std::{
 use ssh_key::{LineEnding, PrivateKey, private::Ed25519Keypair};
 use zeroize::Zeroizing;
 
-use super::{Agent, AgentKey, KEY_FILE_BYTES_MAX, PublicKey, file::KeyFile, signer::Signer, sshsig};
+use super::{
+    Agent, AgentKey, KEY_FILE_BYTES_MAX, PublicKey, file::KeyFile, signer::Signer, sshsig,
+};
 use crate::{Error, login::random, paths};
 
 /// A person's key: from a file, perhaps still locked, or in an agent.
@@ -19,8 +21,15 @@ pub struct UserKey {
 }
 
 enum Place {
-    File { path: PathBuf, file: Box<KeyFile>, signer: OnceLock<Signer> },
-    Agent { agent: Agent, comment: String },
+    File {
+        path: PathBuf,
+        file: Box<KeyFile>,
+        signer: OnceLock<Signer>,
+    },
+    Agent {
+        agent: Agent,
+        comment: String,
+    },
 }
 
 impl UserKey {
@@ -29,8 +38,12 @@ impl UserKey {
     /// # Errors
     /// [`Error::Key`] when the file cannot be read, is readable by others, or holds no key that can be used.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let bad = |problem: String| Error::Key { path: path.display().to_string(), problem };
-        let text = paths::read_secret_file(path, KEY_FILE_BYTES_MAX).map_err(|problem| bad(problem.to_string()))?;
+        let bad = |problem: String| Error::Key {
+            path: path.display().to_string(),
+            problem,
+        };
+        let text = paths::read_secret_file(path, KEY_FILE_BYTES_MAX)
+            .map_err(|problem| bad(problem.to_string()))?;
         Self::parse(&text, path)
     }
 
@@ -39,11 +52,18 @@ impl UserKey {
     /// # Errors
     /// [`Error::Key`] when it holds no key that can be used.
     pub fn parse(text: &[u8], path: &Path) -> Result<Self, Error> {
-        let bad = |problem: String| Error::Key { path: path.display().to_string(), problem };
+        let bad = |problem: String| Error::Key {
+            path: path.display().to_string(),
+            problem,
+        };
         let file = KeyFile::parse(text).map_err(|problem| bad(problem.to_string()))?;
         let key = Self {
             public: file.public.clone(),
-            place: Place::File { path: path.to_owned(), file: Box::new(file), signer: OnceLock::new() },
+            place: Place::File {
+                path: path.to_owned(),
+                file: Box::new(file),
+                signer: OnceLock::new(),
+            },
         };
         if !key.takes_passphrase() {
             key.unlock("")?;
@@ -71,26 +91,39 @@ impl UserKey {
     ///
     /// # Errors
     /// As [`load`](Self::load); a key that needs a passphrase is refused.
-    pub fn load_or_create(folder: &paths::PrivateFolder, name: &str) -> Result<(Self, PathBuf), Error> {
+    pub fn load_or_create(
+        folder: &paths::PrivateFolder,
+        name: &str,
+    ) -> Result<(Self, PathBuf), Error> {
         let path = folder.path_of(name);
         if folder.read_secret(name, KEY_FILE_BYTES_MAX)?.is_none() {
             let pair = Ed25519Keypair::from_seed(&Zeroizing::new(random()));
             let key = PrivateKey::from(pair);
-            let text = key
-                .to_openssh(LineEnding::LF)
-                .map_err(|error| Error::Key { path: path.display().to_string(), problem: error.to_string() })?;
+            let text = key.to_openssh(LineEnding::LF).map_err(|error| Error::Key {
+                path: path.display().to_string(),
+                problem: error.to_string(),
+            })?;
             folder.write(name, text.as_bytes())?;
         }
         let refuse = |path: &Path| {
             let problem = "is encrypted, and nobody can be asked".to_owned();
-            Err(Error::Key { path: path.display().to_string(), problem })
+            Err(Error::Key {
+                path: path.display().to_string(),
+                problem,
+            })
         };
         Ok((Self::load(&path, refuse)?, path))
     }
 
     /// A key whose private half is in an agent.
     pub fn in_agent(agent: Agent, key: AgentKey) -> Self {
-        Self { public: key.public, place: Place::Agent { agent, comment: key.comment } }
+        Self {
+            public: key.public,
+            place: Place::Agent {
+                agent,
+                comment: key.comment,
+            },
+        }
     }
 
     /// The public half.
@@ -121,8 +154,12 @@ impl UserKey {
     /// # Errors
     /// [`Error::Key`] when the passphrase does not fit.
     pub fn unlock(&self, passphrase: &str) -> Result<(), Error> {
-        let Place::File { file, signer, .. } = &self.place else { return Ok(()) };
-        let unlocked = file.unlock(passphrase).map_err(|problem| self.failed(&problem.to_string()))?;
+        let Place::File { file, signer, .. } = &self.place else {
+            return Ok(());
+        };
+        let unlocked = file
+            .unlock(passphrase)
+            .map_err(|problem| self.failed(&problem.to_string()))?;
         // Somebody else may have been faster.
         let _ = signer.set(unlocked);
         Ok(())
@@ -146,7 +183,9 @@ impl UserKey {
         if self.public.verifies(transcript, &blob) {
             return Ok(blob);
         }
-        Err(self.failed("the signature over the login is not good; an old agent may know no SHA-2 for RSA keys"))
+        Err(self.failed(
+            "the signature over the login is not good; an old agent may know no SHA-2 for RSA keys",
+        ))
     }
 
     fn takes_passphrase(&self) -> bool {
@@ -154,7 +193,10 @@ impl UserKey {
     }
 
     fn failed(&self, problem: &str) -> Error {
-        Error::Key { path: self.to_string(), problem: problem.to_owned() }
+        Error::Key {
+            path: self.to_string(),
+            problem: problem.to_owned(),
+        }
     }
 }
 

@@ -26,8 +26,14 @@ impl<'a> Reader<'a> {
     /// A positive mpint in its one shortest form, without the zero that keeps it positive. Zero is empty.
     pub(super) fn positive(&mut self) -> Option<&'a [u8]> {
         match self.string()? {
-            [0, rest @ ..] => rest.first().is_some_and(|first| *first >= 0x80).then_some(rest),
-            bytes => bytes.first().is_none_or(|first| *first < 0x80).then_some(bytes),
+            [0, rest @ ..] => rest
+                .first()
+                .is_some_and(|first| *first >= 0x80)
+                .then_some(rest),
+            bytes => bytes
+                .first()
+                .is_none_or(|first| *first < 0x80)
+                .then_some(bytes),
         }
     }
 
@@ -79,9 +85,13 @@ mod tests {
 
     #[test]
     fn an_mpint_has_one_form() {
-        for (bytes, value) in
-            [(&[][..], &[][..]), (&[1], &[1]), (&[0x7f], &[0x7f]), (&[0, 0x80], &[0x80]), (&[1, 0], &[1, 0])]
-        {
+        for (bytes, value) in [
+            (&[][..], &[][..]),
+            (&[1], &[1]),
+            (&[0x7f], &[0x7f]),
+            (&[0, 0x80], &[0x80]),
+            (&[1, 0], &[1, 0]),
+        ] {
             let mut written = Vec::new();
             put_positive(&mut written, &[&[0, 0][..], value].concat());
             assert_eq!(written, strings(&[bytes]));

@@ -32,15 +32,27 @@ fn our_server_answers_as_the_vectors_of_rfc_9807_have_it() {
     for case in cases {
         let bytes = |name: &str| unhex(&case[name]);
         // As it is stored: the seed, the private key, and a public key of nobody.
-        let stored = [bytes("oprf_seed"), bytes("server_private_key"), bytes("server_public_key")].concat();
+        let stored = [
+            bytes("oprf_seed"),
+            bytes("server_private_key"),
+            bytes("server_public_key"),
+        ]
+        .concat();
         let setup = PasswordSetup::parse(&stored).unwrap();
         let credential = user(std::str::from_utf8(&bytes("credential_identifier")).unwrap());
-        let response = setup.evaluate(&credential, &bytes("registration_request")).unwrap();
+        let response = setup
+            .evaluate(&credential, &bytes("registration_request"))
+            .unwrap();
         assert_eq!(response, bytes("registration_response"));
         assert!(is_record(&bytes("registration_upload")));
-        let parties = PasswordParties { user: &credential, server: server(1) };
+        let parties = PasswordParties {
+            user: &credential,
+            server: server(1),
+        };
         for record in [Some(&bytes("registration_upload")[..]), None] {
-            let (ke2, _) = setup.answer(parties, record, &bytes("KE1"), &[9; 64]).unwrap();
+            let (ke2, _) = setup
+                .answer(parties, record, &bytes("KE1"), &[9; 64])
+                .unwrap();
             assert_eq!(ke2[..32], bytes("KE2")[..32]);
         }
     }
@@ -50,10 +62,19 @@ fn our_server_answers_as_the_vectors_of_rfc_9807_have_it() {
 #[test]
 fn our_server_takes_no_element_that_is_none() {
     let published = published();
-    let invalid =
-        published["rfc9496"]["invalid"].as_array().unwrap().iter().chain([&published["rfc9496"]["multiples"][0]]);
+    let invalid = published["rfc9496"]["invalid"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .chain([&published["rfc9496"]["multiples"][0]]);
     let (setup, alice) = (setup(), user("alice"));
-    let (record, parties) = (record(&setup, PASSWORD), PasswordParties { user: &alice, server: server(1) });
+    let (record, parties) = (
+        record(&setup, PASSWORD),
+        PasswordParties {
+            user: &alice,
+            server: server(1),
+        },
+    );
     let (ke1, _) = PasswordLogin::begin(&password(PASSWORD)).unwrap();
     let with = |message: &[u8], at: usize, element: &[u8]| {
         let mut changed = message.to_vec();
@@ -62,9 +83,17 @@ fn our_server_takes_no_element_that_is_none() {
     };
     for element in invalid.map(unhex) {
         let name = HEXLOWER.encode(&element);
-        assert!(setup.evaluate(&alice, &element).is_none(), "a request: {name}");
+        assert!(
+            setup.evaluate(&alice, &element).is_none(),
+            "a request: {name}"
+        );
         assert!(!is_record(&with(&record, 0, &element)), "a record: {name}");
-        for (at, record) in [(0, None), (0, Some(&record[..])), (64, None), (64, Some(&record[..]))] {
+        for (at, record) in [
+            (0, None),
+            (0, Some(&record[..])),
+            (64, None),
+            (64, Some(&record[..])),
+        ] {
             let answer = setup.answer(parties, record, &with(&ke1, at, &element), &[9; 64]);
             assert!(answer.is_none(), "KE1 at {at}: {name}");
         }
@@ -88,15 +117,32 @@ struct There {
 
 impl There {
     fn stretched(&mut self, begun: &Said, typed: &str, message: &[u8]) -> Vec<u8> {
-        let arguments = [("password", typed.as_bytes()), ("state", &begun["state"]), ("message", message)];
-        let plain = self.opaque.ask("output", &arguments).expect("our message holds an element")["output"].to_vec();
-        if self.stretches { stretched(plain.try_into().unwrap()).to_vec() } else { plain }
+        let arguments = [
+            ("password", typed.as_bytes()),
+            ("state", &begun["state"]),
+            ("message", message),
+        ];
+        let plain = self
+            .opaque
+            .ask("output", &arguments)
+            .expect("our message holds an element")["output"]
+            .to_vec();
+        if self.stretches {
+            stretched(plain.try_into().unwrap()).to_vec()
+        } else {
+            plain
+        }
     }
 
     /// What our server stores for a password that it sets.
     fn record(&mut self, setup: &PasswordSetup) -> Vec<u8> {
-        let begun = self.opaque.ask("begin", &[("password", PASSWORD.as_bytes())]).unwrap();
-        let response = setup.evaluate(&user("alice"), &begun["ke1"][..32]).expect("its request is one");
+        let begun = self
+            .opaque
+            .ask("begin", &[("password", PASSWORD.as_bytes())])
+            .unwrap();
+        let response = setup
+            .evaluate(&user("alice"), &begun["ke1"][..32])
+            .expect("its request is one");
         let (server, stretched) = (server(1), self.stretched(&begun, PASSWORD, &response));
         let arguments = [
             ("password", PASSWORD.as_bytes()),
@@ -106,7 +152,11 @@ impl There {
             ("response", &response),
             ("stretched", &stretched),
         ];
-        let record = self.opaque.ask("seal", &arguments).expect("our response is one")["record"].to_vec();
+        let record = self
+            .opaque
+            .ask("seal", &arguments)
+            .expect("our response is one")["record"]
+            .to_vec();
         assert!(is_record(&record));
         record
     }
@@ -119,10 +169,17 @@ impl There {
         client: &Side<'_>,
         there: &Side<'_>,
     ) -> Result<bool, String> {
-        let begun = self.opaque.ask("begin", &[("password", typed.as_bytes())])?;
+        let begun = self
+            .opaque
+            .ask("begin", &[("password", typed.as_bytes())])?;
         let name = user(there.user);
-        let parties = PasswordParties { user: &name, server: there.server };
-        let (ke2, pending) = setup.answer(parties, record, &begun["ke1"], &there.transcript).expect("its KE1 is one");
+        let parties = PasswordParties {
+            user: &name,
+            server: there.server,
+        };
+        let (ke2, pending) = setup
+            .answer(parties, record, &begun["ke1"], &there.transcript)
+            .expect("its KE1 is one");
         let stretched = self.stretched(&begun, typed, &ke2);
         let arguments = [
             ("password", typed.as_bytes()),
@@ -142,36 +199,96 @@ impl There {
 
 #[test]
 fn an_independent_client_sets_a_password_at_our_server_and_logs_in_by_it_alone() {
-    let Some(opaque) = Opaque::start() else { return };
-    let (setup, mut there) = (setup(), There { opaque, stretches: false });
+    let Some(opaque) = Opaque::start() else {
+        return;
+    };
+    let (setup, mut there) = (
+        setup(),
+        There {
+            opaque,
+            stretches: false,
+        },
+    );
     let record = there.record(&setup);
     let at = (&setup, Some(&record[..]));
-    assert_eq!(there.logs_in(at, (PASSWORD, 0), &alice(), &alice()), Ok(true));
-    assert_eq!(there.logs_in(at, (PASSWORD, 1), &alice(), &alice()), Ok(false), "another KE3");
-    let (unopened, unproved) = ("the envelope does not open", "the server does not prove itself");
+    assert_eq!(
+        there.logs_in(at, (PASSWORD, 0), &alice(), &alice()),
+        Ok(true)
+    );
+    assert_eq!(
+        there.logs_in(at, (PASSWORD, 1), &alice(), &alice()),
+        Ok(false),
+        "another KE3"
+    );
+    let (unopened, unproved) = (
+        "the envelope does not open",
+        "the server does not prove itself",
+    );
     let mut refused = |at, typed, client: &Side<'_>, there_: &Side<'_>, expected: &str| {
-        assert_eq!(there.logs_in(at, (typed, 0), client, there_), Err(expected.to_owned()));
+        assert_eq!(
+            there.logs_in(at, (typed, 0), client, there_),
+            Err(expected.to_owned())
+        );
     };
     refused(at, "Pferd", &alice(), &alice(), unopened);
-    let bob = Side { user: "bob", ..alice() };
+    let bob = Side {
+        user: "bob",
+        ..alice()
+    };
     refused(at, PASSWORD, &bob, &bob, unopened);
-    refused(at, PASSWORD, &alice(), &Side { server: server(2), ..alice() }, unproved);
-    refused(at, PASSWORD, &alice(), &Side { transcript: [8; 64], ..alice() }, unproved);
+    refused(
+        at,
+        PASSWORD,
+        &alice(),
+        &Side {
+            server: server(2),
+            ..alice()
+        },
+        unproved,
+    );
+    refused(
+        at,
+        PASSWORD,
+        &alice(),
+        &Side {
+            transcript: [8; 64],
+            ..alice()
+        },
+        unproved,
+    );
     refused((&setup, None), PASSWORD, &alice(), &alice(), unopened);
 }
 
 /// So both derive the same from the same password: one from the other's record.
 #[test]
 fn what_either_client_has_set_the_other_logs_in_by() {
-    let Some(opaque) = Opaque::start() else { return };
-    let (setup, mut there) = (setup(), There { opaque, stretches: true });
+    let Some(opaque) = Opaque::start() else {
+        return;
+    };
+    let (setup, mut there) = (
+        setup(),
+        There {
+            opaque,
+            stretches: true,
+        },
+    );
     let ours = record(&setup, PASSWORD);
-    assert_eq!(there.logs_in((&setup, Some(&ours)), (PASSWORD, 0), &alice(), &alice()), Ok(true));
+    assert_eq!(
+        there.logs_in((&setup, Some(&ours)), (PASSWORD, 0), &alice(), &alice()),
+        Ok(true)
+    );
     let theirs = there.record(&setup);
-    assert_eq!(logs_in(&setup, Some(&theirs), PASSWORD, &alice(), &alice()), Some(true));
+    assert_eq!(
+        logs_in(&setup, Some(&theirs), PASSWORD, &alice(), &alice()),
+        Some(true)
+    );
     there.stretches = false;
     let unopened = Err("the envelope does not open".to_owned());
-    assert_eq!(there.logs_in((&setup, Some(&ours)), (PASSWORD, 0), &alice(), &alice()), unopened, "without Argon2");
+    assert_eq!(
+        there.logs_in((&setup, Some(&ours)), (PASSWORD, 0), &alice(), &alice()),
+        unopened,
+        "without Argon2"
+    );
 }
 
 /// Blocks of Unicode in which something is composed, and spaces and controls; all of them older than any Python that runs this.
@@ -188,7 +305,9 @@ const BLOCKS: [(u32, u32); 8] = [
 
 #[test]
 fn either_client_makes_the_same_bytes_of_what_is_typed() {
-    let Some(mut opaque) = Opaque::start() else { return };
+    let Some(mut opaque) = Opaque::start() else {
+        return;
+    };
     let mut state = 7_u32;
     let mut random = |below: u32| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -202,13 +321,19 @@ fn either_client_makes_the_same_bytes_of_what_is_typed() {
                 char::from_u32(from + random(to - from + 1))
             })
             .collect();
-        let there = opaque.ask("prepare", &[("typed", typed.as_bytes())]).map(|said| said["password"].to_vec());
-        let here = Password::new(Zeroizing::new(typed.clone())).map(|password| password.bytes().to_vec());
+        let there = opaque
+            .ask("prepare", &[("typed", typed.as_bytes())])
+            .map(|said| said["password"].to_vec());
+        let here =
+            Password::new(Zeroizing::new(typed.clone())).map(|password| password.bytes().to_vec());
         assert_eq!(here.is_err(), there.is_err(), "{typed:?}");
         match (here, there) {
             (Ok(here), Ok(there)) => assert_eq!(here, there, "{typed:?}"),
             _ => refused += 1,
         }
     }
-    assert!((100..1_900).contains(&refused), "{refused} of them have control characters");
+    assert!(
+        (100..1_900).contains(&refused),
+        "{refused} of them have control characters"
+    );
 }

@@ -49,12 +49,16 @@ impl Password {
         match typed.len() {
             0 => Err(Error::Password("is empty".into())),
             1..=PASSWORD_BYTES_MAX => Self::prepared(typed),
-            _ => Err(Error::Password(format!("is longer than {PASSWORD_BYTES_MAX} bytes"))),
+            _ => Err(Error::Password(format!(
+                "is longer than {PASSWORD_BYTES_MAX} bytes"
+            ))),
         }
     }
 
     fn prepared(typed: Zeroizing<String>) -> Result<Self, Error> {
-        let control = || Error::Password("has a control character in it, as an arrow key or Tab sends".into());
+        let control = || {
+            Error::Password("has a control character in it, as an arrow key or Tab sends".into())
+        };
         scheme::prepare(typed).map(Self).ok_or_else(control)
     }
 
@@ -63,7 +67,10 @@ impl Password {
     /// # Errors
     /// [`Error::Password`]: what [`new`](Self::new) refuses, and what is not UTF-8.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = bytes
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let text = std::str::from_utf8(line).map_err(|_| Error::Password("is not UTF-8".into()))?;
         Self::new(Zeroizing::new(text.to_owned()))
@@ -85,12 +92,17 @@ impl Password {
     /// [`Error::Password`] for one of less than [`PASSWORD_CHARS_MIN`] characters.
     pub fn check_choice(&self) -> Result<(), Error> {
         if self.0.chars().count() < PASSWORD_CHARS_MIN {
-            return Err(Error::Password(format!("has less than {PASSWORD_CHARS_MIN} characters")));
+            return Err(Error::Password(format!(
+                "has less than {PASSWORD_CHARS_MIN} characters"
+            )));
         }
         Ok(())
     }
 
-    #[cfg_attr(not(feature = "password"), allow(dead_code, reason = "nothing is computed from it then"))]
+    #[cfg_attr(
+        not(feature = "password"),
+        allow(dead_code, reason = "nothing is computed from it then")
+    )]
     fn bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }

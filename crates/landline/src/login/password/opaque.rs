@@ -2,9 +2,10 @@
 
 use landline_proto::login::UserName;
 use opaque_ke::{
-    CipherSuite, ClientLogin, ClientLoginFinishParameters, ClientRegistration, ClientRegistrationFinishParameters,
-    CredentialFinalization, CredentialRequest, CredentialResponse, Identifiers, RegistrationRequest,
-    RegistrationResponse, Ristretto255, ServerLogin, ServerLoginParameters, ServerRegistration, ServerSetup, TripleDh,
+    CipherSuite, ClientLogin, ClientLoginFinishParameters, ClientRegistration,
+    ClientRegistrationFinishParameters, CredentialFinalization, CredentialRequest,
+    CredentialResponse, Identifiers, RegistrationRequest, RegistrationResponse, Ristretto255,
+    ServerLogin, ServerLoginParameters, ServerRegistration, ServerSetup, TripleDh,
     argon2::{Algorithm, Argon2, Params, Version},
     rand::{CryptoRng, RngCore},
 };
@@ -51,7 +52,11 @@ pub(crate) struct PasswordSetup {
 impl PasswordSetup {
     /// A fresh one, to be stored.
     pub(crate) fn generate() -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(ServerSetup::<Suite>::new(&mut SystemRandom).serialize().to_vec())
+        Zeroizing::new(
+            ServerSetup::<Suite>::new(&mut SystemRandom)
+                .serialize()
+                .to_vec(),
+        )
     }
 
     /// The stored one; `None` for something else.
@@ -78,21 +83,34 @@ impl PasswordSetup {
         let record = record.and(read);
         let parameters = parameters(&parties, transcript);
         let user = credential(parties.user);
-        let started = ServerLogin::start(&mut SystemRandom, &self.setup, record, request, user, parameters).ok()?;
-        Some((started.message.serialize().to_vec(), PendingLogin(started.state)))
+        let started = ServerLogin::start(
+            &mut SystemRandom,
+            &self.setup,
+            record,
+            request,
+            user,
+            parameters,
+        )
+        .ok()?;
+        Some((
+            started.message.serialize().to_vec(),
+            PendingLogin(started.state),
+        ))
     }
 
     /// The server's half of setting a password: the RegistrationResponse. `None` for a request that is none.
     pub(crate) fn evaluate(&self, user: &UserName, request: &[u8]) -> Option<Vec<u8>> {
         let request = RegistrationRequest::deserialize(exactly(request, REQUEST_BYTES)?).ok()?;
-        let started = ServerRegistration::<Suite>::start(&self.setup, request, credential(user)).ok()?;
+        let started =
+            ServerRegistration::<Suite>::start(&self.setup, request, credential(user)).ok()?;
         Some(started.message.serialize().to_vec())
     }
 }
 
 /// Whether a server can store these bytes as the record of a password.
 pub(crate) fn is_record(bytes: &[u8]) -> bool {
-    exactly(bytes, RECORD_BYTES).is_some_and(|bytes| ServerRegistration::<Suite>::deserialize(bytes).is_ok())
+    exactly(bytes, RECORD_BYTES)
+        .is_some_and(|bytes| ServerRegistration::<Suite>::deserialize(bytes).is_ok())
 }
 
 /// A login of which the server waits for the client's last message.
@@ -100,9 +118,18 @@ pub(crate) struct PendingLogin(ServerLogin<Suite>);
 
 impl PendingLogin {
     /// Whether `ke3` proves that the client had the password.
-    pub(crate) fn accepts(self, ke3: &[u8], parties: PasswordParties<'_>, transcript: &[u8; 64]) -> bool {
-        let Some(ke3) = exactly(ke3, KE3_BYTES) else { return false };
-        let Ok(ke3) = CredentialFinalization::deserialize(ke3) else { return false };
+    pub(crate) fn accepts(
+        self,
+        ke3: &[u8],
+        parties: PasswordParties<'_>,
+        transcript: &[u8; 64],
+    ) -> bool {
+        let Some(ke3) = exactly(ke3, KE3_BYTES) else {
+            return false;
+        };
+        let Ok(ke3) = CredentialFinalization::deserialize(ke3) else {
+            return false;
+        };
         self.0.finish(ke3, parameters(&parties, transcript)).is_ok()
     }
 }
@@ -120,15 +147,38 @@ impl PasswordLogin {
     /// [`Error::Password`] in theory: for one that maps to no point.
     pub fn begin(password: &Password) -> Result<(Vec<u8>, Self), Error> {
         let started = ClientLogin::start(&mut SystemRandom, password.bytes()).map_err(unusable)?;
-        Ok((started.message.serialize().to_vec(), Self { password: password.clone(), state: started.state }))
+        Ok((
+            started.message.serialize().to_vec(),
+            Self {
+                password: password.clone(),
+                state: started.state,
+            },
+        ))
     }
 
     /// KE3; `None` where the server's KE2 does not open with this password, for this user and this server. Takes a third of a second and 64 MiB.
-    pub fn finish(self, ke2: &[u8], parties: PasswordParties<'_>, transcript: &[u8; 64]) -> Option<Vec<u8>> {
+    pub fn finish(
+        self,
+        ke2: &[u8],
+        parties: PasswordParties<'_>,
+        transcript: &[u8; 64],
+    ) -> Option<Vec<u8>> {
         let response = CredentialResponse::deserialize(exactly(ke2, KE2_BYTES)?).ok()?;
         let stretching = stretching()?;
-        let parameters = ClientLoginFinishParameters::new(Some(transcript), identifiers(&parties), Some(&stretching));
-        let finished = self.state.finish(&mut SystemRandom, self.password.bytes(), response, parameters).ok()?;
+        let parameters = ClientLoginFinishParameters::new(
+            Some(transcript),
+            identifiers(&parties),
+            Some(&stretching),
+        );
+        let finished = self
+            .state
+            .finish(
+                &mut SystemRandom,
+                self.password.bytes(),
+                response,
+                parameters,
+            )
+            .ok()?;
         Some(finished.message.serialize().to_vec())
     }
 }
@@ -146,16 +196,33 @@ impl PasswordRegistration {
     /// [`Error::Password`] for one that is too short.
     pub fn begin(password: &Password) -> Result<(Vec<u8>, Self), Error> {
         password.check_choice()?;
-        let started = ClientRegistration::start(&mut SystemRandom, password.bytes()).map_err(unusable)?;
-        Ok((started.message.serialize().to_vec(), Self { password: password.clone(), state: started.state }))
+        let started =
+            ClientRegistration::start(&mut SystemRandom, password.bytes()).map_err(unusable)?;
+        Ok((
+            started.message.serialize().to_vec(),
+            Self {
+                password: password.clone(),
+                state: started.state,
+            },
+        ))
     }
 
     /// The RegistrationRecord for the server to store; `None` where its response is none. Takes a third of a second and 64 MiB.
     pub fn finish(self, response: &[u8], parties: PasswordParties<'_>) -> Option<Vec<u8>> {
-        let response = RegistrationResponse::deserialize(exactly(response, RESPONSE_BYTES)?).ok()?;
+        let response =
+            RegistrationResponse::deserialize(exactly(response, RESPONSE_BYTES)?).ok()?;
         let stretching = stretching()?;
-        let parameters = ClientRegistrationFinishParameters::new(identifiers(&parties), Some(&stretching));
-        let finished = self.state.finish(&mut SystemRandom, self.password.bytes(), response, parameters).ok()?;
+        let parameters =
+            ClientRegistrationFinishParameters::new(identifiers(&parties), Some(&stretching));
+        let finished = self
+            .state
+            .finish(
+                &mut SystemRandom,
+                self.password.bytes(),
+                response,
+                parameters,
+            )
+            .ok()?;
         Some(finished.message.serialize().to_vec())
     }
 }
@@ -169,15 +236,30 @@ fn credential(user: &UserName) -> &[u8] {
 }
 
 fn identifiers<'a>(parties: &'a PasswordParties<'_>) -> Identifiers<'a> {
-    Identifiers { client: Some(credential(parties.user)), server: Some(parties.server.bytes()) }
+    Identifiers {
+        client: Some(credential(parties.user)),
+        server: Some(parties.server.bytes()),
+    }
 }
 
-fn parameters<'a>(parties: &'a PasswordParties<'_>, transcript: &'a [u8; 64]) -> ServerLoginParameters<'a, 'a> {
-    ServerLoginParameters { context: Some(transcript), identifiers: identifiers(parties) }
+fn parameters<'a>(
+    parties: &'a PasswordParties<'_>,
+    transcript: &'a [u8; 64],
+) -> ServerLoginParameters<'a, 'a> {
+    ServerLoginParameters {
+        context: Some(transcript),
+        identifiers: identifiers(parties),
+    }
 }
 
 fn stretching() -> Option<Argon2<'static>> {
-    let parameters = Params::new(ARGON2_KIB, ARGON2_ROUNDS, ARGON2_LANES, Some(STRETCHED_BYTES)).ok()?;
+    let parameters = Params::new(
+        ARGON2_KIB,
+        ARGON2_ROUNDS,
+        ARGON2_LANES,
+        Some(STRETCHED_BYTES),
+    )
+    .ok()?;
     Some(Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters))
 }
 
@@ -186,7 +268,9 @@ fn stretching() -> Option<Argon2<'static>> {
 pub(super) fn stretched(output: [u8; STRETCHED_BYTES]) -> [u8; STRETCHED_BYTES] {
     use opaque_ke::{generic_array::GenericArray, ksf::Ksf};
     let stretching = stretching().unwrap();
-    Ksf::hash(&stretching, GenericArray::from(output)).unwrap().into()
+    Ksf::hash(&stretching, GenericArray::from(output))
+        .unwrap()
+        .into()
 }
 
 fn unusable(error: impl std::fmt::Display) -> Error {

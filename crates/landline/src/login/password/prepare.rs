@@ -8,20 +8,31 @@ const NFC_GROWTH_MAX: usize = 3;
 
 /// The same password as anybody else would spell it: every space is U+0020, the rest is in NFC; neither case nor width is touched.
 /// `None` where there is a control character in it, which the profile forbids. Code points that are not assigned yet are let through.
-#[expect(clippy::needless_pass_by_value, reason = "what was typed is wiped here")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "what was typed is wiped here"
+)]
 pub(crate) fn prepare(typed: Zeroizing<String>) -> Option<Zeroizing<String>> {
     if typed.chars().any(char::is_control) {
         return None;
     }
     // Room for all of it, so that no half of a password is left behind where it grew out of its memory.
     let mut prepared = Zeroizing::new(String::with_capacity(typed.len() * NFC_GROWTH_MAX));
-    prepared.extend(typed.chars().map(|char| if is_space(char) { ' ' } else { char }).nfc());
+    prepared.extend(
+        typed
+            .chars()
+            .map(|char| if is_space(char) { ' ' } else { char })
+            .nfc(),
+    );
     Some(prepared)
 }
 
 /// The general category Zs, but for U+0020.
 fn is_space(char: char) -> bool {
-    matches!(char, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
+    matches!(
+        char,
+        '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
+    )
 }
 
 #[cfg(test)]
@@ -38,8 +49,14 @@ mod tests {
     #[test]
     fn spellings_of_one_password_are_one() {
         for (typed, expected) in [
-            ("correct horse battery staple", "correct horse battery staple"),
-            ("Correct Horse Battery Staple", "Correct Horse Battery Staple"),
+            (
+                "correct horse battery staple",
+                "correct horse battery staple",
+            ),
+            (
+                "Correct Horse Battery Staple",
+                "Correct Horse Battery Staple",
+            ),
             ("\u{3c0}\u{df}\u{e5}", "\u{3c0}\u{df}\u{e5}"),
             ("Jack of \u{2666}s", "Jack of \u{2666}s"),
             ("foo\u{1680}bar", "foo bar"),
@@ -54,7 +71,13 @@ mod tests {
 
     #[test]
     fn control_characters_are_refused() {
-        for typed in ["my cat is a \u{9}by", "\u{1b}[A", "a\u{7f}", "a\u{85}b", "\u{0}"] {
+        for typed in [
+            "my cat is a \u{9}by",
+            "\u{1b}[A",
+            "a\u{7f}",
+            "a\u{85}b",
+            "\u{0}",
+        ] {
             assert_eq!(prepared(typed), None, "{typed:?}");
         }
     }

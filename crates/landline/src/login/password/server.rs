@@ -52,7 +52,11 @@ impl Passwords {
         let setup = store.password_setup(PasswordSetup::generate)?;
         let setup = PasswordSetup::parse(&setup)
             .ok_or_else(|| Error::state("the store", "what it needs for passwords is damaged"))?;
-        Ok(Some(Self { setup, fingerprint, guesses: Guesses::default() }))
+        Ok(Some(Self {
+            setup,
+            fingerprint,
+            guesses: Guesses::default(),
+        }))
     }
 
     /// Answers the first message of a login, from `source`, with KE2, whoever it is. It counts as a guess until it is
@@ -71,18 +75,54 @@ impl Passwords {
         let transcript = attempt.transcript(exporter);
         let guess = self.count_guess(store, &user, source)?;
         let stored = store.password(&user)?;
-        let (record, id) = stored.map(|password| (password.record, password.id)).unzip();
-        let (ke1, parties) = (&attempt.begin.ke1.0, PasswordParties { user: &user, server: self.fingerprint });
-        let answer = self.setup.answer(parties, record.as_deref(), ke1, &transcript);
-        let (ke2, pending) =
-            answer.ok_or_else(|| ProtocolError::BadHeader("in \"password\": ke1 is no KE1 of OPAQUE".into()))?;
-        Ok((ke2, BegunPassword { user, source, transcript, pending, id, guess }))
+        let (record, id) = stored
+            .map(|password| (password.record, password.id))
+            .unzip();
+        let (ke1, parties) = (
+            &attempt.begin.ke1.0,
+            PasswordParties {
+                user: &user,
+                server: self.fingerprint,
+            },
+        );
+        let answer = self
+            .setup
+            .answer(parties, record.as_deref(), ke1, &transcript);
+        let (ke2, pending) = answer.ok_or_else(|| {
+            ProtocolError::BadHeader("in \"password\": ke1 is no KE1 of OPAQUE".into())
+        })?;
+        Ok((
+            ke2,
+            BegunPassword {
+                user,
+                source,
+                transcript,
+                pending,
+                id,
+                guess,
+            },
+        ))
     }
 
     /// Which password the login was proved by; `None` if it was not. What is proved was no guess, and from there the account is known. Blocking.
-    pub(crate) fn finish(&self, store: &Store, begun: BegunPassword, ke3: &[u8]) -> Option<PasswordId> {
-        let BegunPassword { user, source, transcript, pending, id, guess } = begun;
-        let parties = PasswordParties { user: &user, server: self.fingerprint };
+    pub(crate) fn finish(
+        &self,
+        store: &Store,
+        begun: BegunPassword,
+        ke3: &[u8],
+    ) -> Option<PasswordId> {
+        let BegunPassword {
+            user,
+            source,
+            transcript,
+            pending,
+            id,
+            guess,
+        } = begun;
+        let parties = PasswordParties {
+            user: &user,
+            server: self.fingerprint,
+        };
         let is_proved = pending.accepts(ke3, parties, &transcript);
         let id = id.filter(|_| is_proved)?;
         self.guesses.take_back(guess);
@@ -95,13 +135,22 @@ impl Passwords {
     ///
     /// # Errors
     /// `too-many-guesses`, `bad-header`, [`Error::State`].
-    pub(crate) fn register(&self, user: &UserName, request: &[u8], source: Option<Source>) -> Result<Vec<u8>, Error> {
+    pub(crate) fn register(
+        &self,
+        user: &UserName,
+        request: &[u8],
+        source: Option<Source>,
+    ) -> Result<Vec<u8>, Error> {
         if let Some(source) = source {
-            self.guesses.count(user, source, true, Instant::now()).map_err(|too_many| refused(user, too_many))?;
+            self.guesses
+                .count(user, source, true, Instant::now())
+                .map_err(|too_many| refused(user, too_many))?;
         }
         let response = self.setup.evaluate(user, request);
-        response
-            .ok_or_else(|| ProtocolError::BadHeader("\"request\" is no RegistrationRequest of OPAQUE".into()).into())
+        response.ok_or_else(|| {
+            ProtocolError::BadHeader("\"request\" is no RegistrationRequest of OPAQUE".into())
+                .into()
+        })
     }
 
     /// What is to be stored for this record.
@@ -110,21 +159,31 @@ impl Passwords {
     /// `bad-header` for one that is none.
     pub(crate) fn password_of(record: Vec<u8>) -> Result<StoredPassword, Error> {
         if !is_record(&record) {
-            return Err(ProtocolError::BadHeader("\"record\" is no RegistrationRecord of OPAQUE".into()).into());
+            return Err(ProtocolError::BadHeader(
+                "\"record\" is no RegistrationRecord of OPAQUE".into(),
+            )
+            .into());
         }
-        Ok(StoredPassword { id: password_id(&record), record })
+        Ok(StoredPassword {
+            id: password_id(&record),
+            record,
+        })
     }
 
     fn count_guess(&self, store: &Store, user: &UserName, source: Source) -> Result<Guess, Error> {
         // Behind this machine's own address stand all who come through tunnels.
-        let is_known = !source.is_this_machine() && store.is_known_source(user, &source.to_string())?;
-        self.guesses.count(user, source, is_known, Instant::now()).map_err(|too_many| refused(user, too_many))
+        let is_known =
+            !source.is_this_machine() && store.is_known_source(user, &source.to_string())?;
+        self.guesses
+            .count(user, source, is_known, Instant::now())
+            .map_err(|too_many| refused(user, too_many))
     }
 }
 
 fn refused(user: &UserName, TooMany { remaining }: TooMany) -> Error {
     let seconds = remaining.as_secs() + 1;
-    let problem = format!("the password of {user} was tried too often; the next try is in {seconds} s");
+    let problem =
+        format!("the password of {user} was tried too often; the next try is in {seconds} s");
     Error::here(ErrorCode::TooManyGuesses, problem)
 }
 

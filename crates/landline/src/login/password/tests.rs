@@ -24,7 +24,15 @@ pub(super) fn record(setup: &PasswordSetup, text: &str) -> Vec<u8> {
     let (request, begun) = PasswordRegistration::begin(&password(text)).unwrap();
     let response = setup.evaluate(&alice, &request).unwrap();
     assert_eq!((request.len(), response.len()), (32, 64));
-    begun.finish(&response, PasswordParties { user: &alice, server: server(1) }).unwrap()
+    begun
+        .finish(
+            &response,
+            PasswordParties {
+                user: &alice,
+                server: server(1),
+            },
+        )
+        .unwrap()
 }
 
 /// Where the two sides of a login think that they are.
@@ -35,7 +43,11 @@ pub(super) struct Side<'a> {
 }
 
 pub(super) fn alice() -> Side<'static> {
-    Side { user: "alice", server: server(1), transcript: [9; 64] }
+    Side {
+        user: "alice",
+        server: server(1),
+        transcript: [9; 64],
+    }
 }
 
 /// Whether a login works between these two views, with what the client typed; `None` where the client saw that it would not.
@@ -47,11 +59,19 @@ pub(super) fn logs_in(
     there: &Side<'_>,
 ) -> Option<bool> {
     let (ke1, begun) = PasswordLogin::begin(&password(typed)).unwrap();
-    let (name, parties) = (user(there.user), |name| PasswordParties { user: name, server: there.server });
-    let (ke2, pending) = setup.answer(parties(&name), record, &ke1, &there.transcript).unwrap();
+    let (name, parties) = (user(there.user), |name| PasswordParties {
+        user: name,
+        server: there.server,
+    });
+    let (ke2, pending) = setup
+        .answer(parties(&name), record, &ke1, &there.transcript)
+        .unwrap();
     assert_eq!((ke1.len(), ke2.len()), (96, 320));
     let own_name = user(client.user);
-    let ours = PasswordParties { user: &own_name, server: client.server };
+    let ours = PasswordParties {
+        user: &own_name,
+        server: client.server,
+    };
     let ke3 = begun.finish(&ke2, ours, &client.transcript)?;
     assert_eq!(ke3.len(), 64);
     Some(pending.accepts(&ke3, parties(&name), &there.transcript))
@@ -62,28 +82,69 @@ fn the_right_password_logs_in_at_its_server_as_its_user_on_this_connection_and_n
     let setup = setup();
     let record = record(&setup, "correct horse");
     assert!(is_record(&record) && record.len() == 192);
-    let tried = |typed: &str, client: &Side<'_>, there: &Side<'_>| logs_in(&setup, Some(&record), typed, client, there);
+    let tried = |typed: &str, client: &Side<'_>, there: &Side<'_>| {
+        logs_in(&setup, Some(&record), typed, client, there)
+    };
     assert_eq!(tried("correct horse", &alice(), &alice()), Some(true));
-    assert_eq!(tried("correct horsf", &alice(), &alice()), None, "another password");
-    let elsewhere = Side { server: server(2), ..alice() };
-    assert_eq!(tried("correct horse", &elsewhere, &elsewhere), None, "another server with the same store");
-    assert_eq!(tried("correct horse", &elsewhere, &alice()), None, "a server in between");
-    let other = Side { transcript: [8; 64], ..alice() };
-    assert_eq!(tried("correct horse", &other, &alice()), None, "another connection");
-    let bob = Side { user: "bob", ..alice() };
-    assert_eq!(tried("correct horse", &bob, &bob), None, "the record under another name");
+    assert_eq!(
+        tried("correct horsf", &alice(), &alice()),
+        None,
+        "another password"
+    );
+    let elsewhere = Side {
+        server: server(2),
+        ..alice()
+    };
+    assert_eq!(
+        tried("correct horse", &elsewhere, &elsewhere),
+        None,
+        "another server with the same store"
+    );
+    assert_eq!(
+        tried("correct horse", &elsewhere, &alice()),
+        None,
+        "a server in between"
+    );
+    let other = Side {
+        transcript: [8; 64],
+        ..alice()
+    };
+    assert_eq!(
+        tried("correct horse", &other, &alice()),
+        None,
+        "another connection"
+    );
+    let bob = Side {
+        user: "bob",
+        ..alice()
+    };
+    assert_eq!(
+        tried("correct horse", &bob, &bob),
+        None,
+        "the record under another name"
+    );
     let another = self::setup();
-    assert_eq!(logs_in(&another, Some(&record), "correct horse", &alice(), &alice()), None, "a stolen record");
+    assert_eq!(
+        logs_in(&another, Some(&record), "correct horse", &alice(), &alice()),
+        None,
+        "a stolen record"
+    );
 }
 
 #[test]
 fn who_has_no_password_gets_an_answer_that_nothing_opens() {
     let setup = setup();
-    assert_eq!(logs_in(&setup, None, "correct horse", &alice(), &alice()), None);
+    assert_eq!(
+        logs_in(&setup, None, "correct horse", &alice(), &alice()),
+        None
+    );
     // Nor does any last message fit.
     let (ke1, _) = PasswordLogin::begin(&password("correct horse")).unwrap();
     let alice = user("alice");
-    let parties = PasswordParties { user: &alice, server: server(1) };
+    let parties = PasswordParties {
+        user: &alice,
+        server: server(1),
+    };
     for ke3 in [&[0; 64][..], &[7; 64], &[], &[1; 63], &[1; 65]] {
         let (_, pending) = setup.answer(parties, None, &ke1, &[9; 64]).unwrap();
         assert!(!pending.accepts(ke3, parties, &[9; 64]));
@@ -94,12 +155,18 @@ fn who_has_no_password_gets_an_answer_that_nothing_opens() {
 fn what_is_none_of_its_messages_is_refused() {
     let setup = setup();
     let alice = user("alice");
-    let parties = PasswordParties { user: &alice, server: server(1) };
+    let parties = PasswordParties {
+        user: &alice,
+        server: server(1),
+    };
     let (ke1, _) = PasswordLogin::begin(&password("correct horse")).unwrap();
     for length in (0..200).filter(|length| *length != ke1.len()) {
         let mut bytes = ke1.clone();
         bytes.resize(length, 0);
-        assert!(setup.answer(parties, None, &bytes, &[9; 64]).is_none(), "{length}");
+        assert!(
+            setup.answer(parties, None, &bytes, &[9; 64]).is_none(),
+            "{length}"
+        );
     }
     // The identity, and what is no point at all.
     for first in [0, 0xff] {

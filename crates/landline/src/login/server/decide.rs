@@ -37,13 +37,22 @@ pub(super) async fn decide(
     gate: Gate<'_>,
     claim: &mut Claim,
 ) -> Result<Accepted, Error> {
-    let TlsStream::Server(server) = &*stream else { return Err(Error::Tls("not a server's stream".into())) };
+    let TlsStream::Server(server) = &*stream else {
+        return Err(Error::Tls("not a server's stream".into()));
+    };
     let exporter = server
         .get_ref()
         .1
         .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
         .map_err(|error| Error::Tls(error.to_string()))?;
-    let Gate { store, rights, signing, audit, passwords, .. } = gate;
+    let Gate {
+        store,
+        rights,
+        signing,
+        audit,
+        passwords,
+        ..
+    } = gate;
     let mut place: Option<SigningPlace> = None;
     let mut begun = None;
     let attempt = loop {
@@ -79,9 +88,23 @@ pub(super) async fn decide(
         _ => None,
     };
     let (rights, audit, passwords) = (rights.clone(), audit.clone(), passwords.cloned());
-    let judge = Judge { rights, audit, passwords, peer: peer.ip(), exporter };
-    let case = Case { attempt, live, begun };
-    let judged = in_time(login.poll_timeout(), blocking(store, move |store| judge.decide(store, case))).await;
+    let judge = Judge {
+        rights,
+        audit,
+        passwords,
+        peer: peer.ip(),
+        exporter,
+    };
+    let case = Case {
+        attempt,
+        live,
+        begun,
+    };
+    let judged = in_time(
+        login.poll_timeout(),
+        blocking(store, move |store| judge.decide(store, case)),
+    )
+    .await;
     drop(place);
     if judged.is_ok() {
         (gate.guessed)(false);
@@ -98,7 +121,8 @@ fn begin_password(
 ) -> impl FnOnce(&Store) -> Result<(Vec<u8>, BegunPassword), Error> + Send + 'static {
     move |store| {
         // The method was not offered then, so that nobody comes this far.
-        let passwords = passwords.ok_or_else(|| refused(&attempt.begin.user, "there are no passwords here"))?;
+        let passwords =
+            passwords.ok_or_else(|| refused(&attempt.begin.user, "there are no passwords here"))?;
         passwords.begin(store, &attempt, &exporter, Source::of(peer.ip()))
     }
 }
@@ -106,24 +130,38 @@ fn begin_password(
 /// Whoever leaves after the server's half of a login by password has most likely seen that the password was wrong.
 fn gave_up(error: Error, begun: Option<&BegunPassword>) -> Error {
     match (error, begun) {
-        (Error::Lost(_), Some(begun)) => refused(begun.user(), "the password was wrong, or the client gave up"),
+        (Error::Lost(_), Some(begun)) => refused(
+            begun.user(),
+            "the password was wrong, or the client gave up",
+        ),
         (error, _) => error,
     }
 }
 
 /// Sends what the login has to say.
-async fn answer(stream: &mut TlsStream<Box<dyn Transport>>, login: &mut ServerLogin) -> Result<(), Error> {
+async fn answer(
+    stream: &mut TlsStream<Box<dyn Transport>>,
+    login: &mut ServerLogin,
+) -> Result<(), Error> {
     let bytes = login.poll_transmit().unwrap_or_default();
-    stream.write_all(&bytes).await.map_err(|error| lost(&error))?;
+    stream
+        .write_all(&bytes)
+        .await
+        .map_err(|error| lost(&error))?;
     stream.flush().await.map_err(|error| lost(&error))
 }
 
 /// What the client wants next.
-async fn event(stream: &mut TlsStream<Box<dyn Transport>>, login: &mut ServerLogin) -> Result<ServerEvent, Error> {
+async fn event(
+    stream: &mut TlsStream<Box<dyn Transport>>,
+    login: &mut ServerLogin,
+) -> Result<ServerEvent, Error> {
     loop {
         let bytes = stream.fill_buf().await.map_err(|error| lost(&error))?;
         if bytes.is_empty() {
-            return Err(Error::Lost("the client closed it before it logged in".into()));
+            return Err(Error::Lost(
+                "the client closed it before it logged in".into(),
+            ));
         }
         let mut input = bytes;
         let event = login.handle_input(&mut input)?;
@@ -135,8 +173,13 @@ async fn event(stream: &mut TlsStream<Box<dyn Transport>>, login: &mut ServerLog
     }
 }
 
-pub(super) async fn in_time<T>(deadline: Instant, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout_at(deadline.into(), work).await.unwrap_or(Err(ProtocolError::LoginTimeout.into()))
+pub(super) async fn in_time<T>(
+    deadline: Instant,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout_at(deadline.into(), work)
+        .await
+        .unwrap_or(Err(ProtocolError::LoginTimeout.into()))
 }
 
 /// Runs what asks the store where it may block.
@@ -154,7 +197,10 @@ async fn blocking<T: Send + 'static>(
 /// lot. So whoever has none of the user's keys sees the same, whether the user exists or not.
 fn choose(keys: &Keys, binding: &[u8], peer: IpAddr, store: &Store) -> Result<usize, Error> {
     let records = store.keys_of(&keys.user)?.into_iter();
-    let mut lines: Vec<String> = records.filter(|key| by_its_line(key, peer).is_ok()).map(|key| key.line).collect();
+    let mut lines: Vec<String> = records
+        .filter(|key| by_its_line(key, peer).is_ok())
+        .map(|key| key.line)
+        .collect();
     let stored = lines.len();
     // These are compared to nothing, but take the time.
     lines.resize_with(stored.max(KEYS_COMPARED_MIN), || "x".repeat(80));
@@ -162,5 +208,9 @@ fn choose(keys: &Keys, binding: &[u8], peer: IpAddr, store: &Store) -> Result<us
     tags.truncate(stored);
     let lot = u64::from_le_bytes(random()) % keys.keys.len().max(1) as u64;
     let lot = usize::try_from(lot).unwrap_or_default();
-    Ok(keys.keys.iter().position(|key| tags.contains(key)).unwrap_or(lot))
+    Ok(keys
+        .keys
+        .iter()
+        .position(|key| tags.contains(key))
+        .unwrap_or(lot))
 }

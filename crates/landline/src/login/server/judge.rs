@@ -15,8 +15,8 @@ use crate::{
     admission::Source,
     audit::{Audit, Entry},
     login::{
-        BegunPassword, KeyLineError, KeyOptions, Passwords, PublicKey, SecretKey, random, remember_source, same,
-        standing::objection,
+        BegunPassword, KeyLineError, KeyOptions, Passwords, PublicKey, SecretKey, random,
+        remember_source, same, standing::objection,
     },
     rights::RightsFile,
     store::{KeyRecord, Store, invite_id, unix_now},
@@ -55,32 +55,56 @@ struct Proved {
 
 impl Proved {
     fn by(key: String) -> Self {
-        Self { key, command: None, server_proof: None }
+        Self {
+            key,
+            command: None,
+            server_proof: None,
+        }
     }
 }
 
 impl Judge {
     /// Decides a login: the proof first, then whether the key, the invite, the secret or the password is good. Blocking.
     pub(super) fn decide(&self, store: &Store, case: Case) -> Result<Accepted, Error> {
-        let Case { attempt, live, begun } = case;
+        let Case {
+            attempt,
+            live,
+            begun,
+        } = case;
         let login = &attempt.login;
         let user = &login.user;
         let transcript = attempt.transcript(&self.exporter);
-        let Proved { key, command, server_proof } = match &login.proof {
+        let Proved {
+            key,
+            command,
+            server_proof,
+        } = match &login.proof {
             Proof::SshKey { key, signature } => {
                 let record = proved(store, user, key, &transcript, &signature.0)?;
-                let record = record.ok_or_else(|| refused(user, "no account of this name has this key"))?;
+                let record =
+                    record.ok_or_else(|| refused(user, "no account of this name has this key"))?;
                 admit(user, record, self.peer)?
             }
-            Proof::Invite { key, signature, token } => {
+            Proof::Invite {
+                key,
+                signature,
+                token,
+            } => {
                 proved(store, user, key, &transcript, &signature.0)?;
                 self.redeem(store, user, key, token)?
             }
-            Proof::Secret { secret, binding, proof } => by_secret(store, user, (secret, *binding), proof, &transcript)?,
+            Proof::Secret {
+                secret,
+                binding,
+                proof,
+            } => by_secret(store, user, (secret, *binding), proof, &transcript)?,
             Proof::Password { ke3 } => self.by_password(store, user, begun, &ke3.0)?,
             Proof::Attach { proof, .. } => {
                 let session = attached(live, &transcript, proof, user, self.peer, store)?;
-                return Ok(Accepted { session, proof: None });
+                return Ok(Accepted {
+                    session,
+                    proof: None,
+                });
             }
         };
         if !matches!(login.proof, Proof::Password { .. }) && store.password(user)?.is_some() {
@@ -96,26 +120,48 @@ impl Judge {
             attach: login.attach.then(|| SecretKey::from_bytes(random())),
             attached: false,
         };
-        Ok(Accepted { session, proof: server_proof })
+        Ok(Accepted {
+            session,
+            proof: server_proof,
+        })
     }
 
-    fn redeem(&self, store: &Store, user: &UserName, key: &str, token: &Token) -> Result<Proved, Error> {
+    fn redeem(
+        &self,
+        store: &Store,
+        user: &UserName,
+        key: &str,
+        token: &Token,
+    ) -> Result<Proved, Error> {
         let key = offered(user, key)?;
         store.redeem(token, user, &key, |invite| {
             has_no_rights(user, invite.is_for_anybody, &self.rights)?;
-            if invite.made_by.as_ref().is_some_and(|maker| !self.rights.is_admin(maker)) {
+            if invite
+                .made_by
+                .as_ref()
+                .is_some_and(|maker| !self.rights.is_admin(maker))
+            {
                 // Taken back with the right to make it.
-                return Err(Error::here(ErrorCode::InviteUnknown, "there is no such invite any more"));
+                return Err(Error::here(
+                    ErrorCode::InviteUnknown,
+                    "there is no such invite any more",
+                ));
             }
             self.audit.record_blocking(Entry::Admin {
                 user: None,
                 session: None,
                 action: "invite-redeem".into(),
                 subject: user.to_string(),
-                detail: Some(format!("invite {}, {}", invite_id(token), key.fingerprint())),
+                detail: Some(format!(
+                    "invite {}, {}",
+                    invite_id(token),
+                    key.fingerprint()
+                )),
             })
         })?;
-        let record = store.key(user, &key)?.ok_or_else(|| refused(user, "the key was removed at once"))?;
+        let record = store
+            .key(user, &key)?
+            .ok_or_else(|| refused(user, "the key was removed at once"))?;
         admit(user, record, self.peer)
     }
 
@@ -126,7 +172,11 @@ impl Judge {
         begun: Option<BegunPassword>,
         ke3: &[u8],
     ) -> Result<Proved, Error> {
-        let id = self.passwords.as_ref().zip(begun).and_then(|(passwords, begun)| passwords.finish(store, begun, ke3));
+        let id = self
+            .passwords
+            .as_ref()
+            .zip(begun)
+            .and_then(|(passwords, begun)| passwords.finish(store, begun, ke3));
         let id = id.ok_or_else(|| refused(user, "no account of this name has this password"))?;
         let name = format!("password:{id}");
         // It may have been changed since the first message.
@@ -155,7 +205,10 @@ fn by_secret(
     if let Some(objection) = store.objection(user, &name)? {
         return Err(refused(user, objection));
     }
-    Ok(Proved { server_proof: Some(key.server_proof(transcript)), ..Proved::by(name) })
+    Ok(Proved {
+        server_proof: Some(key.server_proof(transcript)),
+        ..Proved::by(name)
+    })
 }
 
 /// Sees to it that whoever may choose a name gets none that somebody has in mind for another.
@@ -178,15 +231,24 @@ fn attached(
     store: &Store,
 ) -> Result<Session, Error> {
     let secret = live.as_ref().and_then(|session| session.attach.clone());
-    let key = secret.clone().unwrap_or_else(|| SecretKey::from_bytes([0; 32]));
+    let key = secret
+        .clone()
+        .unwrap_or_else(|| SecretKey::from_bytes([0; 32]));
     let proved = same(&key.attach_proof(transcript), proof);
     let session = live.filter(|session| proved && secret.is_some() && session.user == *user);
-    let session =
-        session.ok_or_else(|| refused(user, "there is no such session, or its attach secret was not proved"))?;
+    let session = session.ok_or_else(|| {
+        refused(
+            user,
+            "there is no such session, or its attach secret was not proved",
+        )
+    })?;
     if let Some(objection) = objection(store, &session, &[peer])? {
         return Err(refused(user, objection));
     }
-    Ok(Session { attached: true, ..session })
+    Ok(Session {
+        attached: true,
+        ..session
+    })
 }
 
 /// The stored key that equals the offered one, if there is one, once the signature was verified. Known or not, the same work is
@@ -200,8 +262,14 @@ fn proved(
 ) -> Result<Option<KeyRecord>, Error> {
     let offered = offered(user, key)?;
     let record = store.key(user, &offered)?;
-    let stored = record.as_ref().and_then(|record| PublicKey::parse(&record.line));
-    if !stored.as_ref().unwrap_or(&offered).verifies(transcript, signature) {
+    let stored = record
+        .as_ref()
+        .and_then(|record| PublicKey::parse(&record.line));
+    if !stored
+        .as_ref()
+        .unwrap_or(&offered)
+        .verifies(transcript, signature)
+    {
         return Err(refused(user, "the signature does not fit"));
     }
     Ok(record)
@@ -214,13 +282,22 @@ fn offered(user: &UserName, key: &str) -> Result<PublicKey, Error> {
 /// A stored key that may be used from `peer` now, by what stands in its line.
 fn admit(user: &UserName, record: KeyRecord, peer: IpAddr) -> Result<Proved, Error> {
     match by_its_line(&record, peer) {
-        Ok(command) => Ok(Proved { command, ..Proved::by(record.fingerprint) }),
-        Err(reason) => Err(refused(user, format_args!("{}: {reason}", record.fingerprint))),
+        Ok(command) => Ok(Proved {
+            command,
+            ..Proved::by(record.fingerprint)
+        }),
+        Err(reason) => Err(refused(
+            user,
+            format_args!("{}: {reason}", record.fingerprint),
+        )),
     }
 }
 
 /// The command that a stored key is for, if it is for one; why it may not be used otherwise.
-pub(in crate::login) fn by_its_line(record: &KeyRecord, peer: IpAddr) -> Result<Option<String>, KeyLineError> {
+pub(in crate::login) fn by_its_line(
+    record: &KeyRecord,
+    peer: IpAddr,
+) -> Result<Option<String>, KeyLineError> {
     if record.disabled {
         return Err(KeyLineError::new("the account is disabled"));
     }

@@ -8,7 +8,8 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use landline_proto::{
     Limits, ProtocolError,
     login::{
-        METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET, METHOD_SSH_KEY, Offer, ServerLogin, UserName,
+        METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET, METHOD_SSH_KEY, Offer,
+        ServerLogin, UserName,
     },
     message,
     messages::{AttachSecret, Mac, Nonce, Welcome},
@@ -97,7 +98,10 @@ struct Claim {
 
 impl Claim {
     fn is_made_by(&mut self, user: &UserName, method: &str) {
-        *self = Self { user: Some(user.to_string()), method: Some(method.to_owned()) };
+        *self = Self {
+            user: Some(user.to_string()),
+            method: Some(method.to_owned()),
+        };
     }
 }
 
@@ -116,7 +120,13 @@ pub async fn accept<T>(
     let accepted = take(transport, peer, gate, admit, &mut claim).await;
     if let Err(error) = &accepted {
         let Claim { user, method } = claim;
-        gate.audit.note(Entry::Refused { peer, user, method, code: code_text(error), message: error.to_string() });
+        gate.audit.note(Entry::Refused {
+            peer,
+            user,
+            method,
+            code: code_text(error),
+            message: error.to_string(),
+        });
     }
     accepted
 }
@@ -140,25 +150,34 @@ async fn take<T>(
     let Ok(stream) = tokio::time::timeout_at(deadline.into(), handshake).await else {
         return Err(ProtocolError::LoginTimeout.into());
     };
-    let stream =
-        stream.map_err(|error| match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+    let stream = stream.map_err(|error| {
+        match error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        {
             Some(tls) => Error::Tls(tls.to_string()),
             None => lost(&error),
-        })?;
+        }
+    })?;
     if stream.get_ref().1.alpn_protocol() != Some(landline_proto::ALPN.as_bytes()) {
-        return Err(Error::Tls(format!("the client does not speak {}", landline_proto::ALPN)));
+        return Err(Error::Tls(format!(
+            "the client does not speak {}",
+            landline_proto::ALPN
+        )));
     }
     let mut stream = TlsStream::Server(stream);
     let decided = decide(&mut stream, peer, &mut login, gate, claim).await;
     let deadline = login.poll_timeout();
     let failure = match decided.and_then(|accepted| Ok((admit(&accepted.session)?, accepted))) {
-        Ok((admitted, accepted)) => match in_time(deadline, gate.audit.record(entry(&accepted.session, peer))).await {
-            Ok(()) => {
-                let (channel, session) = welcome(stream, login, accepted, deadline).await?;
-                return Ok((channel, session, admitted));
+        Ok((admitted, accepted)) => {
+            match in_time(deadline, gate.audit.record(entry(&accepted.session, peer))).await {
+                Ok(()) => {
+                    let (channel, session) = welcome(stream, login, accepted, deadline).await?;
+                    return Ok((channel, session, admitted));
+                }
+                Err(error) => error,
             }
-            Err(error) => error,
-        },
+        }
         Err(error) => error,
     };
     if let Some(reason) = failure.to_peer() {
@@ -172,7 +191,11 @@ async fn take<T>(
 fn entry(session: &Session, peer: SocketAddr) -> Entry {
     Entry::Login {
         user: session.user.to_string(),
-        method: if session.attached { METHOD_ATTACH.to_owned() } else { session.method.clone() },
+        method: if session.attached {
+            METHOD_ATTACH.to_owned()
+        } else {
+            session.method.clone()
+        },
         key: session.key.clone(),
         peer,
         session: session.id.clone(),
@@ -187,8 +210,18 @@ async fn welcome(
 ) -> Result<(Channel, Session), Error> {
     let Accepted { session, proof } = accepted;
     let (user, key) = (session.user.clone(), session.key.clone());
-    let attach = session.attach.as_ref().filter(|_| !session.attached).map(|secret| AttachSecret(*secret.bytes()));
-    let welcome = Welcome { user, key, session: session.id.clone(), proof, attach };
+    let attach = session
+        .attach
+        .as_ref()
+        .filter(|_| !session.attached)
+        .map(|secret| AttachSecret(*secret.bytes()));
+    let welcome = Welcome {
+        user,
+        key,
+        session: session.id.clone(),
+        proof,
+        attach,
+    };
     let (answer, decoder) = login.accept(&welcome)?;
     match tokio::time::timeout_at(deadline.into(), stream.write_all(&answer)).await {
         Ok(written) => written.map_err(|error| lost(&error))?,
@@ -199,7 +232,10 @@ async fn welcome(
 
 fn offer(gate: &Gate<'_>) -> Offer {
     let password = gate.passwords.map(|_| METHOD_PASSWORD);
-    let methods = [METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET].into_iter().chain(password).chain([METHOD_ATTACH]);
+    let methods = [METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET]
+        .into_iter()
+        .chain(password)
+        .chain([METHOD_ATTACH]);
     Offer {
         server: RELEASE.to_owned(),
         features: FEATURES.map(str::to_owned).to_vec(),

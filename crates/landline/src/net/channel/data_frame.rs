@@ -14,14 +14,19 @@ impl DataFrame {
 
     /// An empty frame with all its memory.
     pub fn new() -> Self {
-        Self { bytes: vec![0; DATA_BYTES_MAX as usize] }
+        Self {
+            bytes: vec![0; DATA_BYTES_MAX as usize],
+        }
     }
 
     /// Lets `fill` write the content and say how much it wrote; sets the length in front.
     ///
     /// # Errors
     /// Whatever `fill` says.
-    pub fn fill<E>(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<usize, E> {
+    pub fn fill<E>(
+        &mut self,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
         self.bytes.resize(DATA_BYTES_MAX as usize, 0);
         let (prefix, content) = self.bytes.split_at_mut(frame::PREFIX_BYTES);
         let length = fill(content)?.min(content.len());

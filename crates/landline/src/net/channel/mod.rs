@@ -9,7 +9,8 @@ use std::{
 };
 
 use landline_proto::{
-    BodyEnd, BodySize, ErrorCode, Header, Item, Limits, Message, MessageDecoder, ProtocolError, frame,
+    BodyEnd, BodySize, ErrorCode, Header, Item, Limits, Message, MessageDecoder, ProtocolError,
+    frame,
     limits::{LINGER_BYTES_MAX, LINGER_TIME_MAX},
     message,
     messages::ErrorMessage,
@@ -63,7 +64,14 @@ pub enum Received {
 impl Channel {
     /// A channel over a stream that has been logged in, with the decoder of that login.
     pub(crate) fn new(stream: TlsStream<Box<dyn Transport>>, decoder: MessageDecoder) -> Self {
-        Self { stream, decoder, out: Vec::new(), sending: None, ending: None, pace: None }
+        Self {
+            stream,
+            decoder,
+            out: Vec::new(),
+            sending: None,
+            ending: None,
+            pace: None,
+        }
     }
 
     /// Limits how fast content flows, either way.
@@ -87,7 +95,12 @@ impl Channel {
     /// # Errors
     /// [`ProtocolError::FrameSize`] when it is too long for a header.
     pub fn send<M: Message>(&mut self, message: &M) -> Result<(), Error> {
-        Ok(message::encode(message, None, &Limits::SESSION, &mut self.out)?)
+        Ok(message::encode(
+            message,
+            None,
+            &Limits::SESSION,
+            &mut self.out,
+        )?)
     }
 
     /// Gathers a message whose body the caller sends next by [`send_data`](Self::send_data).
@@ -96,13 +109,21 @@ impl Channel {
     /// [`ProtocolError::FrameSize`] when it is too long for a header.
     pub fn send_with_body<M: Message>(&mut self, message: &M, body: BodySize) -> Result<(), Error> {
         message::encode(message, Some(body), &Limits::SESSION, &mut self.out)?;
-        self.sending = (body != BodySize::Known(0)).then_some(Sending { size: body, sent: 0, mid_frame: false });
+        self.sending = (body != BodySize::Known(0)).then_some(Sending {
+            size: body,
+            sent: 0,
+            mid_frame: false,
+        });
         Ok(())
     }
 
     /// Gathers the end of a body of unknown size. One of known size ends by itself.
     pub fn end_body(&mut self) {
-        if let Some(Sending { size: BodySize::Unknown, .. }) = self.sending.take() {
+        if let Some(Sending {
+            size: BodySize::Unknown,
+            ..
+        }) = self.sending.take()
+        {
             self.out.extend_from_slice(&frame::prefix(0));
         }
     }
@@ -115,19 +136,29 @@ impl Channel {
     /// # Errors
     /// What the peer says ([`Error::Failed`]), [`Error::Lost`], or that the session is being ended here.
     pub async fn send_data(&mut self, data: &DataFrame) -> Result<(), Error> {
-        let reason = self.ending.as_ref().and_then(|ending| ending.borrow().clone());
+        let reason = self
+            .ending
+            .as_ref()
+            .and_then(|ending| ending.borrow().clone());
         if let Some(reason) = reason {
             return Err(Error::here(ErrorCode::Ended, reason));
         }
         self.write_gathered().await?;
-        let Self { stream, decoder, sending, .. } = self;
+        let Self {
+            stream,
+            decoder,
+            sending,
+            ..
+        } = self;
         let mut rest = data.bytes();
         while !rest.is_empty() {
             let written = poll_fn(|cx| {
                 if let Poll::Ready(heard) = poll_header(stream, decoder, cx, State::SenderDone) {
                     return Poll::Ready(Err(interruption(heard)));
                 }
-                Pin::new(&mut *stream).poll_write(cx, rest).map_err(|error| lost(&error))
+                Pin::new(&mut *stream)
+                    .poll_write(cx, rest)
+                    .map_err(|error| lost(&error))
             })
             .await;
             match written {
@@ -153,7 +184,9 @@ impl Channel {
 
     /// Waits for what ends a body that is being sent: the peer says `error`, or closes. Cancel-safe.
     pub async fn interruption(&mut self) -> Error {
-        let Self { stream, decoder, .. } = self;
+        let Self {
+            stream, decoder, ..
+        } = self;
         interruption(poll_fn(|cx| poll_header(stream, decoder, cx, State::SenderDone)).await)
     }
 
@@ -187,7 +220,9 @@ impl Channel {
     /// # Errors
     /// As [`receive`](Self::receive).
     pub async fn receive_or_end(&mut self, state: State) -> Result<Option<Header>, Error> {
-        let Self { stream, decoder, .. } = self;
+        let Self {
+            stream, decoder, ..
+        } = self;
         poll_fn(|cx| poll_header(stream, decoder, cx, state)).await
     }
 
@@ -223,7 +258,11 @@ impl Channel {
                 Some(Item::BodyEnd(how)) => Some(Received::End(how)),
                 Some(Item::Header(header)) => {
                     let found = header.kind().to_owned();
-                    return Err(ProtocolError::UnexpectedMessage { found, expected: "a body".into() }.into());
+                    return Err(ProtocolError::UnexpectedMessage {
+                        found,
+                        expected: "a body".into(),
+                    }
+                    .into());
                 }
                 None => None,
             };
@@ -247,7 +286,9 @@ impl Channel {
     /// reason arrives before a reset does. Within a frame no error can be sent; then the stream just ends.
     pub async fn fail(mut self, error: &ErrorMessage) {
         match self.sending.take() {
-            Some(Sending { mid_frame: true, .. }) => return self.finish().await,
+            Some(Sending {
+                mid_frame: true, ..
+            }) => return self.finish().await,
             Some(_) => self.out.extend_from_slice(&frame::prefix(0)),
             None => {}
         }
@@ -314,7 +355,11 @@ fn poll_header(
     loop {
         let bytes = match ready!(Pin::new(&mut *stream).poll_fill_buf(cx)) {
             Ok([]) if decoder.at_boundary() => return Poll::Ready(Ok(None)),
-            Ok([]) => return Poll::Ready(Err(Error::Lost("the other side closed it within a message".into()))),
+            Ok([]) => {
+                return Poll::Ready(Err(Error::Lost(
+                    "the other side closed it within a message".into(),
+                )));
+            }
             Ok(bytes) => bytes,
             Err(error) => return Poll::Ready(Err(lost(&error))),
         };
@@ -344,25 +389,38 @@ fn interruption(heard: Result<Option<Header>, Error>) -> Error {
         Ok(None) => Error::Lost("the other side closed it".into()),
         Ok(Some(header)) => {
             let found = header.kind().to_owned();
-            ProtocolError::UnexpectedMessage { found, expected: "error".into() }.into()
+            ProtocolError::UnexpectedMessage {
+                found,
+                expected: "error".into(),
+            }
+            .into()
         }
     }
 }
 
 /// The caller waits for a header while a body is still to be read: the peer sent a body where none belongs.
 fn body_where_header(state: State) -> Error {
-    ProtocolError::UnexpectedMessage { found: "a body".into(), expected: state.accepts().join(" or ") }.into()
+    ProtocolError::UnexpectedMessage {
+        found: "a body".into(),
+        expected: state.accepts().join(" or "),
+    }
+    .into()
 }
 
 /// What the system or TLS says when a line breaks, in a few words.
 pub(crate) fn lost(error: &std::io::Error) -> Error {
     use std::io::ErrorKind as K;
-    if let Some(failed) = error.get_ref().and_then(|inner| inner.downcast_ref::<SshFailed>()) {
+    if let Some(failed) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<SshFailed>())
+    {
         return failed.into();
     }
     Error::Lost(match error.kind() {
         K::UnexpectedEof => "the other side vanished".into(),
-        K::ConnectionReset | K::BrokenPipe | K::ConnectionAborted => "the other side reset it".into(),
+        K::ConnectionReset | K::BrokenPipe | K::ConnectionAborted => {
+            "the other side reset it".into()
+        }
         K::TimedOut => "the other side has not been heard of for too long".into(),
         _ => error.to_string(),
     })

@@ -20,24 +20,41 @@ async fn pair() -> (Channel, Channel) {
     let name = ServerName::try_from("landline").unwrap();
     let (client, server) = tokio::join!(connector.connect(name, near), acceptor.accept(far));
     let channel = |stream| Channel::new(stream, MessageDecoder::new(Limits::SESSION));
-    (channel(TlsStream::Server(server.unwrap())), channel(TlsStream::Client(client.unwrap())))
+    (
+        channel(TlsStream::Server(server.unwrap())),
+        channel(TlsStream::Client(client.unwrap())),
+    )
 }
 
 /// Says why, and closes at once, without reading what is on its way.
 async fn break_off(mut server: Channel) {
-    server.send(&ErrorMessage::new(ErrorCode::NoSpace, "the disk is full")).unwrap();
+    server
+        .send(&ErrorMessage::new(ErrorCode::NoSpace, "the disk is full"))
+        .unwrap();
     server.flush().await.unwrap();
 }
 
 fn says_why(error: &Error) -> bool {
-    matches!(error, Error::Failed { side: Side::There, code: ErrorCode::NoSpace, .. })
+    matches!(
+        error,
+        Error::Failed {
+            side: Side::There,
+            code: ErrorCode::NoSpace,
+            ..
+        }
+    )
 }
 
 #[tokio::test]
 async fn the_reason_is_heard_though_the_line_breaks_while_what_was_gathered_leaves() {
     let (server, mut client) = pair().await;
     // TLS takes it all, the line only a part: it is the flush that waits, and breaks.
-    client.send(&ErrorMessage::new(ErrorCode::Io, "x".repeat(8 * LINE_BYTES))).unwrap();
+    client
+        .send(&ErrorMessage::new(
+            ErrorCode::Io,
+            "x".repeat(8 * LINE_BYTES),
+        ))
+        .unwrap();
     let (flushed, ()) = tokio::join!(client.flush(), break_off(server));
     assert!(flushed.as_ref().is_err_and(says_why), "{flushed:?}");
 }
@@ -45,7 +62,12 @@ async fn the_reason_is_heard_though_the_line_breaks_while_what_was_gathered_leav
 #[tokio::test]
 async fn the_reason_is_heard_though_the_line_breaks_within_a_body() {
     let (server, mut client) = pair().await;
-    client.send_with_body(&ErrorMessage::new(ErrorCode::Io, "a body"), BodySize::Unknown).unwrap();
+    client
+        .send_with_body(
+            &ErrorMessage::new(ErrorCode::Io, "a body"),
+            BodySize::Unknown,
+        )
+        .unwrap();
     let mut data = DataFrame::new();
     data.fill(|content| Ok::<_, ()>(content.len())).unwrap();
     let sending = async {
@@ -62,7 +84,12 @@ async fn the_reason_is_heard_though_the_line_breaks_within_a_body() {
 #[tokio::test]
 async fn a_line_that_breaks_without_a_word_is_lost() {
     let (server, mut client) = pair().await;
-    client.send(&ErrorMessage::new(ErrorCode::Io, "x".repeat(8 * LINE_BYTES))).unwrap();
+    client
+        .send(&ErrorMessage::new(
+            ErrorCode::Io,
+            "x".repeat(8 * LINE_BYTES),
+        ))
+        .unwrap();
     let (flushed, ()) = tokio::join!(client.flush(), async { drop(server) });
     assert!(matches!(flushed, Err(Error::Lost(_))), "{flushed:?}");
 }
