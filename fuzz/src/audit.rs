@@ -4,8 +4,8 @@ use std::time::UNIX_EPOCH;
 
 use landline::audit::{Entry, Line, Report, Tip, Walk};
 
-/// As a log: what has no flaw is what was written, so that a changed bit in it is one. As the fields of an event: one line, which says
-/// the same.
+/// As a log: what has no flaw is what was written, so that a changed bit in it is one. As the
+/// fields of an event: one line, which says the same.
 pub fn audit(input: &[u8]) {
     let report = walk(input, None);
     if report.flaws.is_empty() && report.lines > 0 {

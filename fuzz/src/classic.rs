@@ -23,8 +23,8 @@ fn charset(choice: u8) -> Charset {
         .unwrap_or_default()
 }
 
-/// Uploads with and without a length before their header: any segmentation gives the same files, a file has the size that its
-/// header names, and every name that is used is one component.
+/// Uploads with and without a length before their header: any segmentation gives the same files, a
+/// file has the size that its header names, and every name that is used is one component.
 pub fn upload(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else {
         return;
@@ -117,8 +117,9 @@ fn messages(
     (found, Ok(bursts.finish()))
 }
 
-/// A chat of a few members, each datagram being a byte for its sender, a byte for its length, and its bytes: nobody is relayed
-/// three times what it has sent, nor its own line, and a line survives being written down.
+/// A chat of a few members, each datagram being a byte for its sender, a byte for its length, and
+/// its bytes: nobody is relayed three times what it has sent, nor its own line, and a line survives
+/// being written down.
 pub fn chat(input: &[u8]) {
     let now = Instant::now();
     let mut members = Members::new(Duration::from_secs(60), "886".into(), Charset::default());

@@ -38,7 +38,8 @@ pub fn agent(input: &[u8]) {
     }
 }
 
-/// The configuration of ssh: what comes of it can be used, and cannot be taken for an option of a command.
+/// The configuration of ssh: what comes of it can be used, and cannot be taken for an option of a
+/// command.
 pub fn ssh_config(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let query = Query {

@@ -1,8 +1,9 @@
-//! Each decoder that reads what strangers send, as a plain function of bytes that panics where an invariant breaks: a
-//! stream gives the same however it is cut, and what is accepted survives being written down again.
+//! Each decoder that reads what strangers send, as a plain function of bytes that panics where an
+//! invariant breaks: a stream gives the same however it is cut, and what is accepted survives being
+//! written down again.
 //!
-//! `tests/replay.rs` runs them over the corpus and mutations of it in every test run; `fuzz_targets/` hands them to
-//! libFuzzer.
+//! `tests/replay.rs` runs them over the corpus and mutations of it in every test run;
+//! `fuzz_targets/` hands them to libFuzzer.
 
 mod audit;
 mod classic;
@@ -46,7 +47,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("audit", audit),
 ];
 
-/// The input of a stream's target: a byte that picks the circumstances, a byte that picks a step, and the stream.
+/// The input of a stream's target: a byte that picks the circumstances, a byte that picks a step,
+/// and the stream.
 fn controls(input: &[u8]) -> Option<(u8, usize, &[u8])> {
     match input {
         [choice, step, stream @ ..] => Some((*choice, usize::from(*step).max(1), stream)),

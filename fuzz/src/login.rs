@@ -34,12 +34,12 @@ fn user() -> Option<UserName> {
     "alice".parse().ok()
 }
 
-/// What came of a login at the server: what was asked and its transcript, or an error, or nothing yet; and how much of
-/// the stream was used if there is no error.
+/// What came of a login at the server: what was asked and its transcript, or an error, or nothing
+/// yet; and how much of the stream was used if there is no error.
 type Served = (Result<Option<(Login, [u8; 64])>, ProtocolError>, usize);
 
-/// The server's side: any segmentation gives the same attempt and uses the same bytes, nothing behind the login is
-/// read, and a login survives being written down again.
+/// The server's side: any segmentation gives the same attempt and uses the same bytes, nothing
+/// behind the login is read, and a login survives being written down again.
 pub fn server_login(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else {
         return;
@@ -186,8 +186,8 @@ struct Conversation {
     client: ClientLogin,
 }
 
-/// The client's side: any segmentation gives the same events and uses the same bytes, and a server with the greeting
-/// that was accepted comes to the client's transcript.
+/// The client's side: any segmentation gives the same events and uses the same bytes, and a server
+/// with the greeting that was accepted comes to the client's transcript.
 pub fn client_login(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else {
         return;

@@ -2,8 +2,8 @@
 
 use landline::rights::{Exec, Pattern, Rights};
 
-/// A text: an accepted one says of every rule on which line it stands, a refused one where it is wrong; and no pattern matches
-/// words that were run together.
+/// A text: an accepted one says of every rule on which line it stands, a refused one where it is
+/// wrong; and no pattern matches words that were run together.
 pub fn rights(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else {
         return;

@@ -24,7 +24,8 @@ fn framed(payload: &[u8]) -> Vec<u8> {
     [&prefix(payload.len())[..], payload].concat()
 }
 
-/// The frame decoder: any segmentation gives the same frames, and the frames make up the stream again.
+/// The frame decoder: any segmentation gives the same frames, and the frames make up the stream
+/// again.
 pub fn frame(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else {
         return;
@@ -83,7 +84,8 @@ fn frames(pieces: &[&[u8]], limit: u32) -> (Vec<Vec<u8>>, Result<bool, ProtocolE
     (done, Ok(decoder.at_boundary()))
 }
 
-/// Headers: white space around one changes nothing, and every message and name in it survives being written down.
+/// Headers: white space around one changes nothing, and every message and name in it survives being
+/// written down.
 pub fn header(input: &[u8]) {
     let decoded = Header::decode(input);
     let spaced = Header::decode(&[b" \n", input, b"\t\r "].concat());
@@ -115,7 +117,8 @@ pub fn header(input: &[u8]) {
     }
 }
 
-/// What decides over the stream. (Other keys are not compared: a float may change its last digit in JSON.)
+/// What decides over the stream. (Other keys are not compared: a float may change its last digit in
+/// JSON.)
 fn shape(header: &Header) -> (String, Option<BodySize>) {
     (header.kind().to_owned(), header.body())
 }
@@ -162,8 +165,8 @@ struct End {
     in_body: bool,
 }
 
-/// The message decoder: any segmentation gives the same events, bodies are as long as declared, and a whole stream
-/// survives being written down again.
+/// The message decoder: any segmentation gives the same events, bodies are as long as declared, and
+/// a whole stream survives being written down again.
 pub fn message(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else {
         return;
@@ -259,7 +262,8 @@ fn check_bodies(events: &[Event], limits: Limits) {
     }
 }
 
-/// The stream of these events, each body in as few frames as can be; `None` where a header has grown past its limit.
+/// The stream of these events, each body in as few frames as can be; `None` where a header has
+/// grown past its limit.
 fn encoded(events: &[Event], limits: Limits) -> Option<Vec<u8>> {
     let (mut out, mut body) = (Vec::new(), None);
     for event in events {

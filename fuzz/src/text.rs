@@ -9,8 +9,8 @@ use landline_proto::{
     name::{PATH_BYTES_MAX, check_component},
 };
 
-/// The rule for paths and names: an accepted path is made of components that pass the rule for one, and joining them
-/// gives the same path again.
+/// The rule for paths and names: an accepted path is made of components that pass the rule for one,
+/// and joining them gives the same path again.
 pub fn path(input: &[u8]) {
     let name = Name(input.to_vec());
     let again = serde_json::to_vec(&name).and_then(|json| serde_json::from_slice::<Name>(&json));
@@ -83,8 +83,8 @@ impl<'a> Signed<'a> {
     }
 }
 
-/// A line of authorized_keys, a line feed, a transcript, and an SSHSIG blob: a key survives being written down, and
-/// there is exactly one blob that verifies, byte for byte.
+/// A line of authorized_keys, a line feed, a transcript, and an SSHSIG blob: a key survives being
+/// written down, and there is exactly one blob that verifies, byte for byte.
 pub fn key(input: &[u8]) {
     let found = Signed::parse(input);
     if let Some(key) = &found.key {
@@ -121,7 +121,8 @@ pub fn key(input: &[u8]) {
     assert!(!forged, "another blob than the one that was signed");
 }
 
-/// A line of authorized_keys with its options: an accepted one survives being written down, and holds what it forbids.
+/// A line of authorized_keys with its options: an accepted one survives being written down, and
+/// holds what it forbids.
 pub fn key_line(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else {
         return;
@@ -166,7 +167,8 @@ pub fn invite(input: &[u8]) {
     );
 }
 
-/// The line of a secret: one that is accepted survives being written down, and says no more than that in `Debug`.
+/// The line of a secret: one that is accepted survives being written down, and says no more than
+/// that in `Debug`.
 pub fn secret(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else {
         return;
@@ -186,7 +188,8 @@ pub fn secret(input: &[u8]) {
     );
 }
 
-/// Addresses as people write them: an accepted server survives being written down, alone and in front of a path.
+/// Addresses as people write them: an accepted server survives being written down, alone and in
+/// front of a path.
 pub fn address(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else {
         return;

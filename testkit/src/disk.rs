@@ -10,7 +10,8 @@ use std::{
 pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// Mounts one at this folder of ours, with what mount(8) calls `size=2m` and the like. `None`, said aloud, where that cannot be done.
+    /// Mounts one at this folder of ours, with what mount(8) calls `size=2m` and the like. `None`,
+    /// said aloud, where that cannot be done.
     pub fn mount(at: &Path, options: &str) -> Option<Self> {
         let mut mount = Command::new("mount");
         mount

@@ -42,8 +42,9 @@ pub struct Hostile {
 }
 
 impl HostileServer {
-    /// Serves `connections` clients one after another, each by `act`. It shows the certificate of the identity in
-    /// `certificate_of`, and signs with the key of the one in `key_of`; both folders are made if need be.
+    /// Serves `connections` clients one after another, each by `act`. It shows the certificate of
+    /// the identity in `certificate_of`, and signs with the key of the one in `key_of`; both
+    /// folders are made if need be.
     pub fn start(
         certificate_of: &Path,
         key_of: &Path,

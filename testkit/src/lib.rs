@@ -1,4 +1,5 @@
-//! What black-box tests are made of. Nothing in here stands in for a part of the product: the command, TLS, keys and files are real.
+//! What black-box tests are made of. Nothing in here stands in for a part of the product: the
+//! command, TLS, keys and files are real.
 //!
 //! - [`Stage`]: the `landline` command, a server and clients with folders of their own.
 //! - [`RawClient`] (K1): a client that sends any bytes over real TLS.

@@ -1,4 +1,5 @@
-//! An in-memory line with a delay. With tokio's paused clock its time is exact, so round trips can be counted.
+//! An in-memory line with a delay. With tokio's paused clock its time is exact, so round trips can
+//! be counted.
 
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Two ends of a line; what goes in at one comes out at the other `one_way` later. Call within a runtime.
+/// Two ends of a line; what goes in at one comes out at the other `one_way` later. Call within a
+/// runtime.
 pub fn delayed(one_way: Duration) -> (DuplexStream, DuplexStream) {
     let (near, near_inner) = duplex(1 << 20);
     let (far, far_inner) = duplex(1 << 20);

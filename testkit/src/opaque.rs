@@ -10,7 +10,8 @@ use serde_json::Value;
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/vectors/opaque.py");
 
-/// OPAQUE as a process that was written from the RFCs alone, and knows nothing of ours. Its head says what it can be asked.
+/// OPAQUE as a process that was written from the RFCs alone, and knows nothing of ours. Its head
+/// says what it can be asked.
 pub struct Opaque {
     process: Child,
     questions: ChildStdin,

@@ -14,19 +14,22 @@ const SHUTDOWN: rustix::ioctl::Opcode = 0x8004_587d;
 /// Not even the journal is flushed: what was not made durable until now is lost.
 const NO_LOG_FLUSH: u32 = 2;
 const BYTES: u64 = 256 << 20;
-/// The journal is written when something is synced and hardly ever by itself, and a rename does not write out the content of
-/// the file: the file system forgives nothing of what a program forgot to sync.
+/// The journal is written when something is synced and hardly ever by itself, and a rename does not
+/// write out the content of the file: the file system forgives nothing of what a program forgot to
+/// sync.
 const OPTIONS: &str = "loop,noauto_da_alloc,commit=300";
 
-/// An ext4 file system in a file on the stage, mounted at `disk`. What a power cut leaves of it is what the file system has
-/// handed to its device; a device that loses what it has taken is not imitated. Unmounted when dropped.
+/// An ext4 file system in a file on the stage, mounted at `disk`. What a power cut leaves of it is
+/// what the file system has handed to its device; a device that loses what it has taken is not
+/// imitated. Unmounted when dropped.
 pub struct PowerCut {
     image: PathBuf,
     at: PathBuf,
 }
 
 impl PowerCut {
-    /// Makes the file system with private folders `home` and `server`. `None`, said aloud, without Linux, root, or ext4.
+    /// Makes the file system with private folders `home` and `server`. `None`, said aloud, without
+    /// Linux, root, or ext4.
     pub fn new(stage: &Stage) -> Option<Self> {
         if !cfg!(target_os = "linux") || !rustix::process::geteuid().is_root() {
             eprintln!("SKIPPED: a power cut needs Linux and root");
@@ -64,8 +67,9 @@ impl PowerCut {
         self.at.join(name)
     }
 
-    /// Writes the journal, as any other program that syncs a file does at any time. Then renames are durable that nobody
-    /// synced, and content that nobody synced is still not: right before a cut this shows what was synced too late.
+    /// Writes the journal, as any other program that syncs a file does at any time. Then renames
+    /// are durable that nobody synced, and content that nobody synced is still not: right
+    /// before a cut this shows what was synced too late.
     pub fn write_journal(&self) {
         let other = fs::File::create(self.path("other")).expect("a file on the disk");
         other
@@ -74,7 +78,8 @@ impl PowerCut {
             .expect("a disk that works");
     }
 
-    /// Writes out everything, as the system does by itself every half a minute: what is there of a copy then outlives a cut.
+    /// Writes out everything, as the system does by itself every half a minute: what is there of a
+    /// copy then outlives a cut.
     pub fn write_back(&self) {
         assert!(
             succeeds(Command::new("sync").arg("-f").arg(&self.at)),

@@ -112,7 +112,8 @@ impl RawClient {
         self.send(&frame(header.to_string()))
     }
 
-    /// Waits for bytes that were not looked at yet, and returns a copy of them; [`header`](Self::header) still sees them.
+    /// Waits for bytes that were not looked at yet, and returns a copy of them;
+    /// [`header`](Self::header) still sees them.
     pub fn bytes(&mut self) -> io::Result<Vec<u8>> {
         let mut buffer = [0; 16 * 1024];
         let length = self.stream.read(&mut buffer)?;
@@ -147,7 +148,8 @@ impl RawClient {
         }
     }
 
-    /// The code of the error that comes next, skipping other headers; `None` if the server finished without one.
+    /// The code of the error that comes next, skipping other headers; `None` if the server finished
+    /// without one.
     pub fn error_code(&mut self) -> io::Result<Option<String>> {
         while let Some(header) = self.header()? {
             if header.kind() == "error" {
@@ -165,7 +167,8 @@ impl RawClient {
         Ok(())
     }
 
-    /// A login by `key` for `user`, redeeming `token` if there is one, which the test may still spoil.
+    /// A login by `key` for `user`, redeeming `token` if there is one, which the test may still
+    /// spoil.
     pub fn login_header(&self, user: &str, key: &UserKey, token: Option<&str>) -> Value {
         let method = if token.is_some() {
             METHOD_INVITE
@@ -194,7 +197,8 @@ impl RawClient {
         })
     }
 
-    /// A login that attaches this connection to `session` of `user`, which the test may still spoil.
+    /// A login that attaches this connection to `session` of `user`, which the test may still
+    /// spoil.
     pub fn attach_header(&self, user: &str, session: &str, secret: &SecretKey) -> Value {
         let transcript = self.transcript(user, METHOD_ATTACH, BindingType::TlsExporter, |_| {});
         json!({
@@ -203,8 +207,8 @@ impl RawClient {
         })
     }
 
-    /// The first message of a login by `password` for `user`, which the test may still spoil; [`password_header`](Self::password_header)
-    /// goes on with what comes with it.
+    /// The first message of a login by `password` for `user`, which the test may still spoil;
+    /// [`password_header`](Self::password_header) goes on with what comes with it.
     pub fn begin_password(&self, user: &str, password: &str) -> (Value, PasswordLogin) {
         let password = Password::from_bytes(password.as_bytes()).expect("a password");
         let (ke1, begun) = PasswordLogin::begin(&password).expect("it can begin");
@@ -214,7 +218,8 @@ impl RawClient {
         )
     }
 
-    /// The login by what was begun, for `user`, with the server's answer; `None` where that does not open.
+    /// The login by what was begun, for `user`, with the server's answer; `None` where that does
+    /// not open.
     pub fn password_header(
         &self,
         user: &str,

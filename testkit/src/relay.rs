@@ -13,8 +13,8 @@ use std::{
 /// Bytes that pass at once.
 const PIECE: usize = 64 * 1024;
 
-/// A relay in front of a server. Its faults count the bytes of both directions together, from when they are set; each happens
-/// once, and then the line is sound again.
+/// A relay in front of a server. Its faults count the bytes of both directions together, from when
+/// they are set; each happens once, and then the line is sound again.
 pub struct Relay {
     /// Where it listens.
     pub address: String,
@@ -70,7 +70,8 @@ impl Relay {
         );
     }
 
-    /// Resets the client's side once this many more bytes have passed, and leaves the server's side open and silent.
+    /// Resets the client's side once this many more bytes have passed, and leaves the server's side
+    /// open and silent.
     pub fn half_open_after(&self, bytes: u64) {
         self.faults.half_open_at.store(
             self.faults.passed.load(Ordering::SeqCst) + bytes,

@@ -11,8 +11,8 @@ use crate::Stage;
 /// What is preloaded; its head says what it can do and what it cannot.
 const SOURCE: &str = include_str!("../shim/fail.c");
 
-/// A library to preload into a process, so that one of its system calls fails. The real file system is below it: only what
-/// the test asks for goes wrong.
+/// A library to preload into a process, so that one of its system calls fails. The real file system
+/// is below it: only what the test asks for goes wrong.
 pub struct Shim {
     library: PathBuf,
     mark: PathBuf,
@@ -32,7 +32,8 @@ pub struct Fault<'a> {
 }
 
 impl Shim {
-    /// Compiles the library on the stage. `None`, said aloud, where there is no Linux or no C compiler.
+    /// Compiles the library on the stage. `None`, said aloud, where there is no Linux or no C
+    /// compiler.
     pub fn build(stage: &Stage) -> Option<Self> {
         if !cfg!(target_os = "linux") {
             eprintln!("SKIPPED: failing system calls need Linux");
@@ -73,7 +74,8 @@ impl Shim {
             .env("FAIL_ERRNO", fault.error.raw_os_error().to_string());
     }
 
-    /// Whether the call has failed since [`load`](Self::load). A test has to ask: a fault that never came about proves nothing.
+    /// Whether the call has failed since [`load`](Self::load). A test has to ask: a fault that
+    /// never came about proves nothing.
     pub fn has_struck(&self) -> bool {
         self.mark.exists()
     }

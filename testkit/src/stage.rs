@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Part of util-linux. It becomes the command, whose process id is then its own.
 pub(crate) const SETSID: &str = "/usr/bin/setsid";
 
-/// A temporary folder with a server's state and home, a client's state, and the command under test. Removed when dropped.
+/// A temporary folder with a server's state and home, a client's state, and the command under test.
+/// Removed when dropped.
 pub struct Stage {
     folder: PathBuf,
     binary: PathBuf,
@@ -104,8 +105,8 @@ impl Stage {
         fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// The client command with these arguments, not started. It has no terminal, as in a script, wherever the tests run;
-    /// [`Terminal`](crate::Terminal) gives it one.
+    /// The client command with these arguments, not started. It has no terminal, as in a script,
+    /// wherever the tests run; [`Terminal`](crate::Terminal) gives it one.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = without_terminal(&self.binary);
         command
@@ -122,7 +123,8 @@ impl Stage {
         command
     }
 
-    /// Runs this client command to its end: what [`command`](Self::command) gives, with another environment.
+    /// Runs this client command to its end: what [`command`](Self::command) gives, with another
+    /// environment.
     pub fn run_command(&self, mut command: Command) -> Outcome {
         outcome(command.spawn().expect("the command starts"))
     }
@@ -150,7 +152,8 @@ impl Stage {
         self.serve_with(command)
     }
 
-    /// Starts this server command: what [`serve_command`](Self::serve_command) gives, with another environment.
+    /// Starts this server command: what [`serve_command`](Self::serve_command) gives, with another
+    /// environment.
     #[track_caller]
     pub fn serve_with(&self, command: Command) -> ServerProcess {
         ServerProcess::start(command)

@@ -18,8 +18,9 @@ const SANDBOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/sandbox.sh")
 /// What every script can use.
 const WORDS: &str = include_str!("../systemd/words.sh");
 
-/// Runs `script` in bash, as root, on a machine of its own where systemd runs; the command at `binary` is in there as `landline`.
-/// Nothing of it stays on this machine. `None`, said aloud, where that cannot be had.
+/// Runs `script` in bash, as root, on a machine of its own where systemd runs; the command at
+/// `binary` is in there as `landline`. Nothing of it stays on this machine. `None`, said aloud,
+/// where that cannot be had.
 pub fn under_systemd(binary: &Path, script: &str) -> Option<Outcome> {
     let mut command = Command::new("setpriv");
     // Where the test is killed, the sandbox ends as well.

@@ -32,7 +32,8 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Starts `command` with a fresh terminal as its controlling one and as all of its standard streams.
+    /// Starts `command` with a fresh terminal as its controlling one and as all of its standard
+    /// streams.
     pub fn start(command: &Command) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .expect("a terminal");
@@ -128,7 +129,8 @@ impl Terminal {
         rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
-    /// Waits for the command's end: its exit status, or `None` where a signal has ended it. All that was shown is in `shown` then.
+    /// Waits for the command's end: its exit status, or `None` where a signal has ended it. All
+    /// that was shown is in `shown` then.
     pub fn end(&mut self) -> Option<i32> {
         let status = self.child.wait().expect("it can be waited for").code();
         while let Ok(bytes) = self.screen.recv_timeout(PATIENCE) {

@@ -3,7 +3,8 @@
 use crate::process;
 use std::path::Path;
 
-/// Builds the release binary (for `echo` the example that is measured), then runs `bench/NAME_bench.py` with `arguments`.
+/// Builds the release binary (for `echo` the example that is measured), then runs
+/// `bench/NAME_bench.py` with `arguments`.
 pub(crate) fn run(root: &Path, name: &str, arguments: &[&str]) -> Result<(), String> {
     let target: &[&str] = match name {
         "echo" => &["-p", "landline-socketserver", "--example", "echo"],

@@ -79,7 +79,8 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
     }
 }
 
-/// The repository's top folder: the nearest one, from the current folder upwards, that holds this crate.
+/// The repository's top folder: the nearest one, from the current folder upwards, that holds this
+/// crate.
 fn repository() -> Result<PathBuf, String> {
     let here = std::env::current_dir().map_err(|why| {
         format!("the current folder cannot be read ({why}): change to the repository")

@@ -13,7 +13,8 @@ pub(crate) fn command(program: &str, arguments: &[&str], folder: &Path) -> Comma
     command
 }
 
-/// The cargo that runs this program, so that a `+toolchain` chosen outside holds for what is started here.
+/// The cargo that runs this program, so that a `+toolchain` chosen outside holds for what is
+/// started here.
 pub(crate) fn cargo(arguments: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(folder);

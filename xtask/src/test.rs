@@ -31,7 +31,8 @@ impl Need {
 /// Everything the tests and checks use beyond Rust itself.
 const NEEDS: [Need; 7] = [
     Need::new("ssh-keygen", &["openssh-client"]),
-    // The tests start their own; where systemd runs, installing it would start another that listens on all addresses.
+    // The tests start their own; where systemd runs, installing it would start another that
+    // listens on all addresses.
     Need {
         starts: true,
         ..Need::new("sshd", &["openssh-server"])
@@ -45,7 +46,8 @@ const NEEDS: [Need; 7] = [
     Need::new("dbus-daemon", &["dbus"]),
 ];
 
-/// Sets up, tests, tidies. Every part runs even when one before it failed; the error names all that failed.
+/// Sets up, tests, tidies. Every part runs even when one before it failed; the error names all that
+/// failed.
 pub(crate) fn run(root: &Path) -> Result<(), String> {
     let parts = [
         set_up(root),

@@ -27,8 +27,9 @@ pub(crate) use server::{Audit, Config, Serve, ServeSettings, Service, ServiceIns
 
 /// One line to every machine you own: run commands, move files, talk to the people on it.
 ///
-/// This release copies files, administers users and their rights, and speaks the formats of socket courses. Start a server with `landline serve`, hand its invite to a client, and redeem it there with
-/// `landline join`. Then `landline cp` copies either way, encrypted and verified.
+/// This release copies files, administers users and their rights, and speaks the formats of socket
+/// courses. Start a server with `landline serve`, hand its invite to a client, and redeem it there
+/// with `landline join`. Then `landline cp` copies either way, encrypted and verified.
 #[derive(Debug, Parser)]
 #[command(name = "landline", version, after_help = EXIT_STATUS)]
 pub(crate) struct Arguments {
@@ -47,22 +48,26 @@ pub(crate) enum Command {
     Config(Config),
     /// Redeem an invite: from then on this client knows the server, and the server knows its key
     Join(Join),
-    /// Put landline on a machine where only ssh is, start its server, and join it; the same command again brings it up to date
+    /// Put landline on a machine where only ssh is, start its server, and join it; the same command
+    /// again brings it up to date
     Bootstrap(Bootstrap),
     /// Ask a server for a sign of life, and show how long each step took
     Ping(Ping),
     /// Say who may log in: accounts, keys and invites, on the server's own machine or over the line
     User(User),
-    /// Change your own password at a server, or take it away; the first one an admin sets with `user password`
+    /// Change your own password at a server, or take it away; the first one an admin sets with
+    /// `user password`
     Passwd(Passwd),
-    /// Show who is logged in at a server, from where, and what they are doing; all of them to an admin, to others themselves
+    /// Show who is logged in at a server, from where, and what they are doing; all of them to an
+    /// admin, to others themselves
     Who(Who),
     /// End the sessions of a user, or one of them; whoever has an account can log in again
     Kick(Kick),
     /// Let machines log in to this server with secrets; on the server's own machine
     #[command(subcommand)]
     Secret(Secret),
-    /// Copy one file to or from a server, encrypted, verified, whole or not at all; the same command again resumes
+    /// Copy one file to or from a server, encrypted, verified, whole or not at all; the same
+    /// command again resumes
     Cp(Cp),
     /// Let systemd run the server of this machine
     #[command(subcommand)]
@@ -80,7 +85,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Show it all on this machine: a server, a client, 1 GiB both ways; leaves nothing behind
     Demo(Demo),
-    /// See on this machine what courses tell about sockets, measured: tables, two sentences, a picture for a lecture
+    /// See on this machine what courses tell about sockets, measured: tables, two sentences, a
+    /// picture for a lecture
     Lab(Lab),
 }
 
@@ -89,8 +95,8 @@ pub(crate) struct Join {
     /// The invite (landline://...), or - to read it from standard input
     #[arg(required_unless_present = "secret_file")]
     pub(crate) invite: Option<String>,
-    /// In place of an invite: log in with the secret in this file, which the server's machine made (landline secret add), now and
-    /// from then on. The file stays where it is
+    /// In place of an invite: log in with the secret in this file, which the server's machine made
+    /// (landline secret add), now and from then on. The file stays where it is
     #[arg(long, value_name = "FILE", conflicts_with_all = ["invite", "name", "identity"])]
     pub(crate) secret_file: Option<PathBuf>,
     /// The user name to have there [default: the name you have here]
@@ -99,8 +105,8 @@ pub(crate) struct Join {
     /// Believe the invite where another server is known at its address
     #[arg(long)]
     pub(crate) replace: bool,
-    /// The key to register: a private key file of OpenSSH (ed25519, ECDSA, RSA), or the public half of a key in ssh-agent
-    /// [default: one made for this client]
+    /// The key to register: a private key file of OpenSSH (ed25519, ECDSA, RSA), or the public
+    /// half of a key in ssh-agent [default: one made for this client]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
     /// Reach it through ssh to this host, now and from then on: as with the other commands
@@ -110,14 +116,15 @@ pub(crate) struct Join {
 
 #[derive(Debug, Args)]
 pub(crate) struct Bootstrap {
-    /// The machine, as ssh is to reach it: the port is sshd's; several with commas, the first one first
+    /// The machine, as ssh is to reach it: the port is sshd's; several with commas, the first one
+    /// first
     #[arg(value_name = VIA)]
     pub(crate) host: ProxyJump,
     /// The user name to have there [default: the name you have here]
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) name: Option<UserName>,
-    /// The port on which the server is to listen; one that runs in the background already stays where it is [default: where it
-    /// is, else as its settings say, else 5263]
+    /// The port on which the server is to listen; one that runs in the background already stays
+    /// where it is [default: where it is, else as its settings say, else 5263]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
     /// The program to put there, built for that machine [default: this one]
@@ -145,16 +152,18 @@ pub(crate) struct Ping {
 /// How to log in.
 #[derive(Debug, Args)]
 pub(crate) struct Access {
-    /// Log in with this key: a private key file, or the public half of a key in ssh-agent [default: the one that joined, else
-    /// whichever of the agent's and the usual files the server accepts]
+    /// Log in with this key: a private key file, or the public half of a key in ssh-agent
+    /// [default: the one that joined, else whichever of the agent's and the usual files the
+    /// server accepts]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
     /// Trust a server that is not known yet without asking: whoever answers there now
     #[arg(long)]
     pub(crate) accept_new: bool,
-    /// Reach the server through ssh to this host, where only sshd can be reached from here: the server as it is called there, and
-    /// `localhost` is that host itself. Several with commas, the first one first; none for a direct line [default: as was said
-    /// when it was joined or first trusted, else ProxyJump in ~/.ssh/config]
+    /// Reach the server through ssh to this host, where only sshd can be reached from here: the
+    /// server as it is called there, and `localhost` is that host itself. Several with commas,
+    /// the first one first; none for a direct line [default: as was said when it was joined or
+    /// first trusted, else ProxyJump in ~/.ssh/config]
     #[arg(long, value_name = VIA)]
     pub(crate) via_ssh: Option<ProxyJump>,
     #[command(flatten)]
@@ -167,7 +176,8 @@ pub(crate) struct PasswordSource {
     /// Use a password, asked for at the terminal, or in the file that LANDLINE_PASSWORD_FILE names
     #[arg(long, conflicts_with = "identity")]
     pub(crate) password: bool,
-    /// The password in the first line of this file, which nobody else may be able to read (for a pipe: --password-fd)
+    /// The password in the first line of this file, which nobody else may be able to read (for a
+    /// pipe: --password-fd)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["identity", "password"])]
     pub(crate) password_file: Option<PathBuf>,
     /// The password in the first line of what this descriptor gives; 0 is standard input
@@ -182,7 +192,8 @@ pub(crate) struct Passwd {
     /// Take the password away instead: only keys and secrets log in then
     #[arg(long, conflicts_with_all = ["new_password_file", "new_password_fd"])]
     pub(crate) remove: bool,
-    /// The new password in the first line of this file, which nobody else may be able to read [default: asked for, twice]
+    /// The new password in the first line of this file, which nobody else may be able to read
+    /// [default: asked for, twice]
     #[arg(long, value_name = "FILE")]
     pub(crate) new_password_file: Option<PathBuf>,
     /// The new password in the first line of what this descriptor gives; 0 is standard input
@@ -216,8 +227,8 @@ pub(crate) enum Trust {
 
 #[derive(Debug, Args)]
 pub(crate) struct Cp {
-    /// From where: a path, `[user@]host:path`, `landline://[user@]host[:port]/path`, or - for standard input. A path with a colon
-    /// in its first part is written ./a:b
+    /// From where: a path, `[user@]host:path`, `landline://[user@]host[:port]/path`, or - for
+    /// standard input. A path with a colon in its first part is written ./a:b
     #[arg(value_name = "SRC", value_parser = location())]
     pub(crate) source: Location,
     /// To where: likewise, or - for standard output
@@ -235,7 +246,8 @@ pub(crate) struct Cp {
     /// Begin anew: forget what an earlier try has left
     #[arg(long)]
     pub(crate) restart: bool,
-    /// How long to try again when the line breaks, or too many sessions are open; 0 gives up at once
+    /// How long to try again when the line breaks, or too many sessions are open; 0 gives up at
+    /// once
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub(crate) retry: Duration,
     #[command(flatten)]

@@ -16,7 +16,8 @@ pub(crate) enum Environment {
 }
 
 impl Environment {
-    /// The state folder: as asked for, else `$XDG_STATE_HOME/landline`, else `~/.local/state/landline`.
+    /// The state folder: as asked for, else `$XDG_STATE_HOME/landline`, else
+    /// `~/.local/state/landline`.
     pub(crate) fn state(&self, asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
         if let Some(folder) = asked {
             // What is remembered in there must not depend on where this command was started.
@@ -84,7 +85,8 @@ pub(crate) fn path(name: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
-/// The language of the locale: the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is set, as POSIX has it.
+/// The language of the locale: the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is set, as
+/// POSIX has it.
 pub(crate) fn language() -> Language {
     let set = |name: &&str| env::var(name).is_ok_and(|locale| !locale.is_empty());
     let name = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find(set);

@@ -1,5 +1,5 @@
-//! The `landline` command: arguments, output, progress. The only place that prints, prompts, reads the environment or
-//! ends the process.
+//! The `landline` command: arguments, output, progress. The only place that prints, prompts, reads
+//! the environment or ends the process.
 
 mod arguments;
 mod commands;
@@ -18,11 +18,12 @@ use clap::Parser;
 use arguments::{Arguments, Command};
 use failure::Failure;
 
-/// How long the threads of a copy that was broken off may take to clean up. One that waits for standard input never ends.
+/// How long the threads of a copy that was broken off may take to clean up. One that waits for
+/// standard input never ends.
 const CLEAN_UP_TIME: Duration = Duration::from_secs(2);
 
-/// A running copy holds a thread, and a resumed one another, while logins need one each for a moment. Threads that are not
-/// needed do not exist.
+/// A running copy holds a thread, and a resumed one another, while logins need one each for a
+/// moment. Threads that are not needed do not exist.
 const BLOCKING_THREADS_MAX: usize = 4096;
 
 fn main() -> ExitCode {

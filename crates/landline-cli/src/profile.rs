@@ -11,7 +11,8 @@ use crate::{failure::Failure, settings};
 const FILE: &str = "classic.toml";
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Puts the words of a profile in place of `--profile NAME` where that follows `classic serve` or `classic dial`; what stands behind it is kept.
+/// Puts the words of a profile in place of `--profile NAME` where that follows `classic serve` or
+/// `classic dial`; what stands behind it is kept.
 ///
 /// # Errors
 /// No such file or profile, or one that is no list of words; each says where.

@@ -10,7 +10,8 @@ use landline::net::activation::{self, Activated};
 
 use crate::{environment, failure::Failure};
 
-/// The socket on which the manager listens for this service, if it does. To be called before anything else is opened.
+/// The socket on which the manager listens for this service, if it does. To be called before
+/// anything else is opened.
 ///
 /// # Errors
 /// Where something else was handed over than one TCP socket that listens.
@@ -30,7 +31,8 @@ pub(crate) fn socket() -> Result<Option<TcpListener>, Failure> {
     }
 }
 
-/// Tells the manager how far this service is, if it wants to know: `READY=1`, `STOPPING=1`. It is no failure where it cannot be told.
+/// Tells the manager how far this service is, if it wants to know: `READY=1`, `STOPPING=1`. It is
+/// no failure where it cannot be told.
 pub(crate) fn tell(state: &str) {
     if let Some(socket) = environment::variable("NOTIFY_SOCKET") {
         let _ = send(&socket, state);

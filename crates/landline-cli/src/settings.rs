@@ -1,4 +1,5 @@
-//! What `serve` is told: by a flag, else by the environment, else by a file, else nothing and a default holds.
+//! What `serve` is told: by a flag, else by the environment, else by a file, else nothing and a
+//! default holds.
 
 use std::{
     collections::BTreeMap,
@@ -77,8 +78,8 @@ impl Settings {
     /// Puts together what was said everywhere. `state` is what `--state` or its variable says.
     ///
     /// # Errors
-    /// A file that cannot be read or that others may write to, a key in it that is not known, a value that cannot be used; each
-    /// says where it stands.
+    /// A file that cannot be read or that others may write to, a key in it that is not known, a
+    /// value that cannot be used; each says where it stands.
     pub(crate) fn read(state: Option<PathBuf>, flags: &ServeSettings) -> Result<Self, Failure> {
         Self::read_as(&Environment::Own, user_id(), state, flags)
     }
@@ -200,7 +201,8 @@ impl Settings {
     }
 }
 
-/// The state folder of the server on this machine, for what looks at it besides `serve`: it is where the same settings say.
+/// The state folder of the server on this machine, for what looks at it besides `serve`: it is
+/// where the same settings say.
 pub(crate) fn server_state(state: Option<PathBuf>) -> Result<PathBuf, Failure> {
     match state {
         Some(state) => environment::state(Some(state)),
@@ -226,7 +228,8 @@ fn file(environment: &Environment, named: Option<PathBuf>) -> Result<Option<Path
     Ok(config_file_of(environment, FILE))
 }
 
-/// The configuration file of this name that counts, if there is one: the user's own, else the one for everybody.
+/// The configuration file of this name that counts, if there is one: the user's own, else the one
+/// for everybody.
 pub(crate) fn config_file(name: &str) -> Option<PathBuf> {
     config_file_of(&Environment::Own, name)
 }
@@ -334,7 +337,8 @@ fn folder(given: &BTreeMap<&str, Given>, name: &str) -> Result<Option<PathBuf>, 
     let Some(given) = given.get(name) else {
         return Ok(None);
     };
-    // A flag is meant from where the command was started; what stands anywhere else must not depend on that.
+    // A flag is meant from where the command was started; what stands anywhere else must not depend
+    // on that.
     match std::path::absolute(&given.text) {
         Ok(path) if given.from.starts_with("--") || Path::new(&given.text).is_absolute() => {
             Ok(Some(path))

@@ -19,7 +19,8 @@ use tokio::{
 
 use crate::failure::Failure;
 
-/// Completes at the first SIGINT, SIGTERM or SIGHUP, so that a command can clean up. The second one ends the process at once.
+/// Completes at the first SIGINT, SIGTERM or SIGHUP, so that a command can clean up. The second one
+/// ends the process at once.
 ///
 /// # Errors
 /// Where the system lets no signal be received.
@@ -39,12 +40,14 @@ struct Before {
     asker: libc::pthread_t,
 }
 
-/// What the terminal was, while somebody is asked. What it leads to is never freed: a handler of another thread may be at it.
+/// What the terminal was, while somebody is asked. What it leads to is never freed: a handler of
+/// another thread may be at it.
 static BEFORE: AtomicPtr<Before> = AtomicPtr::new(ptr::null_mut());
 
 /// Changes the terminal back, if somebody is being asked; for whoever ends this process meanwhile.
 pub(crate) fn restore_now() {
-    // SAFETY: what the pointer leads to is never freed, and its terminal stays open. All calls may be made in a handler (signal-safety(7)).
+    // SAFETY: what the pointer leads to is never freed, and its terminal stays open. All calls may
+    // be made in a handler (signal-safety(7)).
     unsafe {
         let Some(before) = BEFORE.load(Ordering::Acquire).as_ref() else {
             return;
@@ -66,15 +69,17 @@ fn is_in_foreground(terminal: &OwnedFd) -> bool {
     unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() }
 }
 
-/// How often a process is stopped that would ask in the background. Where the system lets nothing stop it, asking fails.
+/// How often a process is stopped that would ask in the background. Where the system lets nothing
+/// stop it, asking fails.
 const STOPS_MAX: usize = 100;
 
-/// Does what changes the terminal and changes it back. A signal in between that ends this process changes it back first; one that something
-/// else receives is left to that.
+/// Does what changes the terminal and changes it back. A signal in between that ends this process
+/// changes it back first; one that something else receives is left to that.
 pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T) -> T {
     extern "C" fn restore(signal: libc::c_int) {
-        // SAFETY: what the pointer leads to is never freed, and whoever asks is a thread that lives at least until it leads nowhere. pthread_self(3),
-        // pthread_kill(3), signal(2), raise(3) and what restore_now calls may be called in a handler (signal-safety(7)).
+        // SAFETY: what the pointer leads to is never freed, and whoever asks is a thread that lives
+        // at least until it leads nowhere. pthread_self(3), pthread_kill(3), signal(2),
+        // raise(3) and what restore_now calls may be called in a handler (signal-safety(7)).
         unsafe {
             // In the thread that asks, which then changes the terminal no more.
             if let Some(before) = BEFORE.load(Ordering::Acquire).as_ref()
@@ -89,7 +94,8 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
             libc::raise(signal);
         }
     }
-    // Stopped here, and not where the terminal is changed: as long as no handler is in place, whatever ends this process does so at once.
+    // Stopped here, and not where the terminal is changed: as long as no handler is in place,
+    // whatever ends this process does so at once.
     for _ in 0..STOPS_MAX {
         if is_in_foreground(&terminal) {
             break;
@@ -116,7 +122,8 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
     );
     let handler: extern "C" fn(libc::c_int) = restore;
     let ours = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT].map(|signal| {
-        // SAFETY: a zeroed sigaction is one that is complete, all pointers are to what lives as long as the calls, and the handler is sound.
+        // SAFETY: a zeroed sigaction is one that is complete, all pointers are to what lives as
+        // long as the calls, and the handler is sound.
         unsafe {
             let mut was: libc::sigaction = std::mem::zeroed();
             libc::sigaction(signal, ptr::null(), &raw mut was);
@@ -182,8 +189,9 @@ fn receive(kind: SignalKind) -> Result<Signal, Failure> {
         .map_err(|error: io::Error| Failure::local(format!("signals cannot be received: {error}")))
 }
 
-/// Stops the servers of `stopper` at the first SIGINT, SIGTERM or SIGHUP; the second one ends the process at once. For a process
-/// that forks, and so can have no thread that waits. In its children SIGTERM ends them, and the others are left to the parent.
+/// Stops the servers of `stopper` at the first SIGINT, SIGTERM or SIGHUP; the second one ends the
+/// process at once. For a process that forks, and so can have no thread that waits. In its children
+/// SIGTERM ends them, and the others are left to the parent.
 pub(crate) fn stop_forking(stopper: Stopper) {
     static PARENT: OnceLock<(u32, Stopper)> = OnceLock::new();
     extern "C" fn handle(signal: libc::c_int) {
@@ -204,7 +212,8 @@ pub(crate) fn stop_forking(stopper: Stopper) {
     let _ = PARENT.set((std::process::id(), stopper));
     let handler: extern "C" fn(libc::c_int) = handle;
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        // SAFETY: the handler makes system calls alone, and reads what was written before it was set.
+        // SAFETY: the handler makes system calls alone, and reads what was written before it was
+        // set.
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
     }
 }

@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 
 use crate::signals;
 
-/// `text` with everything made visible that could move a cursor, hide, or reorder: control characters other than newline and
-/// tab, and the invisible and bidirectional characters of Unicode.
+/// `text` with everything made visible that could move a cursor, hide, or reorder: control
+/// characters other than newline and tab, and the invisible and bidirectional characters of
+/// Unicode.
 pub(crate) fn shown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -24,7 +25,8 @@ pub(crate) fn shown(text: &str) -> String {
     out
 }
 
-/// As [`shown`], on one line: for what others have said or named, so that it cannot pass for lines of ours.
+/// As [`shown`], on one line: for what others have said or named, so that it cannot pass for lines
+/// of ours.
 pub(crate) fn shown_line(text: &str) -> String {
     shown(text).replace('\n', "\\n").replace('\t', "\\t")
 }
@@ -52,7 +54,8 @@ pub(crate) fn say(text: &str) {
 /// Whether a result could not be written, other than because nobody listens any more.
 static IS_LOST: Mutex<Option<io::Error>> = Mutex::new(None);
 
-/// Writes a result to standard output. Nobody listening is no reason to fail; that it cannot be written is, when all is [done](lost).
+/// Writes a result to standard output. Nobody listening is no reason to fail; that it cannot be
+/// written is, when all is [done](lost).
 pub(crate) fn print(text: &str) {
     print_raw(&shown(text));
 }
@@ -84,7 +87,8 @@ pub(crate) fn prompt(text: &str) {
     let _ = write!(out, "{}", shown(text)).and_then(|()| out.flush());
 }
 
-/// Writes a line of JSON to standard output, with what a terminal could obey escaped as JSON does it.
+/// Writes a line of JSON to standard output, with what a terminal could obey escaped as JSON does
+/// it.
 pub(crate) fn print_json(value: &serde_json::Value) {
     let mut line = String::new();
     for character in value.to_string().chars() {
@@ -115,8 +119,8 @@ pub(crate) fn passphrase(path: &std::path::Path) -> Result<Zeroizing<String>, Er
     })
 }
 
-/// Asks on the terminal, wherever the standard streams lead, for what is not to be seen. Whatever ends this process meanwhile, the terminal is as it
-/// was.
+/// Asks on the terminal, wherever the standard streams lead, for what is not to be seen. Whatever
+/// ends this process meanwhile, the terminal is as it was.
 pub(crate) fn hidden(prompt: &str) -> io::Result<Zeroizing<String>> {
     let terminal = paths::local::terminal()?;
     signals::restoring_terminal(terminal.into(), || rpassword::prompt_password(prompt))
@@ -126,7 +130,8 @@ pub(crate) fn hidden(prompt: &str) -> io::Result<Zeroizing<String>> {
 /// A moment (seconds since 1970) for people: `2026-11-21 02:18:44Z`.
 pub(crate) fn moment(unix: i64) -> String {
     let (days, second) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));
-    // Days to a date of the Gregorian calendar, by eras of 400 years that begin in March (Howard Hinnant's civil_from_days).
+    // Days to a date of the Gregorian calendar, by eras of 400 years that begin in March (Howard
+    // Hinnant's civil_from_days).
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
     let year_of_era =

@@ -13,7 +13,8 @@ pub enum Fault {
     Local,
 }
 
-/// What the peer did wrong on the wire. After any of these the stream is lost (see the crate's one rule).
+/// What the peer did wrong on the wire. After any of these the stream is lost (see the crate's one
+/// rule).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// A frame length below zero or above the limit in force; nothing was reserved for it.
@@ -24,7 +25,8 @@ pub enum ProtocolError {
         /// The largest length allowed here.
         limit: u32,
     },
-    /// The header is no JSON object by the rules of the protocol, or not of the shape its type needs.
+    /// The header is no JSON object by the rules of the protocol, or not of the shape its type
+    /// needs.
     #[error("bad header: {0}")]
     BadHeader(String),
     /// A data frame that carries the body past its declared size.

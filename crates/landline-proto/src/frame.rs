@@ -1,5 +1,5 @@
-//! Frames: a signed 32-bit little-endian length, then that many bytes (`docs/protocol.md` section 2). It is the
-//! format of Python's `struct.pack('<i', n)`.
+//! Frames: a signed 32-bit little-endian length, then that many bytes (`docs/protocol.md` section
+//! 2). It is the format of Python's `struct.pack('<i', n)`.
 
 use crate::ProtocolError;
 
@@ -8,8 +8,8 @@ pub const PREFIX_BYTES: usize = 4;
 
 /// The length prefix of a frame with `length` bytes.
 ///
-/// Lengths are bounded by [`Limits`](crate::Limits), far below `i32::MAX`; a longer one is a caller's bug and is
-/// written as `i32::MAX`, which every peer refuses.
+/// Lengths are bounded by [`Limits`](crate::Limits), far below `i32::MAX`; a longer one is a
+/// caller's bug and is written as `i32::MAX`, which every peer refuses.
 pub fn prefix(length: usize) -> [u8; PREFIX_BYTES] {
     i32::try_from(length).unwrap_or(i32::MAX).to_le_bytes()
 }
@@ -25,8 +25,8 @@ pub enum FramePart<'a> {
     End,
 }
 
-/// Decodes frames from a stream that is cut anywhere. Holds at most the four bytes of a length; payload is passed on
-/// as it comes, so memory never grows with a promise.
+/// Decodes frames from a stream that is cut anywhere. Holds at most the four bytes of a length;
+/// payload is passed on as it comes, so memory never grows with a promise.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
     prefix: [u8; PREFIX_BYTES],
@@ -36,7 +36,8 @@ pub struct FrameDecoder {
 }
 
 impl FrameDecoder {
-    /// The next part in `input`, which is advanced past what was used; `None` when it takes more input.
+    /// The next part in `input`, which is advanced past what was used; `None` when it takes more
+    /// input.
     ///
     /// `limit` is the largest length allowed if a frame begins here, in bytes.
     ///

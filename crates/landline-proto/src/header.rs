@@ -1,4 +1,5 @@
-//! Headers: the JSON object that begins every message (`docs/protocol.md` section 3), read strictly.
+//! Headers: the JSON object that begins every message (`docs/protocol.md` section 3), read
+//! strictly.
 
 use std::fmt;
 
@@ -16,7 +17,8 @@ pub enum BodySize {
     Unknown,
 }
 
-/// A header that was read and obeys the general rules: a JSON object with a string `type`, no key twice.
+/// A header that was read and obeys the general rules: a JSON object with a string `type`, no key
+/// twice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {
     kind: String,
@@ -73,7 +75,8 @@ impl Header {
     /// The header's keys as a message of a known shape. Unknown keys are ignored.
     ///
     /// # Errors
-    /// [`ProtocolError::BadHeader`] where a key is missing or its value is of the wrong type or out of bounds.
+    /// [`ProtocolError::BadHeader`] where a key is missing or its value is of the wrong type or out
+    /// of bounds.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, ProtocolError> {
         T::deserialize(Value::Object(self.object.clone()))
             .map_err(|error| ProtocolError::BadHeader(format!("in {:?}: {error}", self.kind)))
@@ -97,7 +100,8 @@ fn bad(what: &str) -> ProtocolError {
     ProtocolError::BadHeader(what.to_owned())
 }
 
-/// Builds a [`Value`], refusing a key that stands twice in one object and nesting past [`NESTING_MAX`].
+/// Builds a [`Value`], refusing a key that stands twice in one object and nesting past
+/// [`NESTING_MAX`].
 #[derive(Clone, Copy)]
 struct Strict {
     depth: u32,

@@ -1,20 +1,24 @@
-//! The landline protocol, version 1, without I/O: bytes and the time go in; bytes, events and deadlines
-//! come out. There is no socket, clock, thread or runtime in here, so both peers can meet in a unit test and
-//! any transport can carry them. The words are those of `docs/protocol.md`.
+//! The landline protocol, version 1, without I/O: bytes and the time go in; bytes, events and
+//! deadlines come out. There is no socket, clock, thread or runtime in here, so both peers can meet
+//! in a unit test and any transport can carry them. The words are those of `docs/protocol.md`.
 //!
 //! From the bottom up:
 //!
 //! - [`frame`]: a length and then that many bytes, decoded incrementally.
-//! - [`message`]: a JSON header in one frame and perhaps a body in more; [`MessageDecoder`] tracks both.
-//! - [`messages`]: the messages that every service shares, as types; [`Message`] is how a service adds its own.
+//! - [`message`]: a JSON header in one frame and perhaps a body in more; [`MessageDecoder`] tracks
+//!   both.
+//! - [`messages`]: the messages that every service shares, as types; [`Message`] is how a service
+//!   adds its own.
 //! - [`order`]: which message is accepted when.
-//! - [`login`]: greeting and login, a state machine for either side, and the transcript that they prove.
+//! - [`login`]: greeting and login, a state machine for either side, and the transcript that they
+//!   prove.
 //! - [`name`]: file names on the wire, and the rule that every one of them has to pass.
 //!
 //! # The one rule
 //!
-//! After any `Err` the stream is lost: where the next frame begins is no longer known, or the peer no longer
-//! follows the protocol. Send the error ([`ProtocolError::code`]) and close; do not call again.
+//! After any `Err` the stream is lost: where the next frame begins is no longer known, or the peer
+//! no longer follows the protocol. Send the error ([`ProtocolError::code`]) and close; do not call
+//! again.
 
 pub mod code;
 pub mod error;

@@ -54,7 +54,8 @@ pub const KEYS_MAX: usize = 64;
 /// How deep the arrays and objects of a header may be nested, the header itself being 1.
 pub const NESTING_MAX: u32 = 16;
 
-/// What is read and discarded after an error was sent, in bytes, so that the reason arrives before a reset does.
+/// What is read and discarded after an error was sent, in bytes, so that the reason arrives before
+/// a reset does.
 pub const LINGER_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How long [`LINGER_BYTES_MAX`] is waited for.

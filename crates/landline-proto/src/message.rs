@@ -18,7 +18,8 @@ pub trait Message: Serialize + DeserializeOwned {
 /// Appends the header frame of `message` to `out`. `body` is what the caller will send after it.
 ///
 /// # Errors
-/// [`ProtocolError::FrameSize`] when the header is longer than `limits` allow; `out` is then unchanged.
+/// [`ProtocolError::FrameSize`] when the header is longer than `limits` allow; `out` is then
+/// unchanged.
 pub fn encode<M: Message>(
     message: &M,
     body: Option<BodySize>,
@@ -75,7 +76,8 @@ pub enum Item<'a> {
     BodyEnd(BodyEnd),
 }
 
-/// Decodes messages from a stream that is cut anywhere, and tracks their bodies. Holds at most one header.
+/// Decodes messages from a stream that is cut anywhere, and tracks their bodies. Holds at most one
+/// header.
 #[derive(Debug)]
 pub struct MessageDecoder {
     limits: Limits,
@@ -120,7 +122,8 @@ impl MessageDecoder {
         matches!(&self.state, State::Body { .. })
     }
 
-    /// The next item in `input`, which is advanced past what was used; `None` when it takes more input.
+    /// The next item in `input`, which is advanced past what was used; `None` when it takes more
+    /// input.
     ///
     /// # Errors
     /// Any [`ProtocolError`] of section 3; the stream is then lost.

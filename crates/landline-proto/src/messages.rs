@@ -1,5 +1,5 @@
-//! The messages that every service shares (`docs/protocol.md` sections 4 to 7 and 10). A service adds its own by
-//! implementing [`Message`].
+//! The messages that every service shares (`docs/protocol.md` sections 4 to 7 and 10). A service
+//! adds its own by implementing [`Message`].
 
 use std::fmt;
 
@@ -25,7 +25,8 @@ macro_rules! message {
 pub struct Greeting {
     /// Protocol versions that the server speaks.
     pub versions: Vec<u64>,
-    /// Name and release of the server, for people. Not to be printed unchecked, never to be parsed.
+    /// Name and release of the server, for people. Not to be printed unchecked, never to be
+    /// parsed.
     pub server: String,
     /// What this server can do, by name.
     pub features: Vec<String>,
@@ -63,7 +64,8 @@ pub struct Keys {
     pub version: u64,
     /// Who wants in.
     pub user: UserName,
-    /// The keys, 1 to [`KEYS_MAX`](crate::limits::KEYS_MAX), by [`key_tag`](crate::login::key_tag).
+    /// The keys, 1 to [`KEYS_MAX`](crate::limits::KEYS_MAX), by
+    /// [`key_tag`](crate::login::key_tag).
     pub keys: Vec<KeyTag>,
 }
 message!(Keys = "keys");
@@ -97,8 +99,8 @@ pub struct Password {
 }
 message!(Password = "password");
 
-/// The server's half of a login by password. It tells whether the password is right to whoever knows it, and to nobody whether there is
-/// such a user.
+/// The server's half of a login by password. It tells whether the password is right to whoever
+/// knows it, and to nobody whether there is such a user.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Evaluation {
     /// KE2 of OPAQUE (RFC 9807).
@@ -111,8 +113,8 @@ message!(Evaluation = "evaluation");
 pub struct Welcome {
     /// The name that was logged in.
     pub user: UserName,
-    /// What was proved: the fingerprint of a key as `ssh-keygen -l` prints it, or `secret:` and the id of a
-    /// secret, or `password:` and the id of a password.
+    /// What was proved: the fingerprint of a key as `ssh-keygen -l` prints it, or `secret:` and
+    /// the id of a secret, or `password:` and the id of a password.
     pub key: String,
     /// The session's id, 16 hexadecimal digits.
     pub session: String,

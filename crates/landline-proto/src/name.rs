@@ -1,4 +1,5 @@
-//! File names on the wire and the one rule that each of them has to pass (`docs/protocol.md` section 8).
+//! File names on the wire and the one rule that each of them has to pass (`docs/protocol.md`
+//! section 8).
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -91,8 +92,8 @@ pub fn check_component(name: &[u8]) -> Result<(), NameError> {
     }
 }
 
-/// A path that passed the rule: it is made of plain components, so that nothing in its text leads upwards.
-/// (Links are the business of whoever opens it.)
+/// A path that passed the rule: it is made of plain components, so that nothing in its text leads
+/// upwards. (Links are the business of whoever opens it.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemotePath {
     absolute: bool,
@@ -161,7 +162,8 @@ impl RemotePath {
         self.absolute
     }
 
-    /// The components, each of which passes [`check_component`]. None at all for the root or the home itself.
+    /// The components, each of which passes [`check_component`]. None at all for the root or the
+    /// home itself.
     pub fn components(&self) -> &[Vec<u8>] {
         &self.components
     }

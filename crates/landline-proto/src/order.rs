@@ -1,5 +1,6 @@
-//! Which message is accepted when (`docs/protocol.md` section 9): the one table. Whoever receives a header names the
-//! state it waits in, and everything that the table does not list there is refused.
+//! Which message is accepted when (`docs/protocol.md` section 9): the one table. Whoever receives a
+//! header names the state it waits in, and everything that the table does not list there is
+//! refused.
 
 use crate::{Header, ProtocolError};
 

@@ -18,7 +18,8 @@ use landline_proto::{
 };
 use serde_json::{Value, json};
 
-/// Bytes as the vectors write them: hexadecimal, or a list of hexadecimal and `{"repeat", "count"}`.
+/// Bytes as the vectors write them: hexadecimal, or a list of hexadecimal and `{"repeat",
+/// "count"}`.
 fn bytes(value: &Value) -> Vec<u8> {
     let hex = |value: &Value| {
         HEXLOWER
@@ -211,7 +212,8 @@ fn messages_are_those_of_the_vectors() {
             let (mut data, mut events) = (Vec::new(), Vec::new());
             let end = messages(&pieces, limits, &mut data, &mut events);
             flush(&mut data, &mut events);
-            // Of a frame that was cut, what had arrived is dropped: the vectors have whole frames only.
+            // Of a frame that was cut, what had arrived is dropped: the vectors have whole frames
+            // only.
             if let (Ok(false), Some((kind, found))) = (&end, events.last_mut())
                 && kind == "data"
             {

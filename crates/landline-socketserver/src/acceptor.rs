@@ -105,8 +105,8 @@ impl<'a, L: Listener> Acceptor<'a, L> {
     }
 }
 
-/// Whether an error of `accept` concerns one connection, which is gone, and not the listener. accept(2) names what Linux passes
-/// on from the network.
+/// Whether an error of `accept` concerns one connection, which is gone, and not the listener.
+/// accept(2) names what Linux passes on from the network.
 pub(crate) fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,

@@ -1,7 +1,7 @@
 //! Sockets that the service manager opened: systemd's socket activation, sd_listen_fds(3).
 //!
-//! A server that is started this way needs no rights to listen, loses no connection while it is restarted, and can be started by its
-//! first client.
+//! A server that is started this way needs no rights to listen, loses no connection while it is
+//! restarted, and can be started by its first client.
 
 use std::{
     io,
@@ -30,7 +30,8 @@ pub enum Activated {
     UnixDatagram(UnixDatagram),
 }
 
-/// A socket that was handed over, with the name the manager gives it (`FileDescriptorName=`), if it gives any.
+/// A socket that was handed over, with the name the manager gives it (`FileDescriptorName=`), if it
+/// gives any.
 #[derive(Debug)]
 pub struct Named {
     /// The name.
@@ -39,8 +40,9 @@ pub struct Named {
     pub socket: Activated,
 }
 
-/// Takes over the sockets that were handed to this process, in their order; none where it was started otherwise. `variable` reads a
-/// variable of the environment: a library does not do that by itself.
+/// Takes over the sockets that were handed to this process, in their order; none where it was
+/// started otherwise. `variable` reads a variable of the environment: a library does not do that by
+/// itself.
 ///
 /// ```
 /// use landline_socketserver::activation::{self, Activated};
@@ -56,8 +58,8 @@ pub struct Named {
 /// To be called once, before the program opens anything else.
 ///
 /// # Errors
-/// Where the variables make no sense, a descriptor is not open, is no socket to serve on (a connection, for instance), or the sockets
-/// were taken before.
+/// Where the variables make no sense, a descriptor is not open, is no socket to serve on (a
+/// connection, for instance), or the sockets were taken before.
 pub fn sockets(variable: impl Fn(&str) -> Option<String>) -> io::Result<Vec<Named>> {
     let Some(count) = count(&variable, std::process::id())? else {
         return Ok(Vec::new());

@@ -46,41 +46,45 @@ impl Bind {
         Self::default()
     }
 
-    /// How many connections may wait to be accepted; the system has a bound of its own (`net.core.somaxconn` on Linux) and the
-    /// lower one holds.
+    /// How many connections may wait to be accepted; the system has a bound of its own
+    /// (`net.core.somaxconn` on Linux) and the lower one holds.
     pub fn backlog(mut self, connections: i32) -> Self {
         self.backlog = connections;
         self
     }
 
-    /// Whether a server that was restarted may listen at once where connections of the former one still die away
-    /// (`SO_REUSEADDR`, TCP), and whether the file of a Unix socket that nobody listens on any more is replaced.
+    /// Whether a server that was restarted may listen at once where connections of the former one
+    /// still die away (`SO_REUSEADDR`, TCP), and whether the file of a Unix socket that nobody
+    /// listens on any more is replaced.
     pub fn address_reuse(mut self, reuse: bool) -> Self {
         self.address_reuse = reuse;
         self
     }
 
-    /// Whether several sockets may share the address, the system spreading connections and datagrams over them
-    /// (`SO_REUSEPORT`).
+    /// Whether several sockets may share the address, the system spreading connections and
+    /// datagrams over them (`SO_REUSEPORT`).
     pub fn port_reuse(mut self, reuse: bool) -> Self {
         self.port_reuse = reuse;
         self
     }
 
-    /// Whether a socket at an IPv6 address takes IPv6 alone. Without it `[::]` takes IPv4 too, whatever the system's default.
+    /// Whether a socket at an IPv6 address takes IPv6 alone. Without it `[::]` takes IPv4 too,
+    /// whatever the system's default.
     pub fn v6_only(mut self, only: bool) -> Self {
         self.v6_only = only;
         self
     }
 
-    /// Whether TCP may hold back a small segment until the one before it was acknowledged (Nagle; it costs whoever answers in several
-    /// small writes 40 ms each). Off unless asked for; accepted connections inherit it.
+    /// Whether TCP may hold back a small segment until the one before it was acknowledged (Nagle;
+    /// it costs whoever answers in several small writes 40 ms each). Off unless asked for;
+    /// accepted connections inherit it.
     pub fn nagle(mut self, on: bool) -> Self {
         self.nagle = on;
         self
     }
 
-    /// Listens on TCP, on the first of the addresses that can be listened on. Names are resolved, which can take its time.
+    /// Listens on TCP, on the first of the addresses that can be listened on. Names are resolved,
+    /// which can take its time.
     ///
     /// # Errors
     /// What the last address said.
@@ -95,8 +99,9 @@ impl Bind {
         })
     }
 
-    /// Takes datagrams by UDP, at the first of the addresses where that can be done. Address reuse plays no part: UDP has no
-    /// connections that die away, and on some systems the option would let others in.
+    /// Takes datagrams by UDP, at the first of the addresses where that can be done. Address reuse
+    /// plays no part: UDP has no connections that die away, and on some systems the option
+    /// would let others in.
     ///
     /// # Errors
     /// What the last address said.
@@ -108,7 +113,8 @@ impl Bind {
         })
     }
 
-    /// Listens on a Unix socket. Who may connect is a matter of the folder's mode, and of the process' umask.
+    /// Listens on a Unix socket. Who may connect is a matter of the folder's mode, and of the
+    /// process' umask.
     ///
     /// # Errors
     /// [`io::ErrorKind::AddrInUse`] where somebody listens there, or something else has the name.

@@ -4,12 +4,13 @@ use std::{any::Any, io};
 
 use thiserror::Error;
 
-/// Why a connection, or the handling of a datagram, ended otherwise than well. It ends that one alone.
+/// Why a connection, or the handling of a datagram, ended otherwise than well. It ends that one
+/// alone.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The wrapper (TLS) or the handler's `setup` did not come to its end, mostly for the peer's sake, or took too long
-    /// ([`io::ErrorKind::TimedOut`]).
+    /// The wrapper (TLS) or the handler's `setup` did not come to its end, mostly for the peer's
+    /// sake, or took too long ([`io::ErrorKind::TimedOut`]).
     #[error("the handshake failed: {0}")]
     Handshake(#[source] io::Error),
     /// `handle` or `finish` returned this.

@@ -34,12 +34,14 @@ pub enum Event<'a> {
         /// What went wrong, if anything did.
         failure: Option<&'a Failure>,
     },
-    /// The system has nothing to accept connections with (descriptors, memory), or the socket failed. Accepting rests, then goes on.
+    /// The system has nothing to accept connections with (descriptors, memory), or the socket
+    /// failed. Accepting rests, then goes on.
     AcceptFailed {
         /// What the system says.
         error: &'a io::Error,
     },
-    /// A worker of the model `processes` has ended. Unless the server drains, another takes its place.
+    /// A worker of the model `processes` has ended. Unless the server drains, another takes its
+    /// place.
     WorkerEnded {
         /// Why, if not as it was told.
         failure: Option<&'a Failure>,

@@ -48,24 +48,27 @@
 //!
 //! # What a server bears
 //!
-//! [`Limits`] are on unless changed: connections in all (further ones wait in the backlog) and per address, a time for the handshake,
-//! a time for silence, a deadline for draining. A panic in a handler ends its connection. When the system has no descriptors left,
-//! accepting rests and goes on. The peer is who the system says it is, never who it claims to be.
+//! [`Limits`] are on unless changed: connections in all (further ones wait in the backlog) and per
+//! address, a time for the handshake, a time for silence, a deadline for draining. A panic in a
+//! handler ends its connection. When the system has no descriptors left, accepting rests and goes
+//! on. The peer is who the system says it is, never who it claims to be.
 //!
-//! Between two requests a handler asks whether the server drains: [`blocking::Connection::await_input`], [`tasks::Drain::begun`].
+//! Between two requests a handler asks whether the server drains:
+//! [`blocking::Connection::await_input`], [`tasks::Drain::begun`].
 //!
 //! # More than TCP
 //!
-//! [`Bind`] opens TCP and Unix listeners, UDP and Unix datagram sockets; [`activation`] takes over those that the service manager opened;
-//! [`memory`] needs no network, for tests. [`Server::wrap`] puts TLS in between, by whatever library; with `tokio-rustls` it is
+//! [`Bind`] opens TCP and Unix listeners, UDP and Unix datagram sockets; [`activation`] takes over
+//! those that the service manager opened; [`memory`] needs no network, for tests. [`Server::wrap`]
+//! puts TLS in between, by whatever library; with `tokio-rustls` it is
 //!
 //! ```text
 //! let acceptor = tokio_rustls::TlsAcceptor::from(config);
 //! Server::new(listener, handler).wrap(move |stream| acceptor.accept(stream)).tasks(shutdown).await
 //! ```
 //!
-//! and a handler written for any stream (`impl<S: AsyncRead + AsyncWrite + Unpin + Send> Handler<S> for ...`) does not notice.
-//! [`framing`] turns a stream into messages by a codec that you bring.
+//! and a handler written for any stream (`impl<S: AsyncRead + AsyncWrite + Unpin + Send> Handler<S>
+//! for ...`) does not notice. [`framing`] turns a stream into messages by a codec that you bring.
 //!
 //! # What cannot work together
 //!
@@ -89,7 +92,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! nor does a handler that cannot be sent to a thread run under `threads`, though it may under `inline` and `processes`:
+//! nor does a handler that cannot be sent to a thread run under `threads`, though it may under
+//! `inline` and `processes`:
 //!
 //! ```compile_fail,E0277
 //! # use landline_socketserver::{Bind, Server, Shutdown, blocking::TcpConnection};
@@ -152,7 +156,8 @@
 //!
 //! # What it does not do
 //!
-//! It traps no signals, prints nothing, and reads no environment: the listener and the shutdown are arguments.
+//! It traps no signals, prints nothing, and reads no environment: the listener and the shutdown are
+//! arguments.
 
 #![deny(unsafe_code)]
 

@@ -11,9 +11,9 @@ use std::{
 
 use crate::Peer;
 
-/// Something that connections come from: a [`TcpListener`], a [`UnixListener`], or the [in-memory one](crate::memory). [`Bind`]
-/// makes the first two, with a backlog and address reuse; [`activation`](crate::activation) takes over one that was opened
-/// by the service manager.
+/// Something that connections come from: a [`TcpListener`], a [`UnixListener`], or the [in-memory
+/// one](crate::memory). [`Bind`] makes the first two, with a backlog and address reuse;
+/// [`activation`](crate::activation) takes over one that was opened by the service manager.
 ///
 /// [`Bind`]: crate::Bind
 pub trait Listener: AsFd + Send + Sync + 'static {
@@ -33,8 +33,8 @@ pub trait Listener: AsFd + Send + Sync + 'static {
     fn prepare(&self) -> io::Result<()>;
 }
 
-/// A listener whose connections can be made while this process is single-threaded, and are inherited by a child: what the model
-/// `processes` takes.
+/// A listener whose connections can be made while this process is single-threaded, and are
+/// inherited by a child: what the model `processes` takes.
 pub trait Inheritable: Listener {}
 
 /// A connected socket that blocks: a [`TcpStream`] or a [`UnixStream`].

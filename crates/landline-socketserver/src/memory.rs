@@ -28,7 +28,8 @@ use std::{
 
 use crate::{Listener, Peer, waker::Waker};
 
-/// The side that accepts. It is no [`Inheritable`](crate::Inheritable): who could connect is in the same process.
+/// The side that accepts. It is no [`Inheritable`](crate::Inheritable): who could connect is in the
+/// same process.
 pub struct MemoryListener {
     incoming: Mutex<Receiver<UnixStream>>,
     waker: Waker,
@@ -58,10 +59,12 @@ pub fn listener() -> io::Result<(MemoryListener, Dialer)> {
 }
 
 impl Dialer {
-    /// A new connection. It is a pair of sockets, so it blocks, and is bounded, as a connection does and is.
+    /// A new connection. It is a pair of sockets, so it blocks, and is bounded, as a connection
+    /// does and is.
     ///
     /// # Errors
-    /// [`io::ErrorKind::ConnectionRefused`] once the listener is gone; where the system has no descriptors left.
+    /// [`io::ErrorKind::ConnectionRefused`] once the listener is gone; where the system has no
+    /// descriptors left.
     pub fn connect(&self) -> io::Result<UnixStream> {
         let (near, far) = UnixStream::pair()?;
         self.outgoing

@@ -8,7 +8,8 @@ use std::{
     sync::Arc,
 };
 
-/// The other end of a connection, or the sender of a datagram, as the system names it; never as the peer itself does.
+/// The other end of a connection, or the sender of a datagram, as the system names it; never as the
+/// peer itself does.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Peer {
@@ -37,7 +38,8 @@ impl Peer {
         }
     }
 
-    /// What connections are counted by: an IPv4 address (also where it comes mapped into IPv6), or an IPv6 /64.
+    /// What connections are counted by: an IPv4 address (also where it comes mapped into IPv6), or
+    /// an IPv6 /64.
     pub(crate) fn source(&self) -> Option<IpAddr> {
         match self.socket_addr()?.ip().to_canonical() {
             IpAddr::V6(address) => {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::{Event, Failure, Limits, Listener, Peer, hooks::Hooks};
 
-/// Hands every connection of a listener to a handler. How many at a time and where is said by the method that serves:
+/// Hands every connection of a listener to a handler. How many at a time and where is said by the
+/// method that serves:
 ///
 /// | method | model | handler | what runs a connection |
 /// | --- | --- | --- | --- |
@@ -14,8 +15,8 @@ use crate::{Event, Failure, Limits, Listener, Peer, hooks::Hooks};
 /// | [`tasks`](Server::tasks) | tasks | [`tasks::Handler`](crate::tasks::Handler) | a tokio task each |
 /// | [`pooled_tasks`](Server::pooled_tasks) | tasks | [`blocking::Handler`](crate::blocking::Handler), and `Send` | a bounded pool of threads |
 ///
-/// Each connection gets a clone of the handler of its own. What all are to share is put into it behind an
-/// [`Arc`](std::sync::Arc).
+/// Each connection gets a clone of the handler of its own. What all are to share is put into it
+/// behind an [`Arc`](std::sync::Arc).
 #[must_use = "a server serves nothing until it is told by which model"]
 pub struct Server<L, H, W = Plain> {
     pub(crate) listener: L,
@@ -29,8 +30,8 @@ pub struct Plain;
 /// How serving came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that still ran when the time was over, and were cut off. Under `threads` such a thread may go on until
-    /// its process ends, without its connection.
+    /// Connections that still ran when the time was over, and were cut off. Under `threads` such a
+    /// thread may go on until its process ends, without its connection.
     pub cut_off: usize,
 }
 
@@ -46,10 +47,12 @@ impl<L: Listener, H> Server<L, H> {
         Self { listener, parts }
     }
 
-    /// Wraps each connection into another stream before its handler gets it: TLS, most often. It runs where the handler does, within
-    /// [`Limits::handshake_timeout`], so a peer that is slow there delays nobody.
+    /// Wraps each connection into another stream before its handler gets it: TLS, most often. It
+    /// runs where the handler does, within [`Limits::handshake_timeout`], so a peer that is
+    /// slow there delays nobody.
     ///
-    /// The blocking models take a [`blocking::Wrap`](crate::blocking::Wrap), `tasks` takes a [`tasks::Wrap`](crate::tasks::Wrap).
+    /// The blocking models take a [`blocking::Wrap`](crate::blocking::Wrap), `tasks` takes a
+    /// [`tasks::Wrap`](crate::tasks::Wrap).
     pub fn wrap<W>(self, wrapper: W) -> Server<L, H, W> {
         let Self {
             listener,
@@ -80,21 +83,22 @@ impl<L, H, W> Server<L, H, W> {
         self
     }
 
-    /// Asks `admits` about each connection before its handler is started; one that is not let in is closed. It runs in the
-    /// loop that accepts, so it is to be quick.
+    /// Asks `admits` about each connection before its handler is started; one that is not let in is
+    /// closed. It runs in the loop that accepts, so it is to be quick.
     pub fn verify(mut self, admits: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
         self.parts.hooks.verify = Some(Arc::new(admits));
         self
     }
 
-    /// Tells `on_error` of each connection that ended otherwise than well. Without it such an end is silent.
+    /// Tells `on_error` of each connection that ended otherwise than well. Without it such an end
+    /// is silent.
     pub fn on_error(mut self, on_error: impl Fn(&Peer, &Failure) + Send + Sync + 'static) -> Self {
         self.parts.hooks.on_error = Some(Arc::new(on_error));
         self
     }
 
-    /// Tells `on_event` of everything that happens, for metrics and logs. It is called in the middle of serving, by several
-    /// threads at a time, so it is to be quick.
+    /// Tells `on_event` of everything that happens, for metrics and logs. It is called in the
+    /// middle of serving, by several threads at a time, so it is to be quick.
     pub fn on_event(mut self, on_event: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         self.parts.hooks.on_event = Some(Arc::new(on_event));
         self

@@ -10,8 +10,8 @@ use crate::wait;
 
 /// Stops the servers that were given the [`Shutdown`] it belongs to. Clones stop the same ones.
 ///
-/// Dropping the last one stops them too: a server that nobody can stop any more is a mistake, save for one that was given
-/// [`Shutdown::never`].
+/// Dropping the last one stops them too: a server that nobody can stop any more is a mistake, save
+/// for one that was given [`Shutdown::never`].
 #[derive(Debug, Clone)]
 pub struct Stopper {
     writer: Arc<PipeWriter>,
@@ -53,8 +53,8 @@ impl Stopper {
         ))
     }
 
-    /// Stops the servers: each takes no more and drains. Returns at once. It only writes one byte to a pipe, so that it may
-    /// be called from a signal handler.
+    /// Stops the servers: each takes no more and drains. Returns at once. It only writes one byte
+    /// to a pipe, so that it may be called from a signal handler.
     pub fn stop(&self) {
         // A pipe that is closed or full has told them already.
         let _ = (&*self.writer).write(&[0]);
@@ -97,7 +97,8 @@ impl Shutdown {
 }
 
 impl AsFd for Shutdown {
-    /// Becomes readable, for `poll` and the like, once the time has come. Nothing is to be read from it.
+    /// Becomes readable, for `poll` and the like, once the time has come. Nothing is to be read
+    /// from it.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }

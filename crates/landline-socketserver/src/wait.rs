@@ -4,8 +4,8 @@ use std::{io, os::fd::BorrowedFd, time::Duration};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Waits until one of `inputs` can be read without blocking (or is closed, or has failed), for `time` at most; which ones are.
-/// A signal is waited through, and then the time begins anew.
+/// Waits until one of `inputs` can be read without blocking (or is closed, or has failed), for
+/// `time` at most; which ones are. A signal is waited through, and then the time begins anew.
 pub(crate) fn for_input(
     inputs: &[BorrowedFd<'_>],
     time: Option<Duration>,

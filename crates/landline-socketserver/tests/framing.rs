@@ -1,4 +1,5 @@
-//! The codec of landline's own frames as an adapter, which is all that a protocol needs to run on this crate.
+//! The codec of landline's own frames as an adapter, which is all that a protocol needs to run on
+//! this crate.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 #[path = "../examples/echo/frames.rs"]

@@ -1,5 +1,5 @@
-//! Servers that need a process of their own: because they fork, or because of what they are short of. This program is the tests,
-//! and, with the argument `serve`, the server they start.
+//! Servers that need a process of their own: because they fork, or because of what they are short
+//! of. This program is the tests, and, with the argument `serve`, the server they start.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -129,7 +129,8 @@ fn serve(kind: &str, processes: &str, connections_max: usize) {
     println!("cut off {}", drained.unwrap().cut_off);
 }
 
-/// Serves under a model that does not fork, with few descriptors, and ends what is silent for a second.
+/// Serves under a model that does not fork, with few descriptors, and ends what is silent for a
+/// second.
 fn hold(model: &str, descriptors_max: u64) {
     let limit = getrlimit(Resource::Nofile);
     let current = if descriptors_max == 0 {
@@ -557,7 +558,8 @@ fn without_descriptors_accepting_rests_and_recovers() {
             .filter(|line| line.starts_with("accept failed"))
             .count();
         let ended = lines.len() - failures;
-        // It is tried again when a time has passed, or when a connection has ended and so left its descriptor.
+        // It is tried again when a time has passed, or when a connection has ended and so left its
+        // descriptor.
         let turns = since.elapsed().as_millis() as usize / 100 + 1 + ended;
         assert!(
             failures <= turns,

@@ -87,7 +87,8 @@ impl Client {
         })
     }
 
-    /// What is known of copies to this client that were broken off; those that cannot be resumed any more are forgotten. Blocking.
+    /// What is known of copies to this client that were broken off; those that cannot be resumed
+    /// any more are forgotten. Blocking.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -127,11 +128,12 @@ impl Client {
         self.folder.path_of(KEY_FILE)
     }
 
-    /// Redeems an invite as `user`, registering `key`, and remembers the server under the first address where it answers and those
-    /// of the others of which nothing else is known.
+    /// Redeems an invite as `user`, registering `key`, and remembers the server under the first
+    /// address where it answers and those of the others of which nothing else is known.
     ///
-    /// An address of which another fingerprint is known is passed over, before anything is sent there, unless `replace` says that the
-    /// invite is to be believed. Redeeming once more with the same user and key is harmless.
+    /// An address of which another fingerprint is known is passed over, before anything is sent
+    /// there, unless `replace` says that the invite is to be believed. Redeeming once more with
+    /// the same user and key is harmless.
     ///
     /// # Errors
     /// What the server said, or the last address.
@@ -156,8 +158,9 @@ impl Client {
         self.join_any(&servers, &credential, replace, ways).await
     }
 
-    /// Logs in with a secret once, and remembers its server under all of its addresses, as [`join`](Self::join) does, to log in with the
-    /// secret from the file at `path` from then on.
+    /// Logs in with a secret once, and remembers its server under all of its addresses, as
+    /// [`join`](Self::join) does, to log in with the secret from the file at `path` from then
+    /// on.
     ///
     /// # Errors
     /// What the server said, or the last address.
@@ -216,7 +219,8 @@ impl Client {
     }
 }
 
-/// The fingerprint of the server at this address, reached through the hosts of `via`, which nothing else is said to.
+/// The fingerprint of the server at this address, reached through the hosts of `via`, which nothing
+/// else is said to.
 ///
 /// # Errors
 /// Those of [`net::dial`] and of [`login::fingerprint`].
@@ -228,8 +232,9 @@ pub async fn fingerprint(
     login::fingerprint(line, &address.to_string()).await
 }
 
-/// Connects and logs in, with `open` for `service` and `request` in the same flight. Where the server chooses a key that takes a
-/// passphrase, it is asked for while there is no connection; so is the password, where it accepts no key and somebody can be asked, up to three times.
+/// Connects and logs in, with `open` for `service` and `request` in the same flight. Where the
+/// server chooses a key that takes a passphrase, it is asked for while there is no connection; so
+/// is the password, where it accepts no key and somebody can be asked, up to three times.
 ///
 /// # Errors
 /// Those of [`net::dial`] and of [`login::connect`].

@@ -86,7 +86,8 @@ pub enum Event {
         /// The session's id.
         session: String,
     },
-    /// For a second it could not be found out whose account or key was taken back: such sessions go on until it can.
+    /// For a second it could not be found out whose account or key was taken back: such sessions go
+    /// on until it can.
     RevocationFailed {
         /// What is in the way.
         message: String,
@@ -96,8 +97,9 @@ pub enum Event {
         /// How many users stand in them.
         users: usize,
     },
-    /// `rights.toml` was read again and is broken, or cannot be written down in the audit log: the earlier rules stay in force. What waits
-    /// for the log is tried again twice a second, and said once a minute.
+    /// `rights.toml` was read again and is broken, or cannot be written down in the audit log: the
+    /// earlier rules stay in force. What waits for the log is tried again twice a second, and
+    /// said once a minute.
     RightsRefused {
         /// What is wrong, and where.
         message: String,

@@ -1,20 +1,23 @@
 //! landline: one line to every machine you own.
 //!
-//! This crate is the product as a library; the `landline` command is a thin layer of arguments and drawing over it.
+//! This crate is the product as a library; the `landline` command is a thin layer of arguments and
+//! drawing over it.
 //!
-//! - [`Server`] listens, logs people in and serves them. Its listener, its shutdown signal and its event sink are
-//!   arguments; it never prints, prompts, reads the environment or traps signals.
-//! - [`Client`] connects, checks the server's identity, logs in, and gives a [`net::Channel`] for one service.
+//! - [`Server`] listens, logs people in and serves them. Its listener, its shutdown signal and its
+//!   event sink are arguments; it never prints, prompts, reads the environment or traps signals.
+//! - [`Client`] connects, checks the server's identity, logs in, and gives a [`net::Channel`] for
+//!   one service.
 //! - [`files`] copies one file either way, verified; [`ping`] asks for a sign of life.
 //! - [`lab`] shows on this machine what courses tell about sockets.
 //! - [`admin`] is accounts, keys, invites and sessions, at the machine itself or over the line.
 //! - [`audit`] writes down who did what, and finds out whether that was changed.
 //! - [`classic`] speaks the plain formats of socket courses, as a server and as a client.
-//! - [`login`] holds identities, pins, invites and keys; [`store`] what the server remembers; [`paths`] opens every path.
+//! - [`login`] holds identities, pins, invites and keys; [`store`] what the server remembers;
+//!   [`paths`] opens every path.
 //! - [`rights`]: who may do what, and by which line of `rights.toml`.
 //!
-//! Errors are one type, [`Error`], that says on which side and whose fault; progress is reported as numbers and
-//! [`Event`]s, and only the caller draws.
+//! Errors are one type, [`Error`], that says on which side and whose fault; progress is reported as
+//! numbers and [`Event`]s, and only the caller draws.
 
 pub mod admin;
 pub mod admission;

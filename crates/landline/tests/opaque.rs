@@ -6,8 +6,9 @@
     missing_docs,
     reason = "a test"
 )]
-//! Our client of passwords with a server that was written from `docs/protocol.md` and the RFCs alone (`docs/vectors/opaque.py`). Our server
-//! with a client of that kind is in `src/login/password/independent.rs`. Needs python3.
+//! Our client of passwords with a server that was written from `docs/protocol.md` and the RFCs
+//! alone (`docs/vectors/opaque.py`). Our server with a client of that kind is in
+//! `src/login/password/independent.rs`. Needs python3.
 
 use data_encoding::{BASE64, HEXLOWER};
 use landline::{
@@ -132,7 +133,8 @@ impl There {
         (begun, self.answer(&ke1, side))
     }
 
-    /// Whether a login works between these two views; `None` where our client saw that it would not.
+    /// Whether a login works between these two views; `None` where our client saw that it would
+    /// not.
     fn logs_in(&mut self, typed: &str, client: Side, there: Side) -> Option<bool> {
         let (begun, said) = self.begin(typed, there);
         let ke3 = client.run(|parties| begun.finish(&said["ke2"], parties, &client.transcript))?;

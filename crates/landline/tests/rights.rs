@@ -171,7 +171,8 @@ fn loaded(stage: &Stage) -> Vec<String> {
         .collect()
 }
 
-/// Nothing that widens the rights and nothing that narrows them counts before it is in the log, whoever puts it into force.
+/// Nothing that widens the rights and nothing that narrows them counts before it is in the log,
+/// whoever puts it into force.
 #[test]
 fn no_rules_come_into_force_that_are_not_in_the_log() {
     let stage = Stage::new("unused");
@@ -319,8 +320,9 @@ fn the_nearest_folder_counts_whatever_link_leads_there() {
     );
 }
 
-/// Row 5: a folder that becomes a link and back as fast as can be, while files are opened, made, renamed and removed through it. 2,000 times each way, or for
-/// 100,000 and a minute with `LANDLINE_SOAK=1`.
+/// Row 5: a folder that becomes a link and back as fast as can be, while files are opened, made,
+/// renamed and removed through it. 2,000 times each way, or for 100,000 and a minute with
+/// `LANDLINE_SOAK=1`.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_folder_swapped_for_a_link_never_leads_out() {

@@ -1,5 +1,5 @@
-//! How many round trips a login takes, counted through an in-memory link with a delay and a clock that only moves when nothing else
-//! can.
+//! How many round trips a login takes, counted through an in-memory link with a delay and a clock
+//! that only moves when nothing else can.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test")]
 
 use std::{sync::Arc, time::Duration};

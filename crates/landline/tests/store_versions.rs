@@ -1,4 +1,5 @@
-//! Stores of other releases: one of the release before is brought up to date after a backup, one of a later release stays as it is.
+//! Stores of other releases: one of the release before is brought up to date after a backup, one of
+//! a later release stays as it is.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -58,7 +59,8 @@ fn older(path: &Path) -> Connection {
     connection
 }
 
-/// Row 22: a store of the release before is brought up to date after a backup, and nothing of it is lost.
+/// Row 22: a store of the release before is brought up to date after a backup, and nothing of it is
+/// lost.
 #[test]
 fn a_store_of_the_release_before_is_backed_up_and_brought_up_to_date() {
     let folder = testkit::Stage::new("unused");
@@ -175,7 +177,8 @@ fn a_store_of_a_later_release_is_refused_and_left_as_it_is() {
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
-/// Whatever this process opens of the store besides, the locks stay by which SQLite keeps others from deleting its log (fcntl(2)).
+/// Whatever this process opens of the store besides, the locks stay by which SQLite keeps others
+/// from deleting its log (fcntl(2)).
 #[cfg(target_os = "linux")]
 #[test]
 fn a_second_handle_takes_no_locks_from_the_first() {

@@ -10,7 +10,8 @@
     clippy::disallowed_methods,
     reason = "the test keys are copied to where only this user can read them"
 )]
-//! Replays `docs/vectors/login.json` and `secret.json`: what verifies, and what our own keys and secrets prove.
+//! Replays `docs/vectors/login.json` and `secret.json`: what verifies, and what our own keys and
+//! secrets prove.
 
 use std::{
     fs,

@@ -7,7 +7,8 @@ use super::tree::Tree;
 /// The document.
 const DOCUMENT: &str = "ARCHITECTURE.md";
 
-/// Adds a finding for every top-level folder and every folder inside a crate's `src` that is not named.
+/// Adds a finding for every top-level folder and every folder inside a crate's `src` that is not
+/// named.
 pub(crate) fn check(tree: &Tree, findings: &mut Vec<Finding>) {
     let Some(document) = tree.document(DOCUMENT) else {
         let text = "the file is missing: write it, and name every folder in it".to_owned();

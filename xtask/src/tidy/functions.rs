@@ -1,4 +1,5 @@
-//! Finds the functions of a file and how long they are. Closures belong to the function around them.
+//! Finds the functions of a file and how long they are. Closures belong to the function around
+//! them.
 
 use super::Finding;
 use super::lexer::{Kind, Source, Token};
@@ -79,7 +80,8 @@ pub(crate) fn item_length(tokens: &[Token]) -> Option<usize> {
     None
 }
 
-/// Drops everything from `opened` on, the innermost one: what was opened inside it (a lone `<`) was no bracket.
+/// Drops everything from `opened` on, the innermost one: what was opened inside it (a lone `<`) was
+/// no bracket.
 fn close(open: &mut Vec<char>, opened: char) -> Option<()> {
     let at = open.iter().rposition(|mark| *mark == opened)?;
     open.truncate(at);

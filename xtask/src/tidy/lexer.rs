@@ -1,5 +1,6 @@
-//! Splits Rust source into words, marks and literals, with the comments apart: as much of the language as the
-//! checks need in order not to mistake the inside of a string or a comment for code.
+//! Splits Rust source into words, marks and literals, with the comments apart: as much of the
+//! language as the checks need in order not to mistake the inside of a string or a comment for
+//! code.
 
 /// What a token is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -141,7 +142,8 @@ impl<'a> Lexer<'a> {
         }));
     }
 
-    /// Takes the word that comes next. A raw name such as `r#fn` keeps its `r#`, so that it is no keyword.
+    /// Takes the word that comes next. A raw name such as `r#fn` keeps its `r#`, so that it is no
+    /// keyword.
     fn word(&mut self) {
         let prefix = match self.rest.strip_prefix("r#") {
             Some(name) if name.starts_with(is_name) => 2,
@@ -189,7 +191,8 @@ fn raw_string_length(text: &str) -> Option<usize> {
     Some(text.len() - body.len() + end)
 }
 
-/// The length of the string or character `text` starts with, its prefix included, if it starts with one.
+/// The length of the string or character `text` starts with, its prefix included, if it starts with
+/// one.
 fn quoted_length(text: &str) -> Option<usize> {
     let quoted = text
         .strip_prefix(['b', 'c'])

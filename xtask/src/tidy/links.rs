@@ -33,7 +33,8 @@ fn has_scheme(target: &str) -> bool {
         })
 }
 
-/// The path from the repository's top folder of what `target` means inside `document`; nothing when it leads out.
+/// The path from the repository's top folder of what `target` means inside `document`; nothing when
+/// it leads out.
 pub(super) fn resolve(document: &str, target: &str) -> Option<String> {
     // A target that begins with a slash starts at the top folder, as it does on GitHub.
     let mut folders: Vec<&str> = if target.starts_with('/') {
@@ -149,7 +150,8 @@ fn tags(line: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The link target `text` starts with: in angle brackets, or up to a blank or a bracket that closes the link.
+/// The link target `text` starts with: in angle brackets, or up to a blank or a bracket that closes
+/// the link.
 fn destination(text: &str) -> Option<&str> {
     if let Some(angled) = text.strip_prefix('<') {
         return angled.split_once('>').map(|(target, _)| target);

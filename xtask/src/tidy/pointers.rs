@@ -1,5 +1,5 @@
-//! Pointers from documents into code: a link whose text is a name in backticks and whose target is a Rust file. The name stays true
-//! where a line number would not.
+//! Pointers from documents into code: a link whose text is a name in backticks and whose target is
+//! a Rust file. The name stays true where a line number would not.
 
 use super::Finding;
 use super::lexer::{Source, is_name};
@@ -11,7 +11,8 @@ const DEFINING: [&str; 8] = [
     "fn", "struct", "enum", "trait", "const", "static", "type", "mod",
 ];
 
-/// Adds a finding for every pointer to a name that its file does not define. A target that is not there is another check's.
+/// Adds a finding for every pointer to a name that its file does not define. A target that is not
+/// there is another check's.
 pub(crate) fn check(file: &File, sources: &[(&str, Source)], findings: &mut Vec<Finding>) {
     for (at, line) in file.text.lines().enumerate() {
         for (name, target) in pointers(line) {

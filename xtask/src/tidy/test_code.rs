@@ -64,7 +64,8 @@ pub(crate) fn lines(source: &Source) -> Vec<RangeInclusive<usize>> {
         .collect()
 }
 
-/// The items marked for tests, each from its marking attribute on. A file marked as a whole is one item.
+/// The items marked for tests, each from its marking attribute on. A file marked as a whole is one
+/// item.
 fn items(tokens: &[Token]) -> Vec<&[Token]> {
     let mut found = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
@@ -90,7 +91,8 @@ fn items(tokens: &[Token]) -> Vec<&[Token]> {
     found
 }
 
-/// The length of the item `tokens` starts with, its attributes included; all of `tokens` when its end is not found.
+/// The length of the item `tokens` starts with, its attributes included; all of `tokens` when its
+/// end is not found.
 fn attributed_length(tokens: &[Token]) -> usize {
     let mut start = 0;
     while let Some(length) = tokens.get(start..).and_then(attribute_length) {

@@ -90,7 +90,8 @@ fn is_markdown(path: &str) -> bool {
 
 /// The path of every file git tracks or would take in, each once.
 fn list(root: &Path) -> Result<BTreeSet<String>, String> {
-    // A container often sees the repository under a foreign owner; git refuses to list it unless told.
+    // A container often sees the repository under a foreign owner; git refuses to list it unless
+    // told.
     let safe = format!("safe.directory={}", root.display());
     let arguments = ["-c", &safe, "ls-files", "-z", "-co", "--exclude-standard"];
     let listed = process::output(process::command("git", &arguments, root))

@@ -25,10 +25,12 @@ pub(crate) use dial::{Dial, DialCommand, DialDatagrams, DialStream, DialUpload};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Classic {
-    /// Serve a dialect. `--profile NAME` in place of the dialect takes it and its options from `classic.toml`
+    /// Serve a dialect. `--profile NAME` in place of the dialect takes it and its options from
+    /// `classic.toml`
     #[command(subcommand)]
     Serve(Serve),
-    /// Speak a dialect with a server. `--profile NAME` in place of the dialect takes it, the address and the options from `classic.toml`
+    /// Speak a dialect with a server. `--profile NAME` in place of the dialect takes it, the
+    /// address and the options from `classic.toml`
     #[command(subcommand)]
     Dial(Dial),
 }

@@ -13,11 +13,14 @@ pub(crate) struct Lab {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Experiment {
-    /// What was sent and what each receive returned: TCP with and without Nagle's algorithm, framed TCP, UDP
+    /// What was sent and what each receive returned: TCP with and without Nagle's algorithm, framed
+    /// TCP, UDP
     Sticky(LabOptions),
-    /// Inline, threads, processes and tasks under the same load: latency, throughput, memory, and what blocked handlers do to others
+    /// Inline, threads, processes and tasks under the same load: latency, throughput, memory, and
+    /// what blocked handlers do to others
     Models(LabOptions),
-    /// A connection's states from SYN to TIME_WAIT, which call blocks until what, SO_REUSEADDR, a full backlog
+    /// A connection's states from SYN to TIME_WAIT, which call blocks until what, SO_REUSEADDR, a
+    /// full backlog
     Lifecycle(LabOptions),
 }
 

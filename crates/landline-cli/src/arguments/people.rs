@@ -13,7 +13,8 @@ use super::{Access, span};
 
 #[derive(Debug, Args)]
 pub(crate) struct User {
-    /// At this server, over the line, as an admin there [default: the server on this machine, running or not]
+    /// At this server, over the line, as an admin there [default: the server on this machine,
+    /// running or not]
     #[arg(long, value_name = "HOST", global = true)]
     pub(crate) on: Option<Target>,
     #[command(flatten)]
@@ -24,7 +25,8 @@ pub(crate) struct User {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
-    /// Make an account. It may do nothing but what --files and --admin give it, or the rights file says
+    /// Make an account. It may do nothing but what --files and --admin give it, or the rights file
+    /// says
     Add {
         /// Its name
         name: UserName,
@@ -33,8 +35,9 @@ pub(crate) enum UserCommand {
         keys: Vec<PathBuf>,
         #[command(flatten)]
         password: NewPassword,
-        /// Let it read (r:FOLDER) or read and write (rw:FOLDER) there, as in the rights file. rw:~ is the home of
-        /// whoever serves, which is as good as running commands as them: better rw:~/NAME
+        /// Let it read (r:FOLDER) or read and write (rw:FOLDER) there, as in the rights file. rw:~
+        /// is the home of whoever serves, which is as good as running commands as them:
+        /// better rw:~/NAME
         #[arg(long, value_name = "RIGHT")]
         files: Vec<String>,
         /// Let it administer this server
@@ -81,20 +84,23 @@ pub(crate) enum UserCommand {
         #[command(subcommand)]
         what: KeysCommand,
     },
-    /// Set the password of an account, in place of any other, or take it away; sessions that the old one logged in end
+    /// Set the password of an account, in place of any other, or take it away; sessions that the
+    /// old one logged in end
     Password {
         name: UserName,
         /// Take it away instead
         #[arg(long, conflicts_with_all = ["password_file", "password_fd"])]
         remove: bool,
-        /// The password in the first line of this file, which nobody else may be able to read [default: asked for, twice]
+        /// The password in the first line of this file, which nobody else may be able to read
+        /// [default: asked for, twice]
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
         /// The password in the first line of what this descriptor gives; 0 is standard input
         #[arg(long, value_name = "N", conflicts_with = "password_file")]
         password_fd: Option<u32>,
     },
-    /// Print an invite: for a further key of NAME, or, where there is no such account, for a new one
+    /// Print an invite: for a further key of NAME, or, where there is no such account, for a new
+    /// one
     Invite {
         /// For whom [default: a new account of any name that is free]
         name: Option<UserName>,
@@ -138,10 +144,12 @@ pub(crate) struct NewPassword {
     /// Let a password log in too, of at least 8 characters, asked for at the terminal, twice
     #[arg(long)]
     pub(crate) password: bool,
-    /// The same with the password in the first line of this file, which nobody else may be able to read
+    /// The same with the password in the first line of this file, which nobody else may be able to
+    /// read
     #[arg(long, value_name = "FILE", conflicts_with = "password")]
     pub(crate) password_file: Option<PathBuf>,
-    /// The same with the password in the first line of what this descriptor gives; 0 is standard input
+    /// The same with the password in the first line of what this descriptor gives; 0 is standard
+    /// input
     #[arg(long, value_name = "N", conflicts_with_all = ["password", "password_file"])]
     pub(crate) password_fd: Option<u32>,
 }
@@ -151,7 +159,8 @@ pub(crate) struct InviteTerms {
     /// How long the invite is good for, at most 30d
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = invite_span)]
     pub(crate) ttl: Duration,
-    /// Where the server can be reached [default: as when it was last started]; only on the server's own machine
+    /// Where the server can be reached [default: as when it was last started]; only on the
+    /// server's own machine
     #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "on")]
     pub(crate) public_name: Option<Target>,
 }
@@ -210,7 +219,8 @@ pub(crate) enum Secret {
 pub(crate) struct SecretAdd {
     /// Whose account the machine uses
     pub(crate) user: UserName,
-    /// What a login is bound to: the connection, or, for clients whose TLS has no exporter, such as Python's, this server
+    /// What a login is bound to: the connection, or, for clients whose TLS has no exporter, such
+    /// as Python's, this server
     #[arg(long, value_name = "BINDING", default_value = "exporter")]
     pub(crate) binding: Binding,
     /// A name for people, such as the machine's

@@ -19,22 +19,27 @@ pub(crate) struct Serve {
     pub(crate) check_config: bool,
 }
 
-/// What can also be said by the environment (LANDLINE_LISTEN) or in a file (listen = "..."); a flag counts first, the file last.
+/// What can also be said by the environment (LANDLINE_LISTEN) or in a file (listen = "..."); a flag
+/// counts first, the file last.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ServeSettings {
-    /// The file with the settings [default: landline/server.toml in $XDG_CONFIG_HOME or ~/.config, else /etc/landline/server.toml]
+    /// The file with the settings [default: landline/server.toml in $XDG_CONFIG_HOME or ~/.config,
+    /// else /etc/landline/server.toml]
     #[arg(long, env = "LANDLINE_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Where to listen; port 0 takes a free one [default: port 5263 on all addresses]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<String>,
-    /// The name under which this machine can be reached, for the invite [default: all its addresses]
+    /// The name under which this machine can be reached, for the invite [default: all its
+    /// addresses]
     #[arg(long, value_name = "HOST")]
     pub(crate) public_name: Option<String>,
     /// The folder that is served [default: $HOME]
     #[arg(long, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
-    /// Connections that are logged in at a time, a fourth of them (at most 16) for admins alone; further logins are refused [default: up to 1024, if the system lets this process open so many files]
+    /// Connections that are logged in at a time, a fourth of them (at most 16) for admins alone;
+    /// further logins are refused [default: up to 1024, if the system lets this process open so
+    /// many files]
     #[arg(long, value_name = "COUNT")]
     pub(crate) connections: Option<u64>,
     /// How long transfers may go on after SIGTERM [default: 30]
@@ -56,8 +61,8 @@ pub(crate) struct Config {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Service {
-    /// Make the server a service that starts by itself, and start it; again with other settings, change it. If it does not come up,
-    /// everything is as it was before
+    /// Make the server a service that starts by itself, and start it; again with other settings,
+    /// change it. If it does not come up, everything is as it was before
     Install(ServiceInstall),
     /// Say how the service is
     Status {
@@ -81,7 +86,8 @@ pub(crate) struct ServiceInstall {
     /// As which user the system's service runs
     #[arg(long, value_name = "NAME")]
     pub(crate) run_as: Option<String>,
-    /// The port to listen on, on all addresses [default: what listen in server.toml says, else 5263]
+    /// The port to listen on, on all addresses [default: what listen in server.toml says, else
+    /// 5263]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
     /// Only print the units

@@ -36,7 +36,8 @@ pub(crate) async fn run(options: Demo) -> Result<(), Failure> {
     done
 }
 
-/// A temporary folder with a server and the states of two clients. The processes end, and then the folder goes, when it is dropped.
+/// A temporary folder with a server and the states of two clients. The processes end, and then the
+/// folder goes, when it is dropped.
 struct Stage {
     server: Child,
     address: String,

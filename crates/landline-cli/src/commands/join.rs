@@ -145,7 +145,8 @@ pub(super) fn report(server: &KnownServer, means: &str) {
     ));
 }
 
-/// The invite or secret says who the server is, so a server that is another one has two possible reasons.
+/// The invite or secret says who the server is, so a server that is another one has two possible
+/// reasons.
 pub(super) fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Failure {
     match error {
         Error::ServerChanged {

@@ -30,8 +30,8 @@ const USUAL_KEYS: [&str; 5] = [
 /// What ssh reads behind the user's own file.
 const SYSTEM_CONFIG: (&str, &str) = ("/etc/ssh/ssh_config", "/etc/ssh");
 
-/// The server that the user names, and what to log in with. A server that is not known is asked who it is, and the user whether
-/// that is right.
+/// The server that the user names, and what to log in with. A server that is not known is asked who
+/// it is, and the user whether that is right.
 pub(crate) async fn server_and_credential(
     client: &Client,
     target: &Target,
@@ -81,8 +81,9 @@ pub(crate) fn through(server: &KnownServer) -> String {
     way.map_or_else(String::new, |way| format!(" through ssh to {way}"))
 }
 
-/// What to log in with: the key or password that the user names, else what is known to log in there, else what there is. What can be
-/// asked before connecting is asked before a signal would stop a copy.
+/// What to log in with: the key or password that the user names, else what is known to log in
+/// there, else what there is. What can be asked before connecting is asked before a signal would
+/// stop a copy.
 async fn means(
     client: &Client,
     server: &KnownServer,
@@ -163,7 +164,8 @@ fn find(client: &Client, target: &Target, config: &HostConfig) -> Result<KnownSe
     }
 }
 
-/// The target under the name by which it is known: the one that was written, else the one that it stands for.
+/// The target under the name by which it is known: the one that was written, else the one that it
+/// stands for.
 pub(crate) fn named(client: &Client, target: &Target) -> Result<Target, Failure> {
     match client.find(target) {
         Err(Error::UnknownServer { .. }) => Ok(dialed(target, &host_config(target)?)),
@@ -217,7 +219,8 @@ pub(crate) fn sources(client: &Client, config: &HostConfig) -> KeySources {
     }
 }
 
-/// The key that the user names, else the one that is known to log in there, else all of them, perhaps none.
+/// The key that the user names, else the one that is known to log in there, else all of them,
+/// perhaps none.
 fn keys(
     sources: &KeySources,
     server: &KnownServer,

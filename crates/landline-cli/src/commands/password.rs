@@ -49,7 +49,8 @@ pub(super) fn for_login(
     }
 }
 
-/// Asks for the password of an account, where the environment does not say where it is; `None` where there is no terminal.
+/// Asks for the password of an account, where the environment does not say where it is; `None`
+/// where there is no terminal.
 pub(super) fn asked(user: &UserName, place: &str) -> Result<Option<Password>, Error> {
     if !PASSWORDS_AVAILABLE {
         return Ok(None);
@@ -159,7 +160,8 @@ fn typed(prompt: &str) -> Result<Option<Zeroizing<String>>, Error> {
     }
 }
 
-/// `landline passwd`: one's own password at a server, by whoever knows the one that it takes the place of.
+/// `landline passwd`: one's own password at a server, by whoever knows the one that it takes the
+/// place of.
 pub(crate) async fn run(state: &Path, mut options: Passwd) -> Result<(), Failure> {
     let Access {
         identity, password, ..
@@ -173,8 +175,8 @@ pub(crate) async fn run(state: &Path, mut options: Passwd) -> Result<(), Failure
     let known = Client::open(state)?;
     let (server, credential) =
         server_and_credential(&known, &options.host, &options.access).await?;
-    // Nobody thinks of a new one in vain: whether the old one is right is known first. Asked is before there is a connection again, which
-    // does not wait for anybody.
+    // Nobody thinks of a new one in vain: whether the old one is right is known first. Asked is
+    // before there is a connection again, which does not wait for anybody.
     if !options.remove && options.new_password_file.is_none() && options.new_password_fd.is_none() {
         client::who(&server, &credential)
             .await?

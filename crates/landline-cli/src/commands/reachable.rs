@@ -29,8 +29,8 @@ pub(super) fn addresses(public_name: Option<&str>, listening: SocketAddr) -> Vec
     }
 }
 
-/// Notes this machine's addresses for later invites whenever they have changed: a server that starts with the machine comes before most
-/// of them. `noted` are those that are noted already.
+/// Notes this machine's addresses for later invites whenever they have changed: a server that
+/// starts with the machine comes before most of them. `noted` are those that are noted already.
 pub(super) async fn follow(state: PathBuf, port: u16, mut noted: Vec<HostPort>) {
     let mut turns = tokio::time::interval(INTERVAL);
     loop {

@@ -75,7 +75,8 @@ fn add(server: &mut Administration, options: SecretAdd) -> Result<(), Failure> {
         ));
         return Ok(());
     };
-    // Whatever breaks this off, there is none at the server that nobody has: the last admin may count on it.
+    // Whatever breaks this off, there is none at the server that nobody has: the last admin may
+    // count on it.
     create_secret_file(&out, line.as_bytes()).map_err(|error| Error::io(out.display(), &error))?;
     if let Err(error) = server.add_secret(&secret, &options.label) {
         let _ = local::remove(&out);

@@ -30,17 +30,20 @@ use crate::{
 
 /// Connections at a time, where the system allows enough descriptors.
 const CONNECTIONS_MAX: u64 = 1024;
-/// Descriptors that a connection takes at most: itself, a staging file and its folder, a manifest; and one that is half-open.
+/// Descriptors that a connection takes at most: itself, a staging file and its folder, a manifest;
+/// and one that is half-open.
 const DESCRIPTORS_EACH: u64 = 5;
 /// Descriptors for everything else.
 const DESCRIPTORS_RESERVED: u64 = 64;
-/// Events that may wait to be printed. A reader that is slower than that misses some; the server does not wait for it.
+/// Events that may wait to be printed. A reader that is slower than that misses some; the server
+/// does not wait for it.
 const EVENTS: usize = 4096;
 
 /// How long a service manager may wait for the end beyond the time that transfers have.
 const END_TIME: Duration = Duration::from_secs(30);
 
-/// With the socket that a service manager has handed over, if there is one, or why it cannot be used.
+/// With the socket that a service manager has handed over, if there is one, or why it cannot be
+/// used.
 pub(crate) async fn run(
     state: Option<PathBuf>,
     options: Serve,
@@ -111,7 +114,8 @@ async fn serve(
         upkeep.spawn(reachable::follow(settings.state, address.port(), addresses));
     }
     let served = server.run(listener, shutdown, reload, events).await;
-    // The last events are printed before the process ends. One that could not be, perhaps weeks ago, is no failure of the server.
+    // The last events are printed before the process ends. One that could not be, perhaps weeks
+    // ago, is no failure of the server.
     let _ = tokio::task::spawn_blocking(move || printer.join()).await;
     drop(lost());
     Ok(served?)
@@ -182,8 +186,9 @@ async fn listen(asked: Option<&str>) -> Result<(TcpListener, SocketAddr), Failur
     ))
 }
 
-/// A socket on which the service manager listens already; connections may be waiting there. It is refused where the settings say
-/// otherwise: whoever has confined the server to one address must not find it on all of them.
+/// A socket on which the service manager listens already; connections may be waiting there. It is
+/// refused where the settings say otherwise: whoever has confined the server to one address must
+/// not find it on all of them.
 async fn take_over(
     listener: std::net::TcpListener,
     settings: &Settings,
@@ -229,7 +234,8 @@ async fn means(asked: &str, address: SocketAddr) -> Result<bool, Failure> {
     Ok(false)
 }
 
-/// Says where the server listens. The invite is a secret: it goes to the terminal, else to a file that only the owner can read.
+/// Says where the server listens. The invite is a secret: it goes to the terminal, else to a file
+/// that only the owner can read.
 fn announce(
     server: &Server,
     address: SocketAddr,

@@ -392,7 +392,8 @@ fn key_text(key: &KeyRow) -> String {
     )
 }
 
-/// The lines with keys of a file. They are read here, too, so that what is wrong can be said with the number of its line.
+/// The lines with keys of a file. They are read here, too, so that what is wrong can be said with
+/// the number of its line.
 fn key_lines(file: &Path) -> Result<Vec<String>, Failure> {
     let mut bytes = Vec::new();
     let read = if file == Path::new("-") {

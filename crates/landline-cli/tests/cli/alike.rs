@@ -17,7 +17,8 @@ fn pairs() -> usize {
     }
 }
 
-/// One try: all that the server says after the greeting, and how long it took to say it, in nanoseconds.
+/// One try: all that the server says after the greeting, and how long it took to say it, in
+/// nanoseconds.
 fn attempt(server: &ServerProcess, make: impl FnOnce(&RawClient) -> Value) -> (Vec<u8>, f64) {
     let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
     client.greet().unwrap();
@@ -30,7 +31,8 @@ fn attempt(server: &ServerProcess, make: impl FnOnce(&RawClient) -> Value) -> (V
     (answer, time.as_nanos() as f64)
 }
 
-/// Tries as alice, whom the server knows, and as a stranger, in random order; every answer is the same to the byte.
+/// Tries as alice, whom the server knows, and as a stranger, in random order; every answer is the
+/// same to the byte.
 fn compare(server: &ServerProcess, method: &str, make: impl Fn(&RawClient, &str) -> Value) {
     let users = ["alice", "mallory"];
     let mut times = [Vec::new(), Vec::new()];
@@ -97,8 +99,8 @@ impl Sample {
 /// Pairs that one server can be asked for: each user has 500 guesses from strangers.
 const PASSWORD_PAIRS_MAX: usize = 450;
 
-/// The same for passwords, whose answers are never the same twice: these are compared by all but their bytes. Each pair comes from a source of its own, as a third guess
-/// would shut it out.
+/// The same for passwords, whose answers are never the same twice: these are compared by all but
+/// their bytes. Each pair comes from a source of its own, as a third guess would shut it out.
 #[test]
 fn who_has_a_password_looks_like_who_has_none_and_like_nobody() {
     let seed = std::env::var("LANDLINE_SEED")
@@ -136,7 +138,8 @@ fn who_has_a_password_looks_like_who_has_none_and_like_nobody() {
     }
 }
 
-/// How long the server takes to answer the first message of a login by password, in nanoseconds. The answer is of one length for everybody.
+/// How long the server takes to answer the first message of a login by password, in nanoseconds.
+/// The answer is of one length for everybody.
 fn evaluation_time(mut client: RawClient, user: &str) -> f64 {
     client.greet().unwrap();
     let (begin, begun) = client.begin_password(user, "not the right one");

@@ -160,7 +160,8 @@ fn nobody_else_is_attached() {
     );
 }
 
-/// Taking away what a session was logged in with ends every connection of it, and lets none be attached.
+/// Taking away what a session was logged in with ends every connection of it, and lets none be
+/// attached.
 #[test]
 fn a_revoked_session_ends_on_all_its_connections() {
     let stage = stage();

@@ -1,5 +1,5 @@
-//! Rows 55 and 56: what is done is in the audit log, one line each, on the disk in time; what cannot be written there is not done; what
-//! was changed there is found.
+//! Rows 55 and 56: what is done is in the audit log, one line each, on the disk in time; what
+//! cannot be written there is not done; what was changed there is found.
 
 use std::{
     collections::BTreeMap, fs, io::Write, net::TcpStream, path::PathBuf, process::Stdio,
@@ -240,7 +240,8 @@ fn without_the_log_nobody_is_let_in_and_nothing_is_copied() {
     );
 }
 
-/// Rules that somebody edits while the log cannot be written wait for it, those that take away too; a command takes none of them along.
+/// Rules that somebody edits while the log cannot be written wait for it, those that take away too;
+/// a command takes none of them along.
 #[test]
 fn without_the_log_edited_rules_wait() {
     let stage = stage();
@@ -416,7 +417,8 @@ fn a_flood_of_refusals_is_a_few_lines_with_an_exact_count() {
     verifies(&stage);
 }
 
-/// Copies one small file after the other until the server is gone; what was acknowledged, with its digest.
+/// Copies one small file after the other until the server is gone; what was acknowledged, with its
+/// digest.
 fn copies(stage: &Stage, server: &ServerProcess, round: u64) -> BTreeMap<String, String> {
     let mut known = BTreeMap::new();
     for number in 0.. {

@@ -1,4 +1,5 @@
-//! Row 16: a small disk fills up. Nobody's file is cut short, what has arrived is of use once there is space, and all else goes on.
+//! Row 16: a small disk fills up. Nobody's file is cut short, what has arrived is of use once there
+//! is space, and all else goes on.
 
 use std::fs;
 
@@ -81,7 +82,8 @@ fn five_copies_onto_a_disk_that_holds_three_end_well_or_clearly() {
             .ok();
         assert!(stage.read("user/back") == contents[done]);
     }
-    // Once there is space again, the same commands do it, those first that had a whole block: the others fit when these have gone.
+    // Once there is space again, the same commands do it, those first that had a whole block: the
+    // others fit when these have gone.
     let mut left: Vec<usize> = (0..5).filter(|&number| !is_whole(number)).collect();
     let take_away =
         |number: usize| fs::remove_file(stage.home().join(format!("copy{number}"))).unwrap();

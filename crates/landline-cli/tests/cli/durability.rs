@@ -1,4 +1,5 @@
-//! A disk that fails, is full, or loses its power: an acknowledged file is there, whole; any other is absent or old.
+//! A disk that fails, is full, or loses its power: an acknowledged file is there, whole; any other
+//! is absent or old.
 
 use std::{
     collections::BTreeMap,
@@ -55,8 +56,9 @@ impl Faulty {
         self.stage.path(if up { "home" } else { "user" })
     }
 
-    /// Copies over `old` with the fault at the side that receives, and checks that nothing of it is to be seen. How it ended;
-    /// `None` where the fault did not come about, as there are fewer such calls.
+    /// Copies over `old` with the fault at the side that receives, and checks that nothing of it is
+    /// to be seen. How it ended; `None` where the fault did not come about, as there are fewer
+    /// such calls.
     fn copy(&mut self, up: bool, old: Option<&[u8]>, fault: &Fault<'_>) -> Option<Outcome> {
         let copy = self.folder(up).join("copy");
         let _ = fs::remove_file(&copy);
@@ -93,7 +95,8 @@ impl Faulty {
         Some(outcome)
     }
 
-    /// The same command without a fault, with the server that had it. Whether it went on with what was left.
+    /// The same command without a fault, with the server that had it. Whether it went on with what
+    /// was left.
     fn again(&self, up: bool, fault: &Fault<'_>) -> bool {
         self.stage.run(&["ping", "127.0.0.1"]).ok();
         let left = staging(&self.folder(up)).len();
@@ -137,7 +140,8 @@ fn staging(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What could not be synced may be lost, whatever a second sync says: it gets no name, and it is not gone on with.
+/// What could not be synced may be lost, whatever a second sync says: it gets no name, and it is
+/// not gone on with.
 #[test]
 fn a_file_that_cannot_be_synced_is_not_acknowledged() {
     let Some(mut faulty) = Faulty::new(1) else {
@@ -316,7 +320,8 @@ impl Power {
         self.known.insert(name, content);
     }
 
-    /// Removes what no manifest names any more: nothing of a manifest is synced, so a cut can take it and leave the staging file.
+    /// Removes what no manifest names any more: nothing of a manifest is synced, so a cut can take
+    /// it and leave the staging file.
     fn clear(&mut self) {
         for path in staging(&self.disk.path("home")) {
             self.orphans.push(fs::metadata(&path).unwrap().len());
@@ -365,7 +370,8 @@ impl Power {
         self.clear();
     }
 
-    /// Every name has what was acknowledged last. One whose copy was cut off may have that; then it is whole too.
+    /// Every name has what was acknowledged last. One whose copy was cut off may have that; then it
+    /// is whole too.
     fn check(&self, unsure: Option<(&str, &[u8])>) {
         for name in NAMES {
             let found = fs::read(self.disk.path("home").join(name)).ok();
@@ -430,7 +436,8 @@ enum Durable {
     Manifest,
 }
 
-/// The copy goes on behind what the cut has left, and does not believe a manifest whose blocks are gone.
+/// The copy goes on behind what the cut has left, and does not believe a manifest whose blocks are
+/// gone.
 #[test]
 fn a_copy_goes_on_behind_what_a_power_cut_has_left() {
     for durable in [Durable::Everything, Durable::Manifest] {

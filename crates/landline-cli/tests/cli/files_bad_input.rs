@@ -286,7 +286,8 @@ fn the_state_folder_cannot_be_reached_through_the_home() {
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
-/// A client may choose the digest; whichever it is, content that does not have it leaves nothing behind.
+/// A client may choose the digest; whichever it is, content that does not have it leaves nothing
+/// behind.
 #[test]
 fn content_without_the_digest_that_was_announced_is_not_kept() {
     let stage = stage();

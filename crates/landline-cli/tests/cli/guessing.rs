@@ -1,4 +1,5 @@
-//! Row 41 (F6): whoever guesses passwords has few tries, is in nobody's way, and cannot lock out the owner of the account.
+//! Row 41 (F6): whoever guesses passwords has few tries, is in nobody's way, and cannot lock out
+//! the owner of the account.
 
 use std::{
     net::Ipv4Addr,
@@ -50,7 +51,8 @@ fn a_source_has_few_guesses_and_strangers_together_some_more_and_the_owner_gets_
     let server = with_bob(&stage);
     // The owner's own place: from there bob has logged in before.
     bob_logs_in(&server).unwrap();
-    // From each source twice, as the third would shut it out, until strangers have used up what they have.
+    // From each source twice, as the third would shut it out, until strangers have used up what
+    // they have.
     for user in ["bob", "nobody"] {
         let network = if user == "bob" { 20 } else { 21 };
         let sources = (0..300u16).map(|number| {
@@ -70,7 +72,8 @@ fn a_source_has_few_guesses_and_strangers_together_some_more_and_the_owner_gets_
             .count();
         assert_eq!(looked_at + refused, answers.len(), "{user}: {answers:?}");
     }
-    // Whether there is such an account cannot be told. Bob himself gets in from his place, and from anywhere by a key.
+    // Whether there is such an account cannot be told. Bob himself gets in from his place, and from
+    // anywhere by a key.
     bob_logs_in(&server).unwrap();
     let elsewhere = Ipv4Addr::new(127, 22, 0, 1);
     use_up(&server, "bob", 24);
@@ -86,7 +89,8 @@ fn a_source_has_few_guesses_and_strangers_together_some_more_and_the_owner_gets_
     let mut client =
         RawClient::connect_from(elsewhere, &server.address, &server.fingerprint).unwrap();
     assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
-    // Behind this machine's own address stand many, so that it is nobody's place: whether bob was there cannot be told.
+    // Behind this machine's own address stand many, so that it is nobody's place: whether bob was
+    // there cannot be told.
     for (user, network) in [("bob", 25), ("nobody", 26)] {
         use_up(&server, user, network);
         assert_eq!(
@@ -106,7 +110,8 @@ fn a_source_has_few_guesses_and_strangers_together_some_more_and_the_owner_gets_
     );
 }
 
-/// Uses up what may have come up for strangers, one try in 7.2 s, from fresh sources of this network.
+/// Uses up what may have come up for strangers, one try in 7.2 s, from fresh sources of this
+/// network.
 fn use_up(server: &ServerProcess, user: &str, network: u8) {
     let refused = (1..=250).any(|low| {
         guess(server, Ipv4Addr::new(127, network, 0, low), user).as_deref()
@@ -115,7 +120,8 @@ fn use_up(server: &ServerProcess, user: &str, network: u8) {
     assert!(refused, "strangers have no end of tries at {user}");
 }
 
-/// However a guess is left, it counts against its source, which is shut out: after the third, where they come within 5 s.
+/// However a guess is left, it counts against its source, which is shut out: after the third, where
+/// they come within 5 s.
 #[test]
 fn a_guess_that_is_left_without_a_word_counts_against_its_source() {
     let stage = stage();
@@ -144,7 +150,8 @@ fn a_guess_that_is_left_without_a_word_counts_against_its_source() {
     }
 }
 
-/// Soak: 300,000 tries from 2,000 sources; else 2,000. In between the owner logs in, by key and by password.
+/// Soak: 300,000 tries from 2,000 sources; else 2,000. In between the owner logs in, by key and by
+/// password.
 #[test]
 fn a_flood_of_guesses_is_in_nobody_s_way() {
     let whole = std::env::var_os("LANDLINE_SOAK").is_some();

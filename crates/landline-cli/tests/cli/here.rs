@@ -63,8 +63,8 @@ fn log(stage: &Stage) -> Vec<PathBuf> {
     files
 }
 
-/// That the log was changed is for the server's start to say: a command that only looks leaves it as it is, and one that changes something
-/// refuses.
+/// That the log was changed is for the server's start to say: a command that only looks leaves it
+/// as it is, and one that changes something refuses.
 #[test]
 fn a_command_does_not_hide_that_the_log_was_changed() {
     let stage = stage();
@@ -104,7 +104,8 @@ fn a_command_does_not_hide_that_the_log_was_changed() {
     drop(server);
 }
 
-/// The space that the server has taken ahead, so that it can write when the disk is full, is its own.
+/// The space that the server has taken ahead, so that it can write when the disk is full, is its
+/// own.
 #[test]
 fn a_command_leaves_the_space_that_the_server_has_taken_ahead() {
     let stage = stage();
@@ -177,7 +178,8 @@ fn an_invite_goes_with_the_key_of_whoever_made_it() {
     drop(server);
 }
 
-/// Once an account was made at the machine, the invite to be the owner is worth nothing, however it was kept.
+/// Once an account was made at the machine, the invite to be the owner is worth nothing, however it
+/// was kept.
 #[test]
 fn the_first_invite_ends_with_the_first_account() {
     let stage = stage();
@@ -223,7 +225,8 @@ fn a_secret_or_invite_that_cannot_be_shown_is_said() {
     }
 }
 
-/// A folder that was granted for writing is made when something is first written there, and no sooner.
+/// A folder that was granted for writing is made when something is first written there, and no
+/// sooner.
 #[test]
 fn a_granted_folder_of_the_home_is_made_when_it_is_needed() {
     let stage = stage();

@@ -1,4 +1,5 @@
-//! Servers that are not what they should be: rows 2, 13, 36 and 54 of the fault list, from the client's side.
+//! Servers that are not what they should be: rows 2, 13, 36 and 54 of the fault list, from the
+//! client's side.
 
 use std::fs;
 
@@ -84,7 +85,8 @@ fn something_that_is_not_tls_is_said_to_be_so() {
     let _ = server.join();
 }
 
-/// What a hostile server does when it is asked for a file; the client must end with this status and these words.
+/// What a hostile server does when it is asked for a file; the client must end with this status and
+/// these words.
 type Reply = fn(&mut Hostile) -> std::io::Result<()>;
 
 fn file(client: &mut Hostile, length: impl Into<Value>) -> std::io::Result<()> {

@@ -27,7 +27,8 @@ fn a_server_that_was_set_up_anew_is_a_hard_stop() {
     stage
         .run(&["ping", "127.0.0.1"])
         .fails(11, "is NOT the server it was");
-    // Nor does an invite of the new server replace the pin by itself, and it is not used up in vain.
+    // Nor does an invite of the new server replace the pin by itself, and it is not used up in
+    // vain.
     stage
         .run(&["join", &server.invite(), "--as", "alice"])
         .fails(11, "--replace");

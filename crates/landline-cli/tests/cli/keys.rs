@@ -155,7 +155,8 @@ fn every_kind_of_key_joins_and_logs_in_from_the_agent() {
     }
 }
 
-/// Some private numbers begin with zeros, which are not stored: half of all keys on the longest curve.
+/// Some private numbers begin with zeros, which are not stored: half of all keys on the longest
+/// curve.
 #[test]
 fn keys_with_short_private_numbers_can_be_read() {
     let stage = stage();

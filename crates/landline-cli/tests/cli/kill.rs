@@ -1,4 +1,5 @@
-//! Row 13: kill -9 of either side at any moment leaves the final name absent, old and whole, or new and whole.
+//! Row 13: kill -9 of either side at any moment leaves the final name absent, old and whole, or new
+//! and whole.
 
 use std::{
     fs,
@@ -150,7 +151,8 @@ fn a_client_that_vanishes_at_any_byte_leaves_nothing() {
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
-/// One large copy, in either direction, of which one side or the other is killed again and again. Soak: 10 GB, ten kills.
+/// One large copy, in either direction, of which one side or the other is killed again and again.
+/// Soak: 10 GB, ten kills.
 #[test]
 fn a_copy_killed_again_and_again_ends_whole() {
     let seed = std::env::var("LANDLINE_SEED")
@@ -186,7 +188,8 @@ fn a_copy_killed_again_and_again_ends_whole() {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            // A part of what is still to come, so that there is something left for the kills after this one.
+            // A part of what is still to come, so that there is something left for the kills after
+            // this one.
             let begun = arrived();
             let share = (length - begun) / (kills - round + 1) as u64;
             let until = begun + share * u64::from(choice[0]) / 255 + u64::from(choice[1]);

@@ -4,7 +4,8 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use crate::stage;
 
-/// An experiment prints in both languages, by option and by locale, and draws a picture that is XML.
+/// An experiment prints in both languages, by option and by locale, and draws a picture that is
+/// XML.
 fn prints_and_draws(experiment: &str, english: &str, chinese: &str) {
     let stage = stage();
     let out = stage

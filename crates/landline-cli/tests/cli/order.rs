@@ -1,4 +1,5 @@
-//! Row 34: every message in every state; only what the table accepts is answered, and nothing else happens.
+//! Row 34: every message in every state; only what the table accepts is answered, and nothing else
+//! happens.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +15,8 @@ use testkit::{Census, RawClient, ServerProcess, frame, wait_for};
 
 use crate::{noise, stage};
 
-/// Every type there is, those that only a server sends included, with all the keys that any of them needs.
+/// Every type there is, those that only a server sends included, with all the keys that any of them
+/// needs.
 fn types() -> BTreeSet<&'static str> {
     let known = State::ALL.iter().flat_map(|state| state.accepts()).copied();
     known

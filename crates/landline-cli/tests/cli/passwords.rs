@@ -97,7 +97,8 @@ fn after_keys_that_are_not_accepted_the_password_is_asked_for() {
     terminal.wait_for_hiding();
     terminal.type_line(PASSWORD);
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
-    // What was known of alice, who has the key, stays; and with a key that is named nobody is asked.
+    // What was known of alice, who has the key, stays; and with a key that is named nobody is
+    // asked.
     assert!(
         stage
             .run(&["ping", "127.0.0.1"])
@@ -227,7 +228,8 @@ fn a_password_comes_from_a_file_a_descriptor_or_the_environment_and_never_from_t
         .fails(2, "unexpected argument");
 }
 
-/// Row 45: the password is nowhere but in the file that was named, and the server has nothing that equals it.
+/// Row 45: the password is nowhere but in the file that was named, and the server has nothing that
+/// equals it.
 #[test]
 fn a_password_is_in_no_file_log_or_event() {
     let stage = stage();
@@ -446,7 +448,8 @@ fn a_new_password_ends_the_sessions_of_the_old_one() {
     assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"));
 }
 
-/// What somebody logs in with does not become a password that outlives it: neither a machine's secret, an admin's included, nor a key.
+/// What somebody logs in with does not become a password that outlives it: neither a machine's
+/// secret, an admin's included, nor a key.
 #[test]
 fn nothing_but_the_password_sets_another() {
     let stage = stage();
@@ -531,7 +534,8 @@ fn nothing_but_the_password_sets_another() {
     assert_eq!(by_key.header().unwrap().unwrap().kind(), "pong");
 }
 
-/// Logging in by password once takes no key away from whoever has one: without a terminal it goes on to log in.
+/// Logging in by password once takes no key away from whoever has one: without a terminal it goes
+/// on to log in.
 #[test]
 fn a_password_takes_the_place_of_no_key() {
     let stage = stage();
@@ -587,7 +591,8 @@ fn a_password_takes_the_place_of_no_key() {
     assert_eq!(known(&stage)["provisional"], true);
 }
 
-/// A descriptor is read where it stands, and what stands behind the password is left to whoever reads on.
+/// A descriptor is read where it stands, and what stands behind the password is left to whoever
+/// reads on.
 #[test]
 fn a_password_in_front_of_a_file_does_not_go_with_it() {
     let stage = stage();
@@ -673,8 +678,8 @@ fn whoever_is_interrupted_sees_again_what_they_type() {
     }
 }
 
-/// Row 38: a server in between that passes everything on to the real one. Trusted on first use, it learns nothing, gets nobody in, and
-/// stays unproven.
+/// Row 38: a server in between that passes everything on to the real one. Trusted on first use, it
+/// learns nothing, gets nobody in, and stays unproven.
 #[test]
 fn a_server_in_between_gets_nothing_out_of_a_password() {
     let stage = stage();
@@ -720,7 +725,8 @@ fn with_type(kind: &str, keys: &impl serde::Serialize) -> Value {
     header
 }
 
-/// Logs in by password; the code of the refusal if there is one, and `None` in it where the evaluation did not open.
+/// Logs in by password; the code of the refusal if there is one, and `None` in it where the
+/// evaluation did not open.
 pub(crate) fn log_in(
     client: &mut RawClient,
     user: &str,

@@ -1,5 +1,5 @@
-//! Rows 37 and 39: a login is worth something only as it is, only there, only once; and nothing about the line can be
-//! rewritten underneath it.
+//! Rows 37 and 39: a login is worth something only as it is, only there, only once; and nothing
+//! about the line can be rewritten underneath it.
 
 use std::{process::Command, sync::LazyLock};
 
@@ -126,8 +126,9 @@ fn a_recorded_login_by_password_is_refused() {
     );
 }
 
-/// A server in the middle that the client trusts, and another one that knows the same key and secret: what the client
-/// proves to the first is worth nothing at the second, though the first passes on the second's nonce.
+/// A server in the middle that the client trusts, and another one that knows the same key and
+/// secret: what the client proves to the first is worth nothing at the second, though the first
+/// passes on the second's nonce.
 #[test]
 fn a_login_that_is_relayed_to_another_server_is_refused() {
     let (there, here) = (stage(), stage());
@@ -179,7 +180,8 @@ fn a_login_that_is_relayed_to_another_server_is_refused() {
     );
 }
 
-/// The server's own proof, taken from a welcome, is no client's; and a client's is no other client's.
+/// The server's own proof, taken from a welcome, is no client's; and a client's is no other
+/// client's.
 #[test]
 fn a_proof_that_is_sent_back_is_refused() {
     let stage = stage();
@@ -195,7 +197,8 @@ fn a_proof_that_is_sent_back_is_refused() {
     }
 }
 
-/// Row 39: whatever somebody in the middle would have to change for a weaker login stands in the transcript.
+/// Row 39: whatever somebody in the middle would have to change for a weaker login stands in the
+/// transcript.
 #[test]
 fn a_login_over_a_line_that_was_rewritten_is_refused() {
     let stage = stage();
@@ -260,7 +263,8 @@ fn a_login_over_a_line_that_was_rewritten_is_refused() {
     assert_eq!(answer(client, &login), "method");
 }
 
-/// Neither over an older TLS nor with another ALPN does the server listen to anybody. Needs python3.
+/// Neither over an older TLS nor with another ALPN does the server listen to anybody. Needs
+/// python3.
 #[test]
 fn an_older_tls_or_another_alpn_is_refused() {
     const SCRIPT: &str = "

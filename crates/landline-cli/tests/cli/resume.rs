@@ -40,7 +40,8 @@ fn staging(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A stage with content at both ends, a server, and a relay in front of it that the client knows too.
+/// A stage with content at both ends, a server, and a relay in front of it that the client knows
+/// too.
 struct Line {
     stage: Stage,
     server: ServerProcess,
@@ -180,7 +181,8 @@ fn a_broken_line_is_mended_by_itself() {
     }
 }
 
-/// The client's line is gone and the server has not noticed: the next try takes over what the dead one holds.
+/// The client's line is gone and the server has not noticed: the next try takes over what the dead
+/// one holds.
 #[test]
 fn a_half_open_line_does_not_stand_in_the_way() {
     let line = Line::new(15);
@@ -191,7 +193,8 @@ fn a_half_open_line_does_not_stand_in_the_way() {
     assert_eq!(line.server.event("failed")["code"], "superseded");
 }
 
-/// Under a rate the server is still busy with what a killed client has sent: the same command at once goes on behind it all the same.
+/// Under a rate the server is still busy with what a killed client has sent: the same command at
+/// once goes on behind it all the same.
 #[test]
 fn what_a_killed_client_has_left_on_the_way_is_waited_for() {
     let line = Line::new(16);
@@ -212,7 +215,8 @@ fn what_a_killed_client_has_left_on_the_way_is_waited_for() {
     assert_eq!(staging(&line.folder(true)), Vec::<PathBuf>::new());
 }
 
-/// Where there is room for one copy, and one session, the next try waits for what is left of the one before.
+/// Where there is room for one copy, and one session, the next try waits for what is left of the
+/// one before.
 #[test]
 fn a_quota_with_room_for_one_try_is_no_end_to_a_copy() {
     let line = Line::new(17);
@@ -393,7 +397,8 @@ fn a_source_that_changed_between_two_tries_starts_over() {
     }
 }
 
-/// Row 17: what one user has begun is nothing to another, who gets the answer of somebody who never began.
+/// Row 17: what one user has begun is nothing to another, who gets the answer of somebody who never
+/// began.
 #[test]
 fn another_user_cannot_go_on_with_it() {
     let line = Line::new(9);

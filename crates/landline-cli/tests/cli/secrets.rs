@@ -112,7 +112,8 @@ fn a_passphrase_is_asked_for_on_the_terminal_and_nowhere_else_to_be_seen() {
     assert!(screen.contains("does not fit"), "{screen}");
 }
 
-/// Runs the command on a pseudo-terminal and types one line when it asks; all that the screen got. Needs python3.
+/// Runs the command on a pseudo-terminal and types one line when it asks; all that the screen got.
+/// Needs python3.
 fn typed(stage: &Stage, arguments: &[&str], line: &str) -> Option<String> {
     const SCRIPT: &str = "
 import os, pty, sys, termios, time

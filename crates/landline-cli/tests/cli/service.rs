@@ -1,4 +1,5 @@
-//! The server under a service manager: a socket that is handed over, and what the manager is told; the units.
+//! The server under a service manager: a socket that is handed over, and what the manager is told;
+//! the units.
 
 use std::{
     fs,
@@ -11,8 +12,8 @@ use testkit::Stage;
 
 use crate::stage;
 
-/// The server command as systemd starts it: descriptor 3 is the socket, and LISTEN_PID is the server's own, which only the shell that
-/// becomes the server knows beforehand.
+/// The server command as systemd starts it: descriptor 3 is the socket, and LISTEN_PID is the
+/// server's own, which only the shell that becomes the server knows beforehand.
 fn activated(stage: &Stage, listener: &TcpListener) -> Command {
     activated_at(stage, listener, &listener.local_addr().unwrap().to_string())
 }
@@ -49,7 +50,8 @@ fn activated_at(stage: &Stage, listener: &TcpListener, address: &str) -> Command
     command
 }
 
-/// What the variables promise and nobody has handed over must not be found among what the server has opened itself.
+/// What the variables promise and nobody has handed over must not be found among what the server
+/// has opened itself.
 #[test]
 fn a_socket_that_was_promised_and_is_not_there_is_said() {
     let stage = stage();

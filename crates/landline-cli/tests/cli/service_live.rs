@@ -1,5 +1,5 @@
-//! The service under a real systemd, on a machine of its own: what `landline service install` makes, and what becomes of it. The scripts'
-//! words stand in testkit/systemd/words.sh.
+//! The service under a real systemd, on a machine of its own: what `landline service install`
+//! makes, and what becomes of it. The scripts' words stand in testkit/systemd/words.sh.
 
 use std::path::Path;
 
@@ -16,7 +16,8 @@ fn good(script: &str) {
     assert_eq!(outcome.status, Some(0), "{}\n{said}", last.join("\n"));
 }
 
-/// `$flag` is what makes a service the user's own, and `${by[@]}` runs a command as whoever installs it.
+/// `$flag` is what makes a service the user's own, and `${by[@]}` runs a command as whoever
+/// installs it.
 const WORDS: &str = r#"
 control() { "${by[@]}" systemctl $flag "$@"; }
 service() { "${by[@]}" landline service "$@" $flag; }
@@ -298,8 +299,9 @@ bootstrap() { as test-client landline bootstrap "$@"; }
 own() { as test-server systemctl --user "$@"; }
 "#;
 
-/// A machine that is reachable by ssh alone becomes one that serves, which it does when everybody has logged out; the same command
-/// again leaves alone what is up to date, and another program takes its place.
+/// A machine that is reachable by ssh alone becomes one that serves, which it does when everybody
+/// has logged out; the same command again leaves alone what is up to date, and another program
+/// takes its place.
 #[test]
 fn bootstrap_makes_a_service_of_the_user() {
     good(&format!(
@@ -322,7 +324,8 @@ fn bootstrap_makes_a_service_of_the_user() {
     ));
 }
 
-/// As root, for a user of whom nobody can log in; and where only the port of sshd is open, through that.
+/// As root, for a user of whom nobody can log in; and where only the port of sshd is open, through
+/// that.
 #[test]
 fn bootstrap_makes_a_service_of_the_system() {
     good(&format!(

@@ -189,7 +189,8 @@ fn secrets_that_cannot_be_used_are_refused() {
         .fails(11, "is not the one of the secret");
 }
 
-/// What proves the server is checked: neither nothing, nor rubbish, nor our own proof sent back will do.
+/// What proves the server is checked: neither nothing, nor rubbish, nor our own proof sent back
+/// will do.
 #[test]
 fn a_server_that_does_not_know_the_secret_is_found_out() {
     for answer in ["nothing", "rubbish", "reflected"] {

@@ -1,4 +1,5 @@
-//! What is signed, by whom, and how long it may take; and what a server says of keys before anybody has signed.
+//! What is signed, by whom, and how long it may take; and what a server says of keys before anybody
+//! has signed.
 
 use std::{
     collections::BTreeMap,
@@ -47,7 +48,8 @@ fn choice(server: &ServerProcess, user: &str, keys: &[&str]) -> u64 {
     answer.read::<Value>().unwrap()["key"].as_u64().unwrap()
 }
 
-/// Whoever has no key of a user learns nothing: every answer comes up, whether there is such a user or not.
+/// Whoever has no key of a user learns nothing: every answer comes up, whether there is such a user
+/// or not.
 #[test]
 fn a_stranger_cannot_tell_who_exists_from_the_choice() {
     let stage = stage();
@@ -101,7 +103,8 @@ fn a_stranger_cannot_tell_who_exists_from_the_choice() {
     );
 }
 
-/// 64 that wait for a person have 60 s, 4 of them from one source; one more has 10, and when those are over the others still can log in.
+/// 64 that wait for a person have 60 s, 4 of them from one source; one more has 10, and when those
+/// are over the others still can log in.
 #[test]
 fn a_login_that_takes_a_person_has_a_minute_and_there_are_64_such_places() {
     let stage = stage();
@@ -113,7 +116,8 @@ fn a_login_that_takes_a_person_has_a_minute_and_there_are_64_such_places() {
         client.greet().unwrap();
         client
     };
-    // One source that wants more than its share, and others that would fill all places by themselves.
+    // One source that wants more than its share, and others that would fill all places by
+    // themselves.
     let others = std::iter::repeat_n(
         SIGNING_FROM_SOURCE_MAX,
         SIGNING_MAX / SIGNING_FROM_SOURCE_MAX,
@@ -176,7 +180,8 @@ fn read_message(stream: &mut UnixStream) -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// Stands between the client and a real agent, remembers every request, and holds answers to signing back until `go`.
+/// Stands between the client and a real agent, remembers every request, and holds answers to
+/// signing back until `go`.
 fn watched(
     stage: &Stage,
     agent: &RealAgent,
@@ -205,7 +210,8 @@ fn watched(
     (socket.display().to_string(), requests)
 }
 
-/// Row 46: an agent is asked for its keys, and for signatures over logins in our namespace. Never for anything else.
+/// Row 46: an agent is asked for its keys, and for signatures over logins in our namespace. Never
+/// for anything else.
 #[test]
 fn an_agent_signs_nothing_but_logins() {
     let stage = stage();
@@ -265,7 +271,8 @@ fn an_agent_signs_nothing_but_logins() {
     }
 }
 
-/// A key that has to be touched: the server is told that it takes a while, and the login comes when it comes.
+/// A key that has to be touched: the server is told that it takes a while, and the login comes when
+/// it comes.
 #[test]
 fn the_server_is_told_when_a_signature_takes_a_person() {
     let stage = stage();
@@ -298,7 +305,8 @@ fn the_server_is_told_when_a_signature_takes_a_person() {
     hostile.join();
 }
 
-/// An old agent signs RSA with SHA-1 whatever it is asked for: that is seen here, not at the server.
+/// An old agent signs RSA with SHA-1 whatever it is asked for: that is seen here, not at the
+/// server.
 #[test]
 fn a_signature_that_is_not_good_never_leaves() {
     let stage = stage();

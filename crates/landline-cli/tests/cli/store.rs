@@ -1,4 +1,5 @@
-//! Row 21: the store survives a kill at any moment, and has every row that was acknowledged; and a store that cannot be read for a while.
+//! Row 21: the store survives a kill at any moment, and has every row that was acknowledged; and a
+//! store that cannot be read for a while.
 
 use std::{
     collections::BTreeSet,
@@ -41,7 +42,8 @@ fn user(stage: &Stage, arguments: &[&str]) -> Command {
     command
 }
 
-/// Adds users, gives them invites and removes some, until it is stopped; writers are killed as well.
+/// Adds users, gives them invites and removes some, until it is stopped; writers are killed as
+/// well.
 fn write(
     stage: &Stage,
     writer: usize,
@@ -123,7 +125,8 @@ fn a_kill_at_any_moment_loses_no_acknowledged_row() {
     );
 }
 
-/// What keeps the server from looking at accounts is said, and once it can look again, it ends what it has to.
+/// What keeps the server from looking at accounts is said, and once it can look again, it ends what
+/// it has to.
 #[test]
 fn accounts_that_cannot_be_looked_at_are_said_and_looked_at_later() {
     let stage = stage();

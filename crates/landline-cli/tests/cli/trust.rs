@@ -127,7 +127,8 @@ fn without_a_terminal_an_unknown_server_is_refused_unless_told_otherwise() {
     assert_eq!(listed(&stage)[0]["provisional"], true);
 }
 
-/// Somebody in between shows another certificate, to a client that knows the server and to one that does not.
+/// Somebody in between shows another certificate, to a client that knows the server and to one that
+/// does not.
 #[test]
 fn somebody_in_between_is_never_taken_for_a_known_server() {
     let stage = stage();

@@ -12,7 +12,8 @@ use testkit::{Census, Outcome, RawClient, ServerProcess, Stage, wait_for};
 
 use crate::{noise, stage};
 
-/// A server with the owner `alice`, whose state is the client's, and `bob`, whose state is the folder `bob`.
+/// A server with the owner `alice`, whose state is the client's, and `bob`, whose state is the
+/// folder `bob`.
 struct Two {
     server: ServerProcess,
     stage: Stage,
@@ -95,7 +96,8 @@ fn key(stage: &Stage, name: &str) -> UserKey {
     UserKey::load_or_create(&folder, name).unwrap().0
 }
 
-/// Row 43: whatever takes an account or key away ends its live sessions, and says why, wherever it is done.
+/// Row 43: whatever takes an account or key away ends its live sessions, and says why, wherever it
+/// is done.
 #[test]
 fn revoking_ends_live_sessions() {
     let two = Two::new();
@@ -432,7 +434,8 @@ fn the_last_admin_stays_unless_forced() {
         .fails(20, "there is no account alice");
 }
 
-/// Row 43: what stands in front of a key is obeyed, or the key is of no use; outside it looks like any refusal.
+/// Row 43: what stands in front of a key is obeyed, or the key is of no use; outside it looks like
+/// any refusal.
 #[test]
 fn options_of_keys_are_obeyed() {
     let two = Two::new();
@@ -512,7 +515,8 @@ fn options_of_keys_are_obeyed() {
     assert!(two.user(&["show", "bob"]).ok().contains("REFUSED"));
 }
 
-/// Row 44: 100 racers, one success; expired, revoked, or with another fingerprint an invite is worth nothing.
+/// Row 44: 100 racers, one success; expired, revoked, or with another fingerprint an invite is
+/// worth nothing.
 #[test]
 fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
     let two = Two::new();
@@ -732,7 +736,8 @@ fn long_lists_arrive_whole() {
     assert!(!there.contains(&base));
 }
 
-/// Who was removed stores nothing any more, however little was missing, and goes no faster than before.
+/// Who was removed stores nothing any more, however little was missing, and goes no faster than
+/// before.
 #[test]
 fn a_copy_of_somebody_who_is_removed_changes_nothing() {
     for quota in [

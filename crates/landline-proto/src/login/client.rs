@@ -44,8 +44,8 @@ pub struct ClientLogin {
 }
 
 impl ClientLogin {
-    /// Begins a login as `user` by `method`, to the server whose certificate was found to have `fingerprint`, with a
-    /// nonce that was never used before.
+    /// Begins a login as `user` by `method`, to the server whose certificate was found to have
+    /// `fingerprint`, with a nonce that was never used before.
     pub fn new(
         user: UserName,
         method: &'static str,
@@ -68,7 +68,8 @@ impl ClientLogin {
         }
     }
 
-    /// Has the login ask for an attach secret, so that further connections can be attached to the session.
+    /// Has the login ask for an attach secret, so that further connections can be attached to the
+    /// session.
     pub fn ask_to_attach(&mut self) {
         self.attach = true;
     }
@@ -78,10 +79,12 @@ impl ClientLogin {
         self.greeting.as_ref()
     }
 
-    /// Takes bytes from the server, advancing `input` past what was used; `None` when it takes more.
+    /// Takes bytes from the server, advancing `input` past what was used; `None` when it takes
+    /// more.
     ///
     /// # Errors
-    /// [`ProtocolError`] when the server breaks the protocol, or has no version or method in common with us.
+    /// [`ProtocolError`] when the server breaks the protocol, or has no version or method in common
+    /// with us.
     pub fn handle_input(
         &mut self,
         input: &mut &[u8],
@@ -114,7 +117,8 @@ impl ClientLogin {
         }))
     }
 
-    /// T, with a binding of this type, where the transport's exporter gave `exporter`; `None` before the greeting.
+    /// T, with a binding of this type, where the transport's exporter gave `exporter`; `None`
+    /// before the greeting.
     pub fn transcript(&self, binding_type: BindingType, exporter: &[u8]) -> Option<[u8; 64]> {
         let greeting = self.greeting.as_ref()?;
         let transcript = Transcript {
@@ -132,7 +136,8 @@ impl ClientLogin {
         Some(transcript.digest())
     }
 
-    /// Appends the question which of these keys the server would accept to `out`; the answer is [`ClientEvent::Chosen`].
+    /// Appends the question which of these keys the server would accept to `out`; the answer is
+    /// [`ClientEvent::Chosen`].
     ///
     /// # Errors
     /// [`ProtocolError::FrameSize`] when there are too many.
@@ -146,7 +151,8 @@ impl ClientLogin {
         message::encode(&keys, None, &Limits::LOGIN, out)
     }
 
-    /// Appends the first message of a login by password to `out`; the answer is [`ClientEvent::Evaluated`].
+    /// Appends the first message of a login by password to `out`; the answer is
+    /// [`ClientEvent::Evaluated`].
     ///
     /// # Errors
     /// [`ProtocolError::FrameSize`] when it does not fit.
@@ -161,7 +167,8 @@ impl ClientLogin {
         message::encode(&begin, None, &Limits::LOGIN, out)
     }
 
-    /// Appends to `out` that the proof takes a person, and so some time. At most once, and before [`login`](Self::login).
+    /// Appends to `out` that the proof takes a person, and so some time. At most once, and before
+    /// [`login`](Self::login).
     ///
     /// # Errors
     /// None in practice: it always fits.
@@ -169,11 +176,12 @@ impl ClientLogin {
         message::encode(&Signing {}, None, &Limits::LOGIN, out)
     }
 
-    /// Appends the login to `out`, with a proof by the method that was begun. `open` and the first request may follow in the
-    /// same flight.
+    /// Appends the login to `out`, with a proof by the method that was begun. `open` and the first
+    /// request may follow in the same flight.
     ///
     /// # Errors
-    /// [`ProtocolError::FrameSize`] when the key or signature does not fit into a header before login.
+    /// [`ProtocolError::FrameSize`] when the key or signature does not fit into a header before
+    /// login.
     pub fn login(&self, proof: Proof, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
         let login = Login {
             version: VERSION,

@@ -1,5 +1,6 @@
-//! Greeting and login (`docs/protocol.md` sections 4 and 5): a state machine for either side, and the transcript
-//! that every method proves. Proofs are opaque here; whoever has the keys makes and checks them.
+//! Greeting and login (`docs/protocol.md` sections 4 and 5): a state machine for either side, and
+//! the transcript that every method proves. Proofs are opaque here; whoever has the keys makes and
+//! checks them.
 
 mod client;
 mod proof;

@@ -1,4 +1,5 @@
-//! What proves a transcript, by method. Opaque here; whoever has the keys and secrets makes and checks them.
+//! What proves a transcript, by method. Opaque here; whoever has the keys and secrets makes and
+//! checks them.
 
 use std::{fmt, str::FromStr};
 
@@ -96,8 +97,9 @@ impl BindingType {
         }
     }
 
-    /// The binding's bytes, where the transport's exporter gave `exporter`. The hash of the certificate is the server's
-    /// fingerprint, because its signature is made with SHA-256 (RFC 5929 section 4.1).
+    /// The binding's bytes, where the transport's exporter gave `exporter`. The hash of the
+    /// certificate is the server's fingerprint, because its signature is made with SHA-256 (RFC
+    /// 5929 section 4.1).
     pub fn bytes<'a>(self, exporter: &'a [u8], fingerprint: &'a [u8; 32]) -> &'a [u8] {
         match self {
             Self::TlsExporter => exporter,

@@ -34,7 +34,8 @@ pub struct Offer {
 pub enum ServerEvent {
     /// Which of these keys? Nothing more is read until [`ServerLogin::choose`].
     Asked(Keys),
-    /// To log in by password: its first message. Nothing more is read until [`ServerLogin::evaluate`].
+    /// To log in by password: its first message. Nothing more is read until
+    /// [`ServerLogin::evaluate`].
     Password(Box<PasswordAttempt>),
     /// Its proof takes a person. [`ServerLogin::extend`] gives it the time, if it is to be had.
     Signing,
@@ -123,8 +124,8 @@ struct Means {
     method: String,
 }
 
-/// Greets, takes one login, and hands it out for a decision. Reads nothing behind the login until it is accepted. Before
-/// it, one question about keys and one word about a person are taken.
+/// Greets, takes one login, and hands it out for a decision. Reads nothing behind the login until
+/// it is accepted. Before it, one question about keys and one word about a person are taken.
 #[derive(Debug)]
 pub struct ServerLogin {
     offer: Offer,
@@ -177,7 +178,8 @@ impl ServerLogin {
         (!self.transmit.is_empty()).then(|| std::mem::take(&mut self.transmit))
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called: the one deadline for all of the login.
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called: the one deadline for all of
+    /// the login.
     pub fn poll_timeout(&self) -> Instant {
         self.deadline
     }
@@ -194,10 +196,12 @@ impl ServerLogin {
         }
     }
 
-    /// Takes bytes from the client, advancing `input` past what was used; `None` when it takes more, or it is the caller's turn.
+    /// Takes bytes from the client, advancing `input` past what was used; `None` when it takes
+    /// more, or it is the caller's turn.
     ///
     /// # Errors
-    /// [`ProtocolError`] when the client breaks the protocol or chose a version or method that was not offered.
+    /// [`ProtocolError`] when the client breaks the protocol or chose a version or method that was
+    /// not offered.
     pub fn handle_input(
         &mut self,
         input: &mut &[u8],
@@ -290,7 +294,8 @@ impl ServerLogin {
         }
     }
 
-    /// Answers [`ServerEvent::Password`] with KE2. The answer is ready for [`poll_transmit`](Self::poll_transmit).
+    /// Answers [`ServerEvent::Password`] with KE2. The answer is ready for
+    /// [`poll_transmit`](Self::poll_transmit).
     ///
     /// # Errors
     /// [`ProtocolError::FrameSize`] when it does not fit into a header before login.
@@ -304,7 +309,8 @@ impl ServerLogin {
         )
     }
 
-    /// Answers [`ServerEvent::Asked`] with the key at this place. The answer is ready for [`poll_transmit`](Self::poll_transmit).
+    /// Answers [`ServerEvent::Asked`] with the key at this place. The answer is ready for
+    /// [`poll_transmit`](Self::poll_transmit).
     ///
     /// # Errors
     /// None in practice: it always fits.
@@ -323,7 +329,8 @@ impl ServerLogin {
         self.deadline = self.began + SIGNING_TIME_MAX;
     }
 
-    /// Accepts the login: returns the bytes of `welcome` to send, and the decoder for all that follows.
+    /// Accepts the login: returns the bytes of `welcome` to send, and the decoder for all that
+    /// follows.
     ///
     /// # Errors
     /// [`ProtocolError::FrameSize`] when `welcome` does not fit into a header before login.

@@ -221,7 +221,8 @@ fn a_login_that_does_not_fit_is_refused_where_it_is_made() {
     );
 }
 
-/// The proof of an end-point is worth something on any connection to the server, and only where it says that it is one.
+/// The proof of an end-point is worth something on any connection to the server, and only where it
+/// says that it is one.
 #[test]
 fn the_transcript_holds_the_binding_that_the_login_names() {
     let greeting = server().poll_transmit().unwrap();

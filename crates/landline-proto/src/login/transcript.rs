@@ -1,5 +1,5 @@
-//! The transcript: what both sides must agree on for a login to hold. Whatever an attacker in the middle could want to
-//! change stands in it.
+//! The transcript: what both sides must agree on for a login to hold. Whatever an attacker in the
+//! middle could want to change stands in it.
 
 use sha2::{Digest, Sha256, Sha512};
 
@@ -15,8 +15,9 @@ pub const NAMESPACE: &str = "landline-auth-v1";
 /// The first field of a key's tag.
 const KEY_TAG: &str = "landline-key-v1";
 
-/// What `key`, as in an authorized_keys line without comment, is called on the connection with this binding. Whoever does not
-/// know the key learns nothing of it, nor that it was there on another connection.
+/// What `key`, as in an authorized_keys line without comment, is called on the connection with this
+/// binding. Whoever does not know the key learns nothing of it, nor that it was there on another
+/// connection.
 pub fn key_tag(binding: &[u8], key: &str) -> KeyTag {
     let mut hash = Sha256::new();
     for bytes in [KEY_TAG.as_bytes(), binding, key.as_bytes()] {

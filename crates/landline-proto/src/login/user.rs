@@ -4,8 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-/// A user's name: 1 to 64 of `A-Z a-z 0-9 . _ -`, the first one a letter or a digit. So it can stand in a path, a log
-/// line or an argument list without being taken for something else.
+/// A user's name: 1 to 64 of `A-Z a-z 0-9 . _ -`, the first one a letter or a digit. So it can
+/// stand in a path, a log line or an argument list without being taken for something else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct UserName(String);

@@ -1,4 +1,5 @@
-//! An echo by each kind of server, until its standard input ends; what `bench/echo_bench.py` measures.
+//! An echo by each kind of server, until its standard input ends; what `bench/echo_bench.py`
+//! measures.
 //!
 //! ```text
 //! cargo run --release -p landline-socketserver --example echo -- tcp
@@ -51,7 +52,8 @@ fn main() -> io::Result<()> {
 }
 
 async fn echo(connection: &mut TcpConnection) -> io::Result<()> {
-    // More than the 32 messages of 64 bytes under way, so that a read that is not filled is known to be the last.
+    // More than the 32 messages of 64 bytes under way, so that a read that is not filled is known
+    // to be the last.
     let mut buffer = vec![0; 2112];
     loop {
         let count = connection.read(&mut buffer).await?;

@@ -9,8 +9,8 @@ use std::{
 use super::{Drain, Timed};
 use crate::{Peer, Socket, wait};
 
-/// A connection: a stream to read from and write to, who is at its other end, and whether the server drains. It is closed when the
-/// handler has returned.
+/// A connection: a stream to read from and write to, who is at its other end, and whether the
+/// server drains. It is closed when the handler has returned.
 pub struct Connection<S> {
     stream: S,
     peer: Peer,
@@ -48,8 +48,9 @@ impl<S> Connection<S> {
 }
 
 impl<S: Socket> Connection<Timed<S>> {
-    /// Waits for the peer's next bytes, or its end: true. False once the server drains and nothing has come: the place to
-    /// wait between two requests, so that an idle connection does not hold up the drain.
+    /// Waits for the peer's next bytes, or its end: true. False once the server drains and nothing
+    /// has come: the place to wait between two requests, so that an idle connection does not
+    /// hold up the drain.
     ///
     /// # Errors
     /// As the system has them. The idle timeout strikes in the read that follows.

@@ -19,14 +19,16 @@ impl Drain {
         Self { pipe }
     }
 
-    /// Whether the server drains. A system call, to be made between two requests rather than for every byte.
+    /// Whether the server drains. A system call, to be made between two requests rather than for
+    /// every byte.
     pub fn has_begun(&self) -> bool {
         wait::is_readable(self.pipe.as_fd())
     }
 }
 
 impl AsFd for Drain {
-    /// Becomes readable, for `poll` and the like, once the server drains. Nothing is to be read from it.
+    /// Becomes readable, for `poll` and the like, once the server drains. Nothing is to be read
+    /// from it.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }

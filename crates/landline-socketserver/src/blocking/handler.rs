@@ -5,12 +5,13 @@ use std::io;
 use super::Connection;
 use crate::Plain;
 
-/// Serves one connection, over whatever stream `S`, by calls that block. A closure over `&mut Connection` is one too, if it can
-/// be cloned.
+/// Serves one connection, over whatever stream `S`, by calls that block. A closure over `&mut
+/// Connection` is one too, if it can be cloned.
 ///
-/// Each connection is served by a clone of the handler that the server was given. [`setup`](Handler::setup), then
-/// [`handle`](Handler::handle), then [`finish`](Handler::finish) are called, all by the same thread. The connection is closed when
-/// they are done; a panic ends it and nothing else.
+/// Each connection is served by a clone of the handler that the server was given.
+/// [`setup`](Handler::setup), then [`handle`](Handler::handle), then [`finish`](Handler::finish)
+/// are called, all by the same thread. The connection is closed when they are done; a panic ends it
+/// and nothing else.
 ///
 /// ```
 /// use landline_socketserver::blocking::{Connection, Handler};
@@ -29,8 +30,8 @@ use crate::Plain;
 /// }
 /// ```
 pub trait Handler<S>: Clone {
-    /// Prepares, within [`Limits::handshake_timeout`](crate::Limits::handshake_timeout): the place for a login. Nothing unless
-    /// implemented.
+    /// Prepares, within [`Limits::handshake_timeout`](crate::Limits::handshake_timeout): the place
+    /// for a login. Nothing unless implemented.
     ///
     /// # Errors
     /// End the connection; neither `handle` nor `finish` is called then.
@@ -61,13 +62,14 @@ impl<S, F: Clone + FnMut(&mut Connection<S>) -> io::Result<()>> Handler<S> for F
     }
 }
 
-/// Makes another stream of a connection's socket before its handler gets it: the server's side of TLS, for instance. A closure is
-/// one too.
+/// Makes another stream of a connection's socket before its handler gets it: the server's side of
+/// TLS, for instance. A closure is one too.
 pub trait Wrap<S> {
     /// What is made of it.
     type Stream;
 
-    /// Makes it. What it reads and writes is bounded by [`Limits::handshake_timeout`](crate::Limits::handshake_timeout) as a whole.
+    /// Makes it. What it reads and writes is bounded by
+    /// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout) as a whole.
     ///
     /// # Errors
     /// End the connection.

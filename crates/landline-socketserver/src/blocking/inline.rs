@@ -10,10 +10,12 @@ use crate::{
 };
 
 impl<L: Listener, H, W> Server<L, H, W> {
-    /// Serves one connection after the other on the calling thread, until `shutdown`; the others wait in the backlog. The connection that
-    /// is being served then goes on to its end: [`Limits::drain_time`](crate::Limits::drain_time) has nobody to watch it.
+    /// Serves one connection after the other on the calling thread, until `shutdown`; the others
+    /// wait in the backlog. The connection that is being served then goes on to its end:
+    /// [`Limits::drain_time`](crate::Limits::drain_time) has nobody to watch it.
     ///
-    /// For handlers that are quick, for tools that talk to one peer at a time, and where handlers must not run at the same time.
+    /// For handlers that are quick, for tools that talk to one peer at a time, and where handlers
+    /// must not run at the same time.
     ///
     /// ```
     /// use landline_socketserver::{Bind, Server, Stopper, blocking::TcpConnection};
@@ -34,7 +36,8 @@ impl<L: Listener, H, W> Server<L, H, W> {
     /// ```
     ///
     /// # Errors
-    /// Where waiting for connections is not possible at all. What happens to one connection, or passes, is none.
+    /// Where waiting for connections is not possible at all. What happens to one connection, or
+    /// passes, is none.
     pub fn inline(self, shutdown: &Shutdown) -> io::Result<Drained>
     where
         W: Wrap<Timed<L::Socket>>,

@@ -1,4 +1,5 @@
-//! Handlers that block, for the models `inline`, `threads` and `processes`, and for the pool of `tasks`.
+//! Handlers that block, for the models `inline`, `threads` and `processes`, and for the pool of
+//! `tasks`.
 
 mod connection;
 mod drain;

@@ -12,17 +12,20 @@ use crate::{
 
 impl<L: Inheritable, H, W> Server<L, H, W> {
     /// Serves connections in processes of their own, until `shutdown`; then waits for them for
-    /// [`Limits::drain_time`](crate::Limits::drain_time), and ends those that still run by SIGTERM and, after
-    /// [`Limits::ending_time`](crate::Limits::ending_time), SIGKILL. A handler that crashes takes nothing with it but its connection.
-    /// With [`Processes::Each`] there are [`Limits::connections_max`](crate::Limits::connections_max) at a time; with
+    /// [`Limits::drain_time`](crate::Limits::drain_time), and ends those that still run by SIGTERM
+    /// and, after [`Limits::ending_time`](crate::Limits::ending_time), SIGKILL. A handler that
+    /// crashes takes nothing with it but its connection. With [`Processes::Each`] there are
+    /// [`Limits::connections_max`](crate::Limits::connections_max) at a time; with
     /// [`Processes::Workers`] one for each worker, and the limit per address has nothing to count.
     ///
-    /// **The calling process must have one thread only**, now and whenever it forks: a child inherits the locks of threads, but not the
-    /// threads that would unlock them. This is checked before each fork. Handlers may start threads, or a tokio runtime, in
+    /// **The calling process must have one thread only**, now and whenever it forks: a child
+    /// inherits the locks of threads, but not the threads that would unlock them. This is
+    /// checked before each fork. Handlers may start threads, or a tokio runtime, in
     /// their own process.
     ///
-    /// The children get no signal but those above, and are waited for by their number; a program that waits for any child, or
-    /// ignores SIGCHLD, loses what they ended with. When the parent dies, its children drain by themselves.
+    /// The children get no signal but those above, and are waited for by their number; a program
+    /// that waits for any child, or ignores SIGCHLD, loses what they ended with. When the
+    /// parent dies, its children drain by themselves.
     ///
     /// ```no_run
     /// use landline_socketserver::{Bind, Processes, Server, Shutdown, blocking::TcpConnection};
@@ -36,8 +39,9 @@ impl<L: Inheritable, H, W> Server<L, H, W> {
     /// ```
     ///
     /// # Errors
-    /// [`io::ErrorKind::Unsupported`] where more than one thread runs, or where that cannot be found out; where waiting for
-    /// connections is not possible at all. What happens to one connection, or passes, is none.
+    /// [`io::ErrorKind::Unsupported`] where more than one thread runs, or where that cannot be
+    /// found out; where waiting for connections is not possible at all. What happens to one
+    /// connection, or passes, is none.
     pub fn processes(self, processes: Processes, shutdown: &Shutdown) -> io::Result<Drained>
     where
         W: Wrap<Timed<L::Socket>>,

@@ -21,8 +21,9 @@ pub enum Handled {
 }
 
 impl<L: Listener, H, W> Server<L, H, W> {
-    /// Waits for one connection, `timeout` at most, and serves it on the calling thread; a connection that is not let in is not
-    /// counted. The server can be asked again: for programs with a loop of their own.
+    /// Waits for one connection, `timeout` at most, and serves it on the calling thread; a
+    /// connection that is not let in is not counted. The server can be asked again: for
+    /// programs with a loop of their own.
     ///
     /// # Errors
     /// Where waiting for connections is not possible at all.

@@ -35,7 +35,8 @@ where
 
 /// Makes a failure of a panic.
 pub(crate) fn guarded(body: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
-    // What was seen half changed belongs to the one connection that ends here; a lock that all share is poisoned, as is the way of locks.
+    // What was seen half changed belongs to the one connection that ends here; a lock that all
+    // share is poisoned, as is the way of locks.
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(Failure::panicked(&*payload)))
 }
 

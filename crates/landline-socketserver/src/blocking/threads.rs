@@ -22,12 +22,14 @@ use crate::{
 };
 
 impl<L: Listener, H, W> Server<L, H, W> {
-    /// Serves each connection on a thread of its own, [`Limits::connections_max`](crate::Limits::connections_max) at a time, until
-    /// `shutdown`; then waits for the handlers for [`Limits::drain_time`](crate::Limits::drain_time). Those that still run are told by
-    /// their connection, which is shut down and so ends what they read and write, and have
-    /// [`Limits::ending_time`](crate::Limits::ending_time) to return.
+    /// Serves each connection on a thread of its own,
+    /// [`Limits::connections_max`](crate::Limits::connections_max) at a time, until `shutdown`;
+    /// then waits for the handlers for [`Limits::drain_time`](crate::Limits::drain_time). Those
+    /// that still run are told by their connection, which is shut down and so ends what they
+    /// read and write, and have [`Limits::ending_time`](crate::Limits::ending_time) to return.
     ///
-    /// For handlers that block, on the disk or on a library that knows nothing of async, for some hundreds of connections.
+    /// For handlers that block, on the disk or on a library that knows nothing of async, for some
+    /// hundreds of connections.
     ///
     /// ```
     /// use landline_socketserver::{Bind, Server, Stopper, blocking::TcpConnection};
@@ -64,7 +66,8 @@ impl<L: Listener, H, W> Server<L, H, W> {
     /// ```
     ///
     /// # Errors
-    /// Where waiting for connections is not possible at all. What happens to one connection, or passes, is none.
+    /// Where waiting for connections is not possible at all. What happens to one connection, or
+    /// passes, is none.
     pub fn threads(self, shutdown: &Shutdown) -> io::Result<Drained>
     where
         W: Wrap<Timed<L::Socket>> + Send + Sync + 'static,

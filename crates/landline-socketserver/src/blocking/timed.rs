@@ -15,10 +15,12 @@ use socket2::SockRef;
 
 use crate::{Limits, Socket};
 
-/// A connection's socket with the server's [timeouts](Limits): reading or writing fails with [`io::ErrorKind::TimedOut`] when the
-/// handshake as a whole, or later the peer's silence, lasted too long.
+/// A connection's socket with the server's [timeouts](Limits): reading or writing fails with
+/// [`io::ErrorKind::TimedOut`] when the handshake as a whole, or later the peer's silence, lasted
+/// too long.
 ///
-/// A clone is a second handle on the same connection, to read with the one while writing with the other.
+/// A clone is a second handle on the same connection, to read with the one while writing with the
+/// other.
 pub struct Timed<S> {
     shared: Arc<Shared<S>>,
 }
@@ -47,7 +49,8 @@ impl<S: Socket> Timed<S> {
         &self.shared.socket
     }
 
-    /// Ends the connection in the directions of `how`, for all handles on it: who waits in it is woken.
+    /// Ends the connection in the directions of `how`, for all handles on it: who waits in it is
+    /// woken.
     ///
     /// # Errors
     /// As the system has them, for instance where the peer has gone.

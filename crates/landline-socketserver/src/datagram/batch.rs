@@ -36,7 +36,8 @@ impl<'a> Intake<'a> {
         })
     }
 
-    /// Takes what is there, without waiting, and gives each datagram to `accept`. Whether more may be there.
+    /// Takes what is there, without waiting, and gives each datagram to `accept`. Whether more may
+    /// be there.
     pub(super) fn take(&mut self, mut accept: impl FnMut(Datagram<'_>)) -> io::Result<bool> {
         let (count, is_full) = match self.slots.receive(self.socket) {
             Ok(received) => received,

@@ -43,12 +43,15 @@ impl<'a> Datagram<'a> {
     }
 }
 
-/// Handles datagrams by calls that may block, under `inline`, `threads` and `processes`. A closure is one too.
+/// Handles datagrams by calls that may block, under `inline`, `threads` and `processes`. A closure
+/// is one too.
 ///
-/// Under `inline` one handler sees all datagrams, so what it holds lasts from one to the next; under `threads` and with pre-started
-/// workers each worker has a clone. After a panic the next datagram is handled by a fresh clone.
+/// Under `inline` one handler sees all datagrams, so what it holds lasts from one to the next;
+/// under `threads` and with pre-started workers each worker has a clone. After a panic the next
+/// datagram is handled by a fresh clone.
 pub trait Handler: Clone {
-    /// Handles one. What is put into `outbox` is sent when those datagrams that came together have been handled.
+    /// Handles one. What is put into `outbox` is sent when those datagrams that came together have
+    /// been handled.
     ///
     /// # Errors
     /// Are reported to `on_error`, and have no other effect.
@@ -61,7 +64,8 @@ impl<F: Clone + FnMut(&Datagram<'_>, &mut Outbox<'_>) -> io::Result<()>> Handler
     }
 }
 
-/// Handles datagrams without ever blocking its thread, under `tasks`: each by a clone of its own. An async closure is one too.
+/// Handles datagrams without ever blocking its thread, under `tasks`: each by a clone of its own.
+/// An async closure is one too.
 pub trait TaskHandler: Clone {
     /// Handles one, answering through `outlet`.
     ///

@@ -12,11 +12,13 @@ use crate::{
 };
 
 impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
-    /// Handles one datagram after the other on the calling thread, until `shutdown`. Datagrams that came together are taken, and answered,
-    /// together: the fastest there is, for handlers that are quick.
+    /// Handles one datagram after the other on the calling thread, until `shutdown`. Datagrams that
+    /// came together are taken, and answered, together: the fastest there is, for handlers that
+    /// are quick.
     ///
     /// # Errors
-    /// Where waiting for datagrams is not possible at all. What happens to one datagram, or passes, is none.
+    /// Where waiting for datagrams is not possible at all. What happens to one datagram, or passes,
+    /// is none.
     pub fn inline(self, shutdown: &Shutdown) -> io::Result<Drained> {
         let Self { socket, parts } = self;
         serve_here(&socket, &parts, shutdown, BATCH_MAX)?;
@@ -24,8 +26,9 @@ impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
         Ok(Drained { cut_off: 0 })
     }
 
-    /// Waits for one datagram, `timeout` at most, and handles it on the calling thread, by a fresh clone of the handler; one that is
-    /// refused is not counted. The server can be asked again: for programs with a loop of their own.
+    /// Waits for one datagram, `timeout` at most, and handles it on the calling thread, by a fresh
+    /// clone of the handler; one that is refused is not counted. The server can be asked again:
+    /// for programs with a loop of their own.
     ///
     /// # Errors
     /// As the system has them.

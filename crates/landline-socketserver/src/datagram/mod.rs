@@ -1,4 +1,5 @@
-//! Datagrams: UDP, and Unix sockets of that kind. Each is handled by itself; there are no connections.
+//! Datagrams: UDP, and Unix sockets of that kind. Each is handled by itself; there are no
+//! connections.
 //!
 //! ```
 //! use landline_socketserver::{Bind, Stopper, datagram::{Datagram, DatagramServer, Outbox}};
@@ -25,9 +26,10 @@
 //! # }
 //! ```
 //!
-//! The source of a datagram is easily forged. A server that answers with more than it was asked can be turned against whoever is named
-//! there; keep answers small until the sender has shown that it gets them. What cannot be a source (port 0, a multicast address)
-//! is dropped, and so is what claims to come from the server's own socket, which would make an echo talk to itself for ever.
+//! The source of a datagram is easily forged. A server that answers with more than it was asked can
+//! be turned against whoever is named there; keep answers small until the sender has shown that it
+//! gets them. What cannot be a source (port 0, a multicast address) is dropped, and so is what
+//! claims to come from the server's own socket, which would make an echo talk to itself for ever.
 
 mod batch;
 mod handler;

@@ -21,7 +21,8 @@ use crate::{
 
 /// More bytes than this do not wait to be sent together.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
-/// How long a datagram is held back that the network has no room for. It is lost then, as datagrams may be.
+/// How long a datagram is held back that the network has no room for. It is lost then, as datagrams
+/// may be.
 const FULL_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// Takes the datagrams that a handler sends, and sends them together.
@@ -43,8 +44,9 @@ impl<'a> Outbox<'a> {
         }
     }
 
-    /// Puts a datagram in, which may be empty. Whether it arrives is not known, as with all datagrams; where the system would not
-    /// send it, that is reported to `on_error`. A Unix socket whose queue is full gets nothing, so that it holds up nobody.
+    /// Puts a datagram in, which may be empty. Whether it arrives is not known, as with all
+    /// datagrams; where the system would not send it, that is reported to `on_error`. A Unix
+    /// socket whose queue is full gets nothing, so that it holds up nobody.
     ///
     /// # Errors
     /// [`io::ErrorKind::AddrNotAvailable`] where `peer` has no address to send to.
@@ -110,8 +112,9 @@ impl Outlet {
     /// Sends a datagram, which may be empty. Cancel-safe: it is sent or not.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AddrNotAvailable`] where `peer` has no address to send to, [`io::ErrorKind::TimedOut`] where there
-    /// was no room for it, and others as the system has them.
+    /// [`io::ErrorKind::AddrNotAvailable`] where `peer` has no address to send to,
+    /// [`io::ErrorKind::TimedOut`] where there was no room for it, and others as the system has
+    /// them.
     pub async fn send(&self, peer: &Peer, bytes: &[u8]) -> io::Result<()> {
         let address = address_of(peer).ok_or_else(no_address)?;
         let send = self.socket.async_io(Interest::WRITABLE, |fd| {

@@ -15,9 +15,11 @@ use crate::{
 };
 
 impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
-    /// Handles datagrams in processes of their own, until `shutdown`, and drains as [`Server::processes`] does; the rule that the
-    /// calling process has one thread only holds here too. With [`Processes::Each`] there are
-    /// [`Limits::connections_max`](crate::Limits::connections_max) at a time, and further datagrams wait in the socket's buffer.
+    /// Handles datagrams in processes of their own, until `shutdown`, and drains as
+    /// [`Server::processes`] does; the rule that the calling process has one thread only holds
+    /// here too. With [`Processes::Each`] there are
+    /// [`Limits::connections_max`](crate::Limits::connections_max) at a time, and further datagrams
+    /// wait in the socket's buffer.
     ///
     /// # Errors
     /// As with [`Server::processes`].

@@ -50,7 +50,8 @@ impl<S, H> DatagramServer<S, H> {
         self
     }
 
-    /// Tells `on_error` of each datagram that was handled otherwise than well, and of each answer that could not be sent.
+    /// Tells `on_error` of each datagram that was handled otherwise than well, and of each answer
+    /// that could not be sent.
     pub fn on_error(mut self, on_error: impl Fn(&Peer, &Failure) + Send + Sync + 'static) -> Self {
         self.parts.hooks.on_error = Some(Arc::new(on_error));
         self

@@ -13,7 +13,8 @@ use socket2::SockAddr;
 
 use crate::Peer;
 
-/// A socket that datagrams come from: a [`UdpSocket`] or a [`UnixDatagram`], as [`Bind`](crate::Bind) makes them.
+/// A socket that datagrams come from: a [`UdpSocket`] or a [`UnixDatagram`], as
+/// [`Bind`](crate::Bind) makes them.
 pub trait DatagramSocket: AsFd + Send + Sync + 'static {
     /// Where it is bound.
     ///

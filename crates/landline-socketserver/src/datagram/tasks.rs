@@ -14,10 +14,13 @@ use crate::{
 };
 
 impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S, H> {
-    /// Handles each datagram by a task of its own, [`Limits::connections_max`](crate::Limits::connections_max) at a time and
-    /// [`Limits::connections_per_address_max`](crate::Limits::connections_per_address_max) from one address, until `shutdown`
-    /// completes; then waits for the handlers for [`Limits::drain_time`](crate::Limits::drain_time) and cuts off the rest. Datagrams beyond
-    /// that are dropped ([`Refusal::Busy`]). To be called within a tokio runtime with I/O and time enabled.
+    /// Handles each datagram by a task of its own,
+    /// [`Limits::connections_max`](crate::Limits::connections_max) at a time and
+    /// [`Limits::connections_per_address_max`](crate::Limits::connections_per_address_max) from one
+    /// address, until `shutdown` completes; then waits for the handlers for
+    /// [`Limits::drain_time`](crate::Limits::drain_time) and cuts off the rest. Datagrams beyond
+    /// that are dropped ([`Refusal::Busy`]). To be called within a tokio runtime with I/O and time
+    /// enabled.
     ///
     /// ```
     /// use landline_socketserver::{Bind, datagram::{Datagram, DatagramServer, Outlet}};
@@ -42,7 +45,8 @@ impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S
     /// ```
     ///
     /// # Errors
-    /// Where waiting for datagrams is not possible at all. What happens to one datagram, or passes, is none.
+    /// Where waiting for datagrams is not possible at all. What happens to one datagram, or passes,
+    /// is none.
     pub async fn tasks(self, shutdown: impl Future<Output = ()>) -> io::Result<Drained> {
         let Self { socket, parts } = self;
         let parts = Arc::new(parts);

@@ -16,10 +16,12 @@ use super::{
 use crate::{Drained, Event, Shutdown};
 
 impl<S: DatagramSocket, H: Handler + Send + Sync + 'static> DatagramServer<S, H> {
-    /// Handles datagrams on `count` threads (at least 1), each one at a time, until `shutdown`; then waits for the handlers for
-    /// [`Limits::drain_time`](crate::Limits::drain_time). Further datagrams wait in the socket's buffer, as long as there is room.
+    /// Handles datagrams on `count` threads (at least 1), each one at a time, until `shutdown`;
+    /// then waits for the handlers for [`Limits::drain_time`](crate::Limits::drain_time).
+    /// Further datagrams wait in the socket's buffer, as long as there is room.
     ///
-    /// For handlers that take their time. One sender's datagrams may be handled at the same time, and answered in another order.
+    /// For handlers that take their time. One sender's datagrams may be handled at the same time,
+    /// and answered in another order.
     ///
     /// # Errors
     /// Where the system gives no thread at all. What happens to one datagram, or passes, is none.
@@ -35,7 +37,8 @@ impl<S: DatagramSocket, H: Handler + Send + Sync + 'static> DatagramServer<S, H>
         for number in 0..count.max(1) {
             let (shared, shutdown, done) = (shared.clone(), shutdown.clone(), done.clone());
             let body = move || {
-                // A thread ends by the shutdown, or where the socket can no longer be waited for; the others see that themselves.
+                // A thread ends by the shutdown, or where the socket can no longer be waited for;
+                // the others see that themselves.
                 let _ = shared.work(&shutdown);
                 drop(done);
             };

@@ -4,8 +4,9 @@ use std::io::{self, Read, Write};
 
 use super::{Codec, buffers::Buffers};
 
-/// A stream of frames. What is sent waits until it is worth a call, until [`flush`](Framed::flush), or until the next frame has to be
-/// waited for, so that no answer is held back while both sides wait.
+/// A stream of frames. What is sent waits until it is worth a call, until [`flush`](Framed::flush),
+/// or until the next frame has to be waited for, so that no answer is held back while both sides
+/// wait.
 pub struct Framed<S, C> {
     stream: S,
     buffers: Buffers<C>,
@@ -23,7 +24,8 @@ impl<S: Read + Write, C: Codec> Framed<S, C> {
     /// The next frame; `None` where the stream has ended between two.
     ///
     /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`] where it has ended within one; those of the codec and of the stream. It is lost then.
+    /// [`io::ErrorKind::UnexpectedEof`] where it has ended within one; those of the codec and of
+    /// the stream. It is lost then.
     pub fn receive(&mut self) -> io::Result<Option<C::Frame>> {
         loop {
             if let Some(frame) = self.buffers.decode()? {

@@ -1,6 +1,8 @@
-//! Messages over a stream: where one ends and the next begins is said by a [`Codec`], which this crate knows nothing more of.
+//! Messages over a stream: where one ends and the next begins is said by a [`Codec`], which this
+//! crate knows nothing more of.
 //!
-//! A codec is a few lines around whatever encodes and decodes the messages of a protocol. This one ends them with a line feed:
+//! A codec is a few lines around whatever encodes and decodes the messages of a protocol. This one
+//! ends them with a line feed:
 //!
 //! ```
 //! use landline_socketserver::{Server, Stopper, blocking::UnixConnection, framing::{Codec, Framed}, memory};
@@ -66,12 +68,12 @@ pub trait Codec {
     /// A whole message, or whatever part of one the protocol is handled by.
     type Frame;
 
-    /// The next frame of `input`, which is advanced past what was used; `None` when it takes more bytes. What is left of `input` is
-    /// given again with more behind it.
+    /// The next frame of `input`, which is advanced past what was used; `None` when it takes more
+    /// bytes. What is left of `input` is given again with more behind it.
     ///
     /// # Errors
-    /// Where the bytes are none of the protocol: the stream is lost then. A frame that would be too long is refused here, as
-    /// soon as that can be seen.
+    /// Where the bytes are none of the protocol: the stream is lost then. A frame that would be too
+    /// long is refused here, as soon as that can be seen.
     fn decode(&mut self, input: &mut &[u8]) -> io::Result<Option<Self::Frame>>;
 
     /// Appends a frame to `output`.
@@ -80,8 +82,8 @@ pub trait Codec {
     /// Where the protocol has no way to say it.
     fn encode(&mut self, frame: &Self::Frame, output: &mut Vec<u8>) -> io::Result<()>;
 
-    /// Whether the stream may end here, for a codec that has used up the beginning of a frame itself. Bytes that are left of `input`
-    /// are seen without it.
+    /// Whether the stream may end here, for a codec that has used up the beginning of a frame
+    /// itself. Bytes that are left of `input` are seen without it.
     fn at_boundary(&self) -> bool {
         true
     }

@@ -6,8 +6,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{Codec, buffers::Buffers};
 
-/// A stream of frames. What is sent waits until it is worth a call, until [`flush`](TaskFramed::flush), or until the next frame has to be
-/// waited for, so that no answer is held back while both sides wait.
+/// A stream of frames. What is sent waits until it is worth a call, until
+/// [`flush`](TaskFramed::flush), or until the next frame has to be waited for, so that no answer is
+/// held back while both sides wait.
 pub struct TaskFramed<S, C> {
     stream: S,
     buffers: Buffers<C>,
@@ -28,7 +29,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Codec> TaskFramed<S, C> {
     /// The next frame; `None` where the stream has ended between two. Cancel-safe.
     ///
     /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`] where it has ended within one; those of the codec and of the stream. It is lost then.
+    /// [`io::ErrorKind::UnexpectedEof`] where it has ended within one; those of the codec and of
+    /// the stream. It is lost then.
     pub async fn receive(&mut self) -> io::Result<Option<C::Frame>> {
         loop {
             if let Some(frame) = self.buffers.decode()? {

@@ -13,11 +13,13 @@ pub(crate) enum Forked {
 /// Makes a second process of this one.
 ///
 /// # Errors
-/// Where more than one thread runs, or that cannot be found out; where the system has no process to give.
+/// Where more than one thread runs, or that cannot be found out; where the system has no process to
+/// give.
 pub(crate) fn fork() -> io::Result<Forked> {
     check_fork()?;
-    // SAFETY: what is dangerous about fork(2) are the other threads, which are gone in the child while the locks they held stay
-    // locked. There are none: they were counted, and only this thread could have made more since.
+    // SAFETY: what is dangerous about fork(2) are the other threads, which are gone in the child
+    // while the locks they held stay locked. There are none: they were counted, and only this
+    // thread could have made more since.
     let result = unsafe { libc::fork() };
     match result {
         0 => Ok(Forked::Child),
@@ -31,7 +33,8 @@ pub(crate) fn fork() -> io::Result<Forked> {
 /// Whether this process may fork.
 ///
 /// # Errors
-/// [`io::ErrorKind::Unsupported`] where it has more than one thread; where that cannot be found out.
+/// [`io::ErrorKind::Unsupported`] where it has more than one thread; where that cannot be found
+/// out.
 pub(crate) fn check_fork() -> io::Result<()> {
     let threads = threads()?;
     if threads == 1 {
@@ -43,7 +46,8 @@ pub(crate) fn check_fork() -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, text))
 }
 
-/// Ends this process at once, a child of [`fork`]: what the parent wanted to do at its own end is not done twice.
+/// Ends this process at once, a child of [`fork`]: what the parent wanted to do at its own end is
+/// not done twice.
 pub(crate) fn exit(status: i32) -> ! {
     // SAFETY: has no conditions, and does not return.
     unsafe { libc::_exit(status) }
@@ -55,7 +59,8 @@ pub(crate) fn exit(status: i32) -> ! {
     reason = "the number of links is shorter on 32-bit systems"
 )]
 fn threads() -> io::Result<u64> {
-    // Each thread is a folder in there, and a folder counts as a link to the one above it, which has two more.
+    // Each thread is a folder in there, and a folder counts as a link to the one above it, which
+    // has two more.
     let links = rustix::fs::stat("/proc/self/task")?.st_nlink;
     Ok(u64::from(links).saturating_sub(2))
 }

@@ -9,7 +9,8 @@ use std::{
 /// The first descriptor that is handed over, sd_listen_fds(3).
 const FIRST: RawFd = 3;
 
-/// Takes over `count` descriptors from 3 on, and keeps them from the programs this one starts. They can be taken once.
+/// Takes over `count` descriptors from 3 on, and keeps them from the programs this one starts. They
+/// can be taken once.
 ///
 /// # Errors
 /// Where one of them is not open, or they were taken before.
@@ -36,8 +37,9 @@ pub(crate) fn inherit(count: usize) -> io::Result<Vec<OwnedFd>> {
     let take = |fd| {
         // SAFETY: sets a flag of a descriptor that was just seen to be open.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-        // SAFETY: it is open. LISTEN_PID, which the caller has checked, says that it was left to this process to own, and the flag
-        // above that this function has not given it to anybody yet.
+        // SAFETY: it is open. LISTEN_PID, which the caller has checked, says that it was left to
+        // this process to own, and the flag above that this function has not given it to
+        // anybody yet.
         unsafe { OwnedFd::from_raw_fd(fd) }
     };
     Ok((FIRST..end).map(take).collect())

@@ -1,4 +1,5 @@
-//! Many datagrams by one system call: recvmmsg(2) and sendmmsg(2) on Linux, one at a time elsewhere.
+//! Many datagrams by one system call: recvmmsg(2) and sendmmsg(2) on Linux, one at a time
+//! elsewhere.
 
 use std::{
     io,
@@ -18,7 +19,8 @@ pub(crate) struct Slots {
     slot_bytes: usize,
     sources: Vec<SockAddrStorage>,
     arrived: Vec<Arrived>,
-    /// How many slots the next call offers: few while datagrams come one by one, since each costs something.
+    /// How many slots the next call offers: few while datagrams come one by one, since each costs
+    /// something.
     offered: usize,
 }
 
@@ -31,7 +33,8 @@ struct Arrived {
 }
 
 impl Slots {
-    /// Room for `count` datagrams (at most [`BATCH_MAX`]) of `slot_bytes` bytes. Memory is used as they come.
+    /// Room for `count` datagrams (at most [`BATCH_MAX`]) of `slot_bytes` bytes. Memory is used as
+    /// they come.
     pub(crate) fn new(count: usize, slot_bytes: usize) -> Self {
         let count = count.clamp(1, BATCH_MAX);
         Self {
@@ -43,8 +46,8 @@ impl Slots {
         }
     }
 
-    /// Takes what is there, without waiting: how many datagrams, and whether all slots that were offered are full, so that more may
-    /// be there.
+    /// Takes what is there, without waiting: how many datagrams, and whether all slots that were
+    /// offered are full, so that more may be there.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] where none is there; others as the system has them.
@@ -63,8 +66,8 @@ impl Slots {
         Ok((count, is_full))
     }
 
-    /// The bytes of a datagram, where it comes from, and whether it was longer than its slot; `None` where nothing arrived, or
-    /// from something that has no address.
+    /// The bytes of a datagram, where it comes from, and whether it was longer than its slot;
+    /// `None` where nothing arrived, or from something that has no address.
     pub(crate) fn arrived(&self, index: usize) -> Option<(&[u8], SockAddr, bool)> {
         let arrived = self.arrived.get(index)?;
         let start = index * self.slot_bytes;
@@ -72,8 +75,9 @@ impl Slots {
             .bytes
             .get(start..start + arrived.length.min(self.slot_bytes))?;
         let source = self.sources.get(index)?;
-        // SAFETY: a `SockAddrStorage` is plain memory in which every bit pattern is valid, so a copy of it is one. The system filled
-        // `source_length` bytes of it with an address (no byte for an unnamed Unix socket, which `new` is told as such).
+        // SAFETY: a `SockAddrStorage` is plain memory in which every bit pattern is valid, so a
+        // copy of it is one. The system filled `source_length` bytes of it with an address
+        // (no byte for an unnamed Unix socket, which `new` is told as such).
         let source = unsafe { SockAddr::new(std::ptr::read(source), arrived.source_length) };
         Some((bytes, source, arrived.is_cut))
     }
@@ -100,8 +104,9 @@ impl Slots {
             ));
             count += 1;
         }
-        // SAFETY: the first `count` headers were written above. Each points to a vector, a room and a source that are borrowed, live
-        // across the call, and are written by the system only within the lengths given.
+        // SAFETY: the first `count` headers were written above. Each points to a vector, a room and
+        // a source that are borrowed, live across the call, and are written by the system
+        // only within the lengths given.
         let result = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -142,8 +147,8 @@ impl Slots {
             header.msg_namelen = size_of::<SockAddrStorage>() as libc::socklen_t;
             header.msg_iov = &mut vector;
             header.msg_iovlen = 1;
-            // SAFETY: the header points to a vector, a room and a source that live across the call, and are written by the system only
-            // within the lengths given.
+            // SAFETY: the header points to a vector, a room and a source that live across the call,
+            // and are written by the system only within the lengths given.
             let result =
                 unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, libc::MSG_DONTWAIT) };
             match usize::try_from(result) {
@@ -160,10 +165,12 @@ impl Slots {
     }
 }
 
-/// Sends datagrams, at most [`BATCH_MAX`], without waiting: how many of them, from the first on, went.
+/// Sends datagrams, at most [`BATCH_MAX`], without waiting: how many of them, from the first on,
+/// went.
 ///
 /// # Errors
-/// What the system says about the first one: [`io::ErrorKind::WouldBlock`] where there is no room for it.
+/// What the system says about the first one: [`io::ErrorKind::WouldBlock`] where there is no room
+/// for it.
 #[cfg(target_os = "linux")]
 pub(crate) fn send(socket: BorrowedFd<'_>, datagrams: &[(&[u8], &SockAddr)]) -> io::Result<usize> {
     let mut vectors = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH_MAX];
@@ -182,8 +189,8 @@ pub(crate) fn send(socket: BorrowedFd<'_>, datagrams: &[(&[u8], &SockAddr)]) -> 
         ));
         count += 1;
     }
-    // SAFETY: the first `count` headers were written above. Each points to a vector, bytes and an address that are borrowed and live
-    // across the call, which only reads them.
+    // SAFETY: the first `count` headers were written above. Each points to a vector, bytes and an
+    // address that are borrowed and live across the call, which only reads them.
     let result = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
@@ -219,8 +226,8 @@ fn message(
     name_length: libc::socklen_t,
     vector: &mut libc::iovec,
 ) -> libc::mmsghdr {
-    // SAFETY: all zeros is a valid `mmsghdr`: lengths of zero and null pointers. (It cannot be written out: some C libraries have
-    // padding fields.)
+    // SAFETY: all zeros is a valid `mmsghdr`: lengths of zero and null pointers. (It cannot be
+    // written out: some C libraries have padding fields.)
     let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
     header.msg_hdr.msg_name = name;
     header.msg_hdr.msg_namelen = name_length;

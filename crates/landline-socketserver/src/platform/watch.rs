@@ -9,7 +9,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 /// # Errors
 /// Where the system cannot watch one more.
 pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the descriptor is owned by what is returned, which closes it when dropped and not before; an `OwnedFd` always names
-    // the same one.
+    // SAFETY: the descriptor is owned by what is returned, which closes it when dropped and not
+    // before; an `OwnedFd` always names the same one.
     unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)
 }

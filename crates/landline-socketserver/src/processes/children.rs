@@ -67,7 +67,8 @@ pub(crate) struct Birth {
 }
 
 impl Birth {
-    /// Does what the child is for, and ends it. `body` gets a pipe that becomes readable when the children are to drain.
+    /// Does what the child is for, and ends it. `body` gets a pipe that becomes readable when the
+    /// children are to drain.
     pub(crate) fn live(self, body: impl FnOnce(Arc<PipeReader>) -> Result<(), Failure>) -> ! {
         let Self { report, drain } = self;
         // Nothing may unwind from here into what was the parent's.
@@ -133,7 +134,8 @@ impl Children {
     /// Keeps `count` workers, each doing `work`, until `shutdown`.
     ///
     /// # Errors
-    /// Where not even the first one can be started, or waiting is not possible at all; no child is left then.
+    /// Where not even the first one can be started, or waiting is not possible at all; no child is
+    /// left then.
     pub(crate) fn keep(
         mut self,
         count: usize,
@@ -277,7 +279,8 @@ impl Child {
         match waitpid(Some(self.pid), WaitOptions::NOHANG) {
             Ok(Some((_, status))) => Some(ExitStatus::from_raw(status.as_raw())),
             Ok(None) | Err(rustix::io::Errno::INTR) => None,
-            // Somebody else has waited for it: the program ignores its children's ends, or waits for any.
+            // Somebody else has waited for it: the program ignores its children's ends, or waits
+            // for any.
             Err(_) => Some(ExitStatus::default()),
         }
     }

@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Drain;
 use crate::Peer;
 
-/// A connection: a stream to read from and write to, who is at its other end, and whether the server drains. It is closed when the
-/// handler has returned, unless the handler took the stream out.
+/// A connection: a stream to read from and write to, who is at its other end, and whether the
+/// server drains. It is closed when the handler has returned, unless the handler took the stream
+/// out.
 pub struct Connection<S> {
     stream: S,
     peer: Peer,

@@ -2,7 +2,8 @@
 
 use tokio::sync::watch;
 
-/// Tells a handler that the server takes no more connections and waits for those it has. Clones tell the same.
+/// Tells a handler that the server takes no more connections and waits for those it has. Clones
+/// tell the same.
 #[derive(Debug, Clone)]
 pub struct Drain {
     stage: watch::Receiver<Stage>,

@@ -5,13 +5,14 @@ use std::{future::Future, io};
 use super::Connection;
 use crate::Plain;
 
-/// Serves one connection, over whatever stream `S`, without ever blocking its thread. An async function or closure over
-/// `&mut Connection` is one too, if it can be cloned.
+/// Serves one connection, over whatever stream `S`, without ever blocking its thread. An async
+/// function or closure over `&mut Connection` is one too, if it can be cloned.
 ///
-/// Each connection is served by a clone of the handler that the server was given, in a task of its own.
-/// [`setup`](Handler::setup), then [`handle`](Handler::handle), then [`finish`](Handler::finish) are called. The connection is closed
-/// when they are done; a panic ends it and nothing else. A task that is cut off at the end of draining is dropped where it waits, and
-/// `finish` is not called then.
+/// Each connection is served by a clone of the handler that the server was given, in a task of its
+/// own. [`setup`](Handler::setup), then [`handle`](Handler::handle), then
+/// [`finish`](Handler::finish) are called. The connection is closed when they are done; a panic
+/// ends it and nothing else. A task that is cut off at the end of draining is dropped where it
+/// waits, and `finish` is not called then.
 ///
 /// ```
 /// use landline_socketserver::tasks::{Connection, Handler};
@@ -31,8 +32,8 @@ use crate::Plain;
 /// }
 /// ```
 pub trait Handler<S>: Clone {
-    /// Prepares, within [`Limits::handshake_timeout`](crate::Limits::handshake_timeout): the place for a login. Nothing unless
-    /// implemented.
+    /// Prepares, within [`Limits::handshake_timeout`](crate::Limits::handshake_timeout): the place
+    /// for a login. Nothing unless implemented.
     ///
     /// # Errors
     /// End the connection; neither `handle` nor `finish` is called then.
@@ -66,7 +67,8 @@ pub trait Handler<S>: Clone {
     }
 }
 
-/// An async function over `&mut Connection`: what makes closures handlers. Nothing else is to implement it.
+/// An async function over `&mut Connection`: what makes closures handlers. Nothing else is to
+/// implement it.
 pub trait Call<'a, S: 'a>: FnOnce(&'a mut Connection<S>) -> Self::Future {
     /// What it returns.
     type Future: Future<Output = io::Result<()>> + Send + 'a;
@@ -93,8 +95,8 @@ where
     }
 }
 
-/// Makes another stream of a connection's socket before its handler gets it: the server's side of TLS, for instance. A closure that
-/// returns a future is one too.
+/// Makes another stream of a connection's socket before its handler gets it: the server's side of
+/// TLS, for instance. A closure that returns a future is one too.
 pub trait Wrap<S> {
     /// What is made of it.
     type Stream;

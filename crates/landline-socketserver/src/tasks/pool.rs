@@ -11,10 +11,12 @@ use crate::{
 };
 
 impl<L: Listener, H, W> Server<L, H, W> {
-    /// Accepts in the tokio runtime, and serves each connection by a blocking handler on a thread of the runtime's pool, `threads_max`
-    /// at a time (at least 1). Up to [`Limits::connections_max`](crate::Limits::connections_max) further ones are accepted and wait
-    /// for a thread. Draining is as with [`tasks`](Server::tasks), save that a thread cannot be cut off: its connection is shut down, and
-    /// the runtime waits for it when it is shut down itself.
+    /// Accepts in the tokio runtime, and serves each connection by a blocking handler on a thread
+    /// of the runtime's pool, `threads_max` at a time (at least 1). Up to
+    /// [`Limits::connections_max`](crate::Limits::connections_max) further ones are accepted and
+    /// wait for a thread. Draining is as with [`tasks`](Server::tasks), save that a thread
+    /// cannot be cut off: its connection is shut down, and the runtime waits for it when it is
+    /// shut down itself.
     ///
     /// For blocking handlers in a program that is async otherwise.
     ///

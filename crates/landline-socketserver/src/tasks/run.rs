@@ -71,8 +71,8 @@ where
     handled.and(finished)
 }
 
-/// Makes a failure of a panic. It takes what is pinned already, because whatever is moved into a future has its place in it twice: a
-/// connection that waits should take little memory.
+/// Makes a failure of a panic. It takes what is pinned already, because whatever is moved into a
+/// future has its place in it twice: a connection that waits should take little memory.
 pub(crate) fn guarded<T, F>(mut body: Pin<&mut F>) -> impl Future<Output = Result<T, Failure>>
 where
     F: Future<Output = Result<T, Failure>>,

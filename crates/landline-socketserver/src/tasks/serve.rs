@@ -24,11 +24,13 @@ use crate::{
 };
 
 impl<L: Listener, H, W> Server<L, H, W> {
-    /// Serves each connection by a task of its own, [`Limits::connections_max`] at a time, until `shutdown` completes; then waits for the
-    /// handlers for [`Limits::drain_time`], tells them that it is over ([`Drain::over`]), and cuts off those that still run after
+    /// Serves each connection by a task of its own, [`Limits::connections_max`] at a time, until
+    /// `shutdown` completes; then waits for the handlers for [`Limits::drain_time`], tells them
+    /// that it is over ([`Drain::over`]), and cuts off those that still run after
     /// [`Limits::ending_time`]. To be called within a tokio runtime with I/O and time enabled.
     ///
-    /// For thousands of connections that mostly wait. Dropping the future cuts off everything at once.
+    /// For thousands of connections that mostly wait. Dropping the future cuts off everything at
+    /// once.
     ///
     /// ```
     /// use landline_socketserver::{Bind, Server, tasks::TcpConnection};
@@ -64,7 +66,8 @@ impl<L: Listener, H, W> Server<L, H, W> {
     /// ```
     ///
     /// # Errors
-    /// Where waiting for connections is not possible at all. What happens to one connection, or passes, is none.
+    /// Where waiting for connections is not possible at all. What happens to one connection, or
+    /// passes, is none.
     pub async fn tasks(self, shutdown: impl Future<Output = ()>) -> io::Result<Drained>
     where
         L::Socket: TaskSocket,
@@ -157,8 +160,8 @@ async fn accept<L: Listener>(
     }
 }
 
-/// Serves a connection or a datagram, and reports how it ended, also when it is cut off. What serves it is made in here, where it is to
-/// stay: moved in, it would have its place twice.
+/// Serves a connection or a datagram, and reports how it ended, also when it is cut off. What
+/// serves it is made in here, where it is to stay: moved in, it would have its place twice.
 pub(crate) async fn report<R>(serve: impl FnOnce() -> R, peer: Peer, place: Place, hooks: Hooks)
 where
     R: Future<Output = Result<(), Failure>>,

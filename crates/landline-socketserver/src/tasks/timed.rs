@@ -14,8 +14,9 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// A connection's socket with the server's [idle timeout](crate::Limits::idle_timeout): reading or writing fails with
-/// [`io::ErrorKind::TimedOut`] once the peer neither sent nor took a byte for that long.
+/// A connection's socket with the server's [idle timeout](crate::Limits::idle_timeout): reading or
+/// writing fails with [`io::ErrorKind::TimedOut`] once the peer neither sent nor took a byte for
+/// that long.
 #[derive(Debug)]
 pub struct Timed<S> {
     stream: S,
@@ -25,7 +26,8 @@ pub struct Timed<S> {
     writing: Silence,
 }
 
-/// How many parts of the idle timeout have passed in silence. Counting them costs no reading of the clock for a byte that comes.
+/// How many parts of the idle timeout have passed in silence. Counting them costs no reading of the
+/// clock for a byte that comes.
 #[derive(Debug, Default)]
 struct Silence {
     parts: u8,
@@ -101,7 +103,8 @@ impl Silence {
             return Poll::Pending;
         }
         loop {
-            // A task that has used up its turn is told to wait whatever it waits for: the sleep will not wake it then.
+            // A task that has used up its turn is told to wait whatever it waits for: the sleep
+            // will not wake it then.
             let has_turn = has_budget_remaining();
             if sleep.as_mut().poll(cx).is_pending() {
                 self.waker = has_turn.then(|| cx.waker().clone());

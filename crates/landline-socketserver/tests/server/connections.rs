@@ -340,7 +340,8 @@ fn a_reader_that_takes_nothing_is_given_up() {
         );
         let mut client = server.connect();
         let line = [[b'x'; 65_535].as_slice(), b"\n"].concat();
-        // It sends until both directions are full: the handler stops reading because nobody takes its answers.
+        // It sends until both directions are full: the handler stops reading because nobody takes
+        // its answers.
         while client.write_all(&line).is_ok() {}
         server.events.await_count("accepted", 1);
         server

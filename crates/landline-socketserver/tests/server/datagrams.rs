@@ -184,7 +184,8 @@ fn a_datagram_that_is_too_long_is_dropped_not_cut() {
     }
 }
 
-/// Only what has a socket of the server's can send from its address; where sources can be forged, anybody can.
+/// Only what has a socket of the server's can send from its address; where sources can be forged,
+/// anybody can.
 #[test]
 fn what_claims_to_come_from_the_server_itself_is_not_echoed_for_ever() {
     for model in ALL {
@@ -203,7 +204,8 @@ fn a_client_that_has_gone_disturbs_nobody() {
     for model in ALL {
         let (socket, address) = udp();
         let server = Running::start(model, socket, Limits::default());
-        // Bound before: it must not get the port of one that has gone, nor the answer that is on its way there.
+        // Bound before: it must not get the port of one that has gone, nor the answer that is on
+        // its way there.
         let stays = client();
         for _ in 0..20 {
             // Its port is closed when the answer comes, which the network says to the server.

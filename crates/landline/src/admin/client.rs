@@ -1,4 +1,5 @@
-//! The client's half of the service `admin`. A channel is opened with [`Who`] as its first request, which everybody may send.
+//! The client's half of the service `admin`. A channel is opened with [`Who`] as its first request,
+//! which everybody may send.
 
 use landline_proto::order::State;
 

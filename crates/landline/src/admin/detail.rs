@@ -1,4 +1,5 @@
-//! What the audit log says of a change beyond whom it is about, so that it can be told later what was changed.
+//! What the audit log says of a change beyond whom it is about, so that it can be told later what
+//! was changed.
 
 use std::time::Duration;
 
@@ -14,13 +15,15 @@ use crate::{
     store::Purpose,
 };
 
-/// The longest detail, in bytes; what goes beyond is counted. An entry of the log holds twice as much.
+/// The longest detail, in bytes; what goes beyond is counted. An entry of the log holds twice as
+/// much.
 const DETAIL_BYTES_MAX: usize = 32 * 1024;
 /// How much is said of a right or of the options in front of a key, in characters.
 const PART_CHARACTERS_MAX: usize = 200;
 
 impl Request {
-    /// What else is to be said of it in the log; [`of_invite`] says it of an invite, which has no name before it is made.
+    /// What else is to be said of it in the log; [`of_invite`] says it of an invite, which has no
+    /// name before it is made.
     pub(super) fn detail(&self) -> Option<String> {
         match self {
             Self::AddUser(AddUser {

@@ -24,7 +24,8 @@ pub struct UserRow {
     /// How many secrets of machines it has.
     #[serde(default)]
     pub secrets: u32,
-    /// What it may do: the rights as [`told`](crate::rights::UserRights::told) says them; `None` where that is not known.
+    /// What it may do: the rights as [`told`](crate::rights::UserRights::told) says them; `None`
+    /// where that is not known.
     #[serde(default)]
     pub rights: Option<Vec<String>>,
 }
@@ -106,14 +107,16 @@ lists! {
     LiveSessions = "sessions" of SessionInfo,
 }
 
-/// The most that one message of a list carries, in bytes of JSON: it fits into a header with room to spare.
+/// The most that one message of a list carries, in bytes of JSON: it fits into a header with room
+/// to spare.
 const ROWS_BYTES_MAX: usize = 48 * 1024;
 
 /// The most messages that a list may take: tens of MiB.
 const MESSAGES_MAX: usize = 1024;
 
-/// Sends a list in as many messages as it takes, all but the last of which have left before more rows are asked for: of a long list whose rows
-/// are made one by one, no more is held than one message. Not cancel-safe.
+/// Sends a list in as many messages as it takes, all but the last of which have left before more
+/// rows are asked for: of a long list whose rows are made one by one, no more is held than one
+/// message. Not cancel-safe.
 pub(crate) async fn send_list<L: List>(
     channel: &mut Channel,
     rows: impl IntoIterator<Item = L::Row, IntoIter: Send>,

@@ -229,7 +229,8 @@ pub struct RemoveKey {
 /// Client: make an invite.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MakeInvite {
-    /// For whom: a further key for an account that exists, else a new account of this name; `None` for a new account of any name.
+    /// For whom: a further key for an account that exists, else a new account of this name; `None`
+    /// for a new account of any name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
     /// How long it is good for, in seconds; at most 30 days.

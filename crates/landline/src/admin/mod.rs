@@ -1,5 +1,6 @@
-//! Accounts, keys, invites and sessions, administered: at the server's machine, or over the line by the service `admin`
-//! (`docs/protocol.md` section 12). Both do the same requests with the same code.
+//! Accounts, keys, invites and sessions, administered: at the server's machine, or over the line by
+//! the service `admin` (`docs/protocol.md` section 12). Both do the same requests with the same
+//! code.
 
 pub mod client;
 mod detail;

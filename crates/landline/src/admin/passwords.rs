@@ -50,8 +50,9 @@ impl Message for Registration {
     const TYPE: &'static str = "registration";
 }
 
-/// What is to be stored for a password of `user` at the server with this fingerprint, which `ask` puts requests to. The server does not
-/// see the password. Takes a third of a second and 64 MiB, where it may block.
+/// What is to be stored for a password of `user` at the server with this fingerprint, which `ask`
+/// puts requests to. The server does not see the password. Takes a third of a second and 64 MiB,
+/// where it may block.
 ///
 /// # Errors
 /// [`Error::Password`] for one that is too short; what the server says.

@@ -84,8 +84,8 @@ impl Administration {
         self.fingerprint
     }
 
-    /// Has invites and secrets name this host, instead of the addresses where the server was last reachable; without a `port` with the one that it had
-    /// there. Blocking.
+    /// Has invites and secrets name this host, instead of the addresses where the server was last
+    /// reachable; without a `port` with the one that it had there. Blocking.
     pub fn reached_at(&mut self, host: String, port: Option<u16>) {
         let noted = self
             .addresses()
@@ -119,11 +119,12 @@ impl Administration {
         self.rights.is_admin(&account.name)
     }
 
-    /// Does a request on behalf of `by`, or of somebody at the machine itself. A change is in the audit log before it is made.
-    /// Blocking.
+    /// Does a request on behalf of `by`, or of somebody at the machine itself. A change is in the
+    /// audit log before it is made. Blocking.
     ///
     /// # Errors
-    /// `not-found`, `exists`, `denied`, `key-refused`, `audit`, [`Error::State`]; nothing has changed then.
+    /// `not-found`, `exists`, `denied`, `key-refused`, `audit`, [`Error::State`]; nothing has
+    /// changed then.
     pub fn perform(&self, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
         // One change at a time, of this process or another: none finds what another has half done.
         let _alone = request
@@ -233,10 +234,12 @@ impl Administration {
         })
     }
 
-    /// Lets a request pass that `who` may make. Whoever is no admin any more, or could not log in any more, changes nothing.
+    /// Lets a request pass that `who` may make. Whoever is no admin any more, or could not log in
+    /// any more, changes nothing.
     fn admit(&self, who: &Admin, request: &Request) -> Result<(), Error> {
         let denied = |problem| Err(Error::here(ErrorCode::Denied, problem));
-        // What somebody logs in with must not become another way in, which outlives it and is bound by no options.
+        // What somebody logs in with must not become another way in, which outlives it and is bound
+        // by no options.
         if request.is_about_a_password() && who.key.starts_with("secret:") {
             return denied("a password is not set by whoever logged in with a secret");
         }
@@ -299,7 +302,8 @@ impl Administration {
         })
     }
 
-    /// Disables the account, takes its rights, and removes it: whatever breaks this off, nobody of the same name inherits rights.
+    /// Disables the account, takes its rights, and removes it: whatever breaks this off, nobody of
+    /// the same name inherits rights.
     fn remove_user(&self, store: &Store, request: &RemoveUser) -> Result<(), Error> {
         let RemoveUser { user, force } = request;
         store.take_away(

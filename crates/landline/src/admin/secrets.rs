@@ -1,4 +1,5 @@
-//! The secrets by which machines log in. They are made at the server's machine alone: what is secret in them never travels.
+//! The secrets by which machines log in. They are made at the server's machine alone: what is
+//! secret in them never travels.
 
 use landline_proto::login::{BindingType, SecretId, UserName};
 
@@ -6,10 +7,12 @@ use super::Administration;
 use crate::{Error, audit::Entry, login::Secret, store::StoredSecret};
 
 impl Administration {
-    /// Makes a secret for a machine that is to log in as `user`. It is good once it [was added](Self::add_secret). Blocking.
+    /// Makes a secret for a machine that is to log in as `user`. It is good once it [was
+    /// added](Self::add_secret). Blocking.
     ///
     /// # Errors
-    /// `not-found` where there is no such account, or it is not known where the server can be reached; [`Error::State`].
+    /// `not-found` where there is no such account, or it is not known where the server can be
+    /// reached; [`Error::State`].
     pub fn new_secret(&self, user: UserName, binding: BindingType) -> Result<Secret, Error> {
         self.store.account(&user)?;
         Ok(Secret::new(
@@ -40,8 +43,9 @@ impl Administration {
         self.store.secrets(user)
     }
 
-    /// Forgets a secret, which ends the sessions that were logged in with it; whose it was. The last admin who can log in keeps the only
-    /// way in, unless `force` says otherwise. Blocking.
+    /// Forgets a secret, which ends the sessions that were logged in with it; whose it was. The
+    /// last admin who can log in keeps the only way in, unless `force` says otherwise.
+    /// Blocking.
     ///
     /// # Errors
     /// `not-found`; `denied` for the only way in of the last admin; `audit`, [`Error::State`].

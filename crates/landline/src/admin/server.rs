@@ -118,7 +118,8 @@ impl Desk {
         }
     }
 
-    /// Ends the sessions that `target` names now and that may be ended. One that begins meanwhile is not in the log, and goes on.
+    /// Ends the sessions that `target` names now and that may be ended. One that begins meanwhile
+    /// is not in the log, and goes on.
     async fn kick(
         &self,
         account: &Account,

@@ -2,8 +2,9 @@
 
 use std::{collections::HashMap, hash::Hash, time::Instant};
 
-/// Makes room in a table of what is over at some time, where it holds `count_max`: what is over goes, and else the half that is over
-/// soonest, so that this is rarely done. What weighs most is kept longest.
+/// Makes room in a table of what is over at some time, where it holds `count_max`: what is over
+/// goes, and else the half that is over soonest, so that this is rarely done. What weighs most is
+/// kept longest.
 pub(super) fn make_room<K: Eq + Hash, V>(
     table: &mut HashMap<K, V>,
     count_max: usize,

@@ -10,7 +10,8 @@ use landline_proto::login::UserName;
 
 use super::{Source, bounded::make_room};
 
-/// Tries at one account from one source: so many at once, and so many more in each hour. Together they are what an hour can see at most.
+/// Tries at one account from one source: so many at once, and so many more in each hour. Together
+/// they are what an hour can see at most.
 const FROM_SOURCE: Share = Share {
     at_once: 50,
     interval: Duration::from_secs(3600 / 50),
@@ -23,15 +24,17 @@ const FROM_STRANGERS: Share = Share {
 /// Accounts and sources that are remembered: a flood cannot take more memory than that.
 const REMEMBERED_MAX: usize = 65_536;
 
-/// The tries at passwords, by account and source. A source from which the account has logged in before has a share of its own, which
-/// the tries of strangers cannot use up: whoever guesses locks out nobody but other strangers. For strangers nothing depends on whether
-/// there is such an account.
+/// The tries at passwords, by account and source. A source from which the account has logged in
+/// before has a share of its own, which the tries of strangers cannot use up: whoever guesses locks
+/// out nobody but other strangers. For strangers nothing depends on whether there is such an
+/// account.
 #[derive(Debug, Default)]
 pub struct Guesses(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    /// Until when each share is used in part: tries are spread over time, `interval` apart, and this is where the next one falls.
+    /// Until when each share is used in part: tries are spread over time, `interval` apart, and
+    /// this is where the next one falls.
     from_sources: HashMap<(UserName, Source), Instant>,
     from_strangers: HashMap<UserName, Instant>,
 }
@@ -59,7 +62,8 @@ pub struct TooMany {
 }
 
 impl Guesses {
-    /// Counts a try at the password of `user` from there, which `is_known` says the account has logged in from before.
+    /// Counts a try at the password of `user` from there, which `is_known` says the account has
+    /// logged in from before.
     ///
     /// # Errors
     /// [`TooMany`]; the try is then not counted.
@@ -116,7 +120,8 @@ impl Guesses {
 }
 
 impl Share {
-    /// Where the try after this one falls, if this one may be now (the generic cell rate algorithm).
+    /// Where the try after this one falls, if this one may be now (the generic cell rate
+    /// algorithm).
     fn next(self, used: Option<&Instant>, now: Instant) -> Result<Instant, TooMany> {
         let next = used.copied().unwrap_or(now).max(now) + self.interval;
         match next

@@ -52,7 +52,8 @@ pub struct Ticket {
 }
 
 impl Admission {
-    /// Bounds the half-open connections to `count_max` in all, at least 1, and 16 from each source but this machine, where tunnels end.
+    /// Bounds the half-open connections to `count_max` in all, at least 1, and 16 from each source
+    /// but this machine, where tunnels end.
     pub fn new(count_max: usize) -> Self {
         let (waiting, penalties) = (HashMap::new(), Penalties::default());
         Self(Arc::new(Mutex::new(Table {
@@ -64,7 +65,8 @@ impl Admission {
         })))
     }
 
-    /// Takes a newcomer, for whom the oldest of its own source, or of the heaviest one, may have to go.
+    /// Takes a newcomer, for whom the oldest of its own source, or of the heaviest one, may have to
+    /// go.
     ///
     /// # Errors
     /// [`Refused`] while its source is shut out.

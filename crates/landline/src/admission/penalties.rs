@@ -9,15 +9,18 @@ use super::{Source, bounded::make_room};
 
 /// What a refused login costs.
 const REFUSED: Duration = Duration::from_secs(5);
-/// Up to this nothing happens yet: anybody may be mistaken twice. The third refusal within 5 s exceeds it.
+/// Up to this nothing happens yet: anybody may be mistaken twice. The third refusal within 5 s
+/// exceeds it.
 const EFFECT_MIN: Duration = Duration::from_secs(10);
 /// Nobody is shut out for longer than this.
 const PENALTY_MAX: Duration = Duration::from_secs(600);
 /// Sources that are remembered: a flood cannot take more memory than that.
 const SOURCES_MAX: usize = 65_536;
 
-/// Penalties by source: each refused login adds 5 s; once three within 5 s have added up the source is shut out until they are over, at most 600 s. This is modelled on `PerSourcePenalties` of OpenSSH. A connection that only takes its time adds nothing: the bounds on
-/// half-open connections deal with it, and others may share its address.
+/// Penalties by source: each refused login adds 5 s; once three within 5 s have added up the source
+/// is shut out until they are over, at most 600 s. This is modelled on `PerSourcePenalties` of
+/// OpenSSH. A connection that only takes its time adds nothing: the bounds on half-open connections
+/// deal with it, and others may share its address.
 #[derive(Debug, Default)]
 pub struct Penalties {
     until: HashMap<Source, Penalty>,

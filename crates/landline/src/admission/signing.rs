@@ -9,9 +9,10 @@ use landline_proto::limits::{SIGNING_FROM_SOURCE_MAX, SIGNING_FROM_THIS_MACHINE_
 
 use super::Source;
 
-/// The places of a server for logins that take a person and so have more time: [`SIGNING_MAX`] in all, of which one source can have
-/// [`SIGNING_FROM_SOURCE_MAX`], and this machine, where tunnels end, [`SIGNING_FROM_THIS_MACHINE_MAX`]. Whoever has not logged in cannot
-/// have all of them from a few addresses. Cloning gives another handle to the same ones.
+/// The places of a server for logins that take a person and so have more time: [`SIGNING_MAX`] in
+/// all, of which one source can have [`SIGNING_FROM_SOURCE_MAX`], and this machine, where tunnels
+/// end, [`SIGNING_FROM_THIS_MACHINE_MAX`]. Whoever has not logged in cannot have all of them from a
+/// few addresses. Cloning gives another handle to the same ones.
 #[derive(Debug, Clone, Default)]
 pub struct Signing(Arc<Mutex<HashMap<Source, usize>>>);
 
@@ -23,7 +24,8 @@ pub struct SigningPlace {
 }
 
 impl Signing {
-    /// A place for somebody from there; `None` where all are taken that there are, or that this source can have.
+    /// A place for somebody from there; `None` where all are taken that there are, or that this
+    /// source can have.
     pub fn take(&self, source: Source) -> Option<SigningPlace> {
         let max = if source.is_this_machine() {
             SIGNING_FROM_THIS_MACHINE_MAX

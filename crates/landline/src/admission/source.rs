@@ -5,8 +5,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// Where connections come from, as far as they are counted together: one IPv4 address, or the /64 of an IPv6 address, which is what one
-/// subscriber has.
+/// Where connections come from, as far as they are counted together: one IPv4 address, or the /64
+/// of an IPv6 address, which is what one subscriber has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source(IpAddr);
 
@@ -21,7 +21,8 @@ impl Source {
         }
     }
 
-    /// Whether this is the machine itself. Behind it stand all who come through a tunnel, so that it is not bounded like one, and nobody is shut out for another's mistakes.
+    /// Whether this is the machine itself. Behind it stand all who come through a tunnel, so that
+    /// it is not bounded like one, and nobody is shut out for another's mistakes.
     pub fn is_this_machine(self) -> bool {
         // The mask has made the /64 of `::1` the unspecified address.
         self.0 == Ipv4Addr::LOCALHOST || self.0 == Ipv6Addr::UNSPECIFIED

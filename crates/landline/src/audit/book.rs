@@ -1,4 +1,5 @@
-//! The log for whoever may have something to write: a server, which has it open, or a command at its machine, most of which only look.
+//! The log for whoever may have something to write: a server, which has it open, or a command at
+//! its machine, most of which only look.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,8 +34,8 @@ impl Book {
     /// The log. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] where a command cannot write it, or finds that it is not what it was: to go on then is for the server to do, which says so
-    /// when it starts.
+    /// [`Error::State`] where a command cannot write it, or finds that it is not what it was: to go
+    /// on then is for the server to do, which says so when it starts.
     pub(crate) fn open(&self) -> Result<Audit, Error> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         match (&*open, &self.folder) {

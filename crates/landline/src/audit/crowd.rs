@@ -1,4 +1,5 @@
-//! Many of one kind: the first of them are written one by one, the others are counted, so that nobody can fill the disk.
+//! Many of one kind: the first of them are written one by one, the others are counted, so that
+//! nobody can fill the disk.
 
 use std::{
     collections::HashMap,
@@ -86,7 +87,8 @@ impl Crowd {
         self.window.map(|(begun, _)| begun + WINDOW)
     }
 
-    /// Ends the window: what was counted in it, kind by kind, to be written. What then cannot be has to be given back.
+    /// Ends the window: what was counted in it, kind by kind, to be written. What then cannot be
+    /// has to be given back.
     pub(super) fn end(&mut self) -> Vec<((Kind, u64), Entry)> {
         let since = self
             .window

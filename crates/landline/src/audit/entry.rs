@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use landline_proto::Name;
 use serde::Serialize;
 
-/// Something that is written down. Its name stands under `event`, and each field under its own name; `docs/audit.md` has the table.
+/// Something that is written down. Its name stands under `event`, and each field under its own
+/// name; `docs/audit.md` has the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -17,7 +18,8 @@ pub enum Entry {
     },
     /// The server ended in peace.
     Stopped {},
-    /// What the server found wrong with the log when it opened it. The chain goes on behind it, and the log never verifies again.
+    /// What the server found wrong with the log when it opened it. The chain goes on behind it, and
+    /// the log never verifies again.
     Gap {
         /// What was found.
         problem: String,
@@ -71,7 +73,8 @@ pub enum Entry {
         #[serde(skip_serializing_if = "Option::is_none")]
         length: Option<u64>,
     },
-    /// A copy is done and was verified by the receiver. Of a `put` durable before the client hears of it.
+    /// A copy is done and was verified by the receiver. Of a `put` durable before the client hears
+    /// of it.
     Transfer {
         /// Who.
         user: String,
@@ -97,9 +100,11 @@ pub enum Entry {
         /// What happened.
         message: String,
     },
-    /// Who may log in or do what is about to be changed: an account, a key, an invite, a right. Durable before it is.
+    /// Who may log in or do what is about to be changed: an account, a key, an invite, a right.
+    /// Durable before it is.
     Admin {
-        /// Who does it; absent where the server does it by itself or is told to on its own machine.
+        /// Who does it; absent where the server does it by itself or is told to on its own
+        /// machine.
         #[serde(skip_serializing_if = "Option::is_none")]
         user: Option<String>,
         /// The session's id, if there is one.
@@ -113,9 +118,11 @@ pub enum Entry {
         #[serde(skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
-    /// So many more of one kind from one source since then, which were counted and not written one by one.
+    /// So many more of one kind from one source since then, which were counted and not written one
+    /// by one.
     More {
-        /// The address (IPv6: its /64), or the user; `*` for all that there was no room to tell apart.
+        /// The address (IPv6: its /64), or the user; `*` for all that there was no room to tell
+        /// apart.
         source: String,
         /// The event that was counted.
         of: String,
@@ -164,7 +171,8 @@ impl Entry {
         }
     }
 
-    /// Whether there can be any number of it for nothing, so that only the first of many are written one by one.
+    /// Whether there can be any number of it for nothing, so that only the first of many are
+    /// written one by one.
     pub(super) fn is_cheap(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Failed { .. })
     }

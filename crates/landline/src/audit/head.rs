@@ -1,4 +1,5 @@
-//! The head: the last line's number and hash, kept beside the log, so that a log whose end was cut off does not look whole.
+//! The head: the last line's number and hash, kept beside the log, so that a log whose end was cut
+//! off does not look whole.
 
 use std::{cell::Cell, io, os::unix::fs::FileExt, time::Duration};
 
@@ -88,8 +89,8 @@ impl Head {
             && decode(&bytes) == Some(self.said.get())
     }
 
-    /// Says `tip` in place of what it said. Not synced: after a power cut it may say an earlier one, never a later one, as the
-    /// line is on the disk before.
+    /// Says `tip` in place of what it said. Not synced: after a power cut it may say an earlier
+    /// one, never a later one, as the line is on the disk before.
     pub(super) fn write(&self, tip: &Tip) -> io::Result<()> {
         if self.said.get() != *tip {
             self.file.write_all_at(&encode(tip), 0)?;

@@ -58,8 +58,9 @@ impl Tip {
         hash: Hash::NONE,
     };
 
-    /// The line for `entry` behind this one, and the end of the chain with it. Printable ASCII whatever the entry holds, and at most
-    /// [`LINE_BYTES_MAX`] long: the texts of an entry that is longer are cut, and it says so (`"cut": true`).
+    /// The line for `entry` behind this one, and the end of the chain with it. Printable ASCII
+    /// whatever the entry holds, and at most [`LINE_BYTES_MAX`] long: the texts of an entry
+    /// that is longer are cut, and it says so (`"cut": true`).
     pub fn line(&self, time: SystemTime, entry: &Entry) -> (String, Self) {
         let seq = self.seq.saturating_add(1);
         let time = time_text(time.into());
@@ -189,7 +190,8 @@ fn canonical_time(text: &str) -> Option<String> {
     (time_text(time) == text).then(|| text.to_owned())
 }
 
-/// JSON with everything but printable ASCII escaped: no reader takes it for two lines, and no terminal for a command.
+/// JSON with everything but printable ASCII escaped: no reader takes it for two lines, and no
+/// terminal for a command.
 fn printable(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for character in json.chars() {

@@ -1,4 +1,5 @@
-//! The files of the log: written, synced, begun anew when they are full, and put in order when they are opened.
+//! The files of the log: written, synced, begun anew when they are full, and put in order when they
+//! are opened.
 
 use std::{
     io,
@@ -18,15 +19,17 @@ use crate::{
 };
 
 const LOCK_FILE: &str = "audit-lock";
-/// How long another process is waited for that holds the lock: less than those wait who have to have an answer.
+/// How long another process is waited for that holds the lock: less than those wait who have to
+/// have an answer.
 const LOCK_TIME: Duration = Duration::from_secs(3);
-/// Space that the current file has ahead of what is in it: when the disk is full, some ten thousand lines can still be written.
+/// Space that the current file has ahead of what is in it: when the disk is full, some ten thousand
+/// lines can still be written.
 const RESERVE_BYTES: u64 = 8 << 20;
 /// At most this part of the disk is taken for that.
 const RESERVE_PART: u64 = 64;
 
-/// The log, open to be written. Several processes may write it: each takes a lock to do so, and looks whether it was the last
-/// that did. Everything here is blocking.
+/// The log, open to be written. Several processes may write it: each takes a lock to do so, and
+/// looks whether it was the last that did. Everything here is blocking.
 #[derive(Debug)]
 pub(super) struct Log {
     server: PrivateFolder,
@@ -39,7 +42,8 @@ pub(super) struct Log {
     tip: Tip,
     /// Bytes of the file that are on the disk.
     synced: u64,
-    /// The bytes behind them: in the file, not yet on the disk. Kept, as a sync that failed may have dropped them.
+    /// The bytes behind them: in the file, not yet on the disk. Kept, as a sync that failed may
+    /// have dropped them.
     tail: Vec<u8>,
     /// Whether something failed, so that what is behind the synced bytes may be anything.
     is_suspect: bool,
@@ -48,8 +52,9 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens the log in the server's folder, making it on first use. A line that was being written when its writer was killed
-    /// is removed. Anything else that is wrong is returned beside the log, which then goes on in a file of its own.
+    /// Opens the log in the server's folder, making it on first use. A line that was being written
+    /// when its writer was killed is removed. Anything else that is wrong is returned beside
+    /// the log, which then goes on in a file of its own.
     pub(super) fn open(
         server: &PrivateFolder,
         file_bytes_max: u64,
@@ -122,8 +127,8 @@ impl Log {
         self.tail.is_empty()
     }
 
-    /// Appends the lines that `build` makes behind the last one, and syncs them if they are to be durable. After an error none of
-    /// them counts.
+    /// Appends the lines that `build` makes behind the last one, and syncs them if they are to be
+    /// durable. After an error none of them counts.
     pub(super) fn append(
         &mut self,
         durable: bool,
@@ -181,7 +186,8 @@ impl Log {
             self.is_suspect = true;
             return Err(error);
         }
-        // The lines are on the disk, and nothing takes that back. A head that cannot be told is told before the next line is written.
+        // The lines are on the disk, and nothing takes that back. A head that cannot be told is
+        // told before the next line is written.
         self.synced = self.length();
         self.tail.clear();
         let _ = self.head.write(&self.tip);
@@ -192,7 +198,8 @@ impl Log {
         self.synced.saturating_add(self.tail.len() as u64)
     }
 
-    /// Sees to it that the files are as this process left them, or as another that writes the log has; anything else is an error.
+    /// Sees to it that the files are as this process left them, or as another that writes the log
+    /// has; anything else is an error.
     fn follow(&mut self) -> io::Result<()> {
         let is_ours = self.folder.holds(&self.name, &self.file) && self.head.is_unchanged();
         let length = self.file.metadata()?.len();
@@ -233,7 +240,8 @@ impl Log {
         Ok(())
     }
 
-    /// After a failure: what was written and not synced is written again, nothing is behind it, and the head knows what is synced.
+    /// After a failure: what was written and not synced is written again, nothing is behind it, and
+    /// the head knows what is synced.
     fn mend(&mut self) -> io::Result<()> {
         if self.is_suspect {
             self.file.set_len(self.synced)?;
@@ -262,7 +270,8 @@ impl Log {
         Ok(())
     }
 
-    /// Takes space ahead of what is about to be `added`. Where there is none, what is left of it is used up.
+    /// Takes space ahead of what is about to be `added`. Where there is none, what is left of it is
+    /// used up.
     fn reserve(&mut self, added: u64) {
         let needed = self.length().saturating_add(added);
         let part = PrivateFolder::disk_bytes(&self.file).unwrap_or(0) / RESERVE_PART;

@@ -1,14 +1,17 @@
-//! The audit log: who did what, one JSON object a line, each holding the hash of the line before it (`docs/audit.md`).
+//! The audit log: who did what, one JSON object a line, each holding the hash of the line before it
+//! (`docs/audit.md`).
 //!
 //! **What is not written down is not done.** Whoever does something that has to be in the log calls
-//! [`Audit::record`] *before it is done* (in a service: `account.record(|user, session| Entry::...)`), and does it only where that
-//! succeeds; the error has the code `audit` and is told to the client as any other. In a blocking thread that is
-//! [`Audit::record_blocking`]. For what is over or was refused anyway, and so cannot be prevented any more, there is
-//! [`Audit::note`], which waits for nothing.
+//! [`Audit::record`] *before it is done* (in a service: `account.record(|user, session|
+//! Entry::...)`), and does it only where that succeeds; the error has the code `audit` and is told
+//! to the client as any other. In a blocking thread that is [`Audit::record_blocking`]. For what is
+//! over or was refused anyway, and so cannot be prevented any more, there is [`Audit::note`], which
+//! waits for nothing.
 //!
-//! How safe an entry is when `record` returns is the entry's own matter ([`Entry`] says it): a login, an admin change and a stored
-//! file are on the disk, so that a power cut does not take the line of what was acknowledged; others are in the file, so that no end of
-//! this process takes them, and on the disk 100 ms later. Syncs are shared by all who wait at the time.
+//! How safe an entry is when `record` returns is the entry's own matter ([`Entry`] says it): a
+//! login, an admin change and a stored file are on the disk, so that a power cut does not take the
+//! line of what was acknowledged; others are in the file, so that no end of this process takes
+//! them, and on the disk 100 ms later. Syncs are shared by all who wait at the time.
 //!
 //! To log something new: a variant of [`Entry`], its [need](Entry), a row in `docs/audit.md`.
 
@@ -76,8 +79,9 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Opens the log in the server's own folder, making it on first use, and puts its end in order. What is wrong with it
-    /// otherwise, if anything is, is returned, and is in the log too. Blocking.
+    /// Opens the log in the server's own folder, making it on first use, and puts its end in order.
+    /// What is wrong with it otherwise, if anything is, is returned, and is in the log too.
+    /// Blocking.
     ///
     /// # Errors
     /// [`Error::State`] where it cannot be written.
@@ -95,7 +99,8 @@ impl Audit {
         Ok((audit, problem))
     }
 
-    /// Opens the log for a command that changes something on the server's machine, while the server runs or not. Blocking.
+    /// Opens the log for a command that changes something on the server's machine, while the server
+    /// runs or not. Blocking.
     ///
     /// # Errors
     /// [`Error::State`] where it cannot be written, or something is wrong with it.
@@ -117,8 +122,9 @@ impl Audit {
         Ok(Self { requests, overflow })
     }
 
-    /// Writes down what is about to be done, and returns once that is as safe as the entry has to be, or after 5 s.
-    /// Not cancel-safe: when this is dropped, the entry may be in the log or not.
+    /// Writes down what is about to be done, and returns once that is as safe as the entry has to
+    /// be, or after 5 s. Not cancel-safe: when this is dropped, the entry may be in the log or
+    /// not.
     ///
     /// # Errors
     /// `audit` where it cannot be written, or was not in time. Then it must not be done.
@@ -137,10 +143,11 @@ impl Audit {
         self.ask(|answer| Request::Write(entry, Some(answer)))
     }
 
-    /// Writes down what has happened, soon, and waits for nothing. What cannot be written, or finds the queue full, is counted, and the
-    /// count written once that is possible.
+    /// Writes down what has happened, soon, and waits for nothing. What cannot be written, or finds
+    /// the queue full, is counted, and the count written once that is possible.
     pub fn note(&self, entry: Entry) {
-        // Held while it is tried: what is counted here is fetched only after what fills the queue now.
+        // Held while it is tried: what is counted here is fetched only after what fills the queue
+        // now.
         let mut overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(TrySendError::Full(Request::Write(entry, _))) =
             self.requests.try_send(Request::Write(entry, None))

@@ -45,7 +45,8 @@ impl Reader {
         let Some(server) = PrivateFolder::open_existing(&state.join("server"))? else {
             return Ok(None);
         };
-        // Before the names: a file that is begun in between is not needed for the lines up to this head.
+        // Before the names: a file that is begun in between is not needed for the lines up to this
+        // head.
         let head = Head::read(&server)?;
         let folder = PrivateFolder::open_existing(&server.path_of(FOLDER))?;
         Ok(match folder {
@@ -85,7 +86,8 @@ impl Reader {
         Ok(report)
     }
 
-    /// Hands every line that can be read to `take`, with its text. How many could not be read. Blocking.
+    /// Hands every line that can be read to `take`, with its text. How many could not be read.
+    /// Blocking.
     ///
     /// # Errors
     /// [`Error::State`] where a file cannot be read.
@@ -160,8 +162,8 @@ struct End {
     torn: u64,
 }
 
-/// Hands every whole line of a file, without its line feed, to `take`. A line that is too long is handed over in pieces that
-/// are too long as well.
+/// Hands every whole line of a file, without its line feed, to `take`. A line that is too long is
+/// handed over in pieces that are too long as well.
 fn each_line(file: File, mut take: impl FnMut(&[u8])) -> io::Result<End> {
     let mut reader = BufReader::with_capacity(256 * 1024, file);
     let mut line = Vec::new();
@@ -239,7 +241,8 @@ pub(super) fn survey(folder: &PrivateFolder, head: Known) -> Result<Found, Error
             problem: None,
         });
     };
-    // Nothing of what is there is touched: the log goes on behind everything that ever was, in a file of its own.
+    // Nothing of what is there is touched: the log goes on behind everything that ever was, in a
+    // file of its own.
     let newest = files.last().map_or(0, |file| file.first);
     // The next line is linked to the last one, or to what the head says that it was.
     let known = head

@@ -12,7 +12,8 @@ use super::Line;
 /// The length of a date: `2026-11-20`.
 const DATE_CHARS: usize = 10;
 
-/// A moment, as people write it: `90s`, `30m`, `1h`, `2d` ago, a date in UTC (`2026-11-20`), or RFC 3339.
+/// A moment, as people write it: `90s`, `30m`, `1h`, `2d` ago, a date in UTC (`2026-11-20`), or RFC
+/// 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Since(OffsetDateTime);
 

@@ -7,7 +7,8 @@ use super::{
     line::{Hash, Tip},
 };
 
-/// How many flaws are remembered with their places; there is one for every broken link, not for every line behind it.
+/// How many flaws are remembered with their places; there is one for every broken link, not for
+/// every line behind it.
 const FLAWS_MAX: usize = 1000;
 
 /// Something that is wrong with the log, and where.
@@ -78,7 +79,8 @@ impl Walk {
         }
     }
 
-    /// The same from the file that begins with the line `first` on, believing that what stood before it was as it should be.
+    /// The same from the file that begins with the line `first` on, believing that what stood
+    /// before it was as it should be.
     pub(super) fn from(first: u64, head: Option<Tip>) -> Self {
         let mut walk = Self::new(head);
         walk.minds_gaps = false;
@@ -182,8 +184,8 @@ impl Walk {
         self.is_linked = is_linked;
     }
 
-    /// Ends the file; `torn` bytes at its end are no whole line. In the last file that is a line that was being written when
-    /// the server was killed, or is being written now.
+    /// Ends the file; `torn` bytes at its end are no whole line. In the last file that is a line
+    /// that was being written when the server was killed, or is being written now.
     pub fn file_end(&mut self, torn: u64, is_last: bool) {
         let due = self.tip.seq.saturating_add(1);
         if torn > 0 && !is_last {

@@ -32,7 +32,8 @@ impl std::fmt::Debug for Challenge {
 }
 
 impl Challenge {
-    /// Reads the secret from a file that nobody else can read: all of it but a newline at its end. Blocking.
+    /// Reads the secret from a file that nobody else can read: all of it but a newline at its end.
+    /// Blocking.
     ///
     /// # Errors
     /// [`Error::Key`].

@@ -10,8 +10,8 @@ use crate::{
     net::{HostPort, tcp},
 };
 
-/// Connects, and answers the server's challenge if there is to be one. The line is given up when nothing moves for
-/// `idle_time_max`.
+/// Connects, and answers the server's challenge if there is to be one. The line is given up when
+/// nothing moves for `idle_time_max`.
 ///
 /// # Errors
 /// [`Error::Connect`], [`Error::Lost`], [`Error::Dialect`].

@@ -95,12 +95,12 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(())
 }
 
-/// The client's half: asks for `name`, and stores it under its own base name in `folder`, or as `folder` says if that is no
-/// folder. Gives the path and the bytes stored.
+/// The client's half: asks for `name`, and stores it under its own base name in `folder`, or as
+/// `folder` says if that is no folder. Gives the path and the bytes stored.
 ///
 /// # Errors
-/// What the server says, `exists` unless it may `overwrite`, `name-refused`, [`Error::Dialect`], [`Error::Lost`], `no-space`,
-/// `io`. Nothing is stored then.
+/// What the server says, `exists` unless it may `overwrite`, `name-refused`, [`Error::Dialect`],
+/// [`Error::Lost`], `no-space`, `io`. Nothing is stored then.
 pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin>(
     line: &mut Line<S>,
     charset: Charset,

@@ -29,8 +29,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     line.send(&codec.finish()).await
 }
 
-/// The client's half: sends what comes from `input`, and writes what comes back to `output`, both at once, until the server has
-/// finished. Gives the bytes that came back.
+/// The client's half: sends what comes from `input`, and writes what comes back to `output`, both
+/// at once, until the server has finished. Gives the bytes that came back.
 ///
 /// # Errors
 /// [`Error::Lost`], and what writing says.

@@ -156,7 +156,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
         }
     }
 
-    /// Gives back bytes that were read and not used: they come first at the next [`read`](Self::read).
+    /// Gives back bytes that were read and not used: they come first at the next
+    /// [`read`](Self::read).
     pub fn put_back(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
     }
@@ -191,7 +192,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
         self.stream.shutdown().await.map_err(|error| lost(&error))
     }
 
-    /// Finishes, and reads and discards for a moment, so that what was sent arrives before a reset does.
+    /// Finishes, and reads and discards for a moment, so that what was sent arrives before a reset
+    /// does.
     pub async fn close(mut self) {
         let stream = &mut self.stream;
         let drain = async {

@@ -1,10 +1,13 @@
-//! The wire formats that socket-programming courses teach (`docs/classic.md`): plain TCP and UDP, each as a server and as a
-//! client, so that a program written for one works against landline as it is.
+//! The wire formats that socket-programming courses teach (`docs/classic.md`): plain TCP and UDP,
+//! each as a server and as a client, so that a program written for one works against landline as it
+//! is.
 //!
-//! [`codec`] has the formats without I/O. Beside it a file for each dialect holds both halves; [`Service`] is the server's
-//! side of any of them for one connection, [`serve_tasks`] and [`serve_blocking`] the whole server, and [`client`] opens the lines that the client halves take.
+//! [`codec`] has the formats without I/O. Beside it a file for each dialect holds both halves;
+//! [`Service`] is the server's side of any of them for one connection, [`serve_tasks`] and
+//! [`serve_blocking`] the whole server, and [`client`] opens the lines that the client halves take.
 //!
-//! These formats have no encryption, and most have no authentication: [`Challenge`] may stand in front of any on TCP.
+//! These formats have no encryption, and most have no authentication: [`Challenge`] may stand in
+//! front of any on TCP.
 
 pub mod challenge;
 pub mod client;

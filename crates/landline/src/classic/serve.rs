@@ -69,11 +69,13 @@ pub async fn serve_tasks(
         .map_err(|error| Error::io("the listener", &error))
 }
 
-/// Serves by one of the models that block, on the calling thread and those it starts, until `shutdown`; `connections_max` at a
-/// time, if that is less than what such a model allows by itself.
+/// Serves by one of the models that block, on the calling thread and those it starts, until
+/// `shutdown`; `connections_max` at a time, if that is less than what such a model allows by
+/// itself.
 ///
 /// # Errors
-/// `io` where waiting for connections is not possible at all, and for [`Model::Processes`] where more than one thread runs.
+/// `io` where waiting for connections is not possible at all, and for [`Model::Processes`] where
+/// more than one thread runs.
 pub fn serve_blocking(
     listener: TcpListener,
     service: Service,
@@ -165,7 +167,8 @@ impl blocking::Handler<Timed<TcpStream>> for Handler {
         &mut self,
         connection: &mut blocking::Connection<Timed<TcpStream>>,
     ) -> io::Result<()> {
-        // One implementation for all models: here a runtime of one thread, the handler's own, runs it.
+        // One implementation for all models: here a runtime of one thread, the handler's own, runs
+        // it.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

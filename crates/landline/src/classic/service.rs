@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{Error, paths::Root, proto::ErrorCode};
 
-/// How long what runs may go on once a server drains. A connection that waits for its client's next message ends at once.
+/// How long what runs may go on once a server drains. A connection that waits for its client's next
+/// message ends at once.
 pub(super) const DRAIN_TIME: Duration = Duration::from_secs(8);
 
 /// A dialect on TCP, and how it is served.
@@ -84,7 +85,8 @@ impl Reporter {
     }
 }
 
-/// Why a file named `name` is not taken or given, for the client: without the path of the folder, which is nobody's business.
+/// Why a file named `name` is not taken or given, for the client: without the path of the folder,
+/// which is nobody's business.
 pub(super) fn told(error: &Error, name: &str) -> String {
     let why = match error {
         Error::Failed { code, .. } => match code {
@@ -101,8 +103,8 @@ pub(super) fn told(error: &Error, name: &str) -> String {
 }
 
 impl Service {
-    /// Serves one connection to its end. Once `drain` completes, it ends when the client has what it has asked for, and within
-    /// 8 s.
+    /// Serves one connection to its end. Once `drain` completes, it ends when the client has what
+    /// it has asked for, and within 8 s.
     pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,

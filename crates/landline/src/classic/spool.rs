@@ -1,4 +1,5 @@
-//! Output that is gathered before it is sent: in memory while it is little, in a nameless file beyond.
+//! Output that is gathered before it is sent: in memory while it is little, in a nameless file
+//! beyond.
 
 use std::{
     io::{Read, Seek, Write},

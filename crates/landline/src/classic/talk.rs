@@ -20,7 +20,8 @@ use crate::Error;
 
 /// A person at this end: gives lines one by one, when they are asked for.
 pub struct Person {
-    /// The line that was asked for and has not come yet, so that it is not lost if whoever asked is gone.
+    /// The line that was asked for and has not come yet, so that it is not lost if whoever asked
+    /// is gone.
     asked: Mutex<Option<oneshot::Receiver<String>>>,
     requests: mpsc::UnboundedSender<oneshot::Sender<String>>,
 }
@@ -41,7 +42,8 @@ impl Person {
         )
     }
 
-    /// The next line; `None` where the person has gone. Cancel-safe: the line comes to whoever asks next.
+    /// The next line; `None` where the person has gone. Cancel-safe: the line comes to whoever asks
+    /// next.
     pub async fn line(&self) -> Option<String> {
         let mut asked = self.asked.lock().await;
         let waiting = match asked.as_mut() {
@@ -58,8 +60,8 @@ impl Person {
     }
 }
 
-/// Who answers calls, one at a time. Nobody is asked for before the first call, so that under the model of processes it is the
-/// process of the call that asks.
+/// Who answers calls, one at a time. Nobody is asked for before the first call, so that under the
+/// model of processes it is the process of the call that asks.
 pub struct Operator {
     call: Box<dyn Fn() -> Person + Send + Sync>,
     person: OnceLock<Mutex<Person>>,
@@ -145,8 +147,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     ending.map(|_| ())
 }
 
-/// The client's half, and what both have in common: a conversation to its end. `person` gives this side's next line, and is
-/// asked only in its turn; it has to be cancel-safe.
+/// The client's half, and what both have in common: a conversation to its end. `person` gives this
+/// side's next line, and is asked only in its turn; it has to be cancel-safe.
 ///
 /// # Errors
 /// [`Error::Lost`], [`Error::Dialect`].

@@ -34,8 +34,8 @@ pub struct ChatOptions {
     pub idle_time_max: Duration,
 }
 
-/// The server's half: relays what members say, and what `operator` says, until `shutdown`. That the operator goes
-/// ends nothing else.
+/// The server's half: relays what members say, and what `operator` says, until `shutdown`. That the
+/// operator goes ends nothing else.
 ///
 /// # Errors
 /// What the system says of the socket.
@@ -125,8 +125,8 @@ async fn send(socket: &UdpSocket, datagram: &[u8], address: SocketAddr) {
     let _ = socket.send_to(datagram, address).await;
 }
 
-/// The client's half: says what `person` says, and gives what comes to `hear`, until the person goes or says the
-/// word `bye`, or `shutdown` completes; then says goodbye.
+/// The client's half: says what `person` says, and gives what comes to `hear`, until the person
+/// goes or says the word `bye`, or `shutdown` completes; then says goodbye.
 ///
 /// # Errors
 /// [`Error::Lost`] where nobody is there.

@@ -19,8 +19,8 @@ const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// Ports below are services of the system, which would answer an answer for ever (CVE-2024-2169).
 const SERVICE_PORTS: u16 = 1024;
 
-/// The server's half: what is sent back to `from`; nothing to a source that is itself a server. What is sent back is at most three
-/// times as long.
+/// The server's half: what is sent back to `from`; nothing to a source that is itself a server.
+/// What is sent back is at most three times as long.
 fn answer(
     from: SocketAddr,
     datagram: &[u8],

@@ -39,7 +39,8 @@ pub struct UploadOptions {
 }
 
 impl UploadOptions {
-    /// Removes what a server that was killed has left of files in the making; those of other servers that run stay. Blocking.
+    /// Removes what a server that was killed has left of files in the making; those of other
+    /// servers that run stay. Blocking.
     pub fn sweep(&self) {
         if let Ok(folder) = self.folder.home() {
             sweep(&folder);
@@ -97,7 +98,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// A file on its way in. One that is refused is read all the same, so that the next one is found behind it.
+/// A file on its way in. One that is refused is read all the same, so that the next one is found
+/// behind it.
 struct Incoming {
     header: FileHeader,
     staging: Result<Box<Staging>, Error>,
@@ -183,10 +185,12 @@ impl Incoming {
     }
 }
 
-/// The client's half: sends one file under the name in `header`, whose size has to be that of `source`.
+/// The client's half: sends one file under the name in `header`, whose size has to be that of
+/// `source`.
 ///
 /// # Errors
-/// `source-changed` where the file is not what it was, [`Error::Lost`], `io`. The line is of no use then.
+/// `source-changed` where the file is not what it was, [`Error::Lost`], `io`. The line is of no use
+/// then.
 pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     line: &mut Line<S>,
     charset: Charset,

@@ -33,7 +33,8 @@ pub struct Place {
     pub earlier: Earlier,
 }
 
-/// What an earlier try at fetching a file has left, if there was one; locked against other processes for as long as this lives.
+/// What an earlier try at fetching a file has left, if there was one; locked against other
+/// processes for as long as this lives.
 pub struct Earlier {
     manifest: Option<Manifest>,
     is_named: bool,
@@ -41,7 +42,8 @@ pub struct Earlier {
 }
 
 impl Earlier {
-    /// Looks for an earlier try at fetching `path` from the server with this fingerprint to this place. Blocking.
+    /// Looks for an earlier try at fetching `path` from the server with this fingerprint to this
+    /// place. Blocking.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -112,11 +114,12 @@ pub fn put_request(
     }
 }
 
-/// Stores a file, after [`put_request`] of `input` was sent. Returns also the path that the server gave it.
+/// Stores a file, after [`put_request`] of `input` was sent. Returns also the path that the server
+/// gave it.
 ///
 /// # Errors
-/// `source-changed` and `io` for the input, what the server says, [`Error::Protocol`], [`Error::Lost`]. After an error tell the
-/// server ([`Error::to_peer`]) and close.
+/// `source-changed` and `io` for the input, what the server says, [`Error::Protocol`],
+/// [`Error::Lost`]. After an error tell the server ([`Error::to_peer`]) and close.
 pub async fn put(
     channel: &mut Channel,
     input: Input,
@@ -141,8 +144,9 @@ pub fn get_request(path: Name, output: &Output) -> Get {
 /// Fetches a file, after [`get_request`] for `output` was sent.
 ///
 /// # Errors
-/// `exists`, `no-space` and `io` for the output, `digest-mismatch`, what the server says, [`Error::Protocol`],
-/// [`Error::Lost`]. After an error tell the server ([`Error::to_peer`]) and close.
+/// `exists`, `no-space` and `io` for the output, `digest-mismatch`, what the server says,
+/// [`Error::Protocol`], [`Error::Lost`]. After an error tell the server ([`Error::to_peer`]) and
+/// close.
 pub async fn get(
     channel: &mut Channel,
     output: Output,

@@ -1,5 +1,5 @@
-//! A file's digest: BLAKE3, built from the subtree of each 8 MiB block, so that blocks can be kept and checked one by one; or
-//! SHA-256, for clients that lack it.
+//! A file's digest: BLAKE3, built from the subtree of each 8 MiB block, so that blocks can be kept
+//! and checked one by one; or SHA-256, for clients that lack it.
 
 use std::{fmt, str::FromStr};
 
@@ -11,7 +11,8 @@ use blake3::{
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// The bytes of a block. A power of two of at least BLAKE3's chunk of 1 KiB, so that every block is a subtree.
+/// The bytes of a block. A power of two of at least BLAKE3's chunk of 1 KiB, so that every block is
+/// a subtree.
 pub(super) const BLOCK_BYTES: u64 = 8 * 1024 * 1024;
 
 /// How a digest is made.
@@ -25,7 +26,8 @@ pub enum Algorithm {
     Sha256,
 }
 
-/// The digest of a file's content, written `blake3:` or `sha256:` and 64 lower-case hexadecimal digits.
+/// The digest of a file's content, written `blake3:` or `sha256:` and 64 lower-case hexadecimal
+/// digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Digest {
     /// Its BLAKE3.
@@ -100,8 +102,9 @@ pub struct ContentHasher {
 }
 
 impl ContentHasher {
-    /// A hasher for what begins at block `first`. Before [`finish`](Self::finish) every earlier block has to be told by
-    /// [`set_block`](Self::set_block), and something has to come after them.
+    /// A hasher for what begins at block `first`. Before [`finish`](Self::finish) every earlier
+    /// block has to be told by [`set_block`](Self::set_block), and something has to come after
+    /// them.
     pub(super) fn starting_at(first: usize) -> Self {
         let length = first as u64 * BLOCK_BYTES;
         let mut block = Hasher::new();
@@ -131,7 +134,8 @@ impl ContentHasher {
         }
     }
 
-    /// The blocks that were completed since this was last called, with their places; none where there are no block hashes.
+    /// The blocks that were completed since this was last called, with their places; none where
+    /// there are no block hashes.
     pub(super) fn take_blocks(&mut self) -> Vec<(usize, BlockHash)> {
         if self.sha256.is_some() {
             return Vec::new();

@@ -1,5 +1,5 @@
-//! Staging files that no manifest remembers. Whoever makes one holds a lock on it, so that one in the making is told from one that a
-//! process has left behind which was killed.
+//! Staging files that no manifest remembers. Whoever makes one holds a lock on it, so that one in
+//! the making is told from one that a process has left behind which was killed.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -40,8 +40,8 @@ pub(super) fn create(folder: &Folder) -> io::Result<(OsString, File)> {
     folder.create(&name).map(|file| (name, file))
 }
 
-/// Removes what killed processes have left in this folder, and nothing else: what has such a name, is a file of ours, and is held by
-/// nobody. What cannot be removed stays. Blocking.
+/// Removes what killed processes have left in this folder, and nothing else: what has such a name,
+/// is a file of ours, and is held by nobody. What cannot be removed stays. Blocking.
 pub(crate) fn sweep(folder: &Folder) {
     for name in folder
         .names()

@@ -50,7 +50,8 @@ message!(Put = "put");
 pub struct Ready {
     /// The final path.
     pub path: Name,
-    /// Where in the content to begin: what comes before is there from an earlier try. Whole blocks.
+    /// Where in the content to begin: what comes before is there from an earlier try. Whole
+    /// blocks.
     #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
@@ -136,7 +137,8 @@ pub struct Done {
 }
 message!(Done = "done");
 
-/// What a file is known by, so that a resumed copy is of one and the same: opaque to the peer, 1 to 64 hexadecimal digits.
+/// What a file is known by, so that a resumed copy is of one and the same: opaque to the peer, 1 to
+/// 64 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct SourceId(String);

@@ -1,6 +1,8 @@
-//! Copying files (`docs/protocol.md` section 8): one file either way, verified to the last byte, whole or not at all.
+//! Copying files (`docs/protocol.md` section 8): one file either way, verified to the last byte,
+//! whole or not at all.
 //!
-//! Put and get are one exchange with the roles exchanged, so both sides share the sender and the receiver.
+//! Put and get are one exchange with the roles exchanged, so both sides share the sender and the
+//! receiver.
 
 pub mod client;
 mod digest;

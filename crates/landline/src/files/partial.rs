@@ -1,8 +1,10 @@
-//! What is known of copies that have begun and not ended: a manifest for each, in the state folder of the side that receives.
+//! What is known of copies that have begun and not ended: a manifest for each, in the state folder
+//! of the side that receives.
 //!
-//! A manifest is one line of JSON, then the 32-byte hash of each whole block that was written to the staging file. Nobody else
-//! can plant or read one there, and everything that has to expire is in one place. The first line is synced, the blocks are
-//! not: after a power cut a block that is not what the manifest says is simply sent again.
+//! A manifest is one line of JSON, then the 32-byte hash of each whole block that was written to
+//! the staging file. Nobody else can plant or read one there, and everything that has to expire is
+//! in one place. The first line is synced, the blocks are not: after a power cut a block that is
+//! not what the manifest says is simply sent again.
 
 use std::{
     ffi::OsString,
@@ -51,8 +53,8 @@ impl Partials {
         })
     }
 
-    /// The manifest of the copy that `parts` name, locked; `None` where another copy uses it right now and moves. One that does
-    /// not move, because its line is dead, makes way. Blocking.
+    /// The manifest of the copy that `parts` name, locked; `None` where another copy uses it right
+    /// now and moves. One that does not move, because its line is dead, makes way. Blocking.
     pub(crate) fn claim(&self, parts: &[&[u8]]) -> Result<Option<Manifest>, Error> {
         let mut hasher = blake3::Hasher::new();
         for part in parts {
@@ -66,13 +68,14 @@ impl Partials {
         }
     }
 
-    /// A manifest for a copy that cannot be resumed: if this process is killed, the next one knows what to remove. Blocking.
+    /// A manifest for a copy that cannot be resumed: if this process is killed, the next one knows
+    /// what to remove. Blocking.
     pub(crate) fn unnamed(&self) -> Result<Option<Manifest>, Error> {
         self.claim(&[b"unnamed", &random::<16>()])
     }
 
-    /// Removes manifests with their staging files, except those in use, and those that can be resumed and were touched within a
-    /// week. Blocking.
+    /// Removes manifests with their staging files, except those in use, and those that can be
+    /// resumed and were touched within a week. Blocking.
     pub(crate) fn sweep(&self) -> Result<(), Error> {
         let old = self.folder.names_older_than(PARTIAL_TIME)?;
         for name in self.folder.names_older_than(Duration::ZERO)? {
@@ -165,8 +168,9 @@ impl Manifest {
         &self.blocks
     }
 
-    /// The source's identity and the bytes that are there in whole blocks, as a client asks for the rest. The last block of
-    /// a file is never said to be there, so that something always follows.
+    /// The source's identity and the bytes that are there in whole blocks, as a client asks for the
+    /// rest. The last block of a file is never said to be there, so that something always
+    /// follows.
     pub(crate) fn resumable(&self) -> Option<(SourceId, u64)> {
         let header = self.header.as_ref()?;
         let source = header.source.clone()?;
@@ -175,8 +179,8 @@ impl Manifest {
         (blocks > 0).then(|| (source, blocks * BLOCK_BYTES))
     }
 
-    /// Begins anew. For a copy that can be resumed, which is a large one, this is durable: after a power cut the staging file is
-    /// known, and goes on or is removed.
+    /// Begins anew. For a copy that can be resumed, which is a large one, this is durable: after a
+    /// power cut the staging file is known, and goes on or is removed.
     pub(super) fn begin(&mut self, header: ManifestHeader) -> Result<(), Error> {
         let mut line = serde_json::to_vec(&header).map_err(|error| self.failed(&error.into()))?;
         line.push(b'\n');

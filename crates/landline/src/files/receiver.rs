@@ -81,14 +81,16 @@ impl Sink {
     }
 }
 
-/// Receives the content of `length` bytes (`None` where that is not known) behind what `sink` has, and `finish`, which has a digest by
-/// this algorithm; asks again for blocks of an earlier try that are not what they were; verifies, and commits, unless `objection` says at the last
-/// moment why not. What is to be done once that is so is `committed`: in the same thread, which goes on when this is dropped. What is left is to
-/// [`acknowledge`].
+/// Receives the content of `length` bytes (`None` where that is not known) behind what `sink` has,
+/// and `finish`, which has a digest by this algorithm; asks again for blocks of an earlier try that
+/// are not what they were; verifies, and commits, unless `objection` says at the last moment why
+/// not. What is to be done once that is so is `committed`: in the same thread, which goes on when
+/// this is dropped. What is left is to [`acknowledge`].
 ///
 /// # Errors
-/// `digest-mismatch`, `no-space` and `io` here, what the peer says, [`Error::Protocol`], or [`Error::Lost`]. The output has
-/// been dropped then; what is there of a file may be kept to be resumed.
+/// `digest-mismatch`, `no-space` and `io` here, what the peer says, [`Error::Protocol`], or
+/// [`Error::Lost`]. The output has been dropped then; what is there of a file may be kept to be
+/// resumed.
 pub(super) async fn receive(
     channel: &mut Channel,
     length: Option<u64>,
@@ -238,7 +240,8 @@ fn check_data(header: &Header, offset: u64, length: Option<u64>) -> Result<(), E
     }
 }
 
-/// Passes the body to the writer, a buffer at a time. The writer ends when `filled` is dropped here.
+/// Passes the body to the writer, a buffer at a time. The writer ends when `filled` is dropped
+/// here.
 async fn receive_body(
     channel: &mut Channel,
     free: &mut mpsc::Receiver<Vec<u8>>,

@@ -51,7 +51,8 @@ fn hash(file: &File, bytes: u64) -> Result<Vec<BlockHash>, Error> {
     Ok(hashes)
 }
 
-/// The runs of blocks that are not what they should be: where each begins and how long it is, in bytes.
+/// The runs of blocks that are not what they should be: where each begins and how long it is, in
+/// bytes.
 pub(super) fn differences(expected: &[BlockHash], found: &[BlockHash]) -> Vec<(u64, u64)> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
     for (index, (expected, found)) in expected.iter().zip(found).enumerate() {

@@ -1,4 +1,5 @@
-//! The copies of this process that hold a manifest, so that one whose line is dead makes way for its own next try.
+//! The copies of this process that hold a manifest, so that one whose line is dead makes way for
+//! its own next try.
 
 use std::{
     collections::HashMap,
@@ -13,7 +14,8 @@ use tokio::sync::Notify;
 
 /// A copy that has not moved for this long makes way for another try at the same.
 const STALL_TIME: Duration = Duration::from_secs(2);
-/// How long one that moves is waited for, which is left alone: what it still takes may be all that a killed client has left on the way.
+/// How long one that moves is waited for, which is left alone: what it still takes may be all that
+/// a killed client has left on the way.
 const MOVING_TIME: Duration = Duration::from_secs(5);
 /// How often movement is looked for meanwhile.
 const LOOK_TIME: Duration = Duration::from_millis(50);
@@ -58,8 +60,8 @@ impl Running {
         self.ended.notify_all();
     }
 
-    /// Waits until a copy has ended, telling it to make way if it does not move. False if it goes on, or is none of this process.
-    /// Blocking, for some seconds at most.
+    /// Waits until a copy has ended, telling it to make way if it does not move. False if it goes
+    /// on, or is none of this process. Blocking, for some seconds at most.
     pub(super) fn outlast(&self, name: &str) -> bool {
         let mut copies = self.copies();
         let Some(pulse) = copies.get(name).cloned() else {

@@ -50,10 +50,12 @@ impl Input {
     }
 }
 
-/// Sends all of the content behind `offset`, `finish`, whatever is asked for again, and waits for `done`.
+/// Sends all of the content behind `offset`, `finish`, whatever is asked for again, and waits for
+/// `done`.
 ///
 /// # Errors
-/// `source-changed` and `io` for the input, what the peer says, or [`Error::Lost`]. [`Channel::fail`] is to follow.
+/// `source-changed` and `io` for the input, what the peer says, or [`Error::Lost`].
+/// [`Channel::fail`] is to follow.
 pub(super) async fn send(
     channel: &mut Channel,
     input: Input,
@@ -170,7 +172,8 @@ fn read(
     mut free: mpsc::Receiver<DataFrame>,
     filled: &mpsc::Sender<DataFrame>,
 ) -> Result<ContentHasher, Error> {
-    // The task that sends is gone only when it has failed, and then its error is the one that counts.
+    // The task that sends is gone only when it has failed, and then its error is the one that
+    // counts.
     let given_up = || Error::Lost("the copy was given up".into());
     let mut hasher = ContentHasher::starting_at(
         usize::try_from(range.offset / BLOCK_BYTES).unwrap_or(usize::MAX),

@@ -149,7 +149,8 @@ async fn put(
     }))
 }
 
-/// What has to be done before the first byte of a file that is to be stored, in a thread that may block.
+/// What has to be done before the first byte of a file that is to be stored, in a thread that may
+/// block.
 fn prepare_put(
     account: &Account,
     put: Put,
@@ -309,7 +310,8 @@ fn still_may(
     move |rules| rules.check(&user, &action, &root).allowed
 }
 
-/// Looks once more, at the last moment, in a thread that may block: what was taken back while the last bytes came ends the copy, too.
+/// Looks once more, at the last moment, in a thread that may block: what was taken back while the
+/// last bytes came ends the copy, too.
 fn objection<S: Fn(&Rights) -> bool + Send + 'static>(
     account: &Account,
     still: S,
@@ -326,7 +328,8 @@ fn objection<S: Fn(&Rights) -> bool + Send + 'static>(
     }
 }
 
-/// Does what has to be done before the first byte. What fails here is told to the client, and the channel goes on.
+/// Does what has to be done before the first byte. What fails here is told to the client, and the
+/// channel goes on.
 async fn prepared<T: Send + 'static>(
     channel: &mut Channel,
     account: &Account,

@@ -1,4 +1,5 @@
-//! A file in the making: staged beside its final name, and renamed when it is whole (`docs/protocol.md` section 8).
+//! A file in the making: staged beside its final name, and renamed when it is whole
+//! (`docs/protocol.md` section 8).
 
 use std::{
     ffi::{OsStr, OsString},
@@ -39,8 +40,8 @@ pub(crate) struct Plan {
     pub(crate) offset_max: u64,
 }
 
-/// A staging file. Dropped before [`commit`](Self::commit) it leaves the final name untouched; it is removed then, or kept to be
-/// resumed if there is a manifest with at least one block.
+/// A staging file. Dropped before [`commit`](Self::commit) it leaves the final name untouched; it
+/// is removed then, or kept to be resumed if there is a manifest with at least one block.
 #[derive(Debug)]
 pub(crate) struct Staging {
     destination: Destination,
@@ -59,8 +60,8 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// Opens what an earlier try has left, or makes a staging file, beside the destination so that the rename never crosses a
-    /// mount. Blocking.
+    /// Opens what an earlier try has left, or makes a staging file, beside the destination so that
+    /// the rename never crosses a mount. Blocking.
     ///
     /// # Errors
     /// `exists` where the name is taken and not to be replaced, `no-space`, `denied`, `io`.
@@ -133,7 +134,8 @@ impl Staging {
         Ok(staging)
     }
 
-    /// Counts the copy, of which this many bytes are expected, against a quota from now on. Blocking.
+    /// Counts the copy, of which this many bytes are expected, against a quota from now on.
+    /// Blocking.
     ///
     /// # Errors
     /// `no-space`, [`Error::State`].
@@ -161,7 +163,8 @@ impl Staging {
         &self.destination
     }
 
-    /// Where the next bytes go; right after [`open`](Self::open), the bytes that are there from an earlier try.
+    /// Where the next bytes go; right after [`open`](Self::open), the bytes that are there from an
+    /// earlier try.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
@@ -224,9 +227,9 @@ impl Staging {
     /// Makes the file durable and gives it its final name. Blocking.
     ///
     /// # Errors
-    /// `exists` where the name was taken meanwhile and is not to be replaced, `not-a-file` where it is no regular file any more,
-    /// `no-space`, `io`. The staging file is gone then; the final name may have the new content only if the folder could not
-    /// be synced.
+    /// `exists` where the name was taken meanwhile and is not to be replaced, `not-a-file` where it
+    /// is no regular file any more, `no-space`, `io`. The staging file is gone then; the final
+    /// name may have the new content only if the folder could not be synced.
     pub(crate) fn commit(mut self) -> Result<(), Error> {
         // Whatever fails from here on: after a failed sync nothing is known of what was written.
         self.is_spoiled = true;
@@ -249,7 +252,8 @@ impl Staging {
                 .metadata()
                 .map_err(|error| self.failed(&error))?
                 .len();
-            // The file is there, whatever it counts for: what is counted by mistake is found out when the quota is full.
+            // The file is there, whatever it counts for: what is counted by mistake is found out
+            // when the quota is full.
             let _ = allowance.settle(length);
         }
         Ok(())
@@ -341,7 +345,8 @@ fn find(destination: &Destination, manifest: &Manifest) -> Result<Option<Found>,
         .map(|blocks| (name.to_owned(), file, blocks)))
 }
 
-/// What there is of a copy from an earlier try: the source's identity, and the bytes in whole blocks. Blocking.
+/// What there is of a copy from an earlier try: the source's identity, and the bytes in whole
+/// blocks. Blocking.
 ///
 /// # Errors
 /// What the system says.

@@ -1,7 +1,8 @@
 //! The lab: what courses tell about sockets, measured on the reader's own machine.
 //!
-//! Each experiment opens real sockets on loopback and returns plain data; [`Report`] puts them into words, tables and a picture.
-//! Nothing is canned: the sentences are made from what was measured. Experiments block for some seconds.
+//! Each experiment opens real sockets on loopback and returns plain data; [`Report`] puts them into
+//! words, tables and a picture. Nothing is canned: the sentences are made from what was measured.
+//! Experiments block for some seconds.
 
 pub mod language;
 pub mod lifecycle;
@@ -37,7 +38,8 @@ pub struct Report {
 const SENTENCE_COLUMNS: f64 = 100.0;
 
 impl Report {
-    /// All but the picture, as text for a terminal: lines end in a newline, and sentences are broken at 100 columns.
+    /// All but the picture, as text for a terminal: lines end in a newline, and sentences are
+    /// broken at 100 columns.
     pub fn text(&self) -> String {
         let mut out = format!("{}\n", self.title);
         for table in &self.tables {

@@ -1,6 +1,8 @@
-//! A drawing board for SVG: a card with its own background, so that it can be read on a light slide and on a dark one.
+//! A drawing board for SVG: a card with its own background, so that it can be read on a light slide
+//! and on a dark one.
 //!
-//! Nothing in here reads or measures anything; what comes out is well-formed XML that refers to nothing outside of itself.
+//! Nothing in here reads or measures anything; what comes out is well-formed XML that refers to
+//! nothing outside of itself.
 
 use std::fmt::Write;
 
@@ -28,7 +30,8 @@ pub(super) const GOOD: &str = "#18794e";
 pub(super) const ODD: &str = "#a15c00";
 /// Something is lost or refused.
 pub(super) const BAD: &str = "#c22a2a";
-/// Colours that people with any kind of colour vision can tell apart (Okabe and Ito), black text readable on each.
+/// Colours that people with any kind of colour vision can tell apart (Okabe and Ito), black text
+/// readable on each.
 pub(super) const COLOURS: [&str; 6] = [
     "#56b4e9", "#e69f00", "#3fbf92", "#f0e442", "#d99bbf", "#ee8553",
 ];

@@ -7,7 +7,8 @@ pub(super) fn columns(character: char) -> f64 {
     character.width().unwrap_or_default() as f64
 }
 
-/// Breaks text into lines of at most `width_max`, measured by `width`: at spaces, and between Chinese characters where no punctuation would begin a line.
+/// Breaks text into lines of at most `width_max`, measured by `width`: at spaces, and between
+/// Chinese characters where no punctuation would begin a line.
 pub(super) fn wrap(text: &str, width_max: f64, width: impl Fn(char) -> f64) -> Vec<String> {
     let width = |text: &str| text.chars().map(&width).sum::<f64>();
     let mut lines = Vec::new();
@@ -29,7 +30,8 @@ pub(super) fn wrap(text: &str, width_max: f64, width: impl Fn(char) -> f64) -> V
     lines
 }
 
-/// What must stay together: a word with the space behind it, or a Chinese character with the punctuation behind it.
+/// What must stay together: a word with the space behind it, or a Chinese character with the
+/// punctuation behind it.
 fn pieces(text: &str) -> Vec<&str> {
     let is_wide = |character: char| character.width() == Some(2);
     let closes = |character: char| "，。；：、）」！？”》".contains(character);

@@ -1,7 +1,9 @@
-//! Lines of `authorized_keys`: options, a key, a comment, as sshd(8) describes them under AUTHORIZED_KEYS FILE FORMAT.
+//! Lines of `authorized_keys`: options, a key, a comment, as sshd(8) describes them under
+//! AUTHORIZED_KEYS FILE FORMAT.
 //!
-//! Options that are honoured: `from`, `expiry-time`, `command`; and `restrict` and the `no-*` ones, which forbid what there is
-//! not. Any other refuses the line: it might have been meant to forbid something.
+//! Options that are honoured: `from`, `expiry-time`, `command`; and `restrict` and the `no-*` ones,
+//! which forbid what there is not. Any other refuses the line: it might have been meant to forbid
+//! something.
 
 use std::{fmt, net::IpAddr};
 
@@ -127,7 +129,8 @@ impl fmt::Display for KeyLine {
 }
 
 impl KeyOptions {
-    /// Reads options as they stand in front of a key: joined by commas, without white space outside of quotes.
+    /// Reads options as they stand in front of a key: joined by commas, without white space outside
+    /// of quotes.
     ///
     /// # Errors
     /// An option that is unknown, malformed, or there twice.
@@ -261,7 +264,8 @@ fn split_options(line: &str) -> Result<(&str, &str), KeyLineError> {
     }))
 }
 
-/// The value in quotes that `text` begins with, in which `\"` stands for a quote, and what is behind it.
+/// The value in quotes that `text` begins with, in which `\"` stands for a quote, and what is
+/// behind it.
 fn quoted<'a>(name: &str, text: &'a str) -> Result<(String, &'a str), KeyLineError> {
     let bad = || KeyLineError::new(format!("the option {name:?} needs a value in quotes"));
     let mut rest = text.strip_prefix('"').ok_or_else(bad)?;

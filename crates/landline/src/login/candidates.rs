@@ -36,7 +36,8 @@ pub struct Candidates {
 }
 
 impl KeySources {
-    /// The one key that `path` names: a private key file, or the public half of a key in the agent. Blocking.
+    /// The one key that `path` names: a private key file, or the public half of a key in the agent.
+    /// Blocking.
     ///
     /// # Errors
     /// [`Error::Key`] and [`Error::Agent`].
@@ -58,7 +59,8 @@ impl KeySources {
         }
         let key = UserKey::open(path)?;
         if key.is_locked() {
-            // With the agent nobody has to be asked; without one there is still the passphrase, unless it takes hardware.
+            // With the agent nobody has to be asked; without one there is still the passphrase,
+            // unless it takes hardware.
             let held = self
                 .agent_keys()
                 .unwrap_or_default()
@@ -96,7 +98,8 @@ impl KeySources {
         Ok(held.and_then(|key| self.in_agent(key)))
     }
 
-    /// Every key: of the files that the user named, of the agent, of the files that are usual; at most 64. Blocking.
+    /// Every key: of the files that the user named, of the agent, of the files that are usual; at
+    /// most 64. Blocking.
     pub fn all(&self) -> Candidates {
         let mut found = Candidates::default();
         for path in &self.files {

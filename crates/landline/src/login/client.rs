@@ -55,8 +55,8 @@ pub struct Login {
 }
 
 impl Login {
-    /// What further connections to the same server are attached to this session with, for as long as one of its connections
-    /// lives; `None` where the session was not asked for it.
+    /// What further connections to the same server are attached to this session with, for as long
+    /// as one of its connections lives; `None` where the session was not asked for it.
     pub fn attachment(&self) -> Option<Credential> {
         let AttachSecret(secret) = self.welcome.attach?;
         let session = self.welcome.session.parse().ok()?;
@@ -65,14 +65,16 @@ impl Login {
     }
 }
 
-/// Logs in over `line` to the server with the certificate `pin`, and opens a channel for `service` with `request` as its
-/// first message, all in one flight. `address` is the server's, for error messages.
+/// Logs in over `line` to the server with the certificate `pin`, and opens a channel for `service`
+/// with `request` as its first message, all in one flight. `address` is the server's, for error
+/// messages.
 ///
 /// # Errors
-/// [`Error::ServerChanged`], [`Error::ServerUnproven`] or [`Error::SecretUnproven`] for the wrong server, [`Error::KeyLocked`] when the
-/// server chose a key that is still locked, [`Error::Failed`] when it refuses, [`Error::Tls`], [`Error::Protocol`], [`Error::Lost`], and
-/// `login-timeout` after 10 s, or 60 s with a key in an agent. What ssh takes until it is let in does not count; where it is not:
-/// [`Error::Ssh`].
+/// [`Error::ServerChanged`], [`Error::ServerUnproven`] or [`Error::SecretUnproven`] for the wrong
+/// server, [`Error::KeyLocked`] when the server chose a key that is still locked, [`Error::Failed`]
+/// when it refuses, [`Error::Tls`], [`Error::Protocol`], [`Error::Lost`], and `login-timeout` after
+/// 10 s, or 60 s with a key in an agent. What ssh takes until it is let in does not count; where it
+/// is not: [`Error::Ssh`].
 pub async fn connect(
     line: Line,
     address: &str,
@@ -171,11 +173,12 @@ pub async fn connect(
     .await
 }
 
-/// The fingerprint of the certificate of the server at the other end of `line`, which has proved that it is its own; nothing
-/// more is said. `address` is the server's, for error messages.
+/// The fingerprint of the certificate of the server at the other end of `line`, which has proved
+/// that it is its own; nothing more is said. `address` is the server's, for error messages.
 ///
 /// # Errors
-/// [`Error::ServerUnproven`], [`Error::Tls`], [`Error::Lost`], [`Error::Ssh`], and `login-timeout` after 10 s.
+/// [`Error::ServerUnproven`], [`Error::Tls`], [`Error::Lost`], [`Error::Ssh`], and `login-timeout`
+/// after 10 s.
 pub async fn fingerprint(line: Line, address: &str) -> Result<Fingerprint, Error> {
     in_time_after(line.is_through(), LOGIN_TIME_MAX, async {
         let (config, found) = tls::asking_config()?;
@@ -245,7 +248,8 @@ async fn choice(
     }
 }
 
-/// The proof of a password, with the server's half of it. That opens with the right password alone, at the right server.
+/// The proof of a password, with the server's half of it. That opens with the right password alone,
+/// at the right server.
 async fn by_password(
     stream: &mut TlsStream<Box<dyn Transport>>,
     login: &mut ClientLogin,

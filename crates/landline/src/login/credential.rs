@@ -33,7 +33,8 @@ impl Credential {
         }
     }
 
-    /// The same for a session of several connections: see [`Login::attachment`](super::Login::attachment).
+    /// The same for a session of several connections: see
+    /// [`Login::attachment`](super::Login::attachment).
     pub fn attachable(self) -> Self {
         Self {
             attachable: true,

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::authorized::KeyLineError;
 
-/// A moment as `YYYYMMDD` or `YYYYMMDDHHMM[SS]`, in UTC with a `Z` behind it, else in the time zone of this machine.
+/// A moment as `YYYYMMDD` or `YYYYMMDDHHMM[SS]`, in UTC with a `Z` behind it, else in the time zone
+/// of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Expiry {
     text: String,

@@ -1,12 +1,12 @@
-//! `from="..."`: from which addresses a key is good. Names are never looked up, so none is accepted: a rule that hangs on what a
-//! name server says can be opened by whoever answers for it.
+//! `from="..."`: from which addresses a key is good. Names are never looked up, so none is
+//! accepted: a rule that hangs on what a name server says can be opened by whoever answers for it.
 
 use std::{fmt, net::IpAddr};
 
 use super::authorized::KeyLineError;
 
-/// A list of patterns joined by commas: an address, a range (`192.0.2.0/24`), or an address with `*` and `?`; with `!` in front,
-/// those that match are refused whatever else matches.
+/// A list of patterns joined by commas: an address, a range (`192.0.2.0/24`), or an address with
+/// `*` and `?`; with `!` in front, those that match are refused whatever else matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AddressPatterns {
     text: String,
@@ -92,7 +92,8 @@ impl What {
     }
 }
 
-/// A range, whose bits behind the prefix have to be zero: anything else was meant to be something else.
+/// A range, whose bits behind the prefix have to be zero: anything else was meant to be something
+/// else.
 fn range(network: &str, bits: Option<&str>) -> Option<What> {
     let network: IpAddr = network.parse().ok()?;
     let width = if network.is_ipv4() { 32 } else { 128 };
@@ -135,8 +136,8 @@ fn wildcard(text: &str) -> Option<What> {
     fits.then(|| What::Wildcard(text.to_owned()))
 }
 
-/// Whether `text` matches `pattern`, in which `*` stands for any bytes and `?` for any one. Takes time with the product of their
-/// lengths at most.
+/// Whether `text` matches `pattern`, in which `*` stands for any bytes and `?` for any one. Takes
+/// time with the product of their lengths at most.
 fn matches_wildcard(pattern: &[u8], text: &[u8]) -> bool {
     // Which prefixes of the text match what was seen of the pattern.
     let mut matched = vec![false; text.len() + 1];

@@ -21,11 +21,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Loads the identity kept in `folder`, or makes one where there is none and, as it `is_known` to nobody, there has not been one. Blocking.
+    /// Loads the identity kept in `folder`, or makes one where there is none and, as it `is_known`
+    /// to nobody, there has not been one. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] where the certificate is missing, or there without its key, the key can be read by others, or they do not belong
-    /// together.
+    /// [`Error::State`] where the certificate is missing, or there without its key, the key can be
+    /// read by others, or they do not belong together.
     pub fn load_or_create(folder: &PrivateFolder, is_known: bool) -> Result<Self, Error> {
         let certificate = folder.read(CERTIFICATE_FILE, FILE_BYTES_MAX)?;
         let key = folder.read_secret(KEY_FILE, FILE_BYTES_MAX)?;

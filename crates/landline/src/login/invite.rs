@@ -13,7 +13,8 @@ use crate::{
 /// How long an invite is good for.
 pub const INVITE_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Everything a newcomer needs: where the server can be reached, who it is, and a token that is good once.
+/// Everything a newcomer needs: where the server can be reached, who it is, and a token that is
+/// good once.
 ///
 /// `Display` reveals the token: it is for the person who hands the invite on. `Debug` does not.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 use super::{Password, UserKey, password::AVAILABLE};
 use crate::Error;
 
-/// The keys of somebody who wants in: one, or several, of which the server is asked which one it would accept before anything is
-/// signed.
+/// The keys of somebody who wants in: one, or several, of which the server is asked which one it
+/// would accept before anything is signed.
 pub struct Keyring {
     keys: Vec<Arc<UserKey>>,
     ask: Arc<dyn Ask>,
@@ -43,7 +43,8 @@ pub trait Ask: Send + Sync {
     /// [`Error::Password`] for one that cannot be one.
     fn password(&self) -> Result<Option<Password>, Error>;
 
-    /// The password once more, as the one that was given was not accepted; `None` where it was not typed, or nobody can be asked. May block.
+    /// The password once more, as the one that was given was not accepted; `None` where it was not
+    /// typed, or nobody can be asked. May block.
     ///
     /// # Errors
     /// [`Error::Password`] for one that cannot be one.
@@ -78,8 +79,9 @@ impl TypedPassword {
             .clone()
     }
 
-    /// Asks for it once more, as it was not accepted. False where nobody can be asked, or it was accepted before: then it is the server's that
-    /// has changed, perhaps in the middle of something.
+    /// Asks for it once more, as it was not accepted. False where nobody can be asked, or it was
+    /// accepted before: then it is the server's that has changed, perhaps in the middle of
+    /// something.
     ///
     /// # Errors
     /// [`Error::Password`].
@@ -162,7 +164,8 @@ impl Keyring {
         );
     }
 
-    /// Asks for the password, as no key was accepted; `None` where the server takes none, or nobody can be asked.
+    /// Asks for the password, as no key was accepted; `None` where the server takes none, or nobody
+    /// can be asked.
     ///
     /// # Errors
     /// [`Error::Password`].

@@ -1,5 +1,5 @@
-//! Who is who: the server's identity and the pins that clients keep of it, people's keys, invites, and the login itself
-//! on either side.
+//! Who is who: the server's identity and the pins that clients keep of it, people's keys, invites,
+//! and the login itself on either side.
 
 mod authorized;
 mod candidates;
@@ -41,7 +41,8 @@ pub(crate) use standing::objection;
 /// 32 bytes that are used once.
 ///
 /// # Panics
-/// Never in practice: only where the operating system has no random numbers, and then nothing here can be safe.
+/// Never in practice: only where the operating system has no random numbers, and then nothing here
+/// can be safe.
 #[allow(
     clippy::expect_used,
     reason = "without randomness no login is safe; there is no way on"

@@ -27,7 +27,8 @@ pub struct KnownServer {
     pub port: u16,
     /// The pin.
     pub fingerprint: Fingerprint,
-    /// Whether the pin was taken on first use: nobody but the network has said that it is the right one.
+    /// Whether the pin was taken on first use: nobody but the network has said that it is the
+    /// right one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub provisional: bool,
     /// Who to log in as.
@@ -100,8 +101,8 @@ struct File {
     servers: Vec<KnownServer>,
 }
 
-/// The file of known servers. Whatever cannot be read or understood is an error, never "no pin". Every change is safe beside other
-/// processes, and leaves the file as it was if it fails.
+/// The file of known servers. Whatever cannot be read or understood is an error, never "no pin".
+/// Every change is safe beside other processes, and leaves the file as it was if it fails.
 pub struct Pins<'a> {
     folder: &'a PrivateFolder,
 }
@@ -120,10 +121,12 @@ impl<'a> Pins<'a> {
         Ok(self.read()?.servers)
     }
 
-    /// The known server that `target` names: by host and port, or by host alone if that names just one. Blocking.
+    /// The known server that `target` names: by host and port, or by host alone if that names just
+    /// one. Blocking.
     ///
     /// # Errors
-    /// [`Error::UnknownServer`], [`Error::AmbiguousServer`], and [`Error::State`] for a file that cannot be read.
+    /// [`Error::UnknownServer`], [`Error::AmbiguousServer`], and [`Error::State`] for a file that
+    /// cannot be read.
     pub fn find(&self, target: &Target) -> Result<KnownServer, Error> {
         find(&self.read()?.servers, target)
     }
@@ -136,8 +139,8 @@ impl<'a> Pins<'a> {
         check(&self.read()?.servers, server)
     }
 
-    /// Remembers the server that `answered`, in place of what was known of its address, and its `others`, except where an address
-    /// is known to be another server's. Blocking.
+    /// Remembers the server that `answered`, in place of what was known of its address, and its
+    /// `others`, except where an address is known to be another server's. Blocking.
     ///
     /// # Errors
     /// [`Error::State`] when the file cannot be read or written; it is then as it was.
@@ -173,8 +176,8 @@ impl<'a> Pins<'a> {
         })
     }
 
-    /// The account at this address logs in by a password. The server has proved by it that the pin is right, which is provisional no
-    /// more. Blocking.
+    /// The account at this address logs in by a password. The server has proved by it that the pin
+    /// is right, which is provisional no more. Blocking.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -208,7 +211,8 @@ impl<'a> Pins<'a> {
         })
     }
 
-    /// Pins another fingerprint for the known server that `target` names: somebody has been told that it is the right one. Blocking.
+    /// Pins another fingerprint for the known server that `target` names: somebody has been told
+    /// that it is the right one. Blocking.
     ///
     /// # Errors
     /// Those of [`find`](Self::find); [`Error::State`].

@@ -1,5 +1,5 @@
-//! Shared secrets, for machines (`docs/protocol.md` section 5): how they are written down, the keys that are derived from
-//! them, and the proofs made with those.
+//! Shared secrets, for machines (`docs/protocol.md` section 5): how they are written down, the keys
+//! that are derived from them, and the proofs made with those.
 
 use std::{fmt, path::Path, str::FromStr};
 
@@ -56,7 +56,8 @@ impl Secret {
     /// Reads the one line of a secret's file. Blocking.
     ///
     /// # Errors
-    /// [`Error::Secret`] when the file cannot be read, is readable by others, or has no secret in it.
+    /// [`Error::Secret`] when the file cannot be read, is readable by others, or has no secret in
+    /// it.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let bad = |problem: String| Error::Secret {
             path: path.display().to_string(),
@@ -100,7 +101,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The line is not that of a secret; the error says what is wrong with it and nothing of what stands in it.
+/// The line is not that of a secret; the error says what is wrong with it and nothing of what
+/// stands in it.
 impl FromStr for Secret {
     type Err = Error;
 
@@ -148,7 +150,8 @@ fn parse(text: &str) -> Result<Secret, &'static str> {
     })
 }
 
-/// What proves a secret at one server, with one binding; the server stores it. Or a session's attach secret.
+/// What proves a secret at one server, with one binding; the server stores it. Or a session's
+/// attach secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretKey(Zeroizing<[u8; 32]>);
 
@@ -174,7 +177,8 @@ impl SecretKey {
         Mac(mac(&self.0, &[b"client", transcript]))
     }
 
-    /// What a further connection of a session proves its transcript with, where this is the session's attach secret.
+    /// What a further connection of a session proves its transcript with, where this is the
+    /// session's attach secret.
     pub fn attach_proof(&self, transcript: &[u8; 64]) -> Mac {
         Mac(mac(&self.0, &[b"attach", transcript]))
     }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::{Session, server::by_its_line};
 use crate::{Error, store::Store};
 
-/// Why somebody who has logged in as `session` says, from these addresses, could not do so any more; `None` if they could.
-/// Blocking.
+/// Why somebody who has logged in as `session` says, from these addresses, could not do so any
+/// more; `None` if they could. Blocking.
 ///
 /// # Errors
 /// [`Error::State`].

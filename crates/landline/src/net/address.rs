@@ -131,8 +131,9 @@ pub enum Location {
 }
 
 impl Location {
-    /// `[user@]host:path`, `[user@][::1]:path`, `landline://[user@]host[:port]/path` are remote; a colon behind the first slash
-    /// (`./a:b`) does not make a path remote. Paths may hold any bytes.
+    /// `[user@]host:path`, `[user@][::1]:path`, `landline://[user@]host[:port]/path` are remote; a
+    /// colon behind the first slash (`./a:b`) does not make a path remote. Paths may hold any
+    /// bytes.
     ///
     /// # Errors
     /// [`Error::Address`] for a remote place whose host is malformed.

@@ -26,7 +26,8 @@ impl Line {
         }
     }
 
-    /// Completes once the server can be expected to answer: at once, or when ssh has been let in, which may have taken a person.
+    /// Completes once the server can be expected to answer: at once, or when ssh has been let in,
+    /// which may have taken a person.
     pub(crate) fn is_through(&self) -> impl Future<Output = ()> + Send + use<> {
         let first_byte = self.first_byte.clone();
         async move {
@@ -99,8 +100,8 @@ impl Reached {
     }
 }
 
-/// The one way to reach a server: through the hosts of `via` where there are any, else by TCP. Through ssh there is a line at once, and
-/// what is wrong with ssh is learned when it is read.
+/// The one way to reach a server: through the hosts of `via` where there are any, else by TCP.
+/// Through ssh there is a line at once, and what is wrong with ssh is learned when it is read.
 ///
 /// # Errors
 /// [`Error::Connect`]; [`Error::Ssh`] where ssh cannot be started.

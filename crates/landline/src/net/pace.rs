@@ -12,8 +12,8 @@ use tokio::time::Instant;
 /// What a line that was quiet may send at once, in time at the allowed rate.
 const BURST_TIME: Duration = Duration::from_secs(1);
 
-/// A limit to the content of all connections of a user, both ways together. What flows is paid for with time: whoever has spent more waits before the
-/// next part.
+/// A limit to the content of all connections of a user, both ways together. What flows is paid for
+/// with time: whoever has spent more waits before the next part.
 pub(crate) struct Pace {
     /// Bytes per second now; `None` for no limit.
     rate: Box<dyn Fn() -> Option<u64> + Send + Sync>,
@@ -21,12 +21,14 @@ pub(crate) struct Pace {
     paid: Mutex<Option<Instant>>,
 }
 
-/// The limit of each user, however many connections there are, and whether one of them has ended meanwhile.
+/// The limit of each user, however many connections there are, and whether one of them has ended
+/// meanwhile.
 #[derive(Default)]
 pub(crate) struct Paces(Mutex<HashMap<UserName, Arc<Pace>>>);
 
 impl Paces {
-    /// The limit of this user; where there is none yet, one of this many bytes per second, asked for anew with each part.
+    /// The limit of this user; where there is none yet, one of this many bytes per second, asked
+    /// for anew with each part.
     pub(crate) fn of(
         &self,
         user: &UserName,
@@ -84,8 +86,8 @@ impl Pace {
     }
 }
 
-/// How fast the audit log may grow by what one user does, in bytes per second: some 500 copies, or logins. Whoever may only read cannot fill the disk
-/// with lines about it.
+/// How fast the audit log may grow by what one user does, in bytes per second: some 500 copies, or
+/// logins. Whoever may only read cannot fill the disk with lines about it.
 const LOG_RATE: u64 = 512 * 1024;
 /// What the lines about one request or login take besides its path, at most, in bytes.
 const LOG_BYTES: usize = 600;

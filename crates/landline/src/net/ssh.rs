@@ -1,5 +1,5 @@
-//! A line through ssh: what `ssh -W` carries. TLS, the pin and the login run through it from end to end, so that neither ssh nor the
-//! hosts gone through are trusted with anything.
+//! A line through ssh: what `ssh -W` carries. TLS, the pin and the login run through it from end to
+//! end, so that neither ssh nor the hosts gone through are trusted with anything.
 
 use std::{
     fmt,
@@ -28,14 +28,17 @@ use crate::{
     ssh_config::{Hop, ProxyJump},
 };
 
-/// How long ssh may take until the first byte comes back. It may ask somebody for a password, so this is as long as sshd waits.
+/// How long ssh may take until the first byte comes back. It may ask somebody for a password, so
+/// this is as long as sshd waits.
 const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(120);
-/// How long ssh may take to end: to give its status once its streams are closed, or when it is told to.
+/// How long ssh may take to end: to give its status once its streams are closed, or when it is told
+/// to.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
 /// Between two looks at whether it has.
 const ENDING_PAUSE: Duration = Duration::from_millis(10);
 
-/// Starts ssh, which goes on by itself: it may ask for passwords and say what is wrong, at the terminal of this process.
+/// Starts ssh, which goes on by itself: it may ask for passwords and say what is wrong, at the
+/// terminal of this process.
 ///
 /// # Errors
 /// [`Error::Ssh`] where it cannot be started.
@@ -44,7 +47,8 @@ pub(super) fn dial(address: &HostPort, way: &ProxyJump) -> Result<(SshStream, Fi
         way: way.to_string(),
         problem,
     };
-    // The name by which the last host is known here need not be known there, and the server may listen to that machine alone.
+    // The name by which the last host is known here need not be known there, and the server may
+    // listen to that machine alone.
     let host = if way.ends_at(&address.host) {
         "localhost".to_owned()
     } else {
@@ -89,16 +93,16 @@ pub(super) fn dial(address: &HostPort, way: &ProxyJump) -> Result<(SshStream, Fi
     Ok((stream, awaited))
 }
 
-/// The system's ssh to the last host of `way`, through the others, with these further `options`; what is appended is a command for that
-/// host. `None` for a way without hosts.
+/// The system's ssh to the last host of `way`, through the others, with these further `options`;
+/// what is appended is a command for that host. `None` for a way without hosts.
 pub fn ssh_command(way: &ProxyJump, options: &[&str]) -> Option<Command> {
     let mut command = Command::new("ssh");
     command.args(words(way, options, local::terminal().is_ok())?);
     Some(command)
 }
 
-/// The words of the command line. Where there is no terminal, nobody can be asked. A master that is there already may be used, but none
-/// is left behind.
+/// The words of the command line. Where there is no terminal, nobody can be asked. A master that is
+/// there already may be used, but none is left behind.
 fn words(way: &ProxyJump, options: &[&str], has_terminal: bool) -> Option<Vec<String>> {
     let (last, before) = way.hops.split_last()?;
     let mut words = vec!["-o".to_owned(), "ControlMaster=no".to_owned()];
@@ -137,7 +141,8 @@ pub(super) struct SshStream {
     was_heard: bool,
     /// Until the first byte: when to give up.
     bound: Pin<Box<Sleep>>,
-    /// The streams are closed before a byte came: since when, and the pause before the next look at whether ssh has ended.
+    /// The streams are closed before a byte came: since when, and the pause before the next look
+    /// at whether ssh has ended.
     ending: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
@@ -157,7 +162,8 @@ impl SshStream {
                 .get_or_insert_with(|| (Instant::now(), Box::pin(sleep(ENDING_PAUSE))));
             let is_late = since.elapsed() > ENDING_TIME_MAX;
             match self.process.status() {
-                // Whoever has stopped it at the terminal has stopped this process, too, which knows better what to say.
+                // Whoever has stopped it at the terminal has stopped this process, too, which knows
+                // better what to say.
                 Some(status) if status.signal() == Some(libc::SIGINT) && !is_late => {}
                 Some(status) => {
                     return Poll::Ready(self.failed(format!("ssh ended with {}", ended(status))));
@@ -296,8 +302,9 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// A child process. When dropped it ends by itself if it was told all there is, else it is told to end, so that it can give the terminal
-/// back as it was and end what it has started; if it does not, it is killed; and it is reaped.
+/// A child process. When dropped it ends by itself if it was told all there is, else it is told to
+/// end, so that it can give the terminal back as it was and end what it has started; if it does
+/// not, it is killed; and it is reaped.
 struct Process {
     child: Option<Child>,
     is_finished: bool,
@@ -324,7 +331,8 @@ impl Drop for Process {
         if !ending.is_finished {
             ending.tell();
         }
-        // Where there is a runtime, it waits for that when it is shut down, also if it drops what it has not begun.
+        // Where there is a runtime, it waits for that when it is shut down, also if it drops what
+        // it has not begun.
         if let Ok(runtime) = Handle::try_current() {
             drop(runtime.spawn_blocking(move || drop(ending)));
         }

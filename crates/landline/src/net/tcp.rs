@@ -21,13 +21,14 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// After this many probes it is given up: 30 s in all.
 const KEEPALIVE_PROBES: u32 = 3;
-/// Sent bytes that nobody takes end the connection after this long. It cannot be told from a peer that is alive and has been
-/// stopped, so it is longer.
+/// Sent bytes that nobody takes end the connection after this long. It cannot be told from a peer
+/// that is alive and has been stopped, so it is longer.
 #[cfg(target_os = "linux")]
 const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// What may wait in the kernel to be sent, in bytes: progress is then nearly what has left, and what a killed client leaves behind is not as much. What is
-/// on its way is not limited by it. Half a MiB costs a long line some percent of its speed, 2 MiB nothing that could be measured.
+/// What may wait in the kernel to be sent, in bytes: progress is then nearly what has left, and
+/// what a killed client leaves behind is not as much. What is on its way is not limited by it. Half
+/// a MiB costs a long line some percent of its speed, 2 MiB nothing that could be measured.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES_MAX: u32 = 2 * 1024 * 1024;
 
@@ -95,7 +96,8 @@ pub async fn dial(address: &HostPort) -> Result<Dialed, Error> {
     Err(failed(last))
 }
 
-/// Sets the options of a connection, dialed or accepted: no delay for small messages, and a dead peer is noticed.
+/// Sets the options of a connection, dialed or accepted: no delay for small messages, and a dead
+/// peer is noticed.
 ///
 /// # Errors
 /// What the system says; the connection is then of no use.
@@ -116,8 +118,8 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// BBR, where the kernel has it: it keeps a long line full though packets are lost, which cubic takes for congestion. Not on
-/// this machine itself, where its pacing is the slowest part.
+/// BBR, where the kernel has it: it keeps a long line full though packets are lost, which cubic
+/// takes for congestion. Not on this machine itself, where its pacing is the slowest part.
 #[cfg(target_os = "linux")]
 fn choose_congestion_control(stream: &TcpStream, socket: &SockRef<'_>) {
     let is_far = stream

@@ -1,5 +1,5 @@
-//! TLS 1.3 as the line uses it (`docs/protocol.md` section 1): one provider, no tickets, no early data, pinned
-//! certificates whose handshake signature is really checked.
+//! TLS 1.3 as the line uses it (`docs/protocol.md` section 1): one provider, no tickets, no early
+//! data, pinned certificates whose handshake signature is really checked.
 
 use std::sync::{Arc, OnceLock};
 
@@ -21,7 +21,8 @@ use crate::{Error, login::Fingerprint};
 /// The label of the exporter that binds a login to its connection (RFC 9266).
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
-/// The one provider, with the cheapest sound cipher and the group that a quantum computer does not break first.
+/// The one provider, with the cheapest sound cipher and the group that a quantum computer does not
+/// break first.
 fn crypto() -> Arc<CryptoProvider> {
     use provider::cipher_suite::{
         TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
@@ -71,13 +72,15 @@ pub fn server_config(
 /// The client's configuration: only the server with this certificate will do.
 ///
 /// # Errors
-/// [`Error::Tls`] when the provider cannot do TLS 1.3, which would be a bug in this crate's features.
+/// [`Error::Tls`] when the provider cannot do TLS 1.3, which would be a bug in this crate's
+/// features.
 pub fn client_config(pin: Fingerprint) -> Result<Arc<ClientConfig>, Error> {
     configured(Expected::Pin(pin))
 }
 
-/// The configuration of a client that wants to know who the server is, and the place where the fingerprint of its certificate
-/// then stands. Whoever has the certificate's key is accepted: nothing may be said on such a connection.
+/// The configuration of a client that wants to know who the server is, and the place where the
+/// fingerprint of its certificate then stands. Whoever has the certificate's key is accepted:
+/// nothing may be said on such a connection.
 ///
 /// # Errors
 /// As [`client_config`].
@@ -157,7 +160,8 @@ impl ServerCertVerifier for PinVerifier {
         Err(TlsError::General("only TLS 1.3 is spoken here".into()))
     }
 
-    /// The check that makes a pin worth something: anyone can show the certificate, only its owner can sign with it.
+    /// The check that makes a pin worth something: anyone can show the certificate, only its owner
+    /// can sign with it.
     fn verify_tls13_signature(
         &self,
         message: &[u8],

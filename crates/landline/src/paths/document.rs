@@ -10,8 +10,8 @@ use std::{
 use super::{Destination, Folder, local};
 use crate::{Error, login::random};
 
-/// A file that is about to be written: its place was found fit for it before there was anything to write. Leaves nothing behind
-/// when dropped without [`finish`](Self::finish).
+/// A file that is about to be written: its place was found fit for it before there was anything to
+/// write. Leaves nothing behind when dropped without [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct Document {
     destination: Destination,
@@ -20,7 +20,8 @@ pub struct Document {
 }
 
 impl Document {
-    /// Finds the place for a file: `path` itself, what it links to, or `own_name` in it if it is a folder. Blocking.
+    /// Finds the place for a file: `path` itself, what it links to, or `own_name` in it if it is a
+    /// folder. Blocking.
     ///
     /// # Errors
     /// `not-found` (the folder it should be in), `not-a-file`, `denied`, `no-space`, `io`.
@@ -46,7 +47,8 @@ impl Document {
         &self.destination.path
     }
 
-    /// Writes it in place of what was there, with the mode of that, else as any new file. Durable when this returns. Blocking.
+    /// Writes it in place of what was there, with the mode of that, else as any new file. Durable
+    /// when this returns. Blocking.
     ///
     /// # Errors
     /// `no-space`, `io`, with the path; what was there is then as it was.

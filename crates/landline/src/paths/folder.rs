@@ -21,7 +21,8 @@ pub struct Folder {
     dir: Dir,
 }
 
-/// Where a file is to appear: a folder, a free or replaceable name in it, and the mode that it will have.
+/// Where a file is to appear: a folder, a free or replaceable name in it, and the mode that it will
+/// have.
 #[derive(Debug)]
 pub struct Destination {
     /// The folder.
@@ -35,7 +36,8 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// The place `name` in `dir`, shown as `path`. What is there now has to be a regular file or nothing.
+    /// The place `name` in `dir`, shown as `path`. What is there now has to be a regular file or
+    /// nothing.
     pub(super) fn new(dir: Dir, name: &OsStr, path: PathBuf) -> Result<Self, Error> {
         let mut destination = Self {
             folder: Folder { dir },
@@ -103,8 +105,9 @@ impl Folder {
             .map(cap_std::fs::File::into_std)
     }
 
-    /// Makes a file as [`create`](Self::create) does, locked until it is closed, be it by the end of this process: one that nobody holds was
-    /// left behind. `None` where somebody has taken it for such a one meanwhile. Where files cannot be locked, nobody takes it for one.
+    /// Makes a file as [`create`](Self::create) does, locked until it is closed, be it by the end
+    /// of this process: one that nobody holds was left behind. `None` where somebody has taken
+    /// it for such a one meanwhile. Where files cannot be locked, nobody takes it for one.
     ///
     /// # Errors
     /// What the system says.
@@ -114,8 +117,8 @@ impl Folder {
         Ok((is_free && file.metadata()?.nlink() > 0).then_some(file))
     }
 
-    /// Removes a file that [`create_held`](Self::create_held) has made and nobody holds any more: one of ours alone, regular, not a link,
-    /// with one name. Whether that was done.
+    /// Removes a file that [`create_held`](Self::create_held) has made and nobody holds any more:
+    /// one of ours alone, regular, not a link, with one name. Whether that was done.
     ///
     /// # Errors
     /// What the system says.
@@ -126,7 +129,8 @@ impl Folder {
         }
     }
 
-    /// Opens a file to go on with it, if there is one that is ours alone: a regular file, not a link, with one name.
+    /// Opens a file to go on with it, if there is one that is ours alone: a regular file, not a
+    /// link, with one name.
     ///
     /// # Errors
     /// What the system says.
@@ -195,7 +199,8 @@ impl Folder {
             .map(cap_std::fs::File::into_std)
     }
 
-    /// Renames; with `replace` over what has the new name, else only to a free name (`AlreadyExists`).
+    /// Renames; with `replace` over what has the new name, else only to a free name
+    /// (`AlreadyExists`).
     ///
     /// # Errors
     /// What the system says.

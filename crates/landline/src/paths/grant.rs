@@ -54,7 +54,8 @@ impl Grant {
         }
     }
 
-    /// The folder's path with every link resolved, if it is there. A folder of the home keeps the path below it.
+    /// The folder's path with every link resolved, if it is there. A folder of the home keeps the
+    /// path below it.
     pub(super) fn real_path(&self, home: &Path) -> Option<PathBuf> {
         let path = self.path_from(home);
         if self.place.is_absolute() {
@@ -64,8 +65,8 @@ impl Grant {
         }
     }
 
-    /// Opens the folder. One of the home is opened below its handle, so that no link leads it elsewhere; an absolute one is opened as
-    /// whoever wrote the rule can.
+    /// Opens the folder. One of the home is opened below its handle, so that no link leads it
+    /// elsewhere; an absolute one is opened as whoever wrote the rule can.
     ///
     /// # Errors
     /// `denied`: what was granted is not there.
@@ -85,7 +86,8 @@ impl Grant {
         })
     }
 
-    /// Whether this is a folder that will be made when something is written there: one of the home that may be written to, and is not there.
+    /// Whether this is a folder that will be made when something is written there: one of the home
+    /// that may be written to, and is not there.
     pub(super) fn is_to_be_made(&self, home: &Dir) -> bool {
         let is_missing = || {
             let opened = home.open_dir(self.path_from(Path::new(".")));
@@ -94,7 +96,8 @@ impl Grant {
         self.is_writable && !self.place.is_absolute() && is_missing()
     }
 
-    /// As [`open`](Self::open), where something is about to be written: a folder of the home that may be written to and is not there yet is made.
+    /// As [`open`](Self::open), where something is about to be written: a folder of the home that
+    /// may be written to and is not there yet is made.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -118,11 +121,13 @@ impl Grant {
     }
 }
 
-/// The granted folder that an open folder is really in: the nearest one on the way up, by what the folders are and not by what
-/// they are called. Written as two rules with different names, the lesser of them counts.
+/// The granted folder that an open folder is really in: the nearest one on the way up, by what the
+/// folders are and not by what they are called. Written as two rules with different names, the
+/// lesser of them counts.
 ///
 /// # Errors
-/// `denied` where `hidden` is on the way up, or `opened_below` is not: somebody has moved it meanwhile.
+/// `denied` where `hidden` is on the way up, or `opened_below` is not: somebody has moved it
+/// meanwhile.
 pub(super) fn holder<'g>(
     grants: &'g [Grant],
     home: &Dir,

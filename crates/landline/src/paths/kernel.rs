@@ -5,7 +5,8 @@ use std::{fs::File, io::Read};
 /// A table longer than this is cut: the lab looks for a few lines of its own.
 const BYTES_MAX: u64 = 16 << 20;
 
-/// The text of `/proc/NAME`; `None` where this system has no such thing, or does not show it. Blocking.
+/// The text of `/proc/NAME`; `None` where this system has no such thing, or does not show it.
+/// Blocking.
 pub(crate) fn kernel_text(name: &str) -> Option<String> {
     let mut text = String::new();
     File::open(format!("/proc/{name}"))

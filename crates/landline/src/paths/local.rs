@@ -12,7 +12,8 @@ use landline_proto::ErrorCode;
 use super::{Destination, Source, platform, private::read_all};
 use crate::Error;
 
-/// Opens a regular file to read, following links as `cp` does. Blocking, but never waits for a FIFO.
+/// Opens a regular file to read, following links as `cp` does. Blocking, but never waits for a
+/// FIFO.
 ///
 /// # Errors
 /// `not-found`, `not-a-file`, `denied`, `io`.
@@ -31,7 +32,8 @@ pub fn source(path: &Path) -> Result<Source, Error> {
     Source::new(file, path.display())
 }
 
-/// Reads a regular file of at most `bytes_max` that the user named. Blocking, but never waits for a FIFO.
+/// Reads a regular file of at most `bytes_max` that the user named. Blocking, but never waits for a
+/// FIFO.
 ///
 /// # Errors
 /// What the system says; `InvalidData` for anything else, or one that is longer.
@@ -39,7 +41,8 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_all(platform::open_to_read(path)?, bytes_max)
 }
 
-/// Reads a file by which others could make this user do something: nobody but this user and root may be able to write to it.
+/// Reads a file by which others could make this user do something: nobody but this user and root
+/// may be able to write to it.
 ///
 /// # Errors
 /// As [`read`]; `PermissionDenied` for a file that others may write to.
@@ -47,7 +50,8 @@ pub fn read_trusted(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_trusted_of(path, platform::user_id(), bytes_max)
 }
 
-/// As [`read_trusted`], for another user, by their number: nobody but they and root may be able to write to it.
+/// As [`read_trusted`], for another user, by their number: nobody but they and root may be able to
+/// write to it.
 ///
 /// # Errors
 /// As [`read_trusted`].
@@ -71,7 +75,8 @@ pub fn names(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Writes a file that everybody may read, whole or not at all, making the folders above it: durable when this returns. Blocking.
+/// Writes a file that everybody may read, whole or not at all, making the folders above it: durable
+/// when this returns. Blocking.
 ///
 /// # Errors
 /// What the system says; what was there is as it was.
@@ -111,8 +116,8 @@ pub fn is_folder(path: &Path) -> bool {
     path.is_dir()
 }
 
-/// A descriptor that this process was started with, to be read where it stands: what is taken from it is gone for whoever reads on. Reading
-/// waits for whoever writes.
+/// A descriptor that this process was started with, to be read where it stands: what is taken from
+/// it is gone for whoever reads on. Reading waits for whoever writes.
 ///
 /// # Errors
 /// What the system says, such as that it is not open.
@@ -120,7 +125,8 @@ pub fn descriptor(number: u32) -> io::Result<std::fs::File> {
     platform::duplicate(number)
 }
 
-/// The terminal of this process, to ask somebody and hear the answer, wherever the standard streams lead. Blocking.
+/// The terminal of this process, to ask somebody and hear the answer, wherever the standard streams
+/// lead. Blocking.
 ///
 /// # Errors
 /// What the system says where there is none.
@@ -146,7 +152,8 @@ pub fn own_name_of_bytes(path: &[u8]) -> Option<Vec<u8>> {
     own_name(Path::new(platform::os_str(path)))
 }
 
-/// Finds the place for a file: `path` itself, what it links to, or `own_name` in it if it is a folder. Blocking.
+/// Finds the place for a file: `path` itself, what it links to, or `own_name` in it if it is a
+/// folder. Blocking.
 ///
 /// # Errors
 /// `not-found` (the folder it should be in), `not-a-file`, `denied`, `io`.
@@ -196,7 +203,8 @@ pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives a file that is whole its final name, on stable storage, readable by its owner alone. Blocking.
+/// Gives a file that is whole its final name, on stable storage, readable by its owner alone.
+/// Blocking.
 ///
 /// # Errors
 /// What the system says.
@@ -208,13 +216,15 @@ pub(crate) fn make_durable(staging: &Path, place: &Path) -> io::Result<()> {
     std::fs::File::open(place.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Sees to it that a database and what is beside it can be read by its owner alone, making an empty one where there is none. Blocking.
+/// Sees to it that a database and what is beside it can be read by its owner alone, making an empty
+/// one where there is none. Blocking.
 ///
 /// # Errors
 /// What the system says.
 pub(crate) fn make_private(database: &Path) -> io::Result<()> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    // One that is there is never opened here: closing it again would take this process's locks from it, of which SQLite knows nothing (fcntl(2)).
+    // One that is there is never opened here: closing it again would take this process's locks from
+    // it, of which SQLite knows nothing (fcntl(2)).
     match std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)

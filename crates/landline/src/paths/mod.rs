@@ -1,6 +1,8 @@
-//! The one room in which paths are opened. Nothing else in this crate or the command calls `std::fs`: a lint sees to it.
+//! The one room in which paths are opened. Nothing else in this crate or the command calls
+//! `std::fs`: a lint sees to it.
 //!
-//! - [`Root`] and [`Grant`]: what an account may reach, below folder handles that nothing leads out of.
+//! - [`Root`] and [`Grant`]: what an account may reach, below folder handles that nothing leads out
+//!   of.
 //! - [`Folder`]: one opened folder in which files are staged, renamed and synced.
 //! - [`PrivateFolder`]: a state folder that nobody else can read.
 //! - [`local`]: paths that the user of this process named, with the user's own authority.

@@ -170,7 +170,8 @@ pub(super) fn umask() -> u32 {
     })
 }
 
-/// Makes a folder's entries durable. A folder handle may be one that cannot be synced itself, so it is opened anew.
+/// Makes a folder's entries durable. A folder handle may be one that cannot be synced itself, so it
+/// is opened anew.
 pub(super) fn sync_folder(dir: &Dir) -> io::Result<()> {
     use rustix::fs::{Mode, OFlags};
     let readable = rustix::fs::openat(
@@ -212,7 +213,8 @@ pub(super) fn disk_bytes(file: &File) -> io::Result<u64> {
     Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
 }
 
-/// Takes space for a part of a file without making it longer, so that writing there does not fail for lack of it.
+/// Takes space for a part of a file without making it longer, so that writing there does not fail
+/// for lack of it.
 pub(super) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::fs::fallocate(
@@ -226,12 +228,13 @@ pub(super) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks the system to begin writing a range of a file to the disk, so that the sync at the end is short. A hint: where
-/// it cannot be given, nothing is lost but time.
+/// Asks the system to begin writing a range of a file to the disk, so that the sync at the end is
+/// short. A hint: where it cannot be given, nothing is lost but time.
 pub(crate) fn start_write_back(file: &File, offset: u64, length: u64) {
     #[cfg(target_os = "linux")]
     if let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) {
-        // SAFETY: the descriptor is open for as long as `file` is borrowed, and the call takes no pointers.
+        // SAFETY: the descriptor is open for as long as `file` is borrowed, and the call takes no
+        // pointers.
         unsafe {
             libc::sync_file_range(
                 file.as_raw_fd(),

@@ -1,4 +1,5 @@
-//! State folders: nobody else can read them, and every file in them is old and whole or new and whole.
+//! State folders: nobody else can read them, and every file in them is old and whole or new and
+//! whole.
 
 use std::{
     ffi::OsStr,
@@ -116,11 +117,12 @@ impl PrivateFolder {
             .map_err(|error| self.bad(name, error))
     }
 
-    /// Reads rules as [`read`](Self::read) does, with what the file is known by; refuses a file that is not ours, or that others can
-    /// write to.
+    /// Reads rules as [`read`](Self::read) does, with what the file is known by; refuses a file
+    /// that is not ours, or that others can write to.
     ///
     /// # Errors
-    /// `InvalidData` for such a file, and for one that is no regular file or too long; else what keeps it from being read, which may pass.
+    /// `InvalidData` for such a file, and for one that is no regular file or too long; else what
+    /// keeps it from being read, which may pass.
     pub(crate) fn read_rules(
         &self,
         name: &str,
@@ -154,7 +156,8 @@ impl PrivateFolder {
             .map(|metadata| SourceIdentity::of(&metadata))
     }
 
-    /// Writes a file with mode 0600 in place of what was there: durable when this returns. Blocking.
+    /// Writes a file with mode 0600 in place of what was there: durable when this returns.
+    /// Blocking.
     ///
     /// # Errors
     /// [`Error::State`]; the file is then as it was.
@@ -174,7 +177,8 @@ impl PrivateFolder {
         })
     }
 
-    /// Removes what a process that was killed has left of files that it was [writing](Self::write). What cannot be removed stays. Blocking.
+    /// Removes what a process that was killed has left of files that it was [writing](Self::write).
+    /// What cannot be removed stays. Blocking.
     pub(crate) fn sweep(&self) {
         for name in self.names_older_than(WRITE_TIME_MAX).unwrap_or_default() {
             let is_staging = name
@@ -211,7 +215,8 @@ impl PrivateFolder {
         }
     }
 
-    /// Opens a file to read and write, making it if need be, and locks it; `None` if somebody else has it. Blocking.
+    /// Opens a file to read and write, making it if need be, and locks it; `None` if somebody else
+    /// has it. Blocking.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -344,8 +349,8 @@ impl PrivateFolder {
 /// Reads a secret that the user named, such as a private key. Blocking.
 ///
 /// # Errors
-/// What the system says; `PermissionDenied` for a file that others can read, `InvalidData` for one that is no regular
-/// file or longer than `bytes_max`.
+/// What the system says; `PermissionDenied` for a file that others can read, `InvalidData` for one
+/// that is no regular file or longer than `bytes_max`.
 pub fn read_secret_file(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     read_secret(platform::open_to_read(path)?, bytes_max)
 }

@@ -14,9 +14,10 @@ use landline_proto::{ErrorCode, RemotePath, name};
 use super::{Destination, Folder, Grant, Source, grant, platform, platform::FileId};
 use crate::Error;
 
-/// The home, and what is beyond everybody's reach. Every path from the wire is opened below the handle of the granted folder
-/// whose path is the longest that fits, and neither `..` nor a symbolic link leads out of that, whatever changes on the disk
-/// meanwhile (`openat2` with `RESOLVE_BENEATH` where there is one). What may be done there is said by the granted folder that
+/// The home, and what is beyond everybody's reach. Every path from the wire is opened below the
+/// handle of the granted folder whose path is the longest that fits, and neither `..` nor a
+/// symbolic link leads out of that, whatever changes on the disk meanwhile (`openat2` with
+/// `RESOLVE_BENEATH` where there is one). What may be done there is said by the granted folder that
 /// the place really is in.
 #[derive(Debug)]
 pub struct Root {
@@ -38,10 +39,12 @@ struct Place {
 }
 
 impl Root {
-    /// Opens the accounts' home. The folder `hidden`, which has to exist, cannot be reached through any grant.
+    /// Opens the accounts' home. The folder `hidden`, which has to exist, cannot be reached through
+    /// any grant.
     ///
     /// # Errors
-    /// [`Error::State`] where one of them cannot be opened, or the home is within the hidden folder.
+    /// [`Error::State`] where one of them cannot be opened, or the home is within the hidden
+    /// folder.
     pub fn open(given: &Path, hidden: &Path) -> Result<Self, Error> {
         let path = given
             .canonicalize()
@@ -114,7 +117,8 @@ impl Root {
             return Err(is_a_folder());
         }
         let failed = |error: std::io::Error| Error::io(&shown, &error);
-        // A link is followed here; from here on nothing is, so that what is judged is what is opened.
+        // A link is followed here; from here on nothing is, so that what is judged is what is
+        // opened.
         let real = place.dir.canonicalize(&place.relative).map_err(failed)?;
         let (parent, name) = parent_and_name(&real).ok_or_else(is_a_folder)?;
         let dir = place.dir.open_dir(parent).map_err(failed)?;
@@ -127,7 +131,8 @@ impl Root {
         Source::new(file.into_std(), shown)
     }
 
-    /// Finds the place for a file: `path` itself, or `own_name` in it if `path` is a folder. Blocking.
+    /// Finds the place for a file: `path` itself, or `own_name` in it if `path` is a folder.
+    /// Blocking.
     ///
     /// # Errors
     /// `name-refused`, `denied`, `not-found` (the folder it should be in), `not-a-file`, `io`.
@@ -186,8 +191,8 @@ impl Root {
         Destination::new(dir, name, place.shown)
     }
 
-    /// The granted folder that says what may be done with `path`, or, where nothing is there, with the folder that would hold it.
-    /// Blocking.
+    /// The granted folder that says what may be done with `path`, or, where nothing is there, with
+    /// the folder that would hold it. Blocking.
     ///
     /// # Errors
     /// `name-refused`, `denied`, `io`.
@@ -274,7 +279,8 @@ impl Root {
         })
     }
 
-    /// The path, the granted folder with the longest path that fits it, and the rest of it behind that.
+    /// The path, the granted folder with the longest path that fits it, and the rest of it behind
+    /// that.
     fn fitting<'g>(
         &self,
         grants: &'g [Grant],

@@ -88,7 +88,8 @@ impl ScratchFolder {
 }
 
 impl ScratchFolder {
-    /// Removes it now, though others may still have it; [`noise`](Self::noise) that is being made ends with an error.
+    /// Removes it now, though others may still have it; [`noise`](Self::noise) that is being made
+    /// ends with an error.
     pub fn remove(&self) {
         self.is_removed.store(true, Ordering::Relaxed);
         let _ = remove_dir_all(&self.path);
@@ -101,7 +102,8 @@ impl Drop for ScratchFolder {
     }
 }
 
-/// Makes a file in `folder` that has no name, to be written and read back: it is gone when it is closed. Blocking.
+/// Makes a file in `folder` that has no name, to be written and read back: it is gone when it is
+/// closed. Blocking.
 ///
 /// # Errors
 /// What the system says, with the folder.

@@ -25,7 +25,8 @@ pub struct Source {
     identity: SourceIdentity,
 }
 
-/// What a file is known by, so that a change is noticed: device, inode, size, and the times of content and inode.
+/// What a file is known by, so that a change is noticed: device, inode, size, and the times of
+/// content and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceIdentity([i64; 7]);
 
@@ -54,7 +55,8 @@ impl Source {
         })
     }
 
-    /// What the file is known by, for a peer that is to recognise it: a hash, which tells nothing else.
+    /// What the file is known by, for a peer that is to recognise it: a hash, which tells nothing
+    /// else.
     pub fn id(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for number in self.identity.0 {

@@ -42,7 +42,8 @@ impl Verdict {
 }
 
 impl Rights {
-    /// Whether `user` may do it. Paths are looked up below `root`, where links count for what they lead to. Blocking.
+    /// Whether `user` may do it. Paths are looked up below `root`, where links count for what they
+    /// lead to. Blocking.
     pub fn check(&self, user: &UserName, action: &Action, root: &Root) -> Verdict {
         let Some(rights) = self.of(user) else {
             return Verdict {

@@ -25,7 +25,8 @@ use crate::{
 const NAME: &str = "rights.toml";
 /// Whoever changes the file holds this.
 const LOCK: &str = "rights.lock";
-/// Says that the owner's first rights were written, so that they are not written again when somebody has taken them away.
+/// Says that the owner's first rights were written, so that they are not written again when
+/// somebody has taken them away.
 const GIVEN: &str = "rights.given";
 /// Far beyond any file of rules.
 const BYTES_MAX: u64 = 1 << 20;
@@ -50,22 +51,25 @@ const BEGINNING: &str = r#"# Who may do what on this machine. What is not grante
 # rate = "50 MiB/s"
 "#;
 
-/// The rules of a server, as its file says them: read when it is opened, and whenever [`reload`](Self::reload) is called. A
-/// broken file keeps the rules that were in force, and so does a change that cannot be written down.
+/// The rules of a server, as its file says them: read when it is opened, and whenever
+/// [`reload`](Self::reload) is called. A broken file keeps the rules that were in force, and so
+/// does a change that cannot be written down.
 pub struct RightsFile {
     folder: Arc<PrivateFolder>,
-    /// Where a change is written down before it comes into force, and where it is said that it has: the server's alone, since only its rules are in
-    /// force.
+    /// Where a change is written down before it comes into force, and where it is said that it
+    /// has: the server's alone, since only its rules are in force.
     server: Option<(Audit, InForce)>,
     rules: watch::Sender<Arc<Rights>>,
-    /// Held from reading the file until what it says is in force, so that what was read last is what stays.
+    /// Held from reading the file until what it says is in force, so that what was read last is
+    /// what stays.
     reloading: Mutex<()>,
     /// What the file was when it was last looked at, broken or not.
     seen: Mutex<Option<SourceIdentity>>,
     problem: Option<String>,
 }
 
-/// Reads the rules of the server whose state is kept in `state`, without being that server. Blocking.
+/// Reads the rules of the server whose state is kept in `state`, without being that server.
+/// Blocking.
 ///
 /// # Errors
 /// [`Error::State`] where there are none, or they are broken.
@@ -85,19 +89,24 @@ pub fn read_rules(state: &Path) -> Result<Rights, Error> {
 }
 
 impl RightsFile {
-    /// Opens the file of a server at its machine, to look at it and to write to it; a server that runs puts what is written into force. Where the file
-    /// cannot be used, there are no rules, and [why](Self::problem) is to be said: who has to be out at once is not kept in by a typing error. Blocking.
+    /// Opens the file of a server at its machine, to look at it and to write to it; a server that
+    /// runs puts what is written into force. Where the file cannot be used, there are no rules,
+    /// and [why](Self::problem) is to be said: who has to be out at once is not kept in by a typing
+    /// error. Blocking.
     pub fn of_command(folder: Arc<PrivateFolder>) -> Self {
         let mut file = Self::new(folder, None);
         file.problem = file.reload().err().map(|error| error.to_string());
         file
     }
 
-    /// Opens the file for the server, making it on first use. The owner, once there is one, gets the first rights, once. No rules come into force that are
-    /// not in the audit log, durably. Until the first are, there are none, and the file [has changed](Self::has_changed). Blocking.
+    /// Opens the file for the server, making it on first use. The owner, once there is one, gets
+    /// the first rights, once. No rules come into force that are not in the audit log, durably.
+    /// Until the first are, there are none, and the file [has changed](Self::has_changed).
+    /// Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] where the file is broken, others can write to it, or it is gone; `audit` where the owner's first rights cannot be written down.
+    /// [`Error::State`] where the file is broken, others can write to it, or it is gone; `audit`
+    /// where the owner's first rights cannot be written down.
     pub fn of_server(
         folder: Arc<PrivateFolder>,
         audit: Audit,
@@ -182,8 +191,9 @@ impl RightsFile {
     /// Puts what the file says into force, once that is written down. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`], with the place where the file is broken; `audit` where the change cannot be written down, and then the file
-    /// [has changed](Self::has_changed) still. The earlier rules stay in force.
+    /// [`Error::State`], with the place where the file is broken; `audit` where the change cannot
+    /// be written down, and then the file [has changed](Self::has_changed) still. The earlier
+    /// rules stay in force.
     pub fn reload(&self) -> Result<Arc<Rights>, Error> {
         let _reloading = self
             .reloading
@@ -192,11 +202,13 @@ impl RightsFile {
         self.load(None)
     }
 
-    /// As [`reload`](Self::reload), which the caller keeps others from. What is `recorded` is written down already.
+    /// As [`reload`](Self::reload), which the caller keeps others from. What is `recorded` is
+    /// written down already.
     fn load(&self, recorded: Option<&str>) -> Result<Arc<Rights>, Error> {
         let looked_at = self.folder.identity(NAME);
         let read = read(&self.folder);
-        // What is wrong with the file stays wrong until it changes; what kept it from being read does not.
+        // What is wrong with the file stays wrong until it changes; what kept it from being read
+        // does not.
         self.see(if matches!(read, Err(Unread::ForNow(_))) {
             None
         } else {
@@ -268,8 +280,8 @@ impl RightsFile {
         self.folder.identity(NAME) == before
     }
 
-    /// Writes a new user's first rights at the end of the file, and puts them into force. A user who stands there already keeps
-    /// what is written. Blocking.
+    /// Writes a new user's first rights at the end of the file, and puts them into force. A user
+    /// who stands there already keeps what is written. Blocking.
     ///
     /// # Errors
     /// [`Error::State`] where the file is broken or would be; `audit`; it is as it was then.
@@ -280,8 +292,8 @@ impl RightsFile {
         })
     }
 
-    /// Takes a user out of the file, with all rights, and puts that into force; comments at its beginning and about others stay.
-    /// Blocking.
+    /// Takes a user out of the file, with all rights, and puts that into force; comments at its
+    /// beginning and about others stay. Blocking.
     ///
     /// # Errors
     /// [`Error::State`] where the file is broken; `audit`; it is as it was then.
@@ -315,8 +327,9 @@ impl RightsFile {
         self.folder.write(GIVEN, format!("{owner}\n").as_bytes())
     }
 
-    /// Rewrites the file, unless `edit` says that there is nothing to do, and puts it into force with whatever somebody else has changed
-    /// there: at the server, too, where this is not the server's. Written down before it is in the file: nobody is told of a failure and given the
+    /// Rewrites the file, unless `edit` says that there is nothing to do, and puts it into force
+    /// with whatever somebody else has changed there: at the server, too, where this is not the
+    /// server's. Written down before it is in the file: nobody is told of a failure and given the
     /// right all the same, later.
     fn change(&self, edit: impl FnOnce(&Rights, &str) -> Option<String>) -> Result<(), Error> {
         if let Some(text) = self.rewrite(edit)?

@@ -1,4 +1,5 @@
-//! Which rules a server has in force, for whoever changes them at the machine: what was granted there can be used when the command ends.
+//! Which rules a server has in force, for whoever changes them at the machine: what was granted
+//! there can be used when the command ends.
 
 use std::{
     io::{Seek, Write},
@@ -49,8 +50,8 @@ impl InForce {
     }
 }
 
-/// Waits until the rules of a file that was just written are in force at a server that runs. What keeps a server from them is for the server to
-/// say: it is not waited for for long. Blocking.
+/// Waits until the rules of a file that was just written are in force at a server that runs. What
+/// keeps a server from them is for the server to say: it is not waited for for long. Blocking.
 pub(super) fn wait(folder: &PrivateFolder, text: &str) {
     let (start, expected) = (Instant::now(), said(text));
     while start.elapsed() < WAIT_TIME {

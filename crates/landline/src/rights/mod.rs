@@ -1,5 +1,5 @@
-//! Who may do what (`docs/rights.md`): the rules of `rights.toml`, what they allow and by which line, and what is counted
-//! against them.
+//! Who may do what (`docs/rights.md`): the rules of `rights.toml`, what they allow and by which
+//! line, and what is counted against them.
 //!
 //! - [`Rights`]: the rules, as one file says them. [`Rights::parse`] says where a file is broken.
 //! - [`RightsFile`]: the file of a server and the rules in force; read again when it changes.

@@ -33,7 +33,8 @@ impl Rights {
     /// Reads the rules from the text of a file.
     ///
     /// # Errors
-    /// The first thing that is wrong: not TOML, a key that is not known, or a value that is not accepted.
+    /// The first thing that is wrong: not TOML, a key that is not known, or a value that is not
+    /// accepted.
     pub fn parse(text: &str) -> Result<Self, RightsError> {
         let reader = Reader { text };
         let document = Document::parse(text)
@@ -231,7 +232,8 @@ impl Reader<'_> {
             .ok_or_else(|| self.error(item.span().or(span), accepted))
     }
 
-    /// The entries of a table, with the place of each key; refuses a key that is not among `accepted`.
+    /// The entries of a table, with the place of each key; refuses a key that is not among
+    /// `accepted`.
     fn entries<'i>(
         &self,
         table: &'i dyn TableLike,

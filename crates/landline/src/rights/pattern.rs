@@ -1,4 +1,5 @@
-//! Patterns for commands: matched word by word against the words that are run, never against a shell's string.
+//! Patterns for commands: matched word by word against the words that are run, never against a
+//! shell's string.
 
 use std::fmt;
 
@@ -7,8 +8,8 @@ const WORDS_MAX: usize = 256;
 
 /// A command that may be run: a pattern for each of its words, and perhaps any further ones.
 ///
-/// Within a word `*` stands for any bytes, none included, and `\` takes the character behind it as it is. A last word `...`
-/// stands for any further words, none included.
+/// Within a word `*` stands for any bytes, none included, and `\` takes the character behind it as
+/// it is. A last word `...` stands for any further words, none included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     words: Vec<Word>,
@@ -81,8 +82,8 @@ impl Pattern {
         })
     }
 
-    /// Whether these words, the program first, are what the pattern says. Takes time in proportion to the product of both lengths
-    /// at most.
+    /// Whether these words, the program first, are what the pattern says. Takes time in proportion
+    /// to the product of both lengths at most.
     pub fn matches<W: AsRef<[u8]>>(&self, words: &[W]) -> bool {
         let fits = if self.is_open {
             words.len() >= self.words.len()
@@ -129,7 +130,8 @@ impl Word {
         Ok(Self(pieces))
     }
 
-    /// Only the last star is ever tried again: what an earlier one took has fitted, and the rest can only be further behind.
+    /// Only the last star is ever tried again: what an earlier one took has fitted, and the rest
+    /// can only be further behind.
     fn matches(&self, word: &[u8]) -> bool {
         let (mut piece, mut byte) = (0, 0);
         let mut last_star: Option<(usize, usize)> = None;

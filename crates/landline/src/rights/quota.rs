@@ -10,8 +10,8 @@ use crate::{Error, paths::local, store::Store};
 /// What is counted ahead of content whose length is not known.
 const STEP_BYTES: u64 = 8 << 20;
 
-/// The room that one copy takes of its user's quota: as a staging file while it is on its way, as the file afterwards. What is there
-/// to be resumed goes on counting.
+/// The room that one copy takes of its user's quota: as a staging file while it is on its way, as
+/// the file afterwards. What is there to be resumed goes on counting.
 pub(crate) struct Allowance {
     store: Arc<Store>,
     user: UserName,
@@ -32,7 +32,8 @@ impl fmt::Debug for Allowance {
 }
 
 impl Allowance {
-    /// Of a user who has a quota of bytes or files; `None` for one who has not, of whom nothing is counted.
+    /// Of a user who has a quota of bytes or files; `None` for one who has not, of whom nothing is
+    /// counted.
     pub(crate) fn of(store: &Arc<Store>, user: &UserName, quota: Quota) -> Option<Self> {
         let is_limited = quota.bytes.is_some() || quota.files.is_some();
         is_limited.then(|| Self {
@@ -45,8 +46,9 @@ impl Allowance {
         })
     }
 
-    /// Takes the room for a copy of `length` bytes, as far as that is known, that is staged at `staging` and becomes `place`, whose
-    /// own room it gets if that is a file of the same user. Blocking.
+    /// Takes the room for a copy of `length` bytes, as far as that is known, that is staged at
+    /// `staging` and becomes `place`, whose own room it gets if that is a file of the same
+    /// user. Blocking.
     ///
     /// # Errors
     /// `no-space`, [`Error::State`].

@@ -73,7 +73,8 @@ pub struct Quota {
 const TOLD_BYTES_MAX: usize = 1024;
 
 impl UserRights {
-    /// The rights for people, each as it could stand in the file: `files = ["rw:~"]`. One that is very long ends in `...`.
+    /// The rights for people, each as it could stand in the file: `files = ["rw:~"]`. One that is
+    /// very long ends in `...`.
     pub fn told(&self) -> Vec<String> {
         let mut told = Vec::new();
         if !self.files.is_empty() {
@@ -141,7 +142,8 @@ impl Rights {
         self.users.len()
     }
 
-    /// Whether a user has a right somewhere. For files and commands it depends on the path and the words as well.
+    /// Whether a user has a right somewhere. For files and commands it depends on the path and the
+    /// words as well.
     pub fn has(&self, user: &UserName, right: Right) -> bool {
         let Some(rights) = self.of(user) else {
             return matches!(right, Right::Nothing | Right::Account);

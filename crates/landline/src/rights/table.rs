@@ -1,7 +1,8 @@
-//! Which right each message needs in each state of a server: the one table of state × message × right.
+//! Which right each message needs in each state of a server: the one table of state × message ×
+//! right.
 //!
-//! `landline_proto::order` says what is accepted when; this says for whom. Every message that a server accepts stands here,
-//! which a test makes sure of; what does not is denied.
+//! `landline_proto::order` says what is accepted when; this says for whom. Every message that a
+//! server accepts stands here, which a test makes sure of; what does not is denied.
 
 use landline_proto::{ErrorCode, login::UserName, order::State};
 
@@ -27,7 +28,9 @@ pub enum Right {
     Admin,
 }
 
-/// The table. Without the right to administer, `who` and `kick` concern one's own sessions alone, and what is about passwords one's own. While content flows, the right that let it begin has to last.
+/// The table. Without the right to administer, `who` and `kick` concern one's own sessions alone,
+/// and what is about passwords one's own. While content flows, the right that let it begin has to
+/// last.
 pub const TABLE: &[(State, &str, Right)] = &[
     (State::ServerLogin, "keys", Right::Nothing),
     (State::ServerLogin, "signing", Right::Nothing),
@@ -75,7 +78,8 @@ pub fn right(state: State, kind: &str) -> Option<Right> {
 }
 
 impl Rights {
-    /// Lets a message pass that `user` may send in this state, as far as that does not depend on what it names.
+    /// Lets a message pass that `user` may send in this state, as far as that does not depend on
+    /// what it names.
     ///
     /// # Errors
     /// `denied`.

@@ -38,8 +38,8 @@ impl Account {
         &self.session.user
     }
 
-    /// Lets a message pass for which the user has the right, as far as that does not depend on what it names, unless the session is
-    /// being ended.
+    /// Lets a message pass for which the user has the right, as far as that does not depend on what
+    /// it names, unless the session is being ended.
     ///
     /// # Errors
     /// `denied`, `ended`.
@@ -53,7 +53,8 @@ impl Account {
         Allowance::of(&self.store, self.user(), self.rights.quota(self.user()))
     }
 
-    /// Ends the session once a right that the user has, or `had` before, is gone altogether, and never returns. Cancel-safe.
+    /// Ends the session once a right that the user has, or `had` before, is gone altogether, and
+    /// never returns. Cancel-safe.
     pub(crate) async fn end_without(
         &self,
         rules: &mut watch::Receiver<Arc<Rights>>,
@@ -74,8 +75,9 @@ impl Account {
         }
     }
 
-    /// Ends the session once rules come into force by which `still` is no longer so, and never returns. What the session does goes on
-    /// to be polled meanwhile, so that it can stop where the reason can be told. Cancel-safe.
+    /// Ends the session once rules come into force by which `still` is no longer so, and never
+    /// returns. What the session does goes on to be polled meanwhile, so that it can stop where
+    /// the reason can be told. Cancel-safe.
     pub(crate) async fn end_unless(
         &self,
         rules: &mut watch::Receiver<Arc<Rights>>,
@@ -94,7 +96,8 @@ impl Account {
         std::future::pending().await
     }
 
-    /// Ends the session for this reason, or for the better one that the account or key is gone altogether.
+    /// Ends the session for this reason, or for the better one that the account or key is gone
+    /// altogether.
     async fn end_for(&self, reason: String) {
         let (store, user, key) = (
             self.store.clone(),
@@ -116,7 +119,8 @@ impl Account {
         ));
     }
 
-    /// Writes down what is about to be done in this session, which must not be done where that fails. [`crate::audit`] says more.
+    /// Writes down what is about to be done in this session, which must not be done where that
+    /// fails. [`crate::audit`] says more.
     pub(crate) async fn record(
         &self,
         entry: impl FnOnce(String, String) -> Entry,

@@ -12,8 +12,8 @@ const KEPT_MAX: usize = 16;
 /// Of so many places one is kept.
 const KEPT_OF: usize = 4;
 
-/// How many connections there may be. Some places are kept for those who may administer: however many connections others have, an
-/// admin gets in, and can end them.
+/// How many connections there may be. Some places are kept for those who may administer: however
+/// many connections others have, an admin gets in, and can end them.
 #[derive(Debug)]
 pub(super) struct Capacity {
     all: Arc<Semaphore>,

@@ -28,9 +28,11 @@ use crate::{
     ping,
 };
 
-/// How long a frame that is being sent when its session is ended may take: what ends the session can be said behind it.
+/// How long a frame that is being sent when its session is ended may take: what ends the session
+/// can be said behind it.
 const FRAME_TIME: Duration = Duration::from_millis(300);
-/// How long a login that is on its way when the server drains may take, so that its client hears why there is none.
+/// How long a login that is on its way when the server drains may take, so that its client hears
+/// why there is none.
 const LAST_WORD_TIME: Duration = Duration::from_secs(3);
 
 /// A newcomer's place among the half-open connections; `None` while its source is shut out.
@@ -153,7 +155,8 @@ pub(super) async fn serve(
     }
 }
 
-/// The part of a connection that is before the login; or the code and the words for why there is no more of it.
+/// The part of a connection that is before the login; or the code and the words for why there is no
+/// more of it.
 async fn log_in(
     transport: Box<dyn Transport>,
     peer: SocketAddr,
@@ -202,7 +205,8 @@ async fn log_in(
     })
 }
 
-/// Whether a connection that is not logged in has made a guess, which is held against its source however it ends.
+/// Whether a connection that is not logged in has made a guess, which is held against its source
+/// however it ends.
 struct Suspicion<'a> {
     shared: &'a Shared,
     peer: SocketAddr,
@@ -259,7 +263,8 @@ async fn redeemed(shared: &Arc<Shared>, account: &Account) {
     }
 }
 
-/// Returns once the session was ended from elsewhere, and a frame that was being sent had the time to leave.
+/// Returns once the session was ended from elsewhere, and a frame that was being sent had the time
+/// to leave.
 async fn ended(account: &Account) -> Error {
     let error = account.connection.ended().await;
     tokio::time::sleep(FRAME_TIME).await;
@@ -416,7 +421,8 @@ mod tests {
         );
     }
 
-    /// More than one message holds: each has left before the next is made, and none of the sessions is lost in between.
+    /// More than one message holds: each has left before the next is made, and none of the sessions
+    /// is lost in between.
     #[tokio::test]
     async fn a_long_list_of_sessions_is_whole() {
         let stage = testkit::Stage::new("unused");

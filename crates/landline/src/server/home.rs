@@ -1,4 +1,5 @@
-//! Which folder is the accounts' home, for whoever looks at a server's state without having started it.
+//! Which folder is the accounts' home, for whoever looks at a server's state without having started
+//! it.
 
 use std::{
     ffi::OsString,
@@ -19,7 +20,8 @@ pub(super) fn note(folder: &PrivateFolder, home: &Path) -> Result<(), Error> {
     folder.write(NAME, home.as_os_str().as_bytes())
 }
 
-/// The home that the server of this state folder was last started with; `None` where there was none yet that has noted it. Blocking.
+/// The home that the server of this state folder was last started with; `None` where there was none
+/// yet that has noted it. Blocking.
 ///
 /// # Errors
 /// [`Error::State`].

@@ -1,4 +1,5 @@
-//! What the server does with its listener: every connection that it brings is served, until it drains.
+//! What the server does with its listener: every connection that it brings is served, until it
+//! drains.
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -26,7 +27,8 @@ pub(super) async fn accept(
     events: EventSink,
 ) -> io::Result<()> {
     let limits = Limits {
-        // How many there may be, in all and from one source, is for the admission to say: it knows how far each has come.
+        // How many there may be, in all and from one source, is for the admission to say: it knows
+        // how far each has come.
         connections_max: usize::MAX,
         connections_per_address_max: usize::MAX,
         idle_timeout: None,

@@ -70,7 +70,8 @@ impl LocalServer {
         ))
     }
 
-    /// Notes where the server that keeps its state in the folder `state` can be reached, for the invites of later. Blocking.
+    /// Notes where the server that keeps its state in the folder `state` can be reached, for the
+    /// invites of later. Blocking.
     ///
     /// # Errors
     /// [`Error::State`].

@@ -55,8 +55,9 @@ pub struct ServerOptions {
     pub state: PathBuf,
     /// The folder that is the accounts' home.
     pub home: PathBuf,
-    /// Connections that are logged in, at a time; further logins are refused. A fourth of them, at most 16, is kept for those who may
-    /// administer. Half-open ones are counted apart: as many, but at most 512.
+    /// Connections that are logged in, at a time; further logins are refused. A fourth of them, at
+    /// most 16, is kept for those who may administer. Half-open ones are counted apart: as
+    /// many, but at most 512.
     pub connections_max: usize,
     /// How long transfers may go on once the server drains.
     pub drain_time: Duration,
@@ -76,8 +77,9 @@ impl Server {
     /// Opens the state, making it on first use. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] where the state cannot be used, its rights are broken, or another server uses it; `audit` where an owner who has
-    /// joined has no rights yet, and they cannot be written down.
+    /// [`Error::State`] where the state cannot be used, its rights are broken, or another server
+    /// uses it; `audit` where an owner who has joined has no rights yet, and they cannot be
+    /// written down.
     pub fn open(options: &ServerOptions) -> Result<Self, Error> {
         let folder = PrivateFolder::open_or_create(&options.state)?.subfolder("server")?;
         let Some(lock) = folder.try_lock(LOCK_FILE)? else {
@@ -159,8 +161,9 @@ impl Server {
         self.shared.rights.clone()
     }
 
-    /// A fresh invite for the owner of this server, which can be reached at `addresses`; `None` once somebody has an account. Any
-    /// earlier one is void. The addresses are noted for the invites of later. It is in the audit log before it is good. Blocking.
+    /// A fresh invite for the owner of this server, which can be reached at `addresses`; `None`
+    /// once somebody has an account. Any earlier one is void. The addresses are noted for the
+    /// invites of later. It is in the audit log before it is good. Blocking.
     ///
     /// # Errors
     /// `audit`, [`Error::State`].
@@ -202,8 +205,8 @@ impl Server {
         Ok(self.shared.folder.path_of(INVITE_FILE))
     }
 
-    /// Serves one connection that was accepted elsewhere, such as an in-memory one, from its first byte to its last.
-    /// `peer` is what events call it.
+    /// Serves one connection that was accepted elsewhere, such as an in-memory one, from its first
+    /// byte to its last. `peer` is what events call it.
     pub async fn serve_connection(
         &self,
         transport: Box<dyn Transport>,
@@ -224,9 +227,9 @@ impl Server {
         .await;
     }
 
-    /// Serves until `shutdown` completes, then drains: no more connections, idle ones end, transfers go on until the drain
-    /// time is over. A notice of `reload` has the rights read at once; that they have changed is noticed without it within a
-    /// second.
+    /// Serves until `shutdown` completes, then drains: no more connections, idle ones end,
+    /// transfers go on until the drain time is over. A notice of `reload` has the rights read
+    /// at once; that they have changed is noticed without it within a second.
     ///
     /// # Errors
     /// Where connections cannot be waited for at all.

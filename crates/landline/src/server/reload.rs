@@ -17,10 +17,12 @@ use crate::{
 
 /// How often the file is looked at: what changed there is in force within a second.
 const LOOK_TIME: Duration = Duration::from_millis(500);
-/// How often it is said that a change waits, for the audit log or for the file to be read. It is tried with each look.
+/// How often it is said that a change waits, for the audit log or for the file to be read. It is
+/// tried with each look.
 const WAITING_SAID_TIME: Duration = Duration::from_secs(60);
 
-/// Follows the file for as long as what it returns lives: reads it when it has changed, and at every notice of `reload`.
+/// Follows the file for as long as what it returns lives: reads it when it has changed, and at
+/// every notice of `reload`.
 pub(super) fn follow(
     rights: Arc<RightsFile>,
     reload: Arc<Notify>,

@@ -16,11 +16,13 @@ use crate::{
 const INTERVAL: Duration = Duration::from_millis(250);
 /// How often all sessions are looked at, for what time alone has changed.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
-/// After so many failures in a row it is said: a second, in which another process may just have held the store.
+/// After so many failures in a row it is said: a second, in which another process may just have
+/// held the store.
 const FAILURES_SAID: u32 = 4;
 
-/// Ends the sessions of accounts and keys that were removed, disabled or given other options, or have expired. What keeps it from that for a second is an event, and it tries again. Never returns; dropping
-/// it stops it.
+/// Ends the sessions of accounts and keys that were removed, disabled or given other options, or
+/// have expired. What keeps it from that for a second is an event, and it tries again. Never
+/// returns; dropping it stops it.
 pub(super) async fn watch(store: Arc<Store>, sessions: Sessions, events: EventSink) {
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -64,7 +66,8 @@ pub(super) async fn watch(store: Arc<Store>, sessions: Sessions, events: EventSi
 struct Watch {
     store: Arc<Store>,
     sessions: Sessions,
-    /// What the store was when all sessions of [`examined`](Self::examined) were found to be in order.
+    /// What the store was when all sessions of [`examined`](Self::examined) were found to be in
+    /// order.
     revision: Option<Revision>,
     /// When all sessions were examined last: a key may expire though nothing changes.
     all_at: Instant,
@@ -73,8 +76,9 @@ struct Watch {
 }
 
 impl Watch {
-    /// Examines all sessions if the store has changed, else those that are new or have a new connection: their login may have been decided just before the
-    /// change, and their session entered just after it was looked at.
+    /// Examines all sessions if the store has changed, else those that are new or have a new
+    /// connection: their login may have been decided just before the change, and their session
+    /// entered just after it was looked at.
     fn look(&mut self) -> Result<(), Error> {
         let revision = self.store.revision()?;
         let logins = self.sessions.logins();

@@ -1,4 +1,5 @@
-//! The live sessions: who is logged in, from where, doing what; and how one is ended from elsewhere.
+//! The live sessions: who is logged in, from where, doing what; and how one is ended from
+//! elsewhere.
 
 use std::{
     collections::BTreeMap,
@@ -68,7 +69,8 @@ pub struct ConnectionInfo {
 }
 
 impl Sessions {
-    /// Enters a session that was just logged in, with its first connection. Its user may have `sessions_max` of them.
+    /// Enters a session that was just logged in, with its first connection. Its user may have
+    /// `sessions_max` of them.
     ///
     /// # Errors
     /// `too-many-sessions`.
@@ -104,15 +106,15 @@ impl Sessions {
     /// Adds a further connection to a live session.
     ///
     /// # Errors
-    /// [`Error::LoginRefused`] where there is no such session, or it is being ended; `too-many-sessions` where it has as many
-    /// connections as a session may have.
+    /// [`Error::LoginRefused`] where there is no such session, or it is being ended;
+    /// `too-many-sessions` where it has as many connections as a session may have.
     pub fn attach(&self, session: &Session, peer: SocketAddr) -> Result<Connection, Error> {
         let mut table = self.table();
         self.add(&mut table, session, peer)
     }
 
-    /// The live sessions that `which` chooses, the oldest first: their ids, and whose they are. What they are doing is much more,
-    /// and [`info`](Self::info) tells it of one at a time.
+    /// The live sessions that `which` chooses, the oldest first: their ids, and whose they are.
+    /// What they are doing is much more, and [`info`](Self::info) tells it of one at a time.
     pub fn list(&self, which: impl Fn(&Session) -> bool) -> Vec<(String, UserName)> {
         let table = self.table();
         let mut chosen: Vec<&Live> = table
@@ -132,7 +134,8 @@ impl Sessions {
         self.table().live.get(session).map(Live::info)
     }
 
-    /// All live sessions as they were logged in, and from which addresses, by the number of the connection.
+    /// All live sessions as they were logged in, and from which addresses, by the number of the
+    /// connection.
     pub(crate) fn logins(&self) -> Vec<(Session, BTreeMap<u64, IpAddr>)> {
         let peers = |live: &Live| {
             live.connections
@@ -147,8 +150,9 @@ impl Sessions {
             .collect()
     }
 
-    /// Ends the session of this id, all its connections, and says why to whoever is at the other end. Returns at once, with the
-    /// session unless it was being ended before; it is gone within 2 s.
+    /// Ends the session of this id, all its connections, and says why to whoever is at the other
+    /// end. Returns at once, with the session unless it was being ended before; it is gone
+    /// within 2 s.
     pub fn end(&self, reason: &str, session: &str) -> Option<SessionInfo> {
         let table = self.table();
         let live = table
@@ -226,7 +230,8 @@ impl Live {
     }
 }
 
-/// A connection's place in the table; the session is gone once the last of its connections is dropped.
+/// A connection's place in the table; the session is gone once the last of its connections is
+/// dropped.
 #[derive(Debug)]
 pub struct Connection {
     sessions: Sessions,
@@ -257,7 +262,8 @@ impl Connection {
         self.sessions.end(reason, &self.session);
     }
 
-    /// Returns once the session is to be ended, with the reason as the error to tell the peer. Cancel-safe.
+    /// Returns once the session is to be ended, with the reason as the error to tell the peer.
+    /// Cancel-safe.
     pub async fn ended(&self) -> Error {
         let mut ended = self.ended.clone();
         let reason = ended

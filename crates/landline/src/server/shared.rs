@@ -23,7 +23,8 @@ use crate::{
     store::Store,
 };
 
-/// How fast content may flow for somebody who has no rights at all, in bytes per second: that is somebody who has just lost them.
+/// How fast content may flow for somebody who has no rights at all, in bytes per second: that is
+/// somebody who has just lost them.
 const RATE_WITHOUT_RIGHTS: u64 = 16 << 10;
 
 /// What all connections share.
@@ -50,7 +51,8 @@ pub(super) struct Shared {
     pub(super) connections: Capacity,
 }
 
-/// What a connection holds that is logged in: its place in the table of sessions, and one among all connections.
+/// What a connection holds that is logged in: its place in the table of sessions, and one among all
+/// connections.
 pub(super) type Entered = (Connection, OwnedSemaphorePermit);
 
 impl Shared {
@@ -78,7 +80,8 @@ impl Shared {
         }
     }
 
-    /// A place in the table of sessions, as a new one or as a further connection of one, and one among all connections.
+    /// A place in the table of sessions, as a new one or as a further connection of one, and one
+    /// among all connections.
     ///
     /// # Errors
     /// `too-many-sessions`; [`Error::LoginRefused`] where the session is over.

@@ -4,7 +4,8 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// The hosts to go through, the first one first; none for `none`. Written as ssh takes it, in files too.
+/// The hosts to go through, the first one first; none for `none`. Written as ssh takes it, in files
+/// too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyJump {
     /// The hosts.
@@ -12,7 +13,8 @@ pub struct ProxyJump {
 }
 
 impl ProxyJump {
-    /// What a host is called here that is gone to this way: `localhost` is the last host gone through, by its own name.
+    /// What a host is called here that is gone to this way: `localhost` is the last host gone
+    /// through, by its own name.
     pub fn name_of(&self, host: &str) -> String {
         match self.hops.last() {
             Some(last) if is_loopback(host) => last.host.clone(),

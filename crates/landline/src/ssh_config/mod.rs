@@ -1,6 +1,6 @@
-//! What `~/.ssh/config` says about a host (ssh_config(5)): `HostName`, `User`, `IdentityFile`, `IdentitiesOnly`, `IdentityAgent` and
-//! `ProxyJump`, by `Host` and `Match` blocks, with `Include`. The first value wins. Everything else is passed over, `Port` too: it
-//! is sshd's.
+//! What `~/.ssh/config` says about a host (ssh_config(5)): `HostName`, `User`, `IdentityFile`,
+//! `IdentitiesOnly`, `IdentityAgent` and `ProxyJump`, by `Host` and `Match` blocks, with `Include`.
+//! The first value wins. Everything else is passed over, `Port` too: it is sshd's.
 
 mod blocks;
 mod evaluation;
@@ -54,15 +54,18 @@ pub struct HostConfig {
     pub identity_agent: Option<AgentPlace>,
     /// The hosts to go through.
     pub proxy_jump: Option<ProxyJump>,
-    /// What was passed over though it may have been meant for this host, for people. Not to be printed unchecked.
+    /// What was passed over though it may have been meant for this host, for people. Not to be
+    /// printed unchecked.
     pub passed_over: Vec<String>,
 }
 
-/// Reads what the files of the user and of the system say about a host, in this order; one that is not there says nothing. `files` are
-/// files and the folders to which what they include is relative. Blocking.
+/// Reads what the files of the user and of the system say about a host, in this order; one that is
+/// not there says nothing. `files` are files and the folders to which what they include is
+/// relative. Blocking.
 ///
 /// # Errors
-/// [`Error::SshConfig`] for a file that cannot be read, that others may write to, or in which one of our keywords is malformed.
+/// [`Error::SshConfig`] for a file that cannot be read, that others may write to, or in which one
+/// of our keywords is malformed.
 pub fn read(files: &[(PathBuf, PathBuf)], query: &Query<'_>) -> Result<HostConfig, Error> {
     evaluation::read(files, query, &evaluation::Disk)
 }

@@ -1,7 +1,7 @@
 //! Patterns of hosts, users and included files.
 
-/// Whether `text` fits a pattern in which `*` stands for anything and `?` for one character. Takes no more than the product of their
-/// lengths.
+/// Whether `text` fits a pattern in which `*` stands for anything and `?` for one character. Takes
+/// no more than the product of their lengths.
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), text.chars().collect());
@@ -27,7 +27,8 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
     pattern.iter().skip(of).all(|rest| *rest == '*')
 }
 
-/// Whether one of `patterns` fits `text`, and none of those behind a `!`. Hosts are compared in lower case.
+/// Whether one of `patterns` fits `text`, and none of those behind a `!`. Hosts are compared in
+/// lower case.
 pub(super) fn any_matches<'a>(patterns: impl IntoIterator<Item = &'a str>, text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let mut found = false;

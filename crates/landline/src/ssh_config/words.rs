@@ -1,6 +1,7 @@
 //! A line as words, as ssh splits it.
 
-/// The keyword of a line in lower case, and its arguments. `None` for an empty line, a comment, or a quote that is not closed.
+/// The keyword of a line in lower case, and its arguments. `None` for an empty line, a comment, or
+/// a quote that is not closed.
 pub(super) fn split(line: &str) -> Option<(String, Vec<String>)> {
     let line = line.trim_matches([' ', '\t', '\r', '\u{c}']);
     if line.starts_with('#') {
@@ -18,7 +19,8 @@ pub(super) fn split(line: &str) -> Option<(String, Vec<String>)> {
     Some((keyword.to_ascii_lowercase(), words(rest)?))
 }
 
-/// Words apart by white space; quotes keep it, a backslash keeps a quote or a backslash, and `#` begins a comment.
+/// Words apart by white space; quotes keep it, a backslash keeps a quote or a backslash, and `#`
+/// begins a comment.
 fn words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

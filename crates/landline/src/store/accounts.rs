@@ -32,12 +32,14 @@ pub struct AccountRecord {
 }
 
 impl AccountRecord {
-    /// How many keys, secrets and passwords it has in all: whatever else somebody may log in by one day belongs here.
+    /// How many keys, secrets and passwords it has in all: whatever else somebody may log in by one
+    /// day belongs here.
     fn means(&self) -> u32 {
         self.keys + self.secrets + u32::from(self.password)
     }
 
-    /// Whether anybody can log in as this user, as far as the store knows: what stands in front of a key is not looked at.
+    /// Whether anybody can log in as this user, as far as the store knows: what stands in front of
+    /// a key is not looked at.
     pub fn can_log_in(&self) -> bool {
         self.disabled.is_none() && self.means() > 0
     }
@@ -162,8 +164,9 @@ impl Store {
         }
     }
 
-    /// Disables or removes an account. What it has handed out or was handed, and nobody has redeemed, is void with it. `is_admin`
-    /// says which accounts are admins: the last one who can log in stays, unless `force` says otherwise.
+    /// Disables or removes an account. What it has handed out or was handed, and nobody has
+    /// redeemed, is void with it. `is_admin` says which accounts are admins: the last one who
+    /// can log in stays, unless `force` says otherwise.
     ///
     /// # Errors
     /// `not-found`, `denied` for the last admin, [`Error::State`].
@@ -236,7 +239,8 @@ impl Store {
         found.ok_or_else(|| no_account(user))
     }
 
-    /// Gives an account these keys, all or none. One that it has already takes the options and comment of the new line.
+    /// Gives an account these keys, all or none. One that it has already takes the options and
+    /// comment of the new line.
     ///
     /// # Errors
     /// `not-found`, [`Error::State`].
@@ -252,7 +256,8 @@ impl Store {
         if found { Ok(()) } else { Err(no_account(user)) }
     }
 
-    /// Takes a key from an account, and makes the invites void that it has handed out. `is_admin` says which accounts are admins: the last one who can log in keeps the only key
+    /// Takes a key from an account, and makes the invites void that it has handed out. `is_admin`
+    /// says which accounts are admins: the last one who can log in keeps the only key
     /// if there is no secret either.
     ///
     /// # Errors
@@ -315,8 +320,8 @@ impl Store {
         })
     }
 
-    /// Why somebody who has logged in as `user` with this key (a fingerprint, or `secret:` or `password:` and an id) could not do so any
-    /// more; `None` if they could.
+    /// Why somebody who has logged in as `user` with this key (a fingerprint, or `secret:` or
+    /// `password:` and an id) could not do so any more; `None` if they could.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -386,7 +391,8 @@ fn last_admin(
     })
 }
 
-/// Whether no admin could log in any more without what `user` logs in with, be it a key, a secret or a password, of which there is one.
+/// Whether no admin could log in any more without what `user` logs in with, be it a key, a secret
+/// or a password, of which there is one.
 pub(super) fn is_last_means(
     transaction: &Transaction<'_>,
     user: &UserName,

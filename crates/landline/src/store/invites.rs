@@ -97,8 +97,9 @@ impl Store {
         })
     }
 
-    /// Puts an invite, for a new account or, where the user has one, for a further key of it; which of them it is. Those that have
-    /// expired are forgotten. Before anything changes `before` is called, with its id and what it is for; if that fails, nothing does.
+    /// Puts an invite, for a new account or, where the user has one, for a further key of it; which
+    /// of them it is. Those that have expired are forgotten. Before anything changes `before`
+    /// is called, with its id and what it is for; if that fails, nothing does.
     ///
     /// # Errors
     /// `denied` for a user who is disabled; what `before` says; [`Error::State`].
@@ -165,11 +166,13 @@ impl Store {
         Ok(())
     }
 
-    /// Takes an invite and registers `key` for `user`, both or neither. The same user and key may do so again: they may not have
-    /// heard the answer. Before anything changes `before` is called, with what the invite is; if that fails, nothing does.
+    /// Takes an invite and registers `key` for `user`, both or neither. The same user and key may
+    /// do so again: they may not have heard the answer. Before anything changes `before` is
+    /// called, with what the invite is; if that fails, nothing does.
     ///
     /// # Errors
-    /// `invite-unknown`, `invite-used`, `invite-expired`, `invite-user`, [`Error::LoginRefused`]; what `before` says; and [`Error::State`].
+    /// `invite-unknown`, `invite-used`, `invite-expired`, `invite-user`, [`Error::LoginRefused`];
+    /// what `before` says; and [`Error::State`].
     pub fn redeem(
         &self,
         token: &Token,
@@ -303,7 +306,8 @@ fn judge(
     if now >= expires {
         return Ok(Verdict::Expired);
     }
-    // There is an owner, or whoever is at the machine has made other accounts: the first one is not to be had any more.
+    // There is an owner, or whoever is at the machine has made other accounts: the first one is not
+    // to be had any more.
     if purpose == Purpose::Owner && accounts::is_any(transaction)? {
         return Ok(Verdict::Unknown);
     }
@@ -326,7 +330,8 @@ fn judge(
     })
 }
 
-/// Whatever somebody has handed out is void: what they log in with was taken away, and may be what it was made with.
+/// Whatever somebody has handed out is void: what they log in with was taken away, and may be what
+/// it was made with.
 pub(super) fn void_invites_of(
     transaction: &Transaction<'_>,
     user: &UserName,
@@ -375,7 +380,8 @@ fn insert(
 /// How much of a hash an invite is called by.
 const ID_BYTES: u8 = 6;
 
-/// What the invite with this token is called: the first digits of its hash, from which nothing can be learned.
+/// What the invite with this token is called: the first digits of its hash, from which nothing can
+/// be learned.
 pub(crate) fn invite_id(token: &Token) -> String {
     id_of(&sha256(&token.0))
 }

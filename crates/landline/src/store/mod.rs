@@ -1,5 +1,5 @@
-//! What the server remembers: accounts, their keys and secrets, and invites, in SQLite. All SQL is in here, and nothing of SQLite shows
-//! outside.
+//! What the server remembers: accounts, their keys and secrets, and invites, in SQLite. All SQL is
+//! in here, and nothing of SQLite shows outside.
 
 mod accounts;
 mod invites;
@@ -35,11 +35,13 @@ pub struct Store {
     path: String,
     /// Counts what this process has changed.
     changes: Arc<AtomicU64>,
-    /// On whose behalf, and by which key or secret, this handle changes something, if not for somebody at the machine itself.
+    /// On whose behalf, and by which key or secret, this handle changes something, if not for
+    /// somebody at the machine itself.
     actor: Option<(UserName, String)>,
 }
 
-/// What a store was at a moment: another value says that something was changed since, by this process or another.
+/// What a store was at a moment: another value says that something was changed since, by this
+/// process or another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revision {
     elsewhere: i64,
@@ -47,8 +49,8 @@ pub struct Revision {
 }
 
 impl Store {
-    /// Opens the store, making it or bringing it up to date if need be, after a backup beside it. The caller sees to it that no
-    /// other process uses it meanwhile.
+    /// Opens the store, making it or bringing it up to date if need be, after a backup beside it.
+    /// The caller sees to it that no other process uses it meanwhile.
     ///
     /// # Errors
     /// [`Error::State`] where it cannot be opened, is damaged, or is of a later release.
@@ -77,8 +79,8 @@ impl Store {
         })
     }
 
-    /// A handle that changes nothing once `user` could not log in with `key` (a fingerprint, or `secret:` or `password:` and an id) any
-    /// more: it says `denied` then.
+    /// A handle that changes nothing once `user` could not log in with `key` (a fingerprint, or
+    /// `secret:` or `password:` and an id) any more: it says `denied` then.
     pub fn on_behalf_of(&self, user: &UserName, key: &str) -> Self {
         let (connection, changes) = (self.connection.clone(), self.changes.clone());
         Self {
@@ -106,8 +108,8 @@ impl Store {
         })
     }
 
-    /// Runs one transaction that changes something. It takes the write lock at once, so that what it read is still true when it
-    /// writes.
+    /// Runs one transaction that changes something. It takes the write lock at once, so that what
+    /// it read is still true when it writes.
     fn write<T>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,

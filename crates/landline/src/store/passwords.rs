@@ -61,7 +61,8 @@ impl Store {
         })
     }
 
-    /// The password of whoever this may be; none for an unknown user, one who has none, and one who is disabled, after the same look-up.
+    /// The password of whoever this may be; none for an unknown user, one who has none, and one who
+    /// is disabled, after the same look-up.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -105,10 +106,12 @@ impl Store {
         }
     }
 
-    /// Takes an account's password away. `is_admin` says which accounts are admins: the last one who can log in keeps the only way in.
+    /// Takes an account's password away. `is_admin` says which accounts are admins: the last one
+    /// who can log in keeps the only way in.
     ///
     /// # Errors
-    /// `not-found` where there is none; `denied` for the only way in of the last admin; [`Error::State`].
+    /// `not-found` where there is none; `denied` for the only way in of the last admin;
+    /// [`Error::State`].
     pub fn remove_password(
         &self,
         user: &UserName,
@@ -152,7 +155,8 @@ impl Store {
         })
     }
 
-    /// Notes that the account has logged in by its password from there; of many sources the latest are kept.
+    /// Notes that the account has logged in by its password from there; of many sources the latest
+    /// are kept.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -181,7 +185,8 @@ impl Store {
     }
 }
 
-/// Gives an account a password; the sources from which the old one let somebody in keep their share.
+/// Gives an account a password; the sources from which the old one let somebody in keep their
+/// share.
 pub(super) fn put_password(
     transaction: &Transaction<'_>,
     user: &UserName,

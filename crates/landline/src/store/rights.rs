@@ -21,8 +21,8 @@ impl Store {
 
 /// What the files of users with a quota count for.
 impl Store {
-    /// Counts `bytes` for a file in the making, in place of what it and `place` count for the same user; false where the quota is
-    /// full, and nothing has changed.
+    /// Counts `bytes` for a file in the making, in place of what it and `place` count for the same
+    /// user; false where the quota is full, and nothing has changed.
     ///
     /// # Errors
     /// [`Error::State`].

@@ -1,7 +1,8 @@
 //! The tables, and how a store of an earlier release becomes one of this.
 //!
-//! A new table of the version that is being made is one constant here and its place in [`TABLES`]. Once a version was released
-//! its tables never change: the next one has a step of its own in [`migrate`].
+//! A new table of the version that is being made is one constant here and its place in [`TABLES`].
+//! Once a version was released its tables never change: the next one has a step of its own in
+//! [`migrate`].
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +31,8 @@ const TABLES: &[&str] = &[
 /// Those that version 2 did not have.
 const TABLES_SINCE_2: &[&str] = &[PASSWORD_SETUP, PASSWORDS, PASSWORD_SOURCES];
 
-/// Who may log in. `disabled` is when that was taken away; `owner` is 1 for whoever redeemed the server's own first invite.
+/// Who may log in. `disabled` is when that was taken away; `owner` is 1 for whoever redeemed the
+/// server's own first invite.
 const ACCOUNTS: &str = "
     CREATE TABLE accounts (
         name TEXT PRIMARY KEY NOT NULL,
@@ -40,7 +42,8 @@ const ACCOUNTS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Their keys: `line` is algorithm and base64 alone, `options` and `comment` what stands in front of it and behind it.
+/// Their keys: `line` is algorithm and base64 alone, `options` and `comment` what stands in front
+/// of it and behind it.
 const KEYS: &str = "
     CREATE TABLE keys (
         user TEXT NOT NULL REFERENCES accounts (name) ON DELETE CASCADE,
@@ -53,8 +56,9 @@ const KEYS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// What was handed out. `purpose` is `owner` (the first account), `account` (a new one) or `key` (a further key of an account);
-/// `user` is for whom, or null for any name that is free; `made_by` is an account, or null for somebody at the machine itself.
+/// What was handed out. `purpose` is `owner` (the first account), `account` (a new one) or `key` (a
+/// further key of an account); `user` is for whom, or null for any name that is free; `made_by` is
+/// an account, or null for somebody at the machine itself.
 const INVITES: &str = "
     CREATE TABLE invites (
         token_hash BLOB PRIMARY KEY NOT NULL,
@@ -68,7 +72,8 @@ const INVITES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Files of users with a quota, finished and in the making, by their paths, and the bytes that each counts for.
+/// Files of users with a quota, finished and in the making, by their paths, and the bytes that each
+/// counts for.
 const STORED: &str = "
     CREATE TABLE stored (
         path BLOB PRIMARY KEY NOT NULL,
@@ -127,7 +132,8 @@ pub(super) enum Upkeep {
     Leave,
 }
 
-/// Opens the file with the settings that make a commit durable, and brings its tables up to date if it may.
+/// Opens the file with the settings that make a commit durable, and brings its tables up to date if
+/// it may.
 pub(super) fn open(path: &Path, upkeep: Upkeep) -> Result<Connection, String> {
     let text = |error: rusqlite::Error| error.to_string();
     if rusqlite::version_number() < SQLITE_VERSION_MIN {

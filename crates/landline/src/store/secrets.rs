@@ -103,11 +103,13 @@ impl Store {
         })
     }
 
-    /// Forgets a secret, which can then not be used to log in any more; whose it was. `is_admin` says which accounts are admins: the last
-    /// one who can log in keeps the only way in, unless `force` says otherwise.
+    /// Forgets a secret, which can then not be used to log in any more; whose it was. `is_admin`
+    /// says which accounts are admins: the last one who can log in keeps the only way in,
+    /// unless `force` says otherwise.
     ///
     /// # Errors
-    /// `not-found` where there is no such secret; `denied` for the only way in of the last admin; [`Error::State`].
+    /// `not-found` where there is no such secret; `denied` for the only way in of the last admin;
+    /// [`Error::State`].
     pub fn remove_secret(
         &self,
         id: &SecretId,

@@ -29,7 +29,8 @@ fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorCode {
     }
 }
 
-/// Row 44: 100 racers by two processes' handles, one success; once, or a hundred times with `LANDLINE_SOAK=1`.
+/// Row 44: 100 racers by two processes' handles, one success; once, or a hundred times with
+/// `LANDLINE_SOAK=1`.
 #[test]
 fn an_invite_is_good_once_however_many_race_for_it() {
     let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() {
@@ -318,7 +319,8 @@ fn a_token_is_not_guessed() {
         .unwrap();
 }
 
-/// Whoever guesses waits for nobody, and nobody for them: while another process holds the write lock, a guess is answered.
+/// Whoever guesses waits for nobody, and nobody for them: while another process holds the write
+/// lock, a guess is answered.
 #[test]
 fn a_guess_takes_no_write_lock() {
     let folder = testkit::Stage::new("unused");
@@ -342,7 +344,8 @@ fn a_guess_takes_no_write_lock() {
         .unwrap();
 }
 
-/// Row 44: after it was revoked, or whoever made it or was to have it is gone, an invite is worth nothing.
+/// Row 44: after it was revoked, or whoever made it or was to have it is gone, an invite is worth
+/// nothing.
 #[test]
 fn a_revoked_invite_is_void() {
     let store = fresh();

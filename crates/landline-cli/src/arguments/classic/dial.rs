@@ -36,7 +36,8 @@ pub(crate) enum Dial {
         #[arg(long, value_name = "WORD", default_value = RAW_BYE)]
         bye: String,
     },
-    /// Run shell commands whose output comes behind a JSON header; the exit status is that of the last one
+    /// Run shell commands whose output comes behind a JSON header; the exit status is that of the
+    /// last one
     CommandJson(DialCommand),
     /// Send files behind a JSON header with its length
     Upload(DialUpload),
@@ -118,7 +119,8 @@ pub(crate) struct DialStream {
 pub(crate) struct DialCommand {
     #[command(flatten)]
     pub(crate) stream: DialStream,
-    /// The command, as one argument or several [default: the lines of standard input, one after the other]
+    /// The command, as one argument or several [default: the lines of standard input, one after
+    /// the other]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<String>,
 }

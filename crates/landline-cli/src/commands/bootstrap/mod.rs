@@ -1,4 +1,5 @@
-//! `landline bootstrap`: puts landline on a machine where only ssh is, starts its server, and joins it.
+//! `landline bootstrap`: puts landline on a machine where only ssh is, starts its server, and joins
+//! it.
 
 mod far;
 mod remote;
@@ -69,7 +70,8 @@ pub(crate) async fn run(state: &Path, options: Bootstrap) -> Result<(), Failure>
     Ok(())
 }
 
-/// What programs begin with: ELF, and Mach-O for one machine and for several. A shell would take anything else for its own.
+/// What programs begin with: ELF, and Mach-O for one machine and for several. A shell would take
+/// anything else for its own.
 const MAGIC: [&[u8]; 3] = [b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"];
 
 /// The program that is to be there.
@@ -242,7 +244,8 @@ async fn join(
     Ok(())
 }
 
-/// The name under which a host is reached without this ssh, and how; `None` for one that is behind others.
+/// The name under which a host is reached without this ssh, and how; `None` for one that is behind
+/// others.
 fn direct(host: &str, way: &ProxyJump) -> Result<Option<(String, Ways)>, Failure> {
     if way.hops.len() > 1 {
         return Ok(None);

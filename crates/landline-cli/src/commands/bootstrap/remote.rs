@@ -50,7 +50,8 @@ impl Remote {
     /// Runs a script with these words as its arguments and `input` as its standard input.
     ///
     /// # Errors
-    /// 10 where ssh fails, 14 where there is no shell to run it, and what the script says is in the way.
+    /// 10 where ssh fails, 14 where there is no shell to run it, and what the script says is in the
+    /// way.
     pub(super) async fn run(
         &self,
         script: &str,
@@ -59,7 +60,8 @@ impl Remote {
     ) -> Result<Answers, Failure> {
         let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
         let script = format!("set -- {}\n{PRELUDE}\n{script}", quoted.join(" "));
-        // Whatever shell the user has there understands this the same way. dd takes the script alone, and leaves what stands behind it.
+        // Whatever shell the user has there understands this the same way. dd takes the script
+        // alone, and leaves what stands behind it.
         let command = format!(
             "exec sh -c 'eval \"$(dd bs=1 count={} 2>/dev/null)\"'",
             script.len()

@@ -13,7 +13,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks that may wait to be sent.
 const CHUNKS: usize = 4;
 
-/// The person at standard input. Nothing is read before it is asked for, and not a byte behind a line.
+/// The person at standard input. Nothing is read before it is asked for, and not a byte behind a
+/// line.
 pub(super) fn person() -> Person {
     let (person, mut requests) = Person::new();
     std::thread::spawn(move || {

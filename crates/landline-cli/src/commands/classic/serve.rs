@@ -34,7 +34,8 @@ use crate::{
     terminal::{print, print_json, say},
 };
 
-/// Output of a command that is gathered before it is sent, in bytes: what its length can say where that is an int32.
+/// Output of a command that is gathered before it is sent, in bytes: what its length can say where
+/// that is an int32.
 const OUTPUT_BYTES_MAX: u64 = i32::MAX as u64 - 1024;
 /// The same where the length is a JSON number.
 const JSON_OUTPUT_BYTES_MAX: u64 = 16 << 30;

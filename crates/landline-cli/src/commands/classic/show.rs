@@ -10,7 +10,8 @@ use landline::classic::{ClassicEvent, ClassicSink};
 use super::input;
 use crate::terminal::{print, print_json, prompt, say, shown_line};
 
-/// Events that may wait to be printed. A reader that is slower than that misses some; the server does not wait for it.
+/// Events that may wait to be printed. A reader that is slower than that misses some; the server
+/// does not wait for it.
 const EVENTS: usize = 4096;
 
 /// Prints from a thread of its own, so that a slow reader does not stop the server.

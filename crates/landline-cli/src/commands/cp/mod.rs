@@ -55,7 +55,8 @@ pub(crate) async fn run(state: &Path, options: Cp) -> Result<(), Failure> {
     }
 }
 
-/// Finds out what is to be copied, asking for a passphrase if need be, and copies until a signal comes.
+/// Finds out what is to be copied, asking for a passphrase if need be, and copies until a signal
+/// comes.
 async fn understood(state: &Path, options: &Cp, show: Show) -> Result<(Copied, String), Failure> {
     let client = Client::open(state)?;
     let mut the_copy = Copy::new(&client, options).await?;
@@ -88,7 +89,8 @@ async fn copy(
             broken_since = None;
             wait = WAIT_MIN;
         }
-        // A copy that never began fails at once: the address may be wrong. Not where an earlier try may be what is in its way.
+        // A copy that never began fails at once: the address may be wrong. Not where an earlier try
+        // may be what is in its way.
         let may_pass = has_moved || broken_since.is_some() || is_too_many(&error);
         let can_go_on = copy.can_be_repeated() && may_pass && is_of_the_line(&error);
         let since = *broken_since.get_or_insert_with(Instant::now);

@@ -1,5 +1,5 @@
-//! `landline lab`: experiments with real sockets, shown as tables and as a picture. They need no runtime: what they want, they
-//! start themselves.
+//! `landline lab`: experiments with real sockets, shown as tables and as a picture. They need no
+//! runtime: what they want, they start themselves.
 
 use std::{
     env, io,
@@ -53,8 +53,8 @@ fn measure_models() -> io::Result<Models> {
     })
 }
 
-/// Serves by a model if this process was started for that by `lab models`. To be called before anything starts a thread: one of the models
-/// forks.
+/// Serves by a model if this process was started for that by `lab models`. To be called before
+/// anything starts a thread: one of the models forks.
 pub(crate) fn serve_if_asked() -> Option<ExitCode> {
     let mut arguments = env::args_os().skip(1);
     if arguments.next()? != MODEL_SERVER {
@@ -74,7 +74,8 @@ pub(crate) fn serve_if_asked() -> Option<ExitCode> {
     })
 }
 
-/// Measures, prints, and draws where it is asked to. Whether it can draw there is known before it measures.
+/// Measures, prints, and draws where it is asked to. Whether it can draw there is known before it
+/// measures.
 fn show<Measured>(
     name: &str,
     options: &LabOptions,

@@ -76,8 +76,8 @@ impl<'a> Change<'a> {
         self.systemd.run(&["enable", SOCKET, SERVICE])
     }
 
-    /// Starts the service, or starts it again: what runs already is an earlier one. Its copies may end first, and its socket listens on
-    /// where nothing is changed about that.
+    /// Starts the service, or starts it again: what runs already is an earlier one. Its copies may
+    /// end first, and its socket listens on where nothing is changed about that.
     ///
     /// # Errors
     /// Where it does not come up.

@@ -86,7 +86,8 @@ fn own_folders() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Shows the journal, and says why the service has failed and what to do about it. What a server has to say it tells systemd.
+/// Shows the journal, and says why the service has failed and what to do about it. What a server
+/// has to say it tells systemd.
 fn why(systemd: &Systemd, runner: &Runner, stream: &str) -> (String, String) {
     let show_journal = |unit| {
         systemd

@@ -72,7 +72,8 @@ impl Runner {
         }
     }
 
-    /// The settings that the server will find as this user, where the manager gives it these variables.
+    /// The settings that the server will find as this user, where the manager gives it these
+    /// variables.
     ///
     /// # Errors
     /// As [`Settings::read`]; where something was said here that the server would not hear.
@@ -159,7 +160,8 @@ impl Runner {
     }
 }
 
-/// Whether systemd takes it for a name: a number would be another user's, and nothing would be root.
+/// Whether systemd takes it for a name: a number would be another user's, and nothing would be
+/// root.
 fn can_be_a_name(text: &str) -> bool {
     let begins = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
     begins

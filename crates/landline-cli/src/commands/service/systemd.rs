@@ -124,7 +124,8 @@ impl Systemd {
         said.ok().flatten().unwrap_or_default()
     }
 
-    /// What stands in the journal about the last start of a unit; nothing where this user may not read it.
+    /// What stands in the journal about the last start of a unit; nothing where this user may not
+    /// read it.
     pub(super) fn journal(&self, unit: &str) -> Vec<String> {
         let start = self.property(unit, "InvocationID");
         let fields = [

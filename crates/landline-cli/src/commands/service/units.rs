@@ -10,8 +10,9 @@ use landline::proto::DEFAULT_PORT;
 use super::SOCKET;
 use crate::{failure::Failure, settings::Settings};
 
-/// The service: the server, shut off from everything that it does not need. `run_as` is the user of a service of the system; `state`
-/// the state folder, if another than what the server finds by itself.
+/// The service: the server, shut off from everything that it does not need. `run_as` is the user of
+/// a service of the system; `state` the state folder, if another than what the server finds by
+/// itself.
 pub(super) fn service(
     program: &Path,
     state: Option<&Path>,

@@ -1,4 +1,5 @@
-//! What strangers send: names that lead elsewhere, lengths that lie, input without an end, patience.
+//! What strangers send: names that lead elsewhere, lengths that lie, input without an end,
+//! patience.
 
 use std::{
     fs,

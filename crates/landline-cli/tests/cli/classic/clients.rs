@@ -113,7 +113,8 @@ fn raw_output_loses_nothing_to_a_client_that_reads_1024_at_a_time() {
     let server = Server::start(&stage, "command-raw", &["--pause", "100"]);
     let expected: String = (1..=5000).map(|number| format!("{number}\n")).collect();
     for segments in SEGMENTS {
-        // `true` says nothing, so nothing is sent; `seq` says more than one read takes; the bye word ends the line.
+        // `true` says nothing, so nothing is sent; `seq` says more than one read takes; the bye
+        // word ends the line.
         let answer = asked(
             &stage,
             &server,

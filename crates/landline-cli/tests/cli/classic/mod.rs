@@ -1,5 +1,5 @@
-//! The classic dialects, with plain CPython programs at the other end: `python/classic/` has them, written as the courses
-//! write theirs.
+//! The classic dialects, with plain CPython programs at the other end: `python/classic/` has them,
+//! written as the courses write theirs.
 
 mod bad_input;
 mod clients;
@@ -72,7 +72,8 @@ impl Server {
         }
     }
 
-    /// The command that serves a dialect, in the folder `home` of the stage, with what is typed to come.
+    /// The command that serves a dialect, in the folder `home` of the stage, with what is typed to
+    /// come.
     fn command(stage: &Stage, dialect: &str, arguments: &[&str]) -> Command {
         let mut command = stage.command(&["classic", "serve", dialect]);
         if !arguments.contains(&"--listen") {

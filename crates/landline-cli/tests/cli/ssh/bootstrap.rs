@@ -1,5 +1,6 @@
-//! `landline bootstrap` onto an account of its own behind a real sshd. Where the tests run as root, that account is the user `nobody` with
-//! a home on the stage: sshd hands every command to a script that becomes it. There is no systemd for it; `service_live` has one.
+//! `landline bootstrap` onto an account of its own behind a real sshd. Where the tests run as root,
+//! that account is the user `nobody` with a home on the stage: sshd hands every command to a script
+//! that becomes it. There is no systemd for it; `service_live` has one.
 
 use std::{
     fs,
@@ -22,7 +23,8 @@ use crate::stage;
 
 const NOBODY: u32 = 65534;
 
-/// The other machine: an account whose home is `far` on the stage, with nothing in it. Its server is ended when dropped.
+/// The other machine: an account whose home is `far` on the stage, with nothing in it. Its server
+/// is ended when dropped.
 struct Far {
     stage: Stage,
     sshd: Sshd,
@@ -138,7 +140,8 @@ impl Drop for Far {
     }
 }
 
-/// A process of the account, in a group of its own, that has nothing to do with a server. It is ended when dropped.
+/// A process of the account, in a group of its own, that has nothing to do with a server. It is
+/// ended when dropped.
 struct Sleeping(Child);
 
 impl Sleeping {
@@ -171,7 +174,8 @@ fn free_port() -> u16 {
         .port()
 }
 
-/// A machine with nothing but sshd: afterwards files can be copied there; and the same command again is harmless.
+/// A machine with nothing but sshd: afterwards files can be copied there; and the same command
+/// again is harmless.
 #[test]
 fn a_machine_with_sshd_alone_is_joined() {
     let Some(far) = Far::new() else { return };
@@ -298,7 +302,8 @@ fn a_program_that_differs_is_brought_up_to_date() {
     run(&far.stage, &["ping", "far"]).ok();
 }
 
-/// Whatever stands where the process id is noted: what is no process id is no server, and nothing is ended for it.
+/// Whatever stands where the process id is noted: what is no process id is no server, and nothing
+/// is ended for it.
 #[test]
 fn a_note_that_is_no_process_id_is_no_server() {
     let Some(far) = Far::new() else { return };

@@ -56,7 +56,8 @@ impl Far {
         })
     }
 
-    /// Starts a slow copy, and ends ssh's session at the other end once more than two blocks have arrived.
+    /// Starts a slow copy, and ends ssh's session at the other end once more than two blocks have
+    /// arrived.
     fn broken(&self, up: bool, more: &[&str]) -> Child {
         self.relay.limit(SLOW);
         let (from, to) = if up {
@@ -150,7 +151,8 @@ fn a_copy_that_may_not_reconnect_says_that_the_line_broke() {
     assert!(said.contains("resumed-at"), "{said}");
 }
 
-/// What is said last arrives, though ssh is ended with the command: the server hears that the copy was verified.
+/// What is said last arrives, though ssh is ended with the command: the server hears that the copy
+/// was verified.
 #[test]
 fn the_last_word_arrives() {
     let Some((stage, _sshd, server)) = joined() else {

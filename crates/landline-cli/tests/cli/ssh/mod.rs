@@ -11,7 +11,8 @@ use testkit::{ServerProcess, Stage, Terminal};
 use crate::stage;
 use sshd::{Sshd, command, generate, plain, run, script, ssh_runs, wait_for_no_ssh};
 
-/// A server that only the machine `bastion` can reach, with which `alice` has joined that way; its name here is `bastion:PORT`.
+/// A server that only the machine `bastion` can reach, with which `alice` has joined that way; its
+/// name here is `bastion:PORT`.
 fn joined() -> Option<(Stage, Sshd, ServerProcess)> {
     let stage = stage();
     let sshd = Sshd::start(&stage, "bastion", "")?;
@@ -91,7 +92,8 @@ fn the_way_of_the_join_is_remembered() {
     );
 }
 
-/// The flag for once, in place of what is remembered; and a file of before, which says nothing of it.
+/// The flag for once, in place of what is remembered; and a file of before, which says nothing of
+/// it.
 #[test]
 fn another_way_for_once() {
     let Some((stage, sshd, server)) = joined() else {

@@ -15,16 +15,17 @@ use testkit::{Stage, wait_for};
 const SSHD: &str = "/usr/sbin/sshd";
 const SSH: &str = "/usr/bin/ssh";
 
-/// An sshd that is started for each connection, as inetd does it, so that its port is known and each of its sessions can be ended. All
-/// of them end when dropped.
+/// An sshd that is started for each connection, as inetd does it, so that its port is known and
+/// each of its sessions can be ended. All of them end when dropped.
 pub(crate) struct Sshd {
     folder: PathBuf,
     sessions: Arc<Mutex<Vec<Child>>>,
 }
 
 impl Sshd {
-    /// Starts one that the stage's ssh knows as `name`, where the stage's key lets the user of this process in. `options` are lines of
-    /// its configuration. `None`, aloud, where there is none.
+    /// Starts one that the stage's ssh knows as `name`, where the stage's key lets the user of this
+    /// process in. `options` are lines of its configuration. `None`, aloud, where there is
+    /// none.
     pub(crate) fn start(stage: &Stage, name: &str, options: &str) -> Option<Self> {
         if !Path::new(SSHD).exists() || !Path::new(SSH).exists() {
             eprintln!("SKIPPED: sshd is needed (openssh-server, openssh-client)");
@@ -106,8 +107,9 @@ fn session(folder: &Path, connection: TcpStream) -> Child {
     command.spawn().unwrap()
 }
 
-/// The stage's ssh: a key, who is known, and the system's ssh told to look there alone. OpenSSH finds its configuration by the user's
-/// entry in the password file, not by HOME, so it is named in a script in front of it.
+/// The stage's ssh: a key, who is known, and the system's ssh told to look there alone. OpenSSH
+/// finds its configuration by the user's entry in the password file, not by HOME, so it is named in
+/// a script in front of it.
 fn set_up(stage: &Stage) {
     let folder = stage.path("ssh");
     if folder.exists() {

@@ -9,7 +9,8 @@ use super::{
 
 use crate::stage;
 
-/// ProxyJump in ~/.ssh/config, as ssh would understand it; the flag wins; the configuration is asked anew each time.
+/// ProxyJump in ~/.ssh/config, as ssh would understand it; the flag wins; the configuration is
+/// asked anew each time.
 #[test]
 fn proxy_jump_of_the_configuration_is_honoured() {
     let stage = stage();

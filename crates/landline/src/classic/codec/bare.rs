@@ -32,13 +32,15 @@ impl BareJson {
         self.bytes > 0
     }
 
-    /// The next whole object in `input`, which is advanced past what was used; `None` when it takes more.
+    /// The next whole object in `input`, which is advanced past what was used; `None` when it takes
+    /// more.
     ///
     /// # Errors
-    /// [`DialectError::Header`] where it is not the beginning of an object, [`DialectError::Endless`].
+    /// [`DialectError::Header`] where it is not the beginning of an object,
+    /// [`DialectError::Endless`].
     pub(super) fn next(&mut self, input: &mut &[u8]) -> Result<Option<String>, DialectError> {
-        // One byte at a time, and characters as they become whole: in GBK and its kind a byte that looks like a brace
-        // can be the second half of a character.
+        // One byte at a time, and characters as they become whole: in GBK and its kind a byte that
+        // looks like a brace can be the second half of a character.
         while let Some((byte, rest)) = input.split_first() {
             *input = rest;
             self.bytes += 1;

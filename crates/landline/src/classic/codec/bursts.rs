@@ -9,8 +9,8 @@ const MESSAGE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Takes messages from a stream that ends each at a newline, or at a pause of the sender.
 ///
-/// After every input and at every timeout, call [`poll_message`](Self::poll_message) until it gives none; what is held is
-/// bounded by that.
+/// After every input and at every timeout, call [`poll_message`](Self::poll_message) until it gives
+/// none; what is held is bounded by that.
 #[derive(Debug)]
 pub struct Bursts {
     charset: Charset,
@@ -55,7 +55,8 @@ impl Bursts {
     /// The next message that is complete by `now`, without its newline. It may be empty.
     ///
     /// # Errors
-    /// [`DialectError::Endless`] above [`BURST_BYTES_MAX`], [`DialectError::Slow`] for one that has been coming for too long.
+    /// [`DialectError::Endless`] above [`BURST_BYTES_MAX`], [`DialectError::Slow`] for one that has
+    /// been coming for too long.
     pub fn poll_message(&mut self, now: Instant) -> Result<Option<String>, DialectError> {
         let unsearched = self.pending.get(self.searched..).unwrap_or_default();
         if let Some((end, next)) = self.charset.newline(unsearched) {

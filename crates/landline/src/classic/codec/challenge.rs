@@ -51,7 +51,8 @@ impl HmacKind {
         }
     }
 
-    /// Whether `found` is the answer to `nonce`, in a time that does not depend on where it differs.
+    /// Whether `found` is the answer to `nonce`, in a time that does not depend on where it
+    /// differs.
     pub fn verifies(self, secret: &[u8], nonce: &[u8], found: &[u8]) -> bool {
         use subtle::ConstantTimeEq;
         self.answer(secret, nonce).ct_eq(found).into()

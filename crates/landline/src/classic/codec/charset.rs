@@ -71,8 +71,8 @@ impl Charset {
 pub struct TextDecoder(Decoder);
 
 impl TextDecoder {
-    /// The text in `bytes` as far as its characters are complete; at the `last` bytes all of it. What is malformed becomes
-    /// U+FFFD.
+    /// The text in `bytes` as far as its characters are complete; at the `last` bytes all of it.
+    /// What is malformed becomes U+FFFD.
     pub fn decode(&mut self, bytes: &[u8], last: bool) -> String {
         let mut text = String::new();
         let mut rest = bytes;
@@ -102,7 +102,8 @@ enum Form {
 }
 
 impl TextEncoder {
-    /// The bytes of `text`; with `last`, also those that end the stream. What the encoding lacks becomes `?`.
+    /// The bytes of `text`; with `last`, also those that end the stream. What the encoding lacks
+    /// becomes `?`.
     pub fn encode(&mut self, text: &str, last: bool) -> Vec<u8> {
         let encoder = match &mut self.0 {
             Form::Utf16(bytes_of) => return text.encode_utf16().flat_map(bytes_of).collect(),

@@ -92,7 +92,8 @@ pub struct Members {
 }
 
 impl Members {
-    /// Nobody yet. `bye` is the word that leaves; who says nothing for `idle_time_max` is forgotten.
+    /// Nobody yet. `bye` is the word that leaves; who says nothing for `idle_time_max` is
+    /// forgotten.
     pub fn new(idle_time_max: Duration, bye: String, charset: Charset) -> Self {
         Self {
             idle_time_max,

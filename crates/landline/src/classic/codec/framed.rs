@@ -14,7 +14,8 @@ pub fn framed(payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Takes whole frames from a stream. Memory grows with the bytes that came, never with a length that was promised.
+/// Takes whole frames from a stream. Memory grows with the bytes that came, never with a length
+/// that was promised.
 #[derive(Debug)]
 pub struct Frames {
     decoder: FrameDecoder,
@@ -32,7 +33,8 @@ impl Frames {
         }
     }
 
-    /// The next whole frame's payload in `input`, which is advanced past what was used; `None` when it takes more.
+    /// The next whole frame's payload in `input`, which is advanced past what was used; `None` when
+    /// it takes more.
     ///
     /// # Errors
     /// [`DialectError::Length`].

@@ -198,8 +198,8 @@ impl Receipt {
     }
 }
 
-/// The one component of a name from the wire that a file is created under: what stands behind the last slash, backslash
-/// or drive letter.
+/// The one component of a name from the wire that a file is created under: what stands behind the
+/// last slash, backslash or drive letter.
 ///
 /// # Errors
 /// [`NameError`] where nothing usable is left.

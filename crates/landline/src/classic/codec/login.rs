@@ -27,7 +27,8 @@ impl std::fmt::Debug for Accounts {
 impl FromStr for Accounts {
     type Err = String;
 
-    /// A line for each, `name:password`; empty lines and those that begin with `#` count for nothing.
+    /// A line for each, `name:password`; empty lines and those that begin with `#` count for
+    /// nothing.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut accounts: Vec<(String, String)> = Vec::new();
         for (number, line) in text.lines().enumerate() {
@@ -85,7 +86,8 @@ pub enum Verdict {
 pub struct LoginDialog {
     accounts: Accounts,
     name: Option<String>,
-    /// Until when a password may come for a name that is nobody's, and why it is refused otherwise.
+    /// Until when a password may come for a name that is nobody's, and why it is refused
+    /// otherwise.
     waiting: Option<(Instant, String)>,
     failures: u32,
 }

@@ -1,7 +1,8 @@
-//! The dialects' wire formats without I/O: bytes and the time go in; bytes, events and deadlines come out.
+//! The dialects' wire formats without I/O: bytes and the time go in; bytes, events and deadlines
+//! come out.
 //!
-//! Every decoder takes a stream that is cut anywhere and gives the same whatever the cuts; the one exception is
-//! [`Bursts`], for formats in which a pause is what ends a message.
+//! Every decoder takes a stream that is cut anywhere and gives the same whatever the cuts; the one
+//! exception is [`Bursts`], for formats in which a pause is what ends a message.
 
 mod bare;
 mod body;

@@ -51,13 +51,15 @@ impl Talk {
         self.is_ours
     }
 
-    /// Whether what the other side says is heard now. An operator hears no second line before the first is answered, so that
-    /// nobody can flood it; a caller hears whatever comes, as the operator may begin.
+    /// Whether what the other side says is heard now. An operator hears no second line before the
+    /// first is answered, so that nobody can flood it; a caller hears whatever comes, as the
+    /// operator may begin.
     pub fn hears(&self) -> bool {
         self.side == Side::Caller || !self.is_ours
     }
 
-    /// The other side has said this. It may be out of turn: what came with an earlier line, or its first word.
+    /// The other side has said this. It may be out of turn: what came with an earlier line, or its
+    /// first word.
     pub fn handle_heard(&mut self, line: &str) -> Act {
         if line.is_empty() {
             return Act::Nothing;

@@ -38,8 +38,8 @@ pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     line.send(&charset.encode(command)).await
 }
 
-/// Waits for the whole answer of `command` or `command-json`, and writes it to `output` as it comes; `None` where the server
-/// has closed the line instead.
+/// Waits for the whole answer of `command` or `command-json`, and writes it to `output` as it
+/// comes; `None` where the server has closed the line instead.
 ///
 /// # Errors
 /// [`Error::Dialect`], [`Error::Lost`], and what writing says.
@@ -87,8 +87,9 @@ pub async fn receive_answer<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Waits for output of `command-raw`, and writes it to `output` as it comes: for its first byte `patience` at most, then until
-/// nothing has come for `pause`. False where the server has closed the line.
+/// Waits for output of `command-raw`, and writes it to `output` as it comes: for its first byte
+/// `patience` at most, then until nothing has come for `pause`. False where the server has closed
+/// the line.
 ///
 /// # Errors
 /// [`Error::Lost`], and what writing says.

@@ -23,7 +23,8 @@ pub(super) enum Stream {
     Errors,
 }
 
-/// A shell with a command, in a process group of its own, which is killed when this is dropped before it was waited for.
+/// A shell with a command, in a process group of its own, which is killed when this is dropped
+/// before it was waited for.
 pub(super) struct Running {
     child: Child,
     output: Pipe<ChildStdout>,
@@ -104,7 +105,8 @@ impl Running {
             .wait()
             .await
             .map_err(|error| Error::io("sh", &error))?;
-        // From here on its number may be another's. What it has left in the background goes on, as behind any shell.
+        // From here on its number may be another's. What it has left in the background goes on, as
+        // behind any shell.
         self.group = None;
         Ok(status
             .code()

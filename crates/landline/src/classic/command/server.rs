@@ -83,7 +83,8 @@ impl Commands {
         }
     }
 
-    /// Listens while a command runs, so that a client that breaks off is noticed. Never completes otherwise. Cancel-safe.
+    /// Listens while a command runs, so that a client that breaks off is noticed. Never completes
+    /// otherwise. Cancel-safe.
     async fn listen<S: AsyncRead + AsyncWrite + Unpin>(&mut self, line: &mut Line<S>) -> Error {
         loop {
             if !self.is_open || self.waiting.len() >= WAITING_MAX {
@@ -158,7 +159,8 @@ async fn run_raw<S: AsyncRead + AsyncWrite + Unpin>(
     Ok((running.wait(deadline).await?, bytes))
 }
 
-/// The output goes out when all of it is there, standard output first, as its length goes before it.
+/// The output goes out when all of it is there, standard output first, as its length goes before
+/// it.
 async fn run_gathered<S: AsyncRead + AsyncWrite + Unpin>(
     line: &mut Line<S>,
     commands: &mut Commands,

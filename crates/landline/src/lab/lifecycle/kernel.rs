@@ -84,7 +84,8 @@ pub(super) fn settled(client_port: u16, server_port: u16) -> Ends {
     last
 }
 
-/// The states of a connection's ends. `None` for an end that the kernel does not have, or does not tell of.
+/// The states of a connection's ends. `None` for an end that the kernel does not have, or does not
+/// tell of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ends {
     pub(super) client: Option<State>,

@@ -1,5 +1,5 @@
-//! The life of a connection: its states as the kernel reports them, which call blocks until what, what `SO_REUSEADDR` changes,
-//! and what a full backlog does.
+//! The life of a connection: its states as the kernel reports them, which call blocks until what,
+//! what `SO_REUSEADDR` changes, and what a full backlog does.
 
 mod backlog;
 mod calls;
@@ -23,7 +23,8 @@ pub enum Action {
     Listen,
     /// The client calls `connect`; nobody answers its SYN.
     Connect,
-    /// The server makes room with `accept`; the client's next SYN is answered, and `connect` returns.
+    /// The server makes room with `accept`; the client's next SYN is answered, and `connect`
+    /// returns.
     MakeRoom,
     /// The client sends its first bytes, and the server accepts.
     Send,
@@ -78,7 +79,8 @@ pub struct Blocked {
     pub call: Call,
     /// From the call to its return.
     pub took: Duration,
-    /// When the other side did what the call waits for, since the call; `None` where it does nothing.
+    /// When the other side did what the call waits for, since the call; `None` where it does
+    /// nothing.
     pub other_side: Option<Duration>,
 }
 
@@ -96,7 +98,8 @@ pub enum Rebind {
 /// Somebody who calls a listener that nobody answers.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Caller {
-    /// When its `connect` returned, since the first call; `None` where it was still waiting at the end.
+    /// When its `connect` returned, since the first call; `None` where it was still waiting at the
+    /// end.
     pub connected: Option<Duration>,
     /// Its end before anybody was accepted; `None` where the kernel does not tell.
     pub before_accept: Option<State>,
@@ -159,7 +162,8 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Measures, on loopback sockets; takes about five seconds, most of them the kernel's own waits. Blocking.
+    /// Measures, on loopback sockets; takes about five seconds, most of them the kernel's own
+    /// waits. Blocking.
     ///
     /// # Errors
     /// What the system says about a socket.

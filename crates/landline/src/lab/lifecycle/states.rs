@@ -1,7 +1,8 @@
 //! One connection from SYN to TIME_WAIT, held in each state for long enough to be seen.
 //!
-//! A full queue holds it in SYN_SENT; a listener that waits for the first bytes (`TCP_DEFER_ACCEPT`) holds the server's end in SYN_RECV;
-//! bytes that nobody reads hold the FIN back, and so FIN_WAIT1 and LAST_ACK.
+//! A full queue holds it in SYN_SENT; a listener that waits for the first bytes
+//! (`TCP_DEFER_ACCEPT`) holds the server's end in SYN_RECV; bytes that nobody reads hold the FIN
+//! back, and so FIN_WAIT1 and LAST_ACK.
 
 use std::{
     io::{self, Read, Write},
@@ -137,13 +138,14 @@ fn read_to_end(stream: &mut TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// From now on a connection becomes ESTABLISHED at the server with its first bytes. A wish: elsewhere SYN_RECV is over too soon to be
-/// seen.
+/// From now on a connection becomes ESTABLISHED at the server with its first bytes. A wish:
+/// elsewhere SYN_RECV is over too soon to be seen.
 #[cfg(target_os = "linux")]
 fn defer_accept(listener: &Socket) {
     use std::os::fd::AsRawFd;
     let seconds: libc::c_int = 5;
-    // SAFETY: the descriptor is open for as long as `listener` is borrowed, and the value is an int of the length given.
+    // SAFETY: the descriptor is open for as long as `listener` is borrowed, and the value is an int
+    // of the length given.
     unsafe {
         libc::setsockopt(
             listener.as_raw_fd(),

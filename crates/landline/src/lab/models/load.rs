@@ -67,7 +67,8 @@ fn memory_of_connections(server: &Running, alone: Option<u64>) -> io::Result<Opt
     let mut open = Vec::new();
     for _ in 0..IDLE_CONNECTIONS {
         let mut stream = connect(server.address)?;
-        // Where one connection is served at a time the others get no answer yet, so none is waited for.
+        // Where one connection is served at a time the others get no answer yet, so none is waited
+        // for.
         stream.write_all(&[AT_ONCE; REQUEST_BYTES])?;
         open.push(stream);
     }
@@ -154,7 +155,8 @@ fn short_client(address: SocketAddr, until: Instant) -> io::Result<Vec<Duration>
     Ok(times)
 }
 
-/// The longest wait of others for an answer while `count` handlers are busy with requests of this kind.
+/// The longest wait of others for an answer while `count` handlers are busy with requests of this
+/// kind.
 fn others_wait(address: SocketAddr, kind: u8, count: usize) -> io::Result<Duration> {
     thread::scope(|scope| {
         let busy: Vec<_> = (0..count)

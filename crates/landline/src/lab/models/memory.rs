@@ -2,8 +2,8 @@
 
 use crate::paths::kernel_text;
 
-/// The memory of a process and its children in bytes, what several processes share counted in equal parts (PSS); `None` where the
-/// system does not tell.
+/// The memory of a process and its children in bytes, what several processes share counted in equal
+/// parts (PSS); `None` where the system does not tell.
 pub(super) fn of_family(process: u32) -> Option<u64> {
     let children = kernel_text(&format!("{process}/task/{process}/children")).unwrap_or_default();
     let own = of_process(process)?;

@@ -1,4 +1,5 @@
-//! The four models under the same load: how many requests, how soon, how much memory, and what a blocked handler does to the others.
+//! The four models under the same load: how many requests, how soon, how much memory, and what a
+//! blocked handler does to the others.
 
 mod load;
 mod memory;
@@ -57,7 +58,8 @@ impl Model {
 pub struct Service {
     /// Answers a second, of all clients together.
     pub per_second: f64,
-    /// From a request to its answer (for short connections from before `connect`): one half took less.
+    /// From a request to its answer (for short connections from before `connect`): one half took
+    /// less.
     pub median: Duration,
     /// Ninety-nine of a hundred took less.
     pub worst_hundredth: Duration,
@@ -74,15 +76,18 @@ pub struct Figures {
     pub long: Service,
     /// Each client connects anew for each request.
     pub short: Service,
-    /// The memory of the server without connections, in bytes; `None` where the system does not tell.
+    /// The memory of the server without connections, in bytes; `None` where the system does not
+    /// tell.
     pub memory: Option<u64>,
-    /// What a connection adds, in bytes: all its processes counted, what they share in equal parts.
+    /// What a connection adds, in bytes: all its processes counted, what they share in equal
+    /// parts.
     pub memory_each: Option<u64>,
     /// The longest wait of others while one handler blocks for [`BLOCK`].
     pub one_blocked: Duration,
     /// The same while as many handlers block as there are [`TASK_THREADS`].
     pub some_blocked: Duration,
-    /// The same where they wait without blocking their thread; `None` where a handler always has its thread for itself.
+    /// The same where they wait without blocking their thread; `None` where a handler always has
+    /// its thread for itself.
     pub some_waiting: Option<Duration>,
 }
 
@@ -98,8 +103,9 @@ pub struct Models {
 impl Models {
     /// Measures, on loopback sockets; takes about ten seconds. Blocking.
     ///
-    /// `server` is the command that ends up in [`serve`] with this model, in a process that has no thread but its first: each model is
-    /// measured in a process of its own. Its standard input and output are taken.
+    /// `server` is the command that ends up in [`serve`] with this model, in a process that has no
+    /// thread but its first: each model is measured in a process of its own. Its standard input
+    /// and output are taken.
     ///
     /// # Errors
     /// What the system says about a socket or process where no model could be measured.

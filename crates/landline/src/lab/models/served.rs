@@ -1,4 +1,5 @@
-//! The server that is measured: it gives back requests of 32 bytes, and blocks or waits if the first byte asks for it.
+//! The server that is measured: it gives back requests of 32 bytes, and blocks or waits if the
+//! first byte asks for it.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -21,8 +22,9 @@ pub(super) const BLOCKING: u8 = b'b';
 /// A request whose handler waits first, without blocking its thread if its model has a way.
 pub(super) const WAITING: u8 = b'w';
 
-/// Serves by this model until the process is ended, and tells `listening` where first. The process must not have threads yet: one of the
-/// models forks. It does not outlive the process with the id `parent`, which measures.
+/// Serves by this model until the process is ended, and tells `listening` where first. The process
+/// must not have threads yet: one of the models forks. It does not outlive the process with the id
+/// `parent`, which measures.
 ///
 /// # Errors
 /// What the system says about the listener; that the parent is gone.
@@ -47,7 +49,8 @@ pub fn serve(model: Model, parent: u32, listening: impl FnOnce(SocketAddr)) -> i
     .map(|_| ())
 }
 
-/// The kernel ends this process if the one that measures is killed. Elsewhere the terminal's interrupt reaches both.
+/// The kernel ends this process if the one that measures is killed. Elsewhere the terminal's
+/// interrupt reaches both.
 fn end_with(parent: u32) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));

@@ -1,4 +1,5 @@
-//! What is said is what was measured. The measuring itself needs a process without threads, so the command's tests do it.
+//! What is said is what was measured. The measuring itself needs a process without threads, so the
+//! command's tests do it.
 
 use super::*;
 

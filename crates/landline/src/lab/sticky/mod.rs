@@ -120,7 +120,8 @@ pub struct Trial {
     pub sent: Vec<usize>,
     /// What each receive returned.
     pub receives: Vec<Receive>,
-    /// The payloads that the frame decoder gave to the program, in bytes; `None` where there are no frames.
+    /// The payloads that the frame decoder gave to the program, in bytes; `None` where there are
+    /// no frames.
     pub decoded: Option<Vec<usize>>,
 }
 

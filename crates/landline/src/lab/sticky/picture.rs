@@ -1,4 +1,5 @@
-//! The picture: ways below each other, loads side by side, messages as coloured boxes inside of what each receive returned.
+//! The picture: ways below each other, loads side by side, messages as coloured boxes inside of
+//! what each receive returned.
 
 use super::{Kind, Load, Overrun, Part, Sticky, Trial, Way};
 use crate::lab::{

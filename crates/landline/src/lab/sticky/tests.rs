@@ -1,4 +1,5 @@
-//! How measurements are counted and told, on measurements made by hand; and that real ones hold together.
+//! How measurements are counted and told, on measurements made by hand; and that real ones hold
+//! together.
 
 use super::*;
 

@@ -48,8 +48,8 @@ fn payload(message: usize, bytes: usize) -> Vec<u8> {
     vec![u8::try_from(message).unwrap_or(u8::MAX); bytes]
 }
 
-/// Two ends of a connection that have spoken before, as after any login: from then on the reader's side acknowledges only after
-/// a moment, in the hope of something to send along.
+/// Two ends of a connection that have spoken before, as after any login: from then on the reader's
+/// side acknowledges only after a moment, in the hope of something to send along.
 fn acquainted_pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut sender = TcpStream::connect(listener.local_addr()?)?;

@@ -1,4 +1,5 @@
-//! All that the lab says, in both languages side by side. What is said of a measurement is chosen by the measurement.
+//! All that the lab says, in both languages side by side. What is said of a measurement is chosen
+//! by the measurement.
 
 pub(super) mod lifecycle;
 pub(super) mod models;

@@ -297,7 +297,8 @@ fn seen_without_frames(sticky: &Sticky, language: Language) -> String {
     }
 }
 
-/// For how long Nagle's algorithm kept small sends back: how much later the last one came than with `TCP_NODELAY`.
+/// For how long Nagle's algorithm kept small sends back: how much later the last one came than with
+/// `TCP_NODELAY`.
 fn nagle_waited(sticky: &Sticky) -> Option<Duration> {
     let trial = |way| sticky.trial(way, Load::Small);
     let (nagle, direct) = (trial(Way::Nagle)?, trial(Way::NoDelay)?);

@@ -1,5 +1,5 @@
-//! A client of ssh-agent: which keys it has, and signatures over login transcripts. Nothing else is asked of it, and it is
-//! never forwarded.
+//! A client of ssh-agent: which keys it has, and signatures over login transcripts. Nothing else is
+//! asked of it, and it is never forwarded.
 
 use std::{
     io::{self, Read, Write},
@@ -50,7 +50,8 @@ impl Agent {
         }
     }
 
-    /// The keys that it has, in its order, as far as they are of a type that can log in. Blocking, 10 s at most.
+    /// The keys that it has, in its order, as far as they are of a type that can log in. Blocking,
+    /// 10 s at most.
     ///
     /// # Errors
     /// [`Error::Agent`].
@@ -61,7 +62,8 @@ impl Agent {
         AgentKey::parse_list(&answer).ok_or_else(|| self.failed(malformed()))
     }
 
-    /// The signature over a login transcript by the key `public`, as SSH carries it. Blocking, 60 s at most.
+    /// The signature over a login transcript by the key `public`, as SSH carries it. Blocking, 60 s
+    /// at most.
     pub(super) fn sign(&self, public: &PublicKey, transcript: &[u8; 64]) -> Result<Vec<u8>, Error> {
         let flags = if public.is_rsa() { RSA_SHA2_512 } else { 0 };
         let data = sshsig::signed_data(transcript);
@@ -118,7 +120,8 @@ impl Agent {
 }
 
 impl AgentKey {
-    /// The keys in an agent's answer; `None` where it is none. Types that are not known here, such as certificates, are passed over.
+    /// The keys in an agent's answer; `None` where it is none. Types that are not known here, such
+    /// as certificates, are passed over.
     pub fn parse_list(answer: &[u8]) -> Option<Vec<Self>> {
         let mut reader = Reader(answer);
         if reader.array() != Some([IDENTITIES_ANSWER]) {

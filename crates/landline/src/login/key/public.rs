@@ -108,8 +108,8 @@ const SK_ED25519: &str = "sk-ssh-ed25519@openssh.com";
 const SK_ECDSA: &str = "sk-ecdsa-sha2-nistp256@openssh.com";
 
 impl PublicKey {
-    /// Reads a key as it stands in an authorized_keys line: algorithm, base64, perhaps a comment. `None` for anything
-    /// that [`read`](Self::read) refuses.
+    /// Reads a key as it stands in an authorized_keys line: algorithm, base64, perhaps a comment.
+    /// `None` for anything that [`read`](Self::read) refuses.
     pub fn parse(line: &str) -> Option<Self> {
         Self::read(line).ok()
     }

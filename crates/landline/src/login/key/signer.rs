@@ -1,5 +1,5 @@
-//! Private keys in memory. ECDSA and RSA are done by the cipher library that TLS uses too, whose timing does not depend
-//! on the key.
+//! Private keys in memory. ECDSA and RSA are done by the cipher library that TLS uses too, whose
+//! timing does not depend on the key.
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -26,7 +26,8 @@ pub(super) enum Signer {
 }
 
 impl Signer {
-    /// Reads the fields behind a key type's name in a private key file, and what the public blob is then.
+    /// Reads the fields behind a key type's name in a private key file, and what the public blob is
+    /// then.
     pub(super) fn read(name: &[u8], reader: &mut Reader<'_>) -> Option<(Self, Vec<u8>)> {
         if name == b"ssh-ed25519" {
             return Self::read_ed25519(reader);
@@ -114,9 +115,11 @@ fn signing(curve: Curve) -> &'static EcdsaSigningAlgorithm {
     }
 }
 
-/// d mod (prime - 1), which OpenSSH does not store and the library asks for. Bit by bit, doing the same for either value of a bit.
+/// d mod (prime - 1), which OpenSSH does not store and the library asks for. Bit by bit, doing the
+/// same for either value of a bit.
 fn reduced(d: &[u8], prime: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    // One byte more than the prime, so that doubling fits. A prime is odd: taking one away clears its last bit.
+    // One byte more than the prime, so that doubling fits. A prime is odd: taking one away clears
+    // its last bit.
     let mut modulus = Zeroizing::new(padded(prime, prime.len() + 1)?);
     *modulus.last_mut()? &= 0xfe;
     let mut rest = Zeroizing::new(vec![0_u8; modulus.len()]);

@@ -1,5 +1,6 @@
-//! SSHSIG (PROTOCOL.sshsig of OpenSSH) over a login transcript. Nothing else is ever signed, here or by an agent: the
-//! namespace stands in what is signed, so a signature can be mistaken for no other use of the key.
+//! SSHSIG (PROTOCOL.sshsig of OpenSSH) over a login transcript. Nothing else is ever signed, here
+//! or by an agent: the namespace stands in what is signed, so a signature can be mistaken for no
+//! other use of the key.
 
 use aws_lc_rs::digest::{SHA512, digest};
 use landline_proto::login::NAMESPACE;

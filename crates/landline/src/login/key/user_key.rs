@@ -36,7 +36,8 @@ impl UserKey {
     /// Reads an OpenSSH private key, and unlocks it if it takes no passphrase. Blocking.
     ///
     /// # Errors
-    /// [`Error::Key`] when the file cannot be read, is readable by others, or holds no key that can be used.
+    /// [`Error::Key`] when the file cannot be read, is readable by others, or holds no key that can
+    /// be used.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let bad = |problem: String| Error::Key {
             path: path.display().to_string(),
@@ -71,8 +72,8 @@ impl UserKey {
         Ok(key)
     }
 
-    /// As [`open`](Self::open), and unlocks it. `passphrase` is asked only if the key is encrypted, with the file's path.
-    /// Blocking, and slow on purpose for encrypted keys.
+    /// As [`open`](Self::open), and unlocks it. `passphrase` is asked only if the key is encrypted,
+    /// with the file's path. Blocking, and slow on purpose for encrypted keys.
     ///
     /// # Errors
     /// Also [`Error::Key`] when the passphrase does not fit.
@@ -87,7 +88,8 @@ impl UserKey {
         Ok(key)
     }
 
-    /// Loads the key at `path`, or makes one there, unencrypted and readable by its owner alone. Blocking.
+    /// Loads the key at `path`, or makes one there, unencrypted and readable by its owner alone.
+    /// Blocking.
     ///
     /// # Errors
     /// As [`load`](Self::load); a key that needs a passphrase is refused.
@@ -144,7 +146,8 @@ impl UserKey {
         matches!(&self.place, Place::File { signer, .. } if signer.get().is_none())
     }
 
-    /// Whether its signature can take longer than a computer would: it is in an agent, which may ask somebody.
+    /// Whether its signature can take longer than a computer would: it is in an agent, which may
+    /// ask somebody.
     pub fn may_take_a_person(&self) -> bool {
         matches!(self.place, Place::Agent { .. })
     }
@@ -165,8 +168,8 @@ impl UserKey {
         Ok(())
     }
 
-    /// The SSHSIG blob over a transcript, in our namespace: it can be mistaken for no other use of the key. Blocking; up to 60 s
-    /// for a key in an agent.
+    /// The SSHSIG blob over a transcript, in our namespace: it can be mistaken for no other use of
+    /// the key. Blocking; up to 60 s for a key in an agent.
     ///
     /// # Errors
     /// [`Error::Key`] for a locked key or when signing fails, [`Error::Agent`].

@@ -23,7 +23,8 @@ impl<'a> Reader<'a> {
         self.bytes(usize::try_from(length).ok()?)
     }
 
-    /// A positive mpint in its one shortest form, without the zero that keeps it positive. Zero is empty.
+    /// A positive mpint in its one shortest form, without the zero that keeps it positive. Zero is
+    /// empty.
     pub(super) fn positive(&mut self) -> Option<&'a [u8]> {
         match self.string()? {
             [0, rest @ ..] => rest

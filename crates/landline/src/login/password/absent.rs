@@ -1,4 +1,5 @@
-//! What stands in place of OPAQUE in a build without passwords: nothing that there could ever be one of.
+//! What stands in place of OPAQUE in a build without passwords: nothing that there could ever be
+//! one of.
 
 use std::convert::Infallible;
 

@@ -1,5 +1,6 @@
-//! Our server with a client that was written from `docs/protocol.md` and the RFCs alone (`docs/vectors/opaque.py`, which needs python3),
-//! and what is published. Our client with a server of that kind is in `tests/opaque.rs`.
+//! Our server with a client that was written from `docs/protocol.md` and the RFCs alone
+//! (`docs/vectors/opaque.py`, which needs python3), and what is published. Our client with a server
+//! of that kind is in `tests/opaque.rs`.
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;
@@ -13,8 +14,9 @@ use super::{
 
 const PASSWORD: &str = "Pferd, Stäbe 馬 🐎";
 
-/// By argon2-cffi 25.1.0, so by the reference implementation in C: `hash_secret_raw(bytes(range(64)), bytes(16), time_cost=3,
-/// memory_cost=65536, parallelism=1, hash_len=64, type=Type.ID, version=0x13)`.
+/// By argon2-cffi 25.1.0, so by the reference implementation in C:
+/// `hash_secret_raw(bytes(range(64)), bytes(16), time_cost=3, memory_cost=65536, parallelism=1,
+/// hash_len=64, type=Type.ID, version=0x13)`.
 #[test]
 fn stretching_is_argon2id_with_what_the_document_says() {
     let input = std::array::from_fn(|place| u8::try_from(place).unwrap());
@@ -23,7 +25,8 @@ fn stretching_is_argon2id_with_what_the_document_says() {
     assert_eq!(HEXLOWER.encode(&stretched(input)), expected);
 }
 
-/// As far as the lottery of a login lets one foresee it: it is by chance what the masking, the nonces and the key share come to.
+/// As far as the lottery of a login lets one foresee it: it is by chance what the masking, the
+/// nonces and the key share come to.
 #[test]
 fn our_server_answers_as_the_vectors_of_rfc_9807_have_it() {
     let published = published();
@@ -291,7 +294,8 @@ fn what_either_client_has_set_the_other_logs_in_by() {
     );
 }
 
-/// Blocks of Unicode in which something is composed, and spaces and controls; all of them older than any Python that runs this.
+/// Blocks of Unicode in which something is composed, and spaces and controls; all of them older
+/// than any Python that runs this.
 const BLOCKS: [(u32, u32); 8] = [
     (0x0, 0x24f),
     (0x300, 0x345),

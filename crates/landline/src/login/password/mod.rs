@@ -1,8 +1,10 @@
-//! Passwords, for people without keys, by OPAQUE (RFC 9807; `docs/protocol.md` section 5): the server never sees one, has nothing that
-//! could be tried out without its help, and proves itself by the same login.
+//! Passwords, for people without keys, by OPAQUE (RFC 9807; `docs/protocol.md` section 5): the
+//! server never sees one, has nothing that could be tried out without its help, and proves itself
+//! by the same login.
 //!
-//! Whatever is computed stands in `opaque`, which is built with the feature `password` (on by default); without it `absent` stands in its
-//! place, and passwords are neither offered nor asked for.
+//! Whatever is computed stands in `opaque`, which is built with the feature `password` (on by
+//! default); without it `absent` stands in its place, and passwords are neither offered nor asked
+//! for.
 
 #[cfg(not(feature = "password"))]
 mod absent;
@@ -36,7 +38,8 @@ pub const PASSWORD_CHARS_MIN: usize = 8;
 /// The longest password, in bytes.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 
-/// A password, in the one spelling that RFC 8265 gives it (`OpaqueString`). Wiped when dropped, and not shown by `Debug`.
+/// A password, in the one spelling that RFC 8265 gives it (`OpaqueString`). Wiped when dropped, and
+/// not shown by `Debug`.
 #[derive(Clone)]
 pub struct Password(Zeroizing<String>);
 
@@ -44,7 +47,8 @@ impl Password {
     /// What was typed, to log in with.
     ///
     /// # Errors
-    /// [`Error::Password`] for nothing at all, more than [`PASSWORD_BYTES_MAX`] bytes, or a control character.
+    /// [`Error::Password`] for nothing at all, more than [`PASSWORD_BYTES_MAX`] bytes, or a control
+    /// character.
     pub fn new(typed: Zeroizing<String>) -> Result<Self, Error> {
         match typed.len() {
             0 => Err(Error::Password("is empty".into())),
@@ -86,7 +90,8 @@ impl Password {
         Self::from_bytes(&bytes)
     }
 
-    /// Sees to it that the password is one to be set: nobody but the client can, as the server never sees it.
+    /// Sees to it that the password is one to be set: nobody but the client can, as the server
+    /// never sees it.
     ///
     /// # Errors
     /// [`Error::Password`] for one of less than [`PASSWORD_CHARS_MIN`] characters.

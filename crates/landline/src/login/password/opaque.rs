@@ -18,14 +18,16 @@ use crate::{Error, login::random};
 /// Whether this build can do it.
 pub const AVAILABLE: bool = true;
 
-/// Argon2id, by the client: in KiB, rounds and lanes. A try takes a third of a second and 64 MiB, of the client's.
+/// Argon2id, by the client: in KiB, rounds and lanes. A try takes a third of a second and 64 MiB,
+/// of the client's.
 const ARGON2_KIB: u32 = 64 * 1024;
 const ARGON2_ROUNDS: u32 = 3;
 const ARGON2_LANES: u32 = 1;
 /// So many bytes RFC 9807 stretches to: the length of a SHA-512.
 const STRETCHED_BYTES: usize = 64;
 
-/// The lengths of the messages with this suite, which takes what is longer for a message with something behind it.
+/// The lengths of the messages with this suite, which takes what is longer for a message with
+/// something behind it.
 const KE1_BYTES: usize = 96;
 const KE2_BYTES: usize = 320;
 const KE3_BYTES: usize = 64;
@@ -42,7 +44,8 @@ impl CipherSuite for Suite {
     type Ksf = Argon2<'static>;
 }
 
-/// What a server needs for all passwords: a seed, and a key of its own. Whoever has it, and a record, can try passwords out.
+/// What a server needs for all passwords: a seed, and a key of its own. Whoever has it, and a
+/// record, can try passwords out.
 pub(crate) struct PasswordSetup {
     setup: ServerSetup<Suite>,
     /// The record of nobody, which is read where there is none, for the time that it takes.
@@ -62,14 +65,16 @@ impl PasswordSetup {
     /// The stored one; `None` for something else.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let setup = ServerSetup::deserialize(exactly(bytes, SETUP_BYTES)?).ok()?;
-        // A record is the client's public key, a masking key and an envelope; any point will do for the first.
+        // A record is the client's public key, a masking key and an envelope; any point will do for
+        // the first.
         let mut nobody = setup.keypair().public().serialize().to_vec();
         nobody.resize(RECORD_BYTES, 7);
         Some(Self { setup, nobody })
     }
 
-    /// Begins the server's half of a login: KE2, and what KE3 is compared with. Without a record nobody can tell that there is none, and no
-    /// KE3 fits. `None` for a KE1 that is none. A record that is none is like no record.
+    /// Begins the server's half of a login: KE2, and what KE3 is compared with. Without a record
+    /// nobody can tell that there is none, and no KE3 fits. `None` for a KE1 that is none. A
+    /// record that is none is like no record.
     pub(crate) fn answer(
         &self,
         parties: PasswordParties<'_>,
@@ -98,7 +103,8 @@ impl PasswordSetup {
         ))
     }
 
-    /// The server's half of setting a password: the RegistrationResponse. `None` for a request that is none.
+    /// The server's half of setting a password: the RegistrationResponse. `None` for a request that
+    /// is none.
     pub(crate) fn evaluate(&self, user: &UserName, request: &[u8]) -> Option<Vec<u8>> {
         let request = RegistrationRequest::deserialize(exactly(request, REQUEST_BYTES)?).ok()?;
         let started =
@@ -156,7 +162,8 @@ impl PasswordLogin {
         ))
     }
 
-    /// KE3; `None` where the server's KE2 does not open with this password, for this user and this server. Takes a third of a second and 64 MiB.
+    /// KE3; `None` where the server's KE2 does not open with this password, for this user and this
+    /// server. Takes a third of a second and 64 MiB.
     pub fn finish(
         self,
         ke2: &[u8],
@@ -207,7 +214,8 @@ impl PasswordRegistration {
         ))
     }
 
-    /// The RegistrationRecord for the server to store; `None` where its response is none. Takes a third of a second and 64 MiB.
+    /// The RegistrationRecord for the server to store; `None` where its response is none. Takes a
+    /// third of a second and 64 MiB.
     pub fn finish(self, response: &[u8], parties: PasswordParties<'_>) -> Option<Vec<u8>> {
         let response =
             RegistrationResponse::deserialize(exactly(response, RESPONSE_BYTES)?).ok()?;

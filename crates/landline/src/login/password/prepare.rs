@@ -1,4 +1,5 @@
-//! One password, however a keyboard or a file spells it: the profile `OpaqueString` (RFC 8265 section 4.2).
+//! One password, however a keyboard or a file spells it: the profile `OpaqueString` (RFC 8265
+//! section 4.2).
 
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
@@ -6,8 +7,9 @@ use zeroize::Zeroizing;
 /// By how much NFC can lengthen UTF-8 at most (Unicode Standard Annex #15, section 12).
 const NFC_GROWTH_MAX: usize = 3;
 
-/// The same password as anybody else would spell it: every space is U+0020, the rest is in NFC; neither case nor width is touched.
-/// `None` where there is a control character in it, which the profile forbids. Code points that are not assigned yet are let through.
+/// The same password as anybody else would spell it: every space is U+0020, the rest is in NFC;
+/// neither case nor width is touched. `None` where there is a control character in it, which the
+/// profile forbids. Code points that are not assigned yet are let through.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "what was typed is wiped here"
@@ -16,7 +18,8 @@ pub(crate) fn prepare(typed: Zeroizing<String>) -> Option<Zeroizing<String>> {
     if typed.chars().any(char::is_control) {
         return None;
     }
-    // Room for all of it, so that no half of a password is left behind where it grew out of its memory.
+    // Room for all of it, so that no half of a password is left behind where it grew out of its
+    // memory.
     let mut prepared = Zeroizing::new(String::with_capacity(typed.len() * NFC_GROWTH_MAX));
     prepared.extend(
         typed

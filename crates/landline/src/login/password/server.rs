@@ -41,7 +41,8 @@ impl BegunPassword {
 }
 
 impl Passwords {
-    /// The passwords in `store`, of the server with this fingerprint; `None` in a build without passwords. Blocking.
+    /// The passwords in `store`, of the server with this fingerprint; `None` in a build without
+    /// passwords. Blocking.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -59,8 +60,9 @@ impl Passwords {
         }))
     }
 
-    /// Answers the first message of a login, from `source`, with KE2, whoever it is. It counts as a guess until it is
-    /// [`finish`](Self::finish)ed well: with the answer a client can see by itself whether the password was right. Blocking.
+    /// Answers the first message of a login, from `source`, with KE2, whoever it is. It counts as a
+    /// guess until it is [`finish`](Self::finish)ed well: with the answer a client can see by
+    /// itself whether the password was right. Blocking.
     ///
     /// # Errors
     /// `too-many-guesses`, `bad-header`, [`Error::State`].
@@ -104,7 +106,8 @@ impl Passwords {
         ))
     }
 
-    /// Which password the login was proved by; `None` if it was not. What is proved was no guess, and from there the account is known. Blocking.
+    /// Which password the login was proved by; `None` if it was not. What is proved was no guess,
+    /// and from there the account is known. Blocking.
     pub(crate) fn finish(
         &self,
         store: &Store,
@@ -130,8 +133,9 @@ impl Passwords {
         Some(id)
     }
 
-    /// The server's half of setting a password for `user`. Asked for from elsewhere it counts as a guess, as it would answer one, but of somebody who is
-    /// logged in: strangers' tries are nothing to it. Blocking.
+    /// The server's half of setting a password for `user`. Asked for from elsewhere it counts as a
+    /// guess, as it would answer one, but of somebody who is logged in: strangers' tries are
+    /// nothing to it. Blocking.
     ///
     /// # Errors
     /// `too-many-guesses`, `bad-header`, [`Error::State`].
@@ -187,7 +191,8 @@ fn refused(user: &UserName, TooMany { remaining }: TooMany) -> Error {
     Error::here(ErrorCode::TooManyGuesses, problem)
 }
 
-/// Remembers from where an account has logged in, by whatever means: its password keeps a share of tries for that source.
+/// Remembers from where an account has logged in, by whatever means: its password keeps a share of
+/// tries for that source.
 pub(crate) fn remember_source(store: &Store, user: &UserName, source: Source) {
     if !source.is_this_machine() {
         // Not to remember it only makes a later flood of guesses more of a nuisance.
@@ -195,7 +200,8 @@ pub(crate) fn remember_source(store: &Store, user: &UserName, source: Source) {
     }
 }
 
-/// What a password with this record is called: another one for each, as a record holds keys that were made for it alone.
+/// What a password with this record is called: another one for each, as a record holds keys that
+/// were made for it alone.
 pub(crate) fn password_id(record: &[u8]) -> PasswordId {
     PasswordId(*sha256(record).first_chunk().unwrap_or(&[0; 8]))
 }

@@ -50,7 +50,8 @@ pub(super) fn alice() -> Side<'static> {
     }
 }
 
-/// Whether a login works between these two views, with what the client typed; `None` where the client saw that it would not.
+/// Whether a login works between these two views, with what the client typed; `None` where the
+/// client saw that it would not.
 pub(super) fn logs_in(
     setup: &PasswordSetup,
     record: Option<&[u8]>,

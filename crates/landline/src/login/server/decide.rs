@@ -127,7 +127,8 @@ fn begin_password(
     }
 }
 
-/// Whoever leaves after the server's half of a login by password has most likely seen that the password was wrong.
+/// Whoever leaves after the server's half of a login by password has most likely seen that the
+/// password was wrong.
 fn gave_up(error: Error, begun: Option<&BegunPassword>) -> Error {
     match (error, begun) {
         (Error::Lost(_), Some(begun)) => refused(
@@ -193,8 +194,9 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
 }
 
-/// Which of the keys that the client asks about: the first that is stored for the user and may be used from `peer`, else any one, by
-/// lot. So whoever has none of the user's keys sees the same, whether the user exists or not.
+/// Which of the keys that the client asks about: the first that is stored for the user and may be
+/// used from `peer`, else any one, by lot. So whoever has none of the user's keys sees the same,
+/// whether the user exists or not.
 fn choose(keys: &Keys, binding: &[u8], peer: IpAddr, store: &Store) -> Result<usize, Error> {
     let records = store.keys_of(&keys.user)?.into_iter();
     let mut lines: Vec<String> = records

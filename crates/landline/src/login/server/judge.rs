@@ -46,7 +46,8 @@ pub(super) struct Case {
     pub(super) begun: Option<BegunPassword>,
 }
 
-/// What was proved: a key's fingerprint, or the name of a secret or password; the command that it is for, if it is for one; what proves the server.
+/// What was proved: a key's fingerprint, or the name of a secret or password; the command that it
+/// is for, if it is for one; what proves the server.
 struct Proved {
     key: String,
     command: Option<String>,
@@ -64,7 +65,8 @@ impl Proved {
 }
 
 impl Judge {
-    /// Decides a login: the proof first, then whether the key, the invite, the secret or the password is good. Blocking.
+    /// Decides a login: the proof first, then whether the key, the invite, the secret or the
+    /// password is good. Blocking.
     pub(super) fn decide(&self, store: &Store, case: Case) -> Result<Accepted, Error> {
         let Case {
             attempt,
@@ -194,7 +196,8 @@ fn by_secret(
     proof: &Mac,
     transcript: &[u8; 64],
 ) -> Result<Proved, Error> {
-    // Known or not, the same work is done: one look-up and one comparison, with a key of nobody if there is none.
+    // Known or not, the same work is done: one look-up and one comparison, with a key of nobody if
+    // there is none.
     let stored = store.secret_key(user, secret, binding)?;
     let is_known = stored.is_some();
     let key = stored.unwrap_or_else(|| SecretKey::from_bytes([0; 32]));
@@ -220,8 +223,8 @@ fn has_no_rights(user: &UserName, is_open: bool, rights: &RightsFile) -> Result<
     Ok(())
 }
 
-/// The live session to which this connection is attached, where its attach secret is proved, and what it was logged in with could
-/// still be used, and from here.
+/// The live session to which this connection is attached, where its attach secret is proved, and
+/// what it was logged in with could still be used, and from here.
 fn attached(
     live: Option<Session>,
     transcript: &[u8; 64],
@@ -251,8 +254,9 @@ fn attached(
     })
 }
 
-/// The stored key that equals the offered one, if there is one, once the signature was verified. Known or not, the same work is
-/// done: one look-up and one verification, by the stored key if there is one.
+/// The stored key that equals the offered one, if there is one, once the signature was verified.
+/// Known or not, the same work is done: one look-up and one verification, by the stored key if
+/// there is one.
 fn proved(
     store: &Store,
     user: &UserName,

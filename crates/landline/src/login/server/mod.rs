@@ -71,8 +71,8 @@ pub struct Gate<'a> {
     pub signing: &'a Signing,
     /// Where it is written down.
     pub audit: &'a Audit,
-    /// Told `true` once the client gets an answer by which it can see whether a password is right, which is a guess, and `false` once it
-    /// has proved that it was right.
+    /// Told `true` once the client gets an answer by which it can see whether a password is right,
+    /// which is a guess, and `false` once it has proved that it was right.
     pub guessed: &'a (dyn Fn(bool) + Sync),
 }
 
@@ -105,8 +105,10 @@ impl Claim {
     }
 }
 
-/// Greets `peer` over `transport`, takes one login, and decides it by what the store knows and `admit` says. All of it has 10 s from now, or
-/// 60 s for a client that needs a person to sign and gets one of the places in `signing`. What comes of it stands in the audit log: a login before the client hears of it.
+/// Greets `peer` over `transport`, takes one login, and decides it by what the store knows and
+/// `admit` says. All of it has 10 s from now, or 60 s for a client that needs a person to sign and
+/// gets one of the places in `signing`. What comes of it stands in the audit log: a login before
+/// the client hears of it.
 ///
 /// # Errors
 /// Why there is no session; the client was told where that is possible.
@@ -144,7 +146,8 @@ async fn take<T>(
     let greeting = login.poll_transmit().unwrap_or_default();
     let acceptor = TlsAcceptor::from(gate.identity.tls());
     let handshake = acceptor.accept_with(transport, |connection| {
-        // Buffered until the server's own flight, which is a round trip before the handshake is complete.
+        // Buffered until the server's own flight, which is a round trip before the handshake is
+        // complete.
         let _ = std::io::Write::write_all(&mut connection.writer(), &greeting);
     });
     let Ok(stream) = tokio::time::timeout_at(deadline.into(), handshake).await else {

@@ -2,7 +2,8 @@
 
 use landline_proto::{frame, limits::DATA_BYTES_MAX};
 
-/// One data frame in the making: room for the length in front, so that frame and TLS records line up.
+/// One data frame in the making: room for the length in front, so that frame and TLS records line
+/// up.
 #[derive(Debug)]
 pub struct DataFrame {
     bytes: Vec<u8>,

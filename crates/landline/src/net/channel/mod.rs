@@ -33,8 +33,8 @@ pub use data_frame::DataFrame;
 
 /// One ordered two-way flow of messages over a secure stream.
 ///
-/// Messages to send are gathered by [`send`](Self::send) and leave with [`flush`](Self::flush), so that several can
-/// share a flight.
+/// Messages to send are gathered by [`send`](Self::send) and leave with [`flush`](Self::flush), so
+/// that several can share a flight.
 pub struct Channel {
     stream: TlsStream<Box<dyn Transport>>,
     decoder: MessageDecoder,
@@ -84,8 +84,8 @@ impl Channel {
         self.pace.clone()
     }
 
-    /// Has bodies that are being sent stop between two frames once there is a reason to end the session, so that it can be
-    /// told.
+    /// Has bodies that are being sent stop between two frames once there is a reason to end the
+    /// session, so that it can be told.
     pub(crate) fn heed(&mut self, ending: watch::Receiver<Option<String>>) {
         self.ending = Some(ending);
     }
@@ -128,13 +128,14 @@ impl Channel {
         }
     }
 
-    /// Sends one frame of a body, after all that was gathered. While it waits it looks out for an `error` of the
-    /// peer, which ends the body.
+    /// Sends one frame of a body, after all that was gathered. While it waits it looks out for an
+    /// `error` of the peer, which ends the body.
     ///
     /// Not cancel-safe: a frame that was sent in part breaks the stream.
     ///
     /// # Errors
-    /// What the peer says ([`Error::Failed`]), [`Error::Lost`], or that the session is being ended here.
+    /// What the peer says ([`Error::Failed`]), [`Error::Lost`], or that the session is being ended
+    /// here.
     pub async fn send_data(&mut self, data: &DataFrame) -> Result<(), Error> {
         let reason = self
             .ending
@@ -182,7 +183,8 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits for what ends a body that is being sent: the peer says `error`, or closes. Cancel-safe.
+    /// Waits for what ends a body that is being sent: the peer says `error`, or closes.
+    /// Cancel-safe.
     pub async fn interruption(&mut self) -> Error {
         let Self {
             stream, decoder, ..
@@ -203,11 +205,12 @@ impl Channel {
         }
     }
 
-    /// The next header, which must be one that `state` accepts; an `error` that the state accepts becomes
-    /// [`Error::Failed`]. Cancel-safe.
+    /// The next header, which must be one that `state` accepts; an `error` that the state accepts
+    /// becomes [`Error::Failed`]. Cancel-safe.
     ///
     /// # Errors
-    /// Also [`Error::Protocol`] for a peer that breaks the protocol, [`Error::Lost`] when the stream ends.
+    /// Also [`Error::Protocol`] for a peer that breaks the protocol, [`Error::Lost`] when the
+    /// stream ends.
     pub async fn receive(&mut self, state: State) -> Result<Header, Error> {
         match self.receive_or_end(state).await? {
             Some(header) => Ok(header),
@@ -226,11 +229,12 @@ impl Channel {
         poll_fn(|cx| poll_header(stream, decoder, cx, state)).await
     }
 
-    /// The next bytes of a body, appended to `buffer` and not past its capacity by more than one TLS record.
-    /// Cancel-safe.
+    /// The next bytes of a body, appended to `buffer` and not past its capacity by more than one
+    /// TLS record. Cancel-safe.
     ///
     /// # Errors
-    /// [`Error::Protocol`] for a peer that breaks the protocol, [`Error::Lost`] when the stream ends.
+    /// [`Error::Protocol`] for a peer that breaks the protocol, [`Error::Lost`] when the stream
+    /// ends.
     pub async fn receive_data(&mut self, buffer: &mut Vec<u8>) -> Result<Received, Error> {
         if let Some(pace) = &self.pace {
             pace.ready().await;
@@ -273,7 +277,8 @@ impl Channel {
         }
     }
 
-    /// Says that there is no more from this side, and waits until that is sent, for at most a second.
+    /// Says that there is no more from this side, and waits until that is sent, for at most a
+    /// second.
     pub async fn finish(mut self) {
         let finish = async {
             let _ = self.write_gathered().await;
@@ -282,8 +287,9 @@ impl Channel {
         let _ = tokio::time::timeout(LINGER_TIME_MAX, finish).await;
     }
 
-    /// Gives up a body that is being sent, sends an error, finishes, then reads and discards for a while so that the
-    /// reason arrives before a reset does. Within a frame no error can be sent; then the stream just ends.
+    /// Gives up a body that is being sent, sends an error, finishes, then reads and discards for a
+    /// while so that the reason arrives before a reset does. Within a frame no error can be
+    /// sent; then the stream just ends.
     pub async fn fail(mut self, error: &ErrorMessage) {
         match self.sending.take() {
             Some(Sending {
@@ -309,8 +315,8 @@ impl Channel {
         }
     }
 
-    /// A peer that fails says why and closes; writing then breaks before the reason was read. So read it, in place of
-    /// `broken`.
+    /// A peer that fails says why and closes; writing then breaks before the reason was read. So
+    /// read it, in place of `broken`.
     async fn last_words(&mut self, broken: Error) -> Error {
         match tokio::time::timeout(LINGER_TIME_MAX, self.receive(State::SenderDone)).await {
             Ok(Err(error @ Error::Failed { .. })) => error,
@@ -345,7 +351,8 @@ pub(crate) async fn linger(mut stream: TlsStream<Box<dyn Transport>>, last: &[u8
     let _ = tokio::time::timeout_at(deadline.into(), discard).await;
 }
 
-/// Polls for the next header that `state` accepts, turning an accepted `error` into [`Error::Failed`].
+/// Polls for the next header that `state` accepts, turning an accepted `error` into
+/// [`Error::Failed`].
 fn poll_header(
     stream: &mut TlsStream<Box<dyn Transport>>,
     decoder: &mut MessageDecoder,
@@ -398,7 +405,8 @@ fn interruption(heard: Result<Option<Header>, Error>) -> Error {
     }
 }
 
-/// The caller waits for a header while a body is still to be read: the peer sent a body where none belongs.
+/// The caller waits for a header while a body is still to be read: the peer sent a body where none
+/// belongs.
 fn body_where_header(state: State) -> Error {
     ProtocolError::UnexpectedMessage {
         found: "a body".into(),

@@ -5,7 +5,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::*;
 use crate::{Side, login::Identity, net::tls, paths::PrivateFolder};
 
-/// What the line between both ends holds, in bytes: less than what the tests send, so that writing has to wait.
+/// What the line between both ends holds, in bytes: less than what the tests send, so that writing
+/// has to wait.
 const LINE_BYTES: usize = 1024;
 
 /// Two ends of a line, the server's first, over real TLS.
