@@ -10,7 +10,7 @@ use landline::classic::codec::{
     BodyDecoder, Bursts, Charset, ChatLine, DialectError, FileHeader, Members, Part, UploadForm,
     base_name,
 };
-use landline_proto::name::check_component;
+use landline_paths::name::check_component;
 
 use crate::{controls, segmentations};
 

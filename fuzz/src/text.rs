@@ -4,10 +4,11 @@ use landline::{
     login::{Invite, KeyLine, PublicKey, Secret},
     net::{HostPort, Location, Target},
 };
-use landline_proto::{
-    DEFAULT_PORT, Name, RemotePath,
+use landline_paths::{
+    RemotePath,
     name::{PATH_BYTES_MAX, check_component},
 };
+use landline_proto::{DEFAULT_PORT, Name};
 
 /// The rule for paths and names: an accepted path is made of components that pass the rule for one,
 /// and joining them gives the same path again.

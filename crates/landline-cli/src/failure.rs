@@ -174,6 +174,12 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<landline::paths::Error> for Failure {
+    fn from(error: landline::paths::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
 fn status(error: &Error) -> u8 {
     match error {
         Error::Connect { .. } | Error::Ssh { .. } | Error::Lost(_) => 10,

@@ -36,7 +36,7 @@ pub use error::{Fault, ProtocolError};
 pub use header::{BodySize, Header};
 pub use limits::Limits;
 pub use message::{BodyEnd, Item, Message, MessageDecoder};
-pub use name::{Name, RemotePath};
+pub use name::Name;
 
 /// The ALPN protocol id (RFC 7301) of this protocol, also part of the login transcript.
 pub const ALPN: &str = "landline/1";

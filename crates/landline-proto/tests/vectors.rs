@@ -10,11 +10,10 @@
 
 use data_encoding::HEXLOWER;
 use landline_proto::{
-    BodyEnd, BodySize, Header, Item, Limits, MessageDecoder, ProtocolError, RemotePath, VERSION,
+    BodyEnd, BodySize, Header, Item, Limits, MessageDecoder, ProtocolError, VERSION,
     frame::{FrameDecoder, FramePart},
     login::{Transcript, UserName},
     messages::Nonce,
-    name::check_component,
 };
 use serde_json::{Value, json};
 
@@ -281,31 +280,6 @@ fn transcripts_are_those_of_the_vectors() {
             case["transcript"].as_str().unwrap(),
             "{}",
             name(&case)
-        );
-    }
-}
-
-#[test]
-fn paths_pass_and_fail_as_in_the_vectors() {
-    let text = include_str!("../../../docs/vectors/paths.json");
-    for case in cases(text, "paths") {
-        let path = bytes(&case["path"]);
-        let found = RemotePath::parse(&path);
-        assert_eq!(
-            json!(found.is_ok()),
-            case["ok"],
-            "path {:?}: {found:?}",
-            String::from_utf8_lossy(&path)
-        );
-    }
-    for case in cases(text, "names") {
-        let name = bytes(&case["name"]);
-        let found = check_component(&name);
-        assert_eq!(
-            json!(found.is_ok()),
-            case["ok"],
-            "name {:?}: {found:?}",
-            String::from_utf8_lossy(&name)
         );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, io};
 
+use landline_paths::{ErrorKind, describe};
 use landline_proto::{ErrorCode, ProtocolError, messages::ErrorMessage};
 
 use crate::classic::codec::DialectError;
@@ -191,7 +192,10 @@ impl Error {
 
     /// An input or output error on this side: `what` is the file or stream.
     pub fn io(what: impl fmt::Display, error: &io::Error) -> Self {
-        Self::here(code_of(error), format!("{what}: {}", describe(error)))
+        Self::here(
+            code_of(ErrorKind::of(error)),
+            format!("{what}: {}", describe(error)),
+        )
     }
 
     /// A state folder or file that cannot be used.
@@ -233,39 +237,25 @@ impl Error {
     }
 }
 
-/// The code that fits what the system said.
-fn code_of(error: &io::Error) -> ErrorCode {
-    use io::ErrorKind as K;
-    match error.kind() {
-        K::NotFound => ErrorCode::NotFound,
-        K::PermissionDenied if error.raw_os_error().is_none() => ErrorCode::NameRefused,
-        K::PermissionDenied | K::ReadOnlyFilesystem => ErrorCode::Denied,
-        K::AlreadyExists => ErrorCode::Exists,
-        K::IsADirectory | K::NotADirectory => ErrorCode::NotAFile,
-        K::StorageFull | K::QuotaExceeded | K::FileTooLarge => ErrorCode::NoSpace,
-        K::InvalidFilename => ErrorCode::NameRefused,
-        _ if error.raw_os_error() == Some(libc::ELOOP) => ErrorCode::NameRefused,
+/// The code of the protocol for a kind of failure with a path.
+fn code_of(kind: ErrorKind) -> ErrorCode {
+    match kind {
+        ErrorKind::NotFound => ErrorCode::NotFound,
+        ErrorKind::NotAFile => ErrorCode::NotAFile,
+        ErrorKind::Exists => ErrorCode::Exists,
+        ErrorKind::NameRefused => ErrorCode::NameRefused,
+        ErrorKind::Denied => ErrorCode::Denied,
+        ErrorKind::NoSpace => ErrorCode::NoSpace,
         _ => ErrorCode::Io,
     }
 }
 
-/// What the system said, in a few words.
-fn describe(error: &io::Error) -> String {
-    use io::ErrorKind as K;
-    match error.kind() {
-        K::NotFound => "no such file or folder".into(),
-        K::PermissionDenied if error.raw_os_error().is_none() => {
-            "leads out of the folder it must stay in".into()
+impl From<landline_paths::Error> for Error {
+    fn from(error: landline_paths::Error) -> Self {
+        match error {
+            landline_paths::Error::Path { kind, message, .. } => Self::here(code_of(kind), message),
+            landline_paths::Error::State { path, problem } => Self::State { path, problem },
+            _ => Self::here(ErrorCode::Io, error.to_string()),
         }
-        K::PermissionDenied => "permission denied".into(),
-        K::AlreadyExists => "exists already".into(),
-        K::IsADirectory => "is a folder".into(),
-        K::NotADirectory => "a part of the path is not a folder".into(),
-        K::StorageFull => "no space left on the disk".into(),
-        K::QuotaExceeded => "the disk quota is used up".into(),
-        _ if error.raw_os_error() == Some(libc::ELOOP) => {
-            "a symbolic link that is not followed".into()
-        }
-        _ => error.to_string(),
     }
 }

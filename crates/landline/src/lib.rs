@@ -30,7 +30,6 @@ pub mod files;
 pub mod lab;
 pub mod login;
 pub mod net;
-pub mod paths;
 pub mod ping;
 pub mod rights;
 pub mod server;
@@ -40,6 +39,7 @@ pub mod store;
 pub use client::{Client, Connected};
 pub use error::{Error, Side};
 pub use event::{Event, EventSink};
+pub use landline_paths as paths;
 pub use landline_proto as proto;
 pub use server::{LocalServer, Server, ServerOptions};
 

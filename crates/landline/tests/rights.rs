@@ -12,7 +12,7 @@ use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 use landline::{
     Error,
     audit::{Audit, AuditOptions, Hash},
-    paths::{PrivateFolder, Root},
+    paths::{ErrorKind, PrivateFolder, Root},
     proto::{ErrorCode, login::UserName},
     rights::{FirstRights, Right, Rights, RightsFile},
 };
@@ -295,8 +295,8 @@ fn the_nearest_folder_counts_whatever_link_leads_there() {
         let get = root.source(grants, path.as_bytes());
         let denied = matches!(
             &get,
-            Err(Error::Failed {
-                code: ErrorCode::Denied | ErrorCode::NameRefused,
+            Err(landline::paths::Error::Path {
+                kind: ErrorKind::Denied | ErrorKind::NameRefused,
                 ..
             })
         );

@@ -106,7 +106,7 @@ impl Administration {
             .iter()
             .map(|address| format!("{address}\n"))
             .collect();
-        folder.write(ADDRESSES_FILE, lines.as_bytes())
+        Ok(folder.write(ADDRESSES_FILE, lines.as_bytes())?)
     }
 
     /// Why nobody has rights here, where the file with them could not be used.

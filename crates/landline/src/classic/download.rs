@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     Error, Side,
-    files::{Plan, Progress, Staging},
-    paths::{Grant, Root, local},
+    files::Progress,
+    paths::{Grant, Root, StagePlan, StagedFile, local},
 };
 
 /// The mode of a new file, before the umask.
@@ -61,12 +61,14 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     report: &Reporter,
 ) -> Result<(), Error> {
     let (root, wanted) = (folder.clone(), name.clone());
-    let open = move || match wanted.starts_with(['/', '~']) {
-        true => Err(Error::here(
-            ErrorCode::NameRefused,
-            "names are those of files in the folder that is served",
-        )),
-        false => root.source(&[Grant::of_the_home(false)], wanted.as_bytes()),
+    let open = move || {
+        if wanted.starts_with(['/', '~']) {
+            return Err(Error::here(
+                ErrorCode::NameRefused,
+                "names are those of files in the folder that is served",
+            ));
+        }
+        Ok(root.source(&[Grant::of_the_home(false)], wanted.as_bytes())?)
     };
     let source = match tokio::task::spawn_blocking(open)
         .await
@@ -114,7 +116,7 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin>(
         .to_owned();
     line.send(&download_request(name, charset)).await?;
     let mut decoder = BodyDecoder::new(UploadForm::Framed, charset);
-    let mut staging: Option<Box<Staging>> = None;
+    let mut staging: Option<Box<StagedFile>> = None;
     while let Got::Bytes(bytes) = line.read(None).await? {
         let mut input = bytes.as_slice();
         while let Some(part) = decoder.next::<Answer>(&mut input)? {
@@ -145,7 +147,9 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 Part::End => {
                     line.put_back(input);
-                    let Some(done) = staging.take() else { continue };
+                    let Some(mut done) = staging.take() else {
+                        continue;
+                    };
                     let path = done.destination().path.display().to_string();
                     tokio::task::spawn_blocking(move || done.commit())
                         .await
@@ -163,18 +167,16 @@ async fn stage(
     base: String,
     size: u64,
     overwrite: bool,
-) -> Result<Box<Staging>, Error> {
+) -> Result<Box<StagedFile>, Error> {
     let open = move || {
         let destination = local::destination(&folder, base.as_bytes())?;
-        let plan = Plan {
-            length: Some(size),
+        let plan = StagePlan {
             mode: MODE,
             replace: overwrite,
-            manifest: None,
-            source: None,
-            offset_max: 0,
         };
-        Staging::open(destination, plan).map(Box::new)
+        let staged = StagedFile::create(destination, plan)?;
+        staged.check_space(size)?;
+        Ok(Box::new(staged))
     };
     tokio::task::spawn_blocking(open)
         .await

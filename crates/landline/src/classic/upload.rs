@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     Error, Side,
-    files::{Plan, Progress, Staging, sweep},
-    paths::{Grant, Root, Source},
+    files::Progress,
+    paths::{Grant, Root, Source, StagePlan, StagedFile, sweep},
 };
 
 /// What is read from a file at once.
@@ -102,7 +102,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 /// behind it.
 struct Incoming {
     header: FileHeader,
-    staging: Result<Box<Staging>, Error>,
+    staging: Result<Box<StagedFile>, Error>,
 }
 
 impl Incoming {
@@ -118,15 +118,13 @@ impl Incoming {
                 format!("./{base}").as_bytes(),
                 None,
             )?;
-            let plan = Plan {
-                length: Some(size),
+            let plan = StagePlan {
                 mode: MODE,
                 replace: overwrite,
-                manifest: None,
-                source: None,
-                offset_max: 0,
             };
-            Staging::open(destination, plan).map(Box::new)
+            let staged = StagedFile::create(destination, plan)?;
+            staged.check_space(size)?;
+            Ok(Box::new(staged))
         };
         let staging = match tokio::task::spawn_blocking(open).await {
             Ok(staging) => staging,
@@ -139,7 +137,10 @@ impl Incoming {
         let Ok(mut staging) = self.staging else {
             return Ok(self);
         };
-        let write = move || staging.write(&bytes).map(|()| staging);
+        let write = move || {
+            staging.write(&bytes)?;
+            Ok(staging)
+        };
         self.staging = tokio::task::spawn_blocking(write)
             .await
             .map_err(failed_task)?;
@@ -150,9 +151,9 @@ impl Incoming {
     async fn end(self, report: &Reporter) -> Result<Receipt, Error> {
         let Self { header, staging } = self;
         let commit = move || {
-            let staging = staging?;
-            let path = staging.destination().path.clone();
-            staging.commit().map(|()| path)
+            let mut staging = staging?;
+            staging.commit()?;
+            Ok::<_, Error>(staging.destination().path.clone())
         };
         match tokio::task::spawn_blocking(commit)
             .await

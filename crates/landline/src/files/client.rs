@@ -7,7 +7,7 @@ use landline_proto::{ErrorCode, Message, Name, ProtocolError, order::State};
 use super::{
     Algorithm, Copied, Input, Progress,
     digest::BLOCK_BYTES,
-    messages::{FileInfo, Get, Have, Put, Ready},
+    messages::{FileInfo, Get, Have, Put, Ready, SourceId},
     partial::{Manifest, Partials},
     receiver::{self, Sink},
     sender,
@@ -98,7 +98,7 @@ pub fn put_request(
 ) -> Put {
     let source = match input {
         // What is shorter than a block has nothing to resume.
-        Input::File(source) if source.length > BLOCK_BYTES => source.id().parse().ok(),
+        Input::File(source) if source.length > BLOCK_BYTES => Some(SourceId::of(source)),
         _ => None,
     };
     let algorithm = Algorithm::Blake3;

@@ -6,6 +6,7 @@ use landline_proto::{Message, Name, header::integer};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{Algorithm, Digest};
+use crate::paths::Source;
 
 /// The service's name.
 pub const SERVICE: &str = "files";
@@ -147,6 +148,18 @@ pub struct SourceId(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a source's identity is 1 to 64 lower-case hexadecimal digits")]
 pub struct SourceIdError;
+
+impl SourceId {
+    /// The identity that this file has now: a hash that tells the peer nothing else.
+    pub fn of(source: &Source) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for number in source.identity().numbers() {
+            hasher.update(&number.to_le_bytes());
+        }
+        let hash = hasher.finalize().to_hex();
+        Self(hash.chars().take(32).collect())
+    }
+}
 
 impl FromStr for SourceId {
     type Err = SourceIdError;

@@ -6,7 +6,6 @@
 
 pub mod client;
 mod digest;
-mod held;
 pub mod messages;
 mod partial;
 mod progress;
@@ -19,11 +18,9 @@ mod staging;
 
 pub use client::{Earlier, Output, Place};
 pub use digest::{Algorithm, ContentHasher, Digest};
-pub(crate) use held::sweep;
 pub use partial::Partials;
 pub use progress::Progress;
 pub use sender::Input;
-pub(crate) use staging::{Plan, Staging};
 
 /// A copy that is done: what was copied, and the digest that both sides found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -66,7 +66,7 @@ impl Sink {
     /// What is there is of no use: it is not kept to be resumed.
     fn spoil(&mut self) {
         if let Self::File(staging) = self {
-            staging.spoil();
+            staging.discard();
         }
     }
 

@@ -245,10 +245,7 @@ async fn get(
     account
         .connection
         .is_doing(&format!("files get {}", source.name));
-    let source_id: SourceId = source
-        .id()
-        .parse()
-        .map_err(|error| Error::here(ErrorCode::Io, format!("{error}")))?;
+    let source_id = SourceId::of(&source);
     // What the client has is of use only if it is of this very file.
     let offset = match get.have {
         Some(have) if have.source == source_id => {

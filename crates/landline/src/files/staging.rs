@@ -1,25 +1,17 @@
 //! A file in the making: staged beside its final name, and renamed when it is whole
 //! (`docs/protocol.md` section 8).
 
-use std::{
-    ffi::{OsStr, OsString},
-    os::unix::fs::FileExt,
-    sync::Arc,
-};
-
-use landline_proto::ErrorCode;
+use std::{ffi::OsString, sync::Arc};
 
 use super::{
     digest::{BLOCK_BYTES, BlockHash},
-    held,
     messages::SourceId,
     partial::{Manifest, ManifestHeader},
     running::Pulse,
 };
 use crate::{
     Error,
-    login::random,
-    paths::{Destination, File, Folder, start_write_back},
+    paths::{Destination, File, StagePlan, StagedFile, staging_name},
     rights::Allowance,
 };
 
@@ -40,22 +32,14 @@ pub(crate) struct Plan {
     pub(crate) offset_max: u64,
 }
 
-/// A staging file. Dropped before [`commit`](Self::commit) it leaves the final name untouched; it
-/// is removed then, or kept to be resumed if there is a manifest with at least one block.
+/// A [`StagedFile`] with the manifest by which the copy resumes and the quota that it counts
+/// against. Dropped before [`commit`](Self::commit) it leaves the final name untouched; the staging
+/// file is removed then, or kept for a later attempt where the manifest has at least one block.
 #[derive(Debug)]
 pub(crate) struct Staging {
-    destination: Destination,
-    name: OsString,
-    file: File,
-    mode: u32,
-    replace: bool,
+    staged: StagedFile,
     manifest: Option<Manifest>,
-    /// Where the next bytes go.
-    position: u64,
-    written_back: u64,
-    is_final: bool,
-    is_spoiled: bool,
-    /// What it takes of its user's quota.
+    is_discarded: bool,
     allowance: Option<Allowance>,
 }
 
@@ -66,70 +50,58 @@ impl Staging {
     /// # Errors
     /// `exists` where the name is taken and not to be replaced, `no-space`, `denied`, `io`.
     pub(crate) fn open(destination: Destination, plan: Plan) -> Result<Self, Error> {
-        let shown = destination.path.display();
-        if destination.replaced_mode.is_some() && !plan.replace {
-            return Err(Error::here(
-                ErrorCode::Exists,
-                format!("{shown} exists already"),
-            ));
-        }
-        let mode = destination
-            .replaced_mode
-            .unwrap_or_else(|| Folder::mode_of_new(plan.mode));
-        let mut manifest = plan.manifest;
-        let mut found = None;
-        if let Some(manifest) = &mut manifest {
-            if let (Some(length), Some(source)) = (plan.length, &plan.source) {
-                found = reopen(&destination, manifest, source, length, plan.offset_max)?;
-            }
-            match &found {
-                Some((_, _, blocks)) => manifest.keep(*blocks)?,
-                None => forget(&destination, manifest),
-            }
-        }
-        let (name, file, blocks) = match found {
-            Some(found) => found,
-            None => match &mut manifest {
-                Some(known) => {
-                    let name = OsString::from(format!(
-                        ".landline-{:016x}.part",
-                        u64::from_le_bytes(random())
-                    ));
-                    // Before there is such a file, so that there is none that nobody knows of.
-                    let path = destination.path.with_file_name(&name);
-                    let source = plan.source.filter(|_| plan.length.is_some());
-                    known.begin(ManifestHeader::new(&path, source, plan.length.unwrap_or(0)))?;
-                    match destination.folder.create(&name) {
-                        Ok(file) => (name, file, 0),
-                        Err(error) => {
-                            manifest.take().into_iter().for_each(Manifest::remove);
-                            return Err(Error::io(&shown, &error));
-                        }
-                    }
-                }
-                None => {
-                    let (name, file) = held::create(&destination.folder)
-                        .map_err(|error| Error::io(&shown, &error))?;
-                    (name, file, 0)
-                }
-            },
-        };
-        let position = blocks as u64 * BLOCK_BYTES;
-        let staging = Self {
-            destination,
-            name,
-            file,
-            mode,
+        destination.check_replace(plan.replace)?;
+        let stage_plan = StagePlan {
+            mode: plan.mode,
             replace: plan.replace,
+        };
+        let Some(mut manifest) = plan.manifest else {
+            let staged = StagedFile::create(destination, stage_plan)?;
+            return Self::begin(staged, None, plan.length);
+        };
+        let found = match (plan.length, &plan.source) {
+            (Some(length), Some(source)) => {
+                reopen(&destination, &manifest, source, length, plan.offset_max)?
+            }
+            _ => None,
+        };
+        let staged = if let Some((name, file, blocks)) = found {
+            manifest.keep(blocks)?;
+            let mut staged = StagedFile::adopt(destination, stage_plan, name, file);
+            staged.set_position(blocks as u64 * BLOCK_BYTES);
+            staged
+        } else {
+            forget(&destination, &manifest);
+            let name = OsString::from(staging_name());
+            // Before the file exists, so that no staging file is ever unknown.
+            let path = destination.path.with_file_name(&name);
+            let source = plan.source.filter(|_| plan.length.is_some());
+            manifest.begin(ManifestHeader::new(&path, source, plan.length.unwrap_or(0)))?;
+            match StagedFile::create_named(destination, stage_plan, name) {
+                Ok(staged) => staged,
+                Err(error) => {
+                    manifest.remove();
+                    return Err(error.into());
+                }
+            }
+        };
+        Self::begin(staged, Some(manifest), plan.length)
+    }
+
+    fn begin(
+        staged: StagedFile,
+        manifest: Option<Manifest>,
+        length: Option<u64>,
+    ) -> Result<Self, Error> {
+        let staging = Self {
+            staged,
             manifest,
-            position,
-            written_back: position,
-            is_final: false,
-            is_spoiled: false,
+            is_discarded: false,
             allowance: None,
         };
-        if let Some(length) = plan.length {
-            staging.check_space(length.saturating_sub(position))?;
+        if let Some(length) = length {
+            let staged = &staging.staged;
+            staged.check_space(length.saturating_sub(staged.position()))?;
         }
         Ok(staging)
     }
@@ -144,8 +116,8 @@ impl Staging {
         mut allowance: Allowance,
         length: Option<u64>,
     ) -> Result<(), Error> {
-        let place = &self.destination.path;
-        let begun = allowance.begin(&place.with_file_name(&self.name), place, length);
+        let place = &self.staged.destination().path;
+        let begun = allowance.begin(&self.staged.staging_path(), place, length);
         self.allowance = Some(allowance);
         begun
     }
@@ -160,30 +132,29 @@ impl Staging {
 
     /// Where it will be.
     pub(crate) fn destination(&self) -> &Destination {
-        &self.destination
+        self.staged.destination()
     }
 
     /// Where the next bytes go; right after [`open`](Self::open), the bytes that are there from an
     /// earlier try.
     pub(super) fn position(&self) -> u64 {
-        self.position
+        self.staged.position()
     }
 
     /// Lets the next bytes go elsewhere.
     pub(super) fn set_position(&mut self, position: u64) {
-        self.position = position;
+        self.staged.set_position(position);
     }
 
     /// What is needed to check the blocks that are there: the file, and what they should be.
     pub(super) fn retained(&self) -> Result<(File, Vec<BlockHash>), Error> {
-        let file = self.file.try_clone().map_err(|error| self.failed(&error))?;
-        Ok((
-            file,
-            self.manifest
-                .as_ref()
-                .map(|manifest| manifest.blocks().to_vec())
-                .unwrap_or_default(),
-        ))
+        let file = self
+            .staged
+            .file()
+            .try_clone()
+            .map_err(|error| Error::io(self.destination().path.display(), &error))?;
+        let blocks = self.manifest.as_ref().map(|manifest| manifest.blocks());
+        Ok((file, blocks.unwrap_or_default().to_vec()))
     }
 
     /// Writes content, and lets the disk begin with what has gathered. Blocking.
@@ -192,19 +163,11 @@ impl Staging {
     /// `no-space`, `io`.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         if let Some(allowance) = &mut self.allowance {
-            allowance.cover(self.position.saturating_add(bytes.len() as u64))?;
+            allowance.cover(self.staged.position().saturating_add(bytes.len() as u64))?;
         }
-        self.file
-            .write_all_at(bytes, self.position)
-            .map_err(|error| self.failed(&error))?;
-        self.position += bytes.len() as u64;
+        self.staged.write(bytes)?;
         if let Some(manifest) = &self.manifest {
             manifest.pulse().beat();
-        }
-        let gathered = self.position.saturating_sub(self.written_back);
-        if gathered >= BLOCK_BYTES {
-            start_write_back(&self.file, self.written_back, gathered);
-            self.written_back = self.position;
         }
         Ok(())
     }
@@ -220,73 +183,39 @@ impl Staging {
     }
 
     /// What is there is of no use: it is not kept to be resumed.
-    pub(super) fn spoil(&mut self) {
-        self.is_spoiled = true;
+    pub(super) fn discard(&mut self) {
+        self.is_discarded = true;
     }
 
     /// Makes the file durable and gives it its final name. Blocking.
     ///
     /// # Errors
-    /// `exists` where the name was taken meanwhile and is not to be replaced, `not-a-file` where it
-    /// is no regular file any more, `no-space`, `io`. The staging file is gone then; the final
-    /// name may have the new content only if the folder could not be synced.
+    /// Those of [`StagedFile::commit`]. The staging file is gone then.
     pub(crate) fn commit(mut self) -> Result<(), Error> {
-        // Whatever fails from here on: after a failed sync nothing is known of what was written.
-        self.is_spoiled = true;
-        // What has the name now counts, not what had it when the copy began.
-        let mode = self.destination.look_again()?.unwrap_or(self.mode);
-        Folder::set_mode(&self.file, mode).map_err(|error| self.failed(&error))?;
-        self.file.sync_all().map_err(|error| self.failed(&error))?;
-        let folder = &self.destination.folder;
-        folder
-            .rename(&self.name, &self.destination.name, self.replace)
-            .map_err(|error| self.failed(&error))?;
-        self.is_final = true;
-        self.destination
-            .folder
-            .sync()
-            .map_err(|error| self.failed(&error))?;
+        // After a failed sync nothing is known of what was written.
+        self.is_discarded = true;
+        let length = self.staged.commit()?;
         if let Some(allowance) = &self.allowance {
-            let length = self
-                .file
-                .metadata()
-                .map_err(|error| self.failed(&error))?
-                .len();
             // The file is there, whatever it counts for: what is counted by mistake is found out
             // when the quota is full.
             let _ = allowance.settle(length);
         }
         Ok(())
     }
-
-    fn check_space(&self, length: u64) -> Result<(), Error> {
-        let free = Folder::free_bytes(&self.file).map_err(|error| self.failed(&error))?;
-        if length <= free {
-            return Ok(());
-        }
-        let shown = self.destination.path.display();
-        Err(Error::here(
-            ErrorCode::NoSpace,
-            format!("{shown}: there is no space for its {length} bytes, {free} are free"),
-        ))
-    }
-
-    fn failed(&self, error: &std::io::Error) -> Error {
-        Error::io(self.destination.path.display(), error)
-    }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
         let manifest = self.manifest.take();
-        let resumable = manifest
+        let is_resumable = manifest
             .as_ref()
             .is_some_and(|manifest| manifest.resumable().is_some());
-        if resumable && !self.is_spoiled {
+        if is_resumable && !self.is_discarded {
+            self.staged.keep();
             return;
         }
-        if !self.is_final {
-            let _ = self.destination.folder.remove(OsStr::new(&self.name));
+        if !self.staged.is_final() {
+            self.staged.discard();
             if let Some(allowance) = &self.allowance {
                 allowance.release();
             }

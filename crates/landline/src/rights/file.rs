@@ -324,7 +324,7 @@ impl RightsFile {
         }
         self.record_as("rights-give", owner.to_string(), None)?;
         self.grant(owner, &FirstRights::of_the_owner())?;
-        self.folder.write(GIVEN, format!("{owner}\n").as_bytes())
+        Ok(self.folder.write(GIVEN, format!("{owner}\n").as_bytes())?)
     }
 
     /// Rewrites the file, unless `edit` says that there is nothing to do, and puts it into force

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use landline_proto::{RemotePath, login::UserName};
+use landline_paths::RemotePath;
+use landline_proto::login::UserName;
 use toml_edit::{Array, Document, Item, TableLike, Value};
 
 use super::{

@@ -17,7 +17,7 @@ const BYTES_MAX: u64 = 64 * 1024;
 /// Notes it for later. Blocking.
 pub(super) fn note(folder: &PrivateFolder, home: &Path) -> Result<(), Error> {
     let home = std::path::absolute(home).map_err(|error| Error::state(home.display(), error))?;
-    folder.write(NAME, home.as_os_str().as_bytes())
+    Ok(folder.write(NAME, home.as_os_str().as_bytes())?)
 }
 
 /// The home that the server of this state folder was last started with; `None` where there was none

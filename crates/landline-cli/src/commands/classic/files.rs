@@ -3,7 +3,6 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use landline::{
-    Error,
     classic::{
         codec::{FileHeader, UploadForm},
         download, upload,
@@ -71,9 +70,8 @@ async fn open(path: &Path) -> Result<(String, Arc<Source>), Failure> {
         })?;
     let path = path.to_owned();
     let source = tokio::task::spawn_blocking(move || local::source(&path)).await;
-    let source: Result<Source, Error> =
-        source.map_err(|error| Failure::local(error.to_string()))?;
-    Ok((name, Arc::new(source?)))
+    let source = source.map_err(|error| Failure::local(error.to_string()))??;
+    Ok((name, Arc::new(source)))
 }
 
 pub(super) async fn download(

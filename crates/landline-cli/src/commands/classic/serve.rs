@@ -239,7 +239,7 @@ fn uploads(state: &Path, upload: ServeUpload, form: UploadForm) -> Result<Plan, 
 }
 
 /// A folder that cannot be served is a mistake on the command line, not one of the state.
-fn folder(error: Error) -> Failure {
+fn folder(error: landline::paths::Error) -> Failure {
     Failure::usage(format!("--dir: {error}"))
 }
 

@@ -1,6 +1,6 @@
 //! The JSON headers, and which name a file gets.
 
-use landline_proto::name::{NameError, check_component};
+use landline_paths::name::{NameError, check_component};
 use serde_json::{Map, Value, json};
 
 use super::{Charset, DialectError, SizedHeader, framed};

@@ -230,7 +230,7 @@ pub(super) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
 
 /// Asks the system to begin writing a range of a file to the disk, so that the sync at the end is
 /// short. A hint: where it cannot be given, nothing is lost but time.
-pub(crate) fn start_write_back(file: &File, offset: u64, length: u64) {
+pub fn start_write_back(file: &File, offset: u64, length: u64) {
     #[cfg(target_os = "linux")]
     if let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) {
         // SAFETY: the descriptor is open for as long as `file` is borrowed, and the call takes no

@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::{ErrorKind, RemotePath, name};
 use cap_std::{
     ambient_authority,
     fs::{Dir, OpenOptions, OpenOptionsExt},
 };
-use landline_proto::{ErrorCode, RemotePath, name};
 
 use super::{Destination, Folder, Grant, Source, grant, platform, platform::FileId};
 use crate::Error;
@@ -96,7 +96,7 @@ impl Root {
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn home(&self) -> io::Result<Folder> {
+    pub fn home(&self) -> io::Result<Folder> {
         Ok(Folder::of(self.dir.try_clone()?))
     }
 
@@ -108,15 +108,15 @@ impl Root {
         let place = self.resolve(grants, path)?;
         let shown = place.shown.display();
         let is_a_folder = || {
-            Error::here(
-                ErrorCode::NotAFile,
+            Error::new(
+                ErrorKind::NotAFile,
                 format!("{shown} is a folder, not a regular file"),
             )
         };
         if place.is_folder {
             return Err(is_a_folder());
         }
-        let failed = |error: std::io::Error| Error::io(&shown, &error);
+        let failed = |error: std::io::Error| Error::io(&shown, error);
         // A link is followed here; from here on nothing is, so that what is judged is what is
         // opened.
         let real = place.dir.canonicalize(&place.relative).map_err(failed)?;
@@ -150,20 +150,20 @@ impl Root {
         let is_folder = match place.dir.metadata(&place.relative) {
             Ok(metadata) => metadata.is_dir(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-            Err(error) => return Err(Error::io(shown, &error)),
+            Err(error) => return Err(Error::io(shown, error)),
         };
         if is_folder {
             let Some(own_name) = own_name else {
-                return Err(Error::here(
-                    ErrorCode::NotAFile,
+                return Err(Error::new(
+                    ErrorKind::NotAFile,
                     format!("{shown} is a folder; name the file"),
                 ));
             };
             place.relative.push(platform::os_str(own_name));
             place.shown.push(platform::os_str(own_name));
         } else if place.is_folder {
-            return Err(Error::here(
-                ErrorCode::NotFound,
+            return Err(Error::new(
+                ErrorKind::NotFound,
                 format!("{shown}: no such folder"),
             ));
         }
@@ -177,7 +177,7 @@ impl Root {
                 .unwrap_or(&place.shown)
                 .display()
                 .to_string();
-            Error::io(folder, &error)
+            Error::io(folder, error)
         })?;
         let grant = self.holder_of(grants, &dir, &place)?;
         if !grant.is_writable {
@@ -186,7 +186,7 @@ impl Root {
                 place.shown.display(),
                 grant.text
             );
-            return Err(Error::here(ErrorCode::Denied, message));
+            return Err(Error::new(ErrorKind::Denied, message));
         }
         Destination::new(dir, name, place.shown)
     }
@@ -202,7 +202,7 @@ impl Root {
             return Ok(grant);
         }
         let place = self.resolve(grants, path)?;
-        let failed = |error: std::io::Error| Error::io(place.shown.display(), &error);
+        let failed = |error: std::io::Error| Error::io(place.shown.display(), error);
         let mut sought = place.relative.as_path();
         let real = loop {
             match place.dir.canonicalize(sought) {
@@ -310,7 +310,7 @@ impl Root {
                 "{} is outside of what you may reach: {reach}",
                 whole.display()
             );
-            return Err(Error::here(ErrorCode::Denied, message));
+            return Err(Error::new(ErrorKind::Denied, message));
         };
         Ok((wanted, grant, rest))
     }
@@ -347,5 +347,5 @@ fn parent_and_name(path: &Path) -> Option<(&Path, &std::ffi::OsStr)> {
 
 fn refused(name: &[u8], error: name::NameError) -> Error {
     let shown: String = String::from_utf8_lossy(name).chars().take(80).collect();
-    Error::here(ErrorCode::NameRefused, format!("{shown:?}: {error}"))
+    Error::new(ErrorKind::NameRefused, format!("{shown:?}: {error}"))
 }

@@ -13,8 +13,8 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Folder, SourceIdentity, platform};
-use crate::{Error, login::random};
+use super::{Folder, SourceIdentity, platform, random::random_digits};
+use crate::Error;
 
 /// A folder that belongs to us and that nobody else can read or enter.
 #[derive(Debug, Clone)]
@@ -123,7 +123,7 @@ impl PrivateFolder {
     /// # Errors
     /// `InvalidData` for such a file, and for one that is no regular file or too long; else what
     /// keeps it from being read, which may pass.
-    pub(crate) fn read_rules(
+    pub fn read_rules(
         &self,
         name: &str,
         bytes_max: u64,
@@ -149,7 +149,7 @@ impl PrivateFolder {
     }
 
     /// What a file is known by; `None` where there is none, or it cannot be looked at. Blocking.
-    pub(crate) fn identity(&self, name: &str) -> Option<SourceIdentity> {
+    pub fn identity(&self, name: &str) -> Option<SourceIdentity> {
         self.path_of(name)
             .symlink_metadata()
             .ok()
@@ -162,7 +162,7 @@ impl PrivateFolder {
     /// # Errors
     /// [`Error::State`]; the file is then as it was.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let staging = format!(".{name}.{:016x}", u64::from_le_bytes(random()));
+        let staging = format!(".{name}.{}", random_digits());
         let write = || {
             let mut file = self.folder.create(OsStr::new(&staging))?;
             file.write_all(bytes)?;
@@ -179,7 +179,7 @@ impl PrivateFolder {
 
     /// Removes what a process that was killed has left of files that it was [writing](Self::write).
     /// What cannot be removed stays. Blocking.
-    pub(crate) fn sweep(&self) {
+    pub fn sweep(&self) {
         for name in self.names_older_than(WRITE_TIME_MAX).unwrap_or_default() {
             let is_staging = name
                 .strip_prefix('.')
@@ -200,7 +200,7 @@ impl PrivateFolder {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub(crate) fn sync(&self) -> Result<(), Error> {
+    pub fn sync(&self) -> Result<(), Error> {
         self.folder.sync().map_err(|error| self.bad("", error))
     }
 
@@ -220,7 +220,7 @@ impl PrivateFolder {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub(crate) fn open_locked(&self, name: &str) -> Result<Option<File>, Error> {
+    pub fn open_locked(&self, name: &str) -> Result<Option<File>, Error> {
         use std::os::unix::fs::MetadataExt;
         let file = self
             .folder
@@ -241,7 +241,7 @@ impl PrivateFolder {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub(crate) fn names_older_than(&self, age: Duration) -> Result<Vec<String>, Error> {
+    pub fn names_older_than(&self, age: Duration) -> Result<Vec<String>, Error> {
         let names = self
             .folder
             .names_older_than(age)
@@ -285,7 +285,7 @@ impl PrivateFolder {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
+    pub fn names(&self) -> Result<Vec<String>, Error> {
         let names = self.folder.names().map_err(|error| self.bad("", error))?;
         Ok(names
             .into_iter()
@@ -297,24 +297,24 @@ impl PrivateFolder {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub(crate) fn open_lock(&self, name: &str) -> Result<File, Error> {
+    pub fn open_lock(&self, name: &str) -> Result<File, Error> {
         self.folder
             .open_lock(OsStr::new(name))
             .map_err(|error| self.bad(name, error))
     }
 
     /// Makes a file that was not there, with mode 0600, open to read and write.
-    pub(crate) fn create_file(&self, name: &str) -> io::Result<File> {
+    pub fn create_file(&self, name: &str) -> io::Result<File> {
         self.folder.create(OsStr::new(name))
     }
 
     /// Opens a file to read and write, if there is one that is ours alone.
-    pub(crate) fn open_own(&self, name: &str) -> io::Result<Option<File>> {
+    pub fn open_own(&self, name: &str) -> io::Result<Option<File>> {
         self.folder.reopen(OsStr::new(name))
     }
 
     /// Whether the file that is to be found under this folder's path and the name is this open one.
-    pub(crate) fn holds(&self, name: &str, file: &File) -> bool {
+    pub fn holds(&self, name: &str, file: &File) -> bool {
         let (Ok(named), Ok(open)) = (self.path_of(name).symlink_metadata(), file.metadata()) else {
             return false;
         };
@@ -322,12 +322,12 @@ impl PrivateFolder {
     }
 
     /// Takes space on the disk for a part of a file, which does not grow by that.
-    pub(crate) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
+    pub fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
         platform::reserve(file, from, to)
     }
 
     /// The bytes of the whole filesystem of an open file.
-    pub(crate) fn disk_bytes(file: &File) -> io::Result<u64> {
+    pub fn disk_bytes(file: &File) -> io::Result<u64> {
         platform::disk_bytes(file)
     }
 
@@ -335,7 +335,7 @@ impl PrivateFolder {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub(crate) fn open_to_read(&self, name: &str) -> Result<Option<File>, Error> {
+    pub fn open_to_read(&self, name: &str) -> Result<Option<File>, Error> {
         self.folder
             .open_file(OsStr::new(name))
             .map_err(|error| self.bad(name, error))

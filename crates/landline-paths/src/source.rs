@@ -6,7 +6,7 @@ use std::{
     io,
 };
 
-use landline_proto::ErrorCode;
+use crate::ErrorKind;
 
 use super::platform;
 use crate::Error;
@@ -35,6 +35,11 @@ impl SourceIdentity {
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self(platform::identity_of(metadata))
     }
+
+    /// The numbers it consists of, in a fixed order.
+    pub fn numbers(&self) -> [i64; 7] {
+        self.0
+    }
 }
 
 impl Source {
@@ -43,7 +48,7 @@ impl Source {
     /// # Errors
     /// `not-a-file` for anything else.
     pub(super) fn new(file: File, name: impl fmt::Display) -> Result<Self, Error> {
-        let metadata = file.metadata().map_err(|error| Error::io(&name, &error))?;
+        let metadata = file.metadata().map_err(|error| Error::io(&name, error))?;
         check_regular(&metadata, &name)?;
         let identity = SourceIdentity::of(&metadata);
         Ok(Self {
@@ -55,15 +60,9 @@ impl Source {
         })
     }
 
-    /// What the file is known by, for a peer that is to recognise it: a hash, which tells nothing
-    /// else.
-    pub fn id(&self) -> String {
-        let mut hasher = blake3::Hasher::new();
-        for number in self.identity.0 {
-            hasher.update(&number.to_le_bytes());
-        }
-        let hash: String = hasher.finalize().to_hex().chars().take(32).collect();
-        hash
+    /// What the file was recognised by when it was opened.
+    pub fn identity(&self) -> SourceIdentity {
+        self.identity
     }
 
     /// Another handle of the same open file, to be read by offset.
@@ -73,7 +72,7 @@ impl Source {
     pub fn clone_file(&self) -> Result<File, Error> {
         self.file
             .try_clone()
-            .map_err(|error| Error::io(&self.name, &error))
+            .map_err(|error| Error::io(&self.name, error))
     }
 
     /// Up to `count` bytes from `offset`; none at the end. Blocking.
@@ -86,7 +85,7 @@ impl Source {
         let read = self
             .file
             .read_at(&mut bytes, offset)
-            .map_err(|error| Error::io(&self.name, &error))?;
+            .map_err(|error| Error::io(&self.name, error))?;
         bytes.truncate(read);
         Ok(bytes)
     }
@@ -111,8 +110,8 @@ pub(super) fn check_regular(metadata: &Metadata, name: impl fmt::Display) -> Res
         _ if kind.is_symlink() => "a symbolic link",
         _ => "a device, FIFO or socket",
     };
-    Err(Error::here(
-        ErrorCode::NotAFile,
+    Err(Error::new(
+        ErrorKind::NotAFile,
         format!("{name} is {what}, not a regular file"),
     ))
 }

@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::ErrorKind;
 use cap_std::fs::Dir;
-use landline_proto::ErrorCode;
 
 use super::{Destination, Source, platform, private::read_all};
 use crate::Error;
@@ -20,14 +20,14 @@ use crate::Error;
 pub fn source(path: &Path) -> Result<Source, Error> {
     let file = platform::open_to_read(path).map_err(|error| match error.raw_os_error() {
         // A socket, or a device without a driver: nothing that can be read.
-        Some(libc::ENXIO) => Error::here(
-            ErrorCode::NotAFile,
+        Some(libc::ENXIO) => Error::new(
+            ErrorKind::NotAFile,
             format!(
                 "{} is a device or socket, not a regular file",
                 path.display()
             ),
         ),
-        _ => Error::io(path.display(), &error),
+        _ => Error::io(path.display(), error),
     })?;
     Source::new(file, path.display())
 }
@@ -93,7 +93,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Makes the name of a file durable, where its folder can be synced at all.
-pub(crate) fn sync_folder_of(path: &Path) {
+pub fn sync_folder_of(path: &Path) {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -163,24 +163,24 @@ pub fn destination(path: &Path, own_name: &[u8]) -> Result<Destination, Error> {
     if path.is_dir() {
         place.push(platform::os_str(own_name));
     } else if ends_in_slash {
-        return Err(Error::here(
-            ErrorCode::NotFound,
+        return Err(Error::new(
+            ErrorKind::NotFound,
             format!("{}: no such folder", path.display()),
         ));
     }
     if place.is_symlink() {
         place = place
             .canonicalize()
-            .map_err(|error| Error::io(place.display(), &error))?;
+            .map_err(|error| Error::io(place.display(), error))?;
     }
     let (name, parent) = name_and_parent(&place)?;
     let dir = Dir::open_ambient_dir(&parent, cap_std::ambient_authority())
-        .map_err(|error| Error::io(parent.display(), &error))?;
+        .map_err(|error| Error::io(parent.display(), error))?;
     Destination::new(dir, &name, place)
 }
 
 /// Removes a staging file by its path, and nothing else: a regular file with a staging file's name.
-pub(crate) fn remove_staging(path: &Path) {
+pub fn remove_staging(path: &Path) {
     let name = path.file_name().map(platform::bytes_of).unwrap_or_default();
     let is_staging = name.starts_with(b".landline-") && name.ends_with(b".part");
     if is_staging
@@ -196,7 +196,7 @@ pub(crate) fn remove_staging(path: &Path) {
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -208,7 +208,7 @@ pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn make_durable(staging: &Path, place: &Path) -> io::Result<()> {
+pub fn make_durable(staging: &Path, place: &Path) -> io::Result<()> {
     let file = std::fs::File::open(staging)?;
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     file.sync_all()?;
@@ -221,7 +221,7 @@ pub(crate) fn make_durable(staging: &Path, place: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn make_private(database: &Path) -> io::Result<()> {
+pub fn make_private(database: &Path) -> io::Result<()> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     // One that is there is never opened here: closing it again would take this process's locks from
     // it, of which SQLite knows nothing (fcntl(2)).
@@ -248,14 +248,14 @@ pub(crate) fn make_private(database: &Path) -> io::Result<()> {
 }
 
 /// Whether nothing is at a path, not even a link; what cannot be looked at may be there. Blocking.
-pub(crate) fn is_gone(path: &Path) -> bool {
+pub fn is_gone(path: &Path) -> bool {
     matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
 }
 
 fn name_and_parent(place: &Path) -> Result<(OsString, PathBuf), Error> {
     let Some(name) = place.file_name() else {
-        return Err(Error::here(
-            ErrorCode::NameRefused,
+        return Err(Error::new(
+            ErrorKind::NameRefused,
             format!("{} does not end in a file's name", place.display()),
         ));
     };

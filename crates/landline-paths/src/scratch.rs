@@ -8,8 +8,11 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use super::Folder;
-use crate::{Error, login::random};
+use super::{
+    Folder,
+    random::{Noise, random_digits},
+};
+use crate::Error;
 
 /// A fresh folder with mode 0700, removed with all that is in it when dropped.
 #[derive(Debug)]
@@ -24,11 +27,11 @@ impl ScratchFolder {
     /// # Errors
     /// What the system says, with the path.
     pub fn create(parent: &Path) -> Result<Self, Error> {
-        let path = parent.join(format!("landline-{:016x}", u64::from_le_bytes(random())));
+        let path = parent.join(format!("landline-{}", random_digits()));
         DirBuilder::new()
             .mode(0o700)
             .create(&path)
-            .map_err(|error| Error::io(path.display(), &error))?;
+            .map_err(|error| Error::io(path.display(), error))?;
         Ok(Self {
             path,
             is_removed: AtomicBool::new(false),
@@ -49,7 +52,7 @@ impl ScratchFolder {
         DirBuilder::new()
             .mode(0o700)
             .create(&path)
-            .map_err(|error| Error::io(path.display(), &error))?;
+            .map_err(|error| Error::io(path.display(), error))?;
         Ok(path)
     }
 
@@ -65,7 +68,7 @@ impl ScratchFolder {
             if Folder::free_bytes(&file)? < length.saturating_mul(copies) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            let mut reader = blake3::Hasher::new().update(&random::<32>()).finalize_xof();
+            let mut noise = Noise::new();
             let mut buffer = vec![0; 1 << 20];
             let mut left = length;
             while left > 0 {
@@ -73,7 +76,7 @@ impl ScratchFolder {
                     .unwrap_or(usize::MAX)
                     .min(buffer.len());
                 let piece = buffer.get_mut(..take).unwrap_or_default();
-                reader.fill(piece);
+                noise.fill(piece);
                 file.write_all(piece)?;
                 left -= piece.len() as u64;
                 if self.is_removed.load(Ordering::Relaxed) {
@@ -82,7 +85,7 @@ impl ScratchFolder {
             }
             file.sync_all()
         };
-        write().map_err(|error| Error::io(path.display(), &error))?;
+        write().map_err(|error| Error::io(path.display(), error))?;
         Ok(path)
     }
 }
@@ -108,11 +111,11 @@ impl Drop for ScratchFolder {
 /// # Errors
 /// What the system says, with the folder.
 pub fn nameless_file(folder: &Path) -> Result<File, Error> {
-    let name = format!(".landline-{:016x}", u64::from_le_bytes(random()));
+    let name = format!(".landline-{}", random_digits());
     let make = || {
         let folder = Folder::open(folder)?;
         let file = folder.create(name.as_ref())?;
         folder.remove(name.as_ref()).map(|()| file)
     };
-    make().map_err(|error| Error::io(folder.display(), &error))
+    make().map_err(|error| Error::io(folder.display(), error))
 }

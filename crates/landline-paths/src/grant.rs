@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::{ErrorKind, RemotePath};
 use cap_std::{ambient_authority, fs::Dir};
-use landline_proto::{ErrorCode, RemotePath};
 
 use super::platform::{self, FileId};
 use crate::Error;
@@ -34,7 +34,7 @@ impl Grant {
     }
 
     /// Whether both are written for the same folder.
-    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+    pub fn is_same_place(&self, other: &Self) -> bool {
         self.place.is_absolute() == other.place.is_absolute()
             && self.place.components() == other.place.components()
     }
@@ -77,12 +77,12 @@ impl Grant {
             home.open_dir(self.path_from(Path::new(".")))
         };
         opened.map_err(|error| {
-            let reason = Error::io("the folder that was granted", &error);
+            let reason = Error::io("the folder that was granted", error);
             let message = format!(
                 "{reason} (files {:?} on line {} of the rights)",
                 self.text, self.line
             );
-            Error::here(ErrorCode::Denied, message)
+            Error::new(ErrorKind::Denied, message)
         })
     }
 
@@ -136,8 +136,8 @@ pub(super) fn holder<'g>(
     hidden: Option<FileId>,
     shown: &Path,
 ) -> Result<&'g Grant, Error> {
-    let failed = |error: std::io::Error| Error::io(shown.display(), &error);
-    let denied = |what: &str| Error::here(ErrorCode::Denied, format!("{} {what}", shown.display()));
+    let failed = |error: std::io::Error| Error::io(shown.display(), error);
+    let denied = |what: &str| Error::new(ErrorKind::Denied, format!("{} {what}", shown.display()));
     let ids: Vec<(Option<FileId>, &Grant)> =
         grants.iter().map(|grant| (grant.id(home), grant)).collect();
     let beginning = platform::id_of(opened_below).map_err(failed)?;

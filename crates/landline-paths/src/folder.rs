@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::ErrorKind;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use landline_proto::ErrorCode;
 
 use super::platform;
 use crate::Error;
@@ -53,7 +53,7 @@ impl Destination {
     ///
     /// # Errors
     /// `not-a-file` where something else has it.
-    pub(crate) fn look_again(&self) -> Result<Option<u32>, Error> {
+    pub fn look_again(&self) -> Result<Option<u32>, Error> {
         match self.folder.dir.symlink_metadata(&self.name) {
             Ok(metadata) => {
                 let kind = metadata.file_type();
@@ -65,7 +65,7 @@ impl Destination {
                 };
                 if let Some(what) = what {
                     let message = format!("{} is {what}, not a regular file", self.path.display());
-                    return Err(Error::here(ErrorCode::NotAFile, message));
+                    return Err(Error::new(ErrorKind::NotAFile, message));
                 }
                 Ok(Some(
                     cap_std::fs::PermissionsExt::mode(&metadata.permissions())
@@ -73,8 +73,20 @@ impl Destination {
                 ))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io(self.path.display(), &error)),
+            Err(error) => Err(Error::io(self.path.display(), error)),
         }
+    }
+
+    /// Checks that no file has the name, unless it may be replaced.
+    ///
+    /// # Errors
+    /// `Exists`.
+    pub fn check_replace(&self, replace: bool) -> Result<(), Error> {
+        if self.replaced_mode.is_some() && !replace {
+            let message = format!("{} exists already", self.path.display());
+            return Err(Error::new(ErrorKind::Exists, message));
+        }
+        Ok(())
     }
 
     /// The path as bytes, for the wire.
@@ -111,7 +123,7 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn create_held(&self, name: &OsStr) -> io::Result<Option<File>> {
+    pub fn create_held(&self, name: &OsStr) -> io::Result<Option<File>> {
         let file = self.create(name)?;
         let is_free = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
         Ok((is_free && file.metadata()?.nlink() > 0).then_some(file))
@@ -122,7 +134,7 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn remove_left_behind(&self, name: &OsStr) -> io::Result<bool> {
+    pub fn remove_left_behind(&self, name: &OsStr) -> io::Result<bool> {
         match self.reopen(name)? {
             Some(file) if file.try_lock().is_ok() => self.remove(name).map(|()| true),
             _ => Ok(false),
@@ -165,7 +177,7 @@ impl Folder {
     }
 
     /// The names of all entries.
-    pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
         self.dir
             .entries()?
             .map(|entry| Ok(entry?.file_name()))

@@ -7,8 +7,8 @@ use std::{
     path::Path,
 };
 
-use super::{Destination, Folder, local};
-use crate::{Error, login::random};
+use super::{Destination, Folder, local, random::staging_name};
+use crate::Error;
 
 /// A file that is about to be written: its place was found fit for it before there was anything to
 /// write. Leaves nothing behind when dropped without [`finish`](Self::finish).
@@ -27,14 +27,11 @@ impl Document {
     /// `not-found` (the folder it should be in), `not-a-file`, `denied`, `no-space`, `io`.
     pub fn begin(path: &Path, own_name: &str) -> Result<Self, Error> {
         let destination = local::destination(path, own_name.as_bytes())?;
-        let staging = OsString::from(format!(
-            ".landline-{:016x}.part",
-            u64::from_le_bytes(random())
-        ));
+        let staging = OsString::from(staging_name());
         let file = destination
             .folder
             .create(&staging)
-            .map_err(|error| Error::io(destination.path.display(), &error))?;
+            .map_err(|error| Error::io(destination.path.display(), error))?;
         Ok(Self {
             destination,
             staging,
@@ -65,7 +62,7 @@ impl Document {
             .and_then(|()| self.file.sync_all())
             .and_then(|()| folder.rename(&self.staging, name, true))
             .and_then(|()| folder.sync())
-            .map_err(|error| Error::io(self.destination.path.display(), &error))
+            .map_err(|error| Error::io(self.destination.path.display(), error))
     }
 }
 
@@ -79,7 +76,7 @@ impl Drop for Document {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paths::ScratchFolder;
+    use crate::ScratchFolder;
 
     #[test]
     fn it_is_there_whole_or_not_at_all() {

@@ -7,7 +7,7 @@ const BYTES_MAX: u64 = 16 << 20;
 
 /// The text of `/proc/NAME`; `None` where this system has no such thing, or does not show it.
 /// Blocking.
-pub(crate) fn kernel_text(name: &str) -> Option<String> {
+pub fn kernel_text(name: &str) -> Option<String> {
     let mut text = String::new();
     File::open(format!("/proc/{name}"))
         .ok()?

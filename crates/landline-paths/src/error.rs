@@ -1,0 +1,114 @@
+//! Why a path cannot be used.
+
+use std::{fmt, io};
+
+/// Why a path cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder cannot be used as asked.
+    #[error("{message}")]
+    Path {
+        /// The kind of failure.
+        kind: ErrorKind,
+        /// The path and what is wrong with it.
+        message: String,
+        /// What the system reported, where the system was asked.
+        source: Option<io::Error>,
+    },
+    /// A private folder, or a file in it, is damaged or open to others.
+    #[error("{path}: {problem}")]
+    State {
+        /// The folder or file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// The kinds of [`Error::Path`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The file, or the folder that should hold it, does not exist.
+    NotFound,
+    /// It is not a regular file.
+    NotAFile,
+    /// A file of this name exists already.
+    Exists,
+    /// The name breaks a rule of [`crate::name`], or a link leads out of the folder.
+    NameRefused,
+    /// The operating system or a grant does not allow it.
+    Denied,
+    /// The disk or a disk quota is full.
+    NoSpace,
+    /// Any other input or output error.
+    Io,
+}
+
+impl Error {
+    /// A failure with a message that names the path and what is wrong with it.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self::Path {
+            kind,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// An input or output error; `what` names the file or stream.
+    pub fn io(what: impl fmt::Display, error: io::Error) -> Self {
+        Self::Path {
+            kind: ErrorKind::of(&error),
+            message: format!("{what}: {}", describe(&error)),
+            source: Some(error),
+        }
+    }
+
+    /// A private folder or a file in it that cannot be used.
+    pub fn state(path: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self::State {
+            path: path.to_string(),
+            problem: problem.to_string(),
+        }
+    }
+}
+
+impl ErrorKind {
+    /// The kind that fits what the system reported.
+    pub fn of(error: &io::Error) -> Self {
+        use io::ErrorKind as K;
+        match error.kind() {
+            K::NotFound => Self::NotFound,
+            K::PermissionDenied if error.raw_os_error().is_none() => Self::NameRefused,
+            K::PermissionDenied | K::ReadOnlyFilesystem => Self::Denied,
+            K::AlreadyExists => Self::Exists,
+            K::IsADirectory | K::NotADirectory => Self::NotAFile,
+            K::StorageFull | K::QuotaExceeded | K::FileTooLarge => Self::NoSpace,
+            K::InvalidFilename => Self::NameRefused,
+            _ if error.raw_os_error() == Some(libc::ELOOP) => Self::NameRefused,
+            _ => Self::Io,
+        }
+    }
+}
+
+/// What the system reported, in a few words.
+pub fn describe(error: &io::Error) -> String {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::NotFound => "no such file or folder".into(),
+        K::PermissionDenied if error.raw_os_error().is_none() => {
+            "leads out of the folder it must stay in".into()
+        }
+        K::PermissionDenied => "permission denied".into(),
+        K::AlreadyExists => "exists already".into(),
+        K::IsADirectory => "is a folder".into(),
+        K::NotADirectory => "a part of the path is not a folder".into(),
+        K::StorageFull => "no space left on the disk".into(),
+        K::QuotaExceeded => "the disk quota is used up".into(),
+        _ if error.raw_os_error() == Some(libc::ELOOP) => {
+            "a symbolic link that is not followed".into()
+        }
+        _ => error.to_string(),
+    }
+}

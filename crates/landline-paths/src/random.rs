@@ -1,0 +1,64 @@
+//! Random names, and files of random content.
+
+/// A name for a file that is being written: `.landline-` and 16 random digits, then `.part`.
+/// [`check_component`](crate::name::check_component) refuses such names from a peer.
+///
+/// # Panics
+/// Where the operating system has no random numbers.
+pub fn staging_name() -> String {
+    format!(".landline-{}.part", random_digits())
+}
+
+/// 16 random hexadecimal digits.
+pub(super) fn random_digits() -> String {
+    format!("{:016x}", random_u64())
+}
+
+/// A fast generator of bytes that do not compress (xorshift64). Not for secrets.
+pub(super) struct Noise(u64);
+
+impl Noise {
+    pub(super) fn new() -> Self {
+        Self(random_u64() | 1)
+    }
+
+    pub(super) fn fill(&mut self, buffer: &mut [u8]) {
+        for piece in buffer.chunks_mut(8) {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            let bytes = self.0.to_le_bytes();
+            piece.copy_from_slice(bytes.get(..piece.len()).unwrap_or_default());
+        }
+    }
+}
+
+#[allow(
+    clippy::expect_used,
+    reason = "without random names no file can be created safely"
+)]
+fn random_u64() -> u64 {
+    getrandom::u64().expect("the operating system gives random numbers")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::{NameError, check_component};
+
+    #[test]
+    fn staging_names_are_refused_from_a_peer() {
+        let name = staging_name();
+        assert_eq!(check_component(name.as_bytes()), Err(NameError::Staging));
+        assert_ne!(name, staging_name());
+    }
+
+    #[test]
+    fn noise_fills_every_byte_of_odd_lengths() {
+        let mut noise = Noise::new();
+        let mut buffer = [0; 1001];
+        noise.fill(&mut buffer);
+        let zeroes = buffer.iter().filter(|&&byte| byte == 0).count();
+        assert!(zeroes < 30, "{zeroes} of 1001 bytes are zero");
+    }
+}
