@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use landline::{
-    login::{AgentKey, PublicKey, UserKey},
+    keys::{AgentKey, PublicKey, UserKey},
     ssh_config::{self, Query},
 };
 

@@ -1,7 +1,8 @@
 //! Paths, keys, lines of keys, invites, secrets and addresses.
 
 use landline::{
-    login::{Invite, KeyLine, PublicKey, Secret},
+    keys::{KeyLine, PublicKey},
+    login::{Invite, Secret},
     net::{HostPort, Location, Target},
 };
 use landline_paths::{

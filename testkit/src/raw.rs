@@ -8,8 +8,11 @@ use std::{
 };
 
 use landline::{
-    login::{Fingerprint, Password, PasswordLogin, PasswordParties, Secret, SecretKey, UserKey},
+    crypto::Fingerprint,
+    keys::{SecretKey, UserKey},
+    login::Secret,
     net::tls,
+    password::{Password, PasswordLogin, PasswordParties},
     proto::{
         Header, Item, Limits, MessageDecoder,
         login::{

@@ -9,12 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::stage::SETSID;
 use rustix::{
     fs::{Mode, OFlags},
     process::{Pid, Signal},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
 };
+
+use crate::stage::SETSID;
 
 /// How long anything may take that has to happen. Generous: it only bounds a test that fails.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: measurements.
 
-use crate::process;
 use std::path::Path;
+
+use crate::process;
 
 /// Builds the release binary (for `echo` the example that is measured), then runs
 /// `bench/NAME_bench.py` with `arguments`.

@@ -1,8 +1,8 @@
 //! `cargo xtask fuzz`: runs one fuzz target for a while.
 
+use std::{path::Path, process::Command};
+
 use crate::process;
-use std::path::Path;
-use std::process::Command;
 
 /// How long a target is fuzzed when no time is given.
 pub(crate) const DEFAULT_SECONDS: u64 = 60;

@@ -12,9 +12,11 @@ mod process;
 mod test;
 mod tidy;
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// What `cargo xtask help` prints.
 const USAGE: &str = "\

@@ -1,7 +1,8 @@
 //! `cargo xtask test`: sets up what the tests need, runs all of them, then the tidy checks.
 
-use crate::{process, tidy};
 use std::path::Path;
+
+use crate::{process, tidy};
 
 /// A program the tests use beyond Rust itself.
 struct Need {

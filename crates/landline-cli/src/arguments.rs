@@ -11,14 +11,13 @@ use clap::{
     Args, Parser, Subcommand,
     builder::{OsStringValueParser, TypedValueParser},
 };
+pub(crate) use lab::{Experiment, Lab, LabOptions};
 use landline::{
-    login::Fingerprint,
+    crypto::Fingerprint,
     net::{Location, Target},
     proto::login::UserName,
     ssh_config::ProxyJump,
 };
-
-pub(crate) use lab::{Experiment, Lab, LabOptions};
 pub(crate) use people::{
     Binding, Check, CheckAction, InviteTerms, KeysCommand, Kick, NewPassword, Secret, SecretAdd,
     User, UserCommand, Who,

@@ -13,9 +13,8 @@ mod terminal;
 
 use std::{net::TcpListener, process::ExitCode, time::Duration};
 
-use clap::Parser;
-
 use arguments::{Arguments, Command};
+use clap::Parser;
 use failure::Failure;
 
 /// How long the threads of a copy that was broken off may take to clean up. One that waits for

@@ -9,11 +9,10 @@ use std::{
     time::Duration,
 };
 
-use crate::ErrorKind;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
 use super::platform;
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// One opened folder. All its methods take single components, and none of them follows a link.
 #[derive(Debug)]

@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{ErrorKind, RemotePath};
 use cap_std::{ambient_authority, fs::Dir};
 
 use super::platform::{self, FileId};
-use crate::Error;
+use crate::{Error, ErrorKind, RemotePath};
 
 /// A folder that was granted to a user, with everything below it that is not granted otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]

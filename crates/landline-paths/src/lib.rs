@@ -32,18 +32,18 @@ mod scratch;
 mod source;
 mod staged;
 
+pub use std::fs::File;
+
 pub use document::Document;
 pub use error::{Error, ErrorKind, describe};
 pub use folder::{Destination, Folder};
 pub use grant::Grant;
+pub use kernel::kernel_text;
 pub use name::RemotePath;
+pub use platform::{is_root, start_write_back, user_id};
 pub use private::{FolderLock, PrivateFolder, create_secret_file, read_secret_file};
 pub use random::staging_name;
 pub use root::Root;
 pub use scratch::{ScratchFolder, nameless_file};
 pub use source::{Source, SourceIdentity};
 pub use staged::{StagePlan, StagedFile, sweep};
-pub use std::fs::File;
-
-pub use kernel::kernel_text;
-pub use platform::{is_root, start_write_back, user_id};

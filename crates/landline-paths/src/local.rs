@@ -6,11 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::ErrorKind;
 use cap_std::fs::Dir;
 
 use super::{Destination, Source, platform, private::read_all};
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// Opens a regular file to read, following links as `cp` does. Blocking, but never waits for a
 /// FIFO.

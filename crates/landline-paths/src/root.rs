@@ -5,14 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{ErrorKind, RemotePath, name};
 use cap_std::{
     ambient_authority,
     fs::{Dir, OpenOptions, OpenOptionsExt},
 };
 
 use super::{Destination, Folder, Grant, Source, grant, platform, platform::FileId};
-use crate::Error;
+use crate::{Error, ErrorKind, RemotePath, name};
 
 /// The home, and what is beyond everybody's reach. Every path from the wire is opened below the
 /// handle of the granted folder whose path is the longest that fits, and neither `..` nor a

@@ -6,10 +6,8 @@ use std::{
     io,
 };
 
-use crate::ErrorKind;
-
 use super::platform;
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// A regular file that was opened to be read, and what it was at that moment.
 #[derive(Debug)]

@@ -22,8 +22,10 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
     },
-    sync::mpsc::{self, Receiver, Sender},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{self, Receiver, Sender},
+    },
 };
 
 use crate::{Listener, Peer, waker::Waker};

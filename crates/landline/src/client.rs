@@ -6,10 +6,11 @@ use landline_proto::{ErrorCode, Message, login::UserName, messages::Ping};
 
 use crate::{
     Error, Side,
+    crypto::Fingerprint,
     files::Partials,
+    keys::UserKey,
     login::{
-        self, Credential, Fingerprint, Invite, Keyring, KnownServer, Login, Means, Pins, Secret,
-        TypedPassword, UserKey,
+        self, Credential, Invite, Keyring, KnownServer, Login, Means, Pins, Secret, TypedPassword,
     },
     net::{self, HostPort, Reached, Target},
     paths::PrivateFolder,

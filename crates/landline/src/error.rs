@@ -237,6 +237,22 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The code by which logs and events name it: one of the protocol, or `tls` or `lost` where the
+    /// connection failed below it.
+    pub fn code_str(&self) -> String {
+        match self {
+            Self::Failed { code, .. } => code.as_str(),
+            Self::Protocol(error) => error.code().as_str(),
+            Self::Tls(_) => "tls",
+            Self::Lost(_) => "lost",
+            Self::LoginRefused(_) => ErrorCode::LoginRefused.as_str(),
+            _ => ErrorCode::Io.as_str(),
+        }
+        .to_owned()
+    }
+}
+
 /// The code of the protocol for a kind of failure with a path.
 fn code_of(kind: ErrorKind) -> ErrorCode {
     match kind {

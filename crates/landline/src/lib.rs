@@ -24,15 +24,19 @@ pub mod admission;
 pub mod audit;
 pub mod classic;
 pub mod client;
+pub mod crypto;
 pub mod error;
 pub mod event;
 pub mod files;
+pub mod keys;
 pub mod lab;
 pub mod login;
 pub mod net;
+pub mod password;
 pub mod ping;
 pub mod rights;
 pub mod server;
+pub mod session;
 pub mod ssh_config;
 pub mod store;
 
@@ -41,7 +45,7 @@ pub use error::{Error, Side};
 pub use event::{Event, EventSink};
 pub use landline_paths as paths;
 pub use landline_proto as proto;
-pub use server::{LocalServer, Server, ServerOptions};
+pub use server::{Server, ServerOptions};
 
 /// Name and release, as it stands in the greeting.
 pub const RELEASE: &str = concat!("landline/", env!("CARGO_PKG_VERSION"));

@@ -10,7 +10,7 @@ use landline_proto::{
 use crate::{
     Error,
     net::Channel,
-    server::{Account, Drain, going_down},
+    session::{Drain, ServiceContext, draining_error},
 };
 
 /// The service's name.
@@ -40,13 +40,13 @@ pub async fn receive_pong(channel: &mut Channel) -> Result<(), Error> {
 /// Serves one `ping` channel until the client finishes or the server drains.
 pub(crate) async fn serve(
     channel: &mut Channel,
-    account: &Account,
+    account: &ServiceContext,
     drain: &mut Drain,
 ) -> Result<(), Error> {
     loop {
         let header = tokio::select! {
             biased;
-            () = drain.begun() => return Err(going_down()),
+            () = drain.begun() => return Err(draining_error()),
             header = channel.receive_or_end(State::ServerPing) => header?,
         };
         let Some(header) = header else { return Ok(()) };

@@ -12,7 +12,8 @@
 
 use data_encoding::{BASE64, HEXLOWER};
 use landline::{
-    login::{Fingerprint, Password, PasswordLogin, PasswordParties, PasswordRegistration},
+    crypto::Fingerprint,
+    password::{Password, PasswordLogin, PasswordParties, PasswordRegistration},
     proto::{
         login::{
             BindingType, ClientLogin, METHOD_PASSWORD, Offer, Proof, ServerEvent, ServerLogin,

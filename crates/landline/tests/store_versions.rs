@@ -13,7 +13,7 @@ use std::path::Path;
 
 use landline::{
     Error,
-    login::PublicKey,
+    keys::PublicKey,
     proto::{
         ErrorCode,
         login::{PasswordId, UserName},

@@ -22,7 +22,8 @@ use std::{
 use data_encoding::{BASE64, HEXLOWER};
 use landline::{
     Error,
-    login::{PublicKey, Secret, SecretKey, UserKey},
+    keys::{PublicKey, SecretKey, UserKey},
+    login::Secret,
 };
 use serde_json::Value;
 use zeroize::Zeroizing;

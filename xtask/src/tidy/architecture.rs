@@ -1,8 +1,6 @@
 //! ARCHITECTURE.md names every folder a newcomer meets.
 
-use super::Finding;
-use super::lexer::is_name;
-use super::tree::Tree;
+use super::{Finding, lexer::is_name, tree::Tree};
 
 /// The document.
 const DOCUMENT: &str = "ARCHITECTURE.md";

@@ -1,8 +1,10 @@
 //! Finds the functions of a file and how long they are. Closures belong to the function around
 //! them.
 
-use super::Finding;
-use super::lexer::{Kind, Source, Token};
+use super::{
+    Finding,
+    lexer::{Kind, Source, Token},
+};
 
 /// A function with a body.
 #[derive(Debug, Eq, PartialEq)]

@@ -1,7 +1,9 @@
 //! Links in Markdown files to other files of the repository.
 
-use super::Finding;
-use super::tree::{File, Tree};
+use super::{
+    Finding,
+    tree::{File, Tree},
+};
 
 /// Adds a finding for every relative link whose target is not in the repository.
 pub(crate) fn check(file: &File, tree: &Tree, findings: &mut Vec<Finding>) {

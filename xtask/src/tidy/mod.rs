@@ -10,9 +10,9 @@ mod test_code;
 mod tree;
 mod words;
 
+use std::{fmt, path::Path};
+
 use lexer::Source;
-use std::fmt;
-use std::path::Path;
 use tree::Tree;
 
 /// A file of more lines gets a warning.
@@ -127,8 +127,9 @@ fn file_length(path: &str, source: &Source, findings: &mut Vec<Finding>) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use tree::File;
+
+    use super::*;
 
     /// A repository in memory.
     fn tree(files: &[(&str, &str)]) -> Tree {

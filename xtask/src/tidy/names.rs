@@ -1,7 +1,6 @@
 //! Names that say nothing about what is inside.
 
-use super::Finding;
-use super::lexer::Source;
+use super::{Finding, lexer::Source};
 
 /// File and module names that are banned: anything can be put under them, so anything is.
 const BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "manager", "misc"];

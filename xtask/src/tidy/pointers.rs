@@ -1,10 +1,12 @@
 //! Pointers from documents into code: a link whose text is a name in backticks and whose target is
 //! a Rust file. The name stays true where a line number would not.
 
-use super::Finding;
-use super::lexer::{Source, is_name};
-use super::links::resolve;
-use super::tree::File;
+use super::{
+    Finding,
+    lexer::{Source, is_name},
+    links::resolve,
+    tree::File,
+};
 
 /// What stands before a name where it is defined.
 const DEFINING: [&str; 8] = [

@@ -1,8 +1,11 @@
 //! Tells test code from the rest: some rules hold only outside it.
 
-use super::functions::item_length;
-use super::lexer::{Source, Token};
 use std::ops::RangeInclusive;
+
+use super::{
+    functions::item_length,
+    lexer::{Source, Token},
+};
 
 /// The files that hold nothing but test code.
 pub(crate) struct TestFiles {

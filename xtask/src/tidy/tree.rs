@@ -1,9 +1,8 @@
 //! The files of the repository as git sees them.
 
+use std::{collections::BTreeSet, fs, path::Path};
+
 use crate::process;
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 
 /// A file that is checked.
 pub(crate) struct File {

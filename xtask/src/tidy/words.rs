@@ -1,8 +1,10 @@
 //! Words that may stand only in certain places, or nowhere.
 
-use super::Finding;
-use super::lexer::{Kind, Source, Token, is_name};
-use super::test_code::{in_tests_folder, lines};
+use super::{
+    Finding,
+    lexer::{Kind, Source, Token, is_name},
+    test_code::{in_tests_folder, lines},
+};
 
 /// Where files may be opened: the one module with that task, and what is not shipped.
 const FILES_ALLOWED: [&str; 4] = ["crates/landline/src/paths/", "testkit/", "xtask/", "fuzz/"];

@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader, IsTerminal, Write};
 
 use landline::{
     Client, Error, client,
-    login::{Fingerprint, KnownServer},
+    crypto::Fingerprint,
+    login::KnownServer,
     net::{HostPort, Target},
     paths::local,
     proto::{DEFAULT_PORT, login::UserName},

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use landline::{LocalServer, admin::Administration};
+use landline::admin::{Administration, LocalServer};
 
 use crate::{
     failure::Failure,

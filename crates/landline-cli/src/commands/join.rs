@@ -9,7 +9,9 @@ use std::{
 use landline::{
     Client, Error,
     client::Ways,
-    login::{Fingerprint, Invite, KnownServer, Secret, UserKey},
+    crypto::Fingerprint,
+    keys::UserKey,
+    login::{Invite, KnownServer, Secret},
     net::{HostPort, Target},
     proto::ErrorCode,
 };

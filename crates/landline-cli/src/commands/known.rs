@@ -7,11 +7,12 @@ use std::{
 
 use landline::{
     Client, Error,
+    keys::UserKey,
     login::{
-        Ask, Candidates, Credential, KeySources, Keyring, KnownServer, Means, Password, Secret,
-        TypedPassword, UserKey,
+        Ask, Candidates, Credential, KeySources, Keyring, KnownServer, Means, Secret, TypedPassword,
     },
     net::Target,
+    password::Password,
     ssh_config::{self, AgentPlace, HostConfig, Query},
 };
 use zeroize::Zeroizing;

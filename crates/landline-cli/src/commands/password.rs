@@ -11,8 +11,9 @@ use landline::{
         client,
         passwords::{RemovePassword, SetPassword, password_record},
     },
-    login::{KnownServer, PASSWORD_BYTES_MAX, PASSWORDS_AVAILABLE, Password},
+    login::KnownServer,
     net::Channel,
+    password::{PASSWORD_BYTES_MAX, Password},
     paths::local,
     proto::{login::UserName, messages::Blob},
 };
@@ -35,9 +36,6 @@ pub(super) fn for_login(
     user: &UserName,
     place: &str,
 ) -> Result<Option<Password>, Failure> {
-    if source.password {
-        check_build()?;
-    }
     if let Some(password) = read(source.password_file.as_deref(), source.password_fd)? {
         return Ok(Some(password));
     }
@@ -52,9 +50,6 @@ pub(super) fn for_login(
 /// Asks for the password of an account, where the environment does not say where it is; `None`
 /// where there is no terminal.
 pub(super) fn asked(user: &UserName, place: &str) -> Result<Option<Password>, Error> {
-    if !PASSWORDS_AVAILABLE {
-        return Ok(None);
-    }
     if let Some(path) = environment::path(FILE_VARIABLE) {
         return Password::load(&path).map(Some);
     }
@@ -84,7 +79,6 @@ pub(super) fn chosen(
     descriptor: Option<u32>,
     user: &UserName,
 ) -> Result<Password, Failure> {
-    check_build()?;
     let password = match read(file, descriptor)? {
         Some(password) => password,
         None => {
@@ -105,16 +99,6 @@ pub(super) fn chosen(
     };
     password.check_choice()?;
     Ok(password)
-}
-
-/// Nobody types in vain.
-fn check_build() -> Result<(), Error> {
-    match PASSWORDS_AVAILABLE {
-        true => Ok(()),
-        false => Err(Error::Password(
-            "cannot be used: this landline was built without passwords".into(),
-        )),
-    }
 }
 
 fn read(file: Option<&Path>, descriptor: Option<u32>) -> Result<Option<Password>, Failure> {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use landline::{LocalServer, net::HostPort};
+use landline::{admin::LocalServer, net::HostPort};
 
 /// How often the addresses of this machine are looked at.
 const INTERVAL: Duration = Duration::from_secs(5);

@@ -2,11 +2,7 @@
 
 use std::path::Path;
 
-use landline::{
-    Client,
-    login::{Fingerprint, KnownServer},
-    net::Target,
-};
+use landline::{Client, crypto::Fingerprint, login::KnownServer, net::Target};
 use serde_json::json;
 
 use super::known;

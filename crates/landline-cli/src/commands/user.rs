@@ -17,8 +17,10 @@ use landline::{
         },
         passwords::{RemovePassword, SetPassword, password_record},
     },
-    login::{Fingerprint, KeyLine, Password},
+    crypto::Fingerprint,
+    keys::KeyLine,
     net::{Channel, Target},
+    password::Password,
     paths,
     proto::{ErrorCode, login::UserName, messages::Blob},
 };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use landline::{Client, admin::client, server::sessions::SessionInfo};
+use landline::{Client, admin::client, session::SessionInfo};
 use serde_json::json;
 
 use super::server_and_credential;

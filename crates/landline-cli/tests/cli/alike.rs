@@ -2,7 +2,10 @@
 
 use std::{net::Ipv4Addr, time::Instant};
 
-use landline::login::{Secret, SecretKey, UserKey};
+use landline::{
+    keys::{SecretKey, UserKey},
+    login::Secret,
+};
 use serde_json::Value;
 use testkit::{RawClient, ServerProcess};
 

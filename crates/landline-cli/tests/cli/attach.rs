@@ -1,6 +1,6 @@
 //! Further connections of a session.
 
-use landline::{login::SecretKey, proto::messages::AttachSecret};
+use landline::{keys::SecretKey, proto::messages::AttachSecret};
 use serde_json::{Value, json};
 use testkit::{RawClient, ServerProcess, Stage};
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use landline::{login::UserKey, paths::PrivateFolder};
+use landline::{keys::UserKey, paths::PrivateFolder};
 use testkit::{RawClient, ServerProcess, dial_from, wait_for};
 
 use crate::{login::client_key, noise, stage};

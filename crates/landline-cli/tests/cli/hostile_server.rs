@@ -13,7 +13,7 @@ use crate::stage;
 fn knows(stage: &Stage, address: &str, fingerprint: &str) {
     let folder = landline::paths::PrivateFolder::open_or_create(&stage.path("client")).unwrap();
     let folder = folder.subfolder("client").unwrap();
-    let (_, key) = landline::login::UserKey::load_or_create(&folder, "id_ed25519").unwrap();
+    let (_, key) = landline::keys::UserKey::load_or_create(&folder, "id_ed25519").unwrap();
     let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
     let servers = json!({"servers": [
         {"host": "127.0.0.1", "port": port, "fingerprint": fingerprint, "user": "alice", "key": key},

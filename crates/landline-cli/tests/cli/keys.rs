@@ -168,7 +168,7 @@ fn keys_with_short_private_numbers_can_be_read() {
         ) else {
             return;
         };
-        landline::login::UserKey::open(Path::new(&key))
+        landline::keys::UserKey::open(Path::new(&key))
             .unwrap()
             .sign(&[7; 64])
             .unwrap();
@@ -189,7 +189,7 @@ fn every_cipher_of_ssh_keygen_can_be_unlocked() {
             let Some(key) = ssh_keygen(&stage, &format!("{kind}-{cipher}"), &options) else {
                 return;
             };
-            let key = landline::login::UserKey::open(Path::new(&key)).unwrap();
+            let key = landline::keys::UserKey::open(Path::new(&key)).unwrap();
             assert!(
                 key.is_locked() && key.sign(&[7; 64]).is_err(),
                 "{kind} {cipher}"

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use landline::login::UserKey;
+use landline::keys::UserKey;
 use serde_json::json;
 use testkit::{RawClient, ServerProcess, frame, wait_for};
 

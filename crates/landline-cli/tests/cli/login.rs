@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use landline::login::UserKey;
+use landline::keys::UserKey;
 use serde_json::json;
 use testkit::{RawClient, ServerProcess, Stage};
 

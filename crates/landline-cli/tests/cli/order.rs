@@ -7,7 +7,7 @@ use std::{
 };
 
 use landline::{
-    login::UserKey,
+    keys::UserKey,
     proto::{messages::KeyTag, order::State},
 };
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
-use landline::{login::UserKey, paths::PrivateFolder};
+use landline::{keys::UserKey, paths::PrivateFolder};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use testkit::{HostileServer, RawClient, ServerProcess, Stage, Terminal};

@@ -4,7 +4,8 @@
 use std::{process::Command, sync::LazyLock};
 
 use landline::{
-    login::{Secret, UserKey},
+    keys::UserKey,
+    login::Secret,
     proto::login::{BindingType, METHOD_SECRET, METHOD_SSH_KEY, Transcript, UserName},
 };
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use landline::{
-    login::UserKey,
+    keys::UserKey,
     proto::{
         limits::{SIGNING_FROM_SOURCE_MAX, SIGNING_MAX},
         login::key_tag,

@@ -6,7 +6,7 @@ use std::{
     sync::Barrier,
 };
 
-use landline::{login::UserKey, paths::PrivateFolder};
+use landline::{keys::UserKey, paths::PrivateFolder};
 use serde_json::{Value, json};
 use testkit::{Census, Outcome, RawClient, ServerProcess, Stage, wait_for};
 

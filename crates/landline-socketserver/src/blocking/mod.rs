@@ -15,9 +15,8 @@ pub use connection::Connection;
 pub use drain::Drain;
 pub use handler::{Handler, Wrap};
 pub use request::Handled;
-pub use timed::Timed;
-
 pub(crate) use run::{guarded, run};
+pub use timed::Timed;
 
 /// What a handler of unencrypted TCP gets.
 pub type TcpConnection = Connection<Timed<std::net::TcpStream>>;

@@ -12,11 +12,10 @@ mod timed;
 pub use connection::Connection;
 pub use drain::Drain;
 pub use handler::{Call, Handler, Wrap};
-pub use socket::TaskSocket;
-pub use timed::Timed;
-
 pub(crate) use run::guarded;
 pub(crate) use serve::{all_end_within, report};
+pub use socket::TaskSocket;
+pub use timed::Timed;
 
 /// What a handler of unencrypted TCP gets.
 pub type TcpConnection = Connection<Timed<tokio::net::TcpStream>>;

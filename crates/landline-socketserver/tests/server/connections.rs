@@ -11,9 +11,10 @@ use std::{
     time::Duration,
 };
 
-use crate::events::Events;
 use landline_socketserver::{Bind, Drained, Limits, Server, Shutdown, Stopper, blocking, tasks};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::events::Events;
 
 /// Answers lines: `panic`, `fail` and `drain?` as they say, all others as they are.
 #[derive(Clone, Default)]

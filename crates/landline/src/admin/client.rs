@@ -13,7 +13,7 @@ use crate::{
     client::{self, Connected},
     login::{Credential, KnownServer},
     net::Channel,
-    server::sessions::SessionInfo,
+    session::SessionInfo,
 };
 
 /// Connects, and asks who is logged in: all sessions for an admin, one's own for anybody else.

@@ -10,10 +10,7 @@ use super::{
     messages::{AddKeys, AddUser, DisableUser, RemoveUser},
     passwords::SetPassword,
 };
-use crate::{
-    login::{KeyLine, password_id},
-    store::Purpose,
-};
+use crate::{keys::KeyLine, password::password_id, store::Purpose};
 
 /// The longest detail, in bytes; what goes beyond is counted. An entry of the log holds twice as
 /// much.
@@ -106,7 +103,7 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::login::PublicKey;
+    use crate::keys::PublicKey;
 
     fn key(seed: u8) -> PublicKey {
         let pair = ssh_key::private::Ed25519Keypair::from_seed(&[seed; 32]);

@@ -3,7 +3,7 @@
 use landline_proto::{Message, ProtocolError, login::UserName, order::State};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, net::Channel, server::sessions::SessionInfo};
+use crate::{Error, net::Channel, session::SessionInfo};
 
 /// An account, in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

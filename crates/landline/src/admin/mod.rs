@@ -5,6 +5,7 @@
 pub mod client;
 mod detail;
 pub mod lists;
+mod local;
 pub mod messages;
 pub mod passwords;
 mod perform;
@@ -12,5 +13,6 @@ mod secrets;
 pub(crate) mod server;
 
 pub(crate) use detail::of_invite;
+pub use local::LocalServer;
 pub use messages::{Answer, Request};
 pub use perform::{Admin, Administration};

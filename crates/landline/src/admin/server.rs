@@ -14,13 +14,9 @@ use crate::{
     Error, Event,
     admission::Source,
     audit::Entry,
-    login::Session,
     net::Channel,
     rights::Right,
-    server::{
-        Account, Drain, going_down,
-        sessions::{SessionInfo, Sessions},
-    },
+    session::{Drain, ServiceContext, Session, SessionInfo, Sessions, draining_error},
 };
 
 /// What the service works on.
@@ -32,7 +28,7 @@ pub(crate) struct Desk {
 /// Serves one `admin` channel until the client finishes or the server drains.
 pub(crate) async fn serve(
     channel: &mut Channel,
-    account: &Account,
+    account: &ServiceContext,
     desk: &Desk,
     drain: &mut Drain,
 ) -> Result<(), Error> {
@@ -40,7 +36,7 @@ pub(crate) async fn serve(
     loop {
         let header = tokio::select! {
             biased;
-            () = drain.begun() => return Err(going_down()),
+            () = drain.begun() => return Err(draining_error()),
             never = account.end_without(&mut rules, Right::Admin, &mut was_admin) => match never {},
             header = channel.receive_or_end(State::ServerAdmin) => header?,
         };
@@ -65,7 +61,7 @@ impl Desk {
     async fn answer(
         &self,
         channel: &mut Channel,
-        account: &Account,
+        account: &ServiceContext,
         header: &Header,
     ) -> Result<(), Error> {
         let by = account.user().clone();
@@ -122,7 +118,7 @@ impl Desk {
     /// is not in the log, and goes on.
     async fn kick(
         &self,
-        account: &Account,
+        account: &ServiceContext,
         target: &str,
         may_be_ended: impl Fn(&Session) -> bool,
     ) -> Result<Vec<SessionInfo>, Error> {
@@ -160,7 +156,7 @@ impl Desk {
     }
 }
 
-fn report(account: &Account, request: &'static str, subject: &str) {
+fn report(account: &ServiceContext, request: &'static str, subject: &str) {
     let subject = subject.chars().take(64).collect();
     account.report(|user, session| Event::Administered {
         user,
@@ -185,14 +181,15 @@ mod tests {
         files::Partials,
         login::Identity,
         net::LogPaces,
+        password::Passwords,
         paths::{PrivateFolder, Root},
         rights::RightsFile,
-        server::sessions::{Connection, tests::session},
+        session::{SessionHandle, tests::session},
         store::Store,
     };
 
     /// A desk, and an account that asks at it.
-    fn desk_and_account(stage: &testkit::Stage) -> (Desk, Account) {
+    fn desk_and_account(stage: &testkit::Stage) -> (Desk, ServiceContext) {
         let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
         let store = Arc::new(Store::open(&folder.path_of("store")).unwrap());
         let (audit, _) = Audit::open(&folder, &AuditOptions::default()).unwrap();
@@ -201,7 +198,7 @@ mod tests {
             .unwrap()
             .fingerprint();
         let sessions = Sessions::default();
-        let account = Account {
+        let account = ServiceContext {
             log_pace: LogPaces::default().of(&"alice".parse().unwrap()),
             root: Arc::new(Root::open(&stage.home(), &stage.path("server")).unwrap()),
             partials: Partials::open(&folder).unwrap(),
@@ -212,11 +209,12 @@ mod tests {
             events: Arc::new(|_| {}),
             audit: audit.clone(),
         };
+        let passwords = Passwords::open(&store, fingerprint).unwrap();
         let administration = Administration::new(
             folder,
             store,
             rights,
-            None,
+            Arc::new(passwords),
             fingerprint,
             Book::of_server(audit),
         );
@@ -229,7 +227,7 @@ mod tests {
         )
     }
 
-    fn begun(sessions: &Sessions, user: &str, id: &str) -> Connection {
+    fn begun(sessions: &Sessions, user: &str, id: &str) -> SessionHandle {
         sessions
             .begin(session(user, id), ([127, 0, 0, 1], 1).into(), None)
             .unwrap()

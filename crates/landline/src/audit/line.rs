@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use super::Entry;
-use crate::login::sha256;
+use crate::crypto::sha256;
 
 /// The longest line, without its line feed.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;

@@ -34,19 +34,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use landline_proto::ErrorCode;
-
 pub use book::Book;
+use crowd::Crowd;
 pub use entry::Entry;
+use landline_proto::ErrorCode;
 pub use line::{Hash, LINE_BYTES_MAX, Line, Tip};
+use log::Log;
 pub use reading::Reader;
 pub use since::Since;
 pub use walk::{Flaw, Report, Walk};
+use writer::Request;
 
 use crate::{Error, paths::PrivateFolder};
-use crowd::Crowd;
-use log::Log;
-use writer::Request;
 
 /// How many entries may wait to be written.
 const QUEUE: usize = 4096;

@@ -9,7 +9,7 @@ use super::{
     Got, Line,
     codec::{DialectError, HmacKind, NONCE_BYTES},
 };
-use crate::{Error, login::random, paths::read_secret_file, proto::ErrorCode};
+use crate::{Error, crypto::random, paths::read_secret_file, proto::ErrorCode};
 
 /// What the server says where nothing stands behind the challenge.
 const PASSED: &[u8] = b"ok";

@@ -6,10 +6,10 @@ mod server;
 
 use std::{path::PathBuf, time::Duration};
 
-use super::codec::Charset;
-
 pub use client::{Answered, receive_answer, receive_raw, send};
 pub(super) use server::serve;
+
+use super::codec::Charset;
 
 /// How the output travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,10 +9,10 @@ use std::{
 
 use tokio::net::UdpSocket;
 
-use super::talk::Person;
 use super::{
     ClassicEvent, ClassicSink,
     codec::{Charset, ChatLine, Members},
+    talk::Person,
 };
 use crate::Error;
 

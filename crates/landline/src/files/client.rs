@@ -13,7 +13,7 @@ use super::{
     sender,
     staging::{self, Plan, Staging},
 };
-use crate::{Error, login::Fingerprint, net::Channel, paths::Destination};
+use crate::{Error, crypto::Fingerprint, net::Channel, paths::Destination};
 
 /// Where a fetched file goes.
 pub enum Output {

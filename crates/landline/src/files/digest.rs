@@ -294,7 +294,7 @@ mod tests {
             pieces.into_iter().for_each(|piece| hasher.update(piece));
             assert_eq!(
                 hasher.finish(),
-                Digest::Sha256(crate::login::sha256(&content))
+                Digest::Sha256(crate::crypto::sha256(&content))
             );
             assert_eq!(hasher.length(), content.len() as u64);
         }

@@ -9,6 +9,7 @@ mod digest;
 pub mod messages;
 mod partial;
 mod progress;
+mod quota;
 mod receiver;
 mod retained;
 mod running;
@@ -20,6 +21,7 @@ pub use client::{Earlier, Output, Place};
 pub use digest::{Algorithm, ContentHasher, Digest};
 pub use partial::Partials;
 pub use progress::Progress;
+pub(crate) use quota::Allowance;
 pub use sender::Input;
 
 /// A copy that is done: what was copied, and the digest that both sides found.

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     Error,
-    login::random,
+    crypto::random,
     paths::{File, PrivateFolder, local},
 };
 

@@ -18,7 +18,7 @@ use crate::{
     audit::Entry,
     net::Channel,
     rights::{Action, Right, Rights},
-    server::{Account, Drain, going_down},
+    session::{Drain, ServiceContext, draining_error},
 };
 
 /// The rules in force, and those that come into force while a file is on its way.
@@ -27,7 +27,7 @@ type Rules = watch::Receiver<Arc<Rights>>;
 /// Serves one `files` channel until the client finishes or the server drains.
 pub(crate) async fn serve(
     channel: &mut Channel,
-    account: &Account,
+    account: &ServiceContext,
     drain: &mut Drain,
 ) -> Result<(), Error> {
     let mut rules = account.rights.watch();
@@ -35,7 +35,7 @@ pub(crate) async fn serve(
     loop {
         let header = tokio::select! {
             biased;
-            () = drain.begun() => return Err(going_down()),
+            () = drain.begun() => return Err(draining_error()),
             never = account.end_without(&mut rules, Right::Read, &mut had_files) => match never {},
             header = channel.receive_or_end(State::ServerFiles) => header?,
         };
@@ -87,7 +87,7 @@ impl Transfer {
 
 async fn put(
     channel: &mut Channel,
-    account: &Account,
+    account: &ServiceContext,
     header: &Header,
     rules: &mut Rules,
 ) -> Result<Option<Transfer>, Error> {
@@ -152,7 +152,7 @@ async fn put(
 /// What has to be done before the first byte of a file that is to be stored, in a thread that may
 /// block.
 fn prepare_put(
-    account: &Account,
+    account: &ServiceContext,
     put: Put,
     now: Arc<Rights>,
 ) -> impl FnOnce() -> Result<Staging, Error> + Send + use<> {
@@ -218,7 +218,7 @@ fn prepare_put(
 
 async fn get(
     channel: &mut Channel,
-    account: &Account,
+    account: &ServiceContext,
     header: &Header,
     rules: &mut Rules,
 ) -> Result<Option<Transfer>, Error> {
@@ -279,7 +279,7 @@ async fn get(
 
 /// What writes down that a copy begins, in a thread that may block.
 fn begins(
-    account: &Account,
+    account: &ServiceContext,
     direction: &'static str,
 ) -> impl FnOnce(Vec<u8>, Option<u64>) -> Result<(), Error> + use<> {
     let (audit, user, session) = (
@@ -300,7 +300,7 @@ fn begins(
 
 /// Whether by some rules the user may still do what is being done.
 fn still_may(
-    account: &Account,
+    account: &ServiceContext,
     action: Action,
 ) -> impl Fn(&Rights) -> bool + Clone + Send + 'static {
     let (root, user) = (account.root.clone(), account.user().clone());
@@ -310,7 +310,7 @@ fn still_may(
 /// Looks once more, at the last moment, in a thread that may block: what was taken back while the
 /// last bytes came ends the copy, too.
 fn objection<S: Fn(&Rights) -> bool + Send + 'static>(
-    account: &Account,
+    account: &ServiceContext,
     still: S,
 ) -> impl FnOnce() -> Result<(), Error> + use<S> {
     let (rights, store) = (account.rights.clone(), account.store.clone());
@@ -329,7 +329,7 @@ fn objection<S: Fn(&Rights) -> bool + Send + 'static>(
 /// channel goes on.
 async fn prepared<T: Send + 'static>(
     channel: &mut Channel,
-    account: &Account,
+    account: &ServiceContext,
     prepare: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<Option<T>, Error> {
     let result = tokio::task::spawn_blocking(prepare).await;

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     Error,
+    files::Allowance,
     paths::{Destination, File, StagePlan, StagedFile, staging_name},
-    rights::Allowance,
 };
 
 /// What is going to be staged.

@@ -7,8 +7,12 @@ use std::{
 
 use landline_proto::limits::KEYS_MAX;
 
-use super::{Agent, AgentKey, KnownServer, PublicKey, PublicKeyError, UserKey};
-use crate::{Error, paths};
+use super::KnownServer;
+use crate::{
+    Error,
+    keys::{Agent, AgentKey, PublicKey, PublicKeyError, UserKey},
+    paths,
+};
 
 /// Far beyond the file of any public key.
 const PUBLIC_FILE_BYTES_MAX: u64 = 64 * 1024;

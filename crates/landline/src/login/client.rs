@@ -18,16 +18,16 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use super::{
-    Credential, Fingerprint, Keyring, Means, Password, PasswordLogin, PasswordParties, SecretKey,
-    keyring::blocking, random, same,
-};
+use super::{Credential, Keyring, Means, keyring::blocking};
 use crate::{
     Error,
+    crypto::{Fingerprint, is_same_mac, random},
+    keys::SecretKey,
     net::{
         Channel, Line, Transport, lost,
         tls::{self, PinMismatch},
     },
+    password::{Password, PasswordLogin, PasswordParties},
 };
 
 /// A signature that takes longer than this takes a person: the server is told.
@@ -149,7 +149,7 @@ pub async fn connect(
         };
         let proved = match (&expected, &welcome.proof) {
             (None, _) => true,
-            (Some(expected), Some(proof)) => same(expected, proof),
+            (Some(expected), Some(proof)) => is_same_mac(expected, proof),
             (Some(_), None) => false,
         };
         if !proved {

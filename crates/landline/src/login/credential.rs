@@ -10,8 +10,11 @@ use landline_proto::{
     messages::{Blob, Mac, Token},
 };
 
-use super::{Keyring, Secret, SecretKey, TypedPassword, UserKey};
-use crate::Error;
+use super::{Keyring, Secret, TypedPassword};
+use crate::{
+    Error,
+    keys::{SecretKey, UserKey},
+};
 
 /// What a client logs in with.
 pub struct Credential {

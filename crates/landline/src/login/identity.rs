@@ -6,8 +6,7 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use super::Fingerprint;
-use crate::{Error, net::tls, paths::PrivateFolder};
+use crate::{Error, crypto::Fingerprint, net::tls, paths::PrivateFolder};
 
 const CERTIFICATE_FILE: &str = "identity.crt";
 const KEY_FILE: &str = "identity.key";

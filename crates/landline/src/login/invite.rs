@@ -4,9 +4,9 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use landline_proto::{DEFAULT_PORT, messages::Token};
 
-use super::{Fingerprint, random};
 use crate::{
     Error,
+    crypto::{Fingerprint, random},
     net::{HostPort, Target},
 };
 

@@ -11,8 +11,7 @@ use std::{
 use landline_proto::{ErrorCode, login::METHOD_PASSWORD};
 use zeroize::Zeroizing;
 
-use super::{Password, UserKey, password::AVAILABLE};
-use crate::Error;
+use crate::{Error, keys::UserKey, password::Password};
 
 /// The keys of somebody who wants in: one, or several, of which the server is asked which one it
 /// would accept before anything is signed.
@@ -170,7 +169,7 @@ impl Keyring {
     /// # Errors
     /// [`Error::Password`].
     pub(crate) async fn ask_password(&self) -> Result<Option<&Arc<TypedPassword>>, Error> {
-        if !AVAILABLE || !self.takes_passwords.load(Ordering::Relaxed) {
+        if !self.takes_passwords.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let ask = self.ask.clone();

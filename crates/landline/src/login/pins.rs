@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use landline_proto::{DEFAULT_PORT, login::UserName};
 use serde::{Deserialize, Serialize};
 
-use super::{Fingerprint, UserKey};
 use crate::{
     Error,
+    crypto::Fingerprint,
+    keys::UserKey,
     net::{HostPort, Target},
     paths::PrivateFolder,
     ssh_config::ProxyJump,

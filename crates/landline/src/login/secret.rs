@@ -3,20 +3,21 @@
 
 use std::{fmt, path::Path, str::FromStr};
 
-use aws_lc_rs::{constant_time, hmac};
 use data_encoding::HEXLOWER;
-use landline_proto::{
-    login::{BindingType, SecretId, UserName},
-    messages::Mac,
-};
+use landline_proto::login::{BindingType, UserName};
 use zeroize::Zeroizing;
 
-use super::{Fingerprint, invite::parse_addresses, random};
-use crate::{Error, net::HostPort, paths};
+use super::invite::parse_addresses;
+use crate::{
+    Error,
+    crypto::{Fingerprint, random},
+    keys::SecretKey,
+    net::HostPort,
+    paths,
+};
 
 const SCHEME: &str = "landline-secret://";
 const END_POINT: &str = "?binding=tls-server-end-point";
-const NAMESPACE: &[u8] = b"landline-secret-v1";
 /// Far beyond any line with a secret.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -71,12 +72,7 @@ impl Secret {
 
     /// The key that proves it at its server.
     pub fn key(&self) -> SecretKey {
-        let parts = [
-            NAMESPACE,
-            self.fingerprint.bytes(),
-            self.binding.as_str().as_bytes(),
-        ];
-        SecretKey(Zeroizing::new(mac(&self.secret, &parts)))
+        SecretKey::derive(&self.secret, &self.fingerprint, self.binding)
     }
 
     /// The line, secret included.
@@ -148,67 +144,6 @@ fn parse(text: &str) -> Result<Secret, &'static str> {
         binding,
         secret: Zeroizing::new(secret),
     })
-}
-
-/// What proves a secret at one server, with one binding; the server stores it. Or a session's
-/// attach secret.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretKey(Zeroizing<[u8; 32]>);
-
-impl SecretKey {
-    /// A key of which the store knows the bytes, or a session's attach secret.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// Its bytes, for the store and nothing else.
-    pub(crate) fn bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// Its name, which says nothing about it.
-    pub fn id(&self) -> SecretId {
-        let mac = mac(&self.0, &[b"id"]);
-        SecretId(*mac.first_chunk().unwrap_or(&[0; 8]))
-    }
-
-    /// What the client proves a transcript with.
-    pub fn client_proof(&self, transcript: &[u8; 64]) -> Mac {
-        Mac(mac(&self.0, &[b"client", transcript]))
-    }
-
-    /// What a further connection of a session proves its transcript with, where this is the
-    /// session's attach secret.
-    pub fn attach_proof(&self, transcript: &[u8; 64]) -> Mac {
-        Mac(mac(&self.0, &[b"attach", transcript]))
-    }
-
-    /// What the server proves a transcript with.
-    pub fn server_proof(&self, transcript: &[u8; 64]) -> Mac {
-        Mac(mac(&self.0, &[b"server", transcript]))
-    }
-}
-
-impl fmt::Debug for SecretKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SecretKey({})", self.id())
-    }
-}
-
-/// Whether two proofs are the same, in a time that does not depend on where they differ.
-pub fn same(ours: &Mac, theirs: &Mac) -> bool {
-    constant_time::verify_slices_are_equal(&ours.0, &theirs.0).is_ok()
-}
-
-/// HMAC-SHA256 (RFC 2104) of the parts, one after another.
-fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
-    for part in parts {
-        context.update(part);
-    }
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(context.sign().as_ref());
-    bytes
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ pub use landline_socketserver::activation;
 pub use line::{FirstByte, Line, Reached, dial};
 pub(crate) use pace::{LogPace, LogPaces, Pace, Paces};
 pub use ssh::ssh_command;
-
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What a line runs over: a TCP connection, an ssh, or an in-memory pair in tests.

@@ -16,7 +16,7 @@ use rustls::{
     server::NoServerSessionStorage,
 };
 
-use crate::{Error, login::Fingerprint};
+use crate::{Error, crypto::Fingerprint};
 
 /// The label of the exporter that binds a login to its connection (RFC 9266).
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";

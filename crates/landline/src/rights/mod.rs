@@ -13,7 +13,6 @@ mod first;
 mod in_force;
 mod parse;
 mod pattern;
-mod quota;
 mod rules;
 pub mod table;
 #[cfg(test)]
@@ -25,6 +24,5 @@ pub use file::{RightsFile, read_rules};
 pub use first::FirstRights;
 pub use parse::RightsError;
 pub use pattern::Pattern;
-pub(crate) use quota::Allowance;
 pub use rules::{Exec, Quota, Rights, Switch, UserRights};
 pub use table::Right;

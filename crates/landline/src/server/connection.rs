@@ -9,23 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use landline_proto::{
-    ErrorCode, ProtocolError, limits::OPEN_TIME_MAX, messages::Open, order::State,
-};
+use landline_proto::{ErrorCode, limits::OPEN_TIME_MAX, messages::Open, order::State};
 
-use super::{
-    Account, Drain,
-    shared::{Entered, Shared},
-};
+use super::shared::{Entered, Shared};
 use crate::{
     Error, Event, EventSink, Side,
     admin::{self, server::Desk},
     admission::{Source, Ticket},
     audit::Entry,
     files,
-    login::{self, Session},
     net::{Channel, Transport},
     ping,
+    session::{Drain, ServiceContext, Session, draining_error},
 };
 
 /// How long a frame that is being sent when its session is ended may take: what ends the session
@@ -79,7 +74,7 @@ pub(super) async fn serve(
                 return;
             }
         };
-    let account = Account {
+    let account = ServiceContext {
         root: shared.root.clone(),
         partials: shared.partials.clone(),
         rights: shared.rights.clone(),
@@ -124,7 +119,7 @@ pub(super) async fn serve(
         served = serve_channel(&mut channel, &account, &shared.desk, &mut drain) => served,
         error = ended(&account) => Err(error),
         () = is_over.over() => {
-            let error = going_down();
+            let error = draining_error();
             account.report_failure(&error);
             Err(error)
         }
@@ -174,7 +169,7 @@ async fn log_in(
     // A login that is on its way when the server drains is told so, in place of `welcome`.
     let enter = |session: &Session| {
         if going.has_begun() {
-            Err(going_down())
+            Err(draining_error())
         } else {
             shared.enter(session, peer)
         }
@@ -186,8 +181,8 @@ async fn log_in(
     let accepted = tokio::select! {
         biased;
         () = out_of_time => {
-            let error = going_down();
-            note_refusal(shared, peer, &code_text(&error), &error.to_string());
+            let error = draining_error();
+            note_refusal(shared, peer, &error.code_str(), &error.to_string());
             Err(error)
         }
         () = ticket.evicted() => {
@@ -195,13 +190,13 @@ async fn log_in(
             note_refusal(shared, peer, "evicted", message);
             return Err(("evicted".into(), message.into()));
         }
-        accepted = login::accept(transport, peer, shared.gate(&guessed), enter) => accepted,
+        accepted = super::login::accept(transport, peer, shared.gate(&guessed), enter) => accepted,
     };
     accepted.map_err(|error| {
         if is_guess(&error) {
             suspicion.is_raised.store(true, Ordering::Relaxed);
         }
-        (code_text(&error), error.to_string())
+        (error.code_str(), error.to_string())
     })
 }
 
@@ -255,7 +250,7 @@ fn is_guess(error: &Error) -> bool {
 }
 
 /// An invite was redeemed: if it was the owner's, there is an owner now.
-async fn redeemed(shared: &Arc<Shared>, account: &Account) {
+async fn redeemed(shared: &Arc<Shared>, account: &ServiceContext) {
     let giving = shared.clone();
     let given = tokio::task::spawn_blocking(move || giving.give_the_owner()).await;
     if let Ok(Err(error)) = given {
@@ -265,26 +260,22 @@ async fn redeemed(shared: &Arc<Shared>, account: &Account) {
 
 /// Returns once the session was ended from elsewhere, and a frame that was being sent had the time
 /// to leave.
-async fn ended(account: &Account) -> Error {
+async fn ended(account: &ServiceContext) -> Error {
     let error = account.connection.ended().await;
     tokio::time::sleep(FRAME_TIME).await;
     error
 }
 
-pub(crate) fn going_down() -> Error {
-    Error::here(ErrorCode::Draining, "the server is going down")
-}
-
 async fn serve_channel(
     channel: &mut Channel,
-    account: &Account,
+    account: &ServiceContext,
     desk: &Desk,
     drain: &mut Drain,
 ) -> Result<(), Error> {
     // A place among the connections is not to be had for a login alone.
     let header = tokio::select! {
         biased;
-        () = drain.begun() => return Err(going_down()),
+        () = drain.begun() => return Err(draining_error()),
         header = channel.receive_or_end(State::ServerChannel) => header?,
         () = tokio::time::sleep(OPEN_TIME_MAX) => {
             let message = format!("no channel was opened within {} s", OPEN_TIME_MAX.as_secs());
@@ -311,7 +302,7 @@ async fn serve_channel(
 }
 
 /// A key that is for one command opens nothing, as long as there are no commands.
-fn only_command(account: &Account) -> Result<(), Error> {
+fn only_command(account: &ServiceContext) -> Result<(), Error> {
     match account.session.command {
         None => Ok(()),
         Some(_) => Err(Error::here(
@@ -321,19 +312,6 @@ fn only_command(account: &Account) -> Result<(), Error> {
     }
 }
 
-/// The code of an error for events.
-pub(crate) fn code_text(error: &Error) -> String {
-    match error {
-        Error::Failed { code, .. } => code.as_str(),
-        Error::Protocol(error) => ProtocolError::code(error).as_str(),
-        Error::Tls(_) => "tls",
-        Error::Lost(_) => "lost",
-        Error::LoginRefused(_) => ErrorCode::LoginRefused.as_str(),
-        _ => ErrorCode::Io.as_str(),
-    }
-    .to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,7 +319,8 @@ mod tests {
         Server, ServerOptions,
         admin::{lists::LiveSessions, messages::Who},
         audit::AuditOptions,
-        login::{Credential, Invite, Login, Means, UserKey},
+        keys::UserKey,
+        login::{Credential, Invite, Login, Means},
         net::HostPort,
         paths::PrivateFolder,
         proto::{Message, messages::Ping},
@@ -390,7 +369,7 @@ mod tests {
         });
         let credential = Credential::new("alice".parse().unwrap(), means);
         let line = crate::net::Line::new(Box::new(near));
-        login::connect(
+        crate::login::connect(
             line,
             "memory",
             server.fingerprint(),

@@ -1,18 +1,21 @@
 //! The server: accepts connections, logs people in, and serves their channels.
 
-mod account;
 mod capacity;
 mod connection;
 mod home;
 mod listening;
-mod local;
+pub(crate) mod login;
 mod reload;
 mod revocation;
-pub mod sessions;
 mod shared;
 
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use capacity::Capacity;
+use connection::{admit, serve};
+pub use home::noted_home;
+use listening::accept;
+use shared::Shared;
 use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 
 use crate::{
@@ -20,28 +23,17 @@ use crate::{
     admin::{self, Administration, server::Desk},
     admission::{Admission, Signing},
     audit::{Audit, AuditOptions, Book, Entry},
+    crypto::Fingerprint,
     files::Partials,
-    login::{Fingerprint, INVITE_TIME, Identity, Invite, Passwords},
+    login::{INVITE_TIME, Identity, Invite},
     net::{HostPort, LogPaces, Paces, Transport},
+    password::Passwords,
     paths::{FolderLock, PrivateFolder, Root},
     rights::RightsFile,
-    store::{Purpose, Store, invite_id},
+    session::{Drain, Sessions},
+    store::{LOCK_FILE, Purpose, STORE_FILE, Store, invite_id},
 };
 
-pub(crate) use account::Account;
-use capacity::Capacity;
-use connection::{admit, serve};
-pub(crate) use connection::{code_text, going_down};
-pub use home::noted_home;
-/// Tells a task that the server drains.
-pub(crate) use landline_socketserver::tasks::Drain;
-use listening::accept;
-pub use local::LocalServer;
-pub use sessions::Sessions;
-use shared::Shared;
-
-const STORE_FILE: &str = "landline.sqlite";
-const LOCK_FILE: &str = "lock";
 const INVITE_FILE: &str = "invite";
 /// Half-open connections at a time.
 const HALF_OPEN_MAX: usize = 512;
@@ -104,7 +96,7 @@ impl Server {
             audit.clone(),
             store.owner()?.as_ref(),
         )?);
-        let passwords = Passwords::open(&store, identity.fingerprint())?.map(Arc::new);
+        let passwords = Arc::new(Passwords::open(&store, identity.fingerprint())?);
         let administration = Administration::new(
             folder.clone(),
             store.clone(),

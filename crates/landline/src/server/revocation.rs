@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::sessions::Sessions;
 use crate::{
-    Error, Event, EventSink, login,
+    Error, Event, EventSink,
+    session::Sessions,
     store::{Revision, Store},
 };
 
@@ -94,7 +94,7 @@ impl Watch {
                 continue;
             }
             let peers: Vec<_> = connections.values().copied().collect();
-            if let Some(objection) = login::objection(&self.store, session, &peers)? {
+            if let Some(objection) = crate::session::objection(&self.store, session, &peers)? {
                 self.sessions.end(&objection, &session.id);
             }
         }

@@ -5,21 +5,20 @@ use std::{net::SocketAddr, sync::Arc};
 use landline_proto::{ErrorCode, login::UserName};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{
-    INVITE_FILE,
-    capacity::Capacity,
-    sessions::{Connection, Sessions},
-};
+use super::{INVITE_FILE, capacity::Capacity};
 use crate::{
     Error,
     admin::server::Desk,
     admission::{Admission, Signing},
     audit::Audit,
     files::Partials,
-    login::{Gate, Identity, Passwords, Session},
+    login::Identity,
     net::{LogPaces, Pace, Paces},
+    password::Passwords,
     paths::{PrivateFolder, Root},
     rights::RightsFile,
+    server::login::Gate,
+    session::{Session, SessionHandle, Sessions},
     store::Store,
 };
 
@@ -40,8 +39,8 @@ pub(super) struct Shared {
     pub(super) paces: Paces,
     /// How fast the log grows by what each user does.
     pub(super) log_paces: LogPaces,
-    /// The passwords, where there are any.
-    pub(super) passwords: Option<Arc<Passwords>>,
+    /// The passwords.
+    pub(super) passwords: Arc<Passwords>,
     /// Places for logins that take a person.
     pub(super) signing: Signing,
     pub(super) audit: Audit,
@@ -53,7 +52,7 @@ pub(super) struct Shared {
 
 /// What a connection holds that is logged in: its place in the table of sessions, and one among all
 /// connections.
-pub(super) type Entered = (Connection, OwnedSemaphorePermit);
+pub(super) type Entered = (SessionHandle, OwnedSemaphorePermit);
 
 impl Shared {
     /// What a login is decided by; `guessed` is told whether it has made a guess.
@@ -73,7 +72,7 @@ impl Shared {
             store,
             rights,
             live: sessions,
-            passwords: passwords.as_ref(),
+            passwords,
             signing,
             audit,
             guessed,

@@ -11,9 +11,9 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-use crate::Error;
-
 pub use jump::{Hop, ProxyJump};
+
+use crate::Error;
 
 /// A host as the user of this client names it.
 #[derive(Debug, Clone, Copy)]

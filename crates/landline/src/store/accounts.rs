@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use super::{Store, StoredPassword, invites::void_invites_of, passwords::put_password, unix_now};
 use crate::{
     Error,
-    login::{KeyLine, PublicKey},
+    keys::{KeyLine, PublicKey},
 };
 
 /// An account.

@@ -9,7 +9,8 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use super::{Store, accounts, secrets::parsed, unix_now};
 use crate::{
     Error,
-    login::{KeyLine, PublicKey, sha256},
+    crypto::sha256,
+    keys::{KeyLine, PublicKey},
 };
 
 /// What an invite is for.

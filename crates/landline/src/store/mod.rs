@@ -8,9 +8,6 @@ mod rights;
 mod schema;
 mod secrets;
 
-pub use passwords::StoredPassword;
-pub use secrets::StoredSecret;
-
 use std::{
     path::Path,
     sync::{
@@ -20,14 +17,22 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use landline_proto::{ErrorCode, login::UserName};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
-
-use crate::Error;
 pub use accounts::{AccountRecord, KeyRecord, Removal};
 pub(crate) use invites::invite_id;
 pub use invites::{InviteRecord, NewInvite, Purpose};
+use landline_proto::{ErrorCode, login::UserName};
+pub use passwords::StoredPassword;
+pub(crate) use rights::StorageLimit;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use schema::Upkeep;
+pub use secrets::StoredSecret;
+
+use crate::Error;
+
+/// The database, in the folder of a server's state.
+pub(crate) const STORE_FILE: &str = "landline.sqlite";
+/// The file that a running server holds a lock on, in the same folder.
+pub(crate) const LOCK_FILE: &str = "lock";
 
 /// The server's memory. Every method is blocking and durable when it returns.
 pub struct Store {

@@ -4,7 +4,16 @@ use landline_proto::login::UserName;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::Store;
-use crate::{Error, rights::Quota};
+use crate::Error;
+
+/// How much the files of one user may take; `None` for no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct StorageLimit {
+    /// Bytes in all.
+    pub(crate) bytes: Option<u64>,
+    /// Files.
+    pub(crate) files: Option<u64>,
+}
 
 impl Store {
     /// Whoever redeemed the server's own first invite.
@@ -32,7 +41,7 @@ impl Store {
         staging: &[u8],
         place: &[u8],
         bytes: u64,
-        quota: Quota,
+        limit: StorageLimit,
     ) -> Result<bool, Error> {
         self.write(|transaction| {
             let (others_bytes, others): (i64, i64) = transaction.query_row(
@@ -42,8 +51,8 @@ impl Store {
             )?;
             let bytes_in_all = others_bytes.cast_unsigned().saturating_add(bytes);
             let files_in_all = others.cast_unsigned().saturating_add(1);
-            let is_full = quota.bytes.is_some_and(|max| bytes_in_all > max)
-                || quota.files.is_some_and(|max| files_in_all > max)
+            let is_full = limit.bytes.is_some_and(|max| bytes_in_all > max)
+                || limit.files.is_some_and(|max| files_in_all > max)
                 || i64::try_from(bytes_in_all).is_err();
             if !is_full {
                 count(transaction, user, staging, bytes)?;

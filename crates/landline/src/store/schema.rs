@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use crate::{login::PublicKey, paths::local};
+use crate::{keys::PublicKey, paths::local};
 
 /// SQLite before this has the WAL-reset bug: it can lose acknowledged rows.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;

@@ -12,7 +12,7 @@ use super::{
     invites::void_invites_of,
     unix_now,
 };
-use crate::{Error, login::SecretKey};
+use crate::{Error, keys::SecretKey};
 
 /// What can be told of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,11 @@ use landline_proto::{
 };
 
 use super::*;
-use crate::login::{INVITE_TIME, KeyLine, PublicKey, SecretKey, sha256};
+use crate::{
+    crypto::sha256,
+    keys::{KeyLine, PublicKey, SecretKey},
+    login::INVITE_TIME,
+};
 
 fn key(seed: u8) -> PublicKey {
     let pair = ssh_key::private::Ed25519Keypair::from_seed(&[seed; 32]);
@@ -91,7 +95,7 @@ fn invites_are_void_once_a_key_secret_or_password_of_their_maker_is_gone() {
             made_by: Some(by.clone()),
             good_for: INVITE_TIME,
         };
-        let token = Token(crate::login::random());
+        let token = Token(crate::crypto::random());
         store.put_invite(&token, &new, |_, _| Ok(())).unwrap();
     };
     let left = || {

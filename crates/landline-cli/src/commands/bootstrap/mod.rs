@@ -7,15 +7,18 @@ mod remote;
 use std::{path::Path, sync::Arc};
 
 use data_encoding::HEXLOWER;
+use far::{Far, Manager};
 use landline::{
     Client, Error, Side,
     client::Ways,
-    login::{Invite, UserKey},
+    keys::UserKey,
+    login::Invite,
     net::{HostPort, Target},
     paths::local,
     proto::{ErrorCode, login::UserName},
     ssh_config::ProxyJump,
 };
+use remote::{Answers, Remote};
 use sha2::{Digest, Sha256};
 
 use super::{join, known};
@@ -25,8 +28,6 @@ use crate::{
     failure::Failure,
     terminal::{bytes, say, shown_line},
 };
-use far::{Far, Manager};
-use remote::{Answers, Remote};
 
 const COPY: &str = include_str!("copy.sh");
 const START: &str = include_str!("start.sh");

@@ -15,7 +15,9 @@ use landline::{
     net::Location,
     proto::ErrorCode,
 };
+use once::Copy;
 use serde_json::json;
+use show::Show;
 
 use crate::{
     arguments::Cp,
@@ -23,8 +25,6 @@ use crate::{
     signals,
     terminal::{bytes, print, say, shown_line},
 };
-use once::Copy;
-use show::Show;
 
 /// The longest name that is shown whole.
 const LABEL_CHARS: usize = 24;

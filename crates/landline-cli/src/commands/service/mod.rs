@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use change::Change;
 use landline::paths::local;
+use runner::Runner;
+use systemd::{Systemd, lingers};
 
 use crate::{
     arguments::{Service, ServiceInstall},
@@ -19,9 +22,6 @@ use crate::{
     settings::{self, Settings},
     terminal::{print, say, shown_line},
 };
-use change::Change;
-use runner::Runner;
-use systemd::{Systemd, lingers};
 
 const SERVICE: &str = "landline.service";
 const SOCKET: &str = "landline.socket";

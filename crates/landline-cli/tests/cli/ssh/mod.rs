@@ -6,10 +6,10 @@ pub(crate) mod sshd;
 mod ways;
 
 use serde_json::Value;
+use sshd::{Sshd, command, generate, plain, run, script, ssh_runs, wait_for_no_ssh};
 use testkit::{ServerProcess, Stage, Terminal};
 
 use crate::stage;
-use sshd::{Sshd, command, generate, plain, run, script, ssh_runs, wait_for_no_ssh};
 
 /// A server that only the machine `bastion` can reach, with which `alice` has joined that way; its
 /// name here is `bastion:PORT`.

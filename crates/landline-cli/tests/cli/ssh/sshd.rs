@@ -3,7 +3,10 @@
 use std::{
     fs,
     net::{TcpListener, TcpStream},
-    os::{fd::OwnedFd, unix::fs::PermissionsExt, unix::process::CommandExt},
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt, process::CommandExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},

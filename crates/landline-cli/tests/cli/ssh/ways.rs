@@ -6,7 +6,6 @@ use super::{
     joined, listed, port,
     sshd::{Sshd, run, ssh_runs, wait_for_no_ssh},
 };
-
 use crate::stage;
 
 /// ProxyJump in ~/.ssh/config, as ssh would understand it; the flag wins; the configuration is

@@ -10,8 +10,9 @@ mod states;
 
 use std::{io, time::Duration};
 
-use super::{Language, Report, words::lifecycle as words};
 pub use kernel::State;
+
+use super::{Language, Report, words::lifecycle as words};
 
 /// How long anything may take that has to happen.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -8,8 +8,9 @@ mod served;
 
 use std::{io, process::Command, time::Duration};
 
-use super::{Language, Report, words::models as words};
 pub use served::serve;
+
+use super::{Language, Report, words::models as words};
 
 /// How connections are handed to handlers, as in `landline-socketserver`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

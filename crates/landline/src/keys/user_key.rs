@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{
     Agent, AgentKey, KEY_FILE_BYTES_MAX, PublicKey, file::KeyFile, signer::Signer, sshsig,
 };
-use crate::{Error, login::random, paths};
+use crate::{Error, crypto::random, paths};
 
 /// A person's key: from a file, perhaps still locked, or in an agent.
 pub struct UserKey {

@@ -3,7 +3,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use super::authorized::KeyLineError;
+use super::KeyLineError;
 
 /// A list of patterns joined by commas: an address, a range (`192.0.2.0/24`), or an address with
 /// `*` and `?`; with `!` in front, those that match are refused whatever else matches.

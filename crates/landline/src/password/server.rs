@@ -7,11 +7,11 @@ use landline_proto::{
     login::{PasswordAttempt, PasswordId, UserName},
 };
 
-use super::{AVAILABLE, PasswordParties, PasswordSetup, PendingLogin, is_record};
+use super::{PasswordParties, PasswordSetup, PendingLogin, is_record};
 use crate::{
     Error,
     admission::{Guess, Guesses, Source, TooMany},
-    login::{Fingerprint, sha256},
+    crypto::{Fingerprint, sha256},
     store::{Store, StoredPassword},
 };
 
@@ -46,18 +46,15 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub(crate) fn open(store: &Store, fingerprint: Fingerprint) -> Result<Option<Self>, Error> {
-        if !AVAILABLE {
-            return Ok(None);
-        }
+    pub(crate) fn open(store: &Store, fingerprint: Fingerprint) -> Result<Self, Error> {
         let setup = store.password_setup(PasswordSetup::generate)?;
         let setup = PasswordSetup::parse(&setup)
             .ok_or_else(|| Error::state("the store", "what it needs for passwords is damaged"))?;
-        Ok(Some(Self {
+        Ok(Self {
             setup,
             fingerprint,
             guesses: Guesses::default(),
-        }))
+        })
     }
 
     /// Answers the first message of a login, from `source`, with KE2, whoever it is. It counts as a

@@ -11,7 +11,7 @@ use super::{
     sshsig,
     wire::{Reader, padded},
 };
-use crate::login::sha256;
+use crate::crypto::sha256;
 
 /// A security key says by this bit that somebody was there.
 const USER_PRESENT: u8 = 1;

@@ -2,16 +2,17 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{LOCK_FILE, STORE_FILE};
+use super::Administration;
 use crate::{
     Error,
-    admin::Administration,
     audit::Book,
-    login::{Fingerprint, Identity, Passwords},
+    crypto::Fingerprint,
+    login::Identity,
     net::HostPort,
+    password::Passwords,
     paths::PrivateFolder,
     rights::RightsFile,
-    store::Store,
+    store::{LOCK_FILE, STORE_FILE, Store},
 };
 
 /// A server that was set up on this machine.
@@ -58,7 +59,7 @@ impl LocalServer {
     pub fn administration(&self) -> Result<Administration, Error> {
         let audit = Book::of_command(self.folder.clone());
         let rights = Arc::new(RightsFile::of_command(self.folder.clone()));
-        let passwords = Passwords::open(&self.store, self.fingerprint)?.map(Arc::new);
+        let passwords = Arc::new(Passwords::open(&self.store, self.fingerprint)?);
         let (folder, store) = (self.folder.clone(), self.store.clone());
         Ok(Administration::new(
             folder,

@@ -7,7 +7,13 @@
 
 use std::{fmt, net::IpAddr};
 
-use super::{PublicKey, expiry::Expiry, from::AddressPatterns};
+mod expiry;
+mod from;
+
+use expiry::Expiry;
+use from::AddressPatterns;
+
+use super::PublicKey;
 
 /// The longest line, in bytes.
 const KEY_LINE_BYTES_MAX: usize = 8 * 1024;
@@ -38,7 +44,7 @@ pub struct KeyOptions {
 pub struct KeyLineError(String);
 
 impl KeyLineError {
-    pub(super) fn new(problem: impl Into<String>) -> Self {
+    pub(crate) fn new(problem: impl Into<String>) -> Self {
         Self(problem.into())
     }
 }

@@ -4,8 +4,12 @@ use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::Path, sync::Arc};
 
 use landline_proto::{ErrorCode, login::UserName};
 
-use super::Quota;
-use crate::{Error, paths::local, store::Store};
+use crate::{
+    Error,
+    paths::local,
+    rights::Quota,
+    store::{StorageLimit, Store},
+};
 
 /// What is counted ahead of content whose length is not known.
 const STEP_BYTES: u64 = 8 << 20;
@@ -98,7 +102,7 @@ impl Allowance {
     fn take(&mut self, bytes: u64) -> Result<(), Error> {
         let reserve = || {
             self.store
-                .reserve_stored(&self.user, &self.staging, &self.place, bytes, self.quota)
+                .reserve_stored(&self.user, &self.staging, &self.place, bytes, self.limit())
         };
         if !reserve()? {
             self.forget_what_is_gone()?;
@@ -118,6 +122,13 @@ impl Allowance {
             }
         }
         Ok(())
+    }
+
+    fn limit(&self) -> StorageLimit {
+        StorageLimit {
+            bytes: self.quota.bytes,
+            files: self.quota.files,
+        }
     }
 
     fn is_full(&self) -> Error {

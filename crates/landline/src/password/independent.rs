@@ -104,7 +104,7 @@ fn our_server_takes_no_element_that_is_none() {
 }
 
 fn published() -> Value {
-    serde_json::from_str(include_str!("../../../../../docs/vectors/opaque.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../docs/vectors/opaque.json")).unwrap()
 }
 
 fn unhex(value: &Value) -> Vec<u8> {

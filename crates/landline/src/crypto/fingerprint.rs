@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use super::sha256;
+
 /// The SHA-256 of a server's DER certificate, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
@@ -19,16 +21,6 @@ impl Fingerprint {
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
-}
-
-/// SHA-256 by the provider that TLS uses too.
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
-    let mut digest = [0; 32];
-    if let Some(suite) = TLS13_AES_128_GCM_SHA256.tls13() {
-        digest.copy_from_slice(suite.common.hash_provider.hash(bytes).as_ref());
-    }
-    digest
 }
 
 impl fmt::Display for Fingerprint {

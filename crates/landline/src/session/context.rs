@@ -5,34 +5,34 @@ use std::{convert::Infallible, sync::Arc};
 use landline_proto::{Header, login::UserName, order::State};
 use tokio::sync::watch;
 
-use super::{code_text, sessions::Connection};
+use super::SessionHandle;
 use crate::{
     Error, Event, EventSink,
     audit::{Audit, Entry},
-    files::Partials,
-    login::Session,
+    files::{Allowance, Partials},
     net::LogPace,
     paths::Root,
-    rights::{Allowance, Right, Rights, RightsFile},
+    rights::{Right, Rights, RightsFile},
+    session::Session,
     store::Store,
 };
 
 /// Who a channel is served for, and what they may reach.
-pub(crate) struct Account {
+pub(crate) struct ServiceContext {
     pub(crate) root: Arc<Root>,
     pub(crate) partials: Partials,
     pub(crate) rights: Arc<RightsFile>,
     pub(crate) store: Arc<Store>,
     pub(crate) session: Session,
     /// The connection's place among the live sessions.
-    pub(crate) connection: Connection,
+    pub(crate) connection: SessionHandle,
     pub(crate) events: EventSink,
     pub(crate) audit: Audit,
     /// How fast the log may grow by what the user does.
     pub(crate) log_pace: LogPace,
 }
 
-impl Account {
+impl ServiceContext {
     /// Who it is.
     pub(crate) fn user(&self) -> &UserName {
         &self.session.user
@@ -143,13 +143,13 @@ impl Account {
         self.note(|user, session| Entry::Failed {
             user,
             session,
-            code: code_text(error),
+            code: error.code_str(),
             message: error.to_string(),
         });
         self.report(|user, session| Event::Failed {
             user,
             session,
-            code: code_text(error),
+            code: error.code_str(),
             message: error.to_string(),
         });
     }

@@ -13,10 +13,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use super::prepare::prepare;
 use super::{Password, PasswordParties};
-use crate::{Error, login::random};
-
-/// Whether this build can do it.
-pub const AVAILABLE: bool = true;
+use crate::{Error, crypto::random};
 
 /// Argon2id, by the client: in KiB, rounds and lanes. A try takes a third of a second and 64 MiB,
 /// of the client's.

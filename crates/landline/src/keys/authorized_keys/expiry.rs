@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::authorized::KeyLineError;
+use super::KeyLineError;
 
 /// A moment as `YYYYMMDD` or `YYYYMMDDHHMM[SS]`, in UTC with a `Z` behind it, else in the time zone
 /// of this machine.

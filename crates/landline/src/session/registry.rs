@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::{
     Error,
-    login::{LiveSessions, Session},
+    session::{LiveSessions, Session},
 };
 
 /// How much is noted of what a connection is doing, in characters; a path alone may be 4 KiB.
@@ -79,7 +79,7 @@ impl Sessions {
         session: Session,
         peer: SocketAddr,
         sessions_max: Option<u64>,
-    ) -> Result<Connection, Error> {
+    ) -> Result<SessionHandle, Error> {
         let mut table = self.table();
         let count = table
             .live
@@ -108,7 +108,7 @@ impl Sessions {
     /// # Errors
     /// [`Error::LoginRefused`] where there is no such session, or it is being ended;
     /// `too-many-sessions` where it has as many connections as a session may have.
-    pub fn attach(&self, session: &Session, peer: SocketAddr) -> Result<Connection, Error> {
+    pub fn attach(&self, session: &Session, peer: SocketAddr) -> Result<SessionHandle, Error> {
         let mut table = self.table();
         self.add(&mut table, session, peer)
     }
@@ -168,7 +168,7 @@ impl Sessions {
         table: &mut Table,
         session: &Session,
         peer: SocketAddr,
-    ) -> Result<Connection, Error> {
+    ) -> Result<SessionHandle, Error> {
         let number = table.next;
         let live = table
             .live
@@ -191,7 +191,7 @@ impl Sessions {
         live.connections.insert(number, info);
         let ended = live.ended.subscribe();
         table.next += 1;
-        Ok(Connection {
+        Ok(SessionHandle {
             sessions: self.clone(),
             session: session.id.clone(),
             number,
@@ -233,7 +233,7 @@ impl Live {
 /// A connection's place in the table; the session is gone once the last of its connections is
 /// dropped.
 #[derive(Debug)]
-pub struct Connection {
+pub struct SessionHandle {
     sessions: Sessions,
     session: String,
     number: u64,
@@ -241,7 +241,7 @@ pub struct Connection {
     ended: watch::Receiver<Option<String>>,
 }
 
-impl Connection {
+impl SessionHandle {
     /// From where.
     pub(crate) fn peer(&self) -> IpAddr {
         self.peer.ip()
@@ -308,7 +308,7 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for SessionHandle {
     fn drop(&mut self) {
         self.leave();
     }
@@ -448,7 +448,7 @@ pub(crate) mod tests {
         let sessions = Sessions::default();
         let begin = |user: &str, id: &str| sessions.begin(session(user, id), peer(1), Some(2));
         let first = begin("alice", "1").unwrap();
-        let further: Vec<Connection> = (2..=16)
+        let further: Vec<SessionHandle> = (2..=16)
             .map(|port| sessions.attach(&session("alice", "1"), peer(port)).unwrap())
             .collect();
         assert!(

@@ -1,10 +1,11 @@
 //! The server's login over a transport.
 
-mod decide;
-mod judge;
+mod handshake;
+mod verify;
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
+use handshake::{decide, in_time};
 use landline_proto::{
     Limits, ProtocolError,
     login::{
@@ -17,46 +18,25 @@ use landline_proto::{
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
-use super::{Identity, Passwords, SecretKey, random};
 use crate::{
     Error, RELEASE,
     admission::Signing,
     audit::{Audit, Entry},
+    crypto::random,
+    login::Identity,
     net::{Channel, Transport, linger, lost},
+    password::Passwords,
     rights::RightsFile,
-    server::code_text,
+    session::{LiveSessions, Session},
     store::Store,
 };
-use decide::{decide, in_time};
-pub(super) use judge::by_its_line;
 
 /// What a server of this release can do, by name.
 const FEATURES: [&str; 5] = ["ping", "files.put", "files.get", "files.resume", "admin"];
 
-/// Someone who is logged in.
-#[derive(Debug, Clone)]
-pub struct Session {
-    /// Who.
-    pub user: UserName,
-    /// What was proved: a key's fingerprint, or `secret:` or `password:` and an id.
-    pub key: String,
-    /// The method of the login.
-    pub method: String,
-    /// The session's id.
-    pub id: String,
-    /// Whether an invite was redeemed.
-    pub invited: bool,
-    /// The only command that the key may be used for, if it is for one.
-    pub command: Option<String>,
-    /// What further connections are attached with, where the client has asked for it.
-    pub attach: Option<SecretKey>,
-    /// Whether this connection was attached to a session that lived already.
-    pub attached: bool,
-}
-
 /// What a login is decided by.
 #[derive(Clone, Copy)]
-pub struct Gate<'a> {
+pub(crate) struct Gate<'a> {
     /// Who the server is.
     pub identity: &'a Identity,
     /// Who may log in.
@@ -65,8 +45,8 @@ pub struct Gate<'a> {
     pub rights: &'a Arc<RightsFile>,
     /// To what further connections can be attached.
     pub live: &'a dyn LiveSessions,
-    /// The passwords, where there are any.
-    pub passwords: Option<&'a Arc<Passwords>>,
+    /// The passwords.
+    pub passwords: &'a Arc<Passwords>,
     /// Places for logins that take a person.
     pub signing: &'a Signing,
     /// Where it is written down.
@@ -74,12 +54,6 @@ pub struct Gate<'a> {
     /// Told `true` once the client gets an answer by which it can see whether a password is right,
     /// which is a guess, and `false` once it has proved that it was right.
     pub guessed: &'a (dyn Fn(bool) + Sync),
-}
-
-/// The sessions that live.
-pub trait LiveSessions: Sync {
-    /// The one of this id, unless it is being ended.
-    fn find(&self, session: &str) -> Option<Session>;
 }
 
 /// A login that holds.
@@ -112,7 +86,7 @@ impl Claim {
 ///
 /// # Errors
 /// Why there is no session; the client was told where that is possible.
-pub async fn accept<T>(
+pub(crate) async fn accept<T>(
     transport: Box<dyn Transport>,
     peer: SocketAddr,
     gate: Gate<'_>,
@@ -126,7 +100,7 @@ pub async fn accept<T>(
             peer,
             user,
             method,
-            code: code_text(error),
+            code: error.code_str(),
             message: error.to_string(),
         });
     }
@@ -234,15 +208,17 @@ async fn welcome(
 }
 
 fn offer(gate: &Gate<'_>) -> Offer {
-    let password = gate.passwords.map(|_| METHOD_PASSWORD);
-    let methods = [METHOD_SSH_KEY, METHOD_INVITE, METHOD_SECRET]
-        .into_iter()
-        .chain(password)
-        .chain([METHOD_ATTACH]);
+    let methods = [
+        METHOD_SSH_KEY,
+        METHOD_INVITE,
+        METHOD_SECRET,
+        METHOD_PASSWORD,
+        METHOD_ATTACH,
+    ];
     Offer {
         server: RELEASE.to_owned(),
         features: FEATURES.map(str::to_owned).to_vec(),
-        methods: methods.map(str::to_owned).collect(),
+        methods: methods.map(str::to_owned).to_vec(),
         fingerprint: *gate.identity.fingerprint().bytes(),
         transport: "tcp",
     }

@@ -16,13 +16,15 @@ use tokio_rustls::TlsStream;
 
 use super::{
     Accepted, Claim, Gate,
-    judge::{Case, Judge, by_its_line, refused},
+    verify::{Case, Judge, refused},
 };
 use crate::{
     Error,
     admission::{SigningPlace, Source},
-    login::{BegunPassword, Passwords, random},
+    crypto::random,
     net::{Transport, lost, tls},
+    password::{BegunPassword, Passwords},
+    session::check_key_options,
     store::Store,
 };
 
@@ -67,7 +69,7 @@ pub(super) async fn decide(
             }
             ServerEvent::Password(attempt) => {
                 claim.is_made_by(&attempt.begin.user, METHOD_PASSWORD);
-                let begin = begin_password(passwords.cloned(), attempt, exporter, peer);
+                let begin = begin_password(passwords.clone(), attempt, exporter, peer);
                 let (ke2, started) = in_time(deadline, blocking(store, begin)).await?;
                 (gate.guessed)(true);
                 login.evaluate(ke2)?;
@@ -87,7 +89,7 @@ pub(super) async fn decide(
         Proof::Attach { session, .. } => gate.live.find(&session.to_string()),
         _ => None,
     };
-    let (rights, audit, passwords) = (rights.clone(), audit.clone(), passwords.cloned());
+    let (rights, audit, passwords) = (rights.clone(), audit.clone(), passwords.clone());
     let judge = Judge {
         rights,
         audit,
@@ -114,17 +116,12 @@ pub(super) async fn decide(
 
 /// The server's half of a login by password, to be made where it may block.
 fn begin_password(
-    passwords: Option<Arc<Passwords>>,
+    passwords: Arc<Passwords>,
     attempt: Box<PasswordAttempt>,
     exporter: [u8; 32],
     peer: SocketAddr,
 ) -> impl FnOnce(&Store) -> Result<(Vec<u8>, BegunPassword), Error> + Send + 'static {
-    move |store| {
-        // The method was not offered then, so that nobody comes this far.
-        let passwords =
-            passwords.ok_or_else(|| refused(&attempt.begin.user, "there are no passwords here"))?;
-        passwords.begin(store, &attempt, &exporter, Source::of(peer.ip()))
-    }
+    move |store| passwords.begin(store, &attempt, &exporter, Source::of(peer.ip()))
 }
 
 /// Whoever leaves after the server's half of a login by password has most likely seen that the
@@ -200,7 +197,7 @@ async fn blocking<T: Send + 'static>(
 fn choose(keys: &Keys, binding: &[u8], peer: IpAddr, store: &Store) -> Result<usize, Error> {
     let records = store.keys_of(&keys.user)?.into_iter();
     let mut lines: Vec<String> = records
-        .filter(|key| by_its_line(key, peer).is_ok())
+        .filter(|key| check_key_options(key, peer).is_ok())
         .map(|key| key.line)
         .collect();
     let stored = lines.len();

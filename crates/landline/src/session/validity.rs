@@ -2,8 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::{Session, server::by_its_line};
-use crate::{Error, store::Store};
+use super::Session;
+use crate::{
+    Error,
+    keys::{KeyLineError, KeyOptions},
+    store::{KeyRecord, Store, unix_now},
+};
 
 /// Why somebody who has logged in as `session` says, from these addresses, could not do so any
 /// more; `None` if they could. Blocking.
@@ -23,11 +27,24 @@ pub(crate) fn objection(
         return Ok(None);
     };
     for peer in peers {
-        match by_its_line(record, *peer) {
+        match check_key_options(record, *peer) {
             Ok(command) if command == session.command => {}
             Ok(_) => return Ok(Some("the key is for something else now".to_owned())),
             Err(reason) => return Ok(Some(reason.to_string())),
         }
     }
     Ok(None)
+}
+
+/// The command that a stored key is for, if it is for one; why it may not be used otherwise.
+pub(crate) fn check_key_options(
+    record: &KeyRecord,
+    peer: IpAddr,
+) -> Result<Option<String>, KeyLineError> {
+    if record.disabled {
+        return Err(KeyLineError::new("the account is disabled"));
+    }
+    let options = KeyOptions::parse(&record.options)?;
+    options.admit(peer, unix_now())?;
+    Ok(options.command().map(str::to_owned))
 }

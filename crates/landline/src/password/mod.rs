@@ -2,36 +2,22 @@
 //! server never sees one, has nothing that could be tried out without its help, and proves itself
 //! by the same login.
 //!
-//! Whatever is computed stands in `opaque`, which is built with the feature `password` (on by
-//! default); without it `absent` stands in its place, and passwords are neither offered nor asked
-//! for.
+//! Only the module `opaque` knows the crate that computes OPAQUE.
 
-#[cfg(not(feature = "password"))]
-mod absent;
-#[cfg(feature = "password")]
 mod opaque;
-#[cfg(feature = "password")]
 mod prepare;
 mod server;
 
 use std::{fmt, path::Path};
 
 use landline_proto::login::UserName;
-use zeroize::Zeroizing;
-
-#[cfg(not(feature = "password"))]
-use absent as scheme;
-#[cfg(feature = "password")]
-use opaque as scheme;
-
-pub use scheme::AVAILABLE;
-pub use scheme::{PasswordLogin, PasswordRegistration};
-pub(crate) use scheme::{PasswordSetup, PendingLogin, is_record};
+pub use opaque::{PasswordLogin, PasswordRegistration};
+pub(crate) use opaque::{PasswordSetup, PendingLogin, is_record};
 pub use server::Passwords;
 pub(crate) use server::{BegunPassword, password_id, remember_source};
+use zeroize::Zeroizing;
 
-use super::Fingerprint;
-use crate::{Error, paths};
+use crate::{Error, crypto::Fingerprint, paths};
 
 /// The shortest password that can be set, in characters.
 pub const PASSWORD_CHARS_MIN: usize = 8;
@@ -63,7 +49,7 @@ impl Password {
         let control = || {
             Error::Password("has a control character in it, as an arrow key or Tab sends".into())
         };
-        scheme::prepare(typed).map(Self).ok_or_else(control)
+        opaque::prepare(typed).map(Self).ok_or_else(control)
     }
 
     /// The first line of what was read from a file or a descriptor.
@@ -104,10 +90,6 @@ impl Password {
         Ok(())
     }
 
-    #[cfg_attr(
-        not(feature = "password"),
-        allow(dead_code, reason = "nothing is computed from it then")
-    )]
     fn bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
@@ -139,8 +121,6 @@ pub struct PasswordParties<'a> {
 }
 
 #[cfg(test)]
-#[cfg(feature = "password")]
 mod independent;
 #[cfg(test)]
-#[cfg(feature = "password")]
 mod tests;

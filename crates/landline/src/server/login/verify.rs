@@ -9,17 +9,17 @@ use landline_proto::{
     messages::{Mac, Token},
 };
 
-use super::{Accepted, Session};
+use super::Accepted;
 use crate::{
     Error,
     admission::Source,
     audit::{Audit, Entry},
-    login::{
-        BegunPassword, KeyLineError, KeyOptions, Passwords, PublicKey, SecretKey, random,
-        remember_source, same, standing::objection,
-    },
+    crypto::{is_same_mac, random},
+    keys::{PublicKey, SecretKey},
+    password::{BegunPassword, Passwords, remember_source},
     rights::RightsFile,
-    store::{KeyRecord, Store, invite_id, unix_now},
+    session::{Session, check_key_options, objection},
+    store::{KeyRecord, Store, invite_id},
 };
 
 /// What a login is judged by, apart from what the client says.
@@ -28,8 +28,8 @@ pub(super) struct Judge {
     pub(super) rights: Arc<RightsFile>,
     /// Where it is written down.
     pub(super) audit: Audit,
-    /// The passwords, where there are any.
-    pub(super) passwords: Option<Arc<Passwords>>,
+    /// The passwords.
+    pub(super) passwords: Arc<Passwords>,
     /// From where.
     pub(super) peer: IpAddr,
     /// What binds the login to the connection.
@@ -174,11 +174,7 @@ impl Judge {
         begun: Option<BegunPassword>,
         ke3: &[u8],
     ) -> Result<Proved, Error> {
-        let id = self
-            .passwords
-            .as_ref()
-            .zip(begun)
-            .and_then(|(passwords, begun)| passwords.finish(store, begun, ke3));
+        let id = begun.and_then(|begun| self.passwords.finish(store, begun, ke3));
         let id = id.ok_or_else(|| refused(user, "no account of this name has this password"))?;
         let name = format!("password:{id}");
         // It may have been changed since the first message.
@@ -201,7 +197,7 @@ fn by_secret(
     let stored = store.secret_key(user, secret, binding)?;
     let is_known = stored.is_some();
     let key = stored.unwrap_or_else(|| SecretKey::from_bytes([0; 32]));
-    if !same(&key.client_proof(transcript), proof) || !is_known {
+    if !is_same_mac(&key.client_proof(transcript), proof) || !is_known {
         return Err(refused(user, "no account of this name has this secret"));
     }
     let name = format!("secret:{secret}");
@@ -237,7 +233,7 @@ fn attached(
     let key = secret
         .clone()
         .unwrap_or_else(|| SecretKey::from_bytes([0; 32]));
-    let proved = same(&key.attach_proof(transcript), proof);
+    let proved = is_same_mac(&key.attach_proof(transcript), proof);
     let session = live.filter(|session| proved && secret.is_some() && session.user == *user);
     let session = session.ok_or_else(|| {
         refused(
@@ -285,7 +281,7 @@ fn offered(user: &UserName, key: &str) -> Result<PublicKey, Error> {
 
 /// A stored key that may be used from `peer` now, by what stands in its line.
 fn admit(user: &UserName, record: KeyRecord, peer: IpAddr) -> Result<Proved, Error> {
-    match by_its_line(&record, peer) {
+    match check_key_options(&record, peer) {
         Ok(command) => Ok(Proved {
             command,
             ..Proved::by(record.fingerprint)
@@ -295,19 +291,6 @@ fn admit(user: &UserName, record: KeyRecord, peer: IpAddr) -> Result<Proved, Err
             format_args!("{}: {reason}", record.fingerprint),
         )),
     }
-}
-
-/// The command that a stored key is for, if it is for one; why it may not be used otherwise.
-pub(in crate::login) fn by_its_line(
-    record: &KeyRecord,
-    peer: IpAddr,
-) -> Result<Option<String>, KeyLineError> {
-    if record.disabled {
-        return Err(KeyLineError::new("the account is disabled"));
-    }
-    let options = KeyOptions::parse(&record.options)?;
-    options.admit(peer, unix_now())?;
-    Ok(options.command().map(str::to_owned))
 }
 
 /// Why somebody is not let in, for the log: they all hear the same.

@@ -1,0 +1,49 @@
+//! Sessions: who is logged in, what their connections do, and what a service knows of the session
+//! that it serves.
+
+mod context;
+mod registry;
+mod validity;
+
+pub(crate) use context::ServiceContext;
+use landline_proto::{ErrorCode, login::UserName};
+/// Tells a task that the server drains.
+pub(crate) use landline_socketserver::tasks::Drain;
+#[cfg(test)]
+pub(crate) use registry::tests;
+pub use registry::{ConnectionInfo, SessionHandle, SessionInfo, Sessions};
+pub(crate) use validity::{check_key_options, objection};
+
+use crate::{Error, keys::SecretKey};
+
+/// Someone who is logged in.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Who.
+    pub user: UserName,
+    /// What was proved: a key's fingerprint, or `secret:` or `password:` and an id.
+    pub key: String,
+    /// The method of the login.
+    pub method: String,
+    /// The session's id.
+    pub id: String,
+    /// Whether an invite was redeemed.
+    pub invited: bool,
+    /// The only command that the key may be used for, if it is for one.
+    pub command: Option<String>,
+    /// What further connections are attached with, where the client has asked for it.
+    pub attach: Option<SecretKey>,
+    /// Whether this connection was attached to a session that lived already.
+    pub attached: bool,
+}
+
+/// The sessions that live.
+pub trait LiveSessions: Sync {
+    /// The one of this id, unless it is being ended.
+    fn find(&self, session: &str) -> Option<Session>;
+}
+
+/// What a client is told while the server drains.
+pub(crate) fn draining_error() -> Error {
+    Error::here(ErrorCode::Draining, "the server is going down")
+}
