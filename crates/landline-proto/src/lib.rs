@@ -9,7 +9,7 @@
 //!   both.
 //! - [`messages`]: the messages that every service shares, as types; [`Message`] is how a service
 //!   adds its own.
-//! - [`order`]: which message is accepted when.
+//! - [`state`]: which message is accepted when, and which has a body.
 //! - [`login`]: greeting and login, a state machine for either side, and the transcript that they
 //!   prove.
 //! - [`name`]: file names on the wire, and the rule that every one of them has to pass.
@@ -29,7 +29,7 @@ pub mod login;
 pub mod message;
 pub mod messages;
 pub mod name;
-pub mod order;
+pub mod state;
 
 pub use code::ErrorCode;
 pub use error::{Fault, ProtocolError};
@@ -37,6 +37,7 @@ pub use header::{BodySize, Header};
 pub use limits::Limits;
 pub use message::{BodyEnd, Item, Message, MessageDecoder};
 pub use name::Name;
+pub use state::{BodyRule, MessageRule, ProtocolState};
 
 /// The ALPN protocol id (RFC 7301) of this protocol, also part of the login transcript.
 pub const ALPN: &str = "landline/1";

@@ -82,11 +82,11 @@ pub enum Item<'a> {
 pub struct MessageDecoder {
     limits: Limits,
     frames: FrameDecoder,
-    state: State,
+    state: DecoderState,
 }
 
 #[derive(Debug)]
-enum State {
+enum DecoderState {
     /// Within or before a header frame, of which these bytes have come.
     Header(Vec<u8>),
     /// Within a body: bytes received in all, and bytes of the frame that was begun.
@@ -94,6 +94,8 @@ enum State {
         size: BodySize,
         received: u64,
         frame: u32,
+        /// The longest body of unknown size.
+        bytes_max: u64,
     },
 }
 
@@ -103,7 +105,7 @@ impl MessageDecoder {
         Self {
             limits,
             frames: FrameDecoder::default(),
-            state: State::Header(Vec::new()),
+            state: DecoderState::Header(Vec::new()),
         }
     }
 
@@ -114,12 +116,20 @@ impl MessageDecoder {
 
     /// Whether the stream may end here: between two messages.
     pub fn at_boundary(&self) -> bool {
-        matches!(&self.state, State::Header(_)) && self.frames.at_boundary()
+        matches!(&self.state, DecoderState::Header(_)) && self.frames.at_boundary()
     }
 
     /// Whether a body has begun and not ended.
     pub fn in_body(&self) -> bool {
-        matches!(&self.state, State::Body { .. })
+        matches!(&self.state, DecoderState::Body { .. })
+    }
+
+    /// Limits the body that has just begun to so many bytes. A body of known size was checked with
+    /// its header.
+    pub fn set_body_bytes_max(&mut self, limit: u64) {
+        if let DecoderState::Body { bytes_max, .. } = &mut self.state {
+            *bytes_max = limit;
+        }
     }
 
     /// The next item in `input`, which is advanced past what was used; `None` when it takes more
@@ -129,7 +139,7 @@ impl MessageDecoder {
     /// Any [`ProtocolError`] of section 3; the stream is then lost.
     pub fn decode<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Item<'a>>, ProtocolError> {
         match &mut self.state {
-            State::Header(payload) => {
+            DecoderState::Header(payload) => {
                 while let Some(part) = self.frames.decode(input, self.limits.header_bytes_max)? {
                     match part {
                         FramePart::Start(_) => payload.clear(),
@@ -142,12 +152,12 @@ impl MessageDecoder {
                 }
                 Ok(None)
             }
-            State::Body {
+            DecoderState::Body {
                 size: BodySize::Known(size),
                 received,
                 ..
             } if received == size => Ok(Some(self.end(BodyEnd::Complete))),
-            State::Body { .. } => self.decode_body(input),
+            DecoderState::Body { .. } => self.decode_body(input),
         }
     }
 
@@ -156,26 +166,28 @@ impl MessageDecoder {
             return Err(ProtocolError::BodyBeforeLogin);
         }
         self.state = match header.body() {
-            None => State::Header(Vec::new()),
-            Some(size) => State::Body {
+            None => DecoderState::Header(Vec::new()),
+            Some(size) => DecoderState::Body {
                 size,
                 received: 0,
                 frame: 0,
+                bytes_max: u64::MAX,
             },
         };
         Ok(Item::Header(header))
     }
 
     fn end(&mut self, how: BodyEnd) -> Item<'static> {
-        self.state = State::Header(Vec::new());
+        self.state = DecoderState::Header(Vec::new());
         Item::BodyEnd(how)
     }
 
     fn decode_body<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Item<'a>>, ProtocolError> {
-        let State::Body {
+        let DecoderState::Body {
             size,
             received,
             frame,
+            bytes_max,
         } = &mut self.state
         else {
             return Ok(None);
@@ -185,11 +197,13 @@ impl MessageDecoder {
             match part {
                 FramePart::Start(bytes) => {
                     *frame = bytes;
-                    if let BodySize::Known(declared) = *size {
-                        let found = received.saturating_add(u64::from(bytes));
-                        if found > declared {
-                            return Err(ProtocolError::BodySize { declared, found });
-                        }
+                    let declared = match *size {
+                        BodySize::Known(declared) => declared,
+                        BodySize::Unknown => *bytes_max,
+                    };
+                    let found = received.saturating_add(u64::from(bytes));
+                    if found > declared {
+                        return Err(ProtocolError::BodySize { declared, found });
                     }
                 }
                 FramePart::Payload(bytes) => {
@@ -336,6 +350,27 @@ mod tests {
                 found: 6
             })
         );
+    }
+
+    #[test]
+    fn open_body_past_its_limit_is_refused_before_its_bytes() {
+        let mut bytes = Vec::new();
+        let note = Note { text: "a".into() };
+        encode(&note, Some(BodySize::Unknown), &Limits::SESSION, &mut bytes).unwrap();
+        bytes.extend_from_slice(&[2, 0, 0, 0, 7, 7, 1, 0, 0, 0]);
+        let mut decoder = MessageDecoder::new(Limits::SESSION);
+        let mut input = &bytes[..];
+        assert!(matches!(
+            decoder.decode(&mut input),
+            Ok(Some(Item::Header(_)))
+        ));
+        decoder.set_body_bytes_max(2);
+        assert_eq!(decoder.decode(&mut input), Ok(Some(Item::Data(&[7, 7]))));
+        let expected = ProtocolError::BodySize {
+            declared: 2,
+            found: 3,
+        };
+        assert_eq!(decoder.decode(&mut input), Err(expected));
     }
 
     #[test]

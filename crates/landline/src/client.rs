@@ -6,6 +6,7 @@ use landline_proto::{ErrorCode, Message, login::UserName, messages::Ping};
 
 use crate::{
     Error, Side,
+    admin::{self, messages::Who},
     crypto::Fingerprint,
     files::Partials,
     keys::UserKey,
@@ -15,6 +16,7 @@ use crate::{
     net::{self, HostPort, Reached, Target},
     paths::PrivateFolder,
     ping,
+    session::SessionInfo,
     ssh_config::ProxyJump,
 };
 
@@ -231,6 +233,20 @@ pub async fn fingerprint(
 ) -> Result<Fingerprint, Error> {
     let (line, _) = net::dial(address, via).await?;
     login::fingerprint(line, &address.to_string()).await
+}
+
+/// Connects and opens a channel of the service `admin` with [`Who`] as its first request, which
+/// every user may send. Returns the sessions too: all of them for an admin, one's own for others.
+///
+/// # Errors
+/// Those of [`connect`], and what the server says.
+pub async fn who(
+    server: &KnownServer,
+    credential: &Credential,
+) -> Result<(Connected, Vec<SessionInfo>), Error> {
+    let mut connected = connect(server, credential, admin::messages::SERVICE, &Who {}).await?;
+    let sessions = admin::client::receive_sessions(&mut connected.login.channel).await?;
+    Ok((connected, sessions))
 }
 
 /// Connects and logs in, with `open` for `service` and `request` in the same flight. Where the

@@ -3,18 +3,39 @@
 use std::time::{Duration, Instant};
 
 use landline_proto::{
-    messages::{Ping, Pong},
-    order::State,
+    Message, MessageRule, ProtocolState,
+    messages::{ErrorMessage, Ping, Pong},
 };
 
 use crate::{
     Error,
     net::Channel,
-    session::{Drain, ServiceContext, draining_error},
+    rights::Right,
+    session::{Service, ServiceContext, ServiceDefinition, ServiceFuture},
 };
 
 /// The service's name.
 pub const SERVICE: &str = "ping";
+
+static REQUESTS: ProtocolState =
+    ProtocolState::new("ping-requests", &[MessageRule::new(Ping::TYPE)]);
+static ANSWER: ProtocolState = ProtocolState::new(
+    "ping-answer",
+    &[
+        MessageRule::new(Pong::TYPE),
+        MessageRule::new(ErrorMessage::TYPE),
+    ],
+);
+
+static DEFINITION: ServiceDefinition = ServiceDefinition {
+    name: SERVICE,
+    features: &["ping"],
+    requests: &REQUESTS,
+    other_states: &[],
+    rights: &[(Ping::TYPE, Right::Account)],
+    kept_by: Right::Account,
+    exit_statuses: &[],
+};
 
 /// Asks once and waits for the answer; returns the round trip.
 ///
@@ -33,25 +54,30 @@ pub async fn ping(channel: &mut Channel) -> Result<Duration, Error> {
 /// # Errors
 /// As [`ping`].
 pub async fn receive_pong(channel: &mut Channel) -> Result<(), Error> {
-    channel.receive(State::ClientPong).await?.read::<Pong>()?;
+    channel.receive(&ANSWER).await?.read::<Pong>()?;
     Ok(())
 }
 
-/// Serves one `ping` channel until the client finishes or the server drains.
-pub(crate) async fn serve(
-    channel: &mut Channel,
-    account: &ServiceContext,
-    drain: &mut Drain,
-) -> Result<(), Error> {
-    loop {
-        let header = tokio::select! {
-            biased;
-            () = drain.begun() => return Err(draining_error()),
-            header = channel.receive_or_end(State::ServerPing) => header?,
-        };
-        let Some(header) = header else { return Ok(()) };
-        account.admit(State::ServerPing, &header)?;
-        channel.send(&Pong {})?;
-        channel.flush().await?;
+/// The server's half.
+pub(crate) struct PingService;
+
+impl Service for PingService {
+    fn definition(&self) -> &'static ServiceDefinition {
+        &DEFINITION
+    }
+
+    fn serve<'a>(
+        &'a self,
+        channel: &'a mut Channel,
+        context: &'a ServiceContext,
+    ) -> ServiceFuture<'a> {
+        Box::pin(async move {
+            while let Some(header) = context.next_request(channel).await? {
+                header.read::<Ping>()?;
+                channel.send(&Pong {})?;
+                channel.flush().await?;
+            }
+            Ok(())
+        })
     }
 }

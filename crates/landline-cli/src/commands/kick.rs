@@ -15,7 +15,7 @@ pub(crate) async fn run(state: &Path, options: Kick) -> Result<(), Failure> {
     let known = Client::open(state)?;
     let (server, credential) =
         server_and_credential(&known, &options.host, &options.access).await?;
-    let (mut connected, _) = client::who(&server, &credential).await?;
+    let (mut connected, _) = landline::client::who(&server, &credential).await?;
     for session in client::kick(&mut connected.login.channel, &options.target).await? {
         print(&shown_line(&format!(
             "ended {} of {}",

@@ -162,7 +162,7 @@ pub(crate) async fn run(state: &Path, mut options: Passwd) -> Result<(), Failure
     // Nobody thinks of a new one in vain: whether the old one is right is known first. Asked is
     // before there is a connection again, which does not wait for anybody.
     if !options.remove && options.new_password_file.is_none() && options.new_password_fd.is_none() {
-        client::who(&server, &credential)
+        landline::client::who(&server, &credential)
             .await?
             .0
             .login
@@ -178,7 +178,7 @@ pub(crate) async fn run(state: &Path, mut options: Passwd) -> Result<(), Failure
             &server.user,
         )?),
     };
-    let (mut connected, _) = client::who(&server, &credential).await?;
+    let (mut connected, _) = landline::client::who(&server, &credential).await?;
     let channel = &mut connected.login.channel;
     match password {
         Some(password) => {

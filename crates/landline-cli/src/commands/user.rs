@@ -63,7 +63,7 @@ impl Office {
         };
         let known = Client::open(state)?;
         let (server, credential) = server_and_credential(&known, target, &options.access).await?;
-        let (connected, _) = client::who(&server, &credential).await?;
+        let (connected, _) = landline::client::who(&server, &credential).await?;
         Ok(Self::There(
             Box::new(connected.login.channel),
             server.fingerprint,

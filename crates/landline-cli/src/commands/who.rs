@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use landline::{Client, admin::client, session::SessionInfo};
+use landline::{Client, session::SessionInfo};
 use serde_json::json;
 
 use super::server_and_credential;
@@ -16,7 +16,7 @@ pub(crate) async fn run(state: &Path, options: Who) -> Result<(), Failure> {
     let known = Client::open(state)?;
     let (server, credential) =
         server_and_credential(&known, &options.host, &options.access).await?;
-    let (connected, sessions) = client::who(&server, &credential).await?;
+    let (connected, sessions) = landline::client::who(&server, &credential).await?;
     let own = connected.login.welcome.session.clone();
     connected.login.channel.finish().await;
     if options.json {

@@ -7,7 +7,7 @@ use crate::{
         Blob, Choice, ErrorMessage, Evaluation, Greeting, KeyTag, Keys, Login, Nonce, Password,
         Signing, Welcome,
     },
-    order::State,
+    state,
 };
 
 /// What the client waits for next, or got.
@@ -93,10 +93,10 @@ impl ClientLogin {
             return Ok(None);
         };
         let state = match (&self.greeting, self.asked) {
-            (None, _) => State::ClientGreeting,
-            (Some(_), Some(_)) => State::ClientChoice,
-            (Some(_), None) if self.evaluates => State::ClientEvaluation,
-            (Some(_), None) => State::ClientWelcome,
+            (None, _) => &state::CLIENT_GREETING,
+            (Some(_), Some(_)) => &state::CLIENT_CHOICE,
+            (Some(_), None) if self.evaluates => &state::CLIENT_EVALUATION,
+            (Some(_), None) => &state::CLIENT_WELCOME,
         };
         state.check(&header)?;
         Ok(Some(match header.kind() {

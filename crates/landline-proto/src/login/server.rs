@@ -11,7 +11,7 @@ use crate::{
     limits::{KEYS_MAX, LOGIN_TIME_MAX, SIGNING_TIME_MAX},
     message,
     messages::{Blob, Choice, Evaluation, Greeting, Keys, Login, Nonce, Password, Welcome},
-    order::State,
+    state::{self, ProtocolState},
 };
 
 /// What a server offers in its greeting.
@@ -134,7 +134,7 @@ pub struct ServerLogin {
     deadline: Instant,
     decoder: MessageDecoder,
     transmit: Vec<u8>,
-    state: State,
+    state: &'static ProtocolState,
     /// Who has begun to log in by password, and their nonce.
     begun: Option<(UserName, Nonce)>,
     /// It is the caller's turn.
@@ -158,7 +158,7 @@ impl ServerLogin {
         let mut transmit = Vec::new();
         message::encode(&greeting, None, &Limits::LOGIN, &mut transmit)?;
         let decoder = MessageDecoder::new(Limits::LOGIN);
-        let (state, waits) = (State::ServerLogin, false);
+        let (state, waits) = (&state::SERVER_LOGIN, false);
         let deadline = now + LOGIN_TIME_MAX;
         Ok(Self {
             offer,
@@ -217,7 +217,7 @@ impl ServerLogin {
         match header.kind() {
             "keys" => self.asked(header.read()?).map(Some),
             "signing" => {
-                self.state = State::ServerSigning;
+                self.state = &state::SERVER_SIGNING;
                 Ok(Some(ServerEvent::Signing))
             }
             "password" => self.password(header.read()?).map(Some),
@@ -233,14 +233,14 @@ impl ServerLogin {
                 "in \"keys\": {count} keys instead of 1 to {KEYS_MAX}"
             )));
         }
-        self.state = State::ServerChosen;
+        self.state = &state::SERVER_CHOSEN;
         Ok(ServerEvent::Asked(keys))
     }
 
     fn password(&mut self, begin: Password) -> Result<ServerEvent, ProtocolError> {
         check_version(begin.version)?;
         self.check_method(METHOD_PASSWORD.to_owned())?;
-        self.state = State::ServerPassword;
+        self.state = &state::SERVER_PASSWORD;
         self.begun = Some((begin.user.clone(), begin.nonce));
         let attempt = PasswordAttempt {
             begin,

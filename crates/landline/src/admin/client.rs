@@ -1,33 +1,20 @@
-//! The client's half of the service `admin`. A channel is opened with [`Who`] as its first request,
-//! which everybody may send.
-
-use landline_proto::order::State;
+//! The client's half of the service `admin`. A channel is opened with [`Who`](super::messages::Who)
+//! as its first request, which everybody may send.
 
 use super::{
     lists::{Invites, Keys, LiveSessions, Users, receive_list},
-    messages::{Answer, Changed, Kick, NewInvite, Request, SERVICE, Who},
+    messages::{Answer, Changed, Kick, NewInvite, Request, SESSIONS},
     passwords::Registration,
 };
-use crate::{
-    Error,
-    client::{self, Connected},
-    login::{Credential, KnownServer},
-    net::Channel,
-    session::SessionInfo,
-};
+use crate::{Error, net::Channel, session::SessionInfo};
 
-/// Connects, and asks who is logged in: all sessions for an admin, one's own for anybody else.
+/// Waits for the answer to [`Who`](super::messages::Who): all sessions for an admin, one's own for
+/// anybody else.
 ///
 /// # Errors
-/// Those of [`client::connect`], and what the server says.
-pub async fn who(
-    server: &KnownServer,
-    credential: &Credential,
-) -> Result<(Connected, Vec<SessionInfo>), Error> {
-    let mut connected = client::connect(server, credential, SERVICE, &Who {}).await?;
-    let sessions =
-        receive_list::<LiveSessions>(&mut connected.login.channel, State::ClientSessions).await?;
-    Ok((connected, sessions))
+/// What the server says, [`Error::Lost`].
+pub async fn receive_sessions(channel: &mut Channel) -> Result<Vec<SessionInfo>, Error> {
+    receive_list::<LiveSessions>(channel, &SESSIONS).await
 }
 
 /// Ends the sessions of a user, or one by its id; those that are being ended now.
@@ -39,7 +26,7 @@ pub async fn kick(channel: &mut Channel, target: &str) -> Result<Vec<SessionInfo
         target: target.to_owned(),
     })?;
     channel.flush().await?;
-    receive_list::<LiveSessions>(channel, State::ClientSessions).await
+    receive_sessions(channel).await
 }
 
 /// Asks for anything about accounts, keys and invites.

@@ -1,6 +1,6 @@
 //! Lists of the service `admin`: their rows, and how they travel.
 
-use landline_proto::{Message, ProtocolError, login::UserName, order::State};
+use landline_proto::{Message, ProtocolError, ProtocolState, login::UserName};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, net::Channel, session::SessionInfo};
@@ -139,7 +139,7 @@ pub(crate) async fn send_list<L: List>(
 /// Receives a list to its end. Not cancel-safe.
 pub(crate) async fn receive_list<L: List>(
     channel: &mut Channel,
-    state: State,
+    state: &ProtocolState,
 ) -> Result<Vec<L::Row>, Error> {
     let mut all = Vec::new();
     for _ in 0..MESSAGES_MAX {

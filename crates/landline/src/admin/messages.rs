@@ -1,7 +1,10 @@
 //! The messages of the service `admin`.
 
 use landline_proto::{
-    Header, Message, header::integer, login::UserName, messages::Blob, order::State,
+    Header, Message, MessageRule, ProtocolState,
+    header::integer,
+    login::UserName,
+    messages::{Blob, ErrorMessage},
 };
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +12,7 @@ use super::{
     lists::{InviteRow, KeyRow, UserRow},
     passwords::{RegisterPassword, Registration, RemovePassword, SetPassword},
 };
-use crate::{Error, net::Channel};
+use crate::{Error, net::Channel, rights::Right};
 
 /// The service's name.
 pub const SERVICE: &str = "admin";
@@ -24,6 +27,68 @@ macro_rules! message {
         }
     };
 }
+
+const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
+
+/// The requests that a server accepts, with the right that each needs. Without the right to
+/// administer, `who`, `kick` and what is about passwords concern the user alone.
+pub(crate) static RIGHTS: &[(&str, Right)] = &[
+    ("who", Right::Account),
+    ("kick", Right::Account),
+    ("list-users", Right::Admin),
+    ("add-user", Right::Admin),
+    ("disable-user", Right::Admin),
+    ("enable-user", Right::Admin),
+    ("remove-user", Right::Admin),
+    ("list-keys", Right::Admin),
+    ("add-keys", Right::Admin),
+    ("remove-key", Right::Admin),
+    ("make-invite", Right::Admin),
+    ("list-invites", Right::Admin),
+    ("revoke-invite", Right::Admin),
+    ("register-password", Right::Account),
+    ("set-password", Right::Account),
+    ("remove-password", Right::Account),
+];
+
+/// Server: between two requests.
+pub(crate) static REQUESTS: ProtocolState = ProtocolState::new(
+    "admin-requests",
+    &[
+        MessageRule::new("who"),
+        MessageRule::new("kick"),
+        MessageRule::new("list-users"),
+        MessageRule::new("add-user"),
+        MessageRule::new("disable-user"),
+        MessageRule::new("enable-user"),
+        MessageRule::new("remove-user"),
+        MessageRule::new("list-keys"),
+        MessageRule::new("add-keys"),
+        MessageRule::new("remove-key"),
+        MessageRule::new("make-invite"),
+        MessageRule::new("list-invites"),
+        MessageRule::new("revoke-invite"),
+        MessageRule::new("register-password"),
+        MessageRule::new("set-password"),
+        MessageRule::new("remove-password"),
+    ],
+);
+/// Client: `who` or `kick` was sent.
+pub(crate) static SESSIONS: ProtocolState =
+    ProtocolState::new("admin-sessions", &[MessageRule::new("sessions"), ERROR]);
+static CHANGED: ProtocolState =
+    ProtocolState::new("admin-changed", &[MessageRule::new("changed"), ERROR]);
+static USERS: ProtocolState =
+    ProtocolState::new("admin-users", &[MessageRule::new("users"), ERROR]);
+static KEYS: ProtocolState = ProtocolState::new("admin-keys", &[MessageRule::new("keys"), ERROR]);
+static INVITE: ProtocolState =
+    ProtocolState::new("admin-invite", &[MessageRule::new("invite"), ERROR]);
+static INVITES: ProtocolState =
+    ProtocolState::new("admin-invites", &[MessageRule::new("invites"), ERROR]);
+static REGISTRATION: ProtocolState = ProtocolState::new(
+    "admin-registration",
+    &[MessageRule::new("registration"), ERROR],
+);
 
 macro_rules! requests {
     ($($(#[$doc:meta])* $type:ident = $name:literal -> $answer:ident,)*) => {
@@ -68,9 +133,9 @@ macro_rules! requests {
             }
 
             /// What its answer is waited for in.
-            pub(crate) fn answer_state(&self) -> State {
+            pub(crate) fn answer_state(&self) -> &'static ProtocolState {
                 match self {
-                    $(Self::$type(_) => State::$answer,)*
+                    $(Self::$type(_) => &$answer,)*
                 }
             }
         }
@@ -79,33 +144,33 @@ macro_rules! requests {
 
 requests! {
     /// Which accounts there are.
-    ListUsers = "list-users" -> ClientUsers,
+    ListUsers = "list-users" -> USERS,
     /// A new account.
-    AddUser = "add-user" -> ClientChanged,
+    AddUser = "add-user" -> CHANGED,
     /// An account may not log in any more.
-    DisableUser = "disable-user" -> ClientChanged,
+    DisableUser = "disable-user" -> CHANGED,
     /// It may again.
-    EnableUser = "enable-user" -> ClientChanged,
+    EnableUser = "enable-user" -> CHANGED,
     /// An account and all that it has is forgotten.
-    RemoveUser = "remove-user" -> ClientChanged,
+    RemoveUser = "remove-user" -> CHANGED,
     /// Which keys an account has.
-    ListKeys = "list-keys" -> ClientKeys,
+    ListKeys = "list-keys" -> KEYS,
     /// Further keys for an account.
-    AddKeys = "add-keys" -> ClientChanged,
+    AddKeys = "add-keys" -> CHANGED,
     /// A key may not be used any more.
-    RemoveKey = "remove-key" -> ClientChanged,
+    RemoveKey = "remove-key" -> CHANGED,
     /// An invite.
-    MakeInvite = "make-invite" -> ClientInvite,
+    MakeInvite = "make-invite" -> INVITE,
     /// Which invites can still be redeemed.
-    ListInvites = "list-invites" -> ClientInvites,
+    ListInvites = "list-invites" -> INVITES,
     /// An invite is void.
-    RevokeInvite = "revoke-invite" -> ClientChanged,
+    RevokeInvite = "revoke-invite" -> CHANGED,
     /// The server's half of setting a password.
-    RegisterPassword = "register-password" -> ClientRegistration,
+    RegisterPassword = "register-password" -> REGISTRATION,
     /// Another password for an account.
-    SetPassword = "set-password" -> ClientChanged,
+    SetPassword = "set-password" -> CHANGED,
     /// No password for an account.
-    RemovePassword = "remove-password" -> ClientChanged,
+    RemovePassword = "remove-password" -> CHANGED,
 }
 
 impl Request {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use landline_proto::{ErrorCode, Header, Message, messages::ErrorMessage, order::State};
+use landline_proto::{ErrorCode, Header, Message};
 
 use super::{
     Admin, Administration, Answer, Request,
     detail::joined,
     lists::{Invites, Keys, LiveSessions, Users, send_list},
-    messages::{Changed, Kick, Who},
+    messages::{Changed, Kick, REQUESTS, RIGHTS, SERVICE, Who},
 };
 use crate::{
     Error, Event,
@@ -16,47 +16,53 @@ use crate::{
     audit::Entry,
     net::Channel,
     rights::Right,
-    session::{Drain, ServiceContext, Session, SessionInfo, Sessions, draining_error},
+    session::{
+        Service, ServiceContext, ServiceDefinition, ServiceFuture, Session, SessionInfo, Sessions,
+        Threads,
+    },
 };
 
-/// What the service works on.
-pub(crate) struct Desk {
+static DEFINITION: ServiceDefinition = ServiceDefinition {
+    name: SERVICE,
+    features: &["admin"],
+    requests: &REQUESTS,
+    other_states: &[],
+    rights: RIGHTS,
+    kept_by: Right::Admin,
+    exit_statuses: &[],
+};
+
+/// The server's half of the service `admin`.
+pub(crate) struct AdminService {
     pub(crate) administration: Arc<Administration>,
     pub(crate) sessions: Sessions,
+    /// Changes never wait for the work of users.
+    pub(crate) threads: Threads,
 }
 
-/// Serves one `admin` channel until the client finishes or the server drains.
-pub(crate) async fn serve(
-    channel: &mut Channel,
-    account: &ServiceContext,
-    desk: &Desk,
-    drain: &mut Drain,
-) -> Result<(), Error> {
-    let (mut rules, mut was_admin) = (account.rights.watch(), false);
-    loop {
-        let header = tokio::select! {
-            biased;
-            () = drain.begun() => return Err(draining_error()),
-            never = account.end_without(&mut rules, Right::Admin, &mut was_admin) => match never {},
-            header = channel.receive_or_end(State::ServerAdmin) => header?,
-        };
-        let Some(header) = header else { return Ok(()) };
-        match desk.answer(channel, account, &header).await {
-            Ok(()) => {}
-            Err(error @ (Error::Failed { .. } | Error::State { .. })) => {
-                account.report_failure(&error);
-                let reason = error
-                    .to_peer()
-                    .unwrap_or_else(|| ErrorMessage::new(ErrorCode::Io, "it failed"));
-                channel.send(&reason)?;
+impl Service for AdminService {
+    fn definition(&self) -> &'static ServiceDefinition {
+        &DEFINITION
+    }
+
+    fn serve<'a>(
+        &'a self,
+        channel: &'a mut Channel,
+        context: &'a ServiceContext,
+    ) -> ServiceFuture<'a> {
+        Box::pin(async move {
+            while let Some(header) = context.next_request(channel).await? {
+                match self.answer(channel, context, &header).await {
+                    Ok(()) => channel.flush().await?,
+                    Err(error) => context.answer_failure(channel, error).await?,
+                }
             }
-            Err(error) => return Err(error),
-        }
-        channel.flush().await?;
+            Ok(())
+        })
     }
 }
 
-impl Desk {
+impl AdminService {
     /// Gathers the answer to a request.
     async fn answer(
         &self,
@@ -65,8 +71,7 @@ impl Desk {
         header: &Header,
     ) -> Result<(), Error> {
         let by = account.user().clone();
-        account.admit(State::ServerAdmin, header)?;
-        let is_admin = account.rights.is_admin(&by);
+        let is_admin = account.has(Right::Admin);
         // Everybody may see and end their own sessions.
         let is_theirs = |session: &Session| is_admin || session.user == by;
         if header.kind() == Who::TYPE {
@@ -93,14 +98,15 @@ impl Desk {
             request.changes_something(),
         );
         let administration = self.administration.clone();
-        let source = Source::of(account.connection.peer());
+        let source = Source::of(account.peer());
         let admin = Admin {
             user: by,
-            key: account.session.key.clone(),
-            session: account.session.id.clone(),
+            key: account.session().key.clone(),
+            session: account.session().id.clone(),
             source,
         };
-        let answer = blocking(move || administration.perform(Some(&admin), &request)).await?;
+        let work = move || administration.perform(Some(&admin), &request);
+        let answer = self.threads.run(work).await?;
         if changes {
             report(account, kind, &subject);
         }
@@ -166,30 +172,24 @@ fn report(account: &ServiceContext, request: &'static str, subject: &str) {
     });
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let result = tokio::task::spawn_blocking(work).await;
-    result.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
     use crate::{
         audit::{Audit, AuditOptions, Book},
-        files::Partials,
         login::Identity,
         net::LogPaces,
         password::Passwords,
         paths::{PrivateFolder, Root},
         rights::RightsFile,
-        session::{SessionHandle, tests::session},
+        session::{ContextParts, Drain, SessionHandle, WorkTable, tests::session},
         store::Store,
     };
 
-    /// A desk, and an account that asks at it.
-    fn desk_and_account(stage: &testkit::Stage) -> (Desk, ServiceContext) {
+    /// A service, and an account that asks at it.
+    fn service_and_account(stage: &testkit::Stage) -> (AdminService, ServiceContext) {
         let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
         let store = Arc::new(Store::open(&folder.path_of("store")).unwrap());
         let (audit, _) = Audit::open(&folder, &AuditOptions::default()).unwrap();
@@ -198,17 +198,19 @@ mod tests {
             .unwrap()
             .fingerprint();
         let sessions = Sessions::default();
-        let account = ServiceContext {
+        let account = ServiceContext::new(ContextParts {
             log_pace: LogPaces::default().of(&"alice".parse().unwrap()),
             root: Arc::new(Root::open(&stage.home(), &stage.path("server")).unwrap()),
-            partials: Partials::open(&folder).unwrap(),
             rights: rights.clone(),
             store: store.clone(),
             connection: begun(&sessions, "alice", "1"),
             session: session("alice", "1"),
+            drain: Drain::never(),
+            work: WorkTable::default(),
             events: Arc::new(|_| {}),
             audit: audit.clone(),
-        };
+            had_right: AtomicBool::new(false),
+        });
         let passwords = Passwords::open(&store, fingerprint).unwrap();
         let administration = Administration::new(
             folder,
@@ -219,9 +221,10 @@ mod tests {
             Book::of_server(audit),
         );
         (
-            Desk {
+            AdminService {
                 administration: Arc::new(administration),
                 sessions,
+                threads: Threads::start("test", 1).unwrap(),
             },
             account,
         )
@@ -237,16 +240,16 @@ mod tests {
     #[tokio::test]
     async fn only_the_sessions_that_the_log_names_are_ended() {
         let stage = testkit::Stage::new("unused");
-        let (desk, account) = desk_and_account(&stage);
-        let named = begun(&desk.sessions, "bob", "2");
-        let mut kick = std::pin::pin!(desk.kick(&account, "bob", |_| true));
+        let (service, account) = service_and_account(&stage);
+        let named = begun(&service.sessions, "bob", "2");
+        let mut kick = std::pin::pin!(service.kick(&account, "bob", |_| true));
         // It waits for the log.
         let early = tokio::select! {
             biased;
             ended = &mut kick => Some(ended),
             () = std::future::ready(()) => None,
         };
-        let later = begun(&desk.sessions, "bob", "3");
+        let later = begun(&service.sessions, "bob", "3");
         let ended = match early {
             Some(ended) => ended,
             None => kick.await,
@@ -259,7 +262,7 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["2"]
         );
-        assert!(named.goes_on().is_err());
-        assert!(later.goes_on().is_ok() && account.connection.goes_on().is_ok());
+        assert!(named.ensure_active().is_err());
+        assert!(later.ensure_active().is_ok() && account.connection().ensure_active().is_ok());
     }
 }

@@ -2,12 +2,12 @@
 
 use std::{io::Write, path::PathBuf, sync::Arc};
 
-use landline_proto::{ErrorCode, Message, Name, ProtocolError, order::State};
+use landline_proto::{ErrorCode, Message, Name, ProtocolError};
 
 use super::{
     Algorithm, Copied, Input, Progress,
     digest::BLOCK_BYTES,
-    messages::{FileInfo, Get, Have, Put, Ready, SourceId},
+    messages::{FILE, FileInfo, Get, Have, Put, READY, Ready, SourceId},
     partial::{Manifest, Partials},
     receiver::{self, Sink},
     sender,
@@ -125,7 +125,7 @@ pub async fn put(
     input: Input,
     progress: &Arc<Progress>,
 ) -> Result<(Copied, Vec<u8>), Error> {
-    let ready: Ready = channel.receive(State::ClientReady).await?.read()?;
+    let ready: Ready = channel.receive(&READY).await?.read()?;
     check_offset(Ready::TYPE, ready.offset, input.length())?;
     progress.begin(input.length(), ready.offset);
     let sent = sender::send(channel, input, ready.offset, progress).await?;
@@ -152,7 +152,7 @@ pub async fn get(
     output: Output,
     progress: &Arc<Progress>,
 ) -> Result<Copied, Error> {
-    let file: FileInfo = channel.receive(State::ClientFile).await?.read()?;
+    let file: FileInfo = channel.receive(&FILE).await?.read()?;
     check_mode(file.mode)?;
     check_offset(FileInfo::TYPE, file.offset, Some(file.length))?;
     let sink = match output {

@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
-use landline_proto::{Message, Name, header::integer};
+use landline_proto::{
+    Message, MessageRule, Name, ProtocolState, header::integer, messages::ErrorMessage,
+};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{Algorithm, Digest};
@@ -18,6 +20,35 @@ macro_rules! message {
         }
     };
 }
+
+const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
+
+/// Server: between two requests.
+pub(super) static REQUESTS: ProtocolState = ProtocolState::new(
+    "files-requests",
+    &[MessageRule::new("put"), MessageRule::new("get")],
+);
+/// Client: `put` was sent.
+pub(super) static READY: ProtocolState =
+    ProtocolState::new("files-ready", &[MessageRule::new("ready"), ERROR]);
+/// Client: `get` was sent.
+pub(super) static FILE: ProtocolState =
+    ProtocolState::new("files-file", &[MessageRule::new("file"), ERROR]);
+/// Receiver: the content is next.
+pub(super) static RECEIVER_DATA: ProtocolState = ProtocolState::new(
+    "files-receiver-data",
+    &[MessageRule::open("data", u64::MAX), ERROR],
+);
+/// Receiver: the body is over.
+pub(super) static RECEIVER_FINISH: ProtocolState = ProtocolState::new(
+    "files-receiver-finish",
+    &[MessageRule::new("finish"), ERROR],
+);
+/// Sender: while it sends, and after its `finish`.
+pub(super) static SENDER: ProtocolState = ProtocolState::new(
+    "files-sender",
+    &[MessageRule::new("done"), MessageRule::new("again"), ERROR],
+);
 
 /// Client: store a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,13 +2,13 @@
 
 use std::{io::Write, sync::Arc};
 
-use landline_proto::{BodyEnd, BodySize, ErrorCode, Header, Message, ProtocolError, order::State};
+use landline_proto::{BodyEnd, BodySize, ErrorCode, Header, Message, ProtocolError};
 use tokio::sync::mpsc;
 
 use super::{
     Algorithm, ContentHasher, Copied, Progress,
     digest::{BLOCK_BYTES, BlockHash},
-    messages::{Again, Data, Done, Finish},
+    messages::{Again, Data, Done, Finish, RECEIVER_DATA, RECEIVER_FINISH},
     retained::{Retained, differences},
     sender::mismatch,
     staging::Staging,
@@ -166,7 +166,7 @@ pub(super) async fn acknowledge(channel: &mut Channel, copied: &Copied) -> Resul
 
 /// Waits for `finish`. A source that has changed makes what is there useless.
 async fn receive_finish(channel: &mut Channel, sink: &mut Sink) -> Result<Finish, Error> {
-    match channel.receive(State::ReceiverFinish).await {
+    match channel.receive(&RECEIVER_FINISH).await {
         Ok(header) => Ok(header.read()?),
         Err(error) => {
             if matches!(
@@ -195,7 +195,7 @@ async fn receive_range(
     algorithm: Algorithm,
     progress: &Arc<Progress>,
 ) -> Result<(Sink, ContentHasher, Blocks), Error> {
-    let header = channel.receive(State::ReceiverData).await?;
+    let header = channel.receive(&RECEIVER_DATA).await?;
     check_data(&header, sink.position(), length)?;
     let (filled, filled_buffers) = mpsc::channel(BUFFERS);
     let (free, mut free_buffers) = mpsc::channel(BUFFERS);

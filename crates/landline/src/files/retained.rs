@@ -4,6 +4,7 @@ use std::os::unix::fs::FileExt;
 
 use landline_proto::ErrorCode;
 use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     ContentHasher,
@@ -15,27 +16,39 @@ use crate::{Error, paths::File};
 const BUFFER_BYTES: usize = 512 * 1024;
 
 /// The hashes of the first blocks of a file, on their way.
-pub(super) struct Retained(JoinHandle<Result<Vec<BlockHash>, Error>>);
+pub(super) struct Retained {
+    hashing: JoinHandle<Result<Vec<BlockHash>, Error>>,
+    /// Ends the work when this is dropped.
+    _cancel: DropGuard,
+}
 
 impl Retained {
     /// Begins to hash the first `bytes` of `file`, which are whole blocks. Call within a runtime.
     pub(super) fn hash(file: File, bytes: u64) -> Self {
-        Self(tokio::task::spawn_blocking(move || hash(&file, bytes)))
+        let cancelled = CancellationToken::new();
+        let cancel = cancelled.clone().drop_guard();
+        Self {
+            hashing: tokio::task::spawn_blocking(move || hash(&file, bytes, &cancelled)),
+            _cancel: cancel,
+        }
     }
 
     /// Waits for the hashes. Blocks that cannot be read in full are missing at the end.
     pub(super) async fn hashes(self) -> Result<Vec<BlockHash>, Error> {
-        self.0
+        self.hashing
             .await
             .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
     }
 }
 
-fn hash(file: &File, bytes: u64) -> Result<Vec<BlockHash>, Error> {
+fn hash(file: &File, bytes: u64, cancelled: &CancellationToken) -> Result<Vec<BlockHash>, Error> {
     let mut hasher = ContentHasher::default();
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut hashes = Vec::new();
     while hasher.length() < bytes {
+        if cancelled.is_cancelled() {
+            return Err(Error::Lost("the copy was given up".into()));
+        }
         let left = usize::try_from(bytes - hasher.length())
             .unwrap_or(usize::MAX)
             .min(BUFFER_BYTES);

@@ -6,13 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use landline_proto::{BodySize, ErrorCode, Message, ProtocolError, order::State};
+use landline_proto::{BodySize, ErrorCode, Message, ProtocolError};
 use tokio::sync::mpsc;
 
 use super::{
     ContentHasher, Copied, Progress,
     digest::{BLOCK_BYTES, BlockHash, Digest},
-    messages::{Again, Data, Done, Finish},
+    messages::{Again, Data, Done, Finish, SENDER},
     retained::Retained,
 };
 use crate::{
@@ -89,7 +89,7 @@ pub(super) async fn send(
             digest: copied.digest,
         })?;
         channel.flush().await?;
-        let answer = channel.receive(State::SenderDone).await?;
+        let answer = channel.receive(&SENDER).await?;
         if answer.kind() == Done::TYPE {
             check_receipt(&copied, &answer.read()?)?;
             return Ok(copied);
@@ -137,7 +137,7 @@ async fn send_range(
     }
     let reading =
         tokio::task::spawn_blocking(move || read(input, range, to_the_end, free_frames, &filled));
-    let pace = channel.pace();
+    let pace = channel.rate_limiter();
     loop {
         let next = async {
             if let Some(pace) = &pace {
@@ -149,10 +149,10 @@ async fn send_range(
         let frame = tokio::select! {
             biased;
             frame = next => frame,
-            error = channel.interruption() => return Err(error),
+            error = channel.reader.interruption(&SENDER) => return Err(error),
         };
         let Some(frame) = frame else { break };
-        channel.send_data(&frame).await?;
+        channel.send_data(&frame, &SENDER).await?;
         progress.add(frame.len());
         let _ = free.try_send(frame);
     }

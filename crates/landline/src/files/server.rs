@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use landline_proto::{ErrorCode, Header, Message, Name, messages::ErrorMessage, order::State};
-use tokio::sync::watch;
+use landline_proto::{ErrorCode, Header, Message, Name};
 
 use super::{
-    Algorithm, Copied, Input, Progress,
+    Algorithm, Allowance, Copied, Input, Partials, Progress,
     client::{check_mode, check_offset},
-    messages::{FileInfo, Get, Put, Ready, SERVICE, SourceId},
+    messages::{
+        FileInfo, Get, Put, RECEIVER_DATA, RECEIVER_FINISH, REQUESTS, Ready, SENDER, SERVICE,
+        SourceId,
+    },
     receiver::{self, Sink},
     sender,
     staging::{Plan, Staging},
@@ -17,49 +19,58 @@ use crate::{
     Error, Event,
     audit::Entry,
     net::Channel,
+    paths::Source,
     rights::{Action, Right, Rights},
-    session::{Drain, ServiceContext, draining_error},
+    session::{Service, ServiceContext, ServiceDefinition, ServiceFuture, WorkUnit},
 };
 
-/// The rules in force, and those that come into force while a file is on its way.
-type Rules = watch::Receiver<Arc<Rights>>;
+static DEFINITION: ServiceDefinition = ServiceDefinition {
+    name: SERVICE,
+    features: &["files.put", "files.get", "files.resume"],
+    requests: &REQUESTS,
+    other_states: &[&RECEIVER_DATA, &RECEIVER_FINISH, &SENDER],
+    // While content flows, the right that let it begin has to last.
+    rights: &[
+        ("put", Right::Write),
+        ("get", Right::Read),
+        ("data", Right::Write),
+        ("finish", Right::Write),
+        ("done", Right::Read),
+        ("again", Right::Read),
+        ("error", Right::Account),
+    ],
+    kept_by: Right::Read,
+    exit_statuses: &[],
+};
 
-/// Serves one `files` channel until the client finishes or the server drains.
-pub(crate) async fn serve(
-    channel: &mut Channel,
-    account: &ServiceContext,
-    drain: &mut Drain,
-) -> Result<(), Error> {
-    let mut rules = account.rights.watch();
-    let mut had_files = false;
-    loop {
-        let header = tokio::select! {
-            biased;
-            () = drain.begun() => return Err(draining_error()),
-            never = account.end_without(&mut rules, Right::Read, &mut had_files) => match never {},
-            header = channel.receive_or_end(State::ServerFiles) => header?,
-        };
-        let Some(header) = header else { return Ok(()) };
-        let transfer = match header.kind() {
-            Put::TYPE => put(channel, account, &header, &mut rules).await?,
-            _ => get(channel, account, &header, &mut rules).await?,
-        };
-        account.connection.is_doing(SERVICE);
-        if let Some(Transfer {
-            direction,
-            path,
-            copied,
-        }) = transfer
-        {
-            account.report(|user, session| Event::Transfer {
-                user,
-                session,
-                direction,
-                path: String::from_utf8_lossy(&path).into_owned(),
-                length: copied.length,
-                digest: copied.digest.to_string(),
-            });
-        }
+/// The server's half of the service `files`.
+pub(crate) struct FilesService {
+    pub(crate) partials: Partials,
+}
+
+impl Service for FilesService {
+    fn definition(&self) -> &'static ServiceDefinition {
+        &DEFINITION
+    }
+
+    fn serve<'a>(
+        &'a self,
+        channel: &'a mut Channel,
+        context: &'a ServiceContext,
+    ) -> ServiceFuture<'a> {
+        Box::pin(async move {
+            while let Some(header) = context.next_request(channel).await? {
+                let transfer = match header.kind() {
+                    Put::TYPE => self.put(channel, context, &header).await?,
+                    _ => get(channel, context, &header).await?,
+                };
+                context.set_activity(SERVICE);
+                if let Some(transfer) = transfer {
+                    transfer.report(context);
+                }
+            }
+            Ok(())
+        })
     }
 }
 
@@ -71,6 +82,22 @@ struct Transfer {
 }
 
 impl Transfer {
+    fn report(self, context: &ServiceContext) {
+        let Self {
+            direction,
+            path,
+            copied,
+        } = self;
+        context.report(|user, session| Event::Transfer {
+            user,
+            session,
+            direction,
+            path: String::from_utf8_lossy(&path).into_owned(),
+            length: copied.length,
+            digest: copied.digest.to_string(),
+        });
+    }
+
     fn entry(&self, user: String, session: String) -> Entry {
         let Copied { length, digest } = self.copied;
         let (direction, path) = (self.direction, Name(self.path.clone()));
@@ -85,166 +112,159 @@ impl Transfer {
     }
 }
 
-async fn put(
-    channel: &mut Channel,
-    account: &ServiceContext,
-    header: &Header,
-    rules: &mut Rules,
-) -> Result<Option<Transfer>, Error> {
-    let put: Put = header.read()?;
-    check_mode(put.mode)?;
-    let (length, algorithm) = (put.length, put.algorithm);
-    let now = rules.borrow_and_update().clone();
-    account.log_pace.wait_to_log(put.path.0.len()).await;
-    let prepare = prepare_put(account, put, now);
-    let Some(staging) = prepared(channel, account, prepare).await? else {
-        return Ok(None);
-    };
-    let path = staging.destination().path_bytes();
-    account
-        .connection
-        .is_doing(&format!("files put {}", String::from_utf8_lossy(&path)));
-    channel.send(&Ready {
-        path: Name(path.clone()),
-        offset: staging.position(),
-    })?;
-    channel.flush().await?;
-    let pulse = staging.pulse();
-    let progress = Arc::new(Progress::default());
-    let still = still_may(account, Action::Write(path.clone()));
-    let objection = objection(account, still.clone());
-    let (audit, user, session) = (
-        account.audit.clone(),
-        account.user().to_string(),
-        account.session.id.clone(),
-    );
-    let stored = path.clone();
-    // Beside the commit: whatever ends the session meanwhile, what is stored is in the log.
-    let record = move |copied: &Copied| {
-        let transfer = Transfer {
-            direction: Put::TYPE,
-            path: stored,
-            copied: *copied,
+impl FilesService {
+    async fn put(
+        &self,
+        channel: &mut Channel,
+        context: &ServiceContext,
+        header: &Header,
+    ) -> Result<Option<Transfer>, Error> {
+        let put: Put = header.read()?;
+        check_mode(put.mode)?;
+        let (length, algorithm) = (put.length, put.algorithm);
+        // Rules that come into force from here on are noticed while the content flows.
+        let mut rules = context.rights().watch();
+        let now = rules.borrow_and_update().clone();
+        context.log_pace().wait_to_log(put.path.0.len()).await;
+        let (partials, preparing) = (self.partials.clone(), context.clone());
+        let prepare = move |_: &WorkUnit| prepare_put(&partials, &preparing, put, &now);
+        let staging = match context.blocking("files put", prepare).await {
+            Ok(staging) => staging,
+            Err(error) => {
+                context.answer_failure(channel, error).await?;
+                return Ok(None);
+            }
         };
-        audit.record_blocking(transfer.entry(user, session))
-    };
-    let sink = Sink::File(Box::new(staging));
-    let receiving = receiver::receive(
-        channel, length, sink, algorithm, &progress, objection, record,
-    );
-    let copied = tokio::select! {
-        biased;
-        never = account.end_unless(rules, "write this file", still) => match never {},
-        copied = receiving => copied?,
-        () = pulse.give_way() => {
-            let message = "nothing has come for a while, and another try at the same copy has begun";
-            return Err(Error::here(ErrorCode::Superseded, message));
-        }
-    };
-    receiver::acknowledge(channel, &copied).await?;
-    Ok(Some(Transfer {
-        direction: Put::TYPE,
-        path,
-        copied,
-    }))
+        let path = staging.destination().path_bytes();
+        context.set_activity(&format!("files put {}", String::from_utf8_lossy(&path)));
+        channel.send(&Ready {
+            path: Name(path.clone()),
+            offset: staging.position(),
+        })?;
+        channel.flush().await?;
+        let pulse = staging.pulse();
+        let progress = Arc::new(Progress::default());
+        let still = still_may(context, Action::Write(path.clone()));
+        let (checked, still_then) = (context.clone(), still.clone());
+        let objection = move || check_still_allowed(&checked, still_then);
+        let (recording, stored) = (context.clone(), path.clone());
+        // Together with the commit: whatever ends the session meanwhile, what is stored is in the
+        // log.
+        let record = move |copied: &Copied| {
+            let transfer = Transfer {
+                direction: Put::TYPE,
+                path: stored,
+                copied: *copied,
+            };
+            recording.record_blocking(|user, session| transfer.entry(user, session))
+        };
+        let sink = Sink::File(Box::new(staging));
+        let receiving = receiver::receive(
+            channel, length, sink, algorithm, &progress, objection, record,
+        );
+        let copied = tokio::select! {
+            biased;
+            never = context.terminate_on_revocation(&mut rules, "write this file", still) => {
+                match never {}
+            }
+            copied = receiving => copied?,
+            () = pulse.give_way() => {
+                let message = "nothing has come for a while, and another try at the same copy has begun";
+                return Err(Error::here(ErrorCode::Superseded, message));
+            }
+        };
+        receiver::acknowledge(channel, &copied).await?;
+        Ok(Some(Transfer {
+            direction: Put::TYPE,
+            path,
+            copied,
+        }))
+    }
 }
 
-/// What has to be done before the first byte of a file that is to be stored, in a thread that may
-/// block.
+/// Does what has to be done before the first byte of a file that is to be stored. Blocking.
 fn prepare_put(
-    account: &ServiceContext,
+    partials: &Partials,
+    context: &ServiceContext,
     put: Put,
-    now: Arc<Rights>,
-) -> impl FnOnce() -> Result<Staging, Error> + Send + use<> {
-    let (root, partials, user) = (
-        account.root.clone(),
-        account.partials.clone(),
-        account.user().clone(),
-    );
-    let (begins, allowance) = (begins(account, Put::TYPE), account.allowance());
-    move || {
-        now.admit(&user, State::ServerFiles, Put::TYPE)?;
-        let destination = root.destination(
-            now.files(&user),
-            &put.path.0,
-            put.name.as_ref().map(|name| &name.0[..]),
-        )?;
-        begins(destination.path_bytes(), put.length)?;
-        let Put {
-            length,
-            mode,
-            replace,
-            source,
-            restart,
-            algorithm,
-            ..
-        } = put;
-        let source = source.filter(|_| algorithm == Algorithm::Blake3);
-        // One user's copies are nothing to another, whatever the name.
-        let named = match &source {
-            Some(_) => {
-                partials.claim(&[b"put", user.as_str().as_bytes(), &destination.path_bytes()])?
-            }
-            None => None,
-        };
-        // It may be all that a client that is gone has sent, which is still on its way.
-        let is_tried_already = named.is_none() && source.is_some();
-        let (manifest, source) = match named {
-            Some(manifest) => (Some(manifest), source),
-            None => (partials.unnamed()?, None),
-        };
-        let offset_max = if restart { 0 } else { u64::MAX };
-        let plan = Plan {
-            length,
-            mode,
-            replace,
-            manifest,
-            source,
-            offset_max,
-        };
-        let mut staging = Staging::open(destination, plan)?;
-        if let Some(allowance) = allowance {
-            staging.count_against(allowance, length).map_err(|error| match error {
-                Error::Failed { code: ErrorCode::NoSpace, .. } if is_tried_already => {
-                    let message = "another try at the same copy is still busy, and the quota has no room for both";
-                    Error::here(ErrorCode::TooManySessions, message)
-                }
+    now: &Rights,
+) -> Result<Staging, Error> {
+    let user = context.user();
+    let destination = context.root().destination(
+        now.files(user),
+        &put.path.0,
+        put.name.as_ref().map(|name| &name.0[..]),
+    )?;
+    record_start(context, Put::TYPE, destination.path_bytes(), put.length)?;
+    let source = put.source.filter(|_| put.algorithm == Algorithm::Blake3);
+    // The copies of one user are nothing to another, whatever the name.
+    let named = match &source {
+        Some(_) => {
+            partials.claim(&[b"put", user.as_str().as_bytes(), &destination.path_bytes()])?
+        }
+        None => None,
+    };
+    // It may be all that a client that is gone has sent, which is still on its way.
+    let is_tried_already = named.is_none() && source.is_some();
+    let (manifest, source) = match named {
+        Some(manifest) => (Some(manifest), source),
+        None => (partials.unnamed()?, None),
+    };
+    let plan = Plan {
+        length: put.length,
+        mode: put.mode,
+        replace: put.replace,
+        manifest,
+        source,
+        offset_max: if put.restart { 0 } else { u64::MAX },
+    };
+    let mut staging = Staging::open(destination, plan)?;
+    let quota = context.rights().quota(user);
+    if let Some(allowance) = Allowance::of(context.store(), user, quota) {
+        staging
+            .count_against(allowance, put.length)
+            .map_err(|error| match error {
+                Error::Failed {
+                    code: ErrorCode::NoSpace,
+                    ..
+                } if is_tried_already => Error::here(
+                    ErrorCode::TooManySessions,
+                    "another try at the same copy is still busy, and the quota has no room for both",
+                ),
                 error => error,
             })?;
-        }
-        Ok(staging)
     }
+    Ok(staging)
 }
 
 async fn get(
     channel: &mut Channel,
-    account: &ServiceContext,
+    context: &ServiceContext,
     header: &Header,
-    rules: &mut Rules,
 ) -> Result<Option<Transfer>, Error> {
     let get: Get = header.read()?;
-    account.log_pace.wait_to_log(get.path.0.len()).await;
-    let (root, user, now) = (
-        account.root.clone(),
-        account.user().clone(),
-        rules.borrow_and_update().clone(),
-    );
-    let still = still_may(account, Action::Read(get.path.0.clone()));
-    let path = get.path.0;
-    let begins = begins(account, Get::TYPE);
-    let prepare = move || {
-        now.admit(&user, State::ServerFiles, Get::TYPE)?;
-        let source = root.source(now.files(&user), &path)?;
-        begins(source.name.clone().into_bytes(), Some(source.length))?;
+    let mut rules = context.rights().watch();
+    let now = rules.borrow_and_update().clone();
+    context.log_pace().wait_to_log(get.path.0.len()).await;
+    let still = still_may(context, Action::Read(get.path.0.clone()));
+    let (preparing, path) = (context.clone(), get.path.0);
+    let prepare = move |_: &WorkUnit| -> Result<Source, Error> {
+        let source = preparing
+            .root()
+            .source(now.files(preparing.user()), &path)?;
+        let name = source.name.clone().into_bytes();
+        record_start(&preparing, Get::TYPE, name, Some(source.length))?;
         Ok(source)
     };
-    let Some(source) = prepared(channel, account, prepare).await? else {
-        return Ok(None);
+    let source = match context.blocking("files get", prepare).await {
+        Ok(source) => source,
+        Err(error) => {
+            context.answer_failure(channel, error).await?;
+            return Ok(None);
+        }
     };
     let path = source.name.clone().into_bytes();
-    account
-        .connection
-        .is_doing(&format!("files get {}", source.name));
+    context.set_activity(&format!("files get {}", source.name));
     let source_id = SourceId::of(&source);
     // What the client has is of use only if it is of this very file.
     let offset = match get.have {
@@ -264,7 +284,9 @@ async fn get(
     let progress = Arc::new(Progress::default());
     let copied = tokio::select! {
         biased;
-        never = account.end_unless(rules, "read this file", still) => match never {},
+        never = context.terminate_on_revocation(&mut rules, "read this file", still) => {
+            match never {}
+        }
         copied = sender::send(channel, input, offset, &progress) => copied?,
     };
     let transfer = Transfer {
@@ -273,76 +295,50 @@ async fn get(
         copied,
     };
     // The client has it: nothing can be held back any more.
-    account.note(|user, session| transfer.entry(user, session));
+    context.note(|user, session| transfer.entry(user, session));
     Ok(Some(transfer))
 }
 
-/// What writes down that a copy begins, in a thread that may block.
-fn begins(
-    account: &ServiceContext,
+/// Records that a copy begins. Blocking.
+fn record_start(
+    context: &ServiceContext,
     direction: &'static str,
-) -> impl FnOnce(Vec<u8>, Option<u64>) -> Result<(), Error> + use<> {
-    let (audit, user, session) = (
-        account.audit.clone(),
-        account.user().to_string(),
-        account.session.id.clone(),
-    );
-    move |path, length| {
-        audit.record_blocking(Entry::TransferStart {
-            user,
-            session,
-            direction,
-            path: Name(path),
-            length,
-        })
-    }
+    path: Vec<u8>,
+    length: Option<u64>,
+) -> Result<(), Error> {
+    context.record_blocking(|user, session| Entry::TransferStart {
+        user,
+        session,
+        direction,
+        path: Name(path),
+        length,
+    })
 }
 
 /// Whether by some rules the user may still do what is being done.
 fn still_may(
-    account: &ServiceContext,
+    context: &ServiceContext,
     action: Action,
-) -> impl Fn(&Rights) -> bool + Clone + Send + 'static {
-    let (root, user) = (account.root.clone(), account.user().clone());
-    move |rules| rules.check(&user, &action, &root).allowed
+) -> impl Fn(&Rights) -> bool + Clone + Send + use<> {
+    let context = context.clone();
+    move |rules| rules.check(context.user(), &action, context.root()).allowed
 }
 
-/// Looks once more, at the last moment, in a thread that may block: what was taken back while the
-/// last bytes came ends the copy, too.
-fn objection<S: Fn(&Rights) -> bool + Send + 'static>(
-    account: &ServiceContext,
-    still: S,
-) -> impl FnOnce() -> Result<(), Error> + use<S> {
-    let (rights, store) = (account.rights.clone(), account.store.clone());
-    let (user, key) = (account.user().clone(), account.session.key.clone());
-    move || {
-        let ended = |reason: &str| Err(Error::here(ErrorCode::Ended, reason));
-        match store.objection(&user, &key)? {
-            Some(reason) => ended(reason),
-            None if !still(&rights.rules()) => ended("the right to write this file was taken back"),
-            None => Ok(()),
+/// Checks once more, at the last moment, so that what was taken back while the last bytes came
+/// ends the copy, too. Blocking.
+fn check_still_allowed(
+    context: &ServiceContext,
+    still: impl Fn(&Rights) -> bool,
+) -> Result<(), Error> {
+    let ended = |reason: &str| Err(Error::here(ErrorCode::Ended, reason));
+    let objection = context
+        .store()
+        .objection(context.user(), &context.session().key)?;
+    match objection {
+        Some(reason) => ended(reason),
+        None if !still(&context.rights().rules()) => {
+            ended("the right to write this file was taken back")
         }
-    }
-}
-
-/// Does what has to be done before the first byte. What fails here is told to the client, and the
-/// channel goes on.
-async fn prepared<T: Send + 'static>(
-    channel: &mut Channel,
-    account: &ServiceContext,
-    prepare: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<Option<T>, Error> {
-    let result = tokio::task::spawn_blocking(prepare).await;
-    match result.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))? {
-        Ok(ready) => Ok(Some(ready)),
-        Err(error) => {
-            account.report_failure(&error);
-            let reason = error
-                .to_peer()
-                .unwrap_or_else(|| ErrorMessage::new(ErrorCode::Io, "it failed"));
-            channel.send(&reason)?;
-            channel.flush().await?;
-            Ok(None)
-        }
+        None => Ok(()),
     }
 }

@@ -1,11 +1,6 @@
 //! The client's login over a transport.
 
-use std::{
-    future::poll_fn,
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use landline_proto::{
     ErrorCode, Limits, Message,
@@ -14,9 +9,7 @@ use landline_proto::{
     message,
     messages::{AttachSecret, Blob, Evaluation, Greeting, Mac, Nonce, Open, Welcome},
 };
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt};
-use tokio_rustls::{TlsConnector, TlsStream};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
 use super::{Credential, Keyring, Means, keyring::blocking};
 use crate::{
@@ -24,8 +17,8 @@ use crate::{
     crypto::{Fingerprint, is_same_mac, random},
     keys::SecretKey,
     net::{
-        Channel, Line, Transport, lost,
-        tls::{self, PinMismatch},
+        Channel, Line, SecureStream, lost,
+        tls::{self},
     },
     password::{Password, PasswordLogin, PasswordParties},
 };
@@ -87,19 +80,25 @@ pub async fn connect(
     let means = &credential.means;
     let (is_through, first_byte) = (line.is_through(), line.first_byte);
     let begun = in_time_after(is_through, LOGIN_TIME_MAX, async {
-        let mut stream = handshake(line.transport, address, pin).await?;
+        let mut stream = tls::connect(line.transport, address, pin).await?;
         let start = first_byte.and_then(|first| first.moment()).unwrap_or(start);
         let (user, method) = (credential.user.clone(), means.method());
-        let mut login = ClientLogin::new(user, method, *pin.bytes(), "tcp", Nonce(random()));
+        let mut login = ClientLogin::new(
+            user,
+            method,
+            *pin.bytes(),
+            stream.transport(),
+            Nonce(random()),
+        );
         if credential.attachable {
             login.ask_to_attach();
         }
-        event(&mut stream, &mut login).await?;
+        event(&mut *stream, &mut login).await?;
         let tls = start.elapsed();
-        let exporter = exporter(&stream)?;
+        let exporter = stream.exporter()?;
         if let Means::Keys(keys) = means {
             keys.note_methods(login.greeting().map_or(&[], |greeting| &greeting.methods));
-            choice(&mut stream, &mut login, keys, &exporter).await?;
+            choice(&mut *stream, &mut login, keys, &exporter).await?;
         }
         Ok((stream, login, start, tls, exporter))
     });
@@ -118,7 +117,7 @@ pub async fn connect(
                 let parties = (credential.user.clone(), pin);
                 (
                     by_password(
-                        &mut stream,
+                        &mut *stream,
                         &mut login,
                         &typed.password(),
                         parties,
@@ -128,7 +127,7 @@ pub async fn connect(
                     None,
                 )
             }
-            means => proof(&mut stream, &login, means, transcript).await?,
+            means => proof(&mut *stream, &login, means, transcript).await?,
         };
         let mut flight = Vec::new();
         login.login(proof, &mut flight)?;
@@ -141,8 +140,8 @@ pub async fn connect(
             &mut flight,
         )?;
         message::encode(request, None, &Limits::SESSION, &mut flight)?;
-        send(&mut stream, &flight).await?;
-        let ClientEvent::Welcome(welcome) = event(&mut stream, &mut login).await? else {
+        send(&mut *stream, &flight).await?;
+        let ClientEvent::Welcome(welcome) = event(&mut *stream, &mut login).await? else {
             return Err(Error::Lost(
                 "the server answered the login with something else".into(),
             ));
@@ -181,14 +180,10 @@ pub async fn connect(
 /// after 10 s.
 pub async fn fingerprint(line: Line, address: &str) -> Result<Fingerprint, Error> {
     in_time_after(line.is_through(), LOGIN_TIME_MAX, async {
-        let (config, found) = tls::asking_config()?;
-        let mut stream = secured(line.transport, address, config, None).await?;
-        // The server takes it for a client that had second thoughts.
+        let (mut stream, found) = tls::connect_to_anyone(line.transport, address).await?;
+        // To the server this is a client that changed its mind.
         let _ = stream.shutdown().await;
-        found
-            .get()
-            .copied()
-            .ok_or_else(|| Error::Tls(format!("{address} showed no certificate")))
+        Ok(found)
     })
     .await
 }
@@ -222,7 +217,7 @@ async fn in_time_after<T>(
 
 /// Has the server choose one of several keys.
 async fn choice(
-    stream: &mut TlsStream<Box<dyn Transport>>,
+    stream: &mut dyn SecureStream,
     login: &mut ClientLogin,
     keys: &Keyring,
     exporter: &[u8],
@@ -251,7 +246,7 @@ async fn choice(
 /// The proof of a password, with the server's half of it. That opens with the right password alone,
 /// at the right server.
 async fn by_password(
-    stream: &mut TlsStream<Box<dyn Transport>>,
+    stream: &mut dyn SecureStream,
     login: &mut ClientLogin,
     password: &Password,
     (user, server): (UserName, Fingerprint),
@@ -288,7 +283,7 @@ async fn by_password(
 
 /// The proof, which may take a person: then the server is told.
 async fn proof(
-    stream: &mut TlsStream<Box<dyn Transport>>,
+    stream: &mut dyn SecureStream,
     login: &ClientLogin,
     means: &Means,
     transcript: [u8; 64],
@@ -307,19 +302,7 @@ async fn proof(
     proving.await
 }
 
-/// What binds the login to this connection.
-fn exporter(stream: &TlsStream<Box<dyn Transport>>) -> Result<[u8; 32], Error> {
-    let TlsStream::Client(client) = stream else {
-        return Err(Error::Tls("not a client's stream".into()));
-    };
-    let exported = client
-        .get_ref()
-        .1
-        .export_keying_material([0; 32], tls::EXPORTER_LABEL, None);
-    exported.map_err(|error| Error::Tls(error.to_string()))
-}
-
-async fn send(stream: &mut TlsStream<Box<dyn Transport>>, bytes: &[u8]) -> Result<(), Error> {
+async fn send(stream: &mut dyn SecureStream, bytes: &[u8]) -> Result<(), Error> {
     stream
         .write_all(bytes)
         .await
@@ -327,85 +310,22 @@ async fn send(stream: &mut TlsStream<Box<dyn Transport>>, bytes: &[u8]) -> Resul
     stream.flush().await.map_err(|error| lost(&error))
 }
 
-/// TLS, with the pin checked.
-async fn handshake(
-    transport: Box<dyn Transport>,
-    address: &str,
-    pin: Fingerprint,
-) -> Result<TlsStream<Box<dyn Transport>>, Error> {
-    secured(transport, address, tls::client_config(pin)?, Some(pin)).await
-}
-
-async fn secured(
-    transport: Box<dyn Transport>,
-    address: &str,
-    config: Arc<rustls::ClientConfig>,
-    pin: Option<Fingerprint>,
-) -> Result<TlsStream<Box<dyn Transport>>, Error> {
-    let connector = TlsConnector::from(config);
-    // No name is sent or checked: the certificate's fingerprint is the server's name.
-    let name = ServerName::try_from("landline").map_err(|error| Error::Tls(error.to_string()))?;
-    let stream = connector
-        .connect(name, transport)
-        .await
-        .map_err(|error| tls_error(&error, address, pin))?;
-    if stream.get_ref().1.alpn_protocol() != Some(landline_proto::ALPN.as_bytes()) {
-        return Err(Error::Tls(format!(
-            "{address} does not speak {}",
-            landline_proto::ALPN
-        )));
-    }
-    Ok(TlsStream::Client(stream))
-}
-
-/// Whose fault a failed handshake is.
-fn tls_error(error: &std::io::Error, address: &str, pin: Option<Fingerprint>) -> Error {
-    use rustls::{CertificateError as C, Error as T};
-    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<T>()) else {
-        return lost(error);
-    };
-    match tls {
-        T::InvalidCertificate(C::Other(other)) => {
-            match (other.0.downcast_ref::<PinMismatch>(), pin) {
-                (Some(PinMismatch { found }), Some(pin)) => Error::ServerChanged {
-                    address: address.to_owned(),
-                    pinned: pin.to_string(),
-                    found: found.to_string(),
-                },
-                _ => Error::Tls(tls.to_string()),
-            }
-        }
-        T::InvalidCertificate(C::BadSignature) => Error::ServerUnproven {
-            address: address.to_owned(),
-        },
-        T::InvalidMessage(_) => {
-            Error::Tls(format!("{address} answers with something that is not TLS"))
-        }
-        other => Error::Tls(other.to_string()),
-    }
-}
-
 /// The next event of the login; a refusal is an error.
 async fn event(
-    stream: &mut TlsStream<Box<dyn Transport>>,
+    stream: &mut dyn SecureStream,
     login: &mut ClientLogin,
 ) -> Result<ClientEvent, Error> {
     loop {
-        let bytes = poll_fn(|cx| {
-            Pin::new(&mut *stream)
-                .poll_fill_buf(cx)
-                .map_ok(<[u8]>::to_vec)
-        })
-        .await;
-        let bytes = bytes.map_err(|error| lost(&error))?;
+        let bytes = stream.fill_buf().await.map_err(|error| lost(&error))?;
         if bytes.is_empty() {
             return Err(Error::Lost(
                 "the server closed it before the login was complete".into(),
             ));
         }
-        let mut input = &bytes[..];
+        let mut input = bytes;
         let event = login.handle_input(&mut input)?;
-        stream.consume(bytes.len() - input.len());
+        let used = bytes.len() - input.len();
+        stream.consume(used);
         match event {
             Some(ClientEvent::Refused(error)) => return Err(Error::from_peer(error)),
             Some(event) => return Ok(event),

@@ -3,17 +3,21 @@
 mod address;
 mod channel;
 mod line;
+mod memory;
 mod pace;
+mod secure;
 mod ssh;
 pub mod tcp;
 pub mod tls;
 
 pub use address::{HostPort, Location, Target};
-pub use channel::{Channel, DataFrame, Received};
+pub use channel::{Channel, ChannelReader, ChannelWriter, DataFrame, Received, encode};
 pub(crate) use channel::{linger, lost};
 pub use landline_socketserver::activation;
 pub use line::{FirstByte, Line, Reached, dial};
+pub use memory::memory_pair;
 pub(crate) use pace::{LogPace, LogPaces, Pace, Paces};
+pub use secure::SecureStream;
 pub use ssh::ssh_command;
 use tokio::io::{AsyncRead, AsyncWrite};
 

@@ -15,7 +15,9 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
     server::NoServerSessionStorage,
 };
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use super::{SecureStream, Transport, lost};
 use crate::{Error, crypto::Fingerprint};
 
 /// The label of the exporter that binds a login to its connection (RFC 9266).
@@ -69,6 +71,137 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
+impl SecureStream for TlsStream<Box<dyn Transport>> {
+    fn exporter(&self) -> Result<[u8; 32], Error> {
+        let exported = match self {
+            Self::Client(stream) => {
+                let (_, connection) = stream.get_ref();
+                connection.export_keying_material([0; 32], EXPORTER_LABEL, None)
+            }
+            Self::Server(stream) => {
+                let (_, connection) = stream.get_ref();
+                connection.export_keying_material([0; 32], EXPORTER_LABEL, None)
+            }
+        };
+        exported.map_err(|error| Error::Tls(error.to_string()))
+    }
+
+    fn transport(&self) -> &'static str {
+        "tcp"
+    }
+
+    fn into_transport(self: Box<Self>) -> Box<dyn Transport> {
+        match *self {
+            Self::Client(stream) => stream.into_inner().0,
+            Self::Server(stream) => stream.into_inner().0,
+        }
+    }
+}
+
+/// Secures a connection of a client, with `greeting` in the server's first flight: one round trip
+/// before the handshake is complete.
+///
+/// # Errors
+/// [`Error::Tls`] for another protocol or a broken handshake, [`Error::Lost`].
+pub(crate) async fn accept(
+    transport: Box<dyn Transport>,
+    config: Arc<ServerConfig>,
+    greeting: &[u8],
+) -> Result<Box<dyn SecureStream>, Error> {
+    let handshake = TlsAcceptor::from(config).accept_with(transport, |connection| {
+        // Buffered until the server's first flight.
+        let _ = std::io::Write::write_all(&mut connection.writer(), greeting);
+    });
+    let stream = handshake.await.map_err(|error| {
+        let tls = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<TlsError>());
+        tls.map_or_else(|| lost(&error), |tls| Error::Tls(tls.to_string()))
+    })?;
+    if stream.get_ref().1.alpn_protocol() != Some(ALPN.as_bytes()) {
+        return Err(Error::Tls(format!("the client does not speak {ALPN}")));
+    }
+    Ok(Box::new(TlsStream::Server(stream)))
+}
+
+/// Secures a connection to the server with the certificate `pin`. `address` is the server's, for
+/// error messages.
+///
+/// # Errors
+/// [`Error::ServerChanged`] or [`Error::ServerUnproven`] for the wrong server, [`Error::Tls`],
+/// [`Error::Lost`].
+pub(crate) async fn connect(
+    transport: Box<dyn Transport>,
+    address: &str,
+    pin: Fingerprint,
+) -> Result<Box<dyn SecureStream>, Error> {
+    secure(transport, address, client_config(pin)?, Some(pin)).await
+}
+
+/// Secures a connection to whichever server is there, which proves that it has the key of its
+/// certificate, and returns the fingerprint. Nothing may be said on such a connection.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) async fn connect_to_anyone(
+    transport: Box<dyn Transport>,
+    address: &str,
+) -> Result<(Box<dyn SecureStream>, Fingerprint), Error> {
+    let found = Arc::new(OnceLock::new());
+    let config = configured(Expected::Anybody(found.clone()))?;
+    let stream = secure(transport, address, config, None).await?;
+    match found.get() {
+        Some(found) => Ok((stream, *found)),
+        None => Err(Error::Tls(format!("{address} showed no certificate"))),
+    }
+}
+
+async fn secure(
+    transport: Box<dyn Transport>,
+    address: &str,
+    config: Arc<ClientConfig>,
+    pin: Option<Fingerprint>,
+) -> Result<Box<dyn SecureStream>, Error> {
+    // No name is sent or checked: the certificate's fingerprint is the server's name.
+    let name = ServerName::try_from("landline").map_err(|error| Error::Tls(error.to_string()))?;
+    let stream = TlsConnector::from(config)
+        .connect(name, transport)
+        .await
+        .map_err(|error| tls_error(&error, address, pin))?;
+    if stream.get_ref().1.alpn_protocol() != Some(ALPN.as_bytes()) {
+        return Err(Error::Tls(format!("{address} does not speak {ALPN}")));
+    }
+    Ok(Box::new(TlsStream::Client(stream)))
+}
+
+/// Whose fault a failed handshake is.
+fn tls_error(error: &std::io::Error, address: &str, pin: Option<Fingerprint>) -> Error {
+    use CertificateError as C;
+    use TlsError as T;
+    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<T>()) else {
+        return lost(error);
+    };
+    match tls {
+        T::InvalidCertificate(C::Other(other)) => {
+            match (other.0.downcast_ref::<PinMismatch>(), pin) {
+                (Some(PinMismatch { found }), Some(pin)) => Error::ServerChanged {
+                    address: address.to_owned(),
+                    pinned: pin.to_string(),
+                    found: found.to_string(),
+                },
+                _ => Error::Tls(tls.to_string()),
+            }
+        }
+        T::InvalidCertificate(C::BadSignature) => Error::ServerUnproven {
+            address: address.to_owned(),
+        },
+        T::InvalidMessage(_) => {
+            Error::Tls(format!("{address} answers with something that is not TLS"))
+        }
+        other => Error::Tls(other.to_string()),
+    }
+}
+
 /// The client's configuration: only the server with this certificate will do.
 ///
 /// # Errors
@@ -76,17 +209,6 @@ pub fn server_config(
 /// features.
 pub fn client_config(pin: Fingerprint) -> Result<Arc<ClientConfig>, Error> {
     configured(Expected::Pin(pin))
-}
-
-/// The configuration of a client that wants to know who the server is, and the place where the
-/// fingerprint of its certificate then stands. Whoever has the certificate's key is accepted:
-/// nothing may be said on such a connection.
-///
-/// # Errors
-/// As [`client_config`].
-pub(crate) fn asking_config() -> Result<(Arc<ClientConfig>, Arc<OnceLock<Fingerprint>>), Error> {
-    let found = Arc::new(OnceLock::new());
-    Ok((configured(Expected::Anybody(found.clone()))?, found))
 }
 
 fn configured(expected: Expected) -> Result<Arc<ClientConfig>, Error> {

@@ -3,7 +3,7 @@
 //!
 //! - [`Rights`]: the rules, as one file says them. [`Rights::parse`] says where a file is broken.
 //! - [`RightsFile`]: the file of a server and the rules in force; read again when it changes.
-//! - [`table`]: which right each message needs, in which state: the one table.
+//! - [`Right`]: what a message needs.
 //! - [`Action`] and [`Verdict`]: what `landline check` asks and is told.
 
 mod amount;
@@ -13,8 +13,8 @@ mod first;
 mod in_force;
 mod parse;
 mod pattern;
+mod right;
 mod rules;
-pub mod table;
 #[cfg(test)]
 mod tests;
 
@@ -24,5 +24,5 @@ pub use file::{RightsFile, read_rules};
 pub use first::FirstRights;
 pub use parse::RightsError;
 pub use pattern::Pattern;
+pub use right::Right;
 pub use rules::{Exec, Quota, Rights, Switch, UserRights};
-pub use table::Right;

@@ -9,18 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use landline_proto::{ErrorCode, limits::OPEN_TIME_MAX, messages::Open, order::State};
+use landline_proto::{ErrorCode, limits::OPEN_TIME_MAX, messages::Open, state::SERVER_CHANNEL};
 
 use super::shared::{Entered, Shared};
 use crate::{
     Error, Event, EventSink, Side,
-    admin::{self, server::Desk},
     admission::{Source, Ticket},
     audit::Entry,
-    files,
     net::{Channel, Transport},
-    ping,
-    session::{Drain, ServiceContext, Session, draining_error},
+    session::{ContextParts, Drain, Registry, ServiceContext, Session, draining_error},
 };
 
 /// How long a frame that is being sent when its session is ended may take: what ends the session
@@ -74,53 +71,58 @@ pub(super) async fn serve(
                 return;
             }
         };
-    let account = ServiceContext {
+    let context = ServiceContext::new(ContextParts {
+        log_pace: shared.log_paces.of(&session.user),
+        session,
+        connection,
+        drain: drain.clone(),
         root: shared.root.clone(),
-        partials: shared.partials.clone(),
         rights: shared.rights.clone(),
         store: shared.store.clone(),
-        connection,
+        work: shared.work.clone(),
         events,
-        log_pace: shared.log_paces.of(&session.user),
         audit: shared.audit.clone(),
-        session,
-    };
+        had_right: AtomicBool::new(false),
+    });
     let Session {
         key,
         method,
         invited,
         attached,
         ..
-    } = account.session.clone();
+    } = context.session().clone();
     let peer = peer.to_string();
-    account.report(|user, session| match attached {
-        false => Event::Login {
-            user,
-            key,
-            method,
-            peer,
-            session,
-            invited,
-        },
-        true => Event::Attached {
-            user,
-            peer,
-            session,
-        },
+    context.report(|user, session| {
+        if attached {
+            Event::Attached {
+                user,
+                peer,
+                session,
+            }
+        } else {
+            Event::Login {
+                user,
+                key,
+                method,
+                peer,
+                session,
+                invited,
+            }
+        }
     });
     if invited {
-        redeemed(&shared, &account).await;
+        redeemed(&shared, &context).await;
     }
     let mut is_over = drain.clone();
-    channel.heed(account.connection.ending());
-    channel.keep_to(shared.pace_of(account.user()));
+    channel.set_shutdown(context.connection().termination_signal());
+    channel.set_rate_limiter(shared.pace_of(context.user()));
     let served = tokio::select! {
         biased;
-        served = serve_channel(&mut channel, &account, &shared.desk, &mut drain) => served,
-        error = ended(&account) => Err(error),
+        served = serve_channel(&mut channel, &context, &shared.services, &mut drain) => served,
+        error = terminated(&context) => Err(error),
         () = is_over.over() => {
             let error = draining_error();
-            account.report_failure(&error);
+            context.report_failure(&error);
             Err(error)
         }
     };
@@ -136,7 +138,7 @@ pub(super) async fn serve(
                     ..
                 }
             ) {
-                account.report_failure(&error);
+                context.report_failure(&error);
             }
             match error.to_peer() {
                 Some(reason) => channel.fail(&reason).await,
@@ -144,9 +146,9 @@ pub(super) async fn serve(
             }
         }
     }
-    if account.connection.leave() {
-        account.report(|user, session| Event::Closed { user, session });
-        account.note(|user, session| Entry::Logout { user, session });
+    if context.connection().deregister() {
+        context.report(|user, session| Event::Closed { user, session });
+        context.note(|user, session| Entry::Logout { user, session });
     }
 }
 
@@ -250,60 +252,51 @@ fn is_guess(error: &Error) -> bool {
 }
 
 /// An invite was redeemed: if it was the owner's, there is an owner now.
-async fn redeemed(shared: &Arc<Shared>, account: &ServiceContext) {
+async fn redeemed(shared: &Arc<Shared>, context: &ServiceContext) {
     let giving = shared.clone();
     let given = tokio::task::spawn_blocking(move || giving.give_the_owner()).await;
     if let Ok(Err(error)) = given {
-        account.report_failure(&error);
+        context.report_failure(&error);
     }
 }
 
 /// Returns once the session was ended from elsewhere, and a frame that was being sent had the time
 /// to leave.
-async fn ended(account: &ServiceContext) -> Error {
-    let error = account.connection.ended().await;
+async fn terminated(context: &ServiceContext) -> Error {
+    let error = context.connection().terminated().await;
     tokio::time::sleep(FRAME_TIME).await;
     error
 }
 
 async fn serve_channel(
     channel: &mut Channel,
-    account: &ServiceContext,
-    desk: &Desk,
+    context: &ServiceContext,
+    services: &Registry,
     drain: &mut Drain,
 ) -> Result<(), Error> {
-    // A place among the connections is not to be had for a login alone.
+    // A place among the connections is not for a login alone.
     let header = tokio::select! {
         biased;
         () = drain.begun() => return Err(draining_error()),
-        header = channel.receive_or_end(State::ServerChannel) => header?,
+        header = channel.receive_or_end(&SERVER_CHANNEL) => header?,
         () = tokio::time::sleep(OPEN_TIME_MAX) => {
             let message = format!("no channel was opened within {} s", OPEN_TIME_MAX.as_secs());
             return Err(Error::here(ErrorCode::OpenTimeout, message));
         }
     };
     let Some(header) = header else { return Ok(()) };
-    account.admit(State::ServerChannel, &header)?;
+    context.admit(header.kind())?;
     let open: Open = header.read()?;
-    only_command(account)?;
-    account.connection.is_doing(&open.service);
-    match open.service.as_str() {
-        ping::SERVICE => ping::serve(channel, account, drain).await,
-        files::messages::SERVICE => files::server::serve(channel, account, drain).await,
-        admin::messages::SERVICE => admin::server::serve(channel, account, desk, drain).await,
-        other => {
-            let service: String = other.chars().take(64).collect();
-            Err(Error::here(
-                ErrorCode::UnknownService,
-                format!("there is no service {service:?} here"),
-            ))
-        }
-    }
+    check_forced_command(context)?;
+    context.set_activity(&open.service);
+    let service = services.service(&open.service)?;
+    let context = context.with_service(service.definition());
+    service.serve(channel, &context).await
 }
 
 /// A key that is for one command opens nothing, as long as there are no commands.
-fn only_command(account: &ServiceContext) -> Result<(), Error> {
-    match account.session.command {
+fn check_forced_command(context: &ServiceContext) -> Result<(), Error> {
+    match context.session().command {
         None => Ok(()),
         Some(_) => Err(Error::here(
             ErrorCode::Denied,
@@ -317,7 +310,10 @@ mod tests {
     use super::*;
     use crate::{
         Server, ServerOptions,
-        admin::{lists::LiveSessions, messages::Who},
+        admin::{
+            lists::LiveSessions,
+            messages::{SESSIONS, Who},
+        },
         audit::AuditOptions,
         keys::UserKey,
         login::{Credential, Invite, Login, Means},
@@ -388,8 +384,8 @@ mod tests {
         let (invite, key) = invite_and_key(&server, &stage);
         let mut sessions = Vec::new();
         for means in [Means::Invite(key.clone(), invite.token), Means::Key(key)] {
-            let mut login = connected(&server, means, ping::SERVICE, &Ping {}).await;
-            ping::receive_pong(&mut login.channel).await.unwrap();
+            let mut login = connected(&server, means, crate::ping::SERVICE, &Ping {}).await;
+            crate::ping::receive_pong(&mut login.channel).await.unwrap();
             sessions.push(login);
         }
         let pace = server.shared.paces.of(&"alice".parse().unwrap(), || None);
@@ -422,17 +418,17 @@ mod tests {
                 .sessions()
                 .begin(session, ([127, 0, 0, 1], 1).into(), None)
                 .unwrap();
-            connection.is_doing(&"x".repeat(200));
+            connection.set_activity(&"x".repeat(200));
             connection
         };
         let others: Vec<_> = (0..400).map(begin).collect();
         let means = Means::Invite(key, invite.token);
-        let mut login = connected(&server, means, admin::messages::SERVICE, &Who {}).await;
+        let mut login = connected(&server, means, crate::admin::messages::SERVICE, &Who {}).await;
         let (mut listed, mut messages, mut more) = (Vec::new(), 0, true);
         while more {
             let part: LiveSessions = login
                 .channel
-                .receive(State::ClientSessions)
+                .receive(&SESSIONS)
                 .await
                 .unwrap()
                 .read()

@@ -7,6 +7,7 @@ mod listening;
 pub(crate) mod login;
 mod reload;
 mod revocation;
+mod services;
 mod shared;
 
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -14,13 +15,15 @@ use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Durat
 use capacity::Capacity;
 use connection::{admit, serve};
 pub use home::noted_home;
+use landline_proto::ErrorCode;
 use listening::accept;
+use services::ServiceParts;
 use shared::Shared;
 use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 
 use crate::{
     Error, EventSink, RELEASE,
-    admin::{self, Administration, server::Desk},
+    admin::{self, Administration},
     admission::{Admission, Signing},
     audit::{Audit, AuditOptions, Book, Entry},
     crypto::Fingerprint,
@@ -30,10 +33,12 @@ use crate::{
     password::Passwords,
     paths::{FolderLock, PrivateFolder, Root},
     rights::RightsFile,
-    session::{Drain, Sessions},
+    session::{Drain, MessageRight, Registry, Service, Sessions, Threads, WorkTable},
     store::{LOCK_FILE, Purpose, STORE_FILE, Store, invite_id},
 };
 
+/// Threads for logins, administration and revocation.
+const LOGIN_THREADS: usize = 4;
 const INVITE_FILE: &str = "invite";
 /// Half-open connections at a time.
 const HALF_OPEN_MAX: usize = 512;
@@ -62,6 +67,7 @@ pub struct Server {
     shared: Arc<Shared>,
     drain_time: Duration,
     audit_problem: Option<String>,
+    partials: Partials,
     _lock: FolderLock,
 }
 
@@ -73,6 +79,17 @@ impl Server {
     /// uses it; `audit` where an owner who has joined has no rights yet, and they cannot be
     /// written down.
     pub fn open(options: &ServerOptions) -> Result<Self, Error> {
+        Self::open_with(options, Vec::new())
+    }
+
+    /// As [`open`](Self::open), with further services. Blocking.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `io` where the [`Registry`] refuses a service.
+    pub fn open_with(
+        options: &ServerOptions,
+        further: Vec<Arc<dyn Service>>,
+    ) -> Result<Self, Error> {
         let folder = PrivateFolder::open_or_create(&options.state)?.subfolder("server")?;
         let Some(lock) = folder.try_lock(LOCK_FILE)? else {
             return Err(Error::state(
@@ -105,17 +122,22 @@ impl Server {
             identity.fingerprint(),
             Book::of_server(audit.clone()),
         );
-        let desk = Desk {
+        let threads = Threads::start("landline-login", LOGIN_THREADS)?;
+        let mut services = services::services(ServiceParts {
             administration: Arc::new(administration),
+            partials: partials.clone(),
             sessions: sessions.clone(),
-        };
+            threads: threads.clone(),
+        });
+        services.extend(further);
+        let services = Registry::new(services)
+            .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 folder,
                 identity,
                 store,
                 root,
-                partials,
                 sessions,
                 rights,
                 paces: Paces::default(),
@@ -123,11 +145,14 @@ impl Server {
                 passwords,
                 audit,
                 signing: Signing::default(),
-                desk,
+                services,
+                work: WorkTable::default(),
+                threads,
                 admission: Admission::new(options.connections_max.min(HALF_OPEN_MAX)),
                 connections: Capacity::new(options.connections_max),
             }),
             audit_problem,
+            partials,
             drain_time: options.drain_time,
             _lock: lock,
         })
@@ -146,6 +171,16 @@ impl Server {
     /// The live sessions, to look at and to end.
     pub fn sessions(&self) -> Sessions {
         self.shared.sessions.clone()
+    }
+
+    /// Every message that this server accepts, with its state and the right that it needs.
+    pub fn message_rights(&self) -> &[MessageRight] {
+        self.shared.services.table()
+    }
+
+    /// The blocking work that runs for users.
+    pub fn work(&self) -> &WorkTable {
+        &self.shared.work
     }
 
     /// Who may do what.
@@ -237,9 +272,10 @@ impl Server {
         upkeep.spawn(revocation::watch(
             self.shared.store.clone(),
             self.shared.sessions.clone(),
+            self.shared.threads.clone(),
             events.clone(),
         ));
-        upkeep.spawn(expire(self.shared.partials.clone()));
+        upkeep.spawn(expire(self.partials.clone()));
         let served = accept(
             self.shared.clone(),
             listener,

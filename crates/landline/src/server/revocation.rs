@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Error, Event, EventSink,
-    session::Sessions,
+    session::{Sessions, Threads},
     store::{Revision, Store},
 };
 
@@ -23,7 +23,12 @@ const FAILURES_SAID: u32 = 4;
 /// Ends the sessions of accounts and keys that were removed, disabled or given other options, or
 /// have expired. What keeps it from that for a second is an event, and it tries again. Never
 /// returns; dropping it stops it.
-pub(super) async fn watch(store: Arc<Store>, sessions: Sessions, events: EventSink) {
+pub(super) async fn watch(
+    store: Arc<Store>,
+    sessions: Sessions,
+    threads: Threads,
+    events: EventSink,
+) {
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let anew = || Watch {
@@ -37,9 +42,9 @@ pub(super) async fn watch(store: Arc<Store>, sessions: Sessions, events: EventSi
     let mut failures = 0u32;
     loop {
         interval.tick().await;
-        let looked = tokio::task::spawn_blocking(move || {
+        let looked = threads.run(move || {
             let looked = watch.look();
-            (watch, looked)
+            Ok((watch, looked))
         });
         let failure = match looked.await {
             Ok((back, looked)) => {

@@ -8,17 +8,15 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{INVITE_FILE, capacity::Capacity};
 use crate::{
     Error,
-    admin::server::Desk,
     admission::{Admission, Signing},
     audit::Audit,
-    files::Partials,
     login::Identity,
     net::{LogPaces, Pace, Paces},
     password::Passwords,
     paths::{PrivateFolder, Root},
     rights::RightsFile,
     server::login::Gate,
-    session::{Session, SessionHandle, Sessions},
+    session::{Registry, Session, SessionHandle, Sessions, Threads, WorkTable},
     store::Store,
 };
 
@@ -32,7 +30,6 @@ pub(super) struct Shared {
     pub(super) identity: Identity,
     pub(super) store: Arc<Store>,
     pub(super) root: Arc<Root>,
-    pub(super) partials: Partials,
     pub(super) sessions: Sessions,
     pub(super) rights: Arc<RightsFile>,
     /// How fast content flows for each user.
@@ -44,7 +41,10 @@ pub(super) struct Shared {
     /// Places for logins that take a person.
     pub(super) signing: Signing,
     pub(super) audit: Audit,
-    pub(super) desk: Desk,
+    pub(super) services: Registry,
+    pub(super) work: WorkTable,
+    /// Threads for logins and what ends them, which never wait for the work of users.
+    pub(super) threads: Threads,
     pub(super) admission: Admission,
     /// For connections that are logged in.
     pub(super) connections: Capacity,
@@ -65,12 +65,16 @@ impl Shared {
             passwords,
             signing,
             audit,
+            services,
+            threads,
             ..
         } = self;
         Gate {
             identity,
             store,
             rights,
+            services,
+            threads,
             live: sessions,
             passwords,
             signing,

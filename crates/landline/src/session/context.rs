@@ -1,74 +1,251 @@
-//! Who a channel is served for, and what they may reach.
+//! What a service knows of the session that it serves.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use landline_proto::{Header, login::UserName, order::State};
+use landline_proto::{
+    ErrorCode, Header, login::UserName, messages::ErrorMessage, state::SERVER_CHANNEL,
+};
 use tokio::sync::watch;
 
-use super::SessionHandle;
+use super::{
+    Drain, ServiceDefinition, Session, SessionHandle, WorkTable, WorkUnit, draining_error,
+};
 use crate::{
     Error, Event, EventSink,
     audit::{Audit, Entry},
-    files::{Allowance, Partials},
-    net::LogPace,
+    net::{Channel, LogPace},
     paths::Root,
     rights::{Right, Rights, RightsFile},
-    session::Session,
     store::Store,
 };
 
-/// Who a channel is served for, and what they may reach.
-pub(crate) struct ServiceContext {
-    pub(crate) root: Arc<Root>,
-    pub(crate) partials: Partials,
-    pub(crate) rights: Arc<RightsFile>,
-    pub(crate) store: Arc<Store>,
+/// What a service knows of the session that it serves, and what it does for it: the next request,
+/// blocking work, audit and events. Cloning gives another handle to the same.
+///
+/// Draining, revocation and rights are checked here, for every service alike.
+#[derive(Clone)]
+pub struct ServiceContext {
+    parts: Arc<ContextParts>,
+    definition: &'static ServiceDefinition,
+}
+
+/// What is accepted before a service is opened.
+static NO_SERVICE: ServiceDefinition = ServiceDefinition {
+    name: "",
+    features: &[],
+    requests: &SERVER_CHANNEL,
+    other_states: &[],
+    rights: &[("open", Right::Account)],
+    kept_by: Right::Account,
+    exit_statuses: &[],
+};
+
+/// What a [`ServiceContext`] is made of.
+pub(crate) struct ContextParts {
     pub(crate) session: Session,
     /// The connection's place among the live sessions.
     pub(crate) connection: SessionHandle,
+    pub(crate) drain: Drain,
+    pub(crate) root: Arc<Root>,
+    pub(crate) rights: Arc<RightsFile>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) work: WorkTable,
     pub(crate) events: EventSink,
     pub(crate) audit: Audit,
-    /// How fast the log may grow by what the user does.
+    /// How fast the audit log may grow by what the user does.
     pub(crate) log_pace: LogPace,
+    /// Whether the user had the right that keeps the session, when that was last looked at.
+    pub(crate) had_right: AtomicBool,
 }
 
 impl ServiceContext {
-    /// Who it is.
-    pub(crate) fn user(&self) -> &UserName {
-        &self.session.user
+    /// The context of a connection that has not opened a service.
+    pub(crate) fn new(parts: ContextParts) -> Self {
+        Self {
+            parts: Arc::new(parts),
+            definition: &NO_SERVICE,
+        }
     }
 
-    /// Lets a message pass for which the user has the right, as far as that does not depend on what
-    /// it names, unless the session is being ended.
+    /// The same for a service that was opened.
+    pub(crate) fn with_service(&self, definition: &'static ServiceDefinition) -> Self {
+        Self {
+            parts: self.parts.clone(),
+            definition,
+        }
+    }
+
+    /// The connection's place among the live sessions.
+    pub(crate) fn connection(&self) -> &SessionHandle {
+        &self.parts.connection
+    }
+
+    /// The user who is logged in.
+    pub fn user(&self) -> &UserName {
+        &self.parts.session.user
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Session {
+        &self.parts.session
+    }
+
+    /// The address that this connection comes from.
+    pub fn peer(&self) -> IpAddr {
+        self.parts.connection.peer()
+    }
+
+    /// The rules in force.
+    pub fn rights(&self) -> &Arc<RightsFile> {
+        &self.parts.rights
+    }
+
+    /// The folders that the server serves.
+    pub(crate) fn root(&self) -> &Arc<Root> {
+        &self.parts.root
+    }
+
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.parts.store
+    }
+
+    pub(crate) fn log_pace(&self) -> &LogPace {
+        &self.parts.log_pace
+    }
+
+    /// Sets what this connection is doing, as `landline who` shows it: the first 200 characters.
+    pub fn set_activity(&self, what: &str) {
+        self.parts.connection.set_activity(what);
+    }
+
+    /// Waits for the next request, and checks that the user may make it; `None` where the client
+    /// has finished. A request that the user has no right to is answered, and the next one awaited.
     ///
     /// # Errors
-    /// `denied`, `ended`.
-    pub(crate) fn admit(&self, state: State, header: &Header) -> Result<(), Error> {
-        self.connection.goes_on()?;
-        self.rights.rules().admit(self.user(), state, header.kind())
+    /// `draining` where the server drains, `ended` where the session is being ended, what the
+    /// client says, [`Error::Protocol`], [`Error::Lost`]. The channel has to end then.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn next_request(&self, channel: &mut Channel) -> Result<Option<Header>, Error> {
+        let mut drain = self.parts.drain.clone();
+        loop {
+            let header = tokio::select! {
+                biased;
+                () = drain.begun() => return Err(draining_error()),
+                never = self.terminate_when_right_lost() => match never {},
+                header = channel.receive_or_end(self.definition.requests) => header?,
+            };
+            let Some(header) = header else {
+                return Ok(None);
+            };
+            match self.admit(header.kind()) {
+                Ok(()) => return Ok(Some(header)),
+                Err(
+                    error @ Error::Failed {
+                        code: ErrorCode::Denied,
+                        ..
+                    },
+                ) if header.body().is_none() => {
+                    self.answer_failure(channel, error).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
-    /// What a copy counts against, if the user has a quota of bytes or files.
-    pub(crate) fn allowance(&self) -> Option<Allowance> {
-        Allowance::of(&self.store, self.user(), self.rights.quota(self.user()))
+    /// Checks that the session is not being ended, and that the user has the right that a message
+    /// of this type needs.
+    ///
+    /// # Errors
+    /// `ended`, `denied`.
+    pub fn admit(&self, kind: &str) -> Result<(), Error> {
+        self.parts.connection.ensure_active()?;
+        let rules = self.parts.rights.rules();
+        rules.admit(self.user(), self.definition.right(kind), kind)
     }
 
-    /// Ends the session once a right that the user has, or `had` before, is gone altogether, and
-    /// never returns. Cancel-safe.
-    pub(crate) async fn end_without(
+    /// Reports what went wrong with a request and tells the client, after which the channel goes
+    /// on.
+    ///
+    /// # Errors
+    /// `error` itself where the channel cannot go on after it: it concerns the connection, or the
+    /// session is being ended.
+    pub async fn answer_failure(&self, channel: &mut Channel, error: Error) -> Result<(), Error> {
+        let is_about_request = match &error {
+            Error::Failed { code, .. } => *code != ErrorCode::Ended,
+            Error::State { .. } => true,
+            _ => false,
+        };
+        if !is_about_request {
+            return Err(error);
+        }
+        self.report_failure(&error);
+        let reason = error
+            .to_peer()
+            .unwrap_or_else(|| ErrorMessage::new(ErrorCode::Io, "it failed"));
+        channel.send(&reason)?;
+        channel.flush().await
+    }
+
+    /// Runs blocking work for the user as a unit in the table of work, once the user has fewer than
+    /// [`UNITS_PER_USER_MAX`](super::UNITS_PER_USER_MAX) others. `kind` says what it is.
+    ///
+    /// The work is cancelled when the session ends or this future is dropped. It notices at its
+    /// next [`WorkUnit::spend`].
+    ///
+    /// # Errors
+    /// What the work returns; `io` where it panicked.
+    pub async fn blocking<T: Send + 'static>(
         &self,
-        rules: &mut watch::Receiver<Arc<Rights>>,
-        right: Right,
-        had: &mut bool,
-    ) -> Infallible {
+        kind: &'static str,
+        work: impl FnOnce(&WorkUnit) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let session = &self.parts.session;
+        let running = self
+            .parts
+            .work
+            .enter(&session.user, &session.id, kind)
+            .await;
+        let canceller = running.canceller();
+        let unit = running.unit();
+        let working = tokio::task::spawn_blocking(move || {
+            let _running = running;
+            work(&unit)
+        });
+        tokio::pin!(working);
+        let done = tokio::select! {
+            biased;
+            done = &mut working => done,
+            _ = self.parts.connection.terminated() => {
+                canceller.cancel();
+                working.await
+            }
+        };
+        done.map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
+    }
+
+    /// Ends the session once a right that the user had is lost altogether, and never returns.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    async fn terminate_when_right_lost(&self) -> Infallible {
+        let (mut rules, right) = (self.parts.rights.watch(), self.definition.kept_by);
         loop {
             let has = rules.borrow_and_update().has(self.user(), right);
-            if *had && !has {
-                self.end_for("the rights that it went by were taken back".into())
+            let had = self.parts.had_right.swap(has, Ordering::Relaxed);
+            if had && !has {
+                self.terminate("the rights that it went by were taken back".into())
                     .await;
                 return std::future::pending().await;
             }
-            *had = has;
             if rules.changed().await.is_err() {
                 return std::future::pending().await;
             }
@@ -76,9 +253,12 @@ impl ServiceContext {
     }
 
     /// Ends the session once rules come into force by which `still` is no longer so, and never
-    /// returns. What the session does goes on to be polled meanwhile, so that it can stop where
-    /// the reason can be told. Cancel-safe.
-    pub(crate) async fn end_unless(
+    /// returns. What the session does is polled meanwhile, so that it can stop where the reason can
+    /// be told.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn terminate_on_revocation(
         &self,
         rules: &mut watch::Receiver<Arc<Rights>>,
         what: &str,
@@ -88,7 +268,7 @@ impl ServiceContext {
             let (now, still) = (rules.borrow_and_update().clone(), still.clone());
             let holds = tokio::task::spawn_blocking(move || still(&now)).await;
             if !holds.unwrap_or(false) {
-                self.end_for(format!("the right to {what} was taken back"))
+                self.terminate(format!("the right to {what} was taken back"))
                     .await;
                 break;
             }
@@ -98,48 +278,54 @@ impl ServiceContext {
 
     /// Ends the session for this reason, or for the better one that the account or key is gone
     /// altogether.
-    async fn end_for(&self, reason: String) {
+    async fn terminate(&self, reason: String) {
         let (store, user, key) = (
-            self.store.clone(),
+            self.parts.store.clone(),
             self.user().clone(),
-            self.session.key.clone(),
+            self.parts.session.key.clone(),
         );
         let objection = tokio::task::spawn_blocking(move || store.objection(&user, &key)).await;
         match objection {
-            Ok(Ok(Some(objection))) => self.connection.end(objection),
-            _ => self.connection.end(&reason),
+            Ok(Ok(Some(objection))) => self.parts.connection.end(objection),
+            _ => self.parts.connection.end(&reason),
         }
     }
 
     /// Reports an event of this session.
     pub(crate) fn report(&self, event: impl FnOnce(String, String) -> Event) {
-        (self.events)(event(
-            self.session.user.to_string(),
-            self.session.id.clone(),
-        ));
+        let session = &self.parts.session;
+        (self.parts.events)(event(session.user.to_string(), session.id.clone()));
     }
 
-    /// Writes down what is about to be done in this session, which must not be done where that
-    /// fails. [`crate::audit`] says more.
+    /// Records durably what is about to be done in this session. It must not be done where that
+    /// fails; see [`crate::audit`].
     pub(crate) async fn record(
         &self,
         entry: impl FnOnce(String, String) -> Entry,
     ) -> Result<(), Error> {
-        self.audit.record(self.entry(entry)).await
+        self.parts.audit.record(self.entry(entry)).await
     }
 
-    /// Writes down what was done in this session.
+    /// As [`record`](Self::record). Blocking.
+    pub(crate) fn record_blocking(
+        &self,
+        entry: impl FnOnce(String, String) -> Entry,
+    ) -> Result<(), Error> {
+        self.parts.audit.record_blocking(self.entry(entry))
+    }
+
+    /// Records what was done in this session.
     pub(crate) fn note(&self, entry: impl FnOnce(String, String) -> Entry) {
-        self.audit.note(self.entry(entry));
+        self.parts.audit.note(self.entry(entry));
     }
 
-    /// An entry about this session.
-    pub(crate) fn entry(&self, entry: impl FnOnce(String, String) -> Entry) -> Entry {
-        entry(self.session.user.to_string(), self.session.id.clone())
+    fn entry(&self, entry: impl FnOnce(String, String) -> Entry) -> Entry {
+        let session = &self.parts.session;
+        entry(session.user.to_string(), session.id.clone())
     }
 
-    /// Reports and writes down what went wrong in this session.
-    pub(crate) fn report_failure(&self, error: &Error) {
+    /// Reports and records what went wrong in this session.
+    pub fn report_failure(&self, error: &Error) {
         self.note(|user, session| Entry::Failed {
             user,
             session,
@@ -152,5 +338,10 @@ impl ServiceContext {
             code: error.code_str(),
             message: error.to_string(),
         });
+    }
+
+    /// Whether the user has this right somewhere by the rules in force.
+    pub fn has(&self, right: Right) -> bool {
+        self.parts.rights.rules().has(self.user(), right)
     }
 }

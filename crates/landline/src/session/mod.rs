@@ -3,16 +3,24 @@
 
 mod context;
 mod registry;
+mod service;
 mod validity;
+mod work;
 
-pub(crate) use context::ServiceContext;
+pub(crate) use context::ContextParts;
+pub use context::ServiceContext;
 use landline_proto::{ErrorCode, login::UserName};
 /// Tells a task that the server drains.
 pub(crate) use landline_socketserver::tasks::Drain;
 #[cfg(test)]
 pub(crate) use registry::tests;
 pub use registry::{ConnectionInfo, SessionHandle, SessionInfo, Sessions};
+pub use service::{
+    MessageRight, Registry, RegistryError, Service, ServiceDefinition, ServiceFuture,
+};
 pub(crate) use validity::{check_key_options, objection};
+pub(crate) use work::Threads;
+pub use work::{UNITS_PER_USER_MAX, WorkInfo, WorkTable, WorkUnit};
 
 use crate::{Error, keys::SecretKey};
 

@@ -248,7 +248,7 @@ impl SessionHandle {
     }
 
     /// Notes what this connection is doing, for whoever asks who is here: 200 characters of it.
-    pub fn is_doing(&self, what: &str) {
+    pub fn set_activity(&self, what: &str) {
         let what = shortened(what);
         let mut table = self.sessions.table();
         let live = table.live.get_mut(&self.session);
@@ -264,7 +264,7 @@ impl SessionHandle {
 
     /// Returns once the session is to be ended, with the reason as the error to tell the peer.
     /// Cancel-safe.
-    pub async fn ended(&self) -> Error {
+    pub async fn terminated(&self) -> Error {
         let mut ended = self.ended.clone();
         let reason = ended
             .wait_for(Option::is_some)
@@ -280,21 +280,22 @@ impl SessionHandle {
     /// Whether the session is not being ended.
     ///
     /// # Errors
-    /// The one that [`ended`](Self::ended) returns, once it would.
-    pub(crate) fn goes_on(&self) -> Result<(), Error> {
+    /// The one that [`terminated`](Self::terminated) returns, once it would.
+    pub(crate) fn ensure_active(&self) -> Result<(), Error> {
         match &*self.ended.borrow() {
             None => Ok(()),
             Some(reason) => Err(Error::here(ErrorCode::Ended, reason.clone())),
         }
     }
 
-    /// What [`ended`](Self::ended) waits for, for a channel to look at between two frames.
-    pub(crate) fn ending(&self) -> watch::Receiver<Option<String>> {
+    /// What [`terminated`](Self::terminated) waits for, for a channel to look at between two
+    /// frames.
+    pub(crate) fn termination_signal(&self) -> watch::Receiver<Option<String>> {
         self.ended.clone()
     }
 
     /// Leaves the session; whether this was its last connection, so that the session is over.
-    pub fn leave(&self) -> bool {
+    pub fn deregister(&self) -> bool {
         let mut table = self.sessions.table();
         let Some(live) = table.live.get_mut(&self.session) else {
             return false;
@@ -310,7 +311,7 @@ impl SessionHandle {
 
 impl Drop for SessionHandle {
     fn drop(&mut self) {
-        self.leave();
+        self.deregister();
     }
 }
 
@@ -356,7 +357,7 @@ pub(crate) mod tests {
         let first = sessions
             .begin(session("alice", "1"), peer(1), None)
             .unwrap();
-        first.is_doing("ping");
+        first.set_activity("ping");
         let second = sessions.attach(&session("alice", "1"), peer(2)).unwrap();
         assert!(
             sessions.attach(&session("alice", "2"), peer(3)).is_err(),
@@ -371,11 +372,11 @@ pub(crate) mod tests {
             [1, 2]
         );
         assert_eq!(info.connections[0].doing, "ping");
-        assert!(!first.leave());
-        assert!(!first.leave(), "it left before");
+        assert!(!first.deregister());
+        assert!(!first.deregister(), "it left before");
         drop(first);
         assert_eq!(sessions.list(|_| true).len(), 1);
-        assert!(second.leave());
+        assert!(second.deregister());
         assert!(sessions.list(|_| true).is_empty());
         assert_eq!(sessions.info("1"), None);
     }
@@ -391,7 +392,7 @@ pub(crate) mod tests {
             (201, "é".repeat(200) + "…"),
             (4096, "é".repeat(200) + "…"),
         ] {
-            connection.is_doing(&"é".repeat(count));
+            connection.set_activity(&"é".repeat(count));
             assert_eq!(sessions.info("1").unwrap().connections[0].doing, noted);
         }
     }
@@ -417,7 +418,7 @@ pub(crate) mod tests {
         assert_eq!(sessions.end("twice", "1"), None, "the first reason stands");
         assert_eq!(sessions.end("nobody", "3"), None);
         for connection in [&alice, &again] {
-            let Error::Failed { code, message, .. } = connection.ended().await else {
+            let Error::Failed { code, message, .. } = connection.terminated().await else {
                 panic!("an ending")
             };
             assert_eq!(
@@ -429,8 +430,8 @@ pub(crate) mod tests {
             sessions.attach(&session("alice", "1"), peer(4)).is_err(),
             "nothing joins a session that is being ended"
         );
-        assert!(alice.goes_on().is_err(), "it takes no more requests");
-        assert!(bob.goes_on().is_ok());
+        assert!(alice.ensure_active().is_err(), "it takes no more requests");
+        assert!(bob.ensure_active().is_ok());
     }
 
     fn is_too_many<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {

@@ -7,12 +7,11 @@ use std::{
 };
 
 use landline_proto::{
-    ErrorCode, ProtocolError,
+    ProtocolError,
     login::{METHOD_PASSWORD, PasswordAttempt, Proof, ServerEvent, ServerLogin, key_tag},
     messages::{KeyTag, Keys},
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
-use tokio_rustls::TlsStream;
 
 use super::{
     Accepted, Claim, Gate,
@@ -22,7 +21,7 @@ use crate::{
     Error,
     admission::{SigningPlace, Source},
     crypto::random,
-    net::{Transport, lost, tls},
+    net::{SecureStream, lost},
     password::{BegunPassword, Passwords},
     session::check_key_options,
     store::Store,
@@ -33,22 +32,15 @@ const KEYS_COMPARED_MIN: usize = 16;
 
 /// Reads the login and decides it, by the deadline.
 pub(super) async fn decide(
-    stream: &mut TlsStream<Box<dyn Transport>>,
+    stream: &mut dyn SecureStream,
     peer: SocketAddr,
     login: &mut ServerLogin,
     gate: Gate<'_>,
     claim: &mut Claim,
 ) -> Result<Accepted, Error> {
-    let TlsStream::Server(server) = &*stream else {
-        return Err(Error::Tls("not a server's stream".into()));
-    };
-    let exporter = server
-        .get_ref()
-        .1
-        .export_keying_material([0; 32], tls::EXPORTER_LABEL, None)
-        .map_err(|error| Error::Tls(error.to_string()))?;
+    let exporter = stream.exporter()?;
     let Gate {
-        store,
+        store: _,
         rights,
         signing,
         audit,
@@ -64,13 +56,13 @@ pub(super) async fn decide(
             ServerEvent::Attempt(attempt) => break attempt,
             ServerEvent::Asked(keys) => {
                 let choose = move |store: &Store| choose(&keys, &exporter, peer.ip(), store);
-                login.choose(in_time(deadline, blocking(store, choose)).await?)?;
+                login.choose(in_time(deadline, blocking(gate, choose)).await?)?;
                 in_time(deadline, answer(stream, login)).await?;
             }
             ServerEvent::Password(attempt) => {
                 claim.is_made_by(&attempt.begin.user, METHOD_PASSWORD);
                 let begin = begin_password(passwords.clone(), attempt, exporter, peer);
-                let (ke2, started) = in_time(deadline, blocking(store, begin)).await?;
+                let (ke2, started) = in_time(deadline, blocking(gate, begin)).await?;
                 (gate.guessed)(true);
                 login.evaluate(ke2)?;
                 begun = Some(started);
@@ -104,7 +96,7 @@ pub(super) async fn decide(
     };
     let judged = in_time(
         login.poll_timeout(),
-        blocking(store, move |store| judge.decide(store, case)),
+        blocking(gate, move |store| judge.decide(store, case)),
     )
     .await;
     drop(place);
@@ -137,10 +129,7 @@ fn gave_up(error: Error, begun: Option<&BegunPassword>) -> Error {
 }
 
 /// Sends what the login has to say.
-async fn answer(
-    stream: &mut TlsStream<Box<dyn Transport>>,
-    login: &mut ServerLogin,
-) -> Result<(), Error> {
+async fn answer(stream: &mut dyn SecureStream, login: &mut ServerLogin) -> Result<(), Error> {
     let bytes = login.poll_transmit().unwrap_or_default();
     stream
         .write_all(&bytes)
@@ -151,7 +140,7 @@ async fn answer(
 
 /// What the client wants next.
 async fn event(
-    stream: &mut TlsStream<Box<dyn Transport>>,
+    stream: &mut dyn SecureStream,
     login: &mut ServerLogin,
 ) -> Result<ServerEvent, Error> {
     loop {
@@ -180,15 +169,13 @@ pub(super) async fn in_time<T>(
         .unwrap_or(Err(ProtocolError::LoginTimeout.into()))
 }
 
-/// Runs what asks the store where it may block.
+/// Runs what asks the store on the threads for logins.
 async fn blocking<T: Send + 'static>(
-    store: &Arc<Store>,
+    gate: Gate<'_>,
     work: impl FnOnce(&Store) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let store = store.clone();
-    tokio::task::spawn_blocking(move || work(&store))
-        .await
-        .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?
+    let store = gate.store.clone();
+    gate.threads.run(move || work(&store)).await
 }
 
 /// Which of the keys that the client asks about: the first that is stored for the user and may be

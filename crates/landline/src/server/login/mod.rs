@@ -16,7 +16,6 @@ use landline_proto::{
     messages::{AttachSecret, Mac, Nonce, Welcome},
 };
 use tokio::io::AsyncWriteExt;
-use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::{
     Error, RELEASE,
@@ -24,15 +23,12 @@ use crate::{
     audit::{Audit, Entry},
     crypto::random,
     login::Identity,
-    net::{Channel, Transport, linger, lost},
+    net::{Channel, SecureStream, Transport, linger, lost, tls},
     password::Passwords,
     rights::RightsFile,
-    session::{LiveSessions, Session},
+    session::{LiveSessions, Registry, Session, Threads},
     store::Store,
 };
-
-/// What a server of this release can do, by name.
-const FEATURES: [&str; 5] = ["ping", "files.put", "files.get", "files.resume", "admin"];
 
 /// What a login is decided by.
 #[derive(Clone, Copy)]
@@ -43,6 +39,10 @@ pub(crate) struct Gate<'a> {
     pub store: &'a Arc<Store>,
     /// Who may do what.
     pub rights: &'a Arc<RightsFile>,
+    /// The services, whose features the greeting lists.
+    pub services: &'a Registry,
+    /// Threads that never wait for the work of users.
+    pub threads: &'a Threads,
     /// To what further connections can be attached.
     pub live: &'a dyn LiveSessions,
     /// The passwords.
@@ -118,32 +118,9 @@ async fn take<T>(
     let mut login = ServerLogin::new(offer(&gate), Nonce(random()), now)?;
     let deadline = login.poll_timeout();
     let greeting = login.poll_transmit().unwrap_or_default();
-    let acceptor = TlsAcceptor::from(gate.identity.tls());
-    let handshake = acceptor.accept_with(transport, |connection| {
-        // Buffered until the server's own flight, which is a round trip before the handshake is
-        // complete.
-        let _ = std::io::Write::write_all(&mut connection.writer(), &greeting);
-    });
-    let Ok(stream) = tokio::time::timeout_at(deadline.into(), handshake).await else {
-        return Err(ProtocolError::LoginTimeout.into());
-    };
-    let stream = stream.map_err(|error| {
-        match error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        {
-            Some(tls) => Error::Tls(tls.to_string()),
-            None => lost(&error),
-        }
-    })?;
-    if stream.get_ref().1.alpn_protocol() != Some(landline_proto::ALPN.as_bytes()) {
-        return Err(Error::Tls(format!(
-            "the client does not speak {}",
-            landline_proto::ALPN
-        )));
-    }
-    let mut stream = TlsStream::Server(stream);
-    let decided = decide(&mut stream, peer, &mut login, gate, claim).await;
+    let handshake = tls::accept(transport, gate.identity.tls(), &greeting);
+    let mut stream = in_time(deadline, handshake).await?;
+    let decided = decide(&mut *stream, peer, &mut login, gate, claim).await;
     let deadline = login.poll_timeout();
     let failure = match decided.and_then(|accepted| Ok((admit(&accepted.session)?, accepted))) {
         Ok((admitted, accepted)) => {
@@ -180,7 +157,7 @@ fn entry(session: &Session, peer: SocketAddr) -> Entry {
 }
 
 async fn welcome(
-    mut stream: TlsStream<Box<dyn Transport>>,
+    mut stream: Box<dyn SecureStream>,
     login: ServerLogin,
     accepted: Accepted,
     deadline: Instant,
@@ -217,7 +194,7 @@ fn offer(gate: &Gate<'_>) -> Offer {
     ];
     Offer {
         server: RELEASE.to_owned(),
-        features: FEATURES.map(str::to_owned).to_vec(),
+        features: gate.services.features(),
         methods: methods.map(str::to_owned).to_vec(),
         fingerprint: *gate.identity.fingerprint().bytes(),
         transport: "tcp",

@@ -1,0 +1,192 @@
+//! The receiving half of a channel.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use landline_proto::{
+    BodyEnd, Header, Item, Message, MessageDecoder, ProtocolError, ProtocolState,
+    messages::ErrorMessage,
+};
+
+use super::{SharedStream, lost};
+use crate::{Error, net::Pace};
+
+/// The receiving half of a channel.
+pub struct ChannelReader {
+    pub(super) stream: SharedStream,
+    decoder: MessageDecoder,
+    pub(super) pace: Option<Arc<Pace>>,
+}
+
+/// What came next within or after a body.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// This many bytes were appended to the caller's buffer.
+    Data(usize),
+    /// The body is over.
+    End(BodyEnd),
+}
+
+impl ChannelReader {
+    pub(super) fn new(stream: SharedStream, decoder: MessageDecoder) -> Self {
+        Self {
+            stream,
+            decoder,
+            pace: None,
+        }
+    }
+
+    /// The next header, which must be one that `state` accepts. An `error` that the state accepts
+    /// becomes [`Error::Failed`].
+    ///
+    /// # Errors
+    /// Also [`Error::Protocol`] for a peer that breaks the protocol, [`Error::Lost`] where the
+    /// stream ends.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn receive(&mut self, state: &ProtocolState) -> Result<Header, Error> {
+        match self.receive_or_end(state).await? {
+            Some(header) => Ok(header),
+            None => Err(Error::Lost("the other side closed it".into())),
+        }
+    }
+
+    /// As [`receive`](Self::receive), with `None` where the peer has finished between two messages.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn receive_or_end(&mut self, state: &ProtocolState) -> Result<Option<Header>, Error> {
+        poll_fn(|cx| self.poll_header(cx, state)).await
+    }
+
+    /// Waits for what ends a body that this side is sending: the peer says `error`, closes, or
+    /// sends what `state` does not accept. Any other message is unexpected then.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn interruption(&mut self, state: &ProtocolState) -> Error {
+        interruption(self.receive_or_end(state).await)
+    }
+
+    /// The next bytes of a body, appended to `buffer` and not past its capacity by more than one
+    /// TLS record.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] for a peer that breaks the protocol, [`Error::Lost`] where the stream
+    /// ends.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn receive_data(&mut self, buffer: &mut Vec<u8>) -> Result<Received, Error> {
+        if let Some(pace) = &self.pace {
+            pace.ready().await;
+        }
+        // What needs no input, such as the end of a body whose last byte was there.
+        if let Some(Item::BodyEnd(how)) = self.decoder.decode(&mut &[][..])? {
+            return Ok(Received::End(how));
+        }
+        poll_fn(|cx| self.poll_data(cx, buffer)).await
+    }
+
+    fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<Result<Received, Error>> {
+        loop {
+            let mut stream = self.stream.lock();
+            let bytes =
+                ready!(Pin::new(&mut **stream).poll_fill_buf(cx)).map_err(|error| lost(&error))?;
+            if bytes.is_empty() {
+                let problem = "the other side closed it within a file";
+                return Poll::Ready(Err(Error::Lost(problem.into())));
+            }
+            let mut input = bytes;
+            let item = self.decoder.decode(&mut input);
+            let used = bytes.len() - input.len();
+            let received = match item? {
+                Some(Item::Data(data)) => {
+                    buffer.extend_from_slice(data);
+                    if let Some(pace) = &self.pace {
+                        pace.spend(data.len());
+                    }
+                    Some(Received::Data(data.len()))
+                }
+                Some(Item::BodyEnd(how)) => Some(Received::End(how)),
+                Some(Item::Header(header)) => {
+                    let found = header.kind().to_owned();
+                    let expected = "a body".to_owned();
+                    let unexpected = ProtocolError::UnexpectedMessage { found, expected };
+                    return Poll::Ready(Err(unexpected.into()));
+                }
+                None => None,
+            };
+            Pin::new(&mut **stream).consume(used);
+            if let Some(received) = received {
+                return Poll::Ready(Ok(received));
+            }
+        }
+    }
+
+    /// Polls for the next header that `state` accepts, turning an accepted `error` into
+    /// [`Error::Failed`].
+    pub(super) fn poll_header(
+        &mut self,
+        cx: &mut Context<'_>,
+        state: &ProtocolState,
+    ) -> Poll<Result<Option<Header>, Error>> {
+        loop {
+            let mut stream = self.stream.lock();
+            let bytes = match ready!(Pin::new(&mut **stream).poll_fill_buf(cx)) {
+                Ok([]) if self.decoder.at_boundary() => return Poll::Ready(Ok(None)),
+                Ok([]) => {
+                    let problem = "the other side closed it within a message";
+                    return Poll::Ready(Err(Error::Lost(problem.into())));
+                }
+                Ok(bytes) => bytes,
+                Err(error) => return Poll::Ready(Err(lost(&error))),
+            };
+            let mut input = bytes;
+            let item = self.decoder.decode(&mut input);
+            let used = bytes.len() - input.len();
+            let header = match item? {
+                Some(Item::Header(header)) => Some(header),
+                Some(_) => {
+                    let (found, expected) = ("a body".to_owned(), state.expected());
+                    let unexpected = ProtocolError::UnexpectedMessage { found, expected };
+                    return Poll::Ready(Err(unexpected.into()));
+                }
+                None => None,
+            };
+            Pin::new(&mut **stream).consume(used);
+            if let Some(header) = header {
+                let rule = state.check(&header)?;
+                self.decoder.set_body_bytes_max(rule.body.bytes_max());
+                if header.kind() == ErrorMessage::TYPE {
+                    return Poll::Ready(Err(Error::from_peer(header.read()?)));
+                }
+                return Poll::Ready(Ok(Some(header)));
+            }
+        }
+    }
+}
+
+/// What ends a body that is being sent: the peer spoke, or closed.
+pub(super) fn interruption(heard: Result<Option<Header>, Error>) -> Error {
+    match heard {
+        Err(error) => error,
+        Ok(None) => Error::Lost("the other side closed it".into()),
+        Ok(Some(header)) => {
+            let (found, expected) = (header.kind().to_owned(), "error".to_owned());
+            ProtocolError::UnexpectedMessage { found, expected }.into()
+        }
+    }
+}

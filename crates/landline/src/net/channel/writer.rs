@@ -1,0 +1,198 @@
+//! The sending half of a channel.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use landline_proto::{BodySize, ErrorCode, Limits, Message, frame, message};
+use tokio::sync::watch;
+
+use super::{DataFrame, SharedStream, lost};
+use crate::{Error, net::Pace};
+
+/// The sending half of a channel.
+///
+/// Messages are gathered by [`send`](Self::send) and leave with [`flush`](Self::flush), so that
+/// several can share a flight.
+pub struct ChannelWriter {
+    pub(super) stream: SharedStream,
+    pub(super) out: Vec<u8>,
+    pub(super) sending: Option<Sending>,
+    ending: Option<watch::Receiver<Option<String>>>,
+    pub(super) pace: Option<Arc<Pace>>,
+}
+
+/// A body that is being sent.
+pub(super) struct Sending {
+    size: BodySize,
+    sent: u64,
+    /// Whether a part of a frame was sent: nothing else can be sent then.
+    pub(super) mid_frame: bool,
+}
+
+/// A message without a body, encoded once to be sent to many peers.
+///
+/// # Errors
+/// [`landline_proto::ProtocolError::FrameSize`] where it is too long for a header.
+pub fn encode<M: Message>(message: &M) -> Result<Bytes, Error> {
+    let mut bytes = Vec::new();
+    message::encode(message, None, &Limits::SESSION, &mut bytes)?;
+    Ok(bytes.into())
+}
+
+impl ChannelWriter {
+    pub(super) fn new(stream: SharedStream) -> Self {
+        Self {
+            stream,
+            out: Vec::new(),
+            sending: None,
+            ending: None,
+            pace: None,
+        }
+    }
+
+    /// Makes bodies that are being sent stop between two frames once there is a reason to end the
+    /// session, so that the reason can be sent.
+    pub(crate) fn set_shutdown(&mut self, ending: watch::Receiver<Option<String>>) {
+        self.ending = Some(ending);
+    }
+
+    /// Gathers a message without a body.
+    ///
+    /// # Errors
+    /// [`landline_proto::ProtocolError::FrameSize`] where it is too long for a header.
+    pub fn send<M: Message>(&mut self, message: &M) -> Result<(), Error> {
+        Ok(message::encode(
+            message,
+            None,
+            &Limits::SESSION,
+            &mut self.out,
+        )?)
+    }
+
+    /// Gathers a message that was [encoded](encode) before.
+    pub fn send_encoded(&mut self, message: &Bytes) {
+        self.out.extend_from_slice(message);
+    }
+
+    /// Gathers a message whose body the caller sends next by [`send_data`](Self::send_data).
+    ///
+    /// # Errors
+    /// [`landline_proto::ProtocolError::FrameSize`] where it is too long for a header.
+    pub fn send_with_body<M: Message>(&mut self, message: &M, body: BodySize) -> Result<(), Error> {
+        message::encode(message, Some(body), &Limits::SESSION, &mut self.out)?;
+        self.sending = (body != BodySize::Known(0)).then_some(Sending {
+            size: body,
+            sent: 0,
+            mid_frame: false,
+        });
+        Ok(())
+    }
+
+    /// Gathers the end of a body of unknown size. One of known size ends by itself.
+    pub fn end_body(&mut self) {
+        if let Some(Sending {
+            size: BodySize::Unknown,
+            ..
+        }) = self.sending.take()
+        {
+            self.out.extend_from_slice(&frame::prefix(0));
+        }
+    }
+
+    /// Sends one frame of a body, after all that was gathered.
+    ///
+    /// # Errors
+    /// [`Error::Lost`], or [`Error::Failed`] where the session is being ended on this side.
+    ///
+    /// # Cancel safety
+    /// None: a frame that was sent in part breaks the stream.
+    pub async fn send_data(&mut self, data: &DataFrame) -> Result<(), Error> {
+        self.begin_data().await?;
+        let mut rest = data.bytes();
+        while !rest.is_empty() {
+            let written = poll_fn(|cx| self.poll_write(cx, rest)).await?;
+            rest = rest.get(written..).unwrap_or_default();
+            self.set_mid_frame(!rest.is_empty());
+        }
+        self.end_data(data);
+        Ok(())
+    }
+
+    /// Sends all that was gathered.
+    ///
+    /// # Errors
+    /// [`Error::Lost`].
+    ///
+    /// # Cancel safety
+    /// None: a message that was sent in part breaks the stream.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        self.write_gathered().await?;
+        poll_fn(|cx| Pin::new(&mut **self.stream.lock()).poll_flush(cx))
+            .await
+            .map_err(|error| lost(&error))
+    }
+
+    /// Tells the peer that nothing more comes from this side.
+    pub(super) async fn shutdown(&mut self) {
+        let _ = self.write_gathered().await;
+        let _ = poll_fn(|cx| Pin::new(&mut **self.stream.lock()).poll_shutdown(cx)).await;
+    }
+
+    /// Whether the session is being ended, then all that was gathered.
+    pub(super) async fn begin_data(&mut self) -> Result<(), Error> {
+        let reason = self
+            .ending
+            .as_ref()
+            .and_then(|ending| ending.borrow().clone());
+        if let Some(reason) = reason {
+            return Err(Error::here(ErrorCode::Ended, reason));
+        }
+        self.write_gathered().await
+    }
+
+    pub(super) fn set_mid_frame(&mut self, is_mid_frame: bool) {
+        if let Some(sending) = &mut self.sending {
+            sending.mid_frame = is_mid_frame;
+        }
+    }
+
+    pub(super) fn end_data(&mut self, data: &DataFrame) {
+        if let Some(pace) = &self.pace {
+            pace.spend(data.len());
+        }
+        if let Some(Sending { size, sent, .. }) = &mut self.sending {
+            *sent += data.len() as u64;
+            if *size == BodySize::Known(*sent) {
+                self.sending = None;
+            }
+        }
+    }
+
+    pub(super) async fn write_gathered(&mut self) -> Result<(), Error> {
+        let out = std::mem::take(&mut self.out);
+        let mut rest = &out[..];
+        while !rest.is_empty() {
+            let written = poll_fn(|cx| self.poll_write(cx, rest)).await?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, Error>> {
+        Pin::new(&mut **self.stream.lock())
+            .poll_write(cx, bytes)
+            .map(|written| match written {
+                Ok(0) => Err(lost(&std::io::ErrorKind::WriteZero.into())),
+                written => written.map_err(|error| lost(&error)),
+            })
+    }
+}

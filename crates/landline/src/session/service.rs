@@ -1,0 +1,266 @@
+//! What a service is, and the registry of those that a server has.
+
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
+
+use landline_proto::{ErrorCode, ProtocolState, state};
+
+use super::ServiceContext;
+use crate::{Error, net::Channel, rights::Right};
+
+/// What a client opens a channel for. A server is given its services when it is built.
+///
+/// A new service is a module with its messages, one line where the server is built, a section of
+/// `docs/protocol.md`, and a command.
+pub trait Service: Send + Sync + 'static {
+    /// The service's name, messages and rights.
+    fn definition(&self) -> &'static ServiceDefinition;
+
+    /// Serves one channel until the client finishes.
+    ///
+    /// [`ServiceContext::next_request`] gives the requests. It returns an error where the channel
+    /// has to end, and the server then tells the client why.
+    fn serve<'a>(
+        &'a self,
+        channel: &'a mut Channel,
+        context: &'a ServiceContext,
+    ) -> ServiceFuture<'a>;
+}
+
+/// What [`Service::serve`] returns.
+pub type ServiceFuture<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+
+/// A service's name, messages and rights.
+#[derive(Debug)]
+pub struct ServiceDefinition {
+    /// The name under which a channel is opened.
+    pub name: &'static str,
+    /// What the greeting says that a server with this service can do.
+    pub features: &'static [&'static str],
+    /// The state between two requests.
+    pub requests: &'static ProtocolState,
+    /// The other states in which a server of this service waits for a message.
+    pub other_states: &'static [&'static ProtocolState],
+    /// The right that each message needs.
+    pub rights: &'static [(&'static str, Right)],
+    /// The right without which the service is of no use. A session that loses it between two
+    /// requests is ended.
+    pub kept_by: Right,
+    /// Exit statuses of the command for error codes that only this service uses.
+    pub exit_statuses: &'static [(ErrorCode, u8)],
+}
+
+impl ServiceDefinition {
+    /// The right that a message needs; `None` for one that the service does not know.
+    pub fn right(&self, kind: &str) -> Option<Right> {
+        self.rights
+            .iter()
+            .find(|(name, _)| *name == kind)
+            .map(|(_, right)| *right)
+    }
+
+    /// All states in which a server of this service waits.
+    pub fn states(&self) -> impl Iterator<Item = &'static ProtocolState> {
+        [self.requests]
+            .into_iter()
+            .chain(self.other_states.iter().copied())
+    }
+
+    /// Every message in every state with the right that it needs.
+    fn rules(&'static self) -> impl Iterator<Item = (&'static ProtocolState, &'static str)> {
+        self.states()
+            .flat_map(|state| state.kinds().map(move |kind| (state, kind)))
+    }
+}
+
+/// A row of the table of state, message and right.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageRight {
+    /// The service; `None` before a channel is opened.
+    pub service: Option<&'static str>,
+    /// The state in which the server waits.
+    pub state: &'static ProtocolState,
+    /// The type of the message.
+    pub kind: &'static str,
+    /// The right that it needs.
+    pub right: Right,
+}
+
+/// Why a service cannot be registered: a mistake in its definition.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// Two services have one name.
+    #[error("two services are called {0:?}")]
+    Duplicate(&'static str),
+    /// A message that a state accepts has no right.
+    #[error("no right is defined for the message {kind:?} of {service:?}")]
+    NoRight {
+        /// The service.
+        service: &'static str,
+        /// The message.
+        kind: &'static str,
+    },
+}
+
+/// The services of a server, and the table of state, message and right that they make up.
+#[derive(Clone)]
+pub struct Registry {
+    services: BTreeMap<&'static str, Arc<dyn Service>>,
+    table: Vec<MessageRight>,
+}
+
+impl Registry {
+    /// Registers services.
+    ///
+    /// # Errors
+    /// [`RegistryError`] for a mistake in a definition.
+    pub fn new(services: Vec<Arc<dyn Service>>) -> Result<Self, RegistryError> {
+        let mut registry = Self {
+            services: BTreeMap::new(),
+            table: core_rights().collect(),
+        };
+        for service in services {
+            let definition = service.definition();
+            for (state, kind) in definition.rules() {
+                let Some(right) = definition.right(kind) else {
+                    let service = definition.name;
+                    return Err(RegistryError::NoRight { service, kind });
+                };
+                registry.table.push(MessageRight {
+                    service: Some(definition.name),
+                    state,
+                    kind,
+                    right,
+                });
+            }
+            if registry.services.insert(definition.name, service).is_some() {
+                return Err(RegistryError::Duplicate(definition.name));
+            }
+        }
+        Ok(registry)
+    }
+
+    /// The service of this name.
+    ///
+    /// # Errors
+    /// `unknown-service`.
+    pub fn service(&self, name: &str) -> Result<&Arc<dyn Service>, Error> {
+        self.services.get(name).ok_or_else(|| {
+            let shown: String = name.chars().take(64).collect();
+            let message = format!("there is no service {shown:?} here");
+            Error::here(ErrorCode::UnknownService, message)
+        })
+    }
+
+    /// What the greeting says that this server can do.
+    pub fn features(&self) -> Vec<String> {
+        self.services
+            .values()
+            .flat_map(|service| service.definition().features)
+            .map(|feature| (*feature).to_owned())
+            .collect()
+    }
+
+    /// Every message that this server accepts, with its state and the right that it needs.
+    pub fn table(&self) -> &[MessageRight] {
+        &self.table
+    }
+}
+
+/// The messages before a service is opened.
+fn core_rights() -> impl Iterator<Item = MessageRight> {
+    state::SERVER_STATES.iter().flat_map(|state| {
+        state.kinds().map(|kind| MessageRight {
+            service: None,
+            state,
+            kind,
+            right: if *state == &state::SERVER_CHANNEL {
+                Right::Account
+            } else {
+                Right::Nothing
+            },
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use landline_proto::MessageRule;
+
+    use super::*;
+
+    static STATE: ProtocolState =
+        ProtocolState::new("test-requests", &[MessageRule::new("question")]);
+
+    static COMPLETE: ServiceDefinition = ServiceDefinition {
+        name: "test",
+        features: &["test.question"],
+        requests: &STATE,
+        other_states: &[],
+        rights: &[("question", Right::Account)],
+        kept_by: Right::Account,
+        exit_statuses: &[],
+    };
+
+    static INCOMPLETE: ServiceDefinition = ServiceDefinition {
+        rights: &[],
+        name: "incomplete",
+        ..COMPLETE
+    };
+
+    struct Test(&'static ServiceDefinition);
+
+    impl Service for Test {
+        fn definition(&self) -> &'static ServiceDefinition {
+            self.0
+        }
+
+        fn serve<'a>(&'a self, _: &'a mut Channel, _: &'a ServiceContext) -> ServiceFuture<'a> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    fn registry(definitions: &[&'static ServiceDefinition]) -> Result<Registry, RegistryError> {
+        let services = definitions
+            .iter()
+            .map(|definition| Arc::new(Test(definition)) as Arc<dyn Service>);
+        Registry::new(services.collect())
+    }
+
+    #[test]
+    fn table_has_every_message_of_every_service() {
+        let registry = registry(&[&COMPLETE]).unwrap();
+        let rows: Vec<_> = registry
+            .table()
+            .iter()
+            .filter(|row| row.service == Some("test"))
+            .map(|row| (row.state.name(), row.kind, row.right))
+            .collect();
+        assert_eq!(rows, [("test-requests", "question", Right::Account)]);
+        let open = registry.table().iter().find(|row| row.kind == "open");
+        assert_eq!(open.map(|row| row.right), Some(Right::Account));
+        assert_eq!(registry.features(), ["test.question"]);
+        assert!(registry.service("test").is_ok());
+        assert!(matches!(
+            registry.service("other").err(),
+            Some(Error::Failed {
+                code: ErrorCode::UnknownService,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn mistakes_in_a_definition_are_refused() {
+        assert_eq!(
+            registry(&[&COMPLETE, &COMPLETE]).err(),
+            Some(RegistryError::Duplicate("test"))
+        );
+        let service = "incomplete";
+        let kind = "question";
+        assert_eq!(
+            registry(&[&INCOMPLETE]).err(),
+            Some(RegistryError::NoRight { service, kind })
+        );
+    }
+}

@@ -1,0 +1,295 @@
+//! Blocking work: what runs for users, in a table with a limit per user, and a few threads for the
+//! server's own work, which never waits for that of users.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use landline_proto::{ErrorCode, login::UserName};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::Error;
+
+/// How many units of blocking work one user may have at a time. Further ones wait.
+pub const UNITS_PER_USER_MAX: usize = 64;
+
+/// All blocking work that runs for users. Cloning gives another handle to the same table.
+#[derive(Debug, Clone, Default)]
+pub struct WorkTable(Arc<Mutex<Units>>);
+
+#[derive(Debug, Default)]
+struct Units {
+    running: BTreeMap<u64, WorkInfo>,
+    permits: HashMap<UserName, Arc<Semaphore>>,
+    /// The number of the next unit.
+    next: u64,
+}
+
+/// A unit of work that runs.
+#[derive(Debug, Clone)]
+pub struct WorkInfo {
+    /// The user for whom it runs.
+    pub user: UserName,
+    /// The session by which it was asked for.
+    pub session: String,
+    /// What it does: the service and the request.
+    pub kind: &'static str,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    is_cancelled: AtomicBool,
+    cost: AtomicU64,
+}
+
+impl WorkInfo {
+    /// What it has cost so far, in bytes read, written or hashed.
+    pub fn cost(&self) -> u64 {
+        self.shared.cost.load(Ordering::Relaxed)
+    }
+}
+
+/// What blocking work gets to know about itself.
+#[derive(Debug, Clone)]
+pub struct WorkUnit(Arc<Shared>);
+
+impl WorkUnit {
+    /// Counts what was done since the last call, in bytes, and stops work that was cancelled. To be
+    /// called for every buffer.
+    ///
+    /// # Errors
+    /// `ended` once the session or the right has ended, or nobody waits for the result any more.
+    pub fn spend(&self, cost: u64) -> Result<(), Error> {
+        self.0.cost.fetch_add(cost, Ordering::Relaxed);
+        if self.0.is_cancelled.load(Ordering::Relaxed) {
+            return Err(Error::here(ErrorCode::Ended, "the work was cancelled"));
+        }
+        Ok(())
+    }
+}
+
+impl WorkTable {
+    /// The units that run, the oldest first.
+    pub fn running(&self) -> Vec<WorkInfo> {
+        self.units().running.values().cloned().collect()
+    }
+
+    /// Waits until the user may have one more unit, and enters it.
+    pub(super) async fn enter(
+        &self,
+        user: &UserName,
+        session: &str,
+        kind: &'static str,
+    ) -> RunningUnit {
+        let permits = self
+            .units()
+            .permits
+            .entry(user.clone())
+            .or_insert_with(|| Arc::new(Semaphore::new(UNITS_PER_USER_MAX)))
+            .clone();
+        // It is never closed.
+        let permit = permits.acquire_owned().await.ok();
+        let shared = Arc::new(Shared::default());
+        let info = WorkInfo {
+            user: user.clone(),
+            session: session.to_owned(),
+            kind,
+            shared: shared.clone(),
+        };
+        let mut units = self.units();
+        let number = units.next;
+        units.next += 1;
+        units.running.insert(number, info);
+        RunningUnit {
+            table: self.clone(),
+            number,
+            shared,
+            _permit: permit,
+        }
+    }
+
+    fn units(&self) -> MutexGuard<'_, Units> {
+        // Every change is a single step, so that a panic leaves the table whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A unit's place in the table, which goes with the thread that works.
+#[derive(Debug)]
+pub(super) struct RunningUnit {
+    table: WorkTable,
+    number: u64,
+    shared: Arc<Shared>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl RunningUnit {
+    pub(super) fn unit(&self) -> WorkUnit {
+        WorkUnit(self.shared.clone())
+    }
+
+    /// Cancels the work when it is dropped.
+    pub(super) fn canceller(&self) -> Canceller {
+        Canceller(self.shared.clone())
+    }
+}
+
+impl Drop for RunningUnit {
+    fn drop(&mut self) {
+        let mut units = self.table.units();
+        if let Some(info) = units.running.remove(&self.number) {
+            let is_last = units.running.values().all(|other| other.user != info.user);
+            let is_unused = units
+                .permits
+                .get(&info.user)
+                .is_some_and(|permits| Arc::strong_count(permits) <= 2);
+            // This unit's permit and the table hold it: no other unit runs or waits.
+            if is_last && is_unused {
+                units.permits.remove(&info.user);
+            }
+        }
+    }
+}
+
+/// Cancels a unit of work when it is dropped.
+#[derive(Debug)]
+pub(super) struct Canceller(Arc<Shared>);
+
+impl Canceller {
+    pub(super) fn cancel(&self) {
+        self.0.is_cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Canceller {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+/// A few threads of their own for logins or revocation. They end when this is dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct Threads(mpsc::Sender<Job>);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Threads {
+    /// Starts so many threads with this name.
+    ///
+    /// # Errors
+    /// `io` where the system starts no more threads.
+    pub(crate) fn start(name: &str, count: usize) -> Result<Self, Error> {
+        let (sender, receiver) = mpsc::channel::<Job>();
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..count {
+            let receiver = receiver.clone();
+            let work = move || {
+                loop {
+                    let job = receiver
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .recv();
+                    match job {
+                        // A panic is reported to whoever waits for the job.
+                        Ok(job) => {
+                            drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)))
+                        }
+                        Err(_) => return,
+                    }
+                }
+            };
+            thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(work)
+                .map_err(|error| Error::io("a thread", &error))?;
+        }
+        Ok(Self(sender))
+    }
+
+    /// Runs `work` on one of the threads, once those before it are done.
+    ///
+    /// # Errors
+    /// What `work` returns; `io` where it panicked.
+    ///
+    /// # Cancel safety
+    /// The work goes on; its result is lost.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (done, result) = oneshot::channel();
+        let job = move || {
+            let _ = done.send(work());
+        };
+        let failed = || Error::here(ErrorCode::Io, "a task of the server failed");
+        self.0.send(Box::new(job)).map_err(|_| failed())?;
+        result.await.unwrap_or_else(|_| Err(failed()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn alice() -> UserName {
+        "alice".parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn units_beyond_the_limit_wait() {
+        let table = WorkTable::default();
+        let mut units = Vec::new();
+        for _ in 0..UNITS_PER_USER_MAX {
+            units.push(table.enter(&alice(), "1", "test").await);
+        }
+        let user = alice();
+        let next = table.enter(&user, "1", "test");
+        tokio::pin!(next);
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut next).await;
+        assert!(early.is_err(), "it did not wait");
+        let bob = "bob".parse().unwrap();
+        drop(table.enter(&bob, "2", "test").await);
+        drop(units.pop());
+        let last = next.await;
+        assert_eq!(table.running().len(), UNITS_PER_USER_MAX);
+        drop((units, last));
+        assert!(table.running().is_empty());
+        assert!(table.units().permits.is_empty());
+    }
+
+    #[tokio::test]
+    async fn cancelled_unit_stops_at_its_next_buffer() {
+        let running = WorkTable::default().enter(&alice(), "1", "test").await;
+        let unit = running.unit();
+        assert!(unit.spend(10).is_ok());
+        drop(running.canceller());
+        let stopped = unit.spend(10);
+        assert!(matches!(
+            stopped,
+            Err(Error::Failed {
+                code: ErrorCode::Ended,
+                ..
+            })
+        ));
+    }
+
+    #[tokio::test]
+    async fn threads_survive_a_panic() {
+        let threads = Threads::start("test", 1).unwrap();
+        #[allow(clippy::panic, reason = "what is tested")]
+        let failed = threads
+            .run(|| -> Result<(), Error> { panic!("a bug") })
+            .await;
+        assert!(failed.is_err());
+        assert_eq!(threads.run(|| Ok(7)).await.unwrap(), 7);
+    }
+}
