@@ -180,6 +180,12 @@ impl From<landline::paths::Error> for Failure {
     }
 }
 
+impl From<landline::ssh_config::Error> for Failure {
+    fn from(error: landline::ssh_config::Error) -> Self {
+        Self::local(error.to_string())
+    }
+}
+
 fn status(error: &Error) -> u8 {
     match error {
         Error::Connect { .. } | Error::Ssh { .. } | Error::Lost(_) => 10,

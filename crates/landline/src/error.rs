@@ -146,16 +146,6 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A file of ssh's configuration cannot be used.
-    #[error("{path} line {line}: {problem}")]
-    SshConfig {
-        /// The file.
-        path: String,
-        /// The line, from 1; 0 for the file as a whole.
-        line: usize,
-        /// What is wrong with it.
-        problem: String,
-    },
     /// The invite's text is not an invite.
     #[error("not an invite: {0}")]
     Invite(String),

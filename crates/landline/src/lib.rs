@@ -37,7 +37,6 @@ pub mod ping;
 pub mod rights;
 pub mod server;
 pub mod session;
-pub mod ssh_config;
 pub mod store;
 
 pub use client::{Client, Connected};
@@ -45,6 +44,7 @@ pub use error::{Error, Side};
 pub use event::{Event, EventSink};
 pub use landline_paths as paths;
 pub use landline_proto as proto;
+pub use landline_ssh_config as ssh_config;
 pub use server::{Server, ServerOptions};
 
 /// Name and release, as it stands in the greeting.

@@ -4,6 +4,8 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::InvalidHop;
+
 /// The hosts to go through, the first one first; none for `none`. Written as ssh takes it, in files
 /// too.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,9 +97,9 @@ impl<'de> Deserialize<'de> for ProxyJump {
 }
 
 impl FromStr for ProxyJump {
-    type Err = String;
+    type Err = InvalidHop;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, InvalidHop> {
         if text.eq_ignore_ascii_case("none") {
             return Ok(Self { hops: Vec::new() });
         }
@@ -110,10 +112,12 @@ impl FromStr for ProxyJump {
 }
 
 impl FromStr for Hop {
-    type Err = String;
+    type Err = InvalidHop;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is no host to go through");
+    fn from_str(text: &str) -> Result<Self, InvalidHop> {
+        let bad = || InvalidHop {
+            text: text.to_owned(),
+        };
         let body = text
             .strip_prefix("ssh://")
             .map_or(text, |rest| rest.trim_end_matches('/'));

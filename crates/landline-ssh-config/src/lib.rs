@@ -3,6 +3,7 @@
 //! The first value wins. Everything else is passed over, `Port` too: it is sshd's.
 
 mod blocks;
+mod error;
 mod evaluation;
 mod jump;
 mod pattern;
@@ -11,9 +12,8 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
+pub use error::{Error, InvalidHop};
 pub use jump::{Hop, ProxyJump};
-
-use crate::Error;
 
 /// A host as the user of this client names it.
 #[derive(Debug, Clone, Copy)]
@@ -64,8 +64,8 @@ pub struct HostConfig {
 /// relative. Blocking.
 ///
 /// # Errors
-/// [`Error::SshConfig`] for a file that cannot be read, that others may write to, or in which one
-/// of our keywords is malformed.
+/// [`Error`] for a file that cannot be read, that others may write to, or in which one of our
+/// keywords is malformed.
 pub fn read(files: &[(PathBuf, PathBuf)], query: &Query<'_>) -> Result<HostConfig, Error> {
     evaluation::read(files, query, &evaluation::Disk)
 }
@@ -73,7 +73,7 @@ pub fn read(files: &[(PathBuf, PathBuf)], query: &Query<'_>) -> Result<HostConfi
 /// The same of a text that includes nothing, for tests of the reader itself.
 ///
 /// # Errors
-/// [`Error::SshConfig`].
+/// [`Error::Malformed`].
 pub fn parse(text: &str, query: &Query<'_>) -> Result<HostConfig, Error> {
     evaluation::parse(text, query)
 }

@@ -5,14 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use landline_paths::local;
+
 use super::{
-    AgentPlace, HostConfig, Query,
+    AgentPlace, HostConfig, InvalidHop, Query,
     blocks::{self, Known},
     pattern, tokens,
     tokens::Meanings,
     words,
 };
-use crate::{Error, paths::local};
+use crate::Error;
 
 /// Far beyond any such file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -87,15 +89,15 @@ struct Evaluation<'a> {
 }
 
 /// A line that is being read.
-struct Line<'a> {
+struct ConfigLine<'a> {
     path: &'a Path,
     number: usize,
 }
 
-impl Line<'_> {
+impl ConfigLine<'_> {
     fn bad(&self, problem: impl Into<String>) -> Error {
-        Error::SshConfig {
-            path: self.path.display().to_string(),
+        Error::Malformed {
+            path: self.path.to_owned(),
             line: self.number,
             problem: problem.into(),
         }
@@ -121,16 +123,17 @@ impl<'a> Evaluation<'a> {
     }
 
     fn file(&mut self, path: &Path, is_meant: bool, depth: usize) -> Result<(), Error> {
-        let line = Line { path, number: 0 };
         self.files += 1;
         if depth > DEPTH_MAX || self.files > FILES_MAX {
-            return Err(line.bad("files include one another without end"));
+            return Err(Error::TooManyIncludes {
+                path: path.to_owned(),
+            });
         }
-        match self
-            .source
-            .text(path)
-            .map_err(|error| line.bad(error.to_string()))?
-        {
+        let text = self.source.text(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        match text {
             Some(text) => self.text(path, &text, is_meant, depth),
             None => Ok(()),
         }
@@ -140,7 +143,7 @@ impl<'a> Evaluation<'a> {
     fn text(&mut self, path: &Path, text: &str, is_meant: bool, depth: usize) -> Result<(), Error> {
         let mut counts = is_meant;
         for (index, content) in text.lines().enumerate() {
-            let line = Line {
+            let line = ConfigLine {
                 path,
                 number: index + 1,
             };
@@ -184,7 +187,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// A `Match` that is not understood is for nobody, aloud.
-    fn matches(&mut self, arguments: &[String], line: &Line<'_>) -> bool {
+    fn matches(&mut self, arguments: &[String], line: &ConfigLine<'_>) -> bool {
         blocks::matches(arguments, &self.known()).unwrap_or_else(|problem| {
             self.config.passed_over.push(format!(
                 "{}: {problem}; the block is passed over",
@@ -194,7 +197,12 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    fn value(&mut self, keyword: &str, arguments: &[String], line: &Line<'_>) -> Result<(), Error> {
+    fn value(
+        &mut self,
+        keyword: &str,
+        arguments: &[String],
+        line: &ConfigLine<'_>,
+    ) -> Result<(), Error> {
         let is_ours = [
             "hostname",
             "user",
@@ -235,7 +243,7 @@ impl<'a> Evaluation<'a> {
                 self.config.proxy_jump = Some(
                     expanded
                         .parse()
-                        .map_err(|problem: String| line.bad(problem))?,
+                        .map_err(|error: InvalidHop| line.bad(error.to_string()))?,
                 );
             }
             _ => {}
