@@ -8,7 +8,6 @@
 //! - [`Client`] connects, checks the server's identity, logs in, and gives a [`net::Channel`] for
 //!   one service.
 //! - [`files`] copies one file either way, verified; [`ping`] asks for a sign of life.
-//! - [`lab`] shows on this machine what courses tell about sockets.
 //! - [`admin`] is accounts, keys, invites and sessions, at the machine itself or over the line.
 //! - [`audit`] writes down who did what, and finds out whether that was changed.
 //! - [`classic`] speaks the plain formats of socket courses, as a server and as a client.
@@ -29,7 +28,6 @@ pub mod error;
 pub mod event;
 pub mod files;
 pub mod keys;
-pub mod lab;
 pub mod login;
 pub mod net;
 pub mod password;

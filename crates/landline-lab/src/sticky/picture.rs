@@ -2,7 +2,7 @@
 //! what each receive returned.
 
 use super::{Kind, Load, Overrun, Part, Sticky, Trial, Way};
-use crate::lab::{
+use crate::{
     Language,
     svg::{
         Anchor, Area, BAD, Board, COLOURS, FAINT, Face, GOOD, INK, ODD, PAPER, RULE, SHADE, ems,

@@ -52,11 +52,11 @@ pub(super) fn run() -> io::Result<Backlog> {
             })
             .collect();
         thread::sleep(ACCEPT_AFTER);
-        let before = kernel::Table::read();
+        let before = kernel::SocketTable::read();
         let accepted = start.elapsed();
         let _one = listener.accept()?;
         thread::sleep(LAST_LOOK.saturating_sub(start.elapsed()));
-        let last = kernel::Table::read();
+        let last = kernel::SocketTable::read();
         let connected = calls.into_iter().map(|call| call.join().ok().flatten());
         let callers = connected
             .zip(ports)

@@ -1,7 +1,7 @@
 //! The picture: a panel for each question, a row of bars for each model.
 
 use super::{Figures, Model, Models};
-use crate::lab::{
+use crate::{
     Language,
     svg::{Area, Board, COLOURS, FAINT, Face, PAPER, RULE, SHADE, ems, line_count},
     words::{models as words, time},

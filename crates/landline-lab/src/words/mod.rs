@@ -51,11 +51,11 @@ fn listed(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::sticky::{Load, Way};
+    use crate::sticky::{Load, Way};
 
     #[test]
     fn the_lessons_quote_what_the_lab_prints() {
-        let lessons = include_str!("../../../../../docs/lessons.md");
+        let lessons = include_str!("../../../../docs/lessons.md");
         for language in [Language::English, Language::Chinese] {
             let heads = models::heads(language);
             let named = [heads.long, heads.short].map(|head| {

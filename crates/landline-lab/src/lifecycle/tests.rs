@@ -9,12 +9,12 @@ fn lifecycle(kernel_tells: bool) -> Lifecycle {
         steps: vec![
             Step {
                 action: Action::Connect,
-                client: state(State::SynSent),
+                client: state(TcpState::SynSent),
                 server: None,
             },
             Step {
                 action: Action::Close,
-                client: state(State::TimeWait),
+                client: state(TcpState::TimeWait),
                 server: None,
             },
         ],
@@ -33,7 +33,7 @@ fn lifecycle(kernel_tells: bool) -> Lifecycle {
             callers: [Some(ms(1)), Some(ms(11)), Some(ms(1030)), None]
                 .map(|connected| Caller {
                     connected,
-                    server: state(State::SynReceived),
+                    server: state(TcpState::SynReceived),
                     ..Caller::default()
                 })
                 .to_vec(),
@@ -103,13 +103,13 @@ fn a_real_connection_lives_and_dies() {
         Some(Err(io::ErrorKind::AddrInUse))
     );
     if cfg!(target_os = "linux") && lifecycle.kernel_tells {
-        let seen: Vec<State> = lifecycle
+        let seen: Vec<TcpState> = lifecycle
             .steps
             .iter()
             .flat_map(|step| [step.client, step.server])
             .flatten()
             .collect();
-        use State as S;
+        use TcpState as S;
         for state in [
             S::Listen,
             S::SynSent,

@@ -1,19 +1,19 @@
 //! What is said about the four models.
 
 use super::{bytes, listed, time};
-use crate::lab::{
+use crate::{
     Language, Models, Table,
     models::{BLOCK, CLIENTS, Figures, IDLE_CONNECTIONS, Model, Service, TASK_THREADS},
 };
 
-pub(in crate::lab) fn title(language: Language) -> String {
+pub(crate) fn title(language: Language) -> String {
     language.pick(
         format!("Four models, the same load: {CLIENTS} clients at the same time"),
         format!("四种模型，同样的负载：{CLIENTS} 个客户端同时请求"),
     )
 }
 
-pub(in crate::lab) fn model(model: Model, language: Language) -> &'static str {
+pub(crate) fn model(model: Model, language: Language) -> &'static str {
     match model {
         Model::Inline => "inline",
         Model::Threads => language.pick("threads", "threads 线程"),
@@ -23,7 +23,7 @@ pub(in crate::lab) fn model(model: Model, language: Language) -> &'static str {
 }
 
 /// What a model is, in a few words.
-pub(in crate::lab) fn model_is(model: Model, language: Language) -> String {
+pub(crate) fn model_is(model: Model, language: Language) -> String {
     match model {
         Model::Inline => language
             .pick("one connection after the other", "一次只服务一个连接")
@@ -42,16 +42,16 @@ pub(in crate::lab) fn model_is(model: Model, language: Language) -> String {
 }
 
 /// The heads of the panels of the picture.
-pub(in crate::lab) struct Heads {
-    pub(in crate::lab) long: String,
-    pub(in crate::lab) short: String,
-    pub(in crate::lab) long_latency: String,
-    pub(in crate::lab) short_latency: String,
-    pub(in crate::lab) memory: String,
-    pub(in crate::lab) blocked: String,
+pub(crate) struct Heads {
+    pub(crate) long: String,
+    pub(crate) short: String,
+    pub(crate) long_latency: String,
+    pub(crate) short_latency: String,
+    pub(crate) memory: String,
+    pub(crate) blocked: String,
 }
 
-pub(in crate::lab) fn heads(language: Language) -> Heads {
+pub(crate) fn heads(language: Language) -> Heads {
     let block = time(BLOCK, language);
     match language {
         Language::English => Heads {
@@ -74,7 +74,7 @@ pub(in crate::lab) fn heads(language: Language) -> Heads {
 }
 
 /// What the two bars of a latency panel are.
-pub(in crate::lab) fn latency_key(language: Language) -> [&'static str; 2] {
+pub(crate) fn latency_key(language: Language) -> [&'static str; 2] {
     language.pick(
         ["half of them took less", "99 of 100 took less"],
         ["一半比这快", "99% 比这快"],
@@ -82,7 +82,7 @@ pub(in crate::lab) fn latency_key(language: Language) -> [&'static str; 2] {
 }
 
 /// What the bars of the panel of blocked handlers are.
-pub(in crate::lab) fn blocked_key(language: Language) -> [String; 3] {
+pub(crate) fn blocked_key(language: Language) -> [String; 3] {
     language.pick(
         [
             "1 blocks".to_owned(),
@@ -97,7 +97,7 @@ pub(in crate::lab) fn blocked_key(language: Language) -> [String; 3] {
     )
 }
 
-pub(in crate::lab) fn served(service: &Service, language: Language) -> String {
+pub(crate) fn served(service: &Service, language: Language) -> String {
     let served = service.served;
     match language {
         Language::English => format!("{served} of {CLIENTS} served"),
@@ -105,20 +105,20 @@ pub(in crate::lab) fn served(service: &Service, language: Language) -> String {
     }
 }
 
-pub(in crate::lab) fn rate(per_second: f64) -> String {
+pub(crate) fn rate(per_second: f64) -> String {
     format!("{per_second:.0}")
 }
 
-pub(in crate::lab) fn memory(amount: Option<u64>, language: Language) -> String {
+pub(crate) fn memory(amount: Option<u64>, language: Language) -> String {
     amount.map_or_else(|| language.pick("not told", "未知").to_owned(), bytes)
 }
 
 /// Why connections add nothing where one is served at a time.
-pub(in crate::lab) fn rest_in_kernel(language: Language) -> &'static str {
+pub(crate) fn rest_in_kernel(language: Language) -> &'static str {
     language.pick("all but one wait in the kernel", "除一个外都在内核里等待")
 }
 
-pub(in crate::lab) fn tables(models: &Models, language: Language) -> Vec<Table> {
+pub(crate) fn tables(models: &Models, language: Language) -> Vec<Table> {
     let heads = heads(language);
     let columns = language.pick(
         [
@@ -185,7 +185,7 @@ pub(in crate::lab) fn tables(models: &Models, language: Language) -> Vec<Table> 
 }
 
 /// Which models are not among the figures, and why.
-pub(in crate::lab) fn missing(models: &Models, language: Language) -> Vec<String> {
+pub(crate) fn missing(models: &Models, language: Language) -> Vec<String> {
     let note = |(which, error): &(Model, String)| {
         let name = model(*which, language);
         language.pick(
@@ -197,7 +197,7 @@ pub(in crate::lab) fn missing(models: &Models, language: Language) -> Vec<String
 }
 
 /// What this system could not tell, and what the figures are not.
-pub(in crate::lab) fn notes(models: &Models, language: Language) -> Vec<String> {
+pub(crate) fn notes(models: &Models, language: Language) -> Vec<String> {
     let mut notes = missing(models, language);
     if models
         .figures
@@ -219,7 +219,7 @@ pub(in crate::lab) fn notes(models: &Models, language: Language) -> Vec<String> 
 }
 
 /// What was seen, in two sentences.
-pub(in crate::lab) fn seen(models: &Models, language: Language) -> [String; 2] {
+pub(crate) fn seen(models: &Models, language: Language) -> [String; 2] {
     [
         seen_service(models, language),
         seen_blocked(models, language),

@@ -3,12 +3,12 @@
 use std::io;
 
 use super::{listed, time};
-use crate::lab::{
+use crate::{
     Language, Lifecycle, Table,
-    lifecycle::{Action, Backlog, Blocked, Call, Rebind, State},
+    lifecycle::{Action, Backlog, Blocked, Call, Rebind, TcpState},
 };
 
-pub(in crate::lab) fn title(language: Language) -> &'static str {
+pub(crate) fn title(language: Language) -> &'static str {
     language.pick(
         "The life of a TCP connection, as the kernel reports it",
         "一条 TCP 连接的一生：内核看到的状态",
@@ -16,11 +16,11 @@ pub(in crate::lab) fn title(language: Language) -> &'static str {
 }
 
 /// What each side did.
-pub(in crate::lab) struct Deed {
+pub(crate) struct Deed {
     /// The client; empty for nothing.
-    pub(in crate::lab) client: &'static str,
+    pub(crate) client: &'static str,
     /// The server; empty for nothing.
-    pub(in crate::lab) server: &'static str,
+    pub(crate) server: &'static str,
 }
 
 impl Deed {
@@ -41,7 +41,7 @@ impl Deed {
 }
 
 /// What was done, by which side.
-pub(in crate::lab) fn deed(action: Action, language: Language) -> Deed {
+pub(crate) fn deed(action: Action, language: Language) -> Deed {
     let by_client = |client| Deed { client, server: "" };
     let by_server = |server| Deed { client: "", server };
     match action {
@@ -69,17 +69,17 @@ pub(in crate::lab) fn deed(action: Action, language: Language) -> Deed {
 }
 
 /// A segment that travels when something is done.
-pub(in crate::lab) struct Segment {
+pub(crate) struct Segment {
     /// Whether the client sends it.
-    pub(in crate::lab) from_client: bool,
+    pub(crate) from_client: bool,
     /// Whether it arrives.
-    pub(in crate::lab) arrives: bool,
+    pub(crate) arrives: bool,
     /// What it is.
-    pub(in crate::lab) name: &'static str,
+    pub(crate) name: &'static str,
 }
 
 /// The segments that lead to the states after an action.
-pub(in crate::lab) fn segments(action: Action, language: Language) -> Vec<Segment> {
+pub(crate) fn segments(action: Action, language: Language) -> Vec<Segment> {
     let segment = |from_client, arrives, name| Segment {
         from_client,
         arrives,
@@ -117,19 +117,15 @@ pub(in crate::lab) fn segments(action: Action, language: Language) -> Vec<Segmen
     }
 }
 
-pub(in crate::lab) fn client(language: Language) -> &'static str {
+pub(crate) fn client(language: Language) -> &'static str {
     language.pick("client", "客户端")
 }
 
-pub(in crate::lab) fn server(language: Language) -> &'static str {
+pub(crate) fn server(language: Language) -> &'static str {
     language.pick("server", "服务端")
 }
 
-pub(in crate::lab) fn state(
-    state: Option<State>,
-    lifecycle: &Lifecycle,
-    language: Language,
-) -> String {
+pub(crate) fn state(state: Option<TcpState>, lifecycle: &Lifecycle, language: Language) -> String {
     match state {
         Some(state) => state.to_string(),
         None if lifecycle.kernel_tells => language.pick("none", "无").to_owned(),
@@ -137,7 +133,7 @@ pub(in crate::lab) fn state(
     }
 }
 
-pub(in crate::lab) fn call(call: Call, language: Language) -> &'static str {
+pub(crate) fn call(call: Call, language: Language) -> &'static str {
     match call {
         Call::Connect => language.pick("connect(), nobody accepts", "connect()，无人 accept"),
         Call::ConnectFull => language.pick("connect(), queue full", "connect()，队列已满"),
@@ -151,7 +147,7 @@ pub(in crate::lab) fn call(call: Call, language: Language) -> &'static str {
 }
 
 /// Until what a call blocks.
-pub(in crate::lab) fn until(call: Call, language: Language) -> &'static str {
+pub(crate) fn until(call: Call, language: Language) -> &'static str {
     match call {
         Call::Connect => language.pick("the kernel answers the SYN", "内核应答 SYN"),
         Call::ConnectFull => language.pick(
@@ -167,22 +163,22 @@ pub(in crate::lab) fn until(call: Call, language: Language) -> &'static str {
     }
 }
 
-pub(in crate::lab) fn calls_head(language: Language) -> &'static str {
+pub(crate) fn calls_head(language: Language) -> &'static str {
     language.pick("Which call blocks until what", "哪个调用阻塞到什么时候")
 }
 
-pub(in crate::lab) fn other_side_acts(language: Language) -> &'static str {
+pub(crate) fn other_side_acts(language: Language) -> &'static str {
     language.pick("the other side acts", "对方有动作的时刻")
 }
 
-pub(in crate::lab) fn rebinds_head(language: Language) -> &'static str {
+pub(crate) fn rebinds_head(language: Language) -> &'static str {
     language.pick(
         "Listen again on the same port: what SO_REUSEADDR changes",
         "在同一端口再次监听：SO_REUSEADDR 的作用",
     )
 }
 
-pub(in crate::lab) fn rebind(rebind: Rebind, language: Language) -> &'static str {
+pub(crate) fn rebind(rebind: Rebind, language: Language) -> &'static str {
     match rebind {
         Rebind::Plain => language.pick(
             "after a close (TIME_WAIT), without it",
@@ -198,7 +194,7 @@ pub(in crate::lab) fn rebind(rebind: Rebind, language: Language) -> &'static str
     }
 }
 
-pub(in crate::lab) fn rebound(result: Result<(), io::ErrorKind>, language: Language) -> String {
+pub(crate) fn rebound(result: Result<(), io::ErrorKind>, language: Language) -> String {
     match result {
         Ok(()) => language.pick("listens", "成功").to_owned(),
         Err(io::ErrorKind::AddrInUse) => language.pick("address in use", "地址已被占用").to_owned(),
@@ -206,7 +202,7 @@ pub(in crate::lab) fn rebound(result: Result<(), io::ErrorKind>, language: Langu
     }
 }
 
-pub(in crate::lab) fn backlog_head(backlog: &Backlog, language: Language) -> String {
+pub(crate) fn backlog_head(backlog: &Backlog, language: Language) -> String {
     let (asked, callers) = (backlog.asked, backlog.callers.len());
     match language {
         Language::English => {
@@ -224,11 +220,11 @@ pub(in crate::lab) fn backlog_head(backlog: &Backlog, language: Language) -> Str
     }
 }
 
-pub(in crate::lab) fn caller_name(number: usize, language: Language) -> String {
+pub(crate) fn caller_name(number: usize, language: Language) -> String {
     language.pick(format!("caller {number}"), format!("客户端 {number}"))
 }
 
-pub(in crate::lab) fn connected(
+pub(crate) fn connected(
     backlog: &Backlog,
     at: Option<std::time::Duration>,
     language: Language,
@@ -248,7 +244,7 @@ pub(in crate::lab) fn connected(
     }
 }
 
-pub(in crate::lab) fn tables(lifecycle: &Lifecycle, language: Language) -> Vec<Table> {
+pub(crate) fn tables(lifecycle: &Lifecycle, language: Language) -> Vec<Table> {
     let mut states = Table::new(
         language.pick("One connection", "一条连接"),
         language.pick(
@@ -325,7 +321,7 @@ pub(in crate::lab) fn tables(lifecycle: &Lifecycle, language: Language) -> Vec<T
 }
 
 /// What this system could not tell.
-pub(in crate::lab) fn notes(lifecycle: &Lifecycle, language: Language) -> Vec<String> {
+pub(crate) fn notes(lifecycle: &Lifecycle, language: Language) -> Vec<String> {
     let note = language.pick(
         "This system does not list the states of its connections (no /proc/net/tcp), so the first table cannot show them.",
         "本系统不提供连接状态列表（没有 /proc/net/tcp），所以第一张表无法显示状态。",
@@ -338,7 +334,7 @@ pub(in crate::lab) fn notes(lifecycle: &Lifecycle, language: Language) -> Vec<St
 }
 
 /// What was seen, in two sentences.
-pub(in crate::lab) fn seen(lifecycle: &Lifecycle, language: Language) -> [String; 2] {
+pub(crate) fn seen(lifecycle: &Lifecycle, language: Language) -> [String; 2] {
     [
         seen_states(lifecycle, language),
         seen_calls(lifecycle, language),
@@ -367,7 +363,7 @@ fn seen_states(lifecycle: &Lifecycle, language: Language) -> String {
     }
     let last = lifecycle.steps.last();
     let lingers =
-        last.is_some_and(|step| step.client == Some(State::TimeWait) && step.server.is_none());
+        last.is_some_and(|step| step.client == Some(TcpState::TimeWait) && step.server.is_none());
     match language {
         Language::English => format!(
             "One connection went through {}{}.",

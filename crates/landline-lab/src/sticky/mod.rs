@@ -21,7 +21,7 @@ pub enum Way {
     Nagle,
     /// TCP with `TCP_NODELAY`.
     NoDelay,
-    /// TCP as it comes, with a length before each message ([`crate::proto::frame`]).
+    /// TCP as it comes, with a length before each message ([`landline_proto::frame`]).
     Framed,
     /// UDP.
     Datagrams,

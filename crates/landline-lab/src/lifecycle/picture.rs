@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Blocked, Lifecycle, State, Step};
-use crate::lab::{
+use super::{Blocked, Lifecycle, Step, TcpState};
+use crate::{
     Language,
     svg::{
         Anchor, Area, BAD, Board, COLOURS, FAINT, Face, GOOD, INK, ODD, PAPER, RULE, SHADE,
@@ -107,7 +107,7 @@ fn rung(
     board.paragraph(MARGIN, top + 22.0, ACTION, BODY, deed.client);
     board.paragraph(SERVER + STATE + 14.0, top + 22.0, ACTION, BODY, deed.server);
     let area = |x| Area(x, top, STATE, height - 10.0);
-    let mut state = |x: f64, state: Option<State>| {
+    let mut state = |x: f64, state: Option<TcpState>| {
         let name = words::state(state, lifecycle, language);
         let (fill, face) = match state {
             Some(state) => (colour(state), BODY.bold()),
@@ -152,16 +152,16 @@ fn cross(board: &mut Board, x: f64, y: f64) {
 }
 
 /// One colour for each time of life.
-fn colour(state: State) -> &'static str {
+fn colour(state: TcpState) -> &'static str {
     let [blue, orange, green, yellow, pink, red] = COLOURS;
     match state {
-        State::Listen => SHADE,
-        State::SynSent | State::SynReceived => yellow,
-        State::Established => green,
-        State::FinWait1 | State::FinWait2 => blue,
-        State::CloseWait | State::LastAck => pink,
-        State::TimeWait => orange,
-        State::Closing | State::Closed => red,
+        TcpState::Listen => SHADE,
+        TcpState::SynSent | TcpState::SynReceived => yellow,
+        TcpState::Established => green,
+        TcpState::FinWait1 | TcpState::FinWait2 => blue,
+        TcpState::CloseWait | TcpState::LastAck => pink,
+        TcpState::TimeWait => orange,
+        TcpState::Closing | TcpState::Closed => red,
     }
 }
 

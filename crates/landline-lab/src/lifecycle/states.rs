@@ -35,7 +35,7 @@ pub(super) fn run() -> io::Result<(Vec<Step>, Blocked)> {
     let mut steps = vec![Step {
         action: Action::Listen,
         client: None,
-        server: kernel::Table::read().listener(server_port),
+        server: kernel::SocketTable::read().listener(server_port),
     }];
 
     let client = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -53,10 +53,10 @@ pub(super) fn run() -> io::Result<(Vec<Step>, Blocked)> {
         let start = Instant::now();
         thread::sleep(ROOM_AFTER);
         // On a busy machine the client may not have called yet.
-        let mut ends = kernel::Table::read().ends(client_port, server_port);
+        let mut ends = kernel::SocketTable::read().ends(client_port, server_port);
         while ends.client.is_none() && start.elapsed() < CALL_TIME_MAX {
             thread::sleep(Duration::from_millis(5));
-            ends = kernel::Table::read().ends(client_port, server_port);
+            ends = kernel::SocketTable::read().ends(client_port, server_port);
         }
         steps.push(Step {
             action: Action::Connect,

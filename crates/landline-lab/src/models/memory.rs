@@ -1,6 +1,6 @@
 //! The memory of a process and those it has made.
 
-use crate::paths::kernel_text;
+use landline_paths::kernel_text;
 
 /// The memory of a process and its children in bytes, what several processes share counted in equal
 /// parts (PSS); `None` where the system does not tell.

@@ -10,7 +10,7 @@ mod states;
 
 use std::{io, time::Duration};
 
-pub use kernel::State;
+pub use kernel::TcpState;
 
 use super::{Language, Report, words::lifecycle as words};
 
@@ -47,9 +47,9 @@ pub struct Step {
     /// What was done.
     pub action: Action,
     /// The client's end; `None` where the kernel has none.
-    pub client: Option<State>,
+    pub client: Option<TcpState>,
     /// The server's end; for [`Action::Listen`] its listener.
-    pub server: Option<State>,
+    pub server: Option<TcpState>,
 }
 
 /// A call of a socket program.
@@ -103,11 +103,11 @@ pub struct Caller {
     /// end.
     pub connected: Option<Duration>,
     /// Its end before anybody was accepted; `None` where the kernel does not tell.
-    pub before_accept: Option<State>,
+    pub before_accept: Option<TcpState>,
     /// Its end at last.
-    pub client: Option<State>,
+    pub client: Option<TcpState>,
     /// The server's end at last.
-    pub server: Option<State>,
+    pub server: Option<TcpState>,
 }
 
 /// A queue for two, and more callers than that.
@@ -137,7 +137,7 @@ impl Backlog {
     /// How many believe to be connected while the server still has no room for them.
     pub fn half_open(&self) -> usize {
         let half = |caller: &&Caller| {
-            caller.connected.is_some() && caller.server == Some(State::SynReceived)
+            caller.connected.is_some() && caller.server == Some(TcpState::SynReceived)
         };
         self.callers.iter().filter(half).count()
     }

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use super::{counted, time};
-use crate::lab::{
+use crate::{
     Language, Sticky, Table,
     sticky::{BUFFER_BYTES, Kind, Load, Overrun, Receive, Trial, Way},
 };
 
-pub(in crate::lab) fn title(language: Language) -> &'static str {
+pub(crate) fn title(language: Language) -> &'static str {
     language.pick(
         "Sticky packets: what was sent, what each receive returned",
         "粘包：发送了什么，每次 recv 收到了什么",
     )
 }
 
-pub(in crate::lab) fn way(way: Way, language: Language) -> &'static str {
+pub(crate) fn way(way: Way, language: Language) -> &'static str {
     match way {
         Way::Nagle => language.pick("TCP, Nagle on", "TCP，Nagle 开"),
         Way::NoDelay => language.pick("TCP, TCP_NODELAY", "TCP，TCP_NODELAY"),
@@ -25,7 +25,7 @@ pub(in crate::lab) fn way(way: Way, language: Language) -> &'static str {
 }
 
 /// What a way is, in a few words.
-pub(in crate::lab) fn way_is(way: Way, language: Language) -> &'static str {
+pub(crate) fn way_is(way: Way, language: Language) -> &'static str {
     match way {
         Way::Nagle => language.pick("a stream, as it comes by default", "字节流，系统默认"),
         Way::NoDelay => language.pick("a stream, small sends at once", "字节流，小块立即发出"),
@@ -37,7 +37,7 @@ pub(in crate::lab) fn way_is(way: Way, language: Language) -> &'static str {
     }
 }
 
-pub(in crate::lab) fn load(load: Load, language: Language) -> &'static str {
+pub(crate) fn load(load: Load, language: Language) -> &'static str {
     match load {
         Load::Small => language.pick("small sends, 2 ms apart", "小消息，每隔 2 毫秒发一条"),
         Load::Slow => language.pick("small sends, slow reader", "小消息，接收方来得晚"),
@@ -48,24 +48,24 @@ pub(in crate::lab) fn load(load: Load, language: Language) -> &'static str {
     }
 }
 
-pub(in crate::lab) fn overrun(language: Language) -> &'static str {
+pub(crate) fn overrun(language: Language) -> &'static str {
     language.pick("8 MB while the reader sleeps", "接收方睡着，发送 8 MB")
 }
 
-pub(in crate::lab) fn sent(language: Language) -> &'static str {
+pub(crate) fn sent(language: Language) -> &'static str {
     language.pick("sent", "发送")
 }
 
-pub(in crate::lab) fn received(language: Language) -> &'static str {
+pub(crate) fn received(language: Language) -> &'static str {
     language.pick("recv", "接收")
 }
 
-pub(in crate::lab) fn decoded(language: Language) -> &'static str {
+pub(crate) fn decoded(language: Language) -> &'static str {
     language.pick("decoded", "解码")
 }
 
 /// What became of the messages of a trial.
-pub(in crate::lab) fn verdict(trial: &Trial, language: Language) -> String {
+pub(crate) fn verdict(trial: &Trial, language: Language) -> String {
     let (stuck, cut, lost) = (trial.stuck(), trial.cut(), trial.lost());
     if trial.decoded.is_some() && trial.whole() == trial.sent.len() {
         return language.pick("whole again", "解码后完整").to_owned();
@@ -87,7 +87,7 @@ pub(in crate::lab) fn verdict(trial: &Trial, language: Language) -> String {
 }
 
 /// How many sends became how many receives.
-pub(in crate::lab) fn counts(trial: &Trial, language: Language) -> String {
+pub(crate) fn counts(trial: &Trial, language: Language) -> String {
     let (sends, receives) = (trial.sent.len(), trial.receives.len());
     match language {
         Language::English => format!("{sends} sent, {receives} recv"),
@@ -95,7 +95,7 @@ pub(in crate::lab) fn counts(trial: &Trial, language: Language) -> String {
     }
 }
 
-pub(in crate::lab) fn overrun_arrived(overrun: &Overrun, language: Language) -> String {
+pub(crate) fn overrun_arrived(overrun: &Overrun, language: Language) -> String {
     let (sent, arrived) = (overrun.sent, overrun.arrived);
     match language {
         Language::English if arrived == sent => format!("all {sent} arrived"),
@@ -105,18 +105,18 @@ pub(in crate::lab) fn overrun_arrived(overrun: &Overrun, language: Language) -> 
     }
 }
 
-pub(in crate::lab) fn overrun_took(overrun: &Overrun, language: Language) -> String {
+pub(crate) fn overrun_took(overrun: &Overrun, language: Language) -> String {
     let took = time(overrun.sending, language);
     language.pick(format!("sending took {took}"), format!("发送用了 {took}"))
 }
 
 /// When something happened, since the first send.
-pub(in crate::lab) fn after(at: Duration, language: Language) -> String {
+pub(crate) fn after(at: Duration, language: Language) -> String {
     let at = time(at, language);
     language.pick(format!("after {at}"), format!("{at}后"))
 }
 
-pub(in crate::lab) fn legend(language: Language) -> String {
+pub(crate) fn legend(language: Language) -> String {
     match language {
         Language::English => format!(
             "How to read it: [..] is what one recv({BUFFER_BYTES}) returned; numbers are messages, '…' stands where a message was cut, \
@@ -129,7 +129,7 @@ pub(in crate::lab) fn legend(language: Language) -> String {
 }
 
 /// The legend of the picture.
-pub(in crate::lab) fn key(language: Language) -> [String; 4] {
+pub(crate) fn key(language: Language) -> [String; 4] {
     match language {
         Language::English => [
             "a message, by number".to_owned(),
@@ -146,7 +146,7 @@ pub(in crate::lab) fn key(language: Language) -> [String; 4] {
     }
 }
 
-pub(in crate::lab) fn tables(sticky: &Sticky, language: Language) -> Vec<Table> {
+pub(crate) fn tables(sticky: &Sticky, language: Language) -> Vec<Table> {
     let heads = language.pick(
         [
             "how",
@@ -238,7 +238,7 @@ fn content(receive: &Receive) -> String {
 }
 
 /// What was seen, in two sentences.
-pub(in crate::lab) fn seen(sticky: &Sticky, language: Language) -> [String; 2] {
+pub(crate) fn seen(sticky: &Sticky, language: Language) -> [String; 2] {
     [
         seen_without_frames(sticky, language),
         seen_with_bounds(sticky, language),

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::paths::kernel_text;
+use landline_paths::kernel_text;
 
 /// A state of RFC 9293, with the names that the kernel's tools use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,7 @@ use crate::paths::kernel_text;
     missing_docs,
     reason = "their names are what RFC 9293 section 3.3.2 explains"
 )]
-pub enum State {
+pub enum TcpState {
     Established,
     SynSent,
     SynReceived,
@@ -27,7 +27,7 @@ pub enum State {
     Closing,
 }
 
-impl State {
+impl TcpState {
     /// The states in the order of the numbers that Linux gives them (`net/tcp_states.h`), from 1.
     const NUMBERED: [Self; 11] = [
         Self::Established,
@@ -44,7 +44,7 @@ impl State {
     ];
 }
 
-impl fmt::Display for State {
+impl fmt::Display for TcpState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Established => "ESTABLISHED",
@@ -70,7 +70,7 @@ const SETTLE_TIME_MAX: Duration = Duration::from_millis(300);
 
 /// The states of both ends of the connection between these ports, once they have stopped changing.
 pub(super) fn settled(client_port: u16, server_port: u16) -> Ends {
-    let look = || Table::read().ends(client_port, server_port);
+    let look = || SocketTable::read().ends(client_port, server_port);
     let start = Instant::now();
     let mut last = look();
     while start.elapsed() < SETTLE_TIME_MAX {
@@ -88,14 +88,14 @@ pub(super) fn settled(client_port: u16, server_port: u16) -> Ends {
 /// tell of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ends {
-    pub(super) client: Option<State>,
-    pub(super) server: Option<State>,
+    pub(super) client: Option<TcpState>,
+    pub(super) server: Option<TcpState>,
 }
 
 /// All sockets at one moment. Reading it takes a tenth of a second on a machine with many.
-pub(super) struct Table(String);
+pub(super) struct SocketTable(String);
 
-impl Table {
+impl SocketTable {
     pub(super) fn read() -> Self {
         Self(kernel_text("net/tcp").unwrap_or_default())
     }
@@ -109,13 +109,13 @@ impl Table {
     }
 
     /// The state of the listener on this port.
-    pub(super) fn listener(&self, port: u16) -> Option<State> {
+    pub(super) fn listener(&self, port: u16) -> Option<TcpState> {
         state_in(&self.0, port, 0)
     }
 }
 
 /// Finds a socket by its ports in a table of the form of `/proc/net/tcp`.
-fn state_in(table: &str, local: u16, remote: u16) -> Option<State> {
+fn state_in(table: &str, local: u16, remote: u16) -> Option<TcpState> {
     table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let mut port = || u16::from_str_radix(fields.next()?.rsplit_once(':')?.1, 16).ok();
@@ -123,7 +123,7 @@ fn state_in(table: &str, local: u16, remote: u16) -> Option<State> {
             return None;
         }
         let number = usize::from_str_radix(fields.next()?, 16).ok()?;
-        State::NUMBERED.get(number.checked_sub(1)?).copied()
+        TcpState::NUMBERED.get(number.checked_sub(1)?).copied()
     })
 }
 
@@ -141,9 +141,9 @@ mod tests {
 
     #[test]
     fn a_socket_is_found_by_its_ports() {
-        assert_eq!(state_in(TABLE, 8080, 0), Some(State::Listen));
-        assert_eq!(state_in(TABLE, 8080, 0xc001), Some(State::SynReceived));
-        assert_eq!(state_in(TABLE, 0xc001, 8080), Some(State::TimeWait));
+        assert_eq!(state_in(TABLE, 8080, 0), Some(TcpState::Listen));
+        assert_eq!(state_in(TABLE, 8080, 0xc001), Some(TcpState::SynReceived));
+        assert_eq!(state_in(TABLE, 0xc001, 8080), Some(TcpState::TimeWait));
         assert_eq!(state_in(TABLE, 0xc002, 8080), None, "an unknown number");
         assert_eq!(state_in(TABLE, 1, 2), None);
         assert_eq!(state_in("", 1, 2), None);
