@@ -5,8 +5,6 @@ use std::{fmt, io};
 use landline_paths::{ErrorKind, describe};
 use landline_proto::{ErrorCode, ProtocolError, messages::ErrorMessage};
 
-use crate::classic::codec::DialectError;
-
 /// On which side something failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -157,9 +155,6 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// The peer broke a classic dialect.
-    #[error("{0}")]
-    Dialect(#[from] DialectError),
     /// The server cannot listen.
     #[error("cannot listen on {address}: {source}")]
     Listen {

@@ -10,7 +10,6 @@
 //! - [`files`] copies one file either way, verified; [`ping`] asks for a sign of life.
 //! - [`admin`] is accounts, keys, invites and sessions, at the machine itself or over the line.
 //! - [`audit`] writes down who did what, and finds out whether that was changed.
-//! - [`classic`] speaks the plain formats of socket courses, as a server and as a client.
 //! - [`login`] holds identities, pins, invites and keys; [`store`] what the server remembers;
 //!   [`paths`] opens every path.
 //! - [`rights`]: who may do what, and by which line of `rights.toml`.
@@ -21,7 +20,6 @@
 pub mod admin;
 pub mod admission;
 pub mod audit;
-pub mod classic;
 pub mod client;
 pub mod crypto;
 pub mod error;

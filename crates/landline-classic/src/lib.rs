@@ -13,11 +13,14 @@ pub mod challenge;
 pub mod client;
 pub mod codec;
 pub mod command;
+mod connection;
 pub mod download;
 pub mod echo;
+mod error;
 mod event;
-mod line;
 pub mod login;
+mod progress;
+mod secret_file;
 mod serve;
 mod service;
 mod spool;
@@ -28,14 +31,9 @@ pub mod udp_echo;
 pub mod upload;
 
 pub use challenge::Challenge;
+pub use connection::{Connection, Got};
+pub use error::Error;
 pub use event::{ClassicEvent, ClassicSink};
-pub use line::{Got, Line};
+pub use progress::FileProgress;
 pub use serve::{Model, listen, serve_blocking, serve_tasks};
 pub use service::{Dialect, Service};
-
-use crate::proto::ErrorCode;
-
-/// What a failed thread of the runtime is to whoever waited for it.
-fn failed_task(error: tokio::task::JoinError) -> crate::Error {
-    crate::Error::here(ErrorCode::Io, error.to_string())
-}

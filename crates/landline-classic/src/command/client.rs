@@ -10,11 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::CommandForm;
 use crate::{
-    Error,
-    classic::{
-        Got, Line,
-        codec::{BodyDecoder, Charset, CommandHeader, DialectError, Part, UploadForm},
-    },
+    Connection, Error, Got,
+    codec::{BodyDecoder, Charset, CommandHeader, DialectError, Part, UploadForm},
 };
 
 /// An answer that has come.
@@ -31,7 +28,7 @@ pub struct Answered {
 /// # Errors
 /// [`Error::Lost`].
 pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     charset: Charset,
     command: &str,
 ) -> Result<(), Error> {
@@ -44,7 +41,7 @@ pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
 /// # Errors
 /// [`Error::Dialect`], [`Error::Lost`], and what writing says.
 pub async fn receive_answer<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     charset: Charset,
     form: CommandForm,
     output: &mut (dyn Write + Send),
@@ -68,13 +65,13 @@ pub async fn receive_answer<S: AsyncRead + AsyncWrite + Unpin>(
                     answered.bytes += bytes.len() as u64;
                     output
                         .write_all(bytes)
-                        .map_err(|error| Error::io("standard output", &error))?;
+                        .map_err(|error| Error::io("standard output", error))?;
                 }
                 Step::End => {
                     line.put_back(input);
                     output
                         .flush()
-                        .map_err(|error| Error::io("standard output", &error))?;
+                        .map_err(|error| Error::io("standard output", error))?;
                     return Ok(Some(answered));
                 }
             }
@@ -94,7 +91,7 @@ pub async fn receive_answer<S: AsyncRead + AsyncWrite + Unpin>(
 /// # Errors
 /// [`Error::Lost`], and what writing says.
 pub async fn receive_raw<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     patience: Option<Duration>,
     pause: Option<Duration>,
     output: &mut (dyn Write + Send),
@@ -104,7 +101,7 @@ pub async fn receive_raw<S: AsyncRead + AsyncWrite + Unpin>(
         match line.read(wait.map(|wait| Instant::now() + wait)).await? {
             Got::Bytes(bytes) => {
                 let written = output.write_all(&bytes).and_then(|()| output.flush());
-                written.map_err(|error| Error::io("standard output", &error))?;
+                written.map_err(|error| Error::io("standard output", error))?;
                 wait = pause;
             }
             Got::Timeout => return Ok(true),

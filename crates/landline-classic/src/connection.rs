@@ -33,7 +33,7 @@ pub enum Got {
 }
 
 /// One plain connection, with how long it may be idle.
-pub struct Line<S> {
+pub struct Connection<S> {
     stream: S,
     unread: Vec<u8>,
     idle_time_max: Duration,
@@ -43,7 +43,7 @@ pub struct Line<S> {
 /// Completes when the server takes no more.
 type Drain = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A line that is given up when nothing moves for `idle_time_max`.
     pub fn new(stream: S, idle_time_max: Duration) -> Self {
         Self {

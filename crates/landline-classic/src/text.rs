@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    ClassicEvent, Got, Line,
+    ClassicEvent, Connection, Got,
     codec::{Charset, DialectError, Frames, TEXT_BYTES_MAX, framed},
     service::Reporter,
 };
@@ -22,7 +22,7 @@ pub enum Reply {
 
 /// The server's half: reports each text, and answers it if it is to.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     charset: Charset,
     reply: Option<&Reply>,
     report: &Reporter,
@@ -45,7 +45,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 /// # Errors
 /// [`DialectError::Length`] for one that is too long, [`Error::Lost`].
 pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     charset: Charset,
     text: &str,
 ) -> Result<(), Error> {
@@ -71,7 +71,7 @@ pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
 /// # Errors
 /// [`Error::Dialect`], [`Error::Lost`].
 pub async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     charset: Charset,
 ) -> Result<Option<String>, Error> {
     let bytes = next(line, &mut Frames::new(TEXT_BYTES_MAX)).await?;
@@ -83,7 +83,7 @@ const TEXT_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// The next frame; what came behind it is put back.
 async fn next<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     frames: &mut Frames,
 ) -> Result<Option<Vec<u8>>, Error> {
     let mut began: Option<Instant> = None;

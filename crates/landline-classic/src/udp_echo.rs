@@ -85,5 +85,5 @@ pub fn serve(
     let drained = DatagramServer::new(socket, handler).inline(shutdown);
     drained
         .map(drop)
-        .map_err(|error| Error::io("the socket", &error))
+        .map_err(|error| Error::io("the socket", error))
 }

@@ -2,31 +2,26 @@
 
 use std::{path::Path, sync::Arc, time::Instant};
 
-use landline_proto::ErrorCode;
+use landline_paths::{Grant, Root, StagePlan, StagedFile, local};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    ClassicEvent, Got, Line,
+    ClassicEvent, Connection, Got,
     codec::{
         Answer, BodyDecoder, Charset, DialectError, FileHeader, Frames, HEADER_BYTES_MAX, Part,
         UploadForm, base_name, download_answer, download_request, parse_download_request,
     },
-    failed_task,
     service::{Reporter, told},
     upload::send_content,
 };
-use crate::{
-    Error, Side,
-    files::Progress,
-    paths::{Grant, Root, StagePlan, StagedFile, local},
-};
+use crate::{Error, FileProgress};
 
 /// The mode of a new file, before the umask.
 const MODE: u32 = 0o666;
 
 /// The server's half: answers requests until the client has finished.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     charset: Charset,
     folder: &Arc<Root>,
     report: &Reporter,
@@ -54,7 +49,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     charset: Charset,
     folder: &Arc<Root>,
     name: String,
@@ -63,17 +58,11 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     let (root, wanted) = (folder.clone(), name.clone());
     let open = move || {
         if wanted.starts_with(['/', '~']) {
-            return Err(Error::here(
-                ErrorCode::NameRefused,
-                "names are those of files in the folder that is served",
-            ));
+            return Err(Error::OutsideFolder);
         }
         Ok(root.source(&[Grant::of_the_home(false)], wanted.as_bytes())?)
     };
-    let source = match tokio::task::spawn_blocking(open)
-        .await
-        .map_err(failed_task)?
-    {
+    let source = match tokio::task::spawn_blocking(open).await? {
         Ok(source) => Arc::new(source),
         Err(error) => {
             let message = error.to_string();
@@ -92,44 +81,46 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         charset,
     ))
     .await?;
-    send_content(line, source, size, &Progress::default()).await?;
+    send_content(line, source, size, |_| {}).await?;
     report.event(|peer| ClassicEvent::Sent { peer, name, size });
     Ok(())
 }
 
 /// The client's half: asks for `name`, and stores it under its own base name in `folder`, or as
-/// `folder` says if that is no folder. Gives the path and the bytes stored.
+/// `folder` says if that is no folder. Gives the path and the bytes stored. `progress` is called
+/// when the size is known, and for each piece that is stored.
 ///
 /// # Errors
-/// What the server says, `exists` unless it may `overwrite`, `name-refused`, [`Error::Dialect`],
-/// [`Error::Lost`], `no-space`, `io`. Nothing is stored then.
+/// [`Error::NotSent`], [`Error::Name`], [`Error::Path`], also where the file exists and may not be
+/// overwritten, [`Error::Dialect`], [`Error::Lost`]. Nothing is stored then.
 pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     charset: Charset,
     name: &str,
     folder: &Path,
     overwrite: bool,
-    progress: &Progress,
+    mut progress: impl FnMut(FileProgress),
 ) -> Result<(String, u64), Error> {
     let base = base_name(name)
-        .map_err(|error| Error::here(ErrorCode::NameRefused, format!("{name:?}: {error}")))?
+        .map_err(|source| Error::Name {
+            name: name.to_owned(),
+            source,
+        })?
         .to_owned();
     line.send(&download_request(name, charset)).await?;
     let mut decoder = BodyDecoder::new(UploadForm::Framed, charset);
     let mut staging: Option<Box<StagedFile>> = None;
+    let mut moved = FileProgress { done: 0, size: 0 };
     while let Got::Bytes(bytes) = line.read(None).await? {
         let mut input = bytes.as_slice();
         while let Some(part) = decoder.next::<Answer>(&mut input)? {
             match part {
                 Part::Header(Answer::Error(message)) => {
-                    return Err(Error::Failed {
-                        side: Side::There,
-                        code: ErrorCode::NotFound,
-                        message,
-                    });
+                    return Err(Error::NotSent(message));
                 }
                 Part::Header(Answer::File(header)) => {
-                    progress.begin(Some(header.size), 0);
+                    moved.size = header.size;
+                    progress(moved);
                     staging =
                         Some(stage(folder.to_owned(), base.clone(), header.size, overwrite).await?);
                 }
@@ -137,13 +128,10 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin>(
                     let (Some(mut open), bytes) = (staging.take(), bytes.to_vec()) else {
                         continue;
                     };
-                    progress.add(bytes.len());
+                    moved.done += bytes.len() as u64;
+                    progress(moved);
                     let write = move || open.write(&bytes).map(|()| open);
-                    staging = Some(
-                        tokio::task::spawn_blocking(write)
-                            .await
-                            .map_err(failed_task)??,
-                    );
+                    staging = Some(tokio::task::spawn_blocking(write).await??);
                 }
                 Part::End => {
                     line.put_back(input);
@@ -151,10 +139,8 @@ pub async fn fetch<S: AsyncRead + AsyncWrite + Unpin>(
                         continue;
                     };
                     let path = done.destination().path.display().to_string();
-                    tokio::task::spawn_blocking(move || done.commit())
-                        .await
-                        .map_err(failed_task)??;
-                    return Ok((path, progress.done()));
+                    tokio::task::spawn_blocking(move || done.commit()).await??;
+                    return Ok((path, moved.done));
                 }
             }
         }
@@ -178,7 +164,5 @@ async fn stage(
         staged.check_space(size)?;
         Ok(Box::new(staged))
     };
-    tokio::task::spawn_blocking(open)
-        .await
-        .map_err(failed_task)?
+    tokio::task::spawn_blocking(open).await?
 }

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    ClassicEvent, Got, Line,
+    ClassicEvent, Connection, Got,
     codec::{Act, Bursts, Charset, Side, Talk},
     service::Reporter,
 };
@@ -114,7 +114,7 @@ pub enum Ending {
 
 /// The server's half: one call, as soon as the operator is free for it.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     bursts: Bursts,
     charset: Charset,
     options: &TalkOptions,
@@ -153,7 +153,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 /// # Errors
 /// [`Error::Lost`], [`Error::Dialect`].
 pub async fn converse<S, F>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     mut bursts: Bursts,
     charset: Charset,
     mut talk: Talk,
@@ -213,7 +213,7 @@ where
 
 /// Waits for bytes: for as long as it takes where a person of this side is to speak.
 async fn wait<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     is_our_turn: bool,
     deadline: Option<Instant>,
 ) -> Result<Got, Error> {

@@ -256,7 +256,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::classic::codec::{BodyDecoder, Part};
+    use crate::codec::{BodyDecoder, Part};
 
     /// Names, contents, and how often each ended, whatever the cuts.
     fn decode(

@@ -1,15 +1,15 @@
 //! `challenge`: the server asks for proof of a shared secret, before another dialect or alone.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{io, path::Path, sync::Arc, time::Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
 use super::{
-    Got, Line,
+    Connection, Got,
     codec::{DialectError, HmacKind, NONCE_BYTES},
 };
-use crate::{Error, crypto::random, paths::read_secret_file, proto::ErrorCode};
+use crate::{Error, secret_file::read_secret_file};
 
 /// What the server says where nothing stands behind the challenge.
 const PASSED: &[u8] = b"ok";
@@ -36,21 +36,19 @@ impl Challenge {
     /// Blocking.
     ///
     /// # Errors
-    /// [`Error::Key`].
+    /// [`Error::SecretFile`].
     pub fn load(path: &Path, kind: HmacKind) -> Result<Self, Error> {
-        let bad = |problem: String| Error::Key {
-            path: path.display().to_string(),
-            problem,
-        };
-        let mut secret =
-            read_secret_file(path, SECRET_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
+        let mut secret = read_secret_file(path, SECRET_BYTES_MAX)?;
         for end in [b'\n', b'\r'] {
             if secret.last() == Some(&end) {
                 secret.pop();
             }
         }
         if secret.is_empty() {
-            return Err(bad("is empty; a secret is needed".into()));
+            return Err(Error::SecretFile {
+                path: path.to_owned(),
+                source: "is empty; a secret is needed".into(),
+            });
         }
         Ok(Self {
             secret: Arc::new(secret),
@@ -61,21 +59,18 @@ impl Challenge {
     /// Asks the other side for proof. What it has sent behind its answer is left to be read.
     ///
     /// # Errors
-    /// `login-refused`, [`Error::Lost`], and [`Error::Dialect`] where it takes too long.
+    /// [`Error::WrongAnswer`], [`Error::Lost`], and [`Error::Dialect`] where it takes too long.
     pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        line: &mut Line<S>,
+        line: &mut Connection<S>,
     ) -> Result<(), Error> {
-        let nonce: [u8; NONCE_BYTES] = random();
+        let nonce = random_nonce()?;
         line.send(&nonce).await?;
         let found = exactly(line, self.kind.answer_bytes()).await?;
         if self.kind.verifies(&self.secret, &nonce, &found) {
             Ok(())
         } else {
-            Err(Error::here(
-                ErrorCode::LoginRefused,
-                "the answer to the challenge is wrong",
-            ))
+            Err(Error::WrongAnswer)
         }
     }
 
@@ -85,7 +80,7 @@ impl Challenge {
     /// [`Error::Lost`], [`Error::Dialect`].
     pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        line: &mut Line<S>,
+        line: &mut Connection<S>,
     ) -> Result<(), Error> {
         let nonce = exactly(line, NONCE_BYTES).await?;
         line.send(&self.kind.answer(&self.secret, &nonce)).await
@@ -94,7 +89,7 @@ impl Challenge {
 
 /// Tells the other side that it has passed.
 pub(super) async fn pass<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
 ) -> Result<(), Error> {
     line.send(PASSED).await
 }
@@ -102,22 +97,28 @@ pub(super) async fn pass<S: AsyncRead + AsyncWrite + Unpin>(
 /// Waits to be told so.
 ///
 /// # Errors
-/// `login-refused` where the server closes the line instead, [`Error::Lost`].
-pub async fn passed<S: AsyncRead + AsyncWrite + Unpin>(line: &mut Line<S>) -> Result<(), Error> {
+/// [`Error::AnswerRejected`] where the server closes the line instead, [`Error::Lost`].
+pub async fn passed<S: AsyncRead + AsyncWrite + Unpin>(
+    line: &mut Connection<S>,
+) -> Result<(), Error> {
     match exactly(line, PASSED.len()).await {
         Ok(word) if word == PASSED => Ok(()),
         Ok(_) => Err(DialectError::Header("it did not say ok".into()).into()),
-        Err(Error::Dialect(DialectError::Cut) | Error::Lost(_)) => Err(Error::here(
-            ErrorCode::LoginRefused,
-            "the server closed the line: it did not believe the answer",
-        )),
+        Err(Error::Dialect(DialectError::Cut) | Error::Lost(_)) => Err(Error::AnswerRejected),
         Err(error) => Err(error),
     }
 }
 
+fn random_nonce() -> Result<[u8; NONCE_BYTES], Error> {
+    let mut nonce = [0; NONCE_BYTES];
+    getrandom::fill(&mut nonce)
+        .map_err(|error| Error::io("random numbers", io::Error::other(error)))?;
+    Ok(nonce)
+}
+
 /// So many bytes, within the time that a header has.
 async fn exactly<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     count: usize,
 ) -> Result<Vec<u8>, Error> {
     let began = Instant::now();

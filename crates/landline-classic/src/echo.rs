@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    Got, Line,
+    Connection, Got,
     codec::{Charset, EchoCodec, Upper},
 };
 use crate::Error;
@@ -18,7 +18,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The server's half: answers until the client has finished.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     upper: Option<Upper>,
     charset: Charset,
 ) -> Result<(), Error> {
@@ -35,7 +35,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 /// # Errors
 /// [`Error::Lost`], and what writing says.
 pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
-    line: Line<S>,
+    line: Connection<S>,
     mut input: mpsc::Receiver<Vec<u8>>,
     output: &mut (dyn Write + Send),
 ) -> Result<u64, Error> {
@@ -56,7 +56,7 @@ pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
             }
             count += chunk.len() as u64;
             let written = output.write_all(&chunk).and_then(|()| output.flush());
-            written.map_err(|error| Error::io("standard output", &error))?;
+            written.map_err(|error| Error::io("standard output", error))?;
         }
     };
     tokio::pin!(send, receive);

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     Error,
-    classic::codec::{Charset, TextDecoder, TextEncoder},
+    codec::{Charset, TextDecoder, TextEncoder},
 };
 
 /// What is read at once.
@@ -46,7 +46,7 @@ impl Running {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()
-            .map_err(|error| Error::io("sh", &error))?;
+            .map_err(|error| Error::io("sh", error))?;
         let group = child
             .id()
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
@@ -104,7 +104,7 @@ impl Running {
             .child
             .wait()
             .await
-            .map_err(|error| Error::io("sh", &error))?;
+            .map_err(|error| Error::io("sh", error))?;
         // From here on its number may be another's. What it has left in the background goes on, as
         // behind any shell.
         self.group = None;

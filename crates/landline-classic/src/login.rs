@@ -1,20 +1,39 @@
 //! `login`: a name, then a password.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    ClassicEvent, Got, Line,
+    ClassicEvent, Connection, Got,
     codec::{Accounts, Bursts, Charset, DialectError, LoginDialog, Verdict},
     service::Reporter,
 };
-use crate::Error;
+use crate::{Error, secret_file::read_secret_file};
 
 /// How long a login may take in all, failed tries included.
 const LOGIN_TIME_MAX: Duration = Duration::from_secs(120);
+/// The longest file of accounts, in bytes.
+const ACCOUNTS_BYTES_MAX: u64 = 1 << 20;
 /// Time between name and password, so that a server that reads twice gets them as two.
 const BETWEEN: Duration = Duration::from_millis(200);
+
+/// Reads a file of accounts that nobody else can read: a line `name:password` for each. Blocking.
+///
+/// # Errors
+/// [`Error::SecretFile`].
+pub fn read_accounts(path: &Path) -> Result<Accounts, Error> {
+    let bytes = read_secret_file(path, ACCOUNTS_BYTES_MAX)?;
+    let bad = |source| Error::SecretFile {
+        path: path.to_owned(),
+        source,
+    };
+    let text = str::from_utf8(&bytes).map_err(|_| bad("is not text in UTF-8".into()))?;
+    text.parse().map_err(|problem: String| bad(problem.into()))
+}
 
 /// Who may log in, and what it is told.
 #[derive(Debug, Clone)]
@@ -27,7 +46,7 @@ pub struct LoginOptions {
 
 /// The server's half: one login, in three tries.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     mut bursts: Bursts,
     charset: Charset,
     options: &LoginOptions,
@@ -91,7 +110,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 /// # Errors
 /// [`Error::Lost`], also where the server answers nothing.
 pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     charset: Charset,
     name: &str,
     password: &str,

@@ -2,13 +2,14 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use landline_paths::{ErrorKind, Root};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
 };
 
 use super::{
-    Challenge, ClassicEvent, ClassicSink, Line, challenge,
+    Challenge, ClassicEvent, ClassicSink, Connection, challenge,
     codec::{Bursts, Charset, Upper},
     command::{self, CommandOptions},
     download, echo,
@@ -17,7 +18,7 @@ use super::{
     text::{self, Reply},
     upload::{self, UploadOptions},
 };
-use crate::{Error, paths::Root, proto::ErrorCode};
+use crate::Error;
 
 /// How long what runs may go on once a server drains. A connection that waits for its client's next
 /// message ends at once.
@@ -88,15 +89,18 @@ impl Reporter {
 /// Why a file named `name` is not taken or given, for the client: without the path of the folder,
 /// which is nobody's business.
 pub(super) fn told(error: &Error, name: &str) -> String {
-    let why = match error {
-        Error::Failed { code, .. } => match code {
-            ErrorCode::NotFound => "no such file",
-            ErrorCode::NotAFile => "not a regular file",
-            ErrorCode::NameRefused | ErrorCode::Denied => "not a name that is served",
-            ErrorCode::Exists => "exists already",
-            ErrorCode::NoSpace => "no space left",
-            _ => "it failed",
-        },
+    let kind = match error {
+        Error::Path(landline_paths::Error::Path { kind, .. }) => *kind,
+        Error::Name { .. } | Error::OutsideFolder => ErrorKind::NameRefused,
+        Error::Io { source, .. } => ErrorKind::of(source),
+        _ => ErrorKind::Io,
+    };
+    let why = match kind {
+        ErrorKind::NotFound => "no such file",
+        ErrorKind::NotAFile => "not a regular file",
+        ErrorKind::NameRefused | ErrorKind::Denied => "not a name that is served",
+        ErrorKind::Exists => "exists already",
+        ErrorKind::NoSpace => "no space left",
         _ => "it failed",
     };
     format!("{name}: {why}")
@@ -117,7 +121,7 @@ impl Service {
             peer,
         };
         report.event(|peer| ClassicEvent::Connected { peer });
-        let mut line = Line::new(stream, self.idle_time_max);
+        let mut line = Connection::new(stream, self.idle_time_max);
         let (begun, mut begins) = watch::channel(false);
         line.set_drain(async move { drop(begins.wait_for(|begun| *begun).await) });
         let over = async {
@@ -127,7 +131,7 @@ impl Service {
         };
         let served = tokio::select! {
             served = self.speak(&mut line, &report) => served,
-            () = over => Err(Error::here(ErrorCode::Draining, "the server is going down")),
+            () = over => Err(Error::Draining),
         };
         report.event(|peer| match &served {
             Ok(()) => ClassicEvent::Closed { peer },
@@ -143,7 +147,7 @@ impl Service {
 
     async fn speak<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        line: &mut Line<S>,
+        line: &mut Connection<S>,
         report: &Reporter,
     ) -> Result<(), Error> {
         if let Some(challenge) = &self.challenge {

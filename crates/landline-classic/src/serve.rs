@@ -66,7 +66,7 @@ pub async fn serve_tasks(
         .await;
     drained
         .map(drop)
-        .map_err(|error| Error::io("the listener", &error))
+        .map_err(|error| Error::io("the listener", error))
 }
 
 /// Serves by one of the models that block, on the calling thread and those it starts, until
@@ -92,7 +92,7 @@ pub fn serve_blocking(
     };
     drained
         .map(drop)
-        .map_err(|error| Error::io("the listener", &error))
+        .map_err(|error| Error::io("the listener", error))
 }
 
 fn server(

@@ -9,21 +9,18 @@ use super::{
     running::{Running, Stream},
 };
 use crate::{
-    Error,
-    classic::{
-        ClassicEvent, Got, Line,
-        codec::{Bursts, Charset, CommandHeader},
-        service::Reporter,
-        spool::Spool,
-    },
+    ClassicEvent, Connection, Error, Got,
+    codec::{Bursts, Charset, CommandHeader},
+    service::Reporter,
+    spool::Spool,
 };
 
 /// Commands that may wait for the one that runs. A client with more is not read from meanwhile.
 const WAITING_MAX: usize = 64;
 
 /// Runs one command after the other until the client has finished.
-pub(in crate::classic) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    line: &mut Connection<S>,
     bursts: Bursts,
     charset: Charset,
     options: &CommandOptions,
@@ -65,7 +62,7 @@ impl Commands {
     /// The next command; `None` where there is none any more.
     async fn next<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
-        line: &mut Line<S>,
+        line: &mut Connection<S>,
     ) -> Result<Option<String>, Error> {
         loop {
             self.sort(Instant::now())?;
@@ -85,7 +82,10 @@ impl Commands {
 
     /// Listens while a command runs, so that a client that breaks off is noticed. Never completes
     /// otherwise. Cancel-safe.
-    async fn listen<S: AsyncRead + AsyncWrite + Unpin>(&mut self, line: &mut Line<S>) -> Error {
+    async fn listen<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        line: &mut Connection<S>,
+    ) -> Error {
         loop {
             if !self.is_open || self.waiting.len() >= WAITING_MAX {
                 std::future::pending::<()>().await;
@@ -130,7 +130,7 @@ impl Commands {
 
 /// The output goes out as it comes: a client that does not read holds up the command.
 async fn run_raw<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     commands: &mut Commands,
     command: &str,
     charset: Charset,
@@ -162,7 +162,7 @@ async fn run_raw<S: AsyncRead + AsyncWrite + Unpin>(
 /// The output goes out when all of it is there, standard output first, as its length goes before
 /// it.
 async fn run_gathered<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     commands: &mut Commands,
     command: &str,
     charset: Charset,
@@ -217,7 +217,7 @@ async fn run_gathered<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 async fn send_all<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     mut spool: Spool,
 ) -> Result<(), Error> {
     spool.rewind()?;

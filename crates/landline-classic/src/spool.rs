@@ -6,11 +6,9 @@ use std::{
     path::PathBuf,
 };
 
-use super::failed_task;
-use crate::{
-    Error,
-    paths::{File, nameless_file},
-};
+use landline_paths::{File, nameless_file};
+
+use crate::Error;
 
 /// What stays in memory, in bytes.
 const MEMORY_BYTES_MAX: usize = 256 * 1024;
@@ -58,14 +56,12 @@ impl Spool {
                 None => nameless_file(&self.folder)?,
             };
             file.write_all(&self.memory)
-                .map_err(|error| self.failed(&error))?;
+                .map_err(|error| self.failed(error))?;
             self.memory.clear();
             self.file = Some(file);
             Ok(self)
         };
-        tokio::task::spawn_blocking(spill)
-            .await
-            .map_err(failed_task)?
+        tokio::task::spawn_blocking(spill).await?
     }
 
     /// Goes back to the beginning, to be read.
@@ -76,7 +72,7 @@ impl Spool {
         match &mut self.file {
             Some(file) => file
                 .rewind()
-                .map_err(|error| Error::io(self.folder.display(), &error)),
+                .map_err(|error| Error::io(self.folder.display(), error)),
             None => Ok(()),
         }
     }
@@ -92,7 +88,7 @@ impl Spool {
         };
         let read = move || {
             let mut chunk = vec![0; CHUNK_BYTES];
-            let count = file.read(&mut chunk).map_err(|error| self.failed(&error))?;
+            let count = file.read(&mut chunk).map_err(|error| self.failed(error))?;
             chunk.truncate(count);
             if count > 0 {
                 self.file = Some(file);
@@ -101,12 +97,10 @@ impl Spool {
             }
             Ok((self, chunk))
         };
-        tokio::task::spawn_blocking(read)
-            .await
-            .map_err(failed_task)?
+        tokio::task::spawn_blocking(read).await?
     }
 
-    fn failed(&self, error: &std::io::Error) -> Error {
+    fn failed(&self, error: std::io::Error) -> Error {
         Error::io(self.folder.display(), error)
     }
 }

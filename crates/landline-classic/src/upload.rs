@@ -2,23 +2,18 @@
 
 use std::{sync::Arc, time::Instant};
 
-use landline_proto::ErrorCode;
+use landline_paths::{Grant, Root, Source, StagePlan, StagedFile, sweep};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    ClassicEvent, Got, Line,
+    ClassicEvent, Connection, Got,
     codec::{
         BodyDecoder, Charset, DialectError, FileHeader, Frames, HEADER_BYTES_MAX, Part, Receipt,
         UploadForm, base_name,
     },
-    failed_task,
     service::{Reporter, told},
 };
-use crate::{
-    Error, Side,
-    files::Progress,
-    paths::{Grant, Root, Source, StagePlan, StagedFile, sweep},
-};
+use crate::{Error, FileProgress};
 
 /// What is read from a file at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -50,7 +45,7 @@ impl UploadOptions {
 
 /// The server's half: takes files until the client has finished.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     charset: Charset,
     options: &UploadOptions,
     report: &Reporter,
@@ -110,8 +105,9 @@ impl Incoming {
         let (folder, overwrite) = (options.folder.clone(), options.overwrite);
         let (name, size) = (header.name.clone(), header.size);
         let open = move || {
-            let base = base_name(&name).map_err(|error| {
-                Error::here(ErrorCode::NameRefused, format!("{name:?}: {error}"))
+            let base = base_name(&name).map_err(|source| Error::Name {
+                name: name.clone(),
+                source,
             })?;
             let destination = folder.destination(
                 &[Grant::of_the_home(true)],
@@ -128,7 +124,7 @@ impl Incoming {
         };
         let staging = match tokio::task::spawn_blocking(open).await {
             Ok(staging) => staging,
-            Err(error) => Err(failed_task(error)),
+            Err(error) => Err(error.into()),
         };
         Self { header, staging }
     }
@@ -141,9 +137,7 @@ impl Incoming {
             staging.write(&bytes)?;
             Ok(staging)
         };
-        self.staging = tokio::task::spawn_blocking(write)
-            .await
-            .map_err(failed_task)?;
+        self.staging = tokio::task::spawn_blocking(write).await?;
         Ok(self)
     }
 
@@ -155,10 +149,7 @@ impl Incoming {
             staging.commit()?;
             Ok::<_, Error>(staging.destination().path.clone())
         };
-        match tokio::task::spawn_blocking(commit)
-            .await
-            .map_err(failed_task)?
-        {
+        match tokio::task::spawn_blocking(commit).await? {
             Ok(path) => {
                 let FileHeader { name, size, rest } = header;
                 let stored = path
@@ -187,20 +178,23 @@ impl Incoming {
 }
 
 /// The client's half: sends one file under the name in `header`, whose size has to be that of
-/// `source`.
+/// `source`. `progress` is called before the first byte and after each piece.
 ///
 /// # Errors
-/// `source-changed` where the file is not what it was, [`Error::Lost`], `io`. The line is of no use
+/// [`Error::SourceChanged`], [`Error::Lost`], [`Error::Path`], [`Error::Io`]. The line is of no use
 /// then.
 pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     charset: Charset,
     form: UploadForm,
     header: &FileHeader,
     source: Arc<Source>,
-    progress: &Progress,
+    mut progress: impl FnMut(FileProgress),
 ) -> Result<(), Error> {
-    progress.begin(Some(header.size), 0);
+    progress(FileProgress {
+        done: 0,
+        size: header.size,
+    });
     line.send(&header.encode(form, charset)).await?;
     send_content(line, source, header.size, progress).await
 }
@@ -208,19 +202,16 @@ pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
 /// Sends exactly `size` bytes of a file.
 ///
 /// # Errors
-/// `source-changed`, [`Error::Lost`], `io`.
+/// [`Error::SourceChanged`], [`Error::Lost`], [`Error::Path`], [`Error::Io`].
 pub(super) async fn send_content<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     source: Arc<Source>,
     size: u64,
-    progress: &Progress,
+    mut progress: impl FnMut(FileProgress),
 ) -> Result<(), Error> {
-    let changed = || {
-        let message = format!(
-            "{} changed while it was sent: it is not {size} bytes any more",
-            source.name
-        );
-        Error::here(ErrorCode::SourceChanged, message)
+    let changed = || Error::SourceChanged {
+        name: source.name.clone(),
+        size,
     };
     let mut offset = 0;
     while offset < size {
@@ -229,28 +220,26 @@ pub(super) async fn send_content<S: AsyncRead + AsyncWrite + Unpin>(
             .min(CHUNK_BYTES);
         let file = source.clone();
         let read = move || file.read_at(offset, take);
-        let chunk = tokio::task::spawn_blocking(read)
-            .await
-            .map_err(failed_task)??;
+        let chunk = tokio::task::spawn_blocking(read).await??;
         if chunk.is_empty() {
             return Err(changed());
         }
         line.send(&chunk).await?;
         offset += chunk.len() as u64;
-        progress.add(chunk.len());
+        progress(FileProgress { done: offset, size });
     }
     let is_unchanged = source
         .is_unchanged()
-        .map_err(|error| Error::io(&source.name, &error))?;
+        .map_err(|error| Error::io(&source.name, error))?;
     if is_unchanged { Ok(()) } else { Err(changed()) }
 }
 
 /// The client's half: waits for the receipt of a file of `size` bytes.
 ///
 /// # Errors
-/// What the server says, [`Error::Dialect`] also where it has stored another size, [`Error::Lost`].
+/// [`Error::NotStored`], [`Error::Dialect`] also where it has stored another size, [`Error::Lost`].
 pub async fn receive_receipt<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Line<S>,
+    line: &mut Connection<S>,
     charset: Charset,
     size: u64,
 ) -> Result<String, Error> {
@@ -266,11 +255,7 @@ pub async fn receive_receipt<S: AsyncRead + AsyncWrite + Unpin>(
                 "{stored} bytes were stored, and {size} were sent"
             ))
             .into()),
-            Receipt::Error(message) => Err(Error::Failed {
-                side: Side::There,
-                code: ErrorCode::Io,
-                message,
-            }),
+            Receipt::Error(message) => Err(Error::NotStored(message)),
         };
     }
     Err(Error::Lost(

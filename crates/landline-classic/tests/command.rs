@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-use landline::classic::{
-    ClassicEvent, ClassicSink, Dialect, Line, Service,
+use landline_classic::{
+    ClassicEvent, ClassicSink, Connection, Dialect, Service,
     codec::Charset,
     command::{self, Answered, CommandForm, CommandOptions},
 };
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn joined(
     form: CommandForm,
     output_bytes_max: u64,
-) -> (Line<DuplexStream>, Arc<Mutex<Vec<ClassicEvent>>>) {
+) -> (Connection<DuplexStream>, Arc<Mutex<Vec<ClassicEvent>>>) {
     let options = CommandOptions {
         form,
         child_charset: None,
@@ -50,10 +50,14 @@ fn joined(
             .serve(server, "memory".into(), std::future::pending(), &events)
             .await
     });
-    (Line::new(client, PATIENCE), seen)
+    (Connection::new(client, PATIENCE), seen)
 }
 
-async fn run(line: &mut Line<DuplexStream>, form: CommandForm, text: &str) -> (Answered, Vec<u8>) {
+async fn run(
+    line: &mut Connection<DuplexStream>,
+    form: CommandForm,
+    text: &str,
+) -> (Answered, Vec<u8>) {
     let mut output = Vec::new();
     command::send(line, Charset::default(), text).await.unwrap();
     let answered = command::receive_answer(line, Charset::default(), form, &mut output)

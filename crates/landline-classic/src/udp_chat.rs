@@ -74,7 +74,7 @@ pub async fn serve(
                 }
                 // That somebody is not there any more is no reason to stop.
                 Err(error) if is_passing(&error) => {}
-                Err(error) => return Err(Error::io("the socket", &error)),
+                Err(error) => return Err(Error::io("the socket", error)),
             },
             () = tokio::time::sleep_until(wake.into()) => {
                 for peer in members.handle_timeout(Instant::now()) {
