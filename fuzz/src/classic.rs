@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use landline::classic::codec::{
+use landline_classic::codec::{
     BodyDecoder, Bursts, Charset, ChatLine, DialectError, FileHeader, Members, Part, UploadForm,
     base_name,
 };

@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use landline::{
-    keys::{AgentKey, PublicKey, UserKey},
-    ssh_config::{self, Query},
-};
+use landline::keys::{AgentKey, PublicKey, UserKey};
+use landline_ssh_config::Query;
 
 /// Key files: one that is accepted and not locked signs with the key that it says it has.
 pub fn key_file(input: &[u8]) {
@@ -48,7 +46,7 @@ pub fn ssh_config(input: &[u8]) {
         local_user: "me",
         home: Path::new("/home/me"),
     };
-    let Ok(found) = ssh_config::parse(&text, &query) else {
+    let Ok(found) = landline_ssh_config::parse(&text, &query) else {
         return;
     };
     assert!(

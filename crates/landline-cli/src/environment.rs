@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, env, ffi::OsString, path::PathBuf};
 
-use landline::{lab::Language, proto::login::UserName};
+use landline::proto::login::UserName;
+use landline_lab::Language;
 
 use crate::failure::Failure;
 

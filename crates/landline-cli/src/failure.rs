@@ -46,14 +46,6 @@ impl Failure {
         }
     }
 
-    /// What goes wrong with a classic dialect, where what helps with the line itself does not.
-    pub(crate) fn of_dialect(error: Error) -> Self {
-        Self {
-            advice: None,
-            ..Self::from(error)
-        }
-    }
-
     /// A command at the other end that ended with another status than 0.
     pub(crate) fn of_command(code: i64) -> Self {
         let status = u8::try_from(if code < 0 { 128 - code } else { code }).unwrap_or(1);
@@ -163,7 +155,6 @@ impl From<Error> for Failure {
             Error::Protocol(inner) if inner.fault() == Fault::Peer => {
                 format!("the other side broke the protocol: {error}")
             }
-            Error::Dialect(_) => format!("the other side broke the dialect: {error}"),
             _ => error.to_string(),
         };
         Self {
@@ -177,6 +168,40 @@ impl From<Error> for Failure {
 impl From<landline::paths::Error> for Failure {
     fn from(error: landline::paths::Error) -> Self {
         Error::from(error).into()
+    }
+}
+
+impl From<landline::ssh_config::Error> for Failure {
+    fn from(error: landline::ssh_config::Error) -> Self {
+        Self::local(error.to_string())
+    }
+}
+
+impl From<landline_classic::Error> for Failure {
+    fn from(error: landline_classic::Error) -> Self {
+        use landline_classic::Error as C;
+        let what = match &error {
+            C::Dialect(_) => format!("the other side broke the dialect: {error}"),
+            C::NotSent(_) | C::NotStored(_) => format!("{error} (on the other side)"),
+            _ => error.to_string(),
+        };
+        let status = match error {
+            C::Connect { .. } | C::Lost(_) => 10,
+            C::WrongAnswer | C::AnswerRejected => 12,
+            C::Dialect(_) => 13,
+            C::NotSent(_) => 20,
+            C::Name { .. } | C::OutsideFolder => 23,
+            C::SourceChanged { .. } => 26,
+            C::NotStored(_) | C::Task(_) => 27,
+            C::SecretFile { .. } => 32,
+            C::Draining => 33,
+            C::Path(error) => Self::from(error).status,
+            C::Io { what, source } => Self::from(landline::paths::Error::io(what, source)).status,
+            // The one failure with the same cause, and the same cure, as in landline's own server.
+            C::Listen { address, source } => return Error::Listen { address, source }.into(),
+            _ => 1,
+        };
+        Self::with_status(status, what)
     }
 }
 
@@ -196,7 +221,6 @@ fn status(error: &Error) -> u8 {
             side: Side::Here,
             ..
         } => 10,
-        Error::Dialect(_) => 13,
         Error::Failed { code, .. } => status_of_code(*code),
         Error::State { .. } => 31,
         Error::Key { .. }
@@ -301,4 +325,60 @@ fn advice(error: &Error) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use landline_classic::{Error as C, codec::DialectError};
+
+    use super::*;
+
+    #[test]
+    fn classic_errors_have_the_status_of_their_cause() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let file = || "file".to_owned();
+        let cases = [
+            (C::Lost(file()), 10),
+            (C::AnswerRejected, 12),
+            (C::Dialect(DialectError::Cut), 13),
+            (C::NotSent(file()), 20),
+            (C::OutsideFolder, 23),
+            (C::Path(landline::paths::Error::io("file", full())), 24),
+            (
+                C::Io {
+                    what: file(),
+                    source: full(),
+                },
+                24,
+            ),
+            (
+                C::SourceChanged {
+                    name: file(),
+                    size: 1,
+                },
+                26,
+            ),
+            (C::NotStored(file()), 27),
+            (
+                C::Listen {
+                    address: file(),
+                    source: full(),
+                },
+                30,
+            ),
+            (
+                C::SecretFile {
+                    path: file().into(),
+                    source: "empty".into(),
+                },
+                32,
+            ),
+        ];
+        for (error, status) in cases {
+            let text = error.to_string();
+            assert_eq!(Failure::from(error).status, status, "{text}");
+        }
+    }
 }

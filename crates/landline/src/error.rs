@@ -5,8 +5,6 @@ use std::{fmt, io};
 use landline_paths::{ErrorKind, describe};
 use landline_proto::{ErrorCode, ProtocolError, messages::ErrorMessage};
 
-use crate::classic::codec::DialectError;
-
 /// On which side something failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -146,16 +144,6 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A file of ssh's configuration cannot be used.
-    #[error("{path} line {line}: {problem}")]
-    SshConfig {
-        /// The file.
-        path: String,
-        /// The line, from 1; 0 for the file as a whole.
-        line: usize,
-        /// What is wrong with it.
-        problem: String,
-    },
     /// The invite's text is not an invite.
     #[error("not an invite: {0}")]
     Invite(String),
@@ -167,9 +155,6 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// The peer broke a classic dialect.
-    #[error("{0}")]
-    Dialect(#[from] DialectError),
     /// The server cannot listen.
     #[error("cannot listen on {address}: {source}")]
     Listen {

@@ -8,10 +8,8 @@
 //! - [`Client`] connects, checks the server's identity, logs in, and gives a [`net::Channel`] for
 //!   one service.
 //! - [`files`] copies one file either way, verified; [`ping`] asks for a sign of life.
-//! - [`lab`] shows on this machine what courses tell about sockets.
 //! - [`admin`] is accounts, keys, invites and sessions, at the machine itself or over the line.
 //! - [`audit`] writes down who did what, and finds out whether that was changed.
-//! - [`classic`] speaks the plain formats of socket courses, as a server and as a client.
 //! - [`login`] holds identities, pins, invites and keys; [`store`] what the server remembers;
 //!   [`paths`] opens every path.
 //! - [`rights`]: who may do what, and by which line of `rights.toml`.
@@ -22,14 +20,12 @@
 pub mod admin;
 pub mod admission;
 pub mod audit;
-pub mod classic;
 pub mod client;
 pub mod crypto;
 pub mod error;
 pub mod event;
 pub mod files;
 pub mod keys;
-pub mod lab;
 pub mod login;
 pub mod net;
 pub mod password;
@@ -37,7 +33,6 @@ pub mod ping;
 pub mod rights;
 pub mod server;
 pub mod session;
-pub mod ssh_config;
 pub mod store;
 
 pub use client::{Client, Connected};
@@ -45,6 +40,7 @@ pub use error::{Error, Side};
 pub use event::{Event, EventSink};
 pub use landline_paths as paths;
 pub use landline_proto as proto;
+pub use landline_ssh_config as ssh_config;
 pub use server::{Server, ServerOptions};
 
 /// Name and release, as it stands in the greeting.

@@ -6,8 +6,8 @@ use super::{
     test_code::{in_tests_folder, lines},
 };
 
-/// Where files may be opened: the one module with that task, and what is not shipped.
-const FILES_ALLOWED: [&str; 4] = ["crates/landline/src/paths/", "testkit/", "xtask/", "fuzz/"];
+/// Where files may be opened: the one crate with that task, and what is not shipped.
+const FILES_ALLOWED: [&str; 4] = ["crates/landline-paths/", "testkit/", "xtask/", "fuzz/"];
 /// Where the terminal may be written to.
 const PRINT_ALLOWED: [&str; 4] = ["crates/landline-cli/", "xtask/", "testkit/", "fuzz/"];
 /// The crate that does no input and output and reads no clock.
@@ -32,7 +32,7 @@ const FINISH: &str = "finish it or take it out";
 /// What to do about an ignored test.
 const REASON: &str = "give the reason, as in #[ignore = \"reason\"]";
 /// What to do about opened files.
-const PATHS: &str = "open files only through crates/landline/src/paths/";
+const PATHS: &str = "open files only through crates/landline-paths/";
 /// What to do about printing.
 const PRINT: &str = "return what there is to say; only crates/landline-cli/ prints";
 /// What to do about input, output and clocks.
@@ -341,7 +341,7 @@ mod tests {
             []
         );
         assert_eq!(
-            found("crates/landline/src/paths/open.rs", "use std::fs;"),
+            found("crates/landline-paths/src/open.rs", "use std::fs;"),
             []
         );
         assert_eq!(found("crates/landline/tests/copy.rs", "use std::fs;"), []);

@@ -5,7 +5,7 @@ mod dial;
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
-use landline::classic::{
+use landline_classic::{
     Model,
     codec::{Charset, HmacKind, Upper},
 };

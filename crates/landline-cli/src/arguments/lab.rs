@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use landline::lab::Language;
+use landline_lab::Language;
 
 #[derive(Debug, Args)]
 pub(crate) struct Lab {

@@ -39,6 +39,12 @@ impl Progress {
         self.sent_again.store(0, Ordering::Relaxed);
     }
 
+    /// Sets how far a transfer is that another crate makes.
+    pub fn set(&self, done: u64, total: u64) {
+        self.total.store(total.saturating_add(1), Ordering::Relaxed);
+        self.done.store(done, Ordering::Relaxed);
+    }
+
     pub(crate) fn begin(&self, total: Option<u64>, offset: u64) {
         self.total.store(
             total.map_or(0, |total| total.saturating_add(1)),

@@ -2,19 +2,17 @@
 
 use std::{future::Future, io::Write, pin::pin, time::Duration};
 
-use landline::{
-    Error,
-    classic::{
-        Line, challenge,
-        client::{connect, datagrams},
-        codec::{Bursts, Charset, Side, Talk, UploadForm},
-        command::{self, CommandForm},
-        echo, login,
-        talk::{Ending, Person, Scene, converse},
-        text,
-        udp_chat::{self, ChatOptions},
-        udp_echo,
-    },
+use landline::net::HostPort;
+use landline_classic::{
+    Connection, Error, challenge,
+    client::{connect, datagrams},
+    codec::{Bursts, Charset, ChatLine, Side, Talk, UploadForm},
+    command::{self, CommandForm},
+    echo, login,
+    talk::{Ending, Person, Scene, converse},
+    text,
+    udp_chat::{self, ChatOptions},
+    udp_echo,
 };
 use tokio::{net::TcpStream, sync::mpsc};
 
@@ -73,9 +71,7 @@ async fn speak(dial: Dial) -> Result<(), Failure> {
                     "a challenge needs a secret: say --secret-file FILE",
                 ));
             }
-            challenge::passed(&mut line(&stream).await?)
-                .await
-                .map_err(Failure::of_dialect)?;
+            challenge::passed(&mut line(&stream).await?).await?;
             print("ok");
             Ok(())
         }
@@ -90,11 +86,10 @@ async fn speak(dial: Dial) -> Result<(), Failure> {
 }
 
 /// A line to the server, its challenge answered.
-pub(super) async fn line(stream: &DialStream) -> Result<Line<TcpStream>, Failure> {
+pub(super) async fn line(stream: &DialStream) -> Result<Connection<TcpStream>, Failure> {
     let secret = secret(&stream.secret)?;
-    connect(&stream.dial.address, secret.as_ref(), IDLE_TIME_MAX)
-        .await
-        .map_err(Failure::of_dialect)
+    let HostPort { host, port } = &stream.dial.address;
+    Ok(connect(host, *port, secret.as_ref(), IDLE_TIME_MAX).await?)
 }
 
 pub(super) fn charset(stream: &DialStream) -> Charset {
@@ -112,9 +107,7 @@ async fn echo(stream: &DialStream, text: Vec<String>) -> Result<(), Failure> {
         input
     };
     let mut output = Output::new(charset(stream));
-    echo::exchange(line, input, &mut output)
-        .await
-        .map_err(Failure::of_dialect)?;
+    echo::exchange(line, input, &mut output).await?;
     if !text.is_empty() {
         let _ = output.write_all(&charset(stream).encode("\n"));
     }
@@ -156,13 +149,9 @@ async fn texts(stream: &DialStream, reply: bool, text: Vec<String>) -> Result<()
     let (mut line, charset) = (line(stream).await?, charset(stream));
     let mut lines = Lines::new(text);
     while let Some(text) = lines.next().await {
-        text::send(&mut line, charset, &text)
-            .await
-            .map_err(Failure::of_dialect)?;
+        text::send(&mut line, charset, &text).await?;
         if reply {
-            let answer = text::receive(&mut line, charset)
-                .await
-                .map_err(Failure::of_dialect)?;
+            let answer = text::receive(&mut line, charset).await?;
             print(&answer.ok_or_else(closed)?);
         }
     }
@@ -171,7 +160,7 @@ async fn texts(stream: &DialStream, reply: bool, text: Vec<String>) -> Result<()
 }
 
 fn closed() -> Failure {
-    Failure::of_dialect(Error::Lost("the server has closed the line".into()))
+    Error::Lost("the server has closed the line".into()).into()
 }
 
 async fn commands(options: DialCommand, form: CommandForm, bye: &str) -> Result<(), Failure> {
@@ -188,32 +177,23 @@ async fn commands(options: DialCommand, form: CommandForm, bye: &str) -> Result<
         if command.trim().is_empty() {
             continue;
         }
-        command::send(&mut line, charset, &command)
-            .await
-            .map_err(Failure::of_dialect)?;
+        command::send(&mut line, charset, &command).await?;
         if form == CommandForm::Raw {
             let wait = (Some(FIRST_OUTPUT_TIME), Some(OUTPUT_PAUSE));
             let is_open = command::receive_raw(&mut line, wait.0, wait.1, &mut output).await;
-            if !is_open.map_err(Failure::of_dialect)? {
+            if !is_open? {
                 return Ok(());
             }
             continue;
         }
         let answered = command::receive_answer(&mut line, charset, form, &mut output).await;
-        last = answered
-            .map_err(Failure::of_dialect)?
-            .ok_or_else(closed)?
-            .code;
+        last = answered?.ok_or_else(closed)?.code;
     }
     if form == CommandForm::Raw {
         // What a slow command says comes before the server reads this.
-        command::send(&mut line, charset, bye)
-            .await
-            .map_err(Failure::of_dialect)?;
-        line.finish().await.map_err(Failure::of_dialect)?;
-        command::receive_raw(&mut line, None, None, &mut output)
-            .await
-            .map_err(Failure::of_dialect)?;
+        command::send(&mut line, charset, bye).await?;
+        line.finish().await?;
+        command::receive_raw(&mut line, None, None, &mut output).await?;
     } else {
         line.close().await;
     }
@@ -236,9 +216,7 @@ async fn log_in(stream: &DialStream, user: &str) -> Result<(), Failure> {
     let password = password
         .ok_or_else(|| Failure::usage("the password is to be typed, or piped to standard input"))?;
     let mut line = line(stream).await?;
-    let answer = login::log_in(&mut line, charset(stream), user, &password)
-        .await
-        .map_err(Failure::of_dialect)?;
+    let answer = login::log_in(&mut line, charset(stream), user, &password).await?;
     print(&answer);
     line.close().await;
     Ok(())
@@ -249,15 +227,11 @@ async fn udp_echo(
     timeout: Duration,
     text: Vec<String>,
 ) -> Result<(), Failure> {
-    let socket = datagrams(&dial.address)
-        .await
-        .map_err(Failure::of_dialect)?;
+    let socket = datagrams(&dial.address.host, dial.address.port).await?;
     let charset = dial.encoding.encoding;
     let mut lines = Lines::new(text);
     while let Some(text) = lines.next().await {
-        let answer = udp_echo::ask(&socket, &charset.encode(&text), timeout)
-            .await
-            .map_err(Failure::of_dialect)?;
+        let answer = udp_echo::ask(&socket, &charset.encode(&text), timeout).await?;
         print(&shown_line(&charset.decode(&answer)));
     }
     Ok(())
@@ -268,16 +242,14 @@ async fn join(
     chat: Chat,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let socket = datagrams(&dial.address)
-        .await
-        .map_err(Failure::of_dialect)?;
+    let socket = datagrams(&dial.address.host, dial.address.port).await?;
     let options = ChatOptions {
         charset: dial.encoding.encoding,
         name: chat.name,
         bye: chat.bye,
         idle_time_max: IDLE_TIME_MAX,
     };
-    let hear = |line: landline::classic::codec::ChatLine| match line.name {
+    let hear = |line: ChatLine| match line.name {
         Some(name) => print(&format!(
             "{}: {}",
             shown_line(&name),
@@ -285,9 +257,7 @@ async fn join(
         )),
         None => print(&shown_line(&line.text)),
     };
-    udp_chat::chat(&socket, &options, input::person(), stop, hear)
-        .await
-        .map_err(Failure::of_dialect)
+    Ok(udp_chat::chat(&socket, &options, input::person(), stop, hear).await?)
 }
 
 async fn talk(stream: &DialStream, pause: &Pause, bye: Option<String>) -> Result<(), Failure> {
@@ -301,7 +271,7 @@ async fn talk(stream: &DialStream, pause: &Pause, bye: Option<String>) -> Result
     };
     let talk = Talk::new(Side::Caller, bye);
     let ending = converse(&mut line, bursts, charset, talk, || person.line(), scene).await;
-    match ending.map_err(Failure::of_dialect)? {
+    match ending? {
         Ending::Gone => say("the other side has hung up"),
         Ending::HungUp | Ending::Bye => {}
     }

@@ -3,12 +3,13 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use landline::{
-    classic::{
-        codec::{FileHeader, UploadForm},
-        download, upload,
-    },
     files::Progress,
     paths::{Source, local},
+};
+use landline_classic::{
+    FileProgress,
+    codec::{FileHeader, UploadForm},
+    download, upload,
 };
 
 use super::dial::{charset, line};
@@ -37,25 +38,24 @@ pub(super) async fn upload(options: DialUpload, form: UploadForm) -> Result<(), 
             header.rest.insert("msg".into(), message.clone().into());
         }
         let size = header.size;
-        let sending = upload::send(&mut line, charset, form, &header, source, &progress);
-        show.during(&name, &progress, sending)
-            .await
-            .map_err(Failure::of_dialect)?;
+        let sending = upload::send(&mut line, charset, form, &header, source, follow(&progress));
+        show.during(&name, &progress, sending).await?;
         if options.ack {
-            let stored = upload::receive_receipt(&mut line, charset, size)
-                .await
-                .map_err(Failure::of_dialect)?;
+            let stored = upload::receive_receipt(&mut line, charset, size).await?;
             print(&format!("{name}: {size} bytes, stored as {stored}"));
         } else {
             sent.push(format!("{name}: {size} bytes sent"));
         }
     }
     // Without a receipt, that the server has read to the end is all there is to know.
-    line.settle(SETTLE_TIME)
-        .await
-        .map_err(Failure::of_dialect)?;
+    line.settle(SETTLE_TIME).await?;
     sent.iter().for_each(|sent| print(sent));
     Ok(())
+}
+
+/// Lets `progress` follow a transfer.
+fn follow(progress: &Progress) -> impl FnMut(FileProgress) {
+    |moved| progress.set(moved.done, moved.size)
 }
 
 /// A file to be sent, and the name that it goes under.
@@ -91,12 +91,9 @@ pub(super) async fn download(
             name,
             folder,
             overwrite,
-            &progress,
+            follow(&progress),
         );
-        let (path, size) = show
-            .during(name, &progress, fetching)
-            .await
-            .map_err(Failure::of_dialect)?;
+        let (path, size) = show.during(name, &progress, fetching).await?;
         print(&format!("{path}: {size} bytes"));
     }
     line.close().await;

@@ -5,7 +5,8 @@ use std::{
     os::fd::AsFd,
 };
 
-use landline::{classic::talk::Person, paths::File};
+use landline::paths::File;
+use landline_classic::talk::Person;
 use tokio::sync::mpsc;
 
 /// What is read at once where lines do not matter.

@@ -9,7 +9,7 @@ mod show;
 
 use std::path::{Path, PathBuf};
 
-use landline::classic::Challenge;
+use landline_classic::Challenge;
 
 use crate::{
     arguments::classic::{Classic, Secret},

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use landline::classic::codec::{Charset, TextDecoder};
+use landline_classic::codec::{Charset, TextDecoder};
 
 use crate::terminal::shown;
 

@@ -7,22 +7,19 @@ use std::{
     time::Duration,
 };
 
-use landline::{
-    Error,
-    classic::{
-        ClassicEvent, ClassicSink, Dialect, Model, Service,
-        codec::{Accounts, Charset, UploadForm, Upper},
-        command::{CommandForm, CommandOptions},
-        listen,
-        login::LoginOptions,
-        serve_blocking, serve_tasks,
-        talk::{Operator, TalkOptions},
-        text::Reply,
-        udp_chat::{self, ChatOptions},
-        udp_echo,
-        upload::UploadOptions,
-    },
-    paths::{Root, read_secret_file},
+use landline::paths::Root;
+use landline_classic::{
+    ClassicEvent, ClassicSink, Dialect, Error, Model, Service,
+    codec::{Charset, UploadForm, Upper},
+    command::{CommandForm, CommandOptions},
+    listen,
+    login::{LoginOptions, read_accounts},
+    serve_blocking, serve_tasks,
+    talk::{Operator, TalkOptions},
+    text::Reply,
+    udp_chat::{self, ChatOptions},
+    udp_echo,
+    upload::UploadOptions,
 };
 use landline_socketserver::{Bind, Shutdown, Stopper};
 
@@ -39,8 +36,6 @@ use crate::{
 const OUTPUT_BYTES_MAX: u64 = i32::MAX as u64 - 1024;
 /// The same where the length is a JSON number.
 const JSON_OUTPUT_BYTES_MAX: u64 = 16 << 30;
-/// The longest file of accounts, in bytes.
-const ACCOUNTS_BYTES_MAX: u64 = 1 << 20;
 /// The pause of dialects that need none.
 const NO_PAUSE: Duration = Duration::ZERO;
 
@@ -241,17 +236,6 @@ fn uploads(state: &Path, upload: ServeUpload, form: UploadForm) -> Result<Plan, 
 /// A folder that cannot be served is a mistake on the command line, not one of the state.
 fn folder(error: landline::paths::Error) -> Failure {
     Failure::usage(format!("--dir: {error}"))
-}
-
-fn read_accounts(path: &Path) -> Result<Accounts, Failure> {
-    let bad = |problem: String| Error::Key {
-        path: path.display().to_string(),
-        problem,
-    };
-    let bytes =
-        read_secret_file(path, ACCOUNTS_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
-    let text = str::from_utf8(&bytes).map_err(|_| bad("is not text in UTF-8".into()))?;
-    Ok(text.parse().map_err(bad)?)
 }
 
 /// A server for connections that listens.

@@ -5,7 +5,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use landline::classic::{ClassicEvent, ClassicSink};
+use landline_classic::{ClassicEvent, ClassicSink};
 
 use super::input;
 use crate::terminal::{print, print_json, prompt, say, shown_line};

@@ -6,12 +6,10 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use landline::{
-    lab::{
-        Lifecycle, Models, Report, Sticky,
-        models::{self, Model},
-    },
-    paths::Document,
+use landline::paths::Document;
+use landline_lab::{
+    Language, Lifecycle, Models, Report, Sticky,
+    models::{self, Model},
 };
 
 use crate::{
@@ -80,7 +78,7 @@ fn show<Measured>(
     name: &str,
     options: &LabOptions,
     measure: impl FnOnce() -> io::Result<Measured>,
-    report: impl FnOnce(&Measured, landline::lab::Language) -> Report,
+    report: impl FnOnce(&Measured, Language) -> Report,
 ) -> Result<(), Failure> {
     let language = options.lang.map_or_else(environment::language, Into::into);
     let picture = options

@@ -1,0 +1,411 @@
+//! The JSON headers, and which name a file gets.
+
+use landline_paths::name::{NameError, check_component};
+use serde_json::{Map, Value, json};
+
+use super::{Charset, DialectError, SizedHeader, framed};
+
+/// How the header of an upload is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadForm {
+    /// `upload`: behind its length, with the keys `file_name` and `file_size`.
+    Framed,
+    /// `upload-bare`: alone, with the keys `filename` and `filesize`.
+    Bare,
+}
+
+impl UploadForm {
+    fn keys(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Framed => ("file_name", "file_size"),
+            Self::Bare => ("filename", "filesize"),
+        }
+    }
+}
+
+/// The header of a file that is uploaded, or of one that was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileHeader {
+    /// The name as it was sent: to be used through [`base_name`] alone.
+    pub name: String,
+    /// Bytes of content.
+    pub size: u64,
+    /// What else the header says.
+    pub rest: Map<String, Value>,
+}
+
+impl FileHeader {
+    /// A header with nothing else in it.
+    pub fn new(name: impl Into<String>, size: u64) -> Self {
+        Self {
+            name: name.into(),
+            size,
+            rest: Map::new(),
+        }
+    }
+
+    /// The header's bytes on the wire.
+    pub fn encode(&self, form: UploadForm, charset: Charset) -> Vec<u8> {
+        let (name, size) = form.keys();
+        let mut object = self.rest.clone();
+        object.insert(name.into(), self.name.clone().into());
+        object.insert(size.into(), self.size.into());
+        let json = charset.encode(&ascii_json(&Value::Object(object)));
+        if form == UploadForm::Bare {
+            json
+        } else {
+            framed(&json)
+        }
+    }
+}
+
+impl SizedHeader for FileHeader {
+    fn parse(json: &str, form: UploadForm) -> Result<Self, DialectError> {
+        let (name_key, size_key) = form.keys();
+        let mut rest = object(json)?;
+        let name = text(rest.remove(name_key), name_key)?;
+        let size = number(rest.remove(size_key), size_key)?;
+        Ok(Self { name, size, rest })
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// What a server of `download` answers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// The file's header; its bytes follow.
+    File(FileHeader),
+    /// Why there is none.
+    Error(String),
+}
+
+impl SizedHeader for Answer {
+    fn parse(json: &str, form: UploadForm) -> Result<Self, DialectError> {
+        match object(json)?.remove("error") {
+            Some(error) => text(Some(error), "error").map(Self::Error),
+            None => FileHeader::parse(json, form).map(Self::File),
+        }
+    }
+
+    fn size(&self) -> u64 {
+        match self {
+            Self::File(header) => header.size,
+            Self::Error(_) => 0,
+        }
+    }
+}
+
+/// The bytes of an answer of `download`.
+pub fn download_answer(answer: &Answer, charset: Charset) -> Vec<u8> {
+    match answer {
+        Answer::File(header) => header.encode(UploadForm::Framed, charset),
+        Answer::Error(error) => framed(&charset.encode(&ascii_json(&json!({ "error": error })))),
+    }
+}
+
+/// The bytes of a request for a file.
+pub fn download_request(name: &str, charset: Charset) -> Vec<u8> {
+    framed(&charset.encode(&ascii_json(&json!({"cmd": "get", "file_name": name}))))
+}
+
+/// The name in a request for a file.
+///
+/// # Errors
+/// [`DialectError::Header`].
+pub fn parse_download_request(json: &str) -> Result<String, DialectError> {
+    let mut object = object(json)?;
+    match text(object.remove("cmd"), "cmd")?.as_str() {
+        "get" => text(object.remove("file_name"), "file_name"),
+        other => Err(DialectError::Header(format!(
+            "the \"cmd\" is {other:?}, and only \"get\" is known"
+        ))),
+    }
+}
+
+/// The header before a command's output in `command-json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandHeader {
+    /// Bytes of output.
+    pub size: u64,
+    /// The exit status; below zero for the signal that ended it, as Python counts.
+    pub code: i64,
+}
+
+impl CommandHeader {
+    /// The header's bytes on the wire.
+    pub fn encode(self, charset: Charset) -> Vec<u8> {
+        framed(&charset.encode(&ascii_json(&json!({"size": self.size, "code": self.code}))))
+    }
+}
+
+impl SizedHeader for CommandHeader {
+    fn parse(json: &str, _form: UploadForm) -> Result<Self, DialectError> {
+        let mut object = object(json)?;
+        let code = object.remove("code").and_then(|code| code.as_i64());
+        Ok(Self {
+            size: number(object.remove("size"), "size")?,
+            code: code.unwrap_or(0),
+        })
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// What an uploader is told, where it asked to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Receipt {
+    /// The file is there.
+    Stored {
+        /// The name that it got.
+        name: String,
+        /// Bytes of content.
+        size: u64,
+    },
+    /// It is not, and why.
+    Error(String),
+}
+
+impl Receipt {
+    /// The receipt's bytes on the wire.
+    pub fn encode(&self, charset: Charset) -> Vec<u8> {
+        let value = match self {
+            Self::Stored { name, size } => {
+                json!({"ok": true, "file_name": name, "file_size": size})
+            }
+            Self::Error(error) => json!({"ok": false, "error": error}),
+        };
+        framed(&charset.encode(&ascii_json(&value)))
+    }
+
+    /// Reads one from its JSON.
+    ///
+    /// # Errors
+    /// [`DialectError::Header`].
+    pub fn parse(json: &str) -> Result<Self, DialectError> {
+        let mut object = object(json)?;
+        match object.remove("error") {
+            Some(error) => text(Some(error), "error").map(Self::Error),
+            None => Ok(Self::Stored {
+                name: text(object.remove("file_name"), "file_name")?,
+                size: number(object.remove("file_size"), "file_size")?,
+            }),
+        }
+    }
+}
+
+/// The one component of a name from the wire that a file is created under: what stands behind the
+/// last slash, backslash or drive letter.
+///
+/// # Errors
+/// [`NameError`] where nothing usable is left.
+pub fn base_name(name: &str) -> Result<&str, NameError> {
+    if name.contains('\0') {
+        return Err(NameError::Nul);
+    }
+    let base = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let base = match base.as_bytes() {
+        [letter, b':', ..] if letter.is_ascii_alphabetic() => base.get(2..).unwrap_or_default(),
+        _ => base,
+    };
+    check_component(base.as_bytes()).map(|()| base)
+}
+
+/// JSON in ASCII alone, as Python writes it: whatever the encoding, nothing is lost.
+fn ascii_json(value: &Value) -> String {
+    let mut out = String::new();
+    for character in value.to_string().chars() {
+        if character.is_ascii() {
+            out.push(character);
+        } else {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
+}
+
+fn object(json: &str) -> Result<Map<String, Value>, DialectError> {
+    serde_json::from_str(json)
+        .map_err(|error| DialectError::Header(format!("not a JSON object: {error}")))
+}
+
+fn text(value: Option<Value>, key: &str) -> Result<String, DialectError> {
+    match value {
+        Some(Value::String(text)) => Ok(text),
+        _ => Err(DialectError::Header(format!(
+            "{key:?} is missing, or is not a string"
+        ))),
+    }
+}
+
+fn number(value: Option<Value>, key: &str) -> Result<u64, DialectError> {
+    value.and_then(|value| value.as_u64()).ok_or_else(|| {
+        DialectError::Header(format!("{key:?} is missing, or is not a number of bytes"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::codec::{BodyDecoder, Part};
+
+    /// Names, contents, and how often each ended, whatever the cuts.
+    fn decode(
+        stream: &[u8],
+        step: usize,
+        form: UploadForm,
+        charset: Charset,
+    ) -> Vec<(FileHeader, Vec<u8>)> {
+        let mut decoder = BodyDecoder::new(form, charset);
+        let (mut open, mut done) = (None, Vec::new());
+        for mut piece in stream.chunks(step) {
+            while let Some(part) = decoder.next::<FileHeader>(&mut piece).unwrap() {
+                match part {
+                    Part::Header(header) => open = Some((header, Vec::new())),
+                    Part::Body(bytes) => open.as_mut().unwrap().1.extend_from_slice(bytes),
+                    Part::End => done.push(open.take().unwrap()),
+                }
+            }
+        }
+        assert!(open.is_none() && decoder.at_boundary());
+        done
+    }
+
+    proptest! {
+        #[test]
+        fn uploads_come_whole_however_they_are_cut(
+            files in proptest::collection::vec((".{0,12}", proptest::collection::vec(any::<u8>(), 0..50)), 0..4),
+            step in 1usize..40,
+            form in proptest::sample::select(&[UploadForm::Framed, UploadForm::Bare][..]),
+            label in proptest::sample::select(&["utf-8", "gbk", "utf-16le"][..]),
+        ) {
+            let charset = label.parse().unwrap();
+            let files: Vec<(FileHeader, Vec<u8>)> = files
+                .into_iter()
+                .map(|(name, content)| {
+                    let mut header = FileHeader::new(name.clone(), content.len() as u64);
+                    header.rest.insert("msg".into(), format!("{{\"{name}\\").into());
+                    (header, content)
+                })
+                .collect();
+            let stream: Vec<u8> = files
+                .iter()
+                .flat_map(|(header, content)| [header.encode(form, charset), content.clone()].concat())
+                .collect();
+            prop_assert_eq!(decode(&stream, step, form, charset), files);
+        }
+
+        #[test]
+        fn a_base_name_is_one_component(name in "[a-c./\\\\:\0~ é-]{0,12}") {
+            if let Ok(base) = base_name(&name) {
+                prop_assert!(name.ends_with(base) && !base.contains(['/', '\\', '\0']) && base != ".." && base != ".");
+            }
+        }
+    }
+
+    #[test]
+    fn a_brace_that_is_half_a_character_ends_nothing() {
+        let gbk: Charset = "gbk".parse().unwrap();
+        // Second bytes 0x7d, 0x5c and 0x7b: a brace, a backslash, a brace.
+        for name in ["亇", "乗", "亄", "}\"]"] {
+            let json = json!({"filename": name, "filesize": 2}).to_string();
+            let mut stream = gbk.encode(&json);
+            assert_eq!(gbk.decode(&stream), json);
+            stream.extend_from_slice(b"{}");
+            let found = decode(&stream, 1, UploadForm::Bare, gbk);
+            assert_eq!(found, [(FileHeader::new(name, 2), b"{}".to_vec())]);
+        }
+    }
+
+    #[test]
+    fn only_the_last_part_of_a_name_counts() {
+        for (name, base) in [
+            ("报告 1.txt", "报告 1.txt"),
+            ("/etc/passwd", "passwd"),
+            ("../../x", "x"),
+            (r"C:\Users\li\数据.csv", "数据.csv"),
+            (r"C:x", "x"),
+            (r"..\x", "x"),
+            (".bashrc", ".bashrc"),
+        ] {
+            assert_eq!(base_name(name), Ok(base), "{name}");
+        }
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/..",
+            "a/",
+            "C:",
+            "C:..",
+            "a\0b",
+            "../a\0",
+            ".landline-1.part",
+        ] {
+            assert!(base_name(name).is_err(), "{name:?}");
+        }
+        assert!(base_name(&"x".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn headers_without_what_is_needed_are_refused() {
+        for json in [
+            "",
+            "[]",
+            "7",
+            "{}",
+            r#"{"file_name": "x"}"#,
+            r#"{"file_name": 1, "file_size": 1}"#,
+            r#"{"file_name": "x", "file_size": -1}"#,
+            r#"{"file_name": "x", "file_size": 1.5}"#,
+            r#"{"file_name": "x", "file_size": "1"}"#,
+            r#"{"file_name": "x", "file_size": 1e30}"#,
+            r#"{"file_name": "\ud800", "file_size": 1}"#,
+        ] {
+            assert!(
+                FileHeader::parse(json, UploadForm::Framed).is_err(),
+                "{json}"
+            );
+        }
+        assert!(parse_download_request(r#"{"cmd": "put", "file_name": "x"}"#).is_err());
+        let request = download_request("é", Charset::default());
+        assert_eq!(&request[4..], br#"{"cmd":"get","file_name":"\u00e9"}"#);
+        assert_eq!(
+            parse_download_request(str::from_utf8(&request[4..]).unwrap()).unwrap(),
+            "é"
+        );
+    }
+
+    #[test]
+    fn receipts_and_answers_survive_being_written_down() {
+        let charset = Charset::default();
+        for receipt in [
+            Receipt::Stored {
+                name: "é".into(),
+                size: 7,
+            },
+            Receipt::Error("no".into()),
+        ] {
+            assert_eq!(
+                Receipt::parse(&charset.decode(&receipt.encode(charset)[4..])).unwrap(),
+                receipt
+            );
+        }
+        for answer in [
+            Answer::File(FileHeader::new("x", 1)),
+            Answer::Error("no".into()),
+        ] {
+            let json = charset.decode(&download_answer(&answer, charset)[4..]);
+            assert_eq!(Answer::parse(&json, UploadForm::Framed).unwrap(), answer);
+        }
+    }
+}

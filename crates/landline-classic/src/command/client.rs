@@ -1,0 +1,144 @@
+//! The client's half.
+
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use landline_proto::frame::{FrameDecoder, FramePart};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::CommandForm;
+use crate::{
+    Connection, Error, Got,
+    codec::{BodyDecoder, Charset, CommandHeader, DialectError, Part, UploadForm},
+};
+
+/// An answer that has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// The exit status, where the dialect tells it.
+    pub code: Option<i64>,
+    /// Bytes of output.
+    pub bytes: u64,
+}
+
+/// Sends one command.
+///
+/// # Errors
+/// [`Error::Lost`].
+pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
+    line: &mut Connection<S>,
+    charset: Charset,
+    command: &str,
+) -> Result<(), Error> {
+    line.send(&charset.encode(command)).await
+}
+
+/// Waits for the whole answer of `command` or `command-json`, and writes it to `output` as it
+/// comes; `None` where the server has closed the line instead.
+///
+/// # Errors
+/// [`Error::Dialect`], [`Error::Lost`], and what writing says.
+pub async fn receive_answer<S: AsyncRead + AsyncWrite + Unpin>(
+    line: &mut Connection<S>,
+    charset: Charset,
+    form: CommandForm,
+    output: &mut (dyn Write + Send),
+) -> Result<Option<Answered>, Error> {
+    let mut decoder = match form {
+        CommandForm::Json => Decoder::Json(BodyDecoder::new(UploadForm::Framed, charset)),
+        _ => Decoder::Sized(FrameDecoder::default()),
+    };
+    let mut answered = Answered {
+        code: None,
+        bytes: 0,
+    };
+    let mut has_begun = false;
+    while let Got::Bytes(bytes) = line.read(None).await? {
+        has_begun = true;
+        let mut input = bytes.as_slice();
+        while let Some(step) = decoder.next(&mut input)? {
+            match step {
+                Step::Code(code) => answered.code = code,
+                Step::Bytes(bytes) => {
+                    answered.bytes += bytes.len() as u64;
+                    output
+                        .write_all(bytes)
+                        .map_err(|error| Error::io("standard output", error))?;
+                }
+                Step::End => {
+                    line.put_back(input);
+                    output
+                        .flush()
+                        .map_err(|error| Error::io("standard output", error))?;
+                    return Ok(Some(answered));
+                }
+            }
+        }
+    }
+    if has_begun {
+        Err(DialectError::Cut.into())
+    } else {
+        Ok(None)
+    }
+}
+
+/// Waits for output of `command-raw`, and writes it to `output` as it comes: for its first byte
+/// `patience` at most, then until nothing has come for `pause`. False where the server has closed
+/// the line.
+///
+/// # Errors
+/// [`Error::Lost`], and what writing says.
+pub async fn receive_raw<S: AsyncRead + AsyncWrite + Unpin>(
+    line: &mut Connection<S>,
+    patience: Option<Duration>,
+    pause: Option<Duration>,
+    output: &mut (dyn Write + Send),
+) -> Result<bool, Error> {
+    let mut wait = patience;
+    loop {
+        match line.read(wait.map(|wait| Instant::now() + wait)).await? {
+            Got::Bytes(bytes) => {
+                let written = output.write_all(&bytes).and_then(|()| output.flush());
+                written.map_err(|error| Error::io("standard output", error))?;
+                wait = pause;
+            }
+            Got::Timeout => return Ok(true),
+            Got::End => return Ok(false),
+        }
+    }
+}
+
+enum Decoder {
+    Sized(FrameDecoder),
+    Json(BodyDecoder),
+}
+
+enum Step<'a> {
+    Code(Option<i64>),
+    Bytes(&'a [u8]),
+    End,
+}
+
+impl Decoder {
+    fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Step<'a>>, DialectError> {
+        Ok(match self {
+            Self::Sized(decoder) => match decoder.decode(input, i32::MAX as u32) {
+                Ok(part) => part.map(|part| match part {
+                    FramePart::Start(_) => Step::Code(None),
+                    FramePart::Payload(bytes) => Step::Bytes(bytes),
+                    FramePart::End => Step::End,
+                }),
+                Err(error) => return Err(DialectError::Header(error.to_string())),
+            },
+            Self::Json(decoder) => decoder
+                .next::<CommandHeader>(input)?
+                .map(|part| match part {
+                    Part::Header(header) => Step::Code(Some(header.code)),
+                    Part::Body(bytes) => Step::Bytes(bytes),
+                    Part::End => Step::End,
+                }),
+        })
+    }
+}

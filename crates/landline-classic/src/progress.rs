@@ -1,0 +1,10 @@
+//! How far a file has been sent or stored.
+
+/// How far a file has been sent or stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileProgress {
+    /// Bytes of content so far.
+    pub done: u64,
+    /// Bytes of content in all.
+    pub size: u64,
+}

@@ -1,0 +1,18 @@
+//! Files that only their owner may read.
+
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::Error;
+
+/// Reads a file that nobody else can read, of at most `bytes_max` bytes. Blocking.
+///
+/// # Errors
+/// [`Error::SecretFile`].
+pub(crate) fn read_secret_file(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, Error> {
+    landline_paths::read_secret_file(path, bytes_max).map_err(|error| Error::SecretFile {
+        path: path.to_owned(),
+        source: error.into(),
+    })
+}

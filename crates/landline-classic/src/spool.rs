@@ -1,0 +1,135 @@
+//! Output that is gathered before it is sent: in memory while it is little, in a nameless file
+//! beyond.
+
+use std::{
+    io::{Read, Seek, Write},
+    path::PathBuf,
+};
+
+use landline_paths::{File, nameless_file};
+
+use crate::Error;
+
+/// What stays in memory, in bytes.
+const MEMORY_BYTES_MAX: usize = 256 * 1024;
+/// What is read back at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Bytes on their way. The file goes with the process, whatever happens.
+#[derive(Debug)]
+pub(super) struct Spool {
+    folder: PathBuf,
+    memory: Vec<u8>,
+    file: Option<File>,
+    length: u64,
+}
+
+impl Spool {
+    /// An empty one, whose file is made in `folder` if it comes to that.
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            memory: Vec::new(),
+            file: None,
+            length: 0,
+        }
+    }
+
+    /// How many bytes there are.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// What the system says of the file.
+    pub(super) async fn write(mut self, bytes: Vec<u8>) -> Result<Self, Error> {
+        self.length += bytes.len() as u64;
+        self.memory.extend(bytes);
+        if self.memory.len() <= MEMORY_BYTES_MAX {
+            return Ok(self);
+        }
+        let spill = move || {
+            let mut file = match self.file.take() {
+                Some(file) => file,
+                None => nameless_file(&self.folder)?,
+            };
+            file.write_all(&self.memory)
+                .map_err(|error| self.failed(error))?;
+            self.memory.clear();
+            self.file = Some(file);
+            Ok(self)
+        };
+        tokio::task::spawn_blocking(spill).await?
+    }
+
+    /// Goes back to the beginning, to be read.
+    ///
+    /// # Errors
+    /// What the system says of the file.
+    pub(super) fn rewind(&mut self) -> Result<(), Error> {
+        match &mut self.file {
+            Some(file) => file
+                .rewind()
+                .map_err(|error| Error::io(self.folder.display(), error)),
+            None => Ok(()),
+        }
+    }
+
+    /// The next bytes; none at the end.
+    ///
+    /// # Errors
+    /// What the system says of the file.
+    pub(super) async fn read(mut self) -> Result<(Self, Vec<u8>), Error> {
+        let Some(mut file) = self.file.take() else {
+            let rest = std::mem::take(&mut self.memory);
+            return Ok((self, rest));
+        };
+        let read = move || {
+            let mut chunk = vec![0; CHUNK_BYTES];
+            let count = file.read(&mut chunk).map_err(|error| self.failed(error))?;
+            chunk.truncate(count);
+            if count > 0 {
+                self.file = Some(file);
+            } else {
+                chunk = std::mem::take(&mut self.memory);
+            }
+            Ok((self, chunk))
+        };
+        tokio::task::spawn_blocking(read).await?
+    }
+
+    fn failed(&self, error: std::io::Error) -> Error {
+        Error::io(self.folder.display(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_goes_in_comes_out_whether_it_is_little_or_much() {
+        for pieces in [0, 1, 3, 9] {
+            let mut spool = Spool::new(std::env::temp_dir());
+            let piece: Vec<u8> = (0..100_003u32).map(|number| number as u8).collect();
+            for _ in 0..pieces {
+                spool = spool.write(piece.clone()).await.unwrap();
+            }
+            assert_eq!(spool.file.is_some(), pieces > 2);
+            assert_eq!(spool.length(), (pieces * piece.len()) as u64);
+            spool.rewind().unwrap();
+            let mut found = Vec::new();
+            loop {
+                let (rest, chunk) = spool.read().await.unwrap();
+                spool = rest;
+                if chunk.is_empty() {
+                    break;
+                }
+                found.extend(chunk);
+            }
+            assert!(found == piece.repeat(pieces), "{pieces}");
+        }
+    }
+}
