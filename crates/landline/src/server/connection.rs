@@ -391,8 +391,8 @@ mod tests {
         let pace = server.shared.paces.of(&"alice".parse().unwrap(), || None);
         assert_eq!(
             Arc::strong_count(&pace),
-            4,
-            "the server's, this one, and one for each session"
+            6,
+            "the server's, this one, and one for each half of each session's channel"
         );
     }
 
