@@ -127,9 +127,33 @@ fn attribute_length(tokens: &[Token]) -> Option<usize> {
     None
 }
 
+/// The names of the functions that are tests.
+pub(crate) fn tests(tokens: &[Token]) -> Vec<&str> {
+    items(tokens).into_iter().filter_map(test_name).collect()
+}
+
+/// The name of the function that `item` is, where its first attribute makes it a test.
+fn test_name(item: &[Token]) -> Option<&str> {
+    let mut start = attribute_length(item)?;
+    if words(item.get(..start)?).first() == Some(&"cfg") {
+        return None;
+    }
+    while let Some(length) = item.get(start..).and_then(attribute_length) {
+        start += length;
+    }
+    let mut head = item.get(start..)?.iter().map_while(Token::word);
+    head.find(|word| *word == "fn")?;
+    head.next()
+}
+
+/// The words among `tokens`.
+fn words(tokens: &[Token]) -> Vec<&str> {
+    tokens.iter().filter_map(Token::word).collect()
+}
+
 /// Whether an attribute marks test code: `test`, `any::test(...)`, or a `cfg` that asks for `test`.
 fn marks_tests(attribute: &[Token]) -> bool {
-    let words: Vec<&str> = attribute.iter().filter_map(Token::word).collect();
+    let words = words(attribute);
     if words.first() == Some(&"cfg") {
         return words.contains(&"test") && !words.windows(2).any(|pair| pair == ["not", "test"]);
     }
@@ -178,6 +202,15 @@ mod tests {
             spans("#[derive(Debug)]\nstruct A;\n#[doc = \"test\"]\nfn b() {}"),
             []
         );
+    }
+
+    #[test]
+    fn tests_are_the_functions_marked_as_tests() {
+        let text = "#[test]\n#[allow(x)]\nfn a() {}\n#[tokio::test(y)]\npub async fn b() {}\n\
+                    #[cfg(test)]\nfn c() {}\n#[cfg(test)]\nmod d { fn e() {} #[test] fn f() {} }\n\
+                    #[cfg(unix)]\n#[test]\nfn g() {}\nproptest! { #[test] fn h(x in 0..9) {} }\nfn i() {}";
+        let source = Source::read(text);
+        assert_eq!(tests(&source.tokens), ["a", "b", "f", "g", "h"]);
     }
 
     #[test]
