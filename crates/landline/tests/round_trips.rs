@@ -4,7 +4,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use landline::{Error, Event, EventSink, Server, ServerOptions, admin::{LocalServer, Request, passwords::{SetPassword, password_record}}, audit::AuditOptions, keys::UserKey, login::{Ask, Credential, Keyring, Login, Means, TypedPassword, connect}, net::{HostPort, Line, Transport}, password::Password, paths::PrivateFolder, ping, proto::{login::UserName, messages::Ping}};
+use landline::{
+    Error, Event, EventSink, Server, ServerOptions,
+    admin::{
+        LocalServer, Request,
+        passwords::{SetPassword, password_record},
+    },
+    audit::AuditOptions,
+    keys::UserKey,
+    login::{Ask, Credential, Keyring, Login, Means, TypedPassword, connect},
+    net::{HostPort, Line, Transport},
+    password::Password,
+    paths::PrivateFolder,
+    ping,
+    proto::{login::UserName, messages::Ping},
+};
 use testkit::{Stage, link};
 use tokio::time::Instant;
 

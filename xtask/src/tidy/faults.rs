@@ -122,7 +122,7 @@ fn check_test(
                 && citation.ids.iter().any(|cited| cited == id)
         })
     };
-    let problem = if !tests(&file.tokens).contains(name) {
+    let problem = if !tests(&test.place, &file.tokens).contains(name) {
         format!("`{name}` in `{target}` is no test: name a test that proves `{id}`")
     } else if !is_cited() {
         format!("`{name}` does not cite this row: write \"{PROVES}`{id}` in {DOCUMENT}.\" above it")
@@ -262,9 +262,7 @@ mod tests {
     fn row_without_tests_is_found() {
         assert_eq!(
             found("| `half-file` | whole | `a` |", ""),
-            [
-                "docs/faults.md:3: `half-file` names no test: add one, or list it as not yet proven"
-            ]
+            ["docs/faults.md:3: `half-file` names no test: add one, or list it as not yet proven"]
         );
     }
 
@@ -273,9 +271,7 @@ mod tests {
         let row = "| `half-file` | whole | [`a`][t] |";
         assert_eq!(
             found(&format!("{row}\n{row}"), CITING),
-            [
-                "docs/faults.md:4: `half-file` is the id of two rows: give each row an id of its own"
-            ]
+            ["docs/faults.md:4: `half-file` is the id of two rows: give each row an id of its own"]
         );
     }
 
@@ -313,9 +309,8 @@ mod tests {
 
     #[test]
     fn citation_that_its_row_does_not_name_is_found() {
-        let code = format!(
-            "{CITING}/// Proves `half-file` in docs/faults.md.\n#[test]\nfn b() {{}}"
-        );
+        let code =
+            format!("{CITING}/// Proves `half-file` in docs/faults.md.\n#[test]\nfn b() {{}}");
         assert_eq!(
             found("| `half-file` | whole | [`a`][t] |", &code),
             [

@@ -127,9 +127,23 @@ fn attribute_length(tokens: &[Token]) -> Option<usize> {
     None
 }
 
-/// The names of the functions that are tests.
-pub(crate) fn tests(tokens: &[Token]) -> Vec<&str> {
+/// The names of the functions that are tests: those marked so. In a folder of tests, a file with a
+/// `main` of its own runs its functions itself, and each of them may be a test.
+pub(crate) fn tests<'a>(path: &str, tokens: &'a [Token]) -> Vec<&'a str> {
+    let all = functions(tokens);
+    if in_tests_folder(path) && all.contains(&"main") {
+        return all;
+    }
     items(tokens).into_iter().filter_map(test_name).collect()
+}
+
+/// The names of all functions.
+fn functions(tokens: &[Token]) -> Vec<&str> {
+    let pairs = tokens.windows(2).filter_map(|pair| match pair {
+        [keyword, name] if keyword.word() == Some("fn") => name.word(),
+        _ => None,
+    });
+    pairs.collect()
 }
 
 /// The name of the function that `item` is, where its first attribute makes it a test.
@@ -210,7 +224,13 @@ mod tests {
                     #[cfg(test)]\nfn c() {}\n#[cfg(test)]\nmod d { fn e() {} #[test] fn f() {} }\n\
                     #[cfg(unix)]\n#[test]\nfn g() {}\nproptest! { #[test] fn h(x in 0..9) {} }\nfn i() {}";
         let source = Source::read(text);
-        assert_eq!(tests(&source.tokens), ["a", "b", "f", "g", "h"]);
+        assert_eq!(
+            tests("a/tests/b.rs", &source.tokens),
+            ["a", "b", "f", "g", "h"]
+        );
+        let program = Source::read("fn main() { a(); }\nfn a() {}");
+        assert_eq!(tests("a/tests/b.rs", &program.tokens), ["main", "a"]);
+        assert_eq!(tests("a/src/main.rs", &program.tokens), [""; 0]);
     }
 
     #[test]

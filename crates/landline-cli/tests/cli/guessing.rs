@@ -236,7 +236,7 @@ fn bob_logs_in(server: &ServerProcess) -> Result<(), Option<String>> {
 }
 
 /// Seconds of processor time that the server has used.
-fn processor_time(server: &ServerProcess) -> f64 {
+pub(crate) fn processor_time(server: &ServerProcess) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).expect("a process");
     let fields: Vec<&str> = stat
         .rsplit(')')

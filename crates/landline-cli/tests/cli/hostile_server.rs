@@ -180,6 +180,11 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
             client.send_json(&json!({"type": "data", "size": 3, "offset": 8 << 20}))
         },
     ),
+    ("a mode with setuid", 13, "bad header", |client| {
+        client.send_json(
+            &json!({"type": "file", "length": 0, "mode": 0o4755, "source": "ab", "offset": 0}),
+        )
+    }),
     ("an absurd length", 24, "are free", |client| {
         file(client, i64::MAX)
     }),
@@ -267,19 +272,60 @@ fn a_put_that_was_not_confirmed_as_sent_is_a_failure() {
     server.join();
 }
 
-/// Row 54: what a server says cannot move the cursor.
+/// Text that writes the clipboard, clears the screen, and reverses what follows.
+const EVIL: &str = "\u{1b}]52;c;cm0gLXJm\u{7}\u{9b}2J\r\u{202e}evil\u{200b}\u{7f}";
+
+#[track_caller]
+fn assert_escaped(text: &str) {
+    let harmless = |c: char| c == '\n' || !c.is_control() && !"\u{202e}\u{200b}".contains(c);
+    assert!(text.chars().all(harmless), "{text:?}");
+    assert!(text.contains("evil"), "{text:?}");
+}
+
+/// What a server says cannot move the cursor.
 #[test]
 fn text_from_a_server_is_made_harmless() {
     let stage = stage();
     let server = trusted(&stage, 1, |client| {
         client.welcome()?;
-        let message = "\u{1b}]52;c;cm0gLXJm\u{7}\u{9b}2J\r\u{202e}evil\u{200b}\u{7f}";
-        client.send_json(&json!({"type": "error", "code": "io", "message": message}))
+        client.send_json(&json!({"type": "error", "code": "io", "message": EVIL}))
     });
     let outcome = stage.run(&["cp", "127.0.0.1:x", "-"]);
     assert_eq!(outcome.status, Some(27));
-    let harmless = |c: char| c == '\n' || !c.is_control() && !"\u{202e}\u{200b}".contains(c);
-    assert!(outcome.stderr.chars().all(harmless), "{:?}", outcome.stderr);
-    assert!(outcome.stderr.contains("evil"));
+    assert_escaped(&outcome.stderr);
+    server.join();
+}
+
+/// The server's name and the key in `ping`, and the path in `cp`.
+#[test]
+fn names_from_a_server_are_escaped() {
+    let stage = stage();
+    let server = trusted(&stage, 2, |client| {
+        client.send_json(&json!({
+            "type": "greeting", "versions": [1], "server": EVIL, "features": [],
+            "methods": ["ssh-key"], "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        }))?;
+        client.header()?; // login
+        client.send_json(&json!({
+            "type": "welcome", "user": "alice", "key": EVIL, "session": "0000000000000000",
+        }))?;
+        client.header()?; // open
+        if client.header()?.kind() == "ping" {
+            client.send_json(&json!({"type": "pong"}))?;
+            client.header()?; // the second ping
+            return client.send_json(&json!({"type": "pong"}));
+        }
+        client.send_json(&json!({"type": "ready", "path": EVIL, "offset": 0}))?;
+        client.header()?; // data
+        client.header()?; // finish
+        client.send_json(&json!({"type": "done", "length": 1, "digest": blake3_of_a()}))
+    });
+    stage.write("user/file", b"a");
+    for arguments in [&["ping", "127.0.0.1"][..], &["cp", "file", "127.0.0.1:x"]] {
+        let outcome = stage.run(arguments);
+        let shown = String::from_utf8_lossy(&outcome.stdout).into_owned() + &outcome.stderr;
+        assert_eq!(outcome.status, Some(0), "{shown:?}");
+        assert_escaped(&shown);
+    }
     server.join();
 }

@@ -3,14 +3,18 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpStream},
+    process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
-use landline::keys::UserKey;
+use landline::{
+    crypto::Fingerprint, keys::UserKey, login::Identity, net::tls, paths::PrivateFolder,
+};
 use serde_json::json;
-use testkit::{RawClient, ServerProcess, frame, wait_for};
+use testkit::{RawClient, ServerProcess, dial_from, frame, wait_for};
 
-use crate::stage;
+use crate::{guessing::processor_time, noise, stage};
 
 fn connect(server: &ServerProcess) -> RawClient {
     RawClient::connect(&server.address, &server.fingerprint).expect("the server goes on")
@@ -184,6 +188,13 @@ fn after_the_login_the_larger_limits_hold() {
             "bad-header",
         ),
         (
+            "a length that no disk has",
+            frame(
+                r#"{"type":"put","path":"x","length":9223372036854775807,"mode":0,"replace":true}"#,
+            ),
+            "no-space",
+        ),
+        (
             "no length",
             frame(r#"{"type":"put","path":"x","mode":0,"replace":true}"#),
             "bad-header",
@@ -302,6 +313,116 @@ fn a_thousand_connections_cost_at_most_64_kib_each() {
     );
     drop((sessions, newcomers));
     wait_for("all descriptors back", || server.usage().1 <= descriptors);
+}
+
+/// What each of a few clients costs that asks for a large file and reads none of it.
+#[test]
+fn client_that_reads_nothing_costs_little_memory() {
+    const CLIENTS: u64 = 8;
+    const FILE_KIB: u64 = 64 << 10;
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    stage.write("home/big", &noise((FILE_KIB << 10) as usize, 5));
+    drop(idle(&server, &key));
+    server.event("closed");
+    let (before, _) = server.usage();
+    let _clients: Vec<RawClient> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = connect(&server);
+            assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
+            client
+                .send_json(&json!({"type": "open", "service": "files"}))
+                .unwrap();
+            client
+                .send_json(&json!({"type": "get", "path": "big"}))
+                .unwrap();
+            assert_eq!(client.header().unwrap().unwrap().kind(), "file");
+            client
+        })
+        .collect();
+    let mut last = 0;
+    wait_for("a server that waits", || {
+        std::thread::sleep(Duration::from_millis(300));
+        let now = processor_time(&server);
+        std::mem::replace(&mut last, (now * 100.0) as u64) == (now * 100.0) as u64
+    });
+    let each = server.usage().0.saturating_sub(before) / CLIENTS;
+    eprintln!("{each} KiB for each client that reads nothing");
+    assert!(each <= FILE_KIB / 16, "{each} KiB for each client");
+    stage.run(&["ping", "127.0.0.1"]).ok();
+}
+
+/// A server that may have 128 descriptors, held by 200 connections before login.
+#[test]
+fn server_with_few_descriptors_stays_reachable() {
+    let stage = stage();
+    let server = stage.serve_command("127.0.0.1:0");
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", "ulimit -n 128; exec \"$0\" \"$@\""])
+        .arg(server.get_program())
+        .args(server.get_args());
+    let environment = server.get_envs();
+    command
+        .env_clear()
+        .envs(environment.filter_map(|(name, value)| Some((name, value?))))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let server = stage.serve_with(command);
+    stage
+        .run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes())
+        .ok();
+    let _held: Vec<TcpStream> = (0..200u8)
+        .map(|number| dial_from(Ipv4Addr::new(127, 6, 0, 1 + number / 10), &server.address))
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(server.event("refused")["code"], "evicted");
+    for _ in 0..3 {
+        stage.run(&["ping", "127.0.0.1"]).ok();
+        let (_, descriptors) = server.usage();
+        assert!(descriptors <= 96, "{descriptors} of 128 are in use");
+    }
+}
+
+/// rustls compresses certificates when one of its features is on.
+#[test]
+fn certificates_are_never_compressed() {
+    let stage = stage();
+    let folder = PrivateFolder::open_or_create(&stage.path("identity")).unwrap();
+    let identity = Identity::load_or_create(&folder, false).unwrap();
+    let server = identity.tls();
+    let client = tls::client_config(identity.fingerprint()).unwrap();
+    assert!(server.cert_compressors.is_empty() && server.cert_decompressors.is_empty());
+    assert!(client.cert_compressors.is_empty() && client.cert_decompressors.is_empty());
+}
+
+/// A handshake in records of 32 bytes succeeds. An alert before or within one ends that connection
+/// alone.
+#[test]
+fn small_tls_records_and_early_alerts_harm_nobody() {
+    // Fatal: the handshake failed.
+    const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
+    // A record with the first 6 bytes of a ClientHello of 512.
+    const HALF_HELLO: [u8; 11] = [22, 3, 1, 0, 6, 1, 0, 1, 0xfc, 3, 3];
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    let fingerprint: Fingerprint = server.fingerprint.parse().unwrap();
+    let mut config = (*tls::client_config(fingerprint).unwrap()).clone();
+    config.max_fragment_size = Some(32);
+    let mut client =
+        RawClient::connect_with(&server.address, fingerprint, Arc::new(config)).unwrap();
+    assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
+    for bytes in [&ALERT[..], &[&HALF_HELLO[..], &ALERT].concat()] {
+        let mut tcp = TcpStream::connect(&server.address).unwrap();
+        tcp.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        tcp.write_all(bytes).unwrap();
+        assert_eq!(server.event("refused")["code"], "tls");
+        while !ended(&mut tcp) {}
+    }
+    stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
 /// Who is logged in has to open a channel soon, however it trickles, and may then be idle.

@@ -7,6 +7,7 @@ use std::{
     io::{Read, Write},
     os::unix::fs::PermissionsExt,
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use landline::{
@@ -269,9 +270,11 @@ fn a_right_that_is_taken_back_ends_what_runs_by_it() {
     // A change that leaves the right alone ends nothing.
     put_into_force(&stage, &server, "[users.alice]\nfiles = [\"rw:~\"]\n");
     assert!(stage.path("home").read_dir().unwrap().count() == 1);
+    let start = Instant::now();
     put_into_force(&stage, &server, "[users.alice]\nfiles = [\"r:~\"]\n");
     let failed = server.event("failed");
     assert_eq!(failed["code"], "ended");
+    assert!(start.elapsed() <= Duration::from_secs(2));
     assert!(
         failed["message"]
             .as_str()

@@ -4,6 +4,7 @@ use std::{
     io::Write,
     process::{Output, Stdio},
     sync::Barrier,
+    time::{Duration, Instant},
 };
 
 use landline::{keys::UserKey, paths::PrivateFolder};
@@ -144,6 +145,7 @@ fn revoking_ends_live_sessions() {
                 true => two.user_over_the_line(take).ok(),
                 false => two.user(take).ok(),
             };
+            let start = Instant::now();
             for client in [&mut idle, &mut in_a_copy] {
                 let error: Value = client.header().unwrap().expect("a reason").read().unwrap();
                 assert_eq!(error["code"], "ended", "{what}: {error}");
@@ -153,6 +155,7 @@ fn revoking_ends_live_sessions() {
                 );
                 assert!(client.header().unwrap().is_none(), "and nothing more");
             }
+            assert!(start.elapsed() <= Duration::from_secs(2), "{what}");
             two.bob(&["ping", "127.0.0.1"]).fails(12, "not accepted");
             let base = ["user", "--on", &two.server.address];
             let give_back = [&base[..], give_back].concat();
