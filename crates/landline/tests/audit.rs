@@ -344,7 +344,7 @@ fn a_flood_is_counted() {
     assert_eq!(counted + single as u64, 5000);
 }
 
-/// Row 55: whatever the fields hold.
+/// Whatever the fields hold.
 fn awkward() -> impl Strategy<Value = String> {
     let pieces = prop_oneof![
         any::<String>(),

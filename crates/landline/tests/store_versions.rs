@@ -59,7 +59,7 @@ fn older(path: &Path) -> Connection {
     connection
 }
 
-/// Row 22: a store of the release before is brought up to date after a backup, and nothing of it is
+/// A store of the release before is brought up to date after a backup, and nothing of it is
 /// lost.
 #[test]
 fn a_store_of_the_release_before_is_backed_up_and_brought_up_to_date() {
@@ -109,7 +109,7 @@ fn a_store_of_the_release_before_is_backed_up_and_brought_up_to_date() {
     assert_eq!((version, line), (1, key().line()));
 }
 
-/// Row 22 again, for the version that had no passwords yet.
+/// The same for the version that had no passwords yet.
 #[test]
 fn a_store_without_passwords_is_backed_up_and_gets_them() {
     let folder = testkit::Stage::new("unused");

@@ -1,4 +1,4 @@
-//! Row 40: known and unknown users look alike, in bytes and in time.
+//! Known and unknown users look alike, in bytes and in time.
 
 use std::{net::Ipv4Addr, time::Instant};
 

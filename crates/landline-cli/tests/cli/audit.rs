@@ -1,4 +1,4 @@
-//! Rows 55 and 56: what is done is in the audit log, one line each, on the disk in time; what
+//! What is done is in the audit log, one line each, on the disk in time; what
 //! cannot be written there is not done; what was changed there is found.
 
 use std::{

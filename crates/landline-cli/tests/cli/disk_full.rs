@@ -1,4 +1,4 @@
-//! Row 16: a small disk fills up. Nobody's file is cut short, what has arrived is of use once there
+//! A small disk fills up. Nobody's file is cut short, what has arrived is of use once there
 //! is space, and all else goes on.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! Row 27 (F5) and the penalties: whoever floods or guesses is in nobody's way but their own.
+//! Limits and penalties: whoever floods or guesses is in nobody's way but their own.
 
 use std::{
     io::{Read, Write},

@@ -1,4 +1,4 @@
-//! Row 41 (F6): whoever guesses passwords has few tries, is in nobody's way, and cannot lock out
+//! Whoever guesses passwords has few tries, is in nobody's way, and cannot lock out
 //! the owner of the account.
 
 use std::{

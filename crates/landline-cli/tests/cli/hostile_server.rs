@@ -1,5 +1,4 @@
-//! Servers that are not what they should be: rows 2, 13, 36 and 54 of the fault list, from the
-//! client's side.
+//! Servers that are not what they should be, from the client's side.
 
 use std::fs;
 
@@ -34,7 +33,7 @@ fn trusted(
     server
 }
 
-/// Row 36: the right certificate, without its key.
+/// The right certificate, without its key.
 #[test]
 fn the_right_certificate_without_its_key_is_refused() {
     let stage = stage();
@@ -227,7 +226,7 @@ fn a_fetched_file_is_whole_and_what_was_asked_for_or_not_there() {
     }
 }
 
-/// Row 2: the server cannot choose a name, and what it sends beyond the one file is not taken.
+/// The server cannot choose a name, and what it sends beyond the one file is not taken.
 #[test]
 fn the_client_names_what_it_fetches() {
     let stage = stage();

@@ -1,4 +1,4 @@
-//! Row 13: kill -9 of either side at any moment leaves the final name absent, old and whole, or new
+//! Kill -9 of either side at any moment leaves the final name absent, old and whole, or new
 //! and whole.
 
 use std::{

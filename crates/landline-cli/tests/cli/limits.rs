@@ -1,4 +1,4 @@
-//! Rows 23 to 25: lengths that lie, JSON that bombs, and clients that take their time.
+//! Lengths that lie, JSON that bombs, and clients that take their time.
 
 use std::{
     io::{Read, Write},
@@ -238,7 +238,7 @@ fn promising(server: &ServerProcess, number: usize) -> RawClient {
     client
 }
 
-/// Row 23 (F4): what is promised costs nothing; only what arrives does.
+/// What is promised costs nothing; only what arrives does.
 #[test]
 fn promises_cost_no_memory() {
     const CONNECTIONS: u64 = 200;
@@ -287,7 +287,7 @@ fn an_idle_session_costs_little_memory() {
     wait_for("all descriptors back", || server.usage().1 <= descriptors);
 }
 
-/// F4: a thousand connections, a quarter of them before login, and what all of them cost together.
+/// A thousand connections, a quarter of them before login, and what all of them cost together.
 #[test]
 fn a_thousand_connections_cost_at_most_64_kib_each() {
     const SESSIONS: usize = 750;
@@ -454,7 +454,7 @@ fn a_login_that_opens_nothing_is_ended() {
     assert_eq!(idle.header().unwrap().expect("an answer").kind(), "pong");
 }
 
-/// Row 25: one deadline for all of the login, whatever trickles in.
+/// One deadline for all of the login, whatever trickles in.
 #[test]
 fn a_client_that_takes_its_time_is_closed_however_it_trickles() {
     let stage = stage();

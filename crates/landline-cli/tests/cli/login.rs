@@ -168,7 +168,7 @@ fn whoever_is_not_registered_is_refused_alike() {
     );
 }
 
-/// Rows 35 and 37: a login is worth something only as it is, only there, only once.
+/// A login is worth something only as it is, only there, only once.
 #[test]
 fn a_login_that_was_spoiled_or_recorded_is_refused() {
     let stage = stage();

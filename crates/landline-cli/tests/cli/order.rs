@@ -1,4 +1,4 @@
-//! Row 34: every message in every state; only what the table accepts is answered, and nothing else
+//! Every message in every state; only what the table accepts is answered, and nothing else
 //! happens.
 
 use std::{

@@ -228,7 +228,7 @@ fn a_password_comes_from_a_file_a_descriptor_or_the_environment_and_never_from_t
         .fails(2, "unexpected argument");
 }
 
-/// Row 45: the password is nowhere but in the file that was named, and the server has nothing that
+/// The password is nowhere but in the file that was named, and the server has nothing that
 /// equals it.
 #[test]
 fn a_password_is_in_no_file_log_or_event() {
@@ -678,7 +678,7 @@ fn whoever_is_interrupted_sees_again_what_they_type() {
     }
 }
 
-/// Row 38: a server in between that passes everything on to the real one. Trusted on first use, it
+/// A server in between that passes everything on to the real one. Trusted on first use, it
 /// learns nothing, gets nobody in, and stays unproven.
 #[test]
 fn a_server_in_between_gets_nothing_out_of_a_password() {

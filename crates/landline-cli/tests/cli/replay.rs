@@ -1,4 +1,4 @@
-//! Rows 37 and 39: a login is worth something only as it is, only there, only once; and nothing
+//! A login is worth something only as it is, only there, only once; and nothing
 //! about the line can be rewritten underneath it.
 
 use std::{process::Command, sync::LazyLock};
@@ -198,7 +198,7 @@ fn a_proof_that_is_sent_back_is_refused() {
     }
 }
 
-/// Row 39: whatever somebody in the middle would have to change for a weaker login stands in the
+/// Whatever somebody in the middle would have to change for a weaker login stands in the
 /// transcript.
 #[test]
 fn a_login_over_a_line_that_was_rewritten_is_refused() {

@@ -1,4 +1,4 @@
-//! Copies that break and go on: rows 6, 13, 17 and 18 of the fault list.
+//! Copies that break and go on.
 
 use std::{
     fs,
@@ -276,7 +276,7 @@ fn restart_forgets() {
     }
 }
 
-/// Row 18: a block that was damaged while it lay there goes again, and only that.
+/// A block that was damaged while it lay there goes again, and only that.
 #[test]
 fn a_damaged_block_goes_again() {
     for up in [true, false] {
@@ -295,7 +295,7 @@ fn a_damaged_block_goes_again() {
     }
 }
 
-/// Row 18: a damaged manifest costs time, never content.
+/// A damaged manifest costs time, never content.
 #[test]
 fn a_damaged_manifest_does_no_harm() {
     for up in [true, false] {
@@ -322,7 +322,7 @@ fn a_damaged_manifest_does_no_harm() {
     }
 }
 
-/// Rows 6 and 17: a staging file that was cut, removed, or swapped for a link or another's file.
+/// A staging file that was cut, removed, or swapped for a link or another's file.
 #[test]
 fn a_staging_file_that_is_not_ours_alone_is_not_used() {
     for up in [true, false] {
@@ -374,7 +374,7 @@ fn a_staging_file_that_is_not_ours_alone_is_not_used() {
     }
 }
 
-/// Row 17: the source is known by more than its size.
+/// The source is known by more than its size.
 #[test]
 fn a_source_that_changed_between_two_tries_starts_over() {
     for up in [true, false] {
@@ -442,7 +442,7 @@ fn another_user_cannot_go_on_with_it() {
     assert_eq!(offset("alice", &alice, &json!("ab")), 0, "another source");
 }
 
-/// Row 17: two copies to one name at once; the file is one of them, whole.
+/// Two copies to one name at once; the file is one of them, whole.
 #[test]
 fn two_copies_to_one_name_do_not_mix() {
     let line = Line::new(10);

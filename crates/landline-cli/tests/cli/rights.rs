@@ -1,4 +1,4 @@
-//! Row 43 and figure F12: who may do what, and nothing else; rights that change while a session
+//! Who may do what, and nothing else; rights that change while a session
 //! lives.
 
 use std::{
@@ -348,7 +348,7 @@ const ROLES: &[(&[Right], &str)] = &[
     ),
 ];
 
-/// F12: every cell of the one table, over the real binary: what a right is missing for is denied
+/// Every cell of the one table, over the real binary: what a right is missing for is denied
 /// and not done.
 #[test]
 fn every_cell_of_the_table_is_as_it_says() {

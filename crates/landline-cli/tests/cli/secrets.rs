@@ -1,4 +1,4 @@
-//! Row 45: secrets are in no argument, environment, output, log or file but their own.
+//! Secrets are in no argument, environment, output, log or file but their own.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 

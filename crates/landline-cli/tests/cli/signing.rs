@@ -210,7 +210,7 @@ fn watched(
     (socket.display().to_string(), requests)
 }
 
-/// Row 46: an agent is asked for its keys, and for signatures over logins in our namespace. Never
+/// An agent is asked for its keys, and for signatures over logins in our namespace. Never
 /// for anything else.
 #[test]
 fn an_agent_signs_nothing_but_logins() {

@@ -1,4 +1,4 @@
-//! Row 21: the store survives a kill at any moment, and has every row that was acknowledged; and a
+//! The store survives a kill at any moment, and has every row that was acknowledged; and a
 //! store that cannot be read for a while.
 
 use std::{

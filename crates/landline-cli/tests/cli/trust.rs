@@ -1,4 +1,4 @@
-//! Row 38: who a server is found to be, on first use and ever after. An error is never "ok".
+//! Who a server is found to be, on first use and ever after. An error is never "ok".
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -169,7 +169,7 @@ fn somebody_in_between_is_never_taken_for_a_known_server() {
     hostile.join();
 }
 
-/// Row 36 on first use: a certificate without its key is nobody's.
+/// On first use too, a certificate without its key is nobody's.
 #[test]
 fn a_certificate_without_its_key_is_not_even_asked_about() {
     let stage = stage();

@@ -97,7 +97,7 @@ fn key(stage: &Stage, name: &str) -> UserKey {
     UserKey::load_or_create(&folder, name).unwrap().0
 }
 
-/// Row 43: whatever takes an account or key away ends its live sessions, and says why, wherever it
+/// Whatever takes an account or key away ends its live sessions, and says why, wherever it
 /// is done.
 #[test]
 fn revoking_ends_live_sessions() {
@@ -331,7 +331,7 @@ fn a_place_is_kept_for_admins() {
     two.bob(&["ping", "127.0.0.1"]).ok();
 }
 
-/// Row 43: nothing of it is for those who are no admins.
+/// Nothing of it is for those who are no admins.
 #[test]
 fn every_request_of_somebody_who_is_no_admin_is_denied() {
     let two = Two::new();
@@ -437,7 +437,7 @@ fn the_last_admin_stays_unless_forced() {
         .fails(20, "there is no account alice");
 }
 
-/// Row 43: what stands in front of a key is obeyed, or the key is of no use; outside it looks like
+/// What stands in front of a key is obeyed, or the key is of no use; outside it looks like
 /// any refusal.
 #[test]
 fn options_of_keys_are_obeyed() {
@@ -518,7 +518,7 @@ fn options_of_keys_are_obeyed() {
     assert!(two.user(&["show", "bob"]).ok().contains("REFUSED"));
 }
 
-/// Row 44: 100 racers, one success; expired, revoked, or with another fingerprint an invite is
+/// 100 racers, one success; expired, revoked, or with another fingerprint an invite is
 /// worth nothing.
 #[test]
 fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
@@ -627,7 +627,7 @@ fn an_invite_says_where_the_server_can_be_reached() {
         .fails(2, "whole number");
 }
 
-/// Row 48: names that could be taken for something else are no names, here and there.
+/// Names that could be taken for something else are no names, here and there.
 #[test]
 fn names_that_could_be_options_are_refused() {
     let two = Two::new();
@@ -809,7 +809,7 @@ fn a_key_that_expires_ends_its_sessions() {
     two.bob(&["ping", "127.0.0.1"]).fails(12, "not accepted");
 }
 
-/// Row 42: of many logins at once each is who it proved to be.
+/// Of many logins at once each is who it proved to be.
 #[test]
 fn concurrent_logins_are_not_mixed_up() {
     let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() {

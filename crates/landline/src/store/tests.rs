@@ -33,7 +33,7 @@ fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorCode {
     }
 }
 
-/// Row 44: 100 racers by two processes' handles, one success; once, or a hundred times with
+/// 100 racers by two processes' handles, one success; once, or a hundred times with
 /// `LANDLINE_SOAK=1`.
 #[test]
 fn an_invite_is_good_once_however_many_race_for_it() {
@@ -292,7 +292,7 @@ fn an_invite_is_for_whom_it_was_made() {
         .unwrap();
 }
 
-/// Row 44: 2^128 tokens are not to be guessed, and guessing changes nothing.
+/// 2^128 tokens are not to be guessed, and guessing changes nothing.
 #[test]
 fn a_token_is_not_guessed() {
     let guesses = if std::env::var_os("LANDLINE_SOAK").is_some() {
@@ -348,7 +348,7 @@ fn a_guess_takes_no_write_lock() {
         .unwrap();
 }
 
-/// Row 44: after it was revoked, or whoever made it or was to have it is gone, an invite is worth
+/// After it was revoked, or whoever made it or was to have it is gone, an invite is worth
 /// nothing.
 #[test]
 fn a_revoked_invite_is_void() {
