@@ -99,6 +99,7 @@ fn an_earlier_releases_owner_keeps_the_home() {
     assert!(file.is_admin(&user("alice")) && file.rules().has(&user("alice"), Right::Write));
 }
 
+/// Proves `rights-fail-open` in docs/faults.md.
 #[test]
 fn a_broken_file_keeps_the_rules_and_says_where() {
     let stage = Stage::new("unused");
@@ -173,6 +174,7 @@ fn loaded(stage: &Stage) -> Vec<String> {
 
 /// Nothing that widens the rights and nothing that narrows them counts before it is in the log,
 /// whoever puts it into force.
+/// Proves `audit-loss` in docs/faults.md.
 #[test]
 fn no_rules_come_into_force_that_are_not_in_the_log() {
     let stage = Stage::new("unused");
@@ -239,6 +241,7 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
 }
 
 /// Paths of the file are told apart by what is on the disk, not by what they are called.
+/// Proves `link-in-path` in docs/faults.md.
 #[test]
 fn the_nearest_folder_counts_whatever_link_leads_there() {
     let stage = Stage::new("unused");
@@ -386,6 +389,7 @@ fn use_folder(root: &Root, grants: &[Grant], is_soak: bool) -> (u32, u32) {
 /// A folder that becomes a link and back as fast as can be, while files are opened, made, renamed
 /// and removed through it: 2,000 times each way, or 100,000 times and a minute with
 /// `LANDLINE_SOAK=1`.
+/// Proves `link-swap-race` in docs/faults.md.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_folder_swapped_for_a_link_never_leads_out() {

@@ -97,6 +97,7 @@ fn a_folder_takes_the_file_under_its_own_name() {
         .fails(21, "is a folder");
 }
 
+/// Proves `special-mode-bits` in docs/faults.md.
 #[test]
 fn a_replaced_file_keeps_its_mode_and_a_new_one_gets_the_source_s() {
     let stage = stage();
@@ -130,6 +131,7 @@ fn a_replaced_file_keeps_its_mode_and_a_new_one_gets_the_source_s() {
     );
 }
 
+/// Proves `hard-link` in docs/faults.md.
 #[test]
 fn replacing_makes_a_new_file_and_leaves_a_hard_link_alone() {
     let stage = stage();

@@ -20,6 +20,7 @@ fn small() -> Option<(SmallDisk, Stage)> {
     ))
 }
 
+/// Proves `disk-full` in docs/faults.md.
 #[test]
 fn five_copies_onto_a_disk_that_holds_three_end_well_or_clearly() {
     let Some((_disk, stage)) = small() else {
@@ -113,6 +114,7 @@ fn five_copies_onto_a_disk_that_holds_three_end_well_or_clearly() {
     );
 }
 
+/// Proves `disk-full` in docs/faults.md.
 #[test]
 fn a_disk_without_names_refuses_each_file_and_takes_it_later() {
     let Some((_disk, stage)) = small() else {

@@ -7,6 +7,7 @@ use testkit::{Census, Outcome, RawClient, ServerProcess, SmallDisk, Stage};
 
 use crate::{noise, stage};
 
+/// Proves `special-file` in docs/faults.md.
 #[test]
 fn what_is_no_regular_file_is_refused_at_either_end() {
     let stage = stage();
@@ -87,6 +88,7 @@ fn a_taken_name_is_kept_when_asked_to() {
     stage.run(&["cp", "-n", "file", &server.at("fresh")]).ok();
 }
 
+/// Proves `link-in-path` in docs/faults.md.
 #[test]
 fn links_do_not_lead_out_of_the_home() {
     let stage = stage();
@@ -128,6 +130,7 @@ fn links_do_not_lead_out_of_the_home() {
 }
 
 /// Names that try to leave, sent by a client that checks nothing.
+/// Proves `path-traversal` in docs/faults.md.
 #[test]
 fn hostile_names_are_refused_before_anything_is_opened() {
     let stage = stage();
@@ -209,6 +212,7 @@ fn hostile_names() -> Vec<Value> {
 }
 
 /// A full disk, as a small filesystem of its own (root only).
+/// Proves `disk-full` in docs/faults.md.
 #[test]
 fn a_full_disk_is_said_and_leaves_nothing_half_done() {
     let stage = stage();
@@ -233,6 +237,7 @@ fn a_full_disk_is_said_and_leaves_nothing_half_done() {
     drop(disk);
 }
 
+/// Proves `changed-source` in docs/faults.md.
 #[test]
 fn a_source_that_is_not_what_it_says_is_not_copied() {
     let stage = stage();
@@ -244,6 +249,7 @@ fn a_source_that_is_not_what_it_says_is_not_copied() {
 }
 
 /// A sparse file of 8 TiB, more than the disk of the receiver has.
+/// Proves `absurd-length` in docs/faults.md.
 #[test]
 fn sparse_file_beyond_free_space_is_refused() {
     let stage = stage();
@@ -316,6 +322,7 @@ fn the_state_folder_cannot_be_reached_through_the_home() {
 
 /// A client may choose the digest; whichever it is, content that does not have it leaves nothing
 /// behind.
+/// Proves `silent-corruption` in docs/faults.md.
 #[test]
 fn content_without_the_digest_that_was_announced_is_not_kept() {
     let stage = stage();

@@ -34,6 +34,7 @@ fn trusted(
 }
 
 /// The right certificate, without its key.
+/// Proves `pin-without-key` in docs/faults.md.
 #[test]
 fn the_right_certificate_without_its_key_is_refused() {
     let stage = stage();
@@ -47,6 +48,7 @@ fn the_right_certificate_without_its_key_is_refused() {
     server.join();
 }
 
+/// Proves `first-contact` in docs/faults.md.
 #[test]
 fn another_certificate_than_the_pinned_one_is_refused() {
     let stage = stage();
@@ -205,6 +207,8 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
     ("nothing", 10, "line broke", |_| Ok(())),
 ];
 
+/// Proves `server-picks-name`, `special-mode-bits`, `half-file`, `silent-corruption`,
+/// `absurd-length` and `peer-limits` in docs/faults.md.
 #[test]
 fn a_fetched_file_is_whole_and_what_was_asked_for_or_not_there() {
     for (what, status, words, reply) in REPLIES {
@@ -227,6 +231,7 @@ fn a_fetched_file_is_whole_and_what_was_asked_for_or_not_there() {
 }
 
 /// The server cannot choose a name, and what it sends beyond the one file is not taken.
+/// Proves `server-picks-name` in docs/faults.md.
 #[test]
 fn the_client_names_what_it_fetches() {
     let stage = stage();
@@ -254,6 +259,7 @@ fn blake3_of_a() -> String {
     hasher.finish().to_string()
 }
 
+/// Proves `silent-corruption` in docs/faults.md.
 #[test]
 fn a_put_that_was_not_confirmed_as_sent_is_a_failure() {
     let stage = stage();
@@ -282,6 +288,7 @@ fn assert_escaped(text: &str) {
 }
 
 /// What a server says cannot move the cursor.
+/// Proves `terminal-escape` in docs/faults.md.
 #[test]
 fn text_from_a_server_is_made_harmless() {
     let stage = stage();
@@ -296,6 +303,7 @@ fn text_from_a_server_is_made_harmless() {
 }
 
 /// The server's name and the key in `ping`, and the path in `cp`.
+/// Proves `terminal-escape` in docs/faults.md.
 #[test]
 fn names_from_a_server_are_escaped() {
     let stage = stage();

@@ -21,6 +21,7 @@ fn connect(server: &ServerProcess) -> RawClient {
 }
 
 /// What a client sends, and the code it must get.
+/// Proves `length-prefix` and `json-bomb` in docs/faults.md.
 #[test]
 fn frames_and_headers_that_break_the_rules_are_named_before_the_login() {
     let stage = stage();
@@ -106,6 +107,7 @@ fn frames_and_headers_that_break_the_rules_are_named_before_the_login() {
     }
 }
 
+/// Proves `release-mix` in docs/faults.md.
 #[test]
 fn logins_of_other_versions_and_methods_are_told_apart() {
     let stage = stage();
@@ -137,6 +139,8 @@ fn logins_of_other_versions_and_methods_are_told_apart() {
     }
 }
 
+/// Proves `special-mode-bits`, `absurd-length`, `length-prefix`, `json-bomb` and `peer-limits` in
+/// docs/faults.md.
 #[test]
 fn after_the_login_the_larger_limits_hold() {
     let stage = stage();
@@ -239,6 +243,7 @@ fn promising(server: &ServerProcess, number: usize) -> RawClient {
 }
 
 /// What is promised costs nothing; only what arrives does.
+/// Proves `length-prefix` in docs/faults.md.
 #[test]
 fn promises_cost_no_memory() {
     const CONNECTIONS: u64 = 200;
@@ -288,6 +293,7 @@ fn an_idle_session_costs_little_memory() {
 }
 
 /// A thousand connections, a quarter of them before login, and what all of them cost together.
+/// Proves `length-prefix` in docs/faults.md.
 #[test]
 fn a_thousand_connections_cost_at_most_64_kib_each() {
     const SESSIONS: usize = 750;
@@ -316,6 +322,7 @@ fn a_thousand_connections_cost_at_most_64_kib_each() {
 }
 
 /// What each of a few clients costs that asks for a large file and reads none of it.
+/// Proves `slow-reader` in docs/faults.md.
 #[test]
 fn client_that_reads_nothing_costs_little_memory() {
     const CLIENTS: u64 = 8;
@@ -354,6 +361,7 @@ fn client_that_reads_nothing_costs_little_memory() {
 }
 
 /// A server that may have 128 descriptors, held by 200 connections before login.
+/// Proves `descriptor-exhaustion` in docs/faults.md.
 #[test]
 fn server_with_few_descriptors_stays_reachable() {
     let stage = stage();
@@ -387,6 +395,7 @@ fn server_with_few_descriptors_stays_reachable() {
 }
 
 /// rustls compresses certificates when one of its features is on.
+/// Proves `decompression` in docs/faults.md.
 #[test]
 fn certificates_are_never_compressed() {
     let stage = stage();
@@ -400,6 +409,7 @@ fn certificates_are_never_compressed() {
 
 /// A handshake in records of 32 bytes succeeds. An alert before or within one ends that connection
 /// alone.
+/// Proves `tls-input` in docs/faults.md.
 #[test]
 fn small_tls_records_and_early_alerts_harm_nobody() {
     // Fatal: the handshake failed.
@@ -426,6 +436,7 @@ fn small_tls_records_and_early_alerts_harm_nobody() {
 }
 
 /// Who is logged in has to open a channel soon, however it trickles, and may then be idle.
+/// Proves `slow-login` in docs/faults.md.
 #[test]
 fn a_login_that_opens_nothing_is_ended() {
     let stage = stage();
@@ -455,6 +466,7 @@ fn a_login_that_opens_nothing_is_ended() {
 }
 
 /// One deadline for all of the login, whatever trickles in.
+/// Proves `slow-login` in docs/faults.md.
 #[test]
 fn a_client_that_takes_its_time_is_closed_however_it_trickles() {
     let stage = stage();

@@ -99,6 +99,7 @@ pub(crate) const STATES: [State; 11] = [
     State::SenderDone,
 ];
 
+/// Proves `work-before-login` and `out-of-order` in docs/faults.md.
 #[test]
 fn only_what_the_table_accepts_is_answered() {
     let stage = stage();
@@ -143,6 +144,7 @@ fn an_error_ends_the_channel_quietly() {
     }
 }
 
+/// Proves `out-of-order` in docs/faults.md.
 #[test]
 fn random_sequences_change_nothing() {
     let seed = std::env::var("LANDLINE_SEED")

@@ -277,6 +277,7 @@ fn restart_forgets() {
 }
 
 /// A block that was damaged while it lay there goes again, and only that.
+/// Proves `silent-corruption` in docs/faults.md.
 #[test]
 fn a_damaged_block_goes_again() {
     for up in [true, false] {
@@ -296,6 +297,7 @@ fn a_damaged_block_goes_again() {
 }
 
 /// A damaged manifest costs time, never content.
+/// Proves `silent-corruption` in docs/faults.md.
 #[test]
 fn a_damaged_manifest_does_no_harm() {
     for up in [true, false] {
@@ -323,6 +325,7 @@ fn a_damaged_manifest_does_no_harm() {
 }
 
 /// A staging file that was cut, removed, or swapped for a link or another's file.
+/// Proves `staging-link` in docs/faults.md.
 #[test]
 fn a_staging_file_that_is_not_ours_alone_is_not_used() {
     for up in [true, false] {
@@ -375,6 +378,7 @@ fn a_staging_file_that_is_not_ours_alone_is_not_used() {
 }
 
 /// The source is known by more than its size.
+/// Proves `changed-source` in docs/faults.md.
 #[test]
 fn a_source_that_changed_between_two_tries_starts_over() {
     for up in [true, false] {
@@ -400,6 +404,7 @@ fn a_source_that_changed_between_two_tries_starts_over() {
 
 /// Another user who names the source that alice's copy has gets the answer to a new copy. So does
 /// alice when she names another source.
+/// Proves `mixed-copies` in docs/faults.md.
 #[test]
 fn another_user_cannot_go_on_with_it() {
     let line = Line::new(9);
@@ -443,6 +448,7 @@ fn another_user_cannot_go_on_with_it() {
 }
 
 /// Two copies to one name at once; the file is one of them, whole.
+/// Proves `mixed-copies` in docs/faults.md.
 #[test]
 fn two_copies_to_one_name_do_not_mix() {
     let line = Line::new(10);
@@ -495,6 +501,7 @@ fn a_killed_server_goes_on_too() {
 }
 
 /// What was killed and cannot be resumed is swept by the next server.
+/// Proves `unfinished-copies` in docs/faults.md.
 #[test]
 fn a_staging_file_that_cannot_be_resumed_is_swept() {
     use std::io::Write;
@@ -517,6 +524,7 @@ fn a_staging_file_that_cannot_be_resumed_is_swept() {
 }
 
 /// A bit that flips on the way breaks the line; it never gets into the file.
+/// Proves `silent-corruption` in docs/faults.md.
 #[test]
 fn a_flipped_bit_breaks_the_line_and_nothing_else() {
     for up in [true, false] {

@@ -152,6 +152,7 @@ fn check_says_what_is_allowed_and_by_which_line() {
     );
 }
 
+/// Proves `rights-fail-open` in docs/faults.md.
 #[test]
 fn a_server_does_not_start_with_rules_that_are_broken_or_not_its_own() {
     let stage = stage();
@@ -183,6 +184,7 @@ fn a_server_does_not_start_with_rules_that_are_broken_or_not_its_own() {
     drop(stage.serve(&[]));
 }
 
+/// Proves `rights-fail-open` in docs/faults.md.
 #[test]
 fn what_changes_in_the_file_counts_for_the_next_request_of_a_live_session() {
     let stage = stage();
@@ -262,6 +264,7 @@ fn slow_put_beside(stage: &Stage, server: &ServerProcess, path: &str, entries: u
     child
 }
 
+/// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn a_right_that_is_taken_back_ends_what_runs_by_it() {
     let stage = stage();
@@ -350,6 +353,7 @@ const ROLES: &[(&[Right], &str)] = &[
 
 /// Every cell of the one table, over the real binary: what a right is missing for is denied
 /// and not done.
+/// Proves `out-of-order` and `rights-fail-open` in docs/faults.md.
 #[test]
 fn every_cell_of_the_table_is_as_it_says() {
     let stage = stage();

@@ -73,6 +73,7 @@ fn write(
     }
 }
 
+/// Proves `store-loss` in docs/faults.md.
 #[test]
 fn a_kill_at_any_moment_loses_no_acknowledged_row() {
     let seed = std::env::var("LANDLINE_SEED")
@@ -127,6 +128,7 @@ fn a_kill_at_any_moment_loses_no_acknowledged_row() {
 }
 
 /// Every sync of the store fails once.
+/// Proves `failed-sync` in docs/faults.md.
 #[test]
 fn change_that_cannot_be_synced_is_not_acknowledged() {
     let stage = stage();
@@ -165,6 +167,7 @@ fn change_that_cannot_be_synced_is_not_acknowledged() {
 
 /// What keeps the server from looking at accounts is said, and once it can look again, it ends what
 /// it has to.
+/// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn accounts_that_cannot_be_looked_at_are_said_and_looked_at_later() {
     let stage = stage();

@@ -24,6 +24,7 @@ fn change(source: &Path, how: &str) {
     file.set_modified(modified).unwrap();
 }
 
+/// Proves `changed-source` in docs/faults.md.
 #[test]
 fn source_changed_while_sent_is_not_kept() {
     for up in [true, false] {
@@ -48,6 +49,7 @@ fn source_changed_while_sent_is_not_kept() {
 }
 
 /// After a week the side that receives removes what it kept.
+/// Proves `unfinished-copies` in docs/faults.md.
 #[test]
 fn unfinished_copy_expires_after_a_week() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);

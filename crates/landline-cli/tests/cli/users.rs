@@ -99,6 +99,7 @@ fn key(stage: &Stage, name: &str) -> UserKey {
 
 /// Whatever takes an account or key away ends its live sessions, and says why, wherever it
 /// is done.
+/// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn revoking_ends_live_sessions() {
     let two = Two::new();
@@ -166,6 +167,7 @@ fn revoking_ends_live_sessions() {
 }
 
 /// What a key may not do any more ends what is being done with it.
+/// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn other_options_of_a_key_end_its_sessions() {
     let two = Two::new();
@@ -238,6 +240,7 @@ fn a_copy_that_is_ended_exits_with_its_own_status() {
 }
 
 /// A peer that takes nothing of a file that is sent to it is ended too.
+/// Proves `slow-reader` in docs/faults.md.
 #[test]
 fn a_session_whose_line_is_full_is_ended() {
     let two = Two::new();
@@ -332,6 +335,7 @@ fn a_place_is_kept_for_admins() {
 }
 
 /// Nothing of it is for those who are no admins.
+/// Proves `rights-fail-open` in docs/faults.md.
 #[test]
 fn every_request_of_somebody_who_is_no_admin_is_denied() {
     let two = Two::new();
@@ -439,6 +443,7 @@ fn the_last_admin_stays_unless_forced() {
 
 /// What stands in front of a key is obeyed, or the key is of no use; outside it looks like
 /// any refusal.
+/// Proves `key-options` in docs/faults.md.
 #[test]
 fn options_of_keys_are_obeyed() {
     let two = Two::new();
@@ -520,6 +525,7 @@ fn options_of_keys_are_obeyed() {
 
 /// 100 racers, one success; expired, revoked, or with another fingerprint an invite is
 /// worth nothing.
+/// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
     let two = Two::new();
@@ -628,6 +634,7 @@ fn an_invite_says_where_the_server_can_be_reached() {
 }
 
 /// Names that could be taken for something else are no names, here and there.
+/// Proves `option-injection` in docs/faults.md.
 #[test]
 fn names_that_could_be_options_are_refused() {
     let two = Two::new();
@@ -741,6 +748,7 @@ fn long_lists_arrive_whole() {
 
 /// Who was removed stores nothing any more, however little was missing, and goes no faster than
 /// before.
+/// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn a_copy_of_somebody_who_is_removed_changes_nothing() {
     for quota in [
@@ -779,6 +787,7 @@ fn a_copy_of_somebody_who_is_removed_changes_nothing() {
 }
 
 /// Nothing changes but the time.
+/// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn a_key_that_expires_ends_its_sessions() {
     let two = Two::new();
@@ -810,6 +819,7 @@ fn a_key_that_expires_ends_its_sessions() {
 }
 
 /// Of many logins at once each is who it proved to be.
+/// Proves `login-mixup` in docs/faults.md.
 #[test]
 fn concurrent_logins_are_not_mixed_up() {
     let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() {

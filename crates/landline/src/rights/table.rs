@@ -116,6 +116,7 @@ impl Right {
 mod tests {
     use super::*;
 
+    /// Proves `rights-fail-open` in docs/faults.md.
     #[test]
     fn the_table_holds_just_what_a_server_accepts() {
         for &state in State::ALL {

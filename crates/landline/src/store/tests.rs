@@ -35,6 +35,7 @@ fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorCode {
 
 /// 100 racers by two processes' handles, one success; once, or a hundred times with
 /// `LANDLINE_SOAK=1`.
+/// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn an_invite_is_good_once_however_many_race_for_it() {
     let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() {
@@ -220,6 +221,7 @@ fn a_refused_invite_changes_nothing() {
     assert_eq!(store.key(&alice, &key(2)).unwrap(), None);
 }
 
+/// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn the_token_itself_is_not_stored() {
     let store = Store::open(Path::new(":memory:")).unwrap();
@@ -293,6 +295,7 @@ fn an_invite_is_for_whom_it_was_made() {
 }
 
 /// 2^128 tokens are not to be guessed, and guessing changes nothing.
+/// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn a_token_is_not_guessed() {
     let guesses = if std::env::var_os("LANDLINE_SOAK").is_some() {
@@ -350,6 +353,7 @@ fn a_guess_takes_no_write_lock() {
 
 /// After it was revoked, or whoever made it or was to have it is gone, an invite is worth
 /// nothing.
+/// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn a_revoked_invite_is_void() {
     let store = fresh();

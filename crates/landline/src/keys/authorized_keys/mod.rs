@@ -341,6 +341,7 @@ mod tests {
     }
 
     /// An option that is not understood refuses the key; it is never passed over.
+    /// Proves `key-options` in docs/faults.md.
     #[test]
     fn what_is_not_known_or_not_whole_refuses_the_line() {
         for good in [
