@@ -160,6 +160,7 @@ fn mutate(random: &mut Random, files: &[(String, Vec<u8>)]) -> Vec<u8> {
     input
 }
 
+/// Proves `panic` in docs/faults.md.
 #[test]
 fn the_corpus_passes() {
     for &(name, target) in TARGETS {
@@ -170,6 +171,7 @@ fn the_corpus_passes() {
     }
 }
 
+/// Proves `panic` in docs/faults.md.
 #[test]
 fn mutations_of_the_corpus_pass() {
     println!("the seed is {SEED:#x}");

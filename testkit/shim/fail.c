@@ -1,5 +1,5 @@
 /*
- * K7: one system call of the process that preloads this fails, as on a disk that is full or broken.
+ * One system call of the process that preloads this fails, as on a disk that is full or broken.
  *
  *   FAIL_CALL   "write" (write, pwrite, pwrite64) or "fsync" (fsync, fdatasync)
  *   FAIL_PATH   what the path of the descriptor has to contain; other descriptors are left alone
@@ -9,7 +9,7 @@
  *
  * Only calls that go through the C library can be failed: those of Rust's std::fs::File and of SQLite. What cap-std and
  * rustix do (rename, and the sync of the folder after it) are system calls of their own that nothing can get between, so
- * those are not here; the power cut (K4) covers them.
+ * those are not here; the power cut covers them.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,4 +1,4 @@
-//! K5: what is in a folder, so that a test can say that nothing else changed.
+//! What is in a folder, so that a test can say that nothing else changed.
 
 use std::{
     collections::BTreeMap,

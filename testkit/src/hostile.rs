@@ -1,4 +1,4 @@
-//! K2: a server that shows any certificate and sends any bytes.
+//! A server that shows any certificate and sends any bytes.
 
 use std::{
     fs,

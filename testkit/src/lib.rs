@@ -2,13 +2,13 @@
 //! command, TLS, keys and files are real.
 //!
 //! - [`Stage`]: the `landline` command, a server and clients with folders of their own.
-//! - [`RawClient`] (K1): a client that sends any bytes over real TLS.
-//! - [`HostileServer`] (K2): a server that shows any certificate and sends any bytes.
-//! - [`Relay`] (K3): a line that is cut, slowed, or damaged.
-//! - [`PowerCut`] (K4): a disk whose power is cut.
-//! - [`Census`] (K5): everything in a folder, before and after.
+//! - [`RawClient`]: a client that sends any bytes over real TLS.
+//! - [`HostileServer`]: a server that shows any certificate and sends any bytes.
+//! - [`Relay`]: a line that is cut, slowed, or damaged.
+//! - [`PowerCut`]: a disk whose power is cut.
+//! - [`Census`]: everything in a folder, before and after.
 //! - [`SmallDisk`]: a disk that a test can fill.
-//! - [`Shim`] (K7): a process one of whose system calls fails.
+//! - [`Shim`]: a process one of whose system calls fails.
 //! - [`Opaque`]: login by password, as the RFCs have it and nothing of ours.
 //! - [`Terminal`]: a command at a terminal, with somebody who reads and types.
 //! - [`under_systemd`]: a machine with a systemd of its own.

@@ -1,4 +1,4 @@
-//! K4: a disk whose power can be cut.
+//! A disk whose power can be cut.
 
 use std::{
     fs,

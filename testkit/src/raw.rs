@@ -1,4 +1,4 @@
-//! K1: a client that sends any bytes over real TLS.
+//! A client that sends any bytes over real TLS.
 
 use std::{
     io::{self, Read, Write},

@@ -1,4 +1,4 @@
-//! K3: a relay for TCP that cuts, slows, or damages what passes.
+//! A relay for TCP that cuts, slows, or damages what passes.
 
 use std::{
     io::{Read, Write},

@@ -1,4 +1,4 @@
-//! K7: a process one of whose system calls fails, as on a disk that is full or broken.
+//! A process one of whose system calls fails, as on a disk that is full or broken.
 
 use std::{
     fs,

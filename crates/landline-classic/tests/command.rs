@@ -106,6 +106,7 @@ async fn a_command_that_says_too_much_is_stopped_and_the_line_goes_on() {
     ));
 }
 
+/// Proves `classic-command` in docs/faults.md.
 #[tokio::test]
 async fn a_client_that_is_gone_ends_its_command() {
     let (mut line, events) = joined(CommandForm::Raw, 0);

@@ -197,6 +197,7 @@ mod tests {
         assert_eq!(shown, "USER   N\nalice  1\nb\\n    22");
     }
 
+    /// Proves `terminal-escape` in docs/faults.md.
     #[test]
     fn nothing_that_a_terminal_obeys_gets_through() {
         let text: String = (0..=0x2fffu32)

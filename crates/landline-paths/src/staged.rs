@@ -251,6 +251,7 @@ mod tests {
     use super::*;
     use crate::ScratchFolder;
 
+    /// Proves `staging-link` in docs/faults.md.
     #[test]
     fn sweep_removes_only_orphaned_staging_files() {
         let scratch = ScratchFolder::create(&std::env::temp_dir()).unwrap();

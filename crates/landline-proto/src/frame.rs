@@ -136,6 +136,7 @@ mod tests {
             prop_assert_eq!(frames(&stream, &cuts, 300).unwrap(), (payloads, true));
         }
 
+        /// Proves `length-prefix` in docs/faults.md.
         #[test]
         fn a_length_out_of_range_is_refused_at_its_fourth_byte(length in any::<i32>(), limit in 0u32..100_000) {
             let bytes = length.to_le_bytes();

@@ -188,6 +188,7 @@ impl<'de> Visitor<'de> for Strict {
 mod tests {
     use super::*;
 
+    /// Proves `json-bomb` in docs/faults.md.
     #[test]
     fn sixteen_levels_pass_and_seventeen_do_not() {
         let nested = |levels: usize| {
@@ -206,6 +207,7 @@ mod tests {
         assert!(Header::decode(nested(30_000).as_bytes()).is_err());
     }
 
+    /// Proves `json-bomb` in docs/faults.md.
     #[test]
     fn a_key_that_stands_twice_is_refused_however_it_is_written() {
         for text in [

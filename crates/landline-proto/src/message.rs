@@ -312,6 +312,7 @@ mod tests {
             prop_assert_eq!(events(&stream, &cuts).unwrap(), (expected, true));
         }
 
+        /// Proves `panic` in docs/faults.md.
         #[test]
         fn garbage_never_panics_and_never_stalls(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             let _ = events(&bytes, &[]);
@@ -332,6 +333,7 @@ mod tests {
         assert_eq!(events(&bytes, &[]).unwrap().0, ["a", "GivenUp [7, 7]"]);
     }
 
+    /// Proves `json-bomb` in docs/faults.md.
     #[test]
     fn a_body_past_its_size_is_refused_before_its_bytes() {
         let mut bytes = Vec::new();
@@ -352,6 +354,7 @@ mod tests {
         );
     }
 
+    /// Proves `work-before-login` in docs/faults.md.
     #[test]
     fn open_body_past_its_limit_is_refused_before_its_bytes() {
         let mut bytes = Vec::new();

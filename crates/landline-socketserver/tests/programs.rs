@@ -396,6 +396,7 @@ fn workers_serve_one_after_the_other() {
     server.end();
 }
 
+/// Proves `panic` in docs/faults.md.
 fn a_crash_takes_one_connection() {
     let mut server = Running::start("tcp", "each", 10);
     let mut other = server.connect();
@@ -542,6 +543,7 @@ fn more_than_one_thread_is_refused() {
 
 const HOLDING: [&str; 2] = ["threads", "tasks"];
 
+/// Proves `descriptor-exhaustion` in docs/faults.md.
 fn without_descriptors_accepting_rests_and_recovers() {
     for model in HOLDING {
         let mut server = Running::start_with(&["hold", model, "64"]);

@@ -100,6 +100,7 @@ fn a_log_is_whole_over_many_files_and_openings() {
     assert!(report.files > 3, "{report:?}");
 }
 
+/// Proves `audit-tampering` in docs/faults.md.
 #[test]
 fn a_byte_changed_anywhere_is_found() {
     let place = Place::filled(8);
@@ -127,6 +128,7 @@ fn a_byte_changed_anywhere_is_found() {
     assert_eq!(place.report().flaws, []);
 }
 
+/// Proves `audit-tampering` in docs/faults.md.
 #[test]
 fn a_cut_anywhere_is_found() {
     let place = Place::filled(8);
@@ -155,6 +157,7 @@ fn a_cut_anywhere_is_found() {
     }
 }
 
+/// Proves `audit-tampering` in docs/faults.md.
 #[test]
 fn lines_that_were_moved_doubled_or_taken_out_are_found() {
     let place = Place::filled(12);
@@ -188,6 +191,7 @@ fn lines_that_were_moved_doubled_or_taken_out_are_found() {
 }
 
 /// Whoever changes the log and lets a server go on with it does not make it whole again.
+/// Proves `audit-tampering` in docs/faults.md.
 #[test]
 fn what_is_wrong_stays_wrong_when_the_log_goes_on() {
     type Harm<'a> = &'a dyn Fn(&Place);
@@ -344,7 +348,7 @@ fn a_flood_is_counted() {
     assert_eq!(counted + single as u64, 5000);
 }
 
-/// Row 55: whatever the fields hold.
+/// Whatever the fields hold.
 fn awkward() -> impl Strategy<Value = String> {
     let pieces = prop_oneof![
         any::<String>(),
@@ -358,6 +362,7 @@ fn awkward() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    /// Proves `log-injection` in docs/faults.md.
     #[test]
     fn every_entry_is_one_line_that_says_the_same(user in awkward(), code in awkward(), path in any::<Vec<u8>>()) {
         let peer = "[2001:db8::1]:7".parse().unwrap();

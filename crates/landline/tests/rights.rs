@@ -12,7 +12,7 @@ use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 use landline::{
     Error,
     audit::{Audit, AuditOptions, Hash},
-    paths::{ErrorKind, PrivateFolder, Root},
+    paths::{ErrorKind, Grant, PrivateFolder, Root},
     proto::{ErrorCode, login::UserName},
     rights::{FirstRights, Right, Rights, RightsFile},
 };
@@ -99,6 +99,7 @@ fn an_earlier_releases_owner_keeps_the_home() {
     assert!(file.is_admin(&user("alice")) && file.rules().has(&user("alice"), Right::Write));
 }
 
+/// Proves `rights-fail-open` in docs/faults.md.
 #[test]
 fn a_broken_file_keeps_the_rules_and_says_where() {
     let stage = Stage::new("unused");
@@ -173,6 +174,7 @@ fn loaded(stage: &Stage) -> Vec<String> {
 
 /// Nothing that widens the rights and nothing that narrows them counts before it is in the log,
 /// whoever puts it into force.
+/// Proves `audit-loss` in docs/faults.md.
 #[test]
 fn no_rules_come_into_force_that_are_not_in_the_log() {
     let stage = Stage::new("unused");
@@ -239,6 +241,7 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
 }
 
 /// Paths of the file are told apart by what is on the disk, not by what they are called.
+/// Proves `link-in-path` in docs/faults.md.
 #[test]
 fn the_nearest_folder_counts_whatever_link_leads_there() {
     let stage = Stage::new("unused");
@@ -320,19 +323,78 @@ fn the_nearest_folder_counts_whatever_link_leads_there() {
     );
 }
 
-/// Row 5: a folder that becomes a link and back as fast as can be, while files are opened, made,
-/// renamed and removed through it. 2,000 times each way, or for 100,000 and a minute with
+/// Says that it is over, also where the test fails.
+#[cfg(target_os = "linux")]
+struct Over<'a>(&'a std::sync::atomic::AtomicBool);
+
+#[cfg(target_os = "linux")]
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Exchanges `home/d` for each of two links and back until `is_over`.
+#[cfg(target_os = "linux")]
+fn swap(stage: &Stage, is_over: &std::sync::atomic::AtomicBool) {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+        for name in ["out", "out", "to_closed", "to_closed"] {
+            let other = stage.path(&format!("home/{name}"));
+            renameat_with(CWD, stage.path("home/d"), CWD, other, RenameFlags::EXCHANGE).unwrap();
+        }
+    }
+}
+
+/// Reads, makes, renames and removes files through `d`, as a copy does. Returns how many were read
+/// and how many were made.
+#[cfg(target_os = "linux")]
+fn use_folder(root: &Root, grants: &[Grant], is_soak: bool) -> (u32, u32) {
+    use std::{
+        ffi::OsStr,
+        io::Read,
+        time::{Duration, Instant},
+    };
+    let (rounds, time) = if is_soak {
+        (100_000, Duration::from_secs(60))
+    } else {
+        (2_000, Duration::ZERO)
+    };
+    let (start, mut read, mut made, mut round) = (Instant::now(), 0, 0, 0);
+    while round < rounds || start.elapsed() < time {
+        if let Ok(mut source) = root.source(grants, b"d/f") {
+            let mut text = String::new();
+            source.file.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "inside", "round {round}");
+            read += 1;
+        }
+        let name = format!("new{round}");
+        if let Ok(place) = root.destination(grants, format!("d/{name}").as_bytes(), None) {
+            // All by the handle of the folder.
+            place.folder.create(&place.name).unwrap();
+            place
+                .folder
+                .rename(&place.name, OsStr::new("last"), true)
+                .unwrap();
+            if round % 2 == 0 {
+                place.folder.remove(OsStr::new("last")).unwrap();
+            }
+            made += 1;
+        }
+        round += 1;
+    }
+    (read, made)
+}
+
+/// A folder that becomes a link and back as fast as can be, while files are opened, made, renamed
+/// and removed through it: 2,000 times each way, or 100,000 times and a minute with
 /// `LANDLINE_SOAK=1`.
+/// Proves `link-swap-race` in docs/faults.md.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_folder_swapped_for_a_link_never_leads_out() {
-    use std::{
-        io::Read,
-        sync::atomic::{AtomicBool, Ordering},
-        time::{Duration, Instant},
-    };
+    use std::sync::atomic::AtomicBool;
 
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
     use testkit::Census;
 
     let stage = Stage::new("unused");
@@ -347,57 +409,17 @@ fn a_folder_swapped_for_a_link_never_leads_out() {
     let root = Root::open(&stage.home(), &stage.path("server")).unwrap();
     let rights = Rights::parse("[users.a]\nfiles = [\"rw:~\", \"r:~/closed\"]").unwrap();
     let grants = rights.files(&user("a"));
-    let before = (
-        Census::of(&stage.path("outside")),
-        Census::of(&stage.path("home/closed")),
-    );
-    let is_soak = std::env::var_os("LANDLINE_SOAK").is_some();
-    let (rounds, time) = if is_soak {
-        (100_000, Duration::from_secs(60))
-    } else {
-        (2_000, Duration::ZERO)
-    };
-
+    let census = || ["outside", "home/closed"].map(|folder| Census::of(&stage.path(folder)));
+    let before = census();
     let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let swap = |name: &str| {
-                let other = stage.path(&format!("home/{name}"));
-                renameat_with(CWD, stage.path("home/d"), CWD, other, RenameFlags::EXCHANGE)
-                    .unwrap();
-            };
-            while !is_over.load(Ordering::Relaxed) {
-                for name in ["out", "out", "to_closed", "to_closed"] {
-                    swap(name);
-                }
-            }
-        });
-        let (start, mut round) = (Instant::now(), 0u32);
-        while round < rounds || start.elapsed() < time {
-            if let Ok(mut source) = root.source(grants, b"d/f") {
-                let mut text = String::new();
-                source.file.read_to_string(&mut text).unwrap();
-                assert_eq!(text, "inside", "round {round}");
-            }
-            let name = format!("new{round}");
-            if let Ok(place) = root.destination(grants, format!("d/{name}").as_bytes(), None) {
-                // Made, renamed and removed as a copy is: all by the handle of the folder.
-                place.folder.create(&place.name).unwrap();
-                let last = std::ffi::OsStr::new("last");
-                place.folder.rename(&place.name, last, true).unwrap();
-                if round % 2 == 0 {
-                    place.folder.remove(last).unwrap();
-                }
-            }
-            round += 1;
-        }
-        is_over.store(true, Ordering::Relaxed);
+    let (read, made) = std::thread::scope(|scope| {
+        scope.spawn(|| swap(&stage, &is_over));
+        let _over = Over(&is_over);
+        use_folder(&root, grants, std::env::var_os("LANDLINE_SOAK").is_some())
     });
-    assert_eq!(
-        (
-            Census::of(&stage.path("outside")),
-            Census::of(&stage.path("home/closed"))
-        ),
-        before
+    assert_eq!(census(), before);
+    assert!(
+        read > 0 && made > 0,
+        "{read} files were read and {made} made while it was a folder"
     );
 }

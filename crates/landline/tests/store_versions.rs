@@ -59,8 +59,9 @@ fn older(path: &Path) -> Connection {
     connection
 }
 
-/// Row 22: a store of the release before is brought up to date after a backup, and nothing of it is
+/// A store of the release before is brought up to date after a backup, and nothing of it is
 /// lost.
+/// Proves `release-mix` in docs/faults.md.
 #[test]
 fn a_store_of_the_release_before_is_backed_up_and_brought_up_to_date() {
     let folder = testkit::Stage::new("unused");
@@ -109,7 +110,8 @@ fn a_store_of_the_release_before_is_backed_up_and_brought_up_to_date() {
     assert_eq!((version, line), (1, key().line()));
 }
 
-/// Row 22 again, for the version that had no passwords yet.
+/// The same for the version that had no passwords yet.
+/// Proves `release-mix` in docs/faults.md.
 #[test]
 fn a_store_without_passwords_is_backed_up_and_gets_them() {
     let folder = testkit::Stage::new("unused");
@@ -143,6 +145,7 @@ fn a_store_without_passwords_is_backed_up_and_gets_them() {
 }
 
 /// If the backup cannot be written, the store stays as it was.
+/// Proves `release-mix` in docs/faults.md.
 #[test]
 fn nothing_is_rewritten_without_a_backup() {
     let folder = testkit::Stage::new("unused");
@@ -158,6 +161,7 @@ fn nothing_is_rewritten_without_a_backup() {
     assert_eq!(version, 1);
 }
 
+/// Proves `release-mix` in docs/faults.md.
 #[test]
 fn a_store_of_a_later_release_is_refused_and_left_as_it_is() {
     let folder = testkit::Stage::new("unused");

@@ -86,6 +86,7 @@ fn load(
     loaded
 }
 
+/// Proves `wrong-key` in docs/faults.md.
 #[test]
 fn signatures_verify_and_fail_as_in_the_vectors() {
     let (file, cases) = vectors();
@@ -181,7 +182,8 @@ fn secrets_prove_what_the_vectors_say() {
     }
 }
 
-/// Keys of every other type: what is good, and what is bad in one way each (row 35).
+/// Keys of every other type: what is good, and what is bad in one way each.
+/// Proves `wrong-key` in docs/faults.md.
 #[test]
 fn keys_of_every_type_verify_and_fail_as_in_the_vectors() {
     let file: Value =

@@ -70,7 +70,7 @@ fn links(text: &str) -> Vec<(usize, String)> {
                 let line = without_code(line);
                 let targets = inline(&line)
                     .into_iter()
-                    .chain(definition(&line))
+                    .chain(definition(&line).map(|(_, target)| target))
                     .chain(tags(&line));
                 found.extend(targets.map(|target| (at + 1, target.to_owned())));
             }
@@ -131,13 +131,13 @@ fn inline(line: &str) -> Vec<&str> {
     line.split("](").skip(1).filter_map(destination).collect()
 }
 
-/// The target of a line `[name]: target`.
-fn definition(line: &str) -> Option<&str> {
-    let (name, target) = line.trim_start().strip_prefix('[')?.split_once("]:")?;
-    if name.starts_with('^') || name.contains(']') {
+/// The label and the target of a line `[label]: target`.
+pub(super) fn definition(line: &str) -> Option<(&str, &str)> {
+    let (label, target) = line.trim_start().strip_prefix('[')?.split_once("]:")?;
+    if label.starts_with('^') || label.contains(']') {
         None
     } else {
-        destination(target.trim_start())
+        Some((label, destination(target.trim_start())?))
     }
 }
 

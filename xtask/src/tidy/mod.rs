@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the rules of the house that neither rustfmt nor clippy checks.
 
 mod architecture;
+mod faults;
 mod functions;
 mod lexer;
 mod links;
@@ -104,6 +105,7 @@ fn check(tree: &Tree) -> Vec<Finding> {
         links::check(file, tree, &mut findings);
         pointers::check(file, &sources, &mut findings);
     }
+    faults::check(tree, &sources, &mut findings);
     architecture::check(tree, &mut findings);
     findings.sort();
     findings.dedup();

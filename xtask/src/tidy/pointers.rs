@@ -1,10 +1,12 @@
 //! Pointers from documents into code: a link whose text is a name in backticks and whose target is
-//! a Rust file. The name stays true where a line number would not.
+//! a Rust file, given inline or by a label. The name stays true where a line number would not.
+
+use std::collections::BTreeMap;
 
 use super::{
     Finding,
     lexer::{Source, is_name},
-    links::resolve,
+    links::{definition, resolve},
     tree::File,
 };
 
@@ -16,15 +18,10 @@ const DEFINING: [&str; 8] = [
 /// Adds a finding for every pointer to a name that its file does not define. A target that is not
 /// there is another check's.
 pub(crate) fn check(file: &File, sources: &[(&str, Source)], findings: &mut Vec<Finding>) {
+    let labels = labels(&file.text);
     for (at, line) in file.text.lines().enumerate() {
-        for (name, target) in pointers(line) {
-            let Some(place) = resolve(&file.path, target) else {
-                continue;
-            };
-            let source = sources
-                .iter()
-                .find(|(path, _)| *path == place)
-                .map(|(_, source)| source);
+        for (name, target) in pointers(line, &labels) {
+            let source = resolve(&file.path, target).and_then(|place| source(sources, &place));
             if source.is_some_and(|source| !defines(source, name)) {
                 let text =
                     format!("`{name}` is not defined in `{target}`: point to where it is now");
@@ -34,19 +31,40 @@ pub(crate) fn check(file: &File, sources: &[(&str, Source)], findings: &mut Vec<
     }
 }
 
+/// The targets that a document defines by lines `[label]: target`.
+pub(super) fn labels(text: &str) -> BTreeMap<&str, &str> {
+    text.lines().filter_map(definition).collect()
+}
+
 /// The names and targets of a line's pointers. Of `a::b` the last part is the name.
-fn pointers(line: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn pointers<'a>(
+    line: &'a str,
+    labels: &BTreeMap<&'a str, &'a str>,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
     line.split("[`").skip(1).filter_map(|rest| {
-        let (code, after) = rest.split_once("`](")?;
-        let (target, _) = after.split_once(')')?;
+        let (code, after) = rest.split_once("`]")?;
+        let target = if let Some(inline) = after.strip_prefix('(') {
+            inline.split_once(')')?.0
+        } else {
+            let (label, _) = after.strip_prefix('[')?.split_once(']')?;
+            labels.get(label)?
+        };
         let name = code.rsplit("::").next().unwrap_or(code);
         (target.ends_with(".rs") && !name.is_empty() && name.chars().all(is_name))
             .then_some((name, target))
     })
 }
 
+/// The Rust file at `place`.
+pub(super) fn source<'a>(sources: &'a [(&str, Source)], place: &str) -> Option<&'a Source> {
+    sources
+        .iter()
+        .find(|(path, _)| *path == place)
+        .map(|(_, source)| source)
+}
+
 /// Whether `source` defines something of this name.
-fn defines(source: &Source, name: &str) -> bool {
+pub(super) fn defines(source: &Source, name: &str) -> bool {
     source.tokens.windows(2).any(|pair| match pair {
         [before, token] => {
             token.word() == Some(name) && before.word().is_some_and(|word| DEFINING.contains(&word))
@@ -65,7 +83,8 @@ mod tests {
         let sources = [("crates/a/src/frame.rs", Source::read(code))];
         let text = "[`Frame`](../crates/a/src/frame.rs) [`Frame::decode`](/crates/a/src/frame.rs) [`LIMIT`](../crates/a/src/frame.rs)\n\
                     [`gone`](../crates/a/src/frame.rs), [`used`](../crates/a/src/frame.rs) and [`x`](../crates/a/src/no.rs)\n\
-                    [`frame.rs`](../crates/a/src/frame.rs) [gone](../crates/a/src/frame.rs) [`gone`](x.md) `gone`(frame.rs)";
+                    [`frame.rs`](../crates/a/src/frame.rs) [gone](../crates/a/src/frame.rs) [`gone`](x.md) `gone`(frame.rs)\n\
+                    [`Frame`][frame] and [`lost`][frame] [`lost`][other] [`lost`][]\n\n[frame]: ../crates/a/src/frame.rs";
         let file = File {
             path: "docs/lessons.md".to_owned(),
             text: text.to_owned(),
@@ -78,6 +97,7 @@ mod tests {
             [
                 "docs/lessons.md:2: `gone` is not defined in `../crates/a/src/frame.rs`: point to where it is now",
                 "docs/lessons.md:2: `used` is not defined in `../crates/a/src/frame.rs`: point to where it is now",
+                "docs/lessons.md:4: `lost` is not defined in `../crates/a/src/frame.rs`: point to where it is now",
             ]
         );
     }

@@ -127,9 +127,47 @@ fn attribute_length(tokens: &[Token]) -> Option<usize> {
     None
 }
 
+/// The names of the functions that are tests: those marked so. In a folder of tests, a file with a
+/// `main` of its own runs its functions itself, and each of them may be a test.
+pub(crate) fn tests<'a>(path: &str, tokens: &'a [Token]) -> Vec<&'a str> {
+    let all = functions(tokens);
+    if in_tests_folder(path) && all.contains(&"main") {
+        return all;
+    }
+    items(tokens).into_iter().filter_map(test_name).collect()
+}
+
+/// The names of all functions.
+fn functions(tokens: &[Token]) -> Vec<&str> {
+    let pairs = tokens.windows(2).filter_map(|pair| match pair {
+        [keyword, name] if keyword.word() == Some("fn") => name.word(),
+        _ => None,
+    });
+    pairs.collect()
+}
+
+/// The name of the function that `item` is, where its first attribute makes it a test.
+fn test_name(item: &[Token]) -> Option<&str> {
+    let mut start = attribute_length(item)?;
+    if words(item.get(..start)?).first() == Some(&"cfg") {
+        return None;
+    }
+    while let Some(length) = item.get(start..).and_then(attribute_length) {
+        start += length;
+    }
+    let mut head = item.get(start..)?.iter().map_while(Token::word);
+    head.find(|word| *word == "fn")?;
+    head.next()
+}
+
+/// The words among `tokens`.
+fn words(tokens: &[Token]) -> Vec<&str> {
+    tokens.iter().filter_map(Token::word).collect()
+}
+
 /// Whether an attribute marks test code: `test`, `any::test(...)`, or a `cfg` that asks for `test`.
 fn marks_tests(attribute: &[Token]) -> bool {
-    let words: Vec<&str> = attribute.iter().filter_map(Token::word).collect();
+    let words = words(attribute);
     if words.first() == Some(&"cfg") {
         return words.contains(&"test") && !words.windows(2).any(|pair| pair == ["not", "test"]);
     }
@@ -178,6 +216,21 @@ mod tests {
             spans("#[derive(Debug)]\nstruct A;\n#[doc = \"test\"]\nfn b() {}"),
             []
         );
+    }
+
+    #[test]
+    fn tests_are_the_functions_marked_as_tests() {
+        let text = "#[test]\n#[allow(x)]\nfn a() {}\n#[tokio::test(y)]\npub async fn b() {}\n\
+                    #[cfg(test)]\nfn c() {}\n#[cfg(test)]\nmod d { fn e() {} #[test] fn f() {} }\n\
+                    #[cfg(unix)]\n#[test]\nfn g() {}\nproptest! { #[test] fn h(x in 0..9) {} }\nfn i() {}";
+        let source = Source::read(text);
+        assert_eq!(
+            tests("a/tests/b.rs", &source.tokens),
+            ["a", "b", "f", "g", "h"]
+        );
+        let program = Source::read("fn main() { a(); }\nfn a() {}");
+        assert_eq!(tests("a/tests/b.rs", &program.tokens), ["main", "a"]);
+        assert_eq!(tests("a/src/main.rs", &program.tokens), [""; 0]);
     }
 
     #[test]

@@ -275,6 +275,7 @@ mod tests {
     }
 
     proptest! {
+        /// Proves `amplification` in docs/faults.md.
         #[test]
         fn nobody_is_relayed_three_times_what_it_sent(
             datagrams in proptest::collection::vec((1u16..6, 0usize..50), 0..200),

@@ -138,6 +138,7 @@ mod tests {
             prop_assert_eq!(String::from_utf8(answer).unwrap(), expected);
         }
 
+        /// Proves `amplification` in docs/faults.md.
         #[test]
         fn no_answer_is_above_three_times_its_question(message in proptest::collection::vec(any::<u8>(), 0..40)) {
             for label in ["utf-8", "gbk", "latin1"] {

@@ -1,4 +1,4 @@
-//! Row 40: known and unknown users look alike, in bytes and in time.
+//! Known and unknown users look alike, in bytes and in time.
 
 use std::{net::Ipv4Addr, time::Instant};
 
@@ -104,6 +104,7 @@ const PASSWORD_PAIRS_MAX: usize = 450;
 
 /// The same for passwords, whose answers are never the same twice: these are compared by all but
 /// their bytes. Each pair comes from a source of its own, as a third guess would shut it out.
+/// Proves `user-enumeration` in docs/faults.md.
 #[test]
 fn who_has_a_password_looks_like_who_has_none_and_like_nobody() {
     let seed = std::env::var("LANDLINE_SEED")
@@ -163,6 +164,7 @@ fn evaluation_time(mut client: RawClient, user: &str) -> f64 {
 /// The length, the type, and 320 bytes in base64.
 const EVALUATION_BYTES: usize = 4 + r#"{"type":"evaluation","ke2":""}"#.len() + 428;
 
+/// Proves `user-enumeration` in docs/faults.md.
 #[test]
 fn a_known_user_looks_like_an_unknown_one() {
     let stage = stage();

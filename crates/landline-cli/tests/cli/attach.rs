@@ -100,6 +100,7 @@ fn a_session_ends_with_the_last_of_its_connections() {
 }
 
 /// Whatever is wrong, the answer is the same to the byte.
+/// Proves `replay` and `user-enumeration` in docs/faults.md.
 #[test]
 fn nobody_else_is_attached() {
     let stage = stage();
@@ -162,6 +163,7 @@ fn nobody_else_is_attached() {
 
 /// Taking away what a session was logged in with ends every connection of it, and lets none be
 /// attached.
+/// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn a_revoked_session_ends_on_all_its_connections() {
     let stage = stage();

@@ -1,4 +1,4 @@
-//! Rows 55 and 56: what is done is in the audit log, one line each, on the disk in time; what
+//! What is done is in the audit log, one line each, on the disk in time; what
 //! cannot be written there is not done; what was changed there is found.
 
 use std::{
@@ -124,6 +124,7 @@ fn who_did_what_is_in_the_log_while_the_server_runs() {
     stage.run(&["audit", "verify"]).fails(31, "no audit log");
 }
 
+/// Proves `terminal-escape` and `log-injection` in docs/faults.md.
 #[test]
 fn whatever_a_name_holds_it_is_one_line_and_moves_no_cursor() {
     let stage = stage();
@@ -152,6 +153,7 @@ fn whatever_a_name_holds_it_is_one_line_and_moves_no_cursor() {
     verifies(&stage);
 }
 
+/// Proves `audit-tampering` in docs/faults.md.
 #[test]
 fn a_changed_byte_and_a_cut_end_are_found_and_said() {
     let stage = stage();
@@ -200,6 +202,7 @@ fn a_changed_byte_and_a_cut_end_are_found_and_said() {
     );
 }
 
+/// Proves `audit-loss` in docs/faults.md.
 #[test]
 fn without_the_log_nobody_is_let_in_and_nothing_is_copied() {
     let stage = stage();
@@ -242,6 +245,7 @@ fn without_the_log_nobody_is_let_in_and_nothing_is_copied() {
 
 /// Rules that somebody edits while the log cannot be written wait for it, those that take away too;
 /// a command takes none of them along.
+/// Proves `audit-loss` in docs/faults.md.
 #[test]
 fn without_the_log_edited_rules_wait() {
     let stage = stage();
@@ -302,6 +306,7 @@ fn without_the_log_edited_rules_wait() {
     verifies(&stage);
 }
 
+/// Proves `audit-loss` in docs/faults.md.
 #[test]
 fn a_log_that_another_process_holds_refuses_logins_in_time() {
     let stage = stage();
@@ -318,6 +323,7 @@ fn a_log_that_another_process_holds_refuses_logins_in_time() {
 }
 
 /// Every write and every sync of the log fails once.
+/// Proves `audit-loss` in docs/faults.md.
 #[test]
 fn a_failing_disk_under_the_log_lets_nobody_in_unwritten() {
     let stage = stage();
@@ -366,6 +372,7 @@ fn a_failing_disk_under_the_log_lets_nobody_in_unwritten() {
     }
 }
 
+/// Proves `disk-full` in docs/faults.md.
 #[test]
 fn a_full_disk_does_not_stop_the_log_at_once() {
     let stage = stage();
@@ -438,6 +445,7 @@ fn copies(stage: &Stage, server: &ServerProcess, round: u64) -> BTreeMap<String,
     known
 }
 
+/// Proves `audit-loss` in docs/faults.md.
 #[test]
 fn a_server_killed_at_any_moment_has_written_what_it_did() {
     let seed = std::env::var("LANDLINE_SEED")

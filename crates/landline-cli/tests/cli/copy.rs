@@ -97,13 +97,20 @@ fn a_folder_takes_the_file_under_its_own_name() {
         .fails(21, "is a folder");
 }
 
+/// Proves `special-mode-bits` in docs/faults.md.
 #[test]
 fn a_replaced_file_keeps_its_mode_and_a_new_one_gets_the_source_s() {
     let stage = stage();
     let server = stage.joined();
     let mode = |name: &str| fs::metadata(stage.path(name)).unwrap().permissions().mode() & 0o7777;
     let source = stage.write("user/source", b"new");
-    for (source_mode, expected) in [(0o4755, 0o755), (0o600, 0o600), (0o640, 0o640)] {
+    for (source_mode, expected) in [
+        (0o4755, 0o755),
+        (0o2755, 0o755),
+        (0o1755, 0o755),
+        (0o600, 0o600),
+        (0o640, 0o640),
+    ] {
         fs::set_permissions(&source, fs::Permissions::from_mode(source_mode)).unwrap();
         let _ = fs::remove_file(stage.path("home/there"));
         stage.run(&["cp", "source", &server.at("there")]).ok();
@@ -124,6 +131,7 @@ fn a_replaced_file_keeps_its_mode_and_a_new_one_gets_the_source_s() {
     );
 }
 
+/// Proves `hard-link` in docs/faults.md.
 #[test]
 fn replacing_makes_a_new_file_and_leaves_a_hard_link_alone() {
     let stage = stage();

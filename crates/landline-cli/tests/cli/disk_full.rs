@@ -1,4 +1,4 @@
-//! Row 16: a small disk fills up. Nobody's file is cut short, what has arrived is of use once there
+//! A small disk fills up. Nobody's file is cut short, what has arrived is of use once there
 //! is space, and all else goes on.
 
 use std::fs;
@@ -20,6 +20,7 @@ fn small() -> Option<(SmallDisk, Stage)> {
     ))
 }
 
+/// Proves `disk-full` in docs/faults.md.
 #[test]
 fn five_copies_onto_a_disk_that_holds_three_end_well_or_clearly() {
     let Some((_disk, stage)) = small() else {
@@ -113,6 +114,7 @@ fn five_copies_onto_a_disk_that_holds_three_end_well_or_clearly() {
     );
 }
 
+/// Proves `disk-full` in docs/faults.md.
 #[test]
 fn a_disk_without_names_refuses_each_file_and_takes_it_later() {
     let Some((_disk, stage)) = small() else {

@@ -142,6 +142,7 @@ fn staging(folder: &Path) -> Vec<PathBuf> {
 
 /// What could not be synced may be lost, whatever a second sync says: it gets no name, and it is
 /// not gone on with.
+/// Proves `failed-sync` in docs/faults.md.
 #[test]
 fn a_file_that_cannot_be_synced_is_not_acknowledged() {
     let Some(mut faulty) = Faulty::new(1) else {
@@ -203,11 +204,13 @@ fn every_write_fails_once(error: Errno, status: i32) {
     }
 }
 
+/// Proves `disk-full` in docs/faults.md.
 #[test]
 fn a_disk_that_is_full_at_any_write_is_said_and_gone_on_from() {
     every_write_fails_once(Errno::NOSPC, 24);
 }
 
+/// Proves `half-file` in docs/faults.md.
 #[test]
 fn a_disk_that_fails_at_any_write_is_said_and_gone_on_from() {
     every_write_fails_once(Errno::IO, 27);
@@ -399,6 +402,7 @@ fn serve(stage: &Stage, disk: &PowerCut, address: &str) -> ServerProcess {
     stage.serve_with(command)
 }
 
+/// Proves `power-cut` in docs/faults.md.
 #[test]
 fn a_power_cut_takes_nothing_that_was_acknowledged() {
     let seed = std::env::var("LANDLINE_SEED")
@@ -438,6 +442,7 @@ enum Durable {
 
 /// The copy goes on behind what the cut has left, and does not believe a manifest whose blocks are
 /// gone.
+/// Proves `power-cut` in docs/faults.md.
 #[test]
 fn a_copy_goes_on_behind_what_a_power_cut_has_left() {
     for durable in [Durable::Everything, Durable::Manifest] {

@@ -1,4 +1,4 @@
-//! Row 27 (F5) and the penalties: whoever floods or guesses is in nobody's way but their own.
+//! Limits and penalties: whoever floods or guesses is in nobody's way but their own.
 
 use std::{
     io::{Read, Write},
@@ -62,6 +62,7 @@ fn is_open(tcp: &mut TcpStream) -> bool {
     open
 }
 
+/// Proves `login-lockout` in docs/faults.md.
 #[test]
 fn a_source_crowds_out_its_own_oldest_connection() {
     let stage = stage();
@@ -99,6 +100,7 @@ fn a_source_crowds_out_its_own_oldest_connection() {
     assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
 }
 
+/// Proves `guessing` in docs/faults.md.
 #[test]
 fn a_source_that_guesses_is_shut_out_and_nobody_else() {
     let stage = stage();
@@ -134,6 +136,7 @@ fn a_source_that_guesses_is_shut_out_and_nobody_else() {
 }
 
 /// Soak: 5,000 half-open connections from 250 sources, 100 logins.
+/// Proves `login-lockout` in docs/faults.md.
 #[test]
 fn a_flood_of_half_open_connections_locks_nobody_out() {
     let whole = std::env::var_os("LANDLINE_SOAK").is_some();

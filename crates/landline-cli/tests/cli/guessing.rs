@@ -1,4 +1,4 @@
-//! Row 41 (F6): whoever guesses passwords has few tries, is in nobody's way, and cannot lock out
+//! Whoever guesses passwords has few tries, is in nobody's way, and cannot lock out
 //! the owner of the account.
 
 use std::{
@@ -45,6 +45,7 @@ fn log_in_without_waiting(client: &mut RawClient, user: &str) -> std::io::Result
     }))
 }
 
+/// Proves `guessing` in docs/faults.md.
 #[test]
 fn a_source_has_few_guesses_and_strangers_together_some_more_and_the_owner_gets_in() {
     let stage = stage();
@@ -122,6 +123,7 @@ fn use_up(server: &ServerProcess, user: &str, network: u8) {
 
 /// However a guess is left, it counts against its source, which is shut out: after the third, where
 /// they come within 5 s.
+/// Proves `guessing` in docs/faults.md.
 #[test]
 fn a_guess_that_is_left_without_a_word_counts_against_its_source() {
     let stage = stage();
@@ -152,6 +154,7 @@ fn a_guess_that_is_left_without_a_word_counts_against_its_source() {
 
 /// Soak: 300,000 tries from 2,000 sources; else 2,000. In between the owner logs in, by key and by
 /// password.
+/// Proves `guessing` in docs/faults.md.
 #[test]
 fn a_flood_of_guesses_is_in_nobody_s_way() {
     let whole = std::env::var_os("LANDLINE_SOAK").is_some();
@@ -236,7 +239,7 @@ fn bob_logs_in(server: &ServerProcess) -> Result<(), Option<String>> {
 }
 
 /// Seconds of processor time that the server has used.
-fn processor_time(server: &ServerProcess) -> f64 {
+pub(crate) fn processor_time(server: &ServerProcess) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).expect("a process");
     let fields: Vec<&str> = stat
         .rsplit(')')

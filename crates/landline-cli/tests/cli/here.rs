@@ -65,6 +65,7 @@ fn log(stage: &Stage) -> Vec<PathBuf> {
 
 /// That the log was changed is for the server's start to say: a command that only looks leaves it
 /// as it is, and one that changes something refuses.
+/// Proves `audit-tampering` in docs/faults.md.
 #[test]
 fn a_command_does_not_hide_that_the_log_was_changed() {
     let stage = stage();
@@ -227,6 +228,7 @@ fn a_secret_or_invite_that_cannot_be_shown_is_said() {
 
 /// A folder that was granted for writing is made when something is first written there, and no
 /// sooner.
+/// Proves `link-in-path` in docs/faults.md.
 #[test]
 fn a_granted_folder_of_the_home_is_made_when_it_is_needed() {
     let stage = stage();

@@ -1,5 +1,4 @@
-//! Servers that are not what they should be: rows 2, 13, 36 and 54 of the fault list, from the
-//! client's side.
+//! Servers that are not what they should be, from the client's side.
 
 use std::fs;
 
@@ -34,7 +33,8 @@ fn trusted(
     server
 }
 
-/// Row 36: the right certificate, without its key.
+/// The right certificate, without its key.
+/// Proves `pin-without-key` in docs/faults.md.
 #[test]
 fn the_right_certificate_without_its_key_is_refused() {
     let stage = stage();
@@ -48,6 +48,7 @@ fn the_right_certificate_without_its_key_is_refused() {
     server.join();
 }
 
+/// Proves `first-contact` in docs/faults.md.
 #[test]
 fn another_certificate_than_the_pinned_one_is_refused() {
     let stage = stage();
@@ -180,6 +181,11 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
             client.send_json(&json!({"type": "data", "size": 3, "offset": 8 << 20}))
         },
     ),
+    ("a mode with setuid", 13, "bad header", |client| {
+        client.send_json(
+            &json!({"type": "file", "length": 0, "mode": 0o4755, "source": "ab", "offset": 0}),
+        )
+    }),
     ("an absurd length", 24, "are free", |client| {
         file(client, i64::MAX)
     }),
@@ -201,6 +207,8 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
     ("nothing", 10, "line broke", |_| Ok(())),
 ];
 
+/// Proves `server-picks-name`, `special-mode-bits`, `half-file`, `silent-corruption`,
+/// `absurd-length` and `peer-limits` in docs/faults.md.
 #[test]
 fn a_fetched_file_is_whole_and_what_was_asked_for_or_not_there() {
     for (what, status, words, reply) in REPLIES {
@@ -222,7 +230,8 @@ fn a_fetched_file_is_whole_and_what_was_asked_for_or_not_there() {
     }
 }
 
-/// Row 2: the server cannot choose a name, and what it sends beyond the one file is not taken.
+/// The server cannot choose a name, and what it sends beyond the one file is not taken.
+/// Proves `server-picks-name` in docs/faults.md.
 #[test]
 fn the_client_names_what_it_fetches() {
     let stage = stage();
@@ -250,6 +259,7 @@ fn blake3_of_a() -> String {
     hasher.finish().to_string()
 }
 
+/// Proves `silent-corruption` in docs/faults.md.
 #[test]
 fn a_put_that_was_not_confirmed_as_sent_is_a_failure() {
     let stage = stage();
@@ -267,19 +277,62 @@ fn a_put_that_was_not_confirmed_as_sent_is_a_failure() {
     server.join();
 }
 
-/// Row 54: what a server says cannot move the cursor.
+/// Text that writes the clipboard, clears the screen, and reverses what follows.
+const EVIL: &str = "\u{1b}]52;c;cm0gLXJm\u{7}\u{9b}2J\r\u{202e}evil\u{200b}\u{7f}";
+
+#[track_caller]
+fn assert_escaped(text: &str) {
+    let harmless = |c: char| c == '\n' || !c.is_control() && !"\u{202e}\u{200b}".contains(c);
+    assert!(text.chars().all(harmless), "{text:?}");
+    assert!(text.contains("evil"), "{text:?}");
+}
+
+/// What a server says cannot move the cursor.
+/// Proves `terminal-escape` in docs/faults.md.
 #[test]
 fn text_from_a_server_is_made_harmless() {
     let stage = stage();
     let server = trusted(&stage, 1, |client| {
         client.welcome()?;
-        let message = "\u{1b}]52;c;cm0gLXJm\u{7}\u{9b}2J\r\u{202e}evil\u{200b}\u{7f}";
-        client.send_json(&json!({"type": "error", "code": "io", "message": message}))
+        client.send_json(&json!({"type": "error", "code": "io", "message": EVIL}))
     });
     let outcome = stage.run(&["cp", "127.0.0.1:x", "-"]);
     assert_eq!(outcome.status, Some(27));
-    let harmless = |c: char| c == '\n' || !c.is_control() && !"\u{202e}\u{200b}".contains(c);
-    assert!(outcome.stderr.chars().all(harmless), "{:?}", outcome.stderr);
-    assert!(outcome.stderr.contains("evil"));
+    assert_escaped(&outcome.stderr);
+    server.join();
+}
+
+/// The server's name and the key in `ping`, and the path in `cp`.
+/// Proves `terminal-escape` in docs/faults.md.
+#[test]
+fn names_from_a_server_are_escaped() {
+    let stage = stage();
+    let server = trusted(&stage, 2, |client| {
+        client.send_json(&json!({
+            "type": "greeting", "versions": [1], "server": EVIL, "features": [],
+            "methods": ["ssh-key"], "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        }))?;
+        client.header()?; // login
+        client.send_json(&json!({
+            "type": "welcome", "user": "alice", "key": EVIL, "session": "0000000000000000",
+        }))?;
+        client.header()?; // open
+        if client.header()?.kind() == "ping" {
+            client.send_json(&json!({"type": "pong"}))?;
+            client.header()?; // the second ping
+            return client.send_json(&json!({"type": "pong"}));
+        }
+        client.send_json(&json!({"type": "ready", "path": EVIL, "offset": 0}))?;
+        client.header()?; // data
+        client.header()?; // finish
+        client.send_json(&json!({"type": "done", "length": 1, "digest": blake3_of_a()}))
+    });
+    stage.write("user/file", b"a");
+    for arguments in [&["ping", "127.0.0.1"][..], &["cp", "file", "127.0.0.1:x"]] {
+        let outcome = stage.run(arguments);
+        let shown = String::from_utf8_lossy(&outcome.stdout).into_owned() + &outcome.stderr;
+        assert_eq!(outcome.status, Some(0), "{shown:?}");
+        assert_escaped(&shown);
+    }
     server.join();
 }

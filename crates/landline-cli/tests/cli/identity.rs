@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use crate::stage;
 
+/// Proves `first-contact` in docs/faults.md.
 #[test]
 fn an_unknown_server_is_refused() {
     let stage = stage();
@@ -16,6 +17,7 @@ fn an_unknown_server_is_refused() {
         .fails(11, "not known here");
 }
 
+/// Proves `first-contact` in docs/faults.md.
 #[test]
 fn a_server_that_was_set_up_anew_is_a_hard_stop() {
     let stage = stage();
@@ -53,6 +55,7 @@ fn a_restarted_server_is_the_same_server() {
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
+/// Proves `first-contact` in docs/faults.md.
 #[test]
 fn a_pin_file_that_cannot_be_read_or_understood_is_never_no_pin() {
     let stage = stage();
@@ -72,6 +75,7 @@ fn a_pin_file_that_cannot_be_read_or_understood_is_never_no_pin() {
     stage.run(&["ping", "127.0.0.1"]).fails(31, "servers.json");
 }
 
+/// Proves `secret-exposure` in docs/faults.md.
 #[test]
 fn state_that_others_can_read_is_refused() {
     let stage = stage();

@@ -100,6 +100,7 @@ const KINDS: [(&str, &[&str]); 6] = [
     ("rsa4096", &["-t", "rsa", "-b", "4096"]),
 ];
 
+/// Proves `wrong-key` in docs/faults.md.
 #[test]
 fn every_kind_of_key_joins_and_logs_in_from_its_file() {
     for (name, options) in KINDS {

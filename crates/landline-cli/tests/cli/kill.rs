@@ -1,4 +1,4 @@
-//! Row 13: kill -9 of either side at any moment leaves the final name absent, old and whole, or new
+//! Kill -9 of either side at any moment leaves the final name absent, old and whole, or new
 //! and whole.
 
 use std::{
@@ -60,6 +60,7 @@ fn kill(mut child: Child) {
     let _ = child.wait();
 }
 
+/// Proves `half-file` in docs/faults.md.
 #[test]
 fn a_kill_at_any_moment_shows_no_half_file() {
     let seed = std::env::var("LANDLINE_SEED")
@@ -117,6 +118,7 @@ fn a_kill_at_any_moment_shows_no_half_file() {
 }
 
 /// A client that vanishes at any byte of a put: nothing is left of it, and the server goes on.
+/// Proves `half-file` in docs/faults.md.
 #[test]
 fn a_client_that_vanishes_at_any_byte_leaves_nothing() {
     let stage = stage();
@@ -153,6 +155,7 @@ fn a_client_that_vanishes_at_any_byte_leaves_nothing() {
 
 /// One large copy, in either direction, of which one side or the other is killed again and again.
 /// Soak: 10 GB, ten kills.
+/// Proves `half-file` in docs/faults.md.
 #[test]
 fn a_copy_killed_again_and_again_ends_whole() {
     let seed = std::env::var("LANDLINE_SEED")

@@ -1,22 +1,27 @@
-//! Rows 23 to 25: lengths that lie, JSON that bombs, and clients that take their time.
+//! Lengths that lie, JSON that bombs, and clients that take their time.
 
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpStream},
+    process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
-use landline::keys::UserKey;
+use landline::{
+    crypto::Fingerprint, keys::UserKey, login::Identity, net::tls, paths::PrivateFolder,
+};
 use serde_json::json;
-use testkit::{RawClient, ServerProcess, frame, wait_for};
+use testkit::{RawClient, ServerProcess, dial_from, frame, wait_for};
 
-use crate::stage;
+use crate::{guessing::processor_time, noise, stage};
 
 fn connect(server: &ServerProcess) -> RawClient {
     RawClient::connect(&server.address, &server.fingerprint).expect("the server goes on")
 }
 
 /// What a client sends, and the code it must get.
+/// Proves `length-prefix` and `json-bomb` in docs/faults.md.
 #[test]
 fn frames_and_headers_that_break_the_rules_are_named_before_the_login() {
     let stage = stage();
@@ -102,6 +107,7 @@ fn frames_and_headers_that_break_the_rules_are_named_before_the_login() {
     }
 }
 
+/// Proves `release-mix` in docs/faults.md.
 #[test]
 fn logins_of_other_versions_and_methods_are_told_apart() {
     let stage = stage();
@@ -133,6 +139,8 @@ fn logins_of_other_versions_and_methods_are_told_apart() {
     }
 }
 
+/// Proves `special-mode-bits`, `absurd-length`, `length-prefix`, `json-bomb` and `peer-limits` in
+/// docs/faults.md.
 #[test]
 fn after_the_login_the_larger_limits_hold() {
     let stage = stage();
@@ -184,6 +192,13 @@ fn after_the_login_the_larger_limits_hold() {
             "bad-header",
         ),
         (
+            "a length that no disk has",
+            frame(
+                r#"{"type":"put","path":"x","length":9223372036854775807,"mode":0,"replace":true}"#,
+            ),
+            "no-space",
+        ),
+        (
             "no length",
             frame(r#"{"type":"put","path":"x","mode":0,"replace":true}"#),
             "bad-header",
@@ -227,7 +242,8 @@ fn promising(server: &ServerProcess, number: usize) -> RawClient {
     client
 }
 
-/// Row 23 (F4): what is promised costs nothing; only what arrives does.
+/// What is promised costs nothing; only what arrives does.
+/// Proves `length-prefix` in docs/faults.md.
 #[test]
 fn promises_cost_no_memory() {
     const CONNECTIONS: u64 = 200;
@@ -276,7 +292,8 @@ fn an_idle_session_costs_little_memory() {
     wait_for("all descriptors back", || server.usage().1 <= descriptors);
 }
 
-/// F4: a thousand connections, a quarter of them before login, and what all of them cost together.
+/// A thousand connections, a quarter of them before login, and what all of them cost together.
+/// Proves `length-prefix` in docs/faults.md.
 #[test]
 fn a_thousand_connections_cost_at_most_64_kib_each() {
     const SESSIONS: usize = 750;
@@ -304,7 +321,122 @@ fn a_thousand_connections_cost_at_most_64_kib_each() {
     wait_for("all descriptors back", || server.usage().1 <= descriptors);
 }
 
+/// What each of a few clients costs that asks for a large file and reads none of it.
+/// Proves `slow-reader` in docs/faults.md.
+#[test]
+fn client_that_reads_nothing_costs_little_memory() {
+    const CLIENTS: u64 = 8;
+    const FILE_KIB: u64 = 64 << 10;
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    stage.write("home/big", &noise((FILE_KIB << 10) as usize, 5));
+    drop(idle(&server, &key));
+    server.event("closed");
+    let (before, _) = server.usage();
+    let _clients: Vec<RawClient> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = connect(&server);
+            assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
+            client
+                .send_json(&json!({"type": "open", "service": "files"}))
+                .unwrap();
+            client
+                .send_json(&json!({"type": "get", "path": "big"}))
+                .unwrap();
+            assert_eq!(client.header().unwrap().unwrap().kind(), "file");
+            client
+        })
+        .collect();
+    let mut last = 0;
+    wait_for("a server that waits", || {
+        std::thread::sleep(Duration::from_millis(300));
+        let now = processor_time(&server);
+        std::mem::replace(&mut last, (now * 100.0) as u64) == (now * 100.0) as u64
+    });
+    let each = server.usage().0.saturating_sub(before) / CLIENTS;
+    eprintln!("{each} KiB for each client that reads nothing");
+    assert!(each <= FILE_KIB / 16, "{each} KiB for each client");
+    stage.run(&["ping", "127.0.0.1"]).ok();
+}
+
+/// A server that may have 128 descriptors, held by 200 connections before login.
+/// Proves `descriptor-exhaustion` in docs/faults.md.
+#[test]
+fn server_with_few_descriptors_stays_reachable() {
+    let stage = stage();
+    let server = stage.serve_command("127.0.0.1:0");
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", "ulimit -n 128; exec \"$0\" \"$@\""])
+        .arg(server.get_program())
+        .args(server.get_args());
+    let environment = server.get_envs();
+    command
+        .env_clear()
+        .envs(environment.filter_map(|(name, value)| Some((name, value?))))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let server = stage.serve_with(command);
+    stage
+        .run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes())
+        .ok();
+    let _held: Vec<TcpStream> = (0..200u8)
+        .map(|number| dial_from(Ipv4Addr::new(127, 6, 0, 1 + number / 10), &server.address))
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(server.event("refused")["code"], "evicted");
+    for _ in 0..3 {
+        stage.run(&["ping", "127.0.0.1"]).ok();
+        let (_, descriptors) = server.usage();
+        assert!(descriptors <= 96, "{descriptors} of 128 are in use");
+    }
+}
+
+/// rustls compresses certificates when one of its features is on.
+/// Proves `decompression` in docs/faults.md.
+#[test]
+fn certificates_are_never_compressed() {
+    let stage = stage();
+    let folder = PrivateFolder::open_or_create(&stage.path("identity")).unwrap();
+    let identity = Identity::load_or_create(&folder, false).unwrap();
+    let server = identity.tls();
+    let client = tls::client_config(identity.fingerprint()).unwrap();
+    assert!(server.cert_compressors.is_empty() && server.cert_decompressors.is_empty());
+    assert!(client.cert_compressors.is_empty() && client.cert_decompressors.is_empty());
+}
+
+/// A handshake in records of 32 bytes succeeds. An alert before or within one ends that connection
+/// alone.
+/// Proves `tls-input` in docs/faults.md.
+#[test]
+fn small_tls_records_and_early_alerts_harm_nobody() {
+    // Fatal: the handshake failed.
+    const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
+    // A record with the first 6 bytes of a ClientHello of 512.
+    const HALF_HELLO: [u8; 11] = [22, 3, 1, 0, 6, 1, 0, 1, 0xfc, 3, 3];
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    let fingerprint: Fingerprint = server.fingerprint.parse().unwrap();
+    let mut config = (*tls::client_config(fingerprint).unwrap()).clone();
+    config.max_fragment_size = Some(32);
+    let mut client =
+        RawClient::connect_with(&server.address, fingerprint, Arc::new(config)).unwrap();
+    assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
+    for bytes in [&ALERT[..], &[&HALF_HELLO[..], &ALERT].concat()] {
+        let mut tcp = TcpStream::connect(&server.address).unwrap();
+        tcp.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        tcp.write_all(bytes).unwrap();
+        assert_eq!(server.event("refused")["code"], "tls");
+        while !ended(&mut tcp) {}
+    }
+    stage.run(&["ping", "127.0.0.1"]).ok();
+}
+
 /// Who is logged in has to open a channel soon, however it trickles, and may then be idle.
+/// Proves `slow-login` in docs/faults.md.
 #[test]
 fn a_login_that_opens_nothing_is_ended() {
     let stage = stage();
@@ -333,7 +465,8 @@ fn a_login_that_opens_nothing_is_ended() {
     assert_eq!(idle.header().unwrap().expect("an answer").kind(), "pong");
 }
 
-/// Row 25: one deadline for all of the login, whatever trickles in.
+/// One deadline for all of the login, whatever trickles in.
+/// Proves `slow-login` in docs/faults.md.
 #[test]
 fn a_client_that_takes_its_time_is_closed_however_it_trickles() {
     let stage = stage();

@@ -91,6 +91,7 @@ fn keys_that_cannot_be_used_are_refused() {
     stage.run(&["join", &invite]).ok();
 }
 
+/// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn an_invite_is_good_once() {
     let stage = stage();
@@ -113,6 +114,7 @@ fn an_invite_is_good_once() {
 }
 
 /// 20 clients at once; one of them may have it.
+/// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn racers_for_one_invite() {
     let stage = stage();
@@ -146,6 +148,7 @@ fn racers_for_one_invite() {
     );
 }
 
+/// Proves `user-enumeration` in docs/faults.md.
 #[test]
 fn whoever_is_not_registered_is_refused_alike() {
     let stage = stage();
@@ -168,7 +171,8 @@ fn whoever_is_not_registered_is_refused_alike() {
     );
 }
 
-/// Rows 35 and 37: a login is worth something only as it is, only there, only once.
+/// A login is worth something only as it is, only there, only once.
+/// Proves `wrong-key` and `replay` in docs/faults.md.
 #[test]
 fn a_login_that_was_spoiled_or_recorded_is_refused() {
     let stage = stage();

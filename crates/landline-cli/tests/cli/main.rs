@@ -44,6 +44,7 @@ mod signing;
 mod ssh;
 mod store;
 mod trust;
+mod unfinished;
 mod users;
 
 use testkit::Stage;

@@ -1,4 +1,4 @@
-//! Row 34: every message in every state; only what the table accepts is answered, and nothing else
+//! Every message in every state; only what the table accepts is answered, and nothing else
 //! happens.
 
 use std::{
@@ -130,6 +130,7 @@ pub(crate) fn row(state: &str, kind: &str) -> Option<&'static MessageRight> {
         .find(|row| row.state.name() == state && row.kind == kind)
 }
 
+/// Proves `work-before-login` and `out-of-order` in docs/faults.md.
 #[test]
 fn only_what_the_table_accepts_is_answered() {
     let stage = stage();
@@ -174,6 +175,7 @@ fn an_error_ends_the_channel_quietly() {
     }
 }
 
+/// Proves `out-of-order` in docs/faults.md.
 #[test]
 fn random_sequences_change_nothing() {
     let seed = std::env::var("LANDLINE_SEED")

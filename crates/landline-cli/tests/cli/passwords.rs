@@ -165,6 +165,7 @@ fn one_password_is_one_however_it_is_spelled() {
         .fails(32, "control character");
 }
 
+/// Proves `secret-exposure` in docs/faults.md.
 #[test]
 fn a_password_comes_from_a_file_a_descriptor_or_the_environment_and_never_from_the_arguments() {
     let stage = stage();
@@ -228,8 +229,9 @@ fn a_password_comes_from_a_file_a_descriptor_or_the_environment_and_never_from_t
         .fails(2, "unexpected argument");
 }
 
-/// Row 45: the password is nowhere but in the file that was named, and the server has nothing that
+/// The password is nowhere but in the file that was named, and the server has nothing that
 /// equals it.
+/// Proves `secret-exposure` in docs/faults.md.
 #[test]
 fn a_password_is_in_no_file_log_or_event() {
     let stage = stage();
@@ -431,6 +433,7 @@ fn everybody_sets_their_own_password_and_admins_those_of_others() {
 }
 
 /// Whoever was logged in by the old password is out.
+/// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn a_new_password_ends_the_sessions_of_the_old_one() {
     let stage = stage();
@@ -678,8 +681,9 @@ fn whoever_is_interrupted_sees_again_what_they_type() {
     }
 }
 
-/// Row 38: a server in between that passes everything on to the real one. Trusted on first use, it
+/// A server in between that passes everything on to the real one. Trusted on first use, it
 /// learns nothing, gets nobody in, and stays unproven.
+/// Proves `first-contact` in docs/faults.md.
 #[test]
 fn a_server_in_between_gets_nothing_out_of_a_password() {
     let stage = stage();

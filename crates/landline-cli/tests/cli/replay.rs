@@ -1,4 +1,4 @@
-//! Rows 37 and 39: a login is worth something only as it is, only there, only once; and nothing
+//! A login is worth something only as it is, only there, only once; and nothing
 //! about the line can be rewritten underneath it.
 
 use std::{process::Command, sync::LazyLock};
@@ -59,6 +59,7 @@ impl Logins {
     }
 }
 
+/// Proves `replay` in docs/faults.md.
 #[test]
 fn a_recorded_login_is_refused_on_any_other_connection() {
     let stage = stage();
@@ -89,6 +90,7 @@ fn a_recorded_login_is_refused_on_any_other_connection() {
 }
 
 /// A password's login is refused on any other connection, and behind any other beginning.
+/// Proves `replay` in docs/faults.md.
 #[test]
 fn a_recorded_login_by_password_is_refused() {
     let stage = stage();
@@ -130,6 +132,7 @@ fn a_recorded_login_by_password_is_refused() {
 /// A server in the middle that the client trusts, and another one that knows the same key and
 /// secret: what the client proves to the first is worth nothing at the second, though the first
 /// passes on the second's nonce.
+/// Proves `replay` in docs/faults.md.
 #[test]
 fn a_login_that_is_relayed_to_another_server_is_refused() {
     let (there, here) = (stage(), stage());
@@ -183,6 +186,7 @@ fn a_login_that_is_relayed_to_another_server_is_refused() {
 
 /// The server's own proof, taken from a welcome, is no client's; and a client's is no other
 /// client's.
+/// Proves `replay` in docs/faults.md.
 #[test]
 fn a_proof_that_is_sent_back_is_refused() {
     let stage = stage();
@@ -198,8 +202,9 @@ fn a_proof_that_is_sent_back_is_refused() {
     }
 }
 
-/// Row 39: whatever somebody in the middle would have to change for a weaker login stands in the
+/// Whatever somebody in the middle would have to change for a weaker login stands in the
 /// transcript.
+/// Proves `downgrade` in docs/faults.md.
 #[test]
 fn a_login_over_a_line_that_was_rewritten_is_refused() {
     let stage = stage();
@@ -266,6 +271,7 @@ fn a_login_over_a_line_that_was_rewritten_is_refused() {
 
 /// Neither over an older TLS nor with another ALPN does the server listen to anybody. Needs
 /// python3.
+/// Proves `downgrade` in docs/faults.md.
 #[test]
 fn an_older_tls_or_another_alpn_is_refused() {
     const SCRIPT: &str = "

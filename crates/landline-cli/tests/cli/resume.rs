@@ -1,4 +1,4 @@
-//! Copies that break and go on: rows 6, 13, 17 and 18 of the fault list.
+//! Copies that break and go on.
 
 use std::{
     fs,
@@ -6,14 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use landline::{keys::UserKey, paths::PrivateFolder};
 use serde_json::{Value, json};
 use testkit::{Census, Outcome, RawClient, Relay, ServerProcess, Stage, wait_for};
 
 use crate::{noise, stage};
 
-const BLOCK: usize = 8 << 20;
+pub(crate) const BLOCK: usize = 8 << 20;
 /// Several blocks and a bit.
-const LENGTH: usize = 5 * BLOCK + 12_345;
+pub(crate) const LENGTH: usize = 5 * BLOCK + 12_345;
 
 /// The JSON events of a copy.
 fn events(outcome: &Outcome) -> Vec<Value> {
@@ -28,7 +29,7 @@ fn event<'a>(events: &'a [Value], name: &str) -> Option<&'a Value> {
 }
 
 /// The staging files in a folder.
-fn staging(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn staging(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path());
@@ -42,15 +43,15 @@ fn staging(folder: &Path) -> Vec<PathBuf> {
 
 /// A stage with content at both ends, a server, and a relay in front of it that the client knows
 /// too.
-struct Line {
-    stage: Stage,
-    server: ServerProcess,
-    relay: Relay,
+pub(crate) struct Line {
+    pub(crate) stage: Stage,
+    pub(crate) server: ServerProcess,
+    pub(crate) relay: Relay,
     content: Vec<u8>,
 }
 
 impl Line {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let stage = stage();
         let server = stage.serve(&[]);
         let relay = Relay::start(&server.address);
@@ -78,7 +79,7 @@ impl Line {
         format!("landline://{}/{path}", self.relay.address)
     }
 
-    fn arguments(&self, up: bool) -> [String; 2] {
+    pub(crate) fn arguments(&self, up: bool) -> [String; 2] {
         if up {
             ["source".into(), self.through("copy")]
         } else {
@@ -86,12 +87,12 @@ impl Line {
         }
     }
 
-    fn folder(&self, up: bool) -> PathBuf {
+    pub(crate) fn folder(&self, up: bool) -> PathBuf {
         self.stage.path(if up { "home" } else { "user" })
     }
 
     /// Copies with the line cut after `bytes`, without reconnecting.
-    fn broken(&self, up: bool, bytes: u64) {
+    pub(crate) fn broken(&self, up: bool, bytes: u64) {
         self.relay.cut_after(bytes);
         let [from, to] = self.arguments(up);
         let outcome = self.stage.run(&["cp", "--retry", "0", &from, &to]);
@@ -138,7 +139,7 @@ impl Line {
     }
 
     /// The manifests of the side that receives.
-    fn manifests(&self, up: bool) -> Vec<String> {
+    pub(crate) fn manifests(&self, up: bool) -> Vec<String> {
         Census::of(&self.stage.path(if up {
             "server/server/partials"
         } else {
@@ -275,7 +276,8 @@ fn restart_forgets() {
     }
 }
 
-/// Row 18: a block that was damaged while it lay there goes again, and only that.
+/// A block that was damaged while it lay there goes again, and only that.
+/// Proves `silent-corruption` in docs/faults.md.
 #[test]
 fn a_damaged_block_goes_again() {
     for up in [true, false] {
@@ -294,7 +296,8 @@ fn a_damaged_block_goes_again() {
     }
 }
 
-/// Row 18: a damaged manifest costs time, never content.
+/// A damaged manifest costs time, never content.
+/// Proves `silent-corruption` in docs/faults.md.
 #[test]
 fn a_damaged_manifest_does_no_harm() {
     for up in [true, false] {
@@ -321,7 +324,8 @@ fn a_damaged_manifest_does_no_harm() {
     }
 }
 
-/// Rows 6 and 17: a staging file that was cut, removed, or swapped for a link or another's file.
+/// A staging file that was cut, removed, or swapped for a link or another's file.
+/// Proves `staging-link` in docs/faults.md.
 #[test]
 fn a_staging_file_that_is_not_ours_alone_is_not_used() {
     for up in [true, false] {
@@ -373,7 +377,8 @@ fn a_staging_file_that_is_not_ours_alone_is_not_used() {
     }
 }
 
-/// Row 17: the source is known by more than its size.
+/// The source is known by more than its size.
+/// Proves `changed-source` in docs/faults.md.
 #[test]
 fn a_source_that_changed_between_two_tries_starts_over() {
     for up in [true, false] {
@@ -397,27 +402,53 @@ fn a_source_that_changed_between_two_tries_starts_over() {
     }
 }
 
-/// Row 17: what one user has begun is nothing to another, who gets the answer of somebody who never
-/// began.
+/// Another user who names the source that alice's copy has gets the answer to a new copy. So does
+/// alice when she names another source.
+/// Proves `mixed-copies` in docs/faults.md.
 #[test]
 fn another_user_cannot_go_on_with_it() {
     let line = Line::new(9);
     line.broken(true, 3 * BLOCK as u64);
-    let key = crate::login::client_key(&line.stage);
-    let source = json!("ab");
-    let put = |source: &Value| json!({"type": "put", "path": "copy", "length": LENGTH, "mode": 420, "replace": true, "source": source});
-    let mut client = RawClient::connect(&line.server.address, &line.server.fingerprint).unwrap();
-    assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
-    client
-        .send_json(&json!({"type": "open", "service": "files"}))
-        .unwrap();
-    // Nor does the same user with another source.
-    client.send_json(&put(&source)).unwrap();
-    let ready: Value = client.header().unwrap().unwrap().read().unwrap();
-    assert_eq!(ready["offset"], 0);
+    let alice = crate::login::client_key(&line.stage);
+    let keys = PrivateFolder::open_or_create(&line.stage.path("keys")).unwrap();
+    let (bob, _) = UserKey::load_or_create(&keys, "bob").unwrap();
+    let public = line
+        .stage
+        .write("bob.pub", bob.public().line().as_bytes())
+        .display()
+        .to_string();
+    line.stage
+        .run_at_server(&["user", "add", "bob", "--files", "rw:~", "--key", &public])
+        .ok();
+    let manifest = format!("server/server/partials/{}", line.manifests(true)[0]);
+    let manifest = line.stage.read(&manifest);
+    let begun: Value =
+        serde_json::from_slice(manifest.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
+    let offset = |user: &str, key: &UserKey, source: &Value| {
+        let mut client =
+            RawClient::connect(&line.server.address, &line.server.fingerprint).unwrap();
+        assert_eq!(client.login(user, key, None).unwrap(), "welcome");
+        client
+            .send_json(&json!({"type": "open", "service": "files"}))
+            .unwrap();
+        client
+            .send_json(&json!({
+                "type": "put", "path": "copy", "length": LENGTH, "mode": 420, "replace": true, "source": source,
+            }))
+            .unwrap();
+        let ready: Value = client.header().unwrap().unwrap().read().unwrap();
+        drop(client);
+        line.server.event("closed");
+        ready["offset"].as_u64().unwrap()
+    };
+    assert_eq!(offset("bob", &bob, &begun["source"]), 0, "another user");
+    let own = offset("alice", &alice, &begun["source"]);
+    assert!(own >= 2 * BLOCK as u64, "alice's own copy: {own}");
+    assert_eq!(offset("alice", &alice, &json!("ab")), 0, "another source");
 }
 
-/// Row 17: two copies to one name at once; the file is one of them, whole.
+/// Two copies to one name at once; the file is one of them, whole.
+/// Proves `mixed-copies` in docs/faults.md.
 #[test]
 fn two_copies_to_one_name_do_not_mix() {
     let line = Line::new(10);
@@ -470,6 +501,7 @@ fn a_killed_server_goes_on_too() {
 }
 
 /// What was killed and cannot be resumed is swept by the next server.
+/// Proves `unfinished-copies` in docs/faults.md.
 #[test]
 fn a_staging_file_that_cannot_be_resumed_is_swept() {
     use std::io::Write;
@@ -492,6 +524,7 @@ fn a_staging_file_that_cannot_be_resumed_is_swept() {
 }
 
 /// A bit that flips on the way breaks the line; it never gets into the file.
+/// Proves `silent-corruption` in docs/faults.md.
 #[test]
 fn a_flipped_bit_breaks_the_line_and_nothing_else() {
     for up in [true, false] {

@@ -1,4 +1,4 @@
-//! Row 45: secrets are in no argument, environment, output, log or file but their own.
+//! Secrets are in no argument, environment, output, log or file but their own.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -23,6 +23,7 @@ pub(crate) fn files_with(folder: &Path, needle: &[u8], allowed: &[&str]) -> Vec<
     found
 }
 
+/// Proves `secret-exposure` in docs/faults.md.
 #[test]
 fn an_invite_s_token_is_nowhere_but_in_its_file() {
     let stage = stage();
@@ -64,6 +65,7 @@ fn an_invite_s_token_is_nowhere_but_in_its_file() {
     }
 }
 
+/// Proves `secret-exposure` in docs/faults.md.
 #[test]
 fn every_secret_of_a_state_folder_is_its_owner_s_alone() {
     let stage = stage();
@@ -81,6 +83,7 @@ fn every_secret_of_a_state_folder_is_its_owner_s_alone() {
     }
 }
 
+/// Proves `secret-exposure` in docs/faults.md.
 #[test]
 fn a_passphrase_is_asked_for_on_the_terminal_and_nowhere_else_to_be_seen() {
     let stage = stage();

@@ -92,6 +92,7 @@ fn a_login_that_is_on_its_way_hears_that_the_server_drains() {
     assert_eq!(server.wait(), Some(0));
 }
 
+/// Proves `half-file` in docs/faults.md.
 #[test]
 fn draining_ends_at_its_deadline_and_leaves_no_half_file() {
     let stage = stage();

@@ -305,7 +305,7 @@ fn a_secret_is_good_for_its_user_and_its_binding_alone() {
     }
 }
 
-/// Row 45.
+/// Proves `secret-exposure` in docs/faults.md.
 #[test]
 fn a_secret_is_nowhere_but_in_its_file() {
     let stage = stage();

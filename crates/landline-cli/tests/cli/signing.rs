@@ -50,6 +50,7 @@ fn choice(server: &ServerProcess, user: &str, keys: &[&str]) -> u64 {
 
 /// Whoever has no key of a user learns nothing: every answer comes up, whether there is such a user
 /// or not.
+/// Proves `user-enumeration` in docs/faults.md.
 #[test]
 fn a_stranger_cannot_tell_who_exists_from_the_choice() {
     let stage = stage();
@@ -210,8 +211,9 @@ fn watched(
     (socket.display().to_string(), requests)
 }
 
-/// Row 46: an agent is asked for its keys, and for signatures over logins in our namespace. Never
+/// An agent is asked for its keys, and for signatures over logins in our namespace. Never
 /// for anything else.
+/// Proves `agent-abuse` in docs/faults.md.
 #[test]
 fn an_agent_signs_nothing_but_logins() {
     let stage = stage();
@@ -307,6 +309,7 @@ fn the_server_is_told_when_a_signature_takes_a_person() {
 
 /// An old agent signs RSA with SHA-1 whatever it is asked for: that is seen here, not at the
 /// server.
+/// Proves `agent-abuse` in docs/faults.md.
 #[test]
 fn a_signature_that_is_not_good_never_leaves() {
     let stage = stage();

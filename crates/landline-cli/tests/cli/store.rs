@@ -1,4 +1,4 @@
-//! Row 21: the store survives a kill at any moment, and has every row that was acknowledged; and a
+//! The store survives a kill at any moment, and has every row that was acknowledged; and a
 //! store that cannot be read for a while.
 
 use std::{
@@ -12,7 +12,8 @@ use std::{
 };
 
 use rusqlite::Connection;
-use testkit::{RawClient, Stage};
+use rustix::io::Errno;
+use testkit::{Fault, RawClient, Shim, Stage};
 
 use crate::{noise, stage};
 
@@ -72,6 +73,7 @@ fn write(
     }
 }
 
+/// Proves `store-loss` in docs/faults.md.
 #[test]
 fn a_kill_at_any_moment_loses_no_acknowledged_row() {
     let seed = std::env::var("LANDLINE_SEED")
@@ -125,8 +127,47 @@ fn a_kill_at_any_moment_loses_no_acknowledged_row() {
     );
 }
 
+/// Every sync of the store fails once.
+/// Proves `failed-sync` in docs/faults.md.
+#[test]
+fn change_that_cannot_be_synced_is_not_acknowledged() {
+    let stage = stage();
+    let Some(shim) = Shim::build(&stage) else {
+        return;
+    };
+    let _server = stage.joined();
+    let is_listed = |name: &str| {
+        let list = stage.run_at_server(&["user", "list"]).ok();
+        list.lines().any(|line| line.starts_with(name))
+    };
+    let syncs = (1..).find(|&nth| {
+        let name = format!("sync{nth}");
+        let mut command = user(&stage, &["add", &name]);
+        shim.load(
+            &mut command,
+            &Fault {
+                call: "fsync",
+                path: "/landline.sqlite",
+                nth,
+                error: Errno::IO,
+            },
+        );
+        let status = command.status().unwrap();
+        if !shim.has_struck() {
+            assert!(status.success() && is_listed(&name), "{nth}: {status}");
+            return true;
+        }
+        assert_eq!(status.code(), Some(31), "sync {nth}");
+        assert!(!is_listed(&name), "sync {nth}");
+        assert!(user(&stage, &["add", &name]).status().unwrap().success());
+        false
+    });
+    assert!(syncs > Some(1), "the store is synced");
+}
+
 /// What keeps the server from looking at accounts is said, and once it can look again, it ends what
 /// it has to.
+/// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn accounts_that_cannot_be_looked_at_are_said_and_looked_at_later() {
     let stage = stage();

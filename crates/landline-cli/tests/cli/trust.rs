@@ -1,4 +1,4 @@
-//! Row 38: who a server is found to be, on first use and ever after. An error is never "ok".
+//! Who a server is found to be, on first use and ever after. An error is never "ok".
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -79,6 +79,7 @@ fn a_fingerprint_that_was_typed_is_more_than_a_yes() {
     assert_eq!(listed(&stage)[0]["provisional"], false);
 }
 
+/// Proves `first-contact` in docs/faults.md.
 #[test]
 fn whatever_is_no_yes_is_no() {
     let other = "0".repeat(64);
@@ -105,6 +106,7 @@ fn whatever_is_no_yes_is_no() {
     }
 }
 
+/// Proves `first-contact` in docs/faults.md.
 #[test]
 fn without_a_terminal_an_unknown_server_is_refused_unless_told_otherwise() {
     let stage = stage();
@@ -129,6 +131,7 @@ fn without_a_terminal_an_unknown_server_is_refused_unless_told_otherwise() {
 
 /// Somebody in between shows another certificate, to a client that knows the server and to one that
 /// does not.
+/// Proves `first-contact` in docs/faults.md.
 #[test]
 fn somebody_in_between_is_never_taken_for_a_known_server() {
     let stage = stage();
@@ -169,7 +172,8 @@ fn somebody_in_between_is_never_taken_for_a_known_server() {
     hostile.join();
 }
 
-/// Row 36 on first use: a certificate without its key is nobody's.
+/// On first use too, a certificate without its key is nobody's.
+/// Proves `pin-without-key` in docs/faults.md.
 #[test]
 fn a_certificate_without_its_key_is_not_even_asked_about() {
     let stage = stage();
@@ -180,6 +184,7 @@ fn a_certificate_without_its_key_is_not_even_asked_about() {
     assert_eq!(listed(&stage), Vec::<Value>::new());
 }
 
+/// Proves `first-contact` in docs/faults.md.
 #[test]
 fn a_pin_file_that_cannot_be_used_refuses_on_first_use_too() {
     let stage = stage();
@@ -214,6 +219,7 @@ fn a_pin_file_that_cannot_be_used_refuses_on_first_use_too() {
 }
 
 /// The pin is on the disk before anybody logs in, or there is no login.
+/// Proves `first-contact` in docs/faults.md.
 #[test]
 fn a_disk_that_is_full_refuses() {
     let stage = stage();

@@ -4,6 +4,7 @@ use std::{
     io::Write,
     process::{Output, Stdio},
     sync::Barrier,
+    time::{Duration, Instant},
 };
 
 use landline::{keys::UserKey, paths::PrivateFolder};
@@ -96,8 +97,9 @@ fn key(stage: &Stage, name: &str) -> UserKey {
     UserKey::load_or_create(&folder, name).unwrap().0
 }
 
-/// Row 43: whatever takes an account or key away ends its live sessions, and says why, wherever it
+/// Whatever takes an account or key away ends its live sessions, and says why, wherever it
 /// is done.
+/// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn revoking_ends_live_sessions() {
     let two = Two::new();
@@ -144,6 +146,7 @@ fn revoking_ends_live_sessions() {
                 true => two.user_over_the_line(take).ok(),
                 false => two.user(take).ok(),
             };
+            let start = Instant::now();
             for client in [&mut idle, &mut in_a_copy] {
                 let error: Value = client.header().unwrap().expect("a reason").read().unwrap();
                 assert_eq!(error["code"], "ended", "{what}: {error}");
@@ -153,6 +156,7 @@ fn revoking_ends_live_sessions() {
                 );
                 assert!(client.header().unwrap().is_none(), "and nothing more");
             }
+            assert!(start.elapsed() <= Duration::from_secs(2), "{what}");
             two.bob(&["ping", "127.0.0.1"]).fails(12, "not accepted");
             let base = ["user", "--on", &two.server.address];
             let give_back = [&base[..], give_back].concat();
@@ -163,6 +167,7 @@ fn revoking_ends_live_sessions() {
 }
 
 /// What a key may not do any more ends what is being done with it.
+/// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn other_options_of_a_key_end_its_sessions() {
     let two = Two::new();
@@ -235,6 +240,7 @@ fn a_copy_that_is_ended_exits_with_its_own_status() {
 }
 
 /// A peer that takes nothing of a file that is sent to it is ended too.
+/// Proves `slow-reader` in docs/faults.md.
 #[test]
 fn a_session_whose_line_is_full_is_ended() {
     let two = Two::new();
@@ -328,7 +334,8 @@ fn a_place_is_kept_for_admins() {
     two.bob(&["ping", "127.0.0.1"]).ok();
 }
 
-/// Row 43: nothing of it is for those who are no admins.
+/// Nothing of it is for those who are no admins.
+/// Proves `rights-fail-open` in docs/faults.md.
 #[test]
 fn every_request_of_somebody_who_is_no_admin_is_denied() {
     let two = Two::new();
@@ -436,8 +443,9 @@ fn the_last_admin_stays_unless_forced() {
         .fails(20, "there is no account alice");
 }
 
-/// Row 43: what stands in front of a key is obeyed, or the key is of no use; outside it looks like
+/// What stands in front of a key is obeyed, or the key is of no use; outside it looks like
 /// any refusal.
+/// Proves `key-options` in docs/faults.md.
 #[test]
 fn options_of_keys_are_obeyed() {
     let two = Two::new();
@@ -517,8 +525,9 @@ fn options_of_keys_are_obeyed() {
     assert!(two.user(&["show", "bob"]).ok().contains("REFUSED"));
 }
 
-/// Row 44: 100 racers, one success; expired, revoked, or with another fingerprint an invite is
+/// 100 racers, one success; expired, revoked, or with another fingerprint an invite is
 /// worth nothing.
+/// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
     let two = Two::new();
@@ -626,7 +635,8 @@ fn an_invite_says_where_the_server_can_be_reached() {
         .fails(2, "whole number");
 }
 
-/// Row 48: names that could be taken for something else are no names, here and there.
+/// Names that could be taken for something else are no names, here and there.
+/// Proves `option-injection` in docs/faults.md.
 #[test]
 fn names_that_could_be_options_are_refused() {
     let two = Two::new();
@@ -740,6 +750,7 @@ fn long_lists_arrive_whole() {
 
 /// Who was removed stores nothing any more, however little was missing, and goes no faster than
 /// before.
+/// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn a_copy_of_somebody_who_is_removed_changes_nothing() {
     for quota in [
@@ -778,6 +789,7 @@ fn a_copy_of_somebody_who_is_removed_changes_nothing() {
 }
 
 /// Nothing changes but the time.
+/// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn a_key_that_expires_ends_its_sessions() {
     let two = Two::new();
@@ -808,7 +820,8 @@ fn a_key_that_expires_ends_its_sessions() {
     two.bob(&["ping", "127.0.0.1"]).fails(12, "not accepted");
 }
 
-/// Row 42: of many logins at once each is who it proved to be.
+/// Of many logins at once each is who it proved to be.
+/// Proves `login-mixup` in docs/faults.md.
 #[test]
 fn concurrent_logins_are_not_mixed_up() {
     let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() {

@@ -130,6 +130,7 @@ proptest! {
         prop_assert_eq!(kinds, ["open", "ping"]);
     }
 
+    /// Proves `panic` in docs/faults.md.
     #[test]
     fn a_login_machine_survives_garbage(bytes in proptest::collection::vec(any::<u8>(), 0..5000)) {
         let _ = server().handle_input(&mut &bytes[..]);
@@ -137,6 +138,7 @@ proptest! {
     }
 }
 
+/// Proves `slow-login` in docs/faults.md.
 #[test]
 fn the_deadline_does_not_move() {
     let now = start();
@@ -159,6 +161,7 @@ fn the_deadline_does_not_move() {
     );
 }
 
+/// Proves `work-before-login` and `out-of-order` in docs/faults.md.
 #[test]
 fn other_messages_before_login_are_refused() {
     use crate::state::{CLIENT_WELCOME, SERVER_CHANNEL, SERVER_LOGIN, SERVER_STATES};
@@ -179,6 +182,7 @@ fn other_messages_before_login_are_refused() {
     }
 }
 
+/// Proves `downgrade` in docs/faults.md.
 #[test]
 fn what_was_not_offered_is_refused_by_either_side() {
     let mut only_keys = offer();

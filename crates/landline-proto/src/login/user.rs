@@ -59,6 +59,7 @@ impl fmt::Display for UserName {
 mod tests {
     use super::*;
 
+    /// Proves `option-injection` in docs/faults.md.
     #[test]
     fn names_that_could_be_taken_for_something_else_are_refused() {
         for good in ["a", "alice", "A.b_c-9", "9lives", &"x".repeat(64)] {

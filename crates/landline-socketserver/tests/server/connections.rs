@@ -215,6 +215,7 @@ fn every_model_serves_one_connection_after_the_other() {
     }
 }
 
+/// Proves `panic` in docs/faults.md.
 #[test]
 fn a_panic_or_an_error_ends_one_connection_and_finish_is_called() {
     for model in ALL {
@@ -273,6 +274,7 @@ fn connections_beyond_the_limit_wait_in_the_backlog() {
     }
 }
 
+/// Proves `spoofed-source` in docs/faults.md.
 #[test]
 fn one_address_gets_no_more_than_its_share() {
     for model in MANY {
@@ -329,6 +331,7 @@ fn silence_ends_a_connection() {
     }
 }
 
+/// Proves `slow-reader` in docs/faults.md.
 #[test]
 fn a_reader_that_takes_nothing_is_given_up() {
     for model in ALL {

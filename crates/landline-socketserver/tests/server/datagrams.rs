@@ -186,6 +186,7 @@ fn a_datagram_that_is_too_long_is_dropped_not_cut() {
 
 /// Only what has a socket of the server's can send from its address; where sources can be forged,
 /// anybody can.
+/// Proves `amplification` in docs/faults.md.
 #[test]
 fn what_claims_to_come_from_the_server_itself_is_not_echoed_for_ever() {
     for model in ALL {

@@ -173,6 +173,7 @@ mod tests {
         tries.filter(|looked_at| *looked_at).count()
     }
 
+    /// Proves `guessing` in docs/faults.md.
     #[test]
     fn a_source_has_a_hundred_tries_in_an_hour() {
         let guesses = Guesses::default();
@@ -190,6 +191,7 @@ mod tests {
         );
     }
 
+    /// Proves `guessing` in docs/faults.md.
     #[test]
     fn strangers_have_a_thousand_in_an_hour_and_take_nothing_from_who_is_known() {
         let guesses = Guesses::default();

@@ -203,6 +203,7 @@ mod tests {
         assert!(!has_to_go(&other).await);
     }
 
+    /// Proves `login-lockout` in docs/faults.md.
     #[tokio::test]
     async fn the_oldest_of_the_heaviest_source_makes_room_for_a_newcomer() {
         let admission = Admission::new(10);

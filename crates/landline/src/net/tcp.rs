@@ -140,6 +140,7 @@ mod tests {
 
     use super::*;
 
+    /// Proves `slow-reader` in docs/faults.md.
     #[tokio::test]
     async fn little_waits_to_be_sent_to_a_peer_that_reads_nothing() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

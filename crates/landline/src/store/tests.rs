@@ -33,8 +33,9 @@ fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorCode {
     }
 }
 
-/// Row 44: 100 racers by two processes' handles, one success; once, or a hundred times with
+/// 100 racers by two processes' handles, one success; once, or a hundred times with
 /// `LANDLINE_SOAK=1`.
+/// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn an_invite_is_good_once_however_many_race_for_it() {
     let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() {
@@ -220,6 +221,7 @@ fn a_refused_invite_changes_nothing() {
     assert_eq!(store.key(&alice, &key(2)).unwrap(), None);
 }
 
+/// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn the_token_itself_is_not_stored() {
     let store = Store::open(Path::new(":memory:")).unwrap();
@@ -292,7 +294,8 @@ fn an_invite_is_for_whom_it_was_made() {
         .unwrap();
 }
 
-/// Row 44: 2^128 tokens are not to be guessed, and guessing changes nothing.
+/// 2^128 tokens are not to be guessed, and guessing changes nothing.
+/// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn a_token_is_not_guessed() {
     let guesses = if std::env::var_os("LANDLINE_SOAK").is_some() {
@@ -348,8 +351,9 @@ fn a_guess_takes_no_write_lock() {
         .unwrap();
 }
 
-/// Row 44: after it was revoked, or whoever made it or was to have it is gone, an invite is worth
+/// After it was revoked, or whoever made it or was to have it is gone, an invite is worth
 /// nothing.
+/// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn a_revoked_invite_is_void() {
     let store = fresh();

@@ -202,6 +202,7 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Proves `shell-quoting` in docs/faults.md.
     #[test]
     fn a_word_stays_a_word() {
         for word in [

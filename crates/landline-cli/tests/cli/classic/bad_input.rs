@@ -57,6 +57,7 @@ fn hostile_names() -> Vec<String> {
     names
 }
 
+/// Proves `classic-path-traversal` in docs/faults.md.
 #[test]
 fn no_name_creates_a_file_anywhere_but_in_the_folder() {
     let stage = stage();
@@ -115,6 +116,7 @@ fn asked_still(stage: &testkit::Stage, server: &Server) -> bool {
     stage.read("home/in/last") == b"last"
 }
 
+/// Proves `classic-length` in docs/faults.md.
 #[test]
 fn lengths_and_headers_that_lie_end_one_connection_and_leave_nothing() {
     let stage = stage();
@@ -160,6 +162,7 @@ fn lengths_and_headers_that_lie_end_one_connection_and_leave_nothing() {
     }
 }
 
+/// Proves `classic-half-file` in docs/faults.md.
 #[test]
 fn an_upload_that_breaks_off_leaves_nothing() {
     let stage = stage();
@@ -181,6 +184,7 @@ fn an_upload_that_breaks_off_leaves_nothing() {
     }
 }
 
+/// Proves `classic-slow-header` in docs/faults.md.
 #[test]
 fn a_header_that_comes_byte_by_byte_for_ever_ends_at_one_deadline() {
     let stage = stage();
@@ -236,6 +240,7 @@ fn a_header_that_comes_byte_by_byte_for_ever_ends_at_one_deadline() {
     });
 }
 
+/// Proves `classic-slow-reader` and `classic-command` in docs/faults.md.
 #[test]
 fn a_client_that_does_not_read_holds_up_its_command_and_no_memory() {
     let stage = stage();
@@ -284,6 +289,7 @@ fn a_client_that_does_not_read_holds_up_its_command_and_no_memory() {
     testkit::wait_for("the end of the command", || children().trim().is_empty());
 }
 
+/// Proves `classic-command` in docs/faults.md.
 #[test]
 fn output_without_an_end_is_cut_and_a_command_without_an_end_is_stopped() {
     let stage = stage();
@@ -327,6 +333,7 @@ fn commands_are_not_served_beyond_loopback_without_a_secret() {
     assert!(server.address.starts_with("0.0.0.0:"));
 }
 
+/// Proves `amplification` in docs/faults.md.
 #[test]
 fn a_datagram_server_does_not_multiply() {
     let stage = stage();

@@ -32,6 +32,7 @@ fn names(stage: &testkit::Stage, folder: &str) -> Vec<String> {
     names
 }
 
+/// Proves `classic-overwrite` in docs/faults.md.
 #[test]
 fn a_course_s_client_uploads_a_file_with_a_name_in_another_script() {
     let stage = stage();
@@ -127,6 +128,7 @@ fn a_bare_header_is_found_whatever_stands_behind_it() {
     }
 }
 
+/// Proves `classic-overwrite` in docs/faults.md.
 #[test]
 fn no_file_is_replaced_unless_that_was_asked_for_and_a_receipt_says_so() {
     let stage = stage();
@@ -167,6 +169,7 @@ fn begun(server: &Server, name: &str) -> TcpStream {
     stream
 }
 
+/// Proves `classic-half-file` in docs/faults.md.
 #[test]
 fn what_a_killed_server_has_left_goes_at_the_next_start_and_nothing_else() {
     let stage = stage();
@@ -266,6 +269,7 @@ fn a_download_is_whole_in_either_role() {
     assert!(!said.contains('\u{1b}'));
 }
 
+/// Proves `classic-path-traversal` and `classic-half-file` in docs/faults.md.
 #[test]
 fn a_download_that_is_cut_leaves_nothing_and_the_server_names_no_file() {
     let stage = stage();
@@ -287,6 +291,7 @@ fn a_download_that_is_cut_leaves_nothing_and_the_server_names_no_file() {
     );
 }
 
+/// Proves `classic-path-traversal` in docs/faults.md.
 #[test]
 fn the_state_folder_is_not_served() {
     let stage = stage();

@@ -62,6 +62,7 @@ fn the_operator_may_begin_and_a_word_may_end_it() {
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
 }
 
+/// Proves `amplification` in docs/faults.md.
 #[test]
 fn a_chat_relays_without_amplifying_and_hears_its_operator() {
     let stage = stage();
@@ -110,6 +111,7 @@ fn members_that_say_nothing_are_forgotten() {
     assert_eq!(server.event("left")["why"], "has said nothing for too long");
 }
 
+/// Proves `classic-escape` in docs/faults.md.
 #[test]
 fn a_line_of_a_stranger_obeys_nothing_on_the_terminal() {
     let stage = stage();
@@ -124,6 +126,7 @@ fn a_line_of_a_stranger_obeys_nothing_on_the_terminal() {
     );
 }
 
+/// Proves `classic-escape` in docs/faults.md.
 #[test]
 fn output_of_a_command_obeys_nothing_on_a_terminal() {
     let stage = stage();

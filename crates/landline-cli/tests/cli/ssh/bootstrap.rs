@@ -413,6 +413,7 @@ fn a_copy_that_is_broken_off_leaves_nothing() {
     far.bootstrap(&["--as", "alice"]).ok();
 }
 
+/// Proves `option-injection` in docs/faults.md.
 #[test]
 fn what_is_in_the_way_is_said() {
     let Some(far) = Far::new() else { return };
@@ -472,6 +473,7 @@ fn what_is_in_the_way_is_said() {
 }
 
 /// What is typed here is a word there, whatever it is.
+/// Proves `shell-quoting` in docs/faults.md.
 #[test]
 fn root_is_refused_and_run_as_takes_systemd() {
     let Some(far) = Far::new() else { return };

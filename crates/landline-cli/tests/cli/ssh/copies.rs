@@ -172,6 +172,7 @@ fn the_last_word_arrives() {
 }
 
 /// However the command ends, no ssh is left.
+/// Proves `leftover-process` in docs/faults.md.
 #[test]
 fn ssh_ends_with_the_command() {
     use rustix::process::{Pid, Signal, kill_process};

@@ -165,6 +165,7 @@ fn an_unknown_server_is_met_through_ssh() {
 }
 
 /// Whoever can change what ssh carries is found out: the pin holds from end to end.
+/// Proves `first-contact` in docs/faults.md.
 #[test]
 fn ssh_is_trusted_with_nothing() {
     let Some((stage, _sshd, server)) = joined() else {
@@ -233,6 +234,7 @@ fn what_ssh_cannot_do_is_said() {
     drop(sshd);
 }
 
+/// Proves `option-injection` in docs/faults.md.
 #[test]
 fn a_way_that_could_be_an_option_is_refused() {
     let stage = stage();

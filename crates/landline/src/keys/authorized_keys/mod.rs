@@ -340,7 +340,8 @@ mod tests {
         assert!(elsewhere.contains("not good from 127.0.0.9"), "{elsewhere}");
     }
 
-    /// Row 43: an option that is not understood refuses the key; it is never passed over.
+    /// An option that is not understood refuses the key; it is never passed over.
+    /// Proves `key-options` in docs/faults.md.
     #[test]
     fn what_is_not_known_or_not_whole_refuses_the_line() {
         for good in [
