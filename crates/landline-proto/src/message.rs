@@ -354,7 +354,6 @@ mod tests {
         );
     }
 
-    /// Proves `work-before-login` in docs/faults.md.
     #[test]
     fn open_body_past_its_limit_is_refused_before_its_bytes() {
         let mut bytes = Vec::new();
@@ -376,6 +375,7 @@ mod tests {
         assert_eq!(decoder.decode(&mut input), Err(expected));
     }
 
+    /// Proves `work-before-login` in docs/faults.md.
     #[test]
     fn no_body_is_allowed_before_the_login() {
         for size in [BodySize::Known(0), BodySize::Unknown] {

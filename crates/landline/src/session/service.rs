@@ -250,6 +250,7 @@ mod tests {
         ));
     }
 
+    /// Proves `rights-fail-open` in docs/faults.md.
     #[test]
     fn mistakes_in_a_definition_are_refused() {
         assert_eq!(
