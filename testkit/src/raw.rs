@@ -203,7 +203,18 @@ impl RawClient {
     /// A login that attaches this connection to `session` of `user`, which the test may still
     /// spoil.
     pub fn attach_header(&self, user: &str, session: &str, secret: &SecretKey) -> Value {
-        let transcript = self.transcript(user, METHOD_ATTACH, BindingType::TlsExporter, |_| {});
+        self.attach_header_bound(user, session, secret, BindingType::TlsExporter)
+    }
+
+    /// The same for a session whose login was bound to its connection in this way.
+    pub fn attach_header_bound(
+        &self,
+        user: &str,
+        session: &str,
+        secret: &SecretKey,
+        binding: BindingType,
+    ) -> Value {
+        let transcript = self.transcript(user, METHOD_ATTACH, binding, |_| {});
         json!({
             "type": "login", "version": 1, "user": user, "method": METHOD_ATTACH, "nonce": NONCE,
             "session": session, "proof": secret.attach_proof(&transcript),

@@ -28,17 +28,20 @@ const FILE: &str = "server.toml";
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// How long transfers may go on, in seconds.
 const DRAIN_SECONDS: u64 = 30;
+/// How long a session whose connection was lost waits for its client, in seconds.
+const SESSION_LINGER_SECONDS: u64 = 600;
 /// Bytes of one MiB.
 const MIB: u64 = 1 << 20;
 
 /// What there is to set, and the variable for each.
-const NAMES: [(&str, &str); 8] = [
+const NAMES: [(&str, &str); 9] = [
     ("listen", "LANDLINE_LISTEN"),
     ("public_name", "LANDLINE_PUBLIC_NAME"),
     ("state", "LANDLINE_STATE"),
     ("home", "LANDLINE_HOME"),
     ("connections", "LANDLINE_CONNECTIONS"),
     ("drain", "LANDLINE_DRAIN"),
+    ("session_linger", "LANDLINE_SESSION_LINGER"),
     ("audit_file_mib", "LANDLINE_AUDIT_FILE_MIB"),
     ("allow_root", "LANDLINE_ALLOW_ROOT"),
 ];
@@ -65,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) connections: Option<usize>,
     /// How long transfers may go on after SIGTERM.
     pub(crate) drain: Duration,
+    /// How long a session whose connection was lost waits for its client.
+    pub(crate) session_linger: Duration,
     /// How the audit log is kept.
     pub(crate) audit: AuditOptions,
     /// Serve although this is root.
@@ -149,6 +154,8 @@ impl Settings {
     ) -> Result<Self, Failure> {
         let text = |name: &str| given.get(name).map(|given| given.text.clone());
         let drain = whole(&given, "drain", 0..=86_400)?.unwrap_or(DRAIN_SECONDS);
+        let session_linger =
+            whole(&given, "session_linger", 0..=86_400)?.unwrap_or(SESSION_LINGER_SECONDS);
         let file_bytes_max = match whole(&given, "audit_file_mib", 1..=1 << 20)? {
             Some(count) => count.saturating_mul(MIB),
             None => AuditOptions::default().file_bytes_max,
@@ -170,6 +177,7 @@ impl Settings {
             connections: whole(&given, "connections", 1..=1_000_000)?
                 .and_then(|count| usize::try_from(count).ok()),
             drain: Duration::from_secs(drain),
+            session_linger: Duration::from_secs(session_linger),
             audit: AuditOptions { file_bytes_max },
             allow_root: truth(&given, "allow_root")?,
             file,
@@ -186,6 +194,7 @@ impl Settings {
             "home" => json!(self.home.display().to_string()),
             "connections" => json!(self.connections),
             "drain" => json!(self.drain.as_secs()),
+            "session_linger" => json!(self.session_linger.as_secs()),
             "audit_file_mib" => json!(self.audit.file_bytes_max / MIB),
             _ => json!(self.allow_root),
         };

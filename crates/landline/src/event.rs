@@ -79,6 +79,13 @@ pub enum Event {
         /// What it was about: a user, a session, an invite.
         subject: String,
     },
+    /// A session has lost its last connection, and waits for its client to attach again.
+    Disconnected {
+        /// The user.
+        user: String,
+        /// The session's id.
+        session: String,
+    },
     /// A session ended.
     Closed {
         /// Who.

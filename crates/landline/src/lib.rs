@@ -35,7 +35,7 @@ pub mod server;
 pub mod session;
 pub mod store;
 
-pub use client::{Client, Connected};
+pub use client::{Client, ClientSession, Connected};
 pub use error::{Error, Side};
 pub use event::{Event, EventSink};
 pub use landline_paths as paths;

@@ -12,7 +12,7 @@ use landline::{
     },
     audit::AuditOptions,
     keys::UserKey,
-    login::{Ask, Credential, Keyring, Login, Means, TypedPassword, connect},
+    login::{Ask, Credential, FirstRequest, Keyring, Login, Means, TypedPassword, connect},
     net::{HostPort, Line, Transport},
     password::Password,
     paths::PrivateFolder,
@@ -33,6 +33,7 @@ async fn the_first_answer_comes_after_three_round_trips() {
         home: stage.home(),
         connections_max: 8,
         drain_time: Duration::ZERO,
+        session_linger: Duration::ZERO,
         audit: AuditOptions::default(),
     };
     let server = Arc::new(Server::open(&options).unwrap());
@@ -73,6 +74,7 @@ async fn the_first_answer_comes_after_three_round_trips() {
         ("a further connection of its session", 2),
     ];
 
+    let first = FirstRequest::new(ping::SERVICE, &Ping {}).unwrap();
     for (what, round_trips) in due {
         let near = serve_one(&server);
         let start = Instant::now();
@@ -81,8 +83,7 @@ async fn the_first_answer_comes_after_three_round_trips() {
             "memory",
             server.fingerprint(),
             &credential,
-            ping::SERVICE,
-            &Ping {},
+            Some(&first),
         )
         .await
         .unwrap();
@@ -99,7 +100,7 @@ async fn the_first_answer_comes_after_three_round_trips() {
             "{what}: {:?}",
             start.elapsed()
         );
-        match (further.next(), login.attachment()) {
+        match (further.next(), login.attachment(&credential.means)) {
             (Some(next), _) => {
                 login.channel.finish().await;
                 if matches!(next, Means::Password(_)) {

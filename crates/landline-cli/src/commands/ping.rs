@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use landline::{Client, client, net::Reached, ping, proto::messages};
+use landline::{Client, client, login::FirstRequest, net::Reached, ping, proto::messages};
 
 use super::server_and_credential;
 use crate::{arguments, failure::Failure, terminal::print};
@@ -11,8 +11,8 @@ pub(crate) async fn run(state: &Path, options: arguments::Ping) -> Result<(), Fa
     let known = Client::open(state)?;
     let (server, credential) =
         server_and_credential(&known, &options.host, &options.access).await?;
-    let mut connected =
-        client::connect(&server, &credential, ping::SERVICE, &messages::Ping {}).await?;
+    let first = FirstRequest::new(ping::SERVICE, &messages::Ping {})?;
+    let mut connected = client::connect(&server, &credential, Some(&first)).await?;
     let login = &mut connected.login;
     ping::receive_pong(&mut login.channel).await?;
     let round_trip = ping::ping(&mut login.channel).await?;

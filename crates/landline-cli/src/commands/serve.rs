@@ -87,6 +87,7 @@ async fn serve(
         home: settings.home.clone(),
         connections_max: connections_max().min(settings.connections.unwrap_or(usize::MAX)),
         drain_time: settings.drain,
+        session_linger: settings.session_linger,
         audit: settings.audit,
     })?;
     if let Some(problem) = server.audit_problem() {
@@ -336,6 +337,7 @@ fn sentence(event: &Event) -> String {
             request,
             subject,
         } => format!("{session} {user} {request} {subject}"),
+        Event::Disconnected { user, session } => format!("{session} {user} lost its connection"),
         Event::Closed { user, session } => format!("{session} {user} left"),
         Event::RevocationFailed { message } => {
             format!(

@@ -33,20 +33,28 @@ pub(crate) async fn run(state: &Path, options: Who) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A line for each of its connections.
-fn rows(session: &SessionInfo, is_own: bool) -> impl Iterator<Item = [String; 6]> {
-    session.connections.iter().map(move |connection| {
+/// A line for each connection, or one for a session that waits for its client to come back.
+fn rows(session: &SessionInfo, is_own: bool) -> Vec<[String; 6]> {
+    let row = |since: i64, peer: String, doing: String| {
         [
             session.user.to_string(),
             session.session.clone(),
-            moment(connection.since),
+            moment(since),
             session.method.clone(),
-            connection.peer.to_string(),
-            if is_own {
-                format!("{} (this one)", connection.doing)
-            } else {
-                connection.doing.clone()
-            },
+            peer,
+            doing,
         ]
-    })
+    };
+    if session.connections.is_empty() {
+        return vec![row(session.since, "-".into(), "disconnected".into())];
+    }
+    let rows = session.connections.iter().map(|connection| {
+        let doing = if is_own {
+            format!("{} (this one)", connection.doing)
+        } else {
+            connection.doing.clone()
+        };
+        row(connection.since, connection.peer.to_string(), doing)
+    });
+    rows.collect()
 }

@@ -2,7 +2,7 @@
 
 use landline::{keys::SecretKey, proto::messages::AttachSecret};
 use serde_json::{Value, json};
-use testkit::{RawClient, ServerProcess, Stage};
+use testkit::{RawClient, ServerProcess, Stage, wait_for};
 
 use crate::{login::client_key, shared_secret, stage};
 
@@ -190,6 +190,70 @@ fn a_revoked_session_ends_on_all_its_connections() {
     let mut late = greeted(&server);
     let login = late.attach_header("alice", &session, &secret);
     assert_eq!(answer(&mut late, &login)["code"], "login-refused");
+}
+
+/// A client without a TLS exporter attaches with the binding of its login, and no other.
+#[test]
+fn attach_is_bound_as_the_login_was() {
+    use landline::proto::login::BindingType::{TlsExporter, TlsServerEndPoint};
+    let stage = stage();
+    let server = stage.joined();
+    for (binding, used, other) in [
+        ("exporter", TlsExporter, TlsServerEndPoint),
+        ("server-end-point", TlsServerEndPoint, TlsExporter),
+    ] {
+        let (made, _) = shared_secret::secret(&stage, &server, binding, binding);
+        let client = greeted(&server);
+        let login = client.secret_header("alice", &made);
+        let first = first(client, login);
+        let attach = |binding| {
+            let mut client = greeted(&server);
+            let login = client.attach_header_bound("alice", &first.session, &first.secret, binding);
+            let answer = answer(&mut client, &login);
+            (client, answer)
+        };
+        assert_eq!(attach(other).1["code"], "login-refused", "{binding}");
+        let (mut client, welcome) = attach(used);
+        assert_eq!(welcome["type"], "welcome", "{binding}: {welcome}");
+        ping(&mut client);
+    }
+}
+
+/// A client whose network changed attaches again, without a login.
+#[test]
+fn session_outlives_its_last_connection() {
+    let stage = stage();
+    let server = stage.joined();
+    let First {
+        client,
+        session,
+        secret,
+    } = by_key(&stage, &server);
+    // The connection breaks: nothing was finished.
+    drop(client);
+    wait_for("a session without a connection", || {
+        let sessions = stage.run(&["who", "127.0.0.1", "--json"]).ok();
+        sessions.lines().any(|line| {
+            let info: Value = serde_json::from_str(line).unwrap();
+            info["session"] == *session && info["connections"] == json!([])
+        })
+    });
+    let mut again = greeted(&server);
+    let login = again.attach_header("alice", &session, &secret);
+    assert_eq!(answer(&mut again, &login)["type"], "welcome");
+    ping(&mut again);
+    drop(again);
+    // An attached connection may wait for its channel as long as it likes; a disabled account or a
+    // kick ends the session all the same.
+    stage.run(&["kick", "127.0.0.1", &session]).ok();
+    let mut late = greeted(&server);
+    let login = late.attach_header("alice", &session, &secret);
+    assert_eq!(answer(&mut late, &login)["code"], "login-refused");
+    loop {
+        if server.event("closed")["session"] == *session {
+            break;
+        }
+    }
 }
 
 /// A quota of sessions counts sessions; how many connections one has is bounded by itself.

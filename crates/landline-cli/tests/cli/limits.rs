@@ -177,7 +177,7 @@ fn after_the_login_the_larger_limits_hold() {
         (
             "no body",
             [&put[..], &frame(r#"{"type":"data","offset":0}"#)].concat(),
-            "bad-header",
+            "unexpected-message",
         ),
         (
             "a length below zero",

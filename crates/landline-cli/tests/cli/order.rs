@@ -113,6 +113,7 @@ pub(crate) static TABLE: LazyLock<Vec<MessageRight>> = LazyLock::new(|| {
         home: stage.home(),
         connections_max: 1,
         drain_time: Duration::ZERO,
+        session_linger: Duration::ZERO,
         audit: AuditOptions::default(),
     });
     server.unwrap().message_rights().to_vec()

@@ -104,7 +104,7 @@ impl Line {
         );
         self.relay.mend();
         if up {
-            self.server.event("closed");
+            self.server.event("disconnected");
         }
     }
 
@@ -554,7 +554,7 @@ fn ctrl_c_once_stops_cleanly_and_says_how_to_go_on() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("goes on where this one stopped"), "{said}");
         if up {
-            line.server.event("closed");
+            line.server.event("disconnected");
         }
         let events = line.finished(up, &[]);
         assert!(event(&events, "resumed-at").is_some());

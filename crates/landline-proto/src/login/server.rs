@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::Deserialize;
 
-use super::{BindingType, METHOD_PASSWORD, Transcript, UserName};
+use super::{BindingType, METHOD_ATTACH, METHOD_PASSWORD, Transcript, UserName};
 use crate::{
     Header, Item, Limits, MessageDecoder, ProtocolError, VERSION,
     header::integer,
@@ -65,6 +65,14 @@ impl Attempt {
             (user, nonce),
             &self.server_nonce,
         )
+    }
+
+    /// T for an attempt by the method `attach`, which is bound to its connection as the login of
+    /// its session was.
+    pub fn attach_transcript(&self, binding: BindingType, exporter: &[u8]) -> [u8; 64] {
+        let claim = (&self.login.user, &self.login.nonce);
+        self.offer
+            .transcript(METHOD_ATTACH, binding, exporter, claim, &self.server_nonce)
     }
 }
 

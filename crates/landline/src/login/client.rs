@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use landline_proto::{
     ErrorCode, Limits, Message,
     limits::{LOGIN_TIME_MAX, SIGNING_TIME_MAX},
@@ -48,19 +49,50 @@ pub struct Login {
 }
 
 impl Login {
-    /// What further connections to the same server are attached to this session with, for as long
-    /// as one of its connections lives; `None` where the session was not asked for it.
-    pub fn attachment(&self) -> Option<Credential> {
+    /// What further connections to the same server are attached to this session with, where the
+    /// login by `means` has asked for it.
+    pub fn attachment(&self, means: &Means) -> Option<Credential> {
         let AttachSecret(secret) = self.welcome.attach?;
-        let session = self.welcome.session.parse().ok()?;
-        let means = Means::Attach(session, SecretKey::from_bytes(secret));
+        let means = Means::Attach {
+            session: self.welcome.session.parse().ok()?,
+            secret: SecretKey::from_bytes(secret),
+            binding: means.binding(),
+        };
         Some(Credential::new(self.welcome.user.clone(), means))
     }
 }
 
-/// Logs in over `line` to the server with the certificate `pin`, and opens a channel for `service`
-/// with `request` as its first message, all in one flight. `address` is the server's, for error
-/// messages.
+/// What a channel is opened with: the service and its first request, ready to be sent.
+#[derive(Debug, Clone)]
+pub struct FirstRequest(Bytes);
+
+impl FirstRequest {
+    /// A channel for `service` whose first request is `request`, which has no body.
+    ///
+    /// # Errors
+    /// [`landline_proto::ProtocolError::FrameSize`] where the request is too long for a header.
+    pub fn new(service: &str, request: &impl Message) -> Result<Self, Error> {
+        let mut bytes = Vec::new();
+        let open = Open {
+            service: service.to_owned(),
+        };
+        message::encode(&open, None, &Limits::SESSION, &mut bytes)?;
+        message::encode(request, None, &Limits::SESSION, &mut bytes)?;
+        Ok(Self(bytes.into()))
+    }
+
+    /// Opens a channel on a connection that has logged in without one.
+    ///
+    /// # Errors
+    /// What the server says, [`Error::Lost`].
+    pub async fn send(&self, channel: &mut Channel) -> Result<(), Error> {
+        channel.writer.send_encoded(&self.0);
+        channel.flush().await
+    }
+}
+
+/// Logs in over `line` to the server with the certificate `pin`. With `first` it opens a channel in
+/// the same flight. `address` is the server's, for error messages.
 ///
 /// # Errors
 /// [`Error::ServerChanged`], [`Error::ServerUnproven`] or [`Error::SecretUnproven`] for the wrong
@@ -73,8 +105,7 @@ pub async fn connect(
     address: &str,
     pin: Fingerprint,
     credential: &Credential,
-    service: &str,
-    request: &impl Message,
+    first: Option<&FirstRequest>,
 ) -> Result<Login, Error> {
     let start = Instant::now();
     let means = &credential.means;
@@ -131,15 +162,9 @@ pub async fn connect(
         };
         let mut flight = Vec::new();
         login.login(proof, &mut flight)?;
-        message::encode(
-            &Open {
-                service: service.to_owned(),
-            },
-            None,
-            &Limits::SESSION,
-            &mut flight,
-        )?;
-        message::encode(request, None, &Limits::SESSION, &mut flight)?;
+        if let Some(FirstRequest(first)) = first {
+            flight.extend_from_slice(first);
+        }
         send(&mut *stream, &flight).await?;
         let ClientEvent::Welcome(welcome) = event(&mut *stream, &mut login).await? else {
             return Err(Error::Lost(

@@ -60,7 +60,14 @@ pub enum Means {
     /// A password.
     Password(Arc<TypedPassword>),
     /// The attach secret of a live session.
-    Attach(SessionId, SecretKey),
+    Attach {
+        /// The session.
+        session: SessionId,
+        /// Its attach secret.
+        secret: SecretKey,
+        /// What bound the session's login to its connection.
+        binding: BindingType,
+    },
 }
 
 impl Means {
@@ -71,18 +78,17 @@ impl Means {
             Self::Invite(..) => METHOD_INVITE,
             Self::Secret(_) => METHOD_SECRET,
             Self::Password(_) => METHOD_PASSWORD,
-            Self::Attach(..) => METHOD_ATTACH,
+            Self::Attach { .. } => METHOD_ATTACH,
         }
     }
 
     /// What ties the login to the connection.
     pub(super) fn binding(&self) -> BindingType {
         match self {
-            Self::Key(_)
-            | Self::Keys(_)
-            | Self::Invite(..)
-            | Self::Password(_)
-            | Self::Attach(..) => BindingType::TlsExporter,
+            Self::Key(_) | Self::Keys(_) | Self::Invite(..) | Self::Password(_) => {
+                BindingType::TlsExporter
+            }
+            Self::Attach { binding, .. } => *binding,
             Self::Secret(secret) => secret.binding,
         }
     }
@@ -127,10 +133,12 @@ impl Means {
             }
             // By way of the server's half: `by_password`.
             Self::Password(_) => return Err(Error::Password("is proved in two steps".into())),
-            Self::Attach(session, key) => (
+            Self::Attach {
+                session, secret, ..
+            } => (
                 Proof::Attach {
                     session: *session,
-                    proof: key.attach_proof(transcript),
+                    proof: secret.attach_proof(transcript),
                 },
                 None,
             ),
@@ -142,7 +150,7 @@ impl Means {
         match self {
             Self::Key(key) | Self::Invite(key, _) => key.may_take_a_person(),
             Self::Keys(keys) => keys.key().is_some_and(|key| key.may_take_a_person()),
-            Self::Secret(_) | Self::Password(_) | Self::Attach(..) => false,
+            Self::Secret(_) | Self::Password(_) | Self::Attach { .. } => false,
         }
     }
 }

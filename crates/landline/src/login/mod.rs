@@ -12,7 +12,7 @@ mod pins;
 mod secret;
 
 pub use candidates::{Candidates, KeySources};
-pub use client::{Login, LoginTiming, connect, fingerprint};
+pub use client::{FirstRequest, Login, LoginTiming, connect, fingerprint};
 pub use credential::{Credential, Means};
 pub use identity::Identity;
 pub use invite::{INVITE_TIME, Invite};

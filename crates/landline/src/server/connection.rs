@@ -17,7 +17,10 @@ use crate::{
     admission::{Source, Ticket},
     audit::Entry,
     net::{Channel, Transport},
-    session::{ContextParts, Drain, Registry, ServiceContext, Session, draining_error},
+    session::{
+        ContextParts, Departure, Drain, Registry, Remaining, ServiceContext, Session,
+        draining_error,
+    },
 };
 
 /// How long a frame that is being sent when its session is ended may take: what ends the session
@@ -126,6 +129,10 @@ pub(super) async fn serve(
             Err(error)
         }
     };
+    let departure = match &served {
+        Err(Error::Lost(_)) => Departure::Lost,
+        _ => Departure::Finished,
+    };
     match served {
         Ok(()) => channel.finish().await,
         Err(error) => {
@@ -146,10 +153,27 @@ pub(super) async fn serve(
             }
         }
     }
-    if context.connection().deregister() {
-        context.report(|user, session| Event::Closed { user, session });
-        context.note(|user, session| Entry::Logout { user, session });
+    match context
+        .connection()
+        .deregister(departure, shared.session_linger)
+    {
+        Remaining::Others => {}
+        Remaining::Nothing => report_closed(&context),
+        Remaining::Waiting(waiting) => {
+            context.report(|user, session| Event::Disconnected { user, session });
+            tokio::spawn(async move {
+                if waiting.is_over().await {
+                    report_closed(&context);
+                }
+            });
+        }
     }
+}
+
+/// The session is over.
+fn report_closed(context: &ServiceContext) {
+    context.report(|user, session| Event::Closed { user, session });
+    context.note(|user, session| Entry::Logout { user, session });
 }
 
 /// The part of a connection that is before the login; or the code and the words for why there is no
@@ -279,7 +303,8 @@ async fn serve_channel(
         biased;
         () = drain.begun() => return Err(draining_error()),
         header = channel.receive_or_end(&SERVER_CHANNEL) => header?,
-        () = tokio::time::sleep(OPEN_TIME_MAX) => {
+        // A client keeps an attached connection in reserve.
+        () = tokio::time::sleep(OPEN_TIME_MAX), if !context.session().attached => {
             let message = format!("no channel was opened within {} s", OPEN_TIME_MAX.as_secs());
             return Err(Error::here(ErrorCode::OpenTimeout, message));
         }
@@ -328,6 +353,7 @@ mod tests {
             home: stage.home(),
             connections_max: 8,
             drain_time: Duration::ZERO,
+            session_linger: Duration::ZERO,
             audit: AuditOptions::default(),
         });
         Arc::new(server.unwrap())
@@ -370,8 +396,7 @@ mod tests {
             "memory",
             server.fingerprint(),
             &credential,
-            service,
-            request,
+            Some(&crate::login::FirstRequest::new(service, request).unwrap()),
         )
         .await
         .unwrap()
@@ -411,6 +436,7 @@ mod tests {
                 id: format!("{number:04}"),
                 invited: false,
                 command: None,
+                binding: landline_proto::login::BindingType::TlsExporter,
                 attach: None,
                 attached: false,
             };

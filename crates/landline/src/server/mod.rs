@@ -58,6 +58,9 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// How long transfers may go on once the server drains.
     pub drain_time: Duration,
+    /// How long a session whose last connection was lost waits for its client to attach again;
+    /// zero ends it at once.
+    pub session_linger: Duration,
     /// How the audit log is kept.
     pub audit: AuditOptions,
 }
@@ -147,6 +150,7 @@ impl Server {
                 signing: Signing::default(),
                 services,
                 work: WorkTable::default(),
+                session_linger: options.session_linger,
                 threads,
                 admission: Admission::new(options.connections_max.min(HALF_OPEN_MAX)),
                 connections: Capacity::new(options.connections_max),

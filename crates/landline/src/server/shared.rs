@@ -1,6 +1,6 @@
 //! What all connections of a server share.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use landline_proto::{ErrorCode, login::UserName};
 use tokio::sync::OwnedSemaphorePermit;
@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub(super) audit: Audit,
     pub(super) services: Registry,
     pub(super) work: WorkTable,
+    /// How long a session whose last connection was lost waits for its client.
+    pub(super) session_linger: Duration,
     /// Threads for logins and what ends them, which never wait for the work of users.
     pub(super) threads: Threads,
     pub(super) admission: Admission,

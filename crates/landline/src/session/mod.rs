@@ -9,12 +9,17 @@ mod work;
 
 pub(crate) use context::ContextParts;
 pub use context::ServiceContext;
-use landline_proto::{ErrorCode, login::UserName};
+use landline_proto::{
+    ErrorCode,
+    login::{BindingType, UserName},
+};
 /// Tells a task that the server drains.
 pub(crate) use landline_socketserver::tasks::Drain;
 #[cfg(test)]
 pub(crate) use registry::tests;
-pub use registry::{ConnectionInfo, SessionHandle, SessionInfo, Sessions};
+pub use registry::{
+    ConnectionInfo, Departure, Remaining, SessionHandle, SessionInfo, Sessions, Waiting,
+};
 pub use service::{
     MessageRight, Registry, RegistryError, Service, ServiceDefinition, ServiceFuture,
 };
@@ -39,6 +44,8 @@ pub struct Session {
     pub invited: bool,
     /// The only command that the key may be used for, if it is for one.
     pub command: Option<String>,
+    /// What bound the login to its connection. A further connection is bound in the same way.
+    pub binding: BindingType,
     /// What further connections are attached with, where the client has asked for it.
     pub attach: Option<SecretKey>,
     /// Whether this connection was attached to a session that lived already.

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use landline_proto::{ErrorCode, limits::SESSION_CONNECTIONS_MAX, login::UserName};
@@ -19,6 +19,8 @@ use crate::{
 
 /// How much is noted of what a connection is doing, in characters; a path alone may be 4 KiB.
 const DOING_CHARACTERS_MAX: usize = 200;
+/// How many sessions of one user may wait for their clients.
+const DISCONNECTED_PER_USER_MAX: usize = 16;
 
 /// The live sessions of a server. Cloning gives another handle to the same ones.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +38,8 @@ struct Live {
     session: Session,
     since: i64,
     connections: BTreeMap<u64, ConnectionInfo>,
+    /// When its last connection was lost, while it has none.
+    disconnected: Option<Instant>,
     /// Why it is being ended, once it is.
     ended: watch::Sender<Option<String>>,
 }
@@ -53,7 +57,7 @@ pub struct SessionInfo {
     pub method: String,
     /// When it began, in seconds since 1970.
     pub since: i64,
-    /// Its connections, the oldest first; at least one.
+    /// Its connections, the oldest first; none while it waits for the client to attach again.
     pub connections: Vec<ConnectionInfo>,
 }
 
@@ -81,11 +85,16 @@ impl Sessions {
         sessions_max: Option<u64>,
     ) -> Result<SessionHandle, Error> {
         let mut table = self.table();
-        let count = table
-            .live
-            .values()
-            .filter(|live| live.session.user == session.user)
-            .count() as u64;
+        let count = |table: &Table| {
+            let of_user =
+                |live: &&Live| live.session.user == session.user && live.ended.borrow().is_none();
+            table.live.values().filter(of_user).count() as u64
+        };
+        // One that waits for its client makes room for one whose client is there.
+        if sessions_max.is_some_and(|max| count(&table) >= max) {
+            table.end_longest_disconnected(&session.user);
+        }
+        let count = count(&table);
         if sessions_max.is_some_and(|max| count >= max) {
             let message = format!(
                 "{} has {count} sessions, and may have no more at a time",
@@ -97,6 +106,7 @@ impl Sessions {
             session: session.clone(),
             since: unix_now(),
             connections: BTreeMap::new(),
+            disconnected: None,
             ended: watch::Sender::new(None),
         };
         table.live.insert(session.id.clone(), live);
@@ -188,6 +198,7 @@ impl Sessions {
             since: unix_now(),
             doing: String::new(),
         };
+        live.disconnected = None;
         live.connections.insert(number, info);
         let ended = live.ended.subscribe();
         table.next += 1;
@@ -294,14 +305,88 @@ impl SessionHandle {
         self.ended.clone()
     }
 
-    /// Leaves the session; whether this was its last connection, so that the session is over.
-    pub fn deregister(&self) -> bool {
+    /// Leaves the session. A session whose last connection was lost waits to be attached to, for
+    /// `linger` at most, if its client can attach; otherwise it is over with its last connection.
+    pub fn deregister(&self, departure: Departure, linger: Duration) -> Remaining {
         let mut table = self.sessions.table();
         let Some(live) = table.live.get_mut(&self.session) else {
+            return Remaining::Others;
+        };
+        if live.connections.remove(&self.number).is_none() || !live.connections.is_empty() {
+            return Remaining::Others;
+        }
+        let waits = departure == Departure::Lost
+            && live.session.attach.is_some()
+            && live.ended.borrow().is_none()
+            && !linger.is_zero();
+        if !waits {
+            table.live.remove(&self.session);
+            return Remaining::Nothing;
+        }
+        live.disconnected = Some(Instant::now());
+        let user = live.session.user.clone();
+        let is_waiting = |live: &&Live| {
+            live.disconnected.is_some()
+                && live.session.user == user
+                && live.ended.borrow().is_none()
+        };
+        if table.live.values().filter(is_waiting).count() > DISCONNECTED_PER_USER_MAX {
+            table.end_longest_disconnected(&user);
+        }
+        Remaining::Waiting(Waiting {
+            sessions: self.sessions.clone(),
+            session: self.session.clone(),
+            ended: self.ended.clone(),
+            linger,
+        })
+    }
+}
+
+/// How a connection left its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// The client or the server has finished.
+    Finished,
+    /// The connection was lost.
+    Lost,
+}
+
+/// What is left of a session after a connection has left it.
+#[derive(Debug)]
+pub enum Remaining {
+    /// Other connections, or it was gone before.
+    Others,
+    /// No connection: it waits for its client.
+    Waiting(Waiting),
+    /// Nothing: the session is over.
+    Nothing,
+}
+
+/// A session that waits for its client to attach again.
+#[derive(Debug)]
+pub struct Waiting {
+    sessions: Sessions,
+    session: String,
+    ended: watch::Receiver<Option<String>>,
+    linger: Duration,
+}
+
+impl Waiting {
+    /// Waits until the time is over or the session is ended; whether the session is over by that,
+    /// and not attached to again.
+    pub(crate) async fn is_over(mut self) -> bool {
+        let ended = async {
+            // The sender lives in the table, with the session.
+            let _ = self.ended.wait_for(Option::is_some).await;
+        };
+        let _ = tokio::time::timeout(self.linger, ended).await;
+        let mut table = self.sessions.table();
+        let Some(live) = table.live.get(&self.session) else {
             return false;
         };
-        let was_there = live.connections.remove(&self.number).is_some();
-        let is_over = was_there && live.connections.is_empty();
+        let is_over = live
+            .disconnected
+            .is_some_and(|since| since.elapsed() >= self.linger || live.ended.borrow().is_some());
         if is_over {
             table.live.remove(&self.session);
         }
@@ -309,9 +394,28 @@ impl SessionHandle {
     }
 }
 
+impl Table {
+    /// Ends the session of this user that has waited longest for its client, if there is one.
+    fn end_longest_disconnected(&mut self, user: &UserName) {
+        let oldest = self
+            .live
+            .values()
+            .filter(|live| live.session.user == *user && live.ended.borrow().is_none())
+            .filter_map(|live| Some((live.disconnected?, live.session.id.clone())))
+            .min();
+        if let Some((_, session)) = oldest
+            && let Some(live) = self.live.get(&session)
+        {
+            live.ended.send_replace(Some(
+                "a newer session of the user took its place".to_owned(),
+            ));
+        }
+    }
+}
+
 impl Drop for SessionHandle {
     fn drop(&mut self) {
-        self.deregister();
+        self.deregister(Departure::Finished, Duration::ZERO);
     }
 }
 
@@ -342,6 +446,7 @@ pub(crate) mod tests {
             id: id.into(),
             invited: false,
             command: None,
+            binding: landline_proto::login::BindingType::TlsExporter,
             attach: None,
             attached: false,
         }
@@ -349,6 +454,81 @@ pub(crate) mod tests {
 
     fn peer(port: u16) -> SocketAddr {
         ([127, 0, 0, 1], port).into()
+    }
+
+    /// Whether the session is over when this connection has finished.
+    fn is_over(handle: &SessionHandle) -> bool {
+        let remaining = handle.deregister(Departure::Finished, LINGER);
+        matches!(remaining, Remaining::Nothing)
+    }
+
+    const LINGER: Duration = Duration::from_secs(600);
+
+    fn attachable(user: &str, id: &str) -> Session {
+        Session {
+            attach: Some(crate::keys::SecretKey::from_bytes([7; 32])),
+            ..session(user, id)
+        }
+    }
+
+    /// Begins a session and loses its connection.
+    fn lost(sessions: &Sessions, user: &str, id: &str, max: Option<u64>) -> Waiting {
+        let handle = sessions.begin(attachable(user, id), peer(1), max).unwrap();
+        match handle.deregister(Departure::Lost, LINGER) {
+            Remaining::Waiting(waiting) => waiting,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lost_session_waits_and_can_be_attached_to() {
+        let sessions = Sessions::default();
+        let waiting = lost(&sessions, "alice", "1", None);
+        assert_eq!(sessions.info("1").unwrap().connections, []);
+        assert!(sessions.find("1").is_some(), "it can be attached to");
+        let again = sessions.attach(&attachable("alice", "1"), peer(2)).unwrap();
+        assert!(!waiting.is_over().await, "it was attached to");
+        assert!(is_over(&again), "it has finished");
+    }
+
+    #[tokio::test]
+    async fn waiting_session_is_over_when_ended_or_in_the_way() {
+        let sessions = Sessions::default();
+        let waiting = lost(&sessions, "alice", "1", None);
+        assert!(sessions.end("kicked", "1").is_some());
+        assert!(sessions.find("1").is_none());
+        assert!(waiting.is_over().await);
+        assert!(sessions.list(|_| true).is_empty());
+        let waiting = lost(&sessions, "alice", "2", Some(1));
+        let _next = sessions
+            .begin(session("alice", "3"), peer(1), Some(1))
+            .unwrap();
+        assert!(waiting.is_over().await, "a connected session has its place");
+    }
+
+    #[test]
+    fn few_sessions_of_a_user_wait() {
+        let sessions = Sessions::default();
+        let waiting: Vec<Waiting> = (0..DISCONNECTED_PER_USER_MAX + 3)
+            .map(|number| lost(&sessions, "alice", &number.to_string(), None))
+            .collect();
+        let live = (0..waiting.len())
+            .filter(|number| sessions.find(&number.to_string()).is_some())
+            .count();
+        assert_eq!(live, DISCONNECTED_PER_USER_MAX);
+    }
+
+    #[test]
+    fn session_that_cannot_attach_ends_with_its_connection() {
+        let sessions = Sessions::default();
+        for (session, linger) in [
+            (session("alice", "1"), LINGER),
+            (attachable("alice", "2"), Duration::ZERO),
+        ] {
+            let handle = sessions.begin(session, peer(1), None).unwrap();
+            let remaining = handle.deregister(Departure::Lost, linger);
+            assert!(matches!(remaining, Remaining::Nothing), "{remaining:?}");
+        }
     }
 
     #[test]
@@ -372,11 +552,11 @@ pub(crate) mod tests {
             [1, 2]
         );
         assert_eq!(info.connections[0].doing, "ping");
-        assert!(!first.deregister());
-        assert!(!first.deregister(), "it left before");
+        assert!(!is_over(&first));
+        assert!(!is_over(&first), "it left before");
         drop(first);
         assert_eq!(sessions.list(|_| true).len(), 1);
-        assert!(second.deregister());
+        assert!(is_over(&second));
         assert!(sessions.list(|_| true).is_empty());
         assert_eq!(sessions.info("1"), None);
     }

@@ -7,13 +7,12 @@ use std::{
 };
 
 use landline::{
-    Client, Error, client,
+    Client, ClientSession, Error,
     files::{
         Copied, Earlier, Input, Output, Place, Progress,
         client::{get, get_request, put, put_request, shown_path},
         messages::SERVICE,
     },
-    login::{Credential, KnownServer},
     net::{Channel, Location},
     paths::{Source, local},
     proto::Name,
@@ -24,8 +23,7 @@ use crate::{arguments::Cp, commands::server_and_credential, failure::Failure};
 /// A copy that has been understood: from where, to where, and by which server.
 pub(super) struct Copy<'a> {
     client: &'a Client,
-    server: KnownServer,
-    credential: Credential,
+    session: ClientSession,
     remote: Name,
     near: Near,
     replace: bool,
@@ -63,8 +61,7 @@ impl<'a> Copy<'a> {
         let (server, credential) = server_and_credential(client, target, &options.access).await?;
         Ok(Self {
             client,
-            server,
-            credential,
+            session: ClientSession::new(server, credential),
             remote: remote_path(path),
             near,
             replace: !options.no_clobber,
@@ -100,7 +97,7 @@ impl<'a> Copy<'a> {
                 let partials = self.client.partials()?;
                 let mut earlier = Earlier::find(
                     &partials,
-                    &self.server.fingerprint,
+                    &self.session.server().fingerprint,
                     &self.remote,
                     &destination,
                 )?;
@@ -135,19 +132,23 @@ impl<'a> Copy<'a> {
             self.replace,
             restart,
         );
-        let connected = client::connect(&self.server, &self.credential, SERVICE, &request).await?;
+        let connected = self.session.open_channel(SERVICE, &request).await?;
         let mut channel = connected.login.channel;
         let done = put(&mut channel, input, progress).await;
         let (copied, path) = end(channel, done).await?;
         Ok((
             copied,
-            format!("{}:{}", self.server.host, shown_path(&path).display()),
+            format!(
+                "{}:{}",
+                self.session.server().host,
+                shown_path(&path).display()
+            ),
         ))
     }
 
     async fn download(&self, output: Output, progress: &Arc<Progress>) -> Result<Copied, Error> {
         let request = get_request(self.remote.clone(), &output);
-        let connected = client::connect(&self.server, &self.credential, SERVICE, &request).await?;
+        let connected = self.session.open_channel(SERVICE, &request).await?;
         let mut channel = connected.login.channel;
         let done = get(&mut channel, output, progress).await;
         end(channel, done).await

@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use landline_proto::{
@@ -65,6 +65,16 @@ impl ChannelReader {
     /// Nothing is lost.
     pub async fn receive_or_end(&mut self, state: &ProtocolState) -> Result<Option<Header>, Error> {
         poll_fn(|cx| self.poll_header(cx, state)).await
+    }
+
+    /// Whether the peer has closed the connection, as far as that is known now. What it sent before
+    /// is kept.
+    pub fn is_closed(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        match Pin::new(&mut **self.stream.lock()).poll_fill_buf(&mut cx) {
+            Poll::Ready(bytes) => bytes.is_ok_and(<[u8]>::is_empty),
+            Poll::Pending => false,
+        }
     }
 
     /// Waits for what ends a body that this side is sending: the peer says `error`, closes, or

@@ -102,6 +102,10 @@ impl Judge {
             } => by_secret(store, user, (secret, *binding), proof, &transcript)?,
             Proof::Password { ke3 } => self.by_password(store, user, begun, &ke3.0)?,
             Proof::Attach { proof, .. } => {
+                let binding = live
+                    .as_ref()
+                    .map_or(BindingType::TlsExporter, |session| session.binding);
+                let transcript = attempt.attach_transcript(binding, &self.exporter);
                 let session = attached(live, &transcript, proof, user, self.peer, store)?;
                 return Ok(Accepted {
                     session,
@@ -119,6 +123,7 @@ impl Judge {
             id: HEXLOWER.encode(&random::<8>()),
             invited: matches!(login.proof, Proof::Invite { .. }),
             command,
+            binding: login.proof.binding(),
             attach: login.attach.then(|| SecretKey::from_bytes(random())),
             attached: false,
         };

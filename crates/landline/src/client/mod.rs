@@ -1,8 +1,13 @@
 //! The client: known servers, connections, joining by invite.
 
+mod connect;
+mod session;
+
 use std::{path::PathBuf, sync::Arc};
 
-use landline_proto::{ErrorCode, Message, login::UserName, messages::Ping};
+pub use connect::connect;
+use landline_proto::{login::UserName, messages::Ping};
+pub use session::ClientSession;
 
 use crate::{
     Error, Side,
@@ -10,9 +15,7 @@ use crate::{
     crypto::Fingerprint,
     files::Partials,
     keys::UserKey,
-    login::{
-        self, Credential, Invite, Keyring, KnownServer, Login, Means, Pins, Secret, TypedPassword,
-    },
+    login::{self, Credential, FirstRequest, Invite, KnownServer, Login, Means, Pins, Secret},
     net::{self, HostPort, Reached, Target},
     paths::PrivateFolder,
     ping,
@@ -22,9 +25,6 @@ use crate::{
 
 /// The name of the key that `join` makes, in the client's folder.
 const KEY_FILE: &str = "id_ed25519";
-
-/// How often a password is asked for that is typed. A server shuts out whoever guesses much more.
-const PASSWORD_TRIES: u32 = 3;
 
 /// What a client keeps: the servers it knows, and a key of its own.
 #[derive(Debug, Clone)]
@@ -203,7 +203,8 @@ impl Client {
                 last = error;
                 continue;
             }
-            match connect(&ways.on(candidate), credential, ping::SERVICE, &Ping {}).await {
+            let first = FirstRequest::new(ping::SERVICE, &Ping {})?;
+            match connect(&ways.on(candidate), credential, Some(&first)).await {
                 Ok(mut connected) => {
                     pins.remember(candidate, servers)?;
                     ping::receive_pong(&mut connected.login.channel).await?;
@@ -244,123 +245,8 @@ pub async fn who(
     server: &KnownServer,
     credential: &Credential,
 ) -> Result<(Connected, Vec<SessionInfo>), Error> {
-    let mut connected = connect(server, credential, admin::messages::SERVICE, &Who {}).await?;
+    let first = FirstRequest::new(admin::messages::SERVICE, &Who {})?;
+    let mut connected = connect(server, credential, Some(&first)).await?;
     let sessions = admin::client::receive_sessions(&mut connected.login.channel).await?;
     Ok((connected, sessions))
-}
-
-/// Connects and logs in, with `open` for `service` and `request` in the same flight. Where the
-/// server chooses a key that takes a passphrase, it is asked for while there is no connection; so
-/// is the password, where it accepts no key and somebody can be asked, up to three times.
-///
-/// # Errors
-/// Those of [`net::dial`] and of [`login::connect`].
-pub async fn connect(
-    server: &KnownServer,
-    credential: &Credential,
-    service: &str,
-    request: &impl Message,
-) -> Result<Connected, Error> {
-    match &credential.means {
-        Means::Keys(keys) => match keys.typed() {
-            Some(typed) => connect_by_password(server, credential, typed, service, request).await,
-            None => connect_by_keys(server, credential, keys, service, request).await,
-        },
-        Means::Password(typed) => {
-            connect_by_password(server, credential, typed, service, request).await
-        }
-        _ => connect_once(server, credential, service, request).await,
-    }
-}
-
-async fn connect_by_keys(
-    server: &KnownServer,
-    credential: &Credential,
-    keys: &Keyring,
-    service: &str,
-    request: &impl Message,
-) -> Result<Connected, Error> {
-    keys.unlock().await?;
-    let connected = match connect_once(server, credential, service, request).await {
-        Err(Error::KeyLocked { .. }) => {
-            keys.unlock().await?;
-            connect_once(server, credential, service, request).await
-        }
-        other => other,
-    };
-    match connected {
-        Ok(connected) => {
-            keys.accepted().await;
-            Ok(connected)
-        }
-        Err(
-            refused @ Error::Failed {
-                side: Side::There,
-                code: ErrorCode::LoginRefused,
-                ..
-            },
-        ) => match keys.ask_password().await? {
-            Some(typed) => connect_by_password(server, credential, typed, service, request).await,
-            None => Err(refused),
-        },
-        Err(error) => Err(error),
-    }
-}
-
-async fn connect_by_password(
-    server: &KnownServer,
-    credential: &Credential,
-    typed: &Arc<TypedPassword>,
-    service: &str,
-    request: &impl Message,
-) -> Result<Connected, Error> {
-    let Credential {
-        user, attachable, ..
-    } = credential;
-    let by_password = Credential {
-        user: user.clone(),
-        means: Means::Password(typed.clone()),
-        attachable: *attachable,
-    };
-    let mut tries = 1;
-    loop {
-        let error = match connect_once(server, &by_password, service, request).await {
-            Ok(connected) => {
-                typed.accepted().await;
-                return Ok(connected);
-            }
-            Err(error) => error,
-        };
-        let is_refused = matches!(
-            error,
-            Error::Failed {
-                code: ErrorCode::LoginRefused,
-                ..
-            }
-        );
-        if !is_refused || tries == PASSWORD_TRIES || !typed.ask_again().await? {
-            return Err(error);
-        }
-        tries += 1;
-    }
-}
-
-async fn connect_once(
-    server: &KnownServer,
-    credential: &Credential,
-    service: &str,
-    request: &impl Message,
-) -> Result<Connected, Error> {
-    let address = server.address();
-    let (line, reached) = net::dial(&address, server.via.as_ref()).await?;
-    let login = login::connect(
-        line,
-        &address.to_string(),
-        server.fingerprint,
-        credential,
-        service,
-        request,
-    )
-    .await?;
-    Ok(Connected { login, reached })
 }
