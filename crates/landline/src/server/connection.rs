@@ -216,7 +216,7 @@ async fn log_in(
             note_refusal(shared, peer, "evicted", message);
             return Err(("evicted".into(), message.into()));
         }
-        accepted = super::login::accept(transport, peer, shared.gate(&guessed), enter) => accepted,
+        accepted = super::login::accept(transport, peer, shared.login_context(&guessed), enter) => accepted,
     };
     accepted.map_err(|error| {
         if is_guess(&error) {

@@ -15,7 +15,7 @@ use crate::{
     password::Passwords,
     paths::{PrivateFolder, Root},
     rights::RightsFile,
-    server::login::Gate,
+    server::login::LoginContext,
     session::{Registry, Session, SessionHandle, Sessions, Threads, WorkTable},
     store::Store,
 };
@@ -58,7 +58,10 @@ pub(super) type Entered = (SessionHandle, OwnedSemaphorePermit);
 
 impl Shared {
     /// What a login is decided by; `guessed` is told whether it has made a guess.
-    pub(super) fn gate<'a>(&'a self, guessed: &'a (dyn Fn(bool) + Sync)) -> Gate<'a> {
+    pub(super) fn login_context<'a>(
+        &'a self,
+        guessed: &'a (dyn Fn(bool) + Sync),
+    ) -> LoginContext<'a> {
         let Self {
             identity,
             store,
@@ -71,7 +74,7 @@ impl Shared {
             threads,
             ..
         } = self;
-        Gate {
+        LoginContext {
             identity,
             store,
             rights,

@@ -53,7 +53,7 @@ pub struct Session {
 }
 
 /// The sessions that live.
-pub trait LiveSessions: Sync {
+pub trait SessionLookup: Sync {
     /// The one of this id, unless it is being ended.
     fn find(&self, session: &str) -> Option<Session>;
 }

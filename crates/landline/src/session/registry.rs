@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::{
     Error,
-    session::{LiveSessions, Session},
+    session::{Session, SessionLookup},
 };
 
 /// How much is noted of what a connection is doing, in characters; a path alone may be 4 KiB.
@@ -217,7 +217,7 @@ impl Sessions {
     }
 }
 
-impl LiveSessions for Sessions {
+impl SessionLookup for Sessions {
     fn find(&self, session: &str) -> Option<Session> {
         let table = self.table();
         table

@@ -1,4 +1,4 @@
-//! What a client says before it is logged in, up to the login, and the answers to it.
+//! The messages of a login, from the greeting to the decision.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -14,8 +14,8 @@ use landline_proto::{
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
 use super::{
-    Accepted, Claim, Gate,
-    verify::{Case, Judge, refused},
+    Accepted, ClaimedIdentity, LoginContext,
+    verify::{LoginRequest, Verifier, login_refused},
 };
 use crate::{
     Error,
@@ -27,26 +27,26 @@ use crate::{
     store::Store,
 };
 
-/// So many keys are compared at least, so that the time does not tell how many a user has.
+/// The least number of keys that are compared, so that the time does not tell how many a user has.
 const KEYS_COMPARED_MIN: usize = 16;
 
-/// Reads the login and decides it, by the deadline.
-pub(super) async fn decide(
+/// Reads the login and verifies it before its deadline.
+pub(super) async fn run_login(
     stream: &mut dyn SecureStream,
     peer: SocketAddr,
     login: &mut ServerLogin,
-    gate: Gate<'_>,
-    claim: &mut Claim,
+    context: LoginContext<'_>,
+    claim: &mut ClaimedIdentity,
 ) -> Result<Accepted, Error> {
     let exporter = stream.exporter()?;
-    let Gate {
+    let LoginContext {
         store: _,
         rights,
         signing,
         audit,
         passwords,
         ..
-    } = gate;
+    } = context;
     let mut place: Option<SigningPlace> = None;
     let mut begun = None;
     let attempt = loop {
@@ -56,14 +56,14 @@ pub(super) async fn decide(
             ServerEvent::Attempt(attempt) => break attempt,
             ServerEvent::Asked(keys) => {
                 let choose = move |store: &Store| choose(&keys, &exporter, peer.ip(), store);
-                login.choose(in_time(deadline, blocking(gate, choose)).await?)?;
+                login.choose(in_time(deadline, blocking(context, choose)).await?)?;
                 in_time(deadline, answer(stream, login)).await?;
             }
             ServerEvent::Password(attempt) => {
-                claim.is_made_by(&attempt.begin.user, METHOD_PASSWORD);
+                claim.record(&attempt.begin.user, METHOD_PASSWORD);
                 let begin = begin_password(passwords.clone(), attempt, exporter, peer);
-                let (ke2, started) = in_time(deadline, blocking(gate, begin)).await?;
-                (gate.guessed)(true);
+                let (ke2, started) = in_time(deadline, blocking(context, begin)).await?;
+                (context.guessed)(true);
                 login.evaluate(ke2)?;
                 begun = Some(started);
                 in_time(deadline, answer(stream, login)).await?;
@@ -76,37 +76,37 @@ pub(super) async fn decide(
             }
         }
     };
-    claim.is_made_by(&attempt.login.user, attempt.login.proof.method());
+    claim.record(&attempt.login.user, attempt.login.proof.method());
     let live = match &attempt.login.proof {
-        Proof::Attach { session, .. } => gate.live.find(&session.to_string()),
+        Proof::Attach { session, .. } => context.live.find(&session.to_string()),
         _ => None,
     };
     let (rights, audit, passwords) = (rights.clone(), audit.clone(), passwords.clone());
-    let judge = Judge {
+    let verifier = Verifier {
         rights,
         audit,
         passwords,
         peer: peer.ip(),
         exporter,
     };
-    let case = Case {
+    let request = LoginRequest {
         attempt,
         live,
         begun,
     };
-    let judged = in_time(
+    let verified = in_time(
         login.poll_timeout(),
-        blocking(gate, move |store| judge.decide(store, case)),
+        blocking(context, move |store| verifier.verify(store, request)),
     )
     .await;
     drop(place);
-    if judged.is_ok() {
-        (gate.guessed)(false);
+    if verified.is_ok() {
+        (context.guessed)(false);
     }
-    judged
+    verified
 }
 
-/// The server's half of a login by password, to be made where it may block.
+/// The server's half of a login by password. It blocks.
 fn begin_password(
     passwords: Arc<Passwords>,
     attempt: Box<PasswordAttempt>,
@@ -116,11 +116,11 @@ fn begin_password(
     move |store| passwords.begin(store, &attempt, &exporter, Source::of(peer.ip()))
 }
 
-/// Whoever leaves after the server's half of a login by password has most likely seen that the
-/// password was wrong.
+/// A client that closes the connection after the server's half of a login by password has most
+/// likely found that the password was wrong.
 fn gave_up(error: Error, begun: Option<&BegunPassword>) -> Error {
     match (error, begun) {
-        (Error::Lost(_), Some(begun)) => refused(
+        (Error::Lost(_), Some(begun)) => login_refused(
             begun.user(),
             "the password was wrong, or the client gave up",
         ),
@@ -128,7 +128,7 @@ fn gave_up(error: Error, begun: Option<&BegunPassword>) -> Error {
     }
 }
 
-/// Sends what the login has to say.
+/// Sends the next answer of the login.
 async fn answer(stream: &mut dyn SecureStream, login: &mut ServerLogin) -> Result<(), Error> {
     let bytes = login.poll_transmit().unwrap_or_default();
     stream
@@ -138,7 +138,7 @@ async fn answer(stream: &mut dyn SecureStream, login: &mut ServerLogin) -> Resul
     stream.flush().await.map_err(|error| lost(&error))
 }
 
-/// What the client wants next.
+/// Waits for the next event of the login.
 async fn event(
     stream: &mut dyn SecureStream,
     login: &mut ServerLogin,
@@ -169,18 +169,18 @@ pub(super) async fn in_time<T>(
         .unwrap_or(Err(ProtocolError::LoginTimeout.into()))
 }
 
-/// Runs what asks the store on the threads for logins.
+/// Runs work that reads the store on the threads for logins.
 async fn blocking<T: Send + 'static>(
-    gate: Gate<'_>,
+    context: LoginContext<'_>,
     work: impl FnOnce(&Store) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let store = gate.store.clone();
-    gate.threads.run(move || work(&store)).await
+    let store = context.store.clone();
+    context.threads.run(move || work(&store)).await
 }
 
-/// Which of the keys that the client asks about: the first that is stored for the user and may be
-/// used from `peer`, else any one, by lot. So whoever has none of the user's keys sees the same,
-/// whether the user exists or not.
+/// Chooses one of the keys that the client asks about: the first one that is stored for the user
+/// and may be used from `peer`, otherwise one at random. A client without any key of the user sees
+/// the same answers whether the user exists or not.
 fn choose(keys: &Keys, binding: &[u8], peer: IpAddr, store: &Store) -> Result<usize, Error> {
     let records = store.keys_of(&keys.user)?.into_iter();
     let mut lines: Vec<String> = records
@@ -188,15 +188,15 @@ fn choose(keys: &Keys, binding: &[u8], peer: IpAddr, store: &Store) -> Result<us
         .map(|key| key.line)
         .collect();
     let stored = lines.len();
-    // These are compared to nothing, but take the time.
+    // Comparing these takes the same time and matches nothing.
     lines.resize_with(stored.max(KEYS_COMPARED_MIN), || "x".repeat(80));
     let mut tags: Vec<KeyTag> = lines.iter().map(|line| key_tag(binding, line)).collect();
     tags.truncate(stored);
-    let lot = u64::from_le_bytes(random()) % keys.keys.len().max(1) as u64;
-    let lot = usize::try_from(lot).unwrap_or_default();
+    let random_index = u64::from_le_bytes(random()) % keys.keys.len().max(1) as u64;
+    let random_index = usize::try_from(random_index).unwrap_or_default();
     Ok(keys
         .keys
         .iter()
         .position(|key| tags.contains(key))
-        .unwrap_or(lot))
+        .unwrap_or(random_index))
 }

@@ -1,11 +1,11 @@
-//! The server's login over a transport.
+//! The server's side of a login.
 
 mod handshake;
 mod verify;
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use handshake::{decide, in_time};
+use handshake::{in_time, run_login};
 use landline_proto::{
     Limits, ProtocolError,
     login::{
@@ -26,52 +26,47 @@ use crate::{
     net::{Channel, SecureStream, Transport, linger, lost, tls},
     password::Passwords,
     rights::RightsFile,
-    session::{LiveSessions, Registry, Session, Threads},
+    session::{Registry, Session, SessionLookup, Threads},
     store::Store,
 };
 
-/// What a login is decided by.
+/// What a login depends on.
 #[derive(Clone, Copy)]
-pub(crate) struct Gate<'a> {
-    /// Who the server is.
+pub(crate) struct LoginContext<'a> {
     pub identity: &'a Identity,
-    /// Who may log in.
     pub store: &'a Arc<Store>,
-    /// Who may do what.
     pub rights: &'a Arc<RightsFile>,
     /// The services, whose features the greeting lists.
     pub services: &'a Registry,
     /// Threads that never wait for the work of users.
     pub threads: &'a Threads,
-    /// To what further connections can be attached.
-    pub live: &'a dyn LiveSessions,
-    /// The passwords.
+    /// The sessions that a connection can be attached to.
+    pub live: &'a dyn SessionLookup,
     pub passwords: &'a Arc<Passwords>,
-    /// Places for logins that take a person.
+    /// Slots for logins that wait for a person to sign.
     pub signing: &'a Signing,
-    /// Where it is written down.
     pub audit: &'a Audit,
-    /// Told `true` once the client gets an answer by which it can see whether a password is right,
-    /// which is a guess, and `false` once it has proved that it was right.
+    /// Called with `true` when the client gets an answer that shows whether a password is right,
+    /// which counts as a guess, and with `false` once the client has proved that it was right.
     pub guessed: &'a (dyn Fn(bool) + Sync),
 }
 
-/// A login that holds.
+/// A login that was verified.
 struct Accepted {
     session: Session,
-    /// What proves the transcript to the client, where the method does that.
+    /// The server's proof of the transcript, where the method has one.
     proof: Option<Mac>,
 }
 
-/// Who somebody says to be who is not logged in yet, for the audit log.
+/// The identity that a client claims before its proof was verified, for the audit log.
 #[derive(Default)]
-struct Claim {
+struct ClaimedIdentity {
     user: Option<String>,
     method: Option<String>,
 }
 
-impl Claim {
-    fn is_made_by(&mut self, user: &UserName, method: &str) {
+impl ClaimedIdentity {
+    fn record(&mut self, user: &UserName, method: &str) {
         *self = Self {
             user: Some(user.to_string()),
             method: Some(method.to_owned()),
@@ -79,24 +74,25 @@ impl Claim {
     }
 }
 
-/// Greets `peer` over `transport`, takes one login, and decides it by what the store knows and
-/// `admit` says. All of it has 10 s from now, or 60 s for a client that needs a person to sign and
-/// gets one of the places in `signing`. What comes of it stands in the audit log: a login before
-/// the client hears of it.
+/// Greets `peer` over `transport` and takes one login.
+///
+/// The login must be complete within 10 s, or 60 s for a client that needs a person to sign and
+/// gets one of the `signing` slots. `admit` is asked last. The result is in the audit log before
+/// the client learns it.
 ///
 /// # Errors
-/// Why there is no session; the client was told where that is possible.
+/// Why there is no session. The client was told, where that is possible.
 pub(crate) async fn accept<T>(
     transport: Box<dyn Transport>,
     peer: SocketAddr,
-    gate: Gate<'_>,
+    login_context: LoginContext<'_>,
     admit: impl FnOnce(&Session) -> Result<T, Error>,
 ) -> Result<(Channel, Session, T), Error> {
-    let mut claim = Claim::default();
-    let accepted = take(transport, peer, gate, admit, &mut claim).await;
+    let mut claim = ClaimedIdentity::default();
+    let accepted = take(transport, peer, login_context, admit, &mut claim).await;
     if let Err(error) = &accepted {
-        let Claim { user, method } = claim;
-        gate.audit.note(Entry::Refused {
+        let ClaimedIdentity { user, method } = claim;
+        login_context.audit.note(Entry::Refused {
             peer,
             user,
             method,
@@ -110,21 +106,26 @@ pub(crate) async fn accept<T>(
 async fn take<T>(
     transport: Box<dyn Transport>,
     peer: SocketAddr,
-    gate: Gate<'_>,
+    login_context: LoginContext<'_>,
     admit: impl FnOnce(&Session) -> Result<T, Error>,
-    claim: &mut Claim,
+    claim: &mut ClaimedIdentity,
 ) -> Result<(Channel, Session, T), Error> {
     let now = Instant::now();
-    let mut login = ServerLogin::new(offer(&gate), Nonce(random()), now)?;
+    let mut login = ServerLogin::new(offer(&login_context), Nonce(random()), now)?;
     let deadline = login.poll_timeout();
     let greeting = login.poll_transmit().unwrap_or_default();
-    let handshake = tls::accept(transport, gate.identity.tls(), &greeting);
+    let handshake = tls::accept(transport, login_context.identity.tls(), &greeting);
     let mut stream = in_time(deadline, handshake).await?;
-    let decided = decide(&mut *stream, peer, &mut login, gate, claim).await;
+    let decided = run_login(&mut *stream, peer, &mut login, login_context, claim).await;
     let deadline = login.poll_timeout();
     let failure = match decided.and_then(|accepted| Ok((admit(&accepted.session)?, accepted))) {
         Ok((admitted, accepted)) => {
-            match in_time(deadline, gate.audit.record(entry(&accepted.session, peer))).await {
+            match in_time(
+                deadline,
+                login_context.audit.record(entry(&accepted.session, peer)),
+            )
+            .await
+            {
                 Ok(()) => {
                     let (channel, session) = welcome(stream, login, accepted, deadline).await?;
                     return Ok((channel, session, admitted));
@@ -184,7 +185,7 @@ async fn welcome(
     Ok((Channel::new(stream, decoder), session))
 }
 
-fn offer(gate: &Gate<'_>) -> Offer {
+fn offer(login_context: &LoginContext<'_>) -> Offer {
     let methods = [
         METHOD_SSH_KEY,
         METHOD_INVITE,
@@ -194,9 +195,9 @@ fn offer(gate: &Gate<'_>) -> Offer {
     ];
     Offer {
         server: RELEASE.to_owned(),
-        features: gate.services.features(),
+        features: login_context.services.features(),
         methods: methods.map(str::to_owned).to_vec(),
-        fingerprint: *gate.identity.fingerprint().bytes(),
+        fingerprint: *login_context.identity.fingerprint().bytes(),
         transport: "tcp",
     }
 }

@@ -1,4 +1,4 @@
-//! Who is let in.
+//! Verifies the proof of a login against the store.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -22,39 +22,35 @@ use crate::{
     store::{KeyRecord, Store, invite_id},
 };
 
-/// What a login is judged by, apart from what the client says.
-pub(super) struct Judge {
-    /// Who may do what.
+/// Verifies logins of one connection.
+pub(super) struct Verifier {
     pub(super) rights: Arc<RightsFile>,
-    /// Where it is written down.
     pub(super) audit: Audit,
-    /// The passwords.
     pub(super) passwords: Arc<Passwords>,
-    /// From where.
+    /// The client's address.
     pub(super) peer: IpAddr,
-    /// What binds the login to the connection.
+    /// Binds the login to the connection.
     pub(super) exporter: [u8; 32],
 }
 
-/// What a client says, and what it refers to.
-pub(super) struct Case {
-    /// The login.
+/// A login as the client sent it, with what it refers to.
+pub(super) struct LoginRequest {
     pub(super) attempt: Box<Attempt>,
-    /// The live session that it names.
+    /// The live session that it names, for a login by `attach`.
     pub(super) live: Option<Session>,
-    /// The login by password that it has begun.
+    /// The login by password that the client has begun.
     pub(super) begun: Option<BegunPassword>,
 }
 
-/// What was proved: a key's fingerprint, or the name of a secret or password; the command that it
-/// is for, if it is for one; what proves the server.
-struct Proved {
+/// A credential that was proved: its name, the only command it is for (if any), and the proof that
+/// the server returns (if any).
+struct Authenticated {
     key: String,
     command: Option<String>,
     server_proof: Option<Mac>,
 }
 
-impl Proved {
+impl Authenticated {
     fn by(key: String) -> Self {
         Self {
             key,
@@ -64,35 +60,38 @@ impl Proved {
     }
 }
 
-impl Judge {
-    /// Decides a login: the proof first, then whether the key, the invite, the secret or the
-    /// password is good. Blocking.
-    pub(super) fn decide(&self, store: &Store, case: Case) -> Result<Accepted, Error> {
-        let Case {
+impl Verifier {
+    /// Verifies the proof first, then whether the key, invite, secret or password is valid.
+    /// Blocking.
+    ///
+    /// # Errors
+    /// [`Error::LoginRefused`] with the reason for the log; the codes about invites; `audit`.
+    pub(super) fn verify(&self, store: &Store, request: LoginRequest) -> Result<Accepted, Error> {
+        let LoginRequest {
             attempt,
             live,
             begun,
-        } = case;
+        } = request;
         let login = &attempt.login;
         let user = &login.user;
         let transcript = attempt.transcript(&self.exporter);
-        let Proved {
+        let Authenticated {
             key,
             command,
             server_proof,
         } = match &login.proof {
             Proof::SshKey { key, signature } => {
-                let record = proved(store, user, key, &transcript, &signature.0)?;
-                let record =
-                    record.ok_or_else(|| refused(user, "no account of this name has this key"))?;
-                admit(user, record, self.peer)?
+                let record = verify_signature(store, user, key, &transcript, &signature.0)?;
+                let record = record
+                    .ok_or_else(|| login_refused(user, "no account of this name has this key"))?;
+                authorize_key(user, record, self.peer)?
             }
             Proof::Invite {
                 key,
                 signature,
                 token,
             } => {
-                proved(store, user, key, &transcript, &signature.0)?;
+                verify_signature(store, user, key, &transcript, &signature.0)?;
                 self.redeem(store, user, key, token)?
             }
             Proof::Secret {
@@ -106,7 +105,7 @@ impl Judge {
                     .as_ref()
                     .map_or(BindingType::TlsExporter, |session| session.binding);
                 let transcript = attempt.attach_transcript(binding, &self.exporter);
-                let session = attached(live, &transcript, proof, user, self.peer, store)?;
+                let session = verify_attachment(live, &transcript, proof, user, self.peer, store)?;
                 return Ok(Accepted {
                     session,
                     proof: None,
@@ -139,16 +138,16 @@ impl Judge {
         user: &UserName,
         key: &str,
         token: &Token,
-    ) -> Result<Proved, Error> {
-        let key = offered(user, key)?;
+    ) -> Result<Authenticated, Error> {
+        let key = parse_offered_key(user, key)?;
         store.redeem(token, user, &key, |invite| {
-            has_no_rights(user, invite.is_for_anybody, &self.rights)?;
+            check_name_is_free(user, invite.is_for_anybody, &self.rights)?;
             if invite
                 .made_by
                 .as_ref()
                 .is_some_and(|maker| !self.rights.is_admin(maker))
             {
-                // Taken back with the right to make it.
+                // An invite loses its validity with its maker's right to administer.
                 return Err(Error::here(
                     ErrorCode::InviteUnknown,
                     "there is no such invite any more",
@@ -168,8 +167,8 @@ impl Judge {
         })?;
         let record = store
             .key(user, &key)?
-            .ok_or_else(|| refused(user, "the key was removed at once"))?;
-        admit(user, record, self.peer)
+            .ok_or_else(|| login_refused(user, "the key was removed at once"))?;
+        authorize_key(user, record, self.peer)
     }
 
     fn by_password(
@@ -178,14 +177,15 @@ impl Judge {
         user: &UserName,
         begun: Option<BegunPassword>,
         ke3: &[u8],
-    ) -> Result<Proved, Error> {
+    ) -> Result<Authenticated, Error> {
         let id = begun.and_then(|begun| self.passwords.finish(store, begun, ke3));
-        let id = id.ok_or_else(|| refused(user, "no account of this name has this password"))?;
+        let id =
+            id.ok_or_else(|| login_refused(user, "no account of this name has this password"))?;
         let name = format!("password:{id}");
         // It may have been changed since the first message.
         match store.objection(user, &name)? {
-            Some(objection) => Err(refused(user, objection)),
-            None => Ok(Proved::by(name)),
+            Some(objection) => Err(login_refused(user, objection)),
+            None => Ok(Authenticated::by(name)),
         }
     }
 }
@@ -196,27 +196,29 @@ fn by_secret(
     (secret, binding): (&SecretId, BindingType),
     proof: &Mac,
     transcript: &[u8; 64],
-) -> Result<Proved, Error> {
-    // Known or not, the same work is done: one look-up and one comparison, with a key of nobody if
-    // there is none.
+) -> Result<Authenticated, Error> {
+    // The same work for a known and an unknown secret: one look-up and one comparison.
     let stored = store.secret_key(user, secret, binding)?;
     let is_known = stored.is_some();
     let key = stored.unwrap_or_else(|| SecretKey::from_bytes([0; 32]));
     if !is_same_mac(&key.client_proof(transcript), proof) || !is_known {
-        return Err(refused(user, "no account of this name has this secret"));
+        return Err(login_refused(
+            user,
+            "no account of this name has this secret",
+        ));
     }
     let name = format!("secret:{secret}");
     if let Some(objection) = store.objection(user, &name)? {
-        return Err(refused(user, objection));
+        return Err(login_refused(user, objection));
     }
-    Ok(Proved {
+    Ok(Authenticated {
         server_proof: Some(key.server_proof(transcript)),
-        ..Proved::by(name)
+        ..Authenticated::by(name)
     })
 }
 
-/// Sees to it that whoever may choose a name gets none that somebody has in mind for another.
-fn has_no_rights(user: &UserName, is_open: bool, rights: &RightsFile) -> Result<(), Error> {
+/// Refuses a name that has rights already to a client that may choose its own name.
+fn check_name_is_free(user: &UserName, is_open: bool, rights: &RightsFile) -> Result<(), Error> {
     if is_open && rights.knows(user)? {
         let problem = format!("{user} has rights already; ask for an invite in that name");
         return Err(Error::here(ErrorCode::InviteUser, problem));
@@ -224,9 +226,9 @@ fn has_no_rights(user: &UserName, is_open: bool, rights: &RightsFile) -> Result<
     Ok(())
 }
 
-/// The live session to which this connection is attached, where its attach secret is proved, and
-/// what it was logged in with could still be used, and from here.
-fn attached(
+/// The live session to attach to. The attach secret must be proved, and the credential of the
+/// session must still be valid from this address.
+fn verify_attachment(
     live: Option<Session>,
     transcript: &[u8; 64],
     proof: &Mac,
@@ -241,13 +243,13 @@ fn attached(
     let proved = is_same_mac(&key.attach_proof(transcript), proof);
     let session = live.filter(|session| proved && secret.is_some() && session.user == *user);
     let session = session.ok_or_else(|| {
-        refused(
+        login_refused(
             user,
             "there is no such session, or its attach secret was not proved",
         )
     })?;
     if let Some(objection) = objection(store, &session, &[peer])? {
-        return Err(refused(user, objection));
+        return Err(login_refused(user, objection));
     }
     Ok(Session {
         attached: true,
@@ -255,17 +257,16 @@ fn attached(
     })
 }
 
-/// The stored key that equals the offered one, if there is one, once the signature was verified.
-/// Known or not, the same work is done: one look-up and one verification, by the stored key if
-/// there is one.
-fn proved(
+/// Verifies the signature and returns the stored key that equals the offered one, if there is one.
+/// The work is the same for a known and an unknown key: one look-up and one verification.
+fn verify_signature(
     store: &Store,
     user: &UserName,
     key: &str,
     transcript: &[u8; 64],
     signature: &[u8],
 ) -> Result<Option<KeyRecord>, Error> {
-    let offered = offered(user, key)?;
+    let offered = parse_offered_key(user, key)?;
     let record = store.key(user, &offered)?;
     let stored = record
         .as_ref()
@@ -275,30 +276,30 @@ fn proved(
         .unwrap_or(&offered)
         .verifies(transcript, signature)
     {
-        return Err(refused(user, "the signature does not fit"));
+        return Err(login_refused(user, "the signature does not fit"));
     }
     Ok(record)
 }
 
-fn offered(user: &UserName, key: &str) -> Result<PublicKey, Error> {
-    PublicKey::parse(key).ok_or_else(|| refused(user, "a key of a type that is not accepted"))
+fn parse_offered_key(user: &UserName, key: &str) -> Result<PublicKey, Error> {
+    PublicKey::parse(key).ok_or_else(|| login_refused(user, "a key of a type that is not accepted"))
 }
 
-/// A stored key that may be used from `peer` now, by what stands in its line.
-fn admit(user: &UserName, record: KeyRecord, peer: IpAddr) -> Result<Proved, Error> {
+/// Checks that a stored key may be used from `peer` now, by the options of its line.
+fn authorize_key(user: &UserName, record: KeyRecord, peer: IpAddr) -> Result<Authenticated, Error> {
     match check_key_options(&record, peer) {
-        Ok(command) => Ok(Proved {
+        Ok(command) => Ok(Authenticated {
             command,
-            ..Proved::by(record.fingerprint)
+            ..Authenticated::by(record.fingerprint)
         }),
-        Err(reason) => Err(refused(
+        Err(reason) => Err(login_refused(
             user,
             format_args!("{}: {reason}", record.fingerprint),
         )),
     }
 }
 
-/// Why somebody is not let in, for the log: they all hear the same.
-pub(super) fn refused(user: &UserName, reason: impl std::fmt::Display) -> Error {
+/// The reason why a login is refused, for the log. Clients learn only that it was refused.
+pub(super) fn login_refused(user: &UserName, reason: impl std::fmt::Display) -> Error {
     Error::LoginRefused(format!("{user}: {reason}"))
 }
