@@ -2087,6 +2087,21 @@ def make_seeds():
     for name in ("login, two headers back to back", "login, size 0 after a good header"):
         seed("message", name, bytes([0, 5]) + unpack(messages[name]["input"]))
 
+    # the circumstances are bits: 1 resumed, 2 the readers read, 4 that of stream 1 has stopped, 8 all but 100 bytes of its credit are used
+    streams = {c["name"]: c for c in load("streams.json")}
+    for name, bits in (("content, its end, and a control message behind it", 2), ("bytes, body in many frames", 0), ("bytes, blocked", 2),
+                       ("bytes, after the end", 2), ("bytes, given up", 0), ("ack, more credit", 2), ("stop, the other direction goes on", 2),
+                       ("stopped, content on its way", 4), ("resume, all streams, content goes on at 40", 1), ("resume, nothing is known", 3),
+                       ("resume, acks follow", 3), ("resume, stopped, and the last bytes were lost", 5)):
+        seed("streams", name, bytes([bits, 40]) + unpack(streams[name]["input"]))
+    seed("streams", "resume from the beginning", bytes([3, 40]) +
+         header("resume", streams=[{"stream": 0, "offset": 50, "window": 65536, "from": 100}, {"stream": 1}, {"stream": 2, "offset": 9}]) +
+         header("bytes", stream=0, offset=0, size=3) + frame(b"abc") + header("end", stream=1, offset=0))
+    for name, size in (("the last credit", 100), ("beyond the credit", 101)):
+        seed("streams", name, bytes([8, 40]) + header("bytes", stream=1, offset=65436, size=size) + frame(det("seed content", size)))
+    for name in ("bytes, blocked", "ack, more credit", "stop, nothing consumed", "resume, all streams, content goes on at 40"):
+        seed("header", name, next(iter(model_frames(65536, unpack(streams[name]["input"]))[0])))
+
     login = load("login.json")
     key = load("login.json", "key")
     good = {c["name"]: base64.b64decode(c["signature"]) for c in login}
