@@ -700,9 +700,9 @@ def model_messages(limits, data):
                 raise Violation("unexpected-message")
             if given_up and kind != "error":
                 raise Order("another type where `error` was due")
-            if size != "absent" and kind != "data":
+            if size != "absent" and kind not in ("data", "bytes"):
                 raise Order("a body where none is due")
-            if size == "absent" and kind == "data":
+            if size == "absent" and kind in ("data", "bytes"):
                 raise Order("no body where one is due")
             events.append({"header": kind})
             given_up = False
@@ -1631,6 +1631,417 @@ def make_paths():
     return len(paths), len(names)
 
 
+# ---------------------------------------------------------------- section 13, streams
+
+CREDIT = 65536
+
+
+class Direction:
+    """One direction of a stream, seen from the side that is under test"""
+
+    def __init__(self, done):
+        # bytes sent or received so far
+        self.done = done
+        # what the receiver has acknowledged, and where its credit ends
+        self.acked, self.credit = 0, CREDIT
+        # the offset of `end`, and whether it was said on this channel
+        self.end, self.ended = None, False
+        self.stopped = False
+
+
+def integer_at(v, key, optional=False):
+    if optional and v.get(key) is None:
+        return None
+    n = v.get(key)
+    if type(n) is not Num or not re.fullmatch("0|[1-9][0-9]*", n) or int(n) >= 2**63:
+        raise Violation("bad-header")
+    return int(n)
+
+
+class Side:
+    """A side whose readers consume nothing, so that all that it ever grants is the first credit"""
+
+    def __init__(self, streams, resumed):
+        self.streams, self.resume_due = {}, resumed
+        for s in streams:
+            sends = Direction(s["sent"]) if "sent" in s else None
+            receives = Direction(s["received"]) if "received" in s else None
+            if s.get("ended"):
+                sends.end, sends.ended = sends.done, not resumed
+            if "end" in s:
+                receives.end, receives.ended = s["end"], not resumed
+            if s.get("stopped"):
+                receives.stopped = True
+            self.streams[s["stream"]] = (sends, receives)
+
+    def direction(self, number, which):
+        direction = self.streams.get(number, (None, None))[which]
+        if direction is None:
+            raise Violation("unexpected-message")
+        return direction
+
+    def take(self, kind, v, size):
+        """The event of a message without a body; (stream, size) of `bytes`"""
+        if (kind != "bytes" and size != "absent") or (kind == "bytes" and size in ("absent", None)):
+            raise Violation("unexpected-message")
+        if kind == "bytes" and size > 65536:
+            raise Violation("body-size")
+        if kind == "resume":
+            return self.resume(v)
+        if self.resume_due:
+            raise Violation("unexpected-message")
+        number, offset = integer_at(v, "stream"), integer_at(v, "offset")
+        if kind == "bytes":
+            if type(v.get("blocked")) not in (bool, type(None)):
+                raise Violation("bad-header")
+            return self.bytes(number, offset, size)
+        if kind == "end":
+            return self.end(number, offset)
+        window = integer_at(v, "window") if kind == "ack" else None
+        d = self.direction(number, 0)
+        if d.stopped:
+            raise Violation("unexpected-message")
+        if not d.acked <= offset <= d.done:
+            raise Violation("bad-header")
+        d.acked = offset
+        if kind == "stop":
+            d.stopped = True
+            return {"stop": number}
+        if not d.credit <= offset + window < 2**63:
+            raise Violation("bad-header")
+        d.credit = offset + window
+        return {"ack": number}
+
+    def bytes(self, number, offset, size):
+        d = self.direction(number, 1)
+        if d.end is not None:
+            raise Violation("unexpected-message")
+        if offset != d.done:
+            raise Violation("bad-header")
+        if size == 0 or offset + size > d.credit:
+            raise Violation("body-size")
+        return number, size
+
+    def end(self, number, offset):
+        d = self.direction(number, 1)
+        if d.ended:
+            raise Violation("unexpected-message")
+        most = d.credit if d.stopped else d.done
+        if not d.done <= offset <= most or d.end not in (None, offset):
+            raise Violation("bad-header")
+        d.end, d.ended = offset, True
+        return {"end": number}
+
+    def resume(self, v):
+        if not self.resume_due:
+            raise Violation("unexpected-message")
+        self.resume_due = False
+        if type(v.get("streams")) is not list:
+            raise Violation("bad-header")
+        listed = {}
+        for e in v["streams"]:
+            if type(e) is not dict:
+                raise Violation("bad-header")
+            number = integer_at(e, "stream")
+            if number in listed:
+                raise Violation("bad-header")
+            listed[number] = [integer_at(e, key, optional=True) for key in ("offset", "window", "from")]
+        for number, (sends, _) in self.streams.items():
+            if number in listed:
+                self.resume_one(sends, *listed[number])
+        self.streams = {n: s for n, s in self.streams.items() if n in listed}
+        return {"resume": sorted(self.streams)}
+
+    def resume_one(self, d, offset, window, begin):
+        if (offset is None and window is not None) or (window is None and begin is not None):
+            raise Violation("bad-header")
+        if (offset is None) != (d is None):
+            raise Violation("unexpected-message")
+        if offset is None:
+            return
+        if window is None:
+            if offset > d.done:
+                raise Violation("bad-header")
+            d.stopped = True
+            return
+        begin = offset if begin is None else begin
+        if not offset <= begin <= offset + window < 2**63 or not d.acked <= begin <= d.done:
+            raise Violation("bad-header")
+        # what is behind has to be sent again, and the side under test has not done so
+        d.acked, d.credit, d.done = offset, offset + window, begin
+
+
+def model_streams(streams, resumed, data):
+    side, r, events, given_up = Side(streams, resumed), Reader(data), [], False
+    try:
+        while (p := r.next(65536)) is not None:
+            try:
+                kind, size = model_header(p)
+                v = Parser(p).text()
+            except Bad:
+                raise Violation("bad-header") from None
+            if kind not in ("bytes", "ack", "end", "stop", "resume"):
+                if size != "absent":
+                    raise Order("a control message with a body")
+                events.append({"control": kind})
+                given_up = given_up and kind != "error"
+                continue
+            if given_up:
+                raise Violation("body-size")
+            event = side.take(kind, v, size)
+            if kind != "bytes":
+                events.append(event)
+                continue
+            (number, size), got = event, b""
+            while len(got) < size:
+                left = data[r.at : r.at + 4]
+                if len(left) == 4 and len(got) + struct.unpack("<i", left)[0] > size:
+                    raise Violation("body-size")
+                p = r.next(262144)
+                if p is None:
+                    raise Violation("cut")
+                given_up = given_up or p == b""
+                if given_up:
+                    break
+                got += p
+            if not given_up:
+                side.direction(number, 1).done += size
+                events.append({"bytes": number, "data": pack(got)})
+    except Violation as e:
+        return events, str(e)
+    return events, None
+
+
+def make_streams():
+    cases = []
+    # stream 0 in both directions, 1 is only received, 2 is only sent; 100 bytes were sent on 0 and 2
+    usual = [{"stream": 0, "sent": 100, "received": 0}, {"stream": 1, "received": 0}, {"stream": 2, "sent": 100}]
+    # the same, of which 40 bytes of 0 and 1 had been received
+    broken = [{"stream": 0, "sent": 100, "received": 40}, {"stream": 1, "received": 40}, {"stream": 2, "sent": 100}]
+
+    def case(name, data, events, error=None, streams=usual, resumed=False):
+        got = model_streams(streams, resumed, data)
+        assert got == (events, error), (name, got)
+        cases.append({"name": name, "resumed": resumed, "streams": streams, "input": pack(data), "events": events,
+                      "error": error})
+
+    def header(kind, **keys):
+        return frame(json.dumps({"type": kind, **keys}, separators=(",", ":")).encode())
+
+    def raw(text):
+        return frame(text.encode())
+
+    def bytes_(stream, offset, content, **keys):
+        return header("bytes", stream=stream, offset=offset, size=len(content), **keys) + frame(content)
+
+    def B(stream, content):
+        return {"bytes": stream, "data": pack(content)}
+
+    def ack(stream, offset, window=CREDIT, **keys):
+        return header("ack", stream=stream, offset=offset, window=window, **keys)
+
+    def end(stream, offset):
+        return header("end", stream=stream, offset=offset)
+
+    def stop(stream, offset):
+        return header("stop", stream=stream, offset=offset)
+
+    ping = header("ping")
+    PING = {"control": "ping"}
+    full = det("full window", 256) * 256
+
+    case("nothing", b"", [])
+    case("a control message between streams", bytes_(0, 0, b"ab") + ping + bytes_(1, 0, b"c") + ping,
+         [B(0, b"ab"), PING, B(1, b"c"), PING])
+    case("content, its end, and a control message behind it", bytes_(1, 0, b"abc") + end(1, 3) + ping,
+         [B(1, b"abc"), {"end": 1}, PING])
+
+    # bytes
+    case("bytes, two streams in turns", b"".join(bytes_(s, i, bytes([65 + i + s])) for i in range(3) for s in (0, 1)),
+         [B(s, bytes([65 + i + s])) for i in range(3) for s in (0, 1)])
+    case("bytes, body in many frames", header("bytes", stream=1, offset=0, size=5) + frame(b"a") + frame(b"bc") + frame(b"de"),
+         [B(1, b"abcde")])
+    case("bytes, blocked", bytes_(1, 0, b"a", blocked=True) + bytes_(1, 1, b"b", blocked=False), [B(1, b"a"), B(1, b"b")])
+    case("bytes, blocked null", bytes_(1, 0, b"a", blocked=None), [B(1, b"a")])
+    case("bytes, an unknown key", bytes_(1, 0, b"a", x=[{}]), [B(1, b"a")])
+    case("bytes, the largest, which is the whole credit", bytes_(1, 0, full), [B(1, full)])
+    case("bytes, up to the credit in two", bytes_(1, 0, full[:65000]) + bytes_(1, 65000, full[65000:]),
+         [B(1, full[:65000]), B(1, full[65000:])])
+    case("bytes, credit of one stream used up, another goes on", bytes_(0, 0, full) + bytes_(1, 0, b"x") + ping,
+         [B(0, full), B(1, b"x"), PING])
+    case("bytes, one beyond the credit", bytes_(1, 0, full) + bytes_(1, 65536, b"x"), [B(1, full)], "body-size")
+    case("bytes, beyond the credit in its second half", bytes_(1, 0, full[:65000]) + bytes_(1, 65000, full[:537]),
+         [B(1, full[:65000])], "body-size")
+    case("bytes, beyond the credit, the header alone", bytes_(1, 0, full) + header("bytes", stream=1, offset=65536, size=1),
+         [B(1, full)], "body-size")
+    case("bytes, size 0", bytes_(1, 0, b""), [], "body-size")
+    case("bytes, size 65537", header("bytes", stream=1, offset=0, size=65537), [], "body-size")
+    case("bytes, size 2^63-1", header("bytes", stream=1, offset=0, size=2**63 - 1), [], "body-size")
+    case("bytes, no size", header("bytes", stream=1, offset=0), [], "unexpected-message")
+    case("bytes, size null", header("bytes", stream=1, offset=0, size=None) + frame(b"a") + frame(b""), [],
+         "unexpected-message")
+    case("bytes, body longer than its size", header("bytes", stream=1, offset=0, size=2) + frame(b"abc"), [], "body-size")
+    case("bytes, offset 1 at the beginning", bytes_(1, 1, b"a"), [], "bad-header")
+    case("bytes, a gap", bytes_(1, 0, b"ab") + bytes_(1, 3, b"c"), [B(1, b"ab")], "bad-header")
+    case("bytes, the same again", bytes_(1, 0, b"ab") + bytes_(1, 0, b"ab"), [B(1, b"ab")], "bad-header")
+    case("bytes, an overlap", bytes_(1, 0, b"ab") + bytes_(1, 1, b"bc"), [B(1, b"ab")], "bad-header")
+    case("bytes, the offset of another stream", bytes_(0, 0, b"ab") + bytes_(1, 2, b"c"), [B(0, b"ab")], "bad-header")
+    case("bytes, offset 2^63-1", bytes_(1, 2**63 - 1, b"a"), [], "bad-header")
+    case("bytes, unknown stream", bytes_(3, 0, b"a"), [], "unexpected-message")
+    case("bytes, stream 2^63-1", bytes_(2**63 - 1, 0, b"a"), [], "unexpected-message")
+    case("bytes, a stream that is only sent", bytes_(2, 0, b"a"), [], "unexpected-message")
+    case("bytes, after the end", bytes_(1, 0, b"a") + end(1, 1) + bytes_(1, 1, b"b"), [B(1, b"a"), {"end": 1}],
+         "unexpected-message")
+    case("bytes, given up", header("bytes", stream=1, offset=0, size=5) + frame(b"ab") + frame(b"") +
+         header("error", code="io", message="reading failed"), [{"control": "error"}])
+    case("bytes, given up and no error", header("bytes", stream=1, offset=0, size=5) + frame(b"ab") + frame(b"") + end(1, 2),
+         [], "body-size")
+    case("bytes, cut in the body", bytes_(1, 0, b"ab") + bytes_(1, 2, b"cde")[:-1], [B(1, b"ab")], "cut")
+    case("bytes, cut before the body", header("bytes", stream=1, offset=0, size=3), [], "cut")
+
+    # end
+    case("end, of all streams", end(0, 0) + end(1, 0), [{"end": 0}, {"end": 1}])
+    case("end, with the credit used up", bytes_(1, 0, full) + end(1, 65536), [B(1, full), {"end": 1}])
+    case("end, too low", bytes_(1, 0, b"abc") + end(1, 2), [B(1, b"abc")], "bad-header")
+    case("end, too high", bytes_(1, 0, b"abc") + end(1, 4), [B(1, b"abc")], "bad-header")
+    case("end, offset 2^63-1", end(1, 2**63 - 1), [], "bad-header")
+    case("end, twice", end(1, 0) + end(1, 0), [{"end": 1}], "unexpected-message")
+    case("end, unknown stream", end(3, 0), [], "unexpected-message")
+    case("end, a stream that is only sent", end(2, 0), [], "unexpected-message")
+    case("end, with a size", header("end", stream=1, offset=0, size=0), [], "unexpected-message")
+
+    # ack
+    case("ack, nothing, part, all", ack(0, 0) + ack(0, 60) + ack(0, 100), [{"ack": 0}] * 3)
+    case("ack, the same again", ack(0, 60) + ack(0, 60), [{"ack": 0}] * 2)
+    case("ack, more credit", ack(0, 0, 2**23) + ack(0, 50, 2**23 - 50), [{"ack": 0}] * 2)
+    case("ack, the credit does not move", ack(0, 100, CREDIT - 100), [{"ack": 0}])
+    case("ack, the credit ends at 2^63-1", ack(0, 100, 2**63 - 101), [{"ack": 0}])
+    case("ack, the credit ends at 2^63", ack(0, 100, 2**63 - 100), [], "bad-header")
+    case("ack, window 2^63-1", ack(0, 100, 2**63 - 1), [], "bad-header")
+    case("ack, credit taken back", ack(0, 100, CREDIT - 101), [], "bad-header")
+    case("ack, credit taken back from more", ack(0, 0, 100000) + ack(0, 50, 90000), [{"ack": 0}], "bad-header")
+    case("ack, window 0", ack(0, 100, 0), [], "bad-header")
+    case("ack, more than was sent", ack(0, 101), [], "bad-header")
+    case("ack, offset 2^63-1", ack(0, 2**63 - 1, 0), [], "bad-header")
+    case("ack, back", ack(0, 60) + ack(0, 59, 2 * CREDIT), [{"ack": 0}], "bad-header")
+    case("ack, unknown stream", ack(3, 0), [], "unexpected-message")
+    case("ack, a stream that is only received", ack(1, 0), [], "unexpected-message")
+    case("ack, after stop", stop(0, 60) + ack(0, 60), [{"stop": 0}], "unexpected-message")
+    case("ack, with a size", ack(0, 0, size=None), [], "unexpected-message")
+    ended = [{"stream": 0, "sent": 100, "received": 0, "ended": True}]
+    case("ack, after this side's end", ack(0, 60) + ack(0, 100), [{"ack": 0}] * 2, streams=ended)
+
+    # stop
+    case("stop, nothing consumed", stop(0, 0), [{"stop": 0}])
+    case("stop, all consumed", ack(0, 40) + stop(0, 100), [{"ack": 0}, {"stop": 0}])
+    case("stop, after this side's end", stop(0, 100), [{"stop": 0}], streams=ended)
+    case("stop, the other direction goes on", stop(0, 0) + bytes_(0, 0, b"a") + end(0, 1), [{"stop": 0}, B(0, b"a"), {"end": 0}])
+    case("stop, back", ack(0, 60) + stop(0, 59), [{"ack": 0}], "bad-header")
+    case("stop, more than was sent", stop(0, 101), [], "bad-header")
+    case("stop, twice", stop(0, 60) + stop(0, 60), [{"stop": 0}], "unexpected-message")
+    case("stop, unknown stream", stop(3, 0), [], "unexpected-message")
+    case("stop, a stream that is only received", stop(1, 0), [], "unexpected-message")
+    case("stop, with a size", header("stop", stream=0, offset=0, size=0), [], "unexpected-message")
+
+    # content on its way to a reader that has stopped
+    stopped = [{"stream": 1, "received": 40, "stopped": True}]
+    case("stopped, content on its way", bytes_(1, 40, b"ab") + bytes_(1, 42, b"c") + end(1, 43), [B(1, b"ab"), B(1, b"c"), {"end": 1}],
+         streams=stopped)
+    case("stopped, beyond the credit", bytes_(1, 40, full[:-40]) + bytes_(1, 65536, b"x"), [B(1, full[:-40])], "body-size",
+         streams=stopped)
+    case("stopped, a gap", bytes_(1, 41, b"x"), [], "bad-header", streams=stopped)
+    case("stopped, and the stream is over", end(1, 40) + bytes_(1, 40, b"x"), [{"end": 1}], "unexpected-message", streams=stopped)
+    case("stopped, and the number is named once more", end(1, 40) + end(1, 40), [{"end": 1}], "unexpected-message", streams=stopped)
+
+    # resume
+    def entry(stream, offset=None, window=None, begin=None):
+        keys = {"stream": stream, "offset": offset, "window": window, "from": begin}
+        return {k: v for k, v in keys.items() if v is not None}
+
+    def resume(*entries):
+        return header("resume", streams=list(entries))
+
+    whole = resume(entry(0, 60, CREDIT, 80), entry(1), entry(2, 100, CREDIT))
+    RESUMED = {"resume": [0, 1, 2]}
+
+    def resumed(name, data, events, error=None, streams=broken):
+        case("resume, " + name, data, events, error, streams, True)
+
+    resumed("all streams, content goes on at 40", whole + bytes_(1, 40, b"a") + bytes_(0, 40, b"b"), [RESUMED, B(1, b"a"), B(0, b"b")])
+    resumed("control messages before it", ping + ping + whole + ping, [PING, PING, RESUMED, PING])
+    resumed("nothing is known", resume(), [{"resume": []}])
+    resumed("one stream is known", resume(entry(2, 0, CREDIT)), [{"resume": [2]}])
+    resumed("unknown streams are ignored", resume(entry(1), entry(3, 7, 8, 9), entry(2**63 - 1)), [{"resume": [1]}])
+    resumed("the peer has stopped", resume(entry(0, 60), entry(1)), [{"resume": [0, 1]}])
+    resumed("from is the offset", resume(entry(0, 60, CREDIT, 60)), [{"resume": [0]}])
+    resumed("null is absent", header("resume", streams=[{"stream": 1, "offset": None, "window": None, "from": None}]), [{"resume": [1]}])
+    resumed("unknown keys", header("resume", x=1, streams=[{"stream": 1, "y": {}}]), [{"resume": [1]}])
+    resumed("no credit yet", resume(entry(0, 60, 0)), [{"resume": [0]}])
+    resumed("acks follow", whole + ack(0, 60) + ack(0, 80) + ack(2, 100), [RESUMED, {"ack": 0}, {"ack": 0}, {"ack": 2}])
+    resumed("an ack of what was not sent again", whole + ack(0, 81), [RESUMED], "bad-header")
+    resumed("an ack goes back", whole + ack(0, 59, 2 * CREDIT), [RESUMED], "bad-header")
+    resumed("an ack takes credit back", whole + ack(0, 60, CREDIT - 1), [RESUMED], "bad-header")
+    resumed("an ack continues less credit than before", resume(entry(0, 60, 20)) + ack(0, 60, 20), [{"resume": [0]}, {"ack": 0}])
+    resumed("content from the beginning", whole + bytes_(1, 0, b"a"), [RESUMED], "bad-header")
+    resumed("content of a stream that is gone", resume(entry(0, 60, CREDIT)) + bytes_(1, 40, b"a"), [{"resume": [0]}], "unexpected-message")
+    for name, message in (("bytes", bytes_(1, 40, b"a")), ("ack", ack(0, 60)), ("end", end(1, 40)), ("stop", stop(0, 60))):
+        resumed(name + " before it", message + whole, [], "unexpected-message")
+    resumed("twice", whole + whole, [RESUMED], "unexpected-message")
+    case("resume, on a channel that continues no other", whole, [], "unexpected-message")
+    resumed("with a size", header("resume", size=0, streams=[]), [], "unexpected-message")
+    resumed("a stream twice", resume(entry(1), entry(1)), [], "bad-header")
+    resumed("an unknown stream twice", resume(entry(9), entry(9)), [], "bad-header")
+    resumed("window without offset", resume(entry(0, None, CREDIT)), [], "bad-header")
+    resumed("from without window", resume(entry(0, 60, None, 60)), [], "bad-header")
+    resumed("from below offset", resume(entry(0, 60, CREDIT, 59)), [], "bad-header")
+    resumed("from behind what was sent", resume(entry(0, 60, CREDIT, 101)), [], "bad-header")
+    resumed("from behind the credit", resume(entry(0, 60, 19, 80)), [], "bad-header")
+    resumed("offset behind what was sent", resume(entry(0, 101, CREDIT)), [], "bad-header")
+    resumed("the credit ends at 2^63", resume(entry(0, 60, 2**63 - 60)), [], "bad-header")
+    resumed("stopped behind what was sent", resume(entry(0, 101)), [], "bad-header")
+    resumed("the peer receives what is not sent", resume(entry(1, 0, CREDIT)), [], "unexpected-message")
+    resumed("the peer does not receive what is sent", resume(entry(0)), [], "unexpected-message")
+    over = [{"stream": 1, "received": 40, "end": 40}]
+    resumed("the end once more", resume(entry(1)) + end(1, 40), [{"resume": [1]}, {"end": 1}], streams=over)
+    resumed("the end is another", resume(entry(1)) + end(1, 41), [{"resume": [1]}], "bad-header", streams=over)
+    resumed("the end once more, twice", resume(entry(1)) + end(1, 40) + end(1, 40), [{"resume": [1]}, {"end": 1}],
+            "unexpected-message", streams=over)
+    resumed("more after the end", resume(entry(1)) + bytes_(1, 40, b"a"), [{"resume": [1]}], "unexpected-message", streams=over)
+    resumed("stopped, and the last bytes were lost", resume(entry(1)) + end(1, 50), [{"resume": [1]}, {"end": 1}], streams=stopped)
+    resumed("stopped, and an end behind the credit", resume(entry(1)) + end(1, 65537), [{"resume": [1]}], "bad-header", streams=stopped)
+
+    # keys
+    keys = {"bytes": {"stream": 1, "offset": 0, "size": 1}, "ack": {"stream": 0, "offset": 0, "window": CREDIT},
+            "end": {"stream": 1, "offset": 0}, "stop": {"stream": 0, "offset": 0}}
+    wrong = ("-1", "1.0", "0e0", "-0", '"0"', "null", "true", "[]", "{}", "9223372036854775808", "18446744073709551616")
+    for kind, right in keys.items():
+        for key in right:
+            if key == "size":
+                continue
+            rest = ",".join(f'"{k}":{v}' for k, v in right.items() if k != key)
+            case(f"{kind}, without {key}", raw(f'{{"type":"{kind}",{rest}}}'), [], "bad-header")
+            case(f"{kind}, {key} twice", raw(f'{{"type":"{kind}","{key}":{right[key]},"{key}":{right[key]},{rest}}}'), [], "bad-header")
+            for value in wrong:
+                case(f"{kind}, {key} is {value}", raw(f'{{"type":"{kind}","{key}":{value},{rest}}}'), [], "bad-header")
+    for value in ("0", '"true"', "[]", "{}"):
+        case(f"bytes, blocked is {value}", raw(f'{{"type":"bytes","stream":1,"offset":0,"size":1,"blocked":{value}}}'), [], "bad-header")
+    for value in ("null", "0", '"x"', "{}", "true", "[0]", "[[]]", "[null]", "[{}]", '[{"offset":0}]'):
+        resumed(f"streams is {value}", raw(f'{{"type":"resume","streams":{value}}}'), [], "bad-header")
+    resumed("without streams", raw('{"type":"resume"}'), [], "bad-header")
+    resumed("streams twice", raw('{"type":"resume","streams":[],"streams":[]}'), [], "bad-header")
+    resumed("a key twice in an entry", raw('{"type":"resume","streams":[{"stream":1,"stream":1}]}'), [], "bad-header")
+    for key in ("stream", "offset", "window", "from"):
+        for value in wrong:
+            if value == "null" and key != "stream":
+                continue
+            rest = ",".join(f'"{k}":{v}' for k, v in entry(0, 60, CREDIT, 60).items() if k != key)
+            resumed(f"{key} is {value}", raw(f'{{"type":"resume","streams":[{{"{key}":{value},{rest}}}]}}'), [], "bad-header")
+
+    unique(cases)
+    write("streams.json", {"cases": cases})
+    return len(cases)
+
+
 # ---------------------------------------------------------------- the fuzzer's seeds
 
 
@@ -1675,6 +2086,21 @@ def make_seeds():
         seed("message", name, bytes([1, 5]) + unpack(messages[name]["input"]))
     for name in ("login, two headers back to back", "login, size 0 after a good header"):
         seed("message", name, bytes([0, 5]) + unpack(messages[name]["input"]))
+
+    # the circumstances are bits: 1 resumed, 2 the readers read, 4 that of stream 1 has stopped, 8 all but 100 bytes of its credit are used
+    streams = {c["name"]: c for c in load("streams.json")}
+    for name, bits in (("content, its end, and a control message behind it", 2), ("bytes, body in many frames", 0), ("bytes, blocked", 2),
+                       ("bytes, after the end", 2), ("bytes, given up", 0), ("ack, more credit", 2), ("stop, the other direction goes on", 2),
+                       ("stopped, content on its way", 4), ("resume, all streams, content goes on at 40", 1), ("resume, nothing is known", 3),
+                       ("resume, acks follow", 3), ("resume, stopped, and the last bytes were lost", 5)):
+        seed("streams", name, bytes([bits, 40]) + unpack(streams[name]["input"]))
+    seed("streams", "resume from the beginning", bytes([3, 40]) +
+         header("resume", streams=[{"stream": 0, "offset": 50, "window": 65536, "from": 100}, {"stream": 1}, {"stream": 2, "offset": 9}]) +
+         header("bytes", stream=0, offset=0, size=3) + frame(b"abc") + header("end", stream=1, offset=0))
+    for name, size in (("the last credit", 100), ("beyond the credit", 101)):
+        seed("streams", name, bytes([8, 40]) + header("bytes", stream=1, offset=65436, size=size) + frame(det("seed content", size)))
+    for name in ("bytes, blocked", "ack, more credit", "stop, nothing consumed", "resume, all streams, content goes on at 40"):
+        seed("header", name, next(iter(model_frames(65536, unpack(streams[name]["input"]))[0])))
 
     login = load("login.json")
     key = load("login.json", "key")
@@ -1772,6 +2198,7 @@ def main():
     print("login.json", make_login(transcripts))
     print("keys.json", make_key_types(transcripts))
     print("paths.json", *make_paths())
+    print("streams.json", make_streams())
     print("fuzz/corpus", make_seeds())
 
 

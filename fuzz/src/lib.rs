@@ -11,6 +11,7 @@ mod keys;
 mod login;
 mod rights;
 mod stream;
+mod streams;
 mod text;
 
 pub use audit::audit;
@@ -19,6 +20,7 @@ pub use keys::{agent, key_file, ssh_config};
 pub use login::{client_login, server_login};
 pub use rights::rights;
 pub use stream::{frame, header, message};
+pub use streams::streams;
 pub use text::{address, invite, key, key_line, path, secret};
 
 /// A decoder under test.
@@ -29,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("frame", frame),
     ("header", header),
     ("message", message),
+    ("streams", streams),
     ("server_login", server_login),
     ("client_login", client_login),
     ("path", path),

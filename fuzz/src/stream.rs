@@ -8,6 +8,7 @@ use landline_proto::{
     limits::DATA_BYTES_MAX,
     message,
     messages::{ErrorMessage, Greeting, Login, Open, Ping, Pong, Welcome},
+    streams,
 };
 use serde_json::Value;
 
@@ -107,6 +108,11 @@ pub fn header(input: &[u8]) {
     survives::<Ping>(&header);
     survives::<Pong>(&header);
     survives::<ErrorMessage>(&header);
+    survives::<streams::Bytes>(&header);
+    survives::<streams::Ack>(&header);
+    survives::<streams::End>(&header);
+    survives::<streams::Stop>(&header);
+    survives::<streams::Resume>(&header);
     let path = header
         .read::<Value>()
         .ok()

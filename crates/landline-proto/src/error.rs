@@ -1,6 +1,6 @@
 //! The one error type of the protocol, which says who is at fault.
 
-use crate::ErrorCode;
+use crate::{ErrorCode, streams::StreamViolation};
 
 /// Who is at fault: decides the log level, whether a retry makes sense, and the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,14 @@ pub enum ProtocolError {
         /// The types accepted, for people.
         expected: String,
     },
+    /// A message about a numbered stream that breaks the rules for streams.
+    #[error("stream {stream}: {violation}")]
+    Stream {
+        /// The number of the stream.
+        stream: u64,
+        /// The rule that the peer broke.
+        violation: StreamViolation,
+    },
     /// No version in common.
     #[error("no protocol version in common: theirs {theirs}, ours {ours}")]
     Version {
@@ -77,6 +85,7 @@ impl ProtocolError {
             Self::BadHeader(_) => ErrorCode::BadHeader,
             Self::BodySize { .. } => ErrorCode::BodySize,
             Self::BodyBeforeLogin | Self::UnexpectedMessage { .. } => ErrorCode::UnexpectedMessage,
+            Self::Stream { violation, .. } => violation.code(),
             Self::Version { .. } => ErrorCode::Version,
             Self::Method { .. } => ErrorCode::Method,
             Self::LoginTimeout => ErrorCode::LoginTimeout,

@@ -12,6 +12,8 @@
 //! - [`state`]: which message is accepted when, and which has a body.
 //! - [`login`]: greeting and login, a state machine for either side, and the transcript that they
 //!   prove.
+//! - [`streams`]: numbered byte streams inside a channel, each with its own credit; they survive a
+//!   lost connection.
 //! - [`name`]: file names on the wire, and the rule that every one of them has to pass.
 //!
 //! # The one rule
@@ -30,6 +32,7 @@ pub mod message;
 pub mod messages;
 pub mod name;
 pub mod state;
+pub mod streams;
 
 pub use code::ErrorCode;
 pub use error::{Fault, ProtocolError};

@@ -63,3 +63,23 @@ pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The longest text of an `error` message, in bytes.
 pub const ERROR_TEXT_BYTES_MAX: usize = 1024;
+
+/// The most content of one [`Bytes`](crate::streams::Bytes) message, in bytes.
+///
+/// A control message waits for at most one such message that was begun before it.
+pub const STREAM_BYTES_MAX: u64 = 64 * 1024;
+
+/// The credit of a stream when it is opened, in bytes, without any `ack`.
+pub const STREAM_WINDOW_INITIAL: u64 = 64 * 1024;
+
+/// The credit that a receiver gives a stream by default as soon as it is opened, in bytes.
+pub const STREAM_WINDOW_START: u64 = 256 * 1024;
+
+/// The most credit that a stream gets by default while its reader keeps up, in bytes.
+pub const STREAM_WINDOW_MAX: u64 = 8 * 1024 * 1024;
+
+/// How many streams that one side opened a channel may have open at a time.
+pub const STREAMS_OPENED_MAX: usize = 256;
+
+/// How many streams with a fixed number a service may have.
+pub const STREAMS_FIXED_MAX: usize = 16;

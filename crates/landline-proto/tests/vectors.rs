@@ -8,6 +8,9 @@
 )]
 //! Replays `docs/vectors/` against this crate: each stream whole, and one byte at a time.
 
+#[path = "vectors/streams.rs"]
+mod streams;
+
 use data_encoding::HEXLOWER;
 use landline_proto::{
     BodyEnd, BodySize, Header, Item, Limits, MessageDecoder, ProtocolError, VERSION,

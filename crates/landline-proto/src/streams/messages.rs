@@ -1,0 +1,154 @@
+//! The messages of numbered streams (`docs/protocol.md` section 13).
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{Message, MessageRule, header::integer, limits::STREAM_BYTES_MAX};
+
+/// Content of a stream. Its body has 1 to [`STREAM_BYTES_MAX`] bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// The number of the stream.
+    #[serde(deserialize_with = "integer")]
+    pub stream: u64,
+    /// The offset of the first byte in the body.
+    #[serde(deserialize_with = "integer")]
+    pub offset: u64,
+    /// Whether the sender ran out of credit; a receiver that keeps up may then raise it.
+    #[serde(
+        default,
+        deserialize_with = "flag",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub blocked: bool,
+}
+
+impl Message for Bytes {
+    const TYPE: &'static str = "bytes";
+}
+
+impl Bytes {
+    /// The rule for the states of a service that has streams.
+    pub const RULE: MessageRule = MessageRule::sized(Self::TYPE, STREAM_BYTES_MAX);
+}
+
+/// The receiver has consumed bytes; the acknowledgement is the credit for more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// The number of the stream.
+    #[serde(deserialize_with = "integer")]
+    pub stream: u64,
+    /// All bytes before this offset are consumed.
+    #[serde(deserialize_with = "integer")]
+    pub offset: u64,
+    /// The sender may send bytes before `offset` + `window`.
+    #[serde(deserialize_with = "integer")]
+    pub window: u64,
+}
+
+impl Message for Ack {
+    const TYPE: &'static str = "ack";
+}
+
+impl Ack {
+    /// The rule for the states of a service that has streams.
+    pub const RULE: MessageRule = MessageRule::new(Self::TYPE);
+}
+
+/// The sender sends no more bytes on the stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// The number of the stream.
+    #[serde(deserialize_with = "integer")]
+    pub stream: u64,
+    /// The offset behind the last byte.
+    #[serde(deserialize_with = "integer")]
+    pub offset: u64,
+}
+
+impl Message for End {
+    const TYPE: &'static str = "end";
+}
+
+impl End {
+    /// The rule for the states of a service that has streams.
+    pub const RULE: MessageRule = MessageRule::new(Self::TYPE);
+}
+
+/// The receiver reads no more: it has consumed everything, or it does not want the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// The number of the stream.
+    #[serde(deserialize_with = "integer")]
+    pub stream: u64,
+    /// All bytes before this offset are consumed.
+    #[serde(deserialize_with = "integer")]
+    pub offset: u64,
+}
+
+impl Message for Stop {
+    const TYPE: &'static str = "stop";
+}
+
+impl Stop {
+    /// The rule for the states of a service that has streams.
+    pub const RULE: MessageRule = MessageRule::new(Self::TYPE);
+}
+
+/// The streams that a side still knows, on a channel that continues an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// One entry for each stream.
+    pub streams: Vec<ResumeEntry>,
+}
+
+impl Message for Resume {
+    const TYPE: &'static str = "resume";
+}
+
+impl Resume {
+    /// The rule for the states of a service that has streams.
+    pub const RULE: MessageRule = MessageRule::new(Self::TYPE);
+}
+
+/// What one side says in [`Resume`] about a stream that it still knows.
+///
+/// The three optional keys are about the direction that this side receives. Without `offset` it
+/// receives nothing; with `offset` alone it reads no more; with `window` it reads on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumeEntry {
+    /// The number of the stream.
+    #[serde(deserialize_with = "integer")]
+    pub stream: u64,
+    /// All bytes before this offset are consumed.
+    #[serde(
+        default,
+        deserialize_with = "optional_integer",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub offset: Option<u64>,
+    /// The sender may send bytes before `offset` + `window`.
+    #[serde(
+        default,
+        deserialize_with = "optional_integer",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub window: Option<u64>,
+    /// The first byte that is not here yet; `offset` if it is absent.
+    #[serde(
+        default,
+        deserialize_with = "optional_integer",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub from: Option<u64>,
+}
+
+/// A boolean that is false where it is absent or null.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::<bool>::deserialize(deserializer)?.unwrap_or(false))
+}
+
+fn optional_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    struct Integer(#[serde(deserialize_with = "integer")] u64);
+    Ok(Option::<Integer>::deserialize(deserializer)?.map(|Integer(value)| value))
+}
