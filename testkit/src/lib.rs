@@ -12,11 +12,13 @@
 //! - [`Opaque`]: login by password, as the RFCs have it and nothing of ours.
 //! - [`Terminal`]: a command at a terminal, with somebody who reads and types.
 //! - [`under_systemd`]: a machine with a systemd of its own.
+//! - [`dummy`]: a service that does a little of everything.
 //! - [`link`]: an in-memory line with a delay, for counting round trips.
 #![allow(clippy::disallowed_methods, reason = "tests open what they like")]
 
 mod census;
 mod disk;
+pub mod dummy;
 mod hostile;
 pub mod link;
 mod opaque;

@@ -1,6 +1,6 @@
 //! A session with a server, and the channels that it opens.
 
-use landline_proto::{ErrorCode, Message};
+use landline_proto::ErrorCode;
 use tokio::sync::Mutex;
 
 use super::{Connected, connect};
@@ -43,20 +43,14 @@ impl ClientSession {
         &self.server
     }
 
-    /// Opens a channel for `service` with `request` as its first request, which has no body.
-    /// Several channels can be open at a time; opening them takes turns.
+    /// Opens a channel. Several channels can be open at a time; opening them takes turns.
     ///
     /// # Errors
     /// Those of [`connect`].
     ///
     /// # Cancel safety
     /// Nothing is lost: the connection that was being made is closed.
-    pub async fn open_channel(
-        &self,
-        service: &str,
-        request: &impl Message,
-    ) -> Result<Connected, Error> {
-        let first = FirstRequest::new(service, request)?;
+    pub async fn open_channel(&self, first: &FirstRequest) -> Result<Connected, Error> {
         let mut state = self.state.lock().await;
         if let Some(mut reserve) = state.reserve.take()
             && !reserve.login.channel.reader.is_closed()
@@ -65,12 +59,12 @@ impl ClientSession {
             return Ok(reserve);
         }
         if let Some(attachment) = &state.attachment {
-            match connect(&self.server, attachment, Some(&first)).await {
+            match connect(&self.server, attachment, Some(first)).await {
                 Err(error) if is_refused(&error) => state.attachment = None,
                 attached => return attached,
             }
         }
-        let connected = connect(&self.server, &self.credential, Some(&first)).await?;
+        let connected = connect(&self.server, &self.credential, Some(first)).await?;
         state.attachment = connected.login.attachment(&self.credential.means);
         Ok(connected)
     }

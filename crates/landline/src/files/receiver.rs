@@ -112,7 +112,12 @@ pub(super) async fn receive(
     let (mut sink, mut hasher, _) = receive_range(channel, sink, rest, algorithm, progress).await?;
     let mut finish = receive_finish(channel, &mut sink).await?;
     if let Some(retained) = retained {
-        let mut found = retained.hashes().await?;
+        // A peer that has gone gives up the work.
+        let mut found = tokio::select! {
+            biased;
+            hashes = retained.hashes() => hashes?,
+            error = channel.reader.interruption(&RECEIVER_FINISH) => return Err(error),
+        };
         found.resize(expected.len(), [0; 32]);
         for (offset, length) in differences(&expected, &found) {
             progress.add_again(length);

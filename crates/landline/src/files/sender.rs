@@ -76,7 +76,12 @@ pub(super) async fn send(
     };
     let mut hasher = send_range(channel, input, range, true, progress).await?;
     if let Some(retained) = retained {
-        let hashes = retained.hashes().await?;
+        // A peer that has gone gives up the work.
+        let hashes = tokio::select! {
+            biased;
+            hashes = retained.hashes() => hashes?,
+            error = channel.reader.interruption(&SENDER) => return Err(error),
+        };
         set_blocks(&mut hasher, &hashes, offset)?;
     }
     let copied = Copied {

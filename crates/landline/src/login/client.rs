@@ -67,16 +67,25 @@ impl Login {
 pub struct FirstRequest(Bytes);
 
 impl FirstRequest {
-    /// A channel for `service` whose first request is `request`, which has no body.
+    /// A channel for `service` whose first request follows, because it has a body.
     ///
     /// # Errors
-    /// [`landline_proto::ProtocolError::FrameSize`] where the request is too long for a header.
-    pub fn new(service: &str, request: &impl Message) -> Result<Self, Error> {
+    /// None in practice: it always fits.
+    pub fn open(service: &str) -> Result<Self, Error> {
         let mut bytes = Vec::new();
         let open = Open {
             service: service.to_owned(),
         };
         message::encode(&open, None, &Limits::SESSION, &mut bytes)?;
+        Ok(Self(bytes.into()))
+    }
+
+    /// A channel for `service` whose first request is `request`, which has no body.
+    ///
+    /// # Errors
+    /// [`landline_proto::ProtocolError::FrameSize`] where the request is too long for a header.
+    pub fn new(service: &str, request: &impl Message) -> Result<Self, Error> {
+        let mut bytes = Self::open(service)?.0.to_vec();
         message::encode(request, None, &Limits::SESSION, &mut bytes)?;
         Ok(Self(bytes.into()))
     }

@@ -11,7 +11,9 @@ pub mod tcp;
 pub mod tls;
 
 pub use address::{HostPort, Location, Target};
-pub use channel::{Channel, ChannelReader, ChannelWriter, DataFrame, Received, encode};
+pub use channel::{
+    Channel, ChannelReader, ChannelWriter, DataFrame, Received, StreamChannel, StreamInput, encode,
+};
 pub(crate) use channel::{linger, lost};
 pub use landline_socketserver::activation;
 pub use line::{FirstByte, Line, Reached, dial};

@@ -13,6 +13,7 @@ use landline::{
         client::{get, get_request, put, put_request, shown_path},
         messages::SERVICE,
     },
+    login::FirstRequest,
     net::{Channel, Location},
     paths::{Source, local},
     proto::Name,
@@ -132,7 +133,8 @@ impl<'a> Copy<'a> {
             self.replace,
             restart,
         );
-        let connected = self.session.open_channel(SERVICE, &request).await?;
+        let first = FirstRequest::new(SERVICE, &request)?;
+        let connected = self.session.open_channel(&first).await?;
         let mut channel = connected.login.channel;
         let done = put(&mut channel, input, progress).await;
         let (copied, path) = end(channel, done).await?;
@@ -148,7 +150,8 @@ impl<'a> Copy<'a> {
 
     async fn download(&self, output: Output, progress: &Arc<Progress>) -> Result<Copied, Error> {
         let request = get_request(self.remote.clone(), &output);
-        let connected = self.session.open_channel(SERVICE, &request).await?;
+        let first = FirstRequest::new(SERVICE, &request)?;
+        let connected = self.session.open_channel(&first).await?;
         let mut channel = connected.login.channel;
         let done = get(&mut channel, output, progress).await;
         end(channel, done).await

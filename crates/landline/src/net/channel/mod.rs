@@ -22,12 +22,14 @@ use crate::Error;
 
 mod data_frame;
 mod reader;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use data_frame::DataFrame;
 pub use reader::{ChannelReader, Received};
+pub use streams::{StreamChannel, StreamInput};
 pub use writer::{ChannelWriter, encode};
 
 /// One ordered two-way flow of messages over a secure stream.

@@ -99,18 +99,18 @@ impl ChannelReader {
         if let Some(pace) = &self.pace {
             pace.ready().await;
         }
-        // What needs no input, such as the end of a body whose last byte was there.
-        if let Some(Item::BodyEnd(how)) = self.decoder.decode(&mut &[][..])? {
-            return Ok(Received::End(how));
-        }
         poll_fn(|cx| self.poll_data(cx, buffer)).await
     }
 
-    fn poll_data(
+    pub(super) fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut Vec<u8>,
     ) -> Poll<Result<Received, Error>> {
+        // What needs no input, such as the end of a body whose last byte was there.
+        if let Some(Item::BodyEnd(how)) = self.decoder.decode(&mut &[][..])? {
+            return Poll::Ready(Ok(Received::End(how)));
+        }
         loop {
             let mut stream = self.stream.lock();
             let bytes =

@@ -132,9 +132,7 @@ impl ChannelWriter {
     /// None: a message that was sent in part breaks the stream.
     pub async fn flush(&mut self) -> Result<(), Error> {
         self.write_gathered().await?;
-        poll_fn(|cx| Pin::new(&mut **self.stream.lock()).poll_flush(cx))
-            .await
-            .map_err(|error| lost(&error))
+        poll_fn(|cx| self.poll_flush(cx)).await
     }
 
     /// Tells the peer that nothing more comes from this side.
@@ -181,6 +179,12 @@ impl ChannelWriter {
             rest = rest.get(written..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Pin::new(&mut **self.stream.lock())
+            .poll_flush(cx)
+            .map_err(|error| lost(&error))
     }
 
     pub(super) fn poll_write(

@@ -1,0 +1,173 @@
+//! A channel that carries numbered streams beside the messages of its service.
+
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+};
+
+use landline_proto::{
+    Header, Message, ProtocolState,
+    streams::{Bytes, StreamEvent, Streams, is_stream_message},
+};
+
+use super::{Channel, ChannelReader, ChannelWriter, reader::Received};
+use crate::Error;
+
+/// A channel whose two sides also send numbered streams (`docs/protocol.md`, "Streams in a
+/// channel").
+///
+/// [`next`](Self::next) moves everything: it sends what is due, receives what arrives, and returns
+/// what the service has to know. It must be called all the time, also while the service waits for
+/// something else: nothing moves otherwise.
+pub struct StreamChannel<'a> {
+    reader: &'a mut ChannelReader,
+    writer: &'a mut ChannelWriter,
+    /// The streams. What is written here leaves with the next call of [`next`](Self::next).
+    pub streams: Streams,
+    /// Encoded bytes that are being sent.
+    out: Vec<u8>,
+    /// How much of them was sent.
+    sent: usize,
+    /// Whether what was sent last may still wait in the stream.
+    is_flush_due: bool,
+    /// Whether the body of a `bytes` is arriving.
+    in_body: bool,
+    /// What has arrived of it.
+    buffer: Vec<u8>,
+}
+
+/// What [`StreamChannel::next`] returns.
+#[derive(Debug)]
+pub enum StreamInput {
+    /// A message of the service.
+    Message(Header),
+    /// Something happened to a stream.
+    Event(StreamEvent),
+    /// The peer has finished between two messages.
+    End,
+}
+
+impl<'a> StreamChannel<'a> {
+    /// Continues a channel with streams.
+    pub fn new(channel: &'a mut Channel, streams: Streams) -> Self {
+        let Channel { reader, writer } = channel;
+        Self {
+            reader,
+            writer,
+            streams,
+            out: Vec::new(),
+            sent: 0,
+            is_flush_due: false,
+            in_body: false,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Queues a message of the service, ahead of everything about streams.
+    ///
+    /// # Errors
+    /// [`landline_proto::ProtocolError::FrameSize`] where it is too long for a header.
+    pub fn send<M: Message>(&mut self, message: &M) -> Result<(), Error> {
+        Ok(self.streams.send_control(message)?)
+    }
+
+    /// Sends and receives until there is something for the service. `state` accepts the messages of
+    /// the service and those about streams.
+    ///
+    /// # Errors
+    /// What the peer says ([`Error::Failed`]), [`Error::Protocol`], [`Error::Lost`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn next(&mut self, state: &ProtocolState) -> Result<StreamInput, Error> {
+        loop {
+            if let Some(event) = self.streams.poll_event() {
+                return Ok(StreamInput::Event(event));
+            }
+            if let Some(input) = poll_fn(|cx| self.poll(cx, state)).await? {
+                return Ok(input);
+            }
+        }
+    }
+
+    /// Sends all that is due, without receiving. The channel goes on without streams.
+    ///
+    /// # Errors
+    /// [`Error::Lost`].
+    pub async fn finish(mut self) -> Result<(), Error> {
+        while poll_fn(|cx| self.poll_send(cx)).await? {}
+        Ok(())
+    }
+
+    /// One step of sending or receiving; `None` where there is nothing for the service yet.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        state: &ProtocolState,
+    ) -> Poll<Result<Option<StreamInput>, Error>> {
+        loop {
+            // In turns, so that neither direction waits for the other to pause.
+            let has_sent = match self.poll_send(cx) {
+                Poll::Ready(sent) => sent?,
+                Poll::Pending => false,
+            };
+            let received = self.poll_receive(cx, state);
+            if received.is_ready() || !has_sent {
+                return received;
+            }
+        }
+    }
+
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        state: &ProtocolState,
+    ) -> Poll<Result<Option<StreamInput>, Error>> {
+        if self.in_body {
+            let received = std::task::ready!(self.reader.poll_data(cx, &mut self.buffer))?;
+            match received {
+                Received::Data(_) => {
+                    self.streams.handle_data(&self.buffer)?;
+                    self.buffer.clear();
+                }
+                Received::End(_) => {
+                    self.in_body = false;
+                    // An idle channel holds no buffer.
+                    self.buffer = Vec::new();
+                }
+            }
+            return Poll::Ready(Ok(None));
+        }
+        let Some(header) = std::task::ready!(self.reader.poll_header(cx, state))? else {
+            return Poll::Ready(Ok(Some(StreamInput::End)));
+        };
+        if !is_stream_message(&header) {
+            return Poll::Ready(Ok(Some(StreamInput::Message(header))));
+        }
+        self.streams.handle_header(&header)?;
+        self.in_body = header.kind() == Bytes::TYPE;
+        Poll::Ready(Ok(None))
+    }
+
+    /// Sends a part of what is due; `false` where nothing is due.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+        if self.sent == self.out.len() {
+            self.out.clear();
+            self.sent = 0;
+            if !self.streams.poll_transmit(&mut self.out) {
+                self.out = Vec::new();
+                if !self.is_flush_due {
+                    return Poll::Ready(Ok(false));
+                }
+                std::task::ready!(self.writer.poll_flush(cx))?;
+                self.is_flush_due = false;
+                return Poll::Ready(Ok(false));
+            }
+        }
+        let rest = self.out.get(self.sent..).unwrap_or_default();
+        let written = std::task::ready!(self.writer.poll_write(cx, rest))?;
+        self.sent += written;
+        self.is_flush_due = true;
+        Poll::Ready(Ok(true))
+    }
+}
