@@ -1,15 +1,21 @@
 //! The `landline` command: arguments, output, progress. The only place that prints, prompts, reads
 //! the environment or ends the process.
 
+mod addresses;
 mod arguments;
 mod commands;
+mod connect;
 mod environment;
 mod failure;
+mod local_admin;
+mod passwords;
 mod profile;
+mod registration;
 mod service_manager;
 mod settings;
 mod signals;
 mod terminal;
+mod tofu;
 
 use std::{net::TcpListener, process::ExitCode, time::Duration};
 
@@ -107,7 +113,7 @@ async fn run(
             commands::user::run(&state?, options).await
         }
         Command::Passwd(options) => {
-            commands::password::run(&environment::state(state)?, options).await
+            commands::passwd::run(&environment::state(state)?, options).await
         }
         Command::Who(options) => commands::who::run(&environment::state(state)?, options).await,
         Command::Kick(options) => commands::kick::run(&environment::state(state)?, options).await,

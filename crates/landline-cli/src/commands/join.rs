@@ -9,20 +9,17 @@ use std::{
 use landline::{
     Client, Error,
     client::Ways,
-    crypto::Fingerprint,
-    keys::UserKey,
-    login::{Invite, KnownServer, Secret},
+    login::{Invite, Secret},
     net::{HostPort, Target},
     proto::ErrorCode,
 };
 use zeroize::Zeroizing;
 
-use super::known;
 use crate::{
     arguments::Join,
-    environment,
+    connect, environment,
     failure::Failure,
-    terminal::{passphrase, print},
+    registration::{explain, key, key_line, report},
 };
 
 /// Far beyond any invite.
@@ -76,32 +73,6 @@ async fn by_invite(client: &Client, invite: &str, options: &Join) -> Result<(), 
     Ok(())
 }
 
-/// The key to register at `host`: the one in a file, or the client's own.
-pub(super) fn key(
-    client: &Client,
-    identity: Option<&Path>,
-    host: &str,
-) -> Result<Arc<UserKey>, Failure> {
-    let Some(path) = identity else {
-        return Ok(Arc::new(client.own_key()?));
-    };
-    let config = known::host_config(&Target {
-        user: None,
-        host: host.to_owned(),
-        port: None,
-    })?;
-    let key = known::sources(client, &config).named(&known::absolute(path))?;
-    if let (true, Some(path)) = (key.is_locked(), key.path()) {
-        key.unlock(&passphrase(path)?)?;
-    }
-    Ok(Arc::new(key))
-}
-
-/// The key, for people.
-pub(super) fn key_line(key: &UserKey) -> String {
-    format!("key     {}  {key}", key.public().fingerprint())
-}
-
 async fn by_secret(client: &Client, path: &Path, options: &Join) -> Result<(), Failure> {
     let secret = Arc::new(Secret::load(path)?);
     let path = std::path::absolute(path).unwrap_or(path.to_owned());
@@ -127,7 +98,7 @@ fn ways(addresses: &[HostPort], options: &Join) -> Result<Ways, Failure> {
     };
     if ways.said.is_none() {
         for HostPort { host, .. } in addresses {
-            let config = known::host_config(&Target {
+            let config = connect::host_config(&Target {
                 user: None,
                 host: host.clone(),
                 port: None,
@@ -137,40 +108,6 @@ fn ways(addresses: &[HostPort], options: &Join) -> Result<Ways, Failure> {
         }
     }
     Ok(ways)
-}
-
-pub(super) fn report(server: &KnownServer, means: &str) {
-    let (address, user, fingerprint) = (server.address(), &server.user, server.fingerprint);
-    let through = known::through(server);
-    print(&format!(
-        "joined {address}{through} as {user}\n  server  {fingerprint}\n  {means}"
-    ));
-}
-
-/// The invite or secret says who the server is, so a server that is another one has two possible
-/// reasons.
-pub(super) fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Failure {
-    match error {
-        Error::ServerChanged {
-            address,
-            pinned,
-            found,
-        } if pinned == fingerprint.to_string() => Failure::of_server(
-            format!(
-                "the server at {address} is not the one of the {what}: its fingerprint is {found}, the {what}'s {pinned}"
-            ),
-            &format!(
-                "was the {what} copied whole, and is it this server's? If so, somebody stands in between"
-            ),
-        ),
-        Error::ServerChanged {
-            address, pinned, ..
-        } => Failure::of_server(
-            format!("another server is known at {address}, with the fingerprint {pinned}"),
-            "if you are sure that it was set up anew, say --replace",
-        ),
-        other => other.into(),
-    }
 }
 
 fn read_invite() -> Result<Zeroizing<String>, Failure> {

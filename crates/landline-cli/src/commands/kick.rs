@@ -4,9 +4,9 @@ use std::path::Path;
 
 use landline::{Client, admin::client};
 
-use super::server_and_credential;
 use crate::{
     arguments::Kick,
+    connect::server_and_credential,
     failure::Failure,
     terminal::{print, shown_line},
 };

@@ -4,8 +4,7 @@ use std::{path::Path, time::Duration};
 
 use landline::{Client, client, login::FirstRequest, net::Reached, ping, proto::messages};
 
-use super::server_and_credential;
-use crate::{arguments, failure::Failure, terminal::print};
+use crate::{arguments, connect::server_and_credential, failure::Failure, terminal::print};
 
 pub(crate) async fn run(state: &Path, options: arguments::Ping) -> Result<(), Failure> {
     let known = Client::open(state)?;

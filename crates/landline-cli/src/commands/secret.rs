@@ -11,10 +11,10 @@ use landline::{
 };
 use zeroize::Zeroizing;
 
-use super::here::administration;
 use crate::{
     arguments::{Binding, Secret, SecretAdd},
     failure::Failure,
+    local_admin::administration,
     terminal::{lost, print, say, shown_line},
 };
 

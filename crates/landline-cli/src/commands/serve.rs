@@ -18,8 +18,8 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::reachable;
 use crate::{
+    addresses,
     arguments::Serve,
     failure::Failure,
     service_manager,
@@ -99,7 +99,7 @@ async fn serve(
         Some(taken_over) => taken_over,
         None => listen(settings.listen.as_deref()).await?,
     };
-    let addresses = reachable::addresses(settings.public_name.as_deref(), address);
+    let addresses = addresses::reachable(settings.public_name.as_deref(), address);
     let invite = server.owner_invite(addresses.clone())?;
     announce(&server, address, invite.as_ref(), options.json)?;
     let (shutdown, reload) = signals::stop_and_reload()?;
@@ -112,7 +112,7 @@ async fn serve(
     service_manager::tell("READY=1");
     let mut upkeep = JoinSet::new();
     if settings.public_name.is_none() && address.ip().is_unspecified() {
-        upkeep.spawn(reachable::follow(settings.state, address.port(), addresses));
+        upkeep.spawn(addresses::follow(settings.state, address.port(), addresses));
     }
     let served = server.run(listener, shutdown, reload, events).await;
     // The last events are printed before the process ends. One that could not be, perhaps weeks

@@ -5,9 +5,9 @@ use std::path::Path;
 use landline::{Client, crypto::Fingerprint, login::KnownServer, net::Target};
 use serde_json::json;
 
-use super::known;
 use crate::{
     arguments::Trust,
+    connect,
     failure::Failure,
     terminal::{print, print_json, shown_line},
 };
@@ -52,7 +52,7 @@ fn line(server: &KnownServer) -> String {
     } else {
         ""
     };
-    let through = known::through(server);
+    let through = connect::through(server);
     shown_line(&format!(
         "{}  {fingerprint}  as {user} {means}{through}{since}",
         server.address()
@@ -62,7 +62,7 @@ fn line(server: &KnownServer) -> String {
 fn replace(client: &Client, host: &Target, fingerprint: Fingerprint) -> Result<(), Failure> {
     let server = client
         .pins()
-        .replace(&known::named(client, host)?, fingerprint)?;
+        .replace(&connect::named(client, host)?, fingerprint)?;
     print(&format!(
         "{} is the server with the fingerprint {fingerprint} from now on",
         server.address()
@@ -71,7 +71,7 @@ fn replace(client: &Client, host: &Target, fingerprint: Fingerprint) -> Result<(
 }
 
 fn forget(client: &Client, host: &Target) -> Result<(), Failure> {
-    for server in client.pins().forget(&known::named(client, host)?)? {
+    for server in client.pins().forget(&connect::named(client, host)?)? {
         print(&format!(
             "{} is forgotten; its fingerprint was {}",
             server.address(),

@@ -26,10 +26,12 @@ use landline::{
 };
 use serde_json::json;
 
-use super::{here::administration, password, server_and_credential};
 use crate::{
     arguments::{InviteTerms, KeysCommand, NewPassword, User, UserCommand},
+    connect::server_and_credential,
     failure::Failure,
+    local_admin::administration,
+    passwords,
     terminal::{lost, moment, print, print_json, say, shown_line, table},
 };
 
@@ -152,7 +154,7 @@ impl Office {
                 password_fd,
                 ..
             } => {
-                let password = password::chosen(password_file.as_deref(), password_fd, &name)?;
+                let password = passwords::chosen(password_file.as_deref(), password_fd, &name)?;
                 let record = self.record(&name, &password).await?;
                 self.change(SetPassword {
                     user: Some(name),
@@ -353,7 +355,7 @@ fn first_password(options: &NewPassword, user: &UserName) -> Result<Option<Passw
     } = options;
     match (password, password_file, password_fd) {
         (false, None, None) => Ok(None),
-        _ => password::chosen(password_file.as_deref(), *password_fd, user).map(Some),
+        _ => passwords::chosen(password_file.as_deref(), *password_fd, user).map(Some),
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::Path;
 use landline::{Client, session::SessionInfo};
 use serde_json::json;
 
-use super::server_and_credential;
 use crate::{
     arguments::Who,
+    connect::server_and_credential,
     failure::Failure,
     terminal::{moment, print, print_json, table},
 };

@@ -21,11 +21,11 @@ use landline::{
 use remote::{Answers, Remote};
 use sha2::{Digest, Sha256};
 
-use super::{join, known};
 use crate::{
     arguments::Bootstrap,
-    environment,
+    connect, environment,
     failure::Failure,
+    registration,
     terminal::{bytes, say, shown_line},
 };
 
@@ -45,7 +45,7 @@ pub(crate) async fn run(state: &Path, options: Bootstrap) -> Result<(), Failure>
         None => environment::user("--as NAME")?,
     };
     let client = Client::open(state)?;
-    let key = join::key(&client, options.identity.as_deref(), &remote.name)?;
+    let key = registration::key(&client, options.identity.as_deref(), &remote.name)?;
     let program = Program::read(options.binary.as_deref())?;
 
     step(&remote, "looking at what is there");
@@ -240,8 +240,9 @@ async fn join(
             .await
         }
     };
-    let server = joined.map_err(|error| join::explain(error, &invite.fingerprint, "invite"))?;
-    join::report(&server, &join::key_line(&key));
+    let server =
+        joined.map_err(|error| registration::explain(error, &invite.fingerprint, "invite"))?;
+    registration::report(&server, &registration::key_line(&key));
     Ok(())
 }
 
@@ -251,7 +252,7 @@ fn direct(host: &str, way: &ProxyJump) -> Result<Option<(String, Ways)>, Failure
     if way.hops.len() > 1 {
         return Ok(None);
     }
-    let config = known::host_config(&Target {
+    let config = connect::host_config(&Target {
         user: None,
         host: host.to_owned(),
         port: None,

@@ -15,7 +15,7 @@ use landline_classic::{
 use super::dial::{charset, line};
 use crate::{
     arguments::classic::{DialStream, DialUpload},
-    commands::cp::show::Show,
+    commands::cp::progress::Show,
     failure::Failure,
     terminal::print,
 };

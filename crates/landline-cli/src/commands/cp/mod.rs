@@ -1,7 +1,7 @@
 //! `landline cp`: copies one file, and goes on by itself when the line breaks.
 
-mod once;
-pub(super) mod show;
+mod attempt;
+pub(super) mod progress;
 
 use std::{
     path::Path,
@@ -15,9 +15,7 @@ use landline::{
     net::Location,
     proto::ErrorCode,
 };
-use once::Copy;
 use serde_json::json;
-use show::Show;
 
 use crate::{
     arguments::Cp,
@@ -25,6 +23,8 @@ use crate::{
     signals,
     terminal::{bytes, print, say, shown_line},
 };
+use attempt::Copy;
+use progress::Show;
 
 /// The longest name that is shown whole.
 const LABEL_CHARS: usize = 24;

@@ -1,19 +1,16 @@
 //! `landline service`: the server under systemd.
 
-mod change;
-mod runner;
 mod systemd;
+mod transaction;
 mod units;
+mod user;
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-use change::Change;
 use landline::paths::local;
-use runner::Runner;
-use systemd::{Systemd, lingers};
 
 use crate::{
     arguments::{Service, ServiceInstall},
@@ -22,6 +19,9 @@ use crate::{
     settings::{self, Settings},
     terminal::{print, say, shown_line},
 };
+use systemd::{Systemd, lingers};
+use transaction::Transaction;
+use user::ServiceUser;
 
 const SERVICE: &str = "landline.service";
 const SOCKET: &str = "landline.socket";
@@ -42,7 +42,7 @@ pub(crate) fn run(state: Option<PathBuf>, what: Service) -> Result<(), Failure> 
 }
 
 fn install(state: Option<PathBuf>, options: &ServiceInstall) -> Result<(), Failure> {
-    let runner = Runner::of(options)?;
+    let runner = ServiceUser::of(options)?;
     let systemd = match options.print {
         true => Systemd::of(options.user).ok(),
         false => Some(Systemd::to_change(options.user)?),
@@ -63,7 +63,7 @@ fn install(state: Option<PathBuf>, options: &ServiceInstall) -> Result<(), Failu
         return Ok(());
     };
     runner.check(&program, &settings)?;
-    let change = Change::of(&systemd, texts)?;
+    let change = Transaction::of(&systemd, texts)?;
     if let Err(failure) = change.prepare() {
         return Err(failure.with_advice(&change.undo()));
     }
@@ -88,7 +88,7 @@ fn own_folders() -> BTreeMap<String, String> {
 
 /// Shows the journal, and says why the service has failed and what to do about it. What a server
 /// has to say it tells systemd.
-fn why(systemd: &Systemd, runner: &Runner, stream: &str) -> (String, String) {
+fn why(systemd: &Systemd, runner: &ServiceUser, stream: &str) -> (String, String) {
     let show_journal = |unit| {
         systemd
             .journal(unit)
@@ -125,7 +125,13 @@ fn why(systemd: &Systemd, runner: &Runner, stream: &str) -> (String, String) {
 }
 
 /// Says what runs now, and how to go on.
-fn report(runner: &Runner, program: &Path, settings: &Settings, stream: &str, has_own_state: bool) {
+fn report(
+    runner: &ServiceUser,
+    program: &Path,
+    settings: &Settings,
+    stream: &str,
+    has_own_state: bool,
+) {
     match settings.listen {
         Some(_) => print(&format!(
             "listening on {stream} ({})",

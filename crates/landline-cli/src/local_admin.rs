@@ -11,7 +11,7 @@ use crate::{
 
 /// The accounts of the server whose state is kept there. Rights that cannot be used keep nobody
 /// from being taken out: it is said, and nobody counts as an admin.
-pub(super) fn administration(state: &Path) -> Result<Administration, Failure> {
+pub(crate) fn administration(state: &Path) -> Result<Administration, Failure> {
     let administration = LocalServer::open(state)?.administration()?;
     if let Some(problem) = administration.rights_problem() {
         say(&shown_line(&format!(

@@ -17,8 +17,7 @@ use landline::{
 };
 use zeroize::Zeroizing;
 
-use super::{first_use, password};
-use crate::{arguments::Access, environment, failure::Failure, terminal};
+use crate::{arguments::Access, environment, failure::Failure, passwords, terminal, tofu};
 
 /// The key files that are usual, in ssh's order of preference.
 const USUAL_KEYS: [&str; 5] = [
@@ -50,7 +49,7 @@ pub(crate) async fn server_and_credential(
             } else {
                 dialed(target, &config)
             };
-            first_use::server(client, &dialed, user(target, &config)?, access, way).await?
+            tofu::server(client, &dialed, user(target, &config)?, access, way).await?
         }
         found => found?,
     };
@@ -93,7 +92,7 @@ async fn means(
 ) -> Result<Means, Failure> {
     let (may_ask, is_typed) = (
         access.identity.is_none(),
-        password::is_typed(&access.password),
+        passwords::is_typed(&access.password),
     );
     let person = Arc::new(Person {
         client: client.clone(),
@@ -103,7 +102,7 @@ async fn means(
     });
     let place = server.address().to_string();
     if access.identity.is_none() {
-        if let Some(password) = password::for_login(&access.password, &server.user, &place)? {
+        if let Some(password) = passwords::for_login(&access.password, &server.user, &place)? {
             return Ok(Means::Password(Arc::new(TypedPassword::new(
                 password, person,
             ))));
@@ -113,14 +112,14 @@ async fn means(
         }
         // Where nobody can be asked, a key may do as well.
         if server.password
-            && let Some(typed) = password::asked(&server.user, &place)?
+            && let Some(typed) = passwords::asked(&server.user, &place)?
         {
             return Ok(Means::Password(Arc::new(TypedPassword::new(typed, person))));
         }
     }
     let keys = keys(&sources(client, config), server, access.identity.as_deref())?;
     if keys.is_empty() {
-        let typed = password::asked(&server.user, &place)?;
+        let typed = passwords::asked(&server.user, &place)?;
         let typed = typed.ok_or_else(|| match server.password {
             true => Failure::no_terminal_for_password(),
             false => Failure::no_key(format!("there is no key to log in to {place} with")),
@@ -272,14 +271,14 @@ impl Ask for Person {
 
     fn password(&self) -> Result<Option<Password>, Error> {
         match self.may_ask {
-            true => password::asked(&self.server.user, &self.server.address().to_string()),
+            true => passwords::asked(&self.server.user, &self.server.address().to_string()),
             false => Ok(None),
         }
     }
 
     fn password_again(&self) -> Result<Option<Password>, Error> {
         match self.may_ask && self.is_typed {
-            true => password::asked_again(&self.server.user, &self.server.address().to_string()),
+            true => passwords::asked_again(&self.server.user, &self.server.address().to_string()),
             false => Ok(None),
         }
     }

@@ -19,14 +19,14 @@ use crate::{
 const OWN_FOLDERS: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// The user of a service.
-pub(super) struct Runner {
+pub(super) struct ServiceUser {
     /// The name, where it is a service of the system.
     pub(super) name: Option<String>,
     user_id: u32,
     home: Option<PathBuf>,
 }
 
-impl Runner {
+impl ServiceUser {
     /// The user that the options name.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ const QUESTIONS_MAX: usize = 3;
 
 /// Learns who `target` is, on a connection that is ended before anybody is asked, and pins it if
 /// that is right. It is reached by `way`, which is remembered if it was said.
-pub(super) async fn server(
+pub(crate) async fn server(
     client: &Client,
     target: &Target,
     user: UserName,

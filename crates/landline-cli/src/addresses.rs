@@ -12,7 +12,7 @@ use landline::{admin::LocalServer, net::HostPort};
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Where a client can reach a server that listens there.
-pub(super) fn addresses(public_name: Option<&str>, listening: SocketAddr) -> Vec<HostPort> {
+pub(crate) fn reachable(public_name: Option<&str>, listening: SocketAddr) -> Vec<HostPort> {
     let port = listening.port();
     let one = |host: String| vec![HostPort { host, port }];
     if let Some(name) = public_name {
@@ -31,7 +31,7 @@ pub(super) fn addresses(public_name: Option<&str>, listening: SocketAddr) -> Vec
 
 /// Notes this machine's addresses for later invites whenever they have changed: a server that
 /// starts with the machine comes before most of them. `noted` are those that are noted already.
-pub(super) async fn follow(state: PathBuf, port: u16, mut noted: Vec<HostPort>) {
+pub(crate) async fn follow(state: PathBuf, port: u16, mut noted: Vec<HostPort>) {
     let mut turns = tokio::time::interval(INTERVAL);
     loop {
         turns.tick().await;

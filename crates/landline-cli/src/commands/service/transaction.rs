@@ -10,7 +10,7 @@ use crate::{failure::Failure, terminal::print};
 /// Far beyond any unit.
 const UNIT_BYTES_MAX: u64 = 64 * 1024;
 
-pub(super) struct Change<'a> {
+pub(super) struct Transaction<'a> {
     systemd: &'a Systemd,
     units: [Unit; 2],
 }
@@ -29,7 +29,7 @@ struct Earlier {
     is_active: bool,
 }
 
-impl<'a> Change<'a> {
+impl<'a> Transaction<'a> {
     /// Looks at what is there.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use landline::{
     proto::Name,
 };
 
-use crate::{arguments::Cp, commands::server_and_credential, failure::Failure};
+use crate::{arguments::Cp, connect::server_and_credential, failure::Failure};
 
 /// A copy that has been understood: from where, to where, and by which server.
 pub(super) struct Copy<'a> {
