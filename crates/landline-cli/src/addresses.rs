@@ -1,4 +1,4 @@
-//! Where clients can reach this machine.
+//! The addresses at which clients can reach this machine.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -8,11 +8,11 @@ use std::{
 
 use landline::{admin::LocalServer, net::HostPort};
 
-/// How often the addresses of this machine are looked at.
+/// The time between two looks at this machine's addresses.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Where a client can reach a server that listens there.
-pub(crate) fn reachable(public_name: Option<&str>, listening: SocketAddr) -> Vec<HostPort> {
+/// Lists where a client can reach a server that listens at `listening`.
+pub(crate) fn list_reachable(public_name: Option<&str>, listening: SocketAddr) -> Vec<HostPort> {
     let port = listening.port();
     let one = |host: String| vec![HostPort { host, port }];
     if let Some(name) = public_name {
@@ -21,36 +21,38 @@ pub(crate) fn reachable(public_name: Option<&str>, listening: SocketAddr) -> Vec
     if !listening.ip().is_unspecified() {
         return one(listening.ip().to_string());
     }
-    let every = every_address(port);
-    if every.is_empty() {
+    let all = list_all(port);
+    if all.is_empty() {
         one("127.0.0.1".into())
     } else {
-        every
+        all
     }
 }
 
-/// Notes this machine's addresses for later invites whenever they have changed: a server that
-/// starts with the machine comes before most of them. `noted` are those that are noted already.
-pub(crate) async fn follow(state: PathBuf, port: u16, mut noted: Vec<HostPort>) {
-    let mut turns = tokio::time::interval(INTERVAL);
+/// Saves this machine's addresses for later invites whenever they change. Never returns.
+///
+/// A server that starts at boot starts before most addresses exist. `saved` are the addresses that
+/// are saved already.
+pub(crate) async fn track(state: PathBuf, port: u16, mut saved: Vec<HostPort>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
     loop {
-        turns.tick().await;
-        let now = every_address(port);
-        // Of a machine that is off the network, those that it had are the better guess.
-        if now.is_empty() || now == noted {
+        ticks.tick().await;
+        let now = list_all(port);
+        // A machine without a network will most likely get its earlier addresses back.
+        if now.is_empty() || now == saved {
             continue;
         }
         let (state, addresses) = (state.clone(), now.clone());
-        let note = move || LocalServer::note_addresses(&state, &addresses);
-        // What cannot be written now is tried again.
-        if let Ok(Ok(())) = tokio::task::spawn_blocking(note).await {
-            noted = now;
+        let save = move || LocalServer::note_addresses(&state, &addresses);
+        // A failed write is retried at the next tick.
+        if let Ok(Ok(())) = tokio::task::spawn_blocking(save).await {
+            saved = now;
         }
     }
 }
 
-/// This machine's addresses, other than those that mean nothing elsewhere.
-fn every_address(port: u16) -> Vec<HostPort> {
+/// All addresses of this machine, except loopback and link-local ones.
+fn list_all(port: u16) -> Vec<HostPort> {
     let others = if_addrs::get_if_addrs()
         .unwrap_or_default()
         .into_iter()

@@ -1,4 +1,4 @@
-//! Which server is meant, and what to log in with.
+//! Finds the server that a user names, and the credential to log in there.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,13 +13,16 @@ use landline::{
     },
     net::Target,
     password::Password,
+    proto::login::UserName,
     ssh_config::{self, AgentPlace, HostConfig, Query},
 };
 use zeroize::Zeroizing;
 
-use crate::{arguments::Access, environment, failure::Failure, passwords, terminal, tofu};
+use crate::{
+    arguments::Access, context::Context, failure::Failure, passwords, terminal::shown_line, tofu,
+};
 
-/// The key files that are usual, in ssh's order of preference.
+/// The usual key files, in ssh's order of preference.
 const USUAL_KEYS: [&str; 5] = [
     "id_ed25519",
     "id_ecdsa",
@@ -27,29 +30,35 @@ const USUAL_KEYS: [&str; 5] = [
     "id_ecdsa_sk",
     "id_rsa",
 ];
-/// What ssh reads behind the user's own file.
+/// The configuration that ssh reads after the user's own, and its folder.
 const SYSTEM_CONFIG: (&str, &str) = ("/etc/ssh/ssh_config", "/etc/ssh");
 
-/// The server that the user names, and what to log in with. A server that is not known is asked who
-/// it is, and the user whether that is right.
-pub(crate) async fn server_and_credential(
+/// Finds the server that the user names, and the credential to log in there.
+///
+/// An unknown server is pinned first, if the user accepts its fingerprint.
+///
+/// # Errors
+/// The server is not trusted; no credential can be found, read or asked for.
+pub(crate) async fn find_server(
+    context: &Context,
     client: &Client,
     target: &Target,
     access: &Access,
 ) -> Result<(KnownServer, Credential), Failure> {
-    let target = &seen(target, access);
-    let config = host_config(target)?;
-    let mut server = match find(client, target, &config) {
+    let target = &rename_to_local(target, access);
+    let config = read_ssh_config(context, target)?;
+    let mut server = match find_known(client, target, &config) {
         Err(Error::UnknownServer { .. }) => {
             let way = access.via_ssh.as_ref().or(config.proxy_jump.as_ref());
-            let is_gone_through = way.is_some_and(|way| way.ends_at(&target.host));
-            // The host that is gone through is known by the name by which ssh knows it.
-            let dialed = if is_gone_through {
+            let is_jump_host = way.is_some_and(|way| way.ends_at(&target.host));
+            // A server on the jump host itself is known by the name that ssh uses.
+            let dialed = if is_jump_host {
                 target.clone()
             } else {
-                dialed(target, &config)
+                replace_alias(target, &config)
             };
-            tofu::server(client, &dialed, user(target, &config)?, access, way).await?
+            let user = choose_user(context, target, &config)?;
+            tofu::pin_server(context, client, &dialed, user, access, way).await?
         }
         found => found?,
     };
@@ -58,13 +67,14 @@ pub(crate) async fn server_and_credential(
         .clone()
         .or(server.via)
         .or(config.proxy_jump.clone());
-    let means = means(client, &server, &config, access).await?;
+    let means = choose_means(context, client, &server, &config, access).await?;
     let credential = Credential::new(server.user.clone(), means);
     Ok((server, credential))
 }
 
-/// The target as it is called from here.
-fn seen(target: &Target, access: &Access) -> Target {
+/// The target under the name by which this client knows it: with `--via-ssh`, `localhost` means the
+/// last jump host.
+fn rename_to_local(target: &Target, access: &Access) -> Target {
     let host = access
         .via_ssh
         .as_ref()
@@ -75,68 +85,75 @@ fn seen(target: &Target, access: &Access) -> Target {
     }
 }
 
-/// The way to a known server, for people; empty for a direct one.
-pub(crate) fn through(server: &KnownServer) -> String {
+/// Describes the jump hosts to a known server; empty for a direct connection.
+pub(crate) fn describe_via(server: &KnownServer) -> String {
     let way = server.via.as_ref().filter(|way| !way.hops.is_empty());
     way.map_or_else(String::new, |way| format!(" through ssh to {way}"))
 }
 
-/// What to log in with: the key or password that the user names, else what is known to log in
-/// there, else what there is. What can be asked before connecting is asked before a signal would
-/// stop a copy.
-async fn means(
+/// Chooses what to log in with: what the options name, else what is known to log in there, else all
+/// the keys there are.
+///
+/// Questions are asked here, before there is a connection.
+async fn choose_means(
+    context: &Context,
     client: &Client,
     server: &KnownServer,
     config: &HostConfig,
     access: &Access,
 ) -> Result<Means, Failure> {
-    let (may_ask, is_typed) = (
-        access.identity.is_none(),
-        passwords::is_typed(&access.password),
-    );
-    let person = Arc::new(Person {
+    let asker = Arc::new(Asker {
+        context: context.clone(),
         client: client.clone(),
         server: server.clone(),
-        may_ask,
-        is_typed,
+        may_ask: access.identity.is_none(),
+        is_typed: passwords::is_typed(&context.environment, &access.password),
     });
     let place = server.address().to_string();
     if access.identity.is_none() {
-        if let Some(password) = passwords::for_login(&access.password, &server.user, &place)? {
-            return Ok(Means::Password(Arc::new(TypedPassword::new(
-                password, person,
-            ))));
+        let given = passwords::read_for_login(context, &access.password, &server.user, &place)?;
+        if let Some(password) = given {
+            let password = TypedPassword::new(password, asker);
+            return Ok(Means::Password(Arc::new(password)));
         }
         if let Some(secret) = &server.secret {
             return Ok(Means::Secret(Arc::new(Secret::load(secret)?)));
         }
-        // Where nobody can be asked, a key may do as well.
+        // If the user cannot be asked, a key may still log in.
         if server.password
-            && let Some(typed) = passwords::asked(&server.user, &place)?
+            && let Some(typed) = passwords::prompt_password(context, &server.user, &place)?
         {
-            return Ok(Means::Password(Arc::new(TypedPassword::new(typed, person))));
+            return Ok(Means::Password(Arc::new(TypedPassword::new(typed, asker))));
         }
     }
-    let keys = keys(&sources(client, config), server, access.identity.as_deref())?;
+    let sources = key_sources(context, client, config);
+    let keys = choose_keys(context, &sources, server, access.identity.as_deref())?;
     if keys.is_empty() {
-        let typed = passwords::asked(&server.user, &place)?;
-        let typed = typed.ok_or_else(|| match server.password {
-            true => Failure::no_terminal_for_password(),
-            false => Failure::no_key(format!("there is no key to log in to {place} with")),
+        let typed = passwords::prompt_password(context, &server.user, &place)?;
+        let typed = typed.ok_or_else(|| {
+            if server.password {
+                Failure::no_terminal_for_password()
+            } else {
+                Failure::no_key(format!("there is no key to log in to {place} with"))
+            }
         })?;
-        return Ok(Means::Password(Arc::new(TypedPassword::new(typed, person))));
+        return Ok(Means::Password(Arc::new(TypedPassword::new(typed, asker))));
     }
-    let keys = Keyring::new(keys, person);
+    let keys = Keyring::new(keys, asker);
     keys.unlock().await?;
     Ok(Means::Keys(Arc::new(keys)))
 }
 
-/// What ssh's configuration says about this host.
-pub(crate) fn host_config(target: &Target) -> Result<HostConfig, Failure> {
-    let Some(home) = environment::home() else {
+/// Reads what ssh's configuration says about the host of `target`. Lines that are skipped are
+/// reported.
+///
+/// # Errors
+/// A file cannot be read or parsed.
+pub(crate) fn read_ssh_config(context: &Context, target: &Target) -> Result<HostConfig, Failure> {
+    let Some(home) = context.environment.home() else {
         return Ok(HostConfig::default());
     };
-    let local_user = environment::user_text();
+    let local_user = context.environment.local_user();
     let user = target.user.as_ref().map(|user| user.as_str());
     let query = Query {
         host: &target.host,
@@ -151,30 +168,38 @@ pub(crate) fn host_config(target: &Target) -> Result<HostConfig, Failure> {
     ];
     let config = ssh_config::read(&files, &query)?;
     for what in &config.passed_over {
-        terminal::say(&terminal::shown_line(&format!("landline: {what}")));
+        context.err.print(&shown_line(&format!("landline: {what}")));
     }
     Ok(config)
 }
 
-/// The known server of the name that was written, else of the one that it stands for.
-fn find(client: &Client, target: &Target, config: &HostConfig) -> Result<KnownServer, Error> {
+/// Finds a known server by the name as written, else by the name that ssh's configuration gives.
+fn find_known(client: &Client, target: &Target, config: &HostConfig) -> Result<KnownServer, Error> {
     match client.find(target) {
-        Err(Error::UnknownServer { .. }) => client.find(&dialed(target, config)),
+        Err(Error::UnknownServer { .. }) => client.find(&replace_alias(target, config)),
         found => found,
     }
 }
 
-/// The target under the name by which it is known: the one that was written, else the one that it
-/// stands for.
-pub(crate) fn named(client: &Client, target: &Target) -> Result<Target, Failure> {
+/// The target under the name by which it is known: as written, else as ssh's configuration says.
+///
+/// # Errors
+/// As [`read_ssh_config`].
+pub(crate) fn resolve_alias(
+    context: &Context,
+    client: &Client,
+    target: &Target,
+) -> Result<Target, Failure> {
     match client.find(target) {
-        Err(Error::UnknownServer { .. }) => Ok(dialed(target, &host_config(target)?)),
+        Err(Error::UnknownServer { .. }) => {
+            Ok(replace_alias(target, &read_ssh_config(context, target)?))
+        }
         _ => Ok(target.clone()),
     }
 }
 
-/// The target with the host that is connected to.
-fn dialed(target: &Target, config: &HostConfig) -> Target {
+/// The target with `HostName` of ssh's configuration, which is the host to connect to.
+fn replace_alias(target: &Target, config: &HostConfig) -> Target {
     let host = config
         .host_name
         .clone()
@@ -185,8 +210,12 @@ fn dialed(target: &Target, config: &HostConfig) -> Target {
     }
 }
 
-/// Who to log in as where nothing is known: as written, else as configured, else as here.
-fn user(target: &Target, config: &HostConfig) -> Result<landline::proto::login::UserName, Failure> {
+/// The user name for an unknown server: as written, else as configured for ssh, else the local one.
+fn choose_user(
+    context: &Context,
+    target: &Target,
+    config: &HostConfig,
+) -> Result<UserName, Failure> {
     let configured = config.user.as_ref().map(|user| {
         user.parse().map_err(|error| {
             Failure::usage(format!("the user {user:?} of ssh's configuration: {error}"))
@@ -195,19 +224,20 @@ fn user(target: &Target, config: &HostConfig) -> Result<landline::proto::login::
     match (&target.user, configured) {
         (Some(user), _) => Ok(user.clone()),
         (None, Some(configured)) => configured,
-        (None, None) => environment::user("user@host"),
+        (None, None) => context.environment.user("user@host"),
     }
 }
 
-/// Where keys are looked for.
-pub(crate) fn sources(client: &Client, config: &HostConfig) -> KeySources {
+/// Where keys for this host are looked for.
+pub(crate) fn key_sources(context: &Context, client: &Client, config: &HostConfig) -> KeySources {
+    let environment = &context.environment;
     let mut defaults = vec![client.own_key_path()];
-    if let (Some(home), true) = (environment::home(), config.identity_files.is_empty()) {
+    if let (Some(home), true) = (environment.home(), config.identity_files.is_empty()) {
         defaults.extend(USUAL_KEYS.iter().map(|name| home.join(".ssh").join(name)));
     }
     let agent = match &config.identity_agent {
-        None => environment::agent_socket("SSH_AUTH_SOCK"),
-        Some(AgentPlace::Variable(name)) => environment::agent_socket(name),
+        None => environment.absolute_path("SSH_AUTH_SOCK"),
+        Some(AgentPlace::Variable(name)) => environment.absolute_path(name),
         Some(AgentPlace::Socket(socket)) => Some(socket.clone()),
         Some(AgentPlace::Nowhere) => None,
     };
@@ -219,72 +249,76 @@ pub(crate) fn sources(client: &Client, config: &HostConfig) -> KeySources {
     }
 }
 
-/// The key that the user names, else the one that is known to log in there, else all of them,
-/// perhaps none.
-fn keys(
+/// The key that the user names, else the key that is known to log in there, else all keys, perhaps
+/// none.
+fn choose_keys(
+    context: &Context,
     sources: &KeySources,
     server: &KnownServer,
     identity: Option<&Path>,
 ) -> Result<Vec<Arc<UserKey>>, Failure> {
     if let Some(path) = identity {
-        return Ok(vec![Arc::new(sources.named(&absolute(path))?)]);
+        return Ok(vec![Arc::new(sources.named(&make_absolute(path))?)]);
     }
     if let Some(key) = sources.known(server)? {
         return Ok(vec![Arc::new(key)]);
     }
     let Candidates { keys, passed_over } = sources.all();
     for what in passed_over {
-        terminal::say(&terminal::shown_line(&format!(
-            "landline: passed over: {what}"
-        )));
+        context
+            .err
+            .print(&shown_line(&format!("landline: passed over: {what}")));
     }
     Ok(keys)
 }
 
-/// What is remembered must not depend on where this command was started.
-pub(crate) fn absolute(path: &Path) -> PathBuf {
+/// The absolute path: a path that is saved must not depend on the working folder of this command.
+pub(crate) fn make_absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The person at the terminal.
-struct Person {
+/// Asks the user during a login, and saves what logged in.
+struct Asker {
+    context: Context,
     client: Client,
     server: KnownServer,
-    /// Not where a key was named that is to log in.
+    /// False if the options name the key that must log in.
     may_ask: bool,
-    /// Whether no other source of the password was named than the person.
+    /// Whether the password is typed, rather than read from a file or descriptor.
     is_typed: bool,
 }
 
-impl Ask for Person {
+impl Ask for Asker {
     fn passphrase(&self, path: &Path) -> Result<Zeroizing<String>, Error> {
-        terminal::passphrase(path)
+        passwords::prompt_passphrase(&*self.context.prompter, path)
     }
 
     fn accepted(&self, key: &UserKey) {
         let known = self.server.clone().with_key(key);
-        // The next login then takes one round trip less. Not to know it is no reason to fail.
+        // The next login then saves a round trip. Without it the login still works.
         if self.may_ask && known != self.server {
             let _ = self.client.pins().remember_key(&self.server, key);
         }
     }
 
     fn password(&self) -> Result<Option<Password>, Error> {
-        match self.may_ask {
-            true => passwords::asked(&self.server.user, &self.server.address().to_string()),
-            false => Ok(None),
+        if !self.may_ask {
+            return Ok(None);
         }
+        let place = self.server.address().to_string();
+        passwords::prompt_password(&self.context, &self.server.user, &place)
     }
 
     fn password_again(&self) -> Result<Option<Password>, Error> {
-        match self.may_ask && self.is_typed {
-            true => passwords::asked_again(&self.server.user, &self.server.address().to_string()),
-            false => Ok(None),
+        if !self.may_ask || !self.is_typed {
+            return Ok(None);
         }
+        let place = self.server.address().to_string();
+        passwords::prompt_again(&self.context, &self.server.user, &place)
     }
 
     fn accepted_password(&self) {
-        // The next login then asks at once. Not to know it is no reason to fail.
+        // The next login then asks for the password at once. Without it the login still works.
         if self.server.provisional || !self.server.password {
             let _ = self.client.pins().remember_password(&self.server);
         }

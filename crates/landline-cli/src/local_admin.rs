@@ -1,20 +1,20 @@
-//! The server of this machine, for whoever administers it here.
-
-use std::path::Path;
+//! Administration of this machine's server, through its state folder.
 
 use landline::admin::{Administration, LocalServer};
 
-use crate::{
-    failure::Failure,
-    terminal::{say, shown_line},
-};
+use crate::{context::Context, failure::Failure, terminal::shown_line};
 
-/// The accounts of the server whose state is kept there. Rights that cannot be used keep nobody
-/// from being taken out: it is said, and nobody counts as an admin.
-pub(crate) fn administration(state: &Path) -> Result<Administration, Failure> {
-    let administration = LocalServer::open(state)?.administration()?;
+/// Opens the accounts of this machine's server.
+///
+/// Broken rights are reported and do not stop the command, so that a user can still be removed.
+/// Until they are repaired, no account counts as an admin.
+///
+/// # Errors
+/// The state folder is unknown or cannot be used.
+pub(crate) fn open(context: &Context) -> Result<Administration, Failure> {
+    let administration = LocalServer::open(&context.server_state()?)?.administration()?;
     if let Some(problem) = administration.rights_problem() {
-        say(&shown_line(&format!(
+        context.err.print(&shown_line(&format!(
             "landline: {problem}; until that is mended, nobody counts as an admin here"
         )));
     }

@@ -1,4 +1,4 @@
-//! What `join` and `bootstrap` share: the key to register, and how a join is reported.
+//! What `join` and `bootstrap` share: the key to register, and the report of a join.
 
 use std::{path::Path, sync::Arc};
 
@@ -6,14 +6,14 @@ use landline::{
     Client, Error, crypto::Fingerprint, keys::UserKey, login::KnownServer, net::Target,
 };
 
-use crate::{
-    connect,
-    failure::Failure,
-    terminal::{passphrase, print},
-};
+use crate::{connect, context::Context, failure::Failure, passwords};
 
-/// The key to register at `host`: the one in a file, or the client's own.
-pub(crate) fn key(
+/// The key to register at `host`: the one in the file `identity`, else the client's own.
+///
+/// # Errors
+/// The key cannot be read or unlocked.
+pub(crate) fn choose_key(
+    context: &Context,
     client: &Client,
     identity: Option<&Path>,
     host: &str,
@@ -21,33 +21,35 @@ pub(crate) fn key(
     let Some(path) = identity else {
         return Ok(Arc::new(client.own_key()?));
     };
-    let config = connect::host_config(&Target {
+    let target = Target {
         user: None,
         host: host.to_owned(),
         port: None,
-    })?;
-    let key = connect::sources(client, &config).named(&connect::absolute(path))?;
+    };
+    let config = connect::read_ssh_config(context, &target)?;
+    let sources = connect::key_sources(context, client, &config);
+    let key = sources.named(&connect::make_absolute(path))?;
     if let (true, Some(path)) = (key.is_locked(), key.path()) {
-        key.unlock(&passphrase(path)?)?;
+        key.unlock(&passwords::prompt_passphrase(&*context.prompter, path)?)?;
     }
     Ok(Arc::new(key))
 }
 
-/// The key, for people.
-pub(crate) fn key_line(key: &UserKey) -> String {
+/// Describes a key for people.
+pub(crate) fn describe_key(key: &UserKey) -> String {
     format!("key     {}  {key}", key.public().fingerprint())
 }
 
-pub(crate) fn report(server: &KnownServer, means: &str) {
+/// Prints which server was joined, and the credential that logs in there.
+pub(crate) fn report(context: &Context, server: &KnownServer, credential: &str) {
     let (address, user, fingerprint) = (server.address(), &server.user, server.fingerprint);
-    let through = connect::through(server);
-    print(&format!(
-        "joined {address}{through} as {user}\n  server  {fingerprint}\n  {means}"
+    let via = connect::describe_via(server);
+    context.out.print(&format!(
+        "joined {address}{via} as {user}\n  server  {fingerprint}\n  {credential}"
     ));
 }
 
-/// The invite or secret says who the server is, so a server that is another one has two possible
-/// reasons.
+/// Explains why a join failed. `what` names the invite or secret with this fingerprint.
 pub(crate) fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Failure {
     match error {
         Error::ServerChanged {

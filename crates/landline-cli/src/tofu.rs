@@ -1,42 +1,46 @@
-//! A server that is not known yet: who it is, and whether that is right.
+//! Trust on first use: fetches the fingerprint of an unknown server and asks the user about it.
 
-use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::sync::Arc;
 
 use landline::{
     Client, Error, client,
     crypto::Fingerprint,
     login::KnownServer,
     net::{HostPort, Target},
-    paths::local,
     proto::{DEFAULT_PORT, login::UserName},
     ssh_config::ProxyJump,
 };
 
 use crate::{
-    arguments::Access,
-    failure::Failure,
-    terminal::{say, shown, shown_line},
+    arguments::Access, context::Context, failure::Failure, prompter::Prompter, terminal::shown_line,
 };
 
-/// How often an answer that is none is asked for again.
+/// Questions until an answer that is neither yes, no nor a fingerprint counts as no.
 const QUESTIONS_MAX: usize = 3;
 
-/// Learns who `target` is, on a connection that is ended before anybody is asked, and pins it if
-/// that is right. It is reached by `way`, which is remembered if it was said.
-pub(crate) async fn server(
+/// Fetches the fingerprint of `target` and pins it if the user, or `--accept-new`, accepts it.
+///
+/// The connection that fetches it ends before the question: a person may take minutes. `way` is how
+/// the server is reached; it is saved if `--via-ssh` gave it.
+///
+/// # Errors
+/// The user cannot be asked or does not accept; the server cannot be reached; the pins cannot be
+/// used.
+pub(crate) async fn pin_server(
+    context: &Context,
     client: &Client,
     target: &Target,
     user: UserName,
     access: &Access,
     way: Option<&ProxyJump>,
 ) -> Result<KnownServer, Failure> {
-    if !access.accept_new && !can_ask() {
+    if !access.accept_new && !context.prompter.can_ask() {
         return Err(Error::UnknownServer {
             address: target.to_string(),
         }
         .into());
     }
-    // A file that cannot be used is to be known before a question that it makes vain.
+    // Fail on unusable pins before the user answers a question.
     client.pins().all()?;
     let address = HostPort {
         host: target.host.clone(),
@@ -46,82 +50,106 @@ pub(crate) async fn server(
     let mut server = KnownServer::new(address, fingerprint, user);
     server.via = access.via_ssh.clone();
     server.provisional = if access.accept_new {
-        say(&shown_line(&format!(
+        context.err.print(&shown_line(&format!(
             "landline: {} is trusted on first use, as --accept-new says; its fingerprint is {fingerprint}",
             server.address()
         )));
         true
     } else {
-        let place = server.address().to_string();
-        let answer = tokio::task::spawn_blocking(move || ask(&place, fingerprint)).await;
-        match answer.map_err(|error| Failure::local(error.to_string()))? {
-            Answer::Yes => true,
-            Answer::Compared => false,
-            Answer::No => {
-                return Err(Failure::of_server(
-                    "not trusted".into(),
-                    "nothing was said to the server",
-                ));
-            }
-            Answer::Another => {
-                let what = format!(
-                    "{} has another fingerprint than the one that you typed",
-                    server.address()
-                );
-                let advice =
-                    "either it is another server, or somebody stands in between. Do not go on";
-                return Err(Failure::of_server(what, advice));
-            }
-        }
+        confirm(context.prompter.clone(), &server).await?
     };
     client.pins().trust_first(&server)?;
     Ok(server)
 }
 
-/// Whether somebody sits there who would see the question.
-fn can_ask() -> bool {
-    std::io::stderr().is_terminal() && local::terminal().is_ok()
+/// Asks the user about `server`; whether the pin is provisional, as it was not compared.
+async fn confirm(prompter: Arc<dyn Prompter>, server: &KnownServer) -> Result<bool, Failure> {
+    let place = server.address().to_string();
+    let fingerprint = server.fingerprint;
+    let answer = tokio::task::spawn_blocking(move || ask(&*prompter, &place, fingerprint)).await;
+    match answer.map_err(|error| Failure::local(error.to_string()))? {
+        Answer::Yes => Ok(true),
+        Answer::Same => Ok(false),
+        Answer::No => Err(Failure::of_server(
+            "not trusted".into(),
+            "nothing was said to the server",
+        )),
+        Answer::Different => {
+            let what = format!(
+                "{} has another fingerprint than the one that you typed",
+                server.address()
+            );
+            let advice = "either it is another server, or somebody stands in between. Do not go on";
+            Err(Failure::of_server(what, advice))
+        }
+    }
 }
 
-/// What somebody says to a fingerprint.
+/// The user's answer to a fingerprint.
+#[derive(Debug, PartialEq, Eq)]
 enum Answer {
     Yes,
-    /// The fingerprint, typed: they have it from elsewhere.
-    Compared,
     No,
-    /// A fingerprint, but another one.
-    Another,
+    /// The user typed the same fingerprint, which they have from somewhere else.
+    Same,
+    /// The user typed a different fingerprint.
+    Different,
 }
 
-fn ask(place: &str, fingerprint: Fingerprint) -> Answer {
-    let question = format!(
+fn ask(prompter: &dyn Prompter, place: &str, fingerprint: Fingerprint) -> Answer {
+    let mut question = format!(
         "{place} is not known here. Its fingerprint is\n  {fingerprint}\nIts owner sees it where it is served \
          (landline serve). Is it the right one? Answer yes, no, or\nthe fingerprint that you were told: "
     );
-    let Ok(mut terminal) = local::terminal() else {
-        return Answer::No;
-    };
-    let Ok(mut answers) = terminal.try_clone().map(BufReader::new) else {
-        return Answer::No;
-    };
-    let mut said = write!(terminal, "{}", shown(&question)).and_then(|()| terminal.flush());
     for _ in 0..QUESTIONS_MAX {
-        let mut answer = String::new();
-        if said.is_err() || !matches!(answers.read_line(&mut answer), Ok(1..)) {
+        let Ok(answer) = prompter.ask(&question) else {
             return Answer::No;
-        }
+        };
         match answer.trim() {
             "yes" => return Answer::Yes,
             "no" => return Answer::No,
             typed => match typed.parse::<Fingerprint>() {
-                Ok(typed) if typed == fingerprint => return Answer::Compared,
-                Ok(_) => return Answer::Another,
-                Err(_) => {
-                    said = write!(terminal, "Please answer yes, no, or the fingerprint: ")
-                        .and_then(|()| terminal.flush());
-                }
+                Ok(typed) if typed == fingerprint => return Answer::Same,
+                Ok(_) => return Answer::Different,
+                Err(_) => question = "Please answer yes, no, or the fingerprint: ".to_owned(),
             },
         }
     }
     Answer::No
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_context::Script;
+
+    const FINGERPRINT: &str = "a7b0000000000000000000000000000000000000000000000000000000000001";
+
+    #[test]
+    fn answers_to_a_fingerprint() {
+        let other = FINGERPRINT.replace('7', "8");
+        for (answers, expected, left) in [
+            (&["yes"][..], Answer::Yes, 0),
+            (&["no", "yes"], Answer::No, 1),
+            (&["YES", "what?", "yes"], Answer::Yes, 0),
+            (&["y", "y", "y", "yes"], Answer::No, 1),
+            (&[FINGERPRINT], Answer::Same, 0),
+            (&[&other], Answer::Different, 0),
+            (&[], Answer::No, 0),
+        ] {
+            let script = Script::new(answers);
+            let answer = ask(&script, "nas:5263", FINGERPRINT.parse().unwrap());
+            assert_eq!(answer, expected, "{answers:?}");
+            assert_eq!(script.answers_left(), left, "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn question_shows_place_and_fingerprint() {
+        let script = Script::new(&["no"]);
+        ask(&script, "nas:5263", FINGERPRINT.parse().unwrap());
+        let questions = script.questions();
+        assert!(questions.concat().contains("nas:5263"), "{questions:?}");
+        assert!(questions.concat().contains(FINGERPRINT), "{questions:?}");
+    }
 }

@@ -1,11 +1,16 @@
-//! `landline lab`: experiments with real sockets, shown as tables and as a picture. They need no
-//! runtime: what they want, they start themselves.
+//! `landline lab`: experiments with real sockets, printed as tables and drawn as a picture.
+//!
+//! They do not use the runtime: each starts the threads and processes that it measures.
 
 use std::{
-    env, io,
-    process::{Command, ExitCode},
+    env,
+    ffi::OsString,
+    io,
+    path::PathBuf,
+    process::{self, Command},
 };
 
+use clap::{Args, Subcommand, ValueEnum};
 use landline::paths::Document;
 use landline_lab::{
     Language, Lifecycle, Models, Report, Sticky,
@@ -13,87 +18,153 @@ use landline_lab::{
 };
 
 use crate::{
-    arguments::{Experiment, Lab, LabOptions},
-    environment,
+    context::{Context, ExitStatus, Run},
     failure::Failure,
-    terminal,
 };
 
-pub(crate) fn run(lab: Lab) -> Result<(), Failure> {
-    match lab.experiment {
-        Experiment::Sticky(options) => {
-            show("landline-sticky.svg", &options, Sticky::run, Sticky::report)
-        }
-        Experiment::Models(options) => show(
-            "landline-models.svg",
-            &options,
-            measure_models,
-            Models::report,
-        ),
-        Experiment::Lifecycle(options) => show(
-            "landline-lifecycle.svg",
-            &options,
-            Lifecycle::run,
-            Lifecycle::report,
-        ),
-    }
-}
-
-/// What a process that is a server to be measured is called with, before the model's name.
+/// The first word for a server that `lab models` measures, before the model's name.
 const MODEL_SERVER: &str = "lab-model-server";
 
-fn measure_models() -> io::Result<Models> {
-    let program = env::current_exe()?;
-    Models::run(|model| {
-        let mut command = Command::new(&program);
-        command.args([MODEL_SERVER, model.name(), &std::process::id().to_string()]);
-        command
-    })
+/// Measure how sockets behave on this machine
+///
+/// Each experiment prints tables and two sentences, and can draw a picture for a lecture.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  landline lab sticky --svg sticky.svg")]
+pub(crate) struct Lab {
+    #[command(subcommand)]
+    experiment: Experiment,
 }
 
-/// Serves by a model if this process was started for that by `lab models`. To be called before
-/// anything starts a thread: one of the models forks.
-pub(crate) fn serve_if_asked() -> Option<ExitCode> {
-    let mut arguments = env::args_os().skip(1);
-    if arguments.next()? != MODEL_SERVER {
-        return None;
-    }
-    let model = Model::of_name(arguments.next()?.to_str()?)?;
-    let parent = arguments.next()?.to_str()?.parse().ok()?;
-    let served = models::serve(model, parent, |address| {
-        terminal::print(&address.to_string())
-    });
-    Some(match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            terminal::say(&format!("landline: the {} server: {error}", model.name()));
-            ExitCode::FAILURE
+#[derive(Debug, Subcommand)]
+enum Experiment {
+    /// Compare what was sent with what each receive returned
+    ///
+    /// Over TCP with and without Nagle's algorithm, framed TCP, and UDP.
+    Sticky(LabOptions),
+    /// Compare inline, threads, processes and tasks under load
+    ///
+    /// Measures latency, throughput, memory, and how blocked handlers delay others.
+    Models(LabOptions),
+    /// Follow a connection's states from SYN to TIME_WAIT
+    ///
+    /// Shows which call blocks until what, SO_REUSEADDR, and a full backlog.
+    Lifecycle(LabOptions),
+}
+
+#[derive(Debug, Args)]
+struct LabOptions {
+    /// Draw a picture into this file or folder
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Language [default: zh in a Chinese locale, else en]
+    #[arg(long, value_name = "LANG")]
+    lang: Option<ReportLanguage>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ReportLanguage {
+    /// English
+    En,
+    /// Chinese
+    Zh,
+}
+
+impl From<ReportLanguage> for Language {
+    fn from(language: ReportLanguage) -> Self {
+        match language {
+            ReportLanguage::En => Self::English,
+            ReportLanguage::Zh => Self::Chinese,
         }
-    })
+    }
 }
 
-/// Measures, prints, and draws where it is asked to. Whether it can draw there is known before it
-/// measures.
-fn show<Measured>(
+impl Run for Lab {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        match self.experiment {
+            Experiment::Sticky(options) => measure(
+                context,
+                "landline-sticky.svg",
+                &options,
+                Sticky::run,
+                Sticky::report,
+            ),
+            Experiment::Models(options) => measure(
+                context,
+                "landline-models.svg",
+                &options,
+                measure_models,
+                Models::report,
+            ),
+            Experiment::Lifecycle(options) => measure(
+                context,
+                "landline-lifecycle.svg",
+                &options,
+                Lifecycle::run,
+                Lifecycle::report,
+            ),
+        }
+    }
+}
+
+/// Measures, prints, and draws the picture if one is asked for. A picture that cannot be written
+/// fails before the measurement.
+fn measure<Measured>(
+    context: &Context,
     name: &str,
     options: &LabOptions,
-    measure: impl FnOnce() -> io::Result<Measured>,
+    run: impl FnOnce() -> io::Result<Measured>,
     report: impl FnOnce(&Measured, Language) -> Report,
-) -> Result<(), Failure> {
-    let language = options.lang.map_or_else(environment::language, Into::into);
+) -> Result<ExitStatus, Failure> {
+    let language = options
+        .lang
+        .map_or_else(|| context.environment.language(), Into::into);
     let picture = options
         .svg
         .as_deref()
         .map(|path| Document::begin(path, name))
         .transpose()?;
     let measured =
-        measure().map_err(|error| Failure::local(format!("the experiment failed: {error}")))?;
+        run().map_err(|error| Failure::local(format!("the experiment failed: {error}")))?;
     let report = report(&measured, language);
-    terminal::print(report.text().trim_end());
+    context.out.print(report.text().trim_end());
     if let Some(picture) = picture {
         let path = picture.path().display().to_string();
         picture.finish(report.picture.as_bytes())?;
-        terminal::say(&path);
+        context.err.print(&path);
     }
-    Ok(())
+    Ok(ExitStatus::SUCCESS)
+}
+
+/// Starts a server process for each model, and measures it.
+fn measure_models() -> io::Result<Models> {
+    let program = env::current_exe()?;
+    Models::run(|model| {
+        let mut command = Command::new(&program);
+        command.args([MODEL_SERVER, model.name(), &process::id().to_string()]);
+        command
+    })
+}
+
+/// Serves by a model if `lab models` started this process for that. One model forks, so this needs a
+/// process with a single thread.
+pub(crate) fn serve_if_asked(
+    context: &Context,
+    words: &[OsString],
+) -> Option<Result<ExitStatus, Failure>> {
+    let [_, name, model, parent, ..] = words else {
+        return None;
+    };
+    if name != MODEL_SERVER {
+        return None;
+    }
+    let model = Model::of_name(model.to_str()?)?;
+    let parent = parent.to_str()?.parse().ok()?;
+    let served = models::serve(model, parent, |address| {
+        context.out.print(&address.to_string());
+    });
+    Some(
+        served
+            .map(|()| ExitStatus::SUCCESS)
+            .map_err(|error| Failure::local(format!("the {} server: {error}", model.name()))),
+    )
 }

@@ -1,20 +1,87 @@
-//! One file for each command.
+//! One module for each command, and the table that registers them.
 
-pub(crate) mod audit;
-pub(crate) mod bootstrap;
-pub(crate) mod check;
+mod audit;
+mod bootstrap;
+mod check;
 pub(crate) mod classic;
-pub(crate) mod config;
-pub(crate) mod cp;
-pub(crate) mod demo;
-pub(crate) mod join;
-pub(crate) mod kick;
+mod config;
+mod cp;
+mod demo;
+mod join;
+mod kick;
 pub(crate) mod lab;
-pub(crate) mod passwd;
-pub(crate) mod ping;
-pub(crate) mod secret;
-pub(crate) mod serve;
-pub(crate) mod service;
-pub(crate) mod trust;
-pub(crate) mod user;
-pub(crate) mod who;
+mod passwd;
+mod ping;
+mod secret;
+mod serve;
+mod service;
+mod trust;
+mod user;
+mod who;
+
+use std::ops::ControlFlow::{self, Break, Continue};
+
+use clap::Subcommand;
+
+use crate::{
+    context::{Context, ExitStatus, Run},
+    failure::Failure,
+};
+
+/// Makes [`Command`] of the table: the commands as `module::Arguments`. A command has the name of
+/// its module.
+macro_rules! register {
+    ($($module:ident::$Arguments:ident,)+) => {
+        /// The command that a user typed.
+        #[derive(Debug, Subcommand)]
+        pub(crate) enum Command {
+            $(
+                #[command(name = stringify!($module))]
+                $Arguments($module::$Arguments),
+            )+
+        }
+
+        impl Run for Command {
+            fn prepare(
+                self,
+                context: &Context,
+            ) -> ControlFlow<Result<ExitStatus, Failure>, Self> {
+                match self {
+                    $(
+                        Self::$Arguments(command) => match command.prepare(context) {
+                            Continue(command) => Continue(Self::$Arguments(command)),
+                            Break(done) => Break(done),
+                        },
+                    )+
+                }
+            }
+
+            async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+                match self {
+                    $(Self::$Arguments(command) => command.run(context).await,)+
+                }
+            }
+        }
+    };
+}
+
+register! {
+    serve::Serve,
+    config::Config,
+    join::Join,
+    bootstrap::Bootstrap,
+    ping::Ping,
+    user::User,
+    passwd::Passwd,
+    who::Who,
+    kick::Kick,
+    secret::Secret,
+    cp::Cp,
+    service::Service,
+    audit::Audit,
+    classic::Classic,
+    trust::Trust,
+    check::Check,
+    demo::Demo,
+    lab::Lab,
+}

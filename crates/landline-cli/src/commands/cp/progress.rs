@@ -1,8 +1,7 @@
-//! Shows how a copy goes: a bar on a terminal, a line every few seconds elsewhere, or JSON lines.
+//! The progress of a transfer: a bar on a terminal, else a line every few seconds, or JSON lines.
 
 use std::{
     future::Future,
-    io::{self, IsTerminal},
     time::{Duration, Instant},
 };
 
@@ -10,61 +9,76 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use landline::files::Progress;
 use serde_json::{Value, json};
 
-use crate::terminal::{bytes, print_json, say, shown};
+use crate::{
+    context::Context,
+    streams::OutputStream,
+    terminal::{bytes, shown},
+};
 
 const FRAME_TIME: Duration = Duration::from_millis(100);
 const JSON_TIME: Duration = Duration::from_millis(500);
 const LINE_TIME: Duration = Duration::from_secs(5);
 
-/// How a copy is shown.
+/// Prints the progress of transfers.
+pub(in crate::commands) struct ProgressView {
+    mode: Mode,
+    out: OutputStream,
+    err: OutputStream,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::commands) enum Show {
+enum Mode {
     Nothing,
     Bar,
     Lines,
     Json,
 }
 
-impl Show {
-    /// What was asked for, and what standard error is.
-    pub(in crate::commands) fn new(quiet: bool, json: bool) -> Self {
-        match (quiet, json) {
-            (true, _) => Self::Nothing,
-            (_, true) => Self::Json,
-            _ if io::stderr().is_terminal() => Self::Bar,
-            _ => Self::Lines,
+impl ProgressView {
+    /// A view as the options ask for, and as standard error can show it.
+    pub(in crate::commands) fn new(context: &Context, quiet: bool, json: bool) -> Self {
+        let mode = match (quiet, json) {
+            (true, _) => Mode::Nothing,
+            (_, true) => Mode::Json,
+            _ if context.err.is_terminal() => Mode::Bar,
+            _ => Mode::Lines,
+        };
+        Self {
+            mode,
+            out: context.out.clone(),
+            err: context.err.clone(),
         }
     }
 
-    /// An event for programs.
-    pub(in crate::commands) fn event(self, event: &Value) {
-        if self == Self::Json {
-            print_json(event);
+    /// Prints an event for programs.
+    pub(in crate::commands) fn print_event(&self, event: &Value) {
+        if self.mode == Mode::Json {
+            self.out.print_json(event);
         }
     }
 
-    /// A remark for people.
-    pub(in crate::commands) fn remark(self, text: &str) {
-        if matches!(self, Self::Bar | Self::Lines) {
-            say(text);
+    /// Prints a remark for people.
+    pub(in crate::commands) fn remark(&self, text: &str) {
+        if matches!(self.mode, Mode::Bar | Mode::Lines) {
+            self.err.print(text);
         }
     }
 
-    /// Waits for one try at the copy, showing `progress` meanwhile under the name `label`.
-    pub(in crate::commands) async fn during<T>(
-        self,
+    /// Waits for one attempt, and meanwhile prints `progress` under the name `label`.
+    pub(in crate::commands) async fn follow<T>(
+        &self,
         label: &str,
         progress: &Progress,
         work: impl Future<Output = T>,
     ) -> T {
-        let tick = match self {
-            Self::Nothing => return work.await,
-            Self::Bar => FRAME_TIME,
-            Self::Lines => LINE_TIME,
-            Self::Json => JSON_TIME,
+        let tick = match self.mode {
+            Mode::Nothing => return work.await,
+            Mode::Bar => FRAME_TIME,
+            Mode::Lines => LINE_TIME,
+            Mode::Json => JSON_TIME,
         };
         tokio::pin!(work);
-        let mut view = View::new(self, label);
+        let mut view = AttemptView::new(self, label);
         let done = loop {
             tokio::select! {
                 done = &mut work => break done,
@@ -76,72 +90,72 @@ impl Show {
     }
 }
 
-/// What has been shown of one try.
-struct View<'a> {
-    show: Show,
+/// What has been printed of one attempt.
+struct AttemptView<'a> {
+    view: &'a ProgressView,
     label: &'a str,
     start: Instant,
     bar: ProgressBar,
-    began: bool,
+    has_begun: bool,
     sent_again: u64,
 }
 
-impl<'a> View<'a> {
-    fn new(show: Show, label: &'a str) -> Self {
-        let target = if show == Show::Bar {
+impl<'a> AttemptView<'a> {
+    fn new(view: &'a ProgressView, label: &'a str) -> Self {
+        let target = if view.mode == Mode::Bar {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         };
-        // So that nothing is drawn yet.
+        // A bar without a length draws nothing yet.
         let bar = ProgressBar::with_draw_target(None, target)
-            .with_style(style(false))
+            .with_style(make_style(false))
             .with_message(shown(label));
         Self {
-            show,
+            view,
             label,
             start: Instant::now(),
             bar,
-            began: false,
+            has_begun: false,
             sent_again: 0,
         }
     }
 
     fn update(&mut self, progress: &Progress) {
         self.begin(progress);
-        match self.show {
-            Show::Json => {
-                self.show.event(&json!({"event": "progress", "done": progress.done(), "total": progress.total()}));
+        match self.view.mode {
+            Mode::Json => {
+                self.view.print_event(&json!({"event": "progress", "done": progress.done(), "total": progress.total()}));
             }
-            Show::Lines => say(&self.line(progress)),
-            // Before that ssh may ask somebody for a password on the same line.
-            _ if self.began => self.bar.set_position(progress.done()),
+            Mode::Lines => self.view.err.print(&self.format_line(progress)),
+            // Until the transfer begins, ssh may ask for a password on the same line.
+            _ if self.has_begun => self.bar.set_position(progress.done()),
             _ => {}
         }
     }
 
-    /// Says what is known only once the other side has answered.
+    /// Prints what is known only after the peer has answered.
     fn begin(&mut self, progress: &Progress) {
         let again = progress.sent_again();
         if again > self.sent_again {
-            self.show
-                .event(&json!({"event": "block-resent", "bytes": again - self.sent_again}));
+            self.view
+                .print_event(&json!({"event": "block-resent", "bytes": again - self.sent_again}));
             self.sent_again = again;
         }
         let offset = progress.resumed_at();
-        if self.began || progress.total().is_none() && progress.done() == 0 {
+        if self.has_begun || progress.total().is_none() && progress.done() == 0 {
             return;
         }
-        self.began = true;
+        self.has_begun = true;
         if let Some(total) = progress.total() {
             self.bar.set_length(total);
-            self.bar.set_style(style(true));
+            self.bar.set_style(make_style(true));
         }
         if offset > 0 {
             self.bar.set_position(offset);
             self.bar.reset_eta();
-            self.show
-                .event(&json!({"event": "resumed-at", "offset": offset}));
+            self.view
+                .print_event(&json!({"event": "resumed-at", "offset": offset}));
         }
     }
 
@@ -150,8 +164,8 @@ impl<'a> View<'a> {
         self.bar.finish_and_clear();
     }
 
-    /// The rate is of what this try has moved, so that what was there before makes no promise.
-    fn line(&self, progress: &Progress) -> String {
+    /// Formats a line. The rate counts only what this attempt has moved, not what it resumed.
+    fn format_line(&self, progress: &Progress) -> String {
         let done = progress.done();
         let moved = done.saturating_sub(progress.resumed_at()) as f64;
         let rate = moved / self.start.elapsed().as_secs_f64().max(0.001);
@@ -171,7 +185,7 @@ impl<'a> View<'a> {
     }
 }
 
-fn style(length_is_known: bool) -> ProgressStyle {
+fn make_style(length_is_known: bool) -> ProgressStyle {
     let template = if length_is_known {
         "{msg} [{wide_bar}] {binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}  {eta} left"
     } else {
