@@ -8,6 +8,7 @@ mod connect;
 mod context;
 mod environment;
 mod failure;
+mod hidden;
 mod local_admin;
 mod passwords;
 mod prompter;
@@ -33,7 +34,7 @@ use clap::Parser;
 use tokio::runtime;
 
 use arguments::Arguments;
-use commands::{Command, classic, lab};
+use commands::{Command, classic};
 use context::{Context, ExitStatus, Run};
 use failure::Failure;
 
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
 
 /// Runs the command of these words, the first of which is the program's name.
 fn run(mut context: Context, words: Vec<OsString>) -> Result<ExitStatus, Failure> {
-    if let Some(done) = lab::serve_if_asked(&context, &words) {
+    if let Some(done) = hidden::run(&context, &words) {
         return done;
     }
     let words = classic::expand_profile(&context.environment, words)?;

@@ -20,10 +20,8 @@ use landline_lab::{
 use crate::{
     context::{Context, ExitStatus, Run},
     failure::Failure,
+    hidden,
 };
-
-/// The first word for a server that `lab models` measures, before the model's name.
-const MODEL_SERVER: &str = "lab-model-server";
 
 /// Measure how sockets behave on this machine
 ///
@@ -140,23 +138,24 @@ fn measure_models() -> io::Result<Models> {
     let program = env::current_exe()?;
     Models::run(|model| {
         let mut command = Command::new(&program);
-        command.args([MODEL_SERVER, model.name(), &process::id().to_string()]);
+        command.args([
+            hidden::MODEL_SERVER,
+            model.name(),
+            &process::id().to_string(),
+        ]);
         command
     })
 }
 
-/// Serves by a model if `lab models` started this process for that. One model forks, so this needs a
-/// process with a single thread.
-pub(crate) fn serve_if_asked(
+/// Serves by the model that the words name, until the parent process that they name ends. One model
+/// forks, so this needs a process with a single thread.
+pub(crate) fn serve_model(
     context: &Context,
     words: &[OsString],
 ) -> Option<Result<ExitStatus, Failure>> {
-    let [_, name, model, parent, ..] = words else {
+    let [model, parent, ..] = words else {
         return None;
     };
-    if name != MODEL_SERVER {
-        return None;
-    }
     let model = Model::of_name(model.to_str()?)?;
     let parent = parent.to_str()?.parse().ok()?;
     let served = models::serve(model, parent, |address| {
