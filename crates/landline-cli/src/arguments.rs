@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::commands::Command;
+use crate::{commands::Command, help};
 
 pub(crate) use access::{Access, PasswordSource, VIA};
 pub(crate) use values::{location_parser, parse_milliseconds, parse_seconds, parse_span};
@@ -18,13 +18,14 @@ pub(crate) use values::{location_parser, parse_milliseconds, parse_seconds, pars
 /// courses. Start a server with `landline serve`, hand its invite to a client, and redeem it there
 /// with `landline join`. Then `landline cp` copies in both directions, encrypted and verified.
 #[derive(Debug, Parser)]
-#[command(name = "landline", version, after_long_help = EXIT_STATUS)]
+#[command(name = "landline", version, help_template = help::template(), after_long_help = EXIT_STATUS)]
 pub(crate) struct Arguments {
     /// State folder [default: $XDG_STATE_HOME/landline]
     #[arg(long, env = "LANDLINE_STATE", value_name = "DIR", global = true)]
     pub(crate) state: Option<PathBuf>,
+    /// Without a command, the commands are listed.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 const EXIT_STATUS: &str = "\

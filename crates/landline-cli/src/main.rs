@@ -8,6 +8,7 @@ mod connect;
 mod context;
 mod environment;
 mod failure;
+mod help;
 mod hidden;
 mod local_admin;
 mod passwords;
@@ -67,6 +68,10 @@ fn run(mut context: Context, words: Vec<OsString>) -> Result<ExitStatus, Failure
     let words = classic::expand_profile(&context.environment, words)?;
     let Arguments { state, command } = Arguments::parse_from(words);
     context.state = state;
+    let Some(command) = command else {
+        context.out.print(&help::overview());
+        return Ok(ExitStatus::SUCCESS);
+    };
     match command.prepare(&context) {
         Continue(command) => run_async(&context, command),
         Break(done) => done,
@@ -95,5 +100,20 @@ fn check_output(
             Err(landline::Error::io("standard output", &error).into())
         }
         (done, _) => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use test_context::TestContext;
+
+    #[test]
+    fn bare_command_lists_the_commands_on_stdout() {
+        let test = TestContext::new();
+        let done = run(test.context.clone(), vec!["landline".into()]);
+        assert_eq!(done.unwrap(), ExitStatus::SUCCESS);
+        assert_eq!(test.out(), help::overview() + "\n");
+        assert_eq!(test.err(), "");
     }
 }

@@ -28,17 +28,23 @@ use crate::{
     failure::Failure,
 };
 
-/// Makes [`Command`] of the table: the commands as `module::Arguments`. A command has the name of
-/// its module.
+/// Makes [`Command`] of the table: headings of the help, and under each the commands as
+/// `module::Arguments`. A command has the name of its module.
 macro_rules! register {
-    ($($module:ident::$Arguments:ident,)+) => {
+    ($($heading:literal: $($module:ident::$Arguments:ident),+;)+) => {
         /// The command that a user typed.
         #[derive(Debug, Subcommand)]
         pub(crate) enum Command {
-            $(
+            $($(
                 #[command(name = stringify!($module))]
                 $Arguments($module::$Arguments),
-            )+
+            )+)+
+        }
+
+        impl Command {
+            /// The headings of the help with the names of their commands, in the order of the help.
+            pub(crate) const GROUPS: &[(&str, &[&str])] =
+                &[$(($heading, &[$(stringify!($module)),+])),+];
         }
 
         impl Run for Command {
@@ -47,18 +53,18 @@ macro_rules! register {
                 context: &Context,
             ) -> ControlFlow<Result<ExitStatus, Failure>, Self> {
                 match self {
-                    $(
+                    $($(
                         Self::$Arguments(command) => match command.prepare(context) {
                             Continue(command) => Continue(Self::$Arguments(command)),
                             Break(done) => Break(done),
                         },
-                    )+
+                    )+)+
                 }
             }
 
             async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
                 match self {
-                    $(Self::$Arguments(command) => command.run(context).await,)+
+                    $($(Self::$Arguments(command) => command.run(context).await,)+)+
                 }
             }
         }
@@ -66,22 +72,9 @@ macro_rules! register {
 }
 
 register! {
-    serve::Serve,
-    config::Config,
-    join::Join,
-    bootstrap::Bootstrap,
-    ping::Ping,
-    user::User,
-    passwd::Passwd,
-    who::Who,
-    kick::Kick,
-    secret::Secret,
-    cp::Cp,
-    service::Service,
-    audit::Audit,
-    classic::Classic,
-    trust::Trust,
-    check::Check,
-    demo::Demo,
-    lab::Lab,
+    "Copy files": cp::Cp;
+    "Use a server": join::Join, trust::Trust, ping::Ping, who::Who, kick::Kick, passwd::Passwd;
+    "Set up a server": bootstrap::Bootstrap, serve::Serve, service::Service, config::Config;
+    "Manage accounts and rights": user::User, secret::Secret, check::Check, audit::Audit;
+    "Learn and try": demo::Demo, classic::Classic, lab::Lab;
 }
