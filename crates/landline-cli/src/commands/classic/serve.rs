@@ -24,7 +24,7 @@ use landline_classic::{
 use landline_socketserver::{Bind, Shutdown, Stopper};
 
 use super::{
-    arguments::{Listen, Serve, ServeCommand, ServeStream, ServeUpload},
+    arguments::{Chat, Listen, Serve, ServeCommand, ServeStream, ServeUpload},
     events,
     input::start_person,
     load_challenge,
@@ -142,32 +142,12 @@ fn make_plan(context: &Context, serve: Serve) -> Result<Plan, Failure> {
             }
             plan_connections(context, stream, NO_PAUSE, Dialect::Challenge)
         }
-        Serve::UdpEcho { listen, upper } => {
-            let charset = listen.encoding.encoding;
-            Ok(Plan::Echo {
-                socket: bind_datagrams(context, &listen)?,
-                upper: upper.upper,
-                charset,
-            })
-        }
+        Serve::UdpEcho { listen, upper } => plan_udp_echo(context, &listen, upper.upper),
         Serve::UdpChat {
             listen,
             chat,
             forget,
-        } => {
-            let charset = listen.encoding.encoding;
-            let options = ChatOptions {
-                charset,
-                name: chat.name,
-                bye: chat.bye,
-                idle_time_max: forget,
-            };
-            Ok(Plan::Chat {
-                socket: bind_datagrams(context, &listen)?,
-                options,
-                json: listen.json,
-            })
-        }
+        } => plan_udp_chat(context, &listen, chat, forget),
         Serve::Talk {
             stream,
             pause,
@@ -175,25 +155,55 @@ fn make_plan(context: &Context, serve: Serve) -> Result<Plan, Failure> {
             first,
             bye,
         } => {
-            let input = context.input.clone();
-            let operator = Arc::new(Operator::new(move || start_person(input.clone())));
             let options = TalkOptions {
-                operator,
+                operator: make_operator(context),
                 first,
                 bye,
             };
-            plan_stream(
-                context,
-                stream,
-                pause.pause,
-                Dialect::Talk(options),
-                Calls {
-                    one_at_a_time: true,
-                    once,
-                },
-            )
+            let calls = Calls {
+                one_at_a_time: true,
+                once,
+            };
+            plan_stream(context, stream, pause.pause, Dialect::Talk(options), calls)
         }
     }
+}
+
+fn plan_udp_echo(
+    context: &Context,
+    listen: &Listen,
+    upper: Option<Upper>,
+) -> Result<Plan, Failure> {
+    Ok(Plan::Echo {
+        socket: bind_datagrams(context, listen)?,
+        upper,
+        charset: listen.encoding.encoding,
+    })
+}
+
+fn plan_udp_chat(
+    context: &Context,
+    listen: &Listen,
+    chat: Chat,
+    idle_time_max: Duration,
+) -> Result<Plan, Failure> {
+    let options = ChatOptions {
+        charset: listen.encoding.encoding,
+        name: chat.name,
+        bye: chat.bye,
+        idle_time_max,
+    };
+    Ok(Plan::Chat {
+        socket: bind_datagrams(context, listen)?,
+        options,
+        json: listen.json,
+    })
+}
+
+/// The person who talks at this end, through standard input.
+fn make_operator(context: &Context) -> Arc<Operator> {
+    let input = context.input.clone();
+    Arc::new(Operator::new(move || start_person(input.clone())))
 }
 
 /// How many connections are accepted.
