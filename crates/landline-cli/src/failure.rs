@@ -102,20 +102,6 @@ impl Failure {
         }
     }
 
-    /// An exit status alone: all there is to say stands on standard output.
-    pub(crate) fn said(status: u8) -> Self {
-        Self {
-            status,
-            what: String::new(),
-            advice: None,
-        }
-    }
-
-    /// Whether there is nothing more to say.
-    pub(crate) fn is_said(&self) -> bool {
-        self.what.is_empty()
-    }
-
     /// Ctrl-C.
     pub(crate) fn interrupted() -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What systemd tells a service and wants to be told: sd_listen_fds(3), sd_notify(3).
+//! The protocol between systemd and a service: sd_listen_fds(3) and sd_notify(3).
 
 use std::{
     io,
@@ -8,18 +8,20 @@ use std::{
 
 use landline::net::activation::{self, Activated};
 
-use crate::{environment, failure::Failure};
+use crate::{environment::Environment, failure::Failure};
 
-/// The socket on which the manager listens for this service, if it does. To be called before
-/// anything else is opened.
+/// Takes the socket that systemd listens on for this service, if there is one.
+///
+/// Must run before the process opens anything else: another descriptor could get the number that
+/// systemd's variables name.
 ///
 /// # Errors
-/// Where something else was handed over than one TCP socket that listens.
-pub(crate) fn socket() -> Result<Option<TcpListener>, Failure> {
+/// systemd passed something other than one listening TCP socket.
+pub(crate) fn take_socket(environment: &Environment) -> Result<Option<TcpListener>, Failure> {
     let wrong = |problem: String| {
         Failure::usage(format!("what was handed over to be listened on: {problem}"))
     };
-    let mut sockets = activation::sockets(environment::variable)
+    let mut sockets = activation::sockets(|name| environment.variable(name))
         .map_err(|error| wrong(error.to_string()))?
         .into_iter();
     match (sockets.next().map(|first| first.socket), sockets.next()) {
@@ -31,10 +33,9 @@ pub(crate) fn socket() -> Result<Option<TcpListener>, Failure> {
     }
 }
 
-/// Tells the manager how far this service is, if it wants to know: `READY=1`, `STOPPING=1`. It is
-/// no failure where it cannot be told.
-pub(crate) fn tell(state: &str) {
-    if let Some(socket) = environment::variable("NOTIFY_SOCKET") {
+/// Notifies systemd, if it asked for that: `READY=1`, `STOPPING=1`. Errors are ignored.
+pub(crate) fn notify(environment: &Environment, state: &str) {
+    if let Some(socket) = environment.variable("NOTIFY_SOCKET") {
         let _ = send(&socket, state);
     }
 }
@@ -49,7 +50,7 @@ fn send(socket: &str, state: &str) -> io::Result<()> {
         .map(drop)
 }
 
-/// A name that is in no folder, which only Linux has.
+/// An address in Linux's abstract namespace.
 #[cfg(target_os = "linux")]
 fn abstract_address(name: &str) -> io::Result<SocketAddr> {
     <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name)

@@ -1,5 +1,4 @@
-//! What `serve` is told: by a flag, else by the environment, else by a file, else nothing and a
-//! default holds.
+//! The settings of `serve`: from a flag, else the environment, else a file, else the default.
 
 use std::{
     collections::BTreeMap,
@@ -8,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use clap::Args;
 use landline::{
     audit::AuditOptions,
     net::Target,
@@ -16,24 +16,20 @@ use landline::{
 use serde_json::{Value, json};
 use toml_edit::{Document, Item};
 
-use crate::{
-    arguments::ServeSettings,
-    environment::{self, Environment},
-    failure::Failure,
-};
+use crate::{arguments::parse_seconds, environment::Environment, failure::Failure};
 
-/// Where the files for everybody on this machine are.
+/// The folder with the configuration files of the whole machine.
 const SYSTEM_FOLDER: &str = "/etc/landline";
 const FILE: &str = "server.toml";
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// How long transfers may go on, in seconds.
+/// How long transfers may continue after SIGTERM, in seconds.
 const DRAIN_SECONDS: u64 = 30;
 /// How long a session whose connection was lost waits for its client, in seconds.
 const SESSION_LINGER_SECONDS: u64 = 600;
 /// Bytes of one MiB.
 const MIB: u64 = 1 << 20;
 
-/// What there is to set, and the variable for each.
+/// Every setting and its variable.
 const NAMES: [(&str, &str); 9] = [
     ("listen", "LANDLINE_LISTEN"),
     ("public_name", "LANDLINE_PUBLIC_NAME"),
@@ -46,27 +42,64 @@ const NAMES: [(&str, &str); 9] = [
     ("allow_root", "LANDLINE_ALLOW_ROOT"),
 ];
 
-/// A value as it was given, and where.
+/// The flags of `serve`. A variable (LANDLINE_LISTEN) or a file (listen = "...") can give the same
+/// settings; a flag overrides the variable, and the variable overrides the file.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeSettings {
+    /// Read the settings from FILE
+    ///
+    /// The default is landline/server.toml in $XDG_CONFIG_HOME or ~/.config, else
+    /// /etc/landline/server.toml.
+    #[arg(long, env = "LANDLINE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Address to listen on [default: port 5263 on all addresses]
+    ///
+    /// Port 0 takes a free port.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Name of this machine in invites [default: all its addresses]
+    #[arg(long, value_name = "HOST")]
+    pub(crate) public_name: Option<String>,
+    /// Folder to serve [default: $HOME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+    /// Maximum number of authenticated connections [default: 1024]
+    ///
+    /// A quarter (at most 16) is reserved for admins. The default is lower if the system does not
+    /// let this process open enough files.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) connections: Option<u64>,
+    /// Time that transfers may take after SIGTERM [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(crate) drain: Option<Duration>,
+    /// Serve even as root
+    ///
+    /// A user who can write to root's home can then do everything.
+    #[arg(long)]
+    pub(crate) allow_root: bool,
+}
+
+/// A value as it was given, and its source.
 #[derive(Debug, Clone)]
 struct Given {
     text: String,
     from: String,
 }
 
-/// Everything that `serve` needs to know.
+/// The settings that `serve` runs with.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// Where to listen; `None` for the default port on all addresses.
+    /// The address to listen on; `None` for the default port on all addresses.
     pub(crate) listen: Option<String>,
-    /// The name under which this machine can be reached.
+    /// The name of this machine in invites.
     pub(crate) public_name: Option<String>,
     /// The state folder.
     pub(crate) state: PathBuf,
     /// The folder that is served.
     pub(crate) home: PathBuf,
-    /// Connections at a time; `None` for as many as the system allows.
+    /// The most connections at a time; `None` for as many as the system allows.
     pub(crate) connections: Option<usize>,
-    /// How long transfers may go on after SIGTERM.
+    /// How long transfers may continue after SIGTERM.
     pub(crate) drain: Duration,
     /// How long a session whose connection was lost waits for its client.
     pub(crate) session_linger: Duration,
@@ -74,34 +107,38 @@ pub(crate) struct Settings {
     pub(crate) audit: AuditOptions,
     /// Serve although this is root.
     pub(crate) allow_root: bool,
-    /// The file that was read, if there is one.
+    /// The file that was read, if any.
     pub(crate) file: Option<PathBuf>,
     given: BTreeMap<&'static str, Given>,
 }
 
 impl Settings {
-    /// Puts together what was said everywhere. `state` is what `--state` or its variable says.
+    /// Reads the settings from all sources. `state` is the folder of `--state` or `LANDLINE_STATE`.
     ///
     /// # Errors
-    /// A file that cannot be read or that others may write to, a key in it that is not known, a
-    /// value that cannot be used; each says where it stands.
-    pub(crate) fn read(state: Option<PathBuf>, flags: &ServeSettings) -> Result<Self, Failure> {
-        Self::read_as(&Environment::Own, user_id(), state, flags)
+    /// The file cannot be read, others may write to it, or it has an unknown key; a value cannot be
+    /// used. The message names the source.
+    pub(crate) fn read(
+        environment: &Environment,
+        state: Option<&Path>,
+        flags: &ServeSettings,
+    ) -> Result<Self, Failure> {
+        Self::read_as(environment, user_id(), state, flags)
     }
 
-    /// The same for a process that has these variables and runs as the user of this number.
+    /// Reads the settings of a process that runs as the user with this id.
     ///
     /// # Errors
     /// As [`read`](Self::read).
     pub(crate) fn read_as(
         environment: &Environment,
         user_id: u32,
-        state: Option<PathBuf>,
+        state: Option<&Path>,
         flags: &ServeSettings,
     ) -> Result<Self, Failure> {
-        let file = file(environment, flags.config.clone())?;
+        let file = find_file(environment, flags.config.as_deref())?;
         let mut given = match &file {
-            Some(path) => in_file(path, user_id)?,
+            Some(path) => read_file(path, user_id)?,
             None => BTreeMap::new(),
         };
         for (name, variable) in NAMES {
@@ -128,7 +165,7 @@ impl Settings {
         };
         flag("listen", flags.listen.clone());
         flag("public_name", flags.public_name.clone());
-        // Its variable is one of every command, and read with the flag.
+        // clap reads the variable together with the flag.
         let own_state = state.map(|path| path.display().to_string());
         flag(
             "state",
@@ -153,14 +190,14 @@ impl Settings {
         given: BTreeMap<&'static str, Given>,
     ) -> Result<Self, Failure> {
         let text = |name: &str| given.get(name).map(|given| given.text.clone());
-        let drain = whole(&given, "drain", 0..=86_400)?.unwrap_or(DRAIN_SECONDS);
+        let drain = parse_number(&given, "drain", 0..=86_400)?.unwrap_or(DRAIN_SECONDS);
         let session_linger =
-            whole(&given, "session_linger", 0..=86_400)?.unwrap_or(SESSION_LINGER_SECONDS);
-        let file_bytes_max = match whole(&given, "audit_file_mib", 1..=1 << 20)? {
+            parse_number(&given, "session_linger", 0..=86_400)?.unwrap_or(SESSION_LINGER_SECONDS);
+        let file_bytes_max = match parse_number(&given, "audit_file_mib", 1..=1 << 20)? {
             Some(count) => count.saturating_mul(MIB),
             None => AuditOptions::default().file_bytes_max,
         };
-        let home = match folder(&given, "home")? {
+        let home = match parse_folder(environment, &given, "home")? {
             Some(home) => home,
             None => environment.home().ok_or_else(|| {
                 Failure::local("HOME is not set; set it, or say which folder is served with --home")
@@ -168,25 +205,25 @@ impl Settings {
         };
         Ok(Self {
             listen: text("listen"),
-            public_name: host(&given, "public_name")?,
-            state: match folder(&given, "state")? {
+            public_name: parse_host(&given, "public_name")?,
+            state: match parse_folder(environment, &given, "state")? {
                 Some(state) => state,
-                None => environment.state(None)?,
+                None => environment.state_folder(None)?,
             },
             home,
-            connections: whole(&given, "connections", 1..=1_000_000)?
+            connections: parse_number(&given, "connections", 1..=1_000_000)?
                 .and_then(|count| usize::try_from(count).ok()),
             drain: Duration::from_secs(drain),
             session_linger: Duration::from_secs(session_linger),
             audit: AuditOptions { file_bytes_max },
-            allow_root: truth(&given, "allow_root")?,
+            allow_root: parse_bool(&given, "allow_root")?,
             file,
             given,
         })
     }
 
-    /// Each setting with its value and where that came from.
-    pub(crate) fn shown(&self) -> Vec<(&'static str, Value, String)> {
+    /// Every setting with its value and the source of the value.
+    pub(crate) fn rows(&self) -> Vec<(&'static str, Value, String)> {
         let value = |name: &str| match name {
             "listen" => json!(self.listen),
             "public_name" => json!(self.public_name),
@@ -204,22 +241,13 @@ impl Settings {
             .collect()
     }
 
-    /// Where the value of a setting comes from.
+    /// The source of a setting's value.
     pub(crate) fn origin(&self, name: &str) -> &str {
         self.given.get(name).map_or("default", |given| &given.from)
     }
 }
 
-/// The state folder of the server on this machine, for what looks at it besides `serve`: it is
-/// where the same settings say.
-pub(crate) fn server_state(state: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    match state {
-        Some(state) => environment::state(Some(state)),
-        None => Settings::read(None, &ServeSettings::default()).map(|settings| settings.state),
-    }
-}
-
-/// The variables by which `serve` can be told something.
+/// The variables that `serve` reads.
 pub(crate) fn variables() -> impl Iterator<Item = &'static str> {
     NAMES
         .iter()
@@ -227,32 +255,27 @@ pub(crate) fn variables() -> impl Iterator<Item = &'static str> {
         .chain(["LANDLINE_CONFIG"])
 }
 
-/// The file to read: the one that was named, else the user's own, else the one for everybody.
-fn file(environment: &Environment, named: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
+/// The file to read: the one of `--config`, else the user's own, else the machine's.
+fn find_file(environment: &Environment, named: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
     if let Some(named) = named {
-        return std::path::absolute(&named)
+        return std::path::absolute(named)
             .map(Some)
             .map_err(|error| Failure::usage(error.to_string()));
     }
-    Ok(config_file_of(environment, FILE))
+    Ok(find_config_file(environment, FILE))
 }
 
-/// The configuration file of this name that counts, if there is one: the user's own, else the one
-/// for everybody.
-pub(crate) fn config_file(name: &str) -> Option<PathBuf> {
-    config_file_of(&Environment::Own, name)
-}
-
-fn config_file_of(environment: &Environment, name: &str) -> Option<PathBuf> {
+/// The configuration file of this name, if there is one: the user's own, else the machine's.
+pub(crate) fn find_config_file(environment: &Environment, name: &str) -> Option<PathBuf> {
     let own = environment
-        .config()
+        .config_folder()
         .map(|folder| folder.join("landline").join(name));
     own.into_iter()
         .chain([Path::new(SYSTEM_FOLDER).join(name)])
         .find(|path| local::is_there(path))
 }
 
-fn in_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>, Failure> {
+fn read_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>, Failure> {
     let shown = path.display();
     let bytes = local::read_trusted_of(path, user_id, FILE_BYTES_MAX)
         .map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
@@ -289,7 +312,7 @@ fn in_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>, F
     Ok(given)
 }
 
-fn bad(name: &str, given: &Given, wanted: &str) -> Failure {
+fn reject(name: &str, given: &Given, wanted: &str) -> Failure {
     Failure::usage(format!(
         "{} = {:?} ({}): {wanted} is needed",
         name, given.text, given.from
@@ -297,7 +320,10 @@ fn bad(name: &str, given: &Given, wanted: &str) -> Failure {
 }
 
 /// A host's name or address, without user and port.
-fn host(given: &BTreeMap<&'static str, Given>, name: &str) -> Result<Option<String>, Failure> {
+fn parse_host(
+    given: &BTreeMap<&'static str, Given>,
+    name: &str,
+) -> Result<Option<String>, Failure> {
     let Some(given) = given.get(name) else {
         return Ok(None);
     };
@@ -317,7 +343,7 @@ fn host(given: &BTreeMap<&'static str, Given>, name: &str) -> Result<Option<Stri
             host,
             port: None,
         }) => Ok(Some(host)),
-        _ => Err(bad(
+        _ => Err(reject(
             name,
             given,
             "the name or address of a host, without a port,",
@@ -325,7 +351,7 @@ fn host(given: &BTreeMap<&'static str, Given>, name: &str) -> Result<Option<Stri
     }
 }
 
-fn whole(
+fn parse_number(
     given: &BTreeMap<&str, Given>,
     name: &str,
     bounds: std::ops::RangeInclusive<u64>,
@@ -339,32 +365,35 @@ fn whole(
         .parse()
         .ok()
         .filter(|number| bounds.contains(number));
-    number.map(Some).ok_or_else(|| bad(name, given, &wanted))
+    number.map(Some).ok_or_else(|| reject(name, given, &wanted))
 }
 
-fn folder(given: &BTreeMap<&str, Given>, name: &str) -> Result<Option<PathBuf>, Failure> {
+fn parse_folder(
+    environment: &Environment,
+    given: &BTreeMap<&str, Given>,
+    name: &str,
+) -> Result<Option<PathBuf>, Failure> {
     let Some(given) = given.get(name) else {
         return Ok(None);
     };
-    // A flag is meant from where the command was started; what stands anywhere else must not depend
-    // on that.
+    // Only a flag is relative to the working folder of this command.
     match std::path::absolute(&given.text) {
         Ok(path) if given.from.starts_with("--") || Path::new(&given.text).is_absolute() => {
             Ok(Some(path))
         }
-        _ if given.from == "LANDLINE_STATE" => {
-            environment::state(Some(given.text.clone().into())).map(Some)
-        }
-        _ => Err(bad(name, given, "an absolute path")),
+        _ if given.from == "LANDLINE_STATE" => environment
+            .state_folder(Some(Path::new(&given.text)))
+            .map(Some),
+        _ => Err(reject(name, given, "an absolute path")),
     }
 }
 
-fn truth(given: &BTreeMap<&str, Given>, name: &str) -> Result<bool, Failure> {
+fn parse_bool(given: &BTreeMap<&str, Given>, name: &str) -> Result<bool, Failure> {
     match given.get(name) {
         None => Ok(false),
         Some(given) => given
             .text
             .parse()
-            .map_err(|_| bad(name, given, "true or false")),
+            .map_err(|_| reject(name, given, "true or false")),
     }
 }

@@ -1,18 +1,9 @@
-//! Words to people, free of what a terminal could take for a command.
+//! Text for people, without anything that a terminal would obey.
 
-use std::{
-    io::{self, Write},
-    sync::{Mutex, PoisonError},
-};
-
-use landline::{Error, paths};
-use zeroize::Zeroizing;
-
-use crate::signals;
-
-/// `text` with everything made visible that could move a cursor, hide, or reorder: control
-/// characters other than newline and tab, and the invisible and bidirectional characters of
-/// Unicode.
+/// Escapes what could move the cursor, or hide or reorder text.
+///
+/// Those are control characters other than newline and tab, and the invisible and bidirectional
+/// characters of Unicode.
 pub(crate) fn shown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -25,8 +16,7 @@ pub(crate) fn shown(text: &str) -> String {
     out
 }
 
-/// As [`shown`], on one line: for what others have said or named, so that it cannot pass for lines
-/// of ours.
+/// As [`shown`], and escapes newlines and tabs: text of a peer must not pass for lines of ours.
 pub(crate) fn shown_line(text: &str) -> String {
     shown(text).replace('\n', "\\n").replace('\t', "\\t")
 }
@@ -46,52 +36,10 @@ fn is_dangerous(character: char) -> bool {
         )
 }
 
-/// Says something on standard error. Nobody listening is no reason to fail.
-pub(crate) fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", shown(text));
-}
-
-/// Whether a result could not be written, other than because nobody listens any more.
-static IS_LOST: Mutex<Option<io::Error>> = Mutex::new(None);
-
-/// Writes a result to standard output. Nobody listening is no reason to fail; that it cannot be
-/// written is, when all is [done](lost).
-pub(crate) fn print(text: &str) {
-    print_raw(&shown(text));
-}
-
-/// Why a result could not be written, if one could not.
-pub(crate) fn lost() -> Option<io::Error> {
-    IS_LOST
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take()
-}
-
-fn print_raw(line: &str) {
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            IS_LOST
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert(error);
-        }
-        _ => {}
-    }
-}
-
-/// Asks a person to type, on the line that the cursor is on.
-pub(crate) fn prompt(text: &str) {
-    let mut out = io::stderr().lock();
-    let _ = write!(out, "{}", shown(text)).and_then(|()| out.flush());
-}
-
-/// Writes a line of JSON to standard output, with what a terminal could obey escaped as JSON does
-/// it.
-pub(crate) fn print_json(value: &serde_json::Value) {
-    let mut line = String::new();
-    for character in value.to_string().chars() {
+/// Escapes in `json` what a terminal would obey, as JSON does it.
+pub(crate) fn escape_json(json: &str) -> String {
+    let mut line = String::with_capacity(json.len());
+    for character in json.chars() {
         if is_dangerous(character) {
             let mut units = [0; 2];
             for unit in character.encode_utf16(&mut units) {
@@ -101,37 +49,13 @@ pub(crate) fn print_json(value: &serde_json::Value) {
             line.push(character);
         }
     }
-    print_raw(&line);
+    line
 }
 
-/// Asks for a key's passphrase on the terminal, wherever the standard streams lead.
-pub(crate) fn passphrase(path: &std::path::Path) -> Result<Zeroizing<String>, Error> {
-    hidden(&format!(
-        "Passphrase of {}: ",
-        shown(&path.display().to_string())
-    ))
-    .map_err(|error| Error::Key {
-        path: path.display().to_string(),
-        problem: match error.kind() {
-            io::ErrorKind::Interrupted => "is encrypted, and its passphrase was not typed".into(),
-            _ => "is encrypted, and there is no terminal to ask for its passphrase".into(),
-        },
-    })
-}
-
-/// Asks on the terminal, wherever the standard streams lead, for what is not to be seen. Whatever
-/// ends this process meanwhile, the terminal is as it was.
-pub(crate) fn hidden(prompt: &str) -> io::Result<Zeroizing<String>> {
-    let terminal = paths::local::terminal()?;
-    signals::restoring_terminal(terminal.into(), || rpassword::prompt_password(prompt))
-        .map(Zeroizing::new)
-}
-
-/// A moment (seconds since 1970) for people: `2026-11-21 02:18:44Z`.
+/// Formats seconds since 1970: `2026-11-21 02:18:44Z`.
 pub(crate) fn moment(unix: i64) -> String {
     let (days, second) = (unix.div_euclid(86_400), unix.rem_euclid(86_400));
-    // Days to a date of the Gregorian calendar, by eras of 400 years that begin in March (Howard
-    // Hinnant's civil_from_days).
+    // Howard Hinnant's civil_from_days: eras of 400 years that begin in March.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
     let year_of_era =
@@ -149,7 +73,7 @@ pub(crate) fn moment(unix: i64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Rows in columns that are as wide as they have to be; what others have named is made visible.
+/// Aligns rows in columns, and escapes every cell.
 pub(crate) fn table<const N: usize>(
     head: [String; N],
     rows: impl Iterator<Item = [String; N]>,
@@ -177,7 +101,7 @@ pub(crate) fn table<const N: usize>(
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Bytes for people: 1.5 MiB.
+/// Formats a number of bytes: `1.5 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
 }
@@ -187,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_and_columns_for_people() {
+    fn times_and_columns_are_formatted() {
         assert_eq!(moment(0), "1970-01-01 00:00:00Z");
         assert_eq!(moment(951_782_399), "2000-02-28 23:59:59Z");
         assert_eq!(moment(951_782_400), "2000-02-29 00:00:00Z");
@@ -199,7 +123,7 @@ mod tests {
 
     /// Proves `terminal-escape` in docs/faults.md.
     #[test]
-    fn nothing_that_a_terminal_obeys_gets_through() {
+    fn terminal_controls_are_escaped() {
         let text: String = (0..=0x2fffu32)
             .chain([0xfeff, 0xe0041])
             .filter_map(char::from_u32)
@@ -217,5 +141,9 @@ mod tests {
         );
         assert_eq!(shown_line("a\nb\tc"), "a\\nb\\tc");
         assert_eq!(shown("naïve 文件\tx\ny"), "naïve 文件\tx\ny");
+        assert_eq!(
+            escape_json("\"\u{9b}\u{e0041}é\""),
+            "\"\\u009b\\udb40\\udc41é\""
+        );
     }
 }

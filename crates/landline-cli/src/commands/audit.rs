@@ -1,57 +1,107 @@
-//! `landline audit`: the audit log of the server on this machine.
+//! `landline audit`: prints and verifies the audit log of this machine's server.
 
-use std::path::Path;
-
+use clap::{Args, Subcommand};
 use landline::{
     Error,
-    audit::{Line, Reader, Report},
+    audit::{Line, Reader, Report, Since},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    arguments::Audit,
+    context::{Context, ExitStatus, Run},
     failure::Failure,
-    terminal::{print, print_json, say, shown_line},
+    terminal::shown_line,
 };
 
-/// What comes first of a line that is shown; the rest follows by name.
+/// The fields that are printed first; the others follow by name.
 const FIRST: [&str; 4] = ["user", "session", "peer", "source"];
 
-pub(crate) fn run(state: &Path, what: Audit) -> Result<(), Failure> {
-    let Some(reader) = Reader::open(state)? else {
-        return Err(Error::state(
-            state.display(),
-            "there is no audit log: no server has run with this state folder",
-        )
-        .into());
-    };
-    match what {
-        Audit::Verify { json } => verify(&reader.verify()?, json),
-        Audit::Show { user, since, json } => {
-            let mut count = 0_u64;
-            let unreadable = reader.lines(|line, text| {
-                count += 1;
-                let is_wanted = user.as_ref().is_none_or(|user| line.is_of(user))
-                    && since.as_ref().is_none_or(|since| since.includes(line));
-                match is_wanted {
-                    true if json => print(text),
-                    true => print(&shown(line)),
-                    false => {}
-                }
-            })?;
-            if unreadable > 0 {
-                say(&format!(
-                    "{unreadable} lines cannot be read; landline audit verify says where"
-                ));
-            } else if count == 0 {
-                say("there are no lines; landline audit verify says whether there were");
+/// Show or verify the audit log of this machine's server
+///
+/// Reads the files directly, so it works while the server runs, and without it.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  landline audit show --since 1d")]
+pub(crate) struct Audit {
+    #[command(subcommand)]
+    action: AuditAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditAction {
+    /// Verify that no line was edited, moved or removed
+    Verify {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the audit log
+    Show {
+        /// Only what this user did, or what was done to this user
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// Only lines from TIME on
+        ///
+        /// TIME is an age (90s, 30m, 1h, 2d), a day in UTC (2026-11-20), or a moment
+        /// (2026-11-20T08:00:00Z).
+        #[arg(long, value_name = "TIME")]
+        since: Option<Since>,
+        /// Print the lines as they are in the log
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Run for Audit {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let state = context.server_state()?;
+        let Some(reader) = Reader::open(&state)? else {
+            return Err(Error::state(
+                state.display(),
+                "there is no audit log: no server has run with this state folder",
+            )
+            .into());
+        };
+        match self.action {
+            AuditAction::Verify { json } => verify(context, &reader.verify()?, json)?,
+            AuditAction::Show { user, since, json } => {
+                show(context, &reader, user.as_deref(), since.as_ref(), json)?;
             }
-            Ok(())
         }
+        Ok(ExitStatus::SUCCESS)
     }
 }
 
-fn verify(report: &Report, json: bool) -> Result<(), Failure> {
+fn show(
+    context: &Context,
+    reader: &Reader,
+    user: Option<&str>,
+    since: Option<&Since>,
+    json: bool,
+) -> Result<(), Failure> {
+    let mut count = 0_u64;
+    let unreadable = reader.lines(|line, text| {
+        count += 1;
+        let is_wanted = user.is_none_or(|user| line.is_of(user))
+            && since.is_none_or(|since| since.includes(line));
+        if is_wanted && json {
+            context.out.print(text);
+        } else if is_wanted {
+            context.out.print(&format_line(line));
+        }
+    })?;
+    if unreadable > 0 {
+        context.err.print(&format!(
+            "{unreadable} lines cannot be read; landline audit verify says where"
+        ));
+    } else if count == 0 {
+        context
+            .err
+            .print("there are no lines; landline audit verify says whether there were");
+    }
+    Ok(())
+}
+
+fn verify(context: &Context, report: &Report, json: bool) -> Result<(), Failure> {
     let Report {
         files,
         lines,
@@ -61,14 +111,16 @@ fn verify(report: &Report, json: bool) -> Result<(), Failure> {
     } = report;
     let (first, last) = times.clone().unwrap_or_default();
     if json {
-        print_json(&json!({
+        context.out.print_json(&json!({
             "ok": flaws.is_empty(), "files": files, "lines": lines, "first": first, "last": last,
             "seq": tip.seq, "hash": tip.hash.to_string(), "flaws": flaws,
         }));
     } else {
         for flaw in flaws {
             let place = format!("{} line {} (number {})", flaw.file, flaw.line, flaw.seq);
-            print(&shown_line(&format!("{place}: {}", flaw.problem)));
+            context
+                .out
+                .print(&shown_line(&format!("{place}: {}", flaw.problem)));
         }
     }
     if !flaws.is_empty() {
@@ -82,7 +134,7 @@ fn verify(report: &Report, json: bool) -> Result<(), Failure> {
         )));
     }
     if !json {
-        print(&format!(
+        context.out.print(&format!(
             "whole: {lines} lines in {files} files, {first} to {last}\nlast line {} {}",
             tip.seq, tip.hash
         ));
@@ -90,8 +142,8 @@ fn verify(report: &Report, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A line for people.
-fn shown(line: &Line) -> String {
+/// Formats a line for people.
+fn format_line(line: &Line) -> String {
     let mut out = format!("{} {}", line.time, line.event);
     let first = FIRST
         .iter()

@@ -1,4 +1,4 @@
-//! `landline demo`: the main job on this machine, with two real processes, leaving nothing behind.
+//! `landline demo`: the main job on this machine, with a real server and clients as processes.
 
 use std::{
     env, io,
@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::Args;
 use landline::paths::{ScratchFolder, is_root};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -15,30 +16,46 @@ use tokio::{
 };
 
 use crate::{
-    arguments::Demo,
+    context::{Context, ExitStatus, Run},
     failure::Failure,
     signals,
-    terminal::{bytes, print},
+    streams::OutputStream,
+    terminal::bytes,
 };
 
 /// The source, the copy at the server, and the copy back.
 const COPIES: u64 = 3;
 
-pub(crate) async fn run(options: Demo) -> Result<(), Failure> {
-    let folder = Arc::new(ScratchFolder::create(&env::temp_dir())?);
-    let stop = signals::stop()?;
-    let done = tokio::select! {
-        done = Stage::play(folder.clone(), options.size << 20) => done,
-        () = stop => Err(Failure::interrupted()),
-    };
-    // Also ends whoever still fills it.
-    folder.remove();
-    done
+/// Run a self-contained demo on this machine
+///
+/// Starts a server and a client in a temporary folder, copies random data in both directions, and
+/// removes everything.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  landline demo --size 64")]
+pub(crate) struct Demo {
+    /// Size of the data, in MiB
+    #[arg(long, value_name = "MIB", default_value = "1024", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    size: u64,
 }
 
-/// A temporary folder with a server and the states of two clients. The processes end, and then the
-/// folder goes, when it is dropped.
+impl Run for Demo {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let folder = Arc::new(ScratchFolder::create(&env::temp_dir())?);
+        let stop = signals::stop()?;
+        let done = tokio::select! {
+            done = Stage::play(context.out.clone(), folder.clone(), self.size << 20) => done,
+            () = stop => Err(Failure::interrupted()),
+        };
+        // A thread may still be writing into the folder; that ends it too.
+        folder.remove();
+        done.map(|()| ExitStatus::SUCCESS)
+    }
+}
+
+/// A temporary folder with a server and the state folders of two clients. Dropping it ends the
+/// server.
 struct Stage {
+    out: OutputStream,
     server: Child,
     address: String,
     invite: String,
@@ -47,8 +64,8 @@ struct Stage {
 }
 
 impl Stage {
-    async fn play(folder: Arc<ScratchFolder>, size: u64) -> Result<(), Failure> {
-        print(&format!(
+    async fn play(out: OutputStream, folder: Arc<ScratchFolder>, size: u64) -> Result<(), Failure> {
+        out.print(&format!(
             "making {} of random bytes in {}",
             bytes(size),
             folder.path().display()
@@ -58,7 +75,7 @@ impl Stage {
             .await
             .map_err(|error| Failure::local(error.to_string()))?;
         let source = source?.display().to_string();
-        let mut stage = Self::set_up(folder).await?;
+        let mut stage = Self::set_up(out.clone(), folder).await?;
 
         stage.join().await?;
         let there = format!("landline://{}/copy", stage.address);
@@ -74,17 +91,17 @@ impl Stage {
         stage.tear_down().await?;
         let rows = std::mem::take(&mut stage.rows);
         drop(stage);
-        print(&format!(
+        out.print(&format!(
             "\n{}\nboth ways    {up}\nleft behind  nothing",
-            table(&rows)
+            format_table(&rows)
         ));
         Ok(())
     }
 
-    async fn set_up(folder: Arc<ScratchFolder>) -> Result<Self, Failure> {
+    async fn set_up(out: OutputStream, folder: Arc<ScratchFolder>) -> Result<Self, Failure> {
         let home = folder.folder("home")?;
-        let mut command = landline()?;
-        // Whatever this machine's own settings are.
+        let mut command = landline_command()?;
+        // Flags, so that this machine's settings do not matter.
         command.args([
             "serve",
             "--json",
@@ -102,11 +119,11 @@ impl Stage {
             .env("LANDLINE_STATE", folder.path().join("server"));
         let mut server = command.stdout(Stdio::piped()).spawn().map_err(failed)?;
         let mut line = String::new();
-        if let Some(out) = server.stdout.take() {
-            let mut out = BufReader::new(out);
-            out.read_line(&mut line).await.map_err(failed)?;
-            // Events are not shown; reading them keeps the pipe open.
-            tokio::spawn(async move { tokio::io::copy(&mut out, &mut tokio::io::sink()).await });
+        if let Some(stdout) = server.stdout.take() {
+            let mut stdout = BufReader::new(stdout);
+            stdout.read_line(&mut line).await.map_err(failed)?;
+            // Discard the server's events, so that it never blocks on a full pipe.
+            tokio::spawn(async move { tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await });
         }
         let started: serde_json::Value = serde_json::from_str(&line)
             .map_err(|_| Failure::local("the server did not start; what it said stands above"))?;
@@ -117,7 +134,7 @@ impl Stage {
                 .unwrap_or_default()
                 .to_owned()
         };
-        print(&format!(
+        out.print(&format!(
             "server       {}  {}",
             text("listening"),
             text("fingerprint")
@@ -126,6 +143,7 @@ impl Stage {
             .map_err(failed)?;
         let invite = String::from_utf8_lossy(&invite).trim().to_owned();
         Ok(Self {
+            out,
             server,
             address: text("listening"),
             invite,
@@ -134,14 +152,14 @@ impl Stage {
         })
     }
 
-    /// Runs a client with its state in the folder `state`, with `input` as standard input.
-    async fn client(
+    /// Runs a client with its state in the folder `state`, and `input` as standard input.
+    async fn run_client(
         &self,
         state: &str,
         arguments: &[&str],
         input: &str,
     ) -> Result<Output, Failure> {
-        let mut command = landline()?;
+        let mut command = landline_command()?;
         command
             .args(arguments)
             .env("LANDLINE_STATE", self.folder.path().join(state));
@@ -159,18 +177,18 @@ impl Stage {
     async fn join(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
         let joined = self
-            .client("client", &["join", "-", "--as", "demo"], &self.invite)
+            .run_client("client", &["join", "-", "--as", "demo"], &self.invite)
             .await?;
-        check(&joined, 0)?;
+        expect_status(&joined, 0)?;
         self.rows.push([
             "join by invite".into(),
             String::new(),
-            seconds(start.elapsed()),
+            format_seconds(start.elapsed()),
         ]);
         Ok(())
     }
 
-    /// Copies, and returns the digest that was printed.
+    /// Copies, and returns the digest that the client printed.
     async fn copy(
         &mut self,
         what: &str,
@@ -179,34 +197,35 @@ impl Stage {
         to: &str,
     ) -> Result<String, Failure> {
         let start = Instant::now();
-        let copied = self.client("client", &["cp", from, to], "").await?;
-        check(&copied, 0)?;
+        let copied = self.run_client("client", &["cp", from, to], "").await?;
+        expect_status(&copied, 0)?;
         let elapsed = start.elapsed();
         let rate = size as f64 / elapsed.as_secs_f64().max(0.001);
         self.rows.push([
             what.to_owned(),
             format!("{}/s", bytes(rate as u64)),
-            seconds(elapsed),
+            format_seconds(elapsed),
         ]);
         let line = String::from_utf8_lossy(&copied.stdout).into_owned();
         Ok(line.split(' ').next().unwrap_or_default().to_owned())
     }
 
-    /// An invite to this address, but for a server with another certificate.
+    /// Joins with an invite that expects another certificate at this address.
     async fn refuse_wrong_fingerprint(&mut self) -> Result<(), Failure> {
         let (before, token) = self.invite.rsplit_once('.').unwrap_or_default();
         let (address, _) = before.split_once('#').unwrap_or_default();
         let forged = format!("{address}#{}.{token}", "0".repeat(64));
-        print("\na client that expects another server says:");
+        self.out
+            .print("\na client that expects another server says:");
         let start = Instant::now();
         let refused = self
-            .client("stranger", &["join", "-", "--as", "demo"], &forged)
+            .run_client("stranger", &["join", "-", "--as", "demo"], &forged)
             .await?;
-        check(&refused, 11)?;
+        expect_status(&refused, 11)?;
         self.rows.push([
             "a wrong fingerprint".into(),
             "refused".into(),
-            seconds(start.elapsed()),
+            format_seconds(start.elapsed()),
         ]);
         Ok(())
     }
@@ -216,14 +235,14 @@ impl Stage {
     }
 }
 
-/// This very command, to be run as another process.
-fn landline() -> Result<Command, Failure> {
+/// This program, to be run as another process.
+fn landline_command() -> Result<Command, Failure> {
     let mut command = Command::new(env::current_exe().map_err(failed)?);
     command.kill_on_drop(true).stdin(Stdio::null());
     Ok(command)
 }
 
-fn check(output: &Output, expected: i32) -> Result<(), Failure> {
+fn expect_status(output: &Output, expected: i32) -> Result<(), Failure> {
     match output.status.code() {
         Some(status) if status == expected => Ok(()),
         other => Err(Failure::local(format!(
@@ -236,11 +255,11 @@ fn failed(error: io::Error) -> Failure {
     Failure::local(error.to_string())
 }
 
-fn seconds(time: Duration) -> String {
+fn format_seconds(time: Duration) -> String {
     format!("{:.3} s", time.as_secs_f64())
 }
 
-fn table(rows: &[[String; 3]]) -> String {
+fn format_table(rows: &[[String; 3]]) -> String {
     let lines = rows
         .iter()
         .map(|[what, result, time]| format!("{what:<20} {result:>14} {time:>10}"));

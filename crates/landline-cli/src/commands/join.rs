@@ -1,183 +1,176 @@
-//! `landline join`: redeems an invite, or logs in with a secret, and remembers the server.
+//! `landline join`: redeems an invite, or logs in with a secret, and saves the server.
 
 use std::{
-    io::{self, Read},
-    path::Path,
+    io::Read,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
+use clap::Args;
 use landline::{
     Client, Error,
     client::Ways,
-    crypto::Fingerprint,
-    keys::UserKey,
-    login::{Invite, KnownServer, Secret},
+    login::{Invite, Secret},
     net::{HostPort, Target},
-    proto::ErrorCode,
+    proto::{ErrorCode, login::UserName},
+    ssh_config::ProxyJump,
 };
 use zeroize::Zeroizing;
 
-use super::known;
 use crate::{
-    arguments::Join,
-    environment,
+    arguments::VIA,
+    connect,
+    context::{Context, ExitStatus, Run},
     failure::Failure,
-    terminal::{passphrase, print},
+    registration::{choose_key, describe_key, explain, report},
 };
 
-/// Far beyond any invite.
+/// The longest invite that is read from standard input, in bytes.
 const INVITE_BYTES_MAX: u64 = 64 * 1024;
 
-pub(crate) async fn run(state: &Path, options: Join) -> Result<(), Failure> {
-    let client = Client::open(state)?;
-    match (&options.invite, &options.secret_file) {
-        (_, Some(path)) => by_secret(&client, path, &options).await,
-        (invite, None) => by_invite(&client, invite.as_deref().unwrap_or_default(), &options).await,
-    }
+/// Redeem an invite and remember the server
+///
+/// From then on this client knows the server, and the server knows this client's key.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  landline join 'landline://nas:5263/#FINGERPRINT.TOKEN'")]
+pub(crate) struct Join {
+    /// Invite (landline://...), or - for standard input
+    #[arg(required_unless_present = "secret_file")]
+    invite: Option<String>,
+    /// Log in with the secret in FILE instead of an invite
+    ///
+    /// The secret was made on the server's machine with `landline secret add`. It is used from then
+    /// on, so the file must stay where it is.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["invite", "name", "identity"])]
+    secret_file: Option<PathBuf>,
+    /// User name at the server [default: your local user name]
+    #[arg(long = "as", value_name = "NAME")]
+    name: Option<UserName>,
+    /// Replace another server that is known at this address
+    #[arg(long)]
+    replace: bool,
+    /// Register this key [default: a key made for this client]
+    ///
+    /// FILE is a private key of OpenSSH (ed25519, ECDSA, RSA), or the public half of a key in
+    /// ssh-agent.
+    #[arg(short, long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// Connect through ssh jump hosts, now and from then on
+    #[arg(long, value_name = VIA)]
+    via_ssh: Option<ProxyJump>,
 }
 
-async fn by_invite(client: &Client, invite: &str, options: &Join) -> Result<(), Failure> {
-    let text = match invite {
-        "-" => read_invite()?,
-        text => Zeroizing::new(text.to_owned()),
-    };
-    let invite: Invite = text.parse()?;
-    let user = match &options.name {
-        Some(name) => name.clone(),
-        None => environment::user("--as NAME")?,
-    };
-    let host = invite
-        .addresses
-        .first()
-        .map(|address| address.host.as_str())
-        .unwrap_or_default();
-    let key = key(client, options.identity.as_deref(), host)?;
-    let ways = ways(&invite.addresses, options)?;
-    let joined = client
-        .join(&invite, user.clone(), key.clone(), options.replace, &ways)
-        .await;
-    let (server, connected) = joined.map_err(|error| {
-        let is_name = matches!(
-            error,
-            Error::Failed {
-                code: ErrorCode::InviteUser,
-                ..
+impl Run for Join {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let client = context.client()?;
+        match (&self.invite, &self.secret_file) {
+            (_, Some(path)) => self.join_with_secret(context, &client, path).await?,
+            (invite, None) => {
+                let invite = invite.as_deref().unwrap_or_default();
+                self.join_with_invite(context, &client, invite).await?;
             }
-        );
-        match explain(error, &invite.fingerprint, "invite") {
-            failure if is_name => failure.with_advice(&format!(
-                "it was asked for {user}; name another with --as NAME"
-            )),
-            failure => failure,
         }
-    })?;
-    connected.login.channel.finish().await;
-    report(&server, &key_line(&key));
-    Ok(())
-}
-
-/// The key to register at `host`: the one in a file, or the client's own.
-pub(super) fn key(
-    client: &Client,
-    identity: Option<&Path>,
-    host: &str,
-) -> Result<Arc<UserKey>, Failure> {
-    let Some(path) = identity else {
-        return Ok(Arc::new(client.own_key()?));
-    };
-    let config = known::host_config(&Target {
-        user: None,
-        host: host.to_owned(),
-        port: None,
-    })?;
-    let key = known::sources(client, &config).named(&known::absolute(path))?;
-    if let (true, Some(path)) = (key.is_locked(), key.path()) {
-        key.unlock(&passphrase(path)?)?;
+        Ok(ExitStatus::SUCCESS)
     }
-    Ok(Arc::new(key))
 }
 
-/// The key, for people.
-pub(super) fn key_line(key: &UserKey) -> String {
-    format!("key     {}  {key}", key.public().fingerprint())
-}
+impl Join {
+    async fn join_with_invite(
+        &self,
+        context: &Context,
+        client: &Client,
+        invite: &str,
+    ) -> Result<(), Failure> {
+        let text = match invite {
+            "-" => read_invite(context)?,
+            text => Zeroizing::new(text.to_owned()),
+        };
+        let invite: Invite = text.parse()?;
+        let user = match &self.name {
+            Some(name) => name.clone(),
+            None => context.environment.user("--as NAME")?,
+        };
+        let host = invite
+            .addresses
+            .first()
+            .map(|address| address.host.as_str())
+            .unwrap_or_default();
+        let key = choose_key(context, client, self.identity.as_deref(), host)?;
+        let ways = self.routes(context, &invite.addresses)?;
+        let joined = client
+            .join(&invite, user.clone(), key.clone(), self.replace, &ways)
+            .await;
+        let (server, connected) = joined.map_err(|error| {
+            let is_name = matches!(
+                error,
+                Error::Failed {
+                    code: ErrorCode::InviteUser,
+                    ..
+                }
+            );
+            match explain(error, &invite.fingerprint, "invite") {
+                failure if is_name => failure.with_advice(&format!(
+                    "it was asked for {user}; name another with --as NAME"
+                )),
+                failure => failure,
+            }
+        })?;
+        connected.login.channel.finish().await;
+        report(context, &server, &describe_key(&key));
+        Ok(())
+    }
 
-async fn by_secret(client: &Client, path: &Path, options: &Join) -> Result<(), Failure> {
-    let secret = Arc::new(Secret::load(path)?);
-    let path = std::path::absolute(path).unwrap_or(path.to_owned());
-    let ways = ways(&secret.addresses, options)?;
-    let joined = client
-        .join_by_secret(secret.clone(), path.clone(), options.replace, &ways)
-        .await;
-    let (server, connected) =
-        joined.map_err(|error| explain(error, &secret.fingerprint, "secret"))?;
-    connected.login.channel.finish().await;
-    report(
-        &server,
-        &format!("secret  {}  {}", secret.key().id(), path.display()),
-    );
-    Ok(())
-}
+    async fn join_with_secret(
+        &self,
+        context: &Context,
+        client: &Client,
+        path: &Path,
+    ) -> Result<(), Failure> {
+        let secret = Arc::new(Secret::load(path)?);
+        let path = std::path::absolute(path).unwrap_or(path.to_owned());
+        let ways = self.routes(context, &secret.addresses)?;
+        let joined = client
+            .join_by_secret(secret.clone(), path.clone(), self.replace, &ways)
+            .await;
+        let (server, connected) =
+            joined.map_err(|error| explain(error, &secret.fingerprint, "secret"))?;
+        connected.login.channel.finish().await;
+        let credential = format!("secret  {}  {}", secret.key().id(), path.display());
+        report(context, &server, &credential);
+        Ok(())
+    }
 
-/// Which way to go to these addresses: as was said, else as is configured for each.
-fn ways(addresses: &[HostPort], options: &Join) -> Result<Ways, Failure> {
-    let mut ways = Ways {
-        said: options.via_ssh.clone(),
-        configured: Vec::new(),
-    };
-    if ways.said.is_none() {
-        for HostPort { host, .. } in addresses {
-            let config = known::host_config(&Target {
-                user: None,
-                host: host.clone(),
-                port: None,
-            })?;
-            ways.configured
-                .extend(config.proxy_jump.map(|way| (host.clone(), way)));
+    /// The jump hosts to these addresses: those of `--via-ssh`, else those of ssh's configuration.
+    fn routes(&self, context: &Context, addresses: &[HostPort]) -> Result<Ways, Failure> {
+        let mut ways = Ways {
+            said: self.via_ssh.clone(),
+            configured: Vec::new(),
+        };
+        if ways.said.is_none() {
+            for HostPort { host, .. } in addresses {
+                let target = Target {
+                    user: None,
+                    host: host.clone(),
+                    port: None,
+                };
+                let config = connect::read_ssh_config(context, &target)?;
+                ways.configured
+                    .extend(config.proxy_jump.map(|way| (host.clone(), way)));
+            }
         }
-    }
-    Ok(ways)
-}
-
-pub(super) fn report(server: &KnownServer, means: &str) {
-    let (address, user, fingerprint) = (server.address(), &server.user, server.fingerprint);
-    let through = known::through(server);
-    print(&format!(
-        "joined {address}{through} as {user}\n  server  {fingerprint}\n  {means}"
-    ));
-}
-
-/// The invite or secret says who the server is, so a server that is another one has two possible
-/// reasons.
-pub(super) fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Failure {
-    match error {
-        Error::ServerChanged {
-            address,
-            pinned,
-            found,
-        } if pinned == fingerprint.to_string() => Failure::of_server(
-            format!(
-                "the server at {address} is not the one of the {what}: its fingerprint is {found}, the {what}'s {pinned}"
-            ),
-            &format!(
-                "was the {what} copied whole, and is it this server's? If so, somebody stands in between"
-            ),
-        ),
-        Error::ServerChanged {
-            address, pinned, ..
-        } => Failure::of_server(
-            format!("another server is known at {address}, with the fingerprint {pinned}"),
-            "if you are sure that it was set up anew, say --replace",
-        ),
-        other => other.into(),
+        Ok(ways)
     }
 }
 
-fn read_invite() -> Result<Zeroizing<String>, Failure> {
+fn read_invite(context: &Context) -> Result<Zeroizing<String>, Failure> {
     let mut text = Zeroizing::new(String::new());
-    let mut input = io::stdin().take(INVITE_BYTES_MAX);
-    input
-        .read_to_string(&mut text)
+    let read = |input: Box<dyn Read + Send>, text: &mut String| {
+        input.take(INVITE_BYTES_MAX).read_to_string(text)
+    };
+    context
+        .input
+        .open()
+        .and_then(|input| read(input, &mut text))
         .map_err(|error| Failure::local(format!("standard input: {error}")))?;
     Ok(text)
 }

@@ -1,27 +1,44 @@
-//! `landline kick`: ends sessions.
+//! `landline kick`: ends sessions at a server.
 
-use std::path::Path;
+use clap::Args;
+use landline::{admin::client, net::Target};
 
-use landline::{Client, admin::client};
-
-use super::server_and_credential;
 use crate::{
-    arguments::Kick,
+    arguments::Access,
+    connect,
+    context::{Context, ExitStatus, Run},
     failure::Failure,
-    terminal::{print, shown_line},
+    terminal::shown_line,
 };
 
-pub(crate) async fn run(state: &Path, options: Kick) -> Result<(), Failure> {
-    let known = Client::open(state)?;
-    let (server, credential) =
-        server_and_credential(&known, &options.host, &options.access).await?;
-    let (mut connected, _) = landline::client::who(&server, &credential).await?;
-    for session in client::kick(&mut connected.login.channel, &options.target).await? {
-        print(&shown_line(&format!(
-            "ended {} of {}",
-            session.session, session.user
-        )));
+/// End all sessions of a user, or one session
+///
+/// The user can log in again. To prevent that, use `landline user disable`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  landline kick nas alice")]
+pub(crate) struct Kick {
+    /// Server: `[user@]host[:port]`
+    host: Target,
+    /// User, or id of a session from `landline who`
+    #[arg(value_name = "USER|SESSION")]
+    target: String,
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Run for Kick {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let client = context.client()?;
+        let (server, credential) =
+            connect::find_server(context, &client, &self.host, &self.access).await?;
+        let (mut connected, _) = landline::client::who(&server, &credential).await?;
+        for session in client::kick(&mut connected.login.channel, &self.target).await? {
+            context.out.print(&shown_line(&format!(
+                "ended {} of {}",
+                session.session, session.user
+            )));
+        }
+        connected.login.channel.finish().await;
+        Ok(ExitStatus::SUCCESS)
     }
-    connected.login.channel.finish().await;
-    Ok(())
 }

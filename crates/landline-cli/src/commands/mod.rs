@@ -1,26 +1,80 @@
-//! One file for each command.
+//! One module for each command, and the table that registers them.
 
-pub(crate) mod audit;
-pub(crate) mod bootstrap;
-pub(crate) mod check;
+mod audit;
+mod bootstrap;
+mod check;
 pub(crate) mod classic;
-pub(crate) mod config;
-pub(crate) mod cp;
-pub(crate) mod demo;
-mod first_use;
-mod here;
-pub(crate) mod join;
-pub(crate) mod kick;
-mod known;
+mod config;
+mod cp;
+mod demo;
+mod join;
+mod kick;
 pub(crate) mod lab;
-pub(crate) mod password;
-pub(crate) mod ping;
-mod reachable;
-pub(crate) mod secret;
-pub(crate) mod serve;
-pub(crate) mod service;
-pub(crate) mod trust;
-pub(crate) mod user;
-pub(crate) mod who;
+mod passwd;
+mod ping;
+mod secret;
+mod serve;
+mod service;
+mod trust;
+mod user;
+mod who;
 
-pub(crate) use known::server_and_credential;
+use std::ops::ControlFlow::{self, Break, Continue};
+
+use clap::Subcommand;
+
+use crate::{
+    context::{Context, ExitStatus, Run},
+    failure::Failure,
+};
+
+/// Makes [`Command`] of the table: headings of the help, and under each the commands as
+/// `module::Arguments`. A command has the name of its module.
+macro_rules! register {
+    ($($heading:literal: $($module:ident::$Arguments:ident),+;)+) => {
+        /// The command that a user typed.
+        #[derive(Debug, Subcommand)]
+        pub(crate) enum Command {
+            $($(
+                #[command(name = stringify!($module))]
+                $Arguments($module::$Arguments),
+            )+)+
+        }
+
+        impl Command {
+            /// The headings of the help with the names of their commands, in the order of the help.
+            pub(crate) const GROUPS: &[(&str, &[&str])] =
+                &[$(($heading, &[$(stringify!($module)),+])),+];
+        }
+
+        impl Run for Command {
+            fn prepare(
+                self,
+                context: &Context,
+            ) -> ControlFlow<Result<ExitStatus, Failure>, Self> {
+                match self {
+                    $($(
+                        Self::$Arguments(command) => match command.prepare(context) {
+                            Continue(command) => Continue(Self::$Arguments(command)),
+                            Break(done) => Break(done),
+                        },
+                    )+)+
+                }
+            }
+
+            async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+                match self {
+                    $($(Self::$Arguments(command) => command.run(context).await,)+)+
+                }
+            }
+        }
+    };
+}
+
+register! {
+    "Copy files": cp::Cp;
+    "Use a server": join::Join, trust::Trust, ping::Ping, who::Who, kick::Kick, passwd::Passwd;
+    "Set up a server": bootstrap::Bootstrap, serve::Serve, service::Service, config::Config;
+    "Manage accounts and rights": user::User, secret::Secret, check::Check, audit::Audit;
+    "Learn and try": demo::Demo, classic::Classic, lab::Lab;
+}

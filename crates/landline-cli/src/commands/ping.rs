@@ -1,45 +1,68 @@
-//! `landline ping`: a sign of life, and how long each step took.
+//! `landline ping`: checks that a server answers, and times each step.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
-use landline::{Client, client, login::FirstRequest, net::Reached, ping, proto::messages};
+use clap::Args;
+use landline::{
+    client,
+    login::FirstRequest,
+    net::{Reached, Target},
+    ping,
+    proto::messages,
+};
 
-use super::server_and_credential;
-use crate::{arguments, failure::Failure, terminal::print};
+use crate::{
+    arguments::Access,
+    connect,
+    context::{Context, ExitStatus, Run},
+    failure::Failure,
+};
 
-pub(crate) async fn run(state: &Path, options: arguments::Ping) -> Result<(), Failure> {
-    let known = Client::open(state)?;
-    let (server, credential) =
-        server_and_credential(&known, &options.host, &options.access).await?;
-    let first = FirstRequest::new(ping::SERVICE, &messages::Ping {})?;
-    let mut connected = client::connect(&server, &credential, Some(&first)).await?;
-    let login = &mut connected.login;
-    ping::receive_pong(&mut login.channel).await?;
-    let round_trip = ping::ping(&mut login.channel).await?;
-    let timing = login.timing;
-    let accepted = connected.reached.connect_time() + timing.tls + timing.login;
-    let (from, steps, since) = reached(&connected.reached);
-    print(&format!(
-        "{} answers {from}\n  release      {}\n  fingerprint  {}\n  logged in    as {} with {}\n\
-         {steps}\n  tls          {}\n  login        {}\n\
-         \x20 accepted     {} after {since}\n  round trip   {}",
-        server.address(),
-        login.greeting.server,
-        server.fingerprint,
-        login.welcome.user,
-        login.welcome.key,
-        milliseconds(timing.tls),
-        milliseconds(timing.login),
-        milliseconds(accepted),
-        milliseconds(round_trip),
-    ));
-    connected.login.channel.finish().await;
-    Ok(())
+/// Check that a server answers, and time each step
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  landline ping nas")]
+pub(crate) struct Ping {
+    /// Server: `[user@]host[:port]`
+    host: Target,
+    #[command(flatten)]
+    access: Access,
 }
 
-/// From where the server answered, the steps until there was a line, and since when it is counted.
-fn reached(reached: &Reached) -> (String, String, &'static str) {
-    let time = milliseconds(reached.connect_time());
+impl Run for Ping {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let client = context.client()?;
+        let (server, credential) =
+            connect::find_server(context, &client, &self.host, &self.access).await?;
+        let first = FirstRequest::new(ping::SERVICE, &messages::Ping {})?;
+        let mut connected = client::connect(&server, &credential, Some(&first)).await?;
+        let login = &mut connected.login;
+        ping::receive_pong(&mut login.channel).await?;
+        let round_trip = ping::ping(&mut login.channel).await?;
+        let timing = login.timing;
+        let accepted = connected.reached.connect_time() + timing.tls + timing.login;
+        let (from, steps, since) = describe_route(&connected.reached);
+        context.out.print(&format!(
+            "{} answers {from}\n  release      {}\n  fingerprint  {}\n  logged in    as {} with {}\n\
+             {steps}\n  tls          {}\n  login        {}\n\
+             \x20 accepted     {} after {since}\n  round trip   {}",
+            server.address(),
+            login.greeting.server,
+            server.fingerprint,
+            login.welcome.user,
+            login.welcome.key,
+            format_milliseconds(timing.tls),
+            format_milliseconds(timing.login),
+            format_milliseconds(accepted),
+            format_milliseconds(round_trip),
+        ));
+        connected.login.channel.finish().await;
+        Ok(ExitStatus::SUCCESS)
+    }
+}
+
+/// The address that answered, the steps up to the connection, and the event that starts the clock.
+fn describe_route(reached: &Reached) -> (String, String, &'static str) {
+    let time = format_milliseconds(reached.connect_time());
     match reached {
         Reached::Tcp {
             address,
@@ -49,7 +72,7 @@ fn reached(reached: &Reached) -> (String, String, &'static str) {
             format!("from {address}"),
             format!(
                 "  resolve      {}\n  connect      {time}",
-                milliseconds(*resolve_time)
+                format_milliseconds(*resolve_time)
             ),
             "the first packet",
         ),
@@ -61,6 +84,6 @@ fn reached(reached: &Reached) -> (String, String, &'static str) {
     }
 }
 
-fn milliseconds(time: Duration) -> String {
+fn format_milliseconds(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1000.0)
 }

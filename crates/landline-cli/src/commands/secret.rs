@@ -1,51 +1,106 @@
-//! `landline secret`: the secrets by which machines log in to this machine's server.
+//! `landline secret`: manages the secrets by which machines log in to this machine's server.
 
-use std::path::Path;
+use std::path::PathBuf;
 
+use clap::{Args, Subcommand, ValueEnum};
 use landline::{
     Error,
     admin::Administration,
     net::Target,
     paths::{create_secret_file, local},
-    proto::login::BindingType,
+    proto::login::{BindingType, SecretId, UserName},
 };
 use zeroize::Zeroizing;
 
-use super::here::administration;
 use crate::{
-    arguments::{Binding, Secret, SecretAdd},
+    context::{Context, ExitStatus, Run},
     failure::Failure,
-    terminal::{lost, print, say, shown_line},
+    local_admin,
+    terminal::shown_line,
 };
 
-pub(crate) fn run(state: &Path, options: Secret) -> Result<(), Failure> {
-    let mut server = administration(state)?;
-    match options {
-        Secret::Add(options) => add(&mut server, options),
-        Secret::List { user } => {
-            for secret in server.secrets(user.as_ref())? {
-                let label = shown_line(&secret.label);
-                print(
-                    format!(
-                        "{}  {}  {}  {label}",
-                        secret.id,
-                        secret.user,
-                        secret.binding.as_str()
-                    )
-                    .trim_end(),
-                );
+/// Manage the secrets that machines log in with
+///
+/// Works on this machine's server, running or not.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  landline secret add backup --out backup.secret")]
+pub(crate) struct Secret {
+    #[command(subcommand)]
+    action: SecretAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum SecretAction {
+    /// Make a secret for USER and print it once
+    Add(SecretAdd),
+    /// List the secrets, without their secret part
+    List {
+        /// Only those of this user
+        user: Option<UserName>,
+    },
+    /// Remove a secret; it no longer logs in
+    Remove {
+        /// Id, from `landline secret list`
+        id: SecretId,
+        /// Remove it even if the last admin has no other way in
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct SecretAdd {
+    /// Account that the machine logs in as
+    user: UserName,
+    /// What a login is bound to
+    ///
+    /// `exporter` binds it to the connection. `server-end-point` binds it to this server, for
+    /// clients whose TLS library has no exporter, such as Python's.
+    #[arg(long, value_name = "BINDING", default_value = "exporter")]
+    binding: Binding,
+    /// Label for people, such as the machine's name
+    #[arg(long, default_value = "")]
+    label: String,
+    /// Write the secret to the new file FILE, with mode 600
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Address of this server for the machine [default: as when the server last ran]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    public_name: Option<Target>,
+}
+
+/// What a login by secret is bound to.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Binding {
+    Exporter,
+    ServerEndPoint,
+}
+
+impl Run for Secret {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let mut server = local_admin::open(context)?;
+        match self.action {
+            SecretAction::Add(options) => add(context, &mut server, options)?,
+            SecretAction::List { user } => {
+                for secret in server.secrets(user.as_ref())? {
+                    let label = shown_line(&secret.label);
+                    let binding = secret.binding.as_str();
+                    let row = format!("{}  {}  {binding}  {label}", secret.id, secret.user);
+                    context.out.print(row.trim_end());
+                }
             }
-            Ok(())
+            SecretAction::Remove { id, force } => {
+                let user = server.remove_secret(&id, force)?;
+                context
+                    .out
+                    .print(&format!("the secret {id} of {user} is forgotten"));
+            }
         }
-        Secret::Remove { id, force } => {
-            let user = server.remove_secret(&id, force)?;
-            print(&format!("the secret {id} of {user} is forgotten"));
-            Ok(())
-        }
+        Ok(ExitStatus::SUCCESS)
     }
 }
 
-fn add(server: &mut Administration, options: SecretAdd) -> Result<(), Failure> {
+fn add(context: &Context, server: &mut Administration, options: SecretAdd) -> Result<(), Failure> {
     match options.public_name {
         Some(Target { user: Some(_), .. }) => {
             return Err(Failure::usage(
@@ -64,24 +119,26 @@ fn add(server: &mut Administration, options: SecretAdd) -> Result<(), Failure> {
     let line = Zeroizing::new(format!("{}\n", *secret.reveal()));
     let Some(out) = options.out else {
         server.add_secret(&secret, &options.label)?;
-        print(line.trim_end());
-        if let Some(error) = lost() {
-            // A secret that nobody has is of no use, even to the last admin.
+        context.out.print(line.trim_end());
+        if let Some(error) = context.out.take_error() {
+            // Nobody has the secret, so nobody can log in with it, not even the last admin.
             server.remove_secret(&id, true)?;
             return Err(Error::io("standard output", &error).into());
         }
-        say(&format!(
+        context.err.print(&format!(
             "this is the secret {id}; it is not shown again. Where it is used, keep it in a file of mode 600:\n  landline join --secret-file FILE"
         ));
         return Ok(());
     };
-    // Whatever breaks this off, there is none at the server that nobody has: the last admin may
-    // count on it.
+    // The file comes first: if this command is interrupted, the server has no secret that nobody
+    // has and that counts as the last admin's login.
     create_secret_file(&out, line.as_bytes()).map_err(|error| Error::io(out.display(), &error))?;
     if let Err(error) = server.add_secret(&secret, &options.label) {
         let _ = local::remove(&out);
         return Err(error.into());
     }
-    print(&format!("the secret {id} is in {}", out.display()));
+    context
+        .out
+        .print(&format!("the secret {id} is in {}", out.display()));
     Ok(())
 }

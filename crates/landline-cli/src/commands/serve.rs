@@ -1,14 +1,14 @@
-//! `landline serve`: serves this machine.
+//! `landline serve`: runs the server on this machine.
 
 use std::{
-    io::{self, IsTerminal},
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    ops::ControlFlow,
     sync::{Arc, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
 
+use clap::Args;
 use landline::{
     Error, Event, EventSink, Server, ServerOptions, login::Invite,
     net::tcp::raise_descriptor_limit, paths::local, proto::DEFAULT_PORT, rights::read_rules,
@@ -18,59 +18,81 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::reachable;
 use crate::{
-    arguments::Serve,
+    addresses,
+    context::{Context, ExitStatus, Run},
     failure::Failure,
     service_manager,
-    settings::Settings,
+    settings::{ServeSettings, Settings},
     signals,
-    terminal::{lost, print, print_json, say, shown_line},
+    terminal::shown_line,
 };
 
-/// Connections at a time, where the system allows enough descriptors.
+/// The default limit of connections, if the system allows enough descriptors.
 const CONNECTIONS_MAX: u64 = 1024;
-/// Descriptors that a connection takes at most: itself, a staging file and its folder, a manifest;
-/// and one that is half-open.
+/// The most descriptors that a connection takes: itself, a staging file, its folder, a manifest, and
+/// a half-open connection.
 const DESCRIPTORS_EACH: u64 = 5;
 /// Descriptors for everything else.
 const DESCRIPTORS_RESERVED: u64 = 64;
-/// Events that may wait to be printed. A reader that is slower than that misses some; the server
-/// does not wait for it.
+/// Events that may wait to be printed. If the reader is too slow, further events are dropped; the
+/// server does not wait.
 const EVENTS: usize = 4096;
 
-/// How long a service manager may wait for the end beyond the time that transfers have.
+/// How long systemd waits for the end of the server beyond the time that transfers have.
 const END_TIME: Duration = Duration::from_secs(30);
 
-/// With the socket that a service manager has handed over, if there is one, or why it cannot be
-/// used.
-pub(crate) async fn run(
-    state: Option<PathBuf>,
-    options: Serve,
-    handed_over: Result<Option<std::net::TcpListener>, Failure>,
-) -> Result<(), Failure> {
-    let done = match handed_over {
-        Ok(handed_over) => serve(state, options, handed_over).await,
-        Err(failure) => Err(failure),
-    };
-    if let Err(failure) = &done {
-        // Whoever may not read the journal reads it there.
-        service_manager::tell(&format!(
-            "STATUS={}",
-            failure.to_string().replace('\n', "; ")
-        ));
+/// Run the server on this machine
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  landline serve --listen 127.0.0.1:5263")]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    settings: ServeSettings,
+    /// Print one JSON line when listening, and one for each event
+    #[arg(long)]
+    json: bool,
+    /// Check whether all settings can be used, and exit
+    #[arg(long)]
+    check_config: bool,
+    /// The socket that systemd passed, or the reason why it cannot be used.
+    #[arg(skip)]
+    handed_over: Option<Result<std::net::TcpListener, Failure>>,
+}
+
+impl Run for Serve {
+    fn prepare(self, context: &Context) -> ControlFlow<Result<ExitStatus, Failure>, Self> {
+        // The runtime opens descriptors, which could be taken for systemd's.
+        let handed_over = service_manager::take_socket(&context.environment).transpose();
+        ControlFlow::Continue(Self {
+            handed_over,
+            ..self
+        })
     }
-    done
+
+    async fn run(mut self, context: &Context) -> Result<ExitStatus, Failure> {
+        let done = match self.handed_over.take().transpose() {
+            Ok(handed_over) => serve(context, self, handed_over).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = &done {
+            // `systemctl status` shows it even to a user who may not read the journal.
+            service_manager::notify(
+                &context.environment,
+                &format!("STATUS={}", failure.to_string().replace('\n', "; ")),
+            );
+        }
+        done.map(|()| ExitStatus::SUCCESS)
+    }
 }
 
 async fn serve(
-    state: Option<PathBuf>,
+    context: &Context,
     options: Serve,
     handed_over: Option<std::net::TcpListener>,
 ) -> Result<(), Failure> {
-    let settings = Settings::read(state, &options.settings)?;
+    let settings = context.server_settings(&options.settings)?;
     if options.check_config {
-        return check(&settings).await;
+        return check(context, &settings).await;
     }
     if is_root() && !settings.allow_root {
         return Err(Failure::usage(
@@ -91,7 +113,7 @@ async fn serve(
         audit: settings.audit,
     })?;
     if let Some(problem) = server.audit_problem() {
-        say(&shown_line(&format!(
+        context.err.print(&shown_line(&format!(
             "THE AUDIT LOG IS NOT WHAT IT WAS: {problem}. It goes on; landline audit verify says more"
         )));
     }
@@ -99,31 +121,33 @@ async fn serve(
         Some(taken_over) => taken_over,
         None => listen(settings.listen.as_deref()).await?,
     };
-    let addresses = reachable::addresses(settings.public_name.as_deref(), address);
+    let addresses = addresses::list_reachable(settings.public_name.as_deref(), address);
     let invite = server.owner_invite(addresses.clone())?;
-    announce(&server, address, invite.as_ref(), options.json)?;
+    announce(context, &server, address, invite.as_ref(), options.json)?;
     let (shutdown, reload) = signals::stop_and_reload()?;
     let end = (settings.drain + END_TIME).as_micros();
+    let environment = context.environment.clone();
     let shutdown = async move {
         shutdown.await;
-        service_manager::tell(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={end}"));
+        let stopping = format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={end}");
+        service_manager::notify(&environment, &stopping);
     };
-    let (events, printer) = printer(options.json);
-    service_manager::tell("READY=1");
+    let (events, printer) = start_printer(context.clone(), options.json);
+    service_manager::notify(&context.environment, "READY=1");
     let mut upkeep = JoinSet::new();
     if settings.public_name.is_none() && address.ip().is_unspecified() {
-        upkeep.spawn(reachable::follow(settings.state, address.port(), addresses));
+        upkeep.spawn(addresses::track(settings.state, address.port(), addresses));
     }
     let served = server.run(listener, shutdown, reload, events).await;
-    // The last events are printed before the process ends. One that could not be, perhaps weeks
-    // ago, is no failure of the server.
+    // Print the last events before the process ends. An event that could not be printed, perhaps
+    // weeks ago, does not fail the server.
     let _ = tokio::task::spawn_blocking(move || printer.join()).await;
-    drop(lost());
+    drop(context.out.take_error());
     Ok(served?)
 }
 
-/// Whether the server could be set up so. Nothing is made or changed.
-async fn check(settings: &Settings) -> Result<(), Failure> {
+/// Checks whether a server could run with these settings. Changes nothing.
+async fn check(context: &Context, settings: &Settings) -> Result<(), Failure> {
     if !local::is_folder(&settings.home) {
         return Err(Failure::usage(format!(
             "home = {:?}: there is no such folder",
@@ -139,15 +163,17 @@ async fn check(settings: &Settings) -> Result<(), Failure> {
             .into());
         }
     }
-    // With rules that are broken the server would not start either.
+    // The server does not start with broken rights.
     if local::is_there(&settings.state.join("server/rights.toml")) {
         read_rules(&settings.state)?;
     }
-    print("the settings can be used; landline config prints them");
+    context
+        .out
+        .print("the settings can be used; landline config prints them");
     Ok(())
 }
 
-/// So many that requests of those who are logged in do not lack descriptors.
+/// The most connections for which there are enough descriptors.
 fn connections_max() -> usize {
     let places = raise_descriptor_limit().saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_EACH;
     usize::try_from(places.clamp(1, CONNECTIONS_MAX)).unwrap_or(1)
@@ -187,9 +213,10 @@ async fn listen(asked: Option<&str>) -> Result<(TcpListener, SocketAddr), Failur
     ))
 }
 
-/// A socket on which the service manager listens already; connections may be waiting there. It is
-/// refused where the settings say otherwise: whoever has confined the server to one address must
-/// not find it on all of them.
+/// Takes over the socket that systemd listens on; connections may be waiting there.
+///
+/// A socket that contradicts the settings is refused: a server that is confined to one address must
+/// not listen on all of them.
 async fn take_over(
     listener: std::net::TcpListener,
     settings: &Settings,
@@ -201,7 +228,7 @@ async fn take_over(
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     if let Some(asked) = &settings.listen
-        && !means(asked, address).await?
+        && !resolves_to(asked, address).await?
     {
         let origin = settings.origin("listen");
         let what =
@@ -212,8 +239,8 @@ async fn take_over(
     Ok((TcpListener::from_std(listener).map_err(failed)?, address))
 }
 
-/// Whether what was asked for is this address.
-async fn means(asked: &str, address: SocketAddr) -> Result<bool, Failure> {
+/// Whether the address of the settings is `address`.
+async fn resolves_to(asked: &str, address: SocketAddr) -> Result<bool, Failure> {
     for candidate in candidates(Some(asked)) {
         let is_it =
             |it: SocketAddr| it.ip() == address.ip() && [0, address.port()].contains(&it.port());
@@ -235,15 +262,18 @@ async fn means(asked: &str, address: SocketAddr) -> Result<bool, Failure> {
     Ok(false)
 }
 
-/// Says where the server listens. The invite is a secret: it goes to the terminal, else to a file
-/// that only the owner can read.
+/// Prints where the server listens.
+///
+/// The owner's invite is a secret: it goes to the terminal, else to a file that only the owner can
+/// read.
 fn announce(
+    context: &Context,
     server: &Server,
     address: SocketAddr,
     invite: Option<&Invite>,
     json: bool,
 ) -> Result<(), Failure> {
-    let on_terminal = !json && io::stdout().is_terminal();
+    let on_terminal = !json && context.out.is_terminal();
     let file = match invite {
         Some(invite) if !on_terminal => Some(server.write_invite(invite)?.display().to_string()),
         _ => None,
@@ -253,17 +283,17 @@ fn announce(
         let line = serde_json::json!({
             "listening": address.to_string(), "fingerprint": fingerprint, "invite_file": file,
         });
-        print_json(&line);
+        context.out.print_json(&line);
         return Ok(());
     }
-    print(&format!(
+    context.out.print(&format!(
         "listening on {address}\nfingerprint  {fingerprint}"
     ));
     match (invite, file) {
-        (Some(_), Some(file)) => print(&format!(
+        (Some(_), Some(file)) => context.out.print(&format!(
             "invite for the owner, good once and for 24 hours, in {file}"
         )),
-        (Some(invite), None) => print(&format!(
+        (Some(invite), None) => context.out.print(&format!(
             "\nNobody has an account yet. On the owner's machine, within 24 hours:\n\n  landline join '{invite}'\n"
         )),
         _ => {}
@@ -271,17 +301,17 @@ fn announce(
     Ok(())
 }
 
-/// Prints events from a thread of its own, so that a slow reader does not stop the server.
-fn printer(json: bool) -> (EventSink, JoinHandle<()>) {
+/// Starts a thread that prints events, so that a slow reader does not stop the server.
+fn start_printer(context: Context, json: bool) -> (EventSink, JoinHandle<()>) {
     let (queue, events) = mpsc::sync_channel::<Event>(EVENTS);
     let printer = std::thread::spawn(move || {
         for event in events {
             if json {
                 if let Ok(event) = serde_json::to_value(&event) {
-                    print_json(&event);
+                    context.out.print_json(&event);
                 }
             } else {
-                say(&shown_line(&sentence(&event)));
+                context.err.print(&shown_line(&describe(&event)));
             }
         }
     });
@@ -291,8 +321,8 @@ fn printer(json: bool) -> (EventSink, JoinHandle<()>) {
     (events, printer)
 }
 
-/// An event for people.
-fn sentence(event: &Event) -> String {
+/// Describes an event for people.
+fn describe(event: &Event) -> String {
     match event {
         Event::Login {
             user,

@@ -1,82 +1,110 @@
-//! `landline trust`: the servers that are known.
+//! `landline trust`: lists and changes the servers that this client trusts.
 
-use std::path::Path;
-
+use clap::{Args, Subcommand};
 use landline::{Client, crypto::Fingerprint, login::KnownServer, net::Target};
 use serde_json::json;
 
-use super::known;
 use crate::{
-    arguments::Trust,
+    connect,
+    context::{Context, ExitStatus, Run},
     failure::Failure,
-    terminal::{print, print_json, shown_line},
+    terminal::shown_line,
 };
 
-pub(crate) fn run(state: &Path, options: Trust) -> Result<(), Failure> {
-    let client = Client::open(state)?;
-    match options {
-        Trust::List { json } => list(&client, json),
-        Trust::Replace { host, fingerprint } => replace(&client, &host, fingerprint),
-        Trust::Forget { host } => forget(&client, &host),
+/// List or change the servers that this client trusts
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  landline trust list")]
+pub(crate) struct Trust {
+    #[command(subcommand)]
+    action: TrustAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum TrustAction {
+    /// List the known servers and how this client logs in
+    List {
+        /// Print one JSON line for each server
+        #[arg(long)]
+        json: bool,
+    },
+    /// Trust another fingerprint for a server
+    ///
+    /// Use the fingerprint that the server's owner tells you after reinstalling the server.
+    Replace {
+        /// Server: `host[:port]`
+        host: Target,
+        /// Fingerprint, 64 hexadecimal digits
+        fingerprint: Fingerprint,
+    },
+    /// Forget a server and its fingerprint
+    Forget {
+        /// Server: `host[:port]`; without a port, all servers at this host
+        host: Target,
+    },
+}
+
+impl Run for Trust {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let client = context.client()?;
+        match self.action {
+            TrustAction::List { json } => list(context, &client, json)?,
+            TrustAction::Replace { host, fingerprint } => {
+                let host = connect::resolve_alias(context, &client, &host)?;
+                let server = client.pins().replace(&host, fingerprint)?;
+                context.out.print(&format!(
+                    "{} is the server with the fingerprint {fingerprint} from now on",
+                    server.address()
+                ));
+            }
+            TrustAction::Forget { host } => {
+                let host = connect::resolve_alias(context, &client, &host)?;
+                for server in client.pins().forget(&host)? {
+                    context.out.print(&format!(
+                        "{} is forgotten; its fingerprint was {}",
+                        server.address(),
+                        server.fingerprint
+                    ));
+                }
+            }
+        }
+        Ok(ExitStatus::SUCCESS)
     }
 }
 
-fn list(client: &Client, as_json: bool) -> Result<(), Failure> {
+fn list(context: &Context, client: &Client, as_json: bool) -> Result<(), Failure> {
     for server in client.pins().all()? {
         if as_json {
-            print_json(&json!({
+            context.out.print_json(&json!({
                 "address": server.address().to_string(), "fingerprint": server.fingerprint.to_string(),
                 "user": server.user.as_str(), "provisional": server.provisional, "key": server.key,
                 "agent_key": server.agent_key, "secret": server.secret, "password": server.password, "via": server.via,
             }));
         } else {
-            print(&line(&server));
+            context.out.print(&describe(&server));
         }
     }
     Ok(())
 }
 
-fn line(server: &KnownServer) -> String {
+fn describe(server: &KnownServer) -> String {
     let KnownServer {
         fingerprint, user, ..
     } = server;
-    let means = match (&server.secret, &server.key, &server.agent_key) {
+    let credential = match (&server.secret, &server.key, &server.agent_key) {
         (Some(secret), ..) => format!("with the secret {}", secret.display()),
         (_, Some(key), _) => format!("with {}", key.display()),
         (_, _, Some(_)) => "with a key in the agent".to_owned(),
         _ if server.password => "with a password".to_owned(),
         _ => "with whichever key it accepts".to_owned(),
     };
-    let since = if server.provisional {
+    let first_use = if server.provisional {
         "  trusted on first use"
     } else {
         ""
     };
-    let through = known::through(server);
+    let via = connect::describe_via(server);
     shown_line(&format!(
-        "{}  {fingerprint}  as {user} {means}{through}{since}",
+        "{}  {fingerprint}  as {user} {credential}{via}{first_use}",
         server.address()
     ))
-}
-
-fn replace(client: &Client, host: &Target, fingerprint: Fingerprint) -> Result<(), Failure> {
-    let server = client
-        .pins()
-        .replace(&known::named(client, host)?, fingerprint)?;
-    print(&format!(
-        "{} is the server with the fingerprint {fingerprint} from now on",
-        server.address()
-    ));
-    Ok(())
-}
-
-fn forget(client: &Client, host: &Target) -> Result<(), Failure> {
-    for server in client.pins().forget(&known::named(client, host)?)? {
-        print(&format!(
-            "{} is forgotten; its fingerprint was {}",
-            server.address(),
-            server.fingerprint
-        ));
-    }
-    Ok(())
 }

@@ -1,39 +1,57 @@
-//! `landline who`: who is logged in.
+//! `landline who`: lists the sessions at a server.
 
-use std::path::Path;
-
-use landline::{Client, session::SessionInfo};
+use clap::Args;
+use landline::{client, net::Target, session::SessionInfo};
 use serde_json::json;
 
-use super::server_and_credential;
 use crate::{
-    arguments::Who,
+    arguments::Access,
+    connect,
+    context::{Context, ExitStatus, Run},
     failure::Failure,
-    terminal::{moment, print, print_json, table},
+    terminal::{moment, table},
 };
 
-pub(crate) async fn run(state: &Path, options: Who) -> Result<(), Failure> {
-    let known = Client::open(state)?;
-    let (server, credential) =
-        server_and_credential(&known, &options.host, &options.access).await?;
-    let (connected, sessions) = landline::client::who(&server, &credential).await?;
-    let own = connected.login.welcome.session.clone();
-    connected.login.channel.finish().await;
-    if options.json {
-        sessions
-            .iter()
-            .for_each(|session| print_json(&json!(session)));
-    } else {
-        let head = ["USER", "SESSION", "SINCE", "BY", "FROM", "DOING"].map(str::to_owned);
-        let rows = sessions
-            .iter()
-            .flat_map(|session| rows(session, session.session == own));
-        print(&table(head, rows));
-    }
-    Ok(())
+/// List who is logged in at a server
+///
+/// Shows where from, since when, and what each connection is doing. Admins see all sessions, other
+/// users only their own.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  landline who nas")]
+pub(crate) struct Who {
+    /// Server: `[user@]host[:port]`
+    host: Target,
+    #[command(flatten)]
+    access: Access,
+    /// Print one JSON line for each session
+    #[arg(long)]
+    json: bool,
 }
 
-/// A line for each connection, or one for a session that waits for its client to come back.
+impl Run for Who {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let client = context.client()?;
+        let (server, credential) =
+            connect::find_server(context, &client, &self.host, &self.access).await?;
+        let (connected, sessions) = client::who(&server, &credential).await?;
+        let own = connected.login.welcome.session.clone();
+        connected.login.channel.finish().await;
+        if self.json {
+            for session in &sessions {
+                context.out.print_json(&json!(session));
+            }
+        } else {
+            let head = ["USER", "SESSION", "SINCE", "BY", "FROM", "DOING"].map(str::to_owned);
+            let rows = sessions
+                .iter()
+                .flat_map(|session| rows(session, session.session == own));
+            context.out.print(&table(head, rows));
+        }
+        Ok(ExitStatus::SUCCESS)
+    }
+}
+
+/// A row for each connection, or one for a session that waits for its client to reconnect.
 fn rows(session: &SessionInfo, is_own: bool) -> Vec<[String; 6]> {
     let row = |since: i64, peer: String, doing: String| {
         [

@@ -1,13 +1,13 @@
 //! `landline bootstrap`: puts landline on a machine where only ssh is, starts its server, and joins
 //! it.
 
+mod arguments;
 mod far;
 mod remote;
 
 use std::{path::Path, sync::Arc};
 
 use data_encoding::HEXLOWER;
-use far::{Far, Manager};
 use landline::{
     Client, Error, Side,
     client::Ways,
@@ -18,16 +18,18 @@ use landline::{
     proto::{ErrorCode, login::UserName},
     ssh_config::ProxyJump,
 };
-use remote::{Answers, Remote};
 use sha2::{Digest, Sha256};
 
-use super::{join, known};
 use crate::{
-    arguments::Bootstrap,
-    environment,
+    connect,
+    context::{Context, ExitStatus, Run},
     failure::Failure,
-    terminal::{bytes, say, shown_line},
+    registration,
+    terminal::{bytes, shown_line},
 };
+pub(crate) use arguments::Bootstrap;
+use far::{Far, Manager};
+use remote::{Answers, Remote};
 
 const COPY: &str = include_str!("copy.sh");
 const START: &str = include_str!("start.sh");
@@ -36,16 +38,24 @@ const PROGRAM_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// What to do about a machine on which this program does not run.
 const BINARY: &str = "build landline for that machine, and name it with --binary FILE";
 
-pub(crate) async fn run(state: &Path, options: Bootstrap) -> Result<(), Failure> {
+impl Run for Bootstrap {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        run(context, self).await.map(|()| ExitStatus::SUCCESS)
+    }
+}
+
+async fn run(context: &Context, options: Bootstrap) -> Result<(), Failure> {
     let way = &options.host;
-    let remote = Remote::new(way).ok_or_else(|| Failure::usage("a host is needed"))?;
+    let remote =
+        Remote::new(way, &context.err).ok_or_else(|| Failure::usage("a host is needed"))?;
     // What can be said without the other machine is said first.
     let user = match &options.name {
         Some(name) => name.clone(),
-        None => environment::user("--as NAME")?,
+        None => context.environment.user("--as NAME")?,
     };
-    let client = Client::open(state)?;
-    let key = join::key(&client, options.identity.as_deref(), &remote.name)?;
+    let client = context.client()?;
+    let key =
+        registration::choose_key(context, &client, options.identity.as_deref(), &remote.name)?;
     let program = Program::read(options.binary.as_deref())?;
 
     step(&remote, "looking at what is there");
@@ -59,7 +69,7 @@ pub(crate) async fn run(state: &Path, options: Bootstrap) -> Result<(), Failure>
     drop(started);
 
     step(&remote, &format!("joining as {user}"));
-    join(&client, &options, &invite, &user, key).await?;
+    join(context, &client, &options, &invite, &user, key).await?;
     if is_fresh {
         step(
             &remote,
@@ -184,6 +194,7 @@ async fn start(
 
 /// Redeems the invite: directly, and where that cannot be, through ssh, which is remembered then.
 async fn join(
+    context: &Context,
     client: &Client,
     options: &Bootstrap,
     invite: &Invite,
@@ -214,10 +225,10 @@ async fn join(
         connected.login.channel.finish().await;
         Ok::<_, Error>(server)
     };
-    let joined = match direct(last.host.as_str(), way)? {
+    let joined = match direct(context, last.host.as_str(), way)? {
         Some((host, ways)) => match redeem(&at(&host), &ways).await {
             Err(error) if is_of_the_line(&error) => {
-                say(&shown_line(&format!(
+                context.err.print(&shown_line(&format!(
                     "{}: {error}; going through ssh",
                     last.host
                 )));
@@ -240,22 +251,30 @@ async fn join(
             .await
         }
     };
-    let server = joined.map_err(|error| join::explain(error, &invite.fingerprint, "invite"))?;
-    join::report(&server, &join::key_line(&key));
+    let server =
+        joined.map_err(|error| registration::explain(error, &invite.fingerprint, "invite"))?;
+    registration::report(context, &server, &registration::describe_key(&key));
     Ok(())
 }
 
 /// The name under which a host is reached without this ssh, and how; `None` for one that is behind
 /// others.
-fn direct(host: &str, way: &ProxyJump) -> Result<Option<(String, Ways)>, Failure> {
+fn direct(
+    context: &Context,
+    host: &str,
+    way: &ProxyJump,
+) -> Result<Option<(String, Ways)>, Failure> {
     if way.hops.len() > 1 {
         return Ok(None);
     }
-    let config = known::host_config(&Target {
-        user: None,
-        host: host.to_owned(),
-        port: None,
-    })?;
+    let config = connect::read_ssh_config(
+        context,
+        &Target {
+            user: None,
+            host: host.to_owned(),
+            port: None,
+        },
+    )?;
     let name = config.host_name.unwrap_or_else(|| host.to_owned());
     let configured = config
         .proxy_jump
@@ -282,5 +301,7 @@ fn is_of_the_line(error: &Error) -> bool {
 
 /// Says what is being done, on standard error.
 fn step(remote: &Remote, what: &str) {
-    say(&shown_line(&format!("{}: {what}", remote.name)));
+    remote
+        .err
+        .print(&shown_line(&format!("{}: {what}", remote.name)));
 }

@@ -12,7 +12,7 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use crate::{failure::Failure, terminal::shown_line};
+use crate::{failure::Failure, streams::OutputStream, terminal::shown_line};
 
 /// What every script begins with.
 const PRELUDE: &str = include_str!("far.sh");
@@ -36,14 +36,17 @@ pub(super) struct Remote {
     way: ProxyJump,
     /// Its name, for people.
     pub(super) name: String,
+    /// Where each step is printed.
+    pub(super) err: OutputStream,
 }
 
 impl Remote {
     /// The last host of `way`; `None` for a way without hosts.
-    pub(super) fn new(way: &ProxyJump) -> Option<Self> {
+    pub(super) fn new(way: &ProxyJump, err: &OutputStream) -> Option<Self> {
         way.hops.last().map(|last| Self {
             way: way.clone(),
             name: last.host.clone(),
+            err: err.clone(),
         })
     }
 

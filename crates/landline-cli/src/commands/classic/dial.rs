@@ -1,4 +1,4 @@
-//! `landline classic dial`.
+//! `landline classic dial`: the client of a dialect.
 
 use std::{future::Future, io::Write, pin::pin, time::Duration};
 
@@ -16,97 +16,106 @@ use landline_classic::{
 };
 use tokio::{net::TcpStream, sync::mpsc};
 
-use super::{challenge as secret, files, input, output::Output};
-use crate::{
-    arguments::classic::{Chat, Dial, DialCommand, DialDatagrams, DialStream, Pause},
-    failure::Failure,
-    terminal::{hidden, print, prompt, say, shown_line},
+use super::{
+    arguments::{Chat, Dial, DialCommand, DialDatagrams, DialStream, Pause},
+    files,
+    input::{start_chunks, start_person},
+    load_challenge,
+    output::PeerOutput,
 };
+use crate::{context::Context, failure::Failure, terminal::shown_line};
 
-/// How long a client waits for anything: for as long as its user does.
+/// A client never times out; its user decides how long to wait.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-/// How long output without an end is waited for, before goodbye is said.
+/// How long to wait for the first output where nothing marks its end.
 const FIRST_OUTPUT_TIME: Duration = Duration::from_secs(1);
-/// The pause that ends output without an end.
+/// The pause that ends output where nothing marks its end.
 const OUTPUT_PAUSE: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(
+    context: &Context,
     dial: Dial,
     mut stop: impl Future<Output = ()> + Unpin,
 ) -> Result<(), Failure> {
-    // It says goodbye before it ends.
+    // A chat handles the signal itself: it sends its last word first.
     if let Dial::UdpChat { dial, chat } = dial {
-        return join(dial, chat, stop).await;
+        return join_chat(context, dial, chat, stop).await;
     }
     tokio::select! {
-        done = pin!(speak(dial)) => done,
+        done = pin!(speak(context, dial)) => done,
         () = &mut stop => Err(Failure::interrupted()),
     }
 }
 
-async fn speak(dial: Dial) -> Result<(), Failure> {
+async fn speak(context: &Context, dial: Dial) -> Result<(), Failure> {
     match dial {
-        Dial::Echo { stream, text } => echo(&stream, text).await,
+        Dial::Echo { stream, text } => exchange_echo(context, &stream, text).await,
         Dial::Text {
             stream,
             reply,
             text,
-        } => texts(&stream, reply, text).await,
-        Dial::Command(command) => commands(command, CommandForm::Sized, "").await,
-        Dial::CommandRaw { command, bye } => commands(command, CommandForm::Raw, &bye).await,
-        Dial::CommandJson(command) => commands(command, CommandForm::Json, "").await,
-        Dial::Upload(upload) => files::upload(upload, UploadForm::Framed).await,
-        Dial::UploadBare(upload) => files::upload(upload, UploadForm::Bare).await,
+        } => send_texts(context, &stream, reply, text).await,
+        Dial::Command(command) => run_commands(context, command, CommandForm::Sized, "").await,
+        Dial::CommandRaw { command, bye } => {
+            run_commands(context, command, CommandForm::Raw, &bye).await
+        }
+        Dial::CommandJson(command) => run_commands(context, command, CommandForm::Json, "").await,
+        Dial::Upload(upload) => files::upload(context, upload, UploadForm::Framed).await,
+        Dial::UploadBare(upload) => files::upload(context, upload, UploadForm::Bare).await,
         Dial::Download {
             stream,
             names,
             dir,
             overwrite,
             quiet,
-        } => files::download(&stream, &names, &dir, overwrite, quiet).await,
-        Dial::Login { stream, user } => log_in(&stream, &user).await,
+        } => files::download(context, &stream, &names, &dir, overwrite, quiet).await,
+        Dial::Login { stream, user } => log_in(context, &stream, &user).await,
         Dial::Challenge(stream) => {
             if stream.secret.secret_file.is_none() {
                 return Err(Failure::usage(
                     "a challenge needs a secret: say --secret-file FILE",
                 ));
             }
-            challenge::passed(&mut line(&stream).await?).await?;
-            print("ok");
+            challenge::passed(&mut connect_to(&stream).await?).await?;
+            context.out.print("ok");
             Ok(())
         }
         Dial::UdpEcho {
             dial,
             timeout,
             text,
-        } => udp_echo(dial, timeout, text).await,
-        Dial::Talk { stream, pause, bye } => talk(&stream, &pause, bye).await,
+        } => exchange_datagrams(context, dial, timeout, text).await,
+        Dial::Talk { stream, pause, bye } => talk(context, &stream, &pause, bye).await,
         Dial::UdpChat { .. } => Ok(()),
     }
 }
 
-/// A line to the server, its challenge answered.
-pub(super) async fn line(stream: &DialStream) -> Result<Connection<TcpStream>, Failure> {
-    let secret = secret(&stream.secret)?;
+/// Connects to the server and answers its challenge.
+pub(super) async fn connect_to(stream: &DialStream) -> Result<Connection<TcpStream>, Failure> {
+    let challenge = load_challenge(&stream.secret)?;
     let HostPort { host, port } = &stream.dial.address;
-    Ok(connect(host, *port, secret.as_ref(), IDLE_TIME_MAX).await?)
+    Ok(connect(host, *port, challenge.as_ref(), IDLE_TIME_MAX).await?)
 }
 
 pub(super) fn charset(stream: &DialStream) -> Charset {
     stream.dial.encoding.encoding
 }
 
-async fn echo(stream: &DialStream, text: Vec<String>) -> Result<(), Failure> {
-    let line = line(stream).await?;
+async fn exchange_echo(
+    context: &Context,
+    stream: &DialStream,
+    text: Vec<String>,
+) -> Result<(), Failure> {
+    let line = connect_to(stream).await?;
     let input = if text.is_empty() {
-        input::chunks()
+        start_chunks(context.input.clone())
     } else {
         let (queue, input) = mpsc::channel(1);
-        // There is room for one.
+        // The queue is empty, so this never waits.
         let _ = queue.try_send(charset(stream).encode(&text.join(" ")));
         input
     };
-    let mut output = Output::new(charset(stream));
+    let mut output = PeerOutput::new(&context.out, charset(stream));
     echo::exchange(line, input, &mut output).await?;
     if !text.is_empty() {
         let _ = output.write_all(&charset(stream).encode("\n"));
@@ -114,21 +123,19 @@ async fn echo(stream: &DialStream, text: Vec<String>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What was given on the command line, else line by line what comes from standard input.
-struct Lines {
+/// The texts of the command line, else the lines of standard input.
+struct Lines<'a> {
+    context: &'a Context,
     given: Option<std::vec::IntoIter<String>>,
     person: Person,
-    prompts: bool,
 }
 
-impl Lines {
-    fn new(given: Vec<String>) -> Self {
-        let given = (!given.is_empty()).then(|| given.into_iter());
-        let prompts = given.is_none() && input::is_terminal();
+impl<'a> Lines<'a> {
+    fn new(context: &'a Context, given: Vec<String>) -> Self {
         Self {
-            given,
-            person: input::person(),
-            prompts,
+            context,
+            given: (!given.is_empty()).then(|| given.into_iter()),
+            person: start_person(context.input.clone()),
         }
     }
 
@@ -136,8 +143,8 @@ impl Lines {
         match &mut self.given {
             Some(given) => given.next(),
             None => {
-                if self.prompts {
-                    prompt("> ");
+                if self.context.input.is_terminal() {
+                    self.context.err.prompt("> ");
                 }
                 self.person.line().await
             }
@@ -145,33 +152,44 @@ impl Lines {
     }
 }
 
-async fn texts(stream: &DialStream, reply: bool, text: Vec<String>) -> Result<(), Failure> {
-    let (mut line, charset) = (line(stream).await?, charset(stream));
-    let mut lines = Lines::new(text);
+async fn send_texts(
+    context: &Context,
+    stream: &DialStream,
+    reply: bool,
+    text: Vec<String>,
+) -> Result<(), Failure> {
+    let (mut line, charset) = (connect_to(stream).await?, charset(stream));
+    let mut lines = Lines::new(context, text);
     while let Some(text) = lines.next().await {
         text::send(&mut line, charset, &text).await?;
         if reply {
             let answer = text::receive(&mut line, charset).await?;
-            print(&answer.ok_or_else(closed)?);
+            context.out.print(&answer.ok_or_else(connection_closed)?);
         }
     }
     line.close().await;
     Ok(())
 }
 
-fn closed() -> Failure {
+fn connection_closed() -> Failure {
     Error::Lost("the server has closed the line".into()).into()
 }
 
-async fn commands(options: DialCommand, form: CommandForm, bye: &str) -> Result<(), Failure> {
-    let (mut line, charset) = (line(&options.stream).await?, charset(&options.stream));
-    let mut output = Output::new(charset);
+async fn run_commands(
+    context: &Context,
+    options: DialCommand,
+    form: CommandForm,
+    bye: &str,
+) -> Result<(), Failure> {
+    let (mut line, charset) = (connect_to(&options.stream).await?, charset(&options.stream));
+    let mut output = PeerOutput::new(&context.out, charset);
     let command = options.command.join(" ");
-    let mut lines = Lines::new(if command.is_empty() {
+    let given = if command.is_empty() {
         Vec::new()
     } else {
         vec![command]
-    });
+    };
+    let mut lines = Lines::new(context, given);
     let mut last = None;
     while let Some(command) = lines.next().await {
         if command.trim().is_empty() {
@@ -187,10 +205,10 @@ async fn commands(options: DialCommand, form: CommandForm, bye: &str) -> Result<
             continue;
         }
         let answered = command::receive_answer(&mut line, charset, form, &mut output).await;
-        last = answered?.ok_or_else(closed)?.code;
+        last = answered?.ok_or_else(connection_closed)?.code;
     }
     if form == CommandForm::Raw {
-        // What a slow command says comes before the server reads this.
+        // The server reads this only after the last command has ended.
         command::send(&mut line, charset, bye).await?;
         line.finish().await?;
         command::receive_raw(&mut line, None, None, &mut output).await?;
@@ -203,41 +221,44 @@ async fn commands(options: DialCommand, form: CommandForm, bye: &str) -> Result<
     }
 }
 
-async fn log_in(stream: &DialStream, user: &str) -> Result<(), Failure> {
-    let password = if input::is_terminal() {
-        let asked = tokio::task::spawn_blocking(|| hidden("Password: ")).await;
-        asked
+async fn log_in(context: &Context, stream: &DialStream, user: &str) -> Result<(), Failure> {
+    let password = if context.input.is_terminal() {
+        let prompter = context.prompter.clone();
+        let typed = tokio::task::spawn_blocking(move || prompter.ask_hidden("Password: ")).await;
+        typed
             .ok()
             .and_then(Result::ok)
             .map(|typed| typed.to_string())
     } else {
-        input::person().line().await
+        start_person(context.input.clone()).line().await
     };
     let password = password
         .ok_or_else(|| Failure::usage("the password is to be typed, or piped to standard input"))?;
-    let mut line = line(stream).await?;
+    let mut line = connect_to(stream).await?;
     let answer = login::log_in(&mut line, charset(stream), user, &password).await?;
-    print(&answer);
+    context.out.print(&answer);
     line.close().await;
     Ok(())
 }
 
-async fn udp_echo(
+async fn exchange_datagrams(
+    context: &Context,
     dial: DialDatagrams,
     timeout: Duration,
     text: Vec<String>,
 ) -> Result<(), Failure> {
     let socket = datagrams(&dial.address.host, dial.address.port).await?;
     let charset = dial.encoding.encoding;
-    let mut lines = Lines::new(text);
+    let mut lines = Lines::new(context, text);
     while let Some(text) = lines.next().await {
         let answer = udp_echo::ask(&socket, &charset.encode(&text), timeout).await?;
-        print(&shown_line(&charset.decode(&answer)));
+        context.out.print(&shown_line(&charset.decode(&answer)));
     }
     Ok(())
 }
 
-async fn join(
+async fn join_chat(
+    context: &Context,
     dial: DialDatagrams,
     chat: Chat,
     stop: impl Future<Output = ()>,
@@ -249,30 +270,36 @@ async fn join(
         bye: chat.bye,
         idle_time_max: IDLE_TIME_MAX,
     };
-    let hear = |line: ChatLine| match line.name {
-        Some(name) => print(&format!(
+    let print_line = |line: ChatLine| match line.name {
+        Some(name) => context.out.print(&format!(
             "{}: {}",
             shown_line(&name),
             shown_line(&line.text)
         )),
-        None => print(&shown_line(&line.text)),
+        None => context.out.print(&shown_line(&line.text)),
     };
-    Ok(udp_chat::chat(&socket, &options, input::person(), stop, hear).await?)
+    let person = start_person(context.input.clone());
+    Ok(udp_chat::chat(&socket, &options, person, stop, print_line).await?)
 }
 
-async fn talk(stream: &DialStream, pause: &Pause, bye: Option<String>) -> Result<(), Failure> {
-    let (mut line, charset) = (line(stream).await?, charset(stream));
-    let person = input::person();
+async fn talk(
+    context: &Context,
+    stream: &DialStream,
+    pause: &Pause,
+    bye: Option<String>,
+) -> Result<(), Failure> {
+    let (mut line, charset) = (connect_to(stream).await?, charset(stream));
+    let person = start_person(context.input.clone());
     let bursts = Bursts::new(charset, pause.pause);
     let scene = |scene| match scene {
-        Scene::Heard(text) => print(&shown_line(&text)),
-        Scene::Turn if input::is_terminal() => prompt("> "),
+        Scene::Heard(text) => context.out.print(&shown_line(&text)),
+        Scene::Turn if context.input.is_terminal() => context.err.prompt("> "),
         Scene::Turn => {}
     };
     let talk = Talk::new(Side::Caller, bye);
     let ending = converse(&mut line, bursts, charset, talk, || person.line(), scene).await;
     match ending? {
-        Ending::Gone => say("the other side has hung up"),
+        Ending::Gone => context.err.print("the other side has hung up"),
         Ending::HungUp | Ending::Bye => {}
     }
     line.close().await;

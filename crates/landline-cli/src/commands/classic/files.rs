@@ -1,4 +1,4 @@
-//! `upload`, `upload-bare` and `download` as a client.
+//! The clients of `upload`, `upload-bare` and `download`.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -12,24 +12,26 @@ use landline_classic::{
     download, upload,
 };
 
-use super::dial::{charset, line};
-use crate::{
-    arguments::classic::{DialStream, DialUpload},
-    commands::cp::show::Show,
-    failure::Failure,
-    terminal::print,
+use super::{
+    arguments::{DialStream, DialUpload},
+    dial::{charset, connect_to},
 };
+use crate::{commands::cp::progress::ProgressView, context::Context, failure::Failure};
 
-/// How long a server may take to close the line once it has all files.
+/// How long a server may take to close the connection after the last file.
 const SETTLE_TIME: Duration = Duration::from_secs(30);
 
-pub(super) async fn upload(options: DialUpload, form: UploadForm) -> Result<(), Failure> {
+pub(super) async fn upload(
+    context: &Context,
+    options: DialUpload,
+    form: UploadForm,
+) -> Result<(), Failure> {
     let mut sources = Vec::new();
     for path in &options.files {
         sources.push(open(path).await?);
     }
-    let (mut line, charset) = (line(&options.stream).await?, charset(&options.stream));
-    let show = Show::new(options.quiet, false);
+    let (mut line, charset) = (connect_to(&options.stream).await?, charset(&options.stream));
+    let view = ProgressView::new(context, options.quiet, false);
     let progress = Progress::default();
     let mut sent = Vec::new();
     for (name, source) in sources {
@@ -39,26 +41,28 @@ pub(super) async fn upload(options: DialUpload, form: UploadForm) -> Result<(), 
         }
         let size = header.size;
         let sending = upload::send(&mut line, charset, form, &header, source, follow(&progress));
-        show.during(&name, &progress, sending).await?;
+        view.follow(&name, &progress, sending).await?;
         if options.ack {
             let stored = upload::receive_receipt(&mut line, charset, size).await?;
-            print(&format!("{name}: {size} bytes, stored as {stored}"));
+            context
+                .out
+                .print(&format!("{name}: {size} bytes, stored as {stored}"));
         } else {
             sent.push(format!("{name}: {size} bytes sent"));
         }
     }
-    // Without a receipt, that the server has read to the end is all there is to know.
+    // Without receipts, the client can only wait until the server has read everything.
     line.settle(SETTLE_TIME).await?;
-    sent.iter().for_each(|sent| print(sent));
+    sent.iter().for_each(|sent| context.out.print(sent));
     Ok(())
 }
 
-/// Lets `progress` follow a transfer.
+/// Sets `progress` as a transfer moves.
 fn follow(progress: &Progress) -> impl FnMut(FileProgress) {
     |moved| progress.set(moved.done, moved.size)
 }
 
-/// A file to be sent, and the name that it goes under.
+/// Opens a file to send, and returns it with the name to send.
 async fn open(path: &Path) -> Result<(String, Arc<Source>), Failure> {
     let name = local::own_name(path)
         .and_then(|name| String::from_utf8(name).ok())
@@ -75,14 +79,15 @@ async fn open(path: &Path) -> Result<(String, Arc<Source>), Failure> {
 }
 
 pub(super) async fn download(
+    context: &Context,
     stream: &DialStream,
     names: &[String],
     folder: &Path,
     overwrite: bool,
     quiet: bool,
 ) -> Result<(), Failure> {
-    let mut line = line(stream).await?;
-    let show = Show::new(quiet, false);
+    let mut line = connect_to(stream).await?;
+    let view = ProgressView::new(context, quiet, false);
     for name in names {
         let progress = Progress::default();
         let fetching = download::fetch(
@@ -93,8 +98,8 @@ pub(super) async fn download(
             overwrite,
             follow(&progress),
         );
-        let (path, size) = show.during(name, &progress, fetching).await?;
-        print(&format!("{path}: {size} bytes"));
+        let (path, size) = view.follow(name, &progress, fetching).await?;
+        context.out.print(&format!("{path}: {size} bytes"));
     }
     line.close().await;
     Ok(())

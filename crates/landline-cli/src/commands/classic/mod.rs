@@ -1,43 +1,61 @@
 //! `landline classic`: serves and dials the plain formats that socket courses teach.
 
+mod arguments;
 mod dial;
+mod events;
 mod files;
 mod input;
 mod output;
+mod profile;
 mod serve;
-mod show;
 
-use std::path::{Path, PathBuf};
+use std::ops::ControlFlow::{self, Break, Continue};
 
+use clap::Args;
 use landline_classic::Challenge;
 
 use crate::{
-    arguments::classic::{Classic, Secret},
+    context::{Context, ExitStatus, Run},
     failure::Failure,
     signals,
 };
+use arguments::{ClassicAction, Secret};
 
-pub(crate) async fn run(state: PathBuf, command: Classic) -> Result<(), Failure> {
-    match command {
-        Classic::Serve(serve) => serve::run(state, serve).await,
-        Classic::Dial(dial) => {
-            let stop = signals::stop()?;
-            tokio::pin!(stop);
-            dial::run(dial, stop).await
+pub(crate) use profile::expand as expand_profile;
+
+/// Serve or dial the plain formats that socket courses teach
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  landline classic dial echo 127.0.0.1:5264 hello")]
+pub(crate) struct Classic {
+    #[command(subcommand)]
+    action: ClassicAction,
+}
+
+impl Run for Classic {
+    fn prepare(self, context: &Context) -> ControlFlow<Result<ExitStatus, Failure>, Self> {
+        match self.action {
+            ClassicAction::Serve(serve) if serve.forks() => {
+                Break(serve::run_forking(context, serve).map(|()| ExitStatus::SUCCESS))
+            }
+            action => Continue(Self { action }),
         }
     }
-}
 
-/// What forks: to be called before the process has a second thread.
-pub(crate) fn run_forking(state: &Path, command: Classic) -> Result<(), Failure> {
-    match command {
-        Classic::Serve(serve) => serve::run_forking(state, serve),
-        Classic::Dial(_) => Ok(()),
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        match self.action {
+            ClassicAction::Serve(serve) => serve::run(context, serve).await?,
+            ClassicAction::Dial(dial) => {
+                let stop = signals::stop()?;
+                tokio::pin!(stop);
+                dial::run(context, dial, stop).await?;
+            }
+        }
+        Ok(ExitStatus::SUCCESS)
     }
 }
 
-/// The secret that was named, if one was.
-fn challenge(secret: &Secret) -> Result<Option<Challenge>, Failure> {
+/// Loads the secret of `--secret-file`, if the option is given.
+fn load_challenge(secret: &Secret) -> Result<Option<Challenge>, Failure> {
     secret
         .secret_file
         .as_deref()

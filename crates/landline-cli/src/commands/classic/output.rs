@@ -1,34 +1,43 @@
-//! Bytes of the other side on standard output.
+//! The peer's bytes on standard output.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use landline_classic::codec::{Charset, TextDecoder};
 
-use crate::terminal::shown;
+use crate::{
+    streams::{OutputStream, RawOutput},
+    terminal::shown,
+};
 
-/// Standard output: as it is into a pipe or a file, and free of what a terminal obeys on one.
-pub(super) struct Output(Option<TextDecoder>);
+/// Writes the peer's bytes as they are, or, on a terminal, decoded and escaped.
+pub(super) struct PeerOutput {
+    out: RawOutput,
+    decoder: Option<TextDecoder>,
+}
 
-impl Output {
-    /// For text in `charset`.
-    pub(super) fn new(charset: Charset) -> Self {
-        Self(io::stdout().is_terminal().then(|| charset.decoder()))
+impl PeerOutput {
+    /// Writes text in `charset` to `out`.
+    pub(super) fn new(out: &OutputStream, charset: Charset) -> Self {
+        Self {
+            out: out.raw(),
+            decoder: out.is_terminal().then(|| charset.decoder()),
+        }
     }
 }
 
-impl Write for Output {
+impl Write for PeerOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.0 {
+        match &mut self.decoder {
             Some(decoder) => {
                 let text = decoder.decode(bytes, false).replace("\r\n", "\n");
-                io::stdout().write_all(shown(&text).as_bytes())?;
+                self.out.write_all(shown(&text).as_bytes())?;
             }
-            None => io::stdout().write_all(bytes)?,
+            None => self.out.write_all(bytes)?,
         }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stdout().flush()
+        self.out.flush()
     }
 }

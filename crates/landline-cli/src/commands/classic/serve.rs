@@ -1,8 +1,8 @@
-//! `landline classic serve`.
+//! `landline classic serve`: the server of a dialect.
 
 use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -23,34 +23,34 @@ use landline_classic::{
 };
 use landline_socketserver::{Bind, Shutdown, Stopper};
 
-use super::{challenge, input, show};
-use crate::{
-    arguments::classic::{Listen, Serve, ServeCommand, ServeStream, ServeUpload},
-    failure::Failure,
-    signals,
-    terminal::{print, print_json, say},
+use super::{
+    arguments::{Chat, Listen, Serve, ServeCommand, ServeStream, ServeUpload},
+    events,
+    input::start_person,
+    load_challenge,
 };
+use crate::{context::Context, failure::Failure, signals};
 
-/// Output of a command that is gathered before it is sent, in bytes: what its length can say where
-/// that is an int32.
+/// The most output of a command, in bytes: it is sent after its length, which is an int32.
 const OUTPUT_BYTES_MAX: u64 = i32::MAX as u64 - 1024;
-/// The same where the length is a JSON number.
+/// The most output of a command whose length is a JSON number, in bytes.
 const JSON_OUTPUT_BYTES_MAX: u64 = 16 << 30;
-/// The pause of dialects that need none.
+/// The pause of dialects without one.
 const NO_PAUSE: Duration = Duration::ZERO;
 
-pub(super) async fn run(state: PathBuf, serve: Serve) -> Result<(), Failure> {
-    // Names are resolved and folders opened.
-    let plan = tokio::task::spawn_blocking(move || plan(&state, serve)).await;
+pub(super) async fn run(context: &Context, serve: Serve) -> Result<(), Failure> {
+    let own = context.clone();
+    // Planning resolves names and opens folders, which blocks.
+    let plan = tokio::task::spawn_blocking(move || make_plan(&own, serve)).await;
     match plan.map_err(|error| Failure::local(error.to_string()))?? {
-        Plan::Stream(plan) => plan.serve().await,
+        Plan::Stream(plan) => plan.serve(context).await,
         Plan::Echo {
             socket,
             upper,
             charset,
         } => {
-            let (stopper, shutdown) = stopper()?;
-            beside(stopper, move || {
+            let (stopper, shutdown) = make_stopper()?;
+            serve_beside(stopper, move || {
                 udp_echo::serve(socket, upper, charset, &shutdown)
             })
             .await
@@ -64,29 +64,26 @@ pub(super) async fn run(state: PathBuf, serve: Serve) -> Result<(), Failure> {
                 .set_nonblocking(true)
                 .and_then(|()| tokio::net::UdpSocket::from_std(socket));
             let socket = socket.map_err(|error| Failure::local(error.to_string()))?;
-            let (events, _printer) = show::printer(json);
-            Ok(
-                udp_chat::serve(socket, &options, input::person(), signals::stop()?, &events)
-                    .await?,
-            )
+            let (events, _printer) = events::start_printer(context.clone(), json);
+            let person = start_person(context.input.clone());
+            Ok(udp_chat::serve(socket, &options, person, signals::stop()?, &events).await?)
         }
     }
 }
 
-/// Serves by processes, from one that has no thread but this.
-pub(super) fn run_forking(state: &Path, serve: Serve) -> Result<(), Failure> {
-    // Datagrams are served by one process.
-    let Plan::Stream(plan) = plan(state, serve)? else {
+/// Serves by forked processes. The process must have a single thread.
+pub(super) fn run_forking(context: &Context, serve: Serve) -> Result<(), Failure> {
+    // No dialect on datagrams forks.
+    let Plan::Stream(plan) = make_plan(context, serve)? else {
         return Ok(());
     };
-    let (stopper, shutdown) = stopper()?;
+    let (stopper, shutdown) = make_stopper()?;
     signals::stop_forking(stopper.clone());
-    // No thread prints, as a process that forks has none.
-    let show = show::direct(plan.json);
-    Ok(plan.serve_blocking(stopper, &shutdown, show)?)
+    let events = events::print_directly(context.clone(), plan.json);
+    Ok(plan.serve_blocking(stopper, &shutdown, events)?)
 }
 
-/// A server that listens and does not serve yet.
+/// A server that listens but does not accept yet.
 enum Plan {
     Stream(Box<StreamPlan>),
     Echo {
@@ -101,21 +98,29 @@ enum Plan {
     },
 }
 
-fn plan(state: &Path, serve: Serve) -> Result<Plan, Failure> {
+fn make_plan(context: &Context, serve: Serve) -> Result<Plan, Failure> {
     match serve {
-        Serve::Echo { stream, upper } => connections(stream, NO_PAUSE, Dialect::Echo(upper.upper)),
+        Serve::Echo { stream, upper } => {
+            plan_connections(context, stream, NO_PAUSE, Dialect::Echo(upper.upper))
+        }
         Serve::Text { stream, reply } => {
             let reply = reply.map(|text| text.map_or(Reply::Same, Reply::Fixed));
-            connections(stream, NO_PAUSE, Dialect::Text(reply))
+            plan_connections(context, stream, NO_PAUSE, Dialect::Text(reply))
         }
-        Serve::Command(command) => commands(command, CommandForm::Sized, String::new()),
-        Serve::CommandRaw { command, bye } => commands(command, CommandForm::Raw, bye),
-        Serve::CommandJson(command) => commands(command, CommandForm::Json, String::new()),
-        Serve::Upload(upload) => uploads(state, upload, UploadForm::Framed),
-        Serve::UploadBare(upload) => uploads(state, upload, UploadForm::Bare),
+        Serve::Command(command) => {
+            plan_commands(context, command, CommandForm::Sized, String::new())
+        }
+        Serve::CommandRaw { command, bye } => {
+            plan_commands(context, command, CommandForm::Raw, bye)
+        }
+        Serve::CommandJson(command) => {
+            plan_commands(context, command, CommandForm::Json, String::new())
+        }
+        Serve::Upload(upload) => plan_uploads(context, upload, UploadForm::Framed),
+        Serve::UploadBare(upload) => plan_uploads(context, upload, UploadForm::Bare),
         Serve::Download { stream, dir } => {
-            let folder = Arc::new(Root::open_hiding(&dir, state).map_err(folder)?);
-            connections(stream, NO_PAUSE, Dialect::Download(folder))
+            let folder = open_folder(context, &dir)?;
+            plan_connections(context, stream, NO_PAUSE, Dialect::Download(folder))
         }
         Serve::Login {
             stream,
@@ -127,7 +132,7 @@ fn plan(state: &Path, serve: Serve) -> Result<Plan, Failure> {
                 accounts: read_accounts(&accounts)?,
                 greeting,
             };
-            connections(stream, pause.pause, Dialect::Login(options))
+            plan_connections(context, stream, pause.pause, Dialect::Login(options))
         }
         Serve::Challenge(stream) => {
             if stream.secret.secret_file.is_none() {
@@ -135,34 +140,14 @@ fn plan(state: &Path, serve: Serve) -> Result<Plan, Failure> {
                     "a challenge needs a secret: say --secret-file FILE",
                 ));
             }
-            connections(stream, NO_PAUSE, Dialect::Challenge)
+            plan_connections(context, stream, NO_PAUSE, Dialect::Challenge)
         }
-        Serve::UdpEcho { listen, upper } => {
-            let charset = listen.encoding.encoding;
-            Ok(Plan::Echo {
-                socket: datagrams(&listen)?,
-                upper: upper.upper,
-                charset,
-            })
-        }
+        Serve::UdpEcho { listen, upper } => plan_udp_echo(context, &listen, upper.upper),
         Serve::UdpChat {
             listen,
             chat,
             forget,
-        } => {
-            let charset = listen.encoding.encoding;
-            let options = ChatOptions {
-                charset,
-                name: chat.name,
-                bye: chat.bye,
-                idle_time_max: forget,
-            };
-            Ok(Plan::Chat {
-                socket: datagrams(&listen)?,
-                options,
-                json: listen.json,
-            })
-        }
+        } => plan_udp_chat(context, &listen, chat, forget),
         Serve::Talk {
             stream,
             pause,
@@ -170,37 +155,79 @@ fn plan(state: &Path, serve: Serve) -> Result<Plan, Failure> {
             first,
             bye,
         } => {
-            let operator = Arc::new(Operator::new(input::person));
             let options = TalkOptions {
-                operator,
+                operator: make_operator(context),
                 first,
                 bye,
             };
-            stream_plan(
-                stream,
-                pause.pause,
-                Dialect::Talk(options),
-                Calls {
-                    one_at_a_time: true,
-                    once,
-                },
-            )
+            let calls = Calls {
+                one_at_a_time: true,
+                once,
+            };
+            plan_stream(context, stream, pause.pause, Dialect::Talk(options), calls)
         }
     }
 }
 
-/// How many connections are taken.
+fn plan_udp_echo(
+    context: &Context,
+    listen: &Listen,
+    upper: Option<Upper>,
+) -> Result<Plan, Failure> {
+    Ok(Plan::Echo {
+        socket: bind_datagrams(context, listen)?,
+        upper,
+        charset: listen.encoding.encoding,
+    })
+}
+
+fn plan_udp_chat(
+    context: &Context,
+    listen: &Listen,
+    chat: Chat,
+    idle_time_max: Duration,
+) -> Result<Plan, Failure> {
+    let options = ChatOptions {
+        charset: listen.encoding.encoding,
+        name: chat.name,
+        bye: chat.bye,
+        idle_time_max,
+    };
+    Ok(Plan::Chat {
+        socket: bind_datagrams(context, listen)?,
+        options,
+        json: listen.json,
+    })
+}
+
+/// The person who talks at this end, through standard input.
+fn make_operator(context: &Context) -> Arc<Operator> {
+    let input = context.input.clone();
+    Arc::new(Operator::new(move || start_person(input.clone())))
+}
+
+/// How many connections are accepted.
 #[derive(Debug, Clone, Copy, Default)]
 struct Calls {
     one_at_a_time: bool,
     once: bool,
 }
 
-fn connections(stream: ServeStream, pause: Duration, dialect: Dialect) -> Result<Plan, Failure> {
-    stream_plan(stream, pause, dialect, Calls::default())
+fn plan_connections(
+    context: &Context,
+    stream: ServeStream,
+    pause: Duration,
+    dialect: Dialect,
+) -> Result<Plan, Failure> {
+    plan_stream(context, stream, pause, dialect, Calls::default())
 }
 
-fn commands(command: ServeCommand, form: CommandForm, bye: String) -> Result<Plan, Failure> {
+fn plan_commands(
+    context: &Context,
+    command: ServeCommand,
+    form: CommandForm,
+    bye: String,
+) -> Result<Plan, Failure> {
     let output_bytes_max = if form == CommandForm::Json {
         JSON_OUTPUT_BYTES_MAX
     } else {
@@ -214,15 +241,16 @@ fn commands(command: ServeCommand, form: CommandForm, bye: String) -> Result<Pla
         output_bytes_max,
         spool_folder: std::env::temp_dir(),
     };
-    connections(
+    plan_connections(
+        context,
         command.stream,
         command.pause.pause,
         Dialect::Command(options),
     )
 }
 
-fn uploads(state: &Path, upload: ServeUpload, form: UploadForm) -> Result<Plan, Failure> {
-    let folder = Arc::new(Root::open_hiding(&upload.dir, state).map_err(folder)?);
+fn plan_uploads(context: &Context, upload: ServeUpload, form: UploadForm) -> Result<Plan, Failure> {
+    let folder = open_folder(context, &upload.dir)?;
     let options = UploadOptions {
         form,
         folder,
@@ -230,12 +258,15 @@ fn uploads(state: &Path, upload: ServeUpload, form: UploadForm) -> Result<Plan, 
         ack: upload.ack,
     };
     options.sweep();
-    connections(upload.stream, NO_PAUSE, Dialect::Upload(options))
+    plan_connections(context, upload.stream, NO_PAUSE, Dialect::Upload(options))
 }
 
-/// A folder that cannot be served is a mistake on the command line, not one of the state.
-fn folder(error: landline::paths::Error) -> Failure {
-    Failure::usage(format!("--dir: {error}"))
+/// Opens the folder of `--dir`, which hides the state folder.
+fn open_folder(context: &Context, folder: &Path) -> Result<Arc<Root>, Failure> {
+    let root = Root::open_hiding(folder, &context.client_state()?);
+    // A bad folder is wrong usage: the state folder has nothing to do with it.
+    root.map(Arc::new)
+        .map_err(|error| Failure::usage(format!("--dir: {error}")))
 }
 
 /// A server for connections that listens.
@@ -247,7 +278,8 @@ struct StreamPlan {
     json: bool,
 }
 
-fn stream_plan(
+fn plan_stream(
+    context: &Context,
     stream: ServeStream,
     pause: Duration,
     dialect: Dialect,
@@ -255,7 +287,7 @@ fn stream_plan(
 ) -> Result<Plan, Failure> {
     let charset = stream.listen.encoding.encoding;
     let runs_commands = matches!(dialect, Dialect::Command(_));
-    let challenge = challenge(&stream.secret)?;
+    let challenge = load_challenge(&stream.secret)?;
     let is_open = challenge.is_none();
     let service = Service {
         dialect,
@@ -264,7 +296,7 @@ fn stream_plan(
         pause,
         idle_time_max: stream.idle,
     };
-    let listener = listen(&address(&stream.listen.listen), stream.backlog)?;
+    let listener = listen(&complete_address(&stream.listen.listen), stream.backlog)?;
     let here = listener
         .local_addr()
         .map_err(|error| Failure::local(error.to_string()))?;
@@ -274,11 +306,11 @@ fn stream_plan(
                 "whoever reaches this could run commands here; beyond loopback say --secret-file FILE",
             ));
         }
-        say(
+        context.err.print(
             "whoever reaches this is served, and all of it travels in the clear (--secret-file FILE asks for a secret first)",
         );
     }
-    announce(here, stream.listen.json);
+    announce(context, here, stream.listen.json);
     let (model, json) = (stream.model.into(), stream.listen.json);
     Ok(Plan::Stream(Box::new(StreamPlan {
         listener,
@@ -290,33 +322,33 @@ fn stream_plan(
 }
 
 impl StreamPlan {
-    async fn serve(self: Box<Self>) -> Result<(), Failure> {
+    async fn serve(self: Box<Self>, context: &Context) -> Result<(), Failure> {
         if self.model != Model::Tasks || self.calls.one_at_a_time {
-            let (stopper, shutdown) = stopper()?;
+            let (stopper, shutdown) = make_stopper()?;
             let by_signal = stopper.clone();
-            let (events, printer) = show::printer(self.json);
+            let (events, printer) = events::start_printer(context.clone(), self.json);
             let serve = move || {
                 let served = self.serve_blocking(stopper, &shutdown, events);
-                // The last events are printed before the process ends.
+                // Print the last events before the process ends.
                 let _ = printer.join();
                 served
             };
-            return beside(by_signal, serve).await;
+            return serve_beside(by_signal, serve).await;
         }
-        let (events, printer) = show::printer(self.json);
+        let (events, printer) = events::start_printer(context.clone(), self.json);
         serve_tasks(self.listener, self.service, signals::stop()?, &events).await?;
         drop(events);
-        // The last events are printed before the process ends.
+        // Print the last events before the process ends.
         let _ = tokio::task::spawn_blocking(move || printer.join()).await;
         Ok(())
     }
 
-    /// Serves by a model that blocks, on this thread and those it starts.
+    /// Serves by a model that blocks this thread.
     fn serve_blocking(
         self,
         stopper: Stopper,
         shutdown: &Shutdown,
-        show: ClassicSink,
+        print_event: ClassicSink,
     ) -> Result<(), Error> {
         let is_last = self.calls.once;
         let events: ClassicSink = Arc::new(move |event| {
@@ -324,7 +356,7 @@ impl StreamPlan {
                 event,
                 ClassicEvent::Closed { .. } | ClassicEvent::Failed { .. }
             );
-            show(event);
+            print_event(event);
             if is_last && has_ended {
                 stopper.stop();
             }
@@ -341,12 +373,12 @@ impl StreamPlan {
     }
 }
 
-fn stopper() -> Result<(Stopper, Shutdown), Failure> {
+fn make_stopper() -> Result<(Stopper, Shutdown), Failure> {
     Stopper::new().map_err(|error| Failure::local(error.to_string()))
 }
 
-/// Lets a server that blocks run in a thread of its own, and stops it at a signal.
-async fn beside(
+/// Runs a blocking server in a thread, and stops it at a signal.
+async fn serve_beside(
     stopper: Stopper,
     serve: impl FnOnce() -> Result<(), Error> + Send + 'static,
 ) -> Result<(), Failure> {
@@ -365,9 +397,9 @@ async fn beside(
     Ok(served.map_err(|_| Failure::local("the server ended by a fault of its own"))??)
 }
 
-/// A socket for datagrams, announced.
-fn datagrams(listen: &Listen) -> Result<UdpSocket, Failure> {
-    let address = address(&listen.listen);
+/// Binds a socket for datagrams, and prints its address.
+fn bind_datagrams(context: &Context, listen: &Listen) -> Result<UdpSocket, Failure> {
+    let address = complete_address(&listen.listen);
     let failed = |source| Error::Listen {
         address: address.clone(),
         source,
@@ -375,22 +407,26 @@ fn datagrams(listen: &Listen) -> Result<UdpSocket, Failure> {
     let socket = Bind::new().udp(address.as_str()).map_err(failed)?;
     let here = socket.local_addr().map_err(failed)?;
     if !here.ip().is_loopback() {
-        say("whoever reaches this is served, and all of it travels in the clear");
+        context
+            .err
+            .print("whoever reaches this is served, and all of it travels in the clear");
     }
-    announce(here, listen.json);
+    announce(context, here, listen.json);
     Ok(socket)
 }
 
-fn announce(here: SocketAddr, json: bool) {
+fn announce(context: &Context, here: SocketAddr, json: bool) {
     if json {
-        print_json(&serde_json::json!({"listening": here.to_string()}));
+        context
+            .out
+            .print_json(&serde_json::json!({"listening": here.to_string()}));
     } else {
-        print(&format!("listening on {here}"));
+        context.out.print(&format!("listening on {here}"));
     }
 }
 
-/// A port alone is one of loopback.
-fn address(text: &str) -> String {
+/// Adds loopback to a port without an address.
+fn complete_address(text: &str) -> String {
     match text.parse::<u16>() {
         Ok(port) => format!("127.0.0.1:{port}"),
         Err(_) => text.to_owned(),

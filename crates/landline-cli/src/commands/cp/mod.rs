@@ -1,111 +1,192 @@
-//! `landline cp`: copies one file, and goes on by itself when the line breaks.
+//! `landline cp`: copies one file, and reconnects when the connection is lost.
 
-mod once;
-pub(super) mod show;
+mod attempt;
+pub(super) mod progress;
 
 use std::{
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use clap::Args;
 use landline::{
-    Client, Error,
+    Error,
     files::{Copied, Progress},
     net::Location,
     proto::ErrorCode,
 };
-use once::Copy;
 use serde_json::json;
-use show::Show;
 
 use crate::{
-    arguments::Cp,
+    arguments::{Access, location_parser, parse_seconds},
+    context::{Context, ExitStatus, Run},
     failure::Failure,
     signals,
-    terminal::{bytes, print, say, shown_line},
+    terminal::{bytes, shown_line},
 };
+use attempt::PlannedCopy;
+use progress::ProgressView;
 
-/// The longest name that is shown whole.
+/// The most characters of a name in the progress view.
 const LABEL_CHARS: usize = 24;
-/// The first wait before the line is tried again; it doubles up to [`WAIT_MAX`].
+/// The first wait before the next attempt; it doubles up to [`WAIT_MAX`].
 const WAIT_MIN: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(8);
 
-pub(crate) async fn run(state: &Path, options: Cp) -> Result<(), Failure> {
-    let show = Show::new(options.quiet, options.json);
-    if options.json && options.destination == Location::Stream {
-        return Err(Failure::usage(
-            "--json needs standard output, and the copy goes there",
+/// Copy one file to or from a server
+///
+/// The copy is encrypted and verified. The destination appears only when it is complete. If the
+/// copy is interrupted, run the same command again to resume it.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  landline cp photo.jpg nas:photos/")]
+pub(crate) struct Cp {
+    /// Path, `[user@]host:path`, or - for standard input
+    ///
+    /// `landline://[user@]host[:port]/path` also names a file at a server. A local path with a colon
+    /// before the first slash is written ./a:b.
+    #[arg(value_name = "SRC", value_parser = location_parser())]
+    source: Location,
+    /// Path, `[user@]host:path`, or - for standard output
+    #[arg(value_name = "DST", value_parser = location_parser())]
+    destination: Location,
+    /// Do not replace an existing file
+    #[arg(short, long)]
+    no_clobber: bool,
+    /// Print no progress
+    #[arg(short, long)]
+    quiet: bool,
+    /// Print one JSON line for each event, and nothing else
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
+    /// Start again instead of resuming an earlier attempt
+    #[arg(long)]
+    restart: bool,
+    /// Time to retry after a lost connection; 0 does not retry
+    ///
+    /// Also the time to wait while too many sessions are open.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds)]
+    retry: Duration,
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Run for Cp {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let view = ProgressView::new(context, self.quiet, self.json);
+        if self.json && self.destination == Location::Stream {
+            return Err(Failure::usage(
+                "--json needs standard output, and the copy goes there",
+            ));
+        }
+        view.print_event(&json!({
+            "event": "start", "source": self.source.to_string(), "destination": self.destination.to_string(),
+        }));
+        let start = Instant::now();
+        match self.prepare_and_copy(context, &view).await {
+            Ok((copied, place)) => {
+                self.report(context, &view, &copied, &place, start.elapsed());
+                Ok(ExitStatus::SUCCESS)
+            }
+            Err(failure) => {
+                view.print_event(&json!({"event": "error", "status": failure.status, "message": failure.to_string()}));
+                Err(failure)
+            }
+        }
+    }
+}
+
+impl Cp {
+    /// Finds the server and the files, which may prompt, and copies until a signal arrives.
+    async fn prepare_and_copy(
+        &self,
+        context: &Context,
+        view: &ProgressView,
+    ) -> Result<(Copied, String), Failure> {
+        let client = context.client()?;
+        let mut planned = PlannedCopy::new(context, &client, self).await?;
+        let progress = Arc::new(Progress::default());
+        let stop = signals::stop()?;
+        tokio::select! {
+            done = self.copy(&mut planned, view, &progress) => done,
+            () = stop => Err(Failure::stopped(self.can_resume_later() && progress.done() > 0)),
+        }
+    }
+
+    /// Retries until the copy is done, cannot be done, or `--retry` has passed without progress.
+    async fn copy(
+        &self,
+        planned: &mut PlannedCopy<'_>,
+        view: &ProgressView,
+        progress: &Arc<Progress>,
+    ) -> Result<(Copied, String), Failure> {
+        let label = make_label(&self.source);
+        let mut lost_since: Option<Instant> = None;
+        let mut wait = WAIT_MIN;
+        loop {
+            progress.reset();
+            let attempt = planned.attempt(progress);
+            let error = match view.follow(&label, progress, attempt).await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let has_moved = progress.done() > progress.resumed_at();
+            if has_moved {
+                lost_since = None;
+                wait = WAIT_MIN;
+            }
+            // The first attempt fails at once if it moved nothing: the address may be wrong. It is
+            // retried if an earlier attempt may still hold the session.
+            let may_pass = has_moved || lost_since.is_some() || is_session_limit(&error);
+            let can_retry = planned.can_be_repeated() && may_pass && is_transient(&error);
+            let since = *lost_since.get_or_insert_with(Instant::now);
+            if !can_retry || since.elapsed() + wait > self.retry {
+                return Err(explain(error));
+            }
+            view.remark(&format!("{error}; trying again"));
+            view.print_event(&json!({"event": "reconnecting", "message": error.to_string()}));
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+    }
+
+    /// Whether both ends are files, so that received data is kept.
+    fn can_resume_later(&self) -> bool {
+        self.source != Location::Stream && self.destination != Location::Stream
+    }
+
+    fn report(
+        &self,
+        context: &Context,
+        view: &ProgressView,
+        copied: &Copied,
+        place: &str,
+        elapsed: Duration,
+    ) {
+        view.print_event(&json!({
+            "event": "done", "digest": copied.digest.to_string(), "length": copied.length, "path": place,
+            "seconds": elapsed.as_secs_f64(),
+        }));
+        let summary = format!("{}  {}", copied.digest, shown_line(place));
+        match &self.destination {
+            Location::Stream => context.err.print(&summary),
+            _ if self.json => {}
+            _ => context.out.print(&summary),
+        }
+        let seconds = elapsed.as_secs_f64();
+        let rate = match copied.length as f64 / seconds {
+            // A rate over such a short time is noise.
+            _ if seconds < 0.5 => String::new(),
+            per_second => format!(", {}/s", bytes(per_second as u64)),
+        };
+        view.remark(&format!(
+            "{} copied and verified in {seconds:.1} s{rate}",
+            bytes(copied.length)
         ));
     }
-    show.event(&json!({
-        "event": "start", "source": options.source.to_string(), "destination": options.destination.to_string(),
-    }));
-    let start = Instant::now();
-    match understood(state, &options, show).await {
-        Ok((copied, place)) => {
-            report(&options, show, &copied, &place, start.elapsed());
-            Ok(())
-        }
-        Err(failure) => {
-            show.event(&json!({"event": "error", "status": failure.status, "message": failure.to_string()}));
-            Err(failure)
-        }
-    }
 }
 
-/// Finds out what is to be copied, asking for a passphrase if need be, and copies until a signal
-/// comes.
-async fn understood(state: &Path, options: &Cp, show: Show) -> Result<(Copied, String), Failure> {
-    let client = Client::open(state)?;
-    let mut the_copy = Copy::new(&client, options).await?;
-    let progress = Arc::new(Progress::default());
-    let stop = signals::stop()?;
-    tokio::select! {
-        done = copy(&mut the_copy, options, show, &progress) => done,
-        () = stop => Err(Failure::stopped(can_go_on_later(options) && progress.done() > 0)),
-    }
-}
-
-/// Tries until it is done, it cannot be done, or the line has been broken for too long.
-async fn copy(
-    copy: &mut Copy<'_>,
-    options: &Cp,
-    show: Show,
-    progress: &Arc<Progress>,
-) -> Result<(Copied, String), Failure> {
-    let label = label(&options.source);
-    let mut broken_since: Option<Instant> = None;
-    let mut wait = WAIT_MIN;
-    loop {
-        progress.reset();
-        let error = match show.during(&label, progress, copy.once(progress)).await {
-            Ok(done) => return Ok(done),
-            Err(error) => error,
-        };
-        let has_moved = progress.done() > progress.resumed_at();
-        if has_moved {
-            broken_since = None;
-            wait = WAIT_MIN;
-        }
-        // A copy that never began fails at once: the address may be wrong. Not where an earlier try
-        // may be what is in its way.
-        let may_pass = has_moved || broken_since.is_some() || is_too_many(&error);
-        let can_go_on = copy.can_be_repeated() && may_pass && is_of_the_line(&error);
-        let since = *broken_since.get_or_insert_with(Instant::now);
-        if !can_go_on || since.elapsed() + wait > options.retry {
-            return Err(failure(error));
-        }
-        show.remark(&format!("{error}; trying again"));
-        show.event(&json!({"event": "reconnecting", "message": error.to_string()}));
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(WAIT_MAX);
-    }
-}
-
-/// What went wrong with a copy, and what to do about it.
-fn failure(error: Error) -> Failure {
+/// Explains why a copy failed, and what to do about it.
+fn explain(error: Error) -> Failure {
     let exists = matches!(
         &error,
         Error::Failed {
@@ -121,8 +202,8 @@ fn failure(error: Error) -> Failure {
     }
 }
 
-/// What a copy is called while it runs: the file's own name, short enough for a narrow terminal.
-fn label(source: &Location) -> String {
+/// The name of a copy in the progress view: the file's own name, shortened for a narrow terminal.
+fn make_label(source: &Location) -> String {
     let name = source.to_string();
     let name = shown_line(
         name.rsplit(['/', ':'])
@@ -136,12 +217,7 @@ fn label(source: &Location) -> String {
     }
 }
 
-/// Whether both ends are files, so that what has arrived is kept.
-fn can_go_on_later(options: &Cp) -> bool {
-    options.source != Location::Stream && options.destination != Location::Stream
-}
-
-fn is_too_many(error: &Error) -> bool {
+fn is_session_limit(error: &Error) -> bool {
     matches!(
         error,
         Error::Failed {
@@ -151,11 +227,11 @@ fn is_too_many(error: &Error) -> bool {
     )
 }
 
-/// Whether another connection may do better.
-fn is_of_the_line(error: &Error) -> bool {
+/// Whether a new connection may succeed.
+fn is_transient(error: &Error) -> bool {
     match error {
         Error::Lost(_) | Error::Connect { .. } | Error::Ssh { .. } => true,
-        // Too many sessions: one of them may be the broken line's, which is not given up yet.
+        // The server may still hold the session of the lost connection.
         Error::Failed { code, .. } => {
             matches!(
                 code,
@@ -164,27 +240,4 @@ fn is_of_the_line(error: &Error) -> bool {
         }
         _ => false,
     }
-}
-
-fn report(options: &Cp, show: Show, copied: &Copied, place: &str, elapsed: Duration) {
-    show.event(&json!({
-        "event": "done", "digest": copied.digest.to_string(), "length": copied.length, "path": place,
-        "seconds": elapsed.as_secs_f64(),
-    }));
-    let summary = format!("{}  {}", copied.digest, shown_line(place));
-    match &options.destination {
-        Location::Stream => say(&summary),
-        _ if options.json => {}
-        _ => print(&summary),
-    }
-    let seconds = elapsed.as_secs_f64();
-    let rate = match copied.length as f64 / seconds {
-        // Of a moment a rate says nothing.
-        _ if seconds < 0.5 => String::new(),
-        per_second => format!(", {}/s", bytes(per_second as u64)),
-    };
-    show.remark(&format!(
-        "{} copied and verified in {seconds:.1} s{rate}",
-        bytes(copied.length)
-    ));
 }

@@ -1,117 +1,178 @@
-//! `landline service`: the server under systemd.
+//! `landline service`: runs the server under systemd.
 
-mod change;
-mod runner;
 mod systemd;
+mod transaction;
 mod units;
+mod user;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
-use change::Change;
+use clap::{Args, Subcommand};
 use landline::paths::local;
-use runner::Runner;
-use systemd::{Systemd, lingers};
 
 use crate::{
-    arguments::{Service, ServiceInstall},
-    environment,
+    context::{Context, ExitStatus, Run},
+    environment::Environment,
     failure::Failure,
-    settings::{self, Settings},
-    terminal::{print, say, shown_line},
+    settings::{ServeSettings, Settings},
+    terminal::shown_line,
 };
+use systemd::{Systemd, lingers};
+use transaction::Transaction;
+use user::ServiceUser;
 
 const SERVICE: &str = "landline.service";
 const SOCKET: &str = "landline.socket";
-/// Where the owner's invite is, within the state folder.
+/// The file with the owner's invite, in the state folder.
 const INVITE_FILE: &str = "server/invite";
 
-pub(crate) fn run(state: Option<PathBuf>, what: Service) -> Result<(), Failure> {
-    match what {
-        Service::Install(options) => install(state, &options),
-        Service::Status { user } => {
-            match Systemd::of(user)?.shows(&["status", "--no-pager", SERVICE, SOCKET])? {
-                true => Ok(()),
-                false => Err(Failure::local("the service does not run")),
+/// Run the server as a systemd service
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  landline service install --user")]
+pub(crate) struct Service {
+    #[command(subcommand)]
+    action: ServiceAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum ServiceAction {
+    /// Install and start the service, or change its settings
+    ///
+    /// If the service does not come up, the earlier one is restored.
+    Install(ServiceInstall),
+    /// Show the status of the service
+    Status {
+        /// Your own service instead of the system's
+        #[arg(long)]
+        user: bool,
+    },
+    /// Stop and remove the service
+    ///
+    /// Accounts, keys and the audit log stay.
+    Remove {
+        /// Your own service instead of the system's
+        #[arg(long)]
+        user: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ServiceInstall {
+    /// Install a service of your own, which does not need root
+    #[arg(long)]
+    user: bool,
+    /// User that the system's service runs as
+    #[arg(long, value_name = "NAME")]
+    run_as: Option<String>,
+    /// Port to listen on [default: as server.toml says, else 5263]
+    ///
+    /// The service listens on this port of all addresses.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// Print the units, and install nothing
+    #[arg(long)]
+    print: bool,
+}
+
+impl Run for Service {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        match self.action {
+            ServiceAction::Install(options) => install(context, &options)?,
+            ServiceAction::Status { user } => {
+                let systemd = Systemd::connect(context, user)?;
+                if !systemd.succeeds(&["status", "--no-pager", SERVICE, SOCKET])? {
+                    return Err(Failure::local("the service does not run"));
+                }
+            }
+            ServiceAction::Remove { user } => {
+                remove(context, &Systemd::connect_to_change(context, user)?)?;
             }
         }
-        Service::Remove { user } => remove(&Systemd::to_change(user)?),
+        Ok(ExitStatus::SUCCESS)
     }
 }
 
-fn install(state: Option<PathBuf>, options: &ServiceInstall) -> Result<(), Failure> {
-    let runner = Runner::of(options)?;
-    let systemd = match options.print {
-        true => Systemd::of(options.user).ok(),
-        false => Some(Systemd::to_change(options.user)?),
+fn install(context: &Context, options: &ServiceInstall) -> Result<(), Failure> {
+    let user = ServiceUser::new(options)?;
+    let systemd = if options.print {
+        Systemd::connect(context, options.user).ok()
+    } else {
+        Some(Systemd::connect_to_change(context, options.user)?)
     };
-    let variables = systemd
-        .as_ref()
-        .map_or_else(own_folders, |systemd| systemd.variables().clone());
-    let settings = runner.settings(variables, state.clone())?;
+    let variables = systemd.as_ref().map_or_else(
+        || own_folders(&context.environment),
+        |systemd| systemd.variables().clone(),
+    );
+    let settings = user.read_settings(context, variables)?;
     let program = std::env::current_exe()
         .map_err(|error| Failure::local(format!("this program's path: {error}")))?;
     let stream = units::stream(&settings, options.port)?;
-    let own_state = state.is_some().then_some(settings.state.as_path());
-    let service = units::service(&program, own_state, runner.name.as_deref())?;
+    let has_own_state = context.state.is_some();
+    let own_state = has_own_state.then_some(settings.state.as_path());
+    let service = units::service(&program, own_state, user.name.as_deref())?;
     let texts = [(SERVICE, service), (SOCKET, units::socket(&stream))];
     let Some(systemd) = systemd.filter(|_| !options.print) else {
         let [service, socket] = texts.map(|(name, text)| format!("# {name}\n{text}"));
-        print(&format!("{service}\n{socket}"));
+        context.out.print(&format!("{service}\n{socket}"));
         return Ok(());
     };
-    runner.check(&program, &settings)?;
-    let change = Change::of(&systemd, texts)?;
-    if let Err(failure) = change.prepare() {
-        return Err(failure.with_advice(&change.undo()));
+    user.check(&program, &settings)?;
+    let transaction = Transaction::new(context, &systemd, texts)?;
+    if let Err(failure) = transaction.prepare() {
+        return Err(failure.with_advice(&transaction.roll_back()));
     }
-    if change.start().is_err() {
-        let (why, advice) = why(&systemd, &runner, &stream);
-        let undone = change.undo();
+    if transaction.start().is_err() {
+        let (why, advice) = diagnose(context, &systemd, &user, &stream);
+        let undone = transaction.roll_back();
         let failure = Failure::local(format!("the service does not come up: {why}"));
         return Err(failure.with_advice(&format!("{undone}; {advice}")));
     }
-    report(&runner, &program, &settings, &stream, state.is_some());
+    report(context, &user, &program, &settings, &stream);
     Ok(())
 }
 
-/// The folders that are known here, for whoever only looks where no systemd answers.
-fn own_folders() -> BTreeMap<String, String> {
+/// The folders of this process, for `--print` on a machine whose systemd does not answer.
+fn own_folders(environment: &Environment) -> BTreeMap<String, String> {
     let names = ["HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"];
     names
         .iter()
-        .filter_map(|name| Some(((*name).to_owned(), environment::variable(name)?)))
+        .filter_map(|name| Some(((*name).to_owned(), environment.variable(name)?)))
         .collect()
 }
 
-/// Shows the journal, and says why the service has failed and what to do about it. What a server
-/// has to say it tells systemd.
-fn why(systemd: &Systemd, runner: &Runner, stream: &str) -> (String, String) {
-    let show_journal = |unit| {
-        systemd
-            .journal(unit)
-            .iter()
-            .for_each(|line| say(&format!("  {}", shown_line(line))))
+/// Prints the journal, and returns why the service failed and what to do about it.
+fn diagnose(
+    context: &Context,
+    systemd: &Systemd,
+    user: &ServiceUser,
+    stream: &str,
+) -> (String, String) {
+    let print_journal = |unit| {
+        for line in systemd.read_journal(unit) {
+            context.err.print(&format!("  {}", shown_line(&line)));
+        }
     };
-    let result = systemd.property(SOCKET, "Result");
+    let result = systemd.read_property(SOCKET, "Result");
     if result != "success" {
-        show_journal(SOCKET);
+        print_journal(SOCKET);
         let why = format!("systemd cannot listen on {stream} ({result})");
         return (
             why,
             "does another program listen there (ss -ltnp)? --port takes another one".to_owned(),
         );
     }
-    let said = systemd.property(SERVICE, "StatusText");
-    let status = systemd.property(SERVICE, "ExecMainStatus");
-    show_journal(SERVICE);
+    // The server reports its failure to systemd.
+    let said = systemd.read_property(SERVICE, "StatusText");
+    let status = systemd.read_property(SERVICE, "ExecMainStatus");
+    print_journal(SERVICE);
     let why = match said.strip_prefix("landline: ") {
         Some(said) => said.to_owned(),
-        None => format!("{}, status {status}", systemd.property(SERVICE, "Result")),
+        None => format!(
+            "{}, status {status}",
+            systemd.read_property(SERVICE, "Result")
+        ),
     };
-    let name = runner.name.as_deref().unwrap_or("you");
+    let name = user.name.as_deref().unwrap_or("you");
     let advice = match status.as_str() {
         "203" => format!(
             "can {name} run this program? Put it where everybody can, such as in /usr/local/bin"
@@ -124,8 +185,15 @@ fn why(systemd: &Systemd, runner: &Runner, stream: &str) -> (String, String) {
     (why, advice)
 }
 
-/// Says what runs now, and how to go on.
-fn report(runner: &Runner, program: &Path, settings: &Settings, stream: &str, has_own_state: bool) {
+/// Prints what runs now, and what to do next.
+fn report(
+    context: &Context,
+    user: &ServiceUser,
+    program: &Path,
+    settings: &Settings,
+    stream: &str,
+) {
+    let print = |text: &str| context.out.print(text);
     match settings.listen {
         Some(_) => print(&format!(
             "listening on {stream} ({})",
@@ -141,15 +209,15 @@ fn report(runner: &Runner, program: &Path, settings: &Settings, stream: &str, ha
             invite.display()
         ));
     }
-    // A shell may know another folder than the user's systemd does.
-    let is_elsewhere = || settings::server_state(None).is_ok_and(|state| state != settings.state);
-    let command = runner.command(
-        program,
-        settings,
-        has_own_state || runner.name.is_none() && is_elsewhere(),
-    );
+    // The user's shell may have other variables than the user's systemd.
+    let is_elsewhere = || {
+        Settings::read(&context.environment, None, &ServeSettings::default())
+            .is_ok_and(|own| own.state != settings.state)
+    };
+    let needs_state = context.state.is_some() || user.name.is_none() && is_elsewhere();
+    let command = user.list_command(program, settings, needs_state);
     print(&format!("who may log in: {command}"));
-    match (&runner.name, lingers()) {
+    match (&user.name, lingers()) {
         (None, false) => {
             print("it runs while you are logged in; loginctl enable-linger lets it run always")
         }
@@ -157,8 +225,8 @@ fn report(runner: &Runner, program: &Path, settings: &Settings, stream: &str, ha
     }
 }
 
-fn remove(systemd: &Systemd) -> Result<(), Failure> {
-    let folder = systemd.folder()?;
+fn remove(context: &Context, systemd: &Systemd) -> Result<(), Failure> {
+    let folder = systemd.unit_folder()?;
     let files = [SERVICE, SOCKET].map(|name| folder.join(name));
     if !files.iter().any(|path| local::is_there(path)) {
         return Err(Failure::local(format!(
@@ -170,11 +238,13 @@ fn remove(systemd: &Systemd) -> Result<(), Failure> {
     for path in files {
         local::remove(&path)
             .map_err(|error| Failure::local(format!("{}: {error}", path.display())))?;
-        print(&format!("removed {}", path.display()));
+        context.out.print(&format!("removed {}", path.display()));
     }
-    // One that has failed would be remembered, without its file. It is no matter if there is none.
-    systemd.answer(&["reset-failed", SOCKET, SERVICE])?;
+    // systemd remembers a failed unit even without its file. If there is none, that is fine.
+    systemd.query(&["reset-failed", SOCKET, SERVICE])?;
     systemd.run(&["daemon-reload"])?;
-    print("accounts, keys and the audit log are left as they are");
+    context
+        .out
+        .print("accounts, keys and the audit log are left as they are");
     Ok(())
 }

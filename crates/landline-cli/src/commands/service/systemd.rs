@@ -1,4 +1,4 @@
-//! A systemd that answers: the system's, or the user's own.
+//! The system's or the user's systemd, through systemctl and journalctl.
 
 use std::{
     collections::BTreeMap,
@@ -8,73 +8,74 @@ use std::{
 
 use landline::paths::{is_root, local, user_id};
 
-use crate::{
-    environment::{self, Environment},
-    failure::Failure,
-    terminal::print,
-};
+use crate::{context::Context, environment::Environment, failure::Failure};
 
 const SYSTEM_FOLDER: &str = "/etc/systemd/system";
-/// Where systemd keeps the sockets of users who are logged in.
+/// The folder with the sockets of each user's systemd.
 const RUNTIME_FOLDERS: &str = "/run/user";
 const RUNTIME_VARIABLE: &str = "XDG_RUNTIME_DIR";
-/// How much of the journal is shown.
+/// How many lines of the journal are printed.
 const LINES: &str = "--lines=12";
 
-pub(super) struct Systemd {
+/// A systemd that answers.
+pub(super) struct Systemd<'a> {
+    context: &'a Context,
     is_user: bool,
-    /// Where su and sudo leave it unset, the folder by which the user's own systemd is found.
+    /// The folder with the socket of the user's systemd, if su or sudo left the variable unset.
     runtime: Option<PathBuf>,
-    /// The variables that it gives to services.
+    /// The variables that systemd gives to services.
     variables: BTreeMap<String, String>,
 }
 
-impl Systemd {
+impl<'a> Systemd<'a> {
+    /// Finds the system's systemd, or the user's own.
+    ///
     /// # Errors
-    /// Where it does not answer.
-    pub(super) fn of(is_user: bool) -> Result<Self, Failure> {
-        let usual = || {
+    /// There is none, or it does not answer.
+    pub(super) fn connect(context: &'a Context, is_user: bool) -> Result<Self, Failure> {
+        let usual_runtime = || {
             Some(Path::new(RUNTIME_FOLDERS).join(user_id().to_string()))
                 .filter(|it| local::is_folder(it))
         };
-        let runtime = if is_user && environment::variable(RUNTIME_VARIABLE).is_none() {
-            usual()
+        let runtime = if is_user && context.environment.variable(RUNTIME_VARIABLE).is_none() {
+            usual_runtime()
         } else {
             None
         };
         let mut systemd = Self {
+            context,
             is_user,
             runtime,
             variables: BTreeMap::new(),
         };
-        match systemd.answer(&["show-environment"])? {
-            Some(lines) => systemd.variables = variables(&lines),
-            None => return Err(does_not_answer(is_user)),
+        match systemd.query(&["show-environment"])? {
+            Some(lines) => systemd.variables = parse_variables(&lines),
+            None => return Err(no_answer(is_user)),
         }
-        if is_user && let Some(home) = environment::variable("HOME") {
+        if is_user && let Some(home) = context.environment.variable("HOME") {
             systemd.variables.entry("HOME".to_owned()).or_insert(home);
         }
         Ok(systemd)
     }
 
-    /// One whose units this user may change.
+    /// Finds a systemd whose units this user may change.
     ///
     /// # Errors
-    /// As [`of`](Self::of), and where that takes root.
-    pub(super) fn to_change(is_user: bool) -> Result<Self, Failure> {
-        match is_user || is_root() {
-            true => Self::of(is_user),
-            false => Err(Failure::usage(
+    /// As [`connect`](Self::connect), and if only root may change the units.
+    pub(super) fn connect_to_change(context: &'a Context, is_user: bool) -> Result<Self, Failure> {
+        if !is_user && !is_root() {
+            return Err(Failure::usage(
                 "a service of the system takes root; --user makes one of your own",
-            )),
+            ));
         }
+        Self::connect(context, is_user)
     }
 
-    /// Where its units are.
-    pub(super) fn folder(&self) -> Result<PathBuf, Failure> {
+    /// The folder of the units.
+    pub(super) fn unit_folder(&self) -> Result<PathBuf, Failure> {
         match (
             self.is_user,
-            Environment::Given(self.variables.clone()).config(),
+            Environment::Fixed(self.variables.clone()).config_folder(),
         ) {
             (false, _) => Ok(SYSTEM_FOLDER.into()),
             (true, Some(folder)) => Ok(folder.join("systemd/user")),
@@ -86,27 +87,27 @@ impl Systemd {
         &self.variables
     }
 
-    /// Runs systemctl, and says so.
+    /// Prints the systemctl command and runs it.
     pub(super) fn run(&self, arguments: &[&str]) -> Result<(), Failure> {
         let scope = if self.is_user { " --user" } else { "" };
         let shown = format!("systemctl{scope} {}", arguments.join(" "));
-        print(&shown);
-        match self.shows(arguments)? {
-            true => Ok(()),
-            false => Err(Failure::local(format!(
-                "{shown} failed; what it said stands above"
-            ))),
+        self.context.out.print(&shown);
+        if self.succeeds(arguments)? {
+            return Ok(());
         }
+        Err(Failure::local(format!(
+            "{shown} failed; what it said stands above"
+        )))
     }
 
-    /// Runs systemctl, whose words are for the user; whether it succeeds.
-    pub(super) fn shows(&self, arguments: &[&str]) -> Result<bool, Failure> {
+    /// Runs systemctl, whose output the user sees; whether it succeeds.
+    pub(super) fn succeeds(&self, arguments: &[&str]) -> Result<bool, Failure> {
         let status = self.systemctl(arguments).status();
         Ok(status.map_err(|_| no_systemd())?.success())
     }
 
-    /// What systemctl prints, if it succeeds.
-    pub(super) fn answer(&self, arguments: &[&str]) -> Result<Option<String>, Failure> {
+    /// Runs systemctl and returns its output, if it succeeds.
+    pub(super) fn query(&self, arguments: &[&str]) -> Result<Option<String>, Failure> {
         let output = self
             .systemctl(arguments)
             .stderr(Stdio::null())
@@ -118,23 +119,22 @@ impl Systemd {
             .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()))
     }
 
-    /// What systemd knows about a unit under this name; empty where it is nothing.
-    pub(super) fn property(&self, unit: &str, name: &str) -> String {
-        let said = self.answer(&["show", "--value", &format!("--property={name}"), unit]);
-        said.ok().flatten().unwrap_or_default()
+    /// Reads a property of a unit; empty if there is none.
+    pub(super) fn read_property(&self, unit: &str, name: &str) -> String {
+        let value = self.query(&["show", "--value", &format!("--property={name}"), unit]);
+        value.ok().flatten().unwrap_or_default()
     }
 
-    /// What stands in the journal about the last start of a unit; nothing where this user may not
-    /// read it.
-    pub(super) fn journal(&self, unit: &str) -> Vec<String> {
-        let start = self.property(unit, "InvocationID");
+    /// Reads the journal of the last start of a unit; empty if this user may not read it.
+    pub(super) fn read_journal(&self, unit: &str) -> Vec<String> {
+        let start = self.read_property(unit, "InvocationID");
         let fields = [
             "_SYSTEMD_INVOCATION_ID",
             "INVOCATION_ID",
             "USER_INVOCATION_ID",
         ];
         let matches = fields.map(|field| format!("{field}={start}")).join(" + ");
-        // What was said last may be on its way still.
+        // The last lines may not have been written yet.
         let _ = self.journalctl(&["--sync"]);
         let output = self.journalctl(
             &["--quiet", "--no-pager", "--output=cat", LINES]
@@ -175,7 +175,7 @@ impl Systemd {
     }
 }
 
-/// Whether what this user runs goes on when they have logged out.
+/// Whether this user's services keep running after the user logs out.
 pub(super) fn lingers() -> bool {
     let mut command = Command::new("loginctl");
     command.args([
@@ -188,8 +188,8 @@ pub(super) fn lingers() -> bool {
     output.is_ok_and(|output| output.stdout.trim_ascii() == b"yes")
 }
 
-/// The lines `NAME=VALUE`; what would need quotes in a shell stands in $'...'.
-fn variables(lines: &str) -> BTreeMap<String, String> {
+/// Parses lines `NAME=VALUE`; systemd writes a value that needs quotes as `$'...'`.
+fn parse_variables(lines: &str) -> BTreeMap<String, String> {
     let bare = |value: &str| match value
         .strip_prefix("$'")
         .and_then(|value| value.strip_suffix('\''))
@@ -208,7 +208,7 @@ fn no_systemd() -> Failure {
     Failure::local("there is no systemctl here: this machine has no systemd")
 }
 
-fn does_not_answer(is_user: bool) -> Failure {
+fn no_answer(is_user: bool) -> Failure {
     let failure = Failure::local("systemd does not run here, or does not answer");
     if is_user {
         return failure.with_advice(

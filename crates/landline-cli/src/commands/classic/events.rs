@@ -1,4 +1,4 @@
-//! What happens at a server, for people and for programs.
+//! The events of a server, for people and for programs.
 
 use std::{
     sync::{Arc, mpsc},
@@ -7,39 +7,41 @@ use std::{
 
 use landline_classic::{ClassicEvent, ClassicSink};
 
-use super::input;
-use crate::terminal::{print, print_json, prompt, say, shown_line};
+use crate::{context::Context, terminal::shown_line};
 
-/// Events that may wait to be printed. A reader that is slower than that misses some; the server
-/// does not wait for it.
+/// Events that may wait to be printed. If the reader is too slow, further events are dropped; the
+/// server does not wait.
 const EVENTS: usize = 4096;
 
-/// Prints from a thread of its own, so that a slow reader does not stop the server.
-pub(super) fn printer(json: bool) -> (ClassicSink, JoinHandle<()>) {
+/// Starts a thread that prints events, so that a slow reader does not stop the server.
+pub(super) fn start_printer(context: Context, json: bool) -> (ClassicSink, JoinHandle<()>) {
     let (queue, events) = mpsc::sync_channel::<ClassicEvent>(EVENTS);
-    let printer =
-        std::thread::spawn(move || events.into_iter().for_each(|event| show(&event, json)));
+    let printer = std::thread::spawn(move || {
+        for event in events {
+            print_event(&context, &event, json);
+        }
+    });
     let sink: ClassicSink = Arc::new(move |event| {
         let _ = queue.try_send(event);
     });
     (sink, printer)
 }
 
-/// Prints at once: for processes that are forked from one another, in which no such thread runs.
-pub(super) fn direct(json: bool) -> ClassicSink {
-    Arc::new(move |event| show(&event, json))
+/// Prints events at once, for a server that forks: its children have no printing thread.
+pub(super) fn print_directly(context: Context, json: bool) -> ClassicSink {
+    Arc::new(move |event| print_event(&context, &event, json))
 }
 
-/// What was said goes to standard output, what happened to standard error.
-fn show(event: &ClassicEvent, json: bool) {
+/// Prints texts of peers to standard output, and everything else to standard error.
+fn print_event(context: &Context, event: &ClassicEvent, json: bool) {
     if json {
         if let Ok(event) = serde_json::to_value(event) {
-            print_json(&event);
+            context.out.print_json(&event);
         }
         return;
     }
     match event {
-        ClassicEvent::Text { peer, text } => print(&format!("{peer}: {text}")),
+        ClassicEvent::Text { peer, text } => context.out.print(&format!("{peer}: {text}")),
         ClassicEvent::Said {
             peer,
             name,
@@ -47,9 +49,11 @@ fn show(event: &ClassicEvent, json: bool) {
             spared,
         } => {
             let who = name.as_deref().unwrap_or(peer);
-            print(&format!("{}: {}", shown_line(who), shown_line(text)));
+            context
+                .out
+                .print(&format!("{}: {}", shown_line(who), shown_line(text)));
             if *spared > 0 {
-                say(&format!(
+                context.err.print(&format!(
                     "  (not relayed to {spared}, who have said too little themselves)"
                 ));
             }
@@ -61,27 +65,27 @@ fn show(event: &ClassicEvent, json: bool) {
             size,
             rest,
         } => {
-            say(&shown_line(&format!(
+            context.err.print(&shown_line(&format!(
                 "{peer} uploaded {path}: {size} bytes, sent as {name:?}{}",
-                others(rest)
+                list_others(rest)
             )));
             if let Some(message) = rest.get("msg") {
-                print(&shown_line(
+                context.out.print(&shown_line(
                     message.as_str().unwrap_or(&message.to_string()),
                 ));
             }
         }
         ClassicEvent::Turn { .. } => {
-            if input::is_terminal() {
-                prompt("> ");
+            if context.input.is_terminal() {
+                context.err.prompt("> ");
             }
         }
-        other => say(&shown_line(&sentence(other))),
+        other => context.err.print(&shown_line(&describe(other))),
     }
 }
 
-/// The keys of a header that mean nothing to us.
-fn others(rest: &serde_json::Map<String, serde_json::Value>) -> String {
+/// Lists the keys of a header that the dialect does not define.
+fn list_others(rest: &serde_json::Map<String, serde_json::Value>) -> String {
     let others: Vec<String> = rest
         .iter()
         .filter(|(key, _)| *key != "msg")
@@ -94,8 +98,8 @@ fn others(rest: &serde_json::Map<String, serde_json::Value>) -> String {
     }
 }
 
-/// An event in words.
-fn sentence(event: &ClassicEvent) -> String {
+/// Describes an event for people.
+fn describe(event: &ClassicEvent) -> String {
     match event {
         ClassicEvent::Connected { peer } => format!("{peer} has connected"),
         ClassicEvent::Proven { peer } => format!("{peer} has the secret"),

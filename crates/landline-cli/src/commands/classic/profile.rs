@@ -1,33 +1,36 @@
-//! Named profiles of the classic dialects: words of the command line that are kept in a file.
+//! Profiles of the classic dialects: saved words of the command line.
 
 use std::{ffi::OsString, path::Path};
 
 use landline::paths::local;
 use toml_edit::{Array, Document, Item};
 
-use crate::{failure::Failure, settings};
+use crate::{environment::Environment, failure::Failure, settings};
 
-/// Where profiles stand: `[NAME]` tables with `serve` and `dial`, each a list of words.
+/// The file of the profiles: a table `[NAME]` each, with lists of words for `serve` and `dial`.
 const FILE: &str = "classic.toml";
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Puts the words of a profile in place of `--profile NAME` where that follows `classic serve` or
-/// `classic dial`; what stands behind it is kept.
+/// Replaces `--profile NAME` right after `classic serve` or `classic dial` by the words of that
+/// profile. The words after it stay.
 ///
 /// # Errors
-/// No such file or profile, or one that is no list of words; each says where.
-pub(crate) fn expand(words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
-    let Some((side, place, length, name)) = asked(&words) else {
+/// There is no such file or profile, or it is not a list of words.
+pub(crate) fn expand(
+    environment: &Environment,
+    words: Vec<OsString>,
+) -> Result<Vec<OsString>, Failure> {
+    let Some((side, place, length, name)) = find_option(&words) else {
         return Ok(words);
     };
     let mut expanded = words;
-    let kept = read(side, &name)?;
-    expanded.splice(place..place + length, kept);
+    let saved = read(environment, side, &name)?;
+    expanded.splice(place..place + length, saved);
     Ok(expanded)
 }
 
-/// `serve` or `dial`, where the option stands and how many words it has, and the name.
-fn asked(words: &[OsString]) -> Option<(&'static str, usize, usize, String)> {
+/// `serve` or `dial`, the position of the option, its number of words, and the profile's name.
+fn find_option(words: &[OsString]) -> Option<(&'static str, usize, usize, String)> {
     let at = words.iter().position(|word| word == "classic")?;
     let side = ["serve", "dial"]
         .into_iter()
@@ -40,17 +43,17 @@ fn asked(words: &[OsString]) -> Option<(&'static str, usize, usize, String)> {
     (option == "--profile").then(|| (side, at + 2, 2, name.to_owned()))
 }
 
-fn read(side: &str, name: &str) -> Result<Vec<OsString>, Failure> {
-    let Some(path) = settings::config_file(FILE) else {
+fn read(environment: &Environment, side: &str, name: &str) -> Result<Vec<OsString>, Failure> {
+    let Some(path) = settings::find_config_file(environment, FILE) else {
         return Err(Failure::usage(format!(
             "there is no profile {name:?}, as there is no ~/.config/landline/{FILE} and no /etc/landline/{FILE}"
         )));
     };
-    words_in(&path, side, name)
+    read_words(&path, side, name)
         .map_err(|problem| Failure::usage(format!("{}: {problem}", path.display())))
 }
 
-fn words_in(path: &Path, side: &str, name: &str) -> Result<Vec<OsString>, String> {
+fn read_words(path: &Path, side: &str, name: &str) -> Result<Vec<OsString>, String> {
     let bytes = local::read_trusted(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
     let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
     let document = Document::parse(text.as_str()).map_err(|error| error.to_string())?;

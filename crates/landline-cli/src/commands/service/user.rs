@@ -1,4 +1,4 @@
-//! As whom a service runs, and the settings that its server will find.
+//! The user that a service runs as, and the settings that its server will have.
 
 use std::{
     collections::BTreeMap,
@@ -8,37 +8,38 @@ use std::{
 
 use landline::paths::{local, user_id};
 
+use super::ServiceInstall;
 use crate::{
-    arguments::{ServeSettings, ServiceInstall},
-    environment::{self, Environment},
+    context::Context,
+    environment::Environment,
     failure::Failure,
-    settings::{self, Settings},
+    settings::{self, ServeSettings, Settings},
 };
 
-/// Folders of which a service of the system has its own, which end with it.
+/// Folders of which a service of the system has private copies, which are removed with it.
 const OWN_FOLDERS: [&str; 2] = ["/tmp", "/var/tmp"];
 
-/// The user of a service.
-pub(super) struct Runner {
-    /// The name, where it is a service of the system.
+/// The user that a service runs as.
+pub(super) struct ServiceUser {
+    /// The name, for a service of the system; `None` for the user's own service.
     pub(super) name: Option<String>,
     user_id: u32,
     home: Option<PathBuf>,
 }
 
-impl Runner {
+impl ServiceUser {
     /// The user that the options name.
     ///
     /// # Errors
-    /// Where they name none, or there is no such user.
-    pub(super) fn of(options: &ServiceInstall) -> Result<Self, Failure> {
+    /// The options name no user, or there is no such user.
+    pub(super) fn new(options: &ServiceInstall) -> Result<Self, Failure> {
         match (options.user, &options.run_as) {
             (true, None) => Ok(Self {
                 name: None,
                 user_id: user_id(),
                 home: None,
             }),
-            (false, Some(name)) if can_be_a_name(name) => Self::find(name),
+            (false, Some(name)) if is_user_name(name) => Self::find(name),
             (false, Some(_)) => Err(Failure::usage("that cannot be the name of a user")),
             (true, Some(_)) => Err(Failure::usage(
                 "a service of your own runs as you; leave out --run-as",
@@ -49,7 +50,7 @@ impl Runner {
         }
     }
 
-    /// Asks where systemd asks, so that users count that stand in no file.
+    /// Asks NSS, as systemd does: a user may be in no local file.
     fn find(name: &str) -> Result<Self, Failure> {
         let output = Command::new("getent")
             .args(["passwd", name])
@@ -72,22 +73,21 @@ impl Runner {
         }
     }
 
-    /// The settings that the server will find as this user, where the manager gives it these
-    /// variables.
+    /// Reads the settings as the server will, with the variables that systemd gives it.
     ///
     /// # Errors
-    /// As [`Settings::read`]; where something was said here that the server would not hear.
-    pub(super) fn settings(
+    /// As [`Settings::read`], and if a variable is set here that the server will not have.
+    pub(super) fn read_settings(
         &self,
+        context: &Context,
         mut variables: BTreeMap<String, String>,
-        state: Option<PathBuf>,
     ) -> Result<Settings, Failure> {
         if let Some(home) = &self.home {
             variables.insert("HOME".to_owned(), home.display().to_string());
         }
-        let environment = Environment::Given(variables);
+        let environment = Environment::Fixed(variables);
         for name in settings::variables().filter(|name| *name != "LANDLINE_STATE") {
-            let here = environment::variable(name);
+            let here = context.environment.variable(name);
             if here.is_some() && here != environment.variable(name) {
                 let what = format!("{name} is set here, but a service does not see it");
                 return Err(Failure::usage(what)
@@ -98,7 +98,7 @@ impl Runner {
         Settings::read_as(
             &environment,
             self.user_id,
-            state,
+            context.state.as_deref(),
             &ServeSettings {
                 config,
                 ..ServeSettings::default()
@@ -106,10 +106,10 @@ impl Runner {
         )
     }
 
-    /// Whether a server can run so.
+    /// Checks whether a server can run as this user.
     ///
     /// # Errors
-    /// The first thing that is in its way.
+    /// The first problem.
     pub(super) fn check(&self, program: &Path, settings: &Settings) -> Result<(), Failure> {
         if self.user_id == 0 && !settings.allow_root {
             return Err(Failure::usage(
@@ -141,16 +141,17 @@ impl Runner {
         Ok(())
     }
 
-    /// How the user of the service runs a command about it.
-    pub(super) fn command(
+    /// The command that lists the server's users.
+    pub(super) fn list_command(
         &self,
         program: &Path,
         settings: &Settings,
-        has_own_state: bool,
+        needs_state: bool,
     ) -> String {
-        let state = match has_own_state {
-            true => format!(" --state {}", settings.state.display()),
-            false => String::new(),
+        let state = if needs_state {
+            format!(" --state {}", settings.state.display())
+        } else {
+            String::new()
         };
         let command = format!("{}{state} user list", program.display());
         match &self.name {
@@ -160,9 +161,8 @@ impl Runner {
     }
 }
 
-/// Whether systemd takes it for a name: a number would be another user's, and nothing would be
-/// root.
-fn can_be_a_name(text: &str) -> bool {
+/// Whether systemd reads `text` as a user name. A number would be a user id, and an empty text root.
+fn is_user_name(text: &str) -> bool {
     let begins = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
     begins
         && text

@@ -1,10 +1,6 @@
-//! One try at a copy.
+//! One attempt at a copy.
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use landline::{
     Client, ClientSession, Error,
@@ -19,39 +15,52 @@ use landline::{
     proto::Name,
 };
 
-use crate::{arguments::Cp, commands::server_and_credential, failure::Failure};
+use super::Cp;
+use crate::{connect, context::Context, failure::Failure};
 
-/// A copy that has been understood: from where, to where, and by which server.
-pub(super) struct Copy<'a> {
+/// A copy whose server and files have been found.
+pub(super) struct PlannedCopy<'a> {
+    context: &'a Context,
     client: &'a Client,
     session: ClientSession,
     remote: Name,
-    near: Near,
+    local: LocalEnd,
     replace: bool,
     restart: bool,
 }
 
 /// The end on this machine.
-enum Near {
+enum LocalEnd {
+    /// A file to read, and its own name.
     Source(Arc<Source>, Option<Vec<u8>>),
-    StandardInput,
-    /// A place, and the name that a file gets if the place is a folder.
-    Place(PathBuf, Vec<u8>),
-    StandardOutput,
+    Stdin,
+    /// A path to write, and the name that the file gets if the path is a folder.
+    Destination(PathBuf, Vec<u8>),
+    Stdout,
 }
 
-impl<'a> Copy<'a> {
-    /// Checks all that can be checked without a connection.
-    pub(super) async fn new(client: &'a Client, options: &Cp) -> Result<Self, Failure> {
-        let (target, path, near) = match (&options.source, &options.destination) {
+impl<'a> PlannedCopy<'a> {
+    /// Finds the server and the files, and checks what can be checked without a connection.
+    ///
+    /// # Errors
+    /// Not exactly one side is remote; a file cannot be used; the server cannot be found.
+    pub(super) async fn new(
+        context: &'a Context,
+        client: &'a Client,
+        options: &Cp,
+    ) -> Result<Self, Failure> {
+        let (target, path, local) = match (&options.source, &options.destination) {
             (Location::Remote { .. }, Location::Remote { .. }) => {
                 return Err(Failure::usage(
                     "both sides are remote; copy to this machine first, and from here on",
                 ));
             }
-            (near, Location::Remote { target, path }) => (target, path, Near::source(near)?),
-            (Location::Remote { target, path }, near) => {
-                (target, path, Near::destination(near, path)?)
+            (source, Location::Remote { target, path }) => {
+                (target, path, LocalEnd::open_source(source)?)
+            }
+            (Location::Remote { target, path }, destination) => {
+                let local = LocalEnd::find_destination(destination, path)?;
+                (target, path, local)
             }
             _ => {
                 return Err(Failure::usage(
@@ -59,40 +68,47 @@ impl<'a> Copy<'a> {
                 ));
             }
         };
-        let (server, credential) = server_and_credential(client, target, &options.access).await?;
+        let (server, credential) =
+            connect::find_server(context, client, target, &options.access).await?;
         Ok(Self {
+            context,
             client,
             session: ClientSession::new(server, credential),
-            remote: remote_path(path),
-            near,
+            remote: to_remote_name(path),
+            local,
             replace: !options.no_clobber,
             restart: options.restart,
         })
     }
 
-    /// Whether the near end can be read or written once more.
+    /// Whether the local end can be read or written again.
     pub(super) fn can_be_repeated(&self) -> bool {
-        matches!(self.near, Near::Source(..) | Near::Place(..))
+        matches!(self.local, LocalEnd::Source(..) | LocalEnd::Destination(..))
     }
 
-    /// Connects and copies; what was copied, and where to.
-    pub(super) async fn once(
+    /// Connects and copies. Returns what was copied, and the destination for people.
+    ///
+    /// # Errors
+    /// The connection cannot be made or is lost; the peer or this machine refuses the copy.
+    pub(super) async fn attempt(
         &mut self,
         progress: &Arc<Progress>,
     ) -> Result<(Copied, String), Error> {
-        // Only the first try forgets.
+        // Only the first attempt discards what an earlier command has kept.
         let restart = std::mem::take(&mut self.restart);
-        match &self.near {
-            Near::Source(source, own_name) => {
+        match &self.local {
+            LocalEnd::Source(source, own_name) => {
                 let input = Input::File(source.clone());
                 self.upload(input, own_name.clone(), restart, progress)
                     .await
             }
-            Near::StandardInput => {
-                let input = Input::Stream(Box::new(io::stdin()), "standard input");
+            LocalEnd::Stdin => {
+                let stdin = self.context.input.open();
+                let stdin = stdin.map_err(|error| Error::io("standard input", &error))?;
+                let input = Input::Stream(stdin, "standard input");
                 self.upload(input, None, restart, progress).await
             }
-            Near::Place(place, own_name) => {
+            LocalEnd::Destination(place, own_name) => {
                 let destination = local::destination(place, own_name)?;
                 let shown = destination.path.display().to_string();
                 let partials = self.client.partials()?;
@@ -112,8 +128,8 @@ impl<'a> Copy<'a> {
                 }));
                 Ok((self.download(output, progress).await?, shown))
             }
-            Near::StandardOutput => {
-                let output = Output::Stream(Box::new(Stdout(io::stdout())), "standard output");
+            LocalEnd::Stdout => {
+                let output = Output::Stream(Box::new(self.context.out.raw()), "standard output");
                 Ok((self.download(output, progress).await?, "-".to_owned()))
             }
         }
@@ -137,7 +153,7 @@ impl<'a> Copy<'a> {
         let connected = self.session.open_channel(&first).await?;
         let mut channel = connected.login.channel;
         let done = put(&mut channel, input, progress).await;
-        let (copied, path) = end(channel, done).await?;
+        let (copied, path) = close(channel, done).await?;
         Ok((
             copied,
             format!(
@@ -154,25 +170,25 @@ impl<'a> Copy<'a> {
         let connected = self.session.open_channel(&first).await?;
         let mut channel = connected.login.channel;
         let done = get(&mut channel, output, progress).await;
-        end(channel, done).await
+        close(channel, done).await
     }
 }
 
-impl Near {
-    fn source(location: &Location) -> Result<Self, Failure> {
+impl LocalEnd {
+    fn open_source(location: &Location) -> Result<Self, Failure> {
         match location {
             Location::Local(path) => Ok(Self::Source(
                 Arc::new(local::source(path)?),
                 local::own_name(path),
             )),
-            _ => Ok(Self::StandardInput),
+            _ => Ok(Self::Stdin),
         }
     }
 
-    /// The file is named by what was asked for, never by what the server says.
-    fn destination(location: &Location, remote: &[u8]) -> Result<Self, Failure> {
+    /// The requested path names the file; a name from the server is never used.
+    fn find_destination(location: &Location, remote: &[u8]) -> Result<Self, Failure> {
         let Location::Local(place) = location else {
-            return Ok(Self::StandardOutput);
+            return Ok(Self::Stdout);
         };
         let own_name = local::own_name_of_bytes(remote).ok_or_else(|| {
             let shown = String::from_utf8_lossy(remote);
@@ -180,14 +196,14 @@ impl Near {
                 "the remote path {shown:?} does not end in a file's name"
             ))
         })?;
-        // What can be said about the place is said before connecting.
+        // Fail before connecting if nothing can be written there.
         local::destination(place, &own_name)?;
-        Ok(Self::Place(place.clone(), own_name))
+        Ok(Self::Destination(place.clone(), own_name))
     }
 }
 
-/// Ends the channel as the copy ended: in peace, or with the reason.
-async fn end<T>(channel: Channel, done: Result<T, Error>) -> Result<T, Error> {
+/// Closes the channel, and tells the peer why the copy failed, if it did.
+async fn close<T>(channel: Channel, done: Result<T, Error>) -> Result<T, Error> {
     match &done {
         Err(error) => match error.to_peer() {
             Some(reason) => channel.fail(&reason).await,
@@ -198,24 +214,11 @@ async fn end<T>(channel: Channel, done: Result<T, Error>) -> Result<T, Error> {
     done
 }
 
-/// `host:` alone is the account's home.
-fn remote_path(path: &[u8]) -> Name {
+/// The path to send to the server; an empty one means the user's home.
+fn to_remote_name(path: &[u8]) -> Name {
     Name(if path.is_empty() {
         b".".to_vec()
     } else {
         path.to_vec()
     })
-}
-
-/// Standard output, flushed at the end only.
-struct Stdout(io::Stdout);
-
-impl Write for Stdout {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.0.write(buffer)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
 }

@@ -1,17 +1,19 @@
-//! A change of the installed units, which can be undone.
+//! A change of the installed units that can be rolled back.
 
 use std::{io, path::PathBuf};
 
 use landline::paths::local;
 
 use super::{SERVICE, SOCKET, systemd::Systemd};
-use crate::{failure::Failure, terminal::print};
+use crate::{context::Context, failure::Failure};
 
-/// Far beyond any unit.
+/// The longest unit that is read, in bytes.
 const UNIT_BYTES_MAX: u64 = 64 * 1024;
 
-pub(super) struct Change<'a> {
-    systemd: &'a Systemd,
+/// The new units, and the units that they replace.
+pub(super) struct Transaction<'a> {
+    context: &'a Context,
+    systemd: &'a Systemd<'a>,
     units: [Unit; 2],
 }
 
@@ -19,26 +21,27 @@ struct Unit {
     name: &'static str,
     path: PathBuf,
     text: String,
-    /// What was there before.
     earlier: Option<Earlier>,
 }
 
+/// A unit that was installed before.
 struct Earlier {
     text: Vec<u8>,
     is_enabled: bool,
     is_active: bool,
 }
 
-impl<'a> Change<'a> {
-    /// Looks at what is there.
+impl<'a> Transaction<'a> {
+    /// Reads the installed units.
     ///
     /// # Errors
-    /// Where it cannot be read, so that it could not be put back.
-    pub(super) fn of(
-        systemd: &'a Systemd,
+    /// A unit cannot be read, so it could not be restored.
+    pub(super) fn new(
+        context: &'a Context,
+        systemd: &'a Systemd<'a>,
         texts: [(&'static str, String); 2],
     ) -> Result<Self, Failure> {
-        let folder = systemd.folder()?;
+        let folder = systemd.unit_folder()?;
         let [service, socket] = texts.map(|(name, text)| {
             let path = folder.join(name);
             let earlier = match local::read(&path, UNIT_BYTES_MAX) {
@@ -46,8 +49,8 @@ impl<'a> Change<'a> {
                 Err(error) => return Err(Failure::local(format!("{}: {error}", path.display()))),
                 Ok(text) => Some(Earlier {
                     text,
-                    is_enabled: systemd.answer(&["is-enabled", name])?.is_some(),
-                    is_active: systemd.answer(&["is-active", name])?.is_some(),
+                    is_enabled: systemd.query(&["is-enabled", name])?.is_some(),
+                    is_active: systemd.query(&["is-active", name])?.is_some(),
                 }),
             };
             Ok(Unit {
@@ -58,45 +61,49 @@ impl<'a> Change<'a> {
             })
         });
         Ok(Self {
+            context,
             systemd,
             units: [service?, socket?],
         })
     }
 
-    /// Writes the units and lets them start by themselves from now on.
+    /// Writes and enables the units.
     ///
     /// # Errors
-    /// What fails.
+    /// A unit cannot be written, or systemctl fails.
     pub(super) fn prepare(&self) -> Result<(), Failure> {
         for unit in &self.units {
             write(unit, unit.text.as_bytes())?;
-            print(&format!("wrote {}", unit.path.display()));
+            self.context
+                .out
+                .print(&format!("wrote {}", unit.path.display()));
         }
         self.systemd.run(&["daemon-reload"])?;
         self.systemd.run(&["enable", SOCKET, SERVICE])
     }
 
-    /// Starts the service, or starts it again: what runs already is an earlier one. Its copies may
-    /// end first, and its socket listens on where nothing is changed about that.
+    /// Starts the service, or restarts an earlier one after its transfers have ended.
+    ///
+    /// The socket is restarted only if its unit changed, so that no connection is lost.
     ///
     /// # Errors
-    /// Where it does not come up.
+    /// The service does not come up.
     pub(super) fn start(&self) -> Result<(), Failure> {
         let [_, socket] = &self.units;
-        let stays = socket
+        let is_unchanged = socket
             .earlier
             .as_ref()
             .is_some_and(|it| it.is_active && it.text == socket.text.as_bytes());
-        self.systemd.run(if stays {
+        self.systemd.run(if is_unchanged {
             &["restart", SERVICE]
         } else {
             &["restart", SOCKET, SERVICE]
         })
     }
 
-    /// Puts back what was there before, and says what that is now.
-    pub(super) fn undo(&self) -> String {
-        match self.put_back() {
+    /// Restores the earlier units, and describes the result.
+    pub(super) fn roll_back(&self) -> String {
+        match self.restore() {
             Ok(true) => "the earlier service is in its place again".to_owned(),
             Ok(false) => "nothing of it is left".to_owned(),
             Err(failure) => format!(
@@ -105,11 +112,11 @@ impl<'a> Change<'a> {
         }
     }
 
-    fn put_back(&self) -> Result<bool, Failure> {
-        // What was never enabled cannot be disabled; that is no matter.
-        self.systemd
-            .answer(&["disable", "--now", SOCKET, SERVICE])?;
-        self.systemd.answer(&["reset-failed", SOCKET, SERVICE])?;
+    /// Whether there was an earlier service.
+    fn restore(&self) -> Result<bool, Failure> {
+        // This fails for a unit that was never enabled, which is fine.
+        self.systemd.query(&["disable", "--now", SOCKET, SERVICE])?;
+        self.systemd.query(&["reset-failed", SOCKET, SERVICE])?;
         for unit in &self.units {
             match &unit.earlier {
                 Some(earlier) => write(unit, &earlier.text)?,
@@ -117,9 +124,9 @@ impl<'a> Change<'a> {
                     .map_err(|error| Failure::local(format!("{}: {error}", unit.path.display())))?,
             }
         }
-        self.systemd.answer(&["daemon-reload"])?;
-        let those = |is: fn(&Earlier) -> bool| {
-            // The socket first: it cannot start where the service runs.
+        self.systemd.query(&["daemon-reload"])?;
+        let names_where = |is: fn(&Earlier) -> bool| {
+            // The socket comes first: it cannot start while the service runs.
             let names = self
                 .units
                 .iter()
@@ -128,13 +135,13 @@ impl<'a> Change<'a> {
             names.map(|unit| unit.name).collect::<Vec<_>>()
         };
         for (verb, names) in [
-            ("enable", those(|it| it.is_enabled)),
-            ("start", those(|it| it.is_active)),
+            ("enable", names_where(|it| it.is_enabled)),
+            ("start", names_where(|it| it.is_active)),
         ] {
             if !names.is_empty()
                 && self
                     .systemd
-                    .answer(&[&[verb], names.as_slice()].concat())?
+                    .query(&[&[verb], names.as_slice()].concat())?
                     .is_none()
             {
                 return Err(Failure::local(format!(

@@ -1,13 +1,11 @@
 //! `landline user`: accounts, keys and invites, on the server's own machine or over the line.
 
-use std::{
-    io::{self, Read},
-    path::Path,
-    time::Duration,
-};
+mod arguments;
+
+use std::{io::Read, path::Path, time::Duration};
 
 use landline::{
-    Client, Error,
+    Error,
     admin::{
         Administration, Answer, Request, client,
         lists::{KeyRow, UserRow},
@@ -26,50 +24,67 @@ use landline::{
 };
 use serde_json::json;
 
-use super::{here::administration, password, server_and_credential};
 use crate::{
-    arguments::{InviteTerms, KeysCommand, NewPassword, User, UserCommand},
+    connect,
+    context::{Context, ExitStatus, Run},
     failure::Failure,
-    terminal::{lost, moment, print, print_json, say, shown_line, table},
+    local_admin, passwords,
+    terminal::{moment, shown_line, table},
 };
+use arguments::{InviteTerms, KeysCommand, NewPassword, UserCommand};
+
+pub(crate) use arguments::User;
 
 /// Far beyond any file of keys.
 const KEYS_BYTES_MAX: u64 = 1024 * 1024;
 
-pub(crate) async fn run(state: &Path, options: User) -> Result<(), Failure> {
-    let mut office = Office::open(state, &options).await?;
-    let done = office.run(options.what).await;
-    if let Office::There(channel, _) = office {
-        channel.finish().await;
+impl Run for User {
+    async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let mut office = Office {
+            context,
+            accounts: Accounts::open(context, &self).await?,
+        };
+        let done = office.run(self.what).await;
+        if let Accounts::There(channel, _) = office.accounts {
+            channel.finish().await;
+        }
+        done.map(|()| ExitStatus::SUCCESS)
     }
-    done
+}
+
+struct Office<'a> {
+    context: &'a Context,
+    accounts: Accounts,
 }
 
 /// Where the accounts are.
-enum Office {
+enum Accounts {
     Here(Administration),
     /// With the server's fingerprint.
     There(Box<Channel>, Fingerprint),
 }
 
-impl Office {
-    async fn open(state: &Path, options: &User) -> Result<Self, Failure> {
+impl Accounts {
+    async fn open(context: &Context, options: &User) -> Result<Self, Failure> {
         let Some(target) = &options.on else {
-            let mut administration = administration(state)?;
+            let mut administration = local_admin::open(context)?;
             if let Some((host, port)) = public_name(&options.what)? {
                 administration.reached_at(host, port);
             }
             return Ok(Self::Here(administration));
         };
-        let known = Client::open(state)?;
-        let (server, credential) = server_and_credential(&known, target, &options.access).await?;
+        let client = context.client()?;
+        let (server, credential) =
+            connect::find_server(context, &client, target, &options.access).await?;
         let (connected, _) = landline::client::who(&server, &credential).await?;
         Ok(Self::There(
             Box::new(connected.login.channel),
             server.fingerprint,
         ))
     }
+}
 
+impl Office<'_> {
     async fn run(&mut self, what: UserCommand) -> Result<(), Failure> {
         match what {
             UserCommand::Add {
@@ -83,10 +98,10 @@ impl Office {
             } => {
                 let keys = keys
                     .iter()
-                    .map(|file| key_lines(file))
+                    .map(|file| key_lines(self.context, file))
                     .collect::<Result<Vec<_>, _>>()?
                     .concat();
-                let password = match first_password(&password, &name)? {
+                let password = match first_password(self.context, &password, &name)? {
                     Some(password) => Some(self.record(&name, &password).await?),
                     None => None,
                 };
@@ -117,7 +132,7 @@ impl Office {
                 name,
                 what: KeysCommand::Add { file },
             } => {
-                let keys = key_lines(&file)?;
+                let keys = key_lines(self.context, &file)?;
                 self.change(AddKeys { user: name, keys }).await
             }
             UserCommand::Keys {
@@ -136,9 +151,9 @@ impl Office {
             } => {
                 for key in self.keys(name).await? {
                     if json {
-                        print_json(&json!(key))
+                        self.context.out.print_json(&json!(key))
                     } else {
-                        print(&key_text(&key))
+                        self.context.out.print(&key_text(&key))
                     }
                 }
                 Ok(())
@@ -152,7 +167,12 @@ impl Office {
                 password_fd,
                 ..
             } => {
-                let password = password::chosen(password_file.as_deref(), password_fd, &name)?;
+                let password = passwords::read_new_password(
+                    self.context,
+                    password_file.as_deref(),
+                    password_fd,
+                    &name,
+                )?;
                 let record = self.record(&name, &password).await?;
                 self.change(SetPassword {
                     user: Some(name),
@@ -185,18 +205,18 @@ impl Office {
 
     /// What is to be stored for a password of `user`.
     async fn record(&mut self, user: &UserName, password: &Password) -> Result<Blob, Failure> {
-        let server = match self {
-            Self::Here(administration) => administration.fingerprint(),
-            Self::There(_, server) => *server,
+        let server = match &self.accounts {
+            Accounts::Here(administration) => administration.fingerprint(),
+            Accounts::There(_, server) => *server,
         };
         let ask = async |request| self.put(&request).await;
         Ok(password_record(ask, user.clone(), server, password).await?)
     }
 
     async fn put(&mut self, request: &Request) -> Result<Answer, Error> {
-        match self {
-            Self::Here(administration) => administration.perform(None, request),
-            Self::There(channel, _) => client::ask(channel, request).await,
+        match &mut self.accounts {
+            Accounts::Here(administration) => administration.perform(None, request),
+            Accounts::There(channel, _) => client::ask(channel, request).await,
         }
     }
 
@@ -221,11 +241,13 @@ impl Office {
     async fn list(&mut self, json: bool) -> Result<(), Failure> {
         let users = self.users(None).await?;
         if json {
-            users.iter().for_each(|user| print_json(&json!(user)));
+            users
+                .iter()
+                .for_each(|user| self.context.out.print_json(&json!(user)));
             return Ok(());
         }
         let head = ["USER", "SINCE", "KEYS", "SECRETS", "PASSWORD", "MAY", ""].map(str::to_owned);
-        print(&table(
+        self.context.out.print(&table(
             head,
             users.iter().map(|user| {
                 let password = if user.password { "yes" } else { "" }.to_owned();
@@ -256,11 +278,11 @@ impl Office {
             shown
                 .as_object_mut()
                 .map(|shown| shown.insert("keys".to_owned(), json!(keys)));
-            print_json(&shown);
+            self.context.out.print_json(&shown);
             return Ok(());
         }
         let since = moment(user.created);
-        print(
+        self.context.out.print(
             format!(
                 "{}  since {since}  {}",
                 user.user,
@@ -269,20 +291,22 @@ impl Office {
             .trim_end(),
         );
         if user.password {
-            print("  logs in with a password");
+            self.context.out.print("  logs in with a password");
         }
         if user.secrets > 0 {
-            print(&format!(
+            self.context.out.print(&format!(
                 "  logs in with secrets of machines: {}",
                 user.secrets
             ));
         }
         keys.iter()
-            .for_each(|key| print(&format!("  {}", key_text(key))));
+            .for_each(|key| self.context.out.print(&format!("  {}", key_text(key))));
         let rights = user.rights.iter().flatten();
-        rights.for_each(|right| print(&format!("  {}", shown_line(right))));
+        rights.for_each(|right| self.context.out.print(&format!("  {}", shown_line(right))));
         if user.rights.is_some_and(|rights| rights.is_empty()) {
-            print("  may do nothing: there are no rights for it in rights.toml");
+            self.context
+                .out
+                .print("  may do nothing: there are no rights for it in rights.toml");
         }
         Ok(())
     }
@@ -308,11 +332,11 @@ impl Office {
         } else {
             "a new account"
         };
-        say(&format!(
+        self.context.err.print(&format!(
             "good once, for {what}{whose}, with landline join INVITE{name}; it is not shown again:"
         ));
-        print(&shown_line(&invite));
-        match lost() {
+        self.context.out.print(&shown_line(&invite));
+        match self.context.out.take_error() {
             Some(error) => Err(Failure::from(Error::io("standard output", &error))
                 .with_advice("nobody has the invite; landline user invites names it, and --revoke makes it void")),
             None => Ok(()),
@@ -325,11 +349,13 @@ impl Office {
             other => return Err(odd(&other)),
         };
         if json {
-            invites.iter().for_each(|invite| print_json(&json!(invite)));
+            invites
+                .iter()
+                .for_each(|invite| self.context.out.print_json(&json!(invite)));
             return Ok(());
         }
         let head = ["ID", "FOR", "OF", "MADE BY", "UNTIL"].map(str::to_owned);
-        print(&table(
+        self.context.out.print(&table(
             head,
             invites.into_iter().map(|invite| {
                 let until = moment(invite.expires);
@@ -345,7 +371,11 @@ impl Office {
 }
 
 /// The password that the account is to have, if it is to have one.
-fn first_password(options: &NewPassword, user: &UserName) -> Result<Option<Password>, Failure> {
+fn first_password(
+    context: &Context,
+    options: &NewPassword,
+    user: &UserName,
+) -> Result<Option<Password>, Failure> {
     let NewPassword {
         password,
         password_file,
@@ -353,7 +383,8 @@ fn first_password(options: &NewPassword, user: &UserName) -> Result<Option<Passw
     } = options;
     match (password, password_file, password_fd) {
         (false, None, None) => Ok(None),
-        _ => password::chosen(password_file.as_deref(), *password_fd, user).map(Some),
+        _ => passwords::read_new_password(context, password_file.as_deref(), *password_fd, user)
+            .map(Some),
     }
 }
 
@@ -396,13 +427,13 @@ fn key_text(key: &KeyRow) -> String {
 
 /// The lines with keys of a file. They are read here, too, so that what is wrong can be said with
 /// the number of its line.
-fn key_lines(file: &Path) -> Result<Vec<String>, Failure> {
+fn key_lines(context: &Context, file: &Path) -> Result<Vec<String>, Failure> {
     let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
-        io::stdin()
-            .lock()
-            .take(KEYS_BYTES_MAX)
-            .read_to_end(&mut bytes)
+        context
+            .input
+            .open()
+            .and_then(|input| input.take(KEYS_BYTES_MAX).read_to_end(&mut bytes))
             .map(drop)
     } else {
         paths::local::read(file, KEYS_BYTES_MAX).map(|content| bytes = content)

@@ -1,0 +1,53 @@
+//! How a client logs in: the options that every command with a HOST takes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use landline::ssh_config::ProxyJump;
+
+/// How jump hosts are written.
+pub(crate) const VIA: &str = "[USER@]HOST[:PORT]";
+
+/// How to log in.
+#[derive(Debug, Args)]
+pub(crate) struct Access {
+    /// Log in with this key
+    ///
+    /// FILE is a private key, or the public half of a key in ssh-agent. The default is the key that
+    /// joined. Without one, landline offers the keys of ssh-agent and the usual key files.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Trust an unknown server without asking
+    ///
+    /// The server that answers now is trusted from then on.
+    #[arg(long)]
+    pub(crate) accept_new: bool,
+    /// Connect through ssh jump hosts (HOST[,HOST...] or none)
+    ///
+    /// For a server of which only sshd can be reached. The last jump host resolves the server's
+    /// name; `localhost` means that host. With `none`, landline connects directly. The default is
+    /// what was given when the server was joined or first trusted, else ProxyJump in ~/.ssh/config.
+    #[arg(long, value_name = VIA)]
+    pub(crate) via_ssh: Option<ProxyJump>,
+    #[command(flatten)]
+    pub(crate) password: PasswordSource,
+}
+
+/// Where a password is read from.
+#[derive(Debug, Args)]
+pub(crate) struct PasswordSource {
+    /// Log in with a password
+    ///
+    /// The password is asked for at the terminal. If LANDLINE_PASSWORD_FILE names a file, its first
+    /// line is used instead.
+    #[arg(long, conflicts_with = "identity")]
+    pub(crate) password: bool,
+    /// Read the password from the first line of FILE
+    ///
+    /// No other user may be able to read the file. For a pipe, use --password-fd.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["identity", "password"])]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Read the password from descriptor N; 0 is standard input
+    #[arg(long, value_name = "N", conflicts_with_all = ["identity", "password", "password_file"])]
+    pub(crate) password_fd: Option<u32>,
+}

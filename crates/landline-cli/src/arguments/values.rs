@@ -1,0 +1,47 @@
+//! Parsers of option values.
+
+use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use landline::net::Location;
+
+/// A parser of locations, which may hold any bytes.
+pub(crate) fn location_parser() -> impl TypedValueParser<Value = Location> {
+    OsStringValueParser::new().try_map(|text| Location::parse(&text))
+}
+
+/// Parses a time span: `90s`, `30m`, `24h`, `7d`.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    let bad = || "a whole number with s, m, h or d behind it is needed".to_owned();
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 60 * 60,
+        Some('d') => 24 * 60 * 60,
+        _ => return Err(bad()),
+    };
+    let count: u64 = text
+        .get(..text.len() - 1)
+        .unwrap_or_default()
+        .parse()
+        .map_err(|_| bad())?;
+    count
+        .checked_mul(unit)
+        .map(Duration::from_secs)
+        .ok_or_else(bad)
+}
+
+/// Parses a whole number of seconds.
+pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .map(Duration::from_secs)
+        .map_err(|_| "a whole number of seconds is needed".to_owned())
+}
+
+/// Parses a whole number of milliseconds, at least 1.
+pub(crate) fn parse_milliseconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(Duration::from_millis(count)),
+        _ => Err("a whole number of milliseconds is needed".into()),
+    }
+}

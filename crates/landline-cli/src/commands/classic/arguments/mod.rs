@@ -1,0 +1,286 @@
+//! The arguments of `landline classic`, and of `landline classic serve`.
+
+mod dial;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand, ValueEnum};
+use landline_classic::{
+    Model,
+    codec::{Charset, HmacKind, Upper},
+};
+
+use crate::arguments::{parse_milliseconds, parse_seconds};
+
+/// How long a connection may be idle, in seconds.
+const IDLE_SECONDS: &str = "300";
+/// The pause that ends a message, in milliseconds.
+const PAUSE_MILLISECONDS: &str = "20";
+/// The word that ends `command-raw`.
+const RAW_BYE: &str = "zaijian";
+/// The word that leaves `udp-chat`.
+const CHAT_BYE: &str = "886";
+
+pub(super) use dial::{Dial, DialCommand, DialDatagrams, DialStream, DialUpload};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClassicAction {
+    /// Serve a dialect
+    ///
+    /// `--profile NAME` in place of the dialect reads the dialect and its options from
+    /// classic.toml.
+    #[command(subcommand)]
+    Serve(Serve),
+    /// Connect to a server of a dialect
+    ///
+    /// `--profile NAME` in place of the dialect reads the dialect, the address and the options from
+    /// classic.toml.
+    #[command(subcommand)]
+    Dial(Dial),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Serve {
+    /// Send the same bytes back, or in upper case
+    Echo {
+        #[command(flatten)]
+        stream: ServeStream,
+        #[command(flatten)]
+        upper: InUpper,
+    },
+    /// Print texts that follow their lengths (int32)
+    Text {
+        #[command(flatten)]
+        stream: ServeStream,
+        /// Answer each text with itself, or with TEXT
+        #[arg(long, value_name = "TEXT", num_args = 0..=1, require_equals = true)]
+        #[allow(
+            clippy::option_option,
+            reason = "not given, given alone, given with a text"
+        )]
+        reply: Option<Option<String>>,
+    },
+    /// Run shell commands; a length precedes the output
+    ///
+    /// On addresses other than loopback, --secret-file is required.
+    Command(ServeCommand),
+    /// Run shell commands; the output is sent as it comes
+    ///
+    /// On addresses other than loopback, --secret-file is required.
+    CommandRaw {
+        #[command(flatten)]
+        command: ServeCommand,
+        /// Word that ends the connection
+        #[arg(long, value_name = "WORD", default_value = RAW_BYE)]
+        bye: String,
+    },
+    /// Run shell commands; a JSON header precedes the output
+    ///
+    /// On addresses other than loopback, --secret-file is required.
+    CommandJson(ServeCommand),
+    /// Receive files after a JSON header with its length
+    Upload(ServeUpload),
+    /// Receive files after a JSON header without its length
+    UploadBare(ServeUpload),
+    /// Send files by name
+    Download {
+        #[command(flatten)]
+        stream: ServeStream,
+        /// Folder whose files are served
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Check a name and a password
+    Login {
+        #[command(flatten)]
+        stream: ServeStream,
+        #[command(flatten)]
+        pause: Pause,
+        /// File of lines name:password that no other user can read
+        #[arg(long, value_name = "FILE")]
+        accounts: PathBuf,
+        /// Text to send on success
+        #[arg(long, value_name = "TEXT", default_value = "welcome")]
+        greeting: String,
+    },
+    /// Ask only for proof of the secret
+    ///
+    /// With --secret-file, any dialect on TCP starts with this challenge.
+    Challenge(ServeStream),
+    /// Send the same datagram back, or in upper case
+    UdpEcho {
+        #[command(flatten)]
+        listen: Listen,
+        #[command(flatten)]
+        upper: InUpper,
+    },
+    /// Relay a chat over datagrams; what you type goes to everybody
+    UdpChat {
+        #[command(flatten)]
+        listen: Listen,
+        #[command(flatten)]
+        chat: Chat,
+        /// Forget a member who has been silent for this long
+        #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = parse_seconds)]
+        forget: Duration,
+    },
+    /// Talk in turns; an empty line hangs up
+    Talk {
+        #[command(flatten)]
+        stream: ServeStream,
+        #[command(flatten)]
+        pause: Pause,
+        /// Exit after the first call
+        #[arg(long)]
+        once: bool,
+        /// Speak first, and send TEXT
+        #[arg(long, value_name = "TEXT")]
+        first: Option<String>,
+        /// Word that ends a conversation, from either side
+        #[arg(long, value_name = "WORD")]
+        bye: Option<String>,
+    },
+}
+
+impl Serve {
+    /// Whether the server forks, which needs a process with a single thread.
+    pub(super) fn forks(&self) -> bool {
+        let stream = match self {
+            Self::Echo { stream, .. }
+            | Self::Text { stream, .. }
+            | Self::Download { stream, .. }
+            | Self::Login { stream, .. }
+            | Self::Talk { stream, .. }
+            | Self::Challenge(stream) => stream,
+            Self::Command(command)
+            | Self::CommandJson(command)
+            | Self::CommandRaw { command, .. } => &command.stream,
+            Self::Upload(upload) | Self::UploadBare(upload) => &upload.stream,
+            Self::UdpEcho { .. } | Self::UdpChat { .. } => return false,
+        };
+        stream.model == ModelName::Processes
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Listen {
+    /// Address and port, or a port on loopback; 0 takes a free port
+    #[arg(long, value_name = "[ADDR:]PORT", default_value = "127.0.0.1:5264")]
+    pub(super) listen: String,
+    #[command(flatten)]
+    pub(super) encoding: Encoding,
+    /// Print one JSON line when listening, and one for each event
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServeStream {
+    #[command(flatten)]
+    pub(super) listen: Listen,
+    /// How clients are served
+    ///
+    /// One client at a time (inline), or each by its own thread, process or task.
+    #[arg(long, value_enum, default_value = "tasks")]
+    pub(super) model: ModelName,
+    /// Number of clients that may wait to be accepted
+    #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(super) backlog: i32,
+    #[command(flatten)]
+    pub(super) secret: Secret,
+    /// Close a connection that has been idle for this long
+    #[arg(long, value_name = "SECONDS", default_value = IDLE_SECONDS, value_parser = parse_seconds)]
+    pub(super) idle: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Encoding {
+    /// Encoding of text: utf-8, gbk, big5, shift_jis, ... (any of the web's)
+    #[arg(long, value_name = "NAME", default_value = "utf-8")]
+    pub(super) encoding: Charset,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Secret {
+    /// Start with a proof of the secret in FILE
+    ///
+    /// No other user may be able to read the file. A server asks for the proof, a client gives it.
+    #[arg(long, value_name = "FILE")]
+    pub(super) secret_file: Option<PathBuf>,
+    /// Digest of the proof: md5, sha256 or sha512
+    #[arg(long, value_name = "DIGEST", default_value = "sha256")]
+    pub(super) hmac: HmacKind,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Pause {
+    /// Pause that ends a message without a newline
+    #[arg(long, value_name = "MILLISECONDS", default_value = PAUSE_MILLISECONDS, value_parser = parse_milliseconds)]
+    pub(super) pause: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InUpper {
+    /// Convert to upper case: a to z (ascii), or all text (unicode)
+    #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true, default_missing_value = "unicode")]
+    pub(super) upper: Option<Upper>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServeCommand {
+    #[command(flatten)]
+    pub(super) stream: ServeStream,
+    #[command(flatten)]
+    pub(super) pause: Pause,
+    /// Encoding of the commands' output, if it differs
+    #[arg(long, value_name = "NAME")]
+    pub(super) child_encoding: Option<Charset>,
+    /// Time limit of a command
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = parse_seconds)]
+    pub(super) time_limit: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServeUpload {
+    #[command(flatten)]
+    pub(super) stream: ServeStream,
+    /// Folder to store files in
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(super) dir: PathBuf,
+    /// Replace existing files
+    #[arg(long)]
+    pub(super) overwrite: bool,
+    /// Send a JSON receipt, after its length, for each file
+    #[arg(long)]
+    pub(super) ack: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Chat {
+    /// Your name in the chat
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "operator")]
+    pub(super) name: String,
+    /// Word that leaves the chat
+    #[arg(long, value_name = "WORD", default_value = CHAT_BYE)]
+    pub(super) bye: String,
+}
+
+/// The name of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ModelName {
+    Inline,
+    Threads,
+    Processes,
+    Tasks,
+}
+
+impl From<ModelName> for Model {
+    fn from(name: ModelName) -> Self {
+        match name {
+            ModelName::Inline => Self::Inline,
+            ModelName::Threads => Self::Threads,
+            ModelName::Processes => Self::Processes,
+            ModelName::Tasks => Self::Tasks,
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Finds the server that a user names, and the credential to log in there.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use landline::{
+    Client, Error,
+    keys::UserKey,
+    login::{
+        Ask, Candidates, Credential, KeySources, Keyring, KnownServer, Means, Secret, TypedPassword,
+    },
+    net::Target,
+    password::Password,
+    proto::login::UserName,
+    ssh_config::{self, AgentPlace, HostConfig, Query},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    arguments::Access, context::Context, failure::Failure, passwords, terminal::shown_line, tofu,
+};
+
+/// The usual key files, in ssh's order of preference.
+const USUAL_KEYS: [&str; 5] = [
+    "id_ed25519",
+    "id_ecdsa",
+    "id_ed25519_sk",
+    "id_ecdsa_sk",
+    "id_rsa",
+];
+/// The configuration that ssh reads after the user's own, and its folder.
+const SYSTEM_CONFIG: (&str, &str) = ("/etc/ssh/ssh_config", "/etc/ssh");
+
+/// Finds the server that the user names, and the credential to log in there.
+///
+/// An unknown server is pinned first, if the user accepts its fingerprint.
+///
+/// # Errors
+/// The server is not trusted; no credential can be found, read or asked for.
+pub(crate) async fn find_server(
+    context: &Context,
+    client: &Client,
+    target: &Target,
+    access: &Access,
+) -> Result<(KnownServer, Credential), Failure> {
+    let target = &rename_to_local(target, access);
+    let config = read_ssh_config(context, target)?;
+    let mut server = match find_known(client, target, &config) {
+        Err(Error::UnknownServer { .. }) => {
+            let way = access.via_ssh.as_ref().or(config.proxy_jump.as_ref());
+            let is_jump_host = way.is_some_and(|way| way.ends_at(&target.host));
+            // A server on the jump host itself is known by the name that ssh uses.
+            let dialed = if is_jump_host {
+                target.clone()
+            } else {
+                replace_alias(target, &config)
+            };
+            let user = choose_user(context, target, &config)?;
+            tofu::pin_server(context, client, &dialed, user, access, way).await?
+        }
+        found => found?,
+    };
+    server.via = access
+        .via_ssh
+        .clone()
+        .or(server.via)
+        .or(config.proxy_jump.clone());
+    let means = choose_means(context, client, &server, &config, access).await?;
+    let credential = Credential::new(server.user.clone(), means);
+    Ok((server, credential))
+}
+
+/// The target under the name by which this client knows it: with `--via-ssh`, `localhost` means the
+/// last jump host.
+fn rename_to_local(target: &Target, access: &Access) -> Target {
+    let host = access
+        .via_ssh
+        .as_ref()
+        .map_or_else(|| target.host.clone(), |way| way.name_of(&target.host));
+    Target {
+        host,
+        ..target.clone()
+    }
+}
+
+/// Describes the jump hosts to a known server; empty for a direct connection.
+pub(crate) fn describe_via(server: &KnownServer) -> String {
+    let way = server.via.as_ref().filter(|way| !way.hops.is_empty());
+    way.map_or_else(String::new, |way| format!(" through ssh to {way}"))
+}
+
+/// Chooses what to log in with: what the options name, else what is known to log in there, else all
+/// the keys there are.
+///
+/// Questions are asked here, before there is a connection.
+async fn choose_means(
+    context: &Context,
+    client: &Client,
+    server: &KnownServer,
+    config: &HostConfig,
+    access: &Access,
+) -> Result<Means, Failure> {
+    let asker = Arc::new(Asker {
+        context: context.clone(),
+        client: client.clone(),
+        server: server.clone(),
+        may_ask: access.identity.is_none(),
+        is_typed: passwords::is_typed(&context.environment, &access.password),
+    });
+    let place = server.address().to_string();
+    if access.identity.is_none() {
+        let given = passwords::read_for_login(context, &access.password, &server.user, &place)?;
+        if let Some(password) = given {
+            let password = TypedPassword::new(password, asker);
+            return Ok(Means::Password(Arc::new(password)));
+        }
+        if let Some(secret) = &server.secret {
+            return Ok(Means::Secret(Arc::new(Secret::load(secret)?)));
+        }
+        // If the user cannot be asked, a key may still log in.
+        if server.password
+            && let Some(typed) = passwords::prompt_password(context, &server.user, &place)?
+        {
+            return Ok(Means::Password(Arc::new(TypedPassword::new(typed, asker))));
+        }
+    }
+    let sources = key_sources(context, client, config);
+    let keys = choose_keys(context, &sources, server, access.identity.as_deref())?;
+    if keys.is_empty() {
+        let typed = passwords::prompt_password(context, &server.user, &place)?;
+        let typed = typed.ok_or_else(|| {
+            if server.password {
+                Failure::no_terminal_for_password()
+            } else {
+                Failure::no_key(format!("there is no key to log in to {place} with"))
+            }
+        })?;
+        return Ok(Means::Password(Arc::new(TypedPassword::new(typed, asker))));
+    }
+    let keys = Keyring::new(keys, asker);
+    keys.unlock().await?;
+    Ok(Means::Keys(Arc::new(keys)))
+}
+
+/// Reads what ssh's configuration says about the host of `target`. Lines that are skipped are
+/// reported.
+///
+/// # Errors
+/// A file cannot be read or parsed.
+pub(crate) fn read_ssh_config(context: &Context, target: &Target) -> Result<HostConfig, Failure> {
+    let Some(home) = context.environment.home() else {
+        return Ok(HostConfig::default());
+    };
+    let local_user = context.environment.local_user();
+    let user = target.user.as_ref().map(|user| user.as_str());
+    let query = Query {
+        host: &target.host,
+        user,
+        local_user: &local_user,
+        home: &home,
+    };
+    let own = home.join(".ssh");
+    let files = [
+        (own.join("config"), own),
+        (SYSTEM_CONFIG.0.into(), SYSTEM_CONFIG.1.into()),
+    ];
+    let config = ssh_config::read(&files, &query)?;
+    for what in &config.passed_over {
+        context.err.print(&shown_line(&format!("landline: {what}")));
+    }
+    Ok(config)
+}
+
+/// Finds a known server by the name as written, else by the name that ssh's configuration gives.
+fn find_known(client: &Client, target: &Target, config: &HostConfig) -> Result<KnownServer, Error> {
+    match client.find(target) {
+        Err(Error::UnknownServer { .. }) => client.find(&replace_alias(target, config)),
+        found => found,
+    }
+}
+
+/// The target under the name by which it is known: as written, else as ssh's configuration says.
+///
+/// # Errors
+/// As [`read_ssh_config`].
+pub(crate) fn resolve_alias(
+    context: &Context,
+    client: &Client,
+    target: &Target,
+) -> Result<Target, Failure> {
+    match client.find(target) {
+        Err(Error::UnknownServer { .. }) => {
+            Ok(replace_alias(target, &read_ssh_config(context, target)?))
+        }
+        _ => Ok(target.clone()),
+    }
+}
+
+/// The target with `HostName` of ssh's configuration, which is the host to connect to.
+fn replace_alias(target: &Target, config: &HostConfig) -> Target {
+    let host = config
+        .host_name
+        .clone()
+        .unwrap_or_else(|| target.host.clone());
+    Target {
+        host,
+        ..target.clone()
+    }
+}
+
+/// The user name for an unknown server: as written, else as configured for ssh, else the local one.
+fn choose_user(
+    context: &Context,
+    target: &Target,
+    config: &HostConfig,
+) -> Result<UserName, Failure> {
+    let configured = config.user.as_ref().map(|user| {
+        user.parse().map_err(|error| {
+            Failure::usage(format!("the user {user:?} of ssh's configuration: {error}"))
+        })
+    });
+    match (&target.user, configured) {
+        (Some(user), _) => Ok(user.clone()),
+        (None, Some(configured)) => configured,
+        (None, None) => context.environment.user("user@host"),
+    }
+}
+
+/// Where keys for this host are looked for.
+pub(crate) fn key_sources(context: &Context, client: &Client, config: &HostConfig) -> KeySources {
+    let environment = &context.environment;
+    let mut defaults = vec![client.own_key_path()];
+    if let (Some(home), true) = (environment.home(), config.identity_files.is_empty()) {
+        defaults.extend(USUAL_KEYS.iter().map(|name| home.join(".ssh").join(name)));
+    }
+    let agent = match &config.identity_agent {
+        None => environment.absolute_path("SSH_AUTH_SOCK"),
+        Some(AgentPlace::Variable(name)) => environment.absolute_path(name),
+        Some(AgentPlace::Socket(socket)) => Some(socket.clone()),
+        Some(AgentPlace::Nowhere) => None,
+    };
+    KeySources {
+        files: config.identity_files.clone(),
+        files_only: config.identities_only,
+        agent,
+        defaults,
+    }
+}
+
+/// The key that the user names, else the key that is known to log in there, else all keys, perhaps
+/// none.
+fn choose_keys(
+    context: &Context,
+    sources: &KeySources,
+    server: &KnownServer,
+    identity: Option<&Path>,
+) -> Result<Vec<Arc<UserKey>>, Failure> {
+    if let Some(path) = identity {
+        return Ok(vec![Arc::new(sources.named(&make_absolute(path))?)]);
+    }
+    if let Some(key) = sources.known(server)? {
+        return Ok(vec![Arc::new(key)]);
+    }
+    let Candidates { keys, passed_over } = sources.all();
+    for what in passed_over {
+        context
+            .err
+            .print(&shown_line(&format!("landline: passed over: {what}")));
+    }
+    Ok(keys)
+}
+
+/// The absolute path: a path that is saved must not depend on the working folder of this command.
+pub(crate) fn make_absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Asks the user during a login, and saves what logged in.
+struct Asker {
+    context: Context,
+    client: Client,
+    server: KnownServer,
+    /// False if the options name the key that must log in.
+    may_ask: bool,
+    /// Whether the password is typed, rather than read from a file or descriptor.
+    is_typed: bool,
+}
+
+impl Ask for Asker {
+    fn passphrase(&self, path: &Path) -> Result<Zeroizing<String>, Error> {
+        passwords::prompt_passphrase(&*self.context.prompter, path)
+    }
+
+    fn accepted(&self, key: &UserKey) {
+        let known = self.server.clone().with_key(key);
+        // The next login then saves a round trip. Without it the login still works.
+        if self.may_ask && known != self.server {
+            let _ = self.client.pins().remember_key(&self.server, key);
+        }
+    }
+
+    fn password(&self) -> Result<Option<Password>, Error> {
+        if !self.may_ask {
+            return Ok(None);
+        }
+        let place = self.server.address().to_string();
+        passwords::prompt_password(&self.context, &self.server.user, &place)
+    }
+
+    fn password_again(&self) -> Result<Option<Password>, Error> {
+        if !self.may_ask || !self.is_typed {
+            return Ok(None);
+        }
+        let place = self.server.address().to_string();
+        passwords::prompt_again(&self.context, &self.server.user, &place)
+    }
+
+    fn accepted_password(&self) {
+        // The next login then asks for the password at once. Without it the login still works.
+        if self.server.provisional || !self.server.password {
+            let _ = self.client.pins().remember_password(&self.server);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The list of commands in groups. clap has one heading for all subcommands of a command.
+
+use clap::{Subcommand, builder::StyledStr, builder::Styles};
+
+use crate::commands::Command;
+
+/// The help of `landline` itself, in clap's order, with the commands in groups.
+pub(crate) fn template() -> StyledStr {
+    let style = *Styles::default().get_header();
+    let heading = |text: &str| format!("{style}{text}:{style:#}");
+    let commands = Command::augment_subcommands(clap::Command::new("landline"));
+    let width = names().map(str::len).max().unwrap_or(0);
+    let mut groups = String::new();
+    for (group, names) in Command::GROUPS {
+        groups.push_str(&heading(group));
+        for name in *names {
+            let about = commands
+                .find_subcommand(name)
+                .and_then(clap::Command::get_about)
+                .cloned()
+                .unwrap_or_default();
+            groups.push_str(&format!("\n  {name:width$}  {about}"));
+        }
+        groups.push_str("\n\n");
+    }
+    format!(
+        "{{before-help}}{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}{options}\n\
+         {{options}}\n\nRun `landline help COMMAND` for the options of a command.{{after-help}}",
+        options = heading("Options"),
+    )
+    .into()
+}
+
+/// What `landline` alone prints: the names of the commands by group.
+pub(crate) fn overview() -> String {
+    let width = Command::GROUPS
+        .iter()
+        .map(|(group, _)| group.len() + 1)
+        .max()
+        .unwrap_or(0);
+    let mut text = "Usage: landline [OPTIONS] COMMAND\n\n".to_owned();
+    for (group, names) in Command::GROUPS {
+        let group = format!("{group}:");
+        text.push_str(&format!("{group:width$}  {}\n", names.join(", ")));
+    }
+    text.push_str(
+        "\n`landline --help` describes the commands, `landline help COMMAND` one of them.",
+    );
+    text
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    Command::GROUPS
+        .iter()
+        .flat_map(|(_, names)| names.iter().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::arguments::Arguments;
+
+    /// Lines of a terminal that the overview may take.
+    const OVERVIEW_LINES_MAX: usize = 24;
+    /// Characters that a summary may take.
+    const SUMMARY_CHARS_MAX: usize = 60;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn overview_fits_a_terminal_and_names_every_command() {
+        let text = overview();
+        assert!(text.lines().count() <= OVERVIEW_LINES_MAX, "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+        for name in names() {
+            assert!(text.contains(name), "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn help_shows_every_command_once_with_a_short_summary() {
+        let mut command = Arguments::command();
+        let help = command.render_help().to_string();
+        let commands = Arguments::command();
+        assert_eq!(names().count(), commands.get_subcommands().count());
+        for name in names() {
+            let about = commands.find_subcommand(name).unwrap().get_about().unwrap();
+            let about = about.to_string();
+            assert!(
+                about.chars().count() <= SUMMARY_CHARS_MAX,
+                "{name}: {about}"
+            );
+            let lines = help
+                .lines()
+                .filter(|line| line.trim_start().starts_with(&format!("{name} ")));
+            assert_eq!(lines.count(), 1, "{name}: {help}");
+            assert!(help.contains(&about), "{name}: {help}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Subcommands that landline starts as child processes of itself. Users do not see them.
+
+use std::ffi::OsString;
+
+use crate::{
+    commands::lab,
+    context::{Context, ExitStatus},
+    failure::Failure,
+};
+
+/// Runs with the words after the name; `None` if they do not fit.
+type Hidden = fn(&Context, &[OsString]) -> Option<Result<ExitStatus, Failure>>;
+
+/// The server that `lab models` measures, with the model's name and the parent's process id.
+pub(crate) const MODEL_SERVER: &str = "lab-model-server";
+
+/// Every hidden subcommand.
+const HIDDEN: [(&str, Hidden); 1] = [(MODEL_SERVER, lab::serve_model)];
+
+/// Runs the hidden subcommand that the command line names; `None` if it names none.
+///
+/// `main` calls this before the command line is parsed and before there is a second thread: a
+/// hidden subcommand may fork.
+pub(crate) fn run(context: &Context, words: &[OsString]) -> Option<Result<ExitStatus, Failure>> {
+    let [_, name, rest @ ..] = words else {
+        return None;
+    };
+    let (_, run) = HIDDEN.iter().find(|(hidden, _)| name == hidden)?;
+    run(context, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_context::TestContext;
+
+    #[test]
+    fn words_that_do_not_fit_are_left_to_the_parser() {
+        let test = TestContext::new();
+        for words in [
+            &["landline"][..],
+            &["landline", MODEL_SERVER],
+            &["landline", MODEL_SERVER, "telepathy", "1"],
+            &["landline", MODEL_SERVER, "tasks", "parent"],
+            &["landline", "lab", MODEL_SERVER, "tasks", "1"],
+        ] {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            assert!(run(&test.context, &words).is_none(), "{words:?}");
+        }
+    }
+}

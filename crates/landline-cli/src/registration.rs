@@ -1,0 +1,75 @@
+//! What `join` and `bootstrap` share: the key to register, and the report of a join.
+
+use std::{path::Path, sync::Arc};
+
+use landline::{
+    Client, Error, crypto::Fingerprint, keys::UserKey, login::KnownServer, net::Target,
+};
+
+use crate::{connect, context::Context, failure::Failure, passwords};
+
+/// The key to register at `host`: the one in the file `identity`, else the client's own.
+///
+/// # Errors
+/// The key cannot be read or unlocked.
+pub(crate) fn choose_key(
+    context: &Context,
+    client: &Client,
+    identity: Option<&Path>,
+    host: &str,
+) -> Result<Arc<UserKey>, Failure> {
+    let Some(path) = identity else {
+        return Ok(Arc::new(client.own_key()?));
+    };
+    let target = Target {
+        user: None,
+        host: host.to_owned(),
+        port: None,
+    };
+    let config = connect::read_ssh_config(context, &target)?;
+    let sources = connect::key_sources(context, client, &config);
+    let key = sources.named(&connect::make_absolute(path))?;
+    if let (true, Some(path)) = (key.is_locked(), key.path()) {
+        key.unlock(&passwords::prompt_passphrase(&*context.prompter, path)?)?;
+    }
+    Ok(Arc::new(key))
+}
+
+/// Describes a key for people.
+pub(crate) fn describe_key(key: &UserKey) -> String {
+    format!("key     {}  {key}", key.public().fingerprint())
+}
+
+/// Prints which server was joined, and the credential that logs in there.
+pub(crate) fn report(context: &Context, server: &KnownServer, credential: &str) {
+    let (address, user, fingerprint) = (server.address(), &server.user, server.fingerprint);
+    let via = connect::describe_via(server);
+    context.out.print(&format!(
+        "joined {address}{via} as {user}\n  server  {fingerprint}\n  {credential}"
+    ));
+}
+
+/// Explains why a join failed. `what` names the invite or secret with this fingerprint.
+pub(crate) fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Failure {
+    match error {
+        Error::ServerChanged {
+            address,
+            pinned,
+            found,
+        } if pinned == fingerprint.to_string() => Failure::of_server(
+            format!(
+                "the server at {address} is not the one of the {what}: its fingerprint is {found}, the {what}'s {pinned}"
+            ),
+            &format!(
+                "was the {what} copied whole, and is it this server's? If so, somebody stands in between"
+            ),
+        ),
+        Error::ServerChanged {
+            address, pinned, ..
+        } => Failure::of_server(
+            format!("another server is known at {address}, with the fingerprint {pinned}"),
+            "if you are sure that it was set up anew, say --replace",
+        ),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,155 @@
+//! Trust on first use: fetches the fingerprint of an unknown server and asks the user about it.
+
+use std::sync::Arc;
+
+use landline::{
+    Client, Error, client,
+    crypto::Fingerprint,
+    login::KnownServer,
+    net::{HostPort, Target},
+    proto::{DEFAULT_PORT, login::UserName},
+    ssh_config::ProxyJump,
+};
+
+use crate::{
+    arguments::Access, context::Context, failure::Failure, prompter::Prompter, terminal::shown_line,
+};
+
+/// Questions until an answer that is neither yes, no nor a fingerprint counts as no.
+const QUESTIONS_MAX: usize = 3;
+
+/// Fetches the fingerprint of `target` and pins it if the user, or `--accept-new`, accepts it.
+///
+/// The connection that fetches it ends before the question: a person may take minutes. `way` is how
+/// the server is reached; it is saved if `--via-ssh` gave it.
+///
+/// # Errors
+/// The user cannot be asked or does not accept; the server cannot be reached; the pins cannot be
+/// used.
+pub(crate) async fn pin_server(
+    context: &Context,
+    client: &Client,
+    target: &Target,
+    user: UserName,
+    access: &Access,
+    way: Option<&ProxyJump>,
+) -> Result<KnownServer, Failure> {
+    if !access.accept_new && !context.prompter.can_ask() {
+        return Err(Error::UnknownServer {
+            address: target.to_string(),
+        }
+        .into());
+    }
+    // Fail on unusable pins before the user answers a question.
+    client.pins().all()?;
+    let address = HostPort {
+        host: target.host.clone(),
+        port: target.port.unwrap_or(DEFAULT_PORT),
+    };
+    let fingerprint = client::fingerprint(&address, way).await?;
+    let mut server = KnownServer::new(address, fingerprint, user);
+    server.via = access.via_ssh.clone();
+    server.provisional = if access.accept_new {
+        context.err.print(&shown_line(&format!(
+            "landline: {} is trusted on first use, as --accept-new says; its fingerprint is {fingerprint}",
+            server.address()
+        )));
+        true
+    } else {
+        confirm(context.prompter.clone(), &server).await?
+    };
+    client.pins().trust_first(&server)?;
+    Ok(server)
+}
+
+/// Asks the user about `server`; whether the pin is provisional, as it was not compared.
+async fn confirm(prompter: Arc<dyn Prompter>, server: &KnownServer) -> Result<bool, Failure> {
+    let place = server.address().to_string();
+    let fingerprint = server.fingerprint;
+    let answer = tokio::task::spawn_blocking(move || ask(&*prompter, &place, fingerprint)).await;
+    match answer.map_err(|error| Failure::local(error.to_string()))? {
+        Answer::Yes => Ok(true),
+        Answer::Same => Ok(false),
+        Answer::No => Err(Failure::of_server(
+            "not trusted".into(),
+            "nothing was said to the server",
+        )),
+        Answer::Different => {
+            let what = format!(
+                "{} has another fingerprint than the one that you typed",
+                server.address()
+            );
+            let advice = "either it is another server, or somebody stands in between. Do not go on";
+            Err(Failure::of_server(what, advice))
+        }
+    }
+}
+
+/// The user's answer to a fingerprint.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
+    /// The user typed the same fingerprint, which they have from somewhere else.
+    Same,
+    /// The user typed a different fingerprint.
+    Different,
+}
+
+fn ask(prompter: &dyn Prompter, place: &str, fingerprint: Fingerprint) -> Answer {
+    let mut question = format!(
+        "{place} is not known here. Its fingerprint is\n  {fingerprint}\nIts owner sees it where it is served \
+         (landline serve). Is it the right one? Answer yes, no, or\nthe fingerprint that you were told: "
+    );
+    for _ in 0..QUESTIONS_MAX {
+        let Ok(answer) = prompter.ask(&question) else {
+            return Answer::No;
+        };
+        match answer.trim() {
+            "yes" => return Answer::Yes,
+            "no" => return Answer::No,
+            typed => match typed.parse::<Fingerprint>() {
+                Ok(typed) if typed == fingerprint => return Answer::Same,
+                Ok(_) => return Answer::Different,
+                Err(_) => question = "Please answer yes, no, or the fingerprint: ".to_owned(),
+            },
+        }
+    }
+    Answer::No
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_context::Script;
+
+    const FINGERPRINT: &str = "a7b0000000000000000000000000000000000000000000000000000000000001";
+
+    #[test]
+    fn answers_to_a_fingerprint() {
+        let other = FINGERPRINT.replace('7', "8");
+        for (answers, expected, left) in [
+            (&["yes"][..], Answer::Yes, 0),
+            (&["no", "yes"], Answer::No, 1),
+            (&["YES", "what?", "yes"], Answer::Yes, 0),
+            (&["y", "y", "y", "yes"], Answer::No, 1),
+            (&[FINGERPRINT], Answer::Same, 0),
+            (&[&other], Answer::Different, 0),
+            (&[], Answer::No, 0),
+        ] {
+            let script = Script::new(answers);
+            let answer = ask(&script, "nas:5263", FINGERPRINT.parse().unwrap());
+            assert_eq!(answer, expected, "{answers:?}");
+            assert_eq!(script.answers_left(), left, "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn question_shows_place_and_fingerprint() {
+        let script = Script::new(&["no"]);
+        ask(&script, "nas:5263", FINGERPRINT.parse().unwrap());
+        let questions = script.questions();
+        assert!(questions.concat().contains("nas:5263"), "{questions:?}");
+        assert!(questions.concat().contains(FINGERPRINT), "{questions:?}");
+    }
+}
