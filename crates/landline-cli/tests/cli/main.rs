@@ -16,6 +16,7 @@ mod changes;
 mod classic;
 mod config;
 mod copy;
+mod copy_several;
 mod disk_full;
 mod durability;
 mod example;

@@ -1,4 +1,4 @@
-//! One attempt at a copy.
+//! The copies of one command, and one attempt at each.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -10,23 +10,34 @@ use landline::{
         messages::SERVICE,
     },
     login::FirstRequest,
-    net::{Channel, Location},
+    net::{Channel, Location, Target},
     paths::{Source, local},
-    proto::Name,
+    proto::{Message, Name},
 };
 
 use super::Cp;
 use crate::{connect, context::Context, failure::Failure};
 
-/// A copy whose server and files have been found.
-pub(super) struct PlannedCopy<'a> {
+/// Copies whose server and files have been found: one session for all of them.
+pub(super) struct PlannedCopies<'a> {
     context: &'a Context,
-    client: &'a Client,
+    client: Client,
     session: ClientSession,
+    /// The channel of the last copy, for the next one.
+    channel: Option<Channel>,
+    was_connected: bool,
+    replace: bool,
+    /// The copies that are left, the next one last.
+    items: Vec<CopyItem>,
+    has_one: bool,
+}
+
+/// One file to copy.
+pub(super) struct CopyItem {
+    pub(super) source: Location,
+    pub(super) destination: Location,
     remote: Name,
     local: LocalEnd,
-    replace: bool,
-    restart: bool,
 }
 
 /// The end on this machine.
@@ -39,74 +50,92 @@ enum LocalEnd {
     Stdout,
 }
 
-impl<'a> PlannedCopy<'a> {
+impl<'a> PlannedCopies<'a> {
     /// Finds the server and the files, and checks what can be checked without a connection.
     ///
     /// # Errors
-    /// Not exactly one side is remote; a file cannot be used; the server cannot be found.
-    pub(super) async fn new(
-        context: &'a Context,
-        client: &'a Client,
-        options: &Cp,
-    ) -> Result<Self, Failure> {
-        let (target, path, local) = match (&options.source, &options.destination) {
-            (Location::Remote { .. }, Location::Remote { .. }) => {
-                return Err(Failure::usage(
-                    "both sides are remote; copy to this machine first, and from here on",
-                ));
+    /// Not exactly one side is remote, the sources are at several servers, a file cannot be used,
+    /// or the server cannot be found.
+    pub(super) async fn new(context: &'a Context, options: &Cp) -> Result<Self, Failure> {
+        let client = context.client()?;
+        let Some((destination, sources)) = options.paths.split_last() else {
+            return Err(Failure::usage("name what to copy, and where to"));
+        };
+        let has_one = sources.len() == 1;
+        let mut items = Vec::new();
+        let mut found: Option<Target> = None;
+        for source in sources {
+            let (target, item) = CopyItem::new(source, destination, has_one)?;
+            match &found {
+                Some(other) if *other != target => {
+                    return Err(Failure::usage(
+                        "the files are at several servers; copy from one at a time",
+                    ));
+                }
+                _ => found = Some(target),
             }
-            (source, Location::Remote { target, path }) => {
-                (target, path, LocalEnd::open_source(source)?)
-            }
-            (Location::Remote { target, path }, destination) => {
-                let local = LocalEnd::find_destination(destination, path)?;
-                (target, path, local)
-            }
-            _ => {
-                return Err(Failure::usage(
-                    "neither side is remote; one has to be host:path",
-                ));
-            }
+            items.push(item);
+        }
+        items.reverse();
+        let Some(target) = found else {
+            return Err(Failure::usage("name what to copy, and where to"));
         };
         let (server, credential) =
-            connect::find_server(context, client, target, &options.access).await?;
+            connect::find_server(context, &client, &target, &options.access).await?;
         Ok(Self {
             context,
             client,
             session: ClientSession::new(server, credential),
-            remote: to_remote_name(path),
-            local,
+            channel: None,
+            was_connected: false,
             replace: !options.no_clobber,
-            restart: options.restart,
+            items,
+            has_one,
         })
     }
 
-    /// Whether the local end can be read or written again.
-    pub(super) fn can_be_repeated(&self) -> bool {
-        matches!(self.local, LocalEnd::Source(..) | LocalEnd::Destination(..))
+    /// Whether only one file was named.
+    pub(super) fn has_one(&self) -> bool {
+        self.has_one
     }
 
-    /// Connects and copies. Returns what was copied, and the destination for people.
+    /// Whether both ends of all copies are files, so that received data is kept.
+    pub(super) fn can_resume_later(&self) -> bool {
+        self.items.iter().all(CopyItem::can_be_repeated)
+    }
+
+    /// Whether the server has been reached by this command.
+    pub(super) fn was_connected(&self) -> bool {
+        self.was_connected
+    }
+
+    /// The next file to copy.
+    pub(super) fn next(&mut self) -> Option<CopyItem> {
+        self.items.pop()
+    }
+
+    /// Connects if there is no connection, and copies. Returns what was copied, and the destination
+    /// for people.
     ///
     /// # Errors
     /// The connection cannot be made or is lost; the peer or this machine refuses the copy.
     pub(super) async fn attempt(
         &mut self,
+        item: &CopyItem,
+        restart: bool,
         progress: &Arc<Progress>,
     ) -> Result<(Copied, String), Error> {
-        // Only the first attempt discards what an earlier command has kept.
-        let restart = std::mem::take(&mut self.restart);
-        match &self.local {
+        match &item.local {
             LocalEnd::Source(source, own_name) => {
                 let input = Input::File(source.clone());
-                self.upload(input, own_name.clone(), restart, progress)
+                self.upload(item, input, own_name.clone(), restart, progress)
                     .await
             }
             LocalEnd::Stdin => {
                 let stdin = self.context.input.open();
                 let stdin = stdin.map_err(|error| Error::io("standard input", &error))?;
                 let input = Input::Stream(stdin, "standard input");
-                self.upload(input, None, restart, progress).await
+                self.upload(item, input, None, restart, progress).await
             }
             LocalEnd::Destination(place, own_name) => {
                 let destination = local::destination(place, own_name)?;
@@ -115,7 +144,7 @@ impl<'a> PlannedCopy<'a> {
                 let mut earlier = Earlier::find(
                     &partials,
                     &self.session.server().fingerprint,
-                    &self.remote,
+                    &item.remote,
                     &destination,
                 )?;
                 if restart {
@@ -126,17 +155,18 @@ impl<'a> PlannedCopy<'a> {
                     replace: self.replace,
                     earlier,
                 }));
-                Ok((self.download(output, progress).await?, shown))
+                Ok((self.download(item, output, progress).await?, shown))
             }
             LocalEnd::Stdout => {
                 let output = Output::Stream(Box::new(self.context.out.raw()), "standard output");
-                Ok((self.download(output, progress).await?, "-".to_owned()))
+                Ok((self.download(item, output, progress).await?, "-".to_owned()))
             }
         }
     }
 
     async fn upload(
-        &self,
+        &mut self,
+        item: &CopyItem,
         input: Input,
         own_name: Option<Vec<u8>>,
         restart: bool,
@@ -144,33 +174,127 @@ impl<'a> PlannedCopy<'a> {
     ) -> Result<(Copied, String), Error> {
         let request = put_request(
             &input,
-            self.remote.clone(),
+            item.remote.clone(),
             own_name.map(Name),
             self.replace,
             restart,
         );
-        let first = FirstRequest::new(SERVICE, &request)?;
-        let connected = self.session.open_channel(&first).await?;
-        let mut channel = connected.login.channel;
+        let mut channel = self.request(&request).await?;
         let done = put(&mut channel, input, progress).await;
-        let (copied, path) = close(channel, done).await?;
-        Ok((
-            copied,
-            format!(
-                "{}:{}",
-                self.session.server().host,
-                shown_path(&path).display()
-            ),
-        ))
+        let (copied, path) = self.keep_or_close(channel, done).await?;
+        let shown = shown_path(&path);
+        let place = format!("{}:{}", self.session.server().host, shown.display());
+        Ok((copied, place))
     }
 
-    async fn download(&self, output: Output, progress: &Arc<Progress>) -> Result<Copied, Error> {
-        let request = get_request(self.remote.clone(), &output);
-        let first = FirstRequest::new(SERVICE, &request)?;
-        let connected = self.session.open_channel(&first).await?;
-        let mut channel = connected.login.channel;
+    async fn download(
+        &mut self,
+        item: &CopyItem,
+        output: Output,
+        progress: &Arc<Progress>,
+    ) -> Result<Copied, Error> {
+        let request = get_request(item.remote.clone(), &output);
+        let mut channel = self.request(&request).await?;
         let done = get(&mut channel, output, progress).await;
-        close(channel, done).await
+        self.keep_or_close(channel, done).await
+    }
+
+    /// Sends a request on the channel of the last copy, or on a new one.
+    async fn request(&mut self, request: &impl Message) -> Result<Channel, Error> {
+        if let Some(mut channel) = self.channel.take()
+            && !channel.reader.is_closed()
+        {
+            channel.send(request)?;
+            channel.flush().await?;
+            return Ok(channel);
+        }
+        let first = FirstRequest::new(SERVICE, request)?;
+        let channel = self.session.open_channel(&first).await?.login.channel;
+        self.was_connected = true;
+        Ok(channel)
+    }
+
+    /// Keeps the channel for the next copy. One on which a copy failed is closed, and the peer is
+    /// told why.
+    async fn keep_or_close<T>(
+        &mut self,
+        channel: Channel,
+        done: Result<T, Error>,
+    ) -> Result<T, Error> {
+        match &done {
+            Ok(_) => self.channel = Some(channel),
+            Err(error) => match error.to_peer() {
+                Some(reason) => channel.fail(&reason).await,
+                None => channel.finish().await,
+            },
+        }
+        done
+    }
+
+    /// Closes the connection.
+    pub(super) async fn finish(self) {
+        if let Some(channel) = self.channel {
+            channel.finish().await;
+        }
+    }
+}
+
+impl CopyItem {
+    /// One file to copy, and the server that it goes to or comes from. With several, the
+    /// destination has to be a folder.
+    fn new(
+        source: &Location,
+        destination: &Location,
+        is_only_one: bool,
+    ) -> Result<(Target, Self), Failure> {
+        let is_stream = [source, destination].contains(&&Location::Stream);
+        if !is_only_one && is_stream {
+            return Err(Failure::usage("- stands for one file; copy it by itself"));
+        }
+        let (target, remote, local) = match (source, destination) {
+            (Location::Remote { .. }, Location::Remote { .. }) => {
+                return Err(Failure::usage(
+                    "both sides are remote; copy to this machine first, and from here on",
+                ));
+            }
+            (source, Location::Remote { target, path }) => {
+                let mut remote = to_remote_name(path);
+                if !is_only_one && !remote.0.ends_with(b"/") {
+                    // Then nothing but a folder will do.
+                    remote.0.push(b'/');
+                }
+                (target, remote, LocalEnd::open_source(source)?)
+            }
+            (Location::Remote { target, path }, destination) => {
+                if let (false, Location::Local(folder)) = (is_only_one, destination)
+                    && !local::is_folder(folder)
+                {
+                    let shown = folder.display();
+                    return Err(Failure::usage(format!(
+                        "{shown} is not a folder; several files need one"
+                    )));
+                }
+                let local = LocalEnd::find_destination(destination, path)?;
+                (target, to_remote_name(path), local)
+            }
+            _ => {
+                return Err(Failure::usage(
+                    "neither side is remote; one has to be host:path",
+                ));
+            }
+        };
+        let item = Self {
+            source: source.clone(),
+            destination: destination.clone(),
+            remote,
+            local,
+        };
+        Ok((target.clone(), item))
+    }
+
+    /// Whether the local end can be read or written again.
+    pub(super) fn can_be_repeated(&self) -> bool {
+        matches!(self.local, LocalEnd::Source(..) | LocalEnd::Destination(..))
     }
 }
 
@@ -200,18 +324,6 @@ impl LocalEnd {
         local::destination(place, &own_name)?;
         Ok(Self::Destination(place.clone(), own_name))
     }
-}
-
-/// Closes the channel, and tells the peer why the copy failed, if it did.
-async fn close<T>(channel: Channel, done: Result<T, Error>) -> Result<T, Error> {
-    match &done {
-        Err(error) => match error.to_peer() {
-            Some(reason) => channel.fail(&reason).await,
-            None => channel.finish().await,
-        },
-        Ok(_) => channel.finish().await,
-    }
-    done
 }
 
 /// The path to send to the server; an empty one means the user's home.

@@ -1,4 +1,4 @@
-//! `landline cp`: copies one file, and reconnects when the connection is lost.
+//! `landline cp`: copies files one after another, and reconnects when the connection is lost.
 
 mod attempt;
 pub(super) mod progress;
@@ -15,7 +15,7 @@ use landline::{
     net::Location,
     proto::ErrorCode,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     arguments::{Access, location_parser, parse_seconds},
@@ -24,7 +24,7 @@ use crate::{
     signals,
     terminal::{bytes, shown_line},
 };
-use attempt::PlannedCopy;
+use attempt::{CopyItem, PlannedCopies};
 use progress::ProgressView;
 
 /// The most characters of a name in the progress view.
@@ -33,22 +33,23 @@ const LABEL_CHARS: usize = 24;
 const WAIT_MIN: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(8);
 
-/// Copy one file to or from a server
+/// Copy files to or from a server
 ///
 /// The copy is encrypted and verified. The destination appears only when it is complete. If the
-/// copy is interrupted, run the same command again to resume it.
+/// copy is interrupted, run the same command again to resume it. Several files go one after
+/// another into the folder DST.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  landline cp photo.jpg nas:photos/")]
+#[command(
+    override_usage = "landline cp [OPTIONS] <SRC>... <DST>",
+    after_help = "Examples:\n  landline cp photo.jpg nas:photos/\n  landline cp nas:notes.txt nas:todo.txt ."
+)]
 pub(crate) struct Cp {
-    /// Path, `[user@]host:path`, or - for standard input
+    /// Path, `[user@]host:path`, or - for standard input or output
     ///
     /// `landline://[user@]host[:port]/path` also names a file at a server. A local path with a colon
     /// before the first slash is written ./a:b.
-    #[arg(value_name = "SRC", value_parser = location_parser())]
-    source: Location,
-    /// Path, `[user@]host:path`, or - for standard output
-    #[arg(value_name = "DST", value_parser = location_parser())]
-    destination: Location,
+    #[arg(value_name = "PATH", num_args = 2.., required = true, value_parser = location_parser())]
+    paths: Vec<Location>,
     /// Do not replace an existing file
     #[arg(short, long)]
     no_clobber: bool,
@@ -73,22 +74,22 @@ pub(crate) struct Cp {
 impl Run for Cp {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let view = ProgressView::new(context, self.quiet, self.json);
-        if self.json && self.destination == Location::Stream {
-            return Err(Failure::usage(
-                "--json needs standard output, and the copy goes there",
-            ));
-        }
-        view.print_event(&json!({
-            "event": "start", "source": self.source.to_string(), "destination": self.destination.to_string(),
-        }));
-        let start = Instant::now();
-        match self.prepare_and_copy(context, &view).await {
-            Ok((copied, place)) => {
-                self.report(context, &view, &copied, &place, start.elapsed());
-                Ok(ExitStatus::SUCCESS)
-            }
+        let planned = match self.plan(context).await {
+            Ok(planned) => planned,
             Err(failure) => {
-                view.print_event(&json!({"event": "error", "status": failure.status, "message": failure.to_string()}));
+                view.print_event(&error_event(&failure));
+                return Err(failure);
+            }
+        };
+        let stop = signals::stop()?;
+        let progress = Arc::new(Progress::default());
+        let has_one = planned.has_one();
+        let can_resume = planned.can_resume_later();
+        tokio::select! {
+            done = self.copy_all(context, planned, &view, &progress) => done.map(|()| ExitStatus::SUCCESS),
+            () = stop => {
+                let failure = Failure::stopped(can_resume && (!has_one || progress.done() > 0));
+                view.print_event(&error_event(&failure));
                 Err(failure)
             }
         }
@@ -96,35 +97,65 @@ impl Run for Cp {
 }
 
 impl Cp {
-    /// Finds the server and the files, which may prompt, and copies until a signal arrives.
-    async fn prepare_and_copy(
+    /// Finds the server and the files, which may prompt.
+    async fn plan<'a>(&self, context: &'a Context) -> Result<PlannedCopies<'a>, Failure> {
+        if self.json && self.paths.last() == Some(&Location::Stream) {
+            return Err(Failure::usage(
+                "--json needs standard output, and the copy goes there",
+            ));
+        }
+        PlannedCopies::new(context, self).await
+    }
+
+    /// Copies one file after another. One that fails does not keep the others from being copied.
+    async fn copy_all(
         &self,
         context: &Context,
+        mut planned: PlannedCopies<'_>,
         view: &ProgressView,
-    ) -> Result<(Copied, String), Failure> {
-        let client = context.client()?;
-        let mut planned = PlannedCopy::new(context, &client, self).await?;
-        let progress = Arc::new(Progress::default());
-        let stop = signals::stop()?;
-        tokio::select! {
-            done = self.copy(&mut planned, view, &progress) => done,
-            () = stop => Err(Failure::stopped(self.can_resume_later() && progress.done() > 0)),
+        progress: &Arc<Progress>,
+    ) -> Result<(), Failure> {
+        let mut first_failure = None;
+        while let Some(item) = planned.next() {
+            view.print_event(&json!({
+                "event": "start", "source": item.source.to_string(), "destination": item.destination.to_string(),
+            }));
+            let start = Instant::now();
+            match self.copy(&mut planned, &item, view, progress).await {
+                Ok((copied, place)) => {
+                    self.report(context, view, &item, &copied, &place, start.elapsed());
+                }
+                Err(failure) => {
+                    view.print_event(&error_event(&failure));
+                    // The last one that is printed is the first one, whose status the command has.
+                    match &first_failure {
+                        None => first_failure = Some(failure),
+                        Some(_) => context.err.print(&failure.to_string()),
+                    }
+                }
+            }
         }
+        planned.finish().await;
+        first_failure.map_or(Ok(()), Err)
     }
 
     /// Retries until the copy is done, cannot be done, or `--retry` has passed without progress.
     async fn copy(
         &self,
-        planned: &mut PlannedCopy<'_>,
+        planned: &mut PlannedCopies<'_>,
+        item: &CopyItem,
         view: &ProgressView,
         progress: &Arc<Progress>,
     ) -> Result<(Copied, String), Failure> {
-        let label = make_label(&self.source);
+        let label = make_label(&item.source);
         let mut lost_since: Option<Instant> = None;
         let mut wait = WAIT_MIN;
+        // Only the first attempt discards what an earlier command has kept.
+        let mut restart = self.restart;
         loop {
             progress.reset();
-            let attempt = planned.attempt(progress);
+            let was_connected = planned.was_connected();
+            let attempt = planned.attempt(item, std::mem::take(&mut restart), progress);
             let error = match view.follow(&label, progress, attempt).await {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
@@ -136,8 +167,9 @@ impl Cp {
             }
             // The first attempt fails at once if it moved nothing: the address may be wrong. It is
             // retried if an earlier attempt may still hold the session.
-            let may_pass = has_moved || lost_since.is_some() || is_session_limit(&error);
-            let can_retry = planned.can_be_repeated() && may_pass && is_transient(&error);
+            let may_pass =
+                has_moved || was_connected || lost_since.is_some() || is_session_limit(&error);
+            let can_retry = item.can_be_repeated() && may_pass && is_transient(&error);
             let since = *lost_since.get_or_insert_with(Instant::now);
             if !can_retry || since.elapsed() + wait > self.retry {
                 return Err(explain(error));
@@ -149,15 +181,11 @@ impl Cp {
         }
     }
 
-    /// Whether both ends are files, so that received data is kept.
-    fn can_resume_later(&self) -> bool {
-        self.source != Location::Stream && self.destination != Location::Stream
-    }
-
     fn report(
         &self,
         context: &Context,
         view: &ProgressView,
+        item: &CopyItem,
         copied: &Copied,
         place: &str,
         elapsed: Duration,
@@ -167,7 +195,7 @@ impl Cp {
             "seconds": elapsed.as_secs_f64(),
         }));
         let summary = format!("{}  {}", copied.digest, shown_line(place));
-        match &self.destination {
+        match &item.destination {
             Location::Stream => context.err.print(&summary),
             _ if self.json => {}
             _ => context.out.print(&summary),
@@ -183,6 +211,10 @@ impl Cp {
             bytes(copied.length)
         ));
     }
+}
+
+fn error_event(failure: &Failure) -> Value {
+    json!({"event": "error", "status": failure.status, "message": failure.to_string()})
 }
 
 /// Explains why a copy failed, and what to do about it.

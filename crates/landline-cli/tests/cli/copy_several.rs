@@ -1,0 +1,92 @@
+//! Several files by one command.
+
+use std::fs;
+
+use crate::stage;
+
+/// The logins that the server has seen since the client joined.
+fn count_logins(server: &testkit::ServerProcess) -> usize {
+    let mut logins = 0;
+    loop {
+        let event = server.next_event();
+        match event["event"].as_str().unwrap() {
+            "login" => logins += 1,
+            "attached" => panic!("a further connection: {event}"),
+            "closed" => return logins,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn several_files_go_by_one_login_each_way() {
+    let stage = stage();
+    let server = stage.joined();
+    server.event("closed");
+    fs::create_dir(stage.path("home/folder")).unwrap();
+    for name in ["a", "b", "c"] {
+        stage.write(&format!("user/{name}"), name.as_bytes());
+    }
+    for to in ["folder/", "folder"] {
+        let printed = stage.run(&["cp", "a", "b", "c", &server.at(to)]).ok();
+        assert_eq!(printed.lines().count(), 3, "{printed}");
+        assert_eq!(count_logins(&server), 1, "{to}");
+        for name in ["a", "b", "c"] {
+            let path = stage.path(&format!("home/folder/{name}"));
+            assert_eq!(fs::read(&path).unwrap(), name.as_bytes());
+            fs::remove_file(path).unwrap();
+        }
+    }
+    for name in ["a", "b", "c"] {
+        stage.write(&format!("home/folder/{name}"), name.as_bytes());
+    }
+    fs::create_dir(stage.path("user/back")).unwrap();
+    let [a, b, c] = ["a", "b", "c"].map(|name| server.at(&format!("folder/{name}")));
+    stage.run(&["cp", &a, &b, &c, "back"]).ok();
+    assert_eq!(count_logins(&server), 1);
+    assert_eq!(stage.read("user/back/c"), b"c");
+}
+
+/// One file that fails does not keep the others from being copied, and the status says so.
+#[test]
+fn one_failure_of_several_sets_the_status() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write("home/a", b"a");
+    stage.write("home/c", b"c");
+    let [a, b, c] = ["a", "b", "c"].map(|name| server.at(name));
+    let outcome = stage.run(&["cp", &a, &b, &c, "."]);
+    assert_eq!(outcome.status, Some(20), "{}", outcome.stderr);
+    assert_eq!(
+        (stage.read("user/a"), stage.read("user/c")),
+        (b"a".to_vec(), b"c".to_vec())
+    );
+    assert!(!stage.path("user/b").exists());
+}
+
+/// Several files never become one.
+#[test]
+fn several_files_need_a_folder() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write("user/a", b"a");
+    stage.write("user/b", b"b");
+    stage.write("user/file", b"file");
+    let outcome = stage.run(&["cp", "a", "b", &server.at("missing")]);
+    assert_eq!(outcome.status, Some(20), "{}", outcome.stderr);
+    assert!(!stage.path("home/missing").exists());
+    stage.write("home/a", b"a");
+    stage.write("home/b", b"b");
+    let [a, b] = ["a", "b"].map(|name| server.at(name));
+    for (arguments, why) in [
+        (vec!["cp", &a, &b, "file"], "a file"),
+        (vec!["cp", &a, &b, "missing"], "nothing"),
+        (vec!["cp", &a, &b, "-"], "standard output"),
+        (vec!["cp", "a", "b", "file"], "no server"),
+        (vec!["cp", &a, "b", "."], "one source here, one there"),
+    ] {
+        let outcome = stage.run(&arguments);
+        assert_eq!(outcome.status, Some(2), "{why}: {}", outcome.stderr);
+    }
+    assert_eq!(stage.read("user/file"), b"file");
+}
