@@ -5,12 +5,11 @@ mod values;
 
 use std::path::PathBuf;
 
+pub(crate) use access::{Access, PasswordSource, VIA};
 use clap::Parser;
+pub(crate) use values::{location_parser, parse_milliseconds, parse_seconds, parse_span};
 
 use crate::{commands::Command, help};
-
-pub(crate) use access::{Access, PasswordSource, VIA};
-pub(crate) use values::{location_parser, parse_milliseconds, parse_seconds, parse_span};
 
 /// One line to every machine you own: run commands, move files, talk to the people on it.
 ///

@@ -9,7 +9,8 @@ use landline::{
     Client, Error,
     keys::UserKey,
     login::{
-        Ask, Candidates, Credential, KeySources, Keyring, KnownServer, Means, Secret, TypedPassword,
+        AuthMethod, Credential, FoundKeys, KeyCandidates, KeySources, KnownServer, PasswordPrompt,
+        Prompter, Secret,
     },
     net::Target,
     password::Password,
@@ -67,13 +68,13 @@ pub(crate) async fn find_server(
         .clone()
         .or(server.via)
         .or(config.proxy_jump.clone());
-    let means = choose_means(context, client, &server, &config, access).await?;
-    let credential = Credential::new(server.user.clone(), means);
+    let method = choose_means(context, client, &server, &config, access).await?;
+    let credential = Credential::new(server.user.clone(), method);
     Ok((server, credential))
 }
 
-/// The target under the name by which this client knows it: with `--via-ssh`, `localhost` means the
-/// last jump host.
+/// The target under the name by which this client knows it: with `--via-ssh`, `localhost` method
+/// the last jump host.
 fn rename_to_local(target: &Target, access: &Access) -> Target {
     let host = access
         .via_ssh
@@ -101,7 +102,7 @@ async fn choose_means(
     server: &KnownServer,
     config: &HostConfig,
     access: &Access,
-) -> Result<Means, Failure> {
+) -> Result<AuthMethod, Failure> {
     let asker = Arc::new(Asker {
         context: context.clone(),
         client: client.clone(),
@@ -113,17 +114,19 @@ async fn choose_means(
     if access.identity.is_none() {
         let given = passwords::read_for_login(context, &access.password, &server.user, &place)?;
         if let Some(password) = given {
-            let password = TypedPassword::new(password, asker);
-            return Ok(Means::Password(Arc::new(password)));
+            let password = PasswordPrompt::new(password, asker);
+            return Ok(AuthMethod::Password(Arc::new(password)));
         }
         if let Some(secret) = &server.secret {
-            return Ok(Means::Secret(Arc::new(Secret::load(secret)?)));
+            return Ok(AuthMethod::Secret(Arc::new(Secret::load(secret)?)));
         }
         // If the user cannot be asked, a key may still log in.
         if server.password
             && let Some(typed) = passwords::prompt_password(context, &server.user, &place)?
         {
-            return Ok(Means::Password(Arc::new(TypedPassword::new(typed, asker))));
+            return Ok(AuthMethod::Password(Arc::new(PasswordPrompt::new(
+                typed, asker,
+            ))));
         }
     }
     let sources = key_sources(context, client, config);
@@ -137,11 +140,13 @@ async fn choose_means(
                 Failure::no_key(format!("there is no key to log in to {place} with"))
             }
         })?;
-        return Ok(Means::Password(Arc::new(TypedPassword::new(typed, asker))));
+        return Ok(AuthMethod::Password(Arc::new(PasswordPrompt::new(
+            typed, asker,
+        ))));
     }
-    let keys = Keyring::new(keys, asker);
+    let keys = KeyCandidates::new(keys, asker);
     keys.unlock().await?;
-    Ok(Means::Keys(Arc::new(keys)))
+    Ok(AuthMethod::Keys(Arc::new(keys)))
 }
 
 /// Reads what ssh's configuration says about the host of `target`. Lines that are skipped are
@@ -263,7 +268,7 @@ fn choose_keys(
     if let Some(key) = sources.known(server)? {
         return Ok(vec![Arc::new(key)]);
     }
-    let Candidates { keys, passed_over } = sources.all();
+    let FoundKeys { keys, passed_over } = sources.all();
     for what in passed_over {
         context
             .err
@@ -288,7 +293,7 @@ struct Asker {
     is_typed: bool,
 }
 
-impl Ask for Asker {
+impl Prompter for Asker {
     fn passphrase(&self, path: &Path) -> Result<Zeroizing<String>, Error> {
         passwords::prompt_passphrase(&*self.context.prompter, path)
     }

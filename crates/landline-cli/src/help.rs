@@ -1,6 +1,9 @@
 //! The list of commands in groups. clap has one heading for all subcommands of a command.
 
-use clap::{Subcommand, builder::StyledStr, builder::Styles};
+use clap::{
+    Subcommand,
+    builder::{StyledStr, Styles},
+};
 
 use crate::commands::Command;
 

@@ -31,13 +31,12 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
-use tokio::runtime;
-
 use arguments::Arguments;
+use clap::Parser;
 use commands::{Command, classic};
 use context::{Context, ExitStatus, Run};
 use failure::Failure;
+use tokio::runtime;
 
 /// How long threads may clean up after an interrupted command. A thread that reads standard input
 /// may never end.
@@ -105,8 +104,9 @@ fn check_output(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use test_context::TestContext;
+
+    use super::*;
 
     #[test]
     fn bare_command_lists_the_commands_on_stdout() {

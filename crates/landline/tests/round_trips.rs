@@ -12,8 +12,11 @@ use landline::{
     },
     audit::AuditOptions,
     keys::UserKey,
-    login::{Ask, Credential, FirstRequest, Keyring, Login, Means, TypedPassword, connect},
-    net::{HostPort, Line, Transport},
+    login::{
+        AuthMethod, Credential, FirstRequest, KeyCandidates, Login, PasswordPrompt, Prompter,
+        connect,
+    },
+    net::{DialedStream, HostPort, Transport},
     password::Password,
     paths::PrivateFolder,
     ping,
@@ -49,22 +52,22 @@ async fn the_first_answer_comes_after_three_round_trips() {
     let key = Arc::new(key);
     let mut credential = Credential::new(
         "alice".parse().unwrap(),
-        Means::Invite(key.clone(), invite.token),
+        AuthMethod::Invite(key.clone(), invite.token),
     )
     .attachable();
     let mut kept: Option<Login> = None;
 
     let (other, _) = UserKey::load_or_create(&folder, "other").unwrap();
-    let keys = Means::Keys(Arc::new(Keyring::new(
+    let keys = AuthMethod::Keys(Arc::new(KeyCandidates::new(
         vec![Arc::new(other), key.clone()],
         Arc::new(Nobody),
     )));
     let typed = Password::from_bytes(b"correct horse").unwrap();
-    let password = Means::Password(Arc::new(TypedPassword::new(
+    let password = AuthMethod::Password(Arc::new(PasswordPrompt::new(
         typed.clone(),
         Arc::new(Nobody),
     )));
-    let mut further = [Means::Key(key), keys.clone(), keys, password].into_iter();
+    let mut further = [AuthMethod::Key(key), keys.clone(), keys, password].into_iter();
     let due = [
         ("invite", 2),
         ("a known key", 2),
@@ -79,7 +82,7 @@ async fn the_first_answer_comes_after_three_round_trips() {
         let near = serve_one(&server);
         let start = Instant::now();
         let mut login = connect(
-            Line::new(Box::new(near)),
+            DialedStream::new(Box::new(near)),
             "memory",
             server.fingerprint(),
             &credential,
@@ -100,13 +103,13 @@ async fn the_first_answer_comes_after_three_round_trips() {
             "{what}: {:?}",
             start.elapsed()
         );
-        match (further.next(), login.attachment(&credential.means)) {
+        match (further.next(), login.attachment(&credential.method)) {
             (Some(next), _) => {
                 login.channel.finish().await;
-                if matches!(next, Means::Password(_)) {
+                if matches!(next, AuthMethod::Password(_)) {
                     set_password(&options, &typed).await;
                 }
-                credential.means = next;
+                credential.method = next;
             }
             (None, Some(attachment)) => {
                 credential = attachment;
@@ -165,7 +168,7 @@ async fn set_password(options: &ServerOptions, password: &Password) {
 /// Its keys take no passphrase.
 struct Nobody;
 
-impl Ask for Nobody {
+impl Prompter for Nobody {
     fn password(&self) -> Result<Option<Password>, Error> {
         Ok(None)
     }

@@ -20,7 +20,7 @@ use landline::{
     ClientSession, Connected, Error, Server, ServerOptions,
     audit::AuditOptions,
     keys::UserKey,
-    login::{Credential, FirstRequest, KnownServer, Means},
+    login::{AuthMethod, Credential, FirstRequest, KnownServer},
     net::{HostPort, StreamChannel, StreamInput},
     paths::PrivateFolder,
     ping,
@@ -75,9 +75,9 @@ async fn serve() -> Served {
     let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
     let (key, _) = UserKey::load_or_create(&folder, "key").unwrap();
     let user: landline::proto::login::UserName = "alice".parse().unwrap();
-    let means = Means::Invite(Arc::new(key), invite.token);
+    let method = AuthMethod::Invite(Arc::new(key), invite.token);
     let known = KnownServer::new(address, server.fingerprint(), user.clone());
-    let session = ClientSession::new(known, Credential::new(user, means));
+    let session = ClientSession::new(known, Credential::new(user, method));
     let (sessions, work) = (server.sessions(), server.work().clone());
     let serving = tokio::spawn(async move {
         let events = Arc::new(|_| {});

@@ -13,8 +13,9 @@ pub(crate) const VIA: &str = "[USER@]HOST[:PORT]";
 pub(crate) struct Access {
     /// Log in with this key
     ///
-    /// FILE is a private key, or the public half of a key in ssh-agent. The default is the key that
-    /// joined. Without one, landline offers the keys of ssh-agent and the usual key files.
+    /// FILE is a private key, or the public half of a key in ssh-agent. The default is the key
+    /// that joined. Without one, landline offers the keys of ssh-agent and the usual key
+    /// files.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
     /// Trust an unknown server without asking
@@ -26,7 +27,8 @@ pub(crate) struct Access {
     ///
     /// For a server of which only sshd can be reached. The last jump host resolves the server's
     /// name; `localhost` means that host. With `none`, landline connects directly. The default is
-    /// what was given when the server was joined or first trusted, else ProxyJump in ~/.ssh/config.
+    /// what was given when the server was joined or first trusted, else ProxyJump in
+    /// ~/.ssh/config.
     #[arg(long, value_name = VIA)]
     pub(crate) via_ssh: Option<ProxyJump>,
     #[command(flatten)]
@@ -38,8 +40,8 @@ pub(crate) struct Access {
 pub(crate) struct PasswordSource {
     /// Log in with a password
     ///
-    /// The password is asked for at the terminal. If LANDLINE_PASSWORD_FILE names a file, its first
-    /// line is used instead.
+    /// The password is asked for at the terminal. If LANDLINE_PASSWORD_FILE names a file, its
+    /// first line is used instead.
     #[arg(long, conflicts_with = "identity")]
     pub(crate) password: bool,
     /// Read the password from the first line of FILE

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use landline::{
     Client, Error,
-    client::Ways,
+    client::Routes,
     login::{Invite, Secret},
     net::{HostPort, Target},
     proto::{ErrorCode, login::UserName},
@@ -39,8 +39,8 @@ pub(crate) struct Join {
     invite: Option<String>,
     /// Log in with the secret in FILE instead of an invite
     ///
-    /// The secret was made on the server's machine with `landline secret add`. It is used from then
-    /// on, so the file must stay where it is.
+    /// The secret was made on the server's machine with `landline secret add`. It is used from
+    /// then on, so the file must stay where it is.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["invite", "name", "identity"])]
     secret_file: Option<PathBuf>,
     /// User name at the server [default: your local user name]
@@ -141,8 +141,8 @@ impl Join {
     }
 
     /// The jump hosts to these addresses: those of `--via-ssh`, else those of ssh's configuration.
-    fn routes(&self, context: &Context, addresses: &[HostPort]) -> Result<Ways, Failure> {
-        let mut ways = Ways {
+    fn routes(&self, context: &Context, addresses: &[HostPort]) -> Result<Routes, Failure> {
+        let mut ways = Routes {
             said: self.via_ssh.clone(),
             configured: Vec::new(),
         };

@@ -37,7 +37,8 @@ pub(crate) struct Passwd {
     remove: bool,
     /// Read the new password from the first line of FILE
     ///
-    /// No other user may be able to read the file. By default the new password is asked for, twice.
+    /// No other user may be able to read the file. By default the new password is asked for,
+    /// twice.
     #[arg(long, value_name = "FILE")]
     new_password_file: Option<PathBuf>,
     /// Read the new password from descriptor N; 0 is standard input

@@ -6,7 +6,7 @@ use clap::Args;
 use landline::{
     client,
     login::FirstRequest,
-    net::{Reached, Target},
+    net::{Route, Target},
     ping,
     proto::messages,
 };
@@ -39,8 +39,8 @@ impl Run for Ping {
         ping::receive_pong(&mut login.channel).await?;
         let round_trip = ping::ping(&mut login.channel).await?;
         let timing = login.timing;
-        let accepted = connected.reached.connect_time() + timing.tls + timing.login;
-        let (from, steps, since) = describe_route(&connected.reached);
+        let accepted = connected.route.connect_time() + timing.tls + timing.login;
+        let (from, steps, since) = describe_route(&connected.route);
         context.out.print(&format!(
             "{} answers {from}\n  release      {}\n  fingerprint  {}\n  logged in    as {} with {}\n\
              {steps}\n  tls          {}\n  login        {}\n\
@@ -61,10 +61,10 @@ impl Run for Ping {
 }
 
 /// The address that answered, the steps up to the connection, and the event that starts the clock.
-fn describe_route(reached: &Reached) -> (String, String, &'static str) {
-    let time = format_milliseconds(reached.connect_time());
-    match reached {
-        Reached::Tcp {
+fn describe_route(route: &Route) -> (String, String, &'static str) {
+    let time = format_milliseconds(route.connect_time());
+    match route {
+        Route::Tcp {
             address,
             resolve_time,
             ..
@@ -76,7 +76,7 @@ fn describe_route(reached: &Reached) -> (String, String, &'static str) {
             ),
             "the first packet",
         ),
-        Reached::Ssh { way, .. } => (
+        Route::Ssh { way, .. } => (
             format!("through ssh to {way}"),
             format!("  ssh          {time} until the first byte came back"),
             "ssh was started",

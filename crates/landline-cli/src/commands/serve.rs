@@ -30,8 +30,8 @@ use crate::{
 
 /// The default limit of connections, if the system allows enough descriptors.
 const CONNECTIONS_MAX: u64 = 1024;
-/// The most descriptors that a connection takes: itself, a staging file, its folder, a manifest, and
-/// a half-open connection.
+/// The most descriptors that a connection takes: itself, a staging file, its folder, a manifest,
+/// and a half-open connection.
 const DESCRIPTORS_EACH: u64 = 5;
 /// Descriptors for everything else.
 const DESCRIPTORS_RESERVED: u64 = 64;

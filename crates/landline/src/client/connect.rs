@@ -7,7 +7,9 @@ use landline_proto::ErrorCode;
 use super::Connected;
 use crate::{
     Error, Side,
-    login::{self, Credential, FirstRequest, Keyring, KnownServer, Means, TypedPassword},
+    login::{
+        self, AuthMethod, Credential, FirstRequest, KeyCandidates, KnownServer, PasswordPrompt,
+    },
     net,
 };
 
@@ -27,12 +29,12 @@ pub async fn connect(
     credential: &Credential,
     first: Option<&FirstRequest>,
 ) -> Result<Connected, Error> {
-    match &credential.means {
-        Means::Keys(keys) => match keys.typed() {
+    match &credential.method {
+        AuthMethod::Keys(keys) => match keys.typed() {
             Some(typed) => connect_by_password(server, credential, typed, first).await,
             None => connect_by_keys(server, credential, keys, first).await,
         },
-        Means::Password(typed) => connect_by_password(server, credential, typed, first).await,
+        AuthMethod::Password(typed) => connect_by_password(server, credential, typed, first).await,
         _ => connect_once(server, credential, first).await,
     }
 }
@@ -40,7 +42,7 @@ pub async fn connect(
 async fn connect_by_keys(
     server: &KnownServer,
     credential: &Credential,
-    keys: &Keyring,
+    keys: &KeyCandidates,
     first: Option<&FirstRequest>,
 ) -> Result<Connected, Error> {
     keys.unlock().await?;
@@ -73,7 +75,7 @@ async fn connect_by_keys(
 async fn connect_by_password(
     server: &KnownServer,
     credential: &Credential,
-    typed: &Arc<TypedPassword>,
+    typed: &Arc<PasswordPrompt>,
     first: Option<&FirstRequest>,
 ) -> Result<Connected, Error> {
     let Credential {
@@ -81,7 +83,7 @@ async fn connect_by_password(
     } = credential;
     let by_password = Credential {
         user: user.clone(),
-        means: Means::Password(typed.clone()),
+        method: AuthMethod::Password(typed.clone()),
         attachable: *attachable,
     };
     let mut attempts = 1;
@@ -113,7 +115,7 @@ async fn connect_once(
     first: Option<&FirstRequest>,
 ) -> Result<Connected, Error> {
     let address = server.address();
-    let (line, reached) = net::dial(&address, server.via.as_ref()).await?;
+    let (line, route) = net::dial(&address, server.via.as_ref()).await?;
     let login = login::connect(
         line,
         &address.to_string(),
@@ -122,5 +124,5 @@ async fn connect_once(
         first,
     )
     .await?;
-    Ok(Connected { login, reached })
+    Ok(Connected { login, route })
 }

@@ -15,8 +15,8 @@ use crate::{
     crypto::Fingerprint,
     files::Partials,
     keys::UserKey,
-    login::{self, Credential, FirstRequest, Invite, KnownServer, Login, Means, Pins, Secret},
-    net::{self, HostPort, Reached, Target},
+    login::{self, AuthMethod, Credential, FirstRequest, Invite, KnownServer, Login, Pins, Secret},
+    net::{self, HostPort, Route, Target},
     paths::PrivateFolder,
     ping,
     session::SessionInfo,
@@ -36,22 +36,22 @@ pub struct Client {
 pub struct Connected {
     /// The login, with the channel.
     pub login: Login,
-    /// How the server was reached.
-    pub reached: Reached,
+    /// How the server was route.
+    pub route: Route,
 }
 
 /// Which way to the addresses of a server that is joined.
 #[derive(Debug, Clone, Default)]
-pub struct Ways {
+pub struct Routes {
     /// The hosts to go through to each of them by ssh, as somebody said: that is remembered.
     pub said: Option<ProxyJump>,
     /// Otherwise, what ssh's configuration says of a host; it will be asked again.
     pub configured: Vec<(String, ProxyJump)>,
 }
 
-impl Ways {
+impl Routes {
     /// What an address is called from here.
-    fn seen(&self, address: &HostPort) -> HostPort {
+    fn as_seen_locally(&self, address: &HostPort) -> HostPort {
         let host = self
             .said
             .as_ref()
@@ -63,7 +63,7 @@ impl Ways {
     }
 
     /// The server with the way that is to be gone now.
-    fn on(&self, server: &KnownServer) -> KnownServer {
+    fn with_route(&self, server: &KnownServer) -> KnownServer {
         let configured = self
             .configured
             .iter()
@@ -146,19 +146,23 @@ impl Client {
         user: UserName,
         key: Arc<UserKey>,
         replace: bool,
-        ways: &Ways,
+        routes: &Routes,
     ) -> Result<(KnownServer, Connected), Error> {
         let server = |address: &HostPort| {
-            let known = KnownServer::new(ways.seen(address), invite.fingerprint, user.clone())
-                .with_key(&key);
+            let known = KnownServer::new(
+                routes.as_seen_locally(address),
+                invite.fingerprint,
+                user.clone(),
+            )
+            .with_key(&key);
             KnownServer {
-                via: ways.said.clone(),
+                via: routes.said.clone(),
                 ..known
             }
         };
         let servers: Vec<KnownServer> = invite.addresses.iter().map(server).collect();
-        let credential = Credential::new(user.clone(), Means::Invite(key, invite.token));
-        self.join_any(&servers, &credential, replace, ways).await
+        let credential = Credential::new(user.clone(), AuthMethod::Invite(key, invite.token));
+        self.join_any(&servers, &credential, replace, routes).await
     }
 
     /// Logs in with a secret once, and remembers its server under all of its addresses, as
@@ -172,20 +176,23 @@ impl Client {
         secret: Arc<Secret>,
         path: PathBuf,
         replace: bool,
-        ways: &Ways,
+        routes: &Routes,
     ) -> Result<(KnownServer, Connected), Error> {
         let server = |address: &HostPort| {
-            let known =
-                KnownServer::new(ways.seen(address), secret.fingerprint, secret.user.clone());
+            let known = KnownServer::new(
+                routes.as_seen_locally(address),
+                secret.fingerprint,
+                secret.user.clone(),
+            );
             KnownServer {
                 secret: Some(path.clone()),
-                via: ways.said.clone(),
+                via: routes.said.clone(),
                 ..known
             }
         };
         let servers: Vec<KnownServer> = secret.addresses.iter().map(server).collect();
-        let credential = Credential::new(secret.user.clone(), Means::Secret(secret.clone()));
-        self.join_any(&servers, &credential, replace, ways).await
+        let credential = Credential::new(secret.user.clone(), AuthMethod::Secret(secret.clone()));
+        self.join_any(&servers, &credential, replace, routes).await
     }
 
     /// Logs in at the first of one server's addresses where it answers, and remembers them.
@@ -194,7 +201,7 @@ impl Client {
         servers: &[KnownServer],
         credential: &Credential,
         replace: bool,
-        ways: &Ways,
+        routes: &Routes,
     ) -> Result<(KnownServer, Connected), Error> {
         let pins = self.pins();
         let mut last = Error::Invite("it names no address".into());
@@ -204,7 +211,7 @@ impl Client {
                 continue;
             }
             let first = FirstRequest::new(ping::SERVICE, &Ping {})?;
-            match connect(&ways.on(candidate), credential, Some(&first)).await {
+            match connect(&routes.with_route(candidate), credential, Some(&first)).await {
                 Ok(mut connected) => {
                     pins.remember(candidate, servers)?;
                     ping::receive_pong(&mut connected.login.channel).await?;
@@ -223,7 +230,7 @@ impl Client {
     }
 }
 
-/// The fingerprint of the server at this address, reached through the hosts of `via`, which nothing
+/// The fingerprint of the server at this address, route through the hosts of `via`, which nothing
 /// else is said to.
 ///
 /// # Errors

@@ -65,7 +65,7 @@ impl ClientSession {
             }
         }
         let connected = connect(&self.server, &self.credential, Some(first)).await?;
-        state.attachment = connected.login.attachment(&self.credential.means);
+        state.attachment = connected.login.attachment(&self.credential.method);
         Ok(connected)
     }
 

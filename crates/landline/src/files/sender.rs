@@ -142,11 +142,11 @@ async fn send_range(
     }
     let reading =
         tokio::task::spawn_blocking(move || read(input, range, to_the_end, free_frames, &filled));
-    let pace = channel.rate_limiter();
+    let rate_limiter = channel.rate_limiter();
     loop {
         let next = async {
-            if let Some(pace) = &pace {
-                pace.ready().await;
+            if let Some(rate_limiter) = &rate_limiter {
+                rate_limiter.ready().await;
             }
             filled_frames.recv().await
         };

@@ -12,13 +12,13 @@ use landline_proto::{
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
-use super::{Credential, Keyring, Means, keyring::blocking};
+use super::{AuthMethod, Credential, KeyCandidates, key_candidates::blocking};
 use crate::{
     Error,
     crypto::{Fingerprint, is_same_mac, random},
     keys::SecretKey,
     net::{
-        Channel, Line, SecureStream, lost,
+        Channel, DialedStream, SecureStream, lost,
         tls::{self},
     },
     password::{Password, PasswordLogin, PasswordParties},
@@ -50,15 +50,15 @@ pub struct Login {
 
 impl Login {
     /// What further connections to the same server are attached to this session with, where the
-    /// login by `means` has asked for it.
-    pub fn attachment(&self, means: &Means) -> Option<Credential> {
+    /// login by `method` has asked for it.
+    pub fn attachment(&self, method: &AuthMethod) -> Option<Credential> {
         let AttachSecret(secret) = self.welcome.attach?;
-        let means = Means::Attach {
+        let method = AuthMethod::Attach {
             session: self.welcome.session.parse().ok()?,
             secret: SecretKey::from_bytes(secret),
-            binding: means.binding(),
+            binding: method.binding(),
         };
-        Some(Credential::new(self.welcome.user.clone(), means))
+        Some(Credential::new(self.welcome.user.clone(), method))
     }
 }
 
@@ -110,22 +110,22 @@ impl FirstRequest {
 /// 10 s, or 60 s with a key in an agent. What ssh takes until it is let in does not count; where it
 /// is not: [`Error::Ssh`].
 pub async fn connect(
-    line: Line,
+    line: DialedStream,
     address: &str,
     pin: Fingerprint,
     credential: &Credential,
     first: Option<&FirstRequest>,
 ) -> Result<Login, Error> {
     let start = Instant::now();
-    let means = &credential.means;
-    let (is_through, first_byte) = (line.is_through(), line.first_byte);
-    let begun = in_time_after(is_through, LOGIN_TIME_MAX, async {
+    let method = &credential.method;
+    let (ready, first_byte) = (line.ready(), line.first_byte);
+    let begun = in_time_after(ready, LOGIN_TIME_MAX, async {
         let mut stream = tls::connect(line.transport, address, pin).await?;
         let start = first_byte.and_then(|first| first.moment()).unwrap_or(start);
-        let (user, method) = (credential.user.clone(), means.method());
+        let (user, name) = (credential.user.clone(), method.name());
         let mut login = ClientLogin::new(
             user,
-            method,
+            name,
             *pin.bytes(),
             stream.transport(),
             Nonce(random()),
@@ -136,24 +136,24 @@ pub async fn connect(
         event(&mut *stream, &mut login).await?;
         let tls = start.elapsed();
         let exporter = stream.exporter()?;
-        if let Means::Keys(keys) = means {
+        if let AuthMethod::Keys(keys) = method {
             keys.note_methods(login.greeting().map_or(&[], |greeting| &greeting.methods));
             choice(&mut *stream, &mut login, keys, &exporter).await?;
         }
         Ok((stream, login, start, tls, exporter))
     });
     let (mut stream, mut login, start, tls, exporter) = begun.await?;
-    let time = if means.may_take_a_person() {
+    let time = if method.may_take_a_person() {
         SIGNING_TIME_MAX
     } else {
         LOGIN_TIME_MAX
     };
     in_time(time, async {
-        let transcript = login.transcript(means.binding(), &exporter);
+        let transcript = login.transcript(method.binding(), &exporter);
         let transcript =
             transcript.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
-        let (proof, expected) = match means {
-            Means::Password(typed) => {
+        let (proof, expected) = match method {
+            AuthMethod::Password(typed) => {
                 let parties = (credential.user.clone(), pin);
                 (
                     by_password(
@@ -167,7 +167,7 @@ pub async fn connect(
                     None,
                 )
             }
-            means => proof(&mut *stream, &login, means, transcript).await?,
+            method => proof(&mut *stream, &login, method, transcript).await?,
         };
         let mut flight = Vec::new();
         login.login(proof, &mut flight)?;
@@ -212,8 +212,8 @@ pub async fn connect(
 /// # Errors
 /// [`Error::ServerUnproven`], [`Error::Tls`], [`Error::Lost`], [`Error::Ssh`], and `login-timeout`
 /// after 10 s.
-pub async fn fingerprint(line: Line, address: &str) -> Result<Fingerprint, Error> {
-    in_time_after(line.is_through(), LOGIN_TIME_MAX, async {
+pub async fn fingerprint(line: DialedStream, address: &str) -> Result<Fingerprint, Error> {
+    in_time_after(line.ready(), LOGIN_TIME_MAX, async {
         let (mut stream, found) = tls::connect_to_anyone(line.transport, address).await?;
         // To the server this is a client that changed its mind.
         let _ = stream.shutdown().await;
@@ -253,7 +253,7 @@ async fn in_time_after<T>(
 async fn choice(
     stream: &mut dyn SecureStream,
     login: &mut ClientLogin,
-    keys: &Keyring,
+    keys: &KeyCandidates,
     exporter: &[u8],
 ) -> Result<(), Error> {
     if keys.key().is_none() {
@@ -319,11 +319,11 @@ async fn by_password(
 async fn proof(
     stream: &mut dyn SecureStream,
     login: &ClientLogin,
-    means: &Means,
+    method: &AuthMethod,
     transcript: [u8; 64],
 ) -> Result<(Proof, Option<Mac>), Error> {
-    let (may_be_slow, means) = (means.may_take_a_person(), means.clone());
-    let proving = blocking(move || means.prove(&transcript));
+    let (may_be_slow, method) = (method.may_take_a_person(), method.clone());
+    let proving = blocking(move || method.prove(&transcript));
     tokio::pin!(proving);
     tokio::select! {
         biased;

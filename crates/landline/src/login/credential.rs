@@ -10,7 +10,7 @@ use landline_proto::{
     messages::{Blob, Mac, Token},
 };
 
-use super::{Keyring, Secret, TypedPassword};
+use super::{KeyCandidates, PasswordPrompt, Secret};
 use crate::{
     Error,
     keys::{SecretKey, UserKey},
@@ -21,17 +21,17 @@ pub struct Credential {
     /// Who.
     pub user: UserName,
     /// By what.
-    pub means: Means,
+    pub method: AuthMethod,
     /// Whether the session is to give what further connections are attached with.
     pub attachable: bool,
 }
 
 impl Credential {
-    /// To log in as `user` by these means, for one connection.
-    pub fn new(user: UserName, means: Means) -> Self {
+    /// To log in as `user` by this method, for one connection.
+    pub fn new(user: UserName, method: AuthMethod) -> Self {
         Self {
             user,
-            means,
+            method,
             attachable: false,
         }
     }
@@ -48,17 +48,17 @@ impl Credential {
 
 /// By what somebody logs in.
 #[derive(Clone)]
-pub enum Means {
+pub enum AuthMethod {
     /// A key that the server knows.
     Key(Arc<UserKey>),
     /// Keys, one of which the server may know.
-    Keys(Arc<Keyring>),
+    Keys(Arc<KeyCandidates>),
     /// An invite: the key is then registered.
     Invite(Arc<UserKey>, Token),
     /// A secret that the server knows too.
     Secret(Arc<Secret>),
     /// A password.
-    Password(Arc<TypedPassword>),
+    Password(Arc<PasswordPrompt>),
     /// The attach secret of a live session.
     Attach {
         /// The session.
@@ -70,9 +70,9 @@ pub enum Means {
     },
 }
 
-impl Means {
+impl AuthMethod {
     /// The method of the login.
-    pub(super) fn method(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Key(_) | Self::Keys(_) => METHOD_SSH_KEY,
             Self::Invite(..) => METHOD_INVITE,

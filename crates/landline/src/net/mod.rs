@@ -2,9 +2,9 @@
 
 mod address;
 mod channel;
-mod line;
+mod dial;
 mod memory;
-mod pace;
+mod rate_limit;
 mod secure;
 mod ssh;
 pub mod tcp;
@@ -15,10 +15,10 @@ pub use channel::{
     Channel, ChannelReader, ChannelWriter, DataFrame, Received, StreamChannel, StreamInput, encode,
 };
 pub(crate) use channel::{linger, lost};
+pub use dial::{DialedStream, FirstByteTime, Route, dial};
 pub use landline_socketserver::activation;
-pub use line::{FirstByte, Line, Reached, dial};
 pub use memory::memory_pair;
-pub(crate) use pace::{LogPace, LogPaces, Pace, Paces};
+pub(crate) use rate_limit::{LogPace, LogPaces, RateLimiter, RateLimiters};
 pub use secure::SecureStream;
 pub use ssh::ssh_command;
 use tokio::io::{AsyncRead, AsyncWrite};

@@ -21,7 +21,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{FirstByte, HostPort};
+use super::{FirstByteTime, HostPort};
 use crate::{
     Error,
     paths::local,
@@ -42,7 +42,10 @@ const ENDING_PAUSE: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// [`Error::Ssh`] where it cannot be started.
-pub(super) fn dial(address: &HostPort, way: &ProxyJump) -> Result<(SshStream, FirstByte), Error> {
+pub(super) fn dial(
+    address: &HostPort,
+    way: &ProxyJump,
+) -> Result<(SshStream, FirstByteTime), Error> {
     let failed = |problem: String| Error::Ssh {
         way: way.to_string(),
         problem,
@@ -79,7 +82,7 @@ pub(super) fn dial(address: &HostPort, way: &ProxyJump) -> Result<(SshStream, Fi
     let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
         return Err(failed("ssh has no streams".into()));
     };
-    let (first_byte, awaited) = FirstByte::awaited();
+    let (first_byte, awaited) = FirstByteTime::pending();
     let stream = SshStream {
         stdin: Some(ChildStdin::from_std(stdin).map_err(no_stream)?),
         stdout: ChildStdout::from_std(stdout).map_err(no_stream)?,

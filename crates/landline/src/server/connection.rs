@@ -118,7 +118,7 @@ pub(super) async fn serve(
     }
     let mut is_over = drain.clone();
     channel.set_shutdown(context.connection().termination_signal());
-    channel.set_rate_limiter(shared.pace_of(context.user()));
+    channel.set_rate_limiter(shared.rate_limiter_of(context.user()));
     let served = tokio::select! {
         biased;
         served = serve_channel(&mut channel, &context, &shared.services, &mut drain) => served,
@@ -341,7 +341,7 @@ mod tests {
         },
         audit::AuditOptions,
         keys::UserKey,
-        login::{Credential, Invite, Login, Means},
+        login::{AuthMethod, Credential, Invite, Login},
         net::HostPort,
         paths::PrivateFolder,
         proto::{Message, messages::Ping},
@@ -375,10 +375,10 @@ mod tests {
         )
     }
 
-    /// Logs alice in by `means`, with a first request of a service.
+    /// Logs alice in by `method`, with a first request of a service.
     async fn connected(
         server: &Arc<Server>,
-        means: Means,
+        method: AuthMethod,
         service: &str,
         request: &impl Message,
     ) -> Login {
@@ -389,8 +389,8 @@ mod tests {
                 .serve_connection(Box::new(far), ([127, 0, 0, 1], 1).into(), Arc::new(|_| {}))
                 .await;
         });
-        let credential = Credential::new("alice".parse().unwrap(), means);
-        let line = crate::net::Line::new(Box::new(near));
+        let credential = Credential::new("alice".parse().unwrap(), method);
+        let line = crate::net::DialedStream::new(Box::new(near));
         crate::login::connect(
             line,
             "memory",
@@ -408,14 +408,20 @@ mod tests {
         let server = server(&stage);
         let (invite, key) = invite_and_key(&server, &stage);
         let mut sessions = Vec::new();
-        for means in [Means::Invite(key.clone(), invite.token), Means::Key(key)] {
-            let mut login = connected(&server, means, crate::ping::SERVICE, &Ping {}).await;
+        for method in [
+            AuthMethod::Invite(key.clone(), invite.token),
+            AuthMethod::Key(key),
+        ] {
+            let mut login = connected(&server, method, crate::ping::SERVICE, &Ping {}).await;
             crate::ping::receive_pong(&mut login.channel).await.unwrap();
             sessions.push(login);
         }
-        let pace = server.shared.paces.of(&"alice".parse().unwrap(), || None);
+        let rate_limiter = server
+            .shared
+            .rate_limiters
+            .of(&"alice".parse().unwrap(), || None);
         assert_eq!(
-            Arc::strong_count(&pace),
+            Arc::strong_count(&rate_limiter),
             6,
             "the server's, this one, and one for each half of each session's channel"
         );
@@ -448,8 +454,8 @@ mod tests {
             connection
         };
         let others: Vec<_> = (0..400).map(begin).collect();
-        let means = Means::Invite(key, invite.token);
-        let mut login = connected(&server, means, crate::admin::messages::SERVICE, &Who {}).await;
+        let method = AuthMethod::Invite(key, invite.token);
+        let mut login = connected(&server, method, crate::admin::messages::SERVICE, &Who {}).await;
         let (mut listed, mut messages, mut more) = (Vec::new(), 0, true);
         while more {
             let part: LiveSessions = login

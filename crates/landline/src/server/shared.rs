@@ -11,7 +11,7 @@ use crate::{
     admission::{Admission, Signing},
     audit::Audit,
     login::Identity,
-    net::{LogPaces, Pace, Paces},
+    net::{LogPaces, RateLimiter, RateLimiters},
     password::Passwords,
     paths::{PrivateFolder, Root},
     rights::RightsFile,
@@ -33,7 +33,7 @@ pub(super) struct Shared {
     pub(super) sessions: Sessions,
     pub(super) rights: Arc<RightsFile>,
     /// How fast content flows for each user.
-    pub(super) paces: Paces,
+    pub(super) rate_limiters: RateLimiters,
     /// How fast the log grows by what each user does.
     pub(super) log_paces: LogPaces,
     /// The passwords.
@@ -114,9 +114,9 @@ impl Shared {
     }
 
     /// How fast content flows for this user.
-    pub(super) fn pace_of(&self, user: &UserName) -> Arc<Pace> {
+    pub(super) fn rate_limiter_of(&self, user: &UserName) -> Arc<RateLimiter> {
         let (rights, whose) = (self.rights.clone(), user.clone());
-        self.paces
+        self.rate_limiters
             .of(user, move || match rights.rules().of(&whose) {
                 Some(rights) => rights.quota.rate,
                 // Whoever may do nothing any more, until the session has ended.

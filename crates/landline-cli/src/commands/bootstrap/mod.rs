@@ -7,10 +7,12 @@ mod remote;
 
 use std::{path::Path, sync::Arc};
 
+pub(crate) use arguments::Bootstrap;
 use data_encoding::HEXLOWER;
+use far::{Far, Manager};
 use landline::{
     Client, Error, Side,
-    client::Ways,
+    client::Routes,
     keys::UserKey,
     login::Invite,
     net::{HostPort, Target},
@@ -18,6 +20,7 @@ use landline::{
     proto::{ErrorCode, login::UserName},
     ssh_config::ProxyJump,
 };
+use remote::{Answers, Remote};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -27,9 +30,6 @@ use crate::{
     registration,
     terminal::{bytes, shown_line},
 };
-pub(crate) use arguments::Bootstrap;
-use far::{Far, Manager};
-use remote::{Answers, Remote};
 
 const COPY: &str = include_str!("copy.sh");
 const START: &str = include_str!("start.sh");
@@ -218,7 +218,7 @@ async fn join(
             ..invite.clone()
         }
     };
-    let redeem = async |invite: &Invite, ways: &Ways| {
+    let redeem = async |invite: &Invite, ways: &Routes| {
         let (server, connected) = client
             .join(invite, user.clone(), key.clone(), options.replace, ways)
             .await?;
@@ -243,7 +243,7 @@ async fn join(
         None => {
             redeem(
                 &at(&last.host),
-                &Ways {
+                &Routes {
                     said: Some(way.clone()),
                     configured: Vec::new(),
                 },
@@ -263,7 +263,7 @@ fn direct(
     context: &Context,
     host: &str,
     way: &ProxyJump,
-) -> Result<Option<(String, Ways)>, Failure> {
+) -> Result<Option<(String, Routes)>, Failure> {
     if way.hops.len() > 1 {
         return Ok(None);
     }
@@ -283,7 +283,7 @@ fn direct(
         .collect();
     Ok(Some((
         name,
-        Ways {
+        Routes {
             said: None,
             configured,
         },

@@ -11,17 +11,16 @@ mod serve;
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
+use arguments::{ClassicAction, Secret};
 use clap::Args;
 use landline_classic::Challenge;
+pub(crate) use profile::expand as expand_profile;
 
 use crate::{
     context::{Context, ExitStatus, Run},
     failure::Failure,
     signals,
 };
-use arguments::{ClassicAction, Secret};
-
-pub(crate) use profile::expand as expand_profile;
 
 /// Serve or dial the plain formats that socket courses teach
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use attempt::{CopyItem, PlannedCopies};
 use clap::Args;
 use landline::{
     Error,
@@ -15,6 +16,7 @@ use landline::{
     net::Location,
     proto::ErrorCode,
 };
+use progress::ProgressView;
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,8 +26,6 @@ use crate::{
     signals,
     terminal::{bytes, shown_line},
 };
-use attempt::{CopyItem, PlannedCopies};
-use progress::ProgressView;
 
 /// The most characters of a name in the progress view.
 const LABEL_CHARS: usize = 24;
@@ -46,8 +46,8 @@ const WAIT_MAX: Duration = Duration::from_secs(8);
 pub(crate) struct Cp {
     /// Path, `[user@]host:path`, or - for standard input or output
     ///
-    /// `landline://[user@]host[:port]/path` also names a file at a server. A local path with a colon
-    /// before the first slash is written ./a:b.
+    /// `landline://[user@]host[:port]/path` also names a file at a server. A local path with a
+    /// colon before the first slash is written ./a:b.
     #[arg(value_name = "PATH", num_args = 2.., required = true, value_parser = location_parser())]
     paths: Vec<Location>,
     /// Do not replace an existing file

@@ -9,6 +9,9 @@ use std::{collections::BTreeMap, path::Path};
 
 use clap::{Args, Subcommand};
 use landline::paths::local;
+use systemd::{Systemd, lingers};
+use transaction::Transaction;
+use user::ServiceUser;
 
 use crate::{
     context::{Context, ExitStatus, Run},
@@ -17,9 +20,6 @@ use crate::{
     settings::{ServeSettings, Settings},
     terminal::shown_line,
 };
-use systemd::{Systemd, lingers};
-use transaction::Transaction;
-use user::ServiceUser;
 
 const SERVICE: &str = "landline.service";
 const SOCKET: &str = "landline.socket";

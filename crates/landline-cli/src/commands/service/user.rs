@@ -161,7 +161,8 @@ impl ServiceUser {
     }
 }
 
-/// Whether systemd reads `text` as a user name. A number would be a user id, and an empty text root.
+/// Whether systemd reads `text` as a user name. A number would be a user id, and an empty text
+/// root.
 fn is_user_name(text: &str) -> bool {
     let begins = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
     begins

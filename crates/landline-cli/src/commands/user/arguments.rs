@@ -100,7 +100,8 @@ pub(super) enum UserCommand {
         remove: bool,
         /// Read the password from the first line of FILE
         ///
-        /// No other user may be able to read the file. By default the password is asked for, twice.
+        /// No other user may be able to read the file. By default the password is asked for,
+        /// twice.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
         /// Read the password from descriptor N; 0 is standard input

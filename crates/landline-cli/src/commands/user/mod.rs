@@ -4,6 +4,8 @@ mod arguments;
 
 use std::{io::Read, path::Path, time::Duration};
 
+pub(crate) use arguments::User;
+use arguments::{InviteTerms, KeysCommand, NewPassword, UserCommand};
 use landline::{
     Error,
     admin::{
@@ -31,9 +33,6 @@ use crate::{
     local_admin, passwords,
     terminal::{moment, shown_line, table},
 };
-use arguments::{InviteTerms, KeysCommand, NewPassword, UserCommand};
-
-pub(crate) use arguments::User;
 
 /// Far beyond any file of keys.
 const KEYS_BYTES_MAX: u64 = 1024 * 1024;

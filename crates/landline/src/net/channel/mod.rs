@@ -17,7 +17,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Pace, SecureStream, ssh::SshFailed};
+use super::{RateLimiter, SecureStream, ssh::SshFailed};
 use crate::Error;
 
 mod data_frame;
@@ -63,14 +63,14 @@ impl Channel {
     }
 
     /// Limits how fast content flows, both directions together.
-    pub(crate) fn set_rate_limiter(&mut self, pace: Arc<Pace>) {
-        self.reader.pace = Some(pace.clone());
-        self.writer.pace = Some(pace);
+    pub(crate) fn set_rate_limiter(&mut self, rate_limiter: Arc<RateLimiter>) {
+        self.reader.rate_limiter = Some(rate_limiter.clone());
+        self.writer.rate_limiter = Some(rate_limiter);
     }
 
     /// The limit that content keeps to, if there is one.
-    pub(crate) fn rate_limiter(&self) -> Option<Arc<Pace>> {
-        self.writer.pace.clone()
+    pub(crate) fn rate_limiter(&self) -> Option<Arc<RateLimiter>> {
+        self.writer.rate_limiter.clone()
     }
 
     /// As [`ChannelWriter::set_shutdown`].

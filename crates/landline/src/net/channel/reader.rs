@@ -13,13 +13,13 @@ use landline_proto::{
 };
 
 use super::{SharedStream, lost};
-use crate::{Error, net::Pace};
+use crate::{Error, net::RateLimiter};
 
 /// The receiving half of a channel.
 pub struct ChannelReader {
     pub(super) stream: SharedStream,
     decoder: MessageDecoder,
-    pub(super) pace: Option<Arc<Pace>>,
+    pub(super) rate_limiter: Option<Arc<RateLimiter>>,
 }
 
 /// What came next within or after a body.
@@ -36,7 +36,7 @@ impl ChannelReader {
         Self {
             stream,
             decoder,
-            pace: None,
+            rate_limiter: None,
         }
     }
 
@@ -96,8 +96,8 @@ impl ChannelReader {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn receive_data(&mut self, buffer: &mut Vec<u8>) -> Result<Received, Error> {
-        if let Some(pace) = &self.pace {
-            pace.ready().await;
+        if let Some(rate_limiter) = &self.rate_limiter {
+            rate_limiter.ready().await;
         }
         poll_fn(|cx| self.poll_data(cx, buffer)).await
     }
@@ -125,8 +125,8 @@ impl ChannelReader {
             let received = match item? {
                 Some(Item::Data(data)) => {
                     buffer.extend_from_slice(data);
-                    if let Some(pace) = &self.pace {
-                        pace.spend(data.len());
+                    if let Some(rate_limiter) = &self.rate_limiter {
+                        rate_limiter.spend(data.len());
                     }
                     Some(Received::Data(data.len()))
                 }

@@ -12,7 +12,7 @@ use landline_proto::{BodySize, ErrorCode, Limits, Message, frame, message};
 use tokio::sync::watch;
 
 use super::{DataFrame, SharedStream, lost};
-use crate::{Error, net::Pace};
+use crate::{Error, net::RateLimiter};
 
 /// The sending half of a channel.
 ///
@@ -23,7 +23,7 @@ pub struct ChannelWriter {
     pub(super) out: Vec<u8>,
     pub(super) sending: Option<Sending>,
     ending: Option<watch::Receiver<Option<String>>>,
-    pub(super) pace: Option<Arc<Pace>>,
+    pub(super) rate_limiter: Option<Arc<RateLimiter>>,
 }
 
 /// A body that is being sent.
@@ -51,7 +51,7 @@ impl ChannelWriter {
             out: Vec::new(),
             sending: None,
             ending: None,
-            pace: None,
+            rate_limiter: None,
         }
     }
 
@@ -160,8 +160,8 @@ impl ChannelWriter {
     }
 
     pub(super) fn end_data(&mut self, data: &DataFrame) {
-        if let Some(pace) = &self.pace {
-            pace.spend(data.len());
+        if let Some(rate_limiter) = &self.rate_limiter {
+            rate_limiter.spend(data.len());
         }
         if let Some(Sending { size, sent, .. }) = &mut self.sending {
             *sent += data.len() as u64;

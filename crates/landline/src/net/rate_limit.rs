@@ -14,7 +14,7 @@ const BURST_TIME: Duration = Duration::from_secs(1);
 
 /// A limit to the content of all connections of a user, both ways together. What flows is paid for
 /// with time: whoever has spent more waits before the next part.
-pub(crate) struct Pace {
+pub(crate) struct RateLimiter {
     /// Bytes per second now; `None` for no limit.
     rate: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     /// When all that has flowed is paid for.
@@ -24,27 +24,29 @@ pub(crate) struct Pace {
 /// The limit of each user, however many connections there are, and whether one of them has ended
 /// meanwhile.
 #[derive(Default)]
-pub(crate) struct Paces(Mutex<HashMap<UserName, Arc<Pace>>>);
+pub(crate) struct RateLimiters(Mutex<HashMap<UserName, Arc<RateLimiter>>>);
 
-impl Paces {
+impl RateLimiters {
     /// The limit of this user; where there is none yet, one of this many bytes per second, asked
     /// for anew with each part.
     pub(crate) fn of(
         &self,
         user: &UserName,
         rate: impl Fn() -> Option<u64> + Send + Sync + 'static,
-    ) -> Arc<Pace> {
-        let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    ) -> Arc<RateLimiter> {
+        let mut rate_limiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // What has flowed stays to be paid for: a new connection is no new second at once.
-        paces.retain(|_, pace| Arc::strong_count(pace) > 1 || !pace.is_rested());
-        paces
+        rate_limiters.retain(|_, rate_limiter| {
+            Arc::strong_count(rate_limiter) > 1 || !rate_limiter.is_rested()
+        });
+        rate_limiters
             .entry(user.clone())
-            .or_insert_with(|| Arc::new(Pace::new(rate)))
+            .or_insert_with(|| Arc::new(RateLimiter::new(rate)))
             .clone()
     }
 }
 
-impl Pace {
+impl RateLimiter {
     /// A limit that is asked for anew with each part, in bytes per second.
     pub(crate) fn new(rate: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
         Self {
@@ -94,13 +96,13 @@ const LOG_BYTES: usize = 600;
 /// Whoever is so far behind logs in no more for a while: what a login writes cannot wait.
 const LOG_DEBT_MAX: Duration = Duration::from_secs(10);
 
-/// The pace at which a user may do what is written down.
+/// The rate_limiter at which a user may do what is written down.
 #[derive(Clone)]
-pub(crate) struct LogPace(Arc<Pace>);
+pub(crate) struct LogPace(Arc<RateLimiter>);
 
 /// Those of all users.
 #[derive(Default)]
-pub(crate) struct LogPaces(Paces);
+pub(crate) struct LogPaces(RateLimiters);
 
 impl LogPaces {
     /// That of this user.
@@ -134,13 +136,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn content_flows_at_the_rate_behind_a_burst() {
         tokio::time::advance(Duration::from_secs(10)).await;
-        let pace = Pace::new(|| Some(1000));
+        let rate_limiter = RateLimiter::new(|| Some(1000));
         let start = Instant::now();
         for _ in 0..50 {
-            pace.ready().await;
-            pace.spend(100);
+            rate_limiter.ready().await;
+            rate_limiter.spend(100);
         }
-        pace.ready().await;
+        rate_limiter.ready().await;
         assert_eq!(
             start.elapsed().as_millis(),
             4000,
@@ -149,15 +151,15 @@ mod tests {
 
         tokio::time::sleep(Duration::from_secs(100)).await;
         let start = Instant::now();
-        pace.spend(3000);
-        pace.ready().await;
+        rate_limiter.spend(3000);
+        rate_limiter.ready().await;
         assert_eq!(
             start.elapsed().as_millis(),
             2000,
             "a long rest saves up no more than one second"
         );
 
-        let free = Pace::new(|| None);
+        let free = RateLimiter::new(|| None);
         free.spend(usize::MAX);
         free.ready().await;
         assert_eq!(start.elapsed().as_millis(), 2000);
@@ -166,10 +168,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_written_down_has_a_pace_and_logins_end_when_it_is_far_behind() {
         tokio::time::advance(Duration::from_secs(10)).await;
-        let (paces, alice) = (LogPaces::default(), "alice".parse::<UserName>().unwrap());
+        let (rate_limiters, alice) = (LogPaces::default(), "alice".parse::<UserName>().unwrap());
         let start = Instant::now();
         for _ in 0..1000 {
-            paces.of(&alice).wait_to_log(4096).await;
+            rate_limiters.of(&alice).wait_to_log(4096).await;
         }
         let spent = 1000 * (2 * 4096 + LOG_BYTES) as u64;
         let expected = spent / LOG_RATE - 1;
@@ -179,33 +181,37 @@ mod tests {
             start.elapsed()
         );
         let logins = (0..100_000)
-            .take_while(|_| paces.of(&alice).log_in())
+            .take_while(|_| rate_limiters.of(&alice).log_in())
             .count();
         assert!((1000..20_000).contains(&logins), "{logins}");
         assert!(
-            paces.of(&"bob".parse().unwrap()).log_in(),
+            rate_limiters.of(&"bob".parse().unwrap()).log_in(),
             "nobody else is behind"
         );
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(paces.of(&alice).log_in());
+        assert!(rate_limiters.of(&alice).log_in());
     }
 
     #[tokio::test(start_paused = true)]
     async fn all_connections_of_a_user_share_one_rate() {
         tokio::time::advance(Duration::from_secs(10)).await;
-        let (paces, [alice, bob]) = (
-            Paces::default(),
+        let (rate_limiters, [alice, bob]) = (
+            RateLimiters::default(),
             ["alice", "bob"].map(|name| name.parse::<UserName>().unwrap()),
         );
-        let pace = |user: &UserName| paces.of(user, || Some(1000));
+        let rate_limiter = |user: &UserName| rate_limiters.of(user, || Some(1000));
         let start = Instant::now();
-        let several = [pace(&alice), pace(&alice), pace(&alice)];
+        let several = [
+            rate_limiter(&alice),
+            rate_limiter(&alice),
+            rate_limiter(&alice),
+        ];
         for part in 0..30 {
-            let pace = &several[part % several.len()];
-            pace.ready().await;
-            pace.spend(100);
+            let rate_limiter = &several[part % several.len()];
+            rate_limiter.ready().await;
+            rate_limiter.spend(100);
         }
-        pace(&bob).ready().await;
+        rate_limiter(&bob).ready().await;
         several[0].ready().await;
         assert_eq!(
             start.elapsed().as_millis(),
@@ -214,15 +220,15 @@ mod tests {
         );
 
         // Whoever hangs up and comes again has not rested.
-        pace(&alice).spend(5000);
+        rate_limiter(&alice).spend(5000);
         drop(several);
-        pace(&bob).ready().await;
-        pace(&alice).ready().await;
+        rate_limiter(&bob).ready().await;
+        rate_limiter(&alice).ready().await;
         assert_eq!(start.elapsed().as_millis(), 7000);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        pace(&bob).spend(1);
+        rate_limiter(&bob).spend(1);
         assert_eq!(
-            paces.0.lock().unwrap().len(),
+            rate_limiters.0.lock().unwrap().len(),
             1,
             "whoever is gone and owes nothing is forgotten"
         );

@@ -15,18 +15,18 @@ use crate::{Error, keys::UserKey, password::Password};
 
 /// The keys of somebody who wants in: one, or several, of which the server is asked which one it
 /// would accept before anything is signed.
-pub struct Keyring {
+pub struct KeyCandidates {
     keys: Vec<Arc<UserKey>>,
-    ask: Arc<dyn Ask>,
+    ask: Arc<dyn Prompter>,
     chosen: OnceLock<usize>,
     /// Whether the server was last heard to take passwords.
     takes_passwords: AtomicBool,
     /// The password, once none of them was accepted.
-    typed: OnceLock<Arc<TypedPassword>>,
+    typed: OnceLock<Arc<PasswordPrompt>>,
 }
 
 /// Whom a login can ask. Everything is asked while there is no connection.
-pub trait Ask: Send + Sync {
+pub trait Prompter: Send + Sync {
     /// The passphrase of the key in this file. May block.
     ///
     /// # Errors
@@ -54,15 +54,15 @@ pub trait Ask: Send + Sync {
 }
 
 /// A password that was asked for.
-pub struct TypedPassword {
+pub struct PasswordPrompt {
     password: Mutex<Password>,
     was_accepted: AtomicBool,
-    ask: Arc<dyn Ask>,
+    ask: Arc<dyn Prompter>,
 }
 
-impl TypedPassword {
+impl PasswordPrompt {
     /// A password, and whoever wants to know that it was accepted.
-    pub fn new(password: Password, ask: Arc<dyn Ask>) -> Self {
+    pub fn new(password: Password, ask: Arc<dyn Prompter>) -> Self {
         Self {
             password: Mutex::new(password),
             was_accepted: AtomicBool::new(false),
@@ -109,9 +109,9 @@ impl TypedPassword {
     }
 }
 
-impl Keyring {
+impl KeyCandidates {
     /// A ring of `keys`, the preferred ones first, with somebody to ask for their passphrases.
-    pub fn new(keys: Vec<Arc<UserKey>>, ask: Arc<dyn Ask>) -> Self {
+    pub fn new(keys: Vec<Arc<UserKey>>, ask: Arc<dyn Prompter>) -> Self {
         Self {
             keys,
             ask,
@@ -151,7 +151,7 @@ impl Keyring {
     }
 
     /// The password that is used in place of the keys, once somebody was asked for it.
-    pub(crate) fn typed(&self) -> Option<&Arc<TypedPassword>> {
+    pub(crate) fn typed(&self) -> Option<&Arc<PasswordPrompt>> {
         self.typed.get()
     }
 
@@ -168,7 +168,7 @@ impl Keyring {
     ///
     /// # Errors
     /// [`Error::Password`].
-    pub(crate) async fn ask_password(&self) -> Result<Option<&Arc<TypedPassword>>, Error> {
+    pub(crate) async fn ask_password(&self) -> Result<Option<&Arc<PasswordPrompt>>, Error> {
         if !self.takes_passwords.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -178,7 +178,7 @@ impl Keyring {
         };
         let ask = self.ask.clone();
         Ok(Some(self.typed.get_or_init(|| {
-            Arc::new(TypedPassword::new(password, ask))
+            Arc::new(PasswordPrompt::new(password, ask))
         })))
     }
 

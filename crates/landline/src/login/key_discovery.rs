@@ -32,7 +32,7 @@ pub struct KeySources {
 
 /// The keys that were found, and what was passed over.
 #[derive(Default)]
-pub struct Candidates {
+pub struct FoundKeys {
     /// In the order in which they are preferred.
     pub keys: Vec<Arc<UserKey>>,
     /// What could not be used, for people. Not to be printed unchecked.
@@ -104,8 +104,8 @@ impl KeySources {
 
     /// Every key: of the files that the user named, of the agent, of the files that are usual; at
     /// most 64. Blocking.
-    pub fn all(&self) -> Candidates {
-        let mut found = Candidates::default();
+    pub fn all(&self) -> FoundKeys {
+        let mut found = FoundKeys::default();
         for path in &self.files {
             match self.named(path) {
                 Ok(key) => found.push(key),
@@ -155,7 +155,7 @@ impl KeySources {
     }
 }
 
-impl Candidates {
+impl FoundKeys {
     fn push(&mut self, key: UserKey) {
         if self.keys.iter().all(|known| known.public() != key.public()) {
             self.keys.push(Arc::new(key));

@@ -12,12 +12,12 @@ use super::{HostPort, Transport, ssh, tcp};
 use crate::{Error, ssh_config::ProxyJump};
 
 /// What a login runs over, and since when the server can be expected to answer.
-pub struct Line {
+pub struct DialedStream {
     pub(crate) transport: Box<dyn Transport>,
-    pub(crate) first_byte: Option<FirstByte>,
+    pub(crate) first_byte: Option<FirstByteTime>,
 }
 
-impl Line {
+impl DialedStream {
     /// A line at whose other end the server is already.
     pub fn new(transport: Box<dyn Transport>) -> Self {
         Self {
@@ -28,11 +28,11 @@ impl Line {
 
     /// Completes once the server can be expected to answer: at once, or when ssh has been let in,
     /// which may have taken a person.
-    pub(crate) fn is_through(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub(crate) fn ready(&self) -> impl Future<Output = ()> + Send + use<> {
         let first_byte = self.first_byte.clone();
         async move {
             if let Some(mut first_byte) = first_byte {
-                first_byte.came().await;
+                first_byte.wait().await;
             }
         }
     }
@@ -40,11 +40,11 @@ impl Line {
 
 /// When the first byte came back.
 #[derive(Debug, Clone)]
-pub struct FirstByte(watch::Receiver<Option<Instant>>);
+pub struct FirstByteTime(watch::Receiver<Option<Instant>>);
 
-impl FirstByte {
+impl FirstByteTime {
     /// One that has not come yet, and how to say that it did.
-    pub(super) fn awaited() -> (watch::Sender<Option<Instant>>, Self) {
+    pub(super) fn pending() -> (watch::Sender<Option<Instant>>, Self) {
         let (sender, receiver) = watch::channel(None);
         (sender, Self(receiver))
     }
@@ -55,7 +55,7 @@ impl FirstByte {
     }
 
     /// Completes when it came, which it never does on a line that has ended. Cancel-safe.
-    async fn came(&mut self) {
+    async fn wait(&mut self) {
         if self.0.wait_for(Option::is_some).await.is_err() {
             std::future::pending().await
         }
@@ -64,7 +64,7 @@ impl FirstByte {
 
 /// How a server is reached.
 #[derive(Debug, Clone)]
-pub enum Reached {
+pub enum Route {
     /// By TCP.
     Tcp {
         /// The address that answered.
@@ -81,11 +81,11 @@ pub enum Reached {
         /// When ssh was started.
         start: Instant,
         /// When the first byte came back from the server.
-        first_byte: FirstByte,
+        first_byte: FirstByteTime,
     },
 }
 
-impl Reached {
+impl Route {
     /// From the first packet, or from when ssh was started, until there was a line.
     pub fn connect_time(&self) -> Duration {
         match self {
@@ -105,17 +105,20 @@ impl Reached {
 ///
 /// # Errors
 /// [`Error::Connect`]; [`Error::Ssh`] where ssh cannot be started.
-pub async fn dial(address: &HostPort, via: Option<&ProxyJump>) -> Result<(Line, Reached), Error> {
+pub async fn dial(
+    address: &HostPort,
+    via: Option<&ProxyJump>,
+) -> Result<(DialedStream, Route), Error> {
     if let Some(way) = via.filter(|way| !way.hops.is_empty()) {
         let start = Instant::now();
         let (transport, first_byte) = ssh::dial(address, way)?;
-        let line = Line {
+        let line = DialedStream {
             transport: Box::new(transport),
             first_byte: Some(first_byte.clone()),
         };
         return Ok((
             line,
-            Reached::Ssh {
+            Route::Ssh {
                 way: way.clone(),
                 start,
                 first_byte,
@@ -129,8 +132,8 @@ pub async fn dial(address: &HostPort, via: Option<&ProxyJump>) -> Result<(Line, 
         connect_time,
     } = tcp::dial(address).await?;
     Ok((
-        Line::new(Box::new(stream)),
-        Reached::Tcp {
+        DialedStream::new(Box::new(stream)),
+        Route::Tcp {
             address,
             resolve_time,
             connect_time,
