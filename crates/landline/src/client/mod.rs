@@ -36,7 +36,7 @@ pub struct Client {
 pub struct Connected {
     /// The login, with the channel.
     pub login: Login,
-    /// How the server was route.
+    /// How the server was reached.
     pub route: Route,
 }
 

@@ -96,7 +96,7 @@ const LOG_BYTES: usize = 600;
 /// Whoever is so far behind logs in no more for a while: what a login writes cannot wait.
 const LOG_DEBT_MAX: Duration = Duration::from_secs(10);
 
-/// The rate_limiter at which a user may do what is written down.
+/// Limits how fast a user may do what is recorded.
 #[derive(Clone)]
 pub(crate) struct LogPace(Arc<RateLimiter>);
 
