@@ -1,22 +1,35 @@
 //! The tables, and how a store of an earlier release becomes one of this.
 //!
-//! A new table of the version that is being made is one constant here and its place in [`TABLES`].
-//! Once a version was released its tables never change: the next one has a step of its own in
-//! [`migrate`].
+//! Once a version was released its tables change by a new step in [`SCHEMA`] only. [`TABLES`] is
+//! what all steps lead to.
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use crate::{keys::PublicKey, paths::local};
+use crate::paths::local;
 
 /// SQLite before this has the WAL-reset bug: it can lose acknowledged rows.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-/// The version of this release.
-const VERSION: i64 = 3;
+/// What a store holds, and how stores of earlier versions get there.
+struct Schema {
+    /// The SQL of each table, in the order in which they can be made. Times are seconds since
+    /// 1970.
+    tables: &'static [&'static str],
+    /// What makes the next version of each earlier one, from version 1 on.
+    steps: &'static [Step],
+}
 
-/// All tables of [`VERSION`], in the order in which they can be made. Times are seconds since 1970.
+/// Makes the next version of a store.
+type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
+
+/// The schema of this release.
+static SCHEMA: Schema = Schema {
+    tables: TABLES,
+    steps: &[],
+};
+
 const TABLES: &[&str] = &[
     ACCOUNTS,
     KEYS,
@@ -28,11 +41,8 @@ const TABLES: &[&str] = &[
     PASSWORD_SOURCES,
 ];
 
-/// Those that version 2 did not have.
-const TABLES_SINCE_2: &[&str] = &[PASSWORD_SETUP, PASSWORDS, PASSWORD_SOURCES];
-
-/// Who may log in. `disabled` is when that was taken away; `owner` is 1 for whoever redeemed the
-/// server's own first invite.
+/// Who may log in. Names that differ only in case are the same. `disabled` is when that was taken
+/// away; `owner` is 1 for the user who redeemed the server's own first invite.
 const ACCOUNTS: &str = "
     CREATE TABLE accounts (
         name TEXT PRIMARY KEY NOT NULL,
@@ -40,6 +50,7 @@ const ACCOUNTS: &str = "
         disabled INTEGER,
         owner INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX accounts_by_folded_name ON accounts (lower(name));
 ";
 
 /// Their keys: `line` is algorithm and base64 alone, `options` and `comment` what stands in front
@@ -83,13 +94,15 @@ const STORED: &str = "
     CREATE INDEX stored_of_user ON stored (user, bytes);
 ";
 
-/// Shared secrets: of each only the key that proves it here.
+/// Shared secrets: of each only the key that proves it here, and the services that it may use, or
+/// null for all.
 const SECRETS: &str = "
     CREATE TABLE secrets (
         id BLOB PRIMARY KEY NOT NULL,
         user TEXT NOT NULL REFERENCES accounts (name) ON DELETE CASCADE,
         binding TEXT NOT NULL,
         key BLOB NOT NULL,
+        services TEXT,
         label TEXT NOT NULL,
         created INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
@@ -135,6 +148,10 @@ pub(super) enum Upkeep {
 /// Opens the file with the settings that make a commit durable, and brings its tables up to date if
 /// it may.
 pub(super) fn open(path: &Path, upkeep: Upkeep) -> Result<Connection, String> {
+    open_with(path, upkeep, &SCHEMA)
+}
+
+fn open_with(path: &Path, upkeep: Upkeep, schema: &Schema) -> Result<Connection, String> {
     let text = |error: rusqlite::Error| error.to_string();
     if rusqlite::version_number() < SQLITE_VERSION_MIN {
         return Err(format!(
@@ -154,20 +171,7 @@ pub(super) fn open(path: &Path, upkeep: Upkeep) -> Result<Connection, String> {
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(text)?;
     // Nothing is written before this: a later release's store stays as it is.
-    match (version, upkeep) {
-        (VERSION, _) | (0..VERSION, Upkeep::Make) => {}
-        (0..VERSION, Upkeep::Leave) => {
-            return Err(
-                "is of an earlier release, and the server that uses it too; restart the server"
-                    .into(),
-            );
-        }
-        (later, _) => {
-            return Err(format!(
-                "is of a later release (version {later}); this release knows version {VERSION}"
-            ));
-        }
-    }
+    schema.check(version, upkeep)?;
     connection
         .pragma_update(None, "journal_mode", "WAL")
         .map_err(text)?;
@@ -177,17 +181,60 @@ pub(super) fn open(path: &Path, upkeep: Upkeep) -> Result<Connection, String> {
     connection
         .pragma_update(None, "foreign_keys", true)
         .map_err(text)?;
-    if (1..VERSION).contains(&version) {
+    if (1..schema.version()).contains(&version) {
         back_up(&connection, path, version)?;
     }
-    if version != VERSION {
+    if version != schema.version() {
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(text)?;
-        migrate(&transaction, version).map_err(text)?;
+        schema
+            .bring_up_to_date(&transaction, version)
+            .map_err(text)?;
         transaction.commit().map_err(text)?;
     }
     Ok(connection)
+}
+
+impl Schema {
+    /// The version of the stores that this schema makes.
+    fn version(&self) -> i64 {
+        i64::try_from(self.steps.len()).map_or(i64::MAX, |steps| steps + 1)
+    }
+
+    /// Checks that a store of this version may be used.
+    fn check(&self, version: i64, upkeep: Upkeep) -> Result<(), String> {
+        let current = self.version();
+        if version == current || (0..current).contains(&version) && upkeep == Upkeep::Make {
+            return Ok(());
+        }
+        Err(if (0..current).contains(&version) {
+            "is of an earlier release, and the server that uses it too; restart the server".into()
+        } else {
+            format!(
+                "is of a later release (version {version}); this release knows version {current}"
+            )
+        })
+    }
+
+    /// Makes all tables of a new store, or takes the steps that an older one lacks.
+    fn bring_up_to_date(
+        &self,
+        transaction: &Transaction<'_>,
+        version: i64,
+    ) -> rusqlite::Result<()> {
+        if version == 0 {
+            for table in self.tables {
+                transaction.execute_batch(table)?;
+            }
+        } else {
+            let taken = usize::try_from(version - 1).unwrap_or_default();
+            for step in self.steps.iter().skip(taken) {
+                step(transaction)?;
+            }
+        }
+        transaction.pragma_update(None, "user_version", self.version())
+    }
 }
 
 /// Writes all that is in the store into a file beside it, durably, before anything is rewritten.
@@ -216,48 +263,118 @@ fn back_up(connection: &Connection, path: &Path, version: i64) -> Result<(), Str
     local::make_durable(&staging, &backup).map_err(|error| failed(error.to_string()))
 }
 
-fn migrate(transaction: &Transaction<'_>, version: i64) -> rusqlite::Result<()> {
-    match version {
-        1 => migrate_from_1(transaction)?,
-        2 => make(transaction, TABLES_SINCE_2)?,
-        _ => make(transaction, TABLES)?,
-    }
-    transaction.pragma_update(None, "user_version", VERSION)
-}
+#[cfg(test)]
+mod tests {
+    use testkit::Stage;
 
-fn make(transaction: &Transaction<'_>, tables: &[&str]) -> rusqlite::Result<()> {
-    tables
-        .iter()
-        .try_for_each(|table| transaction.execute_batch(table))
-}
+    use super::*;
 
-fn migrate_from_1(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    let old = ["accounts", "keys", "invites"];
-    for table in old {
-        transaction.execute_batch(&format!("ALTER TABLE {table} RENAME TO {table}_1"))?;
+    /// The schema of a release before [`NEWER`].
+    static OLDER: Schema = Schema {
+        tables: &["CREATE TABLE people (name TEXT NOT NULL) STRICT;"],
+        steps: &[],
+    };
+
+    static NEWER: Schema = Schema {
+        tables: &["CREATE TABLE people (name TEXT NOT NULL, shoe INTEGER NOT NULL) STRICT;"],
+        steps: &[add_shoes],
+    };
+
+    static NEWEST: Schema = Schema {
+        tables: &[],
+        steps: &[add_shoes, |transaction| {
+            transaction.execute_batch("UPDATE people SET shoe = shoe + 1;")
+        }],
+    };
+
+    fn add_shoes(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        let sql = "ALTER TABLE people ADD COLUMN shoe INTEGER NOT NULL DEFAULT 42;";
+        transaction.execute_batch(sql)
     }
-    make(transaction, TABLES)?;
-    // There was one account at most: whoever had redeemed the first invite.
-    transaction.execute_batch(
-        "INSERT INTO accounts (name, created, owner) SELECT name, created, 1 FROM accounts_1;
-         INSERT INTO invites (token_hash, purpose, created, expires, redeemed, redeemed_by)
-             SELECT token_hash, 'owner', created, expires, redeemed, redeemed_by FROM invites_1;",
-    )?;
-    let mut keys = transaction.prepare("SELECT user, line, created FROM keys_1")?;
-    let mut rows = keys.query([])?;
-    while let Some(row) = rows.next()? {
-        let (user, line, created): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let fingerprint = PublicKey::parse(&line)
-            .map(|key| key.fingerprint())
-            .unwrap_or_default();
-        transaction.execute(
-            "INSERT INTO keys (user, line, fingerprint, options, comment, created) VALUES (?1, ?2, ?3, '', '', ?4)",
-            params![user, line, fingerprint, created],
-        )?;
+
+    fn version(path: &Path) -> i64 {
+        Connection::open(path)
+            .unwrap()
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap()
     }
-    drop(rows);
-    drop(keys);
-    old.iter()
-        .rev()
-        .try_for_each(|table| transaction.execute_batch(&format!("DROP TABLE {table}_1")))
+
+    fn shoe(connection: &Connection) -> i64 {
+        let sql = "SELECT shoe FROM people WHERE name = 'alice'";
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// A store of the release before, with a row.
+    fn older(stage: &Stage) -> PathBuf {
+        let path = stage.path("store");
+        let connection = open_with(&path, Upkeep::Make, &OLDER).unwrap();
+        connection
+            .execute("INSERT INTO people VALUES ('alice')", [])
+            .unwrap();
+        path
+    }
+
+    /// Proves `release-mix` in docs/faults.md.
+    #[test]
+    fn older_store_is_backed_up_and_upgraded() {
+        let stage = Stage::new("unused");
+        let path = older(&stage);
+        let refused = open_with(&path, Upkeep::Leave, &NEWER).unwrap_err();
+        assert!(refused.contains("earlier release"), "{refused}");
+        assert_eq!(version(&path), 1);
+        let upgraded = open_with(&path, Upkeep::Make, &NEWER).unwrap();
+        assert_eq!((version(&path), shoe(&upgraded)), (2, 42));
+        let backup = Connection::open(stage.path("store.version-1")).unwrap();
+        let name: String = backup
+            .query_row("SELECT name FROM people", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(
+            (version(&stage.path("store.version-1")), &*name),
+            (1, "alice")
+        );
+        open_with(&path, Upkeep::Leave, &NEWER).unwrap();
+    }
+
+    /// Proves `release-mix` in docs/faults.md.
+    #[test]
+    fn steps_lead_from_any_version_to_the_latest() {
+        let stage = Stage::new("unused");
+        let path = older(&stage);
+        let upgraded = open_with(&path, Upkeep::Make, &NEWEST).unwrap();
+        assert_eq!((version(&path), shoe(&upgraded)), (3, 43));
+        // A store of the version in between takes the last step only.
+        let stage = Stage::new("unused");
+        let path = older(&stage);
+        drop(open_with(&path, Upkeep::Make, &NEWER).unwrap());
+        let upgraded = open_with(&path, Upkeep::Make, &NEWEST).unwrap();
+        assert_eq!((version(&path), shoe(&upgraded)), (3, 43));
+    }
+
+    /// Proves `release-mix` in docs/faults.md.
+    #[test]
+    fn step_that_fails_changes_nothing() {
+        static BROKEN: Schema = Schema {
+            tables: &[],
+            steps: &[|transaction| {
+                transaction.execute_batch("DELETE FROM people; DELETE FROM nobody;")
+            }],
+        };
+        let stage = Stage::new("unused");
+        let path = older(&stage);
+        assert!(open_with(&path, Upkeep::Make, &BROKEN).is_err());
+        assert_eq!(version(&path), 1);
+        let upgraded = open_with(&path, Upkeep::Make, &NEWER).unwrap();
+        assert_eq!(shoe(&upgraded), 42);
+    }
+
+    /// Proves `release-mix` in docs/faults.md.
+    #[test]
+    fn upgrade_without_backup_is_refused() {
+        let stage = Stage::new("unused");
+        let path = older(&stage);
+        std::fs::create_dir(stage.path("store.version-1")).unwrap();
+        let refused = open_with(&path, Upkeep::Make, &NEWER).unwrap_err();
+        assert!(refused.contains("backup"), "{refused}");
+        assert_eq!(version(&path), 1);
+    }
 }
