@@ -105,7 +105,8 @@ impl Store {
         found.ok_or_else(|| no_account(user))
     }
 
-    /// Makes an account with these keys, all or nothing.
+    /// Makes an account with these keys, all or nothing. Names that differ only in case are the
+    /// same.
     ///
     /// # Errors
     /// `exists`, [`Error::State`].
@@ -139,10 +140,7 @@ impl Store {
         if is_new {
             Ok(())
         } else {
-            Err(Error::here(
-                ErrorCode::Exists,
-                format!("there is an account {user} already"),
-            ))
+            Err(name_taken(user))
         }
     }
 
@@ -428,7 +426,16 @@ pub(super) fn has_account(
     transaction.query_row(sql, params![user.as_str()], |row| row.get(0))
 }
 
-/// Makes an account unless there is one; whether it was made.
+/// Whether there is an account of this name or of one that differs only in case.
+pub(super) fn is_name_taken(
+    transaction: &Transaction<'_>,
+    user: &UserName,
+) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM accounts WHERE lower(name) = ?1)";
+    transaction.query_row(sql, params![user.folded()], |row| row.get(0))
+}
+
+/// Makes an account unless its [name is taken](is_name_taken); whether it was made.
 pub(super) fn insert_account(
     transaction: &Transaction<'_>,
     user: &UserName,
@@ -496,6 +503,12 @@ pub(super) fn objection(
         Some((false, false)) => Some("the key, secret or password was removed"),
         Some((false, true)) => None,
     })
+}
+
+pub(super) fn name_taken(user: &UserName) -> Error {
+    let problem =
+        format!("there is an account {user} already; names that differ only in case are the same");
+    Error::here(ErrorCode::Exists, problem)
 }
 
 fn no_account(user: &UserName) -> Error {

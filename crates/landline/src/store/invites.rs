@@ -103,7 +103,8 @@ impl Store {
     /// is called, with its id and what it is for; if that fails, nothing does.
     ///
     /// # Errors
-    /// `denied` for a user who is disabled; what `before` says; [`Error::State`].
+    /// `denied` for a user who is disabled; `exists` for a name that differs from another one only
+    /// in case; what `before` says; [`Error::State`].
     pub fn put_invite(
         &self,
         token: &Token,
@@ -116,6 +117,9 @@ impl Store {
                 Some(user) => match is_disabled(transaction, user)? {
                     Some(true) => return Ok(Err(is_disabled_now(user))),
                     Some(false) => Purpose::Key,
+                    None if accounts::is_name_taken(transaction, user)? => {
+                        return Ok(Err(accounts::name_taken(user)));
+                    }
                     None => Purpose::Account,
                 },
                 None => Purpose::Account,
@@ -316,7 +320,9 @@ fn judge(
     if meant_for.is_some_and(|name| name != user.as_str()) {
         return Ok(Verdict::AnotherUser);
     }
+    let is_taken = accounts::is_name_taken(transaction, user)?;
     Ok(match (purpose, disabled) {
+        (Purpose::Owner | Purpose::Account, None) if is_taken => Verdict::UserTaken,
         (Purpose::Key, Some(false)) | (Purpose::Owner | Purpose::Account, None) => {
             Verdict::Good(Open {
                 purpose,
