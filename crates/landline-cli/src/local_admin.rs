@@ -1,6 +1,9 @@
 //! Administration of this machine's server, through its state folder.
 
-use landline::admin::{Administration, LocalServer};
+use landline::{
+    admin::{Administration, LocalServer},
+    server::words,
+};
 
 use crate::{context::Context, failure::Failure, terminal::shown_line};
 
@@ -12,7 +15,7 @@ use crate::{context::Context, failure::Failure, terminal::shown_line};
 /// # Errors
 /// The state folder is unknown or cannot be used.
 pub(crate) fn open(context: &Context) -> Result<Administration, Failure> {
-    let administration = LocalServer::open(&context.server_state()?)?.administration()?;
+    let administration = LocalServer::open(&context.server_state()?)?.administration(words()?)?;
     if let Some(problem) = administration.rights_problem() {
         context.err.print(&shown_line(&format!(
             "landline: {problem}; until that is mended, nobody counts as an admin here"

@@ -228,6 +228,24 @@ impl Root {
         self.holder_of(grants, &dir, &place)
     }
 
+    /// The granted folder that says what may be done in the folder of another grant: the one that
+    /// it really is or is in, whichever link leads there. Blocking.
+    ///
+    /// # Errors
+    /// `denied`, `io`.
+    pub fn holder_of_grant<'g>(
+        &self,
+        grants: &'g [Grant],
+        other: &Grant,
+    ) -> Result<&'g Grant, Error> {
+        let shown = other.path_from(&self.path);
+        match other.open(&self.dir) {
+            Ok(folder) => grant::holder(grants, &self.dir, &folder, &folder, self.hidden, &shown),
+            // It is not there yet: the folder that would hold it counts.
+            Err(_) => self.holder(grants, shown.as_os_str().as_encoded_bytes()),
+        }
+    }
+
     fn holder_of<'g>(
         &self,
         grants: &'g [Grant],

@@ -99,6 +99,10 @@ codes! {
     DigestMismatch = "digest-mismatch", Peer;
     /// A line with a key that is malformed, or has an option that is not known.
     KeyRefused = "key-refused", Peer;
+    /// The rights file would become too large to be read.
+    RightsFull = "rights-full", Local;
+    /// The key or secret of the session may not be used for this.
+    CredentialLimited = "credential-limited", Peer;
     /// Another try at the same copy has taken over.
     Superseded = "superseded", Local;
     /// The audit log cannot be written, so what has to be in it is not done.

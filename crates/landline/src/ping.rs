@@ -27,12 +27,14 @@ static ANSWER: ProtocolState = ProtocolState::new(
     ],
 );
 
-static DEFINITION: ServiceDefinition = ServiceDefinition {
+pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     name: SERVICE,
     features: &["ping"],
     requests: &REQUESTS,
     other_states: &[],
     rights: &[(Ping::TYPE, Right::Account)],
+    words: &[],
+    request_features: &[],
     kept_by: Right::Account,
     exit_statuses: &[],
 };

@@ -14,18 +14,23 @@ use landline::{
     audit::{Audit, AuditOptions, Hash},
     paths::{ErrorKind, Grant, PrivateFolder, Root},
     proto::{ErrorCode, login::UserName},
-    rights::{FirstRights, Right, Rights, RightsFile},
+    rights::{FirstRights, Right, RightWords, Rights, RightsFile, Role},
+    server::words,
 };
 use testkit::Stage;
 
 /// The file of a server that runs.
 fn served(folder: &Arc<PrivateFolder>, owner: Option<&UserName>) -> Result<RightsFile, Error> {
     let (audit, _) = Audit::open(folder, &AuditOptions::default()).unwrap();
-    RightsFile::of_server(folder.clone(), audit, owner)
+    RightsFile::of_server(folder.clone(), words().unwrap(), audit, owner)
 }
 
 fn user(name: &str) -> UserName {
     name.parse().unwrap()
+}
+
+fn is_owner(file: &RightsFile, user: &UserName) -> bool {
+    file.role(user) == Role::Owner
 }
 
 #[test]
@@ -42,19 +47,23 @@ fn the_owner_gets_the_first_rights_once_and_comments_stay() {
     let comments = fs::read_to_string(&path).unwrap();
 
     file.give_the_owner(&alice).unwrap();
-    assert!(file.is_admin(&alice) && file.rules().has(&alice, Right::Write));
+    assert!(is_owner(&file, &alice) && file.rules().has(&alice, Right::Write));
     file.grant(
         &bob,
         &FirstRights {
+            role: Role::Helper,
+            home: Some("/srv/b".into()),
             files: vec!["r:/srv".into()],
-            chat: true,
-            admin: false,
+            ..FirstRights::default()
         },
     )
     .unwrap();
-    assert!(file.rules().has(&bob, Right::Chat) && !file.rules().has(&bob, Right::Write));
+    let is_helper = |file: &RightsFile| file.role(&bob) == Role::Helper;
+    assert!(is_helper(&file) && !file.rules().has(&bob, Right::Write));
+    let located = file.rules().locate(&bob, b"x").unwrap().into_owned();
+    assert_eq!(located, b"/srv/b/x");
     file.grant(&bob, &FirstRights::of_the_owner()).unwrap();
-    assert!(!file.is_admin(&bob), "what is written stays");
+    assert!(!is_owner(&file, &bob), "what is written stays");
     assert!(
         fs::read_to_string(&path)
             .unwrap()
@@ -65,7 +74,7 @@ fn the_owner_gets_the_first_rights_once_and_comments_stay() {
     watched.mark_unchanged();
     file.withdraw(&alice).unwrap();
     assert!(watched.has_changed().unwrap());
-    assert!(!file.is_admin(&alice) && file.rules().has(&bob, Right::Chat));
+    assert!(!is_owner(&file, &alice) && is_helper(&file));
     assert!(
         fs::read_to_string(&path)
             .unwrap()
@@ -73,7 +82,7 @@ fn the_owner_gets_the_first_rights_once_and_comments_stay() {
     );
     file.give_the_owner(&alice).unwrap();
     assert!(
-        !file.is_admin(&alice),
+        !is_owner(&file, &alice),
         "what was taken away is not given again"
     );
     let bad = FirstRights {
@@ -84,11 +93,43 @@ fn the_owner_gets_the_first_rights_once_and_comments_stay() {
     drop(file);
 
     let file = served(&folder, Some(&alice)).unwrap();
-    assert!(!file.is_admin(&alice), "nor at the next start");
+    assert!(!is_owner(&file, &alice), "nor at the next start");
     drop(file);
     fs::remove_file(&path).unwrap();
     let gone = served(&folder, Some(&alice)).unwrap_err();
     assert!(gone.to_string().contains("is gone"), "{gone}");
+}
+
+/// A file that could not be read any more would keep every right in force.
+#[test]
+fn rights_file_never_grows_beyond_what_is_read() {
+    let stage = Stage::new("unused");
+    let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
+    let file = served(&folder, Some(&user("alice"))).unwrap();
+    let path = stage.path("server/rights.toml");
+    let with_folders = |count: usize| FirstRights {
+        files: (0..count)
+            .map(|number| format!("r:/srv/{number:06}"))
+            .collect(),
+        ..FirstRights::default()
+    };
+    file.grant(&user("bob"), &with_folders(50_000)).unwrap();
+    let before = fs::read(&path).unwrap();
+    let refused = file.grant(&user("carol"), &with_folders(20_000));
+    assert!(
+        matches!(
+            refused,
+            Err(Error::Failed {
+                code: ErrorCode::RightsFull,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(file.reload().unwrap().user_count(), 2);
+    file.withdraw(&user("BOB")).unwrap();
+    assert!(file.rules().of(&user("bob")).is_none());
 }
 
 #[test]
@@ -96,7 +137,7 @@ fn an_earlier_releases_owner_keeps_the_home() {
     let stage = Stage::new("unused");
     let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
     let file = served(&folder, Some(&user("alice"))).unwrap();
-    assert!(file.is_admin(&user("alice")) && file.rules().has(&user("alice"), Right::Write));
+    assert!(is_owner(&file, &user("alice")) && file.rules().has(&user("alice"), Right::Write));
 }
 
 /// Proves `rights-fail-open` in docs/faults.md.
@@ -111,7 +152,7 @@ fn a_broken_file_keeps_the_rules_and_says_where() {
     for (bad, said) in [
         (
             format!("{good}chat = maybe\n").into_bytes(),
-            "rights.toml: line 20, column 8",
+            "rights.toml: line 21, column 8",
         ),
         (b"[users.alice]\n\xff".to_vec(), "line 2 is not UTF-8"),
         (vec![b'#'; 2 << 20], "far too long"),
@@ -122,11 +163,11 @@ fn a_broken_file_keeps_the_rules_and_says_where() {
         assert!(error.to_string().contains(said), "{error}");
         assert!(!file.has_changed(), "it was looked at");
         assert!(
-            file.is_admin(&user("alice")),
+            is_owner(&file, &user("alice")),
             "the earlier rules are in force"
         );
         // At the machine nobody has rights then, and it is said why.
-        let looking = RightsFile::of_command(folder.clone());
+        let looking = RightsFile::of_command(folder.clone(), words().unwrap());
         assert!(
             looking
                 .problem()
@@ -135,7 +176,7 @@ fn a_broken_file_keeps_the_rules_and_says_where() {
             looking.problem()
         );
         assert!(
-            !looking.is_admin(&user("alice"))
+            !is_owner(&looking, &user("alice"))
                 && looking
                     .grant(&user("bob"), &FirstRights::default())
                     .is_err()
@@ -181,8 +222,14 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
     let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
     let (audit, _) = Audit::open(&folder, &AuditOptions::default()).unwrap();
     let (alice, bob, path) = (user("alice"), user("bob"), stage.path("server/rights.toml"));
-    let file = RightsFile::of_server(folder.clone(), audit.clone(), Some(&alice)).unwrap();
-    assert!(file.is_admin(&alice));
+    let file = RightsFile::of_server(
+        folder.clone(),
+        words().unwrap(),
+        audit.clone(),
+        Some(&alice),
+    )
+    .unwrap();
+    assert!(is_owner(&file, &alice));
     let written = || vec![Hash::of(&fs::read(&path).unwrap()).to_string()];
     assert_eq!(loaded(&stage), written());
 
@@ -198,7 +245,7 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
             "{result:?}"
         );
         assert!(
-            file.is_admin(&alice) && !file.is_admin(&bob),
+            is_owner(&file, &alice) && !is_owner(&file, &bob),
             "the earlier rules are in force"
         );
     };
@@ -213,12 +260,12 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
         before,
         "what was refused does not come into force later"
     );
-    fs::write(&path, "[users.bob]\nadmin = true\n").unwrap();
+    fs::write(&path, "[users.bob]\nrole = \"owner\"\n").unwrap();
     for _ in 0..2 {
         refused(file.reload().map(drop));
         assert!(file.has_changed(), "it is tried again");
     }
-    let another = RightsFile::of_server(folder, audit, Some(&alice)).unwrap();
+    let another = RightsFile::of_server(folder, words().unwrap(), audit, Some(&alice)).unwrap();
     assert!(
         another.rules().user_count() == 0 && another.has_changed(),
         "nor at a start"
@@ -228,7 +275,7 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
 
     fs::rename(&away, &log).unwrap();
     file.grant(&user("carol"), &FirstRights::default()).unwrap();
-    assert!(file.is_admin(&bob) && !file.is_admin(&alice) && !file.has_changed());
+    assert!(is_owner(&file, &bob) && !is_owner(&file, &alice) && !file.has_changed());
     assert_eq!(loaded(&stage)[1..], written(), "once, as it is now");
     file.reload().unwrap();
     assert_eq!(
@@ -237,7 +284,7 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
         "what is in force is not written down again"
     );
     another.reload().unwrap();
-    assert!(another.is_admin(&bob));
+    assert!(is_owner(&another, &bob));
 }
 
 /// Paths of the file are told apart by what is on the disk, not by what they are called.
@@ -263,7 +310,7 @@ fn the_nearest_folder_counts_whatever_link_leads_there() {
         "[users.a]\nfiles = [\"rw:~\", \"r:~/archive\", \"rw:~/archive/2020\", \"r:{0}\", \"rw:{0}/in\", \"rw:{0}/gone\"]",
         stage.path("alias").display()
     );
-    let rights = Rights::parse(&text).unwrap();
+    let rights = Rights::parse(&text, &RightWords::default()).unwrap();
     let grants = rights.files(&user("a"));
     let alias = |below: &str| stage.path(&format!("alias{below}")).display().to_string();
     let real = |below: &str| stage.path(&format!("outside{below}")).display().to_string();
@@ -407,7 +454,11 @@ fn a_folder_swapped_for_a_link_never_leads_out() {
     std::os::unix::fs::symlink("../outside", stage.path("home/out")).unwrap();
     std::os::unix::fs::symlink("closed", stage.path("home/to_closed")).unwrap();
     let root = Root::open(&stage.home(), &stage.path("server")).unwrap();
-    let rights = Rights::parse("[users.a]\nfiles = [\"rw:~\", \"r:~/closed\"]").unwrap();
+    let rights = Rights::parse(
+        "[users.a]\nfiles = [\"rw:~\", \"r:~/closed\"]",
+        &RightWords::default(),
+    )
+    .unwrap();
     let grants = rights.files(&user("a"));
     let census = || ["outside", "home/closed"].map(|folder| Census::of(&stage.path(folder)));
     let before = census();

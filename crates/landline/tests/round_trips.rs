@@ -21,6 +21,7 @@ use landline::{
     paths::PrivateFolder,
     ping,
     proto::{login::UserName, messages::Ping},
+    server::words,
 };
 use testkit::{Stage, link};
 use tokio::time::Instant;
@@ -146,7 +147,7 @@ fn serve_one(server: &Arc<Server>) -> impl Transport + 'static {
 async fn set_password(options: &ServerOptions, password: &Password) {
     let administration = LocalServer::open(&options.state)
         .unwrap()
-        .administration()
+        .administration(words().unwrap())
         .unwrap();
     let alice: UserName = "alice".parse().unwrap();
     let ask = async |request: Request| administration.perform(None, &request);

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use landline::{
     Error,
     admin::Administration,
+    keys::ServiceSet,
     net::Target,
     paths::{create_secret_file, local},
     proto::login::{BindingType, SecretId, UserName},
@@ -42,7 +43,7 @@ enum SecretAction {
     Remove {
         /// Id, from `landline secret list`
         id: SecretId,
-        /// Remove it even if the last admin has no other way in
+        /// Remove it even if the last owner has no other way in
         #[arg(long)]
         force: bool,
     },
@@ -58,6 +59,12 @@ struct SecretAdd {
     /// clients whose TLS library has no exporter, such as Python's.
     #[arg(long, value_name = "BINDING", default_value = "exporter")]
     binding: Binding,
+    /// Allow only these services and features [default: all]
+    ///
+    /// Names such as files.get and ping, with commas between them. The name of a service includes
+    /// all its features. `landline join` needs ping.
+    #[arg(long, value_name = "NAMES")]
+    services: Option<ServiceSet>,
     /// Label for people, such as the machine's name
     #[arg(long, default_value = "")]
     label: String,
@@ -85,7 +92,10 @@ impl Run for Secret {
                 for secret in server.secrets(user.as_ref())? {
                     let label = shown_line(&secret.label);
                     let binding = secret.binding.as_str();
-                    let row = format!("{}  {}  {binding}  {label}", secret.id, secret.user);
+                    let services = secret.services.map(|names| format!("  may use {names}"));
+                    let services = services.unwrap_or_default();
+                    let (id, user) = (secret.id, secret.user);
+                    let row = format!("{id}  {user}  {binding}{services}  {label}");
                     context.out.print(row.trim_end());
                 }
             }
@@ -118,7 +128,7 @@ fn add(context: &Context, server: &mut Administration, options: SecretAdd) -> Re
     let id = secret.key().id();
     let line = Zeroizing::new(format!("{}\n", *secret.reveal()));
     let Some(out) = options.out else {
-        server.add_secret(&secret, &options.label)?;
+        server.add_secret(&secret, options.services.as_ref(), &options.label)?;
         context.out.print(line.trim_end());
         if let Some(error) = context.out.take_error() {
             // Nobody has the secret, so nobody can log in with it, not even the last admin.
@@ -133,7 +143,8 @@ fn add(context: &Context, server: &mut Administration, options: SecretAdd) -> Re
     // The file comes first: if this command is interrupted, the server has no secret that nobody
     // has and that counts as the last admin's login.
     create_secret_file(&out, line.as_bytes()).map_err(|error| Error::io(out.display(), &error))?;
-    if let Err(error) = server.add_secret(&secret, &options.label) {
+    let added = server.add_secret(&secret, options.services.as_ref(), &options.label);
+    if let Err(error) = added {
         let _ = local::remove(&out);
         return Err(error.into());
     }

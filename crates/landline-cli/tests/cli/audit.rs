@@ -267,7 +267,7 @@ fn without_the_log_edited_rules_wait() {
     let log = stage.path("server/server/audit");
     let away = stage.path("server/away");
     fs::rename(&log, &away).unwrap();
-    stage.write_rights("[users.alice]\nadmin = true\n");
+    stage.write_rights("[users.alice]\nrole = \"owner\"\n");
     let refused = server.event("rights-refused");
     assert!(
         refused["message"]

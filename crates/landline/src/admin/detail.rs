@@ -10,7 +10,7 @@ use super::{
     messages::{AddKeys, AddUser, DisableUser, RemoveUser},
     passwords::SetPassword,
 };
-use crate::{keys::KeyLine, password::password_id, store::Purpose};
+use crate::{keys::KeyLine, password::password_id, rights::Role, store::Purpose};
 
 /// The longest detail, in bytes; what goes beyond is counted. An entry of the log holds twice as
 /// much.
@@ -24,20 +24,25 @@ impl Request {
     pub(super) fn detail(&self) -> Option<String> {
         match self {
             Self::AddUser(AddUser {
+                role,
+                home,
                 files,
-                admin,
                 keys,
                 password,
                 ..
             }) => {
-                let files = files.iter().map(|file| shortened(file));
-                let admin = admin.then(|| "admin".to_owned());
+                // What matters most comes first, as a long list is cut.
+                let role = (*role > Role::User).then(|| role.to_string());
                 let password = password.as_ref().map(of_password);
+                let keys = keys.iter().map(|line| of_key(line));
+                let home = home.iter().map(|home| format!("home {}", shortened(home)));
+                let files = files.iter().map(|file| shortened(file));
                 joined(
-                    files
-                        .chain(admin)
-                        .chain(keys.iter().map(|line| of_key(line)))
-                        .chain(password),
+                    role.into_iter()
+                        .chain(password)
+                        .chain(keys)
+                        .chain(home)
+                        .chain(files),
                 )
             }
             Self::SetPassword(SetPassword { record, .. }) => Some(of_password(record)),
@@ -139,13 +144,32 @@ mod tests {
             user,
             keys: lines,
             password: None,
-            files: vec!["rw:~/bob".into()],
-            admin: true,
+            role: Role::Admin,
+            home: Some("/srv/bob".into()),
+            files: vec!["rw:~/in".into()],
         };
         assert_eq!(
             Request::from(add).detail(),
-            Some(format!("rw:~/bob, admin, {named}"))
+            Some(format!("admin, {named}, home /srv/bob, rw:~/in"))
         );
+    }
+
+    #[test]
+    fn long_list_of_folders_leaves_out_neither_role_nor_key() {
+        let add = AddUser {
+            user: "bob".parse().unwrap(),
+            keys: vec![key(1).line()],
+            password: None,
+            role: Role::Admin,
+            home: None,
+            files: (0..9999)
+                .map(|number| format!("rw:/srv/{number}"))
+                .collect(),
+        };
+        let detail = Request::from(add).detail().unwrap();
+        let beginning = format!("admin, {}, rw:/srv/0, ", key(1).fingerprint());
+        assert!(detail.starts_with(&beginning), "{detail}");
+        assert!(detail.ends_with(" more"), "{detail}");
     }
 
     #[test]

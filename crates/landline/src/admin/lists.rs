@@ -3,7 +3,7 @@
 use landline_proto::{Message, ProtocolError, ProtocolState, login::UserName};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, net::Channel, session::SessionInfo};
+use crate::{Error, net::Channel, rights::Role, session::SessionInfo};
 
 /// An account, in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,8 +14,8 @@ pub struct UserRow {
     pub created: i64,
     /// Since when it is disabled, if it is.
     pub disabled: Option<i64>,
-    /// Whether it may administer.
-    pub admin: bool,
+    /// Its role.
+    pub role: Role,
     /// How many keys it has.
     pub keys: u32,
     /// Whether it has a password.
@@ -24,8 +24,8 @@ pub struct UserRow {
     /// How many secrets of machines it has.
     #[serde(default)]
     pub secrets: u32,
-    /// What it may do: the rights as [`told`](crate::rights::UserRights::told) says them; `None`
-    /// where that is not known.
+    /// What it may do, as [`describe`](crate::rights::UserRights::describe) says it; `None` where
+    /// that is not known.
     #[serde(default)]
     pub rights: Option<Vec<String>>,
 }

@@ -11,7 +11,7 @@ use crate::{
     net::HostPort,
     password::Passwords,
     paths::PrivateFolder,
-    rights::RightsFile,
+    rights::{RightWords, RightsFile},
     store::{LOCK_FILE, STORE_FILE, Store},
 };
 
@@ -52,13 +52,13 @@ impl LocalServer {
         })
     }
 
-    /// Its accounts, keys, secrets and invites. Blocking.
+    /// Its accounts, keys, secrets and invites. Users have these words in `rights.toml`. Blocking.
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn administration(&self) -> Result<Administration, Error> {
+    pub fn administration(&self, words: RightWords) -> Result<Administration, Error> {
         let audit = Book::of_command(self.folder.clone());
-        let rights = Arc::new(RightsFile::of_command(self.folder.clone()));
+        let rights = Arc::new(RightsFile::of_command(self.folder.clone(), words));
         let passwords = Arc::new(Passwords::open(&self.store, self.fingerprint)?);
         let (folder, store) = (self.folder.clone(), self.store.clone());
         Ok(Administration::new(

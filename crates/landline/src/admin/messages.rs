@@ -12,7 +12,7 @@ use super::{
     lists::{InviteRow, KeyRow, UserRow},
     passwords::{RegisterPassword, Registration, RemovePassword, SetPassword},
 };
-use crate::{Error, net::Channel, rights::Right};
+use crate::{Error, net::Channel, rights::Role};
 
 /// The service's name.
 pub const SERVICE: &str = "admin";
@@ -29,27 +29,6 @@ macro_rules! message {
 }
 
 const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
-
-/// The requests that a server accepts, with the right that each needs. Without the right to
-/// administer, `who`, `kick` and what is about passwords concern the user alone.
-pub(crate) static RIGHTS: &[(&str, Right)] = &[
-    ("who", Right::Account),
-    ("kick", Right::Account),
-    ("list-users", Right::Admin),
-    ("add-user", Right::Admin),
-    ("disable-user", Right::Admin),
-    ("enable-user", Right::Admin),
-    ("remove-user", Right::Admin),
-    ("list-keys", Right::Admin),
-    ("add-keys", Right::Admin),
-    ("remove-key", Right::Admin),
-    ("make-invite", Right::Admin),
-    ("list-invites", Right::Admin),
-    ("revoke-invite", Right::Admin),
-    ("register-password", Right::Account),
-    ("set-password", Right::Account),
-    ("remove-password", Right::Account),
-];
 
 /// Server: between two requests.
 pub(crate) static REQUESTS: ProtocolState = ProtocolState::new(
@@ -185,8 +164,8 @@ impl Request {
         )
     }
 
-    /// What it is about, for the log: a user, an invite; nothing for a list of everything.
-    pub(crate) fn subject(&self) -> String {
+    /// The account that it is about, by its name.
+    pub(crate) fn user(&self) -> Option<&UserName> {
         match self {
             Self::AddUser(AddUser { user, .. })
             | Self::DisableUser(DisableUser { user, .. })
@@ -194,20 +173,22 @@ impl Request {
             | Self::RemoveUser(RemoveUser { user, .. })
             | Self::ListKeys(ListKeys { user })
             | Self::AddKeys(AddKeys { user, .. })
-            | Self::ListUsers(ListUsers { user: Some(user) })
-            | Self::RegisterPassword(RegisterPassword {
-                user: Some(user), ..
-            })
-            | Self::SetPassword(SetPassword {
-                user: Some(user), ..
-            })
-            | Self::RemovePassword(RemovePassword { user: Some(user) })
-            | Self::MakeInvite(MakeInvite {
-                user: Some(user), ..
-            }) => user.to_string(),
-            Self::RemoveKey(RemoveKey { user, key }) => format!("{user} {key}"),
-            Self::RevokeInvite(RevokeInvite { id }) => id.clone(),
-            _ => String::new(),
+            | Self::RemoveKey(RemoveKey { user, .. }) => Some(user),
+            Self::ListUsers(ListUsers { user })
+            | Self::MakeInvite(MakeInvite { user, .. })
+            | Self::RegisterPassword(RegisterPassword { user, .. })
+            | Self::SetPassword(SetPassword { user, .. })
+            | Self::RemovePassword(RemovePassword { user }) => user.as_ref(),
+            Self::ListInvites(_) | Self::RevokeInvite(_) => None,
+        }
+    }
+
+    /// What it is about, for the log: a user, an invite; nothing for a list of everything.
+    pub(crate) fn subject(&self) -> String {
+        match (self, self.user()) {
+            (Self::RemoveKey(RemoveKey { user, key }), _) => format!("{user} {key}"),
+            (Self::RevokeInvite(RevokeInvite { id }), _) => id.clone(),
+            (_, user) => user.map(ToString::to_string).unwrap_or_default(),
         }
     }
 }
@@ -231,12 +212,15 @@ pub struct AddUser {
     /// Its password: the RegistrationRecord of OPAQUE (RFC 9807).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Blob>,
+    /// Its role.
+    #[serde(default)]
+    pub role: Role,
+    /// What `~` means for it, as it stands in the rights: `/srv/bob`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
     /// Its first rights to files, as they stand in the rights: `rw:~`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
-    /// Whether it may administer.
-    #[serde(default)]
-    pub admin: bool,
 }
 
 /// Client: let an account log in no more.

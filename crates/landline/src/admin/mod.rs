@@ -9,6 +9,7 @@ mod local;
 pub mod messages;
 pub mod passwords;
 mod perform;
+pub(crate) mod rules;
 mod secrets;
 pub(crate) mod server;
 

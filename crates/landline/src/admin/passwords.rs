@@ -3,7 +3,7 @@
 use landline_proto::{ErrorCode, Message, login::UserName, messages::Blob};
 use serde::{Deserialize, Serialize};
 
-use super::{Administration, Answer, Request, messages::AddUser};
+use super::{Administration, Answer, Request};
 use crate::{
     Error,
     admission::Source,
@@ -102,32 +102,6 @@ impl Request {
         }
         self
     }
-
-    /// Whether somebody could log in with a password, or could not any more, once it is done.
-    pub(super) fn is_about_a_password(&self) -> bool {
-        matches!(
-            self,
-            Self::AddUser(AddUser {
-                password: Some(_),
-                ..
-            })
-        ) || self.whose_password().is_some()
-    }
-
-    /// Whether it is about the password of `user` and nothing else.
-    pub(super) fn is_about_password_of(&self, user: &UserName) -> bool {
-        self.whose_password()
-            .is_some_and(|whose| whose.as_ref() == Some(user))
-    }
-
-    fn whose_password(&self) -> Option<&Option<UserName>> {
-        match self {
-            Self::RegisterPassword(RegisterPassword { user, .. })
-            | Self::SetPassword(SetPassword { user, .. })
-            | Self::RemovePassword(RemovePassword { user }) => Some(user),
-            _ => None,
-        }
-    }
 }
 
 impl Administration {
@@ -176,9 +150,7 @@ impl Administration {
         store: &Store,
         request: &RemovePassword,
     ) -> Result<(), Error> {
-        store.remove_password(whose(request.user.as_ref())?, |account| {
-            self.is_admin(account)
-        })
+        store.remove_password(whose(request.user.as_ref())?, self.is_kept()?)
     }
 }
 

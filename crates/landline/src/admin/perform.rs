@@ -11,6 +11,7 @@ use super::{
     detail::of_invite,
     lists::{InviteRow, KeyRow, UserRow},
     messages::{AddUser, Answer, INVITE_SECONDS_MAX, MakeInvite, NewInvite, RemoveUser, Request},
+    rules::{Actor, Rule, Whose},
 };
 use crate::{
     Error,
@@ -21,8 +22,8 @@ use crate::{
     login::Invite,
     net::{HostPort, Target},
     password::Passwords,
-    paths::{FolderLock, PrivateFolder},
-    rights::{FirstRights, RightsFile, UserRights},
+    paths::{FolderLock, PrivateFolder, Root},
+    rights::{FirstRights, Rights, RightsFile, Role, UserRights},
     store::{self, AccountRecord, KeyRecord, Removal, Store},
 };
 
@@ -55,10 +56,14 @@ pub struct Admin {
     pub user: UserName,
     /// What was proved at the login: a key's fingerprint, or `secret:` or `password:` and an id.
     pub key: String,
+    /// Whether that may give anybody access which outlives it.
+    pub may_grant: bool,
     /// The session's id.
     pub session: String,
     /// From where.
     pub source: Source,
+    /// The folders that the server serves.
+    pub root: Arc<Root>,
 }
 
 impl Administration {
@@ -117,24 +122,40 @@ impl Administration {
         self.rights.problem()
     }
 
-    /// Whether an account may administer.
-    pub(super) fn is_admin(&self, account: &AccountRecord) -> bool {
-        self.rights.is_admin(&account.name)
+    /// Which accounts can undo everything, so that the last one of them stays: owners who can log
+    /// in, or admins if there is no such owner.
+    pub(super) fn is_kept(&self) -> Result<impl Fn(&AccountRecord) -> bool + use<>, Error> {
+        let rules = self.rights.rules();
+        let accounts = self.store.accounts()?;
+        let is_owner = |account: &AccountRecord| {
+            account.can_log_in() && rules.role(&account.name) == Role::Owner
+        };
+        let least = if accounts.iter().any(is_owner) {
+            Role::Owner
+        } else {
+            Role::Admin
+        };
+        Ok(move |account: &AccountRecord| rules.role(&account.name) >= least)
     }
 
     /// Does a request on behalf of `by`, or of somebody at the machine itself. A change is in the
     /// audit log before it is made. Blocking.
     ///
     /// # Errors
-    /// `not-found`, `exists`, `denied`, `key-refused`, `audit`, [`Error::State`]; nothing has
-    /// changed then.
+    /// `not-found`, `exists`, `denied`, `credential-limited`, `key-refused`, `name-refused`,
+    /// `rights-full`, `audit`, [`Error::State`]; nothing has changed then.
     pub fn perform(&self, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
+        // Nobody holds others up with what is denied.
+        if let Some(who) = by {
+            self.admit(who, request)?;
+        }
         // One change at a time, of this process or another: none finds what another has half done.
         let _alone = request
             .changes_something()
             .then(|| self.alone())
             .transpose()?;
-        if let Some(who) = by {
+        // Another change may have made the account of a higher role meanwhile.
+        if let Some(who) = by.filter(|_| request.changes_something()) {
             self.admit(who, request)?;
         }
         let acting = by.map(|admin| Arc::new(self.store.on_behalf_of(&admin.user, &admin.key)));
@@ -142,8 +163,14 @@ impl Administration {
         if let Request::RemovePassword(request) = request {
             Self::check_password_is_there(store, request)?;
         }
-        // An invite has to have a name first.
-        if request.changes_something() && !matches!(request, Request::MakeInvite(_)) {
+        // An invite has to have a name first. The answer to `register-password` is as good as a try
+        // at the password.
+        let is_recorded = match request {
+            Request::MakeInvite(_) => false,
+            Request::RegisterPassword(_) => true,
+            _ => request.changes_something(),
+        };
+        if is_recorded {
             self.record_change(by, request, request.detail())?;
         }
         let changed = match request {
@@ -176,20 +203,18 @@ impl Administration {
             Request::MakeInvite(make) => {
                 return self.invite(store, by, request, make).map(Answer::Invite);
             }
-            Request::AddUser(request) => self.add_user(store, request),
+            Request::AddUser(request) => self.add_user(store, by, request),
             Request::DisableUser(request) => store.take_away(
                 &request.user,
                 Removal::Disable,
-                |account| self.is_admin(account),
+                self.is_kept()?,
                 request.force,
             ),
             Request::EnableUser(request) => store.enable(&request.user),
             Request::RemoveUser(request) => self.remove_user(store, request),
             Request::AddKeys(request) => store.add_keys(&request.user, &key_lines(&request.keys)?),
             Request::RemoveKey(request) => {
-                store.remove_key(&request.user, &request.key, |account| {
-                    self.is_admin(account)
-                })
+                store.remove_key(&request.user, &request.key, self.is_kept()?)
             }
             Request::RevokeInvite(request) => store.revoke_invite(&request.id),
             Request::RegisterPassword(request) => {
@@ -237,46 +262,82 @@ impl Administration {
         })
     }
 
-    /// Lets a request pass that `who` may make. Whoever is no admin any more, or could not log in
-    /// any more, changes nothing.
+    /// Checks that `who` may make a request, by the table of roles and requests. What it gives to
+    /// another account they have to have themselves.
     fn admit(&self, who: &Admin, request: &Request) -> Result<(), Error> {
-        let denied = |problem| Err(Error::here(ErrorCode::Denied, problem));
-        // What somebody logs in with must not become another way in, which outlives it and is bound
-        // by no options.
-        if request.is_about_a_password() && who.key.starts_with("secret:") {
-            return denied("a password is not set by whoever logged in with a secret");
+        let rules = self.rights.rules();
+        let Some(rule) = Rule::of(request.kind()) else {
+            let problem = format!("nobody may {}", request.kind());
+            return Err(Error::here(ErrorCode::Denied, problem));
+        };
+        let actor = Actor {
+            role: rules.role(&who.user),
+            may_grant: who.may_grant,
+            is_by_password: who.key.starts_with("password:"),
+        };
+        let (user, rights) = self.account_of(who, request, &rules)?;
+        let whose = if user.as_ref() == Some(&who.user) {
+            Whose::Own
+        } else {
+            Whose::Other(rights.role())
+        };
+        rule.check(actor, whose)?;
+        if rule.grants() && whose != Whose::Own {
+            rules.check_grant(&who.user, &rights, &who.root)?;
         }
-        match (
-            self.rights.is_admin(&who.user),
-            request.is_about_password_of(&who.user),
-        ) {
-            (true, _) => Ok(()),
-            (false, true) if who.key.starts_with("password:") => Ok(()),
-            (false, true) => denied(
-                "a password is changed by whoever logged in with it; an admin sets another one",
-            ),
-            (false, false) => denied("that is for admins"),
+        Ok(())
+    }
+
+    /// The account that a request is about, if there is one, and what it may do or would.
+    fn account_of(
+        &self,
+        who: &Admin,
+        request: &Request,
+        rules: &Rights,
+    ) -> Result<(Option<UserName>, UserRights), Error> {
+        let user = match request {
+            Request::AddUser(add) => {
+                return Ok((
+                    None,
+                    parse_first(&self.first_rights(Some(who), add), &add.user)?,
+                ));
+            }
+            Request::RevokeInvite(request) => {
+                let invites = self.store.invites()?;
+                let invite = invites.into_iter().find(|invite| invite.id == request.id);
+                invite.and_then(|invite| invite.user?.parse().ok())
+            }
+            request => request.user().cloned(),
+        };
+        let rights = user.as_ref().and_then(|user| rules.of(user));
+        Ok((user.clone(), rights.cloned().unwrap_or_default()))
+    }
+
+    /// What a new user may do at first. An admin with a quota gives the same quota.
+    fn first_rights(&self, by: Option<&Admin>, add: &AddUser) -> FirstRights {
+        let rules = self.rights.rules();
+        let maker = by.filter(|who| rules.role(&who.user) < Role::Owner);
+        FirstRights {
+            role: add.role,
+            home: add.home.clone(),
+            files: add.files.clone(),
+            quota: maker.map(|who| rules.quota(&who.user)).unwrap_or_default(),
         }
     }
 
     /// Makes an account and gives it its first rights, both or neither.
-    fn add_user(&self, store: &Store, request: &AddUser) -> Result<(), Error> {
+    fn add_user(&self, store: &Store, by: Option<&Admin>, request: &AddUser) -> Result<(), Error> {
         let AddUser {
             user,
             keys,
             password,
-            files,
-            admin,
+            ..
         } = request;
         let password = password
             .as_ref()
             .map(|record| self.stored_password(record))
             .transpose()?;
-        let first = FirstRights {
-            files: files.clone(),
-            admin: *admin,
-            ..FirstRights::default()
-        };
+        let first = self.first_rights(by, request);
         let has_rights = first != FirstRights::default();
         if store.account(user).is_ok() {
             let problem =
@@ -289,12 +350,7 @@ impl Administration {
             );
             return Err(Error::here(ErrorCode::Exists, problem));
         }
-        first.check(user).map_err(|error| {
-            Error::here(
-                ErrorCode::NameRefused,
-                format!("the rights to files are refused: {error}"),
-            )
-        })?;
+        parse_first(&first, user)?;
         store.add_account_with(user, &key_lines(keys)?, password.as_ref())?;
         if !has_rights {
             return Ok(());
@@ -309,12 +365,7 @@ impl Administration {
     /// the same name inherits rights.
     fn remove_user(&self, store: &Store, request: &RemoveUser) -> Result<(), Error> {
         let RemoveUser { user, force } = request;
-        store.take_away(
-            user,
-            Removal::Disable,
-            |account| self.is_admin(account),
-            *force,
-        )?;
+        store.take_away(user, Removal::Disable, self.is_kept()?, *force)?;
         self.rights.withdraw(user)?;
         self.store.take_away(user, Removal::Remove, |_| false, true)
     }
@@ -322,11 +373,11 @@ impl Administration {
     fn user_row(&self, account: AccountRecord) -> UserRow {
         let rights = self.rights.rules();
         UserRow {
-            admin: self.is_admin(&account),
+            role: rights.role(&account.name),
             rights: self.rights.problem().is_none().then(|| {
                 rights
                     .of(&account.name)
-                    .map(UserRights::told)
+                    .map(UserRights::describe)
                     .unwrap_or_default()
             }),
             secrets: account.secrets,
@@ -393,6 +444,13 @@ impl Administration {
         }
         Ok(addresses)
     }
+}
+
+fn parse_first(first: &FirstRights, user: &UserName) -> Result<UserRights, Error> {
+    first.parse(user).map_err(|error| {
+        let problem = format!("the rights to files are refused: {error}");
+        Error::here(ErrorCode::NameRefused, problem)
+    })
 }
 
 fn key_lines(lines: &[String]) -> Result<Vec<KeyLine>, Error> {

@@ -4,7 +4,7 @@
 use landline_proto::login::{BindingType, SecretId, UserName};
 
 use super::Administration;
-use crate::{Error, audit::Entry, login::Secret, store::StoredSecret};
+use crate::{Error, audit::Entry, keys::ServiceSet, login::Secret, store::StoredSecret};
 
 impl Administration {
     /// Makes a secret for a machine that is to log in as `user`. It is good once it [was
@@ -23,15 +23,22 @@ impl Administration {
         ))
     }
 
-    /// Lets a machine log in with this secret. Blocking.
+    /// Lets a machine log in with this secret and use these services; `None` for all. Blocking.
     ///
     /// # Errors
     /// `not-found` where there is no such account; `audit`, [`Error::State`].
-    pub fn add_secret(&self, secret: &Secret, label: &str) -> Result<(), Error> {
+    pub fn add_secret(
+        &self,
+        secret: &Secret,
+        services: Option<&ServiceSet>,
+        label: &str,
+    ) -> Result<(), Error> {
         let key = secret.key();
-        self.record("secret-add", &secret.user, format!("secret:{}", key.id()))?;
+        let named = services.map_or(String::new(), |services| format!(" ({services})"));
+        let detail = format!("secret:{}{named}", key.id());
+        self.record("secret-add", &secret.user, detail)?;
         self.store
-            .add_secret(&secret.user, secret.binding, &key, label)
+            .add_secret(&secret.user, secret.binding, &key, services, label)
             .map(drop)
     }
 
@@ -44,7 +51,7 @@ impl Administration {
     }
 
     /// Forgets a secret, which ends the sessions that were logged in with it; whose it was. The
-    /// last admin who can log in keeps the only way in, unless `force` says otherwise.
+    /// last owner who can log in keeps the only way in, unless `force` says otherwise.
     /// Blocking.
     ///
     /// # Errors
@@ -59,8 +66,7 @@ impl Administration {
             let force = if force { ", force" } else { "" };
             self.record("secret-remove", &secret.user, format!("secret:{id}{force}"))?;
         }
-        self.store
-            .remove_secret(id, |account| self.is_admin(account), force)
+        self.store.remove_secret(id, self.is_kept()?, force)
     }
 
     fn record(&self, action: &str, user: &UserName, detail: String) -> Result<(), Error> {

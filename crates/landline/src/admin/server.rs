@@ -8,27 +8,30 @@ use super::{
     Admin, Administration, Answer, Request,
     detail::joined,
     lists::{Invites, Keys, LiveSessions, Users, send_list},
-    messages::{Changed, Kick, REQUESTS, RIGHTS, SERVICE, Who},
+    messages::{Changed, Kick, REQUESTS, SERVICE, Who},
+    rules::{Actor, RIGHTS, Rule, Whose},
 };
 use crate::{
     Error, Event,
     admission::Source,
     audit::Entry,
     net::Channel,
-    rights::Right,
+    rights::{Right, Role},
     session::{
         Service, ServiceContext, ServiceDefinition, ServiceFuture, Session, SessionInfo, Sessions,
         Threads,
     },
 };
 
-static DEFINITION: ServiceDefinition = ServiceDefinition {
+pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     name: SERVICE,
     features: &["admin"],
     requests: &REQUESTS,
     other_states: &[],
     rights: RIGHTS,
-    kept_by: Right::Admin,
+    words: &[],
+    request_features: &[],
+    kept_by: Right::Role(Role::Helper),
     exit_statuses: &[],
 };
 
@@ -71,23 +74,19 @@ impl AdminService {
         header: &Header,
     ) -> Result<(), Error> {
         let by = account.user().clone();
-        let is_admin = account.has(Right::Admin);
-        // Everybody may see and end their own sessions.
-        let is_theirs = |session: &Session| is_admin || session.user == by;
         if header.kind() == Who::TYPE {
             header.read::<Who>()?;
-            let sessions = self.sessions.list(is_theirs).into_iter();
+            let sessions = self
+                .sessions
+                .list(|session| may(account, Who::TYPE, session));
+            let sessions = sessions.into_iter();
             // Some may be gone when it comes to them.
             let rows = sessions.filter_map(|(session, _)| self.sessions.info(&session));
             return send_list::<LiveSessions>(channel, rows).await;
         }
         if header.kind() == Kick::TYPE {
             let Kick { target } = header.read()?;
-            return send_list::<LiveSessions>(
-                channel,
-                self.kick(account, &target, is_theirs).await?,
-            )
-            .await;
+            return send_list::<LiveSessions>(channel, self.kick(account, &target).await?).await;
         }
         let Some(request) = Request::read(header)?.map(|request| request.of(&by)) else {
             return Ok(());
@@ -98,12 +97,14 @@ impl AdminService {
             request.changes_something(),
         );
         let administration = self.administration.clone();
-        let source = Source::of(account.peer());
+        let session = account.session();
         let admin = Admin {
             user: by,
-            key: account.session().key.clone(),
-            session: account.session().id.clone(),
-            source,
+            key: session.key.clone(),
+            may_grant: session.limits.may_grant,
+            session: session.id.clone(),
+            source: Source::of(account.peer()),
+            root: account.root().clone(),
         };
         let work = move || administration.perform(Some(&admin), &request);
         let answer = self.threads.run(work).await?;
@@ -126,17 +127,22 @@ impl AdminService {
         &self,
         account: &ServiceContext,
         target: &str,
-        may_be_ended: impl Fn(&Session) -> bool,
     ) -> Result<Vec<SessionInfo>, Error> {
-        let is_meant = |session: &Session| {
-            (session.id == target || session.user.as_str() == target) && may_be_ended(session)
+        let is_named = |session: &Session| {
+            (session.id == target || session.user.as_str() == target)
+                && may(account, Who::TYPE, session)
         };
-        let meant = self.sessions.list(is_meant);
-        if meant.is_empty() {
+        if self.sessions.list(is_named).is_empty() {
             return Err(Error::here(
                 ErrorCode::NotFound,
                 "there is no such session, and no session of such a user",
             ));
+        }
+        let is_meant = |session: &Session| is_named(session) && may(account, Kick::TYPE, session);
+        let meant = self.sessions.list(is_meant);
+        if meant.is_empty() {
+            let problem = format!("{} may not end sessions of {target}", account.user());
+            return Err(Error::here(ErrorCode::Denied, problem));
         }
         let subject: String = target.chars().take(64).collect();
         let detail = joined(
@@ -162,6 +168,22 @@ impl AdminService {
     }
 }
 
+/// Whether the user may make this request about a session.
+fn may(account: &ServiceContext, request: &str, session: &Session) -> bool {
+    let rules = account.rights().rules();
+    let actor = Actor {
+        role: rules.role(account.user()),
+        may_grant: account.session().limits.may_grant,
+        is_by_password: false,
+    };
+    let whose = if session.user == *account.user() {
+        Whose::Own
+    } else {
+        Whose::Other(rules.role(&session.user))
+    };
+    Rule::of(request).is_some_and(|rule| rule.check(actor, whose).is_ok())
+}
+
 fn report(account: &ServiceContext, request: &'static str, subject: &str) {
     let subject = subject.chars().take(64).collect();
     account.report(|user, session| Event::Administered {
@@ -183,7 +205,7 @@ mod tests {
         net::LogPaces,
         password::Passwords,
         paths::{PrivateFolder, Root},
-        rights::RightsFile,
+        rights::{RightWords, RightsFile},
         session::{ContextParts, Drain, SessionHandle, WorkTable, tests::session},
         store::Store,
     };
@@ -193,7 +215,14 @@ mod tests {
         let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
         let store = Arc::new(Store::open(&folder.path_of("store")).unwrap());
         let (audit, _) = Audit::open(&folder, &AuditOptions::default()).unwrap();
-        let rights = Arc::new(RightsFile::of_server(folder.clone(), audit.clone(), None).unwrap());
+        let words = RightWords::default();
+        let rights = RightsFile::of_server(
+            folder.clone(),
+            words,
+            audit.clone(),
+            Some(&"alice".parse().unwrap()),
+        );
+        let rights = Arc::new(rights.unwrap());
         let fingerprint = Identity::load_or_create(&folder, false)
             .unwrap()
             .fingerprint();
@@ -242,7 +271,7 @@ mod tests {
         let stage = testkit::Stage::new("unused");
         let (service, account) = service_and_account(&stage);
         let named = begun(&service.sessions, "bob", "2");
-        let mut kick = std::pin::pin!(service.kick(&account, "bob", |_| true));
+        let mut kick = std::pin::pin!(service.kick(&account, "bob"));
         // It waits for the log.
         let early = tokio::select! {
             biased;

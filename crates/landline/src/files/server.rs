@@ -20,11 +20,11 @@ use crate::{
     audit::Entry,
     net::Channel,
     paths::Source,
-    rights::{Action, Right, Rights},
+    rights::{Right, Rights},
     session::{Service, ServiceContext, ServiceDefinition, ServiceFuture, WorkUnit},
 };
 
-static DEFINITION: ServiceDefinition = ServiceDefinition {
+pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     name: SERVICE,
     features: &["files.put", "files.get", "files.resume"],
     requests: &REQUESTS,
@@ -39,6 +39,8 @@ static DEFINITION: ServiceDefinition = ServiceDefinition {
         ("again", Right::Read),
         ("error", Right::Account),
     ],
+    words: &[],
+    request_features: &[("put", "files.put"), ("get", "files.get")],
     kept_by: Right::Read,
     exit_statuses: &[],
 };
@@ -144,7 +146,7 @@ impl FilesService {
         channel.flush().await?;
         let pulse = staging.pulse();
         let progress = Arc::new(Progress::default());
-        let still = still_may(context, Action::Write(path.clone()));
+        let still = still_may(context, path.clone(), true);
         let (checked, still_then) = (context.clone(), still.clone());
         let objection = move || check_still_allowed(&checked, still_then);
         let (recording, stored) = (context.clone(), path.clone());
@@ -190,9 +192,10 @@ fn prepare_put(
     now: &Rights,
 ) -> Result<Staging, Error> {
     let user = context.user();
+    let path = now.locate(user, &put.path.0)?;
     let destination = context.root().destination(
         now.files(user),
-        &put.path.0,
+        &path,
         put.name.as_ref().map(|name| &name.0[..]),
     )?;
     record_start(context, Put::TYPE, destination.path_bytes(), put.length)?;
@@ -246,8 +249,16 @@ async fn get(
     let mut rules = context.rights().watch();
     let now = rules.borrow_and_update().clone();
     context.log_pace().wait_to_log(get.path.0.len()).await;
-    let still = still_may(context, Action::Read(get.path.0.clone()));
-    let (preparing, path) = (context.clone(), get.path.0);
+    let located = now.locate(context.user(), &get.path.0);
+    let path = match located {
+        Ok(path) => path.into_owned(),
+        Err(error) => {
+            context.answer_failure(channel, error).await?;
+            return Ok(None);
+        }
+    };
+    let still = still_may(context, path.clone(), false);
+    let preparing = context.clone();
     let prepare = move |_: &WorkUnit| -> Result<Source, Error> {
         let source = preparing
             .root()
@@ -315,13 +326,17 @@ fn record_start(
     })
 }
 
-/// Whether by some rules the user may still do what is being done.
+/// Whether by some rules the user may still do what is being done at this place.
 fn still_may(
     context: &ServiceContext,
-    action: Action,
+    place: Vec<u8>,
+    is_write: bool,
 ) -> impl Fn(&Rights) -> bool + Clone + Send + use<> {
     let context = context.clone();
-    move |rules| rules.check(context.user(), &action, context.root()).allowed
+    move |rules| {
+        let verdict = rules.check_place(context.user(), &place, is_write, context.root());
+        verdict.allowed
+    }
 }
 
 /// Checks once more, at the last moment, so that what was taken back while the last bytes came

@@ -2,22 +2,25 @@
 
 use landline_proto::login::UserName;
 
-use super::{Exec, Rights, Switch};
+use super::{Rights, Role, UserRights};
 use crate::paths::{Grant, Root};
 
 /// Something that a user may or may not do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Run a command: its words, the program first.
-    Exec(Vec<Vec<u8>>),
-    /// Read a file.
+    /// Read a file, by its path as the user writes it.
     Read(Vec<u8>),
-    /// Write a file.
+    /// Write a file, by its path as the user writes it.
     Write(Vec<u8>),
-    /// Talk to people.
-    Chat,
-    /// Manage users and sessions.
-    Admin,
+    /// Act in a role.
+    Role(Role),
+    /// Use the right that a word gives.
+    Word {
+        /// The word.
+        name: String,
+        /// What it is to be used for, such as the words of a command.
+        arguments: Vec<Vec<u8>>,
+    },
 }
 
 /// Whether something is allowed, and why.
@@ -32,11 +35,20 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn by(allowed: bool, line: usize, reason: impl Into<String>) -> Self {
+    /// A verdict by what a line says.
+    pub fn by(allowed: bool, line: usize, reason: impl Into<String>) -> Self {
         Self {
             allowed,
             line: Some(line),
             reason: reason.into(),
+        }
+    }
+
+    fn denied(reason: String) -> Self {
+        Self {
+            allowed: false,
+            line: None,
+            reason,
         }
     }
 }
@@ -46,61 +58,55 @@ impl Rights {
     /// lead to. Blocking.
     pub fn check(&self, user: &UserName, action: &Action, root: &Root) -> Verdict {
         let Some(rights) = self.of(user) else {
-            return Verdict {
-                allowed: false,
-                line: None,
-                reason: format!("there is no [users.{user}]"),
-            };
+            return Verdict::denied(format!("there is no [users.{user}]"));
         };
         let missing = |key: &str| {
-            Verdict::by(
-                false,
-                rights.line,
-                format!("there is no {key} in [users.{user}]"),
-            )
-        };
-        let switch = |name: &str, switch: Option<Switch>| match switch {
-            None => missing(name),
-            Some(Switch { is_on, line }) => Verdict::by(is_on, line, format!("{name} = {is_on}")),
+            let reason = format!("there is no {key} in [users.{user}]");
+            Verdict::by(false, rights.line, reason)
         };
         match action {
-            Action::Chat => switch("chat", rights.chat),
-            Action::Admin => switch("admin", rights.admin),
-            Action::Exec(words) => rights
-                .exec
-                .as_ref()
-                .map_or_else(|| missing("exec"), |exec| exec.check(words)),
+            Action::Role(role) => check_role(rights, *role).unwrap_or_else(|| missing("role")),
+            Action::Word { name, arguments } => match rights.words.get(&**name) {
+                Some(rule) => rule.value.check(arguments),
+                None => missing(name),
+            },
             Action::Read(_) | Action::Write(_) if rights.files.is_empty() => missing("files"),
-            Action::Read(path) => check_file(root, &rights.files, path, false),
-            Action::Write(path) => check_file(root, &rights.files, path, true),
+            Action::Read(path) => self.check_path(user, path, false, root),
+            Action::Write(path) => self.check_path(user, path, true, root),
+        }
+    }
+
+    fn check_path(&self, user: &UserName, path: &[u8], is_write: bool, root: &Root) -> Verdict {
+        match self.locate(user, path) {
+            Ok(place) => self.check_place(user, &place, is_write, root),
+            Err(error) => Verdict::denied(error.to_string()),
+        }
+    }
+
+    /// Whether `user` may read or write a file at a place that [`locate`](Self::locate) found.
+    /// Blocking.
+    pub fn check_place(
+        &self,
+        user: &UserName,
+        place: &[u8],
+        is_write: bool,
+        root: &Root,
+    ) -> Verdict {
+        match root.holder(self.files(user), place) {
+            Ok(grant) => describe_grant(grant, is_write),
+            Err(error) => Verdict::denied(error.to_string()),
         }
     }
 }
 
-impl Exec {
-    fn check(&self, words: &[Vec<u8>]) -> Verdict {
-        match self {
-            Self::Any { line } => Verdict::by(true, *line, "exec = \"any\""),
-            Self::Patterns { line, patterns } => {
-                match patterns.iter().find(|pattern| pattern.matches(words)) {
-                    Some(pattern) => Verdict::by(true, pattern.line, format!("exec {pattern}")),
-                    None => Verdict::by(false, *line, "no pattern of exec matches"),
-                }
-            }
-        }
-    }
+fn describe_grant(grant: &Grant, is_write: bool) -> Verdict {
+    let allowed = grant.is_writable || !is_write;
+    Verdict::by(allowed, grant.line, format!("files {:?}", grant.text))
 }
 
-fn check_file(root: &Root, grants: &[Grant], path: &[u8], is_write: bool) -> Verdict {
-    match root.holder(grants, path) {
-        Ok(grant) => {
-            let allowed = grant.is_writable || !is_write;
-            Verdict::by(allowed, grant.line, format!("files {:?}", grant.text))
-        }
-        Err(error) => Verdict {
-            allowed: false,
-            line: None,
-            reason: error.to_string(),
-        },
-    }
+/// `None` where no line gives a role.
+fn check_role(rights: &UserRights, wanted: Role) -> Option<Verdict> {
+    let rule = rights.role?;
+    let reason = format!("role = \"{}\"", rule.role);
+    Some(Verdict::by(rule.role >= wanted, rule.line, reason))
 }

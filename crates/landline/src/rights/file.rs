@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use toml_edit::DocumentMut;
 
 use super::{
-    FirstRights, Quota, Rights,
+    FirstRights, Quota, RightWords, Rights, Role,
     in_force::{self, InForce},
 };
 use crate::{
@@ -28,8 +28,8 @@ const LOCK: &str = "rights.lock";
 /// Says that the owner's first rights were written, so that they are not written again when
 /// somebody has taken them away.
 const GIVEN: &str = "rights.given";
-/// Far beyond any file of rules.
-const BYTES_MAX: u64 = 1 << 20;
+/// The largest file that is read. No larger one is written.
+const BYTES_MAX: usize = 1 << 20;
 /// How long a file that has changed has to rest: an editor may be in the middle of writing it.
 pub(crate) const REST_TIME: Duration = Duration::from_millis(100);
 
@@ -39,10 +39,11 @@ const BEGINNING: &str = r#"# Who may do what on this machine. What is not grante
 # `landline check USER ACTION` says what is allowed, and by which line. All of it is told in docs/rights.md.
 #
 # [users.alice]
-# files = ["rw:~", "r:/srv"]        # ~ is the home of the user who serves; the nearest folder counts
+# role = "admin"                    # owner, admin, helper (sees and ends sessions) or user
+# home = "/srv/alice"               # what ~ means for alice
+# files = ["rw:~", "r:/srv"]        # the nearest folder counts
 # exec = [["git", "..."], ["df"]]   # word by word; or "any", for every command
 # chat = true
-# admin = true                      # may manage users and sessions
 #
 # [users.alice.quota]
 # bytes = "10 GiB"
@@ -56,6 +57,8 @@ const BEGINNING: &str = r#"# Who may do what on this machine. What is not grante
 /// does a change that cannot be written down.
 pub struct RightsFile {
     folder: Arc<PrivateFolder>,
+    /// The words that users may have.
+    words: RightWords,
     /// Where a change is written down before it comes into force, and where it is said that it
     /// has: the server's alone, since only its rules are in force.
     server: Option<(Audit, InForce)>,
@@ -68,15 +71,15 @@ pub struct RightsFile {
     problem: Option<String>,
 }
 
-/// Reads the rules of the server whose state is kept in `state`, without being that server.
-/// Blocking.
+/// Reads the rules of the server whose state is kept in `state`, without being that server. Users
+/// have these words. Blocking.
 ///
 /// # Errors
 /// [`Error::State`] where there are none, or they are broken.
-pub fn read_rules(state: &Path) -> Result<Rights, Error> {
+pub fn read_rules(state: &Path, words: &RightWords) -> Result<Rights, Error> {
     let path = state.join("server");
     let rules = PrivateFolder::open_existing(&path)?
-        .map(|folder| read(&folder))
+        .map(|folder| read(&folder, words))
         .transpose()?
         .flatten();
     match rules {
@@ -93,8 +96,8 @@ impl RightsFile {
     /// runs puts what is written into force. Where the file cannot be used, there are no rules,
     /// and [why](Self::problem) is to be said: who has to be out at once is not kept in by a typing
     /// error. Blocking.
-    pub fn of_command(folder: Arc<PrivateFolder>) -> Self {
-        let mut file = Self::new(folder, None);
+    pub fn of_command(folder: Arc<PrivateFolder>, words: RightWords) -> Self {
+        let mut file = Self::new(folder, words, None);
         file.problem = file.reload().err().map(|error| error.to_string());
         file
     }
@@ -109,10 +112,11 @@ impl RightsFile {
     /// where the owner's first rights cannot be written down.
     pub fn of_server(
         folder: Arc<PrivateFolder>,
+        words: RightWords,
         audit: Audit,
         owner: Option<&UserName>,
     ) -> Result<Self, Error> {
-        match read(&folder)? {
+        match read(&folder, &words)? {
             Some(_) => {}
             None if folder.identity(GIVEN).is_some() => {
                 let problem = "is gone; put it back, or make an empty file (mode 600) in which nobody may do anything";
@@ -121,7 +125,7 @@ impl RightsFile {
             None => folder.write(NAME, BEGINNING.as_bytes())?,
         }
         let in_force = InForce::of_server(&folder);
-        let file = Self::new(folder, Some((audit, in_force)));
+        let file = Self::new(folder, words, Some((audit, in_force)));
         match file.reload() {
             Err(Error::Failed {
                 code: ErrorCode::Audit,
@@ -135,10 +139,15 @@ impl RightsFile {
         Ok(file)
     }
 
-    fn new(folder: Arc<PrivateFolder>, server: Option<(Audit, InForce)>) -> Self {
+    fn new(
+        folder: Arc<PrivateFolder>,
+        words: RightWords,
+        server: Option<(Audit, InForce)>,
+    ) -> Self {
         let (rules, _) = watch::channel(Arc::default());
         Self {
             folder,
+            words,
             server,
             rules,
             reloading: Mutex::new(()),
@@ -167,7 +176,7 @@ impl RightsFile {
     /// # Errors
     /// [`Error::State`] where it is broken or gone.
     pub fn knows(&self, user: &UserName) -> Result<bool, Error> {
-        match read(&self.folder)? {
+        match self.read()? {
             Some((rules, ..)) => Ok(rules.of(user).is_some()),
             None => Err(Error::state(self.path().display(), "is gone; put it back")),
         }
@@ -178,9 +187,9 @@ impl RightsFile {
         self.rules.subscribe()
     }
 
-    /// Whether a user may manage users and sessions.
-    pub fn is_admin(&self, user: &UserName) -> bool {
-        self.rules.borrow().is_admin(user)
+    /// A user's role.
+    pub fn role(&self, user: &UserName) -> Role {
+        self.rules.borrow().role(user)
     }
 
     /// A user's upper limits.
@@ -206,7 +215,7 @@ impl RightsFile {
     /// written down already.
     fn load(&self, recorded: Option<&str>) -> Result<Arc<Rights>, Error> {
         let looked_at = self.folder.identity(NAME);
-        let read = read(&self.folder);
+        let read = self.read();
         // What is wrong with the file stays wrong until it changes; what kept it from being read
         // does not.
         self.see(if matches!(read, Err(Unread::ForNow(_))) {
@@ -284,7 +293,8 @@ impl RightsFile {
     /// who stands there already keeps what is written. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] where the file is broken or would be; `audit`; it is as it was then.
+    /// [`Error::State`] where the file is broken or would be; `rights-full`, `audit`; it is as it
+    /// was then.
     pub fn grant(&self, user: &UserName, first: &FirstRights) -> Result<(), Error> {
         self.change(|rules, text| match rules.of(user) {
             Some(_) => None,
@@ -300,10 +310,10 @@ impl RightsFile {
     pub fn withdraw(&self, user: &UserName) -> Result<(), Error> {
         self.change(|_, text| {
             let mut document: DocumentMut = text.parse().ok()?;
-            let removed = document
-                .get_mut("users")?
-                .as_table_like_mut()?
-                .remove(user.as_str())?;
+            let users = document.get_mut("users")?.as_table_like_mut()?;
+            let is_meant = |name: &str| name.eq_ignore_ascii_case(user.as_str());
+            let name = users.iter().find(|(name, _)| is_meant(name))?.0.to_owned();
+            let removed = users.remove(&name)?;
             // What stands above the table goes with it, unless that is what the file begins with.
             let above = removed
                 .as_table()
@@ -350,16 +360,27 @@ impl RightsFile {
             .reloading
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let Some((rules, text, _)) = read(&self.folder)? else {
+        let Some((rules, text, _)) = self.read()? else {
             return Err(Error::state(self.path().display(), "is gone; put it back"));
         };
         let Some(text) = edit(&rules, &text) else {
             return Ok(None);
         };
-        self.record(&parse(&self.folder, &text)?, &text)?;
+        if text.len() > BYTES_MAX {
+            let problem = format!(
+                "{} would be larger than 1 MiB, and then it could not be read",
+                self.path().display()
+            );
+            return Err(Error::here(ErrorCode::RightsFull, problem));
+        }
+        self.record(&parse(&self.folder, &text, &self.words)?, &text)?;
         self.folder.write(NAME, text.as_bytes())?;
         self.load(Some(&text))?;
         Ok(Some(text))
+    }
+
+    fn read(&self) -> Result<Option<(Rights, String, SourceIdentity)>, Unread> {
+        read(&self.folder, &self.words)
     }
 
     fn see(&self, identity: Option<SourceIdentity>) {
@@ -392,10 +413,13 @@ impl From<Unread> for Error {
 }
 
 /// The rules, the text and what the file is; `None` where there is no file.
-fn read(folder: &PrivateFolder) -> Result<Option<(Rights, String, SourceIdentity)>, Unread> {
+fn read(
+    folder: &PrivateFolder,
+    words: &RightWords,
+) -> Result<Option<(Rights, String, SourceIdentity)>, Unread> {
     let bad = |problem: &dyn fmt::Display| Error::state(folder.path_of(NAME).display(), problem);
     let read = folder
-        .read_rules(NAME, BYTES_MAX)
+        .read_rules(NAME, BYTES_MAX as u64)
         .map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => Unread::Broken(bad(&error)),
             _ => Unread::ForNow(bad(&error)),
@@ -415,12 +439,12 @@ fn read(folder: &PrivateFolder) -> Result<Option<(Rights, String, SourceIdentity
         Unread::Broken(bad(&format!("line {line} is not UTF-8")))
     })?;
     Ok(Some((
-        parse(folder, &text).map_err(Unread::Broken)?,
+        parse(folder, &text, words).map_err(Unread::Broken)?,
         text,
         identity,
     )))
 }
 
-fn parse(folder: &PrivateFolder, text: &str) -> Result<Rights, Error> {
-    Rights::parse(text).map_err(|error| Error::state(folder.path_of(NAME).display(), error))
+fn parse(folder: &PrivateFolder, text: &str, words: &RightWords) -> Result<Rights, Error> {
+    Rights::parse(text, words).map_err(|error| Error::state(folder.path_of(NAME).display(), error))
 }

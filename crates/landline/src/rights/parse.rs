@@ -1,14 +1,19 @@
 //! From the text of `rights.toml` to rules, each of which knows its line.
 
-use std::ops::Range;
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+    sync::Arc,
+};
 
 use landline_paths::RemotePath;
 use landline_proto::login::UserName;
-use toml_edit::{Array, Document, Item, TableLike, Value};
+use toml_edit::{Document, Item, TableLike, Value};
 
 use super::{
-    Exec, Pattern, Quota, Rights, Switch, UserRights,
+    Home, Quota, RightWords, Rights, Role, RoleRule, UserRights, WordItem, WordRule,
     amount::{self, AMOUNT_MAX, BYTES_ACCEPTED, RATE_ACCEPTED},
+    lines::LineIndex,
 };
 use crate::paths::Grant;
 
@@ -24,51 +29,68 @@ pub struct RightsError {
     pub problem: String,
 }
 
-const USER_KEYS: &[&str] = &["exec", "files", "chat", "admin", "quota"];
-const QUOTA_KEYS: &[&str] = &["bytes", "files", "sessions", "rate"];
-const EXEC_ACCEPTED: &str =
-    "accepted is \"any\", or a list of commands, each a list of words: [[\"git\", \"...\"]]";
+/// The keys of a user's table that no service declares.
+pub(super) const USER_KEYS: [&str; 4] = ["role", "home", "files", "quota"];
+const QUOTA_KEYS: [&str; 4] = ["bytes", "files", "sessions", "rate"];
 const FILES_ACCEPTED: &str = "accepted is a list of folders: [\"rw:~\", \"r:/srv\"]";
+const ROLE_ACCEPTED: &str =
+    "accepted is \"owner\", \"admin\", \"helper\" (sees and ends sessions) or \"user\"";
+const HOME_ACCEPTED: &str =
+    "accepted is a folder that begins with / or ~/, or ~, the home of the account that serves";
 
 impl Rights {
-    /// Reads the rules from the text of a file.
+    /// Reads the rules from the text of a file, in which users have these words.
     ///
     /// # Errors
     /// The first thing that is wrong: not TOML, a key that is not known, or a value that is not
     /// accepted.
-    pub fn parse(text: &str) -> Result<Self, RightsError> {
-        let reader = Reader { text };
+    pub fn parse(text: &str, words: &RightWords) -> Result<Self, RightsError> {
+        let reader = Reader {
+            lines: LineIndex::new(text),
+            words,
+            user_keys: USER_KEYS
+                .into_iter()
+                .chain(words.iter().map(|word| word.name))
+                .collect(),
+        };
         let document = Document::parse(text)
-            .map_err(|error| reader.error(error.span(), error.message().trim()))?;
-        let mut rights = Self::default();
-        for (span, key, item) in
+            .map_err(|error| reader.lines.error(error.span(), error.message().trim()))?;
+        let mut users: BTreeMap<String, UserRights> = BTreeMap::new();
+        for (span, _, item) in
             reader.entries(document.as_table(), &["users"], "at the top of the file")?
         {
-            let users = reader.table(
-                item,
-                span,
-                "accepted is a table for each user: [users.alice]",
-            )?;
-            debug_assert_eq!(key, "users");
-            for (name, item) in users.iter() {
-                let span = users
-                    .get_key_value(name)
-                    .and_then(|(key, _)| key.span())
-                    .or(item.span());
-                name.parse::<UserName>()
-                    .map_err(|error| reader.error(span.clone(), &error.to_string()))?;
-                rights
-                    .users
-                    .insert(name.to_owned(), reader.user(item, span)?);
+            let accepted = "accepted is a table for each user: [users.alice]";
+            let table = reader.table(item, span, accepted)?;
+            for (name, item) in table.iter() {
+                let span = key_span(table, name).or(item.span());
+                let user: UserName =
+                    name.parse()
+                        .map_err(|error: landline_proto::login::UserNameError| {
+                            reader.lines.error(span.clone(), &error.to_string())
+                        })?;
+                let rights = reader.user(item, span.clone())?;
+                if let Some(earlier) = users.insert(user.folded(), rights) {
+                    let problem = format!(
+                        "{name} stands on line {} already: names that differ only in case are the same",
+                        earlier.line
+                    );
+                    return Err(reader.lines.error(span, &problem));
+                }
             }
         }
-        Ok(rights)
+        Ok(Self {
+            words: words.clone(),
+            users,
+        })
     }
 }
 
-/// A text, and what is known of it.
+/// A text, and what may stand in it.
 struct Reader<'t> {
-    text: &'t str,
+    lines: LineIndex<'t>,
+    words: &'t RightWords,
+    /// The keys that a user may have.
+    user_keys: Vec<&'t str>,
 }
 
 type Span = Option<Range<usize>>;
@@ -76,84 +98,112 @@ type Span = Option<Range<usize>>;
 impl Reader<'_> {
     fn user(&self, item: &Item, span: Span) -> Result<UserRights, RightsError> {
         let mut user = UserRights {
-            line: self.line(span.clone()),
+            line: self.lines.line(span.clone()),
             ..UserRights::default()
         };
         let table = self.table(
             item,
             span,
-            "accepted is a table with exec, files, chat, admin, quota",
+            "accepted is a table with role, home, files, quota",
         )?;
-        for (span, key, item) in self.entries(table, USER_KEYS, "of a user")? {
+        let entries = self.entries(table, &self.user_keys, "of a user")?;
+        // What `~` means in a folder depends on `home`, wherever it stands.
+        if let Some((span, _, item)) = entries.iter().find(|(_, key, _)| *key == "home") {
+            user.home = Some(self.home(item, span.clone())?);
+        }
+        for (span, key, item) in entries {
             match key {
-                "exec" => user.exec = Some(self.exec(item, span)?),
-                "files" => user.files = self.files(item, span)?,
-                "chat" => user.chat = Some(self.switch(item, span)?),
-                "admin" => user.admin = Some(self.switch(item, span)?),
-                _ => user.quota = self.quota(item, span)?,
+                "role" => user.role = Some(self.role(item, span)?),
+                "home" => {}
+                "files" => user.files = self.files(item, span, user.home.as_ref())?,
+                "quota" => user.quota = self.quota(item, span)?,
+                word => self.word(&mut user, word, item, span)?,
             }
         }
         Ok(user)
     }
 
-    fn exec(&self, item: &Item, span: Span) -> Result<Exec, RightsError> {
-        let line = self.line(span.clone());
-        let list = match item {
-            Item::Value(Value::String(text)) if text.value() == "any" => {
-                return Ok(Exec::Any { line });
-            }
-            Item::Value(Value::Array(list)) => list,
-            other => return Err(self.error(other.span().or(span), EXEC_ACCEPTED)),
+    fn word(
+        &self,
+        user: &mut UserRights,
+        name: &str,
+        item: &Item,
+        key: Span,
+    ) -> Result<(), RightsError> {
+        let Some(word) = self.words.find(name) else {
+            return Ok(());
         };
-        let mut patterns = Vec::new();
-        for value in list {
-            let Value::Array(words) = value else {
-                return Err(self.error(value.span(), EXEC_ACCEPTED));
-            };
-            patterns.push(self.pattern(words)?);
-        }
-        Ok(Exec::Patterns { line, patterns })
+        let item = WordItem {
+            item,
+            key,
+            lines: &self.lines,
+        };
+        let rule = WordRule {
+            line: item.line(),
+            text: self.lines.part(item.item.span()).to_owned(),
+            value: Arc::from((word.parse)(&item)?),
+        };
+        user.words.insert(word.name, rule);
+        Ok(())
     }
 
-    fn pattern(&self, list: &Array) -> Result<Pattern, RightsError> {
-        let mut words = Vec::new();
-        for value in list {
-            words.push(
-                value
-                    .as_str()
-                    .ok_or_else(|| self.error(value.span(), EXEC_ACCEPTED))?,
-            );
+    fn role(&self, item: &Item, span: Span) -> Result<RoleRule, RightsError> {
+        let role: Option<Role> = item.as_str().and_then(|text| text.parse().ok());
+        match role {
+            Some(role) => Ok(RoleRule {
+                role,
+                line: self.lines.line(span),
+            }),
+            None => Err(self.lines.error(item.span().or(span), ROLE_ACCEPTED)),
         }
-        Pattern::new(&words, self.line(list.span())).map_err(|(index, problem)| {
-            let word = list.get(index).and_then(Value::span);
-            self.error(word.or(list.span()), &problem)
+    }
+
+    fn home(&self, item: &Item, span: Span) -> Result<Home, RightsError> {
+        let place = item.span().or(span.clone());
+        let bad = |problem: &str| self.lines.error(place.clone(), problem);
+        let text = item.as_str().ok_or_else(|| bad(HOME_ACCEPTED))?;
+        if !is_folder_of_rule(text) {
+            return Err(bad(&format!("{text:?}: {HOME_ACCEPTED}")));
+        }
+        let place = RemotePath::parse(text.as_bytes());
+        Ok(Home {
+            place: place.map_err(|error| bad(&format!("{text:?}: {error}")))?,
+            text: text.to_owned(),
+            line: self.lines.line(span),
         })
     }
 
-    fn files(&self, item: &Item, span: Span) -> Result<Vec<Grant>, RightsError> {
+    fn files(
+        &self,
+        item: &Item,
+        span: Span,
+        home: Option<&Home>,
+    ) -> Result<Vec<Grant>, RightsError> {
         let Item::Value(Value::Array(list)) = item else {
-            return Err(self.error(item.span().or(span), FILES_ACCEPTED));
+            return Err(self.lines.error(item.span().or(span), FILES_ACCEPTED));
         };
         let mut grants: Vec<Grant> = Vec::new();
+        let mut places = HashMap::new();
         for value in list {
             let text = value
                 .as_str()
-                .ok_or_else(|| self.error(value.span(), FILES_ACCEPTED))?;
-            let grant = self.grant(text, value.span())?;
-            if let Some(earlier) = grants.iter().find(|earlier| earlier.is_same_place(&grant)) {
-                let problem = format!(
-                    "the same folder stands on line {} as {:?}",
-                    earlier.line, earlier.text
-                );
-                return Err(self.error(value.span(), &problem));
+                .ok_or_else(|| self.lines.error(value.span(), FILES_ACCEPTED))?;
+            let grant = self.grant(text, value.span(), home)?;
+            let place = (grant.place.is_absolute(), grant.place.components().to_vec());
+            if let Some(earlier) = places.insert(place, grant.line) {
+                let problem = format!("{text:?}: the same folder stands on line {earlier}");
+                return Err(self.lines.error(value.span(), &problem));
             }
             grants.push(grant);
         }
         Ok(grants)
     }
 
-    fn grant(&self, text: &str, span: Span) -> Result<Grant, RightsError> {
-        let bad = |problem: &str| self.error(span.clone(), &format!("{text:?}: {problem}"));
+    fn grant(&self, text: &str, span: Span, home: Option<&Home>) -> Result<Grant, RightsError> {
+        let bad = |problem: &str| {
+            self.lines
+                .error(span.clone(), &format!("{text:?}: {problem}"))
+        };
         let (is_writable, folder) = match text.split_once(':') {
             Some(("r", folder)) => (false, folder),
             Some(("rw", folder)) => (true, folder),
@@ -163,45 +213,38 @@ impl Reader<'_> {
                 ));
             }
         };
-        if !(folder.starts_with('/') || folder == "~" || folder.starts_with("~/")) {
+        if !is_folder_of_rule(folder) {
             return Err(bad(
-                "the folder begins with / or ~/, or is ~, the home of the user who serves",
+                "the folder begins with / or ~/, or is ~, the user's home",
             ));
         }
         let place =
             RemotePath::parse(folder.as_bytes()).map_err(|error| bad(&error.to_string()))?;
+        let place = match home {
+            Some(home) => home
+                .join(place)
+                .ok_or_else(|| bad("the folder is too long with the home before it"))?,
+            None => place,
+        };
         Ok(Grant {
             place,
             is_writable,
             text: text.to_owned(),
-            line: self.line(span),
+            line: self.lines.line(span),
         })
-    }
-
-    fn switch(&self, item: &Item, span: Span) -> Result<Switch, RightsError> {
-        match item.as_bool() {
-            Some(is_on) => Ok(Switch {
-                is_on,
-                line: self.line(span),
-            }),
-            None => Err(self.error(item.span().or(span), "accepted is true or false")),
-        }
     }
 
     fn quota(&self, item: &Item, span: Span) -> Result<Quota, RightsError> {
         let mut quota = Quota::default();
-        let table = self.table(
-            item,
-            span,
-            "accepted is a table with bytes, files, sessions, rate",
-        )?;
-        for (span, key, item) in self.entries(table, QUOTA_KEYS, "of a quota")? {
+        let accepted = "accepted is a table with bytes, files, sessions, rate";
+        let table = self.table(item, span, accepted)?;
+        for (span, key, item) in self.entries(table, &QUOTA_KEYS, "of a quota")? {
             let span = item.span().or(span);
             let number = item
                 .as_integer()
                 .and_then(|number| u64::try_from(number).ok());
             let text = item.as_str();
-            let bad = |accepted: &str| self.error(span.clone(), accepted);
+            let bad = |accepted: &str| self.lines.error(span.clone(), accepted);
             let whole = || number.ok_or_else(|| bad("accepted is a whole number, 0 or more"));
             match key {
                 "bytes" => {
@@ -230,11 +273,10 @@ impl Reader<'_> {
         accepted: &str,
     ) -> Result<&'i dyn TableLike, RightsError> {
         item.as_table_like()
-            .ok_or_else(|| self.error(item.span().or(span), accepted))
+            .ok_or_else(|| self.lines.error(item.span().or(span), accepted))
     }
 
-    /// The entries of a table, with the place of each key; refuses a key that is not among
-    /// `accepted`.
+    /// The entries of a table, with the place of each key; refuses a key that is not accepted.
     fn entries<'i>(
         &self,
         table: &'i dyn TableLike,
@@ -243,40 +285,23 @@ impl Reader<'_> {
     ) -> Result<Vec<(Span, &'i str, &'i Item)>, RightsError> {
         let mut entries = Vec::new();
         for (key, item) in table.iter() {
-            let span = table
-                .get_key_value(key)
-                .and_then(|(key, _)| key.span())
-                .or(item.span());
+            let span = key_span(table, key).or(item.span());
             if !accepted.contains(&key) {
-                let problem = format!(
-                    "there is no key {key:?} {whose}; accepted: {}",
-                    accepted.join(", ")
-                );
-                return Err(self.error(span, &problem));
+                let accepted = accepted.join(", ");
+                let problem = format!("there is no key {key:?} {whose}; accepted: {accepted}");
+                return Err(self.lines.error(span, &problem));
             }
             entries.push((span, key, item));
         }
         Ok(entries)
     }
+}
 
-    fn error(&self, span: Span, problem: &str) -> RightsError {
-        let start = span.map_or(0, |span| span.start);
-        let before = self.text.get(..start).unwrap_or(self.text);
-        let column = before
-            .rsplit('\n')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .count()
-            + 1;
-        RightsError {
-            line: before.matches('\n').count() + 1,
-            column,
-            problem: problem.replace('\n', "; "),
-        }
-    }
+fn key_span(table: &dyn TableLike, key: &str) -> Span {
+    table.get_key_value(key).and_then(|(key, _)| key.span())
+}
 
-    fn line(&self, span: Span) -> usize {
-        self.error(span, "").line
-    }
+/// Whether a rule may name a folder like this.
+fn is_folder_of_rule(folder: &str) -> bool {
+    folder.starts_with('/') || folder == "~" || folder.starts_with("~/")
 }

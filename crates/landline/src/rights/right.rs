@@ -2,7 +2,7 @@
 
 use landline_proto::{ErrorCode, login::UserName};
 
-use super::Rights;
+use super::{Rights, Role};
 use crate::Error;
 
 /// What a user needs for a message.
@@ -16,12 +16,10 @@ pub enum Right {
     Read,
     /// To write files of the folder concerned.
     Write,
-    /// To run the command concerned.
-    Exec,
-    /// To talk to people.
-    Chat,
-    /// To manage users and sessions.
-    Admin,
+    /// A word that a service declares, by its name.
+    Word(&'static str),
+    /// A role, or one above it.
+    Role(Role),
 }
 
 impl Rights {
@@ -31,30 +29,22 @@ impl Rights {
     /// # Errors
     /// `denied`.
     pub fn admit(&self, user: &UserName, right: Option<Right>, kind: &str) -> Result<(), Error> {
-        match right {
-            Some(right) if self.has(user, right) => Ok(()),
-            Some(right) => Err(Error::here(
-                ErrorCode::Denied,
-                format!("{user} has no right to {}", right.describe()),
-            )),
-            None => Err(Error::here(
-                ErrorCode::Denied,
-                format!("nobody has a right to {kind:?} here"),
-            )),
-        }
+        let problem = match right {
+            Some(right) if self.has(user, right) => return Ok(()),
+            Some(Right::Role(role)) => format!("{user} does not have the role {role}"),
+            Some(right) => format!("{user} has no right to {}", self.describe_right(right)),
+            None => format!("nobody has a right to {kind:?} here"),
+        };
+        Err(Error::here(ErrorCode::Denied, problem))
     }
-}
 
-impl Right {
     /// What it is a right to.
-    fn describe(self) -> &'static str {
-        match self {
-            Self::Nothing | Self::Account => "be here",
-            Self::Read => "any file here",
-            Self::Write => "write files here",
-            Self::Exec => "run commands here",
-            Self::Chat => "talk to people here",
-            Self::Admin => "administer this server",
+    fn describe_right(&self, right: Right) -> &str {
+        match right {
+            Right::Nothing | Right::Account | Right::Role(_) => "be here",
+            Right::Read => "any file here",
+            Right::Write => "write files here",
+            Right::Word(name) => self.words.find(name).map_or(name, |word| word.description),
         }
     }
 }

@@ -4,54 +4,48 @@ use std::collections::BTreeMap;
 
 use landline_proto::login::UserName;
 
-use super::{Pattern, Right, amount};
+use super::{Home, Right, RightWords, Role, WordRule, amount};
 use crate::paths::Grant;
 
 /// All rules of one file. What they do not grant is denied.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Rights {
+    pub(super) words: RightWords,
+    /// By name in lower case: names that differ only in case are one user's.
     pub(super) users: BTreeMap<String, UserRights>,
 }
+
+impl PartialEq for Rights {
+    /// Files with the same rules are equal. A server's words never change.
+    fn eq(&self, other: &Self) -> bool {
+        self.users == other.users
+    }
+}
+
+impl Eq for Rights {}
 
 /// What one user may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserRights {
     /// The line on which the user stands.
     pub line: usize,
-    /// Which commands; `None` for none.
-    pub exec: Option<Exec>,
+    /// The role; `None` for that of a user.
+    pub role: Option<RoleRule>,
+    /// What `~` means, where the table says so.
+    pub home: Option<Home>,
     /// Which folders.
     pub files: Vec<Grant>,
-    /// Whether to talk to people.
-    pub chat: Option<Switch>,
-    /// Whether to manage users and sessions.
-    pub admin: Option<Switch>,
+    /// The words of services, by name.
+    pub words: BTreeMap<&'static str, WordRule>,
     /// How much of it.
     pub quota: Quota,
 }
 
-/// Which commands a user may run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Exec {
-    /// Every command.
-    Any {
-        /// Where that stands.
-        line: usize,
-    },
-    /// Those that match a pattern.
-    Patterns {
-        /// Where the list begins.
-        line: usize,
-        /// The patterns, in the order of the file.
-        patterns: Vec<Pattern>,
-    },
-}
-
-/// A right that is given or not.
+/// A user's `role` in `rights.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Switch {
-    /// Whether it is given.
-    pub is_on: bool,
+pub struct RoleRule {
+    /// The role.
+    pub role: Role,
     /// Where that stands.
     pub line: usize,
 }
@@ -69,45 +63,49 @@ pub struct Quota {
     pub rate: Option<u64>,
 }
 
-/// The most that is told of one right, in bytes: a list of commands may be long.
-const TOLD_BYTES_MAX: usize = 1024;
+/// The longest description of one right, in bytes: a list of commands may be long.
+const DESCRIPTION_BYTES_MAX: usize = 1024;
 
 impl UserRights {
+    /// The role.
+    pub fn role(&self) -> Role {
+        self.role.map_or(Role::User, |rule| rule.role)
+    }
+
     /// The rights for people, each as it could stand in the file: `files = ["rw:~"]`. One that is
     /// very long ends in `...`.
-    pub fn told(&self) -> Vec<String> {
-        let mut told = Vec::new();
+    pub fn describe(&self) -> Vec<String> {
+        let mut rights = Vec::new();
+        if self.role() > Role::User {
+            rights.push(format!("role = \"{}\"", self.role()));
+        }
+        rights.extend(
+            self.home
+                .iter()
+                .map(|home| format!("home = {:?}", home.text)),
+        );
         if !self.files.is_empty() {
             let folders: Vec<String> = self
                 .files
                 .iter()
                 .map(|grant| format!("{:?}", grant.text))
                 .collect();
-            told.push(format!("files = [{}]", folders.join(", ")));
+            rights.push(format!("files = [{}]", folders.join(", ")));
         }
-        match &self.exec {
-            None => {}
-            Some(Exec::Any { .. }) => told.push("exec = \"any\"".to_owned()),
-            Some(Exec::Patterns { patterns, .. }) => {
-                let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
-                told.push(format!("exec = [{}]", patterns.join(", ")));
+        for (name, rule) in &self.words {
+            if rule.value.is_granted() {
+                rights.push(format!("{name} = {}", rule.value.describe()));
             }
         }
-        for (name, switch) in [("chat", self.chat), ("admin", self.admin)] {
-            told.extend(
-                switch
-                    .filter(|switch| switch.is_on)
-                    .map(|_| format!("{name} = true")),
-            );
-        }
-        told.extend(self.quota.told());
-        told.iter_mut().for_each(shorten);
-        told
+        rights.extend(self.quota.describe());
+        rights.iter_mut().for_each(shorten);
+        rights
     }
 }
 
 impl Quota {
-    fn told(self) -> impl Iterator<Item = String> {
+    /// The limits, each as it could stand in a user's table.
+    pub(super) fn describe(self) -> impl Iterator<Item = String> {
         let amount = |amount: u64| format!("{:?}", amount::told(amount));
         [
             ("bytes", self.bytes.map(amount)),
@@ -122,11 +120,24 @@ impl Quota {
         .into_iter()
         .filter_map(|(name, limit)| limit.map(|limit| format!("quota.{name} = {limit}")))
     }
+
+    /// Whether every limit of `outer` is kept by these limits.
+    pub(super) fn is_within(self, outer: Self) -> bool {
+        let pairs = [
+            (self.bytes, outer.bytes),
+            (self.files, outer.files),
+            (self.sessions, outer.sessions),
+            (self.rate, outer.rate),
+        ];
+        pairs.into_iter().all(|(inner, outer)| {
+            outer.is_none_or(|outer| inner.is_some_and(|inner| inner <= outer))
+        })
+    }
 }
 
 fn shorten(text: &mut String) {
-    if text.len() > TOLD_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(TOLD_BYTES_MAX));
+    if text.len() > DESCRIPTION_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(DESCRIPTION_BYTES_MAX));
         text.push_str(" ...");
     }
 }
@@ -134,7 +145,7 @@ fn shorten(text: &mut String) {
 impl Rights {
     /// What a user may do; `None` for one who does not stand in the file, and may do nothing.
     pub fn of(&self, user: &UserName) -> Option<&UserRights> {
-        self.users.get(user.as_str())
+        self.users.get(&user.folded())
     }
 
     /// How many users stand in the file.
@@ -152,15 +163,17 @@ impl Rights {
             Right::Nothing | Right::Account => true,
             Right::Read => !rights.files.is_empty(),
             Right::Write => rights.files.iter().any(|grant| grant.is_writable),
-            Right::Exec => rights.exec.is_some(),
-            Right::Chat => rights.chat.is_some_and(|chat| chat.is_on),
-            Right::Admin => rights.admin.is_some_and(|admin| admin.is_on),
+            Right::Word(name) => rights
+                .words
+                .get(name)
+                .is_some_and(|rule| rule.value.is_granted()),
+            Right::Role(role) => rights.role() >= role,
         }
     }
 
-    /// Whether a user may manage users and sessions.
-    pub fn is_admin(&self, user: &UserName) -> bool {
-        self.has(user, Right::Admin)
+    /// A user's role.
+    pub fn role(&self, user: &UserName) -> Role {
+        self.of(user).map_or(Role::User, UserRights::role)
     }
 
     /// The folders that a user may reach.

@@ -13,7 +13,7 @@ exec = [
   ["systemctl", "status", "app-*"],
 ]
 chat = true
-admin = false
+role = "helper"
 
 [users.alice.quota]
 bytes = "10 GiB"
@@ -24,6 +24,21 @@ rate = "50 MiB/s"
 [users."bob.b"]
 exec = "any"
 "#;
+
+fn parse(text: &str) -> Result<Rights, RightsError> {
+    Rights::parse(text, &RightWords::new(WORDS_WITHOUT_SERVICE).unwrap())
+}
+
+fn word(name: &str, arguments: Vec<Vec<u8>>) -> Action {
+    Action::Word {
+        name: name.to_owned(),
+        arguments,
+    }
+}
+
+fn exec(command: &str) -> Action {
+    word("exec", words(command))
+}
 
 fn user(name: &str) -> landline_proto::login::UserName {
     name.parse().unwrap()
@@ -36,31 +51,32 @@ fn words(text: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn rights_are_told_as_they_could_stand_in_the_file() {
-    let rights = Rights::parse(EXAMPLE).unwrap();
-    let told = |rights: &Rights, name: &str| rights.of(&user(name)).unwrap().told();
-    let alice = told(&rights, "alice");
+fn rights_are_described_as_the_file_could_state_them() {
+    let rights = parse(EXAMPLE).unwrap();
+    let describe = |rights: &Rights, name: &str| rights.of(&user(name)).unwrap().describe();
+    let alice = describe(&rights, "alice");
     assert_eq!(
         alice,
         [
+            r#"role = "helper""#,
             r#"files = ["rw:~", "r:/srv", "rw:/srv/in"]"#,
-            r#"exec = [["git", "..."], ["systemctl", "status", "app-*"]]"#,
             "chat = true",
+            r#"exec = [["git", "..."], ["systemctl", "status", "app-*"]]"#,
             r#"quota.bytes = "10 GiB""#,
             "quota.files = 1000",
             "quota.sessions = 4",
             r#"quota.rate = "50 MiB/s""#,
         ]
     );
-    assert_eq!(told(&rights, "bob.b"), [r#"exec = "any""#]);
-    let again = Rights::parse(&format!("[users.alice]\n{}\n", alice.join("\n"))).unwrap();
-    assert_eq!(told(&again, "alice"), alice);
+    assert_eq!(describe(&rights, "bob.b"), [r#"exec = "any""#]);
+    let again = parse(&format!("[users.alice]\n{}\n", alice.join("\n"))).unwrap();
+    assert_eq!(describe(&again, "alice"), alice);
     // Whatever is told of however long a list fits into a message.
     let many = format!(
         "[users.alice]\nexec = [{}]\n",
         "[\"prög\", \"...\"],".repeat(10_000)
     );
-    let [long] = &told(&Rights::parse(&many).unwrap(), "alice")[..] else {
+    let [long] = &describe(&parse(&many).unwrap(), "alice")[..] else {
         panic!("one right")
     };
     assert!(
@@ -72,7 +88,7 @@ fn rights_are_told_as_they_could_stand_in_the_file() {
 
 #[test]
 fn every_rule_knows_its_line() {
-    let rights = Rights::parse(EXAMPLE).unwrap();
+    let rights = parse(EXAMPLE).unwrap();
     let alice = rights.of(&user("alice")).unwrap();
     assert_eq!(alice.line, 2);
     assert_eq!(
@@ -105,39 +121,29 @@ fn every_rule_knows_its_line() {
         let verdict = rights.check(&user(name), &action, &root);
         (verdict.allowed, verdict.line)
     };
+    assert_eq!(ask("alice", exec("git push --force")), (true, Some(6)));
+    assert_eq!(ask("alice", exec("git")), (true, Some(6)));
     assert_eq!(
-        ask("alice", Action::Exec(words("git push --force"))),
-        (true, Some(6))
-    );
-    assert_eq!(ask("alice", Action::Exec(words("git"))), (true, Some(6)));
-    assert_eq!(
-        ask("alice", Action::Exec(words("systemctl status app-web"))),
+        ask("alice", exec("systemctl status app-web")),
         (true, Some(7))
     );
     assert_eq!(
-        ask(
-            "alice",
-            Action::Exec(words("systemctl status app-web sshd"))
-        ),
+        ask("alice", exec("systemctl status app-web sshd")),
         (false, Some(5))
     );
-    assert_eq!(
-        ask("alice", Action::Exec(words("rm -rf /"))),
-        (false, Some(5))
-    );
-    assert_eq!(ask("alice", Action::Chat), (true, Some(9)));
-    assert_eq!(ask("alice", Action::Admin), (false, Some(10)));
+    assert_eq!(ask("alice", exec("rm -rf /")), (false, Some(5)));
+    assert_eq!(ask("alice", word("chat", Vec::new())), (true, Some(9)));
+    assert_eq!(ask("alice", Action::Role(Role::Helper)), (true, Some(10)));
+    assert_eq!(ask("alice", Action::Role(Role::Admin)), (false, Some(10)));
+    assert_eq!(ask("bob.b", Action::Role(Role::Helper)), (false, Some(18)));
     assert_eq!(
         ask("alice", Action::Write(b"x/y".to_vec())),
         (true, Some(3))
     );
-    assert_eq!(
-        ask("bob.b", Action::Exec(words("rm -rf /"))),
-        (true, Some(19))
-    );
-    assert_eq!(ask("bob.b", Action::Chat), (false, Some(18)));
+    assert_eq!(ask("bob.b", exec("rm -rf /")), (true, Some(19)));
+    assert_eq!(ask("bob.b", word("chat", Vec::new())), (false, Some(18)));
     assert_eq!(ask("bob.b", Action::Read(b"x".to_vec())), (false, Some(18)));
-    assert_eq!(ask("carol", Action::Chat), (false, None));
+    assert_eq!(ask("carol", word("chat", Vec::new())), (false, None));
 }
 
 #[test]
@@ -156,7 +162,7 @@ fn a_mistake_is_found_where_it_is() {
             "[users.alice]\nfile = []",
             2,
             1,
-            "accepted: exec, files, chat, admin, quota",
+            "accepted: role, home, files, quota, exec, chat",
         ),
         ("[users.alice]\n  chat = 1", 2, 10, "true or false"),
         ("[users.\"a b\"]\n", 1, 8, "a user name is"),
@@ -180,6 +186,24 @@ fn a_mistake_is_found_where_it_is() {
             "only be the last",
         ),
         ("[users.a]\nexec = [['a\\']]", 2, 10, "ends in \\"),
+        ("[users.a]\nrole = \"root\"", 2, 8, "accepted is \"owner\""),
+        ("[users.a]\nrole = true", 2, 8, "accepted is \"owner\""),
+        ("[users.a]\nadmin = true", 2, 1, "accepted: role, home"),
+        ("[users.a]\nhome = \"srv\"", 2, 8, "begins with /"),
+        ("[users.a]\nhome = \"/srv/..\"", 2, 8, "\"..\""),
+        ("[users.a]\nhome = [\"/srv\"]", 2, 8, "begins with /"),
+        (
+            "[users.alice]\n\n[users.Alice]\nrole = \"owner\"",
+            3,
+            8,
+            "stands on line 1 already",
+        ),
+        (
+            "[users.a]\nfiles = [\"rw:~/x\",\n\"r:/srv/x\"]\nhome = \"/srv\"",
+            3,
+            1,
+            "stands on line 2",
+        ),
         ("[users.a]\nfiles = \"rw:~\"", 2, 9, "list of folders"),
         (
             "[users.a]\nfiles = [\"r:~\", \"w:~/x\"]",
@@ -220,7 +244,7 @@ fn a_mistake_is_found_where_it_is() {
         ),
         ("ä = 1", 1, 1, ""),
     ] {
-        let error = Rights::parse(text).expect_err(text);
+        let error = parse(text).expect_err(text);
         assert!(error.problem.contains(said), "{text:?}: {error}");
         assert_eq!(
             (error.line, error.column),
@@ -228,11 +252,7 @@ fn a_mistake_is_found_where_it_is() {
             "{text:?}: {error}"
         );
     }
-    assert_eq!(
-        Rights::parse(""),
-        Ok(Rights::default()),
-        "nobody may do anything"
-    );
+    assert_eq!(parse(""), Ok(Rights::default()), "nobody may do anything");
 }
 
 /// What the matcher does, without being clever.
@@ -246,11 +266,132 @@ fn fits(pattern: &[u8], word: &[u8]) -> bool {
     }
 }
 
+#[test]
+fn names_that_differ_in_case_are_one_user_s() {
+    let rights = parse("[users.Alice]\nrole = \"owner\"\n").unwrap();
+    assert_eq!(rights.role(&user("alice")), Role::Owner);
+    assert_eq!(rights.role(&user("ALICE")), Role::Owner);
+    assert_eq!(rights.role(&user("alic")), Role::User);
+}
+
+#[test]
+fn words_come_from_services() {
+    static SHOUT: RightWord = RightWord {
+        name: "shout",
+        description: "shout here",
+        arguments: None,
+        parse: |item| Switch::parse("shout", item),
+    };
+    let text = "[users.a]\nshout = true\n[users.b]\nshout = false\n";
+    let unknown = parse(text).unwrap_err();
+    assert_eq!((unknown.line, unknown.column), (2, 1));
+    let rights = Rights::parse(text, &RightWords::new([&SHOUT]).unwrap()).unwrap();
+    let right = Right::Word("shout");
+    assert!(rights.has(&user("a"), right));
+    assert!(!rights.has(&user("b"), right) && !rights.has(&user("c"), right));
+    assert!(rights.admit(&user("a"), Some(right), "x").is_ok());
+    let denied = rights.admit(&user("b"), Some(right), "x").unwrap_err();
+    assert!(
+        denied.to_string().contains("no right to shout here"),
+        "{denied}"
+    );
+    // A new line of a rule is a change, as is another value.
+    let moved = Rights::parse("\n[users.a]\nshout = true\n", &rights.words).unwrap();
+    let same = Rights::parse(text, &rights.words).unwrap();
+    assert!(rights == same && rights != moved);
+    assert_eq!(RightWords::new([&SHOUT, &SHOUT]).err(), Some("shout"));
+}
+
+#[test]
+fn home_is_what_a_path_is_meant_from() {
+    let rights = parse(
+        r#"
+[users.owner]
+role = "owner"
+[users.below]
+files = ["r:~/pub"]
+[users.elsewhere]
+files = ["rw:/srv/in", "r:/srv"]
+[users.given]
+files = ["rw:~", "r:~/x", "r:/etc"]
+home = "/srv/given"
+[users.given_below]
+home = "~/given"
+files = ["rw:~"]
+[users.nowhere]
+chat = true
+"#,
+    )
+    .unwrap();
+    let locate = |name: &str, path: &str| {
+        let user = user(name);
+        let located = rights.locate(&user, path.as_bytes());
+        located
+            .ok()
+            .map(|path| String::from_utf8(path.into_owned()).unwrap())
+    };
+    for (name, path, place) in [
+        ("owner", "~/a", "~/a"),
+        ("owner", "a", "a"),
+        ("below", "~/pub/a", "~/pub/a"),
+        ("elsewhere", "~/a", "/srv/in/a"),
+        ("elsewhere", "~", "/srv/in/"),
+        ("given", "a/b/", "/srv/given/a/b/"),
+        ("given", "./a", "/srv/given/a"),
+        ("given", "/etc/a", "/etc/a"),
+        ("given", "../a", "../a"),
+        ("given", "", ""),
+        ("given_below", "~/a", "~/given/a"),
+        ("given_below", "~", "~/given/"),
+    ] {
+        assert_eq!(locate(name, path).as_deref(), Some(place), "{name}: {path}");
+    }
+    assert_eq!(locate("nowhere", "a"), None);
+    assert_eq!(locate("nobody", "~"), None);
+    let none = rights.locate(&user("nowhere"), b"a").unwrap_err();
+    assert!(
+        none.to_string().contains("nowhere has no home here"),
+        "{none}"
+    );
+    let places = |name: &str| -> Vec<String> {
+        let grants = rights.files(&user(name)).iter();
+        grants
+            .map(|grant| {
+                let parts = grant.place.components().join(&b'/');
+                let beginning = if grant.place.is_absolute() { "/" } else { "~/" };
+                format!("{beginning}{}", String::from_utf8(parts).unwrap())
+            })
+            .collect()
+    };
+    assert_eq!(places("given"), ["/srv/given", "/srv/given/x", "/etc"]);
+    assert_eq!(places("given_below"), ["~/given"]);
+}
+
+/// However many folders and users there are, each is looked at once.
+#[test]
+fn parsing_takes_linear_time() {
+    let time = |folders: usize| {
+        let list: Vec<String> = (0..folders).map(|n| format!("\"r:/f{n}\",\n")).collect();
+        let text = format!("[users.a]\nfiles = [{}]\n", list.concat());
+        let start = std::time::Instant::now();
+        let rights = parse(&text).unwrap();
+        assert_eq!(rights.files(&user("a")).len(), folders);
+        assert_eq!(rights.files(&user("a"))[folders - 1].line, folders + 1);
+        start.elapsed()
+    };
+    time(4_000);
+    let (few, many) = (time(4_000), time(64_000));
+    assert!(
+        many < few * 16 * 4,
+        "{few:?} for 4,000, {many:?} for 64,000"
+    );
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_or_refused_with_a_place_in_it(text in "\\PC*", tail in "[a-z.\\[\\]\"=, \n*:~/]{0,60}") {
         for text in [text.clone(), tail.clone(), format!("[users.a]\n{tail}"), format!("[users.a]\nexec = [[{tail}]]")] {
-            if let Err(error) = Rights::parse(&text) {
+            if let Err(error) = parse(&text) {
                 prop_assert!(error.line <= text.matches('\n').count() + 1, "{error}");
                 prop_assert!(error.column <= text.chars().count() + 1, "{error}");
             }

@@ -312,22 +312,11 @@ async fn serve_channel(
     let Some(header) = header else { return Ok(()) };
     context.admit(header.kind())?;
     let open: Open = header.read()?;
-    check_forced_command(context)?;
+    context.session().limits.check_open(&open.service)?;
     context.set_activity(&open.service);
     let service = services.service(&open.service)?;
     let context = context.with_service(service.definition());
     service.serve(channel, &context).await
-}
-
-/// A key that is for one command opens nothing, as long as there are no commands.
-fn check_forced_command(context: &ServiceContext) -> Result<(), Error> {
-    match context.session().command {
-        None => Ok(()),
-        Some(_) => Err(Error::here(
-            ErrorCode::Denied,
-            "this key is good for its one command only, and commands are not run yet",
-        )),
-    }
 }
 
 #[cfg(test)]
@@ -340,7 +329,7 @@ mod tests {
             messages::{SESSIONS, Who},
         },
         audit::AuditOptions,
-        keys::UserKey,
+        keys::{CredentialLimits, UserKey},
         login::{AuthMethod, Credential, Invite, Login},
         net::HostPort,
         paths::PrivateFolder,
@@ -441,7 +430,7 @@ mod tests {
                 method: "ssh-key".into(),
                 id: format!("{number:04}"),
                 invited: false,
-                command: None,
+                limits: CredentialLimits::none(),
                 binding: landline_proto::login::BindingType::TlsExporter,
                 attach: None,
                 attached: false,

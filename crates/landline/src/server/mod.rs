@@ -15,9 +15,9 @@ use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Durat
 use capacity::Capacity;
 use connection::{admit, serve};
 pub use home::noted_home;
-use landline_proto::ErrorCode;
 use listening::accept;
-use services::ServiceParts;
+pub use services::words;
+use services::{ServiceParts, refused, words_with};
 use shared::Shared;
 use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 
@@ -113,6 +113,7 @@ impl Server {
         let (folder, sessions) = (Arc::new(folder), Sessions::default());
         let rights = Arc::new(RightsFile::of_server(
             folder.clone(),
+            words_with(&further)?,
             audit.clone(),
             store.owner()?.as_ref(),
         )?);
@@ -126,15 +127,14 @@ impl Server {
             Book::of_server(audit.clone()),
         );
         let threads = Threads::start("landline-login", LOGIN_THREADS)?;
-        let mut services = services::services(ServiceParts {
+        let mut services = services::services(&ServiceParts {
             administration: Arc::new(administration),
             partials: partials.clone(),
             sessions: sessions.clone(),
             threads: threads.clone(),
         });
         services.extend(further);
-        let services = Registry::new(services)
-            .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
+        let services = Registry::new(services).map_err(|error| refused(&error))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 folder,

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use landline_proto::ErrorCode;
+
 use crate::{
-    admin::{Administration, server::AdminService},
-    files::{Partials, server::FilesService},
-    ping::PingService,
-    session::{Service, Sessions, Threads},
+    Error,
+    admin::{self, Administration, server::AdminService},
+    files::{self, Partials, server::FilesService},
+    ping::{self, PingService},
+    rights::RightWords,
+    session::{RegistryError, Service, ServiceDefinition, Sessions, Threads, right_words},
 };
 
 /// What the services of a server work on.
@@ -17,21 +21,53 @@ pub(super) struct ServiceParts {
     pub(super) threads: Threads,
 }
 
+/// A service, and how it is made.
+type Registration = (
+    &'static ServiceDefinition,
+    fn(&ServiceParts) -> Arc<dyn Service>,
+);
+
 /// Every service. A new one is registered here.
-pub(super) fn services(parts: ServiceParts) -> Vec<Arc<dyn Service>> {
-    let ServiceParts {
-        administration,
-        partials,
-        sessions,
-        threads,
-    } = parts;
-    vec![
-        Arc::new(PingService),
-        Arc::new(FilesService { partials }),
+static SERVICES: [Registration; 3] = [
+    (&ping::DEFINITION, |_| Arc::new(PingService)),
+    (&files::server::DEFINITION, |parts| {
+        Arc::new(FilesService {
+            partials: parts.partials.clone(),
+        })
+    }),
+    (&admin::server::DEFINITION, |parts| {
         Arc::new(AdminService {
-            administration,
-            sessions,
-            threads,
-        }),
-    ]
+            administration: parts.administration.clone(),
+            sessions: parts.sessions.clone(),
+            threads: parts.threads.clone(),
+        })
+    }),
+];
+
+/// All services of this release.
+pub(super) fn services(parts: &ServiceParts) -> Vec<Arc<dyn Service>> {
+    SERVICES.iter().map(|(_, make)| make(parts)).collect()
+}
+
+/// The words that `rights.toml` may hold with the services of this release and `further` ones.
+///
+/// # Errors
+/// `io` for a word that is declared twice.
+pub(super) fn words_with(further: &[Arc<dyn Service>]) -> Result<RightWords, Error> {
+    let further = further.iter().map(|service| service.definition());
+    let own = SERVICES.iter().map(|(definition, _)| *definition);
+    right_words(own.chain(further)).map_err(|error| refused(&error))
+}
+
+/// A mistake in the definition of a service.
+pub(super) fn refused(error: &RegistryError) -> Error {
+    Error::here(ErrorCode::Io, error.to_string())
+}
+
+/// The words that `rights.toml` may hold with the services of this release.
+///
+/// # Errors
+/// `io` for a word that is declared twice.
+pub fn words() -> Result<RightWords, Error> {
+    words_with(&[])
 }

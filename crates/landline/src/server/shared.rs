@@ -14,7 +14,7 @@ use crate::{
     net::{LogPaces, RateLimiter, RateLimiters},
     password::Passwords,
     paths::{PrivateFolder, Root},
-    rights::RightsFile,
+    rights::{RightsFile, Role},
     server::login::LoginContext,
     session::{Registry, Session, SessionHandle, Sessions, Threads, WorkTable},
     store::Store,
@@ -66,6 +66,7 @@ impl Shared {
             identity,
             store,
             rights,
+            root,
             sessions,
             passwords,
             signing,
@@ -78,6 +79,7 @@ impl Shared {
             identity,
             store,
             rights,
+            root,
             services,
             threads,
             live: sessions,
@@ -101,7 +103,9 @@ impl Shared {
             );
             return Err(Error::here(ErrorCode::TooManySessions, message));
         }
-        let permit = self.connections.take(self.rights.is_admin(&session.user))?;
+        // Whoever can make room gets in.
+        let makes_room = self.rights.role(&session.user) >= Role::Helper;
+        let permit = self.connections.take(makes_room)?;
         let connection = match session.attached {
             false => self.sessions.begin(
                 session.clone(),

@@ -43,6 +43,8 @@ static NO_SERVICE: ServiceDefinition = ServiceDefinition {
     requests: &SERVER_CHANNEL,
     other_states: &[],
     rights: &[("open", Right::Account)],
+    words: &[],
+    request_features: &[],
     kept_by: Right::Account,
     exit_statuses: &[],
 };
@@ -150,7 +152,7 @@ impl ServiceContext {
                 Ok(()) => return Ok(Some(header)),
                 Err(
                     error @ Error::Failed {
-                        code: ErrorCode::Denied,
+                        code: ErrorCode::Denied | ErrorCode::CredentialLimited,
                         ..
                     },
                 ) if header.body().is_none() => {
@@ -161,13 +163,19 @@ impl ServiceContext {
         }
     }
 
-    /// Checks that the session is not being ended, and that the user has the right that a message
-    /// of this type needs.
+    /// Checks that the session is not being ended, that its credential may be used for a message
+    /// of this type, and that the user has the right that it needs.
     ///
     /// # Errors
-    /// `ended`, `denied`.
+    /// `ended`, `credential-limited`, `denied`.
     pub fn admit(&self, kind: &str) -> Result<(), Error> {
         self.parts.connection.ensure_active()?;
+        // Which service is opened is checked once it is known.
+        if !std::ptr::eq(self.definition, &NO_SERVICE) {
+            let feature = self.definition.feature(kind);
+            let limits = &self.parts.session.limits;
+            limits.check_request(self.definition.name, feature)?;
+        }
         let rules = self.parts.rights.rules();
         rules.admit(self.user(), self.definition.right(kind), kind)
     }

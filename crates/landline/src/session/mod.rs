@@ -20,6 +20,7 @@ pub(crate) use registry::tests;
 pub use registry::{
     ConnectionInfo, Departure, Remaining, SessionHandle, SessionInfo, Sessions, Waiting,
 };
+pub(crate) use service::right_words;
 pub use service::{
     MessageRight, Registry, RegistryError, Service, ServiceDefinition, ServiceFuture,
 };
@@ -27,7 +28,10 @@ pub(crate) use validity::{check_key_options, objection};
 pub(crate) use work::Threads;
 pub use work::{UNITS_PER_USER_MAX, WorkInfo, WorkTable, WorkUnit};
 
-use crate::{Error, keys::SecretKey};
+use crate::{
+    Error,
+    keys::{CredentialLimits, SecretKey},
+};
 
 /// Someone who is logged in.
 #[derive(Debug, Clone)]
@@ -42,8 +46,8 @@ pub struct Session {
     pub id: String,
     /// Whether an invite was redeemed.
     pub invited: bool,
-    /// The only command that the key may be used for, if it is for one.
-    pub command: Option<String>,
+    /// What the credential may be used for.
+    pub limits: CredentialLimits,
     /// What bound the login to its connection. A further connection is bound in the same way.
     pub binding: BindingType,
     /// What further connections are attached with, where the client has asked for it.

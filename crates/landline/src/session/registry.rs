@@ -437,6 +437,7 @@ fn unix_now() -> i64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::keys::CredentialLimits;
 
     pub(crate) fn session(user: &str, id: &str) -> Session {
         Session {
@@ -445,7 +446,7 @@ pub(crate) mod tests {
             method: "ssh-key".into(),
             id: id.into(),
             invited: false,
-            command: None,
+            limits: CredentialLimits::none(),
             binding: landline_proto::login::BindingType::TlsExporter,
             attach: None,
             attached: false,

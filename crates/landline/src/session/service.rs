@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 use landline_proto::{ErrorCode, ProtocolState, state};
 
 use super::ServiceContext;
-use crate::{Error, net::Channel, rights::Right};
+use crate::{
+    Error,
+    net::Channel,
+    rights::{Right, RightWord, RightWords, WORDS_WITHOUT_SERVICE},
+};
 
 /// What a client opens a channel for. A server is given its services when it is built.
 ///
@@ -42,6 +46,11 @@ pub struct ServiceDefinition {
     pub other_states: &'static [&'static ProtocolState],
     /// The right that each message needs.
     pub rights: &'static [(&'static str, Right)],
+    /// The keys of `rights.toml` that the service declares.
+    pub words: &'static [&'static RightWord],
+    /// The feature that a request belongs to, for keys and secrets that may use some features
+    /// only. A request that is not listed needs the service as a whole.
+    pub request_features: &'static [(&'static str, &'static str)],
     /// The right without which the service is of no use. A session that loses it between two
     /// requests is ended.
     pub kept_by: Right,
@@ -56,6 +65,14 @@ impl ServiceDefinition {
             .iter()
             .find(|(name, _)| *name == kind)
             .map(|(_, right)| *right)
+    }
+
+    /// The feature that a request belongs to; `None` for one that needs the service as a whole.
+    pub fn feature(&self, kind: &str) -> Option<&'static str> {
+        self.request_features
+            .iter()
+            .find(|(name, _)| *name == kind)
+            .map(|(_, feature)| *feature)
     }
 
     /// All states in which a server of this service waits.
@@ -100,6 +117,31 @@ pub enum RegistryError {
         /// The message.
         kind: &'static str,
     },
+    /// Two services declare the same word of `rights.toml`.
+    #[error("the word {0:?} of rights.toml is declared twice")]
+    DuplicateWord(&'static str),
+    /// A message needs a word that no service declares.
+    #[error("{service:?} needs the word {word:?} of rights.toml, which no service declares")]
+    UnknownWord {
+        /// The service.
+        service: &'static str,
+        /// The word.
+        word: &'static str,
+    },
+}
+
+/// The words that `rights.toml` may hold where these services are registered.
+///
+/// # Errors
+/// [`RegistryError::DuplicateWord`].
+pub(crate) fn right_words(
+    definitions: impl IntoIterator<Item = &'static ServiceDefinition>,
+) -> Result<RightWords, RegistryError> {
+    let declared = definitions
+        .into_iter()
+        .flat_map(|definition| definition.words.iter().copied());
+    RightWords::new(WORDS_WITHOUT_SERVICE.into_iter().chain(declared))
+        .map_err(RegistryError::DuplicateWord)
 }
 
 /// The services of a server, and the table of state, message and right that they make up.
@@ -119,8 +161,18 @@ impl Registry {
             services: BTreeMap::new(),
             table: core_rights().collect(),
         };
+        let words = right_words(services.iter().map(|service| service.definition()))?;
         for service in services {
             let definition = service.definition();
+            let rights = definition.rights.iter().map(|(_, right)| *right);
+            for right in rights.chain([definition.kept_by]) {
+                if let Right::Word(word) = right
+                    && words.find(word).is_none()
+                {
+                    let service = definition.name;
+                    return Err(RegistryError::UnknownWord { service, word });
+                }
+            }
             for (state, kind) in definition.rules() {
                 let Some(right) = definition.right(kind) else {
                     let service = definition.name;
@@ -188,6 +240,7 @@ mod tests {
     use landline_proto::MessageRule;
 
     use super::*;
+    use crate::rights::Switch;
 
     static STATE: ProtocolState =
         ProtocolState::new("test-requests", &[MessageRule::new("question")]);
@@ -198,8 +251,40 @@ mod tests {
         requests: &STATE,
         other_states: &[],
         rights: &[("question", Right::Account)],
+        words: &[&WORD],
+        request_features: &[("question", "test.question")],
         kept_by: Right::Account,
         exit_statuses: &[],
+    };
+
+    static WORD: RightWord = RightWord {
+        name: "test",
+        description: "ask here",
+        arguments: None,
+        parse: |item| Switch::parse("test", item),
+    };
+
+    static SAME_WORD: ServiceDefinition = ServiceDefinition {
+        name: "other",
+        ..COMPLETE
+    };
+
+    static WITHOUT_WORD: ServiceDefinition = ServiceDefinition {
+        words: &[],
+        ..COMPLETE
+    };
+
+    static CORE_WORD: ServiceDefinition = ServiceDefinition {
+        words: &[&RightWord {
+            name: "files",
+            ..WORD
+        }],
+        ..COMPLETE
+    };
+
+    static UNKNOWN_WORD: ServiceDefinition = ServiceDefinition {
+        rights: &[("question", Right::Word("tset"))],
+        ..COMPLETE
     };
 
     static INCOMPLETE: ServiceDefinition = ServiceDefinition {
@@ -254,8 +339,24 @@ mod tests {
     #[test]
     fn mistakes_in_a_definition_are_refused() {
         assert_eq!(
-            registry(&[&COMPLETE, &COMPLETE]).err(),
+            registry(&[&WITHOUT_WORD, &WITHOUT_WORD]).err(),
             Some(RegistryError::Duplicate("test"))
+        );
+        for (definitions, word) in [
+            (&[&COMPLETE, &SAME_WORD][..], "test"),
+            (&[&CORE_WORD], "files"),
+        ] {
+            assert_eq!(
+                registry(definitions).err(),
+                Some(RegistryError::DuplicateWord(word))
+            );
+        }
+        assert_eq!(
+            registry(&[&UNKNOWN_WORD]).err(),
+            Some(RegistryError::UnknownWord {
+                service: "test",
+                word: "tset"
+            })
         );
         let service = "incomplete";
         let kind = "question";

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Session;
 use crate::{
     Error,
-    keys::{KeyLineError, KeyOptions},
+    keys::{CredentialLimits, KeyLineError, KeyOptions},
     store::{KeyRecord, Store, unix_now},
 };
 
@@ -28,7 +28,7 @@ pub(crate) fn objection(
     };
     for peer in peers {
         match check_key_options(record, *peer) {
-            Ok(command) if command == session.command => {}
+            Ok(limits) if limits == session.limits => {}
             Ok(_) => return Ok(Some("the key is for something else now".to_owned())),
             Err(reason) => return Ok(Some(reason.to_string())),
         }
@@ -36,15 +36,15 @@ pub(crate) fn objection(
     Ok(None)
 }
 
-/// The command that a stored key is for, if it is for one; why it may not be used otherwise.
+/// What a stored key may be used for from `peer` now, or why it may not be used.
 pub(crate) fn check_key_options(
     record: &KeyRecord,
     peer: IpAddr,
-) -> Result<Option<String>, KeyLineError> {
+) -> Result<CredentialLimits, KeyLineError> {
     if record.disabled {
         return Err(KeyLineError::new("the account is disabled"));
     }
     let options = KeyOptions::parse(&record.options)?;
     options.admit(peer, unix_now())?;
-    Ok(options.command().map(str::to_owned))
+    Ok(options.limits())
 }

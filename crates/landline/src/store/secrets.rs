@@ -4,7 +4,10 @@ use landline_proto::{
     ErrorCode,
     login::{BindingType, SecretId, UserName},
 };
-use rusqlite::{OptionalExtension, Row, params, types::Type};
+use rusqlite::{
+    OptionalExtension, Row, params,
+    types::{Type, ValueRef},
+};
 
 use super::{
     Store,
@@ -12,7 +15,10 @@ use super::{
     invites::void_invites_of,
     unix_now,
 };
-use crate::{Error, keys::SecretKey};
+use crate::{
+    Error,
+    keys::{SecretKey, ServiceSet},
+};
 
 /// What can be told of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +29,8 @@ pub struct StoredSecret {
     pub user: UserName,
     /// What it was made for.
     pub binding: BindingType,
+    /// The services that it may use; `None` for all.
+    pub services: Option<ServiceSet>,
     /// What it is called.
     pub label: String,
     /// When it was made, in seconds since 1970.
@@ -30,7 +38,8 @@ pub struct StoredSecret {
 }
 
 impl Store {
-    /// The key of one of the user's secrets, if it was made for this binding.
+    /// The key of one of the user's secrets, if it was made for this binding, and the services that
+    /// it may use; `None` for all.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -39,20 +48,19 @@ impl Store {
         user: &UserName,
         id: &SecretId,
         binding: BindingType,
-    ) -> Result<Option<SecretKey>, Error> {
-        let key: Option<[u8; 32]> = self.read(|transaction| {
+    ) -> Result<Option<(SecretKey, Option<ServiceSet>)>, Error> {
+        self.read(|transaction| {
             transaction
                 .query_row(
-                    "SELECT key FROM secrets WHERE id = ?1 AND user = ?2 AND binding = ?3",
+                    "SELECT key, services FROM secrets WHERE id = ?1 AND user = ?2 AND binding = ?3",
                     params![id.0, user.as_str(), binding.as_str()],
-                    |row| row.get(0),
+                    |row| Ok((SecretKey::from_bytes(row.get(0)?), services(row, 1)?)),
                 )
                 .optional()
-        })?;
-        Ok(key.map(SecretKey::from_bytes))
+        })
     }
 
-    /// Lets an account log in with one more secret.
+    /// Lets an account log in with one more secret, which may use these services; `None` for all.
     ///
     /// # Errors
     /// `not-found` where there is no such account; [`Error::State`].
@@ -61,18 +69,20 @@ impl Store {
         user: &UserName,
         binding: BindingType,
         key: &SecretKey,
+        services: Option<&ServiceSet>,
         label: &str,
     ) -> Result<SecretId, Error> {
         let id = key.id();
         let added = self.write(|transaction| {
             transaction.execute(
-                "INSERT INTO secrets (id, user, binding, key, label, created)
-                 SELECT ?1, name, ?3, ?4, ?5, ?6 FROM accounts WHERE name = ?2",
+                "INSERT INTO secrets (id, user, binding, key, services, label, created)
+                 SELECT ?1, name, ?3, ?4, ?5, ?6, ?7 FROM accounts WHERE name = ?2",
                 params![
                     id.0,
                     user.as_str(),
                     binding.as_str(),
                     key.bytes(),
+                    services.map(ToString::to_string),
                     label,
                     unix_now()
                 ],
@@ -94,7 +104,7 @@ impl Store {
     pub fn secrets(&self, user: Option<&UserName>) -> Result<Vec<StoredSecret>, Error> {
         self.read(|transaction| {
             let mut statement = transaction.prepare(
-                "SELECT id, user, binding, label, created FROM secrets
+                "SELECT id, user, binding, services, label, created FROM secrets
                  WHERE ?1 IS NULL OR user = ?1 ORDER BY user, created, id",
             )?;
             statement
@@ -143,9 +153,18 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredSecret> {
         id: SecretId(row.get(0)?),
         user: parsed(row, 1)?,
         binding: parsed(row, 2)?,
-        label: row.get(3)?,
-        created: row.get(4)?,
+        services: services(row, 3)?,
+        label: row.get(4)?,
+        created: row.get(5)?,
     })
+}
+
+/// The services that a secret may use; `None` for all.
+fn services(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<ServiceSet>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        _ => parsed(row, column).map(Some),
+    }
 }
 
 /// A column of text that has to be of a kind.
@@ -171,7 +190,7 @@ mod tests {
         let [alice, bob]: [UserName; 2] = ["alice", "bob"].map(|name| name.parse().unwrap());
         let (exporter, end_point) = (BindingType::TlsExporter, BindingType::TlsServerEndPoint);
         let key = SecretKey::from_bytes([7; 32]);
-        let missing = store.add_secret(&alice, exporter, &key, "");
+        let missing = store.add_secret(&alice, exporter, &key, None, "");
         assert!(
             matches!(
                 missing,
@@ -184,14 +203,18 @@ mod tests {
         );
         store.add_account(&alice, &[]).unwrap();
         store.add_account(&bob, &[]).unwrap();
+        let services: ServiceSet = "files.get,ping".parse().unwrap();
         let id = store
-            .add_secret(&alice, exporter, &key, "build server")
+            .add_secret(&alice, exporter, &key, Some(&services), "build server")
             .unwrap();
         assert!(
-            store.add_secret(&bob, exporter, &key, "").is_err(),
+            store.add_secret(&bob, exporter, &key, None, "").is_err(),
             "one secret is one user's"
         );
-        assert_eq!(store.secret_key(&alice, &id, exporter).unwrap(), Some(key));
+        assert_eq!(
+            store.secret_key(&alice, &id, exporter).unwrap(),
+            Some((key, Some(services.clone())))
+        );
         assert_eq!(store.secret_key(&bob, &id, exporter).unwrap(), None);
         assert_eq!(store.secret_key(&alice, &id, end_point).unwrap(), None);
         assert_eq!(
@@ -207,6 +230,7 @@ mod tests {
             (&listed[0].user, listed[0].id, &listed[0].label[..]),
             (&alice, id, "build server")
         );
+        assert_eq!(listed[0].services, Some(services));
         assert_eq!(store.secrets(Some(&alice)).unwrap(), listed);
         assert!(store.secrets(Some(&bob)).unwrap().is_empty());
 

@@ -85,7 +85,7 @@ fn invites_are_void_once_a_key_secret_or_password_of_their_maker_is_gone() {
     store.add_account(&bob, &[]).unwrap();
     let secret = SecretKey::from_bytes([7; 32]);
     let binding = BindingType::TlsExporter;
-    let id = store.add_secret(&eve, binding, &secret, "").unwrap();
+    let id = store.add_secret(&eve, binding, &secret, None, "").unwrap();
     let password = |id| StoredPassword {
         id: PasswordId([id; 8]),
         record: vec![id; 192],
@@ -448,6 +448,7 @@ fn the_last_admin_who_can_log_in_stays() {
         &name("admin3"),
         BindingType::TlsExporter,
         &SecretKey::from_bytes([7; 32]),
+        None,
         "",
     );
     store
@@ -487,6 +488,7 @@ fn the_last_admin_keeps_the_only_way_in() {
                 &admin,
                 BindingType::TlsExporter,
                 &SecretKey::from_bytes([seed; 32]),
+                None,
                 "",
             )
             .unwrap()
@@ -632,6 +634,7 @@ fn whoever_could_not_log_in_any_more_is_objected_to() {
             &bob,
             BindingType::TlsExporter,
             &SecretKey::from_bytes([7; 32]),
+            None,
             "",
         )
         .unwrap();

@@ -3,7 +3,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use landline::{admin::messages::INVITE_SECONDS_MAX, net::Target, proto::login::UserName};
+use landline::{
+    admin::messages::INVITE_SECONDS_MAX, net::Target, proto::login::UserName, rights::Role,
+};
 
 use crate::arguments::{Access, parse_span};
 
@@ -27,7 +29,8 @@ pub(crate) struct User {
 pub(super) enum UserCommand {
     /// Add an account
     ///
-    /// It has no rights except those of --files, --admin and the rights file.
+    /// It has no rights except those of --files, --role and the rights file. Names that differ only
+    /// in case are the same.
     Add {
         /// User name
         name: UserName,
@@ -38,13 +41,21 @@ pub(super) enum UserCommand {
         password: NewPassword,
         /// Allow reading (r:FOLDER) or reading and writing (rw:FOLDER)
         ///
-        /// As in the rights file. rw:~ is the home of the user who serves. A user who can write
-        /// there can run commands as that user, so rw:~/NAME is better.
+        /// As in the rights file. Without --home, rw:~ is the home of the account that serves. A
+        /// user who can write there can run commands as that account, so rw:~/NAME is better.
         #[arg(long, value_name = "RIGHT")]
         files: Vec<String>,
-        /// Make the user an admin of this server
-        #[arg(long)]
-        admin: bool,
+        /// Set the folder that `~` and `host:` mean for the user
+        ///
+        /// It is absolute, or begins with ~/, the home of the account that serves.
+        #[arg(long, value_name = "FOLDER")]
+        home: Option<String>,
+        /// Set the role: owner, admin, helper or user
+        ///
+        /// A helper sees all sessions and ends those of users. An admin manages users and helpers.
+        /// An owner manages all accounts.
+        #[arg(long, default_value_t)]
+        role: Role,
         /// Print an invite to register a key
         #[arg(long)]
         invite: bool,
@@ -69,7 +80,7 @@ pub(super) enum UserCommand {
     /// Keys, invites and files stay.
     Disable {
         name: UserName,
-        /// Disable even the last admin, so that only this machine can undo it
+        /// Disable even the last owner, so that only this machine can undo it
         #[arg(long)]
         force: bool,
     },
@@ -80,7 +91,7 @@ pub(super) enum UserCommand {
     /// Files stay.
     Remove {
         name: UserName,
-        /// Remove even the last admin, so that only this machine can administer
+        /// Remove even the last owner, so that only this machine can administer
         #[arg(long)]
         force: bool,
     },

@@ -91,7 +91,8 @@ impl Office<'_> {
                 keys,
                 password,
                 files,
-                admin,
+                home,
+                role,
                 invite,
                 terms,
             } => {
@@ -108,8 +109,9 @@ impl Office<'_> {
                     user: name.clone(),
                     keys,
                     password,
+                    role,
+                    home,
                     files,
-                    admin,
                 })
                 .await?;
                 if invite {

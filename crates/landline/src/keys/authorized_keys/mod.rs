@@ -1,11 +1,11 @@
 //! Lines of `authorized_keys`: options, a key, a comment, as sshd(8) describes them under
 //! AUTHORIZED_KEYS FILE FORMAT.
 //!
-//! Options that are honoured: `from`, `expiry-time`, `command`; and `restrict` and the `no-*` ones,
-//! which forbid what there is not. Any other refuses the line: it might have been meant to forbid
-//! something.
+//! Options that are honoured: `from`, `expiry-time`, `command`, `restrict`, `no-*`, and
+//! `landline-services`, which names what the key may use. Any other option refuses the line: it
+//! might have been meant to forbid something.
 
-use std::{fmt, net::IpAddr};
+use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 mod expiry;
 mod from;
@@ -13,7 +13,7 @@ mod from;
 use expiry::Expiry;
 use from::AddressPatterns;
 
-use super::PublicKey;
+use super::{CredentialLimits, Facility, PublicKey, ServiceSet};
 
 /// The longest line, in bytes.
 const KEY_LINE_BYTES_MAX: usize = 8 * 1024;
@@ -36,6 +36,9 @@ pub struct KeyOptions {
     from: Option<AddressPatterns>,
     expiry: Option<Expiry>,
     command: Option<String>,
+    services: Option<ServiceSet>,
+    is_restricted: bool,
+    forbidden: BTreeSet<Facility>,
 }
 
 /// Why a line is refused, in words for the log and for whoever adds the key.
@@ -176,9 +179,23 @@ impl KeyOptions {
         &self.text
     }
 
-    /// The only command that the key may be used for, if it is for one.
-    pub fn command(&self) -> Option<&str> {
-        self.command.as_deref()
+    /// What a session may do that the key has logged in.
+    ///
+    /// A restricted key that names no services may only `ping`. A key with any option but `from`
+    /// grants nothing: what it gave would not have that option.
+    pub fn limits(&self) -> CredentialLimits {
+        let ping_only = || self.is_restricted.then(ServiceSet::ping_only);
+        let is_limited = self.is_restricted
+            || self.expiry.is_some()
+            || self.command.is_some()
+            || self.services.is_some()
+            || !self.forbidden.is_empty();
+        CredentialLimits {
+            command: self.command.clone(),
+            services: self.services.clone().or_else(ping_only),
+            forbidden: self.forbidden.clone(),
+            may_grant: !is_limited,
+        }
     }
 
     /// Whether the key may be used from `peer` at `now` (seconds since 1970).
@@ -206,17 +223,29 @@ impl KeyOptions {
             ("from", Some(value)) => self.from.replace(AddressPatterns::parse(&value)?).is_none(),
             ("expiry-time", Some(value)) => self.expiry.replace(Expiry::parse(&value)?).is_none(),
             ("command", Some(value)) => self.command.replace(value).is_none(),
-            ("from" | "expiry-time" | "command", None) => {
+            ("landline-services", Some(value)) => self.services.replace(value.parse()?).is_none(),
+            ("from" | "expiry-time" | "command" | "landline-services", None) => {
                 return Err(KeyLineError::new(format!(
                     "the option {name} needs a value in quotes"
                 )));
             }
-            (name, None) if NOTHING_TO_FORBID.contains(&name) => true,
-            (name, _) => {
-                let name: String = name.chars().take(32).collect();
-                return Err(KeyLineError::new(format!(
-                    "the option {name:?} is not known"
-                )));
+            ("restrict", None) => {
+                self.is_restricted = true;
+                self.forbidden
+                    .extend(Facility::OPTIONS.map(|(_, facility)| facility));
+                true
+            }
+            (name, value) => {
+                let mut options = Facility::OPTIONS.into_iter();
+                let found = options.find(|(option, _)| *option == name && value.is_none());
+                let Some((_, facility)) = found else {
+                    let name: String = name.chars().take(32).collect();
+                    return Err(KeyLineError::new(format!(
+                        "the option {name:?} is not known"
+                    )));
+                };
+                self.forbidden.insert(facility);
+                true
             }
         };
         if is_new {
@@ -228,16 +257,6 @@ impl KeyOptions {
         }
     }
 }
-
-/// Options that forbid what a line does not have.
-const NOTHING_TO_FORBID: [&str; 6] = [
-    "restrict",
-    "no-agent-forwarding",
-    "no-port-forwarding",
-    "no-pty",
-    "no-user-rc",
-    "no-x11-forwarding",
-];
 
 /// Whether the line has no options: its first word is the name of a key type.
 fn begins_with_key(line: &str) -> bool {
@@ -313,7 +332,10 @@ mod tests {
             "restrict,command=\"say \\\"hi, you\\\" c:\\d\"\t {KEY}  alice's laptop, the old one \n"
         ));
         let line = line.unwrap();
-        assert_eq!(line.options.command(), Some("say \"hi, you\" c:\\d"));
+        assert_eq!(
+            line.options.limits().command.as_deref(),
+            Some("say \"hi, you\" c:\\d")
+        );
         assert_eq!(line.comment, "alice's laptop, the old one");
         assert_eq!(line.key, plain.key);
         assert_eq!(
@@ -348,6 +370,7 @@ mod tests {
             "restrict",
             "no-pty,No-X11-Forwarding,no-agent-forwarding,no-port-forwarding,no-user-rc",
             "COMMAND=\"x\"",
+            "Landline-Services=\"files.get,ping\"",
         ] {
             assert!(parsed(good).is_ok(), "{good}");
         }
@@ -360,6 +383,11 @@ mod tests {
             "principals=\"a,b\"",
             "no-such-thing",
             "restrict=\"yes\"",
+            "no-pty=\"yes\"",
+            "landline-services",
+            "landline-services=\"\"",
+            "landline-services=\"files, ping\"",
+            "landline-services=\"files\",landline-services=\"ping\"",
             "command",
             "command=x",
             "command=\"x",
@@ -391,6 +419,36 @@ mod tests {
         }
         let error = parsed("no-such-thing").unwrap_err().to_string();
         assert!(error.contains("no-such-thing"), "{error}");
+    }
+
+    /// Proves `key-options` in docs/faults.md.
+    #[test]
+    fn options_limit_what_a_key_may_do() {
+        let limits = |options: &str| parsed(options).unwrap().limits();
+        let plain = KeyLine::parse(KEY).unwrap().options.limits();
+        assert_eq!(plain, CredentialLimits::none());
+        assert_eq!(limits("from=\"192.0.2.1\""), plain);
+        for options in [
+            "expiry-time=\"20990101\"",
+            "command=\"x\"",
+            "restrict",
+            "no-pty",
+            "landline-services=\"admin\"",
+        ] {
+            assert!(!limits(options).may_grant, "{options}");
+        }
+        let all = Facility::OPTIONS.map(|(_, facility)| facility);
+        let restricted = limits("restrict");
+        assert_eq!(restricted.services, Some(ServiceSet::ping_only()));
+        assert_eq!(restricted.forbidden, BTreeSet::from(all));
+        let both = limits("restrict,landline-services=\"files.get\"");
+        assert_eq!(both.services.unwrap().to_string(), "files.get");
+        let named = limits("no-pty,no-port-forwarding");
+        assert_eq!(named.services, None);
+        assert_eq!(
+            named.forbidden,
+            BTreeSet::from([Facility::Pty, Facility::PortForwarding])
+        );
     }
 
     #[test]
@@ -425,7 +483,8 @@ mod tests {
             let written = command.replace('"', "\\\"");
             let options = parsed(&format!("command=\"{written}\",restrict"));
             let options = options.unwrap();
-            prop_assert_eq!(options.command(), Some(&command[..]));
+            let limits = options.limits();
+            prop_assert_eq!(limits.command.as_deref(), Some(&command[..]));
         }
     }
 }

@@ -42,6 +42,7 @@ pub(super) async fn run_login(
     let LoginContext {
         store: _,
         rights,
+        root,
         signing,
         audit,
         passwords,
@@ -84,6 +85,7 @@ pub(super) async fn run_login(
     let (rights, audit, passwords) = (rights.clone(), audit.clone(), passwords.clone());
     let verifier = Verifier {
         rights,
+        root: root.clone(),
         audit,
         passwords,
         peer: peer.ip(),

@@ -25,6 +25,7 @@ use crate::{
     login::Identity,
     net::{Channel, SecureStream, Transport, linger, lost, tls},
     password::Passwords,
+    paths::Root,
     rights::RightsFile,
     session::{Registry, Session, SessionLookup, Threads},
     store::Store,
@@ -36,6 +37,8 @@ pub(crate) struct LoginContext<'a> {
     pub identity: &'a Identity,
     pub store: &'a Arc<Store>,
     pub rights: &'a Arc<RightsFile>,
+    /// The folders that the server serves.
+    pub root: &'a Arc<Root>,
     /// The services, whose features the greeting lists.
     pub services: &'a Registry,
     /// Threads that never wait for the work of users.

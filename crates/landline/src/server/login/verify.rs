@@ -12,11 +12,13 @@ use landline_proto::{
 use super::Accepted;
 use crate::{
     Error,
+    admin::rules::check_invite,
     admission::Source,
     audit::{Audit, Entry},
     crypto::{is_same_mac, random},
-    keys::{PublicKey, SecretKey},
+    keys::{CredentialLimits, PublicKey, SecretKey},
     password::{BegunPassword, Passwords, remember_source},
+    paths::Root,
     rights::RightsFile,
     session::{Session, check_key_options, objection},
     store::{KeyRecord, Store, invite_id},
@@ -25,6 +27,8 @@ use crate::{
 /// Verifies logins of one connection.
 pub(super) struct Verifier {
     pub(super) rights: Arc<RightsFile>,
+    /// The folders that the server serves.
+    pub(super) root: Arc<Root>,
     pub(super) audit: Audit,
     pub(super) passwords: Arc<Passwords>,
     /// The client's address.
@@ -42,19 +46,19 @@ pub(super) struct LoginRequest {
     pub(super) begun: Option<BegunPassword>,
 }
 
-/// A credential that was proved: its name, the only command it is for (if any), and the proof that
-/// the server returns (if any).
+/// A credential that was proved: its name, what it may be used for, and the proof that the server
+/// returns (if any).
 struct Authenticated {
     key: String,
-    command: Option<String>,
+    limits: CredentialLimits,
     server_proof: Option<Mac>,
 }
 
 impl Authenticated {
-    fn by(key: String) -> Self {
+    fn by(key: String, limits: CredentialLimits) -> Self {
         Self {
             key,
-            command: None,
+            limits,
             server_proof: None,
         }
     }
@@ -77,7 +81,7 @@ impl Verifier {
         let transcript = attempt.transcript(&self.exporter);
         let Authenticated {
             key,
-            command,
+            limits,
             server_proof,
         } = match &login.proof {
             Proof::SshKey { key, signature } => {
@@ -121,7 +125,7 @@ impl Verifier {
             method: login.proof.method().to_owned(),
             id: HEXLOWER.encode(&random::<8>()),
             invited: matches!(login.proof, Proof::Invite { .. }),
-            command,
+            limits,
             binding: login.proof.binding(),
             attach: login.attach.then(|| SecretKey::from_bytes(random())),
             attached: false,
@@ -142,12 +146,10 @@ impl Verifier {
         let key = parse_offered_key(user, key)?;
         store.redeem(token, user, &key, |invite| {
             check_name_is_free(user, invite.is_for_anybody, &self.rights)?;
-            if invite
-                .made_by
-                .as_ref()
-                .is_some_and(|maker| !self.rights.is_admin(maker))
-            {
-                // An invite loses its validity with its maker's right to administer.
+            let rules = self.rights.rules();
+            let is_void = |maker| check_invite(&rules, maker, user, &self.root).is_err();
+            if invite.made_by.as_ref().is_some_and(is_void) {
+                // An invite loses its validity with its maker's right to make it.
                 return Err(Error::here(
                     ErrorCode::InviteUnknown,
                     "there is no such invite any more",
@@ -185,7 +187,7 @@ impl Verifier {
         // It may have been changed since the first message.
         match store.objection(user, &name)? {
             Some(objection) => Err(login_refused(user, objection)),
-            None => Ok(Authenticated::by(name)),
+            None => Ok(Authenticated::by(name, CredentialLimits::none())),
         }
     }
 }
@@ -200,7 +202,7 @@ fn by_secret(
     // The same work for a known and an unknown secret: one look-up and one comparison.
     let stored = store.secret_key(user, secret, binding)?;
     let is_known = stored.is_some();
-    let key = stored.unwrap_or_else(|| SecretKey::from_bytes([0; 32]));
+    let (key, services) = stored.unwrap_or_else(|| (SecretKey::from_bytes([0; 32]), None));
     if !is_same_mac(&key.client_proof(transcript), proof) || !is_known {
         return Err(login_refused(
             user,
@@ -213,7 +215,7 @@ fn by_secret(
     }
     Ok(Authenticated {
         server_proof: Some(key.server_proof(transcript)),
-        ..Authenticated::by(name)
+        ..Authenticated::by(name, CredentialLimits::of_secret(services))
     })
 }
 
@@ -268,14 +270,11 @@ fn verify_signature(
 ) -> Result<Option<KeyRecord>, Error> {
     let offered = parse_offered_key(user, key)?;
     let record = store.key(user, &offered)?;
-    let stored = record
-        .as_ref()
-        .and_then(|record| PublicKey::parse(&record.line));
-    if !stored
-        .as_ref()
-        .unwrap_or(&offered)
-        .verifies(transcript, signature)
-    {
+    let stored = record.as_ref().map(|record| PublicKey::parse(&record.line));
+    // A stored key that cannot be read lets nobody in, and takes as long.
+    let is_readable = !matches!(stored, Some(None));
+    let key = stored.flatten().unwrap_or(offered);
+    if !key.verifies(transcript, signature) || !is_readable {
         return Err(login_refused(user, "the signature does not fit"));
     }
     Ok(record)
@@ -288,10 +287,7 @@ fn parse_offered_key(user: &UserName, key: &str) -> Result<PublicKey, Error> {
 /// Checks that a stored key may be used from `peer` now, by the options of its line.
 fn authorize_key(user: &UserName, record: KeyRecord, peer: IpAddr) -> Result<Authenticated, Error> {
     match check_key_options(&record, peer) {
-        Ok(command) => Ok(Authenticated {
-            command,
-            ..Authenticated::by(record.fingerprint)
-        }),
+        Ok(limits) => Ok(Authenticated::by(record.fingerprint, limits)),
         Err(reason) => Err(login_refused(
             user,
             format_args!("{}: {reason}", record.fingerprint),

@@ -1,0 +1,318 @@
+//! Who may make which request about whose account: the one table of roles and requests.
+
+use landline_proto::{ErrorCode, login::UserName};
+
+use crate::{
+    Error,
+    paths::Root,
+    rights::{Right, Rights, Role, UserRights},
+};
+
+/// What a request does to the account that it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It changes nothing.
+    Reads,
+    /// It takes something away.
+    Takes,
+    /// It gives somebody access, which may outlive the session.
+    Grants,
+}
+
+/// Who may make a request about their own account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// Every user.
+    Anyone,
+    /// Users whose session was logged in by their password, and admins.
+    ByPassword,
+    /// Admins.
+    Admins,
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) request: &'static str,
+    own: Own,
+    /// The lowest role that may make it about another account, if it outranks that one.
+    other: Role,
+    effect: Effect,
+}
+
+macro_rules! rules {
+    ($($request:literal: $own:ident, $other:ident, $effect:ident;)*) => {
+        pub(crate) static RULES: &[Rule] = &[
+            $(Rule {
+                request: $request,
+                own: Own::$own,
+                other: Role::$other,
+                effect: Effect::$effect,
+            },)*
+        ];
+
+        /// The right that each request needs whomever it is about.
+        pub(crate) static RIGHTS: &[(&str, Right)] = &[
+            $(($request, Own::$own.right()),)*
+        ];
+    };
+}
+
+rules! {
+    // request            own         other   what it does
+    "who":               Anyone,     Helper, Reads;
+    "kick":              Anyone,     Helper, Takes;
+    "list-users":        Admins,     Admin,  Reads;
+    "add-user":          Admins,     Admin,  Grants;
+    "disable-user":      Admins,     Admin,  Takes;
+    "enable-user":       Admins,     Admin,  Grants;
+    "remove-user":       Admins,     Admin,  Takes;
+    "list-keys":         Admins,     Admin,  Reads;
+    "add-keys":          Admins,     Admin,  Grants;
+    "remove-key":        Admins,     Admin,  Takes;
+    "make-invite":       Admins,     Admin,  Grants;
+    "list-invites":      Admins,     Admin,  Reads;
+    "revoke-invite":     Admins,     Admin,  Takes;
+    "register-password": ByPassword, Admin,  Grants;
+    "set-password":      ByPassword, Admin,  Grants;
+    "remove-password":   ByPassword, Admin,  Takes;
+}
+
+/// Who makes a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Actor {
+    pub(crate) role: Role,
+    /// Whether the session's credential may give access that outlives it.
+    pub(crate) may_grant: bool,
+    /// Whether the session was logged in by a password.
+    pub(crate) is_by_password: bool,
+}
+
+/// Whose account a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// That of the one who asks.
+    Own,
+    /// Another one, which has this role or would get it.
+    Other(Role),
+}
+
+impl Own {
+    const fn right(self) -> Right {
+        match self {
+            Self::Anyone | Self::ByPassword => Right::Account,
+            Self::Admins => Right::Role(Role::Admin),
+        }
+    }
+}
+
+impl Rule {
+    /// The rule for a request, by its type.
+    pub(crate) fn of(request: &str) -> Option<&'static Self> {
+        RULES.iter().find(|rule| rule.request == request)
+    }
+
+    /// Whether the request gives somebody access.
+    pub(crate) fn grants(&self) -> bool {
+        self.effect == Effect::Grants
+    }
+
+    /// Checks a request.
+    ///
+    /// # Errors
+    /// `denied`; `credential-limited` where another credential of the same user could do it.
+    pub(crate) fn check(&self, actor: Actor, whose: Whose) -> Result<(), Error> {
+        let Self { request, .. } = self;
+        let denied = |problem| Err(Error::here(ErrorCode::Denied, problem));
+        let is_allowed = match (whose, self.own) {
+            (Whose::Own, Own::Anyone) => true,
+            (Whose::Own, Own::ByPassword) => actor.is_by_password || actor.role >= Role::Admin,
+            (Whose::Own, Own::Admins) => actor.role >= Role::Admin,
+            (Whose::Other(_), _) => actor.role >= self.other,
+        };
+        if !is_allowed && whose == Whose::Own && self.own == Own::ByPassword {
+            return denied(format!(
+                "{request} for one's own password needs a login by that password; an admin can set another one"
+            ));
+        }
+        if !is_allowed {
+            return denied(format!("{request} needs the role {}", self.other));
+        }
+        if self.grants() && !actor.may_grant {
+            let problem = format!(
+                "{request} gives access that outlives this session; log in with a key that has none of the options expiry-time, command, restrict, landline-services and no-*, or by password"
+            );
+            return Err(Error::here(ErrorCode::CredentialLimited, problem));
+        }
+        match whose {
+            Whose::Other(role) if self.effect != Effect::Reads && !actor.role.outranks(role) => {
+                denied(format!(
+                    "{request} for an account with the role {role} needs a higher role than {}",
+                    actor.role
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks that `maker` may still make an invite for `user`. Blocking.
+///
+/// # Errors
+/// `denied`.
+pub(crate) fn check_invite(
+    rules: &Rights,
+    maker: &UserName,
+    user: &UserName,
+    root: &Root,
+) -> Result<(), Error> {
+    let nothing = UserRights::default();
+    let rights = rules.of(user).unwrap_or(&nothing);
+    // The session that made it was allowed to.
+    let actor = Actor {
+        role: rules.role(maker),
+        may_grant: true,
+        is_by_password: false,
+    };
+    let whose = if maker == user {
+        Whose::Own
+    } else {
+        Whose::Other(rights.role())
+    };
+    if let Some(rule) = Rule::of("make-invite") {
+        rule.check(actor, whose)?;
+    }
+    match whose {
+        Whose::Own => Ok(()),
+        Whose::Other(_) => rules.check_grant(maker, rights, root),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Role::{Admin, Helper, Owner, User};
+
+    use super::*;
+
+    /// Who may act on whom, by hand: for each role of the actor, whether it may do so to its own
+    /// account, and to accounts with each role.
+    type Row = [(Role, bool, [bool; 4]); 4];
+
+    const READ: Row = [
+        (User, false, [false; 4]),
+        (Helper, false, [false; 4]),
+        (Admin, true, [true; 4]),
+        (Owner, true, [true; 4]),
+    ];
+    const CHANGE: Row = [
+        (User, false, [false; 4]),
+        (Helper, false, [false; 4]),
+        (Admin, true, [true, true, false, false]),
+        (Owner, true, [true; 4]),
+    ];
+    const SEE_SESSIONS: Row = [
+        (User, true, [false; 4]),
+        (Helper, true, [true; 4]),
+        (Admin, true, [true; 4]),
+        (Owner, true, [true; 4]),
+    ];
+    const END_SESSIONS: Row = [
+        (User, true, [false; 4]),
+        (Helper, true, [true, false, false, false]),
+        (Admin, true, [true, true, false, false]),
+        (Owner, true, [true; 4]),
+    ];
+
+    const EXPECTED: [(&str, Row); 16] = [
+        ("who", SEE_SESSIONS),
+        ("kick", END_SESSIONS),
+        ("list-users", READ),
+        ("list-keys", READ),
+        ("list-invites", READ),
+        ("add-user", CHANGE),
+        ("disable-user", CHANGE),
+        ("enable-user", CHANGE),
+        ("remove-user", CHANGE),
+        ("add-keys", CHANGE),
+        ("remove-key", CHANGE),
+        ("make-invite", CHANGE),
+        ("revoke-invite", CHANGE),
+        ("register-password", CHANGE),
+        ("set-password", CHANGE),
+        ("remove-password", CHANGE),
+    ];
+
+    const GRANTS: [&str; 6] = [
+        "add-user",
+        "enable-user",
+        "add-keys",
+        "make-invite",
+        "register-password",
+        "set-password",
+    ];
+
+    fn code(result: Result<(), Error>) -> Option<ErrorCode> {
+        match result {
+            Ok(()) => None,
+            Err(Error::Failed { code, .. }) => Some(code),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn actor(role: Role) -> Actor {
+        Actor {
+            role,
+            may_grant: true,
+            is_by_password: false,
+        }
+    }
+
+    /// Every role × own and every other role × every request.
+    /// Proves `role-escalation` in docs/faults.md.
+    #[test]
+    fn every_cell_of_the_table_is_as_expected() {
+        assert_eq!(RULES.len(), EXPECTED.len());
+        for (request, rows) in EXPECTED {
+            let rule = Rule::of(request).expect(request);
+            assert_eq!(rule.grants(), GRANTS.contains(&request), "{request}");
+            for (role, own, others) in rows {
+                let cells = Role::ALL.into_iter().map(Whose::Other).zip(others);
+                for (whose, is_allowed) in cells.chain([(Whose::Own, own)]) {
+                    let cell = format!("{request} by {role} to {whose:?}");
+                    let decided = code(rule.check(actor(role), whose));
+                    let expected = (!is_allowed).then_some(ErrorCode::Denied);
+                    assert_eq!(decided, expected, "{cell}");
+                    // A limited credential allows the same, without what grants.
+                    let limited = Actor {
+                        may_grant: false,
+                        ..actor(role)
+                    };
+                    let decided = code(rule.check(limited, whose));
+                    if rule.grants() && is_allowed {
+                        assert_eq!(decided, Some(ErrorCode::CredentialLimited), "{cell}");
+                    } else if !rule.grants() {
+                        assert_eq!(decided, expected, "{cell}");
+                    } else {
+                        assert!(decided.is_some(), "{cell}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn own_password_needs_a_login_by_it() {
+        for request in ["register-password", "set-password", "remove-password"] {
+            let rule = Rule::of(request).unwrap();
+            for role in Role::ALL {
+                let by_password = Actor {
+                    is_by_password: true,
+                    ..actor(role)
+                };
+                assert_eq!(code(rule.check(by_password, Whose::Own)), None);
+                let other = code(rule.check(by_password, Whose::Other(User)));
+                assert_eq!(other.is_none(), role >= Admin, "{request} by {role}");
+            }
+        }
+    }
+}

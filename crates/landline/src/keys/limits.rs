@@ -1,0 +1,220 @@
+//! What a key or secret may be used for, whatever its user may do.
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use landline_proto::ErrorCode;
+
+use super::KeyLineError;
+use crate::Error;
+
+/// The longest list of services, in names.
+const NAMES_MAX: usize = 64;
+/// The longest name of a service or feature, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Services and features that a key or secret may use: `files.get,ping`.
+///
+/// The name of a service stands for all its features.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSet(BTreeSet<String>);
+
+impl ServiceSet {
+    /// The set of a restricted key that names no services.
+    pub fn ping_only() -> Self {
+        Self(BTreeSet::from(["ping".to_owned()]))
+    }
+
+    /// Whether a channel may be opened for this service.
+    pub fn opens(&self, service: &str) -> bool {
+        self.0.iter().any(|name| {
+            let rest = name.strip_prefix(service);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    }
+
+    /// Whether a request of this service may be made that belongs to this feature, or to the
+    /// service as a whole.
+    pub fn allows(&self, service: &str, feature: Option<&str>) -> bool {
+        self.0.contains(service) || feature.is_some_and(|feature| self.0.contains(feature))
+    }
+}
+
+impl FromStr for ServiceSet {
+    type Err = KeyLineError;
+
+    fn from_str(text: &str) -> Result<Self, KeyLineError> {
+        let is_name = |name: &str| {
+            let is_word = |part: &str| {
+                part.starts_with(|first: char| first.is_ascii_lowercase())
+                    && part.bytes().all(|byte| {
+                        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'
+                    })
+            };
+            name.len() <= NAME_BYTES_MAX && name.split('.').all(is_word)
+        };
+        let names: BTreeSet<String> = text.split(',').map(str::to_owned).collect();
+        if names.len() > NAMES_MAX || !names.iter().all(|name| is_name(name)) {
+            return Err(KeyLineError::new(format!(
+                "services are names such as files.get and ping with commas between them, at most {NAMES_MAX}"
+            )));
+        }
+        Ok(Self(names))
+    }
+}
+
+impl fmt::Display for ServiceSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.0.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(f, "{comma}{name}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What an option of a key forbids to services that could do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Facility {
+    /// `no-agent-forwarding`
+    AgentForwarding,
+    /// `no-port-forwarding`
+    PortForwarding,
+    /// `no-pty`
+    Pty,
+    /// `no-user-rc`
+    UserRc,
+    /// `no-x11-forwarding`
+    X11Forwarding,
+}
+
+impl Facility {
+    /// Every facility, with the option that forbids it.
+    pub(super) const OPTIONS: [(&'static str, Self); 5] = [
+        ("no-agent-forwarding", Self::AgentForwarding),
+        ("no-port-forwarding", Self::PortForwarding),
+        ("no-pty", Self::Pty),
+        ("no-user-rc", Self::UserRc),
+        ("no-x11-forwarding", Self::X11Forwarding),
+    ];
+}
+
+/// What a session may do with the credential that logged it in, whatever its user may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialLimits {
+    /// The only command that it is for.
+    pub command: Option<String>,
+    /// The services that it may use; `None` for all.
+    pub services: Option<ServiceSet>,
+    /// What services must not do for it.
+    pub forbidden: BTreeSet<Facility>,
+    /// Whether it may give anybody access that outlives it.
+    pub may_grant: bool,
+}
+
+impl CredentialLimits {
+    /// No limits, as of a password, or of a key without options.
+    pub fn none() -> Self {
+        Self {
+            command: None,
+            services: None,
+            forbidden: BTreeSet::new(),
+            may_grant: true,
+        }
+    }
+
+    /// The limits of a secret that may use these services.
+    pub fn of_secret(services: Option<ServiceSet>) -> Self {
+        Self {
+            services,
+            may_grant: false,
+            ..Self::none()
+        }
+    }
+
+    /// Checks that a channel may be opened for this service.
+    ///
+    /// # Errors
+    /// `credential-limited`.
+    pub fn check_open(&self, service: &str) -> Result<(), Error> {
+        if self.command.is_some() {
+            let problem =
+                "this key is for its one command only, and commands are not run yet".to_owned();
+            return Err(Error::here(ErrorCode::CredentialLimited, problem));
+        }
+        match &self.services {
+            Some(services) if !services.opens(service) => Err(outside(services, service)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that a request of this service may be made, which belongs to this feature or to the
+    /// service as a whole.
+    ///
+    /// # Errors
+    /// `credential-limited`.
+    pub fn check_request(&self, service: &str, feature: Option<&str>) -> Result<(), Error> {
+        match &self.services {
+            Some(services) if !services.allows(service, feature) => {
+                Err(outside(services, feature.unwrap_or(service)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn outside(services: &ServiceSet, name: &str) -> Error {
+    let name: String = name.chars().take(NAME_BYTES_MAX).collect();
+    let problem = format!(
+        "this key or secret may use {services}, and not {name}; a key's option landline-services=\"...\" says what it may use"
+    );
+    Error::here(ErrorCode::CredentialLimited, problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(text: &str) -> ServiceSet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn set_names_services_and_features() {
+        let services = set("ping,files.get");
+        assert_eq!(services.to_string(), "files.get,ping");
+        assert!(services.opens("files") && services.opens("ping"));
+        assert!(!services.opens("admin") && !services.opens("file") && !services.opens(""));
+        assert!(services.allows("files", Some("files.get")));
+        assert!(!services.allows("files", Some("files.put")) && !services.allows("files", None));
+        assert!(services.allows("ping", None) && !services.allows("ping.x", None));
+        let whole = set("files");
+        assert!(whole.allows("files", Some("files.put")) && whole.allows("files", None));
+        assert!(!ServiceSet::ping_only().opens("files"));
+    }
+
+    #[test]
+    fn malformed_set_is_refused() {
+        let many = vec!["x"; 2].join(",");
+        assert_eq!(set(&many).to_string(), "x");
+        let too_many: Vec<String> = (0..=NAMES_MAX).map(|number| format!("x{number}")).collect();
+        for bad in [
+            "",
+            ",",
+            "files,",
+            "files.",
+            ".get",
+            "Files",
+            "files get",
+            "files, ping",
+            "*",
+            "files.*",
+            "9",
+            "-x",
+            "ä",
+            &"x".repeat(65),
+            &too_many.join(","),
+        ] {
+            assert!(bad.parse::<ServiceSet>().is_err(), "{bad:?}");
+        }
+    }
+}

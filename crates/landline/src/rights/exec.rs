@@ -1,0 +1,120 @@
+//! The words `exec` and `chat`, until there are services that declare them.
+
+use std::{any::Any, collections::BTreeSet};
+
+use toml_edit::{Array, Item, Value};
+
+use super::{Pattern, RightWord, RightsError, Switch, Verdict, WordItem, WordValue};
+
+/// Words without a service.
+pub static WORDS_WITHOUT_SERVICE: [&RightWord; 2] = [&EXEC, &CHAT];
+
+static EXEC: RightWord = RightWord {
+    name: "exec",
+    description: "run commands here",
+    arguments: Some("COMMAND..."),
+    parse: |item| Ok(Box::new(Exec::parse(item)?)),
+};
+
+static CHAT: RightWord = RightWord {
+    name: "chat",
+    description: "talk to people here",
+    arguments: None,
+    parse: |item| Switch::parse("chat", item),
+};
+
+const ACCEPTED: &str =
+    "accepted is \"any\", or a list of commands, each a list of words: [[\"git\", \"...\"]]";
+
+/// Which commands a user may run.
+#[derive(Debug)]
+enum Exec {
+    Any { line: usize },
+    Patterns { line: usize, patterns: Vec<Pattern> },
+}
+
+impl Exec {
+    fn parse(item: &WordItem<'_>) -> Result<Self, RightsError> {
+        let line = item.line();
+        let list = match item.item() {
+            Item::Value(Value::String(text)) if text.value() == "any" => {
+                return Ok(Self::Any { line });
+            }
+            Item::Value(Value::Array(list)) => list,
+            _ => return Err(item.error(None, ACCEPTED)),
+        };
+        let mut patterns = Vec::new();
+        for value in list {
+            let Value::Array(words) = value else {
+                return Err(item.error(value.span(), ACCEPTED));
+            };
+            patterns.push(parse_pattern(item, words)?);
+        }
+        Ok(Self::Patterns { line, patterns })
+    }
+}
+
+fn parse_pattern(item: &WordItem<'_>, list: &Array) -> Result<Pattern, RightsError> {
+    let mut words = Vec::new();
+    for value in list {
+        let word = value.as_str();
+        words.push(word.ok_or_else(|| item.error(value.span(), ACCEPTED))?);
+    }
+    Pattern::new(&words, item.line_of(list.span())).map_err(|(index, problem)| {
+        let word = list.get(index).and_then(Value::span);
+        item.error(word.or(list.span()), &problem)
+    })
+}
+
+impl WordValue for Exec {
+    fn is_granted(&self) -> bool {
+        match self {
+            Self::Any { .. } => true,
+            Self::Patterns { patterns, .. } => !patterns.is_empty(),
+        }
+    }
+
+    fn check(&self, arguments: &[Vec<u8>]) -> Verdict {
+        match self {
+            Self::Any { line } => Verdict::by(true, *line, "exec = \"any\""),
+            Self::Patterns { line, patterns } => {
+                let matching = patterns.iter().find(|pattern| pattern.matches(arguments));
+                match matching {
+                    Some(pattern) => Verdict::by(true, pattern.line, format!("exec {pattern}")),
+                    None => Verdict::by(false, *line, "no pattern of exec matches"),
+                }
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Self::Any { .. } => "\"any\"".to_owned(),
+            Self::Patterns { patterns, .. } => {
+                let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+                format!("[{}]", patterns.join(", "))
+            }
+        }
+    }
+
+    /// A pattern is covered by the same pattern only: comparing what two patterns match is not
+    /// worth the risk of a mistake.
+    fn covers(&self, other: &dyn WordValue) -> bool {
+        let other: &dyn Any = other;
+        match (self, other.downcast_ref::<Self>()) {
+            (Self::Any { .. }, Some(_)) => true,
+            (
+                Self::Patterns { patterns, .. },
+                Some(Self::Patterns {
+                    patterns: others, ..
+                }),
+            ) => {
+                let own: BTreeSet<String> = patterns.iter().map(ToString::to_string).collect();
+                others
+                    .iter()
+                    .all(|pattern| own.contains(&pattern.to_string()))
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What `~` means for a user.
+
+use std::borrow::Cow;
+
+use landline_paths::RemotePath;
+use landline_proto::{ErrorCode, login::UserName};
+
+use super::{Rights, Role};
+use crate::Error;
+
+/// A user's `home` in `rights.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// The folder: absolute, or below the home of the account that serves.
+    pub place: RemotePath,
+    /// The folder as it was written.
+    pub text: String,
+    /// The line on which it was written.
+    pub line: usize,
+}
+
+impl Home {
+    /// The place that `path` names, which is meant from this home unless it is absolute; `None` if
+    /// both together are too long.
+    pub(super) fn join(&self, path: RemotePath) -> Option<RemotePath> {
+        if path.is_absolute() {
+            return Some(path);
+        }
+        RemotePath::parse(&join(&self.place, &path)).ok()
+    }
+}
+
+impl Rights {
+    /// The folder that is a user's home: absolute, or below the home of the account that serves.
+    ///
+    /// It is what `home` says. Without it, the home is that of the account that serves for an owner
+    /// and for a user with a folder below `~`, else the first folder of `files`. `None` if there is
+    /// no `files` either.
+    pub fn home(&self, user: &UserName) -> Option<RemotePath> {
+        let rights = self.of(user)?;
+        if let Some(home) = &rights.home {
+            return Some(home.place.clone());
+        }
+        let is_below_the_servers = |grant: &crate::paths::Grant| !grant.place.is_absolute();
+        if rights.role() == Role::Owner || rights.files.iter().any(is_below_the_servers) {
+            return Some(RemotePath::home());
+        }
+        rights.files.first().map(|grant| grant.place.clone())
+    }
+
+    /// The path of the server that `path`, as the user writes it, names: absolute, or from the home
+    /// of the account that serves. A path that breaks the rule for paths stays as it is.
+    ///
+    /// # Errors
+    /// `denied` for a path from the home of a user who has none.
+    pub fn locate<'p>(&self, user: &UserName, path: &'p [u8]) -> Result<Cow<'p, [u8]>, Error> {
+        let parsed = match RemotePath::parse(path) {
+            Ok(parsed) if !parsed.is_absolute() => parsed,
+            _ => return Ok(Cow::Borrowed(path)),
+        };
+        let home = self.home(user).ok_or_else(|| {
+            let problem = format!(
+                "{user} has no home here: rights.toml has neither home nor files for {user}"
+            );
+            Error::here(ErrorCode::Denied, problem)
+        })?;
+        if home == RemotePath::home() {
+            return Ok(Cow::Borrowed(path));
+        }
+        Ok(Cow::Owned(join(&home, &parsed)))
+    }
+}
+
+/// The text of a relative path that is meant from `home`.
+fn join(home: &RemotePath, below: &RemotePath) -> Vec<u8> {
+    let parts = home.components().iter().chain(below.components());
+    let parts = parts.map(Vec::as_slice).collect::<Vec<_>>().join(&b'/');
+    let mut text = if home.is_absolute() {
+        b"/".to_vec()
+    } else {
+        b"~/".to_vec()
+    };
+    text.extend(&parts);
+    if below.is_folder() && !parts.is_empty() {
+        text.push(b'/');
+    }
+    text
+}
