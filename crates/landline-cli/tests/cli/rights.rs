@@ -149,6 +149,82 @@ fn check_says_what_is_allowed_and_by_which_line() {
     );
 }
 
+/// What `~` and `host:` are for a user with a home.
+#[test]
+fn home_of_a_user_is_what_paths_are_meant_from() {
+    let stage = stage();
+    let server = stage.joined();
+    let shared = stage.path("shared");
+    fs::create_dir_all(shared.join("deep")).unwrap();
+    stage.write("user/f", b"f");
+    stage.write("home/secret", b"secret");
+    put_into_force(
+        &stage,
+        &server,
+        &format!(
+            "[users.alice]\nhome = {0:?}\nfiles = [\"rw:~\", \"r:~/deep\"]\n",
+            shared.display().to_string()
+        ),
+    );
+    for path in ["a", "~/b", "./c"] {
+        stage.run(&["cp", "f", &server.at(path)]).ok();
+    }
+    stage.run(&["cp", "f", &server.at("")]).ok();
+    assert_eq!(Census::of(&shared).paths(), ["a", "b", "c", "deep", "f"]);
+    stage.run(&["cp", &server.at("a"), "fetched"]).ok();
+    for path in ["deep/x", "../x"] {
+        stage.run(&["cp", "f", &server.at(path)]).fails(23, "");
+    }
+    let secret = stage.home().join("secret").display().to_string();
+    for path in ["secret", &secret] {
+        let outcome = stage.run(&["cp", &server.at(path), "-"]);
+        assert!(
+            matches!(outcome.status, Some(20 | 23)),
+            "{path}: {outcome:?}"
+        );
+    }
+    assert_eq!(check(&stage, &["alice", "write", "x"]).0, Some(0));
+    assert_eq!(check(&stage, &["alice", "write", "~/deep/x"]).0, Some(23));
+    assert_eq!(check(&stage, &["alice", "read", &secret]).0, Some(23));
+
+    // A folder below the home of the account that serves is made at the first write.
+    put_into_force(
+        &stage,
+        &server,
+        "[users.alice]\nhome = \"~/own\"\nfiles = [\"rw:~\"]\n",
+    );
+    stage.run(&["cp", "f", &server.at("a")]).ok();
+    assert_eq!(stage.read("home/own/a"), b"f");
+    // Without a home the first folder is it.
+    put_into_force(
+        &stage,
+        &server,
+        &format!(
+            "[users.alice]\nfiles = [\"rw:{}/deep\"]\n",
+            shared.display()
+        ),
+    );
+    stage.run(&["cp", "f", &server.at("a")]).ok();
+    assert_eq!(fs::read(shared.join("deep/a")).unwrap(), b"f");
+}
+
+/// The word of a service is checked by its own rules.
+#[test]
+fn check_refuses_a_word_that_no_service_has() {
+    let stage = stage();
+    let _server = stage.joined();
+    for arguments in [
+        &["alice", "fly"][..],
+        &["alice", "chat", "--", "hello"],
+        &["alice", "exec"],
+        &["alice", "role", "root"],
+    ] {
+        let mut command = vec!["check"];
+        command.extend(arguments);
+        stage.run_at_server(&command).fails(2, "");
+    }
+}
+
 /// Proves `rights-fail-open` in docs/faults.md.
 #[test]
 fn a_server_does_not_start_with_rules_that_are_broken_or_not_its_own() {

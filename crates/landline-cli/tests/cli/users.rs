@@ -617,6 +617,39 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
     join("landline://127.0.0.1:1/#x.y", "eve").fails(2, "not an invite");
 }
 
+/// Somebody who reads a log or a list takes both for the same person.
+#[test]
+fn names_that_differ_in_case_are_the_same() {
+    let two = Two::new();
+    for name in ["ALICE", "Bob"] {
+        two.user(&["add", name]).fails(22, "");
+        two.user_over_the_line(&["add", name]).fails(22, "");
+        two.user(&["invite", name]).fails(22, "");
+    }
+    let join = |invite: &str, name: &str| {
+        let state = two.state("other");
+        let join = ["--state", &state, "join", "-", "--as", name];
+        two.stage.run_with_input(&join, invite.as_bytes())
+    };
+    let open = two.user(&["invite"]).ok();
+    join(&open, "BOB").fails(12, "");
+    // An invite that was made before there was such a user.
+    let (first, second) = (
+        two.user(&["invite", "carol"]).ok(),
+        two.user(&["invite", "Carol"]).ok(),
+    );
+    join(&first, "carol").ok();
+    join(&second, "Carol").fails(12, "");
+    two.user(&["show", "CAROL"]).fails(20, "");
+    assert_eq!(two.user(&["list", "--json"]).ok().lines().count(), 3);
+    // Rights are the user's whose name it is.
+    let rights = String::from_utf8(two.stage.read("server/server/rights.toml")).unwrap();
+    two.stage
+        .write_rights(&format!("{rights}\n[users.Dora]\nrole = \"owner\"\n"));
+    two.user(&["add", "dora"]).fails(22, "");
+    join(&open, "DORA").fails(12, "");
+}
+
 #[test]
 fn an_invite_says_where_the_server_can_be_reached() {
     let two = Two::new();

@@ -1,0 +1,144 @@
+//! Keys and secrets that may use some services only.
+
+use serde_json::{Value, json};
+use testkit::{RawClient, ServerProcess, Stage};
+
+use crate::{login::client_key, stage};
+
+/// Gives alice's key these options, at the server's machine.
+fn set_options(stage: &Stage, options: &str) {
+    let line = format!("{options} {}\n", client_key(stage).public().line());
+    stage
+        .run_with_input_at_server(&["user", "keys", "alice", "add", "-"], line.as_bytes())
+        .ok();
+}
+
+/// What alice's client may do: ping, store a file, fetch one, ask who is there.
+fn may(stage: &Stage, server: &ServerProcess) -> [bool; 4] {
+    stage.write("user/file", b"file");
+    stage.write("home/kept", b"kept");
+    let from = server.at("kept");
+    let to = server.at("new");
+    let commands: [&[&str]; 4] = [
+        &["ping", "127.0.0.1"],
+        &["cp", "file", &to],
+        &["cp", &from, "fetched"],
+        &["who", "127.0.0.1"],
+    ];
+    commands.map(|command| {
+        let outcome = stage.run(command);
+        match outcome.status {
+            Some(0) => true,
+            _ => {
+                outcome.fails(23, "landline-services");
+                false
+            }
+        }
+    })
+}
+
+/// Proves `key-options` in docs/faults.md.
+#[test]
+fn key_uses_the_services_that_its_line_names() {
+    let stage = stage();
+    let server = stage.joined();
+    for (options, expected) in [
+        ("no-pty,no-port-forwarding,no-user-rc", [true; 4]),
+        ("restrict", [true, false, false, false]),
+        (
+            "landline-services=\"ping,files.get\"",
+            [true, false, true, false],
+        ),
+        (
+            "restrict,landline-services=\"files.put\"",
+            [false, true, false, false],
+        ),
+        ("landline-services=\"files\"", [false, true, true, false]),
+        (
+            "landline-services=\"admin,ping\"",
+            [true, false, false, true],
+        ),
+        ("landline-services=\"of-a-later-release\"", [false; 4]),
+    ] {
+        set_options(&stage, options);
+        assert_eq!(may(&stage, &server), expected, "{options}");
+    }
+}
+
+/// A request that the set does not name is refused, and the channel goes on.
+#[test]
+fn refused_request_leaves_the_channel_open() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.write("home/kept", b"");
+    set_options(&stage, "landline-services=\"files.get\"");
+    let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+    client.login("alice", &client_key(&stage), None).unwrap();
+    client
+        .send_json(&json!({"type": "open", "service": "files"}))
+        .unwrap();
+    let put = json!({"type": "put", "path": "x", "length": 0, "mode": 420, "replace": true});
+    client.send_json(&put).unwrap();
+    assert_eq!(
+        client.error_code().unwrap().as_deref(),
+        Some("credential-limited")
+    );
+    client
+        .send_json(&json!({"type": "get", "path": "kept"}))
+        .unwrap();
+    assert_eq!(client.header().unwrap().unwrap().kind(), "file");
+    assert!(!stage.path("home/x").exists());
+}
+
+/// Proves `late-revocation` in docs/faults.md.
+#[test]
+fn narrower_set_ends_the_sessions_of_the_key() {
+    let stage = stage();
+    let server = stage.joined();
+    let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+    client.login("alice", &client_key(&stage), None).unwrap();
+    client
+        .send_json(&json!({"type": "open", "service": "ping"}))
+        .unwrap();
+    set_options(&stage, "landline-services=\"ping\"");
+    let error: Value = client.header().unwrap().expect("a reason").read().unwrap();
+    assert_eq!(error["code"], "ended", "{error}");
+}
+
+/// Proves `key-options` in docs/faults.md.
+#[test]
+fn secret_uses_the_services_that_it_was_made_for() {
+    let stage = stage();
+    let server = stage.joined();
+    std::fs::remove_dir_all(stage.path("client/client")).unwrap();
+    for (services, expected) in [
+        (None, [true; 4]),
+        (Some("files.get,ping"), [true, false, true, false]),
+        (Some("admin,ping"), [true, false, false, true]),
+    ] {
+        let path = stage.path("user/ci.secret").display().to_string();
+        let add = [
+            "secret",
+            "add",
+            "alice",
+            "--out",
+            &path,
+            "--public-name",
+            &server.address,
+        ];
+        let named = services.map(|services| ["--services", services]);
+        let add: Vec<&str> = add.into_iter().chain(named.into_iter().flatten()).collect();
+        stage.run_at_server(&add).ok();
+        stage.run(&["join", "--secret-file", "ci.secret"]).ok();
+        assert_eq!(may(&stage, &server), expected, "{services:?}");
+        let listed = stage.run_at_server(&["secret", "list"]).ok();
+        if let Some(services) = services {
+            assert!(listed.contains(services), "{listed}");
+        }
+        stage.run(&["trust", "forget", "127.0.0.1"]).ok();
+        std::fs::remove_file(&path).unwrap();
+    }
+    stage
+        .run_at_server(&["secret", "add", "alice", "--services", "files,"])
+        .fails(2, "");
+}

@@ -1,0 +1,319 @@
+//! Who may make which request about whose account, decided by a real store and rights file.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test"
+)]
+
+use std::{fs, sync::Arc, time::Duration};
+
+use landline::{
+    Error, Server, ServerOptions,
+    admin::{
+        Admin, Administration, LocalServer, Request,
+        messages::{
+            AddKeys, AddUser, DisableUser, EnableUser, ListKeys, ListUsers, MakeInvite, RemoveKey,
+            RemoveUser,
+        },
+        passwords::{RegisterPassword, RemovePassword, SetPassword},
+    },
+    admission::Source,
+    audit::AuditOptions,
+    keys::{PublicKey, UserKey},
+    net::HostPort,
+    paths::{PrivateFolder, Root},
+    proto::{ErrorCode, login::UserName, messages::Blob},
+    rights::Role,
+    server::words,
+};
+use testkit::Stage;
+
+/// A server's state with accounts, while the server does not run.
+struct State {
+    stage: Stage,
+    administration: Administration,
+    root: Arc<Root>,
+}
+
+fn name(text: &str) -> UserName {
+    text.parse().unwrap()
+}
+
+fn key(stage: &Stage) -> PublicKey {
+    let folder = PrivateFolder::open_or_create(&stage.path("keys")).unwrap();
+    UserKey::load_or_create(&folder, "key").unwrap().0.public()
+}
+
+fn add(user: &str, keys: Vec<String>) -> AddUser {
+    AddUser {
+        user: name(user),
+        keys,
+        password: None,
+        role: Role::User,
+        home: None,
+        files: Vec::new(),
+    }
+}
+
+impl State {
+    /// A state with these accounts, all with one key, and these rights.
+    fn new(accounts: &[String], rights: &str) -> Self {
+        let stage = Stage::new("unused");
+        let options = ServerOptions {
+            state: stage.path("server"),
+            home: stage.home(),
+            connections_max: 8,
+            drain_time: Duration::ZERO,
+            audit: AuditOptions::default(),
+        };
+        drop(Server::open(&options).unwrap());
+        let open = || {
+            let server = LocalServer::open(&stage.path("server")).unwrap();
+            server.administration(words().unwrap()).unwrap()
+        };
+        let administration = open();
+        let line = key(&stage).line();
+        for account in accounts {
+            let request = add(account, vec![line.clone()]);
+            administration.perform(None, &request.into()).unwrap();
+        }
+        drop(administration);
+        fs::write(stage.path("server/server/rights.toml"), rights).unwrap();
+        let address = HostPort {
+            host: "127.0.0.1".into(),
+            port: 1,
+        };
+        LocalServer::note_addresses(&stage.path("server"), &[address]).unwrap();
+        let administration = open();
+        assert_eq!(administration.rights_problem(), None);
+        let root = Root::open(&stage.home(), &stage.path("server")).unwrap();
+        Self {
+            administration,
+            root: Arc::new(root),
+            stage,
+        }
+    }
+
+    /// Somebody who asks, logged in by key.
+    fn admin(&self, user: &str) -> Admin {
+        Admin {
+            user: name(user),
+            key: key(&self.stage).fingerprint(),
+            may_grant: true,
+            session: "1".into(),
+            source: Source::of([127, 0, 0, 1].into()),
+            root: self.root.clone(),
+        }
+    }
+
+    /// The code of a refusal by rules; `None` where a request was let through, whatever came of it.
+    fn refusal(&self, by: &Admin, request: Request) -> Option<ErrorCode> {
+        match self.administration.perform(Some(by), &request) {
+            Err(Error::Failed {
+                code: code @ (ErrorCode::Denied | ErrorCode::CredentialLimited),
+                ..
+            }) => Some(code),
+            _ => None,
+        }
+    }
+}
+
+/// Every request about one account. The first ones change nothing.
+fn requests(user: &str, line: &str, fingerprint: &str) -> Vec<Request> {
+    let user = name(user);
+    let some = || Some(user.clone());
+    vec![
+        ListUsers { user: some() }.into(),
+        ListKeys { user: user.clone() }.into(),
+        RegisterPassword {
+            user: some(),
+            request: Blob(vec![0; 32]),
+        }
+        .into(),
+        SetPassword {
+            user: some(),
+            record: Blob(vec![1; 8]),
+        }
+        .into(),
+        RemovePassword { user: some() }.into(),
+        AddKeys {
+            user: user.clone(),
+            keys: vec![line.to_owned()],
+        }
+        .into(),
+        MakeInvite {
+            user: some(),
+            seconds: 60,
+        }
+        .into(),
+        RemoveKey {
+            user: user.clone(),
+            key: fingerprint.to_owned(),
+        }
+        .into(),
+        DisableUser {
+            user: user.clone(),
+            force: true,
+        }
+        .into(),
+        EnableUser { user: user.clone() }.into(),
+        RemoveUser { user, force: true }.into(),
+    ]
+}
+
+const READS: [&str; 2] = ["list-users", "list-keys"];
+const GRANTS: [&str; 5] = [
+    "register-password",
+    "set-password",
+    "add-keys",
+    "make-invite",
+    "enable-user",
+];
+
+/// Every role × every other role × every request, by what is in the store afterwards too.
+/// Proves `role-escalation` in docs/faults.md.
+#[test]
+fn every_role_acts_on_lower_roles_only() {
+    let actors = Role::ALL.map(|role| format!("the-{role}"));
+    let targets: Vec<(Role, Role, String)> = Role::ALL
+        .into_iter()
+        .flat_map(|by| Role::ALL.map(|role| (by, role, format!("{role}-for-{by}"))))
+        .collect();
+    let table = |user: &str, role: Role| format!("[users.{user}]\nrole = \"{role}\"\n");
+    let rights: String = Role::ALL
+        .into_iter()
+        .zip(&actors)
+        .map(|(role, user)| table(user, role))
+        .chain(targets.iter().map(|(_, role, user)| table(user, *role)))
+        .collect();
+    let accounts: Vec<String> = actors
+        .iter()
+        .chain(targets.iter().map(|(_, _, user)| user))
+        .cloned()
+        .collect();
+    let state = State::new(&accounts, &rights);
+    let (line, fingerprint) = (key(&state.stage).line(), key(&state.stage).fingerprint());
+    for (by, role, user) in &targets {
+        let admin = state.admin(&format!("the-{by}"));
+        let limited = Admin {
+            may_grant: false,
+            ..admin.clone()
+        };
+        for request in requests(user, &line, &fingerprint) {
+            let kind = request.kind();
+            let is_allowed = match by {
+                Role::User | Role::Helper => false,
+                Role::Admin => READS.contains(&kind) || *role < Role::Admin,
+                Role::Owner => true,
+            };
+            let cell = format!("{kind} by {by} to {role}");
+            if GRANTS.contains(&kind) {
+                let code = state.refusal(&limited, request.clone());
+                assert!(code.is_some(), "{cell}, by a limited credential");
+                let is_limited = code == Some(ErrorCode::CredentialLimited);
+                assert_eq!(is_limited, is_allowed, "{cell}: {code:?}");
+            }
+            let code = state.refusal(&admin, request);
+            assert_eq!(code.is_none(), is_allowed, "{cell}: {code:?}");
+        }
+        let found = state
+            .administration
+            .perform(None, &ListKeys { user: name(user) }.into());
+        let is_removed = *by == Role::Owner || *by == Role::Admin && *role < Role::Admin;
+        assert_eq!(found.is_err(), is_removed, "{user}");
+    }
+}
+
+/// Proves `role-escalation` in docs/faults.md.
+#[test]
+fn nobody_makes_an_account_above_themselves() {
+    let rights = "
+[users.owner]
+role = \"owner\"
+[users.admin]
+role = \"admin\"
+files = [\"rw:~/in\", \"r:~/out\"]
+quota = { bytes = 1000 }
+[users.helper]
+role = \"helper\"
+files = [\"rw:~\"]
+";
+    let accounts = ["owner", "admin", "helper"].map(str::to_owned);
+    let state = State::new(&accounts, rights);
+    for folder in ["home/in", "home/out"] {
+        fs::create_dir(state.stage.path(folder)).unwrap();
+    }
+    let cases: [(&str, Role, &[&str], bool); 15] = [
+        ("helper", Role::User, &[], false),
+        ("admin", Role::User, &[], true),
+        ("admin", Role::Helper, &[], true),
+        ("admin", Role::Admin, &[], false),
+        ("admin", Role::Owner, &[], false),
+        ("admin", Role::User, &["rw:~/in/x"], true),
+        ("admin", Role::User, &["rw:~/in", "r:~/out"], true),
+        ("admin", Role::User, &["rw:~/out"], false),
+        ("admin", Role::User, &["r:~"], false),
+        ("admin", Role::User, &["r:/"], false),
+        ("admin", Role::User, &["r:/etc"], false),
+        ("owner", Role::User, &["r:/etc"], true),
+        ("owner", Role::Admin, &["rw:~"], true),
+        ("owner", Role::Owner, &["rw:~"], true),
+        ("owner", Role::Helper, &[], true),
+    ];
+    for (index, (by, role, files, is_allowed)) in cases.into_iter().enumerate() {
+        let user = format!("new{index}");
+        let request = AddUser {
+            role,
+            files: files.iter().map(|folder| (*folder).to_owned()).collect(),
+            ..add(&user, Vec::new())
+        };
+        let code = state.refusal(&state.admin(by), request.into());
+        assert_eq!(
+            code.is_none(),
+            is_allowed,
+            "{by}: {role} {files:?}: {code:?}"
+        );
+        let list = ListKeys { user: name(&user) };
+        let found = state.administration.perform(None, &list.into());
+        assert_eq!(found.is_ok(), is_allowed, "{by}: {role} {files:?}");
+    }
+    let text = fs::read_to_string(state.stage.path("server/server/rights.toml")).unwrap();
+    // Nobody gets more by a second account.
+    let table = text.split("[users.\"new5\"]").nth(1).unwrap();
+    assert!(
+        table
+            .lines()
+            .take(4)
+            .any(|line| line.contains("quota.bytes")),
+        "{text}"
+    );
+}
+
+/// Rights that a name has before there is an account are nobody's to hand out.
+/// Proves `role-escalation` in docs/faults.md.
+#[test]
+fn invite_for_a_name_with_more_rights_is_denied() {
+    let rights = "
+[users.admin]
+role = \"admin\"
+[users.boss]
+role = \"owner\"
+[users.Reader]
+files = [\"r:~\"]
+";
+    let state = State::new(&["admin".to_owned()], rights);
+    let admin = state.admin("admin");
+    let invite = |user: Option<&str>| MakeInvite {
+        user: user.map(name),
+        seconds: 60,
+    };
+    for user in ["boss", "BOSS", "Reader", "reader"] {
+        let code = state.refusal(&admin, invite(Some(user)).into());
+        assert_eq!(code, Some(ErrorCode::Denied), "{user}");
+    }
+    for user in [None, Some("carol"), Some("admin")] {
+        assert_eq!(state.refusal(&admin, invite(user).into()), None, "{user:?}");
+    }
+}
