@@ -1,6 +1,9 @@
 //! The rules of `rights.toml`, and what they say of commands.
 
-use landline::rights::{Exec, Pattern, Rights};
+use landline::{
+    proto::login::UserName,
+    rights::{Pattern, RightWords, Rights, WORDS_WITHOUT_SERVICE},
+};
 
 /// A text: an accepted one says of every rule on which line it stands, a refused one where it is
 /// wrong; and no pattern matches words that were run together.
@@ -9,7 +12,8 @@ pub fn rights(input: &[u8]) {
         return;
     };
     let lines = text.matches('\n').count() + 1;
-    let rights = match Rights::parse(text) {
+    let words = RightWords::new(WORDS_WITHOUT_SERVICE).expect("words that differ");
+    let rights = match Rights::parse(text, &words) {
         Ok(rights) => rights,
         Err(error) => {
             return assert!(
@@ -20,24 +24,40 @@ pub fn rights(input: &[u8]) {
     };
     let users = text
         .split(['.', '"', '[', ']', ' ', '\n', '\'', '='])
-        .filter_map(|name| name.parse().ok());
-    for rights in users.filter_map(|user| rights.of(&user)) {
-        assert!((1..=lines).contains(&rights.line));
-        for grant in &rights.files {
+        .filter_map(|name| name.parse::<UserName>().ok());
+    let command: Vec<&str> = text.split_whitespace().take(8).collect();
+    let arguments: Vec<Vec<u8>> = command
+        .iter()
+        .map(|word| word.as_bytes().to_vec())
+        .collect();
+    for user in users {
+        let Some(of_user) = rights.of(&user) else {
+            continue;
+        };
+        assert!((1..=lines).contains(&of_user.line));
+        for grant in &of_user.files {
             assert!((1..=lines).contains(&grant.line));
             let text = grant
                 .text
                 .strip_prefix(if grant.is_writable { "rw:" } else { "r:" });
+            let is_absolute = |folder: &str| folder.starts_with('/');
             assert!(
-                text.is_some_and(|folder| folder.starts_with('/') == grant.place.is_absolute()),
+                text.is_some_and(|folder| !is_absolute(folder) || grant.place.is_absolute()),
                 "{grant:?}"
             );
         }
-        if let Some(Exec::Patterns { patterns, .. }) = &rights.exec {
-            patterns
-                .iter()
-                .for_each(|pattern| check_pattern(pattern, text));
+        for rule in of_user.words.values() {
+            let verdict = rule.value.check(&arguments);
+            assert!(rule.value.is_granted() || !verdict.allowed, "{verdict:?}");
+            assert!(
+                (1..=lines).contains(&rule.line) && verdict.line.is_some_and(|line| line <= lines)
+            );
         }
+        let has_home = !of_user.files.is_empty() || of_user.home.is_some();
+        assert!(!has_home || rights.locate(&user, b"x").is_ok());
+    }
+    if let Ok(pattern) = Pattern::new(&command, 1) {
+        check_pattern(&pattern, text);
     }
 }
 

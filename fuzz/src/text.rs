@@ -136,7 +136,9 @@ pub fn key_line(input: &[u8]) {
     assert_eq!(again.as_ref(), Ok(&line), "another line");
     let options = line.options.text().to_ascii_lowercase();
     assert!(
-        !options.contains("command=") || line.options.command().is_some() || options.contains('"'),
+        !options.contains("command=")
+            || line.options.limits().command.is_some()
+            || options.contains('"'),
         "a lost command"
     );
     let peer = [192, 0, 2, 1].into();

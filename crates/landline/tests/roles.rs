@@ -66,6 +66,7 @@ impl State {
             home: stage.home(),
             connections_max: 8,
             drain_time: Duration::ZERO,
+            session_linger: Duration::ZERO,
             audit: AuditOptions::default(),
         };
         drop(Server::open(&options).unwrap());
