@@ -101,6 +101,7 @@ fn the_owner_gets_the_first_rights_once_and_comments_stay() {
 }
 
 /// A file that could not be read any more would keep every right in force.
+/// Proves `rights-fail-open` in docs/faults.md.
 #[test]
 fn rights_file_never_grows_beyond_what_is_read() {
     let stage = Stage::new("unused");

@@ -25,7 +25,7 @@ use landline::{
     net::HostPort,
     paths::{PrivateFolder, Root},
     proto::{ErrorCode, login::UserName, messages::Blob},
-    rights::Role,
+    rights::{RightWords, Rights, Role, UserRights, WORDS_WITHOUT_SERVICE},
     server::words,
 };
 use testkit::Stage;
@@ -316,5 +316,115 @@ files = [\"r:~\"]
     }
     for user in [None, Some("carol"), Some("admin")] {
         assert_eq!(state.refusal(&admin, invite(user).into()), None, "{user:?}");
+    }
+}
+
+/// A home with folders, and a folder elsewhere with a link that leads out.
+fn stage_with_folders() -> (Stage, Root) {
+    let stage = Stage::new("unused");
+    for folder in ["home/a/b", "srv/in", "outside"] {
+        fs::create_dir_all(stage.path(folder)).unwrap();
+    }
+    std::os::unix::fs::symlink("../outside", stage.path("srv/out")).unwrap();
+    std::os::unix::fs::symlink(stage.path("home/a"), stage.path("alias")).unwrap();
+    let root = Root::open(&stage.home(), &stage.path("server")).unwrap();
+    (stage, root)
+}
+
+/// Whether an admin with the one table may make an account with the other one.
+fn may_give(stage: &Stage, root: &Root, own: &str, wanted: &str) -> bool {
+    let text = format!("[users.admin]\nrole = \"admin\"\n{own}\n[users.bob]\n{wanted}\n");
+    let text = text.replace('@', stage.path("").to_str().unwrap().trim_end_matches('/'));
+    let words = RightWords::new(WORDS_WITHOUT_SERVICE).unwrap();
+    let rights = Rights::parse(&text, &words).expect(&text);
+    let wanted = rights.of(&name("bob")).unwrap();
+    rights.check_grant(&name("admin"), wanted, root).is_ok()
+}
+
+/// Proves `role-escalation` in docs/faults.md.
+#[test]
+fn nobody_gives_a_folder_that_they_do_not_have() {
+    let (stage, root) = stage_with_folders();
+    for (own, wanted, is_allowed) in [
+        ("", "", true),
+        ("", "r:@/srv", false),
+        ("rw:@/srv", "rw:@/srv", true),
+        ("rw:@/srv", "r:@/srv/in", true),
+        ("rw:@/srv", "rw:@/srv/new", true),
+        ("r:@/srv", "rw:@/srv/in", false),
+        ("rw:@/srv/in", "r:@/srv", false),
+        ("rw:@/srv", "r:/", false),
+        // A link below a granted folder leads somewhere else.
+        ("rw:@/srv", "r:@/srv/out", false),
+        // The home and its path are the same folder.
+        ("rw:~/a", "rw:@/home/a/b", true),
+        ("rw:@/home/a", "rw:~/a/b", true),
+        ("rw:~/a", "rw:~", false),
+        ("rw:~/a", "rw:~/new", false),
+        // What is closed within stays closed.
+        ("rw:~ r:~/a", "rw:~", false),
+        ("rw:~ r:~/a", "rw:~ r:~/a", true),
+        ("rw:~ r:~/a", "rw:~ r:@/home/a", true),
+        ("rw:~ r:@/alias", "rw:~", false),
+        ("rw:~ r:~/a", "r:~", true),
+        ("rw:~ r:~/a", "rw:~/a/b", false),
+    ] {
+        let files = |list: &str| {
+            let folders: Vec<String> = list
+                .split_whitespace()
+                .map(|folder| format!("{folder:?}"))
+                .collect();
+            format!("files = [{}]", folders.join(", "))
+        };
+        let decided = may_give(&stage, &root, &files(own), &files(wanted));
+        assert_eq!(decided, is_allowed, "{own:?} gives {wanted:?}");
+    }
+}
+
+/// Proves `role-escalation` in docs/faults.md.
+#[test]
+fn nobody_gives_a_word_quota_or_role_that_they_do_not_have() {
+    let (stage, root) = stage_with_folders();
+    for (own, wanted, is_allowed) in [
+        ("", "chat = true", false),
+        ("chat = false", "chat = true", false),
+        ("chat = true", "chat = true", true),
+        ("", "chat = false\nexec = []", true),
+        ("", "exec = [[\"df\"]]", false),
+        ("exec = [[\"df\"], [\"id\"]]", "exec = [[\"id\"]]", true),
+        ("exec = [[\"df\"]]", "exec = [[\"df\", \"...\"]]", false),
+        ("exec = [[\"df\"]]", "exec = \"any\"", false),
+        ("exec = \"any\"", "exec = [[\"df\"]]", true),
+        ("exec = \"any\"", "exec = \"any\"", true),
+        ("quota = {bytes = 10}", "", false),
+        ("quota = {bytes = 10}", "quota = {bytes = 11}", false),
+        (
+            "quota = {bytes = 10}",
+            "quota = {bytes = 10, files = 1}",
+            true,
+        ),
+        ("", "quota = {bytes = 10}", true),
+        ("", "role = \"helper\"", true),
+        ("", "role = \"admin\"", false),
+        ("", "role = \"owner\"", false),
+    ] {
+        let decided = may_give(&stage, &root, own, wanted);
+        assert_eq!(decided, is_allowed, "{own:?} gives {wanted:?}");
+    }
+}
+
+#[test]
+fn owner_gives_everything_and_others_nothing() {
+    let (_stage, root) = stage_with_folders();
+    let text = "[users.o]\nrole = \"owner\"\n[users.h]\nrole = \"helper\"\nfiles = [\"rw:~\"]\n[users.b]\nfiles = [\"rw:/\"]\nrole = \"owner\"\n";
+    let rights = Rights::parse(text, &RightWords::default()).unwrap();
+    let wanted = rights.of(&name("b")).unwrap();
+    assert!(rights.check_grant(&name("o"), wanted, &root).is_ok());
+    for name in ["h", "nobody"] {
+        let nothing = UserRights::default();
+        let refused = rights.check_grant(&crate::name(name), wanted, &root);
+        assert!(refused.is_err(), "{name}");
+        let to_user = rights.check_grant(&crate::name(name), &nothing, &root);
+        assert_eq!(to_user.is_ok(), name == "h");
     }
 }

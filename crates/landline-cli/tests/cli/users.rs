@@ -617,7 +617,8 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
     join("landline://127.0.0.1:1/#x.y", "eve").fails(2, "not an invite");
 }
 
-/// Somebody who reads a log or a list takes both for the same person.
+/// A reader of a log or a list takes both for the same person.
+/// Proves `name-case` in docs/faults.md.
 #[test]
 fn names_that_differ_in_case_are_the_same() {
     let two = Two::new();

@@ -173,32 +173,27 @@ impl Administration {
         if is_recorded {
             self.record_change(by, request, request.detail())?;
         }
+        self.apply(store, by, request)
+    }
+
+    /// Does a request that was let pass, and is recorded unless it makes an invite.
+    fn apply(&self, store: &Store, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
         let changed = match request {
             Request::ListUsers(request) => {
                 let accounts = match &request.user {
                     Some(user) => vec![store.account(user)?],
                     None => store.accounts()?,
                 };
-                return Ok(Answer::Users(
-                    accounts
-                        .into_iter()
-                        .map(|account| self.user_row(account))
-                        .collect(),
-                ));
+                let rows = accounts.into_iter().map(|account| self.user_row(account));
+                return Ok(Answer::Users(rows.collect()));
             }
             Request::ListKeys(request) => {
-                return Ok(Answer::Keys(
-                    store
-                        .keys(&request.user)?
-                        .into_iter()
-                        .map(key_row)
-                        .collect(),
-                ));
+                let keys = store.keys(&request.user)?.into_iter();
+                return Ok(Answer::Keys(keys.map(key_row).collect()));
             }
             Request::ListInvites(_) => {
-                return Ok(Answer::Invites(
-                    store.invites()?.into_iter().map(invite_row).collect(),
-                ));
+                let invites = store.invites()?.into_iter();
+                return Ok(Answer::Invites(invites.map(invite_row).collect()));
             }
             Request::MakeInvite(make) => {
                 return self.invite(store, by, request, make).map(Answer::Invite);

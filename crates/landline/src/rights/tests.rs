@@ -146,104 +146,107 @@ fn every_rule_knows_its_line() {
     assert_eq!(ask("carol", word("chat", Vec::new())), (false, None));
 }
 
+/// Texts, the line and column of their mistake, and what is said there.
+const MISTAKES: &[(&str, usize, usize, &str)] = &[
+    ("[users.alice", 1, 13, "unclosed"),
+    (
+        "[users.a]\nchat = yes",
+        2,
+        8,
+        "string values must be quoted",
+    ),
+    ("[groups.a]", 1, 2, "accepted: users"),
+    ("users = 1", 1, 9, "[users.alice]"),
+    (
+        "[users.alice]\nfile = []",
+        2,
+        1,
+        "accepted: role, home, files, quota, exec, chat",
+    ),
+    ("[users.alice]\n  chat = 1", 2, 10, "true or false"),
+    ("[users.\"a b\"]\n", 1, 8, "a user name is"),
+    ("[users]\na = 3", 2, 5, "accepted is a table"),
+    ("[users.a]\nchat = true\nchat = true", 3, 1, "duplicate"),
+    ("[users.a]\nexec = \"all\"", 2, 8, "accepted is \"any\""),
+    ("[users.a]\nexec = [\"git\"]", 2, 9, "list of words"),
+    ("[users.a]\nexec = [[\"git\", 1]]", 2, 17, "list of words"),
+    ("[users.a]\nexec = [[]]", 2, 9, "begins with a program"),
+    (
+        "[users.a]\nexec = [[\"...\"]]",
+        2,
+        10,
+        "begins with a program",
+    ),
+    ("[users.a]\nexec = [[\"\"]]", 2, 10, "not empty"),
+    (
+        "[users.a]\nexec = [[\"a\", \"...\", \"b\"]]",
+        2,
+        15,
+        "only be the last",
+    ),
+    ("[users.a]\nexec = [['a\\']]", 2, 10, "ends in \\"),
+    ("[users.a]\nrole = \"root\"", 2, 8, "accepted is \"owner\""),
+    ("[users.a]\nrole = true", 2, 8, "accepted is \"owner\""),
+    ("[users.a]\nadmin = true", 2, 1, "accepted: role, home"),
+    ("[users.a]\nhome = \"srv\"", 2, 8, "begins with /"),
+    ("[users.a]\nhome = \"/srv/..\"", 2, 8, "\"..\""),
+    ("[users.a]\nhome = [\"/srv\"]", 2, 8, "begins with /"),
+    (
+        "[users.alice]\n\n[users.Alice]\nrole = \"owner\"",
+        3,
+        8,
+        "stands on line 1 already",
+    ),
+    (
+        "[users.a]\nfiles = [\"rw:~/x\",\n\"r:/srv/x\"]\nhome = \"/srv\"",
+        3,
+        1,
+        "stands on line 2",
+    ),
+    ("[users.a]\nfiles = \"rw:~\"", 2, 9, "list of folders"),
+    (
+        "[users.a]\nfiles = [\"r:~\", \"w:~/x\"]",
+        2,
+        17,
+        "accepted is r: (read)",
+    ),
+    ("[users.a]\nfiles = [\"rw:srv\"]", 2, 10, "begins with /"),
+    ("[users.a]\nfiles = [\"rw:~bob\"]", 2, 10, "begins with /"),
+    ("[users.a]\nfiles = [\"rw:/srv/../etc\"]", 2, 10, "\"..\""),
+    (
+        "[users.a]\nfiles = [\"rw:/srv\",\n\"r:/srv/\"]",
+        3,
+        1,
+        "stands on line 2",
+    ),
+    ("[users.a.quota]\nbytes = \"10 gigs\"", 2, 9, "10 GiB"),
+    ("[users.a.quota]\nbytes = -1", 2, 9, "whole number"),
+    (
+        "[users.a.quota]\nbytes = \"99999999999 TiB\"",
+        2,
+        9,
+        "10 GiB",
+    ),
+    ("[users.a.quota]\nrate = \"50 MiB\"", 2, 8, "50 MiB/s"),
+    (
+        "[users.a.quota]\nrate = \"1 KiB/s\"",
+        2,
+        8,
+        "16 KiB/s or more",
+    ),
+    ("[users.a.quota]\nfiles = \"many\"", 2, 9, "whole number"),
+    (
+        "[users.a.quota]\nsession = 1",
+        2,
+        1,
+        "accepted: bytes, files, sessions, rate",
+    ),
+    ("ä = 1", 1, 1, ""),
+];
+
 #[test]
 fn a_mistake_is_found_where_it_is() {
-    for (text, line, column, said) in [
-        ("[users.alice", 1, 13, "unclosed"),
-        (
-            "[users.a]\nchat = yes",
-            2,
-            8,
-            "string values must be quoted",
-        ),
-        ("[groups.a]", 1, 2, "accepted: users"),
-        ("users = 1", 1, 9, "[users.alice]"),
-        (
-            "[users.alice]\nfile = []",
-            2,
-            1,
-            "accepted: role, home, files, quota, exec, chat",
-        ),
-        ("[users.alice]\n  chat = 1", 2, 10, "true or false"),
-        ("[users.\"a b\"]\n", 1, 8, "a user name is"),
-        ("[users]\na = 3", 2, 5, "accepted is a table"),
-        ("[users.a]\nchat = true\nchat = true", 3, 1, "duplicate"),
-        ("[users.a]\nexec = \"all\"", 2, 8, "accepted is \"any\""),
-        ("[users.a]\nexec = [\"git\"]", 2, 9, "list of words"),
-        ("[users.a]\nexec = [[\"git\", 1]]", 2, 17, "list of words"),
-        ("[users.a]\nexec = [[]]", 2, 9, "begins with a program"),
-        (
-            "[users.a]\nexec = [[\"...\"]]",
-            2,
-            10,
-            "begins with a program",
-        ),
-        ("[users.a]\nexec = [[\"\"]]", 2, 10, "not empty"),
-        (
-            "[users.a]\nexec = [[\"a\", \"...\", \"b\"]]",
-            2,
-            15,
-            "only be the last",
-        ),
-        ("[users.a]\nexec = [['a\\']]", 2, 10, "ends in \\"),
-        ("[users.a]\nrole = \"root\"", 2, 8, "accepted is \"owner\""),
-        ("[users.a]\nrole = true", 2, 8, "accepted is \"owner\""),
-        ("[users.a]\nadmin = true", 2, 1, "accepted: role, home"),
-        ("[users.a]\nhome = \"srv\"", 2, 8, "begins with /"),
-        ("[users.a]\nhome = \"/srv/..\"", 2, 8, "\"..\""),
-        ("[users.a]\nhome = [\"/srv\"]", 2, 8, "begins with /"),
-        (
-            "[users.alice]\n\n[users.Alice]\nrole = \"owner\"",
-            3,
-            8,
-            "stands on line 1 already",
-        ),
-        (
-            "[users.a]\nfiles = [\"rw:~/x\",\n\"r:/srv/x\"]\nhome = \"/srv\"",
-            3,
-            1,
-            "stands on line 2",
-        ),
-        ("[users.a]\nfiles = \"rw:~\"", 2, 9, "list of folders"),
-        (
-            "[users.a]\nfiles = [\"r:~\", \"w:~/x\"]",
-            2,
-            17,
-            "accepted is r: (read)",
-        ),
-        ("[users.a]\nfiles = [\"rw:srv\"]", 2, 10, "begins with /"),
-        ("[users.a]\nfiles = [\"rw:~bob\"]", 2, 10, "begins with /"),
-        ("[users.a]\nfiles = [\"rw:/srv/../etc\"]", 2, 10, "\"..\""),
-        (
-            "[users.a]\nfiles = [\"rw:/srv\",\n\"r:/srv/\"]",
-            3,
-            1,
-            "stands on line 2",
-        ),
-        ("[users.a.quota]\nbytes = \"10 gigs\"", 2, 9, "10 GiB"),
-        ("[users.a.quota]\nbytes = -1", 2, 9, "whole number"),
-        (
-            "[users.a.quota]\nbytes = \"99999999999 TiB\"",
-            2,
-            9,
-            "10 GiB",
-        ),
-        ("[users.a.quota]\nrate = \"50 MiB\"", 2, 8, "50 MiB/s"),
-        (
-            "[users.a.quota]\nrate = \"1 KiB/s\"",
-            2,
-            8,
-            "16 KiB/s or more",
-        ),
-        ("[users.a.quota]\nfiles = \"many\"", 2, 9, "whole number"),
-        (
-            "[users.a.quota]\nsession = 1",
-            2,
-            1,
-            "accepted: bytes, files, sessions, rate",
-        ),
-        ("ä = 1", 1, 1, ""),
-    ] {
+    for &(text, line, column, said) in MISTAKES {
         let error = parse(text).expect_err(text);
         assert!(error.problem.contains(said), "{text:?}: {error}");
         assert_eq!(
@@ -266,6 +269,7 @@ fn fits(pattern: &[u8], word: &[u8]) -> bool {
     }
 }
 
+/// Proves `name-case` in docs/faults.md.
 #[test]
 fn names_that_differ_in_case_are_one_user_s() {
     let rights = parse("[users.Alice]\nrole = \"owner\"\n").unwrap();

@@ -17,7 +17,7 @@ use connection::{admit, serve};
 pub use home::noted_home;
 use listening::accept;
 pub use services::words;
-use services::{ServiceParts, refused, words_with};
+use services::{ServiceParts, registry, words_with};
 use shared::Shared;
 use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 
@@ -33,7 +33,7 @@ use crate::{
     password::Passwords,
     paths::{FolderLock, PrivateFolder, Root},
     rights::RightsFile,
-    session::{Drain, MessageRight, Registry, Service, Sessions, Threads, WorkTable},
+    session::{Drain, MessageRight, Service, Sessions, Threads, WorkTable},
     store::{LOCK_FILE, Purpose, STORE_FILE, Store, invite_id},
 };
 
@@ -88,7 +88,8 @@ impl Server {
     /// As [`open`](Self::open), with further services. Blocking.
     ///
     /// # Errors
-    /// As [`open`](Self::open); `io` where the [`Registry`] refuses a service.
+    /// As [`open`](Self::open); `io` where the [`Registry`](crate::session::Registry) refuses a
+    /// service.
     pub fn open_with(
         options: &ServerOptions,
         further: Vec<Arc<dyn Service>>,
@@ -127,14 +128,13 @@ impl Server {
             Book::of_server(audit.clone()),
         );
         let threads = Threads::start("landline-login", LOGIN_THREADS)?;
-        let mut services = services::services(&ServiceParts {
+        let parts = ServiceParts {
             administration: Arc::new(administration),
             partials: partials.clone(),
             sessions: sessions.clone(),
             threads: threads.clone(),
-        });
-        services.extend(further);
-        let services = Registry::new(services).map_err(|error| refused(&error))?;
+        };
+        let services = registry(&parts, further)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 folder,

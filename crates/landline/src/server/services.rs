@@ -10,7 +10,9 @@ use crate::{
     files::{self, Partials, server::FilesService},
     ping::{self, PingService},
     rights::RightWords,
-    session::{RegistryError, Service, ServiceDefinition, Sessions, Threads, right_words},
+    session::{
+        Registry, RegistryError, Service, ServiceDefinition, Sessions, Threads, right_words,
+    },
 };
 
 /// What the services of a server work on.
@@ -44,9 +46,16 @@ static SERVICES: [Registration; 3] = [
     }),
 ];
 
-/// All services of this release.
-pub(super) fn services(parts: &ServiceParts) -> Vec<Arc<dyn Service>> {
-    SERVICES.iter().map(|(_, make)| make(parts)).collect()
+/// The services of this release and `further` ones.
+///
+/// # Errors
+/// `io` for a mistake in the definition of a service.
+pub(super) fn registry(
+    parts: &ServiceParts,
+    further: Vec<Arc<dyn Service>>,
+) -> Result<Registry, Error> {
+    let own = SERVICES.iter().map(|(_, make)| make(parts));
+    Registry::new(own.chain(further).collect()).map_err(|error| refused(&error))
 }
 
 /// The words that `rights.toml` may hold with the services of this release and `further` ones.
@@ -60,7 +69,7 @@ pub(super) fn words_with(further: &[Arc<dyn Service>]) -> Result<RightWords, Err
 }
 
 /// A mistake in the definition of a service.
-pub(super) fn refused(error: &RegistryError) -> Error {
+fn refused(error: &RegistryError) -> Error {
     Error::here(ErrorCode::Io, error.to_string())
 }
 

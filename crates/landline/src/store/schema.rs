@@ -268,6 +268,7 @@ mod tests {
     use testkit::Stage;
 
     use super::*;
+    use crate::paths::PrivateFolder;
 
     /// The schema of a release before [`NEWER`].
     static OLDER: Schema = Schema {
@@ -372,7 +373,7 @@ mod tests {
     fn upgrade_without_backup_is_refused() {
         let stage = Stage::new("unused");
         let path = older(&stage);
-        std::fs::create_dir(stage.path("store.version-1")).unwrap();
+        PrivateFolder::open_or_create(&stage.path("store.version-1")).unwrap();
         let refused = open_with(&path, Upkeep::Make, &NEWER).unwrap_err();
         assert!(refused.contains("backup"), "{refused}");
         assert_eq!(version(&path), 1);
