@@ -110,6 +110,8 @@ static DEFINITION: ServiceDefinition = ServiceDefinition {
         (streams::Resume::TYPE, Right::Account),
         (ErrorMessage::TYPE, Right::Account),
     ],
+    words: &[],
+    request_features: &[],
     kept_by: Right::Account,
     exit_statuses: &[],
 };

@@ -12,8 +12,8 @@ use landline::{
     Error, Server, ServerOptions,
     audit::AuditOptions,
     keys::UserKey,
-    login::{Credential, FirstRequest, Login, Means, connect},
-    net::{Channel, HostPort, Line},
+    login::{AuthMethod, Credential, FirstRequest, Login, connect},
+    net::{Channel, DialedStream, HostPort},
     paths::PrivateFolder,
     proto::{ErrorCode, Message, MessageRule, ProtocolState, messages::ErrorMessage},
     rights::{Right, RightWord, Switch},
@@ -93,7 +93,7 @@ fn options(stage: &Stage) -> ServerOptions {
 }
 
 /// Alice's session with the service.
-async fn open(server: &Arc<Server>, means: Means) -> Login {
+async fn open(server: &Arc<Server>, method: AuthMethod) -> Login {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let serving = server.clone();
     tokio::spawn(async move {
@@ -101,10 +101,10 @@ async fn open(server: &Arc<Server>, means: Means) -> Login {
             .serve_connection(Box::new(far), ([127, 0, 0, 1], 1).into(), Arc::new(|_| {}))
             .await;
     });
-    let credential = Credential::new("alice".parse().unwrap(), means);
+    let credential = Credential::new("alice".parse().unwrap(), method);
     let first = FirstRequest::new("shout", &Shout {}).unwrap();
     connect(
-        Line::new(Box::new(near)),
+        DialedStream::new(Box::new(near)),
         "memory",
         server.fingerprint(),
         &credential,
@@ -135,7 +135,7 @@ async fn service_brings_the_right_that_it_needs() {
     let invite = server.owner_invite(vec![address]).unwrap().unwrap();
     let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
     let key = Arc::new(UserKey::load_or_create(&folder, "key").unwrap().0);
-    let mut session = open(&server, Means::Invite(key.clone(), invite.token)).await;
+    let mut session = open(&server, AuthMethod::Invite(key.clone(), invite.token)).await;
     assert_eq!(answer(&mut session).await, Some(ErrorCode::Denied));
 
     let set = |rules: &str| {
