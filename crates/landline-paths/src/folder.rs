@@ -104,6 +104,11 @@ impl Folder {
         Self { dir }
     }
 
+    /// The handle of the folder.
+    pub(super) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
     /// Makes a file that was not there, readable by its owner alone, open to write.
     ///
     /// # Errors

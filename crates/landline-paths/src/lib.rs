@@ -5,6 +5,7 @@
 //! - [`Folder`] and [`Destination`]: one opened folder, in which files are staged, renamed and
 //!   synced.
 //! - [`PrivateFolder`]: a state folder that no other user can read.
+//! - [`SocketPath`] and [`FileWatch`]: a socket in such a folder, and changes of a file in it.
 //! - [`local`]: paths that the user of this process named, opened with that user's authority.
 //! - [`name`]: the rule for paths and names from a peer.
 //! - [`StagedFile`]: a file that appears whole or not at all.
@@ -29,8 +30,10 @@ mod private;
 mod random;
 mod root;
 mod scratch;
+mod socket;
 mod source;
 mod staged;
+mod watch;
 
 pub use std::fs::File;
 
@@ -45,5 +48,7 @@ pub use private::{FolderLock, PrivateFolder, create_secret_file, read_secret_fil
 pub use random::staging_name;
 pub use root::Root;
 pub use scratch::{ScratchFolder, nameless_file};
+pub use socket::SocketPath;
 pub use source::{Source, SourceIdentity};
 pub use staged::{StagePlan, StagedFile, sweep};
+pub use watch::FileWatch;

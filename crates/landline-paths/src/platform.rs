@@ -11,7 +11,7 @@ use std::{
             fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
         },
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use cap_std::fs::Dir;
@@ -52,6 +52,11 @@ pub(super) fn is_ours(metadata: &Metadata) -> bool {
 /// Whether it belongs to the user of this number, or to root.
 pub(super) fn is_of(metadata: &Metadata, user_id: u32) -> bool {
     metadata.uid() == user_id || metadata.uid() == 0
+}
+
+/// The number of the user whom it belongs to.
+pub(super) fn owner_of(metadata: &Metadata) -> u32 {
+    metadata.uid()
 }
 
 /// The number of the user of this process.
@@ -152,6 +157,32 @@ pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
         .read(true)
         .custom_flags(OPEN_FLAGS)
         .open(path)
+}
+
+/// A path to an open folder by its descriptor, on systems that have such paths.
+pub(super) fn descriptor_path(dir: &Dir) -> Option<PathBuf> {
+    #[cfg(target_os = "linux")]
+    {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()));
+        // Without /proc there is no such path.
+        path.try_exists().unwrap_or(false).then_some(path)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = dir;
+        None
+    }
+}
+
+/// Sets the permission bits of an entry that cannot be opened, such as a socket.
+pub(super) fn set_mode_of_entry(dir: &Dir, name: &OsStr, mode: u16) -> io::Result<()> {
+    let mode = rustix::fs::Mode::from_raw_mode(mode.into());
+    Ok(rustix::fs::chmodat(
+        dir.as_fd(),
+        name,
+        mode,
+        rustix::fs::AtFlags::empty(),
+    )?)
 }
 
 /// Sets the permission bits of an open file.
@@ -258,4 +289,123 @@ pub(super) fn duplicate(number: u32) -> io::Result<File> {
     }
     // SAFETY: it was just made, and nobody else knows of it.
     Ok(unsafe { File::from_raw_fd(copy) })
+}
+
+#[cfg(target_os = "linux")]
+pub(super) use inotify::Watch;
+
+#[cfg(not(target_os = "linux"))]
+pub(super) use unwatched::Watch;
+
+/// Reports of changes in a folder, and of one file in it.
+#[cfg(target_os = "linux")]
+mod inotify {
+    use std::{io, mem::MaybeUninit, os::fd::OwnedFd};
+
+    use cap_std::fs::Dir;
+    use rustix::{
+        fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags},
+        io::Errno,
+    };
+
+    use super::descriptor_path;
+
+    /// Space for many reports: each takes 16 bytes and a name.
+    const BUFFER_BYTES: usize = 4096;
+
+    #[derive(Debug)]
+    pub(in super::super) struct Watch {
+        descriptor: OwnedFd,
+        folder: i32,
+        /// The file that has the name, if there is one.
+        file: Option<i32>,
+    }
+
+    impl Watch {
+        pub(in super::super) fn new(dir: &Dir) -> io::Result<Self> {
+            let path = descriptor_path(dir).ok_or(io::ErrorKind::Unsupported)?;
+            let descriptor = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+            let names = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE;
+            let folder = inotify::add_watch(&descriptor, path, names | WatchFlags::ONLYDIR)?;
+            Ok(Self {
+                descriptor,
+                folder,
+                file: None,
+            })
+        }
+
+        pub(in super::super) fn descriptor(&self) -> &OwnedFd {
+            &self.descriptor
+        }
+
+        /// Reports writes to the file that has this name now. A database in the same folder is
+        /// written often, so the folder itself reports names alone.
+        pub(in super::super) fn follow(&mut self, dir: &Dir, name: &str) -> io::Result<()> {
+            let path = descriptor_path(dir).ok_or(io::ErrorKind::Unsupported)?;
+            let writes = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB;
+            let flags = writes | WatchFlags::DONT_FOLLOW;
+            let now = match inotify::add_watch(&self.descriptor, path.join(name), flags) {
+                Ok(file) => Some(file),
+                Err(Errno::NOENT) => None,
+                Err(error) => return Err(error.into()),
+            };
+            let before = std::mem::replace(&mut self.file, now);
+            if let Some(before) = before.filter(|_| before != now) {
+                // It may be gone with its file.
+                let _ = inotify::remove_watch(&self.descriptor, before);
+            }
+            Ok(())
+        }
+
+        pub(in super::super) fn take(&mut self, name: &str) -> io::Result<bool> {
+            let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
+            let mut reader = Reader::new(&self.descriptor, &mut buffer);
+            let mut has_changed = false;
+            loop {
+                let event = match reader.next() {
+                    Ok(event) => event,
+                    Err(Errno::AGAIN) => return Ok(has_changed),
+                    Err(error) => return Err(error.into()),
+                };
+                let is_named = || {
+                    event
+                        .file_name()
+                        .is_some_and(|named| named.to_bytes() == name.as_bytes())
+                };
+                has_changed |= event.events().contains(ReadFlags::QUEUE_OVERFLOW)
+                    || event.wd() == self.folder && is_named()
+                    || Some(event.wd()) == self.file
+                        && !event.events().contains(ReadFlags::IGNORED);
+            }
+        }
+    }
+}
+
+/// On systems whose reports are not read here.
+#[cfg(not(target_os = "linux"))]
+mod unwatched {
+    use std::{io, os::fd::OwnedFd};
+
+    use cap_std::fs::Dir;
+
+    #[derive(Debug)]
+    pub(in super::super) struct Watch(OwnedFd);
+
+    impl Watch {
+        pub(in super::super) fn new(_dir: &Dir) -> io::Result<Self> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        pub(in super::super) fn descriptor(&self) -> &OwnedFd {
+            &self.0
+        }
+
+        pub(in super::super) fn follow(&mut self, _dir: &Dir, _name: &str) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        pub(in super::super) fn take(&mut self, _name: &str) -> io::Result<bool> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
 }

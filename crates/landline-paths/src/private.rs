@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsStr,
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -19,8 +19,9 @@ use crate::Error;
 /// A folder that belongs to us and that nobody else can read or enter.
 #[derive(Debug, Clone)]
 pub struct PrivateFolder {
-    folder: Arc<Folder>,
+    pub(super) folder: Arc<Folder>,
     path: PathBuf,
+    owner: u32,
 }
 
 /// Far longer than it takes to write any file here.
@@ -58,10 +59,30 @@ impl PrivateFolder {
         }
     }
 
+    /// Opens the folder to connect to a socket in it, if it is there. Root may do that in the
+    /// folder of any user, and must not write there: the user could not read what root writes.
+    /// Blocking.
+    ///
+    /// # Errors
+    /// As [`open_or_create`](Self::open_or_create).
+    pub fn open_to_connect(path: &Path) -> Result<Option<Self>, Error> {
+        if !platform::is_root() {
+            return Self::open_existing(path);
+        }
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => Self::open_if(path, |_| true).map(Some),
+        }
+    }
+
     fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_if(path, platform::is_ours)
+    }
+
+    fn open_if(path: &Path, is_allowed: impl Fn(&Metadata) -> bool) -> Result<Self, Error> {
         let bad = |problem: String| Error::state(path.display(), problem);
         let metadata = path.metadata().map_err(|error| bad(error.to_string()))?;
-        if !platform::is_ours(&metadata) {
+        if !is_allowed(&metadata) {
             return Err(bad("the state folder belongs to somebody else".into()));
         }
         if platform::open_to_others(&metadata) {
@@ -73,6 +94,7 @@ impl PrivateFolder {
         Ok(Self {
             folder: Arc::new(folder),
             path: path.to_owned(),
+            owner: platform::owner_of(&metadata),
         })
     }
 
@@ -82,6 +104,16 @@ impl PrivateFolder {
     /// As [`open_or_create`](Self::open_or_create).
     pub fn subfolder(&self, name: &str) -> Result<Self, Error> {
         Self::open_or_create(&self.path.join(name))
+    }
+
+    /// The number of the user whom the folder belongs to.
+    pub fn owner_id(&self) -> u32 {
+        self.owner
+    }
+
+    /// The path of the folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The path of a file in it.
@@ -162,7 +194,7 @@ impl PrivateFolder {
     /// # Errors
     /// [`Error::State`]; the file is then as it was.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let staging = format!(".{name}.{}", random_digits());
+        let staging = staging_name_of(name);
         let write = || {
             let mut file = self.folder.create(OsStr::new(&staging))?;
             file.write_all(bytes)?;
@@ -344,6 +376,11 @@ impl PrivateFolder {
     fn bad(&self, name: &str, problem: io::Error) -> Error {
         Error::state(self.path_of(name).display(), problem)
     }
+}
+
+/// A fresh name for what is to get `name`; [`PrivateFolder::sweep`] removes what is left of one.
+pub(super) fn staging_name_of(name: &str) -> String {
+    format!(".{name}.{}", random_digits())
 }
 
 /// Reads a secret that the user named, such as a private key. Blocking.
