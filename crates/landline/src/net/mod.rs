@@ -3,7 +3,7 @@
 mod address;
 mod channel;
 mod dial;
-mod memory;
+mod plain;
 mod rate_limit;
 mod secure;
 mod ssh;
@@ -14,10 +14,11 @@ pub use address::{HostPort, Location, Target};
 pub use channel::{
     Channel, ChannelReader, ChannelWriter, DataFrame, Received, StreamChannel, StreamInput, encode,
 };
-pub(crate) use channel::{linger, lost};
+pub(crate) use channel::{PartialFrame, linger, lost};
 pub use dial::{DialedStream, FirstByteTime, Route, dial};
 pub use landline_socketserver::activation;
-pub use memory::memory_pair;
+pub(crate) use plain::local_stream;
+pub use plain::memory_pair;
 pub(crate) use rate_limit::{LogPace, LogPaces, RateLimiter, RateLimiters};
 pub use secure::SecureStream;
 pub use ssh::ssh_command;

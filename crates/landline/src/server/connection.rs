@@ -16,7 +16,7 @@ use crate::{
     Error, Event, EventSink, Side,
     admission::{Source, Ticket},
     audit::Entry,
-    net::{Channel, Transport},
+    net::{Channel, PartialFrame, Transport},
     session::{
         ContextParts, Departure, Drain, Registry, Remaining, ServiceContext, Session,
         draining_error,
@@ -118,11 +118,12 @@ pub(super) async fn serve(
     }
     let mut is_over = drain.clone();
     channel.set_shutdown(context.connection().termination_signal());
+    let partial = channel.writer.partial_frame();
     channel.set_rate_limiter(shared.rate_limiter_of(context.user()));
     let served = tokio::select! {
         biased;
         served = serve_channel(&mut channel, &context, &shared.services, &mut drain) => served,
-        error = terminated(&context) => Err(error),
+        error = terminated(&context, &partial) => Err(error),
         () = is_over.over() => {
             let error = draining_error();
             context.report_failure(&error);
@@ -284,11 +285,13 @@ async fn redeemed(shared: &Arc<Shared>, context: &ServiceContext) {
     }
 }
 
-/// Returns once the session was ended from elsewhere, and a frame that was being sent had the time
-/// to leave.
-async fn terminated(context: &ServiceContext) -> Error {
+/// Returns once the session was ended from elsewhere. A frame that was sent in part gets the time to
+/// leave, so that the reason can be sent behind it.
+async fn terminated(context: &ServiceContext, partial: &PartialFrame) -> Error {
     let error = context.connection().terminated().await;
-    tokio::time::sleep(FRAME_TIME).await;
+    if partial.is_there() {
+        tokio::time::sleep(FRAME_TIME).await;
+    }
     error
 }
 

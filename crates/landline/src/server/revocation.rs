@@ -1,117 +1,138 @@
-//! Whoever could not log in any more does not stay either.
+//! Ends sessions whose account, key, secret or password is not good any more.
 
 use std::{
-    collections::BTreeSet,
+    future::pending,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use tokio::sync::mpsc;
 
 use crate::{
     Error, Event, EventSink,
-    session::{Sessions, Threads},
-    store::{Revision, Store},
+    session::{Entered, Sessions, Threads, Validity, validity},
+    store::Store,
 };
 
-/// How often the store is asked whether something has changed, here or by another process.
-const INTERVAL: Duration = Duration::from_millis(250);
-/// How often all sessions are looked at, for what time alone has changed.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
-/// After so many failures in a row it is said: a second, in which another process may just have
-/// held the store.
-const FAILURES_SAID: u32 = 4;
+/// The longest time to sleep until a key expires: the clock may be set meanwhile.
+const CLOCK_TIME: Duration = Duration::from_secs(10);
+/// The time until the next attempt after one that failed.
+const RETRY_TIME: Duration = Duration::from_millis(250);
+/// A failure is reported once it has happened this many times in a row.
+const FAILURES_REPORTED: u32 = 4;
+/// How many new connections are examined together.
+const ENTRIES_MAX: usize = 256;
 
 /// Ends the sessions of accounts and keys that were removed, disabled or given other options, or
-/// have expired. What keeps it from that for a second is an event, and it tries again. Never
-/// returns; dropping it stops it.
+/// that have expired. Never returns.
+///
+/// All sessions are examined when the store has changed and when a key expires. A new connection is
+/// examined by itself: its login may have been decided just before a change, and its session
+/// entered just after the others were examined. What keeps the server from that for a second is
+/// reported, and retried.
 pub(super) async fn watch(
     store: Arc<Store>,
     sessions: Sessions,
     threads: Threads,
     events: EventSink,
 ) {
-    let mut interval = tokio::time::interval(INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let anew = || Watch {
-        store: store.clone(),
-        sessions: sessions.clone(),
-        revision: None,
-        all_at: Instant::now(),
-        examined: BTreeSet::new(),
-    };
-    let mut watch = anew();
-    let mut failures = 0u32;
+    let mut changes = store.subscribe();
+    let mut entries = sessions.subscribe();
+    let mut expiry: Option<i64> = None;
+    let mut failures = 0;
+    let mut due = Due::All;
     loop {
-        interval.tick().await;
-        let looked = threads.run(move || {
-            let looked = watch.look();
-            Ok((watch, looked))
-        });
-        let failure = match looked.await {
-            Ok((back, looked)) => {
-                watch = back;
-                looked.err().map(|error| error.to_string())
-            }
-            // A mistake of ours must not let anybody stay: all sessions are examined again.
-            Err(panic) => {
-                watch = anew();
-                Some(panic.to_string())
-            }
+        let examiner = Examiner {
+            store: store.clone(),
+            sessions: sessions.clone(),
         };
-        failures = if failure.is_some() {
-            failures.saturating_add(1)
-        } else {
-            0
-        };
-        if let Some(message) = failure.filter(|_| failures == FAILURES_SAID) {
-            events(Event::RevocationFailed { message });
+        let is_all = matches!(due, Due::All);
+        match threads.run(move || examiner.examine(due)).await {
+            Ok(found) => {
+                failures = 0;
+                expiry = if is_all {
+                    found
+                } else {
+                    earliest(expiry, found)
+                };
+                due = next(&mut changes, &mut entries, expiry).await;
+            }
+            Err(error) => {
+                failures += 1;
+                if failures == FAILURES_REPORTED {
+                    let message = error.to_string();
+                    events(Event::RevocationFailed { message });
+                }
+                tokio::time::sleep(RETRY_TIME).await;
+                changes.mark_unchanged();
+                due = Due::All;
+            }
         }
     }
 }
 
-struct Watch {
-    store: Arc<Store>,
-    sessions: Sessions,
-    /// What the store was when all sessions of [`examined`](Self::examined) were found to be in
-    /// order.
-    revision: Option<Revision>,
-    /// When all sessions were examined last: a key may expire though nothing changes.
-    all_at: Instant,
-    /// Sessions and the numbers of their connections.
-    examined: BTreeSet<(String, u64)>,
+/// What is to be examined.
+enum Due {
+    /// All live sessions.
+    All,
+    /// Connections that were entered.
+    New(Vec<Entered>),
 }
 
-impl Watch {
-    /// Examines all sessions if the store has changed, else those that are new or have a new
-    /// connection: their login may have been decided just before the change, and their session
-    /// entered just after it was looked at.
-    fn look(&mut self) -> Result<(), Error> {
-        let revision = self.store.revision()?;
-        let logins = self.sessions.logins();
-        if self.revision != Some(revision) || self.all_at.elapsed() >= EXPIRY_INTERVAL {
-            self.examined.clear();
-            self.all_at = Instant::now();
-        }
-        for (session, connections) in &logins {
-            if connections
-                .keys()
-                .all(|number| self.examined.contains(&(session.id.clone(), *number)))
-            {
-                continue;
+/// Waits until something is to be examined.
+async fn next(
+    changes: &mut tokio::sync::watch::Receiver<()>,
+    entries: &mut mpsc::UnboundedReceiver<Entered>,
+    expiry: Option<i64>,
+) -> Due {
+    let mut new = Vec::new();
+    tokio::select! {
+        biased;
+        // The store lives as long as this.
+        Ok(()) = changes.changed() => Due::All,
+        () = expired(expiry) => Due::All,
+        1.. = entries.recv_many(&mut new, ENTRIES_MAX) => Due::New(new),
+    }
+}
+
+/// Returns at this moment, in seconds since 1970.
+async fn expired(moment: Option<i64>) {
+    let Some(moment) = moment else {
+        return pending().await;
+    };
+    let moment = UNIX_EPOCH + Duration::from_secs(moment.max(0).cast_unsigned());
+    while let Ok(left) = moment.duration_since(SystemTime::now()) {
+        tokio::time::sleep(left.min(CLOCK_TIME)).await;
+    }
+}
+
+fn earliest(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    [one, other].into_iter().flatten().min()
+}
+
+struct Examiner {
+    store: Arc<Store>,
+    sessions: Sessions,
+}
+
+impl Examiner {
+    /// Ends sessions that could not be logged in any more. Returns when the first key of the others
+    /// expires. Blocking.
+    fn examine(&self, due: Due) -> Result<Option<i64>, Error> {
+        let logins = match due {
+            Due::All => self.sessions.logins(),
+            Due::New(entered) => entered
+                .into_iter()
+                .map(|Entered { session, peer }| (session, vec![peer]))
+                .collect(),
+        };
+        let mut expiry = None;
+        for (session, peers) in &logins {
+            match validity(&self.store, session, peers)? {
+                Validity::Valid { until } => expiry = earliest(expiry, until),
+                Validity::Revoked(reason) => drop(self.sessions.end(&reason, &session.id)),
             }
-            let peers: Vec<_> = connections.values().copied().collect();
-            if let Some(objection) = crate::session::objection(&self.store, session, &peers)? {
-                self.sessions.end(&objection, &session.id);
-            }
         }
-        self.revision = Some(revision);
-        self.examined = logins
-            .into_iter()
-            .flat_map(|(session, connections)| {
-                connections
-                    .into_keys()
-                    .map(move |number| (session.id.clone(), number))
-            })
-            .collect();
-        Ok(())
+        Ok(expiry)
     }
 }

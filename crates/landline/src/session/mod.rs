@@ -15,6 +15,7 @@ use landline_proto::{
 };
 /// Tells a task that the server drains.
 pub(crate) use landline_socketserver::tasks::Drain;
+pub(crate) use registry::Entered;
 #[cfg(test)]
 pub(crate) use registry::tests;
 pub use registry::{
@@ -24,7 +25,7 @@ pub(crate) use service::right_words;
 pub use service::{
     MessageRight, Registry, RegistryError, Service, ServiceDefinition, ServiceFuture,
 };
-pub(crate) use validity::{check_key_options, objection};
+pub(crate) use validity::{Validity, check_key_options, validity};
 pub(crate) use work::Threads;
 pub use work::{UNITS_PER_USER_MAX, WorkInfo, WorkTable, WorkUnit};
 

@@ -10,7 +10,7 @@ use std::{
 
 use landline_proto::{ErrorCode, limits::SESSION_CONNECTIONS_MAX, login::UserName};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     Error,
@@ -31,6 +31,15 @@ struct Table {
     live: BTreeMap<String, Live>,
     /// The number of the next connection.
     next: u64,
+    /// Told of every connection that is entered.
+    entered: Option<mpsc::UnboundedSender<Entered>>,
+}
+
+/// A connection that was entered, and the session that it belongs to.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    pub(crate) session: Session,
+    pub(crate) peer: IpAddr,
 }
 
 #[derive(Debug)]
@@ -144,15 +153,16 @@ impl Sessions {
         self.table().live.get(session).map(Live::info)
     }
 
-    /// All live sessions as they were logged in, and from which addresses, by the number of the
-    /// connection.
-    pub(crate) fn logins(&self) -> Vec<(Session, BTreeMap<u64, IpAddr>)> {
-        let peers = |live: &Live| {
-            live.connections
-                .iter()
-                .map(|(number, at)| (*number, at.peer.ip()))
-                .collect()
-        };
+    /// Tells of every connection that is entered from now on. There is one subscriber at a time.
+    pub(crate) fn subscribe(&self) -> mpsc::UnboundedReceiver<Entered> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.table().entered = Some(sender);
+        receiver
+    }
+
+    /// All live sessions as they were logged in, and the addresses of their connections.
+    pub(crate) fn logins(&self) -> Vec<(Session, Vec<IpAddr>)> {
+        let peers = |live: &Live| live.connections.values().map(|at| at.peer.ip()).collect();
         self.table()
             .live
             .values()
@@ -202,6 +212,13 @@ impl Sessions {
         live.connections.insert(number, info);
         let ended = live.ended.subscribe();
         table.next += 1;
+        if let Some(entered) = &table.entered {
+            // Nobody may listen any more.
+            let _ = entered.send(Entered {
+                session: session.clone(),
+                peer: peer.ip(),
+            });
+        }
         Ok(SessionHandle {
             sessions: self.clone(),
             session: session.id.clone(),

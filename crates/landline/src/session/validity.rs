@@ -9,31 +9,46 @@ use crate::{
     store::{KeyRecord, Store, unix_now},
 };
 
-/// Why somebody who has logged in as `session` says, from these addresses, could not do so any
-/// more; `None` if they could. Blocking.
+/// Whether a session could still be logged in.
+#[derive(Debug)]
+pub(crate) enum Validity {
+    /// It could; if what it was logged in with ends by itself, until then (seconds since 1970).
+    Valid { until: Option<i64> },
+    /// It could not, for this reason.
+    Revoked(String),
+}
+
+/// Checks whether somebody who has logged in as `session` says, from these addresses, could still
+/// do so. Blocking.
 ///
 /// # Errors
 /// [`Error::State`].
-pub(crate) fn objection(
+pub(crate) fn validity(
     store: &Store,
     session: &Session,
     peers: &[IpAddr],
-) -> Result<Option<String>, Error> {
+) -> Result<Validity, Error> {
     if let Some(objection) = store.objection(&session.user, &session.key)? {
-        return Ok(Some(objection.to_owned()));
+        return Ok(Validity::Revoked(objection.to_owned()));
     }
     let keys = store.keys_of(&session.user)?;
     let Some(record) = keys.iter().find(|record| record.fingerprint == session.key) else {
-        return Ok(None);
+        return Ok(Validity::Valid { until: None });
     };
     for peer in peers {
         match check_key_options(record, *peer) {
             Ok(limits) if limits == session.limits => {}
-            Ok(_) => return Ok(Some("the key is for something else now".to_owned())),
-            Err(reason) => return Ok(Some(reason.to_string())),
+            Ok(_) => {
+                let reason = "the key is for something else now".to_owned();
+                return Ok(Validity::Revoked(reason));
+            }
+            Err(reason) => return Ok(Validity::Revoked(reason.to_string())),
         }
     }
-    Ok(None)
+    let until = KeyOptions::parse(&record.options)
+        .ok()
+        .and_then(|options| options.expires());
+    Ok(Validity::Valid { until })
 }
 
 /// What a stored key may be used for from `peer` now, or why it may not be used.

@@ -10,10 +10,7 @@ mod secrets;
 
 use std::{
     path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -26,6 +23,7 @@ pub(crate) use rights::StorageLimit;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use schema::Upkeep;
 pub use secrets::StoredSecret;
+use tokio::sync::watch;
 
 use crate::Error;
 
@@ -38,19 +36,11 @@ pub(crate) const LOCK_FILE: &str = "lock";
 pub struct Store {
     connection: Arc<Mutex<Connection>>,
     path: String,
-    /// Counts what this process has changed.
-    changes: Arc<AtomicU64>,
+    /// Tells that something was changed that a live session may depend on.
+    changes: watch::Sender<()>,
     /// On whose behalf, and by which key or secret, this handle changes something, if not for
     /// somebody at the machine itself.
     actor: Option<(UserName, String)>,
-}
-
-/// What a store was at a moment: another value says that something was changed since, by this
-/// process or another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Revision {
-    elsewhere: i64,
-    here: u64,
 }
 
 impl Store {
@@ -75,11 +65,10 @@ impl Store {
         let shown = path.display().to_string();
         let connection =
             schema::open(path, upkeep).map_err(|problem| Error::state(&shown, problem))?;
-        let (connection, changes) = (Arc::new(Mutex::new(connection)), Arc::default());
         Ok(Self {
-            connection,
+            connection: Arc::new(Mutex::new(connection)),
             path: shown,
-            changes,
+            changes: watch::Sender::new(()),
             actor: None,
         })
     }
@@ -96,26 +85,26 @@ impl Store {
         }
     }
 
-    /// What the store is now.
-    ///
-    /// # Errors
-    /// [`Error::State`].
-    pub fn revision(&self) -> Result<Revision, Error> {
-        let here = self.changes.load(Ordering::Acquire);
-        let connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let elsewhere = connection.pragma_query_value(None, "data_version", |row| row.get(0));
-        Ok(Revision {
-            elsewhere: elsewhere.map_err(|error| Error::state(&self.path, error))?,
-            here,
-        })
+    /// Tells of every change that a live session may depend on, once it is durable: another
+    /// account, key, secret or password, or one less. What only counts usage is none.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Runs one transaction that changes something. It takes the write lock at once, so that what
     /// it read is still true when it writes.
     fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        let written = self.write_usage(work);
+        // A commit that failed may have reached the disk all the same.
+        self.changes.send_replace(());
+        written
+    }
+
+    /// Runs a transaction as [`write`](Self::write) does that counts usage: no session ends by it.
+    fn write_usage<T>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
@@ -129,7 +118,6 @@ impl Store {
                 None => work(transaction).map(Ok),
             }
         });
-        self.changes.fetch_add(1, Ordering::Release);
         result?.map_err(|objection| Error::here(ErrorCode::Denied, objection))
     }
 

@@ -169,7 +169,7 @@ impl Store {
         if is_fresh {
             return Ok(());
         }
-        self.write(|transaction| {
+        self.write_usage(|transaction| {
             transaction.execute(
                 "INSERT INTO password_sources (user, source, noted) SELECT name, ?2, ?3 FROM accounts WHERE name = ?1
                  ON CONFLICT DO UPDATE SET noted = excluded.noted",

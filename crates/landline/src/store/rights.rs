@@ -43,7 +43,7 @@ impl Store {
         bytes: u64,
         limit: StorageLimit,
     ) -> Result<bool, Error> {
-        self.write(|transaction| {
+        self.write_usage(|transaction| {
             let (others_bytes, others): (i64, i64) = transaction.query_row(
                 "SELECT coalesce(sum(bytes), 0), count(*) FROM stored WHERE user = ?1 AND path NOT IN (?2, ?3)",
                 params![user.as_str(), staging, place],
@@ -72,7 +72,7 @@ impl Store {
         place: &[u8],
         bytes: u64,
     ) -> Result<(), Error> {
-        self.write(|transaction| {
+        self.write_usage(|transaction| {
             transaction.execute("DELETE FROM stored WHERE path = ?1", params![staging])?;
             count(transaction, user, place, bytes)
         })
@@ -83,7 +83,7 @@ impl Store {
     /// # Errors
     /// [`Error::State`].
     pub(crate) fn forget_stored(&self, path: &[u8]) -> Result<(), Error> {
-        self.write(|transaction| {
+        self.write_usage(|transaction| {
             transaction.execute("DELETE FROM stored WHERE path = ?1", params![path])
         })
         .map(drop)

@@ -198,6 +198,11 @@ impl KeyOptions {
         }
     }
 
+    /// When the key stops being good, in seconds since 1970, if it does so by itself.
+    pub fn expires(&self) -> Option<i64> {
+        self.expiry.as_ref().map(Expiry::unix)
+    }
+
     /// Whether the key may be used from `peer` at `now` (seconds since 1970).
     ///
     /// # Errors

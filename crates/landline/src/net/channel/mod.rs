@@ -30,6 +30,7 @@ mod writer;
 pub use data_frame::DataFrame;
 pub use reader::{ChannelReader, Received};
 pub use streams::{StreamChannel, StreamInput};
+pub(crate) use writer::PartialFrame;
 pub use writer::{ChannelWriter, encode};
 
 /// One ordered two-way flow of messages over a secure stream.

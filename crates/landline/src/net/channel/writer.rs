@@ -3,7 +3,10 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -23,7 +26,22 @@ pub struct ChannelWriter {
     pub(super) out: Vec<u8>,
     pub(super) sending: Option<Sending>,
     ending: Option<watch::Receiver<Option<String>>>,
+    partial: PartialFrame,
     pub(super) rate_limiter: Option<Arc<RateLimiter>>,
+}
+
+/// Whether a frame was handed over in part, so that nothing else can be sent before the rest is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PartialFrame(Arc<AtomicBool>);
+
+impl PartialFrame {
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, is_there: bool) {
+        self.0.store(is_there, Ordering::Relaxed);
+    }
 }
 
 /// A body that is being sent.
@@ -51,6 +69,7 @@ impl ChannelWriter {
             out: Vec::new(),
             sending: None,
             ending: None,
+            partial: PartialFrame::default(),
             rate_limiter: None,
         }
     }
@@ -59,6 +78,11 @@ impl ChannelWriter {
     /// session, so that the reason can be sent.
     pub(crate) fn set_shutdown(&mut self, ending: watch::Receiver<Option<String>>) {
         self.ending = Some(ending);
+    }
+
+    /// Tells, while others use this writer, whether a frame was sent in part.
+    pub(crate) fn partial_frame(&self) -> PartialFrame {
+        self.partial.clone()
     }
 
     /// Gathers a message without a body.
@@ -154,6 +178,7 @@ impl ChannelWriter {
     }
 
     pub(super) fn set_mid_frame(&mut self, is_mid_frame: bool) {
+        self.partial.set(is_mid_frame);
         if let Some(sending) = &mut self.sending {
             sending.mid_frame = is_mid_frame;
         }
@@ -177,6 +202,7 @@ impl ChannelWriter {
         while !rest.is_empty() {
             let written = poll_fn(|cx| self.poll_write(cx, rest)).await?;
             rest = rest.get(written..).unwrap_or_default();
+            self.partial.set(!rest.is_empty());
         }
         Ok(())
     }

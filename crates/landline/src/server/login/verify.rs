@@ -20,7 +20,7 @@ use crate::{
     password::{BegunPassword, Passwords, remember_source},
     paths::Root,
     rights::RightsFile,
-    session::{Session, check_key_options, objection},
+    session::{Session, Validity, check_key_options, validity},
     store::{KeyRecord, Store, invite_id},
 };
 
@@ -250,8 +250,8 @@ fn verify_attachment(
             "there is no such session, or its attach secret was not proved",
         )
     })?;
-    if let Some(objection) = objection(store, &session, &[peer])? {
-        return Err(login_refused(user, objection));
+    if let Validity::Revoked(reason) = validity(store, &session, &[peer])? {
+        return Err(login_refused(user, reason));
     }
     Ok(Session {
         attached: true,

@@ -1,4 +1,4 @@
-//! An in-memory pair of secure streams, for tests.
+//! Streams without encryption: an in-memory pair for tests, and a socket of this machine.
 
 use std::{
     io,
@@ -6,7 +6,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, DuplexStream, ReadBuf};
+use tokio::{
+    io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf},
+    net::UnixStream,
+};
 
 use super::{SecureStream, Transport};
 use crate::{Error, crypto::random};
@@ -15,26 +18,47 @@ use crate::{Error, crypto::random};
 /// else can read or change. For tests.
 pub fn memory_pair(bytes: usize) -> (Box<dyn SecureStream>, Box<dyn SecureStream>) {
     let (near, far) = tokio::io::duplex(bytes);
-    let exporter = random();
-    let end = |stream| MemoryStream {
-        stream: BufReader::new(stream),
-        exporter,
-    };
-    (Box::new(end(near)), Box::new(end(far)))
+    let exporter = Some(random());
+    (
+        PlainStream::boxed(near, "memory", exporter),
+        PlainStream::boxed(far, "memory", exporter),
+    )
 }
 
-struct MemoryStream {
-    stream: BufReader<DuplexStream>,
-    exporter: [u8; 32],
+/// A connected Unix socket. The kernel says who the peer is, and nobody else can read or change
+/// what is sent. A login cannot be bound to it, and none is needed.
+pub(crate) fn local_stream(stream: UnixStream) -> Box<dyn SecureStream> {
+    PlainStream::boxed(stream, "unix", None)
 }
 
-impl SecureStream for MemoryStream {
+struct PlainStream<T> {
+    stream: BufReader<T>,
+    transport: &'static str,
+    exporter: Option<[u8; 32]>,
+}
+
+impl<T: Transport + 'static> PlainStream<T> {
+    fn boxed(
+        stream: T,
+        transport: &'static str,
+        exporter: Option<[u8; 32]>,
+    ) -> Box<dyn SecureStream> {
+        Box::new(Self {
+            stream: BufReader::new(stream),
+            transport,
+            exporter,
+        })
+    }
+}
+
+impl<T: Transport + 'static> SecureStream for PlainStream<T> {
     fn exporter(&self) -> Result<[u8; 32], Error> {
-        Ok(self.exporter)
+        self.exporter
+            .ok_or_else(|| Error::Tls("a local socket has nothing to bind a login to".into()))
     }
 
     fn transport(&self) -> &'static str {
-        "memory"
+        self.transport
     }
 
     fn into_transport(self: Box<Self>) -> Box<dyn Transport> {
@@ -42,7 +66,7 @@ impl SecureStream for MemoryStream {
     }
 }
 
-impl AsyncRead for MemoryStream {
+impl<T: Transport> AsyncRead for PlainStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -52,7 +76,7 @@ impl AsyncRead for MemoryStream {
     }
 }
 
-impl AsyncBufRead for MemoryStream {
+impl<T: Transport> AsyncBufRead for PlainStream<T> {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         Pin::new(&mut self.get_mut().stream).poll_fill_buf(cx)
     }
@@ -62,7 +86,7 @@ impl AsyncBufRead for MemoryStream {
     }
 }
 
-impl AsyncWrite for MemoryStream {
+impl<T: Transport> AsyncWrite for PlainStream<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
