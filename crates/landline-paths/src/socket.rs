@@ -85,12 +85,7 @@ impl PrivateFolder {
         Ok(self.socket_path_in(&path, name, Some(link)))
     }
 
-    fn socket_path_in(
-        &self,
-        folder: &Path,
-        name: &str,
-        link: Option<ScratchFolder>,
-    ) -> SocketPath {
+    fn socket_path_in(&self, folder: &Path, name: &str, link: Option<ScratchFolder>) -> SocketPath {
         SocketPath {
             path: folder.join(name),
             _folder: self.folder.clone(),
@@ -147,6 +142,10 @@ mod tests {
             folder.socket_path("control").unwrap().path(),
             &listener
         ));
-        assert_eq!(folder.names().unwrap(), ["control"], "no staging name is left");
+        assert_eq!(
+            folder.names().unwrap(),
+            ["control"],
+            "no staging name is left"
+        );
     }
 }

@@ -118,7 +118,7 @@ impl Administration {
     }
 
     /// Why nobody has rights here, where the file with them could not be used.
-    pub fn rights_problem(&self) -> Option<&str> {
+    pub fn rights_problem(&self) -> Option<String> {
         self.rights.problem()
     }
 

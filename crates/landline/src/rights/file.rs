@@ -11,27 +11,22 @@ use landline_proto::{ErrorCode, login::UserName};
 use tokio::sync::watch;
 use toml_edit::DocumentMut;
 
-use super::{
-    FirstRights, Quota, RightWords, Rights, Role,
-    in_force::{self, InForce},
-};
+use super::{FirstRights, Quota, RightWords, Rights, Role};
 use crate::{
     Error,
     audit::{Audit, Entry, Hash},
-    paths::{PrivateFolder, SourceIdentity},
+    paths::{FileWatch, PrivateFolder, SourceIdentity},
 };
 
 /// The file's name in the server's state folder.
 const NAME: &str = "rights.toml";
-/// Whoever changes the file holds this.
-const LOCK: &str = "rights.lock";
 /// Says that the owner's first rights were written, so that they are not written again when
 /// somebody has taken them away.
 const GIVEN: &str = "rights.given";
 /// The largest file that is read. No larger one is written.
 const BYTES_MAX: usize = 1 << 20;
 /// How long a file that has changed has to rest: an editor may be in the middle of writing it.
-pub(crate) const REST_TIME: Duration = Duration::from_millis(100);
+const REST_TIME: Duration = Duration::from_millis(100);
 
 /// What a new file begins with.
 const BEGINNING: &str = r#"# Who may do what on this machine. What is not granted here is denied.
@@ -59,16 +54,17 @@ pub struct RightsFile {
     folder: Arc<PrivateFolder>,
     /// The words that users may have.
     words: RightWords,
-    /// Where a change is written down before it comes into force, and where it is said that it
-    /// has: the server's alone, since only its rules are in force.
-    server: Option<(Audit, InForce)>,
+    /// Where a change is written down before it comes into force: the server's alone, since only
+    /// its rules are in force.
+    audit: Option<Audit>,
     rules: watch::Sender<Arc<Rights>>,
-    /// Held from reading the file until what it says is in force, so that what was read last is
-    /// what stays.
+    /// Held from reading the file until what it says is in force, or was written: what was read
+    /// last is what stays, and one change at a time is made.
     reloading: Mutex<()>,
     /// What the file was when it was last looked at, broken or not.
     seen: Mutex<Option<SourceIdentity>>,
-    problem: Option<String>,
+    /// Why the file, as it was when it was last read, is not in force.
+    problem: Mutex<Option<String>>,
 }
 
 /// Reads the rules of the server whose state is kept in `state`, without being that server. Users
@@ -92,13 +88,13 @@ pub fn read_rules(state: &Path, words: &RightWords) -> Result<Rights, Error> {
 }
 
 impl RightsFile {
-    /// Opens the file of a server at its machine, to look at it and to write to it; a server that
-    /// runs puts what is written into force. Where the file cannot be used, there are no rules,
-    /// and [why](Self::problem) is to be said: who has to be out at once is not kept in by a typing
-    /// error. Blocking.
+    /// Opens the file while no server runs, to look at it and to write to it. Where the file cannot
+    /// be used, there are no rules, and the [problem](Self::problem) is to be reported: a typing
+    /// error must not keep a user from being removed. Blocking.
     pub fn of_command(folder: Arc<PrivateFolder>, words: RightWords) -> Self {
-        let mut file = Self::new(folder, words, None);
-        file.problem = file.reload().err().map(|error| error.to_string());
+        let file = Self::new(folder, words, None);
+        // It is kept as the problem.
+        let _ = file.reload();
         file
     }
 
@@ -124,8 +120,7 @@ impl RightsFile {
             }
             None => folder.write(NAME, BEGINNING.as_bytes())?,
         }
-        let in_force = InForce::of_server(&folder);
-        let file = Self::new(folder, words, Some((audit, in_force)));
+        let file = Self::new(folder, words, Some(audit));
         match file.reload() {
             Err(Error::Failed {
                 code: ErrorCode::Audit,
@@ -139,26 +134,34 @@ impl RightsFile {
         Ok(file)
     }
 
-    fn new(
-        folder: Arc<PrivateFolder>,
-        words: RightWords,
-        server: Option<(Audit, InForce)>,
-    ) -> Self {
+    fn new(folder: Arc<PrivateFolder>, words: RightWords, audit: Option<Audit>) -> Self {
         let (rules, _) = watch::channel(Arc::default());
         Self {
             folder,
             words,
-            server,
+            audit,
             rules,
             reloading: Mutex::new(()),
             seen: Mutex::new(None),
-            problem: None,
+            problem: Mutex::new(None),
         }
     }
 
-    /// Why a command has no rules, where the file could not be used.
-    pub fn problem(&self) -> Option<&str> {
-        self.problem.as_deref()
+    /// Why the rules of the file are not in force, where it was read in vain. Then the earlier rules
+    /// are; a command has none.
+    pub fn problem(&self) -> Option<String> {
+        self.problem
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Reports changes of the file, whoever makes them. Blocking.
+    ///
+    /// # Errors
+    /// What the system says, and `Unsupported` where it reports none.
+    pub(crate) fn watch_file(&self) -> io::Result<FileWatch> {
+        FileWatch::new(&self.folder, NAME)
     }
 
     /// Where the file is.
@@ -214,6 +217,13 @@ impl RightsFile {
     /// As [`reload`](Self::reload), which the caller keeps others from. What is `recorded` is
     /// written down already.
     fn load(&self, recorded: Option<&str>) -> Result<Arc<Rights>, Error> {
+        let loaded = self.try_load(recorded);
+        let problem = loaded.as_ref().err().map(ToString::to_string);
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        loaded
+    }
+
+    fn try_load(&self, recorded: Option<&str>) -> Result<Arc<Rights>, Error> {
         let looked_at = self.folder.identity(NAME);
         let read = self.read();
         // What is wrong with the file stays wrong until it changes; what kept it from being read
@@ -239,9 +249,6 @@ impl RightsFile {
         if is_new {
             self.rules.send_replace(rules.clone());
         }
-        if let Some((_, in_force)) = &self.server {
-            in_force.say(&text);
-        }
         Ok(rules)
     }
 
@@ -265,7 +272,7 @@ impl RightsFile {
         subject: String,
         detail: Option<String>,
     ) -> Result<(), Error> {
-        let Some((audit, _)) = &self.server else {
+        let Some(audit) = &self.audit else {
             return Ok(());
         };
         audit.record_blocking(Entry::Admin {
@@ -282,11 +289,17 @@ impl RightsFile {
         self.folder.identity(NAME) != *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the file stays what it is for a while. Blocking for that long.
-    pub(crate) fn is_at_rest(&self, time: Duration) -> bool {
-        let before = self.folder.identity(NAME);
-        std::thread::sleep(time);
-        self.folder.identity(NAME) == before
+    /// Waits until the file has not changed for [`REST_TIME`]. Blocking.
+    pub(crate) fn wait_for_rest(&self) {
+        let mut before = self.folder.identity(NAME);
+        loop {
+            std::thread::sleep(REST_TIME);
+            let now = self.folder.identity(NAME);
+            if now == before {
+                return;
+            }
+            before = now;
+        }
     }
 
     /// Writes a new user's first rights at the end of the file, and puts them into force. A user
@@ -338,24 +351,9 @@ impl RightsFile {
     }
 
     /// Rewrites the file, unless `edit` says that there is nothing to do, and puts it into force
-    /// with whatever somebody else has changed there: at the server, too, where this is not the
-    /// server's. Written down before it is in the file: nobody is told of a failure and given the
-    /// right all the same, later.
+    /// with whatever somebody else has changed there. It is in the audit log before it is in the
+    /// file: nobody hears of a failure and has the right all the same, later.
     fn change(&self, edit: impl FnOnce(&Rights, &str) -> Option<String>) -> Result<(), Error> {
-        if let Some(text) = self.rewrite(edit)?
-            && self.server.is_none()
-        {
-            in_force::wait(&self.folder, &text);
-        }
-        Ok(())
-    }
-
-    /// What the file is then, if it was rewritten.
-    fn rewrite(
-        &self,
-        edit: impl FnOnce(&Rights, &str) -> Option<String>,
-    ) -> Result<Option<String>, Error> {
-        let _lock = self.folder.lock(LOCK)?;
         let _reloading = self
             .reloading
             .lock()
@@ -364,7 +362,7 @@ impl RightsFile {
             return Err(Error::state(self.path().display(), "is gone; put it back"));
         };
         let Some(text) = edit(&rules, &text) else {
-            return Ok(None);
+            return Ok(());
         };
         if text.len() > BYTES_MAX {
             let problem = format!(
@@ -375,8 +373,7 @@ impl RightsFile {
         }
         self.record(&parse(&self.folder, &text, &self.words)?, &text)?;
         self.folder.write(NAME, text.as_bytes())?;
-        self.load(Some(&text))?;
-        Ok(Some(text))
+        self.load(Some(&text)).map(drop)
     }
 
     fn read(&self) -> Result<Option<(Rights, String, SourceIdentity)>, Unread> {

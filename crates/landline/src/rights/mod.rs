@@ -14,7 +14,6 @@ mod exec;
 mod file;
 mod first;
 mod home;
-mod in_force;
 mod lines;
 mod parse;
 mod pattern;
@@ -27,7 +26,6 @@ mod word;
 
 pub use check::{Action, Verdict};
 pub use exec::WORDS_WITHOUT_SERVICE;
-pub(crate) use file::REST_TIME;
 pub use file::{RightsFile, read_rules};
 pub use first::FirstRights;
 pub use home::Home;

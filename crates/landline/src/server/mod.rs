@@ -271,8 +271,12 @@ impl Server {
         reload: Arc<Notify>,
         events: EventSink,
     ) -> Result<(), Error> {
-        let _following = reload::follow(self.shared.rights.clone(), reload, events.clone());
         let mut upkeep = JoinSet::new();
+        upkeep.spawn(reload::follow(
+            self.shared.rights.clone(),
+            reload,
+            events.clone(),
+        ));
         upkeep.spawn(revocation::watch(
             self.shared.store.clone(),
             self.shared.sessions.clone(),
