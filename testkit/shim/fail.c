@@ -1,10 +1,12 @@
 /*
- * One system call of the process that preloads this fails, as on a disk that is full or broken.
+ * One system call of the process that preloads this fails, as on a disk that is full or broken, or the process is killed
+ * right before it.
  *
  *   FAIL_CALL   "write" (write, pwrite, pwrite64) or "fsync" (fsync, fdatasync)
  *   FAIL_PATH   what the path of the descriptor has to contain; other descriptors are left alone
  *   FAIL_NTH    which of those calls fails, from 1; the others, before and after, work
- *   FAIL_ERRNO  the error's number
+ *   FAIL_ERRNO  the error's number; 0 kills the process instead
+ *   FAIL_ARM    a file without which no call is counted, so that a test can let the process start first; optional
  *   FAIL_MARK   a file that is made when the call has failed, so that a test knows that it did
  *
  * Only calls that go through the C library can be failed: those of Rust's std::fs::File and of SQLite. What cap-std and
@@ -15,6 +17,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,13 +29,17 @@ static int fails(const char *call, int fd)
 {
 	static long count;
 	const char *wanted = getenv("FAIL_CALL"), *part = getenv("FAIL_PATH"), *mark = getenv("FAIL_MARK");
-	const char *nth = getenv("FAIL_NTH"), *number = getenv("FAIL_ERRNO");
+	const char *nth = getenv("FAIL_NTH"), *number = getenv("FAIL_ERRNO"), *arm = getenv("FAIL_ARM");
 	char link[64], path[4096];
 	int before = errno, file;
 	ssize_t length;
 
 	if (!wanted || !part || !mark || !nth || !number || strcmp(call, wanted) != 0)
 		return 0;
+	if (arm && access(arm, F_OK) != 0) {
+		errno = before;
+		return 0;
+	}
 	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
 	length = readlink(link, path, sizeof path - 1);
 	errno = before;
@@ -44,6 +51,8 @@ static int fails(const char *call, int fd)
 	file = open(mark, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	if (file >= 0)
 		close(file);
+	if (atoi(number) == 0)
+		kill(getpid(), SIGKILL);
 	errno = atoi(number);
 	return 1;
 }

@@ -12,6 +12,7 @@
 //! - [`Opaque`]: login by password, as the RFCs have it and nothing of ours.
 //! - [`Terminal`]: a command at a terminal, with somebody who reads and types.
 //! - [`under_systemd`]: a machine with a systemd of its own.
+//! - [`as_user`]: work with the rights of another user of the machine.
 //! - [`dummy`]: a service that does a little of everything.
 //! - [`link`]: an in-memory line with a delay, for counting round trips.
 #![allow(clippy::disallowed_methods, reason = "tests open what they like")]
@@ -29,6 +30,7 @@ mod shim;
 mod stage;
 mod systemd;
 mod terminal;
+mod user;
 
 pub use census::Census;
 pub use disk::SmallDisk;
@@ -41,3 +43,4 @@ pub use shim::{Fault, Shim};
 pub use stage::{Outcome, ServerProcess, Stage, wait_for};
 pub use systemd::under_systemd;
 pub use terminal::Terminal;
+pub use user::{OTHER_USER, as_user};

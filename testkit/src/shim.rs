@@ -1,4 +1,5 @@
-//! A process one of whose system calls fails, as on a disk that is full or broken.
+//! A process one of whose system calls fails, as on a disk that is full or broken, or that is killed
+//! right before one.
 
 use std::{
     fs,
@@ -72,6 +73,31 @@ impl Shim {
             .env("FAIL_PATH", fault.path)
             .env("FAIL_NTH", fault.nth.to_string())
             .env("FAIL_ERRNO", fault.error.raw_os_error().to_string());
+    }
+
+    /// Has this command, once started, killed right before the `nth` call of the kind `call` for a
+    /// file whose path contains `path`, counted from [`arm`](Self::arm) on.
+    pub fn load_kill(&self, command: &mut Command, call: &str, path: &str, nth: u32) {
+        let fault = Fault {
+            call,
+            path,
+            nth,
+            error: rustix::io::Errno::IO,
+        };
+        self.load(command, &fault);
+        let _ = fs::remove_file(self.arm_file());
+        command
+            .env("FAIL_ERRNO", "0")
+            .env("FAIL_ARM", self.arm_file());
+    }
+
+    /// Begins to count the calls of [`load_kill`](Self::load_kill).
+    pub fn arm(&self) {
+        fs::write(self.arm_file(), "").expect("a file on the stage");
+    }
+
+    fn arm_file(&self) -> PathBuf {
+        self.mark.with_extension("arm")
     }
 
     /// Whether the call has failed since [`load`](Self::load). A test has to ask: a fault that

@@ -366,6 +366,16 @@ impl ServerProcess {
         self.signal(rustix::process::Signal::HUP);
     }
 
+    /// Stops it, as if it hung, until [`resume`](Self::resume).
+    pub fn stop(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// Lets it go on after [`stop`](Self::stop).
+    pub fn resume(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
     fn signal(&self, signal: rustix::process::Signal) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, signal).expect("the server is there");

@@ -2,53 +2,35 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
+    sync::{Mutex, PoisonError},
 };
 
-use landline::{admin::LocalServer, net::HostPort};
+use landline::{admin::Reachable, net::HostPort};
 
-/// The time between two looks at this machine's addresses.
-const INTERVAL: Duration = Duration::from_secs(5);
-
-/// Lists where a client can reach a server that listens at `listening`.
-pub(crate) fn list_reachable(public_name: Option<&str>, listening: SocketAddr) -> Vec<HostPort> {
+/// Lists where a client can reach a server that listens at `listening`, each time it is called.
+///
+/// A server that starts at boot starts before most addresses exist.
+pub(crate) fn reachable(public_name: Option<String>, listening: SocketAddr) -> Reachable {
     let port = listening.port();
     let one = |host: String| vec![HostPort { host, port }];
     if let Some(name) = public_name {
-        return one(name.to_owned());
+        let name = one(name);
+        return Box::new(move || name.clone());
     }
     if !listening.ip().is_unspecified() {
-        return one(listening.ip().to_string());
+        let address = one(listening.ip().to_string());
+        return Box::new(move || address.clone());
     }
-    let all = list_all(port);
-    if all.is_empty() {
-        one("127.0.0.1".into())
-    } else {
-        all
-    }
-}
-
-/// Saves this machine's addresses for later invites whenever they change. Never returns.
-///
-/// A server that starts at boot starts before most addresses exist. `saved` are the addresses that
-/// are saved already.
-pub(crate) async fn track(state: PathBuf, port: u16, mut saved: Vec<HostPort>) {
-    let mut ticks = tokio::time::interval(INTERVAL);
-    loop {
-        ticks.tick().await;
+    let latest = Mutex::new(one("127.0.0.1".into()));
+    Box::new(move || {
         let now = list_all(port);
+        let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
         // A machine without a network will most likely get its earlier addresses back.
-        if now.is_empty() || now == saved {
-            continue;
+        if !now.is_empty() {
+            *latest = now;
         }
-        let (state, addresses) = (state.clone(), now.clone());
-        let save = move || LocalServer::note_addresses(&state, &addresses);
-        // A failed write is retried at the next tick.
-        if let Ok(Ok(())) = tokio::task::spawn_blocking(save).await {
-            saved = now;
-        }
-    }
+        latest.clone()
+    })
 }
 
 /// All addresses of this machine, except loopback and link-local ones.

@@ -43,4 +43,5 @@ Exit status:
                                            36  server cannot write its audit log
                                            37  audit log was changed
                                            38  too many sessions
+                                          40  this machine's server does not answer
                                           130  stopped by a signal";

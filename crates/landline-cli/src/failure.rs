@@ -209,6 +209,7 @@ fn status(error: &Error) -> u8 {
         } => 10,
         Error::Failed { code, .. } => status_of_code(*code),
         Error::State { .. } => 31,
+        Error::Control { .. } => 40,
         Error::Key { .. }
         | Error::KeyLocked { .. }
         | Error::Agent { .. }
@@ -242,6 +243,7 @@ fn status_of_code(code: ErrorCode) -> u8 {
         C::DigestMismatch => 25,
         C::SourceChanged => 26,
         C::Audit => 36,
+        C::State => 31,
         C::Io => 27,
         _ => 1,
     }
@@ -277,6 +279,9 @@ fn advice(error: &Error) -> Option<String> {
         }
         Error::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
             "another program listens there; stop it, or choose another with --listen"
+        }
+        Error::Control { .. } => {
+            "landline audit show and landline check work without the server; if it hangs, end it and start it again"
         }
         Error::Invite(_) => "copy all of it: landline://HOST:PORT/#FINGERPRINT.TOKEN",
         Error::Failed { code, side, .. } => match code {

@@ -1,25 +1,55 @@
-//! Administration of this machine's server, through its state folder.
+//! Administration of this machine's server.
 
 use landline::{
-    admin::{Administration, LocalServer},
+    admin::{LocalServer, LocalStatus},
+    net::{HostPort, Target},
+    proto::DEFAULT_PORT,
     server::words,
 };
 
 use crate::{context::Context, failure::Failure, terminal::shown_line};
 
-/// Opens the accounts of this machine's server.
+/// Finds this machine's server, running or not, and reports what it is.
 ///
-/// Broken rights are reported and do not stop the command, so that a user can still be removed.
-/// Until they are repaired, no account counts as an admin.
+/// Broken rights are reported and do not stop the command, so that a user can still be removed. A
+/// running server goes by the earlier rules; where none runs, no account counts as an admin.
 ///
 /// # Errors
-/// The state folder is unknown or cannot be used.
-pub(crate) fn open(context: &Context) -> Result<Administration, Failure> {
-    let administration = LocalServer::open(&context.server_state()?)?.administration(words()?)?;
-    if let Some(problem) = administration.rights_problem() {
-        context.err.print(&shown_line(&format!(
-            "landline: {problem}; until that is mended, nobody counts as an admin here"
-        )));
+/// The state folder is unknown or cannot be used, or the server that runs cannot be asked.
+pub(crate) async fn open(context: &Context) -> Result<(LocalServer, LocalStatus), Failure> {
+    let server = LocalServer::open(&context.server_state()?, words()?)?;
+    let status = server.status().await?;
+    if let Some(problem) = &status.rights_problem {
+        let meaning = if status.is_running {
+            "the earlier rules stay in force"
+        } else {
+            "until that is mended, nobody counts as an admin here"
+        };
+        context
+            .err
+            .print(&shown_line(&format!("landline: {problem}; {meaning}")));
     }
-    Ok(administration)
+    Ok((server, status))
+}
+
+/// Checks the value of `--public-name`.
+///
+/// # Errors
+/// It names a user.
+pub(crate) fn check_public_name(name: Option<&Target>) -> Result<(), Failure> {
+    if name.is_some_and(|name| name.user.is_some()) {
+        return Err(Failure::usage(
+            "--public-name takes HOST[:PORT] without a user",
+        ));
+    }
+    Ok(())
+}
+
+/// The address of `--public-name`: without a port with that of the server's `addresses`.
+pub(crate) fn public_address(name: &Target, addresses: &[HostPort]) -> HostPort {
+    let own = addresses.first().map(|address| address.port);
+    HostPort {
+        host: name.host.clone(),
+        port: name.port.or(own).unwrap_or(DEFAULT_PORT),
+    }
 }

@@ -107,6 +107,8 @@ codes! {
     Superseded = "superseded", Local;
     /// The audit log cannot be written, so what has to be in it is not done.
     Audit = "audit", Local;
+    /// The server's state folder, or a file in it, cannot be used.
+    State = "state", Local;
     /// Reading or writing failed.
     Io = "io", Local;
 }

@@ -105,6 +105,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The server of this machine cannot be asked, though one runs.
+    #[error("{path}: {problem}")]
+    Control {
+        /// Its control socket.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A private key cannot be used.
     #[error("the key {path}: {problem}")]
     Key {
@@ -191,12 +199,30 @@ impl Error {
         }
     }
 
+    /// A server of this machine that cannot be asked.
+    pub(crate) fn control(path: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self::Control {
+            path: path.to_string(),
+            problem: problem.to_string(),
+        }
+    }
+
     /// What the peer told us.
     pub fn from_peer(error: ErrorMessage) -> Self {
         Self::Failed {
             side: Side::There,
             code: error.code(),
             message: error.message,
+        }
+    }
+
+    /// What to tell a command on this machine: everything, as its user may read the state folder.
+    pub(crate) fn to_command(&self) -> ErrorMessage {
+        match self {
+            Self::State { .. } => ErrorMessage::new(ErrorCode::State, self),
+            _ => self
+                .to_peer()
+                .unwrap_or_else(|| ErrorMessage::new(ErrorCode::Io, self)),
         }
     }
 

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use landline::{
     Error, Event, EventSink, Server, ServerOptions,
     admin::{
-        LocalServer, Request,
+        Request,
         passwords::{SetPassword, password_record},
     },
     audit::AuditOptions,
@@ -42,10 +42,12 @@ async fn the_first_answer_comes_after_three_round_trips() {
     };
     let server = Arc::new(Server::open(&options).unwrap());
     let invite = server
-        .owner_invite(vec![HostPort {
-            host: "memory".into(),
-            port: 1,
-        }])
+        .owner_invite(Box::new(|| {
+            vec![HostPort {
+                host: "memory".into(),
+                port: 1,
+            }]
+        }))
         .unwrap()
         .unwrap();
     let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
@@ -108,7 +110,7 @@ async fn the_first_answer_comes_after_three_round_trips() {
             (Some(next), _) => {
                 login.channel.finish().await;
                 if matches!(next, AuthMethod::Password(_)) {
-                    set_password(&options, &typed).await;
+                    set_password(&server, &typed).await;
                 }
                 credential.method = next;
             }
@@ -144,11 +146,8 @@ fn serve_one(server: &Arc<Server>) -> impl Transport + 'static {
 }
 
 /// Gives alice a password, as the owner of the machine does while the server runs.
-async fn set_password(options: &ServerOptions, password: &Password) {
-    let administration = LocalServer::open(&options.state)
-        .unwrap()
-        .administration(words().unwrap())
-        .unwrap();
+async fn set_password(server: &Server, password: &Password) {
+    let administration = server.administration();
     let alice: UserName = "alice".parse().unwrap();
     let ask = async |request: Request| administration.perform(None, &request);
     let record = password_record(ask, alice.clone(), administration.fingerprint(), password)

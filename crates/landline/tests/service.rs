@@ -71,7 +71,13 @@ async fn serve() -> Served {
         host: "127.0.0.1".into(),
         port: listener.local_addr().unwrap().port(),
     };
-    let invite = server.owner_invite(vec![address.clone()]).unwrap().unwrap();
+    let invite = server
+        .owner_invite({
+            let address = address.clone();
+            Box::new(move || vec![address.clone()])
+        })
+        .unwrap()
+        .unwrap();
     let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
     let (key, _) = UserKey::load_or_create(&folder, "key").unwrap();
     let user: landline::proto::login::UserName = "alice".parse().unwrap();

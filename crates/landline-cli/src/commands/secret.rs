@@ -5,11 +5,15 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use landline::{
     Error,
-    admin::Administration,
+    admin::LocalServer,
     keys::ServiceSet,
+    login,
     net::Target,
     paths::{create_secret_file, local},
-    proto::login::{BindingType, SecretId, UserName},
+    proto::{
+        ErrorCode,
+        login::{BindingType, SecretId, UserName},
+    },
 };
 use zeroize::Zeroizing;
 
@@ -85,11 +89,11 @@ enum Binding {
 
 impl Run for Secret {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let mut server = local_admin::open(context)?;
         match self.action {
-            SecretAction::Add(options) => add(context, &mut server, options)?,
+            SecretAction::Add(options) => add(context, options).await?,
             SecretAction::List { user } => {
-                for secret in server.secrets(user.as_ref())? {
+                let (server, _) = local_admin::open(context).await?;
+                for secret in server.secrets(user).await? {
                     let label = shown_line(&secret.label);
                     let binding = secret.binding.as_str();
                     let services = secret.services.map(|names| format!("  may use {names}"));
@@ -100,7 +104,8 @@ impl Run for Secret {
                 }
             }
             SecretAction::Remove { id, force } => {
-                let user = server.remove_secret(&id, force)?;
+                let (server, _) = local_admin::open(context).await?;
+                let user = server.remove_secret(id, force).await?.user;
                 context
                     .out
                     .print(&format!("the secret {id} of {user} is forgotten"));
@@ -110,40 +115,36 @@ impl Run for Secret {
     }
 }
 
-fn add(context: &Context, server: &mut Administration, options: SecretAdd) -> Result<(), Failure> {
-    match options.public_name {
-        Some(Target { user: Some(_), .. }) => {
-            return Err(Failure::usage(
-                "--public-name takes HOST[:PORT] without a user",
-            ));
-        }
-        Some(Target { host, port, .. }) => server.reached_at(host, port),
-        None => {}
+async fn add(context: &Context, options: SecretAdd) -> Result<(), Failure> {
+    local_admin::check_public_name(options.public_name.as_ref())?;
+    let (server, status) = local_admin::open(context).await?;
+    let mut addresses = status.addresses;
+    if let Some(name) = &options.public_name {
+        addresses = vec![local_admin::public_address(name, &addresses)];
+    }
+    if addresses.is_empty() {
+        let problem = "it is not known where this server can be reached, as it has not run yet";
+        return Err(Error::here(ErrorCode::NotFound, problem).into());
     }
     let binding = match options.binding {
         Binding::Exporter => BindingType::TlsExporter,
         Binding::ServerEndPoint => BindingType::TlsServerEndPoint,
     };
-    let secret = server.new_secret(options.user, binding)?;
+    let secret = login::Secret::new(addresses, status.fingerprint, options.user, binding);
     let id = secret.key().id();
     let line = Zeroizing::new(format!("{}\n", *secret.reveal()));
     let Some(out) = options.out else {
-        server.add_secret(&secret, options.services.as_ref(), &options.label)?;
-        context.out.print(line.trim_end());
-        if let Some(error) = context.out.take_error() {
-            // Nobody has the secret, so nobody can log in with it, not even the last admin.
-            server.remove_secret(&id, true)?;
-            return Err(Error::io("standard output", &error).into());
-        }
-        context.err.print(&format!(
-            "this is the secret {id}; it is not shown again. Where it is used, keep it in a file of mode 600:\n  landline join --secret-file FILE"
-        ));
-        return Ok(());
+        server
+            .add_secret(&secret, options.services.as_ref(), &options.label)
+            .await?;
+        return show(context, &server, id, &line).await;
     };
     // The file comes first: if this command is interrupted, the server has no secret that nobody
     // has and that counts as the last admin's login.
     create_secret_file(&out, line.as_bytes()).map_err(|error| Error::io(out.display(), &error))?;
-    let added = server.add_secret(&secret, options.services.as_ref(), &options.label);
+    let added = server
+        .add_secret(&secret, options.services.as_ref(), &options.label)
+        .await;
     if let Err(error) = added {
         let _ = local::remove(&out);
         return Err(error.into());
@@ -151,5 +152,23 @@ fn add(context: &Context, server: &mut Administration, options: SecretAdd) -> Re
     context
         .out
         .print(&format!("the secret {id} is in {}", out.display()));
+    Ok(())
+}
+
+async fn show(
+    context: &Context,
+    server: &LocalServer,
+    id: SecretId,
+    line: &str,
+) -> Result<(), Failure> {
+    context.out.print(line.trim_end());
+    if let Some(error) = context.out.take_error() {
+        // Nobody has the secret, so nobody can log in with it, not even the last admin.
+        server.remove_secret(id, true).await?;
+        return Err(Error::io("standard output", &error).into());
+    }
+    context.err.print(&format!(
+        "this is the secret {id}; it is not shown again. Where it is used, keep it in a file of mode 600:\n  landline join --secret-file FILE"
+    ));
     Ok(())
 }

@@ -13,10 +13,7 @@ use landline::{
     Error, Event, EventSink, Server, ServerOptions, login::Invite,
     net::tcp::raise_descriptor_limit, paths::local, proto::DEFAULT_PORT, rights::read_rules,
 };
-use tokio::{
-    net::{TcpListener, lookup_host},
-    task::JoinSet,
-};
+use tokio::net::{TcpListener, lookup_host};
 
 use crate::{
     addresses,
@@ -121,8 +118,7 @@ async fn serve(
         Some(taken_over) => taken_over,
         None => listen(settings.listen.as_deref()).await?,
     };
-    let addresses = addresses::list_reachable(settings.public_name.as_deref(), address);
-    let invite = server.owner_invite(addresses.clone())?;
+    let invite = server.owner_invite(addresses::reachable(settings.public_name, address))?;
     announce(context, &server, address, invite.as_ref(), options.json)?;
     let (shutdown, reload) = signals::stop_and_reload()?;
     let end = (settings.drain + END_TIME).as_micros();
@@ -134,10 +130,6 @@ async fn serve(
     };
     let (events, printer) = start_printer(context.clone(), options.json);
     service_manager::notify(&context.environment, "READY=1");
-    let mut upkeep = JoinSet::new();
-    if settings.public_name.is_none() && address.ip().is_unspecified() {
-        upkeep.spawn(addresses::track(settings.state, address.port(), addresses));
-    }
     let served = server.run(listener, shutdown, reload, events).await;
     // Print the last events before the process ends. An event that could not be printed, perhaps
     // weeks ago, does not fail the server.

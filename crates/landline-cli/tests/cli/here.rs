@@ -30,7 +30,9 @@ fn broken_rights_keep_nobody_from_being_taken_out() {
     let outcome = stage.run_at_server(&["user", "disable", "bob"]);
     assert!(
         outcome.stderr.contains("rights.toml: line")
-            && outcome.stderr.contains("nobody counts as an admin")
+            && outcome.stderr.contains("the earlier rules stay in force"),
+        "{}",
+        outcome.stderr
     );
     outcome.ok();
     stage.run_at_server(&["user", "keys", "alice", "list"]).ok();
@@ -50,6 +52,21 @@ fn broken_rights_keep_nobody_from_being_taken_out() {
             .run(&["user", "--on", "127.0.0.1", "list"])
             .ok()
             .contains("carol")
+    );
+    // Nor while no server runs.
+    drop(server);
+    let outcome = stage.run_at_server(&["user", "remove", "bob", "--force"]);
+    assert!(
+        outcome.stderr.contains("nobody counts as an admin"),
+        "{}",
+        outcome.stderr
+    );
+    outcome.fails(31, "rights.toml");
+    let list = stage.run_at_server(&["user", "list"]).ok();
+    assert!(
+        list.lines()
+            .any(|line| line.starts_with("bob") && line.contains("disabled since")),
+        "{list}"
     );
 }
 

@@ -15,6 +15,7 @@ mod audit;
 mod changes;
 mod classic;
 mod config;
+mod control;
 mod copy;
 mod copy_several;
 mod disk_full;

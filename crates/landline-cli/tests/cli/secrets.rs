@@ -6,14 +6,14 @@ use testkit::Stage;
 
 use crate::stage;
 
-/// Every file below `folder` in which `needle` stands, except `allowed`.
+/// Every regular file below `folder` in which `needle` stands, except `allowed`.
 pub(crate) fn files_with(folder: &Path, needle: &[u8], allowed: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files_with(&path, needle, allowed));
-        } else if !allowed.iter().any(|name| path.ends_with(name)) {
+        } else if path.is_file() && !allowed.iter().any(|name| path.ends_with(name)) {
             let content = fs::read(&path).unwrap();
             if content.windows(needle.len()).any(|window| window == needle) {
                 found.push(path.display().to_string());

@@ -135,14 +135,14 @@ fn change_that_cannot_be_synced_is_not_acknowledged() {
     let Some(shim) = Shim::build(&stage) else {
         return;
     };
-    let _server = stage.joined();
+    drop(stage.joined());
     let is_listed = |name: &str| {
         let list = stage.run_at_server(&["user", "list"]).ok();
         list.lines().any(|line| line.starts_with(name))
     };
     let syncs = (1..).find(|&nth| {
         let name = format!("sync{nth}");
-        let mut command = user(&stage, &["add", &name]);
+        let mut command = stage.serve_command("127.0.0.1:0");
         shim.load(
             &mut command,
             &Fault {
@@ -152,7 +152,9 @@ fn change_that_cannot_be_synced_is_not_acknowledged() {
                 error: Errno::IO,
             },
         );
-        let status = command.status().unwrap();
+        let _server = stage.serve_with(command);
+        assert!(!shim.has_struck(), "at the start");
+        let status = user(&stage, &["add", &name]).status().unwrap();
         if !shim.has_struck() {
             assert!(status.success() && is_listed(&name), "{nth}: {status}");
             return true;
@@ -179,6 +181,10 @@ fn accounts_that_cannot_be_looked_at_are_said_and_looked_at_later() {
     store
         .execute_batch("ALTER TABLE accounts RENAME TO away")
         .unwrap();
+    // Whatever may have changed something has the server look.
+    stage
+        .run_at_server(&["user", "disable", "bob"])
+        .fails(31, "accounts");
     let message = server.event("revocation-failed")["message"]
         .as_str()
         .unwrap()

@@ -1,6 +1,9 @@
 //! Lists of the service `admin`: their rows, and how they travel.
 
-use landline_proto::{Message, ProtocolError, ProtocolState, login::UserName};
+use landline_proto::{
+    Message, ProtocolError, ProtocolState,
+    login::{BindingType, SecretId, UserName},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, net::Channel, rights::Role, session::SessionInfo};
@@ -60,6 +63,24 @@ pub struct InviteRow {
     pub expires: i64,
 }
 
+/// A secret of a machine, in a list: nothing of what is secret in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRow {
+    /// What it is called by the log and by logins.
+    pub id: SecretId,
+    /// Whose it is.
+    pub user: UserName,
+    /// What it was made for.
+    pub binding: BindingType,
+    /// The services that it may use, with commas between them; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<String>,
+    /// What its maker calls it.
+    pub label: String,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+}
+
 /// A list's answer, which may take several messages: all but the last say that there are more.
 pub(crate) trait List: Message {
     type Row: Serialize + Clone;
@@ -103,6 +124,8 @@ lists! {
     Keys = "keys" of KeyRow,
     /// Server: open invites.
     Invites = "invites" of InviteRow,
+    /// Server: secrets.
+    Secrets = "secrets" of SecretRow,
     /// Server: live sessions.
     LiveSessions = "sessions" of SessionInfo,
 }

@@ -1,88 +1,449 @@
-//! A server's state, for whoever administers it on its own machine, whether it runs or not.
+//! The server of this machine, for commands on the same machine.
+//!
+//! One process owns the state folder. While a server runs, that is the server, and commands reach
+//! it through its control socket. Where none runs, a command takes the server's lock and opens the
+//! store itself for one request.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::Administration;
+use landline_proto::{ErrorCode, Limits, MessageDecoder, login::SecretId, messages::Open};
+use tokio::{net::UnixStream, task::spawn_blocking};
+
+use super::{
+    Administration, Answer, Request, client,
+    control::{GREETING, SOCKET, ServerState},
+    lists::SecretRow,
+    messages,
+    secrets::{self, ListSecrets, RemoveSecret, SecretAnswer, SecretRequest},
+};
 use crate::{
-    Error,
-    audit::Book,
+    Error, RELEASE, Side,
+    audit::Audit,
     crypto::Fingerprint,
-    login::Identity,
-    net::HostPort,
+    keys::ServiceSet,
+    login::{Identity, Secret},
+    net::{Channel, HostPort, local_stream},
     password::Passwords,
-    paths::PrivateFolder,
+    paths::{FolderLock, PrivateFolder, user_id},
+    proto::login::UserName,
     rights::{RightWords, RightsFile},
     store::{LOCK_FILE, STORE_FILE, Store},
 };
 
-/// A server that was set up on this machine.
+/// How long a command waits while others hold the lock and no server can be reached.
+const LOCK_TIME: Duration = Duration::from_secs(30);
+/// How long a server may take to greet.
+const GREETING_TIME: Duration = Duration::from_secs(5);
+/// How long a server may take to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// The time between two attempts to reach a server or to take the lock.
+const RETRY_TIME: Duration = Duration::from_millis(20);
+
+/// The server of this machine, running or not.
+#[derive(Debug, Clone)]
 pub struct LocalServer {
+    state: PathBuf,
     folder: Arc<PrivateFolder>,
-    fingerprint: Fingerprint,
-    store: Arc<Store>,
+    words: RightWords,
+}
+
+/// What a command can know of the server without a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalStatus {
+    /// Whether it runs.
+    pub is_running: bool,
+    /// The fingerprint that clients pin.
+    pub fingerprint: Fingerprint,
+    /// Where clients can reach it; none where it has not run yet.
+    pub addresses: Vec<HostPort>,
+    /// Why the rights file, as it is now, is not in force. A running server goes by the earlier
+    /// rules; where none runs, no account counts as an admin.
+    pub rights_problem: Option<String>,
+}
+
+/// Whoever does what is asked for.
+enum Access {
+    /// The server, which has greeted.
+    Server(Box<Channel>, ServerState),
+    /// This process, while it holds the lock.
+    Here(FolderLock),
+}
+
+/// A request to either of the services that a control socket has.
+#[derive(Debug, Clone)]
+enum LocalRequest {
+    Accounts(Request),
+    Secrets(SecretRequest),
+}
+
+/// The answer to a [`LocalRequest`] of the same kind.
+enum LocalAnswer {
+    Accounts(Answer),
+    Secrets(SecretAnswer),
 }
 
 impl LocalServer {
-    /// Opens the state of the server that keeps it in the folder `state`. Blocking.
+    /// Finds the server that keeps its state in the folder `state`. Users have these words in
+    /// `rights.toml`. Nothing is made or changed. Blocking.
     ///
     /// # Errors
-    /// [`Error::State`] where there is none, or it cannot be used.
-    pub fn open(state: &Path) -> Result<Self, Error> {
-        let none = || {
-            Error::state(
-                state.display(),
-                "no server was set up in this state folder; run landline serve first",
-            )
-        };
-        // Whoever only looks makes nothing.
-        PrivateFolder::open_existing(state)?.ok_or_else(none)?;
-        let folder = PrivateFolder::open_existing(&state.join("server"))?.ok_or_else(none)?;
-        let fingerprint = Identity::fingerprint_in(&folder)?.ok_or_else(none)?;
-        let path = folder.path_of(STORE_FILE);
-        let store =
-            Store::open_shared(&path).or_else(|refused| match folder.try_lock(LOCK_FILE)? {
-                // No server runs, so that a store of an earlier release can be brought up to date.
-                Some(_lock) => Store::open(&path),
-                None => Err(refused),
-            })?;
+    /// [`Error::State`] where no server was set up there, or the folder cannot be used.
+    pub fn open(state: &Path, words: RightWords) -> Result<Self, Error> {
+        PrivateFolder::open_to_connect(state)?.ok_or_else(|| not_set_up(state))?;
+        let folder = PrivateFolder::open_to_connect(&state.join("server"))?;
         Ok(Self {
-            folder: Arc::new(folder),
-            fingerprint,
-            store: Arc::new(store),
+            state: state.to_owned(),
+            folder: Arc::new(folder.ok_or_else(|| not_set_up(state))?),
+            words,
         })
     }
 
-    /// Its accounts, keys, secrets and invites. Users have these words in `rights.toml`. Blocking.
+    /// What the server is.
     ///
     /// # Errors
-    /// [`Error::State`].
-    pub fn administration(&self, words: RightWords) -> Result<Administration, Error> {
-        let audit = Book::of_command(self.folder.clone());
-        let rights = Arc::new(RightsFile::of_command(self.folder.clone(), words));
-        let passwords = Arc::new(Passwords::open(&self.store, self.fingerprint)?);
-        let (folder, store) = (self.folder.clone(), self.store.clone());
-        Ok(Administration::new(
-            folder,
-            store,
-            rights,
-            passwords,
-            self.fingerprint,
-            audit,
-        ))
+    /// [`Error::Control`] where a server runs and cannot be asked, [`Error::State`].
+    pub async fn status(&self) -> Result<LocalStatus, Error> {
+        let (is_running, state) = match self.access().await? {
+            Access::Server(channel, state) => {
+                channel.finish().await;
+                (true, state)
+            }
+            Access::Here(lock) => {
+                let work = |administration: &Administration| ServerState::of(administration);
+                (false, self.work(lock, false, work).await?)
+            }
+        };
+        Ok(LocalStatus {
+            is_running,
+            fingerprint: state.fingerprint,
+            addresses: state
+                .addresses
+                .iter()
+                .map(|address| address.parse())
+                .collect::<Result<_, _>>()?,
+            rights_problem: state.rights_problem,
+        })
     }
 
-    /// Notes where the server that keeps its state in the folder `state` can be reached, for the
-    /// invites of later. Blocking.
+    /// Does a request about accounts, keys or invites.
+    ///
+    /// # Errors
+    /// Those of [`Administration::perform`]; [`Error::Control`] where a server runs and cannot be
+    /// asked. If the server ended before it answered, the change may have been made.
+    ///
+    /// # Cancel safety
+    /// None: a change may have been made or not.
+    pub async fn ask(&self, request: &Request) -> Result<Answer, Error> {
+        match self
+            .perform(LocalRequest::Accounts(request.clone()))
+            .await?
+        {
+            LocalAnswer::Accounts(answer) => Ok(answer),
+            LocalAnswer::Secrets(_) => Err(self.unexpected()),
+        }
+    }
+
+    /// Lists the secrets of all users or of one, without what is secret in them.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn secrets(&self, user: Option<UserName>) -> Result<Vec<SecretRow>, Error> {
+        self.ask_for_secrets(SecretRequest::List(ListSecrets { user }))
+            .await
+    }
+
+    /// Lets a machine log in with this secret and use these services; `None` for all.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask); `not-found` where there is no such account.
+    pub async fn add_secret(
+        &self,
+        secret: &Secret,
+        services: Option<&ServiceSet>,
+        label: &str,
+    ) -> Result<(), Error> {
+        self.ask_for_secrets(SecretRequest::add(secret, services, label))
+            .await
+            .map(drop)
+    }
+
+    /// Removes a secret, which ends the sessions that were logged in with it. Returns what it was.
+    /// The last admin who can log in keeps the only way in, unless `force` is set.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask); `not-found`, and `denied` for the last way in of the last admin.
+    pub async fn remove_secret(&self, id: SecretId, force: bool) -> Result<SecretRow, Error> {
+        self.ask_for_secrets(SecretRequest::Remove(RemoveSecret { id, force }))
+            .await?
+            .pop()
+            .ok_or_else(|| self.unexpected())
+    }
+
+    async fn ask_for_secrets(&self, request: SecretRequest) -> Result<Vec<SecretRow>, Error> {
+        match self.perform(LocalRequest::Secrets(request)).await? {
+            LocalAnswer::Secrets(SecretAnswer::Secrets(rows)) => Ok(rows),
+            LocalAnswer::Secrets(SecretAnswer::Changed) => Ok(Vec::new()),
+            LocalAnswer::Accounts(_) => Err(self.unexpected()),
+        }
+    }
+
+    async fn perform(&self, request: LocalRequest) -> Result<LocalAnswer, Error> {
+        loop {
+            match self.access().await? {
+                Access::Here(lock) => {
+                    let changes = !request.is_list();
+                    return self
+                        .work(lock, changes, move |administration| {
+                            request.perform(administration)
+                        })
+                        .await;
+                }
+                Access::Server(mut channel, _) => {
+                    let asked = tokio::time::timeout(ANSWER_TIME, request.ask(&mut channel)).await;
+                    match asked {
+                        Ok(Err(error)) if is_draining(&error) => {}
+                        Ok(Ok(answer)) => {
+                            channel.finish().await;
+                            return Ok(answer);
+                        }
+                        Ok(Err(error)) => return Err(self.told(error)),
+                        Err(_) => return Err(self.unanswered(ANSWER_TIME)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Connects to the server, or takes the lock where none runs.
+    async fn access(&self) -> Result<Access, Error> {
+        let deadline = Instant::now() + LOCK_TIME;
+        loop {
+            if let Some((channel, state)) = self.connect().await? {
+                return Ok(Access::Server(channel, state));
+            }
+            if let Some(lock) = self.folder.try_lock(LOCK_FILE)? {
+                self.check_owner()?;
+                return Ok(Access::Here(lock));
+            }
+            if Instant::now() >= deadline {
+                let problem = format!(
+                    "a process has held {} for {} s and does not answer here",
+                    self.folder.path_of(LOCK_FILE).display(),
+                    LOCK_TIME.as_secs()
+                );
+                return Err(Error::control(self.socket(), problem));
+            }
+            tokio::time::sleep(RETRY_TIME).await;
+        }
+    }
+
+    /// What root writes in the folder of another user, a server of that user cannot read.
+    fn check_owner(&self) -> Result<(), Error> {
+        let owner = self.folder.owner_id();
+        if [user_id(), 0].contains(&owner) {
+            return Ok(());
+        }
+        let problem = format!(
+            "no server runs with this state folder; run the command as the user whom it belongs to (uid {owner})"
+        );
+        Err(Error::state(self.state.display(), problem))
+    }
+
+    /// A connection to the server that has greeted; `None` where none runs, or it starts or ends.
+    async fn connect(&self) -> Result<Option<(Box<Channel>, ServerState)>, Error> {
+        let deadline = Instant::now() + GREETING_TIME;
+        let stream = loop {
+            match self.try_connect().await {
+                Ok(stream) => break stream,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => return Ok(None),
+                    // More wait already than the socket holds.
+                    io::ErrorKind::WouldBlock if Instant::now() < deadline => {
+                        tokio::time::sleep(RETRY_TIME).await;
+                    }
+                    io::ErrorKind::WouldBlock => return Err(self.unanswered(GREETING_TIME)),
+                    _ => return Err(Error::control(self.socket(), error)),
+                },
+            }
+        };
+        let server = stream
+            .peer_cred()
+            .map_err(|error| Error::control(self.socket(), error))?;
+        if ![self.folder.owner_id(), 0].contains(&server.uid()) {
+            let problem = format!(
+                "a process of another user (uid {}) answers here",
+                server.uid()
+            );
+            return Err(Error::control(self.socket(), problem));
+        }
+        let decoder = MessageDecoder::new(Limits::SESSION);
+        let mut channel = Channel::new(local_stream(stream), decoder);
+        let greeting = channel.receive(&GREETING);
+        match tokio::time::timeout_at(deadline.into(), greeting).await {
+            Ok(Ok(greeting)) => Ok(Some((Box::new(channel), greeting.read()?))),
+            // It ended before it said anything.
+            Ok(Err(Error::Lost(_))) => Ok(None),
+            Ok(Err(error)) => Err(self.told(error)),
+            Err(_) => Err(self.unanswered(GREETING_TIME)),
+        }
+    }
+
+    async fn try_connect(&self) -> io::Result<UnixStream> {
+        let path = self.folder.socket_path(SOCKET).map_err(io::Error::other)?;
+        UnixStream::connect(path.path()).await
+    }
+
+    /// Opens the store, does the work, and closes the store before the lock is released.
+    async fn work<T: Send + 'static>(
+        &self,
+        lock: FolderLock,
+        changes: bool,
+        work: impl FnOnce(&Administration) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let Self {
+            state,
+            folder,
+            words,
+        } = self.clone();
+        let working = spawn_blocking(move || {
+            let done = open(&folder, &state, words, changes).and_then(|administration| {
+                let done = work(&administration);
+                if let Ok(audit) = administration.audit() {
+                    // Nothing is to be written once another process owns the folder.
+                    let _ = audit.flush();
+                }
+                done
+            });
+            drop(lock);
+            done
+        });
+        working
+            .await
+            .unwrap_or_else(|error| Err(Error::here(ErrorCode::Io, error.to_string())))
+    }
+
+    fn socket(&self) -> String {
+        self.folder.path_of(SOCKET).display().to_string()
+    }
+
+    fn unanswered(&self, time: Duration) -> Error {
+        let problem = format!("the server has not answered for {} s", time.as_secs());
+        Error::control(self.socket(), problem)
+    }
+
+    fn unexpected(&self) -> Error {
+        Error::control(self.socket(), "the server answered another question")
+    }
+
+    /// What the server says is said by this machine.
+    fn told(&self, error: Error) -> Error {
+        match error {
+            Error::Failed { code, message, .. } => Error::Failed {
+                side: Side::Here,
+                code,
+                message,
+            },
+            Error::Lost(_) => Error::control(
+                self.socket(),
+                "the server ended before it answered; the change may have been made",
+            ),
+            error => error,
+        }
+    }
+}
+
+impl LocalRequest {
+    /// Whether it only asks for a list.
+    fn is_list(&self) -> bool {
+        match self {
+            Self::Accounts(request) => request.is_list(),
+            Self::Secrets(request) => request.is_list(),
+        }
+    }
+
+    fn perform(&self, administration: &Administration) -> Result<LocalAnswer, Error> {
+        match self {
+            Self::Accounts(request) => administration
+                .perform(None, request)
+                .map(LocalAnswer::Accounts),
+            Self::Secrets(request) => administration
+                .perform_on_secrets(request)
+                .map(LocalAnswer::Secrets),
+        }
+    }
+
+    async fn ask(&self, channel: &mut Channel) -> Result<LocalAnswer, Error> {
+        let service = match self {
+            Self::Accounts(_) => messages::SERVICE,
+            Self::Secrets(_) => secrets::SERVICE,
+        };
+        channel.send(&Open {
+            service: service.to_owned(),
+        })?;
+        match self {
+            Self::Accounts(request) => client::ask(channel, request)
+                .await
+                .map(LocalAnswer::Accounts),
+            Self::Secrets(request) => request.ask(channel).await.map(LocalAnswer::Secrets),
+        }
+    }
+}
+
+impl ServerState {
+    /// What a command is told first. Blocking.
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn note_addresses(state: &Path, addresses: &[HostPort]) -> Result<(), Error> {
-        match PrivateFolder::open_existing(&state.join("server"))? {
-            Some(folder) => Administration::note_addresses(&folder, addresses),
-            None => Err(Error::state(
-                state.display(),
-                "no server was set up in this state folder",
-            )),
-        }
+    pub(crate) fn of(administration: &Administration) -> Result<Self, Error> {
+        let addresses = administration.addresses()?;
+        Ok(Self {
+            release: RELEASE.to_owned(),
+            fingerprint: administration.fingerprint(),
+            addresses: addresses.iter().map(HostPort::to_string).collect(),
+            rights_problem: administration.rights_problem(),
+        })
     }
+}
+
+fn is_draining(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Failed {
+            code: ErrorCode::Draining,
+            side: Side::There,
+            ..
+        }
+    )
+}
+
+fn not_set_up(state: &Path) -> Error {
+    let problem = "no server was set up in this state folder; run landline serve first";
+    Error::state(state.display(), problem)
+}
+
+/// The accounts of a server that does not run. The caller holds the lock.
+fn open(
+    folder: &Arc<PrivateFolder>,
+    state: &Path,
+    words: RightWords,
+    changes: bool,
+) -> Result<Administration, Error> {
+    let fingerprint = Identity::fingerprint_in(folder)?.ok_or_else(|| not_set_up(state))?;
+    let store = Arc::new(Store::open(&folder.path_of(STORE_FILE))?);
+    let rights = Arc::new(RightsFile::of_command(folder.clone(), words));
+    let passwords = Arc::new(Passwords::open(&store, fingerprint)?);
+    let audit = changes.then(|| Audit::follow(folder)).transpose()?;
+    Ok(Administration::new(
+        folder.clone(),
+        store,
+        rights,
+        passwords,
+        fingerprint,
+        audit,
+    ))
 }

@@ -55,7 +55,8 @@ pub(crate) static REQUESTS: ProtocolState = ProtocolState::new(
 /// Client: `who` or `kick` was sent.
 pub(crate) static SESSIONS: ProtocolState =
     ProtocolState::new("admin-sessions", &[MessageRule::new("sessions"), ERROR]);
-static CHANGED: ProtocolState =
+/// Client: a change was asked for.
+pub(crate) static CHANGED: ProtocolState =
     ProtocolState::new("admin-changed", &[MessageRule::new("changed"), ERROR]);
 static USERS: ProtocolState =
     ProtocolState::new("admin-users", &[MessageRule::new("users"), ERROR]);
@@ -161,6 +162,14 @@ impl Request {
                 | Self::ListKeys(_)
                 | Self::ListInvites(_)
                 | Self::RegisterPassword(_)
+        )
+    }
+
+    /// Whether it only asks for a list.
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(
+            self,
+            Self::ListUsers(_) | Self::ListKeys(_) | Self::ListInvites(_)
         )
     }
 

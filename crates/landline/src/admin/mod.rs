@@ -1,8 +1,8 @@
-//! Accounts, keys, invites and sessions, administered: at the server's machine, or over the line by
-//! the service `admin` (`docs/protocol.md` section 12). Both do the same requests with the same
-//! code.
+//! Accounts, keys, invites and sessions: the service `admin` (`docs/protocol.md` section 12), over
+//! the network and through the control socket of the server's machine (section 13).
 
 pub mod client;
+pub(crate) mod control;
 mod detail;
 pub mod lists;
 mod local;
@@ -10,10 +10,10 @@ pub mod messages;
 pub mod passwords;
 mod perform;
 pub(crate) mod rules;
-mod secrets;
+pub(crate) mod secrets;
 pub(crate) mod server;
 
 pub(crate) use detail::of_invite;
-pub use local::LocalServer;
+pub use local::{LocalServer, LocalStatus};
 pub use messages::{Answer, Request};
-pub use perform::{Admin, Administration};
+pub use perform::{Admin, Administration, Reachable};

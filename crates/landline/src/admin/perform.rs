@@ -1,11 +1,11 @@
 //! What a request does, at the machine itself and over the line alike.
 
 use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
 };
 
-use landline_proto::{DEFAULT_PORT, ErrorCode, login::UserName};
+use landline_proto::{ErrorCode, login::UserName};
 
 use super::{
     detail::of_invite,
@@ -16,25 +16,19 @@ use super::{
 use crate::{
     Error,
     admission::Source,
-    audit::{Book, Entry},
+    audit::{Audit, Entry},
     crypto::Fingerprint,
     keys::{KeyLine, KeyOptions},
     login::Invite,
-    net::{HostPort, Target},
+    net::HostPort,
     password::Passwords,
-    paths::{FolderLock, PrivateFolder, Root},
+    paths::{PrivateFolder, Root},
     rights::{FirstRights, Rights, RightsFile, Role, UserRights},
     store::{self, AccountRecord, KeyRecord, Removal, Store},
 };
 
 /// Where in the server's folder it stands where the server can be reached, an address a line.
 const ADDRESSES_FILE: &str = "addresses";
-/// Whoever changes something holds this.
-const LOCK: &str = "admin.lock";
-/// How long another is waited for, which may be waiting for the server to put rights into force.
-const LOCK_TIME: Duration = Duration::from_secs(10);
-/// How often it is looked whether it is free.
-const LOOK_TIME: Duration = Duration::from_millis(10);
 /// Far beyond any list of addresses.
 const ADDRESSES_BYTES_MAX: u64 = 64 * 1024;
 
@@ -45,9 +39,16 @@ pub struct Administration {
     rights: Arc<RightsFile>,
     pub(super) passwords: Arc<Passwords>,
     pub(super) fingerprint: Fingerprint,
-    pub(super) audit: Book,
-    public: Option<HostPort>,
+    /// Where changes are recorded; `None` where there are to be none.
+    audit: Option<Audit>,
+    /// Lists where clients can reach the server, once it listens.
+    reachable: OnceLock<Reachable>,
+    /// Held for one change at a time, so that none finds what another has half done.
+    changing: Mutex<()>,
 }
+
+/// Lists where clients can reach a server now: at least one address.
+pub type Reachable = Box<dyn Fn() -> Vec<HostPort> + Send + Sync>;
 
 /// An admin who asks for something over the line.
 #[derive(Debug, Clone)]
@@ -74,7 +75,7 @@ impl Administration {
         rights: Arc<RightsFile>,
         passwords: Arc<Passwords>,
         fingerprint: Fingerprint,
-        audit: Book,
+        audit: Option<Audit>,
     ) -> Self {
         Self {
             folder,
@@ -83,7 +84,8 @@ impl Administration {
             passwords,
             fingerprint,
             audit,
-            public: None,
+            reachable: OnceLock::new(),
+            changing: Mutex::new(()),
         }
     }
 
@@ -92,33 +94,46 @@ impl Administration {
         self.fingerprint
     }
 
-    /// Has invites and secrets name this host, instead of the addresses where the server was last
-    /// reachable; without a `port` with the one that it had there. Blocking.
-    pub fn reached_at(&mut self, host: String, port: Option<u16>) {
-        let noted = self
-            .addresses()
-            .ok()
-            .and_then(|addresses| addresses.first().map(|address| address.port));
-        self.public = Some(HostPort {
-            host,
-            port: port.or(noted).unwrap_or(DEFAULT_PORT),
-        });
+    /// Has invites and secrets name the addresses that `reachable` lists when they are made. It is
+    /// set once.
+    pub(crate) fn set_reachable(&self, reachable: Reachable) {
+        let _ = self.reachable.set(reachable);
     }
 
-    /// Notes where the server can be reached, for the invites of later. Blocking.
-    pub(crate) fn note_addresses(
-        folder: &PrivateFolder,
-        addresses: &[HostPort],
-    ) -> Result<(), Error> {
+    /// Where clients can reach the server, as far as that is known. The addresses are saved for
+    /// commands that find no server. Blocking.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn addresses(&self) -> Result<Vec<HostPort>, Error> {
+        let saved = self.folder.read(ADDRESSES_FILE, ADDRESSES_BYTES_MAX)?;
+        let saved = String::from_utf8_lossy(saved.as_deref().unwrap_or_default()).into_owned();
+        let Some(reachable) = self.reachable.get() else {
+            return saved.lines().map(str::parse).collect();
+        };
+        let addresses = reachable();
         let lines: String = addresses
             .iter()
             .map(|address| format!("{address}\n"))
             .collect();
-        Ok(folder.write(ADDRESSES_FILE, lines.as_bytes())?)
+        if lines != saved {
+            self.folder.write(ADDRESSES_FILE, lines.as_bytes())?;
+        }
+        Ok(addresses)
     }
 
-    /// Why nobody has rights here, where the file with them could not be used.
-    pub fn rights_problem(&self) -> Option<String> {
+    /// Where changes are recorded.
+    ///
+    /// # Errors
+    /// `audit` where this was opened to look only.
+    pub(super) fn audit(&self) -> Result<&Audit, Error> {
+        self.audit
+            .as_ref()
+            .ok_or_else(|| Error::here(ErrorCode::Audit, "the audit log is not open"))
+    }
+
+    /// Why the rights file, as it is now, is not in force.
+    pub(crate) fn rights_problem(&self) -> Option<String> {
         self.rights.problem()
     }
 
@@ -149,11 +164,7 @@ impl Administration {
         if let Some(who) = by {
             self.admit(who, request)?;
         }
-        // One change at a time, of this process or another: none finds what another has half done.
-        let _alone = request
-            .changes_something()
-            .then(|| self.alone())
-            .transpose()?;
+        let _alone = request.changes_something().then(|| self.alone());
         // Another change may have made the account of a higher role meanwhile.
         if let Some(who) = by.filter(|_| request.changes_something()) {
             self.admit(who, request)?;
@@ -223,22 +234,10 @@ impl Administration {
         changed.map(|()| Answer::Changed)
     }
 
-    /// Keeps others from changing anything, here or in another process.
-    fn alone(&self) -> Result<FolderLock, Error> {
-        let end = Instant::now() + LOCK_TIME;
-        loop {
-            match self.folder.try_lock(LOCK)? {
-                Some(lock) => return Ok(lock),
-                None if Instant::now() >= end => {
-                    let path = self.folder.path_of(LOCK);
-                    return Err(Error::state(
-                        path.display(),
-                        "another command has been changing something for 10 s; try again",
-                    ));
-                }
-                None => std::thread::sleep(LOOK_TIME),
-            }
-        }
+    /// Keeps others from changing anything.
+    pub(super) fn alone(&self) -> MutexGuard<'_, ()> {
+        // What a panic has left half done is no worse than what a kill has.
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes down what is about to be changed.
@@ -248,7 +247,7 @@ impl Administration {
         request: &Request,
         detail: Option<String>,
     ) -> Result<(), Error> {
-        self.audit.open()?.record_blocking(Entry::Admin {
+        self.audit()?.record_blocking(Entry::Admin {
             user: by.map(|admin| admin.user.to_string()),
             session: by.map(|admin| admin.session.clone()),
             action: request.kind().to_owned(),
@@ -397,7 +396,12 @@ impl Administration {
                 "an invite is good for 1 second to 30 days",
             ));
         }
-        let invite = Invite::new(self.addresses()?, self.fingerprint);
+        let addresses = self.addresses()?;
+        if addresses.is_empty() {
+            let problem = "it is not known where this server can be reached, as it has not run yet";
+            return Err(Error::here(ErrorCode::NotFound, problem));
+        }
+        let invite = Invite::new(addresses, self.fingerprint);
         let new = store::NewInvite {
             user: make.user.clone(),
             made_by: by.map(|admin| admin.user.clone()),
@@ -410,34 +414,6 @@ impl Administration {
             invite: invite.to_string(),
             purpose: purpose.as_str().to_owned(),
         })
-    }
-
-    /// Where the server can be reached.
-    pub(super) fn addresses(&self) -> Result<Vec<HostPort>, Error> {
-        if let Some(address) = &self.public {
-            return Ok(vec![address.clone()]);
-        }
-        let bytes = self
-            .folder
-            .read(ADDRESSES_FILE, ADDRESSES_BYTES_MAX)?
-            .unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let target = |line: &str| {
-            let target: Target = line.parse()?;
-            Ok(HostPort {
-                host: target.host,
-                port: target.port.unwrap_or(DEFAULT_PORT),
-            })
-        };
-        let addresses = text
-            .lines()
-            .map(target)
-            .collect::<Result<Vec<_>, Error>>()?;
-        if addresses.is_empty() {
-            let problem = "it is not known where this server can be reached, as it has not run yet";
-            return Err(Error::here(ErrorCode::NotFound, problem));
-        }
-        Ok(addresses)
     }
 }
 

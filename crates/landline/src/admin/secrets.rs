@@ -1,81 +1,263 @@
-//! The secrets by which machines log in. They are made at the server's machine alone: what is
-//! secret in them never travels.
+//! The secrets by which machines log in. They are administered on the server's machine alone, and
+//! what is secret in them never reaches the server: it stores a key that was derived from it.
 
-use landline_proto::login::{BindingType, SecretId, UserName};
+use std::{fmt, str::FromStr};
 
-use super::Administration;
-use crate::{Error, audit::Entry, keys::ServiceSet, login::Secret, store::StoredSecret};
+use landline_proto::{
+    ErrorCode, Header, Message, MessageRule, ProtocolState,
+    login::{BindingType, SecretId, UserName},
+    messages::{Blob, ErrorMessage},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Administration,
+    lists::{SecretRow, Secrets, receive_list},
+    messages::{CHANGED, Changed},
+};
+use crate::{
+    Error,
+    audit::Entry,
+    keys::{SecretKey, ServiceSet},
+    login::Secret,
+    net::Channel,
+    store::StoredSecret,
+};
+
+/// The name of the service, which only a control socket has.
+pub(crate) const SERVICE: &str = "secrets";
+
+/// Server: between two requests.
+pub(crate) static REQUESTS: ProtocolState = ProtocolState::new(
+    "secrets-requests",
+    &[
+        MessageRule::new("list-secrets"),
+        MessageRule::new("add-secret"),
+        MessageRule::new("remove-secret"),
+    ],
+);
+/// Client: `list-secrets` or `remove-secret` was sent.
+static LISTED: ProtocolState = ProtocolState::new(
+    "secrets-listed",
+    &[
+        MessageRule::new(Secrets::TYPE),
+        MessageRule::new(ErrorMessage::TYPE),
+    ],
+);
+
+/// Client: which secrets are there?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ListSecrets {
+    /// Only those of this user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<UserName>,
+}
+
+impl Message for ListSecrets {
+    const TYPE: &'static str = "list-secrets";
+}
+
+/// Client: let a machine log in with a secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AddSecret {
+    /// Whose.
+    pub(crate) user: UserName,
+    /// What it is made for.
+    pub(crate) binding: BindingType,
+    /// The key that proves it here, 32 bytes.
+    pub(crate) key: Blob,
+    /// The services that it may use, with commas between them; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) services: Option<String>,
+    /// What it is called.
+    pub(crate) label: String,
+}
+
+impl Message for AddSecret {
+    const TYPE: &'static str = "add-secret";
+}
+
+impl fmt::Debug for AddSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddSecret")
+            .field("user", &self.user)
+            .field("label", &self.label)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Client: let nobody log in with a secret any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RemoveSecret {
+    /// Which.
+    pub(crate) id: SecretId,
+    /// Also if it is the last way in of the last admin.
+    #[serde(default)]
+    pub(crate) force: bool,
+}
+
+impl Message for RemoveSecret {
+    const TYPE: &'static str = "remove-secret";
+}
+
+/// A request about secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SecretRequest {
+    List(ListSecrets),
+    Add(AddSecret),
+    Remove(RemoveSecret),
+}
+
+/// What a request about secrets is answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SecretAnswer {
+    /// The secrets that were asked for, or the one that was removed.
+    Secrets(Vec<SecretRow>),
+    /// It is done, and durable.
+    Changed,
+}
+
+impl SecretRequest {
+    /// A request that lets a machine log in with this secret and use these services.
+    pub(crate) fn add(secret: &Secret, services: Option<&ServiceSet>, label: &str) -> Self {
+        Self::Add(AddSecret {
+            user: secret.user.clone(),
+            binding: secret.binding,
+            key: Blob(secret.key().bytes().to_vec()),
+            services: services.map(ToString::to_string),
+            label: label.to_owned(),
+        })
+    }
+
+    /// The request in a header, which the state has let pass.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] for a header that is not of the shape its type needs.
+    pub(crate) fn read(header: &Header) -> Result<Self, Error> {
+        Ok(match header.kind() {
+            AddSecret::TYPE => Self::Add(header.read()?),
+            RemoveSecret::TYPE => Self::Remove(header.read()?),
+            _ => Self::List(header.read()?),
+        })
+    }
+
+    /// Whether it only asks for a list.
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self, Self::List(_))
+    }
+
+    /// Sends it and waits for the answer.
+    ///
+    /// # Errors
+    /// What the server says, [`Error::Lost`].
+    pub(crate) async fn ask(&self, channel: &mut Channel) -> Result<SecretAnswer, Error> {
+        match self {
+            Self::List(request) => channel.send(request)?,
+            Self::Add(request) => channel.send(request)?,
+            Self::Remove(request) => channel.send(request)?,
+        }
+        channel.flush().await?;
+        if matches!(self, Self::Add(_)) {
+            channel.receive(&CHANGED).await?.read::<Changed>()?;
+            return Ok(SecretAnswer::Changed);
+        }
+        let rows = receive_list::<Secrets>(channel, &LISTED).await?;
+        Ok(SecretAnswer::Secrets(rows))
+    }
+}
 
 impl Administration {
-    /// Makes a secret for a machine that is to log in as `user`. It is good once it [was
-    /// added](Self::add_secret). Blocking.
+    /// Does a request about secrets for somebody on the server's machine. A change is in the audit
+    /// log before it is made. Blocking.
     ///
     /// # Errors
-    /// `not-found` where there is no such account, or it is not known where the server can be
-    /// reached; [`Error::State`].
-    pub fn new_secret(&self, user: UserName, binding: BindingType) -> Result<Secret, Error> {
-        self.store.account(&user)?;
-        Ok(Secret::new(
-            self.addresses()?,
-            self.fingerprint,
+    /// `not-found`, `denied` for the last way in of the last admin, `bad-header` for a key of
+    /// another length, `audit`, [`Error::State`].
+    pub(crate) fn perform_on_secrets(
+        &self,
+        request: &SecretRequest,
+    ) -> Result<SecretAnswer, Error> {
+        match request {
+            SecretRequest::List(ListSecrets { user }) => {
+                let secrets = self.store.secrets(user.as_ref())?;
+                Ok(SecretAnswer::Secrets(
+                    secrets.into_iter().map(row).collect(),
+                ))
+            }
+            SecretRequest::Add(request) => self.add_secret(request),
+            SecretRequest::Remove(request) => self.remove_secret(request),
+        }
+    }
+
+    fn add_secret(&self, request: &AddSecret) -> Result<SecretAnswer, Error> {
+        let AddSecret {
             user,
             binding,
-        ))
-    }
-
-    /// Lets a machine log in with this secret and use these services; `None` for all. Blocking.
-    ///
-    /// # Errors
-    /// `not-found` where there is no such account; `audit`, [`Error::State`].
-    pub fn add_secret(
-        &self,
-        secret: &Secret,
-        services: Option<&ServiceSet>,
-        label: &str,
-    ) -> Result<(), Error> {
-        let key = secret.key();
-        let named = services.map_or(String::new(), |services| format!(" ({services})"));
+            key,
+            services,
+            label,
+        } = request;
+        let _alone = self.alone();
+        let key = <[u8; 32]>::try_from(&key.0[..])
+            .map(SecretKey::from_bytes)
+            .map_err(|_| Error::here(ErrorCode::BadHeader, "a secret's key has 32 bytes"))?;
+        let services = services.as_deref().map(ServiceSet::from_str).transpose();
+        let services =
+            services.map_err(|error| Error::here(ErrorCode::BadHeader, error.to_string()))?;
+        self.store.account(user)?;
+        let named = services
+            .as_ref()
+            .map_or(String::new(), |services| format!(" ({services})"));
         let detail = format!("secret:{}{named}", key.id());
-        self.record("secret-add", &secret.user, detail)?;
+        self.record("secret-add", user, detail)?;
         self.store
-            .add_secret(&secret.user, secret.binding, &key, services, label)
-            .map(drop)
+            .add_secret(user, *binding, &key, services.as_ref(), label)?;
+        Ok(SecretAnswer::Changed)
     }
 
-    /// The secrets of everybody, or of one user, without what is secret in them. Blocking.
-    ///
-    /// # Errors
-    /// [`Error::State`].
-    pub fn secrets(&self, user: Option<&UserName>) -> Result<Vec<StoredSecret>, Error> {
-        self.store.secrets(user)
-    }
-
-    /// Forgets a secret, which ends the sessions that were logged in with it; whose it was. The
-    /// last owner who can log in keeps the only way in, unless `force` says otherwise.
-    /// Blocking.
-    ///
-    /// # Errors
-    /// `not-found`; `denied` for the only way in of the last admin; `audit`, [`Error::State`].
-    pub fn remove_secret(&self, id: &SecretId, force: bool) -> Result<UserName, Error> {
-        let owner = self
-            .store
-            .secrets(None)?
-            .into_iter()
-            .find(|secret| secret.id == *id);
-        if let Some(secret) = owner {
-            let force = if force { ", force" } else { "" };
-            self.record("secret-remove", &secret.user, format!("secret:{id}{force}"))?;
-        }
-        self.store.remove_secret(id, self.is_kept()?, force)
+    fn remove_secret(&self, request: &RemoveSecret) -> Result<SecretAnswer, Error> {
+        let RemoveSecret { id, force } = request;
+        let _alone = self.alone();
+        let secrets = self.store.secrets(None)?;
+        let found = secrets.into_iter().find(|secret| secret.id == *id);
+        let secret = found
+            .ok_or_else(|| Error::here(ErrorCode::NotFound, format!("there is no secret {id}")))?;
+        let forced = if *force { ", force" } else { "" };
+        self.record(
+            "secret-remove",
+            &secret.user,
+            format!("secret:{id}{forced}"),
+        )?;
+        self.store.remove_secret(id, self.is_kept()?, *force)?;
+        Ok(SecretAnswer::Secrets(vec![row(secret)]))
     }
 
     fn record(&self, action: &str, user: &UserName, detail: String) -> Result<(), Error> {
-        self.audit.open()?.record_blocking(Entry::Admin {
+        self.audit()?.record_blocking(Entry::Admin {
             user: None,
             session: None,
             action: action.to_owned(),
             subject: user.to_string(),
             detail: Some(detail),
         })
+    }
+}
+
+fn row(secret: StoredSecret) -> SecretRow {
+    let StoredSecret {
+        id,
+        user,
+        binding,
+        services,
+        label,
+        created,
+    } = secret;
+    SecretRow {
+        id,
+        user,
+        binding,
+        services: services.map(|services| services.to_string()),
+        label,
+        created,
     }
 }

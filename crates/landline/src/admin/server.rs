@@ -55,7 +55,10 @@ impl Service for AdminService {
     ) -> ServiceFuture<'a> {
         Box::pin(async move {
             while let Some(header) = context.next_request(channel).await? {
-                match self.answer(channel, context, &header).await {
+                match self
+                    .answer(channel, &Caller::Session(context), &header)
+                    .await
+                {
                     Ok(()) => channel.flush().await?,
                     Err(error) => context.answer_failure(channel, error).await?,
                 }
@@ -65,51 +68,99 @@ impl Service for AdminService {
     }
 }
 
+/// Who makes a request.
+pub(crate) enum Caller<'a> {
+    /// A user who is logged in.
+    Session(&'a ServiceContext),
+    /// Somebody on the server's machine, who may do everything.
+    Machine,
+}
+
+impl Caller<'_> {
+    fn admin(&self) -> Option<Admin> {
+        let Self::Session(context) = self else {
+            return None;
+        };
+        let session = context.session();
+        Some(Admin {
+            user: context.user().clone(),
+            key: session.key.clone(),
+            may_grant: session.limits.may_grant,
+            session: session.id.clone(),
+            source: Source::of(context.peer()),
+            root: context.root().clone(),
+        })
+    }
+
+    /// Whether they may make this request about a session.
+    fn may(&self, request: &str, session: &Session) -> bool {
+        let Self::Session(context) = self else {
+            return true;
+        };
+        let rules = context.rights().rules();
+        let actor = Actor {
+            role: rules.role(context.user()),
+            may_grant: context.session().limits.may_grant,
+            is_by_password: false,
+        };
+        let whose = if session.user == *context.user() {
+            Whose::Own
+        } else {
+            Whose::Other(rules.role(&session.user))
+        };
+        Rule::of(request).is_some_and(|rule| rule.check(actor, whose).is_ok())
+    }
+
+    fn report(&self, request: &'static str, subject: &str) {
+        if let Self::Session(context) = self {
+            let subject = subject.chars().take(64).collect();
+            context.report(|user, session| Event::Administered {
+                user,
+                session,
+                request,
+                subject,
+            });
+        }
+    }
+}
+
 impl AdminService {
     /// Gathers the answer to a request.
-    async fn answer(
+    pub(crate) async fn answer(
         &self,
         channel: &mut Channel,
-        account: &ServiceContext,
+        caller: &Caller<'_>,
         header: &Header,
     ) -> Result<(), Error> {
-        let by = account.user().clone();
         if header.kind() == Who::TYPE {
             header.read::<Who>()?;
-            let sessions = self
-                .sessions
-                .list(|session| may(account, Who::TYPE, session));
-            let sessions = sessions.into_iter();
+            let sessions = self.sessions.list(|session| caller.may(Who::TYPE, session));
             // Some may be gone when it comes to them.
-            let rows = sessions.filter_map(|(session, _)| self.sessions.info(&session));
+            let rows = sessions
+                .into_iter()
+                .filter_map(|(session, _)| self.sessions.info(&session));
             return send_list::<LiveSessions>(channel, rows).await;
         }
         if header.kind() == Kick::TYPE {
             let Kick { target } = header.read()?;
-            return send_list::<LiveSessions>(channel, self.kick(account, &target).await?).await;
+            return send_list::<LiveSessions>(channel, self.kick(caller, &target).await?).await;
         }
-        let Some(request) = Request::read(header)?.map(|request| request.of(&by)) else {
+        let Some(request) = Request::read(header)? else {
             return Ok(());
         };
-        let (kind, subject, changes) = (
-            request.kind(),
-            request.subject(),
-            request.changes_something(),
-        );
-        let administration = self.administration.clone();
-        let session = account.session();
-        let admin = Admin {
-            user: by,
-            key: session.key.clone(),
-            may_grant: session.limits.may_grant,
-            session: session.id.clone(),
-            source: Source::of(account.peer()),
-            root: account.root().clone(),
+        let admin = caller.admin();
+        let request = match &admin {
+            Some(admin) => request.of(&admin.user),
+            None => request,
         };
-        let work = move || administration.perform(Some(&admin), &request);
+        let changed = request
+            .changes_something()
+            .then(|| (request.kind(), request.subject()));
+        let administration = self.administration.clone();
+        let work = move || administration.perform(admin.as_ref(), &request);
         let answer = self.threads.run(work).await?;
-        if changes {
-            report(account, kind, &subject);
+        if let Some((kind, subject)) = changed {
+            caller.report(kind, &subject);
         }
         match answer {
             Answer::Changed => channel.send(&Changed {}),
@@ -123,14 +174,10 @@ impl AdminService {
 
     /// Ends the sessions that `target` names now and that may be ended. One that begins meanwhile
     /// is not in the log, and goes on.
-    async fn kick(
-        &self,
-        account: &ServiceContext,
-        target: &str,
-    ) -> Result<Vec<SessionInfo>, Error> {
+    async fn kick(&self, caller: &Caller<'_>, target: &str) -> Result<Vec<SessionInfo>, Error> {
         let is_named = |session: &Session| {
             (session.id == target || session.user.as_str() == target)
-                && may(account, Who::TYPE, session)
+                && caller.may(Who::TYPE, session)
         };
         if self.sessions.list(is_named).is_empty() {
             return Err(Error::here(
@@ -138,60 +185,45 @@ impl AdminService {
                 "there is no such session, and no session of such a user",
             ));
         }
-        let is_meant = |session: &Session| is_named(session) && may(account, Kick::TYPE, session);
+        let is_meant = |session: &Session| is_named(session) && caller.may(Kick::TYPE, session);
         let meant = self.sessions.list(is_meant);
         if meant.is_empty() {
-            let problem = format!("{} may not end sessions of {target}", account.user());
+            let problem = format!("you may not end sessions of {target}");
             return Err(Error::here(ErrorCode::Denied, problem));
         }
-        let subject: String = target.chars().take(64).collect();
+        let subject = target.chars().take(64).collect();
         let detail = joined(
             meant
                 .iter()
                 .map(|(session, user)| format!("{session} of {user}")),
         );
         let entry = |user, session| Entry::Admin {
-            user: Some(user),
-            session: Some(session),
+            user,
+            session,
             action: Kick::TYPE.to_owned(),
             subject,
             detail,
         };
-        account.record(entry).await?;
-        let reason = format!("{} has ended the session", account.user());
+        let reason = match caller {
+            Caller::Session(context) => {
+                context
+                    .record(|user, session| entry(Some(user), Some(session)))
+                    .await?;
+                format!("{} has ended the session", context.user())
+            }
+            Caller::Machine => {
+                let audit = self.administration.audit()?;
+                audit.record(entry(None, None)).await?;
+                "the session was ended on the server's machine".to_owned()
+            }
+        };
         let ended = meant
             .iter()
             .filter_map(|(session, _)| self.sessions.end(&reason, session))
             .collect();
-        report(account, Kick::TYPE, target);
+        caller.report(Kick::TYPE, target);
         Ok(ended)
     }
-}
-
-/// Whether the user may make this request about a session.
-fn may(account: &ServiceContext, request: &str, session: &Session) -> bool {
-    let rules = account.rights().rules();
-    let actor = Actor {
-        role: rules.role(account.user()),
-        may_grant: account.session().limits.may_grant,
-        is_by_password: false,
-    };
-    let whose = if session.user == *account.user() {
-        Whose::Own
-    } else {
-        Whose::Other(rules.role(&session.user))
-    };
-    Rule::of(request).is_some_and(|rule| rule.check(actor, whose).is_ok())
-}
-
-fn report(account: &ServiceContext, request: &'static str, subject: &str) {
-    let subject = subject.chars().take(64).collect();
-    account.report(|user, session| Event::Administered {
-        user,
-        session,
-        request,
-        subject,
-    });
 }
 
 #[cfg(test)]
@@ -200,7 +232,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        audit::{Audit, AuditOptions, Book},
+        audit::{Audit, AuditOptions},
         login::Identity,
         net::LogPaces,
         password::Passwords,
@@ -247,7 +279,7 @@ mod tests {
             rights,
             Arc::new(passwords),
             fingerprint,
-            Book::of_server(audit),
+            Some(audit),
         );
         (
             AdminService {
@@ -271,7 +303,8 @@ mod tests {
         let stage = testkit::Stage::new("unused");
         let (service, account) = service_and_account(&stage);
         let named = begun(&service.sessions, "bob", "2");
-        let mut kick = std::pin::pin!(service.kick(&account, "bob"));
+        let caller = Caller::Session(&account);
+        let mut kick = std::pin::pin!(service.kick(&caller, "bob"));
         // It waits for the log.
         let early = tokio::select! {
             biased;

@@ -15,7 +15,6 @@
 //!
 //! To log something new: a variant of [`Entry`], its [need](Entry), a row in `docs/audit.md`.
 
-mod book;
 mod crowd;
 mod entry;
 mod head;
@@ -34,7 +33,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use book::Book;
 use crowd::Crowd;
 pub use entry::Entry;
 use landline_proto::ErrorCode;

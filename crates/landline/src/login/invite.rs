@@ -2,12 +2,12 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use landline_proto::{DEFAULT_PORT, messages::Token};
+use landline_proto::messages::Token;
 
 use crate::{
     Error,
     crypto::{Fingerprint, random},
-    net::{HostPort, Target},
+    net::HostPort,
 };
 
 /// How long an invite is good for.
@@ -82,14 +82,7 @@ impl FromStr for Invite {
 
 /// `HOST[:PORT]`, with commas between them where there are several.
 pub(super) fn parse_addresses(authority: &str) -> Result<Vec<HostPort>, Error> {
-    let parse = |address: &str| {
-        let target: Target = address.parse()?;
-        Ok(HostPort {
-            host: target.host,
-            port: target.port.unwrap_or(DEFAULT_PORT),
-        })
-    };
-    authority.split(',').map(parse).collect()
+    authority.split(',').map(str::parse).collect()
 }
 
 #[cfg(test)]

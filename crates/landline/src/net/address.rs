@@ -25,6 +25,17 @@ impl fmt::Display for HostPort {
     }
 }
 
+impl FromStr for HostPort {
+    type Err = Error;
+
+    /// Reads `host[:port]`, with the default port where there is none.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let Target { host, port, .. } = text.parse()?;
+        let port = port.unwrap_or(DEFAULT_PORT);
+        Ok(Self { host, port })
+    }
+}
+
 /// A server as the user names it: `[user@]host[:port]`, with brackets around an IPv6 address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {

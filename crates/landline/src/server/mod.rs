@@ -2,6 +2,7 @@
 
 mod capacity;
 mod connection;
+mod control;
 mod home;
 mod listening;
 pub(crate) mod login;
@@ -10,26 +11,34 @@ mod revocation;
 mod services;
 mod shared;
 
-use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use capacity::Capacity;
 use connection::{admit, serve};
+use control::ControlSocket;
 pub use home::noted_home;
 use listening::accept;
 pub use services::words;
 use services::{ServiceParts, registry, words_with};
 use shared::Shared;
 use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, EventSink, RELEASE,
-    admin::{self, Administration},
+    admin::{self, Administration, Reachable, server::AdminService},
     admission::{Admission, Signing},
-    audit::{Audit, AuditOptions, Book, Entry},
+    audit::{Audit, AuditOptions, Entry},
     crypto::Fingerprint,
     files::Partials,
     login::{INVITE_TIME, Identity, Invite},
-    net::{HostPort, LogPaces, RateLimiters, Transport},
+    net::{LogPaces, RateLimiters, Transport},
     password::Passwords,
     paths::{FolderLock, PrivateFolder, Root},
     rights::RightsFile,
@@ -44,6 +53,13 @@ const INVITE_FILE: &str = "invite";
 const HALF_OPEN_MAX: usize = 512;
 /// How often copies that were broken off long ago are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// How long a server that starts waits for a command that holds the lock.
+const LOCK_TIME: Duration = Duration::from_secs(30);
+/// The time between two attempts to take the lock.
+const LOCK_RETRY_TIME: Duration = Duration::from_millis(20);
+/// How long requests of commands may take that are received when the server ends.
+const CONTROL_ENDING_TIME: Duration = Duration::from_secs(10);
 
 /// How a server is set up.
 #[derive(Debug, Clone)]
@@ -71,6 +87,9 @@ pub struct Server {
     drain_time: Duration,
     audit_problem: Option<String>,
     partials: Partials,
+    admin: Arc<AdminService>,
+    control: ControlSocket,
+    // Released last.
     _lock: FolderLock,
 }
 
@@ -95,12 +114,9 @@ impl Server {
         further: Vec<Arc<dyn Service>>,
     ) -> Result<Self, Error> {
         let folder = PrivateFolder::open_or_create(&options.state)?.subfolder("server")?;
-        let Some(lock) = folder.try_lock(LOCK_FILE)? else {
-            return Err(Error::state(
-                options.state.display(),
-                "another server uses this state folder",
-            ));
-        };
+        let lock = take_lock(&folder, &options.state)?;
+        let folder = Arc::new(folder);
+        let control = ControlSocket::bind(folder.clone())?;
         folder.sweep();
         let store = Arc::new(Store::open(&folder.path_of(STORE_FILE))?);
         let identity = Identity::load_or_create(&folder, store.has_accounts()?)?;
@@ -111,7 +127,7 @@ impl Server {
         let root = Arc::new(Root::open(&options.home, &options.state)?);
         home::note(&folder, &options.home)?;
         let partials = Partials::open(&folder)?;
-        let (folder, sessions) = (Arc::new(folder), Sessions::default());
+        let sessions = Sessions::default();
         let rights = Arc::new(RightsFile::of_server(
             folder.clone(),
             words_with(&further)?,
@@ -125,14 +141,17 @@ impl Server {
             rights.clone(),
             passwords.clone(),
             identity.fingerprint(),
-            Book::of_server(audit.clone()),
+            Some(audit.clone()),
         );
         let threads = Threads::start("landline-login", LOGIN_THREADS)?;
-        let parts = ServiceParts {
+        let admin = Arc::new(AdminService {
             administration: Arc::new(administration),
-            partials: partials.clone(),
             sessions: sessions.clone(),
             threads: threads.clone(),
+        });
+        let parts = ServiceParts {
+            admin: admin.clone(),
+            partials: partials.clone(),
         };
         let services = registry(&parts, further)?;
         Ok(Self {
@@ -157,6 +176,8 @@ impl Server {
             }),
             audit_problem,
             partials,
+            admin,
+            control,
             drain_time: options.drain_time,
             _lock: lock,
         })
@@ -182,6 +203,11 @@ impl Server {
         self.shared.services.table()
     }
 
+    /// The accounts, keys and invites.
+    pub fn administration(&self) -> &Administration {
+        &self.admin.administration
+    }
+
     /// The blocking work that runs for users.
     pub fn work(&self) -> &WorkTable {
         &self.shared.work
@@ -192,15 +218,16 @@ impl Server {
         self.shared.rights.clone()
     }
 
-    /// A fresh invite for the owner of this server, which can be reached at `addresses`; `None`
-    /// once somebody has an account. Any earlier one is void. The addresses are noted for the
-    /// invites of later. It is in the audit log before it is good. Blocking.
+    /// Makes a fresh invite for the owner of this server; `None` once somebody has an account. Any
+    /// earlier one is void. This invite and later ones name the addresses that `reachable` lists
+    /// when they are made. It is in the audit log before it is good. Blocking.
     ///
     /// # Errors
     /// `audit`, [`Error::State`].
-    pub fn owner_invite(&self, addresses: Vec<HostPort>) -> Result<Option<Invite>, Error> {
+    pub fn owner_invite(&self, reachable: Reachable) -> Result<Option<Invite>, Error> {
         self.shared.folder.remove(INVITE_FILE)?;
-        Administration::note_addresses(&self.shared.folder, &addresses)?;
+        self.administration().set_reachable(reachable);
+        let addresses = self.administration().addresses()?;
         if self.shared.store.has_accounts()? {
             return Ok(None);
         }
@@ -284,6 +311,9 @@ impl Server {
             events.clone(),
         ));
         upkeep.spawn(expire(self.partials.clone()));
+        let stop = CancellationToken::new();
+        let mut control = JoinSet::new();
+        control.spawn(self.control.serve(self.admin.clone(), stop.clone()));
         let served = accept(
             self.shared.clone(),
             listener,
@@ -292,9 +322,31 @@ impl Server {
             events,
         )
         .await;
+        // Commands may end sessions until none is left.
+        stop.cancel();
+        let _ = tokio::time::timeout(CONTROL_ENDING_TIME, control.join_next()).await;
+        let admin = self.admin.clone();
+        // Commands that find no server go by the addresses that it had last.
+        let save = move || admin.administration.addresses().map(drop);
+        let _ = tokio::task::spawn_blocking(save).await;
         // A log that cannot be written has refused everything that it should have.
         let _ = self.shared.audit.close().await;
         served.map_err(|error| Error::io("the listener", &error))
+    }
+}
+
+/// Takes the lock on the server's state. A command may hold it for a moment. Blocking.
+fn take_lock(folder: &PrivateFolder, state: &Path) -> Result<FolderLock, Error> {
+    let deadline = Instant::now() + LOCK_TIME;
+    loop {
+        if let Some(lock) = folder.try_lock(LOCK_FILE)? {
+            return Ok(lock);
+        }
+        if ControlSocket::is_served(folder) || Instant::now() >= deadline {
+            let problem = "another server uses this state folder";
+            return Err(Error::state(state.display(), problem));
+        }
+        std::thread::sleep(LOCK_RETRY_TIME);
     }
 }
 

@@ -6,21 +6,17 @@ use landline_proto::ErrorCode;
 
 use crate::{
     Error,
-    admin::{self, Administration, server::AdminService},
+    admin::{self, server::AdminService},
     files::{self, Partials, server::FilesService},
     ping::{self, PingService},
     rights::RightWords,
-    session::{
-        Registry, RegistryError, Service, ServiceDefinition, Sessions, Threads, right_words,
-    },
+    session::{Registry, RegistryError, Service, ServiceDefinition, right_words},
 };
 
 /// What the services of a server work on.
 pub(super) struct ServiceParts {
-    pub(super) administration: Arc<Administration>,
+    pub(super) admin: Arc<AdminService>,
     pub(super) partials: Partials,
-    pub(super) sessions: Sessions,
-    pub(super) threads: Threads,
 }
 
 /// A service, and how it is made.
@@ -37,13 +33,7 @@ static SERVICES: [Registration; 3] = [
             partials: parts.partials.clone(),
         })
     }),
-    (&admin::server::DEFINITION, |parts| {
-        Arc::new(AdminService {
-            administration: parts.administration.clone(),
-            sessions: parts.sessions.clone(),
-            threads: parts.threads.clone(),
-        })
-    }),
+    (&admin::server::DEFINITION, |parts| parts.admin.clone()),
 ];
 
 /// The services of this release and `further` ones.

@@ -9,7 +9,7 @@ use arguments::{InviteTerms, KeysCommand, NewPassword, UserCommand};
 use landline::{
     Error,
     admin::{
-        Administration, Answer, Request, client,
+        Answer, LocalServer, Request, client,
         lists::{KeyRow, UserRow},
         messages::{
             AddKeys, AddUser, DisableUser, EnableUser, ListInvites, ListKeys, ListUsers,
@@ -19,6 +19,7 @@ use landline::{
     },
     crypto::Fingerprint,
     keys::KeyLine,
+    login::Invite,
     net::{Channel, Target},
     password::Password,
     paths,
@@ -39,12 +40,9 @@ const KEYS_BYTES_MAX: u64 = 1024 * 1024;
 
 impl Run for User {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let mut office = Office {
-            context,
-            accounts: Accounts::open(context, &self).await?,
-        };
+        let mut office = Office::open(context, &self).await?;
         let done = office.run(self.what).await;
-        if let Accounts::There(channel, _) = office.accounts {
+        if let Accounts::There(channel) = office.accounts {
             channel.finish().await;
         }
         done.map(|()| ExitStatus::SUCCESS)
@@ -54,36 +52,42 @@ impl Run for User {
 struct Office<'a> {
     context: &'a Context,
     accounts: Accounts,
+    /// The server's fingerprint.
+    server: Fingerprint,
+    /// The host that invites name in place of the server's addresses.
+    public_name: Option<Target>,
 }
 
 /// Where the accounts are.
 enum Accounts {
-    Here(Administration),
-    /// With the server's fingerprint.
-    There(Box<Channel>, Fingerprint),
+    Here(LocalServer),
+    There(Box<Channel>),
 }
 
-impl Accounts {
-    async fn open(context: &Context, options: &User) -> Result<Self, Failure> {
+impl<'a> Office<'a> {
+    async fn open(context: &'a Context, options: &User) -> Result<Self, Failure> {
+        let public_name = public_name(&options.what)?;
         let Some(target) = &options.on else {
-            let mut administration = local_admin::open(context)?;
-            if let Some((host, port)) = public_name(&options.what)? {
-                administration.reached_at(host, port);
-            }
-            return Ok(Self::Here(administration));
+            let (server, status) = local_admin::open(context).await?;
+            return Ok(Self {
+                context,
+                accounts: Accounts::Here(server),
+                server: status.fingerprint,
+                public_name,
+            });
         };
         let client = context.client()?;
         let (server, credential) =
             connect::find_server(context, &client, target, &options.access).await?;
         let (connected, _) = landline::client::who(&server, &credential).await?;
-        Ok(Self::There(
-            Box::new(connected.login.channel),
-            server.fingerprint,
-        ))
+        Ok(Self {
+            context,
+            accounts: Accounts::There(Box::new(connected.login.channel)),
+            server: server.fingerprint,
+            public_name,
+        })
     }
-}
 
-impl Office<'_> {
     async fn run(&mut self, what: UserCommand) -> Result<(), Failure> {
         match what {
             UserCommand::Add {
@@ -206,18 +210,15 @@ impl Office<'_> {
 
     /// What is to be stored for a password of `user`.
     async fn record(&mut self, user: &UserName, password: &Password) -> Result<Blob, Failure> {
-        let server = match &self.accounts {
-            Accounts::Here(administration) => administration.fingerprint(),
-            Accounts::There(_, server) => *server,
-        };
+        let server = self.server;
         let ask = async |request| self.put(&request).await;
         Ok(password_record(ask, user.clone(), server, password).await?)
     }
 
     async fn put(&mut self, request: &Request) -> Result<Answer, Error> {
         match &mut self.accounts {
-            Accounts::Here(administration) => administration.perform(None, request),
-            Accounts::There(channel, _) => client::ask(channel, request).await,
+            Accounts::Here(server) => server.ask(request).await,
+            Accounts::There(channel) => client::ask(channel, request).await,
         }
     }
 
@@ -328,6 +329,7 @@ impl Office<'_> {
                 "the server answered with something else than an invite",
             ));
         };
+        let invite = self.with_public_name(invite)?;
         let what = if purpose == "key" {
             "a further key"
         } else {
@@ -342,6 +344,16 @@ impl Office<'_> {
                 .with_advice("nobody has the invite; landline user invites names it, and --revoke makes it void")),
             None => Ok(()),
         }
+    }
+
+    /// The invite with the host that was asked for in place of the server's addresses.
+    fn with_public_name(&self, invite: String) -> Result<String, Failure> {
+        let Some(name) = &self.public_name else {
+            return Ok(invite);
+        };
+        let mut invite: Invite = invite.parse()?;
+        invite.addresses = vec![local_admin::public_address(name, &invite.addresses)];
+        Ok(invite.to_string())
     }
 
     async fn invites(&mut self, json: bool) -> Result<(), Failure> {
@@ -450,21 +462,12 @@ fn key_lines(context: &Context, file: &Path) -> Result<Vec<String>, Failure> {
     Ok(keys.iter().map(ToString::to_string).collect())
 }
 
-fn public_name(what: &UserCommand) -> Result<Option<(String, Option<u16>)>, Failure> {
+/// The host that invites name, if one was given.
+fn public_name(what: &UserCommand) -> Result<Option<Target>, Failure> {
     let (UserCommand::Add { terms, .. } | UserCommand::Invite { terms, .. }) = what else {
         return Ok(None);
     };
-    let InviteTerms {
-        public_name: Some(Target { user, host, port }),
-        ..
-    } = terms
-    else {
-        return Ok(None);
-    };
-    if user.is_some() {
-        return Err(Failure::usage(
-            "--public-name takes HOST[:PORT] without a user",
-        ));
-    }
-    Ok(Some((host.clone(), *port)))
+    let InviteTerms { public_name, .. } = terms;
+    local_admin::check_public_name(public_name.as_ref())?;
+    Ok(public_name.clone())
 }

@@ -1,0 +1,470 @@
+//! One owner of the state folder: commands on the server's machine reach the server through its
+//! control socket, and open the store themselves only where no server runs.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader, Read},
+    os::unix::{
+        fs::{DirBuilderExt, PermissionsExt, chown},
+        net::UnixStream,
+        process::CommandExt,
+    },
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use testkit::{OTHER_USER, RawClient, ServerProcess, Shim, Stage, as_user, wait_for};
+
+use crate::stage;
+
+/// The exit status of a command whose server cannot be asked.
+const CONTROL: i32 = 40;
+
+fn socket(stage: &Stage) -> PathBuf {
+    stage.path("server/server/control")
+}
+
+/// `landline user` on the server's machine, not started.
+fn user(stage: &Stage, arguments: &[&str]) -> Command {
+    let state = stage.path("server").display().to_string();
+    stage.command(&[&["--state", &state, "user"], arguments].concat())
+}
+
+fn names(stage: &Stage) -> BTreeSet<String> {
+    let list = stage.run_at_server(&["user", "list", "--json"]).ok();
+    let rows = list.lines().map(|line| {
+        let row: Value = serde_json::from_str(line).unwrap();
+        row["user"].as_str().unwrap().to_owned()
+    });
+    rows.collect()
+}
+
+/// The store and the audit log are whole.
+#[track_caller]
+fn check_state(stage: &Stage) {
+    let store = Connection::open(stage.path("server/server/landline.sqlite")).unwrap();
+    let verdict: String = store
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(verdict, "ok");
+    stage.run_at_server(&["audit", "verify"]).ok();
+}
+
+#[test]
+fn socket_is_private_and_gone_after_stop() {
+    let stage = stage();
+    let mut server = stage.joined();
+    let mode = fs::symlink_metadata(socket(&stage)).unwrap().permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+    server.terminate();
+    server.wait();
+    assert!(fs::symlink_metadata(socket(&stage)).is_err());
+}
+
+#[test]
+fn server_and_commands_work_in_a_folder_with_a_long_path() {
+    let stage = stage();
+    let long = stage.path(&"x".repeat(200));
+    fs::DirBuilder::new().mode(0o700).create(&long).unwrap();
+    let mut command = stage.serve_command("127.0.0.1:0");
+    command.env("LANDLINE_STATE", &long);
+    let server = stage.serve_with(command);
+    let run = |arguments: &[&str]| {
+        let state = long.display().to_string();
+        stage.run(&[&["--state", &state], arguments].concat())
+    };
+    run(&["user", "add", "bob"]).ok();
+    assert!(long.join("server/control").symlink_metadata().is_ok());
+    drop(server);
+    assert!(run(&["user", "list"]).ok().contains("bob"));
+}
+
+#[test]
+fn stale_socket_is_no_obstacle() {
+    let stage = stage();
+    let mut server = stage.joined();
+    server.kill();
+    assert!(socket(&stage).symlink_metadata().is_ok(), "it was killed");
+    stage.run_at_server(&["user", "add", "bob"]).ok();
+    let server = stage.serve(&[]);
+    stage.run_at_server(&["user", "add", "carol"]).ok();
+    assert!(UnixStream::connect(socket(&stage)).is_ok());
+    drop(server);
+    assert_eq!(
+        names(&stage),
+        ["alice", "bob", "carol"].map(str::to_owned).into()
+    );
+}
+
+/// Reading the log and the rights does not need the server.
+#[test]
+fn hung_server_is_reported_and_its_files_can_be_read() {
+    let stage = stage();
+    let server = stage.joined();
+    server.stop();
+    let start = Instant::now();
+    for command in [
+        &["user", "list"][..],
+        &["user", "disable", "alice"],
+        &["secret", "list"],
+    ] {
+        stage.run_at_server(command).fails(CONTROL, "control");
+    }
+    assert!(start.elapsed() < Duration::from_secs(60));
+    stage.run_at_server(&["audit", "verify"]).ok();
+    stage.run_at_server(&["audit", "show"]).ok();
+    stage.run_at_server(&["check", "alice", "admin"]).ok();
+    let mut second = stage.serve_command("127.0.0.1:0");
+    let output = second.output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(31),
+        "another server does not start"
+    );
+    server.resume();
+    stage.run_at_server(&["user", "list"]).ok();
+}
+
+/// A process of another user that has got hold of the socket's name learns and changes nothing.
+#[test]
+fn socket_of_another_user_is_refused() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+    let stage = stage();
+    drop(stage.joined());
+    let path = self::socket(&stage);
+    let _ = fs::remove_file(&path);
+    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    if as_user(OTHER_USER, || listen(&listener, 8).unwrap()).is_none() {
+        return;
+    }
+    stage
+        .run_at_server(&["user", "list"])
+        .fails(CONTROL, &format!("uid {OTHER_USER}"));
+}
+
+/// The folder is closed to other users. Where somebody opens it, the server still asks who comes.
+/// Proves `local-peer` in docs/faults.md.
+#[test]
+fn other_users_are_refused_at_the_socket() {
+    let stage = stage();
+    let _server = stage.joined();
+    for name in ["", "server", "server/server"] {
+        fs::set_permissions(stage.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = socket(&stage);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    let heard = |path: &PathBuf| {
+        let mut heard = Vec::new();
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
+        let _ = stream.read_to_end(&mut heard);
+        String::from_utf8_lossy(&heard).into_owned()
+    };
+    let Some(refused) = as_user(OTHER_USER, || heard(&path)) else {
+        return;
+    };
+    assert!(refused.contains(r#""code":"denied""#), "{refused}");
+    assert!(!refused.contains("fingerprint"), "{refused}");
+    assert!(heard(&path).contains("fingerprint"), "root is let in");
+}
+
+/// A server of a user other than root, with all that it needs.
+fn server_of(user: u32, stage: &Stage) -> ServerProcess {
+    for name in ["", "server", "home"] {
+        chown(stage.path(name), Some(user), Some(user)).unwrap();
+    }
+    let mut command = stage.serve_command("127.0.0.1:0");
+    command.uid(user).gid(user);
+    stage.serve_with(command)
+}
+
+/// What root would write in the folder of another user, that user's server could not read.
+#[test]
+fn root_administers_the_server_of_another_user_only_while_it_runs() {
+    if as_user(0, || ()).is_none() {
+        return;
+    }
+    let stage = stage();
+    let server = server_of(OTHER_USER, &stage);
+    stage.run_at_server(&["user", "add", "bob"]).ok();
+    stage.run_at_server(&["secret", "add", "bob"]).ok();
+    drop(server);
+    let owners = || -> BTreeSet<(String, u32)> {
+        use std::os::unix::fs::MetadataExt;
+        let entries = fs::read_dir(stage.path("server/server")).unwrap();
+        let owner = |entry: fs::DirEntry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, entry.metadata().unwrap().uid())
+        };
+        entries.map(|entry| owner(entry.unwrap())).collect()
+    };
+    let before = owners();
+    for command in [&["user", "list"][..], &["user", "add", "carol"]] {
+        stage
+            .run_at_server(command)
+            .fails(31, &format!("uid {OTHER_USER}"));
+    }
+    assert_eq!(owners(), before, "nothing was made");
+    assert!(before.iter().all(|(_, owner)| *owner == OTHER_USER));
+}
+
+/// From the end of the command to the closed connection, at best of several times: the machine may
+/// be busy with other tests.
+/// Proves `late-revocation` in docs/faults.md.
+#[test]
+fn disabled_user_is_out_within_50_ms() {
+    let stage = stage();
+    let server = stage.joined();
+    let key = crate::login::client_key(&stage);
+    stage
+        .run_at_server(&["user", "add", "bob", "--key", "-"])
+        .fails(32, "");
+    let line = key.public().line();
+    let path = stage
+        .write("key.pub", line.as_bytes())
+        .display()
+        .to_string();
+    stage
+        .run_at_server(&["user", "add", "bob", "--key", &path])
+        .ok();
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
+        assert_eq!(client.login("bob", &key, None).unwrap(), "welcome");
+        client
+            .send_json(&json!({"type": "open", "service": "ping"}))
+            .unwrap();
+        client.send_json(&json!({"type": "ping"})).unwrap();
+        assert_eq!(client.header().unwrap().unwrap().kind(), "pong");
+        let closed = std::thread::spawn(move || {
+            let code = client.error_code().unwrap();
+            assert_eq!(code.as_deref(), Some("ended"));
+            assert!(client.header().unwrap().is_none());
+            Instant::now()
+        });
+        stage.run_at_server(&["user", "disable", "bob"]).ok();
+        let done = Instant::now();
+        times.push(closed.join().unwrap().saturating_duration_since(done));
+        stage.run_at_server(&["user", "enable", "bob"]).ok();
+    }
+    let best = times.iter().min().unwrap();
+    eprintln!("from the command's end to the closed connection: {times:?}");
+    assert!(*best <= Duration::from_millis(50), "{times:?}");
+}
+
+/// Proves `late-rights` in docs/faults.md.
+#[test]
+fn edited_rights_are_in_force_within_a_second() {
+    let stage = stage();
+    let server = stage.joined();
+    let rights = stage.path("server/server/rights.toml");
+    let mut times = Vec::new();
+    for count in 0..3 {
+        let mut text = fs::read_to_string(&rights).unwrap();
+        text.push_str(&format!("\n[users.user{count}]\nchat = true\n"));
+        let start = Instant::now();
+        if count == 1 {
+            stage.write_rights(&text);
+        } else {
+            fs::write(&rights, text).unwrap();
+        }
+        server.event("rights-loaded");
+        times.push(start.elapsed());
+    }
+    eprintln!("from the edit to the rules in force: {times:?}");
+    assert!(
+        times.iter().min() < Some(&Duration::from_secs(1)),
+        "{times:?}"
+    );
+}
+
+/// Starts commands that add users, each with its name.
+fn add_users(stage: &Stage, count: usize, prefix: &str) -> Vec<(String, Child)> {
+    let start = |number| {
+        let name = format!("{prefix}{number}");
+        let child = user(stage, &["add", &name]).spawn().unwrap();
+        (name, child)
+    };
+    (0..count).map(start).collect()
+}
+
+#[test]
+fn fifty_commands_without_a_server_take_turns() {
+    let stage = stage();
+    drop(stage.joined());
+    let commands = add_users(&stage, 50, "user");
+    let mut expected = BTreeSet::from(["alice".to_owned()]);
+    for (name, child) in commands {
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {said}");
+        expected.insert(name);
+    }
+    assert_eq!(names(&stage), expected);
+    check_state(&stage);
+}
+
+/// A server that is stopped answers what it has received, and commands find the one after it or
+/// nobody. Only a server that is killed leaves a command without an answer.
+#[test]
+fn fifty_commands_while_a_server_starts_and_stops() {
+    for is_killed in [false, true] {
+        let stage = stage();
+        drop(stage.joined());
+        let commands = add_users(&stage, 50, "user");
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(4) {
+            let mut server = stage.serve(&[]);
+            std::thread::sleep(Duration::from_millis(150));
+            if is_killed {
+                server.kill();
+            } else {
+                server.terminate();
+                assert_eq!(server.wait(), Some(0));
+            }
+        }
+        let mut acknowledged = 0;
+        let mut outcomes = Vec::new();
+        for (name, child) in commands {
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            match output.status.code() {
+                Some(0) => acknowledged += 1,
+                Some(CONTROL) if is_killed && said.contains("may have been made") => {}
+                other => panic!("{name}: {other:?} {said}"),
+            }
+            outcomes.push((name, output.status.success()));
+        }
+        eprintln!("killed: {is_killed}; {acknowledged} of 50 were acknowledged");
+        let names = names(&stage);
+        for (name, is_done) in outcomes {
+            assert!(!is_done || names.contains(&name), "{name} is lost");
+        }
+        check_state(&stage);
+    }
+}
+
+/// A change of rights that is broken off anywhere leaves a state in which the server starts, and in
+/// which nobody has rights that they did not have and were not to get.
+/// Proves `half-change` in docs/faults.md.
+#[test]
+fn server_killed_at_any_step_of_a_change_of_rights_starts_again() {
+    let stage = stage();
+    let Some(shim) = Shim::build(&stage) else {
+        return;
+    };
+    drop(stage.joined());
+    let changes: [&[&str]; 2] = [&["add", "bob", "--files", "rw:~/bob"], &["remove", "bob"]];
+    for call in ["write", "fsync"] {
+        for change in changes {
+            let mut kills = 0;
+            for nth in 1.. {
+                let mut command = stage.serve_command("127.0.0.1:0");
+                shim.load_kill(&mut command, call, "/server/server/", nth);
+                let server = stage.serve_with(command);
+                // Only a user who is there is removed, and only one who is not is added.
+                let is_there = names(&stage).contains("bob");
+                if is_there != (change[0] == "remove") {
+                    stage
+                        .run_at_server(&[&["user"], changes[usize::from(is_there)]].concat())
+                        .ok();
+                }
+                shim.arm();
+                let outcome = stage.run_at_server(&[&["user"], change].concat());
+                let has_struck = shim.has_struck();
+                drop(server);
+                if !has_struck {
+                    outcome.ok();
+                    break;
+                }
+                kills += 1;
+                let status = outcome.status;
+                assert!(
+                    status == Some(CONTROL) || status == Some(0),
+                    "{call} {nth}: {}",
+                    outcome.stderr
+                );
+                check_after_kill(&stage, &format!("{call} {nth} of {change:?}"));
+            }
+            assert!(kills >= 3, "{call} of {change:?}: {kills} kills");
+        }
+    }
+}
+
+/// A user has rights only with an account that can log in.
+#[track_caller]
+fn check_after_kill(stage: &Stage, when: &str) {
+    let server = stage.serve(&[]);
+    let rights = String::from_utf8(stage.read("server/server/rights.toml")).unwrap();
+    let listed = stage.run_at_server(&["user", "list", "--json"]).ok();
+    let rows = listed
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let is_account = rows.into_iter().any(|row| row["user"] == "bob");
+    assert!(!rights.contains("bob") || is_account, "{when}: {rights}");
+    check_state(stage);
+    drop(server);
+}
+
+/// Waits in the kernel for whatever comes next: every system call costs a battery something.
+/// 5 s after a start, or a minute with `LANDLINE_SOAK=1`.
+#[test]
+fn idle_server_makes_no_system_call() {
+    let stage = stage();
+    let server = stage.joined();
+    stage.run_at_server(&["user", "add", "bob"]).ok();
+    stage.run(&["ping", "127.0.0.1"]).ok();
+    // Threads that have nothing to do end after 10 s.
+    std::thread::sleep(Duration::from_secs(13));
+    let seconds = if std::env::var_os("LANDLINE_SOAK").is_some() {
+        60
+    } else {
+        5
+    };
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-ttt", "-p", &server.id().to_string()]);
+    let Ok(mut child) = strace
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+    else {
+        eprintln!("SKIPPED: system calls are counted with strace");
+        return;
+    };
+    std::thread::sleep(Duration::from_secs(seconds + 1));
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    let lines: Vec<String> = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        .collect();
+    let _ = child.wait();
+    if lines.iter().any(|line| line.contains("not permitted")) {
+        eprintln!("SKIPPED: this process may not trace others");
+        return;
+    }
+    // What waits when it is attached to, waits anew.
+    let times: Vec<f64> = lines
+        .iter()
+        .filter_map(|line| {
+            let line = line.strip_prefix("[pid ").map_or(&line[..], |line| {
+                line.split_once("] ").map_or("", |(_, rest)| rest)
+            });
+            line.split(' ').next()?.parse().ok()
+        })
+        .collect();
+    let begin = times.iter().copied().fold(f64::MAX, f64::min);
+    let calls = times.iter().filter(|time| **time > begin + 0.5).count();
+    assert_eq!(calls, 0, "{lines:#?}");
+    wait_for("the server", || {
+        stage.run(&["ping", "127.0.0.1"]).status == Some(0)
+    });
+}

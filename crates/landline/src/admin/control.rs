@@ -1,0 +1,37 @@
+//! The messages of the control socket, by which commands on the server's machine reach the server
+//! (`docs/protocol.md` section 13).
+
+use landline_proto::{Message, MessageRule, ProtocolState, messages::ErrorMessage};
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::Fingerprint;
+
+/// The socket's name in the server's state folder.
+pub(crate) const SOCKET: &str = "control";
+
+/// Client: connected to the socket; the server speaks first.
+pub(crate) static GREETING: ProtocolState = ProtocolState::new(
+    "control-greeting",
+    &[
+        MessageRule::new(ServerState::TYPE),
+        MessageRule::new(ErrorMessage::TYPE),
+    ],
+);
+
+/// Server: what it is, as the first message on a control socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServerState {
+    /// Its release.
+    pub(crate) release: String,
+    /// The fingerprint that clients pin.
+    pub(crate) fingerprint: Fingerprint,
+    /// Where clients can reach it; none where that is not known.
+    pub(crate) addresses: Vec<String>,
+    /// Why the rights file, as it is now, is not in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rights_problem: Option<String>,
+}
+
+impl Message for ServerState {
+    const TYPE: &'static str = "server";
+}
