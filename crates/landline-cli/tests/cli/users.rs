@@ -727,6 +727,7 @@ fn the_commands_of_the_machine_itself() {
         "[users.carol]\nfiles = [\"rw:~\"]\nchat = true\n[users.carol.quota]\nrate = \"1 MiB/s\"\n";
     two.stage
         .write_rights(&format!("[users.alice]\nrole = \"owner\"\n{carol}"));
+    two.server.event("rights-loaded");
     let listed = two.user(&["list"]).ok();
     let carol = listed
         .lines()
@@ -744,7 +745,6 @@ fn the_commands_of_the_machine_itself() {
             "{line} in {shown}"
         );
     }
-    two.server.event("rights-loaded");
     two.user(&["invite", "carol"])
         .fails(23, "enable the account first");
     assert_eq!(

@@ -1,13 +1,19 @@
 //! The messages of the control socket, by which commands on the server's machine reach the server
 //! (`docs/protocol.md` section 13).
 
-use landline_proto::{Message, MessageRule, ProtocolState, messages::ErrorMessage};
+use landline_proto::{Limits, Message, MessageRule, ProtocolState, messages::ErrorMessage};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::Fingerprint;
 
 /// The socket's name in the server's state folder.
 pub(crate) const SOCKET: &str = "control";
+
+/// What both sides accept: a file of keys fits into one message, and none has a body.
+pub(crate) const LIMITS: Limits = Limits {
+    header_bytes_max: 2 << 20,
+    data_bytes_max: None,
+};
 
 /// Client: connected to the socket; the server speaks first.
 pub(crate) static GREETING: ProtocolState = ProtocolState::new(

@@ -11,12 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use landline_proto::{ErrorCode, Limits, MessageDecoder, login::SecretId, messages::Open};
+use landline_proto::{
+    ErrorCode,
+    login::{SecretId, UserName},
+    messages::Open,
+};
 use tokio::{net::UnixStream, task::spawn_blocking};
 
 use super::{
     Administration, Answer, Request, client,
-    control::{GREETING, SOCKET, ServerState},
+    control::{GREETING, LIMITS, SOCKET, ServerState},
     lists::SecretRow,
     messages,
     secrets::{self, ListSecrets, RemoveSecret, SecretAnswer, SecretRequest},
@@ -30,7 +34,6 @@ use crate::{
     net::{Channel, HostPort, local_stream},
     password::Passwords,
     paths::{FolderLock, PrivateFolder, user_id},
-    proto::login::UserName,
     rights::{RightWords, RightsFile},
     store::{LOCK_FILE, STORE_FILE, Store},
 };
@@ -281,8 +284,7 @@ impl LocalServer {
             );
             return Err(Error::control(self.socket(), problem));
         }
-        let decoder = MessageDecoder::new(Limits::SESSION);
-        let mut channel = Channel::new(local_stream(stream), decoder);
+        let mut channel = Channel::with_limits(local_stream(stream), LIMITS);
         let greeting = channel.receive(&GREETING);
         match tokio::time::timeout_at(deadline.into(), greeting).await {
             Ok(Ok(greeting)) => Ok(Some((Box::new(channel), greeting.read()?))),

@@ -303,8 +303,7 @@ mod tests {
         let stage = testkit::Stage::new("unused");
         let (service, account) = service_and_account(&stage);
         let named = begun(&service.sessions, "bob", "2");
-        let caller = Caller::Session(&account);
-        let mut kick = std::pin::pin!(service.kick(&caller, "bob"));
+        let mut kick = std::pin::pin!(service.kick(&Caller::Machine, "bob"));
         // It waits for the log.
         let early = tokio::select! {
             biased;

@@ -4,9 +4,7 @@
 
 use std::{io, os::unix::net::UnixListener as StdListener, sync::Arc, time::Duration};
 
-use landline_proto::{
-    ErrorCode, Header, Limits, MessageDecoder, ProtocolState, messages::Open, state::SERVER_CHANNEL,
-};
+use landline_proto::{ErrorCode, Header, ProtocolState, messages::Open, state::SERVER_CHANNEL};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -17,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error,
     admin::{
-        control::{SOCKET, ServerState},
+        control::{LIMITS, SOCKET, ServerState},
         lists::{Secrets, send_list},
         messages::{self, Changed},
         secrets::{self, SecretAnswer, SecretRequest},
@@ -111,8 +109,7 @@ impl Drop for ControlSocket {
 /// One connection, from its first byte to its last.
 async fn serve(stream: UnixStream, admin: Arc<AdminService>, stop: CancellationToken) {
     let peer = stream.peer_cred();
-    let decoder = MessageDecoder::new(Limits::SESSION);
-    let mut channel = Channel::new(local_stream(stream), decoder);
+    let mut channel = Channel::with_limits(local_stream(stream), LIMITS);
     let served = match peer {
         Ok(peer) if [user_id(), 0].contains(&peer.uid()) => {
             serve_channel(&mut channel, &admin, &stop).await

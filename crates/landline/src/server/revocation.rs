@@ -136,3 +136,139 @@ impl Examiner {
         Ok(expiry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        keys::{KeyLine, PublicKey},
+        session::{Departure, Remaining, Session, SessionHandle, tests::session},
+        store::{Removal, unix_now},
+    };
+
+    struct Watched {
+        store: Arc<Store>,
+        sessions: Sessions,
+        key: PublicKey,
+        _watching: tokio::task::JoinSet<()>,
+    }
+
+    /// A store with alice and her key, whose sessions are watched.
+    fn watched() -> Watched {
+        let pair = ssh_key::private::Ed25519Keypair::from_seed(&[1; 32]);
+        let key = ssh_key::PublicKey::from(pair.public).to_openssh().unwrap();
+        let watched = Watched {
+            store: Arc::new(Store::open(Path::new(":memory:")).unwrap()),
+            sessions: Sessions::default(),
+            key: PublicKey::parse(&key).unwrap(),
+            _watching: tokio::task::JoinSet::new(),
+        };
+        let alice = "alice".parse().unwrap();
+        watched
+            .store
+            .add_account(&alice, &[watched.key.clone().into()])
+            .unwrap();
+        watched
+    }
+
+    impl Watched {
+        fn start(&mut self) {
+            self._watching.spawn(watch(
+                self.store.clone(),
+                self.sessions.clone(),
+                Threads::start("test", 1).unwrap(),
+                Arc::new(|_| {}),
+            ));
+        }
+
+        fn session(&self) -> Session {
+            let mut alice = session("alice", "1");
+            alice.key = self.key.fingerprint();
+            alice.attach = Some(crate::keys::SecretKey::from_bytes([1; 32]));
+            alice
+        }
+
+        fn begin(&self) -> SessionHandle {
+            let peer = ([127, 0, 0, 1], 1).into();
+            self.sessions.begin(self.session(), peer, None).unwrap()
+        }
+
+        fn set_options(&self, options: &str) {
+            let line = format!("{options} {}", self.key.line());
+            let alice = "alice".parse().unwrap();
+            let line = KeyLine::parse(&line).unwrap();
+            self.store.add_keys(&alice, &[line]).unwrap();
+        }
+
+        fn disable(&self) {
+            let alice = "alice".parse().unwrap();
+            self.store
+                .take_away(&alice, Removal::Disable, |_| false, true)
+                .unwrap();
+        }
+    }
+
+    async fn within_a_moment(handle: &SessionHandle) -> Error {
+        let limit = Duration::from_secs(5);
+        tokio::time::timeout(limit, handle.terminated())
+            .await
+            .expect("the session is ended")
+    }
+
+    #[tokio::test]
+    async fn change_ends_sessions() {
+        let mut watched = watched();
+        let handle = watched.begin();
+        watched.start();
+        watched.disable();
+        within_a_moment(&handle).await;
+    }
+
+    /// A login that was decided before the change, and whose session is entered after it.
+    #[tokio::test]
+    async fn session_entered_after_change_is_ended() {
+        let mut watched = watched();
+        watched.start();
+        watched.disable();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        within_a_moment(&watched.begin()).await;
+    }
+
+    #[tokio::test]
+    async fn key_that_expires_ends_sessions_and_no_later_than_that() {
+        let mut watched = watched();
+        let expires = unix_now() + 2;
+        let moment = time::OffsetDateTime::from_unix_timestamp(expires).unwrap();
+        let moment = format!(
+            "{:04}{:02}{:02}{:02}{:02}{:02}Z",
+            moment.year(),
+            u8::from(moment.month()),
+            moment.day(),
+            moment.hour(),
+            moment.minute(),
+            moment.second()
+        );
+        watched.set_options(&format!("expiry-time=\"{moment}\""));
+        watched.start();
+        let connected = watched.begin();
+        within_a_moment(&connected).await;
+        assert!((expires..expires + 2).contains(&unix_now()));
+    }
+
+    /// A session that waits for its client to attach again has no connection to be examined by.
+    #[tokio::test]
+    async fn session_without_connection_is_ended() {
+        let mut watched = watched();
+        let handle = watched.begin();
+        let linger = Duration::from_secs(60);
+        let Remaining::Waiting(waiting) = handle.deregister(Departure::Lost, linger) else {
+            panic!("it waits");
+        };
+        watched.start();
+        watched.set_options("expiry-time=\"20200101Z\"");
+        let over = tokio::time::timeout(Duration::from_secs(5), waiting.is_over()).await;
+        assert!(over.expect("the session is ended"));
+    }
+}

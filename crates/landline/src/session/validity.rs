@@ -19,7 +19,7 @@ pub(crate) enum Validity {
 }
 
 /// Checks whether somebody who has logged in as `session` says, from these addresses, could still
-/// do so. Blocking.
+/// do so. Blocking. A session that waits for its client has no address.
 ///
 /// # Errors
 /// [`Error::State`].
@@ -45,10 +45,11 @@ pub(crate) fn validity(
             Err(reason) => return Ok(Validity::Revoked(reason.to_string())),
         }
     }
-    let until = KeyOptions::parse(&record.options)
-        .ok()
-        .and_then(|options| options.expires());
-    Ok(Validity::Valid { until })
+    let options = KeyOptions::parse(&record.options);
+    match options.and_then(|options| options.check_expiry(unix_now()).map(|()| options.expires())) {
+        Ok(until) => Ok(Validity::Valid { until }),
+        Err(reason) => Ok(Validity::Revoked(reason.to_string())),
+    }
 }
 
 /// What a stored key may be used for from `peer` now, or why it may not be used.

@@ -21,7 +21,6 @@ use landline_proto::{ErrorCode, login::UserName};
 pub use passwords::StoredPassword;
 pub(crate) use rights::StorageLimit;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use schema::Upkeep;
 pub use secrets::StoredSecret;
 use tokio::sync::watch;
 
@@ -45,26 +44,13 @@ pub struct Store {
 
 impl Store {
     /// Opens the store, making it or bringing it up to date if need be, after a backup beside it.
-    /// The caller sees to it that no other process uses it meanwhile.
+    /// The caller holds the server's lock: no other process uses it meanwhile.
     ///
     /// # Errors
     /// [`Error::State`] where it cannot be opened, is damaged, or is of a later release.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::open_with(path, Upkeep::Make)
-    }
-
-    /// Opens the store while another process may be using it.
-    ///
-    /// # Errors
-    /// Also [`Error::State`] where it is of an earlier release.
-    pub fn open_shared(path: &Path) -> Result<Self, Error> {
-        Self::open_with(path, Upkeep::Leave)
-    }
-
-    fn open_with(path: &Path, upkeep: Upkeep) -> Result<Self, Error> {
         let shown = path.display().to_string();
-        let connection =
-            schema::open(path, upkeep).map_err(|problem| Error::state(&shown, problem))?;
+        let connection = schema::open(path).map_err(|problem| Error::state(&shown, problem))?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
             path: shown,

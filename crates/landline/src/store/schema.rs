@@ -136,22 +136,12 @@ const PASSWORD_SOURCES: &str = "
 /// What SQLite takes for no file at all.
 const MEMORY: &str = ":memory:";
 
-/// What may be done to a store that is not of this version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Upkeep {
-    /// Make it, or bring it up to date: nobody else uses it.
-    Make,
-    /// Nothing: a server may be using it.
-    Leave,
+/// Opens the file with the settings that make a commit durable, and brings its tables up to date.
+pub(super) fn open(path: &Path) -> Result<Connection, String> {
+    open_with(path, &SCHEMA)
 }
 
-/// Opens the file with the settings that make a commit durable, and brings its tables up to date if
-/// it may.
-pub(super) fn open(path: &Path, upkeep: Upkeep) -> Result<Connection, String> {
-    open_with(path, upkeep, &SCHEMA)
-}
-
-fn open_with(path: &Path, upkeep: Upkeep, schema: &Schema) -> Result<Connection, String> {
+fn open_with(path: &Path, schema: &Schema) -> Result<Connection, String> {
     let text = |error: rusqlite::Error| error.to_string();
     if rusqlite::version_number() < SQLITE_VERSION_MIN {
         return Err(format!(
@@ -171,7 +161,7 @@ fn open_with(path: &Path, upkeep: Upkeep, schema: &Schema) -> Result<Connection,
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(text)?;
     // Nothing is written before this: a later release's store stays as it is.
-    schema.check(version, upkeep)?;
+    schema.check(version)?;
     connection
         .pragma_update(None, "journal_mode", "WAL")
         .map_err(text)?;
@@ -203,18 +193,14 @@ impl Schema {
     }
 
     /// Checks that a store of this version may be used.
-    fn check(&self, version: i64, upkeep: Upkeep) -> Result<(), String> {
+    fn check(&self, version: i64) -> Result<(), String> {
         let current = self.version();
-        if version == current || (0..current).contains(&version) && upkeep == Upkeep::Make {
+        if (0..=current).contains(&version) {
             return Ok(());
         }
-        Err(if (0..current).contains(&version) {
-            "is of an earlier release, and the server that uses it too; restart the server".into()
-        } else {
-            format!(
-                "is of a later release (version {version}); this release knows version {current}"
-            )
-        })
+        Err(format!(
+            "is of a later release (version {version}); this release knows version {current}"
+        ))
     }
 
     /// Makes all tables of a new store, or takes the steps that an older one lacks.
@@ -308,7 +294,7 @@ mod tests {
     /// A store of the release before, with a row.
     fn older(stage: &Stage) -> PathBuf {
         let path = stage.path("store");
-        let connection = open_with(&path, Upkeep::Make, &OLDER).unwrap();
+        let connection = open_with(&path, &OLDER).unwrap();
         connection
             .execute("INSERT INTO people VALUES ('alice')", [])
             .unwrap();
@@ -320,10 +306,7 @@ mod tests {
     fn older_store_is_backed_up_and_upgraded() {
         let stage = Stage::new("unused");
         let path = older(&stage);
-        let refused = open_with(&path, Upkeep::Leave, &NEWER).unwrap_err();
-        assert!(refused.contains("earlier release"), "{refused}");
-        assert_eq!(version(&path), 1);
-        let upgraded = open_with(&path, Upkeep::Make, &NEWER).unwrap();
+        let upgraded = open_with(&path, &NEWER).unwrap();
         assert_eq!((version(&path), shoe(&upgraded)), (2, 42));
         let backup = Connection::open(stage.path("store.version-1")).unwrap();
         let name: String = backup
@@ -333,7 +316,7 @@ mod tests {
             (version(&stage.path("store.version-1")), &*name),
             (1, "alice")
         );
-        open_with(&path, Upkeep::Leave, &NEWER).unwrap();
+        open_with(&path, &NEWER).unwrap();
     }
 
     /// Proves `release-mix` in docs/faults.md.
@@ -341,13 +324,13 @@ mod tests {
     fn steps_lead_from_any_version_to_the_latest() {
         let stage = Stage::new("unused");
         let path = older(&stage);
-        let upgraded = open_with(&path, Upkeep::Make, &NEWEST).unwrap();
+        let upgraded = open_with(&path, &NEWEST).unwrap();
         assert_eq!((version(&path), shoe(&upgraded)), (3, 43));
         // A store of the version in between takes the last step only.
         let stage = Stage::new("unused");
         let path = older(&stage);
-        drop(open_with(&path, Upkeep::Make, &NEWER).unwrap());
-        let upgraded = open_with(&path, Upkeep::Make, &NEWEST).unwrap();
+        drop(open_with(&path, &NEWER).unwrap());
+        let upgraded = open_with(&path, &NEWEST).unwrap();
         assert_eq!((version(&path), shoe(&upgraded)), (3, 43));
     }
 
@@ -362,9 +345,9 @@ mod tests {
         };
         let stage = Stage::new("unused");
         let path = older(&stage);
-        assert!(open_with(&path, Upkeep::Make, &BROKEN).is_err());
+        assert!(open_with(&path, &BROKEN).is_err());
         assert_eq!(version(&path), 1);
-        let upgraded = open_with(&path, Upkeep::Make, &NEWER).unwrap();
+        let upgraded = open_with(&path, &NEWER).unwrap();
         assert_eq!(shoe(&upgraded), 42);
     }
 
@@ -374,7 +357,7 @@ mod tests {
         let stage = Stage::new("unused");
         let path = older(&stage);
         PrivateFolder::open_or_create(&stage.path("store.version-1")).unwrap();
-        let refused = open_with(&path, Upkeep::Make, &NEWER).unwrap_err();
+        let refused = open_with(&path, &NEWER).unwrap_err();
         assert!(refused.contains("backup"), "{refused}");
         assert_eq!(version(&path), 1);
     }

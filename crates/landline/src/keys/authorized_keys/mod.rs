@@ -203,18 +203,25 @@ impl KeyOptions {
         self.expiry.as_ref().map(Expiry::unix)
     }
 
+    /// Whether the key is still good at `now` (seconds since 1970).
+    ///
+    /// # Errors
+    /// Why not, for the log.
+    pub fn check_expiry(&self, now: i64) -> Result<(), KeyLineError> {
+        match &self.expiry {
+            Some(expiry) if now >= expiry.unix() => Err(KeyLineError::new(format!(
+                "the key has expired (expiry-time=\"{expiry}\")"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the key may be used from `peer` at `now` (seconds since 1970).
     ///
     /// # Errors
     /// Why not, for the log.
     pub fn admit(&self, peer: IpAddr, now: i64) -> Result<(), KeyLineError> {
-        if let Some(expiry) = &self.expiry
-            && now >= expiry.unix()
-        {
-            return Err(KeyLineError::new(format!(
-                "the key has expired (expiry-time=\"{expiry}\")"
-            )));
-        }
+        self.check_expiry(now)?;
         match &self.from {
             Some(from) if !from.admit(peer) => Err(KeyLineError::new(format!(
                 "the key is not good from {peer} (from=\"{from}\")"

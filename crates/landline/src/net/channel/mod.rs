@@ -8,7 +8,7 @@ use std::{
 };
 
 use landline_proto::{
-    BodySize, Header, Message, MessageDecoder, ProtocolState, frame,
+    BodySize, Header, Limits, Message, MessageDecoder, ProtocolState, frame,
     limits::{LINGER_BYTES_MAX, LINGER_TIME_MAX},
     messages::ErrorMessage,
 };
@@ -61,6 +61,13 @@ impl Channel {
             reader: ChannelReader::new(SharedStream(stream.clone()), decoder),
             writer: ChannelWriter::new(SharedStream(stream)),
         }
+    }
+
+    /// A channel over a stream without a login, on which both sides accept as much as `limits` says.
+    pub(crate) fn with_limits(stream: Box<dyn SecureStream>, limits: Limits) -> Self {
+        let mut channel = Self::new(stream, MessageDecoder::new(limits));
+        channel.writer.set_limits(limits);
+        channel
     }
 
     /// Limits how fast content flows, both directions together.

@@ -27,6 +27,7 @@ pub struct ChannelWriter {
     pub(super) sending: Option<Sending>,
     ending: Option<watch::Receiver<Option<String>>>,
     partial: PartialFrame,
+    limits: Limits,
     pub(super) rate_limiter: Option<Arc<RateLimiter>>,
 }
 
@@ -70,6 +71,7 @@ impl ChannelWriter {
             sending: None,
             ending: None,
             partial: PartialFrame::default(),
+            limits: Limits::SESSION,
             rate_limiter: None,
         }
     }
@@ -85,17 +87,17 @@ impl ChannelWriter {
         self.partial.clone()
     }
 
+    /// Sets what the peer accepts, where that is not what it accepts after a login.
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Gathers a message without a body.
     ///
     /// # Errors
     /// [`landline_proto::ProtocolError::FrameSize`] where it is too long for a header.
     pub fn send<M: Message>(&mut self, message: &M) -> Result<(), Error> {
-        Ok(message::encode(
-            message,
-            None,
-            &Limits::SESSION,
-            &mut self.out,
-        )?)
+        Ok(message::encode(message, None, &self.limits, &mut self.out)?)
     }
 
     /// Gathers a message that was [encoded](encode) before.
