@@ -25,7 +25,6 @@ impl Two {
         let stage = stage();
         let server = stage.joined();
         let two = Self { server, stage };
-        // Over the line, so that the rights are in force at once.
         let invite = two
             .user_over_the_line(&["add", "bob", "--files", "rw:~", "--invite"])
             .ok();
@@ -366,7 +365,6 @@ fn new_users_have_the_rights_that_were_given() {
     let two = Two::new();
     let join = |name: &str, options: &[&str]| {
         let add = [&["add", name, "--invite"], options].concat();
-        // Over the line, so that the rights are in force at once.
         let invite = if options.is_empty() {
             two.user(&add).ok()
         } else {
