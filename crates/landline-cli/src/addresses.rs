@@ -5,32 +5,31 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use landline::{admin::Reachable, net::HostPort};
+use landline::net::HostPort;
 
 /// Lists where a client can reach a server that listens at `listening`, each time it is called.
 ///
 /// A server that starts at boot starts before most addresses exist.
-pub(crate) fn reachable(public_name: Option<String>, listening: SocketAddr) -> Reachable {
+pub(crate) fn reachable(
+    public_name: Option<String>,
+    listening: SocketAddr,
+) -> impl Fn() -> Vec<HostPort> + Send + Sync + 'static {
     let port = listening.port();
-    let one = |host: String| vec![HostPort { host, port }];
-    if let Some(name) = public_name {
-        let name = one(name);
-        return Box::new(move || name.clone());
-    }
-    if !listening.ip().is_unspecified() {
-        let address = one(listening.ip().to_string());
-        return Box::new(move || address.clone());
-    }
-    let latest = Mutex::new(one("127.0.0.1".into()));
-    Box::new(move || {
-        let now = list_all(port);
+    let fixed = public_name
+        .or_else(|| (!listening.ip().is_unspecified()).then(|| listening.ip().to_string()));
+    let first = fixed.clone().unwrap_or_else(|| "127.0.0.1".to_owned());
+    let latest = Mutex::new(vec![HostPort { host: first, port }]);
+    move || {
         let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
-        // A machine without a network will most likely get its earlier addresses back.
-        if !now.is_empty() {
-            *latest = now;
+        if fixed.is_none() {
+            let now = list_all(port);
+            // A machine without a network will most likely get its earlier addresses back.
+            if !now.is_empty() {
+                *latest = now;
+            }
         }
         latest.clone()
-    })
+    }
 }
 
 /// All addresses of this machine, except loopback and link-local ones.

@@ -42,12 +42,12 @@ async fn the_first_answer_comes_after_three_round_trips() {
     };
     let server = Arc::new(Server::open(&options).unwrap());
     let invite = server
-        .owner_invite(Box::new(|| {
+        .owner_invite(|| {
             vec![HostPort {
                 host: "memory".into(),
                 port: 1,
             }]
-        }))
+        })
         .unwrap()
         .unwrap();
     let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();

@@ -74,7 +74,7 @@ async fn serve() -> Served {
     let invite = server
         .owner_invite({
             let address = address.clone();
-            Box::new(move || vec![address.clone()])
+            move || vec![address.clone()]
         })
         .unwrap()
         .unwrap();

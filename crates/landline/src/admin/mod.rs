@@ -16,4 +16,4 @@ pub(crate) mod server;
 pub(crate) use detail::of_invite;
 pub use local::{LocalServer, LocalStatus};
 pub use messages::{Answer, Request};
-pub use perform::{Admin, Administration, Reachable};
+pub use perform::{Admin, Administration};

@@ -32,6 +32,9 @@ const ADDRESSES_FILE: &str = "addresses";
 /// Far beyond any list of addresses.
 const ADDRESSES_BYTES_MAX: u64 = 64 * 1024;
 
+/// Lists where clients can reach a server now: at least one address.
+pub(crate) type Reachable = Box<dyn Fn() -> Vec<HostPort> + Send + Sync>;
+
 /// The accounts, keys, secrets and invites of a server.
 pub struct Administration {
     folder: Arc<PrivateFolder>,
@@ -46,9 +49,6 @@ pub struct Administration {
     /// Held for one change at a time, so that none finds what another has half done.
     changing: Mutex<()>,
 }
-
-/// Lists where clients can reach a server now: at least one address.
-pub type Reachable = Box<dyn Fn() -> Vec<HostPort> + Send + Sync>;
 
 /// An admin who asks for something over the line.
 #[derive(Debug, Clone)]

@@ -354,12 +354,12 @@ mod tests {
     /// The owner's invite, and a key to redeem it with.
     fn invite_and_key(server: &Server, stage: &testkit::Stage) -> (Invite, Arc<UserKey>) {
         let invite = server
-            .owner_invite(Box::new(|| {
+            .owner_invite(|| {
                 vec![HostPort {
                     host: "memory".into(),
                     port: 1,
                 }]
-            }))
+            })
             .unwrap()
             .unwrap();
         let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();

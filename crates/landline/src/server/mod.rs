@@ -32,13 +32,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, EventSink, RELEASE,
-    admin::{self, Administration, Reachable, server::AdminService},
+    admin::{self, Administration, server::AdminService},
     admission::{Admission, Signing},
     audit::{Audit, AuditOptions, Entry},
     crypto::Fingerprint,
     files::Partials,
     login::{INVITE_TIME, Identity, Invite},
-    net::{LogPaces, RateLimiters, Transport},
+    net::{HostPort, LogPaces, RateLimiters, Transport},
     password::Passwords,
     paths::{FolderLock, PrivateFolder, Root},
     rights::RightsFile,
@@ -224,9 +224,12 @@ impl Server {
     ///
     /// # Errors
     /// `audit`, [`Error::State`].
-    pub fn owner_invite(&self, reachable: Reachable) -> Result<Option<Invite>, Error> {
+    pub fn owner_invite(
+        &self,
+        reachable: impl Fn() -> Vec<HostPort> + Send + Sync + 'static,
+    ) -> Result<Option<Invite>, Error> {
         self.shared.folder.remove(INVITE_FILE)?;
-        self.administration().set_reachable(reachable);
+        self.administration().set_reachable(Box::new(reachable));
         let addresses = self.administration().addresses()?;
         if self.shared.store.has_accounts()? {
             return Ok(None);
