@@ -14,7 +14,7 @@
 //! - [`under_systemd`]: a machine with a systemd of its own.
 //! - [`as_user`]: work with the rights of another user of the machine.
 //! - [`dummy`]: a service that does a little of everything.
-//! - [`link`]: an in-memory line with a delay, for counting round trips.
+//! - [`link`]: an in-memory connection that counts round trips.
 #![allow(clippy::disallowed_methods, reason = "tests open what they like")]
 
 mod census;

@@ -1,42 +1,63 @@
-//! An in-memory line with a delay. With tokio's paused clock its time is exact, so round trips can
-//! be counted.
+//! An in-memory connection that counts round trips.
 
-use std::time::Duration;
-
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split},
-    sync::mpsc,
-    time::{Instant, sleep_until},
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-/// Two ends of a line; what goes in at one comes out at the other `one_way` later. Call within a
-/// runtime.
-pub fn delayed(one_way: Duration) -> (DuplexStream, DuplexStream) {
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
+
+/// How many round trips a connection has taken.
+#[derive(Debug, Clone, Default)]
+pub struct RoundTrips(Arc<Counter>);
+
+#[derive(Debug, Default)]
+struct Counter {
+    count: AtomicU64,
+    /// Whether the client has sent something that the server has not answered.
+    is_waiting: AtomicBool,
+}
+
+impl RoundTrips {
+    /// How often the server has answered after the client had sent something.
+    pub fn count(&self) -> u64 {
+        self.0.count.load(Ordering::SeqCst)
+    }
+
+    fn client_sends(&self) {
+        self.0.is_waiting.store(true, Ordering::SeqCst);
+    }
+
+    fn server_sends(&self) {
+        if self.0.is_waiting.swap(false, Ordering::SeqCst) {
+            self.0.count.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// The client's end of a connection, the server's, and the counter. Call within a runtime.
+pub fn counted() -> (DuplexStream, DuplexStream, RoundTrips) {
     let (near, near_inner) = duplex(1 << 20);
     let (far, far_inner) = duplex(1 << 20);
     let (near_reader, near_writer) = split(near_inner);
     let (far_reader, far_writer) = split(far_inner);
-    carry(near_reader, far_writer, one_way);
-    carry(far_reader, near_writer, one_way);
-    (near, far)
+    let round_trips = RoundTrips::default();
+    let (up, down) = (round_trips.clone(), round_trips.clone());
+    carry(near_reader, far_writer, move || up.client_sends());
+    carry(far_reader, near_writer, move || down.server_sends());
+    (near, far, round_trips)
 }
 
 fn carry(
     mut from: impl AsyncReadExt + Unpin + Send + 'static,
     mut to: impl AsyncWriteExt + Unpin + Send + 'static,
-    one_way: Duration,
+    sends: impl Fn() + Send + 'static,
 ) {
-    let (sender, mut receiver) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     tokio::spawn(async move {
         let mut buffer = [0; 64 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer).await {
-            let _ = sender.send((Instant::now() + one_way, buffer[..length].to_vec()));
-        }
-    });
-    tokio::spawn(async move {
-        while let Some((due, bytes)) = receiver.recv().await {
-            sleep_until(due).await;
-            if to.write_all(&bytes).await.is_err() {
+            sends();
+            if to.write_all(&buffer[..length]).await.is_err() {
                 return;
             }
         }

@@ -1,5 +1,5 @@
-//! A process one of whose system calls fails, as on a disk that is full or broken, or that is killed
-//! right before one.
+//! A process one of whose system calls fails, as on a disk that is full or broken, or that is
+//! killed right before one.
 
 use std::{
     fs,

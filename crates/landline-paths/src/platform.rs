@@ -293,7 +293,6 @@ pub(super) fn duplicate(number: u32) -> io::Result<File> {
 
 #[cfg(target_os = "linux")]
 pub(super) use inotify::Watch;
-
 #[cfg(not(target_os = "linux"))]
 pub(super) use unwatched::Watch;
 

@@ -96,7 +96,10 @@ impl PrivateFolder {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Read, os::unix::fs::PermissionsExt, os::unix::net::UnixStream};
+    use std::{
+        io::Read,
+        os::unix::{fs::PermissionsExt, net::UnixStream},
+    };
 
     use super::*;
 

@@ -1,5 +1,4 @@
-//! How many round trips a login takes, counted through an in-memory link with a delay and a clock
-//! that only moves when nothing else can.
+//! How many round trips a login takes, counted on an in-memory connection.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test")]
 
 use std::{sync::Arc, time::Duration};
@@ -21,15 +20,14 @@ use landline::{
     paths::PrivateFolder,
     ping,
     proto::{login::UserName, messages::Ping},
-    server::words,
 };
-use testkit::{Stage, link};
-use tokio::time::Instant;
-
-const ROUND_TRIP: Duration = Duration::from_millis(100);
+use testkit::{
+    Stage,
+    link::{self, RoundTrips},
+};
 
 /// TCP's own handshake is the first of the three; it is not on this link.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_first_answer_comes_after_three_round_trips() {
     let stage = Stage::new("unused");
     let options = ServerOptions {
@@ -82,8 +80,7 @@ async fn the_first_answer_comes_after_three_round_trips() {
 
     let first = FirstRequest::new(ping::SERVICE, &Ping {}).unwrap();
     for (what, round_trips) in due {
-        let near = serve_one(&server);
-        let start = Instant::now();
+        let (near, taken) = serve_one(&server);
         let mut login = connect(
             DialedStream::new(Box::new(near)),
             "memory",
@@ -94,18 +91,7 @@ async fn the_first_answer_comes_after_three_round_trips() {
         .await
         .unwrap();
         ping::receive_pong(&mut login.channel).await.unwrap();
-        assert_eq!(
-            start.elapsed().as_millis() / ROUND_TRIP.as_millis(),
-            round_trips,
-            "{what}: {:?}",
-            start.elapsed()
-        );
-        assert_eq!(
-            start.elapsed().as_millis() % ROUND_TRIP.as_millis() / 10,
-            0,
-            "{what}: {:?}",
-            start.elapsed()
-        );
+        assert_eq!(taken.count(), round_trips, "{what}");
         match (further.next(), login.attachment(&credential.method)) {
             (Some(next), _) => {
                 login.channel.finish().await;
@@ -128,9 +114,9 @@ async fn the_first_answer_comes_after_three_round_trips() {
     assert!(kept.is_none(), "no connection was attached");
 }
 
-/// A connection to the server; the client's end.
-fn serve_one(server: &Arc<Server>) -> impl Transport + 'static {
-    let (near, far) = link::delayed(ROUND_TRIP / 2);
+/// A connection to the server: the client's end, and how many round trips it takes.
+fn serve_one(server: &Arc<Server>) -> (impl Transport + 'static, RoundTrips) {
+    let (near, far, round_trips) = link::counted();
     let serving = server.clone();
     let events: EventSink = Arc::new(|event| {
         if let Event::Refused { message, .. } = event {
@@ -142,7 +128,7 @@ fn serve_one(server: &Arc<Server>) -> impl Transport + 'static {
             .serve_connection(Box::new(far), "127.0.0.1:1".parse().unwrap(), events)
             .await;
     });
-    near
+    (near, round_trips)
 }
 
 /// Gives alice a password, as the owner of the machine does while the server runs.

@@ -132,7 +132,10 @@ async fn service_brings_the_right_that_it_needs() {
         host: "memory".into(),
         port: 1,
     };
-    let invite = server.owner_invite(vec![address]).unwrap().unwrap();
+    let invite = server
+        .owner_invite(|| vec![address.clone()])
+        .unwrap()
+        .unwrap();
     let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
     let key = Arc::new(UserKey::load_or_create(&folder, "key").unwrap().0);
     let mut session = open(&server, AuthMethod::Invite(key.clone(), invite.token)).await;

@@ -147,8 +147,8 @@ impl RightsFile {
         }
     }
 
-    /// Why the rules of the file are not in force, where it was read in vain. Then the earlier rules
-    /// are; a command has none.
+    /// Why the rules of the file are not in force, where it was read in vain. Then the earlier
+    /// rules are; a command has none.
     pub fn problem(&self) -> Option<String> {
         self.problem
             .lock()

@@ -285,8 +285,8 @@ async fn redeemed(shared: &Arc<Shared>, context: &ServiceContext) {
     }
 }
 
-/// Returns once the session was ended from elsewhere. A frame that was sent in part gets the time to
-/// leave, so that the reason can be sent behind it.
+/// Returns once the session was ended from elsewhere. A frame that was sent in part gets the time
+/// to leave, so that the reason can be sent behind it.
 async fn terminated(context: &ServiceContext, partial: &PartialFrame) -> Error {
     let error = context.connection().terminated().await;
     if partial.is_there() {

@@ -63,7 +63,8 @@ impl Channel {
         }
     }
 
-    /// A channel over a stream without a login, on which both sides accept as much as `limits` says.
+    /// A channel over a stream without a login, on which both sides accept as much as `limits`
+    /// says.
     pub(crate) fn with_limits(stream: Box<dyn SecureStream>, limits: Limits) -> Self {
         let mut channel = Self::new(stream, MessageDecoder::new(limits));
         channel.writer.set_limits(limits);
