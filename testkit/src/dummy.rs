@@ -18,7 +18,7 @@ use landline::{
         messages::ErrorMessage,
         streams::{self, Read, Side, StreamEvent, StreamOptions, Streams},
     },
-    rights::Right,
+    rights::{Right, RightWord, Switch},
     session::{Service, ServiceContext, ServiceDefinition, ServiceFuture, WorkUnit},
 };
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,9 @@ messages! {
     Work = "dummy-work" {},
     /// Client: from now on stream 1 returns what stream 0 brings, and every `Note` is answered.
     Echo = "dummy-echo" {},
-    /// Either side, while streams flow.
+    /// Client: answer with a `Note`, if the user has the right that this service brings.
+    Shout = "dummy-shout" {},
+    /// Either side, while streams flow; server: the answer to `Shout`.
     Note = "dummy-note" {
         /// Any number.
         number: u64,
@@ -74,6 +76,7 @@ static REQUESTS: ProtocolState = ProtocolState::new(
         MessageRule::sized(Store::TYPE, BODY_BYTES_MAX),
         MessageRule::new(Work::TYPE),
         MessageRule::new(Echo::TYPE),
+        MessageRule::new(Shout::TYPE),
     ],
 );
 /// Either side, while streams flow.
@@ -90,8 +93,22 @@ pub static STREAMING: ProtocolState = ProtocolState::new(
     ],
 );
 /// Client: a request was sent.
-pub static ANSWER: ProtocolState =
-    ProtocolState::new("dummy-answer", &[MessageRule::new(Stored::TYPE), ERROR]);
+pub static ANSWER: ProtocolState = ProtocolState::new(
+    "dummy-answer",
+    &[
+        MessageRule::new(Stored::TYPE),
+        MessageRule::new(Note::TYPE),
+        ERROR,
+    ],
+);
+
+/// The key of `rights.toml` that allows `Shout`.
+static SHOUT: RightWord = RightWord {
+    name: "shout",
+    description: "shout here",
+    arguments: None,
+    parse: |item| Switch::parse("shout", item),
+};
 
 static DEFINITION: ServiceDefinition = ServiceDefinition {
     name: SERVICE,
@@ -102,6 +119,7 @@ static DEFINITION: ServiceDefinition = ServiceDefinition {
         (Store::TYPE, Right::Account),
         (Work::TYPE, Right::Account),
         (Echo::TYPE, Right::Account),
+        (Shout::TYPE, Right::Word("shout")),
         (Note::TYPE, Right::Account),
         (streams::Bytes::TYPE, Right::Account),
         (streams::Ack::TYPE, Right::Account),
@@ -110,8 +128,8 @@ static DEFINITION: ServiceDefinition = ServiceDefinition {
         (streams::Resume::TYPE, Right::Account),
         (ErrorMessage::TYPE, Right::Account),
     ],
-    words: &[],
-    request_features: &[],
+    words: &[&SHOUT],
+    request_features: &[(Echo::TYPE, "dummy.echo"), (Store::TYPE, "dummy.store")],
     kept_by: Right::Account,
     exit_statuses: &[],
 };
@@ -138,6 +156,10 @@ impl Service for DummyService {
                 match header.kind() {
                     Store::TYPE => store(channel, context).await?,
                     Work::TYPE => self.work(channel, context).await?,
+                    Shout::TYPE => {
+                        channel.send(&Note { number: 1 })?;
+                        channel.flush().await?;
+                    }
                     _ => echo(channel).await?,
                 }
             }
