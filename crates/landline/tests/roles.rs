@@ -12,7 +12,7 @@ use std::{fs, sync::Arc, time::Duration};
 use landline::{
     Error, Server, ServerOptions,
     admin::{
-        Admin, Administration, LocalServer, Request,
+        Admin, Request,
         messages::{
             AddKeys, AddUser, DisableUser, EnableUser, ListKeys, ListUsers, MakeInvite, RemoveKey,
             RemoveUser,
@@ -26,14 +26,13 @@ use landline::{
     paths::{PrivateFolder, Root},
     proto::{ErrorCode, login::UserName, messages::Blob},
     rights::{RightWords, Rights, Role, UserRights, WORDS_WITHOUT_SERVICE},
-    server::words,
 };
 use testkit::Stage;
 
-/// A server's state with accounts, while the server does not run.
+/// A server with accounts.
 struct State {
     stage: Stage,
-    administration: Administration,
+    server: Server,
     root: Arc<Root>,
 }
 
@@ -69,29 +68,26 @@ impl State {
             session_linger: Duration::ZERO,
             audit: AuditOptions::default(),
         };
-        drop(Server::open(&options).unwrap());
-        let open = || {
-            let server = LocalServer::open(&stage.path("server")).unwrap();
-            server.administration(words().unwrap()).unwrap()
-        };
-        let administration = open();
+        let server = Server::open(&options).unwrap();
         let line = key(&stage).line();
         for account in accounts {
             let request = add(account, vec![line.clone()]);
-            administration.perform(None, &request.into()).unwrap();
+            server
+                .administration()
+                .perform(None, &request.into())
+                .unwrap();
         }
-        drop(administration);
+        drop(server);
         fs::write(stage.path("server/server/rights.toml"), rights).unwrap();
+        let server = Server::open(&options).unwrap();
         let address = HostPort {
             host: "127.0.0.1".into(),
             port: 1,
         };
-        LocalServer::note_addresses(&stage.path("server"), &[address]).unwrap();
-        let administration = open();
-        assert_eq!(administration.rights_problem(), None);
+        server.owner_invite(move || vec![address.clone()]).unwrap();
         let root = Root::open(&stage.home(), &stage.path("server")).unwrap();
         Self {
-            administration,
+            server,
             root: Arc::new(root),
             stage,
         }
@@ -111,7 +107,7 @@ impl State {
 
     /// The code of a refusal by rules; `None` where a request was let through, whatever came of it.
     fn refusal(&self, by: &Admin, request: Request) -> Option<ErrorCode> {
-        match self.administration.perform(Some(by), &request) {
+        match self.server.administration().perform(Some(by), &request) {
             Err(Error::Failed {
                 code: code @ (ErrorCode::Denied | ErrorCode::CredentialLimited),
                 ..
@@ -220,7 +216,8 @@ fn every_role_acts_on_lower_roles_only() {
             assert_eq!(code.is_none(), is_allowed, "{cell}: {code:?}");
         }
         let found = state
-            .administration
+            .server
+            .administration()
             .perform(None, &ListKeys { user: name(user) }.into());
         let is_removed = *by == Role::Owner || *by == Role::Admin && *role < Role::Admin;
         assert_eq!(found.is_err(), is_removed, "{user}");
@@ -277,7 +274,7 @@ files = [\"rw:~\"]
             "{by}: {role} {files:?}: {code:?}"
         );
         let list = ListKeys { user: name(&user) };
-        let found = state.administration.perform(None, &list.into());
+        let found = state.server.administration().perform(None, &list.into());
         assert_eq!(found.is_ok(), is_allowed, "{by}: {role} {files:?}");
     }
     let text = fs::read_to_string(state.stage.path("server/server/rights.toml")).unwrap();

@@ -74,7 +74,7 @@ async fn service_brings_the_right_that_it_needs() {
         port: 1,
     };
     let invite = server
-        .owner_invite(|| vec![address.clone()])
+        .owner_invite(move || vec![address.clone()])
         .unwrap()
         .unwrap();
     let folder = PrivateFolder::open_or_create(&stage.path("client")).unwrap();
