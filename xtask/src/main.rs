@@ -25,14 +25,15 @@ The chores of this repository. Run them from anywhere inside it.
 cargo xtask test                     install what the tests need (Debian, as root or by sudo),
                                      run every test, then the tidy checks
 cargo xtask soak                     the same tests with their long loops whole (kills, power cuts)
-cargo xtask tidy                     check the rules of the house: lengths, names, banned words,
-                                     links, ARCHITECTURE.md
+cargo xtask tidy                     check the rules of the house: imports, names, links, lengths,
+                                     plain English
+cargo xtask public                   print the number of public items of the crate landline
 cargo xtask bench copy [ARGS...]     build the release binary, run bench/copy_bench.py ARGS: one large
                                      file, landline and its peers
-cargo xtask bench resume [ARGS...]   likewise bench/resume_bench.py: how soon a killed copy goes on
+cargo xtask bench resume [ARGS...]   likewise bench/resume_bench.py: how soon a killed copy resumes
 cargo xtask bench wan [ARGS...]      likewise bench/wan_bench.py: a copy over a long line that loses packets
 cargo xtask bench echo [ARGS...]     likewise bench/echo_bench.py: landline-socketserver, C and Python
-cargo xtask fuzz TARGET [SECONDS]    fuzz one target (60 seconds unless told; 0 is without end)
+cargo xtask fuzz TARGET [SECONDS]    fuzz one target (60 seconds unless given; 0 is without end)
 cargo xtask help                     this text
 ";
 
@@ -67,6 +68,7 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
         ["test"] => test::run(&repository()?),
         ["soak"] => test::soak(&repository()?),
         ["tidy"] => tidy::run(&repository()?),
+        ["public"] => tidy::print_public(&repository()?),
         [
             "bench",
             name @ ("copy" | "resume" | "wan" | "echo"),

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 
 use super::{
     Finding,
-    lexer::Source,
     links::resolve,
-    pointers::{defines, labels, pointers, source},
-    test_code::tests,
+    pointers::{labels, pointers, source},
+    source::Source,
     tree::Tree,
 };
 
@@ -35,26 +34,23 @@ struct Test<'a> {
     place: String,
 }
 
-/// A comment that says which rows a test proves.
+/// A doc comment that says which rows a test proves.
 struct Citation<'a> {
     /// The file.
     path: &'a str,
-    /// The last line of the comment, counted from 1.
+    /// The line of the function, counted from 1.
     line: usize,
     /// The ids of the rows.
     ids: Vec<String>,
-    /// The function behind the comment.
+    /// The function.
     test: &'a str,
 }
 
 /// Adds a finding for every row without tests, every name in a row that is no test, and every
 /// citation and row that do not name each other.
-pub(crate) fn check(tree: &Tree, sources: &[(&str, Source)], findings: &mut Vec<Finding>) {
+pub(crate) fn check(tree: &Tree, sources: &[Source], findings: &mut Vec<Finding>) {
     let rows = rows(tree.document(DOCUMENT).unwrap_or_default(), findings);
-    let citations: Vec<Citation<'_>> = sources
-        .iter()
-        .flat_map(|(path, source)| citations(path, source))
-        .collect();
+    let citations: Vec<Citation<'_>> = sources.iter().flat_map(citations).collect();
     for (id, row) in &rows {
         if row.tests.is_empty() {
             let text = format!("`{id}` names no test: add one, or list it as not yet proven");
@@ -107,11 +103,11 @@ fn check_test(
     id: &str,
     line: usize,
     test: &Test<'_>,
-    sources: &[(&str, Source)],
+    sources: &[Source],
     citations: &[Citation<'_>],
     findings: &mut Vec<Finding>,
 ) {
-    let Some(file) = source(sources, &test.place).filter(|file| defines(file, test.name)) else {
+    let Some(file) = source(sources, &test.place).filter(|file| file.defines(test.name)) else {
         return;
     };
     let Test { name, target, .. } = test;
@@ -122,7 +118,11 @@ fn check_test(
                 && citation.ids.iter().any(|cited| cited == id)
         })
     };
-    let problem = if !tests(&test.place, &file.tokens).contains(name) {
+    let is_test = || {
+        let mut definitions = file.definitions.iter();
+        definitions.any(|function| function.name == *name && file.is_test(function))
+    };
+    let problem = if !is_test() {
         format!("`{name}` in `{target}` is no test: name a test that proves `{id}`")
     } else if !is_cited() {
         format!("`{name}` does not cite this row: write \"{PROVES}`{id}` in {DOCUMENT}.\" above it")
@@ -159,38 +159,16 @@ fn check_citation(
 }
 
 /// The citations in a file.
-fn citations<'a>(path: &'a str, source: &'a Source) -> Vec<Citation<'a>> {
-    let mut found = Vec::new();
-    for (line, text) in blocks(source) {
-        let ids = cited(&text);
-        if ids.is_empty() {
-            continue;
-        }
-        found.push(Citation {
-            path,
-            line,
+fn citations(source: &Source) -> impl Iterator<Item = Citation<'_>> {
+    source.definitions.iter().filter_map(|definition| {
+        let ids = cited(&definition.docs);
+        (!ids.is_empty()).then_some(Citation {
+            path: &source.path,
+            line: definition.line,
             ids,
-            test: function_after(source, line).unwrap_or_default(),
-        });
-    }
-    found
-}
-
-/// The comments of a file, those on lines that follow each other joined, each with its last line.
-fn blocks(source: &Source) -> Vec<(usize, String)> {
-    let mut blocks: Vec<(usize, String)> = Vec::new();
-    for comment in &source.comments {
-        let text = comment.text.trim_start_matches(['/', '!', '*']).trim();
-        match blocks.last_mut() {
-            Some((last, block)) if *last + 1 == comment.line => {
-                *last = comment.line;
-                block.push(' ');
-                block.push_str(text);
-            }
-            _ => blocks.push((comment.line, text.to_owned())),
-        }
-    }
-    blocks
+            test: &definition.name,
+        })
+    })
 }
 
 /// The ids that stand in backticks between [`PROVES`] and the document's path.
@@ -203,14 +181,6 @@ fn cited(text: &str) -> Vec<String> {
         .flat_map(|list| list.split('`').skip(1).step_by(2))
         .map(str::to_owned)
         .collect()
-}
-
-/// The name of the first function that begins behind `line`.
-fn function_after(source: &Source, line: usize) -> Option<&str> {
-    source.tokens.windows(2).find_map(|pair| match pair {
-        [keyword, name] if keyword.line > line && keyword.word() == Some("fn") => name.word(),
-        _ => None,
-    })
 }
 
 #[cfg(test)]
@@ -235,10 +205,10 @@ mod tests {
             file(DOCUMENT, &document(rows)),
             file("crates/a/tests/t.rs", code),
         ]);
-        let sources: Vec<(&str, Source)> = tree
+        let sources: Vec<Source> = tree
             .rust
             .iter()
-            .map(|file| (file.path.as_str(), Source::read(&file.text)))
+            .map(|file| Source::read(file).unwrap())
             .collect();
         let mut findings = Vec::new();
         check(&tree, &sources, &mut findings);
@@ -302,7 +272,7 @@ mod tests {
         assert_eq!(
             found("", CITING),
             [
-                "crates/a/tests/t.rs:1: docs/faults.md has no row `half-file`: correct the id or add the row"
+                "crates/a/tests/t.rs:3: docs/faults.md has no row `half-file`: correct the id or add the row"
             ]
         );
     }
@@ -314,7 +284,7 @@ mod tests {
         assert_eq!(
             found("| `half-file` | whole | [`a`][t] |", &code),
             [
-                "crates/a/tests/t.rs:4: the row `half-file` of docs/faults.md does not name `b`: add it there"
+                "crates/a/tests/t.rs:6: the row `half-file` of docs/faults.md does not name `b`: add it there"
             ]
         );
     }

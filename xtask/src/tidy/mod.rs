@@ -1,37 +1,36 @@
 //! `cargo xtask tidy`: the rules of the house that neither rustfmt nor clippy checks.
 
 mod architecture;
+mod arrows;
 mod faults;
-mod functions;
-mod lexer;
 mod links;
 mod names;
 mod pointers;
-mod test_code;
+mod prose;
+mod public;
+mod reader;
+mod source;
 mod tree;
-mod words;
 
 use std::{fmt, path::Path};
 
-use lexer::Source;
-use tree::Tree;
+use source::Source;
+use tree::{File, Tree};
 
 /// A file of more lines gets a warning.
 const FILE_WARNING: usize = 400;
 /// A file of more lines is an error.
 const FILE_LIMIT: usize = 600;
-/// A function of more lines, from its `fn` to its closing brace, is an error.
-const FUNCTION_LIMIT: usize = 70;
 
-/// One thing found: where, what it is, and what to do about it.
+/// One thing found: where, what it is, and what to do about it. Warnings come before errors, since
+/// the end of a long output is what is read.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Finding {
+    is_error: bool,
     /// The file, from the repository's top folder, with `/` between folders.
     path: String,
     /// The line, counted from 1.
     line: usize,
-    /// Whether it is only a warning.
-    warning: bool,
     /// What was found and what to do.
     text: String,
 }
@@ -40,9 +39,9 @@ impl Finding {
     /// A finding that fails the check.
     fn error(path: &str, line: usize, text: String) -> Finding {
         Finding {
+            is_error: true,
             path: path.to_owned(),
             line,
-            warning: false,
             text,
         }
     }
@@ -50,9 +49,9 @@ impl Finding {
     /// A finding that is only shown.
     fn warning(path: &str, line: usize, text: String) -> Finding {
         Finding {
+            is_error: false,
             path: path.to_owned(),
             line,
-            warning: true,
             text,
         }
     }
@@ -61,7 +60,7 @@ impl Finding {
 impl fmt::Display for Finding {
     /// Writes `path:line: text`, the form editors and terminals jump to.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = if self.warning { "warning: " } else { "" };
+        let mark = if self.is_error { "" } else { "warning: " };
         write!(out, "{}:{}: {mark}{}", self.path, self.line, self.text)
     }
 }
@@ -73,7 +72,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     for finding in &findings {
         println!("{finding}");
     }
-    match findings.iter().filter(|finding| !finding.warning).count() {
+    match findings.iter().filter(|finding| finding.is_error).count() {
         0 => {
             println!(
                 "xtask: tidy: {} files checked, no errors",
@@ -86,51 +85,68 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     }
 }
 
-/// Everything there is to find in `tree`, ordered by file and line.
+/// Prints the number of public items of the crate `landline`.
+pub(crate) fn print_public(root: &Path) -> Result<(), String> {
+    let tree = Tree::read(root)?;
+    println!("{}", public::count(&read_sources(&tree, &mut Vec::new())));
+    Ok(())
+}
+
+/// Everything there is to find in `tree`, warnings first, ordered by file and line.
 fn check(tree: &Tree) -> Vec<Finding> {
-    let sources: Vec<(&str, Source)> = tree
-        .rust
-        .iter()
-        .map(|file| (file.path.as_str(), Source::read(&file.text)))
-        .collect();
-    let test_files = test_code::files(&sources);
     let mut findings = Vec::new();
-    for (path, source) in &sources {
-        file_length(path, source, &mut findings);
-        functions::check(path, source, FUNCTION_LIMIT, &mut findings);
-        names::check(path, source, &mut findings);
-        words::check(path, source, test_files.holds(path), &mut findings);
+    let sources = read_sources(tree, &mut findings);
+    for file in &tree.rust {
+        file_length(file, &mut findings);
     }
     for file in &tree.markdown {
         links::check(file, tree, &mut findings);
         pointers::check(file, &sources, &mut findings);
     }
-    faults::check(tree, &sources, &mut findings);
     architecture::check(tree, &mut findings);
+    arrows::check(tree, &sources, &mut findings);
+    faults::check(tree, &sources, &mut findings);
+    names::check(&sources, &mut findings);
+    prose::check(tree, &mut findings);
+    public::check(&sources, &mut findings);
     findings.sort();
     findings.dedup();
     findings
 }
 
+/// Reads every Rust file; adds a finding for each that is not Rust.
+fn read_sources(tree: &Tree, findings: &mut Vec<Finding>) -> Vec<Source> {
+    let mut sources = Vec::new();
+    for file in &tree.rust {
+        match Source::read(file) {
+            Ok(source) => sources.push(source),
+            Err((line, why)) => {
+                let text = format!("this is not Rust ({why}): mend it");
+                findings.push(Finding::error(&file.path, line, text));
+            }
+        }
+    }
+    source::mark_test_modules(&mut sources);
+    sources
+}
+
 /// Checks the length of one file.
-fn file_length(path: &str, source: &Source, findings: &mut Vec<Finding>) {
-    let lines = source.lines;
+fn file_length(file: &File, findings: &mut Vec<Finding>) {
+    let lines = file.text.lines().count();
     if lines > FILE_LIMIT {
         let text =
             format!("the file has {lines} lines, the limit is {FILE_LIMIT}: split it by subject");
-        findings.push(Finding::error(path, lines, text));
+        findings.push(Finding::error(&file.path, lines, text));
     } else if lines > FILE_WARNING {
         let text = format!(
             "the file has {lines} lines, {FILE_LIMIT} is the limit: think about splitting it"
         );
-        findings.push(Finding::warning(path, lines, text));
+        findings.push(Finding::warning(&file.path, lines, text));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tree::File;
-
     use super::*;
 
     /// A repository in memory.
@@ -157,14 +173,18 @@ mod tests {
     fn a_long_file_is_a_warning_and_then_an_error() {
         for (lines, expected) in [
             (400, None),
-            (401, Some(true)),
-            (600, Some(true)),
-            (601, Some(false)),
+            (401, Some(false)),
+            (600, Some(false)),
+            (601, Some(true)),
         ] {
             let mut findings = Vec::new();
-            file_length("a.rs", &Source::read(&"\n".repeat(lines)), &mut findings);
+            let file = File {
+                path: "a.rs".to_owned(),
+                text: "\n".repeat(lines),
+            };
+            file_length(&file, &mut findings);
             assert_eq!(
-                findings.first().map(|finding| finding.warning),
+                findings.first().map(|finding| finding.is_error),
                 expected,
                 "{lines} lines"
             );
@@ -172,21 +192,16 @@ mod tests {
     }
 
     #[test]
-    fn a_module_declared_for_tests_is_test_code_in_its_own_file() {
+    fn file_that_is_not_rust_is_an_error() {
         let found = check(&tree(&[
             ("ARCHITECTURE.md", "crates/"),
-            (
-                "crates/a/src/lib.rs",
-                "#[cfg(test)]\nmod proofs;\nmod work;\n",
-            ),
-            ("crates/a/src/proofs.rs", "fn one() { println!(); }"),
-            ("crates/a/src/work.rs", "fn one() {\n    println!();\n}"),
+            ("crates/a/src/lib.rs", "fn one() {}\nfn two( {}\n"),
         ]));
         let places: Vec<(&str, usize)> = found
             .iter()
             .map(|finding| (finding.path.as_str(), finding.line))
             .collect();
-        assert_eq!(places, [("crates/a/src/work.rs", 2)]);
+        assert_eq!(places, [("crates/a/src/lib.rs", 2)]);
     }
 
     #[test]

@@ -5,24 +5,19 @@ use std::collections::BTreeMap;
 
 use super::{
     Finding,
-    lexer::{Source, is_name},
     links::{definition, resolve},
+    source::Source,
     tree::File,
 };
 
-/// What stands before a name where it is defined.
-const DEFINING: [&str; 8] = [
-    "fn", "struct", "enum", "trait", "const", "static", "type", "mod",
-];
-
 /// Adds a finding for every pointer to a name that its file does not define. A target that is not
 /// there is another check's.
-pub(crate) fn check(file: &File, sources: &[(&str, Source)], findings: &mut Vec<Finding>) {
+pub(crate) fn check(file: &File, sources: &[Source], findings: &mut Vec<Finding>) {
     let labels = labels(&file.text);
     for (at, line) in file.text.lines().enumerate() {
         for (name, target) in pointers(line, &labels) {
             let source = resolve(&file.path, target).and_then(|place| source(sources, &place));
-            if source.is_some_and(|source| !defines(source, name)) {
+            if source.is_some_and(|source| !source.defines(name)) {
                 let text =
                     format!("`{name}` is not defined in `{target}`: point to where it is now");
                 findings.push(Finding::error(&file.path, at + 1, text));
@@ -56,21 +51,13 @@ pub(super) fn pointers<'a>(
 }
 
 /// The Rust file at `place`.
-pub(super) fn source<'a>(sources: &'a [(&str, Source)], place: &str) -> Option<&'a Source> {
-    sources
-        .iter()
-        .find(|(path, _)| *path == place)
-        .map(|(_, source)| source)
+pub(super) fn source<'a>(sources: &'a [Source], place: &str) -> Option<&'a Source> {
+    sources.iter().find(|source| source.path == place)
 }
 
-/// Whether `source` defines something of this name.
-pub(super) fn defines(source: &Source, name: &str) -> bool {
-    source.tokens.windows(2).any(|pair| match pair {
-        [before, token] => {
-            token.word() == Some(name) && before.word().is_some_and(|word| DEFINING.contains(&word))
-        }
-        _ => false,
-    })
+/// Whether `letter` can be part of a name.
+fn is_name(letter: char) -> bool {
+    letter == '_' || letter.is_alphanumeric()
 }
 
 #[cfg(test)]
@@ -80,7 +67,11 @@ mod tests {
     #[test]
     fn what_a_file_does_not_define_is_found() {
         let code = "pub struct Frame;\nimpl Frame { pub async fn decode() { used(); } }\n// fn gone() {}\nconst LIMIT: u8 = 1;";
-        let sources = [("crates/a/src/frame.rs", Source::read(code))];
+        let code = File {
+            path: "crates/a/src/frame.rs".to_owned(),
+            text: code.to_owned(),
+        };
+        let sources = [Source::read(&code).unwrap()];
         let text = "[`Frame`](../crates/a/src/frame.rs) [`Frame::decode`](/crates/a/src/frame.rs) [`LIMIT`](../crates/a/src/frame.rs)\n\
                     [`gone`](../crates/a/src/frame.rs), [`used`](../crates/a/src/frame.rs) and [`x`](../crates/a/src/no.rs)\n\
                     [`frame.rs`](../crates/a/src/frame.rs) [gone](../crates/a/src/frame.rs) [`gone`](x.md) `gone`(frame.rs)\n\

@@ -8,7 +8,7 @@ use crate::process;
 pub(crate) struct File {
     /// Where it is, from the repository's top folder, with `/` between folders.
     pub(crate) path: String,
-    /// What it says.
+    /// Its content.
     pub(crate) text: String,
 }
 
@@ -19,6 +19,8 @@ pub(crate) struct Tree {
     pub(crate) rust: Vec<File>,
     /// The Markdown files.
     pub(crate) markdown: Vec<File>,
+    /// The files named `Cargo.toml`.
+    pub(crate) manifests: Vec<File>,
     /// The path of every file, of whatever kind.
     pub(crate) files: BTreeSet<String>,
     /// The path of every folder that holds one of them, at whatever depth.
@@ -35,7 +37,7 @@ impl Tree {
             if place.symlink_metadata().is_err() {
                 continue;
             }
-            let text = if is_rust(&path) || is_markdown(&path) {
+            let text = if is_rust(&path) || is_markdown(&path) || is_manifest(&path) {
                 text(&place)?
             } else {
                 String::new()
@@ -65,6 +67,8 @@ impl Tree {
             self.rust.push(file);
         } else if is_markdown(&file.path) {
             self.markdown.push(file);
+        } else if is_manifest(&file.path) {
+            self.manifests.push(file);
         }
     }
 
@@ -85,6 +89,11 @@ fn is_rust(path: &str) -> bool {
 /// Whether the file is Markdown.
 fn is_markdown(path: &str) -> bool {
     path.ends_with(".md")
+}
+
+/// Whether the file describes a crate or the workspace.
+fn is_manifest(path: &str) -> bool {
+    path == "Cargo.toml" || path.ends_with("/Cargo.toml")
 }
 
 /// The path of every file git tracks or would take in, each once.

@@ -22,10 +22,10 @@ use crate::{Limits, Socket};
 /// A clone is a second handle on the same connection, to read with the one while writing with the
 /// other.
 pub struct Timed<S> {
-    shared: Arc<Shared<S>>,
+    shared: Arc<TimedState<S>>,
 }
 
-struct Shared<S> {
+struct TimedState<S> {
     socket: S,
     is_handshaking: AtomicBool,
     handshake_end: Instant,
@@ -35,7 +35,7 @@ struct Shared<S> {
 impl<S: Socket> Timed<S> {
     pub(crate) fn new(socket: S, limits: &Limits) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(TimedState {
                 socket,
                 is_handshaking: AtomicBool::new(true),
                 handshake_end: Instant::now() + limits.handshake_timeout,

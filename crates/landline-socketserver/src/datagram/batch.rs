@@ -4,7 +4,7 @@ use std::{io, os::fd::BorrowedFd, time::Instant};
 
 use super::{
     Datagram, DatagramSocket, Handler, Outbox,
-    server::Parts,
+    server::DatagramParts,
     socket::{is_forged, peer_of},
 };
 use crate::{
@@ -81,13 +81,13 @@ impl<'a> Intake<'a> {
 
 /// Handles one datagram after the other, by one handler.
 pub(super) struct Worker<'a, H> {
-    parts: &'a Parts<H>,
+    parts: &'a DatagramParts<H>,
     handler: H,
     outbox: Outbox<'a>,
 }
 
 impl<'a, H: Handler> Worker<'a, H> {
-    pub(super) fn new(socket: BorrowedFd<'a>, parts: &'a Parts<H>) -> Self {
+    pub(super) fn new(socket: BorrowedFd<'a>, parts: &'a DatagramParts<H>) -> Self {
         Self {
             parts,
             handler: parts.handler.clone(),

@@ -5,7 +5,7 @@ use std::{io, time::Instant};
 use super::{
     DatagramServer, DatagramSocket, Handler,
     batch::{Intake, Worker},
-    server::Parts,
+    server::DatagramParts,
 };
 use crate::{
     Drained, Event, Shutdown, acceptor::ACCEPT_REST, blocking::Handled, platform::BATCH_MAX, wait,
@@ -57,7 +57,7 @@ impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
 /// Handles on the calling thread, `batch` at a time, until `shutdown`.
 pub(super) fn serve_here<S: DatagramSocket, H: Handler>(
     socket: &S,
-    parts: &Parts<H>,
+    parts: &DatagramParts<H>,
     shutdown: &Shutdown,
     batch: usize,
 ) -> io::Result<()> {

@@ -6,7 +6,7 @@ use super::{
     Datagram, DatagramServer, DatagramSocket, Handler,
     batch::{Intake, Worker},
     inline::{rest, serve_here},
-    server::Parts,
+    server::DatagramParts,
 };
 use crate::{
     Drained, Failure, Processes, Shutdown,
@@ -43,7 +43,7 @@ impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
 
 fn each<S: DatagramSocket, H: Handler>(
     socket: S,
-    parts: &Parts<H>,
+    parts: &DatagramParts<H>,
     mut children: Children,
     shutdown: &Shutdown,
 ) -> io::Result<Drained> {
@@ -75,7 +75,7 @@ fn each<S: DatagramSocket, H: Handler>(
 fn start<H: Handler>(
     children: Children,
     socket: BorrowedFd<'_>,
-    parts: &Parts<H>,
+    parts: &DatagramParts<H>,
     datagram: &Datagram<'static>,
 ) -> Children {
     match children.fork(Job::One(datagram.peer().clone(), None)) {

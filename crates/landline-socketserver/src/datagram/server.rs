@@ -15,11 +15,11 @@ use crate::{Event, Failure, Limits, Peer, hooks::Hooks};
 #[must_use = "a server serves nothing until it is told by which model"]
 pub struct DatagramServer<S, H> {
     pub(super) socket: S,
-    pub(super) parts: Parts<H>,
+    pub(super) parts: DatagramParts<H>,
 }
 
 /// What all datagrams of a server share.
-pub(super) struct Parts<H> {
+pub(super) struct DatagramParts<H> {
     pub(super) handler: H,
     pub(super) limits: Limits,
     pub(super) hooks: Hooks,
@@ -30,7 +30,7 @@ impl<S, H> DatagramServer<S, H> {
     pub fn new(socket: S, handler: H) -> Self {
         Self {
             socket,
-            parts: Parts {
+            parts: DatagramParts {
                 handler,
                 limits: Limits::default(),
                 hooks: Hooks::default(),

@@ -11,7 +11,7 @@ use super::{
     DatagramServer, DatagramSocket, Handler,
     batch::{Intake, Worker},
     inline::{rest, wait_for},
-    server::Parts,
+    server::DatagramParts,
 };
 use crate::{Drained, Event, Shutdown};
 
@@ -68,7 +68,7 @@ impl<S: DatagramSocket, H: Handler + Send + Sync + 'static> DatagramServer<S, H>
 
 struct Shared<S, H> {
     socket: S,
-    parts: Parts<H>,
+    parts: DatagramParts<H>,
     /// Held by the thread whose turn it is to wait, so that a datagram wakes one and not all.
     turn: Mutex<()>,
 }

@@ -5,7 +5,7 @@ use std::io;
 use rustix::process::Pid;
 
 /// Which of the two processes this is.
-pub(crate) enum Forked {
+pub(crate) enum ForkedProcess {
     Parent(Pid),
     Child,
 }
@@ -15,17 +15,17 @@ pub(crate) enum Forked {
 /// # Errors
 /// Where more than one thread runs, or that cannot be found out; where the system has no process to
 /// give.
-pub(crate) fn fork() -> io::Result<Forked> {
+pub(crate) fn fork() -> io::Result<ForkedProcess> {
     check_fork()?;
     // SAFETY: what is dangerous about fork(2) are the other threads, which are gone in the child
     // while the locks they held stay locked. There are none: they were counted, and only this
     // thread could have made more since.
     let result = unsafe { libc::fork() };
     match result {
-        0 => Ok(Forked::Child),
+        0 => Ok(ForkedProcess::Child),
         pid => Pid::from_raw(pid)
             .filter(|_| pid > 0)
-            .map(Forked::Parent)
+            .map(ForkedProcess::Parent)
             .ok_or_else(io::Error::last_os_error),
     }
 }

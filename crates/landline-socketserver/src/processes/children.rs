@@ -106,11 +106,11 @@ impl Children {
         let since = Instant::now();
         let forked = io::pipe().and_then(|pipe| Ok((platform::fork()?, pipe)));
         match forked {
-            Ok((platform::Forked::Child, (_, report))) => Forked::Child(Birth {
+            Ok((platform::ForkedProcess::Child, (_, report))) => Forked::Child(Birth {
                 report,
                 drain: self.drain,
             }),
-            Ok((platform::Forked::Parent(pid), (pipe, _))) => {
+            Ok((platform::ForkedProcess::Parent(pid), (pipe, _))) => {
                 self.list.push(Child {
                     pid,
                     job,

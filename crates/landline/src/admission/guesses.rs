@@ -29,10 +29,10 @@ const REMEMBERED_MAX: usize = 65_536;
 /// out nobody but other strangers. For strangers nothing depends on whether there is such an
 /// account.
 #[derive(Debug, Default)]
-pub struct Guesses(Mutex<Table>);
+pub struct Guesses(Mutex<GuessTable>);
 
 #[derive(Debug, Default)]
-struct Table {
+struct GuessTable {
     /// Until when each share is used in part: tries are spread over time, `interval` apart, and
     /// this is where the next one falls.
     from_sources: HashMap<(UserName, Source), Instant>,
@@ -75,7 +75,7 @@ impl Guesses {
         now: Instant,
     ) -> Result<Guess, TooMany> {
         let mut table = self.table();
-        let Table {
+        let GuessTable {
             from_sources,
             from_strangers,
         } = &mut *table;
@@ -113,7 +113,7 @@ impl Guesses {
         FROM_SOURCE.take_back(table.from_sources.get_mut(&(user, source)));
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, GuessTable> {
         // Nothing in here panics half-way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

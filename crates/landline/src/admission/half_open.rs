@@ -15,12 +15,12 @@ const FROM_SOURCE_MAX: usize = 16;
 
 /// The half-open connections of a server. Cloning gives another handle to the same ones.
 #[derive(Debug, Clone)]
-pub struct Admission(Arc<Mutex<Table>>);
+pub struct Admission(Arc<Mutex<HalfOpenTable>>);
 
 #[derive(Debug)]
-struct Table {
+struct HalfOpenTable {
     /// The oldest of each source first; no source without any.
-    waiting: HashMap<Source, VecDeque<Waiting>>,
+    waiting: HashMap<Source, VecDeque<HalfOpen>>,
     /// All of them together.
     count: usize,
     count_max: usize,
@@ -30,7 +30,7 @@ struct Table {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct HalfOpen {
     number: u64,
     evicted: Arc<Notify>,
 }
@@ -56,7 +56,7 @@ impl Admission {
     /// but this machine, where tunnels end.
     pub fn new(count_max: usize) -> Self {
         let (waiting, penalties) = (HashMap::new(), Penalties::default());
-        Self(Arc::new(Mutex::new(Table {
+        Self(Arc::new(Mutex::new(HalfOpenTable {
             waiting,
             count: 0,
             count_max: count_max.max(1),
@@ -85,7 +85,7 @@ impl Admission {
             table.evict(source);
         } else if table.count >= table.count_max {
             // Among equals the one whose oldest has had the most time.
-            let weight = |waiting: &VecDeque<Waiting>| {
+            let weight = |waiting: &VecDeque<HalfOpen>| {
                 (
                     waiting.len(),
                     waiting.front().map(|oldest| u64::MAX - oldest.number),
@@ -103,10 +103,14 @@ impl Admission {
         let (number, evicted) = (table.next, Arc::new(Notify::new()));
         table.next += 1;
         table.count += 1;
-        table.waiting.entry(source).or_default().push_back(Waiting {
-            number,
-            evicted: evicted.clone(),
-        });
+        table
+            .waiting
+            .entry(source)
+            .or_default()
+            .push_back(HalfOpen {
+                number,
+                evicted: evicted.clone(),
+            });
         Ok(Ticket {
             admission: self.clone(),
             source,
@@ -120,13 +124,13 @@ impl Admission {
         self.table().penalties.add(source, now);
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, HalfOpenTable> {
         // Nothing in here panics half-way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Table {
+impl HalfOpenTable {
     /// Lets the oldest of a source go.
     fn evict(&mut self, source: Source) {
         let Some(oldest) = self.waiting.get_mut(&source).and_then(VecDeque::pop_front) else {

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     PublicKey, sshsig,
-    wire::{Reader, strings},
+    wire::{WireReader, strings},
 };
 use crate::Error;
 
@@ -76,7 +76,7 @@ impl Agent {
         let answer = self
             .ask(&request, SIGN_TIME_MAX)
             .map_err(|error| self.failed(error))?;
-        let mut reader = Reader(&answer);
+        let mut reader = WireReader(&answer);
         match reader.array() {
             Some([SIGN_RESPONSE]) => {}
             _ => return Err(self.failed(io::Error::other("it refuses to sign with this key"))),
@@ -123,7 +123,7 @@ impl AgentKey {
     /// The keys in an agent's answer; `None` where it is none. Types that are not known here, such
     /// as certificates, are passed over.
     pub fn parse_list(answer: &[u8]) -> Option<Vec<Self>> {
-        let mut reader = Reader(answer);
+        let mut reader = WireReader(answer);
         if reader.array() != Some([IDENTITIES_ANSWER]) {
             return None;
         }

@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 use ssh_key::{Cipher, Kdf};
 use zeroize::Zeroizing;
 
-use super::{PublicKey, PublicKeyError, signer::Signer, wire::Reader};
+use super::{PublicKey, PublicKeyError, signer::Signer, wire::WireReader};
 
 const BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 const END: &str = "-----END OPENSSH PRIVATE KEY-----";
@@ -51,7 +51,7 @@ pub(super) enum KeyFileError {
 impl KeyFile {
     pub(super) fn parse(text: &[u8]) -> Result<Self, KeyFileError> {
         let bytes = Zeroizing::new(unarmored(text).ok_or(KeyFileError::Format)?);
-        let mut reader = Reader(bytes.strip_prefix(MAGIC).ok_or(KeyFileError::Format)?);
+        let mut reader = WireReader(bytes.strip_prefix(MAGIC).ok_or(KeyFileError::Format)?);
         let mut string = || reader.string().ok_or(KeyFileError::Damaged);
         let (cipher, kdf, options) = (string()?, string()?, string()?);
         if reader.number() != Some(1) {
@@ -67,7 +67,7 @@ impl KeyFile {
                 let cipher = str::from_utf8(name)
                     .ok()
                     .and_then(|name| Cipher::new(name).ok());
-                let mut options = Reader(options);
+                let mut options = WireReader(options);
                 let (salt, rounds) = (options.string(), options.number());
                 let (Some(cipher), Some(salt), Some(rounds)) = (cipher, salt, rounds) else {
                     return Err(KeyFileError::Cipher);
@@ -110,7 +110,7 @@ impl KeyFile {
             let opened = lock.cipher.decrypt(&key, &iv, &mut secret, lock.tag);
             opened.map_err(|_| KeyFileError::Passphrase)?;
         }
-        let mut reader = Reader(&secret);
+        let mut reader = WireReader(&secret);
         let (check, again) = (reader.number(), reader.number());
         if check.is_none() || check != again {
             return Err(if self.is_locked() {

@@ -9,7 +9,7 @@ use data_encoding::{BASE64, BASE64_NOPAD};
 
 use super::{
     sshsig,
-    wire::{Reader, padded},
+    wire::{WireReader, padded},
 };
 use crate::crypto::sha256;
 
@@ -139,7 +139,7 @@ impl PublicKey {
     /// # Errors
     /// [`PublicKeyError`], also where the bytes are not the one form of that key.
     pub fn from_blob(blob: &[u8]) -> Result<Self, PublicKeyError> {
-        let mut reader = Reader(blob);
+        let mut reader = WireReader(blob);
         let name = reader
             .string()
             .and_then(|name| str::from_utf8(name).ok())
@@ -210,7 +210,7 @@ impl PublicKey {
 
     /// Checks a signature as SSH carries it: the algorithm's name, and what belongs to it.
     fn check(&self, message: &[u8], signature: &[u8]) -> Option<()> {
-        let mut reader = Reader(signature);
+        let mut reader = WireReader(signature);
         let name = str::from_utf8(reader.string()?).ok()?;
         let raw = reader.string()?;
         match &self.kind {
@@ -246,7 +246,7 @@ impl PublicKey {
 }
 
 impl Kind {
-    fn read(name: &str, reader: &mut Reader<'_>) -> Option<Self> {
+    fn read(name: &str, reader: &mut WireReader<'_>) -> Option<Self> {
         let curve = Curve::ALL
             .into_iter()
             .find(|curve| curve.key_type() == name);
@@ -279,7 +279,7 @@ impl Kind {
 }
 
 /// The curve's name and a point that is not compressed.
-fn point(curve: Curve, reader: &mut Reader<'_>) -> Option<Vec<u8>> {
+fn point(curve: Curve, reader: &mut WireReader<'_>) -> Option<Vec<u8>> {
     if reader.string()? != curve.name().as_bytes() {
         return None;
     }
@@ -295,7 +295,7 @@ fn ed25519(key: &[u8; 32], message: &[u8], raw: &[u8]) -> Option<()> {
 }
 
 fn ecdsa(curve: Curve, point: &[u8], message: &[u8], raw: &[u8]) -> Option<()> {
-    let mut reader = Reader(raw);
+    let mut reader = WireReader(raw);
     let mut fixed = padded(reader.positive()?, curve.bytes())?;
     fixed.extend(padded(reader.positive()?, curve.bytes())?);
     reader.end()?;
@@ -305,7 +305,7 @@ fn ecdsa(curve: Curve, point: &[u8], message: &[u8], raw: &[u8]) -> Option<()> {
 }
 
 /// What a security key signs for `message`; `None` unless it says that somebody was there.
-fn presented(application: &[u8], message: &[u8], reader: &mut Reader<'_>) -> Option<Vec<u8>> {
+fn presented(application: &[u8], message: &[u8], reader: &mut WireReader<'_>) -> Option<Vec<u8>> {
     let [flags] = reader.array()?;
     let counter = reader.array::<4>()?;
     if flags & USER_PRESENT == 0 {

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{
     public::Curve,
-    wire::{Reader, padded, put_positive, strings},
+    wire::{WireReader, padded, put_positive, strings},
 };
 
 /// A private key that can sign.
@@ -28,7 +28,7 @@ pub(super) enum Signer {
 impl Signer {
     /// Reads the fields behind a key type's name in a private key file, and what the public blob is
     /// then.
-    pub(super) fn read(name: &[u8], reader: &mut Reader<'_>) -> Option<(Self, Vec<u8>)> {
+    pub(super) fn read(name: &[u8], reader: &mut WireReader<'_>) -> Option<(Self, Vec<u8>)> {
         if name == b"ssh-ed25519" {
             return Self::read_ed25519(reader);
         }
@@ -41,7 +41,7 @@ impl Signer {
         Self::read_ecdsa(curve, reader)
     }
 
-    fn read_ed25519(reader: &mut Reader<'_>) -> Option<(Self, Vec<u8>)> {
+    fn read_ed25519(reader: &mut WireReader<'_>) -> Option<(Self, Vec<u8>)> {
         let public = reader.string()?;
         let seed = reader.string()?.strip_suffix(public)?;
         let key = ed25519_dalek::SigningKey::from_bytes(seed.try_into().ok()?);
@@ -54,7 +54,7 @@ impl Signer {
         ))
     }
 
-    fn read_ecdsa(curve: Curve, reader: &mut Reader<'_>) -> Option<(Self, Vec<u8>)> {
+    fn read_ecdsa(curve: Curve, reader: &mut WireReader<'_>) -> Option<(Self, Vec<u8>)> {
         let (name, point) = (reader.string()?, reader.string()?);
         // Shorter for one key in 256, and for every second one on the longest curve.
         let private = Zeroizing::new(padded(reader.positive()?, curve.bytes())?);
@@ -64,7 +64,7 @@ impl Signer {
         Some((Self::Ecdsa(curve, Box::new(pair)), blob))
     }
 
-    fn read_rsa(reader: &mut Reader<'_>) -> Option<(Self, Vec<u8>)> {
+    fn read_rsa(reader: &mut WireReader<'_>) -> Option<(Self, Vec<u8>)> {
         let (n, e, d) = (reader.positive()?, reader.positive()?, reader.positive()?);
         let (q_inverse, p, q) = (reader.positive()?, reader.positive()?, reader.positive()?);
         let (d_p, d_q) = (reduced(d, p)?, reduced(d, q)?);

@@ -5,7 +5,7 @@
 use aws_lc_rs::digest::{SHA512, digest};
 use landline_proto::login::NAMESPACE;
 
-use super::wire::{Reader, put, strings};
+use super::wire::{WireReader, put, strings};
 
 const MAGIC: &[u8] = b"SSHSIG";
 const VERSION: u32 = 1;
@@ -30,7 +30,7 @@ pub(super) fn blob(key: &[u8], signature: &[u8]) -> Vec<u8> {
 
 /// The signature in a blob that is, byte for byte, what `key` would have made.
 pub(super) fn signature_in<'a>(blob: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    let mut rest = Reader(blob.strip_prefix(&front(key)[..])?);
+    let mut rest = WireReader(blob.strip_prefix(&front(key)[..])?);
     let signature = rest.string()?;
     rest.end()?;
     Some(signature)

@@ -17,10 +17,10 @@ use crate::{Error, crypto::random, paths};
 /// A person's key: from a file, perhaps still locked, or in an agent.
 pub struct UserKey {
     public: PublicKey,
-    place: Place,
+    location: KeyLocation,
 }
 
-enum Place {
+enum KeyLocation {
     File {
         path: PathBuf,
         file: Box<KeyFile>,
@@ -60,7 +60,7 @@ impl UserKey {
         let file = KeyFile::parse(text).map_err(|problem| bad(problem.to_string()))?;
         let key = Self {
             public: file.public.clone(),
-            place: Place::File {
+            location: KeyLocation::File {
                 path: path.to_owned(),
                 file: Box::new(file),
                 signer: OnceLock::new(),
@@ -121,7 +121,7 @@ impl UserKey {
     pub fn in_agent(agent: Agent, key: AgentKey) -> Self {
         Self {
             public: key.public,
-            place: Place::Agent {
+            location: KeyLocation::Agent {
                 agent,
                 comment: key.comment,
             },
@@ -135,21 +135,21 @@ impl UserKey {
 
     /// The file that it is in; `None` for a key in an agent.
     pub fn path(&self) -> Option<&Path> {
-        match &self.place {
-            Place::File { path, .. } => Some(path),
-            Place::Agent { .. } => None,
+        match &self.location {
+            KeyLocation::File { path, .. } => Some(path),
+            KeyLocation::Agent { .. } => None,
         }
     }
 
     /// Whether it takes a passphrase that it has not got yet.
     pub fn is_locked(&self) -> bool {
-        matches!(&self.place, Place::File { signer, .. } if signer.get().is_none())
+        matches!(&self.location, KeyLocation::File { signer, .. } if signer.get().is_none())
     }
 
     /// Whether its signature can take longer than a computer would: it is in an agent, which may
     /// ask somebody.
     pub fn may_take_a_person(&self) -> bool {
-        matches!(self.place, Place::Agent { .. })
+        matches!(self.location, KeyLocation::Agent { .. })
     }
 
     /// Unlocks it for as long as it lives. Blocking, and slow on purpose.
@@ -157,7 +157,7 @@ impl UserKey {
     /// # Errors
     /// [`Error::Key`] when the passphrase does not fit.
     pub fn unlock(&self, passphrase: &str) -> Result<(), Error> {
-        let Place::File { file, signer, .. } = &self.place else {
+        let KeyLocation::File { file, signer, .. } = &self.location else {
             return Ok(());
         };
         let unlocked = file
@@ -174,13 +174,13 @@ impl UserKey {
     /// # Errors
     /// [`Error::Key`] for a locked key or when signing fails, [`Error::Agent`].
     pub fn sign(&self, transcript: &[u8; 64]) -> Result<Vec<u8>, Error> {
-        let signature = match &self.place {
-            Place::File { signer, .. } => {
+        let signature = match &self.location {
+            KeyLocation::File { signer, .. } => {
                 let signer = signer.get().ok_or_else(|| self.failed("is locked"))?;
                 let signature = signer.sign(&sshsig::signed_data(transcript));
                 signature.ok_or_else(|| self.failed("cannot sign"))?
             }
-            Place::Agent { agent, .. } => agent.sign(&self.public, transcript)?,
+            KeyLocation::Agent { agent, .. } => agent.sign(&self.public, transcript)?,
         };
         let blob = sshsig::blob(self.public.blob(), &signature);
         if self.public.verifies(transcript, &blob) {
@@ -192,7 +192,7 @@ impl UserKey {
     }
 
     fn takes_passphrase(&self) -> bool {
-        matches!(&self.place, Place::File { file, .. } if file.is_locked())
+        matches!(&self.location, KeyLocation::File { file, .. } if file.is_locked())
     }
 
     fn failed(&self, problem: &str) -> Error {
@@ -206,9 +206,9 @@ impl UserKey {
 /// Where it is, for people. Not to be printed unchecked.
 impl fmt::Display for UserKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::File { path, .. } => path.display().fmt(f),
-            Place::Agent { comment, .. } => write!(f, "{comment} in the agent"),
+        match &self.location {
+            KeyLocation::File { path, .. } => path.display().fmt(f),
+            KeyLocation::Agent { comment, .. } => write!(f, "{comment} in the agent"),
         }
     }
 }

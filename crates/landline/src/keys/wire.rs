@@ -1,9 +1,9 @@
 //! The data types of RFC 4251: what OpenSSH's keys, signatures and agents are made of.
 
 /// Reads from the front of some bytes. Whatever does not fit is `None`.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(super) struct WireReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> WireReader<'a> {
     pub(super) fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
         let (bytes, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
@@ -96,12 +96,12 @@ mod tests {
             let mut written = Vec::new();
             put_positive(&mut written, &[&[0, 0][..], value].concat());
             assert_eq!(written, strings(&[bytes]));
-            assert_eq!(Reader(&written).positive(), Some(value));
+            assert_eq!(WireReader(&written).positive(), Some(value));
         }
         for bytes in [&[0][..], &[0, 1], &[0x80], &[0xff, 1], &[0, 0, 0x80]] {
-            assert_eq!(Reader(&strings(&[bytes])).positive(), None, "{bytes:?}");
+            assert_eq!(WireReader(&strings(&[bytes])).positive(), None, "{bytes:?}");
         }
-        assert_eq!(Reader(&[0, 0, 0, 2, 1]).string(), None);
-        assert_eq!(Reader(&[0, 0, 0]).number(), None);
+        assert_eq!(WireReader(&[0, 0, 0, 2, 1]).string(), None);
+        assert_eq!(WireReader(&[0, 0, 0]).number(), None);
     }
 }

@@ -24,10 +24,10 @@ const DISCONNECTED_PER_USER_MAX: usize = 16;
 
 /// The live sessions of a server. Cloning gives another handle to the same ones.
 #[derive(Debug, Clone, Default)]
-pub struct Sessions(Arc<Mutex<Table>>);
+pub struct Sessions(Arc<Mutex<SessionTable>>);
 
 #[derive(Debug, Default)]
-struct Table {
+struct SessionTable {
     live: BTreeMap<String, Live>,
     /// The number of the next connection.
     next: u64,
@@ -94,7 +94,7 @@ impl Sessions {
         sessions_max: Option<u64>,
     ) -> Result<SessionHandle, Error> {
         let mut table = self.table();
-        let count = |table: &Table| {
+        let count = |table: &SessionTable| {
             let of_user =
                 |live: &&Live| live.session.user == session.user && live.ended.borrow().is_none();
             table.live.values().filter(of_user).count() as u64
@@ -185,7 +185,7 @@ impl Sessions {
 
     fn add(
         &self,
-        table: &mut Table,
+        table: &mut SessionTable,
         session: &Session,
         peer: SocketAddr,
     ) -> Result<SessionHandle, Error> {
@@ -228,7 +228,7 @@ impl Sessions {
         })
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, SessionTable> {
         // Every change to the table is a single step, so that a panic leaves it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -411,7 +411,7 @@ impl Waiting {
     }
 }
 
-impl Table {
+impl SessionTable {
     /// Ends the session of this user that has waited longest for its client, if there is one.
     fn end_longest_disconnected(&mut self, user: &UserName) {
         let oldest = self

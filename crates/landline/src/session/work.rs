@@ -40,11 +40,11 @@ pub struct WorkInfo {
     pub session: String,
     /// What it does: the service and the request.
     pub kind: &'static str,
-    shared: Arc<Shared>,
+    shared: Arc<UnitState>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct UnitState {
     is_cancelled: AtomicBool,
     cost: AtomicU64,
 }
@@ -58,7 +58,7 @@ impl WorkInfo {
 
 /// What blocking work gets to know about itself.
 #[derive(Debug, Clone)]
-pub struct WorkUnit(Arc<Shared>);
+pub struct WorkUnit(Arc<UnitState>);
 
 impl WorkUnit {
     /// Counts what was done since the last call, in bytes, and stops work that was cancelled. To be
@@ -96,7 +96,7 @@ impl WorkTable {
             .clone();
         // It is never closed.
         let permit = permits.acquire_owned().await.ok();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(UnitState::default());
         let info = WorkInfo {
             user: user.clone(),
             session: session.to_owned(),
@@ -126,7 +126,7 @@ impl WorkTable {
 pub(super) struct RunningUnit {
     table: WorkTable,
     number: u64,
-    shared: Arc<Shared>,
+    shared: Arc<UnitState>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -160,7 +160,7 @@ impl Drop for RunningUnit {
 
 /// Cancels a unit of work when it is dropped.
 #[derive(Debug)]
-pub(super) struct Canceller(Arc<Shared>);
+pub(super) struct Canceller(Arc<UnitState>);
 
 impl Canceller {
     pub(super) fn cancel(&self) {

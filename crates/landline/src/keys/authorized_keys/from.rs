@@ -10,11 +10,11 @@ use super::KeyLineError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AddressPatterns {
     text: String,
-    patterns: Vec<Pattern>,
+    patterns: Vec<AddressPattern>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Pattern {
+struct AddressPattern {
     is_negated: bool,
     what: What,
 }
@@ -27,7 +27,7 @@ enum What {
 
 impl AddressPatterns {
     pub(super) fn parse(text: &str) -> Result<Self, KeyLineError> {
-        let patterns = text.split(',').map(Pattern::parse).collect::<Option<Vec<_>>>().ok_or_else(|| {
+        let patterns = text.split(',').map(AddressPattern::parse).collect::<Option<Vec<_>>>().ok_or_else(|| {
             KeyLineError::new(format!(
                 "from={text:?} is not a list of addresses, ranges (192.0.2.0/24) and patterns (192.0.2.*); names are not \
                  looked up"
@@ -63,7 +63,7 @@ impl fmt::Display for AddressPatterns {
     }
 }
 
-impl Pattern {
+impl AddressPattern {
     fn parse(text: &str) -> Option<Self> {
         let (is_negated, text) = match text.strip_prefix('!') {
             Some(text) => (true, text),
