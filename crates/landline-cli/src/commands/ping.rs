@@ -76,8 +76,8 @@ fn describe_route(route: &Route) -> (String, String, &'static str) {
             ),
             "the first packet",
         ),
-        Route::Ssh { way, .. } => (
-            format!("through ssh to {way}"),
+        Route::Ssh { via, .. } => (
+            format!("through ssh to {via}"),
             format!("  ssh          {time} until the first byte came back"),
             "ssh was started",
         ),

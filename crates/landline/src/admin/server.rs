@@ -234,7 +234,7 @@ mod tests {
     use crate::{
         audit::{Audit, AuditOptions},
         login::Identity,
-        net::LogPaces,
+        net::AuditRateLimiters,
         password::Passwords,
         paths::{PrivateFolder, Root},
         rights::{RightWords, RightsFile},
@@ -260,7 +260,7 @@ mod tests {
             .fingerprint();
         let sessions = Sessions::default();
         let account = ServiceContext::new(ContextParts {
-            log_pace: LogPaces::default().of(&"alice".parse().unwrap()),
+            audit_rate_limiter: AuditRateLimiters::default().of(&"alice".parse().unwrap()),
             root: Arc::new(Root::open(&stage.home(), &stage.path("server")).unwrap()),
             rights: rights.clone(),
             store: store.clone(),

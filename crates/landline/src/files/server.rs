@@ -127,7 +127,10 @@ impl FilesService {
         // Rules that come into force from here on are noticed while the content flows.
         let mut rules = context.rights().watch();
         let now = rules.borrow_and_update().clone();
-        context.log_pace().wait_to_log(put.path.0.len()).await;
+        context
+            .audit_rate_limiter()
+            .consume_request(put.path.0.len())
+            .await;
         let (partials, preparing) = (self.partials.clone(), context.clone());
         let prepare = move |_: &WorkUnit| prepare_put(&partials, &preparing, put, &now);
         let staging = match context.blocking("files put", prepare).await {
@@ -248,7 +251,10 @@ async fn get(
     let get: Get = header.read()?;
     let mut rules = context.rights().watch();
     let now = rules.borrow_and_update().clone();
-    context.log_pace().wait_to_log(get.path.0.len()).await;
+    context
+        .audit_rate_limiter()
+        .consume_request(get.path.0.len())
+        .await;
     let located = now.locate(context.user(), &get.path.0);
     let path = match located {
         Ok(path) => path.into_owned(),

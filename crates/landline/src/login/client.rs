@@ -214,7 +214,7 @@ pub async fn connect(
 /// after 10 s.
 pub async fn fingerprint(line: DialedStream, address: &str) -> Result<Fingerprint, Error> {
     in_time_after(line.ready(), LOGIN_TIME_MAX, async {
-        let (mut stream, found) = tls::connect_to_anyone(line.transport, address).await?;
+        let (mut stream, found) = tls::connect_to_any(line.transport, address).await?;
         // To the server this is a client that changed its mind.
         let _ = stream.shutdown().await;
         Ok(found)

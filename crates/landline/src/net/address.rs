@@ -1,4 +1,4 @@
-//! Addresses as people write them, in the manner of scp.
+//! Addresses of servers and files, in the syntax of scp.
 
 use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, str::FromStr};
 
@@ -36,14 +36,16 @@ impl FromStr for HostPort {
     }
 }
 
-/// A server as the user names it: `[user@]host[:port]`, with brackets around an IPv6 address.
+/// A server as the user names it: `[user@]host[:port]`.
+///
+/// An IPv6 address needs brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Who to log in as, if it was said.
+    /// The user to log in as, if the text names one.
     pub user: Option<UserName>,
     /// The host.
     pub host: String,
-    /// The port, if it was said.
+    /// The port, if the text names one.
     pub port: Option<u16>,
 }
 
@@ -125,29 +127,31 @@ fn split_host(text: &str) -> Result<(String, Option<&str>), &'static str> {
     }
 }
 
-/// Where one end of a copy is.
+/// The source or the destination of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// `-`: standard input or output.
     Stream,
     /// A path on this machine.
     Local(std::path::PathBuf),
-    /// A path at a server; the empty path is the account's home.
+    /// A path on a server; the empty path is the home of the account.
     Remote {
         /// The server.
         target: Target,
-        /// The path there, as bytes.
+        /// The path on the server, as bytes.
         path: Vec<u8>,
     },
 }
 
 impl Location {
-    /// `[user@]host:path`, `[user@][::1]:path`, `landline://[user@]host[:port]/path` are remote; a
-    /// colon behind the first slash (`./a:b`) does not make a path remote. Paths may hold any
-    /// bytes.
+    /// Parses a local path, a remote path or `-`.
+    ///
+    /// Remote forms are `[user@]host:path`, `[user@][::1]:path` and
+    /// `landline://[user@]host[:port]/path`. A colon after the first slash (`./a:b`) does not make
+    /// a path remote. Paths may hold any bytes.
     ///
     /// # Errors
-    /// [`Error::Address`] for a remote place whose host is malformed.
+    /// [`Error::Address`] for a remote path whose host is malformed.
     pub fn parse(text: &OsStr) -> Result<Self, Error> {
         let bytes = text.as_bytes();
         if bytes == b"-" {
@@ -161,7 +165,7 @@ impl Location {
             let (authority, path) = rest.split_at(slash);
             return Self::remote(authority, path.strip_prefix(b"/").unwrap_or(path));
         }
-        // A user's name holds neither colon nor slash.
+        // A user name holds neither colon nor slash.
         let host = match bytes.iter().position(|byte| b":/@".contains(byte)) {
             Some(at) if bytes.get(at) == Some(&b'@') => at + 1,
             _ => 0,
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn remote_places_in_all_their_spellings() {
+    fn remote_paths_are_parsed() {
         assert_eq!(remote("host:a/b"), ("host:5263".into(), "a/b".into()));
         assert_eq!(remote("bob@host:"), ("bob@host:5263".into(), "".into()));
         assert_eq!(remote("[::1]:/x:y"), ("[::1]:5263".into(), "/x:y".into()));
@@ -248,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn local_places() {
+    fn local_paths_are_parsed() {
         for text in ["a", "./a:b", "/a:b", "../x", ":a", "a/b:c"] {
             assert_eq!(
                 Location::parse(text.as_ref()).unwrap(),
@@ -260,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_addresses_say_what_is_wrong() {
+    fn malformed_addresses_are_rejected() {
         for text in [
             "",
             "-x",

@@ -1,4 +1,4 @@
-//! A line to a server before it is secured: by TCP, or through ssh.
+//! Unsecured connections to a server, by TCP or through ssh.
 
 use std::{
     future::Future,
@@ -11,14 +11,14 @@ use tokio::sync::watch;
 use super::{HostPort, Transport, ssh, tcp};
 use crate::{Error, ssh_config::ProxyJump};
 
-/// What a login runs over, and since when the server can be expected to answer.
+/// An unsecured connection to a server.
 pub struct DialedStream {
     pub(crate) transport: Box<dyn Transport>,
     pub(crate) first_byte: Option<FirstByteTime>,
 }
 
 impl DialedStream {
-    /// A line at whose other end the server is already.
+    /// A connection whose other end is the server itself.
     pub fn new(transport: Box<dyn Transport>) -> Self {
         Self {
             transport,
@@ -26,8 +26,10 @@ impl DialedStream {
         }
     }
 
-    /// Completes once the server can be expected to answer: at once, or when ssh has been let in,
-    /// which may have taken a person.
+    /// Completes when the server can be expected to answer.
+    ///
+    /// A TCP connection is ready at once. A connection through ssh is ready when its first byte
+    /// arrives, because ssh may prompt the user before that.
     pub(crate) fn ready(&self) -> impl Future<Output = ()> + Send + use<> {
         let first_byte = self.first_byte.clone();
         async move {
@@ -38,23 +40,28 @@ impl DialedStream {
     }
 }
 
-/// When the first byte came back.
+/// The time at which the first byte arrived.
 #[derive(Debug, Clone)]
 pub struct FirstByteTime(watch::Receiver<Option<Instant>>);
 
 impl FirstByteTime {
-    /// One that has not come yet, and how to say that it did.
+    /// A time that is still unknown, and the sender that sets it.
     pub(super) fn pending() -> (watch::Sender<Option<Instant>>, Self) {
         let (sender, receiver) = watch::channel(None);
         (sender, Self(receiver))
     }
 
-    /// When it came, if it did.
+    /// The time, if the first byte has arrived.
     pub fn moment(&self) -> Option<Instant> {
         *self.0.borrow()
     }
 
-    /// Completes when it came, which it never does on a line that has ended. Cancel-safe.
+    /// Completes when the first byte has arrived.
+    ///
+    /// It never completes on a connection that has ended.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
     async fn wait(&mut self) {
         if self.0.wait_for(Option::is_some).await.is_err() {
             std::future::pending().await
@@ -62,7 +69,7 @@ impl FirstByteTime {
     }
 }
 
-/// How a server is reached.
+/// The route by which a server is reached.
 #[derive(Debug, Clone)]
 pub enum Route {
     /// By TCP.
@@ -71,22 +78,24 @@ pub enum Route {
         address: SocketAddr,
         /// How long the name took to resolve.
         resolve_time: Duration,
-        /// How long the connection took to be made.
+        /// How long connecting took.
         connect_time: Duration,
     },
     /// Through ssh.
     Ssh {
-        /// The hosts gone through.
-        way: ProxyJump,
+        /// The jump hosts.
+        via: ProxyJump,
         /// When ssh was started.
         start: Instant,
-        /// When the first byte came back from the server.
+        /// When the first byte arrived from the server.
         first_byte: FirstByteTime,
     },
 }
 
 impl Route {
-    /// From the first packet, or from when ssh was started, until there was a line.
+    /// The time that connecting took.
+    ///
+    /// It counts from the first packet, or from the start of ssh, until the server could answer.
     pub fn connect_time(&self) -> Duration {
         match self {
             Self::Tcp { connect_time, .. } => *connect_time,
@@ -100,18 +109,19 @@ impl Route {
     }
 }
 
-/// The one way to reach a server: through the hosts of `via` where there are any, else by TCP.
-/// Through ssh there is a line at once, and what is wrong with ssh is learned when it is read.
+/// Connects to a server by TCP, or through the jump hosts of `via`.
+///
+/// Through ssh this returns at once. If ssh fails, reading from the connection reports the error.
 ///
 /// # Errors
-/// [`Error::Connect`]; [`Error::Ssh`] where ssh cannot be started.
+/// [`Error::Connect`]; [`Error::Ssh`] if ssh cannot be started.
 pub async fn dial(
     address: &HostPort,
     via: Option<&ProxyJump>,
 ) -> Result<(DialedStream, Route), Error> {
-    if let Some(way) = via.filter(|way| !way.hops.is_empty()) {
+    if let Some(via) = via.filter(|via| !via.hops.is_empty()) {
         let start = Instant::now();
-        let (transport, first_byte) = ssh::dial(address, way)?;
+        let (transport, first_byte) = ssh::dial(address, via)?;
         let line = DialedStream {
             transport: Box::new(transport),
             first_byte: Some(first_byte.clone()),
@@ -119,7 +129,7 @@ pub async fn dial(
         return Ok((
             line,
             Route::Ssh {
-                way: way.clone(),
+                via: via.clone(),
                 start,
                 first_byte,
             },

@@ -1,4 +1,4 @@
-//! The network: addresses, TCP, lines through ssh, TLS, and the [`Channel`] that carries messages.
+//! Addresses, TCP, ssh, TLS, and the [`Channel`] that carries messages.
 
 mod address;
 mod channel;
@@ -19,12 +19,12 @@ pub use dial::{DialedStream, FirstByteTime, Route, dial};
 pub use landline_socketserver::activation;
 pub(crate) use plain::local_stream;
 pub use plain::memory_pair;
-pub(crate) use rate_limit::{LogPace, LogPaces, RateLimiter, RateLimiters};
+pub(crate) use rate_limit::{AuditRateLimiter, AuditRateLimiters, RateLimiter, RateLimiters};
 pub use secure::SecureStream;
 pub use ssh::ssh_command;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// What a line runs over: a TCP connection, an ssh, or an in-memory pair in tests.
+/// The byte stream under TLS: a TCP connection, an ssh process, or memory in tests.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}

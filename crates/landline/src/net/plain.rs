@@ -14,8 +14,10 @@ use tokio::{
 use super::{SecureStream, Transport};
 use crate::{Error, crypto::random};
 
-/// Both ends of a connection in memory that holds so many bytes each way: plain bytes, which nobody
-/// else can read or change. For tests.
+/// Both ends of an in-memory connection, for tests.
+///
+/// Each direction holds `bytes` bytes. The content is not encrypted, because no other process can
+/// read it.
 pub fn memory_pair(bytes: usize) -> (Box<dyn SecureStream>, Box<dyn SecureStream>) {
     let (near, far) = tokio::io::duplex(bytes);
     let exporter = Some(random());

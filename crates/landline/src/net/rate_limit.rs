@@ -1,4 +1,4 @@
-//! How fast content may flow.
+//! Rate limits for content and for the audit log.
 
 use std::{
     collections::HashMap,
@@ -9,35 +9,37 @@ use std::{
 use landline_proto::login::UserName;
 use tokio::time::Instant;
 
-/// What a line that was quiet may send at once, in time at the allowed rate.
+/// What an idle connection may send at once, as a time at the allowed rate.
 const BURST_TIME: Duration = Duration::from_secs(1);
 
-/// A limit to the content of all connections of a user, both ways together. What flows is paid for
-/// with time: whoever has spent more waits before the next part.
+/// Limits the content of all connections of a user, both directions together.
+///
+/// It is a token bucket that holds one second of content. A caller that has exceeded the rate waits
+/// before the next part.
 pub(crate) struct RateLimiter {
-    /// Bytes per second now; `None` for no limit.
+    /// Bytes per second, read for every part; `None` for no limit.
     rate: Box<dyn Fn() -> Option<u64> + Send + Sync>,
-    /// When all that has flowed is paid for.
-    paid: Mutex<Option<Instant>>,
+    /// When the next part may flow; `None` before the first one.
+    available_at: Mutex<Option<Instant>>,
 }
 
-/// The limit of each user, however many connections there are, and whether one of them has ended
-/// meanwhile.
+/// The rate limiters of all users.
+///
+/// All connections of a user share one limiter. It outlives them while it has a backlog.
 #[derive(Default)]
 pub(crate) struct RateLimiters(Mutex<HashMap<UserName, Arc<RateLimiter>>>);
 
 impl RateLimiters {
-    /// The limit of this user; where there is none yet, one of this many bytes per second, asked
-    /// for anew with each part.
+    /// The limiter of this user, created with `rate` (bytes per second) if there is none.
     pub(crate) fn of(
         &self,
         user: &UserName,
         rate: impl Fn() -> Option<u64> + Send + Sync + 'static,
     ) -> Arc<RateLimiter> {
         let mut rate_limiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // What has flowed stays to be paid for: a new connection is no new second at once.
+        // A limiter with a backlog stays: a client must not get a new burst by reconnecting.
         rate_limiters.retain(|_, rate_limiter| {
-            Arc::strong_count(rate_limiter) > 1 || !rate_limiter.is_rested()
+            Arc::strong_count(rate_limiter) > 1 || !rate_limiter.is_idle()
         });
         rate_limiters
             .entry(user.clone())
@@ -47,84 +49,100 @@ impl RateLimiters {
 }
 
 impl RateLimiter {
-    /// A limit that is asked for anew with each part, in bytes per second.
+    /// A limiter that calls `rate` for every part, in bytes per second.
     pub(crate) fn new(rate: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
         Self {
             rate: Box::new(rate),
-            paid: Mutex::new(None),
+            available_at: Mutex::new(None),
         }
     }
 
-    /// Whether all that is saved up by a rest is saved up, so that a new one would be no other.
-    fn is_rested(&self) -> bool {
-        let paid = *self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-        paid.is_none_or(|paid| paid + BURST_TIME <= Instant::now())
+    /// Whether the bucket is full, so that a new limiter would behave alike.
+    fn is_idle(&self) -> bool {
+        self.available_at()
+            .is_none_or(|available_at| available_at + BURST_TIME <= Instant::now())
     }
 
-    /// Returns once the next part may flow. Cancel-safe.
+    /// Returns once the next part may flow.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
     pub(crate) async fn ready(&self) {
-        let paid = *self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(paid) = paid.filter(|paid| *paid > Instant::now()) {
-            tokio::time::sleep_until(paid).await;
+        if let Some(available_at) = self.available_at().filter(|at| *at > Instant::now()) {
+            tokio::time::sleep_until(available_at).await;
         }
     }
 
-    /// How long it takes until all that has flowed is paid for.
-    fn debt(&self) -> Duration {
-        let paid = *self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-        paid.map_or(Duration::ZERO, |paid| {
-            paid.saturating_duration_since(Instant::now())
+    /// How long it takes until the next part may flow.
+    fn backlog(&self) -> Duration {
+        self.available_at().map_or(Duration::ZERO, |available_at| {
+            available_at.saturating_duration_since(Instant::now())
         })
     }
 
-    /// So much has flowed.
-    pub(crate) fn spend(&self, bytes: usize) {
+    /// Counts bytes that have flowed.
+    pub(crate) fn consume(&self, bytes: usize) {
         let Some(rate) = (self.rate)() else { return };
-        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut available_at = self
+            .available_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let earliest = now.checked_sub(BURST_TIME).unwrap_or(now);
         let cost = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
-        *paid = Some(paid.unwrap_or(earliest).max(earliest) + cost);
+        *available_at = Some(available_at.unwrap_or(earliest).max(earliest) + cost);
+    }
+
+    fn available_at(&self) -> Option<Instant> {
+        *self
+            .available_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How fast the audit log may grow by what one user does, in bytes per second: some 500 copies, or
-/// logins. Whoever may only read cannot fill the disk with lines about it.
-const LOG_RATE: u64 = 512 * 1024;
-/// What the lines about one request or login take besides its path, at most, in bytes.
-const LOG_BYTES: usize = 600;
-/// Whoever is so far behind logs in no more for a while: what a login writes cannot wait.
-const LOG_DEBT_MAX: Duration = Duration::from_secs(10);
+/// How fast one user may make the audit log grow, in bytes per second.
+///
+/// This allows some 500 copies or logins. A user who may only read cannot fill the disk with log
+/// entries.
+const AUDIT_RATE: u64 = 512 * 1024;
+/// The most that the entries of one request or login take besides its path, in bytes.
+const AUDIT_ENTRY_BYTES: usize = 600;
+/// A user with a longer backlog cannot log in, because the entry of a login cannot wait.
+const AUDIT_BACKLOG_MAX: Duration = Duration::from_secs(10);
 
-/// Limits how fast a user may do what is recorded.
+/// Limits how fast a user may cause audit log entries.
 #[derive(Clone)]
-pub(crate) struct LogPace(Arc<RateLimiter>);
+pub(crate) struct AuditRateLimiter(Arc<RateLimiter>);
 
-/// Those of all users.
+/// The audit rate limiters of all users.
 #[derive(Default)]
-pub(crate) struct LogPaces(RateLimiters);
+pub(crate) struct AuditRateLimiters(RateLimiters);
 
-impl LogPaces {
-    /// That of this user.
-    pub(crate) fn of(&self, user: &UserName) -> LogPace {
-        LogPace(self.0.of(user, || Some(LOG_RATE)))
+impl AuditRateLimiters {
+    /// The limiter of this user.
+    pub(crate) fn of(&self, user: &UserName) -> AuditRateLimiter {
+        AuditRateLimiter(self.0.of(user, || Some(AUDIT_RATE)))
     }
 }
 
-impl LogPace {
-    /// A login; false where the user has done too much that had to be written down.
-    pub(crate) fn log_in(&self) -> bool {
-        let is_behind = self.0.debt() > LOG_DEBT_MAX;
+impl AuditRateLimiter {
+    /// Counts a login; false if the backlog of the user is too long for one.
+    pub(crate) fn try_consume_login(&self) -> bool {
+        let is_behind = self.0.backlog() > AUDIT_BACKLOG_MAX;
         if !is_behind {
-            self.0.spend(LOG_BYTES);
+            self.0.consume(AUDIT_ENTRY_BYTES);
         }
         !is_behind
     }
 
-    /// Returns once a request about a path of this length may be written down, twice. Cancel-safe.
-    pub(crate) async fn wait_to_log(&self, path_length: usize) {
+    /// Waits until a request may be logged, and counts its two entries.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn consume_request(&self, path_length: usize) {
         self.0.ready().await;
-        self.0.spend(2 * path_length + LOG_BYTES);
+        self.0.consume(2 * path_length + AUDIT_ENTRY_BYTES);
     }
 }
 
@@ -132,15 +150,15 @@ impl LogPace {
 mod tests {
     use super::*;
 
-    /// By a clock that moves only when nothing else can.
+    /// Uses a paused clock, which advances only when every task waits.
     #[tokio::test(start_paused = true)]
-    async fn content_flows_at_the_rate_behind_a_burst() {
+    async fn content_after_burst_is_limited_to_rate() {
         tokio::time::advance(Duration::from_secs(10)).await;
         let rate_limiter = RateLimiter::new(|| Some(1000));
         let start = Instant::now();
         for _ in 0..50 {
             rate_limiter.ready().await;
-            rate_limiter.spend(100);
+            rate_limiter.consume(100);
         }
         rate_limiter.ready().await;
         assert_eq!(
@@ -151,54 +169,55 @@ mod tests {
 
         tokio::time::sleep(Duration::from_secs(100)).await;
         let start = Instant::now();
-        rate_limiter.spend(3000);
+        rate_limiter.consume(3000);
         rate_limiter.ready().await;
         assert_eq!(
             start.elapsed().as_millis(),
             2000,
-            "a long rest saves up no more than one second"
+            "the burst is limited to one second"
         );
 
         let free = RateLimiter::new(|| None);
-        free.spend(usize::MAX);
+        free.consume(usize::MAX);
         free.ready().await;
         assert_eq!(start.elapsed().as_millis(), 2000);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_written_down_has_a_pace_and_logins_end_when_it_is_far_behind() {
+    async fn requests_wait_for_audit_rate_and_logins_are_denied() {
         tokio::time::advance(Duration::from_secs(10)).await;
-        let (rate_limiters, alice) = (LogPaces::default(), "alice".parse::<UserName>().unwrap());
+        let rate_limiters = AuditRateLimiters::default();
+        let alice = "alice".parse::<UserName>().unwrap();
         let start = Instant::now();
         for _ in 0..1000 {
-            rate_limiters.of(&alice).wait_to_log(4096).await;
+            rate_limiters.of(&alice).consume_request(4096).await;
         }
-        let spent = 1000 * (2 * 4096 + LOG_BYTES) as u64;
-        let expected = spent / LOG_RATE - 1;
+        let spent = 1000 * (2 * 4096 + AUDIT_ENTRY_BYTES) as u64;
+        let expected = spent / AUDIT_RATE - 1;
         assert!(
             (expected - 1..=expected + 1).contains(&start.elapsed().as_secs()),
             "{:?}",
             start.elapsed()
         );
         let logins = (0..100_000)
-            .take_while(|_| rate_limiters.of(&alice).log_in())
+            .take_while(|_| rate_limiters.of(&alice).try_consume_login())
             .count();
         assert!((1000..20_000).contains(&logins), "{logins}");
         assert!(
-            rate_limiters.of(&"bob".parse().unwrap()).log_in(),
-            "nobody else is behind"
+            rate_limiters
+                .of(&"bob".parse().unwrap())
+                .try_consume_login(),
+            "other users have no backlog"
         );
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(rate_limiters.of(&alice).log_in());
+        assert!(rate_limiters.of(&alice).try_consume_login());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_connections_of_a_user_share_one_rate() {
+    async fn connections_of_user_share_one_rate() {
         tokio::time::advance(Duration::from_secs(10)).await;
-        let (rate_limiters, [alice, bob]) = (
-            RateLimiters::default(),
-            ["alice", "bob"].map(|name| name.parse::<UserName>().unwrap()),
-        );
+        let rate_limiters = RateLimiters::default();
+        let [alice, bob] = ["alice", "bob"].map(|name| name.parse::<UserName>().unwrap());
         let rate_limiter = |user: &UserName| rate_limiters.of(user, || Some(1000));
         let start = Instant::now();
         let several = [
@@ -209,7 +228,7 @@ mod tests {
         for part in 0..30 {
             let rate_limiter = &several[part % several.len()];
             rate_limiter.ready().await;
-            rate_limiter.spend(100);
+            rate_limiter.consume(100);
         }
         rate_limiter(&bob).ready().await;
         several[0].ready().await;
@@ -219,18 +238,18 @@ mod tests {
             "3000 bytes at 1000 a second, one second of them at once"
         );
 
-        // Whoever hangs up and comes again has not rested.
-        rate_limiter(&alice).spend(5000);
+        // Reconnecting does not clear the backlog.
+        rate_limiter(&alice).consume(5000);
         drop(several);
         rate_limiter(&bob).ready().await;
         rate_limiter(&alice).ready().await;
         assert_eq!(start.elapsed().as_millis(), 7000);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        rate_limiter(&bob).spend(1);
+        rate_limiter(&bob).consume(1);
         assert_eq!(
             rate_limiters.0.lock().unwrap().len(),
             1,
-            "whoever is gone and owes nothing is forgotten"
+            "an idle limiter of a disconnected user is dropped"
         );
     }
 }

@@ -1,5 +1,7 @@
-//! A line through ssh: what `ssh -W` carries. TLS, the pin and the login run through it from end to
-//! end, so that neither ssh nor the hosts gone through are trusted with anything.
+//! Connections through ssh, carried by `ssh -W`.
+//!
+//! TLS, the pin and the login run end to end through the connection. So neither ssh nor the jump
+//! hosts have to be trusted.
 
 use std::{
     fmt,
@@ -28,41 +30,43 @@ use crate::{
     ssh_config::{Hop, ProxyJump},
 };
 
-/// How long ssh may take until the first byte comes back. It may ask somebody for a password, so
-/// this is as long as sshd waits.
+/// How long ssh may take until the first byte arrives.
+///
+/// It may prompt for a password, so this is as long as sshd waits.
 const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(120);
-/// How long ssh may take to end: to give its status once its streams are closed, or when it is told
-/// to.
+/// How long ssh may take to exit after its streams close or it is signalled.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
-/// Between two looks at whether it has.
+/// The pause between two checks whether ssh has exited.
 const ENDING_PAUSE: Duration = Duration::from_millis(10);
 
-/// Starts ssh, which goes on by itself: it may ask for passwords and say what is wrong, at the
-/// terminal of this process.
+/// Starts ssh.
+///
+/// ssh may prompt for passwords and report errors on the terminal of this process.
 ///
 /// # Errors
+/// [`Error::Ssh`] if ssh cannot be started.
 /// [`Error::Ssh`] where it cannot be started.
 pub(super) fn dial(
     address: &HostPort,
-    way: &ProxyJump,
+    via: &ProxyJump,
 ) -> Result<(SshStream, FirstByteTime), Error> {
     let failed = |problem: String| Error::Ssh {
-        way: way.to_string(),
+        way: via.to_string(),
         problem,
     };
-    // The name by which the last host is known here need not be known there, and the server may
-    // listen to that machine alone.
-    let host = if way.ends_at(&address.host) {
+    // The local name of the last host may be unknown on that host. The server may also listen on
+    // its loopback address only.
+    let host = if via.ends_at(&address.host) {
         "localhost".to_owned()
     } else {
         address.host.clone()
     };
-    let seen_from_there = HostPort {
+    let address_from_last_host = HostPort {
         host,
         port: address.port,
     }
     .to_string();
-    let command = ssh_command(way, &["-W", &seen_from_there]);
+    let command = ssh_command(via, &["-W", &address_from_last_host]);
     let mut command = command.ok_or_else(|| failed("there is no host".into()))?;
     command
         .stdin(Stdio::piped())
@@ -73,7 +77,7 @@ pub(super) fn dial(
         _ => failed(format!("ssh cannot be started: {error}")),
     })?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    // From here on it is ended whatever happens.
+    // From here on, dropping `process` ends ssh.
     let process = Process {
         child: Some(child),
         is_finished: false,
@@ -87,33 +91,37 @@ pub(super) fn dial(
         stdin: Some(ChildStdin::from_std(stdin).map_err(no_stream)?),
         stdout: ChildStdout::from_std(stdout).map_err(no_stream)?,
         process,
-        way: way.to_string(),
+        via: via.to_string(),
         first_byte,
-        was_heard: false,
-        bound: Box::pin(sleep(FIRST_BYTE_TIME_MAX)),
+        has_received: false,
+        first_byte_deadline: Box::pin(sleep(FIRST_BYTE_TIME_MAX)),
         ending: None,
     };
     Ok((stream, awaited))
 }
 
-/// The system's ssh to the last host of `way`, through the others, with these further `options`;
-/// what is appended is a command for that host. `None` for a way without hosts.
-pub fn ssh_command(way: &ProxyJump, options: &[&str]) -> Option<Command> {
+/// An ssh command for the last host of `via`, with these further `options`.
+///
+/// The other hosts of `via` become jump hosts. Arguments that the caller appends are a command for
+/// the last host. `None` if `via` has no hosts.
+pub fn ssh_command(via: &ProxyJump, options: &[&str]) -> Option<Command> {
     let mut command = Command::new("ssh");
-    command.args(words(way, options, local::terminal().is_ok())?);
+    command.args(arguments(via, options, local::terminal().is_ok())?);
     Some(command)
 }
 
-/// The words of the command line. Where there is no terminal, nobody can be asked. A master that is
-/// there already may be used, but none is left behind.
-fn words(way: &ProxyJump, options: &[&str], has_terminal: bool) -> Option<Vec<String>> {
-    let (last, before) = way.hops.split_last()?;
-    let mut words = vec!["-o".to_owned(), "ControlMaster=no".to_owned()];
+/// The arguments of ssh.
+///
+/// Without a terminal ssh must not prompt. An existing master connection may be used, but ssh
+/// leaves none behind.
+fn arguments(via: &ProxyJump, options: &[&str], has_terminal: bool) -> Option<Vec<String>> {
+    let (last, before) = via.hops.split_last()?;
+    let mut arguments = vec!["-o".to_owned(), "ControlMaster=no".to_owned()];
     if !has_terminal {
-        words.extend(["-o".to_owned(), "BatchMode=yes".to_owned()]);
+        arguments.extend(["-o".to_owned(), "BatchMode=yes".to_owned()]);
     }
     if !before.is_empty() {
-        words.extend([
+        arguments.extend([
             "-J".to_owned(),
             before
                 .iter()
@@ -123,41 +131,42 @@ fn words(way: &ProxyJump, options: &[&str], has_terminal: bool) -> Option<Vec<St
         ]);
     }
     if let Some(port) = last.port {
-        words.extend(["-p".to_owned(), port.to_string()]);
+        arguments.extend(["-p".to_owned(), port.to_string()]);
     }
     if let Some(user) = &last.user {
-        words.extend(["-l".to_owned(), user.clone()]);
+        arguments.extend(["-l".to_owned(), user.clone()]);
     }
-    words.extend(options.iter().map(|option| (*option).to_owned()));
-    words.extend(["--".to_owned(), last.host.clone()]);
-    Some(words)
+    arguments.extend(options.iter().map(|option| (*option).to_owned()));
+    arguments.extend(["--".to_owned(), last.host.clone()]);
+    Some(arguments)
 }
 
-/// The streams of an ssh, which is ended when this is dropped.
+/// The streams of an ssh process, which ends when this is dropped.
 pub(super) struct SshStream {
-    /// `None` once there is no more from this side.
+    /// `None` after shutdown.
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
     process: Process,
-    way: String,
+    via: String,
     first_byte: watch::Sender<Option<Instant>>,
-    was_heard: bool,
-    /// Until the first byte: when to give up.
-    bound: Pin<Box<Sleep>>,
-    /// The streams are closed before a byte came: since when, and the pause before the next look
-    /// at whether ssh has ended.
+    has_received: bool,
+    /// The deadline of the first byte.
+    first_byte_deadline: Pin<Box<Sleep>>,
+    /// Set if the streams close before the first byte.
+    ///
+    /// Holds the time of that, and the pause before the next check whether ssh has exited.
     ending: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl SshStream {
     fn failed(&self, problem: String) -> io::Error {
         io::Error::other(SshFailed {
-            way: self.way.clone(),
+            via: self.via.clone(),
             problem,
         })
     }
 
-    /// Nothing came and nothing will: waits for ssh's status, which is all there is to say.
+    /// Waits for the status of ssh, when no byte can arrive any more.
     fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
             let (since, pause) = self
@@ -165,11 +174,13 @@ impl SshStream {
                 .get_or_insert_with(|| (Instant::now(), Box::pin(sleep(ENDING_PAUSE))));
             let is_late = since.elapsed() > ENDING_TIME_MAX;
             match self.process.status() {
-                // Whoever has stopped it at the terminal has stopped this process, too, which knows
-                // better what to say.
+                // The user interrupted ssh at the terminal. The same signal reached this process,
+                // which will report it.
                 Some(status) if status.signal() == Some(libc::SIGINT) && !is_late => {}
                 Some(status) => {
-                    return Poll::Ready(self.failed(format!("ssh ended with {}", ended(status))));
+                    return Poll::Ready(
+                        self.failed(format!("ssh ended with {}", describe_status(status))),
+                    );
                 }
                 None if is_late => {
                     return Poll::Ready(self.failed("ssh closed it without a word".into()));
@@ -181,14 +192,14 @@ impl SshStream {
         }
     }
 
-    /// What comes of an attempt to write.
-    fn written(
+    /// Turns a failed write into the status of ssh, if no byte has arrived.
+    fn map_write_error(
         &mut self,
         cx: &mut Context<'_>,
         result: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         match result {
-            Poll::Ready(Err(_)) if !self.was_heard => self.poll_failure(cx).map(Err),
+            Poll::Ready(Err(_)) if !self.has_received => self.poll_failure(cx).map(Err),
             other => other,
         }
     }
@@ -203,18 +214,18 @@ impl AsyncRead for SshStream {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stdout).poll_read(cx, buffer);
-        if this.was_heard {
+        if this.has_received {
             return read;
         }
         match read {
             Poll::Ready(Ok(())) if buffer.filled().len() > before => {
-                this.was_heard = true;
+                this.has_received = true;
                 this.first_byte.send_replace(Some(Instant::now()));
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(_) => this.poll_failure(cx).map(Err),
             Poll::Pending => {
-                ready!(this.bound.as_mut().poll(cx));
+                ready!(this.first_byte_deadline.as_mut().poll(cx));
                 let seconds = FIRST_BYTE_TIME_MAX.as_secs();
                 Poll::Ready(Err(
                     this.failed(format!("nothing came back within {seconds} s"))
@@ -235,7 +246,7 @@ impl AsyncWrite for SshStream {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
         let result = Pin::new(stdin).poll_write(cx, bytes);
-        this.written(cx, result)
+        this.map_write_error(cx, result)
     }
 
     fn poll_write_vectored(
@@ -248,7 +259,7 @@ impl AsyncWrite for SshStream {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
         let result = Pin::new(stdin).poll_write_vectored(cx, bytes);
-        this.written(cx, result)
+        this.map_write_error(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -266,17 +277,17 @@ impl AsyncWrite for SshStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // A pipe ends when it is closed; ssh still has to carry what was written.
+        // Closing the pipe ends the input of ssh. It still has to send what was written.
         this.stdin = None;
         this.process.is_finished = true;
         Poll::Ready(Ok(()))
     }
 }
 
-/// An ssh that gave no line, as an error of its stream carries it.
+/// An ssh process that failed, inside an I/O error of its stream.
 #[derive(Debug)]
 pub(crate) struct SshFailed {
-    way: String,
+    via: String,
     problem: String,
 }
 
@@ -291,23 +302,24 @@ impl std::error::Error for SshFailed {}
 impl From<&SshFailed> for Error {
     fn from(failed: &SshFailed) -> Self {
         Self::Ssh {
-            way: failed.way.clone(),
+            way: failed.via.clone(),
             problem: failed.problem.clone(),
         }
     }
 }
 
-/// A status as people know it.
-fn ended(status: ExitStatus) -> String {
+/// An exit status in the form that users know.
+fn describe_status(status: ExitStatus) -> String {
     match status.code() {
         Some(code) => format!("status {code}"),
         None => status.to_string(),
     }
 }
 
-/// A child process. When dropped it ends by itself if it was told all there is, else it is told to
-/// end, so that it can give the terminal back as it was and end what it has started; if it does
-/// not, it is killed; and it is reaped.
+/// A child process that is ended and reaped when this is dropped.
+///
+/// After shutdown it gets time to exit by itself. Otherwise it gets SIGTERM, so that it can restore
+/// the terminal and end its own children. If it does not exit, it is killed.
 struct Process {
     child: Option<Child>,
     is_finished: bool,
@@ -328,50 +340,50 @@ impl Drop for Process {
             child,
             is_finished: self.is_finished,
         };
-        if ending.has_ended() {
+        if ending.has_exited() {
             return;
         }
         if !ending.is_finished {
-            ending.tell();
+            ending.terminate();
         }
-        // Where there is a runtime, it waits for that when it is shut down, also if it drops what
-        // it has not begun.
+        // A runtime waits for blocking tasks when it shuts down. A task that it drops before it
+        // starts also drops `ending`.
         if let Ok(runtime) = Handle::try_current() {
             drop(runtime.spawn_blocking(move || drop(ending)));
         }
     }
 }
 
-/// A process that is to end. Dropping it waits until it has.
+/// A process that must exit. Dropping it waits until it has.
 struct Ending {
     child: Child,
     is_finished: bool,
 }
 
 impl Ending {
-    fn has_ended(&mut self) -> bool {
+    fn has_exited(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    fn tell(&self) {
+    fn terminate(&self) {
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
     }
 
-    fn ends_in_time(&mut self) -> bool {
+    fn wait_for_exit(&mut self) -> bool {
         let start = Instant::now();
-        while !self.has_ended() && start.elapsed() < ENDING_TIME_MAX {
+        while !self.has_exited() && start.elapsed() < ENDING_TIME_MAX {
             std::thread::sleep(ENDING_PAUSE);
         }
-        self.has_ended()
+        self.has_exited()
     }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        if self.is_finished && !self.ends_in_time() {
-            self.tell();
+        if self.is_finished && !self.wait_for_exit() {
+            self.terminate();
         }
-        self.ends_in_time();
+        self.wait_for_exit();
         // Both do nothing to a process that was reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -382,28 +394,31 @@ impl Drop for Ending {
 mod tests {
     use super::*;
 
-    fn line(way: &str, options: &[&str], has_terminal: bool) -> String {
-        words(&way.parse().unwrap(), options, has_terminal)
+    fn joined_arguments(via: &str, options: &[&str], has_terminal: bool) -> String {
+        arguments(&via.parse().unwrap(), options, has_terminal)
             .unwrap()
             .join(" ")
     }
 
     #[test]
-    fn the_words_for_ssh() {
+    fn ssh_arguments_are_built() {
         let own = "-o ControlMaster=no";
-        assert_eq!(line("near", &[], true), format!("{own} -- near"));
         assert_eq!(
-            line("near", &["-W", "far:5263"], false),
+            joined_arguments("near", &[], true),
+            format!("{own} -- near")
+        );
+        assert_eq!(
+            joined_arguments("near", &["-W", "far:5263"], false),
             format!("{own} -o BatchMode=yes -W far:5263 -- near")
         );
         assert_eq!(
-            line("b@near:22", &["-T"], true),
+            joined_arguments("b@near:22", &["-T"], true),
             format!("{own} -p 22 -l b -T -- near")
         );
         assert_eq!(
-            line("a@one:1,[::2]:3,four", &[], true),
+            joined_arguments("a@one:1,[::2]:3,four", &[], true),
             format!("{own} -J a@one:1,[::2]:3 -- four")
         );
-        assert_eq!(words(&"none".parse().unwrap(), &[], true), None);
+        assert_eq!(arguments(&"none".parse().unwrap(), &[], true), None);
     }
 }

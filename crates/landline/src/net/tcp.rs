@@ -1,4 +1,4 @@
-//! TCP connections with the options that a line wants.
+//! TCP connections with the socket options of landline.
 
 use std::{
     io,
@@ -15,24 +15,27 @@ use crate::Error;
 /// How long one address may take to answer.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// A peer that the network has lost is probed after this long without a byte.
+/// How long a connection may be idle before the kernel probes the peer.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-/// How often it is probed then.
+/// The interval between two probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// After this many probes it is given up: 30 s in all.
+/// After this many unanswered probes, 30 s in all, the kernel drops the connection.
 const KEEPALIVE_PROBES: u32 = 3;
-/// Sent bytes that nobody takes end the connection after this long. It cannot be told from a peer
-/// that is alive and has been stopped, so it is longer.
+/// How long sent bytes may stay unacknowledged before the connection ends.
+///
+/// A peer that is stopped looks the same as one that is gone, so this is longer than the probes.
 #[cfg(target_os = "linux")]
 const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// What may wait in the kernel to be sent, in bytes: progress is then nearly what has left, and
-/// what a killed client leaves behind is not as much. What is on its way is not limited by it. Half
-/// a MiB costs a long line some percent of its speed, 2 MiB nothing that could be measured.
+/// How many unsent bytes may wait in the kernel.
+///
+/// With this limit progress is close to what was sent, and a killed client leaves little behind.
+/// Bytes in flight do not count. On a long route 512 KiB costs some percent of the speed; with 2
+/// MiB no loss was measured.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES_MAX: u32 = 2 * 1024 * 1024;
 
-/// A connection that was made, and how long it took.
+/// A new connection, and how long it took.
 #[derive(Debug)]
 pub struct Dialed {
     /// The connection.
@@ -41,11 +44,11 @@ pub struct Dialed {
     pub address: SocketAddr,
     /// How long the name took to resolve.
     pub resolve_time: Duration,
-    /// How long the connection took to be made.
+    /// How long connecting took.
     pub connect_time: Duration,
 }
 
-/// Lets this process have as many descriptors as the system allows it, and says how many that is.
+/// Raises the limit of file descriptors to its maximum, and returns it.
 pub fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -64,7 +67,7 @@ pub fn raise_descriptor_limit() -> u64 {
 /// Resolves `address` and connects to the first of its addresses that answers.
 ///
 /// # Errors
-/// [`Error::Connect`] with what the last address said.
+/// [`Error::Connect`] with the error of the last address.
 pub async fn dial(address: &HostPort) -> Result<Dialed, Error> {
     let failed = |source| Error::Connect {
         address: address.to_string(),
@@ -96,11 +99,12 @@ pub async fn dial(address: &HostPort) -> Result<Dialed, Error> {
     Err(failed(last))
 }
 
-/// Sets the options of a connection, dialed or accepted: no delay for small messages, and a dead
-/// peer is noticed.
+/// Sets the socket options of a dialed or accepted connection.
+///
+/// Small messages leave without delay, and a dead peer is noticed.
 ///
 /// # Errors
-/// What the system says; the connection is then of no use.
+/// The error of the system. The connection cannot be used then.
 pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
@@ -118,15 +122,17 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// BBR, where the kernel has it: it keeps a long line full though packets are lost, which cubic
-/// takes for congestion. Not on this machine itself, where its pacing is the slowest part.
+/// Selects BBR if the kernel has it.
+///
+/// BBR stays fast when packets are lost, where cubic takes the loss for congestion. On the loopback
+/// interface its pacing would be the bottleneck, so it is not used there.
 #[cfg(target_os = "linux")]
 fn choose_congestion_control(stream: &TcpStream, socket: &SockRef<'_>) {
     let is_far = stream
         .peer_addr()
         .is_ok_and(|peer| !peer.ip().to_canonical().is_loopback());
     if is_far {
-        // A wish; the kernel's own choice does too.
+        // Optional: the default of the kernel works too.
         let _ = socket.set_tcp_congestion(b"bbr");
     }
 }
@@ -142,7 +148,7 @@ mod tests {
 
     /// Proves `slow-reader` in docs/faults.md.
     #[tokio::test]
-    async fn little_waits_to_be_sent_to_a_peer_that_reads_nothing() {
+    async fn unsent_bytes_to_stalled_peer_are_limited() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let dialed = dial(&HostPort {
@@ -161,7 +167,7 @@ mod tests {
                 Err(error) => panic!("{error}"),
             }
         }
-        // Some of it has left: what the peer's kernel takes before anybody reads.
+        // The kernel of the peer takes some bytes before the peer reads any.
         assert!(
             taken < UNSENT_BYTES_MAX as usize + 512 * 1024,
             "{taken} bytes"

@@ -1,5 +1,7 @@
-//! TLS 1.3 as the line uses it (`docs/protocol.md` section 1): one provider, no tickets, no early
-//! data, pinned certificates whose handshake signature is really checked.
+//! TLS 1.3 as landline uses it (`docs/protocol.md` section 1).
+//!
+//! There is one provider, and there are no tickets and no early data. Certificates are pinned, and
+//! the signature of the handshake is checked.
 
 use std::sync::{Arc, OnceLock};
 
@@ -23,8 +25,9 @@ use crate::{Error, crypto::Fingerprint};
 /// The label of the exporter that binds a login to its connection (RFC 9266).
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
-/// The one provider, with the cheapest sound cipher and the group that a quantum computer does not
-/// break first.
+/// The crypto provider, with the cheapest sound cipher first.
+///
+/// The preferred key exchange resists quantum computers.
 fn crypto() -> Arc<CryptoProvider> {
     use provider::cipher_suite::{
         TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
@@ -48,7 +51,7 @@ fn crypto() -> Arc<CryptoProvider> {
 /// The server's configuration for its certificate (DER) and key (PKCS #8 DER).
 ///
 /// # Errors
-/// [`Error::Tls`] when certificate and key do not belong together.
+/// [`Error::Tls`] if certificate and key do not match.
 pub fn server_config(
     certificate: &[u8],
     key: PrivateKeyDer<'static>,
@@ -66,7 +69,7 @@ pub fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    // The greeting travels behind the server's Finished, a round trip before the client's.
+    // The greeting follows the server's Finished, one round trip before the client's.
     config.send_half_rtt_data = true;
     Ok(Arc::new(config))
 }
@@ -98,8 +101,9 @@ impl SecureStream for TlsStream<Box<dyn Transport>> {
     }
 }
 
-/// Secures a connection of a client, with `greeting` in the server's first flight: one round trip
-/// before the handshake is complete.
+/// Runs the server's TLS handshake, with `greeting` in the server's first flight.
+///
+/// So the client has the greeting one round trip before the handshake is complete.
 ///
 /// # Errors
 /// [`Error::Tls`] for another protocol or a broken handshake, [`Error::Lost`].
@@ -124,8 +128,9 @@ pub(crate) async fn accept(
     Ok(Box::new(TlsStream::Server(stream)))
 }
 
-/// Secures a connection to the server with the certificate `pin`. `address` is the server's, for
-/// error messages.
+/// Runs the TLS handshake with the server whose certificate is `pin`.
+///
+/// `address` is the server's, for error messages.
 ///
 /// # Errors
 /// [`Error::ServerChanged`] or [`Error::ServerUnproven`] for the wrong server, [`Error::Tls`],
@@ -138,17 +143,19 @@ pub(crate) async fn connect(
     secure(transport, address, client_config(pin)?, Some(pin)).await
 }
 
-/// Secures a connection to whichever server is there, which proves that it has the key of its
-/// certificate, and returns the fingerprint. Nothing may be said on such a connection.
+/// Runs the TLS handshake with any server, and returns its fingerprint.
+///
+/// The server proves that it has the key of its certificate. The client must send nothing on such a
+/// connection.
 ///
 /// # Errors
 /// As [`connect`].
-pub(crate) async fn connect_to_anyone(
+pub(crate) async fn connect_to_any(
     transport: Box<dyn Transport>,
     address: &str,
 ) -> Result<(Box<dyn SecureStream>, Fingerprint), Error> {
     let found = Arc::new(OnceLock::new());
-    let config = configured(Expected::Anybody(found.clone()))?;
+    let config = config_for(Expected::Any(found.clone()))?;
     let stream = secure(transport, address, config, None).await?;
     match found.get() {
         Some(found) => Ok((stream, *found)),
@@ -174,7 +181,7 @@ async fn secure(
     Ok(Box::new(TlsStream::Client(stream)))
 }
 
-/// Whose fault a failed handshake is.
+/// Maps a failed handshake to the error that names the cause.
 fn tls_error(error: &std::io::Error, address: &str, pin: Option<Fingerprint>) -> Error {
     use CertificateError as C;
     use TlsError as T;
@@ -202,16 +209,16 @@ fn tls_error(error: &std::io::Error, address: &str, pin: Option<Fingerprint>) ->
     }
 }
 
-/// The client's configuration: only the server with this certificate will do.
+/// The client's configuration, which accepts only the server with this certificate.
 ///
 /// # Errors
-/// [`Error::Tls`] when the provider cannot do TLS 1.3, which would be a bug in this crate's
-/// features.
+/// [`Error::Tls`] if the provider cannot do TLS 1.3, which would be a bug in the features of this
+/// crate.
 pub fn client_config(pin: Fingerprint) -> Result<Arc<ClientConfig>, Error> {
-    configured(Expected::Pin(pin))
+    config_for(Expected::Pin(pin))
 }
 
-fn configured(expected: Expected) -> Result<Arc<ClientConfig>, Error> {
+fn config_for(expected: Expected) -> Result<Arc<ClientConfig>, Error> {
     let crypto = crypto();
     let verifier = Arc::new(PinVerifier {
         expected,
@@ -229,23 +236,23 @@ fn configured(expected: Expected) -> Result<Arc<ClientConfig>, Error> {
     Ok(Arc::new(config))
 }
 
-/// The server showed another certificate than the pinned one.
+/// The server presented another certificate than the pinned one.
 #[derive(Debug, thiserror::Error)]
 #[error("the certificate has the fingerprint {found}")]
 pub struct PinMismatch {
-    /// The fingerprint of the certificate that was shown.
+    /// The fingerprint of the presented certificate.
     pub found: Fingerprint,
 }
 
-/// Whose certificate will do.
+/// Which certificate is accepted.
 #[derive(Debug)]
 enum Expected {
     Pin(Fingerprint),
-    /// Anybody's; whose it was is put here.
-    Anybody(Arc<OnceLock<Fingerprint>>),
+    /// Any; its fingerprint is stored in this cell.
+    Any(Arc<OnceLock<Fingerprint>>),
 }
 
-/// Accepts the pinned certificate and nothing else, and only from whoever has its key.
+/// Accepts only an expected certificate, and only from a server that has its key.
 #[derive(Debug)]
 struct PinVerifier {
     expected: Expected,
@@ -265,7 +272,7 @@ impl ServerCertVerifier for PinVerifier {
         match &self.expected {
             Expected::Pin(pin) if found == *pin => return Ok(ServerCertVerified::assertion()),
             Expected::Pin(_) => {}
-            Expected::Anybody(place) => {
+            Expected::Any(place) => {
                 let _ = place.set(found);
                 return Ok(ServerCertVerified::assertion());
             }
@@ -282,8 +289,9 @@ impl ServerCertVerifier for PinVerifier {
         Err(TlsError::General("only TLS 1.3 is spoken here".into()))
     }
 
-    /// The check that makes a pin worth something: anyone can show the certificate, only its owner
-    /// can sign with it.
+    /// Checks the handshake signature, without which a pin proves nothing.
+    ///
+    /// An attacker can present the certificate, but only its owner can sign with its key.
     fn verify_tls13_signature(
         &self,
         message: &[u8],

@@ -75,7 +75,7 @@ pub(super) async fn serve(
             }
         };
     let context = ServiceContext::new(ContextParts {
-        log_pace: shared.log_paces.of(&session.user),
+        audit_rate_limiter: shared.audit_rate_limiters.of(&session.user),
         session,
         connection,
         drain: drain.clone(),

@@ -11,7 +11,7 @@ use crate::{
     admission::{Admission, Signing},
     audit::Audit,
     login::Identity,
-    net::{LogPaces, RateLimiter, RateLimiters},
+    net::{AuditRateLimiters, RateLimiter, RateLimiters},
     password::Passwords,
     paths::{PrivateFolder, Root},
     rights::{RightsFile, Role},
@@ -35,7 +35,7 @@ pub(super) struct Shared {
     /// How fast content flows for each user.
     pub(super) rate_limiters: RateLimiters,
     /// How fast the log grows by what each user does.
-    pub(super) log_paces: LogPaces,
+    pub(super) audit_rate_limiters: AuditRateLimiters,
     /// The passwords.
     pub(super) passwords: Arc<Passwords>,
     /// Places for logins that take a person.
@@ -96,7 +96,11 @@ impl Shared {
     /// # Errors
     /// `too-many-sessions`; [`Error::LoginRefused`] where the session is over.
     pub(super) fn enter(&self, session: &Session, peer: SocketAddr) -> Result<Entered, Error> {
-        if !self.log_paces.of(&session.user).log_in() {
+        if !self
+            .audit_rate_limiters
+            .of(&session.user)
+            .try_consume_login()
+        {
             let message = format!(
                 "{} has done more in a short time than can be written down",
                 session.user

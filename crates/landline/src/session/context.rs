@@ -20,7 +20,7 @@ use super::{
 use crate::{
     Error, Event, EventSink,
     audit::{Audit, Entry},
-    net::{Channel, LogPace},
+    net::{AuditRateLimiter, Channel},
     paths::Root,
     rights::{Right, Rights, RightsFile},
     store::Store,
@@ -62,7 +62,7 @@ pub(crate) struct ContextParts {
     pub(crate) events: EventSink,
     pub(crate) audit: Audit,
     /// How fast the audit log may grow by what the user does.
-    pub(crate) log_pace: LogPace,
+    pub(crate) audit_rate_limiter: AuditRateLimiter,
     /// Whether the user had the right that keeps the session, when that was last looked at.
     pub(crate) had_right: AtomicBool,
 }
@@ -118,8 +118,8 @@ impl ServiceContext {
         &self.parts.store
     }
 
-    pub(crate) fn log_pace(&self) -> &LogPace {
-        &self.parts.log_pace
+    pub(crate) fn audit_rate_limiter(&self) -> &AuditRateLimiter {
+        &self.parts.audit_rate_limiter
     }
 
     /// Sets what this connection is doing, as `landline who` shows it: the first 200 characters.

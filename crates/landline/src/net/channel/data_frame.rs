@@ -1,16 +1,19 @@
-//! What a body is sent in.
+//! Data frames, which carry the body of a message.
 
 use landline_proto::{frame, limits::DATA_BYTES_MAX};
 
-/// One data frame in the making: room for the length in front, so that frame and TLS records line
-/// up.
+/// A reusable data frame, with room for the length in front of the content.
+///
+/// So frames line up with TLS records.
 #[derive(Debug)]
 pub struct DataFrame {
     bytes: Vec<u8>,
 }
 
 impl DataFrame {
-    /// The content that one frame takes. With its length it fills whole TLS records of 16 KiB.
+    /// The content bytes of a full frame.
+    ///
+    /// With the length prefix they fill whole TLS records of 16 KiB.
     pub const CONTENT_BYTES: usize = DATA_BYTES_MAX as usize - frame::PREFIX_BYTES;
 
     /// An empty frame with all its memory.
@@ -20,10 +23,10 @@ impl DataFrame {
         }
     }
 
-    /// Lets `fill` write the content and say how much it wrote; sets the length in front.
+    /// Lets `fill` write the content and return its length; sets the length prefix.
     ///
     /// # Errors
-    /// Whatever `fill` says.
+    /// The error of `fill`.
     pub fn fill<E>(
         &mut self,
         fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
@@ -36,7 +39,7 @@ impl DataFrame {
         Ok(length)
     }
 
-    /// All that is sent of it, its length in front.
+    /// The bytes to send: the length prefix and the content.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -1,4 +1,4 @@
-//! One ordered two-way flow of messages.
+//! Channels: one ordered two-way flow of messages.
 
 use std::{
     future::poll_fn,
@@ -35,8 +35,8 @@ pub use writer::{ChannelWriter, encode};
 
 /// One ordered two-way flow of messages over a secure stream.
 ///
-/// A service that answers one request after another uses its methods. One in which both sides send
-/// at the same time takes the two halves, which can be owned by different tasks.
+/// A service that answers one request after another uses the methods of the channel. A service
+/// whose sides send at the same time takes the two halves, which different tasks can own.
 pub struct Channel {
     /// The receiving half.
     pub reader: ChannelReader,
@@ -44,7 +44,7 @@ pub struct Channel {
     pub writer: ChannelWriter,
 }
 
-/// The stream that both halves of a channel use, each for the moment of one poll.
+/// The stream that both halves of a channel use; each locks it for one poll.
 pub(super) struct SharedStream(Arc<Mutex<Box<dyn SecureStream>>>);
 
 impl SharedStream {
@@ -54,7 +54,7 @@ impl SharedStream {
 }
 
 impl Channel {
-    /// A channel over a stream that has been logged in, with the decoder of that login.
+    /// A channel over a logged-in stream, with the decoder of that login.
     pub fn new(stream: Box<dyn SecureStream>, decoder: MessageDecoder) -> Self {
         let stream = Arc::new(Mutex::new(stream));
         Self {
@@ -71,13 +71,13 @@ impl Channel {
         channel
     }
 
-    /// Limits how fast content flows, both directions together.
+    /// Limits the rate of the content, both directions together.
     pub(crate) fn set_rate_limiter(&mut self, rate_limiter: Arc<RateLimiter>) {
         self.reader.rate_limiter = Some(rate_limiter.clone());
         self.writer.rate_limiter = Some(rate_limiter);
     }
 
-    /// The limit that content keeps to, if there is one.
+    /// The rate limiter of the content, if there is one.
     pub(crate) fn rate_limiter(&self) -> Option<Arc<RateLimiter>> {
         self.writer.rate_limiter.clone()
     }
@@ -108,36 +108,37 @@ impl Channel {
         self.writer.end_body();
     }
 
-    /// Sends one frame of a body, after all that was gathered. While it waits, it receives: an
-    /// `error` that `state` accepts ends the body.
+    /// Sends one frame of a body, after all queued messages.
+    ///
+    /// While it waits, it receives: an `error` that `state` accepts ends the body.
     ///
     /// # Errors
-    /// What the peer says ([`Error::Failed`]), [`Error::Lost`], or that the session is being ended
-    /// on this side.
+    /// An error that the peer sends ([`Error::Failed`]), [`Error::Lost`], or that this side ends
+    /// the session.
     ///
     /// # Cancel safety
-    /// None: a frame that was sent in part breaks the stream.
+    /// None: a partly sent frame breaks the stream.
     pub async fn send_data(
         &mut self,
         data: &DataFrame,
         state: &ProtocolState,
     ) -> Result<(), Error> {
         if let Err(error) = self.writer.begin_data().await {
-            return Err(self.last_words(error, state).await);
+            return Err(self.pending_peer_error(error, state).await);
         }
         let mut rest = data.bytes();
         while !rest.is_empty() {
             let Self { reader, writer } = self;
             let written = poll_fn(|cx| {
-                if let Poll::Ready(heard) = reader.poll_header(cx, state) {
-                    return Poll::Ready(Err(reader::interruption(heard)));
+                if let Poll::Ready(received) = reader.poll_header(cx, state) {
+                    return Poll::Ready(Err(reader::interruption(received)));
                 }
                 writer.poll_write(cx, rest)
             })
             .await;
             match written {
                 Ok(bytes) => rest = rest.get(bytes..).unwrap_or_default(),
-                Err(error) => return Err(self.last_words(error, state).await),
+                Err(error) => return Err(self.pending_peer_error(error, state).await),
             }
             self.writer.set_mid_frame(!rest.is_empty());
         }
@@ -145,18 +146,17 @@ impl Channel {
         Ok(())
     }
 
-    /// Sends all that was gathered.
+    /// Sends all queued messages.
     ///
     /// # Errors
-    /// What the peer said before it closed ([`Error::Failed`]), if `state` accepts it, or
-    /// [`Error::Lost`].
+    /// The error that the peer sent before it closed ([`Error::Failed`]), or [`Error::Lost`].
     ///
     /// # Cancel safety
-    /// None: a message that was sent in part breaks the stream.
+    /// None: a partly sent message breaks the stream.
     pub async fn flush(&mut self) -> Result<(), Error> {
         match self.writer.flush().await {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.last_words(error, &ANY_ERROR).await),
+            Err(error) => Err(self.pending_peer_error(error, &ANY_ERROR).await),
         }
     }
 
@@ -184,15 +184,17 @@ impl Channel {
         self.reader.receive_data(buffer).await
     }
 
-    /// Tells the peer that nothing more comes from this side, and waits until that is sent, for at
-    /// most a second.
+    /// Tells the peer that nothing more is sent, and waits until that has left.
+    ///
+    /// It waits for at most one second.
     pub async fn finish(mut self) {
         let _ = tokio::time::timeout(LINGER_TIME_MAX, self.writer.shutdown()).await;
     }
 
-    /// Gives up a body that is being sent, sends an error, finishes, then reads and discards for a
-    /// while so that the reason arrives before a reset does. Within a frame no error can be sent;
-    /// then the stream just ends.
+    /// Drops an unfinished body, sends an error, and finishes.
+    ///
+    /// Then it reads and discards for a while, so that the error arrives before a reset does. In
+    /// the middle of a frame no error can be sent, so the stream ends without one.
     pub async fn fail(mut self, error: &ErrorMessage) {
         match self.writer.sending.take() {
             Some(sending) if sending.mid_frame => return self.finish().await,
@@ -205,16 +207,17 @@ impl Channel {
         let Self { reader, writer } = self;
         let ChannelWriter { stream, out, .. } = writer;
         drop(stream);
-        // Both halves were here, so this is the last handle.
+        // The two halves were the only other handles, so this is the last one.
         if let Some(stream) = Arc::into_inner(reader.stream.0) {
             let stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
             linger(stream, &out).await;
         }
     }
 
-    /// A peer that fails says why and closes; writing then breaks before the reason was read. So
-    /// read it, in place of `broken`.
-    async fn last_words(&mut self, broken: Error, state: &ProtocolState) -> Error {
+    /// Reads the error that the peer sent before it closed, in place of `broken`.
+    ///
+    /// A failing peer sends its error and closes. Writing then breaks before the error was read.
+    async fn pending_peer_error(&mut self, broken: Error, state: &ProtocolState) -> Error {
         if !matches!(broken, Error::Lost(_)) {
             return broken;
         }
@@ -225,7 +228,7 @@ impl Channel {
     }
 }
 
-/// The state in which only an error is expected.
+/// A state that accepts only an error.
 static ANY_ERROR: ProtocolState =
     ProtocolState::new("any-error", &[landline_proto::MessageRule::new("error")]);
 
@@ -236,7 +239,7 @@ pub(crate) async fn linger(mut stream: Box<dyn SecureStream>, last: &[u8]) {
         if stream.write_all(last).await.is_err() || stream.shutdown().await.is_err() {
             return;
         }
-        // Below TLS: what still arrives does not have to be decrypted to be discarded.
+        // Read below TLS: input that is discarded need not be decrypted.
         let transport = stream.into_transport();
         let mut transport = tokio::io::BufReader::with_capacity(16 * 1024, transport);
         let mut discarded = 0;
@@ -252,7 +255,7 @@ pub(crate) async fn linger(mut stream: Box<dyn SecureStream>, last: &[u8]) {
     let _ = tokio::time::timeout_at(deadline.into(), discard).await;
 }
 
-/// What the system or TLS says when a connection breaks, in a few words.
+/// Maps an I/O error of a broken connection to a short description.
 pub(crate) fn lost(error: &std::io::Error) -> Error {
     use std::io::ErrorKind as K;
     if let Some(failed) = error

@@ -22,12 +22,12 @@ pub struct ChannelReader {
     pub(super) rate_limiter: Option<Arc<RateLimiter>>,
 }
 
-/// What came next within or after a body.
+/// What arrived next within a body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
     /// This many bytes were appended to the caller's buffer.
     Data(usize),
-    /// The body is over.
+    /// The body has ended.
     End(BodyEnd),
 }
 
@@ -40,12 +40,13 @@ impl ChannelReader {
         }
     }
 
-    /// The next header, which must be one that `state` accepts. An `error` that the state accepts
-    /// becomes [`Error::Failed`].
+    /// Receives the next header, which `state` must accept.
+    ///
+    /// An `error` that the state accepts becomes [`Error::Failed`].
     ///
     /// # Errors
-    /// Also [`Error::Protocol`] for a peer that breaks the protocol, [`Error::Lost`] where the
-    /// stream ends.
+    /// [`Error::Failed`]; [`Error::Protocol`] if the peer breaks the protocol; [`Error::Lost`] if
+    /// the stream ends.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -56,7 +57,7 @@ impl ChannelReader {
         }
     }
 
-    /// As [`receive`](Self::receive), with `None` where the peer has finished between two messages.
+    /// As [`receive`](Self::receive); `None` if the peer has finished.
     ///
     /// # Errors
     /// As [`receive`](Self::receive).
@@ -67,8 +68,9 @@ impl ChannelReader {
         poll_fn(|cx| self.poll_header(cx, state)).await
     }
 
-    /// Whether the peer has closed the connection, as far as that is known now. What it sent before
-    /// is kept.
+    /// Whether the peer is known to have closed the connection.
+    ///
+    /// Unread input is kept.
     pub fn is_closed(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         match Pin::new(&mut **self.stream.lock()).poll_fill_buf(&mut cx) {
@@ -77,8 +79,9 @@ impl ChannelReader {
         }
     }
 
-    /// Waits for what ends a body that this side is sending: the peer says `error`, closes, or
-    /// sends what `state` does not accept. Any other message is unexpected then.
+    /// Waits for an event that ends a body which this side is sending.
+    ///
+    /// The peer sends an `error`, closes, or sends something else, which is unexpected.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -86,12 +89,12 @@ impl ChannelReader {
         interruption(self.receive_or_end(state).await)
     }
 
-    /// The next bytes of a body, appended to `buffer` and not past its capacity by more than one
-    /// TLS record.
+    /// Appends the next bytes of a body to `buffer`.
+    ///
+    /// It exceeds the capacity of `buffer` by at most one TLS record.
     ///
     /// # Errors
-    /// [`Error::Protocol`] for a peer that breaks the protocol, [`Error::Lost`] where the stream
-    /// ends.
+    /// [`Error::Protocol`] if the peer breaks the protocol, [`Error::Lost`] if the stream ends.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -107,7 +110,7 @@ impl ChannelReader {
         cx: &mut Context<'_>,
         buffer: &mut Vec<u8>,
     ) -> Poll<Result<Received, Error>> {
-        // What needs no input, such as the end of a body whose last byte was there.
+        // Some items need no further input, such as the end of a body whose bytes are complete.
         if let Some(Item::BodyEnd(how)) = self.decoder.decode(&mut &[][..])? {
             return Poll::Ready(Ok(Received::End(how)));
         }
@@ -126,7 +129,7 @@ impl ChannelReader {
                 Some(Item::Data(data)) => {
                     buffer.extend_from_slice(data);
                     if let Some(rate_limiter) = &self.rate_limiter {
-                        rate_limiter.spend(data.len());
+                        rate_limiter.consume(data.len());
                     }
                     Some(Received::Data(data.len()))
                 }
@@ -146,8 +149,9 @@ impl ChannelReader {
         }
     }
 
-    /// Polls for the next header that `state` accepts, turning an accepted `error` into
-    /// [`Error::Failed`].
+    /// Polls for the next header that `state` accepts.
+    ///
+    /// An accepted `error` becomes [`Error::Failed`].
     pub(super) fn poll_header(
         &mut self,
         cx: &mut Context<'_>,
@@ -170,7 +174,8 @@ impl ChannelReader {
             let header = match item? {
                 Some(Item::Header(header)) => Some(header),
                 Some(_) => {
-                    let (found, expected) = ("a body".to_owned(), state.expected());
+                    let found = "a body".to_owned();
+                    let expected = state.expected();
                     let unexpected = ProtocolError::UnexpectedMessage { found, expected };
                     return Poll::Ready(Err(unexpected.into()));
                 }
@@ -189,13 +194,14 @@ impl ChannelReader {
     }
 }
 
-/// What ends a body that is being sent: the peer spoke, or closed.
-pub(super) fn interruption(heard: Result<Option<Header>, Error>) -> Error {
-    match heard {
+/// The error that ends an outgoing body: the peer sent something or closed.
+pub(super) fn interruption(received: Result<Option<Header>, Error>) -> Error {
+    match received {
         Err(error) => error,
         Ok(None) => Error::Lost("the other side closed it".into()),
         Ok(Some(header)) => {
-            let (found, expected) = (header.kind().to_owned(), "error".to_owned());
+            let found = header.kind().to_owned();
+            let expected = "error".to_owned();
             ProtocolError::UnexpectedMessage { found, expected }.into()
         }
     }

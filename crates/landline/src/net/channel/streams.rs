@@ -13,26 +13,24 @@ use landline_proto::{
 use super::{Channel, ChannelReader, ChannelWriter, reader::Received};
 use crate::Error;
 
-/// A channel whose two sides also send numbered streams (`docs/protocol.md`, "Streams in a
-/// channel").
+/// A channel whose two sides also send numbered streams.
 ///
-/// [`next`](Self::next) moves everything: it sends what is due, receives what arrives, and returns
-/// what the service has to know. It must be called all the time, also while the service waits for
-/// something else: nothing moves otherwise.
+/// See "Streams in a channel" in `docs/protocol.md`. Only [`next`](Self::next) sends and receives.
+/// The service must keep calling it, even while the service waits for something else.
 pub struct StreamChannel<'a> {
     reader: &'a mut ChannelReader,
     writer: &'a mut ChannelWriter,
-    /// The streams. What is written here leaves with the next call of [`next`](Self::next).
+    /// The streams. The next call of [`next`](Self::next) sends what is written.
     pub streams: Streams,
     /// Encoded bytes that are being sent.
     out: Vec<u8>,
-    /// How much of them was sent.
+    /// How many bytes of `out` were sent.
     sent: usize,
-    /// Whether what was sent last may still wait in the stream.
+    /// Whether the stream may still buffer sent bytes.
     is_flush_due: bool,
-    /// Whether the body of a `bytes` is arriving.
+    /// Whether the body of a `bytes` message is arriving.
     in_body: bool,
-    /// What has arrived of it.
+    /// The part of that body that has arrived.
     buffer: Vec<u8>,
 }
 
@@ -48,7 +46,7 @@ pub enum StreamInput {
 }
 
 impl<'a> StreamChannel<'a> {
-    /// Continues a channel with streams.
+    /// Extends a channel with streams.
     pub fn new(channel: &'a mut Channel, streams: Streams) -> Self {
         let Channel { reader, writer } = channel;
         Self {
@@ -63,19 +61,20 @@ impl<'a> StreamChannel<'a> {
         }
     }
 
-    /// Queues a message of the service, ahead of everything about streams.
+    /// Queues a message of the service, ahead of all stream messages.
     ///
     /// # Errors
-    /// [`landline_proto::ProtocolError::FrameSize`] where it is too long for a header.
+    /// [`landline_proto::ProtocolError::FrameSize`] if the message is too long for a header.
     pub fn send<M: Message>(&mut self, message: &M) -> Result<(), Error> {
         Ok(self.streams.send_control(message)?)
     }
 
-    /// Sends and receives until there is something for the service. `state` accepts the messages of
-    /// the service and those about streams.
+    /// Sends and receives until the service has something to handle.
+    ///
+    /// `state` accepts the messages of the service and those about streams.
     ///
     /// # Errors
-    /// What the peer says ([`Error::Failed`]), [`Error::Protocol`], [`Error::Lost`].
+    /// An error that the peer sends ([`Error::Failed`]), [`Error::Protocol`], [`Error::Lost`].
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -90,7 +89,9 @@ impl<'a> StreamChannel<'a> {
         }
     }
 
-    /// Sends all that is due, without receiving. The channel goes on without streams.
+    /// Sends everything that is due, without receiving.
+    ///
+    /// The channel can then be used without streams.
     ///
     /// # Errors
     /// [`Error::Lost`].
@@ -99,14 +100,14 @@ impl<'a> StreamChannel<'a> {
         Ok(())
     }
 
-    /// One step of sending or receiving; `None` where there is nothing for the service yet.
+    /// Sends or receives one step; `None` if there is nothing for the service yet.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         state: &ProtocolState,
     ) -> Poll<Result<Option<StreamInput>, Error>> {
         loop {
-            // In turns, so that neither direction waits for the other to pause.
+            // Alternate, so that neither direction waits for the other to pause.
             let has_sent = match self.poll_send(cx) {
                 Poll::Ready(sent) => sent?,
                 Poll::Pending => false,
@@ -132,7 +133,7 @@ impl<'a> StreamChannel<'a> {
                 }
                 Received::End(_) => {
                     self.in_body = false;
-                    // An idle channel holds no buffer.
+                    // Free the buffer: an idle channel holds none.
                     self.buffer = Vec::new();
                 }
             }
@@ -149,7 +150,7 @@ impl<'a> StreamChannel<'a> {
         Poll::Ready(Ok(None))
     }
 
-    /// Sends a part of what is due; `false` where nothing is due.
+    /// Sends a part of what is due; `false` if nothing is due.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
         if self.sent == self.out.len() {
             self.out.clear();

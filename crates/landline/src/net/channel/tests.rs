@@ -3,13 +3,14 @@ use landline_proto::{BodySize, ErrorCode, Limits, MessageRule, messages::ErrorMe
 use super::*;
 use crate::{Side, login::Identity, net::tls, paths::PrivateFolder};
 
-/// What the connection between both ends holds, in bytes: less than what the tests send, so that
-/// writing has to wait.
+/// The capacity of the connection between both ends, in bytes.
+///
+/// The tests send more, so that writing has to wait.
 const CONNECTION_BYTES: usize = 1024;
 
 static ANY: ProtocolState = ProtocolState::new("any", &[MessageRule::new("error")]);
 
-/// Two ends of a connection, the server's first, over real TLS.
+/// Two ends of a connection over real TLS, the server's first.
 async fn pair() -> (Channel, Channel) {
     let stage = testkit::Stage::new("unused");
     let folder = PrivateFolder::open_or_create(&stage.path("server")).unwrap();
@@ -26,15 +27,15 @@ fn channel(stream: Box<dyn SecureStream>) -> Channel {
     Channel::new(stream, MessageDecoder::new(Limits::SESSION))
 }
 
-/// Says why, and closes at once, without reading what is on its way.
-async fn break_off(mut server: Channel) {
+/// Sends an error and closes, without reading what arrives.
+async fn send_error_and_close(mut server: Channel) {
     server
         .send(&ErrorMessage::new(ErrorCode::NoSpace, "the disk is full"))
         .unwrap();
     server.flush().await.unwrap();
 }
 
-fn says_why(error: &Error) -> bool {
+fn is_peer_error(error: &Error) -> bool {
     matches!(
         error,
         Error::Failed {
@@ -48,15 +49,15 @@ fn says_why(error: &Error) -> bool {
 #[tokio::test]
 async fn peer_error_is_reported_when_flush_fails() {
     let (server, mut client) = pair().await;
-    // TLS takes it all, the connection only a part: it is the flush that waits, and breaks.
+    // TLS buffers all of it, the connection holds only a part. So the flush waits, and fails.
     client
         .send(&ErrorMessage::new(
             ErrorCode::Io,
             "x".repeat(8 * CONNECTION_BYTES),
         ))
         .unwrap();
-    let (flushed, ()) = tokio::join!(client.flush(), break_off(server));
-    assert!(flushed.as_ref().is_err_and(says_why), "{flushed:?}");
+    let (flushed, ()) = tokio::join!(client.flush(), send_error_and_close(server));
+    assert!(flushed.as_ref().is_err_and(is_peer_error), "{flushed:?}");
 }
 
 #[tokio::test]
@@ -77,8 +78,8 @@ async fn peer_error_is_reported_when_body_breaks() {
             }
         }
     };
-    let (error, ()) = tokio::join!(sending, break_off(server));
-    assert!(says_why(&error), "{error:?}");
+    let (error, ()) = tokio::join!(sending, send_error_and_close(server));
+    assert!(is_peer_error(&error), "{error:?}");
 }
 
 #[tokio::test]
@@ -94,7 +95,7 @@ async fn connection_lost_without_reason_is_lost() {
     assert!(matches!(flushed, Err(Error::Lost(_))), "{flushed:?}");
 }
 
-/// Both halves move at the same time, in two tasks: neither side reads before it has sent all.
+/// Each side sends everything before it reads, so both directions fill up.
 #[tokio::test]
 async fn halves_send_and_receive_at_the_same_time() {
     let (server, client) = pair().await;
@@ -134,7 +135,8 @@ async fn halves_send_and_receive_at_the_same_time() {
 async fn channels_run_over_memory() {
     let (near, far) = crate::net::memory_pair(CONNECTION_BYTES);
     assert_eq!(near.exporter().unwrap(), far.exporter().unwrap());
-    let (mut near, mut far) = (channel(near), channel(far));
+    let mut near = channel(near);
+    let mut far = channel(far);
     near.send(&ErrorMessage::new(ErrorCode::Io, "over memory"))
         .unwrap();
     near.flush().await.unwrap();

@@ -19,8 +19,8 @@ use crate::{Error, net::RateLimiter};
 
 /// The sending half of a channel.
 ///
-/// Messages are gathered by [`send`](Self::send) and leave with [`flush`](Self::flush), so that
-/// several can share a flight.
+/// [`send`](Self::send) queues messages and [`flush`](Self::flush) sends them, so that several
+/// messages can share a flight.
 pub struct ChannelWriter {
     pub(super) stream: SharedStream,
     pub(super) out: Vec<u8>,
@@ -49,14 +49,14 @@ impl PartialFrame {
 pub(super) struct Sending {
     size: BodySize,
     sent: u64,
-    /// Whether a part of a frame was sent: nothing else can be sent then.
+    /// Whether a frame is partly sent, so that nothing else can be sent.
     pub(super) mid_frame: bool,
 }
 
-/// A message without a body, encoded once to be sent to many peers.
+/// Encodes a message without a body once, to send it to many peers.
 ///
 /// # Errors
-/// [`landline_proto::ProtocolError::FrameSize`] where it is too long for a header.
+/// [`landline_proto::ProtocolError::FrameSize`] if the message is too long for a header.
 pub fn encode<M: Message>(message: &M) -> Result<Bytes, Error> {
     let mut bytes = Vec::new();
     message::encode(message, None, &Limits::SESSION, &mut bytes)?;
@@ -76,8 +76,9 @@ impl ChannelWriter {
         }
     }
 
-    /// Makes bodies that are being sent stop between two frames once there is a reason to end the
-    /// session, so that the reason can be sent.
+    /// Stops bodies between two frames once there is a reason to end the session.
+    ///
+    /// So the reason can be sent.
     pub(crate) fn set_shutdown(&mut self, ending: watch::Receiver<Option<String>>) {
         self.ending = Some(ending);
     }
@@ -92,23 +93,25 @@ impl ChannelWriter {
         self.limits = limits;
     }
 
-    /// Gathers a message without a body.
+    /// Queues a message without a body.
     ///
     /// # Errors
-    /// [`landline_proto::ProtocolError::FrameSize`] where it is too long for a header.
+    /// [`landline_proto::ProtocolError::FrameSize`] if the message is too long for a header.
     pub fn send<M: Message>(&mut self, message: &M) -> Result<(), Error> {
         Ok(message::encode(message, None, &self.limits, &mut self.out)?)
     }
 
-    /// Gathers a message that was [encoded](encode) before.
+    /// Queues a message that was [encoded](encode) before.
     pub fn send_encoded(&mut self, message: &Bytes) {
         self.out.extend_from_slice(message);
     }
 
-    /// Gathers a message whose body the caller sends next by [`send_data`](Self::send_data).
+    /// Queues a message with a body.
+    ///
+    /// The caller sends the body next by [`send_data`](Self::send_data).
     ///
     /// # Errors
-    /// [`landline_proto::ProtocolError::FrameSize`] where it is too long for a header.
+    /// [`landline_proto::ProtocolError::FrameSize`] if the message is too long for a header.
     pub fn send_with_body<M: Message>(&mut self, message: &M, body: BodySize) -> Result<(), Error> {
         message::encode(message, Some(body), &Limits::SESSION, &mut self.out)?;
         self.sending = (body != BodySize::Known(0)).then_some(Sending {
@@ -119,7 +122,7 @@ impl ChannelWriter {
         Ok(())
     }
 
-    /// Gathers the end of a body of unknown size. One of known size ends by itself.
+    /// Queues the end of a body of unknown size. A body of known size ends by itself.
     pub fn end_body(&mut self) {
         if let Some(Sending {
             size: BodySize::Unknown,
@@ -130,13 +133,13 @@ impl ChannelWriter {
         }
     }
 
-    /// Sends one frame of a body, after all that was gathered.
+    /// Sends one frame of a body, after all queued messages.
     ///
     /// # Errors
-    /// [`Error::Lost`], or [`Error::Failed`] where the session is being ended on this side.
+    /// [`Error::Lost`], or [`Error::Failed`] if this side ends the session.
     ///
     /// # Cancel safety
-    /// None: a frame that was sent in part breaks the stream.
+    /// None: a partly sent frame breaks the stream.
     pub async fn send_data(&mut self, data: &DataFrame) -> Result<(), Error> {
         self.begin_data().await?;
         let mut rest = data.bytes();
@@ -149,25 +152,25 @@ impl ChannelWriter {
         Ok(())
     }
 
-    /// Sends all that was gathered.
+    /// Sends all queued messages.
     ///
     /// # Errors
     /// [`Error::Lost`].
     ///
     /// # Cancel safety
-    /// None: a message that was sent in part breaks the stream.
+    /// None: a partly sent message breaks the stream.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        self.write_gathered().await?;
+        self.write_queued().await?;
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    /// Tells the peer that nothing more comes from this side.
+    /// Tells the peer that nothing more is sent.
     pub(super) async fn shutdown(&mut self) {
-        let _ = self.write_gathered().await;
+        let _ = self.write_queued().await;
         let _ = poll_fn(|cx| Pin::new(&mut **self.stream.lock()).poll_shutdown(cx)).await;
     }
 
-    /// Whether the session is being ended, then all that was gathered.
+    /// Sends all queued messages, unless the session is ending.
     pub(super) async fn begin_data(&mut self) -> Result<(), Error> {
         let reason = self
             .ending
@@ -176,7 +179,7 @@ impl ChannelWriter {
         if let Some(reason) = reason {
             return Err(Error::here(ErrorCode::Ended, reason));
         }
-        self.write_gathered().await
+        self.write_queued().await
     }
 
     pub(super) fn set_mid_frame(&mut self, is_mid_frame: bool) {
@@ -188,7 +191,7 @@ impl ChannelWriter {
 
     pub(super) fn end_data(&mut self, data: &DataFrame) {
         if let Some(rate_limiter) = &self.rate_limiter {
-            rate_limiter.spend(data.len());
+            rate_limiter.consume(data.len());
         }
         if let Some(Sending { size, sent, .. }) = &mut self.sending {
             *sent += data.len() as u64;
@@ -198,7 +201,7 @@ impl ChannelWriter {
         }
     }
 
-    pub(super) async fn write_gathered(&mut self) -> Result<(), Error> {
+    pub(super) async fn write_queued(&mut self) -> Result<(), Error> {
         let out = std::mem::take(&mut self.out);
         let mut rest = &out[..];
         while !rest.is_empty() {
