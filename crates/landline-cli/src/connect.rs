@@ -263,13 +263,13 @@ fn choose_keys(
     identity: Option<&Path>,
 ) -> Result<Vec<Arc<UserKey>>, Failure> {
     if let Some(path) = identity {
-        return Ok(vec![Arc::new(sources.named(&make_absolute(path))?)]);
+        return Ok(vec![Arc::new(sources.open_key(&make_absolute(path))?)]);
     }
-    if let Some(key) = sources.known(server)? {
+    if let Some(key) = sources.saved_key(server)? {
         return Ok(vec![Arc::new(key)]);
     }
-    let FoundKeys { keys, passed_over } = sources.all();
-    for what in passed_over {
+    let FoundKeys { keys, skipped } = sources.find_all();
+    for what in skipped {
         context
             .err
             .print(&shown_line(&format!("landline: passed over: {what}")));
@@ -298,7 +298,7 @@ impl Prompter for Asker {
         passwords::prompt_passphrase(&*self.context.prompter, path)
     }
 
-    fn accepted(&self, key: &UserKey) {
+    fn on_key_accepted(&self, key: &UserKey) {
         let known = self.server.clone().with_key(key);
         // The next login then saves a round trip. Without it the login still works.
         if self.may_ask && known != self.server {
@@ -314,7 +314,7 @@ impl Prompter for Asker {
         passwords::prompt_password(&self.context, &self.server.user, &place)
     }
 
-    fn password_again(&self) -> Result<Option<Password>, Error> {
+    fn retry_password(&self) -> Result<Option<Password>, Error> {
         if !self.may_ask || !self.is_typed {
             return Ok(None);
         }
@@ -322,7 +322,7 @@ impl Prompter for Asker {
         passwords::prompt_again(&self.context, &self.server.user, &place)
     }
 
-    fn accepted_password(&self) {
+    fn on_password_accepted(&self) {
         // The next login then asks for the password at once. Without it the login still works.
         if self.server.provisional || !self.server.password {
             let _ = self.client.pins().remember_password(&self.server);

@@ -28,7 +28,7 @@ pub(crate) fn choose_key(
     };
     let config = connect::read_ssh_config(context, &target)?;
     let sources = connect::key_sources(context, client, &config);
-    let key = sources.named(&connect::make_absolute(path))?;
+    let key = sources.open_key(&connect::make_absolute(path))?;
     if let (true, Some(path)) = (key.is_locked(), key.path()) {
         key.unlock(&passwords::prompt_passphrase(&*context.prompter, path)?)?;
     }

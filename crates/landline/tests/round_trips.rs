@@ -159,15 +159,15 @@ impl Prompter for Nobody {
         Ok(None)
     }
 
-    fn password_again(&self) -> Result<Option<Password>, Error> {
+    fn retry_password(&self) -> Result<Option<Password>, Error> {
         panic!("it is right");
     }
 
-    fn accepted_password(&self) {}
+    fn on_password_accepted(&self) {}
 
     fn passphrase(&self, path: &std::path::Path) -> Result<zeroize::Zeroizing<String>, Error> {
         panic!("{} is not locked", path.display());
     }
 
-    fn accepted(&self, _key: &UserKey) {}
+    fn on_key_accepted(&self, _key: &UserKey) {}
 }

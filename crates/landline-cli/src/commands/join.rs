@@ -143,10 +143,10 @@ impl Join {
     /// The jump hosts to these addresses: those of `--via-ssh`, else those of ssh's configuration.
     fn routes(&self, context: &Context, addresses: &[HostPort]) -> Result<Routes, Failure> {
         let mut ways = Routes {
-            said: self.via_ssh.clone(),
-            configured: Vec::new(),
+            explicit: self.via_ssh.clone(),
+            from_ssh_config: Vec::new(),
         };
-        if ways.said.is_none() {
+        if ways.explicit.is_none() {
             for HostPort { host, .. } in addresses {
                 let target = Target {
                     user: None,
@@ -154,7 +154,7 @@ impl Join {
                     port: None,
                 };
                 let config = connect::read_ssh_config(context, &target)?;
-                ways.configured
+                ways.from_ssh_config
                     .extend(config.proxy_jump.map(|way| (host.clone(), way)));
             }
         }

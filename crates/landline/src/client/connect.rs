@@ -1,4 +1,4 @@
-//! Connecting to a server and logging in, with a person asked where that is needed.
+//! Connects to a server and logs in, and prompts the user if necessary.
 
 use std::sync::Arc;
 
@@ -13,14 +13,13 @@ use crate::{
     net,
 };
 
-/// How often the user is asked for a password. A server shuts out a client that guesses more often.
+/// How often the user can try a password. More attempts would trigger penalties.
 const PASSWORD_ATTEMPTS_MAX: u32 = 3;
 
 /// Connects and logs in. With `first` it opens a channel in the same flight.
 ///
-/// Where the server chooses a key that takes a passphrase, the user is asked for it while there is
-/// no connection. The user is asked for the password too, up to three times, where the server
-/// accepts no key.
+/// If the server chooses an encrypted key, the user types its passphrase while there is no
+/// connection. If the server accepts no key, the user types the password, up to three times.
 ///
 /// # Errors
 /// Those of [`net::dial`] and of [`login::connect`].
@@ -30,11 +29,13 @@ pub async fn connect(
     first: Option<&FirstRequest>,
 ) -> Result<Connected, Error> {
     match &credential.method {
-        AuthMethod::Keys(keys) => match keys.typed() {
-            Some(typed) => connect_by_password(server, credential, typed, first).await,
+        AuthMethod::Keys(keys) => match keys.password_prompt() {
+            Some(prompt) => connect_by_password(server, credential, prompt, first).await,
             None => connect_by_keys(server, credential, keys, first).await,
         },
-        AuthMethod::Password(typed) => connect_by_password(server, credential, typed, first).await,
+        AuthMethod::Password(prompt) => {
+            connect_by_password(server, credential, prompt, first).await
+        }
         _ => connect_once(server, credential, first).await,
     }
 }
@@ -55,7 +56,7 @@ async fn connect_by_keys(
     };
     match connected {
         Ok(connected) => {
-            keys.accepted().await;
+            keys.report_accepted().await;
             Ok(connected)
         }
         Err(
@@ -64,8 +65,8 @@ async fn connect_by_keys(
                 code: ErrorCode::LoginRefused,
                 ..
             },
-        ) => match keys.ask_password().await? {
-            Some(typed) => connect_by_password(server, credential, typed, first).await,
+        ) => match keys.prompt_password().await? {
+            Some(prompt) => connect_by_password(server, credential, prompt, first).await,
             None => Err(refused),
         },
         Err(error) => Err(error),
@@ -75,7 +76,7 @@ async fn connect_by_keys(
 async fn connect_by_password(
     server: &KnownServer,
     credential: &Credential,
-    typed: &Arc<PasswordPrompt>,
+    prompt: &Arc<PasswordPrompt>,
     first: Option<&FirstRequest>,
 ) -> Result<Connected, Error> {
     let Credential {
@@ -83,14 +84,14 @@ async fn connect_by_password(
     } = credential;
     let by_password = Credential {
         user: user.clone(),
-        method: AuthMethod::Password(typed.clone()),
+        method: AuthMethod::Password(prompt.clone()),
         attachable: *attachable,
     };
     let mut attempts = 1;
     loop {
         let error = match connect_once(server, &by_password, first).await {
             Ok(connected) => {
-                typed.accepted().await;
+                prompt.report_accepted().await;
                 return Ok(connected);
             }
             Err(error) => error,
@@ -102,7 +103,7 @@ async fn connect_by_password(
                 ..
             }
         );
-        if !is_refused || attempts == PASSWORD_ATTEMPTS_MAX || !typed.ask_again().await? {
+        if !is_refused || attempts == PASSWORD_ATTEMPTS_MAX || !prompt.retry().await? {
             return Err(error);
         }
         attempts += 1;
@@ -115,9 +116,9 @@ async fn connect_once(
     first: Option<&FirstRequest>,
 ) -> Result<Connected, Error> {
     let address = server.address();
-    let (line, route) = net::dial(&address, server.via.as_ref()).await?;
+    let (dialed, route) = net::dial(&address, server.via.as_ref()).await?;
     let login = login::connect(
-        line,
+        dialed,
         &address.to_string(),
         server.fingerprint,
         credential,

@@ -1,4 +1,4 @@
-//! The client: known servers, connections, joining by invite.
+//! The client: known servers, connections, and joining by invite.
 
 mod connect;
 mod session;
@@ -23,55 +23,55 @@ use crate::{
     ssh_config::ProxyJump,
 };
 
-/// The name of the key that `join` makes, in the client's folder.
+/// The name of the key that `join` creates in the client's folder.
 const KEY_FILE: &str = "id_ed25519";
 
-/// What a client keeps: the servers it knows, and a key of its own.
+/// The state of a client: the servers it knows, and its own key.
 #[derive(Debug, Clone)]
 pub struct Client {
     folder: Arc<PrivateFolder>,
 }
 
-/// A connection that is logged in.
+/// A logged-in connection.
 pub struct Connected {
     /// The login, with the channel.
     pub login: Login,
-    /// How the server was reached.
+    /// The route by which the server was reached.
     pub route: Route,
 }
 
-/// Which way to the addresses of a server that is joined.
+/// The routes to the addresses of a server that is being joined.
 #[derive(Debug, Clone, Default)]
 pub struct Routes {
-    /// The hosts to go through to each of them by ssh, as somebody said: that is remembered.
-    pub said: Option<ProxyJump>,
-    /// Otherwise, what ssh's configuration says of a host; it will be asked again.
-    pub configured: Vec<(String, ProxyJump)>,
+    /// The jump hosts that the user gave for all addresses; saved with the server.
+    pub explicit: Option<ProxyJump>,
+    /// Otherwise the `ProxyJump` of each host in ssh_config, which is not saved.
+    pub from_ssh_config: Vec<(String, ProxyJump)>,
 }
 
 impl Routes {
-    /// What an address is called from here.
+    /// The address under which this machine reaches `address`.
     fn as_seen_locally(&self, address: &HostPort) -> HostPort {
         let host = self
-            .said
+            .explicit
             .as_ref()
-            .map_or_else(|| address.host.clone(), |way| way.name_of(&address.host));
+            .map_or_else(|| address.host.clone(), |via| via.name_of(&address.host));
         HostPort {
             host,
             port: address.port,
         }
     }
 
-    /// The server with the way that is to be gone now.
+    /// The server with the route to use now.
     fn with_route(&self, server: &KnownServer) -> KnownServer {
         let configured = self
-            .configured
+            .from_ssh_config
             .iter()
             .find(|(host, _)| *host == server.host);
         let via = server
             .via
             .clone()
-            .or_else(|| configured.map(|(_, way)| way.clone()));
+            .or_else(|| configured.map(|(_, via)| via.clone()));
         KnownServer {
             via,
             ..server.clone()
@@ -80,36 +80,44 @@ impl Routes {
 }
 
 impl Client {
-    /// Opens the state folder, making it if need be. Blocking.
+    /// Opens the state folder, or creates it.
     ///
     /// # Errors
     /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads and writes files.
     pub fn open(state: &std::path::Path) -> Result<Self, Error> {
         Ok(Self {
             folder: Arc::new(PrivateFolder::open_or_create(state)?.subfolder("client")?),
         })
     }
 
-    /// What is known of copies to this client that were broken off; those that cannot be resumed
-    /// any more are forgotten. Blocking.
+    /// The unfinished copies to this client; removes those that cannot be resumed.
     ///
     /// # Errors
     /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads and removes files.
     pub fn partials(&self) -> Result<Partials, Error> {
         let partials = Partials::open(&self.folder)?;
         partials.sweep()?;
         Ok(partials)
     }
 
-    /// The servers that are known.
+    /// The known servers.
     pub fn pins(&self) -> Pins<'_> {
         Pins::new(&self.folder)
     }
 
-    /// The known server that `target` names, with the user that `target` asks for. Blocking.
+    /// The known server that `target` names, with the user of `target`.
     ///
     /// # Errors
     /// [`Error::UnknownServer`], [`Error::AmbiguousServer`], [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads a file.
     pub fn find(&self, target: &Target) -> Result<KnownServer, Error> {
         let mut server = self.pins().find(target)?;
         if let Some(user) = &target.user {
@@ -118,28 +126,31 @@ impl Client {
         Ok(server)
     }
 
-    /// The key that is used where no other was named, made on first use. Blocking.
+    /// The default key, created on first use.
     ///
     /// # Errors
     /// [`Error::Key`], [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads and writes files.
     pub fn own_key(&self) -> Result<UserKey, Error> {
         UserKey::load_or_create(&self.folder, KEY_FILE).map(|(key, _)| key)
     }
 
-    /// Where [`own_key`](Self::own_key) is, if it was made already.
+    /// The path of [`own_key`](Self::own_key), if the key exists.
     pub fn own_key_path(&self) -> PathBuf {
         self.folder.path_of(KEY_FILE)
     }
 
-    /// Redeems an invite as `user`, registering `key`, and remembers the server under the first
-    /// address where it answers and those of the others of which nothing else is known.
+    /// Redeems an invite as `user` with `key`, and saves the server.
     ///
-    /// An address of which another fingerprint is known is passed over, before anything is sent
-    /// there, unless `replace` says that the invite is to be believed. Redeeming once more with
-    /// the same user and key is harmless.
+    /// The server is saved under the first address where it answers. Its other addresses are saved
+    /// unless another server is pinned there. An address with another pin is skipped before the
+    /// client sends anything, unless `replace` is set. Redeeming an invite again with the same user
+    /// and key is harmless.
     ///
     /// # Errors
-    /// What the server said, or the last address.
+    /// An error that the server sends, or that of the last address.
     pub async fn join(
         &self,
         invite: &Invite,
@@ -156,7 +167,7 @@ impl Client {
             )
             .with_key(&key);
             KnownServer {
-                via: routes.said.clone(),
+                via: routes.explicit.clone(),
                 ..known
             }
         };
@@ -165,12 +176,12 @@ impl Client {
         self.join_any(&servers, &credential, replace, routes).await
     }
 
-    /// Logs in with a secret once, and remembers its server under all of its addresses, as
-    /// [`join`](Self::join) does, to log in with the secret from the file at `path` from then
-    /// on.
+    /// Logs in with a secret once, and saves its server as [`join`](Self::join) does.
+    ///
+    /// Later logins read the secret from the file at `path`.
     ///
     /// # Errors
-    /// What the server said, or the last address.
+    /// An error that the server sends, or that of the last address.
     pub async fn join_by_secret(
         &self,
         secret: Arc<Secret>,
@@ -186,7 +197,7 @@ impl Client {
             );
             KnownServer {
                 secret: Some(path.clone()),
-                via: routes.said.clone(),
+                via: routes.explicit.clone(),
                 ..known
             }
         };
@@ -195,7 +206,7 @@ impl Client {
         self.join_any(&servers, &credential, replace, routes).await
     }
 
-    /// Logs in at the first of one server's addresses where it answers, and remembers them.
+    /// Logs in at the first address where the server answers, and saves all addresses.
     async fn join_any(
         &self,
         servers: &[KnownServer],
@@ -217,7 +228,7 @@ impl Client {
                     ping::receive_pong(&mut connected.login.channel).await?;
                     return Ok((candidate.clone(), connected));
                 }
-                // The server itself has spoken; at another address it would say the same.
+                // The server itself has rejected the login, so other addresses would not help.
                 Err(
                     error @ Error::Failed {
                         side: Side::There, ..
@@ -230,8 +241,9 @@ impl Client {
     }
 }
 
-/// The fingerprint of the server at this address, route through the hosts of `via`, which nothing
-/// else is said to.
+/// Fetches the fingerprint of the server at this address.
+///
+/// The route leads through the hosts of `via`. The client sends nothing else.
 ///
 /// # Errors
 /// Those of [`net::dial`] and of [`login::fingerprint`].
@@ -239,15 +251,17 @@ pub async fn fingerprint(
     address: &HostPort,
     via: Option<&ProxyJump>,
 ) -> Result<Fingerprint, Error> {
-    let (line, _) = net::dial(address, via).await?;
-    login::fingerprint(line, &address.to_string()).await
+    let (dialed, _) = net::dial(address, via).await?;
+    login::fingerprint(dialed, &address.to_string()).await
 }
 
-/// Connects and opens a channel of the service `admin` with [`Who`] as its first request, which
-/// every user may send. Returns the sessions too: all of them for an admin, one's own for others.
+/// Connects, opens a channel of `admin`, and lists the sessions.
+///
+/// The first request is [`Who`], which every user may send. An admin sees all sessions, a user
+/// their own.
 ///
 /// # Errors
-/// Those of [`connect`], and what the server says.
+/// Those of [`connect`], and an error that the server sends.
 pub async fn who(
     server: &KnownServer,
     credential: &Credential,

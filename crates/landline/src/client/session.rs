@@ -9,11 +9,11 @@ use crate::{
     login::{Credential, FirstRequest, KnownServer},
 };
 
-/// A session with a server: one login, and a channel for every service that is used.
+/// A session with a server: one login, and a channel for every service in use.
 ///
-/// The first channel comes with the login. Each further one is a connection that is attached to the
-/// session, which takes no person. Where the session is over, such as after a restart of the
-/// server, the next channel logs in again.
+/// The first channel comes with the login. Each further channel is a connection that is attached to
+/// the session without a person. If the session is over, such as after a restart of the server, the
+/// next channel logs in again.
 pub struct ClientSession {
     server: KnownServer,
     credential: Credential,
@@ -22,9 +22,9 @@ pub struct ClientSession {
 
 #[derive(Default)]
 struct SessionState {
-    /// What further connections are attached with, once there was a login.
+    /// The credential that attaches further connections, after the first login.
     attachment: Option<Credential>,
-    /// A connection that is attached and has no channel.
+    /// An attached connection without a channel.
     reserve: Option<Connected>,
 }
 
@@ -43,13 +43,15 @@ impl ClientSession {
         &self.server
     }
 
-    /// Opens a channel. Several channels can be open at a time; opening them takes turns.
+    /// Opens a channel.
+    ///
+    /// Several channels can be open at a time, but they open one after another.
     ///
     /// # Errors
     /// Those of [`connect`].
     ///
     /// # Cancel safety
-    /// Nothing is lost: the connection that was being made is closed.
+    /// Nothing is lost: the unfinished connection is closed.
     pub async fn open_channel(&self, first: &FirstRequest) -> Result<Connected, Error> {
         let mut state = self.state.lock().await;
         if let Some(mut reserve) = state.reserve.take()
@@ -60,7 +62,7 @@ impl ClientSession {
         }
         if let Some(attachment) = &state.attachment {
             match connect(&self.server, attachment, Some(first)).await {
-                Err(error) if is_refused(&error) => state.attachment = None,
+                Err(error) if is_session_over(&error) => state.attachment = None,
                 attached => return attached,
             }
         }
@@ -69,11 +71,13 @@ impl ClientSession {
         Ok(connected)
     }
 
-    /// Attaches a connection that the next channel uses, so that it opens in one round trip. Does
-    /// nothing where there is one, or the session has not logged in.
+    /// Attaches a connection in reserve.
+    ///
+    /// With it the next channel opens in one round trip. Does nothing if there is one already, or
+    /// if the session has not logged in.
     ///
     /// # Errors
-    /// Those of [`connect`]. The session can be used all the same.
+    /// Those of [`connect`]. The session stays usable.
     pub async fn prepare_reserve(&self) -> Result<(), Error> {
         let mut state = self.state.lock().await;
         let has_reserve = state
@@ -89,7 +93,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// Closes what is held in reserve. The session ends with its last channel.
+    /// Closes the connection in reserve. The session ends with its last channel.
     pub async fn finish(self) {
         if let Some(reserve) = self.state.into_inner().reserve {
             reserve.login.channel.finish().await;
@@ -97,8 +101,8 @@ impl ClientSession {
     }
 }
 
-/// Whether the session to attach to is over.
-fn is_refused(error: &Error) -> bool {
+/// Whether the server no longer has the session to attach to.
+fn is_session_over(error: &Error) -> bool {
     matches!(
         error,
         Error::Failed {

@@ -118,7 +118,7 @@ impl UserKey {
     }
 
     /// A key whose private half is in an agent.
-    pub fn in_agent(agent: Agent, key: AgentKey) -> Self {
+    pub fn from_agent(agent: Agent, key: AgentKey) -> Self {
         Self {
             public: key.public,
             location: KeyLocation::Agent {
@@ -148,7 +148,7 @@ impl UserKey {
 
     /// Whether its signature can take longer than a computer would: it is in an agent, which may
     /// ask somebody.
-    pub fn may_take_a_person(&self) -> bool {
+    pub fn may_need_user(&self) -> bool {
         matches!(self.location, KeyLocation::Agent { .. })
     }
 

@@ -24,13 +24,15 @@ use crate::{
     password::{Password, PasswordLogin, PasswordParties},
 };
 
-/// A signature that takes longer than this takes a person: the server is told.
-const SIGNING_IS_SLOW: Duration = Duration::from_secs(1);
+/// After this time the client tells the server that a person has to sign.
+const SLOW_SIGNING_TIME: Duration = Duration::from_secs(1);
 
 /// How long the steps of a login took.
 #[derive(Debug, Clone, Copy)]
 pub struct LoginTiming {
-    /// The TLS handshake and the greeting; through ssh, from the first byte that came back.
+    /// The TLS handshake and the greeting.
+    ///
+    /// Through ssh it counts from the first byte that arrived.
     pub tls: Duration,
     /// From the greeting to `welcome`.
     pub login: Duration,
@@ -38,19 +40,20 @@ pub struct LoginTiming {
 
 /// A login that was accepted.
 pub struct Login {
-    /// The channel, with the answer to the first request on its way.
+    /// The channel. The answer to the first request has not been received.
     pub channel: Channel,
     /// The server's greeting.
     pub greeting: Greeting,
     /// The server's welcome.
     pub welcome: Welcome,
-    /// How long it took.
+    /// How long the login took.
     pub timing: LoginTiming,
 }
 
 impl Login {
-    /// What further connections to the same server are attached to this session with, where the
-    /// login by `method` has asked for it.
+    /// The credential that attaches further connections to this session.
+    ///
+    /// `None` unless the login by `method` asked for an attach secret.
     pub fn attachment(&self, method: &AuthMethod) -> Option<Credential> {
         let AttachSecret(secret) = self.welcome.attach?;
         let method = AuthMethod::Attach {
@@ -62,15 +65,15 @@ impl Login {
     }
 }
 
-/// What a channel is opened with: the service and its first request, ready to be sent.
+/// The start of a channel, ready to send: the service and its first request.
 #[derive(Debug, Clone)]
 pub struct FirstRequest(Bytes);
 
 impl FirstRequest {
-    /// A channel for `service` whose first request follows, because it has a body.
+    /// Opens a channel for `service`; the request follows, because it has a body.
     ///
     /// # Errors
-    /// None in practice: it always fits.
+    /// None in practice, because the message always fits.
     pub fn open(service: &str) -> Result<Self, Error> {
         let mut bytes = Vec::new();
         let open = Open {
@@ -80,37 +83,40 @@ impl FirstRequest {
         Ok(Self(bytes.into()))
     }
 
-    /// A channel for `service` whose first request is `request`, which has no body.
+    /// Opens a channel for `service` with `request`, which has no body.
     ///
     /// # Errors
-    /// [`landline_proto::ProtocolError::FrameSize`] where the request is too long for a header.
+    /// [`landline_proto::ProtocolError::FrameSize`] if the request is too long for a header.
     pub fn new(service: &str, request: &impl Message) -> Result<Self, Error> {
         let mut bytes = Self::open(service)?.0.to_vec();
         message::encode(request, None, &Limits::SESSION, &mut bytes)?;
         Ok(Self(bytes.into()))
     }
 
-    /// Opens a channel on a connection that has logged in without one.
+    /// Opens a channel on a connection that logged in without one.
     ///
     /// # Errors
-    /// What the server says, [`Error::Lost`].
+    /// An error that the server sends, [`Error::Lost`].
     pub async fn send(&self, channel: &mut Channel) -> Result<(), Error> {
         channel.writer.send_encoded(&self.0);
         channel.flush().await
     }
 }
 
-/// Logs in over `line` to the server with the certificate `pin`. With `first` it opens a channel in
-/// the same flight. `address` is the server's, for error messages.
+/// Logs in to the server with the certificate `pin`.
+///
+/// With `first` it opens a channel in the same flight. `address` is the server's, for error
+/// messages. The time limit is 10 s, or 60 s with a key in an agent. It starts when the server can
+/// be expected to answer, so the time that ssh takes does not count.
 ///
 /// # Errors
-/// [`Error::ServerChanged`], [`Error::ServerUnproven`] or [`Error::SecretUnproven`] for the wrong
-/// server, [`Error::KeyLocked`] when the server chose a key that is still locked, [`Error::Failed`]
-/// when it refuses, [`Error::Tls`], [`Error::Protocol`], [`Error::Lost`], and `login-timeout` after
-/// 10 s, or 60 s with a key in an agent. What ssh takes until it is let in does not count; where it
-/// is not: [`Error::Ssh`].
+/// - [`Error::ServerChanged`], [`Error::ServerUnproven`], [`Error::SecretUnproven`]: the wrong
+///   server.
+/// - [`Error::KeyLocked`]: the server chose a key that is still locked.
+/// - [`Error::Failed`]: the server rejects the login, or `login-timeout`.
+/// - [`Error::Ssh`], [`Error::Tls`], [`Error::Protocol`], [`Error::Lost`].
 pub async fn connect(
-    line: DialedStream,
+    dialed: DialedStream,
     address: &str,
     pin: Fingerprint,
     credential: &Credential,
@@ -118,14 +124,14 @@ pub async fn connect(
 ) -> Result<Login, Error> {
     let start = Instant::now();
     let method = &credential.method;
-    let (ready, first_byte) = (line.ready(), line.first_byte);
-    let begun = in_time_after(ready, LOGIN_TIME_MAX, async {
-        let mut stream = tls::connect(line.transport, address, pin).await?;
+    let ready = dialed.ready();
+    let first_byte = dialed.first_byte;
+    let begun = with_timeout_after(ready, LOGIN_TIME_MAX, async {
+        let mut stream = tls::connect(dialed.transport, address, pin).await?;
         let start = first_byte.and_then(|first| first.moment()).unwrap_or(start);
-        let (user, name) = (credential.user.clone(), method.name());
         let mut login = ClientLogin::new(
-            user,
-            name,
+            credential.user.clone(),
+            method.name(),
             *pin.bytes(),
             stream.transport(),
             Nonce(random()),
@@ -133,33 +139,33 @@ pub async fn connect(
         if credential.attachable {
             login.ask_to_attach();
         }
-        event(&mut *stream, &mut login).await?;
+        next_event(&mut *stream, &mut login).await?;
         let tls = start.elapsed();
         let exporter = stream.exporter()?;
         if let AuthMethod::Keys(keys) = method {
-            keys.note_methods(login.greeting().map_or(&[], |greeting| &greeting.methods));
-            choice(&mut *stream, &mut login, keys, &exporter).await?;
+            keys.set_methods(login.greeting().map_or(&[], |greeting| &greeting.methods));
+            choose_key(&mut *stream, &mut login, keys, &exporter).await?;
         }
         Ok((stream, login, start, tls, exporter))
     });
     let (mut stream, mut login, start, tls, exporter) = begun.await?;
-    let time = if method.may_take_a_person() {
+    let time = if method.may_need_user() {
         SIGNING_TIME_MAX
     } else {
         LOGIN_TIME_MAX
     };
-    in_time(time, async {
+    with_timeout(time, async {
         let transcript = login.transcript(method.binding(), &exporter);
         let transcript =
             transcript.ok_or_else(|| Error::Lost("the server did not greet".into()))?;
         let (proof, expected) = match method {
-            AuthMethod::Password(typed) => {
+            AuthMethod::Password(prompt) => {
                 let parties = (credential.user.clone(), pin);
                 (
-                    by_password(
+                    prove_password(
                         &mut *stream,
                         &mut login,
-                        &typed.password(),
+                        &prompt.password(),
                         parties,
                         transcript,
                     )
@@ -167,7 +173,7 @@ pub async fn connect(
                     None,
                 )
             }
-            method => proof(&mut *stream, &login, method, transcript).await?,
+            method => prove(&mut *stream, &login, method, transcript).await?,
         };
         let mut flight = Vec::new();
         login.login(proof, &mut flight)?;
@@ -175,7 +181,7 @@ pub async fn connect(
             flight.extend_from_slice(first);
         }
         send(&mut *stream, &flight).await?;
-        let ClientEvent::Welcome(welcome) = event(&mut *stream, &mut login).await? else {
+        let ClientEvent::Welcome(welcome) = next_event(&mut *stream, &mut login).await? else {
             return Err(Error::Lost(
                 "the server answered the login with something else".into(),
             ));
@@ -206,37 +212,39 @@ pub async fn connect(
     .await
 }
 
-/// The fingerprint of the certificate of the server at the other end of `line`, which has proved
-/// that it is its own; nothing more is said. `address` is the server's, for error messages.
+/// Fetches the fingerprint of a server.
+///
+/// The server proves that it has the key of its certificate. The client sends nothing else.
+/// `address` is the server's, for error messages.
 ///
 /// # Errors
 /// [`Error::ServerUnproven`], [`Error::Tls`], [`Error::Lost`], [`Error::Ssh`], and `login-timeout`
 /// after 10 s.
-pub async fn fingerprint(line: DialedStream, address: &str) -> Result<Fingerprint, Error> {
-    in_time_after(line.ready(), LOGIN_TIME_MAX, async {
-        let (mut stream, found) = tls::connect_to_any(line.transport, address).await?;
-        // To the server this is a client that changed its mind.
+pub async fn fingerprint(dialed: DialedStream, address: &str) -> Result<Fingerprint, Error> {
+    with_timeout_after(dialed.ready(), LOGIN_TIME_MAX, async {
+        let (mut stream, found) = tls::connect_to_any(dialed.transport, address).await?;
+        // To the server this is a client that aborts before its login.
         let _ = stream.shutdown().await;
         Ok(found)
     })
     .await
 }
 
-async fn in_time<T>(
+async fn with_timeout<T>(
     time: Duration,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    in_time_after(std::future::ready(()), time, work).await
+    with_timeout_after(std::future::ready(()), time, work).await
 }
 
-/// The same where the time only counts once `begun` has completed.
-async fn in_time_after<T>(
-    begun: impl Future<Output = ()>,
+/// As [`with_timeout`], with a time that starts when `ready` completes.
+async fn with_timeout_after<T>(
+    ready: impl Future<Output = ()>,
     time: Duration,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     let over = async {
-        begun.await;
+        ready.await;
         tokio::time::sleep(time).await;
     };
     tokio::select! {
@@ -249,8 +257,8 @@ async fn in_time_after<T>(
     }
 }
 
-/// Has the server choose one of several keys.
-async fn choice(
+/// Asks the server to choose one of several keys.
+async fn choose_key(
     stream: &mut dyn SecureStream,
     login: &mut ClientLogin,
     keys: &KeyCandidates,
@@ -265,7 +273,7 @@ async fn choice(
         let mut question = Vec::new();
         login.ask(tags, &mut question)?;
         send(stream, &question).await?;
-        if let ClientEvent::Chosen(key) = event(stream, login).await? {
+        if let ClientEvent::Chosen(key) = next_event(stream, login).await? {
             keys.choose(key);
         }
     }
@@ -277,9 +285,10 @@ async fn choice(
     }
 }
 
-/// The proof of a password, with the server's half of it. That opens with the right password alone,
-/// at the right server.
-async fn by_password(
+/// Proves a password, with the answer of the server.
+///
+/// The answer opens only with the right password, at the right server.
+async fn prove_password(
     stream: &mut dyn SecureStream,
     login: &mut ClientLogin,
     password: &Password,
@@ -290,7 +299,7 @@ async fn by_password(
     let mut first = Vec::new();
     login.begin_password(ke1, &mut first)?;
     send(stream, &first).await?;
-    let ClientEvent::Evaluated(Evaluation { ke2 }) = event(stream, login).await? else {
+    let ClientEvent::Evaluated(Evaluation { ke2 }) = next_event(stream, login).await? else {
         return Err(Error::Lost(
             "the server answered the password with something else".into(),
         ));
@@ -305,7 +314,7 @@ async fn by_password(
     match finished.await? {
         Some(ke3) => Ok(Proof::Password { ke3: Blob(ke3) }),
         None => {
-            // Nothing more is said; the server counts it as a refused login.
+            // The client sends nothing more. The server counts a rejected login.
             let _ = stream.shutdown().await;
             Err(Error::here(
                 ErrorCode::LoginRefused,
@@ -315,24 +324,25 @@ async fn by_password(
     }
 }
 
-/// The proof, which may take a person: then the server is told.
-async fn proof(
+/// Proves the login; tells the server if that takes a person.
+async fn prove(
     stream: &mut dyn SecureStream,
     login: &ClientLogin,
     method: &AuthMethod,
     transcript: [u8; 64],
 ) -> Result<(Proof, Option<Mac>), Error> {
-    let (may_be_slow, method) = (method.may_take_a_person(), method.clone());
+    let may_be_slow = method.may_need_user();
+    let method = method.clone();
     let proving = blocking(move || method.prove(&transcript));
     tokio::pin!(proving);
     tokio::select! {
         biased;
         proved = &mut proving => return proved,
-        () = tokio::time::sleep(SIGNING_IS_SLOW), if may_be_slow => {}
+        () = tokio::time::sleep(SLOW_SIGNING_TIME), if may_be_slow => {}
     }
-    let mut word = Vec::new();
-    login.signing(&mut word)?;
-    send(stream, &word).await?;
+    let mut message = Vec::new();
+    login.signing(&mut message)?;
+    send(stream, &message).await?;
     proving.await
 }
 
@@ -344,8 +354,8 @@ async fn send(stream: &mut dyn SecureStream, bytes: &[u8]) -> Result<(), Error> 
     stream.flush().await.map_err(|error| lost(&error))
 }
 
-/// The next event of the login; a refusal is an error.
-async fn event(
+/// Waits for the next event of the login; a rejection is an error.
+async fn next_event(
     stream: &mut dyn SecureStream,
     login: &mut ClientLogin,
 ) -> Result<ClientEvent, Error> {

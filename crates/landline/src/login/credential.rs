@@ -1,4 +1,4 @@
-//! What a client logs in with.
+//! Credentials: a user and an authentication method.
 
 use std::sync::Arc;
 
@@ -16,18 +16,18 @@ use crate::{
     keys::{SecretKey, UserKey},
 };
 
-/// What a client logs in with.
+/// A user and the method by which the client logs in.
 pub struct Credential {
-    /// Who.
+    /// The user to log in as.
     pub user: UserName,
-    /// By what.
+    /// The authentication method.
     pub method: AuthMethod,
-    /// Whether the session is to give what further connections are attached with.
+    /// Whether to ask for an attach secret, for further connections of the session.
     pub attachable: bool,
 }
 
 impl Credential {
-    /// To log in as `user` by this method, for one connection.
+    /// A credential for a session of one connection.
     pub fn new(user: UserName, method: AuthMethod) -> Self {
         Self {
             user,
@@ -36,8 +36,9 @@ impl Credential {
         }
     }
 
-    /// The same for a session of several connections: see
-    /// [`Login::attachment`](super::Login::attachment).
+    /// The same credential for a session of several connections.
+    ///
+    /// See [`Login::attachment`](super::Login::attachment).
     pub fn attachable(self) -> Self {
         Self {
             attachable: true,
@@ -46,16 +47,16 @@ impl Credential {
     }
 }
 
-/// By what somebody logs in.
+/// An authentication method, with the material that it needs.
 #[derive(Clone)]
 pub enum AuthMethod {
     /// A key that the server knows.
     Key(Arc<UserKey>),
     /// Keys, one of which the server may know.
     Keys(Arc<KeyCandidates>),
-    /// An invite: the key is then registered.
+    /// An invite; the server registers the key.
     Invite(Arc<UserKey>, Token),
-    /// A secret that the server knows too.
+    /// A shared secret that the server knows.
     Secret(Arc<Secret>),
     /// A password.
     Password(Arc<PasswordPrompt>),
@@ -65,13 +66,13 @@ pub enum AuthMethod {
         session: SessionId,
         /// Its attach secret.
         secret: SecretKey,
-        /// What bound the session's login to its connection.
+        /// The binding of the login that made the session.
         binding: BindingType,
     },
 }
 
 impl AuthMethod {
-    /// The method of the login.
+    /// The name of the method in the protocol.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Key(_) | Self::Keys(_) => METHOD_SSH_KEY,
@@ -82,7 +83,7 @@ impl AuthMethod {
         }
     }
 
-    /// What ties the login to the connection.
+    /// The channel binding of the login.
     pub(super) fn binding(&self) -> BindingType {
         match self {
             Self::Key(_) | Self::Keys(_) | Self::Invite(..) | Self::Password(_) => {
@@ -93,7 +94,10 @@ impl AuthMethod {
         }
     }
 
-    /// The proof, and what the server has to prove. May block.
+    /// Makes the client's proof, and the one to expect of the server.
+    ///
+    /// # Blocking
+    /// With a key in an agent, for up to 60 s.
     pub(super) fn prove(&self, transcript: &[u8; 64]) -> Result<(Proof, Option<Mac>), Error> {
         let signed =
             |key: &UserKey| Ok::<_, Error>((key.public().line(), Blob(key.sign(transcript)?)));
@@ -131,7 +135,7 @@ impl AuthMethod {
                     Some(key.server_proof(transcript)),
                 )
             }
-            // By way of the server's half: `by_password`.
+            // `prove_password` handles passwords, because they need an answer of the server.
             Self::Password(_) => return Err(Error::Password("is proved in two steps".into())),
             Self::Attach {
                 session, secret, ..
@@ -145,11 +149,11 @@ impl AuthMethod {
         })
     }
 
-    /// Whether proving can take longer than a computer would.
-    pub(super) fn may_take_a_person(&self) -> bool {
+    /// Whether proving may wait for the user, such as to touch a security key.
+    pub(super) fn may_need_user(&self) -> bool {
         match self {
-            Self::Key(key) | Self::Invite(key, _) => key.may_take_a_person(),
-            Self::Keys(keys) => keys.key().is_some_and(|key| key.may_take_a_person()),
+            Self::Key(key) | Self::Invite(key, _) => key.may_need_user(),
+            Self::Keys(keys) => keys.key().is_some_and(|key| key.may_need_user()),
             Self::Secret(_) | Self::Password(_) | Self::Attach { .. } => false,
         }
     }

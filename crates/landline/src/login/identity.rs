@@ -1,4 +1,4 @@
-//! The server's identity: a self-signed P-256 certificate, made on first start and kept.
+//! The server's identity: a self-signed P-256 certificate, made on first start.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{Error, crypto::Fingerprint, net::tls, paths::PrivateFolder};
 
 const CERTIFICATE_FILE: &str = "identity.crt";
 const KEY_FILE: &str = "identity.key";
-/// Far beyond any certificate or key that this release makes.
+/// More than any certificate or key of this release needs.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
 
 /// A server's certificate and key.
@@ -20,19 +20,23 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Loads the identity kept in `folder`, or makes one where there is none and, as it `is_known`
-    /// to nobody, there has not been one. Blocking.
+    /// Loads the identity in `folder`, or creates one on first start.
+    ///
+    /// It creates none if `is_known`, because clients may then have pinned the missing one.
     ///
     /// # Errors
-    /// [`Error::State`] where the certificate is missing, or there without its key, the key can be
-    /// read by others, or they do not belong together.
+    /// [`Error::State`] if the certificate is missing, has no key or does not match it, or if
+    /// others can read the key.
+    ///
+    /// # Blocking
+    /// Reads and writes files.
     pub fn load_or_create(folder: &PrivateFolder, is_known: bool) -> Result<Self, Error> {
         let certificate = folder.read(CERTIFICATE_FILE, FILE_BYTES_MAX)?;
         let key = folder.read_secret(KEY_FILE, FILE_BYTES_MAX)?;
         match (certificate, key) {
             (Some(certificate), Some(key)) => Self::from_der(&certificate, key)
                 .map_err(|error| Error::state(folder.path_of(CERTIFICATE_FILE).display(), error)),
-            // The certificate is written last: a key alone is a first start that was cut off.
+            // The certificate is written last, so a key alone is an interrupted first start.
             (None, _) if !is_known => Self::create(folder),
             (None, _) => {
                 let problem = "is missing, and it is what people know this server by; put it back from a backup, together with identity.key";
@@ -48,10 +52,13 @@ impl Identity {
         }
     }
 
-    /// The fingerprint of the identity that is kept in `folder`, if there is one. Blocking.
+    /// The fingerprint of the identity in `folder`, if there is one.
     ///
     /// # Errors
-    /// [`Error::State`] where the certificate cannot be read.
+    /// [`Error::State`] if the certificate cannot be read.
+    ///
+    /// # Blocking
+    /// Reads a file.
     pub fn fingerprint_in(folder: &PrivateFolder) -> Result<Option<Fingerprint>, Error> {
         let certificate = folder.read(CERTIFICATE_FILE, FILE_BYTES_MAX)?;
         Ok(certificate.map(|certificate| Fingerprint::of_certificate(&certificate)))

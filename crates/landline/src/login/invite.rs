@@ -10,18 +10,17 @@ use crate::{
     net::HostPort,
 };
 
-/// How long an invite is good for.
+/// How long an invite is valid.
 pub const INVITE_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Everything a newcomer needs: where the server can be reached, who it is, and a token that is
-/// good once.
+/// An invite: the server's addresses and fingerprint, and a token for one use.
 ///
-/// `Display` reveals the token: it is for the person who hands the invite on. `Debug` does not.
+/// `Display` reveals the token, for the person who hands the invite on. `Debug` does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invite {
-    /// Where the server can be reached; at least one.
+    /// Where the server can be reached; at least one address.
     pub addresses: Vec<HostPort>,
-    /// Who it is.
+    /// The fingerprint of the server.
     pub fingerprint: Fingerprint,
     /// The token.
     pub token: Token,
@@ -56,7 +55,7 @@ impl FromStr for Invite {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = |problem: &str| Error::Invite(problem.to_owned());
-        // A long line that was copied from a narrow window has breaks in it.
+        // Copying from a narrow window can break a long line.
         let text: String = text
             .chars()
             .filter(|character| !character.is_whitespace())
@@ -80,7 +79,7 @@ impl FromStr for Invite {
     }
 }
 
-/// `HOST[:PORT]`, with commas between them where there are several.
+/// Parses `HOST[:PORT]`, or several of them separated by commas.
 pub(super) fn parse_addresses(authority: &str) -> Result<Vec<HostPort>, Error> {
     authority.split(',').map(str::parse).collect()
 }
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_invite_survives_being_written_down() {
+    fn invite_text_round_trips() {
         let addresses = vec![
             HostPort {
                 host: "host.example".into(),
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_invite_says_what_is_missing() {
+    fn damaged_invite_is_rejected_with_reason() {
         let invite = Invite::new(
             vec![HostPort {
                 host: "h".into(),

@@ -13,64 +13,70 @@ use zeroize::Zeroizing;
 
 use crate::{Error, keys::UserKey, password::Password};
 
-/// The keys of somebody who wants in: one, or several, of which the server is asked which one it
-/// would accept before anything is signed.
+/// The candidate keys of a login.
+///
+/// If there are several, the client asks the server which one it would accept before it signs.
 pub struct KeyCandidates {
     keys: Vec<Arc<UserKey>>,
-    ask: Arc<dyn Prompter>,
+    prompter: Arc<dyn Prompter>,
     chosen: OnceLock<usize>,
-    /// Whether the server was last heard to take passwords.
+    /// Whether the last greeting of the server offered passwords.
     takes_passwords: AtomicBool,
-    /// The password, once none of them was accepted.
-    typed: OnceLock<Arc<PasswordPrompt>>,
+    /// The password, if no key was accepted and the user typed one.
+    password_prompt: OnceLock<Arc<PasswordPrompt>>,
 }
 
-/// Whom a login can ask. Everything is asked while there is no connection.
+/// Prompts the user. A login prompts only while there is no connection.
+///
+/// All methods may block.
 pub trait Prompter: Send + Sync {
-    /// The passphrase of the key in this file. May block.
+    /// Prompts for the passphrase of the key in this file.
     ///
     /// # Errors
-    /// [`Error::Key`] where nobody can be asked.
+    /// [`Error::Key`] if there is no terminal to prompt on.
     fn passphrase(&self, path: &Path) -> Result<Zeroizing<String>, Error>;
 
-    /// This key was accepted. May block.
-    fn accepted(&self, key: &UserKey);
+    /// Reports that the server accepted this key.
+    fn on_key_accepted(&self, key: &UserKey);
 
-    /// The password, once no key was accepted; `None` where nobody can be asked. May block.
+    /// Prompts for the password, after no key was accepted.
+    ///
+    /// `None` if there is no terminal to prompt on.
     ///
     /// # Errors
-    /// [`Error::Password`] for one that cannot be one.
+    /// [`Error::Password`] for text that cannot be a password.
     fn password(&self) -> Result<Option<Password>, Error>;
 
-    /// The password once more, as the one that was given was not accepted; `None` where it was not
-    /// typed, or nobody can be asked. May block.
+    /// Prompts for the password again, after the server rejected it.
+    ///
+    /// `None` if the user did not type it, or there is no terminal to prompt on.
     ///
     /// # Errors
-    /// [`Error::Password`] for one that cannot be one.
-    fn password_again(&self) -> Result<Option<Password>, Error>;
+    /// [`Error::Password`] for text that cannot be a password.
+    fn retry_password(&self) -> Result<Option<Password>, Error>;
 
-    /// The password was accepted, and the server has proved itself with it. May block.
-    fn accepted_password(&self);
+    /// Reports that client and server have proved the password to each other.
+    fn on_password_accepted(&self);
 }
 
-/// A password that was asked for.
+/// A password, and the prompter that can ask for it again.
 pub struct PasswordPrompt {
     password: Mutex<Password>,
     was_accepted: AtomicBool,
-    ask: Arc<dyn Prompter>,
+    prompter: Arc<dyn Prompter>,
 }
 
 impl PasswordPrompt {
-    /// A password, and whoever wants to know that it was accepted.
-    pub fn new(password: Password, ask: Arc<dyn Prompter>) -> Self {
+    /// A password, with the prompter to report to.
+    pub fn new(password: Password, prompter: Arc<dyn Prompter>) -> Self {
         Self {
             password: Mutex::new(password),
             was_accepted: AtomicBool::new(false),
-            ask,
+            prompter,
         }
     }
 
-    /// What was typed last.
+    /// The password that the user typed last.
     pub(super) fn password(&self) -> Password {
         self.password
             .lock()
@@ -78,50 +84,51 @@ impl PasswordPrompt {
             .clone()
     }
 
-    /// Asks for it once more, as it was not accepted. False where nobody can be asked, or it was
-    /// accepted before: then it is the server's that has changed, perhaps in the middle of
-    /// something.
+    /// Prompts again after the server rejected the password.
+    ///
+    /// Returns false if the user cannot be prompted, or if the server accepted the password before.
+    /// In the latter case the password was changed on the server.
     ///
     /// # Errors
     /// [`Error::Password`].
-    pub(crate) async fn ask_again(&self) -> Result<bool, Error> {
+    pub(crate) async fn retry(&self) -> Result<bool, Error> {
         if self.was_accepted.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let ask = self.ask.clone();
-        let Some(password) = blocking(move || ask.password_again()).await? else {
+        let prompter = self.prompter.clone();
+        let Some(password) = blocking(move || prompter.retry_password()).await? else {
             return Ok(false);
         };
         *self.password.lock().unwrap_or_else(PoisonError::into_inner) = password;
         Ok(true)
     }
 
-    /// Tells whoever wants to know that it was accepted.
-    pub(crate) async fn accepted(&self) {
+    /// Reports to the prompter that the password was accepted.
+    pub(crate) async fn report_accepted(&self) {
         self.was_accepted.store(true, Ordering::Relaxed);
-        let ask = self.ask.clone();
-        let told = move || {
-            ask.accepted_password();
+        let prompter = self.prompter.clone();
+        let report = move || {
+            prompter.on_password_accepted();
             Ok(())
         };
-        // A panic of theirs does not undo the login.
-        let _ = blocking(told).await;
+        // A panic of the prompter does not undo the login.
+        let _ = blocking(report).await;
     }
 }
 
 impl KeyCandidates {
-    /// A ring of `keys`, the preferred ones first, with somebody to ask for their passphrases.
-    pub fn new(keys: Vec<Arc<UserKey>>, ask: Arc<dyn Prompter>) -> Self {
+    /// The candidates `keys`, in order of preference.
+    pub fn new(keys: Vec<Arc<UserKey>>, prompter: Arc<dyn Prompter>) -> Self {
         Self {
             keys,
-            ask,
+            prompter,
             chosen: OnceLock::new(),
             takes_passwords: AtomicBool::new(false),
-            typed: OnceLock::new(),
+            password_prompt: OnceLock::new(),
         }
     }
 
-    /// All of them.
+    /// All candidate keys.
     pub fn keys(&self) -> &[Arc<UserKey>] {
         &self.keys
     }
@@ -134,7 +141,7 @@ impl KeyCandidates {
         }
     }
 
-    /// Unlocks the key to sign with, asking for its passphrase if need be.
+    /// Unlocks the key to sign with; prompts for its passphrase if necessary.
     ///
     /// # Errors
     /// [`Error::Key`].
@@ -142,66 +149,67 @@ impl KeyCandidates {
         let Some(key) = self.key().filter(|key| key.is_locked()).cloned() else {
             return Ok(());
         };
-        let ask = self.ask.clone();
+        let prompter = self.prompter.clone();
         blocking(move || {
             let path = key.path().unwrap_or(Path::new(""));
-            key.unlock(&ask.passphrase(path)?)
+            key.unlock(&prompter.passphrase(path)?)
         })
         .await
     }
 
-    /// The password that is used in place of the keys, once somebody was asked for it.
-    pub(crate) fn typed(&self) -> Option<&Arc<PasswordPrompt>> {
-        self.typed.get()
+    /// The password that replaces the keys, once the user typed it.
+    pub(crate) fn password_prompt(&self) -> Option<&Arc<PasswordPrompt>> {
+        self.password_prompt.get()
     }
 
-    /// By what the server lets people log in.
-    pub(super) fn note_methods(&self, methods: &[String]) {
+    /// Records the login methods that the server offers.
+    pub(super) fn set_methods(&self, methods: &[String]) {
         self.takes_passwords.store(
             methods.iter().any(|method| method == METHOD_PASSWORD),
             Ordering::Relaxed,
         );
     }
 
-    /// Asks for the password, as no key was accepted; `None` where the server takes none, or nobody
-    /// can be asked.
+    /// Prompts for the password, after no key was accepted.
+    ///
+    /// `None` if the server takes no passwords, or there is no terminal to prompt on.
     ///
     /// # Errors
     /// [`Error::Password`].
-    pub(crate) async fn ask_password(&self) -> Result<Option<&Arc<PasswordPrompt>>, Error> {
+    pub(crate) async fn prompt_password(&self) -> Result<Option<&Arc<PasswordPrompt>>, Error> {
         if !self.takes_passwords.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let ask = self.ask.clone();
-        let Some(password) = blocking(move || ask.password()).await? else {
+        let prompter = self.prompter.clone();
+        let Some(password) = blocking(move || prompter.password()).await? else {
             return Ok(None);
         };
-        let ask = self.ask.clone();
-        Ok(Some(self.typed.get_or_init(|| {
-            Arc::new(PasswordPrompt::new(password, ask))
+        let prompter = self.prompter.clone();
+        Ok(Some(self.password_prompt.get_or_init(|| {
+            Arc::new(PasswordPrompt::new(password, prompter))
         })))
     }
 
-    /// What the server chose.
+    /// Records the key that the server chose.
     pub(super) fn choose(&self, key: usize) {
         let _ = self.chosen.set(key);
     }
 
-    /// Tells whoever wants to know that the key was accepted.
-    pub(crate) async fn accepted(&self) {
+    /// Reports to the prompter that the key was accepted.
+    pub(crate) async fn report_accepted(&self) {
         if let Some(key) = self.key().cloned() {
-            let ask = self.ask.clone();
-            let told = move || {
-                ask.accepted(&key);
+            let prompter = self.prompter.clone();
+            let report = move || {
+                prompter.on_key_accepted(&key);
                 Ok(())
             };
-            // A panic of theirs does not undo the login.
-            let _ = blocking(told).await;
+            // A panic of the prompter does not undo the login.
+            let _ = blocking(report).await;
         }
     }
 }
 
-/// Runs what may block where it may.
+/// Runs `work` on a thread that may block.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {

@@ -1,4 +1,4 @@
-//! Which keys a login may use.
+//! Finds the keys that a login may use.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,38 +14,42 @@ use crate::{
     paths,
 };
 
-/// Far beyond the file of any public key.
+/// More than any public key file needs.
 const PUBLIC_FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Where keys can come from.
+/// The places where keys are searched.
 #[derive(Debug, Clone, Default)]
 pub struct KeySources {
-    /// Files named by the user of this client for this server, private or public, in this order.
+    /// Private or public key files that the user named for this server, in this order.
     pub files: Vec<PathBuf>,
-    /// Whether keys of the agent count only if they are named by a file.
+    /// Whether to use a key of the agent only if a file names it.
     pub files_only: bool,
-    /// The agent's socket.
+    /// The socket of the agent.
     pub agent: Option<PathBuf>,
-    /// Files that are used if they are there.
+    /// Files that are used if they exist.
     pub defaults: Vec<PathBuf>,
 }
 
-/// The keys that were found, and what was passed over.
+/// The keys that were found, and reports of those that were skipped.
 #[derive(Default)]
 pub struct FoundKeys {
-    /// In the order in which they are preferred.
+    /// The keys in order of preference.
     pub keys: Vec<Arc<UserKey>>,
-    /// What could not be used, for people. Not to be printed unchecked.
-    pub passed_over: Vec<String>,
+    /// Why keys were skipped, for people. Escape before printing.
+    pub skipped: Vec<String>,
 }
 
 impl KeySources {
-    /// The one key that `path` names: a private key file, or the public half of a key in the agent.
-    /// Blocking.
+    /// Opens the key that `path` names.
+    ///
+    /// The file has a private key, or the public half of a key in the agent.
     ///
     /// # Errors
     /// [`Error::Key`] and [`Error::Agent`].
-    pub fn named(&self, path: &Path) -> Result<UserKey, Error> {
+    ///
+    /// # Blocking
+    /// Reads files and asks the agent.
+    pub fn open_key(&self, path: &Path) -> Result<UserKey, Error> {
         if let Some(public) = public_half(path)? {
             let key = self
                 .agent_keys()?
@@ -58,19 +62,19 @@ impl KeySources {
                 )
             })?;
             return self
-                .in_agent(key)
+                .agent_key(key)
                 .ok_or_else(|| bad(path, "there is no agent"));
         }
         let key = UserKey::open(path)?;
         if key.is_locked() {
-            // With the agent nobody has to be asked; without one there is still the passphrase,
-            // unless it takes hardware.
+            // With the agent the user need not be prompted. Without it the passphrase unlocks the
+            // key, unless the key needs hardware.
             let held = self
                 .agent_keys()
                 .unwrap_or_default()
                 .into_iter()
                 .find(|held| held.public == key.public());
-            if let Some(held) = held.and_then(|held| self.in_agent(held)) {
+            if let Some(held) = held.and_then(|held| self.agent_key(held)) {
                 return Ok(held);
             }
             if key.public().is_security_key() {
@@ -83,13 +87,16 @@ impl KeySources {
         Ok(key)
     }
 
-    /// The key that is known to log in at `server`, if it is there. Blocking.
+    /// The key that is saved for `server`, if it is available.
     ///
     /// # Errors
     /// [`Error::Key`] for a file that cannot be used.
-    pub fn known(&self, server: &KnownServer) -> Result<Option<UserKey>, Error> {
+    ///
+    /// # Blocking
+    /// Reads files and asks the agent.
+    pub fn saved_key(&self, server: &KnownServer) -> Result<Option<UserKey>, Error> {
         if let Some(path) = &server.key {
-            return self.named(path).map(Some);
+            return self.open_key(path).map(Some);
         }
         let Some(line) = &server.agent_key else {
             return Ok(None);
@@ -99,19 +106,21 @@ impl KeySources {
             .unwrap_or_default()
             .into_iter()
             .find(|key| key.public.line() == *line);
-        Ok(held.and_then(|key| self.in_agent(key)))
+        Ok(held.and_then(|key| self.agent_key(key)))
     }
 
-    /// Every key: of the files that the user named, of the agent, of the files that are usual; at
-    /// most 64. Blocking.
-    pub fn all(&self) -> FoundKeys {
+    /// Finds all keys, at most 64.
+    ///
+    /// The order is: files that the user named, the agent, default files.
+    ///
+    /// # Blocking
+    /// Reads files and asks the agent.
+    pub fn find_all(&self) -> FoundKeys {
         let mut found = FoundKeys::default();
         for path in &self.files {
-            match self.named(path) {
+            match self.open_key(path) {
                 Ok(key) => found.push(key),
-                Err(error) if paths::local::is_there(path) => {
-                    found.passed_over.push(error.to_string())
-                }
+                Err(error) if paths::local::is_there(path) => found.skipped.push(error.to_string()),
                 Err(_) => {}
             }
         }
@@ -119,9 +128,9 @@ impl KeySources {
             match self.agent_keys() {
                 Ok(keys) => keys
                     .into_iter()
-                    .filter_map(|key| self.in_agent(key))
+                    .filter_map(|key| self.agent_key(key))
                     .for_each(|key| found.push(key)),
-                Err(error) => found.passed_over.push(error.to_string()),
+                Err(error) => found.skipped.push(error.to_string()),
             }
         }
         for path in self
@@ -129,13 +138,13 @@ impl KeySources {
             .iter()
             .filter(|path| paths::local::is_there(path))
         {
-            match self.named(path) {
+            match self.open_key(path) {
                 Ok(key) => found.push(key),
-                Err(error) => found.passed_over.push(error.to_string()),
+                Err(error) => found.skipped.push(error.to_string()),
             }
         }
         for key in found.keys.drain(KEYS_MAX.min(found.keys.len())..) {
-            found.passed_over.push(format!(
+            found.skipped.push(format!(
                 "the key {key}: a server is asked about {KEYS_MAX} at most"
             ));
         }
@@ -148,10 +157,10 @@ impl KeySources {
             .map_or_else(|| Ok(Vec::new()), |socket| Agent::new(socket).keys())
     }
 
-    fn in_agent(&self, key: AgentKey) -> Option<UserKey> {
+    fn agent_key(&self, key: AgentKey) -> Option<UserKey> {
         self.agent
             .as_deref()
-            .map(|socket| UserKey::in_agent(Agent::new(socket), key))
+            .map(|socket| UserKey::from_agent(Agent::new(socket), key))
     }
 }
 
@@ -163,7 +172,7 @@ impl FoundKeys {
     }
 }
 
-/// The key in a file that holds a public key; `None` where it does not.
+/// Reads a public key file; `None` if the file is something else.
 fn public_half(path: &Path) -> Result<Option<PublicKey>, Error> {
     let text = paths::local::read(path, PUBLIC_FILE_BYTES_MAX)
         .map_err(|error| bad(path, &error.to_string()))?;

@@ -1,6 +1,6 @@
-//! Logging in from the client's side: known servers and their pins, invites, secrets, which keys a
-//! login may use, and the login itself. The server's identity is here too, since both sides name
-//! it.
+//! The client's side of a login: known servers, invites, secrets and keys.
+//!
+//! The server's identity is here too, because both sides use it.
 
 mod client;
 mod credential;

@@ -1,4 +1,4 @@
-//! The servers that this client knows, and who they were found to be.
+//! The file of known servers and their pinned fingerprints.
 
 use std::path::PathBuf;
 
@@ -26,33 +26,36 @@ pub struct KnownServer {
     pub host: String,
     /// Port of the address.
     pub port: u16,
-    /// The pin.
+    /// The pinned fingerprint of the server.
     pub fingerprint: Fingerprint,
-    /// Whether the pin was taken on first use: nobody but the network has said that it is the
-    /// right one.
+    /// Whether the pin was taken on first use, so that nobody has confirmed it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub provisional: bool,
-    /// Who to log in as.
+    /// The user to log in as.
     pub user: UserName,
-    /// The private key that logs in there, if it is known and in a file.
+    /// The file of the private key that logs in, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
-    /// The same if it is in an agent: its public half, as in an authorized_keys line.
+    /// The public half of the key that logs in, if that key is in an agent.
+    ///
+    /// It has the form of an authorized_keys line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_key: Option<String>,
-    /// The file with the secret to log in with, in place of a key.
+    /// The file of the secret that logs in, in place of a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<PathBuf>,
-    /// Whether the account was last logged in by its password there, and not by a key.
+    /// Whether the account last logged in by its password.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub password: bool,
-    /// The hosts to go through by ssh, if it was said; none at all is a way, too.
+    /// The jump hosts that `--via-ssh` gave, if it was used.
+    ///
+    /// An empty list is an explicit direct connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<ProxyJump>,
 }
 
 impl KnownServer {
-    /// A server at `address` with this pin, where no key is known to log in.
+    /// A server at `address` with this pin, without a saved key.
     pub fn new(address: HostPort, fingerprint: Fingerprint, user: UserName) -> Self {
         let HostPort { host, port } = address;
         Self {
@@ -69,7 +72,7 @@ impl KnownServer {
         }
     }
 
-    /// The same, with the key that logs in there.
+    /// The same server with the key that logs in.
     #[must_use]
     pub fn with_key(mut self, key: &UserKey) -> Self {
         self.key = key.path().map(PathBuf::from);
@@ -78,7 +81,7 @@ impl KnownServer {
         self
     }
 
-    /// Its address.
+    /// The address of the server.
     pub fn address(&self) -> HostPort {
         HostPort {
             host: self.host.clone(),
@@ -102,51 +105,67 @@ struct File {
     servers: Vec<KnownServer>,
 }
 
-/// The file of known servers. Whatever cannot be read or understood is an error, never "no pin".
-/// Every change is safe beside other processes, and leaves the file as it was if it fails.
+/// The file of known servers.
+///
+/// An unreadable or malformed file is an error, never an absent pin. Changes are safe beside other
+/// processes. A change that fails leaves the file as it was.
 pub struct Pins<'a> {
     folder: &'a PrivateFolder,
 }
 
 impl<'a> Pins<'a> {
-    /// The pins kept in `folder`.
+    /// The pins in `folder`.
     pub fn new(folder: &'a PrivateFolder) -> Self {
         Self { folder }
     }
 
-    /// All known servers, the longest known first. Blocking.
+    /// All known servers, the longest known first.
     ///
     /// # Errors
-    /// [`Error::State`] for a file that cannot be read.
+    /// [`Error::State`] if the file cannot be read.
+    ///
+    /// # Blocking
+    /// Reads a file.
     pub fn all(&self) -> Result<Vec<KnownServer>, Error> {
         Ok(self.read()?.servers)
     }
 
-    /// The known server that `target` names: by host and port, or by host alone if that names just
-    /// one. Blocking.
+    /// The known server that `target` names, by host and port.
+    ///
+    /// A host alone is enough if it names one server.
     ///
     /// # Errors
-    /// [`Error::UnknownServer`], [`Error::AmbiguousServer`], and [`Error::State`] for a file that
-    /// cannot be read.
+    /// [`Error::UnknownServer`], [`Error::AmbiguousServer`]; [`Error::State`] if the file cannot be
+    /// read.
+    ///
+    /// # Blocking
+    /// Reads a file.
     pub fn find(&self, target: &Target) -> Result<KnownServer, Error> {
         find(&self.read()?.servers, target)
     }
 
-    /// Whether nothing, or the same fingerprint, is known of this server's address. Blocking.
+    /// Checks that no other fingerprint is pinned for the address of this server.
     ///
     /// # Errors
-    /// [`Error::ServerChanged`] if not; [`Error::State`] when the file cannot be read.
+    /// [`Error::ServerChanged`]; [`Error::State`] if the file cannot be read.
+    ///
+    /// # Blocking
+    /// Reads a file.
     pub fn check(&self, server: &KnownServer) -> Result<(), Error> {
         check(&self.read()?.servers, server)
     }
 
-    /// Remembers the server that `answered`, in place of what was known of its address, and its
-    /// `others`, except where an address is known to be another server's. Blocking.
+    /// Saves the server that `answered`, in place of the entry for its address.
+    ///
+    /// Its `others` are further addresses. One that is pinned to another server is left alone.
     ///
     /// # Errors
-    /// [`Error::State`] when the file cannot be read or written; it is then as it was.
+    /// [`Error::State`] if the file cannot be read or written; it is then unchanged.
+    ///
+    /// # Blocking
+    /// Reads and writes a file.
     pub fn remember(&self, answered: &KnownServer, others: &[KnownServer]) -> Result<(), Error> {
-        self.change(|servers| {
+        self.update(|servers| {
             servers.retain(|known| !known.is_at(&answered.address()));
             servers.push(answered.clone());
             for other in others {
@@ -163,12 +182,16 @@ impl<'a> Pins<'a> {
         })
     }
 
-    /// Pins an unknown server on first use, provisionally or not. Blocking.
+    /// Pins an unknown server on first use, provisionally or not.
     ///
     /// # Errors
-    /// [`Error::ServerChanged`] if somebody else has pinned another meanwhile; [`Error::State`].
+    /// [`Error::ServerChanged`] if another process has pinned another fingerprint;
+    /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads and writes a file.
     pub fn trust_first(&self, server: &KnownServer) -> Result<(), Error> {
-        self.change(|servers| {
+        self.update(|servers| {
             check(servers, server)?;
             if !servers.iter().any(|known| known.is_at(&server.address())) {
                 servers.push(server.clone());
@@ -177,48 +200,61 @@ impl<'a> Pins<'a> {
         })
     }
 
-    /// The account at this address logs in by a password. The server has proved by it that the pin
-    /// is right, which is provisional no more. Blocking.
+    /// Records that the account at this address logs in by a password.
+    ///
+    /// The login also proved the fingerprint, so the pin is no longer provisional.
     ///
     /// # Errors
     /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads and writes a file.
     pub fn remember_password(&self, server: &KnownServer) -> Result<(), Error> {
-        self.change_at(server, |known| {
-            // What proves it for one account does not for another.
+        self.update_at(server, |known| {
+            // The proof holds for this account only.
             if known.user == server.user {
-                (known.provisional, known.password) = (false, true);
+                known.provisional = false;
+                known.password = true;
             }
         })
     }
 
-    /// The account at this address has no password any more. Blocking.
+    /// Records that the account at this address has no password.
     ///
     /// # Errors
     /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads and writes a file.
     pub fn forget_password(&self, server: &KnownServer) -> Result<(), Error> {
-        self.change_at(server, |known| known.password &= known.user != server.user)
+        self.update_at(server, |known| known.password &= known.user != server.user)
     }
 
-    /// Remembers which key logs in at this address. Blocking.
+    /// Records which key logs in at this address.
     ///
     /// # Errors
     /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads and writes a file.
     pub fn remember_key(&self, server: &KnownServer, key: &UserKey) -> Result<(), Error> {
-        self.change_at(server, |known| {
-            // Another account there may have another key.
+        self.update_at(server, |known| {
+            // Another account on that server may have another key.
             if known.user == server.user {
                 *known = known.clone().with_key(key);
             }
         })
     }
 
-    /// Pins another fingerprint for the known server that `target` names: somebody has been told
-    /// that it is the right one. Blocking.
+    /// Pins another fingerprint for a known server, which the user has confirmed.
     ///
     /// # Errors
     /// Those of [`find`](Self::find); [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads and writes a file.
     pub fn replace(&self, target: &Target, fingerprint: Fingerprint) -> Result<KnownServer, Error> {
-        self.change(|servers| {
+        self.update(|servers| {
             let address = find(servers, target)?.address();
             let known = servers.iter_mut().find(|known| known.is_at(&address));
             let known = known.ok_or_else(|| Error::UnknownServer {
@@ -230,12 +266,15 @@ impl<'a> Pins<'a> {
         })
     }
 
-    /// Forgets the servers that `target` names: all at this host if it names no port. Blocking.
+    /// Removes the servers that `target` names; without a port, all on this host.
     ///
     /// # Errors
     /// [`Error::UnknownServer`] if there are none; [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads and writes a file.
     pub fn forget(&self, target: &Target) -> Result<Vec<KnownServer>, Error> {
-        self.change(|servers| {
+        self.update(|servers| {
             let forgotten: Vec<KnownServer> = servers
                 .extract_if(.., |known| known.is_named(target))
                 .collect();
@@ -248,13 +287,13 @@ impl<'a> Pins<'a> {
         })
     }
 
-    /// Changes what is known of a server, if it is still the same one.
-    fn change_at(
+    /// Updates the entry of a server, unless another server is pinned there by now.
+    fn update_at(
         &self,
         server: &KnownServer,
         change: impl FnOnce(&mut KnownServer),
     ) -> Result<(), Error> {
-        self.change(|servers| {
+        self.update(|servers| {
             let same = |known: &&mut KnownServer| {
                 known.is_at(&server.address()) && known.fingerprint == server.fingerprint
             };
@@ -265,7 +304,7 @@ impl<'a> Pins<'a> {
         })
     }
 
-    fn change<T>(
+    fn update<T>(
         &self,
         change: impl FnOnce(&mut Vec<KnownServer>) -> Result<T, Error>,
     ) -> Result<T, Error> {

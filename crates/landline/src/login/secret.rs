@@ -1,5 +1,4 @@
-//! Shared secrets, for machines (`docs/protocol.md` section 5): how they are written down, the keys
-//! that are derived from them, and the proofs made with those.
+//! Shared secrets, for machines (`docs/protocol.md` section 5).
 
 use std::{fmt, path::Path, str::FromStr};
 
@@ -18,27 +17,27 @@ use crate::{
 
 const SCHEME: &str = "landline-secret://";
 const END_POINT: &str = "?binding=tls-server-end-point";
-/// Far beyond any line with a secret.
+/// More than any file with a secret needs.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// A secret and all that is needed to use it, as it is handed over.
+/// A shared secret, with the server's addresses and fingerprint and the user.
 ///
-/// [`reveal`](Self::reveal) shows the secret: it is for whoever hands it on. `Debug` does not.
+/// [`reveal`](Self::reveal) prints the secret, for the person who hands it on. `Debug` does not.
 #[derive(Clone)]
 pub struct Secret {
-    /// Where the server can be reached; at least one.
+    /// Where the server can be reached; at least one address.
     pub addresses: Vec<HostPort>,
-    /// Who it is.
+    /// The fingerprint of the server.
     pub fingerprint: Fingerprint,
-    /// Whose secret it is.
+    /// The user that the secret logs in.
     pub user: UserName,
-    /// What it was made for.
+    /// The channel binding that the secret was made for.
     pub binding: BindingType,
     secret: Zeroizing<[u8; 32]>,
 }
 
 impl Secret {
-    /// A fresh secret.
+    /// A new random secret.
     pub fn new(
         addresses: Vec<HostPort>,
         fingerprint: Fingerprint,
@@ -54,11 +53,13 @@ impl Secret {
         }
     }
 
-    /// Reads the one line of a secret's file. Blocking.
+    /// Reads the one line of a secret file.
     ///
     /// # Errors
-    /// [`Error::Secret`] when the file cannot be read, is readable by others, or has no secret in
-    /// it.
+    /// [`Error::Secret`] if the file cannot be read, others can read it, or it holds no secret.
+    ///
+    /// # Blocking
+    /// Reads a file.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let bad = |problem: String| Error::Secret {
             path: path.display().to_string(),
@@ -70,12 +71,12 @@ impl Secret {
         parse(text).map_err(|problem| bad(problem.to_owned()))
     }
 
-    /// The key that proves it at its server.
+    /// The key that proves the secret to its server.
     pub fn key(&self) -> SecretKey {
         SecretKey::derive(&self.secret, &self.fingerprint, self.binding)
     }
 
-    /// The line, secret included.
+    /// The text of the secret, for its file.
     pub fn reveal(&self) -> Zeroizing<String> {
         let addresses: Vec<String> = self.addresses.iter().map(HostPort::to_string).collect();
         let binding = match self.binding {
@@ -83,7 +84,9 @@ impl Secret {
             BindingType::TlsServerEndPoint => END_POINT,
         };
         let secret = Zeroizing::new(HEXLOWER.encode(&*self.secret));
-        let (user, addresses, fingerprint) = (&self.user, addresses.join(","), self.fingerprint);
+        let user = &self.user;
+        let addresses = addresses.join(",");
+        let fingerprint = self.fingerprint;
         Zeroizing::new(format!(
             "{SCHEME}{user}@{addresses}/{binding}#{fingerprint}.{}",
             *secret
@@ -97,8 +100,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The line is not that of a secret; the error says what is wrong with it and nothing of what
-/// stands in it.
+/// Parses the text of a secret; no error repeats any part of it.
 impl FromStr for Secret {
     type Err = Error;
 
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_survives_being_written_down() {
+    fn secret_text_round_trips() {
         for binding in [BindingType::TlsExporter, BindingType::TlsServerEndPoint] {
             let secret = secret(binding);
             let text = secret.reveal();
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_secret_is_refused_without_being_shown() {
+    fn damaged_secret_is_rejected_and_not_shown() {
         for binding in [BindingType::TlsExporter, BindingType::TlsServerEndPoint] {
             let text = secret(binding).reveal();
             for length in 0..text.len() {
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn another_server_or_binding_has_another_key() {
+    fn key_depends_on_server_and_binding() {
         let one = secret(BindingType::TlsExporter);
         let mut binding = one.clone();
         binding.binding = BindingType::TlsServerEndPoint;

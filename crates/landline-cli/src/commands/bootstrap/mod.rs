@@ -244,8 +244,8 @@ async fn join(
             redeem(
                 &at(&last.host),
                 &Routes {
-                    said: Some(way.clone()),
-                    configured: Vec::new(),
+                    explicit: Some(way.clone()),
+                    from_ssh_config: Vec::new(),
                 },
             )
             .await
@@ -284,8 +284,8 @@ fn direct(
     Ok(Some((
         name,
         Routes {
-            said: None,
-            configured,
+            explicit: None,
+            from_ssh_config: configured,
         },
     )))
 }
