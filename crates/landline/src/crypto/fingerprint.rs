@@ -17,7 +17,7 @@ impl Fingerprint {
         Self(sha256(der))
     }
 
-    /// Its bytes, as they stand in the login transcript.
+    /// The bytes, as in the login transcript.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_the_sha256_in_hexadecimal() {
+    fn fingerprint_is_sha256_in_hexadecimal() {
         let fingerprint = Fingerprint::of_certificate(b"abc");
         let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(fingerprint.to_string(), text);

@@ -1,5 +1,6 @@
-//! A client of ssh-agent: which keys it has, and signatures over login transcripts. Nothing else is
-//! asked of it, and it is never forwarded.
+//! A client of ssh-agent: lists its keys and signs login transcripts.
+//!
+//! It makes no other request, and the agent is never forwarded.
 
 use std::{
     io::{self, Read, Write},
@@ -14,11 +15,11 @@ use super::{
 };
 use crate::Error;
 
-/// The longest answer of an agent, as OpenSSH has it.
+/// The longest answer of an agent, as in OpenSSH.
 const ANSWER_BYTES_MAX: u32 = 256 * 1024;
-/// How long listing may take.
+/// How long listing the keys may take.
 const LIST_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long a signature may take: somebody has to find the key and touch it.
+/// How long a signature may take, which may need the touch of a security key.
 const SIGN_TIME_MAX: Duration = Duration::from_secs(60);
 
 const REQUEST_IDENTITIES: u8 = 11;
@@ -27,43 +28,47 @@ const SIGN_REQUEST: u8 = 13;
 const SIGN_RESPONSE: u8 = 14;
 const RSA_SHA2_512: u32 = 4;
 
-/// An agent, by its socket.
+/// An agent, identified by its socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
     socket: PathBuf,
 }
 
-/// A key that an agent has.
+/// A key in an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentKey {
     /// The public half.
     pub public: PublicKey,
-    /// What its owner calls it. Not to be printed unchecked.
+    /// The comment of the key. Escape before printing.
     pub comment: String,
 }
 
 impl Agent {
-    /// The agent that listens at `socket`. Nothing is opened yet.
+    /// The agent that listens at `socket`. Opens nothing yet.
     pub fn new(socket: &Path) -> Self {
         Self {
             socket: socket.to_owned(),
         }
     }
 
-    /// The keys that it has, in its order, as far as they are of a type that can log in. Blocking,
-    /// 10 s at most.
+    /// Lists the keys of the types that can log in, in the order of the agent.
     ///
     /// # Errors
     /// [`Error::Agent`].
+    ///
+    /// # Blocking
+    /// For up to 10 s.
     pub fn keys(&self) -> Result<Vec<AgentKey>, Error> {
         let answer = self
-            .ask(&[REQUEST_IDENTITIES], LIST_TIME_MAX)
-            .map_err(|error| self.failed(error))?;
-        AgentKey::parse_list(&answer).ok_or_else(|| self.failed(malformed()))
+            .send_request(&[REQUEST_IDENTITIES], LIST_TIME_MAX)
+            .map_err(|error| self.agent_error(error))?;
+        AgentKey::parse_list(&answer).ok_or_else(|| self.agent_error(malformed_error()))
     }
 
-    /// The signature over a login transcript by the key `public`, as SSH carries it. Blocking, 60 s
-    /// at most.
+    /// Signs a login transcript with the key `public`, in the form of SSH.
+    ///
+    /// # Blocking
+    /// For up to 60 s.
     pub(super) fn sign(&self, public: &PublicKey, transcript: &[u8; 64]) -> Result<Vec<u8>, Error> {
         let flags = if public.is_rsa() { RSA_SHA2_512 } else { 0 };
         let data = sshsig::signed_data(transcript);
@@ -74,21 +79,21 @@ impl Agent {
         ]
         .concat();
         let answer = self
-            .ask(&request, SIGN_TIME_MAX)
-            .map_err(|error| self.failed(error))?;
+            .send_request(&request, SIGN_TIME_MAX)
+            .map_err(|error| self.agent_error(error))?;
         let mut reader = WireReader(&answer);
         match reader.array() {
             Some([SIGN_RESPONSE]) => {}
-            _ => return Err(self.failed(io::Error::other("it refuses to sign with this key"))),
+            _ => return Err(self.agent_error(io::Error::other("it refuses to sign with this key"))),
         }
         reader
             .string()
             .map(<[u8]>::to_vec)
-            .ok_or_else(|| self.failed(malformed()))
+            .ok_or_else(|| self.agent_error(malformed_error()))
     }
 
-    /// Sends one request on a connection of its own, and takes the answer.
-    fn ask(&self, request: &[u8], time: Duration) -> io::Result<Vec<u8>> {
+    /// Sends one request on its own connection, and reads the answer.
+    fn send_request(&self, request: &[u8], time: Duration) -> io::Result<Vec<u8>> {
         let end = Instant::now() + time;
         let mut stream = UnixStream::connect(&self.socket)?;
         stream.set_write_timeout(Some(time))?;
@@ -97,7 +102,7 @@ impl Agent {
         read_until(&mut stream, &mut length, end)?;
         let length = u32::from_be_bytes(length);
         if length > ANSWER_BYTES_MAX {
-            return Err(malformed());
+            return Err(malformed_error());
         }
         // At most 256 KiB.
         let mut answer = vec![0; length as usize];
@@ -105,7 +110,7 @@ impl Agent {
         Ok(answer)
     }
 
-    fn failed(&self, error: io::Error) -> Error {
+    fn agent_error(&self, error: io::Error) -> Error {
         let problem = match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => "does not run".to_owned(),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "does not answer".to_owned(),
@@ -120,8 +125,9 @@ impl Agent {
 }
 
 impl AgentKey {
-    /// The keys in an agent's answer; `None` where it is none. Types that are not known here, such
-    /// as certificates, are passed over.
+    /// Parses an agent's list of keys; `None` if it is malformed.
+    ///
+    /// Keys of unknown types, such as certificates, are skipped.
     pub fn parse_list(answer: &[u8]) -> Option<Vec<Self>> {
         let mut reader = WireReader(answer);
         if reader.array() != Some([IDENTITIES_ANSWER]) {
@@ -129,7 +135,8 @@ impl AgentKey {
         }
         let mut keys = Vec::new();
         for _ in 0..reader.number()? {
-            let (blob, comment) = (reader.string()?, reader.string()?);
+            let blob = reader.string()?;
+            let comment = reader.string()?;
             if let Ok(public) = PublicKey::from_blob(blob) {
                 keys.push(Self {
                     public,
@@ -142,7 +149,7 @@ impl AgentKey {
     }
 }
 
-/// Fills `buffer`, whatever the pace, by `end`.
+/// Fills `buffer` before the deadline `end`, however slowly bytes arrive.
 fn read_until(stream: &mut UnixStream, mut buffer: &mut [u8], end: Instant) -> io::Result<()> {
     while !buffer.is_empty() {
         let left = end.saturating_duration_since(Instant::now());
@@ -160,6 +167,6 @@ fn read_until(stream: &mut UnixStream, mut buffer: &mut [u8], end: Instant) -> i
     Ok(())
 }
 
-fn malformed() -> io::Error {
+fn malformed_error() -> io::Error {
     io::Error::other("it answers with something that is not an agent's")
 }

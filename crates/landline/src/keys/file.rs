@@ -9,25 +9,25 @@ use super::{PublicKey, PublicKeyError, signer::Signer, wire::WireReader};
 const BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 const END: &str = "-----END OPENSSH PRIVATE KEY-----";
 const MAGIC: &[u8] = b"openssh-key-v1\0";
-/// What a block cipher's blocks are padded to at most, and so the padding.
+/// The largest block of a cipher, and so the most padding.
 const PADDING_MAX: usize = 16;
 
-/// A key file: its public half, and the private one as it stands there.
+/// A key file: the public key, and the private key as stored.
 pub(super) struct KeyFile {
     pub(super) public: PublicKey,
     secret: Zeroizing<Vec<u8>>,
-    lock: Option<Lock>,
+    encryption: Option<Encryption>,
 }
 
-/// How the private half is encrypted.
-struct Lock {
+/// How the private key is encrypted.
+struct Encryption {
     cipher: Cipher,
     salt: Vec<u8>,
     rounds: u32,
     tag: Option<[u8; 16]>,
 }
 
-/// Why there is no key in a file.
+/// Why a file has no usable key.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeyFileError {
     #[error(
@@ -50,10 +50,12 @@ pub(super) enum KeyFileError {
 
 impl KeyFile {
     pub(super) fn parse(text: &[u8]) -> Result<Self, KeyFileError> {
-        let bytes = Zeroizing::new(unarmored(text).ok_or(KeyFileError::Format)?);
+        let bytes = Zeroizing::new(decode_armor(text).ok_or(KeyFileError::Format)?);
         let mut reader = WireReader(bytes.strip_prefix(MAGIC).ok_or(KeyFileError::Format)?);
         let mut string = || reader.string().ok_or(KeyFileError::Damaged);
-        let (cipher, kdf, options) = (string()?, string()?, string()?);
+        let cipher = string()?;
+        let kdf = string()?;
+        let options = string()?;
         if reader.number() != Some(1) {
             return Err(KeyFileError::Damaged);
         }
@@ -61,18 +63,19 @@ impl KeyFile {
         let secret = Zeroizing::new(reader.string().ok_or(KeyFileError::Damaged)?.to_vec());
         let tag = reader.array();
         reader.end().ok_or(KeyFileError::Damaged)?;
-        let lock = match (cipher, kdf) {
+        let encryption = match (cipher, kdf) {
             (b"none", b"none") => None,
             (name, b"bcrypt") => {
                 let cipher = str::from_utf8(name)
                     .ok()
                     .and_then(|name| Cipher::new(name).ok());
                 let mut options = WireReader(options);
-                let (salt, rounds) = (options.string(), options.number());
-                let (Some(cipher), Some(salt), Some(rounds)) = (cipher, salt, rounds) else {
+                let (Some(cipher), Some(salt), Some(rounds)) =
+                    (cipher, options.string(), options.number())
+                else {
                     return Err(KeyFileError::Cipher);
                 };
-                Some(Lock {
+                Some(Encryption {
                     cipher,
                     salt: salt.to_vec(),
                     rounds,
@@ -84,34 +87,37 @@ impl KeyFile {
         Ok(Self {
             public,
             secret,
-            lock,
+            encryption,
         })
     }
 
-    /// Whether it takes a passphrase, or more than this machine has.
+    /// Whether the key needs a passphrase or a security key.
     pub(super) fn is_locked(&self) -> bool {
-        self.lock.is_some() || self.public.is_security_key()
+        self.encryption.is_some() || self.public.is_security_key()
     }
 
-    /// The private half. Slow on purpose where it is encrypted.
+    /// Decrypts the private key. Decrypting is slow by design.
     pub(super) fn unlock(&self, passphrase: &str) -> Result<Signer, KeyFileError> {
         if self.public.is_security_key() {
             return Err(KeyFileError::SecurityKey);
         }
         let mut secret = self.secret.clone();
-        if let Some(lock) = &self.lock {
+        if let Some(encryption) = &self.encryption {
             let kdf = Kdf::Bcrypt {
-                salt: lock.salt.clone(),
-                rounds: lock.rounds,
+                salt: encryption.salt.clone(),
+                rounds: encryption.rounds,
             };
             let (key, iv) = kdf
-                .derive_key_and_iv(lock.cipher, passphrase)
+                .derive_key_and_iv(encryption.cipher, passphrase)
                 .map_err(|_| KeyFileError::Passphrase)?;
-            let opened = lock.cipher.decrypt(&key, &iv, &mut secret, lock.tag);
+            let opened = encryption
+                .cipher
+                .decrypt(&key, &iv, &mut secret, encryption.tag);
             opened.map_err(|_| KeyFileError::Passphrase)?;
         }
         let mut reader = WireReader(&secret);
-        let (check, again) = (reader.number(), reader.number());
+        let check = reader.number();
+        let again = reader.number();
         if check.is_none() || check != again {
             return Err(if self.is_locked() {
                 KeyFileError::Passphrase
@@ -131,12 +137,12 @@ impl KeyFile {
     }
 }
 
-/// 1, 2, 3, and so on.
+/// Whether the bytes are 1, 2, 3 and so on.
 fn is_padding(bytes: &[u8]) -> bool {
     bytes.len() <= PADDING_MAX && bytes.iter().zip(1..).all(|(byte, due)| *byte == due)
 }
 
-fn unarmored(text: &[u8]) -> Option<Vec<u8>> {
+fn decode_armor(text: &[u8]) -> Option<Vec<u8>> {
     let text = str::from_utf8(text).ok()?.trim();
     let body = text.strip_prefix(BEGIN)?.strip_suffix(END)?;
     let body: Zeroizing<String> = Zeroizing::new(body.split_ascii_whitespace().collect());

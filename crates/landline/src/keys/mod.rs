@@ -20,5 +20,5 @@ pub use public::{PublicKey, PublicKeyError};
 pub use secret_key::SecretKey;
 pub use user_key::UserKey;
 
-/// Far beyond any key file.
+/// More than any key file needs.
 const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;

@@ -1,4 +1,4 @@
-//! Public keys, and what they verify.
+//! Public keys, and the check of signatures.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED,
@@ -9,32 +9,32 @@ use data_encoding::{BASE64, BASE64_NOPAD};
 
 use super::{
     sshsig,
-    wire::{WireReader, padded},
+    wire::{WireReader, pad},
 };
 use crate::crypto::sha256;
 
-/// A security key says by this bit that somebody was there.
+/// The flag of a security key for "the user was present".
 const USER_PRESENT: u8 = 1;
-/// The bits of an RSA modulus.
+/// The accepted sizes of an RSA modulus, in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// A person's public key, of one of the types of `docs/protocol.md` section 5.
+/// A user's public key, of one of the types of `docs/protocol.md` section 5.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
     blob: Vec<u8>,
     kind: Kind,
 }
 
-/// Why a text is no key that can be used.
+/// Why a text is not a usable key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublicKeyError {
-    /// It is not a line of a public key file.
+    /// The text is not a line of a public key file.
     #[error("is no public key of OpenSSH")]
     Malformed,
-    /// It is a key of a type that is not taken here.
+    /// The type of the key is not accepted.
     #[error("is of the type {0}; ed25519, ecdsa, rsa and security keys can be used")]
     Type(String),
-    /// RSA of another length than can be taken for safe.
+    /// The size of the RSA key is not accepted.
     #[error("is an RSA key of {0} bits; 2048 to 8192 are needed")]
     RsaBits(usize),
 }
@@ -108,13 +108,14 @@ const SK_ED25519: &str = "sk-ssh-ed25519@openssh.com";
 const SK_ECDSA: &str = "sk-ecdsa-sha2-nistp256@openssh.com";
 
 impl PublicKey {
-    /// Reads a key as it stands in an authorized_keys line: algorithm, base64, perhaps a comment.
-    /// `None` for anything that [`read`](Self::read) refuses.
+    /// Parses a key of an authorized_keys line: algorithm, base64, optional comment.
+    ///
+    /// `None` for anything that [`read`](Self::read) rejects.
     pub fn parse(line: &str) -> Option<Self> {
         Self::read(line).ok()
     }
 
-    /// As [`parse`](Self::parse), with the reason.
+    /// As [`parse`](Self::parse), with the reason of a rejection.
     ///
     /// # Errors
     /// [`PublicKeyError`].
@@ -134,10 +135,10 @@ impl PublicKey {
         }
     }
 
-    /// Reads a key as agents and signatures carry it.
+    /// Parses a key in the form of agents and signatures.
     ///
     /// # Errors
-    /// [`PublicKeyError`], also where the bytes are not the one form of that key.
+    /// [`PublicKeyError`], also if the bytes are not the canonical form of that key.
     pub fn from_blob(blob: &[u8]) -> Result<Self, PublicKeyError> {
         let mut reader = WireReader(blob);
         let name = reader
@@ -163,7 +164,7 @@ impl PublicKey {
         })
     }
 
-    /// The name of its type, such as `ssh-ed25519`.
+    /// The name of the key type, such as `ssh-ed25519`.
     pub fn algorithm(&self) -> &'static str {
         match &self.kind {
             Kind::Ed25519(_) => ED25519,
@@ -174,12 +175,12 @@ impl PublicKey {
         }
     }
 
-    /// The key as agents and signatures carry it.
+    /// The key in the form of agents and signatures.
     pub fn blob(&self) -> &[u8] {
         &self.blob
     }
 
-    /// The key as in an authorized_keys line, without comment.
+    /// The key in the form of an authorized_keys line, without a comment.
     pub fn line(&self) -> String {
         format!("{} {}", self.algorithm(), BASE64.encode(&self.blob))
     }
@@ -189,7 +190,7 @@ impl PublicKey {
         format!("SHA256:{}", BASE64_NOPAD.encode(&sha256(&self.blob)))
     }
 
-    /// Whether somebody has to touch something for each signature.
+    /// Whether each signature needs the touch of a security key.
     pub fn is_security_key(&self) -> bool {
         matches!(self.kind, Kind::SkEd25519 { .. } | Kind::SkEcdsa { .. })
     }
@@ -198,9 +199,9 @@ impl PublicKey {
         matches!(self.kind, Kind::Rsa { .. })
     }
 
-    /// Whether `signature` is this very key's SSHSIG over `transcript`, in our namespace.
+    /// Whether `signature` is this key's SSHSIG over `transcript`, in our namespace.
     ///
-    /// The key that a signature carries is only compared, never used: verification is by this key.
+    /// The key inside the signature is only compared. This key verifies the signature.
     pub fn verifies(&self, transcript: &[u8; 64], signature: &[u8]) -> bool {
         let signed = sshsig::signed_data(transcript);
         sshsig::signature_in(signature, &self.blob)
@@ -208,7 +209,7 @@ impl PublicKey {
             .is_some()
     }
 
-    /// Checks a signature as SSH carries it: the algorithm's name, and what belongs to it.
+    /// Checks a signature in the form of SSH: the algorithm's name and its data.
     fn check(&self, message: &[u8], signature: &[u8]) -> Option<()> {
         let mut reader = WireReader(signature);
         let name = str::from_utf8(reader.string()?).ok()?;
@@ -229,13 +230,17 @@ impl PublicKey {
                     .ok()?;
             }
             Kind::SkEd25519 { key, application } if name == SK_ED25519 => {
-                ed25519(key, &presented(application, message, &mut reader)?, raw)?;
+                ed25519(
+                    key,
+                    &security_key_data(application, message, &mut reader)?,
+                    raw,
+                )?;
             }
             Kind::SkEcdsa { point, application } if name == SK_ECDSA => {
                 ecdsa(
                     Curve::P256,
                     point,
-                    &presented(application, message, &mut reader)?,
+                    &security_key_data(application, message, &mut reader)?,
                     raw,
                 )?;
             }
@@ -278,7 +283,7 @@ impl Kind {
     }
 }
 
-/// The curve's name and a point that is not compressed.
+/// Reads the curve's name and an uncompressed point.
 fn point(curve: Curve, reader: &mut WireReader<'_>) -> Option<Vec<u8>> {
     if reader.string()? != curve.name().as_bytes() {
         return None;
@@ -287,7 +292,7 @@ fn point(curve: Curve, reader: &mut WireReader<'_>) -> Option<Vec<u8>> {
     (point.len() == 1 + 2 * curve.bytes() && point.starts_with(&[4])).then(|| point.to_vec())
 }
 
-/// RFC 8032, strictly: it refuses the weak points that plain verification lets through.
+/// Verifies by RFC 8032, strictly: weak points are rejected.
 fn ed25519(key: &[u8; 32], message: &[u8], raw: &[u8]) -> Option<()> {
     let key = ed25519_dalek::VerifyingKey::from_bytes(key).ok()?;
     let raw = ed25519_dalek::Signature::from_slice(raw).ok()?;
@@ -296,8 +301,8 @@ fn ed25519(key: &[u8; 32], message: &[u8], raw: &[u8]) -> Option<()> {
 
 fn ecdsa(curve: Curve, point: &[u8], message: &[u8], raw: &[u8]) -> Option<()> {
     let mut reader = WireReader(raw);
-    let mut fixed = padded(reader.positive()?, curve.bytes())?;
-    fixed.extend(padded(reader.positive()?, curve.bytes())?);
+    let mut fixed = pad(reader.positive()?, curve.bytes())?;
+    fixed.extend(pad(reader.positive()?, curve.bytes())?);
     reader.end()?;
     UnparsedPublicKey::new(curve.algorithm(), point)
         .verify(message, &fixed)
@@ -305,7 +310,7 @@ fn ecdsa(curve: Curve, point: &[u8], message: &[u8], raw: &[u8]) -> Option<()> {
 }
 
 /// What a security key signs for `message`; `None` unless it says that somebody was there.
-fn presented(application: &[u8], message: &[u8], reader: &mut WireReader<'_>) -> Option<Vec<u8>> {
+fn security_key_data(application: &[u8], message: &[u8], reader: &mut WireReader<'_>) -> Option<Vec<u8>> {
     let [flags] = reader.array()?;
     let counter = reader.array::<4>()?;
     if flags & USER_PRESENT == 0 {

@@ -1,4 +1,4 @@
-//! Keys derived from a shared secret, and the proofs made with them (`docs/protocol.md` section 5).
+//! Keys derived from shared secrets, and their proofs (`docs/protocol.md` section 5).
 
 use std::fmt;
 
@@ -13,46 +13,46 @@ use crate::crypto::Fingerprint;
 
 const NAMESPACE: &[u8] = b"landline-secret-v1";
 
-/// What proves a secret at one server, with one binding; the server stores it. Or a session's
-/// attach secret.
+/// A key that proves a shared secret to one server, or a session's attach secret.
+///
+/// The server stores the key, not the secret. Each channel binding has its own key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretKey(Zeroizing<[u8; 32]>);
 
 impl SecretKey {
-    /// The key that proves `secret` at the server with this fingerprint.
+    /// The key that proves `secret` to the server with this fingerprint.
     pub fn derive(secret: &[u8; 32], fingerprint: &Fingerprint, binding: BindingType) -> Self {
         let parts = [NAMESPACE, fingerprint.bytes(), binding.as_str().as_bytes()];
         Self(Zeroizing::new(mac(secret, &parts)))
     }
 
-    /// A key of which the store knows the bytes, or a session's attach secret.
+    /// A key from the bytes in the store, or a session's attach secret.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// Its bytes, for the store and nothing else.
+    /// The bytes of the key, for the store only.
     pub(crate) fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Its name, which says nothing about it.
+    /// The id of the key, which reveals nothing about it.
     pub fn id(&self) -> SecretId {
         let mac = mac(&self.0, &[b"id"]);
         SecretId(*mac.first_chunk().unwrap_or(&[0; 8]))
     }
 
-    /// What the client proves a transcript with.
+    /// The proof that the client sends for a transcript.
     pub fn client_proof(&self, transcript: &[u8; 64]) -> Mac {
         Mac(mac(&self.0, &[b"client", transcript]))
     }
 
-    /// What a further connection of a session proves its transcript with, where this is the
-    /// session's attach secret.
+    /// The proof that a further connection sends, if this is an attach secret.
     pub fn attach_proof(&self, transcript: &[u8; 64]) -> Mac {
         Mac(mac(&self.0, &[b"attach", transcript]))
     }
 
-    /// What the server proves a transcript with.
+    /// The proof that the server sends for a transcript.
     pub fn server_proof(&self, transcript: &[u8; 64]) -> Mac {
         Mac(mac(&self.0, &[b"server", transcript]))
     }
@@ -64,7 +64,7 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// HMAC-SHA256 (RFC 2104) of the parts, one after another.
+/// HMAC-SHA256 (RFC 2104) of the concatenated parts.
 fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
     for part in parts {

@@ -1,5 +1,7 @@
-//! Private keys in memory. ECDSA and RSA are done by the cipher library that TLS uses too, whose
-//! timing does not depend on the key.
+//! Private keys in memory.
+//!
+//! The cipher library that TLS also uses computes ECDSA and RSA. Its timing does not depend on the
+//! key.
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -15,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::{
     public::Curve,
-    wire::{WireReader, padded, put_positive, strings},
+    wire::{WireReader, pad, put_positive, strings},
 };
 
 /// A private key that can sign.
@@ -26,8 +28,9 @@ pub(super) enum Signer {
 }
 
 impl Signer {
-    /// Reads the fields behind a key type's name in a private key file, and what the public blob is
-    /// then.
+    /// Reads the fields after a key type's name in a private key file.
+    ///
+    /// Also returns the blob of the public key.
     pub(super) fn read(name: &[u8], reader: &mut WireReader<'_>) -> Option<(Self, Vec<u8>)> {
         if name == b"ssh-ed25519" {
             return Self::read_ed25519(reader);
@@ -55,19 +58,29 @@ impl Signer {
     }
 
     fn read_ecdsa(curve: Curve, reader: &mut WireReader<'_>) -> Option<(Self, Vec<u8>)> {
-        let (name, point) = (reader.string()?, reader.string()?);
-        // Shorter for one key in 256, and for every second one on the longest curve.
-        let private = Zeroizing::new(padded(reader.positive()?, curve.bytes())?);
-        let pair =
-            EcdsaKeyPair::from_private_key_and_public_key(signing(curve), &private, point).ok()?;
+        let name = reader.string()?;
+        let point = reader.string()?;
+        // Shorter for one key in 256, and for half of the keys on the longest curve.
+        let private = Zeroizing::new(pad(reader.positive()?, curve.bytes())?);
+        let pair = EcdsaKeyPair::from_private_key_and_public_key(
+            signing_algorithm(curve),
+            &private,
+            point,
+        )
+        .ok()?;
         let blob = strings(&[curve.key_type().as_bytes(), name, point]);
         Some((Self::Ecdsa(curve, Box::new(pair)), blob))
     }
 
     fn read_rsa(reader: &mut WireReader<'_>) -> Option<(Self, Vec<u8>)> {
-        let (n, e, d) = (reader.positive()?, reader.positive()?, reader.positive()?);
-        let (q_inverse, p, q) = (reader.positive()?, reader.positive()?, reader.positive()?);
-        let (d_p, d_q) = (reduced(d, p)?, reduced(d, q)?);
+        let n = reader.positive()?;
+        let e = reader.positive()?;
+        let d = reader.positive()?;
+        let q_inverse = reader.positive()?;
+        let p = reader.positive()?;
+        let q = reader.positive()?;
+        let d_p = reduce(d, p)?;
+        let d_q = reduce(d, q)?;
         let pair = RsaKeyPair::from_components(&KeyPairComponents {
             public_key: RsaPublicKeyComponents { n, e },
             d,
@@ -84,7 +97,7 @@ impl Signer {
         Some((Self::Rsa(Box::new(pair)), blob))
     }
 
-    /// The signature over `message` as SSH carries it; `None` where the library fails.
+    /// Signs `message` in the form of SSH; `None` if the library fails.
     pub(super) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
         let random = SystemRandom::new();
         match self {
@@ -107,7 +120,7 @@ impl Signer {
     }
 }
 
-fn signing(curve: Curve) -> &'static EcdsaSigningAlgorithm {
+fn signing_algorithm(curve: Curve) -> &'static EcdsaSigningAlgorithm {
     match curve {
         Curve::P256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
         Curve::P384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
@@ -115,12 +128,13 @@ fn signing(curve: Curve) -> &'static EcdsaSigningAlgorithm {
     }
 }
 
-/// d mod (prime - 1), which OpenSSH does not store and the library asks for. Bit by bit, doing the
-/// same for either value of a bit.
-fn reduced(d: &[u8], prime: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    // One byte more than the prime, so that doubling fits. A prime is odd: taking one away clears
-    // its last bit.
-    let mut modulus = Zeroizing::new(padded(prime, prime.len() + 1)?);
+/// Computes d mod (prime - 1), which the library needs and OpenSSH does not store.
+///
+/// It works bit by bit, with the same steps for either value of a bit.
+fn reduce(d: &[u8], prime: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    // One byte more than the prime, so that doubling fits. A prime is odd, so clearing its last bit
+    // subtracts one.
+    let mut modulus = Zeroizing::new(pad(prime, prime.len() + 1)?);
     *modulus.last_mut()? &= 0xfe;
     let mut rest = Zeroizing::new(vec![0_u8; modulus.len()]);
     let mut less = Zeroizing::new(vec![0_u8; modulus.len()]);
@@ -142,7 +156,7 @@ fn reduced(d: &[u8], prime: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
                 [*less, _] = difference.to_le_bytes();
                 borrow = difference >> 15;
             }
-            // All ones where the modulus did not fit into it.
+            // All ones if the modulus did not fit.
             let [keep, _] = 0_u16.wrapping_sub(borrow).to_le_bytes();
             for (rest, less) in rest.iter_mut().zip(less.iter()) {
                 *rest = (*rest & keep) | (*less & !keep);
@@ -157,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_reduced_by_the_prime_less_one() {
+    fn reduce_equals_remainder() {
         for (d, prime) in [
             (1_u64, 3_u32),
             (1_000_000_007, 65_537),
@@ -171,7 +185,7 @@ mod tests {
                 .into_iter()
                 .skip_while(|byte| *byte == 0)
                 .collect();
-            let found = reduced(&d.to_be_bytes(), &prime_bytes).unwrap();
+            let found = reduce(&d.to_be_bytes(), &prime_bytes).unwrap();
             let found = found
                 .iter()
                 .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));

@@ -1,6 +1,7 @@
-//! SSHSIG (PROTOCOL.sshsig of OpenSSH) over a login transcript. Nothing else is ever signed, here
-//! or by an agent: the namespace stands in what is signed, so a signature can be mistaken for no
-//! other use of the key.
+//! SSHSIG (OpenSSH's PROTOCOL.sshsig) over a login transcript.
+//!
+//! Neither this module nor an agent signs anything else. The signed data names our namespace, so a
+//! signature is invalid for any other use of the key.
 
 use aws_lc_rs::digest::{SHA512, digest};
 use landline_proto::login::NAMESPACE;
@@ -11,7 +12,7 @@ const MAGIC: &[u8] = b"SSHSIG";
 const VERSION: u32 = 1;
 const HASH: &[u8] = b"sha512";
 
-/// What a key signs for a transcript.
+/// The data that a key signs for a transcript.
 pub(super) fn signed_data(transcript: &[u8; 64]) -> Vec<u8> {
     let digest = digest(&SHA512, transcript);
     [
@@ -21,23 +22,23 @@ pub(super) fn signed_data(transcript: &[u8; 64]) -> Vec<u8> {
     .concat()
 }
 
-/// The blob with the signature of the key with the blob `key`.
+/// The blob of a signature by the key with the blob `key`.
 pub(super) fn blob(key: &[u8], signature: &[u8]) -> Vec<u8> {
-    let mut blob = front(key);
+    let mut blob = blob_prefix(key);
     put(&mut blob, signature);
     blob
 }
 
-/// The signature in a blob that is, byte for byte, what `key` would have made.
+/// The signature in a blob, if the blob is exactly what `key` would produce.
 pub(super) fn signature_in<'a>(blob: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    let mut rest = WireReader(blob.strip_prefix(&front(key)[..])?);
+    let mut rest = WireReader(blob.strip_prefix(&blob_prefix(key)[..])?);
     let signature = rest.string()?;
     rest.end()?;
     Some(signature)
 }
 
-/// All that stands before the signature.
-fn front(key: &[u8]) -> Vec<u8> {
+/// The part of the blob before the signature.
+fn blob_prefix(key: &[u8]) -> Vec<u8> {
     [
         MAGIC,
         &VERSION.to_be_bytes(),

@@ -1,4 +1,4 @@
-//! The keys that a person has to log in with.
+//! The private keys of a user.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{Error, crypto::random, paths};
 
-/// A person's key: from a file, perhaps still locked, or in an agent.
+/// A user's private key: from a file, possibly still locked, or in an agent.
 pub struct UserKey {
     public: PublicKey,
     location: KeyLocation,
@@ -33,11 +33,13 @@ enum KeyLocation {
 }
 
 impl UserKey {
-    /// Reads an OpenSSH private key, and unlocks it if it takes no passphrase. Blocking.
+    /// Reads an OpenSSH private key, and unlocks it if it needs no passphrase.
     ///
     /// # Errors
-    /// [`Error::Key`] when the file cannot be read, is readable by others, or holds no key that can
-    /// be used.
+    /// [`Error::Key`] if the file cannot be read, others can read it, or it has no usable key.
+    ///
+    /// # Blocking
+    /// Reads a file.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let bad = |problem: String| Error::Key {
             path: path.display().to_string(),
@@ -48,10 +50,10 @@ impl UserKey {
         Self::parse(&text, path)
     }
 
-    /// The same of the text of a private key file, which `path` is to be called.
+    /// Parses the text of a private key file; `path` is its name.
     ///
     /// # Errors
-    /// [`Error::Key`] when it holds no key that can be used.
+    /// [`Error::Key`] if the text has no usable key.
     pub fn parse(text: &[u8], path: &Path) -> Result<Self, Error> {
         let bad = |problem: String| Error::Key {
             path: path.display().to_string(),
@@ -72,11 +74,15 @@ impl UserKey {
         Ok(key)
     }
 
-    /// As [`open`](Self::open), and unlocks it. `passphrase` is asked only if the key is encrypted,
-    /// with the file's path. Blocking, and slow on purpose for encrypted keys.
+    /// Opens a key as [`open`](Self::open), and unlocks it.
+    ///
+    /// `passphrase` is called with the path only if the key is encrypted.
     ///
     /// # Errors
-    /// Also [`Error::Key`] when the passphrase does not fit.
+    /// Also [`Error::Key`] if the passphrase is wrong.
+    ///
+    /// # Blocking
+    /// Reads a file. Decrypting is slow by design.
     pub fn load(
         path: &Path,
         passphrase: impl FnOnce(&Path) -> Result<Zeroizing<String>, Error>,
@@ -88,11 +94,13 @@ impl UserKey {
         Ok(key)
     }
 
-    /// Loads the key at `path`, or makes one there, unencrypted and readable by its owner alone.
-    /// Blocking.
+    /// Loads the key `name` in `folder`, or creates an unencrypted one with mode 0600.
     ///
     /// # Errors
-    /// As [`load`](Self::load); a key that needs a passphrase is refused.
+    /// As [`load`](Self::load); a key that needs a passphrase is rejected.
+    ///
+    /// # Blocking
+    /// Reads and writes files.
     pub fn load_or_create(
         folder: &paths::PrivateFolder,
         name: &str,
@@ -128,12 +136,12 @@ impl UserKey {
         }
     }
 
-    /// The public half.
+    /// The public key.
     pub fn public(&self) -> PublicKey {
         self.public.clone()
     }
 
-    /// The file that it is in; `None` for a key in an agent.
+    /// The path of the key file; `None` for a key in an agent.
     pub fn path(&self) -> Option<&Path> {
         match &self.location {
             KeyLocation::File { path, .. } => Some(path),
@@ -141,44 +149,50 @@ impl UserKey {
         }
     }
 
-    /// Whether it takes a passphrase that it has not got yet.
+    /// Whether the key still needs its passphrase.
     pub fn is_locked(&self) -> bool {
         matches!(&self.location, KeyLocation::File { signer, .. } if signer.get().is_none())
     }
 
-    /// Whether its signature can take longer than a computer would: it is in an agent, which may
-    /// ask somebody.
+    /// Whether signing may wait for the user.
+    ///
+    /// An agent may prompt, or need the touch of a security key.
     pub fn may_need_user(&self) -> bool {
         matches!(self.location, KeyLocation::Agent { .. })
     }
 
-    /// Unlocks it for as long as it lives. Blocking, and slow on purpose.
+    /// Unlocks the key for as long as it lives.
     ///
     /// # Errors
-    /// [`Error::Key`] when the passphrase does not fit.
+    /// [`Error::Key`] if the passphrase is wrong.
+    ///
+    /// # Blocking
+    /// Decrypting is slow by design.
     pub fn unlock(&self, passphrase: &str) -> Result<(), Error> {
         let KeyLocation::File { file, signer, .. } = &self.location else {
             return Ok(());
         };
         let unlocked = file
             .unlock(passphrase)
-            .map_err(|problem| self.failed(&problem.to_string()))?;
-        // Somebody else may have been faster.
+            .map_err(|problem| self.key_error(&problem.to_string()))?;
+        // Another thread may have unlocked the key first.
         let _ = signer.set(unlocked);
         Ok(())
     }
 
-    /// The SSHSIG blob over a transcript, in our namespace: it can be mistaken for no other use of
-    /// the key. Blocking; up to 60 s for a key in an agent.
+    /// The SSHSIG blob over a transcript, in our namespace.
     ///
     /// # Errors
-    /// [`Error::Key`] for a locked key or when signing fails, [`Error::Agent`].
+    /// [`Error::Key`] for a locked key or if signing fails, [`Error::Agent`].
+    ///
+    /// # Blocking
+    /// For up to 60 s with a key in an agent.
     pub fn sign(&self, transcript: &[u8; 64]) -> Result<Vec<u8>, Error> {
         let signature = match &self.location {
             KeyLocation::File { signer, .. } => {
-                let signer = signer.get().ok_or_else(|| self.failed("is locked"))?;
+                let signer = signer.get().ok_or_else(|| self.key_error("is locked"))?;
                 let signature = signer.sign(&sshsig::signed_data(transcript));
-                signature.ok_or_else(|| self.failed("cannot sign"))?
+                signature.ok_or_else(|| self.key_error("cannot sign"))?
             }
             KeyLocation::Agent { agent, .. } => agent.sign(&self.public, transcript)?,
         };
@@ -186,7 +200,7 @@ impl UserKey {
         if self.public.verifies(transcript, &blob) {
             return Ok(blob);
         }
-        Err(self.failed(
+        Err(self.key_error(
             "the signature over the login is not good; an old agent may know no SHA-2 for RSA keys",
         ))
     }
@@ -195,7 +209,7 @@ impl UserKey {
         matches!(&self.location, KeyLocation::File { file, .. } if file.is_locked())
     }
 
-    fn failed(&self, problem: &str) -> Error {
+    fn key_error(&self, problem: &str) -> Error {
         Error::Key {
             path: self.to_string(),
             problem: problem.to_owned(),
@@ -203,7 +217,7 @@ impl UserKey {
     }
 }
 
-/// Where it is, for people. Not to be printed unchecked.
+/// The location of the key, for people. Escape before printing.
 impl fmt::Display for UserKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.location {

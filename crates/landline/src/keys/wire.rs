@@ -1,6 +1,6 @@
-//! The data types of RFC 4251: what OpenSSH's keys, signatures and agents are made of.
+//! The data types of RFC 4251, which OpenSSH's keys, signatures and agents use.
 
-/// Reads from the front of some bytes. Whatever does not fit is `None`.
+/// Reads from the front of a slice. Anything malformed is `None`.
 pub(super) struct WireReader<'a>(pub(super) &'a [u8]);
 
 impl<'a> WireReader<'a> {
@@ -23,8 +23,9 @@ impl<'a> WireReader<'a> {
         self.bytes(usize::try_from(length).ok()?)
     }
 
-    /// A positive mpint in its one shortest form, without the zero that keeps it positive. Zero is
-    /// empty.
+    /// Reads a positive mpint in its canonical form, without the leading zero byte.
+    ///
+    /// Zero is empty.
     pub(super) fn positive(&mut self) -> Option<&'a [u8]> {
         match self.string()? {
             [0, rest @ ..] => rest
@@ -38,7 +39,7 @@ impl<'a> WireReader<'a> {
         }
     }
 
-    /// Nothing may be left.
+    /// Succeeds if nothing is left.
     pub(super) fn end(self) -> Option<()> {
         self.0.is_empty().then_some(())
     }
@@ -46,14 +47,14 @@ impl<'a> WireReader<'a> {
 
 /// Appends a string.
 pub(super) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
-    // Nothing in here comes near 4 GiB.
+    // No caller comes near 4 GiB.
     out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
     out.extend_from_slice(bytes);
 }
 
-/// Appends a positive number, given with or without leading zeros, as an mpint.
+/// Appends a positive number, with or without leading zeros, as an mpint.
 pub(super) fn put_positive(out: &mut Vec<u8>, bytes: &[u8]) {
-    let bytes = without_zeros(bytes);
+    let bytes = strip_zeros(bytes);
     if bytes.first().is_some_and(|first| *first >= 0x80) {
         put(out, &[&[0], bytes].concat());
     } else {
@@ -61,21 +62,21 @@ pub(super) fn put_positive(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Strings one after another.
+/// Concatenates strings, each with its length.
 pub(super) fn strings(parts: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::new();
     parts.iter().for_each(|part| put(&mut out, part));
     out
 }
 
-/// A number of at most `length` bytes with leading zeros up to just that.
-pub(super) fn padded(bytes: &[u8], length: usize) -> Option<Vec<u8>> {
-    let mut padded = vec![0; length.checked_sub(bytes.len())?];
-    padded.extend_from_slice(bytes);
-    Some(padded)
+/// Pads a number with leading zeros; `None` if it has more than `length` bytes.
+pub(super) fn pad(bytes: &[u8], length: usize) -> Option<Vec<u8>> {
+    let mut bytes_with_zeros = vec![0; length.checked_sub(bytes.len())?];
+    bytes_with_zeros.extend_from_slice(bytes);
+    Some(bytes_with_zeros)
 }
 
-fn without_zeros(bytes: &[u8]) -> &[u8] {
+fn strip_zeros(bytes: &[u8]) -> &[u8] {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     bytes.get(zeros..).unwrap_or_default()
 }
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_mpint_has_one_form() {
+    fn only_canonical_mpint_is_accepted() {
         for (bytes, value) in [
             (&[][..], &[][..]),
             (&[1], &[1]),

@@ -1,11 +1,12 @@
-//! `expiry-time="..."`: until when a key is good.
+//! The option `expiry-time="..."`, after which a key is invalid.
 
 use std::fmt;
 
 use super::KeyLineError;
 
-/// A moment as `YYYYMMDD` or `YYYYMMDDHHMM[SS]`, in UTC with a `Z` behind it, else in the time zone
-/// of this machine.
+/// A time as `YYYYMMDD` or `YYYYMMDDHHMM[SS]`.
+///
+/// With a final `Z` it is in UTC, else in the time zone of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Expiry {
     text: String,
@@ -14,7 +15,7 @@ pub(super) struct Expiry {
 
 impl Expiry {
     pub(super) fn parse(text: &str) -> Result<Self, KeyLineError> {
-        let unix = moment(text).ok_or_else(|| {
+        let unix = parse_time(text).ok_or_else(|| {
             KeyLineError::new(format!(
                 "expiry-time={text:?} is not a time: YYYYMMDD or YYYYMMDDHHMM[SS], with Z for UTC"
             ))
@@ -25,8 +26,8 @@ impl Expiry {
         })
     }
 
-    /// The moment, in seconds since 1970; the key is good before it.
-    pub(super) fn unix(&self) -> i64 {
+    /// The time in seconds since 1970; the key is valid before it.
+    pub(super) fn unix_seconds(&self) -> i64 {
         self.unix
     }
 }
@@ -37,7 +38,7 @@ impl fmt::Display for Expiry {
     }
 }
 
-fn moment(text: &str) -> Option<i64> {
+fn parse_time(text: &str) -> Option<i64> {
     let (digits, is_utc) = match text.strip_suffix('Z') {
         Some(digits) => (digits, true),
         None => (text, false),
@@ -50,8 +51,12 @@ fn moment(text: &str) -> Option<i64> {
             .get(from..from + length)
             .map_or(Some(0), |part| part.parse::<i32>().ok())
     };
-    let (year, month, day) = (part(0, 4)?, part(4, 2)?, part(6, 2)?);
-    let (hour, minute, second) = (part(8, 2)?, part(10, 2)?, part(12, 2)?);
+    let year = part(0, 4)?;
+    let month = part(4, 2)?;
+    let day = part(6, 2)?;
+    let hour = part(8, 2)?;
+    let minute = part(10, 2)?;
+    let second = part(12, 2)?;
     let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let days = match month {
         4 | 6 | 9 | 11 => 30,
@@ -68,7 +73,7 @@ fn moment(text: &str) -> Option<i64> {
     {
         return None;
     }
-    // SAFETY: all fields are plain numbers, or a pointer that may be null; zero is a value of each.
+    // SAFETY: zero is a valid value of every field: each is a number or a nullable pointer.
     let mut parts: libc::tm = unsafe { std::mem::zeroed() };
     parts.tm_year = year - 1900;
     parts.tm_mon = month - 1;
@@ -77,7 +82,7 @@ fn moment(text: &str) -> Option<i64> {
     parts.tm_min = minute;
     parts.tm_sec = second;
     parts.tm_isdst = -1;
-    // SAFETY: the argument is a whole `tm` of our own that lives for the call.
+    // SAFETY: the argument is our own initialised `tm`, which lives for the call.
     let unix = unsafe {
         if is_utc {
             libc::timegm(&raw mut parts)
@@ -93,12 +98,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_as_openssh_writes_them() {
-        assert_eq!(moment("20300101Z"), Some(1_893_456_000));
-        assert_eq!(moment("203001010130Z"), Some(1_893_456_000 + 90 * 60));
-        assert_eq!(moment("20300101013007Z"), Some(1_893_456_000 + 90 * 60 + 7));
-        assert_eq!(moment("20240229Z"), Some(1_709_164_800));
-        let local = moment("20300101").unwrap();
+    fn openssh_times_are_parsed() {
+        assert_eq!(parse_time("20300101Z"), Some(1_893_456_000));
+        assert_eq!(parse_time("203001010130Z"), Some(1_893_456_000 + 90 * 60));
+        assert_eq!(
+            parse_time("20300101013007Z"),
+            Some(1_893_456_000 + 90 * 60 + 7)
+        );
+        assert_eq!(parse_time("20240229Z"), Some(1_709_164_800));
+        let local = parse_time("20300101").unwrap();
         assert!(
             (local - 1_893_456_000).abs() <= 14 * 60 * 60,
             "within any time zone: {local}"
@@ -106,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_moment() {
+    fn malformed_times_are_rejected() {
         for bad in [
             "",
             "Z",
@@ -124,7 +132,7 @@ mod tests {
             "20300101ZZ",
             "２０３００１０１",
         ] {
-            assert_eq!(moment(bad), None, "{bad:?}");
+            assert_eq!(parse_time(bad), None, "{bad:?}");
         }
     }
 }

@@ -1,12 +1,16 @@
-//! `from="..."`: from which addresses a key is good. Names are never looked up, so none is
-//! accepted: a rule that hangs on what a name server says can be opened by whoever answers for it.
+//! The option `from="..."`: the addresses from which a key is valid.
+//!
+//! Names are rejected, because a rule with names could be opened by whoever controls the name
+//! server.
 
 use std::{fmt, net::IpAddr};
 
 use super::KeyLineError;
 
-/// A list of patterns joined by commas: an address, a range (`192.0.2.0/24`), or an address with
-/// `*` and `?`; with `!` in front, those that match are refused whatever else matches.
+/// A list of patterns, separated by commas.
+///
+/// A pattern is an address, a range (`192.0.2.0/24`) or an address with `*` and `?`. A match of a
+/// pattern with `!` in front rejects the peer, whatever else matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AddressPatterns {
     text: String,
@@ -16,11 +20,11 @@ pub(super) struct AddressPatterns {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct AddressPattern {
     is_negated: bool,
-    what: What,
+    matcher: Matcher,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum What {
+enum Matcher {
     Range { network: IpAddr, bits: u32 },
     Wildcard(String),
 }
@@ -39,14 +43,14 @@ impl AddressPatterns {
         })
     }
 
-    /// Whether `peer` matches one and no negated one.
-    pub(super) fn admit(&self, peer: IpAddr) -> bool {
+    /// Whether `peer` matches a pattern and no negated one.
+    pub(super) fn matches_peer(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         let mut is_admitted = false;
         for pattern in self
             .patterns
             .iter()
-            .filter(|pattern| pattern.what.matches(peer))
+            .filter(|pattern| pattern.matcher.matches(peer))
         {
             if pattern.is_negated {
                 return false;
@@ -69,16 +73,19 @@ impl AddressPattern {
             Some(text) => (true, text),
             None => (false, text),
         };
-        let what = match text.split_once('/') {
+        let matcher = match text.split_once('/') {
             Some((network, bits)) => range(network, Some(bits))?,
             None if text.contains(['*', '?']) => wildcard(text)?,
             None => range(text, None)?,
         };
-        Some(Self { is_negated, what })
+        Some(Self {
+            is_negated,
+            matcher,
+        })
     }
 }
 
-impl What {
+impl Matcher {
     fn matches(&self, peer: IpAddr) -> bool {
         match self {
             Self::Range { network, bits } => {
@@ -92,9 +99,8 @@ impl What {
     }
 }
 
-/// A range, whose bits behind the prefix have to be zero: anything else was meant to be something
-/// else.
-fn range(network: &str, bits: Option<&str>) -> Option<What> {
+/// Parses a range. The bits after the prefix must be zero, to catch mistakes.
+fn range(network: &str, bits: Option<&str>) -> Option<Matcher> {
     let network: IpAddr = network.parse().ok()?;
     let width = if network.is_ipv4() { 32 } else { 128 };
     let bits = match bits {
@@ -104,13 +110,13 @@ fn range(network: &str, bits: Option<&str>) -> Option<What> {
         Some(_) => return None,
         None => width,
     };
-    // Peers are compared in canonical form, so a range of mapped addresses would never match.
+    // Peers are compared in canonical form, so a range of mapped addresses could not match.
     let is_mapped = network.to_canonical() != network;
     let is_exact = leading(network, bits) == leading(network, width);
-    (is_exact && !is_mapped).then_some(What::Range { network, bits })
+    (is_exact && !is_mapped).then_some(Matcher::Range { network, bits })
 }
 
-/// The first `bits` of an address, the rest zero.
+/// The first `bits` of an address; the other bits are zero.
 fn leading(address: IpAddr, bits: u32) -> u128 {
     let (value, width) = match address {
         IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
@@ -124,8 +130,10 @@ fn leading(address: IpAddr, bits: u32) -> u128 {
         .unwrap_or(0)
 }
 
-/// A pattern that can match an address: none of the letters of names, and hexadecimal only in IPv6.
-fn wildcard(text: &str) -> Option<What> {
+/// Parses a pattern that can match an address.
+///
+/// Letters are allowed only as hexadecimal digits of IPv6.
+fn wildcard(text: &str) -> Option<Matcher> {
     let is_six = text.contains(':');
     let fits = text.bytes().all(|byte| match byte {
         b'*' | b'?' | b'0'..=b'9' => true,
@@ -133,13 +141,14 @@ fn wildcard(text: &str) -> Option<What> {
         b':' | b'a'..=b'f' => is_six,
         _ => false,
     });
-    fits.then(|| What::Wildcard(text.to_owned()))
+    fits.then(|| Matcher::Wildcard(text.to_owned()))
 }
 
-/// Whether `text` matches `pattern`, in which `*` stands for any bytes and `?` for any one. Takes
-/// time with the product of their lengths at most.
+/// Whether `text` matches `pattern`, with `*` for any bytes and `?` for one byte.
+///
+/// The time is at most proportional to the product of their lengths.
 fn matches_wildcard(pattern: &[u8], text: &[u8]) -> bool {
-    // Which prefixes of the text match what was seen of the pattern.
+    // Which prefixes of the text match the part of the pattern seen so far.
     let mut matched = vec![false; text.len() + 1];
     if let Some(first) = matched.first_mut() {
         *first = true;
@@ -167,11 +176,11 @@ mod tests {
     fn admits(patterns: &str, peer: &str) -> bool {
         AddressPatterns::parse(patterns)
             .unwrap()
-            .admit(peer.parse().unwrap())
+            .matches_peer(peer.parse().unwrap())
     }
 
     #[test]
-    fn addresses_ranges_and_wildcards() {
+    fn addresses_ranges_and_wildcards_match() {
         assert!(admits("192.0.2.7", "192.0.2.7"));
         assert!(
             admits("192.0.2.7", "::ffff:192.0.2.7"),
@@ -189,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn a_negated_match_refuses_whatever_else_matches() {
+    fn negated_match_rejects_despite_other_match() {
         assert!(!admits("*,!192.0.2.7", "192.0.2.7") && !admits("!192.0.2.7,*", "192.0.2.7"));
         assert!(admits("*,!192.0.2.7", "192.0.2.8"));
         assert!(!admits("!192.0.2.7", "192.0.2.8"), "nothing was admitted");
     }
 
     #[test]
-    fn what_could_never_match_is_refused_when_it_is_written() {
+    fn patterns_that_cannot_match_are_rejected() {
         for bad in [
             "",
             ",",
@@ -221,9 +230,9 @@ mod tests {
     }
 
     proptest! {
-        /// By the definition: the first bits are the same.
+        /// Compares with the definition: the first bits are equal.
         #[test]
-        fn a_range_holds_what_begins_with_its_bits(network: u32, peer: u32, bits in 0u32..=32) {
+        fn range_matches_equal_prefix(network: u32, peer: u32, bits in 0u32..=32) {
             let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
             let network = std::net::Ipv4Addr::from(network & mask);
             let expected = u32::from(network) == peer & mask;
@@ -231,7 +240,7 @@ mod tests {
         }
 
         #[test]
-        fn a_wildcard_matches_as_a_recursive_one_would(pattern in "[ab*?]{0,8}", text in "[ab]{0,8}") {
+        fn wildcard_equals_recursive_matcher(pattern in "[ab*?]{0,8}", text in "[ab]{0,8}") {
             fn plain(pattern: &[u8], text: &[u8]) -> bool {
                 match (pattern.split_first(), text.split_first()) {
                     (None, None) => true,

@@ -1,5 +1,4 @@
-//! Lines of `authorized_keys`: options, a key, a comment, as sshd(8) describes them under
-//! AUTHORIZED_KEYS FILE FORMAT.
+//! Lines of `authorized_keys`, as sshd(8) describes them.
 //!
 //! Options that are honoured: `from`, `expiry-time`, `command`, `restrict`, `no-*`, and
 //! `landline-services`, which names what the key may use. Any other option refuses the line: it
@@ -18,18 +17,18 @@ use super::{CredentialLimits, Facility, PublicKey, ServiceSet};
 /// The longest line, in bytes.
 const KEY_LINE_BYTES_MAX: usize = 8 * 1024;
 
-/// A key with what its owner may not do with it.
+/// A key with its options and comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyLine {
     /// The options.
     pub options: KeyOptions,
     /// The key.
     pub key: PublicKey,
-    /// What stands behind the key: whose it is, for people. Not to be printed unchecked.
+    /// The text after the key, for people. Escape before printing.
     pub comment: String,
 }
 
-/// The options in front of a key.
+/// The options before a key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeyOptions {
     text: String,
@@ -41,7 +40,7 @@ pub struct KeyOptions {
     forbidden: BTreeSet<Facility>,
 }
 
-/// Why a line is refused, in words for the log and for whoever adds the key.
+/// Why a line is rejected, in words for the log and the person who adds the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeyLineError(String);
@@ -53,10 +52,10 @@ impl KeyLineError {
 }
 
 impl KeyLine {
-    /// Reads one line.
+    /// Parses one line.
     ///
     /// # Errors
-    /// What is wrong with it; an option that is not known is.
+    /// The first problem, such as an unknown option.
     pub fn parse(line: &str) -> Result<Self, KeyLineError> {
         let line = line.trim_matches([' ', '\t', '\r', '\n']);
         if line.len() > KEY_LINE_BYTES_MAX {
@@ -75,10 +74,8 @@ impl KeyLine {
             split_options(line)?
         };
         let mut words = rest.splitn(3, [' ', '\t']);
-        let (algorithm, data) = (
-            words.next().unwrap_or_default(),
-            words.next().unwrap_or_default(),
-        );
+        let algorithm = words.next().unwrap_or_default();
+        let data = words.next().unwrap_or_default();
         let comment = words.next().unwrap_or_default().trim().to_owned();
         let key = PublicKey::parse(&format!("{algorithm} {data}")).ok_or_else(|| {
             KeyLineError::new("there is no key of a type that this release knows in the line")
@@ -90,10 +87,10 @@ impl KeyLine {
         })
     }
 
-    /// Reads all lines of a file, passing over blank ones and those that begin with `#`.
+    /// Parses all lines of a file; skips blank ones and comments (`#`).
     ///
     /// # Errors
-    /// The first problem, with the number of its line; also that there is no key at all.
+    /// The first problem with its line number, or that the file has no key.
     pub fn parse_file(text: &str) -> Result<Vec<Self>, KeyLineError> {
         let mut keys = Vec::new();
         for (number, line) in text.lines().enumerate() {
@@ -138,11 +135,10 @@ impl fmt::Display for KeyLine {
 }
 
 impl KeyOptions {
-    /// Reads options as they stand in front of a key: joined by commas, without white space outside
-    /// of quotes.
+    /// Parses options, separated by commas, without white space outside of quotes.
     ///
     /// # Errors
-    /// An option that is unknown, malformed, or there twice.
+    /// An option that is unknown, malformed, or present twice.
     pub fn parse(text: &str) -> Result<Self, KeyLineError> {
         let mut options = Self {
             text: text.to_owned(),
@@ -154,12 +150,12 @@ impl KeyOptions {
             let (name, tail) = rest.split_at(end);
             let (value, tail) = match tail.strip_prefix('=') {
                 Some(tail) => {
-                    let (value, tail) = quoted(name, tail)?;
+                    let (value, tail) = split_quoted(name, tail)?;
                     (Some(value), tail)
                 }
                 None => (None, tail),
             };
-            options.take(&name.to_ascii_lowercase(), value)?;
+            options.set(&name.to_ascii_lowercase(), value)?;
             rest = match tail.strip_prefix(',') {
                 Some("") => return Err(KeyLineError::new("the options end in a comma")),
                 Some(next) => next,
@@ -174,7 +170,7 @@ impl KeyOptions {
         Ok(options)
     }
 
-    /// The options as they were written; empty where there are none.
+    /// The options as written; empty if there are none.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -200,7 +196,7 @@ impl KeyOptions {
 
     /// When the key stops being good, in seconds since 1970, if it does so by itself.
     pub fn expires(&self) -> Option<i64> {
-        self.expiry.as_ref().map(Expiry::unix)
+        self.expiry.as_ref().map(Expiry::unix_seconds)
     }
 
     /// Whether the key is still good at `now` (seconds since 1970).
@@ -209,7 +205,7 @@ impl KeyOptions {
     /// Why not, for the log.
     pub fn check_expiry(&self, now: i64) -> Result<(), KeyLineError> {
         match &self.expiry {
-            Some(expiry) if now >= expiry.unix() => Err(KeyLineError::new(format!(
+            Some(expiry) if now >= expiry.unix_seconds() => Err(KeyLineError::new(format!(
                 "the key has expired (expiry-time=\"{expiry}\")"
             ))),
             _ => Ok(()),
@@ -223,14 +219,14 @@ impl KeyOptions {
     pub fn admit(&self, peer: IpAddr, now: i64) -> Result<(), KeyLineError> {
         self.check_expiry(now)?;
         match &self.from {
-            Some(from) if !from.admit(peer) => Err(KeyLineError::new(format!(
+            Some(from) if !from.matches_peer(peer) => Err(KeyLineError::new(format!(
                 "the key is not good from {peer} (from=\"{from}\")"
             ))),
             _ => Ok(()),
         }
     }
 
-    fn take(&mut self, name: &str, value: Option<String>) -> Result<(), KeyLineError> {
+    fn set(&mut self, name: &str, value: Option<String>) -> Result<(), KeyLineError> {
         let is_new = match (name, value) {
             ("from", Some(value)) => self.from.replace(AddressPatterns::parse(&value)?).is_none(),
             ("expiry-time", Some(value)) => self.expiry.replace(Expiry::parse(&value)?).is_none(),
@@ -279,7 +275,7 @@ fn begins_with_key(line: &str) -> bool {
             .any(|prefix| first.starts_with(prefix))
 }
 
-/// The options and what is behind the white space that ends them.
+/// Splits a line into its options and the rest.
 fn split_options(line: &str) -> Result<(&str, &str), KeyLineError> {
     let mut within_quotes = false;
     let mut before = 0;
@@ -301,9 +297,8 @@ fn split_options(line: &str) -> Result<(&str, &str), KeyLineError> {
     }))
 }
 
-/// The value in quotes that `text` begins with, in which `\"` stands for a quote, and what is
-/// behind it.
-fn quoted<'a>(name: &str, text: &'a str) -> Result<(String, &'a str), KeyLineError> {
+/// Splits a quoted value, in which `\"` is a quote, from the text after it.
+fn split_quoted<'a>(name: &str, text: &'a str) -> Result<(String, &'a str), KeyLineError> {
     let bad = || KeyLineError::new(format!("the option {name:?} needs a value in quotes"));
     let mut rest = text.strip_prefix('"').ok_or_else(bad)?;
     let mut value = String::new();
@@ -332,12 +327,12 @@ mod tests {
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM69vFdhBTdf03WCfjfZNf2y74GEWsXpDZw+fgazPDci";
 
-    fn parsed(options: &str) -> Result<KeyOptions, KeyLineError> {
+    fn parse(options: &str) -> Result<KeyOptions, KeyLineError> {
         KeyLine::parse(&format!("{options} {KEY}")).map(|line| line.options)
     }
 
     #[test]
-    fn a_line_with_and_without_options_and_comment() {
+    fn line_parts_are_parse() {
         let plain = KeyLine::parse(KEY).unwrap();
         assert_eq!((plain.options.text(), &plain.comment[..]), ("", ""));
         let line = KeyLine::parse(&format!(
@@ -358,8 +353,8 @@ mod tests {
     }
 
     #[test]
-    fn options_decide_from_where_and_until_when() {
-        let options = parsed("from=\"127.0.0.0/8,!127.0.0.9\",expiry-time=\"20300101Z\"").unwrap();
+    fn from_and_expiry_restrict_key() {
+        let options = parse("from=\"127.0.0.0/8,!127.0.0.9\",expiry-time=\"20300101Z\"").unwrap();
         let now = 1_893_456_000;
         assert_eq!(options.admit([127, 0, 0, 1].into(), now - 1), Ok(()));
         let expired = options
@@ -374,17 +369,17 @@ mod tests {
         assert!(elsewhere.contains("not good from 127.0.0.9"), "{elsewhere}");
     }
 
-    /// An option that is not understood refuses the key; it is never passed over.
+    /// An option that is not understood rejects the key; it is never skipped.
     /// Proves `key-options` in docs/faults.md.
     #[test]
-    fn what_is_not_known_or_not_whole_refuses_the_line() {
+    fn unknown_or_malformed_option_rejects_line() {
         for good in [
             "restrict",
             "no-pty,No-X11-Forwarding,no-agent-forwarding,no-port-forwarding,no-user-rc",
             "COMMAND=\"x\"",
             "Landline-Services=\"files.get,ping\"",
         ] {
-            assert!(parsed(good).is_ok(), "{good}");
+            assert!(parse(good).is_ok(), "{good}");
         }
         for bad in [
             "agent-forwarding",
@@ -416,7 +411,7 @@ mod tests {
             "=\"x\"",
             "\"x\"",
         ] {
-            assert!(parsed(bad).is_err(), "{bad}");
+            assert!(parse(bad).is_err(), "{bad}");
         }
         for bad in [
             "",
@@ -429,14 +424,14 @@ mod tests {
         ] {
             assert!(KeyLine::parse(bad).is_err(), "{bad}");
         }
-        let error = parsed("no-such-thing").unwrap_err().to_string();
+        let error = parse("no-such-thing").unwrap_err().to_string();
         assert!(error.contains("no-such-thing"), "{error}");
     }
 
     /// Proves `key-options` in docs/faults.md.
     #[test]
     fn options_limit_what_a_key_may_do() {
-        let limits = |options: &str| parsed(options).unwrap().limits();
+        let limits = |options: &str| parse(options).unwrap().limits();
         let plain = KeyLine::parse(KEY).unwrap().options.limits();
         assert_eq!(plain, CredentialLimits::none());
         assert_eq!(limits("from=\"192.0.2.1\""), plain);
@@ -464,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_names_the_line_that_is_wrong() {
+    fn file_error_names_line() {
         let text = format!("# my keys\n\n{KEY} one\nrestrict {KEY} two\n");
         assert_eq!(KeyLine::parse_file(&text).unwrap().len(), 2);
         let error = KeyLine::parse_file(&format!("{text}tunnel=\"0\" {KEY}\n"))
@@ -476,24 +471,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "\\PC{0,120}") {
+        fn any_line_parses_or_fails(text in "\\PC{0,120}") {
             if let Ok(line) = KeyLine::parse(&text) {
                 prop_assert_eq!(KeyLine::parse(&line.to_string()), Ok(line));
             }
         }
 
         #[test]
-        fn any_options_are_read_or_refused(options in "[a-z=\",!\\\\ */.0-9-]{0,40}") {
+        fn any_options_parse_or_fail(options in "[a-z=\",!\\\\ */.0-9-]{0,40}") {
             if let Ok(line) = KeyLine::parse(&format!("{options} {KEY} x")) {
                 prop_assert_eq!(KeyLine::parse(&line.to_string()), Ok(line));
             }
         }
 
-        /// Whatever a command says, it is the command and nothing but it.
+        /// A command may contain option syntax.
         #[test]
-        fn a_command_keeps_every_character(command in "[^\\p{Cc}\\\\]{0,40}") {
+        fn command_keeps_every_character(command in "[^\\p{Cc}\\\\]{0,40}") {
             let written = command.replace('"', "\\\"");
-            let options = parsed(&format!("command=\"{written}\",restrict"));
+            let options = parse(&format!("command=\"{written}\",restrict"));
             let options = options.unwrap();
             let limits = options.limits();
             prop_assert_eq!(limits.command.as_deref(), Some(&command[..]));
