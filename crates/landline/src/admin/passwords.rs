@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Administration, Answer, Request};
 use crate::{
     Error,
-    admission::Source,
+    admission::PeerNetwork,
     crypto::Fingerprint,
     password::{Password, PasswordParties, PasswordRegistration, Passwords},
     store::{Store, StoredPassword},
@@ -109,7 +109,7 @@ impl Administration {
     pub(super) fn register_password(
         &self,
         request: &RegisterPassword,
-        source: Option<Source>,
+        source: Option<PeerNetwork>,
     ) -> Result<Registration, Error> {
         let user = whose(request.user.as_ref())?;
         let response = self.passwords.register(user, &request.request.0, source)?;
@@ -127,7 +127,7 @@ impl Administration {
 
     /// What is to be stored for a record.
     pub(super) fn stored_password(&self, record: &Blob) -> Result<StoredPassword, Error> {
-        Passwords::password_of(record.0.clone())
+        Passwords::stored_password(record.0.clone())
     }
 
     /// What is not there is not taken away, and is not worth a line of the audit log.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Error,
-    admission::Source,
+    admission::PeerNetwork,
     audit::{Audit, Entry},
     crypto::Fingerprint,
     keys::{KeyLine, KeyOptions},
@@ -62,7 +62,7 @@ pub struct Admin {
     /// The session's id.
     pub session: String,
     /// From where.
-    pub source: Source,
+    pub source: PeerNetwork,
     /// The folders that the server serves.
     pub root: Arc<Root>,
 }

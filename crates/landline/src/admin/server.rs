@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Error, Event,
-    admission::Source,
+    admission::PeerNetwork,
     audit::Entry,
     net::Channel,
     rights::{Right, Role},

@@ -1,10 +1,11 @@
-//! Tables that a flood cannot make grow without bound.
+//! Hash tables with a size limit that a flood cannot exceed.
 
 use std::{collections::HashMap, hash::Hash, time::Instant};
 
-/// Makes room in a table of what is over at some time, where it holds `count_max`: what is over
-/// goes, and else the half that is over soonest, so that this is rarely done. What weighs most is
-/// kept longest.
+/// Makes room in a table whose entries expire, if it holds `count_max` entries.
+///
+/// It removes expired entries. If that is not enough, it removes the half that expires soonest, so
+/// that this runs rarely.
 pub(super) fn make_room<K: Eq + Hash, V>(
     table: &mut HashMap<K, V>,
     count_max: usize,

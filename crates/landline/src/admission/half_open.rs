@@ -1,4 +1,4 @@
-//! Connections that are not logged in yet.
+//! Limits the connections that are not logged in yet.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,23 +8,23 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Penalties, Source};
+use super::{PeerNetwork, Penalties};
 
-/// Half-open connections from one source, other than this machine.
-const FROM_SOURCE_MAX: usize = 16;
+/// Half-open connections from one network, other than this machine.
+const FROM_NETWORK_MAX: usize = 16;
 
-/// The half-open connections of a server. Cloning gives another handle to the same ones.
+/// The half-open connections of a server. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Admission(Arc<Mutex<HalfOpenTable>>);
 
 #[derive(Debug)]
 struct HalfOpenTable {
-    /// The oldest of each source first; no source without any.
-    waiting: HashMap<Source, VecDeque<HalfOpen>>,
-    /// All of them together.
+    /// The connections of each network, the oldest first; no network without any.
+    waiting: HashMap<PeerNetwork, VecDeque<HalfOpen>>,
+    /// All connections.
     count: usize,
     count_max: usize,
-    /// The number of the next one.
+    /// The number of the next connection.
     next: u64,
     penalties: Penalties,
 }
@@ -35,27 +35,29 @@ struct HalfOpen {
     evicted: Arc<Notify>,
 }
 
-/// Why a connection is not taken.
+/// The network is shut out, so the connection is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
-    /// How long its source is shut out still.
+    /// How long the network stays shut out.
     pub remaining: Duration,
 }
 
-/// A half-open connection's place, until it is dropped: after the login, whatever came of it.
+/// The slot of a half-open connection, until it is dropped after the login.
 #[derive(Debug)]
 pub struct Ticket {
     admission: Admission,
-    source: Source,
+    network: PeerNetwork,
     number: u64,
     evicted: Arc<Notify>,
 }
 
 impl Admission {
-    /// Bounds the half-open connections to `count_max` in all, at least 1, and 16 from each source
-    /// but this machine, where tunnels end.
+    /// Limits half-open connections to `count_max` (at least 1), and 16 per network.
+    ///
+    /// The limit per network does not apply to this machine, because all tunnels share its address.
     pub fn new(count_max: usize) -> Self {
-        let (waiting, penalties) = (HashMap::new(), Penalties::default());
+        let waiting = HashMap::new();
+        let penalties = Penalties::default();
         Self(Arc::new(Mutex::new(HalfOpenTable {
             waiting,
             count: 0,
@@ -65,47 +67,49 @@ impl Admission {
         })))
     }
 
-    /// Takes a newcomer, for whom the oldest of its own source, or of the heaviest one, may have to
-    /// go.
+    /// Takes a slot for a new connection.
+    ///
+    /// At a limit it evicts the oldest connection of the same network, or of the busiest one.
     ///
     /// # Errors
-    /// [`Refused`] while its source is shut out.
-    pub fn arrive(&self, source: Source, now: Instant) -> Result<Ticket, Refused> {
+    /// [`Refused`] while the network is shut out.
+    pub fn admit(&self, network: PeerNetwork, now: Instant) -> Result<Ticket, Refused> {
         let mut table = self.table();
-        if let Some(remaining) = table.penalties.remaining(source, now) {
+        if let Some(remaining) = table.penalties.remaining(network, now) {
             return Err(Refused { remaining });
         }
-        let is_bounded = !source.is_this_machine();
-        if is_bounded
+        let is_limited = !network.is_this_machine();
+        if is_limited
             && table
                 .waiting
-                .get(&source)
-                .is_some_and(|waiting| waiting.len() >= FROM_SOURCE_MAX)
+                .get(&network)
+                .is_some_and(|waiting| waiting.len() >= FROM_NETWORK_MAX)
         {
-            table.evict(source);
+            table.evict(network);
         } else if table.count >= table.count_max {
-            // Among equals the one whose oldest has had the most time.
+            // Of equally busy networks, take the one with the oldest connection.
             let weight = |waiting: &VecDeque<HalfOpen>| {
                 (
                     waiting.len(),
                     waiting.front().map(|oldest| u64::MAX - oldest.number),
                 )
             };
-            let heaviest = table
+            let busiest = table
                 .waiting
                 .iter()
                 .max_by_key(|(_, waiting)| weight(waiting))
-                .map(|(source, _)| *source);
-            if let Some(heaviest) = heaviest {
-                table.evict(heaviest);
+                .map(|(network, _)| *network);
+            if let Some(busiest) = busiest {
+                table.evict(busiest);
             }
         }
-        let (number, evicted) = (table.next, Arc::new(Notify::new()));
+        let number = table.next;
+        let evicted = Arc::new(Notify::new());
         table.next += 1;
         table.count += 1;
         table
             .waiting
-            .entry(source)
+            .entry(network)
             .or_default()
             .push_back(HalfOpen {
                 number,
@@ -113,54 +117,57 @@ impl Admission {
             });
         Ok(Ticket {
             admission: self.clone(),
-            source,
+            network,
             number,
             evicted,
         })
     }
 
-    /// Notes that a login from there was refused.
-    pub fn penalise(&self, source: Source, now: Instant) {
-        self.table().penalties.add(source, now);
+    /// Counts a rejected login of this network.
+    pub fn penalise(&self, network: PeerNetwork, now: Instant) {
+        self.table().penalties.add(network, now);
     }
 
     fn table(&self) -> MutexGuard<'_, HalfOpenTable> {
-        // Nothing in here panics half-way.
+        // No code below panics halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl HalfOpenTable {
-    /// Lets the oldest of a source go.
-    fn evict(&mut self, source: Source) {
-        let Some(oldest) = self.waiting.get_mut(&source).and_then(VecDeque::pop_front) else {
+    /// Evicts the oldest connection of a network.
+    fn evict(&mut self, network: PeerNetwork) {
+        let Some(oldest) = self.waiting.get_mut(&network).and_then(VecDeque::pop_front) else {
             return;
         };
         oldest.evicted.notify_one();
         self.count -= 1;
-        self.forget_if_empty(source);
+        self.remove_if_empty(network);
     }
 
-    fn remove(&mut self, source: Source, number: u64) {
-        let Some(waiting) = self.waiting.get_mut(&source) else {
+    fn remove(&mut self, network: PeerNetwork, number: u64) {
+        let Some(waiting) = self.waiting.get_mut(&network) else {
             return;
         };
         if let Ok(place) = waiting.binary_search_by_key(&number, |waiting| waiting.number) {
             waiting.remove(place);
             self.count -= 1;
         }
-        self.forget_if_empty(source);
+        self.remove_if_empty(network);
     }
 
-    fn forget_if_empty(&mut self, source: Source) {
-        if self.waiting.get(&source).is_some_and(VecDeque::is_empty) {
-            self.waiting.remove(&source);
+    fn remove_if_empty(&mut self, network: PeerNetwork) {
+        if self.waiting.get(&network).is_some_and(VecDeque::is_empty) {
+            self.waiting.remove(&network);
         }
     }
 }
 
 impl Ticket {
-    /// Returns once the connection has to make room. Cancel-safe.
+    /// Returns once the connection is evicted.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
     pub async fn evicted(&self) {
         self.evicted.notified().await;
     }
@@ -168,7 +175,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.admission.table().remove(self.source, self.number);
+        self.admission.table().remove(self.network, self.number);
     }
 }
 
@@ -180,12 +187,12 @@ mod tests {
 
     use super::*;
 
-    fn source(number: u32) -> Source {
-        Source::of(Ipv4Addr::from_bits(0x0a00_0000 + number).into())
+    fn network(number: u32) -> PeerNetwork {
+        PeerNetwork::of(Ipv4Addr::from_bits(0x0a00_0000 + number).into())
     }
 
-    /// Whether a ticket's connection has to make room.
-    async fn has_to_go(ticket: &Ticket) -> bool {
+    /// Whether the connection of a ticket is evicted.
+    async fn is_evicted(ticket: &Ticket) -> bool {
         tokio::select! {
             biased;
             () = ticket.evicted() => true,
@@ -194,76 +201,76 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_source_crowds_out_itself() {
+    async fn network_evicts_own_connections() {
         let admission = Admission::new(512);
         let now = Instant::now();
-        let other = admission.arrive(source(2), now).unwrap();
+        let other = admission.admit(network(2), now).unwrap();
         let tickets: Vec<Ticket> = (0..20)
-            .map(|_| admission.arrive(source(1), now).unwrap())
+            .map(|_| admission.admit(network(1), now).unwrap())
             .collect();
         for (number, ticket) in tickets.iter().enumerate() {
-            assert_eq!(has_to_go(ticket).await, number < 4, "{number}");
+            assert_eq!(is_evicted(ticket).await, number < 4, "{number}");
         }
-        assert!(!has_to_go(&other).await);
+        assert!(!is_evicted(&other).await);
     }
 
     /// Proves `login-lockout` in docs/faults.md.
     #[tokio::test]
-    async fn the_oldest_of_the_heaviest_source_makes_room_for_a_newcomer() {
+    async fn oldest_of_busiest_network_is_evicted() {
         let admission = Admission::new(10);
         let now = Instant::now();
         let heavy: Vec<Ticket> = (0..4)
-            .map(|_| admission.arrive(source(1), now).unwrap())
+            .map(|_| admission.admit(network(1), now).unwrap())
             .collect();
         let light: Vec<Ticket> = (2..5)
             .flat_map(|number| [number; 2])
-            .map(|number| admission.arrive(source(number), now).unwrap())
+            .map(|number| admission.admit(network(number), now).unwrap())
             .collect();
-        let newcomer = admission.arrive(source(9), now).unwrap();
-        assert!(has_to_go(&heavy[0]).await && !has_to_go(&newcomer).await);
-        // Now three against two, then equals, of which the oldest goes.
-        let _more = admission.arrive(source(9), now).unwrap();
-        assert!(has_to_go(&heavy[1]).await);
+        let newcomer = admission.admit(network(9), now).unwrap();
+        assert!(is_evicted(&heavy[0]).await && !is_evicted(&newcomer).await);
+        // Now three against two, then equals, of which the oldest is evicted.
+        let _more = admission.admit(network(9), now).unwrap();
+        assert!(is_evicted(&heavy[1]).await);
         for ticket in light.iter().chain(&heavy[2..]) {
-            assert!(!has_to_go(ticket).await);
+            assert!(!is_evicted(ticket).await);
         }
-        let _third = admission.arrive(source(8), now).unwrap();
-        assert!(has_to_go(&heavy[2]).await);
+        let _third = admission.admit(network(8), now).unwrap();
+        assert!(is_evicted(&heavy[2]).await);
     }
 
     #[tokio::test]
-    async fn whoever_leaves_makes_room_too() {
+    async fn dropped_ticket_frees_slot() {
         let admission = Admission::new(2);
         let now = Instant::now();
-        let first = admission.arrive(source(1), now).unwrap();
-        drop(admission.arrive(source(1), now).unwrap());
-        let _second = admission.arrive(source(2), now).unwrap();
-        assert!(!has_to_go(&first).await);
+        let first = admission.admit(network(1), now).unwrap();
+        drop(admission.admit(network(1), now).unwrap());
+        let _second = admission.admit(network(2), now).unwrap();
+        assert!(!is_evicted(&first).await);
     }
 
     #[test]
-    fn a_source_that_is_shut_out_is_refused() {
+    fn shut_out_network_is_rejected() {
         let admission = Admission::new(2);
         let now = Instant::now();
         for _ in 0..3 {
-            admission.penalise(source(1), now);
+            admission.penalise(network(1), now);
         }
         assert_eq!(
-            admission.arrive(source(1), now).unwrap_err().remaining,
+            admission.admit(network(1), now).unwrap_err().remaining,
             Duration::from_secs(15)
         );
-        assert!(admission.arrive(source(2), now).is_ok());
+        assert!(admission.admit(network(2), now).is_ok());
         assert!(
             admission
-                .arrive(source(1), now + Duration::from_secs(15))
+                .admit(network(1), now + Duration::from_secs(15))
                 .is_ok()
         );
     }
 
     proptest! {
-        /// Whatever comes and goes: newcomers get in, and the bounds and the count hold.
+        /// The limits and the count hold for any order of arrivals and departures.
         #[test]
-        fn the_bounds_hold(steps in prop::collection::vec((0u32..30, any::<bool>()), 0..400), count_max in 1usize..40) {
+        fn limits_hold_for_any_sequence(steps in prop::collection::vec((0u32..30, any::<bool>()), 0..400), count_max in 1usize..40) {
             let admission = Admission::new(count_max);
             let now = Instant::now();
             let mut tickets = Vec::new();
@@ -271,12 +278,12 @@ mod tests {
                 if leaves && !tickets.is_empty() {
                     tickets.swap_remove(number as usize % tickets.len());
                 } else {
-                    tickets.push(admission.arrive(source(number % 7), now).unwrap());
+                    tickets.push(admission.admit(network(number % 7), now).unwrap());
                 }
                 let table = admission.table();
                 prop_assert!(table.count <= count_max);
                 prop_assert_eq!(table.count, table.waiting.values().map(VecDeque::len).sum::<usize>());
-                prop_assert!(table.waiting.values().all(|waiting| !waiting.is_empty() && waiting.len() <= FROM_SOURCE_MAX));
+                prop_assert!(table.waiting.values().all(|waiting| !waiting.is_empty() && waiting.len() <= FROM_NETWORK_MAX));
             }
             drop(tickets);
             prop_assert!(admission.table().waiting.is_empty());

@@ -1,25 +1,21 @@
-//! Who may knock: the defence before login. Nothing in here reads or writes; the time is an
-//! argument.
+//! Limits before and during login. No I/O; the time is an argument.
 //!
-//! - [`Admission`] bounds the connections that are not logged in yet, in all and from each source.
-//!   At a bound the oldest of the heaviest source goes, never the newcomer: a flood can only crowd
-//!   out itself, and the owner gets in.
-//! - [`Guesses`] bounds how often an account's password is tried, so that whoever guesses cannot
-//!   lock its owner out of where they have logged in before.
-//! - [`Signing`] bounds the logins that have more time, since they take a person, in all and from
-//!   each source.
-//! - [`Penalties`] shut out a source that has had logins refused, as OpenSSH's `PerSourcePenalties`
-//!   do.
+//! - [`Admission`] limits half-open connections, in all and per network. At a limit it evicts the
+//!   oldest connection of the busiest network, so that a new client can always connect.
+//! - [`Guesses`] limits attempts at the password of an account. An attacker cannot lock the owner
+//!   out of networks from which the owner has logged in before.
+//! - [`Signing`] limits the logins that get more time because a person has to sign.
+//! - [`Penalties`] shut out a network after rejected logins, like OpenSSH's `PerSourcePenalties`.
 
 mod bounded;
 mod guesses;
 mod half_open;
+mod peer_network;
 mod penalties;
 mod signing;
-mod source;
 
 pub use guesses::{Guess, Guesses, TooMany};
 pub use half_open::{Admission, Refused, Ticket};
+pub use peer_network::PeerNetwork;
 pub use penalties::Penalties;
-pub use signing::{Signing, SigningPlace};
-pub use source::Source;
+pub use signing::{Signing, SigningSlot};

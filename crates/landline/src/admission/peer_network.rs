@@ -1,17 +1,18 @@
-//! What counts as one source.
+//! The network of a peer, by which limits count.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// Where connections come from, as far as they are counted together: one IPv4 address, or the /64
-/// of an IPv6 address, which is what one subscriber has.
+/// The network of a peer: one IPv4 address, or the /64 of an IPv6 address.
+///
+/// A subscriber usually has a whole /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Source(IpAddr);
+pub struct PeerNetwork(IpAddr);
 
-impl Source {
-    /// The source of a peer. What a peer says of itself (proxy headers) is never asked.
+impl PeerNetwork {
+    /// The network of a peer address. Proxy headers are never used.
     pub fn of(peer: IpAddr) -> Self {
         match peer.to_canonical() {
             IpAddr::V6(address) => {
@@ -21,15 +22,16 @@ impl Source {
         }
     }
 
-    /// Whether this is the machine itself. Behind it stand all who come through a tunnel, so that
-    /// it is not bounded like one, and nobody is shut out for another's mistakes.
+    /// Whether this is the machine itself.
+    ///
+    /// All tunnels share its address. So it has other limits, and no penalties.
     pub fn is_this_machine(self) -> bool {
-        // The mask has made the /64 of `::1` the unspecified address.
+        // The mask turns the /64 of `::1` into the unspecified address.
         self.0 == Ipv4Addr::LOCALHOST || self.0 == Ipv6Addr::UNSPECIFIED
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for PeerNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -39,21 +41,23 @@ impl fmt::Display for Source {
 mod tests {
     use super::*;
 
-    fn source(text: &str) -> Source {
-        Source::of(text.parse().unwrap())
+    fn network(text: &str) -> PeerNetwork {
+        PeerNetwork::of(text.parse().unwrap())
     }
 
     #[test]
-    fn a_subscriber_is_one_source_and_neighbours_are_two() {
-        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:1:2:3"));
-        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
-        assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
+    fn subscriber_has_one_network() {
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1:2:3"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
         assert_eq!(
-            source("::ffff:192.0.2.1"),
-            source("192.0.2.1"),
+            network("::ffff:192.0.2.1"),
+            network("192.0.2.1"),
             "a mapped address is the address"
         );
-        assert!(source("127.0.0.1").is_this_machine() && source("::1").is_this_machine());
-        assert!(!source("127.0.0.2").is_this_machine() && !source("2001:db8::1").is_this_machine());
+        assert!(network("127.0.0.1").is_this_machine() && network("::1").is_this_machine());
+        assert!(
+            !network("127.0.0.2").is_this_machine() && !network("2001:db8::1").is_this_machine()
+        );
     }
 }

@@ -1,64 +1,69 @@
-//! Sources that are shut out for a while.
+//! Shuts out networks after rejected logins.
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
-use super::{Source, bounded::make_room};
+use super::{PeerNetwork, bounded::make_room};
 
-/// What a refused login costs.
+/// The penalty for a rejected login.
 const REFUSED: Duration = Duration::from_secs(5);
-/// Up to this nothing happens yet: anybody may be mistaken twice. The third refusal within 5 s
-/// exceeds it.
+/// A shorter penalty has no effect, because anybody may be mistaken twice.
+///
+/// The third rejection within 5 s exceeds it.
 const EFFECT_MIN: Duration = Duration::from_secs(10);
-/// Nobody is shut out for longer than this.
+/// The longest penalty.
 const PENALTY_MAX: Duration = Duration::from_secs(600);
-/// Sources that are remembered: a flood cannot take more memory than that.
-const SOURCES_MAX: usize = 65_536;
+/// How many networks are tracked, so that memory stays bounded.
+const NETWORKS_MAX: usize = 65_536;
 
-/// Penalties by source: each refused login adds 5 s; once three within 5 s have added up the source
-/// is shut out until they are over, at most 600 s. This is modelled on `PerSourcePenalties` of
-/// OpenSSH. A connection that only takes its time adds nothing: the bounds on half-open connections
-/// deal with it, and others may share its address.
+/// Penalties by network, modelled on OpenSSH's `PerSourcePenalties`.
+///
+/// Each rejected login adds 5 s. After three within 5 s the network is shut out until the penalties
+/// have passed, for at most 600 s. A slow connection adds nothing: it may share its address with
+/// others, and the limits of half-open connections handle it.
 #[derive(Debug, Default)]
 pub struct Penalties {
-    until: HashMap<Source, Penalty>,
+    until: HashMap<PeerNetwork, Penalty>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Penalty {
     end: Instant,
-    /// Whether it has come to the effect, which it then has to its end.
-    is_felt: bool,
+    /// Whether the penalty has taken effect; it then does until its end.
+    is_active: bool,
 }
 
 impl Penalties {
-    /// Notes a refused login.
-    pub fn add(&mut self, source: Source, now: Instant) {
-        if source.is_this_machine() {
+    /// Counts a rejected login.
+    pub fn add(&mut self, network: PeerNetwork, now: Instant) {
+        if network.is_this_machine() {
             return;
         }
-        if !self.until.contains_key(&source) {
-            make_room(&mut self.until, SOURCES_MAX, now, |penalty| penalty.end);
+        if !self.until.contains_key(&network) {
+            make_room(&mut self.until, NETWORKS_MAX, now, |penalty| penalty.end);
         }
-        let penalty = self.until.entry(source).or_insert(Penalty {
+        let penalty = self.until.entry(network).or_insert(Penalty {
             end: now,
-            is_felt: false,
+            is_active: false,
         });
         if penalty.end <= now {
             *penalty = Penalty {
                 end: now,
-                is_felt: false,
+                is_active: false,
             };
         }
         penalty.end = (penalty.end + REFUSED).min(now + PENALTY_MAX);
-        penalty.is_felt |= penalty.end.duration_since(now) > EFFECT_MIN;
+        penalty.is_active |= penalty.end.duration_since(now) > EFFECT_MIN;
     }
 
-    /// How long the source is shut out still; `None` if it is not.
-    pub fn remaining(&self, source: Source, now: Instant) -> Option<Duration> {
-        let penalty = self.until.get(&source).filter(|penalty| penalty.is_felt)?;
+    /// How long the network stays shut out; `None` if it is not shut out.
+    pub fn remaining(&self, network: PeerNetwork, now: Instant) -> Option<Duration> {
+        let penalty = self
+            .until
+            .get(&network)
+            .filter(|penalty| penalty.is_active)?;
         penalty
             .end
             .checked_duration_since(now)
@@ -72,60 +77,60 @@ mod tests {
 
     use super::*;
 
-    fn source(number: u32) -> Source {
-        Source::of(Ipv4Addr::from_bits(0x0a00_0000 + number).into())
+    fn network(number: u32) -> PeerNetwork {
+        PeerNetwork::of(Ipv4Addr::from_bits(0x0a00_0000 + number).into())
     }
 
     #[test]
-    fn the_third_refusal_in_a_row_shuts_out_and_time_lets_in_again() {
+    fn third_rejection_shuts_out_until_it_expires() {
         let mut penalties = Penalties::default();
         let now = Instant::now();
         for _ in 0..2 {
-            penalties.add(source(1), now);
-            assert_eq!(penalties.remaining(source(1), now), None);
+            penalties.add(network(1), now);
+            assert_eq!(penalties.remaining(network(1), now), None);
         }
-        penalties.add(source(1), now);
+        penalties.add(network(1), now);
         assert_eq!(
-            penalties.remaining(source(1), now),
+            penalties.remaining(network(1), now),
             Some(Duration::from_secs(15))
         );
         assert_eq!(
-            penalties.remaining(source(2), now),
+            penalties.remaining(network(2), now),
             None,
-            "others are not meant"
+            "other networks are unaffected"
         );
         let later = now + Duration::from_secs(14);
         assert_eq!(
-            penalties.remaining(source(1), later),
+            penalties.remaining(network(1), later),
             Some(Duration::from_secs(1)),
-            "it is felt to its end"
+            "it stays active to its end"
         );
         assert_eq!(
-            penalties.remaining(source(1), now + Duration::from_secs(15)),
+            penalties.remaining(network(1), now + Duration::from_secs(15)),
             None
         );
-        penalties.add(source(1), now + Duration::from_secs(20));
+        penalties.add(network(1), now + Duration::from_secs(20));
         assert_eq!(
-            penalties.remaining(source(1), now + Duration::from_secs(20)),
+            penalties.remaining(network(1), now + Duration::from_secs(20)),
             None,
-            "it begins anew"
+            "an expired penalty starts over"
         );
     }
 
     #[test]
-    fn penalties_end_and_are_bounded_in_number() {
+    fn penalties_and_their_count_are_limited() {
         let mut penalties = Penalties::default();
         let now = Instant::now();
         for _ in 0..1000 {
-            penalties.add(source(1), now);
+            penalties.add(network(1), now);
         }
-        assert_eq!(penalties.remaining(source(1), now), Some(PENALTY_MAX));
+        assert_eq!(penalties.remaining(network(1), now), Some(PENALTY_MAX));
         for number in 0..200_000 {
-            penalties.add(source(number), now);
+            penalties.add(network(number), now);
         }
-        assert!(penalties.until.len() <= SOURCES_MAX);
+        assert!(penalties.until.len() <= NETWORKS_MAX);
         assert_eq!(
-            penalties.remaining(source(1), now),
+            penalties.remaining(network(1), now),
             Some(PENALTY_MAX),
             "the longest are kept"
         );
@@ -135,7 +140,7 @@ mod tests {
     fn this_machine_is_never_shut_out() {
         let mut penalties = Penalties::default();
         let now = Instant::now();
-        let here = Source::of(Ipv4Addr::LOCALHOST.into());
+        let here = PeerNetwork::of(Ipv4Addr::LOCALHOST.into());
         for _ in 0..100 {
             penalties.add(here, now);
         }

@@ -1,4 +1,4 @@
-//! Places for logins that take a person.
+//! Limits the logins that get more time because a person has to sign.
 
 use std::{
     collections::HashMap,
@@ -7,60 +7,60 @@ use std::{
 
 use landline_proto::limits::{SIGNING_FROM_SOURCE_MAX, SIGNING_FROM_THIS_MACHINE_MAX, SIGNING_MAX};
 
-use super::Source;
+use super::PeerNetwork;
 
-/// The places of a server for logins that take a person and so have more time: [`SIGNING_MAX`] in
-/// all, of which one source can have [`SIGNING_FROM_SOURCE_MAX`], and this machine, where tunnels
-/// end, [`SIGNING_FROM_THIS_MACHINE_MAX`]. Whoever has not logged in cannot have all of them from a
-/// few addresses. Cloning gives another handle to the same ones.
+/// The slots of a server for logins that wait for a person to sign.
+///
+/// There are [`SIGNING_MAX`] slots. One network can have [`SIGNING_FROM_SOURCE_MAX`], and this
+/// machine [`SIGNING_FROM_THIS_MACHINE_MAX`], because all tunnels share its address. So an attacker
+/// cannot take all slots from a few addresses. Clones share the slots.
 #[derive(Debug, Clone, Default)]
-pub struct Signing(Arc<Mutex<HashMap<Source, usize>>>);
+pub struct Signing(Arc<Mutex<HashMap<PeerNetwork, usize>>>);
 
-/// One of the places, until it is dropped.
+/// A slot, until it is dropped.
 #[derive(Debug)]
-pub struct SigningPlace {
+pub struct SigningSlot {
     signing: Signing,
-    source: Source,
+    network: PeerNetwork,
 }
 
 impl Signing {
-    /// A place for somebody from there; `None` where all are taken that there are, or that this
-    /// source can have.
-    pub fn take(&self, source: Source) -> Option<SigningPlace> {
-        let max = if source.is_this_machine() {
+    /// Takes a slot; `None` if the server or this network has none left.
+    pub fn acquire(&self, network: PeerNetwork) -> Option<SigningSlot> {
+        let max = if network.is_this_machine() {
             SIGNING_FROM_THIS_MACHINE_MAX
         } else {
             SIGNING_FROM_SOURCE_MAX
         };
-        let mut taken = self.taken();
-        if taken.values().sum::<usize>() >= SIGNING_MAX
-            || taken.get(&source).is_some_and(|count| *count >= max)
+        let mut counts = self.counts();
+        if counts.values().sum::<usize>() >= SIGNING_MAX
+            || counts.get(&network).is_some_and(|count| *count >= max)
         {
             return None;
         }
-        *taken.entry(source).or_default() += 1;
-        Some(SigningPlace {
+        *counts.entry(network).or_default() += 1;
+        Some(SigningSlot {
             signing: self.clone(),
-            source,
+            network,
         })
     }
 
-    /// How many each source has; no source without any.
-    fn taken(&self) -> MutexGuard<'_, HashMap<Source, usize>> {
-        // Nothing in here panics half-way.
+    /// The count of each network; no network without any.
+    fn counts(&self) -> MutexGuard<'_, HashMap<PeerNetwork, usize>> {
+        // No code below panics halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for SigningPlace {
+impl Drop for SigningSlot {
     fn drop(&mut self) {
-        let mut taken = self.signing.taken();
-        let Some(count) = taken.get_mut(&self.source) else {
+        let mut counts = self.signing.counts();
+        let Some(count) = counts.get_mut(&self.network) else {
             return;
         };
         *count -= 1;
         if *count == 0 {
-            taken.remove(&self.source);
+            counts.remove(&self.network);
         }
     }
 }
@@ -71,52 +71,49 @@ mod tests {
 
     use super::*;
 
-    fn source(number: u32) -> Source {
-        Source::of(Ipv4Addr::from_bits(0x0a00_0000 + number).into())
+    fn network(number: u32) -> PeerNetwork {
+        PeerNetwork::of(Ipv4Addr::from_bits(0x0a00_0000 + number).into())
     }
 
-    /// As many places as there are to be had from there.
-    fn all_of(signing: &Signing, source: Source) -> Vec<SigningPlace> {
-        std::iter::from_fn(|| signing.take(source)).collect()
+    /// Takes all slots that this network can have.
+    fn all_of(signing: &Signing, network: PeerNetwork) -> Vec<SigningSlot> {
+        std::iter::from_fn(|| signing.acquire(network)).collect()
     }
 
     #[test]
-    fn a_source_has_few_of_the_places() {
+    fn slots_per_network_are_limited() {
         let signing = Signing::default();
-        let mut first = all_of(&signing, source(1));
+        let mut first = all_of(&signing, network(1));
         assert_eq!(first.len(), SIGNING_FROM_SOURCE_MAX);
         assert_eq!(
-            all_of(&signing, source(2)).len(),
+            all_of(&signing, network(2)).len(),
             SIGNING_FROM_SOURCE_MAX,
-            "as if there were no other"
+            "independent of other networks"
         );
         first.pop();
         assert_eq!(
-            all_of(&signing, source(1)).len(),
+            all_of(&signing, network(1)).len(),
             1,
-            "a place is free again once it is left"
+            "a dropped slot is free again"
         );
-        let tunnels = all_of(&signing, Source::of(Ipv4Addr::LOCALHOST.into()));
+        let tunnels = all_of(&signing, PeerNetwork::of(Ipv4Addr::LOCALHOST.into()));
         assert_eq!(tunnels.len(), SIGNING_FROM_THIS_MACHINE_MAX);
         assert!(
-            signing.take(source(2)).is_some(),
-            "the machine itself does not have all of them either"
+            signing.acquire(network(2)).is_some(),
+            "this machine cannot take all slots"
         );
         drop((first, tunnels));
-        assert!(
-            signing.taken().is_empty(),
-            "nothing is remembered of who has left"
-        );
+        assert!(signing.counts().is_empty(), "no entry without a slot");
     }
 
     #[test]
-    fn there_are_no_more_places_than_that() {
+    fn slots_are_limited() {
         let signing = Signing::default();
-        let all: Vec<SigningPlace> = (0..100)
-            .flat_map(|number| all_of(&signing, source(number)))
+        let all: Vec<SigningSlot> = (0..100)
+            .flat_map(|number| all_of(&signing, network(number)))
             .collect();
         assert_eq!(all.len(), SIGNING_MAX);
         drop(all);
-        assert!(signing.take(source(99)).is_some());
+        assert!(signing.acquire(network(99)).is_some());
     }
 }

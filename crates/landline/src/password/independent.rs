@@ -1,40 +1,41 @@
-//! Our server with a client that was written from `docs/protocol.md` and the RFCs alone
-//! (`docs/vectors/opaque.py`, which needs python3), and what is published. Our client with a server
-//! of that kind is in `tests/opaque.rs`.
+//! Our server against an independent client, and against published vectors.
+//!
+//! The client was written from `docs/protocol.md` and the RFCs alone (`docs/vectors/opaque.py`,
+//! which needs python3). `tests/opaque.rs` has our client against such a server.
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;
 use testkit::{Opaque, Said};
 
 use super::{
-    opaque::stretched,
+    opaque::stretch,
     tests::{Side, alice, logs_in, password, record, server, setup, user},
     *,
 };
 
 const PASSWORD: &str = "Pferd, Stäbe 馬 🐎";
 
-/// By argon2-cffi 25.1.0, so by the reference implementation in C:
+/// The expected value is from argon2-cffi 25.1.0, the reference implementation in C.
+///
 /// `hash_secret_raw(bytes(range(64)), bytes(16), time_cost=3, memory_cost=65536, parallelism=1,
 /// hash_len=64, type=Type.ID, version=0x13)`.
 #[test]
-fn stretching_is_argon2id_with_what_the_document_says() {
+fn stretching_matches_reference_argon2id() {
     let input = std::array::from_fn(|place| u8::try_from(place).unwrap());
     let expected = "97076ac1d2e29b8f16f2af338d9f0e63a0d078c2b3cce12024bc7ecdd3cbc2d4\
                     b4dcb53de561c257004dc2d756cd8abcac4efc7b764b385fd8f624d7aa447a22";
-    assert_eq!(HEXLOWER.encode(&stretched(input)), expected);
+    assert_eq!(HEXLOWER.encode(&stretch(input)), expected);
 }
 
-/// As far as the lottery of a login lets one foresee it: it is by chance what the masking, the
-/// nonces and the key share come to.
+/// Compares the deterministic parts; masking, nonces and the key share are random.
 #[test]
-fn our_server_answers_as_the_vectors_of_rfc_9807_have_it() {
+fn server_matches_rfc_9807_vectors() {
     let published = published();
     let cases = published["rfc9807"]["real"].as_array().unwrap();
     assert_eq!(cases.len(), 2);
     for case in cases {
         let bytes = |name: &str| unhex(&case[name]);
-        // As it is stored: the seed, the private key, and a public key of nobody.
+        // The stored form: the seed, the private key, and a public key for fake records.
         let stored = [
             bytes("oprf_seed"),
             bytes("server_private_key"),
@@ -61,23 +62,22 @@ fn our_server_answers_as_the_vectors_of_rfc_9807_have_it() {
     }
 }
 
-/// RFC 9807 section 10.7: whatever is no element, and the identity, wherever a client may put one.
+/// RFC 9807 section 10.7: rejects invalid elements and the identity in every field.
 #[test]
-fn our_server_takes_no_element_that_is_none() {
+fn server_rejects_invalid_elements() {
     let published = published();
     let invalid = published["rfc9496"]["invalid"]
         .as_array()
         .unwrap()
         .iter()
         .chain([&published["rfc9496"]["multiples"][0]]);
-    let (setup, alice) = (setup(), user("alice"));
-    let (record, parties) = (
-        record(&setup, PASSWORD),
-        PasswordParties {
-            user: &alice,
-            server: server(1),
-        },
-    );
+    let setup = setup();
+    let alice = user("alice");
+    let record = record(&setup, PASSWORD);
+    let parties = PasswordParties {
+        user: &alice,
+        server: server(1),
+    };
     let (ke1, _) = PasswordLogin::begin(&password(PASSWORD)).unwrap();
     let with = |message: &[u8], at: usize, element: &[u8]| {
         let mut changed = message.to_vec();
@@ -111,15 +111,15 @@ fn unhex(value: &Value) -> Vec<u8> {
     HEXLOWER.decode(value.as_str().unwrap().as_bytes()).unwrap()
 }
 
-/// The other client, as alice.
-struct There {
+/// The independent client, as alice.
+struct IndependentClient {
     opaque: Opaque,
-    /// Whether it stretches, with our Argon2; a server cannot tell.
+    /// Whether the client stretches with our Argon2. A server cannot tell.
     stretches: bool,
 }
 
-impl There {
-    fn stretched(&mut self, begun: &Said, typed: &str, message: &[u8]) -> Vec<u8> {
+impl IndependentClient {
+    fn stretch_output(&mut self, begun: &Said, typed: &str, message: &[u8]) -> Vec<u8> {
         let arguments = [
             ("password", typed.as_bytes()),
             ("state", &begun["state"]),
@@ -131,13 +131,13 @@ impl There {
             .expect("our message holds an element")["output"]
             .to_vec();
         if self.stretches {
-            stretched(plain.try_into().unwrap()).to_vec()
+            stretch(plain.try_into().unwrap()).to_vec()
         } else {
             plain
         }
     }
 
-    /// What our server stores for a password that it sets.
+    /// The record that our server stores for a password that this client sets.
     fn record(&mut self, setup: &PasswordSetup) -> Vec<u8> {
         let begun = self
             .opaque
@@ -146,7 +146,8 @@ impl There {
         let response = setup
             .evaluate(&user("alice"), &begun["ke1"][..32])
             .expect("its request is one");
-        let (server, stretched) = (server(1), self.stretched(&begun, PASSWORD, &response));
+        let server = server(1);
+        let stretched = self.stretch_output(&begun, PASSWORD, &response);
         let arguments = [
             ("password", PASSWORD.as_bytes()),
             ("state", &begun["state"]),
@@ -164,26 +165,26 @@ impl There {
         record
     }
 
-    /// As the function of this name for our own client, with a change to KE3.
+    /// As `logs_in` for our own client, with a change to KE3.
     fn logs_in(
         &mut self,
         (setup, record): (&PasswordSetup, Option<&[u8]>),
         (typed, change): (&str, u8),
         client: &Side<'_>,
-        there: &Side<'_>,
+        server: &Side<'_>,
     ) -> Result<bool, String> {
         let begun = self
             .opaque
             .ask("begin", &[("password", typed.as_bytes())])?;
-        let name = user(there.user);
+        let name = user(server.user);
         let parties = PasswordParties {
             user: &name,
-            server: there.server,
+            server: server.server,
         };
         let (ke2, pending) = setup
-            .answer(parties, record, &begun["ke1"], &there.transcript)
+            .answer(parties, record, &begun["ke1"], &server.transcript)
             .expect("its KE1 is one");
-        let stretched = self.stretched(&begun, typed, &ke2);
+        let stretched = self.stretch_output(&begun, typed, &ke2);
         let arguments = [
             ("password", typed.as_bytes()),
             ("state", &begun["state"]),
@@ -196,40 +197,36 @@ impl There {
         ];
         let mut ke3 = self.opaque.ask("prove", &arguments)?["ke3"].to_vec();
         ke3[17] ^= change;
-        Ok(pending.accepts(&ke3, parties, &there.transcript))
+        Ok(pending.accepts(&ke3, parties, &server.transcript))
     }
 }
 
 #[test]
-fn an_independent_client_sets_a_password_at_our_server_and_logs_in_by_it_alone() {
+fn independent_client_registers_and_logs_in() {
     let Some(opaque) = Opaque::start() else {
         return;
     };
-    let (setup, mut there) = (
-        setup(),
-        There {
-            opaque,
-            stretches: false,
-        },
-    );
-    let record = there.record(&setup);
+    let setup = setup();
+    let mut independent = IndependentClient {
+        opaque,
+        stretches: false,
+    };
+    let record = independent.record(&setup);
     let at = (&setup, Some(&record[..]));
     assert_eq!(
-        there.logs_in(at, (PASSWORD, 0), &alice(), &alice()),
+        independent.logs_in(at, (PASSWORD, 0), &alice(), &alice()),
         Ok(true)
     );
     assert_eq!(
-        there.logs_in(at, (PASSWORD, 1), &alice(), &alice()),
+        independent.logs_in(at, (PASSWORD, 1), &alice(), &alice()),
         Ok(false),
         "another KE3"
     );
-    let (unopened, unproved) = (
-        "the envelope does not open",
-        "the server does not prove itself",
-    );
-    let mut refused = |at, typed, client: &Side<'_>, there_: &Side<'_>, expected: &str| {
+    let unopened = "the envelope does not open";
+    let unproved = "the server does not prove itself";
+    let mut refused = |at, typed, client: &Side<'_>, server: &Side<'_>, expected: &str| {
         assert_eq!(
-            there.logs_in(at, (typed, 0), client, there_),
+            independent.logs_in(at, (typed, 0), client, server),
             Err(expected.to_owned())
         );
     };
@@ -262,40 +259,39 @@ fn an_independent_client_sets_a_password_at_our_server_and_logs_in_by_it_alone()
     refused((&setup, None), PASSWORD, &alice(), &alice(), unopened);
 }
 
-/// So both derive the same from the same password: one from the other's record.
+/// Each client logs in with the record of the other, so both derive the same keys.
 #[test]
-fn what_either_client_has_set_the_other_logs_in_by() {
+fn clients_share_records() {
     let Some(opaque) = Opaque::start() else {
         return;
     };
-    let (setup, mut there) = (
-        setup(),
-        There {
-            opaque,
-            stretches: true,
-        },
-    );
+    let setup = setup();
+    let mut independent = IndependentClient {
+        opaque,
+        stretches: true,
+    };
     let ours = record(&setup, PASSWORD);
     assert_eq!(
-        there.logs_in((&setup, Some(&ours)), (PASSWORD, 0), &alice(), &alice()),
+        independent.logs_in((&setup, Some(&ours)), (PASSWORD, 0), &alice(), &alice()),
         Ok(true)
     );
-    let theirs = there.record(&setup);
+    let theirs = independent.record(&setup);
     assert_eq!(
         logs_in(&setup, Some(&theirs), PASSWORD, &alice(), &alice()),
         Some(true)
     );
-    there.stretches = false;
+    independent.stretches = false;
     let unopened = Err("the envelope does not open".to_owned());
     assert_eq!(
-        there.logs_in((&setup, Some(&ours)), (PASSWORD, 0), &alice(), &alice()),
+        independent.logs_in((&setup, Some(&ours)), (PASSWORD, 0), &alice(), &alice()),
         unopened,
         "without Argon2"
     );
 }
 
-/// Blocks of Unicode in which something is composed, and spaces and controls; all of them older
-/// than any Python that runs this.
+/// Blocks of Unicode with composed characters, spaces and controls.
+///
+/// All of them are older than any Python that runs this.
 const BLOCKS: [(u32, u32); 8] = [
     (0x0, 0x24f),
     (0x300, 0x345),
@@ -308,7 +304,7 @@ const BLOCKS: [(u32, u32); 8] = [
 ];
 
 #[test]
-fn either_client_makes_the_same_bytes_of_what_is_typed() {
+fn clients_prepare_passwords_alike() {
     let Some(mut opaque) = Opaque::start() else {
         return;
     };
@@ -325,14 +321,14 @@ fn either_client_makes_the_same_bytes_of_what_is_typed() {
                 char::from_u32(from + random(to - from + 1))
             })
             .collect();
-        let there = opaque
+        let theirs = opaque
             .ask("prepare", &[("typed", typed.as_bytes())])
             .map(|said| said["password"].to_vec());
-        let here =
+        let ours =
             Password::new(Zeroizing::new(typed.clone())).map(|password| password.bytes().to_vec());
-        assert_eq!(here.is_err(), there.is_err(), "{typed:?}");
-        match (here, there) {
-            (Ok(here), Ok(there)) => assert_eq!(here, there, "{typed:?}"),
+        assert_eq!(ours.is_err(), theirs.is_err(), "{typed:?}");
+        match (ours, theirs) {
+            (Ok(ours), Ok(theirs)) => assert_eq!(ours, theirs, "{typed:?}"),
             _ => refused += 1,
         }
     }

@@ -1,8 +1,8 @@
-//! Passwords, for people without keys, by OPAQUE (RFC 9807; `docs/protocol.md` section 5): the
-//! server never sees one, has nothing that could be tried out without its help, and proves itself
-//! by the same login.
+//! Passwords, for people without keys, by OPAQUE (RFC 9807).
 //!
-//! Only the module `opaque` knows the crate that computes OPAQUE.
+//! See `docs/protocol.md` section 5. The server never sees a password. Its records cannot be
+//! attacked without its help, and it proves itself in the same login. Only the module `opaque` uses
+//! the crate that computes OPAQUE.
 
 mod opaque;
 mod prepare;
@@ -14,7 +14,7 @@ use landline_proto::login::UserName;
 pub use opaque::{PasswordLogin, PasswordRegistration};
 pub(crate) use opaque::{PasswordSetup, PendingLogin, is_record};
 pub use server::Passwords;
-pub(crate) use server::{BegunPassword, password_id, remember_source};
+pub(crate) use server::{PendingPasswordLogin, password_id, remember_source};
 use zeroize::Zeroizing;
 
 use crate::{Error, crypto::Fingerprint, paths};
@@ -24,38 +24,39 @@ pub const PASSWORD_CHARS_MIN: usize = 8;
 /// The longest password, in bytes.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 
-/// A password, in the one spelling that RFC 8265 gives it (`OpaqueString`). Wiped when dropped, and
-/// not shown by `Debug`.
+/// A password in the canonical spelling of RFC 8265 (`OpaqueString`).
+///
+/// It is wiped when dropped, and `Debug` does not show it.
 #[derive(Clone)]
 pub struct Password(Zeroizing<String>);
 
 impl Password {
-    /// What was typed, to log in with.
+    /// A typed password, to log in with.
     ///
     /// # Errors
-    /// [`Error::Password`] for nothing at all, more than [`PASSWORD_BYTES_MAX`] bytes, or a control
+    /// [`Error::Password`] if it is empty, longer than [`PASSWORD_BYTES_MAX`], or has a control
     /// character.
     pub fn new(typed: Zeroizing<String>) -> Result<Self, Error> {
         match typed.len() {
             0 => Err(Error::Password("is empty".into())),
-            1..=PASSWORD_BYTES_MAX => Self::prepared(typed),
+            1..=PASSWORD_BYTES_MAX => Self::prepare(typed),
             _ => Err(Error::Password(format!(
                 "is longer than {PASSWORD_BYTES_MAX} bytes"
             ))),
         }
     }
 
-    fn prepared(typed: Zeroizing<String>) -> Result<Self, Error> {
+    fn prepare(typed: Zeroizing<String>) -> Result<Self, Error> {
         let control = || {
             Error::Password("has a control character in it, as an arrow key or Tab sends".into())
         };
         opaque::prepare(typed).map(Self).ok_or_else(control)
     }
 
-    /// The first line of what was read from a file or a descriptor.
+    /// The first line of a file or a descriptor.
     ///
     /// # Errors
-    /// [`Error::Password`]: what [`new`](Self::new) refuses, and what is not UTF-8.
+    /// [`Error::Password`] for text that [`new`](Self::new) rejects or that is not UTF-8.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let line = bytes
             .split(|byte| *byte == b'\n')
@@ -66,21 +67,25 @@ impl Password {
         Self::new(Zeroizing::new(text.to_owned()))
     }
 
-    /// The first line of a file that nobody else can read. Blocking.
+    /// The first line of a file that no other user can read.
     ///
     /// # Errors
-    /// [`Error::Password`], also when the file cannot be read or others can read it.
+    /// [`Error::Password`], also if the file cannot be read or others can read it.
+    ///
+    /// # Blocking
+    /// Reads a file.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let file = |error| Error::Password(format!("in {}: {error}", path.display()));
         let bytes = paths::read_secret_file(path, FILE_BYTES_MAX).map_err(file)?;
         Self::from_bytes(&bytes)
     }
 
-    /// Sees to it that the password is one to be set: nobody but the client can, as the server
-    /// never sees it.
+    /// Checks that the password is long enough to be set.
+    ///
+    /// Only the client can check this, because the server never sees the password.
     ///
     /// # Errors
-    /// [`Error::Password`] for one of less than [`PASSWORD_CHARS_MIN`] characters.
+    /// [`Error::Password`] if it has fewer than [`PASSWORD_CHARS_MIN`] characters.
     pub fn check_choice(&self) -> Result<(), Error> {
         if self.0.chars().count() < PASSWORD_CHARS_MIN {
             return Err(Error::Password(format!(
@@ -95,11 +100,11 @@ impl Password {
     }
 }
 
-/// Far beyond any password.
+/// More than any password needs.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 impl PartialEq for Password {
-    /// Whether both are the same; for two that the same person has just typed.
+    /// For two passwords that the same person has just typed.
     fn eq(&self, other: &Self) -> bool {
         *self.0 == *other.0
     }
@@ -111,12 +116,12 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Between whom a password holds: it is worth nothing for another user, or at another server.
+/// The user and the server of a password, which is valid for no others.
 #[derive(Debug, Clone, Copy)]
 pub struct PasswordParties<'a> {
-    /// Whose password it is.
+    /// The user of the password.
     pub user: &'a UserName,
-    /// Who the server is.
+    /// The fingerprint of the server.
     pub server: Fingerprint,
 }
 

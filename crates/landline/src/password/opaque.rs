@@ -1,4 +1,4 @@
-//! OPAQUE, computed by opaque-ke. Nothing else knows that crate.
+//! OPAQUE, computed by opaque-ke. No other module uses that crate.
 
 use landline_proto::login::UserName;
 use opaque_ke::{
@@ -15,16 +15,16 @@ pub(crate) use super::prepare::prepare;
 use super::{Password, PasswordParties};
 use crate::{Error, crypto::random};
 
-/// Argon2id, by the client: in KiB, rounds and lanes. A try takes a third of a second and 64 MiB,
-/// of the client's.
+/// The client's Argon2id: memory in KiB, rounds and lanes.
+///
+/// An attempt takes a third of a second and 64 MiB on the client.
 const ARGON2_KIB: u32 = 64 * 1024;
 const ARGON2_ROUNDS: u32 = 3;
 const ARGON2_LANES: u32 = 1;
-/// So many bytes RFC 9807 stretches to: the length of a SHA-512.
+/// The length of the stretched output: that of SHA-512, as in RFC 9807.
 const STRETCHED_BYTES: usize = 64;
 
-/// The lengths of the messages with this suite, which takes what is longer for a message with
-/// something behind it.
+/// The message lengths of this suite. The crate ignores bytes after a message.
 const KE1_BYTES: usize = 96;
 const KE2_BYTES: usize = 320;
 const KE3_BYTES: usize = 64;
@@ -41,16 +41,17 @@ impl CipherSuite for Suite {
     type Ksf = Argon2<'static>;
 }
 
-/// What a server needs for all passwords: a seed, and a key of its own. Whoever has it, and a
-/// record, can try passwords out.
+/// The secrets of a server for all passwords: a seed and a private key.
+///
+/// An attacker who has them and a record can try passwords offline.
 pub(crate) struct PasswordSetup {
     setup: ServerSetup<Suite>,
-    /// The record of nobody, which is read where there is none, for the time that it takes.
-    nobody: Vec<u8>,
+    /// A fake record for users without a password, so that answers take the same time.
+    fake_record: Vec<u8>,
 }
 
 impl PasswordSetup {
-    /// A fresh one, to be stored.
+    /// A new setup, to be stored.
     pub(crate) fn generate() -> Zeroizing<Vec<u8>> {
         Zeroizing::new(
             ServerSetup::<Suite>::new(&mut SystemRandom)
@@ -59,19 +60,20 @@ impl PasswordSetup {
         )
     }
 
-    /// The stored one; `None` for something else.
+    /// Parses a stored setup; `None` if it is malformed.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let setup = ServerSetup::deserialize(exactly(bytes, SETUP_BYTES)?).ok()?;
-        // A record is the client's public key, a masking key and an envelope; any point will do for
-        // the first.
-        let mut nobody = setup.keypair().public().serialize().to_vec();
-        nobody.resize(RECORD_BYTES, 7);
-        Some(Self { setup, nobody })
+        // A record is the client's public key, a masking key and an envelope. Any valid point
+        // serves as the public key.
+        let mut fake_record = setup.keypair().public().serialize().to_vec();
+        fake_record.resize(RECORD_BYTES, 7);
+        Some(Self { setup, fake_record })
     }
 
-    /// Begins the server's half of a login: KE2, and what KE3 is compared with. Without a record
-    /// nobody can tell that there is none, and no KE3 fits. `None` for a KE1 that is none. A
-    /// record that is none is like no record.
+    /// Starts the server's half of a login: KE2, and the state that checks KE3.
+    ///
+    /// Without a record the answer looks the same, and no KE3 is accepted. A malformed record
+    /// counts as none. `None` if KE1 is malformed.
     pub(crate) fn answer(
         &self,
         parties: PasswordParties<'_>,
@@ -80,7 +82,7 @@ impl PasswordSetup {
         transcript: &[u8; 64],
     ) -> Option<(Vec<u8>, PendingLogin)> {
         let request = CredentialRequest::deserialize(exactly(ke1, KE1_BYTES)?).ok()?;
-        let read = exactly(record.unwrap_or(&self.nobody), RECORD_BYTES);
+        let read = exactly(record.unwrap_or(&self.fake_record), RECORD_BYTES);
         let read = read.and_then(|bytes| ServerRegistration::deserialize(bytes).ok());
         let record = record.and(read);
         let parameters = parameters(&parties, transcript);
@@ -100,8 +102,9 @@ impl PasswordSetup {
         ))
     }
 
-    /// The server's half of setting a password: the RegistrationResponse. `None` for a request that
-    /// is none.
+    /// The server's half of setting a password: the RegistrationResponse.
+    ///
+    /// `None` if the request is malformed.
     pub(crate) fn evaluate(&self, user: &UserName, request: &[u8]) -> Option<Vec<u8>> {
         let request = RegistrationRequest::deserialize(exactly(request, REQUEST_BYTES)?).ok()?;
         let started =
@@ -110,13 +113,13 @@ impl PasswordSetup {
     }
 }
 
-/// Whether a server can store these bytes as the record of a password.
+/// Whether the bytes are a well-formed record.
 pub(crate) fn is_record(bytes: &[u8]) -> bool {
     exactly(bytes, RECORD_BYTES)
         .is_some_and(|bytes| ServerRegistration::<Suite>::deserialize(bytes).is_ok())
 }
 
-/// A login of which the server waits for the client's last message.
+/// A login that waits for the client's last message.
 pub(crate) struct PendingLogin(ServerLogin<Suite>);
 
 impl PendingLogin {
@@ -137,19 +140,20 @@ impl PendingLogin {
     }
 }
 
-/// A login by password that a client has begun.
+/// The client's half of a login by password.
 pub struct PasswordLogin {
     password: Password,
     state: ClientLogin<Suite>,
 }
 
 impl PasswordLogin {
-    /// KE1, and what goes on with it.
+    /// Starts a login: KE1 and the state to finish with.
     ///
     /// # Errors
-    /// [`Error::Password`] in theory: for one that maps to no point.
+    /// [`Error::Password`] for a password that maps to no point, which does not occur in practice.
     pub fn begin(password: &Password) -> Result<(Vec<u8>, Self), Error> {
-        let started = ClientLogin::start(&mut SystemRandom, password.bytes()).map_err(unusable)?;
+        let started =
+            ClientLogin::start(&mut SystemRandom, password.bytes()).map_err(unusable_error)?;
         Ok((
             started.message.serialize().to_vec(),
             Self {
@@ -159,8 +163,10 @@ impl PasswordLogin {
         ))
     }
 
-    /// KE3; `None` where the server's KE2 does not open with this password, for this user and this
-    /// server. Takes a third of a second and 64 MiB.
+    /// Finishes a login: KE3.
+    ///
+    /// `None` if KE2 does not open with this password, user and server. Takes a third of a second
+    /// and 64 MiB.
     pub fn finish(
         self,
         ke2: &[u8],
@@ -168,7 +174,7 @@ impl PasswordLogin {
         transcript: &[u8; 64],
     ) -> Option<Vec<u8>> {
         let response = CredentialResponse::deserialize(exactly(ke2, KE2_BYTES)?).ok()?;
-        let stretching = stretching()?;
+        let stretching = argon2()?;
         let parameters = ClientLoginFinishParameters::new(
             Some(transcript),
             identifiers(&parties),
@@ -187,21 +193,21 @@ impl PasswordLogin {
     }
 }
 
-/// A password that a client has begun to set.
+/// The client's half of setting a password.
 pub struct PasswordRegistration {
     password: Password,
     state: ClientRegistration<Suite>,
 }
 
 impl PasswordRegistration {
-    /// The RegistrationRequest, and what goes on with it.
+    /// Starts a registration: the RegistrationRequest and the state to finish with.
     ///
     /// # Errors
-    /// [`Error::Password`] for one that is too short.
+    /// [`Error::Password`] if the password is too short.
     pub fn begin(password: &Password) -> Result<(Vec<u8>, Self), Error> {
         password.check_choice()?;
-        let started =
-            ClientRegistration::start(&mut SystemRandom, password.bytes()).map_err(unusable)?;
+        let started = ClientRegistration::start(&mut SystemRandom, password.bytes())
+            .map_err(unusable_error)?;
         Ok((
             started.message.serialize().to_vec(),
             Self {
@@ -211,12 +217,13 @@ impl PasswordRegistration {
         ))
     }
 
-    /// The RegistrationRecord for the server to store; `None` where its response is none. Takes a
-    /// third of a second and 64 MiB.
+    /// Finishes a registration: the record that the server stores.
+    ///
+    /// `None` if the response is malformed. Takes a third of a second and 64 MiB.
     pub fn finish(self, response: &[u8], parties: PasswordParties<'_>) -> Option<Vec<u8>> {
         let response =
             RegistrationResponse::deserialize(exactly(response, RESPONSE_BYTES)?).ok()?;
-        let stretching = stretching()?;
+        let stretching = argon2()?;
         let parameters =
             ClientRegistrationFinishParameters::new(identifiers(&parties), Some(&stretching));
         let finished = self
@@ -257,7 +264,7 @@ fn parameters<'a>(
     }
 }
 
-fn stretching() -> Option<Argon2<'static>> {
+fn argon2() -> Option<Argon2<'static>> {
     let parameters = Params::new(
         ARGON2_KIB,
         ARGON2_ROUNDS,
@@ -268,21 +275,21 @@ fn stretching() -> Option<Argon2<'static>> {
     Some(Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters))
 }
 
-/// What is made of the OPRF's output.
+/// Stretches the output of the OPRF.
 #[cfg(test)]
-pub(super) fn stretched(output: [u8; STRETCHED_BYTES]) -> [u8; STRETCHED_BYTES] {
+pub(super) fn stretch(output: [u8; STRETCHED_BYTES]) -> [u8; STRETCHED_BYTES] {
     use opaque_ke::{generic_array::GenericArray, ksf::Ksf};
-    let stretching = stretching().unwrap();
+    let stretching = argon2().unwrap();
     Ksf::hash(&stretching, GenericArray::from(output))
         .unwrap()
         .into()
 }
 
-fn unusable(error: impl std::fmt::Display) -> Error {
+fn unusable_error(error: impl std::fmt::Display) -> Error {
     Error::Password(format!("cannot be used: {error}"))
 }
 
-/// The operating system's random numbers, as this crate has them everywhere.
+/// The system's random numbers, through the same function as everywhere.
 struct SystemRandom;
 
 impl RngCore for SystemRandom {

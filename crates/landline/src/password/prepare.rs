@@ -1,15 +1,16 @@
-//! One password, however a keyboard or a file spells it: the profile `OpaqueString` (RFC 8265
+//! The profile `OpaqueString` (RFC 8265 section 4.2): one spelling per password.
 //! section 4.2).
 
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
-/// By how much NFC can lengthen UTF-8 at most (Unicode Standard Annex #15, section 12).
+/// The most that NFC lengthens UTF-8 (Unicode Standard Annex #15, section 12).
 const NFC_GROWTH_MAX: usize = 3;
 
-/// The same password as anybody else would spell it: every space is U+0020, the rest is in NFC;
-/// neither case nor width is touched. `None` where there is a control character in it, which the
-/// profile forbids. Code points that are not assigned yet are let through.
+/// The canonical spelling: every space is U+0020, and the rest is in NFC.
+///
+/// Case and width do not change. `None` for a control character, which the profile forbids.
+/// Unassigned code points are allowed.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "what was typed is wiped here"
@@ -18,8 +19,7 @@ pub(crate) fn prepare(typed: Zeroizing<String>) -> Option<Zeroizing<String>> {
     if typed.chars().any(char::is_control) {
         return None;
     }
-    // Room for all of it, so that no half of a password is left behind where it grew out of its
-    // memory.
+    // Room for the longest result: a reallocation would leave a copy of the password behind.
     let mut prepared = Zeroizing::new(String::with_capacity(typed.len() * NFC_GROWTH_MAX));
     prepared.extend(
         typed
@@ -30,7 +30,7 @@ pub(crate) fn prepare(typed: Zeroizing<String>) -> Option<Zeroizing<String>> {
     Some(prepared)
 }
 
-/// The general category Zs, but for U+0020.
+/// The general category Zs without U+0020.
 fn is_space(char: char) -> bool {
     matches!(
         char,
@@ -48,9 +48,9 @@ mod tests {
         prepare(Zeroizing::new(typed.to_owned())).map(|prepared| prepared.to_string())
     }
 
-    /// The examples of RFC 8265 section 4.3, and spellings that differ by keyboard or system.
+    /// The examples of RFC 8265 section 4.3, and spellings of different systems.
     #[test]
-    fn spellings_of_one_password_are_one() {
+    fn equivalent_spellings_are_equal() {
         for (typed, expected) in [
             (
                 "correct horse battery staple",
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_refused() {
+    fn control_characters_are_rejected() {
         for typed in [
             "my cat is a \u{9}by",
             "\u{1b}[A",
@@ -87,7 +87,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn preparing_twice_is_preparing_once_and_never_needs_more_room(typed in "\\PC{0,40}") {
+        fn prepare_is_idempotent_and_never_reallocates(typed in "\\PC{0,40}") {
             let once = prepared(&typed).unwrap();
             prop_assert!(once.len() <= typed.len() * NFC_GROWTH_MAX);
             prop_assert_eq!(prepared(&once), Some(once.clone()));

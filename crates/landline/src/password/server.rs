@@ -1,4 +1,4 @@
-//! A server's side of passwords: what it stores, looks up and counts around OPAQUE.
+//! The server's side of passwords: the store and the guess limits around OPAQUE.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use landline_proto::{
 use super::{PasswordParties, PasswordSetup, PendingLogin, is_record};
 use crate::{
     Error,
-    admission::{Guess, Guesses, Source, TooMany},
+    admission::{Guess, Guesses, PeerNetwork, TooMany},
     crypto::{Fingerprint, sha256},
     store::{Store, StoredPassword},
 };
@@ -22,30 +22,32 @@ pub struct Passwords {
     guesses: Guesses,
 }
 
-/// A login by password that was begun.
-pub(crate) struct BegunPassword {
+/// A login by password that waits for the client's last message.
+pub(crate) struct PendingPasswordLogin {
     user: UserName,
-    source: Source,
+    network: PeerNetwork,
     transcript: [u8; 64],
     pending: PendingLogin,
-    /// Which password it is, if there is one.
+    /// The id of the user's password; `None` if the user has none.
     id: Option<PasswordId>,
     guess: Guess,
 }
 
-impl BegunPassword {
-    /// Who it is said to be.
+impl PendingPasswordLogin {
+    /// The user that the client claims to be.
     pub(crate) fn user(&self) -> &UserName {
         &self.user
     }
 }
 
 impl Passwords {
-    /// The passwords in `store`, of the server with this fingerprint; `None` in a build without
-    /// passwords. Blocking.
+    /// The passwords in `store`, of the server with this fingerprint.
     ///
     /// # Errors
     /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads and writes the store.
     pub(crate) fn open(store: &Store, fingerprint: Fingerprint) -> Result<Self, Error> {
         let setup = store.password_setup(PasswordSetup::generate)?;
         let setup = PasswordSetup::parse(&setup)
@@ -57,33 +59,35 @@ impl Passwords {
         })
     }
 
-    /// Answers the first message of a login, from `source`, with KE2, whoever it is. It counts as a
-    /// guess until it is [`finish`](Self::finish)ed well: with the answer a client can see by
-    /// itself whether the password was right. Blocking.
+    /// Answers the first message of a login with KE2, for any user name.
+    ///
+    /// The login counts as a guess until [`finish`](Self::finish) succeeds. With KE2 a client can
+    /// find out by itself whether the password was right.
     ///
     /// # Errors
     /// `too-many-guesses`, `bad-header`, [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads the store.
     pub(crate) fn begin(
         &self,
         store: &Store,
         attempt: &PasswordAttempt,
         exporter: &[u8],
-        source: Source,
-    ) -> Result<(Vec<u8>, BegunPassword), Error> {
+        network: PeerNetwork,
+    ) -> Result<(Vec<u8>, PendingPasswordLogin), Error> {
         let user = attempt.begin.user.clone();
         let transcript = attempt.transcript(exporter);
-        let guess = self.count_guess(store, &user, source)?;
+        let guess = self.count_guess(store, &user, network)?;
         let stored = store.password(&user)?;
         let (record, id) = stored
             .map(|password| (password.record, password.id))
             .unzip();
-        let (ke1, parties) = (
-            &attempt.begin.ke1.0,
-            PasswordParties {
-                user: &user,
-                server: self.fingerprint,
-            },
-        );
+        let ke1 = &attempt.begin.ke1.0;
+        let parties = PasswordParties {
+            user: &user,
+            server: self.fingerprint,
+        };
         let answer = self
             .setup
             .answer(parties, record.as_deref(), ke1, &transcript);
@@ -92,9 +96,9 @@ impl Passwords {
         })?;
         Ok((
             ke2,
-            BegunPassword {
+            PendingPasswordLogin {
                 user,
-                source,
+                network,
                 transcript,
                 pending,
                 id,
@@ -103,17 +107,21 @@ impl Passwords {
         ))
     }
 
-    /// Which password the login was proved by; `None` if it was not. What is proved was no guess,
-    /// and from there the account is known. Blocking.
+    /// Checks the last message of a login; the id of the proved password.
+    ///
+    /// A right password refunds the guess, and makes the peer network known for the account.
+    ///
+    /// # Blocking
+    /// Writes the store.
     pub(crate) fn finish(
         &self,
         store: &Store,
-        begun: BegunPassword,
+        begun: PendingPasswordLogin,
         ke3: &[u8],
     ) -> Option<PasswordId> {
-        let BegunPassword {
+        let PendingPasswordLogin {
             user,
-            source,
+            network,
             transcript,
             pending,
             id,
@@ -125,27 +133,31 @@ impl Passwords {
         };
         let is_proved = pending.accepts(ke3, parties, &transcript);
         let id = id.filter(|_| is_proved)?;
-        self.guesses.take_back(guess);
-        remember_source(store, &user, source);
+        self.guesses.refund(guess);
+        remember_source(store, &user, network);
         Some(id)
     }
 
-    /// The server's half of setting a password for `user`. Asked for from elsewhere it counts as a
-    /// guess, as it would answer one, but of somebody who is logged in: strangers' tries are
-    /// nothing to it. Blocking.
+    /// The server's half of setting a password for `user`.
+    ///
+    /// A request from the network counts as a guess, because its answer helps to guess. The user is
+    /// logged in, so the limit for unknown networks does not apply.
     ///
     /// # Errors
     /// `too-many-guesses`, `bad-header`, [`Error::State`].
+    ///
+    /// # Blocking
+    /// Computes OPAQUE.
     pub(crate) fn register(
         &self,
         user: &UserName,
         request: &[u8],
-        source: Option<Source>,
+        network: Option<PeerNetwork>,
     ) -> Result<Vec<u8>, Error> {
-        if let Some(source) = source {
+        if let Some(network) = network {
             self.guesses
-                .count(user, source, true, Instant::now())
-                .map_err(|too_many| refused(user, too_many))?;
+                .count(user, network, true, Instant::now())
+                .map_err(|too_many| guess_limit_error(user, too_many))?;
         }
         let response = self.setup.evaluate(user, request);
         response.ok_or_else(|| {
@@ -154,11 +166,11 @@ impl Passwords {
         })
     }
 
-    /// What is to be stored for this record.
+    /// The password to store for this record.
     ///
     /// # Errors
-    /// `bad-header` for one that is none.
-    pub(crate) fn password_of(record: Vec<u8>) -> Result<StoredPassword, Error> {
+    /// `bad-header` if the record is malformed.
+    pub(crate) fn stored_password(record: Vec<u8>) -> Result<StoredPassword, Error> {
         if !is_record(&record) {
             return Err(ProtocolError::BadHeader(
                 "\"record\" is no RegistrationRecord of OPAQUE".into(),
@@ -171,34 +183,41 @@ impl Passwords {
         })
     }
 
-    fn count_guess(&self, store: &Store, user: &UserName, source: Source) -> Result<Guess, Error> {
-        // Behind this machine's own address stand all who come through tunnels.
+    fn count_guess(
+        &self,
+        store: &Store,
+        user: &UserName,
+        network: PeerNetwork,
+    ) -> Result<Guess, Error> {
+        // All tunnels share the address of this machine.
         let is_known =
-            !source.is_this_machine() && store.is_known_source(user, &source.to_string())?;
+            !network.is_this_machine() && store.is_known_source(user, &network.to_string())?;
         self.guesses
-            .count(user, source, is_known, Instant::now())
-            .map_err(|too_many| refused(user, too_many))
+            .count(user, network, is_known, Instant::now())
+            .map_err(|too_many| guess_limit_error(user, too_many))
     }
 }
 
-fn refused(user: &UserName, TooMany { remaining }: TooMany) -> Error {
+fn guess_limit_error(user: &UserName, TooMany { remaining }: TooMany) -> Error {
     let seconds = remaining.as_secs() + 1;
     let problem =
         format!("the password of {user} was tried too often; the next try is in {seconds} s");
     Error::here(ErrorCode::TooManyGuesses, problem)
 }
 
-/// Remembers from where an account has logged in, by whatever means: its password keeps a share of
-/// tries for that source.
-pub(crate) fn remember_source(store: &Store, user: &UserName, source: Source) {
-    if !source.is_this_machine() {
-        // Not to remember it only makes a later flood of guesses more of a nuisance.
-        let _ = store.note_source(user, &source.to_string());
+/// Records that an account has logged in from this network, by any method.
+///
+/// The network then has its own share of attempts at the account's password.
+pub(crate) fn remember_source(store: &Store, user: &UserName, network: PeerNetwork) {
+    if !network.is_this_machine() {
+        // Ignored: the network then only shares the limit of unknown ones.
+        let _ = store.note_source(user, &network.to_string());
     }
 }
 
-/// What a password with this record is called: another one for each, as a record holds keys that
-/// were made for it alone.
+/// The id of the password with this record.
+///
+/// Each record has its own keys, so each has its own id.
 pub(crate) fn password_id(record: &[u8]) -> PasswordId {
     PasswordId(*sha256(record).first_chunk().unwrap_or(&[0; 8]))
 }

@@ -18,7 +18,7 @@ pub(super) fn setup() -> PasswordSetup {
     PasswordSetup::parse(&PasswordSetup::generate()).unwrap()
 }
 
-/// What the server stores for a password of alice.
+/// The record that the server stores for a password of alice.
 pub(super) fn record(setup: &PasswordSetup, text: &str) -> Vec<u8> {
     let alice = user("alice");
     let (request, begun) = PasswordRegistration::begin(&password(text)).unwrap();
@@ -35,7 +35,7 @@ pub(super) fn record(setup: &PasswordSetup, text: &str) -> Vec<u8> {
         .unwrap()
 }
 
-/// Where the two sides of a login think that they are.
+/// What one side of a login assumes.
 pub(super) struct Side<'a> {
     pub(super) user: &'a str,
     pub(super) server: Fingerprint,
@@ -50,22 +50,24 @@ pub(super) fn alice() -> Side<'static> {
     }
 }
 
-/// Whether a login works between these two views, with what the client typed; `None` where the
-/// client saw that it would not.
+/// Whether a login succeeds between these two views, with a typed password.
+///
+/// `None` if the client aborts.
 pub(super) fn logs_in(
     setup: &PasswordSetup,
     record: Option<&[u8]>,
     typed: &str,
     client: &Side<'_>,
-    there: &Side<'_>,
+    server: &Side<'_>,
 ) -> Option<bool> {
     let (ke1, begun) = PasswordLogin::begin(&password(typed)).unwrap();
-    let (name, parties) = (user(there.user), |name| PasswordParties {
+    let name = user(server.user);
+    let parties = |name| PasswordParties {
         user: name,
-        server: there.server,
-    });
+        server: server.server,
+    };
     let (ke2, pending) = setup
-        .answer(parties(&name), record, &ke1, &there.transcript)
+        .answer(parties(&name), record, &ke1, &server.transcript)
         .unwrap();
     assert_eq!((ke1.len(), ke2.len()), (96, 320));
     let own_name = user(client.user);
@@ -75,16 +77,16 @@ pub(super) fn logs_in(
     };
     let ke3 = begun.finish(&ke2, ours, &client.transcript)?;
     assert_eq!(ke3.len(), 64);
-    Some(pending.accepts(&ke3, parties(&name), &there.transcript))
+    Some(pending.accepts(&ke3, parties(&name), &server.transcript))
 }
 
 #[test]
-fn the_right_password_logs_in_at_its_server_as_its_user_on_this_connection_and_nothing_else_does() {
+fn login_needs_password_user_server_and_connection() {
     let setup = setup();
     let record = record(&setup, "correct horse");
     assert!(is_record(&record) && record.len() == 192);
-    let tried = |typed: &str, client: &Side<'_>, there: &Side<'_>| {
-        logs_in(&setup, Some(&record), typed, client, there)
+    let tried = |typed: &str, client: &Side<'_>, server: &Side<'_>| {
+        logs_in(&setup, Some(&record), typed, client, server)
     };
     assert_eq!(tried("correct horse", &alice(), &alice()), Some(true));
     assert_eq!(
@@ -133,13 +135,13 @@ fn the_right_password_logs_in_at_its_server_as_its_user_on_this_connection_and_n
 }
 
 #[test]
-fn who_has_no_password_gets_an_answer_that_nothing_opens() {
+fn user_without_password_gets_fake_answer() {
     let setup = setup();
     assert_eq!(
         logs_in(&setup, None, "correct horse", &alice(), &alice()),
         None
     );
-    // Nor does any last message fit.
+    // No last message is accepted either.
     let (ke1, _) = PasswordLogin::begin(&password("correct horse")).unwrap();
     let alice = user("alice");
     let parties = PasswordParties {
@@ -153,7 +155,7 @@ fn who_has_no_password_gets_an_answer_that_nothing_opens() {
 }
 
 #[test]
-fn what_is_none_of_its_messages_is_refused() {
+fn malformed_messages_are_rejected() {
     let setup = setup();
     let alice = user("alice");
     let parties = PasswordParties {
@@ -169,7 +171,7 @@ fn what_is_none_of_its_messages_is_refused() {
             "{length}"
         );
     }
-    // The identity, and what is no point at all.
+    // The identity, and an invalid point.
     for first in [0, 0xff] {
         let mut bytes = ke1.clone();
         bytes[..32].fill(first);
@@ -186,10 +188,11 @@ fn what_is_none_of_its_messages_is_refused() {
 }
 
 proptest! {
-    /// Whatever a stranger or a hostile server sends in the right length: no panic, and nothing that proves anything.
+    /// Random bytes of the right length cause no panic and prove nothing.
     #[test]
     fn garbage_proves_nothing(bytes in proptest::collection::vec(any::<u8>(), 320)) {
-        let (setup, alice) = (setup(), user("alice"));
+        let setup = setup();
+        let alice = user("alice");
         let parties = PasswordParties { user: &alice, server: server(1) };
         let (ke1, _) = PasswordLogin::begin(&password("correct horse")).unwrap();
         let _ = setup.answer(parties, Some(&bytes[..192]), &bytes[..96], &[9; 64]);
@@ -201,7 +204,7 @@ proptest! {
 }
 
 #[test]
-fn a_password_is_the_first_line_and_neither_empty_nor_endless_nor_shown() {
+fn password_is_first_line_within_limits_and_hidden() {
     let read = |bytes: &[u8]| Password::from_bytes(bytes).map(|password| password.0.to_string());
     assert_eq!(read(b" h\xc3\xa4ngt \r\nmore").unwrap(), " hängt ");
     assert_eq!(read(b"x").unwrap(), "x");

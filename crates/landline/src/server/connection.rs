@@ -14,7 +14,7 @@ use landline_proto::{ErrorCode, limits::OPEN_TIME_MAX, messages::Open, state::SE
 use super::shared::{Entered, Shared};
 use crate::{
     Error, Event, EventSink, Side,
-    admission::{Source, Ticket},
+    admission::{PeerNetwork, Ticket},
     audit::Entry,
     net::{Channel, PartialFrame, Transport},
     session::{
@@ -34,7 +34,7 @@ const LAST_WORD_TIME: Duration = Duration::from_secs(3);
 pub(super) fn admit(shared: &Shared, peer: SocketAddr, events: &EventSink) -> Option<Ticket> {
     match shared
         .admission
-        .arrive(Source::of(peer.ip()), Instant::now())
+        .admit(PeerNetwork::of(peer.ip()), Instant::now())
     {
         Ok(ticket) => Some(ticket),
         Err(refused) => {
@@ -240,7 +240,7 @@ impl Drop for Suspicion<'_> {
         if *self.is_raised.get_mut() {
             self.shared
                 .admission
-                .penalise(Source::of(self.peer.ip()), Instant::now());
+                .penalise(PeerNetwork::of(self.peer.ip()), Instant::now());
         }
     }
 }

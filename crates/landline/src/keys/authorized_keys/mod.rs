@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn line_parts_are_parse() {
+    fn line_parts_are_parsed() {
         let plain = KeyLine::parse(KEY).unwrap();
         assert_eq!((plain.options.text(), &plain.comment[..]), ("", ""));
         let line = KeyLine::parse(&format!(

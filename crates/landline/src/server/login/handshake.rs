@@ -19,10 +19,10 @@ use super::{
 };
 use crate::{
     Error,
-    admission::{SigningPlace, Source},
+    admission::{PeerNetwork, SigningSlot},
     crypto::random,
     net::{SecureStream, lost},
-    password::{BegunPassword, Passwords},
+    password::{Passwords, PendingPasswordLogin},
     session::check_key_options,
     store::Store,
 };
@@ -48,7 +48,7 @@ pub(super) async fn run_login(
         passwords,
         ..
     } = context;
-    let mut place: Option<SigningPlace> = None;
+    let mut place: Option<SigningSlot> = None;
     let mut begun = None;
     let attempt = loop {
         let deadline = login.poll_timeout();
@@ -70,7 +70,7 @@ pub(super) async fn run_login(
                 in_time(deadline, answer(stream, login)).await?;
             }
             ServerEvent::Signing => {
-                place = signing.take(Source::of(peer.ip()));
+                place = signing.acquire(PeerNetwork::of(peer.ip()));
                 if place.is_some() {
                     login.extend();
                 }
@@ -114,13 +114,13 @@ fn begin_password(
     attempt: Box<PasswordAttempt>,
     exporter: [u8; 32],
     peer: SocketAddr,
-) -> impl FnOnce(&Store) -> Result<(Vec<u8>, BegunPassword), Error> + Send + 'static {
-    move |store| passwords.begin(store, &attempt, &exporter, Source::of(peer.ip()))
+) -> impl FnOnce(&Store) -> Result<(Vec<u8>, PendingPasswordLogin), Error> + Send + 'static {
+    move |store| passwords.begin(store, &attempt, &exporter, PeerNetwork::of(peer.ip()))
 }
 
 /// A client that closes the connection after the server's half of a login by password has most
 /// likely found that the password was wrong.
-fn gave_up(error: Error, begun: Option<&BegunPassword>) -> Error {
+fn gave_up(error: Error, begun: Option<&PendingPasswordLogin>) -> Error {
     match (error, begun) {
         (Error::Lost(_), Some(begun)) => login_refused(
             begun.user(),

@@ -13,11 +13,11 @@ use super::Accepted;
 use crate::{
     Error,
     admin::rules::check_invite,
-    admission::Source,
+    admission::PeerNetwork,
     audit::{Audit, Entry},
     crypto::{is_same_mac, random},
     keys::{CredentialLimits, PublicKey, SecretKey},
-    password::{BegunPassword, Passwords, remember_source},
+    password::{Passwords, PendingPasswordLogin, remember_source},
     paths::Root,
     rights::RightsFile,
     session::{Session, Validity, check_key_options, validity},
@@ -43,7 +43,7 @@ pub(super) struct LoginRequest {
     /// The live session that it names, for a login by `attach`.
     pub(super) live: Option<Session>,
     /// The login by password that the client has begun.
-    pub(super) begun: Option<BegunPassword>,
+    pub(super) begun: Option<PendingPasswordLogin>,
 }
 
 /// A credential that was proved: its name, what it may be used for, and the proof that the server
@@ -117,7 +117,7 @@ impl Verifier {
             }
         };
         if !matches!(login.proof, Proof::Password { .. }) && store.password(user)?.is_some() {
-            remember_source(store, user, Source::of(self.peer));
+            remember_source(store, user, PeerNetwork::of(self.peer));
         }
         let session = Session {
             user: user.clone(),
@@ -177,7 +177,7 @@ impl Verifier {
         &self,
         store: &Store,
         user: &UserName,
-        begun: Option<BegunPassword>,
+        begun: Option<PendingPasswordLogin>,
         ke3: &[u8],
     ) -> Result<Authenticated, Error> {
         let id = begun.and_then(|begun| self.passwords.finish(store, begun, ke3));
