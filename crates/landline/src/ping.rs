@@ -1,4 +1,4 @@
-//! The service `ping`: a sign of life, and how long it takes (`docs/protocol.md` section 7).
+//! The service `ping`: a sign of life (`docs/protocol.md` section 7).
 
 use std::time::{Duration, Instant};
 
@@ -39,10 +39,10 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     exit_statuses: &[],
 };
 
-/// Asks once and waits for the answer; returns the round trip.
+/// Sends one `ping` and waits for the answer; returns the round-trip time.
 ///
 /// # Errors
-/// [`Error::Lost`], or what the server says.
+/// [`Error::Lost`], or an error that the server sends.
 pub async fn ping(channel: &mut Channel) -> Result<Duration, Error> {
     let start = Instant::now();
     channel.send(&Ping {})?;
@@ -60,7 +60,7 @@ pub async fn receive_pong(channel: &mut Channel) -> Result<(), Error> {
     Ok(())
 }
 
-/// The server's half.
+/// The server's half of the service.
 pub(crate) struct PingService;
 
 impl Service for PingService {

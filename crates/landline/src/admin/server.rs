@@ -87,7 +87,7 @@ impl Caller<'_> {
             key: session.key.clone(),
             may_grant: session.limits.may_grant,
             session: session.id.clone(),
-            source: Source::of(context.peer()),
+            source: PeerNetwork::of(context.peer()),
             root: context.root().clone(),
         })
     }

@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last.
+//! Serves one connection, from its first byte to its last.
 
 use std::{
     net::SocketAddr,
@@ -11,7 +11,7 @@ use std::{
 
 use landline_proto::{ErrorCode, limits::OPEN_TIME_MAX, messages::Open, state::SERVER_CHANNEL};
 
-use super::shared::{Entered, Shared};
+use super::state::{AdmittedConnection, ServerState};
 use crate::{
     Error, Event, EventSink, Side,
     admission::{PeerNetwork, Ticket},
@@ -23,16 +23,22 @@ use crate::{
     },
 };
 
-/// How long a frame that is being sent when its session is ended may take: what ends the session
-/// can be said behind it.
+/// How long an unfinished frame may take after its session is terminated.
+///
+/// The reason of the termination is sent after the frame.
 const FRAME_TIME: Duration = Duration::from_millis(300);
-/// How long a login that is on its way when the server drains may take, so that its client hears
-/// why there is none.
-const LAST_WORD_TIME: Duration = Duration::from_secs(3);
+/// How long a login may take after the server starts to drain.
+///
+/// The client then learns why it cannot log in.
+const DRAIN_LOGIN_TIME: Duration = Duration::from_secs(3);
 
-/// A newcomer's place among the half-open connections; `None` while its source is shut out.
-pub(super) fn admit(shared: &Shared, peer: SocketAddr, events: &EventSink) -> Option<Ticket> {
-    match shared
+/// Takes a half-open slot for a peer; `None` while its network is shut out.
+pub(super) fn admit_peer(
+    state: &ServerState,
+    peer: SocketAddr,
+    events: &EventSink,
+) -> Option<Ticket> {
+    match state
         .admission
         .admit(PeerNetwork::of(peer.ip()), Instant::now())
     {
@@ -42,7 +48,7 @@ pub(super) fn admit(shared: &Shared, peer: SocketAddr, events: &EventSink) -> Op
                 "too many refused logins from there; shut out for another {} s",
                 refused.remaining.as_secs() + 1
             );
-            note_refusal(shared, peer, "shut-out", &message);
+            note_refusal(state, peer, "shut-out", &message);
             events(Event::Refused {
                 peer: peer.to_string(),
                 code: "shut-out".into(),
@@ -53,17 +59,17 @@ pub(super) fn admit(shared: &Shared, peer: SocketAddr, events: &EventSink) -> Op
     }
 }
 
-/// One connection, from its first byte to its last.
+/// Serves one connection, from its first byte to its last.
 pub(super) async fn serve(
     transport: Box<dyn Transport>,
     peer: SocketAddr,
     ticket: Ticket,
-    shared: Arc<Shared>,
+    state: Arc<ServerState>,
     mut drain: Drain,
     events: EventSink,
 ) {
     let (mut channel, session, (connection, _permit)) =
-        match log_in(transport, peer, ticket, &shared, &mut drain).await {
+        match log_in(transport, peer, ticket, &state, &mut drain).await {
             Ok(logged_in) => logged_in,
             Err((code, message)) => {
                 events(Event::Refused {
@@ -75,16 +81,16 @@ pub(super) async fn serve(
             }
         };
     let context = ServiceContext::new(ContextParts {
-        audit_rate_limiter: shared.audit_rate_limiters.of(&session.user),
+        audit_rate_limiter: state.audit_rate_limiters.of(&session.user),
         session,
         connection,
         drain: drain.clone(),
-        root: shared.root.clone(),
-        rights: shared.rights.clone(),
-        store: shared.store.clone(),
-        work: shared.work.clone(),
+        root: state.root.clone(),
+        rights: state.rights.clone(),
+        store: state.store.clone(),
+        work: state.work.clone(),
         events,
-        audit: shared.audit.clone(),
+        audit: state.audit.clone(),
         had_right: AtomicBool::new(false),
     });
     let Session {
@@ -114,15 +120,15 @@ pub(super) async fn serve(
         }
     });
     if invited {
-        redeemed(&shared, &context).await;
+        on_invite_redeemed(&state, &context).await;
     }
     let mut is_over = drain.clone();
     channel.set_shutdown(context.connection().termination_signal());
     let partial = channel.writer.partial_frame();
-    channel.set_rate_limiter(shared.rate_limiter_of(context.user()));
+    channel.set_rate_limiter(state.rate_limiter_of(context.user()));
     let served = tokio::select! {
         biased;
-        served = serve_channel(&mut channel, &context, &shared.services, &mut drain) => served,
+        served = serve_channel(&mut channel, &context, &state.services, &mut drain) => served,
         error = terminated(&context, &partial) => Err(error),
         () = is_over.over() => {
             let error = draining_error();
@@ -137,7 +143,7 @@ pub(super) async fn serve(
     match served {
         Ok(()) => channel.finish().await,
         Err(error) => {
-            // Ending between requests is no failure of theirs.
+            // A client that is drained between requests has not failed.
             if !matches!(
                 error,
                 Error::Failed {
@@ -156,7 +162,7 @@ pub(super) async fn serve(
     }
     match context
         .connection()
-        .deregister(departure, shared.session_linger)
+        .deregister(departure, state.session_linger)
     {
         Remaining::Others => {}
         Remaining::Nothing => report_closed(&context),
@@ -171,53 +177,52 @@ pub(super) async fn serve(
     }
 }
 
-/// The session is over.
+/// Reports that a session is over.
 fn report_closed(context: &ServiceContext) {
     context.report(|user, session| Event::Closed { user, session });
     context.note(|user, session| Entry::Logout { user, session });
 }
 
-/// The part of a connection that is before the login; or the code and the words for why there is no
-/// more of it.
+/// Logs a client in; the error is a code and a message for the event.
 async fn log_in(
     transport: Box<dyn Transport>,
     peer: SocketAddr,
     ticket: Ticket,
-    shared: &Shared,
+    state: &ServerState,
     drain: &mut Drain,
-) -> Result<(Channel, Session, Entered), (String, String)> {
+) -> Result<(Channel, Session, AdmittedConnection), (String, String)> {
     let suspicion = Suspicion {
-        shared,
+        state,
         peer,
         is_raised: AtomicBool::new(false),
     };
-    let guessed = |guess| suspicion.is_raised.store(guess, Ordering::Relaxed);
-    let going = drain.clone();
-    // A login that is on its way when the server drains is told so, in place of `welcome`.
-    let enter = |session: &Session| {
-        if going.has_begun() {
+    let report_guess = |guess| suspicion.is_raised.store(guess, Ordering::Relaxed);
+    let draining = drain.clone();
+    // A login that completes while the server drains gets an error, not `welcome`.
+    let admit = |session: &Session| {
+        if draining.has_begun() {
             Err(draining_error())
         } else {
-            shared.enter(session, peer)
+            state.admit(session, peer)
         }
     };
     let out_of_time = async {
         drain.begun().await;
-        tokio::time::sleep(LAST_WORD_TIME).await;
+        tokio::time::sleep(DRAIN_LOGIN_TIME).await;
     };
     let accepted = tokio::select! {
         biased;
         () = out_of_time => {
             let error = draining_error();
-            note_refusal(shared, peer, &error.code_str(), &error.to_string());
+            note_refusal(state, peer, &error.code_str(), &error.to_string());
             Err(error)
         }
         () = ticket.evicted() => {
             let message = "it was half-open for the longest, and had to make room for a newer one";
-            note_refusal(shared, peer, "evicted", message);
+            note_refusal(state, peer, "evicted", message);
             return Err(("evicted".into(), message.into()));
         }
-        accepted = super::login::accept(transport, peer, shared.login_context(&guessed), enter) => accepted,
+        accepted = super::login::accept(transport, peer, state.login_context(&report_guess), admit) => accepted,
     };
     accepted.map_err(|error| {
         if is_guess(&error) {
@@ -227,10 +232,11 @@ async fn log_in(
     })
 }
 
-/// Whether a connection that is not logged in has made a guess, which is held against its source
-/// however it ends.
+/// Records whether a connection has made a guess before its login.
+///
+/// A guess counts against the network of the peer, however the connection ends.
 struct Suspicion<'a> {
-    shared: &'a Shared,
+    state: &'a ServerState,
     peer: SocketAddr,
     is_raised: AtomicBool,
 }
@@ -238,17 +244,17 @@ struct Suspicion<'a> {
 impl Drop for Suspicion<'_> {
     fn drop(&mut self) {
         if *self.is_raised.get_mut() {
-            self.shared
+            self.state
                 .admission
                 .penalise(PeerNetwork::of(self.peer.ip()), Instant::now());
         }
     }
 }
 
-/// Writes down a refusal that does not come from the login itself.
-fn note_refusal(shared: &Shared, peer: SocketAddr, code: &str, message: &str) {
+/// Logs a rejection that the login itself has not logged.
+fn note_refusal(state: &ServerState, peer: SocketAddr, code: &str, message: &str) {
     let (code, message) = (code.to_owned(), message.to_owned());
-    shared.audit.note(Entry::Refused {
+    state.audit.note(Entry::Refused {
         peer,
         user: None,
         method: None,
@@ -257,7 +263,7 @@ fn note_refusal(shared: &Shared, peer: SocketAddr, code: &str, message: &str) {
     });
 }
 
-/// Whether a login was refused that may have been a guess.
+/// Whether a rejected login may have been a guess.
 fn is_guess(error: &Error) -> bool {
     use ErrorCode::{InviteExpired, InviteUnknown, InviteUsed, InviteUser};
     match error {
@@ -276,17 +282,18 @@ fn is_guess(error: &Error) -> bool {
     }
 }
 
-/// An invite was redeemed: if it was the owner's, there is an owner now.
-async fn redeemed(shared: &Arc<Shared>, context: &ServiceContext) {
-    let giving = shared.clone();
-    let given = tokio::task::spawn_blocking(move || giving.give_the_owner()).await;
-    if let Ok(Err(error)) = given {
+/// Grants the initial rights, if the invite was the owner's.
+async fn on_invite_redeemed(state: &Arc<ServerState>, context: &ServiceContext) {
+    let granting = state.clone();
+    let granted = tokio::task::spawn_blocking(move || granting.grant_owner()).await;
+    if let Ok(Err(error)) = granted {
         context.report_failure(&error);
     }
 }
 
-/// Returns once the session was ended from elsewhere. A frame that was sent in part gets the time
-/// to leave, so that the reason can be sent behind it.
+/// Returns once the session is terminated from elsewhere.
+///
+/// It leaves time for an unfinished frame, after which the reason can be sent.
 async fn terminated(context: &ServiceContext, partial: &PartialFrame) -> Error {
     let error = context.connection().terminated().await;
     if partial.is_there() {
@@ -301,12 +308,12 @@ async fn serve_channel(
     services: &Registry,
     drain: &mut Drain,
 ) -> Result<(), Error> {
-    // A place among the connections is not for a login alone.
+    // A client must not hold a slot without a channel.
     let header = tokio::select! {
         biased;
         () = drain.begun() => return Err(draining_error()),
         header = channel.receive_or_end(&SERVER_CHANNEL) => header?,
-        // A client keeps an attached connection in reserve.
+        // A client may keep an attached connection in reserve.
         () = tokio::time::sleep(OPEN_TIME_MAX), if !context.session().attached => {
             let message = format!("no channel was opened within {} s", OPEN_TIME_MAX.as_secs());
             return Err(Error::here(ErrorCode::OpenTimeout, message));
@@ -369,8 +376,8 @@ mod tests {
         )
     }
 
-    /// Logs alice in by `method`, with a first request of a service.
-    async fn connected(
+    /// Logs alice in by `method`, with the first request of a service.
+    async fn log_in_by(
         server: &Arc<Server>,
         method: AuthMethod,
         service: &str,
@@ -384,9 +391,9 @@ mod tests {
                 .await;
         });
         let credential = Credential::new("alice".parse().unwrap(), method);
-        let line = crate::net::DialedStream::new(Box::new(near));
+        let dialed = crate::net::DialedStream::new(Box::new(near));
         crate::login::connect(
-            line,
+            dialed,
             "memory",
             server.fingerprint(),
             &credential,
@@ -397,7 +404,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_sessions_of_a_user_go_by_one_pace() {
+    async fn sessions_of_user_share_one_rate() {
         let stage = testkit::Stage::new("unused");
         let server = server(&stage);
         let (invite, key) = invite_and_key(&server, &stage);
@@ -406,12 +413,12 @@ mod tests {
             AuthMethod::Invite(key.clone(), invite.token),
             AuthMethod::Key(key),
         ] {
-            let mut login = connected(&server, method, crate::ping::SERVICE, &Ping {}).await;
+            let mut login = log_in_by(&server, method, crate::ping::SERVICE, &Ping {}).await;
             crate::ping::receive_pong(&mut login.channel).await.unwrap();
             sessions.push(login);
         }
         let rate_limiter = server
-            .shared
+            .state
             .rate_limiters
             .of(&"alice".parse().unwrap(), || None);
         assert_eq!(
@@ -421,10 +428,9 @@ mod tests {
         );
     }
 
-    /// More than one message holds: each has left before the next is made, and none of the sessions
-    /// is lost in between.
+    /// The list needs several messages. None of the sessions is lost between them.
     #[tokio::test]
-    async fn a_long_list_of_sessions_is_whole() {
+    async fn long_session_list_is_complete() {
         let stage = testkit::Stage::new("unused");
         let server = server(&stage);
         let (invite, key) = invite_and_key(&server, &stage);
@@ -449,7 +455,7 @@ mod tests {
         };
         let others: Vec<_> = (0..400).map(begin).collect();
         let method = AuthMethod::Invite(key, invite.token);
-        let mut login = connected(&server, method, crate::admin::messages::SERVICE, &Who {}).await;
+        let mut login = log_in_by(&server, method, crate::admin::messages::SERVICE, &Who {}).await;
         let (mut listed, mut messages, mut more) = (Vec::new(), 0, true);
         while more {
             let part: LiveSessions = login
@@ -473,6 +479,6 @@ mod tests {
                 .map(|number| format!("{number:04}"))
                 .collect::<Vec<_>>()
         );
-        assert_eq!(listed.len(), others.len() + 1, "and who asks");
+        assert_eq!(listed.len(), others.len() + 1, "and alice's own session");
     }
 }

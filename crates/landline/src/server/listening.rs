@@ -1,5 +1,4 @@
-//! What the server does with its listener: every connection that it brings is served, until it
-//! drains.
+//! Accepts connections on the listener until the server drains.
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -10,25 +9,24 @@ use landline_socketserver::{
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
-    connection::{admit, serve},
-    shared::Shared,
+    connection::{admit_peer, serve},
+    state::ServerState,
 };
 use crate::{Event, EventSink, net::tcp};
 
-/// How long connections that are ended may take to say so.
+/// How long terminated connections may take to send their errors.
 const ENDING_TIME: Duration = Duration::from_secs(2);
 
 /// Serves connections until `shutdown`, then drains.
 pub(super) async fn accept(
-    shared: Arc<Shared>,
+    state: Arc<ServerState>,
     listener: TcpListener,
     drain_time: Duration,
     shutdown: impl Future<Output = ()>,
     events: EventSink,
 ) -> io::Result<()> {
     let limits = Limits {
-        // How many there may be, in all and from one source, is for the admission to say: it knows
-        // how far each has come.
+        // The admission sets these limits, because it knows how far each login is.
         connections_max: usize::MAX,
         connections_per_address_max: usize::MAX,
         idle_timeout: None,
@@ -42,8 +40,8 @@ pub(super) async fn accept(
         let (Some(peer), Some(stream)) = (peer, connection.stream_mut().take()) else {
             return Ok(());
         };
-        if let Some(ticket) = admit(&shared, peer, &sink) {
-            serve(Box::new(stream), peer, ticket, shared, drain, sink).await;
+        if let Some(ticket) = admit_peer(&state, peer, &sink) {
+            serve(Box::new(stream), peer, ticket, state, drain, sink).await;
         }
         Ok(())
     };

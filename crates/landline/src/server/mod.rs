@@ -1,15 +1,15 @@
-//! The server: accepts connections, logs people in, and serves their channels.
+//! The server: accepts connections, logs users in, and serves their channels.
 
-mod capacity;
 mod connection;
 mod control;
+mod connection_slots;
 mod home;
 mod listening;
 pub(crate) mod login;
 mod reload;
 mod revocation;
 mod services;
-mod shared;
+mod state;
 
 use std::{
     future::Future,
@@ -19,14 +19,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use capacity::Capacity;
-use connection::{admit, serve};
+use connection::{admit_peer, serve};
+use connection_slots::ConnectionSlots;
 use control::ControlSocket;
 pub use home::noted_home;
 use listening::accept;
 pub use services::words;
 use services::{ServiceParts, registry, words_with};
-use shared::Shared;
+use state::ServerState;
 use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -49,9 +49,9 @@ use crate::{
 /// Threads for logins, administration and revocation.
 const LOGIN_THREADS: usize = 4;
 const INVITE_FILE: &str = "invite";
-/// Half-open connections at a time.
+/// The most half-open connections at a time.
 const HALF_OPEN_MAX: usize = 512;
-/// How often copies that were broken off long ago are looked for.
+/// How often expired unfinished copies are removed.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// How long a server that starts waits for a command that holds the lock.
@@ -61,29 +61,31 @@ const LOCK_RETRY_TIME: Duration = Duration::from_millis(20);
 /// How long requests of commands may take that are received when the server ends.
 const CONTROL_ENDING_TIME: Duration = Duration::from_secs(10);
 
-/// How a server is set up.
+/// Options of a server.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
     /// The state folder.
     pub state: PathBuf,
-    /// The folder that is the accounts' home.
+    /// The folder that is the home of all accounts.
     pub home: PathBuf,
-    /// Connections that are logged in, at a time; further logins are refused. A fourth of them, at
-    /// most 16, is kept for those who may administer. Half-open ones are counted apart: as
-    /// many, but at most 512.
+    /// The most logged-in connections; further logins are rejected.
+    ///
+    /// A quarter, at most 16, is reserved for admins. Half-open connections are counted apart,
+    /// with the same limit but at most 512.
     pub connections_max: usize,
-    /// How long transfers may go on once the server drains.
+    /// How long transfers may continue after the server starts to drain.
     pub drain_time: Duration,
-    /// How long a session whose last connection was lost waits for its client to attach again;
-    /// zero ends it at once.
+    /// How long a session waits after its last connection was lost.
+    ///
+    /// The client can attach again in that time. Zero ends the session at once.
     pub session_linger: Duration,
-    /// How the audit log is kept.
+    /// Options of the audit log.
     pub audit: AuditOptions,
 }
 
-/// A server that has its state and does not listen yet.
+/// A server that has opened its state and does not listen yet.
 pub struct Server {
-    shared: Arc<Shared>,
+    state: Arc<ServerState>,
     drain_time: Duration,
     audit_problem: Option<String>,
     partials: Partials,
@@ -94,21 +96,26 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the state, making it on first use. Blocking.
+    /// Opens the state folder, or creates it.
     ///
     /// # Errors
-    /// [`Error::State`] where the state cannot be used, its rights are broken, or another server
-    /// uses it; `audit` where an owner who has joined has no rights yet, and they cannot be
-    /// written down.
+    /// [`Error::State`] if the state cannot be used, its rights file is broken, or another server
+    /// uses it. `audit` if the initial rights of the owner cannot be logged.
+    ///
+    /// # Blocking
+    /// Reads and writes files.
     pub fn open(options: &ServerOptions) -> Result<Self, Error> {
         Self::open_with(options, Vec::new())
     }
 
-    /// As [`open`](Self::open), with further services. Blocking.
+    /// As [`open`](Self::open), with further services.
     ///
     /// # Errors
-    /// As [`open`](Self::open); `io` where the [`Registry`](crate::session::Registry) refuses a
+    /// As [`open`](Self::open); `io` if the [`Registry`](crate::session::Registry) rejects a
     /// service.
+    ///
+    /// # Blocking
+    /// Reads and writes files.
     pub fn open_with(
         options: &ServerOptions,
         further: Vec<Arc<dyn Service>>,
@@ -155,7 +162,7 @@ impl Server {
         };
         let services = registry(&parts, further)?;
         Ok(Self {
-            shared: Arc::new(Shared {
+            state: Arc::new(ServerState {
                 folder,
                 identity,
                 store,
@@ -172,7 +179,7 @@ impl Server {
                 session_linger: options.session_linger,
                 threads,
                 admission: Admission::new(options.connections_max.min(HALF_OPEN_MAX)),
-                connections: Capacity::new(options.connections_max),
+                connections: ConnectionSlots::new(options.connections_max),
             }),
             audit_problem,
             partials,
@@ -185,22 +192,22 @@ impl Server {
 
     /// The fingerprint that clients pin.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.shared.identity.fingerprint()
+        self.state.identity.fingerprint()
     }
 
-    /// What was found wrong with the audit log when it was opened, if anything was.
+    /// What is wrong with the audit log that was opened, if anything.
     pub fn audit_problem(&self) -> Option<&str> {
         self.audit_problem.as_deref()
     }
 
-    /// The live sessions, to look at and to end.
+    /// The live sessions, to list and to end.
     pub fn sessions(&self) -> Sessions {
-        self.shared.sessions.clone()
+        self.state.sessions.clone()
     }
 
-    /// Every message that this server accepts, with its state and the right that it needs.
+    /// Every message that this server accepts, with its state and right.
     pub fn message_rights(&self) -> &[MessageRight] {
-        self.shared.services.table()
+        self.state.services.table()
     }
 
     /// The accounts, keys and invites.
@@ -210,28 +217,32 @@ impl Server {
 
     /// The blocking work that runs for users.
     pub fn work(&self) -> &WorkTable {
-        &self.shared.work
+        &self.state.work
     }
 
-    /// Who may do what.
+    /// The rights of all users.
     pub fn rights(&self) -> Arc<RightsFile> {
-        self.shared.rights.clone()
+        self.state.rights.clone()
     }
 
-    /// Makes a fresh invite for the owner of this server; `None` once somebody has an account. Any
-    /// earlier one is void. This invite and later ones name the addresses that `reachable` lists
-    /// when they are made. It is in the audit log before it is good. Blocking.
+    /// Creates an invite for the owner of this server, in place of any earlier one.
+    ///
+    /// This invite and later ones have the addresses that `reachable` lists when they are created.
+    /// `None` once there is an account. The invite is logged before it becomes valid.
     ///
     /// # Errors
     /// `audit`, [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads and writes files.
     pub fn owner_invite(
         &self,
         reachable: impl Fn() -> Vec<HostPort> + Send + Sync + 'static,
     ) -> Result<Option<Invite>, Error> {
-        self.shared.folder.remove(INVITE_FILE)?;
+        self.state.folder.remove(INVITE_FILE)?;
         self.administration().set_reachable(Box::new(reachable));
         let addresses = self.administration().addresses()?;
-        if self.shared.store.has_accounts()? {
+        if self.state.store.has_accounts()? {
             return Ok(None);
         }
         let invite = Invite::new(addresses, self.fingerprint());
@@ -242,58 +253,64 @@ impl Server {
             Purpose::Owner,
             INVITE_TIME,
         ));
-        self.shared.audit.record_blocking(Entry::Admin {
+        self.state.audit.record_blocking(Entry::Admin {
             user,
             session,
             action,
             subject,
             detail,
         })?;
-        self.shared
+        self.state
             .store
             .put_owner_invite(&invite.token, INVITE_TIME)?;
         Ok(Some(invite))
     }
 
-    /// Writes an invite to a file that only the owner of the state folder can read. Blocking.
+    /// Writes an invite to a file with mode 0600.
     ///
     /// # Errors
     /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Writes a file.
     pub fn write_invite(&self, invite: &Invite) -> Result<PathBuf, Error> {
-        self.shared
+        self.state
             .folder
             .write(INVITE_FILE, format!("{invite}\n").as_bytes())?;
-        Ok(self.shared.folder.path_of(INVITE_FILE))
+        Ok(self.state.folder.path_of(INVITE_FILE))
     }
 
-    /// Serves one connection that was accepted elsewhere, such as an in-memory one, from its first
-    /// byte to its last. `peer` is what events call it.
+    /// Serves one connection that was accepted elsewhere, such as an in-memory one.
+    ///
+    /// Events name the client by `peer`.
     pub async fn serve_connection(
         &self,
         transport: Box<dyn Transport>,
         peer: SocketAddr,
         events: EventSink,
     ) {
-        let Some(ticket) = admit(&self.shared, peer, &events) else {
+        let Some(ticket) = admit_peer(&self.state, peer, &events) else {
             return;
         };
         serve(
             transport,
             peer,
             ticket,
-            self.shared.clone(),
+            self.state.clone(),
             Drain::never(),
             events,
         )
         .await;
     }
 
-    /// Serves until `shutdown` completes, then drains: no more connections, idle ones end,
-    /// transfers go on until the drain time is over. A notice of `reload` has the rights read
-    /// at once; that they have changed is noticed without it within a second.
+    /// Serves until `shutdown` completes, then drains.
+    ///
+    /// A draining server accepts no connections and ends idle ones. Transfers continue until the
+    /// drain time is over. A notification of `reload` makes the server read the rights file at
+    /// once; without one it notices a change within a second.
     ///
     /// # Errors
-    /// Where connections cannot be waited for at all.
+    /// If the listener fails.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -301,24 +318,24 @@ impl Server {
         reload: Arc<Notify>,
         events: EventSink,
     ) -> Result<(), Error> {
-        let mut upkeep = JoinSet::new();
-        upkeep.spawn(reload::follow(
-            self.shared.rights.clone(),
+        let mut maintenance = JoinSet::new();
+        maintenance.spawn(reload::follow(
+            self.state.rights.clone(),
             reload,
             events.clone(),
         ));
-        upkeep.spawn(revocation::watch(
-            self.shared.store.clone(),
-            self.shared.sessions.clone(),
-            self.shared.threads.clone(),
+        maintenance.spawn(revocation::watch(
+            self.state.store.clone(),
+            self.state.sessions.clone(),
+            self.state.threads.clone(),
             events.clone(),
         ));
-        upkeep.spawn(expire(self.partials.clone()));
+        maintenance.spawn(expire(self.partials.clone()));
         let stop = CancellationToken::new();
         let mut control = JoinSet::new();
         control.spawn(self.control.serve(self.admin.clone(), stop.clone()));
         let served = accept(
-            self.shared.clone(),
+            self.state.clone(),
             listener,
             self.drain_time,
             shutdown,
@@ -332,8 +349,8 @@ impl Server {
         // Commands that find no server go by the addresses that it had last.
         let save = move || admin.administration.addresses().map(drop);
         let _ = tokio::task::spawn_blocking(save).await;
-        // A log that cannot be written has refused everything that it should have.
-        let _ = self.shared.audit.close().await;
+        // The log has rejected everything that it could not record.
+        let _ = self.state.audit.close().await;
         served.map_err(|error| Error::io("the listener", &error))
     }
 }
@@ -353,13 +370,13 @@ fn take_lock(folder: &PrivateFolder, state: &Path) -> Result<FolderLock, Error> 
     }
 }
 
-/// Looks for copies that were broken off long ago, now and then.
+/// Removes expired unfinished copies from time to time.
 async fn expire(partials: Partials) {
     let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
     loop {
         expiry.tick().await;
         let partials = partials.clone();
-        // What cannot be removed now is tried again next time.
+        // A copy that cannot be removed now is tried again next time.
         tokio::task::spawn_blocking(move || drop(partials.sweep()));
     }
 }

@@ -1,5 +1,4 @@
-//! The live sessions: who is logged in, from where, doing what; and how one is ended from
-//! elsewhere.
+//! The live sessions: users, peers and activities; and how a session is ended.
 
 use std::{
     collections::BTreeMap,
@@ -17,12 +16,12 @@ use crate::{
     session::{Session, SessionLookup},
 };
 
-/// How much is noted of what a connection is doing, in characters; a path alone may be 4 KiB.
-const DOING_CHARACTERS_MAX: usize = 200;
-/// How many sessions of one user may wait for their clients.
+/// The most that is kept of an activity, in characters; a path may have 4 KiB.
+const ACTIVITY_CHARACTERS_MAX: usize = 200;
+/// How many sessions of one user may wait for their client.
 const DISCONNECTED_PER_USER_MAX: usize = 16;
 
-/// The live sessions of a server. Cloning gives another handle to the same ones.
+/// The live sessions of a server. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Sessions(Arc<Mutex<SessionTable>>);
 
@@ -47,43 +46,44 @@ struct Live {
     session: Session,
     since: i64,
     connections: BTreeMap<u64, ConnectionInfo>,
-    /// When its last connection was lost, while it has none.
+    /// When the last connection was lost, while there is none.
     disconnected: Option<Instant>,
-    /// Why it is being ended, once it is.
+    /// The reason of the termination, once the session is terminated.
     ended: watch::Sender<Option<String>>,
 }
 
-/// A session as it is now.
+/// A snapshot of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionInfo {
-    /// The session's id.
+    /// The id of the session.
     pub session: String,
-    /// Who.
+    /// The logged-in user.
     pub user: UserName,
-    /// The fingerprint of what was proved.
+    /// The fingerprint or id of the credential.
     pub key: String,
     /// The method of the login.
     pub method: String,
-    /// When it began, in seconds since 1970.
+    /// When the session began, in seconds since 1970.
     pub since: i64,
-    /// Its connections, the oldest first; none while it waits for the client to attach again.
+    /// The connections, the oldest first; none while the session waits for its client.
     pub connections: Vec<ConnectionInfo>,
 }
 
 /// One connection of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionInfo {
-    /// From where.
+    /// The address of the client.
     pub peer: SocketAddr,
-    /// When it began, in seconds since 1970.
+    /// When the connection began, in seconds since 1970.
     pub since: i64,
-    /// The service, once one was opened, and what it is doing: `files put /home/alice/x`.
+    /// The service and its activity, such as `files put /home/alice/x`.
     pub doing: String,
 }
 
 impl Sessions {
-    /// Enters a session that was just logged in, with its first connection. Its user may have
-    /// `sessions_max` of them.
+    /// Registers a new session with its first connection.
+    ///
+    /// `sessions_max` limits the sessions of its user.
     ///
     /// # Errors
     /// `too-many-sessions`.
@@ -99,7 +99,7 @@ impl Sessions {
                 |live: &&Live| live.session.user == session.user && live.ended.borrow().is_none();
             table.live.values().filter(of_user).count() as u64
         };
-        // One that waits for its client makes room for one whose client is there.
+        // A session that waits for its client makes room for one with a client.
         if sessions_max.is_some_and(|max| count(&table) >= max) {
             table.end_longest_disconnected(&session.user);
         }
@@ -122,18 +122,19 @@ impl Sessions {
         self.add(&mut table, &session, peer)
     }
 
-    /// Adds a further connection to a live session.
+    /// Adds a connection to a live session.
     ///
     /// # Errors
-    /// [`Error::LoginRefused`] where there is no such session, or it is being ended;
-    /// `too-many-sessions` where it has as many connections as a session may have.
+    /// [`Error::LoginRefused`] if the session does not exist or is terminated; `too-many-sessions`
+    /// if it has the most connections allowed.
     pub fn attach(&self, session: &Session, peer: SocketAddr) -> Result<SessionHandle, Error> {
         let mut table = self.table();
         self.add(&mut table, session, peer)
     }
 
-    /// The live sessions that `which` chooses, the oldest first: their ids, and whose they are.
-    /// What they are doing is much more, and [`info`](Self::info) tells it of one at a time.
+    /// The ids and users of the sessions that `which` selects, the oldest first.
+    ///
+    /// Activities take more memory, so [`info`](Self::info) returns them for one session.
     pub fn list(&self, which: impl Fn(&Session) -> bool) -> Vec<(String, UserName)> {
         let table = self.table();
         let mut chosen: Vec<&Live> = table
@@ -148,19 +149,19 @@ impl Sessions {
             .collect()
     }
 
-    /// A session as it is now; `None` where it does not live.
+    /// A snapshot of a session; `None` if it does not exist.
     pub fn info(&self, session: &str) -> Option<SessionInfo> {
         self.table().live.get(session).map(Live::info)
     }
 
-    /// Tells of every connection that is entered from now on. There is one subscriber at a time.
+    /// Subscribes to all new connections. There is one subscriber at a time.
     pub(crate) fn subscribe(&self) -> mpsc::UnboundedReceiver<Entered> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.table().entered = Some(sender);
         receiver
     }
 
-    /// All live sessions as they were logged in, and the addresses of their connections.
+    /// All live sessions as logged in, with the addresses of their connections.
     pub(crate) fn logins(&self) -> Vec<(Session, Vec<IpAddr>)> {
         let peers = |live: &Live| live.connections.values().map(|at| at.peer.ip()).collect();
         self.table()
@@ -170,8 +171,9 @@ impl Sessions {
             .collect()
     }
 
-    /// Ends the session of this id, all its connections, and says why to whoever is at the other
-    /// end. Returns at once, with the session unless it was being ended before; it is gone
+    /// Terminates a session on all its connections, and tells the client the reason.
+    ///
+    /// Returns at once, with the session unless it was terminated before. The session is gone
     /// within 2 s.
     pub fn end(&self, reason: &str, session: &str) -> Option<SessionInfo> {
         let table = self.table();
@@ -194,7 +196,7 @@ impl Sessions {
             .live
             .get_mut(&session.id)
             .filter(|live| live.ended.borrow().is_none());
-        // It was ended after the proof was found to be good.
+        // The session may be terminated between the proof and this.
         let live = live
             .ok_or_else(|| Error::LoginRefused(format!("{}: the session is over", session.user)))?;
         if live.connections.len() >= SESSION_CONNECTIONS_MAX {
@@ -229,7 +231,7 @@ impl Sessions {
     }
 
     fn table(&self) -> MutexGuard<'_, SessionTable> {
-        // Every change to the table is a single step, so that a panic leaves it whole.
+        // Every change to the table is one step, so a panic leaves it consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -258,8 +260,7 @@ impl Live {
     }
 }
 
-/// A connection's place in the table; the session is gone once the last of its connections is
-/// dropped.
+/// A connection's entry in the table. The last one to be dropped ends the session.
 #[derive(Debug)]
 pub struct SessionHandle {
     sessions: Sessions,
@@ -270,14 +271,14 @@ pub struct SessionHandle {
 }
 
 impl SessionHandle {
-    /// From where.
+    /// The address of the client.
     pub(crate) fn peer(&self) -> IpAddr {
         self.peer.ip()
     }
 
-    /// Notes what this connection is doing, for whoever asks who is here: 200 characters of it.
+    /// Records the activity of this connection, up to 200 characters.
     pub fn set_activity(&self, what: &str) {
-        let what = shortened(what);
+        let what = shorten(what);
         let mut table = self.sessions.table();
         let live = table.live.get_mut(&self.session);
         if let Some(info) = live.and_then(|live| live.connections.get_mut(&self.number)) {
@@ -285,13 +286,15 @@ impl SessionHandle {
         }
     }
 
-    /// Ends the session, as [`Sessions::end`] does.
+    /// Terminates the session, as [`Sessions::end`] does.
     pub(crate) fn end(&self, reason: &str) {
         self.sessions.end(reason, &self.session);
     }
 
-    /// Returns once the session is to be ended, with the reason as the error to tell the peer.
-    /// Cancel-safe.
+    /// Returns once the session is terminated, with the error for the peer.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
     pub async fn terminated(&self) -> Error {
         let mut ended = self.ended.clone();
         let reason = ended
@@ -300,15 +303,15 @@ impl SessionHandle {
             .map(|reason| reason.clone());
         match reason {
             Ok(reason) => Error::here(ErrorCode::Ended, reason.unwrap_or_default()),
-            // Not while the session lives, and it lives as long as this.
+            // The sender lives as long as the session, which lives as long as this handle.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Whether the session is not being ended.
+    /// Checks that the session is not terminated.
     ///
     /// # Errors
-    /// The one that [`terminated`](Self::terminated) returns, once it would.
+    /// The error that [`terminated`](Self::terminated) returns.
     pub(crate) fn ensure_active(&self) -> Result<(), Error> {
         match &*self.ended.borrow() {
             None => Ok(()),
@@ -316,14 +319,17 @@ impl SessionHandle {
         }
     }
 
-    /// What [`terminated`](Self::terminated) waits for, for a channel to look at between two
-    /// frames.
+    /// The signal that [`terminated`](Self::terminated) waits for.
+    ///
+    /// A channel checks it between two frames.
     pub(crate) fn termination_signal(&self) -> watch::Receiver<Option<String>> {
         self.ended.clone()
     }
 
-    /// Leaves the session. A session whose last connection was lost waits to be attached to, for
-    /// `linger` at most, if its client can attach; otherwise it is over with its last connection.
+    /// Removes this connection from its session.
+    ///
+    /// A session whose last connection was lost waits for its client for up to `linger`, if the
+    /// client can attach. Otherwise the last connection ends the session.
     pub fn deregister(&self, departure: Departure, linger: Duration) -> Remaining {
         let mut table = self.sessions.table();
         let Some(live) = table.live.get_mut(&self.session) else {
@@ -359,7 +365,7 @@ impl SessionHandle {
     }
 }
 
-/// How a connection left its session.
+/// Why a connection left its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Departure {
     /// The client or the server has finished.
@@ -371,11 +377,11 @@ pub enum Departure {
 /// What is left of a session after a connection has left it.
 #[derive(Debug)]
 pub enum Remaining {
-    /// Other connections, or it was gone before.
+    /// Other connections, or the session was gone before.
     Others,
-    /// No connection: it waits for its client.
+    /// No connection; the session waits for its client.
     Waiting(Waiting),
-    /// Nothing: the session is over.
+    /// Nothing; the session is over.
     Nothing,
 }
 
@@ -389,8 +395,9 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Waits until the time is over or the session is ended; whether the session is over by that,
-    /// and not attached to again.
+    /// Waits until the time is over or the session is terminated.
+    ///
+    /// Returns whether this ended the session, and no client attached again.
     pub(crate) async fn is_over(mut self) -> bool {
         let ended = async {
             // The sender lives in the table, with the session.
@@ -412,7 +419,7 @@ impl Waiting {
 }
 
 impl SessionTable {
-    /// Ends the session of this user that has waited longest for its client, if there is one.
+    /// Terminates the session of this user that has waited longest for its client.
     fn end_longest_disconnected(&mut self, user: &UserName) {
         let oldest = self
             .live
@@ -436,15 +443,15 @@ impl Drop for SessionHandle {
     }
 }
 
-/// What goes beyond is marked. A copy of it is held for every connection, and told for each.
-fn shortened(what: &str) -> String {
-    match what.char_indices().nth(DOING_CHARACTERS_MAX) {
+/// Cuts an activity and marks the cut, because every connection keeps a copy.
+fn shorten(what: &str) -> String {
+    match what.char_indices().nth(ACTIVITY_CHARACTERS_MAX) {
         None => what.to_owned(),
         Some((end, _)) => format!("{}…", what.get(..end).unwrap_or_default()),
     }
 }
 
-/// Seconds since 1970: what people are shown.
+/// Seconds since 1970, for people.
 fn unix_now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -510,7 +517,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn waiting_session_is_over_when_ended_or_in_the_way() {
+    async fn waiting_session_ends_when_terminated_or_displaced() {
         let sessions = Sessions::default();
         let waiting = lost(&sessions, "alice", "1", None);
         assert!(sessions.end("kicked", "1").is_some());
@@ -550,7 +557,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_session_lives_as_long_as_its_last_connection() {
+    fn session_ends_with_last_connection() {
         let sessions = Sessions::default();
         let first = sessions
             .begin(session("alice", "1"), peer(1), None)
@@ -580,7 +587,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_a_connection_is_doing_is_cut_with_a_mark() {
+    fn long_activity_is_cut_with_mark() {
         let sessions = Sessions::default();
         let connection = sessions
             .begin(session("alice", "1"), peer(1), None)
@@ -596,7 +603,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn only_those_that_are_meant_are_ended_and_told_why() {
+    async fn only_selected_sessions_are_terminated_with_reason() {
         let sessions = Sessions::default();
         let alice = sessions
             .begin(session("alice", "1"), peer(1), None)
@@ -643,7 +650,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn sessions_are_counted_and_not_their_connections() {
+    fn session_limit_ignores_connections() {
         let sessions = Sessions::default();
         let begin = |user: &str, id: &str| sessions.begin(session(user, id), peer(1), Some(2));
         let first = begin("alice", "1").unwrap();

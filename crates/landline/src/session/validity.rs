@@ -1,4 +1,4 @@
-//! Whether somebody who is logged in could still log in.
+//! Whether a logged-in user could still log in.
 
 use std::net::IpAddr;
 
@@ -12,17 +12,21 @@ use crate::{
 /// Whether a session could still be logged in.
 #[derive(Debug)]
 pub(crate) enum Validity {
-    /// It could; if what it was logged in with ends by itself, until then (seconds since 1970).
+    /// Yes; `until` is when the credential expires, in seconds since 1970.
     Valid { until: Option<i64> },
-    /// It could not, for this reason.
+    /// No, for this reason.
     Revoked(String),
 }
 
-/// Checks whether somebody who has logged in as `session` says, from these addresses, could still
-/// do so. Blocking. A session that waits for its client has no address.
+/// Checks whether the login of `session` would still be accepted from these addresses.
+///
+/// A session that waits for its client has no address.
 ///
 /// # Errors
 /// [`Error::State`].
+///
+/// # Blocking
+/// Reads the store.
 pub(crate) fn validity(
     store: &Store,
     session: &Session,
@@ -52,7 +56,7 @@ pub(crate) fn validity(
     }
 }
 
-/// What a stored key may be used for from `peer` now, or why it may not be used.
+/// Checks that `peer` may use a stored key now; returns the limits of the key.
 pub(crate) fn check_key_options(
     record: &KeyRecord,
     peer: IpAddr,

@@ -1,11 +1,11 @@
-//! What all connections of a server share.
+//! The state that all connections of a server share.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use landline_proto::{ErrorCode, login::UserName};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{INVITE_FILE, capacity::Capacity};
+use super::{INVITE_FILE, connection_slots::ConnectionSlots};
 use crate::{
     Error,
     admission::{Admission, Signing},
@@ -20,44 +20,39 @@ use crate::{
     store::Store,
 };
 
-/// How fast content may flow for somebody who has no rights at all, in bytes per second: that is
-/// somebody who has just lost them.
+/// The content rate of a user who has just lost all rights, in bytes per second.
 const RATE_WITHOUT_RIGHTS: u64 = 16 << 10;
 
-/// What all connections share.
-pub(super) struct Shared {
+/// The state that all connections of a server share.
+pub(super) struct ServerState {
     pub(super) folder: Arc<PrivateFolder>,
     pub(super) identity: Identity,
     pub(super) store: Arc<Store>,
     pub(super) root: Arc<Root>,
     pub(super) sessions: Sessions,
     pub(super) rights: Arc<RightsFile>,
-    /// How fast content flows for each user.
     pub(super) rate_limiters: RateLimiters,
-    /// How fast the log grows by what each user does.
     pub(super) audit_rate_limiters: AuditRateLimiters,
-    /// The passwords.
     pub(super) passwords: Arc<Passwords>,
-    /// Places for logins that take a person.
+    /// Slots for logins that wait for a person to sign.
     pub(super) signing: Signing,
     pub(super) audit: Audit,
     pub(super) services: Registry,
     pub(super) work: WorkTable,
-    /// How long a session whose last connection was lost waits for its client.
+    /// How long a session without connections waits for its client.
     pub(super) session_linger: Duration,
-    /// Threads for logins and what ends them, which never wait for the work of users.
+    /// Threads for logins and revocation, which never wait for the work of users.
     pub(super) threads: Threads,
     pub(super) admission: Admission,
-    /// For connections that are logged in.
-    pub(super) connections: Capacity,
+    /// Slots for logged-in connections.
+    pub(super) connections: ConnectionSlots,
 }
 
-/// What a connection holds that is logged in: its place in the table of sessions, and one among all
-/// connections.
-pub(super) type Entered = (SessionHandle, OwnedSemaphorePermit);
+/// What a logged-in connection holds: its entry in its session, and a connection slot.
+pub(super) type AdmittedConnection = (SessionHandle, OwnedSemaphorePermit);
 
-impl Shared {
-    /// What a login is decided by; `guessed` is told whether it has made a guess.
+impl ServerState {
+    /// What a login needs; it calls `guessed` with whether it has made a guess.
     pub(super) fn login_context<'a>(
         &'a self,
         guessed: &'a (dyn Fn(bool) + Sync),
@@ -90,12 +85,15 @@ impl Shared {
         }
     }
 
-    /// A place in the table of sessions, as a new one or as a further connection of one, and one
-    /// among all connections.
+    /// Admits a connection to a new session or to the live one that it attaches to.
     ///
     /// # Errors
-    /// `too-many-sessions`; [`Error::LoginRefused`] where the session is over.
-    pub(super) fn enter(&self, session: &Session, peer: SocketAddr) -> Result<Entered, Error> {
+    /// `too-many-sessions`; [`Error::LoginRefused`] if the session is over.
+    pub(super) fn admit(
+        &self,
+        session: &Session,
+        peer: SocketAddr,
+    ) -> Result<AdmittedConnection, Error> {
         if !self
             .audit_rate_limiters
             .of(&session.user)
@@ -107,37 +105,39 @@ impl Shared {
             );
             return Err(Error::here(ErrorCode::TooManySessions, message));
         }
-        // Whoever can make room gets in.
+        // A user who can end other sessions can always log in.
         let makes_room = self.rights.role(&session.user) >= Role::Helper;
-        let permit = self.connections.take(makes_room)?;
-        let connection = match session.attached {
-            false => self.sessions.begin(
-                session.clone(),
-                peer,
-                self.rights.quota(&session.user).sessions,
-            )?,
-            true => self.sessions.attach(session, peer)?,
+        let permit = self.connections.acquire(makes_room)?;
+        let connection = if session.attached {
+            self.sessions.attach(session, peer)?
+        } else {
+            let sessions_max = self.rights.quota(&session.user).sessions;
+            self.sessions.begin(session.clone(), peer, sessions_max)?
         };
         Ok((connection, permit))
     }
 
-    /// How fast content flows for this user.
+    /// The limiter of the content of this user.
     pub(super) fn rate_limiter_of(&self, user: &UserName) -> Arc<RateLimiter> {
-        let (rights, whose) = (self.rights.clone(), user.clone());
+        let rights = self.rights.clone();
+        let owner = user.clone();
         self.rate_limiters
-            .of(user, move || match rights.rules().of(&whose) {
+            .of(user, move || match rights.rules().of(&owner) {
                 Some(rights) => rights.quota.rate,
-                // Whoever may do nothing any more, until the session has ended.
+                // The user has lost all rights, and the session is about to end.
                 None => Some(RATE_WITHOUT_RIGHTS),
             })
     }
 
-    /// Gives the owner the first rights, once. Blocking.
-    pub(super) fn give_the_owner(&self) -> Result<(), Error> {
+    /// Grants the initial rights to the owner, once.
+    ///
+    /// # Blocking
+    /// Reads and writes files.
+    pub(super) fn grant_owner(&self) -> Result<(), Error> {
         let Some(owner) = self.store.owner()? else {
             return Ok(());
         };
-        // The file with the owner's invite, if there was one, is of no use to anybody any more.
+        // The owner's invite was redeemed, so its file is obsolete.
         let _ = self.folder.remove(INVITE_FILE);
         self.rights.give_the_owner(&owner)
     }
