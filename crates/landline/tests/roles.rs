@@ -19,7 +19,7 @@ use landline::{
         },
         passwords::{RegisterPassword, RemovePassword, SetPassword},
     },
-    admission::Source,
+    admission::PeerNetwork,
     audit::AuditOptions,
     keys::{PublicKey, UserKey},
     net::HostPort,
@@ -100,7 +100,7 @@ impl State {
             key: key(&self.stage).fingerprint(),
             may_grant: true,
             session: "1".into(),
-            source: Source::of([127, 0, 0, 1].into()),
+            source: PeerNetwork::of([127, 0, 0, 1].into()),
             root: self.root.clone(),
         }
     }
