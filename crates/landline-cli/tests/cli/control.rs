@@ -130,6 +130,7 @@ fn hung_server_is_reported_and_its_files_can_be_read() {
 }
 
 /// A process of another user that has got hold of the socket's name learns and changes nothing.
+/// Proves `local-peer` in docs/faults.md.
 #[test]
 fn socket_of_another_user_is_refused() {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
@@ -269,7 +270,7 @@ fn disabled_user_is_out_within_50_ms() {
     assert!(*best <= Duration::from_millis(50), "{times:?}");
 }
 
-/// Proves `late-rights` in docs/faults.md.
+/// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn edited_rights_are_in_force_within_a_second() {
     let stage = stage();
@@ -305,6 +306,7 @@ fn add_users(stage: &Stage, count: usize, prefix: &str) -> Vec<(String, Child)> 
     (0..count).map(start).collect()
 }
 
+/// Proves `half-change` in docs/faults.md.
 #[test]
 fn fifty_commands_without_a_server_take_turns() {
     let stage = stage();
@@ -323,6 +325,7 @@ fn fifty_commands_without_a_server_take_turns() {
 
 /// A server that is stopped answers what it has received, and commands find the one after it or
 /// nobody. Only a server that is killed leaves a command without an answer.
+/// Proves `half-change` in docs/faults.md.
 #[test]
 fn fifty_commands_while_a_server_starts_and_stops() {
     for is_killed in [false, true] {

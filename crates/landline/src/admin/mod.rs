@@ -1,5 +1,5 @@
 //! Accounts, keys, invites and sessions: the service `admin` (`docs/protocol.md` section 12), over
-//! the network and through the control socket of the server's machine (section 13).
+//! the network and through the control socket of the server's machine (section 14).
 
 pub mod client;
 pub(crate) mod control;
