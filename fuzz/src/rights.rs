@@ -42,7 +42,7 @@ pub fn rights(input: &[u8]) {
                 .strip_prefix(if grant.is_writable { "rw:" } else { "r:" });
             let is_absolute = |folder: &str| folder.starts_with('/');
             assert!(
-                text.is_some_and(|folder| !is_absolute(folder) || grant.place.is_absolute()),
+                text.is_some_and(|folder| !is_absolute(folder) || grant.folder.is_absolute()),
                 "{grant:?}"
             );
         }

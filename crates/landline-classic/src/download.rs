@@ -60,7 +60,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         if wanted.starts_with(['/', '~']) {
             return Err(Error::OutsideFolder);
         }
-        Ok(root.source(&[Grant::of_the_home(false)], wanted.as_bytes())?)
+        Ok(root.open_source(&[Grant::home(false)], wanted.as_bytes())?)
     };
     let source = match tokio::task::spawn_blocking(open).await? {
         Ok(source) => Arc::new(source),
@@ -155,7 +155,7 @@ async fn stage(
     overwrite: bool,
 ) -> Result<Box<StagedFile>, Error> {
     let open = move || {
-        let destination = local::destination(&folder, base.as_bytes())?;
+        let destination = local::open_destination(&folder, base.as_bytes())?;
         let plan = StagePlan {
             mode: MODE,
             replace: overwrite,

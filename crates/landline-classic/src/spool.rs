@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use landline_paths::{File, nameless_file};
+use landline_paths::{File, anonymous_file};
 
 use crate::Error;
 
@@ -53,7 +53,7 @@ impl Spool {
         let spill = move || {
             let mut file = match self.file.take() {
                 Some(file) => file,
-                None => nameless_file(&self.folder)?,
+                None => anonymous_file(&self.folder)?,
             };
             file.write_all(&self.memory)
                 .map_err(|error| self.failed(error))?;

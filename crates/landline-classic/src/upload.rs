@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use landline_paths::{Grant, Root, Source, StagePlan, StagedFile, sweep};
+use landline_paths::{Grant, Root, SourceFile, StagePlan, StagedFile, sweep};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
@@ -109,8 +109,8 @@ impl Incoming {
                 name: name.clone(),
                 source,
             })?;
-            let destination = folder.destination(
-                &[Grant::of_the_home(true)],
+            let destination = folder.open_destination(
+                &[Grant::home(true)],
                 format!("./{base}").as_bytes(),
                 None,
             )?;
@@ -188,7 +188,7 @@ pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     charset: Charset,
     form: UploadForm,
     header: &FileHeader,
-    source: Arc<Source>,
+    source: Arc<SourceFile>,
     mut progress: impl FnMut(FileProgress),
 ) -> Result<(), Error> {
     progress(FileProgress {
@@ -205,7 +205,7 @@ pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
 /// [`Error::SourceChanged`], [`Error::Lost`], [`Error::Path`], [`Error::Io`].
 pub(super) async fn send_content<S: AsyncRead + AsyncWrite + Unpin>(
     line: &mut Connection<S>,
-    source: Arc<Source>,
+    source: Arc<SourceFile>,
     size: u64,
     mut progress: impl FnMut(FileProgress),
 ) -> Result<(), Error> {

@@ -111,14 +111,14 @@ impl From<ExitStatus> for ExitCode {
 mod tests {
     use std::path::Path;
 
-    use landline::paths::{ScratchFolder, local};
+    use landline::paths::{TempDir, local};
 
     use super::*;
     use crate::test_context::TestContext;
 
     #[test]
     fn state_folder_of_client_ignores_server_settings() {
-        let folder = ScratchFolder::create(&std::env::temp_dir()).unwrap();
+        let folder = TempDir::create(&std::env::temp_dir()).unwrap();
         let settings = folder.path().join("server.toml");
         local::write(&settings, b"state = \"/srv/landline\"\n").unwrap();
         let mut test = TestContext::new()

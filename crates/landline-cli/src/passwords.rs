@@ -173,7 +173,7 @@ fn read_descriptor(number: u32) -> Result<Password, Failure> {
     let failed = |error: std::io::Error| {
         Failure::from(Error::Password(format!("on descriptor {number}: {error}")))
     };
-    let mut input = local::descriptor(number).map_err(failed)?;
+    let mut input = local::duplicate_descriptor(number).map_err(failed)?;
     let mut line = Zeroizing::new(Vec::with_capacity(PASSWORD_BYTES_MAX + 2));
     let mut byte = [0];
     while line.len() <= PASSWORD_BYTES_MAX + 1 && !line.ends_with(b"\n") {

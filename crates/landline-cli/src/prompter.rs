@@ -35,18 +35,18 @@ pub(crate) struct Terminal;
 
 impl Prompter for Terminal {
     fn can_ask(&self) -> bool {
-        io::stderr().is_terminal() && local::terminal().is_ok()
+        io::stderr().is_terminal() && local::open_terminal().is_ok()
     }
 
     fn ask(&self, question: &str) -> io::Result<String> {
-        let mut terminal = local::terminal()?;
+        let mut terminal = local::open_terminal()?;
         terminal.write_all(shown(question).as_bytes())?;
         terminal.flush()?;
         read_line(&mut terminal)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     fn ask_hidden(&self, question: &str) -> io::Result<Zeroizing<String>> {
-        let terminal = local::terminal()?;
+        let terminal = local::open_terminal()?;
         let question = shown_line(question);
         signals::restoring_terminal(terminal.into(), || rpassword::prompt_password(question))
             .map(Zeroizing::new)

@@ -272,12 +272,12 @@ pub(crate) fn find_config_file(environment: &Environment, name: &str) -> Option<
         .map(|folder| folder.join("landline").join(name));
     own.into_iter()
         .chain([Path::new(SYSTEM_FOLDER).join(name)])
-        .find(|path| local::is_there(path))
+        .find(|path| local::exists(path))
 }
 
 fn read_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>, Failure> {
     let shown = path.display();
-    let bytes = local::read_trusted_of(path, user_id, FILE_BYTES_MAX)
+    let bytes = local::read_trusted_for(path, user_id, FILE_BYTES_MAX)
         .map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
     let text =
         String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{shown}: is not UTF-8")))?;

@@ -1,8 +1,8 @@
-//! Why a path cannot be used.
+//! The reasons why a path cannot be used.
 
 use std::{fmt, io};
 
-/// Why a path cannot be used.
+/// The reason why a path cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -11,17 +11,17 @@ pub enum Error {
     Path {
         /// The kind of failure.
         kind: ErrorKind,
-        /// The path and what is wrong with it.
+        /// The path and the problem.
         message: String,
-        /// What the system reported, where the system was asked.
+        /// The system's error, if a system call failed.
         source: Option<io::Error>,
     },
-    /// A private folder, or a file in it, is damaged or open to others.
+    /// A private folder, or a file in it, is damaged or open to other users.
     #[error("{path}: {problem}")]
     State {
         /// The folder or file.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
 }
@@ -32,9 +32,9 @@ pub enum Error {
 pub enum ErrorKind {
     /// The file, or the folder that should hold it, does not exist.
     NotFound,
-    /// It is not a regular file.
+    /// The path does not lead to a regular file.
     NotAFile,
-    /// A file of this name exists already.
+    /// The name is taken.
     Exists,
     /// The name breaks a rule of [`crate::name`], or a link leads out of the folder.
     NameRefused,
@@ -47,7 +47,7 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    /// A failure with a message that names the path and what is wrong with it.
+    /// A failure whose message names the path and the problem.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self::Path {
             kind,
@@ -56,7 +56,7 @@ impl Error {
         }
     }
 
-    /// An input or output error; `what` names the file or stream.
+    /// An I/O error. `what` names the file or stream.
     pub fn io(what: impl fmt::Display, error: io::Error) -> Self {
         Self::Path {
             kind: ErrorKind::of(&error),
@@ -65,7 +65,7 @@ impl Error {
         }
     }
 
-    /// A private folder or a file in it that cannot be used.
+    /// A private folder, or a file in it, that cannot be used.
     pub fn state(path: impl fmt::Display, problem: impl fmt::Display) -> Self {
         Self::State {
             path: path.to_string(),
@@ -75,7 +75,7 @@ impl Error {
 }
 
 impl ErrorKind {
-    /// The kind that fits what the system reported.
+    /// The kind that matches a system error.
     pub fn of(error: &io::Error) -> Self {
         use io::ErrorKind as K;
         match error.kind() {
@@ -92,7 +92,7 @@ impl ErrorKind {
     }
 }
 
-/// What the system reported, in a few words.
+/// A system error in a few words.
 pub fn describe(error: &io::Error) -> String {
     use io::ErrorKind as K;
     match error.kind() {

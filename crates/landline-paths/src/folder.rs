@@ -1,4 +1,4 @@
-//! An opened folder, in which files appear whole or not at all.
+//! An opened folder, and the name in it that a new file will have.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -14,29 +14,29 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use super::platform;
 use crate::{Error, ErrorKind};
 
-/// One opened folder. All its methods take single components, and none of them follows a link.
+/// An opened folder.
+///
+/// All methods take single components. None of them follows a link.
 #[derive(Debug)]
 pub struct Folder {
     dir: Dir,
 }
 
-/// Where a file is to appear: a folder, a free or replaceable name in it, and the mode that it will
-/// have.
+/// The folder and name that a new file will have.
 #[derive(Debug)]
 pub struct Destination {
-    /// The folder.
+    /// The folder of the file.
     pub folder: Folder,
-    /// The name, one component.
+    /// The name of the file, one component.
     pub name: OsString,
-    /// The whole path, for people and for the peer.
+    /// The whole path, to print and to send to the peer.
     pub path: PathBuf,
-    /// The permission bits of the file that is replaced, if there is one.
+    /// The permission bits of the file that will be replaced, if there is one.
     pub replaced_mode: Option<u32>,
 }
 
 impl Destination {
-    /// The place `name` in `dir`, shown as `path`. What is there now has to be a regular file or
-    /// nothing.
+    /// Checks that `name` in `dir` is a regular file or free. `path` is for messages.
     pub(super) fn new(dir: Dir, name: &OsStr, path: PathBuf) -> Result<Self, Error> {
         let mut destination = Self {
             folder: Folder { dir },
@@ -44,15 +44,15 @@ impl Destination {
             path,
             replaced_mode: None,
         };
-        destination.replaced_mode = destination.look_again()?;
+        destination.replaced_mode = destination.existing_mode()?;
         Ok(destination)
     }
 
     /// The permission bits of the file that has the name now, if there is one.
     ///
     /// # Errors
-    /// `not-a-file` where something else has it.
-    pub fn look_again(&self) -> Result<Option<u32>, Error> {
+    /// `NotAFile` if the name belongs to something else than a regular file.
+    pub(crate) fn existing_mode(&self) -> Result<Option<u32>, Error> {
         match self.folder.dir.symlink_metadata(&self.name) {
             Ok(metadata) => {
                 let kind = metadata.file_type();
@@ -76,7 +76,7 @@ impl Destination {
         }
     }
 
-    /// Checks that no file has the name, unless it may be replaced.
+    /// Checks that the name is free, or that the file may be replaced.
     ///
     /// # Errors
     /// `Exists`.
@@ -88,7 +88,7 @@ impl Destination {
         Ok(())
     }
 
-    /// The path as bytes, for the wire.
+    /// The path as bytes, to send to the peer.
     pub fn path_bytes(&self) -> Vec<u8> {
         platform::bytes_of(self.path.as_os_str())
     }
@@ -100,7 +100,7 @@ impl Folder {
         Dir::open_ambient_dir(path, cap_std::ambient_authority()).map(|dir| Self { dir })
     }
 
-    pub(super) fn of(dir: Dir) -> Self {
+    pub(super) fn from_dir(dir: Dir) -> Self {
         Self { dir }
     }
 
@@ -109,10 +109,10 @@ impl Folder {
         &self.dir
     }
 
-    /// Makes a file that was not there, readable by its owner alone, open to write.
+    /// Creates a file with mode 0600, open to read and write.
     ///
     /// # Errors
-    /// What the system says; `AlreadyExists` also for a link.
+    /// `AlreadyExists` if the name is taken, also by a link. Otherwise the system's error.
     pub fn create(&self, name: &OsStr) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
@@ -121,35 +121,40 @@ impl Folder {
             .map(cap_std::fs::File::into_std)
     }
 
-    /// Makes a file as [`create`](Self::create) does, locked until it is closed, be it by the end
-    /// of this process: one that nobody holds was left behind. `None` where somebody has taken
-    /// it for such a one meanwhile. Where files cannot be locked, nobody takes it for one.
+    /// Creates a file as [`create`](Self::create) does and locks it until it is closed.
+    ///
+    /// The lock ends with the process, so an unlocked file is an orphan. Returns `None` if another
+    /// process took the new file for an orphan before it was locked. On a file system without
+    /// locks the file stays unlocked, and no process takes it for an orphan.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn create_held(&self, name: &OsStr) -> io::Result<Option<File>> {
+    /// The system's error.
+    pub(crate) fn create_locked(&self, name: &OsStr) -> io::Result<Option<File>> {
         let file = self.create(name)?;
         let is_free = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
         Ok((is_free && file.metadata()?.nlink() > 0).then_some(file))
     }
 
-    /// Removes a file that [`create_held`](Self::create_held) has made and nobody holds any more:
-    /// one of ours alone, regular, not a link, with one name. Whether that was done.
+    /// Removes a file of [`create_locked`](Self::create_locked) that no process locks.
+    ///
+    /// Returns whether the file was removed. Only a regular file of this user with one name is
+    /// removed.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn remove_left_behind(&self, name: &OsStr) -> io::Result<bool> {
+    /// The system's error.
+    pub(crate) fn remove_orphan(&self, name: &OsStr) -> io::Result<bool> {
         match self.reopen(name)? {
             Some(file) if file.try_lock().is_ok() => self.remove(name).map(|()| true),
             _ => Ok(false),
         }
     }
 
-    /// Opens a file to go on with it, if there is one that is ours alone: a regular file, not a
-    /// link, with one name.
+    /// Opens a file to continue writing it; `None` unless it is ours alone.
+    ///
+    /// That is a regular file of this user with one name, and not a link.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn reopen(&self, name: &OsStr) -> io::Result<Option<File>> {
         let mut options = OpenOptions::new();
         options
@@ -159,7 +164,7 @@ impl Folder {
         match self.dir.open_with(name, &options) {
             Ok(file) => {
                 let file = file.into_std();
-                Ok(platform::is_ours_alone(&file.metadata()?).then_some(file))
+                Ok(platform::is_our_regular_file(&file.metadata()?).then_some(file))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(None),
@@ -167,8 +172,8 @@ impl Folder {
         }
     }
 
-    /// Opens a file to read, if it is there.
-    pub(super) fn open_file(&self, name: &OsStr) -> io::Result<Option<File>> {
+    /// Opens a file to read, if it exists.
+    pub(super) fn open_to_read(&self, name: &OsStr) -> io::Result<Option<File>> {
         let mut options = OpenOptions::new();
         options
             .read(true)
@@ -181,7 +186,7 @@ impl Folder {
     }
 
     /// The names of all entries.
-    pub fn names(&self) -> io::Result<Vec<OsString>> {
+    pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         self.dir
             .entries()?
             .map(|entry| Ok(entry?.file_name()))
@@ -201,7 +206,7 @@ impl Folder {
         Ok(names)
     }
 
-    /// Opens a file to lock it, making it if need be.
+    /// Opens a file to lock it. Creates it if needed.
     pub(super) fn open_lock(&self, name: &OsStr) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options
@@ -215,53 +220,46 @@ impl Folder {
             .map(cap_std::fs::File::into_std)
     }
 
-    /// Renames; with `replace` over what has the new name, else only to a free name
-    /// (`AlreadyExists`).
+    /// Renames a file within the folder. Without `replace`, only to a free name.
     ///
     /// # Errors
-    /// What the system says.
+    /// `AlreadyExists` if the name is taken and not to be replaced. Otherwise the system's error.
     pub fn rename(&self, from: &OsStr, to: &OsStr, replace: bool) -> io::Result<()> {
         if replace {
             self.dir.rename(from, &self.dir, to)
         } else {
-            platform::rename_new(&self.dir, from, to)
+            platform::rename_no_replace(&self.dir, from, to)
         }
     }
 
     /// Removes a file.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn remove(&self, name: &OsStr) -> io::Result<()> {
         self.dir.remove_file(name)
     }
 
-    /// Makes what was renamed or removed here durable.
+    /// Makes renames and removals in this folder durable.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn sync(&self) -> io::Result<()> {
+    /// The system's error.
+    pub(crate) fn sync(&self) -> io::Result<()> {
         platform::sync_folder(&self.dir)
     }
 
-    /// The mode that a new file gets whose source has `mode`, as `cp` gives it.
-    pub fn mode_of_new(mode: u32) -> u32 {
+    /// The mode of a new file whose source has `mode`: less the umask, as in `cp`.
+    pub(crate) fn mode_for_new(mode: u32) -> u32 {
         mode & platform::MODE_MASK & !platform::umask()
     }
 
-    /// Sets the permission bits of a file that is open.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    /// Sets the permission bits of an open file.
+    pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
         platform::set_mode(file, mode)
     }
 
-    /// The bytes that are free where an open file is.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn free_bytes(file: &File) -> io::Result<u64> {
+    /// The free bytes on the file system of an open file.
+    pub(crate) fn free_bytes(file: &File) -> io::Result<u64> {
         platform::free_bytes(file)
     }
 }

@@ -1,4 +1,4 @@
-//! Folders that were granted, and which of them a place on the disk is in.
+//! Granted folders, and the search for the grant that applies to an opened folder.
 
 use std::path::{Path, PathBuf};
 
@@ -7,70 +7,73 @@ use cap_std::{ambient_authority, fs::Dir};
 use super::platform::{self, FileId};
 use crate::{Error, ErrorKind, RemotePath};
 
-/// A folder that was granted to a user, with everything below it that is not granted otherwise.
+/// A folder that is granted to a user, with all below it that has no other grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The folder: absolute, or below the home.
-    pub place: RemotePath,
-    /// Whether files may be written there, too.
+    pub folder: RemotePath,
+    /// Whether files may be written there.
     pub is_writable: bool,
-    /// The rule as it was written.
+    /// The rule as it is written in the rights file.
     pub text: String,
-    /// The line on which it was written.
+    /// The line of the rule in the rights file.
     pub line: usize,
 }
 
 impl Grant {
-    /// All of the home, to read alone or to write as well, by no rule but its own.
-    pub fn of_the_home(is_writable: bool) -> Self {
+    /// A grant of the whole home that no rights file contains.
+    pub fn home(is_writable: bool) -> Self {
         let text = if is_writable { "rw:~" } else { "r:~" };
         Self {
-            place: RemotePath::home(),
+            folder: RemotePath::home(),
             is_writable,
             text: text.to_owned(),
             line: 0,
         }
     }
 
-    /// Whether both are written for the same folder.
-    pub fn is_same_place(&self, other: &Self) -> bool {
-        self.place.is_absolute() == other.place.is_absolute()
-            && self.place.components() == other.place.components()
+    /// Whether both grants name the same folder.
+    pub fn is_same_folder(&self, other: &Self) -> bool {
+        self.folder.is_absolute() == other.folder.is_absolute()
+            && self.folder.components() == other.folder.components()
     }
 
-    /// The folder's path: below `home`, or as it is.
+    /// The folder's path: below `home`, or absolute.
     pub(super) fn path_from(&self, home: &Path) -> PathBuf {
         let below: PathBuf = self
-            .place
+            .folder
             .components()
             .iter()
             .map(|part| platform::os_str(part))
             .collect();
-        if self.place.is_absolute() {
+        if self.folder.is_absolute() {
             Path::new("/").join(below)
         } else {
             home.join(below)
         }
     }
 
-    /// The folder's path with every link resolved, if it is there. A folder of the home keeps the
-    /// path below it.
+    /// The folder's path with all links resolved, if an absolute folder exists.
+    ///
+    /// A folder below the home keeps its path.
     pub(super) fn real_path(&self, home: &Path) -> Option<PathBuf> {
         let path = self.path_from(home);
-        if self.place.is_absolute() {
+        if self.folder.is_absolute() {
             path.canonicalize().ok()
         } else {
             Some(path)
         }
     }
 
-    /// Opens the folder. One of the home is opened below its handle, so that no link leads it
-    /// elsewhere; an absolute one is opened as whoever wrote the rule can.
+    /// Opens the folder.
+    ///
+    /// A folder of the home is opened below the home's handle, so no link leads out of the home.
+    /// An absolute folder is opened with the authority of this process.
     ///
     /// # Errors
-    /// `denied`: what was granted is not there.
+    /// `Denied` if the folder cannot be opened.
     pub(super) fn open(&self, home: &Dir) -> Result<Dir, Error> {
-        let opened = if self.place.is_absolute() {
+        let opened = if self.folder.is_absolute() {
             Dir::open_ambient_dir(self.path_from(Path::new("/")), ambient_authority())
         } else {
             home.open_dir(self.path_from(Path::new(".")))
@@ -85,49 +88,50 @@ impl Grant {
         })
     }
 
-    /// Whether this is a folder that will be made when something is written there: one of the home
-    /// that may be written to, and is not there.
-    pub(super) fn is_to_be_made(&self, home: &Dir) -> bool {
+    /// Whether the folder does not exist yet and is created by the first write.
+    ///
+    /// That is true of writable folders below the home.
+    pub(super) fn will_be_created(&self, home: &Dir) -> bool {
         let is_missing = || {
             let opened = home.open_dir(self.path_from(Path::new(".")));
             opened.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
         };
-        self.is_writable && !self.place.is_absolute() && is_missing()
+        self.is_writable && !self.folder.is_absolute() && is_missing()
     }
 
-    /// As [`open`](Self::open), where something is about to be written: a folder of the home that
-    /// may be written to and is not there yet is made.
+    /// Opens the folder, creating it if [`will_be_created`](Self::will_be_created).
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub(super) fn open_or_create(&self, home: &Dir) -> Result<Dir, Error> {
-        if self.is_to_be_made(home) {
-            // Where it cannot be made, opening it says why.
+        if self.will_be_created(home) {
+            // If this fails, the open below reports why.
             let _ = home.create_dir_all(self.path_from(Path::new(".")));
         }
         self.open(home)
     }
 
     fn id(&self, home: &Dir) -> Option<FileId> {
-        if self.place.is_absolute() {
+        if self.folder.is_absolute() {
             self.path_from(Path::new("/"))
                 .metadata()
                 .ok()
                 .map(|metadata| FileId::of(&metadata))
         } else {
-            platform::id_of(&home.open_dir(self.path_from(Path::new("."))).ok()?).ok()
+            platform::dir_id(&home.open_dir(self.path_from(Path::new("."))).ok()?).ok()
         }
     }
 }
 
-/// The granted folder that an open folder is really in: the nearest one on the way up, by what the
-/// folders are and not by what they are called. Written as two rules with different names, the
-/// lesser of them counts.
+/// The grant that applies to an open folder.
+///
+/// That is the nearest granted folder among the folder and its ancestors. Folders are compared by
+/// device and inode, not by name. If two rules name the same folder, the lesser right applies.
 ///
 /// # Errors
-/// `denied` where `hidden` is on the way up, or `opened_below` is not: somebody has moved it
-/// meanwhile.
-pub(super) fn holder<'g>(
+/// `Denied` if `hidden` is among the ancestors, or `opened_below` is not: then the folder was moved
+/// after it was opened.
+pub(super) fn effective_grant<'g>(
     grants: &'g [Grant],
     home: &Dir,
     folder: &Dir,
@@ -139,20 +143,20 @@ pub(super) fn holder<'g>(
     let denied = |what: &str| Error::new(ErrorKind::Denied, format!("{} {what}", shown.display()));
     let ids: Vec<(Option<FileId>, &Grant)> =
         grants.iter().map(|grant| (grant.id(home), grant)).collect();
-    let beginning = platform::id_of(opened_below).map_err(failed)?;
+    let opened_id = platform::dir_id(opened_below).map_err(failed)?;
     let mut nearest: Option<&Grant> = None;
     let mut is_below = false;
-    for id in platform::way_up(folder).map_err(failed)? {
+    for id in platform::ancestors(folder).map_err(failed)? {
         if Some(id) == hidden {
             return Err(denied("is in the server's state folder"));
         }
-        is_below |= id == beginning;
+        is_below |= id == opened_id;
         if nearest.is_none() {
-            let here = ids
+            let matches = ids
                 .iter()
                 .filter(|(of, _)| *of == Some(id))
                 .map(|(_, grant)| *grant);
-            nearest = here.min_by_key(|grant| grant.is_writable);
+            nearest = matches.min_by_key(|grant| grant.is_writable);
         }
     }
     nearest

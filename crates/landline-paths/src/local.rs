@@ -1,4 +1,4 @@
-//! Paths that the user of this process named, opened with the user's own authority.
+//! Paths that the user of this process named, opened with that user's authority.
 
 use std::{
     ffi::OsString,
@@ -8,17 +8,16 @@ use std::{
 
 use cap_std::fs::Dir;
 
-use super::{Destination, Source, platform, private::read_all};
+use super::{Destination, SourceFile, platform, private::read_all};
 use crate::{Error, ErrorKind};
 
-/// Opens a regular file to read, following links as `cp` does. Blocking, but never waits for a
-/// FIFO.
+/// Opens a regular file to read. Follows links, and never waits for a FIFO.
 ///
 /// # Errors
-/// `not-found`, `not-a-file`, `denied`, `io`.
-pub fn source(path: &Path) -> Result<Source, Error> {
+/// `NotFound`, `NotAFile`, `Denied` or `Io`.
+pub fn open_source(path: &Path) -> Result<SourceFile, Error> {
     let file = platform::open_to_read(path).map_err(|error| match error.raw_os_error() {
-        // A socket, or a device without a driver: nothing that can be read.
+        // A socket, or a device without a driver.
         Some(libc::ENXIO) => Error::new(
             ErrorKind::NotAFile,
             format!(
@@ -28,37 +27,37 @@ pub fn source(path: &Path) -> Result<Source, Error> {
         ),
         _ => Error::io(path.display(), error),
     })?;
-    Source::new(file, path.display())
+    SourceFile::new(file, path.display())
 }
 
-/// Reads a regular file of at most `bytes_max` that the user named. Blocking, but never waits for a
-/// FIFO.
+/// Reads a regular file of at most `bytes_max`. Never waits for a FIFO.
 ///
 /// # Errors
-/// What the system says; `InvalidData` for anything else, or one that is longer.
+/// `InvalidData` if it is not a regular file or is longer. Otherwise the system's error.
 pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_all(platform::open_to_read(path)?, bytes_max)
 }
 
-/// Reads a file by which others could make this user do something: nobody but this user and root
-/// may be able to write to it.
+/// Reads a file that only this user and root may be able to write.
+///
+/// Use it for files by which another user could make this user do something.
 ///
 /// # Errors
-/// As [`read`]; `PermissionDenied` for a file that others may write to.
+/// `PermissionDenied` if another user may write to the file. Otherwise as [`read`].
 pub fn read_trusted(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    read_trusted_of(path, platform::user_id(), bytes_max)
+    read_trusted_for(path, platform::user_id(), bytes_max)
 }
 
-/// As [`read_trusted`], for another user, by their number: nobody but they and root may be able to
-/// write to it.
+/// Does the same as [`read_trusted`] for another user, who is given by number.
 ///
 /// # Errors
 /// As [`read_trusted`].
-pub fn read_trusted_of(path: &Path, user_id: u32, bytes_max: u64) -> io::Result<Vec<u8>> {
+pub fn read_trusted_for(path: &Path, user_id: u32, bytes_max: u64) -> io::Result<Vec<u8>> {
     let file = platform::open_to_read(path)?;
     let metadata = file.metadata()?;
     if metadata.is_file()
-        && !(platform::is_of(&metadata, user_id) && platform::closed_to_writers(&metadata))
+        && (!platform::is_owned_by(&metadata, user_id)
+            || platform::is_writable_by_others(&metadata))
     {
         let problem = "others may write to it; close it with chmod go-w";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
@@ -66,7 +65,7 @@ pub fn read_trusted_of(path: &Path, user_id: u32, bytes_max: u64) -> io::Result<
     read_all(file, bytes_max)
 }
 
-/// The names in a folder that are UTF-8; none where it cannot be read. Blocking.
+/// The UTF-8 names in a folder; none if the folder cannot be read.
 pub fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries
@@ -74,11 +73,12 @@ pub fn names(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Writes a file that everybody may read, whole or not at all, making the folders above it: durable
-/// when this returns. Blocking.
+/// Writes a file that everybody may read, durably, whole or not at all.
+///
+/// Creates the folders above it.
 ///
 /// # Errors
-/// What the system says; what was there is as it was.
+/// The system's error. The old file is then unchanged.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
@@ -91,8 +91,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the name of a file durable, where its folder can be synced at all.
-pub fn sync_folder_of(path: &Path) {
+/// Makes the name of a file durable, if its folder can be synced.
+pub(crate) fn sync_folder_of(path: &Path) {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -102,128 +102,125 @@ pub fn sync_folder_of(path: &Path) {
     }
 }
 
-/// Removes a file if it is there. Blocking.
+/// Removes a file if it exists.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn remove(path: &Path) -> io::Result<()> {
-    remove_if_there(path)
-}
-
-/// Whether there is a folder. Blocking.
-pub fn is_folder(path: &Path) -> bool {
-    path.is_dir()
-}
-
-/// A descriptor that this process was started with, to be read where it stands: what is taken from
-/// it is gone for whoever reads on. Reading waits for whoever writes.
-///
-/// # Errors
-/// What the system says, such as that it is not open.
-pub fn descriptor(number: u32) -> io::Result<std::fs::File> {
-    platform::duplicate(number)
-}
-
-/// The terminal of this process, to ask somebody and hear the answer, wherever the standard streams
-/// lead. Blocking.
-///
-/// # Errors
-/// What the system says where there is none.
-pub fn terminal() -> io::Result<std::fs::File> {
-    std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/tty")
-}
-
-/// Whether there is anything with this name. Blocking.
-pub fn is_there(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
-}
-
-/// The bytes of a file's own name, which it keeps when it is copied into a folder.
-pub fn own_name(path: &Path) -> Option<Vec<u8>> {
-    path.file_name().map(platform::bytes_of)
-}
-
-/// The same of a path at the other side.
-pub fn own_name_of_bytes(path: &[u8]) -> Option<Vec<u8>> {
-    own_name(Path::new(platform::os_str(path)))
-}
-
-/// Finds the place for a file: `path` itself, what it links to, or `own_name` in it if it is a
-/// folder. Blocking.
-///
-/// # Errors
-/// `not-found` (the folder it should be in), `not-a-file`, `denied`, `io`.
-pub fn destination(path: &Path, own_name: &[u8]) -> Result<Destination, Error> {
-    let mut place = path.to_owned();
-    let ends_in_slash = platform::bytes_of(path.as_os_str()).ends_with(b"/");
-    if path.is_dir() {
-        place.push(platform::os_str(own_name));
-    } else if ends_in_slash {
-        return Err(Error::new(
-            ErrorKind::NotFound,
-            format!("{}: no such folder", path.display()),
-        ));
-    }
-    if place.is_symlink() {
-        place = place
-            .canonicalize()
-            .map_err(|error| Error::io(place.display(), error))?;
-    }
-    let (name, parent) = name_and_parent(&place)?;
-    let dir = Dir::open_ambient_dir(&parent, cap_std::ambient_authority())
-        .map_err(|error| Error::io(parent.display(), error))?;
-    Destination::new(dir, &name, place)
-}
-
-/// Removes a staging file by its path, and nothing else: a regular file with a staging file's name.
-pub fn remove_staging(path: &Path) {
-    let name = path.file_name().map(platform::bytes_of).unwrap_or_default();
-    let is_staging = name.starts_with(b".landline-") && name.ends_with(b".part");
-    if is_staging
-        && path
-            .symlink_metadata()
-            .is_ok_and(|metadata| platform::is_ours_alone(&metadata))
-    {
-        let _ = std::fs::remove_file(path);
-    }
-}
-
-/// Removes a file of ours by its path, if it is there. Blocking.
-///
-/// # Errors
-/// What the system says.
-pub fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Gives a file that is whole its final name, on stable storage, readable by its owner alone.
-/// Blocking.
+/// Whether the path leads to a folder.
+pub fn is_folder(path: &Path) -> bool {
+    path.is_dir()
+}
+
+/// Duplicates a descriptor that this process was started with.
+///
+/// Both share one position, so bytes read from the copy are gone for other readers. A read blocks
+/// until a writer sends something.
 ///
 /// # Errors
-/// What the system says.
-pub fn make_durable(staging: &Path, place: &Path) -> io::Result<()> {
+/// The system's error, such as `EBADF` if the descriptor is not open.
+pub fn duplicate_descriptor(number: u32) -> io::Result<std::fs::File> {
+    platform::duplicate(number)
+}
+
+/// Opens the controlling terminal, wherever the standard streams lead.
+///
+/// # Errors
+/// The system's error if there is no terminal.
+pub fn open_terminal() -> io::Result<std::fs::File> {
+    std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+}
+
+/// Whether anything has this name, also a dangling link.
+pub fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// The last component of a path, as bytes: a copied file keeps this name.
+pub fn own_name(path: &Path) -> Option<Vec<u8>> {
+    path.file_name().map(platform::bytes_of)
+}
+
+/// The last component of a remote path.
+pub fn own_name_of_bytes(path: &[u8]) -> Option<Vec<u8>> {
+    own_name(Path::new(platform::os_str(path)))
+}
+
+/// Finds the destination of a new file.
+///
+/// That is `path` itself, or the target of a link at `path`. If `path` is a folder, it is
+/// `own_name` in that folder.
+///
+/// # Errors
+/// `NotFound` if the folder of the destination does not exist; `NotAFile`, `Denied` or `Io`.
+pub fn open_destination(path: &Path, own_name: &[u8]) -> Result<Destination, Error> {
+    let mut target = path.to_owned();
+    let ends_in_slash = platform::bytes_of(path.as_os_str()).ends_with(b"/");
+    if path.is_dir() {
+        target.push(platform::os_str(own_name));
+    } else if ends_in_slash {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("{}: no such folder", path.display()),
+        ));
+    }
+    if target.is_symlink() {
+        target = target
+            .canonicalize()
+            .map_err(|error| Error::io(target.display(), error))?;
+    }
+    let (name, parent) = name_and_parent(&target)?;
+    let dir = Dir::open_ambient_dir(&parent, cap_std::ambient_authority())
+        .map_err(|error| Error::io(parent.display(), error))?;
+    Destination::new(dir, &name, target)
+}
+
+/// Removes a regular file of this user that has a staging file's name.
+///
+/// Leaves everything else.
+pub fn remove_staging(path: &Path) {
+    let name = path.file_name().map(platform::bytes_of).unwrap_or_default();
+    let is_staging = name.starts_with(b".landline-") && name.ends_with(b".part");
+    if is_staging
+        && path
+            .symlink_metadata()
+            .is_ok_and(|metadata| platform::is_our_regular_file(&metadata))
+    {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Gives a finished file its final name and mode 0600. It is durable on return.
+///
+/// # Errors
+/// The system's error.
+pub fn persist(staging: &Path, target: &Path) -> io::Result<()> {
     let file = std::fs::File::open(staging)?;
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     file.sync_all()?;
-    std::fs::rename(staging, place)?;
-    std::fs::File::open(place.parent().unwrap_or(Path::new(".")))?.sync_all()
+    std::fs::rename(staging, target)?;
+    std::fs::File::open(target.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Sees to it that a database and what is beside it can be read by its owner alone, making an empty
-/// one where there is none. Blocking.
+/// Makes an SQLite database and its side files readable by their owner alone.
+///
+/// Creates an empty database if there is none.
 ///
 /// # Errors
-/// What the system says.
-pub fn make_private(database: &Path) -> io::Result<()> {
+/// The system's error.
+pub fn make_database_private(database: &Path) -> io::Result<()> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    // One that is there is never opened here: closing it again would take this process's locks from
-    // it, of which SQLite knows nothing (fcntl(2)).
+    // An existing database is never opened here: closing it would release the locks that SQLite
+    // holds in this process (fcntl(2)).
     match std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -246,19 +243,21 @@ pub fn make_private(database: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether nothing is at a path, not even a link; what cannot be looked at may be there. Blocking.
-pub fn is_gone(path: &Path) -> bool {
+/// Whether nothing has this name, not even a link.
+///
+/// `false` if that cannot be determined.
+pub fn is_missing(path: &Path) -> bool {
     matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
 }
 
-fn name_and_parent(place: &Path) -> Result<(OsString, PathBuf), Error> {
-    let Some(name) = place.file_name() else {
+fn name_and_parent(path: &Path) -> Result<(OsString, PathBuf), Error> {
+    let Some(name) = path.file_name() else {
         return Err(Error::new(
             ErrorKind::NameRefused,
-            format!("{} does not end in a file's name", place.display()),
+            format!("{} does not end in a file's name", path.display()),
         ));
     };
-    let parent = place
+    let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));

@@ -1,43 +1,45 @@
-//! The rule that every path and file name from a peer has to pass (`docs/protocol.md` section 8).
+//! The rule for every path and file name from a peer.
+//!
+//! It is section 8 of `docs/protocol.md`.
 
-/// The longest path, in bytes.
+/// The maximum length of a path, in bytes.
 pub const PATH_BYTES_MAX: usize = 4096;
-/// The longest component of a path, in bytes.
+/// The maximum length of a component, in bytes.
 pub const COMPONENT_BYTES_MAX: usize = 255;
 
-/// Why a path or name is refused.
+/// The rule that a path or name breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing at all.
+    /// The name is empty.
     #[error("the name is empty")]
     Empty,
-    /// A NUL byte.
+    /// The name contains a NUL byte.
     #[error("the name holds a NUL byte")]
     Nul,
-    /// `.` or `..` as a component.
+    /// A component is `.` or `..`.
     #[error("the name has a component \".\" or \"..\"")]
     Dots,
-    /// Two slashes in a row.
+    /// A component is empty: two slashes in a row.
     #[error("the name has an empty component")]
     EmptyComponent,
-    /// A component above [`COMPONENT_BYTES_MAX`].
+    /// A component is longer than [`COMPONENT_BYTES_MAX`].
     #[error("a component of the name is longer than 255 bytes")]
     ComponentTooLong,
-    /// A path above [`PATH_BYTES_MAX`].
+    /// The path is longer than [`PATH_BYTES_MAX`].
     #[error("the path is longer than 4096 bytes")]
     PathTooLong,
-    /// The name of a staging file.
+    /// The name is that of a staging file.
     #[error("names like .landline-*.part are for files in the making")]
     Staging,
-    /// A slash where one component is wanted.
+    /// The name contains a slash, but must be one component.
     #[error("the name is more than one component")]
     NotOneComponent,
 }
 
-/// Checks one component, such as a file's own name.
+/// Checks a name that must be one component, such as a file's own name.
 ///
 /// # Errors
-/// [`NameError`] with the rule that it breaks.
+/// The first rule that the name breaks.
 pub fn check_component(name: &[u8]) -> Result<(), NameError> {
     match name {
         [] => Err(NameError::Empty),
@@ -50,8 +52,10 @@ pub fn check_component(name: &[u8]) -> Result<(), NameError> {
     }
 }
 
-/// A path that passed the rule: it is made of plain components, so that nothing in its text leads
-/// upwards. (Links are the business of whoever opens it.)
+/// A path from a peer that passed the rule.
+///
+/// It consists of plain components, so its text never leads to a parent folder. A link on the disk
+/// still may: see [`Root`](crate::Root).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemotePath {
     absolute: bool,
@@ -60,10 +64,10 @@ pub struct RemotePath {
 }
 
 impl RemotePath {
-    /// Checks and takes apart a path from the wire.
+    /// Parses and checks a path from a peer.
     ///
     /// # Errors
-    /// [`NameError`] with the rule that it breaks.
+    /// The first rule that the path breaks.
     pub fn parse(path: &[u8]) -> Result<Self, NameError> {
         if path.is_empty() {
             return Err(NameError::Empty);
@@ -106,7 +110,7 @@ impl RemotePath {
         })
     }
 
-    /// The account's home itself.
+    /// The home of the account.
     pub fn home() -> Self {
         Self {
             absolute: false,
@@ -115,18 +119,21 @@ impl RemotePath {
         }
     }
 
-    /// Whether it began with `/`; otherwise it is meant from the account's home.
+    /// Whether the path begins with `/`. Otherwise it is relative to the home.
     pub fn is_absolute(&self) -> bool {
         self.absolute
     }
 
-    /// The components, each of which passes [`check_component`]. None at all for the root or the
-    /// home itself.
+    /// The components, each of which passes [`check_component`].
+    ///
+    /// The root and the home have none.
     pub fn components(&self) -> &[Vec<u8>] {
         &self.components
     }
 
-    /// Whether it can only mean a folder: a trailing slash, the root, or the home.
+    /// Whether the path can only name a folder.
+    ///
+    /// That is a path that ends in a slash, the root or the home.
     pub fn is_folder(&self) -> bool {
         self.folder
     }
@@ -140,7 +147,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_passes_has_no_way_up(path in proptest::collection::vec(
+        fn remote_path_components_never_lead_up(path in proptest::collection::vec(
             prop_oneof![Just(b'/'), Just(b'.'), Just(b'~'), Just(0u8), any::<u8>()], 0..40))
         {
             if let Ok(path) = RemotePath::parse(&path) {

@@ -1,4 +1,4 @@
-//! What differs between operating systems, in one place.
+//! System calls, metadata, and the differences between operating systems.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -16,10 +16,10 @@ use std::{
 
 use cap_std::fs::Dir;
 
-/// The permission bits that ever travel or are set: no setuid, setgid or sticky.
+/// The permission bits that are sent and set: no setuid, setgid or sticky.
 pub(super) const MODE_MASK: u32 = 0o777;
 
-/// A path component from the wire as the system's own kind of string.
+/// A path component from a peer as the system's string.
 pub(super) fn os_str(bytes: &[u8]) -> &OsStr {
     OsStr::from_bytes(bytes)
 }
@@ -34,52 +34,47 @@ pub(super) fn mode_of(metadata: &Metadata) -> u32 {
     metadata.permissions().mode() & MODE_MASK
 }
 
-/// Whether others than the owner can do anything with it.
-pub(super) fn open_to_others(metadata: &Metadata) -> bool {
+/// Whether other users than the owner have any permission.
+pub(super) fn is_open_to_others(metadata: &Metadata) -> bool {
     metadata.permissions().mode() & 0o077 != 0
 }
 
-/// Whether nobody but the owner can write to it.
-pub(super) fn closed_to_writers(metadata: &Metadata) -> bool {
-    metadata.permissions().mode() & 0o022 == 0
+/// Whether the file belongs to the user of this process, or to root.
+pub(super) fn is_owned_by_us(metadata: &Metadata) -> bool {
+    is_owned_by(metadata, user_id())
 }
 
-/// Whether it belongs to the user of this process, or to root.
-pub(super) fn is_ours(metadata: &Metadata) -> bool {
-    is_of(metadata, user_id())
-}
-
-/// Whether it belongs to the user of this number, or to root.
-pub(super) fn is_of(metadata: &Metadata, user_id: u32) -> bool {
+/// Whether the file belongs to this user, or to root.
+pub(super) fn is_owned_by(metadata: &Metadata, user_id: u32) -> bool {
     metadata.uid() == user_id || metadata.uid() == 0
 }
 
-/// The number of the user whom it belongs to.
+/// The user id of the file's owner.
 pub(super) fn owner_of(metadata: &Metadata) -> u32 {
     metadata.uid()
 }
 
-/// The number of the user of this process.
+/// The user id of this process.
 pub fn user_id() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Whether this process may do everything.
+/// Whether this process runs as root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Whether both are of one file.
+/// Whether both belong to one file.
 pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// Whether it is a regular file of the user of this process, with no second name.
-pub(super) fn is_ours_alone(metadata: &Metadata) -> bool {
+/// Whether it is a regular file of the user of this process, with one name.
+pub(super) fn is_our_regular_file(metadata: &Metadata) -> bool {
     metadata.is_file() && metadata.nlink() == 1 && metadata.uid() == user_id()
 }
 
-/// What a file is known by: device, inode, size, mtime and ctime with their nanoseconds.
+/// Device, inode, size, and both change times with their nanoseconds.
 pub(super) fn identity_of(metadata: &Metadata) -> [i64; 7] {
     let number = |value: u64| i64::from_ne_bytes(value.to_ne_bytes());
     [
@@ -93,7 +88,7 @@ pub(super) fn identity_of(metadata: &Metadata) -> [i64; 7] {
     ]
 }
 
-/// What a file or folder is, whatever it is called.
+/// The device and inode of a file or folder, which stay when it is renamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId {
     device: u64,
@@ -101,7 +96,7 @@ pub(super) struct FileId {
 }
 
 impl FileId {
-    /// Of what was looked up.
+    /// The id in a file's metadata.
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -110,12 +105,12 @@ impl FileId {
     }
 }
 
-/// What an open folder is.
-pub(super) fn id_of(dir: &Dir) -> io::Result<FileId> {
-    id_of_descriptor(dir.as_fd())
+/// The id of an open folder.
+pub(super) fn dir_id(dir: &Dir) -> io::Result<FileId> {
+    descriptor_id(dir.as_fd())
 }
 
-fn id_of_descriptor(descriptor: BorrowedFd<'_>) -> io::Result<FileId> {
+fn descriptor_id(descriptor: BorrowedFd<'_>) -> io::Result<FileId> {
     let stat = rustix::fs::fstat(descriptor)?;
     #[allow(clippy::unnecessary_cast, reason = "the types differ between systems")]
     Ok(FileId {
@@ -124,17 +119,17 @@ fn id_of_descriptor(descriptor: BorrowedFd<'_>) -> io::Result<FileId> {
     })
 }
 
-/// An open folder, the folder it is in, and so on up to the root: what each of them is now.
-pub(super) fn way_up(dir: &Dir) -> io::Result<Vec<FileId>> {
+/// The ids of an open folder and of all folders above it, up to the root.
+pub(super) fn ancestors(dir: &Dir) -> io::Result<Vec<FileId>> {
     use rustix::fs::{Mode, OFlags};
     #[cfg(target_os = "linux")]
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     #[cfg(not(target_os = "linux"))]
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut ids = vec![id_of(dir)?];
+    let mut ids = vec![dir_id(dir)?];
     let mut above = rustix::fs::openat(dir.as_fd(), "..", flags, Mode::empty())?;
     loop {
-        let id = id_of_descriptor(above.as_fd())?;
+        let id = descriptor_id(above.as_fd())?;
         if ids.last() == Some(&id) {
             return Ok(ids);
         }
@@ -143,15 +138,15 @@ pub(super) fn way_up(dir: &Dir) -> io::Result<Vec<FileId>> {
     }
 }
 
-/// Whether others than the owner can write to it.
-pub(super) fn writable_by_others(metadata: &Metadata) -> bool {
+/// Whether other users than the owner can write to the file.
+pub(super) fn is_writable_by_others(metadata: &Metadata) -> bool {
     metadata.permissions().mode() & 0o022 != 0
 }
 
-/// Options that never wait for a FIFO's other end and never make a terminal ours.
+/// Open flags that never wait for a FIFO and never take a controlling terminal.
 pub(super) const OPEN_FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
 
-/// Opens for reading without waiting, with the user's own authority.
+/// Opens a file to read, without waiting for a FIFO.
 pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
     File::options()
         .read(true)
@@ -159,12 +154,12 @@ pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// A path to an open folder by its descriptor, on systems that have such paths.
+/// The path of an open folder's descriptor, on systems with such paths.
 pub(super) fn descriptor_path(dir: &Dir) -> Option<PathBuf> {
     #[cfg(target_os = "linux")]
     {
         let path = PathBuf::from(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()));
-        // Without /proc there is no such path.
+        // This fails without /proc.
         path.try_exists().unwrap_or(false).then_some(path)
     }
     #[cfg(not(target_os = "linux"))]
@@ -190,9 +185,9 @@ pub(super) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     file.set_permissions(PermissionsExt::from_mode(mode & MODE_MASK))
 }
 
-/// The bits that this process does not give to new files.
+/// The permission bits that this process withholds from new files.
 pub(super) fn umask() -> u32 {
-    // There is no way to ask without setting; done once at start, before other threads make files.
+    // A process can only read its umask by setting it. This happens once, at the first use.
     static UMASK: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
     *UMASK.get_or_init(|| {
         let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -201,8 +196,9 @@ pub(super) fn umask() -> u32 {
     })
 }
 
-/// Makes a folder's entries durable. A folder handle may be one that cannot be synced itself, so it
-/// is opened anew.
+/// Makes the entries of a folder durable.
+///
+/// Opens the folder again, since a handle opened with `O_PATH` cannot be synced.
 pub(super) fn sync_folder(dir: &Dir) -> io::Result<()> {
     use rustix::fs::{Mode, OFlags};
     let readable = rustix::fs::openat(
@@ -214,8 +210,8 @@ pub(super) fn sync_folder(dir: &Dir) -> io::Result<()> {
     Ok(rustix::fs::fsync(readable)?)
 }
 
-/// Renames within a folder unless the new name is taken; then `AlreadyExists`.
-pub(super) fn rename_new(dir: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> {
+/// Renames within a folder; `AlreadyExists` if the new name is taken.
+pub(super) fn rename_no_replace(dir: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     match rustix::fs::renameat_with(
         dir.as_fd(),
@@ -224,7 +220,7 @@ pub(super) fn rename_new(dir: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> 
         to,
         rustix::fs::RenameFlags::NOREPLACE,
     ) {
-        // A filesystem that cannot do it: link and unlink can.
+        // A file system without this flag. Link and unlink do the same.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
         done => return Ok(done?),
     }
@@ -232,20 +228,21 @@ pub(super) fn rename_new(dir: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> 
     dir.remove_file(from)
 }
 
-/// The bytes that are free on the filesystem of an open file, for users like us.
+/// The bytes on the file system of an open file that are free for this user.
 pub(super) fn free_bytes(file: &File) -> io::Result<u64> {
     let stat = rustix::fs::fstatvfs(file.as_fd())?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// The bytes of the whole filesystem of an open file.
+/// The size in bytes of the file system of an open file.
 pub(super) fn disk_bytes(file: &File) -> io::Result<u64> {
     let stat = rustix::fs::fstatvfs(file.as_fd())?;
     Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
 }
 
-/// Takes space for a part of a file without making it longer, so that writing there does not fail
-/// for lack of it.
+/// Allocates disk space for a range of a file, whose length stays.
+///
+/// A later write there cannot fail for lack of space.
 pub(super) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::fs::fallocate(
@@ -259,13 +256,13 @@ pub(super) fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks the system to begin writing a range of a file to the disk, so that the sync at the end is
-/// short. A hint: where it cannot be given, nothing is lost but time.
-pub fn start_write_back(file: &File, offset: u64, length: u64) {
+/// Asks the kernel to begin writing a range of a file to disk.
+///
+/// A later sync is then short. This is a hint: if it fails, the sync takes longer.
+pub(super) fn start_write_back(file: &File, offset: u64, length: u64) {
     #[cfg(target_os = "linux")]
     if let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) {
-        // SAFETY: the descriptor is open for as long as `file` is borrowed, and the call takes no
-        // pointers.
+        // SAFETY: the descriptor is open while `file` is borrowed, and the call takes no pointers.
         unsafe {
             libc::sync_file_range(
                 file.as_raw_fd(),
@@ -279,15 +276,15 @@ pub fn start_write_back(file: &File, offset: u64, length: u64) {
     let _ = (file, offset, length);
 }
 
-/// Another descriptor for what this one stands for, at the same place in it.
+/// Duplicates a descriptor. Both share one position.
 pub(super) fn duplicate(number: u32) -> io::Result<File> {
     let number = i32::try_from(number).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
-    // SAFETY: the call takes no pointers, and says so where the descriptor is not open.
+    // SAFETY: the call takes no pointers, and returns an error if the descriptor is not open.
     let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
     if copy < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it was just made, and nobody else knows of it.
+    // SAFETY: the call above returned this descriptor, and nothing else owns it.
     Ok(unsafe { File::from_raw_fd(copy) })
 }
 
@@ -296,7 +293,7 @@ pub(super) use inotify::Watch;
 #[cfg(not(target_os = "linux"))]
 pub(super) use unwatched::Watch;
 
-/// Reports of changes in a folder, and of one file in it.
+/// Reports changes in a folder, and of one file in it.
 #[cfg(target_os = "linux")]
 mod inotify {
     use std::{io, mem::MaybeUninit, os::fd::OwnedFd};
@@ -309,14 +306,14 @@ mod inotify {
 
     use super::descriptor_path;
 
-    /// Space for many reports: each takes 16 bytes and a name.
+    /// The size of the buffer for reports. Each takes 16 bytes and a name.
     const BUFFER_BYTES: usize = 4096;
 
     #[derive(Debug)]
     pub(in super::super) struct Watch {
         descriptor: OwnedFd,
         folder: i32,
-        /// The file that has the name, if there is one.
+        /// The watch of the file, if the file exists.
         file: Option<i32>,
     }
 
@@ -337,8 +334,10 @@ mod inotify {
             &self.descriptor
         }
 
-        /// Reports writes to the file that has this name now. A database in the same folder is
-        /// written often, so the folder itself reports names alone.
+        /// Watches the file that has this name now for writes.
+        ///
+        /// The watch of the folder reports names only, since a database in the folder is written
+        /// often.
         pub(in super::super) fn follow(&mut self, dir: &Dir, name: &str) -> io::Result<()> {
             let path = descriptor_path(dir).ok_or(io::ErrorKind::Unsupported)?;
             let writes = WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB;
@@ -350,7 +349,7 @@ mod inotify {
             };
             let before = std::mem::replace(&mut self.file, now);
             if let Some(before) = before.filter(|_| before != now) {
-                // It may be gone with its file.
+                // This fails if the watch ended with its file.
                 let _ = inotify::remove_watch(&self.descriptor, before);
             }
             Ok(())
@@ -380,7 +379,7 @@ mod inotify {
     }
 }
 
-/// On systems whose reports are not read here.
+/// A watch on systems that this crate cannot watch files on.
 #[cfg(not(target_os = "linux"))]
 mod unwatched {
     use std::{io, os::fd::OwnedFd};

@@ -1,5 +1,4 @@
-//! State folders: nobody else can read them, and every file in them is old and whole or new and
-//! whole.
+//! State folders: no other user can read them, and writes replace whole files.
 
 use std::{
     ffi::OsStr,
@@ -13,10 +12,13 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Folder, SourceIdentity, platform, random::random_digits};
+use super::{
+    Folder, SourceIdentity, platform,
+    random::{is_random_digits, random_digits},
+};
 use crate::Error;
 
-/// A folder that belongs to us and that nobody else can read or enter.
+/// A folder of this user (or root) that no other user can read or enter.
 #[derive(Debug, Clone)]
 pub struct PrivateFolder {
     pub(super) folder: Arc<Folder>,
@@ -24,20 +26,20 @@ pub struct PrivateFolder {
     owner: u32,
 }
 
-/// Far longer than it takes to write any file here.
+/// Far longer than it takes to write any file in a state folder.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// A lock that is held until this is dropped, or the process ends.
+/// A lock on a file in a folder, held until this is dropped or the process ends.
 #[derive(Debug)]
 pub struct FolderLock {
     _file: File,
 }
 
 impl PrivateFolder {
-    /// Opens the folder, making it and its parents if need be, with mode 0700. Blocking.
+    /// Opens the folder. Creates it and its parents, with mode 0700, if needed.
     ///
     /// # Errors
-    /// [`Error::State`] where it is somebody else's, others can read it, or it cannot be made.
+    /// [`Error::State`] if it belongs to another user, others can read it, or it cannot be created.
     pub fn open_or_create(path: &Path) -> Result<Self, Error> {
         let bad = |problem: String| Error::state(path.display(), problem);
         DirBuilder::new()
@@ -48,7 +50,7 @@ impl PrivateFolder {
         Self::open(path)
     }
 
-    /// Opens the folder if it is there. Blocking.
+    /// Opens the folder if it exists.
     ///
     /// # Errors
     /// As [`open_or_create`](Self::open_or_create).
@@ -59,9 +61,10 @@ impl PrivateFolder {
         }
     }
 
-    /// Opens the folder to connect to a socket in it, if it is there. Root may do that in the
-    /// folder of any user, and must not write there: the user could not read what root writes.
-    /// Blocking.
+    /// Opens the folder to connect to a socket in it, if the folder exists.
+    ///
+    /// Root may connect in the folder of any user, but must not write there, since the user could
+    /// not read a file of root.
     ///
     /// # Errors
     /// As [`open_or_create`](Self::open_or_create).
@@ -76,7 +79,7 @@ impl PrivateFolder {
     }
 
     fn open(path: &Path) -> Result<Self, Error> {
-        Self::open_if(path, platform::is_ours)
+        Self::open_if(path, platform::is_owned_by_us)
     }
 
     fn open_if(path: &Path, is_allowed: impl Fn(&Metadata) -> bool) -> Result<Self, Error> {
@@ -85,7 +88,7 @@ impl PrivateFolder {
         if !is_allowed(&metadata) {
             return Err(bad("the state folder belongs to somebody else".into()));
         }
-        if platform::open_to_others(&metadata) {
+        if platform::is_open_to_others(&metadata) {
             return Err(bad(
                 "others can read the state folder; close it with chmod 700".into(),
             ));
@@ -98,7 +101,7 @@ impl PrivateFolder {
         })
     }
 
-    /// Opens a folder within this one, making it if need be.
+    /// Opens a folder in this one. Creates it if needed.
     ///
     /// # Errors
     /// As [`open_or_create`](Self::open_or_create).
@@ -106,7 +109,7 @@ impl PrivateFolder {
         Self::open_or_create(&self.path.join(name))
     }
 
-    /// The number of the user whom the folder belongs to.
+    /// The user id of the folder's owner.
     pub fn owner_id(&self) -> u32 {
         self.owner
     }
@@ -116,26 +119,26 @@ impl PrivateFolder {
         &self.path
     }
 
-    /// The path of a file in it.
+    /// The path of a file in this folder.
     pub fn path_of(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Reads a file of at most `bytes_max`; `None` where there is none. Blocking.
+    /// Reads a file of at most `bytes_max`; `None` if there is none.
     ///
     /// # Errors
-    /// [`Error::State`] where it is no regular file, too long, or cannot be read.
+    /// [`Error::State`] if it is no regular file, is longer, or cannot be read.
     pub fn read(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, Error> {
         self.open_to_read(name)?
             .map(|file| read_all(file, bytes_max))
             .transpose()
-            .map_err(|error| self.bad(name, error))
+            .map_err(|error| self.state_error(name, error))
     }
 
-    /// Reads a secret as [`read`](Self::read) does, refusing a file that others can read.
+    /// Reads a secret. Rejects a file that other users can read.
     ///
     /// # Errors
-    /// Also [`Error::State`] for such a file.
+    /// [`Error::State`] also for such a file.
     pub fn read_secret(
         &self,
         name: &str,
@@ -146,27 +149,27 @@ impl PrivateFolder {
         };
         read_secret(file, bytes_max)
             .map(Some)
-            .map_err(|error| self.bad(name, error))
+            .map_err(|error| self.state_error(name, error))
     }
 
-    /// Reads rules as [`read`](Self::read) does, with what the file is known by; refuses a file
-    /// that is not ours, or that others can write to.
+    /// Reads a file and its identity. Rejects a file that another user can write.
     ///
     /// # Errors
-    /// `InvalidData` for such a file, and for one that is no regular file or too long; else what
-    /// keeps it from being read, which may pass.
-    pub fn read_rules(
+    /// `InvalidData` if the file belongs to another user, others can write it, it is no regular
+    /// file, or it is longer than `bytes_max`. Otherwise the system's error, which may be
+    /// temporary.
+    pub fn read_trusted(
         &self,
         name: &str,
         bytes_max: u64,
     ) -> io::Result<Option<(Vec<u8>, SourceIdentity)>> {
-        let Some(file) = self.folder.open_file(OsStr::new(name))? else {
+        let Some(file) = self.folder.open_to_read(OsStr::new(name))? else {
             return Ok(None);
         };
         let metadata = file.metadata()?;
         let problem = match &metadata {
-            _ if !platform::is_ours(&metadata) => Some("belongs to somebody else"),
-            _ if platform::writable_by_others(&metadata) => {
+            _ if !platform::is_owned_by_us(&metadata) => Some("belongs to somebody else"),
+            _ if platform::is_writable_by_others(&metadata) => {
                 Some("others can write to it; close it with chmod 600")
             }
             _ => None,
@@ -180,7 +183,7 @@ impl PrivateFolder {
         )))
     }
 
-    /// What a file is known by; `None` where there is none, or it cannot be looked at. Blocking.
+    /// The identity of a file; `None` if its metadata cannot be read.
     pub fn identity(&self, name: &str) -> Option<SourceIdentity> {
         self.path_of(name)
             .symlink_metadata()
@@ -188,11 +191,10 @@ impl PrivateFolder {
             .map(|metadata| SourceIdentity::of(&metadata))
     }
 
-    /// Writes a file with mode 0600 in place of what was there: durable when this returns.
-    /// Blocking.
+    /// Writes a file with mode 0600, whole or not at all. It is durable on return.
     ///
     /// # Errors
-    /// [`Error::State`]; the file is then as it was.
+    /// [`Error::State`]. The old file is then unchanged.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let staging = staging_name_of(name);
         let write = || {
@@ -205,50 +207,51 @@ impl PrivateFolder {
         };
         write().map_err(|error| {
             let _ = self.folder.remove(OsStr::new(&staging));
-            self.bad(name, error)
+            self.state_error(name, error)
         })
     }
 
-    /// Removes what a process that was killed has left of files that it was [writing](Self::write).
-    /// What cannot be removed stays. Blocking.
+    /// Removes the staging files that killed processes left in [`write`](Self::write).
+    ///
+    /// A file that cannot be removed stays.
     pub fn sweep(&self) {
         for name in self.names_older_than(WRITE_TIME_MAX).unwrap_or_default() {
             let is_staging = name
                 .strip_prefix('.')
                 .and_then(|rest| rest.rsplit_once('.'))
-                .is_some_and(|(_, random)| {
-                    random.len() == 16
-                        && random
-                            .bytes()
-                            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-                });
+                .is_some_and(|(_, random)| is_random_digits(random.as_bytes()));
             if is_staging {
                 let _ = self.remove(&name);
             }
         }
     }
 
-    /// Makes the names of the files in it durable. Blocking.
+    /// Makes the names of the files in this folder durable.
     ///
     /// # Errors
     /// [`Error::State`].
     pub fn sync(&self) -> Result<(), Error> {
-        self.folder.sync().map_err(|error| self.bad("", error))
+        self.folder
+            .sync()
+            .map_err(|error| self.state_error("", error))
     }
 
-    /// Removes a file if it is there.
+    /// Removes a file if it exists.
     ///
     /// # Errors
     /// [`Error::State`].
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         match self.folder.remove(OsStr::new(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.bad(name, error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.state_error(name, error))
+            }
             _ => Ok(()),
         }
     }
 
-    /// Opens a file to read and write, making it if need be, and locks it; `None` if somebody else
-    /// has it. Blocking.
+    /// Opens a file to read and write, and locks it. Creates it if needed.
+    ///
+    /// Returns `None` if another process holds the lock, or the file was removed meanwhile.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -257,19 +260,19 @@ impl PrivateFolder {
         let file = self
             .folder
             .open_lock(OsStr::new(name))
-            .map_err(|error| self.bad(name, error))?;
+            .map_err(|error| self.state_error(name, error))?;
         match file.try_lock() {
-            // It may have been removed between being opened and being locked.
+            // The file may have been removed between the open and the lock.
             Ok(()) => Ok(file
                 .metadata()
                 .is_ok_and(|metadata| metadata.nlink() > 0)
                 .then_some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(self.bad(name, error)),
+            Err(TryLockError::Error(error)) => Err(self.state_error(name, error)),
         }
     }
 
-    /// The names of the files that were not modified for `age`. Blocking.
+    /// The names of the entries that were not modified for `age`.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -277,14 +280,14 @@ impl PrivateFolder {
         let names = self
             .folder
             .names_older_than(age)
-            .map_err(|error| self.bad("", error))?;
+            .map_err(|error| self.state_error("", error))?;
         Ok(names
             .into_iter()
             .filter_map(|name| name.into_string().ok())
             .collect())
     }
 
-    /// Waits for a lock that other processes respect. Blocking.
+    /// Waits for a lock, without a time limit.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -292,12 +295,12 @@ impl PrivateFolder {
         let file = self
             .folder
             .open_lock(OsStr::new(name))
-            .map_err(|error| self.bad(name, error))?;
-        file.lock().map_err(|error| self.bad(name, error))?;
+            .map_err(|error| self.state_error(name, error))?;
+        file.lock().map_err(|error| self.state_error(name, error))?;
         Ok(FolderLock { _file: file })
     }
 
-    /// Takes a lock if nobody has it; `None` if somebody does.
+    /// Takes a lock; `None` if another process holds it.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -305,97 +308,114 @@ impl PrivateFolder {
         let file = self
             .folder
             .open_lock(OsStr::new(name))
-            .map_err(|error| self.bad(name, error))?;
+            .map_err(|error| self.state_error(name, error))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(FolderLock { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(self.bad(name, error)),
+            Err(TryLockError::Error(error)) => Err(self.state_error(name, error)),
         }
     }
 
-    /// The names of what is in it. Blocking.
+    /// The UTF-8 names of all entries.
     ///
     /// # Errors
     /// [`Error::State`].
     pub fn names(&self) -> Result<Vec<String>, Error> {
-        let names = self.folder.names().map_err(|error| self.bad("", error))?;
+        let names = self
+            .folder
+            .names()
+            .map_err(|error| self.state_error("", error))?;
         Ok(names
             .into_iter()
             .filter_map(|name| name.into_string().ok())
             .collect())
     }
 
-    /// Opens a file to lock it, making it if need be.
+    /// Opens a file to lock it. Creates it if needed.
     ///
     /// # Errors
     /// [`Error::State`].
     pub fn open_lock(&self, name: &str) -> Result<File, Error> {
         self.folder
             .open_lock(OsStr::new(name))
-            .map_err(|error| self.bad(name, error))
+            .map_err(|error| self.state_error(name, error))
     }
 
-    /// Makes a file that was not there, with mode 0600, open to read and write.
+    /// Creates a file with mode 0600, open to read and write.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the name is taken. Otherwise the system's error.
     pub fn create_file(&self, name: &str) -> io::Result<File> {
         self.folder.create(OsStr::new(name))
     }
 
-    /// Opens a file to read and write, if there is one that is ours alone.
+    /// Opens a file to read and write; `None` unless it is ours alone.
+    ///
+    /// That is a regular file of this user with one name.
+    ///
+    /// # Errors
+    /// The system's error.
     pub fn open_own(&self, name: &str) -> io::Result<Option<File>> {
         self.folder.reopen(OsStr::new(name))
     }
 
-    /// Whether the file that is to be found under this folder's path and the name is this open one.
-    pub fn holds(&self, name: &str, file: &File) -> bool {
+    /// Whether the name in this folder still leads to this open file.
+    pub fn is_same_file(&self, name: &str, file: &File) -> bool {
         let (Ok(named), Ok(open)) = (self.path_of(name).symlink_metadata(), file.metadata()) else {
             return false;
         };
         platform::is_same(&named, &open)
     }
 
-    /// Takes space on the disk for a part of a file, which does not grow by that.
+    /// Allocates disk space for a range of a file. The length of the file stays.
+    ///
+    /// # Errors
+    /// The system's error.
     pub fn reserve(file: &File, from: u64, to: u64) -> io::Result<()> {
         platform::reserve(file, from, to)
     }
 
-    /// The bytes of the whole filesystem of an open file.
+    /// The size in bytes of the file system of an open file.
+    ///
+    /// # Errors
+    /// The system's error.
     pub fn disk_bytes(file: &File) -> io::Result<u64> {
         platform::disk_bytes(file)
     }
 
-    /// Opens a file to read, if it is there. Blocking.
+    /// Opens a file to read, if it exists.
     ///
     /// # Errors
     /// [`Error::State`].
     pub fn open_to_read(&self, name: &str) -> Result<Option<File>, Error> {
         self.folder
-            .open_file(OsStr::new(name))
-            .map_err(|error| self.bad(name, error))
+            .open_to_read(OsStr::new(name))
+            .map_err(|error| self.state_error(name, error))
     }
 
-    fn bad(&self, name: &str, problem: io::Error) -> Error {
+    fn state_error(&self, name: &str, problem: io::Error) -> Error {
         Error::state(self.path_of(name).display(), problem)
     }
 }
 
-/// A fresh name for what is to get `name`; [`PrivateFolder::sweep`] removes what is left of one.
+/// A random staging name for a file. [`PrivateFolder::sweep`] removes orphans with such a name.
 pub(super) fn staging_name_of(name: &str) -> String {
     format!(".{name}.{}", random_digits())
 }
 
-/// Reads a secret that the user named, such as a private key. Blocking.
+/// Reads a secret that the user named, such as a private key.
 ///
 /// # Errors
-/// What the system says; `PermissionDenied` for a file that others can read, `InvalidData` for one
-/// that is no regular file or longer than `bytes_max`.
+/// `PermissionDenied` if other users can read the file; `InvalidData` if it is no regular file or
+/// is longer than `bytes_max`. Otherwise the system's error.
 pub fn read_secret_file(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     read_secret(platform::open_to_read(path)?, bytes_max)
 }
 
-/// Writes a secret to a new file that only its owner can read: durable when this returns. Blocking.
+/// Writes a secret to a new file with mode 0600. It is durable on return.
 ///
 /// # Errors
-/// What the system says; `AlreadyExists` for a name that is taken, and then nothing has changed.
+/// `AlreadyExists` if the name is taken. Otherwise the system's error. No file is left then.
 pub fn create_secret_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
@@ -405,7 +425,7 @@ pub fn create_secret_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     super::local::sync_folder_of(path);
     if written.is_err() {
-        // It is ours: it was not there before.
+        // This call created the file, so it removes no other.
         let _ = std::fs::remove_file(path);
     }
     written
@@ -413,7 +433,7 @@ pub fn create_secret_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn read_secret(file: File, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let metadata = file.metadata()?;
-    if metadata.is_file() && platform::open_to_others(&metadata) {
+    if metadata.is_file() && platform::is_open_to_others(&metadata) {
         let problem = "others can read this secret; close it with chmod 600";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
     }

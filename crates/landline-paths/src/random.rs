@@ -1,10 +1,11 @@
-//! Random names, and files of random content.
+//! Random names and bytes.
 
-/// A name for a file that is being written: `.landline-` and 16 random digits, then `.part`.
-/// [`check_component`](crate::name::check_component) refuses such names from a peer.
+/// A random name for a staging file: `.landline-`, 16 hex digits and `.part`.
+///
+/// [`check_component`](crate::name::check_component) rejects such names from a peer.
 ///
 /// # Panics
-/// Where the operating system has no random numbers.
+/// If the operating system provides no random numbers.
 pub fn staging_name() -> String {
     format!(".landline-{}.part", random_digits())
 }
@@ -14,10 +15,18 @@ pub(super) fn random_digits() -> String {
     format!("{:016x}", random_u64())
 }
 
-/// A fast generator of bytes that do not compress (xorshift64). Not for secrets.
-pub(super) struct Noise(u64);
+/// Whether the bytes look like [`random_digits`].
+pub(super) fn is_random_digits(bytes: &[u8]) -> bool {
+    bytes.len() == 16
+        && bytes
+            .iter()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
 
-impl Noise {
+/// A fast generator of bytes that do not compress (xorshift64); not for secrets.
+pub(super) struct RandomBytes(u64);
+
+impl RandomBytes {
     pub(super) fn new() -> Self {
         Self(random_u64() | 1)
     }
@@ -47,17 +56,17 @@ mod tests {
     use crate::name::{NameError, check_component};
 
     #[test]
-    fn staging_names_are_refused_from_a_peer() {
+    fn staging_name_from_peer_is_rejected() {
         let name = staging_name();
         assert_eq!(check_component(name.as_bytes()), Err(NameError::Staging));
         assert_ne!(name, staging_name());
     }
 
     #[test]
-    fn noise_fills_every_byte_of_odd_lengths() {
-        let mut noise = Noise::new();
+    fn random_bytes_fill_odd_lengths() {
+        let mut random = RandomBytes::new();
         let mut buffer = [0; 1001];
-        noise.fill(&mut buffer);
+        random.fill(&mut buffer);
         let zeroes = buffer.iter().filter(|&&byte| byte == 0).count();
         assert!(zeroes < 30, "{zeroes} of 1001 bytes are zero");
     }

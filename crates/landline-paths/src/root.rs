@@ -1,4 +1,4 @@
-//! What accounts may reach.
+//! Paths from a peer, opened below the folders that are granted to the peer's user.
 
 use std::{
     io,
@@ -10,74 +10,75 @@ use cap_std::{
     fs::{Dir, OpenOptions, OpenOptionsExt},
 };
 
-use super::{Destination, Folder, Grant, Source, grant, platform, platform::FileId};
+use super::{Destination, Folder, Grant, SourceFile, grant, platform, platform::FileId};
 use crate::{Error, ErrorKind, RemotePath, name};
 
-/// The home, and what is beyond everybody's reach. Every path from the wire is opened below the
-/// handle of the granted folder whose path is the longest that fits, and neither `..` nor a
-/// symbolic link leads out of that, whatever changes on the disk meanwhile (`openat2` with
-/// `RESOLVE_BENEATH` where there is one). What may be done there is said by the granted folder that
-/// the place really is in.
+/// The home of all accounts, and the folder that no grant reaches.
+///
+/// The server opens every path from a peer below the handle of a granted folder. It chooses the
+/// grant whose path is the longest match. Neither `..` nor a symbolic link leads out of that
+/// folder, even if the disk changes meanwhile (`openat2` with `RESOLVE_BENEATH` where the system
+/// has it).
+///
+/// What the user may do there depends on another grant: the one that applies to the real folder of
+/// the file, after links. See [`effective_grant`](Self::effective_grant).
 #[derive(Debug)]
 pub struct Root {
     dir: Dir,
     path: PathBuf,
-    /// The path as it was given, which may lead over links.
+    /// The path as the caller gave it, which may contain links.
     given: PathBuf,
-    /// The state folder: keys and accounts are nobody's to copy.
+    /// The state folder, with the keys and accounts.
     hidden: Option<FileId>,
 }
 
-/// A path from the wire, with the granted folder below which it is opened.
-struct Place {
+/// A path from a peer, and the granted folder below which it is opened.
+struct ResolvedPath {
     dir: Dir,
     relative: PathBuf,
-    /// The whole path, for people.
+    /// The whole path, for messages.
     shown: PathBuf,
     is_folder: bool,
 }
 
 impl Root {
-    /// Opens the accounts' home. The folder `hidden`, which has to exist, cannot be reached through
-    /// any grant.
+    /// Opens the accounts' home and hides the folder `hidden`, which must exist.
     ///
     /// # Errors
-    /// [`Error::State`] where one of them cannot be opened, or the home is within the hidden
-    /// folder.
+    /// [`Error::State`] if one of them cannot be opened, or the home is in the hidden folder.
     pub fn open(given: &Path, hidden: &Path) -> Result<Self, Error> {
-        let path = given
-            .canonicalize()
-            .map_err(|error| Error::state(given.display(), error))?;
+        let root = Self::open_home(given)?;
         let hidden = hidden
             .canonicalize()
             .map_err(|error| Error::state(hidden.display(), error))?;
-        if path.starts_with(&hidden) {
+        if root.path.starts_with(&hidden) {
             return Err(Error::state(
-                path.display(),
+                root.path.display(),
                 "the home is within the state folder",
             ));
         }
-        let hidden = hidden
+        let metadata = hidden
             .metadata()
             .map_err(|error| Error::state(hidden.display(), error))?;
-        let dir = Dir::open_ambient_dir(&path, ambient_authority())
-            .map_err(|error| Error::state(path.display(), error))?;
         Ok(Self {
-            dir,
-            path,
-            given: given.to_owned(),
-            hidden: Some(FileId::of(&hidden)),
+            hidden: Some(FileId::of(&metadata)),
+            ..root
         })
     }
 
-    /// As [`open`](Self::open), where the folder `hidden` need not exist. Blocking.
+    /// Opens the accounts' home and hides the folder `hidden`, if that exists.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_hiding(given: &Path, hidden: &Path) -> Result<Self, Error> {
         if hidden.exists() {
-            return Self::open(given, hidden);
+            Self::open(given, hidden)
+        } else {
+            Self::open_home(given)
         }
+    }
+
+    fn open_home(given: &Path) -> Result<Self, Error> {
         let path = given
             .canonicalize()
             .map_err(|error| Error::state(given.display(), error))?;
@@ -91,62 +92,66 @@ impl Root {
         })
     }
 
-    /// The home itself. Blocking.
+    /// A second handle of the home itself.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn home(&self) -> io::Result<Folder> {
-        Ok(Folder::of(self.dir.try_clone()?))
+        Ok(Folder::from_dir(self.dir.try_clone()?))
     }
 
-    /// Opens a regular file to read. Blocking.
+    /// Opens a regular file to read.
     ///
     /// # Errors
-    /// `name-refused`, `denied`, `not-found`, `not-a-file`, `io`.
-    pub fn source(&self, grants: &[Grant], path: &[u8]) -> Result<Source, Error> {
-        let place = self.resolve(grants, path)?;
-        let shown = place.shown.display();
+    /// `NameRefused`, `Denied`, `NotFound`, `NotAFile` or `Io`.
+    pub fn open_source(&self, grants: &[Grant], path: &[u8]) -> Result<SourceFile, Error> {
+        let resolved = self.resolve(grants, path)?;
+        let shown = resolved.shown.display();
         let is_a_folder = || {
             Error::new(
                 ErrorKind::NotAFile,
                 format!("{shown} is a folder, not a regular file"),
             )
         };
-        if place.is_folder {
+        if resolved.is_folder {
             return Err(is_a_folder());
         }
         let failed = |error: std::io::Error| Error::io(&shown, error);
-        // A link is followed here; from here on nothing is, so that what is judged is what is
-        // opened.
-        let real = place.dir.canonicalize(&place.relative).map_err(failed)?;
+        // Links are resolved in this step only, so the check and the open see the same file.
+        let real = resolved
+            .dir
+            .canonicalize(&resolved.relative)
+            .map_err(failed)?;
         let (parent, name) = parent_and_name(&real).ok_or_else(is_a_folder)?;
-        let dir = place.dir.open_dir(parent).map_err(failed)?;
-        self.holder_of(grants, &dir, &place)?;
+        let dir = resolved.dir.open_dir(parent).map_err(failed)?;
+        self.effective_grant_of(grants, &dir, &resolved)?;
         let mut options = OpenOptions::new();
         options
             .read(true)
             .custom_flags(platform::OPEN_FLAGS | libc::O_NOFOLLOW);
         let file = dir.open_with(name, &options).map_err(failed)?;
-        Source::new(file.into_std(), shown)
+        SourceFile::new(file.into_std(), shown)
     }
 
-    /// Finds the place for a file: `path` itself, or `own_name` in it if `path` is a folder.
-    /// Blocking.
+    /// Finds the destination of a new file, for which the user may write.
+    ///
+    /// That is `path` itself. If `path` is a folder, it is `own_name` in that folder.
     ///
     /// # Errors
-    /// `name-refused`, `denied`, `not-found` (the folder it should be in), `not-a-file`, `io`.
-    pub fn destination(
+    /// `NotFound` if the folder of the destination does not exist; `NameRefused`, `Denied`,
+    /// `NotAFile` or `Io`.
+    pub fn open_destination(
         &self,
         grants: &[Grant],
         path: &[u8],
         own_name: Option<&[u8]>,
     ) -> Result<Destination, Error> {
-        let mut place = self.resolve_by(grants, path, Grant::open_or_create)?;
+        let mut resolved = self.resolve_with(grants, path, Grant::open_or_create)?;
         if let Some(own_name) = own_name {
             name::check_component(own_name).map_err(|error| refused(own_name, error))?;
         }
-        let shown = place.shown.display();
-        let is_folder = match place.dir.metadata(&place.relative) {
+        let shown = resolved.shown.display();
+        let is_folder = match resolved.dir.metadata(&resolved.relative) {
             Ok(metadata) => metadata.is_dir(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
             Err(error) => return Err(Error::io(shown, error)),
@@ -158,63 +163,68 @@ impl Root {
                     format!("{shown} is a folder; name the file"),
                 ));
             };
-            place.relative.push(platform::os_str(own_name));
-            place.shown.push(platform::os_str(own_name));
-        } else if place.is_folder {
+            resolved.relative.push(platform::os_str(own_name));
+            resolved.shown.push(platform::os_str(own_name));
+        } else if resolved.is_folder {
             return Err(Error::new(
                 ErrorKind::NotFound,
                 format!("{shown}: no such folder"),
             ));
         }
-        let Some((parent, name)) = parent_and_name(&place.relative) else {
+        let Some((parent, name)) = parent_and_name(&resolved.relative) else {
             return Err(refused(path, name::NameError::Empty));
         };
-        let dir = place.dir.open_dir(parent).map_err(|error| {
-            let folder = place
+        let dir = resolved.dir.open_dir(parent).map_err(|error| {
+            let folder = resolved
                 .shown
                 .parent()
-                .unwrap_or(&place.shown)
+                .unwrap_or(&resolved.shown)
                 .display()
                 .to_string();
             Error::io(folder, error)
         })?;
-        let grant = self.holder_of(grants, &dir, &place)?;
+        let grant = self.effective_grant_of(grants, &dir, &resolved)?;
         if !grant.is_writable {
             let message = format!(
                 "{} is in {:?}, where nothing may be written",
-                place.shown.display(),
+                resolved.shown.display(),
                 grant.text
             );
             return Err(Error::new(ErrorKind::Denied, message));
         }
-        Destination::new(dir, name, place.shown)
+        Destination::new(dir, name, resolved.shown)
     }
 
-    /// The granted folder that says what may be done with `path`, or, where nothing is there, with
-    /// the folder that would hold it. Blocking.
+    /// The grant that decides what the user may do with `path`.
+    ///
+    /// If nothing exists at `path`, that is the grant of the folder that would contain it.
     ///
     /// # Errors
-    /// `name-refused`, `denied`, `io`.
-    pub fn holder<'g>(&self, grants: &'g [Grant], path: &[u8]) -> Result<&'g Grant, Error> {
-        let (_, grant, _) = self.fitting(grants, path)?;
-        if grant.is_to_be_made(&self.dir) {
+    /// `NameRefused`, `Denied` or `Io`.
+    pub fn effective_grant<'g>(
+        &self,
+        grants: &'g [Grant],
+        path: &[u8],
+    ) -> Result<&'g Grant, Error> {
+        let (_, grant, _) = self.longest_match(grants, path)?;
+        if grant.will_be_created(&self.dir) {
             return Ok(grant);
         }
-        let place = self.resolve(grants, path)?;
-        let failed = |error: std::io::Error| Error::io(place.shown.display(), error);
-        let mut sought = place.relative.as_path();
+        let resolved = self.resolve(grants, path)?;
+        let failed = |error: std::io::Error| Error::io(resolved.shown.display(), error);
+        let mut candidate = resolved.relative.as_path();
         let real = loop {
-            match place.dir.canonicalize(sought) {
+            match resolved.dir.canonicalize(candidate) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    match parent_and_name(sought) {
-                        Some((parent, _)) => sought = parent,
+                    match parent_and_name(candidate) {
+                        Some((parent, _)) => candidate = parent,
                         None => return Err(failed(error)),
                     }
                 }
                 real => break real.map_err(failed)?,
             }
         };
-        let is_folder = place.dir.metadata(&real).map_err(failed)?.is_dir();
+        let is_folder = resolved.dir.metadata(&real).map_err(failed)?.is_dir();
         let folder = match parent_and_name(&real) {
             Some((parent, _)) if !is_folder => parent,
             _ => real.as_path(),
@@ -224,71 +234,74 @@ impl Root {
         } else {
             folder
         };
-        let dir = place.dir.open_dir(folder).map_err(failed)?;
-        self.holder_of(grants, &dir, &place)
+        let dir = resolved.dir.open_dir(folder).map_err(failed)?;
+        self.effective_grant_of(grants, &dir, &resolved)
     }
 
-    /// The granted folder that says what may be done in the folder of another grant: the one that
-    /// it really is or is in, whichever link leads there. Blocking.
+    /// The grant that decides what the user may do in the folder of another grant.
+    ///
+    /// That is the grant of the real folder, after links. If the folder does not exist, it is the
+    /// grant of the folder that would contain it.
     ///
     /// # Errors
-    /// `denied`, `io`.
-    pub fn holder_of_grant<'g>(
+    /// `NameRefused`, `Denied` or `Io`.
+    pub fn effective_grant_of_folder<'g>(
         &self,
         grants: &'g [Grant],
         other: &Grant,
     ) -> Result<&'g Grant, Error> {
         let shown = other.path_from(&self.path);
         match other.open(&self.dir) {
-            Ok(folder) => grant::holder(grants, &self.dir, &folder, &folder, self.hidden, &shown),
-            // It is not there yet: the folder that would hold it counts.
-            Err(_) => self.holder(grants, shown.as_os_str().as_encoded_bytes()),
+            Ok(folder) => {
+                grant::effective_grant(grants, &self.dir, &folder, &folder, self.hidden, &shown)
+            }
+            Err(_) => self.effective_grant(grants, shown.as_os_str().as_encoded_bytes()),
         }
     }
 
-    fn holder_of<'g>(
+    fn effective_grant_of<'g>(
         &self,
         grants: &'g [Grant],
         folder: &Dir,
-        place: &Place,
+        resolved: &ResolvedPath,
     ) -> Result<&'g Grant, Error> {
-        grant::holder(
+        grant::effective_grant(
             grants,
             &self.dir,
             folder,
-            &place.dir,
+            &resolved.dir,
             self.hidden,
-            &place.shown,
+            &resolved.shown,
         )
     }
 
-    /// The granted folder with the longest path that fits, opened, and the rest of the path.
-    fn resolve(&self, grants: &[Grant], path: &[u8]) -> Result<Place, Error> {
-        self.resolve_by(grants, path, Grant::open)
+    /// Opens the granted folder that is the longest match.
+    fn resolve(&self, grants: &[Grant], path: &[u8]) -> Result<ResolvedPath, Error> {
+        self.resolve_with(grants, path, Grant::open)
     }
 
-    fn resolve_by(
+    fn resolve_with(
         &self,
         grants: &[Grant],
         path: &[u8],
         open: impl FnOnce(&Grant, &Dir) -> Result<Dir, Error>,
-    ) -> Result<Place, Error> {
-        let (wanted, grant, rest) = self.fitting(grants, path)?;
+    ) -> Result<ResolvedPath, Error> {
+        let (wanted, grant, rest) = self.longest_match(grants, path)?;
         let dir = open(grant, &self.dir)?;
-        let beginning = grant
+        let granted = grant
             .real_path(&self.path)
             .unwrap_or_else(|| grant.path_from(&self.path));
         let shown = if rest.as_os_str().is_empty() {
-            beginning
+            granted
         } else {
-            beginning.join(&rest)
+            granted.join(&rest)
         };
         let relative = if rest.as_os_str().is_empty() {
             PathBuf::from(".")
         } else {
             rest
         };
-        Ok(Place {
+        Ok(ResolvedPath {
             dir,
             relative,
             shown,
@@ -296,9 +309,8 @@ impl Root {
         })
     }
 
-    /// The path, the granted folder with the longest path that fits it, and the rest of it behind
-    /// that.
-    fn fitting<'g>(
+    /// The parsed path, the grant with the longest match, and the path below it.
+    fn longest_match<'g>(
         &self,
         grants: &'g [Grant],
         path: &[u8],
@@ -309,15 +321,15 @@ impl Root {
             .iter()
             .map(|part| platform::os_str(part))
             .collect();
-        let whole = if wanted.is_absolute() {
+        let full_path = if wanted.is_absolute() {
             Path::new("/").join(&parts)
         } else {
             self.path.join(&parts)
         };
-        let fitting = grants
+        let matches = grants
             .iter()
-            .filter_map(|grant| Some((grant, self.rest_below(grant, &whole)?)));
-        let Some((grant, rest)) = fitting.min_by_key(|(_, rest)| rest.components().count()) else {
+            .filter_map(|grant| Some((grant, self.rest_below(grant, &full_path)?)));
+        let Some((grant, rest)) = matches.min_by_key(|(_, rest)| rest.components().count()) else {
             let reach = grants
                 .iter()
                 .map(|grant| grant.text.as_str())
@@ -325,15 +337,15 @@ impl Root {
                 .join(", ");
             let message = format!(
                 "{} is outside of what you may reach: {reach}",
-                whole.display()
+                full_path.display()
             );
             return Err(Error::new(ErrorKind::Denied, message));
         };
         Ok((wanted, grant, rest))
     }
 
-    /// What follows behind a granted folder in a path, whichever way the folder is written.
-    fn rest_below(&self, grant: &Grant, whole: &Path) -> Option<PathBuf> {
+    /// The part of a path below a granted folder, for each way to write that folder.
+    fn rest_below(&self, grant: &Grant, full_path: &Path) -> Option<PathBuf> {
         let spellings = [
             Some(grant.path_from(&self.path)),
             Some(grant.path_from(&self.given)),
@@ -342,14 +354,14 @@ impl Root {
         let rests = spellings
             .iter()
             .flatten()
-            .filter_map(|folder| whole.strip_prefix(folder).ok());
+            .filter_map(|folder| full_path.strip_prefix(folder).ok());
         rests
             .min_by_key(|rest| rest.components().count())
             .map(Path::to_owned)
     }
 }
 
-/// The folder and the name in it; `None` for a path that names nothing below its beginning.
+/// The folder and the last component; `None` for a path without components.
 fn parent_and_name(path: &Path) -> Option<(&Path, &std::ffi::OsStr)> {
     let (parent, name) = (path.parent()?, path.file_name()?);
     Some((

@@ -1,4 +1,4 @@
-//! Unix sockets in a private folder, however long the path of the folder is.
+//! Unix sockets in a private folder, also if the folder's path is long.
 
 use std::{
     ffi::OsStr,
@@ -8,40 +8,41 @@ use std::{
     sync::Arc,
 };
 
-use super::{Folder, PrivateFolder, ScratchFolder, platform, private::staging_name_of};
+use super::{Folder, PrivateFolder, TempDir, platform, private::staging_name_of};
 use crate::Error;
 
-/// The longest path that every system accepts as the address of a socket, in bytes.
+/// The maximum length of a socket's path that every system accepts, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
-/// Where a short path is made on a system without descriptors as paths.
+/// The folder for short paths on systems without paths of descriptors.
 const SHORT_FOLDER: &str = "/tmp";
-/// The link that stands for the folder there.
+/// The name of the link to the private folder.
 const LINK: &str = "f";
 
 /// A path to an entry of a private folder that fits into the address of a socket.
 ///
 /// An address holds about 100 bytes, and a state folder may have a longer path. On Linux the path
-/// leads through the descriptor of the folder, elsewhere through a link in a folder of our own.
+/// leads through the descriptor of the folder. On other systems it leads through a link in a
+/// temporary folder.
 #[derive(Debug)]
 pub struct SocketPath {
     path: PathBuf,
     /// The descriptor or the link must live as long as the path is used.
     _folder: Arc<Folder>,
-    _link: Option<ScratchFolder>,
+    _link: Option<TempDir>,
 }
 
 impl SocketPath {
-    /// The path. It is of no use once this value is dropped.
+    /// The path. It becomes invalid when this value is dropped.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
 impl PrivateFolder {
-    /// Makes a short path to an entry. Blocking.
+    /// Creates a short path to an entry.
     ///
     /// # Errors
-    /// [`Error::State`] where no link can be made on a system that needs one.
+    /// [`Error::State`] or [`Error::Path`] if a link is needed and cannot be created.
     pub fn socket_path(&self, name: &str) -> Result<SocketPath, Error> {
         if let Some(folder) = platform::descriptor_path(self.folder.dir()) {
             return Ok(self.socket_path_in(&folder, name, None));
@@ -53,8 +54,9 @@ impl PrivateFolder {
         self.linked_socket_path(name)
     }
 
-    /// Listens on a socket that only the owner of this folder can reach, in place of one that an
-    /// earlier process left. The socket does not block. Blocking.
+    /// Listens on a socket that only the owner of this folder can reach.
+    ///
+    /// It replaces a socket that an earlier process left. The listener is non-blocking.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -75,9 +77,9 @@ impl PrivateFolder {
         })
     }
 
-    /// A path that is short by a link in a folder of our own.
+    /// Creates a short path through a link in a temporary folder.
     fn linked_socket_path(&self, name: &str) -> Result<SocketPath, Error> {
-        let link = ScratchFolder::create(Path::new(SHORT_FOLDER))?;
+        let link = TempDir::create(Path::new(SHORT_FOLDER))?;
         let path = link.path().join(LINK);
         std::path::absolute(self.path())
             .and_then(|target| std::os::unix::fs::symlink(target, &path))
@@ -85,7 +87,7 @@ impl PrivateFolder {
         Ok(self.socket_path_in(&path, name, Some(link)))
     }
 
-    fn socket_path_in(&self, folder: &Path, name: &str, link: Option<ScratchFolder>) -> SocketPath {
+    fn socket_path_in(&self, folder: &Path, name: &str, link: Option<TempDir>) -> SocketPath {
         SocketPath {
             path: folder.join(name),
             _folder: self.folder.clone(),
@@ -104,8 +106,8 @@ mod tests {
     use super::*;
 
     /// A private folder whose path is much longer than the address of a socket.
-    fn deep() -> (ScratchFolder, PrivateFolder) {
-        let scratch = ScratchFolder::create(&std::env::temp_dir()).unwrap();
+    fn deep() -> (TempDir, PrivateFolder) {
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
         let path = scratch.path().join("x".repeat(200));
         let folder = PrivateFolder::open_or_create(&path).unwrap();
         (scratch, folder)
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn socket_is_private_and_replaces_a_stale_one() {
+    fn socket_is_private_and_replaces_stale_one() {
         let (_scratch, folder) = deep();
         drop(folder.bind_socket("control").unwrap());
         let listener = folder.bind_socket("control").unwrap();

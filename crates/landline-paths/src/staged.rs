@@ -1,4 +1,4 @@
-//! A file that is staged beside its final name and renamed when it is whole.
+//! A file that is written beside its final name, and renamed when it is complete.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -9,20 +9,24 @@ use std::{
 };
 
 use super::{
-    Destination, Error, ErrorKind, Folder, platform::start_write_back, random::random_digits,
+    Destination, Error, ErrorKind, Folder,
+    platform::start_write_back,
+    random::{is_random_digits, random_digits},
     staging_name,
 };
 
-/// How much is written before the disk is asked to start writing.
+/// The bytes between two requests to the kernel to begin writing to disk.
 const WRITE_BACK_BYTES: u64 = 8 << 20;
-/// What a staging file's name begins with while its process holds a lock on it.
+/// The beginning of a staging file's name whose process holds a lock on it.
 const LOCKED_PREFIX: &str = ".landline-held-";
 const SUFFIX: &str = ".part";
-/// How many names are tried where another process sweeps the folder at the same moment.
+/// The number of names to try while another process sweeps the folder.
 const NAME_ATTEMPTS_MAX: usize = 16;
 
-/// A staging file. Dropped before [`commit`](Self::commit) it is removed and the final name is
-/// untouched, unless [`keep`](Self::keep) was called.
+/// A file that is written under a staging name.
+///
+/// [`commit`](Self::commit) gives it its final name. Dropped without that, it is removed, unless
+/// [`keep`](Self::keep) was called. The final name is then unchanged.
 #[derive(Debug)]
 pub struct StagedFile {
     destination: Destination,
@@ -30,39 +34,39 @@ pub struct StagedFile {
     file: File,
     mode: u32,
     replace: bool,
-    /// Where the next bytes go.
     position: u64,
     written_back: u64,
     is_final: bool,
     is_kept: bool,
 }
 
-/// How the finished file gets its name and mode.
+/// The mode of the finished file, and whether it may replace another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StagePlan {
-    /// The permission bits of the source. A file that is replaced keeps its own.
+    /// The permission bits of the source. A replaced file keeps its own.
     pub mode: u32,
     /// Whether a file that has the final name is replaced.
     pub replace: bool,
 }
 
 impl StagedFile {
-    /// Creates a staging file beside `destination`, locked for as long as this lives, so that
-    /// [`sweep`] can tell it from one that a killed process left behind.
+    /// Creates a staging file beside `destination` and locks it until this is dropped.
+    ///
+    /// By the lock, [`sweep`] tells it from a file that a killed process left behind.
     ///
     /// # Errors
-    /// `Exists` where the name is taken and not to be replaced; `NoSpace`, `Denied`, `Io`.
+    /// `Exists` if the name is taken and not to be replaced; `NoSpace`, `Denied` or `Io`.
     pub fn create(destination: Destination, plan: StagePlan) -> Result<Self, Error> {
         destination.check_replace(plan.replace)?;
-        let (name, file) = create_locked(&destination.folder)
+        let (name, file) = create_staging(&destination.folder)
             .map_err(|error| Error::io(destination.path.display(), error))?;
         Ok(Self::adopt(destination, plan, name, file))
     }
 
-    /// Creates a staging file of this name, which the caller has recorded somewhere.
+    /// Creates an unlocked staging file with a name that the caller has recorded.
     ///
     /// # Errors
-    /// As [`create`](Self::create); `Exists` also where the staging name is taken.
+    /// `Exists` also if the staging name is taken. Otherwise as [`create`](Self::create).
     pub fn create_named(
         destination: Destination,
         plan: StagePlan,
@@ -76,12 +80,13 @@ impl StagedFile {
         Ok(Self::adopt(destination, plan, name, file))
     }
 
-    /// Continues with a staging file that an earlier attempt kept, opened by
-    /// [`Folder::reopen`]. The next bytes go to its beginning.
+    /// Takes a staging file that an earlier attempt kept, opened by [`Folder::reopen`].
+    ///
+    /// The position is the beginning of the file.
     pub fn adopt(destination: Destination, plan: StagePlan, name: OsString, file: File) -> Self {
         let mode = destination
             .replaced_mode
-            .unwrap_or_else(|| Folder::mode_of_new(plan.mode));
+            .unwrap_or_else(|| Folder::mode_for_new(plan.mode));
         Self {
             destination,
             name,
@@ -95,12 +100,12 @@ impl StagedFile {
         }
     }
 
-    /// Where the finished file will be.
+    /// The destination of the finished file.
     pub fn destination(&self) -> &Destination {
         &self.destination
     }
 
-    /// Where the staging file is.
+    /// The path of the staging file.
     pub fn staging_path(&self) -> PathBuf {
         self.destination.path.with_file_name(&self.name)
     }
@@ -110,25 +115,27 @@ impl StagedFile {
         &self.file
     }
 
-    /// Where the next bytes go.
+    /// The position of the next write, in bytes.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Sets where the next bytes go.
+    /// Sets the position of the next write, in bytes.
     pub fn set_position(&mut self, position: u64) {
         self.position = position;
         self.written_back = position;
     }
 
-    /// Writes at [`position`](Self::position), and asks the disk to start writing now and then.
+    /// Writes at the [`position`](Self::position), and moves it.
+    ///
+    /// From time to time, asks the kernel to begin writing to disk.
     ///
     /// # Errors
-    /// `NoSpace`, `Io`.
+    /// `NoSpace` or `Io`.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.file
             .write_all_at(bytes, self.position)
-            .map_err(|error| self.failed(error))?;
+            .map_err(|error| self.io_error(error))?;
         self.position += bytes.len() as u64;
         let gathered = self.position.saturating_sub(self.written_back);
         if gathered >= WRITE_BACK_BYTES {
@@ -141,9 +148,9 @@ impl StagedFile {
     /// Checks that the file system has room for this many more bytes.
     ///
     /// # Errors
-    /// `NoSpace`, `Io`.
+    /// `NoSpace` or `Io`.
     pub fn check_space(&self, length: u64) -> Result<(), Error> {
-        let free = Folder::free_bytes(&self.file).map_err(|error| self.failed(error))?;
+        let free = Folder::free_bytes(&self.file).map_err(|error| self.io_error(error))?;
         if length <= free {
             return Ok(());
         }
@@ -154,29 +161,30 @@ impl StagedFile {
         ))
     }
 
-    /// Makes the file durable and gives it its final name. Returns its length.
+    /// Makes the file durable and gives it its final name. Returns its length in bytes.
     ///
     /// # Errors
-    /// `Exists` where the name was taken meanwhile and is not to be replaced, `NotAFile` where it
-    /// is no longer a regular file, `NoSpace`, `Io`. The final name has the new content only where
-    /// syncing the folder failed: [`is_final`](Self::is_final) tells.
+    /// `Exists` if the name was taken meanwhile and is not to be replaced; `NotAFile` if no regular
+    /// file has it now; `NoSpace` or `Io`.
+    ///
+    /// If only the last step, to sync the folder, fails, then [`is_final`](Self::is_final) is true.
     pub fn commit(&mut self) -> Result<u64, Error> {
-        // What has the name now counts, not what had it when the copy began.
-        let mode = self.destination.look_again()?.unwrap_or(self.mode);
+        // The file that has the name now decides, not the one at the start of the copy.
+        let mode = self.destination.existing_mode()?.unwrap_or(self.mode);
         let finish = || {
             Folder::set_mode(&self.file, mode)?;
             self.file.sync_all()?;
             let folder = &self.destination.folder;
             folder.rename(&self.name, &self.destination.name, self.replace)
         };
-        finish().map_err(|error| self.failed(error))?;
+        finish().map_err(|error| self.io_error(error))?;
         self.is_final = true;
         self.destination
             .folder
             .sync()
             .and_then(|()| self.file.metadata())
             .map(|metadata| metadata.len())
-            .map_err(|error| self.failed(error))
+            .map_err(|error| self.io_error(error))
     }
 
     /// Whether the file has its final name.
@@ -184,7 +192,7 @@ impl StagedFile {
         self.is_final
     }
 
-    /// Leaves the staging file where it is when this is dropped, for a later attempt to continue.
+    /// Keeps the staging file when this is dropped, so that a later attempt can resume.
     pub fn keep(&mut self) {
         self.is_kept = true;
     }
@@ -197,7 +205,7 @@ impl StagedFile {
         }
     }
 
-    fn failed(&self, error: io::Error) -> Error {
+    fn io_error(&self, error: io::Error) -> Error {
         Error::io(self.destination.path.display(), error)
     }
 }
@@ -210,25 +218,30 @@ impl Drop for StagedFile {
     }
 }
 
-fn create_locked(folder: &Folder) -> io::Result<(OsString, File)> {
+fn create_staging(folder: &Folder) -> io::Result<(OsString, File)> {
     for _ in 0..NAME_ATTEMPTS_MAX {
         let name = OsString::from(format!("{LOCKED_PREFIX}{}{SUFFIX}", random_digits()));
-        match folder.create_held(&name)? {
+        match folder.create_locked(&name)? {
             Some(file) => return Ok((name, file)),
-            // It may still be there where the file system cannot tell.
-            None => drop(folder.remove(&name)),
+            // Another process took it for an orphan. It is still there if the file system does
+            // not count names.
+            None => {
+                let _ = folder.remove(&name);
+            }
         }
     }
     let name = OsString::from(staging_name());
     folder.create(&name).map(|file| (name, file))
 }
 
-/// Removes the staging files that killed processes left in this folder: files of this user with
-/// such a name that no process holds a lock on. One that cannot be removed stays.
+/// Removes the staging files that killed processes left in a folder.
+///
+/// A file is removed if it belongs to this user, has a locked staging file's name, and no process
+/// locks it. A file that cannot be removed stays.
 pub fn sweep(folder: &Folder) {
     for name in folder.names().unwrap_or_default() {
         if is_locked_name(&name) {
-            let _ = folder.remove_left_behind(&name);
+            let _ = folder.remove_orphan(&name);
         }
     }
 }
@@ -238,26 +251,21 @@ fn is_locked_name(name: &OsStr) -> bool {
         .as_bytes()
         .strip_prefix(LOCKED_PREFIX.as_bytes())
         .and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()));
-    random.is_some_and(|random| {
-        random.len() == 16
-            && random
-                .iter()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    })
+    random.is_some_and(is_random_digits)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ScratchFolder;
+    use crate::TempDir;
 
     /// Proves `staging-link` in docs/faults.md.
     #[test]
     fn sweep_removes_only_orphaned_staging_files() {
-        let scratch = ScratchFolder::create(&std::env::temp_dir()).unwrap();
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
         let folder = Folder::open(scratch.path()).unwrap();
-        let (left, _) = create_locked(&folder).unwrap();
-        let (held, file) = create_locked(&folder).unwrap();
+        let (left, _) = create_staging(&folder).unwrap();
+        let (held, file) = create_staging(&folder).unwrap();
         let strangers = [
             ".landline-0123456789abcdef.part",
             ".landline-held-0123456789abcde.part",
@@ -268,7 +276,7 @@ mod tests {
         strangers
             .iter()
             .for_each(|name| std::fs::write(scratch.path().join(name), b"mine").unwrap());
-        // Of the right name, and not what we make.
+        // Has an orphan's name, but two names.
         let linked = ".landline-held-00000000000000ff.part";
         rustix::fs::link(
             scratch.path().join("thesis.part"),
@@ -292,7 +300,7 @@ mod tests {
 
     #[test]
     fn sweep_never_removes_a_locked_staging_file() {
-        let scratch = ScratchFolder::create(&std::env::temp_dir()).unwrap();
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
         let is_over = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -303,7 +311,7 @@ mod tests {
             });
             let folder = Folder::open(scratch.path()).unwrap();
             for round in 0..2000 {
-                let (name, file) = create_locked(&folder).unwrap();
+                let (name, file) = create_staging(&folder).unwrap();
                 assert!(folder.names().unwrap().contains(&name), "round {round}");
                 folder.remove(&name).unwrap();
                 drop(file);

@@ -1,4 +1,4 @@
-//! Changes of one file in a private folder, as the system reports them.
+//! Reports of changes of one file in a private folder.
 
 use std::{
     io,
@@ -9,8 +9,8 @@ use super::{PrivateFolder, platform};
 
 /// Reports changes of one file in a private folder, however the file is written or replaced.
 ///
-/// The descriptor becomes readable when something happened in the folder.
-/// [`take_changes`](Self::take_changes) then says whether the file is concerned.
+/// The descriptor becomes readable when something changes in the folder. Then call
+/// [`take_changes`](Self::take_changes), which says whether that is the file.
 #[derive(Debug)]
 pub struct FileWatch {
     folder: PrivateFolder,
@@ -19,11 +19,11 @@ pub struct FileWatch {
 }
 
 impl FileWatch {
-    /// Watches the file `name`, which may not exist yet. Blocking.
+    /// Watches the file `name`, which may not exist yet.
     ///
     /// # Errors
-    /// `Unsupported` on systems other than Linux. Also what the system says, such as that there are
-    /// too many watches.
+    /// [`io::ErrorKind::Unsupported`] on systems other than Linux. Otherwise the system's error, for
+    /// example if there are too many watches.
     pub fn new(folder: &PrivateFolder, name: &str) -> io::Result<Self> {
         let mut watch = platform::Watch::new(folder.folder.dir())?;
         watch.follow(folder.folder.dir(), name)?;
@@ -34,10 +34,10 @@ impl FileWatch {
         })
     }
 
-    /// Takes all reports that wait, without blocking. Returns whether the file may have changed.
+    /// Reads all reports without waiting. Returns whether the file may have changed.
     ///
     /// # Errors
-    /// What the system says. Nothing is reported any more then.
+    /// The system's error. There are no more reports afterwards.
     pub fn take_changes(&mut self) -> io::Result<bool> {
         let has_changed = self.watch.take(&self.name)?;
         if has_changed {
@@ -60,13 +60,14 @@ mod tests {
     use std::{fs, io::Write};
 
     use super::*;
-    use crate::ScratchFolder;
+    use crate::TempDir;
 
     #[test]
-    fn every_way_of_changing_a_file_is_reported() {
-        let scratch = ScratchFolder::create(&std::env::temp_dir()).unwrap();
+    fn every_kind_of_change_is_reported() {
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
         let folder = PrivateFolder::open_or_create(&scratch.path().join("state")).unwrap();
-        let (path, other) = (folder.path_of("rules"), folder.path_of("other"));
+        let path = folder.path_of("rules");
+        let other = folder.path_of("other");
         let mut watch = FileWatch::new(&folder, "rules").unwrap();
         let mut expect = |what: &str, expected: bool| {
             assert_eq!(watch.take_changes().unwrap(), expected, "{what}");

@@ -11,8 +11,7 @@ use data_encoding::HEXLOWER;
 use landline_paths::{RemotePath, name::check_component};
 use serde_json::Value;
 
-/// Bytes as the vectors write them: hexadecimal, or a list of hexadecimal and `{"repeat",
-/// "count"}`.
+/// The bytes of a vector: hexadecimal, or a list of hexadecimal and repeated units.
 fn bytes(value: &Value) -> Vec<u8> {
     let hex = |value: &Value| HEXLOWER.decode(value.as_str().unwrap().as_bytes()).unwrap();
     let Value::Array(parts) = value else {
@@ -42,11 +41,11 @@ fn check(cases: &str, field: &str, passes: impl Fn(&[u8]) -> bool) {
 }
 
 #[test]
-fn paths_pass_as_in_the_vectors() {
+fn paths_match_vectors() {
     check("paths", "path", |bytes| RemotePath::parse(bytes).is_ok());
 }
 
 #[test]
-fn names_pass_as_in_the_vectors() {
+fn names_match_vectors() {
     check("names", "name", |bytes| check_component(bytes).is_ok());
 }

@@ -335,15 +335,15 @@ fn the_nearest_folder_counts_whatever_link_leads_there() {
         ("/etc/passwd".into(), false, false),
         ("../outside/f".into(), false, false),
     ] {
-        let holder = root.holder(grants, path.as_bytes());
+        let holder = root.effective_grant(grants, path.as_bytes());
         let found = (
             holder.is_ok(),
             holder.as_ref().is_ok_and(|grant| grant.is_writable),
         );
         assert_eq!(found, (may_read, may_write), "{path}: {holder:?}");
-        let put = root.destination(grants, path.as_bytes(), None);
+        let put = root.open_destination(grants, path.as_bytes(), None);
         assert_eq!(put.is_ok(), may_write, "{path}: {put:?}");
-        let get = root.source(grants, path.as_bytes());
+        let get = root.open_source(grants, path.as_bytes());
         let denied = matches!(
             &get,
             Err(landline::paths::Error::Path {
@@ -354,11 +354,13 @@ fn the_nearest_folder_counts_whatever_link_leads_there() {
         assert_eq!(denied, !may_read, "{path}: {get:?}");
     }
     assert_eq!(
-        root.source(grants, alias("/f").as_bytes()).unwrap().length,
+        root.open_source(grants, alias("/f").as_bytes())
+            .unwrap()
+            .length,
         1
     );
     let gone = root
-        .source(grants, alias("/gone/f").as_bytes())
+        .open_source(grants, alias("/gone/f").as_bytes())
         .unwrap_err()
         .to_string();
     assert!(
@@ -366,7 +368,7 @@ fn the_nearest_folder_counts_whatever_link_leads_there() {
         "{gone}"
     );
     assert!(
-        root.source(&[], b"archive/old").is_err(),
+        root.open_source(&[], b"archive/old").is_err(),
         "nothing is granted"
     );
 }
@@ -410,14 +412,14 @@ fn use_folder(root: &Root, grants: &[Grant], is_soak: bool) -> (u32, u32) {
     };
     let (start, mut read, mut made, mut round) = (Instant::now(), 0, 0, 0);
     while round < rounds || start.elapsed() < time {
-        if let Ok(mut source) = root.source(grants, b"d/f") {
+        if let Ok(mut source) = root.open_source(grants, b"d/f") {
             let mut text = String::new();
             source.file.read_to_string(&mut text).unwrap();
             assert_eq!(text, "inside", "round {round}");
             read += 1;
         }
         let name = format!("new{round}");
-        if let Ok(place) = root.destination(grants, format!("d/{name}").as_bytes(), None) {
+        if let Ok(place) = root.open_destination(grants, format!("d/{name}").as_bytes(), None) {
             // All by the handle of the folder.
             place.folder.create(&place.name).unwrap();
             place

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use landline::paths::{ScratchFolder, is_root};
+use landline::paths::{TempDir, is_root};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{Child, Command},
@@ -40,7 +40,7 @@ pub(crate) struct Demo {
 
 impl Run for Demo {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let folder = Arc::new(ScratchFolder::create(&env::temp_dir())?);
+        let folder = Arc::new(TempDir::create(&env::temp_dir())?);
         let stop = signals::stop()?;
         let done = tokio::select! {
             done = Stage::play(context.out.clone(), folder.clone(), self.size << 20) => done,
@@ -59,19 +59,19 @@ struct Stage {
     server: Child,
     address: String,
     invite: String,
-    folder: Arc<ScratchFolder>,
+    folder: Arc<TempDir>,
     rows: Vec<[String; 3]>,
 }
 
 impl Stage {
-    async fn play(out: OutputStream, folder: Arc<ScratchFolder>, size: u64) -> Result<(), Failure> {
+    async fn play(out: OutputStream, folder: Arc<TempDir>, size: u64) -> Result<(), Failure> {
         out.print(&format!(
             "making {} of random bytes in {}",
             bytes(size),
             folder.path().display()
         ));
         let noise = folder.clone();
-        let source = tokio::task::spawn_blocking(move || noise.noise("source", size, COPIES))
+        let source = tokio::task::spawn_blocking(move || noise.random_file("source", size, COPIES))
             .await
             .map_err(|error| Failure::local(error.to_string()))?;
         let source = source?.display().to_string();
@@ -98,8 +98,8 @@ impl Stage {
         Ok(())
     }
 
-    async fn set_up(out: OutputStream, folder: Arc<ScratchFolder>) -> Result<Self, Failure> {
-        let home = folder.folder("home")?;
+    async fn set_up(out: OutputStream, folder: Arc<TempDir>) -> Result<Self, Failure> {
+        let home = folder.create_folder("home")?;
         let mut command = landline_command()?;
         // Flags, so that this machine's settings do not matter.
         command.args([

@@ -11,7 +11,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand, ValueEnum};
-use landline::paths::Document;
+use landline::paths::AtomicFile;
 use landline_lab::{
     Language, Lifecycle, Models, Report, Sticky,
     models::{self, Model},
@@ -119,7 +119,7 @@ fn measure<Measured>(
     let picture = options
         .svg
         .as_deref()
-        .map(|path| Document::begin(path, name))
+        .map(|path| AtomicFile::create(path, name))
         .transpose()?;
     let measured =
         run().map_err(|error| Failure::local(format!("the experiment failed: {error}")))?;
@@ -127,7 +127,7 @@ fn measure<Measured>(
     context.out.print(report.text().trim_end());
     if let Some(picture) = picture {
         let path = picture.path().display().to_string();
-        picture.finish(report.picture.as_bytes())?;
+        picture.commit(report.picture.as_bytes())?;
         context.err.print(&path);
     }
     Ok(ExitStatus::SUCCESS)

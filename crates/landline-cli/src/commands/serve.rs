@@ -156,7 +156,7 @@ async fn check(context: &Context, settings: &Settings) -> Result<(), Failure> {
         }
     }
     // The server does not start with broken rights.
-    if local::is_there(&settings.state.join("server/rights.toml")) {
+    if local::exists(&settings.state.join("server/rights.toml")) {
         read_rules(&settings.state, &landline::server::words()?)?;
     }
     context

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use landline_paths::kernel_text;
+use landline_paths::read_proc;
 
 /// A state of RFC 9293, with the names that the kernel's tools use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ pub(super) struct SocketTable(String);
 
 impl SocketTable {
     pub(super) fn read() -> Self {
-        Self(kernel_text("net/tcp").unwrap_or_default())
+        Self(read_proc("net/tcp").unwrap_or_default())
     }
 
     /// The states of the connection between these ports.

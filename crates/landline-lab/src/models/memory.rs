@@ -1,11 +1,11 @@
 //! The memory of a process and those it has made.
 
-use landline_paths::kernel_text;
+use landline_paths::read_proc;
 
 /// The memory of a process and its children in bytes, what several processes share counted in equal
 /// parts (PSS); `None` where the system does not tell.
 pub(super) fn of_family(process: u32) -> Option<u64> {
-    let children = kernel_text(&format!("{process}/task/{process}/children")).unwrap_or_default();
+    let children = read_proc(&format!("{process}/task/{process}/children")).unwrap_or_default();
     let own = of_process(process)?;
     let theirs = children
         .split_ascii_whitespace()
@@ -15,7 +15,7 @@ pub(super) fn of_family(process: u32) -> Option<u64> {
 }
 
 fn of_process(process: u32) -> Option<u64> {
-    pss(&kernel_text(&format!("{process}/smaps_rollup"))?)
+    pss(&read_proc(&format!("{process}/smaps_rollup"))?)
 }
 
 /// The sum of shares in a text of the form of `/proc/PID/smaps_rollup`.

@@ -84,7 +84,7 @@ impl Head {
     pub(super) fn is_unchanged(&self) -> bool {
         let mut bytes = [0; BYTES];
         let read = self.file.read_exact_at(&mut bytes, 0);
-        self.folder.holds(FILE, &self.file)
+        self.folder.is_same_file(FILE, &self.file)
             && read.is_ok()
             && decode(&bytes) == Some(self.said.get())
     }

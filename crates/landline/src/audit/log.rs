@@ -201,7 +201,7 @@ impl Log {
     /// Sees to it that the files are as this process left them, or as another that writes the log
     /// has; anything else is an error.
     fn follow(&mut self) -> io::Result<()> {
-        let is_ours = self.folder.holds(&self.name, &self.file) && self.head.is_unchanged();
+        let is_ours = self.folder.is_same_file(&self.name, &self.file) && self.head.is_unchanged();
         let length = self.file.metadata()?.len();
         if is_ours && (self.is_suspect || length == self.length()) {
             return Ok(());

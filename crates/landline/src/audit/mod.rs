@@ -216,8 +216,8 @@ mod tests {
 
     #[test]
     fn what_overflows_the_queue_is_counted_and_a_lock_that_is_held_is_no_wait_for_ever() {
-        let scratch = crate::paths::ScratchFolder::create(&std::env::temp_dir()).unwrap();
-        let folder = scratch.folder("state").unwrap();
+        let scratch = crate::paths::TempDir::create(&std::env::temp_dir()).unwrap();
+        let folder = scratch.create_folder("state").unwrap();
         let server = PrivateFolder::open_or_create(&folder)
             .unwrap()
             .subfolder("server")

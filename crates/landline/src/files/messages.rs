@@ -8,7 +8,7 @@ use landline_proto::{
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{Algorithm, Digest};
-use crate::paths::Source;
+use crate::paths::SourceFile;
 
 /// The service's name.
 pub const SERVICE: &str = "files";
@@ -182,7 +182,7 @@ pub struct SourceIdError;
 
 impl SourceId {
     /// The identity that this file has now: a hash that tells the peer nothing else.
-    pub fn of(source: &Source) -> Self {
+    pub fn of(source: &SourceFile) -> Self {
         let mut hasher = blake3::Hasher::new();
         for number in source.identity().numbers() {
             hasher.update(&number.to_le_bytes());

@@ -117,7 +117,7 @@ impl Allowance {
     /// Files may have been removed by others than us: those do not count.
     fn forget_what_is_gone(&self) -> Result<(), Error> {
         for path in self.store.stored_paths(&self.user)? {
-            if path != self.staging && local::is_gone(Path::new(OsStr::from_bytes(&path))) {
+            if path != self.staging && local::is_missing(Path::new(OsStr::from_bytes(&path))) {
                 self.store.forget_stored(&path)?;
             }
         }

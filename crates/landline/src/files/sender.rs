@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Error,
     net::{Channel, DataFrame},
-    paths::Source,
+    paths::SourceFile,
 };
 
 /// How many frames may be read ahead: 2 MiB.
@@ -27,7 +27,7 @@ const FRAMES: usize = 8;
 /// What is sent.
 pub enum Input {
     /// A regular file.
-    File(Arc<Source>),
+    File(Arc<SourceFile>),
     /// A stream whose length is not known, with its name for people.
     Stream(Box<dyn Read + Send>, &'static str),
 }

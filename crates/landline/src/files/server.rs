@@ -19,7 +19,7 @@ use crate::{
     Error, Event,
     audit::Entry,
     net::Channel,
-    paths::Source,
+    paths::SourceFile,
     rights::{Right, Rights},
     session::{Service, ServiceContext, ServiceDefinition, ServiceFuture, WorkUnit},
 };
@@ -196,7 +196,7 @@ fn prepare_put(
 ) -> Result<Staging, Error> {
     let user = context.user();
     let path = now.locate(user, &put.path.0)?;
-    let destination = context.root().destination(
+    let destination = context.root().open_destination(
         now.files(user),
         &path,
         put.name.as_ref().map(|name| &name.0[..]),
@@ -265,10 +265,10 @@ async fn get(
     };
     let still = still_may(context, path.clone(), false);
     let preparing = context.clone();
-    let prepare = move |_: &WorkUnit| -> Result<Source, Error> {
+    let prepare = move |_: &WorkUnit| -> Result<SourceFile, Error> {
         let source = preparing
             .root()
-            .source(now.files(preparing.user()), &path)?;
+            .open_source(now.files(preparing.user()), &path)?;
         let name = source.name.clone().into_bytes();
         record_start(&preparing, Get::TYPE, name, Some(source.length))?;
         Ok(source)

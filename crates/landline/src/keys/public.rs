@@ -310,7 +310,11 @@ fn ecdsa(curve: Curve, point: &[u8], message: &[u8], raw: &[u8]) -> Option<()> {
 }
 
 /// What a security key signs for `message`; `None` unless it says that somebody was there.
-fn security_key_data(application: &[u8], message: &[u8], reader: &mut WireReader<'_>) -> Option<Vec<u8>> {
+fn security_key_data(
+    application: &[u8],
+    message: &[u8],
+    reader: &mut WireReader<'_>,
+) -> Option<Vec<u8>> {
     let [flags] = reader.array()?;
     let counter = reader.array::<4>()?;
     if flags & USER_PRESENT == 0 {

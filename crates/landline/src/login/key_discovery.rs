@@ -120,7 +120,7 @@ impl KeySources {
         for path in &self.files {
             match self.open_key(path) {
                 Ok(key) => found.push(key),
-                Err(error) if paths::local::is_there(path) => found.skipped.push(error.to_string()),
+                Err(error) if paths::local::exists(path) => found.skipped.push(error.to_string()),
                 Err(_) => {}
             }
         }
@@ -136,7 +136,7 @@ impl KeySources {
         for path in self
             .defaults
             .iter()
-            .filter(|path| paths::local::is_there(path))
+            .filter(|path| paths::local::exists(path))
         {
             match self.open_key(path) {
                 Ok(key) => found.push(key),

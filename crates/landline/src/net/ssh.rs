@@ -106,7 +106,7 @@ pub(super) fn dial(
 /// the last host. `None` if `via` has no hosts.
 pub fn ssh_command(via: &ProxyJump, options: &[&str]) -> Option<Command> {
     let mut command = Command::new("ssh");
-    command.args(arguments(via, options, local::terminal().is_ok())?);
+    command.args(arguments(via, options, local::open_terminal().is_ok())?);
     Some(command)
 }
 

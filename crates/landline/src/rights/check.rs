@@ -92,7 +92,7 @@ impl Rights {
         is_write: bool,
         root: &Root,
     ) -> Verdict {
-        match root.holder(self.files(user), place) {
+        match root.effective_grant(self.files(user), place) {
             Ok(grant) => describe_grant(grant, is_write),
             Err(error) => Verdict::denied(error.to_string()),
         }

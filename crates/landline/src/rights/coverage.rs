@@ -68,13 +68,16 @@ impl UserRights {
 fn missing_folder<'g>(own: &[Grant], wanted: &'g [Grant], root: &Root) -> Option<&'g Grant> {
     let is_missing = |grant: &&Grant| {
         let includes = |own: &Grant| own.is_writable || !grant.is_writable;
-        let is_same = |own: &&Grant| own.is_same_place(grant) && includes(own);
-        let is_held = || root.holder_of_grant(own, grant).is_ok_and(includes);
+        let is_same = |own: &&Grant| own.is_same_folder(grant) && includes(own);
+        let is_held = || {
+            root.effective_grant_of_folder(own, grant)
+                .is_ok_and(includes)
+        };
         own.iter().find(is_same).is_none() && !is_held()
     };
     // A folder that is granted to read, within one that is granted to write.
     let is_narrower = |grant: &Grant| {
-        let holder = root.holder_of_grant(wanted, grant).ok()?;
+        let holder = root.effective_grant_of_folder(wanted, grant).ok()?;
         (holder.is_writable && !grant.is_writable).then_some(holder)
     };
     wanted

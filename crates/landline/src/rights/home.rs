@@ -41,11 +41,11 @@ impl Rights {
         if let Some(home) = &rights.home {
             return Some(home.place.clone());
         }
-        let is_below_the_servers = |grant: &crate::paths::Grant| !grant.place.is_absolute();
+        let is_below_the_servers = |grant: &crate::paths::Grant| !grant.folder.is_absolute();
         if rights.role() == Role::Owner || rights.files.iter().any(is_below_the_servers) {
             return Some(RemotePath::home());
         }
-        rights.files.first().map(|grant| grant.place.clone())
+        rights.files.first().map(|grant| grant.folder.clone())
     }
 
     /// The path of the server that `path`, as the user writes it, names: absolute, or from the home

@@ -189,7 +189,10 @@ impl Reader<'_> {
                 .as_str()
                 .ok_or_else(|| self.lines.error(value.span(), FILES_ACCEPTED))?;
             let grant = self.grant(text, value.span(), home)?;
-            let place = (grant.place.is_absolute(), grant.place.components().to_vec());
+            let place = (
+                grant.folder.is_absolute(),
+                grant.folder.components().to_vec(),
+            );
             if let Some(earlier) = places.insert(place, grant.line) {
                 let problem = format!("{text:?}: the same folder stands on line {earlier}");
                 return Err(self.lines.error(value.span(), &problem));
@@ -218,16 +221,16 @@ impl Reader<'_> {
                 "the folder begins with / or ~/, or is ~, the user's home",
             ));
         }
-        let place =
+        let folder =
             RemotePath::parse(folder.as_bytes()).map_err(|error| bad(&error.to_string()))?;
-        let place = match home {
+        let folder = match home {
             Some(home) => home
-                .join(place)
+                .join(folder)
                 .ok_or_else(|| bad("the folder is too long with the home before it"))?,
-            None => place,
+            None => folder,
         };
         Ok(Grant {
-            place,
+            folder,
             is_writable,
             text: text.to_owned(),
             line: self.lines.line(span),

@@ -361,8 +361,12 @@ chat = true
         let grants = rights.files(&user(name)).iter();
         grants
             .map(|grant| {
-                let parts = grant.place.components().join(&b'/');
-                let beginning = if grant.place.is_absolute() { "/" } else { "~/" };
+                let parts = grant.folder.components().join(&b'/');
+                let beginning = if grant.folder.is_absolute() {
+                    "/"
+                } else {
+                    "~/"
+                };
                 format!("{beginning}{}", String::from_utf8(parts).unwrap())
             })
             .collect()

@@ -1,8 +1,8 @@
 //! The server: accepts connections, logs users in, and serves their channels.
 
 mod connection;
-mod control;
 mod connection_slots;
+mod control;
 mod home;
 mod listening;
 pub(crate) mod login;

@@ -151,7 +151,7 @@ fn open_with(path: &Path, schema: &Schema) -> Result<Connection, String> {
     }
     // There are keys in it: SQLite's own files beside it take its mode.
     if path != Path::new(MEMORY) {
-        local::make_private(path).map_err(|error| error.to_string())?;
+        local::make_database_private(path).map_err(|error| error.to_string())?;
     }
     let mut connection = Connection::open(path).map_err(text)?;
     connection
@@ -237,8 +237,8 @@ fn back_up(connection: &Connection, path: &Path, version: i64) -> Result<(), Str
             backup.display()
         )
     };
-    local::remove_if_there(&staging)
-        .and_then(|()| local::make_private(&staging))
+    local::remove(&staging)
+        .and_then(|()| local::make_database_private(&staging))
         .map_err(|error| failed(error.to_string()))?;
     let name = staging
         .to_str()
@@ -246,7 +246,7 @@ fn back_up(connection: &Connection, path: &Path, version: i64) -> Result<(), Str
     connection
         .execute("VACUUM INTO ?1", params![name])
         .map_err(|error| failed(error.to_string()))?;
-    local::make_durable(&staging, &backup).map_err(|error| failed(error.to_string()))
+    local::persist(&staging, &backup).map_err(|error| failed(error.to_string()))
 }
 
 #[cfg(test)]

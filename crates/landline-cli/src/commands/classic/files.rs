@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use landline::{
     files::Progress,
-    paths::{Source, local},
+    paths::{SourceFile, local},
 };
 use landline_classic::{
     FileProgress,
@@ -63,7 +63,7 @@ fn follow(progress: &Progress) -> impl FnMut(FileProgress) {
 }
 
 /// Opens a file to send, and returns it with the name to send.
-async fn open(path: &Path) -> Result<(String, Arc<Source>), Failure> {
+async fn open(path: &Path) -> Result<(String, Arc<SourceFile>), Failure> {
     let name = local::own_name(path)
         .and_then(|name| String::from_utf8(name).ok())
         .ok_or_else(|| {
@@ -73,7 +73,7 @@ async fn open(path: &Path) -> Result<(String, Arc<Source>), Failure> {
             ))
         })?;
     let path = path.to_owned();
-    let source = tokio::task::spawn_blocking(move || local::source(&path)).await;
+    let source = tokio::task::spawn_blocking(move || local::open_source(&path)).await;
     let source = source.map_err(|error| Failure::local(error.to_string()))??;
     Ok((name, Arc::new(source)))
 }

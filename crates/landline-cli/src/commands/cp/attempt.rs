@@ -11,7 +11,7 @@ use landline::{
     },
     login::FirstRequest,
     net::{Channel, Location, Target},
-    paths::{Source, local},
+    paths::{SourceFile, local},
     proto::{Message, Name},
 };
 
@@ -43,7 +43,7 @@ pub(super) struct CopyItem {
 /// The end on this machine.
 enum LocalEnd {
     /// A file to read, and its own name.
-    Source(Arc<Source>, Option<Vec<u8>>),
+    Source(Arc<SourceFile>, Option<Vec<u8>>),
     Stdin,
     /// A path to write, and the name that the file gets if the path is a folder.
     Destination(PathBuf, Vec<u8>),
@@ -138,7 +138,7 @@ impl<'a> PlannedCopies<'a> {
                 self.upload(item, input, None, restart, progress).await
             }
             LocalEnd::Destination(place, own_name) => {
-                let destination = local::destination(place, own_name)?;
+                let destination = local::open_destination(place, own_name)?;
                 let shown = destination.path.display().to_string();
                 let partials = self.client.partials()?;
                 let mut earlier = Earlier::find(
@@ -302,7 +302,7 @@ impl LocalEnd {
     fn open_source(location: &Location) -> Result<Self, Failure> {
         match location {
             Location::Local(path) => Ok(Self::Source(
-                Arc::new(local::source(path)?),
+                Arc::new(local::open_source(path)?),
                 local::own_name(path),
             )),
             _ => Ok(Self::Stdin),
@@ -321,7 +321,7 @@ impl LocalEnd {
             ))
         })?;
         // Fail before connecting if nothing can be written there.
-        local::destination(place, &own_name)?;
+        local::open_destination(place, &own_name)?;
         Ok(Self::Destination(place.clone(), own_name))
     }
 }

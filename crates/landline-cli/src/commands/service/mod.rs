@@ -203,7 +203,7 @@ fn report(
     }
     print(&format!("state folder {}", settings.state.display()));
     let invite = settings.state.join(INVITE_FILE);
-    if local::is_there(&invite) {
+    if local::exists(&invite) {
         print(&format!(
             "invite for the owner, good once and for 24 hours, in {}",
             invite.display()
@@ -228,7 +228,7 @@ fn report(
 fn remove(context: &Context, systemd: &Systemd) -> Result<(), Failure> {
     let folder = systemd.unit_folder()?;
     let files = [SERVICE, SOCKET].map(|name| folder.join(name));
-    if !files.iter().any(|path| local::is_there(path)) {
+    if !files.iter().any(|path| local::exists(path)) {
         return Err(Failure::local(format!(
             "there is no {SERVICE} in {}",
             folder.display()

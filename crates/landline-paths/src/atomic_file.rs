@@ -1,4 +1,4 @@
-//! A small file that the user asked for: old and whole, or new and whole.
+//! A file that is replaced as a whole.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -10,23 +10,28 @@ use std::{
 use super::{Destination, Folder, local, random::staging_name};
 use crate::Error;
 
-/// A file that is about to be written: its place was found fit for it before there was anything to
-/// write. Leaves nothing behind when dropped without [`finish`](Self::finish).
+/// A small file that is replaced as a whole, or not at all.
+///
+/// The destination is checked before there is anything to write. A value that is dropped without
+/// [`commit`](Self::commit) leaves nothing behind.
 #[derive(Debug)]
-pub struct Document {
+pub struct AtomicFile {
     destination: Destination,
     staging: OsString,
     file: File,
 }
 
-impl Document {
-    /// Finds the place for a file: `path` itself, what it links to, or `own_name` in it if it is a
-    /// folder. Blocking.
+impl AtomicFile {
+    /// Creates the staging file beside the destination.
+    ///
+    /// The destination is `path` itself, or the target of a link at `path`. If `path` is a folder,
+    /// it is `own_name` in that folder.
     ///
     /// # Errors
-    /// `not-found` (the folder it should be in), `not-a-file`, `denied`, `no-space`, `io`.
-    pub fn begin(path: &Path, own_name: &str) -> Result<Self, Error> {
-        let destination = local::destination(path, own_name.as_bytes())?;
+    /// `NotFound` if the folder of the destination does not exist; `NotAFile`, `Denied`, `NoSpace`
+    /// or `Io`.
+    pub fn create(path: &Path, own_name: &str) -> Result<Self, Error> {
+        let destination = local::open_destination(path, own_name.as_bytes())?;
         let staging = OsString::from(staging_name());
         let file = destination
             .folder
@@ -39,21 +44,23 @@ impl Document {
         })
     }
 
-    /// Where it will be.
+    /// The path of the finished file.
     pub fn path(&self) -> &Path {
         &self.destination.path
     }
 
-    /// Writes it in place of what was there, with the mode of that, else as any new file. Durable
-    /// when this returns. Blocking.
+    /// Writes the content, makes it durable and gives the file its final name.
+    ///
+    /// A replaced file keeps its mode. A new file gets mode 0666, less the umask.
     ///
     /// # Errors
-    /// `no-space`, `io`, with the path; what was there is then as it was.
-    pub fn finish(mut self, bytes: &[u8]) -> Result<(), Error> {
+    /// `NoSpace` or `Io`, with the path. The old file is unchanged, unless only the last step, to
+    /// sync the folder, failed.
+    pub fn commit(mut self, bytes: &[u8]) -> Result<(), Error> {
         let mode = self
             .destination
             .replaced_mode
-            .unwrap_or_else(|| Folder::mode_of_new(0o666));
+            .unwrap_or_else(|| Folder::mode_for_new(0o666));
         let name: &OsStr = &self.destination.name;
         let folder = &self.destination.folder;
         self.file
@@ -66,9 +73,9 @@ impl Document {
     }
 }
 
-impl Drop for Document {
+impl Drop for AtomicFile {
     fn drop(&mut self) {
-        // Gone already where it was renamed.
+        // Fails after a commit: the staging file has its final name then.
         let _ = self.destination.folder.remove(&self.staging);
     }
 }
@@ -76,35 +83,35 @@ impl Drop for Document {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ScratchFolder;
+    use crate::TempDir;
 
     #[test]
-    fn it_is_there_whole_or_not_at_all() {
-        let folder = ScratchFolder::create(&std::env::temp_dir()).unwrap();
+    fn atomic_file_replaces_whole_file_or_nothing() {
+        let folder = TempDir::create(&std::env::temp_dir()).unwrap();
         let path = folder.path().join("picture.svg");
         let count = || std::fs::read_dir(folder.path()).unwrap().count();
         std::fs::write(&path, "old").unwrap();
-        drop(Document::begin(&path, "own").unwrap());
+        drop(AtomicFile::create(&path, "own").unwrap());
         assert_eq!(
             (std::fs::read_to_string(&path).unwrap().as_str(), count()),
             ("old", 1)
         );
-        Document::begin(&path, "own")
+        AtomicFile::create(&path, "own")
             .unwrap()
-            .finish(b"new")
+            .commit(b"new")
             .unwrap();
         assert_eq!(
             (std::fs::read_to_string(&path).unwrap().as_str(), count()),
             ("new", 1)
         );
-        Document::begin(folder.path(), "own")
+        AtomicFile::create(folder.path(), "own")
             .unwrap()
-            .finish(b"in a folder")
+            .commit(b"in a folder")
             .unwrap();
         assert_eq!(
             std::fs::read_to_string(folder.path().join("own")).unwrap(),
             "in a folder"
         );
-        assert!(Document::begin(&folder.path().join("no/such"), "own").is_err());
+        assert!(AtomicFile::create(&folder.path().join("no/such"), "own").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Temporary folders that leave nothing behind.
+//! Temporary folders and files.
 
 use std::{
     fs::{DirBuilder, File, remove_dir_all},
@@ -10,22 +10,22 @@ use std::{
 
 use super::{
     Folder,
-    random::{Noise, random_digits},
+    random::{RandomBytes, random_digits},
 };
 use crate::Error;
 
-/// A fresh folder with mode 0700, removed with all that is in it when dropped.
+/// A new folder with mode 0700. Dropping it removes it with all its content.
 #[derive(Debug)]
-pub struct ScratchFolder {
+pub struct TempDir {
     path: PathBuf,
     is_removed: AtomicBool,
 }
 
-impl ScratchFolder {
-    /// Makes a folder in `parent`. Blocking.
+impl TempDir {
+    /// Creates a folder in `parent`.
     ///
     /// # Errors
-    /// What the system says, with the path.
+    /// The system's error, with the path.
     pub fn create(parent: &Path) -> Result<Self, Error> {
         let path = parent.join(format!("landline-{}", random_digits()));
         DirBuilder::new()
@@ -38,16 +38,16 @@ impl ScratchFolder {
         })
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes a folder in it.
+    /// Creates a folder in this one.
     ///
     /// # Errors
-    /// What the system says, with the path.
-    pub fn folder(&self, name: &str) -> Result<PathBuf, Error> {
+    /// The system's error, with the path.
+    pub fn create_folder(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.path.join(name);
         DirBuilder::new()
             .mode(0o700)
@@ -56,11 +56,12 @@ impl ScratchFolder {
         Ok(path)
     }
 
-    /// Makes a file of `length` bytes that do not compress. Blocking.
+    /// Creates a file of `length` random bytes, which do not compress.
     ///
     /// # Errors
-    /// What the system says, with the path; `no-space` at once where `copies` of it would not fit.
-    pub fn noise(&self, name: &str, length: u64, copies: u64) -> Result<PathBuf, Error> {
+    /// `NoSpace` at once if `copies` of the file do not fit; `Io` if the folder is
+    /// [removed](Self::remove) meanwhile. Otherwise the system's error, with the path.
+    pub fn random_file(&self, name: &str, length: u64, copies: u64) -> Result<PathBuf, Error> {
         let path = self.path.join(name);
         let write = || -> io::Result<()> {
             use std::io::Write;
@@ -68,7 +69,7 @@ impl ScratchFolder {
             if Folder::free_bytes(&file)? < length.saturating_mul(copies) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            let mut noise = Noise::new();
+            let mut random = RandomBytes::new();
             let mut buffer = vec![0; 1 << 20];
             let mut left = length;
             while left > 0 {
@@ -76,7 +77,7 @@ impl ScratchFolder {
                     .unwrap_or(usize::MAX)
                     .min(buffer.len());
                 let piece = buffer.get_mut(..take).unwrap_or_default();
-                noise.fill(piece);
+                random.fill(piece);
                 file.write_all(piece)?;
                 left -= piece.len() as u64;
                 if self.is_removed.load(Ordering::Relaxed) {
@@ -88,29 +89,27 @@ impl ScratchFolder {
         write().map_err(|error| Error::io(path.display(), error))?;
         Ok(path)
     }
-}
 
-impl ScratchFolder {
-    /// Removes it now, though others may still have it; [`noise`](Self::noise) that is being made
-    /// ends with an error.
+    /// Removes the folder now, also if other handles of it exist.
+    ///
+    /// A [`random_file`](Self::random_file) in progress fails.
     pub fn remove(&self) {
         self.is_removed.store(true, Ordering::Relaxed);
         let _ = remove_dir_all(&self.path);
     }
 }
 
-impl Drop for ScratchFolder {
+impl Drop for TempDir {
     fn drop(&mut self) {
         self.remove();
     }
 }
 
-/// Makes a file in `folder` that has no name, to be written and read back: it is gone when it is
-/// closed. Blocking.
+/// Creates a file without a name, to write and read back. Closing it removes it.
 ///
 /// # Errors
-/// What the system says, with the folder.
-pub fn nameless_file(folder: &Path) -> Result<File, Error> {
+/// The system's error, with the folder.
+pub fn anonymous_file(folder: &Path) -> Result<File, Error> {
     let name = format!(".landline-{}", random_digits());
     let make = || {
         let folder = Folder::open(folder)?;

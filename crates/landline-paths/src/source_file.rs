@@ -1,4 +1,4 @@
-//! Files that are read.
+//! Files that are opened to be read.
 
 use std::{
     fmt,
@@ -9,42 +9,43 @@ use std::{
 use super::platform;
 use crate::{Error, ErrorKind};
 
-/// A regular file that was opened to be read, and what it was at that moment.
+/// A regular file that is open to read, with its properties at that moment.
 #[derive(Debug)]
-pub struct Source {
-    /// Its path, for people.
+pub struct SourceFile {
+    /// The path of the file, for messages.
     pub name: String,
     /// The open file, at its beginning.
     pub file: File,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub length: u64,
-    /// Its permission bits.
+    /// The permission bits.
     pub mode: u32,
     identity: SourceIdentity,
 }
 
-/// What a file is known by, so that a change is noticed: device, inode, size, and the times of
-/// content and inode.
+/// The properties that reveal a change of a file.
+///
+/// These are device, inode, size, modification time and status change time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceIdentity([i64; 7]);
 
 impl SourceIdentity {
-    /// Of what was looked up.
+    /// The identity in a file's metadata.
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self(platform::identity_of(metadata))
     }
 
-    /// The numbers it consists of, in a fixed order.
+    /// The numbers of the identity, in a fixed order.
     pub fn numbers(&self) -> [i64; 7] {
         self.0
     }
 }
 
-impl Source {
-    /// Takes an open file that has to be a regular one. `name` is for the error.
+impl SourceFile {
+    /// Takes an open file, which must be a regular one. `name` is for messages.
     ///
     /// # Errors
-    /// `not-a-file` for anything else.
+    /// `NotAFile` for anything else.
     pub(super) fn new(file: File, name: impl fmt::Display) -> Result<Self, Error> {
         let metadata = file.metadata().map_err(|error| Error::io(&name, error))?;
         check_regular(&metadata, &name)?;
@@ -58,25 +59,25 @@ impl Source {
         })
     }
 
-    /// What the file was recognised by when it was opened.
+    /// The identity of the file when it was opened.
     pub fn identity(&self) -> SourceIdentity {
         self.identity
     }
 
-    /// Another handle of the same open file, to be read by offset.
+    /// A second handle of the open file, to read by offset.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error, with the path.
     pub fn clone_file(&self) -> Result<File, Error> {
         self.file
             .try_clone()
             .map_err(|error| Error::io(&self.name, error))
     }
 
-    /// Up to `count` bytes from `offset`; none at the end. Blocking.
+    /// Reads up to `count` bytes from `offset`; none at the end.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error, with the path.
     pub fn read_at(&self, offset: u64, count: usize) -> Result<Vec<u8>, Error> {
         use std::os::unix::fs::FileExt;
         let mut bytes = vec![0; count];
@@ -88,16 +89,16 @@ impl Source {
         Ok(bytes)
     }
 
-    /// Whether the file is still what it was when it was opened.
+    /// Whether the file has not changed since it was opened.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn is_unchanged(&self) -> io::Result<bool> {
         Ok(SourceIdentity::of(&self.file.metadata()?) == self.identity)
     }
 }
 
-/// Refuses what is not a regular file, saying what it is.
+/// Rejects anything but a regular file, and says what it is.
 pub(super) fn check_regular(metadata: &Metadata, name: impl fmt::Display) -> Result<(), Error> {
     let kind = metadata.file_type();
     if kind.is_file() {
