@@ -15,7 +15,7 @@ use landline::{
     net::Target,
     password::Password,
     proto::login::UserName,
-    ssh_config::{self, AgentPlace, HostConfig, Query},
+    ssh_config::{self, HostConfig, IdentityAgent, Query},
 };
 use zeroize::Zeroizing;
 
@@ -51,7 +51,7 @@ pub(crate) async fn find_server(
     let mut server = match find_known(client, target, &config) {
         Err(Error::UnknownServer { .. }) => {
             let way = access.via_ssh.as_ref().or(config.proxy_jump.as_ref());
-            let is_jump_host = way.is_some_and(|way| way.ends_at(&target.host));
+            let is_jump_host = way.is_some_and(|way| way.is_last_hop(&target.host));
             // A server on the jump host itself is known by the name that ssh uses.
             let dialed = if is_jump_host {
                 target.clone()
@@ -76,10 +76,10 @@ pub(crate) async fn find_server(
 /// The target under the name by which this client knows it: with `--via-ssh`, `localhost` method
 /// the last jump host.
 fn rename_to_local(target: &Target, access: &Access) -> Target {
-    let host = access
-        .via_ssh
-        .as_ref()
-        .map_or_else(|| target.host.clone(), |way| way.name_of(&target.host));
+    let host = access.via_ssh.as_ref().map_or_else(
+        || target.host.clone(),
+        |way| way.as_seen_locally(&target.host),
+    );
     Target {
         host,
         ..target.clone()
@@ -172,7 +172,7 @@ pub(crate) fn read_ssh_config(context: &Context, target: &Target) -> Result<Host
         (SYSTEM_CONFIG.0.into(), SYSTEM_CONFIG.1.into()),
     ];
     let config = ssh_config::read(&files, &query)?;
-    for what in &config.passed_over {
+    for what in &config.warnings {
         context.err.print(&shown_line(&format!("landline: {what}")));
     }
     Ok(config)
@@ -242,9 +242,9 @@ pub(crate) fn key_sources(context: &Context, client: &Client, config: &HostConfi
     }
     let agent = match &config.identity_agent {
         None => environment.absolute_path("SSH_AUTH_SOCK"),
-        Some(AgentPlace::Variable(name)) => environment.absolute_path(name),
-        Some(AgentPlace::Socket(socket)) => Some(socket.clone()),
-        Some(AgentPlace::Nowhere) => None,
+        Some(IdentityAgent::Variable(name)) => environment.absolute_path(name),
+        Some(IdentityAgent::Socket(socket)) => Some(socket.clone()),
+        Some(IdentityAgent::Disabled) => None,
     };
     KeySources {
         files: config.identity_files.clone(),

@@ -1,8 +1,8 @@
-//! Why the configuration cannot be used.
+//! The reasons why the configuration cannot be used.
 
 use std::{io, path::PathBuf};
 
-/// Why the configuration cannot be used.
+/// The reason why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -11,10 +11,10 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system or the check of the file's owner and mode reported.
+        /// The error of the system, or of the check of owner and mode.
         source: io::Error,
     },
-    /// Files include one another in a circle, or there are more of them than the limit.
+    /// Files include one another without end, or there are more than 1024 of them.
     #[error("{} line 0: files include one another without end", path.display())]
     TooManyIncludes {
         /// The file at which the limit was reached.
@@ -25,14 +25,14 @@ pub enum Error {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// The number of the line, from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
 }
 
-/// A text that names no host to jump through.
+/// A text that is not a jump host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no host to go through")]
 pub struct InvalidHop {

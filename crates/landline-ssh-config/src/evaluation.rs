@@ -1,4 +1,4 @@
-//! Goes through the lines of the files, for one host.
+//! Evaluates the lines of the files for one host.
 
 use std::{
     io,
@@ -8,33 +8,33 @@ use std::{
 use landline_paths::local;
 
 use super::{
-    AgentPlace, HostConfig, InvalidHop, Query,
-    blocks::{self, Known},
+    HostConfig, IdentityAgent, InvalidHop, Query,
+    blocks::{self, MatchSubject},
     pattern, tokens,
-    tokens::Meanings,
+    tokens::TokenValues,
     words,
 };
 use crate::Error;
 
-/// Far beyond any such file.
+/// The maximum size of a file. Real files are far smaller.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// How deep files may include one another, as in ssh.
+/// The maximum depth of includes, as in ssh.
 const DEPTH_MAX: usize = 16;
-/// How many files may be included in all.
+/// The maximum number of included files.
 const FILES_MAX: usize = 1024;
 
-/// Where files come from.
-pub(super) trait Files {
-    /// The text of a file; `None` where there is none.
+/// Access to the files: the disk, or texts in memory.
+pub(super) trait FileSource {
+    /// The text of a file; `None` if it does not exist.
     fn text(&self, path: &Path) -> io::Result<Option<String>>;
-    /// The names in a folder; none where there is none.
+    /// The names in a folder; none if it does not exist.
     fn names(&self, folder: &Path) -> Vec<String>;
 }
 
-/// The real ones.
+/// The real files.
 pub(super) struct Disk;
 
-impl Files for Disk {
+impl FileSource for Disk {
     fn text(&self, path: &Path) -> io::Result<Option<String>> {
         match local::read_trusted(path, FILE_BYTES_MAX) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -51,19 +51,19 @@ impl Files for Disk {
 pub(super) fn read(
     files: &[(PathBuf, PathBuf)],
     query: &Query<'_>,
-    source: &dyn Files,
+    source: &dyn FileSource,
 ) -> Result<HostConfig, Error> {
     let mut evaluation = Evaluation::new(query, source);
     for (path, base) in files {
         evaluation.base = base.clone();
-        evaluation.file(path, true, 0)?;
+        evaluation.read_file(path, true, 0)?;
     }
     Ok(evaluation.finish())
 }
 
 pub(super) fn parse(text: &str, query: &Query<'_>) -> Result<HostConfig, Error> {
-    struct Nothing;
-    impl Files for Nothing {
+    struct NoFiles;
+    impl FileSource for NoFiles {
         fn text(&self, _: &Path) -> io::Result<Option<String>> {
             Ok(None)
         }
@@ -71,31 +71,33 @@ pub(super) fn parse(text: &str, query: &Query<'_>) -> Result<HostConfig, Error> 
             Vec::new()
         }
     }
-    let mut evaluation = Evaluation::new(query, &Nothing);
-    evaluation.text(Path::new("config"), text, true, 0)?;
+    let mut evaluation = Evaluation::new(query, &NoFiles);
+    evaluation.read_text(Path::new("config"), text, true, 0)?;
     Ok(evaluation.finish())
 }
 
-/// What was said so far, as it was written.
+/// The values so far, with the tokens not yet replaced.
 struct Evaluation<'a> {
     query: &'a Query<'a>,
-    source: &'a dyn Files,
+    source: &'a dyn FileSource,
     base: PathBuf,
     files: usize,
     config: HostConfig,
+    /// Location and value.
     identity_files: Vec<(String, String)>,
     identities_only: Option<bool>,
+    /// Location and value.
     identity_agent: Option<(String, String)>,
 }
 
-/// A line that is being read.
-struct ConfigLine<'a> {
+/// The position of a line, for messages.
+struct LineLocation<'a> {
     path: &'a Path,
     number: usize,
 }
 
-impl ConfigLine<'_> {
-    fn bad(&self, problem: impl Into<String>) -> Error {
+impl LineLocation<'_> {
+    fn error(&self, problem: impl Into<String>) -> Error {
         Error::Malformed {
             path: self.path.to_owned(),
             line: self.number,
@@ -103,13 +105,13 @@ impl ConfigLine<'_> {
         }
     }
 
-    fn place(&self) -> String {
+    fn describe(&self) -> String {
         format!("{} line {}", self.path.display(), self.number)
     }
 }
 
 impl<'a> Evaluation<'a> {
-    fn new(query: &'a Query<'a>, source: &'a dyn Files) -> Self {
+    fn new(query: &'a Query<'a>, source: &'a dyn FileSource) -> Self {
         Self {
             query,
             source,
@@ -122,7 +124,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn file(&mut self, path: &Path, is_meant: bool, depth: usize) -> Result<(), Error> {
+    fn read_file(&mut self, path: &Path, applies: bool, depth: usize) -> Result<(), Error> {
         self.files += 1;
         if depth > DEPTH_MAX || self.files > FILES_MAX {
             return Err(Error::TooManyIncludes {
@@ -134,45 +136,54 @@ impl<'a> Evaluation<'a> {
             source,
         })?;
         match text {
-            Some(text) => self.text(path, &text, is_meant, depth),
+            Some(text) => self.read_text(path, &text, applies, depth),
             None => Ok(()),
         }
     }
 
-    /// Reads a file's lines. Nothing in it counts unless `is_meant`, whatever its blocks say.
-    fn text(&mut self, path: &Path, text: &str, is_meant: bool, depth: usize) -> Result<(), Error> {
-        let mut counts = is_meant;
+    /// Reads the lines of a file. Unless the file `applies`, none of its blocks does.
+    fn read_text(
+        &mut self,
+        path: &Path,
+        text: &str,
+        applies: bool,
+        depth: usize,
+    ) -> Result<(), Error> {
+        let mut block_applies = applies;
         for (index, content) in text.lines().enumerate() {
-            let line = ConfigLine {
+            let line = LineLocation {
                 path,
                 number: index + 1,
             };
-            let Some((keyword, arguments)) = words::split(content) else {
+            let Some((keyword, arguments)) = words::split_line(content) else {
                 continue;
             };
             match keyword.as_str() {
-                "host" => counts = is_meant && blocks::host(&arguments, &self.known()),
-                "match" => counts = is_meant && self.matches(&arguments, &line),
+                "host" => {
+                    block_applies =
+                        applies && blocks::host_applies(&arguments, &self.match_subject())
+                }
+                "match" => block_applies = applies && self.match_applies(&arguments, &line),
                 "include" => {
                     for pattern in &arguments {
-                        for file in self
-                            .included(pattern)
-                            .map_err(|problem| line.bad(problem))?
-                        {
-                            self.file(&file, counts, depth + 1)?;
+                        let files = self
+                            .included_files(pattern)
+                            .map_err(|problem| line.error(problem))?;
+                        for file in files {
+                            self.read_file(&file, block_applies, depth + 1)?;
                         }
                     }
                 }
-                _ if counts => self.value(&keyword, &arguments, &line)?,
+                _ if block_applies => self.set_value(&keyword, &arguments, &line)?,
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn known(&self) -> Known<'_> {
-        Known {
-            written: self.query.host,
+    fn match_subject(&self) -> MatchSubject<'_> {
+        MatchSubject {
+            original_host: self.query.host,
             host: self.config.host_name.as_deref().unwrap_or(self.query.host),
             user: self.user(),
             local_user: self.query.local_user,
@@ -186,24 +197,24 @@ impl<'a> Evaluation<'a> {
             .unwrap_or(self.query.local_user)
     }
 
-    /// A `Match` that is not understood is for nobody, aloud.
-    fn matches(&mut self, arguments: &[String], line: &ConfigLine<'_>) -> bool {
-        blocks::matches(arguments, &self.known()).unwrap_or_else(|problem| {
-            self.config.passed_over.push(format!(
+    /// Whether a `Match` block applies. An unsupported one does not, with a warning.
+    fn match_applies(&mut self, arguments: &[String], line: &LineLocation<'_>) -> bool {
+        blocks::match_applies(arguments, &self.match_subject()).unwrap_or_else(|problem| {
+            self.config.warnings.push(format!(
                 "{}: {problem}; the block is passed over",
-                line.place()
+                line.describe()
             ));
             false
         })
     }
 
-    fn value(
+    fn set_value(
         &mut self,
         keyword: &str,
         arguments: &[String],
-        line: &ConfigLine<'_>,
+        line: &LineLocation<'_>,
     ) -> Result<(), Error> {
-        let is_ours = [
+        let is_supported = [
             "hostname",
             "user",
             "identityfile",
@@ -212,38 +223,40 @@ impl<'a> Evaluation<'a> {
             "proxyjump",
         ]
         .contains(&keyword);
-        if !is_ours {
+        if !is_supported {
             return Ok(());
         }
         let [value] = arguments else {
-            return Err(line.bad(format!("{keyword} takes one argument")));
+            return Err(line.error(format!("{keyword} takes one argument")));
         };
         match keyword {
             "hostname" if self.config.host_name.is_none() => {
-                self.config.host_name =
-                    Some(self.host_name(value).map_err(|problem| line.bad(problem))?);
+                self.config.host_name = Some(
+                    self.expand_host_name(value)
+                        .map_err(|problem| line.error(problem))?,
+                );
             }
             "user" if self.config.user.is_none() => self.config.user = Some(value.clone()),
-            "identityfile" => self.identity_files.push((line.place(), value.clone())),
+            "identityfile" => self.identity_files.push((line.describe(), value.clone())),
             "identitiesonly" if self.identities_only.is_none() => {
                 self.identities_only = Some(match value.to_ascii_lowercase().as_str() {
                     "yes" | "true" => true,
                     "no" | "false" => false,
-                    _ => return Err(line.bad("IdentitiesOnly is yes or no")),
+                    _ => return Err(line.error("IdentitiesOnly is yes or no")),
                 });
             }
             "identityagent" if self.identity_agent.is_none() => {
-                self.identity_agent = Some((line.place(), value.clone()));
+                self.identity_agent = Some((line.describe(), value.clone()));
             }
             "proxyjump" if self.config.proxy_jump.is_none() => {
                 let expanded = self
-                    .meanings()
+                    .token_values()
                     .expand(value)
-                    .map_err(|problem| line.bad(problem))?;
+                    .map_err(|problem| line.error(problem))?;
                 self.config.proxy_jump = Some(
                     expanded
                         .parse()
-                        .map_err(|error: InvalidHop| line.bad(error.to_string()))?,
+                        .map_err(|error: InvalidHop| line.error(error.to_string()))?,
                 );
             }
             _ => {}
@@ -251,11 +264,11 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    /// `HostName` knows `%h` as what was written, and `%%`.
-    fn host_name(&self, value: &str) -> Result<String, String> {
-        let name = Meanings {
+    /// The value of `HostName`, in which `%h` is the host as the user typed it.
+    fn expand_host_name(&self, value: &str) -> Result<String, String> {
+        let name = TokenValues {
             host: self.query.host,
-            ..self.meanings()
+            ..self.token_values()
         }
         .expand(value)?;
         let is_name =
@@ -267,20 +280,21 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn meanings(&self) -> Meanings<'_> {
-        Meanings {
+    fn token_values(&self) -> TokenValues<'_> {
+        TokenValues {
             host: self.config.host_name.as_deref().unwrap_or(self.query.host),
-            written: self.query.host,
+            original_host: self.query.host,
             user: self.user(),
             local_user: self.query.local_user,
             home: self.query.home,
         }
     }
 
-    /// The files that a pattern names, sorted.
-    fn included(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
-        let path = tokens::under_home(pattern, self.query.home)?;
-        let path = self.base.join(path);
+    /// The files that match a pattern, sorted.
+    fn included_files(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
+        let path = self
+            .base
+            .join(tokens::expand_home(pattern, self.query.home)?);
         let mut found = vec![PathBuf::new()];
         for part in path.components() {
             let part = part.as_os_str();
@@ -307,28 +321,28 @@ impl<'a> Evaluation<'a> {
         Ok(found)
     }
 
-    /// Values that depend on others are made of them last.
+    /// Replaces the tokens of the values that depend on other keywords.
     fn finish(self) -> HostConfig {
-        let mut passed_over = Vec::new();
-        let meanings = self.meanings();
+        let mut warnings = Vec::new();
+        let values = self.token_values();
         let mut identity_files = Vec::new();
-        for (place, value) in self
+        for (location, value) in self
             .identity_files
             .iter()
             .filter(|(_, value)| !value.eq_ignore_ascii_case("none"))
         {
-            match meanings.path(value) {
+            match values.expand_path(value) {
                 Ok(path) if identity_files.contains(&path) => {}
                 Ok(path) => identity_files.push(path),
                 Err(problem) => {
-                    passed_over.push(format!("{place}: {problem}; the key is passed over"))
+                    warnings.push(format!("{location}: {problem}; the key is passed over"))
                 }
             }
         }
-        let agent = self.identity_agent.as_ref().map(|(place, value)| {
-            agent_place(value, &meanings).unwrap_or_else(|problem| {
-                passed_over.push(format!("{place}: {problem}; no agent is used"));
-                AgentPlace::Nowhere
+        let agent = self.identity_agent.as_ref().map(|(location, value)| {
+            parse_identity_agent(value, &values).unwrap_or_else(|problem| {
+                warnings.push(format!("{location}: {problem}; no agent is used"));
+                IdentityAgent::Disabled
             })
         });
         let mut config = HostConfig {
@@ -337,17 +351,17 @@ impl<'a> Evaluation<'a> {
             identity_agent: agent,
             ..self.config.clone()
         };
-        config.passed_over.extend(passed_over);
+        config.warnings.extend(warnings);
         config
     }
 }
 
-fn agent_place(value: &str, meanings: &Meanings<'_>) -> Result<AgentPlace, String> {
+fn parse_identity_agent(value: &str, values: &TokenValues<'_>) -> Result<IdentityAgent, String> {
     if value.eq_ignore_ascii_case("none") {
-        return Ok(AgentPlace::Nowhere);
+        return Ok(IdentityAgent::Disabled);
     }
     if value == "SSH_AUTH_SOCK" {
-        return Ok(AgentPlace::Variable(value.to_owned()));
+        return Ok(IdentityAgent::Variable(value.to_owned()));
     }
     let variable = value
         .strip_prefix('$')
@@ -356,9 +370,9 @@ fn agent_place(value: &str, meanings: &Meanings<'_>) -> Result<AgentPlace, Strin
         Some(name)
             if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') =>
         {
-            Ok(AgentPlace::Variable(name.to_owned()))
+            Ok(IdentityAgent::Variable(name.to_owned()))
         }
         Some(_) => Err("a variable that cannot be understood".to_owned()),
-        None => meanings.path(value).map(AgentPlace::Socket),
+        None => values.expand_path(value).map(IdentityAgent::Socket),
     }
 }

@@ -1,4 +1,4 @@
-//! `ProxyJump`.
+//! `ProxyJump`: the jump hosts.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -6,26 +6,28 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::InvalidHop;
 
-/// The hosts to go through, the first one first; none for `none`. Written as ssh takes it, in files
-/// too.
+/// A list of jump hosts, in ssh's notation: `[user@]host[:port][,...]` or `none`.
+///
+/// It is serialised in this notation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyJump {
-    /// The hosts.
+    /// The jump hosts, the nearest one first. Empty for `none`.
     pub hops: Vec<Hop>,
 }
 
 impl ProxyJump {
-    /// What a host is called here that is gone to this way: `localhost` is the last host gone
-    /// through, by its own name.
-    pub fn name_of(&self, host: &str) -> String {
+    /// The name of a destination as seen from the local machine.
+    ///
+    /// A loopback name or address means the last jump host, so that host's name is returned.
+    pub fn as_seen_locally(&self, host: &str) -> String {
         match self.hops.last() {
             Some(last) if is_loopback(host) => last.host.clone(),
             _ => host.to_owned(),
         }
     }
 
-    /// Whether this is the last host gone through.
-    pub fn ends_at(&self, host: &str) -> bool {
+    /// Whether this is the name of the last jump host. Letter case does not matter.
+    pub fn is_last_hop(&self, host: &str) -> bool {
         self.hops
             .last()
             .is_some_and(|last| last.host.eq_ignore_ascii_case(host))
@@ -39,30 +41,24 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-/// A host to go through, by ssh.
+/// A jump host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hop {
-    /// Who to log in as there.
+    /// The user on the jump host.
     pub user: Option<String>,
-    /// The host, without brackets. It does not begin with a dash.
+    /// The name or address, without brackets. It never begins with a dash.
     pub host: String,
-    /// sshd's port there.
+    /// The port of sshd on the jump host.
     pub port: Option<u16>,
 }
 
 impl fmt::Display for ProxyJump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.hops.is_empty() {
-            true => f.write_str("none"),
-            false => f.write_str(
-                &self
-                    .hops
-                    .iter()
-                    .map(Hop::to_string)
-                    .collect::<Vec<_>>()
-                    .join(","),
-            ),
+        if self.hops.is_empty() {
+            return f.write_str("none");
         }
+        let hops: Vec<String> = self.hops.iter().map(Hop::to_string).collect();
+        f.write_str(&hops.join(","))
     }
 }
 
@@ -71,9 +67,10 @@ impl fmt::Display for Hop {
         if let Some(user) = &self.user {
             write!(f, "{user}@")?;
         }
-        match self.host.contains(':') {
-            true => write!(f, "[{}]", self.host)?,
-            false => f.write_str(&self.host)?,
+        if self.host.contains(':') {
+            write!(f, "[{}]", self.host)?;
+        } else {
+            f.write_str(&self.host)?;
         }
         match self.port {
             Some(port) => write!(f, ":{port}"),
@@ -136,7 +133,7 @@ impl FromStr for Hop {
                 (host, port)
             }
             None => match rest.split_once(':') {
-                // An address of IPv6 without brackets has no port behind it.
+                // An IPv6 address without brackets has no port.
                 Some((_, more)) if more.contains(':') => (rest, None),
                 Some((host, port)) => (host, Some(port)),
                 None => (rest, None),
@@ -172,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_is_written_as_it_is_read() {
+    fn proxy_jump_round_trips_through_text() {
         for text in [
             "none",
             "host",
@@ -208,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn localhost_is_the_last_host_gone_through() {
-        let way = jump("first,bob@Last:22");
+    fn localhost_is_last_jump_host() {
+        let jumps = jump("first,bob@Last:22");
         for host in [
             "localhost",
             "127.0.0.1",
@@ -218,10 +215,10 @@ mod tests {
             "::ffff:127.0.0.1",
             "LOCALHOST",
         ] {
-            assert_eq!(way.name_of(host), "Last", "{host}");
+            assert_eq!(jumps.as_seen_locally(host), "Last", "{host}");
         }
-        assert_eq!(way.name_of("elsewhere"), "elsewhere");
-        assert!(way.ends_at("last") && !way.ends_at("first"));
-        assert_eq!(jump("none").name_of("localhost"), "localhost");
+        assert_eq!(jumps.as_seen_locally("elsewhere"), "elsewhere");
+        assert!(jumps.is_last_hop("last") && !jumps.is_last_hop("first"));
+        assert_eq!(jump("none").as_seen_locally("localhost"), "localhost");
     }
 }

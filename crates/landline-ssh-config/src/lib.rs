@@ -1,6 +1,10 @@
-//! What `~/.ssh/config` says about a host (ssh_config(5)): `HostName`, `User`, `IdentityFile`,
-//! `IdentitiesOnly`, `IdentityAgent` and `ProxyJump`, by `Host` and `Match` blocks, with `Include`.
-//! The first value wins. Everything else is passed over, `Port` too: it is sshd's.
+//! Read what `~/.ssh/config` says about a host, as OpenSSH does (ssh_config(5)).
+//!
+//! - Keywords: `HostName`, `User`, `IdentityFile`, `IdentitiesOnly`, `IdentityAgent` and
+//!   `ProxyJump`.
+//! - Blocks: `Host` and `Match`; files: `Include`.
+//! - As in ssh, the first value of a keyword wins. Only `IdentityFile` adds up.
+//! - All other keywords are ignored. `Port` is one of them, since it is the port of sshd.
 
 mod blocks;
 mod error;
@@ -15,62 +19,67 @@ use std::path::{Path, PathBuf};
 pub use error::{Error, InvalidHop};
 pub use jump::{Hop, ProxyJump};
 
-/// A host as the user of this client names it.
+/// The host to look up, and the local user who connects to it.
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a> {
-    /// The host as it was written.
+    /// The host as the user typed it.
     pub host: &'a str,
-    /// Who to log in as, if it was written.
+    /// The remote user, if the user typed one.
     pub user: Option<&'a str>,
-    /// The name of the user here.
+    /// The name of the local user.
     pub local_user: &'a str,
-    /// The home of the user here.
+    /// The home of the local user.
     pub home: &'a Path,
 }
 
-/// Where an agent is.
+/// The agent that `IdentityAgent` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AgentPlace {
-    /// None is to be used.
-    Nowhere,
-    /// Where this environment variable says.
+pub enum IdentityAgent {
+    /// No agent is used.
+    Disabled,
+    /// The agent whose socket this environment variable names.
     Variable(String),
-    /// At this socket.
+    /// The agent at this socket.
     Socket(PathBuf),
 }
 
-/// What is said about one host.
+/// The configuration of one host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostConfig {
-    /// The name or address to connect to, in place of what was written.
+    /// The name or address to connect to instead of the typed one.
     pub host_name: Option<String>,
-    /// Who to log in as.
+    /// The remote user.
     pub user: Option<String>,
-    /// The files with keys, in their order.
+    /// The private key files, in the order of the configuration.
     pub identity_files: Vec<PathBuf>,
-    /// Whether only keys that are named by a file are to be used.
+    /// Whether only the keys of `identity_files` are used.
     pub identities_only: bool,
-    /// The agent, if another is to be used than the environment's.
-    pub identity_agent: Option<AgentPlace>,
-    /// The hosts to go through.
+    /// The agent; `None` for that of the environment.
+    pub identity_agent: Option<IdentityAgent>,
+    /// The jump hosts.
     pub proxy_jump: Option<ProxyJump>,
-    /// What was passed over though it may have been meant for this host, for people. Not to be
-    /// printed unchecked.
-    pub passed_over: Vec<String>,
+    /// What was ignored although it may apply to the host, as messages for the user.
+    ///
+    /// They quote the configuration, so escape control characters before printing them.
+    pub warnings: Vec<String>,
 }
 
-/// Reads what the files of the user and of the system say about a host, in this order; one that is
-/// not there says nothing. `files` are files and the folders to which what they include is
-/// relative. Blocking.
+/// Reads the configuration of a host from files, in this order.
+///
+/// Each pair is a file and the folder to which the file's `Include` paths are relative. A file
+/// that does not exist is skipped.
 ///
 /// # Errors
-/// [`Error`] for a file that cannot be read, that others may write to, or in which one of our
-/// keywords is malformed.
+/// [`Error`] if a file cannot be read, if another user may write to it, or if a line with one of
+/// these keywords is malformed.
+///
+/// # Blocking
+/// It reads files.
 pub fn read(files: &[(PathBuf, PathBuf)], query: &Query<'_>) -> Result<HostConfig, Error> {
     evaluation::read(files, query, &evaluation::Disk)
 }
 
-/// The same of a text that includes nothing, for tests of the reader itself.
+/// Reads the configuration of a host from a text in which `Include` finds no files.
 ///
 /// # Errors
 /// [`Error::Malformed`].

@@ -22,7 +22,7 @@ fn config(text: &str, host: &str) -> HostConfig {
 }
 
 #[test]
-fn the_first_value_wins_and_key_files_add_up() {
+fn first_value_wins_and_identity_files_add_up() {
     let text = "
         # a comment
         HostName = first.example   # and another
@@ -73,7 +73,7 @@ fn the_first_value_wins_and_key_files_add_up() {
 }
 
 #[test]
-fn blocks_of_match_are_for_whom_they_say_or_passed_over_aloud() {
+fn match_block_applies_or_unsupported_one_warns() {
     let user = |text: &str, host: &str| config(text, host).user;
     assert_eq!(user("Match host a,b\nUser x", "b").as_deref(), Some("x"));
     assert_eq!(user("Match host a,!b\nUser x", "b"), None);
@@ -96,12 +96,12 @@ fn blocks_of_match_are_for_whom_they_say_or_passed_over_aloud() {
         Some("x")
     );
     assert_eq!(user("Match\nUser x", "h"), None);
-    let asked = Query {
+    let query_of_bob = Query {
         user: Some("bob"),
         ..query("h")
     };
     assert!(
-        parse("Match user bob\nIdentitiesOnly yes", &asked)
+        parse("Match user bob\nIdentitiesOnly yes", &query_of_bob)
             .unwrap()
             .identities_only
     );
@@ -119,43 +119,39 @@ fn blocks_of_match_are_for_whom_they_say_or_passed_over_aloud() {
             "h",
         );
         assert_eq!(found.user, None, "{condition}");
-        assert!(
-            found.identities_only,
-            "{condition}: what follows counts again"
-        );
-        assert_eq!(found.passed_over.len(), 1, "{condition}");
-        assert!(
-            found.passed_over[0].contains("line 1"),
-            "{:?}",
-            found.passed_over
-        );
+        assert!(found.identities_only, "{condition}: the next block is read");
+        assert_eq!(found.warnings.len(), 1, "{condition}");
+        assert!(found.warnings[0].contains("line 1"), "{:?}", found.warnings);
     }
 }
 
 #[test]
-fn agents_are_named_in_several_ways() {
+fn identity_agent_accepts_all_notations() {
     let agent = |value: &str| {
         config(&format!("IdentityAgent {value}"), "h")
             .identity_agent
             .unwrap()
     };
-    assert_eq!(agent("none"), AgentPlace::Nowhere);
+    assert_eq!(agent("none"), IdentityAgent::Disabled);
     assert_eq!(
         agent("SSH_AUTH_SOCK"),
-        AgentPlace::Variable("SSH_AUTH_SOCK".into())
+        IdentityAgent::Variable("SSH_AUTH_SOCK".into())
     );
-    assert_eq!(agent("$MY_AGENT"), AgentPlace::Variable("MY_AGENT".into()));
+    assert_eq!(
+        agent("$MY_AGENT"),
+        IdentityAgent::Variable("MY_AGENT".into())
+    );
     assert_eq!(
         agent("~/%u.sock"),
-        AgentPlace::Socket("/home/me/me.sock".into())
+        IdentityAgent::Socket("/home/me/me.sock".into())
     );
-    // What cannot be understood is no other agent.
-    assert_eq!(agent("%C.sock"), AgentPlace::Nowhere);
-    assert_eq!(agent("relative"), AgentPlace::Nowhere);
+    // An unsupported value disables the agent, and selects no other.
+    assert_eq!(agent("%C.sock"), IdentityAgent::Disabled);
+    assert_eq!(agent("relative"), IdentityAgent::Disabled);
 }
 
 #[test]
-fn what_cannot_be_understood_is_said_with_its_line() {
+fn malformed_value_is_reported_with_its_line() {
     for (text, line) in [
         ("User", 1),
         ("\nUser a b", 2),
@@ -172,16 +168,13 @@ fn what_cannot_be_understood_is_said_with_its_line() {
             "{text}: {error}"
         );
     }
-    // Only where it is meant.
+    // In a block that does not apply it is no error.
     assert_eq!(config("Host other\nUser", "h"), HostConfig::default());
     let found = config(
         "IdentityFile ~other/key\nIdentityFile %C\nIdentityFile none",
         "h",
     );
-    assert_eq!(
-        (found.identity_files.len(), found.passed_over.len()),
-        (0, 2)
-    );
+    assert_eq!((found.identity_files.len(), found.warnings.len()), (0, 2));
     assert_eq!(
         config("ProxyJump none\nProxyJump gate", "h").proxy_jump,
         Some(ProxyJump { hops: Vec::new() })
@@ -190,7 +183,7 @@ fn what_cannot_be_understood_is_said_with_its_line() {
 
 struct Texts(BTreeMap<&'static str, &'static str>);
 
-impl evaluation::Files for Texts {
+impl evaluation::FileSource for Texts {
     fn text(&self, path: &Path) -> io::Result<Option<String>> {
         Ok(self
             .0
@@ -221,7 +214,7 @@ fn included(files: &[(&'static str, &'static str)], host: &str) -> Result<HostCo
 }
 
 #[test]
-fn included_files_count_where_they_stand() {
+fn included_files_apply_where_they_are_included() {
     let files = [
         (
             "/c/config",
@@ -253,7 +246,7 @@ fn included_files_count_where_they_stand() {
 
 proptest! {
     #[test]
-    fn any_text_is_read_or_refused(text in "([A-Za-z]{0,14}[ =\t]{0,2}[-~%$!*?#\"'\\\\A-Za-z0-9,./@:\\[\\]]{0,24}\n?){0,12}", host in "[a-z.]{0,8}") {
+    fn any_text_is_read_or_rejected(text in "([A-Za-z]{0,14}[ =\t]{0,2}[-~%$!*?#\"'\\\\A-Za-z0-9,./@:\\[\\]]{0,24}\n?){0,12}", host in "[a-z.]{0,8}") {
         if let Ok(found) = parse(&text, &query(&host)) {
             prop_assert!(found.identity_files.iter().all(|path| path.is_absolute()));
             prop_assert!(found.host_name.is_none_or(|name| !name.starts_with('-') && !name.is_empty()));
@@ -262,7 +255,7 @@ proptest! {
     }
 
     #[test]
-    fn a_pattern_of_itself_matches(text in "[a-z.?*-]{0,12}", more in "[a-z.]{0,6}") {
+    fn pattern_matches_its_own_expansion(text in "[a-z.?*-]{0,12}", more in "[a-z.]{0,6}") {
         prop_assert!(pattern::matches(&text, &text.replace('*', &more).replace('?', "x")));
         prop_assert!(pattern::matches("*", &text));
         prop_assert!(!pattern::any_matches(["*", "!*"], &text));

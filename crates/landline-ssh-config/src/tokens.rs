@@ -2,25 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-/// What tokens stand for.
-pub(super) struct Meanings<'a> {
+/// The values that replace tokens.
+pub(super) struct TokenValues<'a> {
     /// `%h`: the host to connect to.
     pub(super) host: &'a str,
-    /// `%n`: the host as it was written.
-    pub(super) written: &'a str,
-    /// `%r`: who to log in as.
+    /// `%n`: the host as the user typed it.
+    pub(super) original_host: &'a str,
+    /// `%r`: the remote user.
     pub(super) user: &'a str,
-    /// `%u`: the name of the user here.
+    /// `%u`: the name of the local user.
     pub(super) local_user: &'a str,
-    /// `%d` and `~`: the home here.
+    /// `%d` and `~`: the home of the local user.
     pub(super) home: &'a Path,
 }
 
-impl Meanings<'_> {
-    /// The value with its tokens replaced.
+impl TokenValues<'_> {
+    /// Replaces the tokens of a value.
     ///
     /// # Errors
-    /// A token that is not known here.
+    /// A token that this crate does not support.
     pub(super) fn expand(&self, value: &str) -> Result<String, String> {
         let home = self.home.to_str().ok_or("the home's name is not UTF-8")?;
         let mut expanded = String::new();
@@ -33,7 +33,7 @@ impl Meanings<'_> {
             match characters.next() {
                 Some('%') => expanded.push('%'),
                 Some('h') => expanded.push_str(self.host),
-                Some('n') => expanded.push_str(self.written),
+                Some('n') => expanded.push_str(self.original_host),
                 Some('r') => expanded.push_str(self.user),
                 Some('u') => expanded.push_str(self.local_user),
                 Some('d') => expanded.push_str(home),
@@ -44,15 +44,15 @@ impl Meanings<'_> {
         Ok(expanded)
     }
 
-    /// The path with its tokens and `~` replaced.
+    /// Replaces the tokens and the `~` of a path.
     ///
     /// # Errors
-    /// As [`expand`](Self::expand); another user's home; a path that is not absolute; a variable.
-    pub(super) fn path(&self, value: &str) -> Result<PathBuf, String> {
+    /// An unsupported token, an environment variable, another user's home, or a relative path.
+    pub(super) fn expand_path(&self, value: &str) -> Result<PathBuf, String> {
         if value.contains("${") {
             return Err("variables are not known here".to_owned());
         }
-        let path = under_home(&self.expand(value)?, self.home)?;
+        let path = expand_home(&self.expand(value)?, self.home)?;
         if path.is_absolute() {
             Ok(path)
         } else {
@@ -61,8 +61,11 @@ impl Meanings<'_> {
     }
 }
 
-/// The path with `~` replaced.
-pub(super) fn under_home(value: &str, home: &Path) -> Result<PathBuf, String> {
+/// Replaces the `~` of a path.
+///
+/// # Errors
+/// Another user's home.
+pub(super) fn expand_home(value: &str, home: &Path) -> Result<PathBuf, String> {
     match value.strip_prefix('~') {
         None => Ok(PathBuf::from(value)),
         Some("") => Ok(home.to_owned()),

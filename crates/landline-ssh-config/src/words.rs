@@ -1,8 +1,9 @@
-//! A line as words, as ssh splits it.
+//! Splits a line into words, as ssh does.
 
-/// The keyword of a line in lower case, and its arguments. `None` for an empty line, a comment, or
-/// a quote that is not closed.
-pub(super) fn split(line: &str) -> Option<(String, Vec<String>)> {
+/// The keyword of a line, in lower case, and its arguments.
+///
+/// `None` for an empty line, a comment, or a quote that is not closed.
+pub(super) fn split_line(line: &str) -> Option<(String, Vec<String>)> {
     let line = line.trim_matches([' ', '\t', '\r', '\u{c}']);
     if line.starts_with('#') {
         return None;
@@ -13,15 +14,17 @@ pub(super) fn split(line: &str) -> Option<(String, Vec<String>)> {
     if keyword.is_empty() {
         return None;
     }
-    // Between keyword and arguments there may be one equals sign.
+    // One equals sign may separate the keyword from its arguments.
     let rest = rest.trim_start();
     let rest = rest.strip_prefix('=').unwrap_or(rest);
-    Some((keyword.to_ascii_lowercase(), words(rest)?))
+    Some((keyword.to_ascii_lowercase(), split_words(rest)?))
 }
 
-/// Words apart by white space; quotes keep it, a backslash keeps a quote or a backslash, and `#`
-/// begins a comment.
-fn words(text: &str) -> Option<Vec<String>> {
+/// Splits a text at white space.
+///
+/// Quotes protect white space, a backslash protects a quote or a backslash, and `#` begins a
+/// comment. `None` if a quote is not closed.
+fn split_words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;

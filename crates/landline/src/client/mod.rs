@@ -52,10 +52,10 @@ pub struct Routes {
 impl Routes {
     /// The address under which this machine reaches `address`.
     fn as_seen_locally(&self, address: &HostPort) -> HostPort {
-        let host = self
-            .explicit
-            .as_ref()
-            .map_or_else(|| address.host.clone(), |via| via.name_of(&address.host));
+        let host = self.explicit.as_ref().map_or_else(
+            || address.host.clone(),
+            |via| via.as_seen_locally(&address.host),
+        );
         HostPort {
             host,
             port: address.port,

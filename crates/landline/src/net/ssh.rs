@@ -56,7 +56,7 @@ pub(super) fn dial(
     };
     // The local name of the last host may be unknown on that host. The server may also listen on
     // its loopback address only.
-    let host = if via.ends_at(&address.host) {
+    let host = if via.is_last_hop(&address.host) {
         "localhost".to_owned()
     } else {
         address.host.clone()
