@@ -1,4 +1,4 @@
-//! `challenge`: the server asks for proof of a shared secret, before another dialect or alone.
+//! `challenge`: the server asks for proof of a shared secret.
 
 use std::{io, path::Path, sync::Arc, time::Instant};
 
@@ -6,17 +6,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
 use super::{
-    Connection, Got,
+    Connection, Received,
     codec::{DialectError, HmacKind, NONCE_BYTES},
 };
 use crate::{Error, secret_file::read_secret_file};
 
-/// What the server says where nothing stands behind the challenge.
-const PASSED: &[u8] = b"ok";
-/// The longest secret, in bytes.
+/// The server's confirmation where no dialect follows the challenge.
+const CONFIRMATION: &[u8] = b"ok";
+/// The maximum length of the secret, in bytes.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
-/// A shared secret and how it is proved. `Debug` shows neither.
+/// A shared secret and its HMAC. `Debug` does not print the secret.
 #[derive(Clone)]
 pub struct Challenge {
     secret: Arc<Zeroizing<Vec<u8>>>,
@@ -32,11 +32,15 @@ impl std::fmt::Debug for Challenge {
 }
 
 impl Challenge {
-    /// Reads the secret from a file that nobody else can read: all of it but a newline at its end.
-    /// Blocking.
+    /// Reads the secret from a file that other users cannot read.
+    ///
+    /// A newline at the end is not part of the secret.
     ///
     /// # Errors
     /// [`Error::SecretFile`].
+    ///
+    /// # Blocking
+    /// It reads a file.
     pub fn load(path: &Path, kind: HmacKind) -> Result<Self, Error> {
         let mut secret = read_secret_file(path, SECRET_BYTES_MAX)?;
         for end in [b'\n', b'\r'] {
@@ -56,53 +60,56 @@ impl Challenge {
         })
     }
 
-    /// Asks the other side for proof. What it has sent behind its answer is left to be read.
+    /// Asks the peer for proof. Bytes after its answer can be read next.
     ///
     /// # Errors
-    /// [`Error::WrongAnswer`], [`Error::Lost`], and [`Error::Dialect`] where it takes too long.
-    pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+    /// [`Error::WrongAnswer`], [`Error::Lost`], or [`Error::Dialect`] if the answer takes too long.
+    pub(super) async fn verify_peer<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        line: &mut Connection<S>,
+        connection: &mut Connection<S>,
     ) -> Result<(), Error> {
         let nonce = random_nonce()?;
-        line.send(&nonce).await?;
-        let found = exactly(line, self.kind.answer_bytes()).await?;
-        if self.kind.verifies(&self.secret, &nonce, &found) {
+        connection.send(&nonce).await?;
+        let answer = read_exact(connection, self.kind.answer_bytes()).await?;
+        if self.kind.is_answer(&self.secret, &nonce, &answer) {
             Ok(())
         } else {
             Err(Error::WrongAnswer)
         }
     }
 
-    /// Answers the other side's challenge.
+    /// Answers the peer's challenge.
     ///
     /// # Errors
-    /// [`Error::Lost`], [`Error::Dialect`].
-    pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    /// [`Error::Lost`] or [`Error::Dialect`].
+    pub(super) async fn answer_peer<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        line: &mut Connection<S>,
+        connection: &mut Connection<S>,
     ) -> Result<(), Error> {
-        let nonce = exactly(line, NONCE_BYTES).await?;
-        line.send(&self.kind.answer(&self.secret, &nonce)).await
+        let nonce = read_exact(connection, NONCE_BYTES).await?;
+        connection
+            .send(&self.kind.answer(&self.secret, &nonce))
+            .await
     }
 }
 
-/// Tells the other side that it has passed.
-pub(super) async fn pass<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+/// Confirms to the client that its answer is right.
+pub(super) async fn confirm<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
 ) -> Result<(), Error> {
-    line.send(PASSED).await
+    connection.send(CONFIRMATION).await
 }
 
-/// Waits to be told so.
+/// Waits for the server's confirmation.
 ///
 /// # Errors
-/// [`Error::AnswerRejected`] where the server closes the line instead, [`Error::Lost`].
-pub async fn passed<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+/// [`Error::AnswerRejected`] if the server closes the connection instead, [`Error::Dialect`] or
+/// [`Error::Lost`].
+pub async fn await_confirmation<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
 ) -> Result<(), Error> {
-    match exactly(line, PASSED.len()).await {
-        Ok(word) if word == PASSED => Ok(()),
+    match read_exact(connection, CONFIRMATION.len()).await {
+        Ok(word) if word == CONFIRMATION => Ok(()),
         Ok(_) => Err(DialectError::Header("it did not say ok".into()).into()),
         Err(Error::Dialect(DialectError::Cut) | Error::Lost(_)) => Err(Error::AnswerRejected),
         Err(error) => Err(error),
@@ -116,20 +123,20 @@ fn random_nonce() -> Result<[u8; NONCE_BYTES], Error> {
     Ok(nonce)
 }
 
-/// So many bytes, within the time that a header has.
-async fn exactly<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+/// Reads exactly `count` bytes, within the time limit of a header.
+async fn read_exact<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
     count: usize,
 ) -> Result<Vec<u8>, Error> {
-    let began = Instant::now();
-    let mut found = Vec::with_capacity(count);
-    while found.len() < count {
-        match line.read_header(Some(began)).await? {
-            Got::Bytes(bytes) => found.extend(bytes),
-            Got::End | Got::Timeout => return Err(DialectError::Cut.into()),
+    let started_at = Instant::now();
+    let mut bytes_read = Vec::with_capacity(count);
+    while bytes_read.len() < count {
+        match connection.read_header(Some(started_at)).await? {
+            Received::Bytes(bytes) => bytes_read.extend(bytes),
+            Received::End | Received::Timeout => return Err(DialectError::Cut.into()),
         }
     }
-    line.put_back(found.get(count..).unwrap_or_default());
-    found.truncate(count);
-    Ok(found)
+    connection.put_back(bytes_read.get(count..).unwrap_or_default());
+    bytes_read.truncate(count);
+    Ok(bytes_read)
 }

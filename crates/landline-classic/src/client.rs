@@ -1,4 +1,4 @@
-//! Opening lines to servers of the dialects.
+//! Opens connections to servers of the dialects.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -8,31 +8,33 @@ use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use super::{Challenge, Connection};
 use crate::Error;
 
-/// How long one address may take to answer.
+/// The time that one address has to accept a connection.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-/// A peer that the network has lost is probed after this long without a byte.
+/// The idle time after which the kernel probes the peer.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-/// How often it is probed then.
+/// The time between two probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// After this many probes it is given up: 30 s in all.
+/// The probes without an answer after which the connection fails: 30 s in all.
 const KEEPALIVE_PROBES: u32 = 3;
-/// Sent bytes that the peer's system does not take end the connection after this long. It may be a
-/// peer that is alive and has been stopped, so it is longer.
+/// The time after which unacknowledged bytes end the connection.
+///
+/// It is longer than the probes take, since a peer that is alive may be stopped.
 #[cfg(target_os = "linux")]
 const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// Connects to the first address of `host` that answers, and answers the server's challenge if
-/// there is to be one. The line is given up when nothing moves for `idle_time_max`.
+/// Connects to the first address of `host` that accepts, and answers the challenge.
+///
+/// The connection fails when nothing moves for `idle_time_max`.
 ///
 /// # Errors
-/// [`Error::Connect`], [`Error::Lost`], [`Error::Dialect`].
+/// [`Error::Connect`], [`Error::Lost`] or [`Error::Dialect`].
 pub async fn connect(
     host: &str,
     port: u16,
     challenge: Option<&Challenge>,
     idle_time_max: Duration,
 ) -> Result<Connection<TcpStream>, Error> {
-    let stream = first_that_answers(host, port, |server| async move {
+    let stream = connect_first(host, port, |server| async move {
         match tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(server)).await {
             Ok(connected) => connected,
             Err(_) => Err(io::Error::new(
@@ -42,21 +44,22 @@ pub async fn connect(
         }
     })
     .await?;
-    prepare(&stream).map_err(|source| not_connected(host, port, source))?;
-    let mut line = Connection::new(stream, idle_time_max);
+    configure(&stream).map_err(|source| connect_error(host, port, source))?;
+    let mut connection = Connection::new(stream, idle_time_max);
     if let Some(challenge) = challenge {
-        challenge.answer(&mut line).await?;
+        challenge.answer_peer(&mut connection).await?;
     }
-    Ok(line)
+    Ok(connection)
 }
 
-/// A socket whose datagrams go to the first usable address of `host`, and that takes those of
-/// nobody else.
+/// Connects a datagram socket to the first usable address of `host`.
+///
+/// It receives datagrams from that address only.
 ///
 /// # Errors
 /// [`Error::Connect`].
-pub async fn datagrams(host: &str, port: u16) -> Result<UdpSocket, Error> {
-    first_that_answers(host, port, |server| async move {
+pub async fn connect_datagrams(host: &str, port: u16) -> Result<UdpSocket, Error> {
+    connect_first(host, port, |server| async move {
         let own = if server.is_ipv4() {
             "0.0.0.0:0"
         } else {
@@ -68,8 +71,8 @@ pub async fn datagrams(host: &str, port: u16) -> Result<UdpSocket, Error> {
     .await
 }
 
-/// What `connect` gives for the first address of `host` for which it gives something.
-async fn first_that_answers<T, F>(
+/// The result of `connect` for the first address of `host` for which it succeeds.
+async fn connect_first<T, F>(
     host: &str,
     port: u16,
     connect: impl Fn(SocketAddr) -> F,
@@ -77,7 +80,7 @@ async fn first_that_answers<T, F>(
 where
     F: Future<Output = io::Result<T>>,
 {
-    let failed = |source| not_connected(host, port, source);
+    let failed = |source| connect_error(host, port, source);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for server in lookup_host((host, port)).await.map_err(failed)? {
         match connect(server).await {
@@ -88,7 +91,7 @@ where
     Err(failed(last))
 }
 
-fn not_connected(host: &str, port: u16, source: io::Error) -> Error {
+fn connect_error(host: &str, port: u16, source: io::Error) -> Error {
     let address = if host.contains(':') {
         format!("[{host}]:{port}")
     } else {
@@ -97,9 +100,8 @@ fn not_connected(host: &str, port: u16, source: io::Error) -> Error {
     Error::Connect { address, source }
 }
 
-/// Small messages are sent at once, and a peer that is gone is noticed, however long the client is
-/// ready to wait.
-fn prepare(stream: &TcpStream) -> io::Result<()> {
+/// Sends small messages at once, and lets the kernel notice a peer that is gone.
+fn configure(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
     #[cfg(any(target_os = "linux", target_os = "macos"))]

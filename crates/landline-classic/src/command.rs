@@ -1,4 +1,4 @@
-//! `command`, `command-raw` and `command-json`: a shell command, and its output.
+//! `command`, `command-raw` and `command-json`: the server runs shell commands.
 
 mod client;
 mod running;
@@ -6,35 +6,35 @@ mod server;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use client::{Answered, receive_answer, receive_raw, send};
+pub use client::{CommandResult, receive_answer, receive_raw, send};
 pub(super) use server::serve;
 
 use super::codec::Charset;
 
-/// How the output travels.
+/// The format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandForm {
-    /// Behind its length.
+    /// The output with a length prefix.
     Sized,
-    /// As it comes, with nothing around it.
+    /// The output as it is written, without any framing.
     Raw,
-    /// Behind a header with its length and the exit status.
+    /// The output after a header with its length and the exit status.
     Json,
 }
 
-/// How commands are served.
+/// The options of a command server.
 #[derive(Debug, Clone)]
 pub struct CommandOptions {
-    /// How the output travels.
+    /// The format of the output.
     pub form: CommandForm,
-    /// The encoding that children speak; the line's own where it is `None`.
+    /// The encoding of the commands' output; `None` for that of the connection.
     pub child_charset: Option<Charset>,
-    /// The word that ends the line, in the form `Raw`.
+    /// The word that ends a connection in the form `Raw`.
     pub bye: String,
-    /// How long a command may take.
+    /// The time that a command may take.
     pub time_max: Duration,
-    /// How much output a command may have where it is gathered before it is sent, in bytes.
+    /// The output that a command may have in the forms that collect it first, in bytes.
     pub output_bytes_max: u64,
-    /// Where output is gathered that does not fit into memory.
+    /// The folder for output that does not fit into memory.
     pub spool_folder: PathBuf,
 }

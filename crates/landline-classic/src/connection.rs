@@ -1,4 +1,4 @@
-//! A plain connection with patience: nothing is waited for without an end.
+//! A plain connection with time limits for every wait.
 
 use std::{
     future::Future,
@@ -16,23 +16,23 @@ use tokio::{
 use super::codec::DialectError;
 use crate::Error;
 
-/// What is read at once.
+/// The bytes that one read takes at most.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// How long a header may take in all, once it has begun.
+/// The time that a header may take from its first byte to its last.
 pub(super) const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// What waiting for bytes has brought.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Got {
-    /// These; never none.
+pub(super) enum Received {
+    /// These bytes, at least one.
     Bytes(Vec<u8>),
-    /// The other side has finished.
+    /// The peer finished sending.
     End,
-    /// The moment that was waited for.
+    /// The deadline passed.
     Timeout,
 }
 
-/// One plain connection, with how long it may be idle.
+/// A plain connection that fails when it is idle for too long.
 pub struct Connection<S> {
     stream: S,
     unread: Vec<u8>,
@@ -40,11 +40,11 @@ pub struct Connection<S> {
     drain: Option<Drain>,
 }
 
-/// Completes when the server takes no more.
+/// Completes when the server drains.
 type Drain = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// A line that is given up when nothing moves for `idle_time_max`.
+    /// Wraps a stream. Reads and writes fail when nothing moves for `idle_time_max`.
     pub fn new(stream: S, idle_time_max: Duration) -> Self {
         Self {
             stream,
@@ -54,35 +54,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// When `drain` completes, waiting for the next message is over.
+    /// Sets the signal that ends the wait for the next message.
     pub(super) fn set_drain(&mut self, drain: impl Future<Output = ()> + Send + 'static) {
         self.drain = Some(Box::pin(drain));
     }
 
-    /// Waits for bytes, until `deadline` if there is one. Cancel-safe.
+    /// Reads bytes, until `deadline` if there is one.
     ///
     /// # Errors
-    /// [`Error::Lost`] where the line breaks or is idle for too long.
-    pub async fn read(&mut self, deadline: Option<Instant>) -> Result<Got, Error> {
+    /// [`Error::Lost`] if the connection breaks or is idle for too long.
+    ///
+    /// # Cancel safety
+    /// It loses no bytes when it is dropped.
+    pub(super) async fn read(&mut self, deadline: Option<Instant>) -> Result<Received, Error> {
         let end = Instant::now() + self.idle_time_max;
         match self
-            .listen(Some(deadline.map_or(end, |deadline| deadline.min(end))))
+            .read_without_idle_limit(Some(deadline.map_or(end, |deadline| deadline.min(end))))
             .await?
         {
-            Got::Timeout if deadline.is_none_or(|deadline| deadline > end) => Err(Error::Lost(
-                format!("nothing has come for {} s", self.idle_time_max.as_secs()),
-            )),
-            got => Ok(got),
+            Received::Timeout if deadline.is_none_or(|deadline| deadline > end) => {
+                Err(Error::Lost(format!(
+                    "nothing has come for {} s",
+                    self.idle_time_max.as_secs()
+                )))
+            }
+            received => Ok(received),
         }
     }
 
-    /// As [`read`](Self::read), however long nothing comes. Cancel-safe.
+    /// Reads as [`read`](Self::read) does, but may be idle without a limit.
     ///
     /// # Errors
-    /// [`Error::Lost`] where the line breaks.
-    pub async fn listen(&mut self, deadline: Option<Instant>) -> Result<Got, Error> {
+    /// [`Error::Lost`] if the connection breaks.
+    ///
+    /// # Cancel safety
+    /// It loses no bytes when it is dropped.
+    pub(super) async fn read_without_idle_limit(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Received, Error> {
         if !self.unread.is_empty() {
-            return Ok(Got::Bytes(std::mem::take(&mut self.unread)));
+            return Ok(Received::Bytes(std::mem::take(&mut self.unread)));
         }
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         let read = self.stream.read_buf(&mut chunk);
@@ -91,61 +103,69 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             None => Ok(read.await),
         };
         match read {
-            Ok(Ok(0)) => Ok(Got::End),
-            Ok(Ok(_)) => Ok(Got::Bytes(chunk)),
-            Ok(Err(error)) => Err(lost(&error)),
-            Err(_) => Ok(Got::Timeout),
+            Ok(Ok(0)) => Ok(Received::End),
+            Ok(Ok(_)) => Ok(Received::Bytes(chunk)),
+            Ok(Err(error)) => Err(connection_lost(&error)),
+            Err(_) => Ok(Received::Timeout),
         }
     }
 
-    /// As [`read`](Self::read) between two messages: a server that drains waits for none.
+    /// Reads the beginning of a message; [`Received::End`] if the server drains.
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub(super) async fn read_between(&mut self) -> Result<Got, Error> {
+    pub(super) async fn read_at_boundary(&mut self) -> Result<Received, Error> {
         let Some(mut drain) = self.drain.take() else {
             return self.read(None).await;
         };
-        let got = tokio::select! {
+        let received = tokio::select! {
             biased;
-            got = self.read(None) => got,
+            received = self.read(None) => received,
             () = &mut drain => {
                 self.drain = Some(Box::pin(std::future::ready(())));
-                return Ok(Got::End);
+                return Ok(Received::End);
             }
         };
         self.drain = Some(drain);
-        got
+        received
     }
 
-    /// As [`read`](Self::read) within a header that began at `began`, or between two messages.
-    pub(super) async fn read_header(&mut self, began: Option<Instant>) -> Result<Got, Error> {
-        let Some(began) = began else {
-            return self.read_between().await;
+    /// Reads within a header that began at `started_at`, or the beginning of a header.
+    ///
+    /// # Errors
+    /// [`DialectError::Slow`] if the header takes too long. Otherwise as [`read`](Self::read).
+    pub(super) async fn read_header(
+        &mut self,
+        started_at: Option<Instant>,
+    ) -> Result<Received, Error> {
+        let Some(started_at) = started_at else {
+            return self.read_at_boundary().await;
         };
-        match self.read(Some(began + HEADER_TIME_MAX)).await? {
-            Got::Timeout => Err(DialectError::Slow(HEADER_TIME_MAX.as_secs()).into()),
-            got => Ok(got),
+        match self.read(Some(started_at + HEADER_TIME_MAX)).await? {
+            Received::Timeout => Err(DialectError::Slow(HEADER_TIME_MAX.as_secs()).into()),
+            received => Ok(received),
         }
     }
 
-    /// The connection itself, with nothing of it in here.
+    /// The stream. Bytes that were [put back](Self::put_back) are lost.
     pub(super) fn into_stream(self) -> S {
         self.stream
     }
 
-    /// Finishes, and waits until the other side has too: it has had all of it then.
+    /// Finishes sending, and waits until the peer has finished too.
+    ///
+    /// The peer has then received everything.
     ///
     /// # Errors
-    /// [`Error::Lost`] where the line breaks or the other side does not finish within `patience`.
+    /// [`Error::Lost`] if the connection breaks or the peer does not finish within `patience`.
     pub async fn settle(mut self, patience: Duration) -> Result<(), Error> {
         self.finish().await?;
         let deadline = Instant::now() + patience;
         loop {
-            match self.listen(Some(deadline)).await? {
-                Got::Bytes(_) => {}
-                Got::End => return Ok(()),
-                Got::Timeout => {
+            match self.read_without_idle_limit(Some(deadline)).await? {
+                Received::Bytes(_) => {}
+                Received::End => return Ok(()),
+                Received::Timeout => {
                     let message = format!(
                         "the other side has not finished within {} s",
                         patience.as_secs()
@@ -156,22 +176,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Gives back bytes that were read and not used: they come first at the next
-    /// [`read`](Self::read).
-    pub fn put_back(&mut self, bytes: &[u8]) {
+    /// Gives back bytes that were read but not used.
+    ///
+    /// The next [`read`](Self::read) returns them.
+    pub(super) fn put_back(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
     }
 
-    /// Sends bytes. Not cancel-safe.
+    /// Sends bytes.
     ///
     /// # Errors
-    /// [`Error::Lost`] where the line breaks, or the other side takes nothing for too long.
+    /// [`Error::Lost`] if the connection breaks, or the peer takes nothing for too long.
+    ///
+    /// # Cancel safety
+    /// Not cancel-safe: a part of the bytes may be sent when it is dropped.
     pub async fn send(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         while !bytes.is_empty() {
             match timeout(self.idle_time_max, self.stream.write(bytes)).await {
                 Ok(Ok(0)) => return Err(Error::Lost("the other side takes no more".into())),
                 Ok(Ok(count)) => bytes = bytes.get(count..).unwrap_or_default(),
-                Ok(Err(error)) => return Err(lost(&error)),
+                Ok(Err(error)) => return Err(connection_lost(&error)),
                 Err(_) => {
                     let message = format!(
                         "the other side has taken nothing for {} s",
@@ -184,16 +208,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// Says that no more is sent, while more may be read.
+    /// Finishes sending. Reads are still possible.
     ///
     /// # Errors
-    /// [`Error::Lost`].
+    /// [`Error::Lost`] if the connection is broken.
     pub async fn finish(&mut self) -> Result<(), Error> {
-        self.stream.shutdown().await.map_err(|error| lost(&error))
+        self.stream
+            .shutdown()
+            .await
+            .map_err(|error| connection_lost(&error))
     }
 
-    /// Finishes, and reads and discards for a moment, so that what was sent arrives before a reset
-    /// does.
+    /// Finishes sending and discards input for a moment.
+    ///
+    /// So the peer receives what was sent before a reset can reach it.
     pub async fn close(mut self) {
         let stream = &mut self.stream;
         let drain = async {
@@ -211,8 +239,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// A broken line in words.
-fn lost(error: &io::Error) -> Error {
+/// The error for a broken connection.
+fn connection_lost(error: &io::Error) -> Error {
     Error::Lost(match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
             "the other side is gone".into()

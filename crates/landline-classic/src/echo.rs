@@ -1,4 +1,4 @@
-//! `echo`: the same bytes, or in upper case.
+//! `echo`: the server sends the same bytes back, or in upper case.
 
 use std::io::Write;
 
@@ -8,39 +8,40 @@ use tokio::{
 };
 
 use super::{
-    Connection, Got,
-    codec::{Charset, EchoCodec, Upper},
+    Connection, Received,
+    codec::{Charset, EchoCodec, UpperCase},
 };
 use crate::Error;
 
-/// What is read at once.
+/// The bytes that one read takes at most.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The server's half: answers until the client has finished.
+/// The server: answers until the client has finished.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
-    upper: Option<Upper>,
+    connection: &mut Connection<S>,
+    upper: Option<UpperCase>,
     charset: Charset,
 ) -> Result<(), Error> {
     let mut codec = EchoCodec::new(upper, charset);
-    while let Got::Bytes(bytes) = line.read_between().await? {
-        line.send(&codec.handle_input(&bytes)).await?;
+    while let Received::Bytes(bytes) = connection.read_at_boundary().await? {
+        connection.send(&codec.handle_input(&bytes)).await?;
     }
-    line.send(&codec.finish()).await
+    connection.send(&codec.finish()).await
 }
 
-/// The client's half: sends what comes from `input`, and writes what comes back to `output`, both
-/// at once, until the server has finished. Gives the bytes that came back.
+/// The client: copies `input` to the server, and at once its answer to `output`.
+///
+/// Returns the number of bytes received when the server has finished.
 ///
 /// # Errors
-/// [`Error::Lost`], and what writing says.
+/// [`Error::Lost`], or [`Error::Io`] if writing fails.
 pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
-    line: Connection<S>,
+    connection: Connection<S>,
     mut input: mpsc::Receiver<Vec<u8>>,
     output: &mut (dyn Write + Send),
 ) -> Result<u64, Error> {
     let lost = |error: std::io::Error| Error::Lost(error.to_string());
-    let (mut reader, mut writer) = tokio::io::split(line.into_stream());
+    let (mut reader, mut writer) = tokio::io::split(connection.into_stream());
     let send = async {
         while let Some(bytes) = input.recv().await {
             writer.write_all(&bytes).await?;
@@ -62,7 +63,7 @@ pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     tokio::pin!(send, receive);
     tokio::select! {
         received = &mut receive => received,
-        // What cannot be sent any more is no loss if the server has finished; what it has said counts.
+        // A failed send is no error if the server has finished: only its answer counts.
         _ = &mut send => receive.await,
     }
 }

@@ -1,4 +1,4 @@
-//! Why a dialect cannot be served or spoken.
+//! The reasons why a dialect cannot be served or spoken.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -6,28 +6,28 @@ use landline_paths::{describe, name::NameError};
 
 use crate::codec::DialectError;
 
-/// Why a dialect cannot be served or spoken.
+/// The reason why a dialect cannot be served or spoken.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The server's name has no address, or no address answers.
+    /// The server's name has no address, or no address accepts the connection.
     #[error("cannot connect to {address}: {source}")]
     Connect {
         /// The server, as `host:port`.
         address: String,
-        /// What the system reported for the last address.
+        /// The system's error for the last address.
         source: io::Error,
     },
-    /// The connection was cut, or nothing moved on it for too long.
+    /// The connection broke, or was idle for too long.
     #[error("the line broke: {0}")]
     Lost(String),
-    /// The peer sent what its dialect does not allow.
+    /// The peer sent something that its dialect does not allow.
     #[error("{0}")]
     Dialect(#[from] DialectError),
     /// The client's answer to the challenge is wrong.
     #[error("the answer to the challenge is wrong")]
     WrongAnswer,
-    /// The server closed the connection in place of accepting the client's answer.
+    /// The server closed the connection instead of accepting the client's answer.
     #[error("the server closed the line: it did not believe the answer")]
     AnswerRejected,
     /// A file with a secret or with accounts cannot be used.
@@ -35,10 +35,10 @@ pub enum Error {
     SecretFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with the file.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A name from the peer is not one that a file may have.
+    /// A name from the peer breaks a rule for file names.
     #[error("{name:?}: {source}")]
     Name {
         /// The name, as it was sent.
@@ -46,14 +46,13 @@ pub enum Error {
         /// The rule that it breaks.
         source: NameError,
     },
-    /// A client asked for a path that leads out of the folder that is served.
+    /// A client asked for a path outside the served folder.
     #[error("names are those of files in the folder that is served")]
     OutsideFolder,
-    /// The server does not send the file; the text is the server's and not to be printed unchecked.
+    /// The server does not send the file. Escape the server's text before printing it.
     #[error("{0}")]
     NotSent(String),
-    /// The server has not stored the file; the text is the server's and not to be printed
-    /// unchecked.
+    /// The server has not stored the file. Escape the server's text before printing it.
     #[error("{0}")]
     NotStored(String),
     /// A file changed while it was sent.
@@ -64,26 +63,26 @@ pub enum Error {
         /// Its length when it was opened, in bytes.
         size: u64,
     },
-    /// The server shuts down before the connection is done.
+    /// The server shut down before the connection was done.
     #[error("the server is going down")]
     Draining,
     /// The server cannot listen.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// The address asked for.
+        /// The requested address.
         address: String,
-        /// What the system reported.
+        /// The system's error.
         source: io::Error,
     },
     /// A path cannot be used.
     #[error(transparent)]
     Path(#[from] landline_paths::Error),
-    /// Input or output failed.
+    /// An input or output error.
     #[error("{what}: {}", describe(source))]
     Io {
         /// The file, stream or program.
         what: String,
-        /// What the system reported.
+        /// The system's error.
         source: io::Error,
     },
     /// A task of the runtime was cancelled or panicked.

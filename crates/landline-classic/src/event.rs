@@ -1,125 +1,129 @@
-//! What a server of a dialect reports.
+//! The events that a server of a dialect reports.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// Something happened at a server. Serialises as one JSON object with the name under `event`.
+/// An event at a server.
+///
+/// It serialises as a JSON object with its name under `event`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ClassicEvent {
-    /// A client has come.
+    /// A client connected.
     Connected {
-        /// From where.
+        /// The client's address.
         peer: String,
     },
-    /// A client has proved that it has the secret.
+    /// A client proved that it has the secret.
     Proven {
-        /// Who.
+        /// The client's address.
         peer: String,
     },
-    /// A text has come.
+    /// A text arrived.
     Text {
-        /// From whom.
+        /// The client's address.
         peer: String,
-        /// What it says.
+        /// The text.
         text: String,
     },
-    /// A command has ended.
+    /// A command ended.
     Command {
-        /// Whose.
+        /// The client's address.
         peer: String,
         /// The command.
         command: String,
-        /// Its exit status; below zero for the signal that ended it.
+        /// The exit status. Below zero, the signal that ended the command.
         code: i64,
         /// Bytes of output.
         bytes: u64,
     },
-    /// A file was uploaded and is there.
+    /// An upload was stored.
     Stored {
-        /// By whom.
+        /// The client's address.
         peer: String,
-        /// Where it is.
+        /// The path of the file.
         path: String,
-        /// The name as it was sent.
+        /// The name that the client sent.
         name: String,
         /// Bytes of content.
         size: u64,
-        /// What else its header says.
+        /// The other keys of the header.
         rest: Map<String, Value>,
     },
-    /// A file was sent.
+    /// A file was sent to a client.
     Sent {
-        /// To whom.
+        /// The client's address.
         peer: String,
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
         /// Bytes of content.
         size: u64,
     },
     /// A login was accepted.
     Login {
-        /// From where.
+        /// The client's address.
         peer: String,
-        /// Who.
+        /// The name of the user.
         user: String,
     },
-    /// A request or a login was refused, and the line goes on.
+    /// A request or a login was rejected, and the connection stays open.
     Refused {
-        /// Whose.
+        /// The client's address.
         peer: String,
-        /// Why.
+        /// The reason.
         message: String,
     },
-    /// Somebody says something.
+    /// A client said something in a conversation or chat.
     Said {
-        /// From where.
+        /// The client's address.
         peer: String,
-        /// The name that it gives itself.
+        /// The name that the client gave itself.
         name: Option<String>,
-        /// What it says.
+        /// The text.
         text: String,
-        /// How many members it is not relayed to, as they have sent too little themselves.
+        /// The members that did not get it because they sent too little themselves.
         spared: usize,
     },
-    /// A caller has been put through to the operator.
+    /// A caller was connected to the operator.
     Calling {
-        /// From where.
+        /// The caller's address.
         peer: String,
     },
     /// It is the operator's turn to speak.
     Turn {
-        /// To whom.
+        /// The caller's address.
         peer: String,
     },
-    /// Somebody is a member now.
+    /// A member joined the chat.
     Joined {
-        /// From where.
+        /// The member's address.
         peer: String,
     },
-    /// Somebody is no member any more.
+    /// A member left the chat, or a conversation ended.
     Left {
-        /// From where.
+        /// The address of the member or caller.
         peer: String,
-        /// Why.
+        /// The reason.
         why: &'static str,
     },
-    /// A client has gone, or was sent away, at the end of what there was to do.
+    /// A connection ended normally.
     Closed {
-        /// Who.
+        /// The client's address.
         peer: String,
     },
-    /// A line was given up.
+    /// A connection failed.
     Failed {
-        /// Whose.
+        /// The client's address.
         peer: String,
-        /// Why.
+        /// The reason.
         message: String,
     },
 }
 
-/// Where a server's events go. Called from its tasks: it must be quick and must not block.
+/// The receiver of a server's events.
+///
+/// The server's tasks call it, so it must return quickly and must not block.
 pub type ClassicSink = Arc<dyn Fn(ClassicEvent) + Send + Sync>;

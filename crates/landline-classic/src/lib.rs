@@ -1,13 +1,17 @@
-//! The wire formats that socket-programming courses teach (`docs/classic.md`): plain TCP and UDP,
-//! each as a server and as a client, so that a program written for one works against landline as it
-//! is.
+//! The wire formats of socket courses, each as a server and as a client.
 //!
-//! [`codec`] has the formats without I/O. Beside it a file for each dialect holds both halves;
-//! [`Service`] is the server's side of any of them for one connection, [`serve_tasks`] and
-//! [`serve_blocking`] the whole server, and [`client`] opens the lines that the client halves take.
+//! A program that was written for one of these formats works with landline unchanged.
+//! `docs/classic.md` describes them.
 //!
-//! These formats have no encryption, and most have no authentication: [`Challenge`] may stand in
-//! front of any on TCP.
+//! - [`codec`] has the formats, without I/O.
+//! - A module for each dialect holds its server and its client.
+//! - [`Service`] serves one connection of any dialect.
+//! - [`serve_tasks`] and [`serve_blocking`] are whole servers.
+//! - [`client`] opens the connections that the client functions take.
+//!
+//! # Security
+//! These formats have no encryption, and most have no authentication. A [`Challenge`] can be added
+//! to each dialect on TCP.
 
 pub mod challenge;
 pub mod client;
@@ -31,7 +35,8 @@ pub mod udp_echo;
 pub mod upload;
 
 pub use challenge::Challenge;
-pub use connection::{Connection, Got};
+pub use connection::Connection;
+use connection::Received;
 pub use error::Error;
 pub use event::{ClassicEvent, ClassicSink};
 pub use progress::FileProgress;

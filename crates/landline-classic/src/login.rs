@@ -1,4 +1,4 @@
-//! `login`: a name, then a password.
+//! `login`: the client sends a name, then a password.
 
 use std::{
     path::Path,
@@ -8,23 +8,28 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    ClassicEvent, Connection, Got,
-    codec::{Accounts, Bursts, Charset, DialectError, LoginDialog, Verdict},
+    ClassicEvent, Connection, Received,
+    codec::{Accounts, Bursts, Charset, DialectError, InvalidAccounts, LoginDialog, LoginOutcome},
     service::Reporter,
 };
 use crate::{Error, secret_file::read_secret_file};
 
-/// How long a login may take in all, failed tries included.
+/// The time that a login may take in all, with failed attempts.
 const LOGIN_TIME_MAX: Duration = Duration::from_secs(120);
-/// The longest file of accounts, in bytes.
+/// The maximum length of an accounts file, in bytes.
 const ACCOUNTS_BYTES_MAX: u64 = 1 << 20;
-/// Time between name and password, so that a server that reads twice gets them as two.
-const BETWEEN: Duration = Duration::from_millis(200);
+/// The pause between name and password, which a server with two reads needs.
+const PAUSE: Duration = Duration::from_millis(200);
 
-/// Reads a file of accounts that nobody else can read: a line `name:password` for each. Blocking.
+/// Reads a file with a line `name:password` for each account.
+///
+/// It rejects a file that other users can read.
 ///
 /// # Errors
 /// [`Error::SecretFile`].
+///
+/// # Blocking
+/// It reads a file.
 pub fn read_accounts(path: &Path) -> Result<Accounts, Error> {
     let bytes = read_secret_file(path, ACCOUNTS_BYTES_MAX)?;
     let bad = |source| Error::SecretFile {
@@ -32,21 +37,22 @@ pub fn read_accounts(path: &Path) -> Result<Accounts, Error> {
         source,
     };
     let text = str::from_utf8(&bytes).map_err(|_| bad("is not text in UTF-8".into()))?;
-    text.parse().map_err(|problem: String| bad(problem.into()))
+    text.parse()
+        .map_err(|error: InvalidAccounts| bad(error.into()))
 }
 
-/// Who may log in, and what it is told.
+/// The options of a login server.
 #[derive(Debug, Clone)]
 pub struct LoginOptions {
     /// The accounts.
     pub accounts: Accounts,
-    /// What is said on success.
+    /// The message after a successful login.
     pub greeting: String,
 }
 
-/// The server's half: one login, in three tries.
+/// The server: one login, with three attempts.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     mut bursts: Bursts,
     charset: Charset,
     options: &LoginOptions,
@@ -60,36 +66,37 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             .into_iter()
             .flatten()
             .fold(end, Instant::min);
-        let got = line.read(Some(deadline)).await?;
+        let received = connection.read(Some(deadline)).await?;
         let now = Instant::now();
-        match got {
-            Got::Bytes(bytes) => bursts.handle_input(now, &bytes),
-            Got::End => is_open = false,
-            Got::Timeout if now >= end => {
+        match received {
+            Received::Bytes(bytes) => bursts.handle_input(now, &bytes),
+            Received::End => is_open = false,
+            Received::Timeout if now >= end => {
                 return Err(DialectError::Slow(LOGIN_TIME_MAX.as_secs()).into());
             }
-            Got::Timeout => {}
+            Received::Timeout => {}
         }
-        let mut verdicts: Vec<Verdict> = dialog.handle_timeout(now).into_iter().collect();
+        let mut outcomes: Vec<LoginOutcome> = dialog.handle_timeout(now).into_iter().collect();
         while let Some(message) = bursts.poll_message(now)? {
-            verdicts.extend(dialog.handle_message(now, &message));
+            outcomes.extend(dialog.handle_message(now, &message));
         }
         if !is_open {
-            verdicts.extend(
+            outcomes.extend(
                 bursts
                     .finish()
                     .and_then(|message| dialog.handle_message(now, &message)),
             );
         }
-        for verdict in verdicts {
-            match verdict {
-                Verdict::Welcome(user) => {
-                    line.send(&charset.encode(&options.greeting)).await?;
+        for outcome in outcomes {
+            match outcome {
+                LoginOutcome::Accepted(user) => {
+                    connection.send(&charset.encode(&options.greeting)).await?;
                     report.event(|peer| ClassicEvent::Login { peer, user });
                     return Ok(());
                 }
-                Verdict::Refused { reason, is_last } => {
-                    line.send(&charset.encode(&format!("refused: {reason}")))
+                LoginOutcome::Rejected { reason, is_last } => {
+                    connection
+                        .send(&charset.encode(&format!("refused: {reason}")))
                         .await?;
                     report.event(|peer| ClassicEvent::Refused {
                         peer,
@@ -105,30 +112,31 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(())
 }
 
-/// The client's half: says who it is, and gives what the server answers.
+/// The client: sends name and password, and returns the server's answer.
 ///
 /// # Errors
-/// [`Error::Lost`], also where the server answers nothing.
+/// [`Error::Lost`], also if the server closes the connection without an answer.
 pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     charset: Charset,
     name: &str,
     password: &str,
 ) -> Result<String, Error> {
-    line.send(&charset.encode(name)).await?;
-    tokio::time::sleep(BETWEEN).await;
-    line.send(&charset.encode(password)).await?;
+    connection.send(&charset.encode(name)).await?;
+    tokio::time::sleep(PAUSE).await;
+    connection.send(&charset.encode(password)).await?;
     let mut answer = Vec::new();
     let mut deadline = None;
-    // The answer has no end of its own: what comes within a moment of its first byte is part of it.
-    while let Got::Bytes(bytes) = line.read(deadline).await? {
+    // The answer has no end of its own. It consists of what arrives within a moment of its first
+    // byte.
+    while let Received::Bytes(bytes) = connection.read(deadline).await? {
         answer.extend(bytes);
-        deadline.get_or_insert_with(|| Instant::now() + BETWEEN);
+        deadline.get_or_insert_with(|| Instant::now() + PAUSE);
     }
-    match answer.is_empty() {
-        true => Err(Error::Lost(
+    if answer.is_empty() {
+        return Err(Error::Lost(
             "the server closed the line without an answer".into(),
-        )),
-        false => Ok(charset.decode(&answer)),
+        ));
     }
+    Ok(charset.decode(&answer))
 }

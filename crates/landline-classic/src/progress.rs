@@ -1,6 +1,6 @@
-//! How far a file has been sent or stored.
+//! The progress of a file.
 
-/// How far a file has been sent or stored.
+/// The progress of a file that is sent or stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileProgress {
     /// Bytes of content so far.

@@ -1,4 +1,4 @@
-//! The whole server of a dialect on TCP: any number of connections, by one of four models.
+//! A whole server of a dialect on TCP, by one of four models.
 
 use std::{
     io,
@@ -21,26 +21,29 @@ use tokio::{
 use super::{ClassicEvent, ClassicSink, Service, service::DRAIN_TIME};
 use crate::Error;
 
-/// How connections share a server.
+/// The way in which connections share a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Model {
-    /// One at a time.
+    /// One connection at a time.
     Inline,
-    /// A thread each.
+    /// A thread for each connection.
     Threads,
-    /// A process each, forked from a process that must have one thread only.
+    /// A process for each connection, forked from a process that has only one thread.
     Processes,
-    /// A task each.
+    /// A task for each connection.
     Tasks,
 }
 
-/// How long a connection's end may take beyond what it has for draining: then it is cut off.
-const MARGIN: Duration = Duration::from_secs(2);
+/// The time beyond [`DRAIN_TIME`] after which a connection is cut.
+const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 
-/// Listens, with room for `backlog` clients that wait. Blocking where `address` is a name.
+/// Listens on an address, with a queue for `backlog` waiting clients.
 ///
 /// # Errors
 /// [`Error::Listen`].
+///
+/// # Blocking
+/// It blocks if `address` is a name that must be resolved.
 pub fn listen(address: &str, backlog: i32) -> Result<TcpListener, Error> {
     Bind::new()
         .backlog(backlog)
@@ -51,10 +54,10 @@ pub fn listen(address: &str, backlog: i32) -> Result<TcpListener, Error> {
         })
 }
 
-/// Serves by tasks of the runtime that this is called in, until `shutdown`.
+/// Serves with tasks of the current runtime until `shutdown`.
 ///
 /// # Errors
-/// `io` where waiting for connections is not possible at all.
+/// [`Error::Io`] if the listener cannot be waited for.
 pub async fn serve_tasks(
     listener: TcpListener,
     service: Service,
@@ -64,18 +67,18 @@ pub async fn serve_tasks(
     let drained = server(listener, service, None, events)
         .tasks(shutdown)
         .await;
-    drained
-        .map(drop)
-        .map_err(|error| Error::io("the listener", error))
+    drained.map_err(|error| Error::io("the listener", error))?;
+    Ok(())
 }
 
-/// Serves by one of the models that block, on the calling thread and those it starts, until
-/// `shutdown`; `connections_max` at a time, if that is less than what such a model allows by
-/// itself.
+/// Serves with one of the blocking models until `shutdown`.
+///
+/// It uses the calling thread and those that it starts. At most `connections_max` connections are
+/// served at a time; without it, the model's own limit applies.
 ///
 /// # Errors
-/// `io` where waiting for connections is not possible at all, and for [`Model::Processes`] where
-/// more than one thread runs.
+/// [`Error::Io`] if the listener cannot be waited for, and for [`Model::Processes`] if this process
+/// has more than one thread.
 pub fn serve_blocking(
     listener: TcpListener,
     service: Service,
@@ -90,9 +93,8 @@ pub fn serve_blocking(
         Model::Processes => server.processes(Processes::Each, shutdown),
         Model::Threads | Model::Tasks => server.threads(shutdown),
     };
-    drained
-        .map(drop)
-        .map_err(|error| Error::io("the listener", error))
+    drained.map_err(|error| Error::io("the listener", error))?;
+    Ok(())
 }
 
 fn server(
@@ -101,10 +103,10 @@ fn server(
     connections_max: Option<usize>,
     events: &ClassicSink,
 ) -> Server<TcpListener, Handler> {
-    // Each dialect knows better when a peer is idle, and when it only waits.
+    // Each dialect has its own rule for idle connections.
     let mut limits = Limits {
         idle_timeout: None,
-        drain_time: DRAIN_TIME + MARGIN,
+        drain_time: DRAIN_TIME + DRAIN_MARGIN,
         ..Limits::default()
     };
     limits.connections_max = connections_max.unwrap_or(limits.connections_max);
@@ -143,7 +145,7 @@ fn server(
         .on_event(on_event)
 }
 
-/// Serves connections under either kind of model. What goes wrong with one is reported as an event.
+/// Serves connections under both kinds of model. A failure is reported as an event.
 #[derive(Clone)]
 struct Handler {
     service: Arc<Service>,
@@ -154,9 +156,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> tasks::Handler<S> for Handler {
     async fn handle(&mut self, connection: &mut tasks::Connection<S>) -> io::Result<()> {
         let peer = connection.peer().to_string();
         let mut drain = connection.drain().clone();
-        let begun = async move { drain.begun().await };
+        let drain_begun = async move { drain.begun().await };
         self.service
-            .serve(connection.stream_mut(), peer, begun, &self.events)
+            .serve(connection.stream_mut(), peer, drain_begun, &self.events)
             .await;
         Ok(())
     }
@@ -167,8 +169,7 @@ impl blocking::Handler<Timed<TcpStream>> for Handler {
         &mut self,
         connection: &mut blocking::Connection<Timed<TcpStream>>,
     ) -> io::Result<()> {
-        // One implementation for all models: here a runtime of one thread, the handler's own, runs
-        // it.
+        // All models share one implementation. Here a runtime of the handler's own thread runs it.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -179,22 +180,24 @@ impl blocking::Handler<Timed<TcpStream>> for Handler {
         runtime.block_on(async {
             let stream = tokio::net::TcpStream::from_std(socket)?;
             self.service
-                .serve(stream, peer, begun(drain), &self.events)
+                .serve(stream, peer, drain_begun(drain), &self.events)
                 .await;
             Ok(())
         })
     }
 }
 
-/// Completes once the server drains.
-async fn begun(drain: blocking::Drain) {
-    // Nothing is read from it, so that those who share it all learn of it.
+/// Completes when the server drains.
+async fn drain_begun(drain: blocking::Drain) {
+    // The pipe is shared, so nothing is read from it: each connection must see that it is readable.
     match drain
         .as_fd()
         .try_clone_to_owned()
         .and_then(pipe::Receiver::from_owned_fd)
     {
-        Ok(pipe) => drop(pipe.readable().await),
+        Ok(pipe) => {
+            let _ = pipe.readable().await;
+        }
         Err(_) => std::future::pending().await,
     }
 }

@@ -1,4 +1,4 @@
-//! The server's side of any dialect on TCP, for one connection.
+//! The server of any dialect on TCP, for one connection.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -10,85 +10,87 @@ use tokio::{
 
 use super::{
     Challenge, ClassicEvent, ClassicSink, Connection, challenge,
-    codec::{Bursts, Charset, Upper},
+    codec::{Bursts, Charset, UpperCase},
     command::{self, CommandOptions},
     download, echo,
     login::{self, LoginOptions},
-    talk::{self, Scene, TalkOptions},
+    talk::{self, TalkEvent, TalkOptions},
     text::{self, Reply},
     upload::{self, UploadOptions},
 };
 use crate::Error;
 
-/// How long what runs may go on once a server drains. A connection that waits for its client's next
-/// message ends at once.
+/// The time that work in progress has once the server drains.
+///
+/// A connection that waits for its client's next message ends at once.
 pub(super) const DRAIN_TIME: Duration = Duration::from_secs(8);
 
-/// A dialect on TCP, and how it is served.
+/// A dialect on TCP, with its options.
 #[derive(Clone)]
 pub enum Dialect {
-    /// The same bytes, or in upper case.
-    Echo(Option<Upper>),
-    /// Texts behind their lengths, and what is answered.
+    /// Sends the same bytes back, or in upper case.
+    Echo(Option<UpperCase>),
+    /// Takes texts with a length prefix, and replies to them.
     Text(Option<Reply>),
-    /// A shell command and its output.
+    /// Runs shell commands and sends their output.
     Command(CommandOptions),
-    /// Files that come.
+    /// Takes files.
     Upload(UploadOptions),
-    /// Files that are asked for, and where they are.
+    /// Sends files from this folder.
     Download(Arc<Root>),
-    /// A name and a password.
+    /// Asks for a name and a password.
     Login(LoginOptions),
-    /// Nothing but the challenge.
+    /// Only the challenge.
     Challenge,
-    /// A conversation.
+    /// A conversation with an operator.
     Talk(TalkOptions),
 }
 
-/// How connections are served.
+/// The settings for all connections of a server.
 #[derive(Clone)]
 pub struct Service {
-    /// What is spoken.
+    /// The dialect.
     pub dialect: Dialect,
     /// The encoding of text.
     pub charset: Charset,
-    /// What has to be proved first.
+    /// The challenge that a client must answer first.
     pub challenge: Option<Challenge>,
-    /// The pause that ends a message where nothing else does.
+    /// The pause that ends a message in dialects without another end.
     pub pause: Duration,
-    /// How long a connection may be idle.
+    /// The idle time after which a connection is closed.
     pub idle_time_max: Duration,
 }
 
-/// Tells of one connection.
+/// Reports the events of one connection.
 pub(super) struct Reporter {
     events: ClassicSink,
     peer: String,
 }
 
 impl Reporter {
-    /// Tells of something.
+    /// Reports an event.
     pub(super) fn event(&self, event: impl FnOnce(String) -> ClassicEvent) {
         (self.events)(event(self.peer.clone()));
     }
 
-    /// Tells the operator what a caller says.
-    pub(super) fn scene(&self, scene: Scene) {
-        self.event(|peer| match scene {
-            Scene::Heard(text) => ClassicEvent::Said {
+    /// Reports an event of a conversation to the operator.
+    pub(super) fn talk_event(&self, event: TalkEvent) {
+        self.event(|peer| match event {
+            TalkEvent::Received(text) => ClassicEvent::Said {
                 peer,
                 name: None,
                 text,
                 spared: 0,
             },
-            Scene::Turn => ClassicEvent::Turn { peer },
+            TalkEvent::YourTurn => ClassicEvent::Turn { peer },
         });
     }
 }
 
-/// Why a file named `name` is not taken or given, for the client: without the path of the folder,
-/// which is nobody's business.
-pub(super) fn told(error: &Error, name: &str) -> String {
+/// The client's message when a file named `name` is not taken or sent.
+///
+/// It does not contain the path of the folder.
+pub(super) fn client_message(error: &Error, name: &str) -> String {
     let kind = match error {
         Error::Path(landline_paths::Error::Path { kind, .. }) => *kind,
         Error::Name { .. } | Error::OutsideFolder => ErrorKind::NameRefused,
@@ -107,8 +109,10 @@ pub(super) fn told(error: &Error, name: &str) -> String {
 }
 
 impl Service {
-    /// Serves one connection to its end. Once `drain` completes, it ends when the client has what
-    /// it has asked for, and within 8 s.
+    /// Serves one connection to its end.
+    ///
+    /// When `drain` completes, the connection ends as soon as the client has what it asked for,
+    /// and within 8 s.
     pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
@@ -121,17 +125,19 @@ impl Service {
             peer,
         };
         report.event(|peer| ClassicEvent::Connected { peer });
-        let mut line = Connection::new(stream, self.idle_time_max);
-        let (begun, mut begins) = watch::channel(false);
-        line.set_drain(async move { drop(begins.wait_for(|begun| *begun).await) });
-        let over = async {
+        let mut connection = Connection::new(stream, self.idle_time_max);
+        let (drain_begins, mut drain_begun) = watch::channel(false);
+        connection.set_drain(async move {
+            let _ = drain_begun.wait_for(|has_begun| *has_begun).await;
+        });
+        let drain_deadline = async {
             drain.await;
-            begun.send_replace(true);
+            drain_begins.send_replace(true);
             tokio::time::sleep(DRAIN_TIME).await;
         };
         let served = tokio::select! {
-            served = self.speak(&mut line, &report) => served,
-            () = over => Err(Error::Draining),
+            served = self.serve_dialect(&mut connection, &report) => served,
+            () = drain_deadline => Err(Error::Draining),
         };
         report.event(|peer| match &served {
             Ok(()) => ClassicEvent::Closed { peer },
@@ -141,34 +147,40 @@ impl Service {
             },
         });
         if !matches!(served, Err(Error::Lost(_))) {
-            line.close().await;
+            connection.close().await;
         }
     }
 
-    async fn speak<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn serve_dialect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        line: &mut Connection<S>,
+        connection: &mut Connection<S>,
         report: &Reporter,
     ) -> Result<(), Error> {
         if let Some(challenge) = &self.challenge {
-            challenge.ask(line).await?;
+            challenge.verify_peer(connection).await?;
             report.event(|peer| ClassicEvent::Proven { peer });
         }
         let bursts = || Bursts::new(self.charset, self.pause);
         match &self.dialect {
-            Dialect::Echo(upper) => echo::serve(line, *upper, self.charset).await,
-            Dialect::Text(reply) => text::serve(line, self.charset, reply.as_ref(), report).await,
+            Dialect::Echo(upper) => echo::serve(connection, *upper, self.charset).await,
+            Dialect::Text(reply) => {
+                text::serve(connection, self.charset, reply.as_ref(), report).await
+            }
             Dialect::Command(options) => {
-                command::serve(line, bursts(), self.charset, options, report).await
+                command::serve(connection, bursts(), self.charset, options, report).await
             }
-            Dialect::Upload(options) => upload::serve(line, self.charset, options, report).await,
-            Dialect::Download(folder) => download::serve(line, self.charset, folder, report).await,
+            Dialect::Upload(options) => {
+                upload::serve(connection, self.charset, options, report).await
+            }
+            Dialect::Download(folder) => {
+                download::serve(connection, self.charset, folder, report).await
+            }
             Dialect::Login(options) => {
-                login::serve(line, bursts(), self.charset, options, report).await
+                login::serve(connection, bursts(), self.charset, options, report).await
             }
-            Dialect::Challenge => challenge::pass(line).await,
+            Dialect::Challenge => challenge::confirm(connection).await,
             Dialect::Talk(options) => {
-                talk::serve(line, bursts(), self.charset, options, report).await
+                talk::serve(connection, bursts(), self.charset, options, report).await
             }
         }
     }

@@ -1,5 +1,6 @@
-//! Output that is gathered before it is sent: in memory while it is little, in a nameless file
-//! beyond.
+//! Output that is collected before it is sent.
+//!
+//! Little output stays in memory. More goes to an anonymous file.
 
 use std::{
     io::{Read, Seek, Write},
@@ -10,12 +11,12 @@ use landline_paths::{File, anonymous_file};
 
 use crate::Error;
 
-/// What stays in memory, in bytes.
+/// The bytes that stay in memory.
 const MEMORY_BYTES_MAX: usize = 256 * 1024;
-/// What is read back at once.
+/// The bytes that one read takes at most.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Bytes on their way. The file goes with the process, whatever happens.
+/// Collected bytes. The file disappears when the process ends.
 #[derive(Debug)]
 pub(super) struct Spool {
     folder: PathBuf,
@@ -25,7 +26,7 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// An empty one, whose file is made in `folder` if it comes to that.
+    /// An empty spool, whose file is created in `folder` if it is needed.
     pub(super) fn new(folder: PathBuf) -> Self {
         Self {
             folder,
@@ -35,15 +36,15 @@ impl Spool {
         }
     }
 
-    /// How many bytes there are.
+    /// The number of bytes in the spool.
     pub(super) fn length(&self) -> u64 {
         self.length
     }
 
-    /// Adds bytes.
+    /// Appends bytes.
     ///
     /// # Errors
-    /// What the system says of the file.
+    /// The system's error.
     pub(super) async fn write(mut self, bytes: Vec<u8>) -> Result<Self, Error> {
         self.length += bytes.len() as u64;
         self.memory.extend(bytes);
@@ -56,7 +57,7 @@ impl Spool {
                 None => anonymous_file(&self.folder)?,
             };
             file.write_all(&self.memory)
-                .map_err(|error| self.failed(error))?;
+                .map_err(|error| self.io_error(error))?;
             self.memory.clear();
             self.file = Some(file);
             Ok(self)
@@ -64,10 +65,10 @@ impl Spool {
         tokio::task::spawn_blocking(spill).await?
     }
 
-    /// Goes back to the beginning, to be read.
+    /// Goes back to the beginning, to read.
     ///
     /// # Errors
-    /// What the system says of the file.
+    /// The system's error.
     pub(super) fn rewind(&mut self) -> Result<(), Error> {
         match &mut self.file {
             Some(file) => file
@@ -77,10 +78,10 @@ impl Spool {
         }
     }
 
-    /// The next bytes; none at the end.
+    /// Reads the next bytes; none at the end.
     ///
     /// # Errors
-    /// What the system says of the file.
+    /// The system's error.
     pub(super) async fn read(mut self) -> Result<(Self, Vec<u8>), Error> {
         let Some(mut file) = self.file.take() else {
             let rest = std::mem::take(&mut self.memory);
@@ -88,7 +89,9 @@ impl Spool {
         };
         let read = move || {
             let mut chunk = vec![0; CHUNK_BYTES];
-            let count = file.read(&mut chunk).map_err(|error| self.failed(error))?;
+            let count = file
+                .read(&mut chunk)
+                .map_err(|error| self.io_error(error))?;
             chunk.truncate(count);
             if count > 0 {
                 self.file = Some(file);
@@ -100,7 +103,7 @@ impl Spool {
         tokio::task::spawn_blocking(read).await?
     }
 
-    fn failed(&self, error: std::io::Error) -> Error {
+    fn io_error(&self, error: std::io::Error) -> Error {
         Error::io(self.folder.display(), error)
     }
 }
@@ -110,7 +113,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_goes_in_comes_out_whether_it_is_little_or_much() {
+    async fn spool_returns_what_was_written() {
         for pieces in [0, 1, 3, 9] {
             let mut spool = Spool::new(std::env::temp_dir());
             let piece: Vec<u8> = (0..100_003u32).map(|number| number as u8).collect();

@@ -1,4 +1,4 @@
-//! `talk`: one side speaks, then the other.
+//! `talk`: the caller and the operator speak in turn.
 
 use std::{
     future::Future,
@@ -12,127 +12,130 @@ use tokio::{
 };
 
 use super::{
-    ClassicEvent, Connection, Got,
-    codec::{Act, Bursts, Charset, Side, Talk},
+    ClassicEvent, Connection, Received,
+    codec::{Bursts, Charset, Talk, TalkAction, TalkSide},
     service::Reporter,
 };
 use crate::Error;
 
-/// A person at this end: gives lines one by one, when they are asked for.
-pub struct Person {
-    /// The line that was asked for and has not come yet, so that it is not lost if whoever asked
-    /// is gone.
-    asked: Mutex<Option<oneshot::Receiver<String>>>,
+/// The source of a local user's lines. A line is requested only when it is needed.
+pub struct LineSource {
+    /// The requested line. It is kept if the caller that requested it is dropped.
+    requested: Mutex<Option<oneshot::Receiver<String>>>,
     requests: mpsc::UnboundedSender<oneshot::Sender<String>>,
 }
 
-/// A person's own half: asked for a line, it is to give one. Dropped, the person has gone.
-pub type Requests = mpsc::UnboundedReceiver<oneshot::Sender<String>>;
+/// The requests for lines.
+///
+/// Each is answered with one line; dropping this ends the source.
+pub type LineRequests = mpsc::UnboundedReceiver<oneshot::Sender<String>>;
 
-impl Person {
-    /// A person, and where its lines are asked for.
-    pub fn new() -> (Self, Requests) {
-        let (requests, asked) = mpsc::unbounded_channel();
-        (
-            Self {
-                asked: Mutex::default(),
-                requests,
-            },
-            asked,
-        )
+impl LineSource {
+    /// A source, and the requests that its other half must answer.
+    pub fn new() -> (Self, LineRequests) {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let source = Self {
+            requested: Mutex::default(),
+            requests,
+        };
+        (source, receiver)
     }
 
-    /// The next line; `None` where the person has gone. Cancel-safe: the line comes to whoever asks
-    /// next.
-    pub async fn line(&self) -> Option<String> {
-        let mut asked = self.asked.lock().await;
-        let waiting = match asked.as_mut() {
-            Some(waiting) => waiting,
+    /// The next line; `None` if the other half is gone.
+    ///
+    /// # Cancel safety
+    /// A dropped call loses no line: the next call returns it.
+    pub async fn next_line(&self) -> Option<String> {
+        let mut requested = self.requested.lock().await;
+        let pending = match requested.as_mut() {
+            Some(pending) => pending,
             None => {
-                let (give, line) = oneshot::channel();
-                self.requests.send(give).ok()?;
-                asked.insert(line)
+                let (reply, line) = oneshot::channel();
+                self.requests.send(reply).ok()?;
+                requested.insert(line)
             }
         };
-        let line = waiting.await;
-        *asked = None;
+        let line = pending.await;
+        *requested = None;
         line.ok()
     }
 }
 
-/// Who answers calls, one at a time. Nobody is asked for before the first call, so that under the
-/// model of processes it is the process of the call that asks.
+/// The operator, who answers one call at a time.
+///
+/// The source of the operator's lines is opened at the first call. So under the model of processes
+/// the process of the call opens it.
 pub struct Operator {
-    call: Box<dyn Fn() -> Person + Send + Sync>,
-    person: OnceLock<Mutex<Person>>,
+    open_lines: Box<dyn Fn() -> LineSource + Send + Sync>,
+    lines: OnceLock<Mutex<LineSource>>,
 }
 
 impl Operator {
-    /// An operator who is there when `call` is called.
-    pub fn new(call: impl Fn() -> Person + Send + Sync + 'static) -> Self {
+    /// An operator whose lines come from the source that `open_lines` opens.
+    pub fn new(open_lines: impl Fn() -> LineSource + Send + Sync + 'static) -> Self {
         Self {
-            call: Box::new(call),
-            person: OnceLock::new(),
+            open_lines: Box::new(open_lines),
+            lines: OnceLock::new(),
         }
     }
 
-    fn person(&self) -> &Mutex<Person> {
-        self.person.get_or_init(|| Mutex::new((self.call)()))
+    fn lines(&self) -> &Mutex<LineSource> {
+        self.lines.get_or_init(|| Mutex::new((self.open_lines)()))
     }
 }
 
-/// How calls are taken.
+/// The options of a server of conversations.
 #[derive(Clone)]
 pub struct TalkOptions {
-    /// Who answers: the next caller waits.
+    /// The operator. While a call lasts, the next caller waits.
     pub operator: Arc<Operator>,
-    /// What is said first, if the operator's side is to begin.
+    /// The operator's first line, if the operator begins.
     pub first: Option<String>,
-    /// The word that ends a conversation, whoever says it.
+    /// The word with which either side ends a conversation.
     pub bye: Option<String>,
 }
 
-/// What happens in a conversation, for the person at this end.
+/// An event of a conversation, for the local user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scene {
-    /// The other side says this.
-    Heard(String),
-    /// It is this side's turn to speak.
-    Turn,
+pub enum TalkEvent {
+    /// The peer said this.
+    Received(String),
+    /// It is the local user's turn.
+    YourTurn,
 }
 
-/// How a conversation ended.
+/// The way in which a conversation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// This side hung up.
+    /// The local user hung up.
     HungUp,
-    /// Somebody said goodbye.
+    /// One side said goodbye.
     Bye,
-    /// The other side is gone.
+    /// The peer is gone.
     Gone,
 }
 
-/// The server's half: one call, as soon as the operator is free for it.
+/// The server: one call, as soon as the operator is free.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     bursts: Bursts,
     charset: Charset,
     options: &TalkOptions,
     report: &Reporter,
 ) -> Result<(), Error> {
-    let operator = options.operator.person().lock().await;
+    let lines = options.operator.lines().lock().await;
     report.event(|peer| ClassicEvent::Calling { peer });
     if let Some(first) = &options.first {
-        line.send(&charset.encode(first)).await?;
+        connection.send(&charset.encode(first)).await?;
     }
-    let talk = Talk::new(Side::Operator, options.bye.clone());
+    let talk = Talk::new(TalkSide::Operator, options.bye.clone());
     let ending = converse(
-        line,
+        connection,
         bursts,
         charset,
         talk,
-        || operator.line(),
-        |scene| report.scene(scene),
+        || lines.next_line(),
+        |event| report.talk_event(event),
     )
     .await;
     report.event(|peer| ClassicEvent::Left {
@@ -144,21 +147,24 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             Err(_) => "the line broke",
         },
     });
-    ending.map(|_| ())
+    ending?;
+    Ok(())
 }
 
-/// The client's half, and what both have in common: a conversation to its end. `person` gives this
-/// side's next line, and is asked only in its turn; it has to be cancel-safe.
+/// Runs a conversation to its end, for either side.
+///
+/// `next_line` gives the local user's next line. It is called only in that user's turn, and must be
+/// cancel-safe. `show` gets the events.
 ///
 /// # Errors
-/// [`Error::Lost`], [`Error::Dialect`].
+/// [`Error::Lost`] or [`Error::Dialect`].
 pub async fn converse<S, F>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     mut bursts: Bursts,
     charset: Charset,
     mut talk: Talk,
-    mut person: impl FnMut() -> F,
-    mut scene: impl FnMut(Scene),
+    mut next_line: impl FnMut() -> F,
+    mut show: impl FnMut(TalkEvent),
 ) -> Result<Ending, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -166,10 +172,10 @@ where
 {
     let mut is_open = true;
     if talk.is_our_turn() {
-        scene(Scene::Turn);
+        show(TalkEvent::YourTurn);
     }
     loop {
-        while talk.hears() {
+        while talk.is_listening() {
             let message = match bursts.poll_message(Instant::now())? {
                 None if is_open => break,
                 None => bursts.finish(),
@@ -178,48 +184,50 @@ where
             let Some(message) = message else {
                 return Ok(Ending::Gone);
             };
-            match talk.handle_heard(&message) {
-                Act::Show(text) => scene(Scene::Heard(text)),
-                Act::ShowAndEnd(text) => {
-                    scene(Scene::Heard(text));
+            match talk.handle_remote(&message) {
+                TalkAction::Show(text) => show(TalkEvent::Received(text)),
+                TalkAction::ShowAndEnd(text) => {
+                    show(TalkEvent::Received(text));
                     return Ok(Ending::Bye);
                 }
                 _ => continue,
             }
-            scene(Scene::Turn);
+            show(TalkEvent::YourTurn);
         }
         if !is_open {
             return Ok(Ending::Gone);
         }
-        let deadline = bursts.poll_timeout().filter(|_| talk.hears());
+        let deadline = bursts.poll_timeout().filter(|_| talk.is_listening());
         tokio::select! {
-            got = wait(line, talk.is_our_turn(), deadline), if !bursts.is_full() => match got? {
-                Got::Bytes(bytes) => bursts.handle_input(Instant::now(), &bytes),
-                Got::End => is_open = false,
-                Got::Timeout => {}
+            received = wait(connection, talk.is_our_turn(), deadline), if !bursts.is_full() => match received? {
+                Received::Bytes(bytes) => bursts.handle_input(Instant::now(), &bytes),
+                Received::End => is_open = false,
+                Received::Timeout => {}
             },
-            said = person(), if talk.is_our_turn() => match said.map_or(Act::End, |said| talk.handle_said(&said)) {
-                Act::Send(text) => line.send(&charset.encode(&text)).await?,
-                Act::SendAndEnd(text) => {
-                    line.send(&charset.encode(&text)).await?;
-                    return Ok(Ending::Bye);
+            line = next_line(), if talk.is_our_turn() => {
+                match line.map_or(TalkAction::End, |line| talk.handle_local(&line)) {
+                    TalkAction::Send(text) => connection.send(&charset.encode(&text)).await?,
+                    TalkAction::SendAndEnd(text) => {
+                        connection.send(&charset.encode(&text)).await?;
+                        return Ok(Ending::Bye);
+                    }
+                    TalkAction::PromptAgain => show(TalkEvent::YourTurn),
+                    _ => return Ok(Ending::HungUp),
                 }
-                Act::AskAgain => scene(Scene::Turn),
-                _ => return Ok(Ending::HungUp),
-            },
+            }
         }
     }
 }
 
-/// Waits for bytes: for as long as it takes where a person of this side is to speak.
+/// Reads bytes. There is no idle limit while the local user is to speak.
 async fn wait<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     is_our_turn: bool,
     deadline: Option<Instant>,
-) -> Result<Got, Error> {
+) -> Result<Received, Error> {
     if is_our_turn {
-        line.listen(deadline).await
+        connection.read_without_idle_limit(deadline).await
     } else {
-        line.read(deadline).await
+        connection.read(deadline).await
     }
 }

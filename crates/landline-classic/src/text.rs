@@ -1,38 +1,42 @@
-//! `text`: texts behind their lengths.
+//! `text`: texts with a length prefix.
 
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    ClassicEvent, Connection, Got,
-    codec::{Charset, DialectError, Frames, TEXT_BYTES_MAX, framed},
+    ClassicEvent, Connection, Received,
+    codec::{Charset, DialectError, Frames, TEXT_BYTES_MAX, encode_frame},
     service::Reporter,
 };
 use crate::Error;
 
-/// What is answered to a text.
+/// The reply to a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// The same text.
     Same,
-    /// This one.
+    /// This text.
     Fixed(String),
 }
 
-/// The server's half: reports each text, and answers it if it is to.
+/// The server: reports each text and replies to it, if there is a reply.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     charset: Charset,
     reply: Option<&Reply>,
     report: &Reporter,
 ) -> Result<(), Error> {
     let mut frames = Frames::new(TEXT_BYTES_MAX);
-    while let Some(bytes) = next(line, &mut frames).await? {
+    while let Some(bytes) = next(connection, &mut frames).await? {
         let text = charset.decode(&bytes);
         match reply {
-            Some(Reply::Same) => line.send(&framed(&bytes)).await?,
-            Some(Reply::Fixed(text)) => line.send(&framed(&charset.encode(text))).await?,
+            Some(Reply::Same) => connection.send(&encode_frame(&bytes)).await?,
+            Some(Reply::Fixed(text)) => {
+                connection
+                    .send(&encode_frame(&charset.encode(text)))
+                    .await?
+            }
             None => {}
         }
         report.event(|peer| ClassicEvent::Text { peer, text });
@@ -40,18 +44,18 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(())
 }
 
-/// The client's half: sends one text.
+/// The client: sends one text.
 ///
 /// # Errors
-/// [`DialectError::Length`] for one that is too long, [`Error::Lost`].
+/// [`DialectError::Length`] if it is too long, or [`Error::Lost`].
 pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     charset: Charset,
     text: &str,
 ) -> Result<(), Error> {
     let bytes = charset.encode(text);
     match u32::try_from(bytes.len()) {
-        Ok(length) if length <= TEXT_BYTES_MAX => line.send(&framed(&bytes)).await,
+        Ok(length) if length <= TEXT_BYTES_MAX => connection.send(&encode_frame(&bytes)).await,
         length => {
             let length = length
                 .ok()
@@ -66,45 +70,45 @@ pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// The client's half: waits for one text; `None` where the server has finished.
+/// The client: waits for one text; `None` if the server has finished.
 ///
 /// # Errors
-/// [`Error::Dialect`], [`Error::Lost`].
+/// [`Error::Dialect`] or [`Error::Lost`].
 pub async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     charset: Charset,
 ) -> Result<Option<String>, Error> {
-    let bytes = next(line, &mut Frames::new(TEXT_BYTES_MAX)).await?;
+    let bytes = next(connection, &mut Frames::new(TEXT_BYTES_MAX)).await?;
     Ok(bytes.map(|bytes| charset.decode(&bytes)))
 }
 
-/// How long a text may take in all: what a slow line needs for the longest one.
+/// The time that one text may take, enough for the longest on a slow connection.
 const TEXT_TIME_MAX: Duration = Duration::from_secs(300);
 
-/// The next frame; what came behind it is put back.
+/// The next frame. Bytes after it are put back.
 async fn next<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     frames: &mut Frames,
 ) -> Result<Option<Vec<u8>>, Error> {
-    let mut began: Option<Instant> = None;
+    let mut started_at: Option<Instant> = None;
     loop {
-        let got = match began {
-            Some(began) => line.read(Some(began + TEXT_TIME_MAX)).await?,
-            None => line.read_between().await?,
+        let received = match started_at {
+            Some(started_at) => connection.read(Some(started_at + TEXT_TIME_MAX)).await?,
+            None => connection.read_at_boundary().await?,
         };
-        match got {
-            Got::Bytes(bytes) => {
+        match received {
+            Received::Bytes(bytes) => {
                 let mut input = bytes.as_slice();
-                let found = frames.next(&mut input)?;
-                line.put_back(input);
-                if found.is_some() {
-                    return Ok(found);
+                let frame = frames.next(&mut input)?;
+                connection.put_back(input);
+                if frame.is_some() {
+                    return Ok(frame);
                 }
-                began.get_or_insert_with(Instant::now);
+                started_at.get_or_insert_with(Instant::now);
             }
-            Got::End if frames.at_boundary() => return Ok(None),
-            Got::End => return Err(DialectError::Cut.into()),
-            Got::Timeout => return Err(DialectError::Slow(TEXT_TIME_MAX.as_secs()).into()),
+            Received::End if frames.at_boundary() => return Ok(None),
+            Received::End => return Err(DialectError::Cut.into()),
+            Received::Timeout => return Err(DialectError::Slow(TEXT_TIME_MAX.as_secs()).into()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `udp-chat`: many members by address, and an operator.
+//! `udp-chat`: members are known by their address, and an operator takes part.
 
 use std::{
     future::Future,
@@ -12,37 +12,38 @@ use tokio::net::UdpSocket;
 use super::{
     ClassicEvent, ClassicSink,
     codec::{Charset, ChatLine, Members},
-    talk::Person,
+    talk::LineSource,
 };
 use crate::Error;
 
-/// The longest datagram, in bytes.
+/// The maximum length of a datagram, in bytes.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
-/// How often to look for members that have been idle for too long, at most.
-const NEVER: Duration = Duration::from_secs(3600);
+/// The longest sleep of the server loop.
+const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
-/// How a chat is served.
+/// The options of a chat.
 #[derive(Debug, Clone)]
 pub struct ChatOptions {
-    /// The encoding of its lines.
+    /// The encoding of the lines.
     pub charset: Charset,
-    /// The operator's name.
+    /// The local user's name.
     pub name: String,
-    /// The word that leaves.
+    /// The word that leaves the chat.
     pub bye: String,
-    /// Who says nothing for so long is forgotten.
+    /// The silence after which a member is removed.
     pub idle_time_max: Duration,
 }
 
-/// The server's half: relays what members say, and what `operator` says, until `shutdown`. That the
-/// operator goes ends nothing else.
+/// The server: relays the lines of members and of `operator` until `shutdown`.
+///
+/// The chat continues when the operator leaves.
 ///
 /// # Errors
-/// What the system says of the socket.
+/// [`Error::Io`] if the socket fails.
 pub async fn serve(
     socket: UdpSocket,
     options: &ChatOptions,
-    operator: Person,
+    operator: LineSource,
     shutdown: impl Future<Output = ()>,
     events: &ClassicSink,
 ) -> Result<(), Error> {
@@ -51,18 +52,18 @@ pub async fn serve(
     let mut has_operator = true;
     tokio::pin!(shutdown);
     loop {
-        let wake = members
+        let wake_at = members
             .poll_timeout()
-            .unwrap_or_else(|| Instant::now() + NEVER);
+            .unwrap_or_else(|| Instant::now() + SLEEP_MAX);
         tokio::select! {
             biased;
             () = &mut shutdown => return Ok(()),
-            said = operator.line(), if has_operator => match said {
+            text = operator.next_line(), if has_operator => match text {
                 Some(text) if text.is_empty() => {}
                 Some(text) => {
-                    let line = ChatLine::encode(&options.name, &text, options.charset);
+                    let datagram = ChatLine::encode(&options.name, &text, options.charset);
                     for address in members.addresses() {
-                        send(&socket, &line, address).await;
+                        send(&socket, &datagram, address).await;
                     }
                 }
                 None => has_operator = false,
@@ -70,13 +71,13 @@ pub async fn serve(
             received = socket.recv_from(&mut datagram) => match received {
                 Ok((count, from)) => {
                     let datagram = datagram.get(..count).unwrap_or_default();
-                    hear(&socket, &mut members, from, datagram, events).await;
+                    handle_datagram(&socket, &mut members, from, datagram, events).await;
                 }
-                // That somebody is not there any more is no reason to stop.
-                Err(error) if is_passing(&error) => {}
+                // The error concerns one member that is gone, not the socket.
+                Err(error) if is_transient(&error) => {}
                 Err(error) => return Err(Error::io("the socket", error)),
             },
-            () = tokio::time::sleep_until(wake.into()) => {
+            () = tokio::time::sleep_until(wake_at.into()) => {
                 for peer in members.handle_timeout(Instant::now()) {
                     events(ClassicEvent::Left { peer: peer.to_string(), why: "has said nothing for too long" });
                 }
@@ -85,7 +86,7 @@ pub async fn serve(
     }
 }
 
-async fn hear(
+async fn handle_datagram(
     socket: &UdpSocket,
     members: &mut Members,
     from: SocketAddr,
@@ -93,26 +94,26 @@ async fn hear(
     events: &ClassicSink,
 ) {
     let peer = from.to_string();
-    let Some(heard) = members.handle_datagram(Instant::now(), from, datagram) else {
+    let Some(update) = members.handle_datagram(Instant::now(), from, datagram) else {
         return events(ClassicEvent::Refused {
             peer,
             message: "there are too many members".into(),
         });
     };
-    if heard.has_joined {
+    if update.has_joined {
         events(ClassicEvent::Joined { peer: peer.clone() });
     }
-    for address in heard.relay {
+    for address in update.relay {
         send(socket, datagram, address).await;
     }
-    let ChatLine { name, text } = heard.line;
+    let ChatLine { name, text } = update.line;
     events(ClassicEvent::Said {
         peer: peer.clone(),
         name,
         text,
-        spared: heard.spared,
+        spared: update.spared,
     });
-    if heard.has_left {
+    if update.has_left {
         events(ClassicEvent::Left {
             peer,
             why: "goodbye",
@@ -120,22 +121,26 @@ async fn hear(
     }
 }
 
-/// Sends to one member. One that cannot be reached is forgotten in time; it holds up nobody.
+/// Sends to one member.
+///
+/// A member that cannot be reached is removed when it is idle for too long.
 async fn send(socket: &UdpSocket, datagram: &[u8], address: SocketAddr) {
     let _ = socket.send_to(datagram, address).await;
 }
 
-/// The client's half: says what `person` says, and gives what comes to `hear`, until the person
-/// goes or says the word `bye`, or `shutdown` completes; then says goodbye.
+/// The client: sends the lines of `person`, and passes received lines to `show`.
+///
+/// It ends when the user leaves or says the word `bye`, or when `shutdown` completes. Then it says
+/// goodbye.
 ///
 /// # Errors
-/// [`Error::Lost`] where nobody is there.
+/// [`Error::Lost`] if nothing receives datagrams at the server's address.
 pub async fn chat(
     socket: &UdpSocket,
     options: &ChatOptions,
-    person: Person,
+    person: LineSource,
     shutdown: impl Future<Output = ()>,
-    mut hear: impl FnMut(ChatLine),
+    mut show: impl FnMut(ChatLine),
 ) -> Result<(), Error> {
     let lost = |error: io::Error| match error.kind() {
         io::ErrorKind::ConnectionRefused => Error::Lost("nobody takes datagrams there".into()),
@@ -149,26 +154,26 @@ pub async fn chat(
             received = socket.recv(&mut datagram) => {
                 let count = received.map_err(lost)?;
                 let text = options.charset.decode(datagram.get(..count).unwrap_or_default());
-                hear(ChatLine::parse(&text));
+                show(ChatLine::parse(&text));
             }
             () = &mut shutdown => break,
-            said = person.line() => match said {
+            text = person.next_line() => match text {
                 None => break,
                 Some(text) if text.trim() == options.bye => break,
                 Some(text) if text.is_empty() => {}
                 Some(text) => {
-                    let line = ChatLine::encode(&options.name, &text, options.charset);
-                    socket.send(&line).await.map_err(lost)?;
+                    let datagram = ChatLine::encode(&options.name, &text, options.charset);
+                    socket.send(&datagram).await.map_err(lost)?;
                 }
             },
         }
     }
-    let line = ChatLine::encode(&options.name, &options.bye, options.charset);
-    socket.send(&line).await.map(|_| ()).map_err(lost)
+    let datagram = ChatLine::encode(&options.name, &options.bye, options.charset);
+    socket.send(&datagram).await.map(|_| ()).map_err(lost)
 }
 
 /// Whether an error concerns one address, and not the socket.
-fn is_passing(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind as K;
     matches!(
         error.kind(),

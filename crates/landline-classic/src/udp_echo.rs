@@ -1,4 +1,4 @@
-//! `udp-echo`: the same datagram, or in upper case.
+//! `udp-echo`: the server sends the same datagram back, or in upper case.
 
 use std::{
     net::{self, SocketAddr},
@@ -11,20 +11,21 @@ use landline_socketserver::{
 };
 use tokio::net::UdpSocket;
 
-use super::codec::{Charset, Upper};
+use super::codec::{Charset, UpperCase};
 use crate::Error;
 
-/// The longest datagram, in bytes.
+/// The maximum length of a datagram, in bytes.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
-/// Ports below are services of the system, which would answer an answer for ever (CVE-2024-2169).
+/// Lower ports belong to services, which answer answers forever (CVE-2024-2169).
 const SERVICE_PORTS: u16 = 1024;
 
-/// The server's half: what is sent back to `from`; nothing to a source that is itself a server.
-/// What is sent back is at most three times as long.
+/// The answer to a datagram; `None` if its source is itself a service.
+///
+/// The answer is at most three times as long as the datagram.
 fn answer(
     from: SocketAddr,
     datagram: &[u8],
-    upper: Option<Upper>,
+    upper: Option<UpperCase>,
     charset: Charset,
 ) -> Option<Vec<u8>> {
     if from.port() < SERVICE_PORTS {
@@ -33,10 +34,10 @@ fn answer(
     Some(upper.map_or_else(|| datagram.to_vec(), |upper| upper.apply(charset, datagram)))
 }
 
-/// The client's half: sends one datagram, and waits for the answer.
+/// The client: sends one datagram and waits for the answer.
 ///
 /// # Errors
-/// [`Error::Lost`] where none has come within `patience`, or nobody is there.
+/// [`Error::Lost`] if no answer arrives within `patience`, or nothing receives datagrams there.
 pub async fn ask(
     socket: &UdpSocket,
     datagram: &[u8],
@@ -62,13 +63,13 @@ pub async fn ask(
     }
 }
 
-/// Answers datagrams on the calling thread, until `shutdown`.
+/// The server: answers datagrams on the calling thread until `shutdown`.
 ///
 /// # Errors
-/// `io` where waiting for datagrams is not possible at all.
+/// [`Error::Io`] if the socket cannot be waited for.
 pub fn serve(
     socket: net::UdpSocket,
-    upper: Option<Upper>,
+    upper: Option<UpperCase>,
     charset: Charset,
     shutdown: &Shutdown,
 ) -> Result<(), Error> {
@@ -83,7 +84,6 @@ pub fn serve(
         }
     };
     let drained = DatagramServer::new(socket, handler).inline(shutdown);
-    drained
-        .map(drop)
-        .map_err(|error| Error::io("the socket", error))
+    drained.map_err(|error| Error::io("the socket", error))?;
+    Ok(())
 }

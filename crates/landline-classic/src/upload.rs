@@ -1,4 +1,4 @@
-//! `upload` and `upload-bare`: a header, then a file's bytes, any number of times.
+//! `upload` and `upload-bare`: the client sends headers, each with a file's bytes.
 
 use std::{sync::Arc, time::Instant};
 
@@ -6,36 +6,38 @@ use landline_paths::{Grant, Root, SourceFile, StagePlan, StagedFile, sweep};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    ClassicEvent, Connection, Got,
+    ClassicEvent, Connection, Received,
     codec::{
         BodyDecoder, Charset, DialectError, FileHeader, Frames, HEADER_BYTES_MAX, Part, Receipt,
         UploadForm, base_name,
     },
-    service::{Reporter, told},
+    service::{Reporter, client_message},
 };
 use crate::{Error, FileProgress};
 
-/// What is read from a file at once.
+/// The bytes that one read of a file takes.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// The mode of a new file, before the umask.
 const MODE: u32 = 0o666;
 
-/// How files are taken.
+/// The options of an upload server.
 #[derive(Debug, Clone)]
 pub struct UploadOptions {
-    /// How headers are written.
+    /// The format of the headers.
     pub form: UploadForm,
-    /// Where files go.
+    /// The folder for the files.
     pub folder: Arc<Root>,
-    /// Whether a file may replace another.
+    /// Whether a file may replace an existing one.
     pub overwrite: bool,
-    /// Whether the client is told how it went.
+    /// Whether the server sends a receipt for each file.
     pub ack: bool,
 }
 
 impl UploadOptions {
-    /// Removes what a server that was killed has left of files in the making; those of other
-    /// servers that run stay. Blocking.
+    /// Removes the staging files of killed servers. Those of running servers stay.
+    ///
+    /// # Blocking
+    /// It reads the folder.
     pub fn sweep(&self) {
         if let Ok(folder) = self.folder.home() {
             sweep(&folder);
@@ -43,31 +45,32 @@ impl UploadOptions {
     }
 }
 
-/// The server's half: takes files until the client has finished.
+/// The server: stores files until the client has finished.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     charset: Charset,
     options: &UploadOptions,
     report: &Reporter,
 ) -> Result<(), Error> {
     let mut decoder = BodyDecoder::new(options.form, charset);
-    let mut header_began = None;
+    let mut header_started_at = None;
     let mut file = None;
     loop {
-        let got = match decoder.at_boundary() || decoder.is_in_header() {
-            true => line.read_header(header_began).await?,
-            false => line.read(None).await?,
+        let received = if decoder.at_boundary() || decoder.is_in_header() {
+            connection.read_header(header_started_at).await?
+        } else {
+            connection.read(None).await?
         };
-        let bytes = match got {
-            Got::Bytes(bytes) => bytes,
+        let bytes = match received {
+            Received::Bytes(bytes) => bytes,
             _ if decoder.at_boundary() => return Ok(()),
-            // What there is of a file goes with it.
+            // The staging file is removed on return.
             _ => return Err(DialectError::Cut.into()),
         };
         let mut input = bytes.as_slice();
         while let Some(part) = decoder.next::<FileHeader>(&mut input)? {
             match part {
-                Part::Header(header) => file = Some(Incoming::begin(header, options).await),
+                Part::Header(header) => file = Some(IncomingFile::create(header, options).await),
                 Part::Body(bytes) => {
                     file = match file.take() {
                         Some(incoming) => Some(incoming.write(bytes.to_vec()).await?),
@@ -78,32 +81,35 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     let Some(incoming) = file.take() else {
                         continue;
                     };
-                    let receipt = incoming.end(report).await?;
+                    let receipt = incoming.finish(report).await?;
                     if options.ack {
-                        line.send(&receipt.encode(charset)).await?;
+                        connection.send(&receipt.encode(charset)).await?;
                     }
                 }
             }
         }
-        header_began = if decoder.is_in_header() {
-            header_began.or(Some(Instant::now()))
+        header_started_at = if decoder.is_in_header() {
+            header_started_at.or(Some(Instant::now()))
         } else {
             None
         };
     }
 }
 
-/// A file on its way in. One that is refused is read all the same, so that the next one is found
-/// behind it.
-struct Incoming {
+/// A file that is being received.
+///
+/// The bytes of a rejected file are read too, so that the next header is found.
+struct IncomingFile {
     header: FileHeader,
     staging: Result<Box<StagedFile>, Error>,
 }
 
-impl Incoming {
-    async fn begin(header: FileHeader, options: &UploadOptions) -> Self {
-        let (folder, overwrite) = (options.folder.clone(), options.overwrite);
-        let (name, size) = (header.name.clone(), header.size);
+impl IncomingFile {
+    async fn create(header: FileHeader, options: &UploadOptions) -> Self {
+        let folder = options.folder.clone();
+        let overwrite = options.overwrite;
+        let name = header.name.clone();
+        let size = header.size;
         let open = move || {
             let base = base_name(&name).map_err(|source| Error::Name {
                 name: name.clone(),
@@ -141,8 +147,8 @@ impl Incoming {
         Ok(self)
     }
 
-    /// All bytes have come: the file appears, or the reason is given why it does not.
-    async fn end(self, report: &Reporter) -> Result<Receipt, Error> {
+    /// Gives the complete file its final name, or rejects it with a reason.
+    async fn finish(self, report: &Reporter) -> Result<Receipt, Error> {
         let Self { header, staging } = self;
         let commit = move || {
             let mut staging = staging?;
@@ -171,20 +177,22 @@ impl Incoming {
                     peer,
                     message: error.to_string(),
                 });
-                Ok(Receipt::Error(told(&error, &header.name)))
+                Ok(Receipt::Error(client_message(&error, &header.name)))
             }
         }
     }
 }
 
-/// The client's half: sends one file under the name in `header`, whose size has to be that of
-/// `source`. `progress` is called before the first byte and after each piece.
+/// The client: sends a file under the name in `header`.
+///
+/// The size in `header` must be that of `source`. `progress` is called before the first byte and
+/// after each piece.
 ///
 /// # Errors
-/// [`Error::SourceChanged`], [`Error::Lost`], [`Error::Path`], [`Error::Io`]. The line is of no use
-/// then.
+/// [`Error::SourceChanged`], [`Error::Lost`], [`Error::Path`] or [`Error::Io`]. The connection
+/// cannot be used afterwards.
 pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     charset: Charset,
     form: UploadForm,
     header: &FileHeader,
@@ -195,16 +203,16 @@ pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
         done: 0,
         size: header.size,
     });
-    line.send(&header.encode(form, charset)).await?;
-    send_content(line, source, header.size, progress).await
+    connection.send(&header.encode(form, charset)).await?;
+    send_content(connection, source, header.size, progress).await
 }
 
 /// Sends exactly `size` bytes of a file.
 ///
 /// # Errors
-/// [`Error::SourceChanged`], [`Error::Lost`], [`Error::Path`], [`Error::Io`].
+/// [`Error::SourceChanged`], [`Error::Lost`], [`Error::Path`] or [`Error::Io`].
 pub(super) async fn send_content<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     source: Arc<SourceFile>,
     size: u64,
     mut progress: impl FnMut(FileProgress),
@@ -224,7 +232,7 @@ pub(super) async fn send_content<S: AsyncRead + AsyncWrite + Unpin>(
         if chunk.is_empty() {
             return Err(changed());
         }
-        line.send(&chunk).await?;
+        connection.send(&chunk).await?;
         offset += chunk.len() as u64;
         progress(FileProgress { done: offset, size });
     }
@@ -234,21 +242,24 @@ pub(super) async fn send_content<S: AsyncRead + AsyncWrite + Unpin>(
     if is_unchanged { Ok(()) } else { Err(changed()) }
 }
 
-/// The client's half: waits for the receipt of a file of `size` bytes.
+/// The client: waits for the receipt of a file of `size` bytes.
+///
+/// Returns the file's name there.
 ///
 /// # Errors
-/// [`Error::NotStored`], [`Error::Dialect`] also where it has stored another size, [`Error::Lost`].
+/// [`Error::NotStored`], [`Error::Lost`], or [`Error::Dialect`], also if the server stored another
+/// size.
 pub async fn receive_receipt<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     charset: Charset,
     size: u64,
 ) -> Result<String, Error> {
     let mut frames = Frames::new(HEADER_BYTES_MAX);
-    while let Got::Bytes(bytes) = line.read(None).await? {
+    while let Received::Bytes(bytes) = connection.read(None).await? {
         let mut input = bytes.as_slice();
-        let found = frames.next(&mut input)?;
-        line.put_back(input);
-        let Some(payload) = found else { continue };
+        let payload = frames.next(&mut input)?;
+        connection.put_back(input);
+        let Some(payload) = payload else { continue };
         return match Receipt::parse(&charset.decode(&payload))? {
             Receipt::Stored { name, size: stored } if stored == size => Ok(name),
             Receipt::Stored { size: stored, .. } => Err(DialectError::Header(format!(

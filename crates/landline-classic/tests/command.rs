@@ -5,7 +5,7 @@
     missing_docs,
     reason = "a test"
 )]
-//! Both halves of the command dialects, joined in memory.
+//! The server and the client of the command dialects, joined in memory.
 
 use std::{
     sync::{Arc, Mutex},
@@ -15,13 +15,13 @@ use std::{
 use landline_classic::{
     ClassicEvent, ClassicSink, Connection, Dialect, Service,
     codec::Charset,
-    command::{self, Answered, CommandForm, CommandOptions},
+    command::{self, CommandForm, CommandOptions, CommandResult},
 };
 use tokio::io::DuplexStream;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A client at a server of commands, and what the server reports.
+/// A client, and the events that its server reports.
 fn joined(
     form: CommandForm,
     output_bytes_max: u64,
@@ -42,64 +42,66 @@ fn joined(
         idle_time_max: PATIENCE,
     };
     let (client, server) = tokio::io::duplex(1000);
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let sink = seen.clone();
-    let events: ClassicSink = Arc::new(move |event| sink.lock().unwrap().push(event));
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let recorded = events.clone();
+    let sink: ClassicSink = Arc::new(move |event| recorded.lock().unwrap().push(event));
     tokio::spawn(async move {
         service
-            .serve(server, "memory".into(), std::future::pending(), &events)
+            .serve(server, "memory".into(), std::future::pending(), &sink)
             .await
     });
-    (Connection::new(client, PATIENCE), seen)
+    (Connection::new(client, PATIENCE), events)
 }
 
 async fn run(
-    line: &mut Connection<DuplexStream>,
+    connection: &mut Connection<DuplexStream>,
     form: CommandForm,
     text: &str,
-) -> (Answered, Vec<u8>) {
+) -> (CommandResult, Vec<u8>) {
     let mut output = Vec::new();
-    command::send(line, Charset::default(), text).await.unwrap();
-    let answered = command::receive_answer(line, Charset::default(), form, &mut output)
+    command::send(connection, Charset::default(), text)
+        .await
+        .unwrap();
+    let result = command::receive_answer(connection, Charset::default(), form, &mut output)
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(answered.bytes, output.len() as u64);
-    (answered, output)
+    assert_eq!(result.bytes, output.len() as u64);
+    (result, output)
 }
 
 #[tokio::test]
-async fn output_that_does_not_fit_into_memory_arrives_whole_and_in_order() {
+async fn output_larger_than_memory_arrives_in_order() {
     for form in [CommandForm::Sized, CommandForm::Json] {
-        let (mut line, _) = joined(form, 1 << 30);
-        let (_, output) = run(&mut line, form, "echo last >&2; seq 200000").await;
+        let (mut connection, _) = joined(form, 1 << 30);
+        let (_, output) = run(&mut connection, form, "echo last >&2; seq 200000").await;
         let expected: String = (1..=200_000).map(|number| format!("{number}\n")).collect();
         assert!(
             output == (expected + "last\n").into_bytes(),
             "{} bytes",
             output.len()
         );
-        let (answered, output) = run(&mut line, form, "exit 9").await;
+        let (result, output) = run(&mut connection, form, "exit 9").await;
         assert_eq!(
-            (answered.code, output.len()),
+            (result.code, output.len()),
             (matches!(form, CommandForm::Json).then_some(9), 0)
         );
     }
 }
 
 #[tokio::test]
-async fn a_command_that_says_too_much_is_stopped_and_the_line_goes_on() {
-    let (mut line, events) = joined(CommandForm::Json, 100_000);
-    let (answered, output) = run(&mut line, CommandForm::Json, "yes").await;
-    assert_eq!(answered.code, Some(-9));
+async fn command_with_too_much_output_is_stopped() {
+    let (mut connection, events) = joined(CommandForm::Json, 100_000);
+    let (result, output) = run(&mut connection, CommandForm::Json, "yes").await;
+    assert_eq!(result.code, Some(-9));
     let text = String::from_utf8(output).unwrap();
-    let (said, remark) = text.split_at(100_000);
+    let (lines, notice) = text.split_at(100_000);
     assert!(
-        said == "y\n".repeat(50_000) && remark.contains("more than 100000 bytes"),
-        "{remark}"
+        lines == "y\n".repeat(50_000) && notice.contains("more than 100000 bytes"),
+        "{notice}"
     );
-    let (answered, output) = run(&mut line, CommandForm::Json, "echo on").await;
-    assert_eq!((answered.code, output.as_slice()), (Some(0), &b"on\n"[..]));
+    let (result, output) = run(&mut connection, CommandForm::Json, "echo on").await;
+    assert_eq!((result.code, output.as_slice()), (Some(0), &b"on\n"[..]));
     assert!(matches!(
         &events.lock().unwrap()[1],
         ClassicEvent::Command { code: -9, .. }
@@ -108,16 +110,21 @@ async fn a_command_that_says_too_much_is_stopped_and_the_line_goes_on() {
 
 /// Proves `classic-command` in docs/faults.md.
 #[tokio::test]
-async fn a_client_that_is_gone_ends_its_command() {
-    let (mut line, events) = joined(CommandForm::Raw, 0);
-    command::send(&mut line, Charset::default(), "echo begun; yes")
+async fn disconnected_client_ends_its_command() {
+    let (mut connection, events) = joined(CommandForm::Raw, 0);
+    command::send(&mut connection, Charset::default(), "echo begun; yes")
         .await
         .unwrap();
     let mut output = Vec::new();
-    let begun =
-        command::receive_raw(&mut line, Some(PATIENCE), Some(Duration::ZERO), &mut output).await;
-    assert!(begun.unwrap() && output.starts_with(b"begun\n"));
-    drop(line);
+    let is_open = command::receive_raw(
+        &mut connection,
+        Some(PATIENCE),
+        Some(Duration::ZERO),
+        &mut output,
+    )
+    .await;
+    assert!(is_open.unwrap() && output.starts_with(b"begun\n"));
+    drop(connection);
     let ended = async {
         while !events
             .lock()

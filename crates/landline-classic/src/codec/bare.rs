@@ -1,4 +1,4 @@
-//! A JSON object with no length before it: its end is found by parsing it.
+//! A JSON object without a length prefix. Parsing it finds its end.
 
 use super::{Charset, DialectError, HEADER_BYTES_MAX, TextDecoder};
 
@@ -14,7 +14,7 @@ pub(super) struct BareJson {
 }
 
 impl BareJson {
-    /// For a header in `charset`.
+    /// A decoder for objects in `charset`.
     pub(super) fn new(charset: Charset) -> Self {
         Self {
             charset,
@@ -27,20 +27,21 @@ impl BareJson {
         }
     }
 
-    /// Whether a part of a header is there.
-    pub(super) fn is_begun(&self) -> bool {
+    /// Whether a part of an object was read.
+    pub(super) fn has_begun(&self) -> bool {
         self.bytes > 0
     }
 
-    /// The next whole object in `input`, which is advanced past what was used; `None` when it takes
-    /// more.
+    /// The next whole object in `input`; `None` if that needs more input.
+    ///
+    /// `input` is advanced past the bytes that were used.
     ///
     /// # Errors
-    /// [`DialectError::Header`] where it is not the beginning of an object,
+    /// [`DialectError::Header`] if the input does not begin with an object, or
     /// [`DialectError::Endless`].
     pub(super) fn next(&mut self, input: &mut &[u8]) -> Result<Option<String>, DialectError> {
-        // One byte at a time, and characters as they become whole: in GBK and its kind a byte that
-        // looks like a brace can be the second half of a character.
+        // The input is decoded byte by byte. In encodings like GBK a byte that looks like a brace
+        // can be the second half of a character.
         while let Some((byte, rest)) = input.split_first() {
             *input = rest;
             self.bytes += 1;
@@ -61,7 +62,9 @@ impl BareJson {
         Ok(None)
     }
 
-    /// Follows the structure of JSON as far as its end depends on it.
+    /// Follows the structure of the JSON.
+    ///
+    /// Returns whether this character ends the object.
     fn ends_at(&mut self, character: char) -> Result<bool, DialectError> {
         if self.in_string {
             match character {

@@ -1,60 +1,63 @@
-//! A header that says how many bytes follow, then the bytes; any number of times.
+//! Headers that announce a number of bytes, each followed by those bytes.
 
 use super::{Charset, DialectError, Frames, HEADER_BYTES_MAX, UploadForm, bare::BareJson};
 
-/// A header that is followed by bytes.
+/// A header that announces a number of bytes.
 pub trait SizedHeader: Sized {
-    /// Reads it from its JSON.
+    /// Reads the header from its JSON.
     ///
     /// # Errors
     /// [`DialectError::Header`].
     fn parse(json: &str, form: UploadForm) -> Result<Self, DialectError>;
 
-    /// How many bytes follow.
+    /// The number of bytes that follow.
     fn size(&self) -> u64;
 }
 
-/// A part of what was sent, the bytes being borrowed from the input.
+/// A part of the stream. The bytes are borrowed from the input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Part<'a, H> {
     /// A header.
     Header(H),
-    /// The next of the bytes that it announced; never empty.
+    /// The next bytes of the announced ones; never empty.
     Body(&'a [u8]),
-    /// All of them have come.
+    /// All announced bytes were read.
     End,
 }
 
-/// Decodes headers and the bytes behind them from a stream that is cut anywhere.
+/// Decodes headers and the bytes after them from a stream.
 pub struct BodyDecoder {
     charset: Charset,
-    form: Form,
+    headers: HeaderDecoder,
+    /// The announced bytes that were not read yet; `None` before a header.
     left: Option<u64>,
 }
 
-enum Form {
+enum HeaderDecoder {
     Framed(Frames),
     Bare(BareJson),
 }
 
 impl BodyDecoder {
-    /// For headers in `charset`, written as `form` says.
+    /// A decoder for headers in `charset` and in this format.
     pub fn new(form: UploadForm, charset: Charset) -> Self {
-        let form = match form {
-            UploadForm::Framed => Form::Framed(Frames::new(HEADER_BYTES_MAX)),
-            UploadForm::Bare => Form::Bare(BareJson::new(charset)),
+        let headers = match form {
+            UploadForm::Framed => HeaderDecoder::Framed(Frames::new(HEADER_BYTES_MAX)),
+            UploadForm::Bare => HeaderDecoder::Bare(BareJson::new(charset)),
         };
         Self {
             charset,
-            form,
+            headers,
             left: None,
         }
     }
 
-    /// The next part in `input`, which is advanced past what was used; `None` when it takes more.
+    /// The next part in `input`; `None` if that needs more input.
+    ///
+    /// `input` is advanced past the bytes that were used.
     ///
     /// # Errors
-    /// [`DialectError`] for a header that is none.
+    /// [`DialectError`] for a header that is malformed or too long.
     pub fn next<'a, H: SizedHeader>(
         &mut self,
         input: &mut &'a [u8],
@@ -73,14 +76,14 @@ impl BodyDecoder {
                 Ok(Some(Part::Body(bytes)))
             }
             None => {
-                let (json, form) = match &mut self.form {
-                    Form::Framed(frames) => (
+                let (json, form) = match &mut self.headers {
+                    HeaderDecoder::Framed(frames) => (
                         frames
                             .next(input)?
                             .map(|payload| self.charset.decode(&payload)),
                         UploadForm::Framed,
                     ),
-                    Form::Bare(bare) => (bare.next(input)?, UploadForm::Bare),
+                    HeaderDecoder::Bare(bare) => (bare.next(input)?, UploadForm::Bare),
                 };
                 let Some(json) = json else { return Ok(None) };
                 let header = H::parse(&json, form)?;
@@ -90,16 +93,16 @@ impl BodyDecoder {
         }
     }
 
-    /// Whether a header has begun and is not complete.
+    /// Whether the stream is within a header.
     pub fn is_in_header(&self) -> bool {
         self.left.is_none()
-            && match &self.form {
-                Form::Framed(frames) => !frames.at_boundary(),
-                Form::Bare(bare) => bare.is_begun(),
+            && match &self.headers {
+                HeaderDecoder::Framed(frames) => !frames.at_boundary(),
+                HeaderDecoder::Bare(bare) => bare.has_begun(),
             }
     }
 
-    /// Whether the stream may end here.
+    /// Whether the stream is before a header, so that it may end.
     pub fn at_boundary(&self) -> bool {
         self.left.is_none() && !self.is_in_header()
     }

@@ -1,30 +1,31 @@
-//! Messages without a length or an end of their own: a newline or a pause ends them.
+//! Messages that a newline or a pause ends.
 
 use std::time::{Duration, Instant};
 
 use super::{BURST_BYTES_MAX, Charset, DialectError};
 
-/// How long one message may take in all.
+/// The time that one message may take in all.
 const MESSAGE_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Takes messages from a stream that ends each at a newline, or at a pause of the sender.
+/// Takes messages from a stream in which a newline or a pause ends each.
 ///
-/// After every input and at every timeout, call [`poll_message`](Self::poll_message) until it gives
-/// none; what is held is bounded by that.
+/// After every input and every timeout, call [`poll_message`](Self::poll_message) until it returns
+/// `None`. This also limits the memory that it uses.
 #[derive(Debug)]
 pub struct Bursts {
     charset: Charset,
     pause: Duration,
     pending: Vec<u8>,
-    /// Where the next message begins in `pending`, and up to where there is no newline.
+    /// The beginning of the next message in `pending`.
     start: usize,
+    /// There is no newline in `pending` before this index.
     searched: usize,
-    began: Option<Instant>,
+    started_at: Option<Instant>,
     latest: Option<Instant>,
 }
 
 impl Bursts {
-    /// For text in `charset`, in which `pause` ends a message.
+    /// A decoder for text in `charset`, in which `pause` ends a message.
     pub fn new(charset: Charset, pause: Duration) -> Self {
         Self {
             charset,
@@ -32,31 +33,33 @@ impl Bursts {
             pending: Vec::new(),
             start: 0,
             searched: 0,
-            began: None,
+            started_at: None,
             latest: None,
         }
     }
 
-    /// More bytes have come.
+    /// Takes bytes that arrived at `now`.
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
         self.pending.drain(..self.start);
         self.searched = self.searched.saturating_sub(self.start);
         self.start = 0;
         self.pending.extend_from_slice(bytes);
-        self.began.get_or_insert(now);
+        self.started_at.get_or_insert(now);
         self.latest = Some(now);
     }
 
-    /// Whether so much is held that nothing more is to be read before messages were taken.
+    /// Whether messages must be taken before more bytes are read.
     pub fn is_full(&self) -> bool {
         self.pending.len() >= BURST_BYTES_MAX
     }
 
-    /// The next message that is complete by `now`, without its newline. It may be empty.
+    /// The next message that is complete at `now`, without its newline.
+    ///
+    /// It may be empty.
     ///
     /// # Errors
-    /// [`DialectError::Endless`] above [`BURST_BYTES_MAX`], [`DialectError::Slow`] for one that has
-    /// been coming for too long.
+    /// [`DialectError::Endless`] above [`BURST_BYTES_MAX`], or [`DialectError::Slow`] for a message
+    /// that takes too long.
     pub fn poll_message(&mut self, now: Instant) -> Result<Option<String>, DialectError> {
         let unsearched = self.pending.get(self.searched..).unwrap_or_default();
         if let Some((end, next)) = self.charset.newline(unsearched) {
@@ -67,11 +70,11 @@ impl Bursts {
             );
             self.start = self.searched + next;
             self.searched = self.start;
-            // What stands behind it has come with it, or is new by now.
-            self.began = self.latest.filter(|_| !self.rest().is_empty());
+            // The bytes after the newline arrived with the latest input.
+            self.started_at = self.latest.filter(|_| !self.rest().is_empty());
             return Ok(Some(text));
         }
-        // A newline of two bytes may be half there.
+        // The first half of a two-byte newline may be the last byte.
         self.searched = self.start + self.rest().len() / 2 * 2;
         let since = |moment: Option<Instant>| {
             moment.map_or(Duration::ZERO, |moment| {
@@ -89,22 +92,22 @@ impl Bursts {
         if since(self.latest) >= self.pause {
             return Ok(self.finish());
         }
-        if since(self.began) >= MESSAGE_TIME_MAX {
+        if since(self.started_at) >= MESSAGE_TIME_MAX {
             return Err(DialectError::Slow(MESSAGE_TIME_MAX.as_secs()));
         }
         Ok(None)
     }
 
-    /// When to look again though nothing has come.
+    /// When to call [`poll_message`](Self::poll_message) if no input arrives.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.rest().is_empty() {
             return None;
         }
         let pause = self.latest? + self.pause;
-        Some(pause.min(self.began? + MESSAGE_TIME_MAX))
+        Some(pause.min(self.started_at? + MESSAGE_TIME_MAX))
     }
 
-    /// The stream has ended: what is left without a newline, if anything.
+    /// The rest at the end of the stream, if there is any.
     pub fn finish(&mut self) -> Option<String> {
         let rest = self.rest().to_vec();
         *self = Self::new(self.charset, self.pause);
@@ -134,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_ends_a_message_and_a_byte_postpones_it() {
+    fn pause_ends_message_and_input_postpones_it() {
         let mut bursts = Bursts::new(Charset::default(), PAUSE);
         let start = Instant::now();
         bursts.handle_input(start, b"l");
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_pauses_and_never_ends_is_refused() {
+    fn endless_message_without_pause_is_rejected() {
         let mut bursts = Bursts::new(Charset::default(), PAUSE);
         let start = Instant::now();
         let mut now = start;
@@ -184,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lines_come_whole_however_they_are_cut(
+        fn messages_do_not_depend_on_segmentation(
             lines in proptest::collection::vec("[^\r\n]{0,20}", 0..6),
             step in 1usize..9,
             label in proptest::sample::select(&["utf-8", "gb18030", "utf-16le"][..]),

@@ -1,16 +1,16 @@
-//! `challenge`: whoever has the secret answers 32 random bytes with their HMAC.
+//! `challenge`: a peer with the secret answers 32 random bytes with their HMAC.
 
 use std::str::FromStr;
 
 use hmac::{Hmac, KeyInit, Mac};
 
-/// The bytes that a challenge is made of.
-pub const NONCE_BYTES: usize = 32;
+/// The length of a challenge, in bytes.
+pub(crate) const NONCE_BYTES: usize = 32;
 
-/// Which HMAC answers a challenge.
+/// The HMAC that answers a challenge.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum HmacKind {
-    /// HMAC-MD5, which old programs speak.
+    /// HMAC-MD5, for old programs.
     Md5,
     /// HMAC-SHA-256.
     #[default]
@@ -20,20 +20,25 @@ pub enum HmacKind {
 }
 
 impl FromStr for HmacKind {
-    type Err = String;
+    type Err = UnknownHmac;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnknownHmac> {
         match text {
             "md5" => Ok(Self::Md5),
             "sha256" => Ok(Self::Sha256),
             "sha512" => Ok(Self::Sha512),
-            _ => Err("md5, sha256 or sha512 is needed".into()),
+            _ => Err(UnknownHmac),
         }
     }
 }
 
+/// A text that names no [`HmacKind`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("md5, sha256 or sha512 is needed")]
+pub struct UnknownHmac;
+
 impl HmacKind {
-    /// How long an answer is, in bytes.
+    /// The length of an answer, in bytes.
     pub fn answer_bytes(self) -> usize {
         match self {
             Self::Md5 => 16,
@@ -51,16 +56,17 @@ impl HmacKind {
         }
     }
 
-    /// Whether `found` is the answer to `nonce`, in a time that does not depend on where it
-    /// differs.
-    pub fn verifies(self, secret: &[u8], nonce: &[u8], found: &[u8]) -> bool {
+    /// Whether `answer` is the answer to `nonce`.
+    ///
+    /// The time does not depend on where they differ.
+    pub fn is_answer(self, secret: &[u8], nonce: &[u8], answer: &[u8]) -> bool {
         use subtle::ConstantTimeEq;
-        self.answer(secret, nonce).ct_eq(found).into()
+        self.answer(secret, nonce).ct_eq(answer).into()
     }
 }
 
 fn answer<M: Mac + KeyInit>(secret: &[u8], nonce: &[u8]) -> Vec<u8> {
-    // A key of any length is a key of HMAC.
+    // HMAC takes keys of any length, so this never fails.
     let Ok(mac) = <M as KeyInit>::new_from_slice(secret) else {
         return Vec::new();
     };
@@ -76,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answers_are_those_of_rfc_2202_and_rfc_4231() {
+    fn answers_match_rfc_2202_and_rfc_4231() {
         let nonce = b"what do ya want for nothing?";
         assert_eq!(
             hex(&HmacKind::Md5.answer(b"Jefe", nonce)),
@@ -93,21 +99,21 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_the_whole_answer_passes() {
+    fn only_complete_answer_is_accepted() {
         for kind in [HmacKind::Md5, HmacKind::Sha256, HmacKind::Sha512] {
             let mut answer = kind.answer(b"secret", b"nonce");
             assert_eq!(answer.len(), kind.answer_bytes());
-            assert!(kind.verifies(b"secret", b"nonce", &answer));
+            assert!(kind.is_answer(b"secret", b"nonce", &answer));
             assert!(
-                !kind.verifies(b"secret", b"once", &answer)
-                    && !kind.verifies(b"Secret", b"nonce", &answer)
+                !kind.is_answer(b"secret", b"once", &answer)
+                    && !kind.is_answer(b"Secret", b"nonce", &answer)
             );
             let (_, shorter) = answer.split_last().unwrap();
-            assert!(!kind.verifies(b"secret", b"nonce", shorter));
+            assert!(!kind.is_answer(b"secret", b"nonce", shorter));
             answer[0] ^= 1;
             assert!(
-                !kind.verifies(b"secret", b"nonce", &answer)
-                    && !kind.verifies(b"secret", b"nonce", b"")
+                !kind.is_answer(b"secret", b"nonce", &answer)
+                    && !kind.is_answer(b"secret", b"nonce", b"")
             );
         }
     }

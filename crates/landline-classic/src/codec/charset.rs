@@ -1,4 +1,4 @@
-//! The encodings that text travels in, by their WHATWG names.
+//! The encodings of text, by their WHATWG names.
 
 use std::str::FromStr;
 
@@ -15,27 +15,27 @@ impl Default for Charset {
 }
 
 impl FromStr for Charset {
-    type Err = String;
+    type Err = UnknownCharset;
 
-    fn from_str(label: &str) -> Result<Self, String> {
-        Encoding::for_label_no_replacement(label.as_bytes()).map(Self).ok_or_else(|| {
-            "not the name of an encoding, as the web knows them: utf-8, gbk, big5, shift_jis, ...".into()
-        })
+    fn from_str(label: &str) -> Result<Self, UnknownCharset> {
+        Encoding::for_label_no_replacement(label.as_bytes())
+            .map(Self)
+            .ok_or(UnknownCharset)
     }
 }
 
-impl Charset {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        self.0.name()
-    }
+/// A text that names no [`Charset`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the name of an encoding, as the web knows them: utf-8, gbk, big5, shift_jis, ...")]
+pub struct UnknownCharset;
 
-    /// All of these bytes as text; what is malformed becomes U+FFFD.
+impl Charset {
+    /// Decodes all of these bytes. Malformed ones become U+FFFD.
     pub fn decode(self, bytes: &[u8]) -> String {
         self.0.decode_without_bom_handling(bytes).0.into_owned()
     }
 
-    /// The text as bytes; what the encoding lacks becomes `?`.
+    /// Encodes a text. Characters that the encoding lacks become `?`.
     pub fn encode(self, text: &str) -> Vec<u8> {
         self.encoder().encode(text, true)
     }
@@ -48,18 +48,18 @@ impl Charset {
     /// An encoder for a stream.
     pub fn encoder(self) -> TextEncoder {
         TextEncoder(match self.0 {
-            encoding if encoding == UTF_16LE => Form::Utf16(u16::to_le_bytes),
-            encoding if encoding == UTF_16BE => Form::Utf16(u16::to_be_bytes),
-            encoding => Form::Other(encoding.new_encoder()),
+            encoding if encoding == UTF_16LE => StreamEncoder::Utf16(u16::to_le_bytes),
+            encoding if encoding == UTF_16BE => StreamEncoder::Utf16(u16::to_be_bytes),
+            encoding => StreamEncoder::Other(encoding.new_encoder()),
         })
     }
 
-    /// Where the first newline in `bytes` begins and ends.
+    /// The range of the first newline in `bytes`, as begin and end.
     pub fn newline(self, bytes: &[u8]) -> Option<(usize, usize)> {
         let unit: &[u8] = match self.0 {
             encoding if encoding == UTF_16LE => &[b'\n', 0],
             encoding if encoding == UTF_16BE => &[0, b'\n'],
-            // In every other encoding the byte means nothing else.
+            // In all other encodings this byte occurs in no other character.
             _ => b"\n",
         };
         let at = bytes.chunks(unit.len()).position(|chunk| chunk == unit)? * unit.len();
@@ -67,12 +67,13 @@ impl Charset {
     }
 }
 
-/// Decodes a stream of text that may be cut within a character.
+/// Decodes a stream that may be cut within a character.
 pub struct TextDecoder(Decoder);
 
 impl TextDecoder {
-    /// The text in `bytes` as far as its characters are complete; at the `last` bytes all of it.
-    /// What is malformed becomes U+FFFD.
+    /// Decodes the characters in `bytes` that are complete, or all with `last`.
+    ///
+    /// Malformed bytes become U+FFFD.
     pub fn decode(&mut self, bytes: &[u8], last: bool) -> String {
         let mut text = String::new();
         let mut rest = bytes;
@@ -93,21 +94,24 @@ impl TextDecoder {
 }
 
 /// Encodes a stream of text.
-pub struct TextEncoder(Form);
+pub struct TextEncoder(StreamEncoder);
 
-enum Form {
-    /// The library that does the rest writes no UTF-16.
+enum StreamEncoder {
+    /// encoding_rs cannot encode UTF-16.
     Utf16(fn(u16) -> [u8; 2]),
     Other(Encoder),
 }
 
 impl TextEncoder {
-    /// The bytes of `text`; with `last`, also those that end the stream. What the encoding lacks
-    /// becomes `?`.
+    /// Encodes `text`; with `last`, also adds the bytes that end the stream.
+    ///
+    /// Characters that the encoding lacks become `?`.
     pub fn encode(&mut self, text: &str, last: bool) -> Vec<u8> {
         let encoder = match &mut self.0 {
-            Form::Utf16(bytes_of) => return text.encode_utf16().flat_map(bytes_of).collect(),
-            Form::Other(encoder) => encoder,
+            StreamEncoder::Utf16(bytes_of) => {
+                return text.encode_utf16().flat_map(bytes_of).collect();
+            }
+            StreamEncoder::Other(encoder) => encoder,
         };
         let mut bytes = Vec::new();
         let mut rest = text;
@@ -120,7 +124,7 @@ impl TextEncoder {
             match result {
                 EncoderResult::InputEmpty => return bytes,
                 EncoderResult::OutputFull => {}
-                // Encodings with states have gone back to ASCII by now.
+                // An encoding with states is in its ASCII state here.
                 EncoderResult::Unmappable(_) => bytes.push(b'?'),
             }
         }
@@ -147,7 +151,7 @@ mod tests {
     ];
 
     #[test]
-    fn names_are_those_of_the_web() {
+    fn charset_names_are_those_of_whatwg() {
         for label in LABELS {
             let charset: Charset = label.parse().unwrap();
             assert_eq!(charset.decode(&charset.encode("plain")), "plain", "{label}");
@@ -160,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_encoding_lacks_is_a_question_mark() {
+    fn unmappable_character_becomes_question_mark() {
         assert_eq!(
             "latin1".parse::<Charset>().unwrap().encode("aé消b"),
             b"a\xe9?b"
@@ -172,9 +176,9 @@ mod tests {
     }
 
     #[test]
-    fn a_newline_of_utf_16_is_two_bytes_in_their_place() {
+    fn utf_16_newline_is_two_aligned_bytes() {
         let charset: Charset = "utf-16le".parse().unwrap();
-        // U+0A41 U+0A0A hold the byte 0x0a, and no newline.
+        // U+0A41 and U+0A0A contain the byte 0x0a, but no newline.
         assert_eq!(
             charset.newline(&charset.encode("ੁ\u{a0a}x\ny")),
             Some((6, 8))
@@ -185,7 +189,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_stream_that_is_cut_anywhere_gives_the_same_text(
+        fn decoded_text_does_not_depend_on_segmentation(
             bytes in proptest::collection::vec(any::<u8>(), 0..60),
             cut in any::<proptest::sample::Index>(),
             label in proptest::sample::select(LABELS),
@@ -199,10 +203,10 @@ mod tests {
         }
 
         #[test]
-        fn text_in_unicode_s_own_forms_survives(text in ".*", label in proptest::sample::select(
+        fn unicode_encodings_round_trip(text in ".*", label in proptest::sample::select(
             &["utf-8", "utf-16le", "utf-16be", "gb18030"][..])) {
             let charset: Charset = label.parse().unwrap();
-            // GB 18030 maps a few characters of the private use area elsewhere.
+            // GB 18030 maps some private use characters elsewhere.
             prop_assume!(label != "gb18030" || !text.chars().any(|c| ('\u{e000}'..='\u{f8ff}').contains(&c)));
             prop_assert_eq!(charset.decode(&charset.encode(&text)), text);
         }

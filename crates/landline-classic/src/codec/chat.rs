@@ -1,4 +1,6 @@
-//! `udp-chat`: many members by address, and nobody is sent three times what it has sent.
+//! `udp-chat`: a relay for members that are known by their address.
+//!
+//! A member receives less than three times the bytes that it sent.
 
 use std::{
     collections::HashMap,
@@ -8,24 +10,24 @@ use std::{
 
 use super::Charset;
 
-/// Members at a time.
+/// The maximum number of members.
 const MEMBERS_MAX: usize = 1024;
-/// The longest name, in characters.
+/// The maximum length of a name, in characters.
 const NAME_CHARACTERS_MAX: usize = 64;
-/// Relayed bytes stay below so many times the received ones.
+/// Relayed bytes of a member stay below this multiple of its received bytes.
 const AMPLIFICATION: u64 = 3;
 
-/// A line and who says it.
+/// A line of a chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatLine {
-    /// The name that it carries.
+    /// The sender's name, if the line contains one.
     pub name: Option<String>,
-    /// The rest.
+    /// The text after the name.
     pub text: String,
 }
 
 impl ChatLine {
-    /// Takes apart `NAME的消息:TEXT` or `NAME: TEXT`; anything else is text without a name.
+    /// Parses `NAME的消息:TEXT` or `NAME: TEXT`. Another line is a text without a name.
     pub fn parse(line: &str) -> Self {
         let line = line.trim_end_matches(['\r', '\n']);
         let parts = ["的消息:", "的消息：", ": "]
@@ -46,7 +48,7 @@ impl ChatLine {
         }
     }
 
-    /// The datagram: `NAME的消息:TEXT`, or `NAME: TEXT` in an encoding that lacks the former.
+    /// The datagram `NAME的消息:TEXT`, or `NAME: TEXT` if the encoding lacks those.
     pub fn encode(name: &str, text: &str, charset: Charset) -> Vec<u8> {
         let custom = "的消息:";
         let mark = if charset.decode(&charset.encode(custom)) == custom {
@@ -58,31 +60,29 @@ impl ChatLine {
     }
 }
 
-/// A member.
 #[derive(Debug)]
 struct Member {
-    name: Option<String>,
     latest: Instant,
     received: u64,
     relayed: u64,
 }
 
-/// What to make of a datagram.
+/// The effects of a datagram.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Heard {
-    /// What it says.
+pub struct ChatUpdate {
+    /// The line in the datagram.
     pub line: ChatLine,
-    /// Whether its sender is new.
+    /// Whether the sender is a new member.
     pub has_joined: bool,
-    /// Whether its sender has left with it.
+    /// Whether the sender left with this line.
     pub has_left: bool,
-    /// To whom the datagram goes on as it is.
+    /// The members to whom the datagram is relayed unchanged.
     pub relay: Vec<SocketAddr>,
-    /// How many members it does not go to, as they have sent too little themselves.
+    /// The members that do not get it because they sent too little themselves.
     pub spared: usize,
 }
 
-/// Who is there.
+/// The members of a chat.
 #[derive(Debug)]
 pub struct Members {
     idle_time_max: Duration,
@@ -92,8 +92,10 @@ pub struct Members {
 }
 
 impl Members {
-    /// Nobody yet. `bye` is the word that leaves; who says nothing for `idle_time_max` is
-    /// forgotten.
+    /// A chat without members.
+    ///
+    /// A line of the word `bye` leaves the chat. A member is removed after `idle_time_max` of
+    /// silence.
     pub fn new(idle_time_max: Duration, bye: String, charset: Charset) -> Self {
         Self {
             idle_time_max,
@@ -103,13 +105,13 @@ impl Members {
         }
     }
 
-    /// A datagram has come. `None` where there is no room for another member.
+    /// Handles a datagram. `None` if it would add a member above the limit.
     pub fn handle_datagram(
         &mut self,
         now: Instant,
         from: SocketAddr,
         bytes: &[u8],
-    ) -> Option<Heard> {
+    ) -> Option<ChatUpdate> {
         self.handle_timeout(now);
         let has_joined = !self.members.contains_key(&from);
         if has_joined && self.members.len() >= MEMBERS_MAX {
@@ -117,7 +119,6 @@ impl Members {
         }
         let line = ChatLine::parse(&self.charset.decode(bytes));
         let new = Member {
-            name: None,
             latest: now,
             received: 0,
             relayed: 0,
@@ -125,15 +126,12 @@ impl Members {
         let member = self.members.entry(from).or_insert(new);
         member.latest = now;
         member.received += bytes.len() as u64;
-        if line.name.is_some() {
-            member.name.clone_from(&line.name);
-        }
         let (relay, spared) = self.relay(from, bytes.len() as u64);
         let has_left = line.text.trim() == self.bye;
         if has_left {
             self.members.remove(&from);
         }
-        Some(Heard {
+        Some(ChatUpdate {
             line,
             has_joined,
             has_left,
@@ -142,17 +140,12 @@ impl Members {
         })
     }
 
-    /// To whom the operator's own lines go: everybody.
+    /// The addresses of all members, for the operator's lines.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.members.keys().copied().collect()
     }
 
-    /// The name that a member last used.
-    pub fn name(&self, address: SocketAddr) -> Option<&str> {
-        self.members.get(&address)?.name.as_deref()
-    }
-
-    /// When somebody will have been silent for too long.
+    /// The time at which the next member will have been silent for too long.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.members
             .values()
@@ -160,29 +153,25 @@ impl Members {
             .min()
     }
 
-    /// Forgets who has been silent for too long; those who were.
+    /// Removes the members that were silent for too long, and returns them.
     pub fn handle_timeout(&mut self, now: Instant) -> Vec<SocketAddr> {
         let idle_time_max = self.idle_time_max;
-        let gone =
+        let is_expired =
             |member: &mut Member| now.saturating_duration_since(member.latest) >= idle_time_max;
         self.members
-            .extract_if(|_, member| gone(member))
+            .extract_if(|_, member| is_expired(member))
             .map(|(address, _)| address)
             .collect()
     }
 
-    /// A member cannot be reached.
-    pub fn remove(&mut self, address: SocketAddr) {
-        self.members.remove(&address);
-    }
-
     fn relay(&mut self, from: SocketAddr, bytes: u64) -> (Vec<SocketAddr>, usize) {
-        let (mut relay, mut spared) = (Vec::new(), 0);
-        for (address, member) in self
+        let mut relay = Vec::new();
+        let mut spared = 0;
+        let others = self
             .members
             .iter_mut()
-            .filter(|(address, _)| **address != from)
-        {
+            .filter(|(address, _)| **address != from);
+        for (address, member) in others {
             if member.relayed + bytes < AMPLIFICATION * member.received {
                 member.relayed += bytes;
                 relay.push(*address);
@@ -211,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_whose_it_is_in_either_custom() {
+    fn chat_line_has_name_in_both_notations() {
         for (line, name, text) in [
             ("alice的消息:你好: 世界", Some("alice"), "你好: 世界"),
             ("小明: hi的消息:x", Some("小明"), "hi的消息:x"),
@@ -240,29 +229,31 @@ mod tests {
     }
 
     #[test]
-    fn members_come_and_leave_and_are_forgotten() {
-        let (mut members, start) = (members(), Instant::now());
+    fn members_join_leave_and_expire() {
+        let mut members = members();
+        let start = Instant::now();
         assert!(
             members
                 .handle_datagram(start, at(1), b"a: one")
                 .unwrap()
                 .has_joined
         );
-        let heard = members
+        let update = members
             .handle_datagram(start + IDLE / 2, at(2), b"b: two")
             .unwrap();
-        assert_eq!((heard.relay, heard.has_left), (vec![at(1)], false));
+        assert_eq!((update.relay, update.has_left), (vec![at(1)], false));
         assert_eq!(members.poll_timeout(), Some(start + IDLE));
         assert_eq!(members.handle_timeout(start + IDLE), [at(1)]);
-        let heard = members
+        let update = members
             .handle_datagram(start + IDLE, at(2), b"b: 886")
             .unwrap();
-        assert!(heard.has_left && heard.relay.is_empty() && members.addresses().is_empty());
+        assert!(update.has_left && update.relay.is_empty() && members.addresses().is_empty());
     }
 
     #[test]
-    fn there_is_an_end_to_the_members() {
-        let (mut members, start) = (members(), Instant::now());
+    fn member_above_limit_is_rejected() {
+        let mut members = members();
+        let start = Instant::now();
         for port in 0..MEMBERS_MAX as u16 {
             members.handle_datagram(start, at(port), b"x").unwrap();
         }
@@ -277,17 +268,19 @@ mod tests {
     proptest! {
         /// Proves `amplification` in docs/faults.md.
         #[test]
-        fn nobody_is_relayed_three_times_what_it_sent(
+        fn member_receives_less_than_three_times_what_it_sent(
             datagrams in proptest::collection::vec((1u16..6, 0usize..50), 0..200),
         ) {
-            let (mut members, now) = (members(), Instant::now());
-            let (mut sent, mut got) = (HashMap::<_, usize>::new(), HashMap::<_, usize>::new());
+            let mut members = members();
+            let now = Instant::now();
+            let mut sent = HashMap::<_, usize>::new();
+            let mut received = HashMap::<_, usize>::new();
             for (port, length) in datagrams {
                 *sent.entry(at(port)).or_default() += length;
                 for address in members.handle_datagram(now, at(port), &vec![b'x'; length]).unwrap().relay {
                     prop_assert_ne!(address, at(port));
-                    *got.entry(address).or_default() += length;
-                    prop_assert!(got[&address] < 3 * sent[&address]);
+                    *received.entry(address).or_default() += length;
+                    prop_assert!(received[&address] < 3 * sent[&address]);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! An int32 length, then that many bytes: `struct.pack('i', n)`.
+//! Frames: an int32 length (Python's `struct.pack('i', n)`), then that many bytes.
 
 use landline_proto::{
     ProtocolError,
@@ -7,25 +7,26 @@ use landline_proto::{
 
 use super::DialectError;
 
-/// `payload` with its length in front.
-pub fn framed(payload: &[u8]) -> Vec<u8> {
+/// A frame with this payload.
+pub(crate) fn encode_frame(payload: &[u8]) -> Vec<u8> {
     let mut bytes = prefix(payload.len()).to_vec();
     bytes.extend_from_slice(payload);
     bytes
 }
 
-/// Takes whole frames from a stream. Memory grows with the bytes that came, never with a length
-/// that was promised.
+/// Assembles whole frames from a stream.
+///
+/// The memory that it uses grows with the bytes received, never with the lengths announced.
 #[derive(Debug)]
-pub struct Frames {
+pub(crate) struct Frames {
     decoder: FrameDecoder,
     limit: u32,
     payload: Vec<u8>,
 }
 
 impl Frames {
-    /// Frames of at most `limit` bytes.
-    pub fn new(limit: u32) -> Self {
+    /// A decoder for frames of at most `limit` bytes.
+    pub(crate) fn new(limit: u32) -> Self {
         Self {
             decoder: FrameDecoder::default(),
             limit,
@@ -33,12 +34,13 @@ impl Frames {
         }
     }
 
-    /// The next whole frame's payload in `input`, which is advanced past what was used; `None` when
-    /// it takes more.
+    /// The payload of the next whole frame in `input`; `None` if that needs more input.
+    ///
+    /// `input` is advanced past the bytes that were used.
     ///
     /// # Errors
     /// [`DialectError::Length`].
-    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Vec<u8>>, DialectError> {
+    pub(crate) fn next(&mut self, input: &mut &[u8]) -> Result<Option<Vec<u8>>, DialectError> {
         while let Some(part) = self
             .decoder
             .decode(input, self.limit)
@@ -53,13 +55,13 @@ impl Frames {
         Ok(None)
     }
 
-    /// Whether the stream may end here: between two frames.
-    pub fn at_boundary(&self) -> bool {
+    /// Whether the stream is between two frames, so that it may end.
+    pub(crate) fn at_boundary(&self) -> bool {
         self.decoder.at_boundary()
     }
 }
 
-/// What the frame decoder says, in the words of the dialects.
+/// An error of the frame decoder as an error of the dialects.
 fn length_error(error: &ProtocolError) -> DialectError {
     match error {
         ProtocolError::FrameSize { length, limit } => DialectError::Length {
@@ -90,18 +92,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_segmentation_gives_the_same_texts(
+        fn frames_do_not_depend_on_segmentation(
             lengths in proptest::collection::vec(proptest::sample::select(&[0usize, 1, 3, 1023, 1024, 1025][..]), 0..5),
             step in 1usize..1100,
         ) {
             let texts: Vec<Vec<u8>> = lengths.iter().map(|&length| vec![b'x'; length]).collect();
-            let stream: Vec<u8> = texts.iter().flat_map(|text| framed(text)).collect();
+            let stream: Vec<u8> = texts.iter().flat_map(|text| encode_frame(text)).collect();
             prop_assert_eq!(frames(&stream, step), texts);
         }
     }
 
     #[test]
-    fn a_length_out_of_range_names_both_numbers() {
+    fn frame_length_out_of_range_is_rejected() {
         for length in [-1, 2001, i32::MAX, i32::MIN] {
             let error = Frames::new(2000)
                 .next(&mut &length.to_le_bytes()[..])

@@ -1,16 +1,16 @@
-//! The JSON headers, and which name a file gets.
+//! The JSON headers, and the name of an uploaded file.
 
 use landline_paths::name::{NameError, check_component};
 use serde_json::{Map, Value, json};
 
-use super::{Charset, DialectError, SizedHeader, framed};
+use super::{Charset, DialectError, SizedHeader, encode_frame};
 
-/// How the header of an upload is written.
+/// The format of an upload's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadForm {
-    /// `upload`: behind its length, with the keys `file_name` and `file_size`.
+    /// `upload`: with a length prefix, and the keys `file_name` and `file_size`.
     Framed,
-    /// `upload-bare`: alone, with the keys `filename` and `filesize`.
+    /// `upload-bare`: without a prefix, and with the keys `filename` and `filesize`.
     Bare,
 }
 
@@ -23,19 +23,19 @@ impl UploadForm {
     }
 }
 
-/// The header of a file that is uploaded, or of one that was asked for.
+/// The header of an uploaded or downloaded file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FileHeader {
-    /// The name as it was sent: to be used through [`base_name`] alone.
+    /// The name from the peer. Use it only through [`base_name`].
     pub name: String,
     /// Bytes of content.
     pub size: u64,
-    /// What else the header says.
+    /// The other keys of the header.
     pub rest: Map<String, Value>,
 }
 
 impl FileHeader {
-    /// A header with nothing else in it.
+    /// A header without other keys.
     pub fn new(name: impl Into<String>, size: u64) -> Self {
         Self {
             name: name.into(),
@@ -44,7 +44,7 @@ impl FileHeader {
         }
     }
 
-    /// The header's bytes on the wire.
+    /// The bytes of the header.
     pub fn encode(&self, form: UploadForm, charset: Charset) -> Vec<u8> {
         let (name, size) = form.keys();
         let mut object = self.rest.clone();
@@ -54,7 +54,7 @@ impl FileHeader {
         if form == UploadForm::Bare {
             json
         } else {
-            framed(&json)
+            encode_frame(&json)
         }
     }
 }
@@ -73,16 +73,16 @@ impl SizedHeader for FileHeader {
     }
 }
 
-/// What a server of `download` answers.
+/// The response of a `download` server.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
-    /// The file's header; its bytes follow.
+pub(crate) enum DownloadResponse {
+    /// The header of the file, whose bytes follow.
     File(FileHeader),
-    /// Why there is none.
+    /// The reason why there is no file.
     Error(String),
 }
 
-impl SizedHeader for Answer {
+impl SizedHeader for DownloadResponse {
     fn parse(json: &str, form: UploadForm) -> Result<Self, DialectError> {
         match object(json)?.remove("error") {
             Some(error) => text(Some(error), "error").map(Self::Error),
@@ -98,24 +98,28 @@ impl SizedHeader for Answer {
     }
 }
 
-/// The bytes of an answer of `download`.
-pub fn download_answer(answer: &Answer, charset: Charset) -> Vec<u8> {
-    match answer {
-        Answer::File(header) => header.encode(UploadForm::Framed, charset),
-        Answer::Error(error) => framed(&charset.encode(&ascii_json(&json!({ "error": error })))),
+impl DownloadResponse {
+    /// The bytes of the response, without the file.
+    pub(crate) fn encode(&self, charset: Charset) -> Vec<u8> {
+        match self {
+            Self::File(header) => header.encode(UploadForm::Framed, charset),
+            Self::Error(error) => {
+                encode_frame(&charset.encode(&ascii_json(&json!({ "error": error }))))
+            }
+        }
     }
 }
 
-/// The bytes of a request for a file.
-pub fn download_request(name: &str, charset: Charset) -> Vec<u8> {
-    framed(&charset.encode(&ascii_json(&json!({"cmd": "get", "file_name": name}))))
+/// The bytes of a download request.
+pub(crate) fn encode_download_request(name: &str, charset: Charset) -> Vec<u8> {
+    encode_frame(&charset.encode(&ascii_json(&json!({"cmd": "get", "file_name": name}))))
 }
 
-/// The name in a request for a file.
+/// The name in a download request.
 ///
 /// # Errors
 /// [`DialectError::Header`].
-pub fn parse_download_request(json: &str) -> Result<String, DialectError> {
+pub(crate) fn parse_download_request(json: &str) -> Result<String, DialectError> {
     let mut object = object(json)?;
     match text(object.remove("cmd"), "cmd")?.as_str() {
         "get" => text(object.remove("file_name"), "file_name"),
@@ -125,19 +129,19 @@ pub fn parse_download_request(json: &str) -> Result<String, DialectError> {
     }
 }
 
-/// The header before a command's output in `command-json`.
+/// The header of a command's output in `command-json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CommandHeader {
+pub(crate) struct CommandHeader {
     /// Bytes of output.
     pub size: u64,
-    /// The exit status; below zero for the signal that ended it, as Python counts.
+    /// The exit status. Below zero, the signal that ended the command, as in Python.
     pub code: i64,
 }
 
 impl CommandHeader {
-    /// The header's bytes on the wire.
-    pub fn encode(self, charset: Charset) -> Vec<u8> {
-        framed(&charset.encode(&ascii_json(&json!({"size": self.size, "code": self.code}))))
+    /// The bytes of the header.
+    pub(crate) fn encode(self, charset: Charset) -> Vec<u8> {
+        encode_frame(&charset.encode(&ascii_json(&json!({"size": self.size, "code": self.code}))))
     }
 }
 
@@ -156,37 +160,37 @@ impl SizedHeader for CommandHeader {
     }
 }
 
-/// What an uploader is told, where it asked to be told.
+/// The result of an upload, sent to a client that asked for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Receipt {
-    /// The file is there.
+pub(crate) enum Receipt {
+    /// The file was stored.
     Stored {
-        /// The name that it got.
+        /// The name of the file.
         name: String,
         /// Bytes of content.
         size: u64,
     },
-    /// It is not, and why.
+    /// The reason why the file was not stored.
     Error(String),
 }
 
 impl Receipt {
-    /// The receipt's bytes on the wire.
-    pub fn encode(&self, charset: Charset) -> Vec<u8> {
+    /// The bytes of the receipt.
+    pub(crate) fn encode(&self, charset: Charset) -> Vec<u8> {
         let value = match self {
             Self::Stored { name, size } => {
                 json!({"ok": true, "file_name": name, "file_size": size})
             }
             Self::Error(error) => json!({"ok": false, "error": error}),
         };
-        framed(&charset.encode(&ascii_json(&value)))
+        encode_frame(&charset.encode(&ascii_json(&value)))
     }
 
-    /// Reads one from its JSON.
+    /// Reads a receipt from its JSON.
     ///
     /// # Errors
     /// [`DialectError::Header`].
-    pub fn parse(json: &str) -> Result<Self, DialectError> {
+    pub(crate) fn parse(json: &str) -> Result<Self, DialectError> {
         let mut object = object(json)?;
         match object.remove("error") {
             Some(error) => text(Some(error), "error").map(Self::Error),
@@ -198,10 +202,10 @@ impl Receipt {
     }
 }
 
-/// The one component of a name from the wire that a file is created under: what stands behind the
-/// last slash, backslash or drive letter.
+/// The last component of a name, after slashes, backslashes and a drive letter.
 ///
 /// # Errors
+/// [`NameError`] if that is no valid file name.
 /// [`NameError`] where nothing usable is left.
 pub fn base_name(name: &str) -> Result<&str, NameError> {
     if name.contains('\0') {
@@ -215,7 +219,7 @@ pub fn base_name(name: &str) -> Result<&str, NameError> {
     check_component(base.as_bytes()).map(|()| base)
 }
 
-/// JSON in ASCII alone, as Python writes it: whatever the encoding, nothing is lost.
+/// JSON in ASCII, as Python writes it, so that every encoding can hold it.
 fn ascii_json(value: &Value) -> String {
     let mut out = String::new();
     for character in value.to_string().chars() {
@@ -258,7 +262,7 @@ mod tests {
     use super::*;
     use crate::codec::{BodyDecoder, Part};
 
-    /// Names, contents, and how often each ended, whatever the cuts.
+    /// The headers and contents of the files in a stream that is cut into pieces.
     fn decode(
         stream: &[u8],
         step: usize,
@@ -266,7 +270,8 @@ mod tests {
         charset: Charset,
     ) -> Vec<(FileHeader, Vec<u8>)> {
         let mut decoder = BodyDecoder::new(form, charset);
-        let (mut open, mut done) = (None, Vec::new());
+        let mut open = None;
+        let mut done = Vec::new();
         for mut piece in stream.chunks(step) {
             while let Some(part) = decoder.next::<FileHeader>(&mut piece).unwrap() {
                 match part {
@@ -282,7 +287,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn uploads_come_whole_however_they_are_cut(
+        fn uploads_do_not_depend_on_segmentation(
             files in proptest::collection::vec((".{0,12}", proptest::collection::vec(any::<u8>(), 0..50)), 0..4),
             step in 1usize..40,
             form in proptest::sample::select(&[UploadForm::Framed, UploadForm::Bare][..]),
@@ -305,7 +310,7 @@ mod tests {
         }
 
         #[test]
-        fn a_base_name_is_one_component(name in "[a-c./\\\\:\0~ é-]{0,12}") {
+        fn base_name_is_one_component(name in "[a-c./\\\\:\0~ é-]{0,12}") {
             if let Ok(base) = base_name(&name) {
                 prop_assert!(name.ends_with(base) && !base.contains(['/', '\\', '\0']) && base != ".." && base != ".");
             }
@@ -313,9 +318,9 @@ mod tests {
     }
 
     #[test]
-    fn a_brace_that_is_half_a_character_ends_nothing() {
+    fn brace_as_second_byte_of_character_ends_nothing() {
         let gbk: Charset = "gbk".parse().unwrap();
-        // Second bytes 0x7d, 0x5c and 0x7b: a brace, a backslash, a brace.
+        // Their second bytes 0x7d, 0x5c and 0x7b are a brace, a backslash and a brace.
         for name in ["亇", "乗", "亄", "}\"]"] {
             let json = json!({"filename": name, "filesize": 2}).to_string();
             let mut stream = gbk.encode(&json);
@@ -327,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_part_of_a_name_counts() {
+    fn base_name_is_last_component() {
         for (name, base) in [
             ("报告 1.txt", "报告 1.txt"),
             ("/etc/passwd", "passwd"),
@@ -357,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_without_what_is_needed_are_refused() {
+    fn headers_without_needed_keys_are_rejected() {
         for json in [
             "",
             "[]",
@@ -377,7 +382,7 @@ mod tests {
             );
         }
         assert!(parse_download_request(r#"{"cmd": "put", "file_name": "x"}"#).is_err());
-        let request = download_request("é", Charset::default());
+        let request = encode_download_request("é", Charset::default());
         assert_eq!(&request[4..], br#"{"cmd":"get","file_name":"\u00e9"}"#);
         assert_eq!(
             parse_download_request(str::from_utf8(&request[4..]).unwrap()).unwrap(),
@@ -386,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn receipts_and_answers_survive_being_written_down() {
+    fn receipts_and_responses_round_trip() {
         let charset = Charset::default();
         for receipt in [
             Receipt::Stored {
@@ -401,11 +406,14 @@ mod tests {
             );
         }
         for answer in [
-            Answer::File(FileHeader::new("x", 1)),
-            Answer::Error("no".into()),
+            DownloadResponse::File(FileHeader::new("x", 1)),
+            DownloadResponse::Error("no".into()),
         ] {
-            let json = charset.decode(&download_answer(&answer, charset)[4..]);
-            assert_eq!(Answer::parse(&json, UploadForm::Framed).unwrap(), answer);
+            let json = charset.decode(&answer.encode(charset)[4..]);
+            assert_eq!(
+                DownloadResponse::parse(&json, UploadForm::Framed).unwrap(),
+                answer
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `login`: a name and a password, each a message, that may have arrived as one.
+//! `login`: a name and a password, as two messages that may arrive as one.
 
 use std::{
     str::FromStr,
@@ -7,12 +7,12 @@ use std::{
 
 use subtle::ConstantTimeEq;
 
-/// How long a name that is nobody's waits for a password, so that both are refused as one.
+/// The time for a password after an unknown name, so that both are one failure.
 const PASSWORD_WAIT: Duration = Duration::from_secs(1);
-/// Failures that close a connection.
+/// The failures after which the connection is closed.
 const FAILURES_MAX: u32 = 3;
 
-/// Names and passwords. `Debug` shows no password.
+/// Names and passwords. `Debug` prints no password.
 #[derive(Clone, Default)]
 pub struct Accounts(Vec<(String, String)>);
 
@@ -25,13 +25,14 @@ impl std::fmt::Debug for Accounts {
 }
 
 impl FromStr for Accounts {
-    type Err = String;
+    type Err = InvalidAccounts;
 
-    /// A line for each, `name:password`; empty lines and those that begin with `#` count for
-    /// nothing.
-    fn from_str(text: &str) -> Result<Self, String> {
+    /// Reads a line `name:password` for each account.
+    ///
+    /// Empty lines and `#` comments are ignored.
+    fn from_str(text: &str) -> Result<Self, InvalidAccounts> {
         let mut accounts: Vec<(String, String)> = Vec::new();
-        for (number, line) in text.lines().enumerate() {
+        for (index, line) in text.lines().enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
@@ -39,13 +40,13 @@ impl FromStr for Accounts {
                 Some((name, password)) if !name.is_empty() && !password.is_empty() => {
                     (name, password)
                 }
-                _ => return Err(format!("line {}: name:password is needed", number + 1)),
+                _ => return Err(InvalidAccounts::Malformed { line: index + 1 }),
             };
             if accounts.iter().any(|(other, _)| other == name) {
-                return Err(format!(
-                    "line {}: the account {name:?} is there already",
-                    number + 1
-                ));
+                return Err(InvalidAccounts::Duplicate {
+                    line: index + 1,
+                    name: name.to_owned(),
+                });
             }
             accounts.push((name.into(), password.into()));
         }
@@ -53,13 +54,36 @@ impl FromStr for Accounts {
     }
 }
 
+/// The reason why a list of accounts is rejected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidAccounts {
+    /// A line is not `name:password`.
+    #[error("line {line}: name:password is needed")]
+    Malformed {
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// Two lines have the same name.
+    #[error("line {line}: the account {name:?} is there already")]
+    Duplicate {
+        /// The second line, counted from 1.
+        line: usize,
+        /// The name.
+        name: String,
+    },
+}
+
 impl Accounts {
-    fn fits(&self, name: &str, password: &str) -> bool {
-        let mut fits = false;
+    /// Whether a name and password match.
+    ///
+    /// All accounts are compared, to hide which one differs.
+    fn has_password(&self, name: &str, password: &str) -> bool {
+        let mut is_match = false;
         for (known, secret) in &self.0 {
-            fits |= known == name && bool::from(secret.as_bytes().ct_eq(password.as_bytes()));
+            is_match |= known == name && bool::from(secret.as_bytes().ct_eq(password.as_bytes()));
         }
-        fits
+        is_match
     }
 
     fn has(&self, name: &str) -> bool {
@@ -67,34 +91,33 @@ impl Accounts {
     }
 }
 
-/// How a login ended.
+/// The outcome of a login attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// This user is who it says.
-    Welcome(String),
-    /// It is not.
-    Refused {
-        /// What to tell it.
+pub(crate) enum LoginOutcome {
+    /// The user with this name is logged in.
+    Accepted(String),
+    /// The attempt failed.
+    Rejected {
+        /// The reason, for the client.
         reason: String,
-        /// Whether this was its last try.
+        /// Whether the connection must be closed.
         is_last: bool,
     },
 }
 
-/// The server's half of one connection.
+/// The server of one connection.
 #[derive(Debug)]
-pub struct LoginDialog {
+pub(crate) struct LoginDialog {
     accounts: Accounts,
     name: Option<String>,
-    /// Until when a password may come for a name that is nobody's, and why it is refused
-    /// otherwise.
+    /// For an unknown name: when to reject it without a password, and the reason.
     waiting: Option<(Instant, String)>,
     failures: u32,
 }
 
 impl LoginDialog {
-    /// For these accounts.
-    pub fn new(accounts: Accounts) -> Self {
+    /// A dialog with these accounts.
+    pub(crate) fn new(accounts: Accounts) -> Self {
         Self {
             accounts,
             name: None,
@@ -103,21 +126,22 @@ impl LoginDialog {
         }
     }
 
-    /// A message has come. Empty ones count for nothing.
-    pub fn handle_message(&mut self, now: Instant, message: &str) -> Option<Verdict> {
+    /// Handles a message. An empty one is ignored.
+    pub(crate) fn handle_message(&mut self, now: Instant, message: &str) -> Option<LoginOutcome> {
         if message.is_empty() {
             return None;
         }
         self.waiting = None;
         if let Some(name) = self.name.take() {
-            return Some(match self.accounts.fits(&name, message) {
-                true => Verdict::Welcome(name),
-                false => self.refused("the name or the password is wrong".into()),
+            return Some(if self.accounts.has_password(&name, message) {
+                LoginOutcome::Accepted(name)
+            } else {
+                self.reject("the name or the password is wrong".into())
             });
         }
         if !self.accounts.has(message) {
             match self.split(message) {
-                Ok(name) => return Some(Verdict::Welcome(name)),
+                Ok(name) => return Some(LoginOutcome::Accepted(name)),
                 Err(reason) => self.waiting = Some((now + PASSWORD_WAIT, reason)),
             }
         }
@@ -126,18 +150,18 @@ impl LoginDialog {
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.waiting.as_ref().map(|(until, _)| *until)
     }
 
-    /// The time has come.
-    pub fn handle_timeout(&mut self, now: Instant) -> Option<Verdict> {
+    /// Rejects a name without a password when its time is over.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<LoginOutcome> {
         let (_, reason) = self.waiting.take_if(|(until, _)| *until <= now)?;
         self.name = None;
-        Some(self.refused(reason))
+        Some(self.reject(reason))
     }
 
-    /// Takes apart a name and a password that arrived as one.
+    /// Splits a message that may be a name and a password in one.
     fn split(&self, message: &str) -> Result<String, String> {
         let mut prefixes = self
             .accounts
@@ -149,7 +173,7 @@ impl LoginDialog {
             (Some(_), Some(_)) => {
                 Err("name and password arrived as one, and more than one name fits".into())
             }
-            (Some((name, password)), None) if self.accounts.fits(name, password) => {
+            (Some((name, password)), None) if self.accounts.has_password(name, password) => {
                 Ok(name.clone())
             }
             (Some(_), None) => {
@@ -158,9 +182,9 @@ impl LoginDialog {
         }
     }
 
-    fn refused(&mut self, reason: String) -> Verdict {
+    fn reject(&mut self, reason: String) -> LoginOutcome {
         self.failures += 1;
-        Verdict::Refused {
+        LoginOutcome::Rejected {
             reason,
             is_last: self.failures >= FAILURES_MAX,
         }
@@ -177,32 +201,32 @@ mod tests {
         LoginDialog::new("# the class\nzd:1\n\nzdx:secret:2\nli:3\n".parse().unwrap())
     }
 
-    fn welcome(name: &str) -> Option<Verdict> {
-        Some(Verdict::Welcome(name.into()))
+    fn accepted(name: &str) -> Option<LoginOutcome> {
+        Some(LoginOutcome::Accepted(name.into()))
     }
 
-    fn reason(verdict: Option<Verdict>) -> String {
-        match verdict {
-            Some(Verdict::Refused { reason, .. }) => reason,
+    fn reason(outcome: Option<LoginOutcome>) -> String {
+        match outcome {
+            Some(LoginOutcome::Rejected { reason, .. }) => reason,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_name_then_a_password() {
+    fn name_then_password_is_accepted() {
         let now = Instant::now();
         let mut dialog = dialog();
         assert_eq!(dialog.handle_message(now, "zdx"), None);
         assert_eq!(dialog.poll_timeout(), None);
         assert_eq!(dialog.handle_message(now, ""), None);
-        assert_eq!(dialog.handle_message(now, "secret:2"), welcome("zdx"));
+        assert_eq!(dialog.handle_message(now, "secret:2"), accepted("zdx"));
     }
 
     #[test]
-    fn both_as_one_where_only_one_name_fits() {
+    fn joined_name_and_password_need_one_matching_name() {
         let now = Instant::now();
-        assert_eq!(dialog().handle_message(now, "zd1"), welcome("zd"));
-        assert_eq!(dialog().handle_message(now, "li3"), welcome("li"));
+        assert_eq!(dialog().handle_message(now, "zd1"), accepted("zd"));
+        assert_eq!(dialog().handle_message(now, "li3"), accepted("li"));
         for (message, why) in [
             ("zdxsecret:2", "more than one"),
             ("li4", "password is wrong"),
@@ -212,32 +236,32 @@ mod tests {
             assert_eq!(dialog.handle_message(now, message), None);
             assert_eq!(dialog.poll_timeout(), Some(now + PASSWORD_WAIT));
             assert_eq!(dialog.handle_timeout(now), None);
-            let said = reason(dialog.handle_timeout(now + PASSWORD_WAIT));
-            assert!(said.contains(why), "{message}: {said}");
+            let found = reason(dialog.handle_timeout(now + PASSWORD_WAIT));
+            assert!(found.contains(why), "{message}: {found}");
             assert_eq!(
                 (dialog.poll_timeout(), dialog.handle_message(now, "zd1")),
-                (None, welcome("zd"))
+                (None, accepted("zd"))
             );
         }
     }
 
     #[test]
-    fn an_unknown_name_and_its_password_are_one_failure_and_three_are_the_last() {
+    fn unknown_name_counts_once_and_third_failure_is_last() {
         let now = Instant::now();
         let mut dialog = dialog();
         for last in [false, false, true] {
             assert_eq!(dialog.handle_message(now, "wu"), None);
-            let verdict = dialog.handle_message(now, "1").unwrap();
+            let outcome = dialog.handle_message(now, "1").unwrap();
             assert!(
-                matches!(&verdict, Verdict::Refused { is_last, .. } if *is_last == last),
-                "{verdict:?}"
+                matches!(&outcome, LoginOutcome::Rejected { is_last, .. } if *is_last == last),
+                "{outcome:?}"
             );
             assert_eq!(dialog.poll_timeout(), None);
         }
     }
 
     #[test]
-    fn accounts_are_lines_and_show_no_password() {
+    fn accounts_are_lines_and_debug_hides_passwords() {
         for bad in ["zd", "zd:", ":1", "zd:1\nzd:2"] {
             assert!(bad.parse::<Accounts>().is_err(), "{bad}");
         }
@@ -249,12 +273,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_is_welcome_without_a_password(messages in proptest::collection::vec("(zd|x|li|secret|:|2){0,3}", 0..8)) {
+        fn login_needs_a_password(messages in proptest::collection::vec("(zd|x|li|secret|:|2){0,3}", 0..8)) {
             let now = Instant::now();
             let mut dialog = dialog();
             let said = messages.concat();
             for message in &messages {
-                if let Some(Verdict::Welcome(name)) = dialog.handle_message(now, message) {
+                if let Some(LoginOutcome::Accepted(name)) = dialog.handle_message(now, message) {
                     prop_assert!(name == "zdx" && said.contains("secret:2"));
                     break;
                 }

@@ -1,8 +1,9 @@
-//! The dialects' wire formats without I/O: bytes and the time go in; bytes, events and deadlines
-//! come out.
+//! The wire formats, without I/O.
 //!
-//! Every decoder takes a stream that is cut anywhere and gives the same whatever the cuts; the one
-//! exception is [`Bursts`], for formats in which a pause is what ends a message.
+//! Bytes and the time go in; bytes, events and deadlines come out.
+//!
+//! The result of a decoder does not depend on where its stream is cut. The exception is [`Bursts`],
+//! for formats in which a pause ends a message.
 
 mod bare;
 mod body;
@@ -18,40 +19,43 @@ mod talk;
 
 pub use body::{BodyDecoder, Part, SizedHeader};
 pub use bursts::Bursts;
-pub use challenge::{HmacKind, NONCE_BYTES};
-pub use charset::{Charset, TextDecoder, TextEncoder};
-pub use chat::{ChatLine, Heard, Members};
-pub use echo::{EchoCodec, Upper};
-pub use framed::{Frames, framed};
-pub use header::{
-    Answer, CommandHeader, FileHeader, Receipt, UploadForm, base_name, download_answer,
-    download_request, parse_download_request,
+pub(crate) use challenge::NONCE_BYTES;
+pub use challenge::{HmacKind, UnknownHmac};
+pub use charset::{Charset, TextDecoder, TextEncoder, UnknownCharset};
+pub use chat::{ChatLine, ChatUpdate, Members};
+pub(crate) use echo::EchoCodec;
+pub use echo::{UnknownUpperCase, UpperCase};
+pub(crate) use framed::{Frames, encode_frame};
+pub(crate) use header::{
+    CommandHeader, DownloadResponse, Receipt, encode_download_request, parse_download_request,
 };
-pub use login::{Accounts, LoginDialog, Verdict};
-pub use talk::{Act, Side, Talk};
+pub use header::{FileHeader, UploadForm, base_name};
+pub use login::{Accounts, InvalidAccounts};
+pub(crate) use login::{LoginDialog, LoginOutcome};
+pub use talk::{Talk, TalkAction, TalkSide};
 
-/// What a peer sent that its dialect does not allow.
+/// A violation of a dialect by the peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialectError {
-    /// A length below zero or above what is accepted.
+    /// A length is below zero or above the limit.
     #[error("a length of {length} bytes; 0 to {limit} are accepted")]
     Length {
-        /// The length that was sent.
+        /// The length that the peer sent.
         length: i32,
-        /// The limit in force.
+        /// The limit in bytes.
         limit: u32,
     },
-    /// A header or message without an end.
+    /// A header or message has no end.
     #[error("a message of more than {limit} bytes without an end")]
     Endless {
-        /// The limit in force.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// A header that is not JSON, or lacks what its dialect needs.
+    /// A header is not JSON, or lacks a key that its dialect needs.
     #[error("a bad header: {0}")]
     Header(String),
-    /// A message that was begun and not completed in time.
+    /// A message was not completed in time. The number is the limit in seconds.
     #[error("a message was begun, and not complete after {0} s")]
     Slow(u64),
     /// The stream ended within a message.
@@ -59,9 +63,9 @@ pub enum DialectError {
     Cut,
 }
 
-/// The longest header, in bytes.
+/// The maximum length of a header, in bytes.
 pub const HEADER_BYTES_MAX: u32 = 64 * 1024;
-/// The longest text of the dialect `text`, in bytes.
+/// The maximum length of a text in the dialect `text`, in bytes.
 pub const TEXT_BYTES_MAX: u32 = 16 * 1024 * 1024;
-/// The longest message that ends at a newline or a pause, in bytes.
+/// The maximum length of a message that a newline or a pause ends, in bytes.
 pub const BURST_BYTES_MAX: usize = 64 * 1024;

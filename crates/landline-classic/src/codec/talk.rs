@@ -1,26 +1,26 @@
-//! `talk`: one side speaks, then the other.
+//! `talk`: the caller and the operator speak in turn.
 
-/// Which side this is.
+/// The role of the local side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// Who called. Its empty line is asked again.
+pub enum TalkSide {
+    /// The side that called. Its user is prompted again after an empty line.
     Caller,
-    /// Who was called. Its empty line hangs up.
+    /// The side that was called. An empty line hangs up.
     Operator,
 }
 
-/// What to do next.
+/// What the local side has to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
-    /// Nothing.
+pub enum TalkAction {
+    /// Do nothing.
     Nothing,
-    /// Show this line of the other side.
+    /// Show this line of the peer.
     Show(String),
     /// Send this line.
     Send(String),
-    /// Ask this side's person again.
-    AskAgain,
-    /// Show this last line of the other side and hang up.
+    /// Prompt the local user again.
+    PromptAgain,
+    /// Show this last line of the peer and hang up.
     ShowAndEnd(String),
     /// Send this last line and hang up.
     SendAndEnd(String),
@@ -28,64 +28,66 @@ pub enum Act {
     End,
 }
 
-/// Whose turn it is.
+/// The state of a conversation: whose turn it is.
 #[derive(Debug)]
 pub struct Talk {
-    side: Side,
+    side: TalkSide,
     bye: Option<String>,
-    is_ours: bool,
+    is_our_turn: bool,
 }
 
 impl Talk {
-    /// A conversation that the caller begins. The word `bye` ends it, whoever says it.
-    pub fn new(side: Side, bye: Option<String>) -> Self {
+    /// A conversation that the caller begins. The word `bye` ends it, from either side.
+    pub fn new(side: TalkSide, bye: Option<String>) -> Self {
         Self {
             side,
             bye,
-            is_ours: side == Side::Caller,
+            is_our_turn: side == TalkSide::Caller,
         }
     }
 
-    /// Whether this side's person is to speak.
+    /// Whether it is the local user's turn.
     pub fn is_our_turn(&self) -> bool {
-        self.is_ours
+        self.is_our_turn
     }
 
-    /// Whether what the other side says is heard now. An operator hears no second line before the
-    /// first is answered, so that nobody can flood it; a caller hears whatever comes, as the
-    /// operator may begin.
-    pub fn hears(&self) -> bool {
-        self.side == Side::Caller || !self.is_ours
+    /// Whether a line of the peer is accepted now.
+    ///
+    /// An operator accepts no second line before answering the first, so that a caller cannot
+    /// flood it. A caller always accepts lines, since the operator may begin.
+    pub fn is_listening(&self) -> bool {
+        self.side == TalkSide::Caller || !self.is_our_turn
     }
 
-    /// The other side has said this. It may be out of turn: what came with an earlier line, or its
-    /// first word.
-    pub fn handle_heard(&mut self, line: &str) -> Act {
+    /// Handles a line of the peer.
+    ///
+    /// It may be out of turn: a line that arrived with an earlier one, or the operator's first.
+    pub fn handle_remote(&mut self, line: &str) -> TalkAction {
         if line.is_empty() {
-            return Act::Nothing;
+            return TalkAction::Nothing;
         }
-        self.is_ours = true;
+        self.is_our_turn = true;
         if self.is_bye(line) {
-            Act::ShowAndEnd(line.into())
+            TalkAction::ShowAndEnd(line.into())
         } else {
-            Act::Show(line.into())
+            TalkAction::Show(line.into())
         }
     }
 
-    /// This side's person has said this, in its turn.
-    pub fn handle_said(&mut self, line: &str) -> Act {
+    /// Handles a line of the local user, in that user's turn.
+    pub fn handle_local(&mut self, line: &str) -> TalkAction {
         if line.is_empty() {
-            return if self.side == Side::Caller {
-                Act::AskAgain
+            return if self.side == TalkSide::Caller {
+                TalkAction::PromptAgain
             } else {
-                Act::End
+                TalkAction::End
             };
         }
-        self.is_ours = false;
+        self.is_our_turn = false;
         if self.is_bye(line) {
-            Act::SendAndEnd(line.into())
+            TalkAction::SendAndEnd(line.into())
         } else {
-            Act::Send(line.into())
+            TalkAction::Send(line.into())
         }
     }
 
@@ -99,29 +101,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_speaks_and_then_the_other() {
-        let mut caller = Talk::new(Side::Caller, Some("bye".into()));
-        let mut operator = Talk::new(Side::Operator, Some("bye".into()));
+    fn caller_and_operator_speak_in_turn() {
+        let mut caller = Talk::new(TalkSide::Caller, Some("bye".into()));
+        let mut operator = Talk::new(TalkSide::Operator, Some("bye".into()));
         assert!(
-            caller.is_our_turn() && !operator.is_our_turn() && caller.hears() && operator.hears()
+            caller.is_our_turn()
+                && !operator.is_our_turn()
+                && caller.is_listening()
+                && operator.is_listening()
         );
-        assert_eq!(caller.handle_said(""), Act::AskAgain);
-        assert_eq!(caller.handle_said("hello"), Act::Send("hello".into()));
-        assert_eq!(operator.handle_heard("hello"), Act::Show("hello".into()));
+        assert_eq!(caller.handle_local(""), TalkAction::PromptAgain);
+        assert_eq!(
+            caller.handle_local("hello"),
+            TalkAction::Send("hello".into())
+        );
+        assert_eq!(
+            operator.handle_remote("hello"),
+            TalkAction::Show("hello".into())
+        );
         assert!(
-            !caller.is_our_turn() && operator.is_our_turn() && caller.hears() && !operator.hears()
+            !caller.is_our_turn()
+                && operator.is_our_turn()
+                && caller.is_listening()
+                && !operator.is_listening()
         );
-        assert_eq!(operator.handle_said("bye "), Act::SendAndEnd("bye ".into()));
-        assert_eq!(caller.handle_heard("bye "), Act::ShowAndEnd("bye ".into()));
+        assert_eq!(
+            operator.handle_local("bye "),
+            TalkAction::SendAndEnd("bye ".into())
+        );
+        assert_eq!(
+            caller.handle_remote("bye "),
+            TalkAction::ShowAndEnd("bye ".into())
+        );
     }
 
     #[test]
-    fn an_empty_line_of_the_operator_hangs_up_and_nothing_is_nothing() {
-        let mut operator = Talk::new(Side::Operator, None);
-        assert_eq!(operator.handle_heard(""), Act::Nothing);
+    fn empty_line_of_operator_hangs_up() {
+        let mut operator = Talk::new(TalkSide::Operator, None);
+        assert_eq!(operator.handle_remote(""), TalkAction::Nothing);
         assert!(!operator.is_our_turn());
-        operator.handle_heard("hello");
-        assert_eq!(operator.handle_said(""), Act::End);
-        assert_eq!(operator.handle_said("bye"), Act::Send("bye".into()));
+        operator.handle_remote("hello");
+        assert_eq!(operator.handle_local(""), TalkAction::End);
+        assert_eq!(operator.handle_local("bye"), TalkAction::Send("bye".into()));
     }
 }

@@ -1,4 +1,4 @@
-//! The client's half.
+//! The client of the command dialects.
 
 use std::{
     io::Write,
@@ -10,14 +10,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::CommandForm;
 use crate::{
-    Connection, Error, Got,
+    Connection, Error, Received,
     codec::{BodyDecoder, Charset, CommandHeader, DialectError, Part, UploadForm},
 };
 
-/// An answer that has come.
+/// The result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answered {
-    /// The exit status, where the dialect tells it.
+pub struct CommandResult {
+    /// The exit status, if the dialect sends it.
     pub code: Option<i64>,
     /// Bytes of output.
     pub bytes: u64,
@@ -28,34 +28,35 @@ pub struct Answered {
 /// # Errors
 /// [`Error::Lost`].
 pub async fn send<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     charset: Charset,
     command: &str,
 ) -> Result<(), Error> {
-    line.send(&charset.encode(command)).await
+    connection.send(&charset.encode(command)).await
 }
 
-/// Waits for the whole answer of `command` or `command-json`, and writes it to `output` as it
-/// comes; `None` where the server has closed the line instead.
+/// Waits for an answer in the form `Sized` or `Json`, and writes it to `output`.
+///
+/// `None` if the server closes the connection instead.
 ///
 /// # Errors
-/// [`Error::Dialect`], [`Error::Lost`], and what writing says.
+/// [`Error::Dialect`], [`Error::Lost`], or [`Error::Io`] if writing fails.
 pub async fn receive_answer<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     charset: Charset,
     form: CommandForm,
     output: &mut (dyn Write + Send),
-) -> Result<Option<Answered>, Error> {
+) -> Result<Option<CommandResult>, Error> {
     let mut decoder = match form {
         CommandForm::Json => Decoder::Json(BodyDecoder::new(UploadForm::Framed, charset)),
         _ => Decoder::Sized(FrameDecoder::default()),
     };
-    let mut answered = Answered {
+    let mut answered = CommandResult {
         code: None,
         bytes: 0,
     };
     let mut has_begun = false;
-    while let Got::Bytes(bytes) = line.read(None).await? {
+    while let Received::Bytes(bytes) = connection.read(None).await? {
         has_begun = true;
         let mut input = bytes.as_slice();
         while let Some(step) = decoder.next(&mut input)? {
@@ -68,7 +69,7 @@ pub async fn receive_answer<S: AsyncRead + AsyncWrite + Unpin>(
                         .map_err(|error| Error::io("standard output", error))?;
                 }
                 Step::End => {
-                    line.put_back(input);
+                    connection.put_back(input);
                     output
                         .flush()
                         .map_err(|error| Error::io("standard output", error))?;
@@ -84,28 +85,32 @@ pub async fn receive_answer<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Waits for output of `command-raw`, and writes it to `output` as it comes: for its first byte
-/// `patience` at most, then until nothing has come for `pause`. False where the server has closed
-/// the line.
+/// Waits for output in the form `Raw`, and writes it to `output`.
+///
+/// It waits for the first byte for `patience`, then until nothing arrives for `pause`. `false` if
+/// the server has closed the connection.
 ///
 /// # Errors
-/// [`Error::Lost`], and what writing says.
+/// [`Error::Lost`], or [`Error::Io`] if writing fails.
 pub async fn receive_raw<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     patience: Option<Duration>,
     pause: Option<Duration>,
     output: &mut (dyn Write + Send),
 ) -> Result<bool, Error> {
     let mut wait = patience;
     loop {
-        match line.read(wait.map(|wait| Instant::now() + wait)).await? {
-            Got::Bytes(bytes) => {
+        match connection
+            .read(wait.map(|wait| Instant::now() + wait))
+            .await?
+        {
+            Received::Bytes(bytes) => {
                 let written = output.write_all(&bytes).and_then(|()| output.flush());
                 written.map_err(|error| Error::io("standard output", error))?;
                 wait = pause;
             }
-            Got::Timeout => return Ok(true),
-            Got::End => return Ok(false),
+            Received::Timeout => return Ok(true),
+            Received::End => return Ok(false),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A command that runs.
+//! A running command.
 
 use std::{process::Stdio, time::Instant};
 
@@ -13,30 +13,31 @@ use crate::{
     codec::{Charset, TextDecoder, TextEncoder},
 };
 
-/// What is read at once.
+/// The bytes that one read takes at most.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Which stream of the command.
+/// The stream that the command wrote to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stream {
+pub(super) enum OutputStream {
     Output,
     Errors,
 }
 
-/// A shell with a command, in a process group of its own, which is killed when this is dropped
-/// before it was waited for.
-pub(super) struct Running {
+/// A shell with a command, in its own process group.
+///
+/// The group is killed if this is dropped before [`wait`](Self::wait) has returned.
+pub(super) struct RunningCommand {
     child: Child,
     output: Pipe<ChildStdout>,
     errors: Pipe<ChildStderr>,
     group: Option<Pid>,
 }
 
-impl Running {
-    /// Starts `sh -c command`, with nothing to read and its output on two pipes.
+impl RunningCommand {
+    /// Starts `sh -c command` with an empty input and its output on two pipes.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub(super) fn start(command: &str, from: Option<Charset>, to: Charset) -> Result<Self, Error> {
         let mut child = Command::new("sh")
             .arg("-c")
@@ -68,12 +69,15 @@ impl Running {
         })
     }
 
-    /// The next output, of either stream; `None` when both have ended. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Option<(Stream, Vec<u8>)> {
+    /// The next output of either stream; `None` when both have ended.
+    ///
+    /// # Cancel safety
+    /// It loses no output when it is dropped.
+    pub(super) async fn next(&mut self) -> Option<(OutputStream, Vec<u8>)> {
         loop {
             let (stream, bytes) = tokio::select! {
-                bytes = self.output.next(), if self.output.stream.is_some() => (Stream::Output, bytes),
-                bytes = self.errors.next(), if self.errors.stream.is_some() => (Stream::Errors, bytes),
+                bytes = self.output.next(), if self.output.stream.is_some() => (OutputStream::Output, bytes),
+                bytes = self.errors.next(), if self.errors.stream.is_some() => (OutputStream::Errors, bytes),
                 else => return None,
             };
             if !bytes.is_empty() {
@@ -82,17 +86,19 @@ impl Running {
         }
     }
 
-    /// Ends it now, with all that it has started in its group.
+    /// Kills the process group.
     pub(super) fn kill(&mut self) {
         if let Some(group) = self.group {
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
 
-    /// Waits for its end; the exit status, or below zero the signal that ended it.
+    /// Waits for the end of the command. Kills it at `deadline`.
+    ///
+    /// Returns the exit status, or below zero the signal that ended it.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub(super) async fn wait(mut self, deadline: Instant) -> Result<i64, Error> {
         if tokio::time::timeout_at(deadline.into(), self.child.wait())
             .await
@@ -105,8 +111,8 @@ impl Running {
             .wait()
             .await
             .map_err(|error| Error::io("sh", error))?;
-        // From here on its number may be another's. What it has left in the background goes on, as
-        // behind any shell.
+        // The id may now belong to another process group. Background processes of the command
+        // continue, as after any shell.
         self.group = None;
         Ok(status
             .code()
@@ -114,20 +120,23 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningCommand {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-/// One of its pipes, in another encoding if need be.
+/// One of the pipes, with a conversion to another encoding if needed.
 struct Pipe<R> {
     stream: Option<R>,
     recode: Option<(TextDecoder, TextEncoder)>,
 }
 
 impl<R: AsyncRead + Unpin> Pipe<R> {
-    /// The next bytes; there may be none, and at the end the stream is gone. Cancel-safe.
+    /// The next bytes, perhaps none. At the end, the stream is dropped.
+    ///
+    /// # Cancel safety
+    /// It loses no bytes when it is dropped.
     async fn next(&mut self) -> Vec<u8> {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         let is_end = match &mut self.stream {

@@ -1,4 +1,4 @@
-//! The server's half.
+//! The server of the command dialects.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -6,21 +6,21 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     CommandForm, CommandOptions,
-    running::{Running, Stream},
+    running::{OutputStream, RunningCommand},
 };
 use crate::{
-    ClassicEvent, Connection, Error, Got,
+    ClassicEvent, Connection, Error, Received,
     codec::{Bursts, Charset, CommandHeader},
     service::Reporter,
     spool::Spool,
 };
 
-/// Commands that may wait for the one that runs. A client with more is not read from meanwhile.
+/// The commands that may wait. The server stops reading from a client with more.
 const WAITING_MAX: usize = 64;
 
-/// Runs one command after the other until the client has finished.
+/// Runs one command after another until the client has finished.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     bursts: Bursts,
     charset: Charset,
     options: &CommandOptions,
@@ -32,15 +32,17 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         is_open: true,
     };
     loop {
-        let Some(command) = commands.next(line).await? else {
+        let Some(command) = commands.next(connection).await? else {
             return Ok(());
         };
         if options.form == CommandForm::Raw && command.trim() == options.bye {
             return Ok(());
         }
         let (code, bytes) = match options.form {
-            CommandForm::Raw => run_raw(line, &mut commands, &command, charset, options).await?,
-            _ => run_gathered(line, &mut commands, &command, charset, options).await?,
+            CommandForm::Raw => {
+                run_raw(connection, &mut commands, &command, charset, options).await?
+            }
+            _ => run_collected(connection, &mut commands, &command, charset, options).await?,
         };
         report.event(|peer| ClassicEvent::Command {
             peer,
@@ -51,7 +53,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// What the client has sent and nobody has run.
+/// The commands of a client that have not run yet.
 struct Commands {
     bursts: Bursts,
     waiting: VecDeque<String>,
@@ -59,66 +61,72 @@ struct Commands {
 }
 
 impl Commands {
-    /// The next command; `None` where there is none any more.
+    /// The next command; `None` after the last.
     async fn next<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
-        line: &mut Connection<S>,
+        connection: &mut Connection<S>,
     ) -> Result<Option<String>, Error> {
         loop {
-            self.sort(Instant::now())?;
+            self.queue_messages(Instant::now())?;
             if let Some(command) = self.waiting.pop_front() {
                 return Ok(Some(command));
             }
             if !self.is_open {
                 return Ok(None);
             }
-            let got = match self.bursts.poll_timeout() {
-                Some(deadline) => line.read(Some(deadline)).await?,
-                None => line.read_between().await?,
+            let received = match self.bursts.poll_timeout() {
+                Some(deadline) => connection.read(Some(deadline)).await?,
+                None => connection.read_at_boundary().await?,
             };
-            self.take(got)?;
+            self.handle_received(received)?;
         }
     }
 
-    /// Listens while a command runs, so that a client that breaks off is noticed. Never completes
-    /// otherwise. Cancel-safe.
-    async fn listen<S: AsyncRead + AsyncWrite + Unpin>(
+    /// Reads while a command runs, so that a disconnect is noticed.
+    ///
+    /// It completes only on failure.
+    ///
+    /// # Cancel safety
+    /// It loses no bytes when it is dropped.
+    async fn watch<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
-        line: &mut Connection<S>,
+        connection: &mut Connection<S>,
     ) -> Error {
         loop {
             if !self.is_open || self.waiting.len() >= WAITING_MAX {
                 std::future::pending::<()>().await;
             }
-            // Who waits for its command is not idle.
-            let result = line.listen(self.bursts.poll_timeout()).await;
+            // A client that waits for its command is not idle.
+            let result = connection
+                .read_without_idle_limit(self.bursts.poll_timeout())
+                .await;
             if let Err(error) = result
-                .and_then(|got| self.take(got))
-                .and_then(|()| self.sort(Instant::now()))
+                .and_then(|received| self.handle_received(received))
+                .and_then(|()| self.queue_messages(Instant::now()))
             {
                 return error;
             }
         }
     }
 
-    fn take(&mut self, got: Got) -> Result<(), Error> {
-        match got {
-            Got::Bytes(bytes) => self.bursts.handle_input(Instant::now(), &bytes),
-            Got::End => {
+    fn handle_received(&mut self, received: Received) -> Result<(), Error> {
+        match received {
+            Received::Bytes(bytes) => self.bursts.handle_input(Instant::now(), &bytes),
+            Received::End => {
                 self.is_open = false;
-                self.sort(Instant::now())?;
+                self.queue_messages(Instant::now())?;
                 self.waiting.extend(
                     self.bursts
                         .finish()
                         .filter(|command| !command.trim().is_empty()),
                 );
             }
-            Got::Timeout => {}
+            Received::Timeout => {}
         }
         Ok(())
     }
 
-    fn sort(&mut self, now: Instant) -> Result<(), Error> {
+    fn queue_messages(&mut self, now: Instant) -> Result<(), Error> {
         while let Some(command) = self.bursts.poll_message(now)? {
             if !command.trim().is_empty() {
                 self.waiting.push_back(command);
@@ -128,29 +136,31 @@ impl Commands {
     }
 }
 
-/// The output goes out as it comes: a client that does not read holds up the command.
+/// Sends the output as it is written.
+///
+/// A client that does not read delays its command.
 async fn run_raw<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     commands: &mut Commands,
     command: &str,
     charset: Charset,
     options: &CommandOptions,
 ) -> Result<(i64, u64), Error> {
     let deadline = Instant::now() + options.time_max;
-    let mut running = Running::start(command, options.child_charset, charset)?;
+    let mut running = RunningCommand::start(command, options.child_charset, charset)?;
     let mut bytes = 0;
     loop {
         tokio::select! {
-            error = commands.listen(line) => return Err(error),
+            error = commands.watch(connection) => return Err(error),
             () = tokio::time::sleep_until(deadline.into()) => {
                 running.kill();
-                line.send(&charset.encode(&stopped(options))).await?;
+                connection.send(&charset.encode(&timeout_notice(options))).await?;
                 break;
             }
             output = running.next() => match output {
                 Some((_, output)) => {
                     bytes += output.len() as u64;
-                    line.send(&output).await?;
+                    connection.send(&output).await?;
                 }
                 None => break,
             },
@@ -159,26 +169,27 @@ async fn run_raw<S: AsyncRead + AsyncWrite + Unpin>(
     Ok((running.wait(deadline).await?, bytes))
 }
 
-/// The output goes out when all of it is there, standard output first, as its length goes before
-/// it.
-async fn run_gathered<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+/// Sends the output when the command has ended, since its length comes first.
+///
+/// Standard output comes before standard error.
+async fn run_collected<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
     commands: &mut Commands,
     command: &str,
     charset: Charset,
     options: &CommandOptions,
 ) -> Result<(i64, u64), Error> {
     let deadline = Instant::now() + options.time_max;
-    let mut running = Running::start(command, options.child_charset, charset)?;
+    let mut running = RunningCommand::start(command, options.child_charset, charset)?;
     let mut output = Spool::new(options.spool_folder.clone());
     let mut errors = Spool::new(options.spool_folder.clone());
-    let mut remark = None;
+    let mut notice = None;
     loop {
         tokio::select! {
-            error = commands.listen(line) => return Err(error),
+            error = commands.watch(connection) => return Err(error),
             () = tokio::time::sleep_until(deadline.into()) => {
                 running.kill();
-                remark = Some(stopped(options));
+                notice = Some(timeout_notice(options));
                 break;
             }
             next = running.next() => match next {
@@ -187,12 +198,12 @@ async fn run_gathered<S: AsyncRead + AsyncWrite + Unpin>(
                     let is_full = bytes.len() as u64 > room;
                     bytes.truncate(usize::try_from(room).unwrap_or(usize::MAX));
                     match stream {
-                        Stream::Output => output = output.write(bytes).await?,
-                        Stream::Errors => errors = errors.write(bytes).await?,
+                        OutputStream::Output => output = output.write(bytes).await?,
+                        OutputStream::Errors => errors = errors.write(bytes).await?,
                     }
                     if is_full {
                         running.kill();
-                        remark = Some(format!("\n[stopped: more than {} bytes of output]\n", options.output_bytes_max));
+                        notice = Some(format!("\n[stopped: more than {} bytes of output]\n", options.output_bytes_max));
                         break;
                     }
                 }
@@ -201,23 +212,23 @@ async fn run_gathered<S: AsyncRead + AsyncWrite + Unpin>(
         }
     }
     let code = running.wait(deadline).await?;
-    if let Some(remark) = remark {
-        errors = errors.write(charset.encode(&remark)).await?;
+    if let Some(notice) = notice {
+        errors = errors.write(charset.encode(&notice)).await?;
     }
     let size = output.length() + errors.length();
     let header = match options.form {
         CommandForm::Json => CommandHeader { size, code }.encode(charset),
         _ => landline_proto::frame::prefix(usize::try_from(size).unwrap_or(usize::MAX)).to_vec(),
     };
-    line.send(&header).await?;
+    connection.send(&header).await?;
     for spool in [output, errors] {
-        send_all(line, spool).await?;
+        send_all(connection, spool).await?;
     }
     Ok((code, size))
 }
 
 async fn send_all<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &mut Connection<S>,
+    connection: &mut Connection<S>,
     mut spool: Spool,
 ) -> Result<(), Error> {
     spool.rewind()?;
@@ -226,11 +237,11 @@ async fn send_all<S: AsyncRead + AsyncWrite + Unpin>(
         if chunk.is_empty() {
             return Ok(());
         }
-        line.send(&chunk).await?;
+        connection.send(&chunk).await?;
         spool = rest;
     }
 }
 
-fn stopped(options: &CommandOptions) -> String {
+fn timeout_notice(options: &CommandOptions) -> String {
     format!("\n[stopped after {} s]\n", options.time_max.as_secs())
 }

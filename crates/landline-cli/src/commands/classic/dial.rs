@@ -5,11 +5,11 @@ use std::{future::Future, io::Write, pin::pin, time::Duration};
 use landline::net::HostPort;
 use landline_classic::{
     Connection, Error, challenge,
-    client::{connect, datagrams},
-    codec::{Bursts, Charset, ChatLine, Side, Talk, UploadForm},
+    client::{connect, connect_datagrams},
+    codec::{Bursts, Charset, ChatLine, Talk, TalkSide, UploadForm},
     command::{self, CommandForm},
     echo, login,
-    talk::{Ending, Person, Scene, converse},
+    talk::{Ending, LineSource, TalkEvent, converse},
     text,
     udp_chat::{self, ChatOptions},
     udp_echo,
@@ -76,7 +76,7 @@ async fn speak(context: &Context, dial: Dial) -> Result<(), Failure> {
                     "a challenge needs a secret: say --secret-file FILE",
                 ));
             }
-            challenge::passed(&mut connect_to(&stream).await?).await?;
+            challenge::await_confirmation(&mut connect_to(&stream).await?).await?;
             context.out.print("ok");
             Ok(())
         }
@@ -127,7 +127,7 @@ async fn exchange_echo(
 struct Lines<'a> {
     context: &'a Context,
     given: Option<std::vec::IntoIter<String>>,
-    person: Person,
+    person: LineSource,
 }
 
 impl<'a> Lines<'a> {
@@ -146,7 +146,7 @@ impl<'a> Lines<'a> {
                 if self.context.input.is_terminal() {
                     self.context.err.prompt("> ");
                 }
-                self.person.line().await
+                self.person.next_line().await
             }
         }
     }
@@ -230,7 +230,7 @@ async fn log_in(context: &Context, stream: &DialStream, user: &str) -> Result<()
             .and_then(Result::ok)
             .map(|typed| typed.to_string())
     } else {
-        start_person(context.input.clone()).line().await
+        start_person(context.input.clone()).next_line().await
     };
     let password = password
         .ok_or_else(|| Failure::usage("the password is to be typed, or piped to standard input"))?;
@@ -247,7 +247,7 @@ async fn exchange_datagrams(
     timeout: Duration,
     text: Vec<String>,
 ) -> Result<(), Failure> {
-    let socket = datagrams(&dial.address.host, dial.address.port).await?;
+    let socket = connect_datagrams(&dial.address.host, dial.address.port).await?;
     let charset = dial.encoding.encoding;
     let mut lines = Lines::new(context, text);
     while let Some(text) = lines.next().await {
@@ -263,7 +263,7 @@ async fn join_chat(
     chat: Chat,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let socket = datagrams(&dial.address.host, dial.address.port).await?;
+    let socket = connect_datagrams(&dial.address.host, dial.address.port).await?;
     let options = ChatOptions {
         charset: dial.encoding.encoding,
         name: chat.name,
@@ -292,12 +292,20 @@ async fn talk(
     let person = start_person(context.input.clone());
     let bursts = Bursts::new(charset, pause.pause);
     let scene = |scene| match scene {
-        Scene::Heard(text) => context.out.print(&shown_line(&text)),
-        Scene::Turn if context.input.is_terminal() => context.err.prompt("> "),
-        Scene::Turn => {}
+        TalkEvent::Received(text) => context.out.print(&shown_line(&text)),
+        TalkEvent::YourTurn if context.input.is_terminal() => context.err.prompt("> "),
+        TalkEvent::YourTurn => {}
     };
-    let talk = Talk::new(Side::Caller, bye);
-    let ending = converse(&mut line, bursts, charset, talk, || person.line(), scene).await;
+    let talk = Talk::new(TalkSide::Caller, bye);
+    let ending = converse(
+        &mut line,
+        bursts,
+        charset,
+        talk,
+        || person.next_line(),
+        scene,
+    )
+    .await;
     match ending? {
         Ending::Gone => context.err.print("the other side has hung up"),
         Ending::HungUp | Ending::Bye => {}

@@ -1,6 +1,6 @@
 //! Standard input of a dialect: what a person types, or a program pipes in.
 
-use landline_classic::talk::Person;
+use landline_classic::talk::LineSource;
 use tokio::sync::mpsc;
 
 use crate::streams::{InputStream, read_line};
@@ -11,8 +11,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 const CHUNKS: usize = 4;
 
 /// Reads lines on request: nothing before it is asked for, and not a byte after a line.
-pub(super) fn start_person(input: InputStream) -> Person {
-    let (person, mut requests) = Person::new();
+pub(super) fn start_person(input: InputStream) -> LineSource {
+    let (person, mut requests) = LineSource::new();
     std::thread::spawn(move || {
         let Ok(mut input) = input.open() else {
             return;

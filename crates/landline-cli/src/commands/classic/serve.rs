@@ -10,7 +10,7 @@ use std::{
 use landline::paths::Root;
 use landline_classic::{
     ClassicEvent, ClassicSink, Dialect, Error, Model, Service,
-    codec::{Charset, UploadForm, Upper},
+    codec::{Charset, UploadForm, UpperCase},
     command::{CommandForm, CommandOptions},
     listen,
     login::{LoginOptions, read_accounts},
@@ -88,7 +88,7 @@ enum Plan {
     Stream(Box<StreamPlan>),
     Echo {
         socket: UdpSocket,
-        upper: Option<Upper>,
+        upper: Option<UpperCase>,
         charset: Charset,
     },
     Chat {
@@ -172,7 +172,7 @@ fn make_plan(context: &Context, serve: Serve) -> Result<Plan, Failure> {
 fn plan_udp_echo(
     context: &Context,
     listen: &Listen,
-    upper: Option<Upper>,
+    upper: Option<UpperCase>,
 ) -> Result<Plan, Failure> {
     Ok(Plan::Echo {
         socket: bind_datagrams(context, listen)?,

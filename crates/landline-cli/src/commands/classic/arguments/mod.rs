@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use landline_classic::{
     Model,
-    codec::{Charset, HmacKind, Upper},
+    codec::{Charset, HmacKind, UpperCase},
 };
 
 use crate::arguments::{parse_milliseconds, parse_seconds};
@@ -223,7 +223,7 @@ pub(super) struct Pause {
 pub(super) struct InUpper {
     /// Convert to upper case: a to z (ascii), or all text (unicode)
     #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true, default_missing_value = "unicode")]
-    pub(super) upper: Option<Upper>,
+    pub(super) upper: Option<UpperCase>,
 }
 
 #[derive(Debug, Args)]
