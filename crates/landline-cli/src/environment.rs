@@ -79,7 +79,7 @@ impl Environment {
             .into_iter()
             .filter_map(|name| self.variable(name))
             .find(|locale| !locale.is_empty());
-        Language::of_locale(&locale.unwrap_or_default())
+        Language::from_locale(&locale.unwrap_or_default())
     }
 
     /// The local user's name, to be used as a user name at a server. `option` is how to give

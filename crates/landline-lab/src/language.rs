@@ -1,6 +1,6 @@
 //! The languages of the lab.
 
-/// In which language a report is written.
+/// The language of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
     /// English.
@@ -10,8 +10,8 @@ pub enum Language {
 }
 
 impl Language {
-    /// The language of a locale such as `zh_CN.UTF-8`: English for all but Chinese.
-    pub fn of_locale(locale: &str) -> Self {
+    /// The language of a locale such as `zh_CN.UTF-8`; English for all but Chinese.
+    pub fn from_locale(locale: &str) -> Self {
         let language = locale
             .split(['_', '-', '.', '@'])
             .next()
@@ -23,7 +23,7 @@ impl Language {
         }
     }
 
-    /// The one of two texts that is in this language.
+    /// The text that is in this language.
     pub(super) fn pick<T>(self, english: T, chinese: T) -> T {
         match self {
             Self::English => english,
@@ -31,7 +31,7 @@ impl Language {
         }
     }
 
-    /// The name of the language for XML, as in RFC 5646.
+    /// The language tag of RFC 5646.
     pub(super) fn tag(self) -> &'static str {
         self.pick("en", "zh-Hans")
     }
@@ -42,12 +42,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_locale_names_its_language_first() {
+    fn language_follows_locale() {
         for locale in ["zh_CN.UTF-8", "zh", "zh-Hans-CN", "zh_TW@x", "ZH_cn"] {
-            assert_eq!(Language::of_locale(locale), Language::Chinese, "{locale}");
+            assert_eq!(Language::from_locale(locale), Language::Chinese, "{locale}");
         }
         for locale in ["", "C", "POSIX", "en_US.UTF-8", "zha_CN", "de"] {
-            assert_eq!(Language::of_locale(locale), Language::English, "{locale}");
+            assert_eq!(Language::from_locale(locale), Language::English, "{locale}");
         }
     }
 }

@@ -1,15 +1,18 @@
-//! The lab: what courses tell about sockets, measured on the reader's own machine.
+//! The lab: experiments with sockets, measured on the user's own machine.
 //!
-//! Each experiment opens real sockets on loopback and returns plain data; [`Report`] puts them into
-//! words, tables and a picture. Nothing is canned: the sentences are made from what was measured.
-//! Experiments block for some seconds.
+//! Each experiment opens real sockets on loopback and returns plain data. [`Report`] presents the
+//! data as sentences, tables and a picture, in one of two languages. All sentences are made from
+//! the measurements.
+//!
+//! # Blocking
+//! An experiment blocks for some seconds.
 
-pub mod language;
-pub mod lifecycle;
+mod language;
+mod lifecycle;
 pub mod models;
-pub mod sticky;
+mod sticky;
 mod svg;
-pub mod table;
+mod table;
 mod words;
 mod wrap;
 
@@ -19,27 +22,28 @@ pub use models::Models;
 pub use sticky::Sticky;
 pub use table::Table;
 
-/// What an experiment showed, in one language.
+/// The results of an experiment, in one language.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// What was looked at.
+    /// The subject of the experiment.
     pub title: String,
-    /// What was measured.
+    /// The measurements.
     pub tables: Vec<Table>,
-    /// What was seen, in two sentences.
-    pub seen: [String; 2],
-    /// What this system could not tell, and how to read the tables.
+    /// A summary of two sentences.
+    pub summary: [String; 2],
+    /// What this system could not measure, and how to read the tables.
     pub notes: Vec<String>,
-    /// The same as a picture: an SVG document that needs nothing from elsewhere.
+    /// The same as an SVG document without references to other files.
     pub picture: String,
 }
 
-/// Where sentences are broken.
+/// The width at which sentences are broken.
 const SENTENCE_COLUMNS: f64 = 100.0;
 
 impl Report {
-    /// All but the picture, as text for a terminal: lines end in a newline, and sentences are
-    /// broken at 100 columns.
+    /// All but the picture, as text for a terminal.
+    ///
+    /// Lines end in a newline. Sentences are broken at 100 columns.
     pub fn text(&self) -> String {
         let mut out = format!("{}\n", self.title);
         for table in &self.tables {
@@ -47,7 +51,7 @@ impl Report {
             out.push_str(&table.to_string());
         }
         out.push('\n');
-        for sentence in self.seen.iter().chain(&self.notes) {
+        for sentence in self.summary.iter().chain(&self.notes) {
             for line in wrap::wrap(sentence, SENTENCE_COLUMNS, wrap::columns) {
                 out.push_str(&line);
                 out.push('\n');

@@ -1,8 +1,7 @@
-//! A drawing board for SVG: a card with its own background, so that it can be read on a light slide
-//! and on a dark one.
+//! A canvas for SVG documents.
 //!
-//! Nothing in here reads or measures anything; what comes out is well-formed XML that refers to
-//! nothing outside of itself.
+//! The document has its own background, so it is readable on light and dark slides. It is
+//! well-formed XML without references to other files.
 
 use std::fmt::Write;
 
@@ -10,54 +9,56 @@ use unicode_width::UnicodeWidthChar;
 
 use super::{Language, wrap::wrap};
 
-/// Fonts that projectors' machines have, with those for Chinese behind the Latin ones.
+/// Fonts that most machines have, first the Latin ones, then the Chinese ones.
 const FONTS: &str = "'Noto Sans', 'Helvetica Neue', Arial, 'Noto Sans SC', 'Noto Sans CJK SC', 'PingFang SC', \
      'Microsoft YaHei', 'Source Han Sans SC', 'WenQuanYi Micro Hei', sans-serif";
 
 /// The background of the card.
 pub(super) const PAPER: &str = "#ffffff";
-/// A background that sets something apart.
+/// The background of a panel.
 pub(super) const SHADE: &str = "#f1f4f8";
-/// Text.
+/// The colour of text.
 pub(super) const INK: &str = "#16202c";
-/// Text that matters less.
+/// The colour of less important text.
 pub(super) const FAINT: &str = "#55616f";
-/// Lines between things.
+/// The colour of separators.
 pub(super) const RULE: &str = "#c6ced8";
-/// All is well.
+/// The colour of success.
 pub(super) const GOOD: &str = "#18794e";
-/// Not what one would expect.
-pub(super) const ODD: &str = "#a15c00";
-/// Something is lost or refused.
+/// The colour of a warning.
+pub(super) const WARNING: &str = "#a15c00";
+/// The colour of loss and failure.
 pub(super) const BAD: &str = "#c22a2a";
-/// Colours that people with any kind of colour vision can tell apart (Okabe and Ito), black text
+/// Colours for data.
+///
+/// People with any kind of colour vision can tell them apart (Okabe and Ito), and black text is
 /// readable on each.
 pub(super) const COLOURS: [&str; 6] = [
     "#56b4e9", "#e69f00", "#3fbf92", "#f0e442", "#d99bbf", "#ee8553",
 ];
 
-/// Where text is held.
+/// The point of a text that its position refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Anchor {
-    /// At its beginning.
+    /// The beginning of the text.
     Start,
-    /// In its middle.
+    /// The middle of the text.
     Middle,
-    /// At its end.
+    /// The end of the text.
     End,
 }
 
-/// How text looks.
+/// The style of a text.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Face {
+pub(super) struct TextStyle {
     size: f64,
     bold: bool,
     fill: &'static str,
     anchor: Anchor,
 }
 
-impl Face {
-    /// Plain text of this size, in units of the board.
+impl TextStyle {
+    /// Plain text of this size, in units of the canvas.
     pub(super) const fn new(size: f64) -> Self {
         Self {
             size,
@@ -67,17 +68,17 @@ impl Face {
         }
     }
 
-    /// The same in bold.
+    /// This style in bold.
     pub(super) const fn bold(self) -> Self {
         Self { bold: true, ..self }
     }
 
-    /// The same in another colour.
+    /// This style in another colour.
     pub(super) const fn fill(self, fill: &'static str) -> Self {
         Self { fill, ..self }
     }
 
-    /// The same held elsewhere.
+    /// This style with another anchor.
     pub(super) const fn anchor(self, anchor: Anchor) -> Self {
         Self { anchor, ..self }
     }
@@ -85,21 +86,21 @@ impl Face {
 
 /// A rectangle: left, top, width, height.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Area(
+pub(super) struct Rect(
     pub(super) f64,
     pub(super) f64,
     pub(super) f64,
     pub(super) f64,
 );
 
-/// What is drawn on.
+/// An SVG document in the making.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(super) struct Canvas {
     body: String,
 }
 
-impl Board {
-    /// A card of this size with a title, which is also what a screen reader says.
+impl Canvas {
+    /// A card of this size with a title.
     pub(super) fn new(width: f64, height: f64, language: Language, title: &str) -> Self {
         let mut body = String::new();
         let _ = write!(
@@ -109,14 +110,14 @@ impl Board {
             language.tag(),
             escape(title)
         );
-        let mut board = Self { body };
-        board.frame(Area(1.0, 1.0, width - 2.0, height - 2.0), PAPER, RULE, 14.0);
-        board.text(36.0, 56.0, Face::new(32.0).bold(), title);
-        board
+        let mut canvas = Self { body };
+        canvas.frame(Rect(1.0, 1.0, width - 2.0, height - 2.0), PAPER, RULE, 14.0);
+        canvas.text(36.0, 56.0, TextStyle::new(32.0).bold(), title);
+        canvas
     }
 
-    /// A filled rectangle.
-    pub(super) fn fill(&mut self, Area(x, y, width, height): Area, fill: &str) {
+    /// Draws a filled rectangle.
+    pub(super) fn fill(&mut self, Rect(x, y, width, height): Rect, fill: &str) {
         let _ = writeln!(
             self.body,
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{height:.1}\" fill=\"{fill}\"/>",
@@ -124,10 +125,10 @@ impl Board {
         );
     }
 
-    /// A rectangle with round corners and an edge.
+    /// Draws a rectangle with round corners and a border.
     pub(super) fn frame(
         &mut self,
-        Area(x, y, width, height): Area,
+        Rect(x, y, width, height): Rect,
         fill: &str,
         stroke: &str,
         radius: f64,
@@ -140,7 +141,7 @@ impl Board {
         );
     }
 
-    /// A straight line.
+    /// Draws a straight line.
     pub(super) fn line(&mut self, from: (f64, f64), to: (f64, f64), stroke: &str, width: f64) {
         let _ = writeln!(
             self.body,
@@ -149,32 +150,34 @@ impl Board {
         );
     }
 
-    /// A line that ends in a point.
+    /// Draws a line with an arrow head.
     pub(super) fn arrow(&mut self, from: (f64, f64), to: (f64, f64), stroke: &str) {
         self.line(from, to, stroke, 2.5);
-        let (along, down) = (to.0 - from.0, to.1 - from.1);
+        let along = to.0 - from.0;
+        let down = to.1 - from.1;
         let length = along.hypot(down).max(1.0);
-        let (along, down) = (along / length * 13.0, down / length * 13.0);
+        let head_along = along / length * 13.0;
+        let head_down = down / length * 13.0;
         let _ = writeln!(
             self.body,
             "<path d=\"M{:.1} {:.1} L{:.1} {:.1} L{:.1} {:.1} Z\" fill=\"{stroke}\"/>",
             to.0,
             to.1,
-            to.0 - along - down * 0.45,
-            to.1 - down + along * 0.45,
-            to.0 - along + down * 0.45,
-            to.1 - down - along * 0.45
+            to.0 - head_along - head_down * 0.45,
+            to.1 - head_down + head_along * 0.45,
+            to.0 - head_along + head_down * 0.45,
+            to.1 - head_down - head_along * 0.45
         );
     }
 
-    /// One line of text; `y` is its base line.
-    pub(super) fn text(&mut self, x: f64, y: f64, face: Face, text: &str) {
-        let anchor = match face.anchor {
+    /// Draws one line of text. `y` is its baseline.
+    pub(super) fn text(&mut self, x: f64, y: f64, style: TextStyle, text: &str) {
+        let anchor = match style.anchor {
             Anchor::Start => "",
             Anchor::Middle => " text-anchor=\"middle\"",
             Anchor::End => " text-anchor=\"end\"",
         };
-        let weight = if face.bold {
+        let weight = if style.bold {
             " font-weight=\"700\""
         } else {
             ""
@@ -182,30 +185,37 @@ impl Board {
         let _ = writeln!(
             self.body,
             "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{}\" fill=\"{}\"{anchor}{weight}>{}</text>",
-            face.size,
-            face.fill,
+            style.size,
+            style.fill,
             escape(text)
         );
     }
 
-    /// Text broken into lines of at most `width`; the base line below the last.
-    pub(super) fn paragraph(&mut self, x: f64, y: f64, width: f64, face: Face, text: &str) -> f64 {
+    /// Draws text in lines of at most `width`. Returns the baseline of the next line.
+    pub(super) fn paragraph(
+        &mut self,
+        x: f64,
+        y: f64,
+        width: f64,
+        style: TextStyle,
+        text: &str,
+    ) -> f64 {
         let mut y = y;
-        for line in wrap(text, width / face.size, em) {
-            self.text(x, y, face, &line);
-            y += face.size * 1.4;
+        for line in wrap(text, width / style.size, em) {
+            self.text(x, y, style, &line);
+            y += style.size * 1.4;
         }
         y
     }
 
-    /// The document.
+    /// Ends the document.
     pub(super) fn finish(mut self) -> String {
         self.body.push_str("</svg>\n");
         self.body
     }
 }
 
-/// Text with what XML would take for its own, and what it cannot hold, made harmless.
+/// Escapes XML's own characters, and replaces those that it cannot contain.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -223,12 +233,12 @@ fn escape(text: &str) -> String {
     out
 }
 
-/// How many lines `text` takes in a paragraph of this width and size.
+/// The lines of `text` in a paragraph of this width and size.
 pub(super) fn line_count(text: &str, width: f64, size: f64) -> usize {
     wrap(text, width / size, em).len()
 }
 
-/// About how wide `text` is, in units of its size.
+/// The approximate width of `text`, in units of its size.
 pub(super) fn ems(text: &str) -> f64 {
     text.chars().map(em).sum()
 }
@@ -251,12 +261,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_written_is_well_formed(text in any::<String>(), width in 1.0f64..400.0) {
-            let mut board = Board::new(100.0, 50.0, Language::Chinese, &text);
-            board.text(1.0, 2.0, Face::new(10.0).bold().anchor(Anchor::End), &text);
-            board.paragraph(1.0, 2.0, width, Face::new(10.0), &text);
-            board.arrow((0.0, 0.0), (0.0, 0.0), INK);
-            let document = board.finish();
+        fn document_is_well_formed_for_any_text(text in any::<String>(), width in 1.0f64..400.0) {
+            let mut canvas = Canvas::new(100.0, 50.0, Language::Chinese, &text);
+            canvas.text(1.0, 2.0, TextStyle::new(10.0).bold().anchor(Anchor::End), &text);
+            canvas.paragraph(1.0, 2.0, width, TextStyle::new(10.0), &text);
+            canvas.arrow((0.0, 0.0), (0.0, 0.0), INK);
+            let document = canvas.finish();
             let parsed = roxmltree::Document::parse(&document).map_err(|error| TestCaseError::fail(error.to_string()))?;
             prop_assert_eq!(parsed.root_element().tag_name().name(), "svg");
         }

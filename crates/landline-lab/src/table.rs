@@ -1,38 +1,38 @@
-//! Tables for a terminal, in which Chinese characters are two columns wide.
+//! Tables for a terminal, in which a Chinese character is two columns wide.
 
 use std::fmt;
 
 use unicode_width::UnicodeWidthStr;
 
-/// A table: a caption, a line of heads, and rows of as many cells.
+/// A table with a caption, a header row and rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// What it shows.
+    /// The caption; none if it is empty.
     pub caption: String,
-    /// What stands in each column.
-    pub heads: Vec<String>,
-    /// The rows; a missing cell is an empty one.
+    /// The headers of the columns.
+    pub headers: Vec<String>,
+    /// The rows. A missing cell is empty.
     pub rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table without rows.
-    pub(super) fn new<const COLUMNS: usize>(caption: &str, heads: [&str; COLUMNS]) -> Self {
+    pub(super) fn new<const COLUMNS: usize>(caption: &str, headers: [&str; COLUMNS]) -> Self {
         Self {
             caption: caption.to_owned(),
-            heads: heads.map(str::to_owned).to_vec(),
+            headers: headers.map(str::to_owned).to_vec(),
             rows: Vec::new(),
         }
     }
 
     /// Adds a row.
-    pub(super) fn row<const COLUMNS: usize>(&mut self, cells: [String; COLUMNS]) {
+    pub(super) fn add_row<const COLUMNS: usize>(&mut self, cells: [String; COLUMNS]) {
         self.rows.push(cells.to_vec());
     }
 
     fn widths(&self) -> Vec<usize> {
         let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
-        self.heads
+        self.headers
             .iter()
             .enumerate()
             .map(|(column, head)| {
@@ -46,7 +46,7 @@ impl Table {
     }
 }
 
-/// Columns parted by two spaces, heads underlined, no trailing spaces.
+/// Prints the table with underlined headers and two spaces between columns.
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widths = self.widths();
@@ -62,7 +62,7 @@ impl fmt::Display for Table {
         if !self.caption.is_empty() {
             writeln!(f, "{}", self.caption)?;
         }
-        writeln!(f, "{}", line(&self.heads))?;
+        writeln!(f, "{}", line(&self.headers))?;
         let rules: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
         writeln!(f, "{}", line(&rules))?;
         self.rows
@@ -76,17 +76,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_below_each_other_in_either_script() {
+    fn columns_align_in_both_scripts() {
         let mut table = Table::new("caption", ["way", "receives"]);
-        table.row(["TCP 默认".into(), "2".into()]);
-        table.row(["UDP".into(), "6".into()]);
+        table.add_row(["TCP 默认".into(), "2".into()]);
+        table.add_row(["UDP".into(), "6".into()]);
         let expected =
             "caption\nway       receives\n────────  ────────\nTCP 默认  2\nUDP       6\n";
         assert_eq!(table.to_string(), expected);
     }
 
     #[test]
-    fn short_rows_and_no_rows_are_no_trouble() {
+    fn short_rows_and_no_rows_are_printed() {
         let mut table = Table::new("", ["a", "b"]);
         assert_eq!(table.to_string(), "a  b\n─  ─\n");
         table.rows.push(vec!["long".into()]);

@@ -1,14 +1,15 @@
-//! Breaking text into lines, in either script.
+//! Breaks text into lines, in both scripts.
 
 use unicode_width::UnicodeWidthChar;
 
-/// How many columns of a terminal a character takes.
+/// The terminal columns that a character takes.
 pub(super) fn columns(character: char) -> f64 {
     character.width().unwrap_or_default() as f64
 }
 
-/// Breaks text into lines of at most `width_max`, measured by `width`: at spaces, and between
-/// Chinese characters where no punctuation would begin a line.
+/// Breaks text into lines of at most `width_max`, measured by `width`.
+///
+/// Lines break at spaces and between Chinese characters. No line begins with punctuation.
 pub(super) fn wrap(text: &str, width_max: f64, width: impl Fn(char) -> f64) -> Vec<String> {
     let width = |text: &str| text.chars().map(&width).sum::<f64>();
     let mut lines = Vec::new();
@@ -30,8 +31,9 @@ pub(super) fn wrap(text: &str, width_max: f64, width: impl Fn(char) -> f64) -> V
     lines
 }
 
-/// What must stay together: a word with the space behind it, or a Chinese character with the
-/// punctuation behind it.
+/// The pieces that must not be broken.
+///
+/// A piece is a word with the space after it, or a Chinese character with its punctuation.
 fn pieces(text: &str) -> Vec<&str> {
     let is_wide = |character: char| character.width() == Some(2);
     let closes = |character: char| "，。；：、）」！？”》".contains(character);
@@ -63,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_break_where_a_reader_would_break_them() {
+    fn lines_break_at_words_and_characters() {
         assert_eq!(
             wrap("stuck together, cut apart", 16.0, columns),
             ["stuck together,", "cut apart"]
@@ -91,7 +93,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn breaking_loses_nothing_but_spaces(text in "[a-z粘包，。 （）]{0,60}", columns_max in 1.0f64..30.0) {
+        fn wrapping_loses_only_spaces(text in "[a-z粘包，。 （）]{0,60}", columns_max in 1.0f64..30.0) {
             let bare = |text: &str| text.replace(' ', "");
             prop_assert_eq!(bare(&wrap(&text, columns_max, columns).concat()), bare(&text));
         }

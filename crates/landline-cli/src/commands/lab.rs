@@ -156,7 +156,7 @@ pub(crate) fn serve_model(
     let [model, parent, ..] = words else {
         return None;
     };
-    let model = Model::of_name(model.to_str()?)?;
+    let model = Model::from_name(model.to_str()?)?;
     let parent = parent.to_str()?.parse().ok()?;
     let served = models::serve(model, parent, |address| {
         context.out.print(&address.to_string());

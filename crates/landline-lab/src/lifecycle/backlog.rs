@@ -1,4 +1,4 @@
-//! More callers than the queue of a listener holds.
+//! Measures a listener with more callers than its queue holds.
 
 use std::{
     io,
@@ -9,23 +9,24 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-use super::{Backlog, Caller, kernel, states::port_of};
+use super::{Backlog, Caller, socket_table, states::port_of};
 
-/// What `listen` is asked for.
-const ASKED: i32 = 2;
-/// How many call.
+/// The length of the queue.
+const QUEUE_LENGTH: i32 = 2;
+/// The number of callers.
 const CALLERS: u32 = 6;
-/// Between two calls, so that their order is known.
-const BETWEEN: Duration = Duration::from_millis(10);
-/// When one is accepted: before the first SYN goes again, which is after a second.
+/// The pause between two calls, so that their order is known.
+const CALL_PAUSE: Duration = Duration::from_millis(10);
+/// The time of the `accept`: before a SYN is sent again, which is after a second.
 const ACCEPT_AFTER: Duration = Duration::from_millis(400);
-/// When the last look is taken, and when the callers give up.
+/// The time of the last look at the states.
 const LAST_LOOK: Duration = Duration::from_millis(1400);
+/// The time after which the callers give up.
 const GIVE_UP: Duration = Duration::from_millis(1600);
 
 pub(super) fn run() -> io::Result<Backlog> {
     let listener = bound()?;
-    listener.listen(ASKED)?;
+    listener.listen(QUEUE_LENGTH)?;
     let server_port = port_of(&listener)?;
     let address = listener.local_addr()?;
     let sockets = (0..CALLERS)
@@ -42,7 +43,7 @@ pub(super) fn run() -> io::Result<Backlog> {
             .map(|(number, socket)| {
                 let address = &address;
                 scope.spawn(move || {
-                    thread::sleep(BETWEEN * number);
+                    thread::sleep(CALL_PAUSE * number);
                     let left = GIVE_UP.saturating_sub(start.elapsed());
                     socket
                         .connect_timeout(address, left)
@@ -52,17 +53,17 @@ pub(super) fn run() -> io::Result<Backlog> {
             })
             .collect();
         thread::sleep(ACCEPT_AFTER);
-        let before = kernel::SocketTable::read();
-        let accepted = start.elapsed();
+        let before = socket_table::SocketTable::read();
+        let accepted_at = start.elapsed();
         let _one = listener.accept()?;
         thread::sleep(LAST_LOOK.saturating_sub(start.elapsed()));
-        let last = kernel::SocketTable::read();
+        let last = socket_table::SocketTable::read();
         let connected = calls.into_iter().map(|call| call.join().ok().flatten());
         let callers = connected
             .zip(ports)
             .map(|(connected, port)| {
                 let before_accept = before.ends(port, server_port).client;
-                let kernel::Ends { client, server } = last.ends(port, server_port);
+                let socket_table::Ends { client, server } = last.ends(port, server_port);
                 Caller {
                     connected,
                     before_accept,
@@ -72,10 +73,10 @@ pub(super) fn run() -> io::Result<Backlog> {
             })
             .collect();
         Ok(Backlog {
-            asked: ASKED.unsigned_abs() as usize,
+            requested: QUEUE_LENGTH.unsigned_abs() as usize,
             callers,
-            accepted,
-            waited: start.elapsed(),
+            accepted_at,
+            observed_for: start.elapsed(),
         })
     })
 }

@@ -1,4 +1,4 @@
-//! Which call blocks until what: each is made, and the other side acts a moment later.
+//! Measures how long calls block until the peer acts.
 
 use std::{
     io::{self, Read, Write},
@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Blocked, Call, PATIENCE};
+use super::{Call, CallTiming, PATIENCE};
 
-/// How long the other side waits before it acts.
-const MOMENT: Duration = Duration::from_millis(150);
-/// More than the buffers of a connection hold.
+/// The time after which the peer acts.
+const PEER_DELAY: Duration = Duration::from_millis(150);
+/// The length of the big send, more than the buffers of a connection hold.
 const BIG_BYTES: usize = 16 << 20;
 
-pub(super) fn run() -> io::Result<Vec<Blocked>> {
+pub(super) fn run() -> io::Result<Vec<CallTiming>> {
     Ok(vec![
         connect()?,
         accept()?,
@@ -26,16 +26,16 @@ pub(super) fn run() -> io::Result<Vec<Blocked>> {
     ])
 }
 
-/// Times a call while the other side acts after a moment.
+/// Times a call while the peer acts a moment later.
 fn timed<Done>(
     call: Call,
     make: impl FnOnce() -> io::Result<Done>,
     act: impl FnOnce() -> io::Result<()> + Send,
-) -> io::Result<Blocked> {
+) -> io::Result<CallTiming> {
     let start = Instant::now();
     thread::scope(|scope| {
         let acting = scope.spawn(move || {
-            thread::sleep(MOMENT);
+            thread::sleep(PEER_DELAY);
             let acted = start.elapsed();
             act().map(|()| acted)
         });
@@ -45,24 +45,24 @@ fn timed<Done>(
             .join()
             .map_err(|_| io::Error::other("the other side failed"))??;
         drop(done);
-        Ok(Blocked {
+        Ok(CallTiming {
             call,
             took,
-            other_side: Some(acted),
+            peer_acted: Some(acted),
         })
     })
 }
 
-/// Times a call for which nobody has to do anything.
-fn alone<Done>(call: Call, make: impl FnOnce() -> io::Result<Done>) -> io::Result<Blocked> {
+/// Times a call that needs no action of the peer.
+fn alone<Done>(call: Call, make: impl FnOnce() -> io::Result<Done>) -> io::Result<CallTiming> {
     let start = Instant::now();
     let done = make()?;
     let took = start.elapsed();
     drop(done);
-    Ok(Blocked {
+    Ok(CallTiming {
         call,
         took,
-        other_side: None,
+        peer_acted: None,
     })
 }
 
@@ -77,13 +77,13 @@ fn pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((one, other))
 }
 
-fn connect() -> io::Result<Blocked> {
+fn connect() -> io::Result<CallTiming> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     alone(Call::Connect, || TcpStream::connect(address))
 }
 
-fn accept() -> io::Result<Blocked> {
+fn accept() -> io::Result<CallTiming> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     timed(
@@ -93,7 +93,7 @@ fn accept() -> io::Result<Blocked> {
     )
 }
 
-fn receive() -> io::Result<Blocked> {
+fn receive() -> io::Result<CallTiming> {
     let (mut one, mut other) = pair()?;
     let mut buffer = [0; 64];
     timed(
@@ -103,19 +103,19 @@ fn receive() -> io::Result<Blocked> {
     )
 }
 
-fn receive_end() -> io::Result<Blocked> {
+fn receive_end() -> io::Result<CallTiming> {
     let (mut one, other) = pair()?;
     drop(other);
     let mut buffer = [0; 64];
     alone(Call::ReceiveEnd, || one.read(&mut buffer))
 }
 
-fn send_small() -> io::Result<Blocked> {
+fn send_small() -> io::Result<CallTiming> {
     let (mut one, _other) = pair()?;
     alone(Call::SendSmall, || one.write_all(b"twelve bytes"))
 }
 
-fn send_big() -> io::Result<Blocked> {
+fn send_big() -> io::Result<CallTiming> {
     let (mut one, mut other) = pair()?;
     let bytes = vec![0; BIG_BYTES];
     timed(
@@ -125,7 +125,7 @@ fn send_big() -> io::Result<Blocked> {
     )
 }
 
-fn close() -> io::Result<Blocked> {
+fn close() -> io::Result<CallTiming> {
     let (mut one, _other) = pair()?;
     one.write_all(&[0; 1 << 15])?;
     alone(Call::Close, move || {

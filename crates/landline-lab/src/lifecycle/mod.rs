@@ -1,35 +1,38 @@
-//! The life of a connection: its states as the kernel reports them, which call blocks until what,
-//! what `SO_REUSEADDR` changes, and what a full backlog does.
+//! Measures the life of a connection.
+//!
+//! It shows the states that the kernel reports, until when each call blocks, the effect of
+//! `SO_REUSEADDR`, and a full backlog.
 
 mod backlog;
 mod calls;
-mod kernel;
 mod picture;
 mod rebind;
+mod socket_table;
 mod states;
 
 use std::{io, time::Duration};
 
-pub use kernel::TcpState;
+pub(crate) use socket_table::TcpState;
 
 use super::{Language, Report, words::lifecycle as words};
 
-/// How long anything may take that has to happen.
+/// The time limit for everything that must happen.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What was done to the connection.
+/// An action on the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// The server listens; its queue is full before the client comes.
+pub(crate) enum Action {
+    /// The server listens. Its queue is full before the client connects.
     Listen,
-    /// The client calls `connect`; nobody answers its SYN.
+    /// The client calls `connect`. The server does not answer its SYN.
     Connect,
-    /// The server makes room with `accept`; the client's next SYN is answered, and `connect`
-    /// returns.
+    /// The server makes room with `accept`.
+    ///
+    /// It answers the next SYN, and `connect` returns.
     MakeRoom,
     /// The client sends its first bytes, and the server accepts.
     Send,
-    /// The client fills the server's buffer, then finishes (`shutdown`).
+    /// The client fills the server's buffer, then calls `shutdown`.
     Finish,
     /// The server reads to the end.
     Read,
@@ -41,101 +44,99 @@ pub enum Action {
     Close,
 }
 
-/// What both ends were in after something was done.
+/// The states of both ends after an action.
 #[derive(Debug, Clone, Copy)]
-pub struct Step {
-    /// What was done.
+pub(crate) struct Step {
+    /// The action.
     pub action: Action,
-    /// The client's end; `None` where the kernel has none.
+    /// The state of the client's end; `None` if the kernel has none.
     pub client: Option<TcpState>,
-    /// The server's end; for [`Action::Listen`] its listener.
+    /// The state of the server's end; for [`Action::Listen`] of its listener.
     pub server: Option<TcpState>,
 }
 
 /// A call of a socket program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    /// `connect` where there is room in the queue, and nobody calls `accept`.
+pub(crate) enum Call {
+    /// `connect` with room in the queue, and no `accept`.
     Connect,
-    /// `connect` where the queue is full.
+    /// `connect` with a full queue.
     ConnectFull,
     /// `accept` without a client.
     Accept,
     /// `recv` without bytes.
     Receive,
-    /// `recv` after the other side has closed.
+    /// `recv` after the peer closed.
     ReceiveEnd,
-    /// `send` of twelve bytes that nobody reads.
+    /// `send` of twelve bytes that the peer does not read.
     SendSmall,
     /// `send` of more than all buffers hold.
     SendBig,
-    /// `close` while the other side has not read all.
+    /// `close` while the peer has not read everything.
     Close,
 }
 
-/// How long a call took.
+/// The duration of a call.
 #[derive(Debug, Clone, Copy)]
-pub struct Blocked {
+pub(crate) struct CallTiming {
     /// The call.
     pub call: Call,
-    /// From the call to its return.
+    /// The time from the call to its return.
     pub took: Duration,
-    /// When the other side did what the call waits for, since the call; `None` where it does
-    /// nothing.
-    pub other_side: Option<Duration>,
+    /// The time from the call to the peer's action; `None` if it needs none.
+    pub peer_acted: Option<Duration>,
 }
 
-/// An attempt to listen on a port that was used before.
+/// An attempt to listen again on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rebind {
-    /// A connection of it is in TIME_WAIT; without `SO_REUSEADDR`.
-    Plain,
+pub(crate) enum Rebind {
+    /// A connection of the port is in TIME_WAIT; without `SO_REUSEADDR`.
+    WithoutReuse,
     /// The same with `SO_REUSEADDR` on both listeners.
-    Reuse,
-    /// Another listener still lives; with `SO_REUSEADDR` on both.
-    Living,
+    WithReuse,
+    /// Another listener is still open; with `SO_REUSEADDR` on both.
+    OpenListener,
 }
 
-/// Somebody who calls a listener that nobody answers.
+/// A client that connects to a listener with a full queue.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Caller {
-    /// When its `connect` returned, since the first call; `None` where it was still waiting at the
-    /// end.
+pub(crate) struct Caller {
+    /// When `connect` returned, since the first call; `None` if it never did.
     pub connected: Option<Duration>,
-    /// Its end before anybody was accepted; `None` where the kernel does not tell.
+    /// The state of the client's end before the `accept`, if the kernel reports it.
     pub before_accept: Option<TcpState>,
-    /// Its end at last.
+    /// The final state of the client's end.
     pub client: Option<TcpState>,
-    /// The server's end at last.
+    /// The final state of the server's end.
     pub server: Option<TcpState>,
 }
 
-/// A queue for two, and more callers than that.
+/// The measurements of a queue for two with more callers.
 #[derive(Debug, Clone)]
-pub struct Backlog {
-    /// What `listen` was asked for.
-    pub asked: usize,
-    /// The callers, in order.
+pub(crate) struct Backlog {
+    /// The length of the queue that `listen` asked for.
+    pub requested: usize,
+    /// The callers, in the order of their calls.
     pub callers: Vec<Caller>,
-    /// When the server called `accept` once.
-    pub accepted: Duration,
-    /// How long was waited in all.
-    pub waited: Duration,
+    /// The time of the server's only `accept`, since the first call.
+    pub accepted_at: Duration,
+    /// The duration of the measurement.
+    pub observed_for: Duration,
 }
 
 impl Backlog {
-    /// How many callers were connected before anybody was accepted.
-    pub fn before_accept(&self) -> usize {
-        self.times().filter(|at| *at < self.accepted).count()
+    /// The number of callers that connected before the `accept`.
+    pub(crate) fn before_accept(&self) -> usize {
+        self.times().filter(|at| *at < self.accepted_at).count()
     }
 
-    /// How many were connected after one had been.
-    pub fn after_accept(&self) -> usize {
+    /// The number of callers that connected after the `accept`.
+    pub(crate) fn after_accept(&self) -> usize {
         self.times().count() - self.before_accept()
     }
 
-    /// How many believe to be connected while the server still has no room for them.
-    pub fn half_open(&self) -> usize {
+    /// The number of connected callers for which the server still has no room.
+    pub(crate) fn half_open(&self) -> usize {
         let half = |caller: &&Caller| {
             caller.connected.is_some() && caller.server == Some(TcpState::SynReceived)
         };
@@ -147,66 +148,72 @@ impl Backlog {
     }
 }
 
-/// All that was measured.
+/// All measurements.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
-    /// One connection from SYN to TIME_WAIT.
-    pub steps: Vec<Step>,
-    /// Whether this system tells the states of connections at all.
-    pub kernel_tells: bool,
-    /// How long each call took.
-    pub calls: Vec<Blocked>,
-    /// Which attempts to listen again succeeded; the kind of the error else.
-    pub rebinds: Vec<(Rebind, Result<(), io::ErrorKind>)>,
-    /// What became of the callers of a full queue.
-    pub backlog: Backlog,
+    /// The states of one connection from SYN to TIME_WAIT.
+    pub(crate) steps: Vec<Step>,
+    /// Whether this system reports the states of connections.
+    pub(crate) has_kernel_states: bool,
+    /// The duration of each call.
+    pub(crate) calls: Vec<CallTiming>,
+    /// The results of the attempts to listen again.
+    pub(crate) rebinds: Vec<(Rebind, Result<(), io::ErrorKind>)>,
+    /// The measurements of a full queue.
+    pub(crate) backlog: Backlog,
 }
 
 impl Lifecycle {
-    /// Measures, on loopback sockets; takes about five seconds, most of them the kernel's own
-    /// waits. Blocking.
+    /// Measures on loopback sockets for about five seconds.
     ///
     /// # Errors
-    /// What the system says about a socket.
+    /// The system's error.
+    ///
+    /// # Blocking
+    /// It blocks for the whole measurement.
     pub fn run() -> io::Result<Self> {
         let (steps, connect_full) = states::run()?;
         let mut calls = calls::run()?;
         calls.insert(1, connect_full);
-        let rebinds = [Rebind::Plain, Rebind::Reuse, Rebind::Living];
+        let rebinds = [
+            Rebind::WithoutReuse,
+            Rebind::WithReuse,
+            Rebind::OpenListener,
+        ];
         let rebinds = rebinds
             .map(|rebind| Ok((rebind, rebind::run(rebind)?)))
             .into_iter()
             .collect::<io::Result<_>>()?;
-        let kernel_tells = steps
+        let has_kernel_states = steps
             .iter()
             .any(|step| step.client.is_some() || step.server.is_some());
         Ok(Self {
             steps,
-            kernel_tells,
+            has_kernel_states,
             calls,
             rebinds,
             backlog: backlog::run()?,
         })
     }
 
-    /// What was measured in words and as a picture.
+    /// The measurements in words and as a picture.
     pub fn report(&self, language: Language) -> Report {
         Report {
             title: words::title(language).to_owned(),
             tables: words::tables(self, language),
-            seen: words::seen(self, language),
+            summary: words::summary(self, language),
             notes: words::notes(self, language),
             picture: picture::draw(self, language),
         }
     }
 
-    /// How long a call took.
-    pub fn call(&self, call: Call) -> Option<&Blocked> {
-        self.calls.iter().find(|blocked| blocked.call == call)
+    /// The duration of a call.
+    pub(crate) fn call(&self, call: Call) -> Option<&CallTiming> {
+        self.calls.iter().find(|timing| timing.call == call)
     }
 
-    /// How an attempt to listen again went.
-    pub fn rebind(&self, wanted: Rebind) -> Option<Result<(), io::ErrorKind>> {
+    /// The result of an attempt to listen again.
+    pub(crate) fn rebind(&self, wanted: Rebind) -> Option<Result<(), io::ErrorKind>> {
         self.rebinds
             .iter()
             .find(|(rebind, _)| *rebind == wanted)

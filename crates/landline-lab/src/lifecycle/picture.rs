@@ -1,13 +1,13 @@
-//! The picture: the ladder of one connection at the left; calls, ports and callers at the right.
+//! The picture: the ladder of one connection; panels of calls, ports and callers.
 
 use std::time::Duration;
 
-use super::{Blocked, Lifecycle, Step, TcpState};
+use super::{CallTiming, Lifecycle, Step, TcpState};
 use crate::{
     Language,
     svg::{
-        Anchor, Area, BAD, Board, COLOURS, FAINT, Face, GOOD, INK, ODD, PAPER, RULE, SHADE,
-        line_count,
+        Anchor, BAD, COLOURS, Canvas, FAINT, GOOD, INK, PAPER, RULE, Rect, SHADE, TextStyle,
+        WARNING, line_count,
     },
     words::{lifecycle as words, time},
 };
@@ -15,26 +15,26 @@ use crate::{
 const WIDTH: f64 = 1600.0;
 const MARGIN: f64 = 36.0;
 const TOP: f64 = 88.0;
-/// The ladder: action, client's state, segments, server's state, action.
+/// The ladder's columns: action, client's state, segments, server's state, action.
 const CLIENT: f64 = 226.0;
 const SERVER: f64 = 566.0;
 const STATE: f64 = 142.0;
 const ACTION: f64 = 184.0;
-/// The panels at the right.
+/// The left edge of the panels.
 const PANEL: f64 = 924.0;
 const PANEL_WIDTH: f64 = WIDTH - MARGIN - PANEL;
 const PANEL_GAP: f64 = 14.0;
 const BARS: f64 = PANEL + 246.0;
 const BAR_WIDTH: f64 = 200.0;
-const HEAD: Face = Face::new(20.0).bold();
-const BODY: Face = Face::new(16.0);
-const SMALL: Face = Face::new(15.0).fill(FAINT);
+const HEAD: TextStyle = TextStyle::new(20.0).bold();
+const BODY: TextStyle = TextStyle::new(16.0);
+const SMALL: TextStyle = TextStyle::new(15.0).fill(FAINT);
 
 pub(super) fn draw(lifecycle: &Lifecycle, language: Language) -> String {
-    let seen = words::seen(lifecycle, language);
+    let summary = words::summary(lifecycle, language);
     let notes = words::notes(lifecycle, language);
     let text_width = WIDTH - 2.0 * MARGIN;
-    let lines: usize = seen
+    let lines: usize = summary
         .iter()
         .chain(&notes)
         .map(|line| line_count(line, text_width, 20.0))
@@ -49,21 +49,21 @@ pub(super) fn draw(lifecycle: &Lifecycle, language: Language) -> String {
         + backlog_height(lifecycle)
         + 2.0 * PANEL_GAP;
     let content = (rows + 44.0).max(panels);
-    let mut board = Board::new(
+    let mut canvas = Canvas::new(
         WIDTH,
         TOP + content + 28.0 + lines as f64 * 28.0 + 18.0,
         language,
         words::title(language),
     );
-    ladder(&mut board, lifecycle, language);
-    let y = calls(&mut board, lifecycle, TOP, language);
-    let y = rebinds(&mut board, lifecycle, y + PANEL_GAP, language);
-    backlog(&mut board, lifecycle, y + PANEL_GAP, language);
+    ladder(&mut canvas, lifecycle, language);
+    let y = calls(&mut canvas, lifecycle, TOP, language);
+    let y = rebinds(&mut canvas, lifecycle, y + PANEL_GAP, language);
+    backlog(&mut canvas, lifecycle, y + PANEL_GAP, language);
     let mut y = TOP + content + 34.0;
-    for sentence in seen.iter().chain(&notes) {
-        y = board.paragraph(MARGIN, y, text_width, Face::new(20.0), sentence);
+    for sentence in summary.iter().chain(&notes) {
+        y = canvas.paragraph(MARGIN, y, text_width, TextStyle::new(20.0), sentence);
     }
-    board.finish()
+    canvas.finish()
 }
 
 fn height_of(step: &Step, language: Language) -> f64 {
@@ -73,15 +73,15 @@ fn height_of(step: &Step, language: Language) -> f64 {
         * 26.0
 }
 
-fn ladder(board: &mut Board, lifecycle: &Lifecycle, language: Language) {
+fn ladder(canvas: &mut Canvas, lifecycle: &Lifecycle, language: Language) {
     let centre = HEAD.anchor(Anchor::Middle);
-    board.text(
+    canvas.text(
         CLIENT + STATE / 2.0,
         TOP + 20.0,
         centre,
         words::client(language),
     );
-    board.text(
+    canvas.text(
         SERVER + STATE / 2.0,
         TOP + 20.0,
         centre,
@@ -90,34 +90,34 @@ fn ladder(board: &mut Board, lifecycle: &Lifecycle, language: Language) {
     let mut y = TOP + 36.0;
     for step in &lifecycle.steps {
         let height = height_of(step, language);
-        rung(board, lifecycle, step, y, height, language);
+        rung(canvas, lifecycle, step, y, height, language);
         y += height;
     }
 }
 
 fn rung(
-    board: &mut Board,
+    canvas: &mut Canvas,
     lifecycle: &Lifecycle,
     step: &Step,
     top: f64,
     height: f64,
     language: Language,
 ) {
-    let deed = words::deed(step.action, language);
-    board.paragraph(MARGIN, top + 22.0, ACTION, BODY, deed.client);
-    board.paragraph(SERVER + STATE + 14.0, top + 22.0, ACTION, BODY, deed.server);
-    let area = |x| Area(x, top, STATE, height - 10.0);
+    let text = words::action_text(step.action, language);
+    canvas.paragraph(MARGIN, top + 22.0, ACTION, BODY, text.client);
+    canvas.paragraph(SERVER + STATE + 14.0, top + 22.0, ACTION, BODY, text.server);
+    let rect = |x| Rect(x, top, STATE, height - 10.0);
     let mut state = |x: f64, state: Option<TcpState>| {
         let name = words::state(state, lifecycle, language);
-        let (fill, face) = match state {
+        let (fill, style) = match state {
             Some(state) => (colour(state), BODY.bold()),
             None => (PAPER, SMALL),
         };
-        board.frame(area(x), fill, RULE, 6.0);
-        board.text(
+        canvas.frame(rect(x), fill, RULE, 6.0);
+        canvas.text(
             x + STATE / 2.0,
             top + (height - 10.0) / 2.0 + 6.0,
-            face.anchor(Anchor::Middle),
+            style.anchor(Anchor::Middle),
             &name,
         );
     };
@@ -125,7 +125,8 @@ fn rung(
     state(SERVER, step.server);
     for (index, segment) in words::segments(step.action, language).iter().enumerate() {
         let y = top + 24.0 + index as f64 * 26.0;
-        let (left, right) = (CLIENT + STATE + 8.0, SERVER - 8.0);
+        let left = CLIENT + STATE + 8.0;
+        let right = SERVER - 8.0;
         let (from, to) = if segment.from_client {
             (left, right)
         } else {
@@ -137,21 +138,21 @@ fn rung(
             from + (to - from) * 0.55
         };
         let stroke = if segment.arrives { INK } else { BAD };
-        board.arrow((from, y), (to, y + 8.0), stroke);
+        canvas.arrow((from, y), (to, y + 8.0), stroke);
         if !segment.arrives {
-            cross(board, to + (to - from).signum() * 12.0, y + 8.0);
+            cross(canvas, to + (to - from).signum() * 12.0, y + 8.0);
         }
-        let face = SMALL.fill(stroke).anchor(Anchor::Middle);
-        board.text((left + right) / 2.0, y - 4.0, face, segment.name);
+        let style = SMALL.fill(stroke).anchor(Anchor::Middle);
+        canvas.text((left + right) / 2.0, y - 4.0, style, segment.name);
     }
 }
 
-fn cross(board: &mut Board, x: f64, y: f64) {
-    board.line((x - 6.0, y - 6.0), (x + 6.0, y + 6.0), BAD, 3.0);
-    board.line((x - 6.0, y + 6.0), (x + 6.0, y - 6.0), BAD, 3.0);
+fn cross(canvas: &mut Canvas, x: f64, y: f64) {
+    canvas.line((x - 6.0, y - 6.0), (x + 6.0, y + 6.0), BAD, 3.0);
+    canvas.line((x - 6.0, y + 6.0), (x + 6.0, y - 6.0), BAD, 3.0);
 }
 
-/// One colour for each time of life.
+/// The colour of a state's phase of life.
 fn colour(state: TcpState) -> &'static str {
     let [blue, orange, green, yellow, pink, red] = COLOURS;
     match state {
@@ -177,14 +178,14 @@ fn backlog_height(lifecycle: &Lifecycle) -> f64 {
     56.0 + lifecycle.backlog.callers.len() as f64 * 34.0
 }
 
-fn panel(board: &mut Board, top: f64, height: f64, head: &str) {
-    board.frame(Area(PANEL, top, PANEL_WIDTH, height), SHADE, RULE, 8.0);
-    board.text(PANEL + 16.0, top + 30.0, HEAD, head);
+fn panel(canvas: &mut Canvas, top: f64, height: f64, head: &str) {
+    canvas.frame(Rect(PANEL, top, PANEL_WIDTH, height), SHADE, RULE, 8.0);
+    canvas.text(PANEL + 16.0, top + 30.0, HEAD, head);
 }
 
-/// A bar from zero, and a mark where something else happened.
+/// Draws a bar from zero, with a mark for another event.
 fn bar(
-    board: &mut Board,
+    canvas: &mut Canvas,
     y: f64,
     took: Duration,
     of: Duration,
@@ -192,10 +193,10 @@ fn bar(
     colour: &str,
 ) {
     let x = |duration: Duration| duration.as_secs_f64() / of.as_secs_f64().max(1e-9) * BAR_WIDTH;
-    board.fill(Area(BARS, y, BAR_WIDTH, 18.0), PAPER);
-    board.fill(Area(BARS, y, x(took).max(3.0), 18.0), colour);
+    canvas.fill(Rect(BARS, y, BAR_WIDTH, 18.0), PAPER);
+    canvas.fill(Rect(BARS, y, x(took).max(3.0), 18.0), colour);
     if let Some(mark) = mark {
-        board.line(
+        canvas.line(
             (BARS + x(mark), y - 4.0),
             (BARS + x(mark), y + 22.0),
             BAD,
@@ -204,80 +205,80 @@ fn bar(
     }
 }
 
-/// A mark that a bar is longer than it is drawn.
-fn cut(board: &mut Board, x: f64, y: f64) {
+/// Draws a mark for a bar that is longer than drawn.
+fn cut(canvas: &mut Canvas, x: f64, y: f64) {
     for x in [x, x + 10.0] {
-        board.line((x, y + 20.0), (x + 8.0, y - 2.0), PAPER, 4.0);
+        canvas.line((x, y + 20.0), (x + 8.0, y - 2.0), PAPER, 4.0);
     }
 }
 
-fn calls(board: &mut Board, lifecycle: &Lifecycle, top: f64, language: Language) -> f64 {
+fn calls(canvas: &mut Canvas, lifecycle: &Lifecycle, top: f64, language: Language) -> f64 {
     let height = calls_height(lifecycle);
-    panel(board, top, height, words::calls_head(language));
-    // A bar of a second would leave nothing of the others: it is cut, and says so by its number.
+    panel(canvas, top, height, words::calls_heading(language));
+    // The scale of a bar of one second would hide the others, so it is cut and shows its number.
     let of = Duration::from_millis(240);
     let mut y = top + 48.0;
-    for Blocked {
+    for CallTiming {
         call,
         took,
-        other_side,
+        peer_acted,
     } in &lifecycle.calls
     {
-        board.text(PANEL + 16.0, y + 15.0, BODY, words::call(*call, language));
-        let colour = if other_side.is_some() {
+        canvas.text(PANEL + 16.0, y + 15.0, BODY, words::call(*call, language));
+        let colour = if peer_acted.is_some() {
             COLOURS[1]
         } else {
             COLOURS[2]
         };
-        bar(board, y, (*took).min(of), of, *other_side, colour);
+        bar(canvas, y, (*took).min(of), of, *peer_acted, colour);
         if *took > of {
-            cut(board, BARS + BAR_WIDTH - 30.0, y);
+            cut(canvas, BARS + BAR_WIDTH - 30.0, y);
         }
-        board.text(
+        canvas.text(
             BARS + BAR_WIDTH + 12.0,
             y + 15.0,
             BODY.bold(),
             &time(*took, language),
         );
-        board.text(BARS, y + 35.0, SMALL, words::until(*call, language));
+        canvas.text(BARS, y + 35.0, SMALL, words::until(*call, language));
         y += 44.0;
     }
-    board.line((PANEL + 24.0, y + 4.0), (PANEL + 24.0, y + 22.0), BAD, 3.0);
-    board.text(
-        PANEL + 36.0,
-        y + 19.0,
-        SMALL,
-        words::other_side_acts(language),
-    );
+    canvas.line((PANEL + 24.0, y + 4.0), (PANEL + 24.0, y + 22.0), BAD, 3.0);
+    canvas.text(PANEL + 36.0, y + 19.0, SMALL, words::peer_acts(language));
     top + height
 }
 
-fn rebinds(board: &mut Board, lifecycle: &Lifecycle, top: f64, language: Language) -> f64 {
+fn rebinds(canvas: &mut Canvas, lifecycle: &Lifecycle, top: f64, language: Language) -> f64 {
     let height = rebinds_height(lifecycle);
-    panel(board, top, height, words::rebinds_head(language));
+    panel(canvas, top, height, words::rebinds_heading(language));
     let mut y = top + 62.0;
     for (rebind, result) in &lifecycle.rebinds {
-        board.text(PANEL + 16.0, y, BODY, words::rebind(*rebind, language));
+        canvas.text(PANEL + 16.0, y, BODY, words::rebind(*rebind, language));
         let colour = if result.is_ok() { GOOD } else { BAD };
-        let face = BODY.bold().fill(colour).anchor(Anchor::End);
-        board.text(
+        let style = BODY.bold().fill(colour).anchor(Anchor::End);
+        canvas.text(
             PANEL + PANEL_WIDTH - 16.0,
             y,
-            face,
-            &words::rebound(*result, language),
+            style,
+            &words::rebind_result(*result, language),
         );
         y += 34.0;
     }
     top + height
 }
 
-fn backlog(board: &mut Board, lifecycle: &Lifecycle, top: f64, language: Language) {
+fn backlog(canvas: &mut Canvas, lifecycle: &Lifecycle, top: f64, language: Language) {
     let backlog = &lifecycle.backlog;
     let height = backlog_height(lifecycle);
-    panel(board, top, height, &words::backlog_head(backlog, language));
+    panel(
+        canvas,
+        top,
+        height,
+        &words::backlog_heading(backlog, language),
+    );
     let mut y = top + 48.0;
     for (number, caller) in (1..).zip(&backlog.callers) {
-        board.text(
+        canvas.text(
             PANEL + 16.0,
             y + 15.0,
             BODY,
@@ -286,29 +287,29 @@ fn backlog(board: &mut Board, lifecycle: &Lifecycle, top: f64, language: Languag
         let x = PANEL + 110.0;
         let width = 170.0;
         let at = caller.connected;
-        let share =
-            at.unwrap_or(backlog.waited).as_secs_f64() / backlog.waited.as_secs_f64().max(1e-9);
-        board.fill(Area(x, y, width, 18.0), PAPER);
+        let share = at.unwrap_or(backlog.observed_for).as_secs_f64()
+            / backlog.observed_for.as_secs_f64().max(1e-9);
+        canvas.fill(Rect(x, y, width, 18.0), PAPER);
         let colour = match at {
             None => BAD,
-            Some(at) if at < backlog.accepted => COLOURS[2],
-            Some(_) => ODD,
+            Some(at) if at < backlog.accepted_at => COLOURS[2],
+            Some(_) => WARNING,
         };
-        board.fill(Area(x, y, (width * share).max(3.0), 18.0), colour);
-        let mark =
-            x + width * backlog.accepted.as_secs_f64() / backlog.waited.as_secs_f64().max(1e-9);
-        board.line((mark, y - 8.0), (mark, y + 26.0), INK, 2.0);
-        board.text(
+        canvas.fill(Rect(x, y, (width * share).max(3.0), 18.0), colour);
+        let mark = x + width * backlog.accepted_at.as_secs_f64()
+            / backlog.observed_for.as_secs_f64().max(1e-9);
+        canvas.line((mark, y - 8.0), (mark, y + 26.0), INK, 2.0);
+        canvas.text(
             x + width + 12.0,
             y + 15.0,
             BODY,
             &words::connected(backlog, at, language),
         );
-        let face = SMALL.anchor(Anchor::End);
-        board.text(
+        let style = SMALL.anchor(Anchor::End);
+        canvas.text(
             PANEL + PANEL_WIDTH - 16.0,
             y + 15.0,
-            face,
+            style,
             &words::state(caller.server.or(caller.client), lifecycle, language),
         );
         y += 34.0;

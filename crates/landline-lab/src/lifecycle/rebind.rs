@@ -1,4 +1,4 @@
-//! Listening again on a port that was used a moment ago.
+//! Measures attempts to listen again on a port.
 
 use std::{
     io::{self, Read},
@@ -8,15 +8,15 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-use super::{PATIENCE, Rebind, kernel, states::port_of};
+use super::{PATIENCE, Rebind, socket_table, states::port_of};
 
 pub(super) fn run(rebind: Rebind) -> io::Result<Result<(), io::ErrorKind>> {
-    let reuse = rebind != Rebind::Plain;
+    let reuse = rebind != Rebind::WithoutReuse;
     let listener = listen(0, reuse)?;
     let port = port_of(&listener)?;
     let living = match rebind {
-        Rebind::Living => Some(listener),
-        Rebind::Plain | Rebind::Reuse => {
+        Rebind::OpenListener => Some(listener),
+        Rebind::WithoutReuse | Rebind::WithReuse => {
             leave_in_time_wait(listener, port)?;
             None
         }
@@ -36,7 +36,7 @@ fn listen(port: u16, reuse: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A connection whose server closes first, so that it is the server's port that stays in TIME_WAIT.
+/// Leaves a connection in TIME_WAIT on the server's port, which closes first.
 fn leave_in_time_wait(listener: Socket, port: u16) -> io::Result<()> {
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     client.set_read_timeout(Some(PATIENCE))?;
@@ -46,8 +46,8 @@ fn leave_in_time_wait(listener: Socket, port: u16) -> io::Result<()> {
     let mut byte = [0];
     let _ = client.read(&mut byte)?;
     drop(client);
-    // Where the kernel does not tell, this still gives the last ACK the time to arrive.
-    let _ = kernel::settled(client_port, port);
+    // If the kernel does not report states, this still gives the last ACK time to arrive.
+    let _ = socket_table::settled_ends(client_port, port);
     std::thread::sleep(Duration::from_millis(20));
     Ok(())
 }

@@ -1,8 +1,9 @@
-//! One connection from SYN to TIME_WAIT, held in each state for long enough to be seen.
+//! Measures a connection from SYN to TIME_WAIT, held in each state until seen.
 //!
-//! A full queue holds it in SYN_SENT; a listener that waits for the first bytes
-//! (`TCP_DEFER_ACCEPT`) holds the server's end in SYN_RECV; bytes that nobody reads hold the FIN
-//! back, and so FIN_WAIT1 and LAST_ACK.
+//! - A full queue holds the client's end in SYN_SENT.
+//! - A listener that waits for the first bytes (`TCP_DEFER_ACCEPT`) holds the server's end in
+//!   SYN_RECV.
+//! - Bytes that the peer does not read delay the FIN, which holds FIN_WAIT1 and LAST_ACK.
 
 use std::{
     io::{self, Read, Write},
@@ -13,38 +14,80 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-use super::{Action, Blocked, Call, PATIENCE, Step, kernel};
+use super::{
+    Action, Call, CallTiming, PATIENCE, Step,
+    socket_table::{self, Ends, SocketTable},
+};
 
-/// Small, so that they are soon full.
+/// The size of the socket buffers, small so that they are soon full.
 const BUFFER_BYTES: usize = 4096;
-/// How long the server leaves the client before it makes room.
+/// The time after which the server makes room for the client.
 const ROOM_AFTER: Duration = Duration::from_millis(100);
-
-/// When it has surely called: well before its SYN goes again, which is after a second.
+/// The time limit for the client's call, before its SYN is sent again.
 const CALL_TIME_MAX: Duration = Duration::from_millis(500);
 
-pub(super) fn run() -> io::Result<(Vec<Step>, Blocked)> {
+pub(super) fn run() -> io::Result<(Vec<Step>, CallTiming)> {
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     listener.set_recv_buffer_size(BUFFER_BYTES)?;
     listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
     listener.listen(0)?;
-    let server_address = listener.local_addr()?;
-    let server_port = port_of(&listener)?;
-    // Fills the queue of the listener.
-    let _earlier = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port))?;
-    let mut steps = vec![Step {
-        action: Action::Listen,
-        client: None,
-        server: kernel::SocketTable::read().listener(server_port),
-    }];
-
     let client = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     client.set_recv_buffer_size(BUFFER_BYTES)?;
     client.set_send_buffer_size(BUFFER_BYTES)?;
     client.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-    let client_port = port_of(&client)?;
+    let mut recorder = Recorder {
+        client_port: port_of(&client)?,
+        server_port: port_of(&listener)?,
+        steps: Vec::new(),
+    };
+    // Fills the queue of the listener.
+    let _earlier = TcpStream::connect((Ipv4Addr::LOCALHOST, recorder.server_port))?;
+    recorder.steps.push(Step {
+        action: Action::Listen,
+        client: None,
+        server: SocketTable::read().listener(recorder.server_port),
+    });
+    let connect_full = connect_to_full_queue(&client, &listener, &mut recorder)?;
+    recorder.record_settled(Action::MakeRoom);
+    exchange_and_close(client, &listener, &mut recorder)?;
+    Ok((recorder.steps, connect_full))
+}
 
-    let connect_full = thread::scope(|scope| {
+/// Records the states of the connection between two ports.
+struct Recorder {
+    client_port: u16,
+    server_port: u16,
+    steps: Vec<Step>,
+}
+
+impl Recorder {
+    fn ends(&self) -> Ends {
+        SocketTable::read().ends(self.client_port, self.server_port)
+    }
+
+    fn record(&mut self, action: Action, Ends { client, server }: Ends) {
+        self.steps.push(Step {
+            action,
+            client,
+            server,
+        });
+    }
+
+    /// Records the states after an action, once they have stopped changing.
+    fn record_settled(&mut self, action: Action) {
+        let ends = socket_table::settled_ends(self.client_port, self.server_port);
+        self.record(action, ends);
+    }
+}
+
+/// Connects while the queue is full, and makes room a moment later.
+fn connect_to_full_queue(
+    client: &Socket,
+    listener: &Socket,
+    recorder: &mut Recorder,
+) -> io::Result<CallTiming> {
+    let server_address = listener.local_addr()?;
+    thread::scope(|scope| {
         let connecting = scope.spawn(|| -> io::Result<Duration> {
             let start = Instant::now();
             client.connect_timeout(&server_address, PATIENCE)?;
@@ -52,39 +95,33 @@ pub(super) fn run() -> io::Result<(Vec<Step>, Blocked)> {
         });
         let start = Instant::now();
         thread::sleep(ROOM_AFTER);
-        // On a busy machine the client may not have called yet.
-        let mut ends = kernel::SocketTable::read().ends(client_port, server_port);
+        // On a busy machine the client may not have called `connect` yet.
+        let mut ends = recorder.ends();
         while ends.client.is_none() && start.elapsed() < CALL_TIME_MAX {
             thread::sleep(Duration::from_millis(5));
-            ends = kernel::SocketTable::read().ends(client_port, server_port);
+            ends = recorder.ends();
         }
-        steps.push(Step {
-            action: Action::Connect,
-            client: ends.client,
-            server: ends.server,
-        });
-        defer_accept(&listener);
-        let room = start.elapsed();
+        recorder.record(Action::Connect, ends);
+        defer_accept(listener);
+        let made_room = start.elapsed();
         listener.accept()?;
         let took = connecting
             .join()
             .map_err(|_| io::Error::other("the client failed"))??;
-        Ok::<_, io::Error>(Blocked {
+        Ok(CallTiming {
             call: Call::ConnectFull,
             took,
-            other_side: Some(room),
+            peer_acted: Some(made_room),
         })
-    })?;
-    let mut look = |action| {
-        let ends = kernel::settled(client_port, server_port);
-        steps.push(Step {
-            action,
-            client: ends.client,
-            server: ends.server,
-        });
-    };
-    look(Action::MakeRoom);
+    })
+}
 
+/// Goes through the rest of the connection's life.
+fn exchange_and_close(
+    client: Socket,
+    listener: &Socket,
+    recorder: &mut Recorder,
+) -> io::Result<()> {
     let mut client = TcpStream::from(client);
     client.write_all(b"hello")?;
     let (server, _) = listener.accept()?;
@@ -93,21 +130,20 @@ pub(super) fn run() -> io::Result<(Vec<Step>, Blocked)> {
     for stream in [&client, &server] {
         stream.set_read_timeout(Some(PATIENCE))?;
     }
-    look(Action::Send);
-
+    recorder.record_settled(Action::Send);
     fill(&mut client)?;
     client.shutdown(Shutdown::Write)?;
-    look(Action::Finish);
+    recorder.record_settled(Action::Finish);
     read_to_end(&mut server)?;
-    look(Action::Read);
+    recorder.record_settled(Action::Read);
     fill(&mut server)?;
     drop(server);
-    look(Action::ServerClose);
+    recorder.record_settled(Action::ServerClose);
     read_to_end(&mut client)?;
-    look(Action::ReadRest);
+    recorder.record_settled(Action::ReadRest);
     drop(client);
-    look(Action::Close);
-    Ok((steps, connect_full))
+    recorder.record_settled(Action::Close);
+    Ok(())
 }
 
 pub(super) fn port_of(socket: &Socket) -> io::Result<u16> {
@@ -117,7 +153,7 @@ pub(super) fn port_of(socket: &Socket) -> io::Result<u16> {
         .ok_or_else(|| io::Error::other("a socket without a port"))
 }
 
-/// Sends until nothing more fits.
+/// Sends until the buffers are full.
 fn fill(stream: &mut TcpStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     let block = [b'x'; BUFFER_BYTES];
@@ -138,14 +174,15 @@ fn read_to_end(stream: &mut TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// From now on a connection becomes ESTABLISHED at the server with its first bytes. A wish:
-/// elsewhere SYN_RECV is over too soon to be seen.
+/// Makes the server's end ESTABLISHED only with the first bytes of a connection.
+///
+/// If this fails, SYN_RECV ends too soon to be seen.
 #[cfg(target_os = "linux")]
 fn defer_accept(listener: &Socket) {
     use std::os::fd::AsRawFd;
     let seconds: libc::c_int = 5;
-    // SAFETY: the descriptor is open for as long as `listener` is borrowed, and the value is an int
-    // of the length given.
+    // SAFETY: the descriptor is open while `listener` is borrowed, and the pointer leads to an int
+    // of the given length.
     unsafe {
         libc::setsockopt(
             listener.as_raw_fd(),

@@ -1,10 +1,10 @@
-//! What is said is what was measured; and real sockets go through their life.
+//! Tests of the reports with made-up measurements, and of the real measurement.
 
 use super::*;
 
-fn lifecycle(kernel_tells: bool) -> Lifecycle {
+fn lifecycle(has_kernel_states: bool) -> Lifecycle {
     let ms = Duration::from_millis;
-    let state = |state| kernel_tells.then_some(state);
+    let state = |state| has_kernel_states.then_some(state);
     Lifecycle {
         steps: vec![
             Step {
@@ -18,18 +18,18 @@ fn lifecycle(kernel_tells: bool) -> Lifecycle {
                 server: None,
             },
         ],
-        kernel_tells,
-        calls: vec![Blocked {
+        has_kernel_states,
+        calls: vec![CallTiming {
             call: Call::Accept,
             took: ms(151),
-            other_side: Some(ms(150)),
+            peer_acted: Some(ms(150)),
         }],
         rebinds: vec![
-            (Rebind::Plain, Err(io::ErrorKind::AddrInUse)),
-            (Rebind::Reuse, Ok(())),
+            (Rebind::WithoutReuse, Err(io::ErrorKind::AddrInUse)),
+            (Rebind::WithReuse, Ok(())),
         ],
         backlog: Backlog {
-            asked: 2,
+            requested: 2,
             callers: [Some(ms(1)), Some(ms(11)), Some(ms(1030)), None]
                 .map(|connected| Caller {
                     connected,
@@ -37,14 +37,14 @@ fn lifecycle(kernel_tells: bool) -> Lifecycle {
                     ..Caller::default()
                 })
                 .to_vec(),
-            accepted: ms(400),
-            waited: ms(1600),
+            accepted_at: ms(400),
+            observed_for: ms(1600),
         },
     }
 }
 
 #[test]
-fn a_system_that_does_not_tell_states_is_told_of() {
+fn missing_connection_states_are_noted() {
     let report = lifecycle(false).report(Language::English);
     assert!(
         report.notes.concat().contains("no /proc/net/tcp"),
@@ -63,7 +63,7 @@ fn a_system_that_does_not_tell_states_is_told_of() {
 }
 
 #[test]
-fn callers_are_counted_by_when_they_were_connected() {
+fn callers_are_counted_by_connection_time() {
     let backlog = lifecycle(true).backlog;
     assert_eq!(
         (
@@ -73,7 +73,7 @@ fn callers_are_counted_by_when_they_were_connected() {
         ),
         (2, 1, 3)
     );
-    let [first, second] = lifecycle(true).report(Language::English).seen;
+    let [first, second] = lifecycle(true).report(Language::English).summary;
     assert!(
         first.contains("SYN_SENT, TIME_WAIT, and the side that finished first"),
         "{first}"
@@ -87,22 +87,22 @@ fn callers_are_counted_by_when_they_were_connected() {
 }
 
 #[test]
-fn a_real_connection_lives_and_dies() {
+fn real_connection_goes_through_all_states() {
     let lifecycle = Lifecycle::run().unwrap();
     assert_eq!(lifecycle.steps.len(), 9);
     for call in [Call::Accept, Call::Receive, Call::SendBig] {
-        let blocked = lifecycle.call(call).unwrap();
+        let timing = lifecycle.call(call).unwrap();
         assert!(
-            blocked.took >= blocked.other_side.unwrap(),
+            timing.took >= timing.peer_acted.unwrap(),
             "{call:?} returned before there was anything"
         );
     }
-    assert_eq!(lifecycle.rebind(Rebind::Reuse), Some(Ok(())));
+    assert_eq!(lifecycle.rebind(Rebind::WithReuse), Some(Ok(())));
     assert_eq!(
-        lifecycle.rebind(Rebind::Living),
+        lifecycle.rebind(Rebind::OpenListener),
         Some(Err(io::ErrorKind::AddrInUse))
     );
-    if cfg!(target_os = "linux") && lifecycle.kernel_tells {
+    if cfg!(target_os = "linux") && lifecycle.has_kernel_states {
         let seen: Vec<TcpState> = lifecycle
             .steps
             .iter()

@@ -1,4 +1,4 @@
-//! What clients do to a server, and what they see of it.
+//! The clients that put load on a server, and their measurements.
 
 use std::{
     io::{self, Read, Write},
@@ -8,36 +8,36 @@ use std::{
 };
 
 use super::{
-    BLOCK, CLIENTS, Figures, IDLE_CONNECTIONS, Model, Service, TASK_THREADS, memory,
-    served::{AT_ONCE, BLOCKING, REQUEST_BYTES, Running, WAITING},
+    BLOCK, CLIENTS, IDLE_CONNECTIONS, LoadStats, Model, ModelStats, TASK_THREADS, memory,
+    server::{AT_ONCE, BLOCKING, REQUEST_BYTES, ServerProcess, WAITING},
 };
 
-/// How long each kind of load lasts.
+/// The duration of each load.
 const LOAD_TIME: Duration = Duration::from_millis(400);
-/// How long an answer may take that has to come.
+/// The time limit for an answer that must arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long connections are left before memory is looked at.
+/// The time for which connections rest before memory is measured.
 const REST: Duration = Duration::from_millis(250);
-/// How long a handler has been blocked when the others ask.
+/// The time for which a handler is blocked before other clients send requests.
 const HEAD_START: Duration = Duration::from_millis(40);
-/// How many others ask.
+/// The number of other clients.
 const OTHERS: usize = 4;
 
-pub(super) fn measure(model: Model, server: &Running) -> io::Result<Figures> {
+pub(super) fn measure(model: Model, server: &ServerProcess) -> io::Result<ModelStats> {
     let address = server.address;
-    // The first connection finds caches cold; it is not measured.
-    ask(&mut connect(address)?, AT_ONCE)?;
-    let memory_alone = memory::of_family(server.id());
+    // The first connection warms up caches and is not measured.
+    request(&mut connect(address)?, AT_ONCE)?;
+    let memory_alone = memory::family_memory(server.id());
     let memory_each = memory_of_connections(server, memory_alone)?;
-    let long = service(|until| long_client(address, until))?;
-    let short = service(|until| short_client(address, until))?;
-    let one_blocked = others_wait(address, BLOCKING, 1)?;
-    let some_blocked = others_wait(address, BLOCKING, TASK_THREADS)?;
+    let long = run_load(|until| long_client(address, until))?;
+    let short = run_load(|until| short_client(address, until))?;
+    let one_blocked = longest_wait(address, BLOCKING, 1)?;
+    let some_blocked = longest_wait(address, BLOCKING, TASK_THREADS)?;
     let some_waiting = match model {
-        Model::Tasks => Some(others_wait(address, WAITING, TASK_THREADS)?),
+        Model::Tasks => Some(longest_wait(address, WAITING, TASK_THREADS)?),
         _ => None,
     };
-    Ok(Figures {
+    Ok(ModelStats {
         model,
         long,
         short,
@@ -56,24 +56,24 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// One request and its answer.
-fn ask(stream: &mut TcpStream, kind: u8) -> io::Result<()> {
+/// Sends a request and waits for the answer.
+fn request(stream: &mut TcpStream, kind: u8) -> io::Result<()> {
     let mut bytes = [kind; REQUEST_BYTES];
     stream.write_all(&bytes)?;
     stream.read_exact(&mut bytes)
 }
 
-fn memory_of_connections(server: &Running, alone: Option<u64>) -> io::Result<Option<u64>> {
+fn memory_of_connections(server: &ServerProcess, alone: Option<u64>) -> io::Result<Option<u64>> {
     let mut open = Vec::new();
     for _ in 0..IDLE_CONNECTIONS {
         let mut stream = connect(server.address)?;
-        // Where one connection is served at a time the others get no answer yet, so none is waited
-        // for.
+        // A server of one connection at a time does not answer the others yet, so no answer is
+        // awaited.
         stream.write_all(&[AT_ONCE; REQUEST_BYTES])?;
         open.push(stream);
     }
     thread::sleep(REST);
-    let with_all = memory::of_family(server.id());
+    let with_all = memory::family_memory(server.id());
     drop(open);
     thread::sleep(REST);
     let connections = IDLE_CONNECTIONS as u64;
@@ -82,18 +82,21 @@ fn memory_of_connections(server: &Running, alone: Option<u64>) -> io::Result<Opt
         .map(|(alone, with_all)| with_all.saturating_sub(alone) / connections))
 }
 
-/// Lets all clients ask at the same time, and sums up what they saw.
-fn service(client: impl Fn(Instant) -> io::Result<Vec<Duration>> + Sync) -> io::Result<Service> {
+/// Runs all clients at the same time and summarises their latencies.
+fn run_load(client: impl Fn(Instant) -> io::Result<Vec<Duration>> + Sync) -> io::Result<LoadStats> {
     let start = Instant::now();
     let until = start + LOAD_TIME;
-    let seen: Vec<Vec<Duration>> = thread::scope(|scope| {
+    let client_times: Vec<Vec<Duration>> = thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|_| scope.spawn(|| client(until)))
             .collect();
-        clients.into_iter().map(joined).collect::<io::Result<_>>()
+        clients.into_iter().map(join).collect::<io::Result<_>>()
     })?;
-    let served = seen.iter().filter(|times| !times.is_empty()).count();
-    let mut times: Vec<Duration> = seen.into_iter().flatten().collect();
+    let served = client_times
+        .iter()
+        .filter(|times| !times.is_empty())
+        .count();
+    let mut times: Vec<Duration> = client_times.into_iter().flatten().collect();
     times.sort_unstable();
     let at = |share: f64| {
         times
@@ -102,21 +105,23 @@ fn service(client: impl Fn(Instant) -> io::Result<Vec<Duration>> + Sync) -> io::
             .copied()
             .unwrap_or_default()
     };
-    Ok(Service {
+    Ok(LoadStats {
         per_second: times.len() as f64 / LOAD_TIME.as_secs_f64(),
         median: at(0.5),
-        worst_hundredth: at(0.99),
+        percentile_99: at(0.99),
         served,
     })
 }
 
-fn joined<T>(thread: thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
+fn join<T>(thread: thread::ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
     thread
         .join()
         .map_err(|_| io::Error::other("a client failed"))?
 }
 
-/// Asks over one connection until the time is over. Who is not answered by then has seen nothing.
+/// Sends requests over one connection until the time is over.
+///
+/// Returns the latencies.
 fn long_client(address: SocketAddr, until: Instant) -> io::Result<Vec<Duration>> {
     let mut times = Vec::new();
     let mut stream = connect(address)?;
@@ -127,8 +132,8 @@ fn long_client(address: SocketAddr, until: Instant) -> io::Result<Vec<Duration>>
             return Ok(times);
         }
         stream.set_read_timeout(Some(left))?;
-        match ask(&mut stream, AT_ONCE) {
-            // Whose turn came only when the others had gone was not served at the same time.
+        match request(&mut stream, AT_ONCE) {
+            // An answer after the end does not count: other clients had finished by then.
             Ok(()) if Instant::now() < until => times.push(start.elapsed()),
             Ok(()) => return Ok(times),
             Err(error)
@@ -144,23 +149,24 @@ fn long_client(address: SocketAddr, until: Instant) -> io::Result<Vec<Duration>>
     }
 }
 
-/// Asks once over each of many connections until the time is over.
+/// Sends each request over its own connection until the time is over.
+///
+/// Returns the latencies.
 fn short_client(address: SocketAddr, until: Instant) -> io::Result<Vec<Duration>> {
     let mut times = Vec::new();
     while Instant::now() < until {
         let start = Instant::now();
-        ask(&mut connect(address)?, AT_ONCE)?;
+        request(&mut connect(address)?, AT_ONCE)?;
         times.push(start.elapsed());
     }
     Ok(times)
 }
 
-/// The longest wait of others for an answer while `count` handlers are busy with requests of this
-/// kind.
-fn others_wait(address: SocketAddr, kind: u8, count: usize) -> io::Result<Duration> {
+/// The longest wait of other clients while `count` handlers serve such requests.
+fn longest_wait(address: SocketAddr, kind: u8, count: usize) -> io::Result<Duration> {
     thread::scope(|scope| {
         let busy: Vec<_> = (0..count)
-            .map(|_| scope.spawn(move || ask(&mut connect(address)?, kind)))
+            .map(|_| scope.spawn(move || request(&mut connect(address)?, kind)))
             .collect();
         thread::sleep(HEAD_START);
         let until = Instant::now() + BLOCK - HEAD_START;
@@ -168,7 +174,7 @@ fn others_wait(address: SocketAddr, kind: u8, count: usize) -> io::Result<Durati
             let mut longest = Duration::ZERO;
             while Instant::now() < until {
                 let start = Instant::now();
-                ask(&mut connect(address)?, AT_ONCE)?;
+                request(&mut connect(address)?, AT_ONCE)?;
                 longest = longest.max(start.elapsed());
             }
             Ok(longest)
@@ -176,9 +182,9 @@ fn others_wait(address: SocketAddr, kind: u8, count: usize) -> io::Result<Durati
         let others: Vec<_> = (0..OTHERS).map(|_| scope.spawn(other)).collect();
         let longest = others
             .into_iter()
-            .map(joined)
+            .map(join)
             .try_fold(Duration::ZERO, |longest, wait| Ok(longest.max(wait?)));
-        busy.into_iter().try_for_each(joined)?;
+        busy.into_iter().try_for_each(join)?;
         longest
     })
 }

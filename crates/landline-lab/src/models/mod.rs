@@ -1,21 +1,22 @@
-//! The four models under the same load: how many requests, how soon, how much memory, and what a
-//! blocked handler does to the others.
+//! Measures the four models of a server under the same load.
+//!
+//! It measures rates, latencies and memory, and how long a blocked handler delays other clients.
 
 mod load;
 mod memory;
 mod picture;
-mod served;
+mod server;
 
 use std::{io, process::Command, time::Duration};
 
-pub use served::serve;
+pub use server::serve;
 
 use super::{Language, Report, words::models as words};
 
-/// How connections are handed to handlers, as in `landline-socketserver`.
+/// The models of `landline-socketserver`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Model {
-    /// One connection after the other.
+    /// One connection at a time.
     Inline,
     /// A thread for each connection.
     Threads,
@@ -25,20 +26,20 @@ pub enum Model {
     Tasks,
 }
 
-/// The threads that tasks run on.
-pub const TASK_THREADS: usize = 2;
-/// How many clients ask at the same time.
-pub const CLIENTS: usize = 8;
-/// How many connections are open while memory is looked at.
-pub const IDLE_CONNECTIONS: usize = 50;
-/// How long a blocked handler is blocked.
-pub const BLOCK: Duration = Duration::from_millis(300);
+/// The number of threads that run the tasks.
+pub(crate) const TASK_THREADS: usize = 2;
+/// The number of clients that send requests at the same time.
+pub(crate) const CLIENTS: usize = 8;
+/// The number of open connections while memory is measured.
+pub(crate) const IDLE_CONNECTIONS: usize = 50;
+/// The time for which a blocked handler is blocked.
+pub(crate) const BLOCK: Duration = Duration::from_millis(300);
 
 impl Model {
-    /// All of them, in the order of the tables.
+    /// All models, in the order of the tables.
     pub const ALL: [Self; 4] = [Self::Inline, Self::Threads, Self::Processes, Self::Tasks];
 
-    /// Its name, as on a command line.
+    /// The name of the model on a command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Inline => "inline",
@@ -48,105 +49,111 @@ impl Model {
         }
     }
 
-    /// The model of this name.
-    pub fn of_name(name: &str) -> Option<Self> {
+    /// The model with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|model| model.name() == name)
     }
 }
 
-/// What clients saw of a server for a while.
+/// The measurements of a load.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Service {
-    /// Answers a second, of all clients together.
+pub(crate) struct LoadStats {
+    /// Answers per second, of all clients together.
     pub per_second: f64,
-    /// From a request to its answer (for short connections from before `connect`): one half took
-    /// less.
+    /// The median latency, from a request to its answer.
+    ///
+    /// For short connections it begins before `connect`.
     pub median: Duration,
-    /// Ninety-nine of a hundred took less.
-    pub worst_hundredth: Duration,
-    /// How many clients got an answer at all, of [`CLIENTS`].
+    /// The 99th percentile of the latency.
+    pub percentile_99: Duration,
+    /// The number of clients that got an answer, of [`CLIENTS`].
     pub served: usize,
 }
 
-/// What one model did.
+/// The measurements of a model.
 #[derive(Debug, Clone, Copy)]
-pub struct Figures {
+pub(crate) struct ModelStats {
     /// The model.
     pub model: Model,
-    /// Each client keeps its connection.
-    pub long: Service,
-    /// Each client connects anew for each request.
-    pub short: Service,
-    /// The memory of the server without connections, in bytes; `None` where the system does not
-    /// tell.
+    /// The load of clients that keep their connections.
+    pub long: LoadStats,
+    /// The load of clients that connect for each request.
+    pub short: LoadStats,
+    /// The memory of the server without connections, in bytes.
+    ///
+    /// `None` if the system does not report it.
     pub memory: Option<u64>,
-    /// What a connection adds, in bytes: all its processes counted, what they share in equal
-    /// parts.
+    /// The memory that a connection adds, in bytes.
+    ///
+    /// It counts all processes of the server. Shared memory is divided among them.
     pub memory_each: Option<u64>,
-    /// The longest wait of others while one handler blocks for [`BLOCK`].
+    /// The longest wait of other clients while one handler blocks for [`BLOCK`].
     pub one_blocked: Duration,
-    /// The same while as many handlers block as there are [`TASK_THREADS`].
+    /// The same while [`TASK_THREADS`] handlers block.
     pub some_blocked: Duration,
-    /// The same where they wait without blocking their thread; `None` where a handler always has
-    /// its thread for itself.
+    /// The same while the handlers wait without blocking their threads.
+    ///
+    /// `None` for models in which each handler has its own thread.
     pub some_waiting: Option<Duration>,
 }
 
-/// All that was measured.
+/// All measurements.
 #[derive(Debug, Clone)]
 pub struct Models {
-    /// One for each model that could be measured.
-    pub figures: Vec<Figures>,
-    /// The models that this system does not let be measured, and what it said.
-    pub missing: Vec<(Model, String)>,
+    /// The measurements of the models that could be measured.
+    pub(crate) stats: Vec<ModelStats>,
+    /// The models that could not be measured, with the system's error.
+    pub(crate) unavailable: Vec<(Model, String)>,
 }
 
 impl Models {
-    /// Measures, on loopback sockets; takes about ten seconds. Blocking.
+    /// Measures on loopback sockets for about ten seconds.
     ///
-    /// `server` is the command that ends up in [`serve`] with this model, in a process that has no
-    /// thread but its first: each model is measured in a process of its own. Its standard input
-    /// and output are taken.
+    /// `server` returns a command that calls [`serve`] with this model. It runs in a process of its
+    /// own, which must have only one thread. Its standard input and output are redirected.
     ///
     /// # Errors
-    /// What the system says about a socket or process where no model could be measured.
+    /// The error of the last model, if no model could be measured.
+    ///
+    /// # Blocking
+    /// It blocks for the whole measurement.
     pub fn run(server: impl Fn(Model) -> Command) -> io::Result<Self> {
         let mut models = Self {
-            figures: Vec::new(),
-            missing: Vec::new(),
+            stats: Vec::new(),
+            unavailable: Vec::new(),
         };
         let mut last = None;
         for model in Model::ALL {
-            let measured = served::Running::start(server(model))
+            let measured = server::ServerProcess::start(server(model))
                 .and_then(|server| load::measure(model, &server));
             match measured {
-                Ok(figures) => models.figures.push(figures),
+                Ok(stats) => models.stats.push(stats),
                 Err(error) => {
-                    models.missing.push((model, error.to_string()));
+                    models.unavailable.push((model, error.to_string()));
                     last = Some(error);
                 }
             }
         }
         match last {
-            Some(error) if models.figures.is_empty() => Err(error),
+            Some(error) if models.stats.is_empty() => Err(error),
             _ => Ok(models),
         }
     }
 
-    /// What was measured in words and as a picture.
+    /// The measurements in words and as a picture.
     pub fn report(&self, language: Language) -> Report {
         Report {
             title: words::title(language),
             tables: words::tables(self, language),
-            seen: words::seen(self, language),
+            summary: words::summary(self, language),
             notes: words::notes(self, language),
             picture: picture::draw(self, language),
         }
     }
 
-    /// What one model did.
-    pub fn of(&self, model: Model) -> Option<&Figures> {
-        self.figures.iter().find(|figures| figures.model == model)
+    /// The measurements of one model.
+    pub(crate) fn stats_of(&self, model: Model) -> Option<&ModelStats> {
+        self.stats.iter().find(|stats| stats.model == model)
     }
 }
 

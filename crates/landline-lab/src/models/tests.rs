@@ -1,5 +1,6 @@
-//! What is said is what was measured. The measuring itself needs a process without threads, so the
-//! command's tests do it.
+//! Tests of the reports.
+//!
+//! Measuring needs a process without threads, so the tests of the command do it.
 
 use super::*;
 
@@ -7,23 +8,23 @@ fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-fn figures(
+fn stats(
     model: Model,
     served: usize,
     per_second: f64,
     one_blocked: Duration,
     some_blocked: Duration,
-) -> Figures {
-    let service = Service {
+) -> ModelStats {
+    let service = LoadStats {
         per_second,
         median: ms(1),
-        worst_hundredth: ms(2),
+        percentile_99: ms(2),
         served,
     };
-    Figures {
+    ModelStats {
         model,
         long: service,
-        short: Service {
+        short: LoadStats {
             served: CLIENTS,
             ..service
         },
@@ -37,29 +38,29 @@ fn figures(
 
 fn models() -> Models {
     Models {
-        figures: vec![
-            figures(Model::Inline, 1, 900.0, ms(290), ms(590)),
-            figures(Model::Threads, CLIENTS, 800.0, ms(1), ms(2)),
-            figures(Model::Processes, CLIENTS, 700.0, ms(3), ms(4)),
-            figures(Model::Tasks, CLIENTS, 850.0, ms(5), ms(280)),
+        stats: vec![
+            stats(Model::Inline, 1, 900.0, ms(290), ms(590)),
+            stats(Model::Threads, CLIENTS, 800.0, ms(1), ms(2)),
+            stats(Model::Processes, CLIENTS, 700.0, ms(3), ms(4)),
+            stats(Model::Tasks, CLIENTS, 850.0, ms(5), ms(280)),
         ],
-        missing: Vec::new(),
+        unavailable: Vec::new(),
     }
 }
 
 #[test]
-fn names_lead_to_models_and_back() {
+fn model_names_round_trip() {
     assert!(
         Model::ALL
             .iter()
-            .all(|model| Model::of_name(model.name()) == Some(*model))
+            .all(|model| Model::from_name(model.name()) == Some(*model))
     );
-    assert_eq!(Model::of_name("magic"), None);
+    assert_eq!(Model::from_name("magic"), None);
 }
 
 #[test]
-fn who_was_held_up_is_told_by_how_long_they_waited() {
-    let [service, blocked] = models().report(Language::English).seen;
+fn summary_names_models_that_were_held_up() {
+    let [service, blocked] = models().report(Language::English).summary;
     assert!(
         service.contains("inline served 1 of 8 clients") && service.contains("tasks answered most"),
         "{service}"
@@ -72,7 +73,7 @@ fn who_was_held_up_is_told_by_how_long_they_waited() {
         blocked.contains("never with threads and processes; tasks that await"),
         "{blocked}"
     );
-    let [service, blocked] = models().report(Language::Chinese).seen;
+    let [service, blocked] = models().report(Language::Chinese).summary;
     assert!(
         service.contains("8 个客户端中的 1 个") && blocked.contains("threads 线程、processes 进程"),
         "{service}{blocked}"
@@ -80,13 +81,11 @@ fn who_was_held_up_is_told_by_how_long_they_waited() {
 }
 
 #[test]
-fn a_model_that_could_not_be_measured_is_told_of_and_the_others_are_shown() {
+fn unavailable_model_is_noted_and_others_are_shown() {
     let mut models = models();
+    models.stats.retain(|stats| stats.model != Model::Processes);
     models
-        .figures
-        .retain(|figures| figures.model != Model::Processes);
-    models
-        .missing
+        .unavailable
         .push((Model::Processes, "no forks today".to_owned()));
     for language in [Language::English, Language::Chinese] {
         let report = models.report(language);
@@ -96,18 +95,19 @@ fn a_model_that_could_not_be_measured_is_told_of_and_the_others_are_shown() {
         );
         assert!(report.tables.iter().all(|table| table.rows.len() == 3));
         assert!(
-            !report.seen.concat().contains("processes"),
+            !report.summary.concat().contains("processes"),
             "{:?}",
-            report.seen
+            report.summary
         );
     }
 }
 
 #[test]
-fn a_system_that_does_not_tell_memory_is_told_of() {
+fn missing_memory_is_noted() {
     let mut models = models();
-    for figures in &mut models.figures {
-        (figures.memory, figures.memory_each) = (None, None);
+    for stats in &mut models.stats {
+        stats.memory = None;
+        stats.memory_each = None;
     }
     let report = models.report(Language::English);
     assert!(
@@ -116,9 +116,9 @@ fn a_system_that_does_not_tell_memory_is_told_of() {
         report.text()
     );
     assert!(
-        report.picture.contains("not told") && !report.seen[0].contains("weighs"),
+        report.picture.contains("not told") && !report.summary[0].contains("weighs"),
         "{:?}",
-        report.seen
+        report.summary
     );
     roxmltree::Document::parse(&report.picture).unwrap();
 }

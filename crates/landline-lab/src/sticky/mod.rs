@@ -1,4 +1,4 @@
-//! Sticky packets: what was sent, and what each receive returned.
+//! Measures sticky packets: what was sent, and what each receive returned.
 
 mod picture;
 mod trial;
@@ -7,135 +7,134 @@ use std::{io, time::Duration};
 
 use super::{Language, Report, words::sticky as words};
 
-/// What a program of the courses gives to `recv`.
-pub const BUFFER_BYTES: usize = 1024;
+/// The buffer size that programs of the courses pass to `recv`, in bytes.
+pub(crate) const BUFFER_BYTES: usize = 1024;
 /// The payloads of the small messages, in bytes.
 const SMALL: [usize; 6] = [8, 14, 10, 18, 8, 12];
-/// A message that does not fit the buffer, and one behind it.
+/// The payloads of a message larger than the buffer and of one after it, in bytes.
 const BIG: [usize; 2] = [3000, 500];
 
-/// How messages travel.
+/// The transport of the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// TCP as it comes: small sends wait for the acknowledgement of earlier ones.
+pub(crate) enum Transport {
+    /// TCP with Nagle's algorithm, the default. Small sends wait for acknowledgements.
     Nagle,
     /// TCP with `TCP_NODELAY`.
     NoDelay,
-    /// TCP as it comes, with a length before each message ([`landline_proto::frame`]).
+    /// TCP with Nagle's algorithm and length prefixes ([`landline_proto::frame`]).
     Framed,
     /// UDP.
     Datagrams,
 }
 
-impl Way {
-    /// All of them, in the order of the table.
-    pub const ALL: [Self; 4] = [Self::Nagle, Self::NoDelay, Self::Framed, Self::Datagrams];
+impl Transport {
+    /// All transports, in the order of the table.
+    pub(crate) const ALL: [Self; 4] = [Self::Nagle, Self::NoDelay, Self::Framed, Self::Datagrams];
 }
 
-/// What is sent, and how it is read.
+/// The messages of a trial and the behaviour of the reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Load {
-    /// Six small messages, 2 ms apart, to a reader that waits for them.
-    Small,
-    /// The same at once, to a reader that comes when all have been sent.
-    Slow,
-    /// A message of 3,000 bytes and one of 500 behind it.
-    Big,
+pub(crate) enum Scenario {
+    /// Six small messages, 2 ms apart, to a reader that is waiting.
+    SmallSends,
+    /// The same messages at once, to a reader that comes after the last.
+    SlowReader,
+    /// A message of 3,000 bytes, and one of 500 after it.
+    BigSend,
 }
 
-impl Load {
-    /// All of them, in the order of the table.
-    pub const ALL: [Self; 3] = [Self::Small, Self::Slow, Self::Big];
+impl Scenario {
+    /// All scenarios, in the order of the table.
+    pub(crate) const ALL: [Self; 3] = [Self::SmallSends, Self::SlowReader, Self::BigSend];
 
     /// The payload of each message, in bytes.
     fn messages(self) -> &'static [usize] {
         match self {
-            Self::Small | Self::Slow => &SMALL,
-            Self::Big => &BIG,
+            Self::SmallSends | Self::SlowReader => &SMALL,
+            Self::BigSend => &BIG,
         }
     }
 }
 
-/// What a piece of the stream is.
+/// The content of a part of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// (A part of) the length before a message.
+pub(crate) enum PartKind {
+    /// The length before a message, or a part of it.
     Length,
-    /// (A part of) a message.
+    /// A message, or a part of it.
     Payload,
 }
 
-/// A piece of a message, as it lay in what one receive returned.
+/// A part of a message that one receive returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
-    /// Which message, from 1.
+pub(crate) struct Part {
+    /// The number of the message, from 1.
     pub message: usize,
-    /// What it is.
-    pub kind: Kind,
-    /// Where in it the piece begins, in bytes.
-    pub from: usize,
-    /// How long the piece is, in bytes.
+    /// Whether it is of the length or of the payload.
+    pub kind: PartKind,
+    /// The offset of the part, in bytes.
+    pub offset: usize,
+    /// The length of the part, in bytes.
     pub bytes: usize,
-    /// How long the whole is, in bytes.
-    pub of: usize,
+    /// The length of the whole, in bytes.
+    pub whole_bytes: usize,
 }
 
 impl Part {
-    /// Whether nothing of it is missing here.
-    pub fn is_whole(&self) -> bool {
-        self.bytes == self.of
+    /// Whether the part is the whole.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.bytes == self.whole_bytes
     }
 }
 
-/// What one receive returned.
+/// The result of one receive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receive {
-    /// When, since the first send.
+pub(crate) struct Receive {
+    /// The time since the first send.
     pub at: Duration,
-    /// What was in it, in order.
+    /// The parts in it, in order.
     pub parts: Vec<Part>,
 }
 
 impl Receive {
-    /// How many bytes it returned.
-    pub fn bytes(&self) -> usize {
+    /// The number of bytes that it returned.
+    pub(crate) fn bytes(&self) -> usize {
         self.parts.iter().map(|part| part.bytes).sum()
     }
 
-    /// Whether it holds something of more than one message.
-    pub fn is_stuck(&self) -> bool {
+    /// Whether it contains parts of more than one message.
+    pub(crate) fn is_merged(&self) -> bool {
         let first = self.parts.first().map(|part| part.message);
         self.parts.iter().any(|part| Some(part.message) != first)
     }
 }
 
-/// One way under one load.
+/// The measurements of one transport in one scenario.
 #[derive(Debug, Clone)]
-pub struct Trial {
-    /// The way.
-    pub way: Way,
-    /// The load.
-    pub load: Load,
-    /// The payload of each message sent, in bytes.
+pub(crate) struct Trial {
+    /// The transport.
+    pub transport: Transport,
+    /// The scenario.
+    pub scenario: Scenario,
+    /// The payloads of the messages that were sent, in bytes.
     pub sent: Vec<usize>,
-    /// What each receive returned.
+    /// The results of the receives.
     pub receives: Vec<Receive>,
-    /// The payloads that the frame decoder gave to the program, in bytes; `None` where there are
-    /// no frames.
+    /// The payloads that the frame decoder returned, in bytes; `None` without frames.
     pub decoded: Option<Vec<usize>>,
 }
 
 impl Trial {
-    /// How many receives held something of more than one message.
-    pub fn stuck(&self) -> usize {
+    /// The number of receives with parts of more than one message.
+    pub(crate) fn merged_receives(&self) -> usize {
         self.receives
             .iter()
-            .filter(|receive| receive.is_stuck())
+            .filter(|receive| receive.is_merged())
             .count()
     }
 
-    /// How many messages came in pieces, over several receives.
-    pub fn cut(&self) -> usize {
+    /// The number of messages that were split over several receives.
+    pub(crate) fn split_messages(&self) -> usize {
         let holds =
             |receive: &&Receive, message| receive.parts.iter().any(|part| part.message == message);
         (1..=self.sent.len())
@@ -149,23 +148,23 @@ impl Trial {
             .count()
     }
 
-    /// How many payload bytes never came.
-    pub fn lost(&self) -> usize {
+    /// The number of payload bytes that never arrived.
+    pub(crate) fn lost_bytes(&self) -> usize {
         let parts = self.receives.iter().flat_map(|receive| &receive.parts);
-        let came: usize = parts
-            .filter(|part| part.kind == Kind::Payload)
+        let arrived: usize = parts
+            .filter(|part| part.kind == PartKind::Payload)
             .map(|part| part.bytes)
             .sum();
-        self.sent.iter().sum::<usize>().saturating_sub(came)
+        self.sent.iter().sum::<usize>().saturating_sub(arrived)
     }
 
-    /// How many messages the program was handed whole and alone.
-    pub fn whole(&self) -> usize {
+    /// The number of messages that the program got whole and alone.
+    pub(crate) fn whole_messages(&self) -> usize {
         match &self.decoded {
             Some(decoded) => decoded
                 .iter()
                 .zip(&self.sent)
-                .filter(|(came, sent)| came == sent)
+                .filter(|(arrived, sent)| arrived == sent)
                 .count(),
             None => self
                 .receives
@@ -176,68 +175,73 @@ impl Trial {
     }
 }
 
-/// Far more than fits was sent while the reader slept.
+/// The measurements of sending far more than fits while the reader sleeps.
 #[derive(Debug, Clone, Copy)]
-pub struct Overrun {
-    /// The way.
-    pub way: Way,
-    /// How many messages of 1,000 bytes were sent.
+pub(crate) struct Overrun {
+    /// The transport.
+    pub transport: Transport,
+    /// The number of messages of 1,000 bytes that were sent.
     pub sent: usize,
-    /// How many of them arrived whole.
+    /// The number of messages that arrived whole.
     pub arrived: usize,
-    /// How long the sends took in all.
-    pub sending: Duration,
+    /// The time that the sends took in all.
+    pub send_time: Duration,
 }
 
-/// All that was measured.
+/// All measurements.
 #[derive(Debug, Clone)]
 pub struct Sticky {
-    /// Every way under every load.
-    pub trials: Vec<Trial>,
-    /// Every way, with too much for it.
-    pub overruns: Vec<Overrun>,
+    /// A trial for each transport and scenario.
+    pub(crate) trials: Vec<Trial>,
+    /// An overrun for each transport.
+    pub(crate) overruns: Vec<Overrun>,
 }
 
 impl Sticky {
-    /// Measures, on loopback sockets; takes about two seconds. Blocking.
+    /// Measures on loopback sockets for about two seconds.
     ///
     /// # Errors
-    /// What the system says about a socket, or that something arrived which was never sent.
+    /// The system's error, or that something arrived that was never sent.
+    ///
+    /// # Blocking
+    /// It blocks for the whole measurement.
     pub fn run() -> io::Result<Self> {
         let mut trials = Vec::new();
-        for way in Way::ALL {
-            for load in Load::ALL {
-                trials.push(trial::run(way, load)?);
+        for transport in Transport::ALL {
+            for scenario in Scenario::ALL {
+                trials.push(trial::run(transport, scenario)?);
             }
         }
-        let overruns = Way::ALL
+        let overruns = Transport::ALL
             .map(trial::overrun)
             .into_iter()
             .collect::<io::Result<_>>()?;
         Ok(Self { trials, overruns })
     }
 
-    /// What was measured in words and as a picture.
+    /// The measurements in words and as a picture.
     pub fn report(&self, language: Language) -> Report {
         Report {
             title: words::title(language).to_owned(),
             tables: words::tables(self, language),
-            seen: words::seen(self, language),
+            summary: words::summary(self, language),
             notes: vec![words::legend(language).to_owned()],
             picture: picture::draw(self, language),
         }
     }
 
-    /// One trial.
-    pub fn trial(&self, way: Way, load: Load) -> Option<&Trial> {
+    /// The trial of a transport and scenario.
+    pub(crate) fn trial(&self, transport: Transport, scenario: Scenario) -> Option<&Trial> {
         self.trials
             .iter()
-            .find(|trial| trial.way == way && trial.load == load)
+            .find(|trial| trial.transport == transport && trial.scenario == scenario)
     }
 
-    /// One overrun.
-    pub fn overrun(&self, way: Way) -> Option<&Overrun> {
-        self.overruns.iter().find(|overrun| overrun.way == way)
+    /// The overrun of a transport.
+    pub(crate) fn overrun(&self, transport: Transport) -> Option<&Overrun> {
+        self.overruns
+            .iter()
+            .find(|overrun| overrun.transport == transport)
     }
 }
 

@@ -1,19 +1,18 @@
-//! The picture: ways below each other, loads side by side, messages as coloured boxes inside of
-//! what each receive returned.
+//! The picture: a row for each transport, a column for each scenario.
 
-use super::{Kind, Load, Overrun, Part, Sticky, Trial, Way};
+use super::{Overrun, Part, PartKind, Scenario, Sticky, Transport, Trial};
 use crate::{
     Language,
     svg::{
-        Anchor, Area, BAD, Board, COLOURS, FAINT, Face, GOOD, INK, ODD, PAPER, RULE, SHADE, ems,
-        line_count,
+        Anchor, BAD, COLOURS, Canvas, FAINT, GOOD, INK, PAPER, RULE, Rect, SHADE, TextStyle,
+        WARNING, ems, line_count,
     },
     words::{sticky as words, time},
 };
 
 const WIDTH: f64 = 1600.0;
 const MARGIN: f64 = 36.0;
-/// Where the first column of cells begins.
+/// The left edge of the first column of cells.
 const CELLS: f64 = 306.0;
 const CELL: f64 = 306.0;
 const CELL_GAP: f64 = 12.0;
@@ -21,46 +20,54 @@ const HEAD_TOP: f64 = 132.0;
 const ROWS_TOP: f64 = 150.0;
 const LANE: f64 = 30.0;
 const LANE_GAP: f64 = 12.0;
-/// Above the lanes of a cell: its counts and its verdict.
+/// The height above the lanes of a cell, for its counts and verdict.
 const CAPTION: f64 = 42.0;
-/// Below them: when each receive returned.
+/// The height below the lanes of a cell, for the times of its receives.
 const TIMES: f64 = 24.0;
 const ROW_GAP: f64 = 12.0;
 const PADDING: f64 = 12.0;
-const SENTENCE: Face = Face::new(20.0);
+const SENTENCE: TextStyle = TextStyle::new(20.0);
 
 pub(super) fn draw(sticky: &Sticky, language: Language) -> String {
-    let rows: f64 = Way::ALL
+    let rows: f64 = Transport::ALL
         .into_iter()
-        .map(|way| height_of(way) + ROW_GAP)
+        .map(|transport| height_of(transport) + ROW_GAP)
         .sum();
-    let seen = words::seen(sticky, language);
+    let summary = words::summary(sticky, language);
     let text_width = WIDTH - 2.0 * MARGIN;
-    let lines: usize = seen
+    let lines: usize = summary
         .iter()
         .map(|line| line_count(line, text_width, 20.0))
         .sum();
     let height = ROWS_TOP + rows + 32.0 + lines as f64 * 28.0 + 20.0;
-    let mut board = Board::new(WIDTH, height, language, words::title(language));
-    legend(&mut board, language);
-    for (column, load) in Load::ALL.into_iter().enumerate() {
-        head(&mut board, column, words::load(load, language));
+    let mut canvas = Canvas::new(WIDTH, height, language, words::title(language));
+    legend(&mut canvas, language);
+    for (column, scenario) in Scenario::ALL.into_iter().enumerate() {
+        head(&mut canvas, column, words::scenario(scenario, language));
     }
-    head(&mut board, Load::ALL.len(), words::overrun(language));
+    head(
+        &mut canvas,
+        Scenario::ALL.len(),
+        words::overrun_heading(language),
+    );
     let mut top = ROWS_TOP;
-    for way in Way::ALL {
-        row(&mut board, sticky, way, top, language);
-        top += height_of(way) + ROW_GAP;
+    for transport in Transport::ALL {
+        row(&mut canvas, sticky, transport, top, language);
+        top += height_of(transport) + ROW_GAP;
     }
     let mut y = top + 28.0;
-    for sentence in &seen {
-        y = board.paragraph(MARGIN, y, text_width, SENTENCE, sentence);
+    for sentence in &summary {
+        y = canvas.paragraph(MARGIN, y, text_width, SENTENCE, sentence);
     }
-    board.finish()
+    canvas.finish()
 }
 
-fn height_of(way: Way) -> f64 {
-    let lanes = if way == Way::Framed { 3.0 } else { 2.0 };
+fn height_of(transport: Transport) -> f64 {
+    let lanes = if transport == Transport::Framed {
+        3.0
+    } else {
+        2.0
+    };
     CAPTION + lanes * (LANE + LANE_GAP) + TIMES
 }
 
@@ -68,92 +75,92 @@ fn left_of(column: usize) -> f64 {
     CELLS + column as f64 * (CELL + CELL_GAP)
 }
 
-fn head(board: &mut Board, column: usize, text: &str) {
-    board.text(
+fn head(canvas: &mut Canvas, column: usize, text: &str) {
+    canvas.text(
         left_of(column) + PADDING,
         HEAD_TOP,
-        Face::new(18.0).bold(),
+        TextStyle::new(18.0).bold(),
         text,
     );
 }
 
-fn legend(board: &mut Board, language: Language) {
+fn legend(canvas: &mut Canvas, language: Language) {
     let [message, length, receive, lost] = words::key(language);
-    let face = Face::new(16.0).fill(FAINT);
+    let style = TextStyle::new(16.0).fill(FAINT);
     let mut x = MARGIN;
     let top = 74.0;
-    let mut entry = |board: &mut Board, draw: &dyn Fn(&mut Board, f64), text: &str| {
-        draw(board, x);
-        board.text(x + 46.0, top + 18.0, face, text);
+    let mut entry = |canvas: &mut Canvas, draw: &dyn Fn(&mut Canvas, f64), text: &str| {
+        draw(canvas, x);
+        canvas.text(x + 46.0, top + 18.0, style, text);
         x += 46.0 + ems(text) * 16.0 + 34.0;
     };
-    let number = Face::new(16.0).bold().anchor(Anchor::Middle);
+    let number = TextStyle::new(16.0).bold().anchor(Anchor::Middle);
     entry(
-        board,
-        &|board, x| {
-            board.fill(Area(x, top, 36.0, 24.0), COLOURS[0]);
-            board.text(x + 18.0, top + 18.0, number, "1");
+        canvas,
+        &|canvas, x| {
+            canvas.fill(Rect(x, top, 36.0, 24.0), COLOURS[0]);
+            canvas.text(x + 18.0, top + 18.0, number, "1");
         },
         &message,
     );
     entry(
-        board,
-        &|board, x| board.fill(Area(x + 10.0, top, 14.0, 24.0), INK),
+        canvas,
+        &|canvas, x| canvas.fill(Rect(x + 10.0, top, 14.0, 24.0), INK),
         &length,
     );
     entry(
-        board,
-        &|board, x| board.frame(Area(x, top - 2.0, 36.0, 28.0), PAPER, INK, 4.0),
+        canvas,
+        &|canvas, x| canvas.frame(Rect(x, top - 2.0, 36.0, 28.0), PAPER, INK, 4.0),
         &receive,
     );
     entry(
-        board,
-        &|board, x| board.frame(Area(x, top, 36.0, 24.0), "#fbe3e3", BAD, 0.0),
+        canvas,
+        &|canvas, x| canvas.frame(Rect(x, top, 36.0, 24.0), "#fbe3e3", BAD, 0.0),
         &lost,
     );
 }
 
-fn row(board: &mut Board, sticky: &Sticky, way: Way, top: f64, language: Language) {
-    let height = height_of(way);
-    board.fill(
-        Area(MARGIN - 12.0, top, WIDTH - 2.0 * MARGIN + 24.0, height),
+fn row(canvas: &mut Canvas, sticky: &Sticky, transport: Transport, top: f64, language: Language) {
+    let height = height_of(transport);
+    canvas.fill(
+        Rect(MARGIN - 12.0, top, WIDTH - 2.0 * MARGIN + 24.0, height),
         SHADE,
     );
-    board.text(
+    canvas.text(
         MARGIN,
         top + 28.0,
-        Face::new(20.0).bold(),
-        words::way(way, language),
+        TextStyle::new(20.0).bold(),
+        words::transport(transport, language),
     );
-    board.paragraph(
+    canvas.paragraph(
         MARGIN,
         top + 52.0,
         CELLS - MARGIN - 66.0,
-        Face::new(15.0).fill(FAINT),
-        words::way_is(way, language),
+        TextStyle::new(15.0).fill(FAINT),
+        words::transport_description(transport, language),
     );
     let lanes = [
         words::sent(language),
         words::received(language),
         words::decoded(language),
     ];
-    let count = if way == Way::Framed { 3 } else { 2 };
+    let count = if transport == Transport::Framed { 3 } else { 2 };
     for (lane, name) in lanes.into_iter().take(count).enumerate() {
         let y = lane_top(top, lane) + 21.0;
-        board.text(
+        canvas.text(
             CELLS - 8.0,
             y,
-            Face::new(15.0).fill(FAINT).anchor(Anchor::End),
+            TextStyle::new(15.0).fill(FAINT).anchor(Anchor::End),
             name,
         );
     }
-    for (column, load) in Load::ALL.into_iter().enumerate() {
-        if let Some(trial) = sticky.trial(way, load) {
-            cell(board, trial, left_of(column), top, language);
+    for (column, scenario) in Scenario::ALL.into_iter().enumerate() {
+        if let Some(trial) = sticky.trial(transport, scenario) {
+            cell(canvas, trial, left_of(column), top, language);
         }
     }
-    if let Some(overrun) = sticky.overrun(way) {
-        overrun_cell(board, overrun, left_of(Load::ALL.len()), top, language);
+    if let Some(overrun) = sticky.overrun(transport) {
+        overrun_cell(canvas, overrun, left_of(Scenario::ALL.len()), top, language);
     }
 }
 
@@ -161,33 +168,33 @@ fn lane_top(row_top: f64, lane: usize) -> f64 {
     row_top + CAPTION + lane as f64 * (LANE + LANE_GAP)
 }
 
-fn background(board: &mut Board, left: f64, top: f64, height: f64) {
-    board.frame(Area(left, top + 6.0, CELL, height - 12.0), PAPER, RULE, 8.0);
+fn background(canvas: &mut Canvas, left: f64, top: f64, height: f64) {
+    canvas.frame(Rect(left, top + 6.0, CELL, height - 12.0), PAPER, RULE, 8.0);
 }
 
-/// A caption at the left of a cell, and a verdict in its colour at the right.
+/// Draws a caption at the left of a cell, and a coloured verdict at its right.
 fn caption(
-    board: &mut Board,
+    canvas: &mut Canvas,
     left: f64,
     top: f64,
     counts: &str,
     verdict: &str,
     colour: &'static str,
 ) {
-    board.text(left + PADDING, top + 30.0, Face::new(16.0), counts);
-    let face = Face::new(16.0).bold().fill(colour).anchor(Anchor::End);
-    board.text(left + CELL - PADDING, top + 30.0, face, verdict);
+    canvas.text(left + PADDING, top + 30.0, TextStyle::new(16.0), counts);
+    let style = TextStyle::new(16.0).bold().fill(colour).anchor(Anchor::End);
+    canvas.text(left + CELL - PADDING, top + 30.0, style, verdict);
 }
 
-fn cell(board: &mut Board, trial: &Trial, left: f64, top: f64, language: Language) {
-    background(board, left, top, height_of(trial.way));
+fn cell(canvas: &mut Canvas, trial: &Trial, left: f64, top: f64, language: Language) {
+    background(canvas, left, top, height_of(trial.transport));
     let colour = match trial {
-        _ if trial.whole() == trial.sent.len() => GOOD,
-        _ if trial.lost() > 0 => BAD,
-        _ => ODD,
+        _ if trial.whole_messages() == trial.sent.len() => GOOD,
+        _ if trial.lost_bytes() > 0 => BAD,
+        _ => WARNING,
     };
     caption(
-        board,
+        canvas,
         left,
         top,
         &words::counts(trial, language),
@@ -199,15 +206,15 @@ fn cell(board: &mut Board, trial: &Trial, left: f64, top: f64, language: Languag
         .zip(&trial.sent)
         .map(|(message, bytes)| wire(trial, message, *bytes))
         .collect();
-    groups(board, &scale, lane_top(top, 0), &sends, RULE);
+    groups(canvas, &scale, lane_top(top, 0), &sends, RULE);
     let receives: Vec<Vec<Part>> = trial
         .receives
         .iter()
         .map(|receive| receive.parts.clone())
         .collect();
-    let ends = groups(board, &scale, lane_top(top, 1), &receives, INK);
+    let ends = groups(canvas, &scale, lane_top(top, 1), &receives, INK);
     lost(
-        board,
+        canvas,
         trial,
         &scale,
         lane_top(top, 1),
@@ -216,43 +223,43 @@ fn cell(board: &mut Board, trial: &Trial, left: f64, top: f64, language: Languag
     if let Some(decoded) = &trial.decoded {
         let whole = |(message, bytes): (usize, &usize)| vec![payload(message, *bytes)];
         let decoded: Vec<Vec<Part>> = (1..).zip(decoded).map(whole).collect();
-        groups(board, &scale, lane_top(top, 2), &decoded, GOOD);
+        groups(canvas, &scale, lane_top(top, 2), &decoded, GOOD);
     }
-    if trial.load == Load::Small {
-        times(board, trial, &ends, top, language);
+    if trial.scenario == Scenario::SmallSends {
+        times(canvas, trial, &ends, top, language);
     }
 }
 
-/// When the first and the last receive of a trial returned, below them.
-fn times(board: &mut Board, trial: &Trial, ends: &[(f64, f64)], top: f64, language: Language) {
-    let y = top + height_of(trial.way) - 15.0;
-    let face = Face::new(14.0).fill(FAINT);
+/// Draws the times of the first and the last receive below them.
+fn times(canvas: &mut Canvas, trial: &Trial, ends: &[(f64, f64)], top: f64, language: Language) {
+    let y = top + height_of(trial.transport) - 15.0;
+    let style = TextStyle::new(14.0).fill(FAINT);
     let (Some(first), Some(last)) = (trial.receives.first(), trial.receives.last()) else {
         return;
     };
     let (Some((start, _)), Some((_, end))) = (ends.first(), ends.last()) else {
         return;
     };
-    board.text(*start, y, face, &words::after(first.at, language));
+    canvas.text(*start, y, style, &words::after(first.at, language));
     if trial.receives.len() > 1 {
-        board.text(*end, y, face.anchor(Anchor::End), &time(last.at, language));
+        canvas.text(*end, y, style.anchor(Anchor::End), &time(last.at, language));
     }
 }
 
 fn payload(message: usize, bytes: usize) -> Part {
     Part {
         message,
-        kind: Kind::Payload,
-        from: 0,
+        kind: PartKind::Payload,
+        offset: 0,
         bytes,
-        of: bytes,
+        whole_bytes: bytes,
     }
 }
 
-/// What one send of a trial held.
+/// The parts of one send.
 fn wire(trial: &Trial, message: usize, bytes: usize) -> Vec<Part> {
     let length = trial.decoded.is_some().then_some(Part {
-        kind: Kind::Length,
+        kind: PartKind::Length,
         ..payload(message, 4)
     });
     length
@@ -261,7 +268,7 @@ fn wire(trial: &Trial, message: usize, bytes: usize) -> Vec<Part> {
         .collect()
 }
 
-/// How bytes become a width, so that the fullest lane fits its cell.
+/// The scale of bytes to widths, with which the fullest lane fits its cell.
 struct Scale {
     left: f64,
     per_byte: f64,
@@ -269,7 +276,7 @@ struct Scale {
 
 impl Scale {
     const GAP: f64 = 7.0;
-    /// A length prefix stays visible beside thousands of bytes.
+    /// The width of a length prefix, which stays visible beside thousands of bytes.
     const LENGTH_MIN: f64 = 5.0;
 
     fn of(trial: &Trial, left: f64) -> Self {
@@ -289,15 +296,15 @@ impl Scale {
 
     fn width(&self, part: &Part) -> f64 {
         match part.kind {
-            Kind::Length => Self::LENGTH_MIN * part.bytes as f64 / part.of as f64,
-            Kind::Payload => part.bytes as f64 * self.per_byte,
+            PartKind::Length => Self::LENGTH_MIN * part.bytes as f64 / part.whole_bytes as f64,
+            PartKind::Payload => part.bytes as f64 * self.per_byte,
         }
     }
 }
 
-/// Draws boxes of parts side by side; where each begins and ends.
+/// Draws boxes of parts side by side. Returns the left and right edge of each.
 fn groups(
-    board: &mut Board,
+    canvas: &mut Canvas,
     scale: &Scale,
     top: f64,
     groups: &[Vec<Part>],
@@ -309,41 +316,46 @@ fn groups(
         let width: f64 = group.iter().map(|part| scale.width(part)).sum();
         let mut at = x + 2.0;
         for part in group {
-            draw_part(board, scale, part, at, top);
+            draw_part(canvas, scale, part, at, top);
             at += scale.width(part);
         }
-        board.frame(Area(x + 1.0, top, width + 2.0, LANE), "none", edge, 4.0);
+        canvas.frame(Rect(x + 1.0, top, width + 2.0, LANE), "none", edge, 4.0);
         ends.push((x, x + width + 4.0));
         x += width + Scale::GAP;
     }
     ends
 }
 
-fn draw_part(board: &mut Board, scale: &Scale, part: &Part, x: f64, top: f64) {
+fn draw_part(canvas: &mut Canvas, scale: &Scale, part: &Part, x: f64, top: f64) {
     let width = scale.width(part);
-    let area = Area(x, top + 2.0, width, LANE - 4.0);
-    if part.kind == Kind::Length {
-        board.fill(area, INK);
+    let rect = Rect(x, top + 2.0, width, LANE - 4.0);
+    if part.kind == PartKind::Length {
+        canvas.fill(rect, INK);
         return;
     }
     let colour = COLOURS
         .get((part.message - 1) % COLOURS.len())
         .copied()
         .unwrap_or(SHADE);
-    board.fill(area, colour);
+    canvas.fill(rect, colour);
     if width >= 10.0 {
-        let face = Face::new(16.0).bold().anchor(Anchor::Middle);
-        board.text(x + width / 2.0, top + 21.0, face, &part.message.to_string());
+        let style = TextStyle::new(16.0).bold().anchor(Anchor::Middle);
+        canvas.text(
+            x + width / 2.0,
+            top + 21.0,
+            style,
+            &part.message.to_string(),
+        );
     }
 }
 
-/// What was sent and never came, behind the last receive.
-fn lost(board: &mut Board, trial: &Trial, scale: &Scale, top: f64, end: f64) {
-    if trial.lost() > 0 {
-        let width = (trial.lost() as f64 * scale.per_byte)
+/// Draws the bytes that never arrived, after the last receive.
+fn lost(canvas: &mut Canvas, trial: &Trial, scale: &Scale, top: f64, end: f64) {
+    if trial.lost_bytes() > 0 {
+        let width = (trial.lost_bytes() as f64 * scale.per_byte)
             .min(scale.left + CELL - 2.0 * PADDING - end - 4.0);
-        board.frame(
-            Area(end + 4.0, top + 1.0, width, LANE - 2.0),
+        canvas.frame(
+            Rect(end + 4.0, top + 1.0, width, LANE - 2.0),
             "#fbe3e3",
             BAD,
             0.0,
@@ -351,50 +363,50 @@ fn lost(board: &mut Board, trial: &Trial, scale: &Scale, top: f64, end: f64) {
     }
 }
 
-fn overrun_cell(board: &mut Board, overrun: &Overrun, left: f64, top: f64, language: Language) {
-    background(board, left, top, height_of(overrun.way));
+fn overrun_cell(canvas: &mut Canvas, overrun: &Overrun, left: f64, top: f64, language: Language) {
+    background(canvas, left, top, height_of(overrun.transport));
     let is_whole = overrun.arrived == overrun.sent;
     let colour = if is_whole { GOOD } else { BAD };
-    let face = Face::new(16.0).bold().fill(colour);
-    board.text(
+    let style = TextStyle::new(16.0).bold().fill(colour);
+    canvas.text(
         left + PADDING,
         top + 30.0,
-        face,
+        style,
         &words::overrun_arrived(overrun, language),
     );
     let room = CELL - 2.0 * PADDING;
     let share = overrun.arrived as f64 / overrun.sent.max(1) as f64;
-    board.fill(
-        Area(left + PADDING, lane_top(top, 0), room, LANE),
+    canvas.fill(
+        Rect(left + PADDING, lane_top(top, 0), room, LANE),
         COLOURS[0],
     );
-    board.frame(
-        Area(left + PADDING, lane_top(top, 1), room, LANE),
+    canvas.frame(
+        Rect(left + PADDING, lane_top(top, 1), room, LANE),
         if is_whole { PAPER } else { "#fbe3e3" },
         colour,
         0.0,
     );
-    let arrived = Area(
+    let arrived = Rect(
         left + PADDING + 1.0,
         lane_top(top, 1) + 1.0,
         (room * share - 2.0).max(3.0),
         LANE - 2.0,
     );
-    board.fill(arrived, COLOURS[0]);
+    canvas.fill(arrived, COLOURS[0]);
     for (lane, count) in [overrun.sent, overrun.arrived].into_iter().enumerate() {
-        let face = Face::new(16.0).bold().anchor(Anchor::Middle);
-        board.text(
+        let style = TextStyle::new(16.0).bold().anchor(Anchor::Middle);
+        canvas.text(
             left + CELL / 2.0,
             lane_top(top, lane) + 21.0,
-            face,
+            style,
             &count.to_string(),
         );
     }
-    let y = top + height_of(overrun.way) - 15.0;
-    board.text(
+    let y = top + height_of(overrun.transport) - 15.0;
+    canvas.text(
         left + PADDING,
         y,
-        Face::new(14.0).fill(FAINT),
+        TextStyle::new(14.0).fill(FAINT),
         &words::overrun_took(overrun, language),
     );
 }

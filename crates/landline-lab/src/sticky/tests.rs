@@ -1,19 +1,18 @@
-//! How measurements are counted and told, on measurements made by hand; and that real ones hold
-//! together.
+//! Tests of counts and reports, and of the real measurement.
 
 use super::*;
 
-fn part(message: usize, from: usize, bytes: usize, of: usize) -> Part {
+fn part(message: usize, offset: usize, bytes: usize, whole_bytes: usize) -> Part {
     Part {
         message,
-        kind: Kind::Payload,
-        from,
+        kind: PartKind::Payload,
+        offset,
         bytes,
-        of,
+        whole_bytes,
     }
 }
 
-fn trial(way: Way, load: Load, sent: &[usize], receives: &[&[Part]]) -> Trial {
+fn trial(transport: Transport, scenario: Scenario, sent: &[usize], receives: &[&[Part]]) -> Trial {
     let receives = receives
         .iter()
         .map(|parts| Receive {
@@ -22,8 +21,8 @@ fn trial(way: Way, load: Load, sent: &[usize], receives: &[&[Part]]) -> Trial {
         })
         .collect();
     Trial {
-        way,
-        load,
+        transport,
+        scenario,
         sent: sent.to_vec(),
         receives,
         decoded: None,
@@ -31,22 +30,40 @@ fn trial(way: Way, load: Load, sent: &[usize], receives: &[&[Part]]) -> Trial {
 }
 
 #[test]
-fn stuck_cut_lost_and_whole_are_told_apart() {
-    let counts = |trial: Trial| (trial.stuck(), trial.cut(), trial.lost(), trial.whole());
-    let (one, two) = (part(1, 0, 3, 3), part(2, 0, 4, 4));
+fn merged_split_lost_and_whole_are_counted() {
+    let counts = |trial: Trial| {
+        (
+            trial.merged_receives(),
+            trial.split_messages(),
+            trial.lost_bytes(),
+            trial.whole_messages(),
+        )
+    };
+    let one = part(1, 0, 3, 3);
+    let two = part(2, 0, 4, 4);
     assert_eq!(
-        counts(trial(Way::NoDelay, Load::Small, &[3, 4], &[&[one], &[two]])),
+        counts(trial(
+            Transport::NoDelay,
+            Scenario::SmallSends,
+            &[3, 4],
+            &[&[one], &[two]]
+        )),
         (0, 0, 0, 2)
     );
     assert_eq!(
-        counts(trial(Way::NoDelay, Load::Small, &[3, 4], &[&[one, two]])),
+        counts(trial(
+            Transport::NoDelay,
+            Scenario::SmallSends,
+            &[3, 4],
+            &[&[one, two]]
+        )),
         (1, 0, 0, 0)
     );
     let cut = [part(2, 0, 1, 4), part(2, 1, 3, 4)];
     assert_eq!(
         counts(trial(
-            Way::NoDelay,
-            Load::Small,
+            Transport::NoDelay,
+            Scenario::SmallSends,
             &[3, 4],
             &[&[one, cut[0]], &[cut[1]]]
         )),
@@ -54,8 +71,8 @@ fn stuck_cut_lost_and_whole_are_told_apart() {
     );
     assert_eq!(
         counts(trial(
-            Way::Datagrams,
-            Load::Big,
+            Transport::Datagrams,
+            Scenario::BigSend,
             &[3, 4],
             &[&[one], &[cut[0]]]
         )),
@@ -63,38 +80,50 @@ fn stuck_cut_lost_and_whole_are_told_apart() {
     );
     let framed = Trial {
         decoded: Some(vec![3, 4]),
-        ..trial(Way::Framed, Load::Small, &[3, 4], &[&[one, two]])
+        ..trial(
+            Transport::Framed,
+            Scenario::SmallSends,
+            &[3, 4],
+            &[&[one, two]],
+        )
     };
     assert_eq!(counts(framed), (1, 0, 0, 2));
 }
 
 #[test]
-fn a_receive_is_cut_out_of_the_stream_where_it_was() {
+fn receive_is_divided_into_parts() {
     let whole = [part(1, 0, 3, 3), part(2, 0, 4, 4)];
     assert_eq!(
-        trial::cut_out(&whole, 2, 3),
+        trial::parts_in_range(&whole, 2, 3),
         [part(1, 2, 1, 3), part(2, 0, 2, 4)]
     );
-    assert_eq!(trial::cut_out(&whole, 0, 7), whole);
-    assert_eq!(trial::cut_out(&whole, 3, 0), []);
+    assert_eq!(trial::parts_in_range(&whole, 0, 7), whole);
+    assert_eq!(trial::parts_in_range(&whole, 3, 0), []);
 }
 
 #[test]
-fn what_did_not_happen_is_not_told() {
-    let alone = |way| trial(way, Load::Small, &[3], &[&[part(1, 0, 3, 3)]]);
-    let overruns = Way::ALL
-        .map(|way| Overrun {
-            way,
+fn summary_omits_what_did_not_happen() {
+    let alone = |transport| {
+        trial(
+            transport,
+            Scenario::SmallSends,
+            &[3],
+            &[&[part(1, 0, 3, 3)]],
+        )
+    };
+    let overruns = Transport::ALL
+        .map(|transport| Overrun {
+            transport,
             sent: 9,
             arrived: 9,
-            sending: Duration::ZERO,
+            send_time: Duration::ZERO,
         })
         .to_vec();
     let sticky = Sticky {
-        trials: Way::ALL.map(alone).to_vec(),
+        trials: Transport::ALL.map(alone).to_vec(),
         overruns,
     };
-    let [first, second] = sticky.report(Language::English).seen;
+    let [first, second] = sticky.report(Language::English).summary;
     assert!(
         first.contains("nothing stuck together") && first.contains("held nothing back"),
         "{first}"
@@ -103,7 +132,7 @@ fn what_did_not_happen_is_not_told() {
         second.contains("lost none") && second.contains("cut nothing off"),
         "{second}"
     );
-    let [first, second] = sticky.report(Language::Chinese).seen;
+    let [first, second] = sticky.report(Language::Chinese).summary;
     assert!(
         first.contains("没有粘包") && first.contains("没有攒住"),
         "{first}"
@@ -115,35 +144,40 @@ fn what_did_not_happen_is_not_told() {
 }
 
 #[test]
-fn real_sockets_give_what_is_certain_on_every_system() {
+fn real_sockets_behave_as_every_system_must() {
     let sticky = Sticky::run().unwrap();
-    assert_eq!(sticky.trials.len(), Way::ALL.len() * Load::ALL.len());
+    assert_eq!(
+        sticky.trials.len(),
+        Transport::ALL.len() * Scenario::ALL.len()
+    );
     for trial in &sticky.trials {
-        match trial.way {
-            Way::Framed => assert_eq!(trial.decoded.as_ref(), Some(&trial.sent)),
-            Way::Datagrams => assert_eq!(
-                (trial.stuck(), trial.cut()),
+        match trial.transport {
+            Transport::Framed => assert_eq!(trial.decoded.as_ref(), Some(&trial.sent)),
+            Transport::Datagrams => assert_eq!(
+                (trial.merged_receives(), trial.split_messages()),
                 (0, 0),
                 "a datagram is one message"
             ),
-            _ => assert_eq!(trial.lost(), 0, "TCP loses nothing"),
+            _ => assert_eq!(trial.lost_bytes(), 0, "TCP loses nothing"),
         }
     }
-    let all_at_once = sticky.trial(Way::NoDelay, Load::Slow).unwrap();
+    let all_at_once = sticky
+        .trial(Transport::NoDelay, Scenario::SlowReader)
+        .unwrap();
     assert_eq!(
         all_at_once.receives.len(),
         1,
-        "all of it was there before the reader came"
+        "all of it was there before the reader arrived"
     );
-    let big = sticky.trial(Way::Nagle, Load::Big).unwrap();
+    let big = sticky.trial(Transport::Nagle, Scenario::BigSend).unwrap();
     assert!(
-        big.cut() > 0,
+        big.split_messages() > 0,
         "a buffer of {BUFFER_BYTES} bytes cannot hold it"
     );
     for overrun in sticky
         .overruns
         .iter()
-        .filter(|overrun| overrun.way != Way::Datagrams)
+        .filter(|overrun| overrun.transport != Transport::Datagrams)
     {
         assert_eq!(overrun.arrived, overrun.sent);
     }
@@ -154,7 +188,7 @@ fn real_sockets_give_what_is_certain_on_every_system() {
             report
                 .tables
                 .iter()
-                .all(|table| table.rows.len() == Way::ALL.len()),
+                .all(|table| table.rows.len() == Transport::ALL.len()),
             "{}",
             report.text()
         );

@@ -1,4 +1,4 @@
-//! One way under one load, with real sockets.
+//! One transport in one scenario, with real sockets.
 
 use std::{
     io::{self, Read, Write},
@@ -10,47 +10,48 @@ use std::{
 
 use landline_proto::frame::{FrameDecoder, FramePart, PREFIX_BYTES, prefix};
 
-use super::{BUFFER_BYTES, Kind, Load, Overrun, Part, Receive, Trial, Way};
+use super::{BUFFER_BYTES, Overrun, Part, PartKind, Receive, Scenario, Transport, Trial};
 
-/// Between two small sends.
+/// The pause between two small sends.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How long the slow reader stays away after all has been sent.
+/// The time for which the slow reader waits after the last send.
 const SLEEP: Duration = Duration::from_millis(100);
-/// How long anything may take that has to happen.
+/// The time limit for everything that must happen.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After this long without a datagram, none is on its way on loopback.
+/// The time after which no datagram is on its way on loopback.
 const SILENCE: Duration = Duration::from_millis(150);
-/// What the overrun sends: 8 MB, twice what the buffers of a connection usually hold.
+/// The overrun sends 8 MB, twice the usual buffers of a connection.
 const OVERRUN_MESSAGES: usize = 8000;
 const OVERRUN_BYTES: usize = 1000;
-/// How long its reader sleeps.
+/// The time for which the reader of an overrun sleeps.
 const OVERRUN_SLEEP: Duration = Duration::from_millis(300);
-/// The largest frame of the lab.
+/// The maximum length of a frame in the lab.
 const FRAME_BYTES_MAX: u32 = 1 << 16;
 
-pub(super) fn run(way: Way, load: Load) -> io::Result<Trial> {
-    let sent = load.messages().to_vec();
-    let (receives, decoded) = match way {
-        Way::Datagrams => (datagrams(load, &sent)?, None),
-        _ => stream(way, load, &sent)?,
+pub(super) fn run(transport: Transport, scenario: Scenario) -> io::Result<Trial> {
+    let sent = scenario.messages().to_vec();
+    let (receives, decoded) = match transport {
+        Transport::Datagrams => (datagrams(scenario, &sent)?, None),
+        _ => stream(transport, scenario, &sent)?,
     };
     Ok(Trial {
-        way,
-        load,
+        transport,
+        scenario,
         sent,
         receives,
         decoded,
     })
 }
 
-/// The bytes of a message: its number, over and over.
+/// The payload of a message: its number, repeated.
 fn payload(message: usize, bytes: usize) -> Vec<u8> {
     vec![u8::try_from(message).unwrap_or(u8::MAX); bytes]
 }
 
-/// Two ends of a connection that have spoken before, as after any login: from then on the reader's
-/// side acknowledges only after a moment, in the hope of something to send along.
-fn acquainted_pair() -> io::Result<(TcpStream, TcpStream)> {
+/// Two ends of a connection that have exchanged a few bytes.
+///
+/// After that the reader delays its acknowledgements, to send them along with data.
+fn warm_pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut sender = TcpStream::connect(listener.local_addr()?)?;
     let (mut reader, _) = listener.accept()?;
@@ -68,31 +69,35 @@ fn acquainted_pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((sender, reader))
 }
 
-fn stream(way: Way, load: Load, sent: &[usize]) -> io::Result<(Vec<Receive>, Option<Vec<usize>>)> {
-    let (mut sender, mut reader) = acquainted_pair()?;
-    sender.set_nodelay(way == Way::NoDelay)?;
-    let is_framed = way == Way::Framed;
+fn stream(
+    transport: Transport,
+    scenario: Scenario,
+    sent: &[usize],
+) -> io::Result<(Vec<Receive>, Option<Vec<usize>>)> {
+    let (mut sender, mut reader) = warm_pair()?;
+    sender.set_nodelay(transport == Transport::NoDelay)?;
+    let is_framed = transport == Transport::Framed;
     let sends: Vec<Vec<u8>> = (1..)
         .zip(sent)
-        .map(|(message, bytes)| on_wire(message, *bytes, is_framed))
+        .map(|(message, bytes)| encode(message, *bytes, is_framed))
         .collect();
     let wire = sends.concat();
     let layout = layout(sent, is_framed);
     let (all_sent, wait) = mpsc::channel();
     let start = Instant::now();
     thread::scope(|scope| {
-        // The connection stays open until all has been read: its end would push out what waits.
+        // The sender keeps the connection open until all was read, since closing would flush it.
         let sending =
-            scope.spawn(|| send_all(&sends, load, |bytes| sender.write_all(bytes), all_sent));
-        stay_away(load, &wait);
+            scope.spawn(|| send_all(&sends, scenario, |bytes| sender.write_all(bytes), all_sent));
+        delay_reader(scenario, &wait);
         let mut receives = Vec::new();
-        let mut decoder = is_framed.then(Decoder::default);
-        let mut have = 0;
+        let mut decoder = is_framed.then(LengthDecoder::default);
+        let mut received = 0;
         let mut buffer = [0; BUFFER_BYTES];
-        while have < wire.len() {
+        while received < wire.len() {
             let count = reader.read(&mut buffer)?;
-            let came = buffer.get(..count).unwrap_or_default();
-            if count == 0 || wire.get(have..have + count) != Some(came) {
+            let arrived = buffer.get(..count).unwrap_or_default();
+            if count == 0 || wire.get(received..received + count) != Some(arrived) {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
                     "what arrived is not what was sent",
@@ -100,12 +105,12 @@ fn stream(way: Way, load: Load, sent: &[usize]) -> io::Result<(Vec<Receive>, Opt
             }
             receives.push(Receive {
                 at: start.elapsed(),
-                parts: cut_out(&layout, have, count),
+                parts: parts_in_range(&layout, received, count),
             });
             if let Some(decoder) = &mut decoder {
-                decoder.take(came)?;
+                decoder.decode(arrived)?;
             }
-            have += count;
+            received += count;
         }
         sending
             .join()
@@ -114,7 +119,7 @@ fn stream(way: Way, load: Load, sent: &[usize]) -> io::Result<(Vec<Receive>, Opt
     })
 }
 
-fn datagrams(load: Load, sent: &[usize]) -> io::Result<Vec<Receive>> {
+fn datagrams(scenario: Scenario, sent: &[usize]) -> io::Result<Vec<Receive>> {
     let reader = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     reader.set_read_timeout(Some(SILENCE))?;
     let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -129,12 +134,12 @@ fn datagrams(load: Load, sent: &[usize]) -> io::Result<Vec<Receive>> {
         let sending = scope.spawn(|| {
             send_all(
                 &sends,
-                load,
+                scenario,
                 |bytes| sender.send(bytes).map(|_| ()),
                 all_sent,
             )
         });
-        stay_away(load, &wait);
+        delay_reader(scenario, &wait);
         let mut receives = Vec::new();
         let mut buffer = [0; BUFFER_BYTES];
         while receives.len() < sent.len() {
@@ -144,19 +149,19 @@ fn datagrams(load: Load, sent: &[usize]) -> io::Result<Vec<Receive>> {
                 Err(error) => return Err(error),
             };
             let message = buffer.first().map_or(0, |number| usize::from(*number));
-            let of = message
+            let whole_bytes = message
                 .checked_sub(1)
                 .and_then(|index| sent.get(index))
-                .copied();
-            let of = of.ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidData, "an unknown datagram arrived")
-            })?;
+                .copied()
+                .ok_or_else(|| {
+                    io::Error::new(io::ErrorKind::InvalidData, "an unknown datagram arrived")
+                })?;
             let part = Part {
                 message,
-                kind: Kind::Payload,
-                from: 0,
+                kind: PartKind::Payload,
+                offset: 0,
                 bytes: count,
-                of,
+                whole_bytes,
             };
             receives.push(Receive {
                 at: start.elapsed(),
@@ -170,29 +175,29 @@ fn datagrams(load: Load, sent: &[usize]) -> io::Result<Vec<Receive>> {
     })
 }
 
-/// Sends as the load wants it, then says so.
+/// Sends the messages of a scenario, then notifies the reader.
 fn send_all(
     sends: &[Vec<u8>],
-    load: Load,
+    scenario: Scenario,
     mut send: impl FnMut(&[u8]) -> io::Result<()>,
     all_sent: mpsc::Sender<()>,
 ) -> io::Result<()> {
     for bytes in sends {
         send(bytes)?;
-        if load == Load::Small {
+        if scenario == Scenario::SmallSends {
             thread::sleep(PAUSE);
         }
     }
-    // A reader that has failed does not listen any more.
+    // This fails if the reader has failed.
     let _ = all_sent.send(());
     Ok(())
 }
 
-fn stay_away(load: Load, all_sent: &mpsc::Receiver<()>) {
-    if load != Load::Small {
+fn delay_reader(scenario: Scenario, all_sent: &mpsc::Receiver<()>) {
+    if scenario != Scenario::SmallSends {
         let _ = all_sent.recv_timeout(PATIENCE);
     }
-    if load == Load::Slow {
+    if scenario == Scenario::SlowReader {
         thread::sleep(SLEEP);
     }
 }
@@ -204,7 +209,7 @@ fn is_timeout(error: &io::Error) -> bool {
     )
 }
 
-fn on_wire(message: usize, bytes: usize, is_framed: bool) -> Vec<u8> {
+fn encode(message: usize, bytes: usize, is_framed: bool) -> Vec<u8> {
     let mut wire = if is_framed {
         prefix(bytes).to_vec()
     } else {
@@ -214,36 +219,37 @@ fn on_wire(message: usize, bytes: usize, is_framed: bool) -> Vec<u8> {
     wire
 }
 
-/// What follows what in the stream.
+/// The parts of the stream as it is sent.
 fn layout(sent: &[usize], is_framed: bool) -> Vec<Part> {
     let whole = |message, kind, bytes| Part {
         message,
         kind,
-        from: 0,
+        offset: 0,
         bytes,
-        of: bytes,
+        whole_bytes: bytes,
     };
     (1..)
         .zip(sent)
         .flat_map(|(message, bytes)| {
-            let length = is_framed.then(|| whole(message, Kind::Length, PREFIX_BYTES));
+            let length = is_framed.then(|| whole(message, PartKind::Length, PREFIX_BYTES));
             length
                 .into_iter()
-                .chain([whole(message, Kind::Payload, *bytes)])
+                .chain([whole(message, PartKind::Payload, *bytes)])
         })
         .collect()
 }
 
-/// What lies in `count` bytes of the stream from the byte `from` on.
-pub(super) fn cut_out(layout: &[Part], from: usize, count: usize) -> Vec<Part> {
+/// The parts in `count` bytes of the stream from the offset `from`.
+pub(super) fn parts_in_range(layout: &[Part], from: usize, count: usize) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut start = 0;
     for whole in layout {
         let end = start + whole.bytes;
-        let (first, last) = (from.max(start), (from + count).min(end));
+        let first = from.max(start);
+        let last = (from + count).min(end);
         if first < last {
             parts.push(Part {
-                from: first - start,
+                offset: first - start,
                 bytes: last - first,
                 ..*whole
             });
@@ -253,16 +259,16 @@ pub(super) fn cut_out(layout: &[Part], from: usize, count: usize) -> Vec<Part> {
     parts
 }
 
-/// The product's own frame decoder, and the lengths of the messages that came out of it.
+/// landline's frame decoder, with the lengths of the payloads that it returned.
 #[derive(Default)]
-struct Decoder {
+struct LengthDecoder {
     decoder: FrameDecoder,
     open: usize,
     done: Vec<usize>,
 }
 
-impl Decoder {
-    fn take(&mut self, mut input: &[u8]) -> io::Result<()> {
+impl LengthDecoder {
+    fn decode(&mut self, mut input: &[u8]) -> io::Result<()> {
         let wrong = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{error}"));
         while let Some(part) = self
             .decoder
@@ -280,24 +286,24 @@ impl Decoder {
 }
 
 /// Sends far more than fits while the reader sleeps.
-pub(super) fn overrun(way: Way) -> io::Result<Overrun> {
-    let (arrived, sending) = match way {
-        Way::Datagrams => overrun_datagrams()?,
-        _ => overrun_stream(way)?,
+pub(super) fn overrun(transport: Transport) -> io::Result<Overrun> {
+    let (arrived, send_time) = match transport {
+        Transport::Datagrams => overrun_datagrams()?,
+        _ => overrun_stream(transport)?,
     };
     Ok(Overrun {
-        way,
+        transport,
         sent: OVERRUN_MESSAGES,
         arrived,
-        sending,
+        send_time,
     })
 }
 
-fn overrun_stream(way: Way) -> io::Result<(usize, Duration)> {
-    let (mut sender, mut reader) = acquainted_pair()?;
-    sender.set_nodelay(way == Way::NoDelay)?;
-    let is_framed = way == Way::Framed;
-    let message = on_wire(1, OVERRUN_BYTES, is_framed);
+fn overrun_stream(transport: Transport) -> io::Result<(usize, Duration)> {
+    let (mut sender, mut reader) = warm_pair()?;
+    sender.set_nodelay(transport == Transport::NoDelay)?;
+    let is_framed = transport == Transport::Framed;
+    let message = encode(1, OVERRUN_BYTES, is_framed);
     let total = message.len() * OVERRUN_MESSAGES;
     thread::scope(|scope| {
         let sending = scope.spawn(|| -> io::Result<Duration> {
@@ -308,24 +314,24 @@ fn overrun_stream(way: Way) -> io::Result<(usize, Duration)> {
             Ok(start.elapsed())
         });
         thread::sleep(OVERRUN_SLEEP);
-        let mut decoder = is_framed.then(Decoder::default);
-        let mut have = 0;
+        let mut decoder = is_framed.then(LengthDecoder::default);
+        let mut received = 0;
         let mut buffer = vec![0; 1 << 16];
-        while have < total {
+        while received < total {
             let count = reader.read(&mut buffer)?;
             if count == 0 {
                 break;
             }
             if let Some(decoder) = &mut decoder {
-                decoder.take(buffer.get(..count).unwrap_or_default())?;
+                decoder.decode(buffer.get(..count).unwrap_or_default())?;
             }
-            have += count;
+            received += count;
         }
         let sending = sending
             .join()
             .map_err(|_| io::Error::other("the sender failed"))??;
         Ok((
-            decoder.map_or(have / message.len(), |decoder| decoder.done.len()),
+            decoder.map_or(received / message.len(), |decoder| decoder.done.len()),
             sending,
         ))
     })
@@ -339,7 +345,7 @@ fn overrun_datagrams() -> io::Result<(usize, Duration)> {
     let message = payload(1, OVERRUN_BYTES);
     let start = Instant::now();
     for _ in 0..OVERRUN_MESSAGES {
-        // Some systems say that there is no room; others say nothing. Either way it is gone.
+        // Some systems report a full buffer, others drop the datagram silently. It is lost anyway.
         let _ = sender.send(&message);
     }
     let sending = start.elapsed();

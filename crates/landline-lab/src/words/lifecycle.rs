@@ -1,11 +1,11 @@
-//! What is said about the life of a connection.
+//! The texts about the life of a connection.
 
 use std::io;
 
-use super::{listed, time};
+use super::{join_list, time};
 use crate::{
     Language, Lifecycle, Table,
-    lifecycle::{Action, Backlog, Blocked, Call, Rebind, TcpState},
+    lifecycle::{Action, Backlog, Call, CallTiming, Rebind, TcpState},
 };
 
 pub(crate) fn title(language: Language) -> &'static str {
@@ -15,35 +15,35 @@ pub(crate) fn title(language: Language) -> &'static str {
     )
 }
 
-/// What each side did.
-pub(crate) struct Deed {
-    /// The client; empty for nothing.
+/// What each side does in an action.
+pub(crate) struct ActionText {
+    /// What the client does; empty for nothing.
     pub(crate) client: &'static str,
-    /// The server; empty for nothing.
+    /// What the server does; empty for nothing.
     pub(crate) server: &'static str,
 }
 
-impl Deed {
+impl ActionText {
     /// Both sides in one line.
-    fn line(&self, language: Language) -> String {
+    fn to_line(&self, language: Language) -> String {
         let sides = [
             (client(language), self.client),
             (server(language), self.server),
         ];
         let colon = language.pick(": ", "：");
-        let said: Vec<String> = sides
+        let texts: Vec<String> = sides
             .iter()
-            .filter(|(_, deed)| !deed.is_empty())
-            .map(|(side, deed)| format!("{side}{colon}{deed}"))
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(side, text)| format!("{side}{colon}{text}"))
             .collect();
-        said.join(language.pick("; ", "；"))
+        texts.join(language.pick("; ", "；"))
     }
 }
 
-/// What was done, by which side.
-pub(crate) fn deed(action: Action, language: Language) -> Deed {
-    let by_client = |client| Deed { client, server: "" };
-    let by_server = |server| Deed { client: "", server };
+/// The text of an action.
+pub(crate) fn action_text(action: Action, language: Language) -> ActionText {
+    let by_client = |client| ActionText { client, server: "" };
+    let by_server = |server| ActionText { client: "", server };
     match action {
         Action::Listen => by_server(language.pick(
             "bind(), listen(0), queue full",
@@ -51,7 +51,7 @@ pub(crate) fn deed(action: Action, language: Language) -> Deed {
         )),
         Action::Connect => by_client("connect()"),
         Action::MakeRoom => by_server(language.pick("accept() makes room", "accept() 腾出位置")),
-        Action::Send => Deed {
+        Action::Send => ActionText {
             client: language.pick("first send()", "第一次 send()"),
             server: "accept()",
         },
@@ -68,17 +68,17 @@ pub(crate) fn deed(action: Action, language: Language) -> Deed {
     }
 }
 
-/// A segment that travels when something is done.
+/// A TCP segment of an action.
 pub(crate) struct Segment {
     /// Whether the client sends it.
     pub(crate) from_client: bool,
-    /// Whether it arrives.
+    /// Whether the segment arrives.
     pub(crate) arrives: bool,
-    /// What it is.
+    /// The text of the segment.
     pub(crate) name: &'static str,
 }
 
-/// The segments that lead to the states after an action.
+/// The segments of an action.
 pub(crate) fn segments(action: Action, language: Language) -> Vec<Segment> {
     let segment = |from_client, arrives, name| Segment {
         from_client,
@@ -128,7 +128,7 @@ pub(crate) fn server(language: Language) -> &'static str {
 pub(crate) fn state(state: Option<TcpState>, lifecycle: &Lifecycle, language: Language) -> String {
     match state {
         Some(state) => state.to_string(),
-        None if lifecycle.kernel_tells => language.pick("none", "无").to_owned(),
+        None if lifecycle.has_kernel_states => language.pick("none", "无").to_owned(),
         None => language.pick("not told", "未知").to_owned(),
     }
 }
@@ -146,7 +146,7 @@ pub(crate) fn call(call: Call, language: Language) -> &'static str {
     }
 }
 
-/// Until what a call blocks.
+/// The event until which a call blocks.
 pub(crate) fn until(call: Call, language: Language) -> &'static str {
     match call {
         Call::Connect => language.pick("the kernel answers the SYN", "内核应答 SYN"),
@@ -163,15 +163,15 @@ pub(crate) fn until(call: Call, language: Language) -> &'static str {
     }
 }
 
-pub(crate) fn calls_head(language: Language) -> &'static str {
+pub(crate) fn calls_heading(language: Language) -> &'static str {
     language.pick("Which call blocks until what", "哪个调用阻塞到什么时候")
 }
 
-pub(crate) fn other_side_acts(language: Language) -> &'static str {
+pub(crate) fn peer_acts(language: Language) -> &'static str {
     language.pick("the other side acts", "对方有动作的时刻")
 }
 
-pub(crate) fn rebinds_head(language: Language) -> &'static str {
+pub(crate) fn rebinds_heading(language: Language) -> &'static str {
     language.pick(
         "Listen again on the same port: what SO_REUSEADDR changes",
         "在同一端口再次监听：SO_REUSEADDR 的作用",
@@ -180,21 +180,21 @@ pub(crate) fn rebinds_head(language: Language) -> &'static str {
 
 pub(crate) fn rebind(rebind: Rebind, language: Language) -> &'static str {
     match rebind {
-        Rebind::Plain => language.pick(
+        Rebind::WithoutReuse => language.pick(
             "after a close (TIME_WAIT), without it",
             "刚关闭（TIME_WAIT），不设置",
         ),
-        Rebind::Reuse => language.pick(
+        Rebind::WithReuse => language.pick(
             "after a close (TIME_WAIT), with it",
             "刚关闭（TIME_WAIT），设置",
         ),
-        Rebind::Living => {
+        Rebind::OpenListener => {
             language.pick("beside a living listener, with it", "另一个监听还在，设置")
         }
     }
 }
 
-pub(crate) fn rebound(result: Result<(), io::ErrorKind>, language: Language) -> String {
+pub(crate) fn rebind_result(result: Result<(), io::ErrorKind>, language: Language) -> String {
     match result {
         Ok(()) => language.pick("listens", "成功").to_owned(),
         Err(io::ErrorKind::AddrInUse) => language.pick("address in use", "地址已被占用").to_owned(),
@@ -202,19 +202,20 @@ pub(crate) fn rebound(result: Result<(), io::ErrorKind>, language: Language) -> 
     }
 }
 
-pub(crate) fn backlog_head(backlog: &Backlog, language: Language) -> String {
-    let (asked, callers) = (backlog.asked, backlog.callers.len());
+pub(crate) fn backlog_heading(backlog: &Backlog, language: Language) -> String {
+    let asked = backlog.requested;
+    let callers = backlog.callers.len();
     match language {
         Language::English => {
             format!(
                 "listen({asked}), {callers} callers, one accept() after {}",
-                time(backlog.accepted, language)
+                time(backlog.accepted_at, language)
             )
         }
         Language::Chinese => {
             format!(
                 "listen({asked})，{callers} 个客户端，{}后 accept() 一次",
-                time(backlog.accepted, language)
+                time(backlog.accepted_at, language)
             )
         }
     }
@@ -235,7 +236,7 @@ pub(crate) fn connected(
             format!("{}后连上", time(at, language)),
         ),
         None => {
-            let waited = time(backlog.waited, language);
+            let waited = time(backlog.observed_for, language);
             language.pick(
                 format!("still waiting after {waited}"),
                 format!("{waited}后仍在等待"),
@@ -245,7 +246,16 @@ pub(crate) fn connected(
 }
 
 pub(crate) fn tables(lifecycle: &Lifecycle, language: Language) -> Vec<Table> {
-    let mut states = Table::new(
+    vec![
+        states_table(lifecycle, language),
+        calls_table(lifecycle, language),
+        rebinds_table(lifecycle, language),
+        callers_table(lifecycle, language),
+    ]
+}
+
+fn states_table(lifecycle: &Lifecycle, language: Language) -> Table {
+    let mut table = Table::new(
         language.pick("One connection", "一条连接"),
         language.pick(
             ["what was done", "client", "server"],
@@ -253,14 +263,18 @@ pub(crate) fn tables(lifecycle: &Lifecycle, language: Language) -> Vec<Table> {
         ),
     );
     for step in &lifecycle.steps {
-        states.row([
-            deed(step.action, language).line(language),
+        table.add_row([
+            action_text(step.action, language).to_line(language),
             state(step.client, lifecycle, language),
             state(step.server, lifecycle, language),
         ]);
     }
-    let mut calls = Table::new(
-        calls_head(language),
+    table
+}
+
+fn calls_table(lifecycle: &Lifecycle, language: Language) -> Table {
+    let mut table = Table::new(
+        calls_heading(language),
         language.pick(
             [
                 "call",
@@ -271,32 +285,40 @@ pub(crate) fn tables(lifecycle: &Lifecycle, language: Language) -> Vec<Table> {
             ["调用", "返回用时", "对方动作于", "阻塞直到"],
         ),
     );
-    for Blocked {
+    for CallTiming {
         call: which,
         took,
-        other_side,
+        peer_acted,
     } in &lifecycle.calls
     {
-        calls.row([
+        table.add_row([
             call(*which, language).to_owned(),
             time(*took, language),
-            other_side.map_or_else(|| "-".to_owned(), |at| time(at, language)),
+            peer_acted.map_or_else(|| "-".to_owned(), |at| time(at, language)),
             until(*which, language).to_owned(),
         ]);
     }
-    let mut rebinds = Table::new(
-        rebinds_head(language),
+    table
+}
+
+fn rebinds_table(lifecycle: &Lifecycle, language: Language) -> Table {
+    let mut table = Table::new(
+        rebinds_heading(language),
         language.pick(["when", "result"], ["情形", "结果"]),
     );
     for (which, result) in &lifecycle.rebinds {
-        rebinds.row([
+        table.add_row([
             rebind(*which, language).to_owned(),
-            rebound(*result, language),
+            rebind_result(*result, language),
         ]);
     }
+    table
+}
+
+fn callers_table(lifecycle: &Lifecycle, language: Language) -> Table {
     let backlog = &lifecycle.backlog;
-    let mut callers = Table::new(
-        &backlog_head(backlog, language),
+    let mut table = Table::new(
+        &backlog_heading(backlog, language),
         language.pick(
             [
                 "who",
@@ -309,7 +331,7 @@ pub(crate) fn tables(lifecycle: &Lifecycle, language: Language) -> Vec<Table> {
         ),
     );
     for (number, caller) in (1..).zip(&backlog.callers) {
-        callers.row([
+        table.add_row([
             caller_name(number, language),
             connected(backlog, caller.connected, language),
             state(caller.before_accept, lifecycle, language),
@@ -317,31 +339,31 @@ pub(crate) fn tables(lifecycle: &Lifecycle, language: Language) -> Vec<Table> {
             state(caller.server, lifecycle, language),
         ]);
     }
-    vec![states, calls, rebinds, callers]
+    table
 }
 
-/// What this system could not tell.
+/// What this system could not measure.
 pub(crate) fn notes(lifecycle: &Lifecycle, language: Language) -> Vec<String> {
     let note = language.pick(
         "This system does not list the states of its connections (no /proc/net/tcp), so the first table cannot show them.",
         "本系统不提供连接状态列表（没有 /proc/net/tcp），所以第一张表无法显示状态。",
     );
-    if lifecycle.kernel_tells {
+    if lifecycle.has_kernel_states {
         Vec::new()
     } else {
         vec![note.to_owned()]
     }
 }
 
-/// What was seen, in two sentences.
-pub(crate) fn seen(lifecycle: &Lifecycle, language: Language) -> [String; 2] {
+/// The summary, in two sentences.
+pub(crate) fn summary(lifecycle: &Lifecycle, language: Language) -> [String; 2] {
     [
-        seen_states(lifecycle, language),
-        seen_calls(lifecycle, language),
+        summarize_states(lifecycle, language),
+        summarize_calls(lifecycle, language),
     ]
 }
 
-fn seen_states(lifecycle: &Lifecycle, language: Language) -> String {
+fn summarize_states(lifecycle: &Lifecycle, language: Language) -> String {
     let mut names: Vec<String> = Vec::new();
     for state in lifecycle
         .steps
@@ -386,11 +408,11 @@ fn seen_states(lifecycle: &Lifecycle, language: Language) -> String {
     }
 }
 
-fn seen_calls(lifecycle: &Lifecycle, language: Language) -> String {
+fn summarize_calls(lifecycle: &Lifecycle, language: Language) -> String {
     let waited = |call| {
         lifecycle
             .call(call)
-            .is_some_and(|blocked| blocked.other_side.is_some_and(|at| blocked.took >= at))
+            .is_some_and(|timing| timing.peer_acted.is_some_and(|at| timing.took >= at))
     };
     let waiting: Vec<&str> = [
         (Call::Accept, "accept()"),
@@ -404,14 +426,12 @@ fn seen_calls(lifecycle: &Lifecycle, language: Language) -> String {
     let outcome = |rebind| {
         lifecycle
             .rebind(rebind)
-            .map_or_else(String::new, |result| rebound(result, language))
+            .map_or_else(String::new, |result| rebind_result(result, language))
     };
-    let (plain, reuse, living) = (
-        outcome(Rebind::Plain),
-        outcome(Rebind::Reuse),
-        outcome(Rebind::Living),
-    );
-    let callers = seen_callers(&lifecycle.backlog, language);
+    let plain = outcome(Rebind::WithoutReuse);
+    let reuse = outcome(Rebind::WithReuse);
+    let living = outcome(Rebind::OpenListener);
+    let callers = summarize_callers(&lifecycle.backlog, language);
     match language {
         Language::English => format!(
             "{} returned only when the other side acted, while connect() needs no accept(); to listen again after a close gave \"{plain}\" \
@@ -419,7 +439,7 @@ fn seen_calls(lifecycle: &Lifecycle, language: Language) -> String {
             if waiting.is_empty() {
                 "No call".to_owned()
             } else {
-                listed(&waiting)
+                join_list(&waiting)
             },
         ),
         Language::Chinese => format!(
@@ -434,13 +454,12 @@ fn seen_calls(lifecycle: &Lifecycle, language: Language) -> String {
     }
 }
 
-fn seen_callers(backlog: &Backlog, language: Language) -> String {
-    let (asked, all) = (backlog.asked, backlog.callers.len());
-    let (before, after, half) = (
-        backlog.before_accept(),
-        backlog.after_accept(),
-        backlog.half_open(),
-    );
+fn summarize_callers(backlog: &Backlog, language: Language) -> String {
+    let asked = backlog.requested;
+    let all = backlog.callers.len();
+    let before = backlog.before_accept();
+    let after = backlog.after_accept();
+    let half = backlog.half_open();
     match language {
         Language::English => {
             let believe = if half > 0 {

@@ -1,5 +1,6 @@
-//! All that the lab says, in both languages side by side. What is said of a measurement is chosen
-//! by the measurement.
+//! All texts of the lab, in both languages side by side.
+//!
+//! The measurements decide which text is used.
 
 pub(super) mod lifecycle;
 pub(super) mod models;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use super::Language;
 
-/// A duration for people: three digits, in the unit that fits.
+/// A duration with three digits, in the unit that fits.
 pub(super) fn time(duration: Duration, language: Language) -> String {
     let micros = duration.as_secs_f64() * 1e6;
     let (value, unit) = match micros {
@@ -25,7 +26,7 @@ pub(super) fn time(duration: Duration, language: Language) -> String {
     format!("{value:.digits$} {unit}")
 }
 
-/// A count of bytes for people.
+/// A number of bytes, in the unit that fits.
 fn bytes(count: u64) -> String {
     let value = count as f64;
     match count {
@@ -35,13 +36,13 @@ fn bytes(count: u64) -> String {
     }
 }
 
-/// A count of things, with its English plural.
-fn counted(count: usize, one: &str, many: &str) -> String {
+/// A count with the singular or plural of an English noun.
+fn pluralize(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// An English list.
-fn listed(names: &[&str]) -> String {
+/// An English list: commas, and "and" before the last.
+fn join_list(names: &[&str]) -> String {
     match names.split_last() {
         Some((last, before)) if !before.is_empty() => format!("{} and {last}", before.join(", ")),
         _ => names.concat(),
@@ -51,24 +52,24 @@ fn listed(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sticky::{Load, Way};
+    use crate::sticky::{Scenario, Transport};
 
     #[test]
-    fn the_lessons_quote_what_the_lab_prints() {
+    fn lessons_quote_texts_of_the_lab() {
         let lessons = include_str!("../../../../docs/lessons.md");
         for language in [Language::English, Language::Chinese] {
-            let heads = models::heads(language);
-            let named = [heads.long, heads.short].map(|head| {
+            let headers = models::headers(language);
+            let named = [headers.long, headers.short].map(|head| {
                 head.split([':', '：'])
                     .next()
                     .map(str::to_owned)
                     .unwrap_or_default()
             });
             let quoted = [
-                lifecycle::calls_head(language).to_owned(),
-                sticky::overrun(language).to_owned(),
-                sticky::way(Way::Framed, language).to_owned(),
-                sticky::load(Load::Big, language)
+                lifecycle::calls_heading(language).to_owned(),
+                sticky::overrun_heading(language).to_owned(),
+                sticky::transport(Transport::Framed, language).to_owned(),
+                sticky::scenario(Scenario::BigSend, language)
                     .split([',', '，'])
                     .next()
                     .map(str::to_owned)
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_sizes_have_the_unit_that_fits_and_lists_one_and() {
+    fn times_sizes_and_lists_are_formatted() {
         let english = |micros| time(Duration::from_micros(micros), Language::English);
         assert_eq!(
             [
@@ -107,9 +108,9 @@ mod tests {
         );
         assert_eq!(
             [
-                listed(&["a"]),
-                listed(&["a", "b"]),
-                listed(&["a", "b", "c"])
+                join_list(&["a"]),
+                join_list(&["a", "b"]),
+                join_list(&["a", "b", "c"])
             ],
             ["a", "a and b", "a, b and c"]
         );

@@ -1,9 +1,9 @@
-//! What is said about the four models.
+//! The texts about the four models.
 
-use super::{bytes, listed, time};
+use super::{bytes, join_list, time};
 use crate::{
     Language, Models, Table,
-    models::{BLOCK, CLIENTS, Figures, IDLE_CONNECTIONS, Model, Service, TASK_THREADS},
+    models::{BLOCK, CLIENTS, IDLE_CONNECTIONS, LoadStats, Model, ModelStats, TASK_THREADS},
 };
 
 pub(crate) fn title(language: Language) -> String {
@@ -22,8 +22,8 @@ pub(crate) fn model(model: Model, language: Language) -> &'static str {
     }
 }
 
-/// What a model is, in a few words.
-pub(crate) fn model_is(model: Model, language: Language) -> String {
+/// A short description of a model.
+pub(crate) fn model_description(model: Model, language: Language) -> String {
     match model {
         Model::Inline => language
             .pick("one connection after the other", "一次只服务一个连接")
@@ -41,8 +41,8 @@ pub(crate) fn model_is(model: Model, language: Language) -> String {
     }
 }
 
-/// The heads of the panels of the picture.
-pub(crate) struct Heads {
+/// The headings of the picture's panels.
+pub(crate) struct Headings {
     pub(crate) long: String,
     pub(crate) short: String,
     pub(crate) long_latency: String,
@@ -51,10 +51,10 @@ pub(crate) struct Heads {
     pub(crate) blocked: String,
 }
 
-pub(crate) fn heads(language: Language) -> Heads {
+pub(crate) fn headers(language: Language) -> Headings {
     let block = time(BLOCK, language);
     match language {
-        Language::English => Heads {
+        Language::English => Headings {
             long: "Long connections: answers a second".to_owned(),
             short: "Short connections: answers a second".to_owned(),
             long_latency: "Long: request to answer".to_owned(),
@@ -62,7 +62,7 @@ pub(crate) fn heads(language: Language) -> Heads {
             memory: "Memory a connection adds".to_owned(),
             blocked: format!("Handlers block for {block}: others wait"),
         },
-        Language::Chinese => Heads {
+        Language::Chinese => Headings {
             long: "长连接：每秒应答数".to_owned(),
             short: "短连接：每秒应答数".to_owned(),
             long_latency: "长连接：请求到应答".to_owned(),
@@ -73,7 +73,7 @@ pub(crate) fn heads(language: Language) -> Heads {
     }
 }
 
-/// What the two bars of a latency panel are.
+/// The legend of a latency panel's two bars.
 pub(crate) fn latency_key(language: Language) -> [&'static str; 2] {
     language.pick(
         ["half of them took less", "99 of 100 took less"],
@@ -81,7 +81,7 @@ pub(crate) fn latency_key(language: Language) -> [&'static str; 2] {
     )
 }
 
-/// What the bars of the panel of blocked handlers are.
+/// The legend of the bars about blocked handlers.
 pub(crate) fn blocked_key(language: Language) -> [String; 3] {
     language.pick(
         [
@@ -97,7 +97,7 @@ pub(crate) fn blocked_key(language: Language) -> [String; 3] {
     )
 }
 
-pub(crate) fn served(service: &Service, language: Language) -> String {
+pub(crate) fn clients_served(service: &LoadStats, language: Language) -> String {
     let served = service.served;
     match language {
         Language::English => format!("{served} of {CLIENTS} served"),
@@ -113,13 +113,13 @@ pub(crate) fn memory(amount: Option<u64>, language: Language) -> String {
     amount.map_or_else(|| language.pick("not told", "未知").to_owned(), bytes)
 }
 
-/// Why connections add nothing where one is served at a time.
-pub(crate) fn rest_in_kernel(language: Language) -> &'static str {
+/// The reason why connections add no memory with the inline model.
+pub(crate) fn waiting_in_kernel(language: Language) -> &'static str {
     language.pick("all but one wait in the kernel", "除一个外都在内核里等待")
 }
 
 pub(crate) fn tables(models: &Models, language: Language) -> Vec<Table> {
-    let heads = heads(language);
+    let headers = headers(language);
     let columns = language.pick(
         [
             "model",
@@ -130,16 +130,16 @@ pub(crate) fn tables(models: &Models, language: Language) -> Vec<Table> {
         ],
         ["模型", "应答/秒", "中位数", "99%", "得到服务的客户端"],
     );
-    let services = |caption: &str, service: fn(&Figures) -> Service| {
+    let services = |caption: &str, service: fn(&ModelStats) -> LoadStats| {
         let mut table = Table::new(caption, columns);
-        for figures in &models.figures {
-            let service = service(figures);
-            table.row([
-                model(figures.model, language).to_owned(),
+        for stats in &models.stats {
+            let service = service(stats);
+            table.add_row([
+                model(stats.model, language).to_owned(),
                 rate(service.per_second),
                 time(service.median, language),
-                time(service.worst_hundredth, language),
-                self::served(&service, language),
+                time(service.percentile_99, language),
+                clients_served(&service, language),
             ]);
         }
         table
@@ -156,36 +156,36 @@ pub(crate) fn tables(models: &Models, language: Language) -> Vec<Table> {
     );
     let [one, some, waiting] = blocked_key(language);
     let mut blocked = Table::new(
-        &heads.blocked,
+        &headers.blocked,
         [language.pick("model", "模型"), &one, &some, &waiting],
     );
-    for figures in &models.figures {
-        let name = model(figures.model, language).to_owned();
-        memory_table.row([
+    for stats in &models.stats {
+        let name = model(stats.model, language).to_owned();
+        memory_table.add_row([
             name.clone(),
-            memory(figures.memory, language),
-            memory(figures.memory_each, language),
+            memory(stats.memory, language),
+            memory(stats.memory_each, language),
         ]);
-        let waiting = figures
+        let waiting = stats
             .some_waiting
             .map_or_else(|| "-".to_owned(), |wait| time(wait, language));
-        blocked.row([
+        blocked.add_row([
             name,
-            time(figures.one_blocked, language),
-            time(figures.some_blocked, language),
+            time(stats.one_blocked, language),
+            time(stats.some_blocked, language),
             waiting,
         ]);
     }
     vec![
-        services(&heads.long, |figures| figures.long),
-        services(&heads.short, |figures| figures.short),
+        services(&headers.long, |stats| stats.long),
+        services(&headers.short, |stats| stats.short),
         memory_table,
         blocked,
     ]
 }
 
-/// Which models are not among the figures, and why.
-pub(crate) fn missing(models: &Models, language: Language) -> Vec<String> {
+/// The models that could not be measured, with the reasons.
+pub(crate) fn unavailable(models: &Models, language: Language) -> Vec<String> {
     let note = |(which, error): &(Model, String)| {
         let name = model(*which, language);
         language.pick(
@@ -193,17 +193,13 @@ pub(crate) fn missing(models: &Models, language: Language) -> Vec<String> {
             format!("本系统上无法测量 {name}：{error}。"),
         )
     };
-    models.missing.iter().map(note).collect()
+    models.unavailable.iter().map(note).collect()
 }
 
-/// What this system could not tell, and what the figures are not.
+/// What this system could not measure, and what the numbers do not show.
 pub(crate) fn notes(models: &Models, language: Language) -> Vec<String> {
-    let mut notes = missing(models, language);
-    if models
-        .figures
-        .iter()
-        .any(|figures| figures.memory_each.is_none())
-    {
+    let mut notes = unavailable(models, language);
+    if models.stats.iter().any(|stats| stats.memory_each.is_none()) {
         let note = language.pick(
             "This system does not tell how much memory processes share (no /proc/PID/smaps_rollup), so memory is not shown.",
             "本系统不提供进程共享内存的数据（没有 /proc/PID/smaps_rollup），所以无法显示内存。",
@@ -218,141 +214,161 @@ pub(crate) fn notes(models: &Models, language: Language) -> Vec<String> {
     notes
 }
 
-/// What was seen, in two sentences.
-pub(crate) fn seen(models: &Models, language: Language) -> [String; 2] {
+/// The summary, in two sentences.
+pub(crate) fn summary(models: &Models, language: Language) -> [String; 2] {
     [
-        seen_service(models, language),
-        seen_blocked(models, language),
+        summarize_load(models, language),
+        summarize_blocking(models, language),
     ]
 }
 
-fn seen_service(models: &Models, language: Language) -> String {
-    let name =
-        |wanted: Option<&Figures>| wanted.map_or("", |figures| model(figures.model, language));
-    let best = |rate: fn(&Figures) -> f64| {
-        models
-            .figures
-            .iter()
-            .max_by(|a, b| rate(a).total_cmp(&rate(b)))
-    };
-    let served_all = |figures: &&Figures| figures.long.served == CLIENTS;
-    let fair: Vec<&Figures> = models.figures.iter().filter(served_all).collect();
-    let starving: Vec<String> = models
-        .figures
-        .iter()
-        .filter(|figures| figures.long.served < CLIENTS)
-        .map(|figures| {
-            let (name, served) = (model(figures.model, language), figures.long.served);
-            language.pick(
-                format!("{name} served {served} of {CLIENTS} clients"),
-                format!("{name} 只服务了 {CLIENTS} 个客户端中的 {served} 个"),
-            )
-        })
-        .collect();
-    let quickest = fair
-        .iter()
-        .copied()
-        .max_by(|a, b| a.long.per_second.total_cmp(&b.long.per_second));
-    let short = best(|figures| figures.short.per_second);
-    let slowest = models
-        .figures
-        .iter()
-        .min_by(|a, b| a.short.per_second.total_cmp(&b.short.per_second));
-    let rates = |figures: Option<&Figures>, rate: fn(&Figures) -> f64| {
-        figures.map_or_else(String::new, |figures| self::rate(rate(figures)))
-    };
-    let heavy = models
-        .figures
-        .iter()
-        .filter(|figures| figures.memory_each.is_some())
-        .max_by_key(|figures| figures.memory_each);
-    let weight = heavy.map(|figures| {
-        (
-            model(figures.model, language),
-            memory(figures.memory_each, language),
-        )
-    });
-    match language {
-        Language::English => format!(
-            "{}; of those that served all, {} answered most over long connections ({}/s), and over short ones {} did ({}/s) and {} least \
-             ({}/s){}.",
-            if starving.is_empty() {
-                "Every model served all clients at the same time".to_owned()
-            } else {
-                let starving: Vec<&str> = starving.iter().map(String::as_str).collect();
-                format!(
-                    "With long connections {} at the same time, the others waited in the backlog",
-                    listed(&starving)
-                )
-            },
-            name(quickest),
-            rates(quickest, |figures| figures.long.per_second),
-            name(short),
-            rates(short, |figures| figures.short.per_second),
-            name(slowest),
-            rates(slowest, |figures| figures.short.per_second),
-            weight.map_or_else(String::new, |(name, weight)| format!(
-                "; a connection weighs most with {name} ({weight})"
-            )),
-        ),
-        Language::Chinese => format!(
-            "{}；在全部客户端都得到服务的模型里，长连接应答最多的是 {}（每秒 {}），短连接最多的是 {}（每秒 {}），最少的是 {}（每秒 {}）{}。",
-            if starving.is_empty() {
-                "每种模型都同时服务了全部客户端".to_owned()
-            } else {
-                format!("长连接下 {}，其余的在 backlog 里等待", starving.join("、"))
-            },
-            name(quickest),
-            rates(quickest, |figures| figures.long.per_second),
-            name(short),
-            rates(short, |figures| figures.short.per_second),
-            name(slowest),
-            rates(slowest, |figures| figures.short.per_second),
-            weight.map_or_else(String::new, |(name, weight)| format!(
-                "；每个连接最占内存的是 {name}（{weight}）"
-            )),
-        ),
+/// The texts that both languages' summaries of the loads contain.
+struct LoadFacts {
+    /// For each model that did not serve all clients: how many it served.
+    starving: Vec<String>,
+    /// Name and rate of a model.
+    fastest_long: (&'static str, String),
+    fastest_short: (&'static str, String),
+    slowest_short: (&'static str, String),
+    /// The model whose connections need the most memory, and that memory.
+    heaviest: Option<(&'static str, String)>,
+}
+
+impl LoadFacts {
+    fn of(models: &Models, language: Language) -> Self {
+        let named = |stats: Option<&ModelStats>, per_second: fn(&ModelStats) -> f64| {
+            stats.map_or(("", String::new()), |stats| {
+                (model(stats.model, language), rate(per_second(stats)))
+            })
+        };
+        let long = |stats: &ModelStats| stats.long.per_second;
+        let short = |stats: &ModelStats| stats.short.per_second;
+        let all = || models.stats.iter();
+        let fair = all().filter(|stats| stats.long.served == CLIENTS);
+        Self {
+            starving: all()
+                .filter(|stats| stats.long.served < CLIENTS)
+                .map(|stats| starving(stats, language))
+                .collect(),
+            fastest_long: named(fair.max_by(|a, b| long(a).total_cmp(&long(b))), long),
+            fastest_short: named(all().max_by(|a, b| short(a).total_cmp(&short(b))), short),
+            slowest_short: named(all().min_by(|a, b| short(a).total_cmp(&short(b))), short),
+            heaviest: all()
+                .filter(|stats| stats.memory_each.is_some())
+                .max_by_key(|stats| stats.memory_each)
+                .map(|stats| {
+                    (
+                        model(stats.model, language),
+                        memory(stats.memory_each, language),
+                    )
+                }),
+        }
     }
 }
 
-fn seen_blocked(models: &Models, language: Language) -> String {
-    // Whoever waited for half of the block was held up by it, not by a busy machine.
-    let is_held_up = |wait: std::time::Duration| wait > BLOCK / 2;
-    let held_up = |wait: fn(&Figures) -> std::time::Duration, wanted: bool| -> Vec<&'static str> {
-        let chosen = models
-            .figures
-            .iter()
-            .filter(|figures| is_held_up(wait(figures)) == wanted);
-        chosen
-            .map(|figures| model(figures.model, language))
-            .collect()
+fn starving(stats: &ModelStats, language: Language) -> String {
+    let name = model(stats.model, language);
+    let served = stats.long.served;
+    language.pick(
+        format!("{name} served {served} of {CLIENTS} clients"),
+        format!("{name} 只服务了 {CLIENTS} 个客户端中的 {served} 个"),
+    )
+}
+
+fn summarize_load(models: &Models, language: Language) -> String {
+    let facts = LoadFacts::of(models, language);
+    match language {
+        Language::English => english_load(&facts),
+        Language::Chinese => chinese_load(&facts),
+    }
+}
+
+fn english_load(facts: &LoadFacts) -> String {
+    let served = if facts.starving.is_empty() {
+        "Every model served all clients at the same time".to_owned()
+    } else {
+        let starving: Vec<&str> = facts.starving.iter().map(String::as_str).collect();
+        format!(
+            "With long connections {} at the same time, the others waited in the backlog",
+            join_list(&starving)
+        )
     };
-    let by_one = held_up(|figures| figures.one_blocked, true);
-    let by_some = held_up(|figures| figures.some_blocked, true);
-    let never = held_up(
-        |figures| figures.one_blocked.max(figures.some_blocked),
-        false,
-    );
+    let weight = facts
+        .heaviest
+        .as_ref()
+        .map_or_else(String::new, |(name, weight)| {
+            format!("; a connection weighs most with {name} ({weight})")
+        });
+    format!(
+        "{served}; of those that served all, {} answered most over long connections ({}/s), and over short ones {} did ({}/s) and {} least \
+         ({}/s){weight}.",
+        facts.fastest_long.0,
+        facts.fastest_long.1,
+        facts.fastest_short.0,
+        facts.fastest_short.1,
+        facts.slowest_short.0,
+        facts.slowest_short.1,
+    )
+}
+
+fn chinese_load(facts: &LoadFacts) -> String {
+    let served = if facts.starving.is_empty() {
+        "每种模型都同时服务了全部客户端".to_owned()
+    } else {
+        format!(
+            "长连接下 {}，其余的在 backlog 里等待",
+            facts.starving.join("、")
+        )
+    };
+    let weight = facts
+        .heaviest
+        .as_ref()
+        .map_or_else(String::new, |(name, weight)| {
+            format!("；每个连接最占内存的是 {name}（{weight}）")
+        });
+    format!(
+        "{served}；在全部客户端都得到服务的模型里，长连接应答最多的是 {}（每秒 {}），短连接最多的是 {}（每秒 {}），最少的是 {}（每秒 {}）{weight}。",
+        facts.fastest_long.0,
+        facts.fastest_long.1,
+        facts.fastest_short.0,
+        facts.fastest_short.1,
+        facts.slowest_short.0,
+        facts.slowest_short.1,
+    )
+}
+
+fn summarize_blocking(models: &Models, language: Language) -> String {
+    // A wait of more than half of the block is a delay by it, and not by a busy machine.
+    let is_held_up = |wait: std::time::Duration| wait > BLOCK / 2;
+    let held_up =
+        |wait: fn(&ModelStats) -> std::time::Duration, wanted: bool| -> Vec<&'static str> {
+            let chosen = models
+                .stats
+                .iter()
+                .filter(|stats| is_held_up(wait(stats)) == wanted);
+            chosen.map(|stats| model(stats.model, language)).collect()
+        };
+    let by_one = held_up(|stats| stats.one_blocked, true);
+    let by_some = held_up(|stats| stats.some_blocked, true);
+    let never = held_up(|stats| stats.one_blocked.max(stats.some_blocked), false);
     let longest = models
-        .figures
+        .stats
         .iter()
-        .map(|figures| figures.some_blocked)
+        .map(|stats| stats.some_blocked)
         .max()
         .unwrap_or_default();
     let awaiting = models
-        .of(Model::Tasks)
-        .and_then(|figures| figures.some_waiting);
-    let (longest, awaiting) = (
-        time(longest, language),
-        awaiting.map(|wait| time(wait, language)),
-    );
+        .stats_of(Model::Tasks)
+        .and_then(|stats| stats.some_waiting);
+    let longest = time(longest, language);
+    let awaiting = awaiting.map(|wait| time(wait, language));
     match language {
         Language::English => {
             let names = |names: &[&str]| {
                 if names.is_empty() {
                     "no model".to_owned()
                 } else {
-                    listed(names)
+                    join_list(names)
                 }
             };
             format!(

@@ -1,11 +1,11 @@
-//! What is said about sticky packets.
+//! The texts about sticky packets.
 
 use std::time::Duration;
 
-use super::{counted, time};
+use super::{pluralize, time};
 use crate::{
     Language, Sticky, Table,
-    sticky::{BUFFER_BYTES, Kind, Load, Overrun, Receive, Trial, Way},
+    sticky::{BUFFER_BYTES, Overrun, PartKind, Receive, Scenario, Transport, Trial},
 };
 
 pub(crate) fn title(language: Language) -> &'static str {
@@ -15,40 +15,44 @@ pub(crate) fn title(language: Language) -> &'static str {
     )
 }
 
-pub(crate) fn way(way: Way, language: Language) -> &'static str {
-    match way {
-        Way::Nagle => language.pick("TCP, Nagle on", "TCP，Nagle 开"),
-        Way::NoDelay => language.pick("TCP, TCP_NODELAY", "TCP，TCP_NODELAY"),
-        Way::Framed => language.pick("TCP, framed", "TCP，加长度头"),
-        Way::Datagrams => "UDP",
+pub(crate) fn transport(transport: Transport, language: Language) -> &'static str {
+    match transport {
+        Transport::Nagle => language.pick("TCP, Nagle on", "TCP，Nagle 开"),
+        Transport::NoDelay => language.pick("TCP, TCP_NODELAY", "TCP，TCP_NODELAY"),
+        Transport::Framed => language.pick("TCP, framed", "TCP，加长度头"),
+        Transport::Datagrams => "UDP",
     }
 }
 
-/// What a way is, in a few words.
-pub(crate) fn way_is(way: Way, language: Language) -> &'static str {
-    match way {
-        Way::Nagle => language.pick("a stream, as it comes by default", "字节流，系统默认"),
-        Way::NoDelay => language.pick("a stream, small sends at once", "字节流，小块立即发出"),
-        Way::Framed => language.pick(
+/// A short description of a transport.
+pub(crate) fn transport_description(transport: Transport, language: Language) -> &'static str {
+    match transport {
+        Transport::Nagle => language.pick("a stream, as it comes by default", "字节流，系统默认"),
+        Transport::NoDelay => {
+            language.pick("a stream, small sends at once", "字节流，小块立即发出")
+        }
+        Transport::Framed => language.pick(
             "Nagle on, a length before each message",
             "Nagle 开，每条消息前有 4 字节长度",
         ),
-        Way::Datagrams => language.pick("datagrams", "数据报"),
+        Transport::Datagrams => language.pick("datagrams", "数据报"),
     }
 }
 
-pub(crate) fn load(load: Load, language: Language) -> &'static str {
-    match load {
-        Load::Small => language.pick("small sends, 2 ms apart", "小消息，每隔 2 毫秒发一条"),
-        Load::Slow => language.pick("small sends, slow reader", "小消息，接收方来得晚"),
-        Load::Big => language.pick(
+pub(crate) fn scenario(scenario: Scenario, language: Language) -> &'static str {
+    match scenario {
+        Scenario::SmallSends => {
+            language.pick("small sends, 2 ms apart", "小消息，每隔 2 毫秒发一条")
+        }
+        Scenario::SlowReader => language.pick("small sends, slow reader", "小消息，接收方来得晚"),
+        Scenario::BigSend => language.pick(
             "one big send, a small one behind",
             "一条大消息，后跟一条小消息",
         ),
     }
 }
 
-pub(crate) fn overrun(language: Language) -> &'static str {
+pub(crate) fn overrun_heading(language: Language) -> &'static str {
     language.pick("8 MB while the reader sleeps", "接收方睡着，发送 8 MB")
 }
 
@@ -64,10 +68,12 @@ pub(crate) fn decoded(language: Language) -> &'static str {
     language.pick("decoded", "解码")
 }
 
-/// What became of the messages of a trial.
+/// What happened to the messages of a trial.
 pub(crate) fn verdict(trial: &Trial, language: Language) -> String {
-    let (stuck, cut, lost) = (trial.stuck(), trial.cut(), trial.lost());
-    if trial.decoded.is_some() && trial.whole() == trial.sent.len() {
+    let stuck = trial.merged_receives();
+    let cut = trial.split_messages();
+    let lost = trial.lost_bytes();
+    if trial.decoded.is_some() && trial.whole_messages() == trial.sent.len() {
         return language.pick("whole again", "解码后完整").to_owned();
     }
     let mut words = Vec::new();
@@ -86,9 +92,10 @@ pub(crate) fn verdict(trial: &Trial, language: Language) -> String {
     words.join(language.pick(", ", "、"))
 }
 
-/// How many sends became how many receives.
+/// The numbers of sends and receives.
 pub(crate) fn counts(trial: &Trial, language: Language) -> String {
-    let (sends, receives) = (trial.sent.len(), trial.receives.len());
+    let sends = trial.sent.len();
+    let receives = trial.receives.len();
     match language {
         Language::English => format!("{sends} sent, {receives} recv"),
         Language::Chinese => format!("发 {sends} 次，收 {receives} 次"),
@@ -96,7 +103,8 @@ pub(crate) fn counts(trial: &Trial, language: Language) -> String {
 }
 
 pub(crate) fn overrun_arrived(overrun: &Overrun, language: Language) -> String {
-    let (sent, arrived) = (overrun.sent, overrun.arrived);
+    let sent = overrun.sent;
+    let arrived = overrun.arrived;
     match language {
         Language::English if arrived == sent => format!("all {sent} arrived"),
         Language::Chinese if arrived == sent => format!("{sent} 条全部到达"),
@@ -106,11 +114,11 @@ pub(crate) fn overrun_arrived(overrun: &Overrun, language: Language) -> String {
 }
 
 pub(crate) fn overrun_took(overrun: &Overrun, language: Language) -> String {
-    let took = time(overrun.sending, language);
+    let took = time(overrun.send_time, language);
     language.pick(format!("sending took {took}"), format!("发送用了 {took}"))
 }
 
-/// When something happened, since the first send.
+/// A time since the first send.
 pub(crate) fn after(at: Duration, language: Language) -> String {
     let at = time(at, language);
     language.pick(format!("after {at}"), format!("{at}后"))
@@ -147,7 +155,16 @@ pub(crate) fn key(language: Language) -> [String; 4] {
 }
 
 pub(crate) fn tables(sticky: &Sticky, language: Language) -> Vec<Table> {
-    let heads = language.pick(
+    let mut tables: Vec<Table> = Scenario::ALL
+        .into_iter()
+        .map(|scenario| trials_table(sticky, scenario, language))
+        .collect();
+    tables.push(overruns_table(sticky, language));
+    tables
+}
+
+fn trials_table(sticky: &Sticky, wanted: Scenario, language: Language) -> Table {
+    let headers = language.pick(
         [
             "how",
             "sent",
@@ -165,95 +182,83 @@ pub(crate) fn tables(sticky: &Sticky, language: Language) -> Vec<Table> {
             "程序得到",
         ],
     );
-    let mut tables: Vec<Table> = Load::ALL
-        .into_iter()
-        .map(|wanted| {
-            let mut table = Table::new(load(wanted, language), heads);
-            for trial in sticky.trials.iter().filter(|trial| trial.load == wanted) {
-                let last = trial
-                    .receives
-                    .last()
-                    .map_or(Duration::ZERO, |receive| receive.at);
-                table.row([
-                    way(trial.way, language).to_owned(),
-                    trial
-                        .sent
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect::<Vec<_>>()
-                        .join(" "),
-                    trial
-                        .receives
-                        .iter()
-                        .map(content)
-                        .collect::<Vec<_>>()
-                        .join(" "),
-                    trial
-                        .receives
-                        .iter()
-                        .map(|receive| receive.bytes().to_string())
-                        .collect::<Vec<_>>()
-                        .join(" "),
-                    time(last, language),
-                    verdict(trial, language),
-                ]);
-            }
-            table
-        })
-        .collect();
-    let heads = language.pick(
+    let mut table = Table::new(scenario(wanted, language), headers);
+    let trials = sticky.trials.iter();
+    for trial in trials.filter(|trial| trial.scenario == wanted) {
+        let receives = &trial.receives;
+        let last = receives.last().map_or(Duration::ZERO, |receive| receive.at);
+        table.add_row([
+            transport(trial.transport, language).to_owned(),
+            spaced(&trial.sent, ToString::to_string),
+            spaced(receives, content),
+            spaced(receives, |receive| receive.bytes().to_string()),
+            time(last, language),
+            verdict(trial, language),
+        ]);
+    }
+    table
+}
+
+fn overruns_table(sticky: &Sticky, language: Language) -> Table {
+    let headers = language.pick(
         ["how", "sent", "arrived", "sending took"],
         ["方式", "发送", "到达", "发送耗时"],
     );
-    let mut table = Table::new(overrun(language), heads);
+    let mut table = Table::new(overrun_heading(language), headers);
     for overrun in &sticky.overruns {
-        table.row([
-            way(overrun.way, language).to_owned(),
+        table.add_row([
+            transport(overrun.transport, language).to_owned(),
             overrun.sent.to_string(),
             overrun.arrived.to_string(),
-            time(overrun.sending, language),
+            time(overrun.send_time, language),
         ]);
     }
-    tables.push(table);
-    tables
+    table
 }
 
-/// What one receive returned: `[1: 1 2: 2…]`.
+/// The texts of the items, separated by spaces.
+fn spaced<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
+    items.iter().map(text).collect::<Vec<_>>().join(" ")
+}
+
+/// The content of one receive: `[1: 1 2: 2…]`.
 fn content(receive: &Receive) -> String {
     let parts: Vec<String> = receive
         .parts
         .iter()
         .map(|part| {
-            let before = if part.from > 0 { "…" } else { "" };
-            let after = if part.from + part.bytes < part.of {
+            let before = if part.offset > 0 { "…" } else { "" };
+            let after = if part.offset + part.bytes < part.whole_bytes {
                 "…"
             } else {
                 ""
             };
-            let colon = if part.kind == Kind::Length { ":" } else { "" };
+            let colon = if part.kind == PartKind::Length {
+                ":"
+            } else {
+                ""
+            };
             format!("{before}{}{colon}{after}", part.message)
         })
         .collect();
     format!("[{}]", parts.join(" "))
 }
 
-/// What was seen, in two sentences.
-pub(crate) fn seen(sticky: &Sticky, language: Language) -> [String; 2] {
+/// The summary, in two sentences.
+pub(crate) fn summary(sticky: &Sticky, language: Language) -> [String; 2] {
     [
-        seen_without_frames(sticky, language),
-        seen_with_bounds(sticky, language),
+        summarize_streams(sticky, language),
+        summarize_boundaries(sticky, language),
     ]
 }
 
-fn seen_without_frames(sticky: &Sticky, language: Language) -> String {
-    let bare = |trial: &&Trial| matches!(trial.way, Way::Nagle | Way::NoDelay);
+fn summarize_streams(sticky: &Sticky, language: Language) -> String {
+    let bare = |trial: &&Trial| matches!(trial.transport, Transport::Nagle | Transport::NoDelay);
     let sum =
         |count: fn(&Trial) -> usize| sticky.trials.iter().filter(bare).map(count).sum::<usize>();
-    let (stuck, cut, sends) = (
-        sum(Trial::stuck),
-        sum(Trial::cut),
-        sum(|trial| trial.sent.len()),
-    );
+    let stuck = sum(Trial::merged_receives);
+    let cut = sum(Trial::split_messages);
+    let sends = sum(|trial| trial.sent.len());
     let waited = nagle_waited(sticky);
     match language {
         Language::English => {
@@ -265,7 +270,7 @@ fn seen_without_frames(sticky: &Sticky, language: Language) -> String {
                     "TCP carries bytes, not messages: of {sends} messages sent without frames {} came cut in pieces, and {} returned \
                      pieces of more than one",
                     cut,
-                    counted(stuck, "receive", "receives")
+                    pluralize(stuck, "receive", "receives")
                 ),
             };
             match waited {
@@ -297,88 +302,122 @@ fn seen_without_frames(sticky: &Sticky, language: Language) -> String {
     }
 }
 
-/// For how long Nagle's algorithm kept small sends back: how much later the last one came than with
-/// `TCP_NODELAY`.
+/// The delay that Nagle's algorithm added, if it did.
+///
+/// That is how much later the second receive returned than with `TCP_NODELAY`.
 fn nagle_waited(sticky: &Sticky) -> Option<Duration> {
-    let trial = |way| sticky.trial(way, Load::Small);
-    let (nagle, direct) = (trial(Way::Nagle)?, trial(Way::NoDelay)?);
+    let trial = |transport| sticky.trial(transport, Scenario::SmallSends);
+    let nagle = trial(Transport::Nagle)?;
+    let direct = trial(Transport::NoDelay)?;
     let second = |trial: &Trial| trial.receives.get(1).map(|receive| receive.at);
     let wait = second(nagle)?.checked_sub(second(direct)?)?;
     (nagle.receives.len() < direct.receives.len()).then_some(wait)
 }
 
-fn seen_with_bounds(sticky: &Sticky, language: Language) -> String {
-    let of_way = |way| sticky.trials.iter().filter(move |trial| trial.way == way);
-    let sent: usize = of_way(Way::Framed).map(|trial| trial.sent.len()).sum();
-    let whole: usize = of_way(Way::Framed).map(Trial::whole).sum();
-    let datagrams: Vec<&Trial> = of_way(Way::Datagrams).collect();
-    let merged: usize = datagrams
-        .iter()
-        .map(|trial| trial.stuck() + trial.cut())
-        .sum();
-    let lost: usize = datagrams.iter().map(|trial| trial.lost()).sum();
-    let missing = sticky
-        .overrun(Way::Datagrams)
-        .map_or(0, |overrun| overrun.sent - overrun.arrived);
-    let waited = sticky
-        .overrun(Way::Nagle)
-        .map_or(Duration::ZERO, |overrun| overrun.sending);
-    let waited = time(waited, language);
-    let tcp_missing: usize = sticky
-        .overruns
-        .iter()
-        .filter(|overrun| overrun.way != Way::Datagrams)
-        .map(|overrun| overrun.sent - overrun.arrived)
-        .sum();
-    match language {
-        Language::English => format!(
-            "With a length before each message the decoder gave back {whole} of {sent} whole however their bytes came; UDP {} datagrams, but \
-             {} of a message longer than the buffer and {} of those sent to a sleeping reader, where TCP made the sender wait ({waited}) and \
-             lost {}.",
-            if merged == 0 {
-                "never merged or split"
-            } else {
-                "merged or split"
-            },
-            if lost == 0 {
-                "cut nothing off".to_owned()
-            } else {
-                format!("threw away {lost} bytes")
-            },
-            if missing == 0 {
-                "lost none".to_owned()
-            } else {
-                format!("lost {missing}")
-            },
-            if tcp_missing == 0 {
-                "nothing".to_owned()
-            } else {
-                format!("{tcp_missing} messages")
-            },
-        ),
-        Language::Chinese => format!(
-            "每条消息前加上长度，无论字节怎样到达，解码器都还原了 {sent} 条中的 {whole} 条；UDP {}数据报，但{}，接收方睡着时{}，而 TCP 让发送方等待\
-             （{waited}），{}。",
-            if merged == 0 {
-                "从不合并或拆开"
-            } else {
-                "合并或拆开了"
-            },
-            if lost == 0 {
-                "没有截掉任何字节".to_owned()
-            } else {
-                format!("比缓冲区长的那条被截掉了 {lost} 字节")
-            },
-            if missing == 0 {
-                "也没有丢失".to_owned()
-            } else {
-                format!("丢了 {missing} 条")
-            },
-            if tcp_missing == 0 {
-                "一条不丢".to_owned()
-            } else {
-                format!("丢了 {tcp_missing} 条")
-            },
-        ),
+/// The counts in the summary of transports that keep the boundaries of messages.
+struct BoundaryCounts {
+    /// The framed messages, and those that the decoder returned whole.
+    framed_sent: usize,
+    framed_whole: usize,
+    /// The datagrams that were merged or split, and the bytes that were cut off.
+    datagrams_merged: usize,
+    datagram_bytes_lost: usize,
+    /// The messages of the overruns that never arrived.
+    datagrams_missing: usize,
+    tcp_missing: usize,
+    /// The time that the sender of a stream was blocked in its overrun.
+    send_time: Duration,
+}
+
+impl BoundaryCounts {
+    fn of(sticky: &Sticky) -> Self {
+        let trials = |transport| {
+            sticky
+                .trials
+                .iter()
+                .filter(move |trial| trial.transport == transport)
+        };
+        let missing = |overrun: &Overrun| overrun.sent - overrun.arrived;
+        Self {
+            framed_sent: trials(Transport::Framed)
+                .map(|trial| trial.sent.len())
+                .sum(),
+            framed_whole: trials(Transport::Framed).map(Trial::whole_messages).sum(),
+            datagrams_merged: trials(Transport::Datagrams)
+                .map(|trial| trial.merged_receives() + trial.split_messages())
+                .sum(),
+            datagram_bytes_lost: trials(Transport::Datagrams).map(Trial::lost_bytes).sum(),
+            datagrams_missing: sticky.overrun(Transport::Datagrams).map_or(0, missing),
+            tcp_missing: sticky
+                .overruns
+                .iter()
+                .filter(|overrun| overrun.transport != Transport::Datagrams)
+                .map(missing)
+                .sum(),
+            send_time: sticky
+                .overrun(Transport::Nagle)
+                .map_or(Duration::ZERO, |overrun| overrun.send_time),
+        }
     }
+}
+
+fn summarize_boundaries(sticky: &Sticky, language: Language) -> String {
+    let counts = BoundaryCounts::of(sticky);
+    match language {
+        Language::English => english_boundaries(&counts),
+        Language::Chinese => chinese_boundaries(&counts),
+    }
+}
+
+fn english_boundaries(counts: &BoundaryCounts) -> String {
+    format!(
+        "With a length before each message the decoder gave back {} of {} whole however their bytes came; UDP {} datagrams, but \
+         {} of a message longer than the buffer and {} of those sent to a sleeping reader, where TCP made the sender wait ({}) and \
+         lost {}.",
+        counts.framed_whole,
+        counts.framed_sent,
+        match counts.datagrams_merged {
+            0 => "never merged or split",
+            _ => "merged or split",
+        },
+        match counts.datagram_bytes_lost {
+            0 => "cut nothing off".to_owned(),
+            lost => format!("threw away {lost} bytes"),
+        },
+        match counts.datagrams_missing {
+            0 => "lost none".to_owned(),
+            missing => format!("lost {missing}"),
+        },
+        time(counts.send_time, Language::English),
+        match counts.tcp_missing {
+            0 => "nothing".to_owned(),
+            missing => format!("{missing} messages"),
+        },
+    )
+}
+
+fn chinese_boundaries(counts: &BoundaryCounts) -> String {
+    format!(
+        "每条消息前加上长度，无论字节怎样到达，解码器都还原了 {} 条中的 {} 条；UDP {}数据报，但{}，接收方睡着时{}，而 TCP 让发送方等待\
+         （{}），{}。",
+        counts.framed_sent,
+        counts.framed_whole,
+        match counts.datagrams_merged {
+            0 => "从不合并或拆开",
+            _ => "合并或拆开了",
+        },
+        match counts.datagram_bytes_lost {
+            0 => "没有截掉任何字节".to_owned(),
+            lost => format!("比缓冲区长的那条被截掉了 {lost} 字节"),
+        },
+        match counts.datagrams_missing {
+            0 => "也没有丢失".to_owned(),
+            missing => format!("丢了 {missing} 条"),
+        },
+        time(counts.send_time, Language::Chinese),
+        match counts.tcp_missing {
+            0 => "一条不丢".to_owned(),
+            missing => format!("丢了 {missing} 条"),
+        },
+    )
 }

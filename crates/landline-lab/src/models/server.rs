@@ -1,5 +1,6 @@
-//! The server that is measured: it gives back requests of 32 bytes, and blocks or waits if the
-//! first byte asks for it.
+//! The server that is measured.
+//!
+//! It sends requests of 32 bytes back. The first byte of a request can ask it to block or wait.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -13,23 +14,27 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{BLOCK, Model, TASK_THREADS};
 
-/// The bytes of a request, and of its answer.
+/// The length of a request and of its answer, in bytes.
 pub(super) const REQUEST_BYTES: usize = 32;
-/// A request that is answered at once.
+/// The first byte of a request that is answered at once.
 pub(super) const AT_ONCE: u8 = b'e';
-/// A request whose handler blocks its thread first.
+/// The first byte of a request whose handler blocks its thread first.
 pub(super) const BLOCKING: u8 = b'b';
-/// A request whose handler waits first, without blocking its thread if its model has a way.
+/// The first byte of a request whose handler waits first, in a task by awaiting.
 pub(super) const WAITING: u8 = b'w';
 
-/// Serves by this model until the process is ended, and tells `listening` where first. The process
-/// must not have threads yet: one of the models forks. It does not outlive the process with the id
-/// `parent`, which measures.
+/// Serves with this model until the process ends. `listening` gets its address.
+///
+/// The process must have only one thread, since one of the models forks. It ends together with the
+/// process `parent`, which measures.
 ///
 /// # Errors
-/// What the system says about the listener; that the parent is gone.
+/// The listener's error, or that the parent is gone.
+///
+/// # Blocking
+/// It blocks until the process ends.
 pub fn serve(model: Model, parent: u32, listening: impl FnOnce(SocketAddr)) -> io::Result<()> {
-    end_with(parent)?;
+    die_with(parent)?;
     let listener = Bind::new().tcp("127.0.0.1:0")?;
     listening(listener.local_addr()?);
     let server = Server::new(listener, Echo).limits(Limits {
@@ -49,15 +54,17 @@ pub fn serve(model: Model, parent: u32, listening: impl FnOnce(SocketAddr)) -> i
     .map(|_| ())
 }
 
-/// The kernel ends this process if the one that measures is killed. Elsewhere the terminal's
-/// interrupt reaches both.
-fn end_with(parent: u32) -> io::Result<()> {
+/// Lets the kernel end this process when the parent ends.
+///
+/// On other systems than Linux, only an interrupt of the terminal reaches both.
+fn die_with(parent: u32) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-    // It may have been killed before this process had asked for that.
-    match std::os::unix::process::parent_id() == parent {
-        true => Ok(()),
-        false => Err(io::Error::other("the process that measures is gone")),
+    // The parent may have ended before the call above.
+    if std::os::unix::process::parent_id() == parent {
+        Ok(())
+    } else {
+        Err(io::Error::other("the process that measures is gone"))
     }
 }
 
@@ -82,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> tasks::Handler<S> for Echo {
         let mut request = [0; REQUEST_BYTES];
         while is_whole(connection.read_exact(&mut request).await.map(|_| ()))? {
             match request.first() {
-                // What must never be done in a task, and what it does to the others is to be seen.
+                // A task must never do this. The experiment shows the effect on other clients.
                 Some(&BLOCKING) => thread::sleep(BLOCK),
                 Some(&WAITING) => tokio::time::sleep(BLOCK).await,
                 _ => {}
@@ -93,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> tasks::Handler<S> for Echo {
     }
 }
 
-/// Whether a request came; false at the end of the connection.
+/// Whether a request arrived; false at the end of the connection.
 fn is_whole(read: io::Result<()>) -> io::Result<bool> {
     match read {
         Ok(()) => Ok(true),
@@ -102,14 +109,14 @@ fn is_whole(read: io::Result<()>) -> io::Result<bool> {
     }
 }
 
-/// A server in a process of its own. Ended when dropped.
-pub(super) struct Running {
+/// A server in a process of its own, which ends when this is dropped.
+pub(super) struct ServerProcess {
     child: Child,
-    /// Where it listens.
+    /// The address of its listener.
     pub(super) address: SocketAddr,
 }
 
-impl Running {
+impl ServerProcess {
     pub(super) fn start(mut command: Command) -> io::Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
@@ -122,25 +129,25 @@ impl Running {
         match line.trim().parse() {
             Ok(address) => Ok(Self { child, address }),
             Err(_) => {
-                end(&mut child);
+                kill(&mut child);
                 Err(io::Error::other("the server to be measured did not start"))
             }
         }
     }
 
-    /// Its process.
+    /// The process id.
     pub(super) fn id(&self) -> u32 {
         self.child.id()
     }
 }
 
-impl Drop for Running {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
-        end(&mut self.child);
+        kill(&mut self.child);
     }
 }
 
-fn end(child: &mut Child) {
+fn kill(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
 }

@@ -1,4 +1,4 @@
-//! The states of connections, as the kernel lists them.
+//! The states of connections in the kernel's socket table.
 
 use std::{
     fmt, thread,
@@ -7,13 +7,10 @@ use std::{
 
 use landline_paths::read_proc;
 
-/// A state of RFC 9293, with the names that the kernel's tools use.
+/// A state of RFC 9293, with the names of Linux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(
-    missing_docs,
-    reason = "their names are what RFC 9293 section 3.3.2 explains"
-)]
-pub enum TcpState {
+#[allow(missing_docs, reason = "RFC 9293 section 3.3.2 explains the states")]
+pub(crate) enum TcpState {
     Established,
     SynSent,
     SynReceived,
@@ -28,7 +25,7 @@ pub enum TcpState {
 }
 
 impl TcpState {
-    /// The states in the order of the numbers that Linux gives them (`net/tcp_states.h`), from 1.
+    /// The states in the order of their numbers in Linux (`net/tcp_states.h`), from 1.
     const NUMBERED: [Self; 11] = [
         Self::Established,
         Self::SynSent,
@@ -49,7 +46,7 @@ impl fmt::Display for TcpState {
         f.write_str(match self {
             Self::Established => "ESTABLISHED",
             Self::SynSent => "SYN_SENT",
-            // In Linux's own headers SYN_RECV.
+            // This is the name in Linux's own headers.
             Self::SynReceived => "SYN_RECV",
             Self::FinWait1 => "FIN_WAIT1",
             Self::FinWait2 => "FIN_WAIT2",
@@ -63,13 +60,13 @@ impl fmt::Display for TcpState {
     }
 }
 
-/// Between two looks at the table.
+/// The pause between two reads of the table.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long states may go on changing by themselves.
+/// The time limit for states that change without an action.
 const SETTLE_TIME_MAX: Duration = Duration::from_millis(300);
 
-/// The states of both ends of the connection between these ports, once they have stopped changing.
-pub(super) fn settled(client_port: u16, server_port: u16) -> Ends {
+/// The states of both ends of a connection, once they have stopped changing.
+pub(super) fn settled_ends(client_port: u16, server_port: u16) -> Ends {
     let look = || SocketTable::read().ends(client_port, server_port);
     let start = Instant::now();
     let mut last = look();
@@ -84,15 +81,16 @@ pub(super) fn settled(client_port: u16, server_port: u16) -> Ends {
     last
 }
 
-/// The states of a connection's ends. `None` for an end that the kernel does not have, or does not
-/// tell of.
+/// The states of a connection's ends.
+///
+/// `None` if the kernel does not have the end, or does not report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ends {
     pub(super) client: Option<TcpState>,
     pub(super) server: Option<TcpState>,
 }
 
-/// All sockets at one moment. Reading it takes a tenth of a second on a machine with many.
+/// All sockets at one moment. Reading many takes a tenth of a second.
 pub(super) struct SocketTable(String);
 
 impl SocketTable {
@@ -114,7 +112,7 @@ impl SocketTable {
     }
 }
 
-/// Finds a socket by its ports in a table of the form of `/proc/net/tcp`.
+/// Finds a socket by its ports in a table in the format of `/proc/net/tcp`.
 fn state_in(table: &str, local: u16, remote: u16) -> Option<TcpState> {
     table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
@@ -140,7 +138,7 @@ mod tests {
    3: 0100007F:C002 0100007F:1F90 FF";
 
     #[test]
-    fn a_socket_is_found_by_its_ports() {
+    fn socket_is_found_by_its_ports() {
         assert_eq!(state_in(TABLE, 8080, 0), Some(TcpState::Listen));
         assert_eq!(state_in(TABLE, 8080, 0xc001), Some(TcpState::SynReceived));
         assert_eq!(state_in(TABLE, 0xc001, 8080), Some(TcpState::TimeWait));
