@@ -156,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> tasks::Handler<S> for Handler {
     async fn handle(&mut self, connection: &mut tasks::Connection<S>) -> io::Result<()> {
         let peer = connection.peer().to_string();
         let mut drain = connection.drain().clone();
-        let drain_begun = async move { drain.begun().await };
+        let drain_begun = async move { drain.wait_for_start().await };
         self.service
             .serve(connection.stream_mut(), peer, drain_begun, &self.events)
             .await;

@@ -6,7 +6,7 @@ use std::{
     os::unix::net::{SocketAddr, UnixDatagram},
 };
 
-use landline::net::activation::{self, Activated};
+use landline::net::activation::{self, ActivatedSocket};
 
 use crate::{environment::Environment, failure::Failure};
 
@@ -26,7 +26,7 @@ pub(crate) fn take_socket(environment: &Environment) -> Result<Option<TcpListene
         .into_iter();
     match (sockets.next().map(|first| first.socket), sockets.next()) {
         (None, _) => Ok(None),
-        (Some(Activated::Tcp(listener)), None) => Ok(Some(listener)),
+        (Some(ActivatedSocket::Tcp(listener)), None) => Ok(Some(listener)),
         _ => Err(wrong(
             "one TCP socket is needed; give the unit one ListenStream=".into(),
         )),

@@ -1,4 +1,4 @@
-//! The loop that accepts, for the blocking models.
+//! The accept loop of the blocking models.
 
 use std::{
     io,
@@ -9,38 +9,38 @@ use std::{
 
 use crate::{
     Event, Listener, Peer, Shutdown,
-    gate::{Gate, Place},
+    gate::{AddressSlot, Gate},
     hooks::Hooks,
-    server::Parts,
+    server::ServerParts,
     wait,
 };
 
-/// How long accepting rests when the system has no more descriptors or memory for connections.
-pub(crate) const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// The pause after the system had no descriptors or memory for a connection.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts connections one by one, and notices when it is to stop.
+/// Accepts connections one by one until the shutdown.
 pub(crate) struct Acceptor<'a, L> {
     listener: &'a L,
     shutdown: &'a Shutdown,
     gate: Arc<Gate>,
     hooks: Hooks,
-    rests_until: Option<Instant>,
+    paused_until: Option<Instant>,
 }
 
-/// What a turn of the loop brought.
-pub(crate) enum Turn<S> {
-    /// A connection that was let in.
-    Connection(S, Peer, Place),
-    /// Something else than the listener and the shutdown is ready, or the time has come.
+/// The reason why [`Acceptor::wait`] returned.
+pub(crate) enum Wakeup<S> {
+    /// An admitted connection.
+    Connection(S, Peer, AddressSlot),
+    /// One of the other descriptors is readable, or the deadline passed.
     Other,
-    /// The server is to stop.
+    /// The server must stop.
     Shutdown,
 }
 
 impl<'a, L: Listener> Acceptor<'a, L> {
     pub(crate) fn new<H, W>(
         listener: &'a L,
-        parts: &Parts<H, W>,
+        parts: &ServerParts<H, W>,
         shutdown: &'a Shutdown,
     ) -> io::Result<Self> {
         listener.prepare()?;
@@ -51,22 +51,22 @@ impl<'a, L: Listener> Acceptor<'a, L> {
             shutdown,
             gate,
             hooks,
-            rests_until: None,
+            paused_until: None,
         })
     }
 
-    /// Waits for a connection (if it `may_accept`), for one of `others`, or until `until`.
-    pub(crate) fn turn(
+    /// Waits for a connection (if `may_accept`), for one of `others`, or until `until`.
+    pub(crate) fn wait(
         &mut self,
         may_accept: bool,
         others: &[BorrowedFd<'_>],
         until: Option<Instant>,
-    ) -> io::Result<Turn<L::Socket>> {
+    ) -> io::Result<Wakeup<L::Socket>> {
         loop {
             let now = Instant::now();
-            self.rests_until = self.rests_until.filter(|until| *until > now);
-            let accepts = may_accept && self.rests_until.is_none();
-            let end = [until, self.rests_until].into_iter().flatten().min();
+            self.paused_until = self.paused_until.filter(|until| *until > now);
+            let accepts = may_accept && self.paused_until.is_none();
+            let end = [until, self.paused_until].into_iter().flatten().min();
             let mut inputs = vec![self.shutdown.pipe_fd()];
             inputs.extend_from_slice(others);
             if accepts {
@@ -75,29 +75,29 @@ impl<'a, L: Listener> Acceptor<'a, L> {
             let ready =
                 wait::for_input(&inputs, end.map(|end| end.saturating_duration_since(now)))?;
             if ready.first() == Some(&true) {
-                return Ok(Turn::Shutdown);
+                return Ok(Wakeup::Shutdown);
             }
             if accepts
                 && ready.last() == Some(&true)
-                && let Some((socket, peer, place)) = self.accept()
+                && let Some((socket, peer, slot)) = self.accept()
             {
-                return Ok(Turn::Connection(socket, peer, place));
+                return Ok(Wakeup::Connection(socket, peer, slot));
             }
             let is_other = ready.iter().skip(1).take(others.len()).any(|ready| *ready);
             if is_other || until.is_some_and(|until| until <= Instant::now()) {
-                return Ok(Turn::Other);
+                return Ok(Wakeup::Other);
             }
         }
     }
 
-    /// A connection, if one is there and let in.
-    fn accept(&mut self) -> Option<(L::Socket, Peer, Place)> {
+    /// Accepts a connection, if one is waiting and admitted.
+    fn accept(&mut self) -> Option<(L::Socket, Peer, AddressSlot)> {
         match self.listener.accept() {
-            Ok((socket, peer)) => self.gate.admit(&peer).map(|place| (socket, peer, place)),
+            Ok((socket, peer)) => self.gate.admit(&peer).map(|slot| (socket, peer, slot)),
             Err(error) => {
-                if !is_passing(&error) {
+                if !is_transient(&error) {
                     self.hooks.report(&Event::AcceptFailed { error: &error });
-                    self.rests_until = Some(Instant::now() + ACCEPT_REST);
+                    self.paused_until = Some(Instant::now() + ACCEPT_PAUSE);
                 }
                 None
             }
@@ -105,9 +105,10 @@ impl<'a, L: Listener> Acceptor<'a, L> {
     }
 }
 
-/// Whether an error of `accept` concerns one connection, which is gone, and not the listener.
-/// accept(2) names what Linux passes on from the network.
-pub(crate) fn is_passing(error: &io::Error) -> bool {
+/// Whether an error of `accept` concerns one lost connection and not the listener.
+///
+/// Linux also returns network errors of the new connection (accept(2)).
+pub(crate) fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
         NetworkUnreachable, TimedOut, WouldBlock,

@@ -1,7 +1,7 @@
-//! Sockets that the service manager opened: systemd's socket activation, sd_listen_fds(3).
+//! Sockets that the service manager opened (systemd's socket activation).
 //!
-//! A server that is started this way needs no rights to listen, loses no connection while it is
-//! restarted, and can be started by its first client.
+//! See sd_listen_fds(3). A server that is started this way needs no permission to listen. It loses
+//! no connection in a restart, and its first client can start it.
 
 use std::{
     io,
@@ -16,10 +16,10 @@ use socket2::{SockRef, Type};
 
 use crate::platform;
 
-/// A socket that was handed over.
+/// A socket from the service manager.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Activated {
+pub enum ActivatedSocket {
     /// Connections by TCP.
     Tcp(TcpListener),
     /// Connections by a Unix socket.
@@ -30,37 +30,37 @@ pub enum Activated {
     UnixDatagram(UnixDatagram),
 }
 
-/// A socket that was handed over, with the name the manager gives it (`FileDescriptorName=`), if it
-/// gives any.
+/// A socket with the name that the service manager gave it (`FileDescriptorName=`).
 #[derive(Debug)]
-pub struct Named {
-    /// The name.
+pub struct NamedSocket {
+    /// The name, if there is one.
     pub name: Option<String>,
     /// The socket.
-    pub socket: Activated,
+    pub socket: ActivatedSocket,
 }
 
-/// Takes over the sockets that were handed to this process, in their order; none where it was
-/// started otherwise. `variable` reads a variable of the environment: a library does not do that by
-/// itself.
+/// Takes over the sockets that the service manager passed to this process.
+///
+/// They keep their order. There are none if the process was started otherwise. `variable` reads an
+/// environment variable, since this crate does not read the environment. Call this once, before the
+/// program opens anything.
 ///
 /// ```
-/// use landline_socketserver::activation::{self, Activated};
+/// use landline_socketserver::activation::{self, ActivatedSocket};
 ///
 /// for socket in activation::sockets(|name| std::env::var(name).ok())? {
-///     if let Activated::Tcp(listener) = socket.socket {
+///     if let ActivatedSocket::Tcp(listener) = socket.socket {
 ///         println!("{:?} listens on {}", socket.name, listener.local_addr()?);
 ///     }
 /// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// To be called once, before the program opens anything else.
-///
 /// # Errors
-/// Where the variables make no sense, a descriptor is not open, is no socket to serve on (a
-/// connection, for instance), or the sockets were taken before.
-pub fn sockets(variable: impl Fn(&str) -> Option<String>) -> io::Result<Vec<Named>> {
+/// [`io::ErrorKind::InvalidInput`] if a variable is malformed or a descriptor is no socket to serve
+/// on; [`io::ErrorKind::AlreadyExists`] if the sockets were already taken. Otherwise the system's
+/// error.
+pub fn sockets(variable: impl Fn(&str) -> Option<String>) -> io::Result<Vec<NamedSocket>> {
     let Some(count) = count(&variable, std::process::id())? else {
         return Ok(Vec::new());
     };
@@ -74,7 +74,7 @@ pub fn sockets(variable: impl Fn(&str) -> Option<String>) -> io::Result<Vec<Name
         .zip(names.chain(std::iter::repeat(None)));
     named
         .map(|(fd, name)| {
-            Ok(Named {
+            Ok(NamedSocket {
                 name,
                 socket: socket(fd)?,
             })
@@ -82,7 +82,7 @@ pub fn sockets(variable: impl Fn(&str) -> Option<String>) -> io::Result<Vec<Name
         .collect()
 }
 
-/// How many descriptors are meant for the process `own`.
+/// The number of descriptors for the process `own`.
 fn count(variable: impl Fn(&str) -> Option<String>, own: u32) -> io::Result<Option<usize>> {
     let (Some(pid), Some(count)) = (variable("LISTEN_PID"), variable("LISTEN_FDS")) else {
         return Ok(None);
@@ -95,19 +95,20 @@ fn count(variable: impl Fn(&str) -> Option<String>, own: u32) -> io::Result<Opti
     };
     let pid: u32 = pid.parse().map_err(|_| wrong("LISTEN_PID", &pid))?;
     let count = count.parse().map_err(|_| wrong("LISTEN_FDS", &count))?;
-    // A parent's variables that were passed on by mistake.
+    // Otherwise they are the variables of a parent that passed them on by mistake.
     Ok((pid == own).then_some(count))
 }
 
-fn socket(fd: OwnedFd) -> io::Result<Activated> {
+fn socket(fd: OwnedFd) -> io::Result<ActivatedSocket> {
     let socket = SockRef::from(&fd);
-    let (kind, address) = (socket.r#type()?, socket.local_addr()?);
+    let kind = socket.r#type()?;
+    let address = socket.local_addr()?;
     let listens = kind == Type::STREAM && rustix::net::sockopt::socket_acceptconn(fd.as_fd())?;
     match (address.is_unix(), kind) {
-        (false, Type::STREAM) if listens => Ok(Activated::Tcp(fd.into())),
-        (true, Type::STREAM) if listens => Ok(Activated::Unix(fd.into())),
-        (false, Type::DGRAM) => Ok(Activated::Udp(fd.into())),
-        (true, Type::DGRAM) => Ok(Activated::UnixDatagram(fd.into())),
+        (false, Type::STREAM) if listens => Ok(ActivatedSocket::Tcp(fd.into())),
+        (true, Type::STREAM) if listens => Ok(ActivatedSocket::Unix(fd.into())),
+        (false, Type::DGRAM) => Ok(ActivatedSocket::Udp(fd.into())),
+        (true, Type::DGRAM) => Ok(ActivatedSocket::UnixDatagram(fd.into())),
         _ => {
             let text = "a socket was handed over that neither listens nor takes datagrams";
             Err(io::Error::new(io::ErrorKind::InvalidInput, text))
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variables_are_for_this_process_or_for_none() {
+    fn variables_of_another_process_are_ignored() {
         assert_eq!(counted(None, Some("1")), Ok(None));
         assert_eq!(counted(Some("77"), None), Ok(None));
         assert_eq!(counted(Some("78"), Some("2")), Ok(None));
@@ -135,18 +136,18 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_told_by_what_they_are() {
+    fn sockets_are_recognised_by_type() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let connected = std::net::TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
-        assert!(matches!(socket(tcp.into()), Ok(Activated::Tcp(_))));
+        assert!(matches!(socket(tcp.into()), Ok(ActivatedSocket::Tcp(_))));
         assert!(socket(connected.into()).is_err());
         assert!(matches!(
             socket(UdpSocket::bind("127.0.0.1:0").unwrap().into()),
-            Ok(Activated::Udp(_))
+            Ok(ActivatedSocket::Udp(_))
         ));
         assert!(matches!(
             socket(UnixDatagram::unbound().unwrap().into()),
-            Ok(Activated::UnixDatagram(_))
+            Ok(ActivatedSocket::UnixDatagram(_))
         ));
         assert!(socket(std::io::pipe().unwrap().0.into()).is_err());
     }

@@ -1,4 +1,4 @@
-//! Opening listeners and sockets.
+//! Opens listeners and datagram sockets.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use std::{
 use rustix::fs::FileType;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-/// Opens listeners and datagram sockets with the options a server wants.
+/// The options with which listeners and datagram sockets are opened.
 ///
 /// ```
 /// use landline_socketserver::Bind;
@@ -41,53 +41,60 @@ impl Default for Bind {
 }
 
 impl Bind {
-    /// A backlog of 1,024, address reuse, no port reuse, no Nagle delay.
+    /// A backlog of 1,024, address reuse, no port reuse, and no Nagle's algorithm.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many connections may wait to be accepted; the system has a bound of its own
-    /// (`net.core.somaxconn` on Linux) and the lower one holds.
+    /// Sets how many connections may wait to be accepted.
+    ///
+    /// The system has a limit too (`net.core.somaxconn` on Linux). The lower limit applies.
     pub fn backlog(mut self, connections: i32) -> Self {
         self.backlog = connections;
         self
     }
 
-    /// Whether a server that was restarted may listen at once where connections of the former one
-    /// still die away (`SO_REUSEADDR`, TCP), and whether the file of a Unix socket that nobody
-    /// listens on any more is replaced.
+    /// Sets whether an address can be used again at once.
+    ///
+    /// For TCP, a restarted server can listen although old connections are still closing
+    /// (`SO_REUSEADDR`). For a Unix socket, a file that nothing listens on is replaced.
     pub fn address_reuse(mut self, reuse: bool) -> Self {
         self.address_reuse = reuse;
         self
     }
 
-    /// Whether several sockets may share the address, the system spreading connections and
-    /// datagrams over them (`SO_REUSEPORT`).
+    /// Sets whether several sockets may share the address (`SO_REUSEPORT`).
+    ///
+    /// The system distributes connections and datagrams among them.
     pub fn port_reuse(mut self, reuse: bool) -> Self {
         self.port_reuse = reuse;
         self
     }
 
-    /// Whether a socket at an IPv6 address takes IPv6 alone. Without it `[::]` takes IPv4 too,
-    /// whatever the system's default.
+    /// Sets whether a socket on an IPv6 address accepts IPv6 only.
+    ///
+    /// Without it, `[::]` accepts IPv4 too, whatever the system's default.
     pub fn v6_only(mut self, only: bool) -> Self {
         self.v6_only = only;
         self
     }
 
-    /// Whether TCP may hold back a small segment until the one before it was acknowledged (Nagle;
-    /// it costs whoever answers in several small writes 40 ms each). Off unless asked for;
-    /// accepted connections inherit it.
+    /// Sets whether TCP uses Nagle's algorithm; off by default.
+    ///
+    /// It delays a small segment until the one before is acknowledged: up to 40 ms for an answer in
+    /// several small writes. Accepted connections inherit the setting.
     pub fn nagle(mut self, on: bool) -> Self {
         self.nagle = on;
         self
     }
 
-    /// Listens on TCP, on the first of the addresses that can be listened on. Names are resolved,
-    /// which can take its time.
+    /// Listens on TCP, on the first address that works.
     ///
     /// # Errors
-    /// What the last address said.
+    /// The error of the last address.
+    ///
+    /// # Blocking
+    /// It blocks while a name is resolved.
     pub fn tcp(&self, address: impl ToSocketAddrs) -> io::Result<TcpListener> {
         self.first(address, |address| {
             let socket = self.socket(address, Type::STREAM, Protocol::TCP)?;
@@ -99,12 +106,16 @@ impl Bind {
         })
     }
 
-    /// Takes datagrams by UDP, at the first of the addresses where that can be done. Address reuse
-    /// plays no part: UDP has no connections that die away, and on some systems the option
-    /// would let others in.
+    /// Opens a UDP socket on the first address that works.
+    ///
+    /// Address reuse has no effect. UDP needs none, and on some systems the option would let other
+    /// processes receive the datagrams.
     ///
     /// # Errors
-    /// What the last address said.
+    /// The error of the last address.
+    ///
+    /// # Blocking
+    /// It blocks while a name is resolved.
     pub fn udp(&self, address: impl ToSocketAddrs) -> io::Result<UdpSocket> {
         self.first(address, |address| {
             let socket = self.socket(address, Type::DGRAM, Protocol::UDP)?;
@@ -113,23 +124,29 @@ impl Bind {
         })
     }
 
-    /// Listens on a Unix socket. Who may connect is a matter of the folder's mode, and of the
-    /// process' umask.
+    /// Listens on a Unix socket.
+    ///
+    /// The mode of the folder and the umask of the process decide who may connect.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AddrInUse`] where somebody listens there, or something else has the name.
+    /// [`io::ErrorKind::AddrInUse`] if another socket listens there, or the name belongs to another
+    /// file.
     pub fn unix(&self, path: impl AsRef<Path>) -> io::Result<UnixListener> {
         let path = path.as_ref();
-        let socket =
-            self.unix_socket(path, Type::STREAM, || UnixStream::connect(path).map(drop))?;
+        let probe = || {
+            UnixStream::connect(path)?;
+            Ok(())
+        };
+        let socket = self.unix_socket(path, Type::STREAM, probe)?;
         socket.listen(self.backlog)?;
         Ok(socket.into())
     }
 
-    /// Takes datagrams on a Unix socket.
+    /// Opens a Unix datagram socket.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AddrInUse`] where somebody else does there, or something else has the name.
+    /// [`io::ErrorKind::AddrInUse`] if another socket is bound there, or the name belongs to
+    /// another file.
     pub fn unix_datagram(&self, path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
         let path = path.as_ref();
         let probe = || UnixDatagram::unbound()?.connect(path);
@@ -173,7 +190,7 @@ impl Bind {
         let Err(error) = socket.bind(&address) else {
             return Ok(socket);
         };
-        // A plain file refuses a connection too.
+        // Connecting to a regular file is refused too, so the type is checked.
         let is_socket = || {
             rustix::fs::lstat(path)
                 .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)

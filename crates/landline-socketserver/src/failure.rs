@@ -1,31 +1,31 @@
-//! How a connection can end badly.
+//! The ways in which a connection can fail.
 
 use std::{any::Any, io};
 
 use thiserror::Error;
 
-/// Why a connection, or the handling of a datagram, ended otherwise than well. It ends that one
-/// alone.
+/// The reason why one connection, or the handling of one datagram, failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The wrapper (TLS) or the handler's `setup` did not come to its end, mostly for the peer's
-    /// sake, or took too long ([`io::ErrorKind::TimedOut`]).
+    /// The wrapper (TLS) or the handler's `setup` failed, or took too long.
+    ///
+    /// The kind for the latter is [`io::ErrorKind::TimedOut`].
     #[error("the handshake failed: {0}")]
     Handshake(#[source] io::Error),
-    /// `handle` or `finish` returned this.
+    /// `handle` or `finish` returned this error.
     #[error("{0}")]
     Handler(#[source] io::Error),
-    /// The handler panicked: a bug of its own. What it said is here.
+    /// The handler panicked with this message.
     #[error("the handler panicked: {0}")]
     Panicked(String),
-    /// The system did not give what a handler needs: a thread, a process, a descriptor.
+    /// The system provided no thread, process or descriptor for the handler.
     #[error("the handler could not be started: {0}")]
     NotStarted(#[source] io::Error),
-    /// The process of the handler was ended from outside, or crashed.
+    /// The process of the handler crashed or was killed.
     #[error("the handler's process ended with {0}")]
     Died(std::process::ExitStatus),
-    /// It still ran when the time for draining and ending was over, and was cut off.
+    /// The handler was still running when the drain time and the ending time were over.
     #[error("the handler was cut off: the time for draining is over")]
     CutOff,
 }

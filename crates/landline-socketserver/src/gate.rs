@@ -1,4 +1,4 @@
-//! Who is let in.
+//! The admission of connections.
 
 use std::{
     collections::HashMap,
@@ -8,22 +8,22 @@ use std::{
 
 use crate::{Event, Limits, Peer, Refusal, hooks::Hooks};
 
-/// Counts the connections of each address, and asks `verify`.
+/// Counts the connections of each address, and calls `verify`.
 pub(crate) struct Gate {
     hooks: Hooks,
     per_address_max: usize,
     counts: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// A place within the bound of one address, given back when dropped.
-pub(crate) struct Place {
+/// A slot of one address. Dropping it frees the slot.
+pub(crate) struct AddressSlot {
     gate: Arc<Gate>,
     source: Option<IpAddr>,
 }
 
 impl Gate {
     pub(crate) fn new(limits: &Limits, hooks: Hooks) -> Arc<Self> {
-        // No address can have more than all have, so there is nothing to count.
+        // An address cannot have more connections than the server, so there is nothing to count.
         let counts = limits.connections_per_address_max < limits.connections_max;
         let per_address_max = if counts {
             limits.connections_per_address_max.max(1)
@@ -37,10 +37,10 @@ impl Gate {
         })
     }
 
-    /// Lets a connection in, or refuses it; either is reported.
-    pub(crate) fn admit(self: &Arc<Self>, peer: &Peer) -> Option<Place> {
-        let place = self.place(peer)?;
-        if !self.hooks.admits(peer) {
+    /// Admits or refuses a connection, and reports that.
+    pub(crate) fn admit(self: &Arc<Self>, peer: &Peer) -> Option<AddressSlot> {
+        let slot = self.take_slot(peer)?;
+        if !self.hooks.is_admitted(peer) {
             self.hooks.report(&Event::Refused {
                 peer,
                 reason: Refusal::Verify,
@@ -48,11 +48,11 @@ impl Gate {
             return None;
         }
         self.hooks.report(&Event::Accepted { peer });
-        Some(place)
+        Some(slot)
     }
 
-    /// A place within the share of the peer's address; that there is none is reported.
-    pub(crate) fn place(self: &Arc<Self>, peer: &Peer) -> Option<Place> {
+    /// Takes a slot of the peer's address. Reports a refusal if there is none.
+    pub(crate) fn take_slot(self: &Arc<Self>, peer: &Peer) -> Option<AddressSlot> {
         let source = if self.per_address_max == usize::MAX {
             None
         } else {
@@ -71,14 +71,14 @@ impl Gate {
             }
             *count += 1;
         }
-        Some(Place {
+        Some(AddressSlot {
             gate: self.clone(),
             source,
         })
     }
 }
 
-impl Drop for Place {
+impl Drop for AddressSlot {
     fn drop(&mut self) {
         let Some(source) = self.source else { return };
         let mut counts = self

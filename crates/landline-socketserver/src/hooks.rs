@@ -1,4 +1,4 @@
-//! What the owner of a server wants to decide, or to know.
+//! The hooks with which a program decides and observes.
 
 use std::{
     io,
@@ -9,63 +9,65 @@ use std::{
 
 use crate::{Failure, Peer};
 
-/// What happens in a server, for metrics and logs.
+/// An event in a server, for metrics and logs.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A connection was accepted and let in; its handler starts.
+    /// A connection was admitted. Its handler starts.
     Accepted {
-        /// Who it is.
+        /// The peer.
         peer: &'a Peer,
     },
-    /// A connection was accepted and closed at once, or a datagram was dropped unread.
+    /// A connection was closed at once, or a datagram was dropped.
     Refused {
-        /// Who it is.
+        /// The peer.
         peer: &'a Peer,
-        /// Why.
+        /// The reason.
         reason: Refusal,
     },
-    /// A connection that was let in has ended; a datagram that was handled on its own is done.
+    /// A connection ended, or a datagram was handled.
     Ended {
-        /// Who it was.
+        /// The peer.
         peer: &'a Peer,
-        /// How long it took.
+        /// The time since it was accepted.
         duration: Duration,
-        /// What went wrong, if anything did.
+        /// The failure, if there was one.
         failure: Option<&'a Failure>,
     },
-    /// The system has nothing to accept connections with (descriptors, memory), or the socket
-    /// failed. Accepting rests, then goes on.
+    /// The system could not accept a connection, or the socket failed.
+    ///
+    /// The server pauses and tries again.
     AcceptFailed {
-        /// What the system says.
+        /// The system's error.
         error: &'a io::Error,
     },
-    /// A worker of the model `processes` has ended. Unless the server drains, another takes its
-    /// place.
+    /// A worker of the model `processes` ended.
+    ///
+    /// Unless the server drains, another replaces it.
     WorkerEnded {
-        /// Why, if not as it was told.
+        /// The failure, if it did not end because it was told to.
         failure: Option<&'a Failure>,
     },
-    /// The server takes no more.
+    /// The server accepts no more connections.
     Draining {
-        /// The connections that are still open.
+        /// The number of open connections.
         open: usize,
     },
 }
 
-/// Why a connection was closed at once, or a datagram dropped.
+/// The reason why a connection was closed at once, or a datagram dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// Its address has as many connections as one may have.
+    /// The address has reached its limit of connections.
     TooManyFromAddress,
-    /// `verify` said no.
+    /// `verify` returned false.
     Verify,
-    /// A datagram longer than [`Limits::datagram_bytes_max`](crate::Limits::datagram_bytes_max).
+    /// The datagram is longer than the [limit](crate::Limits::datagram_bytes_max).
     TooLong,
-    /// A datagram whose source cannot be answered, or is this very socket: it is forged.
+    /// The datagram has a forged source: an impossible address, or the server's own.
     ForgedSource,
-    /// As many datagrams as may be are being handled.
+    /// The limit of datagrams that are handled at a time is reached.
     Busy,
 }
 
@@ -73,7 +75,7 @@ type Verify = dyn Fn(&Peer) -> bool + Send + Sync;
 type OnError = dyn Fn(&Peer, &Failure) + Send + Sync;
 type OnEvent = dyn Fn(&Event<'_>) + Send + Sync;
 
-/// The hooks that were set. One that panics ends nothing: a `verify` that does refuses.
+/// The hooks of a server. A panic in a hook has no effect; in `verify` it refuses.
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
     pub(crate) verify: Option<Arc<Verify>>,
@@ -82,7 +84,7 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
-    pub(crate) fn admits(&self, peer: &Peer) -> bool {
+    pub(crate) fn is_admitted(&self, peer: &Peer) -> bool {
         let Some(verify) = &self.verify else {
             return true;
         };
@@ -95,13 +97,13 @@ impl Hooks {
         }
     }
 
-    /// Whether anybody wants to know how things end.
-    pub(crate) fn is_watched(&self) -> bool {
+    /// Whether any hook observes how connections end.
+    pub(crate) fn has_observers(&self) -> bool {
         self.on_error.is_some() || self.on_event.is_some()
     }
 
-    /// Reports that something could not be sent.
-    pub(crate) fn lost(&self, peer: &Peer, error: io::Error) {
+    /// Reports that a datagram could not be sent.
+    pub(crate) fn report_lost(&self, peer: &Peer, error: io::Error) {
         if let Some(on_error) = &self.on_error {
             let _ = catch_unwind(AssertUnwindSafe(|| {
                 on_error(peer, &Failure::Handler(error))
@@ -109,8 +111,8 @@ impl Hooks {
         }
     }
 
-    /// Reports how a connection, or a datagram, ended.
-    pub(crate) fn ended(&self, peer: &Peer, since: Instant, outcome: &Result<(), Failure>) {
+    /// Reports the end of a connection or datagram.
+    pub(crate) fn report_end(&self, peer: &Peer, since: Instant, outcome: &Result<(), Failure>) {
         let failure = outcome.as_ref().err();
         if let (Some(on_error), Some(failure)) = (&self.on_error, failure) {
             let _ = catch_unwind(AssertUnwindSafe(|| on_error(peer, failure)));

@@ -6,9 +6,9 @@
 //!
 //! // A handler: a function that gets one connection.
 //! fn shout(connection: &mut TcpConnection) -> io::Result<()> {
-//!     let mut said = String::new();
-//!     connection.read_to_string(&mut said)?;
-//!     connection.write_all(said.to_uppercase().as_bytes())
+//!     let mut text = String::new();
+//!     connection.read_to_string(&mut text)?;
+//!     connection.write_all(text.to_uppercase().as_bytes())
 //! }
 //!
 //! # fn main() -> io::Result<()> {
@@ -17,7 +17,7 @@
 //! let address = listener.local_addr()?;
 //! let (stopper, shutdown) = Stopper::new()?;
 //!
-//! // A model: here a thread for each connection.
+//! // A model: a thread for each connection.
 //! let server = thread::spawn(move || Server::new(listener, shout).threads(&shutdown));
 //!
 //! let mut client = TcpStream::connect(address)?;
@@ -27,14 +27,14 @@
 //! client.read_to_string(&mut answer)?;
 //! assert_eq!(answer, "HELLO");
 //!
-//! // No more connections; those that are open may end.
+//! // Accept no more connections, and let the open ones end.
 //! stopper.stop();
 //! server.join().unwrap()?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # The models
+//! # Models
 //!
 //! | model | method | handler | for |
 //! | --- | --- | --- | --- |
@@ -44,35 +44,41 @@
 //! | tasks | [`Server::pooled_tasks`] | blocking | blocking work in an async program |
 //! | processes | [`Server::processes`] | blocking | handlers that may crash, or hold global state |
 //!
-//! Datagrams have the same four: [`datagram::DatagramServer`].
+//! [`datagram::DatagramServer`] has the same four models for datagrams.
 //!
-//! # What a server bears
+//! # Limits
 //!
-//! [`Limits`] are on unless changed: connections in all (further ones wait in the backlog) and per
-//! address, a time for the handshake, a time for silence, a deadline for draining. A panic in a
-//! handler ends its connection. When the system has no descriptors left, accepting rests and goes
-//! on. The peer is who the system says it is, never who it claims to be.
+//! All [`Limits`] have defaults:
 //!
-//! Between two requests a handler asks whether the server drains:
-//! [`blocking::Connection::await_input`], [`tasks::Drain::begun`].
+//! - the connections at a time, in all and from one address; further ones wait in the backlog,
+//! - the time for the handshake, and the time without a byte,
+//! - the time for draining.
+//!
+//! A panic in a handler ends its connection only. When the system has no more descriptors, the
+//! server pauses and then accepts again. A peer is known by the address that the system reports,
+//! never by what it sends.
+//!
+//! Between two requests a handler can check whether the server drains:
+//! [`blocking::Connection::await_input`], [`tasks::Drain::wait_for_start`].
 //!
 //! # More than TCP
 //!
-//! [`Bind`] opens TCP and Unix listeners, UDP and Unix datagram sockets; [`activation`] takes over
-//! those that the service manager opened; [`memory`] needs no network, for tests. [`Server::wrap`]
-//! puts TLS in between, by whatever library; with `tokio-rustls` it is
+//! - [`Bind`] opens TCP and Unix listeners, and UDP and Unix datagram sockets.
+//! - [`activation`] takes over sockets that the service manager opened.
+//! - [`memory`] has a listener for tests that needs no network.
+//! - [`Server::wrap`] puts another stream around each connection, such as TLS. With `tokio-rustls`:
 //!
 //! ```text
 //! let acceptor = tokio_rustls::TlsAcceptor::from(config);
 //! Server::new(listener, handler).wrap(move |stream| acceptor.accept(stream)).tasks(shutdown).await
 //! ```
 //!
-//! and a handler written for any stream (`impl<S: AsyncRead + AsyncWrite + Unpin + Send> Handler<S>
-//! for ...`) does not notice. [`framing`] turns a stream into messages by a codec that you bring.
+//! A handler for any stream (`impl<S: AsyncRead + AsyncWrite + Unpin + Send> Handler<S> for ...`)
+//! needs no change. [`framing`] turns a stream into messages, with a codec of yours.
 //!
-//! # What cannot work together
+//! # Combinations that do not compile
 //!
-//! An async handler does not run under `threads`:
+//! An async handler with `threads`:
 //!
 //! ```compile_fail,E0277
 //! # use landline_socketserver::{Bind, Server, Shutdown, tasks::TcpConnection};
@@ -82,7 +88,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! nor a blocking one under `tasks`, save through [`Server::pooled_tasks`]:
+//! A blocking handler with `tasks`; use [`Server::pooled_tasks`] instead:
 //!
 //! ```compile_fail,E0277
 //! # use landline_socketserver::{Bind, Server, blocking::TcpConnection};
@@ -92,8 +98,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! nor does a handler that cannot be sent to a thread run under `threads`, though it may under
-//! `inline` and `processes`:
+//! A handler that is not `Send` with `threads`; `inline` and `processes` accept it:
 //!
 //! ```compile_fail,E0277
 //! # use landline_socketserver::{Bind, Server, Shutdown, blocking::TcpConnection};
@@ -105,7 +110,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! nor the in-memory listener under `processes`:
+//! The in-memory listener with `processes`:
 //!
 //! ```compile_fail,E0277
 //! # use landline_socketserver::{Processes, Server, Shutdown, blocking::UnixConnection, memory};
@@ -116,48 +121,48 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # For those who know Python's `socketserver`
+//! # Coming from Python's `socketserver`
 //!
-//! | there | here | the difference |
+//! | Python | this crate | difference |
 //! | --- | --- | --- |
 //! | `TCPServer`, `UnixStreamServer` | [`Server::inline`] on a TCP or Unix listener | limits are on |
 //! | `UDPServer`, `UnixDatagramServer` | [`DatagramServer::inline`](datagram::DatagramServer::inline) | in batches |
-//! | `ThreadingMixIn` and what is made with it | [`Server::threads`], [`DatagramServer::threads`](datagram::DatagramServer::threads) | bounded; so many threads for datagrams, not one each |
-//! | `ForkingMixIn` and what is made with it | [`Server::processes`], [`DatagramServer::processes`](datagram::DatagramServer::processes) with [`Processes::Each`] | refused where threads run; a crash is reported |
+//! | `ThreadingMixIn` and its classes | [`Server::threads`], [`DatagramServer::threads`](datagram::DatagramServer::threads) | limited; a fixed number of threads for datagrams |
+//! | `ForkingMixIn` and its classes | [`Server::processes`], [`DatagramServer::processes`](datagram::DatagramServer::processes) with [`Processes::Each`] | an error if the process has several threads; a crash is reported |
 //! | – | [`Processes::Workers`], [`Server::tasks`], [`Server::pooled_tasks`] | |
-//! | `BaseRequestHandler.setup/handle/finish` | [`blocking::Handler`], [`tasks::Handler`] | a clone of a value, not an instance of a class; closures will do |
+//! | `BaseRequestHandler.setup/handle/finish` | [`blocking::Handler`], [`tasks::Handler`] | a clone of a value instead of an instance; closures work too |
 //! | `request` | the [`Connection`](blocking::Connection) or [`Datagram`](datagram::Datagram) | |
 //! | `client_address` | [`Connection::peer`](blocking::Connection::peer), [`Datagram::peer`](datagram::Datagram::peer) | |
-//! | `server` (what handlers share) | what the handler holds, behind an `Arc` | under `processes` each has its own copy |
+//! | `server` (shared by handlers) | a field of the handler, behind an `Arc` | each process has its own copy |
 //! | `StreamRequestHandler.rfile`, `wfile` | the connection reads and writes; [`std::io::BufReader`] around it | two handles: [`Timed::clone`](blocking::Timed) |
 //! | `StreamRequestHandler.rbufsize`, `wbufsize` | [`std::io::BufReader::with_capacity`], [`std::io::BufWriter`] | |
-//! | `StreamRequestHandler.timeout` | [`Limits::idle_timeout`] | on, and [`Limits::handshake_timeout`] beside it |
-//! | `disable_nagle_algorithm` | [`Bind::nagle`] | off unless asked for |
-//! | `DatagramRequestHandler.rfile`, `wfile` | [`Datagram::bytes`](datagram::Datagram::bytes), [`Outbox::send`](datagram::Outbox::send) | any number of answers, to anybody |
+//! | `StreamRequestHandler.timeout` | [`Limits::idle_timeout`] | on by default, like [`Limits::handshake_timeout`] |
+//! | `disable_nagle_algorithm` | [`Bind::nagle`] | disabled by default |
+//! | `DatagramRequestHandler.rfile`, `wfile` | [`Datagram::bytes`](datagram::Datagram::bytes), [`Outbox::send`](datagram::Outbox::send) | any number of answers, to any peer |
 //! | `max_packet_size` (8,192) | [`Limits::datagram_bytes_max`] | 65,507; a longer one is dropped, not cut |
 //! | `request_queue_size` (5) | [`Bind::backlog`] | 1,024 |
-//! | `allow_reuse_address`, `allow_reuse_port` | [`Bind::address_reuse`], [`Bind::port_reuse`] | the first is on, and replaces a stale Unix socket |
-//! | `address_family`, `socket_type`, `server_bind`, `server_activate` | the method of [`Bind`] | a listener is an argument, so there is nothing to override |
-//! | `bind_and_activate=False` | [`activation`], or any listener made otherwise | |
+//! | `allow_reuse_address`, `allow_reuse_port` | [`Bind::address_reuse`], [`Bind::port_reuse`] | the first is on by default, and replaces a stale Unix socket |
+//! | `address_family`, `socket_type`, `server_bind`, `server_activate` | the method of [`Bind`] | the listener is an argument, so nothing is overridden |
+//! | `bind_and_activate=False` | [`activation`], or a listener from elsewhere | |
 //! | `server_address`, `socket`, `fileno` | [`Server::listener`], [`DatagramServer::socket`](datagram::DatagramServer::socket) | |
-//! | `get_request` | [`Listener::accept`] | implement it for what else there may be |
-//! | `verify_request` | [`Server::verify`] | asked with the address alone; a panic refuses |
+//! | `get_request` | [`Listener::accept`] | implement it for other listeners |
+//! | `verify_request` | [`Server::verify`] | gets only the address; a panic rejects |
 //! | `process_request`, `finish_request`, `RequestHandlerClass` | the model | |
-//! | `handle_error` (prints) | [`Server::on_error`] | silent unless set |
+//! | `handle_error` (prints) | [`Server::on_error`] | silent by default |
 //! | `close_request`, `shutdown_request` | the connection is closed when the handler has returned | |
-//! | `serve_forever(poll_interval)` | the model's method, with [`Shutdown::never`] for ever | waits without polling |
-//! | `shutdown` | [`Stopper::stop`], or the future given to `tasks` | does not wait, and may be called by a handler, or a signal handler |
-//! | `server_close`, `block_on_close`, `daemon_threads` | [`Limits::drain_time`], [`Limits::ending_time`] | a deadline in place of for ever or not at all |
-//! | `max_children` (40) | [`Limits::connections_max`] | for every model; further ones wait in the backlog |
-//! | `collect_children` | – | a child is taken leave of when it ends, by its number |
-//! | `timeout`, `handle_timeout`, `handle_request` | [`Server::handle_request`], which says [`Handled::TimedOut`](blocking::Handled::TimedOut) | |
-//! | `service_actions` | – | do it elsewhere, or between two calls of `handle_request` |
-//! | `with TCPServer(...) as server` | – | what serves owns the listener and closes it |
+//! | `serve_forever(poll_interval)` | the model's method with [`Shutdown::never`] | no polling |
+//! | `shutdown` | [`Stopper::stop`], or the future given to `tasks` | does not wait; handlers and signal handlers may call it |
+//! | `server_close`, `block_on_close`, `daemon_threads` | [`Limits::drain_time`], [`Limits::ending_time`] | a time limit |
+//! | `max_children` (40) | [`Limits::connections_max`] | for every model; further connections wait in the backlog |
+//! | `collect_children` | – | the server waits for each child by its process id |
+//! | `timeout`, `handle_timeout`, `handle_request` | [`Server::handle_request`], which returns [`RequestOutcome::TimedOut`](blocking::RequestOutcome::TimedOut) | |
+//! | `service_actions` | – | run them elsewhere, or between two calls of `handle_request` |
+//! | `with TCPServer(...) as server` | – | the call that serves owns the listener and closes it |
 //!
-//! # What it does not do
+//! # Restrictions
 //!
-//! It traps no signals, prints nothing, and reads no environment: the listener and the shutdown are
-//! arguments.
+//! This crate traps no signals, prints nothing and reads no environment variables. The listener and
+//! the shutdown signal are arguments.
 
 #![deny(unsafe_code)]
 
@@ -176,7 +181,7 @@ pub mod memory;
 mod peer;
 #[allow(
     unsafe_code,
-    reason = "the one room for what the safe interfaces of the system lack"
+    reason = "the only module with system calls that have no safe interface"
 )]
 mod platform;
 mod processes;
@@ -193,5 +198,5 @@ pub use limits::Limits;
 pub use listener::{Inheritable, Listener, Socket};
 pub use peer::Peer;
 pub use processes::Processes;
-pub use server::{Drained, Plain, Server};
+pub use server::{DrainOutcome, Plain, Server};
 pub use shutdown::{Shutdown, Stopper};

@@ -1,8 +1,8 @@
-//! Every bound a server holds to.
+//! The limits of a server.
 
 use std::time::Duration;
 
-/// What a server bears. The defaults are on: a server that sets nothing is bounded.
+/// The limits of a server. All have a default.
 ///
 /// ```
 /// use landline_socketserver::Limits;
@@ -13,30 +13,34 @@ use std::time::Duration;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections at a time (datagrams at a time, where each is handled on its own); further ones
-    /// wait in the backlog of the listener. At least 1 is taken. 1,024 by default.
+    /// The maximum number of connections at a time; 1,024 by default, at least 1.
     ///
-    /// A connection takes a file descriptor. Where the process may not have as many, accepting
-    /// rests and goes on by itself.
+    /// Further ones wait in the listener's backlog. For datagrams that are handled separately, it
+    /// is the maximum number of datagrams at a time.
+    ///
+    /// A connection takes a file descriptor. If the process has none left, the server pauses and
+    /// tries again.
     pub connections_max: usize,
-    /// Connections at a time from one address: an IPv4 address, or an IPv6 /64. Further ones are
-    /// closed at once. Connections over Unix sockets have no address and are not counted. 256
-    /// by default.
+    /// The maximum number of connections at a time from one address; 256 by default.
+    ///
+    /// An address is an IPv4 address or an IPv6 /64. Further connections are closed at once.
+    /// Connections over Unix sockets are not counted.
     pub connections_per_address_max: usize,
-    /// A connection ends when no byte was taken in or given away for this long; `None` is for
-    /// ever. Under `tasks` it may be up to a quarter more. 5 minutes by default.
+    /// The time without a byte after which a connection fails; 5 minutes by default.
+    ///
+    /// `None` disables it. With `tasks` it may take a quarter longer.
     pub idle_timeout: Option<Duration>,
-    /// The wrapper (TLS) and the handler's `setup` may take this long together, however busy the
-    /// peer is. 10 s by default.
+    /// The time for the wrapper (TLS) and `setup` together; 10 s by default.
     pub handshake_timeout: Duration,
-    /// How long handlers may go on once the server drains. 30 s by default.
+    /// The time that handlers have once the server drains; 30 s by default.
     pub drain_time: Duration,
-    /// How long handlers that were told to end at once, the drain time being over, may take to do
-    /// so, before what still runs is cut off. 2 s by default.
+    /// The time that handlers have to return after the drain time; 2 s by default.
+    ///
+    /// Handlers that still run afterwards are cut off.
     pub ending_time: Duration,
-    /// The longest datagram that is taken, in bytes; the rest of a longer one is lost, as the
-    /// system has it, and the datagram is dropped. At most 65,535. All that UDP carries,
-    /// 65,507 bytes, by default.
+    /// The maximum length of a datagram, in bytes; 65,507 by default, at most 65,535.
+    ///
+    /// A longer datagram is dropped. The default is the most that UDP can carry.
     pub datagram_bytes_max: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What connections come from.
+//! The listeners and sockets that a server accepts.
 
 use std::{
     io::{self, Read, Write},
@@ -11,50 +11,53 @@ use std::{
 
 use crate::Peer;
 
-/// Something that connections come from: a [`TcpListener`], a [`UnixListener`], or the [in-memory
-/// one](crate::memory). [`Bind`] makes the first two, with a backlog and address reuse;
-/// [`activation`](crate::activation) takes over one that was opened by the service manager.
+/// A source of connections.
+///
+/// [`TcpListener`], [`UnixListener`] and the [in-memory listener](crate::memory) implement it.
+/// [`Bind`] opens the first two; [`activation`](crate::activation) takes them from the service
+/// manager.
 ///
 /// [`Bind`]: crate::Bind
 pub trait Listener: AsFd + Send + Sync + 'static {
-    /// What a connection is to the system.
+    /// The socket of a connection.
     type Socket: Socket;
 
-    /// The next connection. Once [`Listener::prepare`] was called it never waits.
+    /// Accepts the next connection. After [`Listener::prepare`] it never blocks.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] where none is there; anything else as the system has it.
+    /// [`io::ErrorKind::WouldBlock`] if none is waiting. Otherwise the system's error.
     fn accept(&self) -> io::Result<(Self::Socket, Peer)>;
 
-    /// Makes `accept` return at once. The server calls this.
+    /// Makes `accept` non-blocking. The server calls this.
     ///
     /// # Errors
-    /// As the system has them.
+    /// The system's error.
     fn prepare(&self) -> io::Result<()>;
 }
 
-/// A listener whose connections can be made while this process is single-threaded, and are
-/// inherited by a child: what the model `processes` takes.
+/// A listener that forked children can inherit, for the model `processes`.
+///
+/// Its connections must be possible while this process has only one thread.
 pub trait Inheritable: Listener {}
 
-/// A connected socket that blocks: a [`TcpStream`] or a [`UnixStream`].
+/// A connected blocking socket: a [`TcpStream`] or a [`UnixStream`].
 pub trait Socket: AsFd + Send + Sync + 'static {
     /// Reads as [`Read::read`] does.
     ///
     /// # Errors
-    /// As the system has them.
+    /// The system's error.
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Writes as [`Write::write`] does.
     ///
     /// # Errors
-    /// As the system has them.
+    /// The system's error.
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Writes as [`Write::write_vectored`] does.
     ///
     /// # Errors
-    /// As the system has them.
+    /// The system's error.
     fn send_vectored(&self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize>;
 }
 

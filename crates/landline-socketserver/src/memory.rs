@@ -1,4 +1,4 @@
-//! A listener that no network and no file system takes part in, for tests.
+//! A listener for tests, without a network or a file system.
 //!
 //! ```
 //! use landline_socketserver::{Server, Stopper, blocking::UnixConnection, memory};
@@ -30,24 +30,25 @@ use std::{
 
 use crate::{Listener, Peer, waker::Waker};
 
-/// The side that accepts. It is no [`Inheritable`](crate::Inheritable): who could connect is in the
-/// same process.
+/// The half that accepts connections.
+///
+/// It is not [`Inheritable`](crate::Inheritable), since its clients are in the same process.
 pub struct MemoryListener {
     incoming: Mutex<Receiver<UnixStream>>,
     waker: Waker,
 }
 
-/// The side that connects. Clones connect to the same listener.
+/// The half that connects. Clones connect to the same listener.
 #[derive(Clone)]
 pub struct Dialer {
     outgoing: Sender<UnixStream>,
     waker: Waker,
 }
 
-/// A listener and what connects to it.
+/// A listener and its dialer.
 ///
 /// # Errors
-/// Where the system has no descriptors left.
+/// The system's error if there are no more descriptors.
 pub fn listener() -> io::Result<(MemoryListener, Dialer)> {
     let (outgoing, incoming) = mpsc::channel();
     let waker = Waker::new()?;
@@ -61,12 +62,13 @@ pub fn listener() -> io::Result<(MemoryListener, Dialer)> {
 }
 
 impl Dialer {
-    /// A new connection. It is a pair of sockets, so it blocks, and is bounded, as a connection
-    /// does and is.
+    /// Connects.
+    ///
+    /// The connection is a pair of sockets, so it blocks like one of a network.
     ///
     /// # Errors
-    /// [`io::ErrorKind::ConnectionRefused`] once the listener is gone; where the system has no
-    /// descriptors left.
+    /// [`io::ErrorKind::ConnectionRefused`] if the listener was dropped. The system's error if
+    /// there are no more descriptors.
     pub fn connect(&self) -> io::Result<UnixStream> {
         let (near, far) = UnixStream::pair()?;
         self.outgoing
@@ -89,7 +91,7 @@ impl Listener for MemoryListener {
     fn accept(&self) -> io::Result<(UnixStream, Peer)> {
         let incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
         let next = incoming.try_recv().or_else(|_| {
-            self.waker.noticed();
+            self.waker.acknowledge();
             incoming.try_recv()
         });
         next.map(|stream| (stream, Peer::Memory))

@@ -1,4 +1,4 @@
-//! Who is at the other end.
+//! The address of a peer.
 
 use std::{
     fmt,
@@ -8,21 +8,20 @@ use std::{
     sync::Arc,
 };
 
-/// The other end of a connection, or the sender of a datagram, as the system names it; never as the
-/// peer itself does.
+/// The address of a peer, as the system reports it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Peer {
     /// An address and port. The source of a UDP datagram can be forged by its sender.
     Ip(SocketAddr),
-    /// A Unix socket, which mostly has no name.
+    /// A Unix socket, usually without a name.
     Unix(Arc<net::SocketAddr>),
-    /// The same process, by the [in-memory listener](crate::memory).
+    /// A client of the [in-memory listener](crate::memory).
     Memory,
 }
 
 impl Peer {
-    /// The address and port, if there are such.
+    /// The address and port, for IP.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Ip(address) => Some(*address),
@@ -38,8 +37,9 @@ impl Peer {
         }
     }
 
-    /// What connections are counted by: an IPv4 address (also where it comes mapped into IPv6), or
-    /// an IPv6 /64.
+    /// The address by which connections are counted: IPv4, or an IPv6 /64.
+    ///
+    /// An IPv4 address that is mapped into IPv6 counts as IPv4.
     pub(crate) fn source(&self) -> Option<IpAddr> {
         match self.socket_addr()?.ip().to_canonical() {
             IpAddr::V6(address) => {
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_an_address_or_a_64() {
+    fn source_is_ipv4_address_or_ipv6_prefix() {
         assert_eq!(source("192.0.2.7:1"), "192.0.2.7");
         assert_eq!(source("[::ffff:192.0.2.7]:1"), "192.0.2.7");
         assert_eq!(source("[2001:db8:1:2:3:4:5:6]:1"), "2001:db8:1:2::");

@@ -1,11 +1,12 @@
-//! A server for connections, before it serves.
+//! The configuration of a server for connections.
 
 use std::sync::Arc;
 
 use crate::{Event, Failure, Limits, Listener, Peer, hooks::Hooks};
 
-/// Hands every connection of a listener to a handler. How many at a time and where is said by the
-/// method that serves:
+/// Hands every connection of a listener to a handler.
+///
+/// The method that serves decides the model:
 ///
 /// | method | model | handler | what runs a connection |
 /// | --- | --- | --- | --- |
@@ -15,30 +16,31 @@ use crate::{Event, Failure, Limits, Listener, Peer, hooks::Hooks};
 /// | [`tasks`](Server::tasks) | tasks | [`tasks::Handler`](crate::tasks::Handler) | a tokio task each |
 /// | [`pooled_tasks`](Server::pooled_tasks) | tasks | [`blocking::Handler`](crate::blocking::Handler), and `Send` | a bounded pool of threads |
 ///
-/// Each connection gets a clone of the handler of its own. What all are to share is put into it
-/// behind an [`Arc`](std::sync::Arc).
-#[must_use = "a server serves nothing until it is told by which model"]
+/// Each connection gets its own clone of the handler. Share state through an
+/// [`Arc`](std::sync::Arc).
+#[must_use = "a server does nothing until a model's method is called"]
 pub struct Server<L, H, W = Plain> {
     pub(crate) listener: L,
-    pub(crate) parts: Parts<H, W>,
+    pub(crate) parts: ServerParts<H, W>,
 }
 
-/// The wrapper of connections that are served as they are.
+/// The wrapper that leaves connections as they are.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Plain;
 
-/// How serving came to its end.
+/// The result of serving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drained {
-    /// Connections that still ran when the time was over, and were cut off. Under `threads` such a
-    /// thread may go on until its process ends, without its connection.
+pub struct DrainOutcome {
+    /// The number of handlers that were cut off.
+    ///
+    /// With `threads`, such a thread may run until the process ends, without its connection.
     pub cut_off: usize,
 }
 
 impl<L: Listener, H> Server<L, H> {
     /// A server with the default [`Limits`] and no hooks.
     pub fn new(listener: L, handler: H) -> Self {
-        let parts = Parts {
+        let parts = ServerParts {
             handler,
             wrapper: Plain,
             limits: Limits::default(),
@@ -47,17 +49,18 @@ impl<L: Listener, H> Server<L, H> {
         Self { listener, parts }
     }
 
-    /// Wraps each connection into another stream before its handler gets it: TLS, most often. It
-    /// runs where the handler does, within [`Limits::handshake_timeout`], so a peer that is
-    /// slow there delays nobody.
+    /// Wraps each connection into another stream, such as TLS.
     ///
-    /// The blocking models take a [`blocking::Wrap`](crate::blocking::Wrap), `tasks` takes a
+    /// The wrapper runs with the handler, within [`Limits::handshake_timeout`], so a slow peer
+    /// delays no other.
+    ///
+    /// The blocking models need a [`blocking::Wrap`](crate::blocking::Wrap), `tasks` a
     /// [`tasks::Wrap`](crate::tasks::Wrap).
     pub fn wrap<W>(self, wrapper: W) -> Server<L, H, W> {
         let Self {
             listener,
             parts:
-                Parts {
+                ServerParts {
                     handler,
                     limits,
                     hooks,
@@ -66,7 +69,7 @@ impl<L: Listener, H> Server<L, H> {
         } = self;
         Server {
             listener,
-            parts: Parts {
+            parts: ServerParts {
                 handler,
                 wrapper,
                 limits,
@@ -83,35 +86,40 @@ impl<L, H, W> Server<L, H, W> {
         self
     }
 
-    /// Asks `admits` about each connection before its handler is started; one that is not let in is
-    /// closed. It runs in the loop that accepts, so it is to be quick.
+    /// Calls `admits` for each connection before its handler starts.
+    ///
+    /// `false` closes the connection.
+    ///
+    /// It runs in the accept loop, so it must return quickly.
     pub fn verify(mut self, admits: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
         self.parts.hooks.verify = Some(Arc::new(admits));
         self
     }
 
-    /// Tells `on_error` of each connection that ended otherwise than well. Without it such an end
-    /// is silent.
+    /// Calls `on_error` for each connection that fails.
+    ///
+    /// Without it, failures are silent.
     pub fn on_error(mut self, on_error: impl Fn(&Peer, &Failure) + Send + Sync + 'static) -> Self {
         self.parts.hooks.on_error = Some(Arc::new(on_error));
         self
     }
 
-    /// Tells `on_event` of everything that happens, for metrics and logs. It is called in the
-    /// middle of serving, by several threads at a time, so it is to be quick.
+    /// Calls `on_event` for every event, for metrics and logs.
+    ///
+    /// Several threads call it while they serve, so it must return quickly.
     pub fn on_event(mut self, on_event: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         self.parts.hooks.on_event = Some(Arc::new(on_event));
         self
     }
 
-    /// The listener, to ask it for its address.
+    /// The listener, for example to read its address.
     pub fn listener(&self) -> &L {
         &self.listener
     }
 }
 
-/// What all connections of a server share.
-pub(crate) struct Parts<H, W> {
+/// The handler, wrapper, limits and hooks that all connections of a server share.
+pub(crate) struct ServerParts<H, W> {
     pub(crate) handler: H,
     pub(crate) wrapper: W,
     pub(crate) limits: Limits,

@@ -1,4 +1,4 @@
-//! Stopping a server from outside.
+//! Stops a server from outside.
 
 use std::{
     io::{self, PipeReader, PipeWriter, Write},
@@ -8,38 +8,39 @@ use std::{
 
 use crate::wait;
 
-/// Stops the servers that were given the [`Shutdown`] it belongs to. Clones stop the same ones.
+/// Stops the servers that have the matching [`Shutdown`].
 ///
-/// Dropping the last one stops them too: a server that nobody can stop any more is a mistake, save
-/// for one that was given [`Shutdown::never`].
+/// Clones stop the same servers.
+///
+/// Dropping the last clone stops them too. Use [`Shutdown::never`] for a server that must not stop.
 #[derive(Debug, Clone)]
 pub struct Stopper {
     writer: Arc<PipeWriter>,
 }
 
-/// Tells servers under the blocking models when to stop. Clones tell the same.
+/// The signal on which servers of the blocking models stop. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     reader: Arc<PipeReader>,
-    /// Keeps the pipe open where nobody is to close it.
+    /// Keeps the pipe open if no stopper does.
     _writer: Option<Arc<PipeWriter>>,
 }
 
 impl Stopper {
-    /// A stopper and what it stops.
+    /// A stopper and its signal.
     ///
     /// ```
     /// use landline_socketserver::Stopper;
     ///
     /// let (stopper, shutdown) = Stopper::new()?;
-    /// assert!(!shutdown.has_come());
+    /// assert!(!shutdown.is_requested());
     /// stopper.stop();
-    /// assert!(shutdown.has_come());
+    /// assert!(shutdown.is_requested());
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
     /// # Errors
-    /// Where the system has no descriptors left for the pipe between them.
+    /// The system's error if there are no descriptors for a pipe.
     pub fn new() -> io::Result<(Self, Shutdown)> {
         let (reader, writer) = io::pipe()?;
         Ok((
@@ -53,19 +54,20 @@ impl Stopper {
         ))
     }
 
-    /// Stops the servers: each takes no more and drains. Returns at once. It only writes one byte
-    /// to a pipe, so that it may be called from a signal handler.
+    /// Stops the servers: each accepts no more connections and drains. Returns at once.
+    ///
+    /// It only writes one byte to a pipe, so a signal handler may call it.
     pub fn stop(&self) {
-        // A pipe that is closed or full has told them already.
+        // A pipe that is closed or full has already stopped them.
         let _ = (&*self.writer).write(&[0]);
     }
 }
 
 impl Shutdown {
-    /// One that never comes: the server serves until its process ends.
+    /// A signal that never comes: the server serves until its process ends.
     ///
     /// # Errors
-    /// Where the system has no descriptors left for a pipe.
+    /// The system's error if there are no descriptors for a pipe.
     pub fn never() -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         Ok(Self {
@@ -74,13 +76,13 @@ impl Shutdown {
         })
     }
 
-    /// Whether the time has come. A system call.
-    pub fn has_come(&self) -> bool {
+    /// Whether the servers must stop. It makes a system call.
+    pub fn is_requested(&self) -> bool {
         wait::is_readable(self.reader.as_fd())
     }
 
-    /// One that comes when `reader` can be read or its other end closes.
-    pub(crate) fn by(reader: Arc<PipeReader>) -> Self {
+    /// A signal that comes when `reader` becomes readable.
+    pub(crate) fn from_pipe(reader: Arc<PipeReader>) -> Self {
         Self {
             reader,
             _writer: None,
@@ -97,8 +99,7 @@ impl Shutdown {
 }
 
 impl AsFd for Shutdown {
-    /// Becomes readable, for `poll` and the like, once the time has come. Nothing is to be read
-    /// from it.
+    /// Becomes readable, for `poll`, when the servers must stop. Do not read from it.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }

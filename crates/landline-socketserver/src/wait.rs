@@ -1,11 +1,12 @@
-//! Waiting for descriptors.
+//! Waits for descriptors.
 
 use std::{io, os::fd::BorrowedFd, time::Duration};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Waits until one of `inputs` can be read without blocking (or is closed, or has failed), for
-/// `time` at most; which ones are. A signal is waited through, and then the time begins anew.
+/// Waits until one of `inputs` is readable, closed or failed, for `time` at most.
+///
+/// Returns which of them are. A signal restarts the wait.
 pub(crate) fn for_input(
     inputs: &[BorrowedFd<'_>],
     time: Option<Duration>,
@@ -18,12 +19,12 @@ pub(crate) fn for_input(
     Ok(polled.iter().map(|one| !one.revents().is_empty()).collect())
 }
 
-/// Whether `input` can be read without blocking now.
+/// Whether `input` is readable now.
 pub(crate) fn is_readable(input: BorrowedFd<'_>) -> bool {
     for_input(&[input], Some(Duration::ZERO)).is_ok_and(|ready| ready.contains(&true))
 }
 
-/// Waits until one of them is ready, for `time` at most.
+/// Waits until one of the descriptors is ready, for `time` at most.
 pub(crate) fn wait(polled: &mut [PollFd<'_>], time: Option<Duration>) -> io::Result<()> {
     let time = time.map(|time| {
         Timespec::try_from(time).unwrap_or(Timespec {

@@ -1,4 +1,4 @@
-//! Waking a loop that waits for descriptors.
+//! Wakes a loop that waits for descriptors.
 
 use std::{
     io::{self, PipeReader, PipeWriter, Read, Write},
@@ -9,7 +9,9 @@ use std::{
     },
 };
 
-/// Wakes one loop; further calls until it has noticed are free.
+/// Wakes one loop.
+///
+/// Further calls are cheap until the loop has acknowledged the first.
 #[derive(Clone)]
 pub(crate) struct Waker {
     shared: Arc<(PipeReader, PipeWriter, AtomicBool)>,
@@ -23,20 +25,20 @@ impl Waker {
         })
     }
 
-    /// What the loop waits for.
+    /// The descriptor for the loop to wait for.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.shared.0.as_fd()
     }
 
     pub(crate) fn wake(&self) {
         if !self.shared.2.swap(true, Ordering::SeqCst) {
-            // At most one byte is ever in the pipe, so this does not wait.
+            // The pipe never contains more than one byte, so this does not block.
             let _ = (&self.shared.1).write(&[0]);
         }
     }
 
-    /// To be called by the loop before it looks at what it may have been woken for.
-    pub(crate) fn noticed(&self) {
+    /// Resets the waker. The loop calls this before it checks for work.
+    pub(crate) fn acknowledge(&self) {
         if self.shared.2.load(Ordering::SeqCst) {
             let _ = (&self.shared.0).read(&mut [0]);
             self.shared.2.store(false, Ordering::SeqCst);

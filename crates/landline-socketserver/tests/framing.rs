@@ -1,5 +1,4 @@
-//! The codec of landline's own frames as an adapter, which is all that a protocol needs to run on
-//! this crate.
+//! landline's own frames as a codec.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 #[path = "../examples/echo/frames.rs"]
@@ -38,7 +37,7 @@ async fn echo_task(connection: &mut tasks::UnixConnection) -> io::Result<()> {
     frames.flush().await
 }
 
-/// What a client gets back that sends `bytes`, cut anywhere.
+/// The answer to `bytes` that are sent in pieces.
 fn answer(dialer: &memory::Dialer, bytes: &[u8], cuts: &[usize]) -> Vec<u8> {
     let mut client = dialer.connect().unwrap();
     let mut reader = client.try_clone().unwrap();
@@ -81,7 +80,7 @@ fn with_both(check: impl Fn(&memory::Dialer)) {
 }
 
 #[test]
-fn frames_come_back_however_they_are_cut() {
+fn frames_do_not_depend_on_segmentation() {
     let strategy = (
         proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3000), 0..12),
         proptest::collection::vec(any::<proptest::sample::Index>(), 0..20),
@@ -97,7 +96,7 @@ fn frames_come_back_however_they_are_cut() {
 }
 
 #[test]
-fn a_bad_length_and_a_cut_frame_end_the_connection_alone() {
+fn bad_length_or_cut_frame_ends_its_connection() {
     with_both(|dialer| {
         assert_eq!(answer(dialer, &(-1_i32).to_le_bytes(), &[]), b"");
         assert_eq!(answer(dialer, &i32::MAX.to_le_bytes(), &[]), b"");

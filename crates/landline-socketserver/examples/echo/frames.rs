@@ -1,14 +1,14 @@
-//! landline's frames over this crate's seam: what an adapter takes.
+//! landline's frames as a codec of this crate.
 
 use std::io;
 
 use landline_proto::frame::{FrameDecoder, FramePart, prefix};
 use landline_socketserver::framing::Codec;
 
-/// The longest frame taken, in bytes.
+/// The maximum length of a frame, in bytes.
 const FRAME_BYTES_MAX: u32 = 64 * 1024;
 
-/// A codec by landline's own decoder.
+/// A codec with landline's own decoder.
 #[derive(Default)]
 pub(crate) struct Frames {
     decoder: FrameDecoder,

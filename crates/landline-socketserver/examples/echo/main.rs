@@ -1,5 +1,6 @@
-//! An echo by each kind of server, until its standard input ends; what `bench/echo_bench.py`
-//! measures.
+//! Echo servers that run until their standard input ends.
+//!
+//! `bench/echo_bench.py` measures them.
 //!
 //! ```text
 //! cargo run --release -p landline-socketserver --example echo -- tcp
@@ -95,9 +96,8 @@ where
         drop(stop);
     });
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime
-        .block_on(server.limits(limits()).tasks(async { drop(stopped.await) }))
-        .map(drop)
+    runtime.block_on(server.limits(limits()).tasks(async { drop(stopped.await) }))?;
+    Ok(())
 }
 
 fn datagrams() -> io::Result<()> {
@@ -111,7 +111,8 @@ fn datagrams() -> io::Result<()> {
         await_end();
         stopper.stop();
     });
-    server.inline(&shutdown).map(drop)
+    server.inline(&shutdown)?;
+    Ok(())
 }
 
 /// Returns when standard input ends.

@@ -1,4 +1,4 @@
-//! A connection, as a blocking handler sees it.
+//! The connection of a blocking handler.
 
 use std::{
     fmt,
@@ -9,8 +9,9 @@ use std::{
 use super::{Drain, Timed};
 use crate::{Peer, Socket, wait};
 
-/// A connection: a stream to read from and write to, who is at its other end, and whether the
-/// server drains. It is closed when the handler has returned.
+/// A connection: its stream, its peer, and the drain signal.
+///
+/// It is closed when the handler has returned.
 pub struct Connection<S> {
     stream: S,
     peer: Peer,
@@ -26,34 +27,37 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Who is at the other end.
+    /// The peer.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// Tells whether the server drains.
+    /// The signal that the server drains.
     pub fn drain(&self) -> &Drain {
         &self.drain
     }
 
-    /// The stream: what the wrapper made of the socket.
+    /// The stream that the wrapper returned.
     pub fn stream(&self) -> &S {
         &self.stream
     }
 
-    /// The stream, to change it.
+    /// The stream, mutably.
     pub fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 }
 
 impl<S: Socket> Connection<Timed<S>> {
-    /// Waits for the peer's next bytes, or its end: true. False once the server drains and nothing
-    /// has come: the place to wait between two requests, so that an idle connection does not
-    /// hold up the drain.
+    /// Waits for input between two requests.
+    ///
+    /// False if the server drains and there is no input.
+    ///
+    /// So an idle connection does not delay the drain. It also returns true at the end of the
+    /// stream, and after the idle timeout, which the following read then reports.
     ///
     /// # Errors
-    /// As the system has them. The idle timeout strikes in the read that follows.
+    /// The system's error.
     pub fn await_input(&self) -> io::Result<bool> {
         let socket = self.stream.socket().as_fd();
         let ready = wait::for_input(&[socket, self.drain.as_fd()], self.stream.idle_timeout())?;

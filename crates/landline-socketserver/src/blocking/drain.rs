@@ -1,4 +1,4 @@
-//! Learning, in a blocking handler, that the server drains.
+//! The drain signal of blocking handlers.
 
 use std::{
     io::PipeReader,
@@ -8,7 +8,9 @@ use std::{
 
 use crate::wait;
 
-/// Tells a handler that the server takes no more connections and waits for those it has.
+/// The signal that the server drains.
+///
+/// The server then accepts no more connections and waits for its handlers.
 #[derive(Debug, Clone)]
 pub struct Drain {
     pipe: Arc<PipeReader>,
@@ -19,16 +21,16 @@ impl Drain {
         Self { pipe }
     }
 
-    /// Whether the server drains. A system call, to be made between two requests rather than for
-    /// every byte.
-    pub fn has_begun(&self) -> bool {
+    /// Whether the server drains.
+    ///
+    /// It makes a system call, so call it between two requests and not for each byte.
+    pub fn has_started(&self) -> bool {
         wait::is_readable(self.pipe.as_fd())
     }
 }
 
 impl AsFd for Drain {
-    /// Becomes readable, for `poll` and the like, once the server drains. Nothing is to be read
-    /// from it.
+    /// Becomes readable, for `poll`, when the server drains. Do not read from it.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }

@@ -1,23 +1,23 @@
-//! What a blocking handler is.
+//! The traits of blocking handlers and wrappers.
 
 use std::io;
 
 use super::Connection;
 use crate::Plain;
 
-/// Serves one connection, over whatever stream `S`, by calls that block. A closure over `&mut
-/// Connection` is one too, if it can be cloned.
+/// Serves one connection over a stream `S` with blocking calls.
 ///
-/// Each connection is served by a clone of the handler that the server was given.
-/// [`setup`](Handler::setup), then [`handle`](Handler::handle), then [`finish`](Handler::finish)
-/// are called, all by the same thread. The connection is closed when they are done; a panic ends it
-/// and nothing else.
+/// Each connection gets a clone of the server's handler. One thread calls
+/// [`setup`](Handler::setup), [`handle`](Handler::handle) and [`finish`](Handler::finish), then
+/// closes the connection. A panic ends this connection only.
+///
+/// A closure over `&mut Connection` that can be cloned is a handler too.
 ///
 /// ```
 /// use landline_socketserver::blocking::{Connection, Handler};
 /// use std::io::{self, BufRead, BufReader, Read, Write};
 ///
-/// /// Greets whoever gives a name.
+/// /// Greets a peer that sends a name.
 /// #[derive(Clone)]
 /// struct Greeter;
 ///
@@ -30,26 +30,27 @@ use crate::Plain;
 /// }
 /// ```
 pub trait Handler<S>: Clone {
-    /// Prepares, within [`Limits::handshake_timeout`](crate::Limits::handshake_timeout): the place
-    /// for a login. Nothing unless implemented.
+    /// Prepares the connection, for example with a login. Does nothing by default.
+    ///
+    /// It must return within [`Limits::handshake_timeout`](crate::Limits::handshake_timeout).
     ///
     /// # Errors
-    /// End the connection; neither `handle` nor `finish` is called then.
+    /// An error ends the connection, without `handle` and `finish`.
     fn setup(&mut self, connection: &mut Connection<S>) -> io::Result<()> {
         let _ = connection;
         Ok(())
     }
 
-    /// Serves the connection from here to its end.
+    /// Serves the connection to its end.
     ///
     /// # Errors
-    /// End the connection and are reported to `on_error`.
+    /// An error ends the connection and is reported to `on_error`.
     fn handle(&mut self, connection: &mut Connection<S>) -> io::Result<()>;
 
-    /// Cleans up, also when `handle` failed or panicked. Nothing unless implemented.
+    /// Cleans up, also after an error or panic in `handle`. Does nothing by default.
     ///
     /// # Errors
-    /// Are reported to `on_error`, unless `handle` had failed already.
+    /// An error is reported to `on_error`, unless `handle` has failed.
     fn finish(&mut self, connection: &mut Connection<S>) -> io::Result<()> {
         let _ = connection;
         Ok(())
@@ -62,17 +63,20 @@ impl<S, F: Clone + FnMut(&mut Connection<S>) -> io::Result<()>> Handler<S> for F
     }
 }
 
-/// Makes another stream of a connection's socket before its handler gets it: the server's side of
-/// TLS, for instance. A closure is one too.
+/// Turns the socket of a connection into another stream, such as TLS.
+///
+/// A closure is a wrapper too.
 pub trait Wrap<S> {
-    /// What is made of it.
+    /// The new stream.
     type Stream;
 
-    /// Makes it. What it reads and writes is bounded by
-    /// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout) as a whole.
+    /// Wraps a stream.
+    ///
+    /// All its reads and writes together must end within
+    /// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout).
     ///
     /// # Errors
-    /// End the connection.
+    /// An error ends the connection.
     fn wrap(&self, stream: S) -> io::Result<Self::Stream>;
 }
 

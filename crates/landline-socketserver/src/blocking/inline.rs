@@ -1,21 +1,22 @@
-//! The model `inline`: the calling thread serves one connection after the other.
+//! The model `inline`: the calling thread serves one connection after another.
 
 use std::{io, time::Instant};
 
 use super::{Drain, Handler, Timed, Wrap, run};
 use crate::{
-    Drained, Event, Listener, Peer, Server, Shutdown, Socket,
-    acceptor::{Acceptor, Turn},
-    server::Parts,
+    DrainOutcome, Event, Listener, Peer, Server, Shutdown, Socket,
+    acceptor::{Acceptor, Wakeup},
+    server::ServerParts,
 };
 
 impl<L: Listener, H, W> Server<L, H, W> {
-    /// Serves one connection after the other on the calling thread, until `shutdown`; the others
-    /// wait in the backlog. The connection that is being served then goes on to its end:
-    /// [`Limits::drain_time`](crate::Limits::drain_time) has nobody to watch it.
+    /// Serves one connection after another on the calling thread, until `shutdown`.
     ///
-    /// For handlers that are quick, for tools that talk to one peer at a time, and where handlers
-    /// must not run at the same time.
+    /// The others wait in the backlog. The current connection is served to its end;
+    /// [`Limits::drain_time`](crate::Limits::drain_time) has no effect.
+    ///
+    /// Use it for quick handlers, for tools that talk to one peer at a time, and for handlers that
+    /// must not run concurrently.
     ///
     /// ```
     /// use landline_socketserver::{Bind, Server, Stopper, blocking::TcpConnection};
@@ -36,23 +37,23 @@ impl<L: Listener, H, W> Server<L, H, W> {
     /// ```
     ///
     /// # Errors
-    /// Where waiting for connections is not possible at all. What happens to one connection, or
-    /// passes, is none.
-    pub fn inline(self, shutdown: &Shutdown) -> io::Result<Drained>
+    /// The system's error if the listener cannot be waited for. An error of one connection, or one
+    /// that may pass, is none.
+    pub fn inline(self, shutdown: &Shutdown) -> io::Result<DrainOutcome>
     where
         W: Wrap<Timed<L::Socket>>,
         H: Handler<W::Stream>,
     {
-        serve_here(&self.listener, &self.parts, shutdown)?;
+        serve_inline(&self.listener, &self.parts, shutdown)?;
         self.parts.hooks.report(&Event::Draining { open: 0 });
-        Ok(Drained { cut_off: 0 })
+        Ok(DrainOutcome { cut_off: 0 })
     }
 }
 
-/// Serves on the calling thread, until `shutdown`.
-pub(super) fn serve_here<L, H, W>(
+/// Serves connections on the calling thread until `shutdown`.
+pub(super) fn serve_inline<L, H, W>(
     listener: &L,
-    parts: &Parts<H, W>,
+    parts: &ServerParts<H, W>,
     shutdown: &Shutdown,
 ) -> io::Result<()>
 where
@@ -62,17 +63,21 @@ where
 {
     let mut acceptor = Acceptor::new(listener, parts, shutdown)?;
     loop {
-        match acceptor.turn(true, &[], None)? {
-            Turn::Connection(socket, peer, _place) => run_here(parts, socket, peer, shutdown),
-            Turn::Other => {}
-            Turn::Shutdown => return Ok(()),
+        match acceptor.wait(true, &[], None)? {
+            Wakeup::Connection(socket, peer, _slot) => run_inline(parts, socket, peer, shutdown),
+            Wakeup::Other => {}
+            Wakeup::Shutdown => return Ok(()),
         }
     }
 }
 
 /// Serves one connection on the calling thread.
-pub(super) fn run_here<S, H, W>(parts: &Parts<H, W>, socket: S, peer: Peer, shutdown: &Shutdown)
-where
+pub(super) fn run_inline<S, H, W>(
+    parts: &ServerParts<H, W>,
+    socket: S,
+    peer: Peer,
+    shutdown: &Shutdown,
+) where
     S: Socket,
     W: Wrap<Timed<S>>,
     H: Handler<W::Stream>,
@@ -85,5 +90,5 @@ where
         peer.clone(),
         Drain::new(shutdown.pipe().clone()),
     );
-    parts.hooks.ended(&peer, since, &outcome);
+    parts.hooks.report_end(&peer, since, &outcome);
 }

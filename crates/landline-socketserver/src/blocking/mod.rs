@@ -1,5 +1,4 @@
-//! Handlers that block, for the models `inline`, `threads` and `processes`, and for the pool of
-//! `tasks`.
+//! Blocking handlers, for `inline`, `threads`, `processes` and the pool of `tasks`.
 
 mod connection;
 mod drain;
@@ -14,12 +13,12 @@ mod timed;
 pub use connection::Connection;
 pub use drain::Drain;
 pub use handler::{Handler, Wrap};
-pub use request::Handled;
-pub(crate) use run::{guarded, run};
+pub use request::RequestOutcome;
+pub(crate) use run::{catch_panic, run};
 pub use timed::Timed;
 
-/// What a handler of unencrypted TCP gets.
+/// The connection of a handler for TCP.
 pub type TcpConnection = Connection<Timed<std::net::TcpStream>>;
 
-/// What a handler of a Unix socket, or of the [in-memory listener](crate::memory), gets.
+/// The connection of a handler for Unix sockets or [`memory`](crate::memory).
 pub type UnixConnection = Connection<Timed<std::os::unix::net::UnixStream>>;

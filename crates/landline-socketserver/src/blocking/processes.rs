@@ -1,48 +1,53 @@
-//! The model `processes`: a forked process for each connection, or workers forked beforehand.
+//! The model `processes`: a process for each connection, or a number of workers.
 
 use std::io;
 
-use super::{Drain, Handler, Timed, Wrap, inline::serve_here, run::run};
+use super::{Drain, Handler, Timed, Wrap, inline::serve_inline, run::run};
 use crate::{
-    Drained, Failure, Inheritable, Processes, Server, Shutdown,
-    acceptor::{Acceptor, Turn},
-    processes::{Children, Forked, Job},
-    server::Parts,
+    DrainOutcome, Failure, Inheritable, Processes, Server, Shutdown,
+    acceptor::{Acceptor, Wakeup},
+    processes::{Children, Job, NewProcess},
+    server::ServerParts,
 };
 
 impl<L: Inheritable, H, W> Server<L, H, W> {
-    /// Serves connections in processes of their own, until `shutdown`; then waits for them for
-    /// [`Limits::drain_time`](crate::Limits::drain_time), and ends those that still run by SIGTERM
-    /// and, after [`Limits::ending_time`](crate::Limits::ending_time), SIGKILL. A handler that
-    /// crashes takes nothing with it but its connection. With [`Processes::Each`] there are
-    /// [`Limits::connections_max`](crate::Limits::connections_max) at a time; with
-    /// [`Processes::Workers`] one for each worker, and the limit per address has nothing to count.
+    /// Serves connections in forked processes until `shutdown`.
     ///
-    /// **The calling process must have one thread only**, now and whenever it forks: a child
-    /// inherits the locks of threads, but not the threads that would unlock them. This is
-    /// checked before each fork. Handlers may start threads, or a tokio runtime, in
-    /// their own process.
+    /// A handler that crashes ends only its own connection. With [`Processes::Each`] at most
+    /// [`Limits::connections_max`](crate::Limits::connections_max) connections are served at a
+    /// time. With [`Processes::Workers`] it is one for each worker, and the limit for each
+    /// address has no effect.
     ///
-    /// The children get no signal but those above, and are waited for by their number; a program
-    /// that waits for any child, or ignores SIGCHLD, loses what they ended with. When the
-    /// parent dies, its children drain by themselves.
+    /// To drain, the server waits for [`Limits::drain_time`](crate::Limits::drain_time). It ends
+    /// processes that still run with SIGTERM and, after
+    /// [`Limits::ending_time`](crate::Limits::ending_time), with SIGKILL. If the parent dies, its
+    /// children drain.
+    ///
+    /// # One thread
+    /// The calling process must have only one thread. A child inherits the locks of the other
+    /// threads, but not the threads that would unlock them. Each fork checks this. In its own
+    /// process, a handler may start threads or a tokio runtime.
+    ///
+    /// # Children
+    /// The server waits for each child by its process id. A program that waits for any child, or
+    /// ignores SIGCHLD, takes the exit statuses from the server.
     ///
     /// ```no_run
     /// use landline_socketserver::{Bind, Processes, Server, Shutdown, blocking::TcpConnection};
     /// use std::io::{self, Write};
     ///
     /// fn main() -> io::Result<()> {
-    ///     let who = |connection: &mut TcpConnection| writeln!(connection, "process {} at your service", std::process::id());
-    ///     Server::new(Bind::new().tcp("127.0.0.1:7000")?, who).processes(Processes::Each, &Shutdown::never()?)?;
+    ///     let greet = |connection: &mut TcpConnection| writeln!(connection, "process {}", std::process::id());
+    ///     Server::new(Bind::new().tcp("127.0.0.1:7000")?, greet).processes(Processes::Each, &Shutdown::never()?)?;
     ///     Ok(())
     /// }
     /// ```
     ///
     /// # Errors
-    /// [`io::ErrorKind::Unsupported`] where more than one thread runs, or where that cannot be
-    /// found out; where waiting for connections is not possible at all. What happens to one
-    /// connection, or passes, is none.
-    pub fn processes(self, processes: Processes, shutdown: &Shutdown) -> io::Result<Drained>
+    /// [`io::ErrorKind::Unsupported`] if the process has more than one thread, or that is unknown.
+    /// The system's error if the listener cannot be waited for. An error of one connection, or
+    /// one that may pass, is none.
+    pub fn processes(self, processes: Processes, shutdown: &Shutdown) -> io::Result<DrainOutcome>
     where
         W: Wrap<Timed<L::Socket>>,
         H: Handler<W::Stream>,
@@ -52,11 +57,12 @@ impl<L: Inheritable, H, W> Server<L, H, W> {
         match processes {
             Processes::Each => each(listener, &parts, children, shutdown),
             Processes::Workers(count) => {
-                let kept = children.keep(count, shutdown, |drain| {
-                    serve_here(&listener, &parts, &Shutdown::by(drain)).map_err(Failure::NotStarted)
+                let children = children.run_workers(count, shutdown, |drain| {
+                    serve_inline(&listener, &parts, &Shutdown::from_pipe(drain))
+                        .map_err(Failure::NotStarted)
                 });
                 drop(listener);
-                Ok(kept?.drain(&parts.limits))
+                Ok(children?.drain(&parts.limits))
             }
         }
     }
@@ -64,10 +70,10 @@ impl<L: Inheritable, H, W> Server<L, H, W> {
 
 fn each<L, H, W>(
     listener: L,
-    parts: &Parts<H, W>,
+    parts: &ServerParts<H, W>,
     mut children: Children,
     shutdown: &Shutdown,
-) -> io::Result<Drained>
+) -> io::Result<DrainOutcome>
 where
     L: Inheritable,
     W: Wrap<Timed<L::Socket>>,
@@ -75,16 +81,16 @@ where
 {
     let mut acceptor = Acceptor::new(&listener, parts, shutdown)?;
     let waited = loop {
-        let has_room = children.count() < parts.limits.connections_max.max(1);
-        match acceptor.turn(has_room, &children.pipes(), children.look_at()) {
-            Ok(Turn::Connection(socket, peer, place)) => {
-                let job = Job::One(peer.clone(), Some(place));
+        let has_capacity = children.count() < parts.limits.connections_max.max(1);
+        match acceptor.wait(has_capacity, &children.pipes(), children.next_reap()) {
+            Ok(Wakeup::Connection(socket, peer, slot)) => {
+                let job = Job::One(peer.clone(), Some(slot));
                 match children.fork(job) {
-                    // That it could not be done is reported, and costs this one connection.
-                    Forked::Parent(parent, _) => children = parent,
-                    Forked::Child(birth) => {
+                    // A failure was reported, and ends this connection only.
+                    NewProcess::Parent(parent, _) => children = parent,
+                    NewProcess::Child(child) => {
                         drop(listener);
-                        birth.live(|drain| {
+                        child.run(|drain| {
                             run(
                                 parts,
                                 Timed::new(socket, &parts.limits),
@@ -95,8 +101,10 @@ where
                     }
                 }
             }
-            Ok(Turn::Other) => drop(children.reap()),
-            Ok(Turn::Shutdown) => break Ok(()),
+            Ok(Wakeup::Other) => {
+                children.reap();
+            }
+            Ok(Wakeup::Shutdown) => break Ok(()),
             Err(error) => break Err(error),
         }
     };

@@ -1,45 +1,46 @@
-//! One connection and no more.
+//! Serves one connection.
 
 use std::{
     io,
     time::{Duration, Instant},
 };
 
-use super::{Handler, Timed, Wrap, inline::run_here};
+use super::{Handler, Timed, Wrap, inline::run_inline};
 use crate::{
     Listener, Server, Shutdown,
-    acceptor::{Acceptor, Turn},
+    acceptor::{Acceptor, Wakeup},
 };
 
-/// What came of waiting for one request.
+/// The outcome of waiting for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Handled {
-    /// One came and was handled, well or not.
-    One,
-    /// The time was over.
+pub enum RequestOutcome {
+    /// A request arrived and was handled, successfully or not.
+    Handled,
+    /// The timeout passed.
     TimedOut,
 }
 
 impl<L: Listener, H, W> Server<L, H, W> {
-    /// Waits for one connection, `timeout` at most, and serves it on the calling thread; a
-    /// connection that is not let in is not counted. The server can be asked again: for
-    /// programs with a loop of their own.
+    /// Waits for one connection, for `timeout` at most, and serves it on this thread.
+    ///
+    /// A connection that is refused does not count. Call it again and again in programs with a loop
+    /// of their own.
     ///
     /// # Errors
-    /// Where waiting for connections is not possible at all.
-    pub fn handle_request(&self, timeout: Option<Duration>) -> io::Result<Handled>
+    /// The system's error if the listener cannot be waited for.
+    pub fn handle_request(&self, timeout: Option<Duration>) -> io::Result<RequestOutcome>
     where
         W: Wrap<Timed<L::Socket>>,
         H: Handler<W::Stream>,
     {
         let never = Shutdown::never()?;
         let mut acceptor = Acceptor::new(&self.listener, &self.parts, &never)?;
-        match acceptor.turn(true, &[], timeout.map(|timeout| Instant::now() + timeout))? {
-            Turn::Connection(socket, peer, _place) => {
-                run_here(&self.parts, socket, peer, &never);
-                Ok(Handled::One)
+        match acceptor.wait(true, &[], timeout.map(|timeout| Instant::now() + timeout))? {
+            Wakeup::Connection(socket, peer, _slot) => {
+                run_inline(&self.parts, socket, peer, &never);
+                Ok(RequestOutcome::Handled)
             }
-            Turn::Other | Turn::Shutdown => Ok(Handled::TimedOut),
+            Wakeup::Other | Wakeup::Shutdown => Ok(RequestOutcome::TimedOut),
         }
     }
 }

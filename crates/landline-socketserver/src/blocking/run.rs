@@ -6,11 +6,11 @@ use std::{
 };
 
 use super::{Connection, Drain, Handler, Timed, Wrap};
-use crate::{Failure, Peer, Socket, server::Parts};
+use crate::{Failure, Peer, Socket, server::ServerParts};
 
-/// Wraps the socket, then calls the handler's three methods. No panic leaves here.
+/// Wraps the socket and calls the handler's methods. It never panics.
 pub(crate) fn run<S, H, W>(
-    parts: &Parts<H, W>,
+    parts: &ServerParts<H, W>,
     timed: Timed<S>,
     peer: Peer,
     drain: Drain,
@@ -21,26 +21,26 @@ where
     H: Handler<W::Stream>,
 {
     let handle = timed.clone();
-    guarded(|| {
+    catch_panic(|| {
         let stream = parts.wrapper.wrap(timed).map_err(Failure::Handshake)?;
         let mut connection = Connection::new(stream, peer, drain);
         let mut handler = parts.handler.clone();
         handler.setup(&mut connection).map_err(Failure::Handshake)?;
-        handle.established().map_err(Failure::Handshake)?;
-        let handled = guarded(|| handler.handle(&mut connection).map_err(Failure::Handler));
-        let finished = guarded(|| handler.finish(&mut connection).map_err(Failure::Handler));
+        handle.end_handshake().map_err(Failure::Handshake)?;
+        let handled = catch_panic(|| handler.handle(&mut connection).map_err(Failure::Handler));
+        let finished = catch_panic(|| handler.finish(&mut connection).map_err(Failure::Handler));
         handled.and(finished)
     })
 }
 
-/// Makes a failure of a panic.
-pub(crate) fn guarded(body: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
-    // What was seen half changed belongs to the one connection that ends here; a lock that all
-    // share is poisoned, as is the way of locks.
+/// Turns a panic into a failure.
+pub(crate) fn catch_panic(body: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    // State that is left inconsistent belongs to this connection only. A shared lock is poisoned as
+    // usual.
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(Failure::panicked(&*payload)))
 }
 
-/// A failure that a connection did not cause.
+/// The failure of a connection that did not cause it.
 pub(crate) fn not_started(error: io::Error) -> Result<(), Failure> {
     Err(Failure::NotStarted(error))
 }

@@ -1,4 +1,4 @@
-//! The model `threads`: a thread for each connection, so many at a time.
+//! The model `threads`: a thread for each connection.
 
 use std::{
     collections::HashMap,
@@ -14,22 +14,23 @@ use super::{
     run::{not_started, run},
 };
 use crate::{
-    Drained, Event, Listener, Peer, Server, Shutdown, Socket,
-    acceptor::{Acceptor, Turn},
-    gate::Place,
-    server::Parts,
+    DrainOutcome, Event, Listener, Peer, Server, Shutdown, Socket,
+    acceptor::{Acceptor, Wakeup},
+    gate::AddressSlot,
+    server::ServerParts,
     waker::Waker,
 };
 
 impl<L: Listener, H, W> Server<L, H, W> {
-    /// Serves each connection on a thread of its own,
-    /// [`Limits::connections_max`](crate::Limits::connections_max) at a time, until `shutdown`;
-    /// then waits for the handlers for [`Limits::drain_time`](crate::Limits::drain_time). Those
-    /// that still run are told by their connection, which is shut down and so ends what they
-    /// read and write, and have [`Limits::ending_time`](crate::Limits::ending_time) to return.
+    /// Serves each connection on its own thread, until `shutdown`.
     ///
-    /// For handlers that block, on the disk or on a library that knows nothing of async, for some
-    /// hundreds of connections.
+    /// At most [`Limits::connections_max`](crate::Limits::connections_max) connections are served
+    /// at a time. To drain, the server waits for the handlers for
+    /// [`Limits::drain_time`](crate::Limits::drain_time). It then shuts down the connections that
+    /// are still open, which ends their reads and writes, and waits for
+    /// [`Limits::ending_time`](crate::Limits::ending_time).
+    ///
+    /// Use it for some hundreds of connections with handlers that block, for example on a disk.
     ///
     /// ```
     /// use landline_socketserver::{Bind, Server, Stopper, blocking::TcpConnection};
@@ -51,12 +52,13 @@ impl<L: Listener, H, W> Server<L, H, W> {
     /// let (stopper, shutdown) = Stopper::new()?;
     /// let serving = thread::spawn(move || Server::new(listener, echo).threads(&shutdown));
     ///
-    /// let (mut first, mut second) = (TcpStream::connect(address)?, TcpStream::connect(address)?);
-    /// second.write_all(b"the first one does not hold me up")?;
+    /// let mut first = TcpStream::connect(address)?;
+    /// let mut second = TcpStream::connect(address)?;
+    /// second.write_all(b"the first connection does not delay me")?;
     /// second.shutdown(Shutdown::Write)?;
     /// let mut answer = String::new();
     /// second.read_to_string(&mut answer)?;
-    /// assert_eq!(answer, "the first one does not hold me up");
+    /// assert_eq!(answer, "the first connection does not delay me");
     ///
     /// first.shutdown(Shutdown::Write)?;
     /// stopper.stop();
@@ -66,15 +68,15 @@ impl<L: Listener, H, W> Server<L, H, W> {
     /// ```
     ///
     /// # Errors
-    /// Where waiting for connections is not possible at all. What happens to one connection, or
-    /// passes, is none.
-    pub fn threads(self, shutdown: &Shutdown) -> io::Result<Drained>
+    /// The system's error if the listener cannot be waited for. An error of one connection, or one
+    /// that may pass, is none.
+    pub fn threads(self, shutdown: &Shutdown) -> io::Result<DrainOutcome>
     where
         W: Wrap<Timed<L::Socket>> + Send + Sync + 'static,
         H: Handler<W::Stream> + Send + Sync + 'static,
     {
-        let crew = Arc::new(Crew {
-            live: Mutex::default(),
+        let threads = Arc::new(ConnectionThreads {
+            open: Mutex::default(),
             waker: Waker::new()?,
         });
         let Self { listener, parts } = self;
@@ -82,33 +84,33 @@ impl<L: Listener, H, W> Server<L, H, W> {
         let mut acceptor = Acceptor::new(&listener, &parts, shutdown)?;
         let drain = Drain::new(shutdown.pipe().clone());
         loop {
-            crew.waker.noticed();
-            let has_room = crew.live().sockets.len() < parts.limits.connections_max.max(1);
-            match acceptor.turn(has_room, &[crew.waker.fd()], None)? {
-                Turn::Connection(socket, peer, place) => {
-                    crew.start(&parts, socket, peer, place, &drain)
+            threads.waker.acknowledge();
+            let has_capacity = threads.open().sockets.len() < parts.limits.connections_max.max(1);
+            match acceptor.wait(has_capacity, &[threads.waker.fd()], None)? {
+                Wakeup::Connection(socket, peer, slot) => {
+                    threads.start(&parts, socket, peer, slot, &drain)
                 }
-                Turn::Other => {}
-                Turn::Shutdown => break,
+                Wakeup::Other => {}
+                Wakeup::Shutdown => break,
             }
         }
         drop(listener);
-        Ok(crew.drain(&parts))
+        Ok(threads.drain(&parts))
     }
 }
 
-/// The threads that run.
-struct Crew<S> {
-    live: Mutex<Live<S>>,
+/// The threads of open connections.
+struct ConnectionThreads<S> {
+    open: Mutex<OpenConnections<S>>,
     waker: Waker,
 }
 
-struct Live<S> {
+struct OpenConnections<S> {
     sockets: HashMap<u64, Timed<S>>,
     next: u64,
 }
 
-impl<S> Default for Live<S> {
+impl<S> Default for OpenConnections<S> {
     fn default() -> Self {
         Self {
             sockets: HashMap::new(),
@@ -117,17 +119,17 @@ impl<S> Default for Live<S> {
     }
 }
 
-impl<S: Socket> Crew<S> {
-    fn live(&self) -> MutexGuard<'_, Live<S>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+impl<S: Socket> ConnectionThreads<S> {
+    fn open(&self) -> MutexGuard<'_, OpenConnections<S>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start<H, W>(
         self: &Arc<Self>,
-        parts: &Arc<Parts<H, W>>,
+        parts: &Arc<ServerParts<H, W>>,
         socket: S,
         peer: Peer,
-        place: Place,
+        slot: AddressSlot,
         drain: &Drain,
     ) where
         W: Wrap<Timed<S>> + Send + Sync + 'static,
@@ -136,50 +138,53 @@ impl<S: Socket> Crew<S> {
         let since = Instant::now();
         let timed = Timed::new(socket, &parts.limits);
         let number = {
-            let mut live = self.live();
-            live.next += 1;
-            let number = live.next;
-            live.sockets.insert(number, timed.clone());
+            let mut open = self.open();
+            open.next += 1;
+            let number = open.next;
+            open.sockets.insert(number, timed.clone());
             number
         };
-        let (crew, shared, drain, who) = (self.clone(), parts.clone(), drain.clone(), peer.clone());
+        let threads = self.clone();
+        let shared = parts.clone();
+        let drain = drain.clone();
+        let handler_peer = peer.clone();
         let body = move || {
-            let outcome = run(&shared, timed, who.clone(), drain);
-            crew.live().sockets.remove(&number);
-            drop(place);
-            shared.hooks.ended(&who, since, &outcome);
-            crew.waker.wake();
+            let outcome = run(&shared, timed, handler_peer.clone(), drain);
+            threads.open().sockets.remove(&number);
+            drop(slot);
+            shared.hooks.report_end(&handler_peer, since, &outcome);
+            threads.waker.wake();
         };
         if let Err(error) = thread::Builder::new()
             .name(format!("connection {number}"))
             .spawn(body)
         {
-            self.live().sockets.remove(&number);
-            parts.hooks.ended(&peer, since, &not_started(error));
+            self.open().sockets.remove(&number);
+            parts.hooks.report_end(&peer, since, &not_started(error));
         }
     }
 
-    fn drain<H, W>(&self, parts: &Parts<H, W>) -> Drained {
+    fn drain<H, W>(&self, parts: &ServerParts<H, W>) -> DrainOutcome {
         parts.hooks.report(&Event::Draining {
-            open: self.live().sockets.len(),
+            open: self.open().sockets.len(),
         });
         if !self.all_end_within(parts.limits.drain_time) {
-            for timed in self.live().sockets.values() {
-                // One that is gone already needs no telling.
+            for timed in self.open().sockets.values() {
+                // This fails if the peer is gone.
                 let _ = timed.shutdown(Direction::Both);
             }
             self.all_end_within(parts.limits.ending_time);
         }
-        Drained {
-            cut_off: self.live().sockets.len(),
+        DrainOutcome {
+            cut_off: self.open().sockets.len(),
         }
     }
 
     fn all_end_within(&self, time: Duration) -> bool {
         let end = Instant::now() + time;
         loop {
-            self.waker.noticed();
-            if self.live().sockets.is_empty() {
+            self.waker.acknowledge();
+            if self.open().sockets.is_empty() {
                 return true;
             }
             let left = end.saturating_duration_since(Instant::now());

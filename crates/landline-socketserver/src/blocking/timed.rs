@@ -1,4 +1,4 @@
-//! A blocking socket that does not wait for ever.
+//! A blocking socket with timeouts.
 
 use std::{
     fmt,
@@ -15,14 +15,13 @@ use socket2::SockRef;
 
 use crate::{Limits, Socket};
 
-/// A connection's socket with the server's [timeouts](Limits): reading or writing fails with
-/// [`io::ErrorKind::TimedOut`] when the handshake as a whole, or later the peer's silence, lasted
-/// too long.
+/// The socket of a connection with the server's [timeouts](Limits).
 ///
-/// A clone is a second handle on the same connection, to read with the one while writing with the
-/// other.
+/// Reads and writes fail with [`io::ErrorKind::TimedOut`] if the handshake takes too long in all,
+/// or later if the peer is idle for too long. A clone is a second handle, to read with one and
+/// write with the other.
 pub struct Timed<S> {
-    shared: Arc<TimedState<S>>,
+    inner: Arc<TimedState<S>>,
 }
 
 struct TimedState<S> {
@@ -35,7 +34,7 @@ struct TimedState<S> {
 impl<S: Socket> Timed<S> {
     pub(crate) fn new(socket: S, limits: &Limits) -> Self {
         Self {
-            shared: Arc::new(TimedState {
+            inner: Arc::new(TimedState {
                 socket,
                 is_handshaking: AtomicBool::new(true),
                 handshake_end: Instant::now() + limits.handshake_timeout,
@@ -44,62 +43,61 @@ impl<S: Socket> Timed<S> {
         }
     }
 
-    /// The socket itself, to set options of it or to ask for its addresses.
+    /// The socket, to set options or to read its addresses.
     pub fn socket(&self) -> &S {
-        &self.shared.socket
+        &self.inner.socket
     }
 
-    /// Ends the connection in the directions of `how`, for all handles on it: who waits in it is
-    /// woken.
+    /// Shuts down the connection for all its handles, and wakes blocked calls.
     ///
     /// # Errors
-    /// As the system has them, for instance where the peer has gone.
+    /// The system's error, for instance if the peer is gone.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        SockRef::from(&self.shared.socket).shutdown(how)
+        SockRef::from(&self.inner.socket).shutdown(how)
     }
 
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
-        self.shared.idle_timeout
+        self.inner.idle_timeout
     }
 
-    /// From now on silence counts, not the time as a whole.
-    pub(crate) fn established(&self) -> io::Result<()> {
-        self.shared.is_handshaking.store(false, Ordering::Relaxed);
-        let socket = SockRef::from(&self.shared.socket);
-        socket.set_read_timeout(self.shared.idle_timeout)?;
-        socket.set_write_timeout(self.shared.idle_timeout)
+    /// Replaces the time limit of the handshake by the idle timeout.
+    pub(crate) fn end_handshake(&self) -> io::Result<()> {
+        self.inner.is_handshaking.store(false, Ordering::Relaxed);
+        let socket = SockRef::from(&self.inner.socket);
+        socket.set_read_timeout(self.inner.idle_timeout)?;
+        socket.set_write_timeout(self.inner.idle_timeout)
     }
 
-    /// Makes the next call on the socket wait no longer than the handshake may take.
+    /// Limits the next call on the socket to the rest of the handshake's time.
     fn arm(
         &self,
         set: impl FnOnce(&SockRef<'_>, Option<Duration>) -> io::Result<()>,
     ) -> io::Result<()> {
-        if !self.shared.is_handshaking.load(Ordering::Relaxed) {
+        if !self.inner.is_handshaking.load(Ordering::Relaxed) {
             return Ok(());
         }
         let left = self
-            .shared
+            .inner
             .handshake_end
             .saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(timed_out());
         }
-        // Less than a microsecond would mean for ever.
+        // A timeout of zero would mean no timeout.
         set(
-            &SockRef::from(&self.shared.socket),
+            &SockRef::from(&self.inner.socket),
             Some(left.max(Duration::from_micros(1))),
         )
     }
 
     fn read_with<T>(&self, read: impl FnOnce(&S) -> io::Result<T>) -> io::Result<T> {
         self.arm(|socket, time| socket.set_read_timeout(time))?;
-        read(&self.shared.socket).map_err(name_timeout)
+        read(&self.inner.socket).map_err(name_timeout)
     }
 
     fn write_with<T>(&self, write: impl FnOnce(&S) -> io::Result<T>) -> io::Result<T> {
         self.arm(|socket, time| socket.set_write_timeout(time))?;
-        write(&self.shared.socket).map_err(name_timeout)
+        write(&self.inner.socket).map_err(name_timeout)
     }
 }
 
@@ -126,18 +124,18 @@ impl<S: Socket> Write for Timed<S> {
 impl<S> Clone for Timed<S> {
     fn clone(&self) -> Self {
         Self {
-            shared: self.shared.clone(),
+            inner: self.inner.clone(),
         }
     }
 }
 
 impl<S: fmt::Debug> fmt::Debug for Timed<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Timed").field(&self.shared.socket).finish()
+        f.debug_tuple("Timed").field(&self.inner.socket).finish()
     }
 }
 
-/// Who waited as long as a socket's timeout is told that it would block (socket(7)).
+/// Names the error of a socket's timeout, which is `WouldBlock` (socket(7)).
 fn name_timeout(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::WouldBlock {
         timed_out()

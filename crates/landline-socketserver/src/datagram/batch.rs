@@ -1,4 +1,4 @@
-//! The datagrams that came together: screened, handled, answered.
+//! Datagrams that arrived together: checked, handled and answered.
 
 use std::{io, os::fd::BorrowedFd, time::Instant};
 
@@ -8,10 +8,10 @@ use super::{
     socket::{is_forged, peer_of},
 };
 use crate::{
-    Event, Failure, Limits, Peer, Refusal, blocking::guarded, hooks::Hooks, platform::Slots,
+    Event, Failure, Limits, Peer, Refusal, blocking::catch_panic, hooks::Hooks, platform::Slots,
 };
 
-/// Takes datagrams that are there and lets those pass that are to be handled.
+/// Receives datagrams and rejects those that must not be handled.
 pub(super) struct Intake<'a> {
     socket: BorrowedFd<'a>,
     local: Peer,
@@ -20,7 +20,7 @@ pub(super) struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    /// For at most `batch` at a time.
+    /// An intake of at most `batch` datagrams at a time.
     pub(super) fn new<S: DatagramSocket>(
         socket: &'a S,
         limits: &Limits,
@@ -36,13 +36,14 @@ impl<'a> Intake<'a> {
         })
     }
 
-    /// Takes what is there, without waiting, and gives each datagram to `accept`. Whether more may
-    /// be there.
-    pub(super) fn take(&mut self, mut accept: impl FnMut(Datagram<'_>)) -> io::Result<bool> {
+    /// Receives without waiting, and passes each datagram to `accept`.
+    ///
+    /// Returns whether more may be waiting.
+    pub(super) fn receive(&mut self, mut accept: impl FnMut(Datagram<'_>)) -> io::Result<bool> {
         let (count, is_full) = match self.slots.receive(self.socket) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            // What the network says about an earlier answer arrives here on some systems.
+            // Some systems return the network's error for an earlier answer.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -65,7 +66,7 @@ impl<'a> Intake<'a> {
             } else if is_forged(&peer, &self.local) {
                 Some(Refusal::ForgedSource)
             } else {
-                (!self.hooks.admits(&peer)).then_some(Refusal::Verify)
+                (!self.hooks.is_admitted(&peer)).then_some(Refusal::Verify)
             };
             match refusal {
                 Some(reason) => self.hooks.report(&Event::Refused {
@@ -79,7 +80,7 @@ impl<'a> Intake<'a> {
     }
 }
 
-/// Handles one datagram after the other, by one handler.
+/// Handles one datagram after another with one handler.
 pub(super) struct Worker<'a, H> {
     parts: &'a DatagramParts<H>,
     handler: H,
@@ -96,16 +97,18 @@ impl<'a, H: Handler> Worker<'a, H> {
     }
 
     pub(super) fn handle(&mut self, datagram: &Datagram<'_>) {
-        let since = self.parts.hooks.is_watched().then(Instant::now);
+        let since = self.parts.hooks.has_observers().then(Instant::now);
         let handled = self.try_handle(datagram);
         if let Some(since) = since {
-            self.parts.hooks.ended(datagram.peer(), since, &handled);
+            self.parts
+                .hooks
+                .report_end(datagram.peer(), since, &handled);
         }
     }
 
-    /// Handles one without reporting how it ended.
+    /// Handles a datagram without reporting the outcome.
     pub(super) fn try_handle(&mut self, datagram: &Datagram<'_>) -> Result<(), Failure> {
-        let handled = guarded(|| {
+        let handled = catch_panic(|| {
             self.handler
                 .handle(datagram, &mut self.outbox)
                 .map_err(Failure::Handler)
@@ -116,7 +119,7 @@ impl<'a, H: Handler> Worker<'a, H> {
         handled
     }
 
-    /// Sends the answers.
+    /// Sends the buffered answers.
     pub(super) fn flush(&mut self) {
         self.outbox.flush();
     }

@@ -1,11 +1,11 @@
-//! What a handler of datagrams is.
+//! The traits of datagram handlers.
 
 use std::{borrow::Cow, future::Future, io};
 
 use super::{Outbox, Outlet};
 use crate::Peer;
 
-/// A datagram, and who it claims to come from.
+/// A datagram and its alleged source.
 #[derive(Debug, Clone)]
 pub struct Datagram<'a> {
     bytes: Cow<'a, [u8]>,
@@ -20,17 +20,19 @@ impl<'a> Datagram<'a> {
         }
     }
 
-    /// What it carries; may be nothing.
+    /// The content, which may be empty.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Its source, which its sender may have forged. An unnamed Unix socket cannot be answered.
+    /// The source, which the sender may have forged.
+    ///
+    /// An unnamed Unix socket cannot be answered.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// What it carries, to keep.
+    /// Takes the content.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes.into_owned()
     }
@@ -43,18 +45,20 @@ impl<'a> Datagram<'a> {
     }
 }
 
-/// Handles datagrams by calls that may block, under `inline`, `threads` and `processes`. A closure
-/// is one too.
+/// Handles datagrams with calls that may block.
 ///
-/// Under `inline` one handler sees all datagrams, so what it holds lasts from one to the next;
-/// under `threads` and with pre-started workers each worker has a clone. After a panic the next
-/// datagram is handled by a fresh clone.
+/// It is for `inline`, `threads` and `processes`.
+///
+/// With `inline` one handler gets all datagrams, so its state lasts. With `threads` and workers
+/// each worker has a clone. After a panic a new clone handles the next datagram. A closure is a
+/// handler too.
 pub trait Handler: Clone {
-    /// Handles one. What is put into `outbox` is sent when those datagrams that came together have
-    /// been handled.
+    /// Handles a datagram.
+    ///
+    /// Datagrams in `outbox` are sent when all those that arrived together were handled.
     ///
     /// # Errors
-    /// Are reported to `on_error`, and have no other effect.
+    /// An error is reported to `on_error` and has no other effect.
     fn handle(&mut self, datagram: &Datagram<'_>, outbox: &mut Outbox<'_>) -> io::Result<()>;
 }
 
@@ -64,13 +68,14 @@ impl<F: Clone + FnMut(&Datagram<'_>, &mut Outbox<'_>) -> io::Result<()>> Handler
     }
 }
 
-/// Handles datagrams without ever blocking its thread, under `tasks`: each by a clone of its own.
-/// An async closure is one too.
+/// Handles datagrams without blocking its thread, for `tasks`.
+///
+/// Each datagram gets a clone of the handler. An async closure is a handler too.
 pub trait TaskHandler: Clone {
-    /// Handles one, answering through `outlet`.
+    /// Handles a datagram and answers through `outlet`.
     ///
     /// # Errors
-    /// Are reported to `on_error`, and have no other effect.
+    /// An error is reported to `on_error` and has no other effect.
     fn handle(
         &mut self,
         datagram: Datagram<'static>,

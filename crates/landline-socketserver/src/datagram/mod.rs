@@ -1,5 +1,6 @@
-//! Datagrams: UDP, and Unix sockets of that kind. Each is handled by itself; there are no
-//! connections.
+//! Datagrams over UDP and Unix sockets.
+//!
+//! Each is handled separately, without a connection.
 //!
 //! ```
 //! use landline_socketserver::{Bind, Stopper, datagram::{Datagram, DatagramServer, Outbox}};
@@ -26,10 +27,13 @@
 //! # }
 //! ```
 //!
-//! The source of a datagram is easily forged. A server that answers with more than it was asked can
-//! be turned against whoever is named there; keep answers small until the sender has shown that it
-//! gets them. What cannot be a source (port 0, a multicast address) is dropped, and so is what
-//! claims to come from the server's own socket, which would make an echo talk to itself for ever.
+//! # Forged sources
+//! The source of a datagram is easily forged. An answer that is longer than its question can be
+//! used to flood the alleged source. Keep answers short until the sender has proved that it
+//! receives them.
+//!
+//! The server drops datagrams whose source cannot be real (port 0, a multicast address). It also
+//! drops datagrams from the address of its own socket, with which an echo would talk to itself.
 
 mod batch;
 mod handler;

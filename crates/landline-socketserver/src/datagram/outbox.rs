@@ -1,4 +1,4 @@
-//! What is to be sent.
+//! Sends datagrams.
 
 use std::{
     io,
@@ -19,18 +19,17 @@ use crate::{
     wait,
 };
 
-/// More bytes than this do not wait to be sent together.
-const WAITING_BYTES_MAX: usize = 256 * 1024;
-/// How long a datagram is held back that the network has no room for. It is lost then, as datagrams
-/// may be.
+/// The buffered bytes above which datagrams are sent.
+const BUFFERED_BYTES_MAX: usize = 256 * 1024;
+/// The time that a datagram waits for room in the network, before it is lost.
 const FULL_TIME_MAX: Duration = Duration::from_millis(100);
 
-/// Takes the datagrams that a handler sends, and sends them together.
+/// Collects the datagrams that a handler sends, to send them together.
 pub struct Outbox<'a> {
     socket: BorrowedFd<'a>,
     bytes: Vec<u8>,
-    /// Where each ends in `bytes`, and whom it is for.
-    waiting: Vec<(usize, SockAddr, Peer)>,
+    /// The end of each datagram in `bytes`, its address and its peer.
+    pending: Vec<(usize, SockAddr, Peer)>,
     hooks: &'a Hooks,
 }
 
@@ -39,32 +38,33 @@ impl<'a> Outbox<'a> {
         Self {
             socket,
             bytes: Vec::new(),
-            waiting: Vec::new(),
+            pending: Vec::new(),
             hooks,
         }
     }
 
-    /// Puts a datagram in, which may be empty. Whether it arrives is not known, as with all
-    /// datagrams; where the system would not send it, that is reported to `on_error`. A Unix
-    /// socket whose queue is full gets nothing, so that it holds up nobody.
+    /// Adds a datagram, which may be empty.
+    ///
+    /// It may be lost, like any datagram. An error of the system is reported to `on_error`. A Unix
+    /// socket whose queue is full gets nothing, so that it delays no other.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AddrNotAvailable`] where `peer` has no address to send to.
+    /// [`io::ErrorKind::AddrNotAvailable`] if `peer` has no address to send to.
     pub fn send(&mut self, peer: &Peer, bytes: &[u8]) -> io::Result<()> {
         let address = address_of(peer).ok_or_else(no_address)?;
-        if self.waiting.len() >= BATCH_MAX || self.bytes.len() + bytes.len() > WAITING_BYTES_MAX {
+        if self.pending.len() >= BATCH_MAX || self.bytes.len() + bytes.len() > BUFFERED_BYTES_MAX {
             self.flush();
         }
         self.bytes.extend_from_slice(bytes);
-        self.waiting.push((self.bytes.len(), address, peer.clone()));
+        self.pending.push((self.bytes.len(), address, peer.clone()));
         Ok(())
     }
 
-    /// Sends what waits.
+    /// Sends the collected datagrams.
     pub(super) fn flush(&mut self) {
-        let mut batch: Vec<(&[u8], &SockAddr)> = Vec::with_capacity(self.waiting.len());
+        let mut batch: Vec<(&[u8], &SockAddr)> = Vec::with_capacity(self.pending.len());
         let mut start = 0;
-        for (end, address, _) in &self.waiting {
+        for (end, address, _) in &self.pending {
             batch.push((self.bytes.get(start..*end).unwrap_or_default(), address));
             start = *end;
         }
@@ -74,23 +74,23 @@ impl<'a> Outbox<'a> {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    let peer = self.waiting.get(sent).map(|(_, _, peer)| peer);
+                    let peer = self.pending.get(sent).map(|(_, _, peer)| peer);
                     let has_room = || matches!(peer, Some(Peer::Ip(_))) && self.has_room();
                     if error.kind() == io::ErrorKind::WouldBlock && has_room() {
                         continue;
                     }
                     if let Some(peer) = peer {
-                        self.hooks.lost(peer, error);
+                        self.hooks.report_lost(peer, error);
                     }
                     sent += 1;
                 }
             }
         }
-        self.waiting.clear();
+        self.pending.clear();
         self.bytes.clear();
     }
 
-    /// Waits until the socket takes more; false where it does not.
+    /// Waits until the socket has room for more. False if it does not.
     fn has_room(&self) -> bool {
         let mut polled = [PollFd::from_borrowed_fd(self.socket, PollFlags::OUT)];
         wait::wait(&mut polled, Some(FULL_TIME_MAX)).is_ok()
@@ -98,7 +98,7 @@ impl<'a> Outbox<'a> {
     }
 }
 
-/// Sends datagrams from an async handler. Clones send from the same socket.
+/// Sends datagrams from an async handler. Clones use the same socket.
 #[derive(Debug, Clone)]
 pub struct Outlet {
     socket: Arc<AsyncFd<OwnedFd>>,
@@ -109,18 +109,19 @@ impl Outlet {
         Self { socket }
     }
 
-    /// Sends a datagram, which may be empty. Cancel-safe: it is sent or not.
+    /// Sends a datagram, which may be empty.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AddrNotAvailable`] where `peer` has no address to send to,
-    /// [`io::ErrorKind::TimedOut`] where there was no room for it, and others as the system has
-    /// them.
+    /// [`io::ErrorKind::AddrNotAvailable`] if `peer` has no address to send to,
+    /// [`io::ErrorKind::TimedOut`] if there was no room for it. Otherwise the system's error.
+    ///
+    /// # Cancel safety
+    /// A dropped call has sent the datagram or not.
     pub async fn send(&self, peer: &Peer, bytes: &[u8]) -> io::Result<()> {
         let address = address_of(peer).ok_or_else(no_address)?;
         let send = self.socket.async_io(Interest::WRITABLE, |fd| {
-            socket2::SockRef::from(fd)
-                .send_to_with_flags(bytes, &address, libc::MSG_DONTWAIT)
-                .map(drop)
+            socket2::SockRef::from(fd).send_to_with_flags(bytes, &address, libc::MSG_DONTWAIT)?;
+            Ok(())
         });
         tokio::time::timeout(FULL_TIME_MAX, send)
             .await

@@ -1,41 +1,42 @@
-//! The model `processes`: a forked process for each datagram, or workers forked beforehand.
+//! The model `processes`: a process for each datagram, or a number of workers.
 
 use std::{io, os::fd::BorrowedFd};
 
 use super::{
     Datagram, DatagramServer, DatagramSocket, Handler,
     batch::{Intake, Worker},
-    inline::{rest, serve_here},
+    inline::{pause_after_error, serve_inline},
     server::DatagramParts,
 };
 use crate::{
-    Drained, Failure, Processes, Shutdown,
-    processes::{Children, Forked, Job},
+    DrainOutcome, Failure, Processes, Shutdown,
+    processes::{Children, Job, NewProcess},
     wait,
 };
 
 impl<S: DatagramSocket, H: Handler> DatagramServer<S, H> {
-    /// Handles datagrams in processes of their own, until `shutdown`, and drains as
-    /// [`Server::processes`] does; the rule that the calling process has one thread only holds
-    /// here too. With [`Processes::Each`] there are
-    /// [`Limits::connections_max`](crate::Limits::connections_max) at a time, and further datagrams
-    /// wait in the socket's buffer.
+    /// Handles datagrams in forked processes, until `shutdown`.
+    ///
+    /// It drains as [`Server::processes`] does, and the calling process must have only one thread.
+    /// With [`Processes::Each`] at most
+    /// [`Limits::connections_max`](crate::Limits::connections_max) datagrams are handled at a time.
+    /// Further ones wait in the socket's buffer.
     ///
     /// # Errors
-    /// As with [`Server::processes`].
+    /// As [`Server::processes`].
     ///
     /// [`Server::processes`]: crate::Server::processes
-    pub fn processes(self, processes: Processes, shutdown: &Shutdown) -> io::Result<Drained> {
+    pub fn processes(self, processes: Processes, shutdown: &Shutdown) -> io::Result<DrainOutcome> {
         let Self { socket, parts } = self;
         let children = Children::new(&parts.hooks)?;
         match processes {
             Processes::Each => each(socket, &parts, children, shutdown),
             Processes::Workers(count) => {
-                let kept = children.keep(count, shutdown, |drain| {
-                    serve_here(&socket, &parts, &Shutdown::by(drain), 1)
+                let children = children.run_workers(count, shutdown, |drain| {
+                    serve_inline(&socket, &parts, &Shutdown::from_pipe(drain), 1)
                         .map_err(Failure::NotStarted)
                 })?;
-                Ok(kept.drain(&parts.limits))
+                Ok(children.drain(&parts.limits))
             }
         }
     }
@@ -46,17 +47,19 @@ fn each<S: DatagramSocket, H: Handler>(
     parts: &DatagramParts<H>,
     mut children: Children,
     shutdown: &Shutdown,
-) -> io::Result<Drained> {
+) -> io::Result<DrainOutcome> {
     let mut intake = Intake::new(&socket, &parts.limits, &parts.hooks, 1)?;
     let waited = loop {
-        let has_room = children.count() < parts.limits.connections_max.max(1);
-        match wait_for(&children, has_room.then(|| socket.as_fd()), shutdown) {
+        let has_capacity = children.count() < parts.limits.connections_max.max(1);
+        match wait_for(&children, has_capacity.then(|| socket.as_fd()), shutdown) {
             Ok(Ready::Shutdown) => break Ok(()),
-            Ok(Ready::Child) => drop(children.reap()),
+            Ok(Ready::Child) => {
+                children.reap();
+            }
             Ok(Ready::Datagram) => {
                 let mut taken = None;
-                if let Err(error) = intake.take(|datagram| taken = Some(datagram.into_owned()))
-                    && let Err(error) = rest(&parts.hooks, &error, shutdown)
+                if let Err(error) = intake.receive(|datagram| taken = Some(datagram.into_owned()))
+                    && let Err(error) = pause_after_error(&parts.hooks, &error, shutdown)
                 {
                     break Err(error);
                 }
@@ -71,7 +74,7 @@ fn each<S: DatagramSocket, H: Handler>(
     waited.map(|()| drained)
 }
 
-/// Has a child handle a datagram; that there can be none is reported.
+/// Forks a child that handles a datagram. A failure to fork is reported.
 fn start<H: Handler>(
     children: Children,
     socket: BorrowedFd<'_>,
@@ -79,8 +82,8 @@ fn start<H: Handler>(
     datagram: &Datagram<'static>,
 ) -> Children {
     match children.fork(Job::One(datagram.peer().clone(), None)) {
-        Forked::Parent(parent, _) => parent,
-        Forked::Child(birth) => birth.live(|_| {
+        NewProcess::Parent(parent, _) => parent,
+        NewProcess::Child(child) => child.run(|_| {
             let mut worker = Worker::new(socket, parts);
             let outcome = worker.try_handle(datagram);
             worker.flush();
@@ -105,7 +108,7 @@ fn wait_for(
     let first_pipe = inputs.len();
     inputs.extend(children.pipes());
     let time = children
-        .look_at()
+        .next_reap()
         .map(|at| at.saturating_duration_since(std::time::Instant::now()));
     let ready = wait::for_input(&inputs, time)?;
     if ready.first() == Some(&true) {

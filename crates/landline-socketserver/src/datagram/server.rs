@@ -1,10 +1,12 @@
-//! A server for datagrams, before it serves.
+//! The configuration of a server for datagrams.
 
 use std::sync::Arc;
 
 use crate::{Event, Failure, Limits, Peer, hooks::Hooks};
 
-/// Hands every datagram of a socket to a handler, by the model whose method is called:
+/// Hands every datagram of a socket to a handler.
+///
+/// The method that serves decides the model:
 ///
 /// | method | model | handler | what runs it |
 /// | --- | --- | --- | --- |
@@ -12,13 +14,13 @@ use crate::{Event, Failure, Limits, Peer, hooks::Hooks};
 /// | [`threads`](DatagramServer::threads) | threads | the same, and `Send` | so many threads, each one at a time |
 /// | [`processes`](DatagramServer::processes) | processes | the same; need not be `Send` | a forked process each, or pre-started workers |
 /// | [`tasks`](DatagramServer::tasks) | tasks | [`TaskHandler`](super::TaskHandler) | a tokio task each |
-#[must_use = "a server serves nothing until it is told by which model"]
+#[must_use = "a server does nothing until a model's method is called"]
 pub struct DatagramServer<S, H> {
     pub(super) socket: S,
     pub(super) parts: DatagramParts<H>,
 }
 
-/// What all datagrams of a server share.
+/// The handler, limits and hooks that all datagrams of a server share.
 pub(super) struct DatagramParts<H> {
     pub(super) handler: H,
     pub(super) limits: Limits,
@@ -38,32 +40,33 @@ impl<S, H> DatagramServer<S, H> {
         }
     }
 
-    /// Sets the limits. Those that concern connections alone have no meaning here.
+    /// Sets the limits. Those of connections have no effect.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.parts.limits = limits;
         self
     }
 
-    /// Asks `admits` about the source of each datagram before it is handled; it is to be quick.
+    /// Calls `admits` for the source of each datagram.
+    ///
+    /// `false` drops it. It must return quickly.
     pub fn verify(mut self, admits: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
         self.parts.hooks.verify = Some(Arc::new(admits));
         self
     }
 
-    /// Tells `on_error` of each datagram that was handled otherwise than well, and of each answer
-    /// that could not be sent.
+    /// Calls `on_error` for each handler that fails and each answer that is not sent.
     pub fn on_error(mut self, on_error: impl Fn(&Peer, &Failure) + Send + Sync + 'static) -> Self {
         self.parts.hooks.on_error = Some(Arc::new(on_error));
         self
     }
 
-    /// Tells `on_event` of everything that happens, for metrics and logs; it is to be quick.
+    /// Calls `on_event` for every event, for metrics and logs. It must return quickly.
     pub fn on_event(mut self, on_event: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         self.parts.hooks.on_event = Some(Arc::new(on_event));
         self
     }
 
-    /// The socket, to ask it for its address, or to clone it for datagrams that answer nothing.
+    /// The socket, for example to read its address.
     pub fn socket(&self) -> &S {
         &self.socket
     }

@@ -1,4 +1,4 @@
-//! What datagrams come from.
+//! The sockets that receive datagrams.
 
 use std::{
     io,
@@ -13,13 +13,14 @@ use socket2::SockAddr;
 
 use crate::Peer;
 
-/// A socket that datagrams come from: a [`UdpSocket`] or a [`UnixDatagram`], as
-/// [`Bind`](crate::Bind) makes them.
+/// A socket that receives datagrams: a [`UdpSocket`] or a [`UnixDatagram`].
+///
+/// [`Bind`](crate::Bind) opens both.
 pub trait DatagramSocket: AsFd + Send + Sync + 'static {
-    /// Where it is bound.
+    /// The address of the socket.
     ///
     /// # Errors
-    /// As the system has them.
+    /// The system's error.
     fn local(&self) -> io::Result<Peer>;
 }
 
@@ -35,10 +36,10 @@ impl DatagramSocket for UnixDatagram {
     }
 }
 
-/// Who a system's address names.
+/// The peer with this address.
 pub(super) fn peer_of(address: &SockAddr) -> Option<Peer> {
     if address.len() == 0 {
-        // Only a Unix socket can send without a name.
+        // Only an unnamed Unix socket sends without an address.
         return net::SocketAddr::from_pathname("")
             .ok()
             .map(|address| Peer::Unix(address.into()));
@@ -49,7 +50,7 @@ pub(super) fn peer_of(address: &SockAddr) -> Option<Peer> {
         .or_else(|| address.as_unix().map(|address| Peer::Unix(address.into())))
 }
 
-/// The system's address of a peer; `None` where it has none to be sent to.
+/// The address of a peer; `None` if datagrams cannot be sent to it.
 pub(super) fn address_of(peer: &Peer) -> Option<SockAddr> {
     match peer {
         Peer::Ip(address) => Some((*address).into()),
@@ -58,12 +59,13 @@ pub(super) fn address_of(peer: &Peer) -> Option<SockAddr> {
     }
 }
 
-/// Whether nobody can have sent from here, or only this socket itself, which is bound at `local`.
+/// Whether the source cannot be real, or is the socket that is bound at `local`.
 pub(super) fn is_forged(peer: &Peer, local: &Peer) -> bool {
     let (Peer::Ip(source), Peer::Ip(own)) = (peer, local) else {
         return false;
     };
-    let (ip, own_ip) = (source.ip().to_canonical(), own.ip().to_canonical());
+    let ip = source.ip().to_canonical();
+    let own_ip = own.ip().to_canonical();
     let is_broadcast = matches!(ip, std::net::IpAddr::V4(ip) if ip.is_broadcast());
     let is_own = source.port() == own.port()
         && (ip == own_ip || (own_ip.is_unspecified() && ip.is_loopback()));
@@ -82,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_that_cannot_be_are_told() {
+    fn impossible_and_own_sources_are_forged() {
         for source in [
             "192.0.2.1:0",
             "0.0.0.0:9",

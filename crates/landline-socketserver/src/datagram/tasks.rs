@@ -6,21 +6,23 @@ use tokio::{io::Interest, task::JoinSet};
 
 use super::{Datagram, DatagramServer, DatagramSocket, Outlet, TaskHandler, batch::Intake};
 use crate::{
-    Drained, Event, Failure, Refusal,
-    acceptor::ACCEPT_REST,
+    DrainOutcome, Event, Failure, Refusal,
+    acceptor::ACCEPT_PAUSE,
     gate::Gate,
     platform::{self, BATCH_MAX},
-    tasks::{all_end_within, guarded, report},
+    tasks::{all_end_within, catch_panic, run_and_report},
 };
 
 impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S, H> {
-    /// Handles each datagram by a task of its own,
-    /// [`Limits::connections_max`](crate::Limits::connections_max) at a time and
+    /// Handles each datagram with its own task, until `shutdown` completes.
+    ///
+    /// At most [`Limits::connections_max`](crate::Limits::connections_max) datagrams are handled at
+    /// a time, and
     /// [`Limits::connections_per_address_max`](crate::Limits::connections_per_address_max) from one
-    /// address, until `shutdown` completes; then waits for the handlers for
-    /// [`Limits::drain_time`](crate::Limits::drain_time) and cuts off the rest. Datagrams beyond
-    /// that are dropped ([`Refusal::Busy`]). To be called within a tokio runtime with I/O and time
-    /// enabled.
+    /// address. Further ones are dropped ([`Refusal::Busy`]). To drain, the server waits for
+    /// [`Limits::drain_time`](crate::Limits::drain_time), then cuts off the tasks that still run.
+    ///
+    /// Call it in a tokio runtime with I/O and time enabled.
     ///
     /// ```
     /// use landline_socketserver::{Bind, datagram::{Datagram, DatagramServer, Outlet}};
@@ -45,12 +47,13 @@ impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S
     /// ```
     ///
     /// # Errors
-    /// Where waiting for datagrams is not possible at all. What happens to one datagram, or passes,
-    /// is none.
-    pub async fn tasks(self, shutdown: impl Future<Output = ()>) -> io::Result<Drained> {
+    /// The system's error if the socket cannot be waited for. An error of one datagram, or one that
+    /// may pass, is none.
+    pub async fn tasks(self, shutdown: impl Future<Output = ()>) -> io::Result<DrainOutcome> {
         let Self { socket, parts } = self;
         let parts = Arc::new(parts);
-        let (limits, hooks) = (&parts.limits, &parts.hooks);
+        let limits = &parts.limits;
+        let hooks = &parts.hooks;
         let watch = Arc::new(platform::watch(
             socket.as_fd().try_clone_to_owned()?,
             Interest::READABLE | Interest::WRITABLE,
@@ -67,21 +70,24 @@ impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => while tasks.try_join_next().is_some() {},
                 ready = watch.readable() => {
                     let mut ready = ready?;
-                    let taken = intake.take(|datagram| {
+                    let taken = intake.receive(|datagram| {
                         if tasks.len() >= limits.connections_max.max(1) {
                             return hooks.report(&Event::Refused { peer: datagram.peer(), reason: Refusal::Busy });
                         }
-                        let Some(place) = gate.place(datagram.peer()) else { return };
+                        let Some(slot) = gate.take_slot(datagram.peer()) else { return };
                         let peer = datagram.peer().clone();
-                        let (handler, datagram, outlet) = (parts.handler.clone(), datagram.into_owned(), outlet.clone());
-                        tasks.spawn(report(move || handle(handler, datagram, outlet), peer, place, hooks.clone()));
+                        let handler = parts.handler.clone();
+                        let datagram = datagram.into_owned();
+                        let outlet = outlet.clone();
+                        let serve = move || handle(handler, datagram, outlet);
+                        tasks.spawn(run_and_report(serve, peer, slot, hooks.clone()));
                     });
                     match taken {
                         Ok(true) => {}
                         Ok(false) => ready.clear_ready(),
                         Err(error) => {
                             hooks.report(&Event::AcceptFailed { error: &error });
-                            tokio::time::sleep(ACCEPT_REST).await;
+                            tokio::time::sleep(ACCEPT_PAUSE).await;
                         }
                     }
                 }
@@ -92,7 +98,7 @@ impl<S: DatagramSocket, H: TaskHandler + Send + Sync + 'static> DatagramServer<S
         all_end_within(limits.drain_time, &mut tasks).await;
         let cut_off = tasks.len();
         tasks.shutdown().await;
-        Ok(Drained { cut_off })
+        Ok(DrainOutcome { cut_off })
     }
 }
 
@@ -107,5 +113,5 @@ async fn handle<H: TaskHandler>(
             .await
             .map_err(Failure::Handler)
     });
-    guarded(body).await
+    catch_panic(body).await
 }

@@ -1,4 +1,4 @@
-//! The model `threads`: so many threads, each with one datagram at a time.
+//! The model `threads`: a fixed number of threads handle datagrams.
 
 use std::{
     io,
@@ -10,82 +10,87 @@ use std::{
 use super::{
     DatagramServer, DatagramSocket, Handler,
     batch::{Intake, Worker},
-    inline::{rest, wait_for},
+    inline::{pause_after_error, wait_for},
     server::DatagramParts,
 };
-use crate::{Drained, Event, Shutdown};
+use crate::{DrainOutcome, Event, Shutdown};
 
 impl<S: DatagramSocket, H: Handler + Send + Sync + 'static> DatagramServer<S, H> {
-    /// Handles datagrams on `count` threads (at least 1), each one at a time, until `shutdown`;
-    /// then waits for the handlers for [`Limits::drain_time`](crate::Limits::drain_time).
-    /// Further datagrams wait in the socket's buffer, as long as there is room.
+    /// Handles datagrams on `count` threads (at least 1), until `shutdown`.
     ///
-    /// For handlers that take their time. One sender's datagrams may be handled at the same time,
-    /// and answered in another order.
+    /// Further datagrams wait in the socket's buffer. Datagrams of one sender may be handled
+    /// concurrently and answered in another order. To drain, the server waits for
+    /// [`Limits::drain_time`](crate::Limits::drain_time). Use it for slow handlers.
     ///
     /// # Errors
-    /// Where the system gives no thread at all. What happens to one datagram, or passes, is none.
-    pub fn threads(self, count: usize, shutdown: &Shutdown) -> io::Result<Drained> {
+    /// The system's error if no thread can be started. An error of one datagram, or one that may
+    /// pass, is none.
+    pub fn threads(self, count: usize, shutdown: &Shutdown) -> io::Result<DrainOutcome> {
         let Self { socket, parts } = self;
-        let shared = Arc::new(Shared {
+        let pool = Arc::new(WorkerPool {
             socket,
             parts,
-            turn: Mutex::new(()),
+            waiting_thread: Mutex::new(()),
         });
         let (done, ended) = mpsc::channel::<()>();
-        let mut live = 0;
+        let mut started = 0;
         for number in 0..count.max(1) {
-            let (shared, shutdown, done) = (shared.clone(), shutdown.clone(), done.clone());
+            let pool = pool.clone();
+            let shutdown = shutdown.clone();
+            let done = done.clone();
             let body = move || {
-                // A thread ends by the shutdown, or where the socket can no longer be waited for;
-                // the others see that themselves.
-                let _ = shared.work(&shutdown);
+                // A thread ends with the shutdown, or if the socket cannot be waited for. The
+                // others notice that themselves.
+                let _ = pool.work(&shutdown);
                 drop(done);
             };
             match thread::Builder::new()
                 .name(format!("datagrams {number}"))
                 .spawn(body)
             {
-                Ok(_) => live += 1,
-                Err(error) if live == 0 => return Err(error),
+                Ok(_) => started += 1,
+                Err(error) if started == 0 => return Err(error),
                 Err(_) => break,
             }
         }
         drop(done);
         crate::wait::for_input(&[shutdown.pipe_fd()], None)?;
-        shared.parts.hooks.report(&Event::Draining { open: 0 });
-        // Nothing is ever sent: the channel closes when the last thread has ended.
-        let end = Instant::now() + shared.parts.limits.drain_time;
+        pool.parts.hooks.report(&Event::Draining { open: 0 });
+        // Nothing is sent. The channel closes when the last thread has ended.
+        let end = Instant::now() + pool.parts.limits.drain_time;
         let all = ended.recv_timeout(end.saturating_duration_since(Instant::now()));
         let busy = if all == Err(mpsc::RecvTimeoutError::Timeout) {
-            Arc::strong_count(&shared) - 1
+            Arc::strong_count(&pool) - 1
         } else {
             0
         };
-        Ok(Drained { cut_off: busy })
+        Ok(DrainOutcome { cut_off: busy })
     }
 }
 
-struct Shared<S, H> {
+struct WorkerPool<S, H> {
     socket: S,
     parts: DatagramParts<H>,
-    /// Held by the thread whose turn it is to wait, so that a datagram wakes one and not all.
-    turn: Mutex<()>,
+    /// Held by the thread that waits, so that a datagram wakes only one.
+    waiting_thread: Mutex<()>,
 }
 
-impl<S: DatagramSocket, H: Handler> Shared<S, H> {
+impl<S: DatagramSocket, H: Handler> WorkerPool<S, H> {
     fn work(&self, shutdown: &Shutdown) -> io::Result<()> {
         let mut intake = Intake::new(&self.socket, &self.parts.limits, &self.parts.hooks, 1)?;
         let mut worker = Worker::new(self.socket.as_fd(), &self.parts);
         loop {
             let mut taken = None;
             {
-                let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+                let _guard = self
+                    .waiting_thread
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 if wait_for(&self.socket, shutdown)? {
                     return Ok(());
                 }
-                if let Err(error) = intake.take(|datagram| taken = Some(datagram.into_owned())) {
-                    rest(&self.parts.hooks, &error, shutdown)?;
+                if let Err(error) = intake.receive(|datagram| taken = Some(datagram.into_owned())) {
+                    pause_after_error(&self.parts.hooks, &error, shutdown)?;
                 }
             }
             if let Some(datagram) = taken {

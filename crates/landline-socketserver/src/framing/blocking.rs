@@ -1,12 +1,13 @@
-//! Frames over a stream that blocks.
+//! Frames over a blocking stream.
 
 use std::io::{self, Read, Write};
 
 use super::{Codec, buffers::Buffers};
 
-/// A stream of frames. What is sent waits until it is worth a call, until [`flush`](Framed::flush),
-/// or until the next frame has to be waited for, so that no answer is held back while both sides
-/// wait.
+/// A blocking stream of frames.
+///
+/// Sent frames are buffered until there are enough for a write, until [`flush`](Framed::flush), or
+/// until [`receive`](Framed::receive) must wait. So no answer is held back while both sides wait.
 pub struct Framed<S, C> {
     stream: S,
     buffers: Buffers<C>,
@@ -21,31 +22,31 @@ impl<S: Read + Write, C: Codec> Framed<S, C> {
         }
     }
 
-    /// The next frame; `None` where the stream has ended between two.
+    /// Receives the next frame; `None` if the stream ended between two frames.
     ///
     /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`] where it has ended within one; those of the codec and of
-    /// the stream. It is lost then.
+    /// [`io::ErrorKind::UnexpectedEof`] if the stream ended within a frame, or an error of the
+    /// codec or the stream. The stream cannot be used afterwards.
     pub fn receive(&mut self) -> io::Result<Option<C::Frame>> {
         loop {
             if let Some(frame) = self.buffers.decode()? {
                 return Ok(Some(frame));
             }
             self.flush()?;
-            let count = match self.stream.read(self.buffers.room()?) {
+            let count = match self.stream.read(self.buffers.free()?) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             };
-            if !self.buffers.read(count)? {
+            if !self.buffers.advance(count)? {
                 return Ok(None);
             }
         }
     }
 
-    /// Sends a frame, soon.
+    /// Buffers a frame, to be sent soon.
     ///
     /// # Errors
-    /// Those of the codec and of the stream.
+    /// An error of the codec or the stream.
     pub fn send(&mut self, frame: &C::Frame) -> io::Result<()> {
         if self.buffers.encode(frame)? {
             self.flush()
@@ -54,10 +55,10 @@ impl<S: Read + Write, C: Codec> Framed<S, C> {
         }
     }
 
-    /// Sends what waits.
+    /// Sends the buffered frames.
     ///
     /// # Errors
-    /// Those of the stream.
+    /// An error of the stream.
     pub fn flush(&mut self) -> io::Result<()> {
         if self.buffers.output.is_empty() {
             return Ok(());

@@ -1,23 +1,23 @@
-//! The bytes on their way through a codec.
+//! The buffers between a stream and a codec.
 
 use std::io;
 
 use super::Codec;
 
-/// How many bytes are asked for at a time.
+/// The bytes that one read asks for.
 const READ_BYTES: usize = 8 * 1024;
-/// Answers beyond this many bytes do not wait for more.
-const WAITING_BYTES_MAX: usize = 64 * 1024;
-/// More bytes than this that a codec leaves unused are no frame of any sensible protocol.
+/// The buffered output above which it is written.
+const BUFFERED_BYTES_MAX: usize = 64 * 1024;
+/// The undecoded input above which a frame is rejected as endless.
 const UNUSED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What was read and not decoded, and what was encoded and not written.
+/// The input that is not decoded yet, and the output that is not written yet.
 pub(super) struct Buffers<C> {
     codec: C,
     input: Vec<u8>,
-    /// What is used of `input`.
+    /// The end of the decoded part of `input`.
     used: usize,
-    /// What is filled of `input`.
+    /// The end of the read part of `input`.
     filled: usize,
     pub(super) output: Vec<u8>,
 }
@@ -41,8 +41,8 @@ impl<C: Codec> Buffers<C> {
         Ok(frame)
     }
 
-    /// Where the next bytes are to be read to.
-    pub(super) fn room(&mut self) -> io::Result<&mut [u8]> {
+    /// The buffer for the next read.
+    pub(super) fn free(&mut self) -> io::Result<&mut [u8]> {
         self.input.copy_within(self.used..self.filled, 0);
         self.filled -= self.used;
         self.used = 0;
@@ -58,8 +58,10 @@ impl<C: Codec> Buffers<C> {
         Ok(self.input.get_mut(self.filled..).unwrap_or_default())
     }
 
-    /// So many bytes were read. False where they were none, and the stream may end here.
-    pub(super) fn read(&mut self, count: usize) -> io::Result<bool> {
+    /// Takes `count` bytes that were read.
+    ///
+    /// False at the end of a stream between two frames.
+    pub(super) fn advance(&mut self, count: usize) -> io::Result<bool> {
         self.filled += count;
         if count > 0 {
             return Ok(true);
@@ -73,9 +75,9 @@ impl<C: Codec> Buffers<C> {
         ))
     }
 
-    /// Whether what waits is enough to be written.
+    /// Encodes a frame. Returns whether there is enough output for a write.
     pub(super) fn encode(&mut self, frame: &C::Frame) -> io::Result<bool> {
         self.codec.encode(frame, &mut self.output)?;
-        Ok(self.output.len() >= WAITING_BYTES_MAX)
+        Ok(self.output.len() >= BUFFERED_BYTES_MAX)
     }
 }

@@ -1,8 +1,7 @@
-//! Messages over a stream: where one ends and the next begins is said by a [`Codec`], which this
-//! crate knows nothing more of.
+//! Messages over a stream.
 //!
-//! A codec is a few lines around whatever encodes and decodes the messages of a protocol. This one
-//! ends them with a line feed:
+//! A [`Codec`] decides where a message ends. It is a few lines around the encoder and decoder of a
+//! protocol. This one ends messages with a line feed:
 //!
 //! ```
 //! use landline_socketserver::{Server, Stopper, blocking::UnixConnection, framing::{Codec, Framed}, memory};
@@ -63,27 +62,31 @@ use std::io;
 pub use blocking::Framed;
 pub use task::TaskFramed;
 
-/// What turns bytes into frames and frames into bytes.
+/// Decodes bytes into frames, and encodes frames into bytes.
 pub trait Codec {
-    /// A whole message, or whatever part of one the protocol is handled by.
+    /// A message, or the part of one that the protocol handles at a time.
     type Frame;
 
-    /// The next frame of `input`, which is advanced past what was used; `None` when it takes more
-    /// bytes. What is left of `input` is given again with more behind it.
+    /// Decodes the next frame of `input`; `None` if that needs more bytes.
+    ///
+    /// `input` is advanced past the bytes that were used. The rest is passed again, followed by
+    /// more bytes.
     ///
     /// # Errors
-    /// Where the bytes are none of the protocol: the stream is lost then. A frame that would be too
-    /// long is refused here, as soon as that can be seen.
+    /// An error if the bytes violate the protocol. The stream cannot be used afterwards. Reject a
+    /// frame that is too long as soon as its length is known.
     fn decode(&mut self, input: &mut &[u8]) -> io::Result<Option<Self::Frame>>;
 
     /// Appends a frame to `output`.
     ///
     /// # Errors
-    /// Where the protocol has no way to say it.
+    /// An error if the protocol cannot express the frame.
     fn encode(&mut self, frame: &Self::Frame, output: &mut Vec<u8>) -> io::Result<()>;
 
-    /// Whether the stream may end here, for a codec that has used up the beginning of a frame
-    /// itself. Bytes that are left of `input` are seen without it.
+    /// Whether the stream may end here.
+    ///
+    /// Implement it for a codec that keeps the beginning of a frame itself. Bytes that are left of
+    /// `input` are noticed without it.
     fn at_boundary(&self) -> bool {
         true
     }

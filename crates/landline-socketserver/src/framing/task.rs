@@ -6,13 +6,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{Codec, buffers::Buffers};
 
-/// A stream of frames. What is sent waits until it is worth a call, until
-/// [`flush`](TaskFramed::flush), or until the next frame has to be waited for, so that no answer is
-/// held back while both sides wait.
+/// An async stream of frames.
+///
+/// Sent frames are buffered until there are enough for a write, until
+/// [`flush`](TaskFramed::flush), or until [`receive`](TaskFramed::receive) must wait. So no answer
+/// is held back while both sides wait.
 pub struct TaskFramed<S, C> {
     stream: S,
     buffers: Buffers<C>,
-    /// What is written of what waits.
+    /// The part of the output that is written.
     written: usize,
 }
 
@@ -26,28 +28,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Codec> TaskFramed<S, C> {
         }
     }
 
-    /// The next frame; `None` where the stream has ended between two. Cancel-safe.
+    /// Receives the next frame; `None` if the stream ended between two frames.
     ///
     /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`] where it has ended within one; those of the codec and of
-    /// the stream. It is lost then.
+    /// [`io::ErrorKind::UnexpectedEof`] if the stream ended within a frame, or an error of the
+    /// codec or the stream. The stream cannot be used afterwards.
+    ///
+    /// # Cancel safety
+    /// A dropped call loses nothing.
     pub async fn receive(&mut self) -> io::Result<Option<C::Frame>> {
         loop {
             if let Some(frame) = self.buffers.decode()? {
                 return Ok(Some(frame));
             }
             self.flush().await?;
-            let count = self.stream.read(self.buffers.room()?).await?;
-            if !self.buffers.read(count)? {
+            let count = self.stream.read(self.buffers.free()?).await?;
+            if !self.buffers.advance(count)? {
                 return Ok(None);
             }
         }
     }
 
-    /// Sends a frame, soon. Cancel-safe: it is taken in full before anything is waited for.
+    /// Buffers a frame, to be sent soon.
     ///
     /// # Errors
-    /// Those of the codec and of the stream.
+    /// An error of the codec or the stream.
+    ///
+    /// # Cancel safety
+    /// The frame is buffered before the first wait, so a dropped call loses nothing.
     pub async fn send(&mut self, frame: &C::Frame) -> io::Result<()> {
         if self.buffers.encode(frame)? {
             self.flush().await
@@ -56,10 +64,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Codec> TaskFramed<S, C> {
         }
     }
 
-    /// Sends what waits. Cancel-safe: what was not sent still waits.
+    /// Sends the buffered frames.
     ///
     /// # Errors
-    /// Those of the stream.
+    /// An error of the stream.
+    ///
+    /// # Cancel safety
+    /// What a dropped call did not send stays buffered.
     pub async fn flush(&mut self) -> io::Result<()> {
         if self.buffers.output.is_empty() {
             return Ok(());

@@ -1,25 +1,25 @@
-//! Forking, and only where it is safe.
+//! Forks, if that is safe.
 
 use std::io;
 
 use rustix::process::Pid;
 
-/// Which of the two processes this is.
+/// The process that returns from [`fork`].
 pub(crate) enum ForkedProcess {
     Parent(Pid),
     Child,
 }
 
-/// Makes a second process of this one.
+/// Forks this process.
 ///
 /// # Errors
-/// Where more than one thread runs, or that cannot be found out; where the system has no process to
-/// give.
+/// [`io::ErrorKind::Unsupported`] if this process has more than one thread, or that is unknown.
+/// Otherwise the system's error.
 pub(crate) fn fork() -> io::Result<ForkedProcess> {
     check_fork()?;
-    // SAFETY: what is dangerous about fork(2) are the other threads, which are gone in the child
-    // while the locks they held stay locked. There are none: they were counted, and only this
-    // thread could have made more since.
+    // SAFETY: fork(2) is dangerous with other threads: they are gone in the child, but the locks
+    // that they held stay locked. There are no other threads: they were counted above, and only
+    // this thread could have started one since.
     let result = unsafe { libc::fork() };
     match result {
         0 => Ok(ForkedProcess::Child),
@@ -30,11 +30,10 @@ pub(crate) fn fork() -> io::Result<ForkedProcess> {
     }
 }
 
-/// Whether this process may fork.
+/// Checks that this process may fork.
 ///
 /// # Errors
-/// [`io::ErrorKind::Unsupported`] where it has more than one thread; where that cannot be found
-/// out.
+/// [`io::ErrorKind::Unsupported`] if it has more than one thread, or that is unknown.
 pub(crate) fn check_fork() -> io::Result<()> {
     let threads = threads()?;
     if threads == 1 {
@@ -46,10 +45,11 @@ pub(crate) fn check_fork() -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, text))
 }
 
-/// Ends this process at once, a child of [`fork`]: what the parent wanted to do at its own end is
-/// not done twice.
+/// Ends this process, a child of [`fork`], at once.
+///
+/// It runs no exit handlers, since those belong to the parent.
 pub(crate) fn exit(status: i32) -> ! {
-    // SAFETY: has no conditions, and does not return.
+    // SAFETY: this has no preconditions, and does not return.
     unsafe { libc::_exit(status) }
 }
 
@@ -59,8 +59,7 @@ pub(crate) fn exit(status: i32) -> ! {
     reason = "the number of links is shorter on 32-bit systems"
 )]
 fn threads() -> io::Result<u64> {
-    // Each thread is a folder in there, and a folder counts as a link to the one above it, which
-    // has two more.
+    // Each thread is a subfolder. A folder has a link for each subfolder, and two more.
     let links = rustix::fs::stat("/proc/self/task")?.st_nlink;
     Ok(u64::from(links).saturating_sub(2))
 }
@@ -70,7 +69,7 @@ fn threads() -> io::Result<u64> {
     unsafe extern "C" {
         fn pthread_is_threaded_np() -> libc::c_int;
     }
-    // SAFETY: has no conditions: it tells whether this process ever had a second thread.
+    // SAFETY: this has no preconditions. It returns whether the process ever had a second thread.
     Ok(if unsafe { pthread_is_threaded_np() } == 0 {
         1
     } else {

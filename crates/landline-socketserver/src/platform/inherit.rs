@@ -1,4 +1,4 @@
-//! Descriptors that the service manager left open for this process.
+//! Descriptors that the service manager passed to this process.
 
 use std::{
     io,
@@ -6,14 +6,14 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// The first descriptor that is handed over, sd_listen_fds(3).
+/// The first passed descriptor, sd_listen_fds(3).
 const FIRST: RawFd = 3;
 
-/// Takes over `count` descriptors from 3 on, and keeps them from the programs this one starts. They
-/// can be taken once.
+/// Takes over `count` descriptors from 3 on, once, and marks them close-on-exec.
 ///
 /// # Errors
-/// Where one of them is not open, or they were taken before.
+/// The system's error if one of them is not open; [`io::ErrorKind::AlreadyExists`] if they were
+/// already taken.
 pub(crate) fn inherit(count: usize) -> io::Result<Vec<OwnedFd>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     let end = RawFd::try_from(count)
@@ -23,7 +23,7 @@ pub(crate) fn inherit(count: usize) -> io::Result<Vec<OwnedFd>> {
         io::Error::new(io::ErrorKind::InvalidInput, "so many descriptors cannot be")
     })?;
     for fd in FIRST..end {
-        // SAFETY: asks about a number, which may be no descriptor: an error then.
+        // SAFETY: this queries a number. If it is no open descriptor, the call returns an error.
         if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
             return Err(io::Error::last_os_error());
         }
@@ -35,11 +35,10 @@ pub(crate) fn inherit(count: usize) -> io::Result<Vec<OwnedFd>> {
         ));
     }
     let take = |fd| {
-        // SAFETY: sets a flag of a descriptor that was just seen to be open.
+        // SAFETY: this sets a flag of a descriptor that was found open above.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-        // SAFETY: it is open. LISTEN_PID, which the caller has checked, says that it was left to
-        // this process to own, and the flag above that this function has not given it to
-        // anybody yet.
+        // SAFETY: the descriptor is open. The caller has checked LISTEN_PID, which says that this
+        // process owns it. `TAKEN` ensures that this function returns it only once.
         unsafe { OwnedFd::from_raw_fd(fd) }
     };
     Ok((FIRST..end).map(take).collect())

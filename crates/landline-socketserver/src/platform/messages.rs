@@ -1,5 +1,6 @@
-//! Many datagrams by one system call: recvmmsg(2) and sendmmsg(2) on Linux, one at a time
-//! elsewhere.
+//! Many datagrams with one system call.
+//!
+//! These are recvmmsg(2) and sendmmsg(2) on Linux. Other systems need a call for each datagram.
 
 use std::{
     io,
@@ -9,22 +10,23 @@ use std::{
 
 use socket2::{SockAddr, SockAddrStorage};
 
-/// The most datagrams that one call takes or gives.
+/// The maximum number of datagrams of one call.
 pub(crate) const BATCH_MAX: usize = 64;
 
-/// Room for datagrams that come.
+/// Buffers for received datagrams.
 pub(crate) struct Slots {
     bytes: Vec<u8>,
-    /// The bytes that each slot has.
+    /// The size of a slot, in bytes.
     slot_bytes: usize,
     sources: Vec<SockAddrStorage>,
     arrived: Vec<Arrived>,
-    /// How many slots the next call offers: few while datagrams come one by one, since each costs
-    /// something.
+    /// The number of slots that the next call offers.
+    ///
+    /// It is small while datagrams come one by one, since each slot has a cost.
     offered: usize,
 }
 
-/// What is in a slot.
+/// The content of a slot.
 #[derive(Clone, Copy)]
 struct Arrived {
     length: usize,
@@ -33,8 +35,9 @@ struct Arrived {
 }
 
 impl Slots {
-    /// Room for `count` datagrams (at most [`BATCH_MAX`]) of `slot_bytes` bytes. Memory is used as
-    /// they come.
+    /// Slots for `count` datagrams (at most [`BATCH_MAX`]) of `slot_bytes` bytes.
+    ///
+    /// The system provides the memory only as datagrams arrive.
     pub(crate) fn new(count: usize, slot_bytes: usize) -> Self {
         let count = count.clamp(1, BATCH_MAX);
         Self {
@@ -46,11 +49,12 @@ impl Slots {
         }
     }
 
-    /// Takes what is there, without waiting: how many datagrams, and whether all slots that were
-    /// offered are full, so that more may be there.
+    /// Receives datagrams without waiting.
+    ///
+    /// Returns their number, and whether all offered slots are full, so that more may be waiting.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] where none is there; others as the system has them.
+    /// [`io::ErrorKind::WouldBlock`] if none is waiting. Otherwise the system's error.
     pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<(usize, bool)> {
         self.arrived.clear();
         let offered = self.offered;
@@ -66,8 +70,7 @@ impl Slots {
         Ok((count, is_full))
     }
 
-    /// The bytes of a datagram, where it comes from, and whether it was longer than its slot;
-    /// `None` where nothing arrived, or from something that has no address.
+    /// The bytes of a datagram, its source, and whether it was longer than its slot.
     pub(crate) fn arrived(&self, index: usize) -> Option<(&[u8], SockAddr, bool)> {
         let arrived = self.arrived.get(index)?;
         let start = index * self.slot_bytes;
@@ -75,9 +78,9 @@ impl Slots {
             .bytes
             .get(start..start + arrived.length.min(self.slot_bytes))?;
         let source = self.sources.get(index)?;
-        // SAFETY: a `SockAddrStorage` is plain memory in which every bit pattern is valid, so a
-        // copy of it is one. The system filled `source_length` bytes of it with an address
-        // (no byte for an unnamed Unix socket, which `new` is told as such).
+        // SAFETY: a `SockAddrStorage` is plain memory in which every bit pattern is valid, so it
+        // may be copied. The system wrote an address of `source_length` bytes to it. For an
+        // unnamed Unix socket that is 0, which `new` accepts.
         let source = unsafe { SockAddr::new(std::ptr::read(source), arrived.source_length) };
         Some((bytes, source, arrived.is_cut))
     }
@@ -86,16 +89,16 @@ impl Slots {
     fn fill(&mut self, socket: BorrowedFd<'_>, offered: usize) -> io::Result<()> {
         let mut vectors = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH_MAX];
         let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH_MAX];
-        let rooms = self
+        let buffers = self
             .bytes
             .chunks_exact_mut(self.slot_bytes)
             .zip(&mut self.sources)
             .take(offered);
         let mut count = 0;
-        for (((room, source), vector), header) in rooms.zip(&mut vectors).zip(&mut headers) {
+        for (((buffer, source), vector), header) in buffers.zip(&mut vectors).zip(&mut headers) {
             let vector = vector.write(libc::iovec {
-                iov_base: room.as_mut_ptr().cast(),
-                iov_len: room.len(),
+                iov_base: buffer.as_mut_ptr().cast(),
+                iov_len: buffer.len(),
             });
             header.write(message(
                 std::ptr::from_mut(source).cast(),
@@ -104,9 +107,9 @@ impl Slots {
             ));
             count += 1;
         }
-        // SAFETY: the first `count` headers were written above. Each points to a vector, a room and
-        // a source that are borrowed, live across the call, and are written by the system
-        // only within the lengths given.
+        // SAFETY: the first `count` headers were written above. Each points to a vector, a buffer
+        // and a source that are borrowed during the call. The system writes to them only within
+        // the given lengths.
         let result = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -118,7 +121,7 @@ impl Slots {
         };
         let received = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
         for header in headers.iter().take(received) {
-            // SAFETY: written above, and by the system.
+            // SAFETY: the header was written above, and by the system.
             let header = unsafe { header.assume_init_ref() };
             self.arrived.push(Arrived {
                 length: header.msg_len as usize,
@@ -131,24 +134,24 @@ impl Slots {
 
     #[cfg(not(target_os = "linux"))]
     fn fill(&mut self, socket: BorrowedFd<'_>, offered: usize) -> io::Result<()> {
-        for (room, source) in self
+        for (buffer, source) in self
             .bytes
             .chunks_exact_mut(self.slot_bytes)
             .zip(&mut self.sources)
             .take(offered)
         {
             let mut vector = libc::iovec {
-                iov_base: room.as_mut_ptr().cast(),
-                iov_len: room.len(),
+                iov_base: buffer.as_mut_ptr().cast(),
+                iov_len: buffer.len(),
             };
-            // SAFETY: all zeros is a valid `msghdr`.
+            // SAFETY: a `msghdr` of zeros is valid.
             let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
             header.msg_name = std::ptr::from_mut(source).cast();
             header.msg_namelen = size_of::<SockAddrStorage>() as libc::socklen_t;
             header.msg_iov = &mut vector;
             header.msg_iovlen = 1;
-            // SAFETY: the header points to a vector, a room and a source that live across the call,
-            // and are written by the system only within the lengths given.
+            // SAFETY: the header points to a vector, a buffer and a source that live during the
+            // call. The system writes to them only within the given lengths.
             let result =
                 unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, libc::MSG_DONTWAIT) };
             match usize::try_from(result) {
@@ -165,12 +168,12 @@ impl Slots {
     }
 }
 
-/// Sends datagrams, at most [`BATCH_MAX`], without waiting: how many of them, from the first on,
-/// went.
+/// Sends at most [`BATCH_MAX`] datagrams without waiting.
+///
+/// Returns how many were sent.
 ///
 /// # Errors
-/// What the system says about the first one: [`io::ErrorKind::WouldBlock`] where there is no room
-/// for it.
+/// The error of the first datagram: [`io::ErrorKind::WouldBlock`] if the socket has no room.
 #[cfg(target_os = "linux")]
 pub(crate) fn send(socket: BorrowedFd<'_>, datagrams: &[(&[u8], &SockAddr)]) -> io::Result<usize> {
     let mut vectors = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH_MAX];
@@ -190,7 +193,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, datagrams: &[(&[u8], &SockAddr)]) -> 
         count += 1;
     }
     // SAFETY: the first `count` headers were written above. Each points to a vector, bytes and an
-    // address that are borrowed and live across the call, which only reads them.
+    // address that are borrowed during the call, which only reads them.
     let result = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
@@ -202,10 +205,10 @@ pub(crate) fn send(socket: BorrowedFd<'_>, datagrams: &[(&[u8], &SockAddr)]) -> 
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
-/// As on Linux, one by one.
+/// Sends datagrams one by one. Returns how many were sent.
 ///
 /// # Errors
-/// What the system says about the first one.
+/// The error of the first datagram.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn send(socket: BorrowedFd<'_>, datagrams: &[(&[u8], &SockAddr)]) -> io::Result<usize> {
     for (index, (bytes, target)) in datagrams.iter().enumerate() {
@@ -226,8 +229,8 @@ fn message(
     name_length: libc::socklen_t,
     vector: &mut libc::iovec,
 ) -> libc::mmsghdr {
-    // SAFETY: all zeros is a valid `mmsghdr`: lengths of zero and null pointers. (It cannot be
-    // written out: some C libraries have padding fields.)
+    // SAFETY: a `mmsghdr` of zeros is valid: its lengths are zero and its pointers null. It cannot
+    // be written out, since some C libraries have padding fields.
     let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
     header.msg_hdr.msg_name = name;
     header.msg_hdr.msg_namelen = name_length;

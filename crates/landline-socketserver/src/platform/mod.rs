@@ -1,4 +1,4 @@
-//! What differs between systems, and what takes `unsafe`: nothing else in this crate does.
+//! The differences between systems, and the only `unsafe` code of this crate.
 
 mod fork;
 mod inherit;

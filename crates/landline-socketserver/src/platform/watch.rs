@@ -1,15 +1,15 @@
-//! A descriptor that tokio watches.
+//! Descriptors that tokio watches.
 
 use std::{io, os::fd::OwnedFd};
 
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Has tokio watch `fd` for what `interest` says.
+/// Lets tokio watch `fd` for `interest`.
 ///
 /// # Errors
-/// Where the system cannot watch one more.
+/// The system's error if it cannot watch another descriptor.
 pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the descriptor is owned by what is returned, which closes it when dropped and not
-    // before; an `OwnedFd` always names the same one.
+    // SAFETY: the returned value owns the descriptor and closes it only when dropped. An `OwnedFd`
+    // always names the same descriptor.
     unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)
 }

@@ -1,4 +1,4 @@
-//! The children of one server: started, watched, drained.
+//! The child processes of a server.
 
 use std::{
     io::{self, PipeReader, PipeWriter},
@@ -16,62 +16,65 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::report;
 use crate::{
-    Drained, Event, Failure, Limits, Peer, Shutdown, acceptor::ACCEPT_REST, gate::Place,
-    hooks::Hooks, platform, wait,
+    DrainOutcome, Event, Failure, Limits, Peer, Shutdown, acceptor::ACCEPT_PAUSE,
+    gate::AddressSlot, hooks::Hooks, platform, wait,
 };
 
-/// How often a child is looked at that closed its pipe and has not ended.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// The exit status of a child whose failure was told.
+/// The interval of checks on a child that closed its pipe and has not ended.
+const REAP_INTERVAL: Duration = Duration::from_millis(20);
+/// The exit status of a child that reported its failure.
 const FAILED: i32 = 1;
-/// That of one that could not even tell.
+/// The exit status of a child that could not report its failure.
 const PANICKED: i32 = 101;
 
-/// The children that run.
+/// The running children.
 pub(crate) struct Children {
     list: Vec<Child>,
     hooks: Hooks,
-    /// Closed, it tells the children to drain; the system closes it where this process dies.
+    /// Closing it tells the children to drain.
+    ///
+    /// The system closes it if this process dies.
     lifeline: Option<PipeWriter>,
     drain: Arc<PipeReader>,
 }
 
-/// What a child is for.
+/// The work of a child.
 pub(crate) enum Job {
-    /// One connection or datagram, with its place.
-    One(Peer, Option<Place>),
-    /// One after the other.
+    /// One connection or datagram, with its address slot.
+    One(Peer, Option<AddressSlot>),
+    /// One connection or datagram after another.
     Worker,
 }
 
-/// Which of the two processes this is, after [`Children::fork`].
-pub(crate) enum Forked {
-    /// The parent, with its children; an error where there is none more.
+/// The process that returns from [`Children::fork`].
+pub(crate) enum NewProcess {
+    /// The parent with its children, and the error if there is no new child.
     Parent(Children, io::Result<()>),
-    Child(Birth),
+    Child(NewChild),
 }
 
 struct Child {
     pid: Pid,
     job: Job,
     since: Instant,
-    /// Closed by the child's end. `None` once it was.
+    /// The child closes it at its end. `None` after that.
     pipe: Option<PipeReader>,
     failure: Option<Failure>,
 }
 
-/// This process as a child: what it was forked for is to be done, then [`Birth::live`] ends it.
-pub(crate) struct Birth {
+/// This process as a new child. The caller must end it with [`NewChild::run`].
+pub(crate) struct NewChild {
     report: PipeWriter,
     drain: Arc<PipeReader>,
 }
 
-impl Birth {
-    /// Does what the child is for, and ends it. `body` gets a pipe that becomes readable when the
-    /// children are to drain.
-    pub(crate) fn live(self, body: impl FnOnce(Arc<PipeReader>) -> Result<(), Failure>) -> ! {
+impl NewChild {
+    /// Does the child's work and ends the process.
+    ///
+    /// `body` gets a pipe that becomes readable when the children must drain.
+    pub(crate) fn run(self, body: impl FnOnce(Arc<PipeReader>) -> Result<(), Failure>) -> ! {
         let Self { report, drain } = self;
-        // Nothing may unwind from here into what was the parent's.
+        // A panic must not unwind into the parent's code.
         let status = catch_unwind(AssertUnwindSafe(|| match body(drain) {
             Ok(()) => 0,
             Err(failure) => {
@@ -84,8 +87,10 @@ impl Birth {
 }
 
 impl Children {
+    /// A list without children.
+    ///
     /// # Errors
-    /// Where this process may not fork.
+    /// [`io::ErrorKind::Unsupported`] if this process may not fork.
     pub(crate) fn new(hooks: &Hooks) -> io::Result<Self> {
         platform::check_fork()?;
         let (reader, writer) = io::pipe()?;
@@ -101,12 +106,12 @@ impl Children {
         self.list.len()
     }
 
-    /// Forks. The child has to drop what is the parent's before it lives.
-    pub(crate) fn fork(mut self, job: Job) -> Forked {
+    /// Forks. The child must drop what belongs to the parent before it runs.
+    pub(crate) fn fork(mut self, job: Job) -> NewProcess {
         let since = Instant::now();
         let forked = io::pipe().and_then(|pipe| Ok((platform::fork()?, pipe)));
         match forked {
-            Ok((platform::ForkedProcess::Child, (_, report))) => Forked::Child(Birth {
+            Ok((platform::ForkedProcess::Child, (_, report))) => NewProcess::Child(NewChild {
                 report,
                 drain: self.drain,
             }),
@@ -118,25 +123,25 @@ impl Children {
                     pipe: Some(pipe),
                     failure: None,
                 });
-                Forked::Parent(self, Ok(()))
+                NewProcess::Parent(self, Ok(()))
             }
             Err(error) => {
                 let same = io::Error::new(error.kind(), error.to_string());
                 if let Job::One(peer, _) = &job {
                     self.hooks
-                        .ended(peer, since, &Err(Failure::NotStarted(same)));
+                        .report_end(peer, since, &Err(Failure::NotStarted(same)));
                 }
-                Forked::Parent(self, Err(error))
+                NewProcess::Parent(self, Err(error))
             }
         }
     }
 
-    /// Keeps `count` workers, each doing `work`, until `shutdown`.
+    /// Keeps `count` workers running, each with `work`, until `shutdown`.
     ///
     /// # Errors
-    /// Where not even the first one can be started, or waiting is not possible at all; no child is
-    /// left then.
-    pub(crate) fn keep(
+    /// The system's error if the first worker cannot be started, or the children cannot be waited
+    /// for. No child runs then.
+    pub(crate) fn run_workers(
         mut self,
         count: usize,
         shutdown: &Shutdown,
@@ -147,22 +152,22 @@ impl Children {
             let is_short = self.count() < count.max(1);
             if is_short && Instant::now() >= next_fork {
                 match self.fork(Job::Worker) {
-                    Forked::Child(birth) => birth.live(work),
-                    Forked::Parent(parent, Ok(())) => self = parent,
-                    Forked::Parent(parent, Err(error)) => {
+                    NewProcess::Child(child) => child.run(work),
+                    NewProcess::Parent(parent, Ok(())) => self = parent,
+                    NewProcess::Parent(parent, Err(error)) => {
                         if parent.list.is_empty() {
                             return Err(error);
                         }
                         self = parent;
                         self.hooks.report(&Event::AcceptFailed { error: &error });
-                        next_fork = Instant::now() + ACCEPT_REST;
+                        next_fork = Instant::now() + ACCEPT_PAUSE;
                     }
                 }
                 continue;
             }
             let mut inputs = vec![shutdown.pipe_fd()];
             inputs.extend(self.pipes());
-            let until = [self.look_at(), is_short.then_some(next_fork)]
+            let until = [self.next_reap(), is_short.then_some(next_fork)]
                 .into_iter()
                 .flatten()
                 .min();
@@ -174,12 +179,12 @@ impl Children {
                 return Ok(self);
             }
             if self.reap() > 0 {
-                next_fork = Instant::now() + ACCEPT_REST;
+                next_fork = Instant::now() + ACCEPT_PAUSE;
             }
         }
     }
 
-    /// What becomes readable when a child ends.
+    /// The pipes that become readable when a child ends.
     pub(crate) fn pipes(&self) -> Vec<BorrowedFd<'_>> {
         self.list
             .iter()
@@ -187,20 +192,20 @@ impl Children {
             .collect()
     }
 
-    /// When to call [`Children::reap`] even if no pipe is readable.
-    pub(crate) fn look_at(&self) -> Option<Instant> {
+    /// When to call [`Children::reap`] if no pipe becomes readable.
+    pub(crate) fn next_reap(&self) -> Option<Instant> {
         self.list
             .iter()
             .any(|child| child.pipe.is_none())
-            .then(|| Instant::now() + LOOK_INTERVAL)
+            .then(|| Instant::now() + REAP_INTERVAL)
     }
 
-    /// Takes leave of those that have ended; how many workers were among them.
+    /// Removes the children that have ended. Returns how many of them were workers.
     pub(crate) fn reap(&mut self) -> usize {
         let mut workers = 0;
         let mut index = 0;
         while let Some(child) = self.list.get_mut(index) {
-            child.listen();
+            child.read_report();
             match child.has_ended() {
                 Some(status) => {
                     let child = self.list.swap_remove(index);
@@ -212,8 +217,8 @@ impl Children {
         workers
     }
 
-    /// Tells all to drain, and ends those that do not in time.
-    pub(crate) fn drain(mut self, limits: &Limits) -> Drained {
+    /// Tells all children to drain, and ends those that do not in time.
+    pub(crate) fn drain(mut self, limits: &Limits) -> DrainOutcome {
         let open = self
             .list
             .iter()
@@ -222,14 +227,14 @@ impl Children {
         self.hooks.report(&Event::Draining { open });
         self.lifeline = None;
         if self.all_end_within(limits.drain_time) {
-            return Drained { cut_off: 0 };
+            return DrainOutcome { cut_off: 0 };
         }
         let cut_off = self.signal(Signal::TERM);
         if !self.all_end_within(limits.ending_time) {
             self.signal(Signal::KILL);
             self.all_end_within(Duration::MAX);
         }
-        Drained { cut_off }
+        DrainOutcome { cut_off }
     }
 
     fn all_end_within(&mut self, time: Duration) -> bool {
@@ -242,8 +247,8 @@ impl Children {
             let Some(left) = time.checked_sub(since.elapsed()) else {
                 return false;
             };
-            let look = if self.look_at().is_some() {
-                LOOK_INTERVAL
+            let look = if self.next_reap().is_some() {
+                REAP_INTERVAL
             } else {
                 Duration::MAX
             };
@@ -253,9 +258,9 @@ impl Children {
         }
     }
 
-    /// How many got it.
+    /// Sends a signal to all children. Returns how many got it.
     fn signal(&self, signal: Signal) -> usize {
-        // A child that was not waited for keeps its number, so nobody else is hit.
+        // A child keeps its process id until it is waited for, so no other process is hit.
         self.list
             .iter()
             .filter(|child| kill_process(child.pid, signal).is_ok())
@@ -264,8 +269,8 @@ impl Children {
 }
 
 impl Child {
-    /// Hears what the child says, once it has closed its pipe.
-    fn listen(&mut self) {
+    /// Reads the child's report once it has closed its pipe.
+    fn read_report(&mut self) {
         let has_closed = |pipe: &PipeReader| wait::is_readable(pipe.as_fd());
         if let Some(pipe) = self.pipe.take_if(|pipe| has_closed(pipe)) {
             self.failure = report::read(&pipe);
@@ -279,13 +284,12 @@ impl Child {
         match waitpid(Some(self.pid), WaitOptions::NOHANG) {
             Ok(Some((_, status))) => Some(ExitStatus::from_raw(status.as_raw())),
             Ok(None) | Err(rustix::io::Errno::INTR) => None,
-            // Somebody else has waited for it: the program ignores its children's ends, or waits
-            // for any.
+            // The program waited for this child itself, or ignores the end of its children.
             Err(_) => Some(ExitStatus::default()),
         }
     }
 
-    /// Reports the end; whether it was a worker's.
+    /// Reports the end of the child. Returns whether it was a worker.
     fn report(self, hooks: &Hooks, status: ExitStatus) -> bool {
         let outcome = match self.failure {
             Some(failure) => Err(failure),
@@ -293,9 +297,9 @@ impl Child {
             None => Err(Failure::Died(status)),
         };
         match self.job {
-            Job::One(peer, place) => {
-                drop(place);
-                hooks.ended(&peer, self.since, &outcome);
+            Job::One(peer, slot) => {
+                drop(slot);
+                hooks.report_end(&peer, self.since, &outcome);
                 false
             }
             Job::Worker => {

@@ -1,17 +1,18 @@
-//! Child processes that handlers run in.
+//! Handlers in child processes.
 
 mod children;
 mod report;
 
-pub(crate) use children::{Children, Forked, Job};
+pub(crate) use children::{Children, Job, NewProcess};
 
-/// How handlers are spread over processes.
+/// The use of processes for handlers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Processes {
-    /// A process is forked for each connection or datagram, and ends with it.
+    /// A process is forked for each connection or datagram and ends with it.
     Each,
-    /// So many are forked before the first one comes (at least 1); each serves one connection or
-    /// datagram after the other. One that dies is replaced. Hooks are called in the workers,
-    /// which share no memory with the parent or one another.
+    /// This many workers (at least 1) are forked at the start.
+    ///
+    /// Each serves one connection or datagram after another. A worker that dies is replaced. Hooks
+    /// are called in the workers, which share no memory with the parent or each other.
     Workers(usize),
 }

@@ -1,10 +1,10 @@
-//! What a child says at its end.
+//! The report of a child about its failure.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 
 use crate::Failure;
 
-/// What a pipe takes in one piece on every system is less, but nobody else writes to it.
+/// The maximum length of a report, in bytes, so that it fits into a pipe.
 const REPORT_BYTES_MAX: usize = 2048;
 
 const HANDSHAKE: u8 = b'w';
@@ -12,7 +12,7 @@ const HANDLER: u8 = b'h';
 const PANICKED: u8 = b'p';
 const NOT_STARTED: u8 = b's';
 
-/// Writes why a child failed.
+/// Writes the failure of this child.
 pub(super) fn write(mut pipe: &PipeWriter, failure: &Failure) {
     let (kind, text) = match failure {
         Failure::Handshake(error) => (HANDSHAKE, error.to_string()),
@@ -23,11 +23,11 @@ pub(super) fn write(mut pipe: &PipeWriter, failure: &Failure) {
     let mut bytes = vec![kind];
     bytes.extend_from_slice(text.as_bytes());
     bytes.truncate(REPORT_BYTES_MAX);
-    // A parent that is gone does not want to know.
+    // This fails if the parent is gone.
     let _ = pipe.write_all(&bytes);
 }
 
-/// Reads it, when the child has closed its end; `None` where it said nothing.
+/// Reads the report when the child has closed its end; `None` if there is none.
 pub(super) fn read(pipe: &PipeReader) -> Option<Failure> {
     let mut bytes = Vec::new();
     pipe.take(REPORT_BYTES_MAX as u64)
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_child_says_is_understood() {
+    fn failure_report_round_trips() {
         let failures = [
             Failure::Handshake(io::Error::other("a")),
             Failure::Handler(io::Error::other("b")),

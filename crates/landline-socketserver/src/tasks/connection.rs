@@ -1,4 +1,4 @@
-//! A connection, as an async handler sees it.
+//! The connection of an async handler.
 
 use std::{
     fmt,
@@ -12,9 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Drain;
 use crate::Peer;
 
-/// A connection: a stream to read from and write to, who is at its other end, and whether the
-/// server drains. It is closed when the handler has returned, unless the handler took the stream
-/// out.
+/// A connection: its stream, its peer, and the drain signal.
+///
+/// It is closed when the handler has returned, unless the handler took the stream.
 pub struct Connection<S> {
     stream: S,
     peer: Peer,
@@ -22,7 +22,7 @@ pub struct Connection<S> {
 }
 
 impl<S> Connection<S> {
-    /// A connection that comes from elsewhere than a server of this crate.
+    /// A connection that no server of this crate has accepted.
     pub fn new(stream: S, peer: Peer, drain: Drain) -> Self {
         Self {
             stream,
@@ -31,27 +31,27 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Who is at the other end.
+    /// The peer.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// Tells whether the server drains.
+    /// The signal that the server drains.
     pub fn drain(&self) -> &Drain {
         &self.drain
     }
 
-    /// The stream and the drain, to wait for both at once.
+    /// The stream and the drain signal, to wait for both.
     pub fn parts_mut(&mut self) -> (&mut S, &mut Drain) {
         (&mut self.stream, &mut self.drain)
     }
 
-    /// The stream: what the wrapper made of the socket.
+    /// The stream that the wrapper returned.
     pub fn stream(&self) -> &S {
         &self.stream
     }
 
-    /// The stream, to change it.
+    /// The stream, mutably.
     pub fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
     }

@@ -1,21 +1,24 @@
-//! Learning, in an async handler, that the server drains.
+//! The drain signal of async handlers.
 
 use tokio::sync::watch;
 
-/// Tells a handler that the server takes no more connections and waits for those it has. Clones
-/// tell the same.
+/// The signal that the server drains.
+///
+/// The server then accepts no more connections and waits for its handlers.
+///
+/// Clones share the signal.
 #[derive(Debug, Clone)]
 pub struct Drain {
     stage: watch::Receiver<Stage>,
 }
 
-/// How far a server has come.
+/// The stage of a server's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Serving,
-    /// What runs may end, nothing begins.
+    /// Handlers may finish.
     Draining,
-    /// What still runs is to end at once.
+    /// Handlers must return at once.
     Ending,
 }
 
@@ -24,7 +27,7 @@ impl Drain {
         Self { stage }
     }
 
-    /// One that tells nothing, for a connection that is served without a server.
+    /// A signal that never comes, for a connection without a server.
     pub fn never() -> Self {
         Self {
             stage: watch::Sender::new(Stage::Serving).subscribe(),
@@ -32,24 +35,32 @@ impl Drain {
     }
 
     /// Whether the server drains.
-    pub fn has_begun(&self) -> bool {
+    pub fn has_started(&self) -> bool {
         *self.stage.borrow() >= Stage::Draining
     }
 
-    /// Returns once the server drains. Cancel-safe.
-    pub async fn begun(&mut self) {
-        self.reached(Stage::Draining).await;
+    /// Waits until the server drains.
+    ///
+    /// # Cancel safety
+    /// It can be dropped and called again.
+    pub async fn wait_for_start(&mut self) {
+        self.wait_for(Stage::Draining).await;
     }
 
-    /// Returns once the time for draining is over: what is not done within
-    /// [`Limits::ending_time`](crate::Limits::ending_time) from now is cut off. Cancel-safe.
-    pub async fn over(&mut self) {
-        self.reached(Stage::Ending).await;
+    /// Waits until the drain time is over.
+    ///
+    /// A handler that has not returned after [`Limits::ending_time`](crate::Limits::ending_time) is
+    /// then cut off.
+    ///
+    /// # Cancel safety
+    /// It can be dropped and called again.
+    pub async fn wait_for_end(&mut self) {
+        self.wait_for(Stage::Ending).await;
     }
 
-    async fn reached(&mut self, stage: Stage) {
+    async fn wait_for(&mut self, stage: Stage) {
         if self.stage.wait_for(|now| *now >= stage).await.is_err() {
-            // Nobody is left to tell.
+            // The server is gone without draining.
             std::future::pending().await
         }
     }

@@ -1,25 +1,25 @@
-//! What an async handler is.
+//! The traits of async handlers and wrappers.
 
 use std::{future::Future, io};
 
 use super::Connection;
 use crate::Plain;
 
-/// Serves one connection, over whatever stream `S`, without ever blocking its thread. An async
-/// function or closure over `&mut Connection` is one too, if it can be cloned.
+/// Serves one connection over a stream `S`, without blocking its thread.
 ///
-/// Each connection is served by a clone of the handler that the server was given, in a task of its
-/// own. [`setup`](Handler::setup), then [`handle`](Handler::handle), then
-/// [`finish`](Handler::finish) are called. The connection is closed when they are done; a panic
-/// ends it and nothing else. A task that is cut off at the end of draining is dropped where it
-/// waits, and `finish` is not called then.
+/// Each connection gets a clone of the server's handler and a task. The task calls
+/// [`setup`](Handler::setup), [`handle`](Handler::handle) and [`finish`](Handler::finish), then
+/// closes the connection. A panic ends this connection only. A task that is cut off is dropped,
+/// without `finish`.
+///
+/// An async function or closure over `&mut Connection` that can be cloned is a handler too.
 ///
 /// ```
 /// use landline_socketserver::tasks::{Connection, Handler};
 /// use std::io;
 /// use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 ///
-/// /// Greets whoever gives a name of at most 100 bytes and ends it.
+/// /// Greets a peer that sends a name of at most 100 bytes.
 /// #[derive(Clone)]
 /// struct Greeter;
 ///
@@ -32,10 +32,12 @@ use crate::Plain;
 /// }
 /// ```
 pub trait Handler<S>: Clone {
-    /// Prepares, within [`Limits::handshake_timeout`](crate::Limits::handshake_timeout): the place
-    /// for a login. Nothing unless implemented.
+    /// Prepares the connection, for example with a login. Does nothing by default.
+    ///
+    /// It must return within [`Limits::handshake_timeout`](crate::Limits::handshake_timeout).
     ///
     /// # Errors
+    /// An error ends the connection, without `handle` and `finish`.
     /// End the connection; neither `handle` nor `finish` is called then.
     fn setup(
         &mut self,
@@ -45,19 +47,19 @@ pub trait Handler<S>: Clone {
         std::future::ready(Ok(()))
     }
 
-    /// Serves the connection from here to its end.
+    /// Serves the connection to its end.
     ///
     /// # Errors
-    /// End the connection and are reported to `on_error`.
+    /// An error ends the connection and is reported to `on_error`.
     fn handle(
         &mut self,
         connection: &mut Connection<S>,
     ) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Cleans up, also when `handle` failed or panicked. Nothing unless implemented.
+    /// Cleans up, also after an error or panic in `handle`. Does nothing by default.
     ///
     /// # Errors
-    /// Are reported to `on_error`, unless `handle` had failed already.
+    /// An error is reported to `on_error`, unless `handle` has failed.
     fn finish(
         &mut self,
         connection: &mut Connection<S>,
@@ -67,10 +69,11 @@ pub trait Handler<S>: Clone {
     }
 }
 
-/// An async function over `&mut Connection`: what makes closures handlers. Nothing else is to
-/// implement it.
+/// An async function over `&mut Connection`.
+///
+/// It makes closures handlers; do not implement it.
 pub trait Call<'a, S: 'a>: FnOnce(&'a mut Connection<S>) -> Self::Future {
-    /// What it returns.
+    /// The future that it returns.
     type Future: Future<Output = io::Result<()>> + Send + 'a;
 }
 
@@ -95,16 +98,19 @@ where
     }
 }
 
-/// Makes another stream of a connection's socket before its handler gets it: the server's side of
-/// TLS, for instance. A closure that returns a future is one too.
+/// Turns the socket of a connection into another stream, such as TLS.
+///
+/// A closure that returns a future is a wrapper too.
 pub trait Wrap<S> {
-    /// What is made of it.
+    /// The new stream.
     type Stream;
 
-    /// Makes it, within [`Limits::handshake_timeout`](crate::Limits::handshake_timeout).
+    /// Wraps a stream.
+    ///
+    /// It must return within [`Limits::handshake_timeout`](crate::Limits::handshake_timeout).
     ///
     /// # Errors
-    /// End the connection.
+    /// An error ends the connection.
     fn wrap(&self, stream: S) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 

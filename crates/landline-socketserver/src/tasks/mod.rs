@@ -1,4 +1,4 @@
-//! Async handlers, for the model `tasks`, on tokio.
+//! Async handlers on tokio, for the model `tasks`.
 
 mod connection;
 mod drain;
@@ -12,13 +12,13 @@ mod timed;
 pub use connection::Connection;
 pub use drain::Drain;
 pub use handler::{Call, Handler, Wrap};
-pub(crate) use run::guarded;
-pub(crate) use serve::{all_end_within, report};
+pub(crate) use run::catch_panic;
+pub(crate) use serve::{all_end_within, run_and_report};
 pub use socket::TaskSocket;
 pub use timed::Timed;
 
-/// What a handler of unencrypted TCP gets.
+/// The connection of a handler for TCP.
 pub type TcpConnection = Connection<Timed<tokio::net::TcpStream>>;
 
-/// What a handler of a Unix socket, or of the [in-memory listener](crate::memory), gets.
+/// The connection of a handler for Unix sockets or [`memory`](crate::memory).
 pub type UnixConnection = Connection<Timed<tokio::net::UnixStream>>;

@@ -1,4 +1,4 @@
-//! The model `tasks` for handlers that block: through a bounded pool of threads.
+//! The model `tasks` for blocking handlers, on a pool of threads.
 
 use std::{future::Future, io, net::Shutdown, sync::Arc};
 
@@ -6,19 +6,21 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 
 use super::{Drain, serve::serve};
 use crate::{
-    Drained, Failure, Listener, Server, Socket, Stopper,
+    DrainOutcome, Failure, Listener, Server, Socket, Stopper,
     blocking::{self, Handler, Timed, Wrap, run},
 };
 
 impl<L: Listener, H, W> Server<L, H, W> {
-    /// Accepts in the tokio runtime, and serves each connection by a blocking handler on a thread
-    /// of the runtime's pool, `threads_max` at a time (at least 1). Up to
-    /// [`Limits::connections_max`](crate::Limits::connections_max) further ones are accepted and
-    /// wait for a thread. Draining is as with [`tasks`](Server::tasks), save that a thread
-    /// cannot be cut off: its connection is shut down, and the runtime waits for it when it is
-    /// shut down itself.
+    /// Accepts with tokio, and serves each connection on a thread with a blocking handler.
     ///
-    /// For blocking handlers in a program that is async otherwise.
+    /// At most `threads_max` (at least 1) threads of the runtime's pool serve at a time. Further
+    /// connections are accepted, up to
+    /// [`Limits::connections_max`](crate::Limits::connections_max), and wait for a thread.
+    ///
+    /// It drains as [`tasks`](Server::tasks) does, but a thread cannot be cut off. Instead its
+    /// connection is shut down. The runtime waits for the thread when it shuts down.
+    ///
+    /// Use it for blocking handlers in an async program.
     ///
     /// ```
     /// use landline_socketserver::{Bind, Server, blocking::TcpConnection};
@@ -42,12 +44,12 @@ impl<L: Listener, H, W> Server<L, H, W> {
     /// ```
     ///
     /// # Errors
-    /// As with [`tasks`](Server::tasks).
+    /// As [`tasks`](Server::tasks).
     pub async fn pooled_tasks(
         self,
         threads_max: usize,
         shutdown: impl Future<Output = ()>,
-    ) -> io::Result<Drained>
+    ) -> io::Result<DrainOutcome>
     where
         W: Wrap<Timed<L::Socket>> + Send + Sync + 'static,
         H: Handler<W::Stream> + Send + Sync + 'static,
@@ -55,43 +57,47 @@ impl<L: Listener, H, W> Server<L, H, W> {
         let Self { listener, parts } = self;
         let parts = Arc::new(parts);
         let shared = parts.clone();
-        let places = Arc::new(Semaphore::new(threads_max.clamp(1, Semaphore::MAX_PERMITS)));
+        let threads = Arc::new(Semaphore::new(threads_max.clamp(1, Semaphore::MAX_PERMITS)));
         let (stopper, drained) = Stopper::new()?;
         let shutdown = async move {
             shutdown.await;
             stopper.stop();
         };
         let run_pooled = move |socket, peer, drain| {
-            let (parts, places, pipe) = (shared.clone(), places.clone(), drained.pipe().clone());
+            let parts = shared.clone();
+            let threads = threads.clone();
+            let pipe = drained.pipe().clone();
             async move {
                 let timed = Timed::new(socket, &parts.limits);
-                let place = places
+                let permit = threads
                     .acquire_owned()
                     .await
                     .map_err(|error| Failure::NotStarted(io::Error::other(error)))?;
-                let end = timed.clone();
+                let handle = timed.clone();
                 let thread = tokio::task::spawn_blocking(move || {
                     let outcome = run(&parts, timed, peer, blocking::Drain::new(pipe));
-                    drop(place);
+                    drop(permit);
                     outcome
                 });
-                watched(thread, end, drain).await
+                join_or_shut_down(thread, handle, drain).await
             }
         };
         serve(listener, &parts.limits, &parts.hooks, shutdown, run_pooled).await
     }
 }
 
-/// Waits for the thread of a connection, which is shut down when the time is over.
-async fn watched<S: Socket>(
+/// Waits for the thread of a connection.
+///
+/// Shuts the connection down when the drain time is over.
+async fn join_or_shut_down<S: Socket>(
     mut thread: JoinHandle<Result<(), Failure>>,
     connection: Timed<S>,
     mut drain: Drain,
 ) -> Result<(), Failure> {
     let joined = tokio::select! {
         joined = &mut thread => joined,
-        () = drain.over() => {
-            // One that is gone already needs no telling.
+        () = drain.wait_for_end() => {
+            // This fails if the peer is gone.
             let _ = connection.shutdown(Shutdown::Both);
             thread.await
         }

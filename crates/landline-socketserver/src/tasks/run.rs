@@ -9,11 +9,11 @@ use std::{
 };
 
 use super::{Connection, Drain, Handler, Timed, Wrap, socket::TaskSocket};
-use crate::{Failure, Peer, server::Parts};
+use crate::{Failure, Peer, server::ServerParts};
 
-/// Wraps the socket, then calls the handler's three methods. No panic leaves here.
+/// Wraps the socket and calls the handler's methods. It never panics.
 pub(crate) async fn run<S, H, W>(
-    parts: &Parts<H, W>,
+    parts: &ServerParts<H, W>,
     socket: S,
     peer: Peer,
     drain: Drain,
@@ -40,7 +40,7 @@ where
                 .map_err(Failure::Handshake)?;
             Ok(connection)
         });
-        tokio::time::timeout(parts.limits.handshake_timeout, guarded(handshake))
+        tokio::time::timeout(parts.limits.handshake_timeout, catch_panic(handshake))
             .await
             .unwrap_or_else(|_| {
                 let text = "the handshake took too long";
@@ -57,7 +57,7 @@ where
                 .await
                 .map_err(Failure::Handler)
         });
-        guarded(body).await
+        catch_panic(body).await
     };
     let finished = {
         let body = pin!(async {
@@ -66,19 +66,21 @@ where
                 .await
                 .map_err(Failure::Handler)
         });
-        guarded(body).await
+        catch_panic(body).await
     };
     handled.and(finished)
 }
 
-/// Makes a failure of a panic. It takes what is pinned already, because whatever is moved into a
-/// future has its place in it twice: a connection that waits should take little memory.
-pub(crate) fn guarded<T, F>(mut body: Pin<&mut F>) -> impl Future<Output = Result<T, Failure>>
+/// Turns a panic into a failure.
+///
+/// It takes a pinned future, since a future that is moved into another needs its memory twice. So a
+/// waiting connection takes little memory.
+pub(crate) fn catch_panic<T, F>(mut body: Pin<&mut F>) -> impl Future<Output = Result<T, Failure>>
 where
     F: Future<Output = Result<T, Failure>>,
 {
     poll_fn(move |cx| {
-        // What was seen half changed belongs to the one connection that ends here.
+        // State that is left inconsistent belongs to this connection only.
         catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx)))
             .unwrap_or_else(|payload| Poll::Ready(Err(Failure::panicked(&*payload))))
     })

@@ -16,21 +16,23 @@ use tokio::{
 
 use super::{Drain, Handler, TaskSocket, Timed, Wrap, drain::Stage, run::run};
 use crate::{
-    Drained, Event, Failure, Limits, Listener, Peer, Server,
-    acceptor::{ACCEPT_REST, is_passing},
-    gate::{Gate, Place},
+    DrainOutcome, Event, Failure, Limits, Listener, Peer, Server,
+    acceptor::{ACCEPT_PAUSE, is_transient},
+    gate::{AddressSlot, Gate},
     hooks::Hooks,
     platform,
 };
 
 impl<L: Listener, H, W> Server<L, H, W> {
-    /// Serves each connection by a task of its own, [`Limits::connections_max`] at a time, until
-    /// `shutdown` completes; then waits for the handlers for [`Limits::drain_time`], tells them
-    /// that it is over ([`Drain::over`]), and cuts off those that still run after
-    /// [`Limits::ending_time`]. To be called within a tokio runtime with I/O and time enabled.
+    /// Serves each connection with its own task, until `shutdown` completes.
     ///
-    /// For thousands of connections that mostly wait. Dropping the future cuts off everything at
-    /// once.
+    /// At most [`Limits::connections_max`] connections are served at a time. To drain, the server
+    /// waits for the handlers for [`Limits::drain_time`], then signals them
+    /// ([`Drain::wait_for_end`]). It cuts off those that still run after [`Limits::ending_time`].
+    /// Dropping the future cuts off everything at once.
+    ///
+    /// Use it for thousands of connections that mostly wait. Call it in a tokio runtime with I/O
+    /// and time enabled.
     ///
     /// ```
     /// use landline_socketserver::{Bind, Server, tasks::TcpConnection};
@@ -66,9 +68,9 @@ impl<L: Listener, H, W> Server<L, H, W> {
     /// ```
     ///
     /// # Errors
-    /// Where waiting for connections is not possible at all. What happens to one connection, or
-    /// passes, is none.
-    pub async fn tasks(self, shutdown: impl Future<Output = ()>) -> io::Result<Drained>
+    /// The system's error if the listener cannot be waited for. An error of one connection, or one
+    /// that may pass, is none.
+    pub async fn tasks(self, shutdown: impl Future<Output = ()>) -> io::Result<DrainOutcome>
     where
         L::Socket: TaskSocket,
         W: Wrap<Timed<<L::Socket as TaskSocket>::Stream>> + Send + Sync + 'static,
@@ -92,14 +94,14 @@ impl<L: Listener, H, W> Server<L, H, W> {
     }
 }
 
-/// Accepts until `shutdown`, a task for each connection, then drains.
+/// Accepts until `shutdown`, with a task for each connection, then drains.
 pub(super) async fn serve<L, R>(
     listener: L,
     limits: &Limits,
     hooks: &Hooks,
     shutdown: impl Future<Output = ()>,
     run: impl Fn(L::Socket, Peer, Drain) -> R + Clone + Send + 'static,
-) -> io::Result<Drained>
+) -> io::Result<DrainOutcome>
 where
     L: Listener,
     R: Future<Output = Result<(), Failure>> + Send + 'static,
@@ -111,22 +113,24 @@ where
     let mut tasks = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
-        let has_room = tasks.len() < limits.connections_max.max(1);
+        let has_capacity = tasks.len() < limits.connections_max.max(1);
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = tasks.join_next(), if !tasks.is_empty() => while tasks.try_join_next().is_some() {},
-            accepted = accept(&listener, &watch, &gate, hooks), if has_room => {
-                let Some((socket, peer, place)) = accepted else { continue };
+            accepted = accept(&listener, &watch, &gate, hooks), if has_capacity => {
+                let Some((socket, peer, slot)) = accepted else { continue };
                 let drain = Drain::new(stage.subscribe());
-                let (run, who, hooks) = (run.clone(), peer.clone(), hooks.clone());
-                tasks.spawn(report(move || run(socket, who, drain), peer, place, hooks));
+                let run = run.clone();
+                let handler_peer = peer.clone();
+                let serve = move || run(socket, handler_peer, drain);
+                tasks.spawn(run_and_report(serve, peer, slot, hooks.clone()));
             }
         }
     }
     drop((watch, listener));
     while tasks.try_join_next().is_some() {}
-    // Who hears of it finds it so.
+    // The stage is set before the event, so that an observer finds it.
     stage.send_replace(Stage::Draining);
     hooks.report(&Event::Draining { open: tasks.len() });
     if !all_end_within(limits.drain_time, &mut tasks).await {
@@ -135,58 +139,63 @@ where
     }
     let cut_off = tasks.len();
     tasks.shutdown().await;
-    Ok(Drained { cut_off })
+    Ok(DrainOutcome { cut_off })
 }
 
-/// The next connection, if it is let in. Cancel-safe.
+/// Accepts the next connection, if it is admitted. It is cancel-safe.
 async fn accept<L: Listener>(
     listener: &L,
     watch: &AsyncFd<OwnedFd>,
     gate: &Arc<Gate>,
     hooks: &Hooks,
-) -> Option<(L::Socket, Peer, Place)> {
+) -> Option<(L::Socket, Peer, AddressSlot)> {
     match watch
         .async_io(Interest::READABLE, |_| listener.accept())
         .await
     {
-        Ok((socket, peer)) => gate.admit(&peer).map(|place| (socket, peer, place)),
+        Ok((socket, peer)) => gate.admit(&peer).map(|slot| (socket, peer, slot)),
         Err(error) => {
-            if !is_passing(&error) {
+            if !is_transient(&error) {
                 hooks.report(&Event::AcceptFailed { error: &error });
-                tokio::time::sleep(ACCEPT_REST).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
             None
         }
     }
 }
 
-/// Serves a connection or a datagram, and reports how it ended, also when it is cut off. What
-/// serves it is made in here, where it is to stay: moved in, it would have its place twice.
-pub(crate) async fn report<R>(serve: impl FnOnce() -> R, peer: Peer, place: Place, hooks: Hooks)
-where
+/// Serves a connection or a datagram, and reports its end, also if it is cut off.
+///
+/// It calls `serve` for the future, since a future that is moved in needs its memory twice.
+pub(crate) async fn run_and_report<R>(
+    serve: impl FnOnce() -> R,
+    peer: Peer,
+    slot: AddressSlot,
+    hooks: Hooks,
+) where
     R: Future<Output = Result<(), Failure>>,
 {
-    let mut end = End {
+    let mut end = EndReport {
         peer,
         since: Instant::now(),
         hooks,
         outcome: Err(Failure::CutOff),
     };
     end.outcome = serve().await;
-    drop(place);
+    drop(slot);
 }
 
-/// Reports the end of a connection when dropped.
-struct End {
+/// Reports the end of a connection when it is dropped.
+struct EndReport {
     peer: Peer,
     since: Instant,
     hooks: Hooks,
     outcome: Result<(), Failure>,
 }
 
-impl Drop for End {
+impl Drop for EndReport {
     fn drop(&mut self) {
-        self.hooks.ended(&self.peer, self.since, &self.outcome);
+        self.hooks.report_end(&self.peer, self.since, &self.outcome);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What becomes of a socket under `tasks`.
+//! Sockets that tokio can take over.
 
 use std::{io, net::TcpStream, os::unix::net::UnixStream};
 
@@ -8,13 +8,13 @@ use crate::Socket;
 
 /// A socket that tokio can take over.
 pub trait TaskSocket: Socket {
-    /// What it is then.
+    /// The async stream.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Hands it over to the runtime this is called in.
+    /// Passes the socket to the current runtime.
     ///
     /// # Errors
-    /// Where the system cannot watch one more.
+    /// The system's error if it cannot watch another socket.
     fn into_task(self) -> io::Result<Self::Stream>;
 }
 

@@ -1,4 +1,4 @@
-//! An async socket that does not wait for ever.
+//! An async socket with an idle timeout.
 
 use std::{
     future::Future,
@@ -14,30 +14,32 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// A connection's socket with the server's [idle timeout](crate::Limits::idle_timeout): reading or
-/// writing fails with [`io::ErrorKind::TimedOut`] once the peer neither sent nor took a byte for
-/// that long.
+/// A socket with the server's [idle timeout](crate::Limits::idle_timeout).
+///
+/// Reads and writes fail with [`io::ErrorKind::TimedOut`] if the peer neither sends nor takes a
+/// byte for that long.
 #[derive(Debug)]
 pub struct Timed<S> {
     stream: S,
     /// A part of the idle timeout; `None` without one.
     part: Option<Duration>,
-    reading: Silence,
-    writing: Silence,
+    reading: IdleClock,
+    writing: IdleClock,
 }
 
-/// How many parts of the idle timeout have passed in silence. Counting them costs no reading of the
-/// clock for a byte that comes.
+/// Counts the parts of the idle timeout that passed without a byte.
+///
+/// So a byte that arrives needs no reading of the clock.
 #[derive(Debug, Default)]
-struct Silence {
+struct IdleClock {
     parts: u8,
-    /// Made when the peer first keeps us waiting.
+    /// Created when a read or write first has to wait.
     sleep: Option<Pin<Box<Sleep>>>,
-    /// Whom it wakes; `None` where it has to be asked again.
+    /// The waker that the sleep has; `None` if the sleep must be polled again.
     waker: Option<Waker>,
 }
 
-/// The parts of an idle timeout: by one of them it may be late.
+/// The parts of an idle timeout. The timeout may be late by one part.
 const PARTS: u8 = 4;
 
 impl<S> Timed<S> {
@@ -46,12 +48,12 @@ impl<S> Timed<S> {
         Self {
             stream,
             part,
-            reading: Silence::default(),
-            writing: Silence::default(),
+            reading: IdleClock::default(),
+            writing: IdleClock::default(),
         }
     }
 
-    /// The socket itself, to set options of it or to ask for its addresses.
+    /// The socket, to set options or to read its addresses.
     pub fn socket(&self) -> &S {
         &self.stream
     }
@@ -61,25 +63,25 @@ impl<S> Timed<S> {
         self.stream
     }
 
-    fn heard(&mut self) {
+    fn reset_silence(&mut self) {
         self.reading.parts = 0;
         self.writing.parts = 0;
     }
 
-    fn settle<T>(
+    fn check_silence<T>(
         &mut self,
         cx: &mut Context<'_>,
         polled: Poll<io::Result<T>>,
-        which: fn(&mut Self) -> &mut Silence,
+        clock: fn(&mut Self) -> &mut IdleClock,
     ) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.heard();
+            self.reset_silence();
             return polled;
         }
         let Some(part) = self.part else {
             return Poll::Pending;
         };
-        match which(self).poll(cx, part) {
+        match clock(self).poll(cx, part) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {
                 let text = "the peer was silent for too long";
@@ -89,11 +91,11 @@ impl<S> Timed<S> {
     }
 }
 
-impl Silence {
-    /// Ready when it has lasted too long.
+impl IdleClock {
+    /// Ready when the timeout has passed.
     fn poll(&mut self, cx: &mut Context<'_>, part: Duration) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(part)));
-        // Being polled again and again is most of what it costs.
+        // Polling the sleep again is most of the cost, so it is avoided.
         if self
             .waker
             .as_ref()
@@ -103,14 +105,14 @@ impl Silence {
             return Poll::Pending;
         }
         loop {
-            // A task that has used up its turn is told to wait whatever it waits for: the sleep
-            // will not wake it then.
+            // A task that has used up its budget gets `Pending` from everything. The sleep will not
+            // wake it then.
             let has_turn = has_budget_remaining();
             if sleep.as_mut().poll(cx).is_pending() {
                 self.waker = has_turn.then(|| cx.waker().clone());
                 return Poll::Pending;
             }
-            // The first part that passes may have begun before the last byte came.
+            // The first part may have begun before the last byte arrived.
             self.parts += 1;
             if self.parts > PARTS {
                 return Poll::Ready(());
@@ -128,7 +130,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
     ) -> Poll<io::Result<()>> {
         let timed = self.get_mut();
         let polled = Pin::new(&mut timed.stream).poll_read(cx, buffer);
-        timed.settle(cx, polled, |timed| &mut timed.reading)
+        timed.check_silence(cx, polled, |timed| &mut timed.reading)
     }
 }
 
@@ -140,7 +142,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     ) -> Poll<io::Result<usize>> {
         let timed = self.get_mut();
         let polled = Pin::new(&mut timed.stream).poll_write(cx, bytes);
-        timed.settle(cx, polled, |timed| &mut timed.writing)
+        timed.check_silence(cx, polled, |timed| &mut timed.writing)
     }
 
     fn poll_write_vectored(
@@ -150,7 +152,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     ) -> Poll<io::Result<usize>> {
         let timed = self.get_mut();
         let polled = Pin::new(&mut timed.stream).poll_write_vectored(cx, bytes);
-        timed.settle(cx, polled, |timed| &mut timed.writing)
+        timed.check_silence(cx, polled, |timed| &mut timed.writing)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,4 +1,4 @@
-//! What holds for connections under every model that runs in this process.
+//! Connections under every model that runs in this process.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -11,12 +11,14 @@ use std::{
     time::Duration,
 };
 
-use landline_socketserver::{Bind, Drained, Limits, Server, Shutdown, Stopper, blocking, tasks};
+use landline_socketserver::{
+    Bind, DrainOutcome, Limits, Server, Shutdown, Stopper, blocking, tasks,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::events::Events;
 
-/// Answers lines: `panic`, `fail` and `drain?` as they say, all others as they are.
+/// Answers lines. `panic`, `fail` and `drain?` do what they say; others are echoed.
 #[derive(Clone, Default)]
 struct Lines {
     finished: Arc<AtomicUsize>,
@@ -41,7 +43,7 @@ impl<S: Read + Write> blocking::Handler<S> for Lines {
             }
             line.push(byte[0]);
             if byte[0] == b'\n' {
-                let drains = connection.drain().has_begun();
+                let drains = connection.drain().has_started();
                 connection
                     .write_all(answer(&String::from_utf8_lossy(&line), drains)?.as_bytes())?;
                 line.clear();
@@ -66,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> tasks::Handler<S> for Lines {
             };
             line.push(byte);
             if byte == b'\n' {
-                let drains = connection.drain().has_begun();
+                let drains = connection.drain().has_started();
                 let text = answer(&String::from_utf8_lossy(&line), drains)?;
                 connection.write_all(text.as_bytes()).await?;
                 line.clear();
@@ -91,11 +93,11 @@ enum Model {
 const ALL: [Model; 4] = [Model::Inline, Model::Threads, Model::Tasks, Model::Pool];
 const MANY: [Model; 3] = [Model::Threads, Model::Tasks, Model::Pool];
 
-/// A server that runs, and what it reported.
+/// A running server and its events.
 struct Running {
     address: SocketAddr,
     stopper: Stopper,
-    thread: thread::JoinHandle<io::Result<Drained>>,
+    thread: thread::JoinHandle<io::Result<DrainOutcome>>,
     events: Events,
     finished: Arc<AtomicUsize>,
 }
@@ -120,12 +122,14 @@ fn start_verified(
     let listener = Bind::new().tcp("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (stopper, shutdown) = Stopper::new().unwrap();
-    let (events, lines) = (Events::default(), Lines::default());
-    let (seen, finished) = (events.clone(), lines.finished.clone());
+    let events = Events::default();
+    let lines = Lines::default();
+    let recorded = events.clone();
+    let finished = lines.finished.clone();
     let server = Server::new(listener, lines)
         .limits(limits)
         .verify(verify)
-        .on_event(move |event| seen.put(event));
+        .on_event(move |event| recorded.put(event));
     let thread = thread::spawn(move || serve(model, server, &shutdown));
     Running {
         address,
@@ -140,7 +144,7 @@ fn serve(
     model: Model,
     server: Server<TcpListener, Lines>,
     shutdown: &Shutdown,
-) -> io::Result<Drained> {
+) -> io::Result<DrainOutcome> {
     let runtime = || {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -151,7 +155,7 @@ fn serve(
     let stopped = async {
         let shutdown = shutdown.clone();
         tokio::task::spawn_blocking(move || {
-            while !shutdown.has_come() {
+            while !shutdown.is_requested() {
                 thread::sleep(Duration::from_millis(2));
             }
         })
@@ -175,7 +179,7 @@ impl Running {
         stream
     }
 
-    fn stop(self) -> Drained {
+    fn stop(self) -> DrainOutcome {
         self.stopper.stop();
         self.thread.join().unwrap().unwrap()
     }
@@ -198,7 +202,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 #[test]
-fn every_model_serves_one_connection_after_the_other() {
+fn every_model_serves_connections_in_turn() {
     for model in ALL {
         let server = start(model, quick());
         for round in 0..3 {
@@ -211,13 +215,13 @@ fn every_model_serves_one_connection_after_the_other() {
         }
         server.events.await_count("ended", 3);
         assert_eq!(server.finished.load(Ordering::SeqCst), 3);
-        assert_eq!(server.stop(), Drained { cut_off: 0 });
+        assert_eq!(server.stop(), DrainOutcome { cut_off: 0 });
     }
 }
 
 /// Proves `panic` in docs/faults.md.
 #[test]
-fn a_panic_or_an_error_ends_one_connection_and_finish_is_called() {
+fn panic_or_error_ends_one_connection_after_finish() {
     for model in ALL {
         let server = start(model, quick());
         for (word, event) in [
@@ -243,7 +247,7 @@ fn a_panic_or_an_error_ends_one_connection_and_finish_is_called() {
 }
 
 #[test]
-fn connections_beyond_the_limit_wait_in_the_backlog() {
+fn connections_above_limit_wait_in_backlog() {
     for model in MANY {
         let server = start(
             model,
@@ -252,7 +256,8 @@ fn connections_beyond_the_limit_wait_in_the_backlog() {
                 ..quick()
             },
         );
-        let (mut first, mut second) = (server.connect(), server.connect());
+        let mut first = server.connect();
+        let mut second = server.connect();
         assert_eq!(ask(&mut first, "1\n"), "1\n");
         assert_eq!(ask(&mut second, "2\n"), "2\n");
         let mut third = server.connect();
@@ -276,7 +281,7 @@ fn connections_beyond_the_limit_wait_in_the_backlog() {
 
 /// Proves `spoofed-source` in docs/faults.md.
 #[test]
-fn one_address_gets_no_more_than_its_share() {
+fn connections_of_one_address_are_limited() {
     for model in MANY {
         let server = start(
             model,
@@ -285,11 +290,12 @@ fn one_address_gets_no_more_than_its_share() {
                 ..quick()
             },
         );
-        let (mut first, mut second) = (server.connect(), server.connect());
+        let mut first = server.connect();
+        let mut second = server.connect();
         assert_eq!(ask(&mut first, "1\n") + &ask(&mut second, "2\n"), "1\n2\n");
         assert!(is_closed(&mut server.connect()), "{model:?}");
         assert_eq!(server.events.count("refused TooManyFromAddress"), 1);
-        // What a connection says of its source counts for nothing.
+        // A PROXY header has no effect.
         let mut liar = server.connect();
         let _ = liar.write_all(b"PROXY TCP4 192.0.2.1 192.0.2.2 5 6\r\n");
         assert!(is_closed(&mut liar), "{model:?}");
@@ -302,7 +308,7 @@ fn one_address_gets_no_more_than_its_share() {
 }
 
 #[test]
-fn verify_refuses_before_the_handler_is_started() {
+fn verify_refuses_before_handler_starts() {
     for model in ALL {
         let server = start_verified(model, quick(), |peer| {
             !peer.socket_addr().unwrap().ip().is_loopback()
@@ -315,7 +321,7 @@ fn verify_refuses_before_the_handler_is_started() {
 }
 
 #[test]
-fn silence_ends_a_connection() {
+fn idle_connection_times_out() {
     for model in ALL {
         let server = start(
             model,
@@ -333,7 +339,7 @@ fn silence_ends_a_connection() {
 
 /// Proves `slow-reader` in docs/faults.md.
 #[test]
-fn a_reader_that_takes_nothing_is_given_up() {
+fn client_that_reads_nothing_times_out() {
     for model in ALL {
         let server = start(
             model,
@@ -344,8 +350,8 @@ fn a_reader_that_takes_nothing_is_given_up() {
         );
         let mut client = server.connect();
         let line = [[b'x'; 65_535].as_slice(), b"\n"].concat();
-        // It sends until both directions are full: the handler stops reading because nobody takes
-        // its answers.
+        // It sends until both directions are full. The handler stops reading because the client
+        // does not take its answers.
         while client.write_all(&line).is_ok() {}
         server.events.await_count("accepted", 1);
         server
@@ -357,7 +363,7 @@ fn a_reader_that_takes_nothing_is_given_up() {
 }
 
 #[test]
-fn draining_lets_a_conversation_end_and_the_handler_knows() {
+fn drain_waits_for_conversations_and_signals_handlers() {
     for model in MANY {
         let server = start(model, quick());
         let mut client = server.connect();
@@ -367,12 +373,12 @@ fn draining_lets_a_conversation_end_and_the_handler_knows() {
         assert_eq!(ask(&mut client, "drain?\n"), "true\n", "{model:?}");
         assert!(TcpStream::connect(server.address).is_err(), "{model:?}");
         drop(client);
-        assert_eq!(server.stop(), Drained { cut_off: 0 });
+        assert_eq!(server.stop(), DrainOutcome { cut_off: 0 });
     }
 }
 
 #[test]
-fn the_deadline_of_draining_ends_what_still_runs() {
+fn drain_deadline_ends_running_handlers() {
     for model in MANY {
         let limits = Limits {
             drain_time: Duration::from_millis(100),
@@ -380,7 +386,7 @@ fn the_deadline_of_draining_ends_what_still_runs() {
             ..quick()
         };
         let limits = match model {
-            // Nothing but the drop of its task ends an async handler that does not listen.
+            // An async handler that ignores the signal ends only when its task is dropped.
             Model::Tasks => Limits {
                 ending_time: Duration::from_millis(100),
                 ..limits

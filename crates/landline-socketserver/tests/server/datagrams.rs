@@ -1,4 +1,4 @@
-//! What holds for datagrams.
+//! Datagrams under every model that runs in this process.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use std::{
 };
 
 use landline_socketserver::{
-    Bind, Drained, Limits, Shutdown, Stopper,
+    Bind, DrainOutcome, Limits, Shutdown, Stopper,
     datagram::{Datagram, DatagramServer, DatagramSocket, Outbox, Outlet},
 };
 
@@ -37,7 +37,7 @@ const ALL: [Model; 3] = [Model::Inline, Model::Threads, Model::Tasks];
 
 struct Running {
     stopper: Stopper,
-    thread: thread::JoinHandle<io::Result<Drained>>,
+    thread: thread::JoinHandle<io::Result<DrainOutcome>>,
     events: Events,
 }
 
@@ -77,13 +77,16 @@ impl Running {
 
     fn stop(self) {
         self.stopper.stop();
-        assert_eq!(self.thread.join().unwrap().unwrap(), Drained { cut_off: 0 });
+        assert_eq!(
+            self.thread.join().unwrap().unwrap(),
+            DrainOutcome { cut_off: 0 }
+        );
     }
 }
 
 async fn come(shutdown: Shutdown) {
     let poll = move || {
-        while !shutdown.has_come() {
+        while !shutdown.is_requested() {
             thread::sleep(Duration::from_millis(2));
         }
     };
@@ -117,7 +120,7 @@ fn receive(client: &UdpSocket) -> Vec<u8> {
 }
 
 #[test]
-fn every_datagram_is_one_message_from_empty_to_the_longest() {
+fn datagrams_of_all_lengths_keep_their_bounds() {
     for model in ALL {
         let (socket, address) = udp();
         let server = Running::start(model, socket, Limits::default());
@@ -131,10 +134,10 @@ fn every_datagram_is_one_message_from_empty_to_the_longest() {
 }
 
 #[test]
-fn many_at_once_are_all_answered_and_none_is_merged() {
+fn many_datagrams_are_answered_separately() {
     for model in ALL {
         let (socket, address) = udp();
-        // All are in the socket's buffer before the server begins, so they are taken in batches.
+        // All are in the socket's buffer before the server starts, so it receives them in batches.
         let client = client();
         for number in 0..150_u32 {
             client.send_to(&number.to_le_bytes(), address).unwrap();
@@ -150,7 +153,7 @@ fn many_at_once_are_all_answered_and_none_is_merged() {
 }
 
 #[test]
-fn a_panic_costs_one_datagram() {
+fn panic_costs_one_datagram() {
     for model in ALL {
         let (socket, address) = udp();
         let server = Running::start(model, socket, Limits::default());
@@ -165,7 +168,7 @@ fn a_panic_costs_one_datagram() {
 }
 
 #[test]
-fn a_datagram_that_is_too_long_is_dropped_not_cut() {
+fn datagram_above_limit_is_dropped() {
     for model in ALL {
         let (socket, address) = udp();
         let server = Running::start(
@@ -184,11 +187,11 @@ fn a_datagram_that_is_too_long_is_dropped_not_cut() {
     }
 }
 
-/// Only what has a socket of the server's can send from its address; where sources can be forged,
-/// anybody can.
-/// Proves `amplification` in docs/faults.md.
+/// Here only the server's own socket can send from its address.
+///
+/// With forged sources everybody can. Proves `amplification` in docs/faults.md.
 #[test]
-fn what_claims_to_come_from_the_server_itself_is_not_echoed_for_ever() {
+fn datagram_from_own_address_is_not_echoed() {
     for model in ALL {
         let (socket, address) = udp();
         let twin = socket.try_clone().unwrap();
@@ -201,15 +204,15 @@ fn what_claims_to_come_from_the_server_itself_is_not_echoed_for_ever() {
 }
 
 #[test]
-fn a_client_that_has_gone_disturbs_nobody() {
+fn vanished_client_disturbs_no_other() {
     for model in ALL {
         let (socket, address) = udp();
         let server = Running::start(model, socket, Limits::default());
-        // Bound before: it must not get the port of one that has gone, nor the answer that is on
-        // its way there.
+        // It is bound first, so that it does not get the port of a client that is gone, and an
+        // answer for that client.
         let stays = client();
         for _ in 0..20 {
-            // Its port is closed when the answer comes, which the network says to the server.
+            // Its port is closed when the answer arrives. The network reports that to the server.
             client().send_to(b"gone", address).unwrap();
         }
         assert_eq!(ask(&stays, address, b"here"), b"here", "{model:?}");
@@ -218,7 +221,7 @@ fn a_client_that_has_gone_disturbs_nobody() {
 }
 
 #[test]
-fn unix_datagrams_are_answered_where_there_is_a_name() {
+fn unix_datagram_is_answered_if_source_has_name() {
     for model in ALL {
         let folder = scratch();
         let socket = Bind::new().unix_datagram(folder.join("server")).unwrap();
@@ -239,9 +242,9 @@ fn unix_datagrams_are_answered_where_there_is_a_name() {
     }
 }
 
-/// One that reads nothing has its queue full soon; the others are answered all the same.
+/// Its queue is soon full. The others are still answered.
 #[test]
-fn a_unix_client_that_reads_nothing_holds_up_nobody() {
+fn unix_client_that_reads_nothing_delays_no_other() {
     for model in ALL {
         let folder = scratch();
         let socket = Bind::new().unix_datagram(folder.join("server")).unwrap();
@@ -261,7 +264,7 @@ fn a_unix_client_that_reads_nothing_holds_up_nobody() {
     }
 }
 
-/// A folder of this test's own.
+/// A folder for this test.
 fn scratch() -> std::path::PathBuf {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -271,13 +274,16 @@ fn scratch() -> std::path::PathBuf {
 }
 
 #[test]
-fn one_request_can_be_handled_and_then_another() {
+fn handle_request_handles_one_datagram_per_call() {
     let (socket, address) = udp();
     let server = DatagramServer::new(socket, echo);
     let nothing = server
         .handle_request(Some(Duration::from_millis(20)))
         .unwrap();
-    assert_eq!(nothing, landline_socketserver::blocking::Handled::TimedOut);
+    assert_eq!(
+        nothing,
+        landline_socketserver::blocking::RequestOutcome::TimedOut
+    );
     let client = client();
     for word in [b"one", b"two"] {
         client.send_to(word, address).unwrap();
@@ -287,7 +293,7 @@ fn one_request_can_be_handled_and_then_another() {
 }
 
 #[test]
-fn a_slow_handler_under_threads_leaves_the_others_free() {
+fn slow_handler_thread_delays_no_other() {
     let (socket, address) = udp();
     let (stopper, shutdown) = Stopper::new().unwrap();
     let (release, held) = mpsc::channel::<()>();
@@ -299,7 +305,8 @@ fn a_slow_handler_under_threads_leaves_the_others_free() {
         outbox.send(datagram.peer(), datagram.bytes())
     };
     let thread = thread::spawn(move || DatagramServer::new(socket, handler).threads(2, &shutdown));
-    let (slow, quick) = (client(), client());
+    let slow = client();
+    let quick = client();
     slow.send_to(b"wait", address).unwrap();
     assert_eq!(ask(&quick, address, b"quick"), b"quick");
     release.send(()).unwrap();

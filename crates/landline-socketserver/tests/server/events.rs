@@ -1,4 +1,4 @@
-//! What a server reported.
+//! The events that a server reported.
 
 use std::{
     sync::{Arc, Condvar, Mutex},
@@ -43,12 +43,12 @@ impl Events {
             .count()
     }
 
-    /// Waits for events that have to come.
+    /// Waits for events that must come.
     pub(crate) fn await_count(&self, text: &str, count: usize) {
         self.await_that(|events| events.iter().filter(|event| *event == text).count() >= count);
     }
 
-    /// Waits until what has happened is as it has to be.
+    /// Waits until the events meet a condition.
     pub(crate) fn await_that(&self, is_so: impl Fn(&[String]) -> bool) {
         let (events, changed) = &*self.0;
         let guard = events.lock().unwrap();

@@ -1,4 +1,4 @@
-//! Servers under every model that runs in this process, on loopback.
+//! Servers on loopback, with every model that runs in this process.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

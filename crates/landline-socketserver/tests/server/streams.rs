@@ -1,4 +1,4 @@
-//! Other streams than TCP, and connections wrapped into something else.
+//! Streams other than TCP, and wrapped connections.
 
 use std::{
     io::{self, Read, Write},
@@ -9,7 +9,7 @@ use std::{
 
 use landline_socketserver::{
     Bind, Limits, Server, Stopper,
-    blocking::{self, Handled, TcpConnection, Timed, UnixConnection},
+    blocking::{self, RequestOutcome, TcpConnection, Timed, UnixConnection},
     memory, tasks,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,7 +40,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
-fn unix_sockets_are_served_and_a_stale_one_is_replaced() {
+fn unix_listener_replaces_stale_socket() {
     let path = std::env::temp_dir().join(format!("socketserver-{}-stale", std::process::id()));
     drop(UnixListener::bind(&path).unwrap());
     assert!(Bind::new().address_reuse(false).unix(&path).is_err());
@@ -56,7 +56,7 @@ fn unix_sockets_are_served_and_a_stale_one_is_replaced() {
 }
 
 #[test]
-fn a_file_that_is_no_socket_is_never_replaced() {
+fn unix_listener_keeps_regular_file() {
     let path = std::env::temp_dir().join(format!("socketserver-{}-file", std::process::id()));
     std::fs::write(&path, "precious").unwrap();
     assert!(Bind::new().unix(&path).is_err());
@@ -66,7 +66,7 @@ fn a_file_that_is_no_socket_is_never_replaced() {
 }
 
 #[test]
-fn memory_needs_no_network() {
+fn memory_listener_needs_no_network() {
     let (listener, dialer) = memory::listener().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let thread = thread::spawn(move || {
@@ -83,7 +83,7 @@ fn memory_needs_no_network() {
     );
 }
 
-/// A stand-in for TLS: a handshake of one line, then every byte turned.
+/// A stand-in for TLS: a handshake of one line, then every byte is inverted.
 struct Turned<S>(S);
 
 impl<S: Read> Read for Turned<S> {
@@ -116,7 +116,7 @@ fn turn<S: Read>(mut stream: S) -> io::Result<Turned<S>> {
 }
 
 #[test]
-fn a_wrapper_makes_another_stream_and_may_refuse() {
+fn wrapper_replaces_stream_or_refuses() {
     let events = Events::default();
     let seen = events.clone();
     let (listener, dialer) = memory::listener().unwrap();
@@ -139,9 +139,9 @@ fn a_wrapper_makes_another_stream_and_may_refuse() {
     thread.join().unwrap().unwrap();
 }
 
-/// One byte now and then is no silence, but the handshake as a whole has its time.
+/// A byte from time to time avoids the idle timeout, but not that of the handshake.
 #[test]
-fn a_slow_handshake_is_ended_however_busy_it_looks() {
+fn slow_handshake_times_out_despite_traffic() {
     for is_async in [false, true] {
         let events = Events::default();
         let seen = events.clone();
@@ -186,7 +186,7 @@ fn a_slow_handshake_is_ended_however_busy_it_looks() {
 }
 
 #[test]
-fn an_idle_conversation_ends_at_once_when_the_server_drains() {
+fn idle_connection_ends_when_server_drains() {
     let (listener, dialer) = memory::listener().unwrap();
     let (stopper, shutdown) = Stopper::new().unwrap();
     let handler = |connection: &mut UnixConnection| {
@@ -207,7 +207,7 @@ fn an_idle_conversation_ends_at_once_when_the_server_drains() {
 }
 
 #[test]
-fn one_request_can_be_handled_and_then_another() {
+fn handle_request_serves_one_connection_per_call() {
     let listener = Bind::new().tcp("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::new(listener, |connection: &mut TcpConnection| {
@@ -217,11 +217,14 @@ fn one_request_can_be_handled_and_then_another() {
         server
             .handle_request(Some(Duration::from_millis(20)))
             .unwrap(),
-        Handled::TimedOut
+        RequestOutcome::TimedOut
     );
     for _ in 0..2 {
         let client = std::net::TcpStream::connect(address).unwrap();
-        assert_eq!(server.handle_request(None).unwrap(), Handled::One);
+        assert_eq!(
+            server.handle_request(None).unwrap(),
+            RequestOutcome::Handled
+        );
         assert_eq!(read_all(client), "done");
     }
 }

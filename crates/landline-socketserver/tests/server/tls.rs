@@ -1,4 +1,4 @@
-//! TLS as a wrapper, by a library that this crate knows nothing of.
+//! TLS as a wrapper, with a library that this crate does not know.
 
 use std::{
     io::{self, Read, Write},
@@ -16,7 +16,7 @@ use rustls::{
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
-/// Asks for a byte and gives it back, over any stream.
+/// Sends one received byte back, over any stream.
 #[derive(Clone)]
 struct Once;
 
@@ -67,7 +67,7 @@ fn ask(client: Arc<ClientConfig>, server: SocketAddr) -> u8 {
 }
 
 #[test]
-fn a_blocking_handler_is_served_over_tls() {
+fn blocking_handler_serves_over_tls() {
     let (server_side, client_side) = configurations();
     let listener = Bind::new().tcp("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -85,7 +85,7 @@ fn a_blocking_handler_is_served_over_tls() {
 }
 
 #[test]
-fn an_async_handler_is_served_over_tls() {
+fn async_handler_serves_over_tls() {
     let (server_side, client_side) = configurations();
     let listener = Bind::new().tcp("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

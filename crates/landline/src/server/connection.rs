@@ -130,7 +130,7 @@ pub(super) async fn serve(
         biased;
         served = serve_channel(&mut channel, &context, &state.services, &mut drain) => served,
         error = terminated(&context, &partial) => Err(error),
-        () = is_over.over() => {
+        () = is_over.wait_for_end() => {
             let error = draining_error();
             context.report_failure(&error);
             Err(error)
@@ -200,14 +200,14 @@ async fn log_in(
     let draining = drain.clone();
     // A login that completes while the server drains gets an error, not `welcome`.
     let admit = |session: &Session| {
-        if draining.has_begun() {
+        if draining.has_started() {
             Err(draining_error())
         } else {
             state.admit(session, peer)
         }
     };
     let out_of_time = async {
-        drain.begun().await;
+        drain.wait_for_start().await;
         tokio::time::sleep(DRAIN_LOGIN_TIME).await;
     };
     let accepted = tokio::select! {
@@ -311,7 +311,7 @@ async fn serve_channel(
     // A client must not hold a slot without a channel.
     let header = tokio::select! {
         biased;
-        () = drain.begun() => return Err(draining_error()),
+        () = drain.wait_for_start() => return Err(draining_error()),
         header = channel.receive_or_end(&SERVER_CHANNEL) => header?,
         // A client may keep an attached connection in reserve.
         () = tokio::time::sleep(OPEN_TIME_MAX), if !context.session().attached => {

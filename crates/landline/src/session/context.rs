@@ -141,7 +141,7 @@ impl ServiceContext {
         loop {
             let header = tokio::select! {
                 biased;
-                () = drain.begun() => return Err(draining_error()),
+                () = drain.wait_for_start() => return Err(draining_error()),
                 error = self.parts.connection.terminated() => return Err(error),
                 never = self.terminate_when_right_lost() => match never {},
                 header = channel.receive_or_end(self.definition.requests) => header?,
