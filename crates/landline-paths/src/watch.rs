@@ -22,8 +22,8 @@ impl FileWatch {
     /// Watches the file `name`, which may not exist yet.
     ///
     /// # Errors
-    /// [`io::ErrorKind::Unsupported`] on systems other than Linux. Otherwise the system's error, for
-    /// example if there are too many watches.
+    /// [`io::ErrorKind::Unsupported`] on systems other than Linux. Otherwise the system's error,
+    /// for example if there are too many watches.
     pub fn new(folder: &PrivateFolder, name: &str) -> io::Result<Self> {
         let mut watch = platform::Watch::new(folder.folder.dir())?;
         watch.follow(folder.folder.dir(), name)?;

@@ -92,7 +92,10 @@ impl Source {
     pub(crate) fn is_test(&self, function: &Definition) -> bool {
         match function.kind {
             Kind::Test => true,
-            Kind::Function => is_in_tests_folder(&self.path) && self.defines("main"),
+            Kind::Function => {
+                is_in_tests_folder(&self.path)
+                    && (self.defines("main") || self.path.contains("/tests/programs/"))
+            }
             _ => false,
         }
     }

@@ -11,7 +11,8 @@ use testkit::{RawClient, ServerProcess};
 
 use crate::{
     login::client_key,
-    passwords::{PASSWORD, log_in, with_bob},
+    passwords::{PASSWORD, with_bob},
+    passwords_bound::log_in,
     stage,
 };
 

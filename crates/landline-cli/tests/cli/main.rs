@@ -34,6 +34,7 @@ mod limits;
 mod login;
 mod order;
 mod passwords;
+mod passwords_bound;
 mod replay;
 mod resume;
 mod rights;
@@ -49,6 +50,7 @@ mod ssh;
 mod store;
 mod trust;
 mod unfinished;
+mod user_invites;
 mod users;
 
 use testkit::Stage;

@@ -402,7 +402,7 @@ impl Administration {
             return Err(Error::here(ErrorCode::NotFound, problem));
         }
         let invite = Invite::new(addresses, self.fingerprint);
-        let new = store::NewInvite {
+        let new = store::InviteDraft {
             user: make.user.clone(),
             made_by: by.map(|admin| admin.user.clone()),
             good_for: Duration::from_secs(make.seconds),

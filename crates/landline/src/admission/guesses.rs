@@ -13,12 +13,12 @@ use super::{PeerNetwork, bounded::make_room};
 /// Attempts at one account from one network: a burst, and a rate per hour.
 ///
 /// Together they limit an hour to twice the burst.
-const FROM_NETWORK: Share = Share {
+const FROM_NETWORK: GuessShare = GuessShare {
     at_once: 50,
     interval: Duration::from_secs(3600 / 50),
 };
 /// Attempts at one account from all networks that it has not logged in from.
-const FROM_UNKNOWN_NETWORKS: Share = Share {
+const FROM_UNKNOWN_NETWORKS: GuessShare = GuessShare {
     at_once: 500,
     interval: Duration::from_millis(3_600_000 / 500),
 };
@@ -42,7 +42,7 @@ struct GuessTable {
 
 /// A burst of attempts, and the interval at which further ones become available.
 #[derive(Debug, Clone, Copy)]
-struct Share {
+struct GuessShare {
     at_once: u32,
     interval: Duration,
 }
@@ -121,7 +121,7 @@ impl Guesses {
     }
 }
 
-impl Share {
+impl GuessShare {
     /// When the attempt after this one falls, if this one is allowed.
     fn next(self, used: Option<&Instant>, now: Instant) -> Result<Instant, TooMany> {
         let next = used.copied().unwrap_or(now).max(now) + self.interval;

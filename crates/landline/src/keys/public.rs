@@ -22,7 +22,7 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
     blob: Vec<u8>,
-    kind: Kind,
+    kind: KeyMaterial,
 }
 
 /// Why a text is not a usable key.
@@ -40,7 +40,7 @@ pub enum PublicKeyError {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
+enum KeyMaterial {
     Ed25519([u8; 32]),
     Ecdsa(Curve, Vec<u8>),
     Rsa {
@@ -150,9 +150,9 @@ impl PublicKey {
         if !known {
             return Err(PublicKeyError::Type(name.to_owned()));
         }
-        let kind = Kind::read(name, &mut reader).ok_or(PublicKeyError::Malformed)?;
+        let kind = KeyMaterial::read(name, &mut reader).ok_or(PublicKeyError::Malformed)?;
         reader.end().ok_or(PublicKeyError::Malformed)?;
-        if let Kind::Rsa { n, .. } = &kind {
+        if let KeyMaterial::Rsa { n, .. } = &kind {
             let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
             if !RSA_BITS.contains(&bits) {
                 return Err(PublicKeyError::RsaBits(bits));
@@ -167,11 +167,11 @@ impl PublicKey {
     /// The name of the key type, such as `ssh-ed25519`.
     pub fn algorithm(&self) -> &'static str {
         match &self.kind {
-            Kind::Ed25519(_) => ED25519,
-            Kind::Ecdsa(curve, _) => curve.key_type(),
-            Kind::Rsa { .. } => RSA,
-            Kind::SkEd25519 { .. } => SK_ED25519,
-            Kind::SkEcdsa { .. } => SK_ECDSA,
+            KeyMaterial::Ed25519(_) => ED25519,
+            KeyMaterial::Ecdsa(curve, _) => curve.key_type(),
+            KeyMaterial::Rsa { .. } => RSA,
+            KeyMaterial::SkEd25519 { .. } => SK_ED25519,
+            KeyMaterial::SkEcdsa { .. } => SK_ECDSA,
         }
     }
 
@@ -192,11 +192,14 @@ impl PublicKey {
 
     /// Whether each signature needs the touch of a security key.
     pub fn is_security_key(&self) -> bool {
-        matches!(self.kind, Kind::SkEd25519 { .. } | Kind::SkEcdsa { .. })
+        matches!(
+            self.kind,
+            KeyMaterial::SkEd25519 { .. } | KeyMaterial::SkEcdsa { .. }
+        )
     }
 
     pub(super) fn is_rsa(&self) -> bool {
-        matches!(self.kind, Kind::Rsa { .. })
+        matches!(self.kind, KeyMaterial::Rsa { .. })
     }
 
     /// Whether `signature` is this key's SSHSIG over `transcript`, in our namespace.
@@ -215,11 +218,11 @@ impl PublicKey {
         let name = str::from_utf8(reader.string()?).ok()?;
         let raw = reader.string()?;
         match &self.kind {
-            Kind::Ed25519(key) if name == ED25519 => ed25519(key, message, raw)?,
-            Kind::Ecdsa(curve, point) if name == curve.key_type() => {
+            KeyMaterial::Ed25519(key) if name == ED25519 => ed25519(key, message, raw)?,
+            KeyMaterial::Ecdsa(curve, point) if name == curve.key_type() => {
                 ecdsa(*curve, point, message, raw)?
             }
-            Kind::Rsa { n, e } => {
+            KeyMaterial::Rsa { n, e } => {
                 let parameters = match name {
                     "rsa-sha2-512" => &RSA_PKCS1_2048_8192_SHA512,
                     "rsa-sha2-256" => &RSA_PKCS1_2048_8192_SHA256,
@@ -229,14 +232,14 @@ impl PublicKey {
                     .verify(parameters, message, raw)
                     .ok()?;
             }
-            Kind::SkEd25519 { key, application } if name == SK_ED25519 => {
+            KeyMaterial::SkEd25519 { key, application } if name == SK_ED25519 => {
                 ed25519(
                     key,
                     &security_key_data(application, message, &mut reader)?,
                     raw,
                 )?;
             }
-            Kind::SkEcdsa { point, application } if name == SK_ECDSA => {
+            KeyMaterial::SkEcdsa { point, application } if name == SK_ECDSA => {
                 ecdsa(
                     Curve::P256,
                     point,
@@ -250,7 +253,7 @@ impl PublicKey {
     }
 }
 
-impl Kind {
+impl KeyMaterial {
     fn read(name: &str, reader: &mut WireReader<'_>) -> Option<Self> {
         let curve = Curve::ALL
             .into_iter()

@@ -45,7 +45,7 @@ impl Rights {
     /// The first thing that is wrong: not TOML, a key that is not known, or a value that is not
     /// accepted.
     pub fn parse(text: &str, words: &RightWords) -> Result<Self, RightsError> {
-        let reader = Reader {
+        let reader = RightsReader {
             lines: LineIndex::new(text),
             words,
             user_keys: USER_KEYS
@@ -86,7 +86,7 @@ impl Rights {
 }
 
 /// A text, and what may stand in it.
-struct Reader<'t> {
+struct RightsReader<'t> {
     lines: LineIndex<'t>,
     words: &'t RightWords,
     /// The keys that a user may have.
@@ -95,7 +95,7 @@ struct Reader<'t> {
 
 type Span = Option<Range<usize>>;
 
-impl Reader<'_> {
+impl RightsReader<'_> {
     fn user(&self, item: &Item, span: Span) -> Result<UserRights, RightsError> {
         let mut user = UserRights {
             line: self.lines.line(span.clone()),

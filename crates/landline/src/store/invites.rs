@@ -26,7 +26,7 @@ pub enum Purpose {
 
 /// An invite that is to be made.
 #[derive(Debug, Clone)]
-pub struct NewInvite {
+pub struct InviteDraft {
     /// For whom; `None` for a new account of any name that is free.
     pub user: Option<UserName>,
     /// Who makes it; `None` for somebody at the machine itself.
@@ -88,7 +88,7 @@ impl Store {
                 transaction,
                 token,
                 Purpose::Owner,
-                &NewInvite {
+                &InviteDraft {
                     user: None,
                     made_by: None,
                     good_for,
@@ -108,7 +108,7 @@ impl Store {
     pub fn put_invite(
         &self,
         token: &Token,
-        invite: &NewInvite,
+        invite: &InviteDraft,
         before: impl FnOnce(&str, Purpose) -> Result<(), Error>,
     ) -> Result<Purpose, Error> {
         let now = unix_now();
@@ -195,9 +195,9 @@ impl Store {
         let verdict = self.write(|transaction| {
             // By now somebody else may have taken it.
             let verdict = judge(transaction, &hash, user, key, now)?;
-            if let Verdict::Good(open) = &verdict {
+            if let Redemption::Good(open) = &verdict {
                 if let Err(error) = before(open) {
-                    return Ok(Verdict::Refused(error));
+                    return Ok(Redemption::Refused(error));
                 }
                 let purpose = open.purpose;
                 if purpose != Purpose::Key {
@@ -212,23 +212,23 @@ impl Store {
             Ok(verdict)
         })?;
         let (code, message) = match verdict {
-            Verdict::Good(_) | Verdict::Repeated => return Ok(()),
-            Verdict::Refused(error) => return Err(error),
-            Verdict::Unknown => return Err(unknown()),
-            Verdict::Used => (
+            Redemption::Good(_) | Redemption::Repeated => return Ok(()),
+            Redemption::Refused(error) => return Err(error),
+            Redemption::Unknown => return Err(unknown()),
+            Redemption::Used => (
                 ErrorCode::InviteUsed,
                 "the invite was used before".to_owned(),
             ),
-            Verdict::Expired => (
+            Redemption::Expired => (
                 ErrorCode::InviteExpired,
                 "the invite has expired".to_owned(),
             ),
-            Verdict::UserTaken => (ErrorCode::InviteUser, format!("the name {user} is taken")),
-            Verdict::AnotherUser => (
+            Redemption::UserTaken => (ErrorCode::InviteUser, format!("the name {user} is taken")),
+            Redemption::AnotherUser => (
                 ErrorCode::InviteUser,
                 "the invite is for another user".to_owned(),
             ),
-            Verdict::Disabled => {
+            Redemption::Disabled => {
                 return Err(Error::LoginRefused(format!(
                     "the account {user} is disabled"
                 )));
@@ -250,7 +250,7 @@ pub struct Open {
 }
 
 /// What an invite is worth to somebody.
-enum Verdict {
+enum Redemption {
     Good(Open),
     Repeated,
     Unknown,
@@ -273,7 +273,7 @@ fn judge(
     user: &UserName,
     key: &PublicKey,
     now: i64,
-) -> rusqlite::Result<Verdict> {
+) -> rusqlite::Result<Redemption> {
     type Found = (
         String,
         Option<String>,
@@ -292,7 +292,7 @@ fn judge(
         )
         .optional()?;
     let Some((purpose, meant_for, expires, redeemed_by, made_by)) = invite else {
-        return Ok(Verdict::Unknown);
+        return Ok(Redemption::Unknown);
     };
     let purpose = Purpose::parse(&purpose);
     let disabled = is_disabled(transaction, user)?;
@@ -303,37 +303,37 @@ fn judge(
             |row| row.get(0),
         )?;
         return Ok(match disabled {
-            _ if by != user.as_str() || !has_key => Verdict::Used,
-            Some(true) => Verdict::Disabled,
-            _ => Verdict::Repeated,
+            _ if by != user.as_str() || !has_key => Redemption::Used,
+            Some(true) => Redemption::Disabled,
+            _ => Redemption::Repeated,
         });
     }
     if now >= expires {
-        return Ok(Verdict::Expired);
+        return Ok(Redemption::Expired);
     }
     // There is an owner, or whoever is at the machine has made other accounts: the first one is not
     // to be had any more.
     if purpose == Purpose::Owner && accounts::is_any(transaction)? {
-        return Ok(Verdict::Unknown);
+        return Ok(Redemption::Unknown);
     }
     let is_for_anybody = purpose == Purpose::Account && meant_for.is_none();
     if meant_for.is_some_and(|name| name != user.as_str()) {
-        return Ok(Verdict::AnotherUser);
+        return Ok(Redemption::AnotherUser);
     }
     let is_taken = accounts::is_name_taken(transaction, user)?;
     Ok(match (purpose, disabled) {
-        (Purpose::Owner | Purpose::Account, None) if is_taken => Verdict::UserTaken,
+        (Purpose::Owner | Purpose::Account, None) if is_taken => Redemption::UserTaken,
         (Purpose::Key, Some(false)) | (Purpose::Owner | Purpose::Account, None) => {
-            Verdict::Good(Open {
+            Redemption::Good(Open {
                 purpose,
                 is_for_anybody,
                 made_by,
             })
         }
-        (Purpose::Key, Some(true)) => Verdict::Disabled,
+        (Purpose::Key, Some(true)) => Redemption::Disabled,
         // The account was removed, and the invite with it.
-        (Purpose::Key, None) => Verdict::Unknown,
-        (Purpose::Owner | Purpose::Account, Some(_)) => Verdict::UserTaken,
+        (Purpose::Key, None) => Redemption::Unknown,
+        (Purpose::Owner | Purpose::Account, Some(_)) => Redemption::UserTaken,
     })
 }
 
@@ -366,7 +366,7 @@ fn insert(
     transaction: &Transaction<'_>,
     token: &Token,
     purpose: Purpose,
-    invite: &NewInvite,
+    invite: &InviteDraft,
     now: i64,
 ) -> rusqlite::Result<()> {
     let expires = now.saturating_add_unsigned(invite.good_for.as_secs());

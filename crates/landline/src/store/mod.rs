@@ -16,7 +16,7 @@ use std::{
 
 pub use accounts::{AccountRecord, KeyRecord, Removal};
 pub(crate) use invites::invite_id;
-pub use invites::{InviteRecord, NewInvite, Purpose};
+pub use invites::{InviteDraft, InviteRecord, Purpose};
 use landline_proto::{ErrorCode, login::UserName};
 pub use passwords::StoredPassword;
 pub(crate) use rights::StorageLimit;

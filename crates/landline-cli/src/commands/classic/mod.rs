@@ -11,7 +11,7 @@ mod serve;
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
-use arguments::{ClassicAction, Secret};
+use arguments::{ClassicAction, SecretSource};
 use clap::Args;
 use landline_classic::Challenge;
 pub(crate) use profile::expand as expand_profile;
@@ -54,7 +54,7 @@ impl Run for Classic {
 }
 
 /// Loads the secret of `--secret-file`, if the option is given.
-fn load_challenge(secret: &Secret) -> Result<Option<Challenge>, Failure> {
+fn load_challenge(secret: &SecretSource) -> Result<Option<Challenge>, Failure> {
     secret
         .secret_file
         .as_deref()

@@ -24,7 +24,7 @@ use landline_classic::{
 use landline_socketserver::{Bind, Shutdown, Stopper};
 
 use super::{
-    arguments::{Chat, Listen, Serve, ServeCommand, ServeStream, ServeUpload},
+    arguments::{Chat, Listen, ServeCommand, ServeDialect, ServeStream, ServeUpload},
     events,
     input::start_person,
     load_challenge,
@@ -38,7 +38,7 @@ const JSON_OUTPUT_BYTES_MAX: u64 = 16 << 30;
 /// The pause of dialects without one.
 const NO_PAUSE: Duration = Duration::ZERO;
 
-pub(super) async fn run(context: &Context, serve: Serve) -> Result<(), Failure> {
+pub(super) async fn run(context: &Context, serve: ServeDialect) -> Result<(), Failure> {
     let own = context.clone();
     // Planning resolves names and opens folders, which blocks.
     let plan = tokio::task::spawn_blocking(move || make_plan(&own, serve)).await;
@@ -72,7 +72,7 @@ pub(super) async fn run(context: &Context, serve: Serve) -> Result<(), Failure> 
 }
 
 /// Serves by forked processes. The process must have a single thread.
-pub(super) fn run_forking(context: &Context, serve: Serve) -> Result<(), Failure> {
+pub(super) fn run_forking(context: &Context, serve: ServeDialect) -> Result<(), Failure> {
     // No dialect on datagrams forks.
     let Plan::Stream(plan) = make_plan(context, serve)? else {
         return Ok(());
@@ -98,31 +98,31 @@ enum Plan {
     },
 }
 
-fn make_plan(context: &Context, serve: Serve) -> Result<Plan, Failure> {
+fn make_plan(context: &Context, serve: ServeDialect) -> Result<Plan, Failure> {
     match serve {
-        Serve::Echo { stream, upper } => {
+        ServeDialect::Echo { stream, upper } => {
             plan_connections(context, stream, NO_PAUSE, Dialect::Echo(upper.upper))
         }
-        Serve::Text { stream, reply } => {
+        ServeDialect::Text { stream, reply } => {
             let reply = reply.map(|text| text.map_or(Reply::Same, Reply::Fixed));
             plan_connections(context, stream, NO_PAUSE, Dialect::Text(reply))
         }
-        Serve::Command(command) => {
+        ServeDialect::Command(command) => {
             plan_commands(context, command, CommandForm::Sized, String::new())
         }
-        Serve::CommandRaw { command, bye } => {
+        ServeDialect::CommandRaw { command, bye } => {
             plan_commands(context, command, CommandForm::Raw, bye)
         }
-        Serve::CommandJson(command) => {
+        ServeDialect::CommandJson(command) => {
             plan_commands(context, command, CommandForm::Json, String::new())
         }
-        Serve::Upload(upload) => plan_uploads(context, upload, UploadForm::Framed),
-        Serve::UploadBare(upload) => plan_uploads(context, upload, UploadForm::Bare),
-        Serve::Download { stream, dir } => {
+        ServeDialect::Upload(upload) => plan_uploads(context, upload, UploadForm::Framed),
+        ServeDialect::UploadBare(upload) => plan_uploads(context, upload, UploadForm::Bare),
+        ServeDialect::Download { stream, dir } => {
             let folder = open_folder(context, &dir)?;
             plan_connections(context, stream, NO_PAUSE, Dialect::Download(folder))
         }
-        Serve::Login {
+        ServeDialect::Login {
             stream,
             pause,
             accounts,
@@ -134,7 +134,7 @@ fn make_plan(context: &Context, serve: Serve) -> Result<Plan, Failure> {
             };
             plan_connections(context, stream, pause.pause, Dialect::Login(options))
         }
-        Serve::Challenge(stream) => {
+        ServeDialect::Challenge(stream) => {
             if stream.secret.secret_file.is_none() {
                 return Err(Failure::usage(
                     "a challenge needs a secret: say --secret-file FILE",
@@ -142,13 +142,13 @@ fn make_plan(context: &Context, serve: Serve) -> Result<Plan, Failure> {
             }
             plan_connections(context, stream, NO_PAUSE, Dialect::Challenge)
         }
-        Serve::UdpEcho { listen, upper } => plan_udp_echo(context, &listen, upper.upper),
-        Serve::UdpChat {
+        ServeDialect::UdpEcho { listen, upper } => plan_udp_echo(context, &listen, upper.upper),
+        ServeDialect::UdpChat {
             listen,
             chat,
             forget,
         } => plan_udp_chat(context, &listen, chat, forget),
-        Serve::Talk {
+        ServeDialect::Talk {
             stream,
             pause,
             once,

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use landline::net::{HostPort, Target};
 
-use super::{Chat, Encoding, Pause, RAW_BYE, Secret};
+use super::{Chat, Encoding, Pause, RAW_BYE, SecretSource};
 use crate::arguments::parse_milliseconds;
 
 #[derive(Debug, Subcommand)]
@@ -116,7 +116,7 @@ pub(in crate::commands::classic) struct DialStream {
     #[command(flatten)]
     pub(in crate::commands::classic) dial: DialDatagrams,
     #[command(flatten)]
-    pub(in crate::commands::classic) secret: Secret,
+    pub(in crate::commands::classic) secret: SecretSource,
 }
 
 #[derive(Debug, Args)]

@@ -30,7 +30,7 @@ pub(super) enum ClassicAction {
     /// `--profile NAME` in place of the dialect reads the dialect and its options from
     /// classic.toml.
     #[command(subcommand)]
-    Serve(Serve),
+    Serve(ServeDialect),
     /// Connect to a server of a dialect
     ///
     /// `--profile NAME` in place of the dialect reads the dialect, the address and the options from
@@ -40,7 +40,7 @@ pub(super) enum ClassicAction {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Serve {
+pub(super) enum ServeDialect {
     /// Send the same bytes back, or in upper case
     Echo {
         #[command(flatten)]
@@ -142,7 +142,7 @@ pub(super) enum Serve {
     },
 }
 
-impl Serve {
+impl ServeDialect {
     /// Whether the server forks, which needs a process with a single thread.
     pub(super) fn forks(&self) -> bool {
         let stream = match self {
@@ -187,7 +187,7 @@ pub(super) struct ServeStream {
     #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(i32).range(1..))]
     pub(super) backlog: i32,
     #[command(flatten)]
-    pub(super) secret: Secret,
+    pub(super) secret: SecretSource,
     /// Close a connection that has been idle for this long
     #[arg(long, value_name = "SECONDS", default_value = IDLE_SECONDS, value_parser = parse_seconds)]
     pub(super) idle: Duration,
@@ -201,7 +201,7 @@ pub(super) struct Encoding {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Secret {
+pub(super) struct SecretSource {
     /// Start with a proof of the secret in FILE
     ///
     /// No other user may be able to read the file. A server asks for the proof, a client gives it.

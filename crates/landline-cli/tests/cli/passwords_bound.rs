@@ -1,0 +1,241 @@
+//! What a password is bound to, and what it does not replace.
+
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+
+use landline::{keys::UserKey, paths::PrivateFolder};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use testkit::{HostileServer, RawClient, ServerProcess, Stage, Terminal};
+
+use crate::{
+    login::client_key,
+    passwords::{PASSWORD, file, known, with_bob},
+    secrets::files_with,
+    stage,
+};
+
+/// Logging in by password once takes no key away from whoever has one: without a terminal it goes
+/// on to log in.
+#[test]
+fn a_password_takes_the_place_of_no_key() {
+    let stage = stage();
+    let server = with_bob(&stage);
+    fs::rename(stage.path("alice"), stage.path("client")).unwrap();
+    let new = file(&stage, "new", "another password");
+    stage
+        .run_at_server(&["user", "password", "alice", "--password-file", &new])
+        .ok();
+    assert!(
+        stage
+            .run(&["ping", "127.0.0.1", "--password-file", &new])
+            .ok()
+            .contains("with password:")
+    );
+    assert_eq!(known(&stage)["password"], true);
+    assert!(
+        stage
+            .run(&["ping", "127.0.0.1"])
+            .ok()
+            .contains("with SHA256:"),
+        "nobody can be asked"
+    );
+    assert_eq!(
+        known(&stage)["password"],
+        false,
+        "which is what it was last"
+    );
+    stage
+        .run(&["passwd", "127.0.0.1", "--password-file", &new, "--remove"])
+        .ok();
+    assert_eq!(known(&stage)["password"], false);
+    // What proves the server to bob does not prove it to alice.
+    stage.run(&["trust", "forget", "127.0.0.1"]).ok();
+    let key = stage.path("client/client/id_ed25519").display().to_string();
+    stage
+        .run(&[
+            "ping",
+            &format!("alice@{}", server.address),
+            "--accept-new",
+            "-i",
+            &key,
+        ])
+        .ok();
+    stage
+        .run(&[
+            "ping",
+            "bob@127.0.0.1",
+            "--password-file",
+            &file(&stage, "right", PASSWORD),
+        ])
+        .ok();
+    assert_eq!(known(&stage)["provisional"], true);
+}
+
+/// A descriptor is read where it stands, and what stands behind the password is left to whoever
+/// reads on.
+#[test]
+fn a_password_in_front_of_a_file_does_not_go_with_it() {
+    let stage = stage();
+    let server = with_bob(&stage);
+    fs::create_dir(stage.path("home/bob")).unwrap();
+    let both = stage.write("both", format!("{PASSWORD}\nthe content").as_bytes());
+    let to = format!("bob@{}:bob/file", "127.0.0.1");
+    stage
+        .run(&[
+            "ping",
+            &format!("bob@{}", server.address),
+            "--accept-new",
+            "--password-file",
+            &file(&stage, "right", PASSWORD),
+        ])
+        .ok();
+    let mut copy = stage.command(&["cp", "-q", "--password-fd", "0", "-", &to]);
+    copy.stdin(fs::File::open(&both).unwrap());
+    stage.run_command(copy).ok();
+    assert_eq!(stage.read("home/bob/file"), b"the content");
+}
+
+/// Ctrl-C at the question finds the terminal as it was.
+#[test]
+fn whoever_is_interrupted_sees_again_what_they_type() {
+    let stage = stage();
+    let server = with_bob(&stage);
+    let right = file(&stage, "right", PASSWORD);
+    stage
+        .run(&[
+            "ping",
+            &format!("bob@{}", server.address),
+            "--accept-new",
+            "--password-file",
+            &right,
+        ])
+        .ok();
+    for arguments in [
+        &["ping", "127.0.0.1"][..],
+        &["cp", "../right", "127.0.0.1:x"],
+    ] {
+        let mut terminal = Terminal::start(&stage.command(arguments));
+        terminal.wait_for("Password of bob");
+        terminal.wait_for_hiding();
+        terminal.type_line("\x03");
+        terminal.wait_for_showing();
+        assert_ne!(terminal.end(), Some(0), "{}", terminal.shown);
+        assert!(
+            !terminal.shown.contains("not accepted"),
+            "{}",
+            terminal.shown
+        );
+    }
+    // In the background, too, where nobody may change the terminal: there the shell does.
+    let client = stage.command(&["ping"]);
+    let mut shell = Command::new("/bin/bash");
+    let script = "\"$0\" ping 127.0.0.1 & pid=$!; sleep 1; kill -TERM $pid; kill -CONT $pid; \
+                  while kill -0 $pid 2>/dev/null; do sleep 0.1; done; echo ended";
+    shell
+        .args(["-m", "-c", script, env!("CARGO_BIN_EXE_landline")])
+        .current_dir(stage.path("user"));
+    shell.envs(
+        client
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let mut terminal = Terminal::start(&shell);
+    terminal.wait_for("ended");
+    terminal.end();
+    // Whatever else ends it, from wherever.
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT] {
+        let mut terminal = Terminal::start(&stage.command(&["ping", "127.0.0.1"]));
+        terminal.wait_for("Password of bob");
+        terminal.wait_for_hiding();
+        terminal.signal(signal);
+        terminal.wait_for_showing();
+        assert_eq!(
+            terminal.end(),
+            None,
+            "ended by the signal itself: {}",
+            terminal.shown
+        );
+    }
+}
+
+/// A server in between that passes everything on to the real one. Trusted on first use, it
+/// learns nothing, gets nobody in, and stays unproven.
+/// Proves `first-contact` in docs/faults.md.
+#[test]
+fn a_server_in_between_gets_nothing_out_of_a_password() {
+    let stage = stage();
+    let server = with_bob(&stage);
+    let (address, fingerprint) = (server.address.clone(), server.fingerprint.clone());
+    let folder = stage.path("between");
+    let (said, heard) = std::sync::mpsc::channel();
+    // One connection for the fingerprint, one for the login.
+    let between = HostileServer::start(&folder, &folder, 2, move |victim| {
+        let mut real = RawClient::connect(&address, &fingerprint)?;
+        real.greet()?;
+        victim.send_json(&with_type("greeting", &real.greeting))?;
+        let begin: Value = victim.header()?.read().unwrap();
+        real.send_json(&with_type("password", &begin))?;
+        let evaluation: Value = real.header()?.unwrap().read().unwrap();
+        victim.send_json(&with_type("evaluation", &evaluation))?;
+        let _ = said.send((begin, victim.header().is_ok()));
+        Ok(())
+    });
+    let right = file(&stage, "right", PASSWORD);
+    let at = format!("bob@{}", between.address);
+    stage
+        .run(&["ping", &at, "--accept-new", "--password-file", &right])
+        .fails(12, "not accepted");
+    between.join();
+    let (begin, went_on) = heard.recv().unwrap();
+    assert!(!went_on, "the client has said more");
+    assert!(!begin.to_string().contains(PASSWORD));
+    assert_eq!(known(&stage)["provisional"], true);
+    assert_eq!(
+        stage
+            .run_at_server(&["audit", "show"])
+            .ok()
+            .matches(" login user=bob")
+            .count(),
+        0
+    );
+}
+
+fn with_type(kind: &str, keys: &impl serde::Serialize) -> Value {
+    let mut header = json!(keys);
+    header["type"] = kind.into();
+    header
+}
+
+/// Logs in by password; the code of the refusal if there is one, and `None` in it where the
+/// evaluation did not open.
+pub(crate) fn log_in(
+    client: &mut RawClient,
+    user: &str,
+    password: &str,
+) -> Result<(), Option<String>> {
+    let (begin, begun) = client.begin_password(user, password);
+    client.send_json(&begin).unwrap();
+    let header = client.header().unwrap().expect("an answer");
+    if header.kind() == "error" {
+        return Err(Some(
+            header.read::<Value>().unwrap()["code"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        ));
+    }
+    let login = client
+        .password_header(user, begun, &header.read().unwrap())
+        .ok_or(None)?;
+    client.send_json(&login).unwrap();
+    let answer = client.header().unwrap().expect("an answer");
+    match answer.kind() {
+        "welcome" => Ok(()),
+        _ => Err(Some(
+            answer.read::<Value>().unwrap()["code"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        )),
+    }
+}

@@ -1,0 +1,393 @@
+//! Invites, names and lists of users, and what happens to those who are removed.
+
+use std::{
+    io::Write,
+    process::{Output, Stdio},
+    sync::Barrier,
+    time::{Duration, Instant},
+};
+
+use landline::{keys::UserKey, paths::PrivateFolder};
+use serde_json::{Value, json};
+use testkit::{Census, Outcome, RawClient, ServerProcess, Stage, wait_for};
+
+use crate::{
+    noise, stage,
+    users::{Two, key},
+};
+
+/// 100 racers, one success; expired, revoked, or with another fingerprint an invite is
+/// worth nothing.
+/// Proves `invite-reuse` in docs/faults.md.
+#[test]
+fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
+    let two = Two::new();
+    let keys: Vec<UserKey> = (0..100)
+        .map(|n| key(&two.stage, &format!("racer{n}")))
+        .collect();
+    let invite = two.user(&["invite", "bob"]).ok();
+    let token = invite.trim().rsplit('.').next().unwrap();
+    let start = Barrier::new(keys.len());
+    let answers: Vec<String> = std::thread::scope(|scope| {
+        let racers: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                let (two, start) = (&two, &start);
+                scope.spawn(move || {
+                    let mut client =
+                        RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
+                    client.greet().unwrap();
+                    let login = client.login_header("bob", key, Some(token));
+                    start.wait();
+                    client.send_json(&login).unwrap();
+                    let answer: Value = client.header().unwrap().unwrap().read().unwrap();
+                    answer["code"].as_str().unwrap_or("welcome").to_owned()
+                })
+            })
+            .collect();
+        racers
+            .into_iter()
+            .map(|racer| racer.join().unwrap())
+            .collect()
+    });
+    let count = |answer: &str| answers.iter().filter(|other| *other == answer).count();
+    assert_eq!(
+        (count("welcome"), count("invite-used")),
+        (1, 99),
+        "{answers:?}"
+    );
+    assert_eq!(two.shown()["keys"].as_array().unwrap().len(), 2);
+
+    let join = |invite: &str, name: &str| {
+        two.stage.run_with_input(
+            &["--state", &two.state(name), "join", "-", "--as", name],
+            invite.as_bytes(),
+        )
+    };
+    let soon = two
+        .user_over_the_line(&["invite", "carol", "--ttl", "1s"])
+        .ok();
+    wait_for("its end", || {
+        two.user(&["invites", "--json"]).ok().is_empty()
+    });
+    join(&soon, "carol").fails(12, "the invite has expired");
+
+    let revoked = two.user(&["invite", "carol"]).ok();
+    let open: Value = serde_json::from_str(&two.user(&["invites", "--json"]).ok()).unwrap();
+    assert_eq!(
+        (&open["user"], &open["purpose"], &open["made_by"]),
+        (&json!("carol"), &json!("account"), &Value::Null)
+    );
+    two.user_over_the_line(&["invites", "--revoke", open["id"].as_str().unwrap()])
+        .ok();
+    join(&revoked, "carol").fails(12, "there is no such invite");
+
+    let good = two.user(&["invite"]).ok();
+    let digit = if two.server.fingerprint.starts_with('0') {
+        "1"
+    } else {
+        "0"
+    };
+    let forged = good.replace(
+        &two.server.fingerprint,
+        &format!("{digit}{}", &two.server.fingerprint[1..]),
+    );
+    join(&forged, "carol").fails(11, "is not the one of the invite");
+    join(&good, "bob").fails(12, "the name bob is taken");
+    join(&good, "carol").ok();
+    join(&two.user(&["invite", "dora"]).ok(), "eve").fails(12, "the invite is for another user");
+
+    // Rights that stand there are not to be had by choosing the name.
+    let rights = String::from_utf8(two.stage.read("server/server/rights.toml")).unwrap();
+    two.stage
+        .write_rights(&format!("{rights}\n[users.frank]\nrole = \"admin\"\n"));
+    join(&two.user(&["invite"]).ok(), "frank").fails(12, "frank has rights already");
+    two.user(&["add", "frank", "--invite"])
+        .fails(22, "stands in the rights already");
+    join(&two.user(&["invite", "frank"]).ok(), "frank").ok();
+    join("landline://127.0.0.1:1/#x.y", "eve").fails(2, "not an invite");
+}
+
+/// A reader of a log or a list takes both for the same person.
+/// Proves `name-case` in docs/faults.md.
+#[test]
+fn names_that_differ_in_case_are_the_same() {
+    let two = Two::new();
+    for name in ["ALICE", "Bob"] {
+        two.user(&["add", name]).fails(22, "");
+        two.user_over_the_line(&["add", name]).fails(22, "");
+        two.user(&["invite", name]).fails(22, "");
+    }
+    let join = |invite: &str, name: &str| {
+        let state = two.state("other");
+        let join = ["--state", &state, "join", "-", "--as", name];
+        two.stage.run_with_input(&join, invite.as_bytes())
+    };
+    let open = two.user(&["invite"]).ok();
+    join(&open, "BOB").fails(12, "");
+    // An invite that was made before there was such a user.
+    let (first, second) = (
+        two.user(&["invite", "carol"]).ok(),
+        two.user(&["invite", "Carol"]).ok(),
+    );
+    join(&first, "carol").ok();
+    join(&second, "Carol").fails(12, "");
+    two.user(&["show", "CAROL"]).fails(20, "");
+    assert_eq!(two.user(&["list", "--json"]).ok().lines().count(), 3);
+    // Rights are the user's whose name it is.
+    let rights = String::from_utf8(two.stage.read("server/server/rights.toml")).unwrap();
+    two.stage
+        .write_rights(&format!("{rights}\n[users.Dora]\nrole = \"owner\"\n"));
+    two.user(&["add", "dora"]).fails(22, "");
+    join(&open, "DORA").fails(12, "");
+}
+
+#[test]
+fn an_invite_says_where_the_server_can_be_reached() {
+    let two = Two::new();
+    assert!(
+        two.user(&["invite", "carol"])
+            .ok()
+            .starts_with(&format!("landline://{}/#", two.server.address))
+    );
+    let named = two
+        .user(&["invite", "carol", "--public-name", "host.example:77"])
+        .ok();
+    assert!(named.starts_with("landline://host.example:77/#"), "{named}");
+    two.user(&["invite", "carol", "--ttl", "31d"])
+        .fails(2, "30d");
+    two.user(&["invite", "carol", "--ttl", "soon"])
+        .fails(2, "whole number");
+}
+
+/// Names that could be taken for something else are no names, here and there.
+/// Proves `option-injection` in docs/faults.md.
+#[test]
+fn names_that_could_be_options_are_refused() {
+    let two = Two::new();
+    let before = two.user(&["list"]).ok();
+    for name in ["-f", "@x", "%n", "--key", "", "a b", "../x"] {
+        for arguments in [
+            ["add", "--", name],
+            ["remove", "--", name],
+            ["invite", "--", name],
+        ] {
+            two.user(&arguments).fails(2, "user name");
+        }
+    }
+    two.user(&["add", "-froot"]).fails(2, "unexpected argument");
+    let mut raw = RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
+    raw.login("alice", &crate::login::client_key(&two.stage), None)
+        .unwrap();
+    raw.send_json(&json!({"type": "open", "service": "admin"}))
+        .unwrap();
+    raw.send_json(&json!({"type": "add-user", "user": "-froot"}))
+        .unwrap();
+    assert_eq!(raw.error_code().unwrap().as_deref(), Some("bad-header"));
+    assert_eq!(two.user(&["list"]).ok(), before);
+}
+
+#[test]
+fn the_commands_of_the_machine_itself() {
+    let stage = stage();
+    let state = stage.path("server").display().to_string();
+    stage
+        .run(&["--state", &state, "user", "list"])
+        .fails(31, "no server was set up");
+    let two = Two::new();
+    let path = two.stage.write(
+        "keys.pub",
+        format!("# two\n{}\n", key(&two.stage, "a").public().line()).as_bytes(),
+    );
+    two.user(&["add", "carol", "--key", &path.display().to_string()])
+        .ok();
+    two.user(&["add", "carol"])
+        .fails(22, "there is an account carol already");
+    two.user(&["keys", "nobody", "list"])
+        .fails(20, "there is no account nobody");
+    two.user(&["keys", "carol", "remove", "SHA256:x"])
+        .fails(20, "carol has no key SHA256:x");
+    assert!(
+        two.user(&["keys", "carol", "list"])
+            .ok()
+            .contains(&key(&two.stage, "a").public().fingerprint())
+    );
+    two.user(&["disable", "carol"]).ok();
+    assert!(two.user(&["list"]).ok().contains("disabled since"));
+    let carol =
+        "[users.carol]\nfiles = [\"rw:~\"]\nchat = true\n[users.carol.quota]\nrate = \"1 MiB/s\"\n";
+    two.stage
+        .write_rights(&format!("[users.alice]\nrole = \"owner\"\n{carol}"));
+    two.server.event("rights-loaded");
+    let listed = two.user(&["list"]).ok();
+    let carol = listed
+        .lines()
+        .find(|line| line.starts_with("carol"))
+        .unwrap();
+    assert!(carol.contains("files chat"), "{carol}");
+    let shown = two.user(&["show", "carol"]).ok();
+    for line in [
+        "  files = [\"rw:~\"]",
+        "  chat = true",
+        "  quota.rate = \"1 MiB/s\"",
+    ] {
+        assert!(
+            shown.lines().any(|shown| shown == line),
+            "{line} in {shown}"
+        );
+    }
+    two.user(&["invite", "carol"])
+        .fails(23, "enable the account first");
+    assert_eq!(
+        two.user(&["list"]).ok(),
+        two.user_over_the_line(&["list"]).ok(),
+        "here and there alike"
+    );
+}
+
+/// Lists that do not fit into one message arrive whole.
+#[test]
+fn long_lists_arrive_whole() {
+    let two = Two::new();
+    let base = key(&two.stage, "a").public().line();
+    let comment = "x".repeat(7000);
+    let lines: Vec<String> = (0..20)
+        .map(|n| {
+            format!(
+                "{} {comment}",
+                key(&two.stage, &format!("k{n}")).public().line()
+            )
+        })
+        .collect();
+    let path = two
+        .stage
+        .write("keys.pub", lines.join("\n").as_bytes())
+        .display()
+        .to_string();
+    two.user(&["keys", "bob", "add", &path]).ok();
+    let there = two
+        .user_over_the_line(&["keys", "bob", "list", "--json"])
+        .ok();
+    assert_eq!(there.lines().count(), 21);
+    assert_eq!(there, two.user(&["keys", "bob", "list", "--json"]).ok());
+    assert!(!there.contains(&base));
+}
+
+/// Who was removed stores nothing any more, however little was missing, and goes no faster than
+/// before.
+/// Proves `late-revocation` in docs/faults.md.
+#[test]
+fn a_copy_of_somebody_who_is_removed_changes_nothing() {
+    for quota in [
+        "rate = \"1 MiB/s\"",
+        "rate = \"1 MiB/s\"\nbytes = \"1 GiB\"",
+    ] {
+        let two = Two::new();
+        std::fs::create_dir(two.stage.path("home/bob")).unwrap();
+        two.stage.write("home/bob/kept", b"old");
+        two.stage.write("user/big", &noise(12 << 20, 1));
+        let bob = format!("[users.bob]\nfiles = [\"rw:~/bob\"]\n[users.bob.quota]\n{quota}\n");
+        two.stage
+            .write_rights(&format!("[users.alice]\nrole = \"owner\"\n{bob}"));
+        two.server.event("rights-loaded");
+        let copy = [
+            "--state",
+            &two.state("bob"),
+            "cp",
+            "big",
+            &two.server.at("bob/kept"),
+        ];
+        let child = two.stage.command(&copy).spawn().unwrap();
+        wait_for("a beginning", || {
+            Census::of(&two.stage.path("home/bob")).paths().len() > 1
+        });
+        two.user_over_the_line(&["remove", "bob"]).ok();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(35),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert_eq!(two.stage.read("home/bob/kept"), b"old");
+    }
+}
+
+/// Nothing changes but the time.
+/// Proves `late-revocation` in docs/faults.md.
+#[test]
+fn a_key_that_expires_ends_its_sessions() {
+    let two = Two::new();
+    let soon = std::process::Command::new("date")
+        .args(["-u", "-d", "+20 seconds", "+%Y%m%d%H%M%SZ"])
+        .output()
+        .unwrap();
+    let soon = String::from_utf8(soon.stdout).unwrap();
+    let line = format!(
+        "expiry-time=\"{}\" {} bob's\n",
+        soon.trim(),
+        two.bob_key().public().line()
+    );
+    let path = two
+        .stage
+        .write("line", line.as_bytes())
+        .display()
+        .to_string();
+    two.user(&["keys", "bob", "add", &path]).ok();
+    let mut session = two.bob_in("ping");
+    let failed = two.server.event("failed");
+    assert_eq!(
+        (&failed["code"], &failed["user"]),
+        (&"ended".into(), &"bob".into()),
+        "{failed}"
+    );
+    assert_eq!(session.error_code().unwrap().as_deref(), Some("ended"));
+    two.bob(&["ping", "127.0.0.1"]).fails(12, "not accepted");
+}
+
+/// Of many logins at once each is who it proved to be.
+/// Proves `login-mixup` in docs/faults.md.
+#[test]
+fn concurrent_logins_are_not_mixed_up() {
+    let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() {
+        10_000
+    } else {
+        2
+    };
+    let seed = std::env::var("LANDLINE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(1u64);
+    eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
+    let two = Two::new();
+    let people = [
+        ("alice", crate::login::client_key(&two.stage)),
+        ("bob", two.bob_key()),
+    ];
+    for round in 0..rounds {
+        let dice = noise(200 * 2, seed + round);
+        let start = Barrier::new(200);
+        std::thread::scope(|scope| {
+            for die in dice.chunks(2) {
+                let (two, start, people) = (&two, &start, &people);
+                scope.spawn(move || {
+                    let (name, key) = &people[usize::from(die[0]) % 2];
+                    let mut client =
+                        RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
+                    client.greet().unwrap();
+                    let login = client.login_header(name, key, None).to_string();
+                    start.wait();
+                    // In two pieces, so that logins are half way in when others are decided.
+                    let frame = testkit::frame(&login);
+                    let (first, rest) = frame.split_at(1 + usize::from(die[1]) % (frame.len() - 1));
+                    client.send(first).unwrap();
+                    std::thread::yield_now();
+                    client.send(rest).unwrap();
+                    let welcome: Value = client.header().unwrap().unwrap().read().unwrap();
+                    assert_eq!(welcome["user"], *name, "round {round}: {welcome}");
+                    assert_eq!(welcome["key"], key.public().fingerprint(), "round {round}");
+                });
+            }
+        });
+    }
+}
