@@ -291,7 +291,7 @@ pub(super) fn duplicate(number: u32) -> io::Result<File> {
 #[cfg(target_os = "linux")]
 pub(super) use inotify::Watch;
 #[cfg(not(target_os = "linux"))]
-pub(super) use unwatched::Watch;
+pub(super) use unwatched::NoWatch as Watch;
 
 /// Reports changes in a folder, and of one file in it.
 #[cfg(target_os = "linux")]
@@ -387,9 +387,9 @@ mod unwatched {
     use cap_std::fs::Dir;
 
     #[derive(Debug)]
-    pub(in super::super) struct Watch(OwnedFd);
+    pub(in super::super) struct NoWatch(OwnedFd);
 
-    impl Watch {
+    impl NoWatch {
         pub(in super::super) fn new(_dir: &Dir) -> io::Result<Self> {
             Err(io::ErrorKind::Unsupported.into())
         }

@@ -7,7 +7,7 @@ use landline::{
     paths::Root,
     proto::login::UserName,
     rights::{Action, RightWords, Role, read_rules},
-    server::{noted_home, words},
+    server::{recorded_home, words},
 };
 use serde_json::json;
 
@@ -62,7 +62,7 @@ impl Run for Check {
         let action = self.action.into_action(&words)?;
         let rights = read_rules(&state, &words)?;
         // The running server may have been started with another home than the settings now name.
-        let home = noted_home(&state)?.unwrap_or(home);
+        let home = recorded_home::load(&state)?.unwrap_or(home);
         let root = Root::open(&home, &state)?;
         let verdict = rights.check(&self.user, &action, &root);
         if self.json {

@@ -117,7 +117,7 @@ fn hung_server_is_reported_and_its_files_can_be_read() {
     assert!(start.elapsed() < Duration::from_secs(60));
     stage.run_at_server(&["audit", "verify"]).ok();
     stage.run_at_server(&["audit", "show"]).ok();
-    stage.run_at_server(&["check", "alice", "admin"]).ok();
+    stage.run_at_server(&["check", "alice", "read", "x"]).ok();
     let mut second = stage.serve_command("127.0.0.1:0");
     let output = second.output().unwrap();
     assert_eq!(

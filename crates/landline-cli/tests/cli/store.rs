@@ -183,7 +183,7 @@ fn accounts_that_cannot_be_looked_at_are_said_and_looked_at_later() {
         .unwrap();
     // Whatever may have changed something has the server look.
     stage
-        .run_at_server(&["user", "disable", "bob"])
+        .run_at_server(&["user", "enable", "bob"])
         .fails(31, "accounts");
     let message = server.event("revocation-failed")["message"]
         .as_str()

@@ -19,14 +19,14 @@ pub(crate) const LIMITS: Limits = Limits {
 pub(crate) static GREETING: ProtocolState = ProtocolState::new(
     "control-greeting",
     &[
-        MessageRule::new(LocalServerState::TYPE),
+        MessageRule::new(ServerStatus::TYPE),
         MessageRule::new(ErrorMessage::TYPE),
     ],
 );
 
 /// Server: what it is, as the first message on a control socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LocalServerState {
+pub(crate) struct ServerStatus {
     /// Its release.
     pub(crate) release: String,
     /// The fingerprint that clients pin.
@@ -38,6 +38,6 @@ pub(crate) struct LocalServerState {
     pub(crate) rights_problem: Option<String>,
 }
 
-impl Message for LocalServerState {
+impl Message for ServerStatus {
     const TYPE: &'static str = "server";
 }

@@ -20,7 +20,7 @@ use tokio::{net::UnixStream, task::spawn_blocking};
 
 use super::{
     Administration, Answer, Request, client,
-    control::{GREETING, LIMITS, LocalServerState, SOCKET},
+    control::{GREETING, LIMITS, SOCKET, ServerStatus},
     lists::SecretRow,
     messages,
     secrets::{self, ListSecrets, RemoveSecret, SecretAnswer, SecretRequest},
@@ -72,7 +72,7 @@ pub struct LocalStatus {
 /// Whoever does what is asked for.
 enum Access {
     /// The server, which has greeted.
-    Server(Box<Channel>, LocalServerState),
+    Server(Box<Channel>, ServerStatus),
     /// This process, while it holds the lock.
     Here(FolderLock),
 }
@@ -117,7 +117,7 @@ impl LocalServer {
                 (true, state)
             }
             Access::Here(lock) => {
-                let work = |administration: &Administration| LocalServerState::of(administration);
+                let work = |administration: &Administration| ServerStatus::of(administration);
                 (false, self.work(lock, false, work).await?)
             }
         };
@@ -258,7 +258,7 @@ impl LocalServer {
     }
 
     /// A connection to the server that has greeted; `None` where none runs, or it starts or ends.
-    async fn connect(&self) -> Result<Option<(Box<Channel>, LocalServerState)>, Error> {
+    async fn connect(&self) -> Result<Option<(Box<Channel>, ServerStatus)>, Error> {
         let deadline = Instant::now() + GREETING_TIME;
         let stream = loop {
             match self.try_connect().await {
@@ -396,7 +396,7 @@ impl LocalRequest {
     }
 }
 
-impl LocalServerState {
+impl ServerStatus {
     /// What a command is told first. Blocking.
     ///
     /// # Errors

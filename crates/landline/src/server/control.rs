@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error,
     admin::{
-        control::{LIMITS, LocalServerState, SOCKET},
+        control::{LIMITS, SOCKET, ServerStatus},
         lists::{Secrets, send_list},
         messages::{self, Changed},
         secrets::{self, SecretAnswer, SecretRequest},
@@ -133,7 +133,7 @@ async fn serve_channel(
     let administration = admin.administration.clone();
     let state = admin
         .threads
-        .run(move || LocalServerState::of(&administration))
+        .run(move || ServerStatus::of(&administration))
         .await?;
     channel.send(&state)?;
     channel.flush().await?;

@@ -3,9 +3,9 @@
 mod connection;
 mod connection_slots;
 mod control;
-mod home;
 mod listening;
 pub(crate) mod login;
+pub mod recorded_home;
 mod reload;
 mod revocation;
 mod services;
@@ -22,7 +22,6 @@ use std::{
 use connection::{admit_peer, serve};
 use connection_slots::ConnectionSlots;
 use control::ControlSocket;
-pub use home::noted_home;
 use listening::accept;
 pub use services::words;
 use services::{ServiceParts, registry, words_with};
@@ -120,11 +119,7 @@ impl Server {
         options: &ServerOptions,
         further: Vec<Arc<dyn Service>>,
     ) -> Result<Self, Error> {
-        let folder = PrivateFolder::open_or_create(&options.state)?.subfolder("server")?;
-        let lock = take_lock(&folder, &options.state)?;
-        let folder = Arc::new(folder);
-        let control = ControlSocket::bind(folder.clone())?;
-        folder.sweep();
+        let (folder, lock, control) = own_folder(&options.state)?;
         let store = Arc::new(Store::open(&folder.path_of(STORE_FILE))?);
         let identity = Identity::load_or_create(&folder, store.has_accounts()?)?;
         let (audit, audit_problem) = Audit::open(&folder, &options.audit)?;
@@ -132,7 +127,7 @@ impl Server {
             release: RELEASE.to_owned(),
         });
         let root = Arc::new(Root::open(&options.home, &options.state)?);
-        home::note(&folder, &options.home)?;
+        recorded_home::save(&folder, &options.home)?;
         let partials = Partials::open(&folder)?;
         let sessions = Sessions::default();
         let rights = Arc::new(RightsFile::of_server(
@@ -353,6 +348,15 @@ impl Server {
         let _ = self.state.audit.close().await;
         served.map_err(|error| Error::io("the listener", &error))
     }
+}
+
+/// Becomes the owner of the server's part of the state folder. Blocking.
+fn own_folder(state: &Path) -> Result<(Arc<PrivateFolder>, FolderLock, ControlSocket), Error> {
+    let folder = Arc::new(PrivateFolder::open_or_create(state)?.subfolder("server")?);
+    let lock = take_lock(&folder, state)?;
+    let control = ControlSocket::bind(folder.clone())?;
+    folder.sweep();
+    Ok((folder, lock, control))
 }
 
 /// Takes the lock on the server's state. A command may hold it for a moment. Blocking.
