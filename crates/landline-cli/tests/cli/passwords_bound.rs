@@ -1,16 +1,13 @@
 //! What a password is bound to, and what it does not replace.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{fs, process::Command};
 
-use landline::{keys::UserKey, paths::PrivateFolder};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use testkit::{HostileServer, RawClient, ServerProcess, Stage, Terminal};
+use testkit::{HostileServer, RawClient, Terminal};
 
 use crate::{
-    login::client_key,
     passwords::{PASSWORD, file, known, with_bob},
-    secrets::files_with,
     stage,
 };
 

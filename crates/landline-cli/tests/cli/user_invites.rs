@@ -2,14 +2,12 @@
 
 use std::{
     io::Write,
-    process::{Output, Stdio},
     sync::Barrier,
-    time::{Duration, Instant},
 };
 
-use landline::{keys::UserKey, paths::PrivateFolder};
+use landline::keys::UserKey;
 use serde_json::{Value, json};
-use testkit::{Census, Outcome, RawClient, ServerProcess, Stage, wait_for};
+use testkit::{Census, RawClient, wait_for};
 
 use crate::{
     noise, stage,

@@ -3,13 +3,12 @@
 use std::{
     io::Write,
     process::{Output, Stdio},
-    sync::Barrier,
     time::{Duration, Instant},
 };
 
 use landline::{keys::UserKey, paths::PrivateFolder};
 use serde_json::{Value, json};
-use testkit::{Census, Outcome, RawClient, ServerProcess, Stage, wait_for};
+use testkit::{Outcome, RawClient, ServerProcess, Stage, wait_for};
 
 use crate::{noise, stage};
 
