@@ -9,7 +9,7 @@ macro_rules! codes {
         #[non_exhaustive]
         pub enum ErrorCode {
             $($(#[$doc])* $variant,)*
-            /// A code that this release does not know: a failure like any other.
+            /// A code that this release does not know; treated as any other failure.
             Unknown,
         }
 
@@ -17,7 +17,7 @@ macro_rules! codes {
             /// Every code that this release knows.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The code as it stands on the wire.
+            /// The code on the wire.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)*
@@ -33,7 +33,7 @@ macro_rules! codes {
                 }
             }
 
-            /// The code with this text; [`ErrorCode::Unknown`] where there is none.
+            /// The code of this text; [`ErrorCode::Unknown`] if there is none.
             pub fn from_wire(text: &str) -> Self {
                 match text {
                     $($text => Self::$variant,)*
@@ -65,23 +65,23 @@ codes! {
     OpenTimeout = "open-timeout", Peer;
     /// User, key or signature not accepted.
     LoginRefused = "login-refused", Peer;
-    /// Too many tries at the account's password; nothing was looked at.
+    /// Too many attempts at the account's password; the password was not checked.
     TooManyGuesses = "too-many-guesses", Peer;
     /// No such invite.
     InviteUnknown = "invite-unknown", Peer;
-    /// The invite was taken before.
+    /// The invite was already redeemed.
     InviteUsed = "invite-used", Peer;
-    /// The invite is past its time.
+    /// The invite has expired.
     InviteExpired = "invite-expired", Peer;
     /// The invite was made for another user, or the user it would make exists.
     InviteUser = "invite-user", Peer;
-    /// The server is going down.
+    /// The server is shutting down.
     Draining = "draining", Local;
-    /// Somebody with the right to do so has ended the session: kicked it, or revoked the account or key.
+    /// An admin ended the session, or its account or key was revoked.
     Ended = "ended", Peer;
-    /// The server has as many connections as it can take.
+    /// A limit of sessions or connections is reached.
     TooManySessions = "too-many-sessions", Peer;
-    /// A path or name that the rule refuses.
+    /// The path or name breaks the rules for names.
     NameRefused = "name-refused", Peer;
     /// The user may not do this there.
     Denied = "denied", Peer;
@@ -89,23 +89,23 @@ codes! {
     NotFound = "not-found", Peer;
     /// Not a regular file where one is needed.
     NotAFile = "not-a-file", Peer;
-    /// The name is taken and was not to be replaced.
+    /// The name exists and may not be replaced.
     Exists = "exists", Peer;
     /// The disk or the quota is full.
     NoSpace = "no-space", Local;
     /// The file changed, shrank or grew while it was read.
     SourceChanged = "source-changed", Local;
-    /// The content does not have the digest that was announced.
+    /// The content does not match the announced digest.
     DigestMismatch = "digest-mismatch", Peer;
-    /// A line with a key that is malformed, or has an option that is not known.
+    /// A key line that is malformed or has an unknown option.
     KeyRefused = "key-refused", Peer;
     /// The rights file would become too large to be read.
     RightsFull = "rights-full", Local;
     /// The key or secret of the session may not be used for this.
     CredentialLimited = "credential-limited", Peer;
-    /// Another try at the same copy has taken over.
+    /// Another attempt at the same copy has taken over.
     Superseded = "superseded", Local;
-    /// The audit log cannot be written, so what has to be in it is not done.
+    /// The audit log cannot be written, so the action was not performed.
     Audit = "audit", Local;
     /// The server's state folder, or a file in it, cannot be used.
     State = "state", Local;
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_survives_the_wire() {
+    fn codes_round_trip() {
         for &code in ErrorCode::ALL {
             assert_eq!(ErrorCode::from_wire(code.as_str()), code);
         }

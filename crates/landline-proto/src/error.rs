@@ -1,49 +1,49 @@
-//! The one error type of the protocol, which says who is at fault.
+//! The error type of the protocol, which also names the side at fault.
 
 use crate::{ErrorCode, streams::StreamViolation};
 
-/// Who is at fault: decides the log level, whether a retry makes sense, and the exit status.
+/// The side at fault, which decides the log level, retries and the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The peer broke the protocol or asked for what it may not have.
+    /// The peer broke the protocol or made a request that is not allowed.
     Peer,
-    /// Both follow the protocol, but have no version, method or service in common.
+    /// Both sides follow the protocol, but share no version, method or service.
     Incompatible,
-    /// This side could not do its part (disk, load, a user's wish).
+    /// This side could not do its part, such as with a full disk.
     Local,
 }
 
-/// What the peer did wrong on the wire. After any of these the stream is lost (see the crate's one
-/// rule).
+/// A violation of the protocol by the peer.
+///
+/// After any of these the stream is unusable (see "The one rule" of the crate).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// A frame length below zero or above the limit in force; nothing was reserved for it.
+    /// A frame length below zero or above the limit; no memory was reserved.
     #[error("a frame of {length} bytes was announced where at most {limit} bytes are allowed")]
     FrameSize {
-        /// The length as announced.
+        /// The announced length.
         length: i32,
-        /// The largest length allowed here.
+        /// The largest length allowed.
         limit: u32,
     },
-    /// The header is no JSON object by the rules of the protocol, or not of the shape its type
-    /// needs.
+    /// A header that is not a JSON object by the rules, or lacks a key of its type.
     #[error("bad header: {0}")]
     BadHeader(String),
-    /// A data frame that carries the body past its declared size.
+    /// A data frame that exceeds the declared size of the body.
     #[error("a body of {declared} bytes was declared and {found} came")]
     BodySize {
         /// The size in the header.
         declared: u64,
-        /// The bytes promised so far.
+        /// The bytes received and announced so far.
         found: u64,
     },
-    /// A body where none is allowed: before login.
+    /// A message with a body before the login.
     #[error("a message with a body came before the login")]
     BodyBeforeLogin,
     /// A message that is unknown, or not accepted in this state.
     #[error("a message of type {found:?} came where {expected} is accepted")]
     UnexpectedMessage {
-        /// The type that came.
+        /// The type of the received message.
         found: String,
         /// The types accepted, for people.
         expected: String,
@@ -61,15 +61,15 @@ pub enum ProtocolError {
     Version {
         /// The peer's version or versions.
         theirs: String,
-        /// Ours.
+        /// Our versions.
         ours: String,
     },
-    /// The login method asked for is not offered.
+    /// The requested login method is not offered.
     #[error("the login method {method:?} is not offered; offered: {offered}")]
     Method {
-        /// The method asked for.
+        /// The requested method.
         method: String,
-        /// The methods offered, joined by commas.
+        /// The offered methods, separated by commas.
         offered: String,
     },
     /// The login was not complete in time.
@@ -92,7 +92,7 @@ impl ProtocolError {
         }
     }
 
-    /// Who is at fault.
+    /// The side at fault.
     pub fn fault(&self) -> Fault {
         self.code().fault()
     }

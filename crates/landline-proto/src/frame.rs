@@ -1,20 +1,21 @@
-//! Frames: a signed 32-bit little-endian length, then that many bytes (`docs/protocol.md` section
-//! 2). It is the format of Python's `struct.pack('<i', n)`.
+//! Frames: a signed 32-bit little-endian length, then that many bytes.
+//!
+//! See `docs/protocol.md` section 2. It is the format of Python's `struct.pack('<i', n)`.
 
 use crate::ProtocolError;
 
-/// The bytes of a frame's length.
+/// The bytes of the length prefix.
 pub const PREFIX_BYTES: usize = 4;
 
 /// The length prefix of a frame with `length` bytes.
 ///
-/// Lengths are bounded by [`Limits`](crate::Limits), far below `i32::MAX`; a longer one is a
-/// caller's bug and is written as `i32::MAX`, which every peer refuses.
+/// Lengths are limited by [`Limits`](crate::Limits), far below `i32::MAX`. A longer one is a bug of
+/// the caller. It is written as `i32::MAX`, which every peer rejects.
 pub fn prefix(length: usize) -> [u8; PREFIX_BYTES] {
     i32::try_from(length).unwrap_or(i32::MAX).to_le_bytes()
 }
 
-/// A piece of a frame, borrowed from the input it was found in.
+/// A part of a frame, borrowed from the input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FramePart<'a> {
     /// A frame of this many bytes begins.
@@ -25,19 +26,20 @@ pub enum FramePart<'a> {
     End,
 }
 
-/// Decodes frames from a stream that is cut anywhere. Holds at most the four bytes of a length;
-/// payload is passed on as it comes, so memory never grows with a promise.
+/// Decodes frames from a stream that may be split at any byte.
+///
+/// It holds at most the four bytes of a length and passes content on as it arrives. So its memory
+/// does not depend on announced lengths.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
     prefix: [u8; PREFIX_BYTES],
     prefix_have: usize,
-    /// The bytes still to come of the frame that has begun.
+    /// The bytes that the current frame still needs.
     remaining: Option<u32>,
 }
 
 impl FrameDecoder {
-    /// The next part in `input`, which is advanced past what was used; `None` when it takes more
-    /// input.
+    /// Decodes the next part, and advances `input`; `None` if it needs more input.
     ///
     /// `limit` is the largest length allowed if a frame begins here, in bytes.
     ///
@@ -126,7 +128,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_segmentation_gives_the_same_frames(
+        fn segmentation_does_not_change_frames(
             payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..8),
             mut cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..40),
         ) {
@@ -138,7 +140,7 @@ mod tests {
 
         /// Proves `length-prefix` in docs/faults.md.
         #[test]
-        fn a_length_out_of_range_is_refused_at_its_fourth_byte(length in any::<i32>(), limit in 0u32..100_000) {
+        fn length_out_of_range_is_rejected_at_prefix(length in any::<i32>(), limit in 0u32..100_000) {
             let bytes = length.to_le_bytes();
             let result = frames(&bytes, &[1, 2, 3], limit);
             if (0..=i64::from(limit)).contains(&i64::from(length)) {
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_frame_is_not_at_a_boundary() {
+    fn incomplete_frame_is_not_at_boundary() {
         assert!(frames(&[], &[], 9).unwrap().1);
         assert!(!frames(&[1, 0], &[], 9).unwrap().1);
         assert!(!frames(&[2, 0, 0, 0, 7], &[], 9).unwrap().1);

@@ -1,5 +1,6 @@
-//! Headers: the JSON object that begins every message (`docs/protocol.md` section 3), read
-//! strictly.
+//! Headers: the JSON object that begins every message, parsed strictly.
+//!
+//! See `docs/protocol.md` section 3.
 
 use std::fmt;
 
@@ -8,7 +9,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::{ProtocolError, limits::NESTING_MAX};
 
-/// The size of a message's body as its header declares it.
+/// The size of a message's body, as declared in its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodySize {
     /// This many bytes, in data frames.
@@ -17,8 +18,9 @@ pub enum BodySize {
     Unknown,
 }
 
-/// A header that was read and obeys the general rules: a JSON object with a string `type`, no key
-/// twice.
+/// A header that follows the general rules.
+///
+/// It is a JSON object with a string `type` and without duplicate keys.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {
     kind: String,
@@ -27,10 +29,10 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the payload of a header frame.
+    /// Parses the content of a header frame.
     ///
     /// # Errors
-    /// [`ProtocolError::BadHeader`] with what is wrong and where.
+    /// [`ProtocolError::BadHeader`] with the problem and its position.
     pub fn decode(payload: &[u8]) -> Result<Self, ProtocolError> {
         let mut json = serde_json::Deserializer::from_slice(payload);
         let value = Strict { depth: 0 }
@@ -67,26 +69,27 @@ impl Header {
         &self.kind
     }
 
-    /// The body that follows, if any does.
+    /// The declared body, if there is one.
     pub fn body(&self) -> Option<BodySize> {
         self.body
     }
 
-    /// The header's keys as a message of a known shape. Unknown keys are ignored.
+    /// Reads the header as a message of type `T`. Unknown keys are ignored.
     ///
     /// # Errors
-    /// [`ProtocolError::BadHeader`] where a key is missing or its value is of the wrong type or out
-    /// of bounds.
+    /// [`ProtocolError::BadHeader`] if a key is missing, or its value has the wrong type or range.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, ProtocolError> {
         T::deserialize(Value::Object(self.object.clone()))
             .map_err(|error| ProtocolError::BadHeader(format!("in {:?}: {error}", self.kind)))
     }
 }
 
-/// Reads an integer of the protocol, from 0 to 2^63 - 1; for `#[serde(deserialize_with)]`.
+/// Deserializes an integer of the protocol, from 0 to 2^63 - 1.
+///
+/// Use it with `#[serde(deserialize_with)]`.
 ///
 /// # Errors
-/// For anything else.
+/// For any other value.
 pub fn integer<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let value = <u64 as serde::Deserialize>::deserialize(deserializer)?;
     if i64::try_from(value).is_ok() {
@@ -100,8 +103,7 @@ fn bad(what: &str) -> ProtocolError {
     ProtocolError::BadHeader(what.to_owned())
 }
 
-/// Builds a [`Value`], refusing a key that stands twice in one object and nesting past
-/// [`NESTING_MAX`].
+/// Builds a [`Value`]; rejects duplicate keys and nesting past [`NESTING_MAX`].
 #[derive(Clone, Copy)]
 struct Strict {
     depth: u32,
@@ -190,7 +192,7 @@ mod tests {
 
     /// Proves `json-bomb` in docs/faults.md.
     #[test]
-    fn sixteen_levels_pass_and_seventeen_do_not() {
+    fn nesting_is_limited_to_16() {
         let nested = |levels: usize| {
             format!(
                 "{{\"type\":\"x\",\"a\":{}{}}}",
@@ -209,7 +211,7 @@ mod tests {
 
     /// Proves `json-bomb` in docs/faults.md.
     #[test]
-    fn a_key_that_stands_twice_is_refused_however_it_is_written() {
+    fn duplicate_key_is_rejected_in_any_spelling() {
         for text in [
             r#"{"type":"a","type":"a"}"#,
             r#"{"type":"a","t\u0079pe":"b"}"#,

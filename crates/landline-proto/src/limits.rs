@@ -1,23 +1,23 @@
-//! What a side accepts at most (`docs/protocol.md` section 11).
+//! The limits of the protocol (`docs/protocol.md` section 11).
 
 use std::time::Duration;
 
-/// The sizes that a [`MessageDecoder`](crate::MessageDecoder) holds the peer to.
+/// The frame sizes that a [`MessageDecoder`](crate::MessageDecoder) accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The longest header frame, in bytes.
     pub header_bytes_max: u32,
-    /// The longest data frame, in bytes; `None` refuses any message with a body.
+    /// The longest data frame, in bytes; `None` rejects any message with a body.
     pub data_bytes_max: Option<u32>,
 }
 
 impl Limits {
-    /// In force until the login was accepted.
+    /// The limits before the login is accepted.
     pub const LOGIN: Self = Self {
         header_bytes_max: 4 * 1024,
         data_bytes_max: None,
     };
-    /// In force after it.
+    /// The limits after the login.
     pub const SESSION: Self = Self {
         header_bytes_max: 64 * 1024,
         data_bytes_max: Some(DATA_BYTES_MAX),
@@ -27,22 +27,26 @@ impl Limits {
 /// The longest data frame after login, in bytes.
 pub const DATA_BYTES_MAX: u32 = 256 * 1024;
 
-/// From accepting a connection to a complete login, in all.
+/// How long a login may take after the connection is accepted.
 pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// The same once a client has said that it is [`Signing`](crate::messages::Signing).
+/// How long a login may take in all, if a person has to sign.
+///
+/// The client announces this by [`Signing`](crate::messages::Signing).
 pub const SIGNING_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// From `welcome` to a complete `open`.
+/// How long a client may wait between `welcome` and a complete `open`.
 pub const OPEN_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// How many connections at a time may have [`SIGNING_TIME_MAX`].
+/// How many connections may have [`SIGNING_TIME_MAX`] at a time.
 pub const SIGNING_MAX: usize = 64;
 
-/// How many of [`SIGNING_MAX`] one source can have, other than the server's own machine.
+/// How many of [`SIGNING_MAX`] one network can have.
+///
+/// The server's own machine has [`SIGNING_FROM_THIS_MACHINE_MAX`].
 pub const SIGNING_FROM_SOURCE_MAX: usize = 4;
 
-/// How many of [`SIGNING_MAX`] the server's own machine can have, where tunnels end.
+/// How many of [`SIGNING_MAX`] the server's machine can have, where tunnels end.
 pub const SIGNING_FROM_THIS_MACHINE_MAX: usize = 32;
 
 /// How many connections a session may have at a time.
@@ -54,11 +58,12 @@ pub const KEYS_MAX: usize = 64;
 /// How deep the arrays and objects of a header may be nested, the header itself being 1.
 pub const NESTING_MAX: u32 = 16;
 
-/// What is read and discarded after an error was sent, in bytes, so that the reason arrives before
-/// a reset does.
+/// How many bytes are read and discarded after an error was sent.
+///
+/// So the error arrives before a reset does.
 pub const LINGER_BYTES_MAX: u64 = 1024 * 1024;
 
-/// How long [`LINGER_BYTES_MAX`] is waited for.
+/// How long bytes are read and discarded after an error was sent.
 pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The longest text of an `error` message, in bytes.

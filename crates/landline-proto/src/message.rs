@@ -15,11 +15,12 @@ pub trait Message: Serialize + DeserializeOwned {
     const TYPE: &'static str;
 }
 
-/// Appends the header frame of `message` to `out`. `body` is what the caller will send after it.
+/// Appends the header frame of `message` to `out`.
+///
+/// `body` is the body that the caller sends next.
 ///
 /// # Errors
-/// [`ProtocolError::FrameSize`] when the header is longer than `limits` allow; `out` is then
-/// unchanged.
+/// [`ProtocolError::FrameSize`] if the header exceeds `limits`; `out` is then unchanged.
 pub fn encode<M: Message>(
     message: &M,
     body: Option<BodySize>,
@@ -59,13 +60,13 @@ pub fn encode<M: Message>(
 /// How a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyEnd {
-    /// All of it is here.
+    /// The body is complete.
     Complete,
-    /// The sender gave up; the next header says why.
+    /// The sender aborted the body; the next header says why.
     GivenUp,
 }
 
-/// What [`MessageDecoder::decode`] found next.
+/// The next item that [`MessageDecoder::decode`] found.
 #[derive(Debug, PartialEq)]
 pub enum Item<'a> {
     /// A header. If [`Header::body`] is `Some`, data and an end follow.
@@ -76,8 +77,9 @@ pub enum Item<'a> {
     BodyEnd(BodyEnd),
 }
 
-/// Decodes messages from a stream that is cut anywhere, and tracks their bodies. Holds at most one
-/// header.
+/// Decodes messages from a stream that may be split at any byte.
+///
+/// It tracks bodies and holds at most one header.
 #[derive(Debug)]
 pub struct MessageDecoder {
     limits: Limits,
@@ -87,9 +89,9 @@ pub struct MessageDecoder {
 
 #[derive(Debug)]
 enum DecoderState {
-    /// Within or before a header frame, of which these bytes have come.
+    /// Before or within a header frame, with the bytes received so far.
     Header(Vec<u8>),
-    /// Within a body: bytes received in all, and bytes of the frame that was begun.
+    /// Within a body: bytes received in all, and bytes of the current frame.
     Body {
         size: BodySize,
         received: u64,
@@ -100,7 +102,7 @@ enum DecoderState {
 }
 
 impl MessageDecoder {
-    /// A decoder at the beginning of a stream.
+    /// A decoder at the start of a stream.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -109,7 +111,7 @@ impl MessageDecoder {
         }
     }
 
-    /// Puts other limits in force, from the next frame on.
+    /// Sets the limits from the next frame on.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
@@ -119,24 +121,24 @@ impl MessageDecoder {
         matches!(&self.state, DecoderState::Header(_)) && self.frames.at_boundary()
     }
 
-    /// Whether a body has begun and not ended.
+    /// Whether a body has started and not ended.
     pub fn in_body(&self) -> bool {
         matches!(&self.state, DecoderState::Body { .. })
     }
 
-    /// Limits the body that has just begun to so many bytes. A body of known size was checked with
-    /// its header.
+    /// Limits the body that has just started.
+    ///
+    /// The size of a body of known size was checked with its header.
     pub fn set_body_bytes_max(&mut self, limit: u64) {
         if let DecoderState::Body { bytes_max, .. } = &mut self.state {
             *bytes_max = limit;
         }
     }
 
-    /// The next item in `input`, which is advanced past what was used; `None` when it takes more
-    /// input.
+    /// Decodes the next item, and advances `input`; `None` if it needs more input.
     ///
     /// # Errors
-    /// Any [`ProtocolError`] of section 3; the stream is then lost.
+    /// Any [`ProtocolError`] of section 3; the stream is then unusable.
     pub fn decode<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Item<'a>>, ProtocolError> {
         match &mut self.state {
             DecoderState::Header(payload) => {
@@ -208,7 +210,7 @@ impl MessageDecoder {
                 }
                 FramePart::Payload(bytes) => {
                     *received = received.saturating_add(bytes.len() as u64);
-                    // The frame's end has to be taken before the body can be seen to be complete.
+                    // Decode the end of the frame first: it shows whether the body is complete.
                     if let BodySize::Known(declared) = *size
                         && *received == declared
                     {
@@ -246,7 +248,7 @@ mod tests {
         const TYPE: &'static str = "note";
     }
 
-    /// Events with the data of a body merged, which is how the protocol defines them.
+    /// Events, with the data of a body merged, as the protocol defines them.
     fn events(stream: &[u8], cuts: &[usize]) -> Result<(Vec<String>, bool), ProtocolError> {
         let mut decoder = MessageDecoder::new(Limits::SESSION);
         let mut events: Vec<String> = Vec::new();
@@ -300,7 +302,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_segmentation_gives_the_same_messages(
+        fn segmentation_does_not_change_messages(
             notes in proptest::collection::vec(
                 (".{0,20}", proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)), any::<bool>()), 0..6),
             frame_bytes in 1usize..100,
@@ -314,13 +316,13 @@ mod tests {
 
         /// Proves `panic` in docs/faults.md.
         #[test]
-        fn garbage_never_panics_and_never_stalls(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        fn garbage_neither_panics_nor_stalls(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             let _ = events(&bytes, &[]);
         }
     }
 
     #[test]
-    fn giving_up_is_told_from_the_end() {
+    fn aborted_body_differs_from_complete_one() {
         let mut bytes = Vec::new();
         encode(
             &Note { text: "a".into() },
@@ -335,7 +337,7 @@ mod tests {
 
     /// Proves `json-bomb` in docs/faults.md.
     #[test]
-    fn a_body_past_its_size_is_refused_before_its_bytes() {
+    fn body_beyond_size_is_rejected_at_frame() {
         let mut bytes = Vec::new();
         encode(
             &Note { text: "a".into() },
@@ -355,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn open_body_past_its_limit_is_refused_before_its_bytes() {
+    fn open_body_beyond_limit_is_rejected_at_frame() {
         let mut bytes = Vec::new();
         let note = Note { text: "a".into() };
         encode(&note, Some(BodySize::Unknown), &Limits::SESSION, &mut bytes).unwrap();
@@ -377,7 +379,7 @@ mod tests {
 
     /// Proves `work-before-login` in docs/faults.md.
     #[test]
-    fn no_body_is_allowed_before_the_login() {
+    fn body_before_login_is_rejected() {
         for size in [BodySize::Known(0), BodySize::Unknown] {
             let mut bytes = Vec::new();
             encode(

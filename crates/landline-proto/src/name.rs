@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_are_not_utf8_survive_the_wire() {
+    fn names_round_trip_without_utf8() {
         for bytes in [&b"plain"[..], "übung".as_bytes(), b"\xff\xfe", b""] {
             let json = serde_json::to_string(&Name(bytes.to_vec())).unwrap();
             assert_eq!(

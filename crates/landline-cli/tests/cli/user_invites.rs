@@ -1,9 +1,6 @@
 //! Invites, names and lists of users, and what happens to those who are removed.
 
-use std::{
-    io::Write,
-    sync::Barrier,
-};
+use std::sync::Barrier;
 
 use landline::keys::UserKey;
 use serde_json::{Value, json};

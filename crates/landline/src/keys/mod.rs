@@ -1,6 +1,6 @@
-//! Keys: OpenSSH's formats, SSHSIG signatures over a login transcript, ssh-agent, the options of
-//! an `authorized_keys` line, what a credential may be used for, and keys derived from shared
-//! secrets.
+//! Keys: OpenSSH's formats and signatures, ssh-agent, and keys of shared secrets.
+//!
+//! The limits of credentials, such as the options of an `authorized_keys` line, are here too.
 
 mod agent;
 mod authorized_keys;

@@ -312,7 +312,9 @@ fn ecdsa(curve: Curve, point: &[u8], message: &[u8], raw: &[u8]) -> Option<()> {
         .ok()
 }
 
-/// What a security key signs for `message`; `None` unless it says that somebody was there.
+/// The data that a security key signs for `message`.
+///
+/// `None` unless the key confirms that the user was present.
 fn security_key_data(
     application: &[u8],
     message: &[u8],

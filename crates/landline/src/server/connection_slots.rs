@@ -1,4 +1,4 @@
-//! Limits the logged-in connections, with slots reserved for admins.
+//! Limits the logged-in connections, with slots reserved for helpers and admins.
 
 use std::sync::Arc;
 
@@ -7,14 +7,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Error;
 
-/// The most slots that are reserved for admins.
+/// The most slots that are reserved for helpers and admins.
 const ADMIN_RESERVE_MAX: usize = 16;
-/// One of this many slots is reserved for admins.
+/// One of this many slots is reserved for helpers and admins.
 const ADMIN_RESERVE_DIVISOR: usize = 4;
 
 /// The slots of logged-in connections.
 ///
-/// Some are reserved for admins. So an admin can always log in and end other connections.
+/// Some are reserved for helpers and admins, so that they can always log in and end other
+/// connections.
 #[derive(Debug)]
 pub(super) struct ConnectionSlots {
     shared: Arc<Semaphore>,

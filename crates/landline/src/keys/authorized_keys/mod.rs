@@ -1,8 +1,8 @@
 //! Lines of `authorized_keys`, as sshd(8) describes them.
 //!
-//! Options that are honoured: `from`, `expiry-time`, `command`, `restrict`, `no-*`, and
-//! `landline-services`, which names what the key may use. Any other option refuses the line: it
-//! might have been meant to forbid something.
+//! The options `from`, `expiry-time`, `command`, `restrict`, `no-*` and `landline-services` are
+//! honoured. The last one names the services that the key may use. Any other option rejects the
+//! line, because it may be meant to forbid something.
 
 use std::{collections::BTreeSet, fmt, net::IpAddr};
 
@@ -175,10 +175,10 @@ impl KeyOptions {
         &self.text
     }
 
-    /// What a session may do that the key has logged in.
+    /// The limits of a session that the key logs in.
     ///
     /// A restricted key that names no services may only `ping`. A key with any option but `from`
-    /// grants nothing: what it gave would not have that option.
+    /// cannot grant access, because that access would not have the option.
     pub fn limits(&self) -> CredentialLimits {
         let ping_only = || self.is_restricted.then(ServiceSet::ping_only);
         let is_limited = self.is_restricted
@@ -194,15 +194,15 @@ impl KeyOptions {
         }
     }
 
-    /// When the key stops being good, in seconds since 1970, if it does so by itself.
+    /// When the key expires, in seconds since 1970, if it does.
     pub fn expires(&self) -> Option<i64> {
         self.expiry.as_ref().map(Expiry::unix_seconds)
     }
 
-    /// Whether the key is still good at `now` (seconds since 1970).
+    /// Checks that the key has not expired at `now` (seconds since 1970).
     ///
     /// # Errors
-    /// Why not, for the log.
+    /// The reason of a rejection, for the log.
     pub fn check_expiry(&self, now: i64) -> Result<(), KeyLineError> {
         match &self.expiry {
             Some(expiry) if now >= expiry.unix_seconds() => Err(KeyLineError::new(format!(
@@ -212,10 +212,10 @@ impl KeyOptions {
         }
     }
 
-    /// Whether the key may be used from `peer` at `now` (seconds since 1970).
+    /// Checks that the key may be used from `peer` at `now` (seconds since 1970).
     ///
     /// # Errors
-    /// Why not, for the log.
+    /// The reason of a rejection, for the log.
     pub fn admit(&self, peer: IpAddr, now: i64) -> Result<(), KeyLineError> {
         self.check_expiry(now)?;
         match &self.from {
@@ -266,7 +266,7 @@ impl KeyOptions {
     }
 }
 
-/// Whether the line has no options: its first word is the name of a key type.
+/// Whether the first word of the line is a key type, so that it has no options.
 fn begins_with_key(line: &str) -> bool {
     let first = line.split([' ', '\t']).next().unwrap_or_default();
     !first.contains(['=', ',', '"'])
