@@ -12,6 +12,7 @@ pub fn rights(input: &[u8]) {
         return;
     };
     let lines = text.matches('\n').count() + 1;
+    #[allow(clippy::expect_used, reason = "the list is fixed")]
     let words = RightWords::new(WORDS_WITHOUT_SERVICE).expect("words that differ");
     let rights = match Rights::parse(text, &words) {
         Ok(rights) => rights,

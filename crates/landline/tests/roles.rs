@@ -333,7 +333,7 @@ fn may_give(stage: &Stage, root: &Root, own: &str, wanted: &str) -> bool {
     let text = format!("[users.admin]\nrole = \"admin\"\n{own}\n[users.bob]\n{wanted}\n");
     let text = text.replace('@', stage.path("").to_str().unwrap().trim_end_matches('/'));
     let words = RightWords::new(WORDS_WITHOUT_SERVICE).unwrap();
-    let rights = Rights::parse(&text, &words).expect(&text);
+    let rights = Rights::parse(&text, &words).unwrap_or_else(|error| panic!("{error}: {text}"));
     let wanted = rights.of(&name("bob")).unwrap();
     rights.check_grant(&name("admin"), wanted, root).is_ok()
 }

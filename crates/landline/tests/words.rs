@@ -1,6 +1,7 @@
 //! A service with a right of its own: a word of `rights.toml` that nothing else knows.
 #![allow(
     clippy::disallowed_methods,
+    clippy::panic,
     clippy::unwrap_used,
     missing_docs,
     reason = "a test"

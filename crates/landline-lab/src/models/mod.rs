@@ -22,7 +22,7 @@ pub enum Model {
     Threads,
     /// A process for each connection.
     Processes,
-    /// An async task for each connection, on [`TASK_THREADS`] threads.
+    /// An async task for each connection, on `TASK_THREADS` threads.
     Tasks,
 }
 

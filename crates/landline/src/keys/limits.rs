@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn malformed_set_is_refused() {
-        let many = vec!["x"; 2].join(",");
+        let many = ["x"; 2].join(",");
         assert_eq!(set(&many).to_string(), "x");
         let too_many: Vec<String> = (0..=NAMES_MAX).map(|number| format!("x{number}")).collect();
         for bad in [

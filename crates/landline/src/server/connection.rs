@@ -93,33 +93,8 @@ pub(super) async fn serve(
         audit: state.audit.clone(),
         had_right: AtomicBool::new(false),
     });
-    let Session {
-        key,
-        method,
-        invited,
-        attached,
-        ..
-    } = context.session().clone();
-    let peer = peer.to_string();
-    context.report(|user, session| {
-        if attached {
-            Event::Attached {
-                user,
-                peer,
-                session,
-            }
-        } else {
-            Event::Login {
-                user,
-                key,
-                method,
-                peer,
-                session,
-                invited,
-            }
-        }
-    });
-    if invited {
+    report_login(&context, peer);
+    if context.session().invited {
         on_invite_redeemed(&state, &context).await;
     }
     let mut is_over = drain.clone();
@@ -160,16 +135,49 @@ pub(super) async fn serve(
             }
         }
     }
-    match context
-        .connection()
-        .deregister(departure, state.session_linger)
-    {
+    leave_session(&context, departure, state.session_linger);
+}
+
+/// Reports a login, or a further connection of a session.
+fn report_login(context: &ServiceContext, peer: SocketAddr) {
+    let Session {
+        key,
+        method,
+        invited,
+        attached,
+        ..
+    } = context.session().clone();
+    let peer = peer.to_string();
+    context.report(|user, session| {
+        if attached {
+            Event::Attached {
+                user,
+                peer,
+                session,
+            }
+        } else {
+            Event::Login {
+                user,
+                key,
+                method,
+                peer,
+                session,
+                invited,
+            }
+        }
+    });
+}
+
+/// Takes the connection out of its session, and reports the end of the session now or later.
+fn leave_session(context: &ServiceContext, departure: Departure, linger: Duration) {
+    match context.connection().deregister(departure, linger) {
         Remaining::Others => {}
-        Remaining::Nothing => report_closed(&context),
+        Remaining::Nothing => report_closed(context),
         Remaining::Waiting(waiting) => {
             context.report(|user, session| Event::Disconnected { user, session });
+            let context = context.clone();
             tokio::spawn(async move {
-                if waiting.is_over().await {
+                if waiting.wait_until_over().await {
                     report_closed(&context);
                 }
             });

@@ -275,7 +275,7 @@ mod tests {
         };
         watched.start();
         watched.set_options("expiry-time=\"20200101Z\"");
-        let over = tokio::time::timeout(Duration::from_secs(5), waiting.is_over()).await;
+        let over = tokio::time::timeout(Duration::from_secs(5), waiting.wait_until_over()).await;
         assert!(over.expect("the session is ended"));
     }
 }

@@ -401,7 +401,7 @@ impl Waiting {
     /// Waits until the time is over or the session is terminated.
     ///
     /// Returns whether this ended the session, and no client attached again.
-    pub(crate) async fn is_over(mut self) -> bool {
+    pub(crate) async fn wait_until_over(mut self) -> bool {
         let ended = async {
             // The sender lives in the table, with the session.
             let _ = self.ended.wait_for(Option::is_some).await;

@@ -133,36 +133,7 @@ impl<'a> Office<'a> {
             UserCommand::Remove { name, force } => {
                 self.change(RemoveUser { user: name, force }).await
             }
-            UserCommand::Keys {
-                name,
-                what: KeysCommand::Add { file },
-            } => {
-                let keys = key_lines(self.context, &file)?;
-                self.change(AddKeys { user: name, keys }).await
-            }
-            UserCommand::Keys {
-                name,
-                what: KeysCommand::Remove { fingerprint },
-            } => {
-                self.change(RemoveKey {
-                    user: name,
-                    key: fingerprint,
-                })
-                .await
-            }
-            UserCommand::Keys {
-                name,
-                what: KeysCommand::List { json },
-            } => {
-                for key in self.keys(name).await? {
-                    if json {
-                        self.context.out.print_json(&json!(key))
-                    } else {
-                        self.context.out.print(&key_text(&key))
-                    }
-                }
-                Ok(())
-            }
+            UserCommand::Keys { name, what } => self.manage_keys(name, what).await,
             UserCommand::Password {
                 name, remove: true, ..
             } => self.change(RemovePassword { user: Some(name) }).await,
@@ -190,6 +161,32 @@ impl<'a> Office<'a> {
                 revoke: Some(id), ..
             } => self.change(RevokeInvite { id }).await,
             UserCommand::Invites { json, .. } => self.invites(json).await,
+        }
+    }
+
+    async fn manage_keys(&mut self, name: UserName, what: KeysCommand) -> Result<(), Failure> {
+        match what {
+            KeysCommand::Add { file } => {
+                let keys = key_lines(self.context, &file)?;
+                self.change(AddKeys { user: name, keys }).await
+            }
+            KeysCommand::Remove { fingerprint } => {
+                self.change(RemoveKey {
+                    user: name,
+                    key: fingerprint,
+                })
+                .await
+            }
+            KeysCommand::List { json } => {
+                for key in self.keys(name).await? {
+                    if json {
+                        self.context.out.print_json(&json!(key));
+                    } else {
+                        self.context.out.print(&key_text(&key));
+                    }
+                }
+                Ok(())
+            }
         }
     }
 

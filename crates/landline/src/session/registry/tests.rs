@@ -50,7 +50,7 @@ async fn lost_session_waits_and_can_be_attached_to() {
     assert_eq!(sessions.info("1").unwrap().connections, []);
     assert!(sessions.find("1").is_some(), "it can be attached to");
     let again = sessions.attach(&attachable("alice", "1"), peer(2)).unwrap();
-    assert!(!waiting.is_over().await, "it was attached to");
+    assert!(!waiting.wait_until_over().await, "it was attached to");
     assert!(is_over(&again), "it has finished");
 }
 
@@ -60,13 +60,16 @@ async fn waiting_session_ends_when_terminated_or_displaced() {
     let waiting = lost(&sessions, "alice", "1", None);
     assert!(sessions.end("kicked", "1").is_some());
     assert!(sessions.find("1").is_none());
-    assert!(waiting.is_over().await);
+    assert!(waiting.wait_until_over().await);
     assert!(sessions.list(|_| true).is_empty());
     let waiting = lost(&sessions, "alice", "2", Some(1));
     let _next = sessions
         .begin(session("alice", "3"), peer(1), Some(1))
         .unwrap();
-    assert!(waiting.is_over().await, "a connected session has its place");
+    assert!(
+        waiting.wait_until_over().await,
+        "a connected session has its place"
+    );
 }
 
 #[test]
