@@ -18,7 +18,7 @@ use crate::{
     net::Channel,
     rights::{Right, Role},
     session::{
-        Service, ServiceContext, ServiceDefinition, ServiceFuture, Session, SessionInfo, Sessions,
+        AnswerGuard, Service, ServiceContext, ServiceDefinition, ServiceFuture, Session, SessionInfo, Sessions,
         Threads,
     },
 };
@@ -59,7 +59,7 @@ impl Service for AdminService {
                     .answer(channel, &Caller::Session(context), &header)
                     .await
                 {
-                    Ok(()) => channel.flush().await?,
+                    Ok(()) => {}
                     Err(error) => context.answer_failure(channel, error).await?,
                 }
             }
@@ -111,6 +111,14 @@ impl Caller<'_> {
         Rule::of(request).is_some_and(|rule| rule.check(actor, whose).is_ok())
     }
 
+    /// Keeps the session until the answer to a request has been sent.
+    async fn start_answer(&self) -> Option<AnswerGuard> {
+        match self {
+            Self::Session(context) => Some(context.connection().start_answer().await),
+            Self::Machine => None,
+        }
+    }
+
     fn report(&self, request: &'static str, subject: &str) {
         if let Self::Session(context) = self {
             let subject = subject.chars().take(64).collect();
@@ -125,7 +133,7 @@ impl Caller<'_> {
 }
 
 impl AdminService {
-    /// Gathers the answer to a request.
+    /// Answers a request. A change is answered even if it ends the session of whoever asks for it.
     pub(crate) async fn answer(
         &self,
         channel: &mut Channel,
@@ -139,11 +147,14 @@ impl AdminService {
             let rows = sessions
                 .into_iter()
                 .filter_map(|(session, _)| self.sessions.info(&session));
-            return send_list::<LiveSessions>(channel, rows).await;
+            send_list::<LiveSessions>(channel, rows).await?;
+            return channel.flush().await;
         }
         if header.kind() == Kick::TYPE {
             let Kick { target } = header.read()?;
-            return send_list::<LiveSessions>(channel, self.kick(caller, &target).await?).await;
+            let _answering = caller.start_answer().await;
+            send_list::<LiveSessions>(channel, self.kick(caller, &target).await?).await?;
+            return channel.flush().await;
         }
         let Some(request) = Request::read(header)? else {
             return Ok(());
@@ -156,6 +167,10 @@ impl AdminService {
         let changed = request
             .changes_something()
             .then(|| (request.kind(), request.subject()));
+        let _answering = match changed {
+            Some(_) => caller.start_answer().await,
+            None => None,
+        };
         let administration = self.administration.clone();
         let work = move || administration.perform(admin.as_ref(), &request);
         let answer = self.threads.run(work).await?;
@@ -163,13 +178,14 @@ impl AdminService {
             caller.report(kind, &subject);
         }
         match answer {
-            Answer::Changed => channel.send(&Changed {}),
-            Answer::Users(rows) => send_list::<Users>(channel, rows).await,
-            Answer::Keys(rows) => send_list::<Keys>(channel, rows).await,
-            Answer::Invites(rows) => send_list::<Invites>(channel, rows).await,
-            Answer::Invite(invite) => channel.send(&invite),
-            Answer::Registration(registration) => channel.send(&registration),
+            Answer::Changed => channel.send(&Changed {})?,
+            Answer::Users(rows) => send_list::<Users>(channel, rows).await?,
+            Answer::Keys(rows) => send_list::<Keys>(channel, rows).await?,
+            Answer::Invites(rows) => send_list::<Invites>(channel, rows).await?,
+            Answer::Invite(invite) => channel.send(&invite)?,
+            Answer::Registration(registration) => channel.send(&registration)?,
         }
+        channel.flush().await
     }
 
     /// Ends the sessions that `target` names now and that may be ended. One that begins meanwhile

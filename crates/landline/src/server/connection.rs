@@ -301,9 +301,10 @@ async fn on_invite_redeemed(state: &Arc<ServerState>, context: &ServiceContext) 
 
 /// Returns once the session is terminated from elsewhere.
 ///
-/// It leaves time for an unfinished frame, after which the reason can be sent.
+/// It leaves time for an answer, and for an unfinished frame, after which the reason can be sent.
 async fn terminated(context: &ServiceContext, partial: &PartialFrame) -> Error {
     let error = context.connection().terminated().await;
+    context.connection().answer_finished().await;
     if partial.is_there() {
         tokio::time::sleep(FRAME_TIME).await;
     }

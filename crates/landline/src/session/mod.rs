@@ -15,7 +15,7 @@ use landline_proto::{
 };
 /// Tells a task that the server drains.
 pub(crate) use landline_socketserver::tasks::Drain;
-pub(crate) use registry::Entered;
+pub(crate) use registry::{AnswerGuard, Entered};
 #[cfg(test)]
 pub(crate) use registry::tests;
 pub use registry::{

@@ -12,7 +12,7 @@ use std::{
 
 use landline_proto::{ErrorCode, limits::SESSION_CONNECTIONS_MAX, login::UserName};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 
 use crate::{
     Error,
@@ -23,6 +23,8 @@ use crate::{
 const ACTIVITY_CHARACTERS_MAX: usize = 200;
 /// How many sessions of one user may wait for their client.
 const DISCONNECTED_PER_USER_MAX: usize = 16;
+/// How long a connection may take to send an answer after its session is terminated.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The live sessions of a server. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -230,6 +232,7 @@ impl Sessions {
             number,
             peer,
             ended,
+            answering: Arc::default(),
         })
     }
 
@@ -271,7 +274,12 @@ pub struct SessionHandle {
     number: u64,
     peer: SocketAddr,
     ended: watch::Receiver<Option<String>>,
+    answering: Arc<tokio::sync::Mutex<()>>,
 }
+
+/// While this lives, a connection whose session is terminated may send its answer; see
+/// [`SessionHandle::start_answer`].
+pub(crate) type AnswerGuard = OwnedMutexGuard<()>;
 
 impl SessionHandle {
     /// The address of the client.
@@ -309,6 +317,17 @@ impl SessionHandle {
             // The sender lives as long as the session, which lives as long as this handle.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Lets the connection answer a request that may terminate its own session: it is closed once
+    /// the guard is dropped, or 1 s after the termination.
+    pub(crate) async fn start_answer(&self) -> AnswerGuard {
+        self.answering.clone().lock_owned().await
+    }
+
+    /// Waits until no answer is being sent, or for 1 s.
+    pub(crate) async fn answer_finished(&self) {
+        let _ = tokio::time::timeout(ANSWER_TIME_MAX, self.answering.lock()).await;
     }
 
     /// Checks that the session is not terminated.

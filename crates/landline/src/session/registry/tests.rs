@@ -225,3 +225,22 @@ fn session_limit_ignores_connections() {
         Some(0)
     )));
 }
+
+/// A change that ends the session of whoever asked for it is answered first.
+#[tokio::test]
+async fn answer_is_sent_before_the_connection_closes() {
+    let sessions = Sessions::default();
+    let peer = ([127, 0, 0, 1], 1).into();
+    let handle = sessions.begin(session("alice", "1"), peer, None).unwrap();
+    let answering = handle.start_answer().await;
+    handle.end("it asked for that");
+    let mut finished = std::pin::pin!(handle.answer_finished());
+    let early = tokio::select! {
+        biased;
+        () = &mut finished => true,
+        () = std::future::ready(()) => false,
+    };
+    assert!(!early, "the answer is being sent");
+    drop(answering);
+    finished.await;
+}
