@@ -21,7 +21,7 @@ use landline::{
     },
     admission::PeerNetwork,
     audit::AuditOptions,
-    keys::{PublicKey, UserKey},
+    keys::{CredentialId, PublicKey, UserKey},
     net::HostPort,
     paths::{PrivateFolder, Root},
     proto::{ErrorCode, login::UserName, messages::Blob},
@@ -97,7 +97,7 @@ impl State {
     fn admin(&self, user: &str) -> Admin {
         Admin {
             user: name(user),
-            key: key(&self.stage).fingerprint(),
+            credential: CredentialId::Key(key(&self.stage).fingerprint()),
             may_grant: true,
             session: "1".into(),
             source: PeerNetwork::of([127, 0, 0, 1].into()),

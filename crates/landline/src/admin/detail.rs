@@ -10,7 +10,12 @@ use super::{
     messages::{AddKeys, AddUser, DisableUser, RemoveUser},
     passwords::SetPassword,
 };
-use crate::{keys::KeyLine, password::password_id, rights::Role, store::Purpose};
+use crate::{
+    keys::{CredentialId, KeyLine},
+    password::password_id,
+    rights::Role,
+    store::Purpose,
+};
 
 /// The longest detail, in bytes; what goes beyond is counted. An entry of the log holds twice as
 /// much.
@@ -81,7 +86,7 @@ pub(super) fn joined(parts: impl Iterator<Item = String>) -> Option<String> {
 
 /// What a password is called by what it lets in.
 fn of_password(record: &Blob) -> String {
-    format!("password:{}", password_id(&record.0))
+    CredentialId::Password(password_id(&record.0)).to_string()
 }
 
 /// A key's fingerprint, and the options in front of it.

@@ -18,7 +18,7 @@ use crate::{
     admission::PeerNetwork,
     audit::{Audit, Entry},
     crypto::Fingerprint,
-    keys::{KeyLine, KeyOptions},
+    keys::{CredentialId, KeyLine, KeyOptions},
     login::Invite,
     net::HostPort,
     password::Passwords,
@@ -55,8 +55,8 @@ pub struct Administration {
 pub struct Admin {
     /// Who.
     pub user: UserName,
-    /// What was proved at the login: a key's fingerprint, or `secret:` or `password:` and an id.
-    pub key: String,
+    /// What was proved at the login.
+    pub credential: CredentialId,
     /// Whether that may give anybody access which outlives it.
     pub may_grant: bool,
     /// The session's id.
@@ -169,7 +169,8 @@ impl Administration {
         if let Some(who) = by.filter(|_| request.changes_something()) {
             self.admit(who, request)?;
         }
-        let acting = by.map(|admin| Arc::new(self.store.on_behalf_of(&admin.user, &admin.key)));
+        let acting =
+            by.map(|admin| Arc::new(self.store.on_behalf_of(&admin.user, &admin.credential)));
         let store = acting.as_ref().unwrap_or(&self.store);
         if let Request::RemovePassword(request) = request {
             Self::check_password_is_there(store, request)?;
@@ -267,7 +268,7 @@ impl Administration {
         let actor = Actor {
             role: rules.role(&who.user),
             may_grant: who.may_grant,
-            is_by_password: who.key.starts_with("password:"),
+            is_by_password: matches!(who.credential, CredentialId::Password(_)),
         };
         let (user, rights) = self.account_of(who, request, &rules)?;
         let whose = if user.as_ref() == Some(&who.user) {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Error,
     audit::Entry,
-    keys::{SecretKey, ServiceSet},
+    keys::{CredentialId, SecretKey, ServiceSet},
     login::Secret,
     net::Channel,
     store::StoredSecret,
@@ -208,7 +208,7 @@ impl Administration {
         let named = services
             .as_ref()
             .map_or(String::new(), |services| format!(" ({services})"));
-        let detail = format!("secret:{}{named}", key.id());
+        let detail = format!("{}{named}", CredentialId::Secret(key.id()));
         self.record("secret-add", user, detail)?;
         self.store
             .add_secret(user, *binding, &key, services.as_ref(), label)?;
@@ -226,7 +226,7 @@ impl Administration {
         self.record(
             "secret-remove",
             &secret.user,
-            format!("secret:{id}{forced}"),
+            format!("{}{forced}", CredentialId::Secret(*id)),
         )?;
         self.store.remove_secret(id, self.is_kept()?, *force)?;
         Ok(SecretAnswer::Secrets(vec![row(secret)]))

@@ -18,8 +18,8 @@ use crate::{
     net::Channel,
     rights::{Right, Role},
     session::{
-        AnswerGuard, Service, ServiceContext, ServiceDefinition, ServiceFuture, Session, SessionInfo, Sessions,
-        Threads,
+        AnswerGuard, Service, ServiceContext, ServiceDefinition, ServiceFuture, Session,
+        SessionInfo, Sessions, Threads,
     },
 };
 
@@ -84,7 +84,7 @@ impl Caller<'_> {
         let session = context.session();
         Some(Admin {
             user: context.user().clone(),
-            key: session.key.clone(),
+            credential: session.credential.clone(),
             may_grant: session.limits.may_grant,
             session: session.id.clone(),
             source: PeerNetwork::of(context.peer()),

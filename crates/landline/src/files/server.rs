@@ -354,7 +354,7 @@ fn check_still_allowed(
     let ended = |reason: &str| Err(Error::here(ErrorCode::Ended, reason));
     let objection = context
         .store()
-        .objection(context.user(), &context.session().key)?;
+        .objection(context.user(), &context.session().credential)?;
     match objection {
         Some(reason) => ended(reason),
         None if !still(&context.rights().rules()) => {

@@ -4,6 +4,7 @@
 
 mod agent;
 mod authorized_keys;
+mod credential_id;
 mod file;
 mod limits;
 mod public;
@@ -15,6 +16,7 @@ mod wire;
 
 pub use agent::{Agent, AgentKey};
 pub use authorized_keys::{KeyLine, KeyLineError, KeyOptions};
+pub use credential_id::CredentialId;
 pub use limits::{CredentialLimits, Facility, ServiceSet};
 pub use public::{PublicKey, PublicKeyError};
 pub use secret_key::SecretKey;

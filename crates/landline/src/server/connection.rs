@@ -141,7 +141,7 @@ pub(super) async fn serve(
 /// Reports a login, or a further connection of a session.
 fn report_login(context: &ServiceContext, peer: SocketAddr) {
     let Session {
-        key,
+        credential,
         method,
         invited,
         attached,
@@ -158,7 +158,7 @@ fn report_login(context: &ServiceContext, peer: SocketAddr) {
         } else {
             Event::Login {
                 user,
-                key,
+                key: credential.to_string(),
                 method,
                 peer,
                 session,
@@ -446,7 +446,7 @@ mod tests {
         let begin = |number: usize| {
             let session = Session {
                 user: "bob".parse().unwrap(),
-                key: "SHA256:bob".into(),
+                credential: crate::keys::CredentialId::Key("SHA256:bob".into()),
                 method: "ssh-key".into(),
                 id: format!("{number:04}"),
                 invited: false,

@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        keys::{KeyLine, KeyOptions, PublicKey},
+        keys::{CredentialId, KeyLine, KeyOptions, PublicKey},
         session::{Departure, Remaining, Session, SessionHandle, tests::session},
         store::{Removal, unix_now},
     };
@@ -188,7 +188,7 @@ mod tests {
             let mut alice = session("alice", "1");
             let keys = self.store.keys_of(&alice.user).unwrap();
             alice.limits = KeyOptions::parse(&keys[0].options).unwrap().limits();
-            alice.key = self.key.fingerprint();
+            alice.credential = CredentialId::Key(self.key.fingerprint());
             alice.attach = Some(crate::keys::SecretKey::from_bytes([1; 32]));
             alice
         }

@@ -288,12 +288,13 @@ impl ServiceContext {
     /// Ends the session for this reason, or for the better one that the account or key is gone
     /// altogether.
     async fn terminate(&self, reason: String) {
-        let (store, user, key) = (
+        let (store, user, credential) = (
             self.parts.store.clone(),
             self.user().clone(),
-            self.parts.session.key.clone(),
+            self.parts.session.credential.clone(),
         );
-        let objection = tokio::task::spawn_blocking(move || store.objection(&user, &key)).await;
+        let objection =
+            tokio::task::spawn_blocking(move || store.objection(&user, &credential)).await;
         match objection {
             Ok(Ok(Some(objection))) => self.parts.connection.end(objection),
             _ => self.parts.connection.end(&reason),

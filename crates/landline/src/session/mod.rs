@@ -15,9 +15,9 @@ use landline_proto::{
 };
 /// Tells a task that the server drains.
 pub(crate) use landline_socketserver::tasks::Drain;
-pub(crate) use registry::{AnswerGuard, Entered};
 #[cfg(test)]
 pub(crate) use registry::tests;
+pub(crate) use registry::{AnswerGuard, Entered};
 pub use registry::{
     ConnectionInfo, Departure, Remaining, SessionHandle, SessionInfo, Sessions, Waiting,
 };
@@ -31,7 +31,7 @@ pub use work::{UNITS_PER_USER_MAX, WorkInfo, WorkTable, WorkUnit};
 
 use crate::{
     Error,
-    keys::{CredentialLimits, SecretKey},
+    keys::{CredentialId, CredentialLimits, SecretKey},
 };
 
 /// Someone who is logged in.
@@ -39,8 +39,8 @@ use crate::{
 pub struct Session {
     /// Who.
     pub user: UserName,
-    /// What was proved: a key's fingerprint, or `secret:` or `password:` and an id.
-    pub key: String,
+    /// What was proved.
+    pub credential: CredentialId,
     /// The method of the login.
     pub method: String,
     /// The session's id.

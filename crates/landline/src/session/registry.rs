@@ -258,7 +258,7 @@ impl Live {
         SessionInfo {
             session: self.session.id.clone(),
             user: self.session.user.clone(),
-            key: self.session.key.clone(),
+            key: self.session.credential.to_string(),
             method: self.session.method.clone(),
             since: self.since,
             connections: self.connections.values().cloned().collect(),

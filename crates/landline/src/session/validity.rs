@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Session;
 use crate::{
     Error,
-    keys::{CredentialLimits, KeyLineError, KeyOptions},
+    keys::{CredentialId, CredentialLimits, KeyLineError, KeyOptions},
     store::{KeyRecord, Store, unix_now},
 };
 
@@ -32,11 +32,17 @@ pub(crate) fn validity(
     session: &Session,
     peers: &[IpAddr],
 ) -> Result<Validity, Error> {
-    if let Some(objection) = store.objection(&session.user, &session.key)? {
+    if let Some(objection) = store.objection(&session.user, &session.credential)? {
         return Ok(Validity::Revoked(objection.to_owned()));
     }
+    let CredentialId::Key(fingerprint) = &session.credential else {
+        return Ok(Validity::Valid { until: None });
+    };
     let keys = store.keys_of(&session.user)?;
-    let Some(record) = keys.iter().find(|record| record.fingerprint == session.key) else {
+    let Some(record) = keys
+        .iter()
+        .find(|record| record.fingerprint == *fingerprint)
+    else {
         return Ok(Validity::Valid { until: None });
     };
     for peer in peers {

@@ -4,12 +4,12 @@ use landline_proto::{
     ErrorCode,
     login::{UserName, UserNameError},
 };
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{OptionalExtension, Row, ToSql, Transaction, params};
 
 use super::{Store, StoredPassword, invites::void_invites_of, passwords::put_password, unix_now};
 use crate::{
     Error,
-    keys::{KeyLine, PublicKey},
+    keys::{CredentialId, KeyLine, PublicKey},
 };
 
 /// An account.
@@ -267,7 +267,8 @@ impl Store {
         is_admin: impl Fn(&AccountRecord) -> bool,
     ) -> Result<(), Error> {
         let removed = self.write(|transaction| {
-            let has_it = objection(transaction, user, fingerprint)?.is_none();
+            let key = CredentialId::Key(fingerprint.to_owned());
+            let has_it = objection(transaction, user, &key)?.is_none();
             if has_it && is_last_means(transaction, user, is_admin)? {
                 return Ok(None);
             }
@@ -318,17 +319,17 @@ impl Store {
         })
     }
 
-    /// Why somebody who has logged in as `user` with this key (a fingerprint, or `secret:` or
-    /// `password:` and an id) could not do so any more; `None` if they could.
+    /// Why somebody who has logged in as `user` with this credential could not do
+    /// so any more; `None` if they could.
     ///
     /// # Errors
     /// [`Error::State`].
     pub fn objection(
         &self,
         user: &UserName,
-        fingerprint: &str,
+        credential: &CredentialId,
     ) -> Result<Option<&'static str>, Error> {
-        self.read(|transaction| objection(transaction, user, fingerprint))
+        self.read(|transaction| objection(transaction, user, credential))
     }
 }
 
@@ -486,16 +487,22 @@ fn put_key(
 pub(super) fn objection(
     transaction: &Transaction<'_>,
     user: &UserName,
-    fingerprint: &str,
+    credential: &CredentialId,
 ) -> rusqlite::Result<Option<&'static str>> {
-    let sql = "SELECT disabled IS NOT NULL,
-                      EXISTS (SELECT 1 FROM keys WHERE user = accounts.name AND fingerprint = ?2) OR
-                      EXISTS (SELECT 1 FROM secrets WHERE user = accounts.name AND 'secret:' || lower(hex(id)) = ?2) OR
-                      EXISTS (SELECT 1 FROM passwords WHERE user = accounts.name AND 'password:' || lower(hex(id)) = ?2)
-               FROM accounts WHERE name = ?1";
-    let parameters = params![user.as_str(), fingerprint];
+    let (table, column, id): (_, _, &dyn ToSql) = match credential {
+        CredentialId::Key(fingerprint) => ("keys", "fingerprint", fingerprint),
+        CredentialId::Secret(id) => ("secrets", "id", &id.0),
+        CredentialId::Password(id) => ("passwords", "id", &id.0),
+    };
+    let sql = format!(
+        "SELECT disabled IS NOT NULL,
+                EXISTS (SELECT 1 FROM {table} WHERE user = accounts.name AND {column} = ?2)
+         FROM accounts WHERE name = ?1"
+    );
     let found: Option<(bool, bool)> = transaction
-        .query_row(sql, parameters, |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(&sql, params![user.as_str(), id], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()?;
     Ok(match found {
         None => Some("the account was removed"),

@@ -24,7 +24,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use secrets::StoredSecret;
 use tokio::sync::watch;
 
-use crate::Error;
+use crate::{Error, keys::CredentialId};
 
 /// The database, in the folder of a server's state.
 pub(crate) const STORE_FILE: &str = "landline.sqlite";
@@ -37,9 +37,9 @@ pub struct Store {
     path: String,
     /// Tells that something was changed that a live session may depend on.
     changes: watch::Sender<()>,
-    /// On whose behalf, and by which key or secret, this handle changes something, if not for
+    /// On whose behalf, and by which credential, this handle changes something, if not for
     /// somebody at the machine itself.
-    actor: Option<(UserName, String)>,
+    actor: Option<(UserName, CredentialId)>,
 }
 
 impl Store {
@@ -59,15 +59,15 @@ impl Store {
         })
     }
 
-    /// A handle that changes nothing once `user` could not log in with `key` (a fingerprint, or
-    /// `secret:` or `password:` and an id) any more: it says `denied` then.
-    pub fn on_behalf_of(&self, user: &UserName, key: &str) -> Self {
+    /// A handle that changes nothing once `user` could not log in with `credential` any
+    /// more: it says `denied` then.
+    pub fn on_behalf_of(&self, user: &UserName, credential: &CredentialId) -> Self {
         let (connection, changes) = (self.connection.clone(), self.changes.clone());
         Self {
             connection,
             path: self.path.clone(),
             changes,
-            actor: Some((user.clone(), key.to_owned())),
+            actor: Some((user.clone(), credential.clone())),
         }
     }
 
@@ -96,7 +96,7 @@ impl Store {
     ) -> Result<T, Error> {
         let result = self.with(TransactionBehavior::Immediate, |transaction| {
             let objection = match &self.actor {
-                Some((user, key)) => accounts::objection(transaction, user, key)?,
+                Some((user, credential)) => accounts::objection(transaction, user, credential)?,
                 None => None,
             };
             match objection {

@@ -203,6 +203,7 @@ pub(super) fn put_password(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::CredentialId;
 
     fn store() -> Store {
         Store::open(std::path::Path::new(":memory:")).unwrap()
@@ -237,7 +238,7 @@ mod tests {
         assert_eq!(store.password(&alice).unwrap(), Some(password(2)));
         assert_eq!(
             store
-                .objection(&alice, "password:0202020202020202")
+                .objection(&alice, &CredentialId::Password(PasswordId([2; 8])))
                 .unwrap(),
             None
         );
@@ -254,7 +255,7 @@ mod tests {
         );
         assert!(
             store
-                .objection(&alice, "password:0101010101010101")
+                .objection(&alice, &CredentialId::Password(PasswordId([1; 8])))
                 .unwrap()
                 .is_some(),
             "the old one is gone"

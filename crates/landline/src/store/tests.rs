@@ -9,7 +9,7 @@ use landline_proto::{
 use super::*;
 use crate::{
     crypto::sha256,
-    keys::{KeyLine, PublicKey, SecretKey},
+    keys::{CredentialId, KeyLine, PublicKey, SecretKey},
     login::INVITE_TIME,
 };
 

@@ -154,7 +154,7 @@ fn entry(session: &Session, peer: SocketAddr) -> Entry {
         } else {
             session.method.clone()
         },
-        key: session.key.clone(),
+        key: session.credential.to_string(),
         peer,
         session: session.id.clone(),
     }
@@ -167,15 +167,14 @@ async fn welcome(
     deadline: Instant,
 ) -> Result<(Channel, Session), Error> {
     let Accepted { session, proof } = accepted;
-    let (user, key) = (session.user.clone(), session.key.clone());
     let attach = session
         .attach
         .as_ref()
         .filter(|_| !session.attached)
         .map(|secret| AttachSecret(*secret.bytes()));
     let welcome = Welcome {
-        user,
-        key,
+        user: session.user.clone(),
+        key: session.credential.to_string(),
         session: session.id.clone(),
         proof,
         attach,

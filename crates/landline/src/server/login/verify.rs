@@ -16,7 +16,7 @@ use crate::{
     admission::PeerNetwork,
     audit::{Audit, Entry},
     crypto::{is_same_mac, random},
-    keys::{CredentialLimits, PublicKey, SecretKey},
+    keys::{CredentialId, CredentialLimits, PublicKey, SecretKey},
     password::{Passwords, PendingPasswordLogin, remember_source},
     paths::Root,
     rights::RightsFile,
@@ -49,15 +49,15 @@ pub(super) struct LoginRequest {
 /// A credential that was proved: its name, what it may be used for, and the proof that the server
 /// returns (if any).
 struct Authenticated {
-    key: String,
+    credential: CredentialId,
     limits: CredentialLimits,
     server_proof: Option<Mac>,
 }
 
 impl Authenticated {
-    fn by(key: String, limits: CredentialLimits) -> Self {
+    fn by(credential: CredentialId, limits: CredentialLimits) -> Self {
         Self {
-            key,
+            credential,
             limits,
             server_proof: None,
         }
@@ -80,7 +80,7 @@ impl Verifier {
         let user = &login.user;
         let transcript = attempt.transcript(&self.exporter);
         let Authenticated {
-            key,
+            credential,
             limits,
             server_proof,
         } = match &login.proof {
@@ -121,7 +121,7 @@ impl Verifier {
         }
         let session = Session {
             user: user.clone(),
-            key,
+            credential,
             method: login.proof.method().to_owned(),
             id: HEXLOWER.encode(&random::<8>()),
             invited: matches!(login.proof, Proof::Invite { .. }),
@@ -183,11 +183,11 @@ impl Verifier {
         let id = begun.and_then(|begun| self.passwords.finish(store, begun, ke3));
         let id =
             id.ok_or_else(|| login_refused(user, "no account of this name has this password"))?;
-        let name = format!("password:{id}");
+        let credential = CredentialId::Password(id);
         // It may have been changed since the first message.
-        match store.objection(user, &name)? {
+        match store.objection(user, &credential)? {
             Some(objection) => Err(login_refused(user, objection)),
-            None => Ok(Authenticated::by(name, CredentialLimits::none())),
+            None => Ok(Authenticated::by(credential, CredentialLimits::none())),
         }
     }
 }
@@ -209,13 +209,13 @@ fn by_secret(
             "no account of this name has this secret",
         ));
     }
-    let name = format!("secret:{secret}");
-    if let Some(objection) = store.objection(user, &name)? {
+    let credential = CredentialId::Secret(*secret);
+    if let Some(objection) = store.objection(user, &credential)? {
         return Err(login_refused(user, objection));
     }
     Ok(Authenticated {
         server_proof: Some(key.server_proof(transcript)),
-        ..Authenticated::by(name, CredentialLimits::of_secret(services))
+        ..Authenticated::by(credential, CredentialLimits::of_secret(services))
     })
 }
 
@@ -287,7 +287,10 @@ fn parse_offered_key(user: &UserName, key: &str) -> Result<PublicKey, Error> {
 /// Checks that a stored key may be used from `peer` now, by the options of its line.
 fn authorize_key(user: &UserName, record: KeyRecord, peer: IpAddr) -> Result<Authenticated, Error> {
     match check_key_options(&record, peer) {
-        Ok(limits) => Ok(Authenticated::by(record.fingerprint, limits)),
+        Ok(limits) => Ok(Authenticated::by(
+            CredentialId::Key(record.fingerprint),
+            limits,
+        )),
         Err(reason) => Err(login_refused(
             user,
             format_args!("{}: {reason}", record.fingerprint),

@@ -1,10 +1,10 @@
 use super::*;
-use crate::keys::CredentialLimits;
+use crate::keys::{CredentialId, CredentialLimits};
 
 pub(crate) fn session(user: &str, id: &str) -> Session {
     Session {
         user: user.parse().unwrap(),
-        key: format!("SHA256:{user}"),
+        credential: CredentialId::Key(format!("SHA256:{user}")),
         method: "ssh-key".into(),
         id: id.into(),
         invited: false,

@@ -2,6 +2,11 @@
 
 use super::*;
 
+/// A login by the key of this number.
+fn by_key(number: u8) -> CredentialId {
+    CredentialId::Key(key(number).fingerprint())
+}
+
 #[test]
 fn the_last_admin_who_can_log_in_stays() {
     let store = fresh();
@@ -138,7 +143,7 @@ fn whoever_could_not_log_in_any_more_changes_nothing() {
     store
         .add_account(&eve, &[key(1).into(), key(2).into()])
         .unwrap();
-    let acting = store.on_behalf_of(&eve, &key(1).fingerprint());
+    let acting = store.on_behalf_of(&eve, &by_key(1));
     acting.add_account(&name("bob"), &[]).unwrap();
     store
         .remove_key(&eve, &key(1).fingerprint(), |_| false)
@@ -148,7 +153,7 @@ fn whoever_could_not_log_in_any_more_changes_nothing() {
         ErrorCode::Denied,
         "the key"
     );
-    let acting = store.on_behalf_of(&eve, &key(2).fingerprint());
+    let acting = store.on_behalf_of(&eve, &by_key(2));
     store
         .take_away(&eve, Removal::Disable, |_| false, false)
         .unwrap();
@@ -191,20 +196,20 @@ fn whoever_could_not_log_in_any_more_is_objected_to() {
     store
         .add_account(&bob, &[key(1).into(), key(2).into()])
         .unwrap();
-    assert_eq!(store.objection(&bob, &key(1).fingerprint()).unwrap(), None);
+    assert_eq!(store.objection(&bob, &by_key(1)).unwrap(), None);
     store
         .remove_key(&bob, &key(1).fingerprint(), |_| false)
         .unwrap();
     assert_eq!(
-        store.objection(&bob, &key(1).fingerprint()).unwrap(),
+        store.objection(&bob, &by_key(1)).unwrap(),
         Some("the key, secret or password was removed")
     );
-    assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), None);
+    assert_eq!(store.objection(&bob, &by_key(2)).unwrap(), None);
     store
         .take_away(&bob, Removal::Disable, |_| false, false)
         .unwrap();
     assert_eq!(
-        store.objection(&bob, &key(2).fingerprint()).unwrap(),
+        store.objection(&bob, &by_key(2)).unwrap(),
         Some("the account was disabled")
     );
     store.enable(&bob).unwrap();
@@ -218,18 +223,22 @@ fn whoever_could_not_log_in_any_more_is_objected_to() {
         )
         .unwrap();
     assert_eq!(
-        store.objection(&bob, &format!("secret:{secret}")).unwrap(),
+        store
+            .objection(&bob, &CredentialId::Secret(secret))
+            .unwrap(),
         None
     );
     store.remove_secret(&secret, |_| false, false).unwrap();
-    let objection = store.objection(&bob, &format!("secret:{secret}")).unwrap();
+    let objection = store
+        .objection(&bob, &CredentialId::Secret(secret))
+        .unwrap();
     assert_eq!(objection, Some("the key, secret or password was removed"));
-    assert_eq!(store.objection(&bob, &key(2).fingerprint()).unwrap(), None);
+    assert_eq!(store.objection(&bob, &by_key(2)).unwrap(), None);
     store
         .take_away(&bob, Removal::Remove, |_| false, false)
         .unwrap();
     assert_eq!(
-        store.objection(&bob, &key(2).fingerprint()).unwrap(),
+        store.objection(&bob, &by_key(2)).unwrap(),
         Some("the account was removed")
     );
 }
@@ -258,7 +267,7 @@ fn subscribers_hear_of_changes_to_accounts_alone() {
     store.forget_stored(b"place").unwrap();
     assert!(!has_changed());
     store
-        .on_behalf_of(&bob, &key(1).fingerprint())
+        .on_behalf_of(&bob, &by_key(1))
         .remove_key(&bob, &key(1).fingerprint(), |_| false)
         .unwrap();
     assert!(has_changed(), "by another handle");

@@ -1,0 +1,51 @@
+//! Which credential a login proved.
+
+use std::fmt;
+
+use landline_proto::login::{PasswordId, SecretId};
+
+/// The credential that a login proved.
+///
+/// Its text stands in the protocol, in events and in the audit log: the fingerprint of a key,
+/// `secret:ID` or `password:ID`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialId {
+    /// The key with this fingerprint.
+    Key(String),
+    /// A shared secret.
+    Secret(SecretId),
+    /// The password of the account.
+    Password(PasswordId),
+}
+
+impl fmt::Display for CredentialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(fingerprint) => f.write_str(fingerprint),
+            Self::Secret(id) => write!(f, "secret:{id}"),
+            Self::Password(id) => write!(f, "password:{id}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_each_kind_of_credential() {
+        for (id, text) in [
+            (CredentialId::Key("SHA256:abc".into()), "SHA256:abc"),
+            (
+                CredentialId::Secret(SecretId([1; 8])),
+                "secret:0101010101010101",
+            ),
+            (
+                CredentialId::Password(PasswordId([2; 8])),
+                "password:0202020202020202",
+            ),
+        ] {
+            assert_eq!(id.to_string(), text);
+        }
+    }
+}
