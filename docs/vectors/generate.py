@@ -1123,6 +1123,41 @@ def make_attach(transcripts):
     return len(cases)
 
 
+# ---------------------------------------------------------------- section 17, the conversation
+
+
+def make_conversation():
+    """One whole conversation, whose lines section 17 shows"""
+    secret, fingerprint, client, server = (det("conversation " + part, 32) for part in ("secret", "fingerprint", "client", "server"))
+    user, binding_type, methods = "ci", "tls-server-end-point", ["ssh-key", "invite", "secret"]
+    key = mac(secret, b"landline-secret-v1", fingerprint, binding_type.encode())
+    t = transcript("secret", binding_type, fingerprint, fingerprint, "tcp", "landline/1", 1, methods, user, client, server)
+    identity = mac(key, b"id")[:8].hex()
+    line = f"landline-secret://{user}@nas.example:5263/?binding={binding_type}#{fingerprint.hex()}.{secret.hex()}"
+    conversation = (
+        ("server", "greeting", {"versions": [1], "server": "landline/0.1.0", "features": ["ping"], "methods": methods, "nonce": b64(server)}),
+        ("client", "login", {"version": 1, "user": user, "nonce": b64(client), "method": "secret", "secret": identity, "binding": binding_type,
+                             "proof": b64(mac(key, b"client", t))}),
+        ("client", "open", {"service": "ping"}),
+        ("client", "ping", {}),
+        ("server", "welcome", {"user": user, "key": "secret:" + identity, "session": det("conversation session", 8).hex(),
+                               "proof": b64(mac(key, b"server", t))}),
+        ("server", "pong", {}),
+    )
+    with open(os.path.join(HERE, "..", "protocol.md"), encoding="utf-8") as f:
+        document = f.read()
+    messages = []
+    for side, kind, keys in conversation:
+        text = json.dumps({"type": kind, **keys}, separators=(",", ":"))
+        bytes_ = frame(text.encode())
+        shown = f"{bytes_[:4].hex(' ')}  {text}"
+        assert f"\n{shown}\n" in document, f"section 17 does not show: {shown}"
+        messages.append({"from": side, "type": kind, "bytes": bytes_.hex()})
+    assert line in document and f"\n{t.hex()[:64]}\n{t.hex()[64:]}\n" in document, f"section 17 does not show: {line} {t.hex()}"
+    write("conversation.json", {"line": line, "transcript": t.hex(), "client_nonce": client.hex(), "server_nonce": server.hex(), "messages": messages})
+    return len(messages)
+
+
 # ---------------------------------------------------------------- section 5, login
 
 # Ed25519 of RFC 8032, to make the second key from a fixed seed and to check what ssh-keygen signs
@@ -2195,6 +2230,7 @@ def main():
     print("transcript.json", len(transcripts))
     print("secret.json", make_secret(transcripts))
     print("attach.json", make_attach(transcripts))
+    print("conversation.json", make_conversation())
     print("login.json", make_login(transcripts))
     print("keys.json", make_key_types(transcripts))
     print("paths.json", *make_paths())

@@ -1,4 +1,4 @@
-//! The limits of the protocol (`docs/protocol.md` section 11).
+//! The limits of the protocol (`docs/protocol.md` sections 11 and 15).
 
 use std::time::Duration;
 

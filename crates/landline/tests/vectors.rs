@@ -10,13 +10,14 @@
     clippy::disallowed_methods,
     reason = "the test keys are copied to where only this user can read them"
 )]
-//! Replays `docs/vectors/login.json` and `secret.json`: what verifies, and what our own keys and
-//! secrets prove.
+//! Replays `docs/vectors/login.json`, `secret.json` and `conversation.json`: what verifies, and
+//! what our own keys and secrets prove.
 
 use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use data_encoding::{BASE64, HEXLOWER};
@@ -24,6 +25,12 @@ use landline::{
     Error,
     keys::{PublicKey, SecretKey, UserKey},
     login::Secret,
+    proto::{
+        Limits,
+        login::{ClientEvent, ClientLogin, METHOD_SECRET, Offer, Proof, ServerEvent, ServerLogin},
+        message::encode,
+        messages::{Nonce, Open, Ping, Pong},
+    },
 };
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -180,6 +187,100 @@ fn secrets_prove_what_the_vectors_say() {
             "{name}"
         );
     }
+}
+
+/// The conversation of section 17, with our client, our server and the bytes of the document.
+#[test]
+fn documented_conversation_logs_in() {
+    let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/conversation.json"))
+        .expect("conversation.json");
+    let messages: Vec<Vec<u8>> = file["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| {
+            HEXLOWER
+                .decode(message["bytes"].as_str().unwrap().as_bytes())
+                .unwrap()
+        })
+        .collect();
+    let document = include_str!("../../../docs/protocol.md");
+    for message in &messages {
+        let (length, text) = message.split_at(4);
+        let length: Vec<String> = length.iter().map(|byte| format!("{byte:02x}")).collect();
+        let line = format!(
+            "\n{}  {}\n",
+            length.join(" "),
+            str::from_utf8(text).unwrap()
+        );
+        assert!(document.contains(&line), "section 17 does not show {line}");
+    }
+    let [greeting, login, open, ping, welcome, pong] = messages.as_slice() else {
+        panic!("not six messages");
+    };
+    let nonce = |key: &str| {
+        let bytes = HEXLOWER.decode(file[key].as_str().unwrap().as_bytes());
+        Nonce(bytes.unwrap().try_into().unwrap())
+    };
+    let secret: Secret = file["line"].as_str().unwrap().parse().unwrap();
+    let key = secret.key();
+    let fingerprint = *secret.fingerprint.bytes();
+
+    let mut client = ClientLogin::new(
+        secret.user.clone(),
+        METHOD_SECRET,
+        fingerprint,
+        "tcp",
+        nonce("client_nonce"),
+    );
+    let event = client.handle_input(&mut greeting.as_slice()).unwrap();
+    assert_eq!(event, Some(ClientEvent::Greeted));
+    let transcript = client.transcript(secret.binding, &[]).unwrap();
+    assert_eq!(HEXLOWER.encode(&transcript), file["transcript"]);
+    let proof = Proof::Secret {
+        secret: key.id(),
+        binding: secret.binding,
+        proof: key.client_proof(&transcript),
+    };
+    let mut sent = Vec::new();
+    client.login(proof, &mut sent).unwrap();
+    encode(
+        &Open {
+            service: "ping".to_owned(),
+        },
+        None,
+        &Limits::LOGIN,
+        &mut sent,
+    )
+    .unwrap();
+    encode(&Ping {}, None, &Limits::LOGIN, &mut sent).unwrap();
+    assert_eq!(sent, [login.as_slice(), open, ping].concat());
+
+    let offer = client.greeting().unwrap().clone();
+    let offer = Offer {
+        server: offer.server,
+        features: offer.features,
+        methods: offer.methods,
+        fingerprint,
+        transport: "tcp",
+    };
+    let mut server = ServerLogin::new(offer, nonce("server_nonce"), Instant::now()).unwrap();
+    assert_eq!(server.poll_transmit().as_ref(), Some(greeting));
+    let Some(ServerEvent::Attempt(attempt)) = server.handle_input(&mut sent.as_slice()).unwrap()
+    else {
+        panic!("no login");
+    };
+    assert_eq!(attempt.transcript(&[]), transcript);
+
+    let Some(ClientEvent::Welcome(accepted)) =
+        client.handle_input(&mut welcome.as_slice()).unwrap()
+    else {
+        panic!("no welcome");
+    };
+    assert_eq!(accepted.proof, Some(key.server_proof(&transcript)));
+    let (mut answer, _) = server.accept(&accepted).unwrap();
+    encode(&Pong {}, None, &Limits::SESSION, &mut answer).unwrap();
+    assert_eq!(answer, [welcome.as_slice(), pong].concat());
 }
 
 /// Keys of every other type: what is good, and what is bad in one way each.
