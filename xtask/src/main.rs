@@ -27,6 +27,7 @@ cargo xtask test                     install what the tests need (Debian, as roo
 cargo xtask soak                     the same tests with their long loops whole (kills, power cuts)
 cargo xtask tidy                     check the rules of the house: imports, names, links, lengths,
                                      plain English
+cargo xtask prose                    print the punctuation per sentence of each document and the help
 cargo xtask public                   print the number of public items of the crate landline
 cargo xtask bench copy [ARGS...]     build the release binary, run bench/copy_bench.py ARGS: one large
                                      file, landline and its peers
@@ -68,6 +69,7 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
         ["test"] => test::run(&repository()?),
         ["soak"] => test::soak(&repository()?),
         ["tidy"] => tidy::run(&repository()?),
+        ["prose"] => tidy::print_prose(&repository()?),
         ["public"] => tidy::print_public(&repository()?),
         [
             "bench",

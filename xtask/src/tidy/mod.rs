@@ -3,12 +3,14 @@
 mod architecture;
 mod arrows;
 mod faults;
+mod help;
 mod links;
 mod names;
 mod pointers;
 mod prose;
 mod public;
 mod reader;
+mod sentences;
 mod source;
 mod tree;
 
@@ -89,6 +91,12 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
 pub(crate) fn print_public(root: &Path) -> Result<(), String> {
     let tree = Tree::read(root)?;
     println!("{}", public::count(&read_sources(&tree, &mut Vec::new())));
+    Ok(())
+}
+
+/// Prints how much punctuation each document and the help have.
+pub(crate) fn print_prose(root: &Path) -> Result<(), String> {
+    prose::print(&Tree::read(root)?);
     Ok(())
 }
 

@@ -1,15 +1,21 @@
-//! Plain English: words that name no actor, sentences that are too long, marks of unfinished work.
+//! Plain English: words that name no actor, sentences that are too long or too full of punctuation,
+//! lines that are too wide, marks of unfinished work.
 
 use std::collections::BTreeMap;
 
 use super::{
-    Finding,
-    links::definition,
+    Finding, help,
+    sentences::{Sentence, sentences},
     tree::{File, Tree},
 };
 
 /// A sentence of more words is too long.
 const SENTENCE_WORDS_MAX: usize = 25;
+/// A wider line of Markdown has one sentence at most.
+const LINE_CHARS_MAX: usize = 100;
+/// The most commas, semicolons and colons per sentence of a text, in hundredths. The READMEs of fd
+/// and ripgrep have 0.9 and 1.0.
+const DENSITY_MAX: usize = 120;
 /// Words and phrases that leave open who acts, or that a reader has to read twice.
 const UNCLEAR: [&str; 18] = [
     "whoever",
@@ -34,19 +40,30 @@ const UNCLEAR: [&str; 18] = [
 /// Marks of unfinished work.
 const UNFINISHED: [&str; 3] = ["FIXME", "TODO", "XXX"];
 /// Documents that still have long sentences and unclear words, which are only warnings there.
-const UNREVIEWED: [&str; 2] = ["docs/audit.md", "docs/protocol.md"];
+const UNREVIEWED: [&str; 1] = ["docs/audit.md"];
 /// This file has all these words in it.
 const OWN_PATH: &str = "xtask/src/tidy/prose.rs";
 
-/// Adds a finding for each document with unclear words, one for each with long sentences, one for
-/// the code of each crate, and one for every mark of unfinished work.
+/// Adds a finding for each kind of fault of a document, one for the help, one for the code of each
+/// crate, and one for every mark of unfinished work.
 pub(crate) fn check(tree: &Tree, findings: &mut Vec<Finding>) {
     for file in &tree.markdown {
         let unclear = read_words(file, findings);
         summarize(file, &unclear, "unclear words", findings);
-        let long = long_sentences(&file.text);
+        let sentences = sentences(&file.text);
+        let long = long_sentences(&sentences);
         let what = format!("sentences of more than {SENTENCE_WORDS_MAX} words");
         summarize(file, &long, &what, findings);
+        let wide = wide_lines(&file.text, &sentences);
+        let what = format!("lines of more than {LINE_CHARS_MAX} characters and one sentence");
+        summarize(file, &wide, &what, findings);
+        if let Some(what) = dense(&sentences) {
+            findings.push(finding(&file.path, 1, what));
+        }
+    }
+    if let Some(what) = dense(&sentences(&help::text(tree))) {
+        let text = format!("in the help {what}");
+        findings.push(Finding::error("crates/landline-cli/src/help.rs", 1, text));
     }
     // By folder, with the first file and line.
     let mut code: BTreeMap<&str, (&str, usize, usize)> = BTreeMap::new();
@@ -87,11 +104,29 @@ fn summarize(file: &File, lines: &[usize], what: &str, findings: &mut Vec<Findin
     let Some(first) = lines.first() else { return };
     let shown: Vec<String> = lines.iter().map(usize::to_string).collect();
     let text = format!("{what} on {}: write plain English", shown.join(", "));
-    findings.push(if UNREVIEWED.contains(&file.path.as_str()) {
-        Finding::warning(&file.path, *first, text)
+    findings.push(finding(&file.path, *first, text));
+}
+
+/// A finding in a document.
+fn finding(path: &str, line: usize, text: String) -> Finding {
+    if UNREVIEWED.contains(&path) {
+        Finding::warning(path, line, text)
     } else {
-        Finding::error(&file.path, *first, text)
-    });
+        Finding::error(path, line, text)
+    }
+}
+
+/// What to say about sentences with too many marks.
+fn dense(sentences: &[Sentence]) -> Option<String> {
+    let density = density(sentences);
+    (density > DENSITY_MAX).then(|| {
+        format!(
+            "a sentence has {} commas, semicolons and colons on average, {} are the limit: \
+             one fact per sentence",
+            shown(density),
+            shown(DENSITY_MAX)
+        )
+    })
 }
 
 /// A word and its line, counted from 1.
@@ -127,87 +162,58 @@ fn places(words: &[Word<'_>], phrases: &[&str]) -> Vec<usize> {
     lines
 }
 
-/// The lines of a document on which a sentence begins that is too long, each once. Headings, tables
-/// and blocks of code have no sentences.
-fn long_sentences(text: &str) -> Vec<usize> {
-    let mut long = Vec::new();
-    let mut sentence = Sentence::default();
-    let mut in_code = false;
-    for (at, line) in text.lines().enumerate() {
-        let content = line.trim_start();
-        let is_fence = content.starts_with("```") || content.starts_with("~~~");
-        in_code ^= is_fence;
-        let is_prose = !in_code
-            && !is_fence
-            && !content.starts_with(['|', '#', '<'])
-            && definition(content).is_none();
-        let rest = item(content);
-        if !is_prose || rest.is_some() || content.is_empty() {
-            long.extend(sentence.end());
-        }
-        if is_prose {
-            let text = rest.unwrap_or(content);
-            long.extend(sentence.read(&without_code(text), at + 1));
-        }
+/// The lines on which a sentence begins that is too long, each once.
+fn long_sentences(sentences: &[Sentence]) -> Vec<usize> {
+    let long = sentences
+        .iter()
+        .filter(|sentence| sentence.words > SENTENCE_WORDS_MAX);
+    let mut lines: Vec<usize> = long.map(|sentence| sentence.line).collect();
+    lines.dedup();
+    lines
+}
+
+/// The lines with more than one sentence that are too wide. A line of one sentence may have any
+/// width, and so may tables and code.
+fn wide_lines(text: &str, sentences: &[Sentence]) -> Vec<usize> {
+    let starts = |line: usize| sentences.iter().filter(move |it| it.line == line).count();
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| line.chars().count() > LINE_CHARS_MAX)
+        .map(|(at, _)| at + 1)
+        .filter(|line| starts(*line) > 1)
+        .collect()
+}
+
+/// Punctuation marks per sentence, in hundredths.
+fn density(sentences: &[Sentence]) -> usize {
+    let marks: usize = sentences.iter().map(|sentence| sentence.marks).sum();
+    (marks * 100).checked_div(sentences.len()).unwrap_or(0)
+}
+
+/// Prints how each document and the help measure.
+pub(crate) fn print(tree: &Tree) {
+    println!(
+        "marks per sentence (at most {}), sentences, text",
+        shown(DENSITY_MAX)
+    );
+    let help = help::text(tree);
+    let documents = tree
+        .markdown
+        .iter()
+        .map(|file| (file.path.as_str(), file.text.as_str()));
+    for (name, text) in documents.chain([("the help of landline", help.as_str())]) {
+        let sentences = sentences(text);
+        println!(
+            "{}  {:>4}  {name}",
+            shown(density(&sentences)),
+            sentences.len()
+        );
     }
-    long.extend(sentence.end());
-    long.dedup();
-    long
 }
 
-/// What follows the mark of a list's item.
-fn item(line: &str) -> Option<&str> {
-    let (mark, rest) = line.split_once(' ')?;
-    let number = mark.strip_suffix(['.', ')']);
-    let is_number = number.is_some_and(|number| number.parse::<u32>().is_ok());
-    (matches!(mark, "-" | "*" | "+") || is_number).then_some(rest)
-}
-
-/// The line with one word for whatever stands between backticks, and without targets of links.
-fn without_code(line: &str) -> String {
-    let parts = line.split('`').enumerate();
-    let text: String = parts
-        .map(|(at, part)| if at % 2 == 0 { part } else { "code" })
-        .collect();
-    let mut links = text.split("](");
-    let first = links.next().unwrap_or_default().to_owned();
-    links.fold(first, |text, link| {
-        text + link.split_once(')').map_or("", |(_, after)| after)
-    })
-}
-
-/// The sentence that is being read.
-#[derive(Default)]
-struct Sentence {
-    /// The line on which it begins.
-    line: usize,
-    words: usize,
-}
-
-impl Sentence {
-    /// Reads a line. Returns where sentences began that end in it and are too long.
-    fn read(&mut self, text: &str, line: usize) -> Vec<usize> {
-        let mut long = Vec::new();
-        for word in text.split_whitespace() {
-            if word.contains(char::is_alphanumeric) {
-                if self.words == 0 {
-                    self.line = line;
-                }
-                self.words += 1;
-            }
-            let end = word.trim_end_matches([')', '"', '*', '_']);
-            if end.ends_with(['.', '!', '?']) {
-                long.extend(self.end());
-            }
-        }
-        long
-    }
-
-    /// Ends it. Returns where it began if it is too long.
-    fn end(&mut self) -> Option<usize> {
-        let ended = std::mem::take(self);
-        (ended.words > SENTENCE_WORDS_MAX).then_some(ended.line)
-    }
+/// Hundredths as a decimal number.
+fn shown(hundredths: usize) -> String {
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
 #[cfg(test)]
@@ -233,7 +239,7 @@ mod tests {
     #[test]
     fn unclear_words_are_found() {
         let text =
-            "\nWhoever asks\n// goes\n// on; nobody_else\nlet x = \"Anew\";\nover the fence\n";
+            "\nWhoever asks\n// goes\n// on. nobody_else\nlet x = \"Anew\"\nover the fence\n";
         assert_eq!(
             found("docs/new.md", text),
             ["docs/new.md:2: unclear words on 2, 3, 5: write plain English"]
@@ -264,25 +270,40 @@ mod tests {
     }
 
     #[test]
-    fn sentences_are_measured() {
-        assert_eq!(long_sentences(&sentence(25)), []);
-        assert_eq!(long_sentences(&format!("A b. {}", sentence(26))), [1]);
-        let two_lines = sentence(26).replacen(" b b", " b\nb", 1);
-        assert_eq!(long_sentences(&format!("\n{two_lines}")), [2]);
+    fn long_sentences_are_found() {
+        assert_eq!(found("a.md", &sentence(25)), [""; 0]);
+        assert_eq!(
+            found("a.md", &format!("A b. {}", sentence(26))),
+            ["a.md:1: sentences of more than 25 words on 1: write plain English"]
+        );
     }
 
     #[test]
-    fn items_tables_and_code_end_a_sentence() {
-        let half = "a ".repeat(20);
+    fn wide_lines_of_several_sentences_are_found() {
+        let wide = "a".repeat(LINE_CHARS_MAX);
         for text in [
-            format!("{half}:\n- {half}\n1. {half}"),
-            format!("{half}\n\n{half}"),
-            format!("# {half}{half}\n| {half}{half} |"),
-            format!("```\n{half}{half}\n```\n~~~\n{half}{half}\n~~~"),
-            format!("{half}\n[{half}]: {half}"),
-            format!("{half}[a b c](d \"e f g h\") `{half}` (yes!) {half}"),
+            format!("{wide}."),
+            format!("| {wide}. {wide}. |"),
+            wide.clone(),
         ] {
-            assert_eq!(long_sentences(&text), [], "{text}");
+            assert_eq!(found("a.md", &text), [""; 0], "{text}");
         }
+        assert_eq!(
+            found("a.md", &format!("B.\n{wide}. B.\n")),
+            [
+                "a.md:2: lines of more than 100 characters and one sentence on 2: write plain English"
+            ]
+        );
+    }
+
+    #[test]
+    fn many_marks_are_found() {
+        assert_eq!(found("a.md", "A, b, c. D, e: f, g. H. I. J, k."), [""; 0]);
+        assert_eq!(
+            found("a.md", "A, b; c: d. E.").len() + found("a.md", "A, b; c: d.").len(),
+            2
+        );
+        let code = "/// A, b, c: d.\n#[derive(Args)]\nstruct A;";
+        assert_eq!(found("crates/landline-cli/src/a.rs", code).len(), 1);
     }
 }

@@ -289,7 +289,7 @@ fn docs(attributes: &[Attribute]) -> String {
 }
 
 /// The text of a doc comment, with a blank in front.
-fn doc(attribute: &Meta) -> Option<String> {
+pub(super) fn doc(attribute: &Meta) -> Option<String> {
     let Meta::NameValue(pair) = attribute else {
         return None;
     };
