@@ -23,7 +23,7 @@ def receive(line, kind):
     def exactly(n):
         data = b""
         while len(data) < n:
-            data += line.recv(n - len(data)) or sys.exit("the line broke")
+            data += line.recv(n - len(data)) or sys.exit("the connection was lost")
         return data
     header = json.loads(exactly(struct.unpack("<i", exactly(4))[0]))
     if header["type"] != kind:
