@@ -85,6 +85,8 @@ codes! {
     NameRefused = "name-refused", Peer;
     /// The user may not do this there.
     Denied = "denied", Peer;
+    /// Nobody could act as an owner any more.
+    LastOwner = "last-owner", Peer;
     /// No such file or folder.
     NotFound = "not-found", Peer;
     /// Not a regular file where one is needed.

@@ -97,6 +97,12 @@ pub enum Error {
     /// A login is refused here. The peer hears only that it is; this says why, for the log.
     #[error("login refused: {0}")]
     LoginRefused(String),
+    /// Another server uses the state folder.
+    #[error("{path}: another server uses this state folder")]
+    InUse {
+        /// The folder.
+        path: String,
+    },
     /// The state folder or a file in it cannot be used.
     #[error("{path}: {problem}")]
     State {
@@ -219,7 +225,7 @@ impl Error {
     /// What to tell a command on this machine: everything, as its user may read the state folder.
     pub(crate) fn to_command(&self) -> ErrorMessage {
         match self {
-            Self::State { .. } => ErrorMessage::new(ErrorCode::State, self),
+            Self::State { .. } | Self::InUse { .. } => ErrorMessage::new(ErrorCode::State, self),
             _ => self
                 .to_peer()
                 .unwrap_or_else(|| ErrorMessage::new(ErrorCode::Io, self)),
@@ -249,16 +255,32 @@ impl Error {
 }
 
 impl Error {
-    /// The code by which logs and events name it: one of the protocol, or `tls` or `lost` where the
-    /// connection failed below it.
+    /// The code by which logs, events and programs know it: the protocol's own where it has one.
     pub fn code_str(&self) -> String {
         match self {
             Self::Failed { code, .. } => code.as_str(),
             Self::Protocol(error) => error.code().as_str(),
-            Self::Tls(_) => "tls",
-            Self::Lost(_) => "lost",
             Self::LoginRefused(_) => ErrorCode::LoginRefused.as_str(),
-            _ => ErrorCode::Io.as_str(),
+            Self::State { .. } => ErrorCode::State.as_str(),
+            Self::InUse { .. } => "in-use",
+            Self::Connect { .. } => "connect",
+            Self::Ssh { .. } => "ssh",
+            Self::Lost(_) => "lost",
+            Self::Tls(_) => "tls",
+            Self::UnknownServer { .. } => "unknown-server",
+            Self::AmbiguousServer { .. } => "ambiguous-server",
+            Self::ServerChanged { .. } => "server-changed",
+            Self::ServerUnproven { .. } => "server-unproven",
+            Self::Control { .. } => "control",
+            Self::Key { .. } => "key",
+            Self::Secret { .. } => "secret",
+            Self::Password(_) => "password",
+            Self::SecretUnproven { .. } => "secret-unproven",
+            Self::KeyLocked { .. } => "key-locked",
+            Self::Agent { .. } => "agent",
+            Self::Invite(_) => "invite",
+            Self::Address { .. } => "address",
+            Self::Listen { .. } => "listen",
         }
         .to_owned()
     }

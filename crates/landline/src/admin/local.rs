@@ -179,7 +179,7 @@ impl LocalServer {
     /// The last admin who can log in keeps the only way in, unless `force` is set.
     ///
     /// # Errors
-    /// As [`ask`](Self::ask); `not-found`, and `denied` for the last way in of the last admin.
+    /// As [`ask`](Self::ask); `not-found`, and `last-owner` for the last way in of the last admin.
     pub async fn remove_secret(&self, id: SecretId, force: bool) -> Result<SecretRow, Error> {
         self.ask_for_secrets(SecretRequest::Remove(RemoveSecret { id, force }))
             .await?

@@ -157,8 +157,8 @@ impl Administration {
     /// audit log before it is made. Blocking.
     ///
     /// # Errors
-    /// `not-found`, `exists`, `denied`, `credential-limited`, `key-refused`, `name-refused`,
-    /// `rights-full`, `audit`, [`Error::State`]; nothing has changed then.
+    /// `not-found`, `exists`, `denied`, `last-owner`, `credential-limited`, `key-refused`,
+    /// `name-refused`, `rights-full`, `audit`, [`Error::State`]; nothing has changed then.
     pub fn perform(&self, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
         // Nobody holds others up with what is denied.
         if let Some(who) = by {

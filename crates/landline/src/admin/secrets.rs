@@ -171,7 +171,7 @@ impl Administration {
     /// log before it is made. Blocking.
     ///
     /// # Errors
-    /// `not-found`, `denied` for the last way in of the last admin, `bad-header` for a key of
+    /// `not-found`, `last-owner` for the last way in of the last admin, `bad-header` for a key of
     /// another length, `audit`, [`Error::State`].
     pub(crate) fn perform_on_secrets(
         &self,

@@ -98,8 +98,9 @@ impl Server {
     /// Opens the state folder, or creates it.
     ///
     /// # Errors
-    /// [`Error::State`] if the state cannot be used, its rights file is broken, or another server
-    /// uses it. `audit` if the initial rights of the owner cannot be logged.
+    /// [`Error::State`] if the state cannot be used or its rights file is broken,
+    /// [`Error::InUse`] if another server uses it. `audit` if the initial rights of the owner
+    /// cannot be logged.
     ///
     /// # Blocking
     /// Reads and writes files.
@@ -367,8 +368,9 @@ fn take_lock(folder: &PrivateFolder, state: &Path) -> Result<FolderLock, Error> 
             return Ok(lock);
         }
         if ControlSocket::is_served(folder) || Instant::now() >= deadline {
-            let problem = "another server uses this state folder";
-            return Err(Error::state(state.display(), problem));
+            return Err(Error::InUse {
+                path: state.display().to_string(),
+            });
         }
         std::thread::sleep(LOCK_RETRY_TIME);
     }

@@ -167,7 +167,7 @@ impl Store {
     /// can log in stays, unless `force` says otherwise.
     ///
     /// # Errors
-    /// `not-found`, `denied` for the last admin, [`Error::State`].
+    /// `not-found`, `last-owner`, [`Error::State`].
     pub fn take_away(
         &self,
         user: &UserName,
@@ -210,7 +210,7 @@ impl Store {
             Taken::Done => Ok(()),
             Taken::Missing => Err(no_account(user)),
             Taken::LastAdmin => Err(Error::here(
-                ErrorCode::Denied,
+                ErrorCode::LastOwner,
                 format!(
                     "{user} is the last admin who can log in; nobody could undo it over the line"
                 ),
@@ -259,7 +259,7 @@ impl Store {
     /// if there is no secret either.
     ///
     /// # Errors
-    /// `not-found`, `denied` for the only way in of the last admin, [`Error::State`].
+    /// `not-found`, `last-owner` for the only way in of the last admin, [`Error::State`].
     pub fn remove_key(
         &self,
         user: &UserName,
@@ -405,7 +405,7 @@ pub(super) fn last_means_refused(user: &UserName) -> Error {
     let problem = format!(
         "{user} is the last admin who can log in, and has no other key, secret or password; add another one first"
     );
-    Error::here(ErrorCode::Denied, problem)
+    Error::here(ErrorCode::LastOwner, problem)
 }
 
 fn key(row: &Row<'_>) -> rusqlite::Result<KeyRecord> {

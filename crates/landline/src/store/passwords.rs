@@ -110,7 +110,7 @@ impl Store {
     /// who can log in keeps the only way in.
     ///
     /// # Errors
-    /// `not-found` where there is none; `denied` for the only way in of the last admin;
+    /// `not-found` where there is none; `last-owner` for the only way in of the last admin;
     /// [`Error::State`].
     pub fn remove_password(
         &self,
@@ -247,7 +247,7 @@ mod tests {
             matches!(
                 only,
                 Err(Error::Failed {
-                    code: ErrorCode::Denied,
+                    code: ErrorCode::LastOwner,
                     ..
                 })
             ),

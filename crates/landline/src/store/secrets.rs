@@ -118,8 +118,8 @@ impl Store {
     /// unless `force` says otherwise.
     ///
     /// # Errors
-    /// `not-found` where there is no such secret; `denied` for the only way in of the last admin;
-    /// [`Error::State`].
+    /// `not-found` where there is no such secret; `last-owner` for the only way in of the last
+    /// admin; [`Error::State`].
     pub fn remove_secret(
         &self,
         id: &SecretId,

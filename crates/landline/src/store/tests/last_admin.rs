@@ -25,7 +25,7 @@ fn the_last_admin_who_can_log_in_stays() {
     for removal in [Removal::Disable, Removal::Remove] {
         assert_eq!(
             code(store.take_away(&name("admin1"), removal, is_admin, false)),
-            ErrorCode::Denied
+            ErrorCode::LastOwner
         );
     }
     let secret = store.add_secret(
@@ -40,11 +40,11 @@ fn the_last_admin_who_can_log_in_stays() {
         .expect("admin3 has a secret now");
     assert_eq!(
         code(store.take_away(&name("admin3"), Removal::Disable, is_admin, false)),
-        ErrorCode::Denied
+        ErrorCode::LastOwner
     );
     assert_eq!(
         code(store.remove_secret(&secret.unwrap(), is_admin, false)),
-        ErrorCode::Denied
+        ErrorCode::LastOwner
     );
     store.enable(&name("admin1")).unwrap();
     for user in ["admin2", "admin3", "bob"] {
@@ -84,7 +84,7 @@ fn the_last_admin_keeps_the_only_way_in() {
     store.remove_secret(&one, is_admin, false).unwrap();
     assert_eq!(
         code(store.remove_secret(&two, is_admin, false)),
-        ErrorCode::Denied
+        ErrorCode::LastOwner
     );
     assert_eq!(
         code(store.remove_secret(&one, is_admin, false)),
@@ -94,7 +94,7 @@ fn the_last_admin_keeps_the_only_way_in() {
     store.remove_secret(&two, is_admin, false).unwrap();
     assert_eq!(
         code(store.remove_key(&admin, &key(2).fingerprint(), is_admin)),
-        ErrorCode::Denied
+        ErrorCode::LastOwner
     );
     let three = add(3);
     store
@@ -129,7 +129,7 @@ fn the_last_admin_keeps_the_only_key() {
     );
     assert_eq!(
         code(store.remove_key(&name("admin1"), &key(2).fingerprint(), is_admin)),
-        ErrorCode::Denied
+        ErrorCode::LastOwner
     );
     store.add_keys(&name("admin2"), &[key(4).into()]).unwrap();
     store
