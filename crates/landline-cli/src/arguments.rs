@@ -22,6 +22,12 @@ pub(crate) struct Arguments {
     /// State folder [default: $XDG_STATE_HOME/landline]
     #[arg(long, env = "LANDLINE_STATE", value_name = "DIR", global = true)]
     pub(crate) state: Option<PathBuf>,
+    /// Print JSON instead of text
+    ///
+    /// Each result or event is one line on standard output. A failure is one line on standard
+    /// error, with code, message and status. Results that have no JSON form stay text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
     /// Without a command, the commands are listed.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,

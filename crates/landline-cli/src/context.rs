@@ -18,6 +18,8 @@ pub(crate) struct Context {
     pub(crate) environment: Environment,
     /// The folder of `--state` or `LANDLINE_STATE`.
     pub(crate) state: Option<PathBuf>,
+    /// Whether results and failures are printed as JSON, for programs.
+    pub(crate) json: bool,
     /// Standard output, for results.
     pub(crate) out: OutputStream,
     /// Standard error, for messages to people.
@@ -32,6 +34,7 @@ impl Context {
         Self {
             environment: Environment::Process,
             state: None,
+            json: false,
             out: OutputStream::stdout(),
             err: OutputStream::stderr(),
             input: InputStream::stdin(),

@@ -36,7 +36,9 @@ impl Environment {
         match (self.absolute_path("XDG_STATE_HOME"), self.home()) {
             (Some(folder), _) => Ok(folder.join("landline")),
             (None, Some(home)) => Ok(home.join(".local/state/landline")),
-            (None, None) => Err(Failure::local(
+            (None, None) => Err(Failure::new(
+                1,
+                "no-home",
                 "HOME is not set; set it, or say where to keep everything with --state",
             )),
         }

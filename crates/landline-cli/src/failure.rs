@@ -6,63 +6,57 @@ use landline::{
     Error, Side,
     proto::{ErrorCode, Fault},
 };
+use serde_json::{Value, json};
 
-use crate::terminal::shown_line;
+use crate::{context::Context, terminal::shown_line};
 
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     /// The exit status; the table is in `--help`.
     pub(crate) status: u8,
-    what: String,
+    /// What failed, for programs. It stays the same when the text changes.
+    pub(crate) code: String,
+    /// What failed, for people.
+    pub(crate) what: String,
     advice: Option<String>,
 }
 
 impl Failure {
-    /// Something on this machine that has no status of its own.
-    pub(crate) fn local(what: impl Into<String>) -> Self {
-        Self {
-            status: 1,
-            what: what.into(),
-            advice: None,
-        }
-    }
-
-    /// A mistake on the command line that could only be seen later.
-    pub(crate) fn usage(what: impl Into<String>) -> Self {
-        Self {
-            status: 2,
-            what: what.into(),
-            advice: None,
-        }
-    }
-
-    /// What goes wrong at another machine, with the status of the like here.
-    pub(crate) fn with_status(status: u8, what: impl Into<String>) -> Self {
+    pub(crate) fn new(status: u8, code: impl Into<String>, what: impl Into<String>) -> Self {
         Self {
             status,
+            code: code.into(),
             what: what.into(),
             advice: None,
         }
+    }
+
+    /// Something on this machine that has no status of its own.
+    pub(crate) fn local(what: impl Into<String>) -> Self {
+        Self::new(1, "local", what)
+    }
+
+    /// A mistake on the command line.
+    pub(crate) fn usage(what: impl Into<String>) -> Self {
+        Self::new(2, "usage", what)
+    }
+
+    /// Settings that cannot be used.
+    pub(crate) fn settings(what: impl Into<String>) -> Self {
+        Self::new(2, "settings", what)
     }
 
     /// A command at the other end that ended with another status than 0.
     pub(crate) fn of_command(code: i64) -> Self {
         let status = u8::try_from(if code < 0 { 128 - code } else { code }).unwrap_or(1);
-        Self {
-            status,
-            what: format!("the command ended with status {code}"),
-            advice: None,
-        }
+        let what = format!("the command ended with status {code}");
+        Self::new(status, "command-failed", what)
     }
 
     /// A server that is not who it should be.
-    pub(crate) fn of_server(what: String, advice: &str) -> Self {
-        Self {
-            status: 11,
-            what,
-            advice: Some(advice.to_owned()),
-        }
+    pub(crate) fn of_server(code: &str, what: String, advice: &str) -> Self {
+        Self::new(11, code, what).with_advice(advice)
     }
 
     /// The same failure with this advice.
@@ -75,40 +69,30 @@ impl Failure {
 
     /// Nothing to log in with.
     pub(crate) fn no_key(what: String) -> Self {
-        let advice = "name one with -i FILE, or load one into ssh-agent with ssh-add";
-        Self {
-            status: 32,
-            what,
-            advice: Some(advice.to_owned()),
-        }
+        Self::new(32, "no-key", what)
+            .with_advice("name one with -i FILE, or load one into ssh-agent with ssh-add")
     }
 
     /// A password that nobody can be asked for.
     pub(crate) fn no_terminal_for_password() -> Self {
-        let advice = "name a file with --password-file (for a new one of your own --new-password-file), or a descriptor";
-        Self {
-            status: 32,
-            what: "there is no terminal to ask for the password".into(),
-            advice: Some(advice.to_owned()),
-        }
+        Self::new(
+            32,
+            "no-terminal",
+            "there is no terminal to ask for the password",
+        )
+        .with_advice(
+            "name a file with --password-file (for a new one of your own --new-password-file), or a descriptor",
+        )
     }
 
     /// An audit log that was changed.
     pub(crate) fn of_audit(what: String) -> Self {
-        Self {
-            status: 37,
-            what,
-            advice: None,
-        }
+        Self::new(37, "audit-changed", what)
     }
 
     /// Ctrl-C.
     pub(crate) fn interrupted() -> Self {
-        Self {
-            status: 130,
-            what: "stopped".into(),
-            advice: None,
-        }
+        Self::new(130, "interrupted", "stopped")
     }
 
     /// Ctrl-C during a copy.
@@ -118,6 +102,28 @@ impl Failure {
         Self {
             advice,
             ..Self::interrupted()
+        }
+    }
+}
+
+impl Failure {
+    /// The failure for programs: `code`, `message` and `status`.
+    pub(crate) fn to_json(&self) -> Value {
+        json!({"code": self.code, "message": self.what, "status": self.status})
+    }
+
+    /// The failure in one line, without the name of this program.
+    pub(crate) fn to_line(&self) -> String {
+        let advice = self.advice.iter().map(|advice| format!("; {advice}"));
+        shown_line(&self.what) + &advice.collect::<String>()
+    }
+
+    /// Prints the failure on standard error, as text or as JSON.
+    pub(crate) fn print(&self, context: &Context) {
+        if context.json {
+            context.err.print_json(&self.to_json());
+        } else {
+            context.err.print(&self.to_string());
         }
     }
 }
@@ -144,9 +150,8 @@ impl From<Error> for Failure {
             _ => error.to_string(),
         };
         Self {
-            status: status(&error),
-            what,
             advice: advice(&error),
+            ..Self::new(status(&error), error.code_str(), what)
         }
     }
 }
@@ -159,7 +164,7 @@ impl From<landline::paths::Error> for Failure {
 
 impl From<landline::ssh_config::Error> for Failure {
     fn from(error: landline::ssh_config::Error) -> Self {
-        Self::local(error.to_string())
+        Self::new(1, "ssh-config", error.to_string())
     }
 }
 
@@ -171,23 +176,25 @@ impl From<landline_classic::Error> for Failure {
             C::NotSent(_) | C::NotStored(_) => format!("{error} (on the other side)"),
             _ => error.to_string(),
         };
-        let status = match error {
-            C::Connect { .. } | C::Lost(_) => 10,
-            C::WrongAnswer | C::AnswerRejected => 12,
-            C::Dialect(_) => 13,
-            C::NotSent(_) => 20,
-            C::Name { .. } | C::OutsideFolder => 23,
-            C::SourceChanged { .. } => 26,
-            C::NotStored(_) | C::Task(_) => 27,
-            C::SecretFile { .. } => 32,
-            C::Draining => 33,
-            C::Path(error) => Self::from(error).status,
-            C::Io { what, source } => Self::from(landline::paths::Error::io(what, source)).status,
-            // The one failure with the same cause, and the same cure, as in landline's own server.
+        let (status, code) = match error {
+            C::Connect { .. } => (10, "connect"),
+            C::Lost(_) => (10, "lost"),
+            C::WrongAnswer | C::AnswerRejected => (12, "login-refused"),
+            C::Dialect(_) => (13, "dialect"),
+            C::NotSent(_) => (20, "not-sent"),
+            C::Name { .. } | C::OutsideFolder => (23, "name-refused"),
+            C::SourceChanged { .. } => (26, "source-changed"),
+            C::NotStored(_) => (27, "not-stored"),
+            C::Task(_) => (27, "task"),
+            C::SecretFile { .. } => (32, "secret"),
+            C::Draining => (33, "draining"),
+            // These have the same causes, and the same cures, as in landline's own protocol.
+            C::Path(error) => return error.into(),
+            C::Io { what, source } => return Error::io(what, &source).into(),
             C::Listen { address, source } => return Error::Listen { address, source }.into(),
-            _ => 1,
+            _ => (1, "local"),
         };
-        Self::with_status(status, what)
+        Self::new(status, code, what)
     }
 }
 
@@ -208,7 +215,7 @@ fn status(error: &Error) -> u8 {
             ..
         } => 10,
         Error::Failed { code, .. } => status_of_code(*code),
-        Error::State { .. } => 31,
+        Error::State { .. } | Error::InUse { .. } => 31,
         Error::Control { .. } => 40,
         Error::Key { .. }
         | Error::KeyLocked { .. }
@@ -238,7 +245,7 @@ fn status_of_code(code: ErrorCode) -> u8 {
         C::NotFound => 20,
         C::NotAFile => 21,
         C::Exists => 22,
-        C::NameRefused | C::Denied | C::CredentialLimited => 23,
+        C::NameRefused | C::Denied | C::LastOwner | C::CredentialLimited => 23,
         C::NoSpace | C::RightsFull => 24,
         C::DigestMismatch => 25,
         C::SourceChanged => 26,

@@ -47,34 +47,54 @@ const CLEAN_UP_TIME: Duration = Duration::from_secs(2);
 const BLOCKING_THREADS_MAX: usize = 4096;
 
 fn main() -> ExitCode {
-    let context = Context::of_process();
-    let done = run(context.clone(), env::args_os().collect());
+    let mut context = Context::of_process();
+    let done = run(&mut context, env::args_os().collect());
     signals::restore_now();
     match check_output(&context, done) {
         Ok(status) => status.into(),
         Err(failure) => {
-            context.err.print(&failure.to_string());
+            failure.print(&context);
             ExitCode::from(failure.status)
         }
     }
 }
 
 /// Runs the command of these words, the first of which is the program's name.
-fn run(mut context: Context, words: Vec<OsString>) -> Result<ExitStatus, Failure> {
-    if let Some(done) = hidden::run(&context, &words) {
+fn run(context: &mut Context, words: Vec<OsString>) -> Result<ExitStatus, Failure> {
+    if let Some(done) = hidden::run(context, &words) {
         return done;
     }
+    // A command line that cannot be parsed may ask for JSON, too.
+    context.json = asks_for_json(&words);
     let words = classic::expand_profile(&context.environment, words)?;
-    let Arguments { state, command } = Arguments::parse_from(words);
+    let Arguments {
+        state,
+        json,
+        command,
+    } = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() && context.json => {
+            return Err(Failure::usage(error.to_string().trim_end()));
+        }
+        Err(error) => error.exit(),
+    };
     context.state = state;
+    context.json = json;
     let Some(command) = command else {
         context.out.print(&help::overview());
         return Ok(ExitStatus::SUCCESS);
     };
-    match command.prepare(&context) {
-        Continue(command) => run_async(&context, command),
+    match command.prepare(context) {
+        Continue(command) => run_async(context, command),
         Break(done) => done,
     }
+}
+
+fn asks_for_json(words: &[OsString]) -> bool {
+    words
+        .iter()
+        .take_while(|word| *word != "--")
+        .any(|word| word == "--json")
 }
 
 fn run_async(context: &Context, command: Command) -> Result<ExitStatus, Failure> {
@@ -110,8 +130,8 @@ mod tests {
 
     #[test]
     fn bare_command_lists_the_commands_on_stdout() {
-        let test = TestContext::new();
-        let done = run(test.context.clone(), vec!["landline".into()]);
+        let mut test = TestContext::new();
+        let done = run(&mut test.context, vec!["landline".into()]);
         assert_eq!(done.unwrap(), ExitStatus::SUCCESS);
         assert_eq!(test.out(), help::overview() + "\n");
         assert_eq!(test.err(), "");

@@ -57,6 +57,7 @@ pub(crate) fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Fa
             pinned,
             found,
         } if pinned == fingerprint.to_string() => Failure::of_server(
+            "server-changed",
             format!(
                 "the server at {address} is not the one of the {what}: its fingerprint is {found}, the {what}'s {pinned}"
             ),
@@ -67,6 +68,7 @@ pub(crate) fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Fa
         Error::ServerChanged {
             address, pinned, ..
         } => Failure::of_server(
+            "server-changed",
             format!("another server is known at {address}, with the fingerprint {pinned}"),
             "if you are sure that it was set up anew, say --replace",
         ),

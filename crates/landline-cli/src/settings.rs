@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::Ipv6Addr,
     path::{Path, PathBuf},
     time::Duration,
@@ -83,7 +84,27 @@ pub(crate) struct ServeSettings {
 #[derive(Debug, Clone)]
 struct Given {
     text: String,
-    from: String,
+    from: Origin,
+}
+
+/// Where a value was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Origin {
+    /// The flag of the setting with this name.
+    Flag(&'static str),
+    Variable(&'static str),
+    /// A file, and the number of the line.
+    File(PathBuf, usize),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "--{}", name.replace('_', "-")),
+            Self::Variable(name) => f.write_str(name),
+            Self::File(path, line) => write!(f, "{} line {line}", path.display()),
+        }
+    }
 }
 
 /// The settings that `serve` runs with.
@@ -147,7 +168,7 @@ impl Settings {
                     name,
                     Given {
                         text,
-                        from: variable.to_owned(),
+                        from: Origin::Variable(variable),
                     },
                 );
             }
@@ -158,7 +179,7 @@ impl Settings {
                     name,
                     Given {
                         text,
-                        from: format!("--{}", name.replace('_', "-")),
+                        from: Origin::Flag(name),
                     },
                 );
             }
@@ -200,7 +221,8 @@ impl Settings {
         let home = match parse_folder(environment, &given, "home")? {
             Some(home) => home,
             None => environment.home().ok_or_else(|| {
-                Failure::local("HOME is not set; set it, or say which folder is served with --home")
+                let what = "HOME is not set; set it, or say which folder is served with --home";
+                Failure::new(1, "no-home", what)
             })?,
         };
         Ok(Self {
@@ -237,13 +259,14 @@ impl Settings {
         };
         NAMES
             .iter()
-            .map(|(name, _)| (*name, value(name), self.origin(name).to_owned()))
+            .map(|(name, _)| (*name, value(name), self.origin(name)))
             .collect()
     }
 
     /// The source of a setting's value.
-    pub(crate) fn origin(&self, name: &str) -> &str {
-        self.given.get(name).map_or("default", |given| &given.from)
+    pub(crate) fn origin(&self, name: &str) -> String {
+        let given = self.given.get(name);
+        given.map_or_else(|| "default".to_owned(), |given| given.from.to_string())
     }
 }
 
@@ -260,7 +283,7 @@ fn find_file(environment: &Environment, named: Option<&Path>) -> Result<Option<P
     if let Some(named) = named {
         return std::path::absolute(named)
             .map(Some)
-            .map_err(|error| Failure::usage(error.to_string()));
+            .map_err(|error| Failure::settings(error.to_string()));
     }
     Ok(find_config_file(environment, FILE))
 }
@@ -278,11 +301,11 @@ pub(crate) fn find_config_file(environment: &Environment, name: &str) -> Option<
 fn read_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>, Failure> {
     let shown = path.display();
     let bytes = local::read_trusted_for(path, user_id, FILE_BYTES_MAX)
-        .map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
-    let text =
-        String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{shown}: is not UTF-8")))?;
+        .map_err(|error| Failure::settings(format!("{shown}: {error}")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure::settings(format!("{shown}: is not UTF-8")))?;
     let document = Document::parse(text.as_str())
-        .map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
+        .map_err(|error| Failure::settings(format!("{shown}: {error}")))?;
     let mut given = BTreeMap::new();
     for (key, item) in document.iter() {
         let at = document
@@ -291,10 +314,10 @@ fn read_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>,
             .and_then(|key| key.span())
             .map_or(0, |span| span.start);
         let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
-        let from = format!("{shown} line {line}");
+        let from = Origin::File(path.to_owned(), line);
         let Some((name, _)) = NAMES.iter().find(|(name, _)| *name == key) else {
             let names = NAMES.map(|(name, _)| name).join(", ");
-            return Err(Failure::usage(format!(
+            return Err(Failure::settings(format!(
                 "{from}: there is no setting {key:?}; there are {names}"
             )));
         };
@@ -305,7 +328,7 @@ fn read_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>,
             _ => None,
         };
         let text = value.ok_or_else(|| {
-            Failure::usage(format!("{from}: {key} is a text, a number, true or false"))
+            Failure::settings(format!("{from}: {key} is a text, a number, true or false"))
         })?;
         given.insert(*name, Given { text, from });
     }
@@ -313,7 +336,7 @@ fn read_file(path: &Path, user_id: u32) -> Result<BTreeMap<&'static str, Given>,
 }
 
 fn reject(name: &str, given: &Given, wanted: &str) -> Failure {
-    Failure::usage(format!(
+    Failure::settings(format!(
         "{} = {:?} ({}): {wanted} is needed",
         name, given.text, given.from
     ))
@@ -378,10 +401,12 @@ fn parse_folder(
     };
     // Only a flag is relative to the working folder of this command.
     match std::path::absolute(&given.text) {
-        Ok(path) if given.from.starts_with("--") || Path::new(&given.text).is_absolute() => {
+        Ok(path)
+            if matches!(given.from, Origin::Flag(_)) || Path::new(&given.text).is_absolute() =>
+        {
             Ok(Some(path))
         }
-        _ if given.from == "LANDLINE_STATE" => environment
+        _ if given.from == Origin::Variable("LANDLINE_STATE") => environment
             .state_folder(Some(Path::new(&given.text)))
             .map(Some),
         _ => Err(reject(name, given, "an absolute path")),

@@ -30,6 +30,7 @@ impl TestContext {
             context: Context {
                 environment: Environment::Fixed(BTreeMap::new()),
                 state: None,
+                json: false,
                 out: OutputStream::new(Box::new(out.clone()), false),
                 err: OutputStream::new(Box::new(err.clone()), false),
                 input: InputStream::of(""),

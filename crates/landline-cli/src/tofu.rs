@@ -71,6 +71,7 @@ async fn confirm(prompter: Arc<dyn Prompter>, server: &KnownServer) -> Result<bo
         Answer::Yes => Ok(true),
         Answer::Same => Ok(false),
         Answer::No => Err(Failure::of_server(
+            "not-trusted",
             "not trusted".into(),
             "nothing was said to the server",
         )),
@@ -80,7 +81,7 @@ async fn confirm(prompter: Arc<dyn Prompter>, server: &KnownServer) -> Result<bo
                 server.address()
             );
             let advice = "either it is another server, or somebody stands in between. Do not go on";
-            Err(Failure::of_server(what, advice))
+            Err(Failure::of_server("server-changed", what, advice))
         }
     }
 }

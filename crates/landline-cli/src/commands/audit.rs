@@ -29,12 +29,10 @@ pub(crate) struct Audit {
 #[derive(Debug, Subcommand)]
 enum AuditAction {
     /// Verify that no line was edited, moved or removed
-    Verify {
-        /// Print one JSON object
-        #[arg(long)]
-        json: bool,
-    },
+    Verify,
     /// Print the audit log
+    ///
+    /// With --json, prints the lines as they are in the log.
     Show {
         /// Only what this user did, or what was done to this user
         #[arg(long, value_name = "NAME")]
@@ -45,9 +43,6 @@ enum AuditAction {
         /// (2026-11-20T08:00:00Z).
         #[arg(long, value_name = "TIME")]
         since: Option<Since>,
-        /// Print the lines as they are in the log
-        #[arg(long)]
-        json: bool,
     },
 }
 
@@ -62,9 +57,9 @@ impl Run for Audit {
             .into());
         };
         match self.action {
-            AuditAction::Verify { json } => verify(context, &reader.verify()?, json)?,
-            AuditAction::Show { user, since, json } => {
-                show(context, &reader, user.as_deref(), since.as_ref(), json)?;
+            AuditAction::Verify => verify(context, &reader.verify()?)?,
+            AuditAction::Show { user, since } => {
+                show(context, &reader, user.as_deref(), since.as_ref())?;
             }
         }
         Ok(ExitStatus::SUCCESS)
@@ -76,14 +71,13 @@ fn show(
     reader: &Reader,
     user: Option<&str>,
     since: Option<&Since>,
-    json: bool,
 ) -> Result<(), Failure> {
     let mut count = 0_u64;
     let unreadable = reader.lines(|line, text| {
         count += 1;
         let is_wanted = user.is_none_or(|user| line.is_of(user))
             && since.is_none_or(|since| since.includes(line));
-        if is_wanted && json {
+        if is_wanted && context.json {
             context.out.print(text);
         } else if is_wanted {
             context.out.print(&format_line(line));
@@ -101,7 +95,7 @@ fn show(
     Ok(())
 }
 
-fn verify(context: &Context, report: &Report, json: bool) -> Result<(), Failure> {
+fn verify(context: &Context, report: &Report) -> Result<(), Failure> {
     let Report {
         files,
         lines,
@@ -110,7 +104,7 @@ fn verify(context: &Context, report: &Report, json: bool) -> Result<(), Failure>
         flaws,
     } = report;
     let (first, last) = times.clone().unwrap_or_default();
-    if json {
+    if context.json {
         context.out.print_json(&json!({
             "ok": flaws.is_empty(), "files": files, "lines": lines, "first": first, "last": last,
             "seq": tip.seq, "hash": tip.hash.to_string(), "flaws": flaws,
@@ -133,7 +127,7 @@ fn verify(context: &Context, report: &Report, json: bool) -> Result<(), Failure>
             "the audit log is not as it was written: {count}"
         )));
     }
-    if !json {
+    if !context.json {
         context.out.print(&format!(
             "whole: {lines} lines in {files} files, {first} to {last}\nlast line {} {}",
             tip.seq, tip.hash

@@ -26,9 +26,6 @@ use crate::{
 pub(crate) struct Check {
     /// User name
     user: UserName,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
     #[command(subcommand)]
     action: CheckAction,
 }
@@ -65,7 +62,7 @@ impl Run for Check {
         let home = recorded_home::load(&state)?.unwrap_or(home);
         let root = Root::open(&home, &state)?;
         let verdict = rights.check(&self.user, &action, &root);
-        if self.json {
+        if context.json {
             context.out.print_json(
                 &json!({"allowed": verdict.allowed, "line": verdict.line, "reason": verdict.reason}),
             );

@@ -16,15 +16,12 @@ use crate::{
 pub(crate) struct Config {
     #[command(flatten)]
     settings: ServeSettings,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
 }
 
 impl Run for Config {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let settings = context.server_settings(&self.settings)?;
-        if self.json {
+        if context.json {
             let each = settings.rows().into_iter();
             let all: Map<_, _> = each
                 .map(|(name, value, from)| {
@@ -60,7 +57,7 @@ mod tests {
 
     #[tokio::test]
     async fn config_prints_values_and_sources() {
-        let test = TestContext::new()
+        let mut test = TestContext::new()
             .with_variable("HOME", "/home/alice")
             .with_variable("LANDLINE_DRAIN", "7");
         let config = Config {
@@ -68,8 +65,8 @@ mod tests {
                 listen: Some("127.0.0.1:1".to_owned()),
                 ..ServeSettings::default()
             },
-            json: true,
         };
+        test.context.json = true;
         let status = config.run(&test.context).await.unwrap();
         assert_eq!(status, ExitStatus::SUCCESS);
         let printed: Value = serde_json::from_str(&test.out()).unwrap();
@@ -97,7 +94,6 @@ mod tests {
         let test = TestContext::new();
         let config = Config {
             settings: ServeSettings::default(),
-            json: false,
         };
         assert_eq!(config.run(&test.context).await.unwrap_err().status, 1);
         assert_eq!(test.out(), "");

@@ -10,6 +10,7 @@ use landline::{
     ping,
     proto::messages,
 };
+use serde_json::{Value, json};
 
 use crate::{
     arguments::Access,
@@ -40,23 +41,49 @@ impl Run for Ping {
         let round_trip = ping::ping(&mut login.channel).await?;
         let timing = login.timing;
         let accepted = connected.route.connect_time() + timing.tls + timing.login;
-        let (from, steps, since) = describe_route(&connected.route);
-        context.out.print(&format!(
-            "{} answers {from}\n  release      {}\n  fingerprint  {}\n  logged in    as {} with {}\n\
-             {steps}\n  tls          {}\n  login        {}\n\
-             \x20 accepted     {} after {since}\n  round trip   {}",
-            server.address(),
-            login.greeting.server,
-            server.fingerprint,
-            login.welcome.user,
-            login.welcome.key,
-            format_milliseconds(timing.tls),
-            format_milliseconds(timing.login),
-            format_milliseconds(accepted),
-            format_milliseconds(round_trip),
-        ));
+        let (greeting, welcome) = (&login.greeting, &login.welcome);
+        if context.json {
+            context.out.print_json(&json!({
+                "address": server.address().to_string(), "release": greeting.server,
+                "fingerprint": server.fingerprint.to_string(), "user": welcome.user, "key": welcome.key,
+                "route": route_json(&connected.route), "tls": timing.tls.as_secs_f64(),
+                "login": timing.login.as_secs_f64(), "accepted": accepted.as_secs_f64(),
+                "round_trip": round_trip.as_secs_f64(),
+            }));
+        } else {
+            let (from, steps, since) = describe_route(&connected.route);
+            context.out.print(&format!(
+                "{} answers {from}\n  release      {}\n  fingerprint  {}\n  logged in    as {} with {}\n\
+                 {steps}\n  tls          {}\n  login        {}\n\
+                 \x20 accepted     {} after {since}\n  round trip   {}",
+                server.address(),
+                greeting.server,
+                server.fingerprint,
+                welcome.user,
+                welcome.key,
+                format_milliseconds(timing.tls),
+                format_milliseconds(timing.login),
+                format_milliseconds(accepted),
+                format_milliseconds(round_trip),
+            ));
+        }
         connected.login.channel.finish().await;
         Ok(ExitStatus::SUCCESS)
+    }
+}
+
+/// How the server was reached, with times in seconds.
+fn route_json(route: &Route) -> Value {
+    let connect = route.connect_time().as_secs_f64();
+    match route {
+        Route::Tcp {
+            address,
+            resolve_time,
+            ..
+        } => json!({
+            "address": address.to_string(), "resolve": resolve_time.as_secs_f64(), "connect": connect,
+        }),
+        Route::Ssh { via, .. } => json!({"via": via.to_string(), "connect": connect}),
     }
 }
 

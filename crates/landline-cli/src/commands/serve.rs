@@ -45,9 +45,6 @@ const END_TIME: Duration = Duration::from_secs(30);
 pub(crate) struct Serve {
     #[command(flatten)]
     settings: ServeSettings,
-    /// Print one JSON line when listening, and one for each event
-    #[arg(long)]
-    json: bool,
     /// Check whether all settings can be used, and exit
     #[arg(long)]
     check_config: bool,
@@ -75,7 +72,7 @@ impl Run for Serve {
             // `systemctl status` shows it even to a user who may not read the journal.
             service_manager::notify(
                 &context.environment,
-                &format!("STATUS={}", failure.to_string().replace('\n', "; ")),
+                &format!("STATUS={}", failure.to_line()),
             );
         }
         done.map(|()| ExitStatus::SUCCESS)
@@ -92,7 +89,7 @@ async fn serve(
         return check(context, &settings).await;
     }
     if is_root() && !settings.allow_root {
-        return Err(Failure::usage(
+        return Err(Failure::settings(
             "this is root, and everybody with an account could reach root's home; serve as an ordinary user, or say \
              --allow-root",
         ));
@@ -119,7 +116,7 @@ async fn serve(
         None => listen(settings.listen.as_deref()).await?,
     };
     let invite = server.owner_invite(addresses::reachable(settings.public_name, address))?;
-    announce(context, &server, address, invite.as_ref(), options.json)?;
+    announce(context, &server, address, invite.as_ref())?;
     let (shutdown, reload) = signals::stop_and_reload()?;
     let end = (settings.drain + END_TIME).as_micros();
     let environment = context.environment.clone();
@@ -128,7 +125,7 @@ async fn serve(
         let stopping = format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={end}");
         service_manager::notify(&environment, &stopping);
     };
-    let (events, printer) = start_printer(context.clone(), options.json);
+    let (events, printer) = start_printer(context.clone());
     service_manager::notify(&context.environment, "READY=1");
     let served = server.run(listener, shutdown, reload, events).await;
     // Print the last events before the process ends. An event that could not be printed, perhaps
@@ -141,7 +138,7 @@ async fn serve(
 /// Checks whether a server could run with these settings. Changes nothing.
 async fn check(context: &Context, settings: &Settings) -> Result<(), Failure> {
     if !local::is_folder(&settings.home) {
-        return Err(Failure::usage(format!(
+        return Err(Failure::settings(format!(
             "home = {:?}: there is no such folder",
             settings.home
         )));
@@ -226,7 +223,7 @@ async fn take_over(
         let what =
             format!("the service manager listens on {address}, but listen = {asked:?} ({origin})");
         let advice = "landline service install, again, makes the service listen there; or take that setting out";
-        return Err(Failure::usage(what).with_advice(advice));
+        return Err(Failure::settings(what).with_advice(advice));
     }
     Ok((TcpListener::from_std(listener).map_err(failed)?, address))
 }
@@ -263,15 +260,14 @@ fn announce(
     server: &Server,
     address: SocketAddr,
     invite: Option<&Invite>,
-    json: bool,
 ) -> Result<(), Failure> {
-    let on_terminal = !json && context.out.is_terminal();
+    let on_terminal = !context.json && context.out.is_terminal();
     let file = match invite {
         Some(invite) if !on_terminal => Some(server.write_invite(invite)?.display().to_string()),
         _ => None,
     };
     let fingerprint = server.fingerprint().to_string();
-    if json {
+    if context.json {
         let line = serde_json::json!({
             "listening": address.to_string(), "fingerprint": fingerprint, "invite_file": file,
         });
@@ -294,11 +290,11 @@ fn announce(
 }
 
 /// Starts a thread that prints events, so that a slow reader does not stop the server.
-fn start_printer(context: Context, json: bool) -> (EventSink, JoinHandle<()>) {
+fn start_printer(context: Context) -> (EventSink, JoinHandle<()>) {
     let (queue, events) = mpsc::sync_channel::<Event>(EVENTS);
     let printer = std::thread::spawn(move || {
         for event in events {
-            if json {
+            if context.json {
                 if let Ok(event) = serde_json::to_value(&event) {
                     context.out.print_json(&event);
                 }

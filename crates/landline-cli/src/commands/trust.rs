@@ -22,11 +22,7 @@ pub(crate) struct Trust {
 #[derive(Debug, Subcommand)]
 enum TrustAction {
     /// List the known servers and how this client logs in
-    List {
-        /// Print one JSON line for each server
-        #[arg(long)]
-        json: bool,
-    },
+    List,
     /// Trust another fingerprint for a server
     ///
     /// Use the fingerprint that the server's owner tells you after reinstalling the server.
@@ -47,7 +43,7 @@ impl Run for Trust {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let client = context.client()?;
         match self.action {
-            TrustAction::List { json } => list(context, &client, json)?,
+            TrustAction::List => list(context, &client)?,
             TrustAction::Replace { host, fingerprint } => {
                 let host = connect::resolve_alias(context, &client, &host)?;
                 let server = client.pins().replace(&host, fingerprint)?;
@@ -71,9 +67,9 @@ impl Run for Trust {
     }
 }
 
-fn list(context: &Context, client: &Client, as_json: bool) -> Result<(), Failure> {
+fn list(context: &Context, client: &Client) -> Result<(), Failure> {
     for server in client.pins().all()? {
-        if as_json {
+        if context.json {
             context.out.print_json(&json!({
                 "address": server.address().to_string(), "fingerprint": server.fingerprint.to_string(),
                 "user": server.user.as_str(), "provisional": server.provisional, "key": server.key,

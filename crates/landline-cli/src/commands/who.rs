@@ -23,9 +23,6 @@ pub(crate) struct Who {
     host: Target,
     #[command(flatten)]
     access: Access,
-    /// Print one JSON line for each session
-    #[arg(long)]
-    json: bool,
 }
 
 impl Run for Who {
@@ -36,7 +33,7 @@ impl Run for Who {
         let (connected, sessions) = client::who(&server, &credential).await?;
         let own = connected.login.welcome.session.clone();
         connected.login.channel.finish().await;
-        if self.json {
+        if context.json {
             for session in &sessions {
                 context.out.print_json(&json!(session));
             }

@@ -21,7 +21,9 @@ use landline::{
     ssh_config::ProxyJump,
 };
 use remote::{Answers, Remote};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::{
     connect,
@@ -64,8 +66,7 @@ async fn run(context: &Context, options: Bootstrap) -> Result<(), Failure> {
     let manager = far.manager(options.run_as.as_deref())?;
     let is_new = install(&remote, &far, &program, options.binary.is_some()).await?;
     let started = start(&remote, &options, manager, is_new, &user).await?;
-    let invite: Invite = started.one("invite").unwrap_or_default().parse()?;
-    let is_fresh = started.one("account").is_some();
+    let (invite, is_fresh) = read_invite(&started)?;
     drop(started);
 
     step(&remote, &format!("joining as {user}"));
@@ -133,7 +134,7 @@ async fn install(
             far.platform(),
             far::own_platform()
         );
-        return Err(Failure::with_status(14, what).with_advice(BINARY));
+        return Err(Failure::new(14, "platform", what).with_advice(BINARY));
     }
     step(
         remote,
@@ -190,6 +191,25 @@ async fn start(
     };
     step(remote, &how);
     Ok(started)
+}
+
+/// The invite, and whether it is for a new account that has no rights yet: the owner's invite, or
+/// else what `landline user invite` has made.
+fn read_invite(started: &Answers) -> Result<(Invite, bool), Failure> {
+    #[derive(Deserialize)]
+    struct Made {
+        invite: String,
+        purpose: String,
+    }
+    let Some(made) = started.one("made") else {
+        let owners = started.one("invite").unwrap_or_default();
+        return Ok((owners.parse()?, false));
+    };
+    let made: Made = serde_json::from_str(made).map_err(|error| {
+        Failure::new(1, "invite", format!("the invite cannot be read: {error}"))
+    })?;
+    let invite = Zeroizing::new(made.invite).parse()?;
+    Ok((invite, made.purpose == "account"))
 }
 
 /// Redeems the invite: directly, and where that cannot be, through ssh, which is remembered then.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use landline::{net::ssh_command, ssh_config::ProxyJump};
+use serde::Deserialize;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::Command,
@@ -77,7 +78,7 @@ impl Remote {
                     io::ErrorKind::NotFound => "there is no program ssh on this machine".to_owned(),
                     _ => format!("ssh to {}: {error}", self.name),
                 };
-                Failure::with_status(10, what)
+                Failure::new(10, "ssh", what)
             })?;
         if let Some(problem) = answers.one("problem") {
             return Err(self.problem(problem));
@@ -131,27 +132,32 @@ impl Remote {
     /// What a script has said is in the way.
     fn problem(&self, problem: &str) -> Failure {
         let (kind, what) = problem.split_once(' ').unwrap_or((problem, ""));
-        let said = |text: &str| format!("{}: {text}: {}", self.name, what.trim());
-        match kind {
-            "user" => Failure::with_status(2, said("there is no such user")),
-            "home" => Failure::with_status(20, said("there is no home")),
-            "write" => Failure::with_status(27, said("the program cannot be put there")),
-            "damaged" => Failure::with_status(
+        let (status, code, text) = match kind {
+            "user" => (2, "unknown-user", "there is no such user"),
+            "home" => (20, "no-home", "there is no home"),
+            "write" => (27, "io", "the program cannot be put there"),
+            "damaged" => (
                 25,
-                said("the program was damaged on the way, and is not used"),
-            )
-            .with_advice("the same command again copies it anew"),
-            "foreign" => Failure::with_status(14, said("the program does not run there"))
-                .with_advice(super::BINARY),
-            "settings" => Failure::with_status(2, said("the settings there cannot be used")),
-            "invite" => Failure::with_status(1, said("there is no invite to be had")),
-            _ => {
-                let status = kind
-                    .strip_prefix("start-")
-                    .and_then(|status| status.parse().ok())
-                    .unwrap_or(1);
-                Failure::with_status(status, said("the server does not start"))
-            }
+                "digest-mismatch",
+                "the program was damaged on the way, and is not used",
+            ),
+            "foreign" => (14, "platform", "the program does not run there"),
+            "settings" => (2, "settings", "the settings there cannot be used"),
+            "invite" => (1, "invite", "there is no invite to be had"),
+            _ => (1, "not-started", "the server does not start"),
+        };
+        // What landline itself says there, with --json.
+        let failed: Failed = serde_json::from_str(what).unwrap_or_else(|_| Failed {
+            code: code.to_owned(),
+            message: what.trim().to_owned(),
+            status,
+        });
+        let what = format!("{}: {text}: {}", self.name, failed.message);
+        let failure = Failure::new(failed.status, failed.code, what);
+        match kind {
+            "damaged" => failure.with_advice("the same command again copies it anew"),
+            "foreign" => failure.with_advice(super::BINARY),
+            _ => failure,
         }
     }
 
@@ -159,17 +165,25 @@ impl Remote {
     fn broken(&self, status: ExitStatus) -> Failure {
         let name = &self.name;
         match status.code() {
-            Some(255) | None => {
-                Failure::with_status(10, format!("ssh to {name} failed ({status})")).with_advice(
+            Some(255) | None => Failure::new(10, "ssh", format!("ssh to {name} failed ({status})"))
+                .with_advice(
                     "what it said stands above; ssh to that host has to work by itself first",
-                )
-            }
-            Some(_) => Failure::with_status(
+                ),
+            Some(_) => Failure::new(
                 14,
+                "no-shell",
                 format!("{name} does not run a shell's commands for this user ({status})"),
             ),
         }
     }
+}
+
+/// A failure of landline at the other machine.
+#[derive(Deserialize)]
+struct Failed {
+    code: String,
+    message: String,
+    status: u8,
 }
 
 /// What a script has answered. Some of it is secret.

@@ -11,7 +11,14 @@ as() {
     fi
 }
 
-settings=$(as "$program" config --json 2>&1) || problem settings "$settings"
+# The last line of a text. With --json, landline's result or failure stands there.
+last_line() {
+    tail -n 1 <<END
+$1
+END
+}
+
+settings=$(as "$program" config --json 2>&1) || problem settings "$(last_line "$settings")"
 state=$(printf '%s\n' "$settings" | sed -n 's/.*"state":{[^}]*"value":"\([^"\\]*\)"}.*/\1/p')
 if [ -z "$state" ]; then
     problem settings "it is not clear where the state folder is: $settings"
@@ -70,7 +77,7 @@ stop() {
 detach() {
     # The server itself is to have the umask that the user has.
     (umask 077 && mkdir -p "$state") || problem start "$state cannot be made"
-    set -- "$program" serve
+    set -- "$program" serve --json
     if [ -n "$port" ] && [ -e /proc/net/if_inet6 ]; then
         set -- "$@" --listen "[::]:$port"
     elif [ -n "$port" ]; then
@@ -84,21 +91,19 @@ detach() {
     "$detached" sh -c 'echo $$ >"$0" && exec "$@"' "$pid_file" "$@" >>"$log" 2>&1 &
     child=$!
     tries=0
-    until grep -q '^listening on ' "$log"; do
+    until grep -q '^{.*"listening":' "$log"; do
         if ! kill -0 "$child" 2>/dev/null; then
-            wait "$child"
-            status=$?
             rm -f "$pid_file"
-            if [ "$status" = 31 ] && grep -q 'another server' "$log"; then
+            if grep -q '^{"code":"in-use",' "$log"; then
                 tell server other
                 return
             fi
-            problem "start-$status" "$(tail -n 3 "$log")"
+            problem start "$(tail -n 1 "$log")"
         fi
         tries=$((tries + 1))
         if [ "$tries" -gt 300 ]; then
             kill "$child"
-            problem start "the server does not listen: $(tail -n 3 "$log")"
+            problem start "the server does not listen: $(tail -n 1 "$log")"
         fi
         pause
     done
@@ -135,13 +140,13 @@ service() {
     fi
     # An installation starts the service anew, which one that is up to date is spared.
     if [ "$is_new" = yes ]; then
-        set -- "$program" service install
+        set -- "$program" service install --json
         if [ -n "$scope" ]; then
             set -- "$@" --user
         else
             set -- "$@" --run-as "$run_as"
         fi
-        said=$("$@" ${port:+--port "$port"} 2>&1) || problem start "$said"
+        said=$("$@" ${port:+--port "$port"} 2>&1) || problem start "$(last_line "$said")"
     fi
     if [ -n "$scope" ] && ! loginctl enable-linger >/dev/null 2>&1; then
         tell linger no
@@ -170,12 +175,8 @@ if as test -f "$invite"; then
     printf 'landline:invite '
     as cat "$invite" || problem invite "$invite cannot be read"
 else
-    said=$(as "$program" user invite "$name" 2>&1) || problem invite "$said"
-    case $said in
-        *"a new account"*) tell account new ;;
-    esac
-    sed -n 's/^landline:\/\//landline:invite &/p' <<END
-$said
-END
+    made=$(as "$program" user invite "$name" --json 2>&1) || problem invite "$(last_line "$made")"
+    printf 'landline:made '
+    last_line "$made"
 fi
 tell end start

@@ -14,11 +14,11 @@ use crate::{context::Context, terminal::shown_line};
 const EVENTS: usize = 4096;
 
 /// Starts a thread that prints events, so that a slow reader does not stop the server.
-pub(super) fn start_printer(context: Context, json: bool) -> (ClassicSink, JoinHandle<()>) {
+pub(super) fn start_printer(context: Context) -> (ClassicSink, JoinHandle<()>) {
     let (queue, events) = mpsc::sync_channel::<ClassicEvent>(EVENTS);
     let printer = std::thread::spawn(move || {
         for event in events {
-            print_event(&context, &event, json);
+            print_event(&context, &event);
         }
     });
     let sink: ClassicSink = Arc::new(move |event| {
@@ -28,13 +28,13 @@ pub(super) fn start_printer(context: Context, json: bool) -> (ClassicSink, JoinH
 }
 
 /// Prints events at once, for a server that forks: its children have no printing thread.
-pub(super) fn print_directly(context: Context, json: bool) -> ClassicSink {
-    Arc::new(move |event| print_event(&context, &event, json))
+pub(super) fn print_directly(context: Context) -> ClassicSink {
+    Arc::new(move |event| print_event(&context, &event))
 }
 
 /// Prints texts of peers to standard output, and everything else to standard error.
-fn print_event(context: &Context, event: &ClassicEvent, json: bool) {
-    if json {
+fn print_event(context: &Context, event: &ClassicEvent) {
+    if context.json {
         if let Ok(event) = serde_json::to_value(event) {
             context.out.print_json(&event);
         }

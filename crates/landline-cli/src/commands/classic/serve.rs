@@ -55,16 +55,12 @@ pub(super) async fn run(context: &Context, serve: ServeDialect) -> Result<(), Fa
             })
             .await
         }
-        Plan::Chat {
-            socket,
-            options,
-            json,
-        } => {
+        Plan::Chat { socket, options } => {
             let socket = socket
                 .set_nonblocking(true)
                 .and_then(|()| tokio::net::UdpSocket::from_std(socket));
             let socket = socket.map_err(|error| Failure::local(error.to_string()))?;
-            let (events, _printer) = events::start_printer(context.clone(), json);
+            let (events, _printer) = events::start_printer(context.clone());
             let person = start_person(context.input.clone());
             Ok(udp_chat::serve(socket, &options, person, signals::stop()?, &events).await?)
         }
@@ -79,7 +75,7 @@ pub(super) fn run_forking(context: &Context, serve: ServeDialect) -> Result<(), 
     };
     let (stopper, shutdown) = make_stopper()?;
     signals::stop_forking(stopper.clone());
-    let events = events::print_directly(context.clone(), plan.json);
+    let events = events::print_directly(context.clone());
     Ok(plan.serve_blocking(stopper, &shutdown, events)?)
 }
 
@@ -94,7 +90,6 @@ enum Plan {
     Chat {
         socket: UdpSocket,
         options: ChatOptions,
-        json: bool,
     },
 }
 
@@ -196,7 +191,6 @@ fn plan_udp_chat(
     Ok(Plan::Chat {
         socket: bind_datagrams(context, listen)?,
         options,
-        json: listen.json,
     })
 }
 
@@ -275,7 +269,6 @@ struct StreamPlan {
     service: Service,
     model: Model,
     calls: Calls,
-    json: bool,
 }
 
 fn plan_stream(
@@ -310,14 +303,13 @@ fn plan_stream(
             "whoever reaches this is served, and all of it travels in the clear (--secret-file FILE asks for a secret first)",
         );
     }
-    announce(context, here, stream.listen.json);
-    let (model, json) = (stream.model.into(), stream.listen.json);
+    announce(context, here);
+    let model = stream.model.into();
     Ok(Plan::Stream(Box::new(StreamPlan {
         listener,
         service,
         model,
         calls,
-        json,
     })))
 }
 
@@ -326,7 +318,7 @@ impl StreamPlan {
         if self.model != Model::Tasks || self.calls.one_at_a_time {
             let (stopper, shutdown) = make_stopper()?;
             let by_signal = stopper.clone();
-            let (events, printer) = events::start_printer(context.clone(), self.json);
+            let (events, printer) = events::start_printer(context.clone());
             let serve = move || {
                 let served = self.serve_blocking(stopper, &shutdown, events);
                 // Print the last events before the process ends.
@@ -335,7 +327,7 @@ impl StreamPlan {
             };
             return serve_beside(by_signal, serve).await;
         }
-        let (events, printer) = events::start_printer(context.clone(), self.json);
+        let (events, printer) = events::start_printer(context.clone());
         serve_tasks(self.listener, self.service, signals::stop()?, &events).await?;
         drop(events);
         // Print the last events before the process ends.
@@ -411,12 +403,12 @@ fn bind_datagrams(context: &Context, listen: &Listen) -> Result<UdpSocket, Failu
             .err
             .print("whoever reaches this is served, and all of it travels in the clear");
     }
-    announce(context, here, listen.json);
+    announce(context, here);
     Ok(socket)
 }
 
-fn announce(context: &Context, here: SocketAddr, json: bool) {
-    if json {
+fn announce(context: &Context, here: SocketAddr) {
+    if context.json {
         context
             .out
             .print_json(&serde_json::json!({"listening": here.to_string()}));

@@ -54,11 +54,8 @@ pub(crate) struct Cp {
     #[arg(short, long)]
     no_clobber: bool,
     /// Print no progress
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
-    /// Print one JSON line for each event, and nothing else
-    #[arg(long, conflicts_with = "quiet")]
-    json: bool,
     /// Start again instead of resuming an earlier attempt
     #[arg(long)]
     restart: bool,
@@ -73,7 +70,7 @@ pub(crate) struct Cp {
 
 impl Run for Cp {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let view = ProgressView::new(context, self.quiet, self.json);
+        let view = ProgressView::new(context, self.quiet);
         let planned = match self.plan(context).await {
             Ok(planned) => planned,
             Err(failure) => {
@@ -99,7 +96,7 @@ impl Run for Cp {
 impl Cp {
     /// Finds the server and the files, which may prompt.
     async fn plan<'a>(&self, context: &'a Context) -> Result<PlannedCopies<'a>, Failure> {
-        if self.json && self.paths.last() == Some(&Location::Stream) {
+        if context.json && self.paths.last() == Some(&Location::Stream) {
             return Err(Failure::usage(
                 "--json needs standard output, and the copy goes there",
             ));
@@ -130,7 +127,7 @@ impl Cp {
                     // The last one that is printed is the first one, whose status the command has.
                     match &first_failure {
                         None => first_failure = Some(failure),
-                        Some(_) => context.err.print(&failure.to_string()),
+                        Some(_) => failure.print(context),
                     }
                 }
             }
@@ -197,7 +194,7 @@ impl Cp {
         let summary = format!("{}  {}", copied.digest, shown_line(place));
         match &item.destination {
             Location::Stream => context.err.print(&summary),
-            _ if self.json => {}
+            _ if context.json => {}
             _ => context.out.print(&summary),
         }
         let seconds = elapsed.as_secs_f64();
@@ -214,7 +211,10 @@ impl Cp {
 }
 
 fn error_event(failure: &Failure) -> Value {
-    json!({"event": "error", "status": failure.status, "message": failure.to_string()})
+    let Failure {
+        status, code, what, ..
+    } = failure;
+    json!({"event": "error", "code": code, "message": what, "status": status})
 }
 
 /// Explains why a copy failed, and what to do about it.

@@ -36,8 +36,8 @@ enum Mode {
 
 impl ProgressView {
     /// A view as the options ask for, and as standard error can show it.
-    pub(in crate::commands) fn new(context: &Context, quiet: bool, json: bool) -> Self {
-        let mode = match (quiet, json) {
+    pub(in crate::commands) fn new(context: &Context, quiet: bool) -> Self {
+        let mode = match (quiet, context.json) {
             (true, _) => Mode::Nothing,
             (_, true) => Mode::Json,
             _ if context.err.is_terminal() => Mode::Bar,

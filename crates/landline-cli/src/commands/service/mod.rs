@@ -81,7 +81,7 @@ impl Run for Service {
             ServiceAction::Status { user } => {
                 let systemd = Systemd::connect(context, user)?;
                 if !systemd.succeeds(&["status", "--no-pager", SERVICE, SOCKET])? {
-                    return Err(Failure::local("the service does not run"));
+                    return Err(Failure::new(1, "not-running", "the service does not run"));
                 }
             }
             ServiceAction::Remove { user } => {
@@ -124,7 +124,11 @@ fn install(context: &Context, options: &ServiceInstall) -> Result<(), Failure> {
     if transaction.start().is_err() {
         let (why, advice) = diagnose(context, &systemd, &user, &stream);
         let undone = transaction.roll_back();
-        let failure = Failure::local(format!("the service does not come up: {why}"));
+        let failure = Failure::new(
+            1,
+            "service-failed",
+            format!("the service does not come up: {why}"),
+        );
         return Err(failure.with_advice(&format!("{undone}; {advice}")));
     }
     report(context, &user, &program, &settings, &stream);
@@ -165,12 +169,13 @@ fn diagnose(
     let said = systemd.read_property(SERVICE, "StatusText");
     let status = systemd.read_property(SERVICE, "ExecMainStatus");
     print_journal(SERVICE);
-    let why = match said.strip_prefix("landline: ") {
-        Some(said) => said.to_owned(),
-        None => format!(
+    let why = if said.is_empty() {
+        format!(
             "{}, status {status}",
             systemd.read_property(SERVICE, "Result")
-        ),
+        )
+    } else {
+        said
     };
     let name = user.name.as_deref().unwrap_or("you");
     let advice = match status.as_str() {
@@ -229,10 +234,8 @@ fn remove(context: &Context, systemd: &Systemd) -> Result<(), Failure> {
     let folder = systemd.unit_folder()?;
     let files = [SERVICE, SOCKET].map(|name| folder.join(name));
     if !files.iter().any(|path| local::exists(path)) {
-        return Err(Failure::local(format!(
-            "there is no {SERVICE} in {}",
-            folder.display()
-        )));
+        let what = format!("there is no {SERVICE} in {}", folder.display());
+        return Err(Failure::new(1, "not-installed", what));
     }
     systemd.run(&["disable", "--now", SOCKET, SERVICE])?;
     for path in files {

@@ -117,13 +117,13 @@ pub(super) fn stream(settings: &Settings, port: Option<u16>) -> Result<String, F
     });
     match address {
         Ok(address) if port.is_some_and(|port| port != address.port()) => {
-            Err(Failure::usage(format!(
+            Err(Failure::settings(format!(
                 "--port {} does not agree with {shown} ({origin}); leave one of them out",
                 port.unwrap_or_default()
             )))
         }
         Ok(address) if address.port() != 0 && !asked.contains('%') => Ok(address.to_string()),
-        _ => Err(Failure::usage(format!(
+        _ => Err(Failure::settings(format!(
             "{shown} ({origin}): systemd listens on an address and a port, such as 127.0.0.1:{DEFAULT_PORT}; names and port 0 \
              are for landline serve alone"
         ))),

@@ -67,9 +67,11 @@ impl ServiceUser {
                 user_id,
                 home: Some(home.into()),
             }),
-            _ => Err(Failure::usage(format!(
-                "there is no user {name} on this machine"
-            ))),
+            _ => Err(Failure::new(
+                2,
+                "unknown-user",
+                format!("there is no user {name} on this machine"),
+            )),
         }
     }
 
@@ -90,7 +92,7 @@ impl ServiceUser {
             let here = context.environment.variable(name);
             if here.is_some() && here != environment.variable(name) {
                 let what = format!("{name} is set here, but a service does not see it");
-                return Err(Failure::usage(what)
+                return Err(Failure::settings(what)
                     .with_advice("unset it; what holds for a service stands in server.toml"));
             }
         }
@@ -112,13 +114,13 @@ impl ServiceUser {
     /// The first problem.
     pub(super) fn check(&self, program: &Path, settings: &Settings) -> Result<(), Failure> {
         if self.user_id == 0 && !settings.allow_root {
-            return Err(Failure::usage(
+            return Err(Failure::settings(
                 "as root everybody with an account could reach root's home; name an ordinary user, or say allow_root = true in \
                  server.toml",
             ));
         }
         if !local::is_folder(&settings.home) {
-            return Err(Failure::usage(format!(
+            return Err(Failure::settings(format!(
                 "home = {:?} ({}): there is no such folder; make it, or name another with home = in server.toml",
                 settings.home,
                 settings.origin("home")
@@ -131,7 +133,7 @@ impl ServiceUser {
         ];
         for (what, path) in places {
             if self.name.is_some() && OWN_FOLDERS.iter().any(|folder| path.starts_with(folder)) {
-                return Err(Failure::usage(format!(
+                return Err(Failure::settings(format!(
                     "{what} is {}, but a service of the system has a /tmp and a /var/tmp of its own, which end with it; choose \
                      another place",
                     path.display()

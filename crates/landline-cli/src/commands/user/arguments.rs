@@ -63,18 +63,9 @@ pub(super) enum UserCommand {
         terms: InviteTerms,
     },
     /// List the accounts
-    List {
-        /// Print one JSON line for each
-        #[arg(long)]
-        json: bool,
-    },
+    List,
     /// Show an account with its keys
-    Show {
-        name: UserName,
-        /// Print it as one JSON line
-        #[arg(long)]
-        json: bool,
-    },
+    Show { name: UserName },
     /// Disable an account and end its sessions
     ///
     /// Keys, invites and files stay.
@@ -133,9 +124,6 @@ pub(super) enum UserCommand {
         /// Revoke this invite
         #[arg(long, value_name = "ID")]
         revoke: Option<String>,
-        /// Print one JSON line for each
-        #[arg(long, conflicts_with = "revoke")]
-        json: bool,
     },
 }
 
@@ -149,11 +137,7 @@ pub(super) enum KeysCommand {
         file: PathBuf,
     },
     /// List the keys
-    List {
-        /// Print one JSON line for each
-        #[arg(long)]
-        json: bool,
-    },
+    List,
     /// Remove a key and end its sessions
     Remove {
         /// Fingerprint, as `list` and `ssh-keygen -l` show it: SHA256:...

@@ -124,8 +124,8 @@ impl<'a> Office<'a> {
                     Ok(())
                 }
             }
-            UserCommand::List { json } => self.list(json).await,
-            UserCommand::Show { name, json } => self.show(name, json).await,
+            UserCommand::List => self.list().await,
+            UserCommand::Show { name } => self.show(name).await,
             UserCommand::Disable { name, force } => {
                 self.change(DisableUser { user: name, force }).await
             }
@@ -157,10 +157,8 @@ impl<'a> Office<'a> {
                 .await
             }
             UserCommand::Invite { name, terms } => self.invite(name, terms.ttl).await,
-            UserCommand::Invites {
-                revoke: Some(id), ..
-            } => self.change(RevokeInvite { id }).await,
-            UserCommand::Invites { json, .. } => self.invites(json).await,
+            UserCommand::Invites { revoke: Some(id) } => self.change(RevokeInvite { id }).await,
+            UserCommand::Invites { revoke: None } => self.invites().await,
         }
     }
 
@@ -177,9 +175,9 @@ impl<'a> Office<'a> {
                 })
                 .await
             }
-            KeysCommand::List { json } => {
+            KeysCommand::List => {
                 for key in self.keys(name).await? {
-                    if json {
+                    if self.context.json {
                         self.context.out.print_json(&json!(key));
                     } else {
                         self.context.out.print(&key_text(&key));
@@ -195,10 +193,9 @@ impl<'a> Office<'a> {
         let can_force = matches!(request, Request::DisableUser(_) | Request::RemoveUser(_));
         self.put(&request).await.map_err(|error| match &error {
             Error::Failed {
-                code: ErrorCode::Denied,
-                message,
+                code: ErrorCode::LastOwner,
                 ..
-            } if can_force && message.contains("last admin") => {
+            } if can_force => {
                 Failure::from(error).with_advice("make another admin first, or say --force")
             }
             _ => error.into(),
@@ -226,20 +223,20 @@ impl<'a> Office<'a> {
     async fn users(&mut self, user: Option<UserName>) -> Result<Vec<UserRow>, Failure> {
         match self.ask(ListUsers { user }).await? {
             Answer::Users(rows) => Ok(rows),
-            other => Err(odd(&other)),
+            _ => Err(no_answer()),
         }
     }
 
     async fn keys(&mut self, user: UserName) -> Result<Vec<KeyRow>, Failure> {
         match self.ask(ListKeys { user }).await? {
             Answer::Keys(rows) => Ok(rows),
-            other => Err(odd(&other)),
+            _ => Err(no_answer()),
         }
     }
 
-    async fn list(&mut self, json: bool) -> Result<(), Failure> {
+    async fn list(&mut self) -> Result<(), Failure> {
         let users = self.users(None).await?;
-        if json {
+        if self.context.json {
             users
                 .iter()
                 .for_each(|user| self.context.out.print_json(&json!(user)));
@@ -266,12 +263,12 @@ impl<'a> Office<'a> {
         Ok(())
     }
 
-    async fn show(&mut self, name: UserName, json: bool) -> Result<(), Failure> {
+    async fn show(&mut self, name: UserName) -> Result<(), Failure> {
         let Some(user) = self.users(Some(name.clone())).await?.pop() else {
-            return Err(Failure::local(format!("there is no account {name}")));
+            return Err(no_answer());
         };
         let keys = self.keys(name).await?;
-        if json {
+        if self.context.json {
             // In place of how many there are.
             let mut shown = json!(user);
             shown
@@ -322,11 +319,15 @@ impl<'a> Office<'a> {
             })
             .await?
         else {
-            return Err(Failure::local(
-                "the server answered with something else than an invite",
-            ));
+            return Err(no_answer());
         };
         let invite = self.with_public_name(invite)?;
+        if self.context.json {
+            self.context
+                .out
+                .print_json(&json!({"invite": invite, "purpose": purpose}));
+            return self.check_invite_printed();
+        }
         let what = if purpose == "key" {
             "a further key"
         } else {
@@ -336,6 +337,10 @@ impl<'a> Office<'a> {
             "good once, for {what}{whose}, with landline join INVITE{name}; it is not shown again:"
         ));
         self.context.out.print(&shown_line(&invite));
+        self.check_invite_printed()
+    }
+
+    fn check_invite_printed(&self) -> Result<(), Failure> {
         match self.context.out.take_error() {
             Some(error) => Err(Failure::from(Error::io("standard output", &error))
                 .with_advice("nobody has the invite; landline user invites names it, and --revoke makes it void")),
@@ -353,12 +358,12 @@ impl<'a> Office<'a> {
         Ok(invite.to_string())
     }
 
-    async fn invites(&mut self, json: bool) -> Result<(), Failure> {
+    async fn invites(&mut self) -> Result<(), Failure> {
         let invites = match self.ask(ListInvites {}).await? {
             Answer::Invites(rows) => rows,
-            other => return Err(odd(&other)),
+            _ => return Err(no_answer()),
         };
-        if json {
+        if self.context.json {
             invites
                 .iter()
                 .for_each(|invite| self.context.out.print_json(&json!(invite)));
@@ -399,10 +404,12 @@ fn first_password(
 }
 
 /// An answer that does not belong to its request; the library lets none through.
-fn odd(answer: &Answer) -> Failure {
-    Failure::local(format!(
-        "the server answered with something else: {answer:?}"
-    ))
+fn no_answer() -> Failure {
+    Failure::new(
+        13,
+        ErrorCode::UnexpectedMessage.as_str(),
+        "the server answered another request",
+    )
 }
 
 fn disabled(user: &UserRow) -> Option<String> {

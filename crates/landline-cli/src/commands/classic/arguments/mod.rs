@@ -169,9 +169,6 @@ pub(super) struct Listen {
     pub(super) listen: String,
     #[command(flatten)]
     pub(super) encoding: Encoding,
-    /// Print one JSON line when listening, and one for each event
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
