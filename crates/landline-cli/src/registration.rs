@@ -3,8 +3,13 @@
 use std::{path::Path, sync::Arc};
 
 use landline::{
-    Client, Error, crypto::Fingerprint, keys::UserKey, login::KnownServer, net::Target,
+    Client, Error,
+    crypto::Fingerprint,
+    keys::{CredentialId, UserKey},
+    login::KnownServer,
+    net::Target,
 };
+use serde_json::json;
 
 use crate::{connect, context::Context, failure::Failure, passwords};
 
@@ -35,18 +40,36 @@ pub(crate) fn choose_key(
     Ok(Arc::new(key))
 }
 
-/// Describes a key for people.
-pub(crate) fn describe_key(key: &UserKey) -> String {
-    format!("key     {}  {key}", key.public().fingerprint())
+/// Prints which server was joined, the credential that logs in there, and where that is kept.
+pub(crate) fn report(
+    context: &Context,
+    server: &KnownServer,
+    credential: &CredentialId,
+    place: &str,
+) {
+    let (address, user, fingerprint) = (server.address(), &server.user, server.fingerprint);
+    if context.json {
+        context.out.print_json(&json!({
+            "address": address.to_string(), "via": server.via, "user": user,
+            "fingerprint": fingerprint.to_string(), "credential": credential.to_string(),
+        }));
+        return;
+    }
+    let via = connect::describe_via(server);
+    let (kind, id) = match credential {
+        CredentialId::Key(fingerprint) => ("key", fingerprint.clone()),
+        CredentialId::Secret(id) => ("secret", id.to_string()),
+        CredentialId::Password(id) => ("password", id.to_string()),
+    };
+    context.out.print(&format!(
+        "joined {address}{via} as {user}\n  server  {fingerprint}\n  {kind:<8}{id}  {place}"
+    ));
 }
 
-/// Prints which server was joined, and the credential that logs in there.
-pub(crate) fn report(context: &Context, server: &KnownServer, credential: &str) {
-    let (address, user, fingerprint) = (server.address(), &server.user, server.fingerprint);
-    let via = connect::describe_via(server);
-    context.out.print(&format!(
-        "joined {address}{via} as {user}\n  server  {fingerprint}\n  {credential}"
-    ));
+/// Prints that `key` logs in at the server that was joined.
+pub(crate) fn report_key(context: &Context, server: &KnownServer, key: &UserKey) {
+    let credential = CredentialId::Key(key.public().fingerprint());
+    report(context, server, &credential, &key.to_string());
 }
 
 /// Explains why a join failed. `what` names the invite or secret with this fingerprint.

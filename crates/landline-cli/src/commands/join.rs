@@ -10,6 +10,7 @@ use clap::Args;
 use landline::{
     Client, Error,
     client::Routes,
+    keys::CredentialId,
     login::{Invite, Secret},
     net::{HostPort, Target},
     proto::{ErrorCode, login::UserName},
@@ -22,7 +23,7 @@ use crate::{
     connect,
     context::{Context, ExitStatus, Run},
     failure::Failure,
-    registration::{choose_key, describe_key, explain, report},
+    registration::{choose_key, explain, report, report_key},
 };
 
 /// The longest invite that is read from standard input, in bytes.
@@ -116,7 +117,7 @@ impl Join {
             }
         })?;
         connected.login.channel.finish().await;
-        report(context, &server, &describe_key(&key));
+        report_key(context, &server, &key);
         Ok(())
     }
 
@@ -135,8 +136,8 @@ impl Join {
         let (server, connected) =
             joined.map_err(|error| explain(error, &secret.fingerprint, "secret"))?;
         connected.login.channel.finish().await;
-        let credential = format!("secret  {}  {}", secret.key().id(), path.display());
-        report(context, &server, &credential);
+        let credential = CredentialId::Secret(secret.key().id());
+        report(context, &server, &credential, &path.display().to_string());
         Ok(())
     }
 

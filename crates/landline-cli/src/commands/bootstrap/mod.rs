@@ -22,6 +22,7 @@ use landline::{
 };
 use remote::{Answers, Remote};
 use serde::Deserialize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -67,6 +68,11 @@ async fn run(context: &Context, options: Bootstrap) -> Result<(), Failure> {
     let is_new = install(&remote, &far, &program, options.binary.is_some()).await?;
     let started = start(&remote, &options, manager, is_new, &user).await?;
     let (invite, is_fresh) = read_invite(&started)?;
+    if context.json {
+        context.out.print_json(&json!({
+            "copied": is_new, "server": started.one("server"), "new_account": is_fresh,
+        }));
+    }
     drop(started);
 
     step(&remote, &format!("joining as {user}"));
@@ -273,7 +279,7 @@ async fn join(
     };
     let server =
         joined.map_err(|error| registration::explain(error, &invite.fingerprint, "invite"))?;
-    registration::report(context, &server, &registration::describe_key(&key));
+    registration::report_key(context, &server, &key);
     Ok(())
 }
 

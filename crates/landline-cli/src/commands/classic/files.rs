@@ -31,7 +31,7 @@ pub(super) async fn upload(
         sources.push(open(path).await?);
     }
     let (mut line, charset) = (connect_to(&options.stream).await?, charset(&options.stream));
-    let view = ProgressView::new(context, options.quiet || context.json);
+    let view = ProgressView::new(context, options.quiet || context.json, &context.out);
     let progress = Progress::default();
     let mut sent = Vec::new();
     for (name, source) in sources {
@@ -87,7 +87,7 @@ pub(super) async fn download(
     quiet: bool,
 ) -> Result<(), Failure> {
     let mut line = connect_to(stream).await?;
-    let view = ProgressView::new(context, quiet || context.json);
+    let view = ProgressView::new(context, quiet || context.json, &context.out);
     for name in names {
         let progress = Progress::default();
         let fetching = download::fetch(

@@ -70,8 +70,14 @@ pub(crate) struct Cp {
 
 impl Run for Cp {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let view = ProgressView::new(context, self.quiet);
-        let planned = match self.plan(context).await {
+        // Standard output may be the copy itself.
+        let events = match self.paths.last() {
+            Some(Location::Stream) => &context.err,
+            _ => &context.out,
+        };
+        let view = ProgressView::new(context, self.quiet, events);
+        // Finding the server and the files may prompt.
+        let planned = match PlannedCopies::new(context, &self).await {
             Ok(planned) => planned,
             Err(failure) => {
                 view.print_event(&error_event(&failure));
@@ -94,16 +100,6 @@ impl Run for Cp {
 }
 
 impl Cp {
-    /// Finds the server and the files, which may prompt.
-    async fn plan<'a>(&self, context: &'a Context) -> Result<PlannedCopies<'a>, Failure> {
-        if context.json && self.paths.last() == Some(&Location::Stream) {
-            return Err(Failure::usage(
-                "--json needs standard output, and the copy goes there",
-            ));
-        }
-        PlannedCopies::new(context, self).await
-    }
-
     /// Copies one file after another. One that fails does not keep the others from being copied.
     async fn copy_all(
         &self,
@@ -193,8 +189,8 @@ impl Cp {
         }));
         let summary = format!("{}  {}", copied.digest, shown_line(place));
         match &item.destination {
-            Location::Stream => context.err.print(&summary),
             _ if context.json => {}
+            Location::Stream => context.err.print(&summary),
             _ => context.out.print(&summary),
         }
         let seconds = elapsed.as_secs_f64();

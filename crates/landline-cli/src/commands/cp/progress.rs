@@ -35,8 +35,8 @@ enum Mode {
 }
 
 impl ProgressView {
-    /// A view as the options ask for, and as standard error can show it.
-    pub(in crate::commands) fn new(context: &Context, quiet: bool) -> Self {
+    /// A view as the options ask for, and as standard error can show it. JSON goes to `events`.
+    pub(in crate::commands) fn new(context: &Context, quiet: bool, events: &OutputStream) -> Self {
         let mode = match (quiet, context.json) {
             (true, _) => Mode::Nothing,
             (_, true) => Mode::Json,
@@ -45,7 +45,7 @@ impl ProgressView {
         };
         Self {
             mode,
-            out: context.out.clone(),
+            out: events.clone(),
             err: context.err.clone(),
         }
     }
