@@ -60,7 +60,11 @@ fn names() -> impl Iterator<Item = &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
     use clap::CommandFactory;
+    use landline::paths::local::names as names_in;
+    use snapbox::{Assert, Data, assert::DEFAULT_ACTION_ENV};
 
     use super::*;
     use crate::arguments::Arguments;
@@ -69,6 +73,47 @@ mod tests {
     const OVERVIEW_LINES_MAX: usize = 24;
     /// Characters that a summary may take.
     const SUMMARY_CHARS_MAX: usize = 60;
+
+    /// Every page that a user can read. `SNAPSHOTS=overwrite` writes the files anew.
+    #[test]
+    fn help_pages_are_those_of_the_snapshots() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/help");
+        let mut command = Arguments::command().term_width(100);
+        command.build();
+        let mut pages = BTreeSet::new();
+        compare_pages(&command, &folder, &mut pages);
+        let files: BTreeSet<String> = names_in(&folder).into_iter().collect();
+        assert_eq!(files, pages, "a file for each command");
+    }
+
+    /// Compares the pages of a command, and those of its subcommands.
+    fn compare_pages(command: &clap::Command, folder: &Path, pages: &mut BTreeSet<String>) {
+        // The values differ from machine to machine.
+        let mut shown = command
+            .clone()
+            .mut_args(|argument| argument.hide_env_values(true));
+        let name = shown.get_bin_name().unwrap_or("landline").to_owned();
+        let page = format!(
+            "$ {name} -h\n{}\n$ {name} --help\n{}",
+            shown.render_help(),
+            shown.render_long_help()
+        );
+        let page: String = page
+            .lines()
+            .map(|line| format!("{}\n", line.trim_end()))
+            .collect();
+        let file = name.replace(' ', "-") + ".txt";
+        let expected = Data::read_from(&folder.join(&file), None);
+        Assert::new()
+            .action_env(DEFAULT_ACTION_ENV)
+            .eq(page, expected.raw());
+        pages.insert(file);
+        for subcommand in command.get_subcommands() {
+            if subcommand.get_name() != "help" {
+                compare_pages(subcommand, folder, pages);
+            }
+        }
+    }
 
     #[test]
     fn definitions_are_consistent() {
