@@ -38,6 +38,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Waits for the end of a command whose output is piped.
+    pub fn of(child: Child) -> Self {
+        outcome(child)
+    }
+
     /// Asserts success and returns standard output as text.
     #[track_caller]
     pub fn ok(self) -> String {
@@ -45,16 +50,29 @@ impl Outcome {
         String::from_utf8(self.stdout).expect("text")
     }
 
-    /// Asserts this exit status and that standard error holds `words`.
+    /// Asserts success of a command that was run with `--json`, and returns its one result.
     #[track_caller]
-    pub fn fails(self, status: i32, words: &str) -> String {
-        assert_eq!(self.status, Some(status), "stderr: {}", self.stderr);
-        assert!(
-            self.stderr.contains(words),
-            "{words:?} is not in stderr: {}",
-            self.stderr
+    pub fn json(self) -> Value {
+        serde_json::from_str(&self.ok()).expect("one JSON object")
+    }
+
+    /// Asserts that the command, which was run with `--json`, failed with this exit status and
+    /// code. Returns the message, which is for people.
+    #[track_caller]
+    pub fn fails(self, status: i32, code: &str) -> String {
+        let last = self.stderr.lines().last().unwrap_or_default();
+        let failure: Value = serde_json::from_str(last)
+            .unwrap_or_else(|error| panic!("no failure ({error}): {}", self.stderr));
+        assert_eq!(
+            (
+                failure["code"].as_str(),
+                failure["status"].as_i64(),
+                self.status
+            ),
+            (Some(code), Some(status.into()), Some(status)),
+            "{failure}"
         );
-        self.stderr
+        failure["message"].as_str().expect("a text").to_owned()
     }
 }
 

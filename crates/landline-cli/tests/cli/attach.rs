@@ -290,8 +290,8 @@ fn attached_connections_are_no_sessions_and_have_a_bound_of_their_own() {
         "a seventeenth connection"
     );
     stage
-        .run(&["ping", "127.0.0.1"])
-        .fails(38, "alice has 1 sessions, and may have no more");
+        .run(&["--json", "ping", "127.0.0.1"])
+        .fails(38, "too-many-sessions");
     let mut last = further.pop().unwrap();
     last.finish().unwrap();
     assert!(last.header().unwrap().is_none());

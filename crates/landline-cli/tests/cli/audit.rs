@@ -49,8 +49,8 @@ fn who_did_what_is_in_the_log_while_the_server_runs() {
     let digest = digest.split(' ').next().unwrap();
     stage.run(&["cp", &server.at("g"), "h"]).ok();
     stage
-        .run(&["cp", &server.at("/etc/passwd"), "i"])
-        .fails(23, "outside");
+        .run(&["--json", "cp", &server.at("/etc/passwd"), "i"])
+        .fails(23, "denied");
     let mut stranger = TcpStream::connect(&server.address).unwrap();
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert_eq!(server.event("refused")["code"], "tls");
@@ -118,10 +118,10 @@ fn who_did_what_is_in_the_log_while_the_server_runs() {
         Vec::<Value>::new()
     );
     stage
-        .run_at_server(&["audit", "show", "--since", "yesterday"])
-        .fails(2, "a time is needed");
+        .run_at_server(&["--json", "audit", "show", "--since", "yesterday"])
+        .fails(2, "usage");
     verifies(&stage);
-    stage.run(&["audit", "verify"]).fails(31, "no audit log");
+    stage.run(&["--json", "audit", "verify"]).fails(31, "state");
 }
 
 /// Proves `terminal-escape` and `log-injection` in docs/faults.md.
@@ -134,8 +134,13 @@ fn whatever_a_name_holds_it_is_one_line_and_moves_no_cursor() {
         "new\nline\r\",\"ok\":true,\"x\":\"\u{1b}]0;title\u{7}\u{9b}2J\u{202e}\\\u{2028}end";
     stage.run(&["cp", "f", &server.at(awkward)]).ok();
     stage
-        .run(&["cp", &server.at(&awkward.replace("end", "absent")), "g"])
-        .fails(20, "no such file");
+        .run(&[
+            "--json",
+            "cp",
+            &server.at(&awkward.replace("end", "absent")),
+            "g",
+        ])
+        .fails(20, "not-found");
     let all = lines(&stage, &[]);
     let path = stage.home().join(awkward);
     assert_eq!(events(&all, "transfer")[0]["path"], path.to_str().unwrap());
@@ -168,12 +173,17 @@ fn a_changed_byte_and_a_cut_end_are_found_and_said() {
         let mut changed = good.clone();
         changed[at] ^= 1;
         fs::write(&file, &changed).unwrap();
-        let outcome = stage.run_at_server(&["audit", "verify"]);
-        let said = String::from_utf8(outcome.stdout.clone()).unwrap();
-        outcome.fails(37, "not as it was written");
+        let outcome = stage.run_at_server(&["--json", "audit", "verify"]);
+        let said: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        outcome.fails(37, "audit-changed");
         let line = good[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        let place = format!("0000000000000001.jsonl line {line} (number {line}): ");
-        assert!(said.contains(&place), "{place} is not in {said}");
+        let flaws = said["flaws"].as_array().unwrap();
+        assert!(
+            flaws
+                .iter()
+                .any(|flaw| flaw["file"] == "0000000000000001.jsonl" && flaw["line"] == line),
+            "{line} is not in {said}"
+        );
     }
     let last = good[..good.len() - 1]
         .iter()
@@ -182,8 +192,8 @@ fn a_changed_byte_and_a_cut_end_are_found_and_said() {
         + 1;
     fs::write(&file, &good[..last]).unwrap();
     stage
-        .run_at_server(&["audit", "verify"])
-        .fails(37, "not as it was written");
+        .run_at_server(&["--json", "audit", "verify"])
+        .fails(37, "audit-changed");
     // A server says so, goes on, and makes nothing good again by that.
     let mut command = stage.serve_command("127.0.0.1:0");
     let mut server = command.spawn().unwrap();
@@ -196,10 +206,7 @@ fn a_changed_byte_and_a_cut_end_are_found_and_said() {
     let outcome = stage.run_at_server(&["audit", "verify", "--json"]);
     let report: Value = serde_json::from_slice(&outcome.stdout).unwrap();
     assert_eq!((outcome.status, &report["ok"]), (Some(37), &false.into()));
-    assert!(
-        report["flaws"].to_string().contains("missing before"),
-        "{report}"
-    );
+    assert_eq!(report["flaws"][0]["line"], 0, "before a file: {report}");
 }
 
 /// Proves `audit-loss` in docs/faults.md.
@@ -223,10 +230,12 @@ fn without_the_log_nobody_is_let_in_and_nothing_is_copied() {
     drop(slow.stdin.take());
     assert_eq!(slow.wait_with_output().unwrap().status.code(), Some(36));
     for _ in 0..3 {
-        stage.run(&["ping", "127.0.0.1"]).fails(36, "audit log");
         stage
-            .run(&["cp", "f", &server.at("g"), "--retry", "0"])
-            .fails(36, "audit log");
+            .run(&["--json", "ping", "127.0.0.1"])
+            .fails(36, "audit");
+        stage
+            .run(&["--json", "cp", "f", &server.at("g"), "--retry", "0"])
+            .fails(36, "audit");
     }
     assert!(!stage.path("home/g").exists());
     fs::rename(&away, &log).unwrap();
@@ -269,13 +278,7 @@ fn without_the_log_edited_rules_wait() {
     fs::rename(&log, &away).unwrap();
     stage.write_rights("[users.alice]\nrole = \"owner\"\n");
     let refused = server.event("rights-refused");
-    assert!(
-        refused["message"]
-            .as_str()
-            .unwrap()
-            .contains("cannot write its audit log"),
-        "{refused}"
-    );
+    assert!(refused["message"].is_string(), "{refused}");
     admin
         .send_json(&json!({"type": "add-user", "user": "bob", "files": ["rw:~"]}))
         .unwrap();
@@ -316,7 +319,9 @@ fn a_log_that_another_process_holds_refuses_logins_in_time() {
         .open(stage.path("server/server/audit-lock"))
         .unwrap();
     lock.lock().unwrap();
-    stage.run(&["ping", "127.0.0.1"]).fails(36, "audit log");
+    stage
+        .run(&["--json", "ping", "127.0.0.1"])
+        .fails(36, "audit");
     lock.unlock().unwrap();
     stage.run(&["ping", "127.0.0.1"]).ok();
     verifies(&stage);
@@ -383,7 +388,7 @@ fn a_full_disk_does_not_stop_the_log_at_once() {
     let filler = stage.path("server/filler");
     let mut file = fs::File::create(&filler).unwrap();
     while file.write_all(&[1; 4096]).is_ok() {}
-    let ping = || stage.run(&["ping", "127.0.0.1"]);
+    let ping = || stage.run(&["--json", "ping", "127.0.0.1"]);
     for _ in 0..10 {
         ping().ok();
     }
@@ -391,7 +396,7 @@ fn a_full_disk_does_not_stop_the_log_at_once() {
     let served = (0..200)
         .find(|_| ping().status != Some(0))
         .expect("the reserve has an end");
-    ping().fails(36, "No space left");
+    ping().fails(36, "audit");
     verifies(&stage);
     drop(file);
     fs::remove_file(&filler).unwrap();

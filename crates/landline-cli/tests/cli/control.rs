@@ -108,9 +108,9 @@ fn hung_server_is_reported_and_its_files_can_be_read() {
     server.stop();
     let start = Instant::now();
     for command in [
-        &["user", "list"][..],
-        &["user", "disable", "alice"],
-        &["secret", "list"],
+        &["--json", "user", "list"][..],
+        &["--json", "user", "disable", "alice"],
+        &["--json", "secret", "list"],
     ] {
         stage.run_at_server(command).fails(CONTROL, "control");
     }
@@ -144,8 +144,8 @@ fn socket_of_another_user_is_refused() {
         return;
     }
     stage
-        .run_at_server(&["user", "list"])
-        .fails(CONTROL, &format!("uid {OTHER_USER}"));
+        .run_at_server(&["--json", "user", "list"])
+        .fails(CONTROL, "control");
 }
 
 /// The folder is closed to other users. Where somebody opens it, the server still asks who comes.
@@ -207,10 +207,11 @@ fn root_administers_the_server_of_another_user_only_while_it_runs() {
         entries.map(|entry| owner(entry.unwrap())).collect()
     };
     let before = owners();
-    for command in [&["user", "list"][..], &["user", "add", "carol"]] {
-        stage
-            .run_at_server(command)
-            .fails(31, &format!("uid {OTHER_USER}"));
+    for command in [
+        &["--json", "user", "list"][..],
+        &["--json", "user", "add", "carol"],
+    ] {
+        stage.run_at_server(command).fails(31, "state");
     }
     assert_eq!(owners(), before, "nothing was made");
     assert!(before.iter().all(|(_, owner)| *owner == OTHER_USER));
@@ -357,7 +358,7 @@ fn fifty_commands_while_a_server_starts_and_stops() {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             match output.status.code() {
                 Some(0) => acknowledged += 1,
-                Some(CONTROL) if is_killed && said.contains("may have been made") => {}
+                Some(CONTROL) if is_killed => {}
                 other => panic!("{name}: {other:?} {said}"),
             }
             outcomes.push((name, output.status.success()));

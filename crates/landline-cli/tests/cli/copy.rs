@@ -87,14 +87,14 @@ fn a_folder_takes_the_file_under_its_own_name() {
     stage.run(&["cp", &server.at("näme\n1"), "sub"]).ok();
     assert_eq!(stage.read("user/sub/näme\n1"), b"x");
     stage
-        .run(&["cp", "näme\n1", &server.at("absent/")])
-        .fails(20, "no such folder");
+        .run(&["--json", "cp", "näme\n1", &server.at("absent/")])
+        .fails(20, "not-found");
     stage
-        .run(&["cp", &server.at("näme\n1"), "absent/"])
-        .fails(20, "no such folder");
+        .run(&["--json", "cp", &server.at("näme\n1"), "absent/"])
+        .fails(20, "not-found");
     stage
-        .run(&["cp", "-", &server.at("sub")])
-        .fails(21, "is a folder");
+        .run(&["--json", "cp", "-", &server.at("sub")])
+        .fails(21, "not-a-file");
 }
 
 /// Proves `special-mode-bits` in docs/faults.md.
@@ -173,11 +173,10 @@ fn a_host_can_be_named_without_its_port_once_it_is_known() {
     stage.run(&["cp", "source", "127.0.0.1:there"]).ok();
     assert_eq!(stage.read("home/there"), b"x");
     stage.run(&["cp", "source", "alice@127.0.0.1:there2"]).ok();
-    let pong = stage.run(&["ping", "127.0.0.1"]).ok();
-    assert!(
-        pong.contains(&server.fingerprint) && pong.contains("as alice with SHA256:"),
-        "{pong}"
-    );
+    let pong = stage.run(&["--json", "ping", "127.0.0.1"]).json();
+    assert_eq!(pong["fingerprint"], server.fingerprint);
+    assert_eq!(pong["user"], "alice");
+    assert!(pong["key"].as_str().unwrap().starts_with("SHA256:"));
 }
 
 #[test]

@@ -71,32 +71,29 @@ fn the_example_refuses_what_it_should_and_says_what_the_server_says() {
         eprintln!("SKIPPED: the example client needs python3");
         return;
     };
-    outcome.fails(1, "name-refused");
+    let refused = |outcome: Outcome, words: &str| {
+        assert_eq!(outcome.status, Some(1), "{outcome:?}");
+        assert!(outcome.stderr.starts_with(words), "{outcome:?}");
+    };
+    refused(outcome, "name-refused: ");
     fs::create_dir(stage.path("home/folder")).unwrap();
-    upload(&stage, &path, "file", "folder")
-        .unwrap()
-        .fails(1, "not-a-file");
+    let outcome = upload(&stage, &path, "file", "folder").unwrap();
+    refused(outcome, "not-a-file: ");
 
     let line = fs::read_to_string(&path).unwrap();
+    let upload = || upload(&stage, &path, "file", "file").unwrap();
     fs::write(&path, line.replace(&server.fingerprint, &"0".repeat(64))).unwrap();
-    upload(&stage, &path, "file", "file")
-        .unwrap()
-        .fails(1, "this is not the server");
+    refused(upload(), "this is not the server");
     fs::write(&path, line.replace("alice@", "bob@")).unwrap();
-    upload(&stage, &path, "file", "file")
-        .unwrap()
-        .fails(1, "login-refused");
+    refused(upload(), "login-refused: ");
     fs::write(&path, &line).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    upload(&stage, &path, "file", "file")
-        .unwrap()
-        .fails(1, "chmod 600");
+    refused(upload(), "others can read the secret");
     assert!(!stage.path("home/file").exists());
     // A secret for the other binding is another secret.
     let (_, path) = shared_secret::secret(&stage, &server, "other.secret", "exporter");
-    upload(&stage, &path, "file", "file")
-        .unwrap()
-        .fails(1, "login-refused");
+    let outcome = self::upload(&stage, &path, "file", "file").unwrap();
+    refused(outcome, "login-refused: ");
 }
 
 #[test]

@@ -30,22 +30,24 @@ fn what_is_no_regular_file_is_refused_at_either_end() {
     let before = Census::of(&stage.home());
     for name in ["fifo", "socket", "/dev/zero"] {
         stage
-            .run(&["cp", name, &server.at("x")])
-            .fails(21, "not a regular file");
+            .run(&["--json", "cp", name, &server.at("x")])
+            .fails(21, "not-a-file");
     }
     stage
-        .run(&["cp", "folder", &server.at("x")])
-        .fails(21, "is a folder");
+        .run(&["--json", "cp", "folder", &server.at("x")])
+        .fails(21, "not-a-file");
     stage
-        .run(&["cp", &server.at("folder"), "x"])
-        .fails(21, "is a folder");
+        .run(&["--json", "cp", &server.at("folder"), "x"])
+        .fails(21, "not-a-file");
     stage
-        .run(&["cp", &server.at("fifo"), "x"])
-        .fails(21, "not a regular file");
-    stage.run(&["cp", &server.at("socket"), "x"]).fails(27, "");
+        .run(&["--json", "cp", &server.at("fifo"), "x"])
+        .fails(21, "not-a-file");
     stage
-        .run(&["cp", &server.at("zero"), "x"])
-        .fails(23, "leads out");
+        .run(&["--json", "cp", &server.at("socket"), "x"])
+        .fails(27, "io");
+    stage
+        .run(&["--json", "cp", &server.at("zero"), "x"])
+        .fails(23, "name-refused");
     for name in ["fifo", "socket", "link", "zero"] {
         let outcome = stage.run(&["cp", "file", &server.at(name)]);
         assert!(
@@ -54,17 +56,17 @@ fn what_is_no_regular_file_is_refused_at_either_end() {
         );
     }
     stage
-        .run(&["cp", &server.at("absent"), "x"])
-        .fails(20, "no such file");
+        .run(&["--json", "cp", &server.at("absent"), "x"])
+        .fails(20, "not-found");
     stage
-        .run(&["cp", "absent", &server.at("x")])
-        .fails(20, "no such file");
+        .run(&["--json", "cp", "absent", &server.at("x")])
+        .fails(20, "not-found");
     stage
-        .run(&["cp", "file", &server.at("absent/x")])
-        .fails(20, "no such file or folder");
+        .run(&["--json", "cp", "file", &server.at("absent/x")])
+        .fails(20, "not-found");
     stage
-        .run(&["cp", "file", &server.at("fifo/x")])
-        .fails(21, "not a folder");
+        .run(&["--json", "cp", "file", &server.at("fifo/x")])
+        .fails(21, "not-a-file");
     assert_eq!(Census::of(&stage.home()), before);
     assert!(!stage.path("user/x").exists());
 }
@@ -76,11 +78,11 @@ fn a_taken_name_is_kept_when_asked_to() {
     stage.write("user/file", b"new");
     stage.write("home/there", b"old");
     stage
-        .run(&["cp", "-n", "file", &server.at("there")])
-        .fails(22, "exists already");
+        .run(&["--json", "cp", "-n", "file", &server.at("there")])
+        .fails(22, "exists");
     stage
-        .run(&["cp", "-n", &server.at("there"), "file"])
-        .fails(22, "exists already");
+        .run(&["--json", "cp", "-n", &server.at("there"), "file"])
+        .fails(22, "exists");
     assert_eq!(
         (stage.read("home/there"), stage.read("user/file")),
         (b"old".to_vec(), b"new".to_vec())
@@ -118,8 +120,8 @@ fn links_do_not_lead_out_of_the_home() {
     }
     let absolute = stage.path("outside/secret").display().to_string();
     stage
-        .run(&["cp", &server.at(&absolute), "got"])
-        .fails(23, "outside of what you may reach");
+        .run(&["--json", "cp", &server.at(&absolute), "got"])
+        .fails(23, "denied");
     assert_eq!(Census::of(&stage.path("outside")), before);
     assert!(!stage.path("user/got").exists());
     // Within the home a link is followed to be read.
@@ -224,11 +226,14 @@ fn a_full_disk_is_said_and_leaves_nothing_half_done() {
     stage.write("user/big", &noise(8 << 20, 3));
     // Known to be too long before the first byte.
     stage
-        .run(&["cp", "big", &server.at("old")])
-        .fails(24, "are free");
+        .run(&["--json", "cp", "big", &server.at("old")])
+        .fails(24, "no-space");
     // Found out on the way.
-    let outcome = stage.run_with_input(&["cp", "-", &server.at("old")], &noise(8 << 20, 4));
-    outcome.fails(24, "no space left");
+    let outcome = stage.run_with_input(
+        &["--json", "cp", "-", &server.at("old")],
+        &noise(8 << 20, 4),
+    );
+    outcome.fails(24, "no-space");
     assert_eq!(stage.read("home/old"), b"old");
     assert_eq!(Census::of(&stage.home()).paths(), ["old"]);
     stage.write("user/small", b"small");
@@ -243,8 +248,8 @@ fn a_source_that_is_not_what_it_says_is_not_copied() {
     let stage = stage();
     let server = stage.joined();
     // It claims to be empty and has content: it "grew".
-    let outcome: Outcome = stage.run(&["cp", "/proc/self/status", &server.at("x")]);
-    outcome.fails(26, "grew");
+    let outcome: Outcome = stage.run(&["--json", "cp", "/proc/self/status", &server.at("x")]);
+    outcome.fails(26, "source-changed");
     assert!(Census::of(&stage.home()).paths().is_empty());
 }
 
@@ -262,13 +267,13 @@ fn sparse_file_beyond_free_space_is_refused() {
     }
     let names = |folder: &str| fs::read_dir(stage.path(folder)).unwrap().count();
     stage
-        .run(&["cp", "sparse", &server.at("x")])
-        .fails(24, "are free");
+        .run(&["--json", "cp", "sparse", &server.at("x")])
+        .fails(24, "no-space");
     assert_eq!(names("home"), 0, "the server keeps nothing");
     fs::rename(&source, stage.path("home/sparse")).unwrap();
     stage
-        .run(&["cp", &server.at("sparse"), "x"])
-        .fails(24, "are free");
+        .run(&["--json", "cp", &server.at("sparse"), "x"])
+        .fails(24, "no-space");
     assert_eq!(names("user"), 0, "the client keeps nothing");
 }
 
@@ -303,18 +308,18 @@ fn the_state_folder_cannot_be_reached_through_the_home() {
         .ok();
     unix::fs::symlink(".state/server", stage.path("home/link")).unwrap();
     stage.write("user/file", b"x");
-    for path in [
-        ".state/server/identity.key",
-        "link/identity.key",
-        "link/landline.sqlite",
-        ".state/new",
+    for (path, status, code) in [
+        (".state/server/identity.key", 23, "denied"),
+        ("link/identity.key", 23, "denied"),
+        ("link/landline.sqlite", 23, "denied"),
+        (".state/new", 20, "not-found"),
     ] {
         stage
-            .run(&["cp", &server.at(path), "got"])
-            .fails(if path == ".state/new" { 20 } else { 23 }, "");
+            .run(&["--json", "cp", &server.at(path), "got"])
+            .fails(status, code);
         stage
-            .run(&["cp", "file", &server.at(path)])
-            .fails(23, "state folder");
+            .run(&["--json", "cp", "file", &server.at(path)])
+            .fails(23, "denied");
     }
     assert!(!stage.path("user/got").exists());
     stage.run(&["ping", "127.0.0.1"]).ok();

@@ -80,9 +80,9 @@ fn a_source_crowds_out_its_own_oldest_connection() {
     assert_eq!(server.event("refused")["code"], "evicted");
     wait_for("its line in the audit log", || {
         stage
-            .run_at_server(&["audit", "show"])
+            .run_at_server(&["--json", "audit", "show"])
             .ok()
-            .contains("code=evicted")
+            .contains(r#""code":"evicted""#)
     });
     assert!(
         oldest.bytes().map_or(true, |bytes| bytes.is_empty()),
@@ -120,9 +120,9 @@ fn a_source_that_guesses_is_shut_out_and_nobody_else() {
     assert_eq!(server.event("refused")["code"], "shut-out");
     wait_for("its line in the audit log", || {
         stage
-            .run_at_server(&["audit", "show"])
+            .run_at_server(&["--json", "audit", "show"])
             .ok()
-            .contains("code=shut-out")
+            .contains(r#""code":"shut-out""#)
     });
     // Its neighbour, with the right key, and the owner get in.
     let neighbour = Ipv4Addr::new(127, 3, 0, 2);

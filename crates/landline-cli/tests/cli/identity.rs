@@ -9,12 +9,12 @@ use crate::stage;
 fn an_unknown_server_is_refused() {
     let stage = stage();
     stage
-        .run(&["ping", "127.0.0.1:1"])
-        .fails(11, "landline join");
+        .run(&["--json", "ping", "127.0.0.1:1"])
+        .fails(11, "unknown-server");
     stage.write("user/f", b"x");
     stage
-        .run(&["cp", "f", "127.0.0.1:x"])
-        .fails(11, "not known here");
+        .run(&["--json", "cp", "f", "127.0.0.1:x"])
+        .fails(11, "unknown-server");
 }
 
 /// Proves `first-contact` in docs/faults.md.
@@ -27,16 +27,16 @@ fn a_server_that_was_set_up_anew_is_a_hard_stop() {
     fs::remove_dir_all(stage.path("server/server")).unwrap();
     let server = stage.serve_at(&address, &[]);
     stage
-        .run(&["ping", "127.0.0.1"])
-        .fails(11, "is NOT the server it was");
+        .run(&["--json", "ping", "127.0.0.1"])
+        .fails(11, "server-changed");
     // Nor does an invite of the new server replace the pin by itself, and it is not used up in
     // vain.
     stage
-        .run(&["join", &server.invite(), "--as", "alice"])
-        .fails(11, "--replace");
+        .run(&["--json", "join", &server.invite(), "--as", "alice"])
+        .fails(11, "server-changed");
     stage
-        .run(&["ping", "127.0.0.1"])
-        .fails(11, "is NOT the server it was");
+        .run(&["--json", "ping", "127.0.0.1"])
+        .fails(11, "server-changed");
     stage
         .run(&["join", &server.invite(), "--as", "alice", "--replace"])
         .ok();
@@ -68,11 +68,15 @@ fn a_pin_file_that_cannot_be_read_or_understood_is_never_no_pin() {
         "{\"servers\":[],\"extra\":1}",
     ] {
         fs::write(&pins, content).unwrap();
-        stage.run(&["ping", "127.0.0.1"]).fails(31, "servers.json");
+        stage
+            .run(&["--json", "ping", "127.0.0.1"])
+            .fails(31, "state");
     }
     fs::remove_file(&pins).unwrap();
     fs::create_dir(&pins).unwrap();
-    stage.run(&["ping", "127.0.0.1"]).fails(31, "servers.json");
+    stage
+        .run(&["--json", "ping", "127.0.0.1"])
+        .fails(31, "state");
 }
 
 /// Proves `secret-exposure` in docs/faults.md.
@@ -84,32 +88,32 @@ fn state_that_others_can_read_is_refused() {
         fs::set_permissions(stage.path(name), fs::Permissions::from_mode(mode)).unwrap()
     };
     set("client", 0o755);
-    stage.run(&["ping", "127.0.0.1"]).fails(31, "chmod 700");
+    stage
+        .run(&["--json", "ping", "127.0.0.1"])
+        .fails(31, "state");
     set("client", 0o700);
     set("client/client/id_ed25519", 0o640);
-    stage.run(&["ping", "127.0.0.1"]).fails(32, "chmod 600");
+    stage.run(&["--json", "ping", "127.0.0.1"]).fails(32, "key");
     set("client/client/id_ed25519", 0o600);
 
-    let refused = |words: &str| {
-        let output = stage.serve_command("127.0.0.1:0").output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(31), "{said}");
-        assert!(said.contains(words), "{said}");
+    let refused = || {
+        let command = stage.serve_command("127.0.0.1:0");
+        stage.run_command(command).fails(31, "state");
     };
     set("server", 0o711);
-    refused("chmod 700");
+    refused();
     set("server", 0o700);
     set("server/server/identity.key", 0o644);
-    refused("chmod 600");
+    refused();
     set("server/server/identity.key", 0o600);
     // Nobody who knows the server would know it again, and the key would be lost.
     let [certificate, key] =
         ["crt", "key"].map(|end| stage.path(&format!("server/server/identity.{end}")));
     let before = fs::read(&key).unwrap();
     fs::rename(&certificate, stage.path("away")).unwrap();
-    refused("put it back from a backup");
+    refused();
     assert_eq!(fs::read(&key).unwrap(), before);
     fs::rename(stage.path("away"), &certificate).unwrap();
     fs::remove_file(key).unwrap();
-    refused("its key is missing");
+    refused();
 }

@@ -62,8 +62,16 @@ fn an_encrypted_key_without_a_terminal_is_refused_and_says_why() {
         return;
     };
     stage
-        .run(&["join", &server.invite(), "--as", "bob", "-i", &key])
-        .fails(32, "no terminal");
+        .run(&[
+            "--json",
+            "join",
+            &server.invite(),
+            "--as",
+            "bob",
+            "-i",
+            &key,
+        ])
+        .fails(32, "key");
 }
 
 #[test]
@@ -73,20 +81,20 @@ fn keys_that_cannot_be_used_are_refused() {
     let server = stage.serve(&[]);
     let invite = server.invite();
     stage
-        .run(&["join", &invite, "-i", "absent"])
-        .fails(32, "absent");
+        .run(&["--json", "join", &invite, "-i", "absent"])
+        .fails(32, "key");
     let path = stage.write("user/rubbish", b"rubbish");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     stage
-        .run(&["join", &invite, "-i", "rubbish"])
-        .fails(32, "not an OpenSSH private key");
+        .run(&["--json", "join", &invite, "-i", "rubbish"])
+        .fails(32, "key");
     let Some(key) = ssh_keygen(&stage, "key", "") else {
         return;
     };
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
     stage
-        .run(&["join", &invite, "-i", &key])
-        .fails(32, "chmod 600");
+        .run(&["--json", "join", &invite, "-i", &key])
+        .fails(32, "key");
     // None of that used the invite up.
     stage.run(&["join", &invite]).ok();
 }
@@ -99,17 +107,19 @@ fn an_invite_is_good_once() {
     let invite = server.invite();
     stage.run(&["join", &invite, "--as", "alice"]).ok();
     stage
-        .run(&["join", &invite, "--as", "bob"])
-        .fails(12, "used before");
+        .run(&["--json", "join", &invite, "--as", "bob"])
+        .fails(12, "invite-used");
     assert_eq!(server.event("refused")["code"], "invite-used");
     let mut wrong = invite.clone();
     wrong.pop();
     wrong.push(if invite.ends_with('0') { '1' } else { '0' });
-    stage.run(&["join", &wrong]).fails(12, "no such invite");
     stage
-        .run(&["join", &invite[..invite.len() - 1]])
-        .fails(2, "not an invite");
-    stage.run(&["join", "hello"]).fails(2, "not an invite");
+        .run(&["--json", "join", &wrong])
+        .fails(12, "invite-unknown");
+    stage
+        .run(&["--json", "join", &invite[..invite.len() - 1]])
+        .fails(2, "invite");
+    stage.run(&["--json", "join", "hello"]).fails(2, "invite");
     stage.run(&["join", &invite, "--as", "-x"]);
 }
 

@@ -22,20 +22,13 @@ fn a_password_takes_the_place_of_no_key() {
     stage
         .run_at_server(&["user", "password", "alice", "--password-file", &new])
         .ok();
-    assert!(
-        stage
-            .run(&["ping", "127.0.0.1", "--password-file", &new])
-            .ok()
-            .contains("with password:")
-    );
+    let key = |arguments: &[&str]| -> String {
+        let ping = [&["--json", "ping", "127.0.0.1"], arguments].concat();
+        stage.run(&ping).json()["key"].as_str().unwrap().to_owned()
+    };
+    assert!(key(&["--password-file", &new]).starts_with("password:"));
     assert_eq!(known(&stage)["password"], true);
-    assert!(
-        stage
-            .run(&["ping", "127.0.0.1"])
-            .ok()
-            .contains("with SHA256:"),
-        "nobody can be asked"
-    );
+    assert!(key(&[]).starts_with("SHA256:"), "nobody can be asked");
     assert_eq!(
         known(&stage)["password"],
         false,
@@ -108,8 +101,8 @@ fn whoever_is_interrupted_sees_again_what_they_type() {
         ])
         .ok();
     for arguments in [
-        &["ping", "127.0.0.1"][..],
-        &["cp", "../right", "127.0.0.1:x"],
+        &["--json", "ping", "127.0.0.1"][..],
+        &["--json", "cp", "../right", "127.0.0.1:x"],
     ] {
         let mut terminal = Terminal::start(&stage.command(arguments));
         terminal.wait_for("Password of bob");
@@ -118,7 +111,7 @@ fn whoever_is_interrupted_sees_again_what_they_type() {
         terminal.wait_for_showing();
         assert_ne!(terminal.end(), Some(0), "{}", terminal.shown);
         assert!(
-            !terminal.shown.contains("not accepted"),
+            !terminal.shown.contains("\"login-refused\""),
             "{}",
             terminal.shown
         );
@@ -180,8 +173,15 @@ fn a_server_in_between_gets_nothing_out_of_a_password() {
     let right = file(&stage, "right", PASSWORD);
     let at = format!("bob@{}", between.address);
     stage
-        .run(&["ping", &at, "--accept-new", "--password-file", &right])
-        .fails(12, "not accepted");
+        .run(&[
+            "--json",
+            "ping",
+            &at,
+            "--accept-new",
+            "--password-file",
+            &right,
+        ])
+        .fails(12, "login-refused");
     between.join();
     let (begin, went_on) = heard.recv().unwrap();
     assert!(!went_on, "the client has said more");

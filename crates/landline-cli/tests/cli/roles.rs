@@ -352,10 +352,10 @@ fn invite_is_void_once_its_user_outranks_its_maker() {
     house.server.event("rights-loaded");
     for (user, invite) in [("carol", for_carol), ("dora", for_dora)] {
         let state = house.stage.path(user).display().to_string();
-        let join = ["--state", &state, "join", "-", "--as", user];
+        let join = ["--json", "--state", &state, "join", "-", "--as", user];
         house
             .stage
             .run_with_input(&join, invite.as_bytes())
-            .fails(12, "no such invite");
+            .fails(12, "invite-unknown");
     }
 }

@@ -47,8 +47,8 @@ fn an_invite_s_token_is_nowhere_but_in_its_file() {
     assert!(!outcome.ok().contains(&token));
     assert!(!server.event("login").to_string().contains(&token));
     stage
-        .run_with_input(&["join", "-", "--as", "bob"], invite.as_bytes())
-        .fails(12, "used before");
+        .run_with_input(&["--json", "join", "-", "--as", "bob"], invite.as_bytes())
+        .fails(12, "invite-used");
     assert!(!server.event("refused").to_string().contains(&token));
     let raw: Vec<u8> = (0..16)
         .map(|i| u8::from_str_radix(&token[i * 2..i * 2 + 2], 16).unwrap())

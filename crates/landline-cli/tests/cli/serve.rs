@@ -2,52 +2,40 @@
 
 use std::{io::Write, process::Stdio};
 
-use testkit::{RawClient, Stage, wait_for};
+use testkit::{Outcome, RawClient, Stage, wait_for};
 
 use crate::{login::client_key, noise, stage};
 
-fn refused(stage: &Stage, address: &str) -> (Option<i32>, String) {
-    let output = stage.serve_command(address).output().unwrap();
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&output.stderr).into_owned(),
-    )
+fn start(stage: &Stage, address: &str) -> Outcome {
+    stage.run_command(stage.serve_command(address))
 }
 
 #[test]
 fn two_servers_on_one_address_or_one_state_are_refused() {
     let first = stage();
     let server = first.serve(&[]);
-    let (status, said) = refused(&first, "127.0.0.1:0");
-    assert_eq!(status, Some(31), "{said}");
-    assert!(
-        said.contains("another server uses this state folder"),
-        "{said}"
-    );
+    start(&first, "127.0.0.1:0").fails(31, "in-use");
     let second = stage();
-    let (status, said) = refused(&second, &server.address);
-    assert_eq!(status, Some(30), "{said}");
-    assert!(said.contains("another program listens there"), "{said}");
-    for address in ["nonsense", "127.0.0.1:99999", "192.0.2.1:0"] {
-        assert_eq!(refused(&second, address).0, Some(30), "{address}");
+    for address in [
+        &server.address,
+        "nonsense",
+        "127.0.0.1:99999",
+        "192.0.2.1:0",
+    ] {
+        start(&second, address).fails(30, "listen");
     }
 }
 
 #[test]
 fn root_has_to_say_so() {
     let stage = stage();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_landline"));
-    command.args(["serve", "--listen", "127.0.0.1:0"]);
-    command
-        .env("LANDLINE_STATE", stage.path("server"))
-        .env("HOME", stage.home());
     if !landline::paths::is_root() {
         eprintln!("SKIPPED: only root can be refused as root");
         return;
     }
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--allow-root"));
+    stage
+        .run_at_server(&["--json", "serve", "--listen", "127.0.0.1:0"])
+        .fails(2, "settings");
 }
 
 #[test]
@@ -67,8 +55,8 @@ fn draining_lets_a_transfer_end_and_nothing_begin() {
     server.terminate();
     assert_eq!(server.event("draining")["connections"], 1);
     stage
-        .run(&["ping", "127.0.0.1"])
-        .fails(10, "cannot connect");
+        .run(&["--json", "ping", "127.0.0.1"])
+        .fails(10, "connect");
     stdin.write_all(b"after").unwrap();
     drop(stdin);
     assert!(child.wait_with_output().unwrap().status.success());
@@ -135,29 +123,8 @@ fn mistakes_on_the_command_line_exit_with_2() {
         &["serve", "--drain", "soon"],
         &["demo", "--size", "0"],
     ] {
-        let outcome = stage.run(arguments);
-        assert!(
-            matches!(outcome.status, Some(2 | 11)),
-            "{arguments:?}: {outcome:?}"
-        );
-        assert!(!outcome.stderr.is_empty());
-    }
-}
-
-#[test]
-fn help_names_every_command_and_exit_status() {
-    let stage = stage();
-    let help = stage.run(&["--help"]).ok();
-    for word in [
-        "serve",
-        "join",
-        "ping",
-        "cp",
-        "audit",
-        "demo",
-        "Exit status",
-        "LANDLINE_STATE",
-    ] {
-        assert!(help.contains(word), "{word}: {help}");
+        stage
+            .run(&[&["--json"], arguments].concat())
+            .fails(2, "usage");
     }
 }

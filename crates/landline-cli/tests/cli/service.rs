@@ -71,9 +71,7 @@ fn a_socket_that_was_promised_and_is_not_there_is_said() {
         command
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped());
-        stage
-            .run_command(command)
-            .fails(2, "what was handed over to be listened on");
+        stage.run_command(command).fails(2, "usage");
     }
 }
 
@@ -113,14 +111,10 @@ fn a_socket_elsewhere_than_the_settings_say_is_refused_and_the_manager_hears_why
     for elsewhere in ["127.0.0.1:1", "[::]:0", "0.0.0.0:0", "192.0.2.1"] {
         let mut command = activated_at(&stage, &listener, elsewhere);
         command.env("NOTIFY_SOCKET", stage.path("notify"));
-        let outcome = stage.run_command(command);
-        assert_eq!(outcome.status, Some(2), "{outcome:?}");
-        let failure: Value = serde_json::from_str(&outcome.stderr).unwrap();
-        assert_eq!(failure["code"], "settings", "{failure}");
+        let message = stage.run_command(command).fails(2, "settings");
         let mut bytes = [0; 1024];
         let length = manager.recv(&mut bytes).unwrap();
         let heard = String::from_utf8(bytes[..length].to_vec()).unwrap();
-        let message = failure["message"].as_str().unwrap();
         assert!(heard.starts_with(&format!("STATUS={message}")), "{heard}");
     }
     // Port 0 is any.
@@ -175,28 +169,33 @@ fn the_units_are_good() {
     }
     stage
         .run(&["--json", "service", "install", "--print"])
-        .fails(2, "--run-as");
+        .fails(2, "usage");
     stage
-        .run(&["--json", "service", "install", "--print", "--run-as", "a\nb"])
-        .fails(2, "name of a user");
+        .run(&[
+            "--json", "service", "install", "--print", "--run-as", "a\nb",
+        ])
+        .fails(2, "usage");
 }
 
 #[test]
 fn without_systemd_nothing_is_written() {
     let stage = stage();
-    let mut command = stage.command(&["service", "install", "--user"]);
+    let mut command = stage.command(&["--json", "service", "install", "--user"]);
     command.env("PATH", stage.path("user"));
-    stage.run_command(command).fails(1, "no systemd");
+    stage.run_command(command).fails(1, "no-systemd");
     assert_eq!(fs::read_dir(stage.path("user")).unwrap().count(), 0);
 }
 
 #[test]
 fn whoever_looks_at_a_server_that_is_not_there_makes_nothing() {
     let stage = stage();
-    for arguments in [&["user", "list"][..], &["secret", "list"]] {
+    for arguments in [
+        &["--json", "user", "list"][..],
+        &["--json", "secret", "list"],
+    ] {
         let mut command = stage.command(arguments);
         command.env("LANDLINE_STATE", stage.path("nothing"));
-        stage.run_command(command).fails(31, "no server was set up");
+        stage.run_command(command).fails(31, "state");
     }
     assert!(!stage.path("nothing").exists());
 }

@@ -20,17 +20,17 @@ fn may(stage: &Stage, server: &ServerProcess) -> [bool; 4] {
     let from = server.at("kept");
     let to = server.at("new");
     let commands: [&[&str]; 4] = [
-        &["ping", "127.0.0.1"],
-        &["cp", "file", &to],
-        &["cp", &from, "fetched"],
-        &["who", "127.0.0.1"],
+        &["--json", "ping", "127.0.0.1"],
+        &["--json", "cp", "file", &to],
+        &["--json", "cp", &from, "fetched"],
+        &["--json", "who", "127.0.0.1"],
     ];
     commands.map(|command| {
         let outcome = stage.run(command);
         match outcome.status {
             Some(0) => true,
             _ => {
-                outcome.fails(23, "landline-services");
+                outcome.fails(23, "credential-limited");
                 false
             }
         }
@@ -139,6 +139,6 @@ fn secret_uses_the_services_that_it_was_made_for() {
         std::fs::remove_file(&path).unwrap();
     }
     stage
-        .run_at_server(&["secret", "add", "alice", "--services", "files,"])
-        .fails(2, "");
+        .run_at_server(&["--json", "secret", "add", "alice", "--services", "files,"])
+        .fails(2, "usage");
 }

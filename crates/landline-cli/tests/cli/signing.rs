@@ -252,7 +252,13 @@ fn an_agent_signs_nothing_but_logins() {
         },
     );
     run(&["trust", "forget", "127.0.0.1"]).ok();
-    run(&["ping", "--accept-new", &format!("bob@{}", hostile.address)]).fails(13, "protocol");
+    run(&[
+        "--json",
+        "ping",
+        "--accept-new",
+        &format!("bob@{}", hostile.address),
+    ])
+    .fails(13, "unexpected-message");
     hostile.join();
     let requests = requests.lock().unwrap();
     let signed: Vec<&Vec<u8>> = requests.iter().filter(|request| request[0] != 11).collect();
@@ -301,9 +307,9 @@ fn the_server_is_told_when_a_signature_takes_a_person() {
             )
         },
     );
-    let mut command = stage.command(&["ping", "--accept-new", &hostile.address]);
+    let mut command = stage.command(&["--json", "ping", "--accept-new", &hostile.address]);
     command.env("SSH_AUTH_SOCK", &socket);
-    stage.run_command(command).fails(12, "enough was seen");
+    stage.run_command(command).fails(12, "login-refused");
     hostile.join();
 }
 
@@ -345,9 +351,10 @@ fn a_signature_that_is_not_good_never_leaves() {
         "bob",
         "-i",
         &format!("{key}.pub"),
+        "--json",
     ]);
     command.env("SSH_AUTH_SOCK", &socket);
-    stage.run_command(command).fails(32, "not good");
+    stage.run_command(command).fails(32, "key");
     assert_eq!(
         server.next_event()["code"],
         "lost",

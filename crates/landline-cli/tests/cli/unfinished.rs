@@ -79,8 +79,8 @@ fn unfinished_copy_expires_after_a_week() {
             } else {
                 // Any copy to this client.
                 line.stage
-                    .run(&["cp", &line.server.at("absent"), "absent"])
-                    .fails(20, "");
+                    .run(&["--json", "cp", &line.server.at("absent"), "absent"])
+                    .fails(20, "not-found");
             }
             wait_for("the sweep", || !folder.join("sign").exists());
             if is_kept {

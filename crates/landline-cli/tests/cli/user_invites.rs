@@ -55,7 +55,15 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
 
     let join = |invite: &str, name: &str| {
         two.stage.run_with_input(
-            &["--state", &two.state(name), "join", "-", "--as", name],
+            &[
+                "--json",
+                "--state",
+                &two.state(name),
+                "join",
+                "-",
+                "--as",
+                name,
+            ],
             invite.as_bytes(),
         )
     };
@@ -65,7 +73,7 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
     wait_for("its end", || {
         two.user(&["invites", "--json"]).ok().is_empty()
     });
-    join(&soon, "carol").fails(12, "the invite has expired");
+    join(&soon, "carol").fails(12, "invite-expired");
 
     let revoked = two.user(&["invite", "carol"]).ok();
     let open: Value = serde_json::from_str(&two.user(&["invites", "--json"]).ok()).unwrap();
@@ -75,7 +83,7 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
     );
     two.user_over_the_line(&["invites", "--revoke", open["id"].as_str().unwrap()])
         .ok();
-    join(&revoked, "carol").fails(12, "there is no such invite");
+    join(&revoked, "carol").fails(12, "invite-unknown");
 
     let good = two.user(&["invite"]).ok();
     let digit = if two.server.fingerprint.starts_with('0') {
@@ -87,20 +95,20 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
         &two.server.fingerprint,
         &format!("{digit}{}", &two.server.fingerprint[1..]),
     );
-    join(&forged, "carol").fails(11, "is not the one of the invite");
-    join(&good, "bob").fails(12, "the name bob is taken");
+    join(&forged, "carol").fails(11, "server-changed");
+    join(&good, "bob").fails(12, "invite-user");
     join(&good, "carol").ok();
-    join(&two.user(&["invite", "dora"]).ok(), "eve").fails(12, "the invite is for another user");
+    join(&two.user(&["invite", "dora"]).ok(), "eve").fails(12, "invite-user");
 
     // Rights that stand there are not to be had by choosing the name.
     let rights = String::from_utf8(two.stage.read("server/server/rights.toml")).unwrap();
     two.stage
         .write_rights(&format!("{rights}\n[users.frank]\nrole = \"admin\"\n"));
-    join(&two.user(&["invite"]).ok(), "frank").fails(12, "frank has rights already");
-    two.user(&["add", "frank", "--invite"])
-        .fails(22, "stands in the rights already");
+    join(&two.user(&["invite"]).ok(), "frank").fails(12, "invite-user");
+    two.user(&["--json", "add", "frank", "--invite"])
+        .fails(22, "exists");
     join(&two.user(&["invite", "frank"]).ok(), "frank").ok();
-    join("landline://127.0.0.1:1/#x.y", "eve").fails(2, "not an invite");
+    join("landline://127.0.0.1:1/#x.y", "eve").fails(2, "invite");
 }
 
 /// A reader of a log or a list takes both for the same person.
@@ -109,32 +117,34 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
 fn names_that_differ_in_case_are_the_same() {
     let two = Two::new();
     for name in ["ALICE", "Bob"] {
-        two.user(&["add", name]).fails(22, "");
-        two.user_over_the_line(&["add", name]).fails(22, "");
-        two.user(&["invite", name]).fails(22, "");
+        two.user(&["--json", "add", name]).fails(22, "exists");
+        two.user_over_the_line(&["--json", "add", name])
+            .fails(22, "exists");
+        two.user(&["--json", "invite", name]).fails(22, "exists");
     }
     let join = |invite: &str, name: &str| {
         let state = two.state("other");
-        let join = ["--state", &state, "join", "-", "--as", name];
+        let join = ["--json", "--state", &state, "join", "-", "--as", name];
         two.stage.run_with_input(&join, invite.as_bytes())
     };
     let open = two.user(&["invite"]).ok();
-    join(&open, "BOB").fails(12, "");
+    join(&open, "BOB").fails(12, "invite-user");
     // An invite that was made before there was such a user.
     let (first, second) = (
         two.user(&["invite", "carol"]).ok(),
         two.user(&["invite", "Carol"]).ok(),
     );
     join(&first, "carol").ok();
-    join(&second, "Carol").fails(12, "");
-    two.user(&["show", "CAROL"]).fails(20, "");
+    join(&second, "Carol").fails(12, "invite-user");
+    two.user(&["--json", "show", "CAROL"])
+        .fails(20, "not-found");
     assert_eq!(two.user(&["list", "--json"]).ok().lines().count(), 3);
     // Rights are the user's whose name it is.
     let rights = String::from_utf8(two.stage.read("server/server/rights.toml")).unwrap();
     two.stage
         .write_rights(&format!("{rights}\n[users.Dora]\nrole = \"owner\"\n"));
-    two.user(&["add", "dora"]).fails(22, "");
-    join(&open, "DORA").fails(12, "");
+    two.user(&["--json", "add", "dora"]).fails(22, "exists");
+    join(&open, "DORA").fails(12, "invite-user");
 }
 
 #[test]
@@ -149,10 +159,10 @@ fn an_invite_says_where_the_server_can_be_reached() {
         .user(&["invite", "carol", "--public-name", "host.example:77"])
         .ok();
     assert!(named.starts_with("landline://host.example:77/#"), "{named}");
-    two.user(&["invite", "carol", "--ttl", "31d"])
-        .fails(2, "30d");
-    two.user(&["invite", "carol", "--ttl", "soon"])
-        .fails(2, "whole number");
+    two.user(&["--json", "invite", "carol", "--ttl", "31d"])
+        .fails(2, "usage");
+    two.user(&["--json", "invite", "carol", "--ttl", "soon"])
+        .fails(2, "usage");
 }
 
 /// Names that could be taken for something else are no names, here and there.
@@ -163,14 +173,14 @@ fn names_that_could_be_options_are_refused() {
     let before = two.user(&["list"]).ok();
     for name in ["-f", "@x", "%n", "--key", "", "a b", "../x"] {
         for arguments in [
-            ["add", "--", name],
-            ["remove", "--", name],
-            ["invite", "--", name],
+            ["--json", "add", "--", name],
+            ["--json", "remove", "--", name],
+            ["--json", "invite", "--", name],
         ] {
-            two.user(&arguments).fails(2, "user name");
+            two.user(&arguments).fails(2, "usage");
         }
     }
-    two.user(&["add", "-froot"]).fails(2, "unexpected argument");
+    two.user(&["--json", "add", "-froot"]).fails(2, "usage");
     let mut raw = RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
     raw.login("alice", &crate::login::client_key(&two.stage), None)
         .unwrap();
@@ -187,8 +197,8 @@ fn the_commands_of_the_machine_itself() {
     let stage = stage();
     let state = stage.path("server").display().to_string();
     stage
-        .run(&["--state", &state, "user", "list"])
-        .fails(31, "no server was set up");
+        .run(&["--json", "--state", &state, "user", "list"])
+        .fails(31, "state");
     let two = Two::new();
     let path = two.stage.write(
         "keys.pub",
@@ -196,19 +206,19 @@ fn the_commands_of_the_machine_itself() {
     );
     two.user(&["add", "carol", "--key", &path.display().to_string()])
         .ok();
-    two.user(&["add", "carol"])
-        .fails(22, "there is an account carol already");
-    two.user(&["keys", "nobody", "list"])
-        .fails(20, "there is no account nobody");
-    two.user(&["keys", "carol", "remove", "SHA256:x"])
-        .fails(20, "carol has no key SHA256:x");
+    two.user(&["--json", "add", "carol"]).fails(22, "exists");
+    two.user(&["--json", "keys", "nobody", "list"])
+        .fails(20, "not-found");
+    two.user(&["--json", "keys", "carol", "remove", "SHA256:x"])
+        .fails(20, "not-found");
     assert!(
         two.user(&["keys", "carol", "list"])
             .ok()
             .contains(&key(&two.stage, "a").public().fingerprint())
     );
     two.user(&["disable", "carol"]).ok();
-    assert!(two.user(&["list"]).ok().contains("disabled since"));
+    let carol = two.user(&["--json", "show", "carol"]).json();
+    assert!(carol["disabled"].is_i64(), "{carol}");
     let carol =
         "[users.carol]\nfiles = [\"rw:~\"]\nchat = true\n[users.carol.quota]\nrate = \"1 MiB/s\"\n";
     two.stage
@@ -231,8 +241,7 @@ fn the_commands_of_the_machine_itself() {
             "{line} in {shown}"
         );
     }
-    two.user(&["invite", "carol"])
-        .fails(23, "enable the account first");
+    two.user(&["--json", "invite", "carol"]).fails(23, "denied");
     assert_eq!(
         two.user(&["list"]).ok(),
         two.user_over_the_line(&["list"]).ok(),
@@ -337,7 +346,8 @@ fn a_key_that_expires_ends_its_sessions() {
         "{failed}"
     );
     assert_eq!(session.error_code().unwrap().as_deref(), Some("ended"));
-    two.bob(&["ping", "127.0.0.1"]).fails(12, "not accepted");
+    two.bob(&["--json", "ping", "127.0.0.1"])
+        .fails(12, "login-refused");
 }
 
 /// Of many logins at once each is who it proved to be.

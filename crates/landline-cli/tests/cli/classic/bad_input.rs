@@ -309,16 +309,30 @@ fn output_without_an_end_is_cut_and_a_command_without_an_end_is_stopped() {
 fn commands_are_not_served_beyond_loopback_without_a_secret() {
     let stage = stage();
     for dialect in ["command", "command-raw", "command-json"] {
-        let outcome = stage.run(&["classic", "serve", dialect, "--listen", "0.0.0.0:0"]);
-        outcome.fails(2, "--secret-file");
+        let outcome = stage.run(&[
+            "--json",
+            "classic",
+            "serve",
+            dialect,
+            "--listen",
+            "0.0.0.0:0",
+        ]);
+        outcome.fails(2, "usage");
     }
-    let outcome = stage.run(&["classic", "serve", "challenge"]);
-    outcome.fails(2, "--secret-file");
+    let outcome = stage.run(&["--json", "classic", "serve", "challenge"]);
+    outcome.fails(2, "usage");
     let secret = stage.write("user/secret", b"x\n");
     fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     stage
-        .run(&["classic", "serve", "echo", "--secret-file", "secret"])
-        .fails(32, "others can read");
+        .run(&[
+            "--json",
+            "classic",
+            "serve",
+            "echo",
+            "--secret-file",
+            "secret",
+        ])
+        .fails(32, "secret");
     fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let server = Server::start(
         &stage,

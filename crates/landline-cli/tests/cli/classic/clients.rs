@@ -225,8 +225,8 @@ fn a_challenge_stands_alone_or_before_any_dialect() {
             super::dial(&stage, "challenge", &server.address, &arguments).ok(),
             "ok\n"
         );
-        let arguments = ["--secret-file", wrong, "--hmac", digest];
-        super::dial(&stage, "challenge", &server.address, &arguments).fails(12, "did not believe");
+        let arguments = ["--json", "--secret-file", wrong, "--hmac", digest];
+        super::dial(&stage, "challenge", &server.address, &arguments).fails(12, "login-refused");
     }
     for model in MODELS {
         let server = Server::start(
@@ -275,9 +275,9 @@ fn datagrams_are_answered_one_by_one_even_empty_ones() {
         &stage,
         "udp-echo",
         "127.0.0.1:9",
-        &["--timeout", "300", "x"],
+        &["--json", "--timeout", "300", "x"],
     )
-    .fails(10, "");
+    .fails(10, "lost");
 }
 
 #[test]

@@ -146,8 +146,13 @@ fn no_file_is_replaced_unless_that_was_asked_for_and_a_receipt_says_so() {
     );
     let file = stage.path("user/f");
     let file = file.to_str().unwrap();
-    dial(&stage, "upload", &server.address, &["--ack", file])
-        .fails(27, "exists already (on the other side)");
+    dial(
+        &stage,
+        "upload",
+        &server.address,
+        &["--json", "--ack", file],
+    )
+    .fails(27, "not-stored");
     let server = Server::start(&stage, "upload", &["--ack", "--overwrite"]);
     let said = dial(&stage, "upload", &server.address, &["--ack", file]).ok();
     assert_eq!(
@@ -261,12 +266,14 @@ fn a_download_is_whole_in_either_role() {
             (content.clone(), b"below".to_vec())
         );
     }
-    dial(&stage, "download", &server.address, &[NAME]).fails(22, "exists already");
-    dial(&stage, "download", &server.address, &["absent"])
-        .fails(20, "absent: no such file (on the other side)");
+    dial(&stage, "download", &server.address, &["--json", NAME]).fails(22, "exists");
+    dial(&stage, "download", &server.address, &["--json", "absent"]).fails(20, "not-sent");
     let server = PythonServer::start(&stage, "download", "whole", &[]);
-    let said = dial(&stage, "download", &server.address, &["absent"]).fails(20, "\\u{1b}[31m");
-    assert!(!said.contains('\u{1b}'));
+    let outcome = dial(&stage, "download", &server.address, &["absent"]);
+    assert_eq!(outcome.status, Some(20));
+    let said = outcome.stderr;
+    assert!(said.contains("\\u{1b}[31m"), "{said}");
+    assert!(!said.contains('\u{1b}'), "{said}");
 }
 
 /// Proves `classic-path-traversal` and `classic-half-file` in docs/faults.md.
@@ -275,7 +282,7 @@ fn a_download_that_is_cut_leaves_nothing_and_the_server_names_no_file() {
     let stage = stage();
     stage.write("home/f", &noise(10_000, 1));
     let server = PythonServer::with(&stage, "download", "whole", &[], &[("CUT", "9999")]);
-    dial(&stage, "download", &server.address, &["f"]).fails(13, "ended within a message");
+    dial(&stage, "download", &server.address, &["--json", "f"]).fails(13, "dialect");
     assert_eq!(names(&stage, "user"), Vec::<String>::new());
     let server = PythonServer::with(
         &stage,

@@ -63,10 +63,10 @@ fn commands_run_one_after_the_other() {
             &stage,
             "command-json",
             &server.address,
-            &["echo no; exit 5"],
+            &["--json", "echo no; exit 5"],
         );
         assert_eq!(outcome.stdout, b"no\n");
-        outcome.fails(5, "status 5");
+        outcome.fails(5, "command-failed");
         let server = PythonServer::start(&stage, "command-json", segments, &[]);
         assert_eq!(
             dial(&stage, "command-json", &server.address, &["echo yes"]).ok(),
@@ -108,6 +108,7 @@ fn a_challenge_is_answered() {
     let secret = secret.to_str().unwrap();
     stage
         .run(&[
+            "--json",
             "classic",
             "dial",
             "challenge",
@@ -115,7 +116,7 @@ fn a_challenge_is_answered() {
             "--secret-file",
             secret,
         ])
-        .fails(32, "others can read");
+        .fails(32, "secret");
     printed(Command::new("chmod").args(["600", secret]));
     for digest in ["md5", "sha256", "sha512"] {
         let server = PythonServer::start(&stage, "challenge", "whole", &[secret, digest]);
@@ -152,7 +153,7 @@ fn datagrams_are_echoed() {
             &server.address,
             &["--timeout", "200", "x"],
         );
-        outcome.status == Some(10) && outcome.stderr.contains("nobody takes datagrams there")
+        outcome.status == Some(10)
     });
 }
 

@@ -13,10 +13,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use serde_json::{Value, json};
 use testkit::{Census, Outcome, Stage, Terminal, wait_for};
 
 use super::{
-    listed,
+    listed, route,
     sshd::{Sshd, command, own_name, plain, run, script, ssh_runs},
 };
 use crate::stage;
@@ -166,6 +167,17 @@ impl Drop for Sleeping {
     }
 }
 
+/// What a bootstrap with `--json` prints: what was set up, and what was joined.
+#[track_caller]
+fn results(outcome: Outcome) -> [Value; 2] {
+    let lines: Vec<Value> = outcome
+        .ok()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    lines.try_into().unwrap()
+}
+
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -179,18 +191,18 @@ fn free_port() -> u16 {
 #[test]
 fn a_machine_with_sshd_alone_is_joined() {
     let Some(far) = Far::new() else { return };
-    let outcome = far.bootstrap(&["--as", "alice"]);
+    let outcome = far.bootstrap(&["--json", "--as", "alice"]);
     let said = outcome.stderr.clone();
-    let joined = outcome.ok();
-    assert!(
-        joined.contains(&format!(
-            "joined far:{} through ssh to far as alice",
-            far.port
-        )),
-        "{joined}"
+    let [set_up, joined] = results(outcome);
+    assert_eq!(
+        set_up,
+        json!({"copied": true, "server": "detached", "new_account": false})
     );
-    assert!(said.contains("without landline"), "{said}");
-    assert!(said.contains("NOT survive a reboot"), "{said}");
+    assert_eq!(joined["address"], format!("far:{}", far.port));
+    assert_eq!(
+        (&joined["via"], &joined["user"]),
+        (&json!("far"), &json!("alice"))
+    );
     assert!(
         !said.contains("landline://"),
         "the invite is not shown: {said}"
@@ -203,12 +215,10 @@ fn a_machine_with_sshd_alone_is_joined() {
     assert_eq!(listed(&far.stage)[0]["via"], "far");
 
     let (server, before) = (far.server().unwrap(), far.sshd.count());
-    let outcome = far.bootstrap(&["--as", "alice"]);
-    let said = outcome.stderr.clone();
-    outcome.ok();
-    assert!(
-        said.contains("is this program already") && said.contains("it runs already"),
-        "{said}"
+    let [set_up, _] = results(far.bootstrap(&["--json", "--as", "alice"]));
+    assert_eq!(
+        set_up,
+        json!({"copied": false, "server": "running", "new_account": false})
     );
     assert_eq!(far.sshd.count(), before + 3, "look, start, join");
     assert_eq!(far.server(), Some(server), "it is the same server");
@@ -216,14 +226,14 @@ fn a_machine_with_sshd_alone_is_joined() {
     run(&far.stage, &["ping", "far"]).ok();
     // Somebody else gets an account of their own, which may do nothing yet.
     let state = far.stage.path("user/other").display().to_string();
-    let outcome = far.bootstrap(&["--as", "bob", "--state", &state]);
-    assert!(
-        outcome.stderr.contains("bob may do nothing there yet"),
-        "{}",
-        outcome.stderr
-    );
-    outcome.ok();
-    run(&far.stage, &["--state", &state, "cp", "f", "far:g"]).fails(23, "");
+    let outcome = far.bootstrap(&["--json", "--as", "bob", "--state", &state]);
+    let [set_up, _] = results(outcome);
+    assert_eq!(set_up["new_account"], true);
+    run(
+        &far.stage,
+        &["--json", "--state", &state, "cp", "f", "far:g"],
+    )
+    .fails(23, "denied");
     assert!(!ssh_runs(&far.stage));
 }
 
@@ -234,21 +244,19 @@ fn a_server_that_can_be_reached_is_joined_directly() {
     fs::create_dir(far.stage.path("user/.ssh")).unwrap();
     far.stage
         .write("user/.ssh/config", b"Host far\n  HostName 127.0.0.1\n");
-    let joined = far.bootstrap(&["--as", "alice"]).ok();
-    assert!(
-        joined.contains(&format!("joined 127.0.0.1:{} as alice", far.port)),
-        "{joined}"
-    );
+    let [_, joined] = results(far.bootstrap(&["--json", "--as", "alice"]));
+    assert_eq!(joined["address"], format!("127.0.0.1:{}", far.port));
+    assert_eq!(joined["via"], Value::Null);
     assert_eq!(far.sshd.count(), 3, "look, copy, start");
-    assert!(
-        run(&far.stage, &["ping", "far"])
-            .ok()
-            .contains("answers from 127.0.0.1")
+    assert_eq!(
+        route(&far.stage, &["far"])["address"],
+        format!("127.0.0.1:{}", far.port)
     );
     // A server that was set up anew is not taken for the one it was.
     far.kill_server();
     fs::remove_dir_all(far.home(".local/state")).unwrap();
-    far.bootstrap(&["--as", "alice"]).fails(11, "--replace");
+    far.bootstrap(&["--json", "--as", "alice"])
+        .fails(11, "server-changed");
     far.bootstrap(&["--as", "alice", "--replace"]).ok();
     run(&far.stage, &["ping", "far"]).ok();
 }
@@ -263,9 +271,15 @@ fn a_program_that_differs_is_brought_up_to_date() {
     let mut program = fs::read(env!("CARGO_BIN_EXE_landline")).unwrap();
     program.extend(b"another build");
     let other = far.stage.write("other", &program);
-    let outcome = far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()]);
-    assert!(outcome.stderr.contains("copying"), "{}", outcome.stderr);
-    outcome.ok();
+    let again = [
+        "--json",
+        "--as",
+        "alice",
+        "--binary",
+        other.to_str().unwrap(),
+    ];
+    let [set_up, _] = results(far.bootstrap(&again));
+    assert_eq!(set_up["copied"], true);
     assert!(
         fs::read(far.home(".local/bin/landline")).unwrap() == program,
         "it is the other one"
@@ -282,13 +296,8 @@ fn a_program_that_differs_is_brought_up_to_date() {
     fs::remove_file(&place).unwrap();
     fs::write(&place, &program).unwrap();
     fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
-    let outcome = far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()]);
-    assert!(
-        outcome.stderr.contains("is this program already"),
-        "{}",
-        outcome.stderr
-    );
-    outcome.ok();
+    let [set_up, _] = results(far.bootstrap(&again));
+    assert_eq!(set_up["copied"], false);
     assert_ne!(
         far.server(),
         Some(server),
@@ -296,7 +305,7 @@ fn a_program_that_differs_is_brought_up_to_date() {
     );
     // One that was switched off comes back.
     far.kill_server();
-    run(&far.stage, &["ping", "far"]).fails(10, "no line through ssh");
+    run(&far.stage, &["--json", "ping", "far"]).fails(10, "ssh");
     far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()])
         .ok();
     run(&far.stage, &["ping", "far"]).ok();
@@ -335,28 +344,36 @@ fn a_note_that_is_no_process_id_is_no_server() {
 fn what_does_not_run_there_is_not_left_there() {
     let Some(far) = Far::new() else { return };
     far.program("uname", "[ \"$1\" = -s ] && echo Plan9 || echo mips");
-    let said = far
-        .bootstrap(&["--as", "alice"])
-        .fails(14, "far is plan9 mips");
-    assert!(said.contains("--binary FILE"), "{said}");
+    far.bootstrap(&["--json", "--as", "alice"])
+        .fails(14, "platform");
     assert!(!far.home(".local").exists(), "nothing was put there");
     // Whoever says that it is built for that machine is believed, and it is tried.
     let file = far.stage.write("foreign", b"\x7fELF rubbish");
-    let said = far
-        .bootstrap(&["--as", "alice", "--binary", file.to_str().unwrap()])
-        .fails(14, "does not run there");
-    assert!(said.contains("--binary FILE"), "{said}");
+    far.bootstrap(&[
+        "--json",
+        "--as",
+        "alice",
+        "--binary",
+        file.to_str().unwrap(),
+    ])
+    .fails(14, "platform");
     assert_eq!(
         Census::of(&far.home(".local/bin")).paths(),
         Vec::<String>::new()
     );
     // A shell there would take it for its own.
     let script = far.stage.write("script", b"#!/bin/sh\ntouch ran");
-    far.bootstrap(&["--as", "alice", "--binary", script.to_str().unwrap()])
-        .fails(2, "is no program for any machine");
+    far.bootstrap(&[
+        "--json",
+        "--as",
+        "alice",
+        "--binary",
+        script.to_str().unwrap(),
+    ])
+    .fails(2, "usage");
     assert!(!far.home("ran").exists());
-    far.bootstrap(&["--as", "alice", "--binary", "absent"])
-        .fails(20, "absent");
+    far.bootstrap(&["--json", "--as", "alice", "--binary", "absent"])
+        .fails(20, "not-found");
     far.bootstrap(&["--as", "alice", "--binary", env!("CARGO_BIN_EXE_landline")])
         .ok();
 }
@@ -367,10 +384,8 @@ fn a_copy_that_is_broken_off_leaves_nothing() {
     // Only so many bytes come through: what is missing is noticed there.
     let cut = plain(&far.stage).replace("exec ", "head -c 5000000 | ");
     script(&far.stage, &cut);
-    let said = far
-        .bootstrap(&["--as", "alice"])
-        .fails(25, "damaged on the way");
-    assert!(said.contains("bytes arrived"), "{said}");
+    far.bootstrap(&["--json", "--as", "alice"])
+        .fails(25, "digest-mismatch");
     assert_eq!(far.staging(), Vec::<String>::new());
     assert!(!far.home(".local/bin/landline").exists());
     // The line stands still in the middle of the second step, and is cut, at either end.
@@ -420,13 +435,13 @@ fn what_is_in_the_way_is_said() {
     let home = far.home("");
     // The settings there.
     far.settings("lisen = 1\n");
-    far.bootstrap(&["--as", "alice"])
-        .fails(2, "there is no setting");
+    far.bootstrap(&["--json", "--as", "alice"])
+        .fails(2, "settings");
     // Somebody else's port.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     far.settings(&format!("listen = \"{}\"\n", taken.local_addr().unwrap()));
-    far.bootstrap(&["--as", "alice"])
-        .fails(30, "another program listens there");
+    far.bootstrap(&["--json", "--as", "alice"])
+        .fails(30, "listen");
     assert_eq!(far.server(), None, "nothing is said to run");
     // A server that something else has started.
     far.settings(&format!("listen = \"127.0.0.1:{}\"\n", far.port));
@@ -434,42 +449,46 @@ fn what_is_in_the_way_is_said() {
     let id = far.server().unwrap();
     let pid_file = far.home(".local/state/landline/serve.pid");
     fs::remove_file(&pid_file).unwrap();
-    let outcome = far.bootstrap(&["--as", "alice"]);
-    assert!(
-        outcome.stderr.contains("something else has started"),
-        "{}",
-        outcome.stderr
-    );
-    outcome.ok();
+    let [set_up, _] = results(far.bootstrap(&["--json", "--as", "alice"]));
+    assert_eq!(set_up["server"], "other");
     fs::write(&pid_file, id.to_string()).unwrap();
     // A folder in the program's place; a home that is not there; no shell; no ssh.
     fs::remove_file(home.join(".local/bin/landline")).unwrap();
     fs::create_dir(home.join(".local/bin/landline")).unwrap();
-    far.bootstrap(&["--as", "alice"]).fails(27, "is a folder");
+    far.bootstrap(&["--json", "--as", "alice"]).fails(27, "io");
     far.login("env HOME=/absent sh -c");
-    far.bootstrap(&["--as", "alice"])
-        .fails(20, "there is no home");
+    far.bootstrap(&["--json", "--as", "alice"])
+        .fails(20, "no-home");
     far.login("false");
-    far.bootstrap(&["--as", "alice"])
-        .fails(14, "does not run a shell's commands");
-    let mut command = command(&far.stage, &["bootstrap", "far", "--as", "alice"]);
+    far.bootstrap(&["--json", "--as", "alice"])
+        .fails(14, "no-shell");
+    let mut command = command(&far.stage, &["--json", "bootstrap", "far", "--as", "alice"]);
     command.env("PATH", far.stage.path("ssh"));
-    far.stage
-        .run_command(command)
-        .fails(10, "there is no program ssh on this machine");
+    far.stage.run_command(command).fails(10, "ssh");
     run(
         &far.stage,
-        &["bootstrap", "nowhere.invalid", "--as", "alice"],
+        &["--json", "bootstrap", "nowhere.invalid", "--as", "alice"],
     )
-    .fails(10, "ssh to nowhere.invalid failed");
-    run(&far.stage, &["bootstrap", "none", "--as", "alice"]).fails(2, "a host is needed");
+    .fails(10, "ssh");
     run(
         &far.stage,
-        &["bootstrap", "--as", "alice", "--", "-oProxyCommand=x"],
+        &["--json", "bootstrap", "none", "--as", "alice"],
     )
-    .fails(2, "no host to go through");
-    far.bootstrap(&["--as", "alice", "--run-as", "bob"])
-        .fails(14, "does not run a shell");
+    .fails(2, "usage");
+    run(
+        &far.stage,
+        &[
+            "--json",
+            "bootstrap",
+            "--as",
+            "alice",
+            "--",
+            "-oProxyCommand=x",
+        ],
+    )
+    .fails(2, "usage");
+    far.bootstrap(&["--json", "--as", "alice", "--run-as", "bob"])
+        .fails(14, "no-shell");
 }
 
 /// What is typed here is a word there, whatever it is.
@@ -484,26 +503,23 @@ fn root_is_refused_and_run_as_takes_systemd() {
         )
     };
     is("0");
-    let said = far.bootstrap(&["--as", "alice"]).fails(2, "leads to root");
-    assert!(
-        said.contains("--run-as NAME") && said.contains("--allow-root"),
-        "{said}"
-    );
+    far.bootstrap(&["--json", "--as", "alice"])
+        .fails(2, "usage");
     let (name, trace) = (own_name(), far.home("trace"));
-    far.bootstrap(&["--as", "alice", "--run-as", &name])
-        .fails(2, "takes systemd");
+    far.bootstrap(&["--json", "--as", "alice", "--run-as", &name])
+        .fails(2, "usage");
     for odd in [
         format!("x; touch {}", trace.display()),
         format!("'$(touch {})", trace.display()),
         "-x".into(),
     ] {
-        far.bootstrap(&["--as", "alice", &format!("--run-as={odd}")])
-            .fails(2, "there is no such user");
+        far.bootstrap(&["--json", "--as", "alice", &format!("--run-as={odd}")])
+            .fails(2, "unknown-user");
     }
     assert!(!trace.exists());
     is("1000");
-    far.bootstrap(&["--as", "alice", "--run-as", &name])
-        .fails(2, "only root");
+    far.bootstrap(&["--json", "--as", "alice", "--run-as", &name])
+        .fails(2, "usage");
     assert!(!far.home(".local").exists());
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use testkit::{Relay, ServerProcess, Stage, wait_for};
+use testkit::{Outcome, Relay, ServerProcess, Stage, wait_for};
 
 use super::{
     joined,
@@ -138,12 +138,7 @@ fn a_copy_whose_ssh_is_killed_goes_on_through_another() {
 fn a_copy_that_may_not_reconnect_says_that_the_line_broke() {
     let Some(far) = Far::joined() else { return };
     let child = far.broken(true, &["--retry", "0"]);
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(10));
-    assert!(
-        String::from_utf8_lossy(&output.stderr).contains("the line broke"),
-        "{output:?}"
-    );
+    Outcome::of(child).fails(10, "lost");
     wait_for_no_ssh(&far.stage);
     // And the same command again goes on.
     far.relay.limit(0);
