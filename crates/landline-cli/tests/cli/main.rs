@@ -48,6 +48,7 @@ mod shared_secret;
 mod signing;
 mod ssh;
 mod store;
+mod texts;
 mod trust;
 mod unfinished;
 mod user_invites;

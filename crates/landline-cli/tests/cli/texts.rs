@@ -1,0 +1,177 @@
+//! The texts of failures that a user can cause, with their exit statuses and codes.
+
+use std::path::Path;
+
+use snapbox::{Assert, Data, assert::DEFAULT_ACTION_ENV};
+use testkit::{Outcome, ServerProcess, Stage};
+
+use crate::stage;
+
+/// Where a command runs.
+#[derive(Clone, Copy)]
+enum Place {
+    /// On the machine of alice, the owner.
+    Client,
+    /// On the machine of the server.
+    Server,
+    /// On a machine that has no state.
+    Elsewhere,
+}
+
+use Place::{Client, Elsewhere, Server};
+
+/// Commands that fail, one a line. `ADDRESS` is the server's, and `INVITE` its invite, which is
+/// used up.
+const COMMANDS: &[(Place, &str)] = &[
+    (Client, "telepathy"),
+    (Client, "cp"),
+    (Client, "cp a"),
+    (Client, "cp a b"),
+    (Client, "cp absent 127.0.0.1:x"),
+    (Client, "cp folder 127.0.0.1:x"),
+    (Client, "cp 127.0.0.1:absent x"),
+    (Client, "cp file 127.0.0.1:absent/x"),
+    (Client, "cp 127.0.0.1:folder x"),
+    (Client, "cp -n file 127.0.0.1:there"),
+    (Client, "cp -n 127.0.0.1:there file"),
+    (Client, "cp 127.0.0.1:/etc/passwd x"),
+    (Client, "cp --quiet --json file 127.0.0.1:x"),
+    (Client, "cp --retry soon file 127.0.0.1:x"),
+    (Client, "ping"),
+    (Client, "ping a:b:c"),
+    (Client, "ping 127.0.0.1:1"),
+    (Client, "ping mallory@127.0.0.1"),
+    (Client, "ping 127.0.0.1 -i absent"),
+    (Client, "ping 127.0.0.1 -i file"),
+    (Client, "ping 127.0.0.1 --password"),
+    (Client, "ping 127.0.0.1 --password-file absent"),
+    (Client, "ping 127.0.0.1 --via-ssh -x"),
+    (Client, "join hello"),
+    (Client, "join landline://127.0.0.1:1/#x.y"),
+    (Client, "join INVITE"),
+    (Client, "join INVITE --as b@b"),
+    (Client, "join --secret-file absent"),
+    (Client, "join --secret-file file"),
+    (Client, "kick 127.0.0.1 nobody"),
+    (Client, "passwd 127.0.0.1"),
+    (Client, "passwd 127.0.0.1 -i x"),
+    (Client, "trust replace 127.0.0.1 00"),
+    (Client, "trust replace elsewhere FINGERPRINT"),
+    (Client, "trust forget elsewhere"),
+    (Client, "user --on 127.0.0.1 show nobody"),
+    (Client, "user --on 127.0.0.1 remove alice"),
+    (Server, "user add alice"),
+    (Server, "user add ALICE"),
+    (Server, "user add a/b"),
+    (Server, "user add bob --key file"),
+    (Server, "user add bob --key absent"),
+    (Server, "user add bob --files everything"),
+    (Server, "user add bob --role king"),
+    (Server, "user add bob --password"),
+    (Server, "user show nobody"),
+    (Server, "user disable alice"),
+    (Server, "user remove alice"),
+    (Server, "user keys nobody list"),
+    (Server, "user keys alice remove SHA256:x"),
+    (Server, "user password alice --remove"),
+    (Server, "user invite alice --ttl 31d"),
+    (Server, "user invite alice --public-name bob@nas"),
+    (Server, "user invites --revoke 00000000"),
+    (Server, "secret add nobody"),
+    (Server, "secret add alice --services files,"),
+    (Server, "secret add alice --out file"),
+    (Server, "secret remove 0000000000000000"),
+    (Server, "check alice fly"),
+    (Server, "check alice exec"),
+    (Server, "check alice chat -- hello"),
+    (Server, "audit show --since yesterday"),
+    (Server, "config --config absent.toml"),
+    (Server, "config --config file"),
+    (Server, "serve --check-config --home absent"),
+    (Server, "serve --check-config --listen nonsense"),
+    (Server, "serve --allow-root --listen 127.0.0.1:0"),
+    (Server, "service install"),
+    (Server, "service install --user --run-as alice"),
+    (Elsewhere, "user list"),
+    (Elsewhere, "secret list"),
+    (Elsewhere, "audit verify"),
+    (Elsewhere, "ping ADDRESS"),
+    (Elsewhere, "bootstrap none"),
+    (Elsewhere, "bootstrap far --binary absent"),
+    (Elsewhere, "bootstrap far --binary file"),
+    (Elsewhere, "classic serve challenge"),
+    (Elsewhere, "classic serve echo --secret-file absent"),
+    (Elsewhere, "classic dial text 127.0.0.1:1"),
+    (Elsewhere, "classic dial --profile classroom"),
+    (Elsewhere, "lab telepathy"),
+    (Elsewhere, "lab sticky --lang tlh"),
+    (Elsewhere, "lab sticky --svg absent/x.svg"),
+];
+
+/// `SNAPSHOTS=overwrite` writes the file anew.
+#[test]
+fn failures_are_those_of_the_snapshot() {
+    let stage = stage();
+    let server = stage.serve(&[]);
+    let invite = server.invite();
+    stage.run(&["join", &invite, "--as", "alice"]).ok();
+    stage.write("user/file", b"file\n");
+    stage.write("home/there", b"there\n");
+    for folder in ["user/folder", "home/folder"] {
+        std::fs::create_dir(stage.path(folder)).unwrap();
+    }
+    let mut text = String::new();
+    for (place, command) in COMMANDS {
+        let line = command
+            .replace("ADDRESS", &server.address)
+            .replace("FINGERPRINT", &"0".repeat(64))
+            .replace("INVITE", &invite);
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let outcome = run(&stage, *place, &arguments);
+        let failed = run(&stage, *place, &[&["--json"], &arguments[..]].concat());
+        assert_eq!(failed.status, outcome.status, "{command}");
+        text.push_str(&format!(
+            "$ landline {command}\n{}{}\n\n",
+            without_values(&outcome.stderr, &stage, &server),
+            status_and_code(&failed),
+        ));
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/failures.txt");
+    Assert::new()
+        .action_env(DEFAULT_ACTION_ENV)
+        .eq(text, Data::read_from(&file, None).raw());
+}
+
+fn run(stage: &Stage, place: Place, arguments: &[&str]) -> Outcome {
+    let mut command = stage.command(arguments);
+    match place {
+        Client => {}
+        Server => {
+            command.env("LANDLINE_STATE", stage.path("server"));
+        }
+        Elsewhere => {
+            command.env("LANDLINE_STATE", stage.path("nothing"));
+        }
+    }
+    stage.run_command(command)
+}
+
+/// The text without what differs from run to run.
+fn without_values(text: &str, stage: &Stage, server: &ServerProcess) -> String {
+    let (_, port) = server.address.split_once(':').unwrap();
+    text.replace(&stage.path("").display().to_string(), "STAGE/")
+        .replace(&server.fingerprint, "FINGERPRINT")
+        .replace(&server.address, "ADDRESS")
+        .replace(port, "PORT")
+}
+
+fn status_and_code(failed: &Outcome) -> String {
+    let last = failed.stderr.lines().last().unwrap();
+    let failure: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!(failure["status"].as_i64(), failed.status.map(i64::from));
+    format!(
+        "[status {}, {}]",
+        failure["status"],
+        failure["code"].as_str().unwrap()
+    )
+}
