@@ -2,15 +2,18 @@
 
 use std::time::UNIX_EPOCH;
 
-use landline::audit::{Entry, Line, Report, Tip, Walk};
+use landline::{
+    activity::Activity,
+    audit::{ChainHead, ChainVerifier, LogLine, Report, encode_line},
+};
 
-/// As a log: what has no flaw is what was written, so that a changed bit in it is one. As the
-/// fields of an event: one line, which says the same.
+/// Verifies the input as a log: if that succeeds, a changed bit in it must be found. Encodes the
+/// input as the fields of an activity: that must be one line with the same fields.
 pub fn audit(input: &[u8]) {
-    let report = walk(input, None);
-    if report.flaws.is_empty() && report.lines > 0 {
+    let report = verify(input, None);
+    if report.violations.is_empty() && report.lines > 0 {
         assert!(
-            walk(input, Some(report.tip)).flaws.is_empty(),
+            verify(input, Some(report.head)).violations.is_empty(),
             "its own end is not its end"
         );
         let whole = input
@@ -23,52 +26,56 @@ pub fn audit(input: &[u8]) {
                 *byte ^= 1;
             }
             assert!(
-                !walk(&changed, Some(report.tip)).flaws.is_empty(),
+                !verify(&changed, Some(report.head)).violations.is_empty(),
                 "byte {at} may be changed"
             );
         }
     }
 
     let text = String::from_utf8_lossy(input).into_owned();
-    let (user, session) = (text.clone(), text.clone());
-    let entry = Entry::Failed {
+    let Ok(user) = "alice".parse() else {
+        return assert!(input.is_empty(), "alice is a name");
+    };
+    let activity = Activity::Failed {
         user,
-        session,
+        session: text.clone(),
         code: text.clone(),
         message: text,
     };
-    let (line, tip) = Tip::START.line(UNIX_EPOCH, &entry);
+    let (line, head) = encode_line(&ChainHead::START, UNIX_EPOCH, &activity);
     assert!(
         line.bytes().all(|byte| matches!(byte, b' '..=b'~')),
         "more than one line"
     );
-    let Ok(parsed) = Line::parse(line.as_bytes()) else {
+    let Ok(parsed) = LogLine::parse(line.as_bytes()) else {
         return assert!(line.is_empty(), "not a line");
     };
-    assert_eq!((parsed.seq, tip.seq), (1, 1));
-    if parsed.fields.get("cut").is_none() {
-        let mut fields = serde_json::to_value(&entry).unwrap_or_default();
+    assert_eq!((parsed.seq, head.seq), (1, 1));
+    // A long text is named by its digest.
+    let is_cut = parsed.fields.values().any(serde_json::Value::is_object);
+    if !is_cut {
+        let mut fields = serde_json::to_value(&activity).unwrap_or_default();
         if let Some(fields) = fields.as_object_mut() {
             fields.remove("event");
         }
         assert_eq!(
             serde_json::Value::Object(parsed.fields),
             fields,
-            "another event"
+            "another activity"
         );
     }
 }
 
-fn walk(log: &[u8], head: Option<Tip>) -> Report {
-    let mut walk = Walk::new(head);
-    walk.file("log", 1);
+fn verify(log: &[u8], checkpoint: Option<ChainHead>) -> Report {
+    let mut verifier = ChainVerifier::new(checkpoint);
+    verifier.start_file("log", 1);
     let mut torn = 0;
     for line in log.split_inclusive(|&byte| byte == b'\n') {
         match line.strip_suffix(b"\n") {
-            Some(line) => drop(walk.line(line)),
+            Some(line) => drop(verifier.add_line(line)),
             None => torn = line.len() as u64,
         }
     }
-    walk.file_end(torn, true);
-    walk.end()
+    verifier.end_file(torn, true);
+    verifier.finish()
 }

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use landline::audit::LineHash;
 use serde_json::Value;
 
 /// How long anything may take that has to happen. Generous: it only bounds a test that fails.
@@ -355,6 +356,13 @@ impl ServerProcess {
                 return event;
             }
         }
+    }
+
+    /// Waits until the rights file is in force as it is now.
+    #[track_caller]
+    pub fn rights_loaded(&self, stage: &Stage) {
+        let hash = LineHash::of(&stage.read("server/server/rights.toml")).to_string();
+        while self.event("rights-loaded")["hash"] != *hash {}
     }
 
     /// Waits for the next event, whichever it is.

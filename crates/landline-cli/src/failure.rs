@@ -249,7 +249,7 @@ fn status_of_code(code: ErrorCode) -> u8 {
         C::NoSpace | C::RightsFull => 24,
         C::DigestMismatch => 25,
         C::SourceChanged => 26,
-        C::Audit => 36,
+        C::Audit | C::AuditQuota => 36,
         C::State => 31,
         C::Io => 27,
         _ => 1,
@@ -315,6 +315,9 @@ fn advice(error: &Error) -> Option<String> {
             C::TooManySessions => "end one of them, or try again when one is over",
             C::Audit => {
                 "its owner has to see to that: the disk may be full, or the log was removed"
+            }
+            C::AuditQuota => {
+                "try again after midnight UTC, or ask the server's owner to raise the limit"
             }
             C::Draining => "try again when it is back",
             C::Ended => "ask an admin there",

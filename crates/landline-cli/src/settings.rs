@@ -28,10 +28,12 @@ const DRAIN_SECONDS: u64 = 30;
 /// How long a session whose connection was lost waits for its client, in seconds.
 const SESSION_LINGER_SECONDS: u64 = 600;
 /// Bytes of one MiB.
+/// How many files the audit log consists of.
+const AUDIT_FILES: u64 = 16;
 const MIB: u64 = 1 << 20;
 
 /// Every setting and its variable.
-const NAMES: [(&str, &str); 9] = [
+const NAMES: [(&str, &str); 10] = [
     ("listen", "LANDLINE_LISTEN"),
     ("public_name", "LANDLINE_PUBLIC_NAME"),
     ("state", "LANDLINE_STATE"),
@@ -39,7 +41,8 @@ const NAMES: [(&str, &str); 9] = [
     ("connections", "LANDLINE_CONNECTIONS"),
     ("drain", "LANDLINE_DRAIN"),
     ("session_linger", "LANDLINE_SESSION_LINGER"),
-    ("audit_file_mib", "LANDLINE_AUDIT_FILE_MIB"),
+    ("audit_total_mib", "LANDLINE_AUDIT_TOTAL_MIB"),
+    ("audit_user_day_mib", "LANDLINE_AUDIT_USER_DAY_MIB"),
     ("allow_root", "LANDLINE_ALLOW_ROOT"),
 ];
 
@@ -214,10 +217,14 @@ impl Settings {
         let drain = parse_number(&given, "drain", 0..=86_400)?.unwrap_or(DRAIN_SECONDS);
         let session_linger =
             parse_number(&given, "session_linger", 0..=86_400)?.unwrap_or(SESSION_LINGER_SECONDS);
-        let file_bytes_max = match parse_number(&given, "audit_file_mib", 1..=1 << 20)? {
-            Some(count) => count.saturating_mul(MIB),
-            None => AuditOptions::default().file_bytes_max,
-        };
+        let mut audit = AuditOptions::default();
+        if let Some(mib) = parse_number(&given, "audit_total_mib", AUDIT_FILES..=1 << 20)? {
+            audit.total_bytes_max = mib.saturating_mul(MIB);
+            audit.file_bytes_max = audit.total_bytes_max / AUDIT_FILES;
+        }
+        if let Some(mib) = parse_number(&given, "audit_user_day_mib", 1..=1 << 20)? {
+            audit.user_day_bytes_max = mib.saturating_mul(MIB);
+        }
         let home = match parse_folder(environment, &given, "home")? {
             Some(home) => home,
             None => environment.home().ok_or_else(|| {
@@ -237,7 +244,7 @@ impl Settings {
                 .and_then(|count| usize::try_from(count).ok()),
             drain: Duration::from_secs(drain),
             session_linger: Duration::from_secs(session_linger),
-            audit: AuditOptions { file_bytes_max },
+            audit,
             allow_root: parse_bool(&given, "allow_root")?,
             file,
             given,
@@ -254,7 +261,8 @@ impl Settings {
             "connections" => json!(self.connections),
             "drain" => json!(self.drain.as_secs()),
             "session_linger" => json!(self.session_linger.as_secs()),
-            "audit_file_mib" => json!(self.audit.file_bytes_max / MIB),
+            "audit_total_mib" => json!(self.audit.total_bytes_max / MIB),
+            "audit_user_day_mib" => json!(self.audit.user_day_bytes_max / MIB),
             _ => json!(self.allow_root),
         };
         NAMES

@@ -109,6 +109,8 @@ codes! {
     Superseded = "superseded", Local;
     /// The audit log cannot be written, so the action was not performed.
     Audit = "audit", Local;
+    /// The user has used up the audit log's space for one day.
+    AuditQuota = "audit-quota", Local;
     /// The server's state folder, or a file in it, cannot be used.
     State = "state", Local;
     /// Reading or writing failed.

@@ -17,13 +17,13 @@
 //! Errors are one type, [`Error`], that says on which side and whose fault; progress is reported as
 //! numbers and [`Event`]s, and only the caller draws.
 
+pub mod activity;
 pub mod admin;
 pub mod admission;
 pub mod audit;
 pub mod client;
 pub mod crypto;
 pub mod error;
-pub mod event;
 pub mod files;
 pub mod keys;
 pub mod login;
@@ -37,7 +37,6 @@ pub mod store;
 
 pub use client::{Client, ClientSession, Connected};
 pub use error::{Error, Side};
-pub use event::{Event, EventSink};
 pub use landline_paths as paths;
 pub use landline_proto as proto;
 pub use landline_ssh_config as ssh_config;

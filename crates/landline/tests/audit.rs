@@ -12,9 +12,13 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use landline::{
     Error,
-    audit::{Audit, AuditOptions, Entry, Line, Reader, Report, Tip, Walk},
+    activity::{Activity, Direction},
+    audit::{
+        Audit, AuditOptions, ChainHead, ChainVerifier, LineHash, LogLine, Priority, Reader, Report,
+        encode_line,
+    },
     paths::PrivateFolder,
-    proto::{ErrorCode, Name},
+    proto::{ErrorCode, Name, login::UserName},
 };
 use proptest::prelude::*;
 use testkit::Stage;
@@ -32,7 +36,11 @@ impl Place {
     }
 
     fn open(&self, file_bytes_max: u64) -> (Audit, Option<String>) {
-        Audit::open(&self.server, &AuditOptions { file_bytes_max }).unwrap()
+        let options = AuditOptions {
+            file_bytes_max,
+            ..AuditOptions::default()
+        };
+        Audit::open(&self.server, &options).unwrap()
     }
 
     /// A log of so many lines in several files.
@@ -40,7 +48,11 @@ impl Place {
         let place = Self::new();
         let (audit, problem) = place.open(1000);
         assert_eq!(problem, None);
-        (0..lines).for_each(|n| audit.record_blocking(entry(n)).unwrap());
+        (0..lines).for_each(|n| {
+            audit
+                .record_blocking(activity(n), Priority::Exempt)
+                .unwrap()
+        });
         audit.flush().unwrap();
         place
     }
@@ -77,8 +89,8 @@ impl Place {
     }
 }
 
-fn entry(n: u32) -> Entry {
-    Entry::Admin {
+fn activity(n: u32) -> Activity {
+    Activity::Admin {
         user: None,
         session: None,
         action: "test".into(),
@@ -92,11 +104,13 @@ fn a_log_is_whole_over_many_files_and_openings() {
     let place = Place::filled(20);
     let (audit, problem) = place.open(1000);
     assert_eq!(problem, None);
-    audit.record_blocking(entry(20)).unwrap();
+    audit
+        .record_blocking(activity(20), Priority::Exempt)
+        .unwrap();
     audit.flush().unwrap();
     let report = place.report();
-    assert_eq!(report.flaws, []);
-    assert_eq!((report.lines, report.tip.seq), (21, 21));
+    assert_eq!(report.violations, []);
+    assert_eq!((report.lines, report.head.seq), (21, 21));
     assert!(report.files > 3, "{report:?}");
 }
 
@@ -110,22 +124,22 @@ fn a_byte_changed_anywhere_is_found() {
             changed[at] ^= 1 << (at % 8);
             place.write(&name, &changed);
             let report = place.report();
-            assert!(!report.flaws.is_empty(), "{name} byte {at}");
+            assert!(!report.violations.is_empty(), "{name} byte {at}");
             let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
             let found = report
-                .flaws
+                .violations
                 .iter()
-                .any(|flaw| flaw.file == name && flaw.line.abs_diff(line) <= 1);
+                .any(|violation| violation.file == name && violation.line.abs_diff(line) <= 1);
             // A lost line feed at the end of a file shows in the next one.
             assert!(
                 found || changed.last() != Some(&b'\n'),
                 "{name} byte {at} in line {line}: {:?}",
-                report.flaws
+                report.violations
             );
         }
         place.write(&name, &bytes);
     }
-    assert_eq!(place.report().flaws, []);
+    assert_eq!(place.report().violations, []);
 }
 
 /// Proves `audit-tampering` in docs/faults.md.
@@ -136,10 +150,13 @@ fn a_cut_anywhere_is_found() {
     for (name, bytes) in &files {
         for length in 0..bytes.len() {
             place.write(name, &bytes[..length]);
-            assert!(!place.report().flaws.is_empty(), "{name} cut to {length}");
+            assert!(
+                !place.report().violations.is_empty(),
+                "{name} cut to {length}"
+            );
         }
         fs::remove_file(place.folder().join(name)).unwrap();
-        assert!(!place.report().flaws.is_empty(), "{name} removed");
+        assert!(!place.report().violations.is_empty(), "{name} removed");
         place.write(name, bytes);
     }
     let names: Vec<_> = files.keys().cloned().collect();
@@ -148,7 +165,7 @@ fn a_cut_anywhere_is_found() {
             .iter()
             .for_each(|name| fs::remove_file(place.folder().join(name)).unwrap());
         assert!(
-            !place.report().flaws.is_empty(),
+            !place.report().violations.is_empty(),
             "the last {gone} files removed"
         );
         files
@@ -167,13 +184,16 @@ fn lines_that_were_moved_doubled_or_taken_out_are_found() {
             let mut without = lines.clone();
             let line = without.remove(at);
             place.write(&name, &without.concat());
-            assert!(!place.report().flaws.is_empty(), "{name} without line {at}");
+            assert!(
+                !place.report().violations.is_empty(),
+                "{name} without line {at}"
+            );
             for to in (0..=without.len()).filter(|to| *to != at) {
                 let mut moved = without.clone();
                 moved.insert(to, line);
                 place.write(&name, &moved.concat());
                 assert!(
-                    !place.report().flaws.is_empty(),
+                    !place.report().violations.is_empty(),
                     "{name} with line {at} at {to}"
                 );
             }
@@ -181,13 +201,13 @@ fn lines_that_were_moved_doubled_or_taken_out_are_found() {
             doubled.insert(at, line);
             place.write(&name, &doubled.concat());
             assert!(
-                !place.report().flaws.is_empty(),
+                !place.report().violations.is_empty(),
                 "{name} with line {at} twice"
             );
         }
         place.write(&name, &bytes);
     }
-    assert_eq!(place.report().flaws, []);
+    assert_eq!(place.report().violations, []);
 }
 
 /// Whoever changes the log and lets a server go on with it does not make it whole again.
@@ -213,7 +233,7 @@ fn what_is_wrong_stays_wrong_when_the_log_goes_on() {
             place.write(&name, &bytes[..bytes.len() - 9]);
         }),
         ("the head is gone", &|place| {
-            fs::remove_file(place.stage.path("server/server/audit-head")).unwrap()
+            fs::remove_file(place.stage.path("server/server/audit-checkpoint")).unwrap()
         }),
         ("all is gone but the head", &|place| {
             fs::remove_dir_all(place.folder()).unwrap()
@@ -222,12 +242,17 @@ fn what_is_wrong_stays_wrong_when_the_log_goes_on() {
     for (what, harm) in harms {
         let place = Place::filled(9);
         harm(&place);
-        assert!(!place.report().flaws.is_empty(), "{what}");
+        assert!(!place.report().violations.is_empty(), "{what}");
         let (audit, problem) = place.open(1000);
         assert!(problem.is_some(), "{what}");
-        audit.record_blocking(entry(1)).unwrap();
+        audit
+            .record_blocking(activity(1), Priority::Exempt)
+            .unwrap();
         audit.flush().unwrap();
-        assert!(!place.report().flaws.is_empty(), "{what}, and it went on");
+        assert!(
+            !place.report().violations.is_empty(),
+            "{what}, and it went on"
+        );
         let (audit, problem) = place.open(1000);
         assert_eq!(problem, None, "{what}: once is enough to say it");
         drop(audit);
@@ -239,43 +264,137 @@ fn what_is_wrong_stays_wrong_when_the_log_goes_on() {
 fn a_line_that_was_being_written_is_taken_back() {
     let place = Place::filled(3);
     let (name, bytes) = place.files().into_iter().next_back().unwrap();
-    let tip = place.report().tip;
-    let head = place.stage.read("server/server/audit-head");
-    let (line, _) = tip.line(std::time::SystemTime::now(), &entry(3));
+    let last = place.report().head;
+    let checkpoint = place.stage.read("server/server/audit-checkpoint");
+    let (line, _) = encode_line(&last, std::time::SystemTime::now(), &activity(3));
     let whole = [&bytes[..], line.as_bytes(), b"\n"].concat();
     for length in bytes.len()..=whole.len() {
         place.write(&name, &whole[..length]);
-        assert_eq!(place.report().flaws, [], "{length}");
+        assert_eq!(place.report().violations, [], "{length}");
         let (audit, problem) = place.open(1 << 20);
         assert_eq!(problem, None, "{length}");
         drop(audit);
         let left = fs::read(place.folder().join(&name)).unwrap();
         assert!(left == bytes || left == whole, "{length}");
         place.write(&name, &bytes);
-        fs::write(place.stage.path("server/server/audit-head"), &head).unwrap();
+        fs::write(
+            place.stage.path("server/server/audit-checkpoint"),
+            &checkpoint,
+        )
+        .unwrap();
     }
 }
 
+/// Proves `audit-growth` in docs/faults.md.
 #[test]
-fn two_writers_share_one_chain() {
+fn old_files_are_removed_and_the_cut_is_recorded() {
     let place = Place::new();
-    let writers = [place.open(2000).0, place.open(2000).0, place.open(2000).0];
-    std::thread::scope(|scope| {
-        for audit in &writers {
-            scope.spawn(move || (0..40).for_each(|n| audit.record_blocking(entry(n)).unwrap()));
-        }
-    });
-    writers.iter().for_each(|audit| audit.flush().unwrap());
+    let options = AuditOptions {
+        file_bytes_max: 2000,
+        total_bytes_max: 10_000,
+        ..AuditOptions::default()
+    };
+    let (audit, _) = Audit::open(&place.server, &options).unwrap();
+    for n in 0..200 {
+        audit
+            .record_blocking(activity(n), Priority::Exempt)
+            .unwrap();
+        let bytes: usize = place.files().values().map(Vec::len).sum();
+        assert!(bytes <= 10_000 + 1000, "{bytes}");
+    }
+    audit.flush().unwrap();
     let report = place.report();
-    assert_eq!(report.flaws, []);
-    assert_eq!(report.lines, 120);
+    assert_eq!(report.violations, []);
+    assert!(report.cut_through > 100, "{report:?}");
+    drop(audit);
+    // A file that the server has not removed.
+    let files = place.files();
+    let (oldest, bytes) = files.iter().next().unwrap();
+    fs::remove_file(place.folder().join(oldest)).unwrap();
+    assert!(!place.report().violations.is_empty());
+    place.write(oldest, bytes);
+    assert_eq!(place.report().violations, []);
+    let (audit, problem) = Audit::open(&place.server, &options).unwrap();
+    assert_eq!(problem, None);
+    audit
+        .record_blocking(activity(1), Priority::Exempt)
+        .unwrap();
+    assert_eq!(place.report().violations, []);
+}
+
+/// Proves `audit-growth` in docs/faults.md.
+#[test]
+fn user_who_has_used_up_the_day_is_refused() {
+    let place = Place::new();
+    let options = AuditOptions {
+        user_day_bytes_max: 5000,
+        ..AuditOptions::default()
+    };
+    let (audit, _) = Audit::open(&place.server, &options).unwrap();
+    let logout = |user: &str| Activity::Logout {
+        user: user.parse().unwrap(),
+        session: "1".into(),
+    };
+    let record = |user, priority| audit.record_blocking(logout(user), priority);
+    let written = (0..100)
+        .take_while(|_| record("alice", Priority::Limited).is_ok())
+        .count();
+    assert!((10..50).contains(&written), "{written}");
+    assert!(matches!(
+        record("alice", Priority::Admin),
+        Err(Error::Failed {
+            code: ErrorCode::AuditQuota,
+            ..
+        })
+    ));
+    record("bob", Priority::Limited).unwrap();
+    record("alice", Priority::Exempt).unwrap();
+    // What has happened already is counted.
+    audit.note(logout("alice"), Priority::Limited);
+    audit.flush().unwrap();
+    let lines = lines(&place);
+    let (last, _) = lines.last().unwrap();
+    assert_eq!(
+        (&last.event[..], &last.fields["count"]),
+        ("suppressed", &1.into())
+    );
+}
+
+#[test]
+fn activities_are_published_once_they_are_in_the_log() {
+    let place = Place::new();
+    let (audit, _) = place.open(2000);
+    let mut records = audit.subscribe();
+    for n in 0..100 {
+        audit
+            .record_blocking(activity(n), Priority::Exempt)
+            .unwrap();
+        let record = records.try_recv().unwrap();
+        assert_eq!(record.seq, Some(u64::from(n) + 1));
+        assert_eq!(record.activity, activity(n));
+    }
+    let lines = lines(&place);
+    assert_eq!(lines.len(), 100);
+    drop(audit);
+    let (audit, _) = place.open(2000);
+    let mut records = audit.subscribe();
+    audit
+        .record_blocking(activity(0), Priority::Exempt)
+        .unwrap();
+    assert_eq!(
+        records.try_recv().unwrap().seq,
+        Some(101),
+        "restarts keep the number"
+    );
 }
 
 #[test]
 fn without_its_files_nothing_is_recorded() {
     let place = Place::new();
     let (audit, _) = place.open(1 << 20);
-    audit.record_blocking(entry(0)).unwrap();
+    audit
+        .record_blocking(activity(0), Priority::Exempt)
+        .unwrap();
     let (name, bytes) = place.files().into_iter().next_back().unwrap();
     let harms: [(&str, &dyn Fn()); 3] = [
         ("removed", &|| {
@@ -288,7 +407,9 @@ fn without_its_files_nothing_is_recorded() {
     ];
     for (what, harm) in harms {
         harm();
-        let refused = audit.record_blocking(entry(1)).unwrap_err();
+        let refused = audit
+            .record_blocking(activity(1), Priority::Exempt)
+            .unwrap_err();
         assert!(
             matches!(
                 refused,
@@ -300,16 +421,18 @@ fn without_its_files_nothing_is_recorded() {
             "{what}: {refused}"
         );
         place.write(&name, &bytes);
-        let head = place.report().tip;
+        let head = place.report().head;
         assert_eq!(head.seq, 1, "{what}: nothing was added");
     }
-    audit.record_blocking(entry(1)).unwrap();
+    audit
+        .record_blocking(activity(1), Priority::Exempt)
+        .unwrap();
     audit.flush().unwrap();
-    assert_eq!(place.report().flaws, []);
+    assert_eq!(place.report().violations, []);
     assert_eq!(place.report().lines, 2);
 }
 
-fn lines(place: &Place) -> Vec<(Line, String)> {
+fn lines(place: &Place) -> Vec<(LogLine, String)> {
     let mut lines = Vec::new();
     let reader = Reader::open(&place.stage.path("server")).unwrap().unwrap();
     let unreadable = reader
@@ -326,13 +449,14 @@ fn a_flood_is_counted() {
     for port in 0..5000 {
         let peer = (std::net::Ipv4Addr::LOCALHOST, port).into();
         let (code, message) = ("tls".to_owned(), "no".to_owned());
-        audit.note(Entry::Refused {
+        let refused = Activity::Refused {
             peer,
+            code,
             user: None,
             method: None,
-            code,
             message,
-        });
+        };
+        audit.note(refused, Priority::Limited);
     }
     audit.flush().unwrap();
     let lines = lines(&place);
@@ -364,35 +488,41 @@ fn awkward() -> impl Strategy<Value = String> {
 proptest! {
     /// Proves `log-injection` in docs/faults.md.
     #[test]
-    fn every_entry_is_one_line_that_says_the_same(user in awkward(), code in awkward(), path in any::<Vec<u8>>()) {
+    fn every_activity_is_one_line_that_says_the_same(text in awkward(), code in awkward(), path in any::<Vec<u8>>()) {
         let peer = "[2001:db8::1]:7".parse().unwrap();
-        let failed = Entry::Failed { user: user.clone(), session: code.clone(), code: code.clone(), message: user.clone() };
-        let refused = Entry::Refused { peer, user: Some(user.clone()), method: None, code: code.clone(), message: user.clone() };
+        let user: UserName = "alice".parse().unwrap();
+        let failed = Activity::Failed { user: user.clone(), session: code.clone(), code: code.clone(), message: text.clone() };
+        let refused = Activity::Refused { peer, code: code.clone(), user: Some(user.clone()), method: Some(text.clone()), message: text };
         let path = Name(path);
-        let transfer = Entry::TransferStart { user, session: code, direction: "put", path, length: None };
-        let mut tip = Tip::START;
-        for entry in [failed, refused, transfer] {
+        let transfer = Activity::TransferStart { user, session: code, direction: Direction::Put, path, length: None };
+        let mut head = ChainHead::START;
+        for activity in [failed, refused, transfer] {
             let line;
-            let before = tip;
-            (line, tip) = before.line(std::time::SystemTime::now(), &entry);
+            let before = head;
+            (line, head) = encode_line(&before, std::time::SystemTime::now(), &activity);
             prop_assert!(line.bytes().all(|byte| matches!(byte, 0x20..=0x7e)));
-            let parsed = Line::parse(line.as_bytes()).unwrap();
-            let mut fields = serde_json::to_value(&entry).unwrap();
+            let parsed = LogLine::parse(line.as_bytes()).unwrap();
+            let mut fields = serde_json::to_value(&activity).unwrap();
             let event = fields.as_object_mut().unwrap().remove("event").unwrap();
             prop_assert_eq!((parsed.seq, parsed.prev), (before.seq + 1, before.hash));
             prop_assert_eq!(Some(&parsed.event[..]), event.as_str());
-            if parsed.fields.get("cut") != Some(&true.into()) {
-                prop_assert_eq!(serde_json::Value::Object(parsed.fields), fields);
+            for (key, value) in parsed.fields {
+                // A text that makes the line too long is named by its digest.
+                let is_same = match value.get("sha256") {
+                    Some(hash) => *hash == LineHash::of(fields[&key].as_str().unwrap().as_bytes()).to_string(),
+                    None => value == fields[&key],
+                };
+                prop_assert!(is_same, "{}", key);
             }
         }
     }
 
     #[test]
     fn rubbish_is_no_line(bytes in any::<Vec<u8>>()) {
-        prop_assert!(Line::parse(&bytes).is_err());
-        let mut walk = Walk::new(None);
-        walk.file("f", 1);
-        prop_assert_eq!(walk.line(&bytes), None);
-        prop_assert_eq!(walk.end().flaws.len(), 1);
+        prop_assert!(LogLine::parse(&bytes).is_err());
+        let mut verifier = ChainVerifier::new(None);
+        verifier.start_file("f", 1);
+        prop_assert_eq!(verifier.add_line(&bytes), None);
+        prop_assert_eq!(verifier.finish().violations.len(), 1);
     }
 }

@@ -11,7 +11,7 @@ use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
 use landline::{
     Error,
-    audit::{Audit, AuditOptions, Hash},
+    audit::{Audit, AuditOptions, LineHash},
     paths::{ErrorKind, Grant, PrivateFolder, Root},
     proto::{ErrorCode, login::UserName},
     rights::{FirstRights, Right, RightWords, Rights, RightsFile, Role},
@@ -208,9 +208,11 @@ fn loaded(stage: &Stage) -> Vec<String> {
         .into_iter()
         .map(|file| fs::read_to_string(file).unwrap())
         .collect();
-    let loads = text.lines().filter(|line| line.contains("\"rights-load\""));
+    let loads = text
+        .lines()
+        .filter(|line| line.contains("\"rights-loaded\""));
     loads
-        .map(|line| line.split("sha256:").nth(1).unwrap()[..64].to_owned())
+        .map(|line| line.split("\"hash\":\"").nth(1).unwrap()[..64].to_owned())
         .collect()
 }
 
@@ -231,7 +233,7 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
     )
     .unwrap();
     assert!(is_owner(&file, &alice));
-    let written = || vec![Hash::of(&fs::read(&path).unwrap()).to_string()];
+    let written = || vec![LineHash::of(&fs::read(&path).unwrap()).to_string()];
     assert_eq!(loaded(&stage), written());
 
     let refused = |result: Result<(), Error>| {

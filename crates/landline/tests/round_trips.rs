@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use landline::{
-    Error, Event, EventSink, Server, ServerOptions,
+    Error, Server, ServerOptions,
     admin::{
         Request,
         passwords::{SetPassword, password_record},
@@ -118,14 +118,9 @@ async fn the_first_answer_comes_after_three_round_trips() {
 fn serve_one(server: &Arc<Server>) -> (impl Transport + 'static, RoundTrips) {
     let (near, far, round_trips) = link::counted();
     let serving = server.clone();
-    let events: EventSink = Arc::new(|event| {
-        if let Event::Refused { message, .. } = event {
-            panic!("{message}");
-        }
-    });
     tokio::spawn(async move {
         serving
-            .serve_connection(Box::new(far), "127.0.0.1:1".parse().unwrap(), events)
+            .serve_connection(Box::new(far), "127.0.0.1:1".parse().unwrap())
             .await;
     });
     (near, round_trips)

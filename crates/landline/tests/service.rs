@@ -86,9 +86,8 @@ async fn serve() -> Served {
     let session = ClientSession::new(known, Credential::new(user, method));
     let (sessions, work) = (server.sessions(), server.work().clone());
     let serving = tokio::spawn(async move {
-        let events = Arc::new(|_| {});
         let reload = Arc::new(Notify::new());
-        let run = server.run(listener, std::future::pending(), reload, events);
+        let run = server.run(listener, std::future::pending(), reload);
         run.await.unwrap();
     });
     Served {

@@ -40,7 +40,7 @@ async fn open(server: &Arc<Server>, method: AuthMethod) -> Login {
     let serving = server.clone();
     tokio::spawn(async move {
         serving
-            .serve_connection(Box::new(far), ([127, 0, 0, 1], 1).into(), Arc::new(|_| {}))
+            .serve_connection(Box::new(far), ([127, 0, 0, 1], 1).into())
             .await;
     });
     let credential = Credential::new("alice".parse().unwrap(), method);

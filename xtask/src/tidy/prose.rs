@@ -39,8 +39,6 @@ const UNCLEAR: [&str; 18] = [
 ];
 /// Marks of unfinished work.
 const UNFINISHED: [&str; 3] = ["FIXME", "TODO", "XXX"];
-/// Documents that still have long sentences and unclear words, which are only warnings there.
-const UNREVIEWED: [&str; 1] = ["docs/audit.md"];
 /// This file has all these words in it.
 const OWN_PATH: &str = "xtask/src/tidy/prose.rs";
 
@@ -58,7 +56,7 @@ pub(crate) fn check(tree: &Tree, findings: &mut Vec<Finding>) {
         let what = format!("lines of more than {LINE_CHARS_MAX} characters and one sentence");
         summarize(file, &wide, &what, findings);
         if let Some(what) = dense(&sentences) {
-            findings.push(finding(&file.path, 1, what));
+            findings.push(Finding::error(&file.path, 1, what));
         }
     }
     if let Some(what) = dense(&sentences(&help::text(tree))) {
@@ -104,16 +102,7 @@ fn summarize(file: &File, lines: &[usize], what: &str, findings: &mut Vec<Findin
     let Some(first) = lines.first() else { return };
     let shown: Vec<String> = lines.iter().map(usize::to_string).collect();
     let text = format!("{what} on {}: write plain English", shown.join(", "));
-    findings.push(finding(&file.path, *first, text));
-}
-
-/// A finding in a document.
-fn finding(path: &str, line: usize, text: String) -> Finding {
-    if UNREVIEWED.contains(&path) {
-        Finding::warning(path, line, text)
-    } else {
-        Finding::error(path, line, text)
-    }
+    findings.push(Finding::error(&file.path, *first, text));
 }
 
 /// What to say about sentences with too many marks.

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use landline::{
     Error,
-    audit::{Line, Reader, Report, Since},
+    audit::{LogLine, Reader, Report, Since},
 };
 use serde_json::{Value, json};
 
@@ -99,45 +99,55 @@ fn verify(context: &Context, report: &Report) -> Result<(), Failure> {
     let Report {
         files,
         lines,
-        tip,
+        head,
         times,
-        flaws,
+        cut_through,
+        violations,
     } = report;
     let (first, last) = times.clone().unwrap_or_default();
     if context.json {
         context.out.print_json(&json!({
-            "ok": flaws.is_empty(), "files": files, "lines": lines, "first": first, "last": last,
-            "seq": tip.seq, "hash": tip.hash.to_string(), "flaws": flaws,
+            "ok": violations.is_empty(), "files": files, "lines": lines, "first": first, "last": last,
+            "seq": head.seq, "hash": head.hash.to_string(), "cut_through": cut_through,
+            "violations": violations,
         }));
     } else {
-        for flaw in flaws {
-            let place = format!("{} line {} (number {})", flaw.file, flaw.line, flaw.seq);
+        for violation in violations {
+            let place = format!(
+                "{} line {} (number {})",
+                violation.file, violation.line, violation.seq
+            );
             context
                 .out
-                .print(&shown_line(&format!("{place}: {}", flaw.problem)));
+                .print(&shown_line(&format!("{place}: {}", violation.problem)));
         }
     }
-    if !flaws.is_empty() {
-        let count = if flaws.len() == 1 {
-            "1 flaw".to_owned()
+    if !violations.is_empty() {
+        let count = if violations.len() == 1 {
+            "1 violation".to_owned()
         } else {
-            format!("{} flaws", flaws.len())
+            format!("{} violations", violations.len())
         };
         return Err(Failure::of_audit(format!(
-            "the audit log is not as it was written: {count}"
+            "audit log verification failed: {count}"
         )));
     }
     if !context.json {
         context.out.print(&format!(
-            "whole: {lines} lines in {files} files, {first} to {last}\nlast line {} {}",
-            tip.seq, tip.hash
+            "verified: {lines} lines in {files} files, {first} to {last}\nlast line {} {}",
+            head.seq, head.hash
         ));
+        if *cut_through > 0 {
+            context.out.print(&format!(
+                "the server has removed the lines up to {cut_through} to limit the size of the log"
+            ));
+        }
     }
     Ok(())
 }
 
 /// Formats a line for people.
-fn format_line(line: &Line) -> String {
+fn format_line(line: &LogLine) -> String {
     let mut out = format!("{} {}", line.time, line.event);
     let first = FIRST
         .iter()

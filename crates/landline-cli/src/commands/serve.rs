@@ -3,17 +3,24 @@
 use std::{
     net::{IpAddr, SocketAddr},
     ops::ControlFlow,
-    sync::{Arc, mpsc},
-    thread::JoinHandle,
+    sync::Arc,
     time::Duration,
 };
 
 use clap::Args;
 use landline::{
-    Error, Event, EventSink, Server, ServerOptions, login::Invite,
-    net::tcp::raise_descriptor_limit, paths::local, proto::DEFAULT_PORT, rights::read_rules,
+    Error, Server, ServerOptions,
+    activity::{Activity, Record},
+    login::Invite,
+    net::tcp::raise_descriptor_limit,
+    paths::local,
+    proto::DEFAULT_PORT,
+    rights::read_rules,
 };
-use tokio::net::{TcpListener, lookup_host};
+use tokio::{
+    net::{TcpListener, lookup_host},
+    sync::broadcast::{self, error::RecvError},
+};
 
 use crate::{
     addresses,
@@ -32,10 +39,6 @@ const CONNECTIONS_MAX: u64 = 1024;
 const DESCRIPTORS_EACH: u64 = 5;
 /// Descriptors for everything else.
 const DESCRIPTORS_RESERVED: u64 = 64;
-/// Events that may wait to be printed. If the reader is too slow, further events are dropped; the
-/// server does not wait.
-const EVENTS: usize = 4096;
-
 /// How long systemd waits for the end of the server beyond the time that transfers have.
 const END_TIME: Duration = Duration::from_secs(30);
 
@@ -108,7 +111,7 @@ async fn serve(
     })?;
     if let Some(problem) = server.audit_problem() {
         context.err.print(&shown_line(&format!(
-            "THE AUDIT LOG IS NOT WHAT IT WAS: {problem}. It goes on; landline audit verify says more"
+            "warning: audit log verification failed: {problem}\nthe log continues in a new file; run `landline audit verify` for details"
         )));
     }
     let (listener, address) = match handed_over {
@@ -125,12 +128,15 @@ async fn serve(
         let stopping = format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={end}");
         service_manager::notify(&environment, &stopping);
     };
-    let (events, printer) = start_printer(context.clone());
+    let printer = tokio::task::spawn_blocking({
+        let (context, records) = (context.clone(), server.subscribe());
+        move || print_records(&context, records)
+    });
     service_manager::notify(&context.environment, "READY=1");
-    let served = server.run(listener, shutdown, reload, events).await;
-    // Print the last events before the process ends. An event that could not be printed, perhaps
+    let served = server.run(listener, shutdown, reload).await;
+    // Print the last activities before the process ends. One that could not be printed, perhaps
     // weeks ago, does not fail the server.
-    let _ = tokio::task::spawn_blocking(move || printer.join()).await;
+    let _ = printer.await;
     drop(context.out.take_error());
     Ok(served?)
 }
@@ -289,30 +295,46 @@ fn announce(
     Ok(())
 }
 
-/// Starts a thread that prints events, so that a slow reader does not stop the server.
-fn start_printer(context: Context) -> (EventSink, JoinHandle<()>) {
-    let (queue, events) = mpsc::sync_channel::<Event>(EVENTS);
-    let printer = std::thread::spawn(move || {
-        for event in events {
-            if context.json {
-                if let Ok(event) = serde_json::to_value(&event) {
-                    context.out.print_json(&event);
+/// Prints activities until the server has stopped. Blocking: a slow reader loses activities, and
+/// does not stop the server.
+fn print_records(context: &Context, mut records: broadcast::Receiver<Arc<Record>>) {
+    loop {
+        match records.blocking_recv() {
+            Ok(record) => {
+                if context.json {
+                    if let Ok(record) = serde_json::to_value(&*record) {
+                        context.out.print_json(&record);
+                    }
+                } else {
+                    let line = format!("{} {}", record.time, describe(&record.activity));
+                    context.err.print(&shown_line(&line));
                 }
-            } else {
-                context.err.print(&shown_line(&describe(&event)));
+                if matches!(record.activity, Activity::Stopped {}) {
+                    return;
+                }
             }
+            Err(RecvError::Lagged(lost)) => {
+                let line = format!("{lost} activities were not printed; see landline audit show");
+                context.err.print(&line);
+            }
+            Err(RecvError::Closed) => return,
         }
-    });
-    let events: EventSink = Arc::new(move |event| {
-        let _ = queue.try_send(event);
-    });
-    (events, printer)
+    }
 }
 
-/// Describes an event for people.
-fn describe(event: &Event) -> String {
-    match event {
-        Event::Login {
+/// Describes an activity for people.
+fn describe(activity: &Activity) -> String {
+    match activity {
+        Activity::Started { release } => format!("{release} started"),
+        Activity::Stopped {} => "stopped".to_owned(),
+        Activity::Draining { connections } => {
+            format!("draining; {connections} connections are open")
+        }
+        Activity::Gap { problem } => format!("audit log verification failed: {problem}"),
+        Activity::Cut { through, bytes, .. } => {
+            format!("audit log: removed the lines up to {through} ({bytes} bytes)")
+        }
+        Activity::Login {
             user,
             key,
             peer,
@@ -323,17 +345,30 @@ fn describe(event: &Event) -> String {
             let how = if *invited { "joined" } else { "logged in" };
             format!("{session} {user} {how} from {peer} with {key}")
         }
-        Event::Attached {
+        Activity::Attached {
             user,
             peer,
             session,
         } => format!("{session} {user} attached from {peer}"),
-        Event::Refused {
+        Activity::Disconnected { user, session } => format!("{session} {user} lost its connection"),
+        Activity::Logout { user, session } => format!("{session} {user} logged out"),
+        Activity::Refused {
             peer,
             code,
             message,
+            ..
         } => format!("refused {peer}: {message} ({code})"),
-        Event::Transfer {
+        Activity::TransferStart {
+            user,
+            session,
+            direction,
+            path,
+            ..
+        } => {
+            let path = String::from_utf8_lossy(&path.0);
+            format!("{session} {user} starts {} {path}", direction.as_str())
+        }
+        Activity::Transfer {
             user,
             session,
             direction,
@@ -341,34 +376,40 @@ fn describe(event: &Event) -> String {
             length,
             digest,
         } => {
+            let (direction, path) = (direction.as_str(), String::from_utf8_lossy(&path.0));
             format!("{session} {user} {direction} {path}: {length} bytes, {digest}")
         }
-        Event::Failed {
+        Activity::Failed {
             user,
             session,
             code,
             message,
         } => format!("{session} {user} failed: {message} ({code})"),
-        Event::Administered {
+        Activity::Admin {
             user,
             session,
-            request,
+            action,
             subject,
-        } => format!("{session} {user} {request} {subject}"),
-        Event::Disconnected { user, session } => format!("{session} {user} lost its connection"),
-        Event::Closed { user, session } => format!("{session} {user} left"),
-        Event::RevocationFailed { message } => {
-            format!(
-                "accounts cannot be looked at, so that nobody's session can be ended: {message}"
-            )
+            ..
+        } => {
+            let who = user.as_ref().map_or("this machine", |user| user.as_str());
+            let session = session.as_deref().unwrap_or("-");
+            format!("{session} {who} {action} {subject}")
         }
-        Event::RightsLoaded { users } => format!("the rights were read again: {users} users"),
-        Event::RightsRefused { message } => {
-            format!(
-                "the rights were read again and do not come into force; the earlier ones stay: {message}"
-            )
+        Activity::RightsLoaded { users, .. } => format!("rights loaded: {users} users"),
+        Activity::RightsRefused { message } => {
+            format!("rights not loaded, the earlier ones stay in force: {message}")
         }
-        Event::Draining { connections } => format!("draining; {connections} connections are open"),
+        Activity::RevocationFailed { message } => {
+            format!("cannot check which sessions are still valid: {message}")
+        }
+        Activity::Suppressed {
+            source,
+            of,
+            code,
+            count,
+            since,
+        } => format!("{count} more {of} {code} from {source} since {since}"),
         other => format!("{other:?}"),
     }
 }

@@ -90,7 +90,7 @@ fn a_session_ends_with_the_last_of_its_connections() {
     }
     loop {
         // The one with which the client joined was another session.
-        if server.event("closed")["session"] == session {
+        if server.event("logout")["session"] == session {
             break;
         }
     }
@@ -250,7 +250,7 @@ fn session_outlives_its_last_connection() {
     let login = late.attach_header("alice", &session, &secret);
     assert_eq!(answer(&mut late, &login)["code"], "login-refused");
     loop {
-        if server.event("closed")["session"] == *session {
+        if server.event("logout")["session"] == *session {
             break;
         }
     }
@@ -261,9 +261,9 @@ fn session_outlives_its_last_connection() {
 fn attached_connections_are_no_sessions_and_have_a_bound_of_their_own() {
     let stage = stage();
     let server = stage.joined();
-    server.event("closed");
+    server.event("logout");
     stage.write_rights("[users.alice]\nfiles = [\"rw:~\"]\nquota = { sessions = 1 }\n");
-    server.event("rights-loaded");
+    server.rights_loaded(&stage);
     let First {
         client: mut one,
         session,

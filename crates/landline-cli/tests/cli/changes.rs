@@ -11,7 +11,7 @@ fn changes(stage: &Stage) -> Vec<(String, String, String)> {
     let lines = shown
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let changes = lines.filter(|line| line["event"] == "admin" && line["action"] != "rights-load");
+    let changes = lines.filter(|line| line["event"] == "admin");
     let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
     changes
         .map(|line| {

@@ -66,7 +66,8 @@ fn a_flag_counts_before_the_environment_and_that_before_the_file() {
         stage.path("user").display().to_string().into(),
         "default",
     );
-    is("audit_file_mib", 64.into(), "default");
+    is("audit_total_mib", 1024.into(), "default");
+    is("audit_user_day_mib", 64.into(), "default");
     let text = stage.run_command(command(&stage, &["config"])).ok();
     assert!(
         text.contains(&format!("{} line 2", file.display())),

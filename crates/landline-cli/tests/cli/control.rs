@@ -292,7 +292,7 @@ fn edited_rights_are_in_force_within_a_second() {
         } else {
             fs::write(&rights, text).unwrap();
         }
-        server.event("rights-loaded");
+        server.rights_loaded(&stage);
         times.push(start.elapsed());
     }
     eprintln!("from the edit to the rules in force: {times:?}");

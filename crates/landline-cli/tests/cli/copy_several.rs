@@ -12,7 +12,7 @@ fn count_logins(server: &testkit::ServerProcess) -> usize {
         match event["event"].as_str().unwrap() {
             "login" => logins += 1,
             "attached" => panic!("a further connection: {event}"),
-            "closed" => return logins,
+            "logout" => return logins,
             _ => {}
         }
     }
@@ -22,7 +22,7 @@ fn count_logins(server: &testkit::ServerProcess) -> usize {
 fn several_files_go_by_one_login_each_way() {
     let stage = stage();
     let server = stage.joined();
-    server.event("closed");
+    server.event("logout");
     fs::create_dir(stage.path("home/folder")).unwrap();
     for name in ["a", "b", "c"] {
         stage.write(&format!("user/{name}"), name.as_bytes());

@@ -52,7 +52,7 @@ fn sixty_lines_of_python_upload_a_file() {
             .unwrap();
         let hex = String::from_utf8(listed.stdout).unwrap()[..64].to_owned();
         assert_eq!(digest.trim(), format!("sha256:{hex}"));
-        server.event("closed");
+        server.event("logout");
     }
     let log = stage.run_at_server(&["audit", "show", "--json"]).ok();
     assert!(

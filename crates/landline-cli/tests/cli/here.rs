@@ -233,7 +233,7 @@ fn a_granted_folder_of_the_home_is_made_when_it_is_needed() {
     let stage = stage();
     let server = stage.joined();
     stage.write_rights("[users.alice]\nfiles = [\"rw:~/a/b\", \"r:~/c\", \"rw:/nowhere/d\"]\n");
-    server.event("rights-loaded");
+    server.rights_loaded(&stage);
     stage
         .run_at_server(&["check", "alice", "write", "a/b/x"])
         .ok();
@@ -257,7 +257,7 @@ fn a_granted_folder_of_the_home_is_made_when_it_is_needed() {
     std::os::unix::fs::symlink(stage.path("outside"), stage.path("home/link")).unwrap();
     fs::create_dir(stage.path("outside")).unwrap();
     stage.write_rights("[users.alice]\nfiles = [\"rw:~/link/deep\"]\n");
-    server.event("rights-loaded");
+    server.rights_loaded(&stage);
     assert_ne!(
         stage.run(&["cp", "x", &server.at("link/deep/x")]).status,
         Some(0)

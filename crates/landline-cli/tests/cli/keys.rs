@@ -229,7 +229,7 @@ fn many_agent_keys_are_one_login() {
         &["join", &server.invite(), "--as", "bob", "-i", &public],
     )
     .ok();
-    server.event("closed");
+    server.event("logout");
     // As a client that does not know which key it was.
     let pins = stage.path("client/client/servers.json");
     let known = std::fs::read_to_string(&pins).unwrap();
@@ -257,7 +257,7 @@ fn many_agent_keys_are_one_login() {
 fn a_client_without_a_good_key_is_refused_once() {
     let stage = stage();
     let server = stage.joined();
-    server.event("closed");
+    server.event("logout");
     let (Some(one), Some(two)) = (
         ssh_keygen(&stage, "one", &["-t", "ed25519"]),
         ssh_keygen(&stage, "two", &["-t", "rsa"]),

@@ -145,7 +145,7 @@ fn a_client_that_vanishes_at_any_byte_leaves_nothing() {
             client.finish().unwrap();
         }
         drop(client);
-        server.event("closed");
+        server.event("logout");
         wait_for("an empty home", || {
             fs::read_dir(stage.home()).unwrap().count() == 0
         });

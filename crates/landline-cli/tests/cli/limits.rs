@@ -1,6 +1,7 @@
 //! Lengths that lie, JSON that bombs, and clients that take their time.
 
 use std::{
+    collections::HashMap,
     io::{Read, Write},
     net::{Ipv4Addr, TcpStream},
     process::{Command, Stdio},
@@ -95,6 +96,7 @@ fn frames_and_headers_that_break_the_rules_are_named_before_the_login() {
             "unexpected-message",
         ),
     ];
+    let mut refused: HashMap<&str, u32> = HashMap::new();
     for (what, bytes, expected) in cases {
         let mut client = connect(&server);
         client.send(bytes).unwrap();
@@ -103,7 +105,12 @@ fn frames_and_headers_that_break_the_rules_are_named_before_the_login() {
             Some(*expected),
             "{what}"
         );
-        assert_eq!(server.event("refused")["code"], *expected, "{what}");
+        // Of each code in a minute, some are reported and the others counted.
+        let count = refused.entry(*expected).or_default();
+        *count += 1;
+        if *count <= 5 {
+            assert_eq!(server.event("refused")["code"], *expected, "{what}");
+        }
     }
 }
 
@@ -281,7 +288,7 @@ fn an_idle_session_costs_little_memory() {
     let server = stage.joined();
     let key = crate::login::client_key(&stage);
     drop(idle(&server, &key));
-    server.event("closed");
+    server.event("logout");
     let (before, descriptors) = server.usage();
     let sessions: Vec<RawClient> = (0..SESSIONS).map(|_| idle(&server, &key)).collect();
     let (during, _) = server.usage();
@@ -303,7 +310,7 @@ fn a_thousand_connections_cost_at_most_64_kib_each() {
     let server = stage.joined();
     let key = crate::login::client_key(&stage);
     drop(idle(&server, &key));
-    server.event("closed");
+    server.event("logout");
     let (before, descriptors) = server.usage();
     let sessions: Vec<RawClient> = (0..SESSIONS).map(|_| idle(&server, &key)).collect();
     let newcomers: Vec<RawClient> = (0..NEWCOMERS)
@@ -332,7 +339,7 @@ fn client_that_reads_nothing_costs_little_memory() {
     let key = crate::login::client_key(&stage);
     stage.write("home/big", &noise((FILE_KIB << 10) as usize, 5));
     drop(idle(&server, &key));
-    server.event("closed");
+    server.event("logout");
     let (before, _) = server.usage();
     let _clients: Vec<RawClient> = (0..CLIENTS)
         .map(|_| {

@@ -564,7 +564,7 @@ fn nothing_but_the_password_sets_another() {
     stage
         .run_at_server(&["user", "password", "bob", "--password-file", &new])
         .ok();
-    server.event("closed");
+    server.event("logout");
     by_key.send_json(&json!({"type": "ping"})).unwrap();
     assert_eq!(by_key.header().unwrap().unwrap().kind(), "pong");
 }

@@ -62,7 +62,7 @@ impl Line {
             .run_with_input(&["join", "-", "--as", "alice"], both.as_bytes())
             .ok();
         // So that the next session that closes is one of a copy.
-        server.event("closed");
+        server.event("logout");
         let content = noise(LENGTH, seed);
         fs::write(stage.path("user/source"), &content).unwrap();
         fs::write(stage.path("home/source"), &content).unwrap();
@@ -198,7 +198,7 @@ fn what_a_killed_client_has_left_on_the_way_is_waited_for() {
     line.stage.write_rights(
         "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nrate = \"8 MiB/s\"\n",
     );
-    line.server.event("rights-loaded");
+    line.server.rights_loaded(&line.stage);
     let to = line.server.at("copy");
     line.killed(&to);
     let outcome = line.stage.run(&["cp", "--json", "source", &to]);
@@ -224,7 +224,7 @@ fn a_quota_with_room_for_one_try_is_no_end_to_a_copy() {
     line.stage.write_rights(&format!(
         "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\n{quota}"
     ));
-    line.server.event("rights-loaded");
+    line.server.rights_loaded(&line.stage);
     let to = line.server.at("copy");
     line.killed(&to);
     let outcome = line.stage.run(&["cp", "--json", "source", &to]);
@@ -434,7 +434,7 @@ fn another_user_cannot_go_on_with_it() {
             .unwrap();
         let ready: Value = client.header().unwrap().unwrap().read().unwrap();
         drop(client);
-        line.server.event("closed");
+        line.server.event("logout");
         ready["offset"].as_u64().unwrap()
     };
     assert_eq!(offset("bob", &bob, &begun["source"]), 0, "another user");

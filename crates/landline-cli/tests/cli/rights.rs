@@ -30,7 +30,7 @@ chat = true
 /// Has the server read these rules, and waits until they are in force.
 fn put_into_force(stage: &Stage, server: &ServerProcess, rules: &str) {
     stage.write_rights(rules);
-    server.event("rights-loaded");
+    server.rights_loaded(stage);
 }
 
 /// `landline check` on the server's machine.
@@ -298,11 +298,11 @@ fn what_changes_in_the_file_counts_for_the_next_request_of_a_live_session() {
     // At a signal, at once.
     stage.write_rights("[users.alice]\nfiles = [\"rw:~\"]\n");
     server.hang_up();
-    server.event("rights-loaded");
+    server.rights_loaded(&stage);
     assert_eq!(answer("archive/old").as_deref(), Some("exists"));
 
     put_into_force(&stage, &server, "[users.bob]\nfiles = [\"rw:~\"]\n");
-    assert_eq!(server.event("closed")["user"], "alice");
+    assert_eq!(server.event("logout")["user"], "alice");
     assert_eq!(
         client.error_code().unwrap().as_deref(),
         Some("ended"),
@@ -350,7 +350,7 @@ fn a_right_that_is_taken_back_ends_what_runs_by_it() {
     let failed = server.event("failed");
     assert_eq!(failed["code"], "ended");
     assert!(start.elapsed() <= Duration::from_secs(2));
-    server.event("closed");
+    server.event("logout");
     let output = child.wait_with_output().unwrap();
     assert_eq!(
         output.status.code(),
@@ -370,7 +370,7 @@ fn a_right_that_is_taken_back_ends_what_runs_by_it() {
     stdout.read_exact(&mut [0; 1000]).unwrap();
     put_into_force(&stage, &server, "[users.alice]\nfiles = [\"r:/srv\"]\n");
     assert_eq!(server.event("failed")["code"], "ended");
-    server.event("closed");
+    server.event("logout");
     drop(stdout);
     assert_ne!(child.wait().unwrap().code(), Some(0));
 }
@@ -390,7 +390,7 @@ fn more_sessions_than_the_quota_are_refused_at_login() {
         .fails(38, "too-many-sessions");
     assert_eq!(server.event("refused")["code"], "too-many-sessions");
     drop(child.wait_with_output().unwrap());
-    server.event("closed");
+    server.event("logout");
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 

@@ -44,7 +44,7 @@ impl House {
                 .ok();
         }
         house.stage.write_rights(RULES);
-        house.server.event("rights-loaded");
+        house.server.rights_loaded(&house.stage);
         house
     }
 
@@ -349,7 +349,7 @@ fn invite_is_void_once_its_user_outranks_its_maker() {
     house
         .stage
         .write_rights(&format!("{rules}[users.dora]\nfiles = [\"rw:~\"]\n"));
-    house.server.event("rights-loaded");
+    house.server.rights_loaded(&house.stage);
     for (user, invite) in [("carol", for_carol), ("dora", for_dora)] {
         let state = house.stage.path(user).display().to_string();
         let join = ["--json", "--state", &state, "join", "-", "--as", user];

@@ -11,7 +11,7 @@ use crate::stage;
 fn forgotten(stage: &Stage) -> ServerProcess {
     let server = stage.joined();
     stage.run(&["trust", "forget", "127.0.0.1"]).ok();
-    server.event("closed");
+    server.event("logout");
     server
 }
 
@@ -346,7 +346,7 @@ fn the_passphrase_is_asked_while_there_is_no_connection() {
     joining.wait_for_hiding();
     joining.type_line("a phrase");
     assert_eq!(joining.end(), Some(0), "{}", joining.shown);
-    server.event("closed");
+    server.event("logout");
     stage.run(&["trust", "forget", "127.0.0.1"]).ok();
     fs::create_dir(stage.path("user/.ssh")).unwrap();
     let config = format!("User bob\nIdentityFile {other}\nIdentityFile {key}\n");

@@ -223,7 +223,7 @@ fn the_commands_of_the_machine_itself() {
         "[users.carol]\nfiles = [\"rw:~\"]\nchat = true\n[users.carol.quota]\nrate = \"1 MiB/s\"\n";
     two.stage
         .write_rights(&format!("[users.alice]\nrole = \"owner\"\n{carol}"));
-    two.server.event("rights-loaded");
+    two.server.rights_loaded(&two.stage);
     let listed = two.user(&["list"]).ok();
     let carol = listed
         .lines()
@@ -293,7 +293,7 @@ fn a_copy_of_somebody_who_is_removed_changes_nothing() {
         let bob = format!("[users.bob]\nfiles = [\"rw:~/bob\"]\n[users.bob.quota]\n{quota}\n");
         two.stage
             .write_rights(&format!("[users.alice]\nrole = \"owner\"\n{bob}"));
-        two.server.event("rights-loaded");
+        two.server.rights_loaded(&two.stage);
         let copy = [
             "--state",
             &two.state("bob"),

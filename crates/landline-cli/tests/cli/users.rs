@@ -236,7 +236,7 @@ fn a_session_whose_line_is_full_is_ended() {
     assert_eq!(client.header().unwrap().unwrap().kind(), "file");
     two.user(&["disable", "bob"]).ok();
     assert_eq!(two.server.event("failed")["code"], "ended");
-    two.server.event("closed");
+    two.server.event("logout");
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn a_place_is_kept_for_admins() {
         assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"));
     }
     for _ in 0..3 {
-        two.server.event("closed");
+        two.server.event("logout");
     }
     two.bob(&["ping", "127.0.0.1"]).ok();
 }

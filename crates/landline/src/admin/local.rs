@@ -439,7 +439,7 @@ fn open(
     let store = Arc::new(Store::open(&folder.path_of(STORE_FILE))?);
     let rights = Arc::new(RightsFile::of_command(folder.clone(), words));
     let passwords = Arc::new(Passwords::open(&store, fingerprint)?);
-    let audit = changes.then(|| Audit::follow(folder)).transpose()?;
+    let audit = changes.then(|| Audit::open_intact(folder)).transpose()?;
     Ok(Administration::new(
         folder.clone(),
         store,

@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     Error,
+    activity::Activity,
     admission::PeerNetwork,
-    audit::{Audit, Entry},
+    audit::{Audit, Priority},
     crypto::Fingerprint,
     keys::{CredentialId, KeyLine, KeyOptions},
     login::Invite,
@@ -248,13 +249,17 @@ impl Administration {
         request: &Request,
         detail: Option<String>,
     ) -> Result<(), Error> {
-        self.audit()?.record_blocking(Entry::Admin {
-            user: by.map(|admin| admin.user.to_string()),
+        let priority = by.map_or(Priority::Exempt, |admin| {
+            self.rights.role(&admin.user).log_priority()
+        });
+        let change = Activity::Admin {
+            user: by.map(|admin| admin.user.clone()),
             session: by.map(|admin| admin.session.clone()),
             action: request.kind().to_owned(),
             subject: request.subject(),
             detail,
-        })
+        };
+        self.audit()?.record_blocking(change, priority)
     }
 
     /// Checks that `who` may make a request, by the table of roles and requests. What it gives to

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     Error,
-    audit::Entry,
+    activity::Activity,
+    audit::Priority,
     keys::{CredentialId, SecretKey, ServiceSet},
     login::Secret,
     net::Channel,
@@ -233,13 +234,14 @@ impl Administration {
     }
 
     fn record(&self, action: &str, user: &UserName, detail: String) -> Result<(), Error> {
-        self.audit()?.record_blocking(Entry::Admin {
+        let change = Activity::Admin {
             user: None,
             session: None,
             action: action.to_owned(),
             subject: user.to_string(),
             detail: Some(detail),
-        })
+        };
+        self.audit()?.record_blocking(change, Priority::Exempt)
     }
 }
 

@@ -12,9 +12,10 @@ use super::{
     rules::{Actor, RIGHTS, Rule, Whose},
 };
 use crate::{
-    Error, Event,
+    Error,
+    activity::Activity,
     admission::PeerNetwork,
-    audit::Entry,
+    audit::Priority,
     net::Channel,
     rights::{Right, Role},
     session::{
@@ -118,18 +119,6 @@ impl Caller<'_> {
             Self::Machine => None,
         }
     }
-
-    fn report(&self, request: &'static str, subject: &str) {
-        if let Self::Session(context) = self {
-            let subject = subject.chars().take(64).collect();
-            context.report(|user, session| Event::Administered {
-                user,
-                session,
-                request,
-                subject,
-            });
-        }
-    }
 }
 
 impl AdminService {
@@ -164,19 +153,13 @@ impl AdminService {
             Some(admin) => request.of(&admin.user),
             None => request,
         };
-        let changed = request
-            .changes_something()
-            .then(|| (request.kind(), request.subject()));
-        let _answering = match changed {
-            Some(_) => caller.start_answer().await,
-            None => None,
+        let _answering = match request.changes_something() {
+            true => caller.start_answer().await,
+            false => None,
         };
         let administration = self.administration.clone();
         let work = move || administration.perform(admin.as_ref(), &request);
         let answer = self.threads.run(work).await?;
-        if let Some((kind, subject)) = changed {
-            caller.report(kind, &subject);
-        }
         match answer {
             Answer::Changed => channel.send(&Changed {})?,
             Answer::Users(rows) => send_list::<Users>(channel, rows).await?,
@@ -213,7 +196,7 @@ impl AdminService {
                 .iter()
                 .map(|(session, user)| format!("{session} of {user}")),
         );
-        let entry = |user, session| Entry::Admin {
+        let activity = |user, session| Activity::Admin {
             user,
             session,
             action: Kick::TYPE.to_owned(),
@@ -223,22 +206,20 @@ impl AdminService {
         let reason = match caller {
             Caller::Session(context) => {
                 context
-                    .record(|user, session| entry(Some(user), Some(session)))
+                    .record(|user, session| activity(Some(user), Some(session)))
                     .await?;
                 format!("{} has ended the session", context.user())
             }
             Caller::Machine => {
                 let audit = self.administration.audit()?;
-                audit.record(entry(None, None)).await?;
+                audit.record(activity(None, None), Priority::Exempt).await?;
                 "the session was ended on the server's machine".to_owned()
             }
         };
         let ended = meant
             .iter()
-            .filter_map(|(session, _)| self.sessions.end(&reason, session))
-            .collect();
-        caller.report(Kick::TYPE, target);
-        Ok(ended)
+            .filter_map(|(session, _)| self.sessions.end(&reason, session));
+        Ok(ended.collect())
     }
 }
 
@@ -250,7 +231,6 @@ mod tests {
     use crate::{
         audit::{Audit, AuditOptions},
         login::Identity,
-        net::AuditRateLimiters,
         password::Passwords,
         paths::{PrivateFolder, Root},
         rights::{RightWords, RightsFile},
@@ -276,7 +256,6 @@ mod tests {
             .fingerprint();
         let sessions = Sessions::default();
         let account = ServiceContext::new(ContextParts {
-            audit_rate_limiter: AuditRateLimiters::default().of(&"alice".parse().unwrap()),
             root: Arc::new(Root::open(&stage.home(), &stage.path("server")).unwrap()),
             rights: rights.clone(),
             store: store.clone(),
@@ -284,7 +263,6 @@ mod tests {
             session: session("alice", "1"),
             drain: Drain::never(),
             work: WorkTable::default(),
-            events: Arc::new(|_| {}),
             audit: audit.clone(),
             had_right: AtomicBool::new(false),
         });

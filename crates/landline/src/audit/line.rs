@@ -1,22 +1,24 @@
-//! One line of the log, and the chain that holds the lines together. No input and output.
+//! One line of the log, and the hash chain that links the lines. No I/O.
 
 use std::{fmt, time::SystemTime};
 
 use data_encoding::HEXLOWER;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-use super::Entry;
-use crate::crypto::sha256;
+use crate::{activity::Activity, crypto::sha256};
 
-/// The longest line, without its line feed.
+/// The longest line, without its line feed, in bytes.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// The bytes that are kept of a text that makes a line too long, and of further texts if the line
+/// is still too long.
+const CUT_BYTES: [usize; 3] = [4096, 1024, 64];
 
 /// The SHA-256 of a line, without its line feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hash(pub [u8; 32]);
+pub struct LineHash(pub [u8; 32]);
 
-impl Hash {
+impl LineHash {
     /// What the first line of all has in place of the hash of the one before it.
     pub const NONE: Self = Self([0; 32]);
 
@@ -36,79 +38,81 @@ impl Hash {
     }
 }
 
-impl fmt::Display for Hash {
+impl fmt::Display for LineHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 
-/// The end of a chain: its last line.
+/// The last line of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tip {
-    /// Its sequence number; 0 for a chain without lines.
+pub struct ChainHead {
+    /// Its sequence number; 0 for an empty chain.
     pub seq: u64,
     /// Its hash.
-    pub hash: Hash,
+    pub hash: LineHash,
 }
 
-impl Tip {
-    /// The end of a chain without lines.
+impl ChainHead {
+    /// The head of an empty chain.
     pub const START: Self = Self {
         seq: 0,
-        hash: Hash::NONE,
+        hash: LineHash::NONE,
     };
+}
 
-    /// The line for `entry` behind this one, and the end of the chain with it. Printable ASCII
-    /// whatever the entry holds, and at most [`LINE_BYTES_MAX`] long: the texts of an entry
-    /// that is longer are cut, and it says so (`"cut": true`).
-    pub fn line(&self, time: SystemTime, entry: &Entry) -> (String, Self) {
-        let seq = self.seq.saturating_add(1);
-        let time = time_text(time.into());
-        let head = head(seq, &time, &self.hash, "");
-        let body = serde_json::to_string(entry).unwrap_or_default();
-        let mut line = printable(&format!(
-            "{head}{}",
-            body.strip_prefix('{')
-                .unwrap_or("\"event\":\"unwritable\"}")
-        ));
-        for longest in [4096, 1024, 256, 64] {
-            if line.len() <= LINE_BYTES_MAX {
-                break;
-            }
-            let mut fields = serde_json::to_value(entry).unwrap_or_default();
-            let event = fields
-                .as_object_mut()
-                .and_then(|fields| fields.remove("event"))
-                .unwrap_or_default();
-            cut(&mut fields, longest);
-            let rest = fields.to_string();
-            line = printable(&format!(
-                "{head}\"event\":{event},\"cut\":true,{}",
-                rest.strip_prefix('{').unwrap_or("}")
-            ));
+/// Encodes the line of an activity behind `head`, without a line feed; returns it with the new
+/// head.
+///
+/// The line is printable ASCII and at most [`LINE_BYTES_MAX`] long. In a longer one, each long text
+/// is replaced by its beginning, its length in bytes and its SHA-256.
+pub fn encode_line(head: &ChainHead, time: SystemTime, activity: &Activity) -> (String, ChainHead) {
+    let seq = head.seq.saturating_add(1);
+    let time = time_text(time.into());
+    let start = line_start(seq, &time, &head.hash, "");
+    let body = serde_json::to_string(activity).unwrap_or_default();
+    let mut line = printable(&format!(
+        "{start}{}",
+        body.strip_prefix('{')
+            .unwrap_or("\"event\":\"unwritable\"}")
+    ));
+    for bytes_max in CUT_BYTES {
+        if line.len() <= LINE_BYTES_MAX {
+            break;
         }
-        let hash = Hash::of(line.as_bytes());
-        (line, Self { seq, hash })
+        let mut fields = serde_json::to_value(activity).unwrap_or_default();
+        let event = fields
+            .as_object_mut()
+            .and_then(|fields| fields.remove("event"))
+            .unwrap_or_default();
+        cut(&mut fields, bytes_max);
+        let rest = fields.to_string();
+        line = printable(&format!(
+            "{start}\"event\":{event},{}",
+            rest.strip_prefix('{').unwrap_or("}")
+        ));
     }
+    let hash = LineHash::of(line.as_bytes());
+    (line, ChainHead { seq, hash })
 }
 
 /// A line that was read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Line {
-    /// Its place in the chain, from 1.
+pub struct LogLine {
+    /// The sequence number, from 1.
     pub seq: u64,
-    /// When, RFC 3339 in UTC with microseconds.
+    /// When it was written: RFC 3339 in UTC with microseconds.
     pub time: String,
     /// The hash of the line before it.
-    pub prev: Hash,
-    /// What happened.
+    pub prev: LineHash,
+    /// The name of the activity.
     pub event: String,
-    /// The event's own fields.
+    /// The activity's own fields.
     pub fields: Map<String, Value>,
 }
 
-impl Line {
-    /// Reads a line without its line feed: only what [`Tip::line`] could have made of something.
+impl LogLine {
+    /// Parses a line without its line feed. It accepts only what [`encode_line`] can return.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -135,7 +139,7 @@ impl Line {
                 .ok_or("has no time")?,
             prev: prev
                 .as_str()
-                .and_then(Hash::parse)
+                .and_then(LineHash::parse)
                 .ok_or("does not name the line before it")?,
             event: event
                 .as_str()
@@ -143,13 +147,13 @@ impl Line {
                 .to_owned(),
             fields,
         };
-        let head = head(
+        let start = line_start(
             parsed.seq,
             &parsed.time,
             &parsed.prev,
             &format!("\"event\":{}", Value::from(&parsed.event[..])),
         );
-        if !text.starts_with(&head) {
+        if !text.starts_with(&start) {
             return Err("does not begin as every line does");
         }
         Ok(parsed)
@@ -160,7 +164,7 @@ impl Line {
         let is = |key: &str| self.fields.get(key).and_then(Value::as_str) == Some(user);
         is("user")
             || (self.event == "admin" && is("subject"))
-            || (self.event == "more" && is("source"))
+            || (self.event == "suppressed" && is("source"))
     }
 
     /// When it was written.
@@ -169,8 +173,8 @@ impl Line {
     }
 }
 
-/// How a line begins.
-fn head(seq: u64, time: &str, prev: &Hash, event: &str) -> String {
+/// The start of a line.
+fn line_start(seq: u64, time: &str, prev: &LineHash, event: &str) -> String {
     format!("{{\"seq\":{seq},\"time\":\"{time}\",\"prev\":\"{prev}\",{event}")
 }
 
@@ -207,19 +211,19 @@ fn printable(json: &str) -> String {
     out
 }
 
-/// Cuts every text to so many characters and every list to so many items.
-fn cut(value: &mut Value, longest: usize) {
+/// Cuts every text that is longer than `bytes_max`.
+fn cut(value: &mut Value, bytes_max: usize) {
     match value {
-        Value::String(text) => {
-            if let Some((end, _)) = text.char_indices().nth(longest) {
-                text.truncate(end);
-            }
+        Value::String(text) if text.len() > bytes_max => {
+            let end = text.floor_char_boundary(bytes_max);
+            *value = json!({
+                "start": text.get(..end).unwrap_or_default(),
+                "bytes": text.len(),
+                "sha256": LineHash::of(text.as_bytes()).to_string(),
+            });
         }
-        Value::Array(items) => {
-            items.truncate(longest);
-            items.iter_mut().for_each(|item| cut(item, longest));
-        }
-        Value::Object(fields) => fields.values_mut().for_each(|field| cut(field, longest)),
+        Value::Array(items) => items.iter_mut().for_each(|item| cut(item, bytes_max)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| cut(field, bytes_max)),
         _ => {}
     }
 }

@@ -1,184 +1,180 @@
-//! The files of the log: written, synced, begun anew when they are full, and put in order when they
-//! are opened.
+//! The files of the log: appending, syncing, starting new files and removing old ones.
 
-use std::{
-    io,
-    os::unix::fs::FileExt,
-    time::{Duration, Instant},
-};
+use std::{io, os::unix::fs::FileExt};
 
 use super::{
-    LOOK_TIME,
-    head::{Head, Known},
-    line::Tip,
-    reading::{self, Numbered},
+    AuditOptions,
+    checkpoint::{Checkpoint, KnownHead},
+    line::{ChainHead, LineHash},
+    reader::{self, LogFile},
 };
 use crate::{
     Error,
     paths::{File, PrivateFolder},
 };
 
-const LOCK_FILE: &str = "audit-lock";
-/// How long another process is waited for that holds the lock: less than those wait who have to
-/// have an answer.
-const LOCK_TIME: Duration = Duration::from_secs(3);
-/// Space that the current file has ahead of what is in it: when the disk is full, some ten thousand
-/// lines can still be written.
-const RESERVE_BYTES: u64 = 8 << 20;
-/// At most this part of the disk is taken for that.
-const RESERVE_PART: u64 = 64;
+/// Disk space that the current file holds ahead of its lines, for admins, revocation and local
+/// commands on a full disk.
+const RESERVE_BYTES: u64 = 16 << 20;
+/// The reserve is at most this part of the disk.
+const RESERVE_DIVISOR: u64 = 64;
 
-/// The log, open to be written. Several processes may write it: each takes a lock to do so, and
-/// looks whether it was the last that did. Everything here is blocking.
+/// The log, open for writing. This process is its only writer. All methods block.
 #[derive(Debug)]
 pub(super) struct Log {
     server: PrivateFolder,
     folder: PrivateFolder,
-    lock: File,
-    head: Head,
+    checkpoint: Checkpoint,
     file: File,
     name: String,
     /// The last line.
-    tip: Tip,
+    head: ChainHead,
     /// Bytes of the file that are on the disk.
     synced: u64,
-    /// The bytes behind them: in the file, not yet on the disk. Kept, as a sync that failed may
-    /// have dropped them.
-    tail: Vec<u8>,
-    /// Whether something failed, so that what is behind the synced bytes may be anything.
+    /// The bytes behind them, in the file but not yet on the disk. They are kept because a failed
+    /// sync may have dropped them.
+    unsynced: Vec<u8>,
+    /// Whether a write or sync failed, so that the bytes behind the synced ones are undefined.
     is_suspect: bool,
+    /// The file's size on the disk, with the reserve.
     reserved: u64,
+    /// The size of the earlier files, in bytes.
+    earlier_bytes: u64,
+    /// Whether old files may have to be removed.
+    is_cut_due: bool,
     file_bytes_max: u64,
+    total_bytes_max: u64,
+}
+
+/// The oldest files of a log that is too large.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Excess {
+    /// The sequence number of their last line.
+    pub(super) through: u64,
+    /// The hash of that line.
+    pub(super) hash: LineHash,
+    /// Their size.
+    pub(super) bytes: u64,
+    names: Vec<String>,
 }
 
 impl Log {
-    /// Opens the log in the server's folder, making it on first use. A line that was being written
-    /// when its writer was killed is removed. Anything else that is wrong is returned beside
-    /// the log, which then goes on in a file of its own.
+    /// Opens the log in the server's folder, or creates it. A line that was cut off by a crash is
+    /// removed. Any other problem is returned, and the log continues in a file of its own.
     pub(super) fn open(
         server: &PrivateFolder,
-        file_bytes_max: u64,
+        options: &AuditOptions,
     ) -> Result<(Self, Option<String>), Error> {
-        Self::open_unless(server, file_bytes_max, |_| Ok(()))
+        Self::open_if(server, options, |_| Ok(()))
     }
 
-    /// The same where nothing is wrong but such a line; else nothing is changed.
-    pub(super) fn follow_up(server: &PrivateFolder, file_bytes_max: u64) -> Result<Self, Error> {
+    /// The same, but a log with any other problem stays as it is.
+    pub(super) fn open_intact(
+        server: &PrivateFolder,
+        options: &AuditOptions,
+    ) -> Result<Self, Error> {
         let refuse = |problem: &str| {
-            let path = server.path_of(reading::FOLDER);
+            let path = server.path_of(reader::FOLDER);
             let what = format!(
-                "the audit log is not what it was, and nothing is changed without it: {problem}; landline audit verify says more, and the server's \
-                 next start begins another file"
+                "audit log verification failed: {problem}. Run `landline audit verify` for details; the next start of the server continues in a new file"
             );
             Err(Error::state(path.display(), what))
         };
-        Self::open_unless(server, file_bytes_max, refuse).map(|(log, _)| log)
+        Self::open_if(server, options, refuse).map(|(log, _)| log)
     }
 
-    fn open_unless(
+    fn open_if(
         server: &PrivateFolder,
-        file_bytes_max: u64,
-        objection: impl Fn(&str) -> Result<(), Error>,
+        options: &AuditOptions,
+        check: impl Fn(&str) -> Result<(), Error>,
     ) -> Result<(Self, Option<String>), Error> {
-        let lock = server.open_lock(LOCK_FILE)?;
         let bad =
-            |problem: io::Error| Error::state(server.path_of(reading::FOLDER).display(), problem);
-        take(&lock).map_err(bad)?;
-        let head = Head::read(server)?;
-        // Made only by whoever may go on without what was in it.
-        if head != Known::Absent
-            && PrivateFolder::open_existing(&server.path_of(reading::FOLDER))?.is_none()
-        {
-            objection("the folder with its lines is gone")?;
+            |problem: io::Error| Error::state(server.path_of(reader::FOLDER).display(), problem);
+        let known = Checkpoint::read(server)?;
+        let has_folder = PrivateFolder::open_existing(&server.path_of(reader::FOLDER))?.is_some();
+        if known != KnownHead::Absent && !has_folder {
+            check("the folder with its lines is missing")?;
         }
-        let folder = server.subfolder(reading::FOLDER)?;
-        let found = reading::survey(&folder, head)?;
+        let folder = server.subfolder(reader::FOLDER)?;
+        let found = reader::survey(&folder, known)?;
         if let Some(problem) = &found.problem {
-            objection(problem)?;
+            check(problem)?;
         }
-        let (name, file) = match found.go_on {
-            Some(Numbered { name, .. }) => (name.clone(), open(&folder, &name).map_err(bad)?),
-            None => create(&folder, &found.tip).map_err(bad)?,
+        let (name, file) = match found.continues {
+            Some(LogFile { name, .. }) => (name.clone(), open(&folder, &name).map_err(bad)?),
+            None => create(&folder, &found.head).map_err(bad)?,
         };
-        put_in_order(&file, found.length).map_err(bad)?;
+        truncate(&file, found.length).map_err(bad)?;
         folder.sync()?;
         server.sync()?;
-        let head = Head::open(server, &found.tip)?;
-        lock.unlock().map_err(bad)?;
-        let log = Self {
+        let checkpoint = Checkpoint::open(server, &found.head)?;
+        let mut log = Self {
             server: server.clone(),
             folder,
-            lock,
-            head,
+            checkpoint,
             file,
             name,
-            tip: found.tip,
+            head: found.head,
             synced: found.length,
-            tail: Vec::new(),
+            unsynced: Vec::new(),
             is_suspect: false,
             reserved: 0,
-            file_bytes_max,
+            earlier_bytes: 0,
+            is_cut_due: true,
+            file_bytes_max: options.file_bytes_max,
+            total_bytes_max: options.total_bytes_max,
         };
+        log.earlier_bytes = log.measure_earlier_files();
         Ok((log, found.problem))
     }
 
-    /// Whether no line would be taken by a power cut.
-    pub(super) fn is_synced(&self) -> bool {
-        self.tail.is_empty()
+    /// The last line.
+    pub(super) fn head(&self) -> ChainHead {
+        self.head
     }
 
-    /// Appends the lines that `build` makes behind the last one, and syncs them if they are to be
-    /// durable. After an error none of them counts.
+    /// Whether all lines would survive a power cut.
+    pub(super) fn is_synced(&self) -> bool {
+        self.unsynced.is_empty()
+    }
+
+    /// Appends lines, which make `head` the last one. After an error none of them is in the log.
     pub(super) fn append(
         &mut self,
-        durable: bool,
-        build: impl FnOnce(Tip) -> (String, Tip),
+        lines: &[u8],
+        head: ChainHead,
+        is_durable: bool,
     ) -> io::Result<()> {
-        self.locked(|log| {
-            let (lines, tip) = build(log.tip);
-            log.write(lines.as_bytes(), tip, durable)
-        })
+        self.check_unchanged()?;
+        self.repair()?;
+        let added = lines.len() as u64;
+        if self.length() > 0 && self.length().saturating_add(added) > self.file_bytes_max {
+            // If no other file can be started, this one continues.
+            let _ = self.start_file();
+        }
+        let before = (self.unsynced.len(), self.head);
+        let written = self.file.write_all_at(lines, self.length());
+        self.unsynced.extend_from_slice(lines);
+        self.head = head;
+        let done = written.and_then(|()| if is_durable { self.sync_now() } else { Ok(()) });
+        if done.is_err() {
+            self.unsynced.truncate(before.0);
+            self.head = before.1;
+            self.is_suspect = true;
+            // At the latest before the next line is written.
+            let _ = self.repair();
+        }
+        done
     }
 
     /// Makes everything durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        if self.tail.is_empty() {
+        if self.unsynced.is_empty() {
             return Ok(());
         }
-        self.locked(Self::sync_now)
-    }
-
-    /// Works while no other process writes, on the log as it is now.
-    fn locked(&mut self, work: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
-        take(&self.lock)?;
-        let done = self
-            .follow()
-            .and_then(|()| self.mend())
-            .and_then(|()| work(self));
-        let _ = self.lock.unlock();
-        done
-    }
-
-    fn write(&mut self, lines: &[u8], tip: Tip, durable: bool) -> io::Result<()> {
-        let added = lines.len() as u64;
-        if self.length() > 0 && self.length().saturating_add(added) > self.file_bytes_max {
-            // Where no other file can be begun, this one goes on.
-            let _ = self.rotate();
-        }
-        self.reserve(added);
-        let before = (self.tail.len(), self.tip);
-        let written = self.file.write_all_at(lines, self.length());
-        self.tail.extend_from_slice(lines);
-        self.tip = tip;
-        let done = written.and_then(|()| if durable { self.sync_now() } else { Ok(()) });
-        if done.is_err() {
-            self.tail.truncate(before.0);
-            self.tip = before.1;
-            self.is_suspect = true;
-            // Now, if it can be; at the latest before anything else is written.
-            let _ = self.mend();
-        }
-        done
+        self.check_unchanged()?;
+        self.repair()?;
+        self.sync_now()
     }
 
     fn sync_now(&mut self) -> io::Result<()> {
@@ -186,125 +182,170 @@ impl Log {
             self.is_suspect = true;
             return Err(error);
         }
-        // The lines are on the disk, and nothing takes that back. A head that cannot be told is
-        // told before the next line is written.
+        // The lines are on the disk for good. A checkpoint that cannot be written now is written
+        // before the next line.
         self.synced = self.length();
-        self.tail.clear();
-        let _ = self.head.write(&self.tip);
+        self.unsynced.clear();
+        let _ = self.checkpoint.write(&self.head);
         Ok(())
     }
 
     fn length(&self) -> u64 {
-        self.synced.saturating_add(self.tail.len() as u64)
+        self.synced.saturating_add(self.unsynced.len() as u64)
     }
 
-    /// Sees to it that the files are as this process left them, or as another that writes the log
-    /// has; anything else is an error.
-    fn follow(&mut self) -> io::Result<()> {
-        let is_ours = self.folder.is_same_file(&self.name, &self.file) && self.head.is_unchanged();
+    /// Checks that the files are as this process left them. Files that were moved away or lost, and
+    /// put back with the same content, are opened again.
+    fn check_unchanged(&mut self) -> io::Result<()> {
+        let is_same =
+            self.folder.is_same_file(&self.name, &self.file) && self.checkpoint.is_unchanged();
         let length = self.file.metadata()?.len();
-        if is_ours && (self.is_suspect || length == self.length()) {
+        if is_same && (self.is_suspect || length == self.length()) {
             return Ok(());
         }
-        let changed = |problem: String| {
-            io::Error::other(format!("it was changed by another program: {problem}"))
-        };
-        // By its path: the one that was opened may have been moved away.
-        let path = self.server.path_of(reading::FOLDER);
-        let folder =
-            PrivateFolder::open_existing(&path).map_err(|error| changed(error.to_string()))?;
-        self.folder = folder.ok_or_else(|| changed(format!("{} is gone", reading::FOLDER)))?;
-        let found = Head::read(&self.server)
-            .and_then(|head| reading::survey(&self.folder, head))
-            .map_err(|error| changed(error.to_string()))?;
-        let (None, Some(Numbered { name, .. })) = (found.problem.clone(), found.go_on) else {
-            return Err(changed(
-                found
-                    .problem
-                    .unwrap_or_else(|| "its last file is gone".to_owned()),
-            ));
-        };
-        if found.tip.seq < self.tip.seq {
-            return Err(changed(format!(
-                "it ends with line {}, and line {} was written",
-                found.tip.seq, self.tip.seq
-            )));
+        match self.reopen() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(io::Error::other(
+                "another program has changed it; run `landline audit verify` for details",
+            )),
+            Err(error) => Err(io::Error::other(error.to_string())),
         }
-        let file = open(&self.folder, &name)?;
-        put_in_order(&file, found.length)?;
-        self.head = Head::open(&self.server, &found.tip)
-            .map_err(|error| io::Error::other(error.to_string()))?;
-        (self.name, self.file, self.tip, self.synced) = (name, file, found.tip, found.length);
-        self.tail.clear();
-        (self.is_suspect, self.reserved) = (false, 0);
-        Ok(())
     }
 
-    /// After a failure: what was written and not synced is written again, nothing is behind it, and
-    /// the head knows what is synced.
-    fn mend(&mut self) -> io::Result<()> {
+    /// Opens the files again if they end with the last line that was written.
+    fn reopen(&mut self) -> Result<bool, Error> {
+        let known = Checkpoint::read(&self.server)?;
+        // By its path: the folder that is open may have been moved away.
+        let path = self.server.path_of(reader::FOLDER);
+        let Some(folder) = PrivateFolder::open_existing(&path)? else {
+            return Ok(false);
+        };
+        let found = reader::survey(&folder, known)?;
+        let Some(LogFile { name, .. }) = found.continues.filter(|_| found.head == self.head) else {
+            return Ok(false);
+        };
+        let failed = |error: io::Error| Error::state(folder.path_of(&name).display(), error);
+        let file = open(&folder, &name).map_err(failed)?;
+        truncate(&file, found.length).map_err(failed)?;
+        self.checkpoint = Checkpoint::open(&self.server, &found.head)?;
+        (self.folder, self.name, self.file) = (folder, name, file);
+        self.synced = found.length;
+        self.unsynced.clear();
+        (self.is_suspect, self.reserved) = (false, 0);
+        Ok(true)
+    }
+
+    /// After a failure: writes the unsynced lines again, removes everything behind them, and
+    /// updates the checkpoint.
+    fn repair(&mut self) -> io::Result<()> {
         if self.is_suspect {
             self.file.set_len(self.synced)?;
             self.reserved = 0;
-            self.file.write_all_at(&self.tail, self.synced)?;
+            self.file.write_all_at(&self.unsynced, self.synced)?;
             self.is_suspect = false;
         }
-        if self.tail.is_empty() {
-            self.head.write(&self.tip)
+        if self.unsynced.is_empty() {
+            self.checkpoint.write(&self.head)
         } else {
             Ok(())
         }
     }
 
-    /// Begins another file.
-    fn rotate(&mut self) -> io::Result<()> {
+    /// Starts a new file.
+    fn start_file(&mut self) -> io::Result<()> {
         self.sync_now()?;
-        self.head.sync()?;
-        let (name, file) = create(&self.folder, &self.tip)?;
+        self.checkpoint.sync()?;
+        let (name, file) = create(&self.folder, &self.head)?;
         self.folder
             .sync()
             .map_err(|error| io::Error::other(error.to_string()))?;
-        // What was taken ahead is given back.
+        // Frees the reserve.
         let _ = self.file.set_len(self.synced);
+        self.earlier_bytes = self.earlier_bytes.saturating_add(self.synced);
+        self.is_cut_due = true;
         (self.name, self.file, self.synced, self.reserved) = (name, file, 0, 0);
+        self.extend_reserve();
         Ok(())
     }
 
-    /// Takes space ahead of what is about to be `added`. Where there is none, what is left of it is
-    /// used up.
-    fn reserve(&mut self, added: u64) {
-        let needed = self.length().saturating_add(added);
-        let part = PrivateFolder::disk_bytes(&self.file).unwrap_or(0) / RESERVE_PART;
+    /// Reserves disk space ahead of the next lines. Returns false if the disk has no more of it;
+    /// what is left of the reserve stays.
+    pub(super) fn extend_reserve(&mut self) -> bool {
+        let part = PrivateFolder::disk_bytes(&self.file).unwrap_or(0) / RESERVE_DIVISOR;
         let ahead = RESERVE_BYTES.min(part);
-        if needed.saturating_add(ahead / 2) >= self.reserved
-            && PrivateFolder::reserve(&self.file, self.reserved, needed.saturating_add(ahead))
-                .is_ok()
-        {
-            self.reserved = needed.saturating_add(ahead);
+        // Half of the reserve again, so that not every line allocates.
+        if self.length().saturating_add(ahead) <= self.reserved {
+            return true;
         }
+        let wanted = self
+            .length()
+            .saturating_add(ahead)
+            .saturating_add(ahead / 2);
+        let reserved = PrivateFolder::reserve(&self.file, self.reserved, wanted);
+        if reserved.is_ok() {
+            self.reserved = wanted;
+        }
+        // A file system that cannot reserve space has no reserve.
+        !matches!(&reserved, Err(error) if error.kind() == io::ErrorKind::StorageFull)
     }
-}
 
-/// Takes the lock, which another process holds for as long as it writes a few lines.
-fn take(lock: &File) -> io::Result<()> {
-    let deadline = Instant::now() + LOCK_TIME;
-    loop {
-        match lock.try_lock().map_err(io::Error::from) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            Err(_) if Instant::now() >= deadline => {
-                return Err(io::Error::other(format!(
-                    "another process has held {LOCK_FILE} for 3 s"
-                )));
+    /// The oldest files, as many as have to be removed so that another file fits. It is asked for
+    /// once per file: files that cannot be removed are tried again with the next one.
+    pub(super) fn excess(&mut self) -> Option<Excess> {
+        let allowed = self.total_bytes_max.saturating_sub(self.file_bytes_max);
+        if !std::mem::take(&mut self.is_cut_due) || self.earlier_bytes <= allowed {
+            return None;
+        }
+        let files = reader::files(&self.folder).ok()?;
+        let mut left = self.earlier_bytes;
+        let mut excess = Excess {
+            through: 0,
+            hash: LineHash::NONE,
+            bytes: 0,
+            names: Vec::new(),
+        };
+        for (file, next) in files.iter().zip(files.iter().skip(1)) {
+            if left <= allowed {
+                break;
             }
-            Err(_) => std::thread::sleep(LOOK_TIME),
+            let bytes = self.size_of(&file.name);
+            left = left.saturating_sub(bytes);
+            excess.bytes += bytes;
+            excess.through = next.first.saturating_sub(1);
+            excess.names.push(file.name.clone());
         }
+        let kept = files.get(excess.names.len())?;
+        excess.hash = reader::first_link(&self.folder, &kept.name)?;
+        (!excess.names.is_empty()).then_some(excess)
+    }
+
+    /// Removes files, the oldest first, so that a crash leaves a log without a hole.
+    pub(super) fn remove_excess(&mut self, excess: &Excess) {
+        for name in &excess.names {
+            if self.folder.remove(name).is_err() {
+                break;
+            }
+        }
+        self.earlier_bytes = self.measure_earlier_files();
+    }
+
+    /// The size of all files before the current one.
+    fn measure_earlier_files(&self) -> u64 {
+        let files = reader::files(&self.folder).unwrap_or_default();
+        let earlier = files.iter().filter(|file| file.name != self.name);
+        earlier.map(|file| self.size_of(&file.name)).sum()
+    }
+
+    fn size_of(&self, name: &str) -> u64 {
+        let file = self.folder.open_to_read(name).ok().flatten();
+        file.and_then(|file| file.metadata().ok())
+            .map_or(0, |metadata| metadata.len())
     }
 }
 
-/// Removes what is behind the whole lines of a file, and makes the rest durable.
-fn put_in_order(file: &File, length: u64) -> io::Result<()> {
-    // Set to what it is, it would lose the space that was taken ahead.
+/// Removes everything behind the whole lines of a file, and makes the rest durable.
+fn truncate(file: &File, length: u64) -> io::Result<()> {
+    // Setting the length that it has would free the reserve.
     if file.metadata()?.len() != length {
         file.set_len(length)?;
     }
@@ -313,12 +354,12 @@ fn put_in_order(file: &File, length: u64) -> io::Result<()> {
 
 fn open(folder: &PrivateFolder, name: &str) -> io::Result<File> {
     let file = folder.open_own(name)?;
-    file.ok_or_else(|| io::Error::other(format!("{name} is not a regular file of ours alone")))
+    file.ok_or_else(|| io::Error::other(format!("{name} is not a regular file of this user alone")))
 }
 
-/// Makes the file for the lines behind `tip`.
-fn create(folder: &PrivateFolder, tip: &Tip) -> io::Result<(String, File)> {
-    let name = reading::file_name(tip.seq.saturating_add(1));
+/// Creates the file for the lines behind `head`.
+fn create(folder: &PrivateFolder, head: &ChainHead) -> io::Result<(String, File)> {
+    let name = reader::file_name(head.seq.saturating_add(1));
     let file = folder.create_file(&name)?;
     Ok((name, file))
 }

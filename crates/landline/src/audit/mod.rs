@@ -1,28 +1,28 @@
-//! The audit log: who did what, one JSON object a line, each holding the hash of the line before it
-//! (`docs/audit.md`).
+//! The audit log: who did what, as one JSON object per line. Each line holds the hash of the line
+//! before it (`docs/audit.md`).
 //!
-//! **What is not written down is not done.** Whoever does something that has to be in the log calls
-//! [`Audit::record`] *before it is done* (in a service: `account.record(|user, session|
-//! Entry::...)`), and does it only where that succeeds; the error has the code `audit` and is told
-//! to the client as any other. In a blocking thread that is [`Audit::record_blocking`]. For what is
-//! over or was refused anyway, and so cannot be prevented any more, there is [`Audit::note`], which
-//! waits for nothing.
+//! **The server does nothing that it cannot log.** Code that does something which has to be in the
+//! log calls [`Audit::record`] *before* it acts, and acts only if that succeeds. The error has the
+//! code `audit` or `audit-quota` and goes to the client as any other. In a blocking thread that is
+//! [`Audit::record_blocking`]. [`Audit::note`] is for what has happened already: it does not wait.
 //!
-//! How safe an entry is when `record` returns is the entry's own matter ([`Entry`] says it): a
-//! login, an admin change and a stored file are on the disk, so that a power cut does not take the
-//! line of what was acknowledged; others are in the file, so that no end of this process takes
-//! them, and on the disk 100 ms later. Syncs are shared by all who wait at the time.
+//! The [`Activity`] decides how safe its line is when `record` returns. A login, an admin change
+//! and a stored file are on the disk, so that they survive a power cut. The others are in the file,
+//! so that they survive the end of the process, and on the disk 100 ms later. Callers that wait at
+//! the same time share a sync.
 //!
-//! To log something new: a variant of [`Entry`], its [need](Entry), a row in `docs/audit.md`.
+//! Every activity is published once it is in the log: see [`Audit::subscribe`].
+//!
+//! To log something new, add a variant to [`Activity`] and a row to `docs/audit.md`.
 
-mod crowd;
-mod entry;
-mod head;
+mod aggregate;
+mod budget;
+mod checkpoint;
 mod line;
 mod log;
-mod reading;
+mod reader;
 mod since;
-mod walk;
+mod verify;
 mod writer;
 
 use std::{
@@ -33,142 +33,211 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crowd::Crowd;
-pub use entry::Entry;
+use aggregate::{Aggregator, Kind};
 use landline_proto::ErrorCode;
-pub use line::{Hash, LINE_BYTES_MAX, Line, Tip};
+pub use line::{ChainHead, LINE_BYTES_MAX, LineHash, LogLine, encode_line};
 use log::Log;
-pub use reading::Reader;
+pub use reader::Reader;
 pub use since::Since;
-pub use walk::{Flaw, Report, Walk};
-use writer::Request;
+use tokio::sync::broadcast;
+pub use verify::{ChainVerifier, Report, Violation};
+use writer::{Entry, Refusal, Request};
 
-use crate::{Error, paths::PrivateFolder};
+use crate::{
+    Error,
+    activity::{Activity, Record},
+    paths::PrivateFolder,
+};
 
-/// How many entries may wait to be written.
+/// How many activities may wait to be written.
 const QUEUE: usize = 4096;
-/// How long anybody waits for an answer, in all.
+/// How many published activities a subscriber may lag behind.
+const PUBLISHED: usize = 4096;
+/// How long a caller waits for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// How often it is looked whether there is room in the queue again, or the lock is free.
-const LOOK_TIME: Duration = Duration::from_millis(10);
+/// The time between two looks for room in a full queue.
+const RETRY_TIME: Duration = Duration::from_millis(10);
 
-/// How the audit log is kept.
+const MIB: u64 = 1 << 20;
+
+/// The limits of the audit log.
 #[derive(Debug, Clone, Copy)]
 pub struct AuditOptions {
-    /// A file that would grow past this many bytes is left as it is, and another one begun.
+    /// The size of a file, in bytes. A larger one is closed and another one started.
     pub file_bytes_max: u64,
+    /// The size of all files, in bytes. Older files are removed.
+    pub total_bytes_max: u64,
+    /// The lines that one user may cause in a day (UTC), in bytes. Further requests of the user
+    /// are denied.
+    pub user_day_bytes_max: u64,
 }
 
 impl Default for AuditOptions {
     fn default() -> Self {
         Self {
-            file_bytes_max: 64 << 20,
+            file_bytes_max: 64 * MIB,
+            total_bytes_max: 1024 * MIB,
+            user_day_bytes_max: 64 * MIB,
         }
     }
 }
 
-/// The audit log, open to be written. Clones write the same log.
+/// Which limits apply to an activity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// A user's: the daily limit applies, and nothing is written while the disk is full.
+    Limited,
+    /// An admin's: the daily limit applies. The reserve on the disk may be used.
+    Admin,
+    /// An owner's, or the server's own: no daily limit, and the reserve may be used.
+    Exempt,
+}
+
+/// The audit log, open for writing. Clones write the same log.
 #[derive(Clone)]
 pub struct Audit {
     requests: mpsc::SyncSender<Request>,
-    /// What there was no room for in the queue.
-    overflow: Arc<Mutex<Crowd>>,
+    /// The counts of activities that found the queue full.
+    overflow: Arc<Mutex<Aggregator>>,
+    published: broadcast::WeakSender<Arc<Record>>,
 }
 
 impl Audit {
-    /// Opens the log in the server's own folder, making it on first use, and puts its end in order.
-    /// What is wrong with it otherwise, if anything is, is returned, and is in the log too.
-    /// Blocking.
+    /// Opens the log in the server's own folder, or creates it. Nobody else may write it meanwhile.
+    ///
+    /// A line that was cut off by a crash is removed. If anything else is wrong, the log continues
+    /// in a new file. The problem is recorded there and returned.
     ///
     /// # Errors
-    /// [`Error::State`] where it cannot be written.
+    /// [`Error::State`] if it cannot be written.
+    ///
+    /// # Blocking
+    /// Reads and writes files.
     pub fn open(
         server: &PrivateFolder,
         options: &AuditOptions,
     ) -> Result<(Self, Option<String>), Error> {
-        let (log, problem) = Log::open(server, options.file_bytes_max)?;
-        let audit = Self::write(log)?;
+        let (log, problem) = Log::open(server, options)?;
+        let audit = Self::start(log, options)?;
         if let Some(problem) = &problem {
-            audit.record_blocking(Entry::Gap {
-                problem: problem.clone(),
-            })?;
+            let problem = problem.clone();
+            audit.record_blocking(Activity::Gap { problem }, Priority::Exempt)?;
         }
         Ok((audit, problem))
     }
 
-    /// Opens the log for a command that changes something on the server's machine, while the server
-    /// runs or not. Blocking.
+    /// Opens the log for a command on the server's machine, while no server runs.
     ///
     /// # Errors
-    /// [`Error::State`] where it cannot be written, or something is wrong with it.
-    pub(crate) fn follow(server: &PrivateFolder) -> Result<Self, Error> {
-        Self::write(Log::follow_up(
-            server,
-            AuditOptions::default().file_bytes_max,
-        )?)
+    /// [`Error::State`] if it cannot be written, or anything is wrong with it but a line that was
+    /// cut off by a crash.
+    ///
+    /// # Blocking
+    /// Reads and writes files.
+    pub(crate) fn open_intact(server: &PrivateFolder) -> Result<Self, Error> {
+        let options = AuditOptions::default();
+        Self::start(Log::open_intact(server, &options)?, &options)
     }
 
-    fn write(log: Log) -> Result<Self, Error> {
-        let (requests, asked) = mpsc::sync_channel(QUEUE);
-        let overflow = Arc::new(Mutex::new(Crowd::default()));
-        let overflowed = overflow.clone();
+    fn start(log: Log, options: &AuditOptions) -> Result<Self, Error> {
+        let (requests, received) = mpsc::sync_channel(QUEUE);
+        let overflow = Arc::new(Mutex::new(Aggregator::default()));
+        let (publisher, _) = broadcast::channel(PUBLISHED);
+        let audit = Self {
+            requests,
+            overflow: overflow.clone(),
+            published: publisher.downgrade(),
+        };
+        let user_day_bytes_max = options.user_day_bytes_max;
         std::thread::Builder::new()
             .name("audit".into())
-            .spawn(move || writer::run(log, &asked, &overflowed))
+            .spawn(move || writer::run(log, &received, &overflow, publisher, user_day_bytes_max))
             .map_err(|error| Error::state("the audit log", error))?;
-        Ok(Self { requests, overflow })
+        Ok(audit)
     }
 
-    /// Writes down what is about to be done, and returns once that is as safe as the entry has to
-    /// be, or after 5 s. Not cancel-safe: when this is dropped, the entry may be in the log or
-    /// not.
+    /// Subscribes to all activities from now on, in the order of the log. It ends with the log.
     ///
-    /// # Errors
-    /// `audit` where it cannot be written, or was not in time. Then it must not be done.
-    pub async fn record(&self, entry: Entry) -> Result<(), Error> {
-        let audit = self.clone();
-        tokio::task::spawn_blocking(move || audit.record_blocking(entry))
-            .await
-            .unwrap_or_else(|_| Err(gone()))
-    }
-
-    /// The same, in a thread that may block.
-    ///
-    /// # Errors
-    /// As [`record`](Self::record).
-    pub fn record_blocking(&self, entry: Entry) -> Result<(), Error> {
-        self.ask(|answer| Request::Write(entry, Some(answer)))
-    }
-
-    /// Writes down what has happened, soon, and waits for nothing. What cannot be written, or finds
-    /// the queue full, is counted, and the count written once that is possible.
-    pub fn note(&self, entry: Entry) {
-        // Held while it is tried: what is counted here is fetched only after what fills the queue
-        // now.
-        let mut overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(TrySendError::Full(Request::Write(entry, _))) =
-            self.requests.try_send(Request::Write(entry, None))
-        {
-            overflow.add(entry.kind(), 1, Instant::now());
+    /// A subscriber that reads too slowly loses the oldest ones, and is told how many. Services get
+    /// what their user may see from
+    /// [`ServiceContext::subscribe`](crate::session::ServiceContext::subscribe).
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {
+        match self.published.upgrade() {
+            Some(publisher) => publisher.subscribe(),
+            // The writer has ended.
+            None => broadcast::channel(1).1,
         }
     }
 
-    /// Writes that the server ends, and what was only counted so far, durably.
+    /// Records what is about to be done, and returns once the line is as safe as it has to be, at
+    /// most 5 s later.
     ///
     /// # Errors
-    /// `audit` where it cannot be written.
+    /// `audit` if it cannot be written; `audit-quota` if the user's lines of this day are used up.
+    /// The caller must not act then.
+    ///
+    /// # Cancel safety
+    /// None: the activity may be in the log or not.
+    pub async fn record(&self, activity: Activity, priority: Priority) -> Result<(), Error> {
+        let audit = self.clone();
+        tokio::task::spawn_blocking(move || audit.record_blocking(activity, priority))
+            .await
+            .unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// As [`record`](Self::record).
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    ///
+    /// # Blocking
+    /// Waits for the disk.
+    pub fn record_blocking(&self, activity: Activity, priority: Priority) -> Result<(), Error> {
+        self.ask(|answer| {
+            Request::Write(Entry {
+                activity,
+                priority,
+                answer: Some(answer),
+            })
+        })
+    }
+
+    /// Records what has happened, without waiting.
+    ///
+    /// An activity that cannot be written, or finds the queue full, is counted. The count is
+    /// recorded as soon as possible.
+    pub fn note(&self, activity: Activity, priority: Priority) {
+        // Held meanwhile, so that the writer fetches this count after what fills the queue now.
+        let mut overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
+        let request = Request::Write(Entry {
+            activity,
+            priority,
+            answer: None,
+        });
+        if let Err(TrySendError::Full(Request::Write(entry))) = self.requests.try_send(request) {
+            overflow.add(Kind::of(&entry.activity), 1, Instant::now());
+        }
+    }
+
+    /// Records that the server stops, and all counts, durably.
+    ///
+    /// # Errors
+    /// `audit` if they cannot be written.
     pub async fn close(&self) -> Result<(), Error> {
-        self.note(Entry::Stopped {});
+        self.note(Activity::Stopped {}, Priority::Exempt);
         let audit = self.clone();
         tokio::task::spawn_blocking(move || audit.flush())
             .await
-            .unwrap_or_else(|_| Err(gone()))
+            .unwrap_or_else(|_| Err(ended()))
     }
 
-    /// Writes what was only counted so far, and makes everything durable. Blocking.
+    /// Records all counts, and makes everything durable.
     ///
     /// # Errors
-    /// `audit` where it cannot be written.
+    /// `audit` if they cannot be written.
+    ///
+    /// # Blocking
+    /// Waits for the disk.
     pub fn flush(&self) -> Result<(), Error> {
         self.ask(Request::Flush)
     }
@@ -182,81 +251,38 @@ impl Audit {
         let mut request = request(answer);
         while let Err(error) = self.requests.try_send(request) {
             match error {
-                TrySendError::Disconnected(_) => return Err(gone()),
+                TrySendError::Disconnected(_) => return Err(ended()),
                 TrySendError::Full(_) if Instant::now() >= deadline => return Err(late()),
                 TrySendError::Full(returned) => request = returned,
             }
-            std::thread::sleep(LOOK_TIME);
+            std::thread::sleep(RETRY_TIME);
         }
         match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(done) => done.map_err(|problem: String| unwritten(&problem)),
+            Ok(done) => done.map_err(|refusal| match refusal {
+                Refusal::Unwritten(problem) => unwritten(&problem),
+                Refusal::OverQuota => Error::here(
+                    ErrorCode::AuditQuota,
+                    "the user has used up the audit log's space for one day; it is free again at midnight UTC",
+                ),
+            }),
             Err(RecvTimeoutError::Timeout) => Err(late()),
-            Err(RecvTimeoutError::Disconnected) => Err(gone()),
+            Err(RecvTimeoutError::Disconnected) => Err(ended()),
         }
     }
 }
 
 fn unwritten(problem: &str) -> Error {
-    let message =
-        format!("the server cannot write its audit log, and does nothing without it: {problem}");
+    let message = format!("the server cannot write its audit log: {problem}");
     Error::here(ErrorCode::Audit, message)
 }
 
 fn late() -> Error {
-    unwritten("it was not written within 5 s")
+    unwritten("the line was not written within 5 s")
 }
 
-fn gone() -> Error {
+fn ended() -> Error {
     unwritten("its thread has ended")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_overflows_the_queue_is_counted_and_a_lock_that_is_held_is_no_wait_for_ever() {
-        let scratch = crate::paths::TempDir::create(&std::env::temp_dir()).unwrap();
-        let folder = scratch.create_folder("state").unwrap();
-        let server = PrivateFolder::open_or_create(&folder)
-            .unwrap()
-            .subfolder("server")
-            .unwrap();
-        let (audit, _) = Audit::open(&server, &AuditOptions::default()).unwrap();
-        let logout = || Entry::Logout {
-            user: "alice".into(),
-            session: "1".into(),
-        };
-        audit.record_blocking(logout()).unwrap();
-        let held = server.lock("audit-lock").unwrap();
-        let noted = 3 * QUEUE as u64;
-        for _ in 0..noted {
-            audit.note(logout());
-        }
-        let refused = audit.record_blocking(logout()).unwrap_err();
-        assert!(refused.to_string().contains("audit log"), "{refused}");
-        drop(held);
-        while audit.flush().is_err() {}
-        let (mut lines, mut counted) = (0, 0);
-        let bytes = server
-            .subfolder("audit")
-            .unwrap()
-            .read(&reading::file_name(1), 64 << 20)
-            .unwrap()
-            .unwrap();
-        for line in std::str::from_utf8(&bytes).unwrap().lines() {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            match line["event"].as_str() {
-                Some("logout") => lines += 1,
-                Some("more") => counted += line["count"].as_u64().unwrap(),
-                _ => {}
-            }
-        }
-        assert!(counted > 0);
-        // The one that was refused may have been written when there was nobody left to tell.
-        assert!(
-            (noted + 1..=noted + 2).contains(&(lines + counted)),
-            "{lines} lines and {counted} more of {noted}"
-        );
-    }
-}
+mod tests;

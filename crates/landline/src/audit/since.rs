@@ -1,4 +1,4 @@
-//! From when on lines are of interest.
+//! The start of a range of lines.
 
 use std::str::FromStr;
 
@@ -7,18 +7,18 @@ use time::{
     format_description::well_known::{Iso8601, Rfc3339},
 };
 
-use super::Line;
+use super::LogLine;
 
 /// The length of a date: `2026-11-20`.
 const DATE_CHARS: usize = 10;
 
-/// A moment, as people write it: `90s`, `30m`, `1h`, `2d` ago, a date in UTC (`2026-11-20`), or RFC
+/// A time as people write it: `90s`, `30m`, `1h`, `2d` ago, a date in UTC (`2026-11-20`), or RFC
 /// 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Since(OffsetDateTime);
 
 impl Since {
-    /// Reads it, `now` being now; `None` where it is none of these.
+    /// Parses it; `None` if it is none of these.
     pub fn parse(text: &str, now: OffsetDateTime) -> Option<Self> {
         let ago = || {
             let (unit, seconds) = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]
@@ -27,7 +27,7 @@ impl Since {
             let count: u32 = text.strip_suffix(unit)?.parse().ok()?;
             now.checked_sub(Duration::seconds(i64::from(count).checked_mul(seconds)?))
         };
-        // With a time behind it, it is not taken for the day alone.
+        // A date with a time behind it is not taken for the whole day.
         let date = || {
             Some(text)
                 .filter(|text| text.len() == DATE_CHARS)
@@ -40,8 +40,8 @@ impl Since {
             .map(Self)
     }
 
-    /// Whether a line was written then or later.
-    pub fn includes(&self, line: &Line) -> bool {
+    /// Whether a line was written at that time or later.
+    pub fn includes(&self, line: &LogLine) -> bool {
         line.written().is_some_and(|time| time >= self.0)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use landline_proto::{ErrorCode, Header, Message, Name};
+use landline_proto::{ErrorCode, Header, Message, Name, login::UserName};
 
 use super::{
     Algorithm, Allowance, Copied, Input, Partials, Progress,
@@ -16,8 +16,8 @@ use super::{
     staging::{Plan, Staging},
 };
 use crate::{
-    Error, Event,
-    audit::Entry,
+    Error,
+    activity::{Activity, Direction},
     net::Channel,
     paths::SourceFile,
     rights::{Right, Rights},
@@ -62,55 +62,32 @@ impl Service for FilesService {
     ) -> ServiceFuture<'a> {
         Box::pin(async move {
             while let Some(header) = context.next_request(channel).await? {
-                let transfer = match header.kind() {
+                match header.kind() {
                     Put::TYPE => self.put(channel, context, &header).await?,
                     _ => get(channel, context, &header).await?,
-                };
-                context.set_activity(SERVICE);
-                if let Some(transfer) = transfer {
-                    transfer.report(context);
                 }
+                context.set_activity(SERVICE);
             }
             Ok(())
         })
     }
 }
 
-/// A request that was answered in full.
-struct Transfer {
-    direction: &'static str,
+/// The activity of a copy that is complete.
+fn transfer(
+    user: UserName,
+    session: String,
+    direction: Direction,
     path: Vec<u8>,
-    copied: Copied,
-}
-
-impl Transfer {
-    fn report(self, context: &ServiceContext) {
-        let Self {
-            direction,
-            path,
-            copied,
-        } = self;
-        context.report(|user, session| Event::Transfer {
-            user,
-            session,
-            direction,
-            path: String::from_utf8_lossy(&path).into_owned(),
-            length: copied.length,
-            digest: copied.digest.to_string(),
-        });
-    }
-
-    fn entry(&self, user: String, session: String) -> Entry {
-        let Copied { length, digest } = self.copied;
-        let (direction, path) = (self.direction, Name(self.path.clone()));
-        Entry::Transfer {
-            user,
-            session,
-            direction,
-            path,
-            length,
-            digest: digest.to_string(),
-        }
+    copied: &Copied,
+) -> Activity {
+    Activity::Transfer {
+        user,
+        session,
+        direction,
+        path: Name(path),
+        length: copied.length,
+        digest: copied.digest.to_string(),
     }
 }
 
@@ -120,24 +97,20 @@ impl FilesService {
         channel: &mut Channel,
         context: &ServiceContext,
         header: &Header,
-    ) -> Result<Option<Transfer>, Error> {
+    ) -> Result<(), Error> {
         let put: Put = header.read()?;
         check_mode(put.mode)?;
         let (length, algorithm) = (put.length, put.algorithm);
         // Rules that come into force from here on are noticed while the content flows.
         let mut rules = context.rights().watch();
         let now = rules.borrow_and_update().clone();
-        context
-            .audit_rate_limiter()
-            .consume_request(put.path.0.len())
-            .await;
         let (partials, preparing) = (self.partials.clone(), context.clone());
         let prepare = move |_: &WorkUnit| prepare_put(&partials, &preparing, put, &now);
         let staging = match context.blocking("files put", prepare).await {
             Ok(staging) => staging,
             Err(error) => {
                 context.answer_failure(channel, error).await?;
-                return Ok(None);
+                return Ok(());
             }
         };
         let path = staging.destination().path_bytes();
@@ -156,12 +129,9 @@ impl FilesService {
         // Together with the commit: whatever ends the session meanwhile, what is stored is in the
         // log.
         let record = move |copied: &Copied| {
-            let transfer = Transfer {
-                direction: Put::TYPE,
-                path: stored,
-                copied: *copied,
-            };
-            recording.record_blocking(|user, session| transfer.entry(user, session))
+            recording.record_blocking(|user, session| {
+                transfer(user, session, Direction::Put, stored, copied)
+            })
         };
         let sink = Sink::File(Box::new(staging));
         let receiving = receiver::receive(
@@ -178,12 +148,7 @@ impl FilesService {
                 return Err(Error::here(ErrorCode::Superseded, message));
             }
         };
-        receiver::acknowledge(channel, &copied).await?;
-        Ok(Some(Transfer {
-            direction: Put::TYPE,
-            path,
-            copied,
-        }))
+        receiver::acknowledge(channel, &copied).await
     }
 }
 
@@ -201,7 +166,12 @@ fn prepare_put(
         &path,
         put.name.as_ref().map(|name| &name.0[..]),
     )?;
-    record_start(context, Put::TYPE, destination.path_bytes(), put.length)?;
+    record_start(
+        context,
+        Direction::Put,
+        destination.path_bytes(),
+        put.length,
+    )?;
     let source = put.source.filter(|_| put.algorithm == Algorithm::Blake3);
     // The copies of one user are nothing to another, whatever the name.
     let named = match &source {
@@ -247,20 +217,16 @@ async fn get(
     channel: &mut Channel,
     context: &ServiceContext,
     header: &Header,
-) -> Result<Option<Transfer>, Error> {
+) -> Result<(), Error> {
     let get: Get = header.read()?;
     let mut rules = context.rights().watch();
     let now = rules.borrow_and_update().clone();
-    context
-        .audit_rate_limiter()
-        .consume_request(get.path.0.len())
-        .await;
     let located = now.locate(context.user(), &get.path.0);
     let path = match located {
         Ok(path) => path.into_owned(),
         Err(error) => {
             context.answer_failure(channel, error).await?;
-            return Ok(None);
+            return Ok(());
         }
     };
     let still = still_may(context, path.clone(), false);
@@ -270,14 +236,14 @@ async fn get(
             .root()
             .open_source(now.files(preparing.user()), &path)?;
         let name = source.name.clone().into_bytes();
-        record_start(&preparing, Get::TYPE, name, Some(source.length))?;
+        record_start(&preparing, Direction::Get, name, Some(source.length))?;
         Ok(source)
     };
     let source = match context.blocking("files get", prepare).await {
         Ok(source) => source,
         Err(error) => {
             context.answer_failure(channel, error).await?;
-            return Ok(None);
+            return Ok(());
         }
     };
     let path = source.name.clone().into_bytes();
@@ -306,24 +272,19 @@ async fn get(
         }
         copied = sender::send(channel, input, offset, &progress) => copied?,
     };
-    let transfer = Transfer {
-        direction: Get::TYPE,
-        path,
-        copied,
-    };
-    // The client has it: nothing can be held back any more.
-    context.note(|user, session| transfer.entry(user, session));
-    Ok(Some(transfer))
+    // The client has the content already, so this does not wait.
+    context.note(|user, session| transfer(user, session, Direction::Get, path, &copied));
+    Ok(())
 }
 
 /// Records that a copy begins. Blocking.
 fn record_start(
     context: &ServiceContext,
-    direction: &'static str,
+    direction: Direction,
     path: Vec<u8>,
     length: Option<u64>,
 ) -> Result<(), Error> {
-    context.record_blocking(|user, session| Entry::TransferStart {
+    context.record_blocking(|user, session| Activity::TransferStart {
         user,
         session,
         direction,

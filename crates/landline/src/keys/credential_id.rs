@@ -3,6 +3,7 @@
 use std::fmt;
 
 use landline_proto::login::{PasswordId, SecretId};
+use serde::{Serialize, Serializer};
 
 /// The credential that a login proved.
 ///
@@ -25,6 +26,12 @@ impl fmt::Display for CredentialId {
             Self::Secret(id) => write!(f, "secret:{id}"),
             Self::Password(id) => write!(f, "password:{id}"),
         }
+    }
+}
+
+impl Serialize for CredentialId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

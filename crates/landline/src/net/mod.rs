@@ -19,7 +19,7 @@ pub use dial::{DialedStream, FirstByteTime, Route, dial};
 pub use landline_socketserver::activation;
 pub(crate) use plain::local_stream;
 pub use plain::memory_pair;
-pub(crate) use rate_limit::{AuditRateLimiter, AuditRateLimiters, RateLimiter, RateLimiters};
+pub(crate) use rate_limit::{RateLimiter, RateLimiters};
 pub use secure::SecureStream;
 pub use ssh::ssh_command;
 use tokio::io::{AsyncRead, AsyncWrite};

@@ -1,4 +1,4 @@
-//! Rate limits for content and for the audit log.
+//! Rate limits for content.
 
 use std::{
     collections::HashMap,
@@ -73,13 +73,6 @@ impl RateLimiter {
         }
     }
 
-    /// How long it takes until the next part may flow.
-    fn backlog(&self) -> Duration {
-        self.available_at().map_or(Duration::ZERO, |available_at| {
-            available_at.saturating_duration_since(Instant::now())
-        })
-    }
-
     /// Counts bytes that have flowed.
     pub(crate) fn consume(&self, bytes: usize) {
         let Some(rate) = (self.rate)() else { return };
@@ -98,51 +91,6 @@ impl RateLimiter {
             .available_at
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How fast one user may make the audit log grow, in bytes per second.
-///
-/// This allows some 500 copies or logins. A user who may only read cannot fill the disk with log
-/// entries.
-const AUDIT_RATE: u64 = 512 * 1024;
-/// The most that the entries of one request or login take besides its path, in bytes.
-const AUDIT_ENTRY_BYTES: usize = 600;
-/// A user with a longer backlog cannot log in, because the entry of a login cannot wait.
-const AUDIT_BACKLOG_MAX: Duration = Duration::from_secs(10);
-
-/// Limits how fast a user may cause audit log entries.
-#[derive(Clone)]
-pub(crate) struct AuditRateLimiter(Arc<RateLimiter>);
-
-/// The audit rate limiters of all users.
-#[derive(Default)]
-pub(crate) struct AuditRateLimiters(RateLimiters);
-
-impl AuditRateLimiters {
-    /// The limiter of this user.
-    pub(crate) fn of(&self, user: &UserName) -> AuditRateLimiter {
-        AuditRateLimiter(self.0.of(user, || Some(AUDIT_RATE)))
-    }
-}
-
-impl AuditRateLimiter {
-    /// Counts a login; false if the backlog of the user is too long for one.
-    pub(crate) fn try_consume_login(&self) -> bool {
-        let is_behind = self.0.backlog() > AUDIT_BACKLOG_MAX;
-        if !is_behind {
-            self.0.consume(AUDIT_ENTRY_BYTES);
-        }
-        !is_behind
-    }
-
-    /// Waits until a request may be logged, and counts its two entries.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost.
-    pub(crate) async fn consume_request(&self, path_length: usize) {
-        self.0.ready().await;
-        self.0.consume(2 * path_length + AUDIT_ENTRY_BYTES);
     }
 }
 
@@ -181,36 +129,6 @@ mod tests {
         free.consume(usize::MAX);
         free.ready().await;
         assert_eq!(start.elapsed().as_millis(), 2000);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_wait_for_audit_rate_and_logins_are_denied() {
-        tokio::time::advance(Duration::from_secs(10)).await;
-        let rate_limiters = AuditRateLimiters::default();
-        let alice = "alice".parse::<UserName>().unwrap();
-        let start = Instant::now();
-        for _ in 0..1000 {
-            rate_limiters.of(&alice).consume_request(4096).await;
-        }
-        let spent = 1000 * (2 * 4096 + AUDIT_ENTRY_BYTES) as u64;
-        let expected = spent / AUDIT_RATE - 1;
-        assert!(
-            (expected - 1..=expected + 1).contains(&start.elapsed().as_secs()),
-            "{:?}",
-            start.elapsed()
-        );
-        let logins = (0..100_000)
-            .take_while(|_| rate_limiters.of(&alice).try_consume_login())
-            .count();
-        assert!((1000..20_000).contains(&logins), "{logins}");
-        assert!(
-            rate_limiters
-                .of(&"bob".parse().unwrap())
-                .try_consume_login(),
-            "other users have no backlog"
-        );
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(rate_limiters.of(&alice).try_consume_login());
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,7 +14,8 @@ use toml_edit::DocumentMut;
 use super::{FirstRights, Quota, RightWords, Rights, Role};
 use crate::{
     Error,
-    audit::{Audit, Entry, Hash},
+    activity::Activity,
+    audit::{Audit, LineHash, Priority},
     paths::{FileWatch, PrivateFolder, SourceIdentity},
 };
 
@@ -242,7 +243,8 @@ impl RightsFile {
         let is_new = **self.rules.borrow() != rules;
         if is_new && recorded != Some(&*text) {
             // It was not looked at, then: it is tried again.
-            self.record(&rules, &text).inspect_err(|_| self.see(None))?;
+            self.record_load(&rules, &text)
+                .inspect_err(|_| self.see(None))?;
         }
         self.see(Some(seen));
         let rules = Arc::new(rules);
@@ -252,36 +254,19 @@ impl RightsFile {
         Ok(rules)
     }
 
-    /// Writes down which rules are about to come into force, durably.
-    fn record(&self, rules: &Rights, text: &str) -> Result<(), Error> {
-        let detail = format!(
-            "{} users, sha256:{}",
-            rules.user_count(),
-            Hash::of(text.as_bytes())
-        );
-        self.record_as(
-            "rights-load",
-            self.path().display().to_string(),
-            Some(detail),
-        )
+    /// Records which rules are about to come into force, durably.
+    fn record_load(&self, rules: &Rights, text: &str) -> Result<(), Error> {
+        self.record(Activity::RightsLoaded {
+            users: rules.user_count(),
+            hash: LineHash::of(text.as_bytes()).to_string(),
+        })
     }
 
-    fn record_as(
-        &self,
-        action: &str,
-        subject: String,
-        detail: Option<String>,
-    ) -> Result<(), Error> {
-        let Some(audit) = &self.audit else {
-            return Ok(());
-        };
-        audit.record_blocking(Entry::Admin {
-            user: None,
-            session: None,
-            action: action.to_owned(),
-            subject,
-            detail,
-        })
+    fn record(&self, activity: Activity) -> Result<(), Error> {
+        match &self.audit {
+            Some(audit) => audit.record_blocking(activity, Priority::Exempt),
+            None => Ok(()),
+        }
     }
 
     /// Whether the file is another one than when it was last looked at. Blocking.
@@ -345,7 +330,13 @@ impl RightsFile {
         if self.folder.identity(GIVEN).is_some() {
             return Ok(());
         }
-        self.record_as("rights-give", owner.to_string(), None)?;
+        self.record(Activity::Admin {
+            user: None,
+            session: None,
+            action: "rights-give".to_owned(),
+            subject: owner.to_string(),
+            detail: None,
+        })?;
         self.grant(owner, &FirstRights::of_the_owner())?;
         Ok(self.folder.write(GIVEN, format!("{owner}\n").as_bytes())?)
     }
@@ -371,7 +362,7 @@ impl RightsFile {
             );
             return Err(Error::here(ErrorCode::RightsFull, problem));
         }
-        self.record(&parse(&self.folder, &text, &self.words)?, &text)?;
+        self.record_load(&parse(&self.folder, &text, &self.words)?, &text)?;
         self.folder.write(NAME, text.as_bytes())?;
         self.load(Some(&text)).map(drop)
     }

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Priority;
+
 /// What a user may do to sessions and accounts. Each role includes those before it.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -22,6 +24,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// The limits of the audit log that apply to a user with this role.
+    pub(crate) fn log_priority(self) -> Priority {
+        match self {
+            Self::User | Self::Helper => Priority::Limited,
+            Self::Admin => Priority::Admin,
+            Self::Owner => Priority::Exempt,
+        }
+    }
+
     /// All roles, the lowest first.
     pub const ALL: [Self; 4] = [Self::User, Self::Helper, Self::Admin, Self::Owner];
 

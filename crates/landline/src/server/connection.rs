@@ -13,9 +13,10 @@ use landline_proto::{ErrorCode, limits::OPEN_TIME_MAX, messages::Open, state::SE
 
 use super::state::{AdmittedConnection, ServerState};
 use crate::{
-    Error, Event, EventSink, Side,
+    Error, Side,
+    activity::Activity,
     admission::{PeerNetwork, Ticket},
-    audit::Entry,
+    audit::Priority,
     net::{Channel, PartialFrame, Transport},
     session::{
         ContextParts, Departure, Drain, Registry, Remaining, ServiceContext, Session,
@@ -33,11 +34,7 @@ const FRAME_TIME: Duration = Duration::from_millis(300);
 const DRAIN_LOGIN_TIME: Duration = Duration::from_secs(3);
 
 /// Takes a half-open slot for a peer; `None` while its network is shut out.
-pub(super) fn admit_peer(
-    state: &ServerState,
-    peer: SocketAddr,
-    events: &EventSink,
-) -> Option<Ticket> {
+pub(super) fn admit_peer(state: &ServerState, peer: SocketAddr) -> Option<Ticket> {
     match state
         .admission
         .admit(PeerNetwork::of(peer.ip()), Instant::now())
@@ -49,11 +46,6 @@ pub(super) fn admit_peer(
                 refused.remaining.as_secs() + 1
             );
             note_refusal(state, peer, "shut-out", &message);
-            events(Event::Refused {
-                peer: peer.to_string(),
-                code: "shut-out".into(),
-                message,
-            });
             None
         }
     }
@@ -66,22 +58,13 @@ pub(super) async fn serve(
     ticket: Ticket,
     state: Arc<ServerState>,
     mut drain: Drain,
-    events: EventSink,
 ) {
     let (mut channel, session, (connection, _permit)) =
         match log_in(transport, peer, ticket, &state, &mut drain).await {
-            Ok(logged_in) => logged_in,
-            Err((code, message)) => {
-                events(Event::Refused {
-                    peer: peer.to_string(),
-                    code,
-                    message,
-                });
-                return;
-            }
+            Some(logged_in) => logged_in,
+            None => return,
         };
     let context = ServiceContext::new(ContextParts {
-        audit_rate_limiter: state.audit_rate_limiters.of(&session.user),
         session,
         connection,
         drain: drain.clone(),
@@ -89,11 +72,9 @@ pub(super) async fn serve(
         rights: state.rights.clone(),
         store: state.store.clone(),
         work: state.work.clone(),
-        events,
         audit: state.audit.clone(),
         had_right: AtomicBool::new(false),
     });
-    report_login(&context, peer);
     if context.session().invited {
         on_invite_redeemed(&state, &context).await;
     }
@@ -107,7 +88,7 @@ pub(super) async fn serve(
         error = terminated(&context, &partial) => Err(error),
         () = is_over.wait_for_end() => {
             let error = draining_error();
-            context.report_failure(&error);
+            context.note_failure(&error);
             Err(error)
         }
     };
@@ -127,7 +108,7 @@ pub(super) async fn serve(
                     ..
                 }
             ) {
-                context.report_failure(&error);
+                context.note_failure(&error);
             }
             match error.to_peer() {
                 Some(reason) => channel.fail(&reason).await,
@@ -138,43 +119,13 @@ pub(super) async fn serve(
     leave_session(&context, departure, state.session_linger);
 }
 
-/// Reports a login, or a further connection of a session.
-fn report_login(context: &ServiceContext, peer: SocketAddr) {
-    let Session {
-        credential,
-        method,
-        invited,
-        attached,
-        ..
-    } = context.session().clone();
-    let peer = peer.to_string();
-    context.report(|user, session| {
-        if attached {
-            Event::Attached {
-                user,
-                peer,
-                session,
-            }
-        } else {
-            Event::Login {
-                user,
-                key: credential.to_string(),
-                method,
-                peer,
-                session,
-                invited,
-            }
-        }
-    });
-}
-
 /// Takes the connection out of its session, and reports the end of the session now or later.
 fn leave_session(context: &ServiceContext, departure: Departure, linger: Duration) {
     match context.connection().deregister(departure, linger) {
         Remaining::Others => {}
         Remaining::Nothing => report_closed(context),
         Remaining::Waiting(waiting) => {
-            context.report(|user, session| Event::Disconnected { user, session });
+            context.note(|user, session| Activity::Disconnected { user, session });
             let context = context.clone();
             tokio::spawn(async move {
                 if waiting.wait_until_over().await {
@@ -187,18 +138,17 @@ fn leave_session(context: &ServiceContext, departure: Departure, linger: Duratio
 
 /// Reports that a session is over.
 fn report_closed(context: &ServiceContext) {
-    context.report(|user, session| Event::Closed { user, session });
-    context.note(|user, session| Entry::Logout { user, session });
+    context.note(|user, session| Activity::Logout { user, session });
 }
 
-/// Logs a client in; the error is a code and a message for the event.
+/// Logs a client in. A rejected login has been recorded.
 async fn log_in(
     transport: Box<dyn Transport>,
     peer: SocketAddr,
     ticket: Ticket,
     state: &ServerState,
     drain: &mut Drain,
-) -> Result<(Channel, Session, AdmittedConnection), (String, String)> {
+) -> Option<(Channel, Session, AdmittedConnection)> {
     let suspicion = Suspicion {
         state,
         peer,
@@ -228,16 +178,14 @@ async fn log_in(
         () = ticket.evicted() => {
             let message = "it was half-open for the longest, and had to make room for a newer one";
             note_refusal(state, peer, "evicted", message);
-            return Err(("evicted".into(), message.into()));
+            return None;
         }
         accepted = super::login::accept(transport, peer, state.login_context(&report_guess), admit) => accepted,
     };
-    accepted.map_err(|error| {
-        if is_guess(&error) {
-            suspicion.is_raised.store(true, Ordering::Relaxed);
-        }
-        (error.code_str(), error.to_string())
-    })
+    if accepted.as_ref().is_err_and(is_guess) {
+        suspicion.is_raised.store(true, Ordering::Relaxed);
+    }
+    accepted.ok()
 }
 
 /// Records whether a connection has made a guess before its login.
@@ -262,13 +210,14 @@ impl Drop for Suspicion<'_> {
 /// Logs a rejection that the login itself has not logged.
 fn note_refusal(state: &ServerState, peer: SocketAddr, code: &str, message: &str) {
     let (code, message) = (code.to_owned(), message.to_owned());
-    state.audit.note(Entry::Refused {
+    let refused = Activity::Refused {
         peer,
+        code,
         user: None,
         method: None,
-        code,
         message,
-    });
+    };
+    state.audit.note(refused, Priority::Limited);
 }
 
 /// Whether a rejected login may have been a guess.
@@ -295,7 +244,7 @@ async fn on_invite_redeemed(state: &Arc<ServerState>, context: &ServiceContext) 
     let granting = state.clone();
     let granted = tokio::task::spawn_blocking(move || granting.grant_owner()).await;
     if let Ok(Err(error)) = granted {
-        context.report_failure(&error);
+        context.note_failure(&error);
     }
 }
 
@@ -396,7 +345,7 @@ mod tests {
         let serving = server.clone();
         tokio::spawn(async move {
             serving
-                .serve_connection(Box::new(far), ([127, 0, 0, 1], 1).into(), Arc::new(|_| {}))
+                .serve_connection(Box::new(far), ([127, 0, 0, 1], 1).into())
                 .await;
         });
         let credential = Credential::new("alice".parse().unwrap(), method);

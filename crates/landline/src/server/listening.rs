@@ -12,7 +12,7 @@ use super::{
     connection::{admit_peer, serve},
     state::ServerState,
 };
-use crate::{Event, EventSink, net::tcp};
+use crate::{activity::Activity, audit::Priority, net::tcp};
 
 /// How long terminated connections may take to send their errors.
 const ENDING_TIME: Duration = Duration::from_secs(2);
@@ -23,7 +23,6 @@ pub(super) async fn accept(
     listener: TcpListener,
     drain_time: Duration,
     shutdown: impl Future<Output = ()>,
-    events: EventSink,
 ) -> io::Result<()> {
     let limits = Limits {
         // The admission sets these limits, because it knows how far each login is.
@@ -34,14 +33,14 @@ pub(super) async fn accept(
         ending_time: ENDING_TIME,
         ..Limits::default()
     };
-    let sink = events.clone();
+    let audit = state.audit.clone();
     let handler = async move |connection: &mut tasks::Connection<Option<TcpStream>>| {
         let (peer, drain) = (connection.peer().socket_addr(), connection.drain().clone());
         let (Some(peer), Some(stream)) = (peer, connection.stream_mut().take()) else {
             return Ok(());
         };
-        if let Some(ticket) = admit_peer(&state, peer, &sink) {
-            serve(Box::new(stream), peer, ticket, state, drain, sink).await;
+        if let Some(ticket) = admit_peer(&state, peer) {
+            serve(Box::new(stream), peer, ticket, state, drain).await;
         }
         Ok(())
     };
@@ -54,7 +53,8 @@ pub(super) async fn accept(
         .limits(limits);
     let server = server.on_event(move |event| {
         if let socketserver::Event::Draining { open } = event {
-            events(Event::Draining { connections: *open });
+            let connections = *open;
+            audit.note(Activity::Draining { connections }, Priority::Exempt);
         }
     });
     server.tasks(shutdown).await.map(drop)

@@ -26,18 +26,23 @@ use listening::accept;
 pub use services::words;
 use services::{ServiceParts, registry, words_with};
 use state::ServerState;
-use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, broadcast},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Error, EventSink, RELEASE,
+    Error, RELEASE,
+    activity::{Activity, Record},
     admin::{self, Administration, server::AdminService},
     admission::{Admission, Signing},
-    audit::{Audit, AuditOptions, Entry},
+    audit::{Audit, AuditOptions, Priority},
     crypto::Fingerprint,
     files::Partials,
     login::{INVITE_TIME, Identity, Invite},
-    net::{AuditRateLimiters, HostPort, RateLimiters, Transport},
+    net::{HostPort, RateLimiters, Transport},
     password::Passwords,
     paths::{FolderLock, PrivateFolder, Root},
     rights::RightsFile,
@@ -124,9 +129,8 @@ impl Server {
         let store = Arc::new(Store::open(&folder.path_of(STORE_FILE))?);
         let identity = Identity::load_or_create(&folder, store.has_accounts()?)?;
         let (audit, audit_problem) = Audit::open(&folder, &options.audit)?;
-        audit.note(Entry::Started {
-            release: RELEASE.to_owned(),
-        });
+        let release = RELEASE.to_owned();
+        audit.note(Activity::Started { release }, Priority::Exempt);
         let root = Arc::new(Root::open(&options.home, &options.state)?);
         recorded_home::save(&folder, &options.home)?;
         let partials = Partials::open(&folder)?;
@@ -166,7 +170,6 @@ impl Server {
                 sessions,
                 rights,
                 rate_limiters: RateLimiters::default(),
-                audit_rate_limiters: AuditRateLimiters::default(),
                 passwords,
                 audit,
                 signing: Signing::default(),
@@ -194,6 +197,11 @@ impl Server {
     /// What is wrong with the audit log that was opened, if anything.
     pub fn audit_problem(&self) -> Option<&str> {
         self.audit_problem.as_deref()
+    }
+
+    /// Subscribes to everything that happens at the server, from now on; see [`Audit::subscribe`].
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {
+        self.state.audit.subscribe()
     }
 
     /// The live sessions, to list and to end.
@@ -242,20 +250,15 @@ impl Server {
             return Ok(None);
         }
         let invite = Invite::new(addresses, self.fingerprint());
-        let (user, session, action, subject) =
-            (None, None, "make-invite".to_owned(), String::new());
-        let detail = Some(admin::of_invite(
-            &invite_id(&invite.token),
-            Purpose::Owner,
-            INVITE_TIME,
-        ));
-        self.state.audit.record_blocking(Entry::Admin {
-            user,
-            session,
-            action,
-            subject,
-            detail,
-        })?;
+        let id = invite_id(&invite.token);
+        let made = Activity::Admin {
+            user: None,
+            session: None,
+            action: "make-invite".to_owned(),
+            subject: String::new(),
+            detail: Some(admin::of_invite(&id, Purpose::Owner, INVITE_TIME)),
+        };
+        self.state.audit.record_blocking(made, Priority::Exempt)?;
         self.state
             .store
             .put_owner_invite(&invite.token, INVITE_TIME)?;
@@ -278,25 +281,12 @@ impl Server {
 
     /// Serves one connection that was accepted elsewhere, such as an in-memory one.
     ///
-    /// Events name the client by `peer`.
-    pub async fn serve_connection(
-        &self,
-        transport: Box<dyn Transport>,
-        peer: SocketAddr,
-        events: EventSink,
-    ) {
-        let Some(ticket) = admit_peer(&self.state, peer, &events) else {
+    /// The client is known by `peer`.
+    pub async fn serve_connection(&self, transport: Box<dyn Transport>, peer: SocketAddr) {
+        let Some(ticket) = admit_peer(&self.state, peer) else {
             return;
         };
-        serve(
-            transport,
-            peer,
-            ticket,
-            self.state.clone(),
-            Drain::never(),
-            events,
-        )
-        .await;
+        serve(transport, peer, ticket, self.state.clone(), Drain::never()).await;
     }
 
     /// Serves until `shutdown` completes, then drains.
@@ -312,32 +302,24 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
         reload: Arc<Notify>,
-        events: EventSink,
     ) -> Result<(), Error> {
         let mut maintenance = JoinSet::new();
         maintenance.spawn(reload::follow(
             self.state.rights.clone(),
             reload,
-            events.clone(),
+            self.state.audit.clone(),
         ));
         maintenance.spawn(revocation::watch(
             self.state.store.clone(),
             self.state.sessions.clone(),
             self.state.threads.clone(),
-            events.clone(),
+            self.state.audit.clone(),
         ));
         maintenance.spawn(expire(self.partials.clone()));
         let stop = CancellationToken::new();
         let mut control = JoinSet::new();
         control.spawn(self.control.serve(self.admin.clone(), stop.clone()));
-        let served = accept(
-            self.state.clone(),
-            listener,
-            self.drain_time,
-            shutdown,
-            events,
-        )
-        .await;
+        let served = accept(self.state.clone(), listener, self.drain_time, shutdown).await;
         // Commands may end sessions until none is left.
         stop.cancel();
         let _ = tokio::time::timeout(CONTROL_ENDING_TIME, control.join_next()).await;

@@ -12,7 +12,12 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use crate::{Event, EventSink, paths::FileWatch, rights::RightsFile};
+use crate::{
+    activity::Activity,
+    audit::{Audit, Priority},
+    paths::FileWatch,
+    rights::RightsFile,
+};
 
 /// How often the file is looked at where the system does not report its changes.
 const LOOK_TIME: Duration = Duration::from_millis(500);
@@ -23,7 +28,7 @@ const RETRY_TIME: Duration = Duration::from_millis(500);
 const WAITING_REPORTED_TIME: Duration = Duration::from_secs(60);
 
 /// Follows the file: reads it when it has changed, and at every notice of `reload`. Never returns.
-pub(super) async fn follow(rights: Arc<RightsFile>, reload: Arc<Notify>, events: EventSink) {
+pub(super) async fn follow(rights: Arc<RightsFile>, reload: Arc<Notify>, audit: Audit) {
     let mut changes = Changes::of(&rights).await;
     let mut waiting_reported: Option<Instant> = None;
     let mut is_waiting = rights.has_changed();
@@ -45,12 +50,7 @@ pub(super) async fn follow(rights: Arc<RightsFile>, reload: Arc<Notify>, events:
         let read = read.await;
         is_waiting = rights.has_changed();
         match read {
-            Ok(Some(Ok(rules))) => {
-                waiting_reported = None;
-                events(Event::RightsLoaded {
-                    users: rules.user_count(),
-                });
-            }
+            Ok(Some(Ok(_))) => waiting_reported = None,
             Ok(Some(Err(error))) => {
                 if is_waiting {
                     let is_recent = waiting_reported
@@ -60,9 +60,8 @@ pub(super) async fn follow(rights: Arc<RightsFile>, reload: Arc<Notify>, events:
                     }
                     waiting_reported = Some(Instant::now());
                 }
-                events(Event::RightsRefused {
-                    message: error.to_string(),
-                });
+                let message = error.to_string();
+                audit.note(Activity::RightsRefused { message }, Priority::Exempt);
             }
             Ok(None) | Err(_) => {}
         }

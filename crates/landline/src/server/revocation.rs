@@ -9,7 +9,9 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    Error, Event, EventSink,
+    Error,
+    activity::Activity,
+    audit::{Audit, Priority},
     session::{Entered, Sessions, Threads, Validity, validity},
     store::Store,
 };
@@ -30,12 +32,7 @@ const ENTRIES_MAX: usize = 256;
 /// examined by itself: its login may have been decided just before a change, and its session
 /// entered just after the others were examined. What keeps the server from that for a second is
 /// reported, and retried.
-pub(super) async fn watch(
-    store: Arc<Store>,
-    sessions: Sessions,
-    threads: Threads,
-    events: EventSink,
-) {
+pub(super) async fn watch(store: Arc<Store>, sessions: Sessions, threads: Threads, audit: Audit) {
     let mut changes = store.subscribe();
     let mut entries = sessions.subscribe();
     let mut expiry: Option<i64> = None;
@@ -61,7 +58,7 @@ pub(super) async fn watch(
                 failures += 1;
                 if failures == FAILURES_REPORTED {
                     let message = error.to_string();
-                    events(Event::RevocationFailed { message });
+                    audit.note(Activity::RevocationFailed { message }, Priority::Exempt);
                 }
                 tokio::time::sleep(RETRY_TIME).await;
                 changes.mark_unchanged();
@@ -143,7 +140,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        audit::AuditOptions,
         keys::{CredentialId, KeyLine, KeyOptions, PublicKey},
+        paths::{PrivateFolder, TempDir},
         session::{Departure, Remaining, Session, SessionHandle, tests::session},
         store::{Removal, unix_now},
     };
@@ -152,6 +151,8 @@ mod tests {
         store: Arc<Store>,
         sessions: Sessions,
         key: PublicKey,
+        audit: Audit,
+        _scratch: TempDir,
         _watching: tokio::task::JoinSet<()>,
     }
 
@@ -159,7 +160,13 @@ mod tests {
     fn watched() -> Watched {
         let pair = ssh_key::private::Ed25519Keypair::from_seed(&[1; 32]);
         let key = ssh_key::PublicKey::from(pair.public).to_openssh().unwrap();
+        let scratch = TempDir::create(&std::env::temp_dir()).unwrap();
+        let folder =
+            PrivateFolder::open_or_create(&scratch.create_folder("state").unwrap()).unwrap();
+        let (audit, _) = Audit::open(&folder, &AuditOptions::default()).unwrap();
         let watched = Watched {
+            audit,
+            _scratch: scratch,
             store: Arc::new(Store::open(Path::new(":memory:")).unwrap()),
             sessions: Sessions::default(),
             key: PublicKey::parse(&key).unwrap(),
@@ -179,7 +186,7 @@ mod tests {
                 self.store.clone(),
                 self.sessions.clone(),
                 Threads::start("test", 1).unwrap(),
-                Arc::new(|_| {}),
+                self.audit.clone(),
             ));
         }
 

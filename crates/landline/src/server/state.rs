@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use landline_proto::{ErrorCode, login::UserName};
+use landline_proto::login::UserName;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{INVITE_FILE, connection_slots::ConnectionSlots};
@@ -11,7 +11,7 @@ use crate::{
     admission::{Admission, Signing},
     audit::Audit,
     login::Identity,
-    net::{AuditRateLimiters, RateLimiter, RateLimiters},
+    net::{RateLimiter, RateLimiters},
     password::Passwords,
     paths::{PrivateFolder, Root},
     rights::{RightsFile, Role},
@@ -32,7 +32,6 @@ pub(super) struct ServerState {
     pub(super) sessions: Sessions,
     pub(super) rights: Arc<RightsFile>,
     pub(super) rate_limiters: RateLimiters,
-    pub(super) audit_rate_limiters: AuditRateLimiters,
     pub(super) passwords: Arc<Passwords>,
     /// Slots for logins that wait for a person to sign.
     pub(super) signing: Signing,
@@ -94,17 +93,6 @@ impl ServerState {
         session: &Session,
         peer: SocketAddr,
     ) -> Result<AdmittedConnection, Error> {
-        if !self
-            .audit_rate_limiters
-            .of(&session.user)
-            .try_consume_login()
-        {
-            let message = format!(
-                "{} has done more in a short time than can be written down",
-                session.user
-            );
-            return Err(Error::here(ErrorCode::TooManySessions, message));
-        }
         // A user who can end other sessions can always log in.
         let makes_room = self.rights.role(&session.user) >= Role::Helper;
         let permit = self.connections.acquire(makes_room)?;

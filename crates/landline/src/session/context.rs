@@ -15,12 +15,14 @@ use landline_proto::{
 use tokio::sync::watch;
 
 use super::{
-    Drain, ServiceDefinition, Session, SessionHandle, WorkTable, WorkUnit, draining_error,
+    Drain, ServiceDefinition, Session, SessionHandle, Subscription, WorkTable, WorkUnit,
+    draining_error,
 };
 use crate::{
-    Error, Event, EventSink,
-    audit::{Audit, Entry},
-    net::{AuditRateLimiter, Channel},
+    Error,
+    activity::Activity,
+    audit::{Audit, Priority},
+    net::Channel,
     paths::Root,
     rights::{Right, Rights, RightsFile},
     store::Store,
@@ -59,10 +61,7 @@ pub(crate) struct ContextParts {
     pub(crate) rights: Arc<RightsFile>,
     pub(crate) store: Arc<Store>,
     pub(crate) work: WorkTable,
-    pub(crate) events: EventSink,
     pub(crate) audit: Audit,
-    /// How fast the audit log may grow by what the user does.
-    pub(crate) audit_rate_limiter: AuditRateLimiter,
     /// Whether the user had the right that keeps the session, when that was last looked at.
     pub(crate) had_right: AtomicBool,
 }
@@ -116,10 +115,6 @@ impl ServiceContext {
 
     pub(crate) fn store(&self) -> &Arc<Store> {
         &self.parts.store
-    }
-
-    pub(crate) fn audit_rate_limiter(&self) -> &AuditRateLimiter {
-        &self.parts.audit_rate_limiter
     }
 
     /// Sets what this connection is doing, as `landline who` shows it: the first 200 characters.
@@ -196,7 +191,7 @@ impl ServiceContext {
         if !is_about_request {
             return Err(error);
         }
-        self.report_failure(&error);
+        self.note_failure(&error);
         let reason = error
             .to_peer()
             .unwrap_or_else(|| ErrorMessage::new(ErrorCode::Io, "it failed"));
@@ -301,53 +296,62 @@ impl ServiceContext {
         }
     }
 
-    /// Reports an event of this session.
-    pub(crate) fn report(&self, event: impl FnOnce(String, String) -> Event) {
-        let session = &self.parts.session;
-        (self.parts.events)(event(session.user.to_string(), session.id.clone()));
+    /// Records what is about to be done in this session. The caller must not act if that fails; see
+    /// [`crate::audit`].
+    ///
+    /// # Errors
+    /// `audit`, `audit-quota`.
+    pub async fn record(
+        &self,
+        activity: impl FnOnce(UserName, String) -> Activity,
+    ) -> Result<(), Error> {
+        let (activity, priority) = (self.activity(activity), self.log_priority());
+        self.parts.audit.record(activity, priority).await
     }
 
-    /// Records durably what is about to be done in this session. It must not be done where that
-    /// fails; see [`crate::audit`].
-    pub(crate) async fn record(
+    /// As [`record`](Self::record).
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    ///
+    /// # Blocking
+    /// Waits for the disk.
+    pub fn record_blocking(
         &self,
-        entry: impl FnOnce(String, String) -> Entry,
+        activity: impl FnOnce(UserName, String) -> Activity,
     ) -> Result<(), Error> {
-        self.parts.audit.record(self.entry(entry)).await
-    }
-
-    /// As [`record`](Self::record). Blocking.
-    pub(crate) fn record_blocking(
-        &self,
-        entry: impl FnOnce(String, String) -> Entry,
-    ) -> Result<(), Error> {
-        self.parts.audit.record_blocking(self.entry(entry))
+        let (activity, priority) = (self.activity(activity), self.log_priority());
+        self.parts.audit.record_blocking(activity, priority)
     }
 
     /// Records what was done in this session.
-    pub(crate) fn note(&self, entry: impl FnOnce(String, String) -> Entry) {
-        self.parts.audit.note(self.entry(entry));
+    pub fn note(&self, activity: impl FnOnce(UserName, String) -> Activity) {
+        let (activity, priority) = (self.activity(activity), self.log_priority());
+        self.parts.audit.note(activity, priority);
     }
 
-    fn entry(&self, entry: impl FnOnce(String, String) -> Entry) -> Entry {
-        let session = &self.parts.session;
-        entry(session.user.to_string(), session.id.clone())
-    }
-
-    /// Reports and records what went wrong in this session.
-    pub fn report_failure(&self, error: &Error) {
-        self.note(|user, session| Entry::Failed {
+    /// Records an error of this session.
+    pub fn note_failure(&self, error: &Error) {
+        self.note(|user, session| Activity::Failed {
             user,
             session,
             code: error.code_str(),
             message: error.to_string(),
         });
-        self.report(|user, session| Event::Failed {
-            user,
-            session,
-            code: error.code_str(),
-            message: error.to_string(),
-        });
+    }
+
+    fn activity(&self, activity: impl FnOnce(UserName, String) -> Activity) -> Activity {
+        activity(self.user().clone(), self.session().id.clone())
+    }
+
+    fn log_priority(&self) -> Priority {
+        self.parts.rights.role(self.user()).log_priority()
+    }
+
+    /// Subscribes to the activities at the server that this user may see, from now on.
+    pub fn subscribe(&self) -> Subscription {
+        let (user, rights) = (self.user().clone(), self.rights().clone());
+        Subscription::new(self.parts.audit.subscribe(), user, rights)
     }
 
     /// Whether the user has this right somewhere by the rules in force.

@@ -4,6 +4,7 @@
 mod context;
 mod registry;
 mod service;
+mod subscription;
 mod validity;
 mod work;
 
@@ -25,6 +26,7 @@ pub(crate) use service::right_words;
 pub use service::{
     MessageRight, Registry, RegistryError, Service, ServiceDefinition, ServiceFuture,
 };
+pub use subscription::{Published, Subscription, needed_right};
 pub(crate) use validity::{Validity, check_key_options, validity};
 pub(crate) use work::Threads;
 pub use work::{UNITS_PER_USER_MAX, WorkInfo, WorkTable, WorkUnit};

@@ -155,7 +155,7 @@ fn the_last_word_arrives() {
     };
     stage.write("home/f", b"content");
     server.event("login");
-    assert_eq!(server.next_event()["event"], "closed", "the join");
+    assert_eq!(server.next_event()["event"], "logout", "the join");
     for _ in 0..20 {
         run(&stage, &["cp", "bastion:f", "f"]).ok();
         let after_login = || {

@@ -19,8 +19,9 @@ use tokio::io::AsyncWriteExt;
 
 use crate::{
     Error, RELEASE,
+    activity::Activity,
     admission::Signing,
-    audit::{Audit, Entry},
+    audit::{Audit, Priority},
     crypto::random,
     login::Identity,
     net::{Channel, SecureStream, Transport, linger, lost, tls},
@@ -64,14 +65,14 @@ struct Accepted {
 /// The identity that a client claims before its proof was verified, for the audit log.
 #[derive(Default)]
 struct ClaimedIdentity {
-    user: Option<String>,
+    user: Option<UserName>,
     method: Option<String>,
 }
 
 impl ClaimedIdentity {
     fn record(&mut self, user: &UserName, method: &str) {
         *self = Self {
-            user: Some(user.to_string()),
+            user: Some(user.clone()),
             method: Some(method.to_owned()),
         };
     }
@@ -95,13 +96,14 @@ pub(crate) async fn accept<T>(
     let accepted = take(transport, peer, login_context, admit, &mut claim).await;
     if let Err(error) = &accepted {
         let ClaimedIdentity { user, method } = claim;
-        login_context.audit.note(Entry::Refused {
+        let refused = Activity::Refused {
             peer,
+            code: error.code_str(),
             user,
             method,
-            code: error.code_str(),
             message: error.to_string(),
-        });
+        };
+        login_context.audit.note(refused, Priority::Limited);
     }
     accepted
 }
@@ -123,12 +125,12 @@ async fn take<T>(
     let deadline = login.poll_timeout();
     let failure = match decided.and_then(|accepted| Ok((admit(&accepted.session)?, accepted))) {
         Ok((admitted, accepted)) => {
-            match in_time(
-                deadline,
-                login_context.audit.record(entry(&accepted.session, peer)),
-            )
-            .await
-            {
+            let priority = login_context
+                .rights
+                .role(&accepted.session.user)
+                .log_priority();
+            let activity = activity_of_login(&accepted.session, peer);
+            match in_time(deadline, login_context.audit.record(activity, priority)).await {
                 Ok(()) => {
                     let (channel, session) = welcome(stream, login, accepted, deadline).await?;
                     return Ok((channel, session, admitted));
@@ -146,17 +148,30 @@ async fn take<T>(
     Err(failure)
 }
 
-fn entry(session: &Session, peer: SocketAddr) -> Entry {
-    Entry::Login {
-        user: session.user.to_string(),
-        method: if session.attached {
-            METHOD_ATTACH.to_owned()
-        } else {
-            session.method.clone()
-        },
-        key: session.credential.to_string(),
+fn activity_of_login(session: &Session, peer: SocketAddr) -> Activity {
+    let Session {
+        user,
+        credential,
+        method,
+        id,
+        invited,
+        attached,
+        ..
+    } = session.clone();
+    if attached {
+        return Activity::Attached {
+            user,
+            peer,
+            session: id,
+        };
+    }
+    Activity::Login {
+        user,
+        method,
+        key: credential,
         peer,
-        session: session.id.clone(),
+        session: id,
+        invited,
     }
 }
 

@@ -12,9 +12,10 @@ use landline_proto::{
 use super::Accepted;
 use crate::{
     Error,
+    activity::Activity,
     admin::rules::check_invite,
     admission::PeerNetwork,
-    audit::{Audit, Entry},
+    audit::{Audit, Priority},
     crypto::{is_same_mac, random},
     keys::{CredentialId, CredentialLimits, PublicKey, SecretKey},
     password::{Passwords, PendingPasswordLogin, remember_source},
@@ -155,7 +156,7 @@ impl Verifier {
                     "there is no such invite any more",
                 ));
             }
-            self.audit.record_blocking(Entry::Admin {
+            let redeemed = Activity::Admin {
                 user: None,
                 session: None,
                 action: "invite-redeem".into(),
@@ -165,7 +166,8 @@ impl Verifier {
                     invite_id(token),
                     key.fingerprint()
                 )),
-            })
+            };
+            self.audit.record_blocking(redeemed, Priority::Exempt)
         })?;
         let record = store
             .key(user, &key)?

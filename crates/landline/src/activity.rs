@@ -1,0 +1,304 @@
+//! What happens at a server: the one list that the audit log, the activity bus and the command line
+//! share.
+
+use std::net::SocketAddr;
+
+use landline_proto::{Name, login::UserName};
+use serde::Serialize;
+
+use crate::keys::CredentialId;
+
+/// Something that happens at a server, or is about to.
+///
+/// It serialises as one JSON object with its name under `event` (`docs/audit.md` has the table).
+/// The facts that matter most come first, because a long line is cut at its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Activity {
+    /// The server started.
+    Started {
+        /// Name and release.
+        release: String,
+    },
+    /// The server stopped normally.
+    Stopped {},
+    /// The server accepts no more connections and waits for transfers to end.
+    Draining {
+        /// Open connections.
+        connections: usize,
+    },
+    /// The server found this problem when it opened the audit log. The log continues, and never
+    /// verifies again.
+    Gap {
+        /// The problem.
+        problem: String,
+    },
+    /// The server is about to remove the oldest files of the audit log, to stay within its size.
+    Cut {
+        /// The sequence number of the last line that is removed.
+        through: u64,
+        /// The SHA-256 of that line.
+        hash: String,
+        /// The size of the removed files, in bytes.
+        bytes: u64,
+    },
+    /// A login was accepted. Recorded durably before the client is told.
+    Login {
+        /// The user.
+        user: UserName,
+        /// The login method.
+        method: String,
+        /// The credential that was proved.
+        key: CredentialId,
+        /// The address of the client.
+        peer: SocketAddr,
+        /// The id of the session.
+        session: String,
+        /// Whether the login redeemed an invite, so that the key is new.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        invited: bool,
+    },
+    /// A further connection was attached to a live session.
+    Attached {
+        /// The user.
+        user: UserName,
+        /// The address of the client.
+        peer: SocketAddr,
+        /// The id of the session.
+        session: String,
+    },
+    /// A session lost its last connection and waits for its client to attach again.
+    Disconnected {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+    },
+    /// A session ended.
+    Logout {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+    },
+    /// A connection ended before it was logged in.
+    Refused {
+        /// The address of the client.
+        peer: SocketAddr,
+        /// A code of the protocol, or `tls`, `lost`, `evicted` or `shut-out`.
+        code: String,
+        /// The user that the client claimed to be, without proof.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user: Option<UserName>,
+        /// The login method.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        method: Option<String>,
+        /// The reason.
+        message: String,
+    },
+    /// A copy is about to start.
+    TransferStart {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// Where the content flows.
+        direction: Direction,
+        /// The path at the server.
+        path: Name,
+        /// Bytes of content, if known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        length: Option<u64>,
+    },
+    /// A copy is complete and the receiver has verified it. A `put` is recorded durably before the
+    /// client is told.
+    Transfer {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// Where the content flowed.
+        direction: Direction,
+        /// The path at the server.
+        path: Name,
+        /// Bytes of content.
+        length: u64,
+        /// The digest of the content.
+        digest: String,
+    },
+    /// A request of a logged-in user was denied or failed.
+    Failed {
+        /// The user.
+        user: UserName,
+        /// The id of the session.
+        session: String,
+        /// A code of the protocol, or `lost`.
+        code: String,
+        /// The reason.
+        message: String,
+    },
+    /// An account, credential, invite or right is about to change, or a session to be ended.
+    /// Recorded durably before that.
+    Admin {
+        /// The user who asked for it; absent for the server itself and for commands on its
+        /// machine.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user: Option<UserName>,
+        /// The id of the session, if there is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        session: Option<String>,
+        /// The request, such as `add-keys`.
+        action: String,
+        /// The user, credential, invite or session that it concerns.
+        subject: String,
+        /// Further facts, never a secret.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+    /// The rights file was read and comes into force. Recorded durably before that.
+    RightsLoaded {
+        /// How many users the file names.
+        users: usize,
+        /// The SHA-256 of the file.
+        hash: String,
+    },
+    /// The rights file was read and cannot come into force. The earlier rights stay.
+    RightsRefused {
+        /// What is wrong, and where.
+        message: String,
+    },
+    /// The server could not check for a second which sessions are still valid. They continue until
+    /// it can.
+    RevocationFailed {
+        /// The reason.
+        message: String,
+    },
+    /// Further activities of one kind from one source, which were counted and not recorded one by
+    /// one.
+    Suppressed {
+        /// The address (IPv6: its /64) or user; `*` for several.
+        source: String,
+        /// The name of the activity.
+        of: String,
+        /// Its code; empty if it has none.
+        code: String,
+        /// How many.
+        count: u64,
+        /// When counting began, as in `time`.
+        since: String,
+    },
+}
+
+/// Where the content of a copy flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// To the server.
+    Put,
+    /// From the server.
+    Get,
+}
+
+impl Direction {
+    /// The name of the request.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Get => "get",
+        }
+    }
+}
+
+impl Activity {
+    /// The name under `event`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Stopped {} => "stopped",
+            Self::Draining { .. } => "draining",
+            Self::Gap { .. } => "gap",
+            Self::Cut { .. } => "cut",
+            Self::Login { .. } => "login",
+            Self::Attached { .. } => "attached",
+            Self::Disconnected { .. } => "disconnected",
+            Self::Logout { .. } => "logout",
+            Self::Refused { .. } => "refused",
+            Self::TransferStart { .. } => "transfer-start",
+            Self::Transfer { .. } => "transfer",
+            Self::Failed { .. } => "failed",
+            Self::Admin { .. } => "admin",
+            Self::RightsLoaded { .. } => "rights-loaded",
+            Self::RightsRefused { .. } => "rights-refused",
+            Self::RevocationFailed { .. } => "revocation-failed",
+            Self::Suppressed { .. } => "suppressed",
+        }
+    }
+
+    /// The logged-in user who caused it.
+    pub fn user(&self) -> Option<&UserName> {
+        match self {
+            Self::Login { user, .. }
+            | Self::Attached { user, .. }
+            | Self::Disconnected { user, .. }
+            | Self::Logout { user, .. }
+            | Self::TransferStart { user, .. }
+            | Self::Transfer { user, .. }
+            | Self::Failed { user, .. } => Some(user),
+            Self::Admin { user, .. } => user.as_ref(),
+            Self::Started { .. }
+            | Self::Stopped {}
+            | Self::Draining { .. }
+            | Self::Gap { .. }
+            | Self::Cut { .. }
+            | Self::Refused { .. }
+            | Self::RightsLoaded { .. }
+            | Self::RightsRefused { .. }
+            | Self::RevocationFailed { .. }
+            | Self::Suppressed { .. } => None,
+        }
+    }
+}
+
+/// An activity with its place in the order of all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// The sequence number in the audit log, which restarts keep. `None` for an activity that
+    /// could not be written there.
+    pub seq: Option<u64>,
+    /// When it was recorded: RFC 3339 in UTC with microseconds.
+    pub time: String,
+    /// What happens.
+    #[serde(flatten)]
+    pub activity: Activity,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activity_serialises_under_its_name() {
+        let user: UserName = "alice".parse().unwrap();
+        let session = String::new;
+        let activities = [
+            Activity::Stopped {},
+            Activity::Draining { connections: 1 },
+            Activity::RightsRefused { message: session() },
+            Activity::Logout {
+                user,
+                session: session(),
+            },
+        ];
+        for activity in activities {
+            assert_eq!(
+                serde_json::to_value(&activity).unwrap()["event"],
+                activity.name()
+            );
+        }
+        assert_eq!(
+            serde_json::to_value(Direction::Get).unwrap(),
+            Direction::Get.as_str()
+        );
+    }
+}

@@ -1,0 +1,62 @@
+use super::*;
+
+fn logout() -> Activity {
+    Activity::Logout {
+        user: "alice".parse().unwrap(),
+        session: "1".into(),
+    }
+}
+
+/// Activities that find the queue full are counted, and a caller that has to have an answer gets
+/// one.
+#[test]
+fn overflow_of_the_queue_is_counted() {
+    let scratch = crate::paths::TempDir::create(&std::env::temp_dir()).unwrap();
+    let folder = scratch.create_folder("state").unwrap();
+    let server = PrivateFolder::open_or_create(&folder).unwrap();
+    let server = server.subfolder("server").unwrap();
+    let options = AuditOptions::default();
+    let (log, _) = Log::open(&server, &options).unwrap();
+    let (requests, received) = mpsc::sync_channel(QUEUE);
+    let (publisher, _) = broadcast::channel(1);
+    let audit = Audit {
+        requests,
+        overflow: Arc::default(),
+        published: publisher.downgrade(),
+    };
+    let noted = 3 * QUEUE as u64;
+    for _ in 0..noted {
+        audit.note(logout(), Priority::Limited);
+    }
+    // No thread writes yet.
+    let refused = audit.record_blocking(logout(), Priority::Limited);
+    assert!(matches!(
+        refused,
+        Err(Error::Failed {
+            code: ErrorCode::Audit,
+            ..
+        })
+    ));
+    let overflow = audit.overflow.clone();
+    let writing = std::thread::spawn(move || {
+        writer::run(
+            log,
+            &received,
+            &overflow,
+            publisher,
+            options.user_day_bytes_max,
+        );
+    });
+    audit.flush().unwrap();
+    drop(audit);
+    writing.join().unwrap();
+    let (mut lines, mut counted) = (0, 0);
+    let reader = Reader::open(&folder).unwrap().unwrap();
+    let unreadable = reader.lines(|line, _| match &line.event[..] {
+        "logout" => lines += 1,
+        "suppressed" => counted += line.fields["count"].as_u64().unwrap(),
+        _ => {}
+    });
+    assert_eq!(unreadable.unwrap(), 0);
+    assert_eq!((lines, counted), (QUEUE as u64, noted - QUEUE as u64));
+}
