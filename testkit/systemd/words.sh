@@ -21,15 +21,17 @@ wait_for() {
     done 2> /dev/null
     wrong "never came: $*"
 }
-# fails STATUS WORDS COMMAND...: it ends with this status, and says these words.
-fails() {
+# ends STATUS WORDS COMMAND...: it ends with this status, and says these words.
+ends() {
     { local -; set +x; } 2> /dev/null
     local status=$1 words=$2 said ended=0; shift 2
     said=$("$@" 2>&1) || ended=$?
     [ "$ended" = "$status" ] && [[ $said == *"$words"* ]] || wrong "$* ended with $ended: $said"
 }
 # says WORDS COMMAND...: it ends well, and says these words.
-says() { fails 0 "$@"; }
+says() { ends 0 "$@"; }
+# fails STATUS CODE COMMAND...: landline, run with --json, fails so.
+fails() { ends "$1" "{\"code\":\"$2\"," "${@:3}"; }
 wrong() { echo "WRONG: $*" >&2; exit 1; }
 # serve_beside; end_beside: a server that is no service.
 serve_beside() {

@@ -33,6 +33,7 @@ fn five_copies_onto_a_disk_that_holds_three_end_well_or_clearly() {
     }
     let copy = |number: usize| {
         [
+            "--json".to_owned(),
             "cp".to_owned(),
             number.to_string(),
             server.at(&format!("copy{number}")),
@@ -62,9 +63,8 @@ fn five_copies_onto_a_disk_that_holds_three_end_well_or_clearly() {
             other => panic!("copy {number}: {other:?} {}", outcome.stderr),
         }
         assert!(
-            !outcome.stderr.contains("trying again"),
-            "the reason was heard at once: {}",
-            outcome.stderr
+            !String::from_utf8_lossy(&outcome.stdout).contains(r#""event":"reconnecting""#),
+            "the reason was heard at once: {outcome:?}"
         );
     }
     assert!(

@@ -56,6 +56,12 @@ mod users;
 
 use testkit::Stage;
 
+/// What the command asks at a terminal: for a password, for a new one, and whether a server is
+/// trusted. One place, so that a test that nothing is asked cannot look for an earlier text.
+const ASKS_PASSWORD: &str = "Password of bob";
+const ASKS_NEW_PASSWORD: &str = "New password of bob: ";
+const ASKS_TRUST: &str = "were told: ";
+
 /// A fresh stage for the command under test.
 fn stage() -> Stage {
     Stage::new(env!("CARGO_BIN_EXE_landline"))

@@ -6,7 +6,10 @@ use landline::{keys::UserKey, paths::PrivateFolder};
 use serde_json::{Value, json};
 use testkit::{RawClient, ServerProcess, Stage, Terminal};
 
-use crate::{login::client_key, passwords_bound::log_in, secrets::files_with, stage};
+use crate::{
+    ASKS_NEW_PASSWORD, ASKS_PASSWORD, ASKS_TRUST, login::client_key, passwords_bound::log_in,
+    secrets::files_with, stage,
+};
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
@@ -47,9 +50,9 @@ fn a_colleague_joins_by_password_and_the_server_is_trusted_for_it() {
     fs::create_dir(stage.path("home/bob")).unwrap();
     let at = format!("bob@{}", server.address);
     let mut terminal = Terminal::start(&stage.command(&["--json", "ping", &at]));
-    terminal.wait_for("were told: ");
+    terminal.wait_for(ASKS_TRUST);
     terminal.type_line("yes");
-    terminal.wait_for("Password of bob");
+    terminal.wait_for(ASKS_PASSWORD);
     terminal.wait_for_hiding();
     terminal.type_line(PASSWORD);
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
@@ -66,7 +69,7 @@ fn a_colleague_joins_by_password_and_the_server_is_trusted_for_it() {
     // From then on it is asked for at once, and no key is tried before.
     stage.write("user/report", b"all of it");
     let mut terminal = Terminal::start(&stage.command(&["cp", "report", "127.0.0.1:bob/report"]));
-    terminal.wait_for("Password of bob");
+    terminal.wait_for(ASKS_PASSWORD);
     terminal.wait_for_hiding();
     terminal.type_line(PASSWORD);
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
@@ -93,7 +96,7 @@ fn after_keys_that_are_not_accepted_the_password_is_asked_for() {
     fs::rename(stage.path("client"), stage.path("nobody")).unwrap();
     fs::rename(stage.path("alice"), stage.path("client")).unwrap();
     let mut terminal = Terminal::start(&stage.command(&["ping", "bob@127.0.0.1"]));
-    terminal.wait_for("Password of bob");
+    terminal.wait_for(ASKS_PASSWORD);
     terminal.wait_for_hiding();
     terminal.type_line(PASSWORD);
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
@@ -106,7 +109,7 @@ fn after_keys_that_are_not_accepted_the_password_is_asked_for() {
     let mut terminal = Terminal::start(&stage.command(&["ping", "bob@127.0.0.1", "-i", &key]));
     assert_eq!(terminal.end(), Some(12), "{}", terminal.shown);
     assert!(
-        !terminal.shown.contains("Password of"),
+        !terminal.shown.contains(ASKS_PASSWORD),
         "{}",
         terminal.shown
     );
@@ -121,7 +124,7 @@ fn a_password_that_was_mistyped_is_asked_for_again_twice_and_no_other() {
         let mut terminal =
             Terminal::start(&stage.command(&["ping", &at, "--accept-new", "--password"]));
         for line in typed {
-            terminal.wait_for("Password of bob at");
+            terminal.wait_for(ASKS_PASSWORD);
             terminal.wait_for_hiding();
             terminal.type_line(line);
             terminal.wait_for_showing();
@@ -343,7 +346,7 @@ fn everybody_sets_their_own_password_and_admins_those_of_others() {
         Terminal::start(&stage.command(&["passwd", "127.0.0.1", "--password-file", &old]));
     assert_eq!(terminal.end(), Some(12), "{}", terminal.shown);
     assert!(
-        !terminal.shown.contains("New password"),
+        !terminal.shown.contains(ASKS_NEW_PASSWORD),
         "{}",
         terminal.shown
     );
@@ -418,10 +421,7 @@ fn type_new_passwords(stage: &Stage, current: &str) {
     ] {
         let arguments = ["passwd", "127.0.0.1", "--password-file", current];
         let mut terminal = Terminal::start(&stage.command(&arguments));
-        for (line, prompt) in typed
-            .iter()
-            .zip(["New password of bob: ", "The same again: "])
-        {
+        for (line, prompt) in typed.iter().zip([ASKS_NEW_PASSWORD, "The same again: "]) {
             terminal.wait_for(prompt);
             terminal.wait_for_hiding();
             terminal.type_line(line);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use testkit::{HostileServer, RawClient, Terminal};
 
 use crate::{
+    ASKS_PASSWORD,
     passwords::{PASSWORD, file, known, with_bob},
     stage,
 };
@@ -105,7 +106,7 @@ fn whoever_is_interrupted_sees_again_what_they_type() {
         &["--json", "cp", "../right", "127.0.0.1:x"],
     ] {
         let mut terminal = Terminal::start(&stage.command(arguments));
-        terminal.wait_for("Password of bob");
+        terminal.wait_for(ASKS_PASSWORD);
         terminal.wait_for_hiding();
         terminal.type_line("\x03");
         terminal.wait_for_showing();
@@ -135,7 +136,7 @@ fn whoever_is_interrupted_sees_again_what_they_type() {
     // Whatever else ends it, from wherever.
     for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT] {
         let mut terminal = Terminal::start(&stage.command(&["ping", "127.0.0.1"]));
-        terminal.wait_for("Password of bob");
+        terminal.wait_for(ASKS_PASSWORD);
         terminal.wait_for_hiding();
         terminal.signal(signal);
         terminal.wait_for_showing();

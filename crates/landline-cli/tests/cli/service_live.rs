@@ -20,7 +20,7 @@ fn good(script: &str) {
 /// installs it.
 const WORDS: &str = r#"
 control() { "${by[@]}" systemctl $flag "$@"; }
-service() { "${by[@]}" landline service "$@" $flag; }
+service() { "${by[@]}" landline --json service "$@" $flag; }
 "#;
 
 /// A service from its first client to its end.
@@ -45,9 +45,9 @@ control reload landline.service
 as test-server landline audit verify
 service status
 service remove
-fails 1 'does not run' service status
-fails 10 'cannot connect' as test-client landline ping 127.0.0.1
-fails 1 'there is no landline.service' service remove
+fails 1 not-running service status
+fails 10 connect as test-client landline --json ping 127.0.0.1
+fails 1 not-installed service remove
 nothing_is_left control
 "#;
 
@@ -59,7 +59,7 @@ fn a_service_of_the_system_serves_comes_back_and_goes() {
         says 'it starts with this machine' landline service install --run-as test-server
         listens '*' 5263
         as test-other landline service status
-        fails 2 'takes root' as test-other landline service remove
+        fails 2 usage as test-other landline --json service remove
         {LIFE}"
     ));
 }
@@ -73,16 +73,16 @@ fn a_service_of_a_user_serves_comes_back_and_goes() {
         wait_for as test-server systemctl --user show-environment
         : The reason is heard also by whoever may not read the journal.
         serve_beside
-        fails 1 'another server uses this state folder' as test-server landline service install --user --port 6000
+        fails 1 service-failed as test-server landline --json service install --user --port 6000
         nothing_is_left control
         end_beside
         : A shell may know another state folder than the service.
         says '--state /home/test-server/.local/state/landline user list' \
             as test-server env XDG_STATE_HOME=/home/test-server landline service install --user
         : As after su or sudo: nothing tells where systemd is.
-        bare() {{ runuser -u $1 -- env -u XDG_RUNTIME_DIR HOME=/home/$1 landline service install --user; }}
+        bare() {{ runuser -u $1 -- env -u XDG_RUNTIME_DIR HOME=/home/$1 landline --json service install --user; }}
         says 'it starts with this machine' bare test-server
-        fails 1 'no login' bare test-other
+        fails 1 no-systemd bare test-other
         {LIFE}"
     ));
 }
@@ -115,12 +115,12 @@ fn a_service_listens_where_its_settings_say_and_nowhere_else() {
         r#"
         mkdir -p /etc/landline /home/test-server/.config/landline
         set_listen() { echo "listen = \"$1\"" > /etc/landline/server.toml; }
-        install() { landline service install --run-as test-server "$@"; }
+        install() { landline --json service install --run-as test-server "$@"; }
         set_listen 127.0.0.1:5300
         says '127.0.0.1:5300 (/etc/landline/server.toml line 1)' install
         listens 127.0.0.1 5300
         install --port 5300
-        fails 2 'does not agree with listen' install --port 5301
+        fails 2 settings install --port 5301
         set_listen 127.0.0.1
         install
         listens 127.0.0.1 5263
@@ -130,7 +130,7 @@ fn a_service_listens_where_its_settings_say_and_nowhere_else() {
         listens 192.0.2.1 5300
         for text in 127.0.0.1:0 localhost:5300 5300; do
             set_listen $text
-            fails 2 'an address and a port' install
+            fails 2 settings install
         done
         listens 192.0.2.1 5300
         : The settings of whoever it runs as come first.
@@ -141,13 +141,13 @@ fn a_service_listens_where_its_settings_say_and_nowhere_else() {
         listens 127.0.0.1 5302
         : Whoever changes it later hears of it, and is not served elsewhere.
         echo 'listen = "127.0.0.1:5303"' > /home/test-server/.config/landline/server.toml
-        fails 1 '' systemctl restart landline.service
-        fails 1 'the service manager listens on 127.0.0.1:5302' landline service status
+        ends 1 '' systemctl restart landline.service
+        ends 1 127.0.0.1:5302 landline service status
         install
         listens 127.0.0.1 5303
         chown test-other /home/test-server/.config/landline/server.toml
-        fails 2 'others may write to it' install
-        fails 2 'does not see it' env LANDLINE_LISTEN=127.0.0.1:5304 landline service install --run-as test-server
+        fails 2 settings install
+        fails 2 settings env LANDLINE_LISTEN=127.0.0.1:5304 landline --json service install --run-as test-server
         "#,
     );
 }
@@ -172,8 +172,8 @@ fn a_state_folder_that_was_named_is_used_and_whoever_installs_hears_how_to_go_on
         : The variable is as good, and a place that is not kept is none.
         LANDLINE_STATE=/srv/line install
         grep -q 'state "/srv/line" serve' /etc/systemd/system/landline.service
-        fails 2 'a /tmp and a /var/tmp of its own' landline service install --run-as test-server --state /tmp/line
-        fails 1 'the state folder cannot be made' landline service install --run-as test-server --state /srv/none
+        fails 2 settings landline --json service install --run-as test-server --state /tmp/line
+        fails 1 service-failed landline --json service install --run-as test-server --state /srv/none
         says me as test-server landline --state /srv/line user list
         as test-client landline ping 127.0.0.1
         "#,
@@ -184,34 +184,34 @@ fn a_state_folder_that_was_named_is_used_and_whoever_installs_hears_how_to_go_on
 fn what_cannot_run_is_refused_or_taken_back() {
     good(
         r#"
-        install() { landline service install --run-as "$@"; }
-        for name in '' -x . .. 1001 1x 'a b'; do fails 2 'the name of a user' landline service install "--run-as=$name"; done
-        fails 2 'no user nobody-here' install nobody-here
-        fails 2 'as root everybody' install root
+        install() { landline --json service install --run-as "$@"; }
+        for name in '' -x . .. 1001 1x 'a b'; do fails 2 usage landline --json service install "--run-as=$name"; done
+        fails 2 unknown-user install nobody-here
+        fails 2 settings install root
         useradd --home-dir /nowhere homeless
-        fails 2 'no such folder' install homeless
+        fails 2 settings install homeless
         cp /usr/local/bin/landline /tmp/landline
-        fails 2 'this program is /tmp/landline' /tmp/landline service install --run-as test-server
+        fails 2 settings /tmp/landline --json service install --run-as test-server
         [ ! -e /etc/systemd/system/landline.service ]
         : These are seen only when it starts. The journal says more.
         chmod 700 /root
         cp /usr/local/bin/landline /root/landline
-        fails 1 'can test-server run this program' /root/landline service install --run-as test-server
-        fails 1 'Permission denied' /root/landline service install --run-as test-server
+        fails 1 service-failed /root/landline --json service install --run-as test-server
+        ends 1 'Permission denied' /root/landline service install --run-as test-server
         nothing_is_left
         mkdir -p /etc/landline
         echo 'connections = 0' > /etc/landline/server.toml
-        fails 2 'server.toml line 1' install test-server
+        fails 2 settings install test-server
         rm /etc/landline/server.toml
         serve_beside
-        fails 1 'another program' install test-server
-        fails 1 'another server uses this state folder' install test-server --port 6000
+        fails 1 service-failed install test-server
+        fails 1 service-failed install test-server --port 6000
         nothing_is_left
         end_beside
         : What ran before runs again.
         install test-server --port 6000
         as test-client landline join - --as me < /home/test-server/$STATE/server/invite
-        fails 1 'the earlier service is in its place again' /root/landline service install --run-as test-server --port 6001
+        fails 1 service-failed /root/landline --json service install --run-as test-server --port 6001
         listens '*' 6000
         as test-client landline ping 127.0.0.1:6000
         systemctl is-enabled landline.socket landline.service
@@ -227,8 +227,8 @@ fn however_often_it_fails_it_serves_once_it_can() {
         as test-client landline join - --as me < /home/test-server/$STATE/server/invite
         mkdir -p /etc/landline
         echo 'connections = 0' > /etc/landline/server.toml
-        for turn in {1..12}; do fails 1 '' systemctl restart landline.service; done
-        fails 1 'server.toml line 1' landline service status
+        for turn in {1..12}; do ends 1 '' systemctl restart landline.service; done
+        ends 1 'server.toml line 1' landline service status
         rm /etc/landline/server.toml
         as test-client landline ping 127.0.0.1
         main_pid() { systemctl show --property=MainPID --value landline.service; }
@@ -243,7 +243,7 @@ fn however_often_it_fails_it_serves_once_it_can() {
         : A service that has failed for good is forgotten when it is removed.
         systemctl stop landline.socket
         serve_beside
-        fails 1 '' systemctl start landline.socket
+        ends 1 '' systemctl start landline.socket
         landline service remove
         nothing_is_left
         end_beside
@@ -297,7 +297,7 @@ as test-client sh -c 'cd; mkdir -m 700 .ssh; ssh-keygen -q -t ed25519 -N "" -f .
 for home in /home/test-server /root; do
     mkdir -p $home/.ssh; cp /home/test-client/.ssh/id_ed25519.pub $home/.ssh/authorized_keys
 done
-bootstrap() { as test-client landline bootstrap "$@"; }
+bootstrap() { as test-client landline --json bootstrap "$@"; }
 own() { as test-server systemctl --user "$@"; }
 "#;
 
@@ -309,16 +309,16 @@ fn bootstrap_makes_a_service_of_the_user() {
     good(&format!(
         "{WORDS}{SSHD}
         units=/home/test-server/.config/systemd/user
-        says 'starts with the machine' bootstrap test-server@localhost --as me --port 5999
+        says '\"server\":\"service\"' bootstrap test-server@localhost --as me --port 5999
         grep -x ListenStream=5999 $units/landline.socket
         wait_for test ! -e /run/systemd/sessions/1
         as test-client sh -c 'cd; echo content > f; landline cp -q f localhost:f'
         [ \"$(cat /home/test-server/f)\" = content ]
         started=$(own show --value --property=ActiveEnterTimestampMonotonic landline.service)
-        says 'is this program already' bootstrap test-server@localhost --as me
+        says '\"copied\":false' bootstrap test-server@localhost --as me
         is ActiveEnterTimestampMonotonic $started own
         {{ cat /usr/local/bin/landline; echo another build; }} > /tmp/landline
-        says 'joined localhost:5999' bootstrap test-server@localhost --as me --binary /tmp/landline
+        says '\"address\":\"localhost:5999\"' bootstrap test-server@localhost --as me --binary /tmp/landline
         ! is ActiveEnterTimestampMonotonic $started own
         cmp /tmp/landline /home/test-server/.local/bin/landline
         grep -x ListenStream=5999 $units/landline.socket
@@ -333,17 +333,17 @@ fn bootstrap_makes_a_service_of_the_system() {
     good(&format!(
         "{WORDS}{SSHD}
         mkdir /etc/landline; echo 'listen = \"127.0.0.1:5263\"' > /etc/landline/server.toml
-        fails 2 '--run-as' bootstrap root@localhost --as me
+        fails 2 usage bootstrap root@localhost --as me
         nothing_is_left
-        says 'starts with the machine' bootstrap root@localhost --as me --run-as test-other
+        says '\"server\":\"service\"' bootstrap root@localhost --as me --run-as test-other
         grep -x ListenStream=127.0.0.1:5263 /etc/systemd/system/landline.socket
         [ \"$(stat -c %U /home/test-other/.local/state/landline)\" = test-other ]
         as test-client landline ping localhost
-        says 'through ssh to root@localhost' as test-client landline ping localhost --via-ssh root@localhost
+        says '\"via\":\"root@localhost\"' as test-client landline --json ping localhost --via-ssh root@localhost
         : Somebody else asked for is somebody else. What that user has written ends no process of root.
         bash -c 'exec -a \"landline serve\" sleep 1000' & other=$!
         as test-server sh -c \"cd; mkdir -p .local/state; mkdir -m 700 $STATE; echo $other > $STATE/serve.pid\"
-        says 'starts with the machine' bootstrap root@localhost --as me --run-as test-server --replace
+        says '\"server\":\"service\"' bootstrap root@localhost --as me --run-as test-server --replace
         kill $other
         grep -x User=test-server /etc/systemd/system/landline.service"
     ));

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use serde_json::{Value, json};
 use testkit::{HostileServer, ServerProcess, SmallDisk, Stage, Terminal};
 
-use crate::stage;
+use crate::{ASKS_TRUST, stage};
 
 /// A server where `alice` has joined with the client's own key, and a client that has forgotten it.
 fn forgotten(stage: &Stage) -> ServerProcess {
@@ -31,7 +31,7 @@ fn an_unknown_server_is_trusted_when_somebody_says_so() {
     let stage = stage();
     let server = forgotten(&stage);
     let mut terminal = Terminal::start(&stage.command(&["--json", "ping", &at(&server)]));
-    terminal.wait_for("were told: ");
+    terminal.wait_for(ASKS_TRUST);
     assert!(
         terminal.shown.contains(&server.fingerprint),
         "{}",
@@ -64,7 +64,7 @@ fn a_fingerprint_that_was_typed_is_more_than_a_yes() {
     let stage = stage();
     let server = forgotten(&stage);
     let mut terminal = Terminal::start(&stage.command(&["ping", &at(&server)]));
-    terminal.wait_for("were told: ");
+    terminal.wait_for(ASKS_TRUST);
     terminal.type_line(&server.fingerprint);
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
     assert_eq!(listed(&stage)[0]["provisional"], false);
@@ -83,7 +83,7 @@ fn whatever_is_no_yes_is_no() {
         let stage = stage();
         let server = forgotten(&stage);
         let mut terminal = Terminal::start(&stage.command(&["--json", "ping", &at(&server)]));
-        terminal.wait_for("were told: ");
+        terminal.wait_for(ASKS_TRUST);
         for answer in answers {
             terminal.type_line(answer);
         }
@@ -159,7 +159,7 @@ fn somebody_in_between_is_never_taken_for_a_known_server() {
     // At a terminal there is no question either.
     let mut terminal = Terminal::start(&stage.command(&["ping", &hostile.address]));
     assert_eq!(terminal.end(), Some(11));
-    assert!(!terminal.shown.contains("were told"), "{}", terminal.shown);
+    assert!(!terminal.shown.contains(ASKS_TRUST), "{}", terminal.shown);
     hostile.join();
 }
 

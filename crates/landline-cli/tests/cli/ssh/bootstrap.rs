@@ -532,10 +532,11 @@ fn ssh_may_ask_somebody() {
     script(&far.stage, &ask);
     let mut terminal = Terminal::start(&command(
         &far.stage,
-        &["bootstrap", "far", "--as", &own_name()],
+        &["--json", "bootstrap", "far", "--as", &own_name()],
     ));
     terminal.wait_for("Are you sure you want to continue connecting");
     terminal.type_line("yes");
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
-    assert!(terminal.shown.contains("joined far:"), "{}", terminal.shown);
+    let joined = format!(r#""address":"far:{}""#, far.port);
+    assert!(terminal.shown.contains(&joined), "{}", terminal.shown);
 }
