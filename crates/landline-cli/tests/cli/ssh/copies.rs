@@ -154,8 +154,8 @@ fn the_last_word_arrives() {
         return;
     };
     stage.write("home/f", b"content");
-    server.event("login");
-    assert_eq!(server.next_event()["event"], "logout", "the join");
+    // Of the join.
+    server.event("logout");
     for _ in 0..20 {
         run(&stage, &["cp", "bastion:f", "f"]).ok();
         let after_login = || {
