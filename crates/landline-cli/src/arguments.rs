@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Option<Command>,
 }
 
-const EXIT_STATUS: &str = "\
+pub(crate) const EXIT_STATUS: &str = "\
 Exit status:
    0  success                              23  denied by a rule, or no right to it
    1  failure on this machine              24  no space left

@@ -37,7 +37,6 @@ impl Environment {
             (Some(folder), _) => Ok(folder.join("landline")),
             (None, Some(home)) => Ok(home.join(".local/state/landline")),
             (None, None) => Err(Failure::new(
-                1,
                 "no-home",
                 "HOME is not set; set it, or say where to keep everything with --state",
             )),

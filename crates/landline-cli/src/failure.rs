@@ -8,7 +8,7 @@ use landline::{
 };
 use serde_json::{Value, json};
 
-use crate::{context::Context, terminal::shown_line};
+use crate::{codes::status_of, context::Context, terminal::shown_line};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -23,40 +23,47 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(crate) fn new(status: u8, code: impl Into<String>, what: impl Into<String>) -> Self {
+    /// A failure with one of the codes in [`codes`](crate::codes), and its status.
+    pub(crate) fn new(code: impl Into<String>, what: impl Into<String>) -> Self {
+        let code = code.into();
         Self {
-            status,
-            code: code.into(),
+            status: status_of(&code),
+            code,
             what: what.into(),
             advice: None,
         }
     }
 
+    /// The same failure with another exit status.
+    pub(crate) fn with_status(self, status: u8) -> Self {
+        Self { status, ..self }
+    }
+
     /// Something on this machine that has no status of its own.
     pub(crate) fn local(what: impl Into<String>) -> Self {
-        Self::new(1, "local", what)
+        Self::new("local", what)
     }
 
     /// A mistake on the command line.
     pub(crate) fn usage(what: impl Into<String>) -> Self {
-        Self::new(2, "usage", what)
+        Self::new("usage", what)
     }
 
     /// Settings that cannot be used.
     pub(crate) fn settings(what: impl Into<String>) -> Self {
-        Self::new(2, "settings", what)
+        Self::new("settings", what)
     }
 
     /// A command at the other end that ended with another status than 0.
     pub(crate) fn of_command(code: i64) -> Self {
         let status = u8::try_from(if code < 0 { 128 - code } else { code }).unwrap_or(1);
         let what = format!("the command ended with status {code}");
-        Self::new(status, "command-failed", what)
+        Self::new("command-failed", what).with_status(status)
     }
 
     /// A server that is not who it should be.
     pub(crate) fn of_server(code: &str, what: String, advice: &str) -> Self {
-        Self::new(11, code, what).with_advice(advice)
+        Self::new(code, what).with_advice(advice)
     }
 
     /// The same failure with this advice.
@@ -69,14 +76,13 @@ impl Failure {
 
     /// Nothing to log in with.
     pub(crate) fn no_key(what: String) -> Self {
-        Self::new(32, "no-key", what)
+        Self::new("no-key", what)
             .with_advice("name one with -i FILE, or load one into ssh-agent with ssh-add")
     }
 
     /// A password that nobody can be asked for.
     pub(crate) fn no_terminal_for_password() -> Self {
         Self::new(
-            32,
             "no-terminal",
             "there is no terminal to ask for the password",
         )
@@ -87,12 +93,12 @@ impl Failure {
 
     /// An audit log that was changed.
     pub(crate) fn of_audit(what: String) -> Self {
-        Self::new(37, "audit-changed", what)
+        Self::new("audit-changed", what)
     }
 
     /// Ctrl-C.
     pub(crate) fn interrupted() -> Self {
-        Self::new(130, "interrupted", "stopped")
+        Self::new("interrupted", "stopped")
     }
 
     /// Ctrl-C during a copy.
@@ -149,9 +155,18 @@ impl From<Error> for Failure {
             }
             _ => error.to_string(),
         };
-        Self {
+        let failure = Self {
             advice: advice(&error),
-            ..Self::new(status(&error), error.code_str(), what)
+            ..Self::new(error.code_str(), what)
+        };
+        match error {
+            // The server was too slow. The server itself refuses a slow client with this code.
+            Error::Failed {
+                code: ErrorCode::LoginTimeout,
+                side: Side::Here,
+                ..
+            } => failure.with_status(status_of("connect")),
+            _ => failure,
         }
     }
 }
@@ -164,7 +179,7 @@ impl From<landline::paths::Error> for Failure {
 
 impl From<landline::ssh_config::Error> for Failure {
     fn from(error: landline::ssh_config::Error) -> Self {
-        Self::new(1, "ssh-config", error.to_string())
+        Self::new("ssh-config", error.to_string())
     }
 }
 
@@ -176,83 +191,25 @@ impl From<landline_classic::Error> for Failure {
             C::NotSent(_) | C::NotStored(_) => format!("{error} (on the other side)"),
             _ => error.to_string(),
         };
-        let (status, code) = match error {
-            C::Connect { .. } => (10, "connect"),
-            C::Lost(_) => (10, "lost"),
-            C::WrongAnswer | C::AnswerRejected => (12, "login-refused"),
-            C::Dialect(_) => (13, "dialect"),
-            C::NotSent(_) => (20, "not-sent"),
-            C::Name { .. } | C::OutsideFolder => (23, "name-refused"),
-            C::SourceChanged { .. } => (26, "source-changed"),
-            C::NotStored(_) => (27, "not-stored"),
-            C::Task(_) => (27, "task"),
-            C::SecretFile { .. } => (32, "secret"),
-            C::Draining => (33, "draining"),
+        let code = match error {
+            C::Connect { .. } => "connect",
+            C::Lost(_) => "lost",
+            C::WrongAnswer | C::AnswerRejected => "login-refused",
+            C::Dialect(_) => "dialect",
+            C::NotSent(_) => "not-sent",
+            C::Name { .. } | C::OutsideFolder => "name-refused",
+            C::SourceChanged { .. } => "source-changed",
+            C::NotStored(_) => "not-stored",
+            C::Task(_) => "task",
+            C::SecretFile { .. } => "secret",
+            C::Draining => "draining",
             // These have the same causes, and the same cures, as in landline's own protocol.
             C::Path(error) => return error.into(),
             C::Io { what, source } => return Error::io(what, &source).into(),
             C::Listen { address, source } => return Error::Listen { address, source }.into(),
-            _ => (1, "local"),
+            _ => "local",
         };
-        Self::new(status, code, what)
-    }
-}
-
-fn status(error: &Error) -> u8 {
-    match error {
-        Error::Connect { .. } | Error::Ssh { .. } | Error::Lost(_) => 10,
-        Error::UnknownServer { .. }
-        | Error::ServerChanged { .. }
-        | Error::ServerUnproven { .. } => 11,
-        Error::SecretUnproven { .. } => 11,
-        Error::Protocol(error) if error.fault() == Fault::Incompatible => 14,
-        Error::Protocol(_) => 13,
-        Error::Tls(_) => 14,
-        // Here it is the server that was too slow.
-        Error::Failed {
-            code: ErrorCode::LoginTimeout,
-            side: Side::Here,
-            ..
-        } => 10,
-        Error::Failed { code, .. } => status_of_code(*code),
-        Error::State { .. } | Error::InUse { .. } => 31,
-        Error::Control { .. } => 40,
-        Error::Key { .. }
-        | Error::KeyLocked { .. }
-        | Error::Agent { .. }
-        | Error::Secret { .. }
-        | Error::Password(_) => 32,
-        Error::Listen { .. } => 30,
-        Error::Invite(_) | Error::Address { .. } | Error::AmbiguousServer { .. } => 2,
-        _ => 1,
-    }
-}
-
-fn status_of_code(code: ErrorCode) -> u8 {
-    use ErrorCode as C;
-    match code {
-        C::FrameSize | C::BadHeader | C::BodySize | C::UnexpectedMessage => 13,
-        C::Version | C::Method | C::UnknownService => 14,
-        C::LoginTimeout | C::LoginRefused | C::TooManyGuesses => 12,
-        // What was sent along with the login has not arrived.
-        C::OpenTimeout => 10,
-        C::InviteUnknown | C::InviteUsed | C::InviteExpired | C::InviteUser => 12,
-        C::Draining => 33,
-        C::Superseded => 34,
-        C::Ended => 35,
-        C::KeyRefused => 32,
-        C::TooManySessions => 38,
-        C::NotFound => 20,
-        C::NotAFile => 21,
-        C::Exists => 22,
-        C::NameRefused | C::Denied | C::LastOwner | C::CredentialLimited => 23,
-        C::NoSpace | C::RightsFull => 24,
-        C::DigestMismatch => 25,
-        C::SourceChanged => 26,
-        C::Audit | C::AuditQuota => 36,
-        C::State => 31,
-        C::Io => 27,
-        _ => 1,
+        Self::new(code, what)
     }
 }
 

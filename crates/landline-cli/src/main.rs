@@ -3,6 +3,7 @@
 
 mod addresses;
 mod arguments;
+mod codes;
 mod commands;
 mod connect;
 mod context;

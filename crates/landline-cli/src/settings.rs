@@ -229,7 +229,7 @@ impl Settings {
             Some(home) => home,
             None => environment.home().ok_or_else(|| {
                 let what = "HOME is not set; set it, or say which folder is served with --home";
-                Failure::new(1, "no-home", what)
+                Failure::new("no-home", what)
             })?,
         };
         Ok(Self {

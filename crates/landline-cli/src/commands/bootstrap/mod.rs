@@ -140,7 +140,7 @@ async fn install(
             far.platform(),
             far::own_platform()
         );
-        return Err(Failure::new(14, "platform", what).with_advice(BINARY));
+        return Err(Failure::new("platform", what).with_advice(BINARY));
     }
     step(
         remote,
@@ -212,7 +212,7 @@ fn read_invite(started: &Answers) -> Result<(Invite, bool), Failure> {
         return Ok((owners.parse()?, false));
     };
     let made: Made = serde_json::from_str(made).map_err(|error| {
-        Failure::new(1, "invite", format!("the invite cannot be read: {error}"))
+        Failure::new("no-invite", format!("the invite cannot be read: {error}"))
     })?;
     let invite = Zeroizing::new(made.invite).parse()?;
     Ok((invite, made.purpose == "account"))

@@ -78,7 +78,7 @@ impl Remote {
                     io::ErrorKind::NotFound => "there is no program ssh on this machine".to_owned(),
                     _ => format!("ssh to {}: {error}", self.name),
                 };
-                Failure::new(10, "ssh", what)
+                Failure::new("ssh", what)
             })?;
         if let Some(problem) = answers.one("problem") {
             return Err(self.problem(problem));
@@ -132,28 +132,26 @@ impl Remote {
     /// What a script has said is in the way.
     fn problem(&self, problem: &str) -> Failure {
         let (kind, what) = problem.split_once(' ').unwrap_or((problem, ""));
-        let (status, code, text) = match kind {
-            "user" => (2, "unknown-user", "there is no such user"),
-            "home" => (20, "no-home", "there is no home"),
-            "write" => (27, "io", "the program cannot be put there"),
+        let (code, text) = match kind {
+            "user" => ("unknown-user", "there is no such user"),
+            "home" => ("not-found", "there is no home"),
+            "write" => ("io", "the program cannot be put there"),
             "damaged" => (
-                25,
                 "digest-mismatch",
                 "the program was damaged on the way, and is not used",
             ),
-            "foreign" => (14, "platform", "the program does not run there"),
-            "settings" => (2, "settings", "the settings there cannot be used"),
-            "invite" => (1, "invite", "there is no invite to be had"),
-            _ => (1, "not-started", "the server does not start"),
+            "foreign" => ("platform", "the program does not run there"),
+            "settings" => ("settings", "the settings there cannot be used"),
+            "invite" => ("no-invite", "there is no invite to be had"),
+            _ => ("not-started", "the server does not start"),
         };
         // What landline itself says there, with --json.
         let failed: Failed = serde_json::from_str(what).unwrap_or_else(|_| Failed {
             code: code.to_owned(),
             message: what.trim().to_owned(),
-            status,
         });
         let what = format!("{}: {text}: {}", self.name, failed.message);
-        let failure = Failure::new(failed.status, failed.code, what);
+        let failure = Failure::new(failed.code, what);
         match kind {
             "damaged" => failure.with_advice("the same command again copies it anew"),
             "foreign" => failure.with_advice(super::BINARY),
@@ -165,12 +163,11 @@ impl Remote {
     fn broken(&self, status: ExitStatus) -> Failure {
         let name = &self.name;
         match status.code() {
-            Some(255) | None => Failure::new(10, "ssh", format!("ssh to {name} failed ({status})"))
+            Some(255) | None => Failure::new("ssh", format!("ssh to {name} failed ({status})"))
                 .with_advice(
                     "what it said stands above; ssh to that host has to work by itself first",
                 ),
             Some(_) => Failure::new(
-                14,
                 "no-shell",
                 format!("{name} does not run a shell's commands for this user ({status})"),
             ),
@@ -183,7 +180,6 @@ impl Remote {
 struct Failed {
     code: String,
     message: String,
-    status: u8,
 }
 
 /// What a script has answered. Some of it is secret.

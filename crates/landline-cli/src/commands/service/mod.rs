@@ -81,7 +81,7 @@ impl Run for Service {
             ServiceAction::Status { user } => {
                 let systemd = Systemd::connect(context, user)?;
                 if !systemd.succeeds(&["status", "--no-pager", SERVICE, SOCKET])? {
-                    return Err(Failure::new(1, "not-running", "the service does not run"));
+                    return Err(Failure::new("not-running", "the service does not run"));
                 }
             }
             ServiceAction::Remove { user } => {
@@ -125,7 +125,6 @@ fn install(context: &Context, options: &ServiceInstall) -> Result<(), Failure> {
         let (why, advice) = diagnose(context, &systemd, &user, &stream);
         let undone = transaction.roll_back();
         let failure = Failure::new(
-            1,
             "service-failed",
             format!("the service does not come up: {why}"),
         );
@@ -235,7 +234,7 @@ fn remove(context: &Context, systemd: &Systemd) -> Result<(), Failure> {
     let files = [SERVICE, SOCKET].map(|name| folder.join(name));
     if !files.iter().any(|path| local::exists(path)) {
         let what = format!("there is no {SERVICE} in {}", folder.display());
-        return Err(Failure::new(1, "not-installed", what));
+        return Err(Failure::new("not-installed", what));
     }
     systemd.run(&["disable", "--now", SOCKET, SERVICE])?;
     for path in files {

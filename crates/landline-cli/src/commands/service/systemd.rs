@@ -79,7 +79,7 @@ impl<'a> Systemd<'a> {
         ) {
             (false, _) => Ok(SYSTEM_FOLDER.into()),
             (true, Some(folder)) => Ok(folder.join("systemd/user")),
-            (true, None) => Err(Failure::new(1, "no-home", "HOME is not set")),
+            (true, None) => Err(Failure::new("no-home", "HOME is not set")),
         }
     }
 
@@ -206,12 +206,12 @@ fn parse_variables(lines: &str) -> BTreeMap<String, String> {
 
 fn no_systemd() -> Failure {
     let what = "there is no systemctl here: this machine has no systemd";
-    Failure::new(1, "no-systemd", what)
+    Failure::new("no-systemd", what)
 }
 
 fn no_answer(is_user: bool) -> Failure {
     let what = "systemd does not run here, or does not answer";
-    let failure = Failure::new(1, "no-systemd", what);
+    let failure = Failure::new("no-systemd", what);
     if is_user {
         return failure.with_advice(
             "a user's own runs once they have logged in (su and sudo are no login), or always after loginctl enable-linger \

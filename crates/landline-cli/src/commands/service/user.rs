@@ -68,7 +68,6 @@ impl ServiceUser {
                 home: Some(home.into()),
             }),
             _ => Err(Failure::new(
-                2,
                 "unknown-user",
                 format!("there is no user {name} on this machine"),
             )),

@@ -406,7 +406,6 @@ fn first_password(
 /// An answer that does not belong to its request; the library lets none through.
 fn no_answer() -> Failure {
     Failure::new(
-        13,
         ErrorCode::UnexpectedMessage.as_str(),
         "the server answered another request",
     )

@@ -458,7 +458,7 @@ fn what_is_in_the_way_is_said() {
     far.bootstrap(&["--json", "--as", "alice"]).fails(27, "io");
     far.login("env HOME=/absent sh -c");
     far.bootstrap(&["--json", "--as", "alice"])
-        .fails(20, "no-home");
+        .fails(20, "not-found");
     far.login("false");
     far.bootstrap(&["--json", "--as", "alice"])
         .fails(14, "no-shell");
