@@ -2,6 +2,7 @@
 
 use clap::Args;
 use landline::{admin::client, net::Target};
+use serde_json::json;
 
 use crate::{
     arguments::Access,
@@ -33,10 +34,14 @@ impl Run for Kick {
             connect::find_server(context, &client, &self.host, &self.access).await?;
         let (mut connected, _) = landline::client::who(&server, &credential).await?;
         for session in client::kick(&mut connected.login.channel, &self.target).await? {
-            context.out.print(&shown_line(&format!(
-                "ended {} of {}",
-                session.session, session.user
-            )));
+            if context.json {
+                context.out.print_json(&json!(session));
+            } else {
+                context.out.print(&shown_line(&format!(
+                    "ended {} of {}",
+                    session.session, session.user
+                )));
+            }
         }
         connected.login.channel.finish().await;
         Ok(ExitStatus::SUCCESS)

@@ -15,6 +15,7 @@ use landline::{
         login::{BindingType, SecretId, UserName},
     },
 };
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -94,6 +95,10 @@ impl Run for Secret {
             SecretAction::List { user } => {
                 let (server, _) = local_admin::open(context).await?;
                 for secret in server.secrets(user).await? {
+                    if context.json {
+                        context.out.print_json(&json!(secret));
+                        continue;
+                    }
                     let label = shown_line(&secret.label);
                     let binding = secret.binding.as_str();
                     let services = secret.services.map(|names| format!("  may use {names}"));
@@ -105,10 +110,15 @@ impl Run for Secret {
             }
             SecretAction::Remove { id, force } => {
                 let (server, _) = local_admin::open(context).await?;
-                let user = server.remove_secret(id, force).await?.user;
-                context
-                    .out
-                    .print(&format!("the secret {id} of {user} is forgotten"));
+                let removed = server.remove_secret(id, force).await?;
+                if context.json {
+                    context.out.print_json(&json!(removed));
+                } else {
+                    let user = removed.user;
+                    context
+                        .out
+                        .print(&format!("the secret {id} of {user} is forgotten"));
+                }
             }
         }
         Ok(ExitStatus::SUCCESS)
@@ -149,9 +159,15 @@ async fn add(context: &Context, options: SecretAdd) -> Result<(), Failure> {
         let _ = local::remove(&out);
         return Err(error.into());
     }
-    context
-        .out
-        .print(&format!("the secret {id} is in {}", out.display()));
+    if context.json {
+        context
+            .out
+            .print_json(&json!({"id": id, "file": out.display().to_string()}));
+    } else {
+        context
+            .out
+            .print(&format!("the secret {id} is in {}", out.display()));
+    }
     Ok(())
 }
 
@@ -161,11 +177,20 @@ async fn show(
     id: SecretId,
     line: &str,
 ) -> Result<(), Failure> {
-    context.out.print(line.trim_end());
+    if context.json {
+        context
+            .out
+            .print_json(&json!({"id": id, "secret": line.trim_end()}));
+    } else {
+        context.out.print(line.trim_end());
+    }
     if let Some(error) = context.out.take_error() {
         // Nobody has the secret, so nobody can log in with it, not even the last admin.
         server.remove_secret(id, true).await?;
         return Err(Error::io("standard output", &error).into());
+    }
+    if context.json {
+        return Ok(());
     }
     context.err.print(&format!(
         "this is the secret {id}; it is not shown again. Where it is used, keep it in a file of mode 600:\n  landline join --secret-file FILE"

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use landline::{Client, crypto::Fingerprint, login::KnownServer, net::Target};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     connect,
@@ -47,14 +47,22 @@ impl Run for Trust {
             TrustAction::Replace { host, fingerprint } => {
                 let host = connect::resolve_alias(context, &client, &host)?;
                 let server = client.pins().replace(&host, fingerprint)?;
-                context.out.print(&format!(
-                    "{} is the server with the fingerprint {fingerprint} from now on",
-                    server.address()
-                ));
+                if context.json {
+                    context.out.print_json(&row(&server));
+                } else {
+                    context.out.print(&format!(
+                        "{} is the server with the fingerprint {fingerprint} from now on",
+                        server.address()
+                    ));
+                }
             }
             TrustAction::Forget { host } => {
                 let host = connect::resolve_alias(context, &client, &host)?;
                 for server in client.pins().forget(&host)? {
+                    if context.json {
+                        context.out.print_json(&row(&server));
+                        continue;
+                    }
                     context.out.print(&format!(
                         "{} is forgotten; its fingerprint was {}",
                         server.address(),
@@ -70,16 +78,21 @@ impl Run for Trust {
 fn list(context: &Context, client: &Client) -> Result<(), Failure> {
     for server in client.pins().all()? {
         if context.json {
-            context.out.print_json(&json!({
-                "address": server.address().to_string(), "fingerprint": server.fingerprint.to_string(),
-                "user": server.user.as_str(), "provisional": server.provisional, "key": server.key,
-                "agent_key": server.agent_key, "secret": server.secret, "password": server.password, "via": server.via,
-            }));
+            context.out.print_json(&row(&server));
         } else {
             context.out.print(&describe(&server));
         }
     }
     Ok(())
+}
+
+fn row(server: &KnownServer) -> Value {
+    json!({
+        "address": server.address().to_string(), "fingerprint": server.fingerprint.to_string(),
+        "user": server.user.as_str(), "provisional": server.provisional, "key": server.key,
+        "agent_key": server.agent_key, "secret": server.secret, "password": server.password,
+        "via": server.via,
+    })
 }
 
 fn describe(server: &KnownServer) -> String {
