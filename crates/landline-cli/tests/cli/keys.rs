@@ -6,6 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use serde_json::json;
 use testkit::{Outcome, Stage, wait_for};
 
 use crate::stage;
@@ -112,10 +113,11 @@ fn every_kind_of_key_joins_and_logs_in_from_its_file() {
         stage
             .run(&["join", &server.invite(), "--as", "bob", "-i", &key])
             .ok();
-        let pong = stage.run(&["ping", "127.0.0.1"]).ok();
-        assert!(
-            pong.contains(&format!("as bob with {}", fingerprint(&key))),
-            "{name}: {pong}"
+        let pong = stage.run(&["--json", "ping", "127.0.0.1"]).json();
+        assert_eq!(
+            (&pong["user"], &pong["key"]),
+            (&json!("bob"), &json!(fingerprint(&key))),
+            "{name}"
         );
         server.event("login");
         assert_eq!(
@@ -144,10 +146,11 @@ fn every_kind_of_key_joins_and_logs_in_from_the_agent() {
             &["join", &server.invite(), "--as", "bob", "-i", &public],
         )
         .ok();
-        let pong = with_agent(&stage, &agent, &["ping", "127.0.0.1"]).ok();
-        assert!(
-            pong.contains(&format!("as bob with {}", fingerprint(&public))),
-            "{name}: {pong}"
+        let pong = with_agent(&stage, &agent, &["--json", "ping", "127.0.0.1"]).json();
+        assert_eq!(
+            (&pong["user"], &pong["key"]),
+            (&json!("bob"), &json!(fingerprint(&public))),
+            "{name}"
         );
         stage
             .run(&["--json", "ping", "127.0.0.1"])
@@ -240,8 +243,8 @@ fn many_agent_keys_are_one_login() {
         .remove("agent_key");
     std::fs::write(&pins, forgotten.to_string()).unwrap();
 
-    let pong = with_agent(&stage, &agent, &["ping", "127.0.0.1"]).ok();
-    assert!(pong.contains(&fingerprint(&public)), "{pong}");
+    let pong = with_agent(&stage, &agent, &["--json", "ping", "127.0.0.1"]).json();
+    assert_eq!(pong["key"], fingerprint(&public));
     let first = server.next_event();
     assert_eq!(
         first["event"], "login",

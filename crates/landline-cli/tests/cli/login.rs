@@ -47,11 +47,9 @@ fn a_key_of_openssh_logs_in() {
         .unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     let fingerprint = listed.split(' ').nth(1).unwrap();
-    let pong = stage.run(&["ping", "127.0.0.1"]).ok();
-    assert!(
-        pong.contains(&format!("as bob with {fingerprint}")),
-        "{pong} / {listed}"
-    );
+    let pong = stage.run(&["--json", "ping", "127.0.0.1"]).json();
+    assert_eq!(pong["user"], "bob");
+    assert_eq!(pong["key"], fingerprint);
 }
 
 #[test]

@@ -99,7 +99,15 @@ fn a_passphrase_is_asked_for_on_the_terminal_and_nowhere_else_to_be_seen() {
     }
     let screen = typed(
         &stage,
-        &["join", &server.invite(), "--as", "bob", "-i", &path],
+        &[
+            "--json",
+            "join",
+            &server.invite(),
+            "--as",
+            "bob",
+            "-i",
+            &path,
+        ],
         phrase,
     );
     let Some(screen) = screen else {
@@ -107,12 +115,13 @@ fn a_passphrase_is_asked_for_on_the_terminal_and_nowhere_else_to_be_seen() {
         return;
     };
     assert!(
-        screen.contains("Passphrase of") && screen.contains("joined"),
+        screen.contains("Passphrase of") && screen.contains(r#""user":"bob""#),
         "{screen}"
     );
     assert!(!screen.contains(phrase), "{screen}");
-    let screen = typed(&stage, &["ping", "127.0.0.1"], "another phrase").unwrap();
-    assert!(screen.contains("does not fit"), "{screen}");
+    let ping = ["--json", "ping", "127.0.0.1"];
+    let screen = typed(&stage, &ping, "another phrase").unwrap();
+    assert!(screen.contains(r#""code":"key""#), "{screen}");
 }
 
 /// Runs the command on a pseudo-terminal and types one line when it asks; all that the screen got.

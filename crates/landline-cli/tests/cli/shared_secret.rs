@@ -33,8 +33,13 @@ pub(crate) fn secret(
         "--label",
         name,
     ];
-    stage.run_at_server(&add).ok();
-    (Secret::load(&path).unwrap(), path)
+    let added = stage
+        .run_at_server(&[&["--json"], &add[..]].concat())
+        .json();
+    assert_eq!(added["file"], file);
+    let secret = Secret::load(&path).unwrap();
+    assert_eq!(added["id"], secret.key().id().to_string());
+    (secret, path)
 }
 
 #[test]
@@ -51,10 +56,10 @@ fn a_machine_logs_in_with_its_secret_until_it_is_forgotten() {
         fs::remove_dir_all(stage.path("client/client")).unwrap();
         stage.run(&["join", "--secret-file", "ci.secret"]).ok();
         let id = made.key().id().to_string();
-        let pong = stage.run(&["ping", "127.0.0.1"]).ok();
-        assert!(
-            pong.contains(&format!("as alice with secret:{id}")),
-            "{pong}"
+        let pong = stage.run(&["--json", "ping", "127.0.0.1"]).json();
+        assert_eq!(
+            (&pong["user"], &pong["key"]),
+            (&json!("alice"), &json!(format!("secret:{id}")))
         );
         assert!(
             !stage.path("client/client/id_ed25519").exists(),
@@ -66,12 +71,13 @@ fn a_machine_logs_in_with_its_secret_until_it_is_forgotten() {
             .ok();
         assert_eq!(stage.read("home/artefact"), b"built");
 
-        let listed = stage.run_at_server(&["secret", "list"]).ok();
-        assert!(
-            listed.contains(&id) && listed.contains("alice") && listed.contains("user/ci.secret"),
-            "{listed}"
+        let listed = stage.run_at_server(&["--json", "secret", "list"]).json();
+        assert_eq!(
+            (&listed["id"], &listed["user"], &listed["label"]),
+            (&json!(id), &json!("alice"), &json!("user/ci.secret"))
         );
-        stage.run_at_server(&["secret", "remove", &id]).ok();
+        let removed = stage.run_at_server(&["--json", "secret", "remove", &id]);
+        assert_eq!(removed.json()["id"], id);
         assert_eq!(stage.run_at_server(&["secret", "list", "alice"]).ok(), "");
         stage
             .run(&["--json", "ping", "127.0.0.1"])
