@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt,
 };
 
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{MODELS, PythonServer, SEGMENTS, Server, asked, client, dial, printed};
@@ -86,7 +87,13 @@ fn the_message_of_an_upload_is_printed_and_the_rest_is_in_the_log() {
     let server = Server::start(&stage, "upload", &[]);
     asked(&stage, &server, "upload", "whole", &["f"]);
     assert_eq!(server.line(), "got it");
-    server.says("home/f: 7 bytes, sent as \"f\" (md5=");
+    fs::remove_file(stage.path("home/f")).unwrap();
+    let server = Server::start(&stage, "upload", &["--json"]);
+    asked(&stage, &server, "upload", "whole", &["f"]);
+    let stored = server.event("stored");
+    assert_eq!((&stored["name"], &stored["size"]), (&json!("f"), &json!(7)));
+    assert_eq!(stored["rest"]["msg"], "got it");
+    assert!(stored["rest"]["md5"].is_string(), "{stored}");
 }
 
 #[test]

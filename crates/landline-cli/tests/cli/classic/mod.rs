@@ -111,12 +111,6 @@ impl Server {
         }
     }
 
-    /// Waits until it has said this on standard error.
-    #[track_caller]
-    fn says(&self, words: &str) {
-        testkit::wait_for(words, || self.said.lock().unwrap().contains(words));
-    }
-
     /// Sends SIGTERM and waits for its end.
     #[track_caller]
     fn stop(mut self) {

@@ -9,14 +9,14 @@ use crate::stage;
 fn an_operator_takes_one_caller_after_the_other() {
     let stage = stage();
     for model in MODELS {
-        let mut server = Server::start(&stage, "talk", &["--model", model]);
+        let mut server = Server::start(&stage, "talk", &["--json", "--model", model]);
         let mut keyboard = server.keyboard();
         let first = client(&stage, &server, "talk", &["hello", "how are you"])
             .spawn()
             .unwrap();
-        assert!(server.line().ends_with(": hello"), "{model}");
+        assert_eq!(server.event("said")["text"], "hello", "{model}");
         keyboard.write_all(b"good day\n").unwrap();
-        assert!(server.line().ends_with(": how are you"));
+        assert_eq!(server.event("said")["text"], "how are you");
         // An empty line hangs up.
         keyboard.write_all(b"\n").unwrap();
         let output = first.wait_with_output().unwrap();
@@ -25,12 +25,12 @@ fn an_operator_takes_one_caller_after_the_other() {
         let mut second = client(&stage, &server, "talk", &["me too"])
             .spawn()
             .unwrap();
-        assert!(server.line().ends_with(": me too"));
+        assert_eq!(server.event("said")["text"], "me too");
         second.kill().unwrap();
         second.wait().unwrap();
-        server.says("the caller is gone");
+        server.event("left");
         let third = client(&stage, &server, "talk", &["third"]).spawn().unwrap();
-        assert!(server.line().ends_with(": third"));
+        assert_eq!(server.event("said")["text"], "third");
         keyboard.write_all("最后\n".as_bytes()).unwrap();
         let output = third.wait_with_output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "最后\n");
