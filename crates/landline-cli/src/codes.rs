@@ -75,7 +75,7 @@ const STATUSES: &[(u8, &[&str])] = &[
     ),
     (20, &["not-found", "not-sent"]),
     (21, &["not-a-file"]),
-    (22, &["exists"]),
+    (22, &["exists", "name-taken"]),
     (
         23,
         &["denied", "last-owner", "credential-limited", "name-refused"],

@@ -46,7 +46,8 @@ pub(crate) async fn find_server(
     target: &Target,
     access: &Access,
 ) -> Result<(KnownServer, Credential), Failure> {
-    let target = &rename_to_local(target, access);
+    let target = rename_to_local(target, access);
+    let target = &client.pins().resolve_name(&target)?;
     let config = read_ssh_config(context, target)?;
     let mut server = match find_known(client, target, &config) {
         Err(Error::UnknownServer { .. }) => {
@@ -200,6 +201,20 @@ pub(crate) fn resolve_alias(
             Ok(replace_alias(target, &read_ssh_config(context, target)?))
         }
         _ => Ok(target.clone()),
+    }
+}
+
+/// Explains why a command that only changes what is known cannot find a server.
+pub(crate) fn explain_choice(error: Error) -> Failure {
+    let advice = match &error {
+        Error::AmbiguousServer { .. } => Some("choose one by its name or HOST:PORT"),
+        Error::UnknownServer { .. } => Some("landline hosts lists the machines that you know"),
+        _ => None,
+    };
+    let failure = Failure::from(error);
+    match advice {
+        Some(advice) => failure.with_advice(advice),
+        None => failure,
     }
 }
 

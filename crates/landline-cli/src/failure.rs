@@ -230,7 +230,14 @@ fn advice(error: &Error) -> Option<String> {
         Error::ServerUnproven { .. } | Error::SecretUnproven { .. } => {
             "somebody stands in between, or the server is damaged. Do not go on"
         }
-        Error::AmbiguousServer { .. } => "say which with host:port",
+        Error::AmbiguousServer { .. } => {
+            "choose one by its name; landline hosts rename HOST:PORT NAME names it"
+        }
+        Error::NameTaken { name, .. } => {
+            return Some(format!(
+                "choose another name, or rename that machine: landline hosts rename {name} NEW"
+            ));
+        }
         Error::Connect { .. } => {
             "is it running there (landline serve), and does a firewall let the port through?"
         }

@@ -47,10 +47,10 @@ pub(crate) fn report(
     credential: &CredentialId,
     place: &str,
 ) {
-    let (address, user, fingerprint) = (server.address(), &server.user, server.fingerprint);
+    let (user, fingerprint) = (&server.user, server.fingerprint);
     if context.json {
         context.out.print_json(&json!({
-            "address": address.to_string(), "via": server.via, "user": user,
+            "name": server.name, "address": server.address().to_string(), "via": server.via, "user": user,
             "fingerprint": fingerprint.to_string(), "credential": credential.to_string(),
         }));
         return;
@@ -62,7 +62,7 @@ pub(crate) fn report(
         CredentialId::Password(id) => ("password", id.to_string()),
     };
     context.out.print(&format!(
-        "joined {address}{via} as {user}\n  server  {fingerprint}\n  {kind:<8}{id}  {place}"
+        "joined {server}{via} as {user}\n  server  {fingerprint}\n  {kind:<8}{id}  {place}"
     ));
 }
 

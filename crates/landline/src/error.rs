@@ -63,6 +63,14 @@ pub enum Error {
         /// The addresses that fit.
         choices: String,
     },
+    /// Another machine has the name already.
+    #[error("the name {name} is taken by {address}")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The address of the other machine.
+        address: String,
+    },
     /// The server is not the one that was pinned.
     #[error(
         "{address} is NOT the server it was: its fingerprint is {found}, and {pinned} was pinned"
@@ -269,6 +277,7 @@ impl Error {
             Self::Tls(_) => "tls",
             Self::UnknownServer { .. } => "unknown-server",
             Self::AmbiguousServer { .. } => "ambiguous-server",
+            Self::NameTaken { .. } => "name-taken",
             Self::ServerChanged { .. } => "server-changed",
             Self::ServerUnproven { .. } => "server-unproven",
             Self::Control { .. } => "control",

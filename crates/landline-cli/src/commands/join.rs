@@ -9,9 +9,9 @@ use std::{
 use clap::Args;
 use landline::{
     Client, Error,
-    client::Routes,
+    client::{JoinOptions, Routes},
     keys::CredentialId,
-    login::{Invite, Secret},
+    login::{Invite, MachineName, Secret},
     net::{HostPort, Target},
     proto::{ErrorCode, login::UserName},
     ssh_config::ProxyJump,
@@ -33,7 +33,9 @@ const INVITE_BYTES_MAX: u64 = 64 * 1024;
 ///
 /// From then on this client knows the server, and the server knows this client's key.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  landline join 'landline://nas:5263/#FINGERPRINT.TOKEN'")]
+#[command(
+    after_help = "Example:\n  landline join 'landline://192.0.2.7:5263/#FINGERPRINT.TOKEN' --name nas"
+)]
 pub(crate) struct Join {
     /// Invite (landline://...), or - for standard input
     #[arg(required_unless_present = "secret_file")]
@@ -42,11 +44,17 @@ pub(crate) struct Join {
     ///
     /// The secret was made on the server's machine with `landline secret add`. It is used from
     /// then on, so the file must stay where it is.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["invite", "name", "identity"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["invite", "user", "identity"])]
     secret_file: Option<PathBuf>,
     /// User name at the server [default: your local user name]
     #[arg(long = "as", value_name = "NAME")]
-    name: Option<UserName>,
+    user: Option<UserName>,
+    /// Name of the machine on this client
+    ///
+    /// All commands then take NAME for the server: `landline cp photo.jpg nas:`. It has at most 63
+    /// letters, digits, dots, dashes and underscores.
+    #[arg(long, value_name = "NAME")]
+    name: Option<MachineName>,
     /// Replace another server that is known at this address
     #[arg(long)]
     replace: bool,
@@ -87,8 +95,8 @@ impl Join {
             text => Zeroizing::new(text.to_owned()),
         };
         let invite: Invite = text.parse()?;
-        let user = match &self.name {
-            Some(name) => name.clone(),
+        let user = match &self.user {
+            Some(user) => user.clone(),
             None => context.environment.user("--as NAME")?,
         };
         let host = invite
@@ -97,9 +105,9 @@ impl Join {
             .map(|address| address.host.as_str())
             .unwrap_or_default();
         let key = choose_key(context, client, self.identity.as_deref(), host)?;
-        let ways = self.routes(context, &invite.addresses)?;
+        let options = self.options(context, &invite.addresses)?;
         let joined = client
-            .join(&invite, user.clone(), key.clone(), self.replace, &ways)
+            .join(&invite, user.clone(), key.clone(), &options)
             .await;
         let (server, connected) = joined.map_err(|error| {
             let is_name = matches!(
@@ -129,9 +137,9 @@ impl Join {
     ) -> Result<(), Failure> {
         let secret = Arc::new(Secret::load(path)?);
         let path = std::path::absolute(path).unwrap_or(path.to_owned());
-        let ways = self.routes(context, &secret.addresses)?;
+        let options = self.options(context, &secret.addresses)?;
         let joined = client
-            .join_by_secret(secret.clone(), path.clone(), self.replace, &ways)
+            .join_by_secret(secret.clone(), path.clone(), &options)
             .await;
         let (server, connected) =
             joined.map_err(|error| explain(error, &secret.fingerprint, "secret"))?;
@@ -139,6 +147,14 @@ impl Join {
         let credential = CredentialId::Secret(secret.key().id());
         report(context, &server, &credential, &path.display().to_string());
         Ok(())
+    }
+
+    fn options(&self, context: &Context, addresses: &[HostPort]) -> Result<JoinOptions, Failure> {
+        Ok(JoinOptions {
+            name: self.name.clone(),
+            replace: self.replace,
+            routes: self.routes(context, addresses)?,
+        })
     }
 
     /// The jump hosts to these addresses: those of `--via-ssh`, else those of ssh's configuration.

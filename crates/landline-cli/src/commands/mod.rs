@@ -7,6 +7,7 @@ pub(crate) mod classic;
 mod config;
 mod cp;
 mod demo;
+mod hosts;
 mod join;
 mod kick;
 pub(crate) mod lab;
@@ -73,7 +74,7 @@ macro_rules! register {
 
 register! {
     "Copy files": cp::Cp;
-    "Use a server": join::Join, trust::Trust, ping::Ping, who::Who, kick::Kick, passwd::Passwd;
+    "Use a server": join::Join, hosts::Hosts, trust::Trust, ping::Ping, who::Who, kick::Kick, passwd::Passwd;
     "Set up a server": bootstrap::Bootstrap, serve::Serve, service::Service, config::Config;
     "Manage accounts and rights": user::User, secret::Secret, check::Check, audit::Audit;
     "Learn and try": demo::Demo, classic::Classic, lab::Lab;

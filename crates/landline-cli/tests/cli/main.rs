@@ -26,6 +26,7 @@ mod flood;
 mod guessing;
 mod here;
 mod hostile_server;
+mod hosts;
 mod identity;
 mod keys;
 mod kill;

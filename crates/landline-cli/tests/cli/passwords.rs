@@ -40,7 +40,7 @@ pub(crate) fn with_bob(stage: &Stage) -> ServerProcess {
 }
 
 pub(crate) fn known(stage: &Stage) -> Value {
-    serde_json::from_str(stage.run(&["trust", "list", "--json"]).ok().trim()).unwrap()
+    serde_json::from_str(stage.run(&["hosts", "--json"]).ok().trim()).unwrap()
 }
 
 #[test]
@@ -513,7 +513,7 @@ fn nothing_but_the_password_sets_another() {
             &new,
         ];
         stage.run(&add).fails(23, code);
-        stage.run(&["trust", "forget", "127.0.0.1"]).ok();
+        stage.run(&["hosts", "remove", "127.0.0.1"]).ok();
     }
     // Bob gets a key, which may go again.
     fs::rename(stage.path("client"), stage.path("nobody")).unwrap();

@@ -40,7 +40,7 @@ fn a_password_takes_the_place_of_no_key() {
         .ok();
     assert_eq!(known(&stage)["password"], false);
     // What proves the server to bob does not prove it to alice.
-    stage.run(&["trust", "forget", "127.0.0.1"]).ok();
+    stage.run(&["hosts", "remove", "127.0.0.1"]).ok();
     let key = stage.path("client/client/id_ed25519").display().to_string();
     stage
         .run(&[

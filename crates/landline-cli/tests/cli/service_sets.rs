@@ -135,7 +135,7 @@ fn secret_uses_the_services_that_it_was_made_for() {
         if let Some(services) = services {
             assert!(listed.contains(services), "{listed}");
         }
-        stage.run(&["trust", "forget", "127.0.0.1"]).ok();
+        stage.run(&["hosts", "remove", "127.0.0.1"]).ok();
         std::fs::remove_file(&path).unwrap();
     }
     stage

@@ -107,7 +107,7 @@ fn a_secret_makes_a_pin_of_first_use_a_trusted_one() {
         serde_json::from_slice(&stage.read("client/client/servers.json")).unwrap();
     known["servers"][0]["provisional"] = true.into();
     stage.write("client/client/servers.json", known.to_string().as_bytes());
-    let listed = || stage.run(&["--json", "trust", "list"]).json();
+    let listed = || stage.run(&["--json", "hosts"]).json();
     assert_eq!(listed()["provisional"], true);
     stage.run(&["join", "--secret-file", "ci.secret"]).ok();
     let listed = listed();

@@ -251,7 +251,7 @@ fn an_agent_signs_nothing_but_logins() {
             client.send_json(&json!({"type": "sign", "data": "AAAAIA=="}))
         },
     );
-    run(&["trust", "forget", "127.0.0.1"]).ok();
+    run(&["hosts", "remove", "127.0.0.1"]).ok();
     run(&[
         "--json",
         "ping",

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde_json::{Value, json};
 use snapbox::{Assert, Data, assert::DEFAULT_ACTION_ENV};
 use testkit::{Outcome, ServerProcess, Stage};
 
@@ -35,6 +36,7 @@ const COMMANDS: &[(Place, &str)] = &[
     (Client, "cp -n file 127.0.0.1:there"),
     (Client, "cp -n 127.0.0.1:there file"),
     (Client, "cp 127.0.0.1:/etc/passwd x"),
+    (Client, "cp file 192.0.2.9:"),
     (Client, "cp --quiet --json file 127.0.0.1:x"),
     (Client, "cp --retry soon file 127.0.0.1:x"),
     (Client, "ping"),
@@ -50,6 +52,7 @@ const COMMANDS: &[(Place, &str)] = &[
     (Client, "join landline://127.0.0.1:1/#x.y"),
     (Client, "join INVITE"),
     (Client, "join INVITE --as b@b"),
+    (Client, "join INVITE --name a/b"),
     (Client, "join --secret-file absent"),
     (Client, "join --secret-file file"),
     (Client, "kick 127.0.0.1 nobody"),
@@ -57,7 +60,12 @@ const COMMANDS: &[(Place, &str)] = &[
     (Client, "passwd 127.0.0.1 -i x"),
     (Client, "trust replace 127.0.0.1 00"),
     (Client, "trust replace elsewhere FINGERPRINT"),
-    (Client, "trust forget elsewhere"),
+    (Client, "trust replace 192.0.2.9 FINGERPRINT"),
+    (Client, "hosts rename elsewhere nas"),
+    (Client, "hosts rename 127.0.0.1 other"),
+    (Client, "hosts rename 192.0.2.9 nas"),
+    (Client, "hosts rename 127.0.0.1 a:b"),
+    (Client, "hosts remove elsewhere"),
     (Client, "user --on 127.0.0.1 show nobody"),
     (Client, "user --on 127.0.0.1 remove alice"),
     (Server, "user add alice"),
@@ -115,6 +123,7 @@ fn failures_are_those_of_the_snapshot() {
     let server = stage.serve(&[]);
     let invite = server.invite();
     stage.run(&["join", &invite, "--as", "alice"]).ok();
+    add_machines(&stage);
     stage.write("user/file", b"file\n");
     stage.write("home/there", b"there\n");
     for folder in ["user/folder", "home/folder"] {
@@ -142,6 +151,20 @@ fn failures_are_those_of_the_snapshot() {
         .eq(text, Data::read_from(&file, None).raw());
 }
 
+/// Adds a machine with two ports to those that the client knows.
+fn add_machines(stage: &Stage) {
+    let pins = "client/client/servers.json";
+    let mut file: Value = serde_json::from_slice(&stage.read(pins)).unwrap();
+    let servers = file["servers"].as_array_mut().unwrap();
+    for (port, name) in [(1, "other"), (2, "third")] {
+        let fingerprint = port.to_string().repeat(64);
+        servers.push(json!({
+            "name": name, "host": "192.0.2.9", "port": port, "fingerprint": fingerprint, "user": "alice",
+        }));
+    }
+    stage.write(pins, file.to_string().as_bytes());
+}
+
 fn run(stage: &Stage, place: Place, arguments: &[&str]) -> Outcome {
     let mut command = stage.command(arguments);
     match place {
@@ -167,7 +190,7 @@ fn without_values(text: &str, stage: &Stage, server: &ServerProcess) -> String {
 
 fn status_and_code(failed: &Outcome) -> String {
     let last = failed.stderr.lines().last().unwrap();
-    let failure: serde_json::Value = serde_json::from_str(last).unwrap();
+    let failure: Value = serde_json::from_str(last).unwrap();
     assert_eq!(failure["status"].as_i64(), failed.status.map(i64::from));
     format!(
         "[status {}, {}]",

@@ -10,7 +10,7 @@ use crate::{ASKS_TRUST, stage};
 /// A server where `alice` has joined with the client's own key, and a client that has forgotten it.
 fn forgotten(stage: &Stage) -> ServerProcess {
     let server = stage.joined();
-    stage.run(&["trust", "forget", "127.0.0.1"]).ok();
+    stage.run(&["hosts", "remove", "127.0.0.1"]).ok();
     server.event("logout");
     server
 }
@@ -20,7 +20,7 @@ fn at(server: &ServerProcess) -> String {
 }
 
 fn listed(stage: &Stage) -> Vec<Value> {
-    let list = stage.run(&["trust", "list", "--json"]).ok();
+    let list = stage.run(&["hosts", "--json"]).ok();
     list.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
@@ -269,10 +269,10 @@ fn trust_can_be_replaced_and_forgotten() {
     stage.run(&["ping", "127.0.0.1"]).ok();
     let key = stage.path("client/client/id_ed25519").display().to_string();
     assert_eq!(listed(&stage)[0]["key"], key);
-    stage.run(&["trust", "forget", "127.0.0.1"]).ok();
+    stage.run(&["hosts", "remove", "127.0.0.1"]).ok();
     assert_eq!(listed(&stage), Vec::<Value>::new());
     stage
-        .run(&["--json", "trust", "forget", "127.0.0.1"])
+        .run(&["--json", "hosts", "remove", "127.0.0.1"])
         .fails(11, "unknown-server");
 }
 
@@ -288,7 +288,7 @@ fn the_configuration_of_ssh_is_honoured() {
     stage
         .run(&["join", &server.invite(), "--as", "bob", "-i", &key])
         .ok();
-    stage.run(&["trust", "forget", "127.0.0.1"]).ok();
+    stage.run(&["hosts", "remove", "127.0.0.1"]).ok();
     fs::create_dir(stage.path("user/.ssh")).unwrap();
     stage.write(
         "user/.ssh/more",
@@ -347,7 +347,7 @@ fn the_passphrase_is_asked_while_there_is_no_connection() {
     joining.type_line("a phrase");
     assert_eq!(joining.end(), Some(0), "{}", joining.shown);
     server.event("logout");
-    stage.run(&["trust", "forget", "127.0.0.1"]).ok();
+    stage.run(&["hosts", "remove", "127.0.0.1"]).ok();
     fs::create_dir(stage.path("user/.ssh")).unwrap();
     let config = format!("User bob\nIdentityFile {other}\nIdentityFile {key}\n");
     stage.write("user/.ssh/config", config.as_bytes());

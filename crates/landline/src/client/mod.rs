@@ -15,7 +15,10 @@ use crate::{
     crypto::Fingerprint,
     files::Partials,
     keys::UserKey,
-    login::{self, AuthMethod, Credential, FirstRequest, Invite, KnownServer, Login, Pins, Secret},
+    login::{
+        self, AuthMethod, Credential, FirstRequest, Invite, KnownServer, Login, MachineName, Pins,
+        Secret,
+    },
     net::{self, HostPort, Route, Target},
     paths::PrivateFolder,
     ping,
@@ -38,6 +41,17 @@ pub struct Connected {
     pub login: Login,
     /// The route by which the server was reached.
     pub route: Route,
+}
+
+/// How a server is joined.
+#[derive(Debug, Clone, Default)]
+pub struct JoinOptions {
+    /// The name of the machine on this client.
+    pub name: Option<MachineName>,
+    /// Whether the server replaces another one that is known at its address.
+    pub replace: bool,
+    /// The routes to its addresses.
+    pub routes: Routes,
 }
 
 /// The routes to the addresses of a server that is being joined.
@@ -146,34 +160,33 @@ impl Client {
     ///
     /// The server is saved under the first address where it answers. Its other addresses are saved
     /// unless another server is pinned there. An address with another pin is skipped before the
-    /// client sends anything, unless `replace` is set. Redeeming an invite again with the same user
-    /// and key is harmless.
+    /// client sends anything, unless `options` say to replace it. Redeeming an invite again with
+    /// the same user and key is harmless.
     ///
     /// # Errors
-    /// An error that the server sends, or that of the last address.
+    /// [`Error::NameTaken`]; an error that the server sends, or that of the last address.
     pub async fn join(
         &self,
         invite: &Invite,
         user: UserName,
         key: Arc<UserKey>,
-        replace: bool,
-        routes: &Routes,
+        options: &JoinOptions,
     ) -> Result<(KnownServer, Connected), Error> {
         let server = |address: &HostPort| {
             let known = KnownServer::new(
-                routes.as_seen_locally(address),
+                options.routes.as_seen_locally(address),
                 invite.fingerprint,
                 user.clone(),
             )
             .with_key(&key);
             KnownServer {
-                via: routes.explicit.clone(),
+                via: options.routes.explicit.clone(),
                 ..known
             }
         };
         let servers: Vec<KnownServer> = invite.addresses.iter().map(server).collect();
         let credential = Credential::new(user.clone(), AuthMethod::Invite(key, invite.token));
-        self.join_any(&servers, &credential, replace, routes).await
+        self.join_any(&servers, &credential, options).await
     }
 
     /// Logs in with a secret once, and saves its server as [`join`](Self::join) does.
@@ -181,29 +194,28 @@ impl Client {
     /// Later logins read the secret from the file at `path`.
     ///
     /// # Errors
-    /// An error that the server sends, or that of the last address.
+    /// [`Error::NameTaken`]; an error that the server sends, or that of the last address.
     pub async fn join_by_secret(
         &self,
         secret: Arc<Secret>,
         path: PathBuf,
-        replace: bool,
-        routes: &Routes,
+        options: &JoinOptions,
     ) -> Result<(KnownServer, Connected), Error> {
         let server = |address: &HostPort| {
             let known = KnownServer::new(
-                routes.as_seen_locally(address),
+                options.routes.as_seen_locally(address),
                 secret.fingerprint,
                 secret.user.clone(),
             );
             KnownServer {
                 secret: Some(path.clone()),
-                via: routes.explicit.clone(),
+                via: options.routes.explicit.clone(),
                 ..known
             }
         };
         let servers: Vec<KnownServer> = secret.addresses.iter().map(server).collect();
         let credential = Credential::new(secret.user.clone(), AuthMethod::Secret(secret.clone()));
-        self.join_any(&servers, &credential, replace, routes).await
+        self.join_any(&servers, &credential, options).await
     }
 
     /// Logs in at the first address where the server answers, and saves all addresses.
@@ -211,18 +223,32 @@ impl Client {
         &self,
         servers: &[KnownServer],
         credential: &Credential,
-        replace: bool,
-        routes: &Routes,
+        options: &JoinOptions,
     ) -> Result<(KnownServer, Connected), Error> {
         let pins = self.pins();
         let mut last = Error::Invite("it names no address".into());
-        for candidate in servers {
-            if !replace && let Err(error) = pins.check(candidate) {
+        for server in servers {
+            let candidate = &KnownServer {
+                name: options.name.clone(),
+                ..server.clone()
+            };
+            if let Some(name) = &options.name {
+                pins.check_name(name, candidate)?;
+            }
+            if !options.replace
+                && let Err(error) = pins.check(candidate)
+            {
                 last = error;
                 continue;
             }
             let first = FirstRequest::new(ping::SERVICE, &Ping {})?;
-            match connect(&routes.with_route(candidate), credential, Some(&first)).await {
+            match connect(
+                &options.routes.with_route(candidate),
+                credential,
+                Some(&first),
+            )
+            .await
+            {
                 Ok(mut connected) => {
                     pins.remember(candidate, servers)?;
                     ping::receive_pong(&mut connected.login.channel).await?;

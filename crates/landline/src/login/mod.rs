@@ -8,6 +8,8 @@ mod identity;
 mod invite;
 mod key_candidates;
 mod key_discovery;
+mod known_server;
+mod machine_name;
 mod pins;
 mod secret;
 
@@ -17,5 +19,7 @@ pub use identity::Identity;
 pub use invite::{INVITE_TIME, Invite};
 pub use key_candidates::{KeyCandidates, PasswordPrompt, Prompter};
 pub use key_discovery::{FoundKeys, KeySources};
-pub use pins::{KnownServer, Pins};
+pub use known_server::KnownServer;
+pub use machine_name::{MachineName, MachineNameError};
+pub use pins::Pins;
 pub use secret::Secret;

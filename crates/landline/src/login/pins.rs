@@ -1,103 +1,13 @@
 //! The file of known servers and their pinned fingerprints.
 
-use std::path::PathBuf;
-
-use landline_proto::{DEFAULT_PORT, login::UserName};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Error,
-    crypto::Fingerprint,
-    keys::UserKey,
-    net::{HostPort, Target},
-    paths::PrivateFolder,
-    ssh_config::ProxyJump,
-};
+use super::{KnownServer, MachineName};
+use crate::{Error, crypto::Fingerprint, keys::UserKey, net::Target, paths::PrivateFolder};
 
 const FILE: &str = "servers.json";
 const LOCK: &str = "servers.lock";
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// One known server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KnownServer {
-    /// Host of the address, as the user writes it.
-    pub host: String,
-    /// Port of the address.
-    pub port: u16,
-    /// The pinned fingerprint of the server.
-    pub fingerprint: Fingerprint,
-    /// Whether the pin was taken on first use, so that nobody has confirmed it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub provisional: bool,
-    /// The user to log in as.
-    pub user: UserName,
-    /// The file of the private key that logs in, if it is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<PathBuf>,
-    /// The public half of the key that logs in, if that key is in an agent.
-    ///
-    /// It has the form of an authorized_keys line.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent_key: Option<String>,
-    /// The file of the secret that logs in, in place of a key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<PathBuf>,
-    /// Whether the account last logged in by its password.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub password: bool,
-    /// The jump hosts that `--via-ssh` gave, if it was used.
-    ///
-    /// An empty list is an explicit direct connection.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub via: Option<ProxyJump>,
-}
-
-impl KnownServer {
-    /// A server at `address` with this pin, without a saved key.
-    pub fn new(address: HostPort, fingerprint: Fingerprint, user: UserName) -> Self {
-        let HostPort { host, port } = address;
-        Self {
-            host,
-            port,
-            fingerprint,
-            provisional: false,
-            user,
-            key: None,
-            agent_key: None,
-            secret: None,
-            password: false,
-            via: None,
-        }
-    }
-
-    /// The same server with the key that logs in.
-    #[must_use]
-    pub fn with_key(mut self, key: &UserKey) -> Self {
-        self.key = key.path().map(PathBuf::from);
-        self.agent_key = key.path().is_none().then(|| key.public().line());
-        self.password = false;
-        self
-    }
-
-    /// The address of the server.
-    pub fn address(&self) -> HostPort {
-        HostPort {
-            host: self.host.clone(),
-            port: self.port,
-        }
-    }
-
-    fn is_at(&self, address: &HostPort) -> bool {
-        self.port == address.port && self.host.eq_ignore_ascii_case(&address.host)
-    }
-
-    fn is_named(&self, target: &Target) -> bool {
-        self.host.eq_ignore_ascii_case(&target.host)
-            && target.port.is_none_or(|port| self.port == port)
-    }
-}
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,9 +40,9 @@ impl<'a> Pins<'a> {
         Ok(self.read()?.servers)
     }
 
-    /// The known server that `target` names, by host and port.
+    /// The known server that `target` names, by machine name or by host and port.
     ///
-    /// A host alone is enough if it names one server.
+    /// A host alone is enough if one server is known there.
     ///
     /// # Errors
     /// [`Error::UnknownServer`], [`Error::AmbiguousServer`]; [`Error::State`] if the file cannot be
@@ -141,7 +51,34 @@ impl<'a> Pins<'a> {
     /// # Blocking
     /// Reads a file.
     pub fn find(&self, target: &Target) -> Result<KnownServer, Error> {
-        find(&self.read()?.servers, target)
+        find(&mut self.read()?.servers, target).cloned()
+    }
+
+    /// The address for the machine name in `target`; without such a name, `target` itself.
+    ///
+    /// A port in `target` replaces the port of the machine. The address of a known server is never
+    /// taken for a name.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the file cannot be read.
+    ///
+    /// # Blocking
+    /// Reads a file.
+    pub fn resolve_name(&self, target: &Target) -> Result<Target, Error> {
+        Ok(resolve_name(&self.read()?.servers, target))
+    }
+
+    /// Checks that no other machine than `server` has this name, or is known by this host name.
+    ///
+    /// A machine at the address of `server` does not count: `server` replaces it.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`]; [`Error::State`] if the file cannot be read.
+    ///
+    /// # Blocking
+    /// Reads a file.
+    pub fn check_name(&self, name: &MachineName, server: &KnownServer) -> Result<(), Error> {
+        check_name(&self.read()?.servers, name, server)
     }
 
     /// Checks that no other fingerprint is pinned for the address of this server.
@@ -158,24 +95,27 @@ impl<'a> Pins<'a> {
     /// Saves the server that `answered`, in place of the entry for its address.
     ///
     /// Its `others` are further addresses. One that is pinned to another server is left alone.
+    /// Addresses keep their names. A name in `answered` moves there from the machine's other
+    /// addresses.
     ///
     /// # Errors
-    /// [`Error::State`] if the file cannot be read or written; it is then unchanged.
+    /// [`Error::NameTaken`]; [`Error::State`] if the file cannot be read or written; it is then
+    /// unchanged.
     ///
     /// # Blocking
     /// Reads and writes a file.
     pub fn remember(&self, answered: &KnownServer, others: &[KnownServer]) -> Result<(), Error> {
         self.update(|servers| {
-            servers.retain(|known| !known.is_at(&answered.address()));
-            servers.push(answered.clone());
+            if let Some(name) = &answered.name {
+                free_name(servers, name, answered)?;
+            }
+            save(servers, answered.clone());
             for other in others {
-                let same = |known: &KnownServer| known.is_at(&other.address());
-                if servers
-                    .iter()
-                    .all(|known| !same(known) || known.fingerprint == other.fingerprint)
-                {
-                    servers.retain(|known| !same(known));
-                    servers.push(other.clone());
+                let is_pinned = |known: &KnownServer| {
+                    known.is_at(&other.address()) && known.fingerprint != other.fingerprint
+                };
+                if !other.is_at(&answered.address()) && !servers.iter().any(is_pinned) {
+                    save(servers, other.clone());
                 }
             }
             Ok(())
@@ -255,35 +195,61 @@ impl<'a> Pins<'a> {
     /// Reads and writes a file.
     pub fn replace(&self, target: &Target, fingerprint: Fingerprint) -> Result<KnownServer, Error> {
         self.update(|servers| {
-            let address = find(servers, target)?.address();
-            let known = servers.iter_mut().find(|known| known.is_at(&address));
-            let known = known.ok_or_else(|| Error::UnknownServer {
-                address: target.to_string(),
-            })?;
+            let known = find(servers, target)?;
             known.fingerprint = fingerprint;
             known.provisional = false;
             Ok(known.clone())
         })
     }
 
-    /// Removes the servers that `target` names; without a port, all on this host.
+    /// Names the server that `target` names.
+    ///
+    /// The name moves there from the machine's other addresses.
+    ///
+    /// # Errors
+    /// Those of [`find`](Self::find); [`Error::NameTaken`]; [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads and writes a file.
+    pub fn rename(&self, target: &Target, name: MachineName) -> Result<KnownServer, Error> {
+        self.update(|servers| {
+            let mut renamed = find(servers, target)?.clone();
+            free_name(servers, &name, &renamed)?;
+            renamed.name = Some(name);
+            save(servers, renamed.clone());
+            Ok(renamed)
+        })
+    }
+
+    /// Removes the servers that `target` names.
+    ///
+    /// A machine name also removes the machine's addresses that have no name. A host without a port
+    /// removes all servers there.
     ///
     /// # Errors
     /// [`Error::UnknownServer`] if there are none; [`Error::State`].
     ///
     /// # Blocking
     /// Reads and writes a file.
-    pub fn forget(&self, target: &Target) -> Result<Vec<KnownServer>, Error> {
+    pub fn remove(&self, target: &Target) -> Result<Vec<KnownServer>, Error> {
         self.update(|servers| {
-            let forgotten: Vec<KnownServer> = servers
-                .extract_if(.., |known| known.is_named(target))
+            let named = servers
+                .iter()
+                .find(|known| target.port.is_none() && known.has_name(&target.host));
+            let machine = named.map(|known| known.fingerprint);
+            let address = resolve_name(servers, target);
+            let removed: Vec<KnownServer> = servers
+                .extract_if(.., |known| {
+                    known.matches(&address)
+                        || known.name.is_none() && Some(known.fingerprint) == machine
+                })
                 .collect();
-            if forgotten.is_empty() {
+            if removed.is_empty() {
                 return Err(Error::UnknownServer {
-                    address: target.to_string(),
+                    address: address.to_string(),
                 });
             }
-            Ok(forgotten)
+            Ok(removed)
         })
     }
 
@@ -331,31 +297,77 @@ impl<'a> Pins<'a> {
     }
 }
 
-fn find(servers: &[KnownServer], target: &Target) -> Result<KnownServer, Error> {
-    let mut found: Vec<KnownServer> = servers
-        .iter()
-        .filter(|server| server.is_named(target))
-        .cloned()
-        .collect();
-    if found.len() > 1 && found.iter().any(|server| server.port == DEFAULT_PORT) {
-        found.retain(|server| server.port == DEFAULT_PORT);
-    }
-    match (found.pop(), found.is_empty()) {
-        (Some(server), true) => Ok(server),
-        (Some(server), false) => {
-            found.push(server);
-            let choices: Vec<String> = found
-                .iter()
-                .map(|server| server.address().to_string())
+fn find<'a>(servers: &'a mut [KnownServer], target: &Target) -> Result<&'a mut KnownServer, Error> {
+    let target = resolve_name(servers, target);
+    let mut found = servers.iter_mut().filter(|known| known.matches(&target));
+    match (found.next(), found.next()) {
+        (Some(server), None) => Ok(server),
+        (Some(first), Some(second)) => {
+            let choices: Vec<String> = [first, second]
+                .into_iter()
+                .chain(found)
+                .map(|known| known.to_string())
                 .collect();
             Err(Error::AmbiguousServer {
-                host: target.host.clone(),
+                host: target.host,
                 choices: choices.join(", "),
             })
         }
         (None, _) => Err(Error::UnknownServer {
             address: target.to_string(),
         }),
+    }
+}
+
+fn resolve_name(servers: &[KnownServer], target: &Target) -> Target {
+    let is_address = target.port.is_some() && servers.iter().any(|known| known.matches(target));
+    match servers.iter().find(|known| known.has_name(&target.host)) {
+        Some(known) if !is_address => Target {
+            user: target.user.clone(),
+            host: known.host.clone(),
+            port: target.port.or(Some(known.port)),
+        },
+        _ => target.clone(),
+    }
+}
+
+/// Saves `server` in place of the entry for its address, whose name stays.
+fn save(servers: &mut Vec<KnownServer>, mut server: KnownServer) {
+    let earlier = servers.extract_if(.., |known| known.is_at(&server.address()));
+    let name = earlier.filter_map(|known| known.name).last();
+    server.name = server.name.or(name);
+    servers.push(server);
+}
+
+/// Takes `name` from the other addresses of the machine `server`.
+fn free_name(
+    servers: &mut [KnownServer],
+    name: &MachineName,
+    server: &KnownServer,
+) -> Result<(), Error> {
+    check_name(servers, name, server)?;
+    for known in servers {
+        known.name.take_if(|own| own == name);
+    }
+    Ok(())
+}
+
+fn check_name(
+    servers: &[KnownServer],
+    name: &MachineName,
+    server: &KnownServer,
+) -> Result<(), Error> {
+    let holder = servers.iter().find(|known| {
+        let is_called_so = name.is(&known.host) || known.name.as_ref() == Some(name);
+        let is_other = known.fingerprint != server.fingerprint && !known.is_at(&server.address());
+        is_other && is_called_so
+    });
+    match holder {
+        Some(known) => Err(Error::NameTaken {
+            name: name.to_string(),
+            address: known.address().to_string(),
+        }),
+        None => Ok(()),
     }
 }
 

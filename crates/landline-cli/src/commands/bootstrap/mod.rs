@@ -12,7 +12,7 @@ use data_encoding::HEXLOWER;
 use far::{Far, Manager};
 use landline::{
     Client, Error, Side,
-    client::Routes,
+    client::{JoinOptions, Routes},
     keys::UserKey,
     login::Invite,
     net::{HostPort, Target},
@@ -244,15 +244,20 @@ async fn join(
             ..invite.clone()
         }
     };
-    let redeem = async |invite: &Invite, ways: &Routes| {
+    let redeem = async |invite: &Invite, routes: Routes| {
+        let join_options = JoinOptions {
+            name: None,
+            replace: options.replace,
+            routes,
+        };
         let (server, connected) = client
-            .join(invite, user.clone(), key.clone(), options.replace, ways)
+            .join(invite, user.clone(), key.clone(), &join_options)
             .await?;
         connected.login.channel.finish().await;
         Ok::<_, Error>(server)
     };
     let joined = match direct(context, last.host.as_str(), way)? {
-        Some((host, ways)) => match redeem(&at(&host), &ways).await {
+        Some((host, ways)) => match redeem(&at(&host), ways).await {
             Err(error) if is_of_the_line(&error) => {
                 context.err.print(&shown_line(&format!(
                     "{}: {error}; going through ssh",
@@ -269,7 +274,7 @@ async fn join(
         None => {
             redeem(
                 &at(&last.host),
-                &Routes {
+                Routes {
                     explicit: Some(way.clone()),
                     from_ssh_config: Vec::new(),
                 },

@@ -49,7 +49,7 @@ fn route(stage: &Stage, arguments: &[&str]) -> Value {
 }
 
 fn listed(stage: &Stage) -> Vec<Value> {
-    let list = stage.run(&["trust", "list", "--json"]).ok();
+    let list = stage.run(&["hosts", "--json"]).ok();
     list.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
@@ -127,7 +127,7 @@ fn an_unknown_server_is_met_through_ssh() {
     let Some((stage, sshd, server)) = joined() else {
         return;
     };
-    run(&stage, &["trust", "forget", "bastion"]).ok();
+    run(&stage, &["hosts", "remove", "bastion"]).ok();
     let target = format!("alice@localhost:{}", port(&server));
     run(&stage, &["--json", "ping", &target, "--via-ssh", "bastion"]).fails(11, "unknown-server");
     let said = run(
@@ -267,5 +267,5 @@ fn what_ssh_takes_is_no_part_of_the_login() {
     };
     script(&stage, &format!("sleep 11\n{}", plain(&stage)));
     run(&stage, &["ping", "bastion"]).ok();
-    run(&stage, &["trust", "forget", "bastion"]).ok();
+    run(&stage, &["hosts", "remove", "bastion"]).ok();
 }

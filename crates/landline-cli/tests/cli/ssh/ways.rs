@@ -44,7 +44,7 @@ fn proxy_jump_of_the_configuration_is_honoured() {
     .fails(11, "unknown-server");
     // A name of the configuration alone, of a server that is not known yet.
     config("Host web\n  HostName 127.0.0.1\n  User alice\n  ProxyJump bastion\n");
-    run(&stage, &["trust", "forget", &server.address]).ok();
+    run(&stage, &["hosts", "remove", &server.address]).ok();
     run(
         &stage,
         &["ping", &format!("web:{}", port(&server)), "--accept-new"],
