@@ -59,7 +59,7 @@ pub(crate) async fn find_server(
             } else {
                 replace_alias(target, &config)
             };
-            let user = choose_user(context, target, &config)?;
+            let user = choose_user(target, &config)?;
             tofu::pin_server(context, client, &dialed, user, access, way).await?
         }
         found => found?,
@@ -230,21 +230,16 @@ fn replace_alias(target: &Target, config: &HostConfig) -> Target {
     }
 }
 
-/// The user name for an unknown server: as written, else as configured for ssh, else the local one.
-fn choose_user(
-    context: &Context,
-    target: &Target,
-    config: &HostConfig,
-) -> Result<UserName, Failure> {
+/// The user name for an unknown server: as written, else as configured for ssh.
+fn choose_user(target: &Target, config: &HostConfig) -> Result<Option<UserName>, Failure> {
     let configured = config.user.as_ref().map(|user| {
         user.parse().map_err(|error| {
             Failure::usage(format!("the user {user:?} of ssh's configuration: {error}"))
         })
     });
-    match (&target.user, configured) {
-        (Some(user), _) => Ok(user.clone()),
-        (None, Some(configured)) => configured,
-        (None, None) => context.environment.user("user@host"),
+    match &target.user {
+        Some(user) => Ok(Some(user.clone())),
+        None => configured.transpose(),
     }
 }
 

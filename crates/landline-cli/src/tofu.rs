@@ -20,6 +20,9 @@ const QUESTIONS_MAX: usize = 3;
 
 /// Fetches the fingerprint of `target` and pins it if the user, or `--accept-new`, accepts it.
 ///
+/// If the fingerprint is that of a known machine, `target` becomes another address of it. Without
+/// `user`, the machine's user or the local user logs in.
+///
 /// The connection that fetches it ends before the question: a person may take minutes. `way` is how
 /// the server is reached; it is saved if `--via-ssh` gave it.
 ///
@@ -30,23 +33,42 @@ pub(crate) async fn pin_server(
     context: &Context,
     client: &Client,
     target: &Target,
-    user: UserName,
+    user: Option<UserName>,
     access: &Access,
     way: Option<&ProxyJump>,
 ) -> Result<KnownServer, Failure> {
-    if !access.accept_new && !context.prompter.can_ask() {
-        return Err(Error::UnknownServer {
-            address: target.to_string(),
-        }
-        .into());
-    }
+    let may_accept = access.accept_new || context.prompter.can_ask();
+    let unknown = || Error::UnknownServer {
+        address: target.to_string(),
+    };
     // Fail on unusable pins before the user answers a question.
-    client.pins().all()?;
+    let known = client.pins().all()?;
+    if !may_accept && known.is_empty() {
+        return Err(unknown().into());
+    }
     let address = HostPort {
         host: target.host.clone(),
         port: target.port.unwrap_or(DEFAULT_PORT),
     };
-    let fingerprint = client::fingerprint(&address, way).await?;
+    let fingerprint = match client::fingerprint(&address, way).await {
+        Err(_) if !may_accept => return Err(unknown().into()),
+        found => found?,
+    };
+    let same = known
+        .into_iter()
+        .filter(|known| known.fingerprint == fingerprint);
+    if let Some(machine) = same.max_by_key(|known| known.name.is_some()) {
+        let server = add_address(context, &machine, address, user, access).await?;
+        client.pins().trust_first(&server)?;
+        return Ok(server);
+    }
+    if !may_accept {
+        return Err(unknown().into());
+    }
+    let user = match user {
+        Some(user) => user,
+        None => context.environment.user("user@host")?,
+    };
     let mut server = KnownServer::new(address, fingerprint, user);
     server.via = access.via_ssh.clone();
     server.provisional = if access.accept_new {
@@ -56,17 +78,69 @@ pub(crate) async fn pin_server(
         )));
         true
     } else {
-        confirm(context.prompter.clone(), &server).await?
+        let question = question_about(&server);
+        confirm(context.prompter.clone(), &server, question).await?
     };
     client.pins().trust_first(&server)?;
     Ok(server)
 }
 
-/// Asks the user about `server`; whether the pin is provisional, as it was not compared.
-async fn confirm(prompter: Arc<dyn Prompter>, server: &KnownServer) -> Result<bool, Failure> {
-    let place = server.address().to_string();
+/// The entry for another `address` of a known machine, if the user or `--accept-new` accepts it.
+async fn add_address(
+    context: &Context,
+    machine: &KnownServer,
+    address: HostPort,
+    user: Option<UserName>,
+    access: &Access,
+) -> Result<KnownServer, Failure> {
+    let user = user.unwrap_or_else(|| machine.user.clone());
+    let mut server = if user == machine.user {
+        let HostPort { host, port } = address;
+        KnownServer {
+            name: None,
+            host,
+            port,
+            ..machine.clone()
+        }
+    } else {
+        KnownServer::new(address, machine.fingerprint, user)
+    };
+    server.via = access.via_ssh.clone();
+    server.provisional = machine.provisional;
+    let (address, fingerprint) = (server.address(), machine.fingerprint);
+    if access.accept_new {
+        context.err.print(&shown_line(&format!(
+            "landline: {address} is now known as another address of {machine}; its fingerprint is {fingerprint}"
+        )));
+    } else if context.prompter.can_ask() {
+        let question = format!(
+            "{address} is not known here. Its fingerprint is that of {machine}:\n  {fingerprint}\n\
+             Is it the same machine? Answer yes or no: "
+        );
+        server.provisional &= confirm(context.prompter.clone(), &server, question).await?;
+    } else {
+        let what =
+            format!("the server {address} is not known here; its fingerprint is that of {machine}");
+        let other = match &machine.name {
+            Some(name) => name.to_string(),
+            None => machine.address().to_string(),
+        };
+        let advice = format!("use {other}, or add this address to it with --accept-new");
+        return Err(Failure::of_server("unknown-server", what, &advice));
+    }
+    Ok(server)
+}
+
+/// Asks the user `question` about `server`.
+///
+/// Returns whether the user answered without comparing the fingerprint.
+async fn confirm(
+    prompter: Arc<dyn Prompter>,
+    server: &KnownServer,
+    question: String,
+) -> Result<bool, Failure> {
     let fingerprint = server.fingerprint;
-    let answer = tokio::task::spawn_blocking(move || ask(&*prompter, &place, fingerprint)).await;
+    let answer = tokio::task::spawn_blocking(move || ask(&*prompter, question, fingerprint)).await;
     match answer.map_err(|error| Failure::local(error.to_string()))? {
         Answer::Yes => Ok(true),
         Answer::Same => Ok(false),
@@ -86,6 +160,16 @@ async fn confirm(prompter: Arc<dyn Prompter>, server: &KnownServer) -> Result<bo
     }
 }
 
+/// The question about a server whose fingerprint is new.
+fn question_about(server: &KnownServer) -> String {
+    format!(
+        "{} is not known here. Its fingerprint is\n  {}\nIts owner sees it where it is served \
+         (landline serve). Is it the right one? Answer yes, no, or\nthe fingerprint that you were told: ",
+        server.address(),
+        server.fingerprint
+    )
+}
+
 /// The user's answer to a fingerprint.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
@@ -97,11 +181,7 @@ enum Answer {
     Different,
 }
 
-fn ask(prompter: &dyn Prompter, place: &str, fingerprint: Fingerprint) -> Answer {
-    let mut question = format!(
-        "{place} is not known here. Its fingerprint is\n  {fingerprint}\nIts owner sees it where it is served \
-         (landline serve). Is it the right one? Answer yes, no, or\nthe fingerprint that you were told: "
-    );
+fn ask(prompter: &dyn Prompter, mut question: String, fingerprint: Fingerprint) -> Answer {
     for _ in 0..QUESTIONS_MAX {
         let Ok(answer) = prompter.ask(&question) else {
             return Answer::No;
@@ -139,7 +219,7 @@ mod tests {
             (&[], Answer::No, 0),
         ] {
             let script = Script::new(answers);
-            let answer = ask(&script, "nas:5263", FINGERPRINT.parse().unwrap());
+            let answer = ask(&script, String::new(), FINGERPRINT.parse().unwrap());
             assert_eq!(answer, expected, "{answers:?}");
             assert_eq!(script.answers_left(), left, "{answers:?}");
         }
@@ -147,8 +227,13 @@ mod tests {
 
     #[test]
     fn question_shows_place_and_fingerprint() {
+        let server = KnownServer::new(
+            "nas:5263".parse().unwrap(),
+            FINGERPRINT.parse().unwrap(),
+            "alice".parse().unwrap(),
+        );
         let script = Script::new(&["no"]);
-        ask(&script, "nas:5263", FINGERPRINT.parse().unwrap());
+        ask(&script, question_about(&server), server.fingerprint);
         let questions = script.questions();
         assert!(questions.concat().contains("nas:5263"), "{questions:?}");
         assert!(questions.concat().contains(FINGERPRINT), "{questions:?}");

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use testkit::{ServerProcess, Stage};
+use testkit::{ServerProcess, Stage, Terminal};
 
 use crate::stage;
 
@@ -29,6 +29,10 @@ fn listed(stage: &Stage) -> Vec<Value> {
 fn names(stage: &Stage) -> Vec<Value> {
     let listed = listed(stage);
     listed.iter().map(|host| host["name"].clone()).collect()
+}
+
+fn port(server: &ServerProcess) -> &str {
+    server.address.rsplit(':').next().unwrap()
 }
 
 #[test]
@@ -100,6 +104,81 @@ fn rejoined_machine_keeps_its_name() {
 }
 
 #[test]
+fn hosts_are_listed_renamed_and_removed() {
+    let stage = stage();
+    let server = named(&stage);
+    let localhost = format!("localhost:{}", port(&server));
+    let list = stage.run(&["hosts"]).ok();
+    let [_, row] = list.lines().collect::<Vec<_>>()[..] else {
+        panic!("{list}")
+    };
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    let key = stage.path("client/client/id_ed25519").display().to_string();
+    assert_eq!(
+        cells,
+        [
+            "NAS",
+            &server.address,
+            "alice",
+            "key",
+            &key,
+            "ssh_config",
+            "confirmed",
+            &server.fingerprint
+        ]
+    );
+    assert_eq!(
+        listed(&stage),
+        [json!({
+            "name": "NAS", "address": server.address, "user": "alice",
+            "fingerprint": server.fingerprint, "provisional": false, "key": key,
+            "agent_key": null, "secret": null, "password": false, "via": null,
+        })]
+    );
+
+    stage.run(&["hosts", "rename", "nas", "nas2"]).ok();
+    stage.run(&["ping", "nas2"]).ok();
+    stage
+        .run(&["--json", "hosts", "rename", "nas", "x"])
+        .fails(11, "unknown-server");
+    // Only the case of the name changes, and an address can be renamed as well.
+    let renamed = ["--json", "hosts", "rename", &server.address, "NAS2"];
+    assert_eq!(stage.run(&renamed).json()["name"], "NAS2");
+
+    stage.run(&["ping", "--accept-new", &localhost]).ok();
+    stage.run(&["hosts", "rename", &localhost, "here"]).ok();
+    stage.run(&["hosts", "remove", "here"]).ok();
+    assert_eq!(names(&stage), ["NAS2"]);
+    // The machine's addresses without a name are removed with it.
+    stage.run(&["ping", "--accept-new", &localhost]).ok();
+    assert_eq!(names(&stage), [json!("NAS2"), Value::Null]);
+    stage.run(&["hosts", "remove", "nas2"]).ok();
+    assert_eq!(listed(&stage), Vec::<Value>::new());
+    stage
+        .run(&["--json", "hosts", "remove", "nas2"])
+        .fails(11, "unknown-server");
+}
+
+#[test]
+fn name_moves_between_addresses_of_a_machine() {
+    let stage = stage();
+    let server = named(&stage);
+    let localhost = format!("localhost:{}", port(&server));
+    stage.run(&["ping", "--accept-new", &localhost]).ok();
+    stage.run(&["hosts", "rename", &localhost, "nas"]).ok();
+    let listed = listed(&stage);
+    let [old, new] = &listed[..] else {
+        panic!("{listed:?}")
+    };
+    assert_eq!(
+        (&old["name"], &new["name"]),
+        (&Value::Null, &json!("nas")),
+        "{listed:?}"
+    );
+    assert_eq!(new["address"], localhost);
+}
+
+#[test]
 fn name_comes_before_ssh_alias() {
     let stage = stage();
     let _server = named(&stage);
@@ -128,6 +207,64 @@ fn default_port_does_not_change_what_a_host_means() {
     stage
         .run(&["--json", "ping", "127.0.0.1"])
         .fails(2, "ambiguous-server");
+}
+
+#[test]
+fn known_machine_at_another_address_is_named_without_a_terminal() {
+    let stage = stage();
+    let server = named(&stage);
+    let localhost = format!("localhost:{}", port(&server));
+    let message = stage
+        .run(&["--json", "ping", &localhost])
+        .fails(11, "unknown-server");
+    assert!(message.contains("NAS"), "{message}");
+    let outcome = stage.run(&["ping", &localhost]);
+    assert!(
+        outcome.stderr.contains("use NAS, or add") && outcome.stderr.contains("--accept-new"),
+        "{outcome:?}"
+    );
+    assert_eq!(names(&stage), ["NAS"], "nothing is saved");
+
+    stage.run(&["ping", "--accept-new", &localhost]).ok();
+    let listed = listed(&stage);
+    let [known, added] = &listed[..] else {
+        panic!("{listed:?}")
+    };
+    assert_eq!(added["address"], localhost);
+    assert_eq!(added["name"], Value::Null);
+    for same in ["fingerprint", "user", "key", "provisional"] {
+        assert_eq!(added[same], known[same], "{same}");
+    }
+    stage.run(&["ping", "localhost"]).ok();
+}
+
+#[test]
+fn known_machine_at_another_address_is_offered_at_a_terminal() {
+    let stage = stage();
+    let server = named(&stage);
+    let localhost = format!("localhost:{}", port(&server));
+    for (answer, status, count) in [("no", 11, 1), ("yes", 0, 2)] {
+        let mut terminal = Terminal::start(&stage.command(&["--json", "ping", &localhost]));
+        terminal.wait_for("Answer yes or no: ");
+        let machine = format!("NAS ({})", server.address);
+        assert!(terminal.shown.contains(&machine), "{}", terminal.shown);
+        assert!(
+            terminal.shown.contains(&server.fingerprint),
+            "{}",
+            terminal.shown
+        );
+        assert_eq!(
+            listed(&stage).len(),
+            1,
+            "nothing is saved before the answer"
+        );
+        terminal.type_line(answer);
+        assert_eq!(terminal.end(), Some(status), "{}", terminal.shown);
+        let refused = terminal.shown.contains(r#""code":"not-trusted""#);
+        assert_eq!(refused, answer == "no", "{}", terminal.shown);
+        assert_eq!(listed(&stage).len(), count);
+    }
+    assert_eq!(listed(&stage)[1]["provisional"], false);
 }
 
 #[test]

@@ -21,8 +21,8 @@ enum Place {
 
 use Place::{Client, Elsewhere, Server};
 
-/// Commands that fail, one a line. `ADDRESS` is the server's, and `INVITE` its invite, which is
-/// used up.
+/// Commands that fail, one a line. `ADDRESS` is the server's, `PORT` its port, and `INVITE` its
+/// invite, which is used up.
 const COMMANDS: &[(Place, &str)] = &[
     (Client, "telepathy"),
     (Client, "cp"),
@@ -42,6 +42,7 @@ const COMMANDS: &[(Place, &str)] = &[
     (Client, "ping"),
     (Client, "ping a:b:c"),
     (Client, "ping 127.0.0.1:1"),
+    (Client, "ping localhost:PORT"),
     (Client, "ping mallory@127.0.0.1"),
     (Client, "ping 127.0.0.1 -i absent"),
     (Client, "ping 127.0.0.1 -i file"),
@@ -129,10 +130,12 @@ fn failures_are_those_of_the_snapshot() {
     for folder in ["user/folder", "home/folder"] {
         std::fs::create_dir(stage.path(folder)).unwrap();
     }
+    let (_, port) = server.address.split_once(':').unwrap();
     let mut text = String::new();
     for (place, command) in COMMANDS {
         let line = command
             .replace("ADDRESS", &server.address)
+            .replace("PORT", port)
             .replace("FINGERPRINT", &"0".repeat(64))
             .replace("INVITE", &invite);
         let arguments: Vec<&str> = line.split(' ').collect();
