@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 pub(crate) use access::{Access, PasswordSource, VIA};
 use clap::Parser;
-pub(crate) use values::{location_parser, parse_milliseconds, parse_seconds, parse_span};
+pub(crate) use values::{
+    TypedLocation, location_parser, parse_milliseconds, parse_seconds, parse_span,
+};
 
 use crate::{commands::Command, help};
 

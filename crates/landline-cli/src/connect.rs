@@ -46,7 +46,7 @@ pub(crate) async fn find_server(
     target: &Target,
     access: &Access,
 ) -> Result<(KnownServer, Credential), Failure> {
-    let target = rename_to_local(target, access);
+    let target = rename_to_local(&access.with_port(target)?, access);
     let target = &client.pins().resolve_name(&target)?;
     let config = read_ssh_config(context, target)?;
     let mut server = match find_known(client, target, &config) {

@@ -231,7 +231,7 @@ fn advice(error: &Error) -> Option<String> {
             "somebody stands in between, or the server is damaged. Do not go on"
         }
         Error::AmbiguousServer { .. } => {
-            "choose one by its name; landline hosts rename HOST:PORT NAME names it"
+            "choose one by its name or with -P PORT; landline hosts rename HOST:PORT NAME names it"
         }
         Error::NameTaken { name, .. } => {
             return Some(format!(

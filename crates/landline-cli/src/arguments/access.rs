@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use landline::ssh_config::ProxyJump;
+use clap::{Args, value_parser};
+use landline::{net::Target, ssh_config::ProxyJump};
+
+use crate::failure::Failure;
 
 /// How jump hosts are written.
 pub(crate) const VIA: &str = "[USER@]HOST[:PORT]";
@@ -11,6 +13,12 @@ pub(crate) const VIA: &str = "[USER@]HOST[:PORT]";
 /// How to log in.
 #[derive(Debug, Args)]
 pub(crate) struct Access {
+    /// Port of the server
+    ///
+    /// The default is the port of the machine that you name, else the port of the only server that
+    /// you know at that host, else 5263.
+    #[arg(short = 'P', long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
     /// Log in with this key
     ///
     /// FILE is a private key, or the public half of a key in ssh-agent. The default is the key
@@ -33,6 +41,24 @@ pub(crate) struct Access {
     pub(crate) via_ssh: Option<ProxyJump>,
     #[command(flatten)]
     pub(crate) password: PasswordSource,
+}
+
+impl Access {
+    /// The target with the port of `--port`.
+    ///
+    /// # Errors
+    /// The target has another port already.
+    pub(crate) fn with_port(&self, target: &Target) -> Result<Target, Failure> {
+        match (self.port, target.port) {
+            (Some(option), Some(written)) if option != written => Err(Failure::usage(format!(
+                "{target} has a port, and -P names another one: {option}"
+            ))),
+            (option, written) => Ok(Target {
+                port: option.or(written),
+                ..target.clone()
+            }),
+        }
+    }
 }
 
 /// Where a password is read from.

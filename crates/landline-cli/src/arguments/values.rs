@@ -1,13 +1,24 @@
 //! Parsers of option values.
 
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use landline::net::Location;
 
+/// A location with the text that the user typed.
+#[derive(Debug, Clone)]
+pub(crate) struct TypedLocation {
+    pub(crate) text: String,
+    pub(crate) location: Location,
+}
+
 /// A parser of locations, which may hold any bytes.
-pub(crate) fn location_parser() -> impl TypedValueParser<Value = Location> {
-    OsStringValueParser::new().try_map(|text| Location::parse(&text))
+pub(crate) fn location_parser() -> impl TypedValueParser<Value = TypedLocation> {
+    OsStringValueParser::new().try_map(|text: OsString| {
+        let location = Location::parse(&text)?;
+        let text = text.to_string_lossy().into_owned();
+        Ok::<_, landline::Error>(TypedLocation { text, location })
+    })
 }
 
 /// Parses a time span: `90s`, `30m`, `24h`, `7d`.

@@ -1,6 +1,6 @@
 //! Names of machines, and the addresses and ports of servers.
 
-use std::fs;
+use std::{fs, net::TcpListener};
 
 use serde_json::{Value, json};
 use testkit::{ServerProcess, Stage, Terminal};
@@ -193,6 +193,33 @@ fn name_comes_before_ssh_alias() {
 }
 
 #[test]
+fn host_with_several_servers_is_ambiguous() {
+    let (stage, other_stage) = (stage(), stage());
+    let nas = named(&stage);
+    let other = other_stage.serve(&[]);
+    join(&stage, &other, &[]).ok();
+    stage
+        .run(&["--json", "ping", "127.0.0.1"])
+        .fails(2, "ambiguous-server");
+    stage.write("user/f", b"x");
+    let outcome = stage.run(&["cp", "f", "127.0.0.1:"]);
+    let choices = format!("NAS ({}), {}", nas.address, other.address);
+    assert!(outcome.stderr.contains(&choices), "{outcome:?}");
+    assert!(outcome.stderr.contains("-P PORT"), "{outcome:?}");
+    let port = port(&other);
+    stage.run(&["cp", "-P", port, "f", "127.0.0.1:"]).ok();
+    assert_eq!(other_stage.read("home/f"), b"x");
+    // The advice of commands without -P.
+    let rename = ["hosts", "rename", "127.0.0.1", "x"];
+    let outcome = stage.run(&rename);
+    assert!(outcome.stderr.contains("HOST:PORT"), "{outcome:?}");
+    assert!(!outcome.stderr.contains("-P"), "{outcome:?}");
+    // The port of a machine's name can be replaced.
+    let pong = stage.run(&["--json", "ping", "-P", port, "nas"]).json();
+    assert_eq!(pong["fingerprint"], other.fingerprint);
+}
+
+#[test]
 fn default_port_does_not_change_what_a_host_means() {
     let stage = stage();
     let _server = stage.joined();
@@ -207,6 +234,113 @@ fn default_port_does_not_change_what_a_host_means() {
     stage
         .run(&["--json", "ping", "127.0.0.1"])
         .fails(2, "ambiguous-server");
+}
+
+#[test]
+fn rest_of_a_remote_path_that_is_a_known_port_is_refused() {
+    let stage = stage();
+    let server = named(&stage);
+    let port = port(&server);
+    stage.write("user/f", b"x");
+    for host in ["127.0.0.1", "nas", "alice@nas", "localhost"] {
+        let path = format!("{host}:{port}");
+        stage.run(&["--json", "cp", "f", &path]).fails(2, "usage");
+        stage.run(&["--json", "cp", &path, "."]).fails(2, "usage");
+    }
+    assert!(!stage.path(&format!("home/{port}")).exists());
+    // What the error advises.
+    stage.run(&["cp", "-P", port, "f", "127.0.0.1:"]).ok();
+    assert_eq!(stage.read("home/f"), b"x");
+    stage.run(&["cp", "f", &format!("nas:./{port}")]).ok();
+    assert_eq!(stage.read(&format!("home/{port}")), b"x");
+    let url = format!("landline://nas/{port}");
+    stage.run(&["cp", &url, "g"]).ok();
+    assert_eq!(stage.read("user/g"), b"x");
+}
+
+#[test]
+fn port_option_is_checked() {
+    let stage = stage();
+    let server = stage.joined();
+    for port in ["0", "65536", "x"] {
+        stage
+            .run(&["--json", "ping", "-P", port, "127.0.0.1"])
+            .fails(2, "usage");
+    }
+    stage
+        .run(&["--json", "ping", "-P", "1", &server.address])
+        .fails(2, "usage");
+    stage
+        .run(&["ping", "-P", port(&server), &server.address])
+        .ok();
+    stage
+        .run(&["who", "--port", port(&server), "127.0.0.1"])
+        .ok();
+}
+
+/// The path that `cp` prints behind the digest.
+fn printed_path(stdout: &str) -> &str {
+    stdout.trim_end().split_once("  ").unwrap().1
+}
+
+#[test]
+fn printed_addresses_can_be_pasted_back() {
+    let stage = stage();
+    let server = named(&stage);
+    stage.write("user/f", b"x");
+    for (options, destination) in [
+        (&[][..], "nas:".to_owned()),
+        (&[], "alice@127.0.0.1:".to_owned()),
+        (&["-P", port(&server)], "127.0.0.1:f".to_owned()),
+        (&[], format!("landline://alice@{}/f", server.address)),
+    ] {
+        let copied = stage
+            .run(&[&["cp"], options, &["f", &destination]].concat())
+            .ok();
+        stage.run(&["cp", printed_path(&copied), "g"]).ok();
+        assert_eq!(stage.read("user/g"), b"x", "{copied}");
+        fs::remove_file(stage.path("user/g")).unwrap();
+    }
+    for host in listed(&stage) {
+        stage.run(&["ping", host["address"].as_str().unwrap()]).ok();
+    }
+}
+
+#[test]
+fn printed_ipv6_address_can_be_pasted_back() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("no IPv6 on this machine");
+        return;
+    }
+    let stage = stage();
+    let server = stage.serve_at("[::1]:0", &[]);
+    join(&stage, &server, &[]).ok();
+    assert!(server.address.starts_with("[::1]:"), "{}", server.address);
+    stage.write("user/f", b"x");
+    let copied = stage.run(&["cp", "f", "[::1]:"]).ok();
+    assert!(printed_path(&copied).starts_with("[::1]:/"), "{copied}");
+    stage.run(&["cp", printed_path(&copied), "g"]).ok();
+    let address = listed(&stage)[0]["address"].as_str().unwrap().to_owned();
+    stage.run(&["ping", &address]).ok();
+}
+
+#[test]
+fn json_shows_paths_as_typed() {
+    let stage = stage();
+    let server = named(&stage);
+    stage.write("user/f", b"x");
+    let paths = [
+        ("./f", "alice@NAS:f"),
+        ("f", &format!("landline://{}/f", server.address)),
+        ("landline://nas/f", "./g"),
+    ];
+    for (source, destination) in paths {
+        let events = stage.run(&["--json", "cp", source, destination]).ok();
+        let start: Value = serde_json::from_str(events.lines().next().unwrap()).unwrap();
+        assert_eq!(start["event"], "start");
+        assert_eq!(start["source"], source);
+        assert_eq!(start["destination"], destination);
+    }
 }
 
 #[test]
@@ -265,6 +399,18 @@ fn known_machine_at_another_address_is_offered_at_a_terminal() {
         assert_eq!(listed(&stage).len(), count);
     }
     assert_eq!(listed(&stage)[1]["provisional"], false);
+}
+
+/// The name of a machine says nothing about another server at its address.
+#[test]
+fn known_name_does_not_vouch_for_another_server() {
+    let (stage, other_stage) = (stage(), stage());
+    let _nas = named(&stage);
+    let other = other_stage.serve(&[]);
+    let message = stage
+        .run(&["--json", "ping", "-P", port(&other), "nas"])
+        .fails(11, "unknown-server");
+    assert!(!message.contains("NAS"), "{message}");
 }
 
 #[test]

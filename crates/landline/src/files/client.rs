@@ -1,6 +1,6 @@
 //! The client's half of `put` and `get`.
 
-use std::{io::Write, path::PathBuf, sync::Arc};
+use std::{io::Write, sync::Arc};
 
 use landline_proto::{ErrorCode, Message, Name, ProtocolError};
 
@@ -222,9 +222,4 @@ pub(super) fn check_mode(mode: u32) -> Result<(), Error> {
         return Ok(());
     }
     Err(ProtocolError::BadHeader("\"mode\" is above 511".into()).into())
-}
-
-/// The bytes of a path that the server sent, for people.
-pub fn shown_path(bytes: &[u8]) -> PathBuf {
-    PathBuf::from(String::from_utf8_lossy(bytes).into_owned())
 }

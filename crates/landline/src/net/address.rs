@@ -1,6 +1,6 @@
 //! Addresses of servers and files, in the syntax of scp.
 
-use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, str::FromStr};
+use std::{borrow::Cow, ffi::OsStr, fmt, os::unix::ffi::OsStrExt, str::FromStr};
 
 use landline_proto::{DEFAULT_PORT, login::UserName};
 
@@ -17,11 +17,16 @@ pub struct HostPort {
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
+        write!(f, "{}:{}", with_brackets(&self.host), self.port)
+    }
+}
+
+/// The host as it is written before a port or path.
+fn with_brackets(host: &str) -> Cow<'_, str> {
+    if host.contains(':') {
+        format!("[{host}]").into()
+    } else {
+        host.into()
     }
 }
 
@@ -205,13 +210,21 @@ impl Location {
     }
 }
 
+/// The text parses to the same location, unless the path begins like a port or is not UTF-8.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stream => f.write_str("-"),
             Self::Local(path) => path.display().fmt(f),
             Self::Remote { target, path } => {
-                write!(f, "{}:{}", target.host, String::from_utf8_lossy(path))
+                let path = String::from_utf8_lossy(path);
+                match (&target.port, &target.user) {
+                    (Some(_), _) => write!(f, "landline://{target}/{path}"),
+                    (None, Some(user)) => {
+                        write!(f, "{user}@{}:{path}", with_brackets(&target.host))
+                    }
+                    (None, None) => write!(f, "{}:{path}", with_brackets(&target.host)),
+                }
             }
         }
     }
@@ -249,6 +262,21 @@ mod tests {
             remote("landline://host//srv/x"),
             ("host:5263".into(), "/srv/x".into())
         );
+    }
+
+    #[test]
+    fn printed_locations_can_be_pasted_back() {
+        for text in [
+            "host:a/b",
+            "bob@host:",
+            "[::1]:/x:y",
+            "bob@[fe80::1%eth0]:x",
+            "landline://bob@host:77/a b",
+            "landline://[::1]:5263//srv/x",
+        ] {
+            let location = Location::parse(text.as_ref()).unwrap();
+            assert_eq!(location.to_string(), text);
+        }
     }
 
     #[test]

@@ -6,17 +6,17 @@ use landline::{
     Client, ClientSession, Error,
     files::{
         Copied, Earlier, Input, Output, Place, Progress,
-        client::{get, get_request, put, put_request, shown_path},
+        client::{get, get_request, put, put_request},
         messages::SERVICE,
     },
-    login::FirstRequest,
+    login::{FirstRequest, KnownServer},
     net::{Channel, Location, Target},
     paths::{SourceFile, local},
     proto::{Message, Name},
 };
 
 use super::Cp;
-use crate::{connect, context::Context, failure::Failure};
+use crate::{arguments::TypedLocation, connect, context::Context, failure::Failure};
 
 /// Copies whose server and files have been found: one session for all of them.
 pub(super) struct PlannedCopies<'a> {
@@ -27,6 +27,8 @@ pub(super) struct PlannedCopies<'a> {
     channel: Option<Channel>,
     was_connected: bool,
     replace: bool,
+    /// The server as the user named it.
+    target: Target,
     /// The copies that are left, the next one last.
     items: Vec<CopyItem>,
     has_one: bool,
@@ -34,8 +36,9 @@ pub(super) struct PlannedCopies<'a> {
 
 /// One file to copy.
 pub(super) struct CopyItem {
-    pub(super) source: Location,
-    pub(super) destination: Location,
+    /// The source as the user typed it.
+    pub(super) source: String,
+    pub(super) destination: TypedLocation,
     remote: Name,
     local: LocalEnd,
 }
@@ -61,6 +64,12 @@ impl<'a> PlannedCopies<'a> {
         let Some((destination, sources)) = options.paths.split_last() else {
             return Err(Failure::usage("name what to copy, and where to"));
         };
+        if options.access.port.is_none() {
+            let known = client.pins().all()?;
+            for path in &options.paths {
+                check_not_port(path, &known)?;
+            }
+        }
         let has_one = sources.len() == 1;
         let mut items = Vec::new();
         let mut found: Option<Target> = None;
@@ -86,6 +95,7 @@ impl<'a> PlannedCopies<'a> {
             context,
             client,
             session: ClientSession::new(server, credential),
+            target: options.access.with_port(&target)?,
             channel: None,
             was_connected: false,
             replace: !options.no_clobber,
@@ -182,9 +192,11 @@ impl<'a> PlannedCopies<'a> {
         let mut channel = self.request(&request).await?;
         let done = put(&mut channel, input, progress).await;
         let (copied, path) = self.keep_or_close(channel, done).await?;
-        let shown = shown_path(&path);
-        let place = format!("{}:{}", self.session.server().host, shown.display());
-        Ok((copied, place))
+        let place = Location::Remote {
+            target: self.target.clone(),
+            path,
+        };
+        Ok((copied, place.to_string()))
     }
 
     async fn download(
@@ -243,15 +255,16 @@ impl CopyItem {
     /// One file to copy, and the server that it goes to or comes from. With several, the
     /// destination has to be a folder.
     fn new(
-        source: &Location,
-        destination: &Location,
+        source: &TypedLocation,
+        destination: &TypedLocation,
         is_only_one: bool,
     ) -> Result<(Target, Self), Failure> {
-        let is_stream = [source, destination].contains(&&Location::Stream);
+        let locations = (&source.location, &destination.location);
+        let is_stream = matches!(locations, (Location::Stream, _) | (_, Location::Stream));
         if !is_only_one && is_stream {
             return Err(Failure::usage("- stands for one file; copy it by itself"));
         }
-        let (target, remote, local) = match (source, destination) {
+        let (target, remote, local) = match locations {
             (Location::Remote { .. }, Location::Remote { .. }) => {
                 return Err(Failure::usage(
                     "both sides are remote; copy to this machine first, and from here on",
@@ -284,7 +297,7 @@ impl CopyItem {
             }
         };
         let item = Self {
-            source: source.clone(),
+            source: source.text.clone(),
             destination: destination.clone(),
             remote,
             local,
@@ -323,6 +336,30 @@ impl LocalEnd {
         // Fail before connecting if nothing can be written there.
         local::open_destination(place, &own_name)?;
         Ok(Self::Destination(place.clone(), own_name))
+    }
+}
+
+/// Checks that `host:REST` is not meant as `host:port`.
+///
+/// # Errors
+/// REST is the port of a known server.
+fn check_not_port(path: &TypedLocation, known: &[KnownServer]) -> Result<(), Failure> {
+    let TypedLocation { text, location } = path;
+    let Location::Remote { path: rest, .. } = location else {
+        return Ok(());
+    };
+    let rest = String::from_utf8_lossy(rest);
+    let server = known.iter().find(|server| server.port.to_string() == rest);
+    match (server, text.strip_suffix(&*rest)) {
+        (Some(server), Some(host)) if !text.starts_with("landline://") => {
+            let what = format!(
+                "{text} names the file {rest}, but {rest} is the port of the known server {server}"
+            );
+            let advice =
+                format!("write -P {rest} {host} for the port, or {host}./{rest} for the file");
+            Err(Failure::usage(what).with_advice(&advice))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -20,7 +20,7 @@ use progress::ProgressView;
 use serde_json::{Value, json};
 
 use crate::{
-    arguments::{Access, location_parser, parse_seconds},
+    arguments::{Access, TypedLocation, location_parser, parse_seconds},
     context::{Context, ExitStatus, Run},
     failure::Failure,
     signals,
@@ -46,10 +46,11 @@ const WAIT_MAX: Duration = Duration::from_secs(8);
 pub(crate) struct Cp {
     /// Path, `[user@]host:path`, or - for standard input or output
     ///
-    /// `landline://[user@]host[:port]/path` also names a file at a server. A local path with a
-    /// colon before the first slash is written ./a:b.
+    /// The host is the name of a machine, an alias of ssh, or an address. -P names a port, and so
+    /// does `landline://[user@]host[:port]/path`. A local path with a colon before the first slash
+    /// is written ./a:b.
     #[arg(value_name = "PATH", num_args = 2.., required = true, value_parser = location_parser())]
-    paths: Vec<Location>,
+    paths: Vec<TypedLocation>,
     /// Do not replace an existing file
     #[arg(short, long)]
     no_clobber: bool,
@@ -71,7 +72,7 @@ pub(crate) struct Cp {
 impl Run for Cp {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         // Standard output may be the copy itself.
-        let events = match self.paths.last() {
+        let events = match self.paths.last().map(|path| &path.location) {
             Some(Location::Stream) => &context.err,
             _ => &context.out,
         };
@@ -111,7 +112,7 @@ impl Cp {
         let mut first_failure = None;
         while let Some(item) = planned.next() {
             view.print_event(&json!({
-                "event": "start", "source": item.source.to_string(), "destination": item.destination.to_string(),
+                "event": "start", "source": item.source, "destination": item.destination.text,
             }));
             let start = Instant::now();
             match self.copy(&mut planned, &item, view, progress).await {
@@ -188,7 +189,7 @@ impl Cp {
             "seconds": elapsed.as_secs_f64(),
         }));
         let summary = format!("{}  {}", copied.digest, shown_line(place));
-        match &item.destination {
+        match &item.destination.location {
             _ if context.json => {}
             Location::Stream => context.err.print(&summary),
             _ => context.out.print(&summary),
@@ -231,13 +232,13 @@ fn explain(error: Error) -> Failure {
 }
 
 /// The name of a copy in the progress view: the file's own name, shortened for a narrow terminal.
-fn make_label(source: &Location) -> String {
-    let name = source.to_string();
+fn make_label(source: &str) -> String {
     let name = shown_line(
-        name.rsplit(['/', ':'])
+        source
+            .rsplit(['/', ':'])
             .next()
             .filter(|name| !name.is_empty())
-            .unwrap_or(&name),
+            .unwrap_or(source),
     );
     match name.char_indices().nth(LABEL_CHARS) {
         Some((end, _)) => format!("{}…", name.split_at(end).0),
