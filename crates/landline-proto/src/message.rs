@@ -126,6 +126,15 @@ impl MessageDecoder {
         matches!(&self.state, DecoderState::Body { .. })
     }
 
+    /// Whether all bytes of a body of known size have been received, so that its end needs no
+    /// further input.
+    pub fn is_body_complete(&self) -> bool {
+        matches!(
+            &self.state,
+            DecoderState::Body { size: BodySize::Known(size), received, .. } if size == received
+        )
+    }
+
     /// Limits the body that has just started.
     ///
     /// The size of a body of known size was checked with its header.

@@ -156,7 +156,14 @@ pub enum Activity {
         #[serde(skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
-    /// The rights file was read and comes into force. Recorded durably before that.
+    /// Other rights are about to come into force. Recorded durably before that.
+    RightsChange {
+        /// How many users the file names.
+        users: usize,
+        /// The SHA-256 of the file.
+        hash: String,
+    },
+    /// Other rights are in force.
     RightsLoaded {
         /// How many users the file names.
         users: usize,
@@ -228,6 +235,7 @@ impl Activity {
             Self::Transfer { .. } => "transfer",
             Self::Failed { .. } => "failed",
             Self::Admin { .. } => "admin",
+            Self::RightsChange { .. } => "rights-change",
             Self::RightsLoaded { .. } => "rights-loaded",
             Self::RightsRefused { .. } => "rights-refused",
             Self::RevocationFailed { .. } => "revocation-failed",
@@ -252,6 +260,7 @@ impl Activity {
             | Self::Gap { .. }
             | Self::Cut { .. }
             | Self::Refused { .. }
+            | Self::RightsChange { .. }
             | Self::RightsLoaded { .. }
             | Self::RightsRefused { .. }
             | Self::RevocationFailed { .. }

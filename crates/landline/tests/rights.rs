@@ -206,7 +206,7 @@ fn loaded(stage: &Stage) -> Vec<String> {
         .collect();
     let loads = text
         .lines()
-        .filter(|line| line.contains("\"rights-loaded\""));
+        .filter(|line| line.contains("\"rights-change\""));
     loads
         .map(|line| line.split("\"hash\":\"").nth(1).unwrap()[..64].to_owned())
         .collect()

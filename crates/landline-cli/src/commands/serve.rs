@@ -39,6 +39,10 @@ const CONNECTIONS_MAX: u64 = 1024;
 const DESCRIPTORS_EACH: u64 = 5;
 /// Descriptors for everything else.
 const DESCRIPTORS_RESERVED: u64 = 64;
+/// The size of the smallest blocks of memory that are returned to the system when they are freed:
+/// content is kept in larger ones.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const LARGE_BLOCK_BYTES: i32 = 128 << 10;
 /// How long systemd waits for the end of the server beyond the time that transfers have.
 const END_TIME: Duration = Duration::from_secs(30);
 
@@ -67,6 +71,7 @@ impl Run for Serve {
     }
 
     async fn run(mut self, context: &Context) -> Result<ExitStatus, Failure> {
+        return_large_memory();
         let done = match self.handed_over.take().transpose() {
             Ok(handed_over) => serve(context, self, handed_over).await,
             Err(failure) => Err(failure),
@@ -396,6 +401,7 @@ fn describe(activity: &Activity) -> String {
             let session = session.as_deref().unwrap_or("-");
             format!("{session} {who} {action} {subject}")
         }
+        Activity::RightsChange { users, .. } => format!("rights change: {users} users"),
         Activity::RightsLoaded { users, .. } => format!("rights loaded: {users} users"),
         Activity::RightsRefused { message } => {
             format!("rights not loaded, the earlier ones stay in force: {message}")
@@ -411,6 +417,16 @@ fn describe(activity: &Activity) -> String {
             since,
         } => format!("{count} more {of} {code} from {source} since {since}"),
         other => format!("{other:?}"),
+    }
+}
+
+/// Has the C library return large blocks to the system when they are freed. It would keep those of
+/// transfers that have ended or stalled.
+fn return_large_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it changes one number, which every thread may do at any time.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES);
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 use testkit::{Fault, RawClient, ServerProcess, Shim, SmallDisk, Stage, wait_for};
 
-use crate::{noise, stage};
+use crate::{noise, stage, users::Two};
 
 /// The lines of the log, as `show` gives them.
 fn lines(stage: &Stage, arguments: &[&str]) -> Vec<Value> {
@@ -304,7 +304,7 @@ fn without_the_log_edited_rules_wait() {
         "now alice has no files"
     );
     let all = lines(&stage, &[]);
-    let load = events(&all, "rights-loaded").pop().unwrap();
+    let load = events(&all, "rights-change").pop().unwrap();
     let hash = landline::audit::LineHash::of(&stage.read("server/server/rights.toml"));
     assert_eq!(
         (&load["users"], &load["hash"]),
@@ -389,6 +389,34 @@ fn a_full_disk_does_not_stop_the_log_at_once() {
     ping().ok();
     verifies(&stage);
     eprintln!("{} logins on a full disk", served + 10);
+}
+
+/// Users wait for space on a full disk. Admins log in, and what they take from users is taken.
+/// Proves `disk-full` in docs/faults.md.
+#[test]
+fn full_disk_is_reserved_for_admins() {
+    let stage = stage();
+    let Some(_disk) = SmallDisk::mount(&stage.path("server"), "size=64m") else {
+        return;
+    };
+    let two = Two::on(stage);
+    let filler = two.stage.path("server/filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+    // Whatever the log has ahead beyond the reserve is used up soon.
+    let refused = (0..200).find(|_| two.bob(&["ping", "127.0.0.1"]).status == Some(36));
+    assert!(refused.is_some(), "users use the reserve");
+    for _ in 0..5 {
+        two.stage.run(&["ping", "127.0.0.1"]).ok();
+        two.user_over_the_line(&["disable", "bob"]).ok();
+        two.bob(&["--json", "ping", "127.0.0.1"])
+            .fails(12, "login-refused");
+        two.user(&["enable", "bob"]).ok();
+    }
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    two.bob(&["ping", "127.0.0.1"]).ok();
+    verifies(&two.stage);
 }
 
 #[test]

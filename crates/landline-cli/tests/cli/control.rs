@@ -46,7 +46,7 @@ fn names(stage: &Stage) -> BTreeSet<String> {
 /// The store and the audit log are whole.
 #[track_caller]
 fn check_state(stage: &Stage) {
-    let store = Connection::open(stage.path("server/server/landline.sqlite")).unwrap();
+    let store = Connection::open(stage.path("server/server/accounts.db")).unwrap();
     let verdict: String = store
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
         .unwrap();

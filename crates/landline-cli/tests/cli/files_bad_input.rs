@@ -311,7 +311,7 @@ fn the_state_folder_cannot_be_reached_through_the_home() {
     for (path, status, code) in [
         (".state/server/identity.key", 23, "denied"),
         ("link/identity.key", 23, "denied"),
-        ("link/landline.sqlite", 23, "denied"),
+        ("link/accounts.db", 23, "denied"),
         (".state/new", 20, "not-found"),
     ] {
         stage

@@ -135,9 +135,12 @@ fn a_command_leaves_the_space_that_the_server_has_taken_ahead() {
 fn the_store_is_its_owner_s_alone_even_if_it_was_not() {
     let stage = stage();
     let files = [
-        "landline.sqlite",
-        "landline.sqlite-wal",
-        "landline.sqlite-shm",
+        "accounts.db",
+        "accounts.db-wal",
+        "accounts.db-shm",
+        "work.db",
+        "work.db-wal",
+        "work.db-shm",
     ];
     let path = |name: &str| stage.path("server/server").join(name);
     let mode = |name: &str| fs::metadata(path(name)).unwrap().permissions().mode() & 0o777;

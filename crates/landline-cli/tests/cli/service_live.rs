@@ -168,7 +168,7 @@ fn a_state_folder_that_was_named_is_used_and_whoever_installs_hears_how_to_go_on
         chown test-server /srv/line
         install --state /srv/line
         goes_on
-        [ -e /srv/line/server/landline.sqlite ]
+        [ -e /srv/line/server/accounts.db ]
         : The variable is as good, and a place that is not kept is none.
         LANDLINE_STATE=/srv/line install
         grep -q 'state "/srv/line" serve' /etc/systemd/system/landline.service

@@ -98,7 +98,7 @@ fn a_kill_at_any_moment_loses_no_acknowledged_row() {
             stop.store(true, Ordering::Relaxed);
         });
         server = stage.serve(&[]);
-        let store = Connection::open(stage.path("server/server/landline.sqlite")).unwrap();
+        let store = Connection::open(stage.path("server/server/accounts.db")).unwrap();
         let verdict: String = store
             .query_row("PRAGMA integrity_check", [], |row| row.get(0))
             .unwrap();
@@ -147,7 +147,7 @@ fn change_that_cannot_be_synced_is_not_acknowledged() {
             &mut command,
             &Fault {
                 call: "fsync",
-                path: "/landline.sqlite",
+                path: "/accounts.db",
                 nth,
                 error: Errno::IO,
             },
@@ -177,7 +177,7 @@ fn accounts_that_cannot_be_looked_at_are_said_and_looked_at_later() {
     let key = crate::login::client_key(&stage);
     let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
     assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
-    let store = Connection::open(stage.path("server/server/landline.sqlite")).unwrap();
+    let store = Connection::open(stage.path("server/server/accounts.db")).unwrap();
     store
         .execute_batch("ALTER TABLE accounts RENAME TO away")
         .unwrap();

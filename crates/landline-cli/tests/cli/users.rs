@@ -22,7 +22,10 @@ pub(crate) struct Two {
 
 impl Two {
     pub(crate) fn new() -> Self {
-        let stage = stage();
+        Self::on(stage())
+    }
+
+    pub(crate) fn on(stage: Stage) -> Self {
         let server = stage.joined();
         let two = Self { server, stage };
         let invite = two
@@ -498,8 +501,7 @@ fn options_of_keys_are_obeyed() {
     );
 
     // As a later release, or somebody with the store in hand, would have written it.
-    let store =
-        rusqlite::Connection::open(two.stage.path("server/server/landline.sqlite")).unwrap();
+    let store = rusqlite::Connection::open(two.stage.path("server/server/accounts.db")).unwrap();
     store
         .execute(
             "UPDATE keys SET options = 'of-a-later-release' WHERE user = 'bob'",

@@ -35,7 +35,7 @@ use crate::{
     password::Passwords,
     paths::{FolderLock, PrivateFolder, user_id},
     rights::{RightWords, RightsFile},
-    store::{LOCK_FILE, STORE_FILE, Store},
+    store::{LOCK_FILE, Store},
 };
 
 /// How long a command waits while others hold the lock and no server can be reached.
@@ -436,7 +436,7 @@ fn open(
     changes: bool,
 ) -> Result<Administration, Error> {
     let fingerprint = Identity::fingerprint_in(folder)?.ok_or_else(|| not_set_up(state))?;
-    let store = Arc::new(Store::open(&folder.path_of(STORE_FILE))?);
+    let store = Arc::new(Store::open_in(folder)?);
     let rights = Arc::new(RightsFile::of_command(folder.clone(), words));
     let passwords = Arc::new(Passwords::open(&store, fingerprint)?);
     let audit = changes.then(|| Audit::open_intact(folder)).transpose()?;

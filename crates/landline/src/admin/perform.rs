@@ -25,7 +25,7 @@ use crate::{
     password::Passwords,
     paths::{PrivateFolder, Root},
     rights::{FirstRights, Rights, RightsFile, Role, UserRights},
-    store::{self, AccountRecord, KeyRecord, Removal, Store},
+    store::{self, AccountRecord, KeyRecord, Removal, Store, WorkStore},
 };
 
 /// Where in the server's folder it stands where the server can be reached, an address a line.
@@ -40,6 +40,8 @@ pub(crate) type Reachable = Box<dyn Fn() -> Vec<HostPort> + Send + Sync>;
 pub struct Administration {
     folder: Arc<PrivateFolder>,
     pub(super) store: Arc<Store>,
+    /// Known to a server. It forgets removed users when it starts, too.
+    work_store: Option<WorkStore>,
     rights: Arc<RightsFile>,
     pub(super) passwords: Arc<Passwords>,
     pub(super) fingerprint: Fingerprint,
@@ -81,12 +83,21 @@ impl Administration {
         Self {
             folder,
             store,
+            work_store: None,
             rights,
             passwords,
             fingerprint,
             audit,
             reachable: OnceLock::new(),
             changing: Mutex::new(()),
+        }
+    }
+
+    /// The same for a running server, which has this store of work.
+    pub(crate) fn with_work_store(self, work_store: WorkStore) -> Self {
+        Self {
+            work_store: Some(work_store),
+            ..self
         }
     }
 
@@ -367,7 +378,12 @@ impl Administration {
         let RemoveUser { user, force } = request;
         store.take_away(user, Removal::Disable, self.is_kept()?, *force)?;
         self.rights.withdraw(user)?;
-        self.store.take_away(user, Removal::Remove, |_| false, true)
+        self.store
+            .take_away(user, Removal::Remove, |_| false, true)?;
+        match &self.work_store {
+            Some(work_store) => work_store.forget_user(user.as_str()),
+            None => Ok(()),
+        }
     }
 
     fn user_row(&self, account: AccountRecord) -> UserRow {

@@ -235,7 +235,7 @@ mod tests {
         paths::{PrivateFolder, Root},
         rights::{RightWords, RightsFile},
         session::{ContextParts, Drain, SessionHandle, WorkTable, tests::session},
-        store::Store,
+        store::{Store, WorkStore},
     };
 
     /// A service, and an account that asks at it.
@@ -258,6 +258,7 @@ mod tests {
         let account = ServiceContext::new(ContextParts {
             root: Arc::new(Root::open(&stage.home(), &stage.path("server")).unwrap()),
             rights: rights.clone(),
+            work_store: WorkStore::open(&folder, &store).unwrap(),
             store: store.clone(),
             connection: begun(&sessions, "alice", "1"),
             session: session("alice", "1"),

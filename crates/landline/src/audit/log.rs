@@ -273,14 +273,14 @@ impl Log {
     pub(super) fn extend_reserve(&mut self) -> bool {
         let part = PrivateFolder::disk_bytes(&self.file).unwrap_or(0) / RESERVE_DIVISOR;
         let ahead = RESERVE_BYTES.min(part);
-        // Half of the reserve again, so that not every line allocates.
+        // A part of the reserve again, so that not every line allocates.
         if self.length().saturating_add(ahead) <= self.reserved {
             return true;
         }
         let wanted = self
             .length()
             .saturating_add(ahead)
-            .saturating_add(ahead / 2);
+            .saturating_add(ahead / 16);
         let reserved = PrivateFolder::reserve(&self.file, self.reserved, wanted);
         if reserved.is_ok() {
             self.reserved = wanted;

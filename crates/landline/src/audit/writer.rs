@@ -281,7 +281,7 @@ fn durability(activity: &Activity) -> Durability {
         Activity::Login { .. }
         | Activity::Transfer { .. }
         | Activity::Admin { .. }
-        | Activity::RightsLoaded { .. }
+        | Activity::RightsChange { .. }
         | Activity::Gap { .. }
         | Activity::Cut { .. } => Durability::Disk,
         _ => Durability::File,

@@ -1,6 +1,6 @@
 //! What counts against a user's quota of bytes and files.
 
-use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::Path, sync::Arc};
+use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::Path};
 
 use landline_proto::{ErrorCode, login::UserName};
 
@@ -8,7 +8,7 @@ use crate::{
     Error,
     paths::local,
     rights::Quota,
-    store::{StorageLimit, Store},
+    store::{StorageLimit, WorkStore},
 };
 
 /// What is counted ahead of content whose length is not known.
@@ -17,7 +17,7 @@ const STEP_BYTES: u64 = 8 << 20;
 /// The room that one copy takes of its user's quota: as a staging file while it is on its way, as
 /// the file afterwards. What is there to be resumed goes on counting.
 pub(crate) struct Allowance {
-    store: Arc<Store>,
+    store: WorkStore,
     user: UserName,
     quota: Quota,
     staging: Vec<u8>,
@@ -38,7 +38,7 @@ impl fmt::Debug for Allowance {
 impl Allowance {
     /// Of a user who has a quota of bytes or files; `None` for one who has not, of whom nothing is
     /// counted.
-    pub(crate) fn of(store: &Arc<Store>, user: &UserName, quota: Quota) -> Option<Self> {
+    pub(crate) fn of(store: &WorkStore, user: &UserName, quota: Quota) -> Option<Self> {
         let is_limited = quota.bytes.is_some() || quota.files.is_some();
         is_limited.then(|| Self {
             store: store.clone(),

@@ -1,6 +1,6 @@
 //! The side that gets the content. The task decrypts while one thread hashes and writes.
 
-use std::{io::Write, sync::Arc};
+use std::{io::Write, sync::Arc, time::Duration};
 
 use landline_proto::{BodyEnd, BodySize, ErrorCode, Header, Message, ProtocolError};
 use tokio::sync::mpsc;
@@ -15,11 +15,14 @@ use super::{
 };
 use crate::{
     Error, Side,
-    net::{Channel, Received},
+    net::{Buffer, Channel, Received},
 };
 
-/// How many buffers may wait for the disk: with [`BUFFER_BYTES`], 4 MiB.
-const BUFFERS: usize = 8;
+/// How many buffers may wait for the disk: with [`BUFFER_BYTES`], 3 MiB.
+const BUFFERS: usize = 6;
+/// A buffer that is partly full goes to the disk after this time without content, so that a
+/// connection that stalls holds no memory.
+const STALL_TIME: Duration = Duration::from_millis(500);
 /// What is hashed and written at once.
 const BUFFER_BYTES: usize = 512 * 1024;
 /// A TLS record's content: what may come on top of a buffer that is nearly full.
@@ -203,13 +206,8 @@ async fn receive_range(
     let header = channel.receive(&RECEIVER_DATA).await?;
     check_data(&header, sink.position(), length)?;
     let (filled, filled_buffers) = mpsc::channel(BUFFERS);
-    let (free, mut free_buffers) = mpsc::channel(BUFFERS);
-    for _ in 0..BUFFERS {
-        let _ = free.try_send(Vec::new());
-    }
-    let writing =
-        tokio::task::spawn_blocking(move || write(sink, algorithm, filled_buffers, &free));
-    let body = receive_body(channel, &mut free_buffers, filled, progress).await;
+    let writing = tokio::task::spawn_blocking(move || write(sink, algorithm, filled_buffers));
+    let body = receive_body(channel, filled, progress).await;
     let written = writing
         .await
         .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
@@ -249,20 +247,23 @@ fn check_data(header: &Header, offset: u64, length: Option<u64>) -> Result<(), E
 /// here.
 async fn receive_body(
     channel: &mut Channel,
-    free: &mut mpsc::Receiver<Vec<u8>>,
-    filled: mpsc::Sender<Vec<u8>>,
+    filled: mpsc::Sender<Buffer>,
     progress: &Progress,
 ) -> Result<BodyEnd, Error> {
     // The writer is gone only when it has failed, and then its error is the one that counts.
     let failed = || Error::Lost("the copy was given up".into());
+    let buffers = channel.buffers().clone();
     loop {
-        let mut buffer = free.recv().await.ok_or_else(failed)?;
-        buffer.clear();
-        buffer.reserve(BUFFER_BYTES + RECORD_BYTES);
+        channel.reader.wait_for_input().await;
+        let mut buffer = buffers.take(BUFFER_BYTES + RECORD_BYTES).await;
         let end = loop {
-            match channel.receive_data(&mut buffer).await? {
-                Received::Data(bytes) => progress.add(bytes),
-                Received::End(end) => break Some(end),
+            let received = tokio::time::timeout(STALL_TIME, channel.receive_data(&mut buffer));
+            match received.await {
+                Ok(received) => match received? {
+                    Received::Data(bytes) => progress.add(bytes),
+                    Received::End(end) => break Some(end),
+                },
+                Err(_) => break None,
             }
             if buffer.len() >= BUFFER_BYTES {
                 break None;
@@ -279,8 +280,7 @@ async fn receive_body(
 fn write(
     mut sink: Sink,
     algorithm: Algorithm,
-    mut filled: mpsc::Receiver<Vec<u8>>,
-    free: &mpsc::Sender<Vec<u8>>,
+    mut filled: mpsc::Receiver<Buffer>,
 ) -> Result<(Sink, ContentHasher, Blocks), Error> {
     let mut hasher = match algorithm {
         Algorithm::Blake3 => ContentHasher::starting_at(
@@ -296,7 +296,6 @@ fn write(
             sink.block_written(index, hash)?;
             blocks.push((index, hash));
         }
-        let _ = free.try_send(buffer);
     }
     Ok((sink, hasher, blocks))
 }

@@ -137,8 +137,13 @@ async fn send_range(
     )?;
     let (free, free_frames) = mpsc::channel(FRAMES);
     let (filled, mut filled_frames) = mpsc::channel(FRAMES);
-    for _ in 0..FRAMES {
-        let _ = free.try_send(DataFrame::new());
+    let buffers = channel.buffers();
+    // One frame is enough. Further ones are taken only if they are there: whoever waits for one
+    // while holding another could wait for ever.
+    let first = buffers.take(DataFrame::BYTES).await;
+    let others = std::iter::from_fn(|| buffers.try_take(DataFrame::BYTES));
+    for buffer in std::iter::once(first).chain(others).take(FRAMES) {
+        let _ = free.try_send(DataFrame::in_buffer(buffer));
     }
     let reading =
         tokio::task::spawn_blocking(move || read(input, range, to_the_end, free_frames, &filled));

@@ -196,7 +196,7 @@ fn prepare_put(
     };
     let mut staging = Staging::open(destination, plan)?;
     let quota = context.rights().quota(user);
-    if let Some(allowance) = Allowance::of(context.store(), user, quota) {
+    if let Some(allowance) = Allowance::of(context.work_store(), user, quota) {
         staging
             .count_against(allowance, put.length)
             .map_err(|error| match error {

@@ -1,6 +1,7 @@
 //! Addresses, TCP, ssh, TLS, and the [`Channel`] that carries messages.
 
 mod address;
+mod buffers;
 mod channel;
 mod dial;
 mod plain;
@@ -11,6 +12,7 @@ pub mod tcp;
 pub mod tls;
 
 pub use address::{HostPort, Location, Target};
+pub(crate) use buffers::{Buffer, BufferPool};
 pub use channel::{
     Channel, ChannelReader, ChannelWriter, DataFrame, Received, StreamChannel, StreamInput, encode,
 };

@@ -243,20 +243,27 @@ impl RightsFile {
         let is_new = **self.rules.borrow() != rules;
         if is_new && recorded != Some(&*text) {
             // It was not looked at, then: it is tried again.
-            self.record_load(&rules, &text)
+            self.record_change(&rules, &text)
                 .inspect_err(|_| self.see(None))?;
         }
         self.see(Some(seen));
         let rules = Arc::new(rules);
         if is_new {
             self.rules.send_replace(rules.clone());
+            if let Some(audit) = &self.audit {
+                let loaded = Activity::RightsLoaded {
+                    users: rules.user_count(),
+                    hash: LineHash::of(text.as_bytes()).to_string(),
+                };
+                audit.note(loaded, Priority::Exempt);
+            }
         }
         Ok(rules)
     }
 
     /// Records which rules are about to come into force, durably.
-    fn record_load(&self, rules: &Rights, text: &str) -> Result<(), Error> {
-        self.record(Activity::RightsLoaded {
+    fn record_change(&self, rules: &Rights, text: &str) -> Result<(), Error> {
+        self.record(Activity::RightsChange {
             users: rules.user_count(),
             hash: LineHash::of(text.as_bytes()).to_string(),
         })
@@ -362,7 +369,7 @@ impl RightsFile {
             );
             return Err(Error::here(ErrorCode::RightsFull, problem));
         }
-        self.record_load(&parse(&self.folder, &text, &self.words)?, &text)?;
+        self.record_change(&parse(&self.folder, &text, &self.words)?, &text)?;
         self.folder.write(NAME, text.as_bytes())?;
         self.load(Some(&text)).map(drop)
     }

@@ -71,6 +71,7 @@ pub(super) async fn serve(
         root: state.root.clone(),
         rights: state.rights.clone(),
         store: state.store.clone(),
+        work_store: state.work_store.clone(),
         work: state.work.clone(),
         audit: state.audit.clone(),
         had_right: AtomicBool::new(false),
@@ -82,6 +83,7 @@ pub(super) async fn serve(
     channel.set_shutdown(context.connection().termination_signal());
     let partial = channel.writer.partial_frame();
     channel.set_rate_limiter(state.rate_limiter_of(context.user()));
+    channel.set_buffers(state.buffers.of(context.user()));
     let served = tokio::select! {
         biased;
         served = serve_channel(&mut channel, &context, &state.services, &mut drain) => served,

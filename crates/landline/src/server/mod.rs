@@ -42,12 +42,12 @@ use crate::{
     crypto::Fingerprint,
     files::Partials,
     login::{INVITE_TIME, Identity, Invite},
-    net::{HostPort, RateLimiters, Transport},
+    net::{BufferPool, HostPort, RateLimiters, Transport},
     password::Passwords,
     paths::{FolderLock, PrivateFolder, Root},
     rights::RightsFile,
     session::{Drain, MessageRight, Service, Sessions, Threads, WorkTable},
-    store::{LOCK_FILE, Purpose, STORE_FILE, Store, invite_id},
+    store::{LOCK_FILE, Purpose, Store, WorkStore, invite_id},
 };
 
 /// Threads for logins, administration and revocation.
@@ -126,7 +126,8 @@ impl Server {
         further: Vec<Arc<dyn Service>>,
     ) -> Result<Self, Error> {
         let (folder, lock, control) = own_folder(&options.state)?;
-        let store = Arc::new(Store::open(&folder.path_of(STORE_FILE))?);
+        let store = Arc::new(Store::open_in(&folder)?);
+        let work_store = WorkStore::open(&folder, &store)?;
         let identity = Identity::load_or_create(&folder, store.has_accounts()?)?;
         let (audit, audit_problem) = Audit::open(&folder, &options.audit)?;
         let release = RELEASE.to_owned();
@@ -149,7 +150,8 @@ impl Server {
             passwords.clone(),
             identity.fingerprint(),
             Some(audit.clone()),
-        );
+        )
+        .with_work_store(work_store.clone());
         let threads = Threads::start("landline-login", LOGIN_THREADS)?;
         let admin = Arc::new(AdminService {
             administration: Arc::new(administration),
@@ -166,10 +168,12 @@ impl Server {
                 folder,
                 identity,
                 store,
+                work_store,
                 root,
                 sessions,
                 rights,
                 rate_limiters: RateLimiters::default(),
+                buffers: BufferPool::default(),
                 passwords,
                 audit,
                 signing: Signing::default(),

@@ -3,21 +3,23 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use landline_proto::login::UserName;
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::{INVITE_FILE, connection_slots::ConnectionSlots};
+use super::{
+    INVITE_FILE,
+    connection_slots::{ConnectionSlot, ConnectionSlots},
+};
 use crate::{
     Error,
     admission::{Admission, Signing},
     audit::Audit,
     login::Identity,
-    net::{RateLimiter, RateLimiters},
+    net::{BufferPool, RateLimiter, RateLimiters},
     password::Passwords,
     paths::{PrivateFolder, Root},
     rights::{RightsFile, Role},
     server::login::LoginContext,
     session::{Registry, Session, SessionHandle, Sessions, Threads, WorkTable},
-    store::Store,
+    store::{Store, WorkStore},
 };
 
 /// The content rate of a user who has just lost all rights, in bytes per second.
@@ -28,10 +30,13 @@ pub(super) struct ServerState {
     pub(super) folder: Arc<PrivateFolder>,
     pub(super) identity: Identity,
     pub(super) store: Arc<Store>,
+    pub(super) work_store: WorkStore,
     pub(super) root: Arc<Root>,
     pub(super) sessions: Sessions,
     pub(super) rights: Arc<RightsFile>,
     pub(super) rate_limiters: RateLimiters,
+    /// Memory for the content of transfers.
+    pub(super) buffers: BufferPool,
     pub(super) passwords: Arc<Passwords>,
     /// Slots for logins that wait for a person to sign.
     pub(super) signing: Signing,
@@ -48,7 +53,7 @@ pub(super) struct ServerState {
 }
 
 /// What a logged-in connection holds: its entry in its session, and a connection slot.
-pub(super) type AdmittedConnection = (SessionHandle, OwnedSemaphorePermit);
+pub(super) type AdmittedConnection = (SessionHandle, ConnectionSlot);
 
 impl ServerState {
     /// What a login needs; it calls `guessed` with whether it has made a guess.
@@ -95,7 +100,7 @@ impl ServerState {
     ) -> Result<AdmittedConnection, Error> {
         // A user who can end other sessions can always log in.
         let makes_room = self.rights.role(&session.user) >= Role::Helper;
-        let permit = self.connections.acquire(makes_room)?;
+        let permit = self.connections.acquire(&session.user, makes_room)?;
         let connection = if session.attached {
             self.sessions.attach(session, peer)?
         } else {

@@ -25,7 +25,7 @@ use crate::{
     net::Channel,
     paths::Root,
     rights::{Right, Rights, RightsFile},
-    store::Store,
+    store::{Store, WorkStore},
 };
 
 /// What a service knows of the session that it serves, and what it does for it: the next request,
@@ -60,6 +60,7 @@ pub(crate) struct ContextParts {
     pub(crate) root: Arc<Root>,
     pub(crate) rights: Arc<RightsFile>,
     pub(crate) store: Arc<Store>,
+    pub(crate) work_store: WorkStore,
     pub(crate) work: WorkTable,
     pub(crate) audit: Audit,
     /// Whether the user had the right that keeps the session, when that was last looked at.
@@ -115,6 +116,10 @@ impl ServiceContext {
 
     pub(crate) fn store(&self) -> &Arc<Store> {
         &self.parts.store
+    }
+
+    pub(crate) fn work_store(&self) -> &WorkStore {
+        &self.parts.work_store
     }
 
     /// Sets what this connection is doing, as `landline who` shows it: the first 200 characters.

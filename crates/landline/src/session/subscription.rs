@@ -87,6 +87,7 @@ pub fn needed_right(activity: &Activity) -> Right {
         | Activity::Suppressed { .. } => Role::Admin,
         Activity::Gap { .. }
         | Activity::Cut { .. }
+        | Activity::RightsChange { .. }
         | Activity::RightsLoaded { .. }
         | Activity::RightsRefused { .. }
         | Activity::RevocationFailed { .. } => Role::Owner,

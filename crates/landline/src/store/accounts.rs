@@ -125,7 +125,7 @@ impl Store {
         password: Option<&StoredPassword>,
     ) -> Result<(), Error> {
         let now = unix_now();
-        let is_new = self.write(|transaction| {
+        let is_new = self.write_reserved(|transaction| {
             let is_new = insert_account(transaction, user, false, now)?;
             if is_new {
                 for key in keys {
@@ -149,7 +149,7 @@ impl Store {
     /// # Errors
     /// `not-found`, [`Error::State`].
     pub fn enable(&self, user: &UserName) -> Result<(), Error> {
-        let found = self.write(|transaction| {
+        let found = self.write_reserved(|transaction| {
             transaction.execute(
                 "UPDATE accounts SET disabled = NULL WHERE name = ?1",
                 params![user.as_str()],
@@ -176,11 +176,12 @@ impl Store {
         force: bool,
     ) -> Result<(), Error> {
         let now = unix_now();
-        let taken = self.write(|transaction| {
+        let taken = self.write_reserved(|transaction| {
             if !has_account(transaction, user)? {
                 return Ok(Taken::Missing);
             }
-            if !force && last_admin(transaction, is_admin)?.is_some_and(|last| last.name == *user) {
+            if !force && last_admin(transaction, &is_admin)?.is_some_and(|last| last.name == *user)
+            {
                 return Ok(Taken::LastAdmin);
             }
             transaction.execute(
@@ -244,7 +245,7 @@ impl Store {
     /// `not-found`, [`Error::State`].
     pub fn add_keys(&self, user: &UserName, keys: &[KeyLine]) -> Result<(), Error> {
         let now = unix_now();
-        let found = self.write(|transaction| {
+        let found = self.write_reserved(|transaction| {
             let found = has_account(transaction, user)?;
             for key in keys.iter().filter(|_| found) {
                 put_key(transaction, user, key, now)?;
@@ -266,10 +267,10 @@ impl Store {
         fingerprint: &str,
         is_admin: impl Fn(&AccountRecord) -> bool,
     ) -> Result<(), Error> {
-        let removed = self.write(|transaction| {
+        let removed = self.write_reserved(|transaction| {
             let key = CredentialId::Key(fingerprint.to_owned());
             let has_it = objection(transaction, user, &key)?.is_none();
-            if has_it && is_last_means(transaction, user, is_admin)? {
+            if has_it && is_last_means(transaction, user, &is_admin)? {
                 return Ok(None);
             }
             if has_it {

@@ -156,7 +156,7 @@ impl Store {
     /// # Errors
     /// `not-found`, [`Error::State`].
     pub fn revoke_invite(&self, id: &str) -> Result<(), Error> {
-        let revoked = self.write(|transaction| {
+        let revoked = self.write_reserved(|transaction| {
             transaction.execute(
                 "DELETE FROM invites WHERE redeemed IS NULL AND lower(hex(substr(token_hash, 1, ?2))) = ?1",
                 params![id, ID_BYTES],

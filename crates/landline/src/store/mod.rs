@@ -1,100 +1,147 @@
-//! What the server remembers: accounts, their keys and secrets, and invites, in SQLite. All SQL is
-//! in here, and nothing of SQLite shows outside.
+//! What the server remembers, in two SQLite databases: accounts with their credentials and invites,
+//! and what the work of users needs. All SQL is here, and nothing of SQLite shows outside.
+//!
+//! Logins, changes by admins and revocation use only the first one, so they never wait for the work
+//! of users. No transaction spans both.
 
 mod accounts;
+mod ballast;
+mod database;
 mod invites;
 mod passwords;
 mod rights;
 mod schema;
 mod secrets;
+mod work;
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 pub use accounts::{AccountRecord, KeyRecord, Removal};
+use ballast::Ballast;
+use database::Database;
 pub(crate) use invites::invite_id;
 pub use invites::{InviteDraft, InviteRecord, Purpose};
 use landline_proto::{ErrorCode, login::UserName};
 pub use passwords::StoredPassword;
-pub(crate) use rights::StorageLimit;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Transaction, TransactionBehavior};
 pub use secrets::StoredSecret;
 use tokio::sync::watch;
+pub(crate) use work::{StorageLimit, WorkStore};
 
-use crate::{Error, keys::CredentialId};
+use crate::{Error, keys::CredentialId, paths::PrivateFolder};
 
-/// The database, in the folder of a server's state.
-pub(crate) const STORE_FILE: &str = "landline.sqlite";
+/// The database of accounts, in the folder of a server's state.
+const ACCOUNTS_FILE: &str = "accounts.db";
+/// The database of work, in the same folder.
+const WORK_FILE: &str = "work.db";
 /// The file that a running server holds a lock on, in the same folder.
 pub(crate) const LOCK_FILE: &str = "lock";
 
-/// The server's memory. Every method is blocking and durable when it returns.
+/// The accounts of a server. Every method is durable when it returns.
+///
+/// # Blocking
+/// Every method waits for the disk.
 pub struct Store {
-    connection: Arc<Mutex<Connection>>,
-    path: String,
-    /// Tells that something was changed that a live session may depend on.
+    database: Arc<Database>,
+    /// Disk space for changes while the disk is full.
+    ballast: Option<Arc<Ballast>>,
+    /// Notified when something has changed that a live session may depend on.
     changes: watch::Sender<()>,
-    /// On whose behalf, and by which credential, this handle changes something, if not for
-    /// somebody at the machine itself.
+    /// The user and credential that this handle acts for; `None` for the server's own machine.
     actor: Option<(UserName, CredentialId)>,
 }
 
 impl Store {
-    /// Opens the store, making it or bringing it up to date if need be, after a backup beside it.
-    /// The caller holds the server's lock: no other process uses it meanwhile.
+    /// Opens the accounts in the folder of a server's state. The caller holds the server's lock.
+    ///
+    /// An older database is brought up to date, after a backup beside it.
     ///
     /// # Errors
-    /// [`Error::State`] where it cannot be opened, is damaged, or is of a later release.
+    /// [`Error::State`] if it cannot be opened, is damaged, or is of a later release.
+    pub(crate) fn open_in(folder: &PrivateFolder) -> Result<Self, Error> {
+        let mut store = Self::open(&folder.path_of(ACCOUNTS_FILE))?;
+        store.ballast = Some(Arc::new(Ballast::new(folder)?));
+        Ok(store)
+    }
+
+    /// Opens the accounts in this file.
+    ///
+    /// # Errors
+    /// As [`open_in`](Self::open_in).
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let shown = path.display().to_string();
-        let connection = schema::open(path).map_err(|problem| Error::state(&shown, problem))?;
         Ok(Self {
-            connection: Arc::new(Mutex::new(connection)),
-            path: shown,
+            database: Arc::new(Database::open(path, &schema::ACCOUNTS)?),
+            ballast: None,
             changes: watch::Sender::new(()),
             actor: None,
         })
     }
 
-    /// A handle that changes nothing once `user` could not log in with `credential` any
-    /// more: it says `denied` then.
+    /// A handle for changes by this user. They fail with `denied` once `user` could not log in with
+    /// `credential` any more.
     pub fn on_behalf_of(&self, user: &UserName, credential: &CredentialId) -> Self {
-        let (connection, changes) = (self.connection.clone(), self.changes.clone());
         Self {
-            connection,
-            path: self.path.clone(),
-            changes,
+            database: self.database.clone(),
+            ballast: self.ballast.clone(),
+            changes: self.changes.clone(),
             actor: Some((user.clone(), credential.clone())),
         }
     }
 
-    /// Tells of every change that a live session may depend on, once it is durable: another
-    /// account, key, secret or password, or one less. What only counts usage is none.
+    /// Notifies of every change that a live session may depend on, once it is durable: an account,
+    /// key, secret or password was added, changed or removed.
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
-    /// Runs one transaction that changes something. It takes the write lock at once, so that what
-    /// it read is still true when it writes.
+    /// Runs one transaction that changes something.
     fn write<T>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        let written = self.write_usage(work);
+        let written = self.try_write(work);
         // A commit that failed may have reached the disk all the same.
         self.changes.send_replace(());
-        written
+        self.check_written(written)
     }
 
-    /// Runs a transaction as [`write`](Self::write) does that counts usage: no session ends by it.
+    /// As [`write`](Self::write). If the disk is full, it is tried again with the reserved space.
+    fn write_reserved<T>(
+        &self,
+        work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        let mut written = self.try_write(&work);
+        if let (Err(error), Some(ballast)) = (&written, &self.ballast)
+            && database::is_full(error)
+            && ballast.release()
+        {
+            written = self.try_write(&work);
+        }
+        if let (Ok(_), Some(ballast)) = (&written, &self.ballast) {
+            ballast.hold();
+        }
+        self.changes.send_replace(());
+        self.check_written(written)
+    }
+
+    /// Runs one transaction that records a use, which no session depends on.
     fn write_usage<T>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        let result = self.with(TransactionBehavior::Immediate, |transaction| {
+        self.check_written(self.try_write(work))
+    }
+
+    /// Runs a transaction unless the actor may not log in any more; the reason is returned then.
+    fn try_write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Result<T, &'static str>> {
+        let checked = |transaction: &Transaction<'_>| {
             let objection = match &self.actor {
                 Some((user, credential)) => accounts::objection(transaction, user, credential)?,
                 None => None,
@@ -103,8 +150,18 @@ impl Store {
                 Some(objection) => Ok(Err(objection)),
                 None => work(transaction).map(Ok),
             }
-        });
-        result?.map_err(|objection| Error::here(ErrorCode::Denied, objection))
+        };
+        self.database
+            .transact(TransactionBehavior::Immediate, checked)
+    }
+
+    fn check_written<T>(
+        &self,
+        written: rusqlite::Result<Result<T, &'static str>>,
+    ) -> Result<T, Error> {
+        written
+            .map_err(|error| self.database.error(&error))?
+            .map_err(|objection| Error::here(ErrorCode::Denied, objection))
     }
 
     /// Runs one transaction that only reads: all of it sees the same moment.
@@ -112,26 +169,9 @@ impl Store {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        self.with(TransactionBehavior::Deferred, work)
-    }
-
-    fn with<T>(
-        &self,
-        behavior: TransactionBehavior,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> Result<T, Error> {
-        let failed = |error: rusqlite::Error| Error::state(&self.path, error);
-        // A panic while the lock was held left no transaction open: dropping one rolls it back.
-        let mut connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let transaction = connection
-            .transaction_with_behavior(behavior)
-            .map_err(failed)?;
-        let result = work(&transaction).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
-        Ok(result)
+        self.database
+            .transact(TransactionBehavior::Deferred, work)
+            .map_err(|error| self.database.error(&error))
     }
 }
 

@@ -87,7 +87,7 @@ impl Store {
     /// # Errors
     /// `not-found` where there is no such account; [`Error::State`].
     pub fn set_password(&self, user: &UserName, password: &StoredPassword) -> Result<(), Error> {
-        let set = self.write(|transaction| {
+        let set = self.write_reserved(|transaction| {
             let found = has_account(transaction, user)?;
             if found {
                 // Whoever knew the old one may have made some with it.
@@ -117,11 +117,11 @@ impl Store {
         user: &UserName,
         is_admin: impl Fn(&AccountRecord) -> bool,
     ) -> Result<(), Error> {
-        let removed = self.write(|transaction| {
+        let removed = self.write_reserved(|transaction| {
             let sql = "SELECT EXISTS (SELECT 1 FROM passwords WHERE user = ?1)";
             let is_there: bool =
                 transaction.query_row(sql, params![user.as_str()], |row| row.get(0))?;
-            if is_there && is_last_means(transaction, user, is_admin)? {
+            if is_there && is_last_means(transaction, user, &is_admin)? {
                 return Ok(Err(last_means_refused(user)));
             }
             if is_there {

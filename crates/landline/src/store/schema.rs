@@ -1,7 +1,7 @@
 //! The tables, and how a store of an earlier release becomes one of this.
 //!
-//! Once a version was released its tables change by a new step in [`SCHEMA`] only. [`TABLES`] is
-//! what all steps lead to.
+//! Once a version was released, its tables change only by a new step. The tables of a schema are
+//! what all its steps lead to.
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,8 @@ use crate::paths::local;
 /// SQLite before this has the WAL-reset bug: it can lose acknowledged rows.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-/// What a store holds, and how stores of earlier versions get there.
-struct Schema {
+/// What a database holds, and how one of an earlier version gets there.
+pub(super) struct Schema {
     /// The SQL of each table, in the order in which they can be made. Times are seconds since
     /// 1970.
     tables: &'static [&'static str],
@@ -24,26 +24,29 @@ struct Schema {
 /// Makes the next version of a store.
 type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
 
-/// The schema of this release.
-static SCHEMA: Schema = Schema {
-    tables: TABLES,
+/// The database of accounts.
+pub(super) static ACCOUNTS: Schema = Schema {
+    tables: &[
+        ACCOUNT_TABLE,
+        KEYS,
+        INVITES,
+        SECRETS,
+        PASSWORD_SETUP,
+        PASSWORDS,
+        PASSWORD_SOURCES,
+    ],
     steps: &[],
 };
 
-const TABLES: &[&str] = &[
-    ACCOUNTS,
-    KEYS,
-    INVITES,
-    SECRETS,
-    STORED,
-    PASSWORD_SETUP,
-    PASSWORDS,
-    PASSWORD_SOURCES,
-];
+/// The database of work.
+pub(super) static WORK: Schema = Schema {
+    tables: &[STORED],
+    steps: &[],
+};
 
 /// Who may log in. Names that differ only in case are the same. `disabled` is when that was taken
 /// away; `owner` is 1 for the user who redeemed the server's own first invite.
-const ACCOUNTS: &str = "
+const ACCOUNT_TABLE: &str = "
     CREATE TABLE accounts (
         name TEXT PRIMARY KEY NOT NULL,
         created INTEGER NOT NULL,
@@ -88,7 +91,7 @@ const INVITES: &str = "
 const STORED: &str = "
     CREATE TABLE stored (
         path BLOB PRIMARY KEY NOT NULL,
-        user TEXT NOT NULL REFERENCES accounts (name) ON DELETE CASCADE,
+        user TEXT NOT NULL,
         bytes INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX stored_of_user ON stored (user, bytes);
@@ -137,11 +140,7 @@ const PASSWORD_SOURCES: &str = "
 const MEMORY: &str = ":memory:";
 
 /// Opens the file with the settings that make a commit durable, and brings its tables up to date.
-pub(super) fn open(path: &Path) -> Result<Connection, String> {
-    open_with(path, &SCHEMA)
-}
-
-fn open_with(path: &Path, schema: &Schema) -> Result<Connection, String> {
+pub(super) fn open(path: &Path, schema: &Schema) -> Result<Connection, String> {
     let text = |error: rusqlite::Error| error.to_string();
     if rusqlite::version_number() < SQLITE_VERSION_MIN {
         return Err(format!(
@@ -294,7 +293,7 @@ mod tests {
     /// A store of the release before, with a row.
     fn older(stage: &Stage) -> PathBuf {
         let path = stage.path("store");
-        let connection = open_with(&path, &OLDER).unwrap();
+        let connection = open(&path, &OLDER).unwrap();
         connection
             .execute("INSERT INTO people VALUES ('alice')", [])
             .unwrap();
@@ -306,7 +305,7 @@ mod tests {
     fn older_store_is_backed_up_and_upgraded() {
         let stage = Stage::new("unused");
         let path = older(&stage);
-        let upgraded = open_with(&path, &NEWER).unwrap();
+        let upgraded = open(&path, &NEWER).unwrap();
         assert_eq!((version(&path), shoe(&upgraded)), (2, 42));
         let backup = Connection::open(stage.path("store.version-1")).unwrap();
         let name: String = backup
@@ -316,7 +315,7 @@ mod tests {
             (version(&stage.path("store.version-1")), &*name),
             (1, "alice")
         );
-        open_with(&path, &NEWER).unwrap();
+        open(&path, &NEWER).unwrap();
     }
 
     /// Proves `release-mix` in docs/faults.md.
@@ -324,13 +323,13 @@ mod tests {
     fn steps_lead_from_any_version_to_the_latest() {
         let stage = Stage::new("unused");
         let path = older(&stage);
-        let upgraded = open_with(&path, &NEWEST).unwrap();
+        let upgraded = open(&path, &NEWEST).unwrap();
         assert_eq!((version(&path), shoe(&upgraded)), (3, 43));
         // A store of the version in between takes the last step only.
         let stage = Stage::new("unused");
         let path = older(&stage);
-        drop(open_with(&path, &NEWER).unwrap());
-        let upgraded = open_with(&path, &NEWEST).unwrap();
+        drop(open(&path, &NEWER).unwrap());
+        let upgraded = open(&path, &NEWEST).unwrap();
         assert_eq!((version(&path), shoe(&upgraded)), (3, 43));
     }
 
@@ -345,9 +344,9 @@ mod tests {
         };
         let stage = Stage::new("unused");
         let path = older(&stage);
-        assert!(open_with(&path, &BROKEN).is_err());
+        assert!(open(&path, &BROKEN).is_err());
         assert_eq!(version(&path), 1);
-        let upgraded = open_with(&path, &NEWER).unwrap();
+        let upgraded = open(&path, &NEWER).unwrap();
         assert_eq!(shoe(&upgraded), 42);
     }
 
@@ -357,7 +356,7 @@ mod tests {
         let stage = Stage::new("unused");
         let path = older(&stage);
         PrivateFolder::open_or_create(&stage.path("store.version-1")).unwrap();
-        assert!(open_with(&path, &NEWER).is_err());
+        assert!(open(&path, &NEWER).is_err());
         assert_eq!(version(&path), 1);
     }
 }

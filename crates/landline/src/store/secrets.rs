@@ -73,7 +73,7 @@ impl Store {
         label: &str,
     ) -> Result<SecretId, Error> {
         let id = key.id();
-        let added = self.write(|transaction| {
+        let added = self.write_reserved(|transaction| {
             transaction.execute(
                 "INSERT INTO secrets (id, user, binding, key, services, label, created)
                  SELECT ?1, name, ?3, ?4, ?5, ?6, ?7 FROM accounts WHERE name = ?2",
@@ -126,13 +126,13 @@ impl Store {
         is_admin: impl Fn(&AccountRecord) -> bool,
         force: bool,
     ) -> Result<UserName, Error> {
-        let removed = self.write(|transaction| {
+        let removed = self.write_reserved(|transaction| {
             let sql = "SELECT user FROM secrets WHERE id = ?1";
             let owner: Option<UserName> = transaction
                 .query_row(sql, params![id.0], |row| parsed(row, 0))
                 .optional()?;
             let Some(user) = owner else { return Ok(None) };
-            if !force && is_last_means(transaction, &user, is_admin)? {
+            if !force && is_last_means(transaction, &user, &is_admin)? {
                 return Ok(Some(Err(last_means_refused(&user))));
             }
             void_invites_of(transaction, &user)?;

@@ -336,7 +336,7 @@ fn a_guess_takes_no_write_lock() {
     let store = Store::open(&folder.path("store")).unwrap();
     invite(&store, 1, None, None).unwrap();
     let changes = store.subscribe();
-    let other = Connection::open(folder.path("store")).unwrap();
+    let other = rusqlite::Connection::open(folder.path("store")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_eq!(
         code(store.redeem(&Token([2; 16]), &name("eve"), &key(1), |_| Ok(()))),

@@ -2,12 +2,13 @@
 
 use landline_proto::{frame, limits::DATA_BYTES_MAX};
 
+use crate::net::buffers::Buffer;
+
 /// A reusable data frame, with room for the length in front of the content.
 ///
 /// So frames line up with TLS records.
-#[derive(Debug)]
 pub struct DataFrame {
-    bytes: Vec<u8>,
+    bytes: Buffer,
 }
 
 impl DataFrame {
@@ -16,11 +17,17 @@ impl DataFrame {
     /// With the length prefix they fill whole TLS records of 16 KiB.
     pub const CONTENT_BYTES: usize = DATA_BYTES_MAX as usize - frame::PREFIX_BYTES;
 
-    /// An empty frame with all its memory.
+    /// The memory that a frame takes.
+    pub(crate) const BYTES: usize = DATA_BYTES_MAX as usize;
+
+    /// An empty frame with memory of its own.
     pub fn new() -> Self {
-        Self {
-            bytes: vec![0; DATA_BYTES_MAX as usize],
-        }
+        Self::in_buffer(Buffer::unpooled(Self::BYTES))
+    }
+
+    /// An empty frame in a buffer of [`BYTES`](Self::BYTES).
+    pub(crate) fn in_buffer(bytes: Buffer) -> Self {
+        Self { bytes }
     }
 
     /// Lets `fill` write the content and return its length; sets the length prefix.
@@ -31,7 +38,7 @@ impl DataFrame {
         &mut self,
         fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<usize, E> {
-        self.bytes.resize(DATA_BYTES_MAX as usize, 0);
+        self.bytes.resize(Self::BYTES, 0);
         let (prefix, content) = self.bytes.split_at_mut(frame::PREFIX_BYTES);
         let length = fill(content)?.min(content.len());
         prefix.copy_from_slice(&frame::prefix(length));

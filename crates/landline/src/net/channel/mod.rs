@@ -17,7 +17,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{RateLimiter, SecureStream, ssh::SshFailed};
+use super::{RateLimiter, SecureStream, buffers::Buffers, ssh::SshFailed};
 use crate::Error;
 
 mod data_frame;
@@ -42,6 +42,7 @@ pub struct Channel {
     pub reader: ChannelReader,
     /// The sending half.
     pub writer: ChannelWriter,
+    buffers: Buffers,
 }
 
 /// The stream that both halves of a channel use; each locks it for one poll.
@@ -60,6 +61,7 @@ impl Channel {
         Self {
             reader: ChannelReader::new(SharedStream(stream.clone()), decoder),
             writer: ChannelWriter::new(SharedStream(stream)),
+            buffers: Buffers::of_client(),
         }
     }
 
@@ -80,6 +82,16 @@ impl Channel {
     /// The rate limiter of the content, if there is one.
     pub(crate) fn rate_limiter(&self) -> Option<Arc<RateLimiter>> {
         self.writer.rate_limiter.clone()
+    }
+
+    /// Sets the buffers for content. A client has its own.
+    pub(crate) fn set_buffers(&mut self, buffers: Buffers) {
+        self.buffers = buffers;
+    }
+
+    /// The buffers for content.
+    pub(crate) fn buffers(&self) -> &Buffers {
+        &self.buffers
     }
 
     /// As [`ChannelWriter::set_shutdown`].
@@ -128,7 +140,7 @@ impl Channel {
         }
         let mut rest = data.bytes();
         while !rest.is_empty() {
-            let Self { reader, writer } = self;
+            let Self { reader, writer, .. } = self;
             let written = poll_fn(|cx| {
                 if let Poll::Ready(received) = reader.poll_header(cx, state) {
                     return Poll::Ready(Err(reader::interruption(received)));
@@ -204,7 +216,7 @@ impl Channel {
         if self.send(error).is_err() {
             return;
         }
-        let Self { reader, writer } = self;
+        let Self { reader, writer, .. } = self;
         let ChannelWriter { stream, out, .. } = writer;
         drop(stream);
         // The two halves were the only other handles, so this is the last one.

@@ -79,6 +79,23 @@ impl ChannelReader {
         }
     }
 
+    /// Waits until there is unread input, or the connection has ended.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn wait_for_input(&mut self) {
+        if self.decoder.is_body_complete() {
+            return;
+        }
+        // The error comes again when the input is read.
+        let _ = poll_fn(|cx| {
+            Pin::new(&mut **self.stream.lock())
+                .poll_fill_buf(cx)
+                .map(drop)
+        })
+        .await;
+    }
+
     /// Waits for an event that ends a body which this side is sending.
     ///
     /// The peer sends an `error`, closes, or sends something else, which is unexpected.

@@ -48,7 +48,7 @@ pub enum StreamInput {
 impl<'a> StreamChannel<'a> {
     /// Extends a channel with streams.
     pub fn new(channel: &'a mut Channel, streams: Streams) -> Self {
-        let Channel { reader, writer } = channel;
+        let Channel { reader, writer, .. } = channel;
         Self {
             reader,
             writer,

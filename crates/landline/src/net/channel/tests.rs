@@ -103,6 +103,7 @@ async fn halves_send_and_receive_at_the_same_time() {
         let Channel {
             mut reader,
             mut writer,
+            ..
         } = channel;
         let sending = async move {
             for count in 0..50 {

@@ -257,14 +257,6 @@ fn subscribers_hear_of_changes_to_accounts_alone() {
     store.add_account(&bob, &[key(1).into()]).unwrap();
     assert!(has_changed());
     store.note_source(&bob, "192.0.2.1").unwrap();
-    let limit = StorageLimit::default();
-    assert!(
-        store
-            .reserve_stored(&bob, b"staging", b"place", 1, limit)
-            .unwrap()
-    );
-    store.settle_stored(&bob, b"staging", b"place", 1).unwrap();
-    store.forget_stored(b"place").unwrap();
     assert!(!has_changed());
     store
         .on_behalf_of(&bob, &by_key(1))

@@ -1,0 +1,193 @@
+//! What the work of users needs: the files that count against quotas.
+
+use std::{path::Path, sync::Arc};
+
+use landline_proto::login::UserName;
+use rusqlite::{Transaction, TransactionBehavior, params};
+
+use super::{Store, WORK_FILE, database::Database, schema};
+use crate::{Error, paths::PrivateFolder};
+
+/// How much the files of one user may take; `None` for no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct StorageLimit {
+    /// Bytes in all.
+    pub(crate) bytes: Option<u64>,
+    /// Files.
+    pub(crate) files: Option<u64>,
+}
+
+/// What the work of users needs. Every method is durable when it returns.
+///
+/// # Blocking
+/// Every method waits for the disk.
+#[derive(Clone)]
+pub(crate) struct WorkStore(Arc<Database>);
+
+impl WorkStore {
+    /// Opens the database in the folder of a server's state, and removes what belongs to users
+    /// without an account.
+    ///
+    /// # Errors
+    /// [`Error::State`] if it cannot be opened, is damaged, or is of a later release.
+    pub(crate) fn open(folder: &PrivateFolder, accounts: &Store) -> Result<Self, Error> {
+        let store = Self::open_at(&folder.path_of(WORK_FILE))?;
+        let accounts = accounts.accounts()?;
+        for user in store.users()? {
+            if !accounts.iter().any(|account| account.name.as_str() == user) {
+                store.forget_user(&user)?;
+            }
+        }
+        Ok(store)
+    }
+
+    pub(super) fn open_at(path: &Path) -> Result<Self, Error> {
+        Database::open(path, &schema::WORK).map(|database| Self(Arc::new(database)))
+    }
+
+    /// Counts `bytes` for a file in the making, in place of what it and `place` count for the same
+    /// user; false if the quota is full, and nothing has changed.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn reserve_stored(
+        &self,
+        user: &UserName,
+        staging: &[u8],
+        place: &[u8],
+        bytes: u64,
+        limit: StorageLimit,
+    ) -> Result<bool, Error> {
+        self.write(|transaction| {
+            let (others_bytes, others): (i64, i64) = transaction.query_row(
+                "SELECT coalesce(sum(bytes), 0), count(*) FROM stored WHERE user = ?1 AND path NOT IN (?2, ?3)",
+                params![user.as_str(), staging, place],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?;
+            let bytes_in_all = others_bytes.cast_unsigned().saturating_add(bytes);
+            let files_in_all = others.cast_unsigned().saturating_add(1);
+            let is_full = limit.bytes.is_some_and(|max| bytes_in_all > max)
+                || limit.files.is_some_and(|max| files_in_all > max)
+                || i64::try_from(bytes_in_all).is_err();
+            if !is_full {
+                count(transaction, user, staging, bytes)?;
+            }
+            Ok(!is_full)
+        })
+    }
+
+    /// Counts a file that has its final name, in place of the one in the making.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn settle_stored(
+        &self,
+        user: &UserName,
+        staging: &[u8],
+        place: &[u8],
+        bytes: u64,
+    ) -> Result<(), Error> {
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM stored WHERE path = ?1", params![staging])?;
+            count(transaction, user, place, bytes)
+        })
+    }
+
+    /// Counts a file no more.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn forget_stored(&self, path: &[u8]) -> Result<(), Error> {
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM stored WHERE path = ?1", params![path])
+        })
+        .map(drop)
+    }
+
+    /// Counts no file of this user any more.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn forget_user(&self, user: &str) -> Result<(), Error> {
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM stored WHERE user = ?1", params![user])
+        })
+        .map(drop)
+    }
+
+    /// The files that count for a user.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub(crate) fn stored_paths(&self, user: &UserName) -> Result<Vec<Vec<u8>>, Error> {
+        self.read(|transaction| {
+            let mut paths = transaction.prepare("SELECT path FROM stored WHERE user = ?1")?;
+            paths
+                .query_map(params![user.as_str()], |row| row.get(0))?
+                .collect()
+        })
+    }
+
+    /// The users of whom files are counted.
+    fn users(&self) -> Result<Vec<String>, Error> {
+        self.read(|transaction| {
+            let mut users = transaction.prepare("SELECT DISTINCT user FROM stored")?;
+            users.query_map([], |row| row.get(0))?.collect()
+        })
+    }
+
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        let written = self.0.transact(TransactionBehavior::Immediate, work);
+        written.map_err(|error| self.0.error(&error))
+    }
+
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        let read = self.0.transact(TransactionBehavior::Deferred, work);
+        read.map_err(|error| self.0.error(&error))
+    }
+}
+
+fn count(
+    transaction: &Transaction<'_>,
+    user: &UserName,
+    path: &[u8],
+    bytes: u64,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO stored (path, user, bytes) VALUES (?1, ?2, ?3)
+               ON CONFLICT (path) DO UPDATE SET user = excluded.user, bytes = excluded.bytes";
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    transaction
+        .execute(sql, params![path, user.as_str(), bytes])
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A user who is removed and added again begins with an empty quota.
+    #[test]
+    fn users_without_account_are_forgotten() {
+        let scratch = crate::paths::TempDir::create(&std::env::temp_dir()).unwrap();
+        let folder = scratch.create_folder("state").unwrap();
+        let folder = PrivateFolder::open_or_create(&folder).unwrap();
+        let accounts = Store::open(Path::new(":memory:")).unwrap();
+        let [alice, bob]: [UserName; 2] = ["alice", "bob"].map(|name| name.parse().unwrap());
+        accounts.add_account(&alice, &[]).unwrap();
+        let store = WorkStore::open(&folder, &accounts).unwrap();
+        for user in [&alice, &bob] {
+            let place = user.as_str().as_bytes();
+            store.settle_stored(user, b"staging", place, 1).unwrap();
+        }
+        drop(store);
+        let store = WorkStore::open(&folder, &accounts).unwrap();
+        assert_eq!(store.stored_paths(&alice).unwrap(), [b"alice"]);
+        assert!(store.stored_paths(&bob).unwrap().is_empty());
+    }
+}
