@@ -9,15 +9,13 @@ use std::{
     time::Duration,
 };
 
-use landline::{
-    crypto::Fingerprint, keys::UserKey, login::Identity, net::tls, paths::PrivateFolder,
-};
+use landline::{crypto::Fingerprint, login::Identity, net::tls, paths::PrivateFolder};
 use serde_json::json;
 use testkit::{RawClient, ServerProcess, dial_from, frame, wait_for};
 
-use crate::{guessing::processor_time, noise, stage};
+use crate::stage;
 
-fn connect(server: &ServerProcess) -> RawClient {
+pub(crate) fn connect(server: &ServerProcess) -> RawClient {
     RawClient::connect(&server.address, &server.fingerprint).expect("the server goes on")
 }
 
@@ -240,7 +238,7 @@ fn after_the_login_the_larger_limits_hold() {
 }
 
 /// A newcomer with a number, who makes the largest promise that is not refused at once.
-fn promising(server: &ServerProcess, number: usize) -> RawClient {
+pub(crate) fn promising(server: &ServerProcess, number: usize) -> RawClient {
     // No more from one source than may be half-open.
     let source = Ipv4Addr::new(127, 1, 0, 1 + u8::try_from(number / 16).unwrap());
     let mut client = RawClient::connect_from(source, &server.address, &server.fingerprint).unwrap();
@@ -268,177 +266,6 @@ fn promises_cost_no_memory() {
     assert!(each <= 64, "{each} KiB for each connection before login");
     drop(clients);
     wait_for("all descriptors back", || server.usage().1 <= descriptors);
-}
-
-/// A session that does nothing.
-fn idle(server: &ServerProcess, key: &UserKey) -> RawClient {
-    idle_as("alice", server, key)
-}
-
-fn idle_as(user: &str, server: &ServerProcess, key: &UserKey) -> RawClient {
-    let mut client = connect(server);
-    assert_eq!(client.login(user, key, None).unwrap(), "welcome");
-    client
-        .send_json(&json!({"type": "open", "service": "ping"}))
-        .unwrap();
-    client
-}
-
-/// What a session costs that is logged in and does nothing.
-#[test]
-fn an_idle_session_costs_little_memory() {
-    const SESSIONS: u64 = 200;
-    let stage = stage();
-    let server = stage.joined();
-    let key = crate::login::client_key(&stage);
-    drop(idle(&server, &key));
-    server.event("logout");
-    let (before, descriptors) = server.usage();
-    let sessions: Vec<RawClient> = (0..SESSIONS).map(|_| idle(&server, &key)).collect();
-    let (during, _) = server.usage();
-    let each = during.saturating_sub(before) / SESSIONS;
-    eprintln!("{each} KiB for each idle session");
-    assert!(each <= 64, "{each} KiB for each idle session");
-    drop(sessions);
-    wait_for("all descriptors back", || server.usage().1 <= descriptors);
-}
-
-/// A thousand connections, a quarter of them before login, and what all of them cost together.
-/// Proves `length-prefix` in docs/faults.md.
-#[test]
-fn a_thousand_connections_cost_at_most_64_kib_each() {
-    const USERS: [&str; 3] = ["alice", "bob", "carol"];
-    const EACH: usize = 250;
-    const SESSIONS: usize = EACH * USERS.len();
-    const NEWCOMERS: usize = 250;
-    landline::net::tcp::raise_descriptor_limit();
-    let stage = stage();
-    let server = stage.joined();
-    let key = crate::login::client_key(&stage);
-    let file = stage.write("key.pub", key.public().line().as_bytes());
-    for user in &USERS[1..] {
-        let add = ["user", "add", user, "--key", file.to_str().unwrap()];
-        stage.run_at_server(&add).ok();
-    }
-    drop(idle(&server, &key));
-    server.event("logout");
-    let (before, descriptors) = server.usage();
-    let sessions: Vec<RawClient> = (0..SESSIONS)
-        .map(|number| idle_as(USERS[number / EACH], &server, &key))
-        .collect();
-    let newcomers: Vec<RawClient> = (0..NEWCOMERS)
-        .map(|number| promising(&server, number))
-        .collect();
-    let (during, open) = server.usage();
-    // On a very slow machine the first newcomers are out of time before the last one has come.
-    let (more, there) = (during.saturating_sub(before), open - descriptors);
-    eprintln!("{more} KiB for {there} connections, {SESSIONS} of them sessions");
-    assert!(
-        there > SESSIONS && more <= 64 * there as u64,
-        "{more} KiB for {there} connections"
-    );
-    drop((sessions, newcomers));
-    wait_for("all descriptors back", || server.usage().1 <= descriptors);
-}
-
-/// One account takes no more than its share of the connections.
-/// Proves `one-account-takes-all` in docs/faults.md.
-#[test]
-fn one_account_has_at_most_256_connections() {
-    landline::net::tcp::raise_descriptor_limit();
-    let stage = stage();
-    let server = stage.joined();
-    let key = crate::login::client_key(&stage);
-    let _sessions: Vec<RawClient> = (0..256).map(|_| idle(&server, &key)).collect();
-    let mut client = connect(&server);
-    assert_eq!(client.login("alice", &key, None).unwrap(), "error");
-    assert_eq!(server.event("refused")["code"], "too-many-sessions");
-    let file = stage.write("key.pub", key.public().line().as_bytes());
-    let add = ["user", "add", "bob", "--key", file.to_str().unwrap()];
-    stage.run_at_server(&add).ok();
-    idle_as("bob", &server, &key);
-}
-
-/// Uploads whose clients have stopped sending hold no buffers.
-/// Proves `one-account-takes-all` in docs/faults.md.
-#[test]
-fn stalled_uploads_cost_at_most_256_kib_each() {
-    const UPLOADS: u64 = 40;
-    const SENT: usize = 6 << 20;
-    let stage = stage();
-    let server = stage.joined();
-    let key = crate::login::client_key(&stage);
-    drop(idle(&server, &key));
-    server.event("logout");
-    let (before, _) = server.usage();
-    let size: u64 = 64 << 20;
-    let content = frame(vec![7; (256 << 10) - 4]);
-    let _clients: Vec<RawClient> = (0..UPLOADS)
-        .map(|number| {
-            let mut client = connect(&server);
-            assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
-            for header in [
-                json!({"type": "open", "service": "files"}),
-                json!({"type": "put", "path": format!("f{number}"), "length": size, "mode": 0o644, "replace": true}),
-            ] {
-                client.send_json(&header).unwrap();
-            }
-            assert_eq!(client.header().unwrap().unwrap().kind(), "ready");
-            client
-                .send_json(&json!({"type": "data", "offset": 0, "size": size}))
-                .unwrap();
-            for _ in 0..SENT / content.len() {
-                client.send(&content).unwrap();
-            }
-            client
-        })
-        .collect();
-    let limit = UPLOADS * 256;
-    let used = || server.usage().0.saturating_sub(before);
-    wait_for("the memory of the buffers back", || used() <= limit);
-    eprintln!(
-        "{} KiB for each of {UPLOADS} stalled uploads",
-        used() / UPLOADS
-    );
-}
-
-/// What each of a few clients costs that asks for a large file and reads none of it.
-/// Proves `slow-reader` in docs/faults.md.
-#[test]
-fn client_that_reads_nothing_costs_little_memory() {
-    const CLIENTS: u64 = 8;
-    const FILE_KIB: u64 = 64 << 10;
-    let stage = stage();
-    let server = stage.joined();
-    let key = crate::login::client_key(&stage);
-    stage.write("home/big", &noise((FILE_KIB << 10) as usize, 5));
-    drop(idle(&server, &key));
-    server.event("logout");
-    let (before, _) = server.usage();
-    let _clients: Vec<RawClient> = (0..CLIENTS)
-        .map(|_| {
-            let mut client = connect(&server);
-            assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
-            client
-                .send_json(&json!({"type": "open", "service": "files"}))
-                .unwrap();
-            client
-                .send_json(&json!({"type": "get", "path": "big"}))
-                .unwrap();
-            assert_eq!(client.header().unwrap().unwrap().kind(), "file");
-            client
-        })
-        .collect();
-    let mut last = 0;
-    wait_for("a server that waits", || {
-        std::thread::sleep(Duration::from_millis(300));
-        let now = processor_time(&server);
-        std::mem::replace(&mut last, (now * 100.0) as u64) == (now * 100.0) as u64
-    });
-    let each = server.usage().0.saturating_sub(before) / CLIENTS;
-    eprintln!("{each} KiB for each client that reads nothing");
-    assert!(each <= FILE_KIB / 16, "{each} KiB for each client");
-    stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
 /// A server that may have 128 descriptors, held by 200 connections before login.

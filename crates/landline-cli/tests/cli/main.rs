@@ -12,6 +12,7 @@
 mod alike;
 mod attach;
 mod audit;
+mod budgets;
 mod changes;
 mod classic;
 mod config;
