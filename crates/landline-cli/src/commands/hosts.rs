@@ -31,7 +31,7 @@ pub(crate) struct Hosts {
 enum HostsAction {
     /// Give a machine a name
     Rename {
-        /// Machine: its name, or `host[:port]`
+        /// Machine: its name or `host[:port]`
         old: Target,
         /// New name: letters, digits, dots, dashes and underscores
         new: MachineName,
@@ -41,7 +41,7 @@ enum HostsAction {
     /// A name also removes the machine's addresses that have no name. A host without a port removes
     /// all servers at that host.
     Remove {
-        /// Machine: its name, or `host[:port]`
+        /// Machine: its name or `host[:port]`
         #[arg(value_name = "NAME")]
         host: Target,
     },

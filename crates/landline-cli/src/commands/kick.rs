@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  landline kick nas alice")]
 pub(crate) struct Kick {
-    /// Server: `[user@]host[:port]`
+    /// Server: a machine name or `[user@]host[:port]`
     host: Target,
     /// User, or id of a session from `landline who`
     #[arg(value_name = "USER|SESSION")]

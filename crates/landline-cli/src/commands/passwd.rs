@@ -30,7 +30,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  landline passwd nas")]
 pub(crate) struct Passwd {
-    /// Server: `[user@]host[:port]`
+    /// Server: a machine name or `[user@]host[:port]`
     host: Target,
     /// Remove the password; only keys and secrets log in then
     #[arg(long, conflicts_with_all = ["new_password_file", "new_password_fd"])]

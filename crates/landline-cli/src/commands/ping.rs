@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  landline ping nas")]
 pub(crate) struct Ping {
-    /// Server: `[user@]host[:port]`
+    /// Server: a machine name or `[user@]host[:port]`
     host: Target,
     #[command(flatten)]
     access: Access,

@@ -24,7 +24,7 @@ enum TrustAction {
     ///
     /// Use the fingerprint that the server's owner tells you after reinstalling the server.
     Replace {
-        /// Server: `host[:port]`
+        /// Server: a machine name or `host[:port]`
         host: Target,
         /// Fingerprint, 64 hexadecimal digits
         fingerprint: Fingerprint,

@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  landline who nas")]
 pub(crate) struct Who {
-    /// Server: `[user@]host[:port]`
+    /// Server: a machine name or `[user@]host[:port]`
     host: Target,
     #[command(flatten)]
     access: Access,

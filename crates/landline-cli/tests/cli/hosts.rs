@@ -5,7 +5,7 @@ use std::{fs, net::TcpListener};
 use serde_json::{Value, json};
 use testkit::{ServerProcess, Stage, Terminal};
 
-use crate::stage;
+use crate::{shared_secret, stage};
 
 /// A server that alice has joined under the name `NAS`.
 fn named(stage: &Stage) -> ServerProcess {
@@ -62,6 +62,19 @@ fn name_stands_for_server_in_every_command() {
     stage
         .run(&["trust", "replace", "nas", &server.fingerprint])
         .ok();
+}
+
+#[test]
+fn name_is_given_when_a_secret_joins() {
+    let stage = stage();
+    let server = stage.joined();
+    shared_secret::secret(&stage, &server, "user/ci.secret", "exporter");
+    fs::remove_dir_all(stage.path("client/client")).unwrap();
+    stage
+        .run(&["join", "--secret-file", "ci.secret", "--name", "nas"])
+        .ok();
+    assert_eq!(names(&stage), ["nas"]);
+    stage.run(&["ping", "nas"]).ok();
 }
 
 #[test]
@@ -275,6 +288,9 @@ fn port_option_is_checked() {
         .ok();
     stage
         .run(&["who", "--port", port(&server), "127.0.0.1"])
+        .ok();
+    stage
+        .run(&["user", "--on", "127.0.0.1", "-P", port(&server), "list"])
         .ok();
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use landline::{proto::login::UserName, ssh_config::ProxyJump};
+use landline::{login::MachineName, proto::login::UserName, ssh_config::ProxyJump};
 
 use crate::arguments::VIA;
 
@@ -11,7 +11,7 @@ use crate::arguments::VIA;
 ///
 /// Run the same command again to upgrade landline there.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  landline bootstrap alice@nas")]
+#[command(after_help = "Example:\n  landline bootstrap alice@192.0.2.7 --name nas")]
 pub(crate) struct Bootstrap {
     /// Machine, as ssh reaches it (HOST[,HOST...])
     ///
@@ -20,7 +20,10 @@ pub(crate) struct Bootstrap {
     pub(super) host: ProxyJump,
     /// User name at the server [default: your local user name]
     #[arg(long = "as", value_name = "NAME")]
-    pub(super) name: Option<UserName>,
+    pub(super) user: Option<UserName>,
+    /// Name of the machine on this client, as with join
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<MachineName>,
     /// Port of the server [default: as now, else as its settings say, else 5263]
     ///
     /// A server that already runs in the background keeps its port.

@@ -52,8 +52,8 @@ async fn run(context: &Context, options: Bootstrap) -> Result<(), Failure> {
     let remote =
         Remote::new(way, &context.err).ok_or_else(|| Failure::usage("a host is needed"))?;
     // What can be said without the other machine is said first.
-    let user = match &options.name {
-        Some(name) => name.clone(),
+    let user = match &options.user {
+        Some(user) => user.clone(),
         None => context.environment.user("--as NAME")?,
     };
     let client = context.client()?;
@@ -246,7 +246,7 @@ async fn join(
     };
     let redeem = async |invite: &Invite, routes: Routes| {
         let join_options = JoinOptions {
-            name: None,
+            name: options.name.clone(),
             replace: options.replace,
             routes,
         };

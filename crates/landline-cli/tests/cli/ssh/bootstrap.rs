@@ -191,13 +191,14 @@ fn free_port() -> u16 {
 #[test]
 fn a_machine_with_sshd_alone_is_joined() {
     let Some(far) = Far::new() else { return };
-    let outcome = far.bootstrap(&["--json", "--as", "alice"]);
+    let outcome = far.bootstrap(&["--json", "--as", "alice", "--name", "box"]);
     let said = outcome.stderr.clone();
     let [set_up, joined] = results(outcome);
     assert_eq!(
         set_up,
         json!({"copied": true, "server": "detached", "new_account": false})
     );
+    assert_eq!(joined["name"], "box");
     assert_eq!(joined["address"], format!("far:{}", far.port));
     assert_eq!(
         (&joined["via"], &joined["user"]),
@@ -210,7 +211,7 @@ fn a_machine_with_sshd_alone_is_joined() {
     assert_eq!(far.sshd.count(), 4, "look, copy, start, join");
     assert_eq!(far.staging(), Vec::<String>::new());
     far.stage.write("user/f", b"content");
-    run(&far.stage, &["cp", "f", "far:f"]).ok();
+    run(&far.stage, &["cp", "f", "box:f"]).ok();
     assert_eq!(fs::read(far.home("f")).unwrap(), b"content");
     assert_eq!(listed(&far.stage)[0]["via"], "far");
 
