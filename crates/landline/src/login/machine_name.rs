@@ -76,6 +76,7 @@ impl fmt::Display for MachineName {
 mod tests {
     use super::*;
 
+    /// Proves `option-injection` in docs/faults.md.
     #[test]
     fn names_that_could_be_an_address_or_option_are_refused() {
         for good in ["a", "nas", "NAS-2.home_1", "9", &"x".repeat(63)] {
