@@ -219,7 +219,7 @@ impl Direction {
 
 impl Activity {
     /// The name under `event`.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Started { .. } => "started",
             Self::Stopped {} => "stopped",
@@ -244,7 +244,7 @@ impl Activity {
     }
 
     /// The logged-in user who caused it.
-    pub fn user(&self) -> Option<&UserName> {
+    pub(crate) fn user(&self) -> Option<&UserName> {
         match self {
             Self::Login { user, .. }
             | Self::Attached { user, .. }

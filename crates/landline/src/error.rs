@@ -222,7 +222,7 @@ impl Error {
     }
 
     /// What the peer told us.
-    pub fn from_peer(error: ErrorMessage) -> Self {
+    pub(crate) fn from_peer(error: ErrorMessage) -> Self {
         Self::Failed {
             side: Side::There,
             code: error.code(),

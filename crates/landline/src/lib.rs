@@ -14,8 +14,8 @@
 //!   [`paths`] opens every path.
 //! - [`rights`]: who may do what, and by which line of `rights.toml`.
 //!
-//! Errors are one type, [`Error`], that says on which side and whose fault; progress is reported as
-//! numbers and [`Event`]s, and only the caller draws.
+//! There is one type of errors, [`Error`], which says on which side something failed and by whose
+//! fault. What happens at a server is an [`activity::Activity`]. Only the caller prints.
 
 pub mod activity;
 pub mod admin;
@@ -43,4 +43,4 @@ pub use landline_ssh_config as ssh_config;
 pub use server::{Server, ServerOptions};
 
 /// Name and release, as it stands in the greeting.
-pub const RELEASE: &str = concat!("landline/", env!("CARGO_PKG_VERSION"));
+pub(crate) const RELEASE: &str = concat!("landline/", env!("CARGO_PKG_VERSION"));

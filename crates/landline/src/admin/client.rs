@@ -1,4 +1,4 @@
-//! The client's half of the service `admin`. A channel is opened with [`Who`](super::messages::Who)
+//! The client's half of the service `admin`. A channel is opened with `Who`
 //! as its first request, which everybody may send.
 
 use super::{
@@ -13,7 +13,7 @@ use crate::{Error, net::Channel, session::SessionInfo};
 ///
 /// # Errors
 /// What the server says, [`Error::Lost`].
-pub async fn receive_sessions(channel: &mut Channel) -> Result<Vec<SessionInfo>, Error> {
+pub(crate) async fn receive_sessions(channel: &mut Channel) -> Result<Vec<SessionInfo>, Error> {
     receive_list::<LiveSessions>(channel, &SESSIONS).await
 }
 

@@ -27,7 +27,7 @@ pub struct UserRow {
     /// How many secrets of machines it has.
     #[serde(default)]
     pub secrets: u32,
-    /// What it may do, as [`describe`](crate::rights::UserRights::describe) says it; `None` where
+    /// What it may do, as `describe` says it; `None` where
     /// that is not known.
     #[serde(default)]
     pub rights: Option<Vec<String>>,
@@ -93,7 +93,7 @@ macro_rules! lists {
     ($($(#[$doc:meta])* $type:ident = $name:literal of $row:ident,)*) => {
         $($(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-        pub struct $type {
+        pub(crate) struct $type {
             /// The rows.
             pub rows: Vec<$row>,
             /// Whether another message with more of them follows.

@@ -15,7 +15,7 @@ use super::{
 use crate::{Error, net::Channel, rights::Role};
 
 /// The service's name.
-pub const SERVICE: &str = "admin";
+pub(crate) const SERVICE: &str = "admin";
 
 /// How long an invite may be good for at most, in seconds.
 pub const INVITE_SECONDS_MAX: u64 = 30 * 24 * 60 * 60;
@@ -309,12 +309,12 @@ pub struct RevokeInvite {
 
 /// Client: who is logged in?
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Who {}
+pub(crate) struct Who {}
 message!(Who = "who");
 
 /// Client: end sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kick {
+pub(crate) struct Kick {
     /// A user, all of whose sessions are meant, or a session's id.
     pub target: String,
 }
@@ -339,7 +339,7 @@ pub enum Answer {
 
 /// Server: it is done, and durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changed {}
+pub(crate) struct Changed {}
 message!(Changed = "changed");
 
 /// Server: the invite; it is told this once.

@@ -31,7 +31,7 @@ const TRACKED_MAX: usize = 65_536;
 /// an attacker can lock out only unknown networks. For those the limit does not depend on whether
 /// the account exists.
 #[derive(Debug, Default)]
-pub struct Guesses(Mutex<GuessTable>);
+pub(crate) struct Guesses(Mutex<GuessTable>);
 
 #[derive(Debug, Default)]
 struct GuessTable {
@@ -49,7 +49,7 @@ struct GuessShare {
 
 /// A counted attempt, which can be refunded.
 #[derive(Debug)]
-pub struct Guess {
+pub(crate) struct Guess {
     user: UserName,
     network: PeerNetwork,
     is_known: bool,
@@ -57,7 +57,7 @@ pub struct Guess {
 
 /// The attempt exceeds the limit, so the password is not checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooMany {
+pub(crate) struct TooMany {
     /// How long it takes until the next attempt is allowed.
     pub remaining: Duration,
 }
@@ -69,7 +69,7 @@ impl Guesses {
     ///
     /// # Errors
     /// [`TooMany`]; the attempt is then not counted.
-    pub fn count(
+    pub(crate) fn count(
         &self,
         user: &UserName,
         network: PeerNetwork,
@@ -102,7 +102,7 @@ impl Guesses {
     }
 
     /// Removes an attempt from the count, because the password was right.
-    pub fn refund(&self, guess: Guess) {
+    pub(crate) fn refund(&self, guess: Guess) {
         let Guess {
             user,
             network,

@@ -15,7 +15,7 @@ const FROM_NETWORK_MAX: usize = 16;
 
 /// The half-open connections of a server. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Admission(Arc<Mutex<HalfOpenTable>>);
+pub(crate) struct Admission(Arc<Mutex<HalfOpenTable>>);
 
 #[derive(Debug)]
 struct HalfOpenTable {
@@ -55,7 +55,7 @@ impl Admission {
     /// Limits half-open connections to `count_max` (at least 1), and 16 per network.
     ///
     /// The limit per network does not apply to this machine, because all tunnels share its address.
-    pub fn new(count_max: usize) -> Self {
+    pub(crate) fn new(count_max: usize) -> Self {
         let waiting = HashMap::new();
         let penalties = Penalties::default();
         Self(Arc::new(Mutex::new(HalfOpenTable {
@@ -73,7 +73,7 @@ impl Admission {
     ///
     /// # Errors
     /// [`Refused`] while the network is shut out.
-    pub fn admit(&self, network: PeerNetwork, now: Instant) -> Result<Ticket, Refused> {
+    pub(crate) fn admit(&self, network: PeerNetwork, now: Instant) -> Result<Ticket, Refused> {
         let mut table = self.table();
         if let Some(remaining) = table.penalties.remaining(network, now) {
             return Err(Refused { remaining });
@@ -124,7 +124,7 @@ impl Admission {
     }
 
     /// Counts a rejected login of this network.
-    pub fn penalise(&self, network: PeerNetwork, now: Instant) {
+    pub(crate) fn penalise(&self, network: PeerNetwork, now: Instant) {
         self.table().penalties.add(network, now);
     }
 
@@ -168,7 +168,7 @@ impl Ticket {
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         self.evicted.notified().await;
     }
 }

@@ -1,11 +1,11 @@
 //! Limits before and during login. No I/O; the time is an argument.
 //!
-//! - [`Admission`] limits half-open connections, in all and per network. At a limit it evicts the
+//! - `Admission` limits half-open connections, in all and per network. At a limit it evicts the
 //!   oldest connection of the busiest network, so that a new client can always connect.
-//! - [`Guesses`] limits attempts at the password of an account. An attacker cannot lock the owner
-//!   out of networks from which the owner has logged in before.
+//! - `Guesses` limits attempts at the password of an account. An attacker cannot lock the owner out
+//!   of networks from which the owner has logged in before.
 //! - [`Signing`] limits the logins that get more time because a person has to sign.
-//! - [`Penalties`] shut out a network after rejected logins, like OpenSSH's `PerSourcePenalties`.
+//! - `Penalties` shut out a network after rejected logins, like OpenSSH's `PerSourcePenalties`.
 
 mod bounded;
 mod guesses;
@@ -14,8 +14,10 @@ mod peer_network;
 mod penalties;
 mod signing;
 
-pub use guesses::{Guess, Guesses, TooMany};
-pub use half_open::{Admission, Refused, Ticket};
+pub(crate) use guesses::{Guess, Guesses, TooMany};
+pub(crate) use half_open::Admission;
+pub use half_open::{Refused, Ticket};
 pub use peer_network::PeerNetwork;
-pub use penalties::Penalties;
-pub use signing::{Signing, SigningSlot};
+pub(crate) use penalties::Penalties;
+pub use signing::Signing;
+pub(crate) use signing::SigningSlot;

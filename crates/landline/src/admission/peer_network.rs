@@ -25,7 +25,7 @@ impl PeerNetwork {
     /// Whether this is the machine itself.
     ///
     /// All tunnels share its address. So it has other limits, and no penalties.
-    pub fn is_this_machine(self) -> bool {
+    pub(crate) fn is_this_machine(self) -> bool {
         // The mask turns the /64 of `::1` into the unspecified address.
         self.0 == Ipv4Addr::LOCALHOST || self.0 == Ipv6Addr::UNSPECIFIED
     }

@@ -24,7 +24,7 @@ const NETWORKS_MAX: usize = 65_536;
 /// have passed, for at most 600 s. A slow connection adds nothing: it may share its address with
 /// others, and the limits of half-open connections handle it.
 #[derive(Debug, Default)]
-pub struct Penalties {
+pub(crate) struct Penalties {
     until: HashMap<PeerNetwork, Penalty>,
 }
 
@@ -37,7 +37,7 @@ struct Penalty {
 
 impl Penalties {
     /// Counts a rejected login.
-    pub fn add(&mut self, network: PeerNetwork, now: Instant) {
+    pub(crate) fn add(&mut self, network: PeerNetwork, now: Instant) {
         if network.is_this_machine() {
             return;
         }
@@ -59,7 +59,7 @@ impl Penalties {
     }
 
     /// How long the network stays shut out; `None` if it is not shut out.
-    pub fn remaining(&self, network: PeerNetwork, now: Instant) -> Option<Duration> {
+    pub(crate) fn remaining(&self, network: PeerNetwork, now: Instant) -> Option<Duration> {
         let penalty = self
             .until
             .get(&network)

@@ -19,14 +19,14 @@ pub struct Signing(Arc<Mutex<HashMap<PeerNetwork, usize>>>);
 
 /// A slot, until it is dropped.
 #[derive(Debug)]
-pub struct SigningSlot {
+pub(crate) struct SigningSlot {
     signing: Signing,
     network: PeerNetwork,
 }
 
 impl Signing {
     /// Takes a slot; `None` if the server or this network has none left.
-    pub fn acquire(&self, network: PeerNetwork) -> Option<SigningSlot> {
+    pub(crate) fn acquire(&self, network: PeerNetwork) -> Option<SigningSlot> {
         let max = if network.is_this_machine() {
             SIGNING_FROM_THIS_MACHINE_MAX
         } else {

@@ -9,7 +9,7 @@ use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use crate::{activity::Activity, crypto::sha256};
 
 /// The longest line, without its line feed, in bytes.
-pub const LINE_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
 /// The bytes that are kept of a text that makes a line too long, and of further texts if the line
 /// is still too long.
 const CUT_BYTES: [usize; 3] = [4096, 1024, 64];
@@ -20,7 +20,7 @@ pub struct LineHash(pub [u8; 32]);
 
 impl LineHash {
     /// What the first line of all has in place of the hash of the one before it.
-    pub const NONE: Self = Self([0; 32]);
+    pub(crate) const NONE: Self = Self([0; 32]);
 
     /// The hash of a line.
     pub fn of(line: &[u8]) -> Self {
@@ -64,7 +64,7 @@ impl ChainHead {
 /// Encodes the line of an activity behind `head`, without a line feed; returns it with the new
 /// head.
 ///
-/// The line is printable ASCII and at most [`LINE_BYTES_MAX`] long. In a longer one, each long text
+/// The line is printable ASCII and at most `LINE_BYTES_MAX` long. In a longer one, each long text
 /// is replaced by its beginning, its length in bytes and its SHA-256.
 pub fn encode_line(head: &ChainHead, time: SystemTime, activity: &Activity) -> (String, ChainHead) {
     let seq = head.seq.saturating_add(1);

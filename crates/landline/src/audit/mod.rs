@@ -2,7 +2,7 @@
 //! before it (`docs/audit.md`).
 //!
 //! **The server does nothing that it cannot log.** Code that does something which has to be in the
-//! log calls [`Audit::record`] *before* it acts, and acts only if that succeeds. The error has the
+//! log calls `Audit::record` *before* it acts, and acts only if that succeeds. The error has the
 //! code `audit` or `audit-quota` and goes to the client as any other. In a blocking thread that is
 //! [`Audit::record_blocking`]. [`Audit::note`] is for what has happened already: it does not wait.
 //!
@@ -35,7 +35,7 @@ use std::{
 
 use aggregate::{Aggregator, Kind};
 use landline_proto::ErrorCode;
-pub use line::{ChainHead, LINE_BYTES_MAX, LineHash, LogLine, encode_line};
+pub use line::{ChainHead, LineHash, LogLine, encode_line};
 use log::Log;
 pub use reader::Reader;
 pub use since::Since;
@@ -178,17 +178,17 @@ impl Audit {
     ///
     /// # Cancel safety
     /// None: the activity may be in the log or not.
-    pub async fn record(&self, activity: Activity, priority: Priority) -> Result<(), Error> {
+    pub(crate) async fn record(&self, activity: Activity, priority: Priority) -> Result<(), Error> {
         let audit = self.clone();
         tokio::task::spawn_blocking(move || audit.record_blocking(activity, priority))
             .await
             .unwrap_or_else(|_| Err(ended()))
     }
 
-    /// As [`record`](Self::record).
+    /// As `record`.
     ///
     /// # Errors
-    /// As [`record`](Self::record).
+    /// As `record`.
     ///
     /// # Blocking
     /// Waits for the disk.
@@ -223,7 +223,7 @@ impl Audit {
     ///
     /// # Errors
     /// `audit` if they cannot be written.
-    pub async fn close(&self) -> Result<(), Error> {
+    pub(crate) async fn close(&self) -> Result<(), Error> {
         self.note(Activity::Stopped {}, Priority::Exempt);
         let audit = self.clone();
         tokio::task::spawn_blocking(move || audit.flush())

@@ -19,7 +19,7 @@ pub struct Since(OffsetDateTime);
 
 impl Since {
     /// Parses it; `None` if it is none of these.
-    pub fn parse(text: &str, now: OffsetDateTime) -> Option<Self> {
+    pub(crate) fn parse(text: &str, now: OffsetDateTime) -> Option<Self> {
         let ago = || {
             let (unit, seconds) = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]
                 .into_iter()

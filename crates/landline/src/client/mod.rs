@@ -283,7 +283,7 @@ pub async fn fingerprint(
 
 /// Connects, opens a channel of `admin`, and lists the sessions.
 ///
-/// The first request is [`Who`], which every user may send. An admin sees all sessions, a user
+/// The first request is `Who`, which every user may send. An admin sees all sessions, a user
 /// their own.
 ///
 /// # Errors

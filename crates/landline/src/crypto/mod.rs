@@ -28,6 +28,6 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// Whether two proofs are equal, in constant time.
-pub fn is_same_mac(ours: &Mac, theirs: &Mac) -> bool {
+pub(crate) fn is_same_mac(ours: &Mac, theirs: &Mac) -> bool {
     constant_time::verify_slices_are_equal(&ours.0, &theirs.0).is_ok()
 }

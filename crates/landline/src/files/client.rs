@@ -83,7 +83,7 @@ impl Earlier {
     }
 
     /// What to ask the rest for.
-    pub fn have(&self) -> Option<Have> {
+    pub(crate) fn have(&self) -> Option<Have> {
         self.have.clone()
     }
 }

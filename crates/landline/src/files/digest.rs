@@ -176,7 +176,7 @@ impl ContentHasher {
     }
 
     /// The bytes so far.
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.length
     }
 

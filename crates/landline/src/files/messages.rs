@@ -79,7 +79,7 @@ message!(Put = "put");
 
 /// Server: it will be stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ready {
+pub(crate) struct Ready {
     /// The final path.
     pub path: Name,
     /// Where in the content to begin: what comes before is there from an earlier try. Whole
@@ -112,7 +112,7 @@ pub struct Have {
 
 /// Server: it follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileInfo {
+pub(crate) struct FileInfo {
     /// Bytes of content.
     #[serde(deserialize_with = "integer")]
     pub length: u64,
@@ -128,7 +128,7 @@ message!(FileInfo = "file");
 
 /// Sender: content is the body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Data {
+pub(crate) struct Data {
     /// Where in the content it begins.
     #[serde(deserialize_with = "integer")]
     pub offset: u64,
@@ -137,7 +137,7 @@ message!(Data = "data");
 
 /// Sender: that was all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finish {
+pub(crate) struct Finish {
     /// Bytes of content in all.
     #[serde(deserialize_with = "integer")]
     pub length: u64,
@@ -148,7 +148,7 @@ message!(Finish = "finish");
 
 /// Receiver: some of what was there from an earlier try is not what it was; send it once more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Again {
+pub(crate) struct Again {
     /// Where it begins. Whole blocks.
     #[serde(deserialize_with = "integer")]
     pub offset: u64,
@@ -160,7 +160,7 @@ message!(Again = "again");
 
 /// Receiver: verified, on stable storage, under its final name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Done {
+pub(crate) struct Done {
     /// Bytes of content.
     #[serde(deserialize_with = "integer")]
     pub length: u64,
@@ -182,7 +182,7 @@ pub struct SourceIdError;
 
 impl SourceId {
     /// The identity that this file has now: a hash that tells the peer nothing else.
-    pub fn of(source: &SourceFile) -> Self {
+    pub(crate) fn of(source: &SourceFile) -> Self {
         let mut hasher = blake3::Hasher::new();
         for number in source.identity().numbers() {
             hasher.update(&number.to_le_bytes());

@@ -34,7 +34,7 @@ pub enum Input {
 
 impl Input {
     /// Its length in bytes, if that is known.
-    pub fn length(&self) -> Option<u64> {
+    pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Self::File(source) => Some(source.length),
             Self::Stream(..) => None,
@@ -42,7 +42,7 @@ impl Input {
     }
 
     /// Its permission bits; for a stream those of a new file.
-    pub fn mode(&self) -> u32 {
+    pub(crate) fn mode(&self) -> u32 {
         match self {
             Self::File(source) => source.mode,
             Self::Stream(..) => 0o666,

@@ -30,7 +30,7 @@ const RSA_SHA2_512: u32 = 4;
 
 /// An agent, identified by its socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Agent {
+pub(crate) struct Agent {
     socket: PathBuf,
 }
 
@@ -45,7 +45,7 @@ pub struct AgentKey {
 
 impl Agent {
     /// The agent that listens at `socket`. Opens nothing yet.
-    pub fn new(socket: &Path) -> Self {
+    pub(crate) fn new(socket: &Path) -> Self {
         Self {
             socket: socket.to_owned(),
         }
@@ -58,7 +58,7 @@ impl Agent {
     ///
     /// # Blocking
     /// For up to 10 s.
-    pub fn keys(&self) -> Result<Vec<AgentKey>, Error> {
+    pub(crate) fn keys(&self) -> Result<Vec<AgentKey>, Error> {
         let answer = self
             .send_request(&[REQUEST_IDENTITIES], LIST_TIME_MAX)
             .map_err(|error| self.agent_error(error))?;

@@ -20,12 +20,12 @@ pub struct ServiceSet(BTreeSet<String>);
 
 impl ServiceSet {
     /// The set of a restricted key that names no services.
-    pub fn ping_only() -> Self {
+    pub(crate) fn ping_only() -> Self {
         Self(BTreeSet::from(["ping".to_owned()]))
     }
 
     /// Whether a channel may be opened for this service.
-    pub fn opens(&self, service: &str) -> bool {
+    pub(crate) fn opens(&self, service: &str) -> bool {
         self.0.iter().any(|name| {
             let rest = name.strip_prefix(service);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -34,7 +34,7 @@ impl ServiceSet {
 
     /// Whether a request of this service may be made that belongs to this feature, or to the
     /// service as a whole.
-    pub fn allows(&self, service: &str, feature: Option<&str>) -> bool {
+    pub(crate) fn allows(&self, service: &str, feature: Option<&str>) -> bool {
         self.0.contains(service) || feature.is_some_and(|feature| self.0.contains(feature))
     }
 }
@@ -113,7 +113,7 @@ pub struct CredentialLimits {
 
 impl CredentialLimits {
     /// No limits, as of a password, or of a key without options.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self {
             command: None,
             services: None,
@@ -123,7 +123,7 @@ impl CredentialLimits {
     }
 
     /// The limits of a secret that may use these services.
-    pub fn of_secret(services: Option<ServiceSet>) -> Self {
+    pub(crate) fn of_secret(services: Option<ServiceSet>) -> Self {
         Self {
             services,
             may_grant: false,
@@ -135,7 +135,7 @@ impl CredentialLimits {
     ///
     /// # Errors
     /// `credential-limited`.
-    pub fn check_open(&self, service: &str) -> Result<(), Error> {
+    pub(crate) fn check_open(&self, service: &str) -> Result<(), Error> {
         if self.command.is_some() {
             let problem =
                 "this key is for its one command only, and commands are not run yet".to_owned();
@@ -152,7 +152,7 @@ impl CredentialLimits {
     ///
     /// # Errors
     /// `credential-limited`.
-    pub fn check_request(&self, service: &str, feature: Option<&str>) -> Result<(), Error> {
+    pub(crate) fn check_request(&self, service: &str, feature: Option<&str>) -> Result<(), Error> {
         match &self.services {
             Some(services) if !services.allows(service, feature) => {
                 Err(outside(services, feature.unwrap_or(service)))

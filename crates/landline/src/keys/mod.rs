@@ -14,11 +14,15 @@ mod sshsig;
 mod user_key;
 mod wire;
 
-pub use agent::{Agent, AgentKey};
-pub use authorized_keys::{KeyLine, KeyLineError, KeyOptions};
+pub(crate) use agent::Agent;
+pub use agent::AgentKey;
+pub use authorized_keys::KeyLine;
+pub(crate) use authorized_keys::{KeyLineError, KeyOptions};
 pub use credential_id::CredentialId;
-pub use limits::{CredentialLimits, Facility, ServiceSet};
-pub use public::{PublicKey, PublicKeyError};
+pub use limits::ServiceSet;
+pub(crate) use limits::{CredentialLimits, Facility};
+pub use public::PublicKey;
+pub(crate) use public::PublicKeyError;
 pub use secret_key::SecretKey;
 pub use user_key::UserKey;
 

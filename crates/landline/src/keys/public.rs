@@ -118,7 +118,7 @@ impl PublicKey {
     /// As [`parse`](Self::parse), with the reason of a rejection.
     ///
     /// # Errors
-    /// [`PublicKeyError`].
+    /// `PublicKeyError`.
     pub fn read(line: &str) -> Result<Self, PublicKeyError> {
         let mut words = line.split_ascii_whitespace();
         let (Some(name), Some(base64)) = (words.next(), words.next()) else {
@@ -138,7 +138,7 @@ impl PublicKey {
     /// Parses a key in the form of agents and signatures.
     ///
     /// # Errors
-    /// [`PublicKeyError`], also if the bytes are not the canonical form of that key.
+    /// `PublicKeyError`, also if the bytes are not the canonical form of that key.
     pub fn from_blob(blob: &[u8]) -> Result<Self, PublicKeyError> {
         let mut reader = WireReader(blob);
         let name = reader
@@ -165,7 +165,7 @@ impl PublicKey {
     }
 
     /// The name of the key type, such as `ssh-ed25519`.
-    pub fn algorithm(&self) -> &'static str {
+    pub(crate) fn algorithm(&self) -> &'static str {
         match &self.kind {
             KeyMaterial::Ed25519(_) => ED25519,
             KeyMaterial::Ecdsa(curve, _) => curve.key_type(),
@@ -191,7 +191,7 @@ impl PublicKey {
     }
 
     /// Whether each signature needs the touch of a security key.
-    pub fn is_security_key(&self) -> bool {
+    pub(crate) fn is_security_key(&self) -> bool {
         matches!(
             self.kind,
             KeyMaterial::SkEd25519 { .. } | KeyMaterial::SkEcdsa { .. }

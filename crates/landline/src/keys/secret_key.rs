@@ -21,7 +21,11 @@ pub struct SecretKey(Zeroizing<[u8; 32]>);
 
 impl SecretKey {
     /// The key that proves `secret` to the server with this fingerprint.
-    pub fn derive(secret: &[u8; 32], fingerprint: &Fingerprint, binding: BindingType) -> Self {
+    pub(crate) fn derive(
+        secret: &[u8; 32],
+        fingerprint: &Fingerprint,
+        binding: BindingType,
+    ) -> Self {
         let parts = [NAMESPACE, fingerprint.bytes(), binding.as_str().as_bytes()];
         Self(Zeroizing::new(mac(secret, &parts)))
     }

@@ -126,7 +126,7 @@ impl UserKey {
     }
 
     /// A key whose private half is in an agent.
-    pub fn from_agent(agent: Agent, key: AgentKey) -> Self {
+    pub(crate) fn from_agent(agent: Agent, key: AgentKey) -> Self {
         Self {
             public: key.public,
             location: KeyLocation::Agent {
@@ -157,7 +157,7 @@ impl UserKey {
     /// Whether signing may wait for the user.
     ///
     /// An agent may prompt, or need the touch of a security key.
-    pub fn may_need_user(&self) -> bool {
+    pub(crate) fn may_need_user(&self) -> bool {
         matches!(self.location, KeyLocation::Agent { .. })
     }
 

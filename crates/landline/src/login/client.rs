@@ -97,7 +97,7 @@ impl FirstRequest {
     ///
     /// # Errors
     /// An error that the server sends, [`Error::Lost`].
-    pub async fn send(&self, channel: &mut Channel) -> Result<(), Error> {
+    pub(crate) async fn send(&self, channel: &mut Channel) -> Result<(), Error> {
         channel.writer.send_encoded(&self.0);
         channel.flush().await
     }

@@ -59,7 +59,7 @@ impl Identity {
     ///
     /// # Blocking
     /// Reads a file.
-    pub fn fingerprint_in(folder: &PrivateFolder) -> Result<Option<Fingerprint>, Error> {
+    pub(crate) fn fingerprint_in(folder: &PrivateFolder) -> Result<Option<Fingerprint>, Error> {
         let certificate = folder.read(CERTIFICATE_FILE, FILE_BYTES_MAX)?;
         Ok(certificate.map(|certificate| Fingerprint::of_certificate(&certificate)))
     }

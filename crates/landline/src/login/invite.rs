@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How long an invite is valid.
-pub const INVITE_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const INVITE_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An invite: the server's addresses and fingerprint, and a token for one use.
 ///
@@ -28,7 +28,7 @@ pub struct Invite {
 
 impl Invite {
     /// An invite with a fresh token.
-    pub fn new(addresses: Vec<HostPort>, fingerprint: Fingerprint) -> Self {
+    pub(crate) fn new(addresses: Vec<HostPort>, fingerprint: Fingerprint) -> Self {
         Self {
             addresses,
             fingerprint,

@@ -129,12 +129,12 @@ impl KeyCandidates {
     }
 
     /// All candidate keys.
-    pub fn keys(&self) -> &[Arc<UserKey>] {
+    pub(crate) fn keys(&self) -> &[Arc<UserKey>] {
         &self.keys
     }
 
     /// The key to sign with; `None` while the server has not chosen one of several.
-    pub fn key(&self) -> Option<&Arc<UserKey>> {
+    pub(crate) fn key(&self) -> Option<&Arc<UserKey>> {
         match self.keys.as_slice() {
             [key] => Some(key),
             keys => self.chosen.get().and_then(|&key| keys.get(key)),

@@ -22,7 +22,7 @@ pub struct MachineNameError;
 
 impl MachineName {
     /// Whether `word` is this name.
-    pub fn is(&self, word: &str) -> bool {
+    pub(crate) fn is(&self, word: &str) -> bool {
         self.0.eq_ignore_ascii_case(word)
     }
 }

@@ -25,7 +25,7 @@ pub struct Pins<'a> {
 
 impl<'a> Pins<'a> {
     /// The pins in `folder`.
-    pub fn new(folder: &'a PrivateFolder) -> Self {
+    pub(crate) fn new(folder: &'a PrivateFolder) -> Self {
         Self { folder }
     }
 
@@ -50,7 +50,7 @@ impl<'a> Pins<'a> {
     ///
     /// # Blocking
     /// Reads a file.
-    pub fn find(&self, target: &Target) -> Result<KnownServer, Error> {
+    pub(crate) fn find(&self, target: &Target) -> Result<KnownServer, Error> {
         find(&mut self.read()?.servers, target).cloned()
     }
 
@@ -77,7 +77,7 @@ impl<'a> Pins<'a> {
     ///
     /// # Blocking
     /// Reads a file.
-    pub fn check_name(&self, name: &MachineName, server: &KnownServer) -> Result<(), Error> {
+    pub(crate) fn check_name(&self, name: &MachineName, server: &KnownServer) -> Result<(), Error> {
         check_name(&self.read()?.servers, name, server)
     }
 
@@ -88,7 +88,7 @@ impl<'a> Pins<'a> {
     ///
     /// # Blocking
     /// Reads a file.
-    pub fn check(&self, server: &KnownServer) -> Result<(), Error> {
+    pub(crate) fn check(&self, server: &KnownServer) -> Result<(), Error> {
         check(&self.read()?.servers, server)
     }
 
@@ -104,7 +104,11 @@ impl<'a> Pins<'a> {
     ///
     /// # Blocking
     /// Reads and writes a file.
-    pub fn remember(&self, answered: &KnownServer, others: &[KnownServer]) -> Result<(), Error> {
+    pub(crate) fn remember(
+        &self,
+        answered: &KnownServer,
+        others: &[KnownServer],
+    ) -> Result<(), Error> {
         self.update(|servers| {
             if let Some(name) = &answered.name {
                 free_name(servers, name, answered)?;
@@ -189,7 +193,7 @@ impl<'a> Pins<'a> {
     /// Pins another fingerprint for a known server, which the user has confirmed.
     ///
     /// # Errors
-    /// Those of [`find`](Self::find); [`Error::State`].
+    /// Those of `find`; [`Error::State`].
     ///
     /// # Blocking
     /// Reads and writes a file.
@@ -207,7 +211,7 @@ impl<'a> Pins<'a> {
     /// The name moves there from the machine's other addresses.
     ///
     /// # Errors
-    /// Those of [`find`](Self::find); [`Error::NameTaken`]; [`Error::State`].
+    /// Those of `find`; [`Error::NameTaken`]; [`Error::State`].
     ///
     /// # Blocking
     /// Reads and writes a file.

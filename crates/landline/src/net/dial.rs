@@ -52,7 +52,7 @@ impl FirstByteTime {
     }
 
     /// The time, if the first byte has arrived.
-    pub fn moment(&self) -> Option<Instant> {
+    pub(crate) fn moment(&self) -> Option<Instant> {
         *self.0.borrow()
     }
 

@@ -17,12 +17,13 @@ pub use channel::{
     Channel, ChannelReader, ChannelWriter, DataFrame, Received, StreamChannel, StreamInput, encode,
 };
 pub(crate) use channel::{PartialFrame, linger, lost};
-pub use dial::{DialedStream, FirstByteTime, Route, dial};
+pub(crate) use dial::FirstByteTime;
+pub use dial::{DialedStream, Route, dial};
 pub use landline_socketserver::activation;
 pub(crate) use plain::local_stream;
 pub use plain::memory_pair;
 pub(crate) use rate_limit::{RateLimiter, RateLimiters};
-pub use secure::SecureStream;
+pub(crate) use secure::SecureStream;
 pub use ssh::ssh_command;
 use tokio::io::{AsyncRead, AsyncWrite};
 

@@ -13,7 +13,7 @@ use super::HostPort;
 use crate::Error;
 
 /// How long one address may take to answer.
-pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How long a connection may be idle before the kernel probes the peer.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
@@ -105,7 +105,7 @@ pub async fn dial(address: &HostPort) -> Result<Dialed, Error> {
 ///
 /// # Errors
 /// The error of the system. The connection cannot be used then.
-pub fn prepare(stream: &TcpStream) -> io::Result<()> {
+pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);

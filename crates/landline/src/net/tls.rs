@@ -52,7 +52,7 @@ fn crypto() -> Arc<CryptoProvider> {
 ///
 /// # Errors
 /// [`Error::Tls`] if certificate and key do not match.
-pub fn server_config(
+pub(crate) fn server_config(
     certificate: &[u8],
     key: PrivateKeyDer<'static>,
 ) -> Result<Arc<ServerConfig>, Error> {
@@ -135,7 +135,7 @@ pub(crate) async fn accept(
 /// # Errors
 /// [`Error::ServerChanged`] or [`Error::ServerUnproven`] for the wrong server, [`Error::Tls`],
 /// [`Error::Lost`].
-pub(crate) async fn connect(
+pub async fn connect(
     transport: Box<dyn Transport>,
     address: &str,
     pin: Fingerprint,
@@ -239,7 +239,7 @@ fn config_for(expected: Expected) -> Result<Arc<ClientConfig>, Error> {
 /// The server presented another certificate than the pinned one.
 #[derive(Debug, thiserror::Error)]
 #[error("the certificate has the fingerprint {found}")]
-pub struct PinMismatch {
+pub(crate) struct PinMismatch {
     /// The fingerprint of the presented certificate.
     pub found: Fingerprint,
 }

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::{Error, crypto::Fingerprint, paths};
 
 /// The shortest password that can be set, in characters.
-pub const PASSWORD_CHARS_MIN: usize = 8;
+pub(crate) const PASSWORD_CHARS_MIN: usize = 8;
 /// The longest password, in bytes.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 
@@ -85,7 +85,7 @@ impl Password {
     /// Only the client can check this, because the server never sees the password.
     ///
     /// # Errors
-    /// [`Error::Password`] if it has fewer than [`PASSWORD_CHARS_MIN`] characters.
+    /// [`Error::Password`] if it has fewer than `PASSWORD_CHARS_MIN` characters.
     pub fn check_choice(&self) -> Result<(), Error> {
         if self.0.chars().count() < PASSWORD_CHARS_MIN {
             return Err(Error::Password(format!(

@@ -36,7 +36,7 @@ pub struct Verdict {
 
 impl Verdict {
     /// A verdict by what a line says.
-    pub fn by(allowed: bool, line: usize, reason: impl Into<String>) -> Self {
+    pub(crate) fn by(allowed: bool, line: usize, reason: impl Into<String>) -> Self {
         Self {
             allowed,
             line: Some(line),
@@ -85,7 +85,7 @@ impl Rights {
 
     /// Whether `user` may read or write a file at a place that [`locate`](Self::locate) found.
     /// Blocking.
-    pub fn check_place(
+    pub(crate) fn check_place(
         &self,
         user: &UserName,
         place: &[u8],

@@ -166,7 +166,7 @@ impl RightsFile {
     }
 
     /// Where the file is.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path_of(NAME)
     }
 
@@ -179,7 +179,7 @@ impl RightsFile {
     ///
     /// # Errors
     /// [`Error::State`] where it is broken or gone.
-    pub fn knows(&self, user: &UserName) -> Result<bool, Error> {
+    pub(crate) fn knows(&self, user: &UserName) -> Result<bool, Error> {
         match self.read()? {
             Some((rules, ..)) => Ok(rules.of(user).is_some()),
             None => Err(Error::state(self.path().display(), "is gone; put it back")),
@@ -197,7 +197,7 @@ impl RightsFile {
     }
 
     /// A user's upper limits.
-    pub fn quota(&self, user: &UserName) -> Quota {
+    pub(crate) fn quota(&self, user: &UserName) -> Quota {
         self.rules.borrow().quota(user)
     }
 

@@ -32,7 +32,7 @@ impl FirstRights {
     ///
     /// # Errors
     /// [`RightsError`] where a folder is malformed.
-    pub fn parse(&self, user: &UserName) -> Result<UserRights, RightsError> {
+    pub(crate) fn parse(&self, user: &UserName) -> Result<UserRights, RightsError> {
         let rights = Rights::parse(&self.text(user), &RightWords::default())?;
         Ok(rights.of(user).cloned().unwrap_or_default())
     }

@@ -36,7 +36,7 @@ impl Rights {
     /// It is what `home` says. Without it, the home is that of the account that serves for an owner
     /// and for a user with a folder below `~`, else the first folder of `files`. `None` if there is
     /// no `files` either.
-    pub fn home(&self, user: &UserName) -> Option<RemotePath> {
+    pub(crate) fn home(&self, user: &UserName) -> Option<RemotePath> {
         let rights = self.of(user)?;
         if let Some(home) = &rights.home {
             return Some(home.place.clone());

@@ -5,7 +5,7 @@
 //! - [`RightWord`]: a key of the file that a service declares.
 //! - [`RightsFile`]: the file of a server and the rules in force; read again when it changes.
 //! - [`Right`]: what a message needs. [`Role`]: what a user may do to accounts and sessions.
-//! - [`Action`] and [`Verdict`]: what `landline check` asks and is told.
+//! - [`Action`] and `Verdict`: what `landline check` asks and is told.
 
 mod amount;
 mod check;
@@ -24,16 +24,19 @@ mod rules;
 mod tests;
 mod word;
 
-pub use check::{Action, Verdict};
+pub use check::Action;
+pub(crate) use check::Verdict;
 pub use exec::WORDS_WITHOUT_SERVICE;
 pub use file::{RightsFile, read_rules};
 pub use first::FirstRights;
-pub use home::Home;
-pub use parse::RightsError;
+pub(crate) use home::Home;
+pub(crate) use parse::RightsError;
 pub use pattern::Pattern;
 pub use right::Right;
 pub use role::{Role, RoleError};
-pub use rules::{Quota, Rights, RoleRule, UserRights};
+pub(crate) use rules::{Quota, RoleRule};
+pub use rules::{Rights, UserRights};
 /// The parser of `rights.toml`, for services that declare words.
 pub use toml_edit;
-pub use word::{RightWord, RightWords, Switch, WordItem, WordRule, WordValue};
+pub use word::{RightWord, RightWords, Switch};
+pub(crate) use word::{WordItem, WordRule, WordValue};

@@ -28,7 +28,12 @@ impl Rights {
     ///
     /// # Errors
     /// `denied`.
-    pub fn admit(&self, user: &UserName, right: Option<Right>, kind: &str) -> Result<(), Error> {
+    pub(crate) fn admit(
+        &self,
+        user: &UserName,
+        right: Option<Right>,
+        kind: &str,
+    ) -> Result<(), Error> {
         let problem = match right {
             Some(right) if self.has(user, right) => return Ok(()),
             Some(Right::Role(role)) => format!("{user} does not have the role {role}"),

@@ -37,7 +37,7 @@ impl Role {
     pub const ALL: [Self; 4] = [Self::User, Self::Helper, Self::Admin, Self::Owner];
 
     /// The role as `rights.toml` and the protocol write it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::Helper => "helper",
@@ -49,7 +49,7 @@ impl Role {
     /// Whether this role may act on another account that has the role `target`.
     ///
     /// Owners act on every account; the others on lower roles only.
-    pub fn outranks(self, target: Self) -> bool {
+    pub(crate) fn outranks(self, target: Self) -> bool {
         self == Self::Owner || target < self
     }
 }

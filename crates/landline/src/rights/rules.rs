@@ -68,13 +68,13 @@ const DESCRIPTION_BYTES_MAX: usize = 1024;
 
 impl UserRights {
     /// The role.
-    pub fn role(&self) -> Role {
+    pub(crate) fn role(&self) -> Role {
         self.role.map_or(Role::User, |rule| rule.role)
     }
 
     /// The rights for people, each as it could stand in the file: `files = ["rw:~"]`. One that is
     /// very long ends in `...`.
-    pub fn describe(&self) -> Vec<String> {
+    pub(crate) fn describe(&self) -> Vec<String> {
         let mut rights = Vec::new();
         if self.role() > Role::User {
             rights.push(format!("role = \"{}\"", self.role()));
@@ -172,7 +172,7 @@ impl Rights {
     }
 
     /// A user's role.
-    pub fn role(&self, user: &UserName) -> Role {
+    pub(crate) fn role(&self, user: &UserName) -> Role {
         self.of(user).map_or(Role::User, UserRights::role)
     }
 
@@ -182,7 +182,7 @@ impl Rights {
     }
 
     /// A user's upper limits.
-    pub fn quota(&self, user: &UserName) -> Quota {
+    pub(crate) fn quota(&self, user: &UserName) -> Quota {
         self.of(user).map(|rights| rights.quota).unwrap_or_default()
     }
 }

@@ -45,22 +45,22 @@ pub struct WordItem<'a> {
 
 impl<'a> WordItem<'a> {
     /// The value.
-    pub fn item(&self) -> &'a Item {
+    pub(crate) fn item(&self) -> &'a Item {
         self.item
     }
 
     /// The line of the key, counted from 1.
-    pub fn line(&self) -> usize {
+    pub(crate) fn line(&self) -> usize {
         self.line_of(self.key.clone())
     }
 
     /// The line of a part of the value, counted from 1.
-    pub fn line_of(&self, part: Option<Range<usize>>) -> usize {
+    pub(crate) fn line_of(&self, part: Option<Range<usize>>) -> usize {
         self.lines.line(part)
     }
 
     /// An error at a part of the value, or at the whole value.
-    pub fn error(&self, part: Option<Range<usize>>, problem: &str) -> RightsError {
+    pub(crate) fn error(&self, part: Option<Range<usize>>, problem: &str) -> RightsError {
         let place = part.or(self.item.span()).or(self.key.clone());
         self.lines.error(place, problem)
     }
@@ -130,7 +130,7 @@ impl Switch {
     /// Reads the value of the word `name`. A [`RightWord`] uses it as its parser.
     ///
     /// # Errors
-    /// [`RightsError`] for a value that is neither `true` nor `false`.
+    /// `RightsError` for a value that is neither `true` nor `false`.
     pub fn parse(
         name: &'static str,
         item: &WordItem<'_>,

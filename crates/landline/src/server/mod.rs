@@ -116,7 +116,7 @@ impl Server {
     /// As [`open`](Self::open), with further services.
     ///
     /// # Errors
-    /// As [`open`](Self::open); `io` if the [`Registry`](crate::session::Registry) rejects a
+    /// As [`open`](Self::open); `io` if the `Registry` rejects a
     /// service.
     ///
     /// # Blocking

@@ -90,22 +90,22 @@ impl ServiceContext {
     }
 
     /// The user who is logged in.
-    pub fn user(&self) -> &UserName {
+    pub(crate) fn user(&self) -> &UserName {
         &self.parts.session.user
     }
 
     /// The session.
-    pub fn session(&self) -> &Session {
+    pub(crate) fn session(&self) -> &Session {
         &self.parts.session
     }
 
     /// The address that this connection comes from.
-    pub fn peer(&self) -> IpAddr {
+    pub(crate) fn peer(&self) -> IpAddr {
         self.parts.connection.peer()
     }
 
     /// The rules in force.
-    pub fn rights(&self) -> &Arc<RightsFile> {
+    pub(crate) fn rights(&self) -> &Arc<RightsFile> {
         &self.parts.rights
     }
 
@@ -169,7 +169,7 @@ impl ServiceContext {
     ///
     /// # Errors
     /// `ended`, `credential-limited`, `denied`.
-    pub fn admit(&self, kind: &str) -> Result<(), Error> {
+    pub(crate) fn admit(&self, kind: &str) -> Result<(), Error> {
         self.parts.connection.ensure_active()?;
         // Which service is opened is checked once it is known.
         if !std::ptr::eq(self.definition, &NO_SERVICE) {
@@ -187,7 +187,11 @@ impl ServiceContext {
     /// # Errors
     /// `error` itself where the channel cannot go on after it: it concerns the connection, or the
     /// session is being ended.
-    pub async fn answer_failure(&self, channel: &mut Channel, error: Error) -> Result<(), Error> {
+    pub(crate) async fn answer_failure(
+        &self,
+        channel: &mut Channel,
+        error: Error,
+    ) -> Result<(), Error> {
         let is_about_request = match &error {
             Error::Failed { code, .. } => *code != ErrorCode::Ended,
             Error::State { .. } => true,
@@ -205,7 +209,7 @@ impl ServiceContext {
     }
 
     /// Runs blocking work for the user as a unit in the table of work, once the user has fewer than
-    /// [`UNITS_PER_USER_MAX`](super::UNITS_PER_USER_MAX) others. `kind` says what it is.
+    /// 64 others. `kind` says what it is.
     ///
     /// The work is cancelled when the session ends or this future is dropped. It notices at its
     /// next [`WorkUnit::spend`].
@@ -306,7 +310,7 @@ impl ServiceContext {
     ///
     /// # Errors
     /// `audit`, `audit-quota`.
-    pub async fn record(
+    pub(crate) async fn record(
         &self,
         activity: impl FnOnce(UserName, String) -> Activity,
     ) -> Result<(), Error> {
@@ -321,7 +325,7 @@ impl ServiceContext {
     ///
     /// # Blocking
     /// Waits for the disk.
-    pub fn record_blocking(
+    pub(crate) fn record_blocking(
         &self,
         activity: impl FnOnce(UserName, String) -> Activity,
     ) -> Result<(), Error> {
@@ -330,13 +334,13 @@ impl ServiceContext {
     }
 
     /// Records what was done in this session.
-    pub fn note(&self, activity: impl FnOnce(UserName, String) -> Activity) {
+    pub(crate) fn note(&self, activity: impl FnOnce(UserName, String) -> Activity) {
         let (activity, priority) = (self.activity(activity), self.log_priority());
         self.parts.audit.note(activity, priority);
     }
 
     /// Records an error of this session.
-    pub fn note_failure(&self, error: &Error) {
+    pub(crate) fn note_failure(&self, error: &Error) {
         self.note(|user, session| Activity::Failed {
             user,
             session,

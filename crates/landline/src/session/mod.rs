@@ -18,18 +18,14 @@ use landline_proto::{
 pub(crate) use landline_socketserver::tasks::Drain;
 #[cfg(test)]
 pub(crate) use registry::tests;
-pub(crate) use registry::{AnswerGuard, Entered};
-pub use registry::{
-    ConnectionInfo, Departure, Remaining, SessionHandle, SessionInfo, Sessions, Waiting,
-};
-pub(crate) use service::right_words;
-pub use service::{
-    MessageRight, Registry, RegistryError, Service, ServiceDefinition, ServiceFuture,
-};
-pub use subscription::{Published, Subscription, needed_right};
+pub(crate) use registry::{AnswerGuard, Departure, Entered, Remaining, SessionHandle};
+pub use registry::{ConnectionInfo, SessionInfo, Sessions, Waiting};
+pub use service::{MessageRight, Service, ServiceDefinition, ServiceFuture};
+pub(crate) use service::{Registry, RegistryError, right_words};
+pub use subscription::{Published, Subscription};
 pub(crate) use validity::{Validity, check_key_options, validity};
 pub(crate) use work::Threads;
-pub use work::{UNITS_PER_USER_MAX, WorkInfo, WorkTable, WorkUnit};
+pub use work::{WorkInfo, WorkTable, WorkUnit};
 
 use crate::{
     Error,
@@ -60,7 +56,7 @@ pub struct Session {
 }
 
 /// The sessions that live.
-pub trait SessionLookup: Sync {
+pub(crate) trait SessionLookup: Sync {
     /// The one of this id, unless it is being ended.
     fn find(&self, session: &str) -> Option<Session>;
 }

@@ -92,7 +92,7 @@ impl Sessions {
     ///
     /// # Errors
     /// `too-many-sessions`.
-    pub fn begin(
+    pub(crate) fn begin(
         &self,
         session: Session,
         peer: SocketAddr,
@@ -132,14 +132,18 @@ impl Sessions {
     /// # Errors
     /// [`Error::LoginRefused`] if the session does not exist or is terminated; `too-many-sessions`
     /// if it has the most connections allowed.
-    pub fn attach(&self, session: &Session, peer: SocketAddr) -> Result<SessionHandle, Error> {
+    pub(crate) fn attach(
+        &self,
+        session: &Session,
+        peer: SocketAddr,
+    ) -> Result<SessionHandle, Error> {
         let mut table = self.table();
         self.add(&mut table, session, peer)
     }
 
     /// The ids and users of the sessions that `which` selects, the oldest first.
     ///
-    /// Activities take more memory, so [`info`](Self::info) returns them for one session.
+    /// Activities take more memory, so `info` returns them for one session.
     pub fn list(&self, which: impl Fn(&Session) -> bool) -> Vec<(String, UserName)> {
         let table = self.table();
         let mut chosen: Vec<&Live> = table
@@ -155,7 +159,7 @@ impl Sessions {
     }
 
     /// A snapshot of a session; `None` if it does not exist.
-    pub fn info(&self, session: &str) -> Option<SessionInfo> {
+    pub(crate) fn info(&self, session: &str) -> Option<SessionInfo> {
         self.table().live.get(session).map(Live::info)
     }
 
@@ -268,7 +272,7 @@ impl Live {
 
 /// A connection's entry in the table. The last one to be dropped ends the session.
 #[derive(Debug)]
-pub struct SessionHandle {
+pub(crate) struct SessionHandle {
     sessions: Sessions,
     session: String,
     number: u64,
@@ -288,7 +292,7 @@ impl SessionHandle {
     }
 
     /// Records the activity of this connection, up to 200 characters.
-    pub fn set_activity(&self, what: &str) {
+    pub(crate) fn set_activity(&self, what: &str) {
         let what = shorten(what);
         let mut table = self.sessions.table();
         let live = table.live.get_mut(&self.session);
@@ -306,7 +310,7 @@ impl SessionHandle {
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn terminated(&self) -> Error {
+    pub(crate) async fn terminated(&self) -> Error {
         let mut ended = self.ended.clone();
         let reason = ended
             .wait_for(Option::is_some)
@@ -352,7 +356,7 @@ impl SessionHandle {
     ///
     /// A session whose last connection was lost waits for its client for up to `linger`, if the
     /// client can attach. Otherwise the last connection ends the session.
-    pub fn deregister(&self, departure: Departure, linger: Duration) -> Remaining {
+    pub(crate) fn deregister(&self, departure: Departure, linger: Duration) -> Remaining {
         let mut table = self.sessions.table();
         let Some(live) = table.live.get_mut(&self.session) else {
             return Remaining::Others;
@@ -389,7 +393,7 @@ impl SessionHandle {
 
 /// Why a connection left its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Departure {
+pub(crate) enum Departure {
     /// The client or the server has finished.
     Finished,
     /// The connection was lost.
@@ -398,7 +402,7 @@ pub enum Departure {
 
 /// What is left of a session after a connection has left it.
 #[derive(Debug)]
-pub enum Remaining {
+pub(crate) enum Remaining {
     /// Other connections, or the session was gone before.
     Others,
     /// No connection; the session waits for its client.

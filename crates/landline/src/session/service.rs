@@ -60,7 +60,7 @@ pub struct ServiceDefinition {
 
 impl ServiceDefinition {
     /// The right that a message needs; `None` for one that the service does not know.
-    pub fn right(&self, kind: &str) -> Option<Right> {
+    pub(crate) fn right(&self, kind: &str) -> Option<Right> {
         self.rights
             .iter()
             .find(|(name, _)| *name == kind)
@@ -68,7 +68,7 @@ impl ServiceDefinition {
     }
 
     /// The feature that a request belongs to; `None` for one that needs the service as a whole.
-    pub fn feature(&self, kind: &str) -> Option<&'static str> {
+    pub(crate) fn feature(&self, kind: &str) -> Option<&'static str> {
         self.request_features
             .iter()
             .find(|(name, _)| *name == kind)
@@ -76,7 +76,7 @@ impl ServiceDefinition {
     }
 
     /// All states in which a server of this service waits.
-    pub fn states(&self) -> impl Iterator<Item = &'static ProtocolState> {
+    pub(crate) fn states(&self) -> impl Iterator<Item = &'static ProtocolState> {
         [self.requests]
             .into_iter()
             .chain(self.other_states.iter().copied())
@@ -105,7 +105,7 @@ pub struct MessageRight {
 /// Why a service cannot be registered: a mistake in its definition.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum RegistryError {
+pub(crate) enum RegistryError {
     /// Two services have one name.
     #[error("two services are called {0:?}")]
     Duplicate(&'static str),
@@ -146,7 +146,7 @@ pub(crate) fn right_words(
 
 /// The services of a server, and the table of state, message and right that they make up.
 #[derive(Clone)]
-pub struct Registry {
+pub(crate) struct Registry {
     services: BTreeMap<&'static str, Arc<dyn Service>>,
     table: Vec<MessageRight>,
 }
@@ -156,7 +156,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError`] for a mistake in a definition.
-    pub fn new(services: Vec<Arc<dyn Service>>) -> Result<Self, RegistryError> {
+    pub(crate) fn new(services: Vec<Arc<dyn Service>>) -> Result<Self, RegistryError> {
         let mut registry = Self {
             services: BTreeMap::new(),
             table: core_rights().collect(),
@@ -196,7 +196,7 @@ impl Registry {
     ///
     /// # Errors
     /// `unknown-service`.
-    pub fn service(&self, name: &str) -> Result<&Arc<dyn Service>, Error> {
+    pub(crate) fn service(&self, name: &str) -> Result<&Arc<dyn Service>, Error> {
         self.services.get(name).ok_or_else(|| {
             let shown: String = name.chars().take(64).collect();
             let message = format!("there is no service {shown:?} here");
@@ -205,7 +205,7 @@ impl Registry {
     }
 
     /// What the greeting says that this server can do.
-    pub fn features(&self) -> Vec<String> {
+    pub(crate) fn features(&self) -> Vec<String> {
         self.services
             .values()
             .flat_map(|service| service.definition().features)
@@ -214,7 +214,7 @@ impl Registry {
     }
 
     /// Every message that this server accepts, with its state and the right that it needs.
-    pub fn table(&self) -> &[MessageRight] {
+    pub(crate) fn table(&self) -> &[MessageRight] {
         &self.table
     }
 }

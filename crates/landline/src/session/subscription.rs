@@ -70,7 +70,7 @@ impl Subscription {
 ///
 /// Helpers list and end sessions, so they see who comes and goes. Only admins see what users do and
 /// who is refused. What concerns the log and the rights file is for owners.
-pub fn needed_right(activity: &Activity) -> Right {
+pub(crate) fn needed_right(activity: &Activity) -> Right {
     Right::Role(match activity {
         Activity::Started { .. }
         | Activity::Stopped {}

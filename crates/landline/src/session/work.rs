@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::Error;
 
 /// How many units of blocking work one user may have at a time. Further ones wait.
-pub const UNITS_PER_USER_MAX: usize = 64;
+pub(crate) const UNITS_PER_USER_MAX: usize = 64;
 
 /// All blocking work that runs for users. Cloning gives another handle to the same table.
 #[derive(Debug, Clone, Default)]

@@ -14,7 +14,7 @@ use crate::{
 
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccountRecord {
+pub(crate) struct AccountRecord {
     /// Its name.
     pub name: UserName,
     /// When it was made, in seconds since 1970.
@@ -40,14 +40,14 @@ impl AccountRecord {
 
     /// Whether anybody can log in as this user, as far as the store knows: what stands in front of
     /// a key is not looked at.
-    pub fn can_log_in(&self) -> bool {
+    pub(crate) fn can_log_in(&self) -> bool {
         self.disabled.is_none() && self.means() > 0
     }
 }
 
 /// A key of an account, as it was stored; whether its options are understood is to be seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyRecord {
+pub(crate) struct KeyRecord {
     /// Algorithm and base64.
     pub line: String,
     /// The fingerprint as `ssh-keygen -l` prints it.
@@ -64,7 +64,7 @@ pub struct KeyRecord {
 
 /// What may be taken from an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Removal {
+pub(crate) enum Removal {
     /// The account may not log in, and keeps what it has.
     Disable,
     /// The account and all that it has.
@@ -76,7 +76,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn has_accounts(&self) -> Result<bool, Error> {
+    pub(crate) fn has_accounts(&self) -> Result<bool, Error> {
         self.read(is_any)
     }
 
@@ -84,7 +84,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn accounts(&self) -> Result<Vec<AccountRecord>, Error> {
+    pub(crate) fn accounts(&self) -> Result<Vec<AccountRecord>, Error> {
         self.read(|transaction| {
             let mut accounts = transaction.prepare(&format!("{SELECT_ACCOUNT} ORDER BY name"))?;
             accounts.query_map([], account)?.collect()
@@ -95,7 +95,7 @@ impl Store {
     ///
     /// # Errors
     /// `not-found`, [`Error::State`].
-    pub fn account(&self, user: &UserName) -> Result<AccountRecord, Error> {
+    pub(crate) fn account(&self, user: &UserName) -> Result<AccountRecord, Error> {
         let found = self.read(|transaction| {
             let sql = format!("{SELECT_ACCOUNT} WHERE name = ?1");
             transaction
@@ -118,7 +118,7 @@ impl Store {
     ///
     /// # Errors
     /// `exists`, [`Error::State`].
-    pub fn add_account_with(
+    pub(crate) fn add_account_with(
         &self,
         user: &UserName,
         keys: &[KeyLine],
@@ -148,7 +148,7 @@ impl Store {
     ///
     /// # Errors
     /// `not-found`, [`Error::State`].
-    pub fn enable(&self, user: &UserName) -> Result<(), Error> {
+    pub(crate) fn enable(&self, user: &UserName) -> Result<(), Error> {
         let found = self.write_reserved(|transaction| {
             transaction.execute(
                 "UPDATE accounts SET disabled = NULL WHERE name = ?1",
@@ -168,7 +168,7 @@ impl Store {
     ///
     /// # Errors
     /// `not-found`, `last-owner`, [`Error::State`].
-    pub fn take_away(
+    pub(crate) fn take_away(
         &self,
         user: &UserName,
         removal: Removal,
@@ -223,7 +223,7 @@ impl Store {
     ///
     /// # Errors
     /// `not-found`, [`Error::State`].
-    pub fn keys(&self, user: &UserName) -> Result<Vec<KeyRecord>, Error> {
+    pub(crate) fn keys(&self, user: &UserName) -> Result<Vec<KeyRecord>, Error> {
         let found = self.read(|transaction| {
             if !has_account(transaction, user)? {
                 return Ok(None);
@@ -243,7 +243,7 @@ impl Store {
     ///
     /// # Errors
     /// `not-found`, [`Error::State`].
-    pub fn add_keys(&self, user: &UserName, keys: &[KeyLine]) -> Result<(), Error> {
+    pub(crate) fn add_keys(&self, user: &UserName, keys: &[KeyLine]) -> Result<(), Error> {
         let now = unix_now();
         let found = self.write_reserved(|transaction| {
             let found = has_account(transaction, user)?;
@@ -261,7 +261,7 @@ impl Store {
     ///
     /// # Errors
     /// `not-found`, `last-owner` for the only way in of the last admin, [`Error::State`].
-    pub fn remove_key(
+    pub(crate) fn remove_key(
         &self,
         user: &UserName,
         fingerprint: &str,
@@ -298,7 +298,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn keys_of(&self, user: &UserName) -> Result<Vec<KeyRecord>, Error> {
+    pub(crate) fn keys_of(&self, user: &UserName) -> Result<Vec<KeyRecord>, Error> {
         self.read(|transaction| {
             let mut keys = transaction.prepare(&format!(
                 "{SELECT_KEY} WHERE user = ?1 ORDER BY keys.created, line"
@@ -311,7 +311,11 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn key(&self, user: &UserName, offered: &PublicKey) -> Result<Option<KeyRecord>, Error> {
+    pub(crate) fn key(
+        &self,
+        user: &UserName,
+        offered: &PublicKey,
+    ) -> Result<Option<KeyRecord>, Error> {
         self.read(|transaction| {
             let sql = format!("{SELECT_KEY} WHERE user = ?1 AND line = ?2");
             transaction
@@ -325,7 +329,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn objection(
+    pub(crate) fn objection(
         &self,
         user: &UserName,
         credential: &CredentialId,

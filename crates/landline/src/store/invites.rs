@@ -15,7 +15,7 @@ use crate::{
 
 /// What an invite is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// The first account of a server.
     Owner,
     /// A new account.
@@ -26,7 +26,7 @@ pub enum Purpose {
 
 /// An invite that is to be made.
 #[derive(Debug, Clone)]
-pub struct InviteDraft {
+pub(crate) struct InviteDraft {
     /// For whom; `None` for a new account of any name that is free.
     pub user: Option<UserName>,
     /// Who makes it; `None` for somebody at the machine itself.
@@ -37,7 +37,7 @@ pub struct InviteDraft {
 
 /// An invite that nobody has redeemed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InviteRecord {
+pub(crate) struct InviteRecord {
     /// What it is called: the first digits of the token's hash, from which nothing can be learned.
     pub id: String,
     /// What it is for.
@@ -54,7 +54,7 @@ pub struct InviteRecord {
 
 impl Purpose {
     /// The word for it, in the store and for people.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Owner => "owner",
             Self::Account => "account",
@@ -77,7 +77,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn put_owner_invite(&self, token: &Token, good_for: Duration) -> Result<(), Error> {
+    pub(crate) fn put_owner_invite(&self, token: &Token, good_for: Duration) -> Result<(), Error> {
         let now = unix_now();
         self.write(|transaction| {
             transaction.execute(
@@ -105,7 +105,7 @@ impl Store {
     /// # Errors
     /// `denied` for a user who is disabled; `exists` for a name that differs from another one only
     /// in case; what `before` says; [`Error::State`].
-    pub fn put_invite(
+    pub(crate) fn put_invite(
         &self,
         token: &Token,
         invite: &InviteDraft,
@@ -140,7 +140,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn invites(&self) -> Result<Vec<InviteRecord>, Error> {
+    pub(crate) fn invites(&self) -> Result<Vec<InviteRecord>, Error> {
         let now = unix_now();
         self.read(|transaction| {
             let mut invites = transaction.prepare(
@@ -155,7 +155,7 @@ impl Store {
     ///
     /// # Errors
     /// `not-found`, [`Error::State`].
-    pub fn revoke_invite(&self, id: &str) -> Result<(), Error> {
+    pub(crate) fn revoke_invite(&self, id: &str) -> Result<(), Error> {
         let revoked = self.write_reserved(|transaction| {
             transaction.execute(
                 "DELETE FROM invites WHERE redeemed IS NULL AND lower(hex(substr(token_hash, 1, ?2))) = ?1",
@@ -178,7 +178,7 @@ impl Store {
     /// # Errors
     /// `invite-unknown`, `invite-used`, `invite-expired`, `invite-user`, [`Error::LoginRefused`];
     /// what `before` says; and [`Error::State`].
-    pub fn redeem(
+    pub(crate) fn redeem(
         &self,
         token: &Token,
         user: &UserName,
@@ -240,7 +240,7 @@ impl Store {
 
 /// An invite that somebody may take.
 #[derive(Debug)]
-pub struct Open {
+pub(crate) struct Open {
     /// What it is for.
     pub purpose: Purpose,
     /// Whether it is for an account of any name, which whoever takes it chooses.

@@ -20,15 +20,14 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-pub use accounts::{AccountRecord, KeyRecord, Removal};
+pub(crate) use accounts::{AccountRecord, KeyRecord, Removal};
 use ballast::Ballast;
 use database::Database;
-pub(crate) use invites::invite_id;
-pub use invites::{InviteDraft, InviteRecord, Purpose};
+pub(crate) use invites::{InviteDraft, InviteRecord, Purpose, invite_id};
 use landline_proto::{ErrorCode, login::UserName};
-pub use passwords::StoredPassword;
+pub(crate) use passwords::StoredPassword;
 use rusqlite::{Transaction, TransactionBehavior};
-pub use secrets::StoredSecret;
+pub(crate) use secrets::StoredSecret;
 use tokio::sync::watch;
 pub(crate) use work::{StorageLimit, WorkStore};
 
@@ -71,7 +70,7 @@ impl Store {
     /// Opens the accounts in this file.
     ///
     /// # Errors
-    /// As [`open_in`](Self::open_in).
+    /// As `open_in`.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Ok(Self {
             database: Arc::new(Database::open(path, &schema::ACCOUNTS)?),
@@ -83,7 +82,7 @@ impl Store {
 
     /// A handle for changes by this user. They fail with `denied` once `user` could not log in with
     /// `credential` any more.
-    pub fn on_behalf_of(&self, user: &UserName, credential: &CredentialId) -> Self {
+    pub(crate) fn on_behalf_of(&self, user: &UserName, credential: &CredentialId) -> Self {
         Self {
             database: self.database.clone(),
             ballast: self.ballast.clone(),
@@ -94,7 +93,7 @@ impl Store {
 
     /// Notifies of every change that a live session may depend on, once it is durable: an account,
     /// key, secret or password was added, changed or removed.
-    pub fn subscribe(&self) -> watch::Receiver<()> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 

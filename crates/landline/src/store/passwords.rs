@@ -22,7 +22,7 @@ const NOTED_FOR: i64 = 24 * 60 * 60;
 
 /// A password, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredPassword {
+pub(crate) struct StoredPassword {
     /// Which: another one after each change.
     pub id: PasswordId,
     /// The RegistrationRecord (RFC 9807).
@@ -34,7 +34,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn password_setup(
+    pub(crate) fn password_setup(
         &self,
         fresh: impl FnOnce() -> Zeroizing<Vec<u8>>,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
@@ -66,7 +66,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn password(&self, user: &UserName) -> Result<Option<StoredPassword>, Error> {
+    pub(crate) fn password(&self, user: &UserName) -> Result<Option<StoredPassword>, Error> {
         self.read(|transaction| {
             let sql = "SELECT passwords.id, record FROM passwords JOIN accounts ON name = user
                        WHERE user = ?1 AND disabled IS NULL";
@@ -86,7 +86,11 @@ impl Store {
     ///
     /// # Errors
     /// `not-found` where there is no such account; [`Error::State`].
-    pub fn set_password(&self, user: &UserName, password: &StoredPassword) -> Result<(), Error> {
+    pub(crate) fn set_password(
+        &self,
+        user: &UserName,
+        password: &StoredPassword,
+    ) -> Result<(), Error> {
         let set = self.write_reserved(|transaction| {
             let found = has_account(transaction, user)?;
             if found {
@@ -112,7 +116,7 @@ impl Store {
     /// # Errors
     /// `not-found` where there is none; `last-owner` for the only way in of the last admin;
     /// [`Error::State`].
-    pub fn remove_password(
+    pub(crate) fn remove_password(
         &self,
         user: &UserName,
         is_admin: impl Fn(&AccountRecord) -> bool,
@@ -147,7 +151,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn is_known_source(&self, user: &UserName, source: &str) -> Result<bool, Error> {
+    pub(crate) fn is_known_source(&self, user: &UserName, source: &str) -> Result<bool, Error> {
         self.read(|transaction| {
             let sql =
                 "SELECT EXISTS (SELECT 1 FROM password_sources WHERE user = ?1 AND source = ?2)";
@@ -160,7 +164,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn note_source(&self, user: &UserName, source: &str) -> Result<(), Error> {
+    pub(crate) fn note_source(&self, user: &UserName, source: &str) -> Result<(), Error> {
         let now = unix_now();
         let is_fresh = self.read(|transaction| {
             let sql = "SELECT EXISTS (SELECT 1 FROM password_sources WHERE user = ?1 AND source = ?2 AND noted > ?3)";

@@ -11,7 +11,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn owner(&self) -> Result<Option<UserName>, Error> {
+    pub(crate) fn owner(&self) -> Result<Option<UserName>, Error> {
         let sql = "SELECT name FROM accounts WHERE owner = 1 ORDER BY created LIMIT 1";
         let name: Option<String> =
             self.read(|transaction| transaction.query_row(sql, [], |row| row.get(0)).optional())?;

@@ -22,7 +22,7 @@ use crate::{
 
 /// What can be told of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredSecret {
+pub(crate) struct StoredSecret {
     /// Which.
     pub id: SecretId,
     /// Whose.
@@ -43,7 +43,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn secret_key(
+    pub(crate) fn secret_key(
         &self,
         user: &UserName,
         id: &SecretId,
@@ -64,7 +64,7 @@ impl Store {
     ///
     /// # Errors
     /// `not-found` where there is no such account; [`Error::State`].
-    pub fn add_secret(
+    pub(crate) fn add_secret(
         &self,
         user: &UserName,
         binding: BindingType,
@@ -101,7 +101,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn secrets(&self, user: Option<&UserName>) -> Result<Vec<StoredSecret>, Error> {
+    pub(crate) fn secrets(&self, user: Option<&UserName>) -> Result<Vec<StoredSecret>, Error> {
         self.read(|transaction| {
             let mut statement = transaction.prepare(
                 "SELECT id, user, binding, services, label, created FROM secrets
@@ -120,7 +120,7 @@ impl Store {
     /// # Errors
     /// `not-found` where there is no such secret; `last-owner` for the only way in of the last
     /// admin; [`Error::State`].
-    pub fn remove_secret(
+    pub(crate) fn remove_secret(
         &self,
         id: &SecretId,
         is_admin: impl Fn(&AccountRecord) -> bool,

@@ -139,7 +139,7 @@ impl KeyOptions {
     ///
     /// # Errors
     /// An option that is unknown, malformed, or present twice.
-    pub fn parse(text: &str) -> Result<Self, KeyLineError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, KeyLineError> {
         let mut options = Self {
             text: text.to_owned(),
             ..Self::default()
@@ -195,7 +195,7 @@ impl KeyOptions {
     }
 
     /// When the key expires, in seconds since 1970, if it does.
-    pub fn expires(&self) -> Option<i64> {
+    pub(crate) fn expires(&self) -> Option<i64> {
         self.expiry.as_ref().map(Expiry::unix_seconds)
     }
 
@@ -203,7 +203,7 @@ impl KeyOptions {
     ///
     /// # Errors
     /// The reason of a rejection, for the log.
-    pub fn check_expiry(&self, now: i64) -> Result<(), KeyLineError> {
+    pub(crate) fn check_expiry(&self, now: i64) -> Result<(), KeyLineError> {
         match &self.expiry {
             Some(expiry) if now >= expiry.unix_seconds() => Err(KeyLineError::new(format!(
                 "the key has expired (expiry-time=\"{expiry}\")"

@@ -56,7 +56,7 @@ impl SharedStream {
 
 impl Channel {
     /// A channel over a logged-in stream, with the decoder of that login.
-    pub fn new(stream: Box<dyn SecureStream>, decoder: MessageDecoder) -> Self {
+    pub(crate) fn new(stream: Box<dyn SecureStream>, decoder: MessageDecoder) -> Self {
         let stream = Arc::new(Mutex::new(stream));
         Self {
             reader: ChannelReader::new(SharedStream(stream.clone()), decoder),
@@ -116,7 +116,7 @@ impl Channel {
     }
 
     /// As [`ChannelWriter::end_body`].
-    pub fn end_body(&mut self) {
+    pub(crate) fn end_body(&mut self) {
         self.writer.end_body();
     }
 
@@ -184,7 +184,10 @@ impl Channel {
     ///
     /// # Errors
     /// As [`ChannelReader::receive_or_end`].
-    pub async fn receive_or_end(&mut self, state: &ProtocolState) -> Result<Option<Header>, Error> {
+    pub(crate) async fn receive_or_end(
+        &mut self,
+        state: &ProtocolState,
+    ) -> Result<Option<Header>, Error> {
         self.reader.receive_or_end(state).await
     }
 
