@@ -131,7 +131,6 @@ static DEFINITION: ServiceDefinition = ServiceDefinition {
     words: &[&SHOUT],
     request_features: &[(Echo::TYPE, "dummy.echo"), (Store::TYPE, "dummy.store")],
     kept_by: Right::Account,
-    exit_statuses: &[],
 };
 
 /// The service.

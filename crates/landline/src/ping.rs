@@ -36,7 +36,6 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     words: &[],
     request_features: &[],
     kept_by: Right::Account,
-    exit_statuses: &[],
 };
 
 /// Sends one `ping` and waits for the answer; returns the round-trip time.

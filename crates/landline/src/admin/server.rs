@@ -33,7 +33,6 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     words: &[],
     request_features: &[],
     kept_by: Right::Role(Role::Helper),
-    exit_statuses: &[],
 };
 
 /// The server's half of the service `admin`.

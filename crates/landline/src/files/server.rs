@@ -42,7 +42,6 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     words: &[],
     request_features: &[("put", "files.put"), ("get", "files.get")],
     kept_by: Right::Read,
-    exit_statuses: &[],
 };
 
 /// The server's half of the service `files`.

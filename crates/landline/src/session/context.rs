@@ -48,7 +48,6 @@ static NO_SERVICE: ServiceDefinition = ServiceDefinition {
     words: &[],
     request_features: &[],
     kept_by: Right::Account,
-    exit_statuses: &[],
 };
 
 /// What a [`ServiceContext`] is made of.

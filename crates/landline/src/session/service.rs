@@ -54,8 +54,6 @@ pub struct ServiceDefinition {
     /// The right without which the service is of no use. A session that loses it between two
     /// requests is ended.
     pub kept_by: Right,
-    /// Exit statuses of the command for error codes that only this service uses.
-    pub exit_statuses: &'static [(ErrorCode, u8)],
 }
 
 impl ServiceDefinition {
@@ -254,8 +252,7 @@ mod tests {
         words: &[&WORD],
         request_features: &[("question", "test.question")],
         kept_by: Right::Account,
-        exit_statuses: &[],
-    };
+        };
 
     static WORD: RightWord = RightWord {
         name: "test",
