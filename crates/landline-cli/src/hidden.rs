@@ -1,4 +1,5 @@
-//! Subcommands that landline starts as child processes of itself. Users do not see them.
+//! Subcommands that landline starts as child processes of itself, and one that `cargo xtask dist`
+//! starts. Users do not see them.
 
 use std::ffi::OsString;
 
@@ -6,6 +7,7 @@ use crate::{
     commands::lab,
     context::{Context, ExitStatus},
     failure::Failure,
+    packaging,
 };
 
 /// Runs with the words after the name; `None` if they do not fit.
@@ -14,8 +16,14 @@ type Hidden = fn(&Context, &[OsString]) -> Option<Result<ExitStatus, Failure>>;
 /// The server that `lab models` measures, with the model's name and the parent's process id.
 pub(crate) const MODEL_SERVER: &str = "lab-model-server";
 
+/// Writes manual pages, completions and units into a folder.
+const PACKAGE_FILES: &str = "package-files";
+
 /// Every hidden subcommand.
-const HIDDEN: [(&str, Hidden); 1] = [(MODEL_SERVER, lab::serve_model)];
+const HIDDEN: [(&str, Hidden); 2] = [
+    (MODEL_SERVER, lab::serve_model),
+    (PACKAGE_FILES, packaging::write_files),
+];
 
 /// Runs the hidden subcommand that the command line names; `None` if it names none.
 ///
@@ -42,6 +50,7 @@ mod tests {
             &["landline", MODEL_SERVER],
             &["landline", MODEL_SERVER, "telepathy", "1"],
             &["landline", MODEL_SERVER, "tasks", "parent"],
+            &["landline", PACKAGE_FILES],
             &["landline", "lab", MODEL_SERVER, "tasks", "1"],
         ] {
             let words: Vec<OsString> = words.iter().map(OsString::from).collect();

@@ -12,6 +12,7 @@ mod failure;
 mod help;
 mod hidden;
 mod local_admin;
+mod packaging;
 mod passwords;
 mod prompter;
 mod registration;

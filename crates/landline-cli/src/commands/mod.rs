@@ -15,7 +15,7 @@ mod passwd;
 mod ping;
 mod secret;
 mod serve;
-mod service;
+pub(crate) mod service;
 mod trust;
 mod user;
 mod who;

@@ -8,7 +8,7 @@ mod user;
 use std::{collections::BTreeMap, path::Path};
 
 use clap::{Args, Subcommand};
-use landline::paths::local;
+use landline::{paths::local, proto::DEFAULT_PORT};
 use systemd::{Systemd, lingers};
 use transaction::Transaction;
 use user::ServiceUser;
@@ -132,6 +132,13 @@ fn install(context: &Context, options: &ServiceInstall) -> Result<(), Failure> {
     }
     report(context, &user, &program, &settings, &stream);
     Ok(())
+}
+
+/// The units of a package, by name: the system's service, as the user `landline`.
+pub(crate) fn package_units() -> Result<[(&'static str, String); 2], Failure> {
+    let service = units::service(Path::new("/usr/bin/landline"), None, Some("landline"))?;
+    let socket = units::socket(&DEFAULT_PORT.to_string());
+    Ok([(SERVICE, service), (SOCKET, socket)])
 }
 
 /// The folders of this process, for `--print` on a machine whose systemd does not answer.
