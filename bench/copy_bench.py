@@ -16,7 +16,7 @@ What is measured, on the same data, on loopback, in one run:
 
 How to run it (Python 3.11 or later, nothing to install; root or not):
 
-    cargo build --release
+    cargo build --profile dist
     python3 bench/copy_bench.py                           # 4GiB, 5 rounds and a warm-up
     python3 bench/copy_bench.py --size 256MiB --rounds 2 --only curl,cp
     python3 bench/copy_bench.py --dir /dev/shm            # leave the disk out of it
@@ -937,7 +937,7 @@ def parse_arguments():
     parser.add_argument("--size", type=parse_size, default="4GiB",
                         help="of the file; K, M, G, T (with or without iB) are powers of 1024")
     parser.add_argument("--rounds", type=parse_rounds, default=5, help="counted ones; default 5")
-    parser.add_argument("--landline", default="target/release/landline", metavar="PATH")
+    parser.add_argument("--landline", default="target/dist/landline", metavar="PATH")
     parser.add_argument("--dir", default="bench-work", metavar="PARENT",
                         help="a fresh work folder is made in it; default bench-work, here")
     parser.add_argument("--json", metavar="FILE", help="also write all results to it")

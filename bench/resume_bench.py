@@ -7,7 +7,7 @@ command is run again. Measured, medians over --rounds:
     first byte   from starting the second command to the first new byte in the staging file (its length is polled)
     sent again   bytes that had arrived and were sent once more
 
-    cargo build --release && python3 bench/resume_bench.py [--size 4GiB] [--rounds 5] [--landline PATH] [--dir DIR]
+    cargo build --profile dist && python3 bench/resume_bench.py [--size 4GiB] [--rounds 5] [--landline PATH] [--dir DIR]
 
 Python 3.11 or later, nothing to install. Everything is kept in one fresh folder in --dir, which is removed at the end, and only
 processes that this script started are ended.
@@ -80,7 +80,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--size", type=parse_size, default=4 << 30)
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--landline", default="target/release/landline")
+    options.add_argument("--landline", default="target/dist/landline")
     options.add_argument("--dir", default=".")
     options = options.parse_args()
     work = pathlib.Path(tempfile.mkdtemp(prefix="landline-resume-", dir=options.dir)).absolute()

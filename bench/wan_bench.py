@@ -9,7 +9,7 @@ one run, alternating, medians over --rounds, each round with a seed of its own:
     scp-up, -down              scp with its default cipher and the system's own congestion control (it is printed)
     tcp-up                     a bare TCP stream with the same congestion control, neither TLS nor login nor a disk: what the kernel can do
 
-    cargo build --release && python3 bench/wan_bench.py [--bytes 100000000] [--rounds 3] [--only landline,scp] [--profile]
+    cargo build --profile dist && python3 bench/wan_bench.py [--bytes 100000000] [--rounds 3] [--only landline,scp] [--profile]
 
 The clock runs from starting the command to its end: connection, login and the final sync are in it. --profile prints what the kernel says
 of the sending socket every 300 ms (`ss -ti`). Needs root, /dev/net/tun, iproute2 and a C compiler; Python 3.11 or later. Everything is kept in one fresh
@@ -216,7 +216,7 @@ def arguments():
     parser.add_argument("--bytes", type=int, default=100_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default=",".join(FAMILIES), help="comma-separated: " + ", ".join(FAMILIES))
-    parser.add_argument("--landline", default="target/release/landline")
+    parser.add_argument("--landline", default="target/dist/landline")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--dir", default=".")
     parser.add_argument("--within", help=argparse.SUPPRESS)

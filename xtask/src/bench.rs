@@ -4,15 +4,21 @@ use std::path::Path;
 
 use crate::process;
 
-/// Builds the release binary (for `echo` the example that is measured), then runs
+/// Builds the binary that is shipped (for `echo` the example that is measured), then runs
 /// `bench/NAME_bench.py` with `arguments`.
 pub(crate) fn run(root: &Path, name: &str, arguments: &[&str]) -> Result<(), String> {
     let target: &[&str] = match name {
-        "echo" => &["-p", "landline-socketserver", "--example", "echo"],
-        _ => &["-p", "landline-cli"],
+        "echo" => &[
+            "--release",
+            "-p",
+            "landline-socketserver",
+            "--example",
+            "echo",
+        ],
+        _ => &["--profile", "dist", "-p", "landline-cli"],
     };
     process::run(process::cargo(
-        &[&["build", "--release", "--locked"], target].concat(),
+        &[&["build", "--locked"], target].concat(),
         root,
     ))?;
     let mut script = process::command("python3", &[&format!("bench/{name}_bench.py")], root);
