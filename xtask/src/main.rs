@@ -8,6 +8,7 @@
 
 mod bench;
 mod fuzz;
+mod package;
 mod process;
 mod test;
 mod tidy;
@@ -29,11 +30,14 @@ cargo xtask tidy                     check the rules of the house: imports, name
                                      plain English
 cargo xtask prose                    print the punctuation per sentence of each document and the help
 cargo xtask public                   print the number of public items of the crate landline
-cargo xtask bench copy [ARGS...]     build the release binary, run bench/copy_bench.py ARGS: one large
-                                     file, landline and its peers
+cargo xtask bench copy [ARGS...]     build the binary of profile dist, run bench/copy_bench.py ARGS:
+                                     one large file, landline and its peers
 cargo xtask bench resume [ARGS...]   likewise bench/resume_bench.py: how soon a killed copy resumes
 cargo xtask bench wan [ARGS...]      likewise bench/wan_bench.py: a copy over a long line that loses packets
 cargo xtask bench echo [ARGS...]     likewise bench/echo_bench.py: landline-socketserver, C and Python
+cargo xtask dist                     build the binary of profile dist, its manual pages, completions
+                                     and units, in target/dist
+cargo xtask deb                      the same, packed as a Debian package in target/debian
 cargo xtask fuzz TARGET [SECONDS]    fuzz one target (60 seconds unless given; 0 is without end)
 cargo xtask help                     this text
 ";
@@ -76,6 +80,8 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
             name @ ("copy" | "resume" | "wan" | "echo"),
             arguments @ ..,
         ] => bench::run(&repository()?, name, arguments),
+        ["dist"] => package::build(&repository()?),
+        ["deb"] => package::build_deb(&repository()?),
         ["fuzz", target] => fuzz::run(&repository()?, target, fuzz::DEFAULT_SECONDS),
         ["fuzz", target, seconds] => fuzz::run(&repository()?, target, fuzz::seconds(seconds)?),
         _ => Err(format!(

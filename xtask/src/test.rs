@@ -30,7 +30,7 @@ impl Need {
 }
 
 /// Everything the tests and checks use beyond Rust itself.
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 10] = [
     Need::new("ssh-keygen", &["openssh-client"]),
     // The tests start their own; where systemd runs, installing it would start another that
     // listens on all addresses.
@@ -45,6 +45,9 @@ const NEEDS: [Need; 7] = [
     // Both are only started, in a sandbox; this machine may well run without them.
     Need::new("systemd-run", &["systemd"]),
     Need::new("dbus-daemon", &["dbus"]),
+    Need::new("man", &["man-db"]),
+    Need::new("zsh", &["zsh"]),
+    Need::new("fish", &["fish"]),
 ];
 
 /// Sets up, tests, tidies. Every part runs even when one before it failed; the error names all that

@@ -35,6 +35,7 @@ mod lab;
 mod limits;
 mod login;
 mod order;
+mod package;
 mod passwords;
 mod passwords_bound;
 mod replay;
