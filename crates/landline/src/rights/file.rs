@@ -249,14 +249,17 @@ impl RightsFile {
         self.see(Some(seen));
         let rules = Arc::new(rules);
         if is_new {
-            self.rules.send_replace(rules.clone());
-            if let Some(audit) = &self.audit {
-                let loaded = Activity::RightsLoaded {
-                    users: rules.user_count(),
-                    hash: LineHash::of(text.as_bytes()).to_string(),
-                };
-                audit.note(loaded, Priority::Exempt);
-            }
+            let loaded = Activity::RightsLoaded {
+                users: rules.user_count(),
+                hash: LineHash::of(text.as_bytes()).to_string(),
+            };
+            self.rules.send_modify(|current| {
+                current.clone_from(&rules);
+                // Here it is after the change, and before what the change ends.
+                if let Some(audit) = &self.audit {
+                    audit.note(loaded, Priority::Exempt);
+                }
+            });
         }
         Ok(rules)
     }
