@@ -345,12 +345,12 @@ mod tests {
 
     #[test]
     fn all_above_leaves_out_what_is_excepted() {
-        let text = "use crate::{Error, net::Channel, files::Partials};";
+        let text = "use crate::{Error, net::Channel, files::ManifestStore};";
         assert_eq!(
             found("admin/mod.rs", text),
             [
                 "crates/landline/src/admin/mod.rs:1: `admin` may not use `error` (`crate::Error`): see the table in ARCHITECTURE.md",
-                "crates/landline/src/admin/mod.rs:1: `admin` may not use `files` (`crate::files::Partials`): see the table in ARCHITECTURE.md",
+                "crates/landline/src/admin/mod.rs:1: `admin` may not use `files` (`crate::files::ManifestStore`): see the table in ARCHITECTURE.md",
             ]
         );
     }

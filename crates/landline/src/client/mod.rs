@@ -13,7 +13,7 @@ use crate::{
     Error, Side,
     admin::{self, messages::Who},
     crypto::Fingerprint,
-    files::Partials,
+    files::ManifestStore,
     keys::UserKey,
     login::{
         self, AuthMethod, Credential, FirstRequest, Invite, KnownServer, Login, MachineName, Pins,
@@ -107,17 +107,17 @@ impl Client {
         })
     }
 
-    /// The unfinished copies to this client; removes those that cannot be resumed.
+    /// The manifests of this client; removes expired ones.
     ///
     /// # Errors
     /// [`Error::State`].
     ///
     /// # Blocking
     /// Reads and removes files.
-    pub fn partials(&self) -> Result<Partials, Error> {
-        let partials = Partials::open(&self.folder)?;
-        partials.sweep()?;
-        Ok(partials)
+    pub fn manifests(&self) -> Result<ManifestStore, Error> {
+        let manifests = ManifestStore::open(&self.folder)?;
+        manifests.sweep()?;
+        Ok(manifests)
     }
 
     /// The known servers.

@@ -1,4 +1,4 @@
-//! The client's half of `put` and `get`.
+//! The client's part of `put` and `get`.
 
 use std::{io::Write, sync::Arc};
 
@@ -7,55 +7,58 @@ use landline_proto::{ErrorCode, Message, Name, ProtocolError};
 use super::{
     Algorithm, Copied, Input, Progress,
     digest::BLOCK_BYTES,
+    manifests::{Manifest, ManifestStore},
     messages::{FILE, FileInfo, Get, Have, Put, READY, Ready, SourceId},
-    partial::{Manifest, Partials},
     receiver::{self, Sink},
     sender,
     staging::{self, Plan, Staging},
 };
 use crate::{Error, crypto::Fingerprint, net::Channel, paths::Destination};
 
-/// Where a fetched file goes.
+/// The destination of a fetched file.
 pub enum Output {
-    /// A file, which appears whole or not at all.
+    /// A file, which is replaced atomically.
     File(Box<Place>),
-    /// A stream, with its name for people. What was written stays written even if the copy fails.
+    /// A stream, with its display name. A failed transfer may have written some bytes.
     Stream(Box<dyn Write + Send>, &'static str),
 }
 
-/// The place for a fetched file.
+/// The file to write, and what an earlier attempt left of it.
 pub struct Place {
-    /// Where it is.
+    /// The file's path, with its open folder.
     pub destination: Destination,
-    /// Whether a file that is there is replaced.
+    /// Whether to replace an existing file.
     pub replace: bool,
-    /// What is known of an earlier try; see [`Earlier::find`].
-    pub earlier: Earlier,
+    /// The earlier attempt; see [`EarlierAttempt::find`].
+    pub earlier: EarlierAttempt,
 }
 
-/// What an earlier try at fetching a file has left, if there was one; locked against other
-/// processes for as long as this lives.
-pub struct Earlier {
+/// What an earlier attempt to fetch a file left, if there was one.
+///
+/// Locked against other processes until it is dropped.
+pub struct EarlierAttempt {
     manifest: Option<Manifest>,
     is_named: bool,
     have: Option<Have>,
 }
 
-impl Earlier {
-    /// Looks for an earlier try at fetching `path` from the server with this fingerprint to this
-    /// place. Blocking.
+impl EarlierAttempt {
+    /// Looks for an earlier attempt to fetch `path` from `server` to `destination`.
     ///
     /// # Errors
     /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads the disk, and may wait some seconds for another attempt.
     pub fn find(
-        partials: &Partials,
+        manifests: &ManifestStore,
         server: &Fingerprint,
         path: &Name,
         destination: &Destination,
     ) -> Result<Self, Error> {
-        match partials.claim(&[b"get", server.bytes(), &path.0, &destination.path_bytes()])? {
+        match manifests.lock(&[b"get", server.bytes(), &path.0, &destination.path_bytes()])? {
             Some(manifest) => {
-                let have = staging::retained(destination, &manifest)?
+                let have = staging::find_resumable(destination, &manifest)?
                     .map(|(source, offset)| Have { source, offset });
                 Ok(Self {
                     manifest: Some(manifest),
@@ -64,31 +67,31 @@ impl Earlier {
                 })
             }
             None => Ok(Self {
-                manifest: partials.unnamed()?,
+                manifest: manifests.anonymous()?,
                 is_named: false,
                 have: None,
             }),
         }
     }
 
-    /// Forgets it: the copy begins anew.
+    /// Drops what the attempt left, so that the transfer starts over.
     ///
     /// # Errors
-    /// What the system says.
+    /// [`Error::State`] or `io` of the manifest.
     pub fn forget(&mut self) -> Result<(), Error> {
         self.have = None;
         self.manifest
             .as_mut()
-            .map_or(Ok(()), |manifest| manifest.keep(0))
+            .map_or(Ok(()), |manifest| manifest.truncate(0))
     }
 
-    /// What to ask the rest for.
+    /// What the client has, for the request.
     pub(crate) fn have(&self) -> Option<Have> {
         self.have.clone()
     }
 }
 
-/// The request that stores `input`.
+/// Makes the request that stores `input`.
 pub fn put_request(
     input: &Input,
     path: Name,
@@ -97,7 +100,7 @@ pub fn put_request(
     restart: bool,
 ) -> Put {
     let source = match input {
-        // What is shorter than a block has nothing to resume.
+        // A shorter file has no whole block to resume behind.
         Input::File(source) if source.length > BLOCK_BYTES => Some(SourceId::of(source)),
         _ => None,
     };
@@ -114,12 +117,12 @@ pub fn put_request(
     }
 }
 
-/// Stores a file, after [`put_request`] of `input` was sent. Returns also the path that the server
-/// gave it.
+/// Stores a file, after [`put_request`] was sent. Returns also the path on the server.
 ///
 /// # Errors
-/// `source-changed` and `io` for the input, what the server says, [`Error::Protocol`],
-/// [`Error::Lost`]. After an error tell the server ([`Error::to_peer`]) and close.
+/// `source-changed` and `io` for the input, errors of the server, [`Error::Protocol`],
+/// [`Error::Lost`]. The caller then has to report the error to the server ([`Error::to_peer`])
+/// and close.
 pub async fn put(
     channel: &mut Channel,
     input: Input,
@@ -132,7 +135,7 @@ pub async fn put(
     Ok((sent, ready.path.0))
 }
 
-/// The request that fetches `path` to `output`.
+/// Makes the request that fetches `path` to `output`.
 pub fn get_request(path: Name, output: &Output) -> Get {
     let have = match output {
         Output::File(place) => place.earlier.have(),
@@ -141,12 +144,12 @@ pub fn get_request(path: Name, output: &Output) -> Get {
     Get { path, have }
 }
 
-/// Fetches a file, after [`get_request`] for `output` was sent.
+/// Fetches a file, after [`get_request`] was sent.
 ///
 /// # Errors
-/// `exists`, `no-space` and `io` for the output, `digest-mismatch`, what the server says,
-/// [`Error::Protocol`], [`Error::Lost`]. After an error tell the server ([`Error::to_peer`]) and
-/// close.
+/// `exists`, `no-space` and `io` for the output, `digest-mismatch`, errors of the server,
+/// [`Error::Protocol`], [`Error::Lost`]. The caller then has to report the error to the server
+/// ([`Error::to_peer`]) and close.
 pub async fn get(
     channel: &mut Channel,
     output: Output,
@@ -156,7 +159,7 @@ pub async fn get(
     check_mode(file.mode)?;
     check_offset(FileInfo::TYPE, file.offset, Some(file.length))?;
     let sink = match output {
-        Output::Stream(..) if file.offset > 0 => return Err(unwanted_offset(FileInfo::TYPE)),
+        Output::Stream(..) if file.offset > 0 => return Err(bad_offset(FileInfo::TYPE)),
         Output::Stream(stream, name) => Sink::Stream(stream, name),
         Output::File(place) => {
             let Place {
@@ -182,7 +185,7 @@ pub async fn get(
     if sink.position() != file.offset {
         return Err(Error::here(
             ErrorCode::Io,
-            "what was there of the file is gone; the next try begins anew",
+            "the staging file of the earlier attempt is gone; the next attempt starts over",
         ));
     }
     progress.begin(Some(file.length), file.offset);
@@ -201,22 +204,25 @@ pub async fn get(
     Ok(copied)
 }
 
-/// What is there from an earlier try: whole blocks, and not all of it.
+/// Checks an offset to resume at: whole blocks, and less than the whole file.
 pub(super) fn check_offset(kind: &str, offset: u64, length: Option<u64>) -> Result<(), Error> {
-    let sound = offset == 0
+    let is_valid = offset == 0
         || offset.is_multiple_of(BLOCK_BYTES) && length.is_some_and(|length| offset < length);
-    if sound {
+    if is_valid {
         Ok(())
     } else {
-        Err(unwanted_offset(kind))
+        Err(bad_offset(kind))
     }
 }
 
-fn unwanted_offset(kind: &str) -> Error {
-    ProtocolError::BadHeader(format!("in {kind:?}: \"offset\" is not what can be there")).into()
+fn bad_offset(kind: &str) -> Error {
+    ProtocolError::BadHeader(format!(
+        "in {kind:?}: \"offset\" is not one that can be resumed at"
+    ))
+    .into()
 }
 
-/// Permission bits from the wire.
+/// Checks permission bits from the peer.
 pub(super) fn check_mode(mode: u32) -> Result<(), Error> {
     if mode <= 0o777 {
         return Ok(());

@@ -1,5 +1,7 @@
-//! A file's digest: BLAKE3, built from the subtree of each 8 MiB block, so that blocks can be kept
-//! and checked one by one; or SHA-256, for clients that lack it.
+//! Digests of files.
+//!
+//! BLAKE3 is built from the subtrees of 8 MiB blocks, so that each block can be kept and checked on
+//! its own. SHA-256 is for clients that lack BLAKE3.
 
 use std::{fmt, str::FromStr};
 
@@ -11,28 +13,30 @@ use blake3::{
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// The bytes of a block. A power of two of at least BLAKE3's chunk of 1 KiB, so that every block is
-/// a subtree.
+/// The length of a block in bytes.
+///
+/// A power of two, and at least BLAKE3's chunk of 1 KiB, so that every block is a subtree.
 pub(super) const BLOCK_BYTES: u64 = 8 * 1024 * 1024;
 
-/// How a digest is made.
+/// The hash function of a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
-    /// BLAKE3, which can be made block by block: with it a copy can be resumed.
+    /// BLAKE3, which is hashed block by block: with it a transfer can be resumed.
     #[default]
     Blake3,
-    /// SHA-256, for clients that have nothing else.
+    /// SHA-256, for clients that lack BLAKE3.
     Sha256,
 }
 
-/// The digest of a file's content, written `blake3:` or `sha256:` and 64 lower-case hexadecimal
-/// digits.
+/// The digest of a file.
+///
+/// As text it is `blake3:` or `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Digest {
-    /// Its BLAKE3.
+    /// A BLAKE3 hash.
     Blake3(Hash),
-    /// Its SHA-256.
+    /// A SHA-256 hash.
     Sha256([u8; 32]),
 }
 
@@ -51,7 +55,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// The text is not `blake3:` or `sha256:` and 64 lower-case hexadecimal digits.
+/// The error for text that is not a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a digest is \"blake3:\" or \"sha256:\" and 64 lower-case hexadecimal digits")]
 pub struct DigestError;
@@ -85,26 +89,27 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// The hash of one whole block as a subtree of its file, at its place in it.
+/// The hash of one whole block as a subtree of its file, which depends on the block's offset.
 pub(super) type BlockHash = ChainingValue;
 
-/// Hashes content as it streams by, block by block.
+/// Hashes a stream of content, block by block.
 #[derive(Default)]
 pub struct ContentHasher {
-    /// The hashes of the blocks that are complete and were followed by more.
+    /// The hashes of complete blocks that are followed by more bytes.
     blocks: Vec<BlockHash>,
     block: Hasher,
     length: u64,
-    /// How many blocks [`take_blocks`](Self::take_blocks) has handed out or passed over.
+    /// The number of blocks that [`take_blocks`](Self::take_blocks) has returned or skipped.
     taken: usize,
-    /// In place of all that, where it is this digest that is wanted.
+    /// Used instead of the other fields for a SHA-256 digest.
     sha256: Option<Sha256>,
 }
 
 impl ContentHasher {
-    /// A hasher for what begins at block `first`. Before [`finish`](Self::finish) every earlier
-    /// block has to be told by [`set_block`](Self::set_block), and something has to come after
-    /// them.
+    /// Creates a hasher for content that begins at block `first`.
+    ///
+    /// Before [`finish`](Self::finish), every earlier block must be set by
+    /// [`set_block`](Self::set_block), and more bytes must follow them.
     pub(super) fn starting_at(first: usize) -> Self {
         let length = first as u64 * BLOCK_BYTES;
         let mut block = Hasher::new();
@@ -118,7 +123,7 @@ impl ContentHasher {
         }
     }
 
-    /// A hasher for a digest by this algorithm of all the content.
+    /// Creates a hasher for whole content.
     pub fn new(algorithm: Algorithm) -> Self {
         let sha256 = (algorithm == Algorithm::Sha256).then(|| Sha256::new(&SHA256));
         Self {
@@ -127,15 +132,16 @@ impl ContentHasher {
         }
     }
 
-    /// Says what a block's hash is that was not hashed here, or has changed.
+    /// Sets the hash of a block that was hashed elsewhere or has changed.
     pub(super) fn set_block(&mut self, index: usize, hash: BlockHash) {
         if let Some(block) = self.blocks.get_mut(index) {
             *block = hash;
         }
     }
 
-    /// The blocks that were completed since this was last called, with their places; none where
-    /// there are no block hashes.
+    /// Returns the blocks that were completed since the last call, with their indexes.
+    ///
+    /// SHA-256 has no block hashes.
     pub(super) fn take_blocks(&mut self) -> Vec<(usize, BlockHash)> {
         if self.sha256.is_some() {
             return Vec::new();
@@ -151,7 +157,7 @@ impl ContentHasher {
             .collect()
     }
 
-    /// The next bytes.
+    /// Hashes the next bytes.
     pub fn update(&mut self, mut bytes: &[u8]) {
         if let Some(sha256) = &mut self.sha256 {
             sha256.update(bytes);
@@ -162,7 +168,7 @@ impl ContentHasher {
             let mut room = BLOCK_BYTES - self.block.count();
             if room == 0 {
                 self.blocks.push(self.block.finalize_non_root());
-                // Made anew, not reset: a reset keeps the old offset.
+                // A new hasher, because a reset would keep the old offset.
                 self.block = Hasher::new();
                 self.block.set_input_offset(self.length);
                 room = BLOCK_BYTES;
@@ -175,12 +181,12 @@ impl ContentHasher {
         }
     }
 
-    /// The bytes so far.
+    /// The number of bytes so far.
     pub(crate) fn length(&self) -> u64 {
         self.length
     }
 
-    /// The digest of all the bytes so far.
+    /// Computes the digest of all bytes so far.
     pub fn finish(&self) -> Digest {
         if let Some(sha256) = &self.sha256 {
             let mut hash = [0; 32];
@@ -203,7 +209,7 @@ impl ContentHasher {
     }
 }
 
-/// The hash of a subtree of whole blocks, the last of which may be short.
+/// Hashes a subtree of blocks, of which the last may be short.
 fn subtree(blocks: &[ChainingValue]) -> ChainingValue {
     match blocks {
         [block] => *block,
@@ -214,7 +220,9 @@ fn subtree(blocks: &[ChainingValue]) -> ChainingValue {
     }
 }
 
-/// BLAKE3's rule: the left subtree is the largest power of two that leaves something to the right.
+/// Splits a subtree by BLAKE3's rule.
+///
+/// The left part is the largest power of two that leaves at least one block to the right.
 fn split(blocks: &[ChainingValue]) -> (&[ChainingValue], &[ChainingValue]) {
     let left = blocks.len().div_ceil(2).next_power_of_two();
     blocks.split_at(left.min(blocks.len()))
@@ -225,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equals_blake3_of_the_whole_at_every_boundary() {
+    fn digest_equals_blake3_at_every_block_boundary() {
         let block = usize::try_from(BLOCK_BYTES).unwrap();
         let content: Vec<u8> = (0..5 * block + 7)
             .map(|i| (i * 31 + i / 1009) as u8)
@@ -260,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_hashed_apart_make_the_same_digest() {
+    fn separately_hashed_blocks_give_same_digest() {
         let block = usize::try_from(BLOCK_BYTES).unwrap();
         let content: Vec<u8> = (0..3 * block + 9)
             .map(|i| (i * 31 + i / 1009) as u8)
@@ -283,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn sha256_is_that_of_the_whole_however_it_comes() {
+    fn sha256_does_not_depend_on_pieces() {
         for pieces in [
             vec![&b""[..]],
             vec![&b"abc"[..]],
@@ -305,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_survives_being_written() {
+    fn digest_text_round_trips() {
         let digest = Digest::Blake3(blake3::hash(b"x"));
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert!(digest.to_string().to_uppercase().parse::<Digest>().is_err());
@@ -317,7 +325,7 @@ mod tests {
         assert_ne!(
             other.parse(),
             Ok(digest),
-            "by another algorithm it is another digest"
+            "digests of different algorithms differ"
         );
         assert!(
             digest

@@ -23,165 +23,167 @@ macro_rules! message {
 
 const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
 
-/// Server: between two requests.
+/// Server: waits for a request.
 pub(super) static REQUESTS: ProtocolState = ProtocolState::new(
     "files-requests",
     &[MessageRule::new("put"), MessageRule::new("get")],
 );
-/// Client: `put` was sent.
+/// Client: has sent `put`.
 pub(super) static READY: ProtocolState =
     ProtocolState::new("files-ready", &[MessageRule::new("ready"), ERROR]);
-/// Client: `get` was sent.
+/// Client: has sent `get`.
 pub(super) static FILE: ProtocolState =
     ProtocolState::new("files-file", &[MessageRule::new("file"), ERROR]);
-/// Receiver: the content is next.
+/// Receiver: waits for content.
 pub(super) static RECEIVER_DATA: ProtocolState = ProtocolState::new(
     "files-receiver-data",
     &[MessageRule::open("data", u64::MAX), ERROR],
 );
-/// Receiver: the body is over.
+/// Receiver: has received the body.
 pub(super) static RECEIVER_FINISH: ProtocolState = ProtocolState::new(
     "files-receiver-finish",
     &[MessageRule::new("finish"), ERROR],
 );
-/// Sender: while it sends, and after its `finish`.
+/// Sender: sends content, or has sent `finish`.
 pub(super) static SENDER: ProtocolState = ProtocolState::new(
     "files-sender",
     &[MessageRule::new("done"), MessageRule::new("again"), ERROR],
 );
 
-/// Client: store a file.
+/// Client: stores a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Put {
-    /// Where.
+    /// The file or folder to write to.
     pub path: Name,
-    /// The file's own name, used below `path` if that is a folder.
+    /// The file's name, used if `path` is a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
-    /// Bytes of content; `None` where that is not known.
+    /// The file's length in bytes, if it is known.
     #[serde(deserialize_with = "present")]
     pub length: Option<u64>,
     /// Permission bits for a new file, at most 0o777.
     pub mode: u32,
-    /// Whether a file that has the name is replaced.
+    /// Whether to replace an existing file.
     pub replace: bool,
-    /// The source's identity: with it the copy can be resumed.
+    /// The source's identity, with which the transfer can be resumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceId>,
-    /// Whether to forget what an earlier try has left.
+    /// Whether to start over instead of resuming.
     #[serde(default)]
     pub restart: bool,
-    /// That of the digest that `finish` will have.
+    /// The algorithm of the digest in `finish`.
     #[serde(default)]
     pub algorithm: Algorithm,
 }
 message!(Put = "put");
 
-/// Server: it will be stored.
+/// Server: is ready for the content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ready {
-    /// The final path.
+    /// The file's final path.
     pub path: Name,
-    /// Where in the content to begin: what comes before is there from an earlier try. Whole
-    /// blocks.
+    /// Where the client has to begin, in whole blocks. An earlier attempt left the bytes before.
     #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
 message!(Ready = "ready");
 
-/// Client: send a file.
+/// Client: fetches a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Get {
-    /// Which.
+    /// The file to fetch.
     pub path: Name,
-    /// What the client has of it from an earlier try.
+    /// What the client has from an earlier attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub have: Option<Have>,
 }
 message!(Get = "get");
 
-/// What is there of a file from an earlier try.
+/// What an earlier attempt left of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Have {
-    /// The identity that the file had.
+    /// The file's identity at that time.
     pub source: SourceId,
-    /// How much is there, in whole blocks.
+    /// The number of bytes, in whole blocks.
     #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
 
-/// Server: it follows.
+/// Server: describes the file that follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileInfo {
-    /// Bytes of content.
+    /// The file's length in bytes.
     #[serde(deserialize_with = "integer")]
     pub length: u64,
-    /// Its permission bits.
+    /// The file's permission bits.
     pub mode: u32,
-    /// Its identity.
+    /// The file's identity.
     pub source: SourceId,
-    /// Where in the content `data` begins: what the client has, or 0 if the file is another now.
+    /// Where `data` begins: what the client has, or 0 if the file has changed.
     #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
 message!(FileInfo = "file");
 
-/// Sender: content is the body.
+/// Sender: carries content as the body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Data {
-    /// Where in the content it begins.
+    /// The offset of the body in the content.
     #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
 message!(Data = "data");
 
-/// Sender: that was all of it.
+/// Sender: has sent all of the content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Finish {
-    /// Bytes of content in all.
+    /// The length of the whole content in bytes.
     #[serde(deserialize_with = "integer")]
     pub length: u64,
-    /// The digest of all the content.
+    /// The digest of the whole content.
     pub digest: Digest,
 }
 message!(Finish = "finish");
 
-/// Receiver: some of what was there from an earlier try is not what it was; send it once more.
+/// Receiver: requests damaged blocks of an earlier attempt again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Again {
-    /// Where it begins. Whole blocks.
+    /// The offset of the blocks in bytes.
     #[serde(deserialize_with = "integer")]
     pub offset: u64,
-    /// How much it is. Whole blocks.
+    /// The length of the blocks in bytes.
     #[serde(deserialize_with = "integer")]
     pub length: u64,
 }
 message!(Again = "again");
 
-/// Receiver: verified, on stable storage, under its final name.
+/// Receiver: has verified, synced and renamed the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Done {
-    /// Bytes of content.
+    /// The file's length in bytes.
     #[serde(deserialize_with = "integer")]
     pub length: u64,
-    /// The content's digest.
+    /// The file's digest.
     pub digest: Digest,
 }
 message!(Done = "done");
 
-/// What a file is known by, so that a resumed copy is of one and the same: opaque to the peer, 1 to
-/// 64 hexadecimal digits.
+/// Identifies a version of a source file, so that a resumed transfer has one source.
+///
+/// It is 1 to 64 lower-case hexadecimal digits, opaque to the peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct SourceId(String);
 
-/// The text is not 1 to 64 lower-case hexadecimal digits.
+/// The error for text that is not a source's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a source's identity is 1 to 64 lower-case hexadecimal digits")]
 pub struct SourceIdError;
 
 impl SourceId {
-    /// The identity that this file has now: a hash that tells the peer nothing else.
+    /// Computes the identity of this file as it is now.
+    ///
+    /// It is a hash, which reveals nothing else to the peer.
     pub(crate) fn of(source: &SourceFile) -> Self {
         let mut hasher = blake3::Hasher::new();
         for number in source.identity().numbers() {
@@ -215,7 +217,7 @@ impl<'de> Deserialize<'de> for SourceId {
     }
 }
 
-/// A key that has to be there, though it may be null.
+/// Deserializes a key that must be present, though it may be null.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     #[derive(Deserialize)]
     struct Integer(#[serde(deserialize_with = "integer")] u64);

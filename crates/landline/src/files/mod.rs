@@ -1,34 +1,33 @@
-//! Copying files (`docs/protocol.md` section 8): one file either way, verified to the last byte,
-//! whole or not at all.
+//! The service `files`: copies one file in either direction (`docs/protocol.md` section 8).
 //!
-//! Put and get are one exchange with the roles exchanged, so both sides share the sender and the
-//! receiver.
+//! Transfers are verified and atomic. `put` and `get` are the same exchange with the roles
+//! swapped, so client and server share the sender and the receiver.
 
+mod active;
 pub mod client;
 mod digest;
+mod manifests;
 pub mod messages;
-mod partial;
 mod progress;
 mod quota;
 mod receiver;
-mod retained;
-mod running;
+mod rehash;
 mod sender;
 pub(crate) mod server;
 mod staging;
 
-pub use client::{Earlier, Output, Place};
+pub use client::{EarlierAttempt, Output, Place};
 pub use digest::{Algorithm, ContentHasher, Digest};
-pub use partial::Partials;
+pub use manifests::ManifestStore;
 pub use progress::Progress;
-pub(crate) use quota::Allowance;
+pub(crate) use quota::QuotaReservation;
 pub use sender::Input;
 
-/// A copy that is done: what was copied, and the digest that both sides found.
+/// A completed transfer, with the digest that both sides computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copied {
-    /// Bytes of content.
+    /// The file's length in bytes.
     pub length: u64,
-    /// The content's digest.
+    /// The file's digest.
     pub digest: Digest,
 }

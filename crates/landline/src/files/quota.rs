@@ -1,4 +1,4 @@
-//! What counts against a user's quota of bytes and files.
+//! Reserves bytes and files of a user's quota.
 
 use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::Path};
 
@@ -11,34 +11,34 @@ use crate::{
     store::{StorageLimit, WorkStore},
 };
 
-/// What is counted ahead of content whose length is not known.
+/// Bytes to reserve ahead while the length is unknown.
 const STEP_BYTES: u64 = 8 << 20;
 
-/// The room that one copy takes of its user's quota: as a staging file while it is on its way, as
-/// the file afterwards. What is there to be resumed goes on counting.
-pub(crate) struct Allowance {
+/// The part of a user's quota that one transfer takes.
+///
+/// It counts for the staging file first, and for the final file after the commit. A staging file
+/// that is kept to be resumed still counts.
+pub(crate) struct QuotaReservation {
     store: WorkStore,
     user: UserName,
     quota: Quota,
     staging: Vec<u8>,
     place: Vec<u8>,
-    /// The bytes that are counted.
-    covered: Option<u64>,
+    reserved: Option<u64>,
 }
 
-impl fmt::Debug for Allowance {
+impl fmt::Debug for QuotaReservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Allowance")
+        f.debug_struct("QuotaReservation")
             .field("user", &self.user)
-            .field("covered", &self.covered)
+            .field("reserved", &self.reserved)
             .finish_non_exhaustive()
     }
 }
 
-impl Allowance {
-    /// Of a user who has a quota of bytes or files; `None` for one who has not, of whom nothing is
-    /// counted.
-    pub(crate) fn of(store: &WorkStore, user: &UserName, quota: Quota) -> Option<Self> {
+impl QuotaReservation {
+    /// Creates an empty reservation. Returns `None` for a user without a quota.
+    pub(crate) fn for_user(store: &WorkStore, user: &UserName, quota: Quota) -> Option<Self> {
         let is_limited = quota.bytes.is_some() || quota.files.is_some();
         is_limited.then(|| Self {
             store: store.clone(),
@@ -46,16 +46,19 @@ impl Allowance {
             quota,
             staging: Vec::new(),
             place: Vec::new(),
-            covered: None,
+            reserved: None,
         })
     }
 
-    /// Takes the room for a copy of `length` bytes, as far as that is known, that is staged at
-    /// `staging` and becomes `place`, whose own room it gets if that is a file of the same
-    /// user. Blocking.
+    /// Reserves `length` bytes for the staging file `staging`, which will replace `place`.
+    ///
+    /// If `place` is a file of the same user, its bytes count for the transfer.
     ///
     /// # Errors
     /// `no-space`, [`Error::State`].
+    ///
+    /// # Blocking
+    /// Writes to the database.
     pub(crate) fn begin(
         &mut self,
         staging: &Path,
@@ -64,58 +67,67 @@ impl Allowance {
     ) -> Result<(), Error> {
         self.staging = staging.as_os_str().as_bytes().to_vec();
         self.place = place.as_os_str().as_bytes().to_vec();
-        self.take(length.unwrap_or(0))
+        self.set_reserved(length.unwrap_or(0))
     }
 
-    /// Makes sure that there is room for so many bytes in all. Blocking.
+    /// Reserves at least `bytes` in all.
     ///
     /// # Errors
     /// `no-space`, [`Error::State`].
-    pub(crate) fn cover(&mut self, bytes: u64) -> Result<(), Error> {
-        if self.covered.is_some_and(|covered| bytes <= covered) {
+    ///
+    /// # Blocking
+    /// May write to the database.
+    pub(crate) fn reserve(&mut self, bytes: u64) -> Result<(), Error> {
+        if self.reserved.is_some_and(|reserved| bytes <= reserved) {
             return Ok(());
         }
-        match self.take(bytes.saturating_add(STEP_BYTES)) {
+        match self.set_reserved(bytes.saturating_add(STEP_BYTES)) {
             Err(Error::Failed {
                 code: ErrorCode::NoSpace,
                 ..
-            }) => self.take(bytes),
+            }) => self.set_reserved(bytes),
             done => done,
         }
     }
 
-    /// The copy has its final name, and so many bytes. Blocking.
+    /// Counts the final file, of `bytes` bytes, instead of the staging file.
     ///
     /// # Errors
     /// [`Error::State`].
-    pub(crate) fn settle(&self, bytes: u64) -> Result<(), Error> {
+    ///
+    /// # Blocking
+    /// Writes to the database.
+    pub(crate) fn commit(&self, bytes: u64) -> Result<(), Error> {
         self.store
-            .settle_stored(&self.user, &self.staging, &self.place, bytes)
+            .commit_stored(&self.user, &self.staging, &self.place, bytes)
     }
 
-    /// The copy is gone. Blocking.
+    /// Releases the reservation of a staging file that was removed.
+    ///
+    /// # Blocking
+    /// Writes to the database.
     pub(crate) fn release(&self) {
-        // What stays counted by mistake is found out when the quota is full.
+        // A full quota is counted again, which corrects a failure here.
         let _ = self.store.forget_stored(&self.staging);
     }
 
-    fn take(&mut self, bytes: u64) -> Result<(), Error> {
+    fn set_reserved(&mut self, bytes: u64) -> Result<(), Error> {
         let reserve = || {
             self.store
                 .reserve_stored(&self.user, &self.staging, &self.place, bytes, self.limit())
         };
         if !reserve()? {
-            self.forget_what_is_gone()?;
+            self.forget_missing_files()?;
             if !reserve()? {
-                return Err(self.is_full());
+                return Err(self.full_error());
             }
         }
-        self.covered = Some(bytes);
+        self.reserved = Some(bytes);
         Ok(())
     }
 
-    /// Files may have been removed by others than us: those do not count.
-    fn forget_what_is_gone(&self) -> Result<(), Error> {
+    /// Stops counting files that other programs have removed.
+    fn forget_missing_files(&self) -> Result<(), Error> {
         for path in self.store.stored_paths(&self.user)? {
             if path != self.staging && local::is_missing(Path::new(OsStr::from_bytes(&path))) {
                 self.store.forget_stored(&path)?;
@@ -131,7 +143,7 @@ impl Allowance {
         }
     }
 
-    fn is_full(&self) -> Error {
+    fn full_error(&self) -> Error {
         let limit = |limit: Option<u64>, what: &str| limit.map(|limit| format!("{limit} {what}"));
         let limits = [
             limit(self.quota.bytes, "bytes"),

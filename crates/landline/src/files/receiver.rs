@@ -1,4 +1,4 @@
-//! The side that gets the content. The task decrypts while one thread hashes and writes.
+//! The receiver of a transfer. The task decrypts while one thread hashes and writes.
 
 use std::{io::Write, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use super::{
     Algorithm, ContentHasher, Copied, Progress,
     digest::{BLOCK_BYTES, BlockHash},
     messages::{Again, Data, Done, Finish, RECEIVER_DATA, RECEIVER_FINISH},
-    retained::{Retained, differences},
+    rehash::{BlockRehash, find_differences},
     sender::mismatch,
     staging::Staging,
 };
@@ -20,22 +20,23 @@ use crate::{
 
 /// How many buffers may wait for the disk: with [`BUFFER_BYTES`], 3 MiB.
 const BUFFERS: usize = 6;
-/// A buffer that is partly full goes to the disk after this time without content, so that a
-/// connection that stalls holds no memory.
+/// How long a partly filled buffer waits for more bytes before it is written.
+///
+/// A stalled connection therefore holds no memory.
 const STALL_TIME: Duration = Duration::from_millis(500);
-/// What is hashed and written at once.
+/// Bytes that are hashed and written at once.
 const BUFFER_BYTES: usize = 512 * 1024;
-/// A TLS record's content: what may come on top of a buffer that is nearly full.
+/// The content of one TLS record, which may arrive when a buffer is nearly full.
 const RECORD_BYTES: usize = 16 * 1024;
 
-/// Where content goes: a file in the making, or a stream with its name for people.
+/// The destination of the content: a staging file, or a stream with its display name.
 pub(super) enum Sink {
     File(Box<Staging>),
     Stream(Box<dyn Write + Send>, &'static str),
 }
 
 impl Sink {
-    /// What is there from an earlier try, in bytes; then, where the next bytes go.
+    /// The offset at which the next bytes are written.
     pub(super) fn position(&self) -> u64 {
         match self {
             Self::File(staging) => staging.position(),
@@ -52,28 +53,27 @@ impl Sink {
         }
     }
 
-    fn block_written(&mut self, index: usize, hash: BlockHash) -> Result<(), Error> {
+    fn record_block(&mut self, index: usize, hash: BlockHash) -> Result<(), Error> {
         match self {
-            Self::File(staging) => staging.block_written(index, hash),
+            Self::File(staging) => staging.record_block(index, hash),
             Self::Stream(..) => Ok(()),
         }
     }
 
-    /// Lets the next bytes go elsewhere.
     fn set_position(&mut self, position: u64) {
         if let Self::File(staging) = self {
             staging.set_position(position);
         }
     }
 
-    /// What is there is of no use: it is not kept to be resumed.
-    fn spoil(&mut self) {
+    /// Marks the content as unusable: it will not be kept to be resumed.
+    fn discard(&mut self) {
         if let Self::File(staging) = self {
             staging.discard();
         }
     }
 
-    /// Makes it all durable and visible.
+    /// Makes the content durable and visible.
     fn commit(self) -> Result<(), Error> {
         match self {
             Self::File(staging) => staging.commit(),
@@ -84,46 +84,50 @@ impl Sink {
     }
 }
 
-/// Receives the content of `length` bytes (`None` where that is not known) behind what `sink` has,
-/// and `finish`, which has a digest by this algorithm; asks again for blocks of an earlier try that
-/// are not what they were; verifies, and commits, unless `objection` says at the last moment why
-/// not. What is to be done once that is so is `committed`: in the same thread, which goes on when
-/// this is dropped. What is left is to [`acknowledge`].
+/// Receives, verifies and commits the content that `sink` lacks, then calls `on_commit`.
+///
+/// `length` is that of the whole content, if it is known. `algorithm` is that of the digest in
+/// `finish`. Damaged blocks of an earlier attempt are requested again. `check_commit` may still
+/// prevent the commit.
+///
+/// The caller has to [`acknowledge`] the transfer.
 ///
 /// # Errors
-/// `digest-mismatch`, `no-space` and `io` here, what the peer says, [`Error::Protocol`], or
-/// [`Error::Lost`]. The output has been dropped then; what is there of a file may be kept to be
-/// resumed.
+/// `digest-mismatch`, `no-space` and `io` of this side, errors of the peer, [`Error::Protocol`],
+/// or [`Error::Lost`]. The sink is dropped then, and a staging file may be kept to be resumed.
+///
+/// # Cancel safety
+/// Not cancel-safe. Once the commit has begun, `on_commit` is called even if this is dropped.
 pub(super) async fn receive(
     channel: &mut Channel,
     length: Option<u64>,
     sink: Sink,
     algorithm: Algorithm,
     progress: &Arc<Progress>,
-    objection: impl FnOnce() -> Result<(), Error> + Send + 'static,
-    committed: impl FnOnce(&Copied) -> Result<(), Error> + Send + 'static,
+    check_commit: impl FnOnce() -> Result<(), Error> + Send + 'static,
+    on_commit: impl FnOnce(&Copied) -> Result<(), Error> + Send + 'static,
 ) -> Result<Copied, Error> {
     let offset = sink.position();
-    let (retained, expected) = match &sink {
+    let (rehash, expected) = match &sink {
         Sink::File(staging) if offset > 0 => {
-            let (file, expected) = staging.retained()?;
-            (Some(Retained::hash(file, offset)), expected)
+            let (file, expected) = staging.open_blocks()?;
+            (Some(BlockRehash::start(file, offset)), expected)
         }
         _ => (None, Vec::new()),
     };
     let rest = length.map(|length| length.saturating_sub(offset));
     let (mut sink, mut hasher, _) = receive_range(channel, sink, rest, algorithm, progress).await?;
     let mut finish = receive_finish(channel, &mut sink).await?;
-    if let Some(retained) = retained {
-        // A peer that has gone gives up the work.
+    if let Some(rehash) = rehash {
+        // A peer that disconnects cancels the work.
         let mut found = tokio::select! {
             biased;
-            hashes = retained.hashes() => hashes?,
+            hashes = rehash.hashes() => hashes?,
             error = channel.reader.interruption(&RECEIVER_FINISH) => return Err(error),
         };
         found.resize(expected.len(), [0; 32]);
-        for (offset, length) in differences(&expected, &found) {
-            progress.add_again(length);
+        for (offset, length) in find_differences(&expected, &found) {
+            progress.add_resent(length);
             channel.send(&Again { offset, length })?;
             channel.flush().await?;
             sink.set_position(offset);
@@ -148,13 +152,13 @@ pub(super) async fn receive(
         digest: hasher.finish(),
     };
     if finish.length != copied.length || finish.digest != copied.digest {
-        sink.spoil();
+        sink.discard();
         return Err(mismatch(finish.digest, copied.digest));
     }
     let commit = move || {
-        objection()?;
+        check_commit()?;
         sink.commit()?;
-        committed(&copied)
+        on_commit(&copied)
     };
     let finished = tokio::task::spawn_blocking(commit);
     finished
@@ -163,7 +167,7 @@ pub(super) async fn receive(
     Ok(copied)
 }
 
-/// Says `done`.
+/// Sends `done`.
 pub(super) async fn acknowledge(channel: &mut Channel, copied: &Copied) -> Result<(), Error> {
     channel.send(&Done {
         length: copied.length,
@@ -172,7 +176,7 @@ pub(super) async fn acknowledge(channel: &mut Channel, copied: &Copied) -> Resul
     channel.flush().await
 }
 
-/// Waits for `finish`. A source that has changed makes what is there useless.
+/// Waits for `finish`. If the source has changed, discards the content.
 async fn receive_finish(channel: &mut Channel, sink: &mut Sink) -> Result<Finish, Error> {
     match channel.receive(&RECEIVER_FINISH).await {
         Ok(header) => Ok(header.read()?),
@@ -185,17 +189,17 @@ async fn receive_finish(channel: &mut Channel, sink: &mut Sink) -> Result<Finish
                     ..
                 }
             ) {
-                sink.spoil();
+                sink.discard();
             }
             Err(error)
         }
     }
 }
 
-/// Blocks and their places.
+/// The hashes of blocks, with the blocks' indexes.
 type Blocks = Vec<(usize, BlockHash)>;
 
-/// Receives one `data` with its body, of `length` bytes, which goes to where the sink is.
+/// Receives one `data` with its body of `length` bytes, and writes it at the sink's position.
 async fn receive_range(
     channel: &mut Channel,
     sink: Sink,
@@ -211,10 +215,10 @@ async fn receive_range(
     let written = writing
         .await
         .map_err(|error| Error::here(ErrorCode::Io, error.to_string()))?;
-    // A writer that failed is the cause of whatever else failed.
+    // An error of the writer comes first: it is the cause of other errors.
     let (mut sink, hasher, blocks) = written?;
     if body? == BodyEnd::GivenUp {
-        // The next header says why; only an error will do.
+        // The next message must be an error, which says why.
         let short = ProtocolError::BodySize {
             declared: length.unwrap_or(0),
             found: sink.position(),
@@ -227,13 +231,13 @@ async fn receive_range(
     Ok((sink, hasher, blocks))
 }
 
-/// The body must begin where the last one ended, and be as long as the file was said to be.
+/// Checks that the body begins at `offset` and has the announced length.
 fn check_data(header: &Header, offset: u64, length: Option<u64>) -> Result<(), Error> {
     let data: Data = header.read()?;
     let bad =
         |what: &str| Err(ProtocolError::BadHeader(format!("in {:?}: {what}", Data::TYPE)).into());
     match (header.body(), length) {
-        _ if data.offset != offset => bad("\"offset\" is not where the content goes on"),
+        _ if data.offset != offset => bad("\"offset\" is not where the content continues"),
         (Some(BodySize::Known(size)), Some(length)) if size == length => Ok(()),
         (Some(BodySize::Unknown), None) => Ok(()),
         (Some(BodySize::Known(found)), Some(declared)) => {
@@ -243,15 +247,16 @@ fn check_data(header: &Header, offset: u64, length: Option<u64>) -> Result<(), E
     }
 }
 
-/// Passes the body to the writer, a buffer at a time. The writer ends when `filled` is dropped
-/// here.
+/// Passes the body to the writer, one buffer at a time.
+///
+/// Dropping `filled` ends the writer.
 async fn receive_body(
     channel: &mut Channel,
     filled: mpsc::Sender<Buffer>,
     progress: &Progress,
 ) -> Result<BodyEnd, Error> {
-    // The writer is gone only when it has failed, and then its error is the one that counts.
-    let failed = || Error::Lost("the copy was given up".into());
+    // The writer ends early only when it has failed. The caller reports that error instead.
+    let failed = || Error::Lost("the transfer was aborted".into());
     let buffers = channel.buffers().clone();
     loop {
         channel.reader.wait_for_input().await;
@@ -276,7 +281,7 @@ async fn receive_body(
     }
 }
 
-/// Hashes and writes until there is no more.
+/// Hashes and writes all buffers.
 fn write(
     mut sink: Sink,
     algorithm: Algorithm,
@@ -293,7 +298,7 @@ fn write(
         hasher.update(&buffer);
         sink.write(&buffer)?;
         for (index, hash) in hasher.take_blocks() {
-            sink.block_written(index, hash)?;
+            sink.record_block(index, hash)?;
             blocks.push((index, hash));
         }
     }

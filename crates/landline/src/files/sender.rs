@@ -1,4 +1,4 @@
-//! The side that has the content. One thread reads and hashes while the task encrypts and sends.
+//! The sender of a transfer. One thread reads and hashes while the task encrypts and sends.
 
 use std::{
     io::{self, Read},
@@ -13,7 +13,7 @@ use super::{
     ContentHasher, Copied, Progress,
     digest::{BLOCK_BYTES, BlockHash, Digest},
     messages::{Again, Data, Done, Finish, SENDER},
-    retained::Retained,
+    rehash::BlockRehash,
 };
 use crate::{
     Error,
@@ -24,16 +24,16 @@ use crate::{
 /// How many frames may be read ahead: 2 MiB.
 const FRAMES: usize = 8;
 
-/// What is sent.
+/// The content to send.
 pub enum Input {
     /// A regular file.
     File(Arc<SourceFile>),
-    /// A stream whose length is not known, with its name for people.
+    /// A stream of unknown length, with its display name.
     Stream(Box<dyn Read + Send>, &'static str),
 }
 
 impl Input {
-    /// Its length in bytes, if that is known.
+    /// The length in bytes, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Self::File(source) => Some(source.length),
@@ -41,7 +41,7 @@ impl Input {
         }
     }
 
-    /// Its permission bits; for a stream those of a new file.
+    /// The permission bits; for a stream those of a new file.
     pub(crate) fn mode(&self) -> u32 {
         match self {
             Self::File(source) => source.mode,
@@ -50,12 +50,13 @@ impl Input {
     }
 }
 
-/// Sends all of the content behind `offset`, `finish`, whatever is asked for again, and waits for
-/// `done`.
+/// Sends the content from `offset` on and `finish`, and waits for `done`.
+///
+/// Sends blocks again that the receiver finds damaged.
 ///
 /// # Errors
-/// `source-changed` and `io` for the input, what the peer says, or [`Error::Lost`].
-/// [`Channel::fail`] is to follow.
+/// `source-changed` and `io` for the input, errors of the peer, or [`Error::Lost`]. The caller
+/// then has to call [`Channel::fail`].
 pub(super) async fn send(
     channel: &mut Channel,
     input: Input,
@@ -66,8 +67,8 @@ pub(super) async fn send(
         Input::File(source) => Some(source.clone()),
         Input::Stream(..) => None,
     };
-    let retained = match &source {
-        Some(source) if offset > 0 => Some(Retained::hash(source.clone_file()?, offset)),
+    let rehash = match &source {
+        Some(source) if offset > 0 => Some(BlockRehash::start(source.clone_file()?, offset)),
         _ => None,
     };
     let range = Range {
@@ -75,11 +76,11 @@ pub(super) async fn send(
         length: input.length().map(|length| length.saturating_sub(offset)),
     };
     let mut hasher = send_range(channel, input, range, true, progress).await?;
-    if let Some(retained) = retained {
-        // A peer that has gone gives up the work.
+    if let Some(rehash) = rehash {
+        // A peer that disconnects cancels the work.
         let hashes = tokio::select! {
             biased;
-            hashes = retained.hashes() => hashes?,
+            hashes = rehash.hashes() => hashes?,
             error = channel.reader.interruption(&SENDER) => return Err(error),
         };
         set_blocks(&mut hasher, &hashes, offset)?;
@@ -96,15 +97,15 @@ pub(super) async fn send(
         channel.flush().await?;
         let answer = channel.receive(&SENDER).await?;
         if answer.kind() == Done::TYPE {
-            check_receipt(&copied, &answer.read()?)?;
+            check_done(&copied, &answer.read()?)?;
             return Ok(copied);
         }
         let again: Again = answer.read()?;
         let Some(source) = &source else {
-            return Err(unwanted());
+            return Err(unexpected_again());
         };
         check_again(&again, offset)?;
-        progress.add_again(again.length);
+        progress.add_resent(again.length);
         let range = Range {
             offset: again.offset,
             length: Some(again.length),
@@ -113,19 +114,19 @@ pub(super) async fn send(
     }
 }
 
-/// A part of the content; up to its end where the length is not known.
+/// A part of the content, up to its end if the length is unknown.
 #[derive(Clone, Copy)]
 struct Range {
     offset: u64,
     length: Option<u64>,
 }
 
-/// Sends `data` for one range. `to_the_end` says that the content has to end with it.
+/// Sends `data` for one range. With `is_last`, the content must end with the range.
 async fn send_range(
     channel: &mut Channel,
     input: Input,
     range: Range,
-    to_the_end: bool,
+    is_last: bool,
     progress: &Arc<Progress>,
 ) -> Result<ContentHasher, Error> {
     let size = range.length.map_or(BodySize::Unknown, BodySize::Known);
@@ -138,15 +139,15 @@ async fn send_range(
     let (free, free_frames) = mpsc::channel(FRAMES);
     let (filled, mut filled_frames) = mpsc::channel(FRAMES);
     let buffers = channel.buffers();
-    // One frame is enough. Further ones are taken only if they are there: whoever waits for one
-    // while holding another could wait for ever.
+    // One frame is enough. Further ones are taken only without waiting: two senders that each
+    // hold a frame and wait for another would deadlock.
     let first = buffers.take(DataFrame::BYTES).await;
     let others = std::iter::from_fn(|| buffers.try_take(DataFrame::BYTES));
     for buffer in std::iter::once(first).chain(others).take(FRAMES) {
         let _ = free.try_send(DataFrame::in_buffer(buffer));
     }
     let reading =
-        tokio::task::spawn_blocking(move || read(input, range, to_the_end, free_frames, &filled));
+        tokio::task::spawn_blocking(move || read(input, range, is_last, free_frames, &filled));
     let rate_limiter = channel.rate_limiter();
     loop {
         let next = async {
@@ -155,7 +156,7 @@ async fn send_range(
             }
             filled_frames.recv().await
         };
-        // A slow source must not keep us from hearing what the receiver has to say.
+        // An error of the receiver must not wait for a slow source.
         let frame = tokio::select! {
             biased;
             frame = next => frame,
@@ -174,23 +175,22 @@ async fn send_range(
     Ok(hasher)
 }
 
-/// Reads and hashes a range, and makes sure that a file was one and the same all the time.
+/// Reads and hashes a range, and checks that the file did not change meanwhile.
 fn read(
     mut input: Input,
     range: Range,
-    to_the_end: bool,
+    is_last: bool,
     mut free: mpsc::Receiver<DataFrame>,
     filled: &mpsc::Sender<DataFrame>,
 ) -> Result<ContentHasher, Error> {
-    // The task that sends is gone only when it has failed, and then its error is the one that
-    // counts.
-    let given_up = || Error::Lost("the copy was given up".into());
+    // The sending task ends early only when it has failed. The caller reports that error instead.
+    let aborted = || Error::Lost("the transfer was aborted".into());
     let mut hasher = ContentHasher::starting_at(
         usize::try_from(range.offset / BLOCK_BYTES).unwrap_or(usize::MAX),
     );
     let mut remaining = range.length;
     while remaining != Some(0) {
-        let mut frame = free.blocking_recv().ok_or_else(given_up)?;
+        let mut frame = free.blocking_recv().ok_or_else(aborted)?;
         let room = remaining.map_or(usize::MAX, |bytes| {
             usize::try_from(bytes).unwrap_or(usize::MAX)
         });
@@ -206,14 +206,14 @@ fn read(
             break;
         }
         remaining = remaining.map(|bytes| bytes.saturating_sub(length as u64));
-        filled.blocking_send(frame).map_err(|_| given_up())?;
+        filled.blocking_send(frame).map_err(|_| aborted())?;
     }
-    input.check_end(remaining, to_the_end)?;
+    input.check_end(remaining, is_last)?;
     Ok(hasher)
 }
 
 impl Input {
-    /// Reads at `offset`; a stream wherever it is.
+    /// Reads at `offset`, or the next bytes of a stream.
     fn read_some(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
         loop {
             let (read, name) = match self {
@@ -228,14 +228,14 @@ impl Input {
         }
     }
 
-    /// A file must have had just the bytes it was announced with, and be what it was.
-    fn check_end(&mut self, remaining: Option<u64>, to_the_end: bool) -> Result<(), Error> {
+    /// Checks that the file has its announced length and has not changed.
+    fn check_end(&mut self, remaining: Option<u64>, is_last: bool) -> Result<(), Error> {
         let Self::File(source) = self else {
             return Ok(());
         };
         let source = source.clone();
         let grew =
-            to_the_end && remaining == Some(0) && self.read_some(&mut [0; 1], source.length)? > 0;
+            is_last && remaining == Some(0) && self.read_some(&mut [0; 1], source.length)? > 0;
         let what = match remaining {
             Some(bytes) if bytes > 0 => "shrank",
             _ if grew => "grew",
@@ -254,7 +254,7 @@ impl Input {
     }
 }
 
-/// Tells the hasher of the blocks that were not sent.
+/// Adds the blocks that were not sent to the hasher.
 fn set_blocks(hasher: &mut ContentHasher, hashes: &[BlockHash], offset: u64) -> Result<(), Error> {
     if hashes.len() as u64 * BLOCK_BYTES != offset {
         return Err(Error::here(
@@ -268,7 +268,7 @@ fn set_blocks(hasher: &mut ContentHasher, hashes: &[BlockHash], offset: u64) -> 
     Ok(())
 }
 
-/// Only what was there from an earlier try can be asked for again, in whole blocks.
+/// Checks that the receiver requests only whole blocks of an earlier attempt again.
 fn check_again(again: &Again, offset: u64) -> Result<(), Error> {
     let end = again.offset.checked_add(again.length);
     let whole =
@@ -276,12 +276,12 @@ fn check_again(again: &Again, offset: u64) -> Result<(), Error> {
     if whole && again.length > 0 && end.is_some_and(|end| end <= offset) {
         Ok(())
     } else {
-        Err(unwanted())
+        Err(unexpected_again())
     }
 }
 
-fn unwanted() -> Error {
-    let found = format!("{:?} for what was not there before", Again::TYPE);
+fn unexpected_again() -> Error {
+    let found = format!("{:?} for bytes that no earlier attempt left", Again::TYPE);
     ProtocolError::UnexpectedMessage {
         found,
         expected: Done::TYPE.into(),
@@ -289,15 +289,15 @@ fn unwanted() -> Error {
     .into()
 }
 
-/// `done` must name what was sent.
-fn check_receipt(sent: &Copied, done: &Done) -> Result<(), Error> {
+/// Checks that `done` confirms what was sent.
+fn check_done(sent: &Copied, done: &Done) -> Result<(), Error> {
     if done.length == sent.length && done.digest == sent.digest {
         return Ok(());
     }
     Err(mismatch(sent.digest, done.digest))
 }
 
-/// The content is not what it was said to be.
+/// The error for content that does not have the announced digest.
 pub(super) fn mismatch(announced: Digest, found: Digest) -> Error {
     Error::here(
         ErrorCode::DigestMismatch,

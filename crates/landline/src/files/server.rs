@@ -1,11 +1,11 @@
-//! The server's half of `put` and `get`.
+//! The server's part of `put` and `get`.
 
 use std::sync::Arc;
 
 use landline_proto::{ErrorCode, Header, Message, Name, login::UserName};
 
 use super::{
-    Algorithm, Allowance, Copied, Input, Partials, Progress,
+    Algorithm, Copied, Input, ManifestStore, Progress, QuotaReservation,
     client::{check_mode, check_offset},
     messages::{
         FileInfo, Get, Put, RECEIVER_DATA, RECEIVER_FINISH, REQUESTS, Ready, SENDER, SERVICE,
@@ -29,7 +29,7 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     features: &["files.put", "files.get", "files.resume"],
     requests: &REQUESTS,
     other_states: &[&RECEIVER_DATA, &RECEIVER_FINISH, &SENDER],
-    // While content flows, the right that let it begin has to last.
+    // A transfer needs the right of its request until it ends.
     rights: &[
         ("put", Right::Write),
         ("get", Right::Read),
@@ -44,9 +44,9 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     kept_by: Right::Read,
 };
 
-/// The server's half of the service `files`.
+/// The server's part of the service `files`.
 pub(crate) struct FilesService {
-    pub(crate) partials: Partials,
+    pub(crate) manifests: ManifestStore,
 }
 
 impl Service for FilesService {
@@ -72,7 +72,7 @@ impl Service for FilesService {
     }
 }
 
-/// The activity of a copy that is complete.
+/// Makes the activity of a complete transfer.
 fn transfer(
     user: UserName,
     session: String,
@@ -100,11 +100,12 @@ impl FilesService {
         let put: Put = header.read()?;
         check_mode(put.mode)?;
         let (length, algorithm) = (put.length, put.algorithm);
-        // Rules that come into force from here on are noticed while the content flows.
+        // Watched before the request is checked, so that no change of the rules is missed.
         let mut rules = context.rights().watch();
         let now = rules.borrow_and_update().clone();
-        let (partials, preparing) = (self.partials.clone(), context.clone());
-        let prepare = move |_: &WorkUnit| prepare_put(&partials, &preparing, put, &now);
+        let manifests = self.manifests.clone();
+        let preparing = context.clone();
+        let prepare = move |_: &WorkUnit| prepare_put(&manifests, &preparing, put, &now);
         let staging = match context.blocking("files put", prepare).await {
             Ok(staging) => staging,
             Err(error) => {
@@ -119,14 +120,14 @@ impl FilesService {
             offset: staging.position(),
         })?;
         channel.flush().await?;
-        let pulse = staging.pulse();
+        let heartbeat = staging.heartbeat();
         let progress = Arc::new(Progress::default());
         let still = still_may(context, path.clone(), true);
         let (checked, still_then) = (context.clone(), still.clone());
-        let objection = move || check_still_allowed(&checked, still_then);
+        let check_commit = move || check_still_allowed(&checked, still_then);
         let (recording, stored) = (context.clone(), path.clone());
-        // Together with the commit: whatever ends the session meanwhile, what is stored is in the
-        // log.
+        // In the same task as the commit, so that every stored file is logged even if the session
+        // ends meanwhile.
         let record = move |copied: &Copied| {
             recording.record_blocking(|user, session| {
                 transfer(user, session, Direction::Put, stored, copied)
@@ -134,7 +135,13 @@ impl FilesService {
         };
         let sink = Sink::File(Box::new(staging));
         let receiving = receiver::receive(
-            channel, length, sink, algorithm, &progress, objection, record,
+            channel,
+            length,
+            sink,
+            algorithm,
+            &progress,
+            check_commit,
+            record,
         );
         let copied = tokio::select! {
             biased;
@@ -142,8 +149,8 @@ impl FilesService {
                 match never {}
             }
             copied = receiving => copied?,
-            () = pulse.give_way() => {
-                let message = "nothing has come for a while, and another try at the same copy has begun";
+            () = heartbeat.preempted() => {
+                let message = "no data has arrived for a while, and another attempt at the same transfer has begun";
                 return Err(Error::here(ErrorCode::Superseded, message));
             }
         };
@@ -151,9 +158,12 @@ impl FilesService {
     }
 }
 
-/// Does what has to be done before the first byte of a file that is to be stored. Blocking.
+/// Prepares to store a file, before its first byte arrives.
+///
+/// # Blocking
+/// Writes to the disk and the database.
 fn prepare_put(
-    partials: &Partials,
+    manifests: &ManifestStore,
     context: &ServiceContext,
     put: Put,
     now: &Rights,
@@ -172,18 +182,18 @@ fn prepare_put(
         put.length,
     )?;
     let source = put.source.filter(|_| put.algorithm == Algorithm::Blake3);
-    // The copies of one user are nothing to another, whatever the name.
+    // A user cannot resume the transfer of another user to the same name.
     let named = match &source {
         Some(_) => {
-            partials.claim(&[b"put", user.as_str().as_bytes(), &destination.path_bytes()])?
+            manifests.lock(&[b"put", user.as_str().as_bytes(), &destination.path_bytes()])?
         }
         None => None,
     };
-    // It may be all that a client that is gone has sent, which is still on its way.
-    let is_tried_already = named.is_none() && source.is_some();
+    // Another attempt may still be receiving what a disconnected client had sent.
+    let has_other_attempt = named.is_none() && source.is_some();
     let (manifest, source) = match named {
         Some(manifest) => (Some(manifest), source),
-        None => (partials.unnamed()?, None),
+        None => (manifests.anonymous()?, None),
     };
     let plan = Plan {
         length: put.length,
@@ -195,16 +205,16 @@ fn prepare_put(
     };
     let mut staging = Staging::open(destination, plan)?;
     let quota = context.rights().quota(user);
-    if let Some(allowance) = Allowance::of(context.work_store(), user, quota) {
+    if let Some(reservation) = QuotaReservation::for_user(context.work_store(), user, quota) {
         staging
-            .count_against(allowance, put.length)
+            .count_against(reservation, put.length)
             .map_err(|error| match error {
                 Error::Failed {
                     code: ErrorCode::NoSpace,
                     ..
-                } if is_tried_already => Error::here(
+                } if has_other_attempt => Error::here(
                     ErrorCode::TooManySessions,
-                    "another try at the same copy is still busy, and the quota has no room for both",
+                    "another attempt at the same transfer is still active, and the quota has no space for both",
                 ),
                 error => error,
             })?;
@@ -248,7 +258,7 @@ async fn get(
     let path = source.name.clone().into_bytes();
     context.set_activity(&format!("files get {}", source.name));
     let source_id = SourceId::of(&source);
-    // What the client has is of use only if it is of this very file.
+    // Bytes of another version of the file are of no use.
     let offset = match get.have {
         Some(have) if have.source == source_id => {
             check_offset(Get::TYPE, have.offset, Some(source.length))?;
@@ -271,12 +281,15 @@ async fn get(
         }
         copied = sender::send(channel, input, offset, &progress) => copied?,
     };
-    // The client has the content already, so this does not wait.
+    // Not durable: the client has the content already.
     context.note(|user, session| transfer(user, session, Direction::Get, path, &copied));
     Ok(())
 }
 
-/// Records that a copy begins. Blocking.
+/// Records that a transfer begins.
+///
+/// # Blocking
+/// Waits for the audit log.
 fn record_start(
     context: &ServiceContext,
     direction: Direction,
@@ -292,7 +305,7 @@ fn record_start(
     })
 }
 
-/// Whether by some rules the user may still do what is being done at this place.
+/// Makes a check whether given rules still let the user read or write this path.
 fn still_may(
     context: &ServiceContext,
     place: Vec<u8>,
@@ -305,8 +318,12 @@ fn still_may(
     }
 }
 
-/// Checks once more, at the last moment, so that what was taken back while the last bytes came
-/// ends the copy, too. Blocking.
+/// Checks the account and its rights once more, just before the commit.
+///
+/// They may have been revoked while the last bytes arrived.
+///
+/// # Blocking
+/// Reads the database.
 fn check_still_allowed(
     context: &ServiceContext,
     still: impl Fn(&Rights) -> bool,
@@ -318,7 +335,7 @@ fn check_still_allowed(
     match objection {
         Some(reason) => ended(reason),
         None if !still(&context.rights().rules()) => {
-            ended("the right to write this file was taken back")
+            ended("the right to write this file was revoked")
         }
         None => Ok(()),
     }

@@ -1,54 +1,61 @@
-//! A file in the making: staged beside its final name, and renamed when it is whole
-//! (`docs/protocol.md` section 8).
+//! Staging files: a file is written beside its final name and renamed when it is complete.
+//!
+//! See `docs/protocol.md` section 8.
 
 use std::{ffi::OsString, sync::Arc};
 
 use super::{
+    active::Heartbeat,
     digest::{BLOCK_BYTES, BlockHash},
+    manifests::{Manifest, ManifestHeader},
     messages::SourceId,
-    partial::{Manifest, ManifestHeader},
-    running::Pulse,
 };
 use crate::{
     Error,
-    files::Allowance,
+    files::QuotaReservation,
     paths::{Destination, File, StagePlan, StagedFile, staging_name},
 };
 
-/// What is going to be staged.
+/// How to stage a file.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Bytes of content, where that is known.
+    /// The file's length in bytes, if it is known.
     pub(crate) length: Option<u64>,
     /// The source's permission bits.
     pub(crate) mode: u32,
-    /// Whether a file that has the name is replaced.
+    /// Whether to replace an existing file.
     pub(crate) replace: bool,
-    /// The manifest of the copy, if there is one.
     pub(crate) manifest: Option<Manifest>,
-    /// The source's identity: with it, a manifest and a known length the copy can be resumed.
+    /// The source's identity.
+    ///
+    /// With it, a manifest and a known length, the transfer can be resumed.
     pub(crate) source: Option<SourceId>,
-    /// How much of an earlier try to use at most, in bytes.
+    /// How many bytes of an earlier attempt to use at most.
     pub(crate) offset_max: u64,
 }
 
-/// A [`StagedFile`] with the manifest by which the copy resumes and the quota that it counts
-/// against. Dropped before [`commit`](Self::commit) it leaves the final name untouched; the staging
-/// file is removed then, or kept for a later attempt where the manifest has at least one block.
+/// A [`StagedFile`] with its manifest and its quota reservation.
+///
+/// If it is dropped before [`commit`](Self::commit), the final name stays untouched. The staging
+/// file is then kept for a later attempt if the manifest has a block, and removed otherwise.
 #[derive(Debug)]
 pub(crate) struct Staging {
     staged: StagedFile,
     manifest: Option<Manifest>,
     is_discarded: bool,
-    allowance: Option<Allowance>,
+    reservation: Option<QuotaReservation>,
 }
 
 impl Staging {
-    /// Opens what an earlier try has left, or makes a staging file, beside the destination so that
-    /// the rename never crosses a mount. Blocking.
+    /// Reopens the staging file of an earlier attempt, or creates one.
+    ///
+    /// The file is in the destination's folder, so that the rename never crosses a mount.
     ///
     /// # Errors
-    /// `exists` where the name is taken and not to be replaced, `no-space`, `denied`, `io`.
+    /// `exists` if the file exists and the plan does not replace it, `no-space`, `denied`, `io`.
+    ///
+    /// # Blocking
+    /// Writes to the disk.
     pub(crate) fn open(destination: Destination, plan: Plan) -> Result<Self, Error> {
         destination.check_replace(plan.replace)?;
         let stage_plan = StagePlan {
@@ -66,14 +73,14 @@ impl Staging {
             _ => None,
         };
         let staged = if let Some((name, file, blocks)) = found {
-            manifest.keep(blocks)?;
+            manifest.truncate(blocks)?;
             let mut staged = StagedFile::adopt(destination, stage_plan, name, file);
             staged.set_position(blocks as u64 * BLOCK_BYTES);
             staged
         } else {
-            forget(&destination, &manifest);
+            remove_unused(&destination, &manifest);
             let name = OsString::from(staging_name());
-            // Before the file exists, so that no staging file is ever unknown.
+            // Written before the file exists, so that every staging file has a manifest.
             let path = destination.path.with_file_name(&name);
             let source = plan.source.filter(|_| plan.length.is_some());
             manifest.begin(ManifestHeader::new(&path, source, plan.length.unwrap_or(0)))?;
@@ -97,7 +104,7 @@ impl Staging {
             staged,
             manifest,
             is_discarded: false,
-            allowance: None,
+            reservation: None,
         };
         if let Some(length) = length {
             let staged = &staging.staged;
@@ -106,48 +113,51 @@ impl Staging {
         Ok(staging)
     }
 
-    /// Counts the copy, of which this many bytes are expected, against a quota from now on.
-    /// Blocking.
+    /// Counts the transfer, of `length` bytes, against a quota from now on.
     ///
     /// # Errors
     /// `no-space`, [`Error::State`].
+    ///
+    /// # Blocking
+    /// Writes to the database.
     pub(crate) fn count_against(
         &mut self,
-        mut allowance: Allowance,
+        mut reservation: QuotaReservation,
         length: Option<u64>,
     ) -> Result<(), Error> {
         let place = &self.staged.destination().path;
-        let begun = allowance.begin(&self.staged.staging_path(), place, length);
-        self.allowance = Some(allowance);
+        let begun = reservation.begin(&self.staged.staging_path(), place, length);
+        self.reservation = Some(reservation);
         begun
     }
 
-    /// The copy's sign of life, if it has a manifest.
-    pub(super) fn pulse(&self) -> Arc<Pulse> {
+    /// The heartbeat of the transfer, which never ticks without a manifest.
+    pub(super) fn heartbeat(&self) -> Arc<Heartbeat> {
         self.manifest
             .as_ref()
-            .map(|manifest| manifest.pulse().clone())
+            .map(|manifest| manifest.heartbeat().clone())
             .unwrap_or_default()
     }
 
-    /// Where it will be.
+    /// The file's final place.
     pub(crate) fn destination(&self) -> &Destination {
         self.staged.destination()
     }
 
-    /// Where the next bytes go; right after [`open`](Self::open), the bytes that are there from an
-    /// earlier try.
+    /// The offset at which the next bytes are written.
+    ///
+    /// Right after [`open`](Self::open), it is the number of bytes that an earlier attempt left.
     pub(super) fn position(&self) -> u64 {
         self.staged.position()
     }
 
-    /// Lets the next bytes go elsewhere.
+    /// Sets the offset at which the next bytes are written.
     pub(super) fn set_position(&mut self, position: u64) {
         self.staged.set_position(position);
     }
 
-    /// What is needed to check the blocks that are there: the file, and what they should be.
-    pub(super) fn retained(&self) -> Result<(File, Vec<BlockHash>), Error> {
+    /// Opens the staging file to check its blocks. Returns also the hashes that they should have.
+    pub(super) fn open_blocks(&self) -> Result<(File, Vec<BlockHash>), Error> {
         let file = self
             .staged
             .file()
@@ -157,48 +167,57 @@ impl Staging {
         Ok((file, blocks.unwrap_or_default().to_vec()))
     }
 
-    /// Writes content, and lets the disk begin with what has gathered. Blocking.
+    /// Writes the next bytes.
     ///
     /// # Errors
     /// `no-space`, `io`.
+    ///
+    /// # Blocking
+    /// Writes to the disk.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        if let Some(allowance) = &mut self.allowance {
-            allowance.cover(self.staged.position().saturating_add(bytes.len() as u64))?;
+        if let Some(reservation) = &mut self.reservation {
+            reservation.reserve(self.staged.position().saturating_add(bytes.len() as u64))?;
         }
         self.staged.write(bytes)?;
         if let Some(manifest) = &self.manifest {
-            manifest.pulse().beat();
+            manifest.heartbeat().tick();
         }
         Ok(())
     }
 
-    /// Notes that a block has been written. Blocking.
+    /// Records the hash of a written block in the manifest.
     ///
     /// # Errors
     /// `no-space`, `io` for the manifest.
-    pub(super) fn block_written(&mut self, index: usize, hash: BlockHash) -> Result<(), Error> {
+    ///
+    /// # Blocking
+    /// Writes to the disk.
+    pub(super) fn record_block(&mut self, index: usize, hash: BlockHash) -> Result<(), Error> {
         self.manifest
             .as_mut()
-            .map_or(Ok(()), |manifest| manifest.set(index, hash))
+            .map_or(Ok(()), |manifest| manifest.set_block(index, hash))
     }
 
-    /// What is there is of no use: it is not kept to be resumed.
+    /// Marks the content as unusable: it will not be kept to be resumed.
     pub(super) fn discard(&mut self) {
         self.is_discarded = true;
     }
 
-    /// Makes the file durable and gives it its final name. Blocking.
+    /// Makes the file durable and gives it its final name.
     ///
     /// # Errors
-    /// Those of [`StagedFile::commit`]. The staging file is gone then.
+    /// Those of [`StagedFile::commit`], which removes the staging file then.
+    ///
+    /// # Blocking
+    /// Writes to the disk.
     pub(crate) fn commit(mut self) -> Result<(), Error> {
-        // After a failed sync nothing is known of what was written.
+        // A failed sync says nothing about which bytes were written.
         self.is_discarded = true;
         let length = self.staged.commit()?;
-        if let Some(allowance) = &self.allowance {
-            // The file is there, whatever it counts for: what is counted by mistake is found out
-            // when the quota is full.
-            let _ = allowance.settle(length);
+        if let Some(reservation) = &self.reservation {
+            // The file has its name, so this must not fail. A full quota is counted again, which
+            // corrects a failure here.
+            let _ = reservation.commit(length);
         }
         Ok(())
     }
@@ -216,8 +235,8 @@ impl Drop for Staging {
         }
         if !self.staged.is_final() {
             self.staged.discard();
-            if let Some(allowance) = &self.allowance {
-                allowance.release();
+            if let Some(reservation) = &self.reservation {
+                reservation.release();
             }
         }
         if let Some(manifest) = manifest {
@@ -226,27 +245,27 @@ impl Drop for Staging {
     }
 }
 
-/// A staging file of an earlier try: its name, the open file, and how many whole blocks it has.
-type Found = (OsString, File, usize);
+/// A staging file of an earlier attempt: its name, the open file, and its number of whole blocks.
+type EarlierFile = (OsString, File, usize);
 
-/// Opens the staging file of an earlier try of this very copy, cut to whole blocks.
+/// Opens the staging file of an earlier attempt at this transfer, truncated to whole blocks.
 fn reopen(
     destination: &Destination,
     manifest: &Manifest,
     source: &SourceId,
     length: u64,
     offset_max: u64,
-) -> Result<Option<Found>, Error> {
+) -> Result<Option<EarlierFile>, Error> {
     if !manifest
         .header()
-        .is_some_and(|header| header.is_of(source, length))
+        .is_some_and(|header| header.has_source(source, length))
     {
         return Ok(None);
     }
-    let Some((name, file, there)) = find(destination, manifest)? else {
+    let Some((name, file, found)) = find(destination, manifest)? else {
         return Ok(None);
     };
-    let blocks = there.min(usize::try_from(offset_max / BLOCK_BYTES).unwrap_or(usize::MAX));
+    let blocks = found.min(usize::try_from(offset_max / BLOCK_BYTES).unwrap_or(usize::MAX));
     if blocks == 0 {
         return Ok(None);
     }
@@ -255,8 +274,10 @@ fn reopen(
     Ok(Some((name, file, blocks)))
 }
 
-/// Finds the staging file that a manifest names, if it is where it should be and ours alone.
-fn find(destination: &Destination, manifest: &Manifest) -> Result<Option<Found>, Error> {
+/// Finds the staging file that a manifest names.
+///
+/// It must be in the destination's folder, and a regular file of this user with one name.
+fn find(destination: &Destination, manifest: &Manifest) -> Result<Option<EarlierFile>, Error> {
     let (Some(header), Some((_, offset))) = (manifest.header(), manifest.resumable()) else {
         return Ok(None);
     };
@@ -268,18 +289,20 @@ fn find(destination: &Destination, manifest: &Manifest) -> Result<Option<Found>,
     let Some(file) = destination.folder.reopen(name).map_err(failed)? else {
         return Ok(None);
     };
-    let there = file.metadata().map_err(failed)?.len().min(offset) / BLOCK_BYTES;
-    Ok(usize::try_from(there)
+    let blocks = file.metadata().map_err(failed)?.len().min(offset) / BLOCK_BYTES;
+    Ok(usize::try_from(blocks)
         .ok()
         .map(|blocks| (name.to_owned(), file, blocks)))
 }
 
-/// What there is of a copy from an earlier try: the source's identity, and the bytes in whole
-/// blocks. Blocking.
+/// Finds what an earlier attempt left: the source's identity, and the bytes in whole blocks.
 ///
 /// # Errors
-/// What the system says.
-pub(super) fn retained(
+/// `io`.
+///
+/// # Blocking
+/// Reads the disk.
+pub(super) fn find_resumable(
     destination: &Destination,
     manifest: &Manifest,
 ) -> Result<Option<(SourceId, u64)>, Error> {
@@ -290,8 +313,8 @@ pub(super) fn retained(
         .map(|(source, _)| (source, blocks as u64 * BLOCK_BYTES)))
 }
 
-/// Removes the staging file of an earlier try that is not to be used, if it is in the same folder.
-fn forget(destination: &Destination, manifest: &Manifest) {
+/// Removes the staging file of an earlier attempt, if it is in the destination's folder.
+fn remove_unused(destination: &Destination, manifest: &Manifest) {
     let Some(header) = manifest.header() else {
         return;
     };

@@ -40,7 +40,7 @@ use crate::{
     admission::{Admission, Signing},
     audit::{Audit, AuditOptions, Priority},
     crypto::Fingerprint,
-    files::Partials,
+    files::ManifestStore,
     login::{INVITE_TIME, Identity, Invite},
     net::{BufferPool, HostPort, RateLimiters, Transport},
     password::Passwords,
@@ -92,7 +92,7 @@ pub struct Server {
     state: Arc<ServerState>,
     drain_time: Duration,
     audit_problem: Option<String>,
-    partials: Partials,
+    manifests: ManifestStore,
     admin: Arc<AdminService>,
     control: ControlSocket,
     // Released last.
@@ -134,7 +134,7 @@ impl Server {
         audit.note(Activity::Started { release }, Priority::Exempt);
         let root = Arc::new(Root::open(&options.home, &options.state)?);
         recorded_home::save(&folder, &options.home)?;
-        let partials = Partials::open(&folder)?;
+        let manifests = ManifestStore::open(&folder)?;
         let sessions = Sessions::default();
         let rights = Arc::new(RightsFile::of_server(
             folder.clone(),
@@ -160,7 +160,7 @@ impl Server {
         });
         let parts = ServiceParts {
             admin: admin.clone(),
-            partials: partials.clone(),
+            manifests: manifests.clone(),
         };
         let services = registry(&parts, further)?;
         Ok(Self {
@@ -185,7 +185,7 @@ impl Server {
                 connections: ConnectionSlots::new(options.connections_max),
             }),
             audit_problem,
-            partials,
+            manifests,
             admin,
             control,
             drain_time: options.drain_time,
@@ -319,7 +319,7 @@ impl Server {
             self.state.threads.clone(),
             self.state.audit.clone(),
         ));
-        maintenance.spawn(expire(self.partials.clone()));
+        maintenance.spawn(expire(self.manifests.clone()));
         let stop = CancellationToken::new();
         let mut control = JoinSet::new();
         control.spawn(self.control.serve(self.admin.clone(), stop.clone()));
@@ -362,13 +362,13 @@ fn take_lock(folder: &PrivateFolder, state: &Path) -> Result<FolderLock, Error> 
     }
 }
 
-/// Removes expired unfinished copies from time to time.
-async fn expire(partials: Partials) {
+/// Removes expired manifests periodically.
+async fn expire(manifests: ManifestStore) {
     let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
     loop {
         expiry.tick().await;
-        let partials = partials.clone();
-        // A copy that cannot be removed now is tried again next time.
-        tokio::task::spawn_blocking(move || drop(partials.sweep()));
+        let manifests = manifests.clone();
+        // What cannot be removed now is tried again at the next tick.
+        tokio::task::spawn_blocking(move || drop(manifests.sweep()));
     }
 }

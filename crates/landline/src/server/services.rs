@@ -7,7 +7,7 @@ use landline_proto::ErrorCode;
 use crate::{
     Error,
     admin::{self, server::AdminService},
-    files::{self, Partials, server::FilesService},
+    files::{self, ManifestStore, server::FilesService},
     ping::{self, PingService},
     rights::RightWords,
     session::{Registry, RegistryError, Service, ServiceDefinition, right_words},
@@ -16,7 +16,7 @@ use crate::{
 /// What the services of a server work on.
 pub(super) struct ServiceParts {
     pub(super) admin: Arc<AdminService>,
-    pub(super) partials: Partials,
+    pub(super) manifests: ManifestStore,
 }
 
 /// A service, and how it is made.
@@ -30,7 +30,7 @@ static SERVICES: [Registration; 3] = [
     (&ping::DEFINITION, |_| Arc::new(PingService)),
     (&files::server::DEFINITION, |parts| {
         Arc::new(FilesService {
-            partials: parts.partials.clone(),
+            manifests: parts.manifests.clone(),
         })
     }),
     (&admin::server::DEFINITION, |parts| parts.admin.clone()),

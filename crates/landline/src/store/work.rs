@@ -45,8 +45,9 @@ impl WorkStore {
         Database::open(path, &schema::WORK).map(|database| Self(Arc::new(database)))
     }
 
-    /// Counts `bytes` for a file in the making, in place of what it and `place` count for the same
-    /// user; false if the quota is full, and nothing has changed.
+    /// Counts `bytes` for a staging file, instead of what it and `place` counted for the user.
+    ///
+    /// Returns false and changes nothing if the quota is full.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -76,11 +77,11 @@ impl WorkStore {
         })
     }
 
-    /// Counts a file that has its final name, in place of the one in the making.
+    /// Counts a file under its final name, instead of its staging file.
     ///
     /// # Errors
     /// [`Error::State`].
-    pub(crate) fn settle_stored(
+    pub(crate) fn commit_stored(
         &self,
         user: &UserName,
         staging: &[u8],
@@ -93,7 +94,7 @@ impl WorkStore {
         })
     }
 
-    /// Counts a file no more.
+    /// Stops counting a file.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -104,7 +105,7 @@ impl WorkStore {
         .map(drop)
     }
 
-    /// Counts no file of this user any more.
+    /// Stops counting all files of a user.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -183,7 +184,7 @@ mod tests {
         let store = WorkStore::open(&folder, &accounts).unwrap();
         for user in [&alice, &bob] {
             let place = user.as_str().as_bytes();
-            store.settle_stored(user, b"staging", place, 1).unwrap();
+            store.commit_stored(user, b"staging", place, 1).unwrap();
         }
         drop(store);
         let store = WorkStore::open(&folder, &accounts).unwrap();

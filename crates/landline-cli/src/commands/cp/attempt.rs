@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use landline::{
     Client, ClientSession, Error,
     files::{
-        Copied, Earlier, Input, Output, Place, Progress,
+        Copied, EarlierAttempt, Input, Output, Place, Progress,
         client::{get, get_request, put, put_request},
         messages::SERVICE,
     },
@@ -150,9 +150,9 @@ impl<'a> PlannedCopies<'a> {
             LocalEnd::Destination(place, own_name) => {
                 let destination = local::open_destination(place, own_name)?;
                 let shown = destination.path.display().to_string();
-                let partials = self.client.partials()?;
-                let mut earlier = Earlier::find(
-                    &partials,
+                let manifests = self.client.manifests()?;
+                let mut earlier = EarlierAttempt::find(
+                    &manifests,
                     &self.session.server().fingerprint,
                     &item.remote,
                     &destination,

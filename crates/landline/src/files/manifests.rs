@@ -1,10 +1,11 @@
-//! What is known of copies that have begun and not ended: a manifest for each, in the state folder
-//! of the side that receives.
+//! Manifests of unfinished transfers, in the state folder of the receiver.
 //!
-//! A manifest is one line of JSON, then the 32-byte hash of each whole block that was written to
-//! the staging file. Nobody else can plant or read one there, and everything that has to expire is
-//! in one place. The first line is synced, the blocks are not: after a power cut a block that is
-//! not what the manifest says is simply sent again.
+//! A manifest is one line of JSON, then the 32-byte hash of each whole block in the staging file.
+//! The state folder is private, so other users cannot plant or read a manifest. It also keeps all
+//! that can expire in one place.
+//!
+//! The first line is synced, the hashes are not. After a power cut, blocks that do not match the
+//! manifest are sent again.
 
 use std::{
     ffi::OsString,
@@ -19,9 +20,9 @@ use landline_proto::Name;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    active::{ActiveTransfers, Heartbeat},
     digest::{BLOCK_BYTES, BlockHash},
     messages::SourceId,
-    running::{Pulse, Running},
 };
 use crate::{
     Error,
@@ -29,57 +30,74 @@ use crate::{
     paths::{File, PrivateFolder, local},
 };
 
-/// How long a copy that was broken off can be resumed.
-const PARTIAL_TIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long an interrupted transfer can be resumed.
+const RESUME_TIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 const FOLDER: &str = "partials";
 const HASH_BYTES: usize = 32;
-/// Far beyond the first line of a manifest.
+/// Far longer than the first line of any manifest.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 
-/// The manifests of one side.
+/// The manifests of one client or server.
 #[derive(Debug, Clone)]
-pub struct Partials {
+pub struct ManifestStore {
     folder: Arc<PrivateFolder>,
-    running: Arc<Running>,
+    active: Arc<ActiveTransfers>,
 }
 
-impl Partials {
-    /// Opens the manifests kept in `state`. Blocking.
+impl ManifestStore {
+    /// Opens the manifests in the state folder `state`.
+    ///
+    /// # Blocking
+    /// Reads the disk.
     pub(crate) fn open(state: &PrivateFolder) -> Result<Self, Error> {
         Ok(Self {
             folder: Arc::new(state.subfolder(FOLDER)?),
-            running: Arc::default(),
+            active: Arc::default(),
         })
     }
 
-    /// The manifest of the copy that `parts` name, locked; `None` where another copy uses it right
-    /// now and moves. One that does not move, because its line is dead, makes way. Blocking.
-    pub(crate) fn claim(&self, parts: &[&[u8]]) -> Result<Option<Manifest>, Error> {
+    /// Locks the manifest of the transfer that `parts` identify.
+    ///
+    /// Returns `None` while another transfer uses the manifest and makes progress. A transfer of
+    /// this process that stalls is preempted.
+    ///
+    /// # Blocking
+    /// Waits up to some seconds for the other transfer.
+    pub(crate) fn lock(&self, parts: &[&[u8]]) -> Result<Option<Manifest>, Error> {
         let mut hasher = blake3::Hasher::new();
         for part in parts {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         }
         let name = hasher.finalize().to_hex();
-        match self.claim_name(&name)? {
-            None if self.running.outlast(&name) => self.claim_name(&name),
-            claimed => Ok(claimed),
+        match self.lock_name(&name)? {
+            None if self.active.wait_or_preempt(&name) => self.lock_name(&name),
+            locked => Ok(locked),
         }
     }
 
-    /// A manifest for a copy that cannot be resumed: if this process is killed, the next one knows
-    /// what to remove. Blocking.
-    pub(crate) fn unnamed(&self) -> Result<Option<Manifest>, Error> {
-        self.claim(&[b"unnamed", &random::<16>()])
+    /// Creates a manifest for a transfer that cannot be resumed.
+    ///
+    /// If this process is killed, the next one finds the staging file by the manifest and removes
+    /// it.
+    ///
+    /// # Blocking
+    /// Writes to the disk.
+    pub(crate) fn anonymous(&self) -> Result<Option<Manifest>, Error> {
+        self.lock(&[b"unnamed", &random::<16>()])
     }
 
-    /// Removes manifests with their staging files, except those in use, and those that can be
-    /// resumed and were touched within a week. Blocking.
+    /// Removes expired manifests, with their staging files.
+    ///
+    /// Keeps manifests in use, and resumable ones that changed within a week.
+    ///
+    /// # Blocking
+    /// Reads and writes the disk.
     pub(crate) fn sweep(&self) -> Result<(), Error> {
-        let old = self.folder.names_older_than(PARTIAL_TIME)?;
+        let old = self.folder.names_older_than(RESUME_TIME)?;
         for name in self.folder.names_older_than(Duration::ZERO)? {
-            let Some(manifest) = self.claim_name(&name)? else {
+            let Some(manifest) = self.lock_name(&name)? else {
                 continue;
             };
             if manifest.resumable().is_none() || old.contains(&name) {
@@ -92,15 +110,15 @@ impl Partials {
         Ok(())
     }
 
-    fn claim_name(&self, name: &str) -> Result<Option<Manifest>, Error> {
+    fn lock_name(&self, name: &str) -> Result<Option<Manifest>, Error> {
         let Some(mut file) = self.folder.open_locked(name)? else {
             return Ok(None);
         };
         let (header, header_bytes, blocks) = read(&mut file).unwrap_or_default();
         Ok(Some(Manifest {
             folder: self.folder.clone(),
-            running: self.running.clone(),
-            pulse: self.running.begin(name),
+            active: self.active.clone(),
+            heartbeat: self.active.register(name),
             name: name.to_owned(),
             file,
             header,
@@ -110,12 +128,12 @@ impl Partials {
     }
 }
 
-/// One manifest, locked for as long as this lives.
+/// A manifest, locked until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Manifest {
     folder: Arc<PrivateFolder>,
-    running: Arc<Running>,
-    pulse: Arc<Pulse>,
+    active: Arc<ActiveTransfers>,
+    heartbeat: Arc<Heartbeat>,
     name: String,
     file: File,
     header: Option<ManifestHeader>,
@@ -123,11 +141,11 @@ pub(crate) struct Manifest {
     blocks: Vec<BlockHash>,
 }
 
-/// What the copy is of, and where its staging file is.
+/// The first line of a manifest: the source and the staging file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ManifestHeader {
     staging: Name,
-    /// `None` for a copy that cannot be resumed.
+    /// `None` for a transfer that cannot be resumed.
     source: Option<SourceId>,
     length: u64,
 }
@@ -141,36 +159,36 @@ impl ManifestHeader {
         }
     }
 
-    /// Where the staging file is.
+    /// The path of the staging file.
     pub(super) fn staging_path(&self) -> PathBuf {
         OsString::from_vec(self.staging.0.clone()).into()
     }
 
-    /// Whether it is a copy of this source.
-    pub(super) fn is_of(&self, source: &SourceId, length: u64) -> bool {
+    /// Whether the transfer has this source.
+    pub(super) fn has_source(&self, source: &SourceId, length: u64) -> bool {
         self.source.as_ref() == Some(source) && self.length == length
     }
 }
 
 impl Manifest {
-    /// The copy's sign of life.
-    pub(super) fn pulse(&self) -> &Arc<Pulse> {
-        &self.pulse
+    /// The heartbeat of the transfer.
+    pub(super) fn heartbeat(&self) -> &Arc<Heartbeat> {
+        &self.heartbeat
     }
 
-    /// What the copy is of, if it has begun.
+    /// The header, once the transfer has begun.
     pub(super) fn header(&self) -> Option<&ManifestHeader> {
         self.header.as_ref()
     }
 
-    /// The hashes of the blocks that are there.
+    /// The hashes of the blocks in the staging file.
     pub(super) fn blocks(&self) -> &[BlockHash] {
         &self.blocks
     }
 
-    /// The source's identity and the bytes that are there in whole blocks, as a client asks for the
-    /// rest. The last block of a file is never said to be there, so that something always
-    /// follows.
+    /// The source's identity and the number of bytes to resume behind.
+    ///
+    /// The last block of a file never counts, so that there are always bytes left to send.
     pub(crate) fn resumable(&self) -> Option<(SourceId, u64)> {
         let header = self.header.as_ref()?;
         let source = header.source.clone()?;
@@ -179,8 +197,10 @@ impl Manifest {
         (blocks > 0).then(|| (source, blocks * BLOCK_BYTES))
     }
 
-    /// Begins anew. For a copy that can be resumed, which is a large one, this is durable: after a
-    /// power cut the staging file is known, and goes on or is removed.
+    /// Writes a new header and drops all blocks.
+    ///
+    /// The header of a resumable transfer is synced: after a power cut, the staging file can be
+    /// resumed or removed.
     pub(super) fn begin(&mut self, header: ManifestHeader) -> Result<(), Error> {
         let mut line = serde_json::to_vec(&header).map_err(|error| self.failed(&error.into()))?;
         line.push(b'\n');
@@ -198,16 +218,16 @@ impl Manifest {
         Ok(())
     }
 
-    /// Forgets all but the first `count` blocks.
-    pub(super) fn keep(&mut self, count: usize) -> Result<(), Error> {
+    /// Drops all but the first `count` blocks.
+    pub(super) fn truncate(&mut self, count: usize) -> Result<(), Error> {
         self.blocks.truncate(count);
         self.file
             .set_len(self.header_bytes + (count * HASH_BYTES) as u64)
             .map_err(|error| self.failed(&error))
     }
 
-    /// Notes that a block is there: the next one, or one that was there and has changed.
-    pub(super) fn set(&mut self, index: usize, hash: BlockHash) -> Result<(), Error> {
+    /// Records the hash of the next block, or of a block that was sent again.
+    pub(super) fn set_block(&mut self, index: usize, hash: BlockHash) -> Result<(), Error> {
         let at = self.header_bytes + (index * HASH_BYTES) as u64;
         self.file
             .write_all_at(&hash, at)
@@ -219,7 +239,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Forgets the copy.
+    /// Removes the manifest.
     pub(super) fn remove(mut self) {
         self.header = None;
     }
@@ -230,17 +250,17 @@ impl Manifest {
 }
 
 impl Drop for Manifest {
-    /// One that was only looked for is not left behind.
+    /// Removes a manifest without a header: its transfer never began.
     fn drop(&mut self) {
         if self.header.is_none() {
             let _ = self.folder.remove(&self.name);
         }
         let _ = self.file.unlock();
-        self.running.end(&self.name);
+        self.active.deregister(&self.name);
     }
 }
 
-/// Reads a manifest; one that cannot be understood is as good as none.
+/// Reads a manifest. Returns `None` for a malformed one.
 fn read(file: &mut File) -> Option<(Option<ManifestHeader>, u64, Vec<BlockHash>)> {
     file.rewind().ok()?;
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! Hashes what both sides have of a file from an earlier try, while new bytes flow.
+//! Hashes the blocks that an earlier attempt left, while new bytes flow.
 
 use std::os::unix::fs::FileExt;
 
@@ -12,19 +12,21 @@ use super::{
 };
 use crate::{Error, paths::File};
 
-/// What is read and hashed at once.
+/// Bytes that are read and hashed at once.
 const BUFFER_BYTES: usize = 512 * 1024;
 
-/// The hashes of the first blocks of a file, on their way.
-pub(super) struct Retained {
+/// A background task that hashes the first blocks of a file.
+pub(super) struct BlockRehash {
     hashing: JoinHandle<Result<Vec<BlockHash>, Error>>,
-    /// Ends the work when this is dropped.
+    /// Cancels the task when this is dropped.
     _cancel: DropGuard,
 }
 
-impl Retained {
-    /// Begins to hash the first `bytes` of `file`, which are whole blocks. Call within a runtime.
-    pub(super) fn hash(file: File, bytes: u64) -> Self {
+impl BlockRehash {
+    /// Starts to hash the first `bytes` of `file`, which are whole blocks.
+    ///
+    /// Must be called within a Tokio runtime.
+    pub(super) fn start(file: File, bytes: u64) -> Self {
         let cancelled = CancellationToken::new();
         let cancel = cancelled.clone().drop_guard();
         Self {
@@ -33,7 +35,7 @@ impl Retained {
         }
     }
 
-    /// Waits for the hashes. Blocks that cannot be read in full are missing at the end.
+    /// Waits for the hashes. They end before the first block that is not complete.
     pub(super) async fn hashes(self) -> Result<Vec<BlockHash>, Error> {
         self.hashing
             .await
@@ -47,7 +49,7 @@ fn hash(file: &File, bytes: u64, cancelled: &CancellationToken) -> Result<Vec<Bl
     let mut hashes = Vec::new();
     while hasher.length() < bytes {
         if cancelled.is_cancelled() {
-            return Err(Error::Lost("the copy was given up".into()));
+            return Err(Error::Lost("the transfer was aborted".into()));
         }
         let left = usize::try_from(bytes - hasher.length())
             .unwrap_or(usize::MAX)
@@ -57,16 +59,15 @@ fn hash(file: &File, bytes: u64, cancelled: &CancellationToken) -> Result<Vec<Bl
             Ok(0) => break,
             Ok(length) => hasher.update(piece.get(..length).unwrap_or_default()),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("what is there from an earlier try", &error)),
+            Err(error) => return Err(Error::io("the staging file of an earlier attempt", &error)),
         }
         hashes.extend(hasher.take_blocks().into_iter().map(|(_, hash)| hash));
     }
     Ok(hashes)
 }
 
-/// The runs of blocks that are not what they should be: where each begins and how long it is, in
-/// bytes.
-pub(super) fn differences(expected: &[BlockHash], found: &[BlockHash]) -> Vec<(u64, u64)> {
+/// Finds the runs of blocks that differ: the offset and length of each, in bytes.
+pub(super) fn find_differences(expected: &[BlockHash], found: &[BlockHash]) -> Vec<(u64, u64)> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
     for (index, (expected, found)) in expected.iter().zip(found).enumerate() {
         let offset = index as u64 * BLOCK_BYTES;
@@ -84,10 +85,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn differences_are_found_as_runs() {
+    fn adjacent_different_blocks_make_one_run() {
         let blocks =
             |text: &[u8]| -> Vec<BlockHash> { text.iter().map(|&byte| [byte; 32]).collect() };
-        let find = |found: &[u8]| differences(&blocks(b"abcdef"), &blocks(found));
+        let find = |found: &[u8]| find_differences(&blocks(b"abcdef"), &blocks(found));
         assert_eq!(find(b"abcdef"), []);
         assert_eq!(
             find(b"xbcdex"),
