@@ -74,7 +74,7 @@ impl State {
             let request = add(account, vec![line.clone()]);
             server
                 .administration()
-                .perform(None, &request.into())
+                .apply(None, &request.into())
                 .unwrap();
         }
         drop(server);
@@ -107,7 +107,7 @@ impl State {
 
     /// The code of a refusal by rules; `None` where a request was let through, whatever came of it.
     fn refusal(&self, by: &Admin, request: Request) -> Option<ErrorCode> {
-        match self.server.administration().perform(Some(by), &request) {
+        match self.server.administration().apply(Some(by), &request) {
             Err(Error::Failed {
                 code: code @ (ErrorCode::Denied | ErrorCode::CredentialLimited),
                 ..
@@ -218,7 +218,7 @@ fn every_role_acts_on_lower_roles_only() {
         let found = state
             .server
             .administration()
-            .perform(None, &ListKeys { user: name(user) }.into());
+            .apply(None, &ListKeys { user: name(user) }.into());
         let is_removed = *by == Role::Owner || *by == Role::Admin && *role < Role::Admin;
         assert_eq!(found.is_err(), is_removed, "{user}");
     }
@@ -274,7 +274,7 @@ files = [\"rw:~\"]
             "{by}: {role} {files:?}: {code:?}"
         );
         let list = ListKeys { user: name(&user) };
-        let found = state.server.administration().perform(None, &list.into());
+        let found = state.server.administration().apply(None, &list.into());
         assert_eq!(found.is_ok(), is_allowed, "{by}: {role} {files:?}");
     }
     let text = fs::read_to_string(state.stage.path("server/server/rights.toml")).unwrap();

@@ -130,12 +130,12 @@ fn serve_one(server: &Arc<Server>) -> (impl Transport + 'static, RoundTrips) {
 async fn set_password(server: &Server, password: &Password) {
     let administration = server.administration();
     let alice: UserName = "alice".parse().unwrap();
-    let ask = async |request: Request| administration.perform(None, &request);
+    let ask = async |request: Request| administration.apply(None, &request);
     let record = password_record(ask, alice.clone(), administration.fingerprint(), password)
         .await
         .unwrap();
     administration
-        .perform(
+        .apply(
             None,
             &SetPassword {
                 user: Some(alice),

@@ -133,7 +133,7 @@ async fn add(context: &Context, options: SecretAdd) -> Result<(), Failure> {
         addresses = vec![local_admin::public_address(name, &addresses)];
     }
     if addresses.is_empty() {
-        let problem = "it is not known where this server can be reached, as it has not run yet";
+        let problem = "the addresses of this server are unknown, because it has not run yet";
         return Err(Error::here(ErrorCode::NotFound, problem).into());
     }
     let binding = match options.binding {

@@ -2,8 +2,8 @@
 //! as its first request, which everybody may send.
 
 use super::{
-    lists::{Invites, Keys, LiveSessions, Users, receive_list},
     messages::{Answer, Changed, Kick, NewInvite, Request, SESSIONS},
+    paging::{Invites, Keys, LiveSessions, Users, receive_list},
     passwords::Registration,
 };
 use crate::{Error, net::Channel, session::SessionInfo};

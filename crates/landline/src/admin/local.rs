@@ -21,8 +21,8 @@ use tokio::{net::UnixStream, task::spawn_blocking};
 use super::{
     Administration, Answer, Request, client,
     control::{GREETING, LIMITS, SOCKET, ServerStatus},
-    lists::SecretRow,
     messages,
+    paging::SecretRow,
     secrets::{self, ListSecrets, RemoveSecret, SecretAnswer, SecretRequest},
 };
 use crate::{
@@ -55,29 +55,30 @@ pub struct LocalServer {
     words: RightWords,
 }
 
-/// What a command can know of the server without a request.
+/// The state of the server, which a command gets without a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalStatus {
-    /// Whether it runs.
+    /// Whether the server runs.
     pub is_running: bool,
     /// The fingerprint that clients pin.
     pub fingerprint: Fingerprint,
-    /// Where clients can reach it; none where it has not run yet.
+    /// The server's addresses; none if it has not run yet.
     pub addresses: Vec<HostPort>,
-    /// Why the rights file, as it is now, is not in force. A running server goes by the earlier
-    /// rules; where none runs, no account counts as an admin.
+    /// Why the current rights file is not in force.
+    ///
+    /// A running server uses the earlier rules. Without a server, no account counts as an admin.
     pub rights_problem: Option<String>,
 }
 
-/// Whoever does what is asked for.
+/// Where a request is applied.
 enum Access {
-    /// The server, which has greeted.
+    /// In the server, which has sent its greeting.
     Server(Box<Channel>, ServerStatus),
-    /// This process, while it holds the lock.
+    /// In this process, while it holds the lock.
     Here(FolderLock),
 }
 
-/// A request to either of the services that a control socket has.
+/// A request to one of the services of a control socket.
 #[derive(Debug, Clone)]
 enum LocalRequest {
     Accounts(Request),
@@ -91,11 +92,15 @@ enum LocalAnswer {
 }
 
 impl LocalServer {
-    /// Finds the server that keeps its state in the folder `state`. Users have these words in
-    /// `rights.toml`. Nothing is made or changed. Blocking.
+    /// Opens the server that keeps its state in the folder `state`, and changes nothing.
+    ///
+    /// `words` are the words that users have in `rights.toml`.
     ///
     /// # Errors
-    /// [`Error::State`] where no server was set up there, or the folder cannot be used.
+    /// [`Error::State`] if no server was set up there, or the folder cannot be used.
+    ///
+    /// # Blocking
+    /// Reads the disk.
     pub fn open(state: &Path, words: RightWords) -> Result<Self, Error> {
         PrivateFolder::open_to_connect(state)?.ok_or_else(|| not_set_up(state))?;
         let folder = PrivateFolder::open_to_connect(&state.join("server"))?;
@@ -106,10 +111,10 @@ impl LocalServer {
         })
     }
 
-    /// What the server is.
+    /// Returns the state of the server.
     ///
     /// # Errors
-    /// [`Error::Control`] where a server runs and cannot be asked, [`Error::State`].
+    /// [`Error::Control`] if a server runs and does not answer, [`Error::State`].
     pub async fn status(&self) -> Result<LocalStatus, Error> {
         let (is_running, state) = match self.access().await? {
             Access::Server(channel, state) => {
@@ -136,16 +141,13 @@ impl LocalServer {
     /// Does a request about accounts, keys or invites.
     ///
     /// # Errors
-    /// Those of [`Administration::perform`]; [`Error::Control`] where a server runs and cannot be
+    /// Those of [`Administration::apply`]; [`Error::Control`] where a server runs and cannot be
     /// asked. If the server ended before it answered, the change may have been made.
     ///
     /// # Cancel safety
     /// None: a change may have been made or not.
     pub async fn ask(&self, request: &Request) -> Result<Answer, Error> {
-        match self
-            .perform(LocalRequest::Accounts(request.clone()))
-            .await?
-        {
+        match self.run(LocalRequest::Accounts(request.clone())).await? {
             LocalAnswer::Accounts(answer) => Ok(answer),
             LocalAnswer::Secrets(_) => Err(self.unexpected()),
         }
@@ -188,21 +190,21 @@ impl LocalServer {
     }
 
     async fn ask_for_secrets(&self, request: SecretRequest) -> Result<Vec<SecretRow>, Error> {
-        match self.perform(LocalRequest::Secrets(request)).await? {
+        match self.run(LocalRequest::Secrets(request)).await? {
             LocalAnswer::Secrets(SecretAnswer::Secrets(rows)) => Ok(rows),
             LocalAnswer::Secrets(SecretAnswer::Changed) => Ok(Vec::new()),
             LocalAnswer::Accounts(_) => Err(self.unexpected()),
         }
     }
 
-    async fn perform(&self, request: LocalRequest) -> Result<LocalAnswer, Error> {
+    async fn run(&self, request: LocalRequest) -> Result<LocalAnswer, Error> {
         loop {
             match self.access().await? {
                 Access::Here(lock) => {
                     let changes = !request.is_list();
                     return self
                         .work(lock, changes, move |administration| {
-                            request.perform(administration)
+                            request.apply(administration)
                         })
                         .await;
                 }
@@ -214,7 +216,7 @@ impl LocalServer {
                             channel.finish().await;
                             return Ok(answer);
                         }
-                        Ok(Err(error)) => return Err(self.told(error)),
+                        Ok(Err(error)) => return Err(self.to_local_error(error)),
                         Err(_) => return Err(self.unanswered(ANSWER_TIME)),
                     }
                 }
@@ -290,7 +292,7 @@ impl LocalServer {
             Ok(Ok(greeting)) => Ok(Some((Box::new(channel), greeting.read()?))),
             // It ended before it said anything.
             Ok(Err(Error::Lost(_))) => Ok(None),
-            Ok(Err(error)) => Err(self.told(error)),
+            Ok(Err(error)) => Err(self.to_local_error(error)),
             Err(_) => Err(self.unanswered(GREETING_TIME)),
         }
     }
@@ -342,8 +344,8 @@ impl LocalServer {
         Error::control(self.socket(), "the server answered another question")
     }
 
-    /// What the server says is said by this machine.
-    fn told(&self, error: Error) -> Error {
+    /// Turns an error of the server into one of this machine, which the server is on.
+    fn to_local_error(&self, error: Error) -> Error {
         match error {
             Error::Failed { code, message, .. } => Error::Failed {
                 side: Side::Here,
@@ -360,7 +362,7 @@ impl LocalServer {
 }
 
 impl LocalRequest {
-    /// Whether it only asks for a list.
+    /// Whether the request only lists something.
     fn is_list(&self) -> bool {
         match self {
             Self::Accounts(request) => request.is_list(),
@@ -368,13 +370,13 @@ impl LocalRequest {
         }
     }
 
-    fn perform(&self, administration: &Administration) -> Result<LocalAnswer, Error> {
+    fn apply(&self, administration: &Administration) -> Result<LocalAnswer, Error> {
         match self {
             Self::Accounts(request) => administration
-                .perform(None, request)
+                .apply(None, request)
                 .map(LocalAnswer::Accounts),
             Self::Secrets(request) => administration
-                .perform_on_secrets(request)
+                .apply_to_secrets(request)
                 .map(LocalAnswer::Secrets),
         }
     }
@@ -397,10 +399,13 @@ impl LocalRequest {
 }
 
 impl ServerStatus {
-    /// What a command is told first. Blocking.
+    /// Makes the greeting for a command.
     ///
     /// # Errors
     /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads or writes the disk.
     pub(crate) fn of(administration: &Administration) -> Result<Self, Error> {
         let addresses = administration.addresses()?;
         Ok(Self {
@@ -428,7 +433,7 @@ fn not_set_up(state: &Path) -> Error {
     Error::state(state.display(), problem)
 }
 
-/// The accounts of a server that does not run. The caller holds the lock.
+/// Opens the accounts of a server that does not run. The caller holds the lock.
 fn open(
     folder: &Arc<PrivateFolder>,
     state: &Path,

@@ -9,7 +9,7 @@ use landline_proto::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    lists::{InviteRow, KeyRow, UserRow},
+    paging::{InviteRow, KeyRow, UserRow},
     passwords::{RegisterPassword, Registration, RemovePassword, SetPassword},
 };
 use crate::{Error, net::Channel, rights::Role};
@@ -17,7 +17,7 @@ use crate::{Error, net::Channel, rights::Role};
 /// The service's name.
 pub(crate) const SERVICE: &str = "admin";
 
-/// How long an invite may be good for at most, in seconds.
+/// The longest lifetime of an invite in seconds.
 pub const INVITE_SECONDS_MAX: u64 = 30 * 24 * 60 * 60;
 
 macro_rules! message {
@@ -30,7 +30,7 @@ macro_rules! message {
 
 const ERROR: MessageRule = MessageRule::new(ErrorMessage::TYPE);
 
-/// Server: between two requests.
+/// Server: waits for a request.
 pub(crate) static REQUESTS: ProtocolState = ProtocolState::new(
     "admin-requests",
     &[
@@ -52,10 +52,10 @@ pub(crate) static REQUESTS: ProtocolState = ProtocolState::new(
         MessageRule::new("remove-password"),
     ],
 );
-/// Client: `who` or `kick` was sent.
+/// Client: has sent `who` or `kick`.
 pub(crate) static SESSIONS: ProtocolState =
     ProtocolState::new("admin-sessions", &[MessageRule::new("sessions"), ERROR]);
-/// Client: a change was asked for.
+/// Client: has sent a change.
 pub(crate) static CHANGED: ProtocolState =
     ProtocolState::new("admin-changed", &[MessageRule::new("changed"), ERROR]);
 static USERS: ProtocolState =
@@ -87,10 +87,10 @@ macro_rules! requests {
         })*
 
         impl Request {
-            /// The request in a header, which the state has let pass.
+            /// Reads the request from a header of one of the allowed types.
             ///
             /// # Errors
-            /// [`Error::Protocol`] for a header that is not of the shape its type needs.
+            /// [`Error::Protocol`] for a header without the keys that its type needs.
             pub(crate) fn read(header: &Header) -> Result<Option<Self>, Error> {
                 Ok(match header.kind() {
                     $($name => Some(Self::$type(header.read()?)),)*
@@ -98,21 +98,21 @@ macro_rules! requests {
                 })
             }
 
-            /// What it is called on the wire and in the log.
+            /// The request's name in the protocol and in the log.
             pub fn kind(&self) -> &'static str {
                 match self {
                     $(Self::$type(_) => $name,)*
                 }
             }
 
-            /// Gathers it for sending.
+            /// Queues the request for sending.
             pub(crate) fn send(&self, channel: &mut Channel) -> Result<(), Error> {
                 match self {
                     $(Self::$type(request) => channel.send(request),)*
                 }
             }
 
-            /// What its answer is waited for in.
+            /// The protocol state in which the client waits for the answer.
             pub(crate) fn answer_state(&self) -> &'static ProtocolState {
                 match self {
                     $(Self::$type(_) => &$answer,)*
@@ -123,38 +123,38 @@ macro_rules! requests {
 }
 
 requests! {
-    /// Which accounts there are.
+    /// Lists accounts.
     ListUsers = "list-users" -> USERS,
-    /// A new account.
+    /// Adds an account.
     AddUser = "add-user" -> CHANGED,
-    /// An account may not log in any more.
+    /// Disables an account.
     DisableUser = "disable-user" -> CHANGED,
-    /// It may again.
+    /// Enables a disabled account.
     EnableUser = "enable-user" -> CHANGED,
-    /// An account and all that it has is forgotten.
+    /// Removes an account and all that it has.
     RemoveUser = "remove-user" -> CHANGED,
-    /// Which keys an account has.
+    /// Lists the keys of an account.
     ListKeys = "list-keys" -> KEYS,
-    /// Further keys for an account.
+    /// Adds keys to an account.
     AddKeys = "add-keys" -> CHANGED,
-    /// A key may not be used any more.
+    /// Removes a key.
     RemoveKey = "remove-key" -> CHANGED,
-    /// An invite.
+    /// Makes an invite.
     MakeInvite = "make-invite" -> INVITE,
-    /// Which invites can still be redeemed.
+    /// Lists the open invites.
     ListInvites = "list-invites" -> INVITES,
-    /// An invite is void.
+    /// Revokes an invite.
     RevokeInvite = "revoke-invite" -> CHANGED,
-    /// The server's half of setting a password.
+    /// Begins to set a password.
     RegisterPassword = "register-password" -> REGISTRATION,
-    /// Another password for an account.
+    /// Sets a password.
     SetPassword = "set-password" -> CHANGED,
-    /// No password for an account.
+    /// Removes a password.
     RemovePassword = "remove-password" -> CHANGED,
 }
 
 impl Request {
-    /// Whether it is for more than to be told something.
+    /// Whether the request changes something.
     pub(crate) fn changes_something(&self) -> bool {
         !matches!(
             self,
@@ -165,7 +165,7 @@ impl Request {
         )
     }
 
-    /// Whether it only asks for a list.
+    /// Whether the request only lists something.
     pub(crate) fn is_list(&self) -> bool {
         matches!(
             self,
@@ -173,7 +173,7 @@ impl Request {
         )
     }
 
-    /// The account that it is about, by its name.
+    /// The name of the account that the request is about.
     pub(crate) fn user(&self) -> Option<&UserName> {
         match self {
             Self::AddUser(AddUser { user, .. })
@@ -192,7 +192,7 @@ impl Request {
         }
     }
 
-    /// What it is about, for the log: a user, an invite; nothing for a list of everything.
+    /// The subject for the log: a user or an invite. Empty for a list of everything.
     pub(crate) fn subject(&self) -> String {
         match (self, self.user()) {
             (Self::RemoveKey(RemoveKey { user, key }), _) => format!("{user} {key}"),
@@ -202,15 +202,15 @@ impl Request {
     }
 }
 
-/// Client: which accounts are there?
+/// Client: lists accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListUsers {
-    /// Only this one.
+    /// Lists only this account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
 }
 
-/// Client: make an account.
+/// Client: adds an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddUser {
     /// Its name.
@@ -224,106 +224,108 @@ pub struct AddUser {
     /// Its role.
     #[serde(default)]
     pub role: Role,
-    /// What `~` means for it, as it stands in the rights: `/srv/bob`.
+    /// Its home folder, as `rights.toml` writes it: `/srv/bob`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub home: Option<String>,
-    /// Its first rights to files, as they stand in the rights: `rw:~`.
+    /// Its folders, as `rights.toml` writes them: `rw:~`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
 }
 
-/// Client: let an account log in no more.
+/// Client: disables an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DisableUser {
-    /// Whose.
+    /// The account's name.
     pub user: UserName,
-    /// Also if nobody is left who could undo it over the line.
+    /// Whether to do it to the last admin, too.
     #[serde(default)]
     pub force: bool,
 }
 
-/// Client: let a disabled account log in again.
+/// Client: enables a disabled account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnableUser {
-    /// Whose.
+    /// The account's name.
     pub user: UserName,
 }
 
-/// Client: forget an account.
+/// Client: removes an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveUser {
-    /// Whose.
+    /// The account's name.
     pub user: UserName,
-    /// Also if nobody is left who could undo it over the line.
+    /// Whether to do it to the last admin, too.
     #[serde(default)]
     pub force: bool,
 }
 
-/// Client: which keys has it?
+/// Client: lists the keys of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListKeys {
-    /// Whose.
+    /// The account's name.
     pub user: UserName,
 }
 
-/// Client: let an account log in with these keys, too.
+/// Client: adds keys to an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddKeys {
-    /// Whose.
+    /// The account's name.
     pub user: UserName,
     /// The keys, as lines of authorized_keys.
     pub keys: Vec<String>,
 }
 
-/// Client: let an account log in with a key no more.
+/// Client: removes a key of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveKey {
-    /// Whose.
+    /// The account's name.
     pub user: UserName,
     /// The key's fingerprint, as `ssh-keygen -l` prints it.
     pub key: String,
 }
 
-/// Client: make an invite.
+/// Client: makes an invite.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MakeInvite {
-    /// For whom: a further key for an account that exists, else a new account of this name; `None`
-    /// for a new account of any name.
+    /// The user whom the invite is for.
+    ///
+    /// It adds a key to an existing account, or else makes an account of this name. `None` makes
+    /// an account of any name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
-    /// How long it is good for, in seconds; at most 30 days.
+    /// The lifetime in seconds, at most 30 days.
     #[serde(deserialize_with = "integer")]
     pub seconds: u64,
 }
 
-/// Client: which invites are open?
+/// Client: lists the open invites.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListInvites {}
 
-/// Client: make an invite void.
+/// Client: revokes an invite.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevokeInvite {
-    /// Which, as a list of them calls it.
+    /// The invite's id.
     pub id: String,
 }
 
-/// Client: who is logged in?
+/// Client: lists the live sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Who {}
 message!(Who = "who");
 
-/// Client: end sessions.
+/// Client: ends sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kick {
-    /// A user, all of whose sessions are meant, or a session's id.
+    /// A user, to end all of their sessions, or the id of one session.
     pub target: String,
 }
 message!(Kick = "kick");
 
-/// What a request about accounts is answered with.
+/// The answer to a request about accounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// It is done, and durable.
+    /// The change is durable.
     Changed,
     /// Accounts.
     Users(Vec<UserRow>),
@@ -333,16 +335,16 @@ pub enum Answer {
     Invites(Vec<InviteRow>),
     /// A new invite.
     Invite(NewInvite),
-    /// The server's half of a password.
+    /// The server's answer to a new password.
     Registration(Registration),
 }
 
-/// Server: it is done, and durable.
+/// Server: the change is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Changed {}
 message!(Changed = "changed");
 
-/// Server: the invite; it is told this once.
+/// Server: sends the new invite. The server does not store it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewInvite {
     /// The invite.

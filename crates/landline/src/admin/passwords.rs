@@ -1,4 +1,4 @@
-//! Passwords, set and taken away: the messages, and both halves of setting one.
+//! Setting and removing passwords: the messages, and both sides of setting one.
 
 use landline_proto::{ErrorCode, Message, login::UserName, messages::Blob};
 use serde::{Deserialize, Serialize};
@@ -12,35 +12,35 @@ use crate::{
     store::{Store, StoredPassword},
 };
 
-/// Client: the server's half of setting a password.
+/// Client: begins to set a password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterPassword {
-    /// Whose; `None` for one's own.
+    /// The account; `None` for the sender's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
     /// The RegistrationRequest of OPAQUE (RFC 9807).
     pub request: Blob,
 }
 
-/// Client: let an account log in with this password, and with no other.
+/// Client: sets a password, which replaces an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetPassword {
-    /// Whose; `None` for one's own.
+    /// The account; `None` for the sender's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
     /// The RegistrationRecord of OPAQUE (RFC 9807).
     pub record: Blob,
 }
 
-/// Client: let an account log in by password no more.
+/// Client: removes a password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemovePassword {
-    /// Whose; `None` for one's own.
+    /// The account; `None` for the sender's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserName>,
 }
 
-/// Server: its half of setting a password.
+/// Server: answers `register-password`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// The RegistrationResponse of OPAQUE (RFC 9807).
@@ -51,12 +51,15 @@ impl Message for Registration {
     const TYPE: &'static str = "registration";
 }
 
-/// What is to be stored for a password of `user` at the server with this fingerprint, which `ask`
-/// puts requests to. The server does not see the password. Takes a third of a second and 64 MiB,
-/// where it may block.
+/// Makes the record to store for a password of `user` at the server with this fingerprint.
+///
+/// `ask` sends requests to the server, which does not see the password.
 ///
 /// # Errors
-/// [`Error::Password`] for one that is too short; what the server says.
+/// [`Error::Password`] for a password that is too short; errors of the server.
+///
+/// # Blocking
+/// Takes a third of a second and 64 MiB, where it may block.
 pub async fn password_record(
     ask: impl AsyncFnOnce(Request) -> Result<Answer, Error>,
     user: UserName,
@@ -91,7 +94,7 @@ pub async fn password_record(
 }
 
 impl Request {
-    /// The same request, where a password that is nobody's is that of `user`.
+    /// The same request, with the account `user` if it names none.
     #[must_use]
     pub(crate) fn of(mut self, user: &UserName) -> Self {
         if let Self::RegisterPassword(RegisterPassword { user: whose, .. })
@@ -105,7 +108,9 @@ impl Request {
 }
 
 impl Administration {
-    /// The server's half of a password; asked for from `source`, or at the machine itself.
+    /// Makes the server's answer to a new password.
+    ///
+    /// `source` is the client's network; `None` for a command on the server's machine.
     pub(super) fn register_password(
         &self,
         request: &RegisterPassword,
@@ -125,12 +130,12 @@ impl Administration {
         )
     }
 
-    /// What is to be stored for a record.
+    /// Makes the password to store from a record.
     pub(super) fn stored_password(&self, record: &Blob) -> Result<StoredPassword, Error> {
         Passwords::stored_password(record.0.clone())
     }
 
-    /// What is not there is not taken away, and is not worth a line of the audit log.
+    /// Checks that there is a password to remove, before the removal is recorded.
     pub(super) fn check_password_is_there(
         store: &Store,
         request: &RemovePassword,
@@ -150,15 +155,10 @@ impl Administration {
         store: &Store,
         request: &RemovePassword,
     ) -> Result<(), Error> {
-        store.remove_password(whose(request.user.as_ref())?, self.is_kept()?)
+        store.remove_password(whose(request.user.as_ref())?, self.admin_filter()?)
     }
 }
 
 fn whose(user: Option<&UserName>) -> Result<&UserName, Error> {
-    user.ok_or_else(|| {
-        Error::here(
-            ErrorCode::NotFound,
-            "nobody is named whose password is meant",
-        )
-    })
+    user.ok_or_else(|| Error::here(ErrorCode::NotFound, "the request names no account"))
 }

@@ -1,4 +1,4 @@
-//! Who may make which request about whose account: the one table of roles and requests.
+//! The table of roles and requests: which role may make which request about which account.
 
 use landline_proto::{ErrorCode, login::UserName};
 
@@ -8,23 +8,23 @@ use crate::{
     rights::{Right, Rights, Role, UserRights},
 };
 
-/// What a request does to the account that it is about.
+/// The effect of a request on the account that it is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// It changes nothing.
+    /// Changes nothing.
     Reads,
-    /// It takes something away.
+    /// Removes something.
     Takes,
-    /// It gives somebody access, which may outlive the session.
+    /// Gives access, which may outlive the session.
     Grants,
 }
 
-/// Who may make a request about their own account.
+/// The users who may make a request about their own account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Own {
     /// Every user.
     Anyone,
-    /// Users whose session was logged in by their password, and admins.
+    /// Users who have logged in by password, and admins.
     ByPassword,
     /// Admins.
     Admins,
@@ -51,7 +51,7 @@ macro_rules! rules {
             },)*
         ];
 
-        /// The right that each request needs whomever it is about.
+        /// The right that each request needs for any account.
         pub(crate) static RIGHTS: &[(&str, Right)] = &[
             $(($request, Own::$own.right()),)*
         ];
@@ -78,22 +78,22 @@ rules! {
     "remove-password":   ByPassword, Admin,  Takes;
 }
 
-/// Who makes a request.
+/// The sender of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Actor {
     pub(crate) role: Role,
     /// Whether the session's credential may give access that outlives it.
     pub(crate) may_grant: bool,
-    /// Whether the session was logged in by a password.
+    /// Whether the login was by password.
     pub(crate) is_by_password: bool,
 }
 
-/// Whose account a request is about.
+/// The account that a request is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whose {
-    /// That of the one who asks.
+    /// The sender's account.
     Own,
-    /// Another one, which has this role or would get it.
+    /// Another account, which has or would get this role.
     Other(Role),
 }
 
@@ -112,7 +112,7 @@ impl Rule {
         RULES.iter().find(|rule| rule.request == request)
     }
 
-    /// Whether the request gives somebody access.
+    /// Whether the request gives access.
     pub(crate) fn grants(&self) -> bool {
         self.effect == Effect::Grants
     }
@@ -120,7 +120,7 @@ impl Rule {
     /// Checks a request.
     ///
     /// # Errors
-    /// `denied`; `credential-limited` where only the session's credential stands in the way.
+    /// `denied`; `credential-limited` if only the session's credential prevents it.
     pub(crate) fn check(&self, actor: Actor, whose: Whose) -> Result<(), Error> {
         let Self { request, .. } = self;
         let denied = |problem| Err(Error::here(ErrorCode::Denied, problem));
@@ -157,10 +157,13 @@ impl Rule {
     }
 }
 
-/// Checks that `maker` may still make an invite for `user`. Blocking.
+/// Checks that `maker` may still make an invite for `user`.
 ///
 /// # Errors
 /// `denied`.
+///
+/// # Blocking
+/// Reads the disk.
 pub(crate) fn check_invite(
     rules: &Rights,
     maker: &UserName,

@@ -1,5 +1,6 @@
-//! The secrets by which machines log in. They are administered on the server's machine alone, and
-//! what is secret in them never reaches the server: it stores a key that was derived from it.
+//! Machine secrets. They can be administered only on the server's machine.
+//!
+//! A secret never reaches the server, which stores a key that is derived from it.
 
 use std::{fmt, str::FromStr};
 
@@ -12,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Administration,
-    lists::{SecretRow, Secrets, receive_list},
     messages::{CHANGED, Changed},
+    paging::{SecretRow, Secrets, receive_list},
 };
 use crate::{
     Error,
@@ -25,10 +26,10 @@ use crate::{
     store::StoredSecret,
 };
 
-/// The name of the service, which only a control socket has.
+/// The name of the service, which is only available on a control socket.
 pub(crate) const SERVICE: &str = "secrets";
 
-/// Server: between two requests.
+/// Server: waits for a request.
 pub(crate) static REQUESTS: ProtocolState = ProtocolState::new(
     "secrets-requests",
     &[
@@ -37,7 +38,7 @@ pub(crate) static REQUESTS: ProtocolState = ProtocolState::new(
         MessageRule::new("remove-secret"),
     ],
 );
-/// Client: `list-secrets` or `remove-secret` was sent.
+/// Client: has sent `list-secrets` or `remove-secret`.
 static LISTED: ProtocolState = ProtocolState::new(
     "secrets-listed",
     &[
@@ -46,10 +47,10 @@ static LISTED: ProtocolState = ProtocolState::new(
     ],
 );
 
-/// Client: which secrets are there?
+/// Client: lists secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ListSecrets {
-    /// Only those of this user.
+    /// Lists only the secrets of this user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<UserName>,
 }
@@ -58,19 +59,19 @@ impl Message for ListSecrets {
     const TYPE: &'static str = "list-secrets";
 }
 
-/// Client: let a machine log in with a secret.
+/// Client: adds a secret with which a machine can log in.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AddSecret {
-    /// Whose.
+    /// The account that it logs in to.
     pub(crate) user: UserName,
-    /// What it is made for.
+    /// The binding that it is made for.
     pub(crate) binding: BindingType,
-    /// The key that proves it here, 32 bytes.
+    /// The key that verifies the secret, 32 bytes.
     pub(crate) key: Blob,
-    /// The services that it may use, with commas between them; `None` for all.
+    /// The services that it may use, separated by commas; `None` for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) services: Option<String>,
-    /// What it is called.
+    /// A label for people.
     pub(crate) label: String,
 }
 
@@ -87,12 +88,12 @@ impl fmt::Debug for AddSecret {
     }
 }
 
-/// Client: let nobody log in with a secret any more.
+/// Client: removes a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RemoveSecret {
-    /// Which.
+    /// The secret's id.
     pub(crate) id: SecretId,
-    /// Also if it is the last way in of the last admin.
+    /// Whether to remove the last credential of the last admin, too.
     #[serde(default)]
     pub(crate) force: bool,
 }
@@ -109,17 +110,17 @@ pub(crate) enum SecretRequest {
     Remove(RemoveSecret),
 }
 
-/// What a request about secrets is answered with.
+/// The answer to a request about secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SecretAnswer {
-    /// The secrets that were asked for, or the one that was removed.
+    /// The listed secrets, or the one that was removed.
     Secrets(Vec<SecretRow>),
-    /// It is done, and durable.
+    /// The change is durable.
     Changed,
 }
 
 impl SecretRequest {
-    /// A request that lets a machine log in with this secret and use these services.
+    /// Makes a request that adds this secret for these services.
     pub(crate) fn add(secret: &Secret, services: Option<&ServiceSet>, label: &str) -> Self {
         Self::Add(AddSecret {
             user: secret.user.clone(),
@@ -130,10 +131,10 @@ impl SecretRequest {
         })
     }
 
-    /// The request in a header, which the state has let pass.
+    /// Reads the request from a header of one of the allowed types.
     ///
     /// # Errors
-    /// [`Error::Protocol`] for a header that is not of the shape its type needs.
+    /// [`Error::Protocol`] for a header without the keys that its type needs.
     pub(crate) fn read(header: &Header) -> Result<Self, Error> {
         Ok(match header.kind() {
             AddSecret::TYPE => Self::Add(header.read()?),
@@ -142,15 +143,15 @@ impl SecretRequest {
         })
     }
 
-    /// Whether it only asks for a list.
+    /// Whether the request only lists secrets.
     pub(crate) fn is_list(&self) -> bool {
         matches!(self, Self::List(_))
     }
 
-    /// Sends it and waits for the answer.
+    /// Sends the request and waits for the answer.
     ///
     /// # Errors
-    /// What the server says, [`Error::Lost`].
+    /// Errors of the server, [`Error::Lost`].
     pub(crate) async fn ask(&self, channel: &mut Channel) -> Result<SecretAnswer, Error> {
         match self {
             Self::List(request) => channel.send(request)?,
@@ -168,16 +169,17 @@ impl SecretRequest {
 }
 
 impl Administration {
-    /// Does a request about secrets for somebody on the server's machine. A change is in the audit
-    /// log before it is made. Blocking.
+    /// Applies a request about secrets of a command on the server's machine.
+    ///
+    /// A change is in the audit log before it is made.
     ///
     /// # Errors
-    /// `not-found`, `last-owner` for the last way in of the last admin, `bad-header` for a key of
-    /// another length, `audit`, [`Error::State`].
-    pub(crate) fn perform_on_secrets(
-        &self,
-        request: &SecretRequest,
-    ) -> Result<SecretAnswer, Error> {
+    /// `not-found`, `last-owner` for the last credential of the last admin, `bad-header` for a key
+    /// of another length, `audit`, [`Error::State`].
+    ///
+    /// # Blocking
+    /// Writes to the disk.
+    pub(crate) fn apply_to_secrets(&self, request: &SecretRequest) -> Result<SecretAnswer, Error> {
         match request {
             SecretRequest::List(ListSecrets { user }) => {
                 let secrets = self.store.secrets(user.as_ref())?;
@@ -198,7 +200,7 @@ impl Administration {
             services,
             label,
         } = request;
-        let _alone = self.alone();
+        let _changing = self.lock_changes();
         let key = <[u8; 32]>::try_from(&key.0[..])
             .map(SecretKey::from_bytes)
             .map_err(|_| Error::here(ErrorCode::BadHeader, "a secret's key has 32 bytes"))?;
@@ -218,7 +220,7 @@ impl Administration {
 
     fn remove_secret(&self, request: &RemoveSecret) -> Result<SecretAnswer, Error> {
         let RemoveSecret { id, force } = request;
-        let _alone = self.alone();
+        let _changing = self.lock_changes();
         let secrets = self.store.secrets(None)?;
         let found = secrets.into_iter().find(|secret| secret.id == *id);
         let secret = found
@@ -229,7 +231,7 @@ impl Administration {
             &secret.user,
             format!("{}{forced}", CredentialId::Secret(*id)),
         )?;
-        self.store.remove_secret(id, self.is_kept()?, *force)?;
+        self.store.remove_secret(id, self.admin_filter()?, *force)?;
         Ok(SecretAnswer::Secrets(vec![row(secret)]))
     }
 

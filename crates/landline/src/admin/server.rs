@@ -1,4 +1,4 @@
-//! The server's half of the service `admin`.
+//! The server's part of the service `admin`.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use landline_proto::{ErrorCode, Header, Message};
 
 use super::{
     Admin, Administration, Answer, Request,
-    detail::joined,
-    lists::{Invites, Keys, LiveSessions, Users, send_list},
+    audit_detail::join_parts,
     messages::{Changed, Kick, REQUESTS, SERVICE, Who},
+    paging::{Invites, Keys, LiveSessions, Users, send_list},
     rules::{Actor, RIGHTS, Rule, Whose},
 };
 use crate::{
@@ -35,11 +35,11 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
     kept_by: Right::Role(Role::Helper),
 };
 
-/// The server's half of the service `admin`.
+/// The server's part of the service `admin`.
 pub(crate) struct AdminService {
     pub(crate) administration: Arc<Administration>,
     pub(crate) sessions: Sessions,
-    /// Changes never wait for the work of users.
+    /// Workers for changes, which therefore never wait for the work of users.
     pub(crate) threads: Threads,
 }
 
@@ -68,11 +68,11 @@ impl Service for AdminService {
     }
 }
 
-/// Who makes a request.
+/// The sender of a request.
 pub(crate) enum Caller<'a> {
-    /// A user who is logged in.
+    /// A logged-in user.
     Session(&'a ServiceContext),
-    /// Somebody on the server's machine, who may do everything.
+    /// A command on the server's machine, which may do everything.
     Machine,
 }
 
@@ -92,7 +92,7 @@ impl Caller<'_> {
         })
     }
 
-    /// Whether they may make this request about a session.
+    /// Whether the sender may make this request about a session.
     fn may(&self, request: &str, session: &Session) -> bool {
         let Self::Session(context) = self else {
             return true;
@@ -121,7 +121,7 @@ impl Caller<'_> {
 }
 
 impl AdminService {
-    /// Answers a request. A change is answered even if it ends the session of whoever asks for it.
+    /// Answers a request. A change is answered even if it ends the sender's own session.
     pub(crate) async fn answer(
         &self,
         channel: &mut Channel,
@@ -157,7 +157,7 @@ impl AdminService {
             false => None,
         };
         let administration = self.administration.clone();
-        let work = move || administration.perform(admin.as_ref(), &request);
+        let work = move || administration.apply(admin.as_ref(), &request);
         let answer = self.threads.run(work).await?;
         match answer {
             Answer::Changed => channel.send(&Changed {})?,
@@ -170,8 +170,9 @@ impl AdminService {
         channel.flush().await
     }
 
-    /// Ends the sessions that `target` names now and that may be ended. One that begins meanwhile
-    /// is not in the log, and goes on.
+    /// Ends the sessions that `target` names and that the sender may end.
+    ///
+    /// A session that begins meanwhile is not in the log, and is not ended.
     async fn kick(&self, caller: &Caller<'_>, target: &str) -> Result<Vec<SessionInfo>, Error> {
         let is_named = |session: &Session| {
             (session.id == target || session.user.as_str() == target)
@@ -190,7 +191,7 @@ impl AdminService {
             return Err(Error::here(ErrorCode::Denied, problem));
         }
         let subject = target.chars().take(64).collect();
-        let detail = joined(
+        let detail = join_parts(
             meant
                 .iter()
                 .map(|(session, user)| format!("{session} of {user}")),

@@ -295,8 +295,8 @@ mod tests {
     use crate::{
         Server, ServerOptions,
         admin::{
-            lists::LiveSessions,
             messages::{SESSIONS, Who},
+            paging::LiveSessions,
         },
         audit::AuditOptions,
         keys::{CredentialLimits, UserKey},

@@ -16,8 +16,8 @@ use crate::{
     Error,
     admin::{
         control::{LIMITS, SOCKET, ServerStatus},
-        lists::{Secrets, send_list},
         messages::{self, Changed},
+        paging::{Secrets, send_list},
         secrets::{self, SecretAnswer, SecretRequest},
         server::{AdminService, Caller},
     },
@@ -192,7 +192,7 @@ async fn answer_about_secrets(
 ) -> Result<(), Error> {
     let request = SecretRequest::read(header)?;
     let administration = admin.administration.clone();
-    let work = move || administration.perform_on_secrets(&request);
+    let work = move || administration.apply_to_secrets(&request);
     match admin.threads.run(work).await? {
         SecretAnswer::Changed => channel.send(&Changed {}),
         SecretAnswer::Secrets(rows) => send_list::<Secrets>(channel, rows).await,

@@ -260,7 +260,7 @@ impl Server {
             session: None,
             action: "make-invite".to_owned(),
             subject: String::new(),
-            detail: Some(admin::of_invite(&id, Purpose::Owner, INVITE_TIME)),
+            detail: Some(admin::invite_detail(&id, Purpose::Owner, INVITE_TIME)),
         };
         self.state.audit.record_blocking(made, Priority::Exempt)?;
         self.state

@@ -10,11 +10,11 @@ use landline::{
     Error,
     admin::{
         Answer, LocalServer, Request, client,
-        lists::{KeyRow, UserRow},
         messages::{
             AddKeys, AddUser, DisableUser, EnableUser, ListInvites, ListKeys, ListUsers,
             MakeInvite, NewInvite, RemoveKey, RemoveUser, RevokeInvite,
         },
+        paging::{KeyRow, UserRow},
         passwords::{RemovePassword, SetPassword, password_record},
     },
     crypto::Fingerprint,

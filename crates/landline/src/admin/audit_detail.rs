@@ -1,5 +1,4 @@
-//! What the audit log says of a change beyond whom it is about, so that it can be told later what
-//! was changed.
+//! Details of a change for the audit log, which say what was changed.
 
 use std::time::Duration;
 
@@ -17,16 +16,18 @@ use crate::{
     store::Purpose,
 };
 
-/// The longest detail, in bytes; what goes beyond is counted. An entry of the log holds twice as
-/// much.
+/// The longest detail in bytes. Further parts are only counted.
+///
+/// An entry of the log holds twice as much.
 const DETAIL_BYTES_MAX: usize = 32 * 1024;
-/// How much is said of a right or of the options in front of a key, in characters.
+/// The longest text of a right, or of the options of a key, in characters.
 const PART_CHARACTERS_MAX: usize = 200;
 
 impl Request {
-    /// What else is to be said of it in the log; [`of_invite`] says it of an invite, which has no
-    /// name before it is made.
-    pub(super) fn detail(&self) -> Option<String> {
+    /// Makes the detail of a request.
+    ///
+    /// [`invite_detail`] makes that of an invite, which has no id before it is made.
+    pub(super) fn audit_detail(&self) -> Option<String> {
         match self {
             Self::AddUser(AddUser {
                 role,
@@ -36,13 +37,13 @@ impl Request {
                 password,
                 ..
             }) => {
-                // What matters most comes first, as a long list is cut.
+                // The most important parts come first, because a long list is cut.
                 let role = (*role > Role::User).then(|| role.to_string());
-                let password = password.as_ref().map(of_password);
-                let keys = keys.iter().map(|line| of_key(line));
-                let home = home.iter().map(|home| format!("home {}", shortened(home)));
-                let files = files.iter().map(|file| shortened(file));
-                joined(
+                let password = password.as_ref().map(password_detail);
+                let keys = keys.iter().map(|line| key_detail(line));
+                let home = home.iter().map(|home| format!("home {}", shorten(home)));
+                let files = files.iter().map(|file| shorten(file));
+                join_parts(
                     role.into_iter()
                         .chain(password)
                         .chain(keys)
@@ -50,8 +51,10 @@ impl Request {
                         .chain(files),
                 )
             }
-            Self::SetPassword(SetPassword { record, .. }) => Some(of_password(record)),
-            Self::AddKeys(AddKeys { keys, .. }) => joined(keys.iter().map(|line| of_key(line))),
+            Self::SetPassword(SetPassword { record, .. }) => Some(password_detail(record)),
+            Self::AddKeys(AddKeys { keys, .. }) => {
+                join_parts(keys.iter().map(|line| key_detail(line)))
+            }
             Self::DisableUser(DisableUser { force: true, .. })
             | Self::RemoveUser(RemoveUser { force: true, .. }) => Some("force".to_owned()),
             _ => None,
@@ -59,8 +62,8 @@ impl Request {
     }
 }
 
-/// An invite that is about to be made: which, what for, and for how long.
-pub(crate) fn of_invite(id: &str, purpose: Purpose, good_for: Duration) -> String {
+/// Makes the detail of an invite: its id, purpose and lifetime.
+pub(crate) fn invite_detail(id: &str, purpose: Purpose, good_for: Duration) -> String {
     format!(
         "invite {id}, for {}, {} s",
         purpose.as_str(),
@@ -68,14 +71,16 @@ pub(crate) fn of_invite(id: &str, purpose: Purpose, good_for: Duration) -> Strin
     )
 }
 
-/// All of these, as far as there is room.
-pub(super) fn joined(parts: impl Iterator<Item = String>) -> Option<String> {
+/// Joins parts until the detail is full, and counts the rest.
+pub(super) fn join_parts(parts: impl Iterator<Item = String>) -> Option<String> {
     let (mut text, mut left_out) = (String::new(), 0usize);
     for part in parts {
-        match left_out == 0 && text.len() + part.len() < DETAIL_BYTES_MAX {
-            true if text.is_empty() => text = part,
-            true => text.extend([", ", &part]),
-            false => left_out += 1,
+        if left_out > 0 || text.len() + part.len() >= DETAIL_BYTES_MAX {
+            left_out += 1;
+        } else if text.is_empty() {
+            text = part;
+        } else {
+            text.extend([", ", &part]);
         }
     }
     if left_out > 0 {
@@ -84,26 +89,26 @@ pub(super) fn joined(parts: impl Iterator<Item = String>) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// What a password is called by what it lets in.
-fn of_password(record: &Blob) -> String {
+/// Names a password by its id.
+fn password_detail(record: &Blob) -> String {
     CredentialId::Password(password_id(&record.0)).to_string()
 }
 
-/// A key's fingerprint, and the options in front of it.
-fn of_key(line: &str) -> String {
+/// Names a key by its fingerprint and options.
+fn key_detail(line: &str) -> String {
     match KeyLine::parse(line) {
         Ok(line) if line.options.text().is_empty() => line.key.fingerprint(),
         Ok(line) => format!(
             "{} ({})",
             line.key.fingerprint(),
-            shortened(line.options.text())
+            shorten(line.options.text())
         ),
-        // It is refused behind this entry.
-        Err(_) => "a line that is no key".to_owned(),
+        // The request is rejected after this entry.
+        Err(_) => "an invalid key".to_owned(),
     }
 }
 
-fn shortened(text: &str) -> String {
+fn shorten(text: &str) -> String {
     match text.char_indices().nth(PART_CHARACTERS_MAX) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
@@ -127,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_named_with_their_options() {
+    fn detail_names_keys_with_options() {
         let (user, [one, two]) = ("bob".parse().unwrap(), [1, 2].map(key));
         let lines = [
             one.line(),
@@ -135,7 +140,7 @@ mod tests {
             "nonsense".into(),
         ];
         let named = format!(
-            "{}, {} (from=\"192.0.2.0/24\",restrict), a line that is no key",
+            "{}, {} (from=\"192.0.2.0/24\",restrict), an invalid key",
             one.fingerprint(),
             two.fingerprint()
         );
@@ -144,7 +149,7 @@ mod tests {
             keys: lines.to_vec(),
         };
         let AddKeys { user, keys: lines } = keys.clone();
-        assert_eq!(Request::from(keys).detail(), Some(named.clone()));
+        assert_eq!(Request::from(keys).audit_detail(), Some(named.clone()));
         let add = AddUser {
             user,
             keys: lines,
@@ -154,7 +159,7 @@ mod tests {
             files: vec!["rw:~/in".into()],
         };
         assert_eq!(
-            Request::from(add).detail(),
+            Request::from(add).audit_detail(),
             Some(format!("admin, {named}, home /srv/bob, rw:~/in"))
         );
     }
@@ -171,16 +176,16 @@ mod tests {
                 .map(|number| format!("rw:/srv/{number}"))
                 .collect(),
         };
-        let detail = Request::from(add).detail().unwrap();
+        let detail = Request::from(add).audit_detail().unwrap();
         let beginning = format!("admin, {}, rw:/srv/0, ", key(1).fingerprint());
         assert!(detail.starts_with(&beginning), "{detail}");
         assert!(detail.ends_with(" more"), "{detail}");
     }
 
     #[test]
-    fn however_much_is_changed_the_detail_has_an_end() {
+    fn detail_of_many_keys_is_limited() {
         let line = format!("command=\"{}\" {}", "x".repeat(5000), key(1).line());
-        let one = of_key(&line);
+        let one = key_detail(&line);
         assert!(
             one.starts_with(&key(1).fingerprint()) && one.ends_with("x...)") && one.len() < 300,
             "{one}"
@@ -189,7 +194,7 @@ mod tests {
             user: "bob".parse().unwrap(),
             keys: vec![line; 500],
         };
-        let detail = Request::from(keys).detail().unwrap();
+        let detail = Request::from(keys).audit_detail().unwrap();
         let (named, left_out) = detail.rsplit_once(", and ").unwrap();
         let left_out: usize = left_out.strip_suffix(" more").unwrap().parse().unwrap();
         assert!(named.len() <= DETAIL_BYTES_MAX, "{}", named.len());

@@ -1,4 +1,4 @@
-//! Lists of the service `admin`: their rows, and how they travel.
+//! Lists of the service `admin`: their rows, and how they are sent in several messages.
 
 use landline_proto::{
     Message, ProtocolError, ProtocolState,
@@ -15,20 +15,21 @@ pub struct UserRow {
     pub user: UserName,
     /// When it was made, in seconds since 1970.
     pub created: i64,
-    /// Since when it is disabled, if it is.
+    /// When it was disabled, in seconds since 1970, if it is.
     pub disabled: Option<i64>,
     /// Its role.
     pub role: Role,
-    /// How many keys it has.
+    /// The number of its keys.
     pub keys: u32,
     /// Whether it has a password.
     #[serde(default)]
     pub password: bool,
-    /// How many secrets of machines it has.
+    /// The number of its machine secrets.
     #[serde(default)]
     pub secrets: u32,
-    /// What it may do, as `describe` says it; `None` where
-    /// that is not known.
+    /// Its rights, as `describe` returns them.
+    ///
+    /// `None` if they are unknown.
     #[serde(default)]
     pub rights: Option<Vec<String>>,
 }
@@ -38,50 +39,50 @@ pub struct UserRow {
 pub struct KeyRow {
     /// The fingerprint as `ssh-keygen -l` prints it.
     pub fingerprint: String,
-    /// The line of authorized_keys.
+    /// The key as a line of authorized_keys.
     pub line: String,
     /// When it was added, in seconds since 1970.
     pub created: i64,
-    /// Why it cannot be used, if its options are not understood.
+    /// Why the key cannot be used, if its options are not supported.
     pub refused: Option<String>,
 }
 
 /// An open invite, in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InviteRow {
-    /// What it is called.
+    /// The invite's id.
     pub id: String,
     /// `owner`, `account` or `key`.
     pub purpose: String,
-    /// For whom, if it is for somebody.
+    /// The user whom it is for; `None` for any name.
     pub user: Option<String>,
-    /// Who has made it; `None` for somebody at the machine itself.
+    /// The user who made it; `None` for a command on the server's machine.
     pub made_by: Option<String>,
-    /// When, in seconds since 1970.
+    /// When it was made, in seconds since 1970.
     pub created: i64,
-    /// Until when it is good, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     pub expires: i64,
 }
 
-/// A secret of a machine, in a list: nothing of what is secret in it.
+/// A machine secret, in a list. The row does not contain the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretRow {
-    /// What it is called by the log and by logins.
+    /// The id that the log and logins use.
     pub id: SecretId,
-    /// Whose it is.
+    /// The account that it logs in to.
     pub user: UserName,
-    /// What it was made for.
+    /// The binding that it was made for.
     pub binding: BindingType,
-    /// The services that it may use, with commas between them; `None` for all.
+    /// The services that it may use, separated by commas; `None` for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<String>,
-    /// What its maker calls it.
+    /// A label for people.
     pub label: String,
     /// When it was made, in seconds since 1970.
     pub created: i64,
 }
 
-/// A list's answer, which may take several messages: all but the last say that there are more.
+/// A message of a list. All messages but the last say that more follow.
 pub(crate) trait List: Message {
     type Row: Serialize + Clone;
 
@@ -96,7 +97,7 @@ macro_rules! lists {
         pub(crate) struct $type {
             /// The rows.
             pub rows: Vec<$row>,
-            /// Whether another message with more of them follows.
+            /// Whether another message with more rows follows.
             pub more: bool,
         }
         impl Message for $type {
@@ -130,16 +131,18 @@ lists! {
     LiveSessions = "sessions" of SessionInfo,
 }
 
-/// The most that one message of a list carries, in bytes of JSON: it fits into a header with room
-/// to spare.
+/// The largest content of one message, in bytes of JSON. It is smaller than a header may be.
 const ROWS_BYTES_MAX: usize = 48 * 1024;
 
-/// The most messages that a list may take: tens of MiB.
+/// The largest number of messages of a list: tens of MiB.
 const MESSAGES_MAX: usize = 1024;
 
-/// Sends a list in as many messages as it takes, all but the last of which have left before more
-/// rows are asked for: of a long list whose rows are made one by one, no more is held than one
-/// message. Not cancel-safe.
+/// Sends a list in as many messages as it needs.
+///
+/// Each message is flushed before `rows` is asked for more, so memory holds only one message.
+///
+/// # Cancel safety
+/// Not cancel-safe.
 pub(crate) async fn send_list<L: List>(
     channel: &mut Channel,
     rows: impl IntoIterator<Item = L::Row, IntoIter: Send>,
@@ -159,7 +162,10 @@ pub(crate) async fn send_list<L: List>(
     channel.send(&L::of(part, false))
 }
 
-/// Receives a list to its end. Not cancel-safe.
+/// Receives a list to its end.
+///
+/// # Cancel safety
+/// Not cancel-safe.
 pub(crate) async fn receive_list<L: List>(
     channel: &mut Channel,
     state: &ProtocolState,

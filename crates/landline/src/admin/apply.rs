@@ -1,4 +1,4 @@
-//! What a request does, at the machine itself and over the line alike.
+//! Applies requests, from the network and from the server's machine alike.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -8,9 +8,9 @@ use std::{
 use landline_proto::{ErrorCode, login::UserName};
 
 use super::{
-    detail::of_invite,
-    lists::{InviteRow, KeyRow, UserRow},
+    audit_detail::invite_detail,
     messages::{AddUser, Answer, INVITE_SECONDS_MAX, MakeInvite, NewInvite, RemoveUser, Request},
+    paging::{InviteRow, KeyRow, UserRow},
     rules::{Actor, Rule, Whose},
 };
 use crate::{
@@ -28,50 +28,50 @@ use crate::{
     store::{self, AccountRecord, KeyRecord, Removal, Store, WorkStore},
 };
 
-/// Where in the server's folder it stands where the server can be reached, an address a line.
+/// The file in the server's folder that lists the server's addresses, one per line.
 const ADDRESSES_FILE: &str = "addresses";
-/// Far beyond any list of addresses.
+/// Far longer than any list of addresses.
 const ADDRESSES_BYTES_MAX: u64 = 64 * 1024;
 
-/// Lists where clients can reach a server now: at least one address.
+/// Lists the addresses at which clients can reach a server now, at least one.
 pub(crate) type Reachable = Box<dyn Fn() -> Vec<HostPort> + Send + Sync>;
 
 /// The accounts, keys, secrets and invites of a server.
 pub struct Administration {
     folder: Arc<PrivateFolder>,
     pub(super) store: Arc<Store>,
-    /// Known to a server. It forgets removed users when it starts, too.
+    /// `None` in a command. A server also forgets removed users when it starts.
     work_store: Option<WorkStore>,
     rights: Arc<RightsFile>,
     pub(super) passwords: Arc<Passwords>,
     pub(super) fingerprint: Fingerprint,
-    /// Where changes are recorded; `None` where there are to be none.
+    /// The log of changes; `None` if this was opened only to read.
     audit: Option<Audit>,
-    /// Lists where clients can reach the server, once it listens.
+    /// Lists the server's addresses, once it listens.
     reachable: OnceLock<Reachable>,
-    /// Held for one change at a time, so that none finds what another has half done.
+    /// Held during a change, so that no change sees another one half done.
     changing: Mutex<()>,
 }
 
-/// An admin who asks for something over the line.
+/// A user who sends a request over the network.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    /// Who.
+    /// The user's name.
     pub user: UserName,
-    /// What was proved at the login.
+    /// The credential of the login.
     pub credential: CredentialId,
-    /// Whether that may give anybody access which outlives it.
+    /// Whether the credential may give access that outlives it.
     pub may_grant: bool,
     /// The session's id.
     pub session: String,
-    /// From where.
+    /// The network of the client.
     pub source: PeerNetwork,
     /// The folders that the server serves.
     pub root: Arc<Root>,
 }
 
 impl Administration {
-    /// Those in `store`, of the server with this fingerprint that keeps its state in `folder`.
+    /// Creates the administration of the server that keeps its state in `folder`.
     pub(crate) fn new(
         folder: Arc<PrivateFolder>,
         store: Arc<Store>,
@@ -93,7 +93,7 @@ impl Administration {
         }
     }
 
-    /// The same for a running server, which has this store of work.
+    /// Adds the work store of a running server.
     pub(crate) fn with_work_store(self, work_store: WorkStore) -> Self {
         Self {
             work_store: Some(work_store),
@@ -101,22 +101,25 @@ impl Administration {
         }
     }
 
-    /// Who the server is.
+    /// The fingerprint that clients pin.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// Has invites and secrets name the addresses that `reachable` lists when they are made. It is
-    /// set once.
+    /// Sets the addresses that new invites and secrets name. Only the first call has an effect.
     pub(crate) fn set_reachable(&self, reachable: Reachable) {
         let _ = self.reachable.set(reachable);
     }
 
-    /// Where clients can reach the server, as far as that is known. The addresses are saved for
-    /// commands that find no server. Blocking.
+    /// The known addresses of the server.
+    ///
+    /// They are saved for commands that run while the server does not.
     ///
     /// # Errors
     /// [`Error::State`].
+    ///
+    /// # Blocking
+    /// Reads or writes the disk.
     pub(crate) fn addresses(&self) -> Result<Vec<HostPort>, Error> {
         let saved = self.folder.read(ADDRESSES_FILE, ADDRESSES_BYTES_MAX)?;
         let saved = String::from_utf8_lossy(saved.as_deref().unwrap_or_default()).into_owned();
@@ -134,24 +137,25 @@ impl Administration {
         Ok(addresses)
     }
 
-    /// Where changes are recorded.
+    /// The log of changes.
     ///
     /// # Errors
-    /// `audit` where this was opened to look only.
+    /// `audit` if this was opened only to read.
     pub(super) fn audit(&self) -> Result<&Audit, Error> {
         self.audit
             .as_ref()
             .ok_or_else(|| Error::here(ErrorCode::Audit, "the audit log is not open"))
     }
 
-    /// Why the rights file, as it is now, is not in force.
+    /// Why the current rights file is not in force.
     pub(crate) fn rights_problem(&self) -> Option<String> {
         self.rights.problem()
     }
 
-    /// Which accounts can undo everything, so that the last one of them stays: owners who can log
-    /// in, or admins if there is no such owner.
-    pub(super) fn is_kept(&self) -> Result<impl Fn(&AccountRecord) -> bool + use<>, Error> {
+    /// Makes a check which accounts count as admins, so that the last one cannot be removed.
+    ///
+    /// Owners do, or admins if no owner can log in.
+    pub(super) fn admin_filter(&self) -> Result<impl Fn(&AccountRecord) -> bool + use<>, Error> {
         let rules = self.rights.rules();
         let accounts = self.store.accounts()?;
         let is_owner = |account: &AccountRecord| {
@@ -165,21 +169,25 @@ impl Administration {
         Ok(move |account: &AccountRecord| rules.role(&account.name) >= least)
     }
 
-    /// Does a request on behalf of `by`, or of somebody at the machine itself. A change is in the
-    /// audit log before it is made. Blocking.
+    /// Applies a request of the user `by`, or of a command on the server's machine.
+    ///
+    /// A change is in the audit log before it is made.
     ///
     /// # Errors
     /// `not-found`, `exists`, `denied`, `last-owner`, `credential-limited`, `key-refused`,
-    /// `name-refused`, `rights-full`, `audit`, [`Error::State`]; nothing has changed then.
-    pub fn perform(&self, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
-        // Nobody holds others up with what is denied.
+    /// `name-refused`, `rights-full`, `audit`, [`Error::State`]. Nothing has changed then.
+    ///
+    /// # Blocking
+    /// Writes to the disk.
+    pub fn apply(&self, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
+        // Checked before the lock, so that denied requests do not delay others.
         if let Some(who) = by {
-            self.admit(who, request)?;
+            self.check_allowed(who, request)?;
         }
-        let _alone = request.changes_something().then(|| self.alone());
-        // Another change may have made the account of a higher role meanwhile.
+        let _changing = request.changes_something().then(|| self.lock_changes());
+        // Checked again, because another change may have raised the account's role meanwhile.
         if let Some(who) = by.filter(|_| request.changes_something()) {
-            self.admit(who, request)?;
+            self.check_allowed(who, request)?;
         }
         let acting =
             by.map(|admin| Arc::new(self.store.on_behalf_of(&admin.user, &admin.credential)));
@@ -187,21 +195,26 @@ impl Administration {
         if let Request::RemovePassword(request) = request {
             Self::check_password_is_there(store, request)?;
         }
-        // An invite has to have a name first. The answer to `register-password` is as good as a try
-        // at the password.
+        // An invite is recorded once it has an id. `register-password` is recorded because its
+        // answer allows one guess at the password.
         let is_recorded = match request {
             Request::MakeInvite(_) => false,
             Request::RegisterPassword(_) => true,
             _ => request.changes_something(),
         };
         if is_recorded {
-            self.record_change(by, request, request.detail())?;
+            self.record_change(by, request, request.audit_detail())?;
         }
-        self.apply(store, by, request)
+        self.execute(store, by, request)
     }
 
-    /// Does a request that was let pass, and is recorded unless it makes an invite.
-    fn apply(&self, store: &Store, by: Option<&Admin>, request: &Request) -> Result<Answer, Error> {
+    /// Executes a request that was allowed and recorded. Records a new invite.
+    fn execute(
+        &self,
+        store: &Store,
+        by: Option<&Admin>,
+        request: &Request,
+    ) -> Result<Answer, Error> {
         let changed = match request {
             Request::ListUsers(request) => {
                 let accounts = match &request.user {
@@ -226,14 +239,14 @@ impl Administration {
             Request::DisableUser(request) => store.take_away(
                 &request.user,
                 Removal::Disable,
-                self.is_kept()?,
+                self.admin_filter()?,
                 request.force,
             ),
             Request::EnableUser(request) => store.enable(&request.user),
             Request::RemoveUser(request) => self.remove_user(store, request),
             Request::AddKeys(request) => store.add_keys(&request.user, &key_lines(&request.keys)?),
             Request::RemoveKey(request) => {
-                store.remove_key(&request.user, &request.key, self.is_kept()?)
+                store.remove_key(&request.user, &request.key, self.admin_filter()?)
             }
             Request::RevokeInvite(request) => store.revoke_invite(&request.id),
             Request::RegisterPassword(request) => {
@@ -247,13 +260,13 @@ impl Administration {
         changed.map(|()| Answer::Changed)
     }
 
-    /// Keeps others from changing anything.
-    pub(super) fn alone(&self) -> MutexGuard<'_, ()> {
-        // What a panic has left half done is no worse than what a kill has.
+    /// Locks out other changes.
+    pub(super) fn lock_changes(&self) -> MutexGuard<'_, ()> {
+        // A panic leaves no more half done than a kill does.
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes down what is about to be changed.
+    /// Records a change that is about to be made.
     fn record_change(
         &self,
         by: Option<&Admin>,
@@ -273,12 +286,13 @@ impl Administration {
         self.audit()?.record_blocking(change, priority)
     }
 
-    /// Checks that `who` may make a request, by the table of roles and requests. What it gives to
-    /// another account they have to have themselves.
-    fn admit(&self, who: &Admin, request: &Request) -> Result<(), Error> {
+    /// Checks that the role of `who` allows a request.
+    ///
+    /// A user can give another account only rights that they have themselves.
+    fn check_allowed(&self, who: &Admin, request: &Request) -> Result<(), Error> {
         let rules = self.rights.rules();
         let Some(rule) = Rule::of(request.kind()) else {
-            let problem = format!("nobody may {}", request.kind());
+            let problem = format!("no role may {}", request.kind());
             return Err(Error::here(ErrorCode::Denied, problem));
         };
         let actor = Actor {
@@ -286,7 +300,7 @@ impl Administration {
             may_grant: who.may_grant,
             is_by_password: matches!(who.credential, CredentialId::Password(_)),
         };
-        let (user, rights) = self.account_of(who, request, &rules)?;
+        let (user, rights) = self.find_account(who, request, &rules)?;
         let whose = if user.as_ref() == Some(&who.user) {
             Whose::Own
         } else {
@@ -299,8 +313,10 @@ impl Administration {
         Ok(())
     }
 
-    /// The account that a request is about, if there is one, and what it may do or would.
-    fn account_of(
+    /// Finds the account that a request is about, and its rights.
+    ///
+    /// For a new account these are the rights that it would get.
+    fn find_account(
         &self,
         who: &Admin,
         request: &Request,
@@ -310,7 +326,7 @@ impl Administration {
             Request::AddUser(add) => {
                 return Ok((
                     None,
-                    parse_first(&self.first_rights(Some(who), add), &add.user)?,
+                    parse_initial(&self.initial_rights(Some(who), add), &add.user)?,
                 ));
             }
             Request::RevokeInvite(request) => {
@@ -324,8 +340,8 @@ impl Administration {
         Ok((user.clone(), rights.cloned().unwrap_or_default()))
     }
 
-    /// What a new user may do at first. An admin with a quota gives the same quota.
-    fn first_rights(&self, by: Option<&Admin>, add: &AddUser) -> FirstRights {
+    /// Makes the initial rights of a new user. An admin with a quota gives the same quota.
+    fn initial_rights(&self, by: Option<&Admin>, add: &AddUser) -> FirstRights {
         let rules = self.rights.rules();
         let maker = by.filter(|who| rules.role(&who.user) < Role::Owner);
         FirstRights {
@@ -336,7 +352,7 @@ impl Administration {
         }
     }
 
-    /// Makes an account and gives it its first rights, both or neither.
+    /// Adds an account and its initial rights, both or neither.
     fn add_user(&self, store: &Store, by: Option<&Admin>, request: &AddUser) -> Result<(), Error> {
         let AddUser {
             user,
@@ -348,35 +364,36 @@ impl Administration {
             .as_ref()
             .map(|record| self.stored_password(record))
             .transpose()?;
-        let first = self.first_rights(by, request);
-        let has_rights = first != FirstRights::default();
+        let initial = self.initial_rights(by, request);
+        let has_rights = initial != FirstRights::default();
         if store.account(user).is_ok() {
             let problem =
-                format!("there is an account {user} already; what it may do stands in rights.toml");
+                format!("the account {user} exists already; its rights are in rights.toml");
             return Err(Error::here(ErrorCode::Exists, problem));
         }
         if self.rights.reload()?.of(user).is_some() {
             let problem = format!(
-                "{user} stands in the rights already; take it out there first, or make an invite in that name"
+                "rights.toml names {user} already; remove {user} there first, or make an invite for that name"
             );
             return Err(Error::here(ErrorCode::Exists, problem));
         }
-        parse_first(&first, user)?;
+        parse_initial(&initial, user)?;
         store.add_account_with(user, &key_lines(keys)?, password.as_ref())?;
         if !has_rights {
             return Ok(());
         }
-        self.rights.grant(user, &first).inspect_err(|_| {
-            // An account that is not what it was to be is none.
+        self.rights.grant(user, &initial).inspect_err(|_| {
+            // No account must remain without its rights.
             let _ = self.store.take_away(user, Removal::Remove, |_| false, true);
         })
     }
 
-    /// Disables the account, takes its rights, and removes it: whatever breaks this off, nobody of
-    /// the same name inherits rights.
+    /// Disables an account, removes its rights, and then removes the account.
+    ///
+    /// If this is interrupted, a later account of the same name does not inherit the rights.
     fn remove_user(&self, store: &Store, request: &RemoveUser) -> Result<(), Error> {
         let RemoveUser { user, force } = request;
-        store.take_away(user, Removal::Disable, self.is_kept()?, *force)?;
+        store.take_away(user, Removal::Disable, self.admin_filter()?, *force)?;
         self.rights.withdraw(user)?;
         self.store
             .take_away(user, Removal::Remove, |_| false, true)?;
@@ -415,12 +432,12 @@ impl Administration {
         if !(1..=INVITE_SECONDS_MAX).contains(&make.seconds) {
             return Err(Error::here(
                 ErrorCode::Denied,
-                "an invite is good for 1 second to 30 days",
+                "an invite is valid for 1 second to 30 days",
             ));
         }
         let addresses = self.addresses()?;
         if addresses.is_empty() {
-            let problem = "it is not known where this server can be reached, as it has not run yet";
+            let problem = "the addresses of this server are unknown, because it has not run yet";
             return Err(Error::here(ErrorCode::NotFound, problem));
         }
         let invite = Invite::new(addresses, self.fingerprint);
@@ -430,7 +447,7 @@ impl Administration {
             good_for: Duration::from_secs(make.seconds),
         };
         let purpose = store.put_invite(&invite.token, &new, |id, purpose| {
-            self.record_change(by, request, Some(of_invite(id, purpose, new.good_for)))
+            self.record_change(by, request, Some(invite_detail(id, purpose, new.good_for)))
         })?;
         Ok(NewInvite {
             invite: invite.to_string(),
@@ -439,8 +456,8 @@ impl Administration {
     }
 }
 
-fn parse_first(first: &FirstRights, user: &UserName) -> Result<UserRights, Error> {
-    first.parse(user).map_err(|error| {
+fn parse_initial(initial: &FirstRights, user: &UserName) -> Result<UserRights, Error> {
+    initial.parse(user).map_err(|error| {
         let problem = format!("the rights to files are refused: {error}");
         Error::here(ErrorCode::NameRefused, problem)
     })
