@@ -14,7 +14,7 @@ use landline::{
     audit::{Audit, AuditOptions, LineHash},
     paths::{ErrorKind, Grant, PrivateFolder, Root},
     proto::{ErrorCode, login::UserName},
-    rights::{FirstRights, Right, RightWords, Rights, RightsFile, Role},
+    rights::{InitialRights, Right, RightWords, Rights, RightsFile, Role},
     server::words,
 };
 use testkit::Stage;
@@ -46,15 +46,15 @@ fn the_owner_gets_the_first_rights_once_and_comments_stay() {
     assert_eq!(mode, 0o600);
     let comments = fs::read_to_string(&path).unwrap();
 
-    file.give_the_owner(&alice).unwrap();
+    file.grant_owner(&alice).unwrap();
     assert!(is_owner(&file, &alice) && file.rules().has(&alice, Right::Write));
     file.grant(
         &bob,
-        &FirstRights {
+        &InitialRights {
             role: Role::Helper,
             home: Some("/srv/b".into()),
             files: vec!["r:/srv".into()],
-            ..FirstRights::default()
+            ..InitialRights::default()
         },
     )
     .unwrap();
@@ -62,7 +62,7 @@ fn the_owner_gets_the_first_rights_once_and_comments_stay() {
     assert!(is_helper(&file) && !file.rules().has(&bob, Right::Write));
     let located = file.rules().locate(&bob, b"x").unwrap().into_owned();
     assert_eq!(located, b"/srv/b/x");
-    file.grant(&bob, &FirstRights::of_the_owner()).unwrap();
+    file.grant(&bob, &InitialRights::owner_default()).unwrap();
     assert!(!is_owner(&file, &bob), "what is written stays");
     assert!(
         fs::read_to_string(&path)
@@ -80,14 +80,14 @@ fn the_owner_gets_the_first_rights_once_and_comments_stay() {
             .unwrap()
             .contains("What is not granted here is denied")
     );
-    file.give_the_owner(&alice).unwrap();
+    file.grant_owner(&alice).unwrap();
     assert!(
         !is_owner(&file, &alice),
         "what was taken away is not given again"
     );
-    let bad = FirstRights {
+    let bad = InitialRights {
         files: vec!["everything".into()],
-        ..FirstRights::default()
+        ..InitialRights::default()
     };
     assert!(file.grant(&user("carol"), &bad).is_err());
     drop(file);
@@ -108,11 +108,11 @@ fn rights_file_never_grows_beyond_what_is_read() {
     let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
     let file = served(&folder, Some(&user("alice"))).unwrap();
     let path = stage.path("server/rights.toml");
-    let with_folders = |count: usize| FirstRights {
+    let with_folders = |count: usize| InitialRights {
         files: (0..count)
             .map(|number| format!("r:/srv/{number:06}"))
             .collect(),
-        ..FirstRights::default()
+        ..InitialRights::default()
     };
     file.grant(&user("bob"), &with_folders(50_000)).unwrap();
     let before = fs::read(&path).unwrap();
@@ -180,7 +180,7 @@ fn a_broken_file_keeps_the_rules_and_says_where() {
         assert!(
             !is_owner(&looking, &user("alice"))
                 && looking
-                    .grant(&user("bob"), &FirstRights::default())
+                    .grant(&user("bob"), &InitialRights::default())
                     .is_err()
         );
     }
@@ -250,7 +250,7 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
     };
     let (log, away) = (stage.path("server/audit"), stage.path("server/away"));
     fs::rename(&log, &away).unwrap();
-    let first = FirstRights::of_the_owner();
+    let first = InitialRights::owner_default();
     let before = fs::read(&path).unwrap();
     refused(file.grant(&bob, &first));
     refused(file.withdraw(&alice));
@@ -270,10 +270,11 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
         "nor at a start"
     );
     // By a grant the edit comes into force, too.
-    refused(file.grant(&user("carol"), &FirstRights::default()));
+    refused(file.grant(&user("carol"), &InitialRights::default()));
 
     fs::rename(&away, &log).unwrap();
-    file.grant(&user("carol"), &FirstRights::default()).unwrap();
+    file.grant(&user("carol"), &InitialRights::default())
+        .unwrap();
     assert!(is_owner(&file, &bob) && !is_owner(&file, &alice) && !file.has_changed());
     assert_eq!(loaded(&stage)[1..], written(), "once, as it is now");
     file.reload().unwrap();

@@ -24,7 +24,7 @@ use crate::{
     net::HostPort,
     password::Passwords,
     paths::{PrivateFolder, Root},
-    rights::{FirstRights, Rights, RightsFile, Role, UserRights},
+    rights::{InitialRights, Rights, RightsFile, Role, UserRights},
     store::{self, AccountRecord, KeyRecord, Removal, Store, WorkStore},
 };
 
@@ -341,10 +341,10 @@ impl Administration {
     }
 
     /// Makes the initial rights of a new user. An admin with a quota gives the same quota.
-    fn initial_rights(&self, by: Option<&Admin>, add: &AddUser) -> FirstRights {
+    fn initial_rights(&self, by: Option<&Admin>, add: &AddUser) -> InitialRights {
         let rules = self.rights.rules();
         let maker = by.filter(|who| rules.role(&who.user) < Role::Owner);
-        FirstRights {
+        InitialRights {
             role: add.role,
             home: add.home.clone(),
             files: add.files.clone(),
@@ -365,7 +365,7 @@ impl Administration {
             .map(|record| self.stored_password(record))
             .transpose()?;
         let initial = self.initial_rights(by, request);
-        let has_rights = initial != FirstRights::default();
+        let has_rights = initial != InitialRights::default();
         if store.account(user).is_ok() {
             let problem =
                 format!("the account {user} exists already; its rights are in rights.toml");
@@ -456,7 +456,7 @@ impl Administration {
     }
 }
 
-fn parse_initial(initial: &FirstRights, user: &UserName) -> Result<UserRights, Error> {
+fn parse_initial(initial: &InitialRights, user: &UserName) -> Result<UserRights, Error> {
     initial.parse(user).map_err(|error| {
         let problem = format!("the rights to files are refused: {error}");
         Error::here(ErrorCode::NameRefused, problem)

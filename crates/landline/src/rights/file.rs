@@ -1,4 +1,4 @@
-//! The file of a server, and the rules in force.
+//! The rights file of a server, and the rules in force.
 
 use std::{
     fmt, io,
@@ -11,7 +11,7 @@ use landline_proto::{ErrorCode, login::UserName};
 use tokio::sync::watch;
 use toml_edit::DocumentMut;
 
-use super::{FirstRights, Quota, RightWords, Rights, Role};
+use super::{InitialRights, Quota, RightWords, Rights, Role};
 use crate::{
     Error,
     activity::Activity,
@@ -21,15 +21,18 @@ use crate::{
 
 /// The file's name in the server's state folder.
 const NAME: &str = "rights.toml";
-/// Says that the owner's first rights were written, so that they are not written again when
-/// somebody has taken them away.
+/// The file that marks that the owner has got the initial rights.
+///
+/// They are not granted again after an admin has removed them.
 const GIVEN: &str = "rights.given";
-/// The largest file that is read. No larger one is written.
+/// The largest file to read or write.
 const BYTES_MAX: usize = 1 << 20;
-/// How long a file that has changed has to rest: an editor may be in the middle of writing it.
+/// How long a changed file must stay the same before it is read.
+///
+/// An editor may still be writing it.
 const REST_TIME: Duration = Duration::from_millis(100);
 
-/// What a new file begins with.
+/// The text of a new file.
 const BEGINNING: &str = r#"# Who may do what on this machine. What is not granted here is denied.
 # The server reads it again when it changes, and on SIGHUP. A mistake keeps the earlier rules in force, and is reported.
 # `landline check USER ACTION` says what is allowed, and by which line. All of it is told in docs/rights.md.
@@ -48,31 +51,31 @@ const BEGINNING: &str = r#"# Who may do what on this machine. What is not grante
 # rate = "50 MiB/s"
 "#;
 
-/// The rules of a server, as its file says them: read when it is opened, and whenever
-/// [`reload`](Self::reload) is called. A broken file keeps the rules that were in force, and so
-/// does a change that cannot be written down.
+/// The rights file of a server, with the rules in force.
+///
+/// It is read when it is opened, and by [`reload`](Self::reload). If the file is invalid, or the
+/// change cannot be recorded, the earlier rules stay in force.
 pub struct RightsFile {
     folder: Arc<PrivateFolder>,
-    /// The words that users may have.
     words: RightWords,
-    /// Where a change is written down before it comes into force: the server's alone, since only
-    /// its rules are in force.
+    /// Records a change before it comes into force. Only a server has it.
     audit: Option<Audit>,
     rules: watch::Sender<Arc<Rights>>,
-    /// Held from reading the file until what it says is in force, or was written: what was read
-    /// last is what stays, and one change at a time is made.
+    /// Held from reading the file until its rules are in force, so that the last read wins.
     reloading: Mutex<()>,
-    /// What the file was when it was last looked at, broken or not.
+    /// The identity of the file when it was last read, valid or not.
     seen: Mutex<Option<SourceIdentity>>,
-    /// Why the file, as it was when it was last read, is not in force.
+    /// Why the file is not in force, as of the last read.
     problem: Mutex<Option<String>>,
 }
 
-/// Reads the rules of the server whose state is kept in `state`, without being that server. Users
-/// have these words. Blocking.
+/// Reads the rules of the server that keeps its state in `state`, for a command.
 ///
 /// # Errors
-/// [`Error::State`] where there are none, or they are broken.
+/// [`Error::State`] if the file is missing or invalid.
+///
+/// # Blocking
+/// Reads the disk.
 pub fn read_rules(state: &Path, words: &RightWords) -> Result<Rights, Error> {
     let path = state.join("server");
     let rules = PrivateFolder::open_existing(&path)?
@@ -89,9 +92,13 @@ pub fn read_rules(state: &Path, words: &RightWords) -> Result<Rights, Error> {
 }
 
 impl RightsFile {
-    /// Opens the file while no server runs, to look at it and to write to it. Where the file cannot
-    /// be used, there are no rules, and the [problem](Self::problem) is to be reported: a typing
-    /// error must not keep a user from being removed. Blocking.
+    /// Opens the file for a command, while no server runs.
+    ///
+    /// If the file is invalid, there are no rules, and the command has to report the
+    /// [problem](Self::problem). A typing error must not prevent the removal of a user.
+    ///
+    /// # Blocking
+    /// Reads the disk.
     pub fn of_command(folder: Arc<PrivateFolder>, words: RightWords) -> Self {
         let file = Self::new(folder, words, None);
         // It is kept as the problem.
@@ -99,14 +106,17 @@ impl RightsFile {
         file
     }
 
-    /// Opens the file for the server, making it on first use. The owner, once there is one, gets
-    /// the first rights, once. No rules come into force that are not in the audit log, durably.
-    /// Until the first are, there are none, and the file [has changed](Self::has_changed).
-    /// Blocking.
+    /// Opens the file for the server, and creates it on first use.
+    ///
+    /// The owner gets the initial rights once. Rules come into force only after they are in the
+    /// audit log. Until then there are no rules, and the file [has changed](Self::has_changed).
     ///
     /// # Errors
-    /// [`Error::State`] where the file is broken, others can write to it, or it is gone; `audit`
-    /// where the owner's first rights cannot be written down.
+    /// [`Error::State`] if the file is invalid, others can write to it, or it is gone; `audit` if
+    /// the owner's initial rights cannot be recorded.
+    ///
+    /// # Blocking
+    /// Reads and writes the disk.
     pub fn of_server(
         folder: Arc<PrivateFolder>,
         words: RightWords,
@@ -116,7 +126,8 @@ impl RightsFile {
         match read(&folder, &words)? {
             Some(_) => {}
             None if folder.identity(GIVEN).is_some() => {
-                let problem = "is gone; put it back, or make an empty file (mode 600) in which nobody may do anything";
+                let problem =
+                    "is gone; put it back, or make an empty file (mode 600), which gives no rights";
                 return Err(Error::state(folder.path_of(NAME).display(), problem));
             }
             None => folder.write(NAME, BEGINNING.as_bytes())?,
@@ -130,7 +141,7 @@ impl RightsFile {
             loaded => drop(loaded?),
         }
         if let Some(owner) = owner {
-            file.give_the_owner(owner)?;
+            file.grant_owner(owner)?;
         }
         Ok(file)
     }
@@ -148,8 +159,9 @@ impl RightsFile {
         }
     }
 
-    /// Why the rules of the file are not in force, where it was read in vain. Then the earlier
-    /// rules are; a command has none.
+    /// Why the file is not in force, if the last read failed.
+    ///
+    /// A server then keeps the earlier rules; a command has none.
     pub fn problem(&self) -> Option<String> {
         self.problem
             .lock()
@@ -157,15 +169,18 @@ impl RightsFile {
             .clone()
     }
 
-    /// Reports changes of the file, whoever makes them. Blocking.
+    /// Starts to watch the file for changes.
     ///
     /// # Errors
-    /// What the system says, and `Unsupported` where it reports none.
+    /// Errors of the system, and `Unsupported` if it cannot watch files.
+    ///
+    /// # Blocking
+    /// Reads the disk.
     pub(crate) fn watch_file(&self) -> io::Result<FileWatch> {
         FileWatch::new(&self.folder, NAME)
     }
 
-    /// Where the file is.
+    /// The path of the file.
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path_of(NAME)
     }
@@ -175,10 +190,13 @@ impl RightsFile {
         self.rules.borrow().clone()
     }
 
-    /// Whether the file, as it is now, names this user. Blocking.
+    /// Whether the current file names this user.
     ///
     /// # Errors
-    /// [`Error::State`] where it is broken or gone.
+    /// [`Error::State`] if the file is invalid or gone.
+    ///
+    /// # Blocking
+    /// Reads the disk.
     pub(crate) fn knows(&self, user: &UserName) -> Result<bool, Error> {
         match self.read()? {
             Some((rules, ..)) => Ok(rules.of(user).is_some()),
@@ -186,7 +204,7 @@ impl RightsFile {
         }
     }
 
-    /// The rules in force, and whatever comes into force later.
+    /// Watches the rules in force.
     pub fn watch(&self) -> watch::Receiver<Arc<Rights>> {
         self.rules.subscribe()
     }
@@ -196,17 +214,20 @@ impl RightsFile {
         self.rules.borrow().role(user)
     }
 
-    /// A user's upper limits.
+    /// A user's limits.
     pub(crate) fn quota(&self, user: &UserName) -> Quota {
         self.rules.borrow().quota(user)
     }
 
-    /// Puts what the file says into force, once that is written down. Blocking.
+    /// Reads the file and puts its rules into force, after it has recorded the change.
     ///
     /// # Errors
-    /// [`Error::State`], with the place where the file is broken; `audit` where the change cannot
-    /// be written down, and then the file [has changed](Self::has_changed) still. The earlier
-    /// rules stay in force.
+    /// [`Error::State`], with the place where the file is invalid; `audit` if the change cannot be
+    /// recorded. The file [has changed](Self::has_changed) still then. The earlier rules stay in
+    /// force.
+    ///
+    /// # Blocking
+    /// Reads the disk and waits for the audit log.
     pub fn reload(&self) -> Result<Arc<Rights>, Error> {
         let _reloading = self
             .reloading
@@ -215,8 +236,9 @@ impl RightsFile {
         self.load(None)
     }
 
-    /// As [`reload`](Self::reload), which the caller keeps others from. What is `recorded` is
-    /// written down already.
+    /// As [`reload`](Self::reload), while the caller holds the lock.
+    ///
+    /// Rules with the hash `recorded` are in the log already.
     fn load(&self, recorded: Option<&str>) -> Result<Arc<Rights>, Error> {
         let loaded = self.try_load(recorded);
         let problem = loaded.as_ref().err().map(ToString::to_string);
@@ -264,7 +286,7 @@ impl RightsFile {
         Ok(rules)
     }
 
-    /// Records which rules are about to come into force, durably.
+    /// Records durably which rules are about to come into force.
     fn record_change(&self, rules: &Rights, text: &str) -> Result<(), Error> {
         self.record(Activity::RightsChange {
             users: rules.user_count(),
@@ -279,12 +301,18 @@ impl RightsFile {
         }
     }
 
-    /// Whether the file is another one than when it was last looked at. Blocking.
+    /// Whether the file has changed since it was last read.
+    ///
+    /// # Blocking
+    /// Reads the disk.
     pub fn has_changed(&self) -> bool {
         self.folder.identity(NAME) != *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the file has not changed for [`REST_TIME`]. Blocking.
+    /// Waits until the file has not changed for [`REST_TIME`].
+    ///
+    /// # Blocking
+    /// Sleeps.
     pub(crate) fn wait_for_rest(&self) {
         let mut before = self.folder.identity(NAME);
         loop {
@@ -297,24 +325,32 @@ impl RightsFile {
         }
     }
 
-    /// Writes a new user's first rights at the end of the file, and puts them into force. A user
-    /// who stands there already keeps what is written. Blocking.
+    /// Appends a new user's initial rights to the file, and puts them into force.
+    ///
+    /// A user whom the file names already keeps their rights.
     ///
     /// # Errors
-    /// [`Error::State`] where the file is broken or would be; `rights-full`, `audit`; it is as it
-    /// was then.
-    pub fn grant(&self, user: &UserName, first: &FirstRights) -> Result<(), Error> {
+    /// [`Error::State`] if the file is or would be invalid; `rights-full`, `audit`. The file is
+    /// unchanged then.
+    ///
+    /// # Blocking
+    /// Writes to the disk.
+    pub fn grant(&self, user: &UserName, initial: &InitialRights) -> Result<(), Error> {
         self.change(|rules, text| match rules.of(user) {
             Some(_) => None,
-            None => Some(format!("{}\n\n{}", text.trim_end(), first.text(user))),
+            None => Some(format!("{}\n\n{}", text.trim_end(), initial.text(user))),
         })
     }
 
-    /// Takes a user out of the file, with all rights, and puts that into force; comments at its
-    /// beginning and about others stay. Blocking.
+    /// Removes a user from the file, and puts that into force.
+    ///
+    /// Comments at its beginning and about other users stay.
     ///
     /// # Errors
-    /// [`Error::State`] where the file is broken; `audit`; it is as it was then.
+    /// [`Error::State`] if the file is invalid; `audit`. The file is unchanged then.
+    ///
+    /// # Blocking
+    /// Writes to the disk.
     pub fn withdraw(&self, user: &UserName) -> Result<(), Error> {
         self.change(|_, text| {
             let mut document: DocumentMut = text.parse().ok()?;
@@ -322,7 +358,7 @@ impl RightsFile {
             let is_meant = |name: &str| name.eq_ignore_ascii_case(user.as_str());
             let name = users.iter().find(|(name, _)| is_meant(name))?.0.to_owned();
             let removed = users.remove(&name)?;
-            // What stands above the table goes with it, unless that is what the file begins with.
+            // Comments above the table are removed with it, unless they begin the file.
             let above = removed
                 .as_table()
                 .and_then(|table| table.decor().prefix()?.as_str())
@@ -332,11 +368,14 @@ impl RightsFile {
         })
     }
 
-    /// Gives the owner the first rights, if that has not happened before. Blocking.
+    /// Grants the owner the initial rights, unless that has been done before.
     ///
     /// # Errors
     /// As [`grant`](Self::grant).
-    pub fn give_the_owner(&self, owner: &UserName) -> Result<(), Error> {
+    ///
+    /// # Blocking
+    /// Writes to the disk.
+    pub fn grant_owner(&self, owner: &UserName) -> Result<(), Error> {
         if self.folder.identity(GIVEN).is_some() {
             return Ok(());
         }
@@ -347,13 +386,15 @@ impl RightsFile {
             subject: owner.to_string(),
             detail: None,
         })?;
-        self.grant(owner, &FirstRights::of_the_owner())?;
+        self.grant(owner, &InitialRights::owner_default())?;
         Ok(self.folder.write(GIVEN, format!("{owner}\n").as_bytes())?)
     }
 
-    /// Rewrites the file, unless `edit` says that there is nothing to do, and puts it into force
-    /// with whatever somebody else has changed there. It is in the audit log before it is in the
-    /// file: nobody hears of a failure and has the right all the same, later.
+    /// Rewrites the file if `edit` returns a new text, and puts it into force.
+    ///
+    /// Changes that other programs have made to the file come into force, too. The change is in
+    /// the audit log before it is in the file, so that a change reported as failed is not made
+    /// later.
     fn change(&self, edit: impl FnOnce(&Rights, &str) -> Option<String>) -> Result<(), Error> {
         let _reloading = self
             .reloading
@@ -395,11 +436,11 @@ impl fmt::Debug for RightsFile {
     }
 }
 
-/// Why there are no rules.
+/// Why the file could not be read.
 enum Unread {
-    /// The file is what is wrong.
+    /// The file is invalid.
     Broken(Error),
-    /// Something keeps it from being read, such as too many open files. It may pass.
+    /// The file could not be read, for a reason that may pass, such as too many open files.
     ForNow(Error),
 }
 
@@ -410,7 +451,7 @@ impl From<Unread> for Error {
     }
 }
 
-/// The rules, the text and what the file is; `None` where there is no file.
+/// Reads the rules, the text and the file's identity; `None` if there is no file.
 fn read(
     folder: &PrivateFolder,
     words: &RightWords,

@@ -1,19 +1,18 @@
-//! Who may do what (`docs/rights.md`): the rules of `rights.toml`, what they allow and by which
-//! line, and what is counted against them.
+//! The rights of users (`docs/rights.md`): the rules of `rights.toml`, and checks against them.
 //!
-//! - [`Rights`]: the rules, as one file says them. [`Rights::parse`] says where a file is broken.
-//! - [`RightWord`]: a key of the file that a service declares.
-//! - [`RightsFile`]: the file of a server and the rules in force; read again when it changes.
-//! - [`Right`]: what a message needs. [`Role`]: what a user may do to accounts and sessions.
-//! - [`Action`] and `Verdict`: what `landline check` asks and is told.
+//! - [`Rights`]: the rules of one file. [`Rights::parse`] reports where a file is invalid.
+//! - [`RightWord`]: a key of `rights.toml` that a service declares.
+//! - [`RightsFile`]: the file of a server, which is read again when it changes.
+//! - [`Right`]: the right that a message needs. [`Role`]: rights to accounts and sessions.
+//! - [`Action`] and `Verdict`: the question and the answer of `landline check`.
 
 mod amount;
 mod check;
 mod coverage;
 mod exec;
 mod file;
-mod first;
 mod home;
+mod initial;
 mod lines;
 mod parse;
 mod pattern;
@@ -28,8 +27,8 @@ pub use check::Action;
 pub(crate) use check::Verdict;
 pub use exec::WORDS_WITHOUT_SERVICE;
 pub use file::{RightsFile, read_rules};
-pub use first::FirstRights;
 pub(crate) use home::Home;
+pub use initial::InitialRights;
 pub(crate) use parse::RightsError;
 pub use pattern::Pattern;
 pub use right::Right;

@@ -1,14 +1,14 @@
-//! The rights that messages need. Each service says which of its messages needs which.
+//! The rights that messages need. Each service declares those of its messages.
 
 use landline_proto::{ErrorCode, login::UserName};
 
 use super::{Rights, Role};
 use crate::Error;
 
-/// What a user needs for a message.
+/// A right that a message needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Right {
-    /// Nothing: nobody has logged in yet.
+    /// None, because no user has logged in yet.
     Nothing,
     /// To be logged in.
     Account,
@@ -24,7 +24,7 @@ pub enum Right {
 
 impl Rights {
     /// Checks that `user` has the right that a message needs, as far as that does not depend on
-    /// what the message names. `None` stands for a message that nobody may send.
+    /// what the message names. `None` is for a message that no user may send.
     ///
     /// # Errors
     /// `denied`.
@@ -38,7 +38,7 @@ impl Rights {
             Some(right) if self.has(user, right) => return Ok(()),
             Some(Right::Role(role)) => format!("{user} does not have the role {role}"),
             Some(right) => format!("{user} has no right to {}", self.describe_right(right)),
-            None => format!("nobody has a right to {kind:?} here"),
+            None => format!("no user may send {kind:?} here"),
         };
         Err(Error::here(ErrorCode::Denied, problem))
     }

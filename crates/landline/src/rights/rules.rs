@@ -1,4 +1,4 @@
-//! The rules, as they stand in a file.
+//! The rules of a rights file.
 
 use std::collections::BTreeMap;
 
@@ -27,17 +27,17 @@ impl Eq for Rights {}
 /// What one user may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserRights {
-    /// The line on which the user stands.
+    /// The line that names the user.
     pub line: usize,
     /// The role; `None` for that of a user.
     pub role: Option<RoleRule>,
     /// What `~` means, where the table says so.
     pub home: Option<Home>,
-    /// Which folders.
+    /// The granted folders.
     pub files: Vec<Grant>,
     /// The words of services, by name.
     pub words: BTreeMap<&'static str, WordRule>,
-    /// How much of it.
+    /// The limits.
     pub quota: Quota,
 }
 
@@ -46,20 +46,20 @@ pub struct UserRights {
 pub struct RoleRule {
     /// The role.
     pub role: Role,
-    /// Where that stands.
+    /// The line that sets it.
     pub line: usize,
 }
 
-/// Upper limits; `None` for none.
+/// Limits; `None` means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Quota {
-    /// Bytes that the user's files may have in all.
+    /// The total bytes of the user's files.
     pub bytes: Option<u64>,
-    /// How many files there may be.
+    /// The number of the user's files.
     pub files: Option<u64>,
-    /// How many sessions at a time.
+    /// The number of simultaneous sessions.
     pub sessions: Option<u64>,
-    /// Bytes of content per second, over all connections and both ways together.
+    /// Bytes of content per second, over all connections and in both directions together.
     pub rate: Option<u64>,
 }
 
@@ -143,12 +143,12 @@ fn shorten(text: &mut String) {
 }
 
 impl Rights {
-    /// What a user may do; `None` for one who does not stand in the file, and may do nothing.
+    /// The rights of a user; `None` if the file does not name the user.
     pub fn of(&self, user: &UserName) -> Option<&UserRights> {
         self.users.get(&user.folded())
     }
 
-    /// How many users stand in the file.
+    /// The number of users in the file.
     pub fn user_count(&self) -> usize {
         self.users.len()
     }
@@ -181,7 +181,7 @@ impl Rights {
         self.of(user).map_or(&[], |rights| &rights.files)
     }
 
-    /// A user's upper limits.
+    /// A user's limits.
     pub(crate) fn quota(&self, user: &UserName) -> Quota {
         self.of(user).map(|rights| rights.quota).unwrap_or_default()
     }

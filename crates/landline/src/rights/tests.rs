@@ -71,7 +71,7 @@ fn rights_are_described_as_the_file_could_state_them() {
     assert_eq!(describe(&rights, "bob.b"), [r#"exec = "any""#]);
     let again = parse(&format!("[users.alice]\n{}\n", alice.join("\n"))).unwrap();
     assert_eq!(describe(&again, "alice"), alice);
-    // Whatever is told of however long a list fits into a message.
+    // The description of a long list fits into a message.
     let many = format!(
         "[users.alice]\nexec = [{}]\n",
         "[\"prög\", \"...\"],".repeat(10_000)
@@ -146,7 +146,7 @@ fn every_rule_knows_its_line() {
     assert_eq!(ask("carol", word("chat", Vec::new())), (false, None));
 }
 
-/// Texts, the line and column of their mistake, and what is said there.
+/// Texts, with the line, column and message of their error.
 const MISTAKES: &[(&str, usize, usize, &str)] = &[
     ("[users.alice", 1, 13, "unclosed"),
     (
@@ -255,7 +255,11 @@ fn a_mistake_is_found_where_it_is() {
             "{text:?}: {error}"
         );
     }
-    assert_eq!(parse(""), Ok(Rights::default()), "nobody may do anything");
+    assert_eq!(
+        parse(""),
+        Ok(Rights::default()),
+        "an empty file gives no rights"
+    );
 }
 
 /// What the matcher does, without being clever.
@@ -348,7 +352,7 @@ chat = true
         assert_eq!(locate(name, path).as_deref(), Some(place), "{name}: {path}");
     }
     assert_eq!(locate("nowhere", "a"), None);
-    assert_eq!(locate("nobody", "~"), None);
+    assert_eq!(locate("stranger", "~"), None);
     let none = rights.locate(&user("nowhere"), b"a").unwrap_err();
     assert_eq!(none.code_str(), "denied");
     let places = |name: &str| -> Vec<String> {

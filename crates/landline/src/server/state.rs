@@ -132,6 +132,6 @@ impl ServerState {
         };
         // The owner's invite was redeemed, so its file is obsolete.
         let _ = self.folder.remove(INVITE_FILE);
-        self.rights.give_the_owner(&owner)
+        self.rights.grant_owner(&owner)
     }
 }

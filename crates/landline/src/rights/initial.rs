@@ -1,26 +1,26 @@
-//! What a new user may do at first.
+//! The initial rights of a new user.
 
 use landline_proto::login::UserName;
 use toml_edit::Value;
 
 use super::{Quota, RightWords, Rights, RightsError, Role, UserRights};
 
-/// What a new user may do at first.
+/// The initial rights of a new user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FirstRights {
+pub struct InitialRights {
     /// The role.
     pub role: Role,
-    /// What `~` means, as it stands in the file: `/srv/bob`.
+    /// The home folder, as the file writes it: `/srv/bob`.
     pub home: Option<String>,
-    /// Folders, as they stand in the file: `rw:~`.
+    /// Folders, as the file writes them: `rw:~`.
     pub files: Vec<String>,
-    /// Upper limits.
+    /// Limits.
     pub quota: Quota,
 }
 
-impl FirstRights {
-    /// Those of the owner: to read and write the home, and to manage all accounts.
-    pub fn of_the_owner() -> Self {
+impl InitialRights {
+    /// The rights of the owner: to read and write the home, and to manage all accounts.
+    pub fn owner_default() -> Self {
         Self {
             role: Role::Owner,
             files: vec!["rw:~".into()],
@@ -28,19 +28,19 @@ impl FirstRights {
         }
     }
 
-    /// The rules that they make for `user`.
+    /// Parses them as the rules of `user`.
     ///
     /// # Errors
-    /// [`RightsError`] where a folder is malformed.
+    /// [`RightsError`] if a folder is malformed.
     pub(crate) fn parse(&self, user: &UserName) -> Result<UserRights, RightsError> {
         let rights = Rights::parse(&self.text(user), &RightWords::default())?;
         Ok(rights.of(user).cloned().unwrap_or_default())
     }
 
-    /// The table of `user` in the file.
+    /// Formats them as the table of `user` in the file.
     pub(super) fn text(&self, user: &UserName) -> String {
         let quoted = |text: &str| Value::from(text).to_string();
-        // A quoted key may hold whatever a name may.
+        // Any name is valid as a quoted key.
         let mut text = format!("[users.{}]\n", quoted(user.as_str()).trim());
         if self.role > Role::User {
             text.push_str(&format!("role = \"{}\"\n", self.role));
