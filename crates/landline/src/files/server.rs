@@ -329,10 +329,10 @@ fn check_still_allowed(
     still: impl Fn(&Rights) -> bool,
 ) -> Result<(), Error> {
     let ended = |reason: &str| Err(Error::here(ErrorCode::Ended, reason));
-    let objection = context
+    let reason = context
         .store()
-        .objection(context.user(), &context.session().credential)?;
-    match objection {
+        .revocation_reason(context.user(), &context.session().credential)?;
+    match reason {
         Some(reason) => ended(reason),
         None if !still(&context.rights().rules()) => {
             ended("the right to write this file was revoked")

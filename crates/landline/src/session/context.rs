@@ -288,18 +288,17 @@ impl ServiceContext {
         std::future::pending().await
     }
 
-    /// Ends the session for this reason, or for the better one that the account or key is gone
-    /// altogether.
+    /// Ends the session for `reason`, or because its account or credential is no longer valid.
     async fn terminate(&self, reason: String) {
         let (store, user, credential) = (
             self.parts.store.clone(),
             self.user().clone(),
             self.parts.session.credential.clone(),
         );
-        let objection =
-            tokio::task::spawn_blocking(move || store.objection(&user, &credential)).await;
-        match objection {
-            Ok(Ok(Some(objection))) => self.parts.connection.end(objection),
+        let revocation =
+            tokio::task::spawn_blocking(move || store.revocation_reason(&user, &credential)).await;
+        match revocation {
+            Ok(Ok(Some(revocation))) => self.parts.connection.end(revocation),
             _ => self.parts.connection.end(&reason),
         }
     }

@@ -32,8 +32,8 @@ pub(crate) fn validity(
     session: &Session,
     peers: &[IpAddr],
 ) -> Result<Validity, Error> {
-    if let Some(objection) = store.objection(&session.user, &session.credential)? {
-        return Ok(Validity::Revoked(objection.to_owned()));
+    if let Some(reason) = store.revocation_reason(&session.user, &session.credential)? {
+        return Ok(Validity::Revoked(reason.to_owned()));
     }
     let CredentialId::Key(fingerprint) = &session.credential else {
         return Ok(Validity::Valid { until: None });

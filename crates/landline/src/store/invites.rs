@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use landline_proto::{ErrorCode, login::UserName, messages::Token};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{Store, accounts, secrets::parsed, unix_now};
+use super::{Store, accounts, keys, secrets::parsed, unix_now};
 use crate::{
     Error,
     crypto::sha256,
@@ -20,40 +20,40 @@ pub(crate) enum Purpose {
     Owner,
     /// A new account.
     Account,
-    /// A further key of an account that exists.
+    /// Another key for an existing account.
     Key,
 }
 
-/// An invite that is to be made.
+/// An invite to make.
 #[derive(Debug, Clone)]
 pub(crate) struct InviteDraft {
-    /// For whom; `None` for a new account of any name that is free.
+    /// The user whom it is for; `None` for a new account of any free name.
     pub user: Option<UserName>,
-    /// Who makes it; `None` for somebody at the machine itself.
+    /// The user who makes it; `None` for a command on the server's machine.
     pub made_by: Option<UserName>,
-    /// How long it is good for.
+    /// The lifetime.
     pub good_for: Duration,
 }
 
-/// An invite that nobody has redeemed yet.
+/// An invite that has not been redeemed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InviteRecord {
-    /// What it is called: the first digits of the token's hash, from which nothing can be learned.
+    /// The invite's id: the first digits of the token's hash, which reveal nothing.
     pub id: String,
     /// What it is for.
     pub purpose: Purpose,
-    /// For whom, if it is for somebody.
+    /// The user whom it is for; `None` for any name.
     pub user: Option<String>,
-    /// Who has made it, if it was somebody with an account.
+    /// The user who made it; `None` for a command on the server's machine.
     pub made_by: Option<String>,
     /// When it was made, in seconds since 1970.
     pub created: i64,
-    /// Until when it is good, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     pub expires: i64,
 }
 
 impl Purpose {
-    /// The word for it, in the store and for people.
+    /// The word for the purpose, in the store and for people.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Owner => "owner",
@@ -73,7 +73,7 @@ impl Purpose {
 }
 
 impl Store {
-    /// Puts the owner's invite in place of any earlier one.
+    /// Stores the owner's invite, and replaces an earlier one.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -98,13 +98,14 @@ impl Store {
         })
     }
 
-    /// Puts an invite, for a new account or, where the user has one, for a further key of it; which
-    /// of them it is. Those that have expired are forgotten. Before anything changes `before`
-    /// is called, with its id and what it is for; if that fails, nothing does.
+    /// Stores an invite, and removes expired ones. Returns its purpose.
+    ///
+    /// It is for a new account, or for another key if the user has an account. `before` is called
+    /// with its id and purpose before anything changes. If it fails, nothing changes.
     ///
     /// # Errors
-    /// `denied` for a user who is disabled; `exists` for a name that differs from another one only
-    /// in case; what `before` says; [`Error::State`].
+    /// `denied` for a disabled user; `exists` for a name that differs from another one only in
+    /// case; errors of `before`; [`Error::State`].
     pub(crate) fn put_invite(
         &self,
         token: &Token,
@@ -151,7 +152,7 @@ impl Store {
         })
     }
 
-    /// Makes an invite void.
+    /// Revokes an invite.
     ///
     /// # Errors
     /// `not-found`, [`Error::State`].
@@ -171,13 +172,14 @@ impl Store {
         Ok(())
     }
 
-    /// Takes an invite and registers `key` for `user`, both or neither. The same user and key may
-    /// do so again: they may not have heard the answer. Before anything changes `before` is
-    /// called, with what the invite is; if that fails, nothing does.
+    /// Redeems an invite and registers `key` for `user`, both or neither.
+    ///
+    /// The same user may redeem it again with the same key, because the answer may have been lost.
+    /// `before` is called with the invite before anything changes. If it fails, nothing changes.
     ///
     /// # Errors
     /// `invite-unknown`, `invite-used`, `invite-expired`, `invite-user`, [`Error::LoginRefused`];
-    /// what `before` says; and [`Error::State`].
+    /// errors of `before`; and [`Error::State`].
     pub(crate) fn redeem(
         &self,
         token: &Token,
@@ -187,13 +189,13 @@ impl Store {
     ) -> Result<(), Error> {
         let hash = sha256(&token.0);
         let now = unix_now();
-        // A guess costs a look and nothing more: it must hold up nobody who changes something.
+        // A guess only reads, so that it does not delay changes.
         let unknown = || Error::here(ErrorCode::InviteUnknown, "there is no such invite");
         if !self.read(|transaction| is_there(transaction, &hash))? {
             return Err(unknown());
         }
         let verdict = self.write(|transaction| {
-            // By now somebody else may have taken it.
+            // Another user may have redeemed it meanwhile.
             let verdict = judge(transaction, &hash, user, key, now)?;
             if let Redemption::Good(open) = &verdict {
                 if let Err(error) = before(open) {
@@ -203,7 +205,7 @@ impl Store {
                 if purpose != Purpose::Key {
                     accounts::insert_account(transaction, user, purpose == Purpose::Owner, now)?;
                 }
-                accounts::insert_key(transaction, user, &KeyLine::from(key.clone()), now)?;
+                keys::insert_key(transaction, user, &KeyLine::from(key.clone()), now)?;
                 transaction.execute(
                     "UPDATE invites SET redeemed = ?2, redeemed_by = ?3 WHERE token_hash = ?1",
                     params![hash, now, user.as_str()],
@@ -238,18 +240,18 @@ impl Store {
     }
 }
 
-/// An invite that somebody may take.
+/// An invite that can be redeemed.
 #[derive(Debug)]
 pub(crate) struct Open {
     /// What it is for.
     pub purpose: Purpose,
-    /// Whether it is for an account of any name, which whoever takes it chooses.
+    /// Whether the user who redeems it chooses the name.
     pub is_for_anybody: bool,
-    /// Who has made it, if it was somebody with an account.
+    /// The user who made it; `None` for a command on the server's machine.
     pub made_by: Option<UserName>,
 }
 
-/// What an invite is worth to somebody.
+/// The result of an attempt to redeem an invite.
 enum Redemption {
     Good(Open),
     Repeated,
@@ -311,8 +313,7 @@ fn judge(
     if now >= expires {
         return Ok(Redemption::Expired);
     }
-    // There is an owner, or whoever is at the machine has made other accounts: the first one is not
-    // to be had any more.
+    // The owner's invite is only for the first account.
     if purpose == Purpose::Owner && accounts::is_any(transaction)? {
         return Ok(Redemption::Unknown);
     }
@@ -331,14 +332,15 @@ fn judge(
             })
         }
         (Purpose::Key, Some(true)) => Redemption::Disabled,
-        // The account was removed, and the invite with it.
+        // The account was removed, which invalidates the invite.
         (Purpose::Key, None) => Redemption::Unknown,
         (Purpose::Owner | Purpose::Account, Some(_)) => Redemption::UserTaken,
     })
 }
 
-/// Whatever somebody has handed out is void: what they log in with was taken away, and may be what
-/// it was made with.
+/// Invalidates the open invites of a user, one of whose credentials was removed.
+///
+/// An attacker with that credential may have made them.
 pub(super) fn void_invites_of(
     transaction: &Transaction<'_>,
     user: &UserName,
@@ -384,11 +386,10 @@ fn insert(
     Ok(())
 }
 
-/// How much of a hash an invite is called by.
+/// The number of digits of an invite's id.
 const ID_BYTES: u8 = 6;
 
-/// What the invite with this token is called: the first digits of its hash, from which nothing can
-/// be learned.
+/// Makes the id of the invite with this token: the first digits of its hash, which reveal nothing.
 pub(crate) fn invite_id(token: &Token) -> String {
     id_of(&sha256(&token.0))
 }

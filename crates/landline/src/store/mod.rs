@@ -1,13 +1,17 @@
-//! What the server remembers, in two SQLite databases: accounts with their credentials and invites,
-//! and what the work of users needs. All SQL is here, and nothing of SQLite shows outside.
+//! The server's two SQLite databases.
 //!
+//! One has accounts with their credentials and invites. The other has what the work of users needs.
 //! Logins, changes by admins and revocation use only the first one, so they never wait for the work
 //! of users. No transaction spans both.
+//!
+//! All SQL is in this module, and its interface does not name SQLite.
 
 mod accounts;
 mod ballast;
+mod credentials;
 mod database;
 mod invites;
+mod keys;
 mod passwords;
 mod rights;
 mod schema;
@@ -20,10 +24,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-pub(crate) use accounts::{AccountRecord, KeyRecord, Removal};
+pub(crate) use accounts::{AccountRecord, Removal};
 use ballast::Ballast;
 use database::Database;
 pub(crate) use invites::{InviteDraft, InviteRecord, Purpose, invite_id};
+pub(crate) use keys::KeyRecord;
 use landline_proto::{ErrorCode, login::UserName};
 pub(crate) use passwords::StoredPassword;
 use rusqlite::{Transaction, TransactionBehavior};
@@ -141,12 +146,14 @@ impl Store {
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Result<T, &'static str>> {
         let checked = |transaction: &Transaction<'_>| {
-            let objection = match &self.actor {
-                Some((user, credential)) => accounts::objection(transaction, user, credential)?,
+            let reason = match &self.actor {
+                Some((user, credential)) => {
+                    credentials::revocation_reason(transaction, user, credential)?
+                }
                 None => None,
             };
-            match objection {
-                Some(objection) => Ok(Err(objection)),
+            match reason {
+                Some(reason) => Ok(Err(reason)),
                 None => work(transaction).map(Ok),
             }
         };
@@ -160,7 +167,7 @@ impl Store {
     ) -> Result<T, Error> {
         written
             .map_err(|error| self.database.error(&error))?
-            .map_err(|objection| Error::here(ErrorCode::Denied, objection))
+            .map_err(|reason| Error::here(ErrorCode::Denied, reason))
     }
 
     /// Runs one transaction that only reads: all of it sees the same moment.

@@ -1,4 +1,4 @@
-//! Passwords: of each only OPAQUE's record, and where they have let somebody in from.
+//! Passwords, as records of OPAQUE, and the networks from which users have logged in with them.
 
 use landline_proto::{
     ErrorCode,
@@ -9,28 +9,29 @@ use zeroize::Zeroizing;
 
 use super::{
     AccountRecord, Store,
-    accounts::{has_account, is_last_means, last_means_refused},
+    accounts::has_account,
+    credentials::{is_last_credential, last_credential_error},
     invites::void_invites_of,
     unix_now,
 };
 use crate::Error;
 
-/// Sources that are remembered for each account.
+/// The number of sources to remember for each account.
 const SOURCES_MAX: i64 = 16;
-/// A source that was noted less than this ago, in seconds, is not noted again.
+/// A source is not recorded again within this time in seconds.
 const NOTED_FOR: i64 = 24 * 60 * 60;
 
-/// A password, as it is stored.
+/// A stored password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredPassword {
-    /// Which: another one after each change.
+    /// The password's id, which every change replaces.
     pub id: PasswordId,
     /// The RegistrationRecord (RFC 9807).
     pub record: Vec<u8>,
 }
 
 impl Store {
-    /// What the server needs for all passwords, which is made by `fresh` the first time.
+    /// The server's setup for all passwords. On first use, `fresh` creates it.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -48,7 +49,7 @@ impl Store {
             return Ok(setup);
         }
         self.write(|transaction| {
-            // Another process may have been quicker.
+            // Another process may have stored one meanwhile.
             if let Some(setup) = stored(transaction)? {
                 return Ok(setup);
             }
@@ -61,8 +62,9 @@ impl Store {
         })
     }
 
-    /// The password of whoever this may be; none for an unknown user, one who has none, and one who
-    /// is disabled, after the same look-up.
+    /// The password of a name that may be unknown.
+    ///
+    /// The lookup is the same for an unknown or disabled user, and for one without a password.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -82,10 +84,10 @@ impl Store {
         })
     }
 
-    /// Gives an account this password, in place of any other.
+    /// Sets the password of an account, and replaces an earlier one.
     ///
     /// # Errors
-    /// `not-found` where there is no such account; [`Error::State`].
+    /// `not-found` if there is no such account; [`Error::State`].
     pub(crate) fn set_password(
         &self,
         user: &UserName,
@@ -94,7 +96,7 @@ impl Store {
         let set = self.write_reserved(|transaction| {
             let found = has_account(transaction, user)?;
             if found {
-                // Whoever knew the old one may have made some with it.
+                // An attacker with the old password may have made invites.
                 void_invites_of(transaction, user)?;
                 put_password(transaction, user, password)?;
             }
@@ -110,11 +112,13 @@ impl Store {
         }
     }
 
-    /// Takes an account's password away. `is_admin` says which accounts are admins: the last one
-    /// who can log in keeps the only way in.
+    /// Removes the password of an account.
+    ///
+    /// `is_admin` tells which accounts are admins. The last admin who can log in keeps the last
+    /// credential.
     ///
     /// # Errors
-    /// `not-found` where there is none; `last-owner` for the only way in of the last admin;
+    /// `not-found` if there is no password; `last-owner` for the last credential of the last admin;
     /// [`Error::State`].
     pub(crate) fn remove_password(
         &self,
@@ -125,8 +129,8 @@ impl Store {
             let sql = "SELECT EXISTS (SELECT 1 FROM passwords WHERE user = ?1)";
             let is_there: bool =
                 transaction.query_row(sql, params![user.as_str()], |row| row.get(0))?;
-            if is_there && is_last_means(transaction, user, &is_admin)? {
-                return Ok(Err(last_means_refused(user)));
+            if is_there && is_last_credential(transaction, user, &is_admin)? {
+                return Ok(Err(last_credential_error(user)));
             }
             if is_there {
                 void_invites_of(transaction, user)?;
@@ -147,7 +151,7 @@ impl Store {
         }
     }
 
-    /// Whether the account has logged in by its password from there before.
+    /// Whether the account has logged in by password from this source before.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -159,8 +163,9 @@ impl Store {
         })
     }
 
-    /// Notes that the account has logged in by its password from there; of many sources the latest
-    /// are kept.
+    /// Records that the account has logged in by password from this source.
+    ///
+    /// Only the latest sources are kept.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -189,8 +194,7 @@ impl Store {
     }
 }
 
-/// Gives an account a password; the sources from which the old one let somebody in keep their
-/// share.
+/// Stores the password of an account. The sources of logins with the old one are kept.
 pub(super) fn put_password(
     transaction: &Transaction<'_>,
     user: &UserName,
@@ -242,7 +246,7 @@ mod tests {
         assert_eq!(store.password(&alice).unwrap(), Some(password(2)));
         assert_eq!(
             store
-                .objection(&alice, &CredentialId::Password(PasswordId([2; 8])))
+                .revocation_reason(&alice, &CredentialId::Password(PasswordId([2; 8])))
                 .unwrap(),
             None
         );
@@ -259,7 +263,7 @@ mod tests {
         );
         assert!(
             store
-                .objection(&alice, &CredentialId::Password(PasswordId([1; 8])))
+                .revocation_reason(&alice, &CredentialId::Password(PasswordId([1; 8])))
                 .unwrap()
                 .is_some(),
             "the old one is gone"

@@ -1,4 +1,4 @@
-//! What the rights need to know of the accounts.
+//! The accounts, as the rights need them.
 
 use landline_proto::login::UserName;
 use rusqlite::OptionalExtension;
@@ -7,7 +7,7 @@ use super::Store;
 use crate::Error;
 
 impl Store {
-    /// Whoever redeemed the server's own first invite.
+    /// The user who redeemed the server's first invite.
     ///
     /// # Errors
     /// [`Error::State`].

@@ -56,8 +56,7 @@ const ACCOUNT_TABLE: &str = "
     CREATE UNIQUE INDEX accounts_by_folded_name ON accounts (lower(name));
 ";
 
-/// Their keys: `line` is algorithm and base64 alone, `options` and `comment` what stands in front
-/// of it and behind it.
+/// Keys of accounts. `line` has only the algorithm and the base64 text.
 const KEYS: &str = "
     CREATE TABLE keys (
         user TEXT NOT NULL REFERENCES accounts (name) ON DELETE CASCADE,
@@ -70,9 +69,11 @@ const KEYS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// What was handed out. `purpose` is `owner` (the first account), `account` (a new one) or `key` (a
-/// further key of an account); `user` is for whom, or null for any name that is free; `made_by` is
-/// an account, or null for somebody at the machine itself.
+/// Invites.
+///
+/// `purpose` is `owner` (the first account), `account` (a new one) or `key` (another key of an
+/// account). `user` is null for any free name. `made_by` is null for a command on the server's
+/// machine.
 const INVITES: &str = "
     CREATE TABLE invites (
         token_hash BLOB PRIMARY KEY NOT NULL,
@@ -86,8 +87,7 @@ const INVITES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Files of users with a quota, finished and in the making, by their paths, and the bytes that each
-/// counts for.
+/// Files and staging files of users with a quota, by their paths, with the bytes that they count.
 const STORED: &str = "
     CREATE TABLE stored (
         path BLOB PRIMARY KEY NOT NULL,
@@ -97,8 +97,7 @@ const STORED: &str = "
     CREATE INDEX stored_of_user ON stored (user, bytes);
 ";
 
-/// Shared secrets: of each only the key that proves it here, and the services that it may use, or
-/// null for all.
+/// Shared secrets: only the key that verifies each. `services` is null for all.
 const SECRETS: &str = "
     CREATE TABLE secrets (
         id BLOB PRIMARY KEY NOT NULL,
@@ -111,12 +110,12 @@ const SECRETS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// What the server needs for all passwords (OPAQUE): one row. Records are worth nothing without it.
+/// The server's OPAQUE setup, one row. Records are useless without it.
 const PASSWORD_SETUP: &str = "
     CREATE TABLE password_setup (id INTEGER PRIMARY KEY NOT NULL CHECK (id = 1), setup BLOB NOT NULL) STRICT;
 ";
 
-/// Passwords: of each only OPAQUE's record. `id` is another one after each change.
+/// Passwords: only the OPAQUE record of each. Every change replaces `id`.
 const PASSWORDS: &str = "
     CREATE TABLE passwords (
         user TEXT PRIMARY KEY NOT NULL REFERENCES accounts (name) ON DELETE CASCADE,
@@ -126,7 +125,7 @@ const PASSWORDS: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// From where passwords have let somebody in.
+/// Networks from which users have logged in by password.
 const PASSWORD_SOURCES: &str = "
     CREATE TABLE password_sources (
         user TEXT NOT NULL REFERENCES accounts (name) ON DELETE CASCADE,
@@ -339,7 +338,7 @@ mod tests {
         static BROKEN: Schema = Schema {
             tables: &[],
             steps: &[|transaction| {
-                transaction.execute_batch("DELETE FROM people; DELETE FROM nobody;")
+                transaction.execute_batch("DELETE FROM people; DELETE FROM missing;")
             }],
         };
         let stage = Stage::new("unused");

@@ -11,7 +11,8 @@ use rusqlite::{
 
 use super::{
     Store,
-    accounts::{AccountRecord, is_last_means, last_means_refused},
+    accounts::AccountRecord,
+    credentials::{is_last_credential, last_credential_error},
     invites::void_invites_of,
     unix_now,
 };
@@ -132,8 +133,8 @@ impl Store {
                 .query_row(sql, params![id.0], |row| parsed(row, 0))
                 .optional()?;
             let Some(user) = owner else { return Ok(None) };
-            if !force && is_last_means(transaction, &user, &is_admin)? {
-                return Ok(Some(Err(last_means_refused(&user))));
+            if !force && is_last_credential(transaction, &user, &is_admin)? {
+                return Ok(Some(Err(last_credential_error(&user))));
             }
             void_invites_of(transaction, &user)?;
             transaction.execute("DELETE FROM secrets WHERE id = ?1", params![id.0])?;

@@ -77,7 +77,7 @@ fn an_invite_is_good_once_however_many_race_for_it() {
     }
 }
 
-/// What somebody handed out goes with what it may have been made with.
+/// An attacker with a credential may have made invites, so they go with the credential.
 #[test]
 fn invites_are_void_once_a_key_secret_or_password_of_their_maker_is_gone() {
     let store = Store::open(Path::new(":memory:")).unwrap();
@@ -328,8 +328,7 @@ fn a_token_is_not_guessed() {
         .unwrap();
 }
 
-/// Whoever guesses waits for nobody, and nobody for them: while another process holds the write
-/// lock, a guess is answered.
+/// While another process holds the write lock, a guess is answered.
 #[test]
 fn a_guess_takes_no_write_lock() {
     let folder = testkit::Stage::new("unused");
@@ -352,13 +351,12 @@ fn a_guess_takes_no_write_lock() {
         .unwrap();
 }
 
-/// After it was revoked, or whoever made it or was to have it is gone, an invite is worth
-/// nothing.
+/// An invite is invalid after it was revoked, or after its maker or user is gone.
 /// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn a_revoked_invite_is_void() {
     let store = fresh();
-    let nobody = |_: &AccountRecord| false;
+    let is_admin = |_: &AccountRecord| false;
     store.add_account(&name("eve"), &[key(9).into()]).unwrap();
     store.add_account(&name("bob"), &[]).unwrap();
     invite(&store, 1, Some("new"), None).unwrap();
@@ -374,10 +372,10 @@ fn a_revoked_invite_is_void() {
     store.revoke_invite(id).unwrap();
     assert_eq!(code(store.revoke_invite(id)), ErrorCode::NotFound);
     store
-        .take_away(&name("eve"), Removal::Disable, nobody, false)
+        .take_away(&name("eve"), Removal::Disable, is_admin, false)
         .unwrap();
     store
-        .take_away(&name("bob"), Removal::Remove, nobody, false)
+        .take_away(&name("bob"), Removal::Remove, is_admin, false)
         .unwrap();
     for (token, user) in [(1, "new"), (2, "other"), (3, "bob")] {
         assert_eq!(

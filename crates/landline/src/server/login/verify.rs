@@ -187,8 +187,8 @@ impl Verifier {
             id.ok_or_else(|| login_refused(user, "no account of this name has this password"))?;
         let credential = CredentialId::Password(id);
         // It may have been changed since the first message.
-        match store.objection(user, &credential)? {
-            Some(objection) => Err(login_refused(user, objection)),
+        match store.revocation_reason(user, &credential)? {
+            Some(reason) => Err(login_refused(user, reason)),
             None => Ok(Authenticated::by(credential, CredentialLimits::none())),
         }
     }
@@ -212,8 +212,8 @@ fn by_secret(
         ));
     }
     let credential = CredentialId::Secret(*secret);
-    if let Some(objection) = store.objection(user, &credential)? {
-        return Err(login_refused(user, objection));
+    if let Some(reason) = store.revocation_reason(user, &credential)? {
+        return Err(login_refused(user, reason));
     }
     Ok(Authenticated {
         server_proof: Some(key.server_proof(transcript)),
@@ -273,7 +273,7 @@ fn verify_signature(
     let offered = parse_offered_key(user, key)?;
     let record = store.key(user, &offered)?;
     let stored = record.as_ref().map(|record| PublicKey::parse(&record.line));
-    // A stored key that cannot be read lets nobody in, and takes as long.
+    // A stored key that cannot be read fails every login, in the same time.
     let is_readable = !matches!(stored, Some(None));
     let key = stored.flatten().unwrap_or(offered);
     if !key.verifies(transcript, signature) || !is_readable {

@@ -196,20 +196,20 @@ fn whoever_could_not_log_in_any_more_is_objected_to() {
     store
         .add_account(&bob, &[key(1).into(), key(2).into()])
         .unwrap();
-    assert_eq!(store.objection(&bob, &by_key(1)).unwrap(), None);
+    assert_eq!(store.revocation_reason(&bob, &by_key(1)).unwrap(), None);
     store
         .remove_key(&bob, &key(1).fingerprint(), |_| false)
         .unwrap();
     assert_eq!(
-        store.objection(&bob, &by_key(1)).unwrap(),
+        store.revocation_reason(&bob, &by_key(1)).unwrap(),
         Some("the key, secret or password was removed")
     );
-    assert_eq!(store.objection(&bob, &by_key(2)).unwrap(), None);
+    assert_eq!(store.revocation_reason(&bob, &by_key(2)).unwrap(), None);
     store
         .take_away(&bob, Removal::Disable, |_| false, false)
         .unwrap();
     assert_eq!(
-        store.objection(&bob, &by_key(2)).unwrap(),
+        store.revocation_reason(&bob, &by_key(2)).unwrap(),
         Some("the account was disabled")
     );
     store.enable(&bob).unwrap();
@@ -224,21 +224,21 @@ fn whoever_could_not_log_in_any_more_is_objected_to() {
         .unwrap();
     assert_eq!(
         store
-            .objection(&bob, &CredentialId::Secret(secret))
+            .revocation_reason(&bob, &CredentialId::Secret(secret))
             .unwrap(),
         None
     );
     store.remove_secret(&secret, |_| false, false).unwrap();
-    let objection = store
-        .objection(&bob, &CredentialId::Secret(secret))
+    let reason = store
+        .revocation_reason(&bob, &CredentialId::Secret(secret))
         .unwrap();
-    assert_eq!(objection, Some("the key, secret or password was removed"));
-    assert_eq!(store.objection(&bob, &by_key(2)).unwrap(), None);
+    assert_eq!(reason, Some("the key, secret or password was removed"));
+    assert_eq!(store.revocation_reason(&bob, &by_key(2)).unwrap(), None);
     store
         .take_away(&bob, Removal::Remove, |_| false, false)
         .unwrap();
     assert_eq!(
-        store.objection(&bob, &by_key(2)).unwrap(),
+        store.revocation_reason(&bob, &by_key(2)).unwrap(),
         Some("the account was removed")
     );
 }
