@@ -117,9 +117,10 @@ fn messages(
     (found, Ok(bursts.finish()))
 }
 
-/// A chat of a few members, each datagram being a byte for its sender, a byte for its length, and
-/// its bytes: nobody is relayed three times what it has sent, nor its own line, and a line survives
-/// being written down.
+/// A chat of a few members. A datagram is a byte for its sender, a byte for its length, and its
+/// bytes.
+///
+/// No member receives three times what it has sent, or its own line. A line round-trips.
 pub fn chat(input: &[u8]) {
     let now = Instant::now();
     let mut members = Members::new(Duration::from_secs(60), "886".into(), Charset::default());
@@ -158,7 +159,7 @@ pub fn chat(input: &[u8]) {
             let again = ChatLine::parse(&Charset::default().decode(&again));
             assert!(
                 again.name.is_some_and(|again| name.starts_with(&again)),
-                "a line of somebody else"
+                "a line of another member"
             );
         }
     }

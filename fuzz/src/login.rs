@@ -157,7 +157,7 @@ fn answer(server: &mut ServerLogin, keys: usize, mut input: &[u8]) {
     assert!(server.poll_transmit().is_some(), "no answer");
 }
 
-/// Goes on with what stands behind the login.
+/// Continues with the bytes after the login.
 fn accept(server: ServerLogin, login: &Login, mut behind: &[u8]) {
     let welcome = Welcome {
         user: login.user.clone(),

@@ -128,7 +128,7 @@ fn run(pieces: &[&[u8]], conduct: Conduct) -> Outcome {
     read(&mut side, &mut outcome);
     for (&(stream, _), found) in STREAMS.iter().zip(&outcome.content) {
         let arrived = arrived.remove(&stream).unwrap_or_default();
-        // A stream that the peer no longer knows is dropped with all that nobody had read.
+        // A stream that the peer no longer knows is dropped with its unread bytes.
         let is_gone = outcome.events.contains(&StreamEvent::Gone { stream });
         let is_stopped = conduct.stopped && stream == 1;
         if !is_gone && !is_stopped {

@@ -57,7 +57,7 @@ pub fn path(input: &[u8]) {
 /// The test key of `docs/vectors/` with a transcript and its signature, as an input for [`key`].
 const GOOD: &[u8] = include_bytes!("../corpus/key/good");
 
-/// A key and what it is said to have signed.
+/// A key with a transcript and a claimed signature of it.
 struct Signed<'a> {
     key: Option<PublicKey>,
     transcript: [u8; 64],

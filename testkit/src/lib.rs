@@ -1,16 +1,16 @@
-//! What black-box tests are made of. Nothing in here stands in for a part of the product: the
-//! command, TLS, keys and files are real.
+//! Tools for black-box tests. Nothing here replaces a part of the product: the command, TLS, keys
+//! and files are real.
 //!
 //! - [`Stage`]: the `landline` command, a server and clients with folders of their own.
 //! - [`RawClient`]: a client that sends any bytes over real TLS.
 //! - [`HostileServer`]: a server that shows any certificate and sends any bytes.
-//! - [`Relay`]: a line that is cut, slowed, or damaged.
+//! - [`Relay`]: a connection that a test can cut, slow down or damage.
 //! - [`PowerCut`]: a disk whose power is cut.
 //! - [`Census`]: everything in a folder, before and after.
 //! - [`SmallDisk`]: a disk that a test can fill.
 //! - [`Shim`]: a process one of whose system calls fails.
-//! - [`Opaque`]: login by password, as the RFCs have it and nothing of ours.
-//! - [`Terminal`]: a command at a terminal, with somebody who reads and types.
+//! - [`Opaque`]: login by password, as the RFCs define it, without code of the product.
+//! - [`Terminal`]: a command at a terminal, with a user who reads and types.
 //! - [`under_systemd`]: a machine with a systemd of its own.
 //! - [`as_user`]: work with the rights of another user of the machine.
 //! - [`dummy`]: a service that does a little of everything.

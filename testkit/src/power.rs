@@ -67,9 +67,10 @@ impl PowerCut {
         self.at.join(name)
     }
 
-    /// Writes the journal, as any other program that syncs a file does at any time. Then renames
-    /// are durable that nobody synced, and content that nobody synced is still not: right
-    /// before a cut this shows what was synced too late.
+    /// Writes the journal, as any program does that syncs a file.
+    ///
+    /// Renames are then durable without a sync of their own, but content is not. Right before a
+    /// cut, this shows what was synced too late.
     pub fn write_journal(&self) {
         let other = fs::File::create(self.path("other")).expect("a file on the disk");
         other

@@ -221,8 +221,9 @@ impl RawClient {
         })
     }
 
-    /// The first message of a login by `password` for `user`, which the test may still spoil;
-    /// [`password_header`](Self::password_header) goes on with what comes with it.
+    /// Makes the first message of a login by `password` for `user`, which the test may change.
+    ///
+    /// [`password_header`](Self::password_header) continues with the returned state.
     pub fn begin_password(&self, user: &str, password: &str) -> (Value, PasswordLogin) {
         let password = Password::from_bytes(password.as_bytes()).expect("a password");
         let (ke1, begun) = PasswordLogin::begin(&password).expect("it can begin");

@@ -1,4 +1,4 @@
-//! A command at a terminal of its own, with somebody who reads and types.
+//! A command at a terminal of its own, with a user who reads and types.
 
 use std::{
     fs::File,
@@ -20,7 +20,7 @@ use crate::stage::SETSID;
 /// How long anything may take that has to happen. Generous: it only bounds a test that fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whoever runs the tests may ignore some (nohup does), and so would the command.
+/// Restores signals that the test run ignores, for example under nohup.
 const DEFAULT_SIGNALS: [&str; 2] = ["env", "--default-signal=HUP,INT,QUIT,TERM"];
 
 /// A running command and its terminal. Killed when dropped.
@@ -70,7 +70,7 @@ impl Terminal {
         let (sender, screen) = mpsc::channel();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // The terminal ends with an error once nobody has it any more.
+            // Reading fails once no process has the terminal open.
             while let Ok(length @ 1..) = reader.read(&mut buffer) {
                 let _ = sender.send(buffer[..length].to_vec());
             }
@@ -121,7 +121,7 @@ impl Terminal {
     pub fn type_line(&mut self, line: &str) {
         self.keyboard
             .write_all(format!("{line}\n").as_bytes())
-            .expect("somebody reads it");
+            .expect("the command reads it");
     }
 
     /// Sends the command a signal.

@@ -35,7 +35,7 @@ fn names(document: &str, folder: &str) -> bool {
         || stands_alone(document, &format!("{last}/"))
 }
 
-/// Whether `wanted` stands in `document` without being part of a longer name.
+/// Whether `document` has `wanted`, not only as part of a longer name.
 fn stands_alone(document: &str, wanted: &str) -> bool {
     let joins = |letter: char| letter.is_alphanumeric() || "_-".contains(letter);
     document.match_indices(wanted).any(|(at, _)| {

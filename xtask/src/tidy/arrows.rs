@@ -104,7 +104,7 @@ fn cells(line: &str) -> Option<(&str, &str)> {
     Some((first.trim(), last.trim()))
 }
 
-/// What stands in backticks.
+/// Returns the texts in backticks.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
