@@ -43,7 +43,7 @@ pub enum Activity {
         /// The size of the removed files, in bytes.
         bytes: u64,
     },
-    /// A login was accepted. Recorded durably before the client is told.
+    /// A login was accepted. Recorded durably before the server answers.
     Login {
         /// The user.
         user: UserName,
@@ -112,7 +112,7 @@ pub enum Activity {
         length: Option<u64>,
     },
     /// A copy is complete and the receiver has verified it. A `put` is recorded durably before the
-    /// client is told.
+    /// server answers.
     Transfer {
         /// The user.
         user: UserName,

@@ -240,7 +240,9 @@ impl Error {
         }
     }
 
-    /// What to tell the peer; `None` where there is nobody to tell or it told us itself.
+    /// Makes the message for the peer.
+    ///
+    /// `None` if the peer is gone, or if it reported the error itself.
     pub fn to_peer(&self) -> Option<ErrorMessage> {
         match self {
             Self::Protocol(error) => Some(ErrorMessage::new(error.code(), error)),

@@ -1,21 +1,22 @@
-//! landline: one line to every machine you own.
+//! landline copies files between your machines over TLS 1.3.
 //!
-//! This crate is the product as a library; the `landline` command is a thin layer of arguments and
-//! drawing over it.
+//! This crate is the library. The `landline` command is a thin layer of arguments and output.
 //!
-//! - [`Server`] listens, logs people in and serves them. Its listener, its shutdown signal and its
-//!   event sink are arguments; it never prints, prompts, reads the environment or traps signals.
-//! - [`Client`] connects, checks the server's identity, logs in, and gives a [`net::Channel`] for
+//! - [`Server`] listens, logs users in and serves them. Its listener, shutdown signal and event
+//!   sink are arguments. It never prints, prompts, reads the environment or traps signals.
+//! - [`Client`] connects, checks the server's identity, logs in, and returns a [`net::Channel`] for
 //!   one service.
-//! - [`files`] copies one file either way, verified; [`ping`] asks for a sign of life.
-//! - [`admin`] is accounts, keys, invites and sessions, at the machine itself or over the line.
-//! - [`audit`] writes down who did what, and finds out whether that was changed.
-//! - [`login`] holds identities, pins, invites and keys; [`store`] what the server remembers;
-//!   [`paths`] opens every path.
-//! - [`rights`]: who may do what, and by which line of `rights.toml`.
+//! - [`files`] copies one file in either direction and verifies it.
+//! - [`ping`] checks that the peer answers.
+//! - [`admin`] manages accounts, keys, invites and sessions.
+//! - [`audit`] records what users did, and detects changes of the record.
+//! - [`login`] has identities, pins and invites.
+//! - [`store`] has the server's databases.
+//! - [`paths`] opens every path.
+//! - [`rights`] checks what users may do by the rules of `rights.toml`.
 //!
-//! There is one type of errors, [`Error`], which says on which side something failed and by whose
-//! fault. What happens at a server is an [`activity::Activity`]. Only the caller prints.
+//! All errors are of the type [`Error`], which tells which side failed and why. What happens at a
+//! server is an [`activity::Activity`]. Only the caller prints.
 
 pub mod activity;
 pub mod admin;
@@ -42,5 +43,5 @@ pub use landline_proto as proto;
 pub use landline_ssh_config as ssh_config;
 pub use server::{Server, ServerOptions};
 
-/// Name and release, as it stands in the greeting.
+/// The name and release in the greeting.
 pub(crate) const RELEASE: &str = concat!("landline/", env!("CARGO_PKG_VERSION"));

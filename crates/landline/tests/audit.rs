@@ -210,7 +210,7 @@ fn lines_that_were_moved_doubled_or_taken_out_are_found() {
     assert_eq!(place.report().violations, []);
 }
 
-/// Whoever changes the log and lets a server go on with it does not make it whole again.
+/// A server that continues a changed log does not repair it.
 /// Proves `audit-tampering` in docs/faults.md.
 #[test]
 fn what_is_wrong_stays_wrong_when_the_log_goes_on() {

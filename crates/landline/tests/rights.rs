@@ -78,7 +78,7 @@ fn the_owner_gets_the_first_rights_once_and_comments_stay() {
     assert!(
         fs::read_to_string(&path)
             .unwrap()
-            .contains("What is not granted here is denied")
+            .contains("Everything that is not granted here is denied")
     );
     file.grant_owner(&alice).unwrap();
     assert!(
@@ -168,7 +168,7 @@ fn a_broken_file_keeps_the_rules_and_says_where() {
             is_owner(&file, &user("alice")),
             "the earlier rules are in force"
         );
-        // At the machine nobody has rights then, and it is said why.
+        // A command has no rules then, and reports why.
         let looking = RightsFile::of_command(folder.clone(), words().unwrap());
         assert!(
             looking
@@ -212,8 +212,7 @@ fn loaded(stage: &Stage) -> Vec<String> {
         .collect()
 }
 
-/// Nothing that widens the rights and nothing that narrows them counts before it is in the log,
-/// whoever puts it into force.
+/// A change of the rights is in the log before it is in force.
 /// Proves `audit-loss` in docs/faults.md.
 #[test]
 fn no_rules_come_into_force_that_are_not_in_the_log() {

@@ -93,7 +93,7 @@ impl State {
         }
     }
 
-    /// Somebody who asks, logged in by key.
+    /// A sender who has logged in by key.
     fn admin(&self, user: &str) -> Admin {
         Admin {
             user: name(user),
@@ -278,7 +278,7 @@ files = [\"rw:~\"]
         assert_eq!(found.is_ok(), is_allowed, "{by}: {role} {files:?}");
     }
     let text = fs::read_to_string(state.stage.path("server/server/rights.toml")).unwrap();
-    // Nobody gets more by a second account.
+    // A second account does not raise the quota.
     let table = text.split("[users.\"new5\"]").nth(1).unwrap();
     assert!(
         table
@@ -289,7 +289,7 @@ files = [\"rw:~\"]
     );
 }
 
-/// Rights that a name has before there is an account are nobody's to hand out.
+/// An admin cannot make an invite for a name that has more rights already.
 /// Proves `role-escalation` in docs/faults.md.
 #[test]
 fn invite_for_a_name_with_more_rights_is_denied() {
@@ -417,7 +417,7 @@ fn owner_gives_everything_and_others_nothing() {
     let rights = Rights::parse(text, &RightWords::default()).unwrap();
     let wanted = rights.of(&name("b")).unwrap();
     assert!(rights.check_grant(&name("o"), wanted, &root).is_ok());
-    for name in ["h", "nobody"] {
+    for name in ["h", "stranger"] {
         let nothing = UserRights::default();
         let refused = rights.check_grant(&crate::name(name), wanted, &root);
         assert!(refused.is_err(), "{name}");

@@ -61,12 +61,12 @@ async fn the_first_answer_comes_after_three_round_trips() {
     let (other, _) = UserKey::load_or_create(&folder, "other").unwrap();
     let keys = AuthMethod::Keys(Arc::new(KeyCandidates::new(
         vec![Arc::new(other), key.clone()],
-        Arc::new(Nobody),
+        Arc::new(NoPrompter),
     )));
     let typed = Password::from_bytes(b"correct horse").unwrap();
     let password = AuthMethod::Password(Arc::new(PasswordPrompt::new(
         typed.clone(),
-        Arc::new(Nobody),
+        Arc::new(NoPrompter),
     )));
     let mut further = [AuthMethod::Key(key), keys.clone(), keys, password].into_iter();
     let due = [
@@ -147,9 +147,9 @@ async fn set_password(server: &Server, password: &Password) {
 }
 
 /// Its keys take no passphrase.
-struct Nobody;
+struct NoPrompter;
 
-impl Prompter for Nobody {
+impl Prompter for NoPrompter {
     fn password(&self) -> Result<Option<Password>, Error> {
         Ok(None)
     }

@@ -143,7 +143,7 @@ async fn body_of_one_mebibyte_arrives_and_a_longer_one_is_refused() {
     }
 }
 
-/// Streams and messages flow both ways at once. The server pushes on stream 2, which nobody reads.
+/// Streams and messages flow both ways at once. The client does not read stream 2.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_and_messages_flow_both_ways() {
     const LENGTH: usize = 3 << 20;

@@ -178,7 +178,7 @@ fn line_start(seq: u64, time: &str, prev: &LineHash, event: &str) -> String {
     format!("{{\"seq\":{seq},\"time\":\"{time}\",\"prev\":\"{prev}\",{event}")
 }
 
-/// A time as it stands in the log: RFC 3339 in UTC with microseconds.
+/// A time in the log: RFC 3339 in UTC with microseconds.
 pub(super) fn time_text(time: OffsetDateTime) -> String {
     let t = time.to_offset(UtcOffset::UTC);
     let (month, day) = (u8::from(t.month()), t.day());

@@ -103,7 +103,9 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Opens the log in the server's own folder, or creates it. Nobody else may write it meanwhile.
+    /// Opens the log in the server's folder, or creates it.
+    ///
+    /// No other process may write to it meanwhile.
     ///
     /// A line that was cut off by a crash is removed. If anything else is wrong, the log continues
     /// in a new file. The problem is recorded there and returned.
@@ -158,7 +160,7 @@ impl Audit {
 
     /// Subscribes to all activities from now on, in the order of the log. It ends with the log.
     ///
-    /// A subscriber that reads too slowly loses the oldest ones, and is told how many. Services get
+    /// A subscriber that reads too slowly loses the oldest ones, and learns how many. Services get
     /// what their user may see from
     /// [`ServiceContext::subscribe`](crate::session::ServiceContext::subscribe).
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {

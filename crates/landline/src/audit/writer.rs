@@ -158,8 +158,10 @@ impl Writer {
         self.cut();
     }
 
-    /// Reports an activity that is not in the log. One that nobody waits for has happened, so it is
-    /// counted and published.
+    /// Reports an activity that is not in the log.
+    ///
+    /// If no caller waits for the answer, the activity has happened, so it is counted and
+    /// published.
     fn refuse(&mut self, entry: Entry, refusal: Refusal) {
         if let Some(answer) = entry.answer {
             return answer(Err(refusal));

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 /// The credential that a login proved.
 ///
-/// Its text stands in the protocol, in events and in the audit log: the fingerprint of a key,
+/// The protocol, events and the audit log have it as text: the fingerprint of a key,
 /// `secret:ID` or `password:ID`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialId {

@@ -116,7 +116,7 @@ impl UserKey {
             folder.write(name, text.as_bytes())?;
         }
         let refuse = |path: &Path| {
-            let problem = "is encrypted, and nobody can be asked".to_owned();
+            let problem = "is encrypted, and no passphrase can be asked for".to_owned();
             Err(Error::Key {
                 path: path.display().to_string(),
                 problem,

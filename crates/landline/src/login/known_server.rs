@@ -26,7 +26,7 @@ pub struct KnownServer {
     pub port: u16,
     /// The pinned fingerprint of the server.
     pub fingerprint: Fingerprint,
-    /// Whether the pin was taken on first use, so that nobody has confirmed it.
+    /// Whether the pin was saved on first use and has not been confirmed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub provisional: bool,
     /// The user to log in as.

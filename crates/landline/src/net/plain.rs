@@ -27,8 +27,10 @@ pub fn memory_pair(bytes: usize) -> (Box<dyn SecureStream>, Box<dyn SecureStream
     )
 }
 
-/// A connected Unix socket. The kernel says who the peer is, and nobody else can read or change
-/// what is sent. A login cannot be bound to it, and none is needed.
+/// Wraps a connected Unix socket.
+///
+/// The kernel identifies the peer, and no other user can read or change the data. A login cannot be
+/// bound to it, and none is needed.
 pub(crate) fn local_stream(stream: UnixStream) -> Box<dyn SecureStream> {
     PlainStream::boxed(stream, "unix", None)
 }

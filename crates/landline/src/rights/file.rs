@@ -33,9 +33,9 @@ const BYTES_MAX: usize = 1 << 20;
 const REST_TIME: Duration = Duration::from_millis(100);
 
 /// The text of a new file.
-const BEGINNING: &str = r#"# Who may do what on this machine. What is not granted here is denied.
-# The server reads it again when it changes, and on SIGHUP. A mistake keeps the earlier rules in force, and is reported.
-# `landline check USER ACTION` says what is allowed, and by which line. All of it is told in docs/rights.md.
+const BEGINNING: &str = r#"# The rights of users on this machine. Everything that is not granted here is denied.
+# The server reads this file again when it changes, and on SIGHUP. It reports an error in the file and keeps the earlier rules.
+# `landline check USER ACTION` shows whether a user may do something, and by which line. See docs/rights.md.
 #
 # [users.alice]
 # role = "admin"                    # owner, admin, helper (sees and ends sessions) or user

@@ -180,8 +180,8 @@ impl ServiceContext {
         rules.admit(self.user(), self.definition.right(kind), kind)
     }
 
-    /// Reports what went wrong with a request and tells the client, after which the channel goes
-    /// on.
+    /// Reports what went wrong with a request and tells the client, after which the channel
+    /// continues.
     ///
     /// # Errors
     /// `error` itself where the channel cannot go on after it: it concerns the connection, or the

@@ -61,7 +61,7 @@ pub(crate) trait SessionLookup: Sync {
     fn find(&self, session: &str) -> Option<Session>;
 }
 
-/// What a client is told while the server drains.
+/// The message to clients while the server drains.
 pub(crate) fn draining_error() -> Error {
     Error::here(ErrorCode::Draining, "the server is going down")
 }

@@ -224,7 +224,7 @@ impl Sessions {
         let ended = live.ended.subscribe();
         table.next += 1;
         if let Some(entered) = &table.entered {
-            // Nobody may listen any more.
+            // The receiver may be gone.
             let _ = entered.send(Entered {
                 session: session.clone(),
                 peer: peer.ip(),

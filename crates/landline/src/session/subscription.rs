@@ -123,7 +123,7 @@ mod tests {
         }
     }
 
-    /// Nobody sees more than their role allows, from the moment on that it is another.
+    /// A changed role applies to the next activity.
     #[tokio::test]
     async fn subscribers_see_what_their_role_allows() {
         let scratch = TempDir::create(&std::env::temp_dir()).unwrap();

@@ -65,7 +65,7 @@ impl WorkUnit {
     /// called for every buffer.
     ///
     /// # Errors
-    /// `ended` once the session or the right has ended, or nobody waits for the result any more.
+    /// `ended` once the session or the right has ended, or the caller no longer waits.
     pub fn spend(&self, cost: u64) -> Result<(), Error> {
         self.0.cost.fetch_add(cost, Ordering::Relaxed);
         if self.0.is_cancelled.load(Ordering::Relaxed) {
@@ -197,7 +197,7 @@ impl Threads {
                         .unwrap_or_else(PoisonError::into_inner)
                         .recv();
                     match job {
-                        // A panic is reported to whoever waits for the job.
+                        // A panic is reported to the caller that waits for the job.
                         Ok(job) => {
                             drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)))
                         }
@@ -219,7 +219,7 @@ impl Threads {
     /// What `work` returns; `io` where it panicked.
     ///
     /// # Cancel safety
-    /// The work goes on; its result is lost.
+    /// The work continues, and its result is lost.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,

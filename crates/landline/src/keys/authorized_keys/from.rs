@@ -1,7 +1,6 @@
 //! The option `from="..."`: the addresses from which a key is valid.
 //!
-//! Names are rejected, because a rule with names could be opened by whoever controls the name
-//! server.
+//! Names are rejected, because an attacker who controls the name server could bypass such a rule.
 
 use std::{fmt, net::IpAddr};
 

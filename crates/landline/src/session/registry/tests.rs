@@ -162,7 +162,7 @@ async fn only_selected_sessions_are_terminated_with_reason() {
         2
     );
     assert_eq!(sessions.end("twice", "1"), None, "the first reason stands");
-    assert_eq!(sessions.end("nobody", "3"), None);
+    assert_eq!(sessions.end("dave", "3"), None);
     for connection in [&alice, &again] {
         let Error::Failed { code, message, .. } = connection.terminated().await else {
             panic!("an ending")
@@ -208,7 +208,7 @@ fn session_limit_ignores_connections() {
     drop(first);
     assert!(
         is_too_many(begin("alice", "3")),
-        "the session goes on by its other connections"
+        "the session continues on its other connections"
     );
     assert!(sessions.attach(&session("alice", "1"), peer(17)).is_ok());
     drop(further);
@@ -226,7 +226,7 @@ fn session_limit_ignores_connections() {
     )));
 }
 
-/// A change that ends the session of whoever asked for it is answered first.
+/// A change that ends the sender's own session is answered first.
 #[tokio::test]
 async fn answer_is_sent_before_the_connection_closes() {
     let sessions = Sessions::default();
