@@ -85,7 +85,7 @@ codes! {
     NameRefused = "name-refused", Peer;
     /// The user may not do this there.
     Denied = "denied", Peer;
-    /// Nobody could act as an owner any more.
+    /// The change would leave no user who can act as an owner.
     LastOwner = "last-owner", Peer;
     /// No such file or folder.
     NotFound = "not-found", Peer;
@@ -105,7 +105,7 @@ codes! {
     RightsFull = "rights-full", Local;
     /// The key or secret of the session may not be used for this.
     CredentialLimited = "credential-limited", Peer;
-    /// Another attempt at the same copy has taken over.
+    /// Another attempt at the same transfer has preempted this one.
     Superseded = "superseded", Local;
     /// The audit log cannot be written, so the action was not performed.
     Audit = "audit", Local;

@@ -1,25 +1,25 @@
-//! The landline protocol, version 1, without I/O: bytes and the time go in; bytes, events and
-//! deadlines come out. There is no socket, clock, thread or runtime in here, so both peers can meet
-//! in a unit test and any transport can carry them. The words are those of `docs/protocol.md`.
+//! The landline protocol, version 1, without I/O.
 //!
-//! From the bottom up:
+//! The caller passes in bytes and the time, and gets bytes, events and deadlines. The crate uses no
+//! socket, clock, thread or runtime, so it works with any transport, and a unit test can connect
+//! both peers. The terms are those of `docs/protocol.md`.
 //!
-//! - [`frame`]: a length and then that many bytes, decoded incrementally.
-//! - [`message`]: a JSON header in one frame and perhaps a body in more; [`MessageDecoder`] tracks
-//!   both.
-//! - [`messages`]: the messages that every service shares, as types; [`Message`] is how a service
-//!   adds its own.
-//! - [`state`]: which message is accepted when, and which has a body.
-//! - [`login`]: greeting and login, a state machine for either side, and the transcript that they
-//!   prove.
-//! - [`streams`]: numbered byte streams inside a channel, each with its own credit; they survive a
-//!   lost connection.
-//! - [`name`]: file names on the wire, and the rule that every one of them has to pass.
+//! From the lowest layer up:
 //!
-//! # The one rule
+//! - [`frame`] decodes frames, which are a length and that many bytes.
+//! - [`message`] decodes messages: a JSON header in one frame, and a body in further frames.
+//! - [`messages`] has the messages that all services share. A service adds its own by implementing
+//!   [`Message`].
+//! - [`state`] tells which messages are accepted in each state, and which have a body.
+//! - [`login`] has a state machine for each side of the login, and the transcript that they prove.
+//! - [`streams`] has numbered byte streams inside a channel, each with its own credit. They survive
+//!   a lost connection.
+//! - [`name`] has file names, and the rules that each name must pass.
 //!
-//! After any `Err` the stream is lost: where the next frame begins is no longer known, or the peer
-//! no longer follows the protocol. Send the error ([`ProtocolError::code`]) and close; do not call
+//! # Errors
+//!
+//! After any `Err`, close the connection. The position of the next frame is unknown then, or the
+//! peer violates the protocol. Send the error ([`ProtocolError::code`]) and do not call the decoder
 //! again.
 
 pub mod code;
@@ -45,7 +45,7 @@ pub use state::{BodyRule, MessageRule, ProtocolState};
 /// The ALPN protocol id (RFC 7301) of this protocol, also part of the login transcript.
 pub const ALPN: &str = "landline/1";
 
-/// The protocol version that this crate speaks.
+/// The protocol version that this crate supports.
 pub const VERSION: u64 = 1;
 
 /// The default port: LAND on a telephone keypad.

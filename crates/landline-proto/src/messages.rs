@@ -1,5 +1,6 @@
-//! The messages that every service shares (`docs/protocol.md` sections 4 to 7 and 10). A service
-//! adds its own by implementing [`Message`].
+//! The messages that all services share (`docs/protocol.md` sections 4 to 7 and 10).
+//!
+//! A service adds its own messages by implementing [`Message`].
 
 use std::fmt;
 
@@ -20,17 +21,18 @@ macro_rules! message {
     };
 }
 
-/// The server's first words.
+/// The server's first message.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Greeting {
-    /// Protocol versions that the server speaks.
+    /// The protocol versions that the server supports.
     pub versions: Vec<u64>,
-    /// Name and release of the server, for people. Not to be printed unchecked, never to be
-    /// parsed.
+    /// The name and release of the server, for people.
+    ///
+    /// Sanitize it before printing, and never parse it.
     pub server: String,
-    /// What this server can do, by name.
+    /// The names of the features that the server supports.
     pub features: Vec<String>,
-    /// Login methods, in the server's order.
+    /// The login methods, in the server's order.
     pub methods: Vec<String>,
     /// The server nonce.
     pub nonce: Nonce,
@@ -43,26 +45,26 @@ pub struct Login {
     /// The version that the client chose.
     #[serde(deserialize_with = "crate::header::integer")]
     pub version: u64,
-    /// Who wants in.
+    /// The user to log in as.
     pub user: UserName,
     /// The client nonce.
     pub nonce: Nonce,
-    /// Whether the session is to give an attach secret.
+    /// Whether the client asks for an attach secret.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub attach: bool,
-    /// One of the greeting's methods, and what proves the transcript by it.
+    /// One of the greeting's methods, with its proof of the transcript.
     #[serde(flatten)]
     pub proof: Proof,
 }
 message!(Login = "login");
 
-/// Asks which of several keys the server would accept, before anything is signed.
+/// Asks which of several keys the client should sign with.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Keys {
     /// The version that the client chose.
     #[serde(deserialize_with = "crate::header::integer")]
     pub version: u64,
-    /// Who wants in.
+    /// The user to log in as.
     pub user: UserName,
     /// The keys, 1 to [`KEYS_MAX`](crate::limits::KEYS_MAX), by
     /// [`key_tag`](crate::login::key_tag).
@@ -70,16 +72,16 @@ pub struct Keys {
 }
 message!(Keys = "keys");
 
-/// The key that the server chose. It says nothing about whether any of them is good.
+/// The key that the server chose. It does not reveal whether any of the keys is valid.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Choice {
-    /// Its place in [`Keys::keys`], from 0.
+    /// The key's index in [`Keys::keys`], from 0.
     #[serde(deserialize_with = "crate::header::integer")]
     pub key: u64,
 }
 message!(Choice = "choice");
 
-/// The proof takes a person, who has to touch or confirm something: the login may take longer.
+/// Extends the login's deadline, because a person has to confirm the signature.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Signing {}
 message!(Signing = "signing");
@@ -90,7 +92,7 @@ pub struct Password {
     /// The version that the client chose.
     #[serde(deserialize_with = "crate::header::integer")]
     pub version: u64,
-    /// Who wants in.
+    /// The user to log in as.
     pub user: UserName,
     /// The client nonce, which the login repeats.
     pub nonce: Nonce,
@@ -99,8 +101,10 @@ pub struct Password {
 }
 message!(Password = "password");
 
-/// The server's half of a login by password. It tells whether the password is right to whoever
-/// knows it, and to nobody whether there is such a user.
+/// The server's answer to [`Password`].
+///
+/// A client that knows the password learns whether it is right. No client learns whether the user
+/// exists.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Evaluation {
     /// KE2 of OPAQUE (RFC 9807).
@@ -111,17 +115,18 @@ message!(Evaluation = "evaluation");
 /// The login was accepted.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Welcome {
-    /// The name that was logged in.
+    /// The user who has logged in.
     pub user: UserName,
-    /// What was proved: the fingerprint of a key as `ssh-keygen -l` prints it, or `secret:` and
-    /// the id of a secret, or `password:` and the id of a password.
+    /// The credential of the login.
+    ///
+    /// It is the fingerprint of a key as `ssh-keygen -l` prints it, `secret:ID` or `password:ID`.
     pub key: String,
     /// The session's id, 16 hexadecimal digits.
     pub session: String,
-    /// What proves the transcript to the client, where the method does that.
+    /// The server's proof of the transcript, for methods that have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Mac>,
-    /// The attach secret, where it was asked for.
+    /// The attach secret, if the client asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attach: Option<AttachSecret>,
 }
@@ -135,28 +140,28 @@ pub struct Open {
 }
 message!(Open = "open");
 
-/// Asks for a sign of life.
+/// Asks whether the peer answers.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Ping {}
 message!(Ping = "ping");
 
-/// The sign of life.
+/// Answers [`Ping`].
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Pong {}
 message!(Pong = "pong");
 
-/// Something went wrong; the code says what, the text says it for people.
+/// Reports an error, by a code and a text for people.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct ErrorMessage {
-    /// The code as it stood on the wire; see [`ErrorMessage::code`].
+    /// The code as received; see [`ErrorMessage::code`].
     code: String,
-    /// The peer's text. Cut at 1,024 bytes when sent; not to be printed unchecked.
+    /// The peer's text, of at most 1,024 bytes when sent. Sanitize it before printing.
     pub message: String,
 }
 message!(ErrorMessage = "error");
 
 impl ErrorMessage {
-    /// An error to send. `message` says what happened, lower case, no full stop.
+    /// Makes an error to send. `message` is in lower case, without a full stop.
     pub fn new(code: ErrorCode, message: impl fmt::Display) -> Self {
         let mut message = message.to_string();
         message.truncate(message.floor_char_boundary(ERROR_TEXT_BYTES_MAX));
@@ -166,7 +171,7 @@ impl ErrorMessage {
         }
     }
 
-    /// The code; [`ErrorCode::Unknown`] for one that this release does not know.
+    /// The code, or [`ErrorCode::Unknown`] for one of a later release.
     pub fn code(&self) -> ErrorCode {
         ErrorCode::from_wire(&self.code)
     }
@@ -197,19 +202,23 @@ macro_rules! bytes_32 {
 }
 
 bytes_32! {
-    /// 32 random bytes that are used once; base64 on the wire.
+    /// 32 random bytes that are used once, sent as base64.
     #[derive(Debug)]
     Nonce, "a nonce"
 }
 
 bytes_32! {
-    /// An HMAC-SHA256 (RFC 2104) over a transcript; base64 on the wire. Not to be compared with `==` where it is a proof.
+    /// An HMAC-SHA256 (RFC 2104) over a transcript, sent as base64.
+    ///
+    /// Compare a proof in constant time, not with `==`.
     #[derive(Debug)]
     Mac, "a proof"
 }
 
 bytes_32! {
-    /// What further connections of a session are attached with; base64 on the wire. Not shown by `Debug`.
+    /// The secret that attaches further connections to a session, sent as base64.
+    ///
+    /// `Debug` hides it.
     AttachSecret, "an attach secret"
 }
 
@@ -220,12 +229,12 @@ impl fmt::Debug for AttachSecret {
 }
 
 bytes_32! {
-    /// What a key is called on one connection, and on no other; base64 on the wire.
+    /// Identifies a key on one connection only, sent as base64.
     #[derive(Debug)]
     KeyTag, "a key's tag"
 }
 
-/// Bytes; base64 on the wire (RFC 4648 section 4, padded, canonical).
+/// Bytes, sent as base64 (RFC 4648 section 4, padded, canonical).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob(pub Vec<u8>);
 
@@ -245,18 +254,20 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
-/// An invite's secret token; 32 lower-case hexadecimal digits on the wire. Not shown by `Debug`.
+/// An invite's secret token, sent as 32 lower-case hexadecimal digits.
+///
+/// `Debug` hides it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Token(pub [u8; 16]);
 
 impl Token {
-    /// The token with this text.
+    /// Parses a token.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?;
         bytes.try_into().ok().map(Self)
     }
 
-    /// The token as text, for the invite or the wire and nowhere else.
+    /// The token as text. Use it only for the invite and the message to the server.
     pub fn reveal(&self) -> String {
         data_encoding::HEXLOWER.encode(&self.0)
     }

@@ -10,22 +10,22 @@ use crate::{
     state,
 };
 
-/// What the client waits for next, or got.
+/// A message of the server during the login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientEvent {
-    /// The server greeted: [`ClientLogin::transcript`] can be proved now.
+    /// The greeting, after which [`ClientLogin::transcript`] can be proved.
     Greeted,
-    /// The server chose the key at this place among those that it was asked about.
+    /// The server chose the key at this index of `keys`.
     Chosen(usize),
-    /// The server's half of a login by password.
+    /// The server's answer to `password`.
     Evaluated(Evaluation),
     /// The login was accepted.
     Welcome(Welcome),
-    /// The server refused, or gave up.
+    /// The server rejected the login or aborted it.
     Refused(ErrorMessage),
 }
 
-/// Takes the greeting, sends a login, takes the answer.
+/// Reads the greeting, sends a login, and reads the answer.
 #[derive(Debug)]
 pub struct ClientLogin {
     user: UserName,
@@ -34,18 +34,19 @@ pub struct ClientLogin {
     transport: &'static str,
     nonce: Nonce,
     greeting: Option<Greeting>,
-    /// How many keys the server was asked about, until it has chosen.
+    /// The number of keys in `keys`, until the server has chosen one.
     asked: Option<usize>,
-    /// A login by password was begun, and the server's half of it has not come yet.
+    /// Whether `password` was sent and not answered yet.
     evaluates: bool,
-    /// Whether the session is to give an attach secret.
+    /// Whether to ask for an attach secret.
     attach: bool,
     decoder: MessageDecoder,
 }
 
 impl ClientLogin {
-    /// Begins a login as `user` by `method`, to the server whose certificate was found to have
-    /// `fingerprint`, with a nonce that was never used before.
+    /// Begins a login as `user` by `method`, with a fresh nonce.
+    ///
+    /// `fingerprint` is that of the certificate that the server has shown.
     pub fn new(
         user: UserName,
         method: &'static str,
@@ -68,23 +69,23 @@ impl ClientLogin {
         }
     }
 
-    /// Has the login ask for an attach secret, so that further connections can be attached to the
-    /// session.
+    /// Makes the login ask for an attach secret, to attach further connections to the session.
     pub fn ask_to_attach(&mut self) {
         self.attach = true;
     }
 
-    /// The greeting, once it has come.
+    /// The greeting, once it has arrived.
     pub fn greeting(&self) -> Option<&Greeting> {
         self.greeting.as_ref()
     }
 
-    /// Takes bytes from the server, advancing `input` past what was used; `None` when it takes
-    /// more.
+    /// Reads bytes from the server, and advances `input` past them.
+    ///
+    /// Returns `None` if it needs more bytes.
     ///
     /// # Errors
-    /// [`ProtocolError`] when the server breaks the protocol, or has no version or method in common
-    /// with us.
+    /// [`ProtocolError`] if the server violates the protocol, or supports none of the client's
+    /// versions or methods.
     pub fn handle_input(
         &mut self,
         input: &mut &[u8],
@@ -117,8 +118,9 @@ impl ClientLogin {
         }))
     }
 
-    /// T, with a binding of this type, where the transport's exporter gave `exporter`; `None`
-    /// before the greeting.
+    /// The transcript T with a binding of this type, given the output of the transport's exporter.
+    ///
+    /// `None` before the greeting.
     pub fn transcript(&self, binding_type: BindingType, exporter: &[u8]) -> Option<[u8; 64]> {
         let greeting = self.greeting.as_ref()?;
         let transcript = Transcript {
@@ -136,11 +138,10 @@ impl ClientLogin {
         Some(transcript.digest())
     }
 
-    /// Appends the question which of these keys the server would accept to `out`; the answer is
-    /// [`ClientEvent::Chosen`].
+    /// Appends `keys` to `out`. The answer is [`ClientEvent::Chosen`].
     ///
     /// # Errors
-    /// [`ProtocolError::FrameSize`] when there are too many.
+    /// [`ProtocolError::FrameSize`] if there are too many keys.
     pub fn ask(&mut self, keys: Vec<KeyTag>, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
         self.asked = Some(keys.len());
         let keys = Keys {
@@ -151,11 +152,10 @@ impl ClientLogin {
         message::encode(&keys, None, &Limits::LOGIN, out)
     }
 
-    /// Appends the first message of a login by password to `out`; the answer is
-    /// [`ClientEvent::Evaluated`].
+    /// Appends `password` to `out`. The answer is [`ClientEvent::Evaluated`].
     ///
     /// # Errors
-    /// [`ProtocolError::FrameSize`] when it does not fit.
+    /// [`ProtocolError::FrameSize`] if it is too large.
     pub fn begin_password(&mut self, ke1: Vec<u8>, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
         self.evaluates = true;
         let begin = Password {
@@ -167,20 +167,22 @@ impl ClientLogin {
         message::encode(&begin, None, &Limits::LOGIN, out)
     }
 
-    /// Appends to `out` that the proof takes a person, and so some time. At most once, and before
-    /// [`login`](Self::login).
+    /// Appends `signing` to `out`, because a person has to confirm the signature.
+    ///
+    /// Call it at most once, before [`login`](Self::login).
     ///
     /// # Errors
-    /// None in practice: it always fits.
+    /// None in practice, because the message is small.
     pub fn signing(&self, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
         message::encode(&Signing {}, None, &Limits::LOGIN, out)
     }
 
-    /// Appends the login to `out`, with a proof by the method that was begun. `open` and the first
-    /// request may follow in the same flight.
+    /// Appends the login to `out`, with a proof by the method of this login.
+    ///
+    /// `open` and the first request may follow without waiting for the answer.
     ///
     /// # Errors
-    /// [`ProtocolError::FrameSize`] when the key or signature does not fit into a header before
+    /// [`ProtocolError::FrameSize`] if the key or signature is too large for a header before the
     /// login.
     pub fn login(&self, proof: Proof, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
         let login = Login {
@@ -193,7 +195,7 @@ impl ClientLogin {
         message::encode(&login, None, &Limits::LOGIN, out)
     }
 
-    /// The decoder for all that follows `welcome`.
+    /// The decoder for the messages after `welcome`.
     pub fn into_session(self) -> MessageDecoder {
         self.decoder
     }
@@ -239,7 +241,7 @@ impl ClientLogin {
     }
 }
 
-/// The methods are joined by commas in the transcript, so their names have none.
+/// Checks the names of the methods, which the transcript joins by commas.
 fn is_method_name(name: &str) -> bool {
     (1..=32).contains(&name.len())
         && name

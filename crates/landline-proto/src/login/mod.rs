@@ -1,6 +1,7 @@
-//! Greeting and login (`docs/protocol.md` sections 4 and 5): a state machine for either side, and
-//! the transcript that every method proves. Proofs are opaque here; whoever has the keys makes and
-//! checks them.
+//! Greeting and login (`docs/protocol.md` sections 4 and 5).
+//!
+//! There is a state machine for each side, and the transcript that every method proves. The caller
+//! makes and checks the proofs.
 
 mod client;
 mod proof;
@@ -20,9 +21,9 @@ pub use user::{UserName, UserNameError};
 pub const METHOD_SSH_KEY: &str = "ssh-key";
 /// Login by an invite, which registers the key.
 pub const METHOD_INVITE: &str = "invite";
-/// A further connection of a live session.
+/// Another connection of a live session.
 pub const METHOD_ATTACH: &str = "attach";
-/// Login by a secret that both sides know.
+/// Login by a shared secret.
 pub const METHOD_SECRET: &str = "secret";
 /// Login by a password, by OPAQUE (RFC 9807).
 pub const METHOD_PASSWORD: &str = "password";

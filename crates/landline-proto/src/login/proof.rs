@@ -1,5 +1,4 @@
-//! What proves a transcript, by method. Opaque here; whoever has the keys and secrets makes and
-//! checks them.
+//! Proofs of a transcript, by method. The caller makes and checks them.
 
 use std::{fmt, str::FromStr};
 
@@ -9,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use super::{METHOD_ATTACH, METHOD_INVITE, METHOD_PASSWORD, METHOD_SECRET, METHOD_SSH_KEY};
 use crate::messages::{Blob, Mac, Token};
 
-/// What proves a transcript, with the method under `method`.
+/// A proof of a transcript, with the method under `method`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "method", rename_all = "kebab-case")]
 pub enum Proof {
@@ -29,32 +28,32 @@ pub enum Proof {
         /// The invite's token.
         token: Token,
     },
-    /// A secret that the server knows too.
+    /// A shared secret.
     Secret {
-        /// Which secret.
+        /// The secret's id.
         secret: SecretId,
-        /// What ties the proof to the connection.
+        /// The channel binding of the proof.
         #[serde(default)]
         binding: BindingType,
         /// The client's proof.
         proof: Mac,
     },
-    /// A password, by what `password` has begun.
+    /// A password, which completes what `password` began.
     Password {
         /// KE3 of OPAQUE (RFC 9807).
         ke3: Blob,
     },
-    /// A live session, of which this is one more connection.
+    /// A live session, to which this connection is added.
     Attach {
-        /// Which session.
+        /// The session's id.
         session: SessionId,
-        /// The proof by the session's attach secret.
+        /// The proof with the session's attach secret.
         proof: Mac,
     },
 }
 
 impl Proof {
-    /// The method, as it stands in the greeting and in the transcript.
+    /// The method's name in the greeting and the transcript.
     pub fn method(&self) -> &'static str {
         match self {
             Self::SshKey { .. } => METHOD_SSH_KEY,
@@ -65,7 +64,7 @@ impl Proof {
         }
     }
 
-    /// What ties the proof to the connection.
+    /// The channel binding of the proof.
     pub fn binding(&self) -> BindingType {
         match self {
             Self::Secret { binding, .. } => *binding,
@@ -77,19 +76,19 @@ impl Proof {
     }
 }
 
-/// What ties a login to its connection.
+/// A channel binding, which ties a login to its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BindingType {
-    /// The TLS exporter (RFC 9266): this one connection.
+    /// The TLS exporter (RFC 9266), which binds to one connection.
     #[default]
     TlsExporter,
-    /// The hash of the server's certificate (RFC 5929): any connection to this server.
+    /// The hash of the server's certificate (RFC 5929), which binds to the server.
     TlsServerEndPoint,
 }
 
 impl BindingType {
-    /// Its name on the wire and in the transcript.
+    /// The binding's name in messages and in the transcript.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TlsExporter => "tls-exporter",
@@ -97,9 +96,10 @@ impl BindingType {
         }
     }
 
-    /// The binding's bytes, where the transport's exporter gave `exporter`. The hash of the
-    /// certificate is the server's fingerprint, because its signature is made with SHA-256 (RFC
-    /// 5929 section 4.1).
+    /// The binding's bytes, given the output of the transport's exporter.
+    ///
+    /// The hash of the certificate is the server's fingerprint, because its signature is made with
+    /// SHA-256 (RFC 5929 section 4.1).
     pub fn bytes<'a>(self, exporter: &'a [u8], fingerprint: &'a [u8; 32]) -> &'a [u8] {
         match self {
             Self::TlsExporter => exporter,
@@ -119,7 +119,7 @@ impl FromStr for BindingType {
     }
 }
 
-/// The text names no binding.
+/// The error for text that is not the name of a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a binding is tls-exporter or tls-server-end-point")]
 pub struct BindingTypeError;
@@ -160,21 +160,21 @@ macro_rules! hex_id {
 }
 
 hex_id! {
-    /// Which secret: 16 lower-case hexadecimal digits that say nothing about it.
+    /// The id of a secret: 16 lower-case hexadecimal digits that reveal nothing about it.
     SecretId
 }
 
 hex_id! {
-    /// Which password: 16 lower-case hexadecimal digits that say nothing about it.
+    /// The id of a password: 16 lower-case hexadecimal digits that reveal nothing about it.
     PasswordId
 }
 
 hex_id! {
-    /// Which session: 16 lower-case hexadecimal digits.
+    /// The id of a session: 16 lower-case hexadecimal digits.
     SessionId
 }
 
-/// The text is not 16 lower-case hexadecimal digits.
+/// The error for text that is not 16 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id is 16 lower-case hexadecimal digits")]
 pub struct HexIdError;

@@ -17,11 +17,11 @@ use crate::{
 /// What a server offers in its greeting.
 #[derive(Debug, Clone)]
 pub struct Offer {
-    /// Name and release, for people.
+    /// The name and release, for people.
     pub server: String,
-    /// Features by name.
+    /// The names of the features.
     pub features: Vec<String>,
-    /// Login methods in order of preference.
+    /// The login methods in order of preference.
     pub methods: Vec<String>,
     /// SHA-256 of the server's certificate.
     pub fingerprint: [u8; 32],
@@ -29,31 +29,36 @@ pub struct Offer {
     pub transport: &'static str,
 }
 
-/// What a client wants before it is logged in.
+/// A message of the client before the login is accepted.
 #[derive(Debug, Clone)]
 pub enum ServerEvent {
-    /// Which of these keys? Nothing more is read until [`ServerLogin::choose`].
+    /// The client asks to choose one of these keys.
+    ///
+    /// Nothing more is read until [`ServerLogin::choose`].
     Asked(Keys),
-    /// To log in by password: its first message. Nothing more is read until
-    /// [`ServerLogin::evaluate`].
+    /// The client begins a login by password.
+    ///
+    /// Nothing more is read until [`ServerLogin::evaluate`].
     Password(Box<PasswordAttempt>),
-    /// Its proof takes a person. [`ServerLogin::extend`] gives it the time, if it is to be had.
+    /// The client needs time for a person to confirm the signature.
+    ///
+    /// [`ServerLogin::extend`] grants it.
     Signing,
-    /// To log in. Nothing more is read until [`ServerLogin::accept`].
+    /// The client sends its proof. Nothing more is read until [`ServerLogin::accept`].
     Attempt(Box<Attempt>),
 }
 
-/// A login that asks for a decision.
+/// A login that the caller has to accept or reject.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// What the client sent.
+    /// The client's message.
     pub login: Login,
     offer: Offer,
     server_nonce: Nonce,
 }
 
 impl Attempt {
-    /// T for this attempt, with what the transport's exporter gives once its handshake is over.
+    /// The transcript T of this attempt, given the output of the transport's exporter.
     pub fn transcript(&self, exporter: &[u8]) -> [u8; 64] {
         let Login {
             user, nonce, proof, ..
@@ -67,8 +72,9 @@ impl Attempt {
         )
     }
 
-    /// T for an attempt by the method `attach`, which is bound to its connection as the login of
-    /// its session was.
+    /// The transcript T of an attempt by the method `attach`.
+    ///
+    /// It has the binding type of the session's login.
     pub fn attach_transcript(&self, binding: BindingType, exporter: &[u8]) -> [u8; 64] {
         let claim = (&self.login.user, &self.login.nonce);
         self.offer
@@ -76,17 +82,17 @@ impl Attempt {
     }
 }
 
-/// A login by password that was begun, and asks for the server's half.
+/// The begin of a login by password, which the caller has to evaluate.
 #[derive(Debug, Clone)]
 pub struct PasswordAttempt {
-    /// What the client sent.
+    /// The client's message.
     pub begin: Password,
     offer: Offer,
     server_nonce: Nonce,
 }
 
 impl PasswordAttempt {
-    /// T for this attempt, as [`Attempt::transcript`] will give it.
+    /// The transcript T, the same as that of the later [`Attempt`].
     pub fn transcript(&self, exporter: &[u8]) -> [u8; 64] {
         let claim = (&self.begin.user, &self.begin.nonce);
         self.offer.transcript(
@@ -124,7 +130,7 @@ impl Offer {
     }
 }
 
-/// What decides how a login is read.
+/// The parts of a login that decide how the rest is read.
 #[derive(Deserialize)]
 struct Means {
     #[serde(deserialize_with = "integer")]
@@ -132,8 +138,10 @@ struct Means {
     method: String,
 }
 
-/// Greets, takes one login, and hands it out for a decision. Reads nothing behind the login until
-/// it is accepted. Before it, one question about keys and one word about a person are taken.
+/// Sends the greeting, reads one login, and returns it for a decision.
+///
+/// Reads nothing after the login until it is accepted. Before the login, it accepts one `keys` and
+/// one `signing`.
 #[derive(Debug)]
 pub struct ServerLogin {
     offer: Offer,
@@ -143,18 +151,19 @@ pub struct ServerLogin {
     decoder: MessageDecoder,
     transmit: Vec<u8>,
     state: &'static ProtocolState,
-    /// Who has begun to log in by password, and their nonce.
+    /// The user of a login by password that has begun, and the client nonce.
     begun: Option<(UserName, Nonce)>,
-    /// It is the caller's turn.
+    /// Whether the caller has to answer an event.
     waits: bool,
 }
 
 impl ServerLogin {
-    /// Begins at `now`, with a nonce that was never used before. The greeting is ready for
-    /// [`poll_transmit`](Self::poll_transmit) at once.
+    /// Begins a login at `now`, with a fresh nonce.
+    ///
+    /// [`poll_transmit`](Self::poll_transmit) returns the greeting at once.
     ///
     /// # Errors
-    /// [`ProtocolError::FrameSize`] when the offer does not fit into a header before login.
+    /// [`ProtocolError::FrameSize`] if the offer is too large for a header before the login.
     pub fn new(offer: Offer, nonce: Nonce, now: Instant) -> Result<Self, ProtocolError> {
         let greeting = Greeting {
             versions: vec![VERSION],
@@ -181,21 +190,20 @@ impl ServerLogin {
         })
     }
 
-    /// Bytes to send, if there are any.
+    /// Returns the next bytes to send, if there are any.
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
         (!self.transmit.is_empty()).then(|| std::mem::take(&mut self.transmit))
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called: the one deadline for all of
-    /// the login.
+    /// The deadline of the whole login, for [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Instant {
         self.deadline
     }
 
-    /// The time has come, or not yet.
+    /// Checks the deadline.
     ///
     /// # Errors
-    /// [`ProtocolError::LoginTimeout`] once the deadline is reached.
+    /// [`ProtocolError::LoginTimeout`] from the deadline on.
     pub fn handle_timeout(&self, now: Instant) -> Result<(), ProtocolError> {
         if now >= self.deadline {
             Err(ProtocolError::LoginTimeout)
@@ -204,12 +212,13 @@ impl ServerLogin {
         }
     }
 
-    /// Takes bytes from the client, advancing `input` past what was used; `None` when it takes
-    /// more, or it is the caller's turn.
+    /// Reads bytes from the client, and advances `input` past them.
+    ///
+    /// Returns `None` if it needs more bytes, or the caller has to answer an event.
     ///
     /// # Errors
-    /// [`ProtocolError`] when the client breaks the protocol or chose a version or method that was
-    /// not offered.
+    /// [`ProtocolError`] if the client violates the protocol, or chooses a version or method that
+    /// was not offered.
     pub fn handle_input(
         &mut self,
         input: &mut &[u8],
@@ -284,7 +293,7 @@ impl ServerLogin {
         })
     }
 
-    /// A login by password is what `password` has begun, and no other login is.
+    /// Checks that a login by password continues `password`, and that no other login follows it.
     fn check_begun(&self, login: &Login) -> Result<(), ProtocolError> {
         let is_password = login.proof.method() == METHOD_PASSWORD;
         match &self.begun {
@@ -302,11 +311,12 @@ impl ServerLogin {
         }
     }
 
-    /// Answers [`ServerEvent::Password`] with KE2. The answer is ready for
-    /// [`poll_transmit`](Self::poll_transmit).
+    /// Answers [`ServerEvent::Password`] with KE2.
+    ///
+    /// [`poll_transmit`](Self::poll_transmit) returns the answer.
     ///
     /// # Errors
-    /// [`ProtocolError::FrameSize`] when it does not fit into a header before login.
+    /// [`ProtocolError::FrameSize`] if it is too large for a header before the login.
     pub fn evaluate(&mut self, ke2: Vec<u8>) -> Result<(), ProtocolError> {
         self.waits = false;
         message::encode(
@@ -317,11 +327,12 @@ impl ServerLogin {
         )
     }
 
-    /// Answers [`ServerEvent::Asked`] with the key at this place. The answer is ready for
-    /// [`poll_transmit`](Self::poll_transmit).
+    /// Answers [`ServerEvent::Asked`] with the key at this index.
+    ///
+    /// [`poll_transmit`](Self::poll_transmit) returns the answer.
     ///
     /// # Errors
-    /// None in practice: it always fits.
+    /// None in practice, because the message is small.
     pub fn choose(&mut self, key: usize) -> Result<(), ProtocolError> {
         self.waits = false;
         message::encode(
@@ -332,16 +343,15 @@ impl ServerLogin {
         )
     }
 
-    /// Gives the login 60 s in all, from when it began.
+    /// Extends the login's time to 60 s from its beginning.
     pub fn extend(&mut self) {
         self.deadline = self.began + SIGNING_TIME_MAX;
     }
 
-    /// Accepts the login: returns the bytes of `welcome` to send, and the decoder for all that
-    /// follows.
+    /// Accepts the login. Returns `welcome` as bytes, and the decoder for further messages.
     ///
     /// # Errors
-    /// [`ProtocolError::FrameSize`] when `welcome` does not fit into a header before login.
+    /// [`ProtocolError::FrameSize`] if `welcome` is too large for a header before the login.
     pub fn accept(mut self, welcome: &Welcome) -> Result<(Vec<u8>, MessageDecoder), ProtocolError> {
         message::encode(welcome, None, &Limits::LOGIN, &mut self.transmit)?;
         self.decoder.set_limits(Limits::SESSION);

@@ -1,5 +1,6 @@
-//! The transcript: what both sides must agree on for a login to hold. Whatever an attacker in the
-//! middle could want to change stands in it.
+//! The transcript that both sides must agree on.
+//!
+//! It has everything that an attacker in the middle might want to change.
 
 use sha2::{Digest, Sha256, Sha512};
 
@@ -15,9 +16,10 @@ pub const NAMESPACE: &str = "landline-auth-v1";
 /// The first field of a key's tag.
 const KEY_TAG: &str = "landline-key-v1";
 
-/// What `key`, as in an authorized_keys line without comment, is called on the connection with this
-/// binding. Whoever does not know the key learns nothing of it, nor that it was there on another
-/// connection.
+/// Makes the tag of a key on the connection with this binding.
+///
+/// `key` is as in an authorized_keys line without comment. An observer who does not know the key
+/// learns nothing about it, and cannot recognize it on another connection.
 pub fn key_tag(binding: &[u8], key: &str) -> KeyTag {
     let mut hash = Sha256::new();
     for bytes in [KEY_TAG.as_bytes(), binding, key.as_bytes()] {
@@ -27,12 +29,12 @@ pub fn key_tag(binding: &[u8], key: &str) -> KeyTag {
     KeyTag(hash.finalize().into())
 }
 
-/// What goes into a transcript, as `docs/protocol.md` section 5 names it.
+/// The fields of a transcript (`docs/protocol.md` section 5).
 #[derive(Debug, Clone, Copy)]
 pub struct Transcript<'a> {
     /// The login method.
     pub method: &'a str,
-    /// What ties it to the connection.
+    /// The type of the channel binding.
     pub binding_type: BindingType,
     /// The channel binding's bytes.
     pub binding: &'a [u8],
@@ -44,7 +46,7 @@ pub struct Transcript<'a> {
     pub version: u64,
     /// The methods of the greeting, in its order.
     pub methods: &'a [String],
-    /// Who wants in.
+    /// The user to log in as.
     pub user: &'a UserName,
     /// The client nonce.
     pub client_nonce: &'a Nonce,
@@ -53,7 +55,7 @@ pub struct Transcript<'a> {
 }
 
 impl Transcript<'_> {
-    /// T, the 64 bytes that a method proves.
+    /// Computes T, the 64 bytes that a method proves.
     pub fn digest(&self) -> [u8; 64] {
         let mut hash = Sha512::new();
         let mut field = |bytes: &[u8]| {

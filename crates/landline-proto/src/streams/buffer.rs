@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// What an empty buffer may keep, in bytes, so that a terminal's few bytes do not allocate anew.
+/// The capacity that an empty buffer keeps, in bytes, so that small writes need no allocation.
 const KEPT_BYTES_MAX: usize = 1024;
 
 /// Bytes that wait: for an acknowledgement, or for a reader.

@@ -2,7 +2,7 @@
 //!
 //! [`Streams`] is one side of all streams of one channel. It holds what the peer has not
 //! acknowledged, so the streams survive a lost connection. It never sends beyond the credit that
-//! the peer gave, so the peer can always take what arrives: a stream that nobody reads delays
+//! the peer gave, so the peer can always take what arrives. A stream that is not read delays
 //! neither the service's own messages nor another stream.
 //!
 //! What a service does with it:

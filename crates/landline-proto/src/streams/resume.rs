@@ -1,4 +1,4 @@
-//! Streams that go on, on a channel that continues a lost one.
+//! Streams on a channel that continues a lost one.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{Message, ProtocolError};
 
-/// What is missing before streams go on: until then nothing else is said about them.
+/// The `resume` messages that are still to be sent or received before streams continue.
 #[derive(Debug, Default)]
 pub(super) struct ResumeState {
     own_due: bool,
@@ -26,7 +26,7 @@ impl ResumeState {
 }
 
 impl Streams {
-    /// Goes on with a new channel after the old one was lost.
+    /// Continues on a new channel after the old one was lost.
     ///
     /// Call it when the service's own messages have found out on the new channel what it
     /// continues, and before anything about streams is read from it. Control messages that were

@@ -114,7 +114,7 @@ proptest! {
         channel.check_everything_arrived();
     }
 
-    /// Streams that nobody reads hold up neither the others nor control messages.
+    /// Streams that are not read delay neither other streams nor control messages.
     #[test]
     fn unread_streams_delay_nothing(
         unread in proptest::collection::btree_set(0..STREAMS, 1..STREAMS as usize),
@@ -143,7 +143,7 @@ proptest! {
     }
 }
 
-/// Cuts a transfer at every byte of the wire in each direction, and goes on.
+/// Cuts a transfer at every byte in each direction, and resumes it.
 #[test]
 fn a_cut_at_any_byte_loses_and_doubles_nothing() {
     let transfer = || {

@@ -113,7 +113,7 @@ fn replay(
     Ok(decoder.at_boundary())
 }
 
-/// The content of a stream that nobody has read yet.
+/// Reads the content of a stream that has not been read yet.
 fn unread(side: &mut Streams, stream: u64) -> Vec<u8> {
     let mut content = Vec::new();
     while let Read::Bytes(bytes) = side.read(stream) {
