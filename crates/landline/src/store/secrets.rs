@@ -1,4 +1,4 @@
-//! Shared secrets: of each only the key that proves it here.
+//! Shared secrets. The store has only the key that verifies each.
 
 use landline_proto::{
     ErrorCode,
@@ -21,26 +21,27 @@ use crate::{
     keys::{SecretKey, ServiceSet},
 };
 
-/// What can be told of a secret.
+/// A stored secret, without its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredSecret {
-    /// Which.
+    /// The secret's id.
     pub id: SecretId,
-    /// Whose.
+    /// The account that it logs in to.
     pub user: UserName,
-    /// What it was made for.
+    /// The binding that it was made for.
     pub binding: BindingType,
     /// The services that it may use; `None` for all.
     pub services: Option<ServiceSet>,
-    /// What it is called.
+    /// A label for people.
     pub label: String,
     /// When it was made, in seconds since 1970.
     pub created: i64,
 }
 
 impl Store {
-    /// The key of one of the user's secrets, if it was made for this binding, and the services that
-    /// it may use; `None` for all.
+    /// Finds the key of a user's secret that was made for this binding, and its services.
+    ///
+    /// The services are `None` for all.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -61,10 +62,10 @@ impl Store {
         })
     }
 
-    /// Lets an account log in with one more secret, which may use these services; `None` for all.
+    /// Adds a secret to an account, for these services; `None` for all.
     ///
     /// # Errors
-    /// `not-found` where there is no such account; [`Error::State`].
+    /// `not-found` if there is no such account; [`Error::State`].
     pub(crate) fn add_secret(
         &self,
         user: &UserName,
@@ -98,7 +99,7 @@ impl Store {
         Ok(id)
     }
 
-    /// All secrets, or those of one user; by user, the oldest first.
+    /// All secrets, or those of one user, by user and age.
     ///
     /// # Errors
     /// [`Error::State`].
@@ -114,12 +115,13 @@ impl Store {
         })
     }
 
-    /// Forgets a secret, which can then not be used to log in any more; whose it was. `is_admin`
-    /// says which accounts are admins: the last one who can log in keeps the only way in,
-    /// unless `force` says otherwise.
+    /// Removes a secret. Returns the user whose secret it was.
+    ///
+    /// `is_admin` tells which accounts are admins. The last admin who can log in keeps the last
+    /// credential, unless `force` is set.
     ///
     /// # Errors
-    /// `not-found` where there is no such secret; `last-owner` for the only way in of the last
+    /// `not-found` if there is no such secret; `last-owner` for the last credential of the last
     /// admin; [`Error::State`].
     pub(crate) fn remove_secret(
         &self,
@@ -160,7 +162,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredSecret> {
     })
 }
 
-/// The services that a secret may use; `None` for all.
+/// Reads the services of a secret; `None` for all.
 fn services(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<ServiceSet>> {
     match row.get_ref(column)? {
         ValueRef::Null => Ok(None),
@@ -168,7 +170,7 @@ fn services(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<ServiceSet>
     }
 }
 
-/// A column of text that has to be of a kind.
+/// Parses a column of text.
 pub(super) fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
 where
     T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,

@@ -39,7 +39,7 @@ fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorCode {
 /// `LANDLINE_SOAK=1`.
 /// Proves `invite-reuse` in docs/faults.md.
 #[test]
-fn an_invite_is_good_once_however_many_race_for_it() {
+fn invite_is_redeemed_once_in_a_race() {
     let rounds = if std::env::var_os("LANDLINE_SOAK").is_some() {
         100
     } else {
@@ -79,7 +79,7 @@ fn an_invite_is_good_once_however_many_race_for_it() {
 
 /// An attacker with a credential may have made invites, so they go with the credential.
 #[test]
-fn invites_are_void_once_a_key_secret_or_password_of_their_maker_is_gone() {
+fn removed_credential_invalidates_invites_of_its_user() {
     let store = Store::open(Path::new(":memory:")).unwrap();
     let (eve, bob) = (name("eve"), name("bob"));
     let lines: Vec<_> = [key(1), key(2)].into_iter().map(KeyLine::from).collect();
@@ -147,7 +147,7 @@ fn invites_are_void_once_a_key_secret_or_password_of_their_maker_is_gone() {
 }
 
 #[test]
-fn the_owner_s_invite_is_void_once_there_is_an_account() {
+fn owner_invite_is_invalid_once_an_account_exists() {
     let store = Store::open(Path::new(":memory:")).unwrap();
     store
         .put_owner_invite(&Token([1; 16]), INVITE_TIME)
@@ -158,7 +158,7 @@ fn the_owner_s_invite_is_void_once_there_is_an_account() {
 }
 
 #[test]
-fn a_refused_invite_changes_nothing() {
+fn rejected_invite_changes_nothing() {
     let store = Store::open(Path::new(":memory:")).unwrap();
     let alice: UserName = "alice".parse().unwrap();
     store
@@ -225,7 +225,7 @@ fn a_refused_invite_changes_nothing() {
 
 /// Proves `invite-reuse` in docs/faults.md.
 #[test]
-fn the_token_itself_is_not_stored() {
+fn invite_token_is_not_stored() {
     let store = Store::open(Path::new(":memory:")).unwrap();
     store
         .put_owner_invite(&Token(*b"0123456789abcdef"), INVITE_TIME)
@@ -257,7 +257,7 @@ fn invite(
 }
 
 #[test]
-fn an_invite_is_for_whom_it_was_made() {
+fn invite_is_valid_only_for_its_user() {
     let store = fresh();
     assert_eq!(
         invite(&store, 1, Some("bob"), None).unwrap(),
@@ -299,7 +299,7 @@ fn an_invite_is_for_whom_it_was_made() {
 /// 2^128 tokens are not to be guessed, and guessing changes nothing.
 /// Proves `invite-reuse` in docs/faults.md.
 #[test]
-fn a_token_is_not_guessed() {
+fn unknown_token_is_rejected() {
     let guesses = if std::env::var_os("LANDLINE_SOAK").is_some() {
         1_000_000
     } else {
@@ -330,7 +330,7 @@ fn a_token_is_not_guessed() {
 
 /// While another process holds the write lock, a guess is answered.
 #[test]
-fn a_guess_takes_no_write_lock() {
+fn unknown_token_takes_no_write_lock() {
     let folder = testkit::Stage::new("unused");
     let store = Store::open(&folder.path("store")).unwrap();
     invite(&store, 1, None, None).unwrap();
@@ -354,7 +354,7 @@ fn a_guess_takes_no_write_lock() {
 /// An invite is invalid after it was revoked, or after its maker or user is gone.
 /// Proves `invite-reuse` in docs/faults.md.
 #[test]
-fn a_revoked_invite_is_void() {
+fn revoked_invite_is_invalid() {
     let store = fresh();
     let is_admin = |_: &AccountRecord| false;
     store.add_account(&name("eve"), &[key(9).into()]).unwrap();
@@ -393,7 +393,7 @@ fn a_revoked_invite_is_void() {
 }
 
 #[test]
-fn an_invite_does_not_lift_what_a_key_may_not_do() {
+fn redeeming_an_invite_keeps_the_options_of_a_key() {
     let store = fresh();
     let line = KeyLine::parse(&format!("from=\"192.0.2.1\" {}", key(1).line())).unwrap();
     store.add_account(&name("bob"), &[line]).unwrap();
@@ -408,7 +408,7 @@ fn an_invite_does_not_lift_what_a_key_may_not_do() {
 }
 
 #[test]
-fn a_disabled_account_redeems_nothing() {
+fn disabled_account_cannot_redeem_invites() {
     let store = fresh();
     store.add_account(&name("bob"), &[]).unwrap();
     invite(&store, 1, Some("bob"), None).unwrap();

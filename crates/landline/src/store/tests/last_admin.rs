@@ -8,7 +8,7 @@ fn by_key(number: u8) -> CredentialId {
 }
 
 #[test]
-fn the_last_admin_who_can_log_in_stays() {
+fn last_admin_cannot_be_removed() {
     let store = fresh();
     let is_admin = |account: &AccountRecord| account.name.as_str().starts_with("admin");
     for (user, keys) in [
@@ -60,7 +60,7 @@ fn the_last_admin_who_can_log_in_stays() {
 
 /// It may be a secret, and then it is kept as a key is; and a secret is as good as a further key.
 #[test]
-fn the_last_admin_keeps_the_only_way_in() {
+fn last_admin_keeps_the_last_credential() {
     let (store, is_admin) = (fresh(), |account: &AccountRecord| {
         account.name.as_str() == "admin"
     });
@@ -108,7 +108,7 @@ fn the_last_admin_keeps_the_only_way_in() {
 }
 
 #[test]
-fn the_last_admin_keeps_the_only_key() {
+fn last_admin_keeps_the_last_key() {
     let (store, is_admin) = (fresh(), |account: &AccountRecord| {
         account.name.as_str().starts_with("admin")
     });
@@ -138,7 +138,7 @@ fn the_last_admin_keeps_the_only_key() {
 }
 
 #[test]
-fn whoever_could_not_log_in_any_more_changes_nothing() {
+fn revoked_actor_changes_nothing() {
     let (store, eve) = (fresh(), name("eve"));
     store
         .add_account(&eve, &[key(1).into(), key(2).into()])
@@ -164,7 +164,7 @@ fn whoever_could_not_log_in_any_more_changes_nothing() {
 }
 
 #[test]
-fn whose_name_is_free_to_choose_is_asked_about() {
+fn redeem_reports_whether_the_name_is_free_to_choose() {
     let store = fresh();
     let refused = |invite: &invites::Open| match invite.is_for_anybody {
         true => Err(Error::here(ErrorCode::InviteUser, "it has rights")),
@@ -190,7 +190,7 @@ fn whose_name_is_free_to_choose_is_asked_about() {
 }
 
 #[test]
-fn whoever_could_not_log_in_any_more_is_objected_to() {
+fn revocation_reason_names_what_was_revoked() {
     let store = fresh();
     let bob = name("bob");
     store
@@ -245,7 +245,7 @@ fn whoever_could_not_log_in_any_more_is_objected_to() {
 
 /// What only counts usage is no reason to examine sessions.
 #[test]
-fn subscribers_hear_of_changes_to_accounts_alone() {
+fn subscribers_are_notified_only_of_account_changes() {
     let store = Store::open(Path::new(":memory:")).unwrap();
     let mut changes = store.subscribe();
     let mut has_changed = || {
