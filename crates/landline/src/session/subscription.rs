@@ -140,6 +140,10 @@ mod tests {
         };
         let roles = "[users.olga]\nrole = \"owner\"\n[users.adam]\nrole = \"admin\"\n[users.helen]\nrole = \"helper\"\n[users.bob]\n";
         set(roles);
+        // The log is written in order, so the report of the rights is published before this ends.
+        audit
+            .record_blocking(logout("carol"), Priority::Exempt)
+            .unwrap();
         let users = ["olga", "adam", "helen", "bob"];
         let mut subscriptions =
             users.map(|user| Subscription::new(audit.subscribe(), name(user), rights.clone()));
