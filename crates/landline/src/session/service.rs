@@ -252,7 +252,7 @@ mod tests {
         words: &[&WORD],
         request_features: &[("question", "test.question")],
         kept_by: Right::Account,
-        };
+    };
 
     static WORD: RightWord = RightWord {
         name: "test",
