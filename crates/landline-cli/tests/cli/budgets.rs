@@ -167,7 +167,7 @@ fn client_that_reads_nothing_costs_little_memory() {
             client
                 .send_json(&json!({"type": "get", "path": "big"}))
                 .unwrap();
-            assert_eq!(client.header().unwrap().unwrap().kind(), "file");
+            assert_eq!(client.header().unwrap().unwrap().kind(), "file-info");
             client
         })
         .collect();

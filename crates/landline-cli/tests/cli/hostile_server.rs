@@ -92,7 +92,7 @@ type Reply = fn(&mut Hostile) -> std::io::Result<()>;
 
 fn file(client: &mut Hostile, length: impl Into<Value>) -> std::io::Result<()> {
     client.send_json(
-        &json!({"type": "file", "length": length.into(), "mode": 420, "source": "ab", "offset": 0}),
+        &json!({"type": "file-info", "length": length.into(), "mode": 420, "source": "ab", "offset": 0}),
     )
 }
 
@@ -160,7 +160,7 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
         "bad-header",
         |client| {
             client.send_json(
-                &json!({"type": "file", "length": 9, "mode": 420, "source": "ab", "offset": 8}),
+                &json!({"type": "file-info", "length": 9, "mode": 420, "source": "ab", "offset": 8}),
             )
         },
     ),
@@ -170,7 +170,7 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
     }),
     ("a mode with setuid", 13, "bad-header", |client| {
         client.send_json(
-            &json!({"type": "file", "length": 0, "mode": 0o4755, "source": "ab", "offset": 0}),
+            &json!({"type": "file-info", "length": 0, "mode": 0o4755, "source": "ab", "offset": 0}),
         )
     }),
     ("an absurd length", 24, "no-space", |client| {
@@ -186,7 +186,7 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
         client.send(&frame("[]"))
     }),
     ("a key twice", 13, "bad-header", |client| {
-        client.send(&frame(r#"{"type":"file","type":"file"}"#))
+        client.send(&frame(r#"{"type":"file-info","type":"file-info"}"#))
     }),
     ("an unknown error code", 1, "unknown", |client| {
         client.send_json(&json!({"type": "error", "code": "new-in-2031", "message": "novelty"}))
@@ -232,13 +232,13 @@ fn the_client_names_what_it_fetches() {
     let stage = stage();
     let server = trusted(&stage, 1, |client| {
         client.welcome()?;
-        client.send_json(&json!({"type": "file", "length": 1, "mode": 0o777, "source": "ab", "offset": 0, "name": ".bashrc", "path": "../../x"}))?;
+        client.send_json(&json!({"type": "file-info", "length": 1, "mode": 0o777, "source": "ab", "offset": 0, "name": ".bashrc", "path": "../../x"}))?;
         data(client, 1, b"a")?;
         let digest = blake3_of_a();
         client.send_json(&json!({"type": "finish", "length": 1, "digest": digest}))?;
         // And one more that nobody asked for.
         client.send_json(
-            &json!({"type": "file", "length": 1, "mode": 420, "source": "ab", "offset": 0, "path": ".profile"}),
+            &json!({"type": "file-info", "length": 1, "mode": 420, "source": "ab", "offset": 0, "path": ".profile"}),
         )?;
         data(client, 1, b"b")
     });

@@ -30,7 +30,7 @@ fn types() -> BTreeSet<&'static str> {
         "welcome",
         "pong",
         "ready",
-        "file",
+        "file-info",
         "sessions",
         "changed",
         "users",

@@ -86,7 +86,7 @@ fn refused_request_leaves_the_channel_open() {
     client
         .send_json(&json!({"type": "get", "path": "kept"}))
         .unwrap();
-    assert_eq!(client.header().unwrap().unwrap().kind(), "file");
+    assert_eq!(client.header().unwrap().unwrap().kind(), "file-info");
     assert!(!stage.path("home/x").exists());
 }
 

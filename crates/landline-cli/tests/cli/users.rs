@@ -236,7 +236,7 @@ fn a_session_whose_line_is_full_is_ended() {
     client
         .send_json(&json!({"type": "get", "path": "big"}))
         .unwrap();
-    assert_eq!(client.header().unwrap().unwrap().kind(), "file");
+    assert_eq!(client.header().unwrap().unwrap().kind(), "file-info");
     two.user(&["disable", "bob"]).ok();
     assert_eq!(two.server.event("failed")["code"], "ended");
     two.server.event("logout");

@@ -8,7 +8,7 @@ use super::{
     Algorithm, Copied, Input, Progress,
     digest::BLOCK_BYTES,
     manifests::{Manifest, ManifestStore},
-    messages::{FILE, FileInfo, Get, Have, Put, READY, Ready, SourceId},
+    messages::{FILE_INFO, FileInfo, Get, Have, Put, READY, Ready, SourceId},
     receiver::{self, Sink},
     sender,
     staging::{self, Plan, Staging},
@@ -155,7 +155,7 @@ pub async fn get(
     output: Output,
     progress: &Arc<Progress>,
 ) -> Result<Copied, Error> {
-    let file: FileInfo = channel.receive(&FILE).await?.read()?;
+    let file: FileInfo = channel.receive(&FILE_INFO).await?.read()?;
     check_mode(file.mode)?;
     check_offset(FileInfo::TYPE, file.offset, Some(file.length))?;
     let sink = match output {

@@ -32,8 +32,8 @@ pub(super) static REQUESTS: ProtocolState = ProtocolState::new(
 pub(super) static READY: ProtocolState =
     ProtocolState::new("files-ready", &[MessageRule::new("ready"), ERROR]);
 /// Client: has sent `get`.
-pub(super) static FILE: ProtocolState =
-    ProtocolState::new("files-file", &[MessageRule::new("file"), ERROR]);
+pub(super) static FILE_INFO: ProtocolState =
+    ProtocolState::new("files-file-info", &[MessageRule::new("file-info"), ERROR]);
 /// Receiver: waits for content.
 pub(super) static RECEIVER_DATA: ProtocolState = ProtocolState::new(
     "files-receiver-data",
@@ -47,7 +47,7 @@ pub(super) static RECEIVER_FINISH: ProtocolState = ProtocolState::new(
 /// Sender: sends content, or has sent `finish`.
 pub(super) static SENDER: ProtocolState = ProtocolState::new(
     "files-sender",
-    &[MessageRule::new("done"), MessageRule::new("again"), ERROR],
+    &[MessageRule::new("done"), MessageRule::new("resend"), ERROR],
 );
 
 /// Client: stores a file.
@@ -123,7 +123,7 @@ pub(crate) struct FileInfo {
     #[serde(deserialize_with = "integer")]
     pub offset: u64,
 }
-message!(FileInfo = "file");
+message!(FileInfo = "file-info");
 
 /// Sender: carries content as the body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +147,7 @@ message!(Finish = "finish");
 
 /// Receiver: requests damaged blocks of an earlier attempt again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Again {
+pub(crate) struct Resend {
     /// The offset of the blocks in bytes.
     #[serde(deserialize_with = "integer")]
     pub offset: u64,
@@ -155,7 +155,7 @@ pub(crate) struct Again {
     #[serde(deserialize_with = "integer")]
     pub length: u64,
 }
-message!(Again = "again");
+message!(Resend = "resend");
 
 /// Receiver: has verified, synced and renamed the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{
     Algorithm, ContentHasher, Copied, Progress,
     digest::{BLOCK_BYTES, BlockHash},
-    messages::{Again, Data, Done, Finish, RECEIVER_DATA, RECEIVER_FINISH},
+    messages::{Data, Done, Finish, RECEIVER_DATA, RECEIVER_FINISH, Resend},
     rehash::{BlockRehash, find_differences},
     sender::mismatch,
     staging::Staging,
@@ -128,7 +128,7 @@ pub(super) async fn receive(
         found.resize(expected.len(), [0; 32]);
         for (offset, length) in find_differences(&expected, &found) {
             progress.add_resent(length);
-            channel.send(&Again { offset, length })?;
+            channel.send(&Resend { offset, length })?;
             channel.flush().await?;
             sink.set_position(offset);
             let (repaired, _, blocks) =

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::{
     ContentHasher, Copied, Progress,
     digest::{BLOCK_BYTES, BlockHash, Digest},
-    messages::{Again, Data, Done, Finish, SENDER},
+    messages::{Data, Done, Finish, Resend, SENDER},
     rehash::BlockRehash,
 };
 use crate::{
@@ -100,15 +100,15 @@ pub(super) async fn send(
             check_done(&copied, &answer.read()?)?;
             return Ok(copied);
         }
-        let again: Again = answer.read()?;
+        let resend: Resend = answer.read()?;
         let Some(source) = &source else {
-            return Err(unexpected_again());
+            return Err(unexpected_resend());
         };
-        check_again(&again, offset)?;
-        progress.add_resent(again.length);
+        check_resend(&resend, offset)?;
+        progress.add_resent(resend.length);
         let range = Range {
-            offset: again.offset,
-            length: Some(again.length),
+            offset: resend.offset,
+            length: Some(resend.length),
         };
         send_range(channel, Input::File(source.clone()), range, false, progress).await?;
     }
@@ -269,19 +269,19 @@ fn set_blocks(hasher: &mut ContentHasher, hashes: &[BlockHash], offset: u64) -> 
 }
 
 /// Checks that the receiver requests only whole blocks of an earlier attempt again.
-fn check_again(again: &Again, offset: u64) -> Result<(), Error> {
-    let end = again.offset.checked_add(again.length);
+fn check_resend(resend: &Resend, offset: u64) -> Result<(), Error> {
+    let end = resend.offset.checked_add(resend.length);
     let whole =
-        again.offset.is_multiple_of(BLOCK_BYTES) && again.length.is_multiple_of(BLOCK_BYTES);
-    if whole && again.length > 0 && end.is_some_and(|end| end <= offset) {
+        resend.offset.is_multiple_of(BLOCK_BYTES) && resend.length.is_multiple_of(BLOCK_BYTES);
+    if whole && resend.length > 0 && end.is_some_and(|end| end <= offset) {
         Ok(())
     } else {
-        Err(unexpected_again())
+        Err(unexpected_resend())
     }
 }
 
-fn unexpected_again() -> Error {
-    let found = format!("{:?} for bytes that no earlier attempt left", Again::TYPE);
+fn unexpected_resend() -> Error {
+    let found = format!("{:?} for bytes that no earlier attempt left", Resend::TYPE);
     ProtocolError::UnexpectedMessage {
         found,
         expected: Done::TYPE.into(),

@@ -36,7 +36,7 @@ pub(crate) static DEFINITION: ServiceDefinition = ServiceDefinition {
         ("data", Right::Write),
         ("finish", Right::Write),
         ("done", Right::Read),
-        ("again", Right::Read),
+        ("resend", Right::Read),
         ("error", Right::Account),
     ],
     words: &[],
