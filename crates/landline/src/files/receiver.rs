@@ -258,8 +258,15 @@ async fn receive_body(
     // The writer ends early only when it has failed. The caller reports that error instead.
     let failed = || Error::Lost("the transfer was aborted".into());
     let buffers = channel.buffers().clone();
+    let mut flow = buffers.flow();
     loop {
-        channel.reader.wait_for_input().await;
+        let input = tokio::time::timeout(STALL_TIME, channel.reader.wait_for_input());
+        if input.await.is_err() {
+            // A connection that stalls keeps no memory.
+            drop(flow);
+            channel.reader.wait_for_input().await;
+            flow = buffers.flow();
+        }
         let mut buffer = buffers.take(BUFFER_BYTES + RECORD_BYTES).await;
         let end = loop {
             let received = tokio::time::timeout(STALL_TIME, channel.receive_data(&mut buffer));

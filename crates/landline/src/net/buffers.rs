@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const MEMORY_MAX: usize = 256 << 20;
 /// The default limit for one user, in bytes.
 const USER_MEMORY_MAX: usize = 64 << 20;
-/// The most buffers that are kept for the next caller while others are in use.
+/// The most buffers that are kept for the next caller.
 const SPARE_MAX: usize = 16;
 
 /// All memory for content.
@@ -29,12 +29,26 @@ struct PoolState {
     memory: Arc<Mutex<Memory>>,
 }
 
-/// Buffers that were used before. They are kept while others are in use, so that an idle server
-/// holds none.
+/// Buffers that were used before. They are kept while content flows, so that an idle server holds
+/// none.
 #[derive(Default)]
 struct Memory {
-    used: usize,
+    /// Transfers whose content flows.
+    flowing: usize,
     spare: Vec<Vec<u8>>,
+}
+
+/// Content flows: buffers are kept to be used again while this lives.
+pub(crate) struct Flow(Arc<Mutex<Memory>>);
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.flowing -= 1;
+        if memory.flowing == 0 {
+            memory.spare = Vec::new();
+        }
+    }
 }
 
 /// The buffers of one user, or of a client.
@@ -102,6 +116,13 @@ impl Buffers {
         }
     }
 
+    /// Keeps buffers to be used again, while content flows.
+    pub(crate) fn flow(&self) -> Flow {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.flowing += 1;
+        Flow(self.memory.clone())
+    }
+
     /// Takes an empty buffer with this capacity, once the limits allow it.
     ///
     /// A caller that waits must hold no buffer that it returns only after this one.
@@ -130,7 +151,6 @@ impl Buffers {
 
     fn buffer(&self, bytes: usize, permits: [OwnedSemaphorePermit; 2]) -> Buffer {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.used += 1;
         let fits = |spare: &Vec<u8>| (bytes..=2 * bytes).contains(&spare.capacity());
         let index = memory.spare.iter().position(fits);
         let spare = index.map(|index| memory.spare.swap_remove(index));
@@ -163,10 +183,7 @@ impl Drop for Buffer {
         let mut bytes = mem::take(&mut self.bytes);
         bytes.clear();
         let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.used -= 1;
-        if memory.used == 0 {
-            memory.spare = Vec::new();
-        } else if memory.spare.len() < SPARE_MAX {
+        if memory.flowing > 0 && memory.spare.len() < SPARE_MAX {
             memory.spare.push(bytes);
         }
     }
@@ -224,17 +241,21 @@ mod tests {
     fn idle_pool_holds_no_memory() {
         let buffers = BufferPool::new(1000, 1000).of(&name("alice"));
         let spare = || buffers.memory.lock().unwrap().spare.len();
-        let mut taken: Vec<_> = (0..3).map(|_| buffers.try_take(10).unwrap()).collect();
-        taken[0].extend_from_slice(b"content");
-        let address = taken[0].as_ptr();
-        drop(taken.remove(0));
+        let flow = buffers.flow();
+        let mut taken = buffers.try_take(10).unwrap();
+        taken.extend_from_slice(b"content");
+        let address = taken.as_ptr();
+        drop(taken);
         assert_eq!(spare(), 1);
         let again = buffers.try_take(10).unwrap();
         assert!(
             again.is_empty() && again.as_ptr() == address,
             "it is used again"
         );
-        drop((taken, again));
+        drop(again);
+        drop(flow);
+        assert_eq!(spare(), 0);
+        drop(buffers.try_take(10));
         assert_eq!(spare(), 0);
     }
 }
