@@ -13,7 +13,7 @@ pub(crate) use values::{
 
 use crate::{commands::Command, help};
 
-/// One line to every machine you own: run commands, move files, talk to the people on it.
+/// Copy files between your machines, encrypted and verified.
 ///
 /// This release copies files, administers users and their rights, and speaks the formats of socket
 /// courses. Start a server with `landline serve`, hand its invite to a client, and redeem it there
