@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 use testkit::{Fault, RawClient, ServerProcess, Shim, SmallDisk, Stage, wait_for};
 
-use crate::{noise, stage, users::Two};
+use crate::{noise, stage, users::OwnerAndBob};
 
 /// The lines of the log, as `show` gives them.
 fn lines(stage: &Stage, arguments: &[&str]) -> Vec<Value> {
@@ -399,7 +399,7 @@ fn full_disk_is_reserved_for_admins() {
     let Some(_disk) = SmallDisk::mount(&stage.path("server"), "size=64m") else {
         return;
     };
-    let two = Two::on(stage);
+    let two = OwnerAndBob::on(stage);
     let filler = two.stage.path("server/filler");
     let mut file = fs::File::create(&filler).unwrap();
     while file.write_all(&[1; 4096]).is_ok() {}

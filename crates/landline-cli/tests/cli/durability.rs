@@ -19,7 +19,7 @@ const OLD: &[u8] = b"old and whole";
 /// One whole block, which can be gone on with, and some writes behind it.
 const LENGTH: usize = (9 << 20) + 12_345;
 
-/// Two ends, of which the receiving one can have a fault.
+/// OwnerAndBob ends, of which the receiving one can have a fault.
 struct Faulty {
     server: ServerProcess,
     shim: Shim,
@@ -434,7 +434,7 @@ fn a_power_cut_takes_nothing_that_was_acknowledged() {
 /// What of an interrupted copy is durable when the power goes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Durable {
-    /// Two blocks and more, and what the manifest says of them.
+    /// OwnerAndBob blocks and more, and what the manifest says of them.
     Everything,
     /// What the manifest says, of content that may be gone.
     Manifest,

@@ -9,7 +9,6 @@
     reason = "a test"
 )]
 
-mod alike;
 mod attach;
 mod audit;
 mod budgets;
@@ -25,7 +24,6 @@ mod example;
 mod files_bad_input;
 mod flood;
 mod guessing;
-mod here;
 mod hostile_server;
 mod hosts;
 mod identity;
@@ -33,6 +31,7 @@ mod keys;
 mod kill;
 mod lab;
 mod limits;
+mod local_admin;
 mod login;
 mod order;
 mod package;
@@ -54,6 +53,7 @@ mod store;
 mod texts;
 mod trust;
 mod unfinished;
+mod user_enumeration;
 mod user_invites;
 mod users;
 

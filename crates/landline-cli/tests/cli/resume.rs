@@ -443,7 +443,7 @@ fn another_user_cannot_go_on_with_it() {
     assert_eq!(offset("alice", &alice, &json!("ab")), 0, "another source");
 }
 
-/// Two copies to one name at once; the file is one of them, whole.
+/// OwnerAndBob copies to one name at once; the file is one of them, whole.
 /// Proves `mixed-copies` in docs/faults.md.
 #[test]
 fn two_copies_to_one_name_do_not_mix() {

@@ -8,7 +8,7 @@ use testkit::{Census, RawClient, wait_for};
 
 use crate::{
     noise, stage,
-    users::{Two, key},
+    users::{OwnerAndBob, key},
 };
 
 /// 100 racers, one success; expired, revoked, or with another fingerprint an invite is
@@ -16,7 +16,7 @@ use crate::{
 /// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     let keys: Vec<UserKey> = (0..100)
         .map(|n| key(&two.stage, &format!("racer{n}")))
         .collect();
@@ -115,7 +115,7 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
 /// Proves `name-case` in docs/faults.md.
 #[test]
 fn names_that_differ_in_case_are_the_same() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     for name in ["ALICE", "Bob"] {
         two.user(&["--json", "add", name]).fails(22, "exists");
         two.user_over_the_line(&["--json", "add", name])
@@ -149,7 +149,7 @@ fn names_that_differ_in_case_are_the_same() {
 
 #[test]
 fn an_invite_says_where_the_server_can_be_reached() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     assert!(
         two.user(&["invite", "carol"])
             .ok()
@@ -169,7 +169,7 @@ fn an_invite_says_where_the_server_can_be_reached() {
 /// Proves `option-injection` in docs/faults.md.
 #[test]
 fn names_that_could_be_options_are_refused() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     let before = two.user(&["list"]).ok();
     for name in ["-f", "@x", "%n", "--key", "", "a b", "../x"] {
         for arguments in [
@@ -199,7 +199,7 @@ fn the_commands_of_the_machine_itself() {
     stage
         .run(&["--json", "--state", &state, "user", "list"])
         .fails(31, "state");
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     let path = two.stage.write(
         "keys.pub",
         format!("# two\n{}\n", key(&two.stage, "a").public().line()).as_bytes(),
@@ -252,7 +252,7 @@ fn the_commands_of_the_machine_itself() {
 /// Lists that do not fit into one message arrive whole.
 #[test]
 fn long_lists_arrive_whole() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     let base = key(&two.stage, "a").public().line();
     let comment = "x".repeat(7000);
     let lines: Vec<String> = (0..20)
@@ -286,7 +286,7 @@ fn a_copy_of_somebody_who_is_removed_changes_nothing() {
         "rate = \"1 MiB/s\"",
         "rate = \"1 MiB/s\"\nbytes = \"1 GiB\"",
     ] {
-        let two = Two::new();
+        let two = OwnerAndBob::new();
         std::fs::create_dir(two.stage.path("home/bob")).unwrap();
         two.stage.write("home/bob/kept", b"old");
         two.stage.write("user/big", &noise(12 << 20, 1));
@@ -321,7 +321,7 @@ fn a_copy_of_somebody_who_is_removed_changes_nothing() {
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn a_key_that_expires_ends_its_sessions() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     let soon = std::process::Command::new("date")
         .args(["-u", "-d", "+20 seconds", "+%Y%m%d%H%M%SZ"])
         .output()
@@ -364,7 +364,7 @@ fn concurrent_logins_are_not_mixed_up() {
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(1u64);
     eprintln!("seed {seed}; replay with LANDLINE_SEED={seed}");
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     let people = [
         ("alice", crate::login::client_key(&two.stage)),
         ("bob", two.bob_key()),

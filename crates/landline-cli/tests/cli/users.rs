@@ -15,12 +15,12 @@ use crate::{noise, stage};
 
 /// A server with the owner `alice`, whose state is the client's, and `bob`, whose state is the
 /// folder `bob`.
-pub(crate) struct Two {
+pub(crate) struct OwnerAndBob {
     pub(crate) server: ServerProcess,
     pub(crate) stage: Stage,
 }
 
-impl Two {
+impl OwnerAndBob {
     pub(crate) fn new() -> Self {
         Self::on(stage())
     }
@@ -104,7 +104,7 @@ pub(crate) fn key(stage: &Stage, name: &str) -> UserKey {
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn revoking_ends_live_sessions() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     let print = two.fingerprint();
     let line = two.bob_key().public().line();
     type Revoke<'a> = (&'a str, &'a [&'a [&'a str]]);
@@ -163,7 +163,7 @@ fn revoking_ends_live_sessions() {
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn other_options_of_a_key_end_its_sessions() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     let line = two.bob_key().public().line();
     for options in [
         "from=\"192.0.2.1\"",
@@ -185,7 +185,7 @@ fn other_options_of_a_key_end_its_sessions() {
 /// The command says so with a status of its own, and does not try again.
 #[test]
 fn a_copy_that_is_ended_exits_with_its_own_status() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     let copy = |revoke: &dyn Fn()| -> Outcome {
         let state = two.state("bob");
         let arguments = [
@@ -230,7 +230,7 @@ fn a_copy_that_is_ended_exits_with_its_own_status() {
 /// Proves `slow-reader` in docs/faults.md.
 #[test]
 fn a_session_whose_line_is_full_is_ended() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     two.stage.write("home/big", &noise(64 << 20, 1));
     let mut client = two.bob_in("files");
     client
@@ -244,7 +244,7 @@ fn a_session_whose_line_is_full_is_ended() {
 
 #[test]
 fn who_is_here_and_who_may_see_it() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     let _idle = two.bob_in("ping");
     let rows = |outcome: Outcome| -> Vec<Value> {
         outcome
@@ -300,11 +300,11 @@ fn who_is_here_and_who_may_see_it() {
 /// However many connections somebody has, an admin gets in and can end them.
 #[test]
 fn a_place_is_kept_for_admins() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     let address = two.server.address.clone();
-    let Two { server, stage } = two;
+    let OwnerAndBob { server, stage } = two;
     drop(server);
-    let two = Two {
+    let two = OwnerAndBob {
         server: stage.serve_at(&address, &["--connections", "4"]),
         stage,
     };
@@ -326,7 +326,7 @@ fn a_place_is_kept_for_admins() {
 /// Proves `rights-fail-open` in docs/faults.md.
 #[test]
 fn every_request_of_somebody_who_is_no_admin_is_denied() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     let requests = crate::order::TABLE
         .iter()
         .filter(|row| row.service == Some("admin"));
@@ -351,7 +351,7 @@ fn every_request_of_somebody_who_is_no_admin_is_denied() {
 /// By default nothing; and nobody inherits what another of the same name had.
 #[test]
 fn new_users_have_the_rights_that_were_given() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     let join = |name: &str, options: &[&str]| {
         let add = [&["add", name, "--invite"], options].concat();
         let invite = if options.is_empty() {
@@ -421,7 +421,7 @@ fn new_users_have_the_rights_that_were_given() {
 
 #[test]
 fn the_last_admin_stays_unless_forced() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     for take in ["disable", "remove"] {
         two.user(&["--json", take, "alice"]).fails(23, "last-owner");
         two.user_over_the_line(&["--json", take, "alice"])
@@ -443,7 +443,7 @@ fn the_last_admin_stays_unless_forced() {
 /// Proves `key-options` in docs/faults.md.
 #[test]
 fn options_of_keys_are_obeyed() {
-    let two = Two::new();
+    let two = OwnerAndBob::new();
     let line = two.bob_key().public().line();
     let add = |options: &str| {
         let path = two

@@ -132,7 +132,7 @@ impl Offer {
 
 /// The parts of a login that decide how the rest is read.
 #[derive(Deserialize)]
-struct Means {
+struct LoginKind {
     #[serde(deserialize_with = "integer")]
     version: u64,
     method: String,
@@ -232,7 +232,7 @@ impl ServerLogin {
         self.state.check(&header)?;
         self.waits = header.kind() != "signing";
         match header.kind() {
-            "keys" => self.asked(header.read()?).map(Some),
+            "keys" => self.receive_keys(header.read()?).map(Some),
             "signing" => {
                 self.state = &state::SERVER_SIGNING;
                 Ok(Some(ServerEvent::Signing))
@@ -242,7 +242,7 @@ impl ServerLogin {
         }
     }
 
-    fn asked(&mut self, keys: Keys) -> Result<ServerEvent, ProtocolError> {
+    fn receive_keys(&mut self, keys: Keys) -> Result<ServerEvent, ProtocolError> {
         check_version(keys.version)?;
         let count = keys.keys.len();
         if !(1..=KEYS_MAX).contains(&count) {
@@ -269,7 +269,7 @@ impl ServerLogin {
 
     fn attempt(&mut self, header: &Header) -> Result<ServerEvent, ProtocolError> {
         // Which other keys there are to be is a matter of version and method.
-        let Means { version, method } = header.read()?;
+        let LoginKind { version, method } = header.read()?;
         check_version(version)?;
         self.check_method(method)?;
         let login: Login = header.read()?;

@@ -37,7 +37,7 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
 }
 
 /// Bytes as [`bytes`] would take them, in the largest unit that divides them.
-pub(super) fn told(amount: u64) -> String {
+pub(super) fn format_amount(amount: u64) -> String {
     let fits = |(_, each): &&(&str, u64)| amount >= *each && amount.is_multiple_of(*each);
     let (unit, each) = UNITS
         .iter()

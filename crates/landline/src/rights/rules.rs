@@ -106,7 +106,7 @@ impl UserRights {
 impl Quota {
     /// The limits, each as it could stand in a user's table.
     pub(super) fn describe(self) -> impl Iterator<Item = String> {
-        let amount = |amount: u64| format!("{:?}", amount::told(amount));
+        let amount = |amount: u64| format!("{:?}", amount::format_amount(amount));
         [
             ("bytes", self.bytes.map(amount)),
             ("files", self.files.map(|count| count.to_string())),
@@ -114,7 +114,7 @@ impl Quota {
             (
                 "rate",
                 self.rate
-                    .map(|rate| format!("{:?}", amount::told(rate) + "/s")),
+                    .map(|rate| format!("{:?}", amount::format_amount(rate) + "/s")),
             ),
         ]
         .into_iter()

@@ -2,14 +2,13 @@
 //! it.
 
 mod arguments;
-mod far;
-mod remote;
+mod remote_host;
+mod ssh_shell;
 
 use std::{path::Path, sync::Arc};
 
 pub(crate) use arguments::Bootstrap;
 use data_encoding::HEXLOWER;
-use far::{Far, Manager};
 use landline::{
     Client, Error, Side,
     client::{JoinOptions, Routes},
@@ -20,10 +19,11 @@ use landline::{
     proto::{ErrorCode, login::UserName},
     ssh_config::ProxyJump,
 };
-use remote::{Answers, Remote};
+use remote_host::{Manager, RemoteHost};
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use ssh_shell::{Answers, Remote};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -36,7 +36,7 @@ use crate::{
 
 const COPY: &str = include_str!("copy.sh");
 const START: &str = include_str!("start.sh");
-/// Far beyond any program.
+/// RemoteHost beyond any program.
 const PROGRAM_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// What to do about a machine on which this program does not run.
 const BINARY: &str = "build landline for that machine, and name it with --binary FILE";
@@ -62,10 +62,10 @@ async fn run(context: &Context, options: Bootstrap) -> Result<(), Failure> {
     let program = Program::read(options.binary.as_deref())?;
 
     step(&remote, "looking at what is there");
-    let far = Far::probe(&remote, options.run_as.as_deref()).await?;
-    step(&remote, &far.to_string());
-    let manager = far.manager(options.run_as.as_deref())?;
-    let is_new = install(&remote, &far, &program, options.binary.is_some()).await?;
+    let host = RemoteHost::probe(&remote, options.run_as.as_deref()).await?;
+    step(&remote, &host.to_string());
+    let manager = host.manager(options.run_as.as_deref())?;
+    let is_new = install(&remote, &host, &program, options.binary.is_some()).await?;
     let started = start(&remote, &options, manager, is_new, &user).await?;
     let (invite, is_fresh) = read_invite(&started)?;
     if context.json {
@@ -125,20 +125,20 @@ impl Program {
 /// Copies the program if another one is there, or none; whether it did.
 async fn install(
     remote: &Remote,
-    far: &Far,
+    host: &RemoteHost,
     program: &Program,
     is_meant_for_it: bool,
 ) -> Result<bool, Failure> {
-    if far.digest.as_ref() == Some(&program.digest) {
-        step(remote, &format!("{} is this program already", far.place));
+    if host.digest.as_ref() == Some(&program.digest) {
+        step(remote, &format!("{} is this program already", host.place));
         return Ok(false);
     }
-    if !is_meant_for_it && !far.is_like_this_machine() {
+    if !is_meant_for_it && !host.is_like_this_machine() {
         let what = format!(
             "{} is {}, and this program was built for {}",
             remote.name,
-            far.platform(),
-            far::own_platform()
+            host.platform(),
+            remote_host::own_platform()
         );
         return Err(Failure::new("platform", what).with_advice(BINARY));
     }
@@ -147,7 +147,7 @@ async fn install(
         &format!(
             "copying {} to {}",
             bytes(program.bytes.len() as u64),
-            far.place
+            host.place
         ),
     );
     let size = program.bytes.len().to_string();

@@ -40,7 +40,7 @@ const KEYS_BYTES_MAX: u64 = 1024 * 1024;
 
 impl Run for User {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let mut office = Office::open(context, &self).await?;
+        let mut office = AdminClient::open(context, &self).await?;
         let done = office.run(self.what).await;
         if let Accounts::There(channel) = office.accounts {
             channel.finish().await;
@@ -49,7 +49,7 @@ impl Run for User {
     }
 }
 
-struct Office<'a> {
+struct AdminClient<'a> {
     context: &'a Context,
     accounts: Accounts,
     /// The server's fingerprint.
@@ -64,7 +64,7 @@ enum Accounts {
     There(Box<Channel>),
 }
 
-impl<'a> Office<'a> {
+impl<'a> AdminClient<'a> {
     async fn open(context: &'a Context, options: &User) -> Result<Self, Failure> {
         let public_name = public_name(&options.what)?;
         let Some(target) = &options.on else {

@@ -2,13 +2,13 @@
 
 use std::{env::consts, fmt};
 
-use super::remote::Remote;
+use super::ssh_shell::Remote;
 use crate::failure::Failure;
 
 const PROBE: &str = include_str!("probe.sh");
 
 /// A machine, as it says itself.
-pub(super) struct Far {
+pub(super) struct RemoteHost {
     system: String,
     machine: String,
     is_root: bool,
@@ -32,7 +32,7 @@ pub(super) enum Manager {
     Nobody,
 }
 
-impl Far {
+impl RemoteHost {
     /// Asks. `run_as` is a user who has to be there.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ pub(super) fn own_platform() -> String {
     format!("{} {}", consts::OS, consts::ARCH)
 }
 
-impl fmt::Display for Far {
+impl fmt::Display for RemoteHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}, ", self.system, self.machine)?;
         match &self.version {
@@ -143,8 +143,8 @@ impl fmt::Display for Manager {
 mod tests {
     use super::*;
 
-    fn far(system: &str, machine: &str) -> Far {
-        Far {
+    fn host(system: &str, machine: &str) -> RemoteHost {
+        RemoteHost {
             system: system.into(),
             machine: machine.into(),
             is_root: false,
@@ -158,24 +158,24 @@ mod tests {
 
     #[test]
     fn platforms_have_one_name() {
-        assert_eq!(far("Linux", "x86_64").platform(), "linux x86_64");
-        assert_eq!(far("Darwin", "arm64").platform(), "macos aarch64");
-        assert_eq!(far("FreeBSD", "amd64").platform(), "freebsd x86_64");
-        assert_eq!(far("Linux", "armv7l").platform(), "linux arm");
-        assert_eq!(far("Linux", "i686").platform(), "linux x86");
+        assert_eq!(host("Linux", "x86_64").platform(), "linux x86_64");
+        assert_eq!(host("Darwin", "arm64").platform(), "macos aarch64");
+        assert_eq!(host("FreeBSD", "amd64").platform(), "freebsd x86_64");
+        assert_eq!(host("Linux", "armv7l").platform(), "linux arm");
+        assert_eq!(host("Linux", "i686").platform(), "linux x86");
     }
 
     #[test]
     fn who_starts_the_server() {
-        let mut far = far("Linux", "x86_64");
-        assert_eq!(far.manager(None).unwrap(), Manager::Nobody);
-        assert_eq!(far.manager(Some("bob")).unwrap_err().status, 2);
-        far.has_user_manager = true;
-        assert_eq!(far.manager(None).unwrap(), Manager::User);
-        far.is_root = true;
-        assert_eq!(far.manager(None).unwrap_err().status, 2);
-        assert_eq!(far.manager(Some("bob")).unwrap_err().status, 2);
-        far.has_system_manager = true;
-        assert_eq!(far.manager(Some("bob")).unwrap(), Manager::System);
+        let mut host = host("Linux", "x86_64");
+        assert_eq!(host.manager(None).unwrap(), Manager::Nobody);
+        assert_eq!(host.manager(Some("bob")).unwrap_err().status, 2);
+        host.has_user_manager = true;
+        assert_eq!(host.manager(None).unwrap(), Manager::User);
+        host.is_root = true;
+        assert_eq!(host.manager(None).unwrap_err().status, 2);
+        assert_eq!(host.manager(Some("bob")).unwrap_err().status, 2);
+        host.has_system_manager = true;
+        assert_eq!(host.manager(Some("bob")).unwrap(), Manager::System);
     }
 }

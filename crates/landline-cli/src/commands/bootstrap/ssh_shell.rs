@@ -16,10 +16,10 @@ use zeroize::Zeroizing;
 use crate::{failure::Failure, streams::OutputStream, terminal::shown_line};
 
 /// What every script begins with.
-const PRELUDE: &str = include_str!("far.sh");
+const PRELUDE: &str = include_str!("prelude.sh");
 /// How an answer is told from whatever else a login says.
 const MARK: &str = "landline:";
-/// Far beyond all that a script answers.
+/// RemoteHost beyond all that a script answers.
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
 /// For ssh: a command and nothing else, whatever its configuration adds to a login.
 const OPTIONS: [&str; 7] = [
