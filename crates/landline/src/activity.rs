@@ -11,7 +11,6 @@ use crate::keys::CredentialId;
 /// Something that happens at a server, or is about to.
 ///
 /// It serialises as one JSON object with its name under `event` (`docs/audit.md` has the table).
-/// The facts that matter most come first, because a long line is cut at its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]

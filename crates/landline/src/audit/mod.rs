@@ -137,7 +137,11 @@ impl Audit {
     /// # Blocking
     /// Reads and writes files.
     pub(crate) fn open_intact(server: &PrivateFolder) -> Result<Self, Error> {
-        let options = AuditOptions::default();
+        // The settings of the server are not known here, so lines are left for it to remove.
+        let options = AuditOptions {
+            total_bytes_max: u64::MAX,
+            ..AuditOptions::default()
+        };
         Self::start(Log::open_intact(server, &options)?, &options)
     }
 

@@ -60,3 +60,29 @@ fn overflow_of_the_queue_is_counted() {
     assert_eq!(unreadable.unwrap(), 0);
     assert_eq!((lines, counted), (QUEUE as u64, noted - QUEUE as u64));
 }
+
+/// A command does not know how large the server lets the log grow.
+#[test]
+fn command_removes_no_lines() {
+    let scratch = crate::paths::TempDir::create(&std::env::temp_dir()).unwrap();
+    let folder = scratch.create_folder("state").unwrap();
+    let server = PrivateFolder::open_or_create(&folder).unwrap();
+    let options = AuditOptions {
+        file_bytes_max: 100,
+        ..AuditOptions::default()
+    };
+    let (audit, _) = Audit::open(&server, &options).unwrap();
+    for _ in 0..4 {
+        audit.record_blocking(logout(), Priority::Exempt).unwrap();
+    }
+    audit.flush().unwrap();
+    drop(audit);
+    let lines = server.subfolder(reader::FOLDER).unwrap();
+    // Larger than any default, and without taking space on the disk.
+    let oldest = lines.open_own(&reader::file_name(1)).unwrap().unwrap();
+    oldest.set_len(2 << 30).unwrap();
+    let audit = Audit::open_intact(&server).unwrap();
+    audit.record_blocking(logout(), Priority::Exempt).unwrap();
+    audit.flush().unwrap();
+    assert!(lines.names().unwrap().contains(&reader::file_name(1)));
+}
