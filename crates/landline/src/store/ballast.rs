@@ -13,12 +13,14 @@ const FILE: &str = "reserve";
 const BYTES: u64 = 4 << 20;
 /// The space is at most this part of the disk.
 const DISK_DIVISOR: u64 = 64;
+/// The space is taken in steps of this part of it, so that a change on a full disk costs little.
+const STEPS: u64 = 16;
 
 /// A file that takes disk space until it is needed.
 pub(super) struct Ballast {
     file: File,
-    /// Whether the file has its space.
-    is_held: Mutex<bool>,
+    /// How many steps of its space the file has.
+    held: Mutex<u64>,
 }
 
 impl Ballast {
@@ -31,25 +33,28 @@ impl Ballast {
         };
         let ballast = Self {
             file,
-            is_held: Mutex::new(false),
+            held: Mutex::new(0),
         };
         ballast.hold();
         Ok(ballast)
     }
 
-    /// Takes the space again if it was released and the disk has it.
+    /// Takes the space again, as far as it was released and the disk has it.
     pub(super) fn hold(&self) {
-        let mut is_held = self.is_held.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*is_held {
-            let disk = PrivateFolder::disk_bytes(&self.file).unwrap_or(0);
-            let bytes = BYTES.min(disk / DISK_DIVISOR);
-            *is_held = PrivateFolder::reserve(&self.file, 0, bytes).is_ok();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if *held == STEPS {
+            return;
         }
+        let disk = PrivateFolder::disk_bytes(&self.file).unwrap_or(0);
+        let step = BYTES.min(disk / DISK_DIVISOR) / STEPS;
+        let is_reserved = |steps: &u64| PrivateFolder::reserve(&self.file, 0, steps * step).is_ok();
+        let missing = *held + 1..=STEPS;
+        *held = missing.rev().find(is_reserved).unwrap_or(*held);
     }
 
     /// Frees the space; false if it was free already.
     pub(super) fn release(&self) -> bool {
-        let mut is_held = self.is_held.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *is_held) && self.file.set_len(0).is_ok()
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *held) > 0 && self.file.set_len(0).is_ok()
     }
 }

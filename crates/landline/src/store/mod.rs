@@ -75,7 +75,7 @@ impl Store {
     /// Opens the accounts in this file.
     ///
     /// # Errors
-    /// As `open_in`.
+    /// [`Error::State`] if it cannot be opened, is damaged, or is of a later release.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Ok(Self {
             database: Arc::new(Database::open(path, &schema::ACCOUNTS)?),
