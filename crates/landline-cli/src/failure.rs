@@ -80,7 +80,7 @@ impl Failure {
             .with_advice("name one with -i FILE, or load one into ssh-agent with ssh-add")
     }
 
-    /// A password that nobody can be asked for.
+    /// A password is needed, and there is no terminal to prompt for it.
     pub(crate) fn no_terminal_for_password() -> Self {
         Self::new(
             "no-terminal",

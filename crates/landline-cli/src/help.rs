@@ -74,7 +74,7 @@ mod tests {
     /// Characters that a summary may take.
     const SUMMARY_CHARS_MAX: usize = 60;
 
-    /// Every page that a user can read. `SNAPSHOTS=overwrite` writes the files anew.
+    /// Every page that a user can read. `SNAPSHOTS=overwrite` rewrites the files.
     #[test]
     fn help_pages_are_those_of_the_snapshots() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/help");

@@ -21,7 +21,7 @@ use crate::{
 const PROGRAM: &str = "landline";
 const SECTION: &str = "1";
 
-/// Stands in a completion script for the names of the machines that the user knows.
+/// The placeholder in a completion script for the names of the machines that the user knows.
 ///
 /// Completion by the command itself would need an unstable feature of clap_complete.
 const MACHINE: &str = "LANDLINE-MACHINE";

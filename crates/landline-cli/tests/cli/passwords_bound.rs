@@ -29,7 +29,10 @@ fn a_password_takes_the_place_of_no_key() {
     };
     assert!(key(&["--password-file", &new]).starts_with("password:"));
     assert_eq!(known(&stage)["password"], true);
-    assert!(key(&[]).starts_with("SHA256:"), "nobody can be asked");
+    assert!(
+        key(&[]).starts_with("SHA256:"),
+        "without a terminal there is no prompt"
+    );
     assert_eq!(
         known(&stage)["password"],
         false,

@@ -29,7 +29,7 @@ pub(super) enum Manager {
     /// systemd, for the machine.
     System,
     /// Nothing: it is started in the background.
-    Nobody,
+    None,
 }
 
 impl RemoteHost {
@@ -77,7 +77,7 @@ impl RemoteHost {
             ),
             (true, Some(_)) => Ok(Manager::System),
             (false, None) if self.has_user_manager => Ok(Manager::User),
-            (false, None) => Ok(Manager::Nobody),
+            (false, None) => Ok(Manager::None),
         }
     }
 
@@ -124,7 +124,7 @@ impl Manager {
         match self {
             Self::User => "user",
             Self::System => "system",
-            Self::Nobody => "nobody",
+            Self::None => "nobody",
         }
     }
 }
@@ -134,7 +134,7 @@ impl fmt::Display for Manager {
         f.write_str(match self {
             Self::User => "as a service of the user",
             Self::System => "as a service of the system",
-            Self::Nobody => "in the background, as there is no systemd that answers",
+            Self::None => "in the background, as there is no systemd that answers",
         })
     }
 }
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn who_starts_the_server() {
         let mut host = host("Linux", "x86_64");
-        assert_eq!(host.manager(None).unwrap(), Manager::Nobody);
+        assert_eq!(host.manager(None).unwrap(), Manager::None);
         assert_eq!(host.manager(Some("bob")).unwrap_err().status, 2);
         host.has_user_manager = true;
         assert_eq!(host.manager(None).unwrap(), Manager::User);

@@ -153,7 +153,7 @@ impl Remote {
         let what = format!("{}: {text}: {}", self.name, failed.message);
         let failure = Failure::new(failed.code, what);
         match kind {
-            "damaged" => failure.with_advice("the same command again copies it anew"),
+            "damaged" => failure.with_advice("run the same command again to copy it once more"),
             "foreign" => failure.with_advice(super::BINARY),
             _ => failure,
         }
