@@ -56,7 +56,7 @@ fn ping(client: &mut RawClient) {
 }
 
 #[test]
-fn a_session_ends_with_the_last_of_its_connections() {
+fn session_ends_with_last_connection() {
     let stage = stage();
     let server = stage.joined();
     let First {
@@ -102,7 +102,7 @@ fn a_session_ends_with_the_last_of_its_connections() {
 /// Whatever is wrong, the answer is the same to the byte.
 /// Proves `replay` and `user-enumeration` in docs/faults.md.
 #[test]
-fn nobody_else_is_attached() {
+fn invalid_attach_is_refused() {
     let stage = stage();
     let server = stage.joined();
     let first = by_key(&stage, &server);
@@ -165,7 +165,7 @@ fn nobody_else_is_attached() {
 /// attached.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
-fn a_revoked_session_ends_on_all_its_connections() {
+fn revocation_ends_all_connections_of_session() {
     let stage = stage();
     let server = stage.joined();
     let (made, _) = shared_secret::secret(&stage, &server, "ci.secret", "exporter");
@@ -194,7 +194,7 @@ fn a_revoked_session_ends_on_all_its_connections() {
 
 /// A client without a TLS exporter attaches with the binding of its login, and no other.
 #[test]
-fn attach_is_bound_as_the_login_was() {
+fn attach_uses_binding_of_login() {
     use landline::proto::login::BindingType::{TlsExporter, TlsServerEndPoint};
     let stage = stage();
     let server = stage.joined();
@@ -221,7 +221,7 @@ fn attach_is_bound_as_the_login_was() {
 
 /// A client whose network changed attaches again, without a login.
 #[test]
-fn session_outlives_its_last_connection() {
+fn session_survives_lost_connection() {
     let stage = stage();
     let server = stage.joined();
     let First {
@@ -258,7 +258,7 @@ fn session_outlives_its_last_connection() {
 
 /// A quota of sessions counts sessions; how many connections one has is bounded by itself.
 #[test]
-fn attached_connections_are_no_sessions_and_have_a_bound_of_their_own() {
+fn attached_connections_have_their_own_limit() {
     let stage = stage();
     let server = stage.joined();
     server.event("logout");

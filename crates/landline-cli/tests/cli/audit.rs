@@ -41,7 +41,7 @@ fn newest(stage: &Stage) -> PathBuf {
 }
 
 #[test]
-fn who_did_what_is_in_the_log_while_the_server_runs() {
+fn audit_show_lists_actions_of_running_server() {
     let stage = stage();
     let server = stage.joined();
     stage.write("user/f", b"content");
@@ -126,7 +126,7 @@ fn who_did_what_is_in_the_log_while_the_server_runs() {
 
 /// Proves `terminal-escape` and `log-injection` in docs/faults.md.
 #[test]
-fn whatever_a_name_holds_it_is_one_line_and_moves_no_cursor() {
+fn hostile_name_is_escaped_on_one_audit_line() {
     let stage = stage();
     let server = stage.joined();
     stage.write("user/f", b"x");
@@ -160,7 +160,7 @@ fn whatever_a_name_holds_it_is_one_line_and_moves_no_cursor() {
 
 /// Proves `audit-tampering` in docs/faults.md.
 #[test]
-fn a_changed_byte_and_a_cut_end_are_found_and_said() {
+fn verify_reports_changed_byte_and_cut_end() {
     let stage = stage();
     let mut server = stage.joined();
     stage.run(&["ping", "127.0.0.1"]).ok();
@@ -215,7 +215,7 @@ fn a_changed_byte_and_a_cut_end_are_found_and_said() {
 
 /// Proves `audit-loss` in docs/faults.md.
 #[test]
-fn without_the_log_nobody_is_let_in_and_nothing_is_copied() {
+fn login_and_copy_are_refused_without_audit_log() {
     let stage = stage();
     let server = stage.joined();
     stage.write("user/f", b"x");
@@ -260,7 +260,7 @@ fn without_the_log_nobody_is_let_in_and_nothing_is_copied() {
 /// a command takes none of them along.
 /// Proves `audit-loss` in docs/faults.md.
 #[test]
-fn without_the_log_edited_rules_wait() {
+fn edited_rules_wait_for_audit_log() {
     let stage = stage();
     let server = stage.joined();
     let session = |kind: &str| {
@@ -316,7 +316,7 @@ fn without_the_log_edited_rules_wait() {
 /// Every write and every sync of the log fails once.
 /// Proves `audit-loss` in docs/faults.md.
 #[test]
-fn a_failing_disk_under_the_log_lets_nobody_in_unwritten() {
+fn failed_audit_write_refuses_login() {
     let stage = stage();
     let Some(shim) = Shim::build(&stage) else {
         return;
@@ -365,7 +365,7 @@ fn a_failing_disk_under_the_log_lets_nobody_in_unwritten() {
 
 /// Proves `disk-full` in docs/faults.md.
 #[test]
-fn a_full_disk_does_not_stop_the_log_at_once() {
+fn audit_log_uses_reserve_on_full_disk() {
     let stage = stage();
     let Some(_disk) = SmallDisk::mount(&stage.path("server"), "size=2m") else {
         return;
@@ -394,7 +394,7 @@ fn a_full_disk_does_not_stop_the_log_at_once() {
 /// Users wait for space on a full disk. Admins log in, and what they take from users is taken.
 /// Proves `disk-full` in docs/faults.md.
 #[test]
-fn full_disk_is_reserved_for_admins() {
+fn admins_use_reserve_on_full_disk() {
     let stage = stage();
     let Some(_disk) = SmallDisk::mount(&stage.path("server"), "size=64m") else {
         return;
@@ -422,7 +422,7 @@ fn full_disk_is_reserved_for_admins() {
 }
 
 #[test]
-fn a_flood_of_refusals_is_a_few_lines_with_an_exact_count() {
+fn flood_of_refusals_is_summarized_with_count() {
     let stage = stage();
     let mut server = stage.joined();
     let floods = 60;
@@ -469,7 +469,7 @@ fn copies(stage: &Stage, server: &ServerProcess, round: u64) -> BTreeMap<String,
 
 /// Proves `audit-loss` in docs/faults.md.
 #[test]
-fn a_server_killed_at_any_moment_has_written_what_it_did() {
+fn killed_server_has_logged_what_it_did() {
     let seed = std::env::var("LANDLINE_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())

@@ -28,7 +28,7 @@ fn idle_as(user: &str, server: &ServerProcess, key: &UserKey) -> RawClient {
 
 /// What a session costs that is logged in and does nothing.
 #[test]
-fn an_idle_session_costs_little_memory() {
+fn idle_session_costs_at_most_64_kib() {
     const SESSIONS: u64 = 200;
     let stage = stage();
     let server = stage.joined();
@@ -48,7 +48,7 @@ fn an_idle_session_costs_little_memory() {
 /// A thousand connections, a quarter of them before login, and what all of them cost together.
 /// Proves `length-prefix` in docs/faults.md.
 #[test]
-fn a_thousand_connections_cost_at_most_64_kib_each() {
+fn connection_costs_at_most_64_kib() {
     const USERS: [&str; 3] = ["alice", "bob", "carol"];
     const EACH: usize = 250;
     const SESSIONS: usize = EACH * USERS.len();
@@ -86,7 +86,7 @@ fn a_thousand_connections_cost_at_most_64_kib_each() {
 /// One account takes no more than its share of the connections.
 /// Proves `one-account-takes-all` in docs/faults.md.
 #[test]
-fn one_account_has_at_most_256_connections() {
+fn account_has_at_most_256_connections() {
     landline::net::tcp::raise_descriptor_limit();
     let stage = stage();
     let server = stage.joined();
@@ -104,7 +104,7 @@ fn one_account_has_at_most_256_connections() {
 /// Uploads whose clients have stopped sending hold no buffers.
 /// Proves `one-account-takes-all` in docs/faults.md.
 #[test]
-fn stalled_uploads_cost_at_most_256_kib_each() {
+fn stalled_upload_costs_at_most_256_kib() {
     const UPLOADS: u64 = 40;
     const SENT: usize = 6 << 20;
     let stage = stage();
@@ -147,7 +147,7 @@ fn stalled_uploads_cost_at_most_256_kib_each() {
 /// What each of a few clients costs that asks for a large file and reads none of it.
 /// Proves `slow-reader` in docs/faults.md.
 #[test]
-fn client_that_reads_nothing_costs_little_memory() {
+fn stalled_reader_costs_little_memory() {
     const CLIENTS: u64 = 8;
     const FILE_KIB: u64 = 64 << 10;
     let stage = stage();

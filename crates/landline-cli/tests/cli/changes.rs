@@ -31,7 +31,7 @@ fn last(stage: &Stage) -> (String, String, String) {
 }
 
 #[test]
-fn a_change_is_told_from_others_of_its_kind() {
+fn audit_entry_identifies_the_change() {
     let stage = stage();
     let server = stage.joined();
     let key = client_key(&stage).public();
@@ -94,7 +94,7 @@ fn a_change_is_told_from_others_of_its_kind() {
 }
 
 #[test]
-fn a_kick_names_the_sessions_that_it_ends() {
+fn kick_entry_names_ended_sessions() {
     let stage = stage();
     let server = stage.joined();
     let mut client = testkit::RawClient::connect(&server.address, &server.fingerprint).unwrap();

@@ -31,7 +31,7 @@ fn shown(stage: &Stage, command: Command) -> Value {
 }
 
 #[test]
-fn a_flag_counts_before_the_environment_and_that_before_the_file() {
+fn flag_precedes_environment_and_file() {
     let stage = stage();
     let file = settings(
         &stage,
@@ -78,7 +78,7 @@ fn a_flag_counts_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_with_its_place() {
+fn bad_setting_is_refused_with_its_source() {
     let stage = stage();
     for (text, line) in [
         ("drain = 1\nlisten_on = \"x\"\n", 2),
@@ -120,7 +120,7 @@ fn what_cannot_be_used_is_refused_with_its_place() {
 }
 
 #[test]
-fn check_config_says_whether_a_server_could_be_set_up_and_makes_nothing() {
+fn check_config_validates_and_writes_nothing() {
     let stage = stage();
     let (state, home) = (stage.path("new-state"), stage.home());
     settings(
@@ -163,7 +163,7 @@ fn check_config_says_whether_a_server_could_be_set_up_and_makes_nothing() {
 }
 
 #[test]
-fn a_server_serves_as_its_file_says_and_commands_on_its_machine_find_it() {
+fn server_and_commands_use_the_settings_file() {
     let stage = stage();
     let (state, home) = (stage.path("new-state"), stage.path("srv"));
     fs::create_dir(&home).unwrap();

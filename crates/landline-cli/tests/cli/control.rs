@@ -55,7 +55,7 @@ fn check_state(stage: &Stage) {
 }
 
 #[test]
-fn socket_is_private_and_gone_after_stop() {
+fn control_socket_is_private_and_removed_at_stop() {
     let stage = stage();
     let mut server = stage.joined();
     let mode = fs::symlink_metadata(socket(&stage)).unwrap().permissions();
@@ -66,7 +66,7 @@ fn socket_is_private_and_gone_after_stop() {
 }
 
 #[test]
-fn server_and_commands_work_in_a_folder_with_a_long_path() {
+fn state_folder_may_have_long_path() {
     let stage = stage();
     let long = stage.path(&"x".repeat(200));
     fs::DirBuilder::new().mode(0o700).create(&long).unwrap();
@@ -84,7 +84,7 @@ fn server_and_commands_work_in_a_folder_with_a_long_path() {
 }
 
 #[test]
-fn stale_socket_is_no_obstacle() {
+fn stale_control_socket_is_replaced() {
     let stage = stage();
     let mut server = stage.joined();
     server.kill();
@@ -102,7 +102,7 @@ fn stale_socket_is_no_obstacle() {
 
 /// Reading the log and the rights does not need the server.
 #[test]
-fn hung_server_is_reported_and_its_files_can_be_read() {
+fn hung_server_is_reported_and_files_are_readable() {
     let stage = stage();
     let server = stage.joined();
     server.stop();
@@ -132,7 +132,7 @@ fn hung_server_is_reported_and_its_files_can_be_read() {
 /// A process of another user that has got hold of the socket's name learns and changes nothing.
 /// Proves `local-peer` in docs/faults.md.
 #[test]
-fn socket_of_another_user_is_refused() {
+fn command_refuses_socket_of_another_user() {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
     let stage = stage();
     drop(stage.joined());
@@ -151,7 +151,7 @@ fn socket_of_another_user_is_refused() {
 /// The folder is closed to other users. Where somebody opens it, the server still asks who comes.
 /// Proves `local-peer` in docs/faults.md.
 #[test]
-fn other_users_are_refused_at_the_socket() {
+fn control_socket_refuses_other_users() {
     let stage = stage();
     let _server = stage.joined();
     for name in ["", "server", "server/server"] {
@@ -188,7 +188,7 @@ fn server_of(user: u32, stage: &Stage) -> ServerProcess {
 
 /// What root would write in the folder of another user, that user's server could not read.
 #[test]
-fn root_administers_the_server_of_another_user_only_while_it_runs() {
+fn root_administers_only_running_server_of_user() {
     if as_user(0, || ()).is_none() {
         return;
     }
@@ -221,7 +221,7 @@ fn root_administers_the_server_of_another_user_only_while_it_runs() {
 /// be busy with other tests.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
-fn disabled_user_is_out_within_50_ms() {
+fn disabled_user_is_disconnected_within_50_ms() {
     let stage = stage();
     let server = stage.joined();
     let key = crate::login::client_key(&stage);
@@ -278,7 +278,7 @@ fn disabled_user_is_out_within_50_ms() {
 
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
-fn edited_rights_are_in_force_within_a_second() {
+fn edited_rights_apply_within_a_second() {
     let stage = stage();
     let server = stage.joined();
     let rights = stage.path("server/server/rights.toml");
@@ -316,7 +316,7 @@ fn add_users(stage: &Stage, count: usize, prefix: &str) -> Vec<(String, Child)> 
 
 /// Proves `half-change` in docs/faults.md.
 #[test]
-fn fifty_commands_without_a_server_take_turns() {
+fn commands_without_server_take_turns() {
     let stage = stage();
     drop(stage.joined());
     let commands = add_users(&stage, 50, "user");
@@ -335,7 +335,7 @@ fn fifty_commands_without_a_server_take_turns() {
 /// nobody. Only a server that is killed leaves a command without an answer.
 /// Proves `half-change` in docs/faults.md.
 #[test]
-fn fifty_commands_while_a_server_starts_and_stops() {
+fn commands_succeed_while_server_restarts() {
     for is_killed in [false, true] {
         let stage = stage();
         drop(stage.joined());
@@ -376,7 +376,7 @@ fn fifty_commands_while_a_server_starts_and_stops() {
 /// which nobody has rights that they did not have and were not to get.
 /// Proves `half-change` in docs/faults.md.
 #[test]
-fn server_killed_at_any_step_of_a_change_of_rights_starts_again() {
+fn server_starts_after_kill_during_rights_change() {
     let stage = stage();
     let Some(shim) = Shim::build(&stage) else {
         return;

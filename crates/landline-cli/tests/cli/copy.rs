@@ -7,7 +7,7 @@ use testkit::wait_for;
 use crate::{noise, stage};
 
 #[test]
-fn a_file_goes_there_and_back_and_both_print_one_digest() {
+fn put_and_get_print_the_same_digest() {
     let stage = stage();
     let server = stage.joined();
     for length in [0, 1, 262_140, 262_141, 9 << 20] {
@@ -29,7 +29,7 @@ fn a_file_goes_there_and_back_and_both_print_one_digest() {
 }
 
 #[test]
-fn nothing_but_the_file_is_left_in_either_folder() {
+fn copy_leaves_only_the_file() {
     let stage = stage();
     let server = stage.joined();
     stage.write("user/a", b"content");
@@ -48,7 +48,7 @@ fn nothing_but_the_file_is_left_in_either_folder() {
 }
 
 #[test]
-fn standard_input_and_output_are_ends_too() {
+fn copy_reads_stdin_and_writes_stdout() {
     let stage = stage();
     let server = stage.joined();
     let content = noise(3_000_000, 9);
@@ -66,7 +66,7 @@ fn standard_input_and_output_are_ends_too() {
 }
 
 #[test]
-fn a_folder_takes_the_file_under_its_own_name() {
+fn folder_destination_keeps_file_name() {
     let stage = stage();
     let server = stage.joined();
     stage.write("user/näme\n1", b"x");
@@ -99,7 +99,7 @@ fn a_folder_takes_the_file_under_its_own_name() {
 
 /// Proves `special-mode-bits` in docs/faults.md.
 #[test]
-fn a_replaced_file_keeps_its_mode_and_a_new_one_gets_the_source_s() {
+fn mode_is_kept_or_taken_from_source() {
     let stage = stage();
     let server = stage.joined();
     let mode = |name: &str| fs::metadata(stage.path(name)).unwrap().permissions().mode() & 0o7777;
@@ -133,7 +133,7 @@ fn a_replaced_file_keeps_its_mode_and_a_new_one_gets_the_source_s() {
 
 /// Proves `hard-link` in docs/faults.md.
 #[test]
-fn replacing_makes_a_new_file_and_leaves_a_hard_link_alone() {
+fn replacing_file_leaves_hard_link_unchanged() {
     let stage = stage();
     let server = stage.joined();
     stage.write("outside", b"precious");
@@ -145,7 +145,7 @@ fn replacing_makes_a_new_file_and_leaves_a_hard_link_alone() {
 }
 
 #[test]
-fn progress_is_drawn_on_a_terminal_only_and_the_digest_alone_goes_to_standard_output() {
+fn progress_goes_to_terminal_and_digest_to_stdout() {
     let stage = stage();
     let server = stage.joined();
     stage.write("user/source", &noise(1_000_000, 1));
@@ -166,7 +166,7 @@ fn progress_is_drawn_on_a_terminal_only_and_the_digest_alone_goes_to_standard_ou
 }
 
 #[test]
-fn a_host_can_be_named_without_its_port_once_it_is_known() {
+fn known_host_needs_no_port() {
     let stage = stage();
     let server = stage.joined();
     stage.write("user/source", b"x");
@@ -180,7 +180,7 @@ fn a_host_can_be_named_without_its_port_once_it_is_known() {
 }
 
 #[test]
-fn many_copies_at_once_do_not_mix() {
+fn concurrent_copies_do_not_mix() {
     let stage = stage();
     let server = stage.joined();
     std::thread::scope(|scope| {
@@ -201,7 +201,7 @@ fn many_copies_at_once_do_not_mix() {
 }
 
 #[test]
-fn a_slow_standard_input_is_waited_for() {
+fn copy_waits_for_slow_stdin() {
     use std::io::Write;
     let stage = stage();
     let server = stage.joined();

@@ -19,7 +19,7 @@ fn count_logins(server: &testkit::ServerProcess) -> usize {
 }
 
 #[test]
-fn several_files_go_by_one_login_each_way() {
+fn several_files_use_one_login() {
     let stage = stage();
     let server = stage.joined();
     server.event("logout");
@@ -49,7 +49,7 @@ fn several_files_go_by_one_login_each_way() {
 
 /// One file that fails does not keep the others from being copied, and the status says so.
 #[test]
-fn one_failure_of_several_sets_the_status() {
+fn one_failed_file_sets_exit_status() {
     let stage = stage();
     let server = stage.joined();
     stage.write("home/a", b"a");

@@ -22,7 +22,7 @@ fn small() -> Option<(SmallDisk, Stage)> {
 
 /// Proves `disk-full` in docs/faults.md.
 #[test]
-fn five_copies_onto_a_disk_that_holds_three_end_well_or_clearly() {
+fn copies_beyond_disk_space_fail_and_resume_later() {
     let Some((_disk, stage)) = small() else {
         return;
     };
@@ -112,7 +112,7 @@ fn five_copies_onto_a_disk_that_holds_three_end_well_or_clearly() {
 
 /// Proves `disk-full` in docs/faults.md.
 #[test]
-fn a_disk_without_names_refuses_each_file_and_takes_it_later() {
+fn copy_without_inodes_fails_and_succeeds_later() {
     let Some((_disk, stage)) = small() else {
         return;
     };

@@ -144,7 +144,7 @@ fn staging(folder: &Path) -> Vec<PathBuf> {
 /// not gone on with.
 /// Proves `failed-sync` in docs/faults.md.
 #[test]
-fn a_file_that_cannot_be_synced_is_not_acknowledged() {
+fn unsynced_file_is_not_acknowledged() {
     let Some(mut faulty) = Faulty::new(1) else {
         return;
     };
@@ -206,13 +206,13 @@ fn every_write_fails_once(error: Errno, status: i32) {
 
 /// Proves `disk-full` in docs/faults.md.
 #[test]
-fn a_disk_that_is_full_at_any_write_is_said_and_gone_on_from() {
+fn copy_resumes_after_full_disk_at_any_write() {
     every_write_fails_once(Errno::NOSPC, 24);
 }
 
 /// Proves `half-file` in docs/faults.md.
 #[test]
-fn a_disk_that_fails_at_any_write_is_said_and_gone_on_from() {
+fn copy_resumes_after_any_write_error() {
     every_write_fails_once(Errno::IO, 27);
 }
 
@@ -404,7 +404,7 @@ fn serve(stage: &Stage, disk: &PowerCut, address: &str) -> ServerProcess {
 
 /// Proves `power-cut` in docs/faults.md.
 #[test]
-fn a_power_cut_takes_nothing_that_was_acknowledged() {
+fn acknowledged_data_survives_power_cut() {
     let seed = std::env::var("LANDLINE_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
@@ -444,7 +444,7 @@ enum Durable {
 /// gone.
 /// Proves `power-cut` in docs/faults.md.
 #[test]
-fn a_copy_goes_on_behind_what_a_power_cut_has_left() {
+fn copy_resumes_after_power_cut() {
     for durable in [Durable::Everything, Durable::Manifest] {
         let stage = stage();
         let Some(disk) = PowerCut::new(&stage) else {

@@ -27,7 +27,7 @@ fn upload(stage: &Stage, secret: &Path, file: &str, name: &str) -> Option<Outcom
 }
 
 #[test]
-fn sixty_lines_of_python_upload_a_file() {
+fn python_example_uploads_a_file() {
     let stage = stage();
     let server = stage.joined();
     let (_, secret) = shared_secret::secret(&stage, &server, "py.secret", "server-end-point");
@@ -62,7 +62,7 @@ fn sixty_lines_of_python_upload_a_file() {
 }
 
 #[test]
-fn the_example_refuses_what_it_should_and_says_what_the_server_says() {
+fn python_example_checks_server_and_reports_errors() {
     let stage = stage();
     let server = stage.joined();
     let (_, path) = shared_secret::secret(&stage, &server, "py.secret", "server-end-point");
@@ -97,7 +97,7 @@ fn the_example_refuses_what_it_should_and_says_what_the_server_says() {
 }
 
 #[test]
-fn the_example_is_under_sixty_lines_of_the_standard_library() {
+fn python_example_is_short_and_has_no_dependencies() {
     let text = fs::read_to_string(CLIENT).unwrap();
     let code: String = text.split("\"\"\"").step_by(2).collect();
     let lines = code

@@ -9,7 +9,7 @@ use crate::{noise, stage};
 
 /// Proves `special-file` in docs/faults.md.
 #[test]
-fn what_is_no_regular_file_is_refused_at_either_end() {
+fn only_regular_files_are_copied() {
     let stage = stage();
     let server = stage.joined();
     stage.write("user/file", b"x");
@@ -72,7 +72,7 @@ fn what_is_no_regular_file_is_refused_at_either_end() {
 }
 
 #[test]
-fn a_taken_name_is_kept_when_asked_to() {
+fn no_clobber_keeps_existing_file() {
     let stage = stage();
     let server = stage.joined();
     stage.write("user/file", b"new");
@@ -92,7 +92,7 @@ fn a_taken_name_is_kept_when_asked_to() {
 
 /// Proves `link-in-path` in docs/faults.md.
 #[test]
-fn links_do_not_lead_out_of_the_home() {
+fn links_do_not_leave_the_home() {
     let stage = stage();
     let server = stage.joined();
     fs::create_dir(stage.path("outside")).unwrap();
@@ -134,7 +134,7 @@ fn links_do_not_lead_out_of_the_home() {
 /// Names that try to leave, sent by a client that checks nothing.
 /// Proves `path-traversal` in docs/faults.md.
 #[test]
-fn hostile_names_are_refused_before_anything_is_opened() {
+fn hostile_names_are_refused() {
     let stage = stage();
     let server = stage.joined();
     let before = Census::of(&stage.home());
@@ -216,7 +216,7 @@ fn hostile_names() -> Vec<Value> {
 /// A full disk, as a small filesystem of its own (root only).
 /// Proves `disk-full` in docs/faults.md.
 #[test]
-fn a_full_disk_is_said_and_leaves_nothing_half_done() {
+fn full_disk_is_reported_and_leaves_nothing() {
     let stage = stage();
     let Some(disk) = SmallDisk::mount(&stage.home(), "size=4m,nr_inodes=100") else {
         return;
@@ -244,7 +244,7 @@ fn a_full_disk_is_said_and_leaves_nothing_half_done() {
 
 /// Proves `changed-source` in docs/faults.md.
 #[test]
-fn a_source_that_is_not_what_it_says_is_not_copied() {
+fn source_longer_than_its_size_is_not_copied() {
     let stage = stage();
     let server = stage.joined();
     // It claims to be empty and has content: it "grew".
@@ -297,7 +297,7 @@ fn code(client: &mut RawClient) -> String {
 
 /// The server's key and accounts are nobody's to copy, though they may lie below the home.
 #[test]
-fn the_state_folder_cannot_be_reached_through_the_home() {
+fn state_folder_is_unreachable_through_home() {
     let stage = stage();
     let state = stage.path("home/.state");
     let mut command = stage.serve_command("127.0.0.1:0");
@@ -329,7 +329,7 @@ fn the_state_folder_cannot_be_reached_through_the_home() {
 /// behind.
 /// Proves `silent-corruption` in docs/faults.md.
 #[test]
-fn content_without_the_digest_that_was_announced_is_not_kept() {
+fn content_with_wrong_digest_is_discarded() {
     let stage = stage();
     let server = stage.joined();
     let key = crate::login::client_key(&stage);

@@ -64,7 +64,7 @@ fn is_open(tcp: &mut TcpStream) -> bool {
 
 /// Proves `login-lockout` in docs/faults.md.
 #[test]
-fn a_source_crowds_out_its_own_oldest_connection() {
+fn busy_source_loses_its_oldest_connection() {
     let stage = stage();
     let server = stage.joined();
     let attacker = Ipv4Addr::new(127, 2, 0, 1);
@@ -102,7 +102,7 @@ fn a_source_crowds_out_its_own_oldest_connection() {
 
 /// Proves `guessing` in docs/faults.md.
 #[test]
-fn a_source_that_guesses_is_shut_out_and_nobody_else() {
+fn only_guessing_source_is_shut_out() {
     let stage = stage();
     let server = stage.joined();
     let keys = PrivateFolder::open_or_create(&stage.path("keys")).unwrap();
@@ -138,7 +138,7 @@ fn a_source_that_guesses_is_shut_out_and_nobody_else() {
 /// Soak: 5,000 half-open connections from 250 sources, 100 logins.
 /// Proves `login-lockout` in docs/faults.md.
 #[test]
-fn a_flood_of_half_open_connections_locks_nobody_out() {
+fn owner_logs_in_during_half_open_flood() {
     let whole = std::env::var_os("LANDLINE_SOAK").is_some();
     let (connections, sources, logins) = if whole {
         (5000, 250, 100)

@@ -48,7 +48,7 @@ fn log_in_without_waiting(client: &mut RawClient, user: &str) -> std::io::Result
 
 /// Proves `guessing` in docs/faults.md.
 #[test]
-fn a_source_has_few_guesses_and_strangers_together_some_more_and_the_owner_gets_in() {
+fn guesses_are_limited_but_owner_logs_in() {
     let stage = stage();
     let server = with_bob(&stage);
     // The owner's own place: from there bob has logged in before.
@@ -123,7 +123,7 @@ fn use_up(server: &ServerProcess, user: &str, network: u8) {
 /// they come within 5 s.
 /// Proves `guessing` in docs/faults.md.
 #[test]
-fn a_guess_that_is_left_without_a_word_counts_against_its_source() {
+fn abandoned_guess_counts_against_source() {
     let stage = stage();
     let server = with_bob(&stage);
     for (kind, leave) in [
@@ -154,7 +154,7 @@ fn a_guess_that_is_left_without_a_word_counts_against_its_source() {
 /// password.
 /// Proves `guessing` in docs/faults.md.
 #[test]
-fn a_flood_of_guesses_is_in_nobody_s_way() {
+fn owner_logs_in_during_guess_flood() {
     let whole = std::env::var_os("LANDLINE_SOAK").is_some();
     let (tries, sources, logins) = if whole {
         (300_000, 2_000, 300)

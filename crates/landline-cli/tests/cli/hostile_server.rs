@@ -36,7 +36,7 @@ fn trusted(
 /// The right certificate, without its key.
 /// Proves `pin-without-key` in docs/faults.md.
 #[test]
-fn the_right_certificate_without_its_key_is_refused() {
+fn certificate_without_its_key_is_refused() {
     let stage = stage();
     let server = HostileServer::start(&stage.path("right"), &stage.path("other"), 1, |client| {
         client.greet()
@@ -50,7 +50,7 @@ fn the_right_certificate_without_its_key_is_refused() {
 
 /// Proves `first-contact` in docs/faults.md.
 #[test]
-fn another_certificate_than_the_pinned_one_is_refused() {
+fn certificate_other_than_pinned_is_refused() {
     let stage = stage();
     let server = HostileServer::start(&stage.path("evil"), &stage.path("evil"), 1, |client| {
         client.greet()
@@ -68,7 +68,7 @@ fn another_certificate_than_the_pinned_one_is_refused() {
 }
 
 #[test]
-fn something_that_is_not_tls_is_said_to_be_so() {
+fn server_without_tls_is_reported() {
     use std::io::Write;
     let stage = stage();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -197,7 +197,7 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
 /// Proves `server-picks-name`, `special-mode-bits`, `half-file`, `silent-corruption`,
 /// `absurd-length` and `peer-limits` in docs/faults.md.
 #[test]
-fn a_fetched_file_is_whole_and_what_was_asked_for_or_not_there() {
+fn hostile_reply_leaves_no_file() {
     for (what, status, code, reply) in REPLIES {
         let stage = stage();
         let server = trusted(&stage, 2, move |client| {
@@ -228,7 +228,7 @@ fn a_fetched_file_is_whole_and_what_was_asked_for_or_not_there() {
 /// The server cannot choose a name, and what it sends beyond the one file is not taken.
 /// Proves `server-picks-name` in docs/faults.md.
 #[test]
-fn the_client_names_what_it_fetches() {
+fn client_chooses_name_of_fetched_file() {
     let stage = stage();
     let server = trusted(&stage, 1, |client| {
         client.welcome()?;
@@ -256,7 +256,7 @@ fn blake3_of_a() -> String {
 
 /// Proves `silent-corruption` in docs/faults.md.
 #[test]
-fn a_put_that_was_not_confirmed_as_sent_is_a_failure() {
+fn unconfirmed_put_fails() {
     let stage = stage();
     let server = trusted(&stage, 1, |client| {
         client.welcome()?;
@@ -285,7 +285,7 @@ fn assert_escaped(text: &str) {
 /// What a server says cannot move the cursor.
 /// Proves `terminal-escape` in docs/faults.md.
 #[test]
-fn text_from_a_server_is_made_harmless() {
+fn text_from_a_server_is_escaped() {
     let stage = stage();
     let server = trusted(&stage, 1, |client| {
         client.welcome()?;

@@ -36,7 +36,7 @@ fn port(server: &ServerProcess) -> &str {
 }
 
 #[test]
-fn name_stands_for_server_in_every_command() {
+fn every_command_accepts_machine_name() {
     let stage = stage();
     let server = stage.serve(&[]);
     let joined = join(&stage, &server, &["--name", "NAS"]).json();
@@ -65,7 +65,7 @@ fn name_stands_for_server_in_every_command() {
 }
 
 #[test]
-fn name_is_given_when_a_secret_joins() {
+fn join_by_secret_saves_name() {
     let stage = stage();
     let server = stage.joined();
     shared_secret::secret(&stage, &server, "user/ci.secret", "exporter");
@@ -78,7 +78,7 @@ fn name_is_given_when_a_secret_joins() {
 }
 
 #[test]
-fn malformed_name_is_refused_before_the_invite_is_used() {
+fn malformed_name_does_not_use_invite() {
     let stage = stage();
     let server = stage.serve(&[]);
     for name in ["", "-nas", ".nas", "nas:1", "a/b", "bob@nas", "a b"] {
@@ -88,7 +88,7 @@ fn malformed_name_is_refused_before_the_invite_is_used() {
 }
 
 #[test]
-fn name_of_another_machine_is_refused_before_the_invite_is_used() {
+fn taken_name_does_not_use_invite() {
     let (stage, other_stage) = (stage(), stage());
     let _nas = named(&stage);
     let other = other_stage.serve(&[]);
@@ -233,7 +233,7 @@ fn host_with_several_servers_is_ambiguous() {
 }
 
 #[test]
-fn default_port_does_not_change_what_a_host_means() {
+fn default_port_does_not_change_the_host() {
     let stage = stage();
     let _server = stage.joined();
     stage.run(&["ping", "127.0.0.1"]).ok();
@@ -250,7 +250,7 @@ fn default_port_does_not_change_what_a_host_means() {
 }
 
 #[test]
-fn rest_of_a_remote_path_that_is_a_known_port_is_refused() {
+fn remote_path_like_known_port_is_refused() {
     let stage = stage();
     let server = named(&stage);
     let port = port(&server);
@@ -360,7 +360,7 @@ fn json_shows_paths_as_typed() {
 }
 
 #[test]
-fn known_machine_at_another_address_is_named_without_a_terminal() {
+fn moved_machine_is_named_without_terminal() {
     let stage = stage();
     let server = named(&stage);
     let localhost = format!("localhost:{}", port(&server));
@@ -389,7 +389,7 @@ fn known_machine_at_another_address_is_named_without_a_terminal() {
 }
 
 #[test]
-fn known_machine_at_another_address_is_offered_at_a_terminal() {
+fn moved_machine_is_offered_at_terminal() {
     let stage = stage();
     let server = named(&stage);
     let localhost = format!("localhost:{}", port(&server));
@@ -419,7 +419,7 @@ fn known_machine_at_another_address_is_offered_at_a_terminal() {
 
 /// The name of a machine says nothing about another server at its address.
 #[test]
-fn known_name_does_not_vouch_for_another_server() {
+fn known_name_does_not_trust_another_server() {
     let (stage, other_stage) = (stage(), stage());
     let _nas = named(&stage);
     let other = other_stage.serve(&[]);
@@ -430,7 +430,7 @@ fn known_name_does_not_vouch_for_another_server() {
 }
 
 #[test]
-fn damaged_name_in_the_pin_file_is_an_error() {
+fn damaged_name_in_pin_file_is_an_error() {
     let stage = stage();
     let _server = named(&stage);
     let pins = "client/client/servers.json";

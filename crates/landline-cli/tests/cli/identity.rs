@@ -6,7 +6,7 @@ use crate::stage;
 
 /// Proves `first-contact` in docs/faults.md.
 #[test]
-fn an_unknown_server_is_refused() {
+fn unknown_server_is_refused() {
     let stage = stage();
     stage
         .run(&["--json", "ping", "127.0.0.1:1"])
@@ -19,7 +19,7 @@ fn an_unknown_server_is_refused() {
 
 /// Proves `first-contact` in docs/faults.md.
 #[test]
-fn a_server_that_was_set_up_anew_is_a_hard_stop() {
+fn reinstalled_server_is_refused() {
     let stage = stage();
     let mut server = stage.joined();
     let address = server.address.clone();
@@ -44,7 +44,7 @@ fn a_server_that_was_set_up_anew_is_a_hard_stop() {
 }
 
 #[test]
-fn a_restarted_server_is_the_same_server() {
+fn restarted_server_keeps_its_identity() {
     let stage = stage();
     let mut server = stage.joined();
     let (address, fingerprint) = (server.address.clone(), server.fingerprint.clone());
@@ -57,7 +57,7 @@ fn a_restarted_server_is_the_same_server() {
 
 /// Proves `first-contact` in docs/faults.md.
 #[test]
-fn a_pin_file_that_cannot_be_read_or_understood_is_never_no_pin() {
+fn unreadable_pin_file_is_an_error() {
     let stage = stage();
     let _server = stage.joined();
     let pins = stage.path("client/client/servers.json");
@@ -81,7 +81,7 @@ fn a_pin_file_that_cannot_be_read_or_understood_is_never_no_pin() {
 
 /// Proves `secret-exposure` in docs/faults.md.
 #[test]
-fn state_that_others_can_read_is_refused() {
+fn state_readable_by_others_is_refused() {
     let stage = stage();
     drop(stage.joined());
     let set = |name: &str, mode| {

@@ -103,7 +103,7 @@ const KINDS: [(&str, &[&str]); 6] = [
 
 /// Proves `wrong-key` in docs/faults.md.
 #[test]
-fn every_kind_of_key_joins_and_logs_in_from_its_file() {
+fn every_key_type_logs_in_from_file() {
     for (name, options) in KINDS {
         let stage = stage();
         let server = stage.serve(&[]);
@@ -129,7 +129,7 @@ fn every_kind_of_key_joins_and_logs_in_from_its_file() {
 }
 
 #[test]
-fn every_kind_of_key_joins_and_logs_in_from_the_agent() {
+fn every_key_type_logs_in_from_agent() {
     for (name, options) in KINDS {
         let stage = stage();
         let server = stage.serve(&[]);
@@ -164,7 +164,7 @@ fn every_kind_of_key_joins_and_logs_in_from_the_agent() {
 /// Some private numbers begin with zeros, which are not stored: half of all keys on the longest
 /// curve.
 #[test]
-fn keys_with_short_private_numbers_can_be_read() {
+fn key_with_short_private_number_is_read() {
     let stage = stage();
     for number in 0..12 {
         let Some(key) = ssh_keygen(
@@ -182,7 +182,7 @@ fn keys_with_short_private_numbers_can_be_read() {
 }
 
 #[test]
-fn every_cipher_of_ssh_keygen_can_be_unlocked() {
+fn every_ssh_keygen_cipher_can_be_unlocked() {
     let stage = stage();
     for cipher in [
         "aes256-ctr",
@@ -214,7 +214,7 @@ fn every_cipher_of_ssh_keygen_can_be_unlocked() {
 }
 
 #[test]
-fn many_agent_keys_are_one_login() {
+fn many_agent_keys_need_one_login() {
     let stage = stage();
     let server = stage.serve(&[]);
     let mut keys = Vec::new();
@@ -257,7 +257,7 @@ fn many_agent_keys_are_one_login() {
 }
 
 #[test]
-fn a_client_without_a_good_key_is_refused_once() {
+fn client_without_valid_key_is_refused_once() {
     let stage = stage();
     let server = stage.joined();
     server.event("logout");
@@ -295,7 +295,7 @@ fn odd_agent(stage: &Stage, answer: &'static [u8]) -> String {
 }
 
 #[test]
-fn an_agent_that_lies_or_fails_is_passed_over_aloud() {
+fn failing_agent_is_skipped_with_warning() {
     let answers: [&'static [u8]; 6] = [
         b"",
         b"\xff\xff\xff\xff",

@@ -62,7 +62,7 @@ fn kill(mut child: Child) {
 
 /// Proves `half-file` in docs/faults.md.
 #[test]
-fn a_kill_at_any_moment_shows_no_half_file() {
+fn kill_at_any_moment_shows_no_half_file() {
     let seed = std::env::var("LANDLINE_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
@@ -120,7 +120,7 @@ fn a_kill_at_any_moment_shows_no_half_file() {
 /// A client that vanishes at any byte of a put: nothing is left of it, and the server goes on.
 /// Proves `half-file` in docs/faults.md.
 #[test]
-fn a_client_that_vanishes_at_any_byte_leaves_nothing() {
+fn client_lost_at_any_byte_leaves_nothing() {
     let stage = stage();
     let server = stage.joined();
     let key = crate::login::client_key(&stage);
@@ -157,7 +157,7 @@ fn a_client_that_vanishes_at_any_byte_leaves_nothing() {
 /// Soak: 10 GB, ten kills.
 /// Proves `half-file` in docs/faults.md.
 #[test]
-fn a_copy_killed_again_and_again_ends_whole() {
+fn repeatedly_killed_copy_completes() {
     let seed = std::env::var("LANDLINE_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())

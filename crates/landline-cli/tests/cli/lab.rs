@@ -62,12 +62,12 @@ fn prints_and_draws(experiment: &str, english: &str, chinese: &str) {
 }
 
 #[test]
-fn sticky() {
+fn sticky_prints_and_draws() {
     prints_and_draws("sticky", "Sticky packets", "粘包");
 }
 
 #[test]
-fn models() {
+fn models_prints_and_draws() {
     prints_and_draws(
         "models",
         "Four models, the same load",
@@ -78,7 +78,7 @@ fn models() {
 /// Whoever is killed in the middle of measuring leaves no server behind.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_killed_experiment_takes_its_server_along() {
+fn killed_experiment_ends_its_server() {
     let stage = stage();
     let mut child = stage.command(&["lab", "models"]).spawn().unwrap();
     // The server is told apart from a process that is only about to become one by its arguments.
@@ -112,7 +112,7 @@ fn a_killed_experiment_takes_its_server_along() {
 }
 
 #[test]
-fn lifecycle() {
+fn lifecycle_prints_and_draws() {
     prints_and_draws(
         "lifecycle",
         "The life of a TCP connection",
@@ -121,7 +121,7 @@ fn lifecycle() {
 }
 
 #[test]
-fn a_picture_that_cannot_be_written_is_known_before_anything_is_measured() {
+fn unwritable_picture_fails_before_measuring() {
     let stage = stage();
     for (path, status, code) in [
         ("no/such/folder.svg", 20, "not-found"),
@@ -142,7 +142,7 @@ fn a_picture_that_cannot_be_written_is_known_before_anything_is_measured() {
 }
 
 #[test]
-fn unknown_languages_and_experiments_are_mistakes_on_the_command_line() {
+fn unknown_language_or_experiment_is_a_usage_error() {
     let stage = stage();
     stage
         .run(&["--json", "lab", "sticky", "--lang", "tlh"])

@@ -22,7 +22,7 @@ pub(crate) fn connect(server: &ServerProcess) -> RawClient {
 /// What a client sends, and the code it must get.
 /// Proves `length-prefix` and `json-bomb` in docs/faults.md.
 #[test]
-fn frames_and_headers_that_break_the_rules_are_named_before_the_login() {
+fn malformed_input_before_login_is_rejected() {
     let stage = stage();
     let server = stage.serve(&[]);
     let deep = format!(
@@ -114,7 +114,7 @@ fn frames_and_headers_that_break_the_rules_are_named_before_the_login() {
 
 /// Proves `release-mix` in docs/faults.md.
 #[test]
-fn logins_of_other_versions_and_methods_are_told_apart() {
+fn unknown_version_and_method_have_own_codes() {
     let stage = stage();
     let server = stage.joined();
     let key = crate::login::client_key(&stage);
@@ -147,7 +147,7 @@ fn logins_of_other_versions_and_methods_are_told_apart() {
 /// Proves `special-mode-bits`, `absurd-length`, `length-prefix`, `json-bomb` and `peer-limits` in
 /// docs/faults.md.
 #[test]
-fn after_the_login_the_larger_limits_hold() {
+fn limits_after_login_are_enforced() {
     let stage = stage();
     let server = stage.joined();
     let key = crate::login::client_key(&stage);
@@ -250,7 +250,7 @@ pub(crate) fn promising(server: &ServerProcess, number: usize) -> RawClient {
 /// What is promised costs nothing; only what arrives does.
 /// Proves `length-prefix` in docs/faults.md.
 #[test]
-fn promises_cost_no_memory() {
+fn announced_length_costs_no_memory() {
     const CONNECTIONS: u64 = 200;
     let stage = stage();
     let server = stage.joined();
@@ -319,7 +319,7 @@ fn certificates_are_never_compressed() {
 /// alone.
 /// Proves `tls-input` in docs/faults.md.
 #[test]
-fn small_tls_records_and_early_alerts_harm_nobody() {
+fn small_tls_records_and_early_alerts_are_harmless() {
     // Fatal: the handshake failed.
     const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
     // A record with the first 6 bytes of a ClientHello of 512.
@@ -346,7 +346,7 @@ fn small_tls_records_and_early_alerts_harm_nobody() {
 /// Who is logged in has to open a channel soon, however it trickles, and may then be idle.
 /// Proves `slow-login` in docs/faults.md.
 #[test]
-fn a_login_that_opens_nothing_is_ended() {
+fn login_without_channel_is_closed() {
     let stage = stage();
     let server = stage.joined();
     let key = crate::login::client_key(&stage);
@@ -376,7 +376,7 @@ fn a_login_that_opens_nothing_is_ended() {
 /// One deadline for all of the login, whatever trickles in.
 /// Proves `slow-login` in docs/faults.md.
 #[test]
-fn a_client_that_takes_its_time_is_closed_however_it_trickles() {
+fn slow_login_is_closed_at_deadline() {
     let stage = stage();
     let server = stage.serve(&[]);
     let hello = {

@@ -13,7 +13,7 @@ use crate::stage;
 
 /// Who has to be out at once is not kept in by a typing error.
 #[test]
-fn broken_rights_keep_nobody_from_being_taken_out() {
+fn user_is_removed_despite_broken_rights() {
     let stage = stage();
     let server = stage.joined();
     stage
@@ -75,7 +75,7 @@ fn log(stage: &Stage) -> Vec<PathBuf> {
 /// as it is, and one that changes something refuses.
 /// Proves `audit-tampering` in docs/faults.md.
 #[test]
-fn a_command_does_not_hide_that_the_log_was_changed() {
+fn command_does_not_hide_changed_audit_log() {
     let stage = stage();
     drop(stage.joined());
     let file = fs::File::options()
@@ -114,7 +114,7 @@ fn a_command_does_not_hide_that_the_log_was_changed() {
 /// The space that the server has taken ahead, so that it can write when the disk is full, is its
 /// own.
 #[test]
-fn a_command_leaves_the_space_that_the_server_has_taken_ahead() {
+fn command_keeps_reserved_space() {
     let stage = stage();
     let _server = stage.joined();
     let blocks = || fs::metadata(&log(&stage)[0]).unwrap().blocks();
@@ -132,7 +132,7 @@ fn a_command_leaves_the_space_that_the_server_has_taken_ahead() {
 
 /// There are keys in the store.
 #[test]
-fn the_store_is_its_owner_s_alone_even_if_it_was_not() {
+fn store_is_made_private() {
     let stage = stage();
     let files = [
         "accounts.db",
@@ -160,7 +160,7 @@ fn the_store_is_its_owner_s_alone_even_if_it_was_not() {
 
 /// A key that is kept, and the admin who had made an invite with another one that was taken.
 #[test]
-fn an_invite_goes_with_the_key_of_whoever_made_it() {
+fn removing_key_of_admin_revokes_its_invites() {
     let stage = stage();
     let server = stage.joined();
     let invite = stage
@@ -191,7 +191,7 @@ fn an_invite_goes_with_the_key_of_whoever_made_it() {
 /// Once an account was made at the machine, the invite to be the owner is worth nothing, however it
 /// was kept.
 #[test]
-fn the_first_invite_ends_with_the_first_account() {
+fn first_account_invalidates_owner_invite() {
     let stage = stage();
     let server = stage.serve(&[]);
     let invite = server.invite();
@@ -208,7 +208,7 @@ fn the_first_invite_ends_with_the_first_account() {
 
 /// What cannot be shown is not made: nobody would have it.
 #[test]
-fn a_secret_or_invite_that_cannot_be_shown_is_said() {
+fn credential_that_cannot_be_shown_is_not_made() {
     let stage = stage();
     let _server = stage.joined();
     let state = stage.path("server").display().to_string();
@@ -232,7 +232,7 @@ fn a_secret_or_invite_that_cannot_be_shown_is_said() {
 /// sooner.
 /// Proves `link-in-path` in docs/faults.md.
 #[test]
-fn a_granted_folder_of_the_home_is_made_when_it_is_needed() {
+fn granted_folder_is_created_at_first_write() {
     let stage = stage();
     let server = stage.joined();
     stage.write_rights("[users.alice]\nfiles = [\"rw:~/a/b\", \"r:~/c\", \"rw:/nowhere/d\"]\n");

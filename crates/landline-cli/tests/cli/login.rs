@@ -32,7 +32,7 @@ fn ssh_keygen(stage: &Stage, name: &str, passphrase: &str) -> Option<String> {
 }
 
 #[test]
-fn a_key_of_openssh_logs_in() {
+fn openssh_key_logs_in() {
     let stage = stage();
     let server = stage.serve(&[]);
     let Some(key) = ssh_keygen(&stage, "key", "") else {
@@ -53,7 +53,7 @@ fn a_key_of_openssh_logs_in() {
 }
 
 #[test]
-fn an_encrypted_key_without_a_terminal_is_refused_and_says_why() {
+fn encrypted_key_without_terminal_is_refused() {
     let stage = stage();
     let server = stage.serve(&[]);
     let Some(key) = ssh_keygen(&stage, "key", "a secret phrase") else {
@@ -73,7 +73,7 @@ fn an_encrypted_key_without_a_terminal_is_refused_and_says_why() {
 }
 
 #[test]
-fn keys_that_cannot_be_used_are_refused() {
+fn unusable_keys_are_refused() {
     use std::os::unix::fs::PermissionsExt;
     let stage = stage();
     let server = stage.serve(&[]);
@@ -99,7 +99,7 @@ fn keys_that_cannot_be_used_are_refused() {
 
 /// Proves `invite-reuse` in docs/faults.md.
 #[test]
-fn an_invite_is_good_once() {
+fn invite_works_once() {
     let stage = stage();
     let server = stage.serve(&[]);
     let invite = server.invite();
@@ -124,7 +124,7 @@ fn an_invite_is_good_once() {
 /// 20 clients at once; one of them may have it.
 /// Proves `invite-reuse` in docs/faults.md.
 #[test]
-fn racers_for_one_invite() {
+fn concurrent_clients_redeem_invite_once() {
     let stage = stage();
     let server = stage.serve(&[]);
     let invite = server.invite();
@@ -158,7 +158,7 @@ fn racers_for_one_invite() {
 
 /// Proves `user-enumeration` in docs/faults.md.
 #[test]
-fn whoever_is_not_registered_is_refused_alike() {
+fn known_and_unknown_users_get_same_refusal() {
     let stage = stage();
     let server = stage.joined();
     let keys = landline::paths::PrivateFolder::open_or_create(&stage.path("keys")).unwrap();
@@ -182,7 +182,7 @@ fn whoever_is_not_registered_is_refused_alike() {
 /// A login is worth something only as it is, only there, only once.
 /// Proves `wrong-key` and `replay` in docs/faults.md.
 #[test]
-fn a_login_that_was_spoiled_or_recorded_is_refused() {
+fn altered_or_replayed_login_is_refused() {
     let stage = stage();
     let server = stage.joined();
     let key = client_key(&stage);
@@ -239,7 +239,7 @@ fn a_login_that_was_spoiled_or_recorded_is_refused() {
 }
 
 #[test]
-fn an_invite_that_was_not_signed_by_its_key_stays_good() {
+fn invite_without_signature_stays_valid() {
     let stage = stage();
     let server: ServerProcess = stage.serve(&[]);
     let invite = server.invite();

@@ -133,7 +133,7 @@ pub(crate) fn row(state: &str, kind: &str) -> Option<&'static MessageRight> {
 
 /// Proves `work-before-login` and `out-of-order` in docs/faults.md.
 #[test]
-fn only_what_the_table_accepts_is_answered() {
+fn only_messages_of_the_table_are_accepted() {
     let stage = stage();
     let server = stage.joined();
     stage.write("home/kept", b"");
@@ -159,7 +159,7 @@ fn only_what_the_table_accepts_is_answered() {
 
 /// A peer that sends `error` is not answered with one.
 #[test]
-fn an_error_ends_the_channel_quietly() {
+fn error_from_peer_is_not_answered() {
     let stage = stage();
     let server = stage.joined();
     stage.write("home/kept", b"");
@@ -178,7 +178,7 @@ fn an_error_ends_the_channel_quietly() {
 
 /// Proves `out-of-order` in docs/faults.md.
 #[test]
-fn random_sequences_change_nothing() {
+fn random_message_sequences_change_nothing() {
     let seed = std::env::var("LANDLINE_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())

@@ -44,7 +44,7 @@ pub(crate) fn known(stage: &Stage) -> Value {
 }
 
 #[test]
-fn a_colleague_joins_by_password_and_the_server_is_trusted_for_it() {
+fn join_by_password_trusts_server() {
     let stage = stage();
     let server = with_bob(&stage);
     fs::create_dir(stage.path("home/bob")).unwrap();
@@ -81,7 +81,7 @@ fn a_colleague_joins_by_password_and_the_server_is_trusted_for_it() {
 }
 
 #[test]
-fn after_keys_that_are_not_accepted_the_password_is_asked_for() {
+fn password_is_asked_for_after_rejected_keys() {
     let stage = stage();
     let server = with_bob(&stage);
     stage
@@ -116,7 +116,7 @@ fn after_keys_that_are_not_accepted_the_password_is_asked_for() {
 }
 
 #[test]
-fn a_password_that_was_mistyped_is_asked_for_again_twice_and_no_other() {
+fn mistyped_password_is_asked_for_twice_more() {
     let stage = stage();
     let server = with_bob(&stage);
     let at = format!("bob@{}", server.address);
@@ -141,7 +141,7 @@ fn a_password_that_was_mistyped_is_asked_for_again_twice_and_no_other() {
 }
 
 #[test]
-fn one_password_is_one_however_it_is_spelled() {
+fn equivalent_password_spellings_match() {
     let stage = stage();
     let server = stage.joined();
     let (composed, apart) = (
@@ -167,7 +167,7 @@ fn one_password_is_one_however_it_is_spelled() {
 
 /// Proves `secret-exposure` in docs/faults.md.
 #[test]
-fn a_password_comes_from_a_file_a_descriptor_or_the_environment_and_never_from_the_arguments() {
+fn password_comes_from_file_descriptor_or_environment() {
     let stage = stage();
     let server = with_bob(&stage);
     let at = format!("bob@{}", server.address);
@@ -235,7 +235,7 @@ fn a_password_comes_from_a_file_a_descriptor_or_the_environment_and_never_from_t
 /// equals it.
 /// Proves `secret-exposure` in docs/faults.md.
 #[test]
-fn a_password_is_in_no_file_log_or_event() {
+fn password_is_in_no_file_log_or_event() {
     let stage = stage();
     let server = with_bob(&stage);
     let at = format!("bob@{}", server.address);
@@ -258,7 +258,7 @@ fn a_password_is_in_no_file_log_or_event() {
 
 /// A script that adds somebody goes on with that: the command ends once the server has it in force.
 #[test]
-fn what_is_granted_at_the_machine_can_be_used_when_the_command_ends() {
+fn granted_rights_apply_when_command_ends() {
     let stage = stage();
     let server = stage.joined();
     let password = file(&stage, "password", PASSWORD);
@@ -310,7 +310,7 @@ fn what_is_granted_at_the_machine_can_be_used_when_the_command_ends() {
 }
 
 #[test]
-fn everybody_sets_their_own_password_and_admins_those_of_others() {
+fn users_set_own_password_and_admins_any() {
     let stage = stage();
     let server = with_bob(&stage);
     let [old, new] = [("old", PASSWORD), ("new", "another password")]
@@ -452,7 +452,7 @@ fn check_logged_changes(stage: &Stage) {
 /// Whoever was logged in by the old password is out.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
-fn a_new_password_ends_the_sessions_of_the_old_one() {
+fn new_password_ends_sessions_of_old_one() {
     let stage = stage();
     let server = with_bob(&stage);
     let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
@@ -471,7 +471,7 @@ fn a_new_password_ends_the_sessions_of_the_old_one() {
 /// What somebody logs in with does not become a password that outlives it: neither a machine's
 /// secret, an admin's included, nor a key.
 #[test]
-fn nothing_but_the_password_sets_another() {
+fn password_change_needs_login_by_password() {
     let stage = stage();
     let server = with_bob(&stage);
     let new = file(&stage, "new", "another password");

@@ -15,7 +15,7 @@ use crate::{
 /// Logging in by password once takes no key away from whoever has one: without a terminal it goes
 /// on to log in.
 #[test]
-fn a_password_takes_the_place_of_no_key() {
+fn password_login_keeps_saved_key() {
     let stage = stage();
     let server = with_bob(&stage);
     fs::rename(stage.path("alice"), stage.path("client")).unwrap();
@@ -68,7 +68,7 @@ fn a_password_takes_the_place_of_no_key() {
 /// A descriptor is read where it stands, and what stands behind the password is left to whoever
 /// reads on.
 #[test]
-fn a_password_in_front_of_a_file_does_not_go_with_it() {
+fn password_descriptor_leaves_the_content() {
     let stage = stage();
     let server = with_bob(&stage);
     fs::create_dir(stage.path("home/bob")).unwrap();
@@ -91,7 +91,7 @@ fn a_password_in_front_of_a_file_does_not_go_with_it() {
 
 /// Ctrl-C at the question finds the terminal as it was.
 #[test]
-fn whoever_is_interrupted_sees_again_what_they_type() {
+fn interrupted_prompt_restores_terminal() {
     let stage = stage();
     let server = with_bob(&stage);
     let right = file(&stage, "right", PASSWORD);
@@ -156,7 +156,7 @@ fn whoever_is_interrupted_sees_again_what_they_type() {
 /// learns nothing, gets nobody in, and stays unproven.
 /// Proves `first-contact` in docs/faults.md.
 #[test]
-fn a_server_in_between_gets_nothing_out_of_a_password() {
+fn relay_learns_nothing_from_password_login() {
     let stage = stage();
     let server = with_bob(&stage);
     let (address, fingerprint) = (server.address.clone(), server.fingerprint.clone());

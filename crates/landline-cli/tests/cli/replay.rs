@@ -61,7 +61,7 @@ impl Logins {
 
 /// Proves `replay` in docs/faults.md.
 #[test]
-fn a_recorded_login_is_refused_on_any_other_connection() {
+fn recorded_login_is_refused() {
     let stage = stage();
     let server = stage.joined();
     let secrets = ["exporter", "server-end-point"].map(|binding| {
@@ -92,7 +92,7 @@ fn a_recorded_login_is_refused_on_any_other_connection() {
 /// A password's login is refused on any other connection, and behind any other beginning.
 /// Proves `replay` in docs/faults.md.
 #[test]
-fn a_recorded_login_by_password_is_refused() {
+fn recorded_password_login_is_refused() {
     let stage = stage();
     let server = passwords::with_bob(&stage);
     let begun = |client: &mut RawClient| {
@@ -134,7 +134,7 @@ fn a_recorded_login_by_password_is_refused() {
 /// passes on the second's nonce.
 /// Proves `replay` in docs/faults.md.
 #[test]
-fn a_login_that_is_relayed_to_another_server_is_refused() {
+fn relayed_login_is_refused() {
     let (there, here) = (stage(), stage());
     let (far, near) = (there.joined(), here.joined());
     // The far server knows the same key, because its owner has joined with it too.
@@ -188,7 +188,7 @@ fn a_login_that_is_relayed_to_another_server_is_refused() {
 /// client's.
 /// Proves `replay` in docs/faults.md.
 #[test]
-fn a_proof_that_is_sent_back_is_refused() {
+fn reflected_proof_is_refused() {
     let stage = stage();
     let server = stage.joined();
     for binding in ["exporter", "server-end-point"] {
@@ -206,7 +206,7 @@ fn a_proof_that_is_sent_back_is_refused() {
 /// transcript.
 /// Proves `downgrade` in docs/faults.md.
 #[test]
-fn a_login_over_a_line_that_was_rewritten_is_refused() {
+fn login_with_altered_transcript_is_refused() {
     let stage = stage();
     let server = stage.joined();
     let (secret, _) = shared_secret::secret(&stage, &server, "ci.secret", "exporter");
@@ -273,7 +273,7 @@ fn a_login_over_a_line_that_was_rewritten_is_refused() {
 /// python3.
 /// Proves `downgrade` in docs/faults.md.
 #[test]
-fn an_older_tls_or_another_alpn_is_refused() {
+fn older_tls_or_other_alpn_is_refused() {
     const SCRIPT: &str = "
 import socket, ssl, sys
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

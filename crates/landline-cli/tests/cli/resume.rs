@@ -146,7 +146,7 @@ impl Line {
 }
 
 #[test]
-fn the_same_command_goes_on_where_the_line_broke() {
+fn same_command_resumes_copy() {
     for up in [true, false] {
         let line = Line::new(1);
         line.broken(up, 3 * BLOCK as u64 + 100_000);
@@ -167,7 +167,7 @@ fn the_same_command_goes_on_where_the_line_broke() {
 }
 
 #[test]
-fn a_broken_line_is_mended_by_itself() {
+fn lost_connection_is_resumed_automatically() {
     for up in [true, false] {
         let line = Line::new(2);
         line.relay.cut_after(2 * BLOCK as u64 + 50_000);
@@ -181,7 +181,7 @@ fn a_broken_line_is_mended_by_itself() {
 /// The client's line is gone and the server has not noticed: the next try takes over what the dead
 /// one holds.
 #[test]
-fn a_half_open_line_does_not_stand_in_the_way() {
+fn half_open_connection_does_not_block_resume() {
     let line = Line::new(15);
     line.relay.half_open_after(3 * BLOCK as u64 + 50_000);
     let events = line.finished(true, &[]);
@@ -193,7 +193,7 @@ fn a_half_open_line_does_not_stand_in_the_way() {
 /// Under a rate the server is still busy with what a killed client has sent: the same command at
 /// once goes on behind it all the same.
 #[test]
-fn what_a_killed_client_has_left_on_the_way_is_waited_for() {
+fn resume_waits_for_data_in_flight() {
     let line = Line::new(16);
     line.stage.write_rights(
         "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nrate = \"8 MiB/s\"\n",
@@ -215,7 +215,7 @@ fn what_a_killed_client_has_left_on_the_way_is_waited_for() {
 /// Where there is room for one copy, and one session, the next try waits for what is left of the
 /// one before.
 #[test]
-fn a_quota_with_room_for_one_try_is_no_end_to_a_copy() {
+fn quota_for_one_attempt_allows_resume() {
     let line = Line::new(17);
     let quota = format!(
         "rate = \"8 MiB/s\"\nbytes = {}\nsessions = 1\n",
@@ -247,7 +247,7 @@ fn a_quota_with_room_for_one_try_is_no_end_to_a_copy() {
 
 /// Whatever goes wrong, a program that reads the events is told.
 #[test]
-fn a_failure_before_the_connection_is_an_event_too() {
+fn connect_failure_is_an_error_event() {
     let stage = stage();
     for (arguments, status) in [
         (["cp", "--json", "absent", "127.0.0.1:x"], 20),
@@ -263,7 +263,7 @@ fn a_failure_before_the_connection_is_an_event_too() {
 }
 
 #[test]
-fn restart_forgets() {
+fn restart_option_discards_earlier_attempt() {
     for up in [true, false] {
         let line = Line::new(3);
         line.broken(up, 3 * BLOCK as u64);
@@ -275,7 +275,7 @@ fn restart_forgets() {
 /// A block that was damaged while it lay there goes again, and only that.
 /// Proves `silent-corruption` in docs/faults.md.
 #[test]
-fn a_damaged_block_goes_again() {
+fn damaged_block_is_sent_again() {
     for up in [true, false] {
         let line = Line::new(4);
         line.broken(up, 4 * BLOCK as u64 + 100_000);
@@ -295,7 +295,7 @@ fn a_damaged_block_goes_again() {
 /// A damaged manifest costs time, never content.
 /// Proves `silent-corruption` in docs/faults.md.
 #[test]
-fn a_damaged_manifest_does_no_harm() {
+fn damaged_manifest_is_harmless() {
     for up in [true, false] {
         for (at, what) in [
             (0u64, &b"rubbish"[..]),
@@ -323,7 +323,7 @@ fn a_damaged_manifest_does_no_harm() {
 /// A staging file that was cut, removed, or swapped for a link or another's file.
 /// Proves `staging-link` in docs/faults.md.
 #[test]
-fn a_staging_file_that_is_not_ours_alone_is_not_used() {
+fn replaced_staging_file_is_not_used() {
     for up in [true, false] {
         for tamper in ["cut", "removed", "link", "hard link", "fifo"] {
             let line = Line::new(6);
@@ -376,7 +376,7 @@ fn a_staging_file_that_is_not_ours_alone_is_not_used() {
 /// The source is known by more than its size.
 /// Proves `changed-source` in docs/faults.md.
 #[test]
-fn a_source_that_changed_between_two_tries_starts_over() {
+fn changed_source_starts_over() {
     for up in [true, false] {
         let mut line = Line::new(7);
         line.broken(up, 3 * BLOCK as u64);
@@ -402,7 +402,7 @@ fn a_source_that_changed_between_two_tries_starts_over() {
 /// alice when she names another source.
 /// Proves `mixed-copies` in docs/faults.md.
 #[test]
-fn another_user_cannot_go_on_with_it() {
+fn another_user_cannot_resume_copy() {
     let line = Line::new(9);
     line.broken(true, 3 * BLOCK as u64);
     let alice = crate::login::client_key(&line.stage);
@@ -446,7 +446,7 @@ fn another_user_cannot_go_on_with_it() {
 /// OwnerAndBob copies to one name at once; the file is one of them, whole.
 /// Proves `mixed-copies` in docs/faults.md.
 #[test]
-fn two_copies_to_one_name_do_not_mix() {
+fn copies_to_one_name_do_not_mix() {
     let line = Line::new(10);
     let other = noise(LENGTH, 11);
     fs::write(line.stage.path("user/other"), &other).unwrap();
@@ -469,7 +469,7 @@ fn two_copies_to_one_name_do_not_mix() {
 
 /// A server that was killed and is started again goes on with what it has.
 #[test]
-fn a_killed_server_goes_on_too() {
+fn copy_resumes_after_server_is_killed() {
     let mut line = Line::new(12);
     line.relay.limit(30 << 20);
     let [from, to] = line.arguments(true);
@@ -499,7 +499,7 @@ fn a_killed_server_goes_on_too() {
 /// What was killed and cannot be resumed is swept by the next server.
 /// Proves `unfinished-copies` in docs/faults.md.
 #[test]
-fn a_staging_file_that_cannot_be_resumed_is_swept() {
+fn unresumable_staging_file_is_swept() {
     use std::io::Write;
     let stage = stage();
     let mut server = stage.joined();
@@ -522,7 +522,7 @@ fn a_staging_file_that_cannot_be_resumed_is_swept() {
 /// A bit that flips on the way breaks the line; it never gets into the file.
 /// Proves `silent-corruption` in docs/faults.md.
 #[test]
-fn a_flipped_bit_breaks_the_line_and_nothing_else() {
+fn flipped_bit_ends_only_the_connection() {
     for up in [true, false] {
         let line = Line::new(13);
         line.relay.flip_bit_after(2 * BLOCK as u64 + 4321);
@@ -532,7 +532,7 @@ fn a_flipped_bit_breaks_the_line_and_nothing_else() {
 }
 
 #[test]
-fn ctrl_c_stops_a_copy_that_can_be_resumed() {
+fn ctrl_c_leaves_resumable_copy() {
     let line = Line::new(14);
     line.relay.limit(20 << 20);
     for up in [true, false] {

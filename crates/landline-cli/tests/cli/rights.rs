@@ -55,7 +55,7 @@ fn check(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
 
 /// What `~` is, is said by the server, not by the settings of whoever asks.
 #[test]
-fn check_goes_by_the_home_that_the_server_has() {
+fn check_uses_home_of_server() {
     let stage = stage();
     let (own, other) = (stage.home(), stage.path("other"));
     for folder in [own.join("here"), other.join("there")] {
@@ -82,7 +82,7 @@ fn check_goes_by_the_home_that_the_server_has() {
 }
 
 #[test]
-fn check_says_what_is_allowed_and_by_which_line() {
+fn check_names_the_deciding_line() {
     let stage = stage();
     let _server = stage.joined();
     assert_eq!(
@@ -151,7 +151,7 @@ fn check_says_what_is_allowed_and_by_which_line() {
 
 /// What `~` and `host:` are for a user with a home.
 #[test]
-fn home_of_a_user_is_what_paths_are_meant_from() {
+fn paths_are_relative_to_user_home() {
     let stage = stage();
     let server = stage.joined();
     let shared = stage.path("shared");
@@ -212,7 +212,7 @@ fn home_of_a_user_is_what_paths_are_meant_from() {
 
 /// The word of a service is checked by its own rules.
 #[test]
-fn check_refuses_a_word_that_no_service_has() {
+fn check_refuses_unknown_word() {
     let stage = stage();
     let _server = stage.joined();
     for arguments in [
@@ -229,7 +229,7 @@ fn check_refuses_a_word_that_no_service_has() {
 
 /// Proves `rights-fail-open` in docs/faults.md.
 #[test]
-fn a_server_does_not_start_with_rules_that_are_broken_or_not_its_own() {
+fn server_refuses_broken_or_foreign_rights() {
     let stage = stage();
     drop(stage.joined());
     let path = stage.path("server/server/rights.toml");
@@ -258,7 +258,7 @@ fn a_server_does_not_start_with_rules_that_are_broken_or_not_its_own() {
 
 /// Proves `rights-fail-open` in docs/faults.md.
 #[test]
-fn what_changes_in_the_file_counts_for_the_next_request_of_a_live_session() {
+fn edited_rights_apply_to_live_session() {
     let stage = stage();
     let server = stage.joined();
     fs::create_dir(stage.path("home/archive")).unwrap();
@@ -338,7 +338,7 @@ fn slow_put_beside(stage: &Stage, server: &ServerProcess, path: &str, entries: u
 
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
-fn a_right_that_is_taken_back_ends_what_runs_by_it() {
+fn withdrawn_right_ends_running_work() {
     let stage = stage();
     let server = stage.joined();
     let child = slow_put(&stage, &server, "x");
@@ -376,7 +376,7 @@ fn a_right_that_is_taken_back_ends_what_runs_by_it() {
 }
 
 #[test]
-fn more_sessions_than_the_quota_are_refused_at_login() {
+fn session_quota_is_enforced_at_login() {
     let stage = stage();
     let server = stage.joined();
     put_into_force(
@@ -423,7 +423,7 @@ const ROLES: &[(&[Right], &str)] = &[
 /// and not done.
 /// Proves `out-of-order` and `rights-fail-open` in docs/faults.md.
 #[test]
-fn every_cell_of_the_table_is_as_it_says() {
+fn every_message_is_denied_without_its_right() {
     let stage = stage();
     let server = stage.joined();
     let key = crate::login::client_key(&stage);
@@ -487,7 +487,7 @@ fn every_cell_of_the_table_is_as_it_says() {
 const HALF_A_MEBIBYTE: usize = 512 << 10;
 
 #[test]
-fn a_quota_of_bytes_counts_what_is_there_and_gives_back_what_is_replaced() {
+fn byte_quota_returns_replaced_bytes() {
     let stage = stage();
     let server = stage.joined();
     put_into_force(
@@ -548,7 +548,7 @@ fn a_quota_of_bytes_counts_what_is_there_and_gives_back_what_is_replaced() {
 }
 
 #[test]
-fn a_quota_of_files_counts_files() {
+fn file_quota_counts_files() {
     let stage = stage();
     let server = stage.joined();
     put_into_force(

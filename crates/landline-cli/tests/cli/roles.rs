@@ -157,7 +157,7 @@ fn attacks(line: &str, owner_key: &str) -> Vec<Value> {
 
 /// Proves `role-escalation` in docs/faults.md.
 #[test]
-fn admin_takes_no_owner_and_makes_nothing_wider() {
+fn admin_cannot_exceed_own_rights() {
     let house = House::new();
     let line = house.key("adam").public().line();
     let owner_key = crate::login::client_key(&house.stage)
@@ -334,7 +334,7 @@ fn helper_sees_all_sessions_and_ends_those_of_users() {
 /// An invite that its maker could not make any more is void, whatever it was when it was made.
 /// Proves `role-escalation` in docs/faults.md.
 #[test]
-fn invite_is_void_once_its_user_outranks_its_maker() {
+fn invite_is_invalid_once_user_outranks_maker() {
     let house = House::new();
     let mut adam = house.admin("adam");
     let invite = |adam: &mut RawClient, user: &str| {

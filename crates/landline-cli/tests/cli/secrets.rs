@@ -25,7 +25,7 @@ pub(crate) fn files_with(folder: &Path, needle: &[u8], allowed: &[&str]) -> Vec<
 
 /// Proves `secret-exposure` in docs/faults.md.
 #[test]
-fn an_invite_s_token_is_nowhere_but_in_its_file() {
+fn invite_token_is_only_in_its_file() {
     let stage = stage();
     let server = stage.serve(&[]);
     let invite = server.invite();
@@ -67,7 +67,7 @@ fn an_invite_s_token_is_nowhere_but_in_its_file() {
 
 /// Proves `secret-exposure` in docs/faults.md.
 #[test]
-fn every_secret_of_a_state_folder_is_its_owner_s_alone() {
+fn state_secrets_are_readable_by_owner_only() {
     let stage = stage();
     let _server = stage.joined();
     let mode = |name: &str| fs::metadata(stage.path(name)).unwrap().permissions().mode() & 0o777;
@@ -85,7 +85,7 @@ fn every_secret_of_a_state_folder_is_its_owner_s_alone() {
 
 /// Proves `secret-exposure` in docs/faults.md.
 #[test]
-fn a_passphrase_is_asked_for_on_the_terminal_and_nowhere_else_to_be_seen() {
+fn passphrase_prompt_does_not_show_input() {
     let stage = stage();
     let server = stage.serve(&[]);
     let phrase = "correct horse battery";

@@ -11,7 +11,7 @@ fn start(stage: &Stage, address: &str) -> Outcome {
 }
 
 #[test]
-fn two_servers_on_one_address_or_one_state_are_refused() {
+fn second_server_on_address_or_state_is_refused() {
     let first = stage();
     let server = first.serve(&[]);
     start(&first, "127.0.0.1:0").fails(31, "in-use");
@@ -27,7 +27,7 @@ fn two_servers_on_one_address_or_one_state_are_refused() {
 }
 
 #[test]
-fn root_has_to_say_so() {
+fn server_as_root_needs_an_option() {
     let stage = stage();
     if !landline::paths::is_root() {
         eprintln!("SKIPPED: only root can be refused as root");
@@ -39,7 +39,7 @@ fn root_has_to_say_so() {
 }
 
 #[test]
-fn draining_lets_a_transfer_end_and_nothing_begin() {
+fn drain_finishes_transfers_and_starts_none() {
     let stage = stage();
     let mut server = stage.joined();
     let mut child = stage
@@ -66,7 +66,7 @@ fn draining_lets_a_transfer_end_and_nothing_begin() {
 
 /// A client that is about to log in does not just lose its line.
 #[test]
-fn a_login_that_is_on_its_way_hears_that_the_server_drains() {
+fn login_during_drain_gets_an_error() {
     let stage = stage();
     let mut server = stage.joined();
     let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
@@ -82,7 +82,7 @@ fn a_login_that_is_on_its_way_hears_that_the_server_drains() {
 
 /// Proves `half-file` in docs/faults.md.
 #[test]
-fn draining_ends_at_its_deadline_and_leaves_no_half_file() {
+fn drain_deadline_leaves_no_half_file() {
     let stage = stage();
     let server = stage.serve(&["--drain", "1"]);
     stage
@@ -107,7 +107,7 @@ fn draining_ends_at_its_deadline_and_leaves_no_half_file() {
 }
 
 #[test]
-fn mistakes_on_the_command_line_exit_with_2() {
+fn usage_errors_exit_with_2() {
     let stage = stage();
     stage.write("user/f", b"x");
     for arguments in [

@@ -53,7 +53,7 @@ fn activated_at(stage: &Stage, listener: &TcpListener, address: &str) -> Command
 /// What the variables promise and nobody has handed over must not be found among what the server
 /// has opened itself.
 #[test]
-fn a_socket_that_was_promised_and_is_not_there_is_said() {
+fn missing_passed_socket_is_an_error() {
     let stage = stage();
     let server = stage.serve_command("127.0.0.1:0");
     for count in ["1", "2", "40"] {
@@ -76,7 +76,7 @@ fn a_socket_that_was_promised_and_is_not_there_is_said() {
 }
 
 #[test]
-fn a_socket_that_is_handed_over_is_served_and_the_manager_hears_of_it() {
+fn passed_socket_is_served_and_manager_notified() {
     let stage = stage();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let manager = UnixDatagram::bind(stage.path("notify")).unwrap();
@@ -104,7 +104,7 @@ fn a_socket_that_is_handed_over_is_served_and_the_manager_hears_of_it() {
 }
 
 #[test]
-fn a_socket_elsewhere_than_the_settings_say_is_refused_and_the_manager_hears_why() {
+fn socket_at_wrong_address_is_refused() {
     let stage = stage();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let manager = UnixDatagram::bind(stage.path("notify")).unwrap();
@@ -122,7 +122,7 @@ fn a_socket_elsewhere_than_the_settings_say_is_refused_and_the_manager_hears_why
 }
 
 #[test]
-fn the_units_are_good() {
+fn units_are_valid() {
     let stage = stage();
     for arguments in [&["--user"][..], &["--run-as", "daemon"]] {
         let said = stage
@@ -178,7 +178,7 @@ fn the_units_are_good() {
 }
 
 #[test]
-fn without_systemd_nothing_is_written() {
+fn install_without_systemd_writes_nothing() {
     let stage = stage();
     let mut command = stage.command(&["--json", "service", "install", "--user"]);
     command.env("PATH", stage.path("user"));
@@ -187,7 +187,7 @@ fn without_systemd_nothing_is_written() {
 }
 
 #[test]
-fn whoever_looks_at_a_server_that_is_not_there_makes_nothing() {
+fn list_without_server_creates_no_state() {
     let stage = stage();
     for arguments in [
         &["--json", "user", "list"][..],

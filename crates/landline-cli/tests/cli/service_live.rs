@@ -52,7 +52,7 @@ nothing_is_left control
 "#;
 
 #[test]
-fn a_service_of_the_system_serves_comes_back_and_goes() {
+fn system_service_runs_restarts_and_is_removed() {
     good(&format!(
         "{WORDS}
         by=(env) flag=
@@ -65,7 +65,7 @@ fn a_service_of_the_system_serves_comes_back_and_goes() {
 }
 
 #[test]
-fn a_service_of_a_user_serves_comes_back_and_goes() {
+fn user_service_runs_restarts_and_is_removed() {
     good(&format!(
         "{WORDS}
         by=(as test-server) flag=--user
@@ -88,7 +88,7 @@ fn a_service_of_a_user_serves_comes_back_and_goes() {
 }
 
 #[test]
-fn installing_again_changes_what_runs() {
+fn reinstall_changes_running_service() {
     good(
         r#"
         landline service install --run-as test-server
@@ -110,7 +110,7 @@ fn installing_again_changes_what_runs() {
 }
 
 #[test]
-fn a_service_listens_where_its_settings_say_and_nowhere_else() {
+fn service_listens_only_where_configured() {
     good(
         r#"
         mkdir -p /etc/landline /home/test-server/.config/landline
@@ -153,7 +153,7 @@ fn a_service_listens_where_its_settings_say_and_nowhere_else() {
 }
 
 #[test]
-fn a_state_folder_that_was_named_is_used_and_whoever_installs_hears_how_to_go_on() {
+fn install_uses_named_state_folder() {
     good(
         r#"
         sudo() { [ "$1 $3" = '-u -H' ] && as "$2" "${@:4}"; }
@@ -181,7 +181,7 @@ fn a_state_folder_that_was_named_is_used_and_whoever_installs_hears_how_to_go_on
 }
 
 #[test]
-fn what_cannot_run_is_refused_or_taken_back() {
+fn failed_install_is_refused_or_rolled_back() {
     good(
         r#"
         install() { landline --json service install --run-as "$@"; }
@@ -220,7 +220,7 @@ fn what_cannot_run_is_refused_or_taken_back() {
 }
 
 #[test]
-fn however_often_it_fails_it_serves_once_it_can() {
+fn service_starts_after_repeated_failures() {
     good(
         r#"
         landline service install --run-as test-server
@@ -252,7 +252,7 @@ fn however_often_it_fails_it_serves_once_it_can() {
 }
 
 #[test]
-fn systemd_waits_as_long_as_the_server_drains() {
+fn systemd_waits_for_the_drain() {
     good(
         r#"
         mkdir -p /etc/landline
@@ -276,7 +276,7 @@ fn systemd_waits_as_long_as_the_server_drains() {
 }
 
 #[test]
-fn an_address_that_comes_after_the_start_stands_in_later_invites() {
+fn invite_has_address_added_after_start() {
     good(
         r#"
         command -v ip > /dev/null || { echo 'an address takes ip(8) (iproute2)' >&2; exit 125; }
@@ -305,7 +305,7 @@ own() { as test-server systemctl --user "$@"; }
 /// has logged out; the same command again leaves alone what is up to date, and another program
 /// takes its place.
 #[test]
-fn bootstrap_makes_a_service_of_the_user() {
+fn bootstrap_installs_user_service() {
     good(&format!(
         "{WORDS}{SSHD}
         units=/home/test-server/.config/systemd/user
@@ -329,7 +329,7 @@ fn bootstrap_makes_a_service_of_the_user() {
 /// As root, for a user of whom nobody can log in; and where only the port of sshd is open, through
 /// that.
 #[test]
-fn bootstrap_makes_a_service_of_the_system() {
+fn bootstrap_installs_system_service() {
     good(&format!(
         "{WORDS}{SSHD}
         mkdir /etc/landline; echo 'listen = \"127.0.0.1:5263\"' > /etc/landline/server.toml

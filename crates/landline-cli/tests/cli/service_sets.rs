@@ -39,7 +39,7 @@ fn may(stage: &Stage, server: &ServerProcess) -> [bool; 4] {
 
 /// Proves `key-options` in docs/faults.md.
 #[test]
-fn key_uses_the_services_that_its_line_names() {
+fn key_uses_only_named_services() {
     let stage = stage();
     let server = stage.joined();
     for (options, expected) in [
@@ -92,7 +92,7 @@ fn refused_request_leaves_the_channel_open() {
 
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
-fn narrower_set_ends_the_sessions_of_the_key() {
+fn narrower_set_ends_sessions_of_key() {
     let stage = stage();
     let server = stage.joined();
     let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
@@ -107,7 +107,7 @@ fn narrower_set_ends_the_sessions_of_the_key() {
 
 /// Proves `key-options` in docs/faults.md.
 #[test]
-fn secret_uses_the_services_that_it_was_made_for() {
+fn secret_uses_only_its_services() {
     let stage = stage();
     let server = stage.joined();
     std::fs::remove_dir_all(stage.path("client/client")).unwrap();

@@ -43,7 +43,7 @@ pub(crate) fn secret(
 }
 
 #[test]
-fn a_machine_logs_in_with_its_secret_until_it_is_forgotten() {
+fn secret_logs_in_until_it_is_removed() {
     for binding in BINDINGS {
         let stage = stage();
         let server = stage.joined();
@@ -99,7 +99,7 @@ fn a_machine_logs_in_with_its_secret_until_it_is_forgotten() {
 
 /// The secret's file says who the server is, and the server proves that it knows the secret.
 #[test]
-fn a_secret_makes_a_pin_of_first_use_a_trusted_one() {
+fn secret_login_confirms_first_use_pin() {
     let stage = stage();
     let server = stage.joined();
     secret(&stage, &server, "user/ci.secret", "exporter");
@@ -116,7 +116,7 @@ fn a_secret_makes_a_pin_of_first_use_a_trusted_one() {
 }
 
 #[test]
-fn a_secret_is_shown_once_or_written_to_a_new_file_of_its_owner_alone() {
+fn secret_is_printed_or_written_to_private_file() {
     let stage = stage();
     let server = stage.joined();
     let shown = stage.run_at_server(&["secret", "add", "alice"]).ok();
@@ -154,7 +154,7 @@ fn a_secret_is_shown_once_or_written_to_a_new_file_of_its_owner_alone() {
 }
 
 #[test]
-fn secrets_that_cannot_be_used_are_refused() {
+fn unusable_secrets_are_refused() {
     let stage = stage();
     let server = stage.joined();
     let (_, path) = secret(&stage, &server, "user/ci.secret", "exporter");
@@ -188,7 +188,7 @@ fn secrets_that_cannot_be_used_are_refused() {
 /// What proves the server is checked: neither nothing, nor rubbish, nor our own proof sent back
 /// will do.
 #[test]
-fn a_server_that_does_not_know_the_secret_is_found_out() {
+fn server_without_the_secret_is_refused() {
     for answer in ["nothing", "rubbish", "reflected"] {
         let stage = stage();
         let server = HostileServer::start(
@@ -231,7 +231,7 @@ fn a_server_that_does_not_know_the_secret_is_found_out() {
 }
 
 #[test]
-fn a_secret_is_good_for_its_user_and_its_binding_alone() {
+fn secret_is_limited_to_its_user_and_binding() {
     let stage = stage();
     let server = stage.joined();
     let connect = || {
@@ -303,7 +303,7 @@ fn a_secret_is_good_for_its_user_and_its_binding_alone() {
 
 /// Proves `secret-exposure` in docs/faults.md.
 #[test]
-fn a_secret_is_nowhere_but_in_its_file() {
+fn secret_is_only_in_its_file() {
     let stage = stage();
     let server = stage.joined();
     for binding in BINDINGS {

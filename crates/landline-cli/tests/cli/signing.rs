@@ -52,7 +52,7 @@ fn choice(server: &ServerProcess, user: &str, keys: &[&str]) -> u64 {
 /// or not.
 /// Proves `user-enumeration` in docs/faults.md.
 #[test]
-fn a_stranger_cannot_tell_who_exists_from_the_choice() {
+fn key_choice_does_not_reveal_users() {
     let stage = stage();
     let server = stage.joined();
     let line = client_key(&stage).public().line();
@@ -107,7 +107,7 @@ fn a_stranger_cannot_tell_who_exists_from_the_choice() {
 /// 64 that wait for a person have 60 s, 4 of them from one source; one more has 10, and when those
 /// are over the others still can log in.
 #[test]
-fn a_login_that_takes_a_person_has_a_minute_and_there_are_64_such_places() {
+fn interactive_signing_has_a_minute_and_64_slots() {
     let stage = stage();
     let server = stage.joined();
     let key = client_key(&stage);
@@ -215,7 +215,7 @@ fn watched(
 /// for anything else.
 /// Proves `agent-abuse` in docs/faults.md.
 #[test]
-fn an_agent_signs_nothing_but_logins() {
+fn agent_signs_only_logins() {
     let stage = stage();
     let server = stage.serve(&[]);
     let Some(key) = ssh_keygen(&stage, "key", &["-t", "rsa"]) else {
@@ -282,7 +282,7 @@ fn an_agent_signs_nothing_but_logins() {
 /// A key that has to be touched: the server is told that it takes a while, and the login comes when
 /// it comes.
 #[test]
-fn the_server_is_told_when_a_signature_takes_a_person() {
+fn client_announces_interactive_signature() {
     let stage = stage();
     let Some(key) = ssh_keygen(&stage, "key", &["-t", "ed25519"]) else {
         return;
@@ -317,7 +317,7 @@ fn the_server_is_told_when_a_signature_takes_a_person() {
 /// server.
 /// Proves `agent-abuse` in docs/faults.md.
 #[test]
-fn a_signature_that_is_not_good_never_leaves() {
+fn invalid_signature_is_not_sent() {
     let stage = stage();
     let server = stage.serve(&[]);
     let Some(key) = ssh_keygen(&stage, "key", &["-t", "ed25519"]) else {

@@ -75,7 +75,7 @@ fn write(
 
 /// Proves `store-loss` in docs/faults.md.
 #[test]
-fn a_kill_at_any_moment_loses_no_acknowledged_row() {
+fn kill_loses_no_acknowledged_row() {
     let seed = std::env::var("LANDLINE_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
@@ -130,7 +130,7 @@ fn a_kill_at_any_moment_loses_no_acknowledged_row() {
 /// Every sync of the store fails once.
 /// Proves `failed-sync` in docs/faults.md.
 #[test]
-fn change_that_cannot_be_synced_is_not_acknowledged() {
+fn unsynced_change_is_not_acknowledged() {
     let stage = stage();
     let Some(shim) = Shim::build(&stage) else {
         return;
@@ -171,7 +171,7 @@ fn change_that_cannot_be_synced_is_not_acknowledged() {
 /// it has to.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
-fn accounts_that_cannot_be_looked_at_are_said_and_looked_at_later() {
+fn unreadable_accounts_are_reported_and_retried() {
     let stage = stage();
     let server = stage.joined();
     let key = crate::login::client_key(&stage);

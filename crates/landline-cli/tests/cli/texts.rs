@@ -122,7 +122,7 @@ const COMMANDS: &[(Place, &str)] = &[
 
 /// `SNAPSHOTS=overwrite` writes the file anew.
 #[test]
-fn failures_are_those_of_the_snapshot() {
+fn failures_match_snapshot() {
     let stage = stage();
     let server = stage.serve(&[]);
     let invite = server.invite();

@@ -27,7 +27,7 @@ fn listed(stage: &Stage) -> Vec<Value> {
 }
 
 #[test]
-fn an_unknown_server_is_trusted_when_somebody_says_so() {
+fn unknown_server_is_trusted_after_yes() {
     let stage = stage();
     let server = forgotten(&stage);
     let mut terminal = Terminal::start(&stage.command(&["--json", "ping", &at(&server)]));
@@ -60,7 +60,7 @@ fn an_unknown_server_is_trusted_when_somebody_says_so() {
 }
 
 #[test]
-fn a_fingerprint_that_was_typed_is_more_than_a_yes() {
+fn typed_fingerprint_is_not_provisional() {
     let stage = stage();
     let server = forgotten(&stage);
     let mut terminal = Terminal::start(&stage.command(&["ping", &at(&server)]));
@@ -72,7 +72,7 @@ fn a_fingerprint_that_was_typed_is_more_than_a_yes() {
 
 /// Proves `first-contact` in docs/faults.md.
 #[test]
-fn whatever_is_no_yes_is_no() {
+fn only_yes_trusts_the_server() {
     let other = "0".repeat(64);
     for (answers, code) in [
         (&["no"][..], "not-trusted"),
@@ -99,7 +99,7 @@ fn whatever_is_no_yes_is_no() {
 
 /// Proves `first-contact` in docs/faults.md.
 #[test]
-fn without_a_terminal_an_unknown_server_is_refused_unless_told_otherwise() {
+fn unknown_server_without_terminal_needs_option() {
     let stage = stage();
     let server = forgotten(&stage);
     stage
@@ -126,7 +126,7 @@ fn without_a_terminal_an_unknown_server_is_refused_unless_told_otherwise() {
 /// does not.
 /// Proves `first-contact` in docs/faults.md.
 #[test]
-fn somebody_in_between_is_never_taken_for_a_known_server() {
+fn interceptor_is_not_taken_for_known_server() {
     let stage = stage();
     let server = forgotten(&stage);
     let hostile = HostileServer::start(
@@ -166,7 +166,7 @@ fn somebody_in_between_is_never_taken_for_a_known_server() {
 /// On first use too, a certificate without its key is nobody's.
 /// Proves `pin-without-key` in docs/faults.md.
 #[test]
-fn a_certificate_without_its_key_is_not_even_asked_about() {
+fn certificate_without_its_key_prompts_nothing() {
     let stage = stage();
     let hostile = HostileServer::start(&stage.path("one"), &stage.path("two"), 1, |_| Ok(()));
     stage
@@ -177,7 +177,7 @@ fn a_certificate_without_its_key_is_not_even_asked_about() {
 
 /// Proves `first-contact` in docs/faults.md.
 #[test]
-fn a_pin_file_that_cannot_be_used_refuses_on_first_use_too() {
+fn unusable_pin_file_refuses_first_use() {
     let stage = stage();
     let server = forgotten(&stage);
     let pins = stage.path("client/client/servers.json");
@@ -212,7 +212,7 @@ fn a_pin_file_that_cannot_be_used_refuses_on_first_use_too() {
 /// The pin is on the disk before anybody logs in, or there is no login.
 /// Proves `first-contact` in docs/faults.md.
 #[test]
-fn a_disk_that_is_full_refuses() {
+fn pin_that_cannot_be_saved_refuses_login() {
     let stage = stage();
     let server = forgotten(&stage);
     let state = stage.path("small");
@@ -243,7 +243,7 @@ fn a_disk_that_is_full_refuses() {
 }
 
 #[test]
-fn trust_can_be_replaced_and_forgotten() {
+fn trust_is_replaced_and_forgotten() {
     let stage = stage();
     let server = stage.joined();
     let other = "1".repeat(64);
@@ -278,7 +278,7 @@ fn trust_can_be_replaced_and_forgotten() {
 
 /// ~/.ssh/config names the machine, the user, the key and the agent.
 #[test]
-fn the_configuration_of_ssh_is_honoured() {
+fn ssh_config_is_honoured() {
     let stage = stage();
     let server = stage.serve(&[]);
     let Some(key) = crate::keys::ssh_keygen(&stage, "key", &["-t", "ecdsa"]) else {
@@ -330,7 +330,7 @@ fn the_configuration_of_ssh_is_honoured() {
 
 /// A locked key is chosen first and unlocked then, on a connection of its own.
 #[test]
-fn the_passphrase_is_asked_while_there_is_no_connection() {
+fn passphrase_prompt_holds_no_connection() {
     let stage = stage();
     let server = stage.serve(&[]);
     let options = ["-t", "ed25519", "-a", "2", "-N", "a phrase"];

@@ -106,7 +106,7 @@ const PASSWORD_PAIRS_MAX: usize = 450;
 /// their bytes. Each pair comes from a source of its own, as a third guess would shut it out.
 /// Proves `user-enumeration` in docs/faults.md.
 #[test]
-fn who_has_a_password_looks_like_who_has_none_and_like_nobody() {
+fn password_login_does_not_reveal_users() {
     let seed = std::env::var("LANDLINE_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
@@ -166,7 +166,7 @@ const EVALUATION_BYTES: usize = 4 + r#"{"type":"evaluation","ke2":""}"#.len() + 
 
 /// Proves `user-enumeration` in docs/faults.md.
 #[test]
-fn a_known_user_looks_like_an_unknown_one() {
+fn known_and_unknown_users_look_alike() {
     let stage = stage();
     let server = stage.joined();
     let keys = landline::paths::PrivateFolder::open_or_create(&stage.path("keys")).unwrap();

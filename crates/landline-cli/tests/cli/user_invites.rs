@@ -15,7 +15,7 @@ use crate::{
 /// worth nothing.
 /// Proves `invite-reuse` in docs/faults.md.
 #[test]
-fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
+fn invite_works_once_until_expired_or_revoked() {
     let two = OwnerAndBob::new();
     let keys: Vec<UserKey> = (0..100)
         .map(|n| key(&two.stage, &format!("racer{n}")))
@@ -114,7 +114,7 @@ fn an_invite_is_good_once_until_it_expires_or_is_revoked() {
 /// A reader of a log or a list takes both for the same person.
 /// Proves `name-case` in docs/faults.md.
 #[test]
-fn names_that_differ_in_case_are_the_same() {
+fn user_names_ignore_case() {
     let two = OwnerAndBob::new();
     for name in ["ALICE", "Bob"] {
         two.user(&["--json", "add", name]).fails(22, "exists");
@@ -148,7 +148,7 @@ fn names_that_differ_in_case_are_the_same() {
 }
 
 #[test]
-fn an_invite_says_where_the_server_can_be_reached() {
+fn invite_lists_addresses_of_server() {
     let two = OwnerAndBob::new();
     assert!(
         two.user(&["invite", "carol"])
@@ -168,7 +168,7 @@ fn an_invite_says_where_the_server_can_be_reached() {
 /// Names that could be taken for something else are no names, here and there.
 /// Proves `option-injection` in docs/faults.md.
 #[test]
-fn names_that_could_be_options_are_refused() {
+fn user_names_like_options_are_refused() {
     let two = OwnerAndBob::new();
     let before = two.user(&["list"]).ok();
     for name in ["-f", "@x", "%n", "--key", "", "a b", "../x"] {
@@ -193,7 +193,7 @@ fn names_that_could_be_options_are_refused() {
 }
 
 #[test]
-fn the_commands_of_the_machine_itself() {
+fn local_and_remote_user_commands_agree() {
     let stage = stage();
     let state = stage.path("server").display().to_string();
     stage
@@ -251,7 +251,7 @@ fn the_commands_of_the_machine_itself() {
 
 /// Lists that do not fit into one message arrive whole.
 #[test]
-fn long_lists_arrive_whole() {
+fn long_lists_are_complete() {
     let two = OwnerAndBob::new();
     let base = key(&two.stage, "a").public().line();
     let comment = "x".repeat(7000);
@@ -281,7 +281,7 @@ fn long_lists_arrive_whole() {
 /// before.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
-fn a_copy_of_somebody_who_is_removed_changes_nothing() {
+fn copy_of_removed_user_changes_nothing() {
     for quota in [
         "rate = \"1 MiB/s\"",
         "rate = \"1 MiB/s\"\nbytes = \"1 GiB\"",
@@ -320,7 +320,7 @@ fn a_copy_of_somebody_who_is_removed_changes_nothing() {
 /// Nothing changes but the time.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
-fn a_key_that_expires_ends_its_sessions() {
+fn expired_key_ends_its_sessions() {
     let two = OwnerAndBob::new();
     let soon = std::process::Command::new("date")
         .args(["-u", "-d", "+20 seconds", "+%Y%m%d%H%M%SZ"])

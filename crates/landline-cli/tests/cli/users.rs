@@ -103,7 +103,7 @@ pub(crate) fn key(stage: &Stage, name: &str) -> UserKey {
 /// is done.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
-fn revoking_ends_live_sessions() {
+fn revocation_ends_live_sessions() {
     let two = OwnerAndBob::new();
     let print = two.fingerprint();
     let line = two.bob_key().public().line();
@@ -162,7 +162,7 @@ fn revoking_ends_live_sessions() {
 /// What a key may not do any more ends what is being done with it.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
-fn other_options_of_a_key_end_its_sessions() {
+fn changed_key_options_end_sessions() {
     let two = OwnerAndBob::new();
     let line = two.bob_key().public().line();
     for options in [
@@ -184,7 +184,7 @@ fn other_options_of_a_key_end_its_sessions() {
 
 /// The command says so with a status of its own, and does not try again.
 #[test]
-fn a_copy_that_is_ended_exits_with_its_own_status() {
+fn terminated_copy_has_own_exit_status() {
     let two = OwnerAndBob::new();
     let copy = |revoke: &dyn Fn()| -> Outcome {
         let state = two.state("bob");
@@ -229,7 +229,7 @@ fn a_copy_that_is_ended_exits_with_its_own_status() {
 /// A peer that takes nothing of a file that is sent to it is ended too.
 /// Proves `slow-reader` in docs/faults.md.
 #[test]
-fn a_session_whose_line_is_full_is_ended() {
+fn session_of_stalled_client_is_ended() {
     let two = OwnerAndBob::new();
     two.stage.write("home/big", &noise(64 << 20, 1));
     let mut client = two.bob_in("files");
@@ -243,7 +243,7 @@ fn a_session_whose_line_is_full_is_ended() {
 }
 
 #[test]
-fn who_is_here_and_who_may_see_it() {
+fn user_sees_and_kicks_only_own_sessions() {
     let two = OwnerAndBob::new();
     let _idle = two.bob_in("ping");
     let rows = |outcome: Outcome| -> Vec<Value> {
@@ -299,7 +299,7 @@ fn who_is_here_and_who_may_see_it() {
 
 /// However many connections somebody has, an admin gets in and can end them.
 #[test]
-fn a_place_is_kept_for_admins() {
+fn slot_is_reserved_for_admins() {
     let two = OwnerAndBob::new();
     let address = two.server.address.clone();
     let OwnerAndBob { server, stage } = two;
@@ -325,7 +325,7 @@ fn a_place_is_kept_for_admins() {
 /// Nothing of it is for those who are no admins.
 /// Proves `rights-fail-open` in docs/faults.md.
 #[test]
-fn every_request_of_somebody_who_is_no_admin_is_denied() {
+fn admin_requests_of_users_are_denied() {
     let two = OwnerAndBob::new();
     let requests = crate::order::TABLE
         .iter()
@@ -350,7 +350,7 @@ fn every_request_of_somebody_who_is_no_admin_is_denied() {
 
 /// By default nothing; and nobody inherits what another of the same name had.
 #[test]
-fn new_users_have_the_rights_that_were_given() {
+fn new_user_has_only_given_rights() {
     let two = OwnerAndBob::new();
     let join = |name: &str, options: &[&str]| {
         let add = [&["add", name, "--invite"], options].concat();
@@ -420,7 +420,7 @@ fn new_users_have_the_rights_that_were_given() {
 }
 
 #[test]
-fn the_last_admin_stays_unless_forced() {
+fn last_admin_is_removed_only_by_force() {
     let two = OwnerAndBob::new();
     for take in ["disable", "remove"] {
         two.user(&["--json", take, "alice"]).fails(23, "last-owner");
@@ -442,7 +442,7 @@ fn the_last_admin_stays_unless_forced() {
 /// any refusal.
 /// Proves `key-options` in docs/faults.md.
 #[test]
-fn options_of_keys_are_obeyed() {
+fn key_options_are_enforced() {
     let two = OwnerAndBob::new();
     let line = two.bob_key().public().line();
     let add = |options: &str| {

@@ -59,7 +59,7 @@ fn hostile_names() -> Vec<String> {
 
 /// Proves `classic-path-traversal` in docs/faults.md.
 #[test]
-fn no_name_creates_a_file_anywhere_but_in_the_folder() {
+fn hostile_name_creates_no_file_outside_folder() {
     let stage = stage();
     fs::create_dir(stage.path("home/in")).unwrap();
     stage.write("home/a", b"precious");
@@ -118,7 +118,7 @@ fn asked_still(stage: &testkit::Stage, server: &Server) -> bool {
 
 /// Proves `classic-length` in docs/faults.md.
 #[test]
-fn lengths_and_headers_that_lie_end_one_connection_and_leave_nothing() {
+fn false_length_or_header_ends_connection() {
     let stage = stage();
     let lies: Vec<Vec<u8>> = vec![
         (-1i32).to_le_bytes().to_vec(),
@@ -162,7 +162,7 @@ fn lengths_and_headers_that_lie_end_one_connection_and_leave_nothing() {
 
 /// Proves `classic-half-file` in docs/faults.md.
 #[test]
-fn an_upload_that_breaks_off_leaves_nothing() {
+fn aborted_upload_leaves_nothing() {
     let stage = stage();
     for model in MODELS {
         let server = Server::start(&stage, "upload", &["--json", "--model", model]);
@@ -184,7 +184,7 @@ fn an_upload_that_breaks_off_leaves_nothing() {
 
 /// Proves `classic-slow-header` in docs/faults.md.
 #[test]
-fn a_header_that_comes_byte_by_byte_for_ever_ends_at_one_deadline() {
+fn trickled_header_ends_at_deadline() {
     let stage = stage();
     let secret = stage.write("home/secret", b"s3cret\n");
     fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -240,7 +240,7 @@ fn a_header_that_comes_byte_by_byte_for_ever_ends_at_one_deadline() {
 
 /// Proves `classic-slow-reader` and `classic-command` in docs/faults.md.
 #[test]
-fn a_client_that_does_not_read_holds_up_its_command_and_no_memory() {
+fn command_pauses_while_client_does_not_read() {
     let stage = stage();
     let server = Server::start(&stage, "command-raw", &["--json"]);
     let mut lazy = TcpStream::connect(&server.address).unwrap();
@@ -289,7 +289,7 @@ fn a_client_that_does_not_read_holds_up_its_command_and_no_memory() {
 
 /// Proves `classic-command` in docs/faults.md.
 #[test]
-fn output_without_an_end_is_cut_and_a_command_without_an_end_is_stopped() {
+fn endless_command_is_stopped() {
     let stage = stage();
     let server = Server::start(&stage, "command-json", &["--time-limit", "1", "--json"]);
     let said = asked(
@@ -304,7 +304,7 @@ fn output_without_an_end_is_cut_and_a_command_without_an_end_is_stopped() {
 }
 
 #[test]
-fn commands_are_not_served_beyond_loopback_without_a_secret() {
+fn commands_beyond_loopback_need_a_secret() {
     let stage = stage();
     for dialect in ["command", "command-raw", "command-json"] {
         let outcome = stage.run(&[
@@ -347,7 +347,7 @@ fn commands_are_not_served_beyond_loopback_without_a_secret() {
 
 /// Proves `amplification` in docs/faults.md.
 #[test]
-fn a_datagram_server_does_not_multiply() {
+fn datagram_server_does_not_amplify() {
     let stage = stage();
     let server = Server::start(&stage, "udp-echo", &["--upper"]);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -376,7 +376,7 @@ fn a_datagram_server_does_not_multiply() {
 }
 
 #[test]
-fn three_wrong_passwords_close_the_line() {
+fn third_wrong_password_closes_connection() {
     let stage = stage();
     let accounts = stage.write("home/accounts", b"zd:1\n");
     fs::set_permissions(

@@ -6,7 +6,7 @@ use super::{MODELS, SEGMENTS, Server, asked, client, printed};
 use crate::stage;
 
 #[test]
-fn echo_answers_bytes_and_either_upper_case() {
+fn echo_returns_bytes_or_upper_case() {
     let stage = stage();
     let text = "straße, naïve, 消息, ŉ, z".repeat(30);
     for (arguments, expected) in [
@@ -27,7 +27,7 @@ fn echo_answers_bytes_and_either_upper_case() {
 }
 
 #[test]
-fn texts_of_every_length_are_read_exactly() {
+fn texts_of_every_length_are_received() {
     let stage = stage();
     let lengths = ["0", "1", "1023", "1024", "1025", "0", "1048576", "3"];
     for model in MODELS {
@@ -54,7 +54,7 @@ fn texts_of_every_length_are_read_exactly() {
 }
 
 #[test]
-fn a_text_is_answered_by_another_where_one_is_given() {
+fn text_server_and_client_send_given_reply() {
     let stage = stage();
     let server = Server::start(&stage, "text", &["--reply=ok", "--encoding", "gbk"]);
     assert_eq!(
@@ -71,7 +71,7 @@ fn a_text_is_answered_by_another_where_one_is_given() {
 }
 
 #[test]
-fn commands_are_answered_behind_their_length() {
+fn command_output_has_length_prefix() {
     let stage = stage();
     for model in MODELS {
         let server = Server::start(&stage, "command", &["--model", model, "--pause", "100"]);
@@ -92,7 +92,7 @@ fn commands_are_answered_behind_their_length() {
 }
 
 #[test]
-fn output_in_another_encoding_is_put_into_that_of_the_line() {
+fn command_output_is_transcoded() {
     let stage = stage();
     let server = Server::start(&stage, "command", &["--child-encoding", "gbk"]);
     assert_eq!(
@@ -108,7 +108,7 @@ fn output_in_another_encoding_is_put_into_that_of_the_line() {
 }
 
 #[test]
-fn raw_output_loses_nothing_to_a_client_that_reads_1024_at_a_time() {
+fn raw_output_is_complete_in_reads_of_1024() {
     let stage = stage();
     let server = Server::start(&stage, "command-raw", &["--pause", "100"]);
     let expected: String = (1..=5000).map(|number| format!("{number}\n")).collect();
@@ -127,7 +127,7 @@ fn raw_output_loses_nothing_to_a_client_that_reads_1024_at_a_time() {
 }
 
 #[test]
-fn json_commands_tell_size_and_exit_status() {
+fn json_command_reports_size_and_exit_status() {
     let stage = stage();
     let server = Server::start(&stage, "command-json", &["--json"]);
     let answer = asked(
@@ -152,7 +152,7 @@ fn json_commands_tell_size_and_exit_status() {
 }
 
 #[test]
-fn a_login_is_understood_in_two_messages_or_one() {
+fn login_accepts_one_or_two_messages() {
     let stage = stage();
     stage.write("home/accounts", b"zd:1\nli:secret\n");
     printed(
@@ -200,7 +200,7 @@ fn a_login_is_understood_in_two_messages_or_one() {
 }
 
 #[test]
-fn a_challenge_stands_alone_or_before_any_dialect() {
+fn challenge_works_alone_and_before_any_dialect() {
     let stage = stage();
     let secret = stage.write("home/secret", b"s3cret\n");
     let wrong = stage.write("home/wrong", b"other\n");
@@ -255,7 +255,7 @@ fn a_challenge_stands_alone_or_before_any_dialect() {
 }
 
 #[test]
-fn datagrams_are_answered_one_by_one_even_empty_ones() {
+fn every_datagram_is_answered_even_empty() {
     let stage = stage();
     let server = Server::start(&stage, "udp-echo", &["--upper"]);
     let long = "x".repeat(9000);
@@ -281,7 +281,7 @@ fn datagrams_are_answered_one_by_one_even_empty_ones() {
 }
 
 #[test]
-fn every_model_outlives_a_client_that_breaks_off_and_serves_again_after_a_restart() {
+fn every_model_survives_disconnect_and_restart() {
     use std::{io::Write, net::TcpStream};
     for model in MODELS {
         let stage = stage();

@@ -31,7 +31,7 @@ fn examples() -> Vec<(Vec<String>, String)> {
 }
 
 #[test]
-fn every_program_in_the_document_works() {
+fn documented_programs_work() {
     let stage = stage();
     let examples = examples();
     assert_eq!(examples.len(), 13, "a dialect is missing");

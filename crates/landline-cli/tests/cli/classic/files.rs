@@ -35,7 +35,7 @@ fn names(stage: &testkit::Stage, folder: &str) -> Vec<String> {
 
 /// Proves `classic-overwrite` in docs/faults.md.
 #[test]
-fn a_course_s_client_uploads_a_file_with_a_name_in_another_script() {
+fn course_client_uploads_unicode_name() {
     let stage = stage();
     let content = noise(300_000, 5);
     stage.write(&format!("user/{NAME}"), &content);
@@ -81,7 +81,7 @@ fn a_course_s_client_uploads_a_file_with_a_name_in_another_script() {
 }
 
 #[test]
-fn the_message_of_an_upload_is_printed_and_the_rest_is_in_the_log() {
+fn upload_message_is_printed_and_rest_logged() {
     let stage = stage();
     stage.write("user/f", b"content");
     let server = Server::start(&stage, "upload", &[]);
@@ -97,7 +97,7 @@ fn the_message_of_an_upload_is_printed_and_the_rest_is_in_the_log() {
 }
 
 #[test]
-fn an_upload_in_another_encoding_keeps_its_name() {
+fn upload_in_other_encoding_keeps_name() {
     let stage = stage();
     stage.write(&format!("user/{NAME}"), b"{}");
     for dialect in ["upload", "upload-bare"] {
@@ -113,7 +113,7 @@ fn an_upload_in_another_encoding_keeps_its_name() {
 }
 
 #[test]
-fn a_bare_header_is_found_whatever_stands_behind_it() {
+fn bare_header_is_found_before_any_content() {
     let stage = stage();
     for (number, content) in [
         &b"{\"filename\": \"x\"}"[..],
@@ -137,7 +137,7 @@ fn a_bare_header_is_found_whatever_stands_behind_it() {
 
 /// Proves `classic-overwrite` in docs/faults.md.
 #[test]
-fn no_file_is_replaced_unless_that_was_asked_for_and_a_receipt_says_so() {
+fn upload_replaces_file_only_on_request() {
     let stage = stage();
     stage.write("user/f", b"new");
     stage.write("home/f", b"old");
@@ -183,7 +183,7 @@ fn begun(server: &Server, name: &str) -> TcpStream {
 
 /// Proves `classic-half-file` in docs/faults.md.
 #[test]
-fn what_a_killed_server_has_left_goes_at_the_next_start_and_nothing_else() {
+fn restart_removes_only_own_unfinished_uploads() {
     let stage = stage();
     stage.write(
         "home/.landline-0123456789abcdef.part",
@@ -214,7 +214,7 @@ fn what_a_killed_server_has_left_goes_at_the_next_start_and_nothing_else() {
 }
 
 #[test]
-fn dial_uploads_to_a_server_in_python_and_checks_the_receipt() {
+fn dial_upload_checks_receipt() {
     let stage = stage();
     let content = noise(2_000_000, 9);
     let file = stage.write(&format!("user/{NAME}"), &content);
@@ -238,7 +238,7 @@ fn dial_uploads_to_a_server_in_python_and_checks_the_receipt() {
 }
 
 #[test]
-fn a_download_is_whole_in_either_role() {
+fn download_is_complete_in_either_role() {
     let stage = stage();
     let content = noise(700_001, 11);
     stage.write(&format!("home/{NAME}"), &content);
@@ -285,7 +285,7 @@ fn a_download_is_whole_in_either_role() {
 
 /// Proves `classic-path-traversal` and `classic-half-file` in docs/faults.md.
 #[test]
-fn a_download_that_is_cut_leaves_nothing_and_the_server_names_no_file() {
+fn cut_download_leaves_nothing_and_client_names_file() {
     let stage = stage();
     stage.write("home/f", &noise(10_000, 1));
     let server = PythonServer::with(&stage, "download", "whole", &[], &[("CUT", "9999")]);
@@ -307,7 +307,7 @@ fn a_download_that_is_cut_leaves_nothing_and_the_server_names_no_file() {
 
 /// Proves `classic-path-traversal` in docs/faults.md.
 #[test]
-fn the_state_folder_is_not_served() {
+fn state_folder_is_not_served() {
     let stage = stage();
     stage.write("client/key", b"secret");
     let dir = stage.path("");

@@ -6,7 +6,7 @@ use super::{MODELS, Server, client, dial};
 use crate::stage;
 
 #[test]
-fn an_operator_takes_one_caller_after_the_other() {
+fn operator_serves_callers_in_turn() {
     let stage = stage();
     for model in MODELS {
         let mut server = Server::start(&stage, "talk", &["--json", "--model", model]);
@@ -38,7 +38,7 @@ fn an_operator_takes_one_caller_after_the_other() {
 }
 
 #[test]
-fn the_operator_may_begin_and_a_word_may_end_it() {
+fn operator_speaks_first_and_bye_ends_call() {
     let stage = stage();
     let mut server = Server::start(
         &stage,
@@ -64,7 +64,7 @@ fn the_operator_may_begin_and_a_word_may_end_it() {
 
 /// Proves `amplification` in docs/faults.md.
 #[test]
-fn a_chat_relays_without_amplifying_and_hears_its_operator() {
+fn chat_relays_without_amplifying() {
     let stage = stage();
     let mut server = Server::start(&stage, "udp-chat", &["--name", "teacher", "--json"]);
     let mut keyboard = server.keyboard();
@@ -96,7 +96,7 @@ fn a_chat_relays_without_amplifying_and_hears_its_operator() {
 }
 
 #[test]
-fn members_that_say_nothing_are_forgotten() {
+fn silent_members_expire() {
     let stage = stage();
     let server = Server::start(&stage, "udp-chat", &["--json", "--forget", "1"]);
     let address = &server.address;
@@ -113,7 +113,7 @@ fn members_that_say_nothing_are_forgotten() {
 
 /// Proves `classic-escape` in docs/faults.md.
 #[test]
-fn a_line_of_a_stranger_obeys_nothing_on_the_terminal() {
+fn received_line_is_escaped_on_terminal() {
     let stage = stage();
     let server = Server::start(&stage, "text", &[]);
     let text = "a\u{1b}]52;c;aGk=\u{7}\u{9b}31m\rb\u{202e}c";
@@ -128,7 +128,7 @@ fn a_line_of_a_stranger_obeys_nothing_on_the_terminal() {
 
 /// Proves `classic-escape` in docs/faults.md.
 #[test]
-fn output_of_a_command_obeys_nothing_on_a_terminal() {
+fn command_output_is_escaped_on_terminal() {
     let stage = stage();
     let server = Server::start(&stage, "command", &[]);
     let spawn = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";

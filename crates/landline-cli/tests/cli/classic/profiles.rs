@@ -6,7 +6,7 @@ use super::Server;
 use crate::stage;
 
 #[test]
-fn a_profile_stands_for_the_words_that_it_keeps() {
+fn profile_expands_to_its_arguments() {
     let stage = stage();
     fs::create_dir_all(stage.path("user/.config/landline")).unwrap();
     let file = "user/.config/landline/classic.toml";

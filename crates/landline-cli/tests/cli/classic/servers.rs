@@ -6,7 +6,7 @@ use super::{PythonServer, SEGMENTS, dial, printed};
 use crate::stage;
 
 #[test]
-fn echo_comes_back_from_arguments_and_from_a_pipe() {
+fn echo_takes_arguments_and_stdin() {
     let stage = stage();
     let server = PythonServer::start(&stage, "echo", "whole", &[]);
     assert_eq!(
@@ -46,7 +46,7 @@ fn texts_are_answered() {
 }
 
 #[test]
-fn commands_run_one_after_the_other() {
+fn commands_run_in_sequence() {
     let stage = stage();
     for segments in SEGMENTS {
         let server = PythonServer::start(&stage, "command", segments, &[]);
@@ -76,7 +76,7 @@ fn commands_run_one_after_the_other() {
 }
 
 #[test]
-fn raw_output_is_taken_until_goodbye() {
+fn raw_output_is_read_until_goodbye() {
     let stage = stage();
     for segments in ["whole", "random"] {
         let server = PythonServer::start(&stage, "command-raw", segments, &[]);
@@ -89,7 +89,7 @@ fn raw_output_is_taken_until_goodbye() {
 }
 
 #[test]
-fn a_login_sends_name_and_password_as_two() {
+fn login_sends_name_and_password_separately() {
     let stage = stage();
     for (password, answer) in [("1\n", "welcome zd\n"), ("2\n", "no\n")] {
         let server = PythonServer::start(&stage, "login", "whole", &[]);
@@ -102,7 +102,7 @@ fn a_login_sends_name_and_password_as_two() {
 }
 
 #[test]
-fn a_challenge_is_answered() {
+fn dial_answers_challenge() {
     let stage = stage();
     let secret = stage.write("home/secret", b"s3cret");
     let secret = secret.to_str().unwrap();
@@ -158,7 +158,7 @@ fn datagrams_are_echoed() {
 }
 
 #[test]
-fn a_chat_by_datagrams_goes_both_ways() {
+fn udp_chat_goes_both_ways() {
     use std::io::{BufRead, BufReader, Write};
     let stage = stage();
     let server = PythonServer::start(&stage, "udp-chat", "whole", &[]);
@@ -187,7 +187,7 @@ fn a_chat_by_datagrams_goes_both_ways() {
 }
 
 #[test]
-fn a_caller_speaks_and_then_the_server() {
+fn talk_alternates_between_caller_and_server() {
     let stage = stage();
     let server = PythonServer::start(&stage, "talk", "whole", &[]);
     // The empty line is not sent.

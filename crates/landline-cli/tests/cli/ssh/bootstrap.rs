@@ -189,7 +189,7 @@ fn free_port() -> u16 {
 /// A machine with nothing but sshd: afterwards files can be copied there; and the same command
 /// again is harmless.
 #[test]
-fn a_machine_with_sshd_alone_is_joined() {
+fn machine_with_only_sshd_is_joined() {
     let Some(far) = Far::new() else { return };
     let outcome = far.bootstrap(&["--json", "--as", "alice", "--name", "box"]);
     let said = outcome.stderr.clone();
@@ -240,7 +240,7 @@ fn a_machine_with_sshd_alone_is_joined() {
 
 /// What can be reached directly is, by the name that ssh's configuration knows.
 #[test]
-fn a_server_that_can_be_reached_is_joined_directly() {
+fn reachable_server_is_joined_directly() {
     let Some(far) = Far::new() else { return };
     fs::create_dir(far.stage.path("user/.ssh")).unwrap();
     far.stage
@@ -264,7 +264,7 @@ fn a_server_that_can_be_reached_is_joined_directly() {
 
 /// Another program takes the place of the one that is there, and its server is started anew.
 #[test]
-fn a_program_that_differs_is_brought_up_to_date() {
+fn different_program_is_replaced() {
     let Some(far) = Far::new() else { return };
     far.bootstrap(&["--as", "alice"]).ok();
     let server = far.server().unwrap();
@@ -315,7 +315,7 @@ fn a_program_that_differs_is_brought_up_to_date() {
 /// Whatever stands where the process id is noted: what is no process id is no server, and nothing
 /// is ended for it.
 #[test]
-fn a_note_that_is_no_process_id_is_no_server() {
+fn invalid_pid_file_is_ignored() {
     let Some(far) = Far::new() else { return };
     far.bootstrap(&["--as", "alice"]).ok();
     let mut sleeping = Sleeping::start();
@@ -342,7 +342,7 @@ fn a_note_that_is_no_process_id_is_no_server() {
 }
 
 #[test]
-fn what_does_not_run_there_is_not_left_there() {
+fn unusable_program_is_not_left_behind() {
     let Some(far) = Far::new() else { return };
     far.program("uname", "[ \"$1\" = -s ] && echo Plan9 || echo mips");
     far.bootstrap(&["--json", "--as", "alice"])
@@ -380,7 +380,7 @@ fn what_does_not_run_there_is_not_left_there() {
 }
 
 #[test]
-fn a_copy_that_is_broken_off_leaves_nothing() {
+fn interrupted_bootstrap_leaves_nothing() {
     let Some(far) = Far::new() else { return };
     // Only so many bytes come through: what is missing is noticed there.
     let cut = plain(&far.stage).replace("exec ", "head -c 5000000 | ");
@@ -431,7 +431,7 @@ fn a_copy_that_is_broken_off_leaves_nothing() {
 
 /// Proves `option-injection` in docs/faults.md.
 #[test]
-fn what_is_in_the_way_is_said() {
+fn obstacles_are_reported() {
     let Some(far) = Far::new() else { return };
     let home = far.home("");
     // The settings there.
@@ -495,7 +495,7 @@ fn what_is_in_the_way_is_said() {
 /// What is typed here is a word there, whatever it is.
 /// Proves `shell-quoting` in docs/faults.md.
 #[test]
-fn root_is_refused_and_run_as_takes_systemd() {
+fn root_is_refused_and_run_as_needs_systemd() {
     let Some(far) = Far::new() else { return };
     let is = |id: &str| {
         far.program(
@@ -526,7 +526,7 @@ fn root_is_refused_and_run_as_takes_systemd() {
 
 /// The questions of ssh come to the terminal.
 #[test]
-fn ssh_may_ask_somebody() {
+fn ssh_prompts_reach_the_terminal() {
     let Some(far) = Far::new() else { return };
     fs::write(far.stage.path("ssh/known_hosts"), "").unwrap();
     let ask = plain(&far.stage).replace("\"$@\"", "-o StrictHostKeyChecking=ask \"$@\"");

@@ -94,7 +94,7 @@ fn staging(folder: PathBuf) -> Option<PathBuf> {
 
 /// A broken ssh is a broken line: another one is started, and the copy goes on where it was.
 #[test]
-fn a_copy_whose_ssh_is_killed_goes_on_through_another() {
+fn killed_ssh_is_replaced_and_copy_resumes() {
     let Some(far) = Far::joined() else { return };
     for up in [true, false] {
         let mut child = far.broken(up, &[]);
@@ -135,7 +135,7 @@ fn a_copy_whose_ssh_is_killed_goes_on_through_another() {
 }
 
 #[test]
-fn a_copy_that_may_not_reconnect_says_that_the_line_broke() {
+fn copy_without_retry_reports_lost_connection() {
     let Some(far) = Far::joined() else { return };
     let child = far.broken(true, &["--retry", "0"]);
     Outcome::of(child).fails(10, "lost");
@@ -149,7 +149,7 @@ fn a_copy_that_may_not_reconnect_says_that_the_line_broke() {
 /// What is said last arrives, though ssh is ended with the command: the server hears that the copy
 /// was verified.
 #[test]
-fn the_last_word_arrives() {
+fn last_message_arrives_before_ssh_ends() {
     let Some((stage, _sshd, server)) = joined() else {
         return;
     };

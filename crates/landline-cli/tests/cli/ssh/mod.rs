@@ -57,7 +57,7 @@ fn listed(stage: &Stage) -> Vec<Value> {
 
 /// What was joined through ssh is reached so by every command, without being told again.
 #[test]
-fn the_way_of_the_join_is_remembered() {
+fn jump_host_of_join_is_saved() {
     let Some((stage, sshd, server)) = joined() else {
         return;
     };
@@ -92,7 +92,7 @@ fn the_way_of_the_join_is_remembered() {
 /// The flag for once, in place of what is remembered; and a file of before, which says nothing of
 /// it.
 #[test]
-fn another_way_for_once() {
+fn via_ssh_option_overrides_saved_route() {
     let Some((stage, sshd, server)) = joined() else {
         return;
     };
@@ -123,7 +123,7 @@ fn another_way_for_once() {
 
 /// The server is asked who it is through ssh, too, and the way is remembered with the pin.
 #[test]
-fn an_unknown_server_is_met_through_ssh() {
+fn unknown_server_is_trusted_through_ssh() {
     let Some((stage, sshd, server)) = joined() else {
         return;
     };
@@ -155,7 +155,7 @@ fn an_unknown_server_is_met_through_ssh() {
 /// Whoever can change what ssh carries is found out: the pin holds from end to end.
 /// Proves `first-contact` in docs/faults.md.
 #[test]
-fn ssh_is_trusted_with_nothing() {
+fn jump_host_cannot_replace_server() {
     let Some((stage, _sshd, server)) = joined() else {
         return;
     };
@@ -176,7 +176,7 @@ fn ssh_is_trusted_with_nothing() {
 }
 
 #[test]
-fn what_ssh_cannot_do_is_said() {
+fn ssh_failures_are_reported() {
     let Some((stage, sshd, mut server)) = joined() else {
         return;
     };
@@ -215,7 +215,7 @@ fn what_ssh_cannot_do_is_said() {
 
 /// Proves `option-injection` in docs/faults.md.
 #[test]
-fn a_way_that_could_be_an_option_is_refused() {
+fn jump_host_like_an_option_is_refused() {
     let stage = stage();
     for way in [
         "-oProxyCommand=touch x",
@@ -235,7 +235,7 @@ fn a_way_that_could_be_an_option_is_refused() {
 
 /// ssh asks at the terminal, for as long as that takes: the time for a login begins behind it.
 #[test]
-fn ssh_asks_for_its_passphrase_at_the_terminal() {
+fn ssh_asks_for_passphrase_at_terminal() {
     let Some((stage, _sshd, _server)) = joined() else {
         return;
     };
@@ -261,7 +261,7 @@ fn ssh_asks_for_its_passphrase_at_the_terminal() {
 
 /// More than the 10 s that a login may take.
 #[test]
-fn what_ssh_takes_is_no_part_of_the_login() {
+fn ssh_time_does_not_count_for_login() {
     let Some((stage, _sshd, _server)) = joined() else {
         return;
     };

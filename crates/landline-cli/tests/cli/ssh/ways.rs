@@ -11,7 +11,7 @@ use crate::stage;
 /// ProxyJump in ~/.ssh/config, as ssh would understand it; the flag wins; the configuration is
 /// asked anew each time.
 #[test]
-fn proxy_jump_of_the_configuration_is_honoured() {
+fn proxy_jump_is_read_from_ssh_config() {
     let stage = stage();
     let Some(sshd) = Sshd::start(&stage, "bastion", "") else {
         return;
@@ -59,7 +59,7 @@ fn proxy_jump_of_the_configuration_is_honoured() {
 
 /// What a join said holds, whatever the configuration says.
 #[test]
-fn what_was_said_comes_before_the_configuration() {
+fn saved_jump_host_precedes_ssh_config() {
     let Some((stage, sshd, _server)) = joined() else {
         return;
     };
@@ -79,7 +79,7 @@ fn what_was_said_comes_before_the_configuration() {
 
 /// The second host is reached from the first one alone.
 #[test]
-fn two_hosts_are_gone_through_in_their_order() {
+fn two_jump_hosts_are_used_in_order() {
     let stage = stage();
     let Some(outer) = Sshd::start(&stage, "outer", "") else {
         return;
