@@ -162,7 +162,7 @@ fn mutate(random: &mut Random, files: &[(String, Vec<u8>)]) -> Vec<u8> {
 
 /// Proves `panic` in docs/faults.md.
 #[test]
-fn the_corpus_passes() {
+fn corpus_passes() {
     for &(name, target) in TARGETS {
         for (file, input) in corpus(name) {
             run(name, target, &file, &input);

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_shown_as_it_is_typed() {
+    fn command_is_shown_as_typed() {
         assert_eq!(
             show(&command(
                 "/usr/bin/git",
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_nowhere_is_not_found() {
+    fn missing_program_is_not_found() {
         assert_eq!(find("landline-no-such-program"), None);
     }
 }

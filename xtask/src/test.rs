@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_advice_names_programs_and_packages() {
+    fn advice_names_programs_and_packages() {
         let text = advice(
             &NEEDS
                 .iter()

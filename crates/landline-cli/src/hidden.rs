@@ -43,7 +43,7 @@ mod tests {
     use crate::test_context::TestContext;
 
     #[test]
-    fn words_that_do_not_fit_are_left_to_the_parser() {
+    fn other_words_are_left_to_the_parser() {
         let test = TestContext::new();
         for words in [
             &["landline"][..],

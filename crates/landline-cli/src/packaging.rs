@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn completions_ask_for_machines_and_hold_no_mark() {
+    fn completions_ask_for_machines() {
         let scripts = completions();
         for name in ["landline.bash", "_landline", "landline.fish"] {
             let script = text_of(&scripts, name);

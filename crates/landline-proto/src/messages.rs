@@ -298,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_error_text_is_cut_between_characters() {
+    fn long_error_text_is_cut_between_characters() {
         let error = ErrorMessage::new(ErrorCode::Io, "é".repeat(1000));
         assert_eq!(error.message.len(), 1024);
         let error = ErrorMessage::new(ErrorCode::Io, format!("x{}", "é".repeat(1000)));
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_does_not_show_in_debug_output() {
+    fn token_is_hidden_in_debug_output() {
         let token = Token::parse("000102030405060708090a0b0c0d0e0f").unwrap();
         assert!(!format!("{token:?}").contains("0102"));
         assert_eq!(token.reveal(), "000102030405060708090a0b0c0d0e0f");

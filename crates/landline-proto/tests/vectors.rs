@@ -103,7 +103,7 @@ fn frames(pieces: &[&[u8]], limit: u32, done: &mut Vec<Vec<u8>>) -> Result<bool,
 }
 
 #[test]
-fn frames_are_those_of_the_vectors() {
+fn frames_match_vectors() {
     for case in cases(include_str!("../../../docs/vectors/frames.json"), "cases") {
         let limit = u32::try_from(case["limit"].as_u64().unwrap()).unwrap();
         let stream = bytes(&case["input"]);
@@ -141,7 +141,7 @@ fn size_of(header: &Header) -> Value {
 }
 
 #[test]
-fn headers_are_those_of_the_vectors() {
+fn headers_match_vectors() {
     for case in cases(include_str!("../../../docs/vectors/headers.json"), "cases") {
         let found = match Header::decode(&bytes(&case["input"])) {
             Ok(header) => json!({"type": header.kind(), "size": size_of(&header), "error": null}),
@@ -196,7 +196,7 @@ fn expected_event(event: &Value) -> (String, Vec<u8>) {
 }
 
 #[test]
-fn messages_are_those_of_the_vectors() {
+fn messages_match_vectors() {
     for case in cases(include_str!("../../../docs/vectors/messages.json"), "cases") {
         let limits = match case["limits"].as_str() {
             Some("login") => Limits::LOGIN,
@@ -257,7 +257,7 @@ fn messages_are_those_of_the_vectors() {
 }
 
 #[test]
-fn transcripts_are_those_of_the_vectors() {
+fn transcripts_match_vectors() {
     for case in cases(
         include_str!("../../../docs/vectors/transcript.json"),
         "cases",

@@ -100,7 +100,7 @@ fn activity(n: u32) -> Activity {
 }
 
 #[test]
-fn a_log_is_whole_over_many_files_and_openings() {
+fn log_verifies_across_files_and_restarts() {
     let place = Place::filled(20);
     let (audit, problem) = place.open(1000);
     assert_eq!(problem, None);
@@ -116,7 +116,7 @@ fn a_log_is_whole_over_many_files_and_openings() {
 
 /// Proves `audit-tampering` in docs/faults.md.
 #[test]
-fn a_byte_changed_anywhere_is_found() {
+fn changed_byte_is_found() {
     let place = Place::filled(8);
     for (name, bytes) in place.files() {
         for at in 0..bytes.len() {
@@ -144,7 +144,7 @@ fn a_byte_changed_anywhere_is_found() {
 
 /// Proves `audit-tampering` in docs/faults.md.
 #[test]
-fn a_cut_anywhere_is_found() {
+fn truncation_is_found() {
     let place = Place::filled(8);
     let files = place.files();
     for (name, bytes) in &files {
@@ -176,7 +176,7 @@ fn a_cut_anywhere_is_found() {
 
 /// Proves `audit-tampering` in docs/faults.md.
 #[test]
-fn lines_that_were_moved_doubled_or_taken_out_are_found() {
+fn moved_repeated_and_missing_lines_are_found() {
     let place = Place::filled(12);
     for (name, bytes) in place.files() {
         let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
@@ -213,7 +213,7 @@ fn lines_that_were_moved_doubled_or_taken_out_are_found() {
 /// A server that continues a changed log does not repair it.
 /// Proves `audit-tampering` in docs/faults.md.
 #[test]
-fn what_is_wrong_stays_wrong_when_the_log_goes_on() {
+fn violation_remains_after_further_lines() {
     type Harm<'a> = &'a dyn Fn(&Place);
     let newest = |place: &Place| place.files().into_iter().next_back().unwrap();
     let harms: [(&str, Harm<'_>); 5] = [
@@ -261,7 +261,7 @@ fn what_is_wrong_stays_wrong_when_the_log_goes_on() {
 
 /// As after kill -9: whole lines or half a line behind the head are nobody's fault.
 #[test]
-fn a_line_that_was_being_written_is_taken_back() {
+fn partial_line_is_removed() {
     let place = Place::filled(3);
     let (name, bytes) = place.files().into_iter().next_back().unwrap();
     let last = place.report().head;
@@ -287,7 +287,7 @@ fn a_line_that_was_being_written_is_taken_back() {
 
 /// Proves `audit-growth` in docs/faults.md.
 #[test]
-fn old_files_are_removed_and_the_cut_is_recorded() {
+fn removal_of_old_files_is_recorded() {
     let place = Place::new();
     let options = AuditOptions {
         file_bytes_max: 2000,
@@ -324,7 +324,7 @@ fn old_files_are_removed_and_the_cut_is_recorded() {
 
 /// Proves `audit-growth` in docs/faults.md.
 #[test]
-fn user_who_has_used_up_the_day_is_refused() {
+fn user_beyond_daily_budget_is_refused() {
     let place = Place::new();
     let options = AuditOptions {
         user_day_bytes_max: 5000,
@@ -361,7 +361,7 @@ fn user_who_has_used_up_the_day_is_refused() {
 }
 
 #[test]
-fn activities_are_published_once_they_are_in_the_log() {
+fn activity_is_published_after_it_is_logged() {
     let place = Place::new();
     let (audit, _) = place.open(2000);
     let mut records = audit.subscribe();
@@ -389,7 +389,7 @@ fn activities_are_published_once_they_are_in_the_log() {
 }
 
 #[test]
-fn without_its_files_nothing_is_recorded() {
+fn damaged_files_stop_recording() {
     let place = Place::new();
     let (audit, _) = place.open(1 << 20);
     audit
@@ -443,7 +443,7 @@ fn lines(place: &Place) -> Vec<(LogLine, String)> {
 }
 
 #[test]
-fn a_flood_is_counted() {
+fn flood_is_counted() {
     let place = Place::new();
     let (audit, _) = place.open(1 << 20);
     for port in 0..5000 {
@@ -488,7 +488,7 @@ fn awkward() -> impl Strategy<Value = String> {
 proptest! {
     /// Proves `log-injection` in docs/faults.md.
     #[test]
-    fn every_activity_is_one_line_that_says_the_same(text in awkward(), code in awkward(), path in any::<Vec<u8>>()) {
+    fn activity_round_trips_as_one_line(text in awkward(), code in awkward(), path in any::<Vec<u8>>()) {
         let peer = "[2001:db8::1]:7".parse().unwrap();
         let user: UserName = "alice".parse().unwrap();
         let failed = Activity::Failed { user: user.clone(), session: code.clone(), code: code.clone(), message: text.clone() };
@@ -518,7 +518,7 @@ proptest! {
     }
 
     #[test]
-    fn rubbish_is_no_line(bytes in any::<Vec<u8>>()) {
+    fn malformed_line_is_rejected(bytes in any::<Vec<u8>>()) {
         prop_assert!(LogLine::parse(&bytes).is_err());
         let mut verifier = ChainVerifier::new(None);
         verifier.start_file("f", 1);

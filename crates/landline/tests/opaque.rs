@@ -162,7 +162,7 @@ impl There {
 }
 
 #[test]
-fn the_independent_opaque_gives_the_vectors_of_the_rfcs() {
+fn independent_opaque_matches_rfc_vectors() {
     Opaque::self_test();
 }
 
@@ -178,7 +178,7 @@ fn headers(mut flight: &[u8]) -> Vec<Value> {
 }
 
 #[test]
-fn either_side_says_and_binds_what_the_document_does() {
+fn messages_and_binding_match_document() {
     let file: Value =
         serde_json::from_str(include_str!("../../../docs/vectors/transcript.json")).unwrap();
     let case = file["cases"]
@@ -261,7 +261,7 @@ fn either_side_says_and_binds_what_the_document_does() {
 }
 
 #[test]
-fn a_password_set_at_an_independent_server_logs_in_there_and_nothing_else_does() {
+fn only_registered_password_logs_in() {
     let Some(mut there) = There::new() else {
         return;
     };
@@ -338,7 +338,7 @@ fn a_password_set_at_an_independent_server_logs_in_there_and_nothing_else_does()
 }
 
 #[test]
-fn a_last_message_fits_one_login_whole() {
+fn last_message_fits_only_its_login() {
     let Some(mut there) = There::new() else {
         return;
     };
@@ -358,7 +358,7 @@ fn a_last_message_fits_one_login_whole() {
 
 /// Also where what stands there instead is of the right form: the field of another login.
 #[test]
-fn an_answer_changed_in_any_field_does_not_open() {
+fn altered_answer_does_not_open() {
     let Some(mut there) = There::new() else {
         return;
     };
@@ -381,7 +381,7 @@ fn an_answer_changed_in_any_field_does_not_open() {
 
 /// RFC 9807 section 10.7: whatever is no element, and the identity, wherever a server may put one.
 #[test]
-fn our_client_takes_no_element_that_is_none() {
+fn client_rejects_invalid_element() {
     let Some(mut there) = There::new() else {
         return;
     };

@@ -34,7 +34,7 @@ fn is_owner(file: &RightsFile, user: &UserName) -> bool {
 }
 
 #[test]
-fn the_owner_gets_the_first_rights_once_and_comments_stay() {
+fn owner_gets_initial_rights_once() {
     let stage = Stage::new("unused");
     let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
     let path = stage.path("server/rights.toml");
@@ -103,7 +103,7 @@ fn the_owner_gets_the_first_rights_once_and_comments_stay() {
 /// A file that could not be read any more would keep every right in force.
 /// Proves `rights-fail-open` in docs/faults.md.
 #[test]
-fn rights_file_never_grows_beyond_what_is_read() {
+fn rights_file_stays_below_read_limit() {
     let stage = Stage::new("unused");
     let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
     let file = served(&folder, Some(&user("alice"))).unwrap();
@@ -134,7 +134,7 @@ fn rights_file_never_grows_beyond_what_is_read() {
 }
 
 #[test]
-fn an_earlier_releases_owner_keeps_the_home() {
+fn owner_of_earlier_release_keeps_home() {
     let stage = Stage::new("unused");
     let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
     let file = served(&folder, Some(&user("alice"))).unwrap();
@@ -143,7 +143,7 @@ fn an_earlier_releases_owner_keeps_the_home() {
 
 /// Proves `rights-fail-open` in docs/faults.md.
 #[test]
-fn a_broken_file_keeps_the_rules_and_says_where() {
+fn broken_file_keeps_earlier_rules() {
     let stage = Stage::new("unused");
     let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
     let path = stage.path("server/rights.toml");
@@ -215,7 +215,7 @@ fn loaded(stage: &Stage) -> Vec<String> {
 /// A change of the rights is in the log before it is in force.
 /// Proves `audit-loss` in docs/faults.md.
 #[test]
-fn no_rules_come_into_force_that_are_not_in_the_log() {
+fn rules_apply_only_after_they_are_logged() {
     let stage = Stage::new("unused");
     let folder = Arc::new(PrivateFolder::open_or_create(&stage.path("server")).unwrap());
     let (audit, _) = Audit::open(&folder, &AuditOptions::default()).unwrap();
@@ -289,7 +289,7 @@ fn no_rules_come_into_force_that_are_not_in_the_log() {
 /// Paths of the file are told apart by what is on the disk, not by what they are called.
 /// Proves `link-in-path` in docs/faults.md.
 #[test]
-fn the_nearest_folder_counts_whatever_link_leads_there() {
+fn nearest_grant_decides_behind_links() {
     let stage = Stage::new("unused");
     let outside = stage.path("outside");
     for folder in [
@@ -437,7 +437,7 @@ fn use_folder(root: &Root, grants: &[Grant], is_soak: bool) -> (u32, u32) {
 /// Proves `link-swap-race` in docs/faults.md.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_folder_swapped_for_a_link_never_leads_out() {
+fn folder_swapped_for_link_is_not_followed() {
     use std::sync::atomic::AtomicBool;
 
     use testkit::Census;

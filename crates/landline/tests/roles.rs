@@ -226,7 +226,7 @@ fn every_role_acts_on_lower_roles_only() {
 
 /// Proves `role-escalation` in docs/faults.md.
 #[test]
-fn nobody_makes_an_account_above_themselves() {
+fn admin_cannot_create_account_above_own() {
     let rights = "
 [users.owner]
 role = \"owner\"
@@ -292,7 +292,7 @@ files = [\"rw:~\"]
 /// An admin cannot make an invite for a name that has more rights already.
 /// Proves `role-escalation` in docs/faults.md.
 #[test]
-fn invite_for_a_name_with_more_rights_is_denied() {
+fn invite_for_name_with_more_rights_is_denied() {
     let rights = "
 [users.admin]
 role = \"admin\"
@@ -340,7 +340,7 @@ fn may_give(stage: &Stage, root: &Root, own: &str, wanted: &str) -> bool {
 
 /// Proves `role-escalation` in docs/faults.md.
 #[test]
-fn nobody_gives_a_folder_that_they_do_not_have() {
+fn admin_cannot_give_folder_beyond_own() {
     let (stage, root) = stage_with_folders();
     for (own, wanted, is_allowed) in [
         ("", "", true),
@@ -380,7 +380,7 @@ fn nobody_gives_a_folder_that_they_do_not_have() {
 
 /// Proves `role-escalation` in docs/faults.md.
 #[test]
-fn nobody_gives_a_word_quota_or_role_that_they_do_not_have() {
+fn admin_cannot_give_word_quota_or_role_beyond_own() {
     let (stage, root) = stage_with_folders();
     for (own, wanted, is_allowed) in [
         ("", "chat = true", false),

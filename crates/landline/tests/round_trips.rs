@@ -28,7 +28,7 @@ use testkit::{
 
 /// TCP's own handshake is the first of the three; it is not on this link.
 #[tokio::test]
-async fn the_first_answer_comes_after_three_round_trips() {
+async fn first_answer_takes_three_round_trips() {
     let stage = Stage::new("unused");
     let options = ServerOptions {
         state: stage.path("server"),

@@ -116,7 +116,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn body_of_one_mebibyte_arrives_and_a_longer_one_is_refused() {
+async fn body_above_one_mebibyte_is_refused() {
     let served = serve().await;
     for (length, is_taken) in [
         (dummy::BODY_BYTES_MAX, true),
@@ -229,7 +229,7 @@ async fn lost_connection_cancels_blocking_work() {
 
 /// Many channels of one session at a time, by one login.
 #[tokio::test(flavor = "multi_thread")]
-async fn channels_of_a_session_are_used_at_the_same_time() {
+async fn channels_of_session_run_in_parallel() {
     let served = serve().await;
     let mut channels = Vec::new();
     for _ in 0..5 {

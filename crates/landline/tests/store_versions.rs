@@ -15,7 +15,7 @@ fn name(text: &str) -> UserName {
 
 /// Proves `release-mix` in docs/faults.md.
 #[test]
-fn a_store_of_a_later_release_is_refused_and_left_as_it_is() {
+fn store_of_later_release_is_refused_unchanged() {
     let folder = testkit::Stage::new("unused");
     let path = folder.path("new.sqlite");
     Connection::open(&path)
@@ -29,7 +29,7 @@ fn a_store_of_a_later_release_is_refused_and_left_as_it_is() {
 
 /// Proves `release-mix` in docs/faults.md.
 #[test]
-fn damaged_store_is_refused_and_left_as_it_is() {
+fn damaged_store_is_refused_unchanged() {
     let folder = testkit::Stage::new("unused");
     let path = folder.path("damaged.sqlite");
     drop(Store::open(&path).unwrap());
@@ -44,7 +44,7 @@ fn damaged_store_is_refused_and_left_as_it_is() {
 /// from deleting its log (fcntl(2)).
 #[cfg(target_os = "linux")]
 #[test]
-fn a_second_handle_takes_no_locks_from_the_first() {
+fn second_handle_keeps_locks_of_first() {
     use std::os::unix::fs::MetadataExt;
     let stage = testkit::Stage::new("unused");
     let path = stage.path("store");

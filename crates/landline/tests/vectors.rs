@@ -95,7 +95,7 @@ fn load(
 
 /// Proves `wrong-key` in docs/faults.md.
 #[test]
-fn signatures_verify_and_fail_as_in_the_vectors() {
+fn signatures_verify_as_in_vectors() {
     let (file, cases) = vectors();
     let line = file["key"].as_str().unwrap();
     let key = PublicKey::parse(line).expect("the key of the vectors");
@@ -113,7 +113,7 @@ fn signatures_verify_and_fail_as_in_the_vectors() {
 }
 
 #[test]
-fn our_signatures_are_those_of_the_vectors() {
+fn signatures_match_vectors() {
     let (file, cases) = vectors();
     let plain = include_bytes!("../../../docs/vectors/test_ed25519");
     let locked = include_bytes!("../../../docs/vectors/test_ed25519_encrypted");
@@ -142,7 +142,7 @@ fn our_signatures_are_those_of_the_vectors() {
 }
 
 #[test]
-fn another_passphrase_opens_nothing() {
+fn wrong_passphrase_is_rejected() {
     let locked = include_bytes!("../../../docs/vectors/test_ed25519_encrypted");
     assert!(matches!(
         load("refused", locked, || Some("wrong horse")),
@@ -151,7 +151,7 @@ fn another_passphrase_opens_nothing() {
 }
 
 #[test]
-fn secrets_prove_what_the_vectors_say() {
+fn secret_proofs_match_vectors() {
     let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/secret.json"))
         .expect("secret.json");
     let cases = file["cases"].as_array().unwrap();
@@ -286,7 +286,7 @@ fn documented_conversation_logs_in() {
 /// Keys of every other type: what is good, and what is bad in one way each.
 /// Proves `wrong-key` in docs/faults.md.
 #[test]
-fn keys_of_every_type_verify_and_fail_as_in_the_vectors() {
+fn key_types_verify_as_in_vectors() {
     let file: Value =
         serde_json::from_str(include_str!("../../../docs/vectors/keys.json")).expect("keys.json");
     let text = |value: &Value| value.as_str().expect("a string").to_owned();
@@ -336,7 +336,7 @@ fn keys_of_every_type_verify_and_fail_as_in_the_vectors() {
 }
 
 #[test]
-fn tags_of_keys_are_those_of_the_vectors() {
+fn key_tags_match_vectors() {
     let file: Value =
         serde_json::from_str(include_str!("../../../docs/vectors/keys.json")).expect("keys.json");
     let tags = file["tags"].as_array().expect("a list");
@@ -351,7 +351,7 @@ fn tags_of_keys_are_those_of_the_vectors() {
 }
 
 #[test]
-fn attach_secrets_prove_what_the_vectors_say() {
+fn attach_proofs_match_vectors() {
     let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/attach.json"))
         .expect("attach.json");
     for case in file["cases"].as_array().unwrap() {

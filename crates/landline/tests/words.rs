@@ -97,7 +97,7 @@ async fn service_brings_the_right_that_it_needs() {
 
 /// Proves `rights-fail-open` in docs/faults.md.
 #[test]
-fn word_of_a_service_that_is_gone_is_a_mistake() {
+fn word_of_removed_service_is_rejected() {
     let stage = Stage::new("unused");
     drop(Server::open_with(&options(&stage), vec![Arc::new(DummyService::default())]).unwrap());
     let path = stage.path("server/server/rights.toml");

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_named_is_found() {
+    fn unnamed_folder_is_found() {
         let document = "crates/ has rewire/ and the docs and crates/a/src/store-old";
         assert_eq!(
             found(
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_itself_must_exist() {
+    fn missing_document_is_found() {
         let mut findings = Vec::new();
         check(&Tree::default(), &mut findings);
         assert_eq!(findings.len(), 1);

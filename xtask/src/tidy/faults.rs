@@ -219,7 +219,7 @@ mod tests {
     const CITING: &str = "/// Proves `half-file` in docs/faults.md.\n#[test]\nfn a() {}\n";
 
     #[test]
-    fn rows_and_tests_that_name_each_other_are_good() {
+    fn matching_rows_and_tests_pass() {
         let code = "/// Kills it. Proves `half-file`, `power` and\n/// `link` in docs/faults.md.\n\
                     #[cfg(unix)]\n#[test]\nfn a() {}\n\n/// Proves `link` in docs/faults.md.\n#[test]\nfn b() {}\n\
                     // docs/faults.md has `more` rows.\nfn c() {}";

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clean_tree_has_no_findings() {
+    fn clean_tree_has_no_findings() {
         let clean = tree(&[
             (
                 "ARCHITECTURE.md",
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_file_is_a_warning_and_then_an_error() {
+    fn long_file_is_a_warning_then_an_error() {
         for (lines, expected) in [
             (400, None),
             (401, Some(false)),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_prints_as_path_line_text() {
+    fn finding_prints_as_path_line_text() {
         assert_eq!(
             Finding::error("a.rs", 3, "bad: mend it".to_owned()).to_string(),
             "a.rs:3: bad: mend it"

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_file_does_not_define_is_found() {
+    fn undefined_name_is_found() {
         let code = "pub struct Frame;\nimpl Frame { pub async fn decode() { used(); } }\n// fn gone() {}\nconst LIMIT: u8 = 1;";
         let code = File {
             path: "crates/a/src/frame.rs".to_owned(),

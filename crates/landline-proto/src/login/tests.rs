@@ -99,7 +99,7 @@ fn in_pieces<T>(
 
 proptest! {
     #[test]
-    fn both_sides_reach_the_same_transcript_and_the_first_request(step in 1usize..600) {
+    fn both_sides_reach_the_same_transcript(step in 1usize..600) {
         let (mut server, mut client) = (server(), client(METHOD_INVITE));
         let greeting = server.poll_transmit().unwrap();
         let (event, _) = in_pieces(&greeting, step, |input| client.handle_input(input).unwrap());
@@ -132,7 +132,7 @@ proptest! {
 
     /// Proves `panic` in docs/faults.md.
     #[test]
-    fn a_login_machine_survives_garbage(bytes in proptest::collection::vec(any::<u8>(), 0..5000)) {
+    fn login_survives_garbage(bytes in proptest::collection::vec(any::<u8>(), 0..5000)) {
         let _ = server().handle_input(&mut &bytes[..]);
         let _ = client(METHOD_SSH_KEY).handle_input(&mut &bytes[..]);
     }
@@ -140,7 +140,7 @@ proptest! {
 
 /// Proves `slow-login` in docs/faults.md.
 #[test]
-fn the_deadline_does_not_move() {
+fn deadline_does_not_move() {
     let now = start();
     let mut server = ServerLogin::new(offer(), Nonce([2; 32]), now).unwrap();
     assert_eq!(server.poll_timeout(), now + Duration::from_secs(10));
@@ -184,7 +184,7 @@ fn other_messages_before_login_are_refused() {
 
 /// Proves `downgrade` in docs/faults.md.
 #[test]
-fn what_was_not_offered_is_refused_by_either_side() {
+fn unoffered_version_or_method_is_refused() {
     let mut only_keys = offer();
     only_keys.methods.truncate(1);
     let mut server = ServerLogin::new(only_keys, Nonce([2; 32]), start()).unwrap();
@@ -215,7 +215,7 @@ fn what_was_not_offered_is_refused_by_either_side() {
 }
 
 #[test]
-fn a_login_that_does_not_fit_is_refused_where_it_is_made() {
+fn oversized_login_is_rejected_by_client() {
     let error = client(METHOD_SSH_KEY)
         .login(proof(&"k".repeat(4096)), &mut Vec::new())
         .unwrap_err();
@@ -228,7 +228,7 @@ fn a_login_that_does_not_fit_is_refused_where_it_is_made() {
 /// The proof of an end-point is worth something on any connection to the server, and only where it
 /// says that it is one.
 #[test]
-fn the_transcript_holds_the_binding_that_the_login_names() {
+fn transcript_holds_binding_of_login() {
     let greeting = server().poll_transmit().unwrap();
     let mut client = client(METHOD_SECRET);
     client.handle_input(&mut &greeting[..]).unwrap();
@@ -259,7 +259,7 @@ fn the_transcript_holds_the_binding_that_the_login_names() {
 }
 
 #[test]
-fn a_login_needs_the_keys_of_its_method() {
+fn login_needs_fields_of_its_method() {
     let nonce = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     let login = |rest: &str| {
         let json =
@@ -314,7 +314,7 @@ fn a_login_needs_the_keys_of_its_method() {
 }
 
 #[test]
-fn keys_are_asked_about_once_and_the_deadline_is_extended_only_by_the_caller() {
+fn keys_are_offered_once_and_caller_extends_deadline() {
     let now = start();
     let (mut server, mut client) = (
         ServerLogin::new(offer(), Nonce([2; 32]), now).unwrap(),
@@ -368,7 +368,7 @@ fn keys_are_asked_about_once_and_the_deadline_is_extended_only_by_the_caller() {
 }
 
 #[test]
-fn neither_question_nor_word_is_taken_twice_or_late() {
+fn repeated_or_late_message_is_refused() {
     let (mut asks, mut signs) = (Vec::new(), Vec::new());
     client(METHOD_SSH_KEY)
         .ask(vec![KeyTag([1; 32])], &mut asks)
@@ -387,7 +387,7 @@ fn neither_question_nor_word_is_taken_twice_or_late() {
 }
 
 #[test]
-fn a_login_by_password_has_the_transcript_of_its_first_message() {
+fn password_login_transcript_covers_first_message() {
     let (mut server, mut client) = (server(), client(METHOD_PASSWORD));
     client
         .handle_input(&mut &server.poll_transmit().unwrap()[..])
@@ -431,7 +431,7 @@ fn a_login_by_password_has_the_transcript_of_its_first_message() {
 }
 
 #[test]
-fn a_login_by_password_is_the_one_that_was_begun() {
+fn password_login_must_match_its_first_message() {
     let begin = |user: &str, nonce: u8| {
         let mut flight = Vec::new();
         let user = user.parse().unwrap();
@@ -497,7 +497,7 @@ fn a_login_by_password_is_the_one_that_was_begun() {
 }
 
 #[test]
-fn a_key_that_was_not_asked_about_and_too_many_keys_are_violations() {
+fn unoffered_key_or_too_many_keys_are_rejected() {
     let (mut server, mut client) = (server(), client(METHOD_SSH_KEY));
     client
         .handle_input(&mut &server.poll_transmit().unwrap()[..])

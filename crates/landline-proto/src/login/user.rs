@@ -66,7 +66,7 @@ mod tests {
 
     /// Proves `option-injection` in docs/faults.md.
     #[test]
-    fn names_that_could_be_taken_for_something_else_are_refused() {
+    fn ambiguous_user_names_are_refused() {
         for good in ["a", "alice", "A.b_c-9", "9lives", &"x".repeat(64)] {
             assert!(good.parse::<UserName>().is_ok(), "{good}");
         }

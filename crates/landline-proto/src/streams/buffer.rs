@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_buffer_holds_no_memory() {
+    fn empty_buffer_holds_no_memory() {
         let mut buffer = Buffer::default();
         buffer.push(&[7; 100_000]);
         buffer.drop_front(100_000);

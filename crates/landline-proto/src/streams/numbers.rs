@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_number_is_the_last() {
+    fn highest_number_is_the_last() {
         let mut client = Numbers::new(Side::Client);
         assert!(client.accept(OFFSET_MAX));
         assert!(!client.accept(OFFSET_MAX) && !client.accept(OFFSET_MAX + 2));

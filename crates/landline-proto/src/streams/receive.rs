@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn content_beyond_the_credit_is_refused_by_its_header() {
+    fn content_beyond_credit_is_rejected_at_header() {
         let mut receiving = receiving();
         feed(&mut receiving, 65_000, false);
         let result = receiving.begin(65_000, 537, false);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn credit_counts_from_when_it_is_given_to_the_peer() {
+    fn credit_counts_once_it_is_sent() {
         let mut receiving = receiving();
         feed(&mut receiving, 65_536, false);
         receiving.consume(65_536, 0);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn content_of_a_wrong_size_or_offset_is_refused() {
+    fn content_of_wrong_size_or_offset_is_rejected() {
         let mut receiving = receiving();
         feed(&mut receiving, 10, false);
         assert_eq!(receiving.begin(10, 0, false), Err(StreamViolation::Empty));
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ack_is_due_after_half_a_window_or_all() {
+    fn ack_is_due_after_half_a_window() {
         let mut receiving = receiving();
         feed(&mut receiving, 65_536, false);
         assert!(!receiving.ack_due());
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_grows_only_if_nobody_but_the_sender_waits() {
+    fn window_grows_only_if_sender_is_blocked() {
         let mut receiving = receiving();
         feed(&mut receiving, 65_536, false);
         receiving.consume(65_536, u64::MAX);
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_stays_below_its_maximum_and_the_pool() {
+    fn window_stays_within_maximum_and_pool() {
         let mut receiving = receiving();
         for (free, expected) in [(10, W + 10), (0, W + 10), (u64::MAX, 2 * W + 20)] {
             feed(&mut receiving, 1, true);
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_stream_discards_and_gives_no_more_credit() {
+    fn stopped_stream_discards_without_credit() {
         let mut receiving = receiving();
         feed(&mut receiving, 1000, false);
         receiving.stop();
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_read_after_the_last_byte_and_stops_the_stream() {
+    fn end_is_read_after_the_last_byte() {
         let mut receiving = receiving();
         feed(&mut receiving, 5, false);
         receiving.end(5).unwrap();
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_comes_once_and_at_what_was_received() {
+    fn end_comes_once_at_received_length() {
         let mut receiving = receiving();
         feed(&mut receiving, 5, false);
         for offset in [0, 4, 6] {
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_channel_asks_for_the_first_byte_that_is_missing() {
+    fn new_channel_asks_for_first_missing_byte() {
         let mut receiving = receiving();
         feed(&mut receiving, 100, false);
         receiving.consume(30, 0);
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_said_again_on_a_new_channel_and_is_the_same() {
+    fn end_is_repeated_on_a_new_channel() {
         let mut receiving = receiving();
         feed(&mut receiving, 5, false);
         receiving.end(5).unwrap();
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_stream_says_so_on_a_new_channel() {
+    fn stop_is_repeated_on_a_new_channel() {
         let mut receiving = receiving();
         feed(&mut receiving, 50, false);
         receiving.consume(20, 0);

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn write_takes_no_more_than_the_credit() {
+    fn write_is_limited_by_credit() {
         let mut sending = sending();
         assert_eq!(sending.write(&[1; 100_000], u64::MAX), Some(65_536));
         assert_eq!(sending.write(&[1], u64::MAX), Some(0));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn write_is_limited_by_its_own_memory_whatever_the_credit() {
+    fn write_is_limited_by_own_memory() {
         let mut sending = sending();
         sending.ack(0, OFFSET_MAX).unwrap();
         assert_eq!(sending.write(&vec![1; 1_000_000], 10), Some(65_546));
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_cut_at_the_limit_and_the_end_comes_last() {
+    fn messages_are_limited_and_end_comes_last() {
         let mut sending = sending();
         sending.ack(0, 2 * W).unwrap();
         sending.write(&vec![1; 70_000], u64::MAX);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn blocked_is_said_once_for_each_time_the_credit_ran_out() {
+    fn blocked_is_sent_once_per_exhausted_credit() {
         let mut sending = sending();
         sending.write(&vec![1; 65_536], 0);
         assert!(matches!(
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledgement_out_of_range_is_refused() {
+    fn ack_out_of_range_is_rejected() {
         let mut sending = written(100);
         sending.next_turn();
         sending.ack(50, W).unwrap();
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn credit_is_never_taken_back_and_never_overflows() {
+    fn credit_never_shrinks_or_overflows() {
         let mut sending = written(100);
         sending.next_turn();
         for window in [0, W - 51, OFFSET_MAX - 49, u64::MAX] {
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn stop_drops_what_is_held_and_ends_at_what_was_sent() {
+    fn stop_drops_unsent_bytes() {
         let mut sending = written(1000);
         sending.next_turn();
         sending.ack(0, 2 * W).unwrap();
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_stream_goes_on_at_the_byte_that_the_receiver_names() {
+    fn resumed_stream_continues_at_requested_byte() {
         let mut sending = Sending::new(0, 4 * W);
         sending.write(b"0123456789", 0);
         sending.finish();
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_stream_obeys_the_new_credit_though_more_is_held() {
+    fn resumed_stream_obeys_new_credit() {
         let mut sending = written(60_000);
         sending.suspend();
         sending.resume(0, 0, 100).unwrap();
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_after_a_stop_is_the_same_on_every_channel() {
+    fn end_after_stop_is_the_same_on_every_channel() {
         let mut sending = written(10);
         sending.next_turn();
         sending.suspend();
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_cannot_be_resumed_where_it_never_was() {
+    fn resume_beyond_sent_bytes_is_rejected() {
         let mut sending = written(100);
         sending.next_turn();
         sending.ack(40, W).unwrap();

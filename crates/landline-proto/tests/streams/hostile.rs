@@ -158,7 +158,7 @@ fn apply(streams: &mut Streams, step: &Step) -> u64 {
 
 proptest! {
     #[test]
-    fn a_hostile_peer_causes_no_panic_and_no_growth(
+    fn hostile_peer_causes_no_panic_and_no_growth(
         steps in proptest::collection::vec(step(), 0..300),
     ) {
         let mut streams = Streams::new(Side::Client, POOL);

@@ -145,7 +145,7 @@ proptest! {
 
 /// Cuts a transfer at every byte in each direction, and resumes it.
 #[test]
-fn a_cut_at_any_byte_loses_and_doubles_nothing() {
+fn cut_at_any_byte_loses_and_repeats_nothing() {
     let transfer = || {
         let mut channel = Channel::new(0, Plan::Bytes(300));
         channel.set_control_every(CONTROL_EVERY);
@@ -167,7 +167,7 @@ fn a_cut_at_any_byte_loses_and_doubles_nothing() {
 
 /// After a cut only what the receiver lacks is sent again.
 #[test]
-fn a_resume_sends_again_only_what_is_missing() {
+fn resume_sends_only_missing_bytes() {
     let mut channel = Channel::new(0, Plan::Bytes(60_000));
     channel.write(0, 0, 60_000);
     while channel.transmit(0) {}

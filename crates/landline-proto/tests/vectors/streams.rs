@@ -137,7 +137,7 @@ fn expected_content(setup: &Value, events: &[Value]) -> Vec<u8> {
 }
 
 #[test]
-fn streams_are_those_of_the_vectors() {
+fn streams_match_vectors() {
     for case in cases(
         include_str!("../../../../docs/vectors/streams.json"),
         "cases",

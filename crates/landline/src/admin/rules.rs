@@ -274,7 +274,7 @@ mod tests {
     /// Every role × own and every other role × every request.
     /// Proves `role-escalation` in docs/faults.md.
     #[test]
-    fn every_cell_of_the_table_is_as_expected() {
+    fn every_cell_of_the_table_matches() {
         assert_eq!(RULES.len(), EXPECTED.len());
         for (request, rows) in EXPECTED {
             let rule = Rule::of(request).expect(request);

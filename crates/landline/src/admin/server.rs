@@ -294,7 +294,7 @@ mod tests {
 
     /// What the log says is what is done, whatever begins while it is written.
     #[tokio::test]
-    async fn only_the_sessions_that_the_log_names_are_ended() {
+    async fn only_logged_sessions_are_ended() {
         let stage = testkit::Stage::new("unused");
         let (service, account) = service_and_account(&stage);
         let named = begun(&service.sessions, "bob", "2");

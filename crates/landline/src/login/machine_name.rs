@@ -78,7 +78,7 @@ mod tests {
 
     /// Proves `option-injection` in docs/faults.md.
     #[test]
-    fn names_that_could_be_an_address_or_option_are_refused() {
+    fn machine_names_like_addresses_or_options_are_refused() {
         for good in ["a", "nas", "NAS-2.home_1", "9", &"x".repeat(63)] {
             assert!(good.parse::<MachineName>().is_ok(), "{good}");
         }

@@ -51,7 +51,7 @@ fn words(text: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn rights_are_described_as_the_file_could_state_them() {
+fn described_rights_parse_as_rights() {
     let rights = parse(EXAMPLE).unwrap();
     let describe = |rights: &Rights, name: &str| rights.of(&user(name)).unwrap().describe();
     let alice = describe(&rights, "alice");
@@ -245,7 +245,7 @@ const MISTAKES: &[(&str, usize, usize, &str)] = &[
 ];
 
 #[test]
-fn a_mistake_is_found_where_it_is() {
+fn mistake_is_reported_at_its_place() {
     for &(text, line, column, said) in MISTAKES {
         let error = parse(text).expect_err(text);
         assert!(error.problem.contains(said), "{text:?}: {error}");
@@ -275,7 +275,7 @@ fn fits(pattern: &[u8], word: &[u8]) -> bool {
 
 /// Proves `name-case` in docs/faults.md.
 #[test]
-fn names_that_differ_in_case_are_one_user_s() {
+fn rights_ignore_case_of_user_names() {
     let rights = parse("[users.Alice]\nrole = \"owner\"\n").unwrap();
     assert_eq!(rights.role(&user("alice")), Role::Owner);
     assert_eq!(rights.role(&user("ALICE")), Role::Owner);
@@ -308,7 +308,7 @@ fn words_come_from_services() {
 }
 
 #[test]
-fn home_is_what_a_path_is_meant_from() {
+fn paths_are_relative_to_home() {
     let rights = parse(
         r#"
 [users.owner]
@@ -395,7 +395,7 @@ fn parsing_takes_linear_time() {
 
 proptest! {
     #[test]
-    fn any_text_is_read_or_refused_with_a_place_in_it(text in "\\PC*", tail in "[a-z.\\[\\]\"=, \n*:~/]{0,60}") {
+    fn any_text_parses_or_fails_with_a_place(text in "\\PC*", tail in "[a-z.\\[\\]\"=, \n*:~/]{0,60}") {
         for text in [text.clone(), tail.clone(), format!("[users.a]\n{tail}"), format!("[users.a]\nexec = [[{tail}]]")] {
             if let Err(error) = parse(&text) {
                 prop_assert!(error.line <= text.matches('\n').count() + 1, "{error}");
@@ -405,7 +405,7 @@ proptest! {
     }
 
     #[test]
-    fn a_word_fits_just_as_it_is_told(pattern in "[ab*\\\\]{0,8}", word in "[ab*\\\\]{0,8}") {
+    fn pattern_matches_like_reference(pattern in "[ab*\\\\]{0,8}", word in "[ab*\\\\]{0,8}") {
         let Ok(compiled) = Pattern::new(&["x", &pattern], 1) else { return Ok(()) };
         let is_literal = pattern == "...";
         prop_assert!(!is_literal);
@@ -414,7 +414,7 @@ proptest! {
     }
 
     #[test]
-    fn further_words_come_only_behind_those_that_are_named(more in prop::collection::vec("[a-z. *]{0,4}", 0..4)) {
+    fn further_words_follow_only_named_ones(more in prop::collection::vec("[a-z. *]{0,4}", 0..4)) {
         let open = Pattern::new(&["git", "log", "..."], 1).unwrap();
         let given = |first: &[&str]| first.iter().map(|word| (*word).to_owned()).chain(more.clone()).collect::<Vec<_>>();
         prop_assert!(open.matches(&given(&["git", "log"])));

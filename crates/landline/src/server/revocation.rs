@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn key_that_expires_ends_sessions_and_no_later_than_that() {
+    async fn expired_key_ends_sessions_in_time() {
         let mut watched = watched();
         let expires = unix_now() + 2;
         let moment = time::OffsetDateTime::from_unix_timestamp(expires).unwrap();

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_goes_with_its_account_and_is_not_seen_while_that_is_disabled() {
+    fn password_of_disabled_or_removed_account_is_hidden() {
         let store = store();
         let alice = user("alice");
         assert!(matches!(
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_setup_is_made_once() {
+    fn setup_is_created_once() {
         let store = store();
         let made = store
             .password_setup(|| Zeroizing::new(vec![1; 128]))
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_sources_are_known() {
+    fn latest_sources_are_known() {
         let store = store();
         let alice = user("alice");
         store.note_source(&alice, "192.0.2.1").unwrap();

@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_its_user_s_for_its_binding_until_it_is_removed() {
+    fn secret_is_valid_for_user_and_binding_until_removed() {
         let store = Store::open(Path::new(":memory:")).unwrap();
         let [alice, bob]: [UserName; 2] = ["alice", "bob"].map(|name| name.parse().unwrap());
         let (exporter, end_point) = (BindingType::TlsExporter, BindingType::TlsServerEndPoint);

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn who_starts_the_server() {
+    fn manager_depends_on_the_host() {
         let mut host = host("Linux", "x86_64");
         assert_eq!(host.manager(None).unwrap(), Manager::None);
         assert_eq!(host.manager(Some("bob")).unwrap_err().status, 2);

@@ -217,7 +217,7 @@ mod tests {
 
     /// Proves `shell-quoting` in docs/faults.md.
     #[test]
-    fn a_word_stays_a_word() {
+    fn quoted_word_stays_one_word() {
         for word in [
             "", "a b", "it's", "$(id)", "`id`", "a\nb", "\\", "'; id; '", "-n", "*",
         ] {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_from_what_a_login_says() {
+    fn answers_are_told_from_login_output() {
         let text = "Welcome!\nlandline:user 1\nlandline:userx 2\n landline:user 3\nlandline:user\nlandline:user 4 5\n";
         let answers = Answers(Zeroizing::new(text.to_owned()));
         assert_eq!(answers.all("user").collect::<Vec<_>>(), ["1", "4 5"]);

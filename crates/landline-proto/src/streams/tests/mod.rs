@@ -96,7 +96,7 @@ fn control_messages_go_before_everything_else() {
 }
 
 #[test]
-fn an_unread_stream_delays_nothing() {
+fn unread_stream_delays_nothing() {
     let (mut client, mut server) = pair();
     while client.write(1, &[1; 50_000]) != Some(0) {}
     pump(&mut client, &mut server);
@@ -137,7 +137,7 @@ fn streams_take_turns() {
 }
 
 #[test]
-fn a_stream_is_forgotten_after_all_last_words() {
+fn stream_is_forgotten_after_both_ends() {
     let (mut client, mut server) = pair();
     client.write(0, b"abc");
     client.finish(0);
@@ -162,7 +162,7 @@ fn a_stream_is_forgotten_after_all_last_words() {
 }
 
 #[test]
-fn a_peer_that_reads_no_more_is_sent_no_more() {
+fn peer_that_stops_reading_is_sent_nothing() {
     let (mut client, mut server) = pair();
     client.write(1, &[1; 1000]);
     pump(&mut client, &mut server);
@@ -201,7 +201,7 @@ fn opened_streams_carry_content_before_the_peer_answers() {
 }
 
 #[test]
-fn each_side_opens_only_so_many_streams() {
+fn open_streams_are_limited_per_side() {
     let (mut client, mut server) = pair();
     for _ in 0..STREAMS_OPENED_MAX {
         let stream = client.open(&PLAIN).unwrap();
@@ -221,7 +221,7 @@ fn each_side_opens_only_so_many_streams() {
 }
 
 #[test]
-fn a_number_that_is_not_the_peers_is_refused() {
+fn number_of_wrong_side_is_rejected() {
     let (mut client, mut server) = pair();
     for stream in [0, 2, 3, 7] {
         let error = server.accept(stream, &PLAIN).unwrap_err();
@@ -233,7 +233,7 @@ fn a_number_that_is_not_the_peers_is_refused() {
 }
 
 #[test]
-fn the_window_start_is_given_at_once() {
+fn initial_window_is_granted_at_once() {
     let mut client = Streams::new(Side::Client, POOL);
     client.add(1, &StreamOptions::RECEIVE);
     let mut bytes = Vec::new();
@@ -264,7 +264,7 @@ fn windows_of_all_streams_share_the_pool() {
 }
 
 #[test]
-fn a_sender_holds_no_more_than_its_pool() {
+fn sender_holds_at_most_its_pool() {
     let mut server = Streams::new(Side::Server, STREAM_WINDOW_INITIAL);
     for stream in 0..3 {
         server.add(stream, &StreamOptions::SEND);
@@ -282,7 +282,7 @@ fn a_sender_holds_no_more_than_its_pool() {
 }
 
 #[test]
-fn the_window_grows_under_a_reader_that_keeps_up() {
+fn window_grows_for_a_fast_reader() {
     let (mut client, mut server) = pair();
     let mut sizes = Vec::new();
     for _ in 0..6 {
@@ -343,7 +343,7 @@ fn only_bytes_has_a_body() {
 }
 
 #[test]
-fn content_that_is_given_up_ends_the_channel() {
+fn aborted_content_ends_the_channel() {
     let (mut client, _) = pair();
     let bytes = Bytes {
         stream: 0,

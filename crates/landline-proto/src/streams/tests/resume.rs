@@ -20,7 +20,7 @@ fn nothing_is_sent_about_streams_before_the_peers_resume() {
 }
 
 #[test]
-fn messages_before_a_resume_that_is_due_are_refused() {
+fn messages_before_a_due_resume_are_rejected() {
     let (mut client, mut server) = pair();
     client.write(0, b"abc");
     let mut bytes = Vec::new();
@@ -33,7 +33,7 @@ fn messages_before_a_resume_that_is_due_are_refused() {
 }
 
 #[test]
-fn a_resume_comes_only_once_and_only_where_it_is_due() {
+fn unexpected_resume_is_rejected() {
     let (mut client, mut server) = pair();
     let list = message(
         &Resume {
@@ -49,7 +49,7 @@ fn a_resume_comes_only_once_and_only_where_it_is_due() {
 }
 
 #[test]
-fn the_last_words_that_were_lost_are_said_again() {
+fn lost_end_messages_are_repeated() {
     let (mut client, mut server) = pair();
     client.write(0, b"abc");
     pump(&mut client, &mut server);
@@ -79,7 +79,7 @@ fn the_last_words_that_were_lost_are_said_again() {
 }
 
 #[test]
-fn a_stream_that_one_side_no_longer_knows_is_gone() {
+fn stream_unknown_to_one_side_is_gone() {
     let (mut client, mut server) = pair();
     let lost = client.open(&PLAIN).unwrap();
     for side in [&mut client, &mut server] {
@@ -108,7 +108,7 @@ fn a_stream_that_one_side_no_longer_knows_is_gone() {
 }
 
 #[test]
-fn a_new_process_goes_on_where_the_service_says() {
+fn new_process_resumes_where_service_says() {
     let (mut client, mut server) = pair();
     client.write(0, b"0123456789");
     server.write(1, b"abcdef");
@@ -139,7 +139,7 @@ fn a_new_process_goes_on_where_the_service_says() {
 }
 
 #[test]
-fn a_resume_that_cannot_be_is_refused() {
+fn impossible_resume_is_rejected() {
     let entry = |stream, offset, window, from| ResumeEntry {
         stream,
         offset,
@@ -175,7 +175,7 @@ fn a_resume_that_cannot_be_is_refused() {
 }
 
 #[test]
-fn the_longest_resume_fits_into_a_header() {
+fn longest_resume_fits_into_a_header() {
     let mut client = Streams::new(Side::Client, 0);
     let far = StreamOptions {
         receive_from: Some(OFFSET_MAX - 10 * STREAM_WINDOW_INITIAL),
