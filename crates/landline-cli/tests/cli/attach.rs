@@ -1,4 +1,4 @@
-//! Further connections of a session.
+//! Attaching further connections to a session.
 
 use landline::{keys::SecretKey, proto::messages::AttachSecret};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use testkit::{RawClient, ServerProcess, Stage, wait_for};
 
 use crate::{login::client_key, shared_secret, stage};
 
-/// A first connection that was logged in by key and asked for an attach secret.
+/// The first connection of a session, logged in by key, with an attach secret.
 struct First {
     client: RawClient,
     session: String,
@@ -19,7 +19,7 @@ fn greeted(server: &ServerProcess) -> RawClient {
     client
 }
 
-/// Logs in with this header, and asks for an attach secret.
+/// Logs in with this header and requests an attach secret.
 fn first(mut client: RawClient, mut login: Value) -> First {
     login["attach"] = true.into();
     client.send_json(&login).unwrap();
@@ -41,7 +41,7 @@ fn by_key(stage: &Stage, server: &ServerProcess) -> First {
     first(client, login)
 }
 
-/// What the server answers to this login: a welcome, or the whole error.
+/// Returns the server's answer to a login: the welcome or the whole error.
 fn answer(client: &mut RawClient, login: &Value) -> Value {
     client.send_json(login).unwrap();
     client.header().unwrap().expect("an answer").read().unwrap()
@@ -72,7 +72,11 @@ fn session_ends_with_last_connection() {
         (&json!("welcome"), &json!(session)),
         "{welcome}"
     );
-    assert_eq!(welcome.get("attach"), None, "the secret is given once");
+    assert_eq!(
+        welcome.get("attach"),
+        None,
+        "an attached connection gets no secret"
+    );
     assert_eq!(server.event("attached")["session"], session);
     ping(&mut one);
     ping(&mut two);
@@ -89,7 +93,7 @@ fn session_ends_with_last_connection() {
         assert!(last.header().unwrap().is_none());
     }
     loop {
-        // The one with which the client joined was another session.
+        // The connection of the join belonged to another session.
         if server.event("logout")["session"] == session {
             break;
         }
@@ -99,7 +103,7 @@ fn session_ends_with_last_connection() {
     assert_eq!(answer(&mut late, &login)["code"], "login-refused");
 }
 
-/// Whatever is wrong, the answer is the same to the byte.
+/// The client gets the same answer, to the byte, whatever is wrong.
 /// Proves `replay` and `user-enumeration` in docs/faults.md.
 #[test]
 fn invalid_attach_is_refused() {
@@ -114,7 +118,7 @@ fn invalid_attach_is_refused() {
         .unwrap()
         .to_owned();
     let recorded = greeted(&server).attach_header("alice", session, secret);
-    let nobody = SecretKey::from_bytes([0; 32]);
+    let unknown = SecretKey::from_bytes([0; 32]);
     type Make<'a> = &'a dyn Fn(&RawClient) -> Value;
     let refused: [(&str, Make<'_>); 7] = [
         ("recorded on another connection", &|_| recorded.clone()),
@@ -122,17 +126,17 @@ fn invalid_attach_is_refused() {
             client.attach_header("alice", "0123456789abcdef", secret)
         }),
         ("another secret", &|client| {
-            client.attach_header("alice", session, &nobody)
+            client.attach_header("alice", session, &unknown)
         }),
         ("another user", &|client| {
             client.attach_header("bob", session, secret)
         }),
-        ("a session that did not ask", &|client| {
+        ("a session without an attach secret", &|client| {
             client.attach_header("alice", &unasked_session, secret)
         }),
         (
-            "a session that did not ask, with a key of nobody",
-            &|client| client.attach_header("alice", &unasked_session, &nobody),
+            "a session without an attach secret, with an unknown key",
+            &|client| client.attach_header("alice", &unasked_session, &unknown),
         ),
         ("the proof of a login", &|client| {
             let mut login = client.attach_header("alice", session, secret);
@@ -157,12 +161,11 @@ fn invalid_attach_is_refused() {
     assert_eq!(
         answer(&mut client, &login)["type"],
         "welcome",
-        "unspoiled it is accepted"
+        "the unaltered login is accepted"
     );
 }
 
-/// Taking away what a session was logged in with ends every connection of it, and lets none be
-/// attached.
+/// Revoking the credential of a session ends all its connections. No further connection can attach.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn revocation_ends_all_connections_of_session() {
@@ -192,7 +195,7 @@ fn revocation_ends_all_connections_of_session() {
     assert_eq!(answer(&mut late, &login)["code"], "login-refused");
 }
 
-/// A client without a TLS exporter attaches with the binding of its login, and no other.
+/// A client without a TLS exporter attaches with the binding of its login only.
 #[test]
 fn attach_uses_binding_of_login() {
     use landline::proto::login::BindingType::{TlsExporter, TlsServerEndPoint};
@@ -219,7 +222,7 @@ fn attach_uses_binding_of_login() {
     }
 }
 
-/// A client whose network changed attaches again, without a login.
+/// A client whose network changed attaches again without a login.
 #[test]
 fn session_survives_lost_connection() {
     let stage = stage();
@@ -229,7 +232,7 @@ fn session_survives_lost_connection() {
         session,
         secret,
     } = by_key(&stage, &server);
-    // The connection breaks: nothing was finished.
+    // The connection breaks without a `finish`.
     drop(client);
     wait_for("a session without a connection", || {
         let sessions = stage.run(&["who", "127.0.0.1", "--json"]).ok();
@@ -243,8 +246,8 @@ fn session_survives_lost_connection() {
     assert_eq!(answer(&mut again, &login)["type"], "welcome");
     ping(&mut again);
     drop(again);
-    // An attached connection may wait for its channel as long as it likes; a disabled account or a
-    // kick ends the session all the same.
+    // An attached connection may wait for its channel without a deadline. A kick or a disabled
+    // account still ends the session.
     stage.run(&["kick", "127.0.0.1", &session]).ok();
     let mut late = greeted(&server);
     let login = late.attach_header("alice", &session, &secret);
@@ -256,7 +259,7 @@ fn session_survives_lost_connection() {
     }
 }
 
-/// A quota of sessions counts sessions; how many connections one has is bounded by itself.
+/// A quota of sessions ignores how many connections a session has. That number has its own limit.
 #[test]
 fn attached_connections_have_their_own_limit() {
     let stage = stage();
@@ -287,7 +290,7 @@ fn attached_connections_have_their_own_limit() {
     assert_eq!(
         attached().1["code"],
         "too-many-sessions",
-        "a seventeenth connection"
+        "the seventeenth connection is refused"
     );
     stage
         .run(&["--json", "ping", "127.0.0.1"])

@@ -1,5 +1,5 @@
-//! What is done is in the audit log, one line each, on the disk in time; what
-//! cannot be written there is not done; what was changed there is found.
+//! The audit log: every action has one line on the disk, and `verify` finds every change.
+//! An action that cannot be logged is refused.
 
 use std::{
     collections::BTreeMap, fs, io::Write, net::TcpStream, path::PathBuf, process::Stdio,
@@ -12,7 +12,7 @@ use testkit::{Fault, RawClient, ServerProcess, Shim, SmallDisk, Stage, wait_for}
 
 use crate::{noise, stage, users::OwnerAndBob};
 
-/// The lines of the log, as `show` gives them.
+/// The lines of the log, as `audit show --json` prints them.
 fn lines(stage: &Stage, arguments: &[&str]) -> Vec<Value> {
     let shown = stage
         .run_at_server(&[&["audit", "show", "--json"], arguments].concat())
@@ -108,7 +108,7 @@ fn audit_show_lists_actions_of_running_server() {
             .iter()
             .all(|line| line["event"] != "started")
     );
-    assert_eq!(lines(&stage, &["--user", "nobody"]), Vec::<Value>::new());
+    assert_eq!(lines(&stage, &["--user", "ghost"]), Vec::<Value>::new());
     assert_eq!(
         lines(&stage, &["--since", "1h"]).len(),
         lines(&stage, &["--since", "2020-01-01"]).len()
@@ -194,7 +194,7 @@ fn verify_reports_changed_byte_and_cut_end() {
     stage
         .run_at_server(&["--json", "audit", "verify"])
         .fails(37, "audit-changed");
-    // A server says so, goes on, and makes nothing good again by that.
+    // A server that starts reports the damage. Its new file does not hide the damage.
     let mut command = stage.serve_command("127.0.0.1:0");
     let mut server = command.spawn().unwrap();
     let mut said = String::new();
@@ -230,7 +230,7 @@ fn login_and_copy_are_refused_without_audit_log() {
     let log = stage.path("server/server/audit");
     let away = stage.path("server/away");
     fs::rename(&log, &away).unwrap();
-    // A copy that had begun is not acknowledged either.
+    // A copy that has begun is not acknowledged either.
     drop(slow.stdin.take());
     assert_eq!(slow.wait_with_output().unwrap().status.code(), Some(36));
     for _ in 0..3 {
@@ -252,12 +252,12 @@ fn login_and_copy_are_refused_without_audit_log() {
         .count();
     assert_eq!(
         refusals, 0,
-        "what was refused meanwhile is counted when the minute is over: {all:?}"
+        "refusals are counted at the end of their minute: {all:?}"
     );
 }
 
-/// Rules that somebody edits while the log cannot be written wait for it, those that take away too;
-/// a command takes none of them along.
+/// Edited rules wait until the log can be written, even if they only withdraw rights. A command
+/// does not apply them either.
 /// Proves `audit-loss` in docs/faults.md.
 #[test]
 fn edited_rules_wait_for_audit_log() {
@@ -301,7 +301,7 @@ fn edited_rules_wait_for_audit_log() {
     assert_eq!(
         files.error_code().unwrap().as_deref(),
         Some("ended"),
-        "now alice has no files"
+        "alice has lost the right to files"
     );
     let all = lines(&stage, &[]);
     let load = events(&all, "rights-change").pop().unwrap();
@@ -349,7 +349,7 @@ fn failed_audit_write_refuses_login() {
                     .count();
                 assert!(
                     accepted >= 3,
-                    "one failure is one refusal at most: {outcomes:?}"
+                    "one failure refuses at most one login: {outcomes:?}"
                 );
                 let logins = events(&lines(&stage, &[]), "login").len() - before;
                 assert!(
@@ -378,10 +378,10 @@ fn audit_log_uses_reserve_on_full_disk() {
     for _ in 0..10 {
         ping().ok();
     }
-    // 32 KiB, at some 600 bytes each.
+    // The reserve is 32 KiB, and a login takes about 600 bytes.
     let served = (0..200)
         .find(|_| ping().status != Some(0))
-        .expect("the reserve has an end");
+        .expect("the reserve runs out");
     ping().fails(36, "audit");
     verifies(&stage);
     drop(file);
@@ -391,7 +391,7 @@ fn audit_log_uses_reserve_on_full_disk() {
     eprintln!("{} logins on a full disk", served + 10);
 }
 
-/// Users wait for space on a full disk. Admins log in, and what they take from users is taken.
+/// On a full disk users are refused. Admins log in and can disable users.
 /// Proves `disk-full` in docs/faults.md.
 #[test]
 fn admins_use_reserve_on_full_disk() {
@@ -403,11 +403,11 @@ fn admins_use_reserve_on_full_disk() {
     let filler = two.stage.path("server/filler");
     let mut file = fs::File::create(&filler).unwrap();
     while file.write_all(&[1; 4096]).is_ok() {}
-    // Whatever the log has ahead beyond the reserve is used up soon.
+    // Users soon exhaust the space beyond the reserve.
     let refused = (0..200).find(|_| two.bob(&["ping", "127.0.0.1"]).status == Some(36));
-    assert!(refused.is_some(), "users use the reserve");
+    assert!(refused.is_some(), "users exhaust their space");
     for _ in 0..3 {
-        // What a change has not needed of the reserve is not there for others.
+        // Other programs cannot take what a change leaves of the reserve.
         while file.write_all(&[1; 512]).is_ok() {}
         two.stage.run(&["ping", "127.0.0.1"]).ok();
         two.user_over_the_line(&["disable", "bob"]).ok();
@@ -430,7 +430,7 @@ fn flood_of_refusals_is_summarized_with_count() {
         let mut stranger = TcpStream::connect(&server.address).unwrap();
         stranger.write_all(b"no").unwrap();
         stranger.shutdown(std::net::Shutdown::Write).unwrap();
-        // The server closes it once it has refused it.
+        // The server closes the connection once it has refused it.
         let _ = std::io::Read::read_to_end(&mut stranger, &mut Vec::new());
     }
     server.terminate();
@@ -446,8 +446,8 @@ fn flood_of_refusals_is_summarized_with_count() {
     verifies(&stage);
 }
 
-/// Copies one small file after the other until the server is gone; what was acknowledged, with its
-/// digest.
+/// Copies one small file after the other until the server ends. Returns the digest of each
+/// acknowledged copy.
 fn copies(stage: &Stage, server: &ServerProcess, round: u64) -> BTreeMap<String, String> {
     let mut known = BTreeMap::new();
     for number in 0.. {
@@ -516,5 +516,5 @@ fn killed_server_has_logged_what_it_did() {
             assert_eq!(written.get(path), Some(digest), "{path} in round {round}");
         }
     }
-    assert!(!known.is_empty(), "something was acknowledged");
+    assert!(!known.is_empty(), "at least one copy was acknowledged");
 }

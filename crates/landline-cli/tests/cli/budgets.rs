@@ -1,4 +1,4 @@
-//! What connections and transfers cost the server, and what one account may take.
+//! Memory of connections and transfers, and the limits of one account.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     noise, stage,
 };
 
-/// A session that does nothing.
+/// A session that has pinged once and is idle.
 fn idle(server: &ServerProcess, key: &UserKey) -> RawClient {
     idle_as("alice", server, key)
 }
@@ -26,7 +26,7 @@ fn idle_as(user: &str, server: &ServerProcess, key: &UserKey) -> RawClient {
     client
 }
 
-/// What a session costs that is logged in and does nothing.
+/// The memory of a session that is logged in and idle.
 #[test]
 fn idle_session_costs_at_most_64_kib() {
     const SESSIONS: u64 = 200;
@@ -42,10 +42,12 @@ fn idle_session_costs_at_most_64_kib() {
     eprintln!("{each} KiB for each idle session");
     assert!(each <= 64, "{each} KiB for each idle session");
     drop(sessions);
-    wait_for("all descriptors back", || server.usage().1 <= descriptors);
+    wait_for("the descriptors of all sessions to close", || {
+        server.usage().1 <= descriptors
+    });
 }
 
-/// A thousand connections, a quarter of them before login, and what all of them cost together.
+/// The memory of 1,000 connections, of which a quarter has not logged in.
 /// Proves `length-prefix` in docs/faults.md.
 #[test]
 fn connection_costs_at_most_64_kib() {
@@ -72,7 +74,7 @@ fn connection_costs_at_most_64_kib() {
         .map(|number| promising(&server, number))
         .collect();
     let (during, open) = server.usage();
-    // On a very slow machine the first newcomers are out of time before the last one has come.
+    // On a slow machine the first newcomers may time out before the last one connects.
     let (more, there) = (during.saturating_sub(before), open - descriptors);
     eprintln!("{more} KiB for {there} connections, {SESSIONS} of them sessions");
     assert!(
@@ -80,10 +82,12 @@ fn connection_costs_at_most_64_kib() {
         "{more} KiB for {there} connections"
     );
     drop((sessions, newcomers));
-    wait_for("all descriptors back", || server.usage().1 <= descriptors);
+    wait_for("the descriptors of all connections to close", || {
+        server.usage().1 <= descriptors
+    });
 }
 
-/// One account takes no more than its share of the connections.
+/// One account cannot take all connections of the server.
 /// Proves `one-account-takes-all` in docs/faults.md.
 #[test]
 fn account_has_at_most_256_connections() {
@@ -137,14 +141,14 @@ fn stalled_upload_costs_at_most_256_kib() {
         .collect();
     let limit = UPLOADS * 256;
     let used = || server.usage().0.saturating_sub(before);
-    wait_for("the memory of the buffers back", || used() <= limit);
+    wait_for("the memory of the buffers to be freed", || used() <= limit);
     eprintln!(
         "{} KiB for each of {UPLOADS} stalled uploads",
         used() / UPLOADS
     );
 }
 
-/// What each of a few clients costs that asks for a large file and reads none of it.
+/// The memory of a client that requests a large file and does not read it.
 /// Proves `slow-reader` in docs/faults.md.
 #[test]
 fn stalled_reader_costs_little_memory() {
@@ -172,7 +176,7 @@ fn stalled_reader_costs_little_memory() {
         })
         .collect();
     let mut last = 0;
-    wait_for("a server that waits", || {
+    wait_for("a server that waits for its clients", || {
         std::thread::sleep(Duration::from_millis(300));
         let now = processor_time(&server);
         std::mem::replace(&mut last, (now * 100.0) as u64) == (now * 100.0) as u64

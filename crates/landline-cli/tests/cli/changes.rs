@@ -1,11 +1,11 @@
-//! What the audit log says of a change: it can be told later which key, invite or session it was.
+//! What the audit log records of a change: the key, invite or session concerned.
 
 use serde_json::Value;
 use testkit::Stage;
 
 use crate::{login::client_key, stage};
 
-/// Action, subject and detail of each change, the server's own ones left out.
+/// Action, subject and detail of each change, without the server's own.
 fn changes(stage: &Stage) -> Vec<(String, String, String)> {
     let shown = stage.run_at_server(&["audit", "show", "--json"]).ok();
     let lines = shown
@@ -24,7 +24,7 @@ fn changes(stage: &Stage) -> Vec<(String, String, String)> {
         .collect()
 }
 
-/// What the log says last.
+/// The last change in the log.
 #[track_caller]
 fn last(stage: &Stage) -> (String, String, String) {
     changes(stage).pop().expect("a change")

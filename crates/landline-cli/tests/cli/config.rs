@@ -1,4 +1,4 @@
-//! Settings: flag, then environment, then file; what cannot be used is said with its place.
+//! Settings: a flag precedes the environment, which precedes the file. Errors name the source.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
 
@@ -7,7 +7,7 @@ use testkit::Stage;
 
 use crate::stage;
 
-/// Writes the settings of this stage's server.
+/// Writes the settings file of this stage's server.
 fn settings(stage: &Stage, text: &str) -> PathBuf {
     let folder = stage.path("config/landline");
     fs::create_dir_all(&folder).unwrap();
@@ -17,7 +17,7 @@ fn settings(stage: &Stage, text: &str) -> PathBuf {
     file
 }
 
-/// A command that has these settings.
+/// A command that reads this settings file.
 fn command(stage: &Stage, arguments: &[&str]) -> Command {
     let mut command = stage.command(arguments);
     command
@@ -149,7 +149,7 @@ fn check_config_validates_and_writes_nothing() {
             &["--json", "serve", "--check-config", "--listen", "nonsense"],
         ))
         .fails(30, "listen");
-    // Rules with which the server would not start.
+    // The server would not start with these rules.
     let folder = landline::paths::PrivateFolder::open_or_create(&state)
         .unwrap()
         .subfolder("server")

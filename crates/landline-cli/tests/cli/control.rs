@@ -1,5 +1,6 @@
-//! One owner of the state folder: commands on the server's machine reach the server through its
-//! control socket, and open the store themselves only where no server runs.
+//! One process owns the state folder.
+//! Commands on the server's machine reach the server through its control socket. They open the
+//! store only if no server runs.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +22,7 @@ use testkit::{OTHER_USER, RawClient, ServerProcess, Shim, Stage, as_user, wait_f
 
 use crate::stage;
 
-/// The exit status of a command whose server cannot be asked.
+/// The exit status of a command if the server does not answer.
 const CONTROL: i32 = 40;
 
 fn socket(stage: &Stage) -> PathBuf {
@@ -43,7 +44,7 @@ fn names(stage: &Stage) -> BTreeSet<String> {
     rows.collect()
 }
 
-/// The store and the audit log are whole.
+/// Checks that the store and the audit log are intact.
 #[track_caller]
 fn check_state(stage: &Stage) {
     let store = Connection::open(stage.path("server/server/accounts.db")).unwrap();
@@ -88,7 +89,10 @@ fn stale_control_socket_is_replaced() {
     let stage = stage();
     let mut server = stage.joined();
     server.kill();
-    assert!(socket(&stage).symlink_metadata().is_ok(), "it was killed");
+    assert!(
+        socket(&stage).symlink_metadata().is_ok(),
+        "the killed server left its socket"
+    );
     stage.run_at_server(&["user", "add", "bob"]).ok();
     let server = stage.serve(&[]);
     stage.run_at_server(&["user", "add", "carol"]).ok();
@@ -100,7 +104,7 @@ fn stale_control_socket_is_replaced() {
     );
 }
 
-/// Reading the log and the rights does not need the server.
+/// The audit log and the rights can be read without the server.
 #[test]
 fn hung_server_is_reported_and_files_are_readable() {
     let stage = stage();
@@ -129,7 +133,7 @@ fn hung_server_is_reported_and_files_are_readable() {
     stage.run_at_server(&["user", "list"]).ok();
 }
 
-/// A process of another user that has got hold of the socket's name learns and changes nothing.
+/// Another user who has taken the name of the socket learns and changes nothing.
 /// Proves `local-peer` in docs/faults.md.
 #[test]
 fn command_refuses_socket_of_another_user() {
@@ -148,7 +152,8 @@ fn command_refuses_socket_of_another_user() {
         .fails(CONTROL, "control");
 }
 
-/// The folder is closed to other users. Where somebody opens it, the server still asks who comes.
+/// The folder is closed to other users. If its mode is changed, the server still checks who
+/// connects.
 /// Proves `local-peer` in docs/faults.md.
 #[test]
 fn control_socket_refuses_other_users() {
@@ -173,10 +178,10 @@ fn control_socket_refuses_other_users() {
     };
     assert!(refused.contains(r#""code":"denied""#), "{refused}");
     assert!(!refused.contains("fingerprint"), "{refused}");
-    assert!(heard(&path).contains("fingerprint"), "root is let in");
+    assert!(heard(&path).contains("fingerprint"), "root is accepted");
 }
 
-/// A server of a user other than root, with all that it needs.
+/// A server that runs as this user, with the files that it needs.
 fn server_of(user: u32, stage: &Stage) -> ServerProcess {
     for name in ["", "server", "home"] {
         chown(stage.path(name), Some(user), Some(user)).unwrap();
@@ -186,7 +191,7 @@ fn server_of(user: u32, stage: &Stage) -> ServerProcess {
     stage.serve_with(command)
 }
 
-/// What root would write in the folder of another user, that user's server could not read.
+/// Files that root writes into the folder of another user would be unreadable for the server.
 #[test]
 fn root_administers_only_running_server_of_user() {
     if as_user(0, || ()).is_none() {
@@ -213,12 +218,12 @@ fn root_administers_only_running_server_of_user() {
     ] {
         stage.run_at_server(command).fails(31, "state");
     }
-    assert_eq!(owners(), before, "nothing was made");
+    assert_eq!(owners(), before, "root created no file");
     assert!(before.iter().all(|(_, owner)| *owner == OTHER_USER));
 }
 
-/// From the end of the command to the closed connections, at best of several times: the machine may
-/// be busy with other tests.
+/// The time from the end of the command to the closed connections.
+/// The best of five attempts counts, since other tests may keep the machine busy.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn disabled_user_is_disconnected_within_50_ms() {
@@ -268,7 +273,7 @@ fn disabled_user_is_disconnected_within_50_ms() {
         stage.run_at_server(&["user", "enable", "bob"]).ok();
     }
     let best = times.iter().min().unwrap();
-    // `cargo xtask soak` measures; here it is a generous wait.
+    // Only `cargo xtask soak` checks the time. Other runs wait generously.
     let limit = match std::env::var_os("LANDLINE_SOAK") {
         Some(_) => Duration::from_millis(50),
         None => Duration::from_secs(5),
@@ -296,7 +301,7 @@ fn edited_rights_apply_within_a_second() {
         times.push(start.elapsed());
     }
     eprintln!("from the edit to the rules in force: {times:?}");
-    // `cargo xtask soak` measures; here it is a generous wait.
+    // Only `cargo xtask soak` checks the time. Other runs wait generously.
     let limit = match std::env::var_os("LANDLINE_SOAK") {
         Some(_) => Duration::from_secs(1),
         None => Duration::from_secs(10),
@@ -304,7 +309,7 @@ fn edited_rights_apply_within_a_second() {
     assert!(times.iter().min() < Some(&limit), "{times:?}");
 }
 
-/// Starts commands that add users, each with its name.
+/// Starts commands that add users, and returns each with the name of its user.
 fn add_users(stage: &Stage, count: usize, prefix: &str) -> Vec<(String, Child)> {
     let start = |number| {
         let name = format!("{prefix}{number}");
@@ -331,8 +336,8 @@ fn commands_without_server_take_turns() {
     check_state(&stage);
 }
 
-/// A server that is stopped answers what it has received, and commands find the one after it or
-/// nobody. Only a server that is killed leaves a command without an answer.
+/// A server that is stopped answers the requests that it has received. Commands then find the next
+/// server, or none. Only a killed server leaves a command without an answer.
 /// Proves `half-change` in docs/faults.md.
 #[test]
 fn commands_succeed_while_server_restarts() {
@@ -372,8 +377,8 @@ fn commands_succeed_while_server_restarts() {
     }
 }
 
-/// A change of rights that is broken off anywhere leaves a state in which the server starts, and in
-/// which nobody has rights that they did not have and were not to get.
+/// After a kill at any step of a change of rights, the server starts again. No user has more rights
+/// than before the change or after it.
 /// Proves `half-change` in docs/faults.md.
 #[test]
 fn server_starts_after_kill_during_rights_change() {
@@ -390,7 +395,7 @@ fn server_starts_after_kill_during_rights_change() {
                 let mut command = stage.serve_command("127.0.0.1:0");
                 shim.load_kill(&mut command, call, "/server/server/", nth);
                 let server = stage.serve_with(command);
-                // Only a user who is there is removed, and only one who is not is added.
+                // `remove` needs the user, `add` needs that there is none.
                 let is_there = names(&stage).contains("bob");
                 if is_there != (change[0] == "remove") {
                     stage
@@ -419,7 +424,7 @@ fn server_starts_after_kill_during_rights_change() {
     }
 }
 
-/// A user has rights only with an account that can log in.
+/// Checks that a user has rights only with an account.
 #[track_caller]
 fn check_after_kill(stage: &Stage, when: &str) {
     let server = stage.serve(&[]);
@@ -434,15 +439,15 @@ fn check_after_kill(stage: &Stage, when: &str) {
     drop(server);
 }
 
-/// Waits in the kernel for whatever comes next: every system call costs a battery something.
-/// 5 s after a start, or a minute with `LANDLINE_SOAK=1`.
+/// An idle server sleeps in the kernel, because every system call costs battery.
+/// Checked for 5 s, or for a minute with `LANDLINE_SOAK=1`.
 #[test]
 fn idle_server_makes_no_system_call() {
     let stage = stage();
     let server = stage.joined();
     stage.run_at_server(&["user", "add", "bob"]).ok();
     stage.run(&["ping", "127.0.0.1"]).ok();
-    // Threads that have nothing to do end after 10 s.
+    // Idle threads end after 10 s.
     std::thread::sleep(Duration::from_secs(13));
     let seconds = if std::env::var_os("LANDLINE_SOAK").is_some() {
         60
@@ -457,7 +462,7 @@ fn idle_server_makes_no_system_call() {
         .stderr(Stdio::piped())
         .spawn()
     else {
-        eprintln!("SKIPPED: system calls are counted with strace");
+        eprintln!("SKIPPED: strace is needed");
         return;
     };
     std::thread::sleep(Duration::from_secs(seconds + 1));
@@ -472,7 +477,7 @@ fn idle_server_makes_no_system_call() {
         eprintln!("SKIPPED: this process may not trace others");
         return;
     }
-    // What waits when it is attached to, waits anew.
+    // A call that strace interrupts when it attaches is restarted.
     let times: Vec<f64> = lines
         .iter()
         .filter_map(|line| {

@@ -1,4 +1,4 @@
-//! One file each way, as a user copies it.
+//! Copying one file each way.
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Stdio};
 

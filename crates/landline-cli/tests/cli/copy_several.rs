@@ -1,10 +1,10 @@
-//! Several files by one command.
+//! Copying several files with one command.
 
 use std::fs;
 
 use crate::stage;
 
-/// The logins that the server has seen since the client joined.
+/// The number of logins that the server has seen since the client joined.
 fn count_logins(server: &testkit::ServerProcess) -> usize {
     let mut logins = 0;
     loop {
@@ -47,7 +47,7 @@ fn several_files_use_one_login() {
     assert_eq!(stage.read("user/back/c"), b"c");
 }
 
-/// One file that fails does not keep the others from being copied, and the status says so.
+/// A file that fails does not stop the others. The exit status reports the failure.
 #[test]
 fn one_failed_file_sets_exit_status() {
     let stage = stage();
@@ -64,7 +64,7 @@ fn one_failed_file_sets_exit_status() {
     assert!(!stage.path("user/b").exists());
 }
 
-/// Several files never become one.
+/// Several files need a folder as destination.
 #[test]
 fn several_files_need_a_folder() {
     let stage = stage();

@@ -1,5 +1,5 @@
-//! A small disk fills up. Nobody's file is cut short, what has arrived is of use once there
-//! is space, and all else goes on.
+//! A small disk that fills up.
+//! No file is cut short, the server still works, and copies resume once there is space.
 
 use std::fs;
 
@@ -8,10 +8,10 @@ use testkit::{Census, RawClient, SmallDisk, Stage};
 
 use crate::{noise, stage};
 
-/// The BLAKE3 of nothing.
+/// The BLAKE3 digest of an empty file.
 const EMPTY: &str = "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
 
-/// A home of 32 MiB and 1,000 names.
+/// A stage whose home has 32 MiB and 1,000 inodes.
 fn small() -> Option<(SmallDisk, Stage)> {
     let stage = stage();
     Some((
@@ -64,14 +64,14 @@ fn copies_beyond_disk_space_fail_and_resume_later() {
         }
         assert!(
             !String::from_utf8_lossy(&outcome.stdout).contains(r#""event":"reconnecting""#),
-            "the reason was heard at once: {outcome:?}"
+            "the error arrived without a reconnect: {outcome:?}"
         );
     }
     assert!(
         outcomes.iter().any(|outcome| outcome.status == Some(24)),
-        "it cannot hold all of them"
+        "the disk cannot hold all five copies"
     );
-    // Reading, login and a sign of life go on.
+    // Logins and reads still work.
     stage.run(&["ping", "127.0.0.1"]).ok();
     if let Some(done) = (0..5).find(|&number| is_whole(number)) {
         stage
@@ -79,8 +79,8 @@ fn copies_beyond_disk_space_fail_and_resume_later() {
             .ok();
         assert!(stage.read("user/back") == contents[done]);
     }
-    // Once there is space again, the same commands do it, those first that had a whole block: the
-    // others fit when these have gone.
+    // With space again, the same commands succeed. The copies that already hold a block go first,
+    // and the others fit afterwards.
     let mut left: Vec<usize> = (0..5).filter(|&number| !is_whole(number)).collect();
     let take_away =
         |number: usize| fs::remove_file(stage.home().join(format!("copy{number}"))).unwrap();
@@ -155,11 +155,11 @@ fn copy_without_inodes_fails_and_succeeds_later() {
     assert_eq!(
         taken.len() + refused.len(),
         5_000,
-        "each is there or was refused, and there are no staging files"
+        "every file was stored or refused, and no staging file is left"
     );
     assert!(taken.iter().all(|path| path.starts_with("tiny")));
     for path in taken.iter().take(3) {
         fs::remove_file(stage.home().join(path)).unwrap();
     }
-    assert_eq!(put("later"), None, "the same channel goes on");
+    assert_eq!(put("later"), None, "the same channel accepts another put");
 }

@@ -1,5 +1,5 @@
-//! A disk that fails, is full, or loses its power: an acknowledged file is there, whole; any other
-//! is absent or old.
+//! A disk that fails, is full, or loses power.
+//! An acknowledged file is there and complete. Any other file is absent or the old one.
 
 use std::{
     collections::BTreeMap,
@@ -16,10 +16,10 @@ use testkit::{Census, Fault, Outcome, PowerCut, Relay, ServerProcess, Shim, Stag
 use crate::{noise, stage};
 
 const OLD: &[u8] = b"old and whole";
-/// One whole block, which can be gone on with, and some writes behind it.
+/// One whole block, which can be resumed, and some writes after it.
 const LENGTH: usize = (9 << 20) + 12_345;
 
-/// OwnerAndBob ends, of which the receiving one can have a fault.
+/// A client and a server, of which the receiving one can have a fault.
 struct Faulty {
     server: ServerProcess,
     shim: Shim,
@@ -56,9 +56,10 @@ impl Faulty {
         self.stage.path(if up { "home" } else { "user" })
     }
 
-    /// Copies over `old` with the fault at the side that receives, and checks that nothing of it is
-    /// to be seen. How it ended; `None` where the fault did not come about, as there are fewer
-    /// such calls.
+    /// Copies over `old` with the fault at the receiver, and checks that the old file is still
+    /// there.
+    ///
+    /// Returns `None` if there were too few calls for the fault to strike.
     fn copy(&mut self, up: bool, old: Option<&[u8]>, fault: &Fault<'_>) -> Option<Outcome> {
         let copy = self.folder(up).join("copy");
         let _ = fs::remove_file(&copy);
@@ -95,8 +96,7 @@ impl Faulty {
         Some(outcome)
     }
 
-    /// The same command without a fault, with the server that had it. Whether it went on with what
-    /// was left.
+    /// Runs the same command without a fault. Returns whether it resumed.
     fn again(&self, up: bool, fault: &Fault<'_>) -> bool {
         self.stage.run(&["ping", "127.0.0.1"]).ok();
         let left = staging(&self.folder(up)).len();
@@ -107,7 +107,11 @@ impl Faulty {
             "{fault:?}"
         );
         let has_resumed = said.contains(r#""resumed-at""#);
-        assert_eq!(has_resumed, left == 1, "{fault:?}: what is left is of use");
+        assert_eq!(
+            has_resumed,
+            left == 1,
+            "{fault:?}: a staging file is resumed"
+        );
         assert_eq!(
             Census::of(&self.folder(up)).paths(),
             ["copy", "source"],
@@ -140,8 +144,8 @@ fn staging(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What could not be synced may be lost, whatever a second sync says: it gets no name, and it is
-/// not gone on with.
+/// Unsynced data may be lost even if a second sync succeeds. So the file gets no name, and no copy
+/// resumes it.
 /// Proves `failed-sync` in docs/faults.md.
 #[test]
 fn unsynced_file_is_not_acknowledged() {
@@ -165,12 +169,12 @@ fn unsynced_file_is_not_acknowledged() {
                 assert!(!faulty.again(up, &fault));
                 false
             });
-            assert!(syncs > Some(1), "the file is synced");
+            assert!(syncs > Some(1), "the receiver syncs the file");
         }
     }
 }
 
-/// Every write fails once, to the file and to its manifest; what had arrived before is of use.
+/// Lets each write to the file and to its manifest fail once. Blocks that had arrived are kept.
 fn every_write_fails_once(error: Errno, status: i32) {
     let Some(mut faulty) = Faulty::new(2) else {
         return;
@@ -200,7 +204,7 @@ fn every_write_fails_once(error: Errno, status: i32) {
             });
             assert!(writes > Some(2), "{path} is written more than once");
         }
-        assert!(resumed > 0, "some of it was of use");
+        assert!(resumed > 0, "at least one copy resumed");
     }
 }
 
@@ -231,18 +235,18 @@ struct Power {
     server: ServerProcess,
     disk: PowerCut,
     choices: Choices,
-    /// What was acknowledged.
+    /// The content that was acknowledged for each name.
     known: BTreeMap<&'static str, Vec<u8>>,
-    /// What a copy of [`LONG`] takes here, so that a cut falls into one.
+    /// The duration of a copy of [`LONG`], so that a power cut falls into a copy.
     duration: Duration,
-    /// The lengths of staging files that nobody will ever go on with or remove.
+    /// The lengths of staging files that have lost their manifest.
     orphans: Vec<u64>,
-    /// How many copies went on where a cut had stopped them.
+    /// How many copies resumed after a power cut.
     resumed: u32,
     stage: Stage,
 }
 
-/// Few, so that some are replaced.
+/// Few names, so that some files are replaced.
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const LONG: usize = 20 << 20;
 
@@ -266,7 +270,7 @@ impl Power {
             resumed: 0,
             stage,
         };
-        // That the client has joined was acknowledged too.
+        // The join of the client was acknowledged too.
         power.cut();
         power.restart();
         let start = Instant::now();
@@ -276,7 +280,7 @@ impl Power {
         Some(power)
     }
 
-    /// Cuts the power and starts the server on what is left.
+    /// Cuts the power. [`Power::restart`] starts the server on what is left.
     fn cut(&mut self) {
         if self.choices.below(2) == 0 {
             self.disk.write_journal();
@@ -289,7 +293,7 @@ impl Power {
         self.check_audit();
     }
 
-    /// The audit log is whole, and has a line for what was acknowledged last under each name.
+    /// Checks that the audit log is intact and has a line for every acknowledged file.
     fn check_audit(&self) {
         let at_server = |arguments: &[&str]| {
             let mut command = self.stage.command(arguments);
@@ -323,8 +327,8 @@ impl Power {
         self.known.insert(name, content);
     }
 
-    /// Removes what no manifest names any more: nothing of a manifest is synced, so a cut can take
-    /// it and leave the staging file.
+    /// Removes staging files without a manifest. Manifests are not synced, so a power cut can take
+    /// one and leave the staging file.
     fn clear(&mut self) {
         for path in staging(&self.disk.path("home")) {
             self.orphans.push(fs::metadata(&path).unwrap().len());
@@ -367,14 +371,14 @@ impl Power {
         }
         self.check(Some((name, &content)));
         self.restart();
-        // The same command with the same source: it may go on with what the cut has left.
+        // The same command with the same source may resume what the power cut has left.
         self.acknowledged(name, content);
         self.check(None);
         self.clear();
     }
 
-    /// Every name has what was acknowledged last. One whose copy was cut off may have that; then it
-    /// is whole too.
+    /// Checks that every name has the content that was acknowledged last. A copy that was cut off
+    /// may have succeeded too.
     fn check(&self, unsure: Option<(&str, &[u8])>) {
         for name in NAMES {
             let found = fs::read(self.disk.path("home").join(name)).ok();
@@ -427,21 +431,21 @@ fn acknowledged_data_survives_power_cut() {
     );
     assert!(
         orphans.is_empty(),
-        "staging files that nothing knows of: {orphans:?}"
+        "staging files without a manifest: {orphans:?}"
     );
 }
 
-/// What of an interrupted copy is durable when the power goes.
+/// What of an interrupted copy is durable when the power fails.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Durable {
-    /// OwnerAndBob blocks and more, and what the manifest says of them.
+    /// More than two blocks, and the manifest.
     Everything,
-    /// What the manifest says, of content that may be gone.
+    /// The manifest only. Its blocks may be lost.
     Manifest,
 }
 
-/// The copy goes on behind what the cut has left, and does not believe a manifest whose blocks are
-/// gone.
+/// The copy resumes after the blocks that are left. It does not trust a manifest whose blocks are
+/// lost.
 /// Proves `power-cut` in docs/faults.md.
 #[test]
 fn copy_resumes_after_power_cut() {
@@ -465,7 +469,7 @@ fn copy_resumes_after_power_cut() {
         disk.write_back();
         let content = noise(2 * LONG, 11);
         stage.write("user/new", &content);
-        // Slow enough that there is a middle to cut the power in.
+        // Slow enough to cut the power during the copy.
         relay.limit(16 << 20);
         let arguments = [
             "cp",
@@ -503,7 +507,7 @@ fn copy_resumes_after_power_cut() {
         assert_eq!(
             client.wait_with_output().unwrap().status.code(),
             Some(10),
-            "the line broke"
+            "the connection broke"
         );
         assert!(!disk.path("home/copy").exists());
 
@@ -521,7 +525,7 @@ fn copy_resumes_after_power_cut() {
         if durable == Durable::Everything {
             assert!(
                 offset >= Some(16 << 20),
-                "it begins behind what was durable: {offset:?}"
+                "the copy resumes after the durable blocks: {offset:?}"
             );
         }
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The example client in plain Python, with the real server. Needs python3.
+//! The example client in plain Python against the real server. Needs python3.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
@@ -8,7 +8,7 @@ use crate::{noise, shared_secret, stage};
 
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/client.py");
 
-/// Uploads `file` as `name`; `None` without python3.
+/// Uploads `file` as `name`. Returns `None` without python3.
 fn upload(stage: &Stage, secret: &Path, file: &str, name: &str) -> Option<Outcome> {
     let output = Command::new("python3")
         .arg(CLIENT)
@@ -31,7 +31,7 @@ fn python_example_uploads_a_file() {
     let stage = stage();
     let server = stage.joined();
     let (_, secret) = shared_secret::secret(&stage, &server, "py.secret", "server-end-point");
-    // Longer than a block, and ending within a frame.
+    // Longer than a block, and with a partial frame at the end.
     for (name, length) in [("empty", 0), ("small", 5), ("large", 9_000_001)] {
         let content = noise(length, 7);
         stage.write(name, &content);
@@ -57,7 +57,7 @@ fn python_example_uploads_a_file() {
     let log = stage.run_at_server(&["audit", "show", "--json"]).ok();
     assert!(
         log.contains("sha256:") && !log.contains("\"event\":\"failed\""),
-        "it did not take its leave: {log}"
+        "the client did not finish its connection: {log}"
     );
 }
 
@@ -90,7 +90,7 @@ fn python_example_checks_server_and_reports_errors() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     refused(upload(), "others can read the secret");
     assert!(!stage.path("home/file").exists());
-    // A secret for the other binding is another secret.
+    // A secret for the other binding is a different secret.
     let (_, path) = shared_secret::secret(&stage, &server, "other.secret", "exporter");
     let outcome = self::upload(&stage, &path, "file", "file").unwrap();
     refused(outcome, "login-refused: ");
@@ -111,7 +111,7 @@ fn python_example_is_short_and_has_no_dependencies() {
     );
     assert!(
         code.lines().all(|line| line.len() <= 120),
-        "a line is too long to be read"
+        "a line is too long to read"
     );
     let imports: Vec<&str> = code
         .lines()

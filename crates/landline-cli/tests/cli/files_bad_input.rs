@@ -124,14 +124,14 @@ fn links_do_not_leave_the_home() {
         .fails(23, "denied");
     assert_eq!(Census::of(&stage.path("outside")), before);
     assert!(!stage.path("user/got").exists());
-    // Within the home a link is followed to be read.
+    // A link that stays within the home is followed for reading.
     stage.write("home/real", b"real");
     unix::fs::symlink("real", stage.path("home/inner")).unwrap();
     stage.run(&["cp", &server.at("inner"), "got"]).ok();
     assert_eq!(stage.read("user/got"), b"real");
 }
 
-/// Names that try to leave, sent by a client that checks nothing.
+/// Path traversal names from a client that does not check them.
 /// Proves `path-traversal` in docs/faults.md.
 #[test]
 fn hostile_names_are_refused() {
@@ -150,7 +150,7 @@ fn hostile_names_are_refused() {
         client.send_json(&put).unwrap();
         assert_eq!(code(&mut client), "name-refused", "put {name}");
     }
-    // As a file's own name, for a path that is a folder.
+    // The same for the file name that goes with the path of a folder.
     for name in ["..", ".", "", "a/b", "/", "a\0b", "../x"] {
         let put = json!({"type": "put", "path": ".", "name": name, "length": 0, "mode": 420, "replace": true});
         client.send_json(&put).unwrap();
@@ -182,7 +182,7 @@ fn hostile_names() -> Vec<Value> {
     names.push("x".repeat(256).into());
     names.push("d/".repeat(5000).into());
     names.push("".into());
-    // Every bad component at every depth of paths of every kind.
+    // Every bad component at every depth, after every kind of prefix.
     for prefix in ["", "~/", "./", "/"] {
         for depth in 0..10 {
             for tail in 0..13 {
@@ -192,7 +192,7 @@ fn hostile_names() -> Vec<Value> {
                         .chain(std::iter::repeat_n("t", tail))
                         .collect();
                     let name = format!("{prefix}{}", components.join("/"));
-                    // Some are sound by the rule: they only name the home, the root, or a folder.
+                    // Some of these are valid: they name the home, the root or a folder.
                     let body = name
                         .strip_prefix("~/")
                         .or(name.strip_prefix("./"))
@@ -213,7 +213,7 @@ fn hostile_names() -> Vec<Value> {
     names
 }
 
-/// A full disk, as a small filesystem of its own (root only).
+/// A full disk, for which the test mounts a small file system. Needs root.
 /// Proves `disk-full` in docs/faults.md.
 #[test]
 fn full_disk_is_reported_and_leaves_nothing() {
@@ -224,11 +224,11 @@ fn full_disk_is_reported_and_leaves_nothing() {
     let server = stage.joined();
     stage.write("home/old", b"old");
     stage.write("user/big", &noise(8 << 20, 3));
-    // Known to be too long before the first byte.
+    // The length is known to be too large before the first byte.
     stage
         .run(&["--json", "cp", "big", &server.at("old")])
         .fails(24, "no-space");
-    // Found out on the way.
+    // The length of a stream is not known in advance.
     let outcome = stage.run_with_input(
         &["--json", "cp", "-", &server.at("old")],
         &noise(8 << 20, 4),
@@ -247,13 +247,13 @@ fn full_disk_is_reported_and_leaves_nothing() {
 fn source_longer_than_its_size_is_not_copied() {
     let stage = stage();
     let server = stage.joined();
-    // It claims to be empty and has content: it "grew".
+    // The file has size 0 and has content, as if it had grown.
     let outcome: Outcome = stage.run(&["--json", "cp", "/proc/self/status", &server.at("x")]);
     outcome.fails(26, "source-changed");
     assert!(Census::of(&stage.home()).paths().is_empty());
 }
 
-/// A sparse file of 8 TiB, more than the disk of the receiver has.
+/// A sparse file of 8 TiB, which is larger than the receiver's disk.
 /// Proves `absurd-length` in docs/faults.md.
 #[test]
 fn sparse_file_beyond_free_space_is_refused() {
@@ -295,7 +295,7 @@ fn code(client: &mut RawClient) -> String {
     client.error_code().unwrap().expect("an error")
 }
 
-/// The server's key and accounts are nobody's to copy, though they may lie below the home.
+/// The server's key and accounts may be below the home, but cannot be copied.
 #[test]
 fn state_folder_is_unreachable_through_home() {
     let stage = stage();
@@ -325,8 +325,7 @@ fn state_folder_is_unreachable_through_home() {
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
-/// A client may choose the digest; whichever it is, content that does not have it leaves nothing
-/// behind.
+/// A client may choose the digest algorithm. Content with another digest is never stored.
 /// Proves `silent-corruption` in docs/faults.md.
 #[test]
 fn content_with_wrong_digest_is_discarded() {

@@ -1,4 +1,4 @@
-//! Limits and penalties: whoever floods or guesses is in nobody's way but their own.
+//! Limits and penalties affect only the source that floods or guesses.
 
 use std::{
     io::{Read, Write},
@@ -33,7 +33,7 @@ impl HalfOpen {
             }
             kind => {
                 let mut tcp = dial_from(source, &server.address)?;
-                // Nothing, a byte, or a ClientHello that never ends.
+                // No byte, one byte, or a ClientHello that never ends.
                 tcp.write_all(&HELLO[..[0, 1, HELLO.len()][kind as usize]])?;
                 Self::Plain(tcp)
             }
@@ -41,7 +41,7 @@ impl HalfOpen {
     }
 
     fn trickle(&mut self) {
-        // It may have been closed; then it is opened anew at the next turn.
+        // The server may have closed it. The next turn opens another one.
         let _ = match self {
             Self::Plain(tcp) => tcp.write_all(&HELLO[..1]),
             Self::Tls(client) => client.send(&[1]),
@@ -49,7 +49,7 @@ impl HalfOpen {
     }
 }
 
-/// Whether the server has closed it, without a byte, once it has had the time.
+/// Whether the server closes the connection within 5 s without sending a byte.
 fn is_closed(tcp: &mut TcpStream) -> bool {
     tcp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     matches!(tcp.read(&mut [0; 1]), Ok(0)) || tcp.take_error().is_ok_and(|error| error.is_some())
@@ -69,7 +69,7 @@ fn busy_source_loses_its_oldest_connection() {
     let server = stage.joined();
     let attacker = Ipv4Addr::new(127, 2, 0, 1);
     let mut bystander = dial_from(Ipv4Addr::new(127, 2, 0, 2), &server.address).unwrap();
-    // One that was greeted has its place, whichever of the others are taken first.
+    // The oldest connection is the only one that was greeted.
     let mut oldest =
         RawClient::connect_from(attacker, &server.address, &server.fingerprint).unwrap();
     oldest.greet().unwrap();
@@ -78,7 +78,7 @@ fn busy_source_loses_its_oldest_connection() {
         .collect();
     let newest = dial_from(attacker, &server.address).unwrap();
     assert_eq!(server.event("refused")["code"], "evicted");
-    wait_for("its line in the audit log", || {
+    wait_for("the line in the audit log", || {
         stage
             .run_at_server(&["--json", "audit", "show"])
             .ok()
@@ -86,14 +86,14 @@ fn busy_source_loses_its_oldest_connection() {
     });
     assert!(
         oldest.bytes().map_or(true, |bytes| bytes.is_empty()),
-        "the oldest goes"
+        "the oldest connection is closed"
     );
     connections.push(newest);
     assert!(
         connections.iter_mut().all(is_open) && is_open(&mut bystander),
-        "nobody else does"
+        "all other connections stay open"
     );
-    // From the very same source a login still works.
+    // A login from the same source still works.
     let key = client_key(&stage);
     let mut client =
         RawClient::connect_from(attacker, &server.address, &server.fingerprint).unwrap();
@@ -116,15 +116,15 @@ fn only_guessing_source_is_shut_out() {
         assert_eq!(server.event("refused")["code"], "login-refused");
     }
     let mut tcp = dial_from(guesser, &server.address).unwrap();
-    assert!(is_closed(&mut tcp), "it is not even greeted");
+    assert!(is_closed(&mut tcp), "the source gets no greeting");
     assert_eq!(server.event("refused")["code"], "shut-out");
-    wait_for("its line in the audit log", || {
+    wait_for("the line in the audit log", || {
         stage
             .run_at_server(&["--json", "audit", "show"])
             .ok()
             .contains(r#""code":"shut-out""#)
     });
-    // Its neighbour, with the right key, and the owner get in.
+    // A neighbour address and the owner still log in.
     let neighbour = Ipv4Addr::new(127, 3, 0, 2);
     let mut client =
         RawClient::connect_from(neighbour, &server.address, &server.fingerprint).unwrap();
@@ -135,7 +135,7 @@ fn only_guessing_source_is_shut_out() {
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
-/// Soak: 5,000 half-open connections from 250 sources, 100 logins.
+/// Soak: 5,000 half-open connections from 250 sources, and 100 logins.
 /// Proves `login-lockout` in docs/faults.md.
 #[test]
 fn owner_logs_in_during_half_open_flood() {
@@ -169,7 +169,7 @@ fn owner_logs_in_during_half_open_flood() {
                     if let Some(held) = &mut held[place] {
                         held.trickle();
                     }
-                    // What had to make room is opened anew, over and over.
+                    // A connection that the server has evicted is opened again.
                     held[place] =
                         HalfOpen::open(server, Ipv4Addr::new(127, 4, high, low + 1), kind).ok();
                     opened.fetch_add(1, Ordering::Relaxed);
@@ -184,7 +184,7 @@ fn owner_logs_in_during_half_open_flood() {
             let start = Instant::now();
             let outcome = stage.run(&["ping", "127.0.0.1"]);
             times.push(start.elapsed());
-            // Said after the flood is over, which would go on otherwise.
+            // The flood has to stop before the panic, or the test would not end.
             if outcome.status != Some(0) {
                 over.store(true, Ordering::Relaxed);
                 panic!("the owner is locked out: {}", outcome.stderr);
@@ -194,12 +194,12 @@ fn owner_logs_in_during_half_open_flood() {
         let tries = tries_from_within(&server, &key);
         over.store(true, Ordering::Relaxed);
         eprintln!(
-            "from an address of the flood: {} ms, {tries:?} tries",
+            "from an address of the flood: {} ms, {tries:?} attempts",
             start.elapsed().as_millis()
         );
         assert!(
             tries.is_some(),
-            "nobody gets in from an address that takes part"
+            "no login succeeds from an address of the flood"
         );
     });
     times.sort();
@@ -210,12 +210,12 @@ fn owner_logs_in_during_half_open_flood() {
         times[times.len() / 2].as_millis(),
         times[times.len() - 1].as_millis()
     );
-    wait_for("the end of all half-open connections", || {
+    wait_for("all half-open connections to close", || {
         server.usage().1 < 40
     });
 }
 
-/// How many tries a login takes from an address that takes part in the flood.
+/// The number of attempts that a login takes from an address of the flood.
 fn tries_from_within(server: &ServerProcess, key: &UserKey) -> Option<u32> {
     (1..100).find(|_| {
         let client = RawClient::connect_from(

@@ -1,5 +1,4 @@
-//! Whoever guesses passwords has few tries, is in nobody's way, and cannot lock out
-//! the owner of the account.
+//! Password guesses are limited per source and per account. They never lock out the owner.
 
 use std::{
     net::Ipv4Addr,
@@ -16,7 +15,7 @@ use crate::{
     stage,
 };
 
-/// What came of a try: whether it was looked at, as every evaluation is one guess.
+/// Guesses a password. Returns `None` if the server evaluated the guess, else the refusal.
 fn guess(server: &ServerProcess, source: Ipv4Addr, user: &str) -> Option<String> {
     let connected = RawClient::connect_from(source, &server.address, &server.fingerprint);
     let Ok(mut client) = connected else {
@@ -31,7 +30,7 @@ fn guess(server: &ServerProcess, source: Ipv4Addr, user: &str) -> Option<String>
     }
 }
 
-/// Only the first message: a guesser who has a whole machine for Argon2 does that later.
+/// Sends the first message only. A guesser can compute Argon2 offline.
 fn log_in_without_waiting(client: &mut RawClient, user: &str) -> std::io::Result<Option<String>> {
     let (begin, _) = client.begin_password(user, "a guess of mine");
     client.send_json(&begin)?;
@@ -51,11 +50,11 @@ fn log_in_without_waiting(client: &mut RawClient, user: &str) -> std::io::Result
 fn guesses_are_limited_but_owner_logs_in() {
     let stage = stage();
     let server = with_bob(&stage);
-    // The owner's own place: from there bob has logged in before.
+    // Bob has logged in from this source before, so the server knows it.
     bob_logs_in(&server).unwrap();
-    // From each source twice, as the third would shut it out, until strangers have used up what
-    // they have.
-    for user in ["bob", "nobody"] {
+    // Two guesses per source, since a third would shut it out. They use up the guesses of all
+    // strangers.
+    for user in ["bob", "ghost"] {
         let network = if user == "bob" { 20 } else { 21 };
         let sources = (0..300u16).map(|number| {
             let [high, low] = number.to_be_bytes();
@@ -65,7 +64,7 @@ fn guesses_are_limited_but_owner_logs_in() {
             .flat_map(|source| [guess(&server, source, user), guess(&server, source, user)])
             .collect();
         let looked_at = answers.iter().filter(|answer| answer.is_none()).count();
-        // Meanwhile a few more may have come up for use, one in 7.2 s.
+        // One guess is refilled every 7.2 s in the meantime.
         assert!((500..=540).contains(&looked_at), "{user}: {looked_at}");
         let refused = answers
             .iter()
@@ -74,8 +73,8 @@ fn guesses_are_limited_but_owner_logs_in() {
             .count();
         assert_eq!(looked_at + refused, answers.len(), "{user}: {answers:?}");
     }
-    // Whether there is such an account cannot be told. Bob himself gets in from his place, and from
-    // anywhere by a key.
+    // The server answers alike for an unknown user. Bob still logs in from his known source, and by
+    // key from anywhere.
     bob_logs_in(&server).unwrap();
     let elsewhere = Ipv4Addr::new(127, 22, 0, 1);
     use_up(&server, "bob", 24);
@@ -91,9 +90,8 @@ fn guesses_are_limited_but_owner_logs_in() {
     let mut client =
         RawClient::connect_from(elsewhere, &server.address, &server.fingerprint).unwrap();
     assert_eq!(client.login("alice", &key, None).unwrap(), "welcome");
-    // Behind this machine's own address stand many, so that it is nobody's place: whether bob was
-    // there cannot be told.
-    for (user, network) in [("bob", 25), ("nobody", 26)] {
+    // This machine's own address is shared by many users, so it never counts as a known source.
+    for (user, network) in [("bob", 25), ("ghost", 26)] {
         use_up(&server, user, network);
         assert_eq!(
             guess(&server, Ipv4Addr::LOCALHOST, user).as_deref(),
@@ -109,18 +107,17 @@ fn guesses_are_limited_but_owner_logs_in() {
     });
 }
 
-/// Uses up what may have come up for strangers, one try in 7.2 s, from fresh sources of this
-/// network.
+/// Uses up the guesses that were refilled, one per 7.2 s, from new sources of this network.
 fn use_up(server: &ServerProcess, user: &str, network: u8) {
     let refused = (1..=250).any(|low| {
         guess(server, Ipv4Addr::new(127, network, 0, low), user).as_deref()
             == Some("too-many-guesses")
     });
-    assert!(refused, "strangers have no end of tries at {user}");
+    assert!(refused, "strangers have unlimited guesses at {user}");
 }
 
-/// However a guess is left, it counts against its source, which is shut out: after the third, where
-/// they come within 5 s.
+/// A guess counts against its source however the client leaves.
+/// Three within 5 s shut the source out.
 /// Proves `guessing` in docs/faults.md.
 #[test]
 fn abandoned_guess_counts_against_source() {
@@ -132,7 +129,7 @@ fn abandoned_guess_counts_against_source() {
         (2, b"\x02\0\0\0{}"),
     ] {
         let source = Ipv4Addr::new(127, 23, 0, kind);
-        let is_shut_out = ["bob", "alice", "nobody"]
+        let is_shut_out = ["bob", "alice", "ghost"]
             .iter()
             .cycle()
             .take(30)
@@ -150,7 +147,7 @@ fn abandoned_guess_counts_against_source() {
     }
 }
 
-/// Soak: 300,000 tries from 2,000 sources; else 2,000. In between the owner logs in, by key and by
+/// A flood of 2,000 guesses, 300,000 in the soak. Meanwhile the owner logs in by key and by
 /// password.
 /// Proves `guessing` in docs/faults.md.
 #[test]
@@ -195,7 +192,7 @@ fn owner_logs_in_during_guess_flood() {
             if by_key.status != Some(0) {
                 outcome = Err(by_key.stderr);
             }
-            // Said after the flood is over, which would go on otherwise.
+            // The flood has to stop before the panic, or the test would not end.
             if let Err(problem) = outcome {
                 over.store(true, Ordering::Relaxed);
                 panic!("round {round}: the owner is locked out: {problem}");
@@ -220,11 +217,11 @@ fn owner_logs_in_during_guess_flood() {
         tried as f64 / seconds,
         processor / seconds
     );
-    // What one hour may see at most; the test takes minutes.
-    assert!(looked_at <= 1000, "{looked_at} guesses were looked at");
+    // The limit of one hour. The test takes minutes.
+    assert!(looked_at <= 1000, "{looked_at} guesses were evaluated");
 }
 
-/// Bob logs in by his password, from the place where he does.
+/// Bob logs in by password from his known source.
 fn bob_logs_in(server: &ServerProcess) -> Result<(), Option<String>> {
     let mut client = RawClient::connect_from(
         Ipv4Addr::new(127, 29, 0, 1),
@@ -236,7 +233,7 @@ fn bob_logs_in(server: &ServerProcess) -> Result<(), Option<String>> {
     log_in(&mut client, "bob", PASSWORD)
 }
 
-/// Seconds of processor time that the server has used.
+/// The processor time of the server in seconds.
 pub(crate) fn processor_time(server: &ServerProcess) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).expect("a process");
     let fields: Vec<&str> = stat

@@ -1,4 +1,4 @@
-//! Servers that are not what they should be, from the client's side.
+//! Clients against hostile servers.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use testkit::{Census, Hostile, HostileServer, Stage, frame};
 
 use crate::stage;
 
-/// A client that knows the server at `address` by `fingerprint`, with a key of its own.
+/// A client that knows the server at `address` by `fingerprint` and has its own key.
 fn knows(stage: &Stage, address: &str, fingerprint: &str) {
     let folder = landline::paths::PrivateFolder::open_or_create(&stage.path("client")).unwrap();
     let folder = folder.subfolder("client").unwrap();
@@ -33,7 +33,7 @@ fn trusted(
     server
 }
 
-/// The right certificate, without its key.
+/// The pinned certificate without its private key.
 /// Proves `pin-without-key` in docs/faults.md.
 #[test]
 fn certificate_without_its_key_is_refused() {
@@ -86,8 +86,7 @@ fn server_without_tls_is_reported() {
     let _ = server.join();
 }
 
-/// What a hostile server does when it is asked for a file; the client must end with this status and
-/// these words.
+/// A reply of a hostile server to `get`, with the status and code of the client's error.
 type Reply = fn(&mut Hostile) -> std::io::Result<()>;
 
 fn file(client: &mut Hostile, length: impl Into<Value>) -> std::io::Result<()> {
@@ -135,14 +134,19 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
         file(client, 3)?;
         data(client, 3, b"ab")
     }),
-    ("giving up without an error", 13, "body-size", |client| {
-        file(client, 3)?;
-        data(client, 3, b"ab")?;
-        client.send(&frame(b""))?;
-        let digest = format!("blake3:{}", "0".repeat(64));
-        client.send_json(&json!({"type": "finish", "length": 3, "digest": digest}))
-    }),
-    ("giving up with one", 27, "io", |client| {
+    (
+        "an aborted body without an error",
+        13,
+        "body-size",
+        |client| {
+            file(client, 3)?;
+            data(client, 3, b"ab")?;
+            client.send(&frame(b""))?;
+            let digest = format!("blake3:{}", "0".repeat(64));
+            client.send_json(&json!({"type": "finish", "length": 3, "digest": digest}))
+        },
+    ),
+    ("an aborted body with an error", 27, "io", |client| {
         file(client, 3)?;
         data(client, 3, b"ab")?;
         client.send(&frame(b""))?;
@@ -151,11 +155,11 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
     ("no file at all", 13, "unexpected-message", |client| {
         client.send_json(&json!({"type": "ready", "path": ".bashrc"}))
     }),
-    ("a length that cannot be", 13, "bad-header", |client| {
+    ("an invalid length", 13, "bad-header", |client| {
         file(client, -1)
     }),
     (
-        "an offset that nobody asked for",
+        "an offset that was not requested",
         13,
         "bad-header",
         |client| {
@@ -164,7 +168,7 @@ const REPLIES: &[(&str, i32, &str, Reply)] = &[
             )
         },
     ),
-    ("content from elsewhere", 13, "bad-header", |client| {
+    ("data at another offset", 13, "bad-header", |client| {
         file(client, 3)?;
         client.send_json(&json!({"type": "data", "size": 3, "offset": 8 << 20}))
     }),
@@ -225,7 +229,7 @@ fn hostile_reply_leaves_no_file() {
     }
 }
 
-/// The server cannot choose a name, and what it sends beyond the one file is not taken.
+/// The server cannot choose the name, and the client ignores further files.
 /// Proves `server-picks-name` in docs/faults.md.
 #[test]
 fn client_chooses_name_of_fetched_file() {
@@ -236,7 +240,7 @@ fn client_chooses_name_of_fetched_file() {
         data(client, 1, b"a")?;
         let digest = blake3_of_a();
         client.send_json(&json!({"type": "finish", "length": 1, "digest": digest}))?;
-        // And one more that nobody asked for.
+        // A second file that was not requested.
         client.send_json(
             &json!({"type": "file-info", "length": 1, "mode": 420, "source": "ab", "offset": 0, "path": ".profile"}),
         )?;
@@ -272,7 +276,7 @@ fn unconfirmed_put_fails() {
     server.join();
 }
 
-/// Text that writes the clipboard, clears the screen, and reverses what follows.
+/// Escapes that write the clipboard, clear the screen and reverse the text.
 const EVIL: &str = "\u{1b}]52;c;cm0gLXJm\u{7}\u{9b}2J\r\u{202e}evil\u{200b}\u{7f}";
 
 #[track_caller]
@@ -282,7 +286,7 @@ fn assert_escaped(text: &str) {
     assert!(text.contains("evil"), "{text:?}");
 }
 
-/// What a server says cannot move the cursor.
+/// A server's error message cannot control the terminal.
 /// Proves `terminal-escape` in docs/faults.md.
 #[test]
 fn text_from_a_server_is_escaped() {

@@ -1,4 +1,4 @@
-//! Names of machines, and the addresses and ports of servers.
+//! Names of machines, and addresses and ports of servers.
 
 use std::{fs, net::TcpListener};
 
@@ -52,7 +52,7 @@ fn every_command_accepts_machine_name() {
         stage.run(&words).ok();
     }
     stage
-        .run(&["--json", "kick", "nas", "nobody"])
+        .run(&["--json", "kick", "nas", "ghost"])
         .fails(20, "not-found");
     stage.write("user/f", b"x");
     stage.run(&["cp", "f", "nas:"]).ok();
@@ -93,7 +93,7 @@ fn taken_name_does_not_use_invite() {
     let _nas = named(&stage);
     let other = other_stage.serve(&[]);
     join(&stage, &other, &["--name", "nas"]).fails(22, "name-taken");
-    // Until now this host name means the first machine.
+    // So far this host name means the first machine.
     join(&stage, &other, &["--name", "127.0.0.1"]).fails(22, "name-taken");
     assert_eq!(names(&stage), ["NAS"]);
     join(&stage, &other, &["--name", "web"]).ok();
@@ -154,7 +154,7 @@ fn hosts_are_listed_renamed_and_removed() {
     stage
         .run(&["--json", "hosts", "rename", "nas", "x"])
         .fails(11, "unknown-server");
-    // Only the case of the name changes, and an address can be renamed as well.
+    // A change of case is a rename too, and an address can be given instead of a name.
     let renamed = ["--json", "hosts", "rename", &server.address, "NAS2"];
     assert_eq!(stage.run(&renamed).json()["name"], "NAS2");
 
@@ -162,7 +162,7 @@ fn hosts_are_listed_renamed_and_removed() {
     stage.run(&["hosts", "rename", &localhost, "here"]).ok();
     stage.run(&["hosts", "remove", "here"]).ok();
     assert_eq!(names(&stage), ["NAS2"]);
-    // The machine's addresses without a name are removed with it.
+    // Addresses of the machine that have no name are removed with it.
     stage.run(&["ping", "--accept-new", &localhost]).ok();
     assert_eq!(names(&stage), [json!("NAS2"), Value::Null]);
     stage.run(&["hosts", "remove", "nas2"]).ok();
@@ -222,12 +222,12 @@ fn host_with_several_servers_is_ambiguous() {
     let port = port(&other);
     stage.run(&["cp", "-P", port, "f", "127.0.0.1:"]).ok();
     assert_eq!(other_stage.read("home/f"), b"x");
-    // The advice of commands without -P.
+    // The error advises this for commands without `-P`.
     let rename = ["hosts", "rename", "127.0.0.1", "x"];
     let outcome = stage.run(&rename);
     assert!(outcome.stderr.contains("HOST:PORT"), "{outcome:?}");
     assert!(!outcome.stderr.contains("-P"), "{outcome:?}");
-    // The port of a machine's name can be replaced.
+    // The port can be given with the name of a machine.
     let pong = stage.run(&["--json", "ping", "-P", port, "nas"]).json();
     assert_eq!(pong["fingerprint"], other.fingerprint);
 }
@@ -261,7 +261,7 @@ fn remote_path_like_known_port_is_refused() {
         stage.run(&["--json", "cp", &path, "."]).fails(2, "usage");
     }
     assert!(!stage.path(&format!("home/{port}")).exists());
-    // What the error advises.
+    // The error advises this.
     stage.run(&["cp", "-P", port, "f", "127.0.0.1:"]).ok();
     assert_eq!(stage.read("home/f"), b"x");
     stage.run(&["cp", "f", &format!("nas:./{port}")]).ok();
@@ -294,7 +294,7 @@ fn port_option_is_checked() {
         .ok();
 }
 
-/// The path that `cp` prints behind the digest.
+/// The path that `cp` prints after the digest.
 fn printed_path(stdout: &str) -> &str {
     stdout.trim_end().split_once("  ").unwrap().1
 }
@@ -373,7 +373,7 @@ fn moved_machine_is_named_without_terminal() {
         outcome.stderr.contains("use NAS, or add") && outcome.stderr.contains("--accept-new"),
         "{outcome:?}"
     );
-    assert_eq!(names(&stage), ["NAS"], "nothing is saved");
+    assert_eq!(names(&stage), ["NAS"], "the address was not saved");
 
     stage.run(&["ping", "--accept-new", &localhost]).ok();
     let listed = listed(&stage);
@@ -406,7 +406,7 @@ fn moved_machine_is_offered_at_terminal() {
         assert_eq!(
             listed(&stage).len(),
             1,
-            "nothing is saved before the answer"
+            "the address was saved before the answer"
         );
         terminal.type_line(answer);
         assert_eq!(terminal.end(), Some(status), "{}", terminal.shown);
@@ -417,7 +417,7 @@ fn moved_machine_is_offered_at_terminal() {
     assert_eq!(listed(&stage)[1]["provisional"], false);
 }
 
-/// The name of a machine says nothing about another server at its address.
+/// A machine's name does not make another server at its address trusted.
 #[test]
 fn known_name_does_not_trust_another_server() {
     let (stage, other_stage) = (stage(), stage());

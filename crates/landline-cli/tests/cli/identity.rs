@@ -29,8 +29,8 @@ fn reinstalled_server_is_refused() {
     stage
         .run(&["--json", "ping", "127.0.0.1"])
         .fails(11, "server-changed");
-    // Nor does an invite of the new server replace the pin by itself, and it is not used up in
-    // vain.
+    // An invite of the new server does not replace the pin. The refused join does not use up the
+    // invite.
     stage
         .run(&["--json", "join", &server.invite(), "--as", "alice"])
         .fails(11, "server-changed");
@@ -51,7 +51,11 @@ fn restarted_server_keeps_its_identity() {
     server.kill();
     let server = stage.serve_at(&address, &[]);
     assert_eq!(server.fingerprint, fingerprint);
-    assert_eq!(server.invite_file(), None, "there is an account already");
+    assert_eq!(
+        server.invite_file(),
+        None,
+        "a server with an account makes no owner invite"
+    );
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
@@ -106,7 +110,7 @@ fn state_readable_by_others_is_refused() {
     set("server/server/identity.key", 0o644);
     refused();
     set("server/server/identity.key", 0o600);
-    // Nobody who knows the server would know it again, and the key would be lost.
+    // With a new identity, no client would recognize the server, and the old key would be lost.
     let [certificate, key] =
         ["crt", "key"].map(|end| stage.path(&format!("server/server/identity.{end}")));
     let before = fs::read(&key).unwrap();

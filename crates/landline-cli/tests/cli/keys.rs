@@ -11,7 +11,7 @@ use testkit::{Outcome, Stage, wait_for};
 
 use crate::stage;
 
-/// A key made by OpenSSH; `None`, aloud, where it is missing.
+/// Makes a key with OpenSSH. Prints SKIPPED and returns `None` without it.
 pub(crate) fn ssh_keygen(stage: &Stage, name: &str, options: &[&str]) -> Option<String> {
     let path = stage.path(name).display().to_string();
     let mut command = Command::new("ssh-keygen");
@@ -45,7 +45,7 @@ impl RealAgent {
             .stderr(Stdio::null());
         let child = command
             .spawn()
-            .expect("ssh-agent, which comes with ssh-keygen");
+            .expect("ssh-agent is part of the same package as ssh-keygen");
         wait_for("the agent's socket", || Path::new(&socket).exists());
         let agent = Self { child, socket };
         for key in keys {
@@ -72,7 +72,7 @@ impl Drop for RealAgent {
     }
 }
 
-/// The client with this agent.
+/// Runs the client with this agent.
 pub(crate) fn with_agent(stage: &Stage, agent: &RealAgent, arguments: &[&str]) -> Outcome {
     let mut command = stage.command(arguments);
     command.env("SSH_AUTH_SOCK", &agent.socket);
@@ -123,7 +123,7 @@ fn every_key_type_logs_in_from_file() {
         assert_eq!(
             server.event("login")["key"],
             fingerprint(&key),
-            "{name}: the key that was proved is logged"
+            "{name}: the log names the verified key"
         );
     }
 }
@@ -137,7 +137,7 @@ fn every_key_type_logs_in_from_agent() {
             return;
         };
         let agent = RealAgent::start(&stage, &[&key]);
-        // The private half is nowhere else.
+        // Only the agent has the private key.
         std::fs::remove_file(&key).unwrap();
         let public = format!("{key}.pub");
         with_agent(
@@ -161,8 +161,7 @@ fn every_key_type_logs_in_from_agent() {
     }
 }
 
-/// Some private numbers begin with zeros, which are not stored: half of all keys on the longest
-/// curve.
+/// OpenSSH stores private numbers without leading zeros. That shortens half of all P-521 keys.
 #[test]
 fn key_with_short_private_number_is_read() {
     let stage = stage();
@@ -233,7 +232,7 @@ fn many_agent_keys_need_one_login() {
     )
     .ok();
     server.event("logout");
-    // As a client that does not know which key it was.
+    // A client that does not know which key it joined with.
     let pins = stage.path("client/client/servers.json");
     let known = std::fs::read_to_string(&pins).unwrap();
     let mut forgotten: serde_json::Value = serde_json::from_str(&known).unwrap();
@@ -248,12 +247,12 @@ fn many_agent_keys_need_one_login() {
     let first = server.next_event();
     assert_eq!(
         first["event"], "login",
-        "nothing was refused on the way: {first}"
+        "no login was refused before: {first}"
     );
     let remembered: serde_json::Value =
         serde_json::from_slice(&std::fs::read(&pins).unwrap()).unwrap();
     let before: serde_json::Value = serde_json::from_str(&known).unwrap();
-    assert_eq!(remembered, before, "it knows the key now");
+    assert_eq!(remembered, before, "the client has saved the key");
 }
 
 #[test]
@@ -278,7 +277,7 @@ fn client_without_valid_key_is_refused_once() {
     assert_eq!(server.next_event()["code"], "login-refused");
 }
 
-/// An agent that answers as it likes.
+/// An agent that sends a fixed answer to every request.
 fn odd_agent(stage: &Stage, answer: &'static [u8]) -> String {
     use std::{io::Read, os::unix::net::UnixListener};
     let socket = stage.path("odd-agent");

@@ -1,5 +1,5 @@
-//! Kill -9 of either side at any moment leaves the final name absent, old and whole, or new
-//! and whole.
+//! After kill -9 of either side at any moment, the final name is absent, or has the whole old or
+//! the whole new file.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use testkit::{RawClient, Stage, frame, wait_for};
 
 use crate::{noise, stage};
 
-/// Shortened in `cargo xtask test`, whole in `cargo xtask soak`.
+/// The number of kills: few in `cargo xtask test`, 200 in `cargo xtask soak`.
 fn kills() -> u64 {
     if std::env::var_os("LANDLINE_SOAK").is_some() {
         200
@@ -23,7 +23,7 @@ fn kills() -> u64 {
     }
 }
 
-/// Watches a final name while `work` runs: whatever is there must be `old` or `new`, whole.
+/// Checks while `work` runs that the name has the whole `old` or the whole `new` content.
 fn watching<T>(
     stage: &Stage,
     name: &str,
@@ -111,13 +111,13 @@ fn kill_at_any_moment_shows_no_half_file() {
         if round % 4 != 2 {
             server = stage.serve_at(&address, &[]);
         }
-        // The same command again does it.
+        // The same command again completes the copy.
         stage.run(&arguments).ok();
         assert_eq!(stage.read(name), content);
     }
 }
 
-/// A client that vanishes at any byte of a put: nothing is left of it, and the server goes on.
+/// A client that vanishes at any byte of a put leaves nothing. The server still serves.
 /// Proves `half-file` in docs/faults.md.
 #[test]
 fn client_lost_at_any_byte_leaves_nothing() {
@@ -146,15 +146,16 @@ fn client_lost_at_any_byte_leaves_nothing() {
         }
         drop(client);
         server.event("logout");
-        wait_for("an empty home", || {
+        wait_for("the home to be empty", || {
             fs::read_dir(stage.home()).unwrap().count() == 0
         });
     }
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
-/// One large copy, in either direction, of which one side or the other is killed again and again.
-/// Soak: 10 GB, ten kills.
+/// One large copy in either direction, during which the client or the server is killed again and
+/// again.
+/// Soak: 10 GB and ten kills.
 /// Proves `half-file` in docs/faults.md.
 #[test]
 fn repeatedly_killed_copy_completes() {
@@ -191,8 +192,8 @@ fn repeatedly_killed_copy_completes() {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            // A part of what is still to come, so that there is something left for the kills after
-            // this one.
+            // The kill waits for a part of the missing content, so that enough is left for the
+            // later kills.
             let begun = arrived();
             let share = (length - begun) / (kills - round + 1) as u64;
             let until = begun + share * u64::from(choice[0]) / 255 + u64::from(choice[1]);
@@ -204,7 +205,10 @@ fn repeatedly_killed_copy_completes() {
             } else {
                 kill(child);
             }
-            assert!(!folder.join("copy").exists(), "it was killed in the middle");
+            assert!(
+                !folder.join("copy").exists(),
+                "the copy completed before the kill"
+            );
         }
         let said = stage.run(&arguments).ok();
         assert!(said.contains(r#""resumed-at""#), "{said}");
@@ -221,7 +225,7 @@ fn repeatedly_killed_copy_completes() {
     }
 }
 
-/// How much of a copy has arrived in a folder.
+/// How many bytes of a copy have arrived in a folder.
 fn staged(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).unwrap().map_while(Result::ok);
     let part = entries.filter(|entry| {
@@ -236,7 +240,7 @@ fn staged(folder: &Path) -> u64 {
         .unwrap_or(0)
 }
 
-/// A file of which no two blocks are alike.
+/// Writes a file in which all blocks differ.
 fn write_stamped(path: &Path, length: u64, seed: u64) {
     let mut file = fs::File::create(path).unwrap();
     let mut piece = noise(4 << 20, seed);

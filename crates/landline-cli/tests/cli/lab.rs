@@ -1,11 +1,10 @@
-//! The lab: what it prints, what it draws, and what it does with orders that cannot be followed.
+//! The lab: its text, its pictures, and usage errors.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use crate::stage;
 
-/// An experiment prints in both languages, by option and by locale, and draws a picture that is
-/// XML.
+/// Runs an experiment in both languages, and checks its text and its picture.
 fn prints_and_draws(experiment: &str, english: &str, chinese: &str) {
     let stage = stage();
     let out = stage
@@ -25,10 +24,10 @@ fn prints_and_draws(experiment: &str, english: &str, chinese: &str) {
         .descendants()
         .flat_map(|node| node.attributes())
         .find(|attribute| attribute.name().contains("href"));
-    assert_eq!(refers, None, "a picture needs nothing from elsewhere");
+    assert_eq!(refers, None, "a picture refers to no other file");
     assert!(
         !picture.contains("url("),
-        "a picture needs nothing from elsewhere"
+        "a picture refers to no other file"
     );
 
     let mut command = stage.command(&["lab", experiment, "--svg", "."]);
@@ -57,7 +56,7 @@ fn prints_and_draws(experiment: &str, english: &str, chinese: &str) {
     assert_eq!(
         fs::read_dir(stage.path("user")).unwrap().count(),
         2,
-        "nothing else is left"
+        "another file was written"
     );
 }
 
@@ -75,13 +74,13 @@ fn models_prints_and_draws() {
     );
 }
 
-/// Whoever is killed in the middle of measuring leaves no server behind.
+/// A killed experiment leaves no server running.
 #[cfg(target_os = "linux")]
 #[test]
 fn killed_experiment_ends_its_server() {
     let stage = stage();
     let mut child = stage.command(&["lab", "models"]).spawn().unwrap();
-    // The server is told apart from a process that is only about to become one by its arguments.
+    // The arguments tell the server from a process that has not yet executed it.
     let servers = |parent: u32| -> Vec<String> {
         let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
             .unwrap_or_default();
@@ -102,11 +101,11 @@ fn killed_experiment_ends_its_server() {
     });
     child.kill().unwrap();
     child.wait().unwrap();
-    testkit::wait_for("the end of the server", || {
+    testkit::wait_for("the server to end", || {
         let states = server
             .iter()
             .filter_map(|id| fs::read_to_string(format!("/proc/{id}/stat")).ok());
-        // One that is dead and not yet waited for is Z.
+        // State Z is a process that has ended and is not yet reaped.
         states.filter(|stat| !stat.contains(") Z ")).count() == 0
     });
 }
@@ -133,7 +132,7 @@ fn unwritable_picture_fails_before_measuring() {
     }
     fs::create_dir(stage.path("user/closed")).unwrap();
     fs::set_permissions(stage.path("user/closed"), fs::Permissions::from_mode(0o500)).unwrap();
-    // Root may write anywhere.
+    // Root may write to any folder.
     if !rustix::process::geteuid().is_root() {
         stage
             .run(&["--json", "lab", "sticky", "--svg", "closed/picture.svg"])

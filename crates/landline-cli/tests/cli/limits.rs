@@ -1,4 +1,4 @@
-//! Lengths that lie, JSON that bombs, and clients that take their time.
+//! False lengths, JSON bombs and slow clients.
 
 use std::{
     collections::HashMap,
@@ -16,10 +16,10 @@ use testkit::{RawClient, ServerProcess, dial_from, frame, wait_for};
 use crate::stage;
 
 pub(crate) fn connect(server: &ServerProcess) -> RawClient {
-    RawClient::connect(&server.address, &server.fingerprint).expect("the server goes on")
+    RawClient::connect(&server.address, &server.fingerprint).expect("the server still serves")
 }
 
-/// What a client sends, and the code it must get.
+/// Input before the login, and the error code that it gets.
 /// Proves `length-prefix` and `json-bomb` in docs/faults.md.
 #[test]
 fn malformed_input_before_login_is_rejected() {
@@ -103,7 +103,7 @@ fn malformed_input_before_login_is_rejected() {
             Some(*expected),
             "{what}"
         );
-        // Of each code in a minute, some are reported and the others counted.
+        // Of each code, the log has some lines per minute and counts the others.
         let count = refused.entry(*expected).or_default();
         *count += 1;
         if *count <= 5 {
@@ -144,6 +144,7 @@ fn unknown_version_and_method_have_own_codes() {
     }
 }
 
+/// Input after the login, and the error code that it gets.
 /// Proves `special-mode-bits`, `absurd-length`, `length-prefix`, `json-bomb` and `peer-limits` in
 /// docs/faults.md.
 #[test]
@@ -232,14 +233,14 @@ fn limits_after_login_are_enforced() {
             "{what}"
         );
     }
-    wait_for("an empty home", || {
+    wait_for("the home to be empty", || {
         std::fs::read_dir(stage.home()).unwrap().count() == 0
     });
 }
 
-/// A newcomer with a number, who makes the largest promise that is not refused at once.
+/// A newcomer that announces the longest frame that is allowed before the login.
 pub(crate) fn promising(server: &ServerProcess, number: usize) -> RawClient {
-    // No more from one source than may be half-open.
+    // Each source may have only a few half-open connections, so every client has its own.
     let source = Ipv4Addr::new(127, 1, 0, 1 + u8::try_from(number / 16).unwrap());
     let mut client = RawClient::connect_from(source, &server.address, &server.fingerprint).unwrap();
     client.greet().unwrap();
@@ -247,7 +248,7 @@ pub(crate) fn promising(server: &ServerProcess, number: usize) -> RawClient {
     client
 }
 
-/// What is promised costs nothing; only what arrives does.
+/// An announced length reserves no memory. Only received bytes do.
 /// Proves `length-prefix` in docs/faults.md.
 #[test]
 fn announced_length_costs_no_memory() {
@@ -265,10 +266,12 @@ fn announced_length_costs_no_memory() {
     eprintln!("{each} KiB for each connection before login");
     assert!(each <= 64, "{each} KiB for each connection before login");
     drop(clients);
-    wait_for("all descriptors back", || server.usage().1 <= descriptors);
+    wait_for("the descriptors of all connections to close", || {
+        server.usage().1 <= descriptors
+    });
 }
 
-/// A server that may have 128 descriptors, held by 200 connections before login.
+/// 200 connections before login against a server with 128 descriptors.
 /// Proves `descriptor-exhaustion` in docs/faults.md.
 #[test]
 fn server_with_few_descriptors_stays_reachable() {
@@ -302,7 +305,7 @@ fn server_with_few_descriptors_stays_reachable() {
     }
 }
 
-/// rustls compresses certificates when one of its features is on.
+/// rustls compresses certificates if one of its features is enabled.
 /// Proves `decompression` in docs/faults.md.
 #[test]
 fn certificates_are_never_compressed() {
@@ -315,14 +318,13 @@ fn certificates_are_never_compressed() {
     assert!(client.cert_compressors.is_empty() && client.cert_decompressors.is_empty());
 }
 
-/// A handshake in records of 32 bytes succeeds. An alert before or within one ends that connection
-/// alone.
+/// A handshake in records of 32 bytes succeeds. An early alert ends only its own connection.
 /// Proves `tls-input` in docs/faults.md.
 #[test]
 fn small_tls_records_and_early_alerts_are_harmless() {
-    // Fatal: the handshake failed.
+    // A fatal alert: handshake failure.
     const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
-    // A record with the first 6 bytes of a ClientHello of 512.
+    // A record with the first 6 bytes of a ClientHello that announces 512.
     const HALF_HELLO: [u8; 11] = [22, 3, 1, 0, 6, 1, 0, 1, 0xfc, 3, 3];
     let stage = stage();
     let server = stage.joined();
@@ -343,7 +345,8 @@ fn small_tls_records_and_early_alerts_are_harmless() {
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
-/// Who is logged in has to open a channel soon, however it trickles, and may then be idle.
+/// After the login a client must open a channel within a deadline, even if it trickles bytes. Then
+/// it may be idle.
 /// Proves `slow-login` in docs/faults.md.
 #[test]
 fn login_without_channel_is_closed() {
@@ -373,7 +376,7 @@ fn login_without_channel_is_closed() {
     assert_eq!(idle.header().unwrap().expect("an answer").kind(), "pong");
 }
 
-/// One deadline for all of the login, whatever trickles in.
+/// One deadline covers TLS and login, whatever trickles in.
 /// Proves `slow-login` in docs/faults.md.
 #[test]
 fn slow_login_is_closed_at_deadline() {
@@ -387,13 +390,13 @@ fn slow_login_is_closed_at_deadline() {
     };
     std::thread::scope(|scope| {
         let server = &server;
-        // Says nothing at all.
+        // A client that sends nothing.
         scope.spawn(move || {
             let mut tcp = TcpStream::connect(&server.address).unwrap();
             tcp.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
             assert_eq!(tcp.read(&mut [0; 100]).unwrap_or(0), 0, "silent");
         });
-        // A byte of the ClientHello twice a second.
+        // A client that sends a byte of the ClientHello twice a second.
         scope.spawn(move || {
             let mut tcp = TcpStream::connect(&server.address).unwrap();
             tcp.set_read_timeout(Some(Duration::from_millis(500)))
@@ -404,7 +407,7 @@ fn slow_login_is_closed_at_deadline() {
                 .any(|byte| tcp.write_all(&[*byte]).is_err() || ended(&mut tcp));
             assert!(closed, "a trickling ClientHello");
         });
-        // TLS, then nothing; and TLS, then a login byte by byte.
+        // Clients that complete TLS, and then send nothing or a login byte by byte.
         scope.spawn(move || {
             assert!(
                 connect(server).error_code().unwrap().is_some(),
@@ -433,7 +436,7 @@ fn slow_login_is_closed_at_deadline() {
         .ok();
 }
 
-/// Whether the other side has closed, waiting for at most the read timeout.
+/// Whether the peer closes the connection within the read timeout.
 fn ended(tcp: &mut TcpStream) -> bool {
     match tcp.read(&mut [0; 100]) {
         Ok(length) => length == 0,

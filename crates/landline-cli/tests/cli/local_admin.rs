@@ -1,4 +1,4 @@
-//! Administration at the server's machine, where something there is not as it should be.
+//! Administration on the server's machine when its state is damaged or incomplete.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use testkit::{Census, Stage};
 
 use crate::stage;
 
-/// Who has to be out at once is not kept in by a typing error.
+/// A typing error in the rights file does not keep an admin from removing a user.
 #[test]
 fn user_is_removed_despite_broken_rights() {
     let stage = stage();
@@ -40,7 +40,7 @@ fn user_is_removed_despite_broken_rights() {
         .run(&["--json", "user", "--on", "127.0.0.1", "show", "bob"])
         .json();
     assert!(bob["disabled"].is_i64(), "{bob}");
-    // What would give rights says no, and changes nothing.
+    // Commands that would grant rights are refused and change nothing.
     stage
         .run_at_server(&["--json", "user", "add", "carol", "--files", "rw:~/carol"])
         .fails(31, "state");
@@ -50,7 +50,7 @@ fn user_is_removed_despite_broken_rights() {
             .ok()
             .contains("carol")
     );
-    // Nor while no server runs.
+    // The same while no server runs.
     drop(server);
     stage
         .run_at_server(&["--json", "user", "remove", "bob", "--force"])
@@ -61,7 +61,7 @@ fn user_is_removed_despite_broken_rights() {
     assert!(bob["disabled"].is_i64(), "{bob}");
 }
 
-/// The files of the log.
+/// The files of the audit log.
 fn log(stage: &Stage) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(stage.path("server/server/audit"))
         .unwrap()
@@ -71,8 +71,8 @@ fn log(stage: &Stage) -> Vec<PathBuf> {
     files
 }
 
-/// That the log was changed is for the server's start to say: a command that only looks leaves it
-/// as it is, and one that changes something refuses.
+/// Only a server that starts reports a changed log.
+/// Commands that read leave the log as it is. Commands that change something are refused.
 /// Proves `audit-tampering` in docs/faults.md.
 #[test]
 fn command_does_not_hide_changed_audit_log() {
@@ -101,18 +101,17 @@ fn command_does_not_hide_changed_audit_log() {
     }
     assert!(
         Census::of(&stage.path("server/server/audit")) == census,
-        "nothing was written"
+        "the audit log is unchanged"
     );
     assert!(!stage.run_at_server(&["user", "list"]).ok().contains("bob"));
-    // The server says so, and goes on in another file; then commands do, too.
+    // The server continues in a new file. Then commands work again.
     let server = stage.serve(&[]);
     assert_eq!(log(&stage).len(), 2);
     stage.run_at_server(&["user", "add", "bob"]).ok();
     drop(server);
 }
 
-/// The space that the server has taken ahead, so that it can write when the disk is full, is its
-/// own.
+/// The server reserves disk space for its log. Commands do not release it.
 #[test]
 fn command_keeps_reserved_space() {
     let stage = stage();
@@ -120,7 +119,7 @@ fn command_keeps_reserved_space() {
     let blocks = || fs::metadata(&log(&stage)[0]).unwrap().blocks();
     let taken = blocks();
     if taken < 1024 {
-        eprintln!("SKIPPED: no space can be taken ahead on this file system");
+        eprintln!("SKIPPED: this file system cannot reserve space");
         return;
     }
     stage.run_at_server(&["user", "list"]).ok();
@@ -130,7 +129,7 @@ fn command_keeps_reserved_space() {
     assert!(blocks() >= taken, "{} of {taken}", blocks());
 }
 
-/// There are keys in the store.
+/// The store contains keys, so it must be private even if its mode was changed.
 #[test]
 fn store_is_made_private() {
     let stage = stage();
@@ -158,7 +157,7 @@ fn store_is_made_private() {
         .for_each(|name| assert_eq!(mode(name), 0o600, "{name} of an earlier release"));
 }
 
-/// A key that is kept, and the admin who had made an invite with another one that was taken.
+/// An admin loses the key that made an invite, but keeps a secret. The invite becomes invalid.
 #[test]
 fn removing_key_of_admin_revokes_its_invites() {
     let stage = stage();
@@ -188,8 +187,8 @@ fn removing_key_of_admin_revokes_its_invites() {
     drop(server);
 }
 
-/// Once an account was made at the machine, the invite to be the owner is worth nothing, however it
-/// was kept.
+/// The first account that is added on the server's machine invalidates the owner's invite, even one
+/// that was saved.
 #[test]
 fn first_account_invalidates_owner_invite() {
     let stage = stage();
@@ -206,7 +205,7 @@ fn first_account_invalidates_owner_invite() {
         .fails(12, "invite-unknown");
 }
 
-/// What cannot be shown is not made: nobody would have it.
+/// A secret or invite that cannot be printed would be lost, so it is not made.
 #[test]
 fn credential_that_cannot_be_shown_is_not_made() {
     let stage = stage();
@@ -228,8 +227,7 @@ fn credential_that_cannot_be_shown_is_not_made() {
     }
 }
 
-/// A folder that was granted for writing is made when something is first written there, and no
-/// sooner.
+/// A granted folder is created when a user first writes to it, and not earlier.
 /// Proves `link-in-path` in docs/faults.md.
 #[test]
 fn granted_folder_is_created_at_first_write() {
@@ -256,7 +254,7 @@ fn granted_folder_is_created_at_first_write() {
         .run(&["--json", "cp", "x", &server.at("/nowhere/d/x")])
         .fails(23, "denied");
     assert!(!stage.path("home/c").exists());
-    // Nor beyond a link that leads out.
+    // A link that leads out of the home is not followed.
     std::os::unix::fs::symlink(stage.path("outside"), stage.path("home/link")).unwrap();
     fs::create_dir(stage.path("outside")).unwrap();
     stage.write_rights("[users.alice]\nfiles = [\"rw:~/link/deep\"]\n");

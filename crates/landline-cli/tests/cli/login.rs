@@ -1,4 +1,4 @@
-//! Logging in: keys, invites, and what is refused.
+//! Logging in by key and by invite, and logins that are refused.
 
 use std::process::Command;
 
@@ -8,15 +8,15 @@ use testkit::{RawClient, ServerProcess, Stage};
 
 use crate::stage;
 
-/// The key that the client made for itself when it joined.
+/// The key that the client generated when it joined.
 pub(crate) fn client_key(stage: &Stage) -> UserKey {
     UserKey::load(&stage.path("client/client/id_ed25519"), |_| {
-        panic!("it is not encrypted")
+        panic!("the key is not encrypted")
     })
     .unwrap()
 }
 
-/// A key made by OpenSSH.
+/// Generates a key with OpenSSH.
 fn ssh_keygen(stage: &Stage, name: &str, passphrase: &str) -> Option<String> {
     let path = stage.path(name).display().to_string();
     let made = Command::new("ssh-keygen")
@@ -93,7 +93,7 @@ fn unusable_keys_are_refused() {
     stage
         .run(&["--json", "join", &invite, "-i", &key])
         .fails(32, "key");
-    // None of that used the invite up.
+    // None of these attempts used up the invite.
     stage.run(&["join", &invite]).ok();
 }
 
@@ -121,7 +121,7 @@ fn invite_works_once() {
     stage.run(&["join", &invite, "--as", "-x"]);
 }
 
-/// 20 clients at once; one of them may have it.
+/// 20 clients try to redeem the invite at once. One of them succeeds.
 /// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn concurrent_clients_redeem_invite_once() {
@@ -164,7 +164,7 @@ fn known_and_unknown_users_get_same_refusal() {
     let keys = landline::paths::PrivateFolder::open_or_create(&stage.path("keys")).unwrap();
     let (stranger, _) = UserKey::load_or_create(&keys, "key").unwrap();
     let mut answers = Vec::new();
-    for user in ["alice", "nobody"] {
+    for user in ["alice", "ghost"] {
         let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
         client.greet().unwrap();
         let login = client.login_header(user, &stranger, None);
@@ -175,11 +175,11 @@ fn known_and_unknown_users_get_same_refusal() {
     assert!(answers[0].contains("login-refused"));
     assert_eq!(
         answers[0], answers[1],
-        "a known user must not be told from an unknown one"
+        "the refusal reveals whether the user exists"
     );
 }
 
-/// A login is worth something only as it is, only there, only once.
+/// A login is valid unaltered, on its own connection, and once.
 /// Proves `wrong-key` and `replay` in docs/faults.md.
 #[test]
 fn altered_or_replayed_login_is_refused() {
@@ -234,7 +234,7 @@ fn altered_or_replayed_login_is_refused() {
     assert_eq!(
         client.header().unwrap().unwrap().kind(),
         "welcome",
-        "unspoiled it is accepted"
+        "the unaltered login is accepted"
     );
 }
 

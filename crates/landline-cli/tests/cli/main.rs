@@ -59,8 +59,10 @@ mod users;
 
 use testkit::Stage;
 
-/// What the command asks at a terminal: for a password, for a new one, and whether a server is
-/// trusted. One place, so that a test that nothing is asked cannot look for an earlier text.
+/// The prompts of the command at a terminal: for a password, for a new password, and for trust.
+///
+/// They are defined here only. A test that looks for a prompt would otherwise pass after a prompt
+/// is reworded.
 const ASKS_PASSWORD: &str = "Password of bob";
 const ASKS_NEW_PASSWORD: &str = "New password of bob: ";
 const ASKS_TRUST: &str = "were told: ";

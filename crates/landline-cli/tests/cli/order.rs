@@ -1,5 +1,4 @@
-//! Every message in every state; only what the table accepts is answered, and nothing else
-//! happens.
+//! Sends every message in every state. The server accepts the messages of its table only.
 
 use std::{
     collections::BTreeSet,
@@ -19,8 +18,7 @@ use testkit::{Census, RawClient, ServerProcess, frame, wait_for};
 
 use crate::{noise, stage};
 
-/// Every type there is, those that only a server sends included, with all the keys that any of them
-/// needs.
+/// The types of all messages, also of those that only a server sends, with all keys that they need.
 fn types() -> BTreeSet<&'static str> {
     let accepted = TABLE.iter().map(|row| row.kind);
     let answers = [
@@ -53,10 +51,10 @@ pub(crate) fn message(kind: &str) -> Value {
     })
 }
 
-/// Brings a connection into a state of the server.
+/// Connects and brings the server into this state.
 pub(crate) fn into(state: &str, server: &ServerProcess, key: &UserKey) -> RawClient {
     let mut client =
-        RawClient::connect(&server.address, &server.fingerprint).expect("the server goes on");
+        RawClient::connect(&server.address, &server.fingerprint).expect("the server still serves");
     client.greet().unwrap();
     let keys = json!({"type": "keys", "version": 1, "user": "alice", "keys": [KeyTag([7; 32])]});
     match state {
@@ -66,7 +64,8 @@ pub(crate) fn into(state: &str, server: &ServerProcess, key: &UserKey) -> RawCli
             return client;
         }
         "server-password" => {
-            // Everybody is answered, but nobody any number of times.
+            // The server evaluates passwords for unknown users too. Each name has a limited number
+            // of guesses.
             static NAMES: AtomicU32 = AtomicU32::new(0);
             let name = format!("user{}", NAMES.fetch_add(1, Ordering::Relaxed));
             let (begin, _) = client.begin_password(&name, "correct horse battery");
@@ -119,7 +118,7 @@ pub(crate) static TABLE: LazyLock<Vec<MessageRight>> = LazyLock::new(|| {
     server.unwrap().message_rights().to_vec()
 });
 
-/// The names of the states in which a server waits.
+/// The names of the states in which a server waits for a message.
 pub(crate) fn states() -> BTreeSet<&'static str> {
     TABLE.iter().map(|row| row.state.name()).collect()
 }
@@ -196,7 +195,8 @@ fn random_message_sequences_change_nothing() {
     let states: Vec<&str> = states().into_iter().collect();
     for (round, dice) in noise(300 * 8, seed).chunks(8).enumerate() {
         let state = states[usize::from(dice[0]) % states.len()];
-        // A put of an empty file that is finished properly would be a change, and a rightful one.
+        // `put` and `get` are left out, because a complete put of an empty file would rightly
+        // change the home.
         let mut client = into(state, &server, &key);
         let flight: Vec<u8> = dice[1..2 + usize::from(dice[1]) % 7]
             .iter()

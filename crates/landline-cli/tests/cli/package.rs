@@ -11,7 +11,7 @@ use testkit::{ServerProcess, Stage};
 
 use crate::stage;
 
-/// Whether the program is there; says that a test is skipped if not.
+/// Whether the program is installed. Otherwise prints that the test is skipped.
 fn has(program: &str, arguments: &[&str]) -> bool {
     let found = Command::new(program)
         .args(arguments)
@@ -38,7 +38,7 @@ fn run(command: &mut Command) -> String {
     text
 }
 
-/// The names of all commands, with dashes for spaces: each has a snapshot of its help.
+/// The names of all commands, with dashes for spaces. Each has a snapshot of its help.
 fn commands() -> BTreeSet<String> {
     let snapshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/help");
     names(&snapshots)
@@ -47,7 +47,7 @@ fn commands() -> BTreeSet<String> {
         .collect()
 }
 
-/// The files as `cargo xtask dist` has them written.
+/// Writes the files of the package as `cargo xtask dist` does.
 fn write_files(stage: &Stage, folder: &Path) {
     let folder = folder.to_str().unwrap();
     stage.run(&["package-files", folder]).ok();
@@ -87,7 +87,7 @@ fn manual_pages_are_shown_without_warnings() {
     }
 }
 
-/// A stage whose client knows the machine `nas`, the server that runs, and the completion scripts.
+/// A stage with a server that the client knows as `nas`, and the completion scripts.
 fn stage_with_completions() -> (Stage, ServerProcess, PathBuf) {
     let stage = stage();
     let server = stage.serve(&[]);
@@ -100,7 +100,7 @@ fn stage_with_completions() -> (Stage, ServerProcess, PathBuf) {
     (stage, server, folder.join("completions"))
 }
 
-/// Runs a shell on the stage that finds the command under test along its PATH.
+/// Runs a shell that finds the command under test in its PATH.
 fn run_shell(stage: &Stage, shell: &str, arguments: &[&str]) -> String {
     let path = format!("{}:/usr/bin:/bin", profile_folder().display());
     run(Command::new(shell)
@@ -112,7 +112,7 @@ fn run_shell(stage: &Stage, shell: &str, arguments: &[&str]) -> String {
         .current_dir(stage.path("user")))
 }
 
-/// Where machines are expected: the words before the one to complete, and what is offered.
+/// The words before the cursor where a machine is expected, and the completion.
 const MACHINES: &[(&str, &str)] = &[
     ("ping", "nas"),
     ("trust replace", "nas"),
@@ -171,7 +171,7 @@ fn zsh_completes_machines() {
     }
     let (stage, _server, scripts) = stage_with_completions();
     for (words, offered) in MACHINES {
-        // Completion works only at a terminal. Reading waits for the pattern.
+        // zsh completes at a terminal only. `zpty -r` waits for the pattern.
         let ask = format!(
             "zmodload zsh/zpty
              zpty shell 'zsh -f -i'
@@ -259,7 +259,7 @@ fn check_units(root: &Path) {
     assert!(socket.contains("\nListenStream=5263\n"), "{socket}");
 }
 
-/// Installing creates the user, and starts no server.
+/// Installing the package creates the user and starts no server.
 fn check_script(control: &Path) {
     let script = fs::read_to_string(control.join("postinst")).unwrap();
     let user = script.find("systemd-sysusers").unwrap();
@@ -286,7 +286,7 @@ fn check_user(root: &Path) {
     );
 }
 
-/// Where cargo has put the command that is tested.
+/// The folder in which cargo has built the command under test.
 fn profile_folder() -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_landline"));
     binary.parent().unwrap().to_path_buf()

@@ -1,4 +1,4 @@
-//! Logging in by password, and setting one.
+//! Logging in by password, and setting passwords.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -13,14 +13,14 @@ use crate::{
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
-/// A file with a password that nobody else can read; its path.
+/// Writes a password to a file of mode 0600 and returns its path.
 pub(crate) fn file(stage: &Stage, name: &str, password: &str) -> String {
     let path = stage.write(name, format!("{password}\n").as_bytes());
     fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
     path.display().to_string()
 }
 
-/// A server where `alice` is the owner and `bob` has a password, and a client that knows neither.
+/// A server with the owner `alice` and with `bob`, who has a password. The client knows neither.
 pub(crate) fn with_bob(stage: &Stage) -> ServerProcess {
     let server = stage.joined();
     let file = file(stage, "bob.password", PASSWORD);
@@ -66,7 +66,7 @@ fn join_by_password_trusts_server() {
         (&json!(false), &json!(true))
     );
 
-    // From then on it is asked for at once, and no key is tried before.
+    // The client now asks for the password at once and tries no key first.
     stage.write("user/report", b"all of it");
     let mut terminal = Terminal::start(&stage.command(&["cp", "report", "127.0.0.1:bob/report"]));
     terminal.wait_for(ASKS_PASSWORD);
@@ -92,16 +92,15 @@ fn password_is_asked_for_after_rejected_keys() {
             "--accept-new",
         ])
         .fails(32, "no-key");
-    // Somebody else's key.
-    fs::rename(stage.path("client"), stage.path("nobody")).unwrap();
+    // The client now has the key of another user.
+    fs::rename(stage.path("client"), stage.path("ghost")).unwrap();
     fs::rename(stage.path("alice"), stage.path("client")).unwrap();
     let mut terminal = Terminal::start(&stage.command(&["ping", "bob@127.0.0.1"]));
     terminal.wait_for(ASKS_PASSWORD);
     terminal.wait_for_hiding();
     terminal.type_line(PASSWORD);
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
-    // What was known of alice, who has the key, stays; and with a key that is named nobody is
-    // asked.
+    // The saved data of alice's key is unchanged. With `-i` the client asks for no password.
     let pong = stage.run(&["--json", "ping", "127.0.0.1"]).json();
     assert_eq!(pong["user"], "alice");
     assert!(pong["key"].as_str().unwrap().starts_with("SHA256:"));
@@ -184,7 +183,7 @@ fn password_comes_from_file_descriptor_or_environment() {
     let mut by_environment = ping(&[]);
     by_environment.env("LANDLINE_PASSWORD_FILE", &right);
     stage.run_command(by_environment).ok();
-    // It answers what would be asked; where nothing is, it is not read.
+    // The variable replaces the prompt. Without a prompt the file is not read.
     fs::rename(stage.path("client"), stage.path("bob")).unwrap();
     fs::rename(stage.path("alice"), stage.path("client")).unwrap();
     let mut by_key = stage.command(&["--json", "ping", "alice@127.0.0.1"]);
@@ -193,7 +192,7 @@ fn password_comes_from_file_descriptor_or_environment() {
     assert!(pong["key"].as_str().unwrap().starts_with("SHA256:"));
     fs::rename(stage.path("client"), stage.path("alice")).unwrap();
     fs::rename(stage.path("bob"), stage.path("client")).unwrap();
-    // And what can go wrong with each.
+    // The errors of each way to give a password.
     stage
         .run_command(ping(&["--json"]))
         .fails(32, "no-terminal");
@@ -231,8 +230,7 @@ fn password_comes_from_file_descriptor_or_environment() {
         .fails(2, "usage");
 }
 
-/// The password is nowhere but in the file that was named, and the server has nothing that
-/// equals it.
+/// The password is in its file only. The server does not store it.
 /// Proves `secret-exposure` in docs/faults.md.
 #[test]
 fn password_is_in_no_file_log_or_event() {
@@ -256,7 +254,7 @@ fn password_is_in_no_file_log_or_event() {
     }
 }
 
-/// A script that adds somebody goes on with that: the command ends once the server has it in force.
+/// When `user add` ends, the running server has applied the rights. A script can use them at once.
 #[test]
 fn granted_rights_apply_when_command_ends() {
     let stage = stage();
@@ -294,7 +292,7 @@ fn granted_rights_apply_when_command_ends() {
             .fails(12, "login-refused");
         fs::remove_dir_all(stage.path("client")).unwrap();
     }
-    // Without a server nobody is waited for that is not there.
+    // Without a server the command does not wait for one.
     drop(server);
     stage
         .run_at_server(&[
@@ -337,11 +335,11 @@ fn users_set_own_password_and_admins_any() {
     stage.run(&set).ok();
     ping(&old).fails(12, "login-refused");
     ping(&new).ok();
-    // At a terminal it is typed twice, and what is wrong with it is said before the second time.
+    // At a terminal the password is typed twice. A short one is rejected after the first time.
     type_new_passwords(&stage, &new);
     let third = file(&stage, "third", "third password");
     ping(&third).ok();
-    // Nobody is asked for a new one who does not know the old one.
+    // A user who does not know the old password is not asked for a new one.
     let mut terminal =
         Terminal::start(&stage.command(&["passwd", "127.0.0.1", "--password-file", &old]));
     assert_eq!(terminal.end(), Some(12), "{}", terminal.shown);
@@ -350,7 +348,7 @@ fn users_set_own_password_and_admins_any() {
         "{}",
         terminal.shown
     );
-    // Not another's, without being an admin.
+    // Only an admin sets the password of another user.
     let other = [
         "--json",
         "user",
@@ -364,7 +362,7 @@ fn users_set_own_password_and_admins_any() {
         &new,
     ];
     stage.run(&other).fails(23, "denied");
-    // An admin does, over the line and at the machine; and takes it away.
+    // An admin sets it remotely and on the server's machine, and removes it.
     fs::rename(stage.path("client"), stage.path("bob")).unwrap();
     fs::rename(stage.path("alice"), stage.path("client")).unwrap();
     stage
@@ -404,7 +402,7 @@ fn users_set_own_password_and_admins_any() {
             "--json",
             "user",
             "password",
-            "nobody",
+            "ghost",
             "--password-file",
             &new,
         ])
@@ -412,7 +410,7 @@ fn users_set_own_password_and_admins_any() {
     check_logged_changes(&stage);
 }
 
-/// Types new passwords at a terminal: a short one, two that differ, and a good one.
+/// Types new passwords at a terminal: a short one, two that differ, and a valid one.
 fn type_new_passwords(stage: &Stage, current: &str) {
     for (typed, status) in [
         (&["short"][..], 32),
@@ -430,7 +428,7 @@ fn type_new_passwords(stage: &Stage, current: &str) {
     }
 }
 
-/// Refused changes are logged too, but not those that could not change anything.
+/// The log also has changes that were denied, but not those that had nothing to change.
 fn check_logged_changes(stage: &Stage) {
     let log = stage.run_at_server(&["audit", "show", "--json"]).ok();
     let set = log
@@ -449,7 +447,7 @@ fn check_logged_changes(stage: &Stage) {
     );
 }
 
-/// Whoever was logged in by the old password is out.
+/// A new password ends the sessions that logged in by the old one.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn new_password_ends_sessions_of_old_one() {
@@ -468,8 +466,8 @@ fn new_password_ends_sessions_of_old_one() {
     assert_eq!(client.error_code().unwrap().as_deref(), Some("ended"));
 }
 
-/// What somebody logs in with does not become a password that outlives it: neither a machine's
-/// secret, an admin's included, nor a key.
+/// A user who logged in by a secret or a key cannot set a password, since the password would
+/// outlive them. This includes the secret of an admin.
 #[test]
 fn password_change_needs_login_by_password() {
     let stage = stage();
@@ -515,8 +513,8 @@ fn password_change_needs_login_by_password() {
         stage.run(&add).fails(23, code);
         stage.run(&["hosts", "remove", "127.0.0.1"]).ok();
     }
-    // Bob gets a key, which may go again.
-    fs::rename(stage.path("client"), stage.path("nobody")).unwrap();
+    // Bob gets a key, which can be removed again.
+    fs::rename(stage.path("client"), stage.path("ghost")).unwrap();
     stage
         .run(&[
             "--json",
@@ -552,7 +550,7 @@ fn password_change_needs_login_by_password() {
     stage
         .run(&["--json", "passwd", "127.0.0.1", "-i", "x"])
         .fails(2, "usage");
-    // A change concerns nobody who did not log in with it.
+    // A new password does not end sessions that logged in by key.
     let mut by_key = RawClient::connect(&server.address, &server.fingerprint).unwrap();
     assert_eq!(
         by_key.login("bob", &client_key(&stage), None).unwrap(),

@@ -1,4 +1,4 @@
-//! What a password is bound to, and what it does not replace.
+//! What a password login is bound to, and what it leaves unchanged.
 
 use std::{fs, process::Command};
 
@@ -12,8 +12,8 @@ use crate::{
     stage,
 };
 
-/// Logging in by password once takes no key away from whoever has one: without a terminal it goes
-/// on to log in.
+/// A client that logs in by password once keeps its saved key. Without a terminal it logs in by
+/// that key.
 #[test]
 fn password_login_keeps_saved_key() {
     let stage = stage();
@@ -36,13 +36,13 @@ fn password_login_keeps_saved_key() {
     assert_eq!(
         known(&stage)["password"],
         false,
-        "which is what it was last"
+        "the client saved that it last used a key"
     );
     stage
         .run(&["passwd", "127.0.0.1", "--password-file", &new, "--remove"])
         .ok();
     assert_eq!(known(&stage)["password"], false);
-    // What proves the server to bob does not prove it to alice.
+    // A login by bob's password does not confirm the server for alice.
     stage.run(&["hosts", "remove", "127.0.0.1"]).ok();
     let key = stage.path("client/client/id_ed25519").display().to_string();
     stage
@@ -65,8 +65,7 @@ fn password_login_keeps_saved_key() {
     assert_eq!(known(&stage)["provisional"], true);
 }
 
-/// A descriptor is read where it stands, and what stands behind the password is left to whoever
-/// reads on.
+/// `--password-fd` reads the first line of the descriptor only. The rest is the content to copy.
 #[test]
 fn password_descriptor_leaves_the_content() {
     let stage = stage();
@@ -89,7 +88,7 @@ fn password_descriptor_leaves_the_content() {
     assert_eq!(stage.read("home/bob/file"), b"the content");
 }
 
-/// Ctrl-C at the question finds the terminal as it was.
+/// An interrupted prompt restores the terminal's echo.
 #[test]
 fn interrupted_prompt_restores_terminal() {
     let stage = stage();
@@ -120,7 +119,7 @@ fn interrupted_prompt_restores_terminal() {
             terminal.shown
         );
     }
-    // In the background, too, where nobody may change the terminal: there the shell does.
+    // Also in the background, where only the shell may change the terminal.
     let client = stage.command(&["ping"]);
     let mut shell = Command::new("/bin/bash");
     let script = "\"$0\" ping 127.0.0.1 & pid=$!; sleep 1; kill -TERM $pid; kill -CONT $pid; \
@@ -136,7 +135,7 @@ fn interrupted_prompt_restores_terminal() {
     let mut terminal = Terminal::start(&shell);
     terminal.wait_for("ended");
     terminal.end();
-    // Whatever else ends it, from wherever.
+    // Also when a signal ends the client.
     for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT] {
         let mut terminal = Terminal::start(&stage.command(&["ping", "127.0.0.1"]));
         terminal.wait_for(ASKS_PASSWORD);
@@ -146,14 +145,14 @@ fn interrupted_prompt_restores_terminal() {
         assert_eq!(
             terminal.end(),
             None,
-            "ended by the signal itself: {}",
+            "the signal ended the client: {}",
             terminal.shown
         );
     }
 }
 
-/// A server in between that passes everything on to the real one. Trusted on first use, it
-/// learns nothing, gets nobody in, and stays unproven.
+/// A server that relays the login to the real one and is trusted on first use.
+/// It learns nothing, cannot log in, and stays provisional.
 /// Proves `first-contact` in docs/faults.md.
 #[test]
 fn relay_learns_nothing_from_password_login() {
@@ -162,7 +161,7 @@ fn relay_learns_nothing_from_password_login() {
     let (address, fingerprint) = (server.address.clone(), server.fingerprint.clone());
     let folder = stage.path("between");
     let (said, heard) = std::sync::mpsc::channel();
-    // One connection for the fingerprint, one for the login.
+    // The first connection is for the fingerprint, the second one for the login.
     let between = HostileServer::start(&folder, &folder, 2, move |victim| {
         let mut real = RawClient::connect(&address, &fingerprint)?;
         real.greet()?;
@@ -188,7 +187,7 @@ fn relay_learns_nothing_from_password_login() {
         .fails(12, "login-refused");
     between.join();
     let (begin, went_on) = heard.recv().unwrap();
-    assert!(!went_on, "the client has said more");
+    assert!(!went_on, "the client sent its last message");
     assert!(!begin.to_string().contains(PASSWORD));
     assert_eq!(known(&stage)["provisional"], true);
     assert_eq!(
@@ -207,8 +206,11 @@ fn with_type(kind: &str, keys: &impl serde::Serialize) -> Value {
     header
 }
 
-/// Logs in by password; the code of the refusal if there is one, and `None` in it where the
-/// evaluation did not open.
+/// Logs in by password.
+///
+/// # Errors
+///
+/// The code of the refusal, or `None` if the evaluation does not open.
 pub(crate) fn log_in(
     client: &mut RawClient,
     user: &str,

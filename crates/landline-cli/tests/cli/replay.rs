@@ -1,5 +1,4 @@
-//! A login is worth something only as it is, only there, only once; and nothing
-//! about the line can be rewritten underneath it.
+//! A login is valid on its own connection and once. An altered transcript is rejected.
 
 use std::{process::Command, sync::LazyLock};
 
@@ -13,7 +12,7 @@ use testkit::{NONCE, RawClient, ServerProcess};
 
 use crate::{login::client_key, passwords, shared_secret, stage};
 
-/// How many logins are tried of each kind.
+/// The number of logins of each kind.
 fn tries() -> usize {
     if std::env::var_os("LANDLINE_SOAK").is_some() {
         2500
@@ -28,7 +27,7 @@ fn greeted(server: &ServerProcess) -> RawClient {
     client
 }
 
-/// What the server says to this login on this connection.
+/// Sends a login on this connection and returns the answer.
 fn answer(mut client: RawClient, login: &Value) -> String {
     client.send_json(login).unwrap();
     let header = client.header().unwrap().expect("an answer");
@@ -41,7 +40,7 @@ fn answer(mut client: RawClient, login: &Value) -> String {
     }
 }
 
-/// Every way to log in that can be recorded.
+/// Every kind of login that can be recorded.
 struct Logins {
     key: UserKey,
     secrets: Vec<Secret>,
@@ -89,7 +88,8 @@ fn recorded_login_is_refused() {
     }
 }
 
-/// A password's login is refused on any other connection, and behind any other beginning.
+/// A login by password is refused on another connection, and after the first message of another
+/// login.
 /// Proves `replay` in docs/faults.md.
 #[test]
 fn recorded_password_login_is_refused() {
@@ -108,7 +108,7 @@ fn recorded_password_login_is_refused() {
     };
     let mut first = greeted(&server);
     let (begin, login) = begun(&mut first);
-    // On this machine, which is not shut out, bob has 50 tries at once.
+    // This machine is never shut out, so bob has 50 guesses at once.
     for round in 0..tries().min(45) {
         let mut client = greeted(&server);
         client.send_json(&begin).unwrap();
@@ -120,24 +120,23 @@ fn recorded_password_login_is_refused() {
     assert_eq!(
         answer(other, &login),
         "login-refused",
-        "on another connection of bob's"
+        "on another connection of bob"
     );
     assert_eq!(
         answer(first, &login),
         "welcome",
-        "where it belongs it is accepted"
+        "on its own connection it is accepted"
     );
 }
 
-/// A server in the middle that the client trusts, and another one that knows the same key and
-/// secret: what the client proves to the first is worth nothing at the second, though the first
-/// passes on the second's nonce.
+/// The client trusts a malicious server, and another server has the same key and secret. The
+/// malicious server relays the other's nonce, but cannot log in there.
 /// Proves `replay` in docs/faults.md.
 #[test]
 fn relayed_login_is_refused() {
     let (there, here) = (stage(), stage());
     let (far, near) = (there.joined(), here.joined());
-    // The far server knows the same key, because its owner has joined with it too.
+    // The owner of both servers has joined them with the same key.
     std::fs::remove_dir_all(here.path("client")).unwrap();
     assert!(
         Command::new("cp")
@@ -150,7 +149,7 @@ fn relayed_login_is_refused() {
     let secrets = ["exporter", "server-end-point"].map(|binding| {
         shared_secret::secret(&there, &far, &format!("{binding}.secret"), binding).0
     });
-    // The same secrets in the hands of a client that was told that the near server is theirs.
+    // The client has the same secrets, but believes that they belong to the near server.
     let misled = secrets.clone().map(|mut secret| {
         secret.fingerprint = near.fingerprint.parse().unwrap();
         secret
@@ -180,12 +179,11 @@ fn relayed_login_is_refused() {
     assert_eq!(
         answer(client, &login),
         "welcome",
-        "unrelayed it is accepted"
+        "the direct login is accepted"
     );
 }
 
-/// The server's own proof, taken from a welcome, is no client's; and a client's is no other
-/// client's.
+/// The proof of a server is not valid as the proof of a client.
 /// Proves `replay` in docs/faults.md.
 #[test]
 fn reflected_proof_is_refused() {
@@ -202,8 +200,7 @@ fn reflected_proof_is_refused() {
     }
 }
 
-/// Whatever somebody in the middle would have to change for a weaker login stands in the
-/// transcript.
+/// The transcript covers everything that an attacker would change to downgrade a login.
 /// Proves `downgrade` in docs/faults.md.
 #[test]
 fn login_with_altered_transcript_is_refused() {
@@ -269,8 +266,7 @@ fn login_with_altered_transcript_is_refused() {
     assert_eq!(answer(client, &login), "method");
 }
 
-/// Neither over an older TLS nor with another ALPN does the server listen to anybody. Needs
-/// python3.
+/// The server rejects an older TLS version and another ALPN. Needs python3.
 /// Proves `downgrade` in docs/faults.md.
 #[test]
 fn older_tls_or_other_alpn_is_refused() {

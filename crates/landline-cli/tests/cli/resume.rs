@@ -1,4 +1,4 @@
-//! Copies that break and go on.
+//! Copies that are interrupted and resumed.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use testkit::{Census, Outcome, RawClient, Relay, ServerProcess, Stage, wait_for}
 use crate::{noise, stage};
 
 pub(crate) const BLOCK: usize = 8 << 20;
-/// Several blocks and a bit.
+/// Several blocks and a part of one.
 pub(crate) const LENGTH: usize = 5 * BLOCK + 12_345;
 
 /// The JSON events of a copy.
@@ -41,8 +41,7 @@ pub(crate) fn staging(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A stage with content at both ends, a server, and a relay in front of it that the client knows
-/// too.
+/// A stage with a server and a relay in front of it. The client knows both addresses.
 pub(crate) struct Line {
     pub(crate) stage: Stage,
     pub(crate) server: ServerProcess,
@@ -61,7 +60,7 @@ impl Line {
         stage
             .run_with_input(&["join", "-", "--as", "alice"], both.as_bytes())
             .ok();
-        // So that the next session that closes is one of a copy.
+        // The next session that ends is then one of a copy.
         server.event("logout");
         let content = noise(LENGTH, seed);
         fs::write(stage.path("user/source"), &content).unwrap();
@@ -74,7 +73,7 @@ impl Line {
         }
     }
 
-    /// `path` at the server, through the relay.
+    /// The location of `path` at the server, through the relay.
     fn through(&self, path: &str) -> String {
         format!("landline://{}/{path}", self.relay.address)
     }
@@ -91,7 +90,7 @@ impl Line {
         self.stage.path(if up { "home" } else { "user" })
     }
 
-    /// Copies with the line cut after `bytes`, without reconnecting.
+    /// Copies without retry through a relay that cuts the connection after `bytes`.
     pub(crate) fn broken(&self, up: bool, bytes: u64) {
         self.relay.cut_after(bytes);
         let [from, to] = self.arguments(up);
@@ -104,7 +103,7 @@ impl Line {
         }
     }
 
-    /// Copies to the end; the events.
+    /// Copies to the end and returns the events.
     fn finished(&self, up: bool, more: &[&str]) -> Vec<Value> {
         let [from, to] = self.arguments(up);
         let mut arguments = vec!["cp", "--json", &from, &to];
@@ -120,10 +119,10 @@ impl Line {
         events(&outcome)
     }
 
-    /// Copies straight to the server, and kills the client once there are two blocks and a bit.
+    /// Copies directly to the server, and kills the client after more than two blocks.
     fn killed(&self, to: &str) {
         let mut client = self.stage.command(&["cp", "source", to]).spawn().unwrap();
-        wait_for("two blocks and a bit", || {
+        wait_for("more than two blocks", || {
             let is_far = |part: &PathBuf| {
                 part.metadata()
                     .is_ok_and(|part| part.len() > 2 * BLOCK as u64)
@@ -134,7 +133,7 @@ impl Line {
         client.wait().unwrap();
     }
 
-    /// The manifests of the side that receives.
+    /// The manifests of the receiver.
     pub(crate) fn manifests(&self, up: bool) -> Vec<String> {
         Census::of(&self.stage.path(if up {
             "server/server/partials"
@@ -151,7 +150,7 @@ fn same_command_resumes_copy() {
         let line = Line::new(1);
         line.broken(up, 3 * BLOCK as u64 + 100_000);
         let part = staging(&line.folder(up));
-        assert_eq!(part.len(), 1, "what has arrived is kept");
+        assert_eq!(part.len(), 1, "the staging file is kept");
         let events = line.finished(up, &[]);
         let offset = event(&events, "resumed-at").expect("it was resumed")["offset"]
             .as_u64()
@@ -161,7 +160,7 @@ fn same_command_resumes_copy() {
             "{offset}"
         );
         assert!(event(&events, "block-resent").is_none());
-        // And the third time there is nothing to go on with.
+        // After the copy has completed, nothing is left to resume.
         assert!(event(&line.finished(up, &[]), "resumed-at").is_none());
     }
 }
@@ -178,8 +177,8 @@ fn lost_connection_is_resumed_automatically() {
     }
 }
 
-/// The client's line is gone and the server has not noticed: the next try takes over what the dead
-/// one holds.
+/// The server has not noticed that the client's connection is lost. The next attempt takes over the
+/// transfer.
 #[test]
 fn half_open_connection_does_not_block_resume() {
     let line = Line::new(15);
@@ -190,8 +189,8 @@ fn half_open_connection_does_not_block_resume() {
     assert_eq!(line.server.event("failed")["code"], "superseded");
 }
 
-/// Under a rate the server is still busy with what a killed client has sent: the same command at
-/// once goes on behind it all the same.
+/// With a rate limit the server still receives data of the killed client. The next attempt waits
+/// for that and resumes.
 #[test]
 fn resume_waits_for_data_in_flight() {
     let line = Line::new(16);
@@ -212,8 +211,8 @@ fn resume_waits_for_data_in_flight() {
     assert_eq!(staging(&line.folder(true)), Vec::<PathBuf>::new());
 }
 
-/// Where there is room for one copy, and one session, the next try waits for what is left of the
-/// one before.
+/// With a quota for one copy and one session, the next attempt waits until the earlier one has
+/// ended.
 #[test]
 fn quota_for_one_attempt_allows_resume() {
     let line = Line::new(17);
@@ -234,7 +233,7 @@ fn quota_for_one_attempt_allows_resume() {
         "{}",
         outcome.stderr
     );
-    // Nothing of it counts twice.
+    // No block counts twice.
     let [from, again] = ["source".to_owned(), line.server.at("copy")];
     assert_eq!(line.stage.run(&["cp", &from, &again]).status, Some(0));
     assert_eq!(
@@ -245,7 +244,7 @@ fn quota_for_one_attempt_allows_resume() {
     );
 }
 
-/// Whatever goes wrong, a program that reads the events is told.
+/// Every failure is an event, also one before the connection.
 #[test]
 fn connect_failure_is_an_error_event() {
     let stage = stage();
@@ -272,7 +271,7 @@ fn restart_option_discards_earlier_attempt() {
     }
 }
 
-/// A block that was damaged while it lay there goes again, and only that.
+/// A block that was damaged on the disk is sent again. The others are not.
 /// Proves `silent-corruption` in docs/faults.md.
 #[test]
 fn damaged_block_is_sent_again() {
@@ -292,7 +291,7 @@ fn damaged_block_is_sent_again() {
     }
 }
 
-/// A damaged manifest costs time, never content.
+/// A damaged manifest costs time, but never changes the content.
 /// Proves `silent-corruption` in docs/faults.md.
 #[test]
 fn damaged_manifest_is_harmless() {
@@ -320,7 +319,7 @@ fn damaged_manifest_is_harmless() {
     }
 }
 
-/// A staging file that was cut, removed, or swapped for a link or another's file.
+/// A staging file that was cut, removed, or replaced by a link or by another file is not resumed.
 /// Proves `staging-link` in docs/faults.md.
 #[test]
 fn replaced_staging_file_is_not_used() {
@@ -367,13 +366,13 @@ fn replaced_staging_file_is_not_used() {
             );
             assert!(
                 fs::read(&precious).unwrap() == noise(3 * BLOCK, 99),
-                "{tamper}: the other file was touched"
+                "{tamper}: the other file was changed"
             );
         }
     }
 }
 
-/// The source is known by more than its size.
+/// A change of the source is noticed even if the size is the same.
 /// Proves `changed-source` in docs/faults.md.
 #[test]
 fn changed_source_starts_over() {
@@ -386,7 +385,7 @@ fn changed_source_starts_over() {
         let modified = fs::metadata(&source).unwrap().modified().unwrap();
         line.content = noise(LENGTH, 8);
         fs::write(&source, &line.content).unwrap();
-        // The same size and the same time, as a tool that restores times would leave it.
+        // Size and time are unchanged, as after a tool that restores times.
         fs::File::options()
             .write(true)
             .open(&source)
@@ -398,8 +397,8 @@ fn changed_source_starts_over() {
     }
 }
 
-/// Another user who names the source that alice's copy has gets the answer to a new copy. So does
-/// alice when she names another source.
+/// Another user who names the source of alice's copy gets the answer for a new copy. So does alice
+/// with another source.
 /// Proves `mixed-copies` in docs/faults.md.
 #[test]
 fn another_user_cannot_resume_copy() {
@@ -443,7 +442,7 @@ fn another_user_cannot_resume_copy() {
     assert_eq!(offset("alice", &alice, &json!("ab")), 0, "another source");
 }
 
-/// OwnerAndBob copies to one name at once; the file is one of them, whole.
+/// Two copies to one name at once leave the whole file of one of them.
 /// Proves `mixed-copies` in docs/faults.md.
 #[test]
 fn copies_to_one_name_do_not_mix() {
@@ -467,7 +466,7 @@ fn copies_to_one_name_do_not_mix() {
     });
 }
 
-/// A server that was killed and is started again goes on with what it has.
+/// A killed server resumes the copy after its next start.
 #[test]
 fn copy_resumes_after_server_is_killed() {
     let mut line = Line::new(12);
@@ -496,7 +495,7 @@ fn copy_resumes_after_server_is_killed() {
     assert!(line.stage.read("home/copy") == line.content);
 }
 
-/// What was killed and cannot be resumed is swept by the next server.
+/// The next server removes the staging file of a killed copy that cannot be resumed.
 /// Proves `unfinished-copies` in docs/faults.md.
 #[test]
 fn unresumable_staging_file_is_swept() {
@@ -516,10 +515,12 @@ fn unresumable_staging_file_is_swept() {
     assert!(!child.wait_with_output().unwrap().status.success());
     assert_eq!(staging(&stage.home()).len(), 1);
     let _server = stage.serve(&[]);
-    wait_for("a clean home", || staging(&stage.home()).is_empty());
+    wait_for("the staging file to be removed", || {
+        staging(&stage.home()).is_empty()
+    });
 }
 
-/// A bit that flips on the way breaks the line; it never gets into the file.
+/// A bit that flips on the way ends the connection and never reaches the file.
 /// Proves `silent-corruption` in docs/faults.md.
 #[test]
 fn flipped_bit_ends_only_the_connection() {

@@ -1,5 +1,4 @@
-//! Who may do what, and nothing else; rights that change while a session
-//! lives.
+//! Rights: what each user may do, and changes of rights during a session.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +26,7 @@ exec = [["git", "..."]]
 chat = true
 "#;
 
-/// Has the server read these rules, and waits until they are in force.
+/// Writes these rules and waits until the server has applied them.
 fn put_into_force(stage: &Stage, server: &ServerProcess, rules: &str) {
     stage.write_rights(rules);
     server.rights_loaded(stage);
@@ -53,7 +52,7 @@ fn check(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String) {
     )
 }
 
-/// What `~` is, is said by the server, not by the settings of whoever asks.
+/// The running server defines `~`, not the settings of the user who asks.
 #[test]
 fn check_uses_home_of_server() {
     let stage = stage();
@@ -76,7 +75,7 @@ fn check_uses_home_of_server() {
             "{not_served}"
         );
     }
-    // An earlier release notes nothing: the settings say it.
+    // An earlier release does not record the home. Then the settings define it.
     fs::remove_file(stage.path("server/server/home")).unwrap();
     assert_eq!(check(&stage, &["alice", "read", "here/x"]).0, Some(0));
 }
@@ -149,7 +148,7 @@ fn check_names_the_deciding_line() {
     );
 }
 
-/// What `~` and `host:` are for a user with a home.
+/// Paths of a user with a home are relative to it, with `~` and without.
 #[test]
 fn paths_are_relative_to_user_home() {
     let stage = stage();
@@ -189,7 +188,7 @@ fn paths_are_relative_to_user_home() {
     assert_eq!(check(&stage, &["alice", "write", "~/deep/x"]).0, Some(23));
     assert_eq!(check(&stage, &["alice", "read", &secret]).0, Some(23));
 
-    // A folder below the home of the account that serves is made at the first write.
+    // A granted folder below the server's home is created at the first write.
     put_into_force(
         &stage,
         &server,
@@ -197,7 +196,7 @@ fn paths_are_relative_to_user_home() {
     );
     stage.run(&["cp", "f", &server.at("a")]).ok();
     assert_eq!(stage.read("home/own/a"), b"f");
-    // Without a home the first folder is it.
+    // Without a home, paths are relative to the first folder.
     put_into_force(
         &stage,
         &server,
@@ -210,7 +209,7 @@ fn paths_are_relative_to_user_home() {
     assert_eq!(fs::read(shared.join("deep/a")).unwrap(), b"f");
 }
 
-/// The word of a service is checked by its own rules.
+/// A word of a service is checked by the rules of the service.
 #[test]
 fn check_refuses_unknown_word() {
     let stage = stage();
@@ -283,7 +282,7 @@ fn edited_rights_apply_to_live_session() {
     put_into_force(&stage, &server, RULES);
     assert_eq!(answer("archive/old").as_deref(), Some("denied"));
 
-    // Broken: the earlier rules stay, and the event says where.
+    // If the file is broken, the earlier rules stay, and the event names the line.
     stage.write_rights("[users.alice]\nfiles = [\"rw:~\", 3]\n");
     let refused = server.event("rights-refused");
     assert!(
@@ -295,7 +294,7 @@ fn edited_rights_apply_to_live_session() {
     assert_eq!(answer("archive/old").as_deref(), Some("denied"));
     stage.run(&["cp", "file", &server.at("x")]).ok();
 
-    // At a signal, at once.
+    // SIGHUP applies the rules at once.
     stage.write_rights("[users.alice]\nfiles = [\"rw:~\"]\n");
     server.hang_up();
     server.rights_loaded(&stage);
@@ -306,7 +305,7 @@ fn edited_rights_apply_to_live_session() {
     assert_eq!(
         client.error_code().unwrap().as_deref(),
         Some("ended"),
-        "alice may do nothing any more"
+        "alice has lost all rights"
     );
     stage
         .run(&["--json", "cp", "file", &server.at("x")])
@@ -317,12 +316,12 @@ fn edited_rights_apply_to_live_session() {
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
-/// A copy from standard input that has begun.
+/// Starts a copy from standard input that waits for more data.
 fn slow_put(stage: &Stage, server: &ServerProcess, path: &str) -> Child {
     slow_put_beside(stage, server, path, 1)
 }
 
-/// The same where there are other files, so many with it.
+/// The same in a folder that has `entries` entries with the staging file.
 fn slow_put_beside(stage: &Stage, server: &ServerProcess, path: &str, entries: usize) -> Child {
     let mut child = stage
         .command(&["cp", "-", &server.at(path)])
@@ -342,7 +341,7 @@ fn withdrawn_right_ends_running_work() {
     let stage = stage();
     let server = stage.joined();
     let child = slow_put(&stage, &server, "x");
-    // A change that leaves the right alone ends nothing.
+    // A change that keeps the right ends no work.
     put_into_force(&stage, &server, "[users.alice]\nfiles = [\"rw:~\"]\n");
     assert!(stage.path("home").read_dir().unwrap().count() == 1);
     let start = Instant::now();
@@ -360,7 +359,7 @@ fn withdrawn_right_ends_running_work() {
     );
     assert_eq!(Census::of(&stage.home()).paths(), [""; 0]);
 
-    // A client that takes nothing of what is sent to it.
+    // A client that reads nothing is ended too.
     stage.write("home/big", &noise(64 << 20, 5));
     let mut child = stage
         .command(&["cp", &server.at("big"), "-"])
@@ -396,7 +395,7 @@ fn session_quota_is_enforced_at_login() {
 
 const ADMIN: Right = Right::Role(Role::Admin);
 
-/// What a user may have been given, and the rules that say so.
+/// Sets of rights, and the rules that grant them.
 const ROLES: &[(&[Right], &str)] = &[
     (&[], ""),
     (&[], "[users.alice]\n"),
@@ -419,8 +418,8 @@ const ROLES: &[(&[Right], &str)] = &[
     ),
 ];
 
-/// Every cell of the one table, over the real binary: what a right is missing for is denied
-/// and not done.
+/// Sends every message in every state, for every set of rights. The server denies a message whose
+/// right is missing, and does not act on it.
 /// Proves `out-of-order` and `rights-fail-open` in docs/faults.md.
 #[test]
 fn every_message_is_denied_without_its_right() {
@@ -440,7 +439,7 @@ fn every_message_is_denied_without_its_right() {
             matches!(right, Right::Nothing | Right::Account) || role.contains(&right)
         };
         for state in states() {
-            // The way there needs rights of its own.
+            // Reaching the state needs rights too.
             let is_reachable = match state {
                 "files-receiver-data" | "files-receiver-finish" => has(Right::Write),
                 "files-sender" => has(Right::Read),
@@ -451,23 +450,24 @@ fn every_message_is_denied_without_its_right() {
                 let mut client = into(state, &server, &key);
                 let mut header = message(kind);
                 if state == "admin-requests" {
-                    // The only admin is kept from going, which is another refusal.
+                    // With alice as the target, the server would refuse to remove the last admin.
                     header["user"] = if kind.ends_with("-password") {
                         "alice"
                     } else {
-                        "nobody"
+                        "ghost"
                     }
                     .into();
                 }
                 client.send_json(&header).unwrap();
                 client.finish().unwrap();
-                // Before a login a line may just end; where an error is due, that is none.
+                // Before the login the connection may end without an error. Where the table expects
+                // an error, that fails the test.
                 let code = client.error_code().unwrap_or_default();
                 let cell = format!("{kind:?} in {state:?} by {role:?}: {code:?}");
                 match row(state, kind).map(|row| row.right) {
                     _ if !is_reachable => assert_eq!(code.as_deref(), Some("denied"), "{cell}"),
                     None => assert_eq!(code.as_deref(), Some("unexpected-message"), "{cell}"),
-                    // One's own, but by whoever knows it.
+                    // Users may set their own password only after a login by password.
                     Some(Right::Account) if kind.ends_with("-password") && !has(ADMIN) => {
                         assert_eq!(code.as_deref(), Some("denied"), "{cell}");
                     }
@@ -476,9 +476,7 @@ fn every_message_is_denied_without_its_right() {
                     }
                     Some(_) => assert_ne!(code.as_deref(), Some("denied"), "{cell}"),
                 }
-                wait_for("nothing that changed", || {
-                    Census::of(&stage.home()) == census
-                });
+                wait_for("an unchanged home", || Census::of(&stage.home()) == census);
             }
         }
     }
@@ -505,7 +503,8 @@ fn byte_quota_returns_replaced_bytes() {
     stage
         .run(&["--json", "cp", "more", &server.at("b")])
         .fails(24, "no-space");
-    // Of a stream the length is found out on the way; what it had taken is given back.
+    // The length of a stream is not known in advance. Its bytes are released when it exceeds the
+    // quota.
     stage
         .run_with_input(
             &["--json", "cp", "-", &server.at("b")],
@@ -528,11 +527,11 @@ fn byte_quota_returns_replaced_bytes() {
             &noise(HALF_A_MEBIBYTE - 7, 5),
         )
         .ok();
-    // What somebody else has removed does not count.
+    // A file that another program has removed does not count.
     fs::remove_file(stage.path("home/a")).unwrap();
     stage.run(&["cp", "half", &server.at("d")]).ok();
     assert_eq!(Census::of(&stage.home()).paths(), ["b", "c", "d"]);
-    // A higher quota counts at once, and what was counted stays counted over a restart.
+    // A higher quota applies at once. Counted bytes stay counted across a restart.
     let address = server.address.clone();
     drop(server);
     let server = stage.serve_at(&address, &[]);

@@ -1,4 +1,4 @@
-//! Attacks of admins and helpers on those above them, over the wire.
+//! Attacks of admins and helpers on users with higher roles, over the network.
 
 use landline::{keys::UserKey, login::Secret, paths::PrivateFolder};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use testkit::{RawClient, ServerProcess, Stage};
 
 use crate::stage;
 
-/// Alice is the owner, whose state is the client's. The others have a key named after them.
+/// Alice is the owner and has the client's key. Every other user has a key of the same name.
 const RULES: &str = r#"
 [users.alice]
 role = "owner"
@@ -57,7 +57,7 @@ impl House {
         RawClient::connect(&self.server.address, &self.server.fingerprint).unwrap()
     }
 
-    /// A session of this user, with the service `admin`.
+    /// Connects as this user and opens the service `admin`.
     fn admin(&self, user: &str) -> RawClient {
         let mut client = self.connect();
         let answer = client.login(user, &self.key(user), None).unwrap();
@@ -66,7 +66,7 @@ impl House {
         client
     }
 
-    /// The same by a secret that is made for it.
+    /// The same, but with a login by a new secret.
     fn admin_by_secret(&self, user: &str) -> RawClient {
         let path = self.stage.path(&format!("user/{user}.secret"));
         let file = path.display().to_string();
@@ -82,7 +82,7 @@ impl House {
         client
     }
 
-    /// What the server knows of everybody.
+    /// The accounts and invites that the server has.
     fn known(&self) -> String {
         let mut known = self.stage.run_at_server(&["user", "list", "--json"]).ok();
         known += &self
@@ -105,14 +105,14 @@ fn open(client: &mut RawClient) {
         .unwrap();
 }
 
-/// The code of the answer, if that is an error.
+/// The error code of the answer, if it is an error.
 fn ask(client: &mut RawClient, request: &Value) -> Option<String> {
     client.send_json(request).unwrap();
     let answer: Value = client.header().unwrap().expect("an answer").read().unwrap();
     answer["code"].as_str().map(str::to_owned)
 }
 
-/// Everything by which an admin could become as powerful as the owner, or take the owner away.
+/// Requests by which an admin would gain the rights of the owner, or remove the owner.
 fn attacks(line: &str, owner_key: &str) -> Vec<Value> {
     let on = |user: &str| {
         vec![
@@ -128,11 +128,11 @@ fn attacks(line: &str, owner_key: &str) -> Vec<Value> {
         ]
     };
     let mut attacks = on("alice");
-    // Another admin, and a name that has rights and no account yet.
+    // Another admin, and a name that has rights but no account.
     attacks.extend(on("eve"));
     attacks.push(json!({"type": "make-invite", "user": "ghost", "seconds": 60}));
     attacks.push(json!({"type": "make-invite", "user": "GHOST", "seconds": 60}));
-    // An account with more than the admin has.
+    // An account with more rights than the admin has.
     for key in ["add-keys", "make-invite", "set-password", "enable-user"] {
         let record =
             json!({"type": key, "user": "bob", "keys": [line], "seconds": 60, "record": "AAAA"});
@@ -176,9 +176,9 @@ fn admin_cannot_exceed_own_rights() {
         .unwrap();
     let kick = json!({"type": "kick", "target": "alice"});
     assert_eq!(ask(&mut adam, &kick).as_deref(), Some("denied"));
-    assert_eq!(house.known(), before, "nothing has changed");
+    assert_eq!(house.known(), before, "an account or invite changed");
 
-    // An owner's invite for the owner's own account is not an admin's to revoke.
+    // An admin cannot revoke the owner's invite for the owner's account.
     house.stage.run_at_server(&["user", "invite", "alice"]).ok();
     let invites = house
         .stage
@@ -188,7 +188,7 @@ fn admin_cannot_exceed_own_rights() {
     let revoke = json!({"type": "revoke-invite", "id": invite["id"]});
     assert_eq!(ask(&mut adam, &revoke).as_deref(), Some("denied"));
 
-    // What an admin may do.
+    // Requests that an admin may make, and one that would exceed the admin's rights.
     for (request, is_allowed) in [
         (
             json!({"type": "add-user", "user": "dora", "files": ["rw:~/adam/dora"]}),
@@ -220,7 +220,7 @@ fn admin_cannot_exceed_own_rights() {
     assert_eq!(ask(&mut alice, &enable), None, "an owner may do everything");
 }
 
-/// Everything that gives somebody access: to one's own account, to another one, to a new one.
+/// Requests that give access: to the user's own account, to another one, or to a new one.
 fn grants(house: &House, user: &str) -> Vec<Value> {
     let line = house.key("new").public().line();
     vec![
@@ -235,7 +235,7 @@ fn grants(house: &House, user: &str) -> Vec<Value> {
     ]
 }
 
-/// The session may do none of it.
+/// Checks that the session is denied all of these requests.
 fn gives_nothing(house: &House, client: &mut RawClient, user: &str, what: &str) {
     for request in grants(house, user) {
         let code = ask(client, &request);
@@ -254,7 +254,7 @@ fn session_by_secret_grants_nothing() {
     for user in ["adam", "alice"] {
         let mut client = house.admin_by_secret(user);
         gives_nothing(&house, &mut client, user, user);
-        // What takes away is allowed.
+        // Requests that only withdraw access are allowed.
         let disable = json!({"type": "disable-user", "user": "carol"});
         assert_eq!(ask(&mut client, &disable), None, "{user}");
         house.stage.run_at_server(&["user", "enable", "carol"]).ok();
@@ -282,7 +282,7 @@ fn session_by_limited_key_grants_nothing() {
         set_options(options);
         gives_nothing(&house, &mut house.admin("adam"), "adam", options);
     }
-    // A key for one command opens nothing.
+    // A key with a forced command can open no service.
     set_options("command=\"backup\"");
     let code = house.admin("adam").error_code().unwrap();
     assert_eq!(code.as_deref(), Some("credential-limited"));
@@ -331,7 +331,7 @@ fn helper_sees_all_sessions_and_ends_those_of_users() {
     }
 }
 
-/// An invite that its maker could not make any more is void, whatever it was when it was made.
+/// An invite becomes invalid when its maker could no longer make it.
 /// Proves `role-escalation` in docs/faults.md.
 #[test]
 fn invite_is_invalid_once_user_outranks_maker() {

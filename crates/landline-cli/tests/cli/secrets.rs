@@ -1,4 +1,4 @@
-//! Secrets are in no argument, environment, output, log or file but their own.
+//! Secrets appear only in their own file: in no argument, environment, output, log or other file.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -6,7 +6,7 @@ use testkit::Stage;
 
 use crate::stage;
 
-/// Every regular file below `folder` in which `needle` stands, except `allowed`.
+/// Regular files below `folder` that contain `needle`, except `allowed`.
 pub(crate) fn files_with(folder: &Path, needle: &[u8], allowed: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -124,8 +124,8 @@ fn passphrase_prompt_does_not_show_input() {
     assert!(screen.contains(r#""code":"key""#), "{screen}");
 }
 
-/// Runs the command on a pseudo-terminal and types one line when it asks; all that the screen got.
-/// Needs python3.
+/// Runs the command on a pseudo-terminal, types a line at its prompt and returns the screen. Needs
+/// python3.
 fn typed(stage: &Stage, arguments: &[&str], line: &str) -> Option<String> {
     const SCRIPT: &str = "
 import os, pty, sys, termios, time

@@ -30,7 +30,7 @@ fn second_server_on_address_or_state_is_refused() {
 fn server_as_root_needs_an_option() {
     let stage = stage();
     if !landline::paths::is_root() {
-        eprintln!("SKIPPED: only root can be refused as root");
+        eprintln!("SKIPPED: this test needs root");
         return;
     }
     stage
@@ -64,7 +64,7 @@ fn drain_finishes_transfers_and_starts_none() {
     assert_eq!(server.wait(), Some(0));
 }
 
-/// A client that is about to log in does not just lose its line.
+/// A client that logs in while the server drains gets an error.
 #[test]
 fn login_during_drain_gets_an_error() {
     let stage = stage();

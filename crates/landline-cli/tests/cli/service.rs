@@ -1,5 +1,4 @@
-//! The server under a service manager: a socket that is handed over, and what the manager is told;
-//! the units.
+//! The server under a service manager: passed sockets, notifications and units.
 
 use std::{
     fs,
@@ -13,12 +12,14 @@ use testkit::Stage;
 use crate::stage;
 
 /// The server command as systemd starts it: descriptor 3 is the socket, and LISTEN_PID is the
-/// server's own, which only the shell that becomes the server knows beforehand.
+/// server's own process id.
+///
+/// Only a shell that becomes the server knows that id in advance.
 fn activated(stage: &Stage, listener: &TcpListener) -> Command {
     activated_at(stage, listener, &listener.local_addr().unwrap().to_string())
 }
 
-/// The same, told to listen at `address`.
+/// The same with `address` as the address to listen at.
 fn activated_at(stage: &Stage, listener: &TcpListener, address: &str) -> Command {
     let server = stage.serve_command(address);
     let mut command = Command::new("/bin/sh");
@@ -36,11 +37,11 @@ fn activated_at(stage: &Stage, listener: &TcpListener, address: &str) -> Command
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
     let socket = listener.try_clone().unwrap();
-    // SAFETY: system calls are all that happens between fork and exec.
+    // SAFETY: only system calls happen between fork and exec.
     unsafe {
         command.pre_exec(move || {
             let mut third = std::os::fd::FromRawFd::from_raw_fd(3);
-            // It may be the third already, and is then still to be closed.
+            // The socket may already be descriptor 3, with its close-on-exec flag set.
             let done = rustix::io::dup2(&socket, &mut third)
                 .and_then(|()| rustix::io::fcntl_setfd(&third, rustix::io::FdFlags::empty()));
             std::mem::forget::<std::os::fd::OwnedFd>(third);
@@ -50,8 +51,8 @@ fn activated_at(stage: &Stage, listener: &TcpListener, address: &str) -> Command
     command
 }
 
-/// What the variables promise and nobody has handed over must not be found among what the server
-/// has opened itself.
+/// The variables announce sockets that were not passed. The server does not use descriptors that it
+/// has opened itself instead.
 #[test]
 fn missing_passed_socket_is_an_error() {
     let stage = stage();
@@ -94,10 +95,10 @@ fn passed_socket_is_served_and_manager_notified() {
         .run_with_input(&["join", "-", "--as", "alice"], server.invite().as_bytes())
         .ok();
     server.terminate();
-    // Transfers may go on for 30 s, and the end of it all takes some time.
+    // Transfers have 30 s to complete, and the rest of the shutdown takes some more.
     assert_eq!(hear(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=60000000");
     assert_eq!(server.wait(), Some(0));
-    // The manager has the socket still: a client that comes now is served by the next server.
+    // The manager keeps the socket. The next server accepts a client that connects now.
     let early = stage.command(&["ping", "127.0.0.1"]).spawn().unwrap();
     let _server = stage.serve_with(activated(&stage, &listener));
     assert!(early.wait_with_output().unwrap().status.success());
@@ -117,7 +118,7 @@ fn socket_at_wrong_address_is_refused() {
         let heard = String::from_utf8(bytes[..length].to_vec()).unwrap();
         assert!(heard.starts_with(&format!("STATUS={message}")), "{heard}");
     }
-    // Port 0 is any.
+    // Port 0 matches any port.
     let _server = stage.serve_with(activated_at(&stage, &listener, "127.0.0.1:0"));
 }
 
@@ -154,7 +155,7 @@ fn units_are_valid() {
             .arg(stage.path("landline.socket"));
         verify.env("XDG_RUNTIME_DIR", stage.path(""));
         let Ok(output) = verify.output() else {
-            eprintln!("SKIPPED: checking units needs systemd-analyze (systemd)");
+            eprintln!("SKIPPED: systemd-analyze is needed (systemd)");
             continue;
         };
         let said = String::from_utf8_lossy(&output.stderr);

@@ -1,9 +1,9 @@
-//! The service under a real systemd, on a machine of its own: what `landline service install`
-//! makes, and what becomes of it. The scripts' words stand in testkit/systemd/words.sh.
+//! `landline service install` under a real systemd, in a sandbox of its own.
+//! The functions of the scripts are in testkit/systemd/words.sh.
 
 use std::path::Path;
 
-/// Runs a script on a machine of its own, where that can be had.
+/// Runs a script in a sandbox. Skips the test if there is none.
 #[track_caller]
 fn good(script: &str) {
     let Some(outcome) = testkit::under_systemd(Path::new(env!("CARGO_BIN_EXE_landline")), script)
@@ -16,25 +16,25 @@ fn good(script: &str) {
     assert_eq!(outcome.status, Some(0), "{}\n{said}", last.join("\n"));
 }
 
-/// `$flag` is what makes a service the user's own, and `${by[@]}` runs a command as whoever
-/// installs it.
+/// `$flag` is `--user` for a service of a user. `${by[@]}` runs a command as the user who installs
+/// it.
 const WORDS: &str = r#"
 control() { "${by[@]}" systemctl $flag "$@"; }
 service() { "${by[@]}" landline --json service "$@" $flag; }
 "#;
 
-/// A service from its first client to its end.
+/// A service from its first client to its removal.
 const LIFE: &str = r#"
 as test-client landline join - --as me < /home/test-server/$STATE/server/invite
 as test-client sh -c 'cd; head -c 3000000 /dev/urandom > f; landline cp -q f 127.0.0.1:f; landline cp -q 127.0.0.1:f g; cmp f g'
-: The socket listens on, and the next client starts the server.
+: The socket still listens, so the next client starts the server.
 control stop landline.service
 as test-client landline ping 127.0.0.1
-: One that is killed comes back, and the client waits for it.
+: A killed server is restarted, and the client waits for it.
 control kill --kill-who=main --signal=KILL landline.service
 as test-client landline ping 127.0.0.1
 wait_for is NRestarts 1 control
-: A copy that runs may end.
+: A running copy may complete.
 begin_copy slow
 control restart --no-block landline.service
 wait_for is ActiveState deactivating control
@@ -71,15 +71,15 @@ fn user_service_runs_restarts_and_is_removed() {
         by=(as test-server) flag=--user
         loginctl enable-linger test-server
         wait_for as test-server systemctl --user show-environment
-        : The reason is heard also by whoever may not read the journal.
+        : A user who may not read the journal also sees the reason.
         serve_beside
         fails 1 service-failed as test-server landline --json service install --user --port 6000
         nothing_is_left control
         end_beside
-        : A shell may know another state folder than the service.
+        : The state folder of a shell may differ from that of the service.
         says '--state /home/test-server/.local/state/landline user list' \
             as test-server env XDG_STATE_HOME=/home/test-server landline service install --user
-        : As after su or sudo: nothing tells where systemd is.
+        : After su or sudo no variable leads to systemd.
         bare() {{ runuser -u $1 -- env -u XDG_RUNTIME_DIR HOME=/home/$1 landline --json service install --user; }}
         says 'it starts with this machine' bare test-server
         fails 1 no-systemd bare test-other
@@ -95,7 +95,7 @@ fn reinstall_changes_running_service() {
         says 'port 6000' landline service install --run-as test-other --port 6000
         listens '*' 6000
         [ "$(stat -c %U "/proc/$(systemctl show --value --property=MainPID landline.service)")" = test-other ]
-        : A copy that runs may end.
+        : A running copy may complete.
         landline service install --run-as test-server
         as test-client landline join - --as me < /home/test-server/$STATE/server/invite
         begin_copy slow
@@ -124,7 +124,7 @@ fn service_listens_only_where_configured() {
         set_listen 127.0.0.1
         install
         listens 127.0.0.1 5263
-        : An address that this machine may get later.
+        : The machine may get this address later.
         set_listen 192.0.2.1:5300
         install
         listens 192.0.2.1 5300
@@ -133,13 +133,13 @@ fn service_listens_only_where_configured() {
             fails 2 settings install
         done
         listens 192.0.2.1 5300
-        : The settings of whoever it runs as come first.
+        : The settings of the user that runs the service come first.
         set_listen 127.0.0.1:5300
         echo 'listen = "127.0.0.1:5302"' > /home/test-server/.config/landline/server.toml
         chown -R test-server /home/test-server/.config
         install
         listens 127.0.0.1 5302
-        : Whoever changes it later hears of it, and is not served elsewhere.
+        : A later change is reported and not served at another address.
         echo 'listen = "127.0.0.1:5303"' > /home/test-server/.config/landline/server.toml
         ends 1 '' systemctl restart landline.service
         ends 1 127.0.0.1:5302 landline service status
@@ -158,18 +158,18 @@ fn install_uses_named_state_folder() {
         r#"
         sudo() { [ "$1 $3" = '-u -H' ] && as "$2" "${@:4}"; }
         install() { landline service install --run-as test-server "$@" | tee /tmp/said; }
-        goes_on() { # It does what it says.
+        follow_advice() { # Runs the commands that the install prints.
             as test-client landline join - --as me --replace < "$(sed -n 's/^invite for the owner.*, in //p' /tmp/said)"
             says me eval "$(sed -n 's/^who may log in: //p' /tmp/said)"
         }
         install
-        goes_on
+        follow_advice
         mkdir -m 700 /srv/line
         chown test-server /srv/line
         install --state /srv/line
-        goes_on
+        follow_advice
         [ -e /srv/line/server/accounts.db ]
-        : The variable is as good, and a place that is not kept is none.
+        : The variable works too. A folder that is deleted at boot is refused.
         LANDLINE_STATE=/srv/line install
         grep -q 'state "/srv/line" serve' /etc/systemd/system/landline.service
         fails 2 settings landline --json service install --run-as test-server --state /tmp/line
@@ -186,14 +186,14 @@ fn failed_install_is_refused_or_rolled_back() {
         r#"
         install() { landline --json service install --run-as "$@"; }
         for name in '' -x . .. 1001 1x 'a b'; do fails 2 usage landline --json service install "--run-as=$name"; done
-        fails 2 unknown-user install nobody-here
+        fails 2 unknown-user install ghost
         fails 2 settings install root
         useradd --home-dir /nowhere homeless
         fails 2 settings install homeless
         cp /usr/local/bin/landline /tmp/landline
         fails 2 settings /tmp/landline --json service install --run-as test-server
         [ ! -e /etc/systemd/system/landline.service ]
-        : These are seen only when it starts. The journal says more.
+        : These failures appear only at the start. The journal has details.
         chmod 700 /root
         cp /usr/local/bin/landline /root/landline
         fails 1 service-failed /root/landline --json service install --run-as test-server
@@ -208,7 +208,7 @@ fn failed_install_is_refused_or_rolled_back() {
         fails 1 service-failed install test-server --port 6000
         nothing_is_left
         end_beside
-        : What ran before runs again.
+        : The earlier service runs again.
         install test-server --port 6000
         as test-client landline join - --as me < /home/test-server/$STATE/server/invite
         fails 1 service-failed /root/landline --json service install --run-as test-server --port 6001
@@ -240,7 +240,7 @@ fn service_starts_after_repeated_failures() {
             wait_for restarted_since "$before"
         done
         as test-client landline ping 127.0.0.1
-        : A service that has failed for good is forgotten when it is removed.
+        : Removing the service also resets its failed state.
         systemctl stop landline.socket
         serve_beside
         ends 1 '' systemctl start landline.socket
@@ -265,7 +265,7 @@ fn systemd_waits_for_the_drain() {
         begin_copy slow
         systemctl stop --no-block landline.service
         wait_for is ActiveState deactivating systemctl
-        : Longer than systemd would wait by itself.
+        : Longer than the timeout of systemd.
         sleep 4
         end_copy
         wait_for is ActiveState inactive systemctl
@@ -301,9 +301,11 @@ bootstrap() { as test-client landline --json bootstrap "$@"; }
 own() { as test-server systemctl --user "$@"; }
 "#;
 
-/// A machine that is reachable by ssh alone becomes one that serves, which it does when everybody
-/// has logged out; the same command again leaves alone what is up to date, and another program
-/// takes its place.
+/// A machine that only ssh can reach gets a user service. It still runs when its user has logged
+/// out.
+///
+/// A second bootstrap changes nothing if the program is up to date, and replaces a different
+/// program.
 #[test]
 fn bootstrap_installs_user_service() {
     good(&format!(
@@ -326,8 +328,8 @@ fn bootstrap_installs_user_service() {
     ));
 }
 
-/// As root, for a user of whom nobody can log in; and where only the port of sshd is open, through
-/// that.
+/// As root, for a user who cannot log in. If only the port of sshd is open, the client connects
+/// through ssh.
 #[test]
 fn bootstrap_installs_system_service() {
     good(&format!(
@@ -340,7 +342,7 @@ fn bootstrap_installs_system_service() {
         [ \"$(stat -c %U /home/test-other/.local/state/landline)\" = test-other ]
         as test-client landline ping localhost
         says '\"via\":\"root@localhost\"' as test-client landline --json ping localhost --via-ssh root@localhost
-        : Somebody else asked for is somebody else. What that user has written ends no process of root.
+        : Another user is another service. The pid file of that user ends no process of root.
         bash -c 'exec -a \"landline serve\" sleep 1000' & other=$!
         as test-server sh -c \"cd; mkdir -p .local/state; mkdir -m 700 $STATE; echo $other > $STATE/serve.pid\"
         says '\"server\":\"service\"' bootstrap root@localhost --as me --run-as test-server --replace

@@ -1,11 +1,11 @@
-//! Keys and secrets that may use some services only.
+//! Keys and secrets that are limited to some services.
 
 use serde_json::{Value, json};
 use testkit::{RawClient, ServerProcess, Stage};
 
 use crate::{login::client_key, stage};
 
-/// Gives alice's key these options, at the server's machine.
+/// Sets these options of alice's key on the server's machine.
 fn set_options(stage: &Stage, options: &str) {
     let line = format!("{options} {}\n", client_key(stage).public().line());
     stage
@@ -13,7 +13,7 @@ fn set_options(stage: &Stage, options: &str) {
         .ok();
 }
 
-/// What alice's client may do: ping, store a file, fetch one, ask who is there.
+/// Whether alice's client may ping, store a file, fetch a file, and list sessions.
 fn may(stage: &Stage, server: &ServerProcess) -> [bool; 4] {
     stage.write("user/file", b"file");
     stage.write("home/kept", b"kept");
@@ -65,7 +65,7 @@ fn key_uses_only_named_services() {
     }
 }
 
-/// A request that the set does not name is refused, and the channel goes on.
+/// A request that the set does not allow is refused. The channel stays open.
 #[test]
 fn refused_request_leaves_the_channel_open() {
     let stage = stage();

@@ -8,10 +8,10 @@ use testkit::{HostileServer, RawClient, ServerProcess, Stage};
 
 use crate::stage;
 
-/// Both kinds, as `--binding` takes them.
+/// Both values of `--binding`.
 const BINDINGS: [&str; 2] = ["exporter", "server-end-point"];
 
-/// A secret of `alice` that was made on the server's machine, in this file.
+/// Makes a secret of `alice` on the server's machine and writes it to this file.
 pub(crate) fn secret(
     stage: &Stage,
     server: &ServerProcess,
@@ -52,7 +52,7 @@ fn secret_logs_in_until_it_is_removed() {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        // Of another client, which has no key that the server knows.
+        // A client without a key that the server knows.
         fs::remove_dir_all(stage.path("client/client")).unwrap();
         stage.run(&["join", "--secret-file", "ci.secret"]).ok();
         let id = made.key().id().to_string();
@@ -63,7 +63,7 @@ fn secret_logs_in_until_it_is_removed() {
         );
         assert!(
             !stage.path("client/client/id_ed25519").exists(),
-            "a key was made that nobody needs"
+            "the client generated a key"
         );
         stage.write("user/artefact", b"built");
         stage
@@ -97,7 +97,8 @@ fn secret_logs_in_until_it_is_removed() {
     }
 }
 
-/// The secret's file says who the server is, and the server proves that it knows the secret.
+/// The file of the secret has the server's fingerprint, and the server proves that it knows the
+/// secret.
 #[test]
 fn secret_login_confirms_first_use_pin() {
     let stage = stage();
@@ -120,14 +121,12 @@ fn secret_is_printed_or_written_to_private_file() {
     let stage = stage();
     let server = stage.joined();
     let shown = stage.run_at_server(&["secret", "add", "alice"]).ok();
-    let shown: Secret = shown
-        .parse()
-        .expect("a line with a secret and nothing else");
+    let shown: Secret = shown.parse().expect("the output is a secret on one line");
     let addresses: Vec<String> = shown.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(
         addresses.join(" "),
         server.address,
-        "where the server was reached last"
+        "the secret has the current address of the server"
     );
     assert_eq!(shown.fingerprint.to_string(), server.fingerprint);
 
@@ -140,13 +139,13 @@ fn secret_is_printed_or_written_to_private_file() {
         .fails(22, "exists");
     assert_eq!(stage.read("taken"), b"something of value");
     stage
-        .run_at_server(&["--json", "secret", "add", "nobody"])
+        .run_at_server(&["--json", "secret", "add", "ghost"])
         .fails(20, "not-found");
     let listed = stage.run_at_server(&["secret", "list"]).ok();
     assert_eq!(
         listed.lines().count(),
         1,
-        "what was not handed over is not there: {listed}"
+        "a secret that could not be printed was not kept: {listed}"
     );
     stage
         .run(&["--json", "secret", "add", "alice"])
@@ -178,15 +177,14 @@ fn unusable_secrets_are_refused() {
             .fails(32, "secret");
         assert!(!said.contains("hunter2"), "{said}");
     }
-    // Another fingerprint is another server.
+    // Another fingerprint means another server.
     fs::write(&path, line.replace(&server.fingerprint, &"0".repeat(64))).unwrap();
     stage
         .run(&["--json", "join", "--secret-file", "ci.secret", "--replace"])
         .fails(11, "server-changed");
 }
 
-/// What proves the server is checked: neither nothing, nor rubbish, nor our own proof sent back
-/// will do.
+/// The client checks the server's proof. It rejects none at all, garbage, and its own proof.
 #[test]
 fn server_without_the_secret_is_refused() {
     for answer in ["nothing", "rubbish", "reflected"] {
@@ -224,7 +222,7 @@ fn server_without_the_secret_is_refused() {
             .fails(11, "secret-unproven");
         assert!(
             !stage.path("client/client/servers.json").exists(),
-            "{answer}: it is known now"
+            "{answer}: the client has saved the server"
         );
         server.join();
     }
@@ -296,7 +294,7 @@ fn secret_is_limited_to_its_user_and_binding() {
         assert_eq!(
             client.header().unwrap().unwrap().kind(),
             "welcome",
-            "{binding}: unspoiled it is accepted"
+            "{binding}: the unaltered login is accepted"
         );
     }
 }

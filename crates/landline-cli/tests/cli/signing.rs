@@ -1,5 +1,5 @@
-//! What is signed, by whom, and how long it may take; and what a server says of keys before anybody
-//! has signed.
+//! Signatures: what is signed, who signs it, and the time limit.
+//! Also what a server reveals about keys before the client has signed.
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +36,7 @@ fn tag(client: &RawClient, line: &str) -> KeyTag {
     key_tag(&client.exporter(), line)
 }
 
-/// The server's choice among these, for this user.
+/// The key that the server chooses among these for this user.
 fn choice(server: &ServerProcess, user: &str, keys: &[&str]) -> u64 {
     let mut client = connected(server);
     let tags: Vec<KeyTag> = keys.iter().map(|line| tag(&client, line)).collect();
@@ -48,8 +48,8 @@ fn choice(server: &ServerProcess, user: &str, keys: &[&str]) -> u64 {
     answer.read::<Value>().unwrap()["key"].as_u64().unwrap()
 }
 
-/// Whoever has no key of a user learns nothing: every answer comes up, whether there is such a user
-/// or not.
+/// A client without a key of the user learns nothing. The server chooses at random, whether the
+/// user exists or not.
 /// Proves `user-enumeration` in docs/faults.md.
 #[test]
 fn key_choice_does_not_reveal_users() {
@@ -57,9 +57,9 @@ fn key_choice_does_not_reveal_users() {
     let server = stage.joined();
     let line = client_key(&stage).public().line();
     let strange = ["ssh-ed25519 A", "ssh-ed25519 B", "ssh-ed25519 C"];
-    for user in ["alice", "nobody"] {
+    for user in ["alice", "ghost"] {
         let mut seen = [0; 3];
-        // Each of three comes up in 60 tries, but for one time in 10^10.
+        // In 60 attempts each of three choices is missing with a probability of about 10^-10.
         for _ in 0..60 {
             seen[usize::try_from(choice(&server, user, &strange)).unwrap()] += 1;
         }
@@ -69,15 +69,15 @@ fn key_choice_does_not_reveal_users() {
         assert_eq!(
             choice(&server, "alice", &[strange[0], strange[1], &line]),
             2,
-            "the key that is stored"
+            "the server chooses the stored key"
         );
     }
     assert_eq!(
-        choice(&server, "nobody", &[&line]),
+        choice(&server, "ghost", &[&line]),
         0,
-        "one of one is always chosen"
+        "a single key is always chosen"
     );
-    // What was chosen is worth nothing without a signature, and a tag nothing elsewhere.
+    // A choice is worth nothing without a signature, and a tag nothing on another connection.
     let (mut here, elsewhere) = (connected(&server), connected(&server));
     let others = tag(&elsewhere, &line);
     let mut seen = [0; 2];
@@ -104,8 +104,7 @@ fn key_choice_does_not_reveal_users() {
     );
 }
 
-/// 64 that wait for a person have 60 s, 4 of them from one source; one more has 10, and when those
-/// are over the others still can log in.
+/// 64 clients may take 60 s to sign, 4 of them from one source. Any other client has 10 s.
 #[test]
 fn interactive_signing_has_a_minute_and_64_slots() {
     let stage = stage();
@@ -117,8 +116,7 @@ fn interactive_signing_has_a_minute_and_64_slots() {
         client.greet().unwrap();
         client
     };
-    // One source that wants more than its share, and others that would fill all places by
-    // themselves.
+    // One source asks for more slots than its share. The other sources alone would fill all slots.
     let others = std::iter::repeat_n(
         SIGNING_FROM_SOURCE_MAX,
         SIGNING_MAX / SIGNING_FROM_SOURCE_MAX,
@@ -136,7 +134,7 @@ fn interactive_signing_has_a_minute_and_64_slots() {
     for (_, client) in &mut waiting {
         client.send_json(&json!({"type": "signing"})).unwrap();
     }
-    // The 10 s of this one began last. When they are over, so are all others'.
+    // This client connected last, so its 10 s end after those of all others.
     assert_eq!(
         connected(&server).error_code().unwrap().as_deref(),
         Some("login-timeout")
@@ -159,7 +157,7 @@ fn interactive_signing_has_a_minute_and_64_slots() {
         "{welcome:?}"
     );
     assert_eq!(welcome.values().sum::<usize>(), SIGNING_MAX, "{welcome:?}");
-    // The places are free again.
+    // The slots are free again.
     let mut client = connected(&server);
     client.send_json(&json!({"type": "signing"})).unwrap();
     client.send_json(&json!({"type": "signing"})).unwrap();
@@ -181,8 +179,8 @@ fn read_message(stream: &mut UnixStream) -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// Stands between the client and a real agent, remembers every request, and holds answers to
-/// signing back until `go`.
+/// A proxy in front of a real agent. It records every request, and holds signatures back until
+/// `go`.
 fn watched(
     stage: &Stage,
     agent: &RealAgent,
@@ -211,8 +209,8 @@ fn watched(
     (socket.display().to_string(), requests)
 }
 
-/// An agent is asked for its keys, and for signatures over logins in our namespace. Never
-/// for anything else.
+/// The client asks an agent for its keys and for signatures of logins in its own namespace, and for
+/// nothing else.
 /// Proves `agent-abuse` in docs/faults.md.
 #[test]
 fn agent_signs_only_logins() {
@@ -239,7 +237,7 @@ fn agent_signs_only_logins() {
     ])
     .ok();
     run(&["ping", "127.0.0.1"]).ok();
-    // A server that asks for more gets no answer to it.
+    // The client does not answer a server that asks for another signature.
     let hostile = HostileServer::start(
         &stage.path("hostile"),
         &stage.path("hostile"),
@@ -262,9 +260,13 @@ fn agent_signs_only_logins() {
     hostile.join();
     let requests = requests.lock().unwrap();
     let signed: Vec<&Vec<u8>> = requests.iter().filter(|request| request[0] != 11).collect();
-    assert_eq!(signed.len(), 3, "join, ping, and the hostile server");
+    assert_eq!(
+        signed.len(),
+        3,
+        "one signature each for the join, the ping and the hostile server"
+    );
     for request in signed {
-        assert_eq!(request[0], 13, "neither list nor sign");
+        assert_eq!(request[0], 13, "the request is neither list nor sign");
         let blob = u32::from_be_bytes(request[1..5].try_into().unwrap()) as usize;
         let data = &request[5 + blob + 4..];
         let due = [
@@ -275,12 +277,16 @@ fn agent_signs_only_logins() {
         ]
         .concat();
         assert!(data.starts_with(&due), "{data:?}");
-        assert_eq!(data.len(), due.len() + 4 + 64 + 4, "a hash and the flags");
+        assert_eq!(
+            data.len(),
+            due.len() + 4 + 64 + 4,
+            "the data ends with a hash and the flags"
+        );
     }
 }
 
-/// A key that has to be touched: the server is told that it takes a while, and the login comes when
-/// it comes.
+/// A key that must be touched: the client announces that signing may take a while, and then logs
+/// in.
 #[test]
 fn client_announces_interactive_signature() {
     let stage = stage();
@@ -299,11 +305,11 @@ fn client_announces_interactive_signature() {
             client.greet()?;
             let word = client.header()?;
             assert_eq!(word.kind(), "signing");
-            touch.send(()).expect("the agent waits");
+            touch.send(()).expect("the agent is still waiting");
             let login: Value = client.header()?.read().expect("a login");
             assert_eq!(login["method"], "ssh-key");
             client.send_json(
-                &json!({"type": "error", "code": "login-refused", "message": "enough was seen"}),
+                &json!({"type": "error", "code": "login-refused", "message": "end of the test"}),
             )
         },
     );
@@ -313,8 +319,8 @@ fn client_announces_interactive_signature() {
     hostile.join();
 }
 
-/// An old agent signs RSA with SHA-1 whatever it is asked for: that is seen here, not at the
-/// server.
+/// An old agent signs RSA with SHA-1 whatever the client asks for. The client notices and does not
+/// send the signature.
 /// Proves `agent-abuse` in docs/faults.md.
 #[test]
 fn invalid_signature_is_not_sent() {
@@ -358,6 +364,6 @@ fn invalid_signature_is_not_sent() {
     assert_eq!(
         server.next_event()["code"],
         "lost",
-        "the server saw no login"
+        "the server received no login"
     );
 }

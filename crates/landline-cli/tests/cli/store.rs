@@ -1,5 +1,5 @@
-//! The store survives a kill at any moment, and has every row that was acknowledged; and a
-//! store that cannot be read for a while.
+//! The store keeps every acknowledged row after a kill at any moment. A server recovers when the
+//! store was unreadable for a while.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ use testkit::{Fault, RawClient, Shim, Stage};
 
 use crate::{noise, stage};
 
-/// Shortened in `cargo xtask test`, whole in `cargo xtask soak`.
+/// The number of kills: few in `cargo xtask test`, 200 in `cargo xtask soak`.
 fn kills() -> usize {
     if std::env::var_os("LANDLINE_SOAK").is_some() {
         200
@@ -43,8 +43,8 @@ fn user(stage: &Stage, arguments: &[&str]) -> Command {
     command
 }
 
-/// Adds users, gives them invites and removes some, until it is stopped; writers are killed as
-/// well.
+/// Adds users, makes invites for them and removes some, until it is stopped. These commands are
+/// killed too.
 fn write(
     stage: &Stage,
     writer: usize,
@@ -66,7 +66,7 @@ fn write(
             acknowledged.0.lock().unwrap().insert(name.clone());
         }
         if die % 5 == 0 {
-            // Once it may have happened, it is not acknowledged to be there.
+            // The user may already be removed, so it no longer counts as acknowledged.
             acknowledged.0.lock().unwrap().remove(&name);
             let _ = user(stage, &["remove", &name]).status();
         }
@@ -123,7 +123,7 @@ fn kill_loses_no_acknowledged_row() {
     }
     assert!(
         !acknowledged.0.lock().unwrap().is_empty(),
-        "something was acknowledged"
+        "at least one row was acknowledged"
     );
 }
 
@@ -153,7 +153,7 @@ fn unsynced_change_is_not_acknowledged() {
             },
         );
         let _server = stage.serve_with(command);
-        assert!(!shim.has_struck(), "at the start");
+        assert!(!shim.has_struck(), "the fault struck before the change");
         let status = user(&stage, &["add", &name]).status().unwrap();
         if !shim.has_struck() {
             assert!(status.success() && is_listed(&name), "{nth}: {status}");
@@ -164,11 +164,11 @@ fn unsynced_change_is_not_acknowledged() {
         assert!(user(&stage, &["add", &name]).status().unwrap().success());
         false
     });
-    assert!(syncs > Some(1), "the store is synced");
+    assert!(syncs > Some(1), "the store is synced more than once");
 }
 
-/// What keeps the server from looking at accounts is said, and once it can look again, it ends what
-/// it has to.
+/// A server that cannot read its accounts reports it. Once it can read them, it ends the sessions
+/// of revoked users.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn unreadable_accounts_are_reported_and_retried() {
@@ -181,7 +181,7 @@ fn unreadable_accounts_are_reported_and_retried() {
     store
         .execute_batch("ALTER TABLE accounts RENAME TO away")
         .unwrap();
-    // Whatever may have changed something has the server look.
+    // Every change, also one that fails, has the server read the accounts again.
     stage
         .run_at_server(&["--json", "user", "enable", "bob"])
         .fails(31, "state");

@@ -1,4 +1,4 @@
-//! The texts of failures that a user can cause, with their exit statuses and codes.
+//! The errors that a user can cause, with their exit statuses and codes.
 
 use std::path::Path;
 
@@ -13,16 +13,16 @@ use crate::stage;
 enum Place {
     /// On the machine of alice, the owner.
     Client,
-    /// On the machine of the server.
+    /// On the server's machine.
     Server,
-    /// On a machine that has no state.
+    /// On a machine without state.
     Elsewhere,
 }
 
 use Place::{Client, Elsewhere, Server};
 
-/// Commands that fail, one a line. `ADDRESS` is the server's, `PORT` its port, and `INVITE` its
-/// invite, which is used up.
+/// Commands that fail. `ADDRESS` is the server's address, `PORT` its port, and `INVITE` its invite,
+/// which is used up.
 const COMMANDS: &[(Place, &str)] = &[
     (Client, "telepathy"),
     (Client, "cp"),
@@ -59,7 +59,7 @@ const COMMANDS: &[(Place, &str)] = &[
     (Client, "join INVITE --name a/b"),
     (Client, "join --secret-file absent"),
     (Client, "join --secret-file file"),
-    (Client, "kick 127.0.0.1 nobody"),
+    (Client, "kick 127.0.0.1 ghost"),
     (Client, "passwd 127.0.0.1"),
     (Client, "passwd 127.0.0.1 -i x"),
     (Client, "trust replace 127.0.0.1 00"),
@@ -70,7 +70,7 @@ const COMMANDS: &[(Place, &str)] = &[
     (Client, "hosts rename 192.0.2.9 nas"),
     (Client, "hosts rename 127.0.0.1 a:b"),
     (Client, "hosts remove elsewhere"),
-    (Client, "user --on 127.0.0.1 show nobody"),
+    (Client, "user --on 127.0.0.1 show ghost"),
     (Client, "user --on 127.0.0.1 remove alice"),
     (Server, "user add alice"),
     (Server, "user add ALICE"),
@@ -80,16 +80,16 @@ const COMMANDS: &[(Place, &str)] = &[
     (Server, "user add bob --files everything"),
     (Server, "user add bob --role king"),
     (Server, "user add bob --password"),
-    (Server, "user show nobody"),
+    (Server, "user show ghost"),
     (Server, "user disable alice"),
     (Server, "user remove alice"),
-    (Server, "user keys nobody list"),
+    (Server, "user keys ghost list"),
     (Server, "user keys alice remove SHA256:x"),
     (Server, "user password alice --remove"),
     (Server, "user invite alice --ttl 31d"),
     (Server, "user invite alice --public-name bob@nas"),
     (Server, "user invites --revoke 00000000"),
-    (Server, "secret add nobody"),
+    (Server, "secret add ghost"),
     (Server, "secret add alice --services files,"),
     (Server, "secret add alice --out file"),
     (Server, "secret remove 0000000000000000"),
@@ -120,7 +120,7 @@ const COMMANDS: &[(Place, &str)] = &[
     (Elsewhere, "lab sticky --svg absent/x.svg"),
 ];
 
-/// `SNAPSHOTS=overwrite` writes the file anew.
+/// `SNAPSHOTS=overwrite` rewrites the file.
 #[test]
 fn failures_match_snapshot() {
     let stage = stage();
@@ -157,7 +157,7 @@ fn failures_match_snapshot() {
         .eq(text, Data::read_from(&file, None).raw());
 }
 
-/// Adds a machine with two ports to those that the client knows.
+/// Adds a machine with two ports to the known servers.
 fn add_machines(stage: &Stage) {
     let pins = "client/client/servers.json";
     let mut file: Value = serde_json::from_slice(&stage.read(pins)).unwrap();
@@ -185,7 +185,7 @@ fn run(stage: &Stage, place: Place, arguments: &[&str]) -> Outcome {
     stage.run_command(command)
 }
 
-/// The text without what differs from run to run.
+/// The text without values that differ between runs.
 fn without_values(text: &str, stage: &Stage, server: &ServerProcess) -> String {
     let (_, port) = server.address.split_once(':').unwrap();
     text.replace(&stage.path("").display().to_string(), "STAGE/")

@@ -1,4 +1,4 @@
-//! Who a server is found to be, on first use and ever after. An error is never "ok".
+//! Trust in a server, on first use and later. An error never counts as trust.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -7,7 +7,7 @@ use testkit::{HostileServer, ServerProcess, SmallDisk, Stage, Terminal};
 
 use crate::{ASKS_TRUST, stage};
 
-/// A server where `alice` has joined with the client's own key, and a client that has forgotten it.
+/// A server that `alice` has joined, and her client after it has forgotten the server.
 fn forgotten(stage: &Stage) -> ServerProcess {
     let server = stage.joined();
     stage.run(&["hosts", "remove", "127.0.0.1"]).ok();
@@ -37,12 +37,12 @@ fn unknown_server_is_trusted_after_yes() {
         "{}",
         terminal.shown
     );
-    // It is asked while there is no connection: the one that learned the fingerprint has ended.
+    // The client asks after it has closed the connection for the fingerprint.
     assert_eq!(server.next_event()["event"], "refused");
     assert_eq!(
         listed(&stage),
         Vec::<Value>::new(),
-        "nothing is remembered before the answer"
+        "the client saved the server before the answer"
     );
     terminal.type_line("perhaps");
     terminal.wait_for("Please answer");
@@ -55,7 +55,7 @@ fn unknown_server_is_trusted_after_yes() {
     };
     assert_eq!(known["fingerprint"], server.fingerprint);
     assert_eq!(known["provisional"], true);
-    // From then on nothing is asked.
+    // From now on the client does not ask.
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
 
@@ -114,7 +114,7 @@ fn unknown_server_without_terminal_needs_option() {
     ]);
     assert!(
         outcome.stderr.contains(&server.fingerprint),
-        "it is said: {}",
+        "the error names the option: {}",
         outcome.stderr
     );
     outcome.ok();
@@ -122,7 +122,7 @@ fn unknown_server_without_terminal_needs_option() {
     assert_eq!(listed(&stage)[0]["provisional"], true);
 }
 
-/// Somebody in between shows another certificate, to a client that knows the server and to one that
+/// An interceptor with another certificate, against a client that knows the server and one that
 /// does not.
 /// Proves `first-contact` in docs/faults.md.
 #[test]
@@ -137,7 +137,7 @@ fn interceptor_is_not_taken_for_known_server() {
     );
     stage.run(&["ping", "--accept-new", &at(&server)]).ok();
     let mut known = listed(&stage).remove(0);
-    // The address leads to somebody else now.
+    // The address now leads to the interceptor.
     let port: u16 = hostile.address.rsplit(':').next().unwrap().parse().unwrap();
     for key in ["address", "agent_key", "secret"] {
         known.as_object_mut().unwrap().remove(key);
@@ -156,14 +156,14 @@ fn interceptor_is_not_taken_for_known_server() {
     stage
         .run(&["--json", "ping", "--accept-new", &hostile.address])
         .fails(11, "server-changed");
-    // At a terminal there is no question either.
+    // There is no question at a terminal either.
     let mut terminal = Terminal::start(&stage.command(&["ping", &hostile.address]));
     assert_eq!(terminal.end(), Some(11));
     assert!(!terminal.shown.contains(ASKS_TRUST), "{}", terminal.shown);
     hostile.join();
 }
 
-/// On first use too, a certificate without its key is nobody's.
+/// A certificate without its key is also rejected on first use.
 /// Proves `pin-without-key` in docs/faults.md.
 #[test]
 fn certificate_without_its_key_prompts_nothing() {
@@ -189,7 +189,7 @@ fn unusable_pin_file_refuses_first_use() {
         assert_eq!(
             fs::read_to_string(&pins).unwrap(),
             content,
-            "it is left as it is"
+            "the file is unchanged"
         );
     }
     fs::remove_file(&pins).unwrap();
@@ -198,7 +198,7 @@ fn unusable_pin_file_refuses_first_use() {
         .run(&["--json", "ping", "--accept-new", &at(&server)])
         .fails(31, "state");
     fs::remove_dir(&pins).unwrap();
-    // A lock that cannot be made.
+    // The lock file cannot be created.
     let lock = stage.path("client/client/servers.lock");
     fs::remove_file(&lock).unwrap();
     fs::create_dir(&lock).unwrap();
@@ -209,7 +209,7 @@ fn unusable_pin_file_refuses_first_use() {
     stage.run(&["ping", "--accept-new", &at(&server)]).ok();
 }
 
-/// The pin is on the disk before anybody logs in, or there is no login.
+/// The client saves the pin before it logs in. If it cannot, it does not log in.
 /// Proves `first-contact` in docs/faults.md.
 #[test]
 fn pin_that_cannot_be_saved_refuses_login() {
@@ -261,7 +261,7 @@ fn trust_is_replaced_and_forgotten() {
             "replace {} {}",
             server.address, server.fingerprint
         )),
-        "it is not offered: {changed:?}"
+        "the question offers to trust the server: {changed:?}"
     );
     stage
         .run(&["trust", "replace", &server.address, &server.fingerprint])
@@ -276,7 +276,7 @@ fn trust_is_replaced_and_forgotten() {
         .fails(11, "unknown-server");
 }
 
-/// ~/.ssh/config names the machine, the user, the key and the agent.
+/// ~/.ssh/config sets the host, the user, the key and the agent.
 #[test]
 fn ssh_config_is_honoured() {
     let stage = stage();
@@ -302,7 +302,7 @@ fn ssh_config_is_honoured() {
     assert_eq!(pong["user"], "bob");
     assert!(pong["key"].as_str().unwrap().starts_with("SHA256:"));
     assert_eq!(listed(&stage)[0]["address"], server.address);
-    // The name that ssh knows stands for the known server, too.
+    // A Host of ssh_config also names a known server.
     assert_eq!(stage.run(&["--json", "ping", "web"]).json()["user"], "bob");
     stage
         .run(&["trust", "replace", "web", &server.fingerprint])
@@ -310,9 +310,9 @@ fn ssh_config_is_honoured() {
     assert_eq!(
         listed(&stage)[0]["provisional"],
         false,
-        "somebody has said that it is the right one"
+        "the server was trusted after a yes"
     );
-    // Whoever may write there could lead us anywhere.
+    // Another user could write to this file, and so choose the server.
     fs::set_permissions(
         stage.path("user/.ssh/more"),
         fs::Permissions::from_mode(0o666),
@@ -328,7 +328,7 @@ fn ssh_config_is_honoured() {
     stage.run(&["--json", "ping", "web"]).fails(1, "ssh-config");
 }
 
-/// A locked key is chosen first and unlocked then, on a connection of its own.
+/// The client chooses a locked key first, and unlocks it before it connects again.
 #[test]
 fn passphrase_prompt_holds_no_connection() {
     let stage = stage();
@@ -355,11 +355,14 @@ fn passphrase_prompt_holds_no_connection() {
     let mut terminal = Terminal::start(&stage.command(&["ping", "--accept-new", &server.address]));
     terminal.wait_for("Passphrase");
     terminal.wait_for_hiding();
-    // The connection that learned who the server is, and the one on which it chose the key.
+    // One connection for the fingerprint, and one to choose the key.
     assert_eq!(server.next_event()["event"], "refused");
     assert_eq!(server.next_event()["event"], "refused");
     terminal.type_line("a phrase");
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
     assert_eq!(server.next_event()["event"], "login");
-    assert!(!terminal.shown.contains("a phrase"), "it does not show");
+    assert!(
+        !terminal.shown.contains("a phrase"),
+        "the terminal showed the passphrase"
+    );
 }

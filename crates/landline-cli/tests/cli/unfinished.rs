@@ -1,4 +1,4 @@
-//! Copies that do not finish: their source changes, or nobody resumes them.
+//! Copies that do not complete, because the source changes or no client resumes them.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use testkit::wait_for;
 
 use crate::resume::{BLOCK, LENGTH, Line, staging};
 
-/// How a source changes while it is sent, with the time that it had.
+/// How a source changes while it is sent, given its original time.
 fn change(source: &Path, how: &str) {
     let file = fs::File::options().write(true).open(source).unwrap();
     let modified = file.metadata().unwrap().modified().unwrap();
@@ -48,7 +48,7 @@ fn source_changed_while_sent_is_not_kept() {
     }
 }
 
-/// After a week the side that receives removes what it kept.
+/// The receiver removes an unfinished copy after a week.
 /// Proves `unfinished-copies` in docs/faults.md.
 #[test]
 fn unfinished_copy_expires_after_a_week() {
@@ -69,7 +69,7 @@ fn unfinished_copy_expires_after_a_week() {
             manifest
                 .set_modified(SystemTime::now() - days * DAY)
                 .unwrap();
-            // A manifest that nobody can read is removed at once: a sign that the sweep is over.
+            // A sweep removes an unreadable manifest at once, which shows that the sweep is over.
             let sign = line.stage.write("sign", b"rubbish");
             fs::rename(sign, folder.join("sign")).unwrap();
             if up {
@@ -77,7 +77,7 @@ fn unfinished_copy_expires_after_a_week() {
                 line.server.kill();
                 line.server = line.stage.serve_at(&address, &[]);
             } else {
-                // Any copy to this client.
+                // Any copy to this client starts a sweep.
                 line.stage
                     .run(&["--json", "cp", &line.server.at("absent"), "absent"])
                     .fails(20, "not-found");

@@ -1,4 +1,4 @@
-//! Known and unknown users look alike, in bytes and in time.
+//! Known and unknown users get the same answers, in the same time.
 
 use std::{net::Ipv4Addr, time::Instant};
 
@@ -11,7 +11,7 @@ use testkit::{RawClient, ServerProcess};
 
 use crate::{passwords, shared_secret, stage};
 
-/// Pairs of tries, one as a known and one as an unknown user.
+/// The number of pairs: one login as a known user and one as an unknown user.
 fn pairs() -> usize {
     if std::env::var_os("LANDLINE_SOAK").is_some() {
         10_000
@@ -20,8 +20,7 @@ fn pairs() -> usize {
     }
 }
 
-/// One try: all that the server says after the greeting, and how long it took to say it, in
-/// nanoseconds.
+/// One login. Returns the bytes after the greeting, and the time to the answer in nanoseconds.
 fn attempt(server: &ServerProcess, make: impl FnOnce(&RawClient) -> Value) -> (Vec<u8>, f64) {
     let mut client = RawClient::connect(&server.address, &server.fingerprint).unwrap();
     client.greet().unwrap();
@@ -34,8 +33,8 @@ fn attempt(server: &ServerProcess, make: impl FnOnce(&RawClient) -> Value) -> (V
     (answer, time.as_nanos() as f64)
 }
 
-/// Tries as alice, whom the server knows, and as a stranger, in random order; every answer is the
-/// same to the byte.
+/// Logs in as alice, whom the server knows, and as a stranger, in random order. All answers must be
+/// equal to the byte.
 fn compare(server: &ServerProcess, method: &str, make: impl Fn(&RawClient, &str) -> Value) {
     let users = ["alice", "mallory"];
     let mut times = [Vec::new(), Vec::new()];
@@ -58,7 +57,7 @@ fn compare(server: &ServerProcess, method: &str, make: impl Fn(&RawClient, &str)
     say(method, seed, times);
 }
 
-/// Prints how far the times of a known and of an unknown user lie apart; in the soak they must not.
+/// Prints how the times of known and unknown users differ. In the soak they must not.
 fn say(method: &str, seed: u64, times: [Vec<f64>; 2]) {
     let [known, unknown] = times.map(Sample::of);
     let t =
@@ -83,7 +82,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// Without the slowest hundredth, in which the machine was busy with something else.
+    /// Drops the slowest hundredth, in which the machine was busy with something else.
     fn of(mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
         let median = times[times.len() / 2];
@@ -99,11 +98,12 @@ impl Sample {
     }
 }
 
-/// Pairs that one server can be asked for: each user has 500 guesses from strangers.
+/// The pairs that one server allows: each user has 500 guesses from strangers.
 const PASSWORD_PAIRS_MAX: usize = 450;
 
-/// The same for passwords, whose answers are never the same twice: these are compared by all but
-/// their bytes. Each pair comes from a source of its own, as a third guess would shut it out.
+/// The same for passwords, whose answers are never equal. Only their length and type are compared.
+///
+/// Each pair has its own source, since a third guess would shut the source out.
 /// Proves `user-enumeration` in docs/faults.md.
 #[test]
 fn password_login_does_not_reveal_users() {
@@ -111,7 +111,7 @@ fn password_login_does_not_reveal_users() {
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(1u64);
-    // Alice has only a key, mallory nothing, and eve was disabled.
+    // Alice has a key only, mallory does not exist, and eve is disabled.
     for other in ["alice", "mallory", "eve"] {
         let mut times = [Vec::new(), Vec::new()];
         let mut coins = crate::noise(pairs(), seed).into_iter();
@@ -142,8 +142,8 @@ fn password_login_does_not_reveal_users() {
     }
 }
 
-/// How long the server takes to answer the first message of a login by password, in nanoseconds.
-/// The answer is of one length for everybody.
+/// The time in nanoseconds until the server answers the first message of a login by password. The
+/// answer has the same length for every user.
 fn evaluation_time(mut client: RawClient, user: &str) -> f64 {
     client.greet().unwrap();
     let (begin, begun) = client.begin_password(user, "not the right one");
@@ -185,8 +185,8 @@ fn known_and_unknown_users_look_alike() {
         client.secret_header(user, &wrong)
     });
 
-    let nobody = SecretKey::from_bytes([0; 32]);
+    let unknown = SecretKey::from_bytes([0; 32]);
     compare(&server, "attach", |client, user| {
-        client.attach_header(user, "0123456789abcdef", &nobody)
+        client.attach_header(user, "0123456789abcdef", &unknown)
     });
 }

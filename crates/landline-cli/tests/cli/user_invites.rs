@@ -1,4 +1,4 @@
-//! Invites, names and lists of users, and what happens to those who are removed.
+//! Invites, names and lists of users, and what happens when a user is removed.
 
 use std::sync::Barrier;
 
@@ -11,8 +11,8 @@ use crate::{
     users::{OwnerAndBob, key},
 };
 
-/// 100 racers, one success; expired, revoked, or with another fingerprint an invite is
-/// worth nothing.
+/// Of 100 clients one redeems the invite. An expired or revoked invite fails, and so does one with
+/// another fingerprint.
 /// Proves `invite-reuse` in docs/faults.md.
 #[test]
 fn invite_works_once_until_expired_or_revoked() {
@@ -100,7 +100,7 @@ fn invite_works_once_until_expired_or_revoked() {
     join(&good, "carol").ok();
     join(&two.user(&["invite", "dora"]).ok(), "eve").fails(12, "invite-user");
 
-    // Rights that stand there are not to be had by choosing the name.
+    // A client cannot choose a name that already has rights.
     let rights = String::from_utf8(two.stage.read("server/server/rights.toml")).unwrap();
     two.stage
         .write_rights(&format!("{rights}\n[users.frank]\nrole = \"admin\"\n"));
@@ -111,7 +111,7 @@ fn invite_works_once_until_expired_or_revoked() {
     join("landline://127.0.0.1:1/#x.y", "eve").fails(2, "invite");
 }
 
-/// A reader of a log or a list takes both for the same person.
+/// In a log or a list, both names would look like the same user.
 /// Proves `name-case` in docs/faults.md.
 #[test]
 fn user_names_ignore_case() {
@@ -129,7 +129,7 @@ fn user_names_ignore_case() {
     };
     let open = two.user(&["invite"]).ok();
     join(&open, "BOB").fails(12, "invite-user");
-    // An invite that was made before there was such a user.
+    // An invite that was made before the user existed.
     let (first, second) = (
         two.user(&["invite", "carol"]).ok(),
         two.user(&["invite", "Carol"]).ok(),
@@ -139,7 +139,7 @@ fn user_names_ignore_case() {
     two.user(&["--json", "show", "CAROL"])
         .fails(20, "not-found");
     assert_eq!(two.user(&["list", "--json"]).ok().lines().count(), 3);
-    // Rights are the user's whose name it is.
+    // Rights apply to the name in any case.
     let rights = String::from_utf8(two.stage.read("server/server/rights.toml")).unwrap();
     two.stage
         .write_rights(&format!("{rights}\n[users.Dora]\nrole = \"owner\"\n"));
@@ -165,7 +165,7 @@ fn invite_lists_addresses_of_server() {
         .fails(2, "usage");
 }
 
-/// Names that could be taken for something else are no names, here and there.
+/// Both sides reject names that could be mistaken for something else.
 /// Proves `option-injection` in docs/faults.md.
 #[test]
 fn user_names_like_options_are_refused() {
@@ -207,7 +207,7 @@ fn local_and_remote_user_commands_agree() {
     two.user(&["add", "carol", "--key", &path.display().to_string()])
         .ok();
     two.user(&["--json", "add", "carol"]).fails(22, "exists");
-    two.user(&["--json", "keys", "nobody", "list"])
+    two.user(&["--json", "keys", "ghost", "list"])
         .fails(20, "not-found");
     two.user(&["--json", "keys", "carol", "remove", "SHA256:x"])
         .fails(20, "not-found");
@@ -245,11 +245,11 @@ fn local_and_remote_user_commands_agree() {
     assert_eq!(
         two.user(&["list"]).ok(),
         two.user_over_the_line(&["list"]).ok(),
-        "here and there alike"
+        "the local and the remote list differ"
     );
 }
 
-/// Lists that do not fit into one message arrive whole.
+/// A list that does not fit into one message is complete.
 #[test]
 fn long_lists_are_complete() {
     let two = OwnerAndBob::new();
@@ -277,8 +277,8 @@ fn long_lists_are_complete() {
     assert!(!there.contains(&base));
 }
 
-/// Who was removed stores nothing any more, however little was missing, and goes no faster than
-/// before.
+/// A removed user cannot complete a copy, even if only a few bytes are missing. The rate limit
+/// still applies to the copy.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn copy_of_removed_user_changes_nothing() {
@@ -317,7 +317,7 @@ fn copy_of_removed_user_changes_nothing() {
     }
 }
 
-/// Nothing changes but the time.
+/// The key expires without any change to the account.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn expired_key_ends_its_sessions() {
@@ -350,7 +350,7 @@ fn expired_key_ends_its_sessions() {
         .fails(12, "login-refused");
 }
 
-/// Of many logins at once each is who it proved to be.
+/// Of many logins at once, each session belongs to the user who proved the identity.
 /// Proves `login-mixup` in docs/faults.md.
 #[test]
 fn concurrent_logins_are_not_mixed_up() {
@@ -382,7 +382,8 @@ fn concurrent_logins_are_not_mixed_up() {
                     client.greet().unwrap();
                     let login = client.login_header(name, key, None).to_string();
                     start.wait();
-                    // In two pieces, so that logins are half way in when others are decided.
+                    // Each login arrives in two parts, so that the server decides others in
+                    // between.
                     let frame = testkit::frame(&login);
                     let (first, rest) = frame.split_at(1 + usize::from(die[1]) % (frame.len() - 1));
                     client.send(first).unwrap();

@@ -1,4 +1,4 @@
-//! Accounts, keys, invites and sessions: on the server's machine and over the line.
+//! Accounts, keys, invites and sessions, on the server's machine and remotely.
 
 use std::{
     collections::BTreeSet,
@@ -56,7 +56,7 @@ impl OwnerAndBob {
             .run(&[&["user", "--on", &self.server.address], arguments].concat())
     }
 
-    /// The command as bob.
+    /// Runs the command as bob.
     pub(crate) fn bob(&self, arguments: &[&str]) -> Outcome {
         self.stage
             .run(&[&["--state", &self.state("bob")], arguments].concat())
@@ -64,12 +64,12 @@ impl OwnerAndBob {
 
     pub(crate) fn bob_key(&self) -> UserKey {
         UserKey::load(&self.stage.path("bob/client/id_ed25519"), |_| {
-            panic!("it is not encrypted")
+            panic!("the key is not encrypted")
         })
         .unwrap()
     }
 
-    /// A session of bob that does nothing, with the service it has opened.
+    /// An idle session of bob with this service open.
     pub(crate) fn bob_in(&self, service: &str) -> RawClient {
         let mut client =
             RawClient::connect(&self.server.address, &self.server.fingerprint).unwrap();
@@ -87,20 +87,19 @@ impl OwnerAndBob {
         self.bob_key().public().fingerprint()
     }
 
-    /// What is known of bob's account.
+    /// Bob's account as `user show` prints it.
     pub(crate) fn shown(&self) -> Value {
         serde_json::from_str(&self.user(&["show", "bob", "--json"]).ok()).unwrap()
     }
 }
 
-/// A key with its line, and the private half in the state folder `name`.
+/// Generates a key, with the private half in the state folder `name`.
 pub(crate) fn key(stage: &Stage, name: &str) -> UserKey {
     let folder = PrivateFolder::open_or_create(&stage.path("keys")).unwrap();
     UserKey::load_or_create(&folder, name).unwrap().0
 }
 
-/// Whatever takes an account or key away ends its live sessions, and says why, wherever it
-/// is done.
+/// Revoking an account or a key ends its live sessions with a reason, locally and remotely.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn revocation_ends_live_sessions() {
@@ -159,7 +158,7 @@ fn revocation_ends_live_sessions() {
     }
 }
 
-/// What a key may not do any more ends what is being done with it.
+/// Options that restrict a key end its session.
 /// Proves `late-revocation` in docs/faults.md.
 #[test]
 fn changed_key_options_end_sessions() {
@@ -182,7 +181,7 @@ fn changed_key_options_end_sessions() {
     }
 }
 
-/// The command says so with a status of its own, and does not try again.
+/// The copy exits with its own status and does not retry.
 #[test]
 fn terminated_copy_has_own_exit_status() {
     let two = OwnerAndBob::new();
@@ -221,12 +220,12 @@ fn terminated_copy_has_own_exit_status() {
     assert_eq!(
         std::fs::read_dir(two.stage.home()).unwrap().count(),
         0,
-        "nothing is left of it"
+        "a file or staging file is left"
     );
     two.bob(&["ping", "127.0.0.1"]).ok();
 }
 
-/// A peer that takes nothing of a file that is sent to it is ended too.
+/// A client that does not read what the server sends is ended too.
 /// Proves `slow-reader` in docs/faults.md.
 #[test]
 fn session_of_stalled_client_is_ended() {
@@ -272,7 +271,7 @@ fn user_sees_and_kicks_only_own_sessions() {
     assert_eq!(bob["key"], two.fingerprint());
     assert!(
         who("bob").iter().all(|session| session["user"] == "bob"),
-        "others see themselves alone"
+        "bob sees the sessions of another user"
     );
 
     let id = bob["session"].as_str().unwrap();
@@ -297,7 +296,7 @@ fn user_sees_and_kicks_only_own_sessions() {
     );
 }
 
-/// However many connections somebody has, an admin gets in and can end them.
+/// However many connections a user has, an admin logs in and can end them.
 #[test]
 fn slot_is_reserved_for_admins() {
     let two = OwnerAndBob::new();
@@ -322,7 +321,7 @@ fn slot_is_reserved_for_admins() {
     two.bob(&["ping", "127.0.0.1"]).ok();
 }
 
-/// Nothing of it is for those who are no admins.
+/// Users without a role are denied every request of the service `admin`.
 /// Proves `rights-fail-open` in docs/faults.md.
 #[test]
 fn admin_requests_of_users_are_denied() {
@@ -348,7 +347,7 @@ fn admin_requests_of_users_are_denied() {
     assert_eq!(two.user(&["invites", "--json"]).ok(), "");
 }
 
-/// By default nothing; and nobody inherits what another of the same name had.
+/// A new user has no rights by default, and does not inherit those of an earlier user of that name.
 #[test]
 fn new_user_has_only_given_rights() {
     let two = OwnerAndBob::new();
@@ -399,7 +398,7 @@ fn new_user_has_only_given_rights() {
     copy("dora").fails(23, "denied");
     join("emil", &["--files", "rw:~"]);
     copy("emil").ok();
-    // With a second admin the first one can go.
+    // With a second admin, the first one can be removed.
     two.user(&["remove", "alice"]).ok();
     two.user(&["--json", "remove", "carol"])
         .fails(23, "last-owner");
@@ -410,9 +409,7 @@ fn new_user_has_only_given_rights() {
         "{rights}"
     );
     join("carol", &[]);
-    wait_for("the rules that are in force", || {
-        list("carol").status == Some(23)
-    });
+    wait_for("the rules to apply", || list("carol").status == Some(23));
 
     two.user(&["--json", "add", "fred", "--files", "everything"])
         .fails(23, "name-refused");
@@ -438,8 +435,7 @@ fn last_admin_is_removed_only_by_force() {
         .fails(20, "not-found");
 }
 
-/// What stands in front of a key is obeyed, or the key is of no use; outside it looks like
-/// any refusal.
+/// The options of a key are enforced. A key with unknown options is refused like any other.
 /// Proves `key-options` in docs/faults.md.
 #[test]
 fn key_options_are_enforced() {
@@ -484,7 +480,7 @@ fn key_options_are_enforced() {
         two.user_over_the_line(&["--json", "keys", "bob", "add", &over])
             .fails(32, "key-refused");
     }
-    assert_eq!(two.shown(), before, "nothing was added");
+    assert_eq!(two.shown(), before, "a key was added");
     let mut raw = RawClient::connect(&two.server.address, &two.server.fingerprint).unwrap();
     raw.login("alice", &crate::login::client_key(&two.stage), None)
         .unwrap();
@@ -497,10 +493,10 @@ fn key_options_are_enforced() {
     assert_eq!(
         raw.error_code().unwrap().as_deref(),
         Some("key-refused"),
-        "the server looks for itself"
+        "the server checks the store itself"
     );
 
-    // As a later release, or somebody with the store in hand, would have written it.
+    // As a later release, or a user who can edit the store, would have written it.
     let store = rusqlite::Connection::open(two.stage.path("server/server/accounts.db")).unwrap();
     store
         .execute(
@@ -512,7 +508,7 @@ fn key_options_are_enforced() {
     assert_eq!(
         (said.len(), logged.len()),
         (1, 3),
-        "the reason is for the log alone: {said:?} {logged:?}"
+        "only the log has the reason: {said:?} {logged:?}"
     );
     let shown = two.shown();
     assert!(shown["keys"][0]["refused"].is_string(), "{shown}");

@@ -1,5 +1,4 @@
-//! What strangers send: names that lead elsewhere, lengths that lie, input without an end,
-//! patience.
+//! Hostile input from clients: path traversal, false lengths, endless and slow input.
 
 use std::{
     fs,
@@ -21,13 +20,13 @@ fn framed(json: &str) -> Vec<u8> {
     .concat()
 }
 
-/// Sends all of it and reads to the end.
+/// Sends the bytes and reads until the server closes.
 fn exchange(server: &Server, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(&server.address).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
-    // The server may close before it has taken all.
+    // The server may close before it has read everything.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
@@ -35,7 +34,7 @@ fn exchange(server: &Server, bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// Names that lead elsewhere, made of all the pieces that do, in every order of three.
+/// Path traversal names: every sequence of three hostile parts.
 fn hostile_names() -> Vec<String> {
     let parts = [
         "..", ".", "", "/", "\\", "a", "C:", "\0", "~", ":", " ", "\u{2215}", "%2e%2e",
@@ -86,7 +85,11 @@ fn hostile_name_creates_no_file_outside_folder() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     found.sort();
-    assert_eq!(found, ["a", "in"], "something was created outside");
+    assert_eq!(
+        found,
+        ["a", "in"],
+        "a file was created outside of the folder"
+    );
     assert_eq!(Census::of(&stage.path("client")), before);
     for entry in fs::read_dir(stage.path("home/in")).unwrap() {
         let entry = entry.unwrap();
@@ -94,7 +97,7 @@ fn hostile_name_creates_no_file_outside_folder() {
         let kind = entry.file_type().unwrap();
         assert!(
             kind.is_file() || ["link", "folder"].contains(&name.as_str()),
-            "{name:?} is no file"
+            "{name:?} is not a regular file"
         );
         assert!(
             !name.contains(['\\', '\0']) && !name.starts_with(".landline-"),
@@ -102,12 +105,12 @@ fn hostile_name_creates_no_file_outside_folder() {
         );
     }
     assert!(stage.path("home/in/link").is_symlink() && stage.path("home/in/folder").is_symlink());
-    // The two that are plain after all are there: the stream was followed to its end.
+    // These two names are harmless. Their files show that the server read the stream to its end.
     assert_eq!(
         (stage.read("home/in/x"), stage.read("home/in/y")),
         (b"evil".to_vec(), b"evil".to_vec())
     );
-    assert!(asked_still(&stage, &server), "the server goes on");
+    assert!(asked_still(&stage, &server), "the server still serves");
 }
 
 fn asked_still(stage: &testkit::Stage, server: &Server) -> bool {
@@ -132,7 +135,7 @@ fn false_length_or_header_ends_connection() {
         framed(r#"{"file_name": "f", "file_size": 1e3}"#),
         framed(r#"{"file_name": ["f"], "file_size": 1}"#),
         framed(&format!("{}1{}", "[".repeat(30_000), "]".repeat(30_000))),
-        // More is promised than the disk has, and less is sent than was promised.
+        // A file larger than the disk, and fewer bytes than announced.
         [
             framed(r#"{"file_name": "f", "file_size": 9223372036854775807}"#),
             vec![b'x'; 1000],
@@ -171,7 +174,7 @@ fn aborted_upload_leaves_nothing() {
             .write_all(&framed(r#"{"file_name": "f", "file_size": 1000000}"#))
             .unwrap();
         stream.write_all(&[7; 400_000]).unwrap();
-        testkit::wait_for("the staging file", || {
+        testkit::wait_for("the staging file to appear", || {
             fs::read_dir(stage.home()).unwrap().count() == 1
         });
         drop(stream);
@@ -213,7 +216,7 @@ fn trickled_header_ends_at_deadline() {
                     .set_read_timeout(Some(Duration::from_secs(1)))
                     .unwrap();
                 let (start, mut closed) = (Instant::now(), false);
-                // Ten seconds is what it has in all; the rest only bounds a test that fails.
+                // The deadline is 10 s. The limit of 40 bytes only ends a test that fails.
                 for byte in bytes.iter().take(40) {
                     let mut answer = [0; 64];
                     closed = stream.write_all(&[*byte]).is_err();
@@ -228,7 +231,7 @@ fn trickled_header_ends_at_deadline() {
                 }
                 assert!(
                     closed,
-                    "{} is still patient after {:?}",
+                    "{} is still open after {:?}",
                     server.address,
                     start.elapsed()
                 );
@@ -258,7 +261,7 @@ fn command_pauses_while_client_does_not_read() {
             .parse::<u64>()
             .unwrap()
     };
-    // The command has filled what stands between it and the client once it waits itself.
+    // The command has filled all buffers between it and the client.
     let mut chunk = [0; 4096];
     lazy.read_exact(&mut chunk).unwrap();
     let before = memory();
@@ -268,23 +271,23 @@ fn command_pauses_while_client_does_not_read() {
             &server,
             "command-raw",
             "whole",
-            &["echo others go on"]
+            &["echo others work"]
         ),
-        "others go on\n"
+        "others work\n"
     );
     assert!(
         memory() < before + 20_000,
         "{} KiB, and {before} before",
         memory()
     );
-    // Its command ends with it.
+    // The command ends with its connection.
     let children = || {
         fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.child.id()))
             .unwrap_or_default()
     };
     drop(lazy);
     server.event("failed");
-    testkit::wait_for("the end of the command", || children().trim().is_empty());
+    testkit::wait_for("the command to end", || children().trim().is_empty());
 }
 
 /// Proves `classic-command` in docs/faults.md.
@@ -354,7 +357,7 @@ fn datagram_server_does_not_amplify() {
     socket
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
-    // Three bytes for each is the most that upper case makes of two.
+    // Upper case makes at most three bytes of two, so this is the largest factor.
     for text in ["ΐΐΐ", "ŉ", "ﬃ", "x"] {
         socket.send_to(text.as_bytes(), &server.address).unwrap();
         let mut answer = [0; 100];
@@ -362,7 +365,7 @@ fn datagram_server_does_not_amplify() {
         assert!(count <= 3 * text.len() && count > 0, "{text}: {count}");
     }
     if landline::paths::is_root() {
-        // A service of the system is never answered: it might answer that.
+        // The server never answers a privileged port, since a service there might answer back.
         let service = (600..1023)
             .find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok())
             .expect("a free port");

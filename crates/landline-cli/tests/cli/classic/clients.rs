@@ -1,4 +1,4 @@
-//! Clients in Python, with whatever cuts.
+//! Clients in Python that cut their messages anywhere.
 
 use std::process::Command;
 
@@ -113,8 +113,8 @@ fn raw_output_is_complete_in_reads_of_1024() {
     let server = Server::start(&stage, "command-raw", &["--pause", "100"]);
     let expected: String = (1..=5000).map(|number| format!("{number}\n")).collect();
     for segments in SEGMENTS {
-        // `true` says nothing, so nothing is sent; `seq` says more than one read takes; the bye
-        // word ends the line.
+        // `true` has no output, so nothing is sent. `seq` has more output than one read takes. The
+        // goodbye closes the connection.
         let answer = asked(
             &stage,
             &server,
@@ -187,7 +187,7 @@ fn login_accepts_one_or_two_messages() {
     ] {
         let mut command = client(&stage, &server, "login", messages);
         if messages.contains(&"wu") {
-            // Twice more, and the server has had enough.
+            // Two more wrong passwords, and the server closes the connection.
             command.args(["wu", "1", "?", "wu", "1", "?"]);
             assert_eq!(
                 printed(&mut command),

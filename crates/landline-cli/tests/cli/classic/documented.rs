@@ -1,11 +1,11 @@
-//! `docs/classic.md` is true: each of its programs works against the server above it.
+//! Every program in `docs/classic.md` works against the server that is shown above it.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use super::{Server, printed};
 use crate::stage;
 
-/// The blocks of the document: what serves, and the client below it.
+/// Each server of the document and the client below it.
 fn examples() -> Vec<(Vec<String>, String)> {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/classic.md");
     let text = fs::read_to_string(document).unwrap();
@@ -59,7 +59,7 @@ fn documented_programs_work() {
             "command-json" => "3 out",
             "upload" => "\"ok\":true",
             "upload-bare" => "done b''",
-            // What was uploaded before.
+            // The download needs the file of an earlier upload.
             "download" => "'file_size': 3} 3",
             "login" => "welcome",
             "challenge" => "ok",

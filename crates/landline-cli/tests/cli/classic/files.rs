@@ -1,4 +1,4 @@
-//! Files that go up and down, in either role.
+//! Uploads and downloads in either role.
 
 use std::{
     fs,
@@ -70,11 +70,7 @@ fn course_client_uploads_unicode_name() {
                 .unwrap()
                 .permissions()
                 .mode();
-            assert_eq!(
-                mode & 0o111,
-                0,
-                "a file that came from elsewhere is no program"
-            );
+            assert_eq!(mode & 0o111, 0, "an uploaded file is not executable");
             fs::remove_file(stage.path(&format!("home/{NAME}"))).unwrap();
         }
     }
@@ -168,7 +164,7 @@ fn upload_replaces_file_only_on_request() {
     );
 }
 
-/// A client that has begun to upload ten bytes under this name.
+/// A client that has begun to upload ten bytes with this name.
 fn begun(server: &Server, name: &str) -> TcpStream {
     let header = serde_json::json!({"file_name": name, "file_size": 10}).to_string();
     let mut stream = TcpStream::connect(&server.address).unwrap();
@@ -189,12 +185,12 @@ fn restart_removes_only_own_unfinished_uploads() {
         "home/.landline-0123456789abcdef.part",
         b"a copy that can be resumed",
     );
-    stage.write("home/thesis.part", b"somebody's");
+    stage.write("home/thesis.part", b"not from landline");
     let killed = Server::start(&stage, "upload", &[]);
     let _client = begun(&killed, "cut");
-    testkit::wait_for("a file in the making", || names(&stage, "home").len() == 3);
+    testkit::wait_for("the staging file", || names(&stage, "home").len() == 3);
     drop(killed);
-    assert_eq!(names(&stage, "home").len(), 3, "SIGKILL leaves it");
+    assert_eq!(names(&stage, "home").len(), 3, "SIGKILL leaves the staging file");
 
     let server = Server::start(&stage, "upload", &["--ack"]);
     assert_eq!(
@@ -202,8 +198,8 @@ fn restart_removes_only_own_unfinished_uploads() {
         [".landline-0123456789abcdef.part", "thesis.part"]
     );
     let mut client = begun(&server, "whole");
-    testkit::wait_for("a file in the making", || names(&stage, "home").len() == 3);
-    // Another server in the same folder leaves alone what this one makes.
+    testkit::wait_for("the staging file", || names(&stage, "home").len() == 3);
+    // A second server in the same folder leaves the staging files of the first one alone.
     drop(Server::start(&stage, "upload-bare", &[]));
     client.write_all(b"56789").unwrap();
     client.shutdown(std::net::Shutdown::Write).unwrap();

@@ -1,5 +1,5 @@
-//! The classic dialects, with plain CPython programs at the other end: `python/classic/` has them,
-//! written as the courses write theirs.
+//! The classic dialects against plain CPython programs in `python/classic/`, which are written like
+//! those of the courses.
 
 mod bad_input;
 mod clients;
@@ -20,9 +20,9 @@ use std::{
 use serde_json::Value;
 use testkit::{Outcome, Stage};
 
-/// How long anything may take that has to happen.
+/// The longest wait for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How a client cuts what it sends.
+/// How a client cuts its messages.
 const SEGMENTS: [&str; 3] = ["whole", "bytes", "random"];
 
 /// Every model of a server for connections.
@@ -33,12 +33,12 @@ struct Server {
     child: Child,
     address: String,
     lines: mpsc::Receiver<String>,
-    /// What it has said on standard error.
+    /// The lines of its standard error.
     said: Arc<Mutex<String>>,
 }
 
 impl Server {
-    /// Serves a dialect on a free port, with these further arguments.
+    /// Serves a dialect on a free port, with further arguments.
     #[track_caller]
     fn start(stage: &Stage, dialect: &str, arguments: &[&str]) -> Self {
         let mut child = Self::command(stage, dialect, arguments).spawn().unwrap();
@@ -72,8 +72,7 @@ impl Server {
         }
     }
 
-    /// The command that serves a dialect, in the folder `home` of the stage, with what is typed to
-    /// come.
+    /// The command that serves a dialect in the folder `home` of the stage.
     fn command(stage: &Stage, dialect: &str, arguments: &[&str]) -> Command {
         let mut command = stage.command(&["classic", "serve", dialect]);
         if !arguments.contains(&"--listen") {
@@ -86,20 +85,20 @@ impl Server {
         command
     }
 
-    /// What is typed at it.
+    /// Its standard input.
     fn keyboard(&mut self) -> ChildStdin {
         self.child.stdin.take().unwrap()
     }
 
-    /// Its next line on standard output.
+    /// The next line of its standard output.
     #[track_caller]
     fn line(&self) -> String {
         self.lines
             .recv_timeout(PATIENCE)
-            .expect("a line of the server")
+            .expect("a line of output from the server")
     }
 
-    /// Waits for an event of this name, passing over others.
+    /// Waits for an event of this name and skips others.
     #[track_caller]
     fn event(&self, name: &str) -> Value {
         loop {
@@ -111,7 +110,7 @@ impl Server {
         }
     }
 
-    /// Sends SIGTERM and waits for its end.
+    /// Sends SIGTERM and waits until the server has ended.
     #[track_caller]
     fn stop(mut self) {
         let id = rustix::process::Pid::from_child(&self.child);
@@ -132,7 +131,7 @@ impl Drop for Server {
     }
 }
 
-/// The seed of this run's random cuts.
+/// The seed of this run for random cuts.
 fn seed() -> String {
     let seed = std::env::var("LANDLINE_SEED").unwrap_or_else(|_| std::process::id().to_string());
     eprintln!("LANDLINE_SEED={seed}");
@@ -150,7 +149,7 @@ fn python(program: &str) -> Command {
     command
 }
 
-/// A client in Python, in the client's folder of the stage, not started.
+/// A command that runs a Python client in the client's folder of the stage.
 fn client(stage: &Stage, server: &Server, dialect: &str, arguments: &[&str]) -> Command {
     let mut command = python("clients.py");
     command
@@ -166,7 +165,7 @@ fn client(stage: &Stage, server: &Server, dialect: &str, arguments: &[&str]) -> 
     command
 }
 
-/// What a client in Python prints, once it has ended well.
+/// Runs a Python client and returns its output. It must succeed.
 #[track_caller]
 fn asked(
     stage: &Stage,
@@ -178,7 +177,7 @@ fn asked(
     printed(client(stage, server, dialect, arguments).env("SEGMENTS", segments))
 }
 
-/// What a program prints, once it has ended well.
+/// Returns the output of a program that must succeed.
 #[track_caller]
 fn printed(command: &mut Command) -> String {
     let output = command.output().unwrap();
@@ -187,7 +186,7 @@ fn printed(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A server in Python, for one client.
+/// A server in Python for one client.
 struct PythonServer {
     child: Child,
     address: String,
@@ -200,7 +199,7 @@ impl PythonServer {
         Self::with(stage, dialect, segments, arguments, &[])
     }
 
-    /// With these in its environment.
+    /// Starts the server with these environment variables.
     #[track_caller]
     fn with(
         stage: &Stage,
@@ -239,7 +238,7 @@ impl PythonServer {
     fn line(&self) -> String {
         self.lines
             .recv_timeout(PATIENCE)
-            .expect("a line of the server in Python")
+            .expect("a line of output from the Python server")
     }
 }
 

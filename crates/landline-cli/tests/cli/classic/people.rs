@@ -1,4 +1,4 @@
-//! `talk` and `udp-chat` with people at both ends.
+//! `talk` and `udp-chat` between people.
 
 use std::io::{BufRead, BufReader, Write};
 
@@ -21,7 +21,7 @@ fn operator_serves_callers_in_turn() {
         keyboard.write_all(b"\n").unwrap();
         let output = first.wait_with_output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "good day\n\n");
-        // The next one is gone before it is answered.
+        // The next caller hangs up before it is answered.
         let mut second = client(&stage, &server, "talk", &["me too"])
             .spawn()
             .unwrap();
@@ -68,20 +68,20 @@ fn chat_relays_without_amplifying() {
     let stage = stage();
     let mut server = Server::start(&stage, "udp-chat", &["--name", "teacher", "--json"]);
     let mut keyboard = server.keyboard();
-    // Bob says something, and waits for two lines.
+    // Bob sends a line and waits for two.
     let bob = client(&stage, &server, "udp-chat", &["bob", "hi", "?", "?", "886"])
         .spawn()
         .unwrap();
     assert_eq!(server.event("said")["text"], "hi");
     let long = "x".repeat(200);
-    // What bob has sent allows for a short line of alice, and not for a long one.
+    // What Bob has sent entitles him to a short line of Alice, but not to a long one.
     let alice = client(&stage, &server, "udp-chat", &["alice", &long, "ho"])
         .spawn()
         .unwrap();
     assert_eq!(server.event("said")["spared"], 1);
     assert_eq!(server.event("said")["spared"], 0);
     assert!(alice.wait_with_output().unwrap().status.success());
-    // The operator's own lines go to everybody, however long.
+    // The operator's lines go to all members, however long they are.
     keyboard.write_all(format!("{long}\n").as_bytes()).unwrap();
     let output = bob.wait_with_output().unwrap();
     let expected = format!("alice的消息:ho\nteacher的消息:{long}\n");

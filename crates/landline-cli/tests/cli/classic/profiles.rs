@@ -1,4 +1,4 @@
-//! Profiles: a dialect, its address and its options by a name.
+//! Profiles: a dialect, its address and its options under one name.
 
 use std::fs;
 
@@ -26,7 +26,7 @@ fn profile_expands_to_its_arguments() {
     );
 
     for arguments in [
-        ["dial", "--profile", "nobody"],
+        ["dial", "--profile", "ghost"],
         ["dial", "--profile", "broken"],
         ["serve", "--profile", "classroom"],
     ] {

@@ -1,4 +1,4 @@
-//! Servers in Python, with whatever cuts.
+//! Servers in Python that cut their messages anywhere.
 
 use std::process::Command;
 
@@ -133,7 +133,7 @@ fn dial_answers_challenge() {
         &server.address,
         &["--secret-file", secret, "--hmac", "sha512"],
     );
-    // It may hear of it by a reset.
+    // The reset of the connection may be the only answer.
     assert!(matches!(outcome.status, Some(10 | 12)), "{outcome:?}");
 }
 
@@ -145,8 +145,8 @@ fn datagrams_are_echoed() {
         dial(&stage, "udp-echo", &server.address, &["one", "", "é"]).ok(),
         "ONE\n\né\n"
     );
-    // The program has ended: nobody is there any more.
-    testkit::wait_for("the end of the server", || {
+    // The program has ended, so its port is closed.
+    testkit::wait_for("the server to end", || {
         let outcome = dial(
             &stage,
             "udp-echo",

@@ -1,6 +1,6 @@
-//! `landline bootstrap` onto an account of its own behind a real sshd. Where the tests run as root,
-//! that account is the user `nobody` with a home on the stage: sshd hands every command to a script
-//! that becomes it. There is no systemd for it; `service_live` has one.
+//! `landline bootstrap` to another account behind a real sshd.
+//! If the tests run as root, the account is an unprivileged user whose home is on the stage. It has
+//! no systemd; the tests in `service_live` have one.
 
 use std::{
     fs,
@@ -22,10 +22,10 @@ use super::{
 };
 use crate::stage;
 
-const NOBODY: u32 = 65534;
+const FAR_USER: u32 = 65534;
 
-/// The other machine: an account whose home is `far` on the stage, with nothing in it. Its server
-/// is ended when dropped.
+/// The remote machine: an account with the empty home `far` on the stage. Its server is killed when
+/// dropped.
 struct Far {
     stage: Stage,
     sshd: Sshd,
@@ -43,10 +43,10 @@ impl Far {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
         }
         let other_user = if landline::paths::is_root() {
-            // The account has to get to its home.
+            // The account needs to reach its home.
             fs::set_permissions(stage.path(""), fs::Permissions::from_mode(0o711)).unwrap();
-            chown(&home, Some(NOBODY), Some(NOBODY)).unwrap();
-            format!("setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups ")
+            chown(&home, Some(FAR_USER), Some(FAR_USER)).unwrap();
+            format!("setpriv --reuid={FAR_USER} --regid={FAR_USER} --clear-groups ")
         } else {
             String::new()
         };
@@ -65,7 +65,7 @@ impl Far {
         Some(far)
     }
 
-    /// What sshd does for whoever logs in. It says something, as many logins do.
+    /// Sets the shell that sshd starts for a login. It prints a greeting first, as many logins do.
     fn login(&self, shell: &str) {
         let body = format!(
             "#!/bin/sh\necho Welcome to far\nlandline=1\nexec {shell} \"$SSH_ORIGINAL_COMMAND\"\n"
@@ -74,7 +74,7 @@ impl Far {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// A program of that machine alone.
+    /// Adds a program that only the remote machine has.
     fn program(&self, name: &str, body: &str) {
         let path = self.stage.write(
             &format!("far-bin/{name}"),
@@ -92,7 +92,7 @@ impl Far {
                 ".config/landline",
                 ".config/landline/server.toml",
             ] {
-                chown(self.home(path), Some(NOBODY), Some(NOBODY)).unwrap();
+                chown(self.home(path), Some(FAR_USER), Some(FAR_USER)).unwrap();
             }
         }
     }
@@ -105,7 +105,7 @@ impl Far {
         run(&self.stage, &[&["bootstrap", "far"], more].concat())
     }
 
-    /// The process id of the server that was started in the background.
+    /// The process id of the server that bootstrap has started in the background.
     fn server(&self) -> Option<u32> {
         self.noted(".local/state/landline/serve.pid")
     }
@@ -141,8 +141,7 @@ impl Drop for Far {
     }
 }
 
-/// A process of the account, in a group of its own, that has nothing to do with a server. It is
-/// ended when dropped.
+/// A process of the account in its own group, which is not a server. It is killed when dropped.
 struct Sleeping(Child);
 
 impl Sleeping {
@@ -154,7 +153,7 @@ impl Sleeping {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         if landline::paths::is_root() {
-            command.uid(NOBODY);
+            command.uid(FAR_USER);
         }
         Self(command.spawn().unwrap())
     }
@@ -167,7 +166,7 @@ impl Drop for Sleeping {
     }
 }
 
-/// What a bootstrap with `--json` prints: what was set up, and what was joined.
+/// What a bootstrap with `--json` prints: what it set up, and what it joined.
 #[track_caller]
 fn results(outcome: Outcome) -> [Value; 2] {
     let lines: Vec<Value> = outcome
@@ -186,8 +185,8 @@ fn free_port() -> u16 {
         .port()
 }
 
-/// A machine with nothing but sshd: afterwards files can be copied there; and the same command
-/// again is harmless.
+/// A machine with sshd only. After the bootstrap files can be copied there. A second bootstrap
+/// changes nothing.
 #[test]
 fn machine_with_only_sshd_is_joined() {
     let Some(far) = Far::new() else { return };
@@ -206,7 +205,7 @@ fn machine_with_only_sshd_is_joined() {
     );
     assert!(
         !said.contains("landline://"),
-        "the invite is not shown: {said}"
+        "the invite was printed: {said}"
     );
     assert_eq!(far.sshd.count(), 4, "look, copy, start, join");
     assert_eq!(far.staging(), Vec::<String>::new());
@@ -222,10 +221,10 @@ fn machine_with_only_sshd_is_joined() {
         json!({"copied": false, "server": "running", "new_account": false})
     );
     assert_eq!(far.sshd.count(), before + 3, "look, start, join");
-    assert_eq!(far.server(), Some(server), "it is the same server");
+    assert_eq!(far.server(), Some(server), "the server was restarted");
     assert_eq!(listed(&far.stage).len(), 1);
     run(&far.stage, &["ping", "far"]).ok();
-    // Somebody else gets an account of their own, which may do nothing yet.
+    // Another user gets a new account without rights.
     let state = far.stage.path("user/other").display().to_string();
     let outcome = far.bootstrap(&["--json", "--as", "bob", "--state", &state]);
     let [set_up, _] = results(outcome);
@@ -238,7 +237,7 @@ fn machine_with_only_sshd_is_joined() {
     assert!(!ssh_runs(&far.stage));
 }
 
-/// What can be reached directly is, by the name that ssh's configuration knows.
+/// A server that can be reached directly is joined directly, by its name in ssh_config.
 #[test]
 fn reachable_server_is_joined_directly() {
     let Some(far) = Far::new() else { return };
@@ -253,7 +252,7 @@ fn reachable_server_is_joined_directly() {
         route(&far.stage, &["far"])["address"],
         format!("127.0.0.1:{}", far.port)
     );
-    // A server that was set up anew is not taken for the one it was.
+    // A reinstalled server is not trusted as the earlier one.
     far.kill_server();
     fs::remove_dir_all(far.home(".local/state")).unwrap();
     far.bootstrap(&["--json", "--as", "alice"])
@@ -262,13 +261,13 @@ fn reachable_server_is_joined_directly() {
     run(&far.stage, &["ping", "far"]).ok();
 }
 
-/// Another program takes the place of the one that is there, and its server is started anew.
+/// A different program replaces the installed one, and its server is restarted.
 #[test]
 fn different_program_is_replaced() {
     let Some(far) = Far::new() else { return };
     far.bootstrap(&["--as", "alice"]).ok();
     let server = far.server().unwrap();
-    // The same program with something behind it is another one, and runs all the same.
+    // The same program with bytes appended is different and still runs.
     let mut program = fs::read(env!("CARGO_BIN_EXE_landline")).unwrap();
     program.extend(b"another build");
     let other = far.stage.write("other", &program);
@@ -283,15 +282,15 @@ fn different_program_is_replaced() {
     assert_eq!(set_up["copied"], true);
     assert!(
         fs::read(far.home(".local/bin/landline")).unwrap() == program,
-        "it is the other one"
+        "the other program was installed"
     );
     assert_ne!(far.server(), Some(server));
     assert!(
         !PathBuf::from(format!("/proc/{server}/cwd")).exists(),
-        "the earlier server has ended"
+        "the earlier server still runs"
     );
     run(&far.stage, &["ping", "far"]).ok();
-    // The program is there, and it did not come to starting it.
+    // The program was installed, but its server was not started.
     let server = far.server().unwrap();
     let place = far.home(".local/bin/landline");
     fs::remove_file(&place).unwrap();
@@ -299,12 +298,8 @@ fn different_program_is_replaced() {
     fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
     let [set_up, _] = results(far.bootstrap(&again));
     assert_eq!(set_up["copied"], false);
-    assert_ne!(
-        far.server(),
-        Some(server),
-        "it is started anew all the same"
-    );
-    // One that was switched off comes back.
+    assert_ne!(far.server(), Some(server), "the server was not restarted");
+    // A server that was killed is started again.
     far.kill_server();
     run(&far.stage, &["--json", "ping", "far"]).fails(10, "ssh");
     far.bootstrap(&["--as", "alice", "--binary", other.to_str().unwrap()])
@@ -312,15 +307,15 @@ fn different_program_is_replaced() {
     run(&far.stage, &["ping", "far"]).ok();
 }
 
-/// Whatever stands where the process id is noted: what is no process id is no server, and nothing
-/// is ended for it.
+/// `serve.pid` may contain anything. Unless it is the process id of a server, bootstrap ends no
+/// process for it.
 #[test]
 fn invalid_pid_file_is_ignored() {
     let Some(far) = Far::new() else { return };
     far.bootstrap(&["--as", "alice"]).ok();
     let mut sleeping = Sleeping::start();
     let id = sleeping.0.id();
-    // The group of a process, and processes that are something else.
+    // The group of a process, and processes that are not servers.
     for note in [
         format!("-{id}"),
         format!("0{id}"),
@@ -334,11 +329,14 @@ fn invalid_pid_file_is_ignored() {
         far.bootstrap(&["--as", "alice"]).ok();
         assert!(
             far.server().is_some_and(|server| server != id),
-            "{note:?}: it was started anew"
+            "{note:?}: the server was not started"
         );
         run(&far.stage, &["ping", "far"]).ok();
     }
-    assert!(sleeping.0.try_wait().unwrap().is_none(), "it is left alone");
+    assert!(
+        sleeping.0.try_wait().unwrap().is_none(),
+        "the other process was ended"
+    );
 }
 
 #[test]
@@ -347,8 +345,11 @@ fn unusable_program_is_not_left_behind() {
     far.program("uname", "[ \"$1\" = -s ] && echo Plan9 || echo mips");
     far.bootstrap(&["--json", "--as", "alice"])
         .fails(14, "platform");
-    assert!(!far.home(".local").exists(), "nothing was put there");
-    // Whoever says that it is built for that machine is believed, and it is tried.
+    assert!(
+        !far.home(".local").exists(),
+        "the bootstrap installed something"
+    );
+    // With `--binary` the user vouches for the platform, so bootstrap tries the program.
     let file = far.stage.write("foreign", b"\x7fELF rubbish");
     far.bootstrap(&[
         "--json",
@@ -362,7 +363,7 @@ fn unusable_program_is_not_left_behind() {
         Census::of(&far.home(".local/bin")).paths(),
         Vec::<String>::new()
     );
-    // A shell there would take it for its own.
+    // A shell would execute this file itself.
     let script = far.stage.write("script", b"#!/bin/sh\ntouch ran");
     far.bootstrap(&[
         "--json",
@@ -382,14 +383,14 @@ fn unusable_program_is_not_left_behind() {
 #[test]
 fn interrupted_bootstrap_leaves_nothing() {
     let Some(far) = Far::new() else { return };
-    // Only so many bytes come through: what is missing is noticed there.
+    // Only some of the bytes arrive. The remote side notices what is missing.
     let cut = plain(&far.stage).replace("exec ", "head -c 5000000 | ");
     script(&far.stage, &cut);
     far.bootstrap(&["--json", "--as", "alice"])
         .fails(25, "digest-mismatch");
     assert_eq!(far.staging(), Vec::<String>::new());
     assert!(!far.home(".local/bin/landline").exists());
-    // The line stands still in the middle of the second step, and is cut, at either end.
+    // The connection stalls in the second step. Then either end closes it.
     let hold = plain(&far.stage).replace(
         "exec ",
         "{ head -c 5000000; sleep 1000 & echo $! >sleeping; wait; } | ",
@@ -404,7 +405,7 @@ fn interrupted_bootstrap_leaves_nothing() {
             .spawn()
             .unwrap();
         let sleeping = || fs::read_to_string(far.stage.path("user/sleeping")).unwrap_or_default();
-        wait_for("the middle", || sleeping().ends_with('\n'));
+        wait_for("the middle of the copy", || sleeping().ends_with('\n'));
         wait_for("the staging file", || {
             far.home(".local/bin").is_dir() && far.staging().len() == 1
         });
@@ -423,7 +424,7 @@ fn interrupted_bootstrap_leaves_nothing() {
         if at_sshd {
             assert_eq!(output.status.code(), Some(10), "{output:?}");
         }
-        wait_for("an empty folder", || far.staging().is_empty());
+        wait_for("no staging file", || far.staging().is_empty());
     }
     script(&far.stage, &plain(&far.stage));
     far.bootstrap(&["--as", "alice"]).ok();
@@ -434,17 +435,17 @@ fn interrupted_bootstrap_leaves_nothing() {
 fn obstacles_are_reported() {
     let Some(far) = Far::new() else { return };
     let home = far.home("");
-    // The settings there.
+    // The settings of the server are broken.
     far.settings("lisen = 1\n");
     far.bootstrap(&["--json", "--as", "alice"])
         .fails(2, "settings");
-    // Somebody else's port.
+    // Another program has the port.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     far.settings(&format!("listen = \"{}\"\n", taken.local_addr().unwrap()));
     far.bootstrap(&["--json", "--as", "alice"])
         .fails(30, "listen");
-    assert_eq!(far.server(), None, "nothing is said to run");
-    // A server that something else has started.
+    assert_eq!(far.server(), None, "serve.pid names a server");
+    // A server that was started in another way.
     far.settings(&format!("listen = \"127.0.0.1:{}\"\n", far.port));
     far.bootstrap(&["--as", "alice"]).ok();
     let id = far.server().unwrap();
@@ -453,7 +454,7 @@ fn obstacles_are_reported() {
     let [set_up, _] = results(far.bootstrap(&["--json", "--as", "alice"]));
     assert_eq!(set_up["server"], "other");
     fs::write(&pid_file, id.to_string()).unwrap();
-    // A folder in the program's place; a home that is not there; no shell; no ssh.
+    // A folder in place of the program, a missing home, no shell, no ssh.
     fs::remove_file(home.join(".local/bin/landline")).unwrap();
     fs::create_dir(home.join(".local/bin/landline")).unwrap();
     far.bootstrap(&["--json", "--as", "alice"]).fails(27, "io");
@@ -492,7 +493,7 @@ fn obstacles_are_reported() {
         .fails(14, "no-shell");
 }
 
-/// What is typed here is a word there, whatever it is.
+/// A word that is typed on the client stays one word for the remote shell.
 /// Proves `shell-quoting` in docs/faults.md.
 #[test]
 fn root_is_refused_and_run_as_needs_systemd() {
@@ -524,7 +525,7 @@ fn root_is_refused_and_run_as_needs_systemd() {
     assert!(!far.home(".local").exists());
 }
 
-/// The questions of ssh come to the terminal.
+/// The questions of ssh appear at the terminal.
 #[test]
 fn ssh_prompts_reach_the_terminal() {
     let Some(far) = Far::new() else { return };

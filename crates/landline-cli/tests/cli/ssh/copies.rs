@@ -1,4 +1,4 @@
-//! Copies through ssh, and what becomes of ssh when they end in whatever way.
+//! Copies through ssh, and the end of ssh when they end.
 
 use std::{
     fs,
@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{noise, stage};
 
-/// As much as is checked and kept at a time.
+/// The length of a block, which a copy verifies and keeps.
 const BLOCK: usize = 8 << 20;
-/// So slow that there is time to do something in the middle.
+/// Slow enough for a test to act during a copy.
 const SLOW: u64 = BLOCK as u64;
 
 /// A server behind a relay behind sshd.
@@ -56,8 +56,7 @@ impl Far {
         })
     }
 
-    /// Starts a slow copy, and ends ssh's session at the other end once more than two blocks have
-    /// arrived.
+    /// Starts a slow copy, and kills ssh's session at the remote end after more than two blocks.
     fn broken(&self, up: bool, more: &[&str]) -> Child {
         self.relay.limit(SLOW);
         let (from, to) = if up {
@@ -92,14 +91,14 @@ fn staging(folder: PathBuf) -> Option<PathBuf> {
     })
 }
 
-/// A broken ssh is a broken line: another one is started, and the copy goes on where it was.
+/// When ssh dies the client starts another one and resumes the copy.
 #[test]
 fn killed_ssh_is_replaced_and_copy_resumes() {
     let Some(far) = Far::joined() else { return };
     for up in [true, false] {
         let mut child = far.broken(up, &[]);
         wait_for("another ssh", || far.sshd.count() == 1);
-        wait_for("the end of the first", || zombies(child.id()) == 0);
+        wait_for("the first ssh to end", || zombies(child.id()) == 0);
         far.relay.limit(0);
         let mut said = String::new();
         child
@@ -120,7 +119,7 @@ fn killed_ssh_is_replaced_and_copy_resumes() {
         let resumed = events
             .iter()
             .find(|event| event["event"] == "resumed-at")
-            .expect("it was resumed");
+            .expect("the copy was resumed");
         assert!(
             resumed["offset"].as_u64().unwrap() >= BLOCK as u64,
             "{said}"
@@ -140,21 +139,20 @@ fn copy_without_retry_reports_lost_connection() {
     let child = far.broken(true, &["--retry", "0"]);
     Outcome::of(child).fails(10, "lost");
     wait_for_no_ssh(&far.stage);
-    // And the same command again goes on.
+    // The same command resumes the copy.
     far.relay.limit(0);
     let said = run(&far.stage, &["cp", "--json", "f", "bastion:copy"]).ok();
     assert!(said.contains("resumed-at"), "{said}");
 }
 
-/// What is said last arrives, though ssh is ended with the command: the server hears that the copy
-/// was verified.
+/// ssh ends with the command, but the last message arrives first: the client has verified the copy.
 #[test]
 fn last_message_arrives_before_ssh_ends() {
     let Some((stage, _sshd, server)) = joined() else {
         return;
     };
     stage.write("home/f", b"content");
-    // Of the join.
+    // The logout belongs to the join.
     server.event("logout");
     for _ in 0..20 {
         run(&stage, &["cp", "bastion:f", "f"]).ok();
@@ -163,7 +161,7 @@ fn last_message_arrives_before_ssh_ends() {
     }
 }
 
-/// However the command ends, no ssh is left.
+/// No ssh is left, however the command ends.
 /// Proves `leftover-process` in docs/faults.md.
 #[test]
 fn ssh_ends_with_the_command() {
@@ -176,12 +174,7 @@ fn ssh_ends_with_the_command() {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        child
-            .stdin
-            .as_mut()
-            .unwrap()
-            .write_all(b"some of it")
-            .unwrap();
+        child.stdin.as_mut().unwrap().write_all(b"content").unwrap();
         wait_for("the staging file", || staging(stage.home()).is_some());
         kill_process(Pid::from_child(&child), signal).unwrap();
         child.wait().unwrap();

@@ -1,4 +1,4 @@
-//! Lines through a real sshd.
+//! Connections through a real sshd.
 
 mod bootstrap;
 mod copies;
@@ -11,8 +11,7 @@ use testkit::{ServerProcess, Stage, Terminal};
 
 use crate::stage;
 
-/// A server that only the machine `bastion` can reach, with which `alice` has joined that way; its
-/// name here is `bastion:PORT`.
+/// A server that only the machine `bastion` can reach. `alice` has joined it as `bastion:PORT`.
 fn joined() -> Option<(Stage, Sshd, ServerProcess)> {
     let stage = stage();
     let sshd = Sshd::start(&stage, "bastion", "")?;
@@ -42,7 +41,7 @@ fn port(server: &ServerProcess) -> String {
     server.address.rsplit(':').next().unwrap().to_owned()
 }
 
-/// How `landline ping` reaches a server.
+/// The route by which `landline ping` reaches a server.
 fn route(stage: &Stage, arguments: &[&str]) -> Value {
     let ping = [&["--json", "ping"], arguments].concat();
     run(stage, &ping).json()["route"].take()
@@ -55,7 +54,7 @@ fn listed(stage: &Stage) -> Vec<Value> {
         .collect()
 }
 
-/// What was joined through ssh is reached so by every command, without being told again.
+/// Every command uses the jump host of the join.
 #[test]
 fn jump_host_of_join_is_saved() {
     let Some((stage, sshd, server)) = joined() else {
@@ -73,7 +72,11 @@ fn jump_host_of_join_is_saved() {
     let route = route(&stage, &["bastion"]);
     assert_eq!(route["via"], "bastion");
     let keys: Vec<&String> = route.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["connect", "via"], "no name is resolved here");
+    assert_eq!(
+        keys,
+        ["connect", "via"],
+        "the client resolved the name itself"
+    );
     stage.write("user/f", b"content");
     run(&stage, &["cp", "f", "bastion:f"]).ok();
     assert_eq!(stage.read("home/f"), b"content");
@@ -81,16 +84,13 @@ fn jump_host_of_join_is_saved() {
     assert_eq!(stage.read("user/g"), b"content");
     run(&stage, &["who", "bastion"]).ok();
     run(&stage, &["user", "--on", "bastion", "list"]).ok();
-    assert_eq!(sshd.count(), 6, "each of them went through ssh");
+    assert_eq!(sshd.count(), 6, "a command did not connect through ssh");
     assert_eq!(listed(&stage)[0]["via"], "bastion");
-    assert!(
-        !ssh_runs(&stage),
-        "nothing of it is left once the command has ended"
-    );
+    assert!(!ssh_runs(&stage), "ssh still runs after the command");
 }
 
-/// The flag for once, in place of what is remembered; and a file of before, which says nothing of
-/// it.
+/// `--via-ssh` overrides the saved jump host for one command. A file of an earlier release has no
+/// jump hosts.
 #[test]
 fn via_ssh_option_overrides_saved_route() {
     let Some((stage, sshd, server)) = joined() else {
@@ -99,7 +99,7 @@ fn via_ssh_option_overrides_saved_route() {
     let pins = stage.path("client/client/servers.json");
     let text = std::fs::read_to_string(&pins).unwrap();
     assert!(text.contains("\"via\": \"bastion\""), "{text}");
-    // `bastion` is no name that can be resolved here.
+    // The client cannot resolve `bastion` itself.
     run(&stage, &["--json", "ping", "bastion", "--via-ssh", "none"]).fails(10, "connect");
     let text = text.replace("\"host\": \"bastion\"", "\"host\": \"127.0.0.1\"");
     std::fs::write(&pins, &text).unwrap();
@@ -111,7 +111,7 @@ fn via_ssh_option_overrides_saved_route() {
     std::fs::write(&pins, text.replace(",\n      \"via\": \"bastion\"", "")).unwrap();
     assert_eq!(route(&stage, &["127.0.0.1"])["address"], server.address);
     assert_eq!(listed(&stage)[0]["via"], Value::Null);
-    // A way that cannot be understood is an error, never a direct line.
+    // A malformed jump host is an error. The client does not connect directly instead.
     std::fs::write(
         &pins,
         text.replace("\"via\": \"bastion\"", "\"via\": \"-oProxyCommand=x\""),
@@ -121,7 +121,7 @@ fn via_ssh_option_overrides_saved_route() {
     drop((sshd, server));
 }
 
-/// The server is asked who it is through ssh, too, and the way is remembered with the pin.
+/// The client fetches the fingerprint through ssh too, and saves the jump host with the pin.
 #[test]
 fn unknown_server_is_trusted_through_ssh() {
     let Some((stage, sshd, server)) = joined() else {
@@ -140,7 +140,7 @@ fn unknown_server_is_trusted_through_ssh() {
     assert_eq!(
         known["address"],
         format!("bastion:{}", port(&server)),
-        "localhost there is not localhost here"
+        "localhost means the jump host"
     );
     assert_eq!(
         (known["via"].as_str(), known["provisional"].as_bool()),
@@ -152,7 +152,7 @@ fn unknown_server_is_trusted_through_ssh() {
     drop(sshd);
 }
 
-/// Whoever can change what ssh carries is found out: the pin holds from end to end.
+/// The pin protects the connection end to end, even from the jump host.
 /// Proves `first-contact` in docs/faults.md.
 #[test]
 fn jump_host_cannot_replace_server() {
@@ -180,7 +180,7 @@ fn ssh_failures_are_reported() {
     let Some((stage, sshd, mut server)) = joined() else {
         return;
     };
-    // The server is gone.
+    // The server has been killed.
     server.kill();
     let failed = |words_of_ssh: &str| {
         let outcome = run(&stage, &["--json", "ping", "bastion"]);
@@ -188,21 +188,21 @@ fn ssh_failures_are_reported() {
         outcome.fails(10, "ssh");
     };
     failed("forwarding failed");
-    // A key that is not let in.
+    // A key that sshd rejects.
     for name in ["key", "key.pub"] {
         std::fs::remove_file(stage.path("ssh").join(name)).unwrap();
     }
     generate(&stage.path("ssh/other"), "");
     std::fs::rename(stage.path("ssh/other"), stage.path("ssh/key")).unwrap();
     failed("Permission denied");
-    // A host key that is not known, and nobody who could be asked.
+    // An unknown host key, and no terminal to ask at.
     std::fs::write(stage.path("ssh/known_hosts"), "").unwrap();
     failed("Host key verification failed");
-    // No ssh at all.
+    // ssh is not installed.
     let mut command = command(&stage, &["--json", "ping", "bastion"]);
     command.env("PATH", stage.path("ssh"));
     stage.run_command(command).fails(10, "ssh");
-    // One that ends well without having said a word, and one that dies.
+    // ssh exits without output, or is killed.
     script(&stage, "exit 0");
     run(&stage, &["--json", "ping", "bastion"]).fails(10, "ssh");
     script(&stage, "kill -9 $$");
@@ -233,7 +233,8 @@ fn jump_host_like_an_option_is_refused() {
         .fails(2, "usage");
 }
 
-/// ssh asks at the terminal, for as long as that takes: the time for a login begins behind it.
+/// ssh may ask at the terminal for as long as it takes. The time limit of the login begins
+/// afterwards.
 #[test]
 fn ssh_asks_for_passphrase_at_terminal() {
     let Some((stage, _sshd, _server)) = joined() else {
@@ -250,7 +251,7 @@ fn ssh_asks_for_passphrase_at_terminal() {
     terminal.type_line("a phrase");
     assert_eq!(terminal.end(), Some(0), "{}", terminal.shown);
     assert_eq!(stage.read("home/f"), b"content");
-    // Somebody who goes away instead leaves a terminal that shows what is typed, and no ssh.
+    // After Ctrl-C the terminal echoes again and no ssh is left.
     let mut terminal = Terminal::start(&command(&stage, &["cp", "f", "bastion:f"]));
     terminal.wait_for("Enter passphrase for key");
     terminal.wait_for_hiding();
@@ -259,7 +260,7 @@ fn ssh_asks_for_passphrase_at_terminal() {
     wait_for_no_ssh(&stage);
 }
 
-/// More than the 10 s that a login may take.
+/// ssh takes longer than the 10 s of a login.
 #[test]
 fn ssh_time_does_not_count_for_login() {
     let Some((stage, _sshd, _server)) = joined() else {

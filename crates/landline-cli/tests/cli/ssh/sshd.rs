@@ -1,4 +1,4 @@
-//! A real sshd, and the system's ssh with a configuration of the stage's own.
+//! A real sshd, and the system's ssh with a configuration on the stage.
 
 use std::{
     fs,
@@ -18,24 +18,26 @@ use testkit::{Stage, wait_for};
 const SSHD: &str = "/usr/sbin/sshd";
 const SSH: &str = "/usr/bin/ssh";
 
-/// An sshd that is started for each connection, as inetd does it, so that its port is known and
-/// each of its sessions can be ended. All of them end when dropped.
+/// An sshd that is started for each connection, as inetd does it. So its port is known, and its
+/// sessions can be killed. All of them are killed when dropped.
 pub(crate) struct Sshd {
     folder: PathBuf,
     sessions: Arc<Mutex<Vec<Child>>>,
 }
 
 impl Sshd {
-    /// Starts one that the stage's ssh knows as `name`, where the stage's key lets the user of this
-    /// process in. `options` are lines of its configuration. `None`, aloud, where there is
-    /// none.
+    /// Starts an sshd that the stage's ssh knows as `name`. The stage's key logs in as the user of
+    /// this process.
+    ///
+    /// `options` are lines of its configuration. Prints SKIPPED and returns `None` if sshd is not
+    /// installed.
     pub(crate) fn start(stage: &Stage, name: &str, options: &str) -> Option<Self> {
         if !Path::new(SSHD).exists() || !Path::new(SSH).exists() {
             eprintln!("SKIPPED: sshd is needed (openssh-server, openssh-client)");
             return None;
         }
         if landline::paths::is_root() {
-            // It wants a folder in which nothing is; the package's own service makes it.
+            // sshd needs an empty folder, which its package creates at boot.
             fs::create_dir_all("/run/sshd").unwrap();
         }
         set_up(stage);
@@ -66,21 +68,21 @@ impl Sshd {
         Some(sshd)
     }
 
-    /// Ends every session without warning, as a machine does that is switched off.
+    /// Kills every session, as if the machine lost power.
     pub(crate) fn kill_sessions(&self) {
         for mut session in self.sessions.lock().unwrap().drain(..) {
-            // sshd may be several processes.
+            // A session may be several processes.
             let _ = kill_process_group(Pid::from_child(&session), Signal::KILL);
             let _ = session.wait();
         }
     }
 
-    /// How many connections there were.
+    /// The number of connections so far.
     pub(crate) fn count(&self) -> usize {
         self.sessions.lock().unwrap().len()
     }
 
-    /// What it has noted.
+    /// The log of sshd.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
@@ -110,9 +112,10 @@ fn session(folder: &Path, connection: TcpStream) -> Child {
     command.spawn().unwrap()
 }
 
-/// The stage's ssh: a key, who is known, and the system's ssh told to look there alone. OpenSSH
-/// finds its configuration by the user's entry in the password file, not by HOME, so it is named in
-/// a script in front of it.
+/// Writes the key, the known hosts and a wrapper for the system's ssh.
+///
+/// OpenSSH finds its configuration through the password file, not through HOME, so the wrapper
+/// names the configuration.
 fn set_up(stage: &Stage) {
     let folder = stage.path("ssh");
     if folder.exists() {
@@ -141,16 +144,16 @@ fn set_up(stage: &Stage) {
     );
 }
 
-/// Puts a script in the place of the stage's ssh.
+/// Replaces the wrapper of the stage's ssh.
 pub(crate) fn script(stage: &Stage, body: &str) {
     let path = stage.path("bin/ssh");
-    // One that runs cannot be written to.
+    // A program that runs cannot be overwritten.
     let staging = stage.write("bin/ssh.new", format!("#!/bin/sh\n{body}\n").as_bytes());
     fs::set_permissions(&staging, fs::Permissions::from_mode(0o755)).unwrap();
     fs::rename(staging, path).unwrap();
 }
 
-/// What the script does that is there from the start.
+/// The body of the original wrapper.
 pub(crate) fn plain(stage: &Stage) -> String {
     format!(
         "exec {SSH} -F {} \"$@\"",
@@ -158,7 +161,7 @@ pub(crate) fn plain(stage: &Stage) -> String {
     )
 }
 
-/// Lets ssh know a host by this name.
+/// Adds a host of this name to ssh's configuration and known hosts.
 fn introduce(stage: &Stage, name: &str, port: u16, host_key: &Path) {
     let config = stage.path("ssh/config");
     let before = fs::read_to_string(&config).unwrap();
@@ -170,7 +173,7 @@ fn introduce(stage: &Stage, name: &str, port: u16, host_key: &Path) {
     fs::write(&known, format!("{before}{name} {public}")).unwrap();
 }
 
-/// Makes a key with a passphrase, or an empty one for none.
+/// Generates a key with this passphrase. An empty one means none.
 pub(crate) fn generate(path: &Path, passphrase: &str) {
     let mut command = Command::new("ssh-keygen");
     command
@@ -181,7 +184,7 @@ pub(crate) fn generate(path: &Path, passphrase: &str) {
     assert!(command.status().unwrap().success());
 }
 
-/// The client command, with the stage's ssh as the first one there is.
+/// The client command with the stage's ssh first in PATH.
 pub(crate) fn command(stage: &Stage, arguments: &[&str]) -> Command {
     let mut command = stage.command(arguments);
     command.env(
@@ -191,18 +194,18 @@ pub(crate) fn command(stage: &Stage, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs the client command to its end.
 pub(crate) fn run(stage: &Stage, arguments: &[&str]) -> testkit::Outcome {
     stage.run_command(command(stage, arguments))
 }
 
-/// Waits until none of the stage's ssh is left.
+/// Waits until no ssh of the stage runs.
 #[track_caller]
 pub(crate) fn wait_for_no_ssh(stage: &Stage) {
-    wait_for("the end of every ssh", || !ssh_runs(stage));
+    wait_for("every ssh to end", || !ssh_runs(stage));
 }
 
-/// Whether one of the stage's ssh is left.
+/// Whether an ssh of the stage runs.
 pub(crate) fn ssh_runs(stage: &Stage) -> bool {
     let config = stage.path("ssh/config").display().to_string();
     let line = |process: fs::DirEntry| {
@@ -214,7 +217,7 @@ pub(crate) fn ssh_runs(stage: &Stage) -> bool {
         .any(|process| line(process).contains(&config))
 }
 
-/// The children of a process that are dead and have not been reaped.
+/// The children of a process that have ended and are not reaped.
 pub(crate) fn zombies(parent: u32) -> usize {
     let is_one = |process: fs::DirEntry| {
         let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();

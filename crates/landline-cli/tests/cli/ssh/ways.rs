@@ -1,4 +1,4 @@
-//! Which way is gone: the configuration's, and several hosts.
+//! Which jump hosts the client uses: the saved ones, those of ssh_config, or several.
 
 use std::fs;
 
@@ -8,8 +8,8 @@ use super::{
 };
 use crate::stage;
 
-/// ProxyJump in ~/.ssh/config, as ssh would understand it; the flag wins; the configuration is
-/// asked anew each time.
+/// `ProxyJump` in ~/.ssh/config applies as for ssh, and is read for each connection. `--via-ssh`
+/// precedes it.
 #[test]
 fn proxy_jump_is_read_from_ssh_config() {
     let stage = stage();
@@ -26,7 +26,7 @@ fn proxy_jump_is_read_from_ssh_config() {
     assert_eq!(
         listed(&stage)[0]["via"],
         serde_json::Value::Null,
-        "the configuration says so each time"
+        "ssh_config was read again"
     );
     assert_eq!(route(&stage, &["127.0.0.1"])["via"], "bastion");
     assert_eq!(
@@ -42,7 +42,7 @@ fn proxy_jump_is_read_from_ssh_config() {
         &["--json", "ping", "alice@127.0.0.1", "--via-ssh", "bastion"],
     )
     .fails(11, "unknown-server");
-    // A name of the configuration alone, of a server that is not known yet.
+    // A name that only ssh_config knows, of a server that is not yet known.
     config("Host web\n  HostName 127.0.0.1\n  User alice\n  ProxyJump bastion\n");
     run(&stage, &["hosts", "remove", &server.address]).ok();
     run(
@@ -57,7 +57,7 @@ fn proxy_jump_is_read_from_ssh_config() {
     assert!(!ssh_runs(&stage));
 }
 
-/// What a join said holds, whatever the configuration says.
+/// The jump host of a join precedes ssh_config.
 #[test]
 fn saved_jump_host_precedes_ssh_config() {
     let Some((stage, sshd, _server)) = joined() else {
@@ -77,7 +77,7 @@ fn saved_jump_host_precedes_ssh_config() {
     run(&stage, &["--json", "ping", "bastion"]).fails(10, "connect");
 }
 
-/// The second host is reached from the first one alone.
+/// Only the first jump host can reach the second one.
 #[test]
 fn two_jump_hosts_are_used_in_order() {
     let stage = stage();
@@ -108,7 +108,7 @@ fn two_jump_hosts_are_used_in_order() {
     );
     assert_eq!(route(&stage, &["inner"])["via"], "outer,inner");
     assert_eq!((outer.count(), inner.count()), (2, 2));
-    // ssh itself starts another for the first host; that one ends, too.
+    // ssh starts another ssh for the first host. That one ends too.
     wait_for_no_ssh(&stage);
     assert!(
         inner.log().is_empty() || !inner.log().contains("fatal"),
