@@ -1,4 +1,4 @@
-//! What is in a folder, so that a test can say that nothing else changed.
+//! The content of a folder, to check that nothing else changed.
 
 use std::{
     collections::BTreeMap,

@@ -10,8 +10,9 @@ use std::{
 pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// Mounts one at this folder of ours, with what mount(8) calls `size=2m` and the like. `None`,
-    /// said aloud, where that cannot be done.
+    /// Mounts a disk at this folder, with options of mount(8) such as `size=2m`.
+    ///
+    /// Prints SKIPPED and returns `None` if the system cannot do that.
     pub fn mount(at: &Path, options: &str) -> Option<Self> {
         let mut mount = Command::new("mount");
         mount
@@ -23,7 +24,7 @@ impl SmallDisk {
             .stderr(Stdio::null())
             .status();
         if !cfg!(target_os = "linux") || !mounted.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: a disk that is full needs Linux, root and mount(8)");
+            eprintln!("SKIPPED: a full disk needs Linux, root and mount(8)");
             return None;
         }
         Some(Self(at.to_owned()))

@@ -1,5 +1,6 @@
-//! A service that does a little of everything, to prove that a service needs nothing but its own
-//! module and its registration.
+//! A service with a little of everything.
+//!
+//! It proves that a service needs only its own module and its registration.
 
 use std::{
     sync::{
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 /// The name of the service.
 pub const SERVICE: &str = "dummy";
 
-/// The longest body that the service takes, in bytes.
+/// The longest body that the service accepts, in bytes.
 pub const BODY_BYTES_MAX: u64 = 1 << 20;
 
 macro_rules! messages {
@@ -46,22 +47,22 @@ macro_rules! messages {
 }
 
 messages! {
-    /// Client: return this body.
+    /// Client: a request with a body.
     Store = "dummy-store" {},
-    /// Server: the body had this many bytes, which add up to `sum`.
+    /// Server: the length of the body, and the sum of its bytes.
     Stored = "dummy-stored" {
-        /// Bytes.
+        /// The length in bytes.
         length: u64,
         /// The sum of the bytes.
         sum: u64,
     },
     /// Client: work until the session ends.
     Work = "dummy-work" {},
-    /// Client: from now on stream 1 returns what stream 0 brings, and every `Note` is answered.
+    /// Client: from now on stream 1 returns the bytes of stream 0, and every `Note` is answered.
     Echo = "dummy-echo" {},
-    /// Client: answer with a `Note`, if the user has the right that this service brings.
+    /// Client: answer with a `Note`, if the user has this service's right.
     Shout = "dummy-shout" {},
-    /// Either side, while streams flow; server: the answer to `Shout`.
+    /// Either side while streams flow, and the server's answer to `Shout`.
     Note = "dummy-note" {
         /// Any number.
         number: u64,
@@ -79,7 +80,7 @@ static REQUESTS: ProtocolState = ProtocolState::new(
         MessageRule::new(Shout::TYPE),
     ],
 );
-/// Either side, while streams flow.
+/// Either side while streams flow.
 pub static STREAMING: ProtocolState = ProtocolState::new(
     "dummy-streaming",
     &[
@@ -136,7 +137,7 @@ static DEFINITION: ServiceDefinition = ServiceDefinition {
 /// The service.
 #[derive(Debug, Default)]
 pub struct DummyService {
-    /// Whether work is going on.
+    /// Whether work is running.
     pub is_working: Arc<AtomicBool>,
 }
 
@@ -183,7 +184,7 @@ impl DummyService {
         };
         tokio::select! {
             done = context.blocking("dummy work", work) => done,
-            // The client has gone; dropping the work cancels it.
+            // The client has disconnected. Dropping the work cancels it.
             error = channel.reader.interruption(&STREAMING) => Err(error),
         }
     }
@@ -203,7 +204,7 @@ async fn store(channel: &mut Channel, context: &ServiceContext) -> Result<(), Er
     channel.flush().await
 }
 
-/// Stream 1 returns what stream 0 brings. Stream 2 is sent and never read by the client.
+/// Stream 1 returns the bytes of stream 0. The client never reads stream 2.
 async fn echo(channel: &mut Channel) -> Result<(), Error> {
     let mut flowing = StreamChannel::new(channel, streams(Side::Server));
     flowing.streams.write(2, &[0; 64 << 10]);
@@ -224,7 +225,7 @@ async fn echo(channel: &mut Channel) -> Result<(), Error> {
     }
 }
 
-/// Passes on what stream 0 has, as far as stream 1 takes it.
+/// Copies the bytes of stream 0 to stream 1, as far as its credit allows.
 fn copy(streams: &mut Streams) {
     while let Read::Bytes(bytes) = streams.read(0) {
         let bytes = bytes.to_vec();

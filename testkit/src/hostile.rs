@@ -27,14 +27,14 @@ use crate::frame;
 
 /// A listening hostile server.
 pub struct HostileServer {
-    /// Where it listens.
+    /// Its address.
     pub address: String,
-    /// The fingerprint of the certificate that it shows.
+    /// The fingerprint of its certificate.
     pub fingerprint: String,
     thread: Option<JoinHandle<()>>,
 }
 
-/// One client at a hostile server.
+/// The connection of one client.
 pub struct Hostile {
     stream: StreamOwned<ServerConnection, TcpStream>,
     decoder: MessageDecoder,
@@ -42,9 +42,10 @@ pub struct Hostile {
 }
 
 impl HostileServer {
-    /// Serves `connections` clients one after another, each by `act`. It shows the certificate of
-    /// the identity in `certificate_of`, and signs with the key of the one in `key_of`; both
-    /// folders are made if need be.
+    /// Serves `connections` clients in sequence, each with `act`.
+    ///
+    /// It presents the certificate of the identity in `certificate_of` and signs with the key in
+    /// `key_of`. Folders without an identity get a new one.
     pub fn start(
         certificate_of: &Path,
         key_of: &Path,
@@ -70,7 +71,7 @@ impl HostileServer {
                 let Ok((tcp, _)) = listener.accept() else {
                     return;
                 };
-                // A client that refuses is what most tests are about.
+                // Most tests expect that the client disconnects, so errors are ignored.
                 let _ = Hostile::accept(tcp, config.clone()).and_then(|mut client| {
                     act(&mut client)?;
                     client.stream.conn.send_close_notify();
@@ -86,17 +87,15 @@ impl HostileServer {
         }
     }
 
-    /// Waits until all its clients have come and gone.
+    /// Waits until all clients were served.
     pub fn join(mut self) {
         if let Some(thread) = self.thread.take() {
-            thread
-                .join()
-                .expect("the hostile server itself does not fail");
+            thread.join().expect("the hostile server did not fail");
         }
     }
 }
 
-/// A configuration in which certificate and key do not have to belong together.
+/// A TLS configuration whose certificate and key need not match.
 fn config(certificate: Vec<u8>, key: Vec<u8>) -> Arc<ServerConfig> {
     #[derive(Debug)]
     struct Always(Arc<CertifiedKey>);
@@ -144,7 +143,7 @@ impl Hostile {
         self.send(&frame(header.to_string()))
     }
 
-    /// Greets as a server should.
+    /// Sends a valid greeting.
     pub fn greet(&mut self) -> io::Result<()> {
         self.send_json(&json!({
             "type": "greeting", "versions": [1], "server": "hostile", "features": [],
@@ -152,7 +151,7 @@ impl Hostile {
         }))
     }
 
-    /// Greets and lets anybody in; returns the first request.
+    /// Greets and accepts any login. Returns the first request.
     pub fn welcome(&mut self) -> io::Result<Header> {
         self.greet()?;
         let login: Value = self.header()?.read().expect("a login");

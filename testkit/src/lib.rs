@@ -1,5 +1,6 @@
-//! Tools for black-box tests. Nothing here replaces a part of the product: the command, TLS, keys
-//! and files are real.
+//! Tools for black-box tests.
+//!
+//! They replace no part of the product: the command, TLS, keys and files are real.
 //!
 //! - [`Stage`]: the `landline` command, a server and clients with folders of their own.
 //! - [`RawClient`]: a client that sends any bytes over real TLS.
@@ -8,10 +9,10 @@
 //! - [`PowerCut`]: a disk whose power is cut.
 //! - [`Census`]: everything in a folder, before and after.
 //! - [`SmallDisk`]: a disk that a test can fill.
-//! - [`Shim`]: a process one of whose system calls fails.
+//! - [`Shim`]: a process with one system call that fails.
 //! - [`Opaque`]: login by password, as the RFCs define it, without code of the product.
-//! - [`Terminal`]: a command at a terminal, with a user who reads and types.
-//! - [`under_systemd`]: a machine with a systemd of its own.
+//! - [`Terminal`]: a command at a terminal, and a user who reads and types.
+//! - [`under_systemd`]: a sandbox with its own systemd.
 //! - [`as_user`]: work with the rights of another user of the machine.
 //! - [`dummy`]: a service that does a little of everything.
 //! - [`link`]: an in-memory connection that counts round trips.

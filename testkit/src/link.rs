@@ -7,19 +7,19 @@ use std::sync::{
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 
-/// How many round trips a connection has taken.
+/// The number of round trips of a connection.
 #[derive(Debug, Clone, Default)]
 pub struct RoundTrips(Arc<Counter>);
 
 #[derive(Debug, Default)]
 struct Counter {
     count: AtomicU64,
-    /// Whether the client has sent something that the server has not answered.
+    /// Whether the client has sent bytes that the server has not answered.
     is_waiting: AtomicBool,
 }
 
 impl RoundTrips {
-    /// How often the server has answered after the client had sent something.
+    /// How often the server has answered bytes of the client.
     pub fn count(&self) -> u64 {
         self.0.count.load(Ordering::SeqCst)
     }
@@ -35,7 +35,7 @@ impl RoundTrips {
     }
 }
 
-/// The client's end of a connection, the server's, and the counter. Call within a runtime.
+/// Connects two ends. Returns the client's, the server's and the counter. Needs a runtime.
 pub fn counted() -> (DuplexStream, DuplexStream, RoundTrips) {
     let (near, near_inner) = duplex(1 << 20);
     let (far, far_inner) = duplex(1 << 20);

@@ -10,8 +10,9 @@ use serde_json::Value;
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/vectors/opaque.py");
 
-/// OPAQUE as a process that was written from the RFCs alone, and knows nothing of ours. Its head
-/// says what it can be asked.
+/// OPAQUE as a process that was written from the RFCs alone and shares no code with landline.
+///
+/// The head of the program lists its requests.
 pub struct Opaque {
     process: Child,
     questions: ChildStdin,
@@ -19,7 +20,7 @@ pub struct Opaque {
 }
 
 impl Opaque {
-    /// Starts it. `None`, said aloud, without python3.
+    /// Starts the process. Prints SKIPPED and returns `None` without python3.
     pub fn start() -> Option<Self> {
         let mut process = command()?
             .stdin(Stdio::piped())
@@ -37,7 +38,7 @@ impl Opaque {
         })
     }
 
-    /// Has it check itself against the vectors of the RFCs. Skipped aloud without python3.
+    /// Lets the program check itself against the vectors of the RFCs. Skipped without python3.
     pub fn self_test() {
         let Some(mut command) = command() else { return };
         let output = command.arg("--self-test").output().expect("python3");
@@ -48,7 +49,7 @@ impl Opaque {
         );
     }
 
-    /// What it answers to `what` with these arguments, or why it refuses them.
+    /// Sends a request with these arguments. Returns the answer, or the reason of a refusal.
     pub fn ask(&mut self, what: &str, arguments: &[(&str, &[u8])]) -> Result<Said, String> {
         let mut request: BTreeMap<&str, Value> = arguments
             .iter()
@@ -63,8 +64,8 @@ impl Opaque {
         .expect("it reads");
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("it answers");
-        let said: BTreeMap<String, String> =
-            serde_json::from_str(&line).expect("its standard error says what is wrong");
+        let said: BTreeMap<String, String> = serde_json::from_str(&line)
+            .expect("the answer is JSON, or its standard error has the reason");
         match said.get("refused") {
             Some(reason) => Err(reason.clone()),
             None => Ok(Said(
@@ -83,7 +84,7 @@ impl Drop for Opaque {
     }
 }
 
-/// An answer: bytes by their names.
+/// An answer: named byte strings.
 pub struct Said(BTreeMap<String, Vec<u8>>);
 
 impl std::ops::Index<&str> for Said {
@@ -94,7 +95,8 @@ impl std::ops::Index<&str> for Said {
     }
 }
 
-/// The program; `None`, said aloud, without python3. It leaves no compiled files behind.
+/// The command of the program, which leaves no compiled files. Prints SKIPPED and returns `None`
+/// without python3.
 fn command() -> Option<Command> {
     if Command::new("python3").arg("--version").output().is_err() {
         eprintln!("SKIPPED: an independent OPAQUE needs python3");

@@ -11,25 +11,28 @@ use crate::{ServerProcess, Stage, wait_for};
 
 /// `EXT4_IOC_SHUTDOWN`, also called `FS_IOC_SHUTDOWN`.
 const SHUTDOWN: rustix::ioctl::Opcode = 0x8004_587d;
-/// Not even the journal is flushed: what was not made durable until now is lost.
+/// Flushes nothing, not even the journal. Everything that is not yet durable is lost.
 const NO_LOG_FLUSH: u32 = 2;
 const BYTES: u64 = 256 << 20;
-/// The journal is written when something is synced and hardly ever by itself, and a rename does not
-/// write out the content of the file: the file system forgives nothing of what a program forgot to
-/// sync.
+/// Mount options that forgive no missing sync.
+///
+/// The journal is written almost only at a sync, and a rename does not write the content of the
+/// file.
 const OPTIONS: &str = "loop,noauto_da_alloc,commit=300";
 
-/// An ext4 file system in a file on the stage, mounted at `disk`. What a power cut leaves of it is
-/// what the file system has handed to its device; a device that loses what it has taken is not
-/// imitated. Unmounted when dropped.
+/// An ext4 file system in a file on the stage, mounted at `disk`. Unmounted when dropped.
+///
+/// A power cut keeps what the file system has handed to its device. A device that loses accepted
+/// data is not simulated.
 pub struct PowerCut {
     image: PathBuf,
     at: PathBuf,
 }
 
 impl PowerCut {
-    /// Makes the file system with private folders `home` and `server`. `None`, said aloud, without
-    /// Linux, root, or ext4.
+    /// Creates the file system with private folders `home` and `server`.
+    ///
+    /// Prints SKIPPED and returns `None` without Linux, root or ext4.
     pub fn new(stage: &Stage) -> Option<Self> {
         if !cfg!(target_os = "linux") || !rustix::process::geteuid().is_root() {
             eprintln!("SKIPPED: a power cut needs Linux and root");
@@ -79,8 +82,7 @@ impl PowerCut {
             .expect("a disk that works");
     }
 
-    /// Writes out everything, as the system does by itself every half a minute: what is there of a
-    /// copy then outlives a cut.
+    /// Writes everything to disk, as the system does every half minute. It then survives a cut.
     pub fn write_back(&self) {
         assert!(
             succeeds(Command::new("sync").arg("-f").arg(&self.at)),
@@ -88,19 +90,18 @@ impl PowerCut {
         );
     }
 
-    /// Cuts the power while the server runs, ends the server, and mounts again what is left.
+    /// Cuts the power, ends the server, and mounts the file system again.
     #[track_caller]
     pub fn cut(&self, server: &mut ServerProcess) {
         let root = fs::File::open(&self.at).expect("a mounted disk");
         // SAFETY: the call takes a pointer to an unsigned number of 32 bits.
         let shutdown = unsafe { rustix::ioctl::Setter::<SHUTDOWN, u32>::new(NO_LOG_FLUSH) };
         // SAFETY: the call changes no memory of this process.
-        unsafe { rustix::ioctl::ioctl(&root, shutdown) }
-            .expect("a file system that can be shut down");
+        unsafe { rustix::ioctl::ioctl(&root, shutdown) }.expect("the file system is shut down");
         drop(root);
         server.kill();
-        // A process that was just started by another test may hold a descriptor for an instant.
-        wait_for("the end of the mount", || {
+        // A process that another test has just started may hold a descriptor for an instant.
+        wait_for("the disk to be unmounted", || {
             succeeds(Command::new("umount").arg(&self.at))
         });
         assert!(self.mount(), "the disk can be mounted after the cut");

@@ -25,7 +25,7 @@ use landline::{
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 use serde_json::{Value, json};
 
-/// The client nonce of every login that is made here.
+/// The client nonce of every login.
 pub const NONCE: Nonce = Nonce([7; 32]);
 
 /// A frame with this payload.
@@ -36,7 +36,7 @@ pub fn frame(payload: impl AsRef<[u8]>) -> Vec<u8> {
     frame
 }
 
-/// Connects to `address` from this address of the loopback network: many sources on one machine.
+/// Connects from this address of the loopback network, so that one machine has many sources.
 pub fn dial_from(source: Ipv4Addr, address: &str) -> io::Result<TcpStream> {
     use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
     let address: SocketAddrV4 = address.parse().expect("an IPv4 address and a port");
@@ -46,13 +46,13 @@ pub fn dial_from(source: Ipv4Addr, address: &str) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// A TLS connection to a server, over which a test sends what it likes.
+/// A TLS connection to a server, over which a test can send anything.
 pub struct RawClient {
     stream: StreamOwned<ClientConnection, TcpStream>,
     decoder: MessageDecoder,
     unread: Vec<u8>,
     fingerprint: Fingerprint,
-    /// The server's greeting, once [`greeting`](Self::greeting) was called.
+    /// The server's greeting, after [`greet`](Self::greet).
     pub greeting: Option<Greeting>,
 }
 
@@ -115,8 +115,8 @@ impl RawClient {
         self.send(&frame(header.to_string()))
     }
 
-    /// Waits for bytes that were not looked at yet, and returns a copy of them;
-    /// [`header`](Self::header) still sees them.
+    /// Waits for unread bytes and returns a copy of them. [`header`](Self::header) still reads
+    /// them.
     pub fn bytes(&mut self) -> io::Result<Vec<u8>> {
         let mut buffer = [0; 16 * 1024];
         let length = self.stream.read(&mut buffer)?;
@@ -124,7 +124,7 @@ impl RawClient {
         Ok(self.unread.clone())
     }
 
-    /// The next header; `None` once the server has finished. Bodies are skipped.
+    /// The next header. Bodies are skipped. `None` if the server has finished.
     pub fn header(&mut self) -> io::Result<Option<Header>> {
         loop {
             let mut input = &self.unread[..];
@@ -151,8 +151,8 @@ impl RawClient {
         }
     }
 
-    /// The code of the error that comes next, skipping other headers; `None` if the server finished
-    /// without one.
+    /// The code of the next error. Other headers are skipped. `None` if the server finishes without
+    /// an error.
     pub fn error_code(&mut self) -> io::Result<Option<String>> {
         while let Some(header) = self.header()? {
             if header.kind() == "error" {
@@ -170,8 +170,7 @@ impl RawClient {
         Ok(())
     }
 
-    /// A login by `key` for `user`, redeeming `token` if there is one, which the test may still
-    /// spoil.
+    /// A login by `key` for `user`, which redeems `token` if given. The test may alter it.
     pub fn login_header(&self, user: &str, key: &UserKey, token: Option<&str>) -> Value {
         let method = if token.is_some() {
             METHOD_INVITE
@@ -190,7 +189,7 @@ impl RawClient {
         header
     }
 
-    /// A login by `secret` for `user`, which the test may still spoil.
+    /// A login by `secret` for `user`. The test may alter it.
     pub fn secret_header(&self, user: &str, secret: &Secret) -> Value {
         let transcript = self.transcript(user, METHOD_SECRET, secret.binding, |_| {});
         let key = secret.key();
@@ -200,13 +199,12 @@ impl RawClient {
         })
     }
 
-    /// A login that attaches this connection to `session` of `user`, which the test may still
-    /// spoil.
+    /// A login that attaches this connection to `session` of `user`. The test may alter it.
     pub fn attach_header(&self, user: &str, session: &str, secret: &SecretKey) -> Value {
         self.attach_header_bound(user, session, secret, BindingType::TlsExporter)
     }
 
-    /// The same for a session whose login was bound to its connection in this way.
+    /// The same for a session whose login used this binding.
     pub fn attach_header_bound(
         &self,
         user: &str,
@@ -221,19 +219,19 @@ impl RawClient {
         })
     }
 
-    /// Makes the first message of a login by `password` for `user`, which the test may change.
+    /// The first message of a login by `password` for `user`. The test may alter it.
     ///
     /// [`password_header`](Self::password_header) continues with the returned state.
     pub fn begin_password(&self, user: &str, password: &str) -> (Value, PasswordLogin) {
         let password = Password::from_bytes(password.as_bytes()).expect("a password");
-        let (ke1, begun) = PasswordLogin::begin(&password).expect("it can begin");
+        let (ke1, begun) = PasswordLogin::begin(&password).expect("the login begins");
         (
             json!({"type": "password", "version": 1, "user": user, "nonce": NONCE, "ke1": Blob(ke1)}),
             begun,
         )
     }
 
-    /// The login by what was begun, for `user`, with the server's answer; `None` where that does
+    /// The last message of a login by password, from the server's answer. `None` if the answer does
     /// not open.
     pub fn password_header(
         &self,
@@ -253,7 +251,7 @@ impl RawClient {
         }))
     }
 
-    /// T of a login on this connection, with what `spoil` makes of it.
+    /// The transcript of a login on this connection, as altered by `spoil`.
     pub fn transcript(
         &self,
         user: &str,
@@ -279,7 +277,7 @@ impl RawClient {
         transcript.digest()
     }
 
-    /// What binds a login to this connection.
+    /// The TLS exporter value that binds a login to this connection.
     pub fn exporter(&self) -> [u8; 32] {
         self.stream
             .conn
@@ -287,7 +285,7 @@ impl RawClient {
             .expect("an exporter")
     }
 
-    /// Greets and logs in; the answer's type.
+    /// Greets and logs in. Returns the type of the answer.
     pub fn login(&mut self, user: &str, key: &UserKey, token: Option<&str>) -> io::Result<String> {
         self.greet()?;
         let login = self.login_header(user, key, token);

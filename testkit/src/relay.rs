@@ -1,4 +1,4 @@
-//! A relay for TCP that cuts, slows, or damages what passes.
+//! A TCP relay that can cut, slow down or damage a connection.
 
 use std::{
     io::{Read, Write},
@@ -10,13 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Bytes that pass at once.
+/// The bytes that are relayed at once.
 const PIECE: usize = 64 * 1024;
 
-/// A relay in front of a server. Its faults count the bytes of both directions together, from when
-/// they are set; each happens once, and then the line is sound again.
+/// A relay in front of a server.
+///
+/// A fault counts the bytes of both directions from when it is set. It happens once.
 pub struct Relay {
-    /// Where it listens.
+    /// Its address.
     pub address: String,
     faults: Arc<Faults>,
 }
@@ -62,7 +63,7 @@ impl Relay {
         Self { address, faults }
     }
 
-    /// Resets the connection once this many more bytes have passed.
+    /// Resets the connection after this many more bytes.
     pub fn cut_after(&self, bytes: u64) {
         self.faults.cut_at.store(
             self.faults.passed.load(Ordering::SeqCst) + bytes,
@@ -70,8 +71,8 @@ impl Relay {
         );
     }
 
-    /// Resets the client's side once this many more bytes have passed, and leaves the server's side
-    /// open and silent.
+    /// Resets the client's side after this many more bytes, and leaves the server's side open and
+    /// silent.
     pub fn half_open_after(&self, bytes: u64) {
         self.faults.half_open_at.store(
             self.faults.passed.load(Ordering::SeqCst) + bytes,
@@ -79,7 +80,7 @@ impl Relay {
         );
     }
 
-    /// Flips one bit once this many more bytes have passed.
+    /// Flips one bit after this many more bytes.
     pub fn flip_bit_after(&self, bytes: u64) {
         self.faults.flip_at.store(
             self.faults.passed.load(Ordering::SeqCst) + bytes,
@@ -87,12 +88,12 @@ impl Relay {
         );
     }
 
-    /// Lets this many bytes pass in a second, in each direction of each connection.
+    /// Limits the bytes per second in each direction of each connection.
     pub fn limit(&self, bytes_per_second: u64) {
         self.faults.rate.store(bytes_per_second, Ordering::SeqCst);
     }
 
-    /// Takes back a fault that has not happened yet.
+    /// Cancels a fault that has not happened yet.
     pub fn mend(&self) {
         self.faults.cut_at.store(0, Ordering::SeqCst);
         self.faults.flip_at.store(0, Ordering::SeqCst);
@@ -111,7 +112,7 @@ impl Faults {
                 piece[length / 2] ^= 1;
             }
             if due(&self.half_open_at, passed) {
-                // A handle that is never closed keeps the server waiting.
+                // A handle that is never closed keeps the server's side open.
                 std::mem::forget(to.try_clone());
                 reset(&from);
                 return;
@@ -135,7 +136,7 @@ impl Faults {
     }
 }
 
-/// Whether a fault is due, which it is once.
+/// Whether a fault is due. True once for each fault.
 fn due(at: &AtomicU64, passed: u64) -> bool {
     let when = at.load(Ordering::SeqCst);
     when > 0
@@ -145,7 +146,7 @@ fn due(at: &AtomicU64, passed: u64) -> bool {
             .is_ok()
 }
 
-/// Both directions end at once.
+/// Resets both directions.
 fn reset(stream: &TcpStream) {
     let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
     let _ = stream.shutdown(Shutdown::Both);

@@ -1,5 +1,5 @@
-//! A process one of whose system calls fails, as on a disk that is full or broken, or that is
-//! killed right before one.
+//! A process with one system call that fails, as on a full or broken disk, or that is killed before
+//! the call.
 
 use std::{
     fs,
@@ -9,31 +9,31 @@ use std::{
 
 use crate::Stage;
 
-/// What is preloaded; its head says what it can do and what it cannot.
+/// The source of the library. Its head lists what it can do.
 const SOURCE: &str = include_str!("../shim/fail.c");
 
-/// A library to preload into a process, so that one of its system calls fails. The real file system
-/// is below it: only what the test asks for goes wrong.
+/// A library that makes one system call of a process fail. All other calls reach the real file
+/// system.
 pub struct Shim {
     library: PathBuf,
     mark: PathBuf,
 }
 
-/// Which system call fails, and how.
+/// The system call that fails, and the error.
 #[derive(Debug, Clone, Copy)]
 pub struct Fault<'a> {
-    /// `write` or `fsync`; either stands for its relatives too.
+    /// `write` or `fsync`. Each includes the similar calls.
     pub call: &'a str,
-    /// What the path of the file has to contain: calls for other files work, and are not counted.
+    /// A part of the file's path. Calls for other files succeed and are not counted.
     pub path: &'a str,
-    /// Which of the calls, from 1. It fails once.
+    /// The number of the call that fails, from 1.
     pub nth: u32,
-    /// How it fails.
+    /// The error of the call.
     pub error: rustix::io::Errno,
 }
 
 impl Shim {
-    /// Compiles the library on the stage. `None`, said aloud, where there is no Linux or no C
+    /// Compiles the library on the stage. Prints SKIPPED and returns `None` without Linux or a C
     /// compiler.
     pub fn build(stage: &Stage) -> Option<Self> {
         if !cfg!(target_os = "linux") {
@@ -63,7 +63,8 @@ impl Shim {
         })
     }
 
-    /// Lets this command, once started, have the fault; what an earlier one did is forgotten.
+    /// Preloads the library with this fault into a command. Resets
+    /// [`has_struck`](Self::has_struck).
     pub fn load(&self, command: &mut Command, fault: &Fault<'_>) {
         let _ = fs::remove_file(&self.mark);
         command
@@ -75,8 +76,10 @@ impl Shim {
             .env("FAIL_ERRNO", fault.error.raw_os_error().to_string());
     }
 
-    /// Has this command, once started, killed right before the `nth` call of the kind `call` for a
-    /// file whose path contains `path`, counted from [`arm`](Self::arm) on.
+    /// Preloads the library so that it kills the command before a call.
+    ///
+    /// That is the `nth` call of the kind `call` for a file whose path contains `path`, counted
+    /// since [`arm`](Self::arm).
     pub fn load_kill(&self, command: &mut Command, call: &str, path: &str, nth: u32) {
         let fault = Fault {
             call,
@@ -100,8 +103,9 @@ impl Shim {
         self.mark.with_extension("arm")
     }
 
-    /// Whether the call has failed since [`load`](Self::load). A test has to ask: a fault that
-    /// never came about proves nothing.
+    /// Whether the call has failed since [`load`](Self::load).
+    ///
+    /// Every test must check this, since a fault that did not happen proves nothing.
     pub fn has_struck(&self) -> bool {
         self.mark.exists()
     }

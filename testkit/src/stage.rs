@@ -14,20 +14,21 @@ use std::{
 use landline::audit::LineHash;
 use serde_json::Value;
 
-/// How long anything may take that has to happen. Generous: it only bounds a test that fails.
+/// The longest wait for something that must happen. It only ends a test that fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Part of util-linux. It becomes the command, whose process id is then its own.
+/// Part of util-linux. It replaces itself by the command, so its process id is the command's.
 pub(crate) const SETSID: &str = "/usr/bin/setsid";
 
 /// A temporary folder with a server's state and home, a client's state, and the command under test.
+///
 /// Removed when dropped.
 pub struct Stage {
     folder: PathBuf,
     binary: PathBuf,
 }
 
-/// How a command ended.
+/// The outcome of a command.
 #[derive(Debug)]
 pub struct Outcome {
     /// The exit status; `None` for a signal.
@@ -39,7 +40,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Waits for the end of a command whose output is piped.
+    /// Waits for the end of a command with piped output.
     pub fn of(child: Child) -> Self {
         outcome(child)
     }
@@ -51,14 +52,15 @@ impl Outcome {
         String::from_utf8(self.stdout).expect("text")
     }
 
-    /// Asserts success of a command that was run with `--json`, and returns its one result.
+    /// Asserts that a command with `--json` succeeded, and returns its one result.
     #[track_caller]
     pub fn json(self) -> Value {
         serde_json::from_str(&self.ok()).expect("one JSON object")
     }
 
-    /// Asserts that the command, which was run with `--json`, failed with this exit status and
-    /// code. Returns the message, which is for people.
+    /// Asserts that a command with `--json` failed with this exit status and code.
+    ///
+    /// Returns the message for people.
     #[track_caller]
     pub fn fails(self, status: i32, code: &str) -> String {
         let last = self.stderr.lines().last().unwrap_or_default();
@@ -87,7 +89,7 @@ impl Stage {
             let folder =
                 std::env::temp_dir().join(format!("landline-test-{}-{count}", std::process::id()));
             match make(&folder) {
-                // Of an earlier process with this number, which was killed.
+                // An earlier process with the same id was killed and left its folder.
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 made => break made.map(|()| folder).expect("a fresh folder"),
             }
@@ -124,8 +126,10 @@ impl Stage {
         fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// The client command with these arguments, not started. It has no terminal, as in a script,
-    /// wherever the tests run; [`Terminal`](crate::Terminal) gives it one.
+    /// The client command with these arguments, not started.
+    ///
+    /// It has no terminal, as in a script, wherever the tests run. [`Terminal`](crate::Terminal)
+    /// provides one.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = without_terminal(&self.binary);
         command
@@ -142,8 +146,7 @@ impl Stage {
         command
     }
 
-    /// Runs this client command to its end: what [`command`](Self::command) gives, with another
-    /// environment.
+    /// Runs a command of [`command`](Self::command) to its end, after the test has changed it.
     pub fn run_command(&self, mut command: Command) -> Outcome {
         outcome(command.spawn().expect("the command starts"))
     }
@@ -171,8 +174,7 @@ impl Stage {
         self.serve_with(command)
     }
 
-    /// Starts this server command: what [`serve_command`](Self::serve_command) gives, with another
-    /// environment.
+    /// Starts a command of [`serve_command`](Self::serve_command), after the test has changed it.
     #[track_caller]
     pub fn serve_with(&self, command: Command) -> ServerProcess {
         ServerProcess::start(command)
@@ -215,18 +217,18 @@ impl Stage {
         with_input(command, input)
     }
 
-    /// Writes the rules of the server, as an editor does that writes beside and renames.
+    /// Replaces the rights file of the server by a rename, as an editor does.
     pub fn write_rights(&self, text: &str) {
         let staging = self.write("server/server/rights.new", text.as_bytes());
         fs::set_permissions(
             &staging,
             std::os::unix::fs::PermissionsExt::from_mode(0o600),
         )
-        .expect("it is ours");
-        fs::rename(staging, self.path("server/server/rights.toml")).expect("it is ours");
+        .expect("the staging file is ours");
+        fs::rename(staging, self.path("server/server/rights.toml")).expect("the folder is ours");
     }
 
-    /// A server with which the client has joined as `alice`.
+    /// Starts a server and joins it as `alice`.
     #[track_caller]
     pub fn joined(&self) -> ServerProcess {
         let server = self.serve(&[]);
@@ -242,7 +244,7 @@ impl Drop for Stage {
     }
 }
 
-/// A command that has a session of its own, where the system lets it be had so.
+/// A command in its own session without a terminal, if setsid is installed.
 fn without_terminal(binary: &Path) -> Command {
     if !Path::new(SETSID).exists() {
         return Command::new(binary);
@@ -259,7 +261,7 @@ fn with_input(mut command: Command, input: &[u8]) -> Outcome {
         .expect("the command starts");
     let mut stdin = child.stdin.take().expect("a pipe");
     std::thread::scope(|scope| {
-        // The command may end without having read it all.
+        // The command may end before it has read everything.
         scope.spawn(move || {
             let _ = stdin.write_all(input);
         });
@@ -281,7 +283,7 @@ fn outcome(child: Child) -> Outcome {
 /// A running `landline serve`. Killed when dropped.
 pub struct ServerProcess {
     child: Child,
-    /// Where it listens, `127.0.0.1:PORT`.
+    /// Its address, `127.0.0.1:PORT`.
     pub address: String,
     /// Its fingerprint.
     pub fingerprint: String,
@@ -295,7 +297,7 @@ impl ServerProcess {
         let mut child = command.spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let Some(Ok(first)) = lines.next() else {
-            let output = child.wait_with_output().expect("it can be waited for");
+            let output = child.wait_with_output().expect("its output can be read");
             panic!(
                 "the server did not start: {}",
                 String::from_utf8_lossy(&output.stderr)
@@ -329,17 +331,17 @@ impl ServerProcess {
             .to_owned()
     }
 
-    /// Where the invite is, if there is one.
+    /// The file with the owner's invite, if there is one.
     pub fn invite_file(&self) -> Option<&Path> {
         self.invite_file.as_deref()
     }
 
-    /// `path` at this server, as `cp` takes it.
+    /// The location of `path` at this server, as an argument of `cp`.
     pub fn at(&self, path: &str) -> String {
         format!("landline://{}/{path}", self.address)
     }
 
-    /// Waits for an event of this name, passing over others.
+    /// Waits for an event of this name and skips others.
     #[track_caller]
     pub fn event(&self, name: &str) -> Value {
         let end = Instant::now() + PATIENCE;
@@ -358,14 +360,14 @@ impl ServerProcess {
         }
     }
 
-    /// Waits until the rights file is in force as it is now.
+    /// Waits until the server has applied the current rights file.
     #[track_caller]
     pub fn rights_loaded(&self, stage: &Stage) {
         let hash = LineHash::of(&stage.read("server/server/rights.toml")).to_string();
         while self.event("rights-loaded")["hash"] != *hash {}
     }
 
-    /// Waits for the next event, whichever it is.
+    /// Waits for the next event.
     #[track_caller]
     pub fn next_event(&self) -> Value {
         let events = self
@@ -374,7 +376,7 @@ impl ServerProcess {
             .expect("no test thread failed while it waited");
         events
             .recv_timeout(PATIENCE)
-            .unwrap_or_else(|_| panic!("no event came"))
+            .unwrap_or_else(|_| panic!("the server printed no event"))
     }
 
     /// The process id.
@@ -387,33 +389,33 @@ impl ServerProcess {
         self.signal(rustix::process::Signal::TERM);
     }
 
-    /// Sends SIGHUP, at which it reads its rights again.
+    /// Sends SIGHUP, upon which the server reads its rights again.
     pub fn hang_up(&self) {
         self.signal(rustix::process::Signal::HUP);
     }
 
-    /// Stops it, as if it hung, until [`resume`](Self::resume).
+    /// Stops the process, as if it hung, until [`resume`](Self::resume).
     pub fn stop(&self) {
         self.signal(rustix::process::Signal::STOP);
     }
 
-    /// Lets it go on after [`stop`](Self::stop).
+    /// Continues the process after [`stop`](Self::stop).
     pub fn resume(&self) {
         self.signal(rustix::process::Signal::CONT);
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
         let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, signal).expect("the server is there");
+        rustix::process::kill_process(id, signal).expect("the server runs");
     }
 
-    /// Kills it without warning and waits until it is gone.
+    /// Kills the process and waits until it has ended.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Waits for its end; the exit status.
+    /// Waits until the process ends. Returns its exit status.
     pub fn wait(&mut self) -> Option<i32> {
         self.child.wait().expect("it can be waited for").code()
     }
@@ -443,7 +445,7 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Waits until `condition` holds; panics with `what` if it never does.
+/// Waits until `condition` is true. Panics with `what` if that takes too long.
 #[track_caller]
 pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;

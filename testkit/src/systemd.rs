@@ -1,4 +1,4 @@
-//! A machine with a systemd of its own.
+//! A sandbox with its own systemd.
 
 use std::{
     fs::File,
@@ -10,20 +10,21 @@ use std::{
 
 use crate::Outcome;
 
-/// How long a script may take. Generous: it only bounds a test that fails.
+/// The longest time of a script. It only ends a test that fails.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// The exit status by which the sandbox says that there is none to be had.
+/// The exit status if the system cannot provide a sandbox.
 const NOT_HERE: i32 = 125;
 const SANDBOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/sandbox.sh");
-/// What every script can use.
+/// The functions that every script can use.
 const WORDS: &str = include_str!("../systemd/words.sh");
 
-/// Runs `script` in bash, as root, on a machine of its own where systemd runs; the command at
-/// `binary` is in there as `landline`. Nothing of it stays on this machine. `None`, said aloud,
-/// where that cannot be had.
+/// Runs `script` in bash as root in a sandbox with its own systemd.
+///
+/// The command at `binary` is installed as `landline`. The sandbox changes nothing on this machine.
+/// Prints SKIPPED and returns `None` if there can be no sandbox.
 pub fn under_systemd(binary: &Path, script: &str) -> Option<Outcome> {
     let mut command = Command::new("setpriv");
-    // Where the test is killed, the sandbox ends as well.
+    // If the test is killed, the sandbox ends too.
     command.args([
         "--pdeathsig",
         "TERM",
@@ -39,7 +40,7 @@ pub fn under_systemd(binary: &Path, script: &str) -> Option<Outcome> {
         .stderr(Stdio::piped())
         .spawn()
     else {
-        eprintln!("SKIPPED: a systemd of its own needs Linux, and setpriv (util-linux)");
+        eprintln!("SKIPPED: a sandbox with systemd needs Linux, and setpriv (util-linux)");
         return None;
     };
     let id = rustix::process::Pid::from_child(&child);

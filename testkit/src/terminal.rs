@@ -1,4 +1,4 @@
-//! A command at a terminal of its own, with a user who reads and types.
+//! A command at its own terminal, and a user who reads and types.
 
 use std::{
     fs::File,
@@ -17,7 +17,7 @@ use rustix::{
 
 use crate::stage::SETSID;
 
-/// How long anything may take that has to happen. Generous: it only bounds a test that fails.
+/// The longest wait for something that must happen. It only ends a test that fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Restores signals that the test run ignores, for example under nohup.
@@ -28,13 +28,12 @@ pub struct Terminal {
     child: Child,
     keyboard: File,
     screen: mpsc::Receiver<Vec<u8>>,
-    /// All that was shown so far.
+    /// The text that was shown so far.
     pub shown: String,
 }
 
 impl Terminal {
-    /// Starts `command` with a fresh terminal as its controlling one and as all of its standard
-    /// streams.
+    /// Starts `command` with a new terminal as its controlling terminal and its standard streams.
     pub fn start(command: &Command) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .expect("a terminal");
@@ -44,7 +43,7 @@ impl Terminal {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let slave: OwnedFd = rustix::fs::open(name, flags, Mode::empty()).expect("its other end");
         let stream = || Stdio::from(slave.try_clone().expect("a descriptor"));
-        // util-linux makes it the controlling terminal of a session of its own.
+        // util-linux's setsid makes the terminal the controlling one of a new session.
         let mut session = Command::new("setsid");
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         session
@@ -70,7 +69,7 @@ impl Terminal {
         let (sender, screen) = mpsc::channel();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // Reading fails once no process has the terminal open.
+            // Reading fails when no process has the terminal open.
             while let Ok(length @ 1..) = reader.read(&mut buffer) {
                 let _ = sender.send(buffer[..length].to_vec());
             }
@@ -83,7 +82,7 @@ impl Terminal {
         }
     }
 
-    /// Waits until `words` have been shown.
+    /// Waits until the terminal has shown `words`.
     #[track_caller]
     pub fn wait_for(&mut self, words: &str) {
         let end = Instant::now() + PATIENCE;
@@ -98,13 +97,13 @@ impl Terminal {
         }
     }
 
-    /// Waits until what is typed does not show any more.
+    /// Waits until the terminal no longer echoes.
     #[track_caller]
     pub fn wait_for_hiding(&self) {
         crate::wait_for("hidden typing", || !self.shows());
     }
 
-    /// Waits until what is typed shows again.
+    /// Waits until the terminal echoes again.
     #[track_caller]
     pub fn wait_for_showing(&self) {
         crate::wait_for("visible typing", || self.shows());
@@ -126,12 +125,13 @@ impl Terminal {
 
     /// Sends the command a signal.
     pub fn signal(&self, signal: Signal) {
-        // The program that makes the session becomes the command.
+        // setsid has replaced itself by the command.
         rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
-    /// Waits for the command's end: its exit status, or `None` where a signal has ended it. All
-    /// that was shown is in `shown` then.
+    /// Waits until the command ends. Returns its exit status, or `None` if a signal ended it.
+    ///
+    /// Afterwards `shown` has the whole output.
     pub fn end(&mut self) -> Option<i32> {
         let status = self.child.wait().expect("it can be waited for").code();
         while let Ok(bytes) = self.screen.recv_timeout(PATIENCE) {

@@ -86,7 +86,7 @@ impl PrivateFolder {
         let bad = |problem: String| Error::state(path.display(), problem);
         let metadata = path.metadata().map_err(|error| bad(error.to_string()))?;
         if !is_allowed(&metadata) {
-            return Err(bad("the state folder belongs to somebody else".into()));
+            return Err(bad("the state folder belongs to another user".into()));
         }
         if platform::is_open_to_others(&metadata) {
             return Err(bad(
@@ -168,7 +168,7 @@ impl PrivateFolder {
         };
         let metadata = file.metadata()?;
         let problem = match &metadata {
-            _ if !platform::is_owned_by_us(&metadata) => Some("belongs to somebody else"),
+            _ if !platform::is_owned_by_us(&metadata) => Some("belongs to another user"),
             _ if platform::is_writable_by_others(&metadata) => {
                 Some("others can write to it; close it with chmod 600")
             }

@@ -294,7 +294,7 @@ mod tests {
         sweep(&folder);
         assert!(
             !folder.names().unwrap().contains(&held),
-            "now nobody holds it"
+            "no process locks the file now"
         );
     }
 

@@ -1,4 +1,4 @@
-//! The audit log: whole over kills, files and openings; any harm to it is found.
+//! The audit log stays intact across kills, files and restarts. Every damage to it is found.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -43,7 +43,7 @@ impl Place {
         Audit::open(&self.server, &options).unwrap()
     }
 
-    /// A log of so many lines in several files.
+    /// A log of `lines` lines in several files.
     fn filled(lines: u32) -> Self {
         let place = Self::new();
         let (audit, problem) = place.open(1000);
@@ -130,7 +130,7 @@ fn changed_byte_is_found() {
                 .violations
                 .iter()
                 .any(|violation| violation.file == name && violation.line.abs_diff(line) <= 1);
-            // A lost line feed at the end of a file shows in the next one.
+            // A missing line feed at the end of a file makes the next file fail.
             assert!(
                 found || changed.last() != Some(&b'\n'),
                 "{name} byte {at} in line {line}: {:?}",
@@ -251,15 +251,16 @@ fn violation_remains_after_further_lines() {
         audit.flush().unwrap();
         assert!(
             !place.report().violations.is_empty(),
-            "{what}, and it went on"
+            "{what}, after further lines"
         );
         let (audit, problem) = place.open(1000);
-        assert_eq!(problem, None, "{what}: once is enough to say it");
+        assert_eq!(problem, None, "{what}: the violation is reported once");
         drop(audit);
     }
 }
 
-/// As after kill -9: whole lines or half a line behind the head are nobody's fault.
+/// After kill -9 the log may end in complete lines or half a line after the checkpoint. That is no
+/// violation.
 #[test]
 fn partial_line_is_removed() {
     let place = Place::filled(3);
@@ -307,7 +308,7 @@ fn removal_of_old_files_is_recorded() {
     assert_eq!(report.violations, []);
     assert!(report.cut_through > 100, "{report:?}");
     drop(audit);
-    // A file that the server has not removed.
+    // A file is missing that the server has not removed.
     let files = place.files();
     let (oldest, bytes) = files.iter().next().unwrap();
     fs::remove_file(place.folder().join(oldest)).unwrap();
@@ -349,7 +350,7 @@ fn user_beyond_daily_budget_is_refused() {
     ));
     record("bob", Priority::Limited).unwrap();
     record("alice", Priority::Exempt).unwrap();
-    // What has happened already is counted.
+    // A message of something that has already happened still counts.
     audit.note(logout("alice"), Priority::Limited);
     audit.flush().unwrap();
     let lines = lines(&place);
@@ -384,7 +385,7 @@ fn activity_is_published_after_it_is_logged() {
     assert_eq!(
         records.try_recv().unwrap().seq,
         Some(101),
-        "restarts keep the number"
+        "numbers continue after a restart"
     );
 }
 
@@ -422,7 +423,7 @@ fn damaged_files_stop_recording() {
         );
         place.write(&name, &bytes);
         let head = place.report().head;
-        assert_eq!(head.seq, 1, "{what}: nothing was added");
+        assert_eq!(head.seq, 1, "{what}: a line was added");
     }
     audit
         .record_blocking(activity(1), Priority::Exempt)
@@ -472,7 +473,7 @@ fn flood_is_counted() {
     assert_eq!(counted + single as u64, 5000);
 }
 
-/// Whatever the fields hold.
+/// Values that are hard to write on one line.
 fn awkward() -> impl Strategy<Value = String> {
     let pieces = prop_oneof![
         any::<String>(),
@@ -507,7 +508,7 @@ proptest! {
             prop_assert_eq!((parsed.seq, parsed.prev), (before.seq + 1, before.hash));
             prop_assert_eq!(Some(&parsed.event[..]), event.as_str());
             for (key, value) in parsed.fields {
-                // A text that makes the line too long is named by its digest.
+                // A text that makes the line too long is replaced by its digest.
                 let is_same = match value.get("sha256") {
                     Some(hash) => *hash == LineHash::of(fields[&key].as_str().unwrap().as_bytes()).to_string(),
                     None => value == fields[&key],

@@ -6,9 +6,10 @@
     missing_docs,
     reason = "a test"
 )]
-//! Our client of passwords with a server that was written from `docs/protocol.md` and the RFCs
-//! alone (`docs/vectors/opaque.py`). Our server with a client of that kind is in
-//! `src/login/password/independent.rs`. Needs python3.
+//! Our client against a password server that was written from `docs/protocol.md` and the RFCs alone
+//! (`docs/vectors/opaque.py`).
+//!
+//! The test of our server against such a client is in `src/password/independent.rs`. Needs python3.
 
 use data_encoding::{BASE64, HEXLOWER};
 use landline::{
@@ -29,7 +30,7 @@ use zeroize::Zeroizing;
 const PASSWORD: &str = "Pferd, Stäbe 馬 🐎";
 const TRANSCRIPT: [u8; 64] = [9; 64];
 
-/// KE2, field by field: where each begins, and where the last one ends.
+/// The offset of each field of KE2, and the end of the last one.
 const FIELDS: [(&str, usize); 9] = [
     ("evaluated message", 0),
     ("masking nonce", 32),
@@ -42,14 +43,14 @@ const FIELDS: [(&str, usize); 9] = [
     ("end", 320),
 ];
 
-/// The other server, and what it has stored for a password of alice.
+/// The independent server, with its record of alice's password.
 struct There {
     opaque: Opaque,
     setup: Vec<u8>,
     record: Vec<u8>,
 }
 
-/// Who one side thinks that it is talking to, and on which connection.
+/// The user, server and connection that one side assumes.
 #[derive(Clone, Copy)]
 struct Side {
     user: &'static str,
@@ -82,7 +83,7 @@ fn password(text: &str) -> Password {
 }
 
 impl There {
-    /// With a password that our client has set.
+    /// A server on which our client has registered a password.
     fn new() -> Option<Self> {
         let mut opaque = Opaque::start()?;
         let setup = opaque.ask("setup", &[]).unwrap()["setup"].to_vec();
@@ -94,10 +95,10 @@ impl There {
         ];
         let said = opaque
             .ask("respond", &arguments)
-            .expect("our request is one");
+            .expect("the server accepts our request");
         let record = ALICE
             .run(|parties| begun.finish(&said["response"], parties))
-            .expect("its response is one");
+            .expect("our client accepts the response");
         assert_eq!(
             (request.len(), said["response"].len(), record.len()),
             (32, 64, 192)
@@ -109,7 +110,7 @@ impl There {
         })
     }
 
-    /// Its answer to our KE1. It takes itself, and the client, for `side`.
+    /// The server's answer to our KE1, with `side` as its view.
     fn answer(&mut self, ke1: &[u8], side: Side) -> Said {
         let (setup, record, server) = (&self.setup[..], &self.record[..], side.server());
         let arguments = [
@@ -128,14 +129,13 @@ impl There {
         said
     }
 
-    /// Begins a login: our half, and the answer.
+    /// Begins a login. Returns our state and the server's answer.
     fn begin(&mut self, typed: &str, side: Side) -> (PasswordLogin, Said) {
         let (ke1, begun) = PasswordLogin::begin(&password(typed)).unwrap();
         (begun, self.answer(&ke1, side))
     }
 
-    /// Whether a login works between these two views; `None` where our client saw that it would
-    /// not.
+    /// Whether a login with these two views succeeds. `None` if our client rejects the answer.
     fn logs_in(&mut self, typed: &str, client: Side, there: Side) -> Option<bool> {
         let (begun, said) = self.begin(typed, there);
         let ke3 = client.run(|parties| begun.finish(&said["ke2"], parties, &client.transcript))?;
@@ -149,7 +149,7 @@ impl There {
             .is_ok()
     }
 
-    /// Whether our client opens a KE2 that was changed on the way.
+    /// Whether our client accepts a KE2 that was changed on the way.
     fn opens(&mut self, change: impl FnOnce(&mut Vec<u8>)) -> bool {
         let (begun, said) = self.begin(PASSWORD, ALICE);
         let mut ke2 = said["ke2"].to_vec();
@@ -166,7 +166,7 @@ fn independent_opaque_matches_rfc_vectors() {
     Opaque::self_test();
 }
 
-/// The headers of a flight of frames.
+/// The headers in a sequence of frames.
 fn headers(mut flight: &[u8]) -> Vec<Value> {
     let mut headers = Vec::new();
     while let Some((length, rest)) = flight.split_first_chunk() {
@@ -266,7 +266,7 @@ fn only_registered_password_logs_in() {
         return;
     };
     assert_eq!(there.logs_in(PASSWORD, ALICE, ALICE), Some(true));
-    // The server comes back up with nothing but what it has stored.
+    // The restarted server has only what it stored.
     there.opaque = Opaque::start().unwrap();
     assert_eq!(
         there.logs_in(PASSWORD, ALICE, ALICE),
@@ -305,7 +305,7 @@ fn only_registered_password_logs_in() {
     assert_eq!(
         there.logs_in(PASSWORD, elsewhere, ALICE),
         None,
-        "a server in between"
+        "a relaying server"
     );
     let mut transcript = TRANSCRIPT;
     transcript[63] ^= 1;
@@ -356,7 +356,7 @@ fn last_message_fits_only_its_login() {
     assert!(there.accepts(&said, &ke3));
 }
 
-/// Also where what stands there instead is of the right form: the field of another login.
+/// A field is rejected even if it is the valid field of another login.
 #[test]
 fn altered_answer_does_not_open() {
     let Some(mut there) = There::new() else {
@@ -379,7 +379,7 @@ fn altered_answer_does_not_open() {
     );
 }
 
-/// RFC 9807 section 10.7: whatever is no element, and the identity, wherever a server may put one.
+/// RFC 9807 section 10.7: our client rejects invalid elements and the identity in every field.
 #[test]
 fn client_rejects_invalid_element() {
     let Some(mut there) = There::new() else {

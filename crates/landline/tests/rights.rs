@@ -1,4 +1,4 @@
-//! Rights as files: the one that holds the rules, and those that the rules speak of.
+//! The rights file itself, and the folders that it grants.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ use landline::{
 };
 use testkit::Stage;
 
-/// The file of a server that runs.
+/// The rights file of a running server.
 fn served(folder: &Arc<PrivateFolder>, owner: Option<&UserName>) -> Result<RightsFile, Error> {
     let (audit, _) = Audit::open(folder, &AuditOptions::default()).unwrap();
     RightsFile::of_server(folder.clone(), words().unwrap(), audit, owner)
@@ -63,7 +63,7 @@ fn owner_gets_initial_rights_once() {
     let located = file.rules().locate(&bob, b"x").unwrap().into_owned();
     assert_eq!(located, b"/srv/b/x");
     file.grant(&bob, &InitialRights::owner_default()).unwrap();
-    assert!(!is_owner(&file, &bob), "what is written stays");
+    assert!(!is_owner(&file, &bob), "an existing entry is unchanged");
     assert!(
         fs::read_to_string(&path)
             .unwrap()
@@ -83,7 +83,7 @@ fn owner_gets_initial_rights_once() {
     file.grant_owner(&alice).unwrap();
     assert!(
         !is_owner(&file, &alice),
-        "what was taken away is not given again"
+        "withdrawn rights are not granted again"
     );
     let bad = InitialRights {
         files: vec!["everything".into()],
@@ -93,14 +93,17 @@ fn owner_gets_initial_rights_once() {
     drop(file);
 
     let file = served(&folder, Some(&alice)).unwrap();
-    assert!(!is_owner(&file, &alice), "nor at the next start");
+    assert!(
+        !is_owner(&file, &alice),
+        "withdrawn rights are not granted at the next start"
+    );
     drop(file);
     fs::remove_file(&path).unwrap();
     let gone = served(&folder, Some(&alice)).unwrap_err();
     assert!(matches!(gone, Error::State { .. }), "{gone}");
 }
 
-/// A file that could not be read any more would keep every right in force.
+/// A rights file that has become too long to read would keep all earlier rights.
 /// Proves `rights-fail-open` in docs/faults.md.
 #[test]
 fn rights_file_stays_below_read_limit() {
@@ -163,12 +166,12 @@ fn broken_file_keeps_earlier_rules() {
         let error = file.reload().unwrap_err();
         assert!(matches!(error, Error::State { .. }), "{error}");
         assert!(error.to_string().contains(place), "{error}");
-        assert!(!file.has_changed(), "it was looked at");
+        assert!(!file.has_changed(), "the file was read");
         assert!(
             is_owner(&file, &user("alice")),
             "the earlier rules are in force"
         );
-        // A command has no rules then, and reports why.
+        // A command then has no rules, and reports why.
         let looking = RightsFile::of_command(folder.clone(), words().unwrap());
         assert!(
             looking
@@ -193,7 +196,7 @@ fn broken_file_keeps_earlier_rules() {
     assert!(file.reload().is_err());
 }
 
-/// What the log says has come into force: the hashes of the files.
+/// The hashes of the rights files that were applied, according to the audit log.
 fn loaded(stage: &Stage) -> Vec<String> {
     let mut files: Vec<_> = fs::read_dir(stage.path("server/audit"))
         .unwrap()
@@ -212,7 +215,7 @@ fn loaded(stage: &Stage) -> Vec<String> {
         .collect()
 }
 
-/// A change of the rights is in the log before it is in force.
+/// A change of the rights is logged before it applies.
 /// Proves `audit-loss` in docs/faults.md.
 #[test]
 fn rules_apply_only_after_they_are_logged() {
@@ -256,37 +259,41 @@ fn rules_apply_only_after_they_are_logged() {
     assert_eq!(
         fs::read(&path).unwrap(),
         before,
-        "what was refused does not come into force later"
+        "a refused change is not applied later"
     );
     fs::write(&path, "[users.bob]\nrole = \"owner\"\n").unwrap();
     for _ in 0..2 {
         refused(file.reload().map(drop));
-        assert!(file.has_changed(), "it is tried again");
+        assert!(file.has_changed(), "the change is tried again");
     }
     let another = RightsFile::of_server(folder, words().unwrap(), audit, Some(&alice)).unwrap();
     assert!(
         another.rules().user_count() == 0 && another.has_changed(),
-        "nor at a start"
+        "a start does not apply the change either"
     );
-    // By a grant the edit comes into force, too.
+    // A grant also applies the edit of the file.
     refused(file.grant(&user("carol"), &InitialRights::default()));
 
     fs::rename(&away, &log).unwrap();
     file.grant(&user("carol"), &InitialRights::default())
         .unwrap();
     assert!(is_owner(&file, &bob) && !is_owner(&file, &alice) && !file.has_changed());
-    assert_eq!(loaded(&stage)[1..], written(), "once, as it is now");
+    assert_eq!(
+        loaded(&stage)[1..],
+        written(),
+        "the current file is logged once"
+    );
     file.reload().unwrap();
     assert_eq!(
         loaded(&stage).len(),
         2,
-        "what is in force is not written down again"
+        "rules that apply are not logged again"
     );
     another.reload().unwrap();
     assert!(is_owner(&another, &bob));
 }
 
-/// Paths of the file are told apart by what is on the disk, not by what they are called.
+/// The file's paths are compared by the folders on the disk, not by name.
 /// Proves `link-in-path` in docs/faults.md.
 #[test]
 fn nearest_grant_decides_behind_links() {
@@ -368,7 +375,7 @@ fn nearest_grant_decides_behind_links() {
     );
 }
 
-/// Says that it is over, also where the test fails.
+/// Ends the swaps when dropped, also if the test fails.
 #[cfg(target_os = "linux")]
 struct Over<'a>(&'a std::sync::atomic::AtomicBool);
 
@@ -379,7 +386,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Exchanges `home/d` for each of two links and back until `is_over`.
+/// Swaps `home/d` for each of two links and back, until `is_over`.
 #[cfg(target_os = "linux")]
 fn swap(stage: &Stage, is_over: &std::sync::atomic::AtomicBool) {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -391,8 +398,9 @@ fn swap(stage: &Stage, is_over: &std::sync::atomic::AtomicBool) {
     }
 }
 
-/// Reads, makes, renames and removes files through `d`, as a copy does. Returns how many were read
-/// and how many were made.
+/// Reads, creates, renames and removes files through `d`, as a copy does.
+///
+/// Returns the number of files that were read and created.
 #[cfg(target_os = "linux")]
 fn use_folder(root: &Root, grants: &[Grant], is_soak: bool) -> (u32, u32) {
     use std::{
@@ -415,7 +423,7 @@ fn use_folder(root: &Root, grants: &[Grant], is_soak: bool) -> (u32, u32) {
         }
         let name = format!("new{round}");
         if let Ok(place) = root.open_destination(grants, format!("d/{name}").as_bytes(), None) {
-            // All by the handle of the folder.
+            // All operations use the handle of the folder.
             place.folder.create(&place.name).unwrap();
             place
                 .folder
@@ -431,9 +439,9 @@ fn use_folder(root: &Root, grants: &[Grant], is_soak: bool) -> (u32, u32) {
     (read, made)
 }
 
-/// A folder that becomes a link and back as fast as can be, while files are opened, made, renamed
-/// and removed through it: 2,000 times each way, or 100,000 times and a minute with
-/// `LANDLINE_SOAK=1`.
+/// Swaps a folder for a link and back as fast as possible, while files are used through it.
+///
+/// Each runs 2,000 times, or 100,000 times and a minute with `LANDLINE_SOAK=1`.
 /// Proves `link-swap-race` in docs/faults.md.
 #[cfg(target_os = "linux")]
 #[test]

@@ -1,4 +1,4 @@
-//! Who may make which request about whose account, decided by a real store and rights file.
+//! Which role may make which request about which account, with a real store and rights file.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -57,7 +57,7 @@ fn add(user: &str, keys: Vec<String>) -> AddUser {
 }
 
 impl State {
-    /// A state with these accounts, all with one key, and these rights.
+    /// A state with these accounts, which share one key, and these rights.
     fn new(accounts: &[String], rights: &str) -> Self {
         let stage = Stage::new("unused");
         let options = ServerOptions {
@@ -93,7 +93,7 @@ impl State {
         }
     }
 
-    /// A sender who has logged in by key.
+    /// A request sender that has logged in by key.
     fn admin(&self, user: &str) -> Admin {
         Admin {
             user: name(user),
@@ -105,7 +105,7 @@ impl State {
         }
     }
 
-    /// The code of a refusal by rules; `None` where a request was let through, whatever came of it.
+    /// The code if the rules refuse the request, else `None`. A later failure does not count.
     fn refusal(&self, by: &Admin, request: Request) -> Option<ErrorCode> {
         match self.server.administration().apply(Some(by), &request) {
             Err(Error::Failed {
@@ -169,7 +169,7 @@ const GRANTS: [&str; 5] = [
     "enable-user",
 ];
 
-/// Every role × every other role × every request, by what is in the store afterwards too.
+/// Every role sends every request about every other role. The store must show the same result.
 /// Proves `role-escalation` in docs/faults.md.
 #[test]
 fn every_role_acts_on_lower_roles_only() {
@@ -208,7 +208,7 @@ fn every_role_acts_on_lower_roles_only() {
             let cell = format!("{kind} by {by} to {role}");
             if GRANTS.contains(&kind) {
                 let code = state.refusal(&limited, request.clone());
-                assert!(code.is_some(), "{cell}, by a limited credential");
+                assert!(code.is_some(), "{cell}: allowed with a limited credential");
                 let is_limited = code == Some(ErrorCode::CredentialLimited);
                 assert_eq!(is_limited, is_allowed, "{cell}: {code:?}");
             }
@@ -316,7 +316,7 @@ files = [\"r:~\"]
     }
 }
 
-/// A home with folders, and a folder elsewhere with a link that leads out.
+/// A home with folders, and a folder outside that a link leads to.
 fn stage_with_folders() -> (Stage, Root) {
     let stage = Stage::new("unused");
     for folder in ["home/a/b", "srv/in", "outside"] {
@@ -328,7 +328,7 @@ fn stage_with_folders() -> (Stage, Root) {
     (stage, root)
 }
 
-/// Whether an admin with the one table may make an account with the other one.
+/// Whether an admin with the first rights may create an account with the second ones.
 fn may_give(stage: &Stage, root: &Root, own: &str, wanted: &str) -> bool {
     let text = format!("[users.admin]\nrole = \"admin\"\n{own}\n[users.bob]\n{wanted}\n");
     let text = text.replace('@', stage.path("").to_str().unwrap().trim_end_matches('/'));
@@ -351,14 +351,14 @@ fn admin_cannot_give_folder_beyond_own() {
         ("r:@/srv", "rw:@/srv/in", false),
         ("rw:@/srv/in", "r:@/srv", false),
         ("rw:@/srv", "r:/", false),
-        // A link below a granted folder leads somewhere else.
+        // A link below a granted folder leads out of it.
         ("rw:@/srv", "r:@/srv/out", false),
-        // The home and its path are the same folder.
+        // `~` and the home's path are the same folder.
         ("rw:~/a", "rw:@/home/a/b", true),
         ("rw:@/home/a", "rw:~/a/b", true),
         ("rw:~/a", "rw:~", false),
         ("rw:~/a", "rw:~/new", false),
-        // What is closed within stays closed.
+        // A folder that is closed below a granted one stays closed.
         ("rw:~ r:~/a", "rw:~", false),
         ("rw:~ r:~/a", "rw:~ r:~/a", true),
         ("rw:~ r:~/a", "rw:~ r:@/home/a", true),

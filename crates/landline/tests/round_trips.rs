@@ -26,7 +26,7 @@ use testkit::{
     link::{self, RoundTrips},
 };
 
-/// TCP's own handshake is the first of the three; it is not on this link.
+/// The handshake of TCP is one of the three round trips. This link does not count it.
 #[tokio::test]
 async fn first_answer_takes_three_round_trips() {
     let stage = Stage::new("unused");
@@ -114,7 +114,7 @@ async fn first_answer_takes_three_round_trips() {
     assert!(kept.is_none(), "no connection was attached");
 }
 
-/// A connection to the server: the client's end, and how many round trips it takes.
+/// A connection to the server: the client's end, and the counter of its round trips.
 fn serve_one(server: &Arc<Server>) -> (impl Transport + 'static, RoundTrips) {
     let (near, far, round_trips) = link::counted();
     let serving = server.clone();
@@ -126,7 +126,7 @@ fn serve_one(server: &Arc<Server>) -> (impl Transport + 'static, RoundTrips) {
     (near, round_trips)
 }
 
-/// Gives alice a password, as the owner of the machine does while the server runs.
+/// Gives alice a password, as a command does while the server runs.
 async fn set_password(server: &Server, password: &Password) {
     let administration = server.administration();
     let alice: UserName = "alice".parse().unwrap();
@@ -146,7 +146,7 @@ async fn set_password(server: &Server, password: &Password) {
         .unwrap();
 }
 
-/// Its keys take no passphrase.
+/// Prompts for nothing, since the keys have no passphrase.
 struct NoPrompter;
 
 impl Prompter for NoPrompter {
@@ -155,7 +155,7 @@ impl Prompter for NoPrompter {
     }
 
     fn retry_password(&self) -> Result<Option<Password>, Error> {
-        panic!("it is right");
+        panic!("the password is right");
     }
 
     fn on_password_accepted(&self) {}

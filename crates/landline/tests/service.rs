@@ -1,4 +1,4 @@
-//! A service that the library knows nothing of is served like the others.
+//! A service that the library does not know is served like the others.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -143,7 +143,7 @@ async fn body_above_one_mebibyte_is_refused() {
     }
 }
 
-/// Streams and messages flow both ways at once. The client does not read stream 2.
+/// Streams and messages flow both ways at the same time. The client does not read stream 2.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_and_messages_flow_both_ways() {
     const LENGTH: usize = 3 << 20;
@@ -175,7 +175,7 @@ async fn streams_and_messages_flow_both_ways() {
                 }
             }
             StreamInput::Event(_) => {}
-            StreamInput::End => panic!("the server has finished"),
+            StreamInput::End => panic!("the server finished early"),
         }
     }
     assert!(returned == content, "{} bytes came back", returned.len());
@@ -214,7 +214,7 @@ async fn revocation_cancels_blocking_work() {
     until("empty table", || served.work.running().is_empty()).await;
 }
 
-/// A client that vanishes leaves no work behind.
+/// A client that vanishes leaves no work running.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_connection_cancels_blocking_work() {
     let served = serve().await;
@@ -227,7 +227,7 @@ async fn lost_connection_cancels_blocking_work() {
     .await;
 }
 
-/// Many channels of one session at a time, by one login.
+/// Many channels of one session work at the same time, after one login.
 #[tokio::test(flavor = "multi_thread")]
 async fn channels_of_session_run_in_parallel() {
     let served = serve().await;
@@ -247,7 +247,7 @@ async fn channels_of_session_run_in_parallel() {
         .map(|opened| opened.login.welcome.session.as_str())
         .collect();
     assert!(ids.windows(2).all(|pair| pair[0] == pair[1]), "{ids:?}");
-    // The session is gone at the server: the next channel logs in again.
+    // The server has ended the session, so the next channel logs in again.
     served.sessions.end("restarted", ids[0]).unwrap();
     until("end of the session", || {
         served.sessions.list(|_| true).is_empty()

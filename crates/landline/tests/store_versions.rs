@@ -40,8 +40,8 @@ fn damaged_store_is_refused_unchanged() {
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
 
-/// Whatever this process opens of the store besides, the locks stay by which SQLite keeps others
-/// from deleting its log (fcntl(2)).
+/// SQLite holds locks so that other processes do not delete its log (fcntl(2)). Opening the store
+/// again in this process keeps them.
 #[cfg(target_os = "linux")]
 #[test]
 fn second_handle_keeps_locks_of_first() {

@@ -10,8 +10,9 @@
     clippy::disallowed_methods,
     reason = "the test keys are copied to where only this user can read them"
 )]
-//! Replays `docs/vectors/login.json`, `secret.json` and `conversation.json`: what verifies, and
-//! what our own keys and secrets prove.
+//! Replays `docs/vectors/login.json`, `secret.json` and `conversation.json`.
+//!
+//! It checks which signatures verify, and what our keys and secrets prove.
 
 use std::{
     fs,
@@ -66,7 +67,7 @@ fn vectors() -> (Value, Vec<Case>) {
     (file, cases)
 }
 
-/// A copy that only its owner can read: git keeps no such modes.
+/// A copy that only its owner can read, since git does not keep such modes.
 fn private_copy(text: &[u8], name: &str) -> PathBuf {
     let path =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.{}", std::process::id()));
@@ -85,8 +86,12 @@ fn load(
 ) -> Result<UserKey, Error> {
     let path = private_copy(text, name);
     let loaded = UserKey::load(&path, |asked| {
-        assert_eq!(asked, path, "{name}: asked for another file");
-        let passphrase = passphrase().unwrap_or_else(|| panic!("{name}: asked for a passphrase"));
+        assert_eq!(
+            asked, path,
+            "{name}: asked for the passphrase of another file"
+        );
+        let passphrase = passphrase()
+            .unwrap_or_else(|| panic!("{name}: asked for the passphrase of a plain key"));
         Ok(Zeroizing::new(passphrase.to_owned()))
     });
     fs::remove_file(&path).unwrap();
@@ -108,7 +113,7 @@ fn signatures_verify_as_in_vectors() {
         .collect();
     assert!(
         wrong.is_empty(),
-        "judged otherwise than in the vectors: {wrong:#?}"
+        "verified otherwise than in the vectors: {wrong:#?}"
     );
 }
 
@@ -155,7 +160,7 @@ fn secret_proofs_match_vectors() {
     let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/secret.json"))
         .expect("secret.json");
     let cases = file["cases"].as_array().unwrap();
-    assert!(cases.len() > 10, "hardly any cases");
+    assert!(cases.len() > 10, "the file has too few cases");
     for case in cases {
         let text = |key: &str| case[key].as_str().expect("a string");
         let name = text("name");
@@ -189,7 +194,7 @@ fn secret_proofs_match_vectors() {
     }
 }
 
-/// The conversation of section 17, with our client, our server and the bytes of the document.
+/// The conversation of section 17 with our client, our server and the bytes of the document.
 #[test]
 fn documented_conversation_logs_in() {
     let file: Value = serde_json::from_str(include_str!("../../../docs/vectors/conversation.json"))
@@ -216,7 +221,7 @@ fn documented_conversation_logs_in() {
         assert!(document.contains(&line), "section 17 does not show {line}");
     }
     let [greeting, login, open, ping, welcome, pong] = messages.as_slice() else {
-        panic!("not six messages");
+        panic!("the conversation does not have six messages");
     };
     let nonce = |key: &str| {
         let bytes = HEXLOWER.decode(file[key].as_str().unwrap().as_bytes());
@@ -283,7 +288,7 @@ fn documented_conversation_logs_in() {
     assert_eq!(answer, [welcome.as_slice(), pong].concat());
 }
 
-/// Keys of every other type: what is good, and what is bad in one way each.
+/// Valid signatures of every other key type, and signatures with one error each.
 /// Proves `wrong-key` in docs/faults.md.
 #[test]
 fn key_types_verify_as_in_vectors() {
@@ -317,14 +322,14 @@ fn key_types_verify_as_in_vectors() {
             other[0] ^= 1;
             assert!(
                 !key.verifies(&other, &signature),
-                "{name}: {} for another transcript",
+                "{name}: {} verified for another transcript",
                 case["name"]
             );
         }
     }
     assert!(
         wrong.is_empty(),
-        "judged otherwise than in the vectors: {wrong:#?}"
+        "verified otherwise than in the vectors: {wrong:#?}"
     );
     for line in list("lines") {
         assert_eq!(

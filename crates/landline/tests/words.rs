@@ -1,4 +1,4 @@
-//! A service with a right of its own: a word of `rights.toml` that nothing else knows.
+//! A service with a right of its own, which is a word of `rights.toml` that only the service knows.
 #![allow(
     clippy::disallowed_methods,
     clippy::panic,
@@ -56,7 +56,7 @@ async fn open(server: &Arc<Server>, method: AuthMethod) -> Login {
     .unwrap()
 }
 
-/// The code of the answer, if that is an error.
+/// The error code of the answer, if it is an error.
 async fn answer(login: &mut Login) -> Option<ErrorCode> {
     match login.channel.receive(&ANSWER).await {
         Ok(_) => None,

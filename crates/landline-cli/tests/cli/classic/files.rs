@@ -190,7 +190,11 @@ fn restart_removes_only_own_unfinished_uploads() {
     let _client = begun(&killed, "cut");
     testkit::wait_for("the staging file", || names(&stage, "home").len() == 3);
     drop(killed);
-    assert_eq!(names(&stage, "home").len(), 3, "SIGKILL leaves the staging file");
+    assert_eq!(
+        names(&stage, "home").len(),
+        3,
+        "SIGKILL leaves the staging file"
+    );
 
     let server = Server::start(&stage, "upload", &["--ack"]);
     assert_eq!(
