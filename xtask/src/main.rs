@@ -9,6 +9,7 @@
 mod bench;
 mod fuzz;
 mod package;
+mod picture;
 mod process;
 mod test;
 mod tidy;
@@ -38,6 +39,7 @@ cargo xtask bench echo [ARGS...]     likewise bench/echo_bench.py: landline-sock
 cargo xtask dist                     build the binary of profile dist, its manual pages, completions
                                      and units, in target/dist
 cargo xtask deb                      the same, packed as a Debian package in target/debian
+cargo xtask picture                  draw the terminal in the README from a real session (tmux)
 cargo xtask fuzz TARGET [SECONDS]    fuzz one target (60 seconds unless given; 0 is without end)
 cargo xtask help                     this text
 ";
@@ -81,6 +83,7 @@ fn dispatch(words: &[&str]) -> Result<(), String> {
             arguments @ ..,
         ] => bench::run(&repository()?, name, arguments),
         ["dist"] => package::build(&repository()?),
+        ["picture"] => picture::draw(&repository()?),
         ["deb"] => package::build_deb(&repository()?),
         ["fuzz", target] => fuzz::run(&repository()?, target, fuzz::DEFAULT_SECONDS),
         ["fuzz", target, seconds] => fuzz::run(&repository()?, target, fuzz::seconds(seconds)?),

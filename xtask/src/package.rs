@@ -10,8 +10,8 @@ use crate::process;
 /// What the binary may take.
 const BINARY_BYTES_MAX: u64 = 14 * 1024 * 1024;
 
-/// Builds the binary of profile `dist`. The binary writes the other files of a package.
-pub(crate) fn build(root: &Path) -> Result<(), String> {
+/// Builds the binary of profile `dist` and returns its path.
+pub(crate) fn build_binary(root: &Path) -> Result<PathBuf, String> {
     process::run(process::cargo(
         &[
             "build",
@@ -23,8 +23,13 @@ pub(crate) fn build(root: &Path) -> Result<(), String> {
         ],
         root,
     ))?;
-    let folder = target()?.join("dist");
-    let binary = folder.join(format!("landline{}", std::env::consts::EXE_SUFFIX));
+    let name = format!("landline{}", std::env::consts::EXE_SUFFIX);
+    Ok(target()?.join("dist").join(name))
+}
+
+/// Builds the binary of profile `dist`. The binary writes the other files of a package.
+pub(crate) fn build(root: &Path) -> Result<(), String> {
+    let binary = build_binary(root)?;
     let bytes = fs::metadata(&binary)
         .map_err(|why| format!("{}: {why}", binary.display()))?
         .len();
@@ -36,7 +41,7 @@ pub(crate) fn build(root: &Path) -> Result<(), String> {
         ));
     }
     println!("xtask: {shown}");
-    let files = folder.join("package");
+    let files = binary.with_file_name("package");
     // It may have pages of commands that are gone.
     if files.exists() {
         fs::remove_dir_all(&files).map_err(|why| format!("{}: {why}", files.display()))?;
