@@ -848,7 +848,7 @@ def print_table(summary):
 
 
 BAR = 22  # height of a row in the picture
-COLOURS = {"up": "#2f6fb5", "down": "#7fb2e5"}
+COLORS = {"up": "#2f6fb5", "down": "#7fb2e5"}
 
 
 def write_svg(path, summary, about):
@@ -869,11 +869,11 @@ def write_svg(path, summary, about):
         lines.append(f'<text x="{start}" y="72" fill="#333">{title}</text>')
         for row, (name, entry) in enumerate(summary.items()):
             top, length = 82 + row * BAR, (chart - 70) * value(entry) / largest
-            colour = "#999999" if name == "cp" else COLOURS["up" if name.endswith("-up") else "down"]
+            color = "#999999" if name == "cp" else COLORS["up" if name.endswith("-up") else "down"]
             weight = ' font-weight="bold"' if name.startswith("landline") else ""
             if column == 0:
                 lines.append(f'<text x="{left - 8}" y="{top + 14}" text-anchor="end"{weight}>{name}</text>')
-            lines.append(f'<rect x="{start}" y="{top}" width="{length:.1f}" height="{BAR - 5}" fill="{colour}"/>')
+            lines.append(f'<rect x="{start}" y="{top}" width="{length:.1f}" height="{BAR - 5}" fill="{color}"/>')
             shown = f"{value(entry):.0f}" if column == 0 else f"{value(entry):.2f}"
             lines.append(f'<text x="{start + length + 6:.1f}" y="{top + 14}"{weight}>{shown}</text>')
     pathlib.Path(path).write_text("\n".join([*lines, "</svg>", ""]))

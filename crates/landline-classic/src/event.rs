@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// An event at a server.
 ///
-/// It serialises as a JSON object with its name under `event`.
+/// It serializes as a JSON object with its name under `event`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]

@@ -17,23 +17,23 @@ const FONTS: &str = "'Noto Sans', 'Helvetica Neue', Arial, 'Noto Sans SC', 'Noto
 pub(super) const PAPER: &str = "#ffffff";
 /// The background of a panel.
 pub(super) const SHADE: &str = "#f1f4f8";
-/// The colour of text.
+/// The color of text.
 pub(super) const INK: &str = "#16202c";
-/// The colour of less important text.
+/// The color of less important text.
 pub(super) const FAINT: &str = "#55616f";
-/// The colour of separators.
+/// The color of separators.
 pub(super) const RULE: &str = "#c6ced8";
-/// The colour of success.
+/// The color of success.
 pub(super) const GOOD: &str = "#18794e";
-/// The colour of a warning.
+/// The color of a warning.
 pub(super) const WARNING: &str = "#a15c00";
-/// The colour of loss and failure.
+/// The color of loss and failure.
 pub(super) const BAD: &str = "#c22a2a";
-/// Colours for data.
+/// Colors for data.
 ///
-/// People with any kind of colour vision can tell them apart (Okabe and Ito), and black text is
+/// People with any kind of color vision can tell them apart (Okabe and Ito), and black text is
 /// readable on each.
-pub(super) const COLOURS: [&str; 6] = [
+pub(super) const COLORS: [&str; 6] = [
     "#56b4e9", "#e69f00", "#3fbf92", "#f0e442", "#d99bbf", "#ee8553",
 ];
 
@@ -73,7 +73,7 @@ impl TextStyle {
         Self { bold: true, ..self }
     }
 
-    /// This style in another colour.
+    /// This style in another color.
     pub(super) const fn fill(self, fill: &'static str) -> Self {
         Self { fill, ..self }
     }

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_recognised_by_type() {
+    fn sockets_are_recognized_by_type() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let connected = std::net::TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
         assert!(matches!(socket(tcp.into()), Ok(ActivatedSocket::Tcp(_))));

@@ -8,7 +8,7 @@ use crate::InvalidHop;
 
 /// A list of jump hosts, in ssh's notation: `[user@]host[:port][,...]` or `none`.
 ///
-/// It is serialised in this notation.
+/// It is serialized in this notation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyJump {
     /// The jump hosts, the nearest one first. Empty for `none`.

@@ -10,7 +10,7 @@ use crate::keys::CredentialId;
 
 /// Something that happens at a server, or is about to.
 ///
-/// It serialises as one JSON object with its name under `event` (`docs/audit.md` has the table).
+/// It serializes as one JSON object with its name under `event` (`docs/audit.md` has the table).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn activity_serialises_under_its_name() {
+    fn activity_serializes_under_its_name() {
         let user: UserName = "alice".parse().unwrap();
         let session = String::new;
         let activities = [

@@ -80,7 +80,7 @@ impl EchoCodec {
             Transform::Same => bytes.to_vec(),
             Transform::Ascii => bytes.to_ascii_uppercase(),
             Transform::Text { decoder, encoder } => {
-                // The upper case of a character never depends on its neighbours.
+                // The upper case of a character never depends on its neighbors.
                 let text: String = decoder
                     .decode(bytes, last)
                     .chars()

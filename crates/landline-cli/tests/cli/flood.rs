@@ -124,10 +124,10 @@ fn only_guessing_source_is_shut_out() {
             .ok()
             .contains(r#""code":"shut-out""#)
     });
-    // A neighbour address and the owner still log in.
-    let neighbour = Ipv4Addr::new(127, 3, 0, 2);
+    // A neighbor address and the owner still log in.
+    let neighbor = Ipv4Addr::new(127, 3, 0, 2);
     let mut client =
-        RawClient::connect_from(neighbour, &server.address, &server.fingerprint).unwrap();
+        RawClient::connect_from(neighbor, &server.address, &server.fingerprint).unwrap();
     assert_eq!(
         client.login("alice", &client_key(&stage), None).unwrap(),
         "welcome"

@@ -67,7 +67,7 @@ fn secret_logs_in_until_it_is_removed() {
         );
         stage.write("user/artefact", b"built");
         stage
-            .run(&["cp", "-q", "artefact", &server.at("artefact")])
+            .run(&["cp", "-q", "artifact", &server.at("artifact")])
             .ok();
         assert_eq!(stage.read("home/artefact"), b"built");
 

@@ -278,7 +278,7 @@ fn trust_is_replaced_and_forgotten() {
 
 /// ~/.ssh/config sets the host, the user, the key and the agent.
 #[test]
-fn ssh_config_is_honoured() {
+fn ssh_config_is_honored() {
     let stage = stage();
     let server = stage.serve(&[]);
     let Some(key) = crate::keys::ssh_keygen(&stage, "key", &["-t", "ecdsa"]) else {

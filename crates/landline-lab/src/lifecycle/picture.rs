@@ -6,7 +6,7 @@ use super::{CallTiming, Lifecycle, Step, TcpState};
 use crate::{
     Language,
     svg::{
-        Anchor, BAD, COLOURS, Canvas, FAINT, GOOD, INK, PAPER, RULE, Rect, SHADE, TextStyle,
+        Anchor, BAD, COLORS, Canvas, FAINT, GOOD, INK, PAPER, RULE, Rect, SHADE, TextStyle,
         WARNING, line_count,
     },
     words::{lifecycle as words, time},
@@ -74,17 +74,17 @@ fn height_of(step: &Step, language: Language) -> f64 {
 }
 
 fn ladder(canvas: &mut Canvas, lifecycle: &Lifecycle, language: Language) {
-    let centre = HEAD.anchor(Anchor::Middle);
+    let center = HEAD.anchor(Anchor::Middle);
     canvas.text(
         CLIENT + STATE / 2.0,
         TOP + 20.0,
-        centre,
+        center,
         words::client(language),
     );
     canvas.text(
         SERVER + STATE / 2.0,
         TOP + 20.0,
-        centre,
+        center,
         words::server(language),
     );
     let mut y = TOP + 36.0;
@@ -110,7 +110,7 @@ fn rung(
     let mut state = |x: f64, state: Option<TcpState>| {
         let name = words::state(state, lifecycle, language);
         let (fill, style) = match state {
-            Some(state) => (colour(state), BODY.bold()),
+            Some(state) => (color(state), BODY.bold()),
             None => (PAPER, SMALL),
         };
         canvas.frame(rect(x), fill, RULE, 6.0);
@@ -152,9 +152,9 @@ fn cross(canvas: &mut Canvas, x: f64, y: f64) {
     canvas.line((x - 6.0, y + 6.0), (x + 6.0, y - 6.0), BAD, 3.0);
 }
 
-/// The colour of a state's phase of life.
-fn colour(state: TcpState) -> &'static str {
-    let [blue, orange, green, yellow, pink, red] = COLOURS;
+/// The color of a state's phase of life.
+fn color(state: TcpState) -> &'static str {
+    let [blue, orange, green, yellow, pink, red] = COLORS;
     match state {
         TcpState::Listen => SHADE,
         TcpState::SynSent | TcpState::SynReceived => yellow,
@@ -190,11 +190,11 @@ fn bar(
     took: Duration,
     of: Duration,
     mark: Option<Duration>,
-    colour: &str,
+    color: &str,
 ) {
     let x = |duration: Duration| duration.as_secs_f64() / of.as_secs_f64().max(1e-9) * BAR_WIDTH;
     canvas.fill(Rect(BARS, y, BAR_WIDTH, 18.0), PAPER);
-    canvas.fill(Rect(BARS, y, x(took).max(3.0), 18.0), colour);
+    canvas.fill(Rect(BARS, y, x(took).max(3.0), 18.0), color);
     if let Some(mark) = mark {
         canvas.line(
             (BARS + x(mark), y - 4.0),
@@ -225,12 +225,12 @@ fn calls(canvas: &mut Canvas, lifecycle: &Lifecycle, top: f64, language: Languag
     } in &lifecycle.calls
     {
         canvas.text(PANEL + 16.0, y + 15.0, BODY, words::call(*call, language));
-        let colour = if peer_acted.is_some() {
-            COLOURS[1]
+        let color = if peer_acted.is_some() {
+            COLORS[1]
         } else {
-            COLOURS[2]
+            COLORS[2]
         };
-        bar(canvas, y, (*took).min(of), of, *peer_acted, colour);
+        bar(canvas, y, (*took).min(of), of, *peer_acted, color);
         if *took > of {
             cut(canvas, BARS + BAR_WIDTH - 30.0, y);
         }
@@ -254,8 +254,8 @@ fn rebinds(canvas: &mut Canvas, lifecycle: &Lifecycle, top: f64, language: Langu
     let mut y = top + 62.0;
     for (rebind, result) in &lifecycle.rebinds {
         canvas.text(PANEL + 16.0, y, BODY, words::rebind(*rebind, language));
-        let colour = if result.is_ok() { GOOD } else { BAD };
-        let style = BODY.bold().fill(colour).anchor(Anchor::End);
+        let color = if result.is_ok() { GOOD } else { BAD };
+        let style = BODY.bold().fill(color).anchor(Anchor::End);
         canvas.text(
             PANEL + PANEL_WIDTH - 16.0,
             y,
@@ -290,12 +290,12 @@ fn backlog(canvas: &mut Canvas, lifecycle: &Lifecycle, top: f64, language: Langu
         let share = at.unwrap_or(backlog.observed_for).as_secs_f64()
             / backlog.observed_for.as_secs_f64().max(1e-9);
         canvas.fill(Rect(x, y, width, 18.0), PAPER);
-        let colour = match at {
+        let color = match at {
             None => BAD,
-            Some(at) if at < backlog.accepted_at => COLOURS[2],
+            Some(at) if at < backlog.accepted_at => COLORS[2],
             Some(_) => WARNING,
         };
-        canvas.fill(Rect(x, y, (width * share).max(3.0), 18.0), colour);
+        canvas.fill(Rect(x, y, (width * share).max(3.0), 18.0), color);
         let mark = x + width * backlog.accepted_at.as_secs_f64()
             / backlog.observed_for.as_secs_f64().max(1e-9);
         canvas.line((mark, y - 8.0), (mark, y + 26.0), INK, 2.0);

@@ -82,7 +82,7 @@ fn memory_of_connections(server: &ServerProcess, alone: Option<u64>) -> io::Resu
         .map(|(alone, with_all)| with_all.saturating_sub(alone) / connections))
 }
 
-/// Runs all clients at the same time and summarises their latencies.
+/// Runs all clients at the same time and summarizes their latencies.
 fn run_load(client: impl Fn(Instant) -> io::Result<Vec<Duration>> + Sync) -> io::Result<LoadStats> {
     let start = Instant::now();
     let until = start + LOAD_TIME;

@@ -3,7 +3,7 @@
 use super::{Model, ModelStats, Models};
 use crate::{
     Language,
-    svg::{COLOURS, Canvas, FAINT, PAPER, RULE, Rect, SHADE, TextStyle, ems, line_count},
+    svg::{COLORS, Canvas, FAINT, PAPER, RULE, Rect, SHADE, TextStyle, ems, line_count},
     words::{models as words, time},
 };
 
@@ -77,7 +77,7 @@ pub(super) fn draw(models: &Models, language: Language) -> String {
 fn legend(canvas: &mut Canvas, language: Language) {
     let mut x = MARGIN;
     for model in Model::ALL {
-        canvas.fill(Rect(x, 78.0, 22.0, 22.0), colour(model));
+        canvas.fill(Rect(x, 78.0, 22.0, 22.0), color(model));
         let name = words::model(model, language);
         let description = words::model_description(model, language);
         canvas.text(x + 30.0, 95.0, TextStyle::new(17.0).bold(), name);
@@ -87,8 +87,8 @@ fn legend(canvas: &mut Canvas, language: Language) {
     }
 }
 
-fn colour(model: Model) -> &'static str {
-    let [blue, orange, green, _, pink, _] = COLOURS;
+fn color(model: Model) -> &'static str {
+    let [blue, orange, green, _, pink, _] = COLORS;
     match model {
         Model::Inline => pink,
         Model::Threads => orange,
@@ -205,7 +205,7 @@ fn draw_panel(canvas: &mut Canvas, models: &Models, panel: &Panel, rect: Rect, l
         let mut at = y + (ROW - 8.0 - bars.len() as f64 * (BAR + 1.0)) / 2.0;
         for (index, bar) in bars.iter().enumerate() {
             let length = (bar.value / most.max(f64::MIN_POSITIVE) * room).max(2.0);
-            draw_bar(canvas, Rect(x, at, length, BAR), colour(stats.model), index);
+            draw_bar(canvas, Rect(x, at, length, BAR), color(stats.model), index);
             canvas.text(
                 x + length + 8.0,
                 at + 15.0,
@@ -229,15 +229,15 @@ fn draw_panel(canvas: &mut Canvas, models: &Models, panel: &Panel, rect: Rect, l
 }
 
 /// Draws a bar of a row: the first filled, the second outlined, the third striped.
-fn draw_bar(canvas: &mut Canvas, Rect(x, y, width, height): Rect, colour: &str, index: usize) {
+fn draw_bar(canvas: &mut Canvas, Rect(x, y, width, height): Rect, color: &str, index: usize) {
     match index {
-        0 => canvas.fill(Rect(x, y, width, height), colour),
+        0 => canvas.fill(Rect(x, y, width, height), color),
         1 => {
-            canvas.fill(Rect(x, y, width, height), colour);
+            canvas.fill(Rect(x, y, width, height), color);
             canvas.fill(Rect(x + 2.5, y + 2.5, width - 5.0, height - 5.0), PAPER);
         }
         _ => {
-            canvas.fill(Rect(x, y, width, height), colour);
+            canvas.fill(Rect(x, y, width, height), color);
             canvas.fill(Rect(x, y + height / 3.0, width, height / 3.0), PAPER);
         }
     }

@@ -32,7 +32,7 @@ impl Transport {
     pub(crate) const ALL: [Self; 4] = [Self::Nagle, Self::NoDelay, Self::Framed, Self::Datagrams];
 }
 
-/// The messages of a trial and the behaviour of the reader.
+/// The messages of a trial and the behavior of the reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scenario {
     /// Six small messages, 2 ms apart, to a reader that is waiting.

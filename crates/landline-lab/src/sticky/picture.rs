@@ -4,7 +4,7 @@ use super::{Overrun, Part, PartKind, Scenario, Sticky, Transport, Trial};
 use crate::{
     Language,
     svg::{
-        Anchor, BAD, COLOURS, Canvas, FAINT, GOOD, INK, PAPER, RULE, Rect, SHADE, TextStyle,
+        Anchor, BAD, COLORS, Canvas, FAINT, GOOD, INK, PAPER, RULE, Rect, SHADE, TextStyle,
         WARNING, ems, line_count,
     },
     words::{sticky as words, time},
@@ -98,7 +98,7 @@ fn legend(canvas: &mut Canvas, language: Language) {
     entry(
         canvas,
         &|canvas, x| {
-            canvas.fill(Rect(x, top, 36.0, 24.0), COLOURS[0]);
+            canvas.fill(Rect(x, top, 36.0, 24.0), COLORS[0]);
             canvas.text(x + 18.0, top + 18.0, number, "1");
         },
         &message,
@@ -172,23 +172,23 @@ fn background(canvas: &mut Canvas, left: f64, top: f64, height: f64) {
     canvas.frame(Rect(left, top + 6.0, CELL, height - 12.0), PAPER, RULE, 8.0);
 }
 
-/// Draws a caption at the left of a cell, and a coloured verdict at its right.
+/// Draws a caption at the left of a cell, and a colored verdict at its right.
 fn caption(
     canvas: &mut Canvas,
     left: f64,
     top: f64,
     counts: &str,
     verdict: &str,
-    colour: &'static str,
+    color: &'static str,
 ) {
     canvas.text(left + PADDING, top + 30.0, TextStyle::new(16.0), counts);
-    let style = TextStyle::new(16.0).bold().fill(colour).anchor(Anchor::End);
+    let style = TextStyle::new(16.0).bold().fill(color).anchor(Anchor::End);
     canvas.text(left + CELL - PADDING, top + 30.0, style, verdict);
 }
 
 fn cell(canvas: &mut Canvas, trial: &Trial, left: f64, top: f64, language: Language) {
     background(canvas, left, top, height_of(trial.transport));
-    let colour = match trial {
+    let color = match trial {
         _ if trial.whole_messages() == trial.sent.len() => GOOD,
         _ if trial.lost_bytes() > 0 => BAD,
         _ => WARNING,
@@ -199,7 +199,7 @@ fn cell(canvas: &mut Canvas, trial: &Trial, left: f64, top: f64, language: Langu
         top,
         &words::counts(trial, language),
         &words::verdict(trial, language),
-        colour,
+        color,
     );
     let scale = Scale::of(trial, left + PADDING);
     let sends: Vec<Vec<Part>> = (1..)
@@ -333,11 +333,11 @@ fn draw_part(canvas: &mut Canvas, scale: &Scale, part: &Part, x: f64, top: f64) 
         canvas.fill(rect, INK);
         return;
     }
-    let colour = COLOURS
-        .get((part.message - 1) % COLOURS.len())
+    let color = COLORS
+        .get((part.message - 1) % COLORS.len())
         .copied()
         .unwrap_or(SHADE);
-    canvas.fill(rect, colour);
+    canvas.fill(rect, color);
     if width >= 10.0 {
         let style = TextStyle::new(16.0).bold().anchor(Anchor::Middle);
         canvas.text(
@@ -366,8 +366,8 @@ fn lost(canvas: &mut Canvas, trial: &Trial, scale: &Scale, top: f64, end: f64) {
 fn overrun_cell(canvas: &mut Canvas, overrun: &Overrun, left: f64, top: f64, language: Language) {
     background(canvas, left, top, height_of(overrun.transport));
     let is_whole = overrun.arrived == overrun.sent;
-    let colour = if is_whole { GOOD } else { BAD };
-    let style = TextStyle::new(16.0).bold().fill(colour);
+    let color = if is_whole { GOOD } else { BAD };
+    let style = TextStyle::new(16.0).bold().fill(color);
     canvas.text(
         left + PADDING,
         top + 30.0,
@@ -378,12 +378,12 @@ fn overrun_cell(canvas: &mut Canvas, overrun: &Overrun, left: f64, top: f64, lan
     let share = overrun.arrived as f64 / overrun.sent.max(1) as f64;
     canvas.fill(
         Rect(left + PADDING, lane_top(top, 0), room, LANE),
-        COLOURS[0],
+        COLORS[0],
     );
     canvas.frame(
         Rect(left + PADDING, lane_top(top, 1), room, LANE),
         if is_whole { PAPER } else { "#fbe3e3" },
-        colour,
+        color,
         0.0,
     );
     let arrived = Rect(
@@ -392,7 +392,7 @@ fn overrun_cell(canvas: &mut Canvas, overrun: &Overrun, left: f64, top: f64, lan
         (room * share - 2.0).max(3.0),
         LANE - 2.0,
     );
-    canvas.fill(arrived, COLOURS[0]);
+    canvas.fill(arrived, COLORS[0]);
     for (lane, count) in [overrun.sent, overrun.arrived].into_iter().enumerate() {
         let style = TextStyle::new(16.0).bold().anchor(Anchor::Middle);
         canvas.text(

@@ -124,7 +124,7 @@ impl Admission {
     }
 
     /// Counts a rejected login of this network.
-    pub(crate) fn penalise(&self, network: PeerNetwork, now: Instant) {
+    pub(crate) fn penalize(&self, network: PeerNetwork, now: Instant) {
         self.table().penalties.add(network, now);
     }
 
@@ -253,7 +253,7 @@ mod tests {
         let admission = Admission::new(2);
         let now = Instant::now();
         for _ in 0..3 {
-            admission.penalise(network(1), now);
+            admission.penalize(network(1), now);
         }
         assert_eq!(
             admission.admit(network(1), now).unwrap_err().remaining,

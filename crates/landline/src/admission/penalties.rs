@@ -18,7 +18,7 @@ const PENALTY_MAX: Duration = Duration::from_secs(600);
 /// How many networks are tracked, so that memory stays bounded.
 const NETWORKS_MAX: usize = 65_536;
 
-/// Penalties by network, modelled on OpenSSH's `PerSourcePenalties`.
+/// Penalties by network, modeled on OpenSSH's `PerSourcePenalties`.
 ///
 /// Each rejected login adds 5 s. After three within 5 s the network is shut out until the penalties
 /// have passed, for at most 600 s. A slow connection adds nothing: it may share its address with

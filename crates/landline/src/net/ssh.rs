@@ -34,7 +34,7 @@ use crate::{
 ///
 /// It may prompt for a password, so this is as long as sshd waits.
 const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(120);
-/// How long ssh may take to exit after its streams close or it is signalled.
+/// How long ssh may take to exit after its streams close or it is signaled.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
 /// The pause between two checks whether ssh has exited.
 const ENDING_PAUSE: Duration = Duration::from_millis(10);

@@ -204,7 +204,7 @@ impl Drop for Suspicion<'_> {
         if *self.is_raised.get_mut() {
             self.state
                 .admission
-                .penalise(PeerNetwork::of(self.peer.ip()), Instant::now());
+                .penalize(PeerNetwork::of(self.peer.ip()), Instant::now());
         }
     }
 }

@@ -226,7 +226,7 @@ impl ServiceContext {
             .work
             .enter(&session.user, &session.id, kind)
             .await;
-        let canceller = running.canceller();
+        let canceler = running.canceler();
         let unit = running.unit();
         let working = tokio::task::spawn_blocking(move || {
             let _running = running;
@@ -237,7 +237,7 @@ impl ServiceContext {
             biased;
             done = &mut working => done,
             _ = self.parts.connection.terminated() => {
-                canceller.cancel();
+                canceler.cancel();
                 working.await
             }
         };

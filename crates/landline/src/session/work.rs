@@ -136,8 +136,8 @@ impl RunningUnit {
     }
 
     /// Cancels the work when it is dropped.
-    pub(super) fn canceller(&self) -> Canceller {
-        Canceller(self.shared.clone())
+    pub(super) fn canceler(&self) -> Canceler {
+        Canceler(self.shared.clone())
     }
 }
 
@@ -160,15 +160,15 @@ impl Drop for RunningUnit {
 
 /// Cancels a unit of work when it is dropped.
 #[derive(Debug)]
-pub(super) struct Canceller(Arc<UnitState>);
+pub(super) struct Canceler(Arc<UnitState>);
 
-impl Canceller {
+impl Canceler {
     pub(super) fn cancel(&self) {
         self.0.is_cancelled.store(true, Ordering::Relaxed);
     }
 }
 
-impl Drop for Canceller {
+impl Drop for Canceler {
     fn drop(&mut self) {
         self.cancel();
     }
@@ -271,7 +271,7 @@ mod tests {
         let running = WorkTable::default().enter(&alice(), "1", "test").await;
         let unit = running.unit();
         assert!(unit.spend(10).is_ok());
-        drop(running.canceller());
+        drop(running.canceler());
         let stopped = unit.spend(10);
         assert!(matches!(
             stopped,

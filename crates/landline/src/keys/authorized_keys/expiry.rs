@@ -82,7 +82,7 @@ fn parse_time(text: &str) -> Option<i64> {
     parts.tm_min = minute;
     parts.tm_sec = second;
     parts.tm_isdst = -1;
-    // SAFETY: the argument is our own initialised `tm`, which lives for the call.
+    // SAFETY: the argument is our own initialized `tm`, which lives for the call.
     let unix = unsafe {
         if is_utc {
             libc::timegm(&raw mut parts)

@@ -1,7 +1,7 @@
 //! Lines of `authorized_keys`, as sshd(8) describes them.
 //!
 //! The options `from`, `expiry-time`, `command`, `restrict`, `no-*` and `landline-services` are
-//! honoured. The last one names the services that the key may use. Any other option rejects the
+//! honored. The last one names the services that the key may use. Any other option rejects the
 //! line, because it may be meant to forbid something.
 
 use std::{collections::BTreeSet, fmt, net::IpAddr};
