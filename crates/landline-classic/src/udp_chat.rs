@@ -143,7 +143,9 @@ pub async fn chat(
     mut show: impl FnMut(ChatLine),
 ) -> Result<(), Error> {
     let lost = |error: io::Error| match error.kind() {
-        io::ErrorKind::ConnectionRefused => Error::Lost("nobody takes datagrams there".into()),
+        io::ErrorKind::ConnectionRefused => {
+            Error::Lost("nothing receives datagrams at that address".into())
+        }
         _ => Error::Lost(error.to_string()),
     };
     let mut datagram = vec![0; DATAGRAM_BYTES_MAX];

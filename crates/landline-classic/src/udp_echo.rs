@@ -44,7 +44,9 @@ pub async fn ask(
     patience: Duration,
 ) -> Result<Vec<u8>, Error> {
     let lost = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => Error::Lost("nobody takes datagrams there".into()),
+        std::io::ErrorKind::ConnectionRefused => {
+            Error::Lost("nothing receives datagrams at that address".into())
+        }
         _ => Error::Lost(error.to_string()),
     };
     let deadline = Instant::now() + patience;

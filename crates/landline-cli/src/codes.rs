@@ -1,6 +1,7 @@
 //! The codes of failures, and the exit status that each leads to.
 
 /// The exit statuses with their codes. Scripts depend on both, so none is ever renamed.
+///
 /// `docs/scripting.md` has the same table.
 const STATUSES: &[(u8, &[&str])] = &[
     (

@@ -38,7 +38,7 @@ impl Environment {
             (None, Some(home)) => Ok(home.join(".local/state/landline")),
             (None, None) => Err(Failure::new(
                 "no-home",
-                "HOME is not set; set it, or say where to keep everything with --state",
+                "HOME is not set; set it, or name the state folder with --state",
             )),
         }
     }
@@ -91,7 +91,7 @@ impl Environment {
     pub(crate) fn user(&self, option: &str) -> Result<UserName, Failure> {
         self.local_user().parse().map_err(|_| {
             Failure::usage(format!(
-                "your name here is not known or cannot be used; say who to be with {option}"
+                "your local user name is unknown or not allowed; choose a user with {option}"
             ))
         })
     }

@@ -1,4 +1,4 @@
-//! What a failed command says and exits with: what happened, then what to do.
+//! How a command fails: the message, the advice and the exit status.
 
 use std::fmt;
 
@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use crate::{codes::status_of, context::Context, terminal::shown_line};
 
-/// Why a command failed.
+/// The reason why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     /// The exit status; the table is in `--help`.
     pub(crate) status: u8,
-    /// What failed, for programs. It stays the same when the text changes.
+    /// The code for programs, which stays the same when the text changes.
     pub(crate) code: String,
-    /// What failed, for people.
+    /// The message for people.
     pub(crate) what: String,
     advice: Option<String>,
 }
@@ -34,12 +34,12 @@ impl Failure {
         }
     }
 
-    /// The same failure with another exit status.
+    /// Sets another exit status.
     pub(crate) fn with_status(self, status: u8) -> Self {
         Self { status, ..self }
     }
 
-    /// Something on this machine that has no status of its own.
+    /// A problem on this machine that has no exit status of its own.
     pub(crate) fn local(what: impl Into<String>) -> Self {
         Self::new("local", what)
     }
@@ -54,19 +54,19 @@ impl Failure {
         Self::new("settings", what)
     }
 
-    /// A command at the other end that ended with another status than 0.
+    /// A remote command that ended with a status other than 0.
     pub(crate) fn of_command(code: i64) -> Self {
         let status = u8::try_from(if code < 0 { 128 - code } else { code }).unwrap_or(1);
         let what = format!("the command ended with status {code}");
         Self::new("command-failed", what).with_status(status)
     }
 
-    /// A server that is not who it should be.
+    /// A server that cannot be trusted.
     pub(crate) fn of_server(code: &str, what: String, advice: &str) -> Self {
         Self::new(code, what).with_advice(advice)
     }
 
-    /// The same failure with this advice.
+    /// Adds advice, which is printed on a line of its own.
     pub(crate) fn with_advice(self, advice: &str) -> Self {
         Self {
             advice: Some(advice.to_owned()),
@@ -74,10 +74,10 @@ impl Failure {
         }
     }
 
-    /// Nothing to log in with.
+    /// There is no key to log in with.
     pub(crate) fn no_key(what: String) -> Self {
         Self::new("no-key", what)
-            .with_advice("name one with -i FILE, or load one into ssh-agent with ssh-add")
+            .with_advice("name a key with -i FILE, or load one into ssh-agent with ssh-add")
     }
 
     /// A password is needed, and there is no terminal to prompt for it.
@@ -87,7 +87,7 @@ impl Failure {
             "there is no terminal to ask for the password",
         )
         .with_advice(
-            "name a file with --password-file (for a new one of your own --new-password-file), or a descriptor",
+            "give a file with --password-file (--new-password-file for a new password), or a descriptor",
         )
     }
 
@@ -103,8 +103,7 @@ impl Failure {
 
     /// Ctrl-C during a copy.
     pub(crate) fn stopped(has_begun: bool) -> Self {
-        let advice =
-            has_begun.then(|| "the same command goes on where this one stopped".to_owned());
+        let advice = has_begun.then(|| "run the same command again to resume".to_owned());
         Self {
             advice,
             ..Self::interrupted()
@@ -160,7 +159,7 @@ impl From<Error> for Failure {
             ..Self::new(error.code_str(), what)
         };
         match error {
-            // The server was too slow. The server itself refuses a slow client with this code.
+            // The client gave up. A server rejects a slow client with the same code.
             Error::Failed {
                 code: ErrorCode::LoginTimeout,
                 side: Side::Here,
@@ -203,7 +202,7 @@ impl From<landline_classic::Error> for Failure {
             C::Task(_) => "task",
             C::SecretFile { .. } => "secret",
             C::Draining => "draining",
-            // These have the same causes, and the same cures, as in landline's own protocol.
+            // These have the same causes and advice as in landline's own protocol.
             C::Path(error) => return error.into(),
             C::Io { what, source } => return Error::io(what, &source).into(),
             C::Listen { address, source } => return Error::Listen { address, source }.into(),
@@ -213,25 +212,24 @@ impl From<landline_classic::Error> for Failure {
     }
 }
 
-/// What to do about it, where there is something to say.
+/// Advice for an error, if there is any.
 fn advice(error: &Error) -> Option<String> {
     use ErrorCode as C;
     let text = match error {
         Error::UnknownServer { .. } => {
-            "redeem an invite for it: landline join INVITE; at a terminal you are asked whether its fingerprint is right, and \
-             --accept-new trusts whoever answers there now"
+            "redeem an invite with landline join INVITE, or add --accept-new to trust the server that answers now"
         }
         Error::ServerChanged { address, .. } => {
             return Some(format!(
-                "either the server was set up anew, or somebody stands in between. Do not go on before its owner has told you \
-                 the new fingerprint; then: landline trust replace {address} FINGERPRINT"
+                "either the server was reinstalled, or an attacker intercepts the connection. Ask the server's owner for the new \
+                 fingerprint, then run landline trust replace {address} FINGERPRINT"
             ));
         }
         Error::ServerUnproven { .. } | Error::SecretUnproven { .. } => {
-            "somebody stands in between, or the server is damaged. Do not go on"
+            "an attacker may intercept the connection, or the server may be damaged: do not continue"
         }
         Error::AmbiguousServer { .. } => {
-            "choose one by its name or with -P PORT; landline hosts rename HOST:PORT NAME names it"
+            "choose one by its name or with -P PORT; landline hosts lists them"
         }
         Error::NameTaken { name, .. } => {
             return Some(format!(
@@ -239,52 +237,48 @@ fn advice(error: &Error) -> Option<String> {
             ));
         }
         Error::Connect { .. } => {
-            "is it running there (landline serve), and does a firewall let the port through?"
+            "check that the server runs (landline serve) and that no firewall blocks the port"
         }
         Error::Ssh { .. } => {
-            "what ssh said stands above. Does ssh to that host work by itself, and is the server running behind it (landline serve)? \
-             --via-ssh names another way, and --via-ssh none goes there directly"
+            "see the output of ssh above. Check that ssh to that host works and that the server runs; --via-ssh chooses other \
+             jump hosts, --via-ssh none connects directly"
         }
         Error::Lost(_) => {
-            "the same command again goes on where this one stopped; a file is there whole or not at all"
+            "run the same command again to resume; no incomplete file has the final name"
         }
         Error::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
-            "another program listens there; stop it, or choose another with --listen"
+            "another program uses this address; stop it, or choose another one with --listen"
         }
         Error::Control { .. } => {
-            "landline audit show and landline check work without the server; if it hangs, end it and start it again"
+            "if the server hangs, restart it; landline audit show and landline check work without it"
         }
-        Error::Invite(_) => "copy all of it: landline://HOST:PORT/#FINGERPRINT.TOKEN",
+        Error::Invite(_) => "copy the whole invite: landline://HOST:PORT/#FINGERPRINT.TOKEN",
         Error::Failed { code, side, .. } => match code {
             C::LoginRefused if *side == Side::Here => {
-                "a password is typed again with the same command; who has forgotten it asks an admin for another (landline user \
-                 password NAME)"
+                "run the command again to retry. If you forgot your password, ask an admin to run landline user password NAME"
             }
             C::LoginRefused => {
-                "is your key, secret or password still good there under this name? -i FILE names another key, --password asks for the \
-                 password; a new invite registers a key"
+                "check the user name and the key: -i FILE chooses another key, --password logs in with a password"
             }
             C::TooManyGuesses => {
-                "somebody may be guessing it; a key or secret logs in all the same"
+                "an attacker may be guessing the password; log in with a key or secret instead"
             }
             C::InviteUsed | C::InviteExpired | C::InviteUnknown => {
                 "ask the server's owner for a new invite"
             }
-            C::InviteUser => "choose another with --as NAME",
-            C::NoSpace if *side == Side::There => "free some there, and try again",
-            C::NoSpace => "free some here, and try again",
+            C::InviteUser => "choose another name with --as NAME",
+            C::NoSpace if *side == Side::There => "free some space on the server, and try again",
+            C::NoSpace => "free some space on this machine, and try again",
             C::SourceChanged | C::DigestMismatch => {
-                "a file is there whole or not at all; try again"
+                "run the same command again; no incomplete file has the final name"
             }
-            C::TooManySessions => "end one of them, or try again when one is over",
-            C::Audit => {
-                "its owner has to see to that: the disk may be full, or the log was removed"
-            }
+            C::TooManySessions => "end one of your sessions, or try again later",
+            C::Audit => "ask the server's owner: the disk may be full, or the log was removed",
             C::AuditQuota => {
                 "try again after midnight UTC, or ask the server's owner to raise the limit"
             }
-            C::Draining => "try again when it is back",
-            C::Ended => "ask an admin there",
+            C::Draining => "try again when the server has restarted",
+            C::Ended => "ask an admin of the server",
             _ => return None,
         },
         _ => return None,

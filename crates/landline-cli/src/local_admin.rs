@@ -23,7 +23,7 @@ pub(crate) async fn open(context: &Context) -> Result<(LocalServer, LocalStatus)
         let meaning = if status.is_running {
             "the earlier rules stay in force"
         } else {
-            "until that is mended, nobody counts as an admin here"
+            "no user is an admin until that is corrected"
         };
         context
             .err

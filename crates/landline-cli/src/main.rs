@@ -110,7 +110,7 @@ fn run_async(context: &Context, command: Command) -> Result<ExitStatus, Failure>
     done
 }
 
-/// A command whose results could not be written has failed, except because nobody reads them.
+/// Fails a command whose output could not be written. A closed pipe is no failure.
 fn check_output(
     context: &Context,
     done: Result<ExitStatus, Failure>,

@@ -68,7 +68,7 @@ pub(crate) fn prompt_again(
     user: &UserName,
     place: &str,
 ) -> Result<Option<Password>, Error> {
-    context.err.print("landline: that was not accepted");
+    context.err.print("landline: password not accepted");
     prompt_once(&*context.prompter, user, place)
 }
 
@@ -123,9 +123,9 @@ fn prompt_new_password(prompter: &dyn Prompter, user: &UserName) -> Result<Passw
     let first = Password::new(ask(&format!("New password of {user}: "))?)?;
     // Reject a bad password before the user types it again.
     first.check_choice()?;
-    if Password::new(ask("The same again: ")?)? != first {
+    if Password::new(ask("Repeat the new password: ")?)? != first {
         return Err(
-            Error::Password("was not typed the same twice; nothing was changed".into()).into(),
+            Error::Password("differs from the first one; nothing was changed".into()).into(),
         );
     }
     Ok(first)

@@ -82,10 +82,10 @@ pub(crate) fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Fa
         } if pinned == fingerprint.to_string() => Failure::of_server(
             "server-changed",
             format!(
-                "the server at {address} is not the one of the {what}: its fingerprint is {found}, the {what}'s {pinned}"
+                "the server at {address} is not the server of the {what}: its fingerprint is {found}, the {what} has {pinned}"
             ),
             &format!(
-                "was the {what} copied whole, and is it this server's? If so, somebody stands in between"
+                "check that the {what} is complete and belongs to this server; otherwise an attacker may intercept the connection"
             ),
         ),
         Error::ServerChanged {
@@ -93,7 +93,7 @@ pub(crate) fn explain(error: Error, fingerprint: &Fingerprint, what: &str) -> Fa
         } => Failure::of_server(
             "server-changed",
             format!("another server is known at {address}, with the fingerprint {pinned}"),
-            "if you are sure that it was set up anew, say --replace",
+            "if you are sure that the server was reinstalled, add --replace",
         ),
         other => other.into(),
     }

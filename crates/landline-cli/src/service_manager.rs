@@ -18,9 +18,8 @@ use crate::{environment::Environment, failure::Failure};
 /// # Errors
 /// systemd passed something other than one listening TCP socket.
 pub(crate) fn take_socket(environment: &Environment) -> Result<Option<TcpListener>, Failure> {
-    let wrong = |problem: String| {
-        Failure::usage(format!("what was handed over to be listened on: {problem}"))
-    };
+    let wrong =
+        |problem: String| Failure::usage(format!("the socket from the service manager: {problem}"));
     let mut sockets = activation::sockets(|name| environment.variable(name))
         .map_err(|error| wrong(error.to_string()))?
         .into_iter();

@@ -228,7 +228,7 @@ impl Settings {
         let home = match parse_folder(environment, &given, "home")? {
             Some(home) => home,
             None => environment.home().ok_or_else(|| {
-                let what = "HOME is not set; set it, or say which folder is served with --home";
+                let what = "HOME is not set; set it, or name the folder to serve with --home";
                 Failure::new("no-home", what)
             })?,
         };

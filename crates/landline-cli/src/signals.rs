@@ -1,4 +1,4 @@
-//! Signals that end a command, or tell it something.
+//! Signals that end a command or notify it.
 
 use std::{
     future::Future,
@@ -19,11 +19,12 @@ use tokio::{
 
 use crate::failure::Failure;
 
-/// Completes at the first SIGINT, SIGTERM or SIGHUP, so that a command can clean up. The second one
-/// ends the process at once.
+/// Completes at the first SIGINT, SIGTERM or SIGHUP, so that a command can clean up.
+///
+/// The second signal ends the process at once.
 ///
 /// # Errors
-/// Where the system lets no signal be received.
+/// The signals cannot be received.
 pub(crate) fn stop() -> Result<impl Future<Output = ()>, Failure> {
     first_of([
         SignalKind::interrupt(),
@@ -32,27 +33,29 @@ pub(crate) fn stop() -> Result<impl Future<Output = ()>, Failure> {
     ])
 }
 
-/// What a terminal was before somebody was asked for what is not to be seen.
+/// The terminal and its modes before a hidden prompt.
 struct Before {
     terminal: OwnedFd,
     modes: libc::termios,
-    /// Who asks, and may be just about to change the terminal.
+    /// The thread that prompts, which may be about to change the modes.
     asker: libc::pthread_t,
 }
 
-/// What the terminal was, while somebody is asked. What it leads to is never freed: a handler of
-/// another thread may be at it.
+/// The terminal's state during a hidden prompt, else null.
+///
+/// The value is never freed, since a signal handler of another thread may be reading it.
 static BEFORE: AtomicPtr<Before> = AtomicPtr::new(ptr::null_mut());
 
-/// Changes the terminal back, if somebody is being asked; for whoever ends this process meanwhile.
+/// Restores the terminal during a hidden prompt. Code that ends the process calls this first.
 pub(crate) fn restore_now() {
-    // SAFETY: what the pointer leads to is never freed, and its terminal stays open. All calls may
-    // be made in a handler (signal-safety(7)).
+    // SAFETY: the pointer is null or leads to a value that is never freed, so its terminal stays
+    // open. Signal handlers may make all these calls (signal-safety(7)).
     unsafe {
         let Some(before) = BEFORE.load(Ordering::Acquire).as_ref() else {
             return;
         };
-        // In the background the shell has changed it back, and changing it would stop this process.
+        // In the background the shell has restored the terminal, and a change would stop this
+        // process.
         if is_in_foreground(&before.terminal) {
             libc::tcsetattr(
                 before.terminal.as_raw_fd(),
@@ -65,23 +68,26 @@ pub(crate) fn restore_now() {
 
 /// Whether this process may use its terminal.
 fn is_in_foreground(terminal: &OwnedFd) -> bool {
-    // SAFETY: both take and return numbers, and may be called in a handler.
+    // SAFETY: both calls take and return numbers, and signal handlers may make them.
     unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() }
 }
 
-/// How often a process is stopped that would ask in the background. Where the system lets nothing
-/// stop it, asking fails.
+/// How often a background process is stopped before it prompts. If the system never stops it, the
+/// prompt fails.
 const STOPS_MAX: usize = 100;
 
-/// Does what changes the terminal and changes it back. A signal in between that ends this process
-/// changes it back first; one that something else receives is left to that.
+/// Runs `work`, which changes the terminal and restores it.
+///
+/// A signal that ends the process meanwhile restores the terminal first. Signals that already have
+/// a handler keep it.
 pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T) -> T {
     extern "C" fn restore(signal: libc::c_int) {
-        // SAFETY: what the pointer leads to is never freed, and whoever asks is a thread that lives
-        // at least until it leads nowhere. pthread_self(3), pthread_kill(3), signal(2),
-        // raise(3) and what restore_now calls may be called in a handler (signal-safety(7)).
+        // SAFETY: `BEFORE` is null or leads to a value that is never freed. The prompting thread
+        // clears `BEFORE` before it returns, so it is alive. Signal handlers may call
+        // pthread_self(3), pthread_kill(3), signal(2), raise(3) and `restore_now`
+        // (signal-safety(7)).
         unsafe {
-            // In the thread that asks, which then changes the terminal no more.
+            // The prompting thread handles the signal, so it does not change the terminal again.
             if let Some(before) = BEFORE.load(Ordering::Acquire).as_ref()
                 && is_in_foreground(&before.terminal)
                 && libc::pthread_equal(before.asker, libc::pthread_self()) == 0
@@ -94,24 +100,23 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
             libc::raise(signal);
         }
     }
-    // Stopped here, and not where the terminal is changed: as long as no handler is in place,
-    // whatever ends this process does so at once.
+    // The process is stopped here, before it has handlers, so that any signal can still end it.
     for _ in 0..STOPS_MAX {
         if is_in_foreground(&terminal) {
             break;
         }
-        // SAFETY: it stops this process until it is continued.
+        // SAFETY: the call only stops this process until it is continued.
         unsafe { libc::raise(libc::SIGTTIN) };
     }
-    // SAFETY: a zeroed termios is one, which is read only if it was filled.
+    // SAFETY: a termios of zeros is valid, and it is read only if the call has filled it.
     let modes = unsafe {
         let mut modes: libc::termios = std::mem::zeroed();
         (libc::tcgetattr(terminal.as_raw_fd(), &raw mut modes) == 0).then_some(modes)
     };
     let Some(modes) = modes else { return work() };
-    // SAFETY: it cannot fail.
+    // SAFETY: the call has no preconditions.
     let asker = unsafe { libc::pthread_self() };
-    // Few are asked more than once.
+    // This leaks a little memory at each prompt, and a process has few.
     BEFORE.store(
         Box::into_raw(Box::new(Before {
             terminal,
@@ -122,8 +127,8 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
     );
     let handler: extern "C" fn(libc::c_int) = restore;
     let ours = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT].map(|signal| {
-        // SAFETY: a zeroed sigaction is one that is complete, all pointers are to what lives as
-        // long as the calls, and the handler is sound.
+        // SAFETY: a sigaction of zeros is valid, the pointers live as long as the calls, and the
+        // handler is safe to run at any time.
         unsafe {
             let mut was: libc::sigaction = std::mem::zeroed();
             libc::sigaction(signal, ptr::null(), &raw mut was);
@@ -136,14 +141,14 @@ pub(crate) fn restoring_terminal<T>(terminal: OwnedFd, work: impl FnOnce() -> T)
     });
     let done = work();
     for (signal, _) in ours.into_iter().filter(|(_, is_ours)| *is_ours) {
-        // SAFETY: what is put back was there before.
+        // SAFETY: this restores the earlier action.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     BEFORE.store(ptr::null_mut(), Ordering::Release);
     done
 }
 
-/// As [`stop`], but for SIGHUP: each of those is a notice to read the configuration again.
+/// Does the same as [`stop`], but each SIGHUP notifies the caller to read the configuration again.
 ///
 /// # Errors
 /// As [`stop`].
@@ -175,10 +180,7 @@ fn first_of<const N: usize>(kinds: [SignalKind; N]) -> Result<impl Future<Output
         tokio::spawn(async move {
             received.recv().await;
             restore_now();
-            #[allow(
-                clippy::exit,
-                reason = "the second signal means now, whatever is still open"
-            )]
+            #[allow(clippy::exit, reason = "the second signal ends the process at once")]
             std::process::exit(130);
         });
     })
@@ -189,9 +191,10 @@ fn receive(kind: SignalKind) -> Result<Signal, Failure> {
         .map_err(|error: io::Error| Failure::local(format!("signals cannot be received: {error}")))
 }
 
-/// Stops the servers of `stopper` at the first SIGINT, SIGTERM or SIGHUP; the second one ends the
-/// process at once. For a process that forks, and so can have no thread that waits. In its children
-/// SIGTERM ends them, and the others are left to the parent.
+/// Stops the servers of `stopper` at the first SIGINT, SIGTERM or SIGHUP, in a process that forks.
+///
+/// The second signal ends the process at once. Such a process can have no thread that waits for
+/// signals. A child ends at SIGTERM and ignores the other two.
 pub(crate) fn stop_forking(stopper: Stopper) {
     static PARENT: OnceLock<(u32, Stopper)> = OnceLock::new();
     extern "C" fn handle(signal: libc::c_int) {
@@ -199,7 +202,7 @@ pub(crate) fn stop_forking(stopper: Stopper) {
             Some((parent, _)) if *parent != std::process::id() && signal != libc::SIGTERM => {}
             Some((parent, stopper)) if *parent == std::process::id() => {
                 stopper.stop();
-                // SAFETY: signal(2) and raise(3) may be called in a handler, and SIG_DFL is one.
+                // SAFETY: signal handlers may call signal(2) and raise(3), and SIG_DFL is valid.
                 unsafe { libc::signal(signal, libc::SIG_DFL) };
             }
             // SAFETY: as above.
@@ -212,8 +215,7 @@ pub(crate) fn stop_forking(stopper: Stopper) {
     let _ = PARENT.set((std::process::id(), stopper));
     let handler: extern "C" fn(libc::c_int) = handle;
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        // SAFETY: the handler makes system calls alone, and reads what was written before it was
-        // set.
+        // SAFETY: the handler only makes system calls and reads `PARENT`, which is already set.
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
     }
 }

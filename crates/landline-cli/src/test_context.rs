@@ -98,7 +98,7 @@ impl Script {
         }
     }
 
-    /// How many answers nobody asked for.
+    /// The number of answers that were not used.
     pub(crate) fn answers_left(&self) -> usize {
         self.answers.lock().unwrap().len()
     }

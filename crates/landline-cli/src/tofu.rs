@@ -146,15 +146,16 @@ async fn confirm(
         Answer::Same => Ok(false),
         Answer::No => Err(Failure::of_server(
             "not-trusted",
-            "not trusted".into(),
-            "nothing was said to the server",
+            "aborted: the server is not trusted".into(),
+            "the connection was closed, and nothing was sent to the server",
         )),
         Answer::Different => {
             let what = format!(
                 "{} has another fingerprint than the one that you typed",
                 server.address()
             );
-            let advice = "either it is another server, or somebody stands in between. Do not go on";
+            let advice =
+                "it is another server, or an attacker intercepts the connection: do not continue";
             Err(Failure::of_server("server-changed", what, advice))
         }
     }

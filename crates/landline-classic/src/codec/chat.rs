@@ -205,7 +205,7 @@ mod tests {
             ("alice的消息:你好: 世界", Some("alice"), "你好: 世界"),
             ("小明: hi的消息:x", Some("小明"), "hi的消息:x"),
             ("no name here", None, "no name here"),
-            (": nobody", None, ": nobody"),
+            (": no name", None, ": no name"),
             ("的消息:你好 bob: x", None, "的消息:你好 bob: x"),
             ("bob: \n", Some("bob"), ""),
         ] {

@@ -52,7 +52,7 @@ impl Run for Audit {
         let Some(reader) = Reader::open(&state)? else {
             return Err(Error::state(
                 state.display(),
-                "there is no audit log: no server has run with this state folder",
+                "there is no audit log, because no server has run with this state folder",
             )
             .into());
         };
@@ -85,12 +85,12 @@ fn show(
     })?;
     if unreadable > 0 {
         context.err.print(&format!(
-            "{unreadable} lines cannot be read; landline audit verify says where"
+            "{unreadable} lines cannot be read; run landline audit verify for details"
         ));
     } else if count == 0 {
         context
             .err
-            .print("there are no lines; landline audit verify says whether there were");
+            .print("there are no lines; run landline audit verify to check for missing ones");
     }
     Ok(())
 }

@@ -126,7 +126,7 @@ impl Stage {
             tokio::spawn(async move { tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await });
         }
         let started: serde_json::Value = serde_json::from_str(&line)
-            .map_err(|_| Failure::local("the server did not start; what it said stands above"))?;
+            .map_err(|_| Failure::local("the server did not start; see its output above"))?;
         let text = |key: &str| {
             started
                 .get(key)
@@ -216,7 +216,7 @@ impl Stage {
         let (address, _) = before.split_once('#').unwrap_or_default();
         let forged = format!("{address}#{}.{token}", "0".repeat(64));
         self.out
-            .print("\na client that expects another server says:");
+            .print("\na client that expects another server prints:");
         let start = Instant::now();
         let refused = self
             .run_client("stranger", &["join", "-", "--as", "demo"], &forged)
@@ -246,7 +246,7 @@ fn expect_status(output: &Output, expected: i32) -> Result<(), Failure> {
     match output.status.code() {
         Some(status) if status == expected => Ok(()),
         other => Err(Failure::local(format!(
-            "a step ended with {other:?} instead of {expected}; what it said stands above"
+            "a step ended with {other:?} instead of {expected}; see its output above"
         ))),
     }
 }

@@ -55,7 +55,7 @@ impl Run for Passwd {
         } = &mut self.access;
         if identity.is_some() {
             return Err(Failure::usage(
-                "it takes the old password to set another; leave out -i",
+                "a new password needs the old one; leave out -i",
             ));
         }
         password.password |= password.password_file.is_none() && password.password_fd.is_none();
@@ -99,7 +99,7 @@ impl Run for Passwd {
                 // The server has removed it. At worst this client asks for it once more.
                 let _ = client.pins().forget_password(&server);
                 format!(
-                    "{} has no password at {} any more",
+                    "removed the password of {} at {}",
                     server.user,
                     server.address()
                 )
@@ -116,9 +116,7 @@ fn explain(error: Error) -> Failure {
     let is_lost = matches!(error, Error::Lost(_));
     let failure = Failure::from(error);
     if is_lost {
-        failure.with_advice(
-            "the old password may be good still, or what you asked for is done: landline ping shows which",
-        )
+        failure.with_advice("the change may have been made or not; check with landline ping")
     } else {
         failure
     }

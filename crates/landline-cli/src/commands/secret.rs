@@ -149,8 +149,8 @@ async fn add(context: &Context, options: SecretAdd) -> Result<(), Failure> {
             .await?;
         return show(context, &server, id, &line).await;
     };
-    // The file comes first: if this command is interrupted, the server has no secret that nobody
-    // has and that counts as the last admin's login.
+    // The file comes first. If this command is interrupted, the server has no lost secret, which
+    // would count as a login of the last admin.
     create_secret_file(&out, line.as_bytes()).map_err(|error| Error::io(out.display(), &error))?;
     let added = server
         .add_secret(&secret, options.services.as_ref(), &options.label)
@@ -185,7 +185,7 @@ async fn show(
         context.out.print(line.trim_end());
     }
     if let Some(error) = context.out.take_error() {
-        // Nobody has the secret, so nobody can log in with it, not even the last admin.
+        // The secret is lost, so the last admin cannot log in by it. Remove it even so.
         server.remove_secret(id, true).await?;
         return Err(Error::io("standard output", &error).into());
     }
@@ -193,7 +193,7 @@ async fn show(
         return Ok(());
     }
     context.err.print(&format!(
-        "this is the secret {id}; it is not shown again. Where it is used, keep it in a file of mode 600:\n  landline join --secret-file FILE"
+        "this is the secret {id}; it is not shown again. Keep it in a file of mode 600 on the machine that uses it:\n  landline join --secret-file FILE"
     ));
     Ok(())
 }

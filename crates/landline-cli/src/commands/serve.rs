@@ -43,7 +43,7 @@ const DESCRIPTORS_RESERVED: u64 = 64;
 /// content is kept in larger ones.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const LARGE_BLOCK_BYTES: i32 = 128 << 10;
-/// How long systemd waits for the end of the server beyond the time that transfers have.
+/// The time that systemd waits for the server to end after the drain.
 const END_TIME: Duration = Duration::from_secs(30);
 
 /// Run the server on this machine
@@ -139,8 +139,8 @@ async fn serve(
     });
     service_manager::notify(&context.environment, "READY=1");
     let served = server.run(listener, shutdown, reload).await;
-    // Print the last activities before the process ends. One that could not be printed, perhaps
-    // weeks ago, does not fail the server.
+    // Print the last activities before the process ends. An earlier failure to print does not fail
+    // the server.
     let _ = printer.await;
     drop(context.out.take_error());
     Ok(served?)
@@ -207,10 +207,7 @@ async fn listen(asked: Option<&str>) -> Result<(TcpListener, SocketAddr), Failur
             Err(source) => last = Some(Error::Listen { address, source }),
         }
     }
-    Err(last.map_or_else(
-        || Failure::local("there is no address to listen on"),
-        Failure::from,
-    ))
+    Err(last.map_or_else(|| Failure::local("no address to listen on"), Failure::from))
 }
 
 /// Takes over the socket that systemd listens on; connections may be waiting there.
@@ -222,7 +219,7 @@ async fn take_over(
     settings: &Settings,
 ) -> Result<(TcpListener, SocketAddr), Failure> {
     let failed = |source| Error::Listen {
-        address: "the socket that was handed over".into(),
+        address: "the socket from the service manager".into(),
         source,
     };
     listener.set_nonblocking(true).map_err(failed)?;
@@ -233,7 +230,7 @@ async fn take_over(
         let origin = settings.origin("listen");
         let what =
             format!("the service manager listens on {address}, but listen = {asked:?} ({origin})");
-        let advice = "landline service install, again, makes the service listen there; or take that setting out";
+        let advice = "run landline service install again to apply the setting, or remove it";
         return Err(Failure::settings(what).with_advice(advice));
     }
     Ok((TcpListener::from_std(listener).map_err(failed)?, address))
@@ -290,10 +287,10 @@ fn announce(
     ));
     match (invite, file) {
         (Some(_), Some(file)) => context.out.print(&format!(
-            "invite for the owner, good once and for 24 hours, in {file}"
+            "invite for the owner, valid once within 24 hours, in {file}"
         )),
         (Some(invite), None) => context.out.print(&format!(
-            "\nNobody has an account yet. On the owner's machine, within 24 hours:\n\n  landline join '{invite}'\n"
+            "\nThere is no account yet. Run this on the owner's machine within 24 hours:\n\n  landline join '{invite}'\n"
         )),
         _ => {}
     }
@@ -404,7 +401,7 @@ fn describe(activity: &Activity) -> String {
         Activity::RightsChange { users, .. } => format!("rights change: {users} users"),
         Activity::RightsLoaded { users, .. } => format!("rights loaded: {users} users"),
         Activity::RightsRefused { message } => {
-            format!("rights not loaded, the earlier ones stay in force: {message}")
+            format!("rights not loaded, the earlier ones still apply: {message}")
         }
         Activity::RevocationFailed { message } => {
             format!("cannot check which sessions are still valid: {message}")
@@ -420,11 +417,12 @@ fn describe(activity: &Activity) -> String {
     }
 }
 
-/// Has the C library return large blocks to the system when they are freed. It would keep those of
-/// transfers that have ended or stalled.
+/// Makes the C library return large blocks to the system when they are freed.
+///
+/// Otherwise it keeps those of transfers that have ended or stalled.
 fn return_large_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it changes one number, which every thread may do at any time.
+    // SAFETY: the call changes one number, which any thread may do at any time.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES);
     }

@@ -44,7 +44,7 @@ impl Run for Trust {
             context.out.print_json(&hosts::to_json(&server));
         } else {
             context.out.print(&format!(
-                "{server} is the server with the fingerprint {fingerprint} from now on"
+                "{server} is now trusted with the fingerprint {fingerprint}"
             ));
         }
         Ok(ExitStatus::SUCCESS)

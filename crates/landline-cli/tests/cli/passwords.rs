@@ -132,11 +132,11 @@ fn mistyped_password_is_asked_for_twice_more() {
     };
     let (status, shown) = log_in(&["korrect horse battery", PASSWORD]);
     assert_eq!(status, Some(0), "{shown}");
-    assert_eq!(shown.matches("that was not accepted").count(), 1, "{shown}");
+    assert_eq!(shown.matches("landline: password not accepted").count(), 1, "{shown}");
     server.event("login");
     let (status, shown) = log_in(&["wrong horse", "wrong cow", "wrong dog"]);
     assert_eq!(status, Some(12), "{shown}");
-    assert_eq!(shown.matches("that was not accepted").count(), 2, "{shown}");
+    assert_eq!(shown.matches("landline: password not accepted").count(), 2, "{shown}");
 }
 
 #[test]
@@ -419,7 +419,10 @@ fn type_new_passwords(stage: &Stage, current: &str) {
     ] {
         let arguments = ["passwd", "127.0.0.1", "--password-file", current];
         let mut terminal = Terminal::start(&stage.command(&arguments));
-        for (line, prompt) in typed.iter().zip([ASKS_NEW_PASSWORD, "The same again: "]) {
+        for (line, prompt) in typed
+            .iter()
+            .zip([ASKS_NEW_PASSWORD, "Repeat the new password: "])
+        {
             terminal.wait_for(prompt);
             terminal.wait_for_hiding();
             terminal.type_line(line);

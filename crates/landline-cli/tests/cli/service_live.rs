@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Runs a script in a sandbox. Skips the test if there is none.
 #[track_caller]
-fn good(script: &str) {
+fn run_in_sandbox(script: &str) {
     let Some(outcome) = testkit::under_systemd(Path::new(env!("CARGO_BIN_EXE_landline")), script)
     else {
         return;
@@ -53,10 +53,10 @@ nothing_is_left control
 
 #[test]
 fn system_service_runs_restarts_and_is_removed() {
-    good(&format!(
+    run_in_sandbox(&format!(
         "{WORDS}
         by=(env) flag=
-        says 'it starts with this machine' landline service install --run-as test-server
+        says 'the service starts with this machine' landline service install --run-as test-server
         listens '*' 5263
         as test-other landline service status
         fails 2 usage as test-other landline --json service remove
@@ -66,7 +66,7 @@ fn system_service_runs_restarts_and_is_removed() {
 
 #[test]
 fn user_service_runs_restarts_and_is_removed() {
-    good(&format!(
+    run_in_sandbox(&format!(
         "{WORDS}
         by=(as test-server) flag=--user
         loginctl enable-linger test-server
@@ -81,7 +81,7 @@ fn user_service_runs_restarts_and_is_removed() {
             as test-server env XDG_STATE_HOME=/home/test-server landline service install --user
         : After su or sudo no variable leads to systemd.
         bare() {{ runuser -u $1 -- env -u XDG_RUNTIME_DIR HOME=/home/$1 landline --json service install --user; }}
-        says 'it starts with this machine' bare test-server
+        says 'the service starts with this machine' bare test-server
         fails 1 no-systemd bare test-other
         {LIFE}"
     ));
@@ -89,7 +89,7 @@ fn user_service_runs_restarts_and_is_removed() {
 
 #[test]
 fn reinstall_changes_running_service() {
-    good(
+    run_in_sandbox(
         r#"
         landline service install --run-as test-server
         says 'port 6000' landline service install --run-as test-other --port 6000
@@ -111,7 +111,7 @@ fn reinstall_changes_running_service() {
 
 #[test]
 fn service_listens_only_where_configured() {
-    good(
+    run_in_sandbox(
         r#"
         mkdir -p /etc/landline /home/test-server/.config/landline
         set_listen() { echo "listen = \"$1\"" > /etc/landline/server.toml; }
@@ -154,13 +154,13 @@ fn service_listens_only_where_configured() {
 
 #[test]
 fn install_uses_named_state_folder() {
-    good(
+    run_in_sandbox(
         r#"
         sudo() { [ "$1 $3" = '-u -H' ] && as "$2" "${@:4}"; }
         install() { landline service install --run-as test-server "$@" | tee /tmp/said; }
         follow_advice() { # Runs the commands that the install prints.
             as test-client landline join - --as me --replace < "$(sed -n 's/^invite for the owner.*, in //p' /tmp/said)"
-            says me eval "$(sed -n 's/^who may log in: //p' /tmp/said)"
+            says me eval "$(sed -n 's/^to list the users: //p' /tmp/said)"
         }
         install
         follow_advice
@@ -182,7 +182,7 @@ fn install_uses_named_state_folder() {
 
 #[test]
 fn failed_install_is_refused_or_rolled_back() {
-    good(
+    run_in_sandbox(
         r#"
         install() { landline --json service install --run-as "$@"; }
         for name in '' -x . .. 1001 1x 'a b'; do fails 2 usage landline --json service install "--run-as=$name"; done
@@ -221,7 +221,7 @@ fn failed_install_is_refused_or_rolled_back() {
 
 #[test]
 fn service_starts_after_repeated_failures() {
-    good(
+    run_in_sandbox(
         r#"
         landline service install --run-as test-server
         as test-client landline join - --as me < /home/test-server/$STATE/server/invite
@@ -253,7 +253,7 @@ fn service_starts_after_repeated_failures() {
 
 #[test]
 fn systemd_waits_for_the_drain() {
-    good(
+    run_in_sandbox(
         r#"
         mkdir -p /etc/landline
         echo 'drain = 600' > /etc/landline/server.toml
@@ -277,7 +277,7 @@ fn systemd_waits_for_the_drain() {
 
 #[test]
 fn invite_has_address_added_after_start() {
-    good(
+    run_in_sandbox(
         r#"
         command -v ip > /dev/null || { echo 'an address takes ip(8) (iproute2)' >&2; exit 125; }
         landline service install --run-as test-server
@@ -308,7 +308,7 @@ own() { as test-server systemctl --user "$@"; }
 /// program.
 #[test]
 fn bootstrap_installs_user_service() {
-    good(&format!(
+    run_in_sandbox(&format!(
         "{WORDS}{SSHD}
         units=/home/test-server/.config/systemd/user
         says '\"server\":\"service\"' bootstrap test-server@localhost --as me --port 5999
@@ -332,7 +332,7 @@ fn bootstrap_installs_user_service() {
 /// through ssh.
 #[test]
 fn bootstrap_installs_system_service() {
-    good(&format!(
+    run_in_sandbox(&format!(
         "{WORDS}{SSHD}
         mkdir /etc/landline; echo 'listen = \"127.0.0.1:5263\"' > /etc/landline/server.toml
         fails 2 usage bootstrap root@localhost --as me

@@ -73,7 +73,7 @@ pub(super) fn dial(
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit());
     let mut child = command.spawn().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => failed("there is no program ssh on this machine".into()),
+        io::ErrorKind::NotFound => failed("ssh is not installed on this machine".into()),
         _ => failed(format!("ssh cannot be started: {error}")),
     })?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());

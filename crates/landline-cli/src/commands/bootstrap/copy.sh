@@ -1,11 +1,11 @@
-# Takes the program from standard input, and gives it its place once it is whole and has run.
+# Reads the program from standard input, verifies and tries it, and then installs it.
 size=$1 digest=$2
 umask 022
 mkdir -p "$folder" || problem write "$folder cannot be made"
 if [ -d "$program" ]; then
     problem write "$program is a folder"
 fi
-# What a copy has left whose machine was switched off.
+# Staging files of copies that a reboot interrupted.
 find "$folder" -name '.landline-bootstrap-*.part' -mtime +0 -exec rm -f {} +
 staging=$folder/.landline-bootstrap-$$.part
 discard() {
@@ -28,7 +28,7 @@ chmod 755 "$staging"
 version=$("$staging" --version 2>&1 </dev/null) || problem foreign "$version"
 case $version in
     "landline "*) ;;
-    *) problem foreign "what runs there says: $version" ;;
+    *) problem foreign "it printed: $version" ;;
 esac
 mv -f "$staging" "$program" </dev/null || problem write "$program cannot be replaced"
 tell version "$version"

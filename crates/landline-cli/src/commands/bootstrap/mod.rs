@@ -1,5 +1,4 @@
-//! `landline bootstrap`: puts landline on a machine where only ssh is, starts its server, and joins
-//! it.
+//! `landline bootstrap`: installs landline on a machine over ssh, starts its server and joins it.
 
 mod arguments;
 mod remote_host;
@@ -36,9 +35,9 @@ use crate::{
 
 const COPY: &str = include_str!("copy.sh");
 const START: &str = include_str!("start.sh");
-/// RemoteHost beyond any program.
+/// The longest program that is copied, in bytes.
 const PROGRAM_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// What to do about a machine on which this program does not run.
+/// The advice for a machine that this program was not built for.
 const BINARY: &str = "build landline for that machine, and name it with --binary FILE";
 
 impl Run for Bootstrap {
@@ -51,7 +50,7 @@ async fn run(context: &Context, options: Bootstrap) -> Result<(), Failure> {
     let way = &options.host;
     let remote =
         Remote::new(way, &context.err).ok_or_else(|| Failure::usage("a host is needed"))?;
-    // What can be said without the other machine is said first.
+    // Report what is wrong on this machine before connecting to the other one.
     let user = match &options.user {
         Some(user) => user.clone(),
         None => context.environment.user("--as NAME")?,
@@ -61,7 +60,7 @@ async fn run(context: &Context, options: Bootstrap) -> Result<(), Failure> {
         registration::choose_key(context, &client, options.identity.as_deref(), &remote.name)?;
     let program = Program::read(options.binary.as_deref())?;
 
-    step(&remote, "looking at what is there");
+    step(&remote, "checking the machine");
     let host = RemoteHost::probe(&remote, options.run_as.as_deref()).await?;
     step(&remote, &host.to_string());
     let manager = host.manager(options.run_as.as_deref())?;
@@ -81,25 +80,26 @@ async fn run(context: &Context, options: Bootstrap) -> Result<(), Failure> {
         step(
             &remote,
             &format!(
-                "{user} may do nothing there yet: server/rights.toml in the state folder there says who may"
+                "{user} has no rights yet; grant some in server/rights.toml in the state folder of that machine"
             ),
         );
     }
     Ok(())
 }
 
-/// What programs begin with: ELF, and Mach-O for one machine and for several. A shell would take
-/// anything else for its own.
+/// The first bytes of programs: ELF, and Mach-O for one or several platforms.
+///
+/// A shell would execute any other file itself.
 const MAGIC: [&[u8]; 3] = [b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"];
 
-/// The program that is to be there.
+/// The program to install.
 struct Program {
     bytes: Vec<u8>,
     digest: String,
 }
 
 impl Program {
-    /// The one in a file, or this very one.
+    /// Reads the program from `file`, else this program itself.
     fn read(file: Option<&Path>) -> Result<Self, Failure> {
         let own = || {
             std::env::current_exe()
@@ -113,7 +113,7 @@ impl Program {
             .map_err(|error| Error::io(path.display(), &error))?;
         if !MAGIC.iter().any(|magic| bytes.starts_with(magic)) {
             return Err(Failure::usage(format!(
-                "{} is no program for any machine",
+                "{} is not a program",
                 path.display()
             )));
         }
@@ -122,7 +122,7 @@ impl Program {
     }
 }
 
-/// Copies the program if another one is there, or none; whether it did.
+/// Installs the program unless the same one is installed. Returns whether it did.
 async fn install(
     remote: &Remote,
     host: &RemoteHost,
@@ -130,12 +130,12 @@ async fn install(
     is_meant_for_it: bool,
 ) -> Result<bool, Failure> {
     if host.digest.as_ref() == Some(&program.digest) {
-        step(remote, &format!("{} is this program already", host.place));
+        step(remote, &format!("{} is up to date", host.place));
         return Ok(false);
     }
     if !is_meant_for_it && !host.is_like_this_machine() {
         let what = format!(
-            "{} is {}, and this program was built for {}",
+            "{} is {}, but this program was built for {}",
             remote.name,
             host.platform(),
             remote_host::own_platform()
@@ -154,14 +154,11 @@ async fn install(
     let copied = remote
         .run(COPY, &[&size, &program.digest], &program.bytes)
         .await?;
-    step(
-        remote,
-        &format!("{} is there, and runs", copied.shown("version")),
-    );
+    step(remote, &format!("installed {}", copied.shown("version")));
     Ok(true)
 }
 
-/// Has the server run, and learns the invite.
+/// Starts the server, or restarts it for a new program. The answers contain an invite.
 async fn start(
     remote: &Remote,
     options: &Bootstrap,
@@ -186,21 +183,21 @@ async fn start(
     let log = started.shown("log");
     let how = match started.one("server").unwrap_or_default() {
         "service" if started.one("linger").is_some() => {
-            "it runs while you are logged in there; loginctl enable-linger, which was refused, would let it run always".into()
+            "the server runs only while you are logged in there, because loginctl enable-linger was refused".into()
         }
-        "service" => "it runs, and starts with the machine".to_owned(),
-        "running" => format!("it runs already; it does not survive a reboot. It writes to {log}"),
-        "other" => "a server runs there already that something else has started; it was left alone, and has to be started anew for \
-                    another program"
+        "service" => "the server runs, and starts with the machine".to_owned(),
+        "running" => format!("the server already runs; it does not survive a reboot (log: {log})"),
+        "other" => "another server already runs there and was left alone; restart it yourself to run the new program"
             .to_owned(),
-        _ => format!("it runs in the background; it will NOT survive a reboot. The same command starts it again. It writes to {log}"),
+        _ => format!("the server runs in the background; it will NOT survive a reboot. Run the same command again to start it (log: {log})"),
     };
     step(remote, &how);
     Ok(started)
 }
 
-/// The invite, and whether it is for a new account that has no rights yet: the owner's invite, or
-/// else what `landline user invite` has made.
+/// Reads the invite from the answers: the owner's, or one that `landline user invite` has made.
+///
+/// Also returns whether it is for a new account, which has no rights yet.
 fn read_invite(started: &Answers) -> Result<(Invite, bool), Failure> {
     #[derive(Deserialize)]
     struct Made {
@@ -218,7 +215,9 @@ fn read_invite(started: &Answers) -> Result<(Invite, bool), Failure> {
     Ok((invite, made.purpose == "account"))
 }
 
-/// Redeems the invite: directly, and where that cannot be, through ssh, which is remembered then.
+/// Redeems the invite directly, or through ssh if the server cannot be reached.
+///
+/// The jump host is then saved.
 async fn join(
     context: &Context,
     client: &Client,
@@ -258,9 +257,9 @@ async fn join(
     };
     let joined = match direct(context, last.host.as_str(), way)? {
         Some((host, ways)) => match redeem(&at(&host), ways).await {
-            Err(error) if is_of_the_line(&error) => {
+            Err(error) if is_connection_failure(&error) => {
                 context.err.print(&shown_line(&format!(
-                    "{}: {error}; going through ssh",
+                    "{}: {error}; connecting through ssh",
                     last.host
                 )));
                 None
@@ -288,8 +287,7 @@ async fn join(
     Ok(())
 }
 
-/// The name under which a host is reached without this ssh, and how; `None` for one that is behind
-/// others.
+/// The name and routes for a direct connection. `None` for a host behind jump hosts.
 fn direct(
     context: &Context,
     host: &str,
@@ -321,8 +319,8 @@ fn direct(
     )))
 }
 
-/// Whether the same can be tried another way.
-fn is_of_the_line(error: &Error) -> bool {
+/// Whether the connection failed, so that another route may work.
+fn is_connection_failure(error: &Error) -> bool {
     match error {
         Error::Connect { .. } | Error::Ssh { .. } | Error::Lost(_) | Error::Tls(_) => true,
         Error::Failed { code, side, .. } => *code == ErrorCode::LoginTimeout && *side == Side::Here,
@@ -330,7 +328,7 @@ fn is_of_the_line(error: &Error) -> bool {
     }
 }
 
-/// Says what is being done, on standard error.
+/// Prints the current step on standard error.
 fn step(remote: &Remote, what: &str) {
     remote
         .err

@@ -1,4 +1,4 @@
-# What machine this is, and what is there already.
+# Reports the platform, the user, and what is installed.
 run_as=$1
 if [ -n "$run_as" ] && ! id -u -- "$run_as" >/dev/null 2>&1; then
     problem user "$run_as"

@@ -1,4 +1,4 @@
-//! What the other machine is, and what is there already.
+//! The remote machine: its platform, its user, and what is installed.
 
 use std::{env::consts, fmt};
 
@@ -7,7 +7,7 @@ use crate::failure::Failure;
 
 const PROBE: &str = include_str!("probe.sh");
 
-/// A machine, as it says itself.
+/// The facts that the remote machine reports.
 pub(super) struct RemoteHost {
     system: String,
     machine: String,
@@ -15,28 +15,28 @@ pub(super) struct RemoteHost {
     has_user_manager: bool,
     has_system_manager: bool,
     version: Option<String>,
-    /// Where the program is to be.
+    /// The path to install the program at.
     pub(super) place: String,
-    /// The SHA-256 of the one that is there, if it could be taken.
+    /// The SHA-256 of the installed program, if it could be computed.
     pub(super) digest: Option<String>,
 }
 
-/// What starts the server.
+/// The service manager that runs the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Manager {
-    /// systemd, for the user.
+    /// The user's systemd.
     User,
-    /// systemd, for the machine.
+    /// The system's systemd.
     System,
-    /// Nothing: it is started in the background.
+    /// None: bootstrap starts the server in the background.
     None,
 }
 
 impl RemoteHost {
-    /// Asks. `run_as` is a user who has to be there.
+    /// Runs the probe. `run_as` is a user that must exist on the machine.
     ///
     /// # Errors
-    /// Those of [`Remote::run`].
+    /// As [`Remote::run`].
     pub(super) async fn probe(remote: &Remote, run_as: Option<&str>) -> Result<Self, Failure> {
         let answers = remote
             .run(PROBE, &[run_as.unwrap_or_default()], &[])
@@ -55,24 +55,23 @@ impl RemoteHost {
         })
     }
 
-    /// What is to start the server; `run_as` is who it is to run as where root has logged in.
+    /// Chooses the service manager. `run_as` is the user of the server if ssh logs in as root.
     ///
     /// # Errors
-    /// Where that is root, or who it is to be does not fit.
+    /// The server would run as root, or `run_as` cannot be used on this machine.
     pub(super) fn manager(&self, run_as: Option<&str>) -> Result<Manager, Failure> {
         let usage = |what: &str, advice: &str| Err(Failure::usage(what).with_advice(advice));
         match (self.is_root, run_as) {
             (true, None) => usage(
-                "ssh leads to root there, and everybody with an account could reach root's home",
-                "log in as an ordinary user (USER@HOST), or name one as whom systemd is to run the server with --run-as NAME; \
-                 landline serve --allow-root on that machine serves as root",
+                "ssh logs in as root, and the server would give its users access to root's home",
+                "log in as an ordinary user (USER@HOST), or name the user that systemd runs the server as with --run-as NAME",
             ),
             (false, Some(_)) => usage(
-                "only root can have a server run as somebody else",
+                "only root can run a server as another user",
                 "leave out --run-as, or log in as root (root@HOST)",
             ),
             (true, Some(_)) if !self.has_system_manager => usage(
-                "--run-as takes systemd, which does not answer there",
+                "--run-as needs systemd, which does not answer on that machine",
                 "log in as that user instead",
             ),
             (true, Some(_)) => Ok(Manager::System),
@@ -81,12 +80,12 @@ impl RemoteHost {
         }
     }
 
-    /// Whether this program was built for such a machine.
+    /// Whether this program was built for the platform of the machine.
     pub(super) fn is_like_this_machine(&self) -> bool {
         self.platform() == own_platform()
     }
 
-    /// Its platform, as Rust calls it.
+    /// The platform of the machine, in Rust's names.
     pub(super) fn platform(&self) -> String {
         let system = match self.system.as_str() {
             "Darwin" => "macos".to_owned(),
@@ -103,7 +102,7 @@ impl RemoteHost {
     }
 }
 
-/// What this program was built for.
+/// The platform that this program was built for.
 pub(super) fn own_platform() -> String {
     format!("{} {}", consts::OS, consts::ARCH)
 }
@@ -119,12 +118,12 @@ impl fmt::Display for RemoteHost {
 }
 
 impl Manager {
-    /// As the script knows it.
+    /// The name of the manager in the script.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::System => "system",
-            Self::None => "nobody",
+            Self::None => "none",
         }
     }
 }
@@ -132,9 +131,9 @@ impl Manager {
 impl fmt::Display for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::User => "as a service of the user",
-            Self::System => "as a service of the system",
-            Self::None => "in the background, as there is no systemd that answers",
+            Self::User => "as a user service",
+            Self::System => "as a system service",
+            Self::None => "in the background, because no systemd answers",
         })
     }
 }

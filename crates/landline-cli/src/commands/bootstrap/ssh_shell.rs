@@ -1,4 +1,4 @@
-//! Small scripts for the shell of another machine, run there by the system's ssh.
+//! Runs shell scripts on another machine through the system's ssh.
 
 use std::{
     io,
@@ -15,13 +15,13 @@ use zeroize::Zeroizing;
 
 use crate::{failure::Failure, streams::OutputStream, terminal::shown_line};
 
-/// What every script begins with.
+/// The beginning of every script.
 const PRELUDE: &str = include_str!("prelude.sh");
-/// How an answer is told from whatever else a login says.
+/// The beginning of an answer, which tells it from the output of a login.
 const MARK: &str = "landline:";
-/// RemoteHost beyond all that a script answers.
+/// The longest output of a script, in bytes.
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
-/// For ssh: a command and nothing else, whatever its configuration adds to a login.
+/// Options by which ssh only runs a command, whatever its configuration adds to a login.
 const OPTIONS: [&str; 7] = [
     "-T",
     "-a",
@@ -32,17 +32,17 @@ const OPTIONS: [&str; 7] = [
     "RemoteCommand=none",
 ];
 
-/// A machine that ssh leads to.
+/// A machine that is reached by ssh.
 pub(super) struct Remote {
     way: ProxyJump,
-    /// Its name, for people.
+    /// The name of the machine, for people.
     pub(super) name: String,
-    /// Where each step is printed.
+    /// The stream for the steps.
     pub(super) err: OutputStream,
 }
 
 impl Remote {
-    /// The last host of `way`; `None` for a way without hosts.
+    /// The last host of `way`. `None` if there is none.
     pub(super) fn new(way: &ProxyJump, err: &OutputStream) -> Option<Self> {
         way.hops.last().map(|last| Self {
             way: way.clone(),
@@ -54,8 +54,8 @@ impl Remote {
     /// Runs a script with these words as its arguments and `input` as its standard input.
     ///
     /// # Errors
-    /// 10 where ssh fails, 14 where there is no shell to run it, and what the script says is in the
-    /// way.
+    /// `ssh` if ssh fails, `no-shell` if the user has no shell, and any problem that the script
+    /// reports.
     pub(super) async fn run(
         &self,
         script: &str,
@@ -64,8 +64,8 @@ impl Remote {
     ) -> Result<Answers, Failure> {
         let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
         let script = format!("set -- {}\n{PRELUDE}\n{script}", quoted.join(" "));
-        // Whatever shell the user has there understands this the same way. dd takes the script
-        // alone, and leaves what stands behind it.
+        // Every login shell understands this command. dd reads the script only and leaves the rest
+        // of standard input.
         let command = format!(
             "exec sh -c 'eval \"$(dd bs=1 count={} 2>/dev/null)\"'",
             script.len()
@@ -75,7 +75,7 @@ impl Remote {
             .await
             .map_err(|error| {
                 let what = match error.kind() {
-                    io::ErrorKind::NotFound => "there is no program ssh on this machine".to_owned(),
+                    io::ErrorKind::NotFound => "ssh is not installed on this machine".to_owned(),
                     _ => format!("ssh to {}: {error}", self.name),
                 };
                 Failure::new("ssh", what)
@@ -107,7 +107,7 @@ impl Remote {
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let write = async {
             if let Some(mut stdin) = stdin {
-                // A script that ends early has said why.
+                // A script that ends early reports the reason itself.
                 let _ = stdin.write_all(script).await;
                 let _ = stdin.write_all(input).await;
             }
@@ -129,23 +129,23 @@ impl Remote {
         Ok((child.wait().await?, answers))
     }
 
-    /// What a script has said is in the way.
+    /// The failure for a problem that a script has reported.
     fn problem(&self, problem: &str) -> Failure {
         let (kind, what) = problem.split_once(' ').unwrap_or((problem, ""));
         let (code, text) = match kind {
             "user" => ("unknown-user", "there is no such user"),
-            "home" => ("not-found", "there is no home"),
-            "write" => ("io", "the program cannot be put there"),
+            "home" => ("not-found", "the home folder is missing"),
+            "write" => ("io", "the program cannot be installed"),
             "damaged" => (
                 "digest-mismatch",
-                "the program was damaged on the way, and is not used",
+                "the program was damaged on the way and not installed",
             ),
             "foreign" => ("platform", "the program does not run there"),
-            "settings" => ("settings", "the settings there cannot be used"),
-            "invite" => ("no-invite", "there is no invite to be had"),
+            "settings" => ("settings", "the server's settings cannot be used"),
+            "invite" => ("no-invite", "no invite can be made"),
             _ => ("not-started", "the server does not start"),
         };
-        // What landline itself says there, with --json.
+        // The failure of a remote `landline --json`, if it was one.
         let failed: Failed = serde_json::from_str(what).unwrap_or_else(|_| Failed {
             code: code.to_owned(),
             message: what.trim().to_owned(),
@@ -159,30 +159,28 @@ impl Remote {
         }
     }
 
-    /// The script did not come to its end, and did not say why.
+    /// The failure of a script that did not complete and reported no problem.
     fn broken(&self, status: ExitStatus) -> Failure {
         let name = &self.name;
         match status.code() {
             Some(255) | None => Failure::new("ssh", format!("ssh to {name} failed ({status})"))
-                .with_advice(
-                    "what it said stands above; ssh to that host has to work by itself first",
-                ),
+                .with_advice("see the output of ssh above, and check that ssh to that host works"),
             Some(_) => Failure::new(
                 "no-shell",
-                format!("{name} does not run a shell's commands for this user ({status})"),
+                format!("this user cannot run shell commands on {name} ({status})"),
             ),
         }
     }
 }
 
-/// A failure of landline at the other machine.
+/// The failure that a remote landline has printed.
 #[derive(Deserialize)]
 struct Failed {
     code: String,
     message: String,
 }
 
-/// What a script has answered. Some of it is secret.
+/// The answers of a script. Some are secret.
 pub(super) struct Answers(Zeroizing<String>);
 
 impl Answers {
@@ -195,18 +193,18 @@ impl Answers {
         })
     }
 
-    /// The first of them.
+    /// The first answer of this name.
     pub(super) fn one(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    /// The first of them for people; empty where there is none.
+    /// The first answer of this name for people, empty if there is none.
     pub(super) fn shown(&self, name: &str) -> String {
         shown_line(self.one(name).unwrap_or_default())
     }
 }
 
-/// A word as every POSIX shell takes it for itself.
+/// Quotes a word for a POSIX shell.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }

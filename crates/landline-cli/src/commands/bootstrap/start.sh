@@ -1,8 +1,8 @@
-# Starts the server if need be, anew if the program is another one, and says by which invite it is joined.
+# Starts the server if it does not run, restarts it for a new program, and prints an invite.
 manager=$1 is_new=$2 port=$3 name=$4 run_as=$5
 exec </dev/null
 
-# Runs a command as the user who serves.
+# Runs a command as the user of the server.
 as() {
     if [ -n "$run_as" ]; then
         su -s /bin/sh -c '"$@"' -- "$run_as" sh "$@"
@@ -11,7 +11,7 @@ as() {
     fi
 }
 
-# The last line of a text. With --json, landline's result or failure stands there.
+# The last line of a text. With --json, that is landline's result or failure.
 last_line() {
     tail -n 1 <<END
 $1
@@ -24,23 +24,25 @@ if [ -z "$state" ]; then
     problem settings "it is not clear where the state folder is: $settings"
 fi
 invite=$state/server/invite
-# The owner's invite is good for a day; a server that starts makes another one.
+# The owner's invite is valid for a day. A server that starts makes another one.
 if as test -f "$invite" && [ -n "$(as find "$invite" -mtime +0)" ]; then
     is_new=yes
 fi
 pid_file=$state/serve.pid
 log=$state/serve.log
 
-# Whether the server runs that an earlier bootstrap has started by itself. The file is that user's, who may have written anything into it: it is
-# read, and a process is looked at and ended, as nobody else.
+# Whether the server runs that an earlier bootstrap started in the background.
+# The user of the server can write anything to serve.pid. So the file is read, and the process is
+# checked and ended, with the rights of that user only.
 runs() {
     pid=$(as test -f "$pid_file" && as head -n 1 "$pid_file" 2>/dev/null) || return 1
-    # Neither a group of processes nor all of them.
+    # Other values could mean a group of processes, or all processes.
     case $pid in
         "" | 0* | *[!0-9]*) return 1 ;;
     esac
     as kill -0 "$pid" 2>/dev/null || return 1
-    # Not every system has /proc. Where there is one, what it does not tell of is another user's, or gone.
+    # Some systems have no /proc. With /proc, a process that cannot be read has ended or belongs to
+    # another user.
     if [ -r /proc/self/cmdline ]; then
         case $(as cat "/proc/$pid/cmdline" 2>/dev/null | tr '\0' ' ') in
             *landline*serve*) ;;
@@ -49,7 +51,8 @@ runs() {
     fi
 }
 
-# Whether a process runs a program whose place another one has taken: an earlier bootstrap was broken off between the two.
+# Whether a process runs a program that was replaced. An earlier bootstrap may have been interrupted
+# before it restarted the server.
 is_outdated() {
     case $(readlink "/proc/$1/exe" 2>/dev/null) in
         *" (deleted)") return 0 ;;
@@ -61,21 +64,21 @@ pause() {
     sleep 0.1 2>/dev/null || sleep 1
 }
 
-# Transfers may end first, for as long as the settings allow; that is bounded by their maximum of patience here.
+# Ends the server and waits until it has ended. Its transfers may complete first.
 stop() {
     as kill "$pid"
-    tries=0
+    attempts=0
     while runs; do
-        tries=$((tries + 1))
-        if [ "$tries" -gt 900 ]; then
-            problem start "the server with the process id $pid does not end"
+        attempts=$((attempts + 1))
+        if [ "$attempts" -gt 900 ]; then
+            problem start "the server with the process id $pid does not stop"
         fi
         pause
     done
 }
 
 detach() {
-    # The server itself is to have the umask that the user has.
+    # Only mkdir gets this umask. The server keeps the umask of the user.
     (umask 077 && mkdir -p "$state") || problem start "$state cannot be made"
     set -- "$program" serve --json
     if [ -n "$port" ] && [ -e /proc/net/if_inet6 ]; then
@@ -90,7 +93,7 @@ detach() {
     fi
     "$detached" sh -c 'echo $$ >"$0" && exec "$@"' "$pid_file" "$@" >>"$log" 2>&1 &
     child=$!
-    tries=0
+    attempts=0
     until grep -q '^{.*"listening":' "$log"; do
         if ! kill -0 "$child" 2>/dev/null; then
             rm -f "$pid_file"
@@ -100,8 +103,8 @@ detach() {
             fi
             problem start "$(tail -n 1 "$log")"
         fi
-        tries=$((tries + 1))
-        if [ "$tries" -gt 300 ]; then
+        attempts=$((attempts + 1))
+        if [ "$attempts" -gt 300 ]; then
             kill "$child"
             problem start "the server does not listen: $(tail -n 1 "$log")"
         fi
@@ -111,15 +114,14 @@ detach() {
     tell log "$log"
 }
 
-# By systemd: the user's own manager, or the system's.
+# service user|"": runs the server under the user's or the system's systemd.
 service() {
     scope=${1:+--user}
     units=/etc/systemd/system
     if [ -n "$scope" ]; then
         units=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user
     fi
-    # One that is there already stays where it is, where its settings say or on this port of all addresses, and whose it is, unless
-    # something else is asked for.
+    # An installed service keeps its address, port and user, unless the options name others.
     if [ -f "$units/landline.socket" ]; then
         has_port=$(sed -n 's/^ListenStream=\([0-9]*\)$/\1/p' "$units/landline.socket")
         if [ -n "$port" ] && [ "$port" != "$has_port" ]; then
@@ -138,7 +140,7 @@ service() {
         is_outdated "$(systemctl $scope show --property MainPID --value landline.service 2>/dev/null)"; then
         is_new=yes
     fi
-    # An installation starts the service anew, which one that is up to date is spared.
+    # Installing restarts the service, so this is skipped if nothing has changed.
     if [ "$is_new" = yes ]; then
         set -- "$program" service install --json
         if [ -n "$scope" ]; then
@@ -170,7 +172,7 @@ case $manager in
         ;;
 esac
 
-# The invite is a secret: it never stands on a command line.
+# The invite is a secret, so it is never on a command line.
 if as test -f "$invite"; then
     printf 'landline:invite '
     as cat "$invite" || problem invite "$invite cannot be read"

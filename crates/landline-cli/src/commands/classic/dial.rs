@@ -27,9 +27,9 @@ use crate::{context::Context, failure::Failure, terminal::shown_line};
 
 /// A client never times out; its user decides how long to wait.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-/// How long to wait for the first output where nothing marks its end.
+/// How long to wait for the first output if nothing marks its end.
 const FIRST_OUTPUT_TIME: Duration = Duration::from_secs(1);
-/// The pause that ends output where nothing marks its end.
+/// The pause that ends output if nothing marks its end.
 const OUTPUT_PAUSE: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(
@@ -73,7 +73,7 @@ async fn speak(context: &Context, dial: Dial) -> Result<(), Failure> {
         Dial::Challenge(stream) => {
             if stream.secret.secret_file.is_none() {
                 return Err(Failure::usage(
-                    "a challenge needs a secret: say --secret-file FILE",
+                    "a challenge needs a secret; add --secret-file FILE",
                 ));
             }
             challenge::await_confirmation(&mut connect_to(&stream).await?).await?;
@@ -172,7 +172,7 @@ async fn send_texts(
 }
 
 fn connection_closed() -> Failure {
-    Error::Lost("the server has closed the line".into()).into()
+    Error::Lost("the server closed the connection".into()).into()
 }
 
 async fn run_commands(
@@ -233,7 +233,7 @@ async fn log_in(context: &Context, stream: &DialStream, user: &str) -> Result<()
         start_person(context.input.clone()).next_line().await
     };
     let password = password
-        .ok_or_else(|| Failure::usage("the password is to be typed, or piped to standard input"))?;
+        .ok_or_else(|| Failure::usage("the password must be typed, or piped to standard input"))?;
     let mut line = connect_to(stream).await?;
     let answer = login::log_in(&mut line, charset(stream), user, &password).await?;
     context.out.print(&answer);

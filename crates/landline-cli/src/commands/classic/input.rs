@@ -21,7 +21,7 @@ pub(super) fn start_person(input: InputStream) -> LineSource {
             let Ok(Some(line)) = read_line(&mut input) else {
                 return;
             };
-            // A line that nobody waits for any more is kept for the next request.
+            // A line whose request was dropped is kept for the next request.
             let _ = give.send(line);
         }
     });

@@ -132,7 +132,7 @@ fn make_plan(context: &Context, serve: ServeDialect) -> Result<Plan, Failure> {
         ServeDialect::Challenge(stream) => {
             if stream.secret.secret_file.is_none() {
                 return Err(Failure::usage(
-                    "a challenge needs a secret: say --secret-file FILE",
+                    "a challenge needs a secret; add --secret-file FILE",
                 ));
             }
             plan_connections(context, stream, NO_PAUSE, Dialect::Challenge)
@@ -296,11 +296,11 @@ fn plan_stream(
     if is_open && !here.ip().is_loopback() {
         if runs_commands {
             return Err(Failure::usage(
-                "whoever reaches this could run commands here; beyond loopback say --secret-file FILE",
+                "any client that reaches this address could run commands; beyond loopback, --secret-file FILE is required",
             ));
         }
         context.err.print(
-            "whoever reaches this is served, and all of it travels in the clear (--secret-file FILE asks for a secret first)",
+            "warning: any client can connect, and nothing is encrypted (--secret-file FILE asks for a secret first)",
         );
     }
     announce(context, here);
@@ -386,7 +386,7 @@ async fn serve_beside(
             served.await
         }
     };
-    Ok(served.map_err(|_| Failure::local("the server ended by a fault of its own"))??)
+    Ok(served.map_err(|_| Failure::local("the server thread panicked"))??)
 }
 
 /// Binds a socket for datagrams, and prints its address.
@@ -401,7 +401,7 @@ fn bind_datagrams(context: &Context, listen: &Listen) -> Result<UdpSocket, Failu
     if !here.ip().is_loopback() {
         context
             .err
-            .print("whoever reaches this is served, and all of it travels in the clear");
+            .print("warning: any client can connect, and nothing is encrypted");
     }
     announce(context, here);
     Ok(socket)

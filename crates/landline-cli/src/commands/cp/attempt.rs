@@ -62,7 +62,7 @@ impl<'a> PlannedCopies<'a> {
     pub(super) async fn new(context: &'a Context, options: &Cp) -> Result<Self, Failure> {
         let client = context.client()?;
         let Some((destination, sources)) = options.paths.split_last() else {
-            return Err(Failure::usage("name what to copy, and where to"));
+            return Err(Failure::usage("a source and a destination are needed"));
         };
         if options.access.port.is_none() {
             let known = client.pins().all()?;
@@ -87,7 +87,7 @@ impl<'a> PlannedCopies<'a> {
         }
         items.reverse();
         let Some(target) = found else {
-            return Err(Failure::usage("name what to copy, and where to"));
+            return Err(Failure::usage("a source and a destination are needed"));
         };
         let (server, credential) =
             connect::find_server(context, &client, &target, &options.access).await?;
@@ -226,8 +226,7 @@ impl<'a> PlannedCopies<'a> {
         Ok(channel)
     }
 
-    /// Keeps the channel for the next copy. One on which a copy failed is closed, and the peer is
-    /// told why.
+    /// Keeps the channel for the next copy. After a failure it closes the channel with the reason.
     async fn keep_or_close<T>(
         &mut self,
         channel: Channel,
@@ -262,18 +261,18 @@ impl CopyItem {
         let locations = (&source.location, &destination.location);
         let is_stream = matches!(locations, (Location::Stream, _) | (_, Location::Stream));
         if !is_only_one && is_stream {
-            return Err(Failure::usage("- stands for one file; copy it by itself"));
+            return Err(Failure::usage("- is a single file; copy it on its own"));
         }
         let (target, remote, local) = match locations {
             (Location::Remote { .. }, Location::Remote { .. }) => {
                 return Err(Failure::usage(
-                    "both sides are remote; copy to this machine first, and from here on",
+                    "both sides are remote; copy to this machine first",
                 ));
             }
             (source, Location::Remote { target, path }) => {
                 let mut remote = to_remote_name(path);
                 if !is_only_one && !remote.0.ends_with(b"/") {
-                    // Then nothing but a folder will do.
+                    // Several files need a folder.
                     remote.0.push(b'/');
                 }
                 (target, remote, LocalEnd::open_source(source)?)
@@ -292,7 +291,7 @@ impl CopyItem {
             }
             _ => {
                 return Err(Failure::usage(
-                    "neither side is remote; one has to be host:path",
+                    "neither side is remote; one must be host:path",
                 ));
             }
         };

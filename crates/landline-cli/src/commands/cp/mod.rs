@@ -101,7 +101,7 @@ impl Run for Cp {
 }
 
 impl Cp {
-    /// Copies one file after another. One that fails does not keep the others from being copied.
+    /// Copies one file after another. A failure does not stop the others.
     async fn copy_all(
         &self,
         context: &Context,

@@ -38,7 +38,7 @@ pub(crate) struct Service {
 enum ServiceAction {
     /// Install and start the service, or change its settings
     ///
-    /// If the service does not come up, the earlier one is restored.
+    /// If the service does not start, the earlier one is restored.
     Install(ServiceInstall),
     /// Show the status of the service
     Status {
@@ -126,7 +126,7 @@ fn install(context: &Context, options: &ServiceInstall) -> Result<(), Failure> {
         let undone = transaction.roll_back();
         let failure = Failure::new(
             "service-failed",
-            format!("the service does not come up: {why}"),
+            format!("the service does not start: {why}"),
         );
         return Err(failure.with_advice(&format!("{undone}; {advice}")));
     }
@@ -168,7 +168,8 @@ fn diagnose(
         let why = format!("systemd cannot listen on {stream} ({result})");
         return (
             why,
-            "does another program listen there (ss -ltnp)? --port takes another one".to_owned(),
+            "stop the program that listens there (ss -ltnp), or choose another port with --port"
+                .to_owned(),
         );
     }
     // The server reports its failure to systemd.
@@ -185,13 +186,13 @@ fn diagnose(
     };
     let name = user.name.as_deref().unwrap_or("you");
     let advice = match status.as_str() {
-        "203" => format!(
-            "can {name} run this program? Put it where everybody can, such as in /usr/local/bin"
-        ),
+        "203" => {
+            format!("move this program to a folder where {name} can run it, such as /usr/local/bin")
+        }
         "31" => format!(
-            "the state folder has to be one that {name} can make, or has alone (mode 700), and no other server may use it"
+            "check that {name} can create the state folder or owns it with mode 700, and that no other server uses it"
         ),
-        _ => "mend that, and install it again".to_owned(),
+        _ => "correct that, and install the service again".to_owned(),
     };
     (why, advice)
 }
@@ -216,7 +217,7 @@ fn report(
     let invite = settings.state.join(INVITE_FILE);
     if local::exists(&invite) {
         print(&format!(
-            "invite for the owner, good once and for 24 hours, in {}",
+            "invite for the owner, valid once within 24 hours, in {}",
             invite.display()
         ));
     }
@@ -227,12 +228,12 @@ fn report(
     };
     let needs_state = context.state.is_some() || user.name.is_none() && is_elsewhere();
     let command = user.list_command(program, settings, needs_state);
-    print(&format!("who may log in: {command}"));
+    print(&format!("to list the users: {command}"));
     match (&user.name, lingers()) {
-        (None, false) => {
-            print("it runs while you are logged in; loginctl enable-linger lets it run always")
-        }
-        _ => print("it starts with this machine"),
+        (None, false) => print(
+            "the service runs only while you are logged in; loginctl enable-linger keeps it running",
+        ),
+        _ => print("the service starts with this machine"),
     }
 }
 
@@ -254,6 +255,6 @@ fn remove(context: &Context, systemd: &Systemd) -> Result<(), Failure> {
     systemd.run(&["daemon-reload"])?;
     context
         .out
-        .print("accounts, keys and the audit log are left as they are");
+        .print("accounts, keys and the audit log were kept");
     Ok(())
 }

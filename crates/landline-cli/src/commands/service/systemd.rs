@@ -65,7 +65,7 @@ impl<'a> Systemd<'a> {
     pub(super) fn connect_to_change(context: &'a Context, is_user: bool) -> Result<Self, Failure> {
         if !is_user && !is_root() {
             return Err(Failure::usage(
-                "a service of the system takes root; --user makes one of your own",
+                "only root can change system services; add --user for a service of your own",
             ));
         }
         Self::connect(context, is_user)
@@ -96,7 +96,7 @@ impl<'a> Systemd<'a> {
             return Ok(());
         }
         Err(Failure::local(format!(
-            "{shown} failed; what it said stands above"
+            "{shown} failed; see its output above"
         )))
     }
 
@@ -205,12 +205,12 @@ fn parse_variables(lines: &str) -> BTreeMap<String, String> {
 }
 
 fn no_systemd() -> Failure {
-    let what = "there is no systemctl here: this machine has no systemd";
+    let what = "systemctl is not installed: this machine has no systemd";
     Failure::new("no-systemd", what)
 }
 
 fn no_answer(is_user: bool) -> Failure {
-    let what = "systemd does not run here, or does not answer";
+    let what = "systemd does not run or does not answer";
     let failure = Failure::new("no-systemd", what);
     if is_user {
         return failure.with_advice(
@@ -219,6 +219,6 @@ fn no_answer(is_user: bool) -> Failure {
         );
     }
     failure.with_advice(
-        "landline service install --print shows the units, and landline serve needs none",
+        "run landline serve without systemd, or print the units with landline service install --print",
     )
 }

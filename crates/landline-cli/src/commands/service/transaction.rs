@@ -87,7 +87,7 @@ impl<'a> Transaction<'a> {
     /// The socket is restarted only if its unit changed, so that no connection is lost.
     ///
     /// # Errors
-    /// The service does not come up.
+    /// The service does not start.
     pub(super) fn start(&self) -> Result<(), Failure> {
         let [_, socket] = &self.units;
         let is_unchanged = socket
@@ -104,11 +104,11 @@ impl<'a> Transaction<'a> {
     /// Restores the earlier units, and describes the result.
     pub(super) fn roll_back(&self) -> String {
         match self.restore() {
-            Ok(true) => "the earlier service is in its place again".to_owned(),
-            Ok(false) => "nothing of it is left".to_owned(),
-            Err(failure) => format!(
-                "it could not be taken back ({failure}); landline service remove takes it away"
-            ),
+            Ok(true) => "the earlier service was restored".to_owned(),
+            Ok(false) => "the new service was removed".to_owned(),
+            Err(failure) => {
+                format!("it could not be rolled back ({failure}); run landline service remove")
+            }
         }
     }
 

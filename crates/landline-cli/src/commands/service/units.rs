@@ -10,9 +10,9 @@ use landline::proto::DEFAULT_PORT;
 use super::SOCKET;
 use crate::{failure::Failure, settings::Settings};
 
-/// The service: the server, shut off from everything that it does not need. `run_as` is the user of
-/// a service of the system; `state` the state folder, if another than what the server finds by
-/// itself.
+/// The service unit, which confines the server to what it needs.
+///
+/// `run_as` is the user of a system service. `state` is the state folder, unless it is the default.
 pub(super) fn service(
     program: &Path,
     state: Option<&Path>,
@@ -66,7 +66,7 @@ WantedBy={target}
     ))
 }
 
-/// What only the system's manager can do.
+/// Restrictions that only the system's manager can apply.
 const SYSTEM_HARDENING: &str = "\
 CapabilityBoundingSet=
 PrivateDevices=yes
@@ -81,9 +81,9 @@ ProtectKernelTunables=yes
 ProtectSystem=full
 ";
 
-/// The socket, which listens also while the server is down.
+/// The socket unit, which also listens while the server is down.
 pub(super) fn socket(stream: &str) -> String {
-    // An address that is given to this machine later, such as by DHCP, is one to listen on already.
+    // FreeBind allows an address that the machine gets later, for example by DHCP.
     let later = match stream.parse::<SocketAddr>() {
         Ok(address) if !address.ip().is_unspecified() && !address.ip().is_loopback() => {
             "FreeBind=yes\n"
@@ -104,7 +104,7 @@ WantedBy=sockets.target
     )
 }
 
-/// Where systemd is to listen: as the settings say, else at this port of all addresses.
+/// The address for systemd to listen on: that of the settings, else this port of all addresses.
 pub(super) fn stream(settings: &Settings, port: Option<u16>) -> Result<String, Failure> {
     let Some(asked) = &settings.listen else {
         return Ok(port.unwrap_or(DEFAULT_PORT).to_string());
@@ -130,14 +130,14 @@ pub(super) fn stream(settings: &Settings, port: Option<u16>) -> Result<String, F
     }
 }
 
-/// A path as a word of a unit.
+/// Quotes a path for a unit.
 fn quoted(path: &Path, what: &str) -> Result<String, Failure> {
     let text = path
         .to_str()
         .filter(|path| !path.contains(['"', '\\', '%', '$']) && !path.contains(char::is_control));
     let wrong = || {
         Failure::local(format!(
-            "the path of {what} cannot stand in a unit: {path:?}"
+            "a unit cannot contain the path of {what}: {path:?}"
         ))
     };
     text.map(|path| format!("\"{path}\"")).ok_or_else(wrong)

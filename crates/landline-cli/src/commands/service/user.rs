@@ -40,24 +40,24 @@ impl ServiceUser {
                 home: None,
             }),
             (false, Some(name)) if is_user_name(name) => Self::find(name),
-            (false, Some(_)) => Err(Failure::usage("that cannot be the name of a user")),
+            (false, Some(_)) => Err(Failure::usage("--run-as: not a user name")),
             (true, Some(_)) => Err(Failure::usage(
                 "a service of your own runs as you; leave out --run-as",
             )),
             (false, None) => Err(Failure::usage(
-                "say as which user the server is to run with --run-as NAME, or --user for a service of your own",
+                "name the user of the server with --run-as NAME, or add --user for a service of your own",
             )),
         }
     }
 
-    /// Asks NSS, as systemd does: a user may be in no local file.
+    /// Asks NSS, as systemd does, since a user may be in no local file.
     fn find(name: &str) -> Result<Self, Failure> {
         let output = Command::new("getent")
             .args(["passwd", name])
             .stdin(Stdio::null())
             .output();
         let output = output.map_err(|error| {
-            Failure::local(format!("getent, which knows the users, fails: {error}"))
+            Failure::local(format!("the users cannot be listed: getent: {error}"))
         })?;
         let line = String::from_utf8_lossy(&output.stdout).into_owned();
         let mut fields = line.trim_end().split(':').skip(2);
@@ -92,7 +92,7 @@ impl ServiceUser {
             if here.is_some() && here != environment.variable(name) {
                 let what = format!("{name} is set here, but a service does not see it");
                 return Err(Failure::settings(what)
-                    .with_advice("unset it; what holds for a service stands in server.toml"));
+                    .with_advice("unset the variable, and write the setting to server.toml"));
             }
         }
         let config = environment.variable("LANDLINE_CONFIG").map(PathBuf::from);

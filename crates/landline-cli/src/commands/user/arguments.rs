@@ -180,6 +180,6 @@ fn parse_lifetime(text: &str) -> Result<Duration, String> {
     let span = parse_span(text)?;
     match span.as_secs() {
         1..=INVITE_SECONDS_MAX => Ok(span),
-        _ => Err("an invite is good for 1s to 30d".to_owned()),
+        _ => Err("an invite is valid for 1s to 30d".to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! `landline user`: accounts, keys and invites, on the server's own machine or over the line.
+//! `landline user`: accounts, keys and invites, on the server's own machine or remotely.
 
 mod arguments;
 
@@ -35,14 +35,14 @@ use crate::{
     terminal::{moment, shown_line, table},
 };
 
-/// Far beyond any file of keys.
+/// The longest file of keys that is read, in bytes.
 const KEYS_BYTES_MAX: u64 = 1024 * 1024;
 
 impl Run for User {
     async fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let mut office = AdminClient::open(context, &self).await?;
-        let done = office.run(self.what).await;
-        if let Accounts::There(channel) = office.accounts {
+        let mut client = AdminClient::open(context, &self).await?;
+        let done = client.run(self.what).await;
+        if let Accounts::There(channel) = client.accounts {
             channel.finish().await;
         }
         done.map(|()| ExitStatus::SUCCESS)
@@ -54,11 +54,11 @@ struct AdminClient<'a> {
     accounts: Accounts,
     /// The server's fingerprint.
     server: Fingerprint,
-    /// The host that invites name in place of the server's addresses.
+    /// The host in invites, in place of the server's addresses.
     public_name: Option<Target>,
 }
 
-/// Where the accounts are.
+/// The server that has the accounts.
 enum Accounts {
     Here(LocalServer),
     There(Box<Channel>),
@@ -196,13 +196,13 @@ impl<'a> AdminClient<'a> {
                 code: ErrorCode::LastOwner,
                 ..
             } if can_force => {
-                Failure::from(error).with_advice("make another admin first, or say --force")
+                Failure::from(error).with_advice("make another admin first, or add --force")
             }
             _ => error.into(),
         })
     }
 
-    /// What is to be stored for a password of `user`.
+    /// The record that the server stores for a password of `user`.
     async fn record(&mut self, user: &UserName, password: &Password) -> Result<Blob, Failure> {
         let server = self.server;
         let ask = async |request| self.put(&request).await;
@@ -269,7 +269,7 @@ impl<'a> AdminClient<'a> {
         };
         let keys = self.keys(name).await?;
         if self.context.json {
-            // In place of how many there are.
+            // The keys replace their number.
             let mut shown = json!(user);
             shown
                 .as_object_mut()
@@ -302,7 +302,7 @@ impl<'a> AdminClient<'a> {
         if user.rights.is_some_and(|rights| rights.is_empty()) {
             self.context
                 .out
-                .print("  may do nothing: there are no rights for it in rights.toml");
+                .print("  no rights: rights.toml has none for this user");
         }
         Ok(())
     }
@@ -334,7 +334,7 @@ impl<'a> AdminClient<'a> {
             "a new account"
         };
         self.context.err.print(&format!(
-            "good once, for {what}{whose}, with landline join INVITE{name}; it is not shown again:"
+            "invite for {what}{whose}, valid once; redeem it with landline join INVITE{name}. It is not shown again:"
         ));
         self.context.out.print(&shown_line(&invite));
         self.check_invite_printed()
@@ -343,12 +343,12 @@ impl<'a> AdminClient<'a> {
     fn check_invite_printed(&self) -> Result<(), Failure> {
         match self.context.out.take_error() {
             Some(error) => Err(Failure::from(Error::io("standard output", &error))
-                .with_advice("nobody has the invite; landline user invites names it, and --revoke makes it void")),
+                .with_advice("the invite was not printed; find it with landline user invites, and revoke it with --revoke")),
             None => Ok(()),
         }
     }
 
-    /// The invite with the host that was asked for in place of the server's addresses.
+    /// Replaces the addresses of the invite by the host of `--public-name`.
     fn with_public_name(&self, invite: String) -> Result<String, Failure> {
         let Some(name) = &self.public_name else {
             return Ok(invite);
@@ -385,7 +385,7 @@ impl<'a> AdminClient<'a> {
     }
 }
 
-/// The password that the account is to have, if it is to have one.
+/// The password of a new account, if the options ask for one.
 fn first_password(
     context: &Context,
     options: &NewPassword,
@@ -403,7 +403,7 @@ fn first_password(
     }
 }
 
-/// An answer that does not belong to its request; the library lets none through.
+/// The answer does not match the request. The library should already reject that.
 fn no_answer() -> Failure {
     Failure::new(
         ErrorCode::UnexpectedMessage.as_str(),
@@ -416,7 +416,7 @@ fn disabled(user: &UserRow) -> Option<String> {
         .map(|since| format!("disabled since {}", moment(since)))
 }
 
-/// Of what kinds the account's rights are.
+/// The kinds of rights that the account has.
 fn named_rights(user: &UserRow) -> String {
     let kind = |right: &String| {
         right
@@ -441,8 +441,9 @@ fn key_text(key: &KeyRow) -> String {
     )
 }
 
-/// The lines with keys of a file. They are read here, too, so that what is wrong can be said with
-/// the number of its line.
+/// The lines of a file that contain keys.
+///
+/// The client parses them too, so that an error can name the line.
 fn key_lines(context: &Context, file: &Path) -> Result<Vec<String>, Failure> {
     let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
@@ -465,7 +466,7 @@ fn key_lines(context: &Context, file: &Path) -> Result<Vec<String>, Failure> {
     Ok(keys.iter().map(ToString::to_string).collect())
 }
 
-/// The host that invites name, if one was given.
+/// The host of `--public-name`, if given.
 fn public_name(what: &UserCommand) -> Result<Option<Target>, Failure> {
     let (UserCommand::Add { terms, .. } | UserCommand::Invite { terms, .. }) = what else {
         return Ok(None);
