@@ -3,7 +3,7 @@
 
 Python 3.11 standard library, and `ssh-keygen` (OpenSSH 8.9 or later) for the keys and signatures.
 A re-run writes the same bytes: test_ed25519 and test_ed25519_encrypted are made once and then reused.
-README.md says what stands in the files.
+README.md describes the files.
 
 Every expectation is written by hand next to its input AND computed by a small model of the
 document further up in this file; the two have to agree. What is a matter of the order of messages
@@ -1902,7 +1902,7 @@ def make_streams():
     case("bytes, the largest, which is the whole credit", bytes_(1, 0, full), [B(1, full)])
     case("bytes, up to the credit in two", bytes_(1, 0, full[:65000]) + bytes_(1, 65000, full[65000:]),
          [B(1, full[:65000]), B(1, full[65000:])])
-    case("bytes, credit of one stream used up, another goes on", bytes_(0, 0, full) + bytes_(1, 0, b"x") + ping,
+    case("bytes, credit of one stream used up, another continues", bytes_(0, 0, full) + bytes_(1, 0, b"x") + ping,
          [B(0, full), B(1, b"x"), PING])
     case("bytes, one beyond the credit", bytes_(1, 0, full) + bytes_(1, 65536, b"x"), [B(1, full)], "body-size")
     case("bytes, beyond the credit in its second half", bytes_(1, 0, full[:65000]) + bytes_(1, 65000, full[:537]),
@@ -1970,7 +1970,7 @@ def make_streams():
     case("stop, nothing consumed", stop(0, 0), [{"stop": 0}])
     case("stop, all consumed", ack(0, 40) + stop(0, 100), [{"ack": 0}, {"stop": 0}])
     case("stop, after this side's end", stop(0, 100), [{"stop": 0}], streams=ended)
-    case("stop, the other direction goes on", stop(0, 0) + bytes_(0, 0, b"a") + end(0, 1), [{"stop": 0}, B(0, b"a"), {"end": 0}])
+    case("stop, the other direction continues", stop(0, 0) + bytes_(0, 0, b"a") + end(0, 1), [{"stop": 0}, B(0, b"a"), {"end": 0}])
     case("stop, back", ack(0, 60) + stop(0, 59), [{"ack": 0}], "bad-header")
     case("stop, more than was sent", stop(0, 101), [], "bad-header")
     case("stop, twice", stop(0, 60) + stop(0, 60), [{"stop": 0}], "unexpected-message")
@@ -2002,7 +2002,7 @@ def make_streams():
     def resumed(name, data, events, error=None, streams=broken):
         case("resume, " + name, data, events, error, streams, True)
 
-    resumed("all streams, content goes on at 40", whole + bytes_(1, 40, b"a") + bytes_(0, 40, b"b"), [RESUMED, B(1, b"a"), B(0, b"b")])
+    resumed("all streams, content continues at 40", whole + bytes_(1, 40, b"a") + bytes_(0, 40, b"b"), [RESUMED, B(1, b"a"), B(0, b"b")])
     resumed("control messages before it", ping + ping + whole + ping, [PING, PING, RESUMED, PING])
     resumed("nothing is known", resume(), [{"resume": []}])
     resumed("one stream is known", resume(entry(2, 0, CREDIT)), [{"resume": [2]}])
@@ -2125,8 +2125,8 @@ def make_seeds():
     # the circumstances are bits: 1 resumed, 2 the readers read, 4 that of stream 1 has stopped, 8 all but 100 bytes of its credit are used
     streams = {c["name"]: c for c in load("streams.json")}
     for name, bits in (("content, its end, and a control message behind it", 2), ("bytes, body in many frames", 0), ("bytes, blocked", 2),
-                       ("bytes, after the end", 2), ("bytes, given up", 0), ("ack, more credit", 2), ("stop, the other direction goes on", 2),
-                       ("stopped, content on its way", 4), ("resume, all streams, content goes on at 40", 1), ("resume, nothing is known", 3),
+                       ("bytes, after the end", 2), ("bytes, given up", 0), ("ack, more credit", 2), ("stop, the other direction continues", 2),
+                       ("stopped, content on its way", 4), ("resume, all streams, content continues at 40", 1), ("resume, nothing is known", 3),
                        ("resume, acks follow", 3), ("resume, stopped, and the last bytes were lost", 5)):
         seed("streams", name, bytes([bits, 40]) + unpack(streams[name]["input"]))
     seed("streams", "resume from the beginning", bytes([3, 40]) +
@@ -2134,7 +2134,7 @@ def make_seeds():
          header("bytes", stream=0, offset=0, size=3) + frame(b"abc") + header("end", stream=1, offset=0))
     for name, size in (("the last credit", 100), ("beyond the credit", 101)):
         seed("streams", name, bytes([8, 40]) + header("bytes", stream=1, offset=65436, size=size) + frame(det("seed content", size)))
-    for name in ("bytes, blocked", "ack, more credit", "stop, nothing consumed", "resume, all streams, content goes on at 40"):
+    for name in ("bytes, blocked", "ack, more credit", "stop, nothing consumed", "resume, all streams, content continues at 40"):
         seed("header", name, next(iter(model_frames(65536, unpack(streams[name]["input"]))[0])))
 
     login = load("login.json")

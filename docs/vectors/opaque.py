@@ -7,7 +7,7 @@ Python 3.8 standard library. Not for any other use.
     opaque.py               reads requests from stdin, one JSON object a line, and answers each with one on stdout.
                             "do" names one of COMMANDS, the other keys are its arguments; bytes are hexadecimal. Nothing
                             is remembered between requests: a state is handed out, and handed in again.
-    opaque.py --self-test   against the published vectors in opaque.json. README.md says what stands in it.
+    opaque.py --self-test   against the published vectors in opaque.json. README.md describes it.
 """
 
 import hmac
@@ -232,7 +232,7 @@ def check_real(v):
 
 
 def check_fake(v):
-    """RFC 9807 appendix C.2: what somebody without a record is answered"""
+    """RFC 9807 appendix C.2: the answer for a user without a record"""
     made = v["oprf_seed"] + v["server_private_key"] + v["client_public_key"] + v["masking_key"] + bytes(96)
     fixed = v["masking_nonce"], v["server_nonce"], v["server_keyshare_seed"]
     names = v["client_identity"], v["server_identity"], v["context"]

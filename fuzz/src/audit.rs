@@ -7,14 +7,16 @@ use landline::{
     audit::{ChainHead, ChainVerifier, LogLine, Report, encode_line},
 };
 
-/// Verifies the input as a log: if that succeeds, a changed bit in it must be found. Encodes the
-/// input as the fields of an activity: that must be one line with the same fields.
+/// Verifies the input as a log. If that succeeds, any changed bit must be found.
+///
+/// Also encodes the input as the fields of an activity. The result must be one line with the same
+/// fields.
 pub fn audit(input: &[u8]) {
     let report = verify(input, None);
     if report.violations.is_empty() && report.lines > 0 {
         assert!(
             verify(input, Some(report.head)).violations.is_empty(),
-            "its own end is not its end"
+            "the log fails against its own head"
         );
         let whole = input
             .iter()
@@ -27,7 +29,7 @@ pub fn audit(input: &[u8]) {
             }
             assert!(
                 !verify(&changed, Some(report.head)).violations.is_empty(),
-                "byte {at} may be changed"
+                "a change of byte {at} is not found"
             );
         }
     }
@@ -51,7 +53,7 @@ pub fn audit(input: &[u8]) {
         return assert!(line.is_empty(), "not a line");
     };
     assert_eq!((parsed.seq, head.seq), (1, 1));
-    // A long text is named by its digest.
+    // A long text is replaced by its digest.
     let is_cut = parsed.fields.values().any(serde_json::Value::is_object);
     if !is_cut {
         let mut fields = serde_json::to_value(&activity).unwrap_or_default();

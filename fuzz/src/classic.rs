@@ -14,7 +14,7 @@ use landline_paths::name::check_component;
 
 use crate::{controls, segmentations};
 
-/// Encodings that differ in how their characters are made up.
+/// Encodings that compose characters in different ways.
 fn charset(choice: u8) -> Charset {
     let labels = ["utf-8", "gbk", "utf-16le", "shift_jis", "iso-2022-jp"];
     labels
@@ -23,8 +23,10 @@ fn charset(choice: u8) -> Charset {
         .unwrap_or_default()
 }
 
-/// Uploads with and without a length before their header: any segmentation gives the same files, a
-/// file has the size that its header names, and every name that is used is one component.
+/// Uploads with and without a length before their header.
+///
+/// Any segmentation gives the same files. A file has the size of its header, and its name is one
+/// component.
 pub fn upload(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else {
         return;
@@ -58,7 +60,7 @@ pub fn upload(input: &[u8]) {
     }
 }
 
-/// The whole files, and whether the stream may end where it does.
+/// The complete files, and whether the stream may end here.
 type Files = (Vec<(FileHeader, Vec<u8>)>, Result<bool, DialectError>);
 
 fn files(pieces: &[&[u8]], form: UploadForm, charset: Charset) -> Files {
@@ -79,12 +81,12 @@ fn files(pieces: &[&[u8]], form: UploadForm, charset: Charset) -> Files {
                 Err(error) => return (done, Err(error)),
             }
         }
-        assert!(input.is_empty(), "more input is wanted, and some is left");
+        assert!(input.is_empty(), "the decoder waits with input left");
     }
     (done, Ok(decoder.at_boundary()))
 }
 
-/// Messages that end at a newline: any segmentation without a pause gives the same.
+/// Messages that end at a newline. Any segmentation without a pause gives the same messages.
 pub fn bursts(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else {
         return;
@@ -96,7 +98,7 @@ pub fn bursts(input: &[u8]) {
     assert_eq!(whole, bytes, "in single bytes");
 }
 
-/// The messages that are complete, and what is left at the end.
+/// The complete messages, and the rest at the end.
 fn messages(
     pieces: &[&[u8]],
     charset: Charset,
@@ -120,7 +122,7 @@ fn messages(
 /// A chat of a few members. A datagram is a byte for its sender, a byte for its length, and its
 /// bytes.
 ///
-/// No member receives three times what it has sent, or its own line. A line round-trips.
+/// No member receives three times what it has sent, or its own line. Lines round-trip.
 pub fn chat(input: &[u8]) {
     let now = Instant::now();
     let mut members = Members::new(Duration::from_secs(60), "886".into(), Charset::default());
@@ -138,12 +140,12 @@ pub fn chat(input: &[u8]) {
             continue;
         };
         for address in heard.relay {
-            assert_ne!(address, from, "a line went back");
+            assert_ne!(address, from, "a member received its own line");
             let total = relayed.entry(address).or_default();
             *total += datagram.len();
             assert!(
                 *total < 3 * sent.get(&address).copied().unwrap_or(0),
-                "{address} is sent too much"
+                "{address} received too much"
             );
         }
         if heard.has_left {

@@ -1,11 +1,11 @@
-//! What a client reads of its own user: key files, an agent's answers, ssh's configuration.
+//! Data of the client's own user: key files, an agent's answers, ssh's configuration.
 
 use std::path::Path;
 
 use landline::keys::{AgentKey, PublicKey, UserKey};
 use landline_ssh_config::Query;
 
-/// Key files: one that is accepted and not locked signs with the key that it says it has.
+/// Key files. An accepted, unencrypted key signs with its own public key.
 pub fn key_file(input: &[u8]) {
     let Ok(key) = UserKey::parse(input, Path::new("key")) else {
         return;
@@ -20,12 +20,12 @@ pub fn key_file(input: &[u8]) {
     assert_eq!(
         signed.is_ok(),
         !key.is_locked(),
-        "a key that is not locked signs"
+        "an unencrypted key does not sign"
     );
     assert!(signed.is_ok_and(|signature| public.verifies(&[7; 64], &signature)) || key.is_locked());
 }
 
-/// An agent's list of keys: each is one that survives being written down.
+/// An agent's list of keys. Each key round-trips.
 pub fn agent(input: &[u8]) {
     for key in AgentKey::parse_list(input).unwrap_or_default() {
         assert_eq!(
@@ -36,8 +36,7 @@ pub fn agent(input: &[u8]) {
     }
 }
 
-/// The configuration of ssh: what comes of it can be used, and cannot be taken for an option of a
-/// command.
+/// The configuration of ssh. No value can be mistaken for an option of a command.
 pub fn ssh_config(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let query = Query {
@@ -51,7 +50,7 @@ pub fn ssh_config(input: &[u8]) {
     };
     assert!(
         found.identity_files.iter().all(|path| path.is_absolute()),
-        "a file that depends on where one stands"
+        "a path relative to the working folder"
     );
     let is_name = |name: &str| !name.is_empty() && !name.starts_with('-');
     assert!(

@@ -1,9 +1,9 @@
-//! Each decoder that reads what strangers send, as a plain function of bytes that panics where an
-//! invariant breaks: a stream gives the same however it is cut, and what is accepted survives being
-//! written down again.
+//! The decoders of untrusted input, each as a function of bytes that panics if an invariant breaks.
 //!
-//! `tests/replay.rs` runs them over the corpus and mutations of it in every test run;
-//! `fuzz_targets/` hands them to libFuzzer.
+//! A stream gives the same result however it is cut. Accepted values round-trip.
+//!
+//! `tests/replay.rs` runs them over the corpus and its mutations in every test run. `fuzz_targets/`
+//! passes them to libFuzzer.
 
 mod audit;
 mod classic;
@@ -50,8 +50,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("audit", audit),
 ];
 
-/// The input of a stream's target: a byte that picks the circumstances, a byte that picks a step,
-/// and the stream.
+/// The input of a stream's target: a byte for the circumstances, a byte for the step, and the
+/// stream.
 fn controls(input: &[u8]) -> Option<(u8, usize, &[u8])> {
     match input {
         [choice, step, stream @ ..] => Some((*choice, usize::from(*step).max(1), stream)),

@@ -1,4 +1,4 @@
-//! The login machines of either side.
+//! The login state machines of both sides.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use landline_proto::{
 
 use crate::{controls, segmentations};
 
-/// What is bound to the connection, and not sent.
+/// A value that binds the connection and is not sent.
 const BINDING: [u8; 32] = [5; 32];
 const FINGERPRINT: [u8; 32] = [7; 32];
 
@@ -34,12 +34,16 @@ fn user() -> Option<UserName> {
     "alice".parse().ok()
 }
 
-/// What came of a login at the server: what was asked and its transcript, or an error, or nothing
-/// yet; and how much of the stream was used if there is no error.
+/// The outcome of a login at the server.
+///
+/// It is the attempt with its transcript, an error, or nothing yet. Without an error it has the
+/// number of bytes that were read.
 type Served = (Result<Option<(Login, [u8; 64])>, ProtocolError>, usize);
 
-/// The server's side: any segmentation gives the same attempt and uses the same bytes, nothing
-/// behind the login is read, and a login survives being written down again.
+/// The server's side.
+///
+/// Any segmentation gives the same attempt and reads the same bytes. Nothing after the login is
+/// read. A login round-trips.
 pub fn server_login(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else {
         return;
@@ -68,7 +72,7 @@ pub fn server_login(input: &[u8]) {
         "a method that was not offered"
     );
     if login.proof.method() == METHOD_PASSWORD {
-        // It is worth something only behind what has begun it.
+        // A login by password is valid only after its first message.
         return;
     }
     let mut again = Vec::new();
@@ -123,7 +127,7 @@ fn serve(pieces: &[&[u8]], methods: &[&str]) -> Served {
             }
         };
         let Some(attempt) = attempt else {
-            assert!(input.is_empty(), "more input is wanted, and some is left");
+            assert!(input.is_empty(), "the machine waits with input left");
             continue;
         };
         let behind = input.len();
@@ -131,13 +135,13 @@ fn serve(pieces: &[&[u8]], methods: &[&str]) -> Served {
             matches!(server.handle_input(&mut input), Ok(None)),
             "a second attempt"
         );
-        assert_eq!(input.len(), behind, "read behind the login");
+        assert_eq!(input.len(), behind, "bytes after the login were read");
         let transcript = attempt.transcript(&BINDING);
         let bound = transcript != attempt.transcript(&FINGERPRINT);
         let is_to_the_connection = attempt.login.proof.binding() == BindingType::TlsExporter;
         assert_eq!(
             bound, is_to_the_connection,
-            "bound to something else than the login says"
+            "the binding differs from the login"
         );
         accept(server, &attempt.login, input);
         return (Ok(Some((attempt.login, transcript))), used);
@@ -145,12 +149,12 @@ fn serve(pieces: &[&[u8]], methods: &[&str]) -> Served {
     (Ok(None), used)
 }
 
-/// Chooses the last of the keys that were asked about.
+/// Chooses the last of the offered keys.
 fn answer(server: &mut ServerLogin, keys: usize, mut input: &[u8]) {
     let behind = input.len();
     assert!(
         matches!(server.handle_input(&mut input), Ok(None)) && input.len() == behind,
-        "read on unanswered"
+        "input was read before the answer"
     );
     assert!((1..=KEYS_MAX).contains(&keys), "{keys} keys");
     assert_eq!(server.choose(keys - 1), Ok(()));
@@ -178,7 +182,7 @@ fn accept(server: ServerLogin, login: &Login, mut behind: &[u8]) {
     while let Ok(Some(_)) = decoder.decode(&mut behind) {}
 }
 
-/// A client after all of its input.
+/// A client that has read all of its input.
 struct Conversation {
     events: Vec<ClientEvent>,
     error: Option<ProtocolError>,
@@ -186,8 +190,10 @@ struct Conversation {
     client: ClientLogin,
 }
 
-/// The client's side: any segmentation gives the same events and uses the same bytes, and a server
-/// with the greeting that was accepted comes to the client's transcript.
+/// The client's side.
+///
+/// Any segmentation gives the same events and reads the same bytes. A server with the same greeting
+/// computes the client's transcript.
 pub fn client_login(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else {
         return;
@@ -254,7 +260,7 @@ fn converse(mut client: ClientLogin, method: &str, pieces: &[&[u8]]) -> Conversa
                 };
             }
         }
-        assert!(input.is_empty(), "more input is wanted, and some is left");
+        assert!(input.is_empty(), "the machine waits with input left");
         used += piece.len();
     }
     Conversation {
@@ -268,7 +274,7 @@ fn converse(mut client: ClientLogin, method: &str, pieces: &[&[u8]]) -> Conversa
 fn check_greeting(greeting: &Greeting, method: &str) {
     assert!(greeting.versions.contains(&VERSION));
     assert!(greeting.methods.iter().any(|offered| offered == method));
-    // They are joined by commas in the transcript.
+    // The transcript joins them with commas.
     assert!(
         greeting
             .methods
@@ -285,7 +291,7 @@ fn check_greeting(greeting: &Greeting, method: &str) {
     }
 }
 
-/// A server that would have sent this greeting takes the client's login, and both prove the same.
+/// Checks that a server with this greeting accepts the client's login, with the same transcript.
 fn meet(client: &ClientLogin, greeting: &Greeting, method: &str) {
     let offer = Offer {
         server: greeting.server.clone(),
@@ -319,7 +325,7 @@ fn meet(client: &ClientLogin, greeting: &Greeting, method: &str) {
     let attempt = server.handle_input(&mut &flight[..]);
     assert!(
         matches!(attempt, Ok(Some(ServerEvent::Attempt(_)))),
-        "the server did not take the login: {attempt:?}"
+        "the server rejected the login: {attempt:?}"
     );
     if let Ok(Some(ServerEvent::Attempt(attempt))) = attempt {
         assert_eq!(
@@ -329,7 +335,7 @@ fn meet(client: &ClientLogin, greeting: &Greeting, method: &str) {
     }
 }
 
-/// The same by password, which takes two messages.
+/// The same for a login by password, which takes two messages.
 fn meet_by_password(client: &ClientLogin, mut server: ServerLogin) {
     let Some(user) = user() else { return };
     let begin = Password {
@@ -357,7 +363,7 @@ fn meet_by_password(client: &ClientLogin, mut server: ServerLogin) {
     let begun = server.handle_input(&mut input);
     assert!(
         matches!(begun, Ok(Some(ServerEvent::Password(_)))),
-        "the server did not begin: {begun:?}"
+        "the server rejected the first message: {begun:?}"
     );
     if let Ok(Some(ServerEvent::Password(begun))) = begun {
         assert_eq!(Some(begun.transcript(&BINDING)), transcript);
@@ -366,7 +372,7 @@ fn meet_by_password(client: &ClientLogin, mut server: ServerLogin) {
     let attempt = server.handle_input(&mut input);
     assert!(
         matches!(attempt, Ok(Some(ServerEvent::Attempt(_)))),
-        "the server did not take the login: {attempt:?}"
+        "the server rejected the login: {attempt:?}"
     );
     if let Ok(Some(ServerEvent::Attempt(attempt))) = attempt {
         assert_eq!(Some(attempt.transcript(&BINDING)), transcript);

@@ -1,12 +1,12 @@
-//! The rules of `rights.toml`, and what they say of commands.
+//! The rights file, and the commands that it allows.
 
 use landline::{
     proto::login::UserName,
     rights::{Pattern, RightWords, Rights, WORDS_WITHOUT_SERVICE},
 };
 
-/// A text: an accepted one says of every rule on which line it stands, a refused one where it is
-/// wrong; and no pattern matches words that were run together.
+/// Accepted rules know their lines, and errors name a place in the text. No pattern matches joined
+/// words.
 pub fn rights(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else {
         return;

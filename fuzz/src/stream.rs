@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::{controls, segmentations};
 
-/// Room for whatever a header grows to when it is written down again.
+/// The limit for headers that are encoded again, which may grow.
 const ROOMY: Limits = Limits {
     header_bytes_max: i32::MAX as u32,
     data_bytes_max: Some(DATA_BYTES_MAX),
@@ -25,8 +25,7 @@ fn framed(payload: &[u8]) -> Vec<u8> {
     [&prefix(payload.len())[..], payload].concat()
 }
 
-/// The frame decoder: any segmentation gives the same frames, and the frames make up the stream
-/// again.
+/// The frame decoder. Any segmentation gives the same frames, and the frames make up the stream.
 pub fn frame(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else {
         return;
@@ -51,11 +50,11 @@ pub fn frame(input: &[u8]) {
         "other bytes than those of the stream"
     );
     if end == Ok(true) {
-        assert_eq!(again, stream, "something was lost");
+        assert_eq!(again, stream, "bytes were lost");
     }
 }
 
-/// The whole frames, and whether the stream may end where it does.
+/// The complete frames, and whether the stream may end here.
 fn frames(pieces: &[&[u8]], limit: u32) -> (Vec<Vec<u8>>, Result<bool, ProtocolError>) {
     let (mut decoder, mut open, mut promised, mut done) =
         (FrameDecoder::default(), Vec::new(), 0, Vec::new());
@@ -73,20 +72,19 @@ fn frames(pieces: &[&[u8]], limit: u32) -> (Vec<Vec<u8>>, Result<bool, ProtocolE
                     assert_eq!(
                         open.len(),
                         promised,
-                        "a frame of another length than promised"
+                        "a frame of another length than announced"
                     );
                     done.push(std::mem::take(&mut open));
                 }
                 Err(error) => return (done, Err(error)),
             }
         }
-        assert!(input.is_empty(), "more input is wanted, and some is left");
+        assert!(input.is_empty(), "the decoder waits with input left");
     }
     (done, Ok(decoder.at_boundary()))
 }
 
-/// Headers: white space around one changes nothing, and every message and name in it survives being
-/// written down.
+/// Headers. White space around a header changes nothing. Its messages and names round-trip.
 pub fn header(input: &[u8]) {
     let decoded = Header::decode(input);
     let spaced = Header::decode(&[b" \n", input, b"\t\r "].concat());
@@ -123,13 +121,13 @@ pub fn header(input: &[u8]) {
     }
 }
 
-/// What decides over the stream. (Other keys are not compared: a float may change its last digit in
-/// JSON.)
+/// The fields that decide over the stream. Other keys are not compared, since a float may change
+/// its last digit in JSON.
 fn shape(header: &Header) -> (String, Option<BodySize>) {
     (header.kind().to_owned(), header.body())
 }
 
-/// The header's JSON in another spelling.
+/// The JSON of the header in another spelling.
 fn rewritten(header: &Header) -> Vec<u8> {
     let json = header
         .read::<Value>()
@@ -156,7 +154,7 @@ fn survives<M: Message + PartialEq + fmt::Debug>(header: &Header) {
     assert_eq!(again.and_then(|header| header.read::<M>()), Ok(message));
 }
 
-/// What the message decoder found, with the data between two other events merged.
+/// The events of the message decoder, with adjacent data merged.
 #[derive(Debug, PartialEq)]
 enum Event {
     Header(Header),
@@ -164,15 +162,15 @@ enum Event {
     End(BodyEnd),
 }
 
-/// Where a stream ended.
+/// The state in which a stream ended.
 #[derive(Debug, PartialEq)]
 struct End {
     at_boundary: bool,
     in_body: bool,
 }
 
-/// The message decoder: any segmentation gives the same events, bodies are as long as declared, and
-/// a whole stream survives being written down again.
+/// The message decoder. Any segmentation gives the same events, bodies have their declared length,
+/// and a complete stream round-trips.
 pub fn message(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else {
         return;
@@ -224,7 +222,7 @@ fn messages(pieces: &[&[u8]], limits: Limits) -> (Vec<Event>, Result<End, Protoc
                 Err(error) => return (events, Err(error)),
             }
         }
-        assert!(input.is_empty(), "more input is wanted, and some is left");
+        assert!(input.is_empty(), "the decoder waits with input left");
     }
     (
         events,
@@ -235,7 +233,7 @@ fn messages(pieces: &[&[u8]], limits: Limits) -> (Vec<Event>, Result<End, Protoc
     )
 }
 
-/// Data and ends stand only in bodies, which are as long as their headers declare.
+/// Checks that data and ends occur only in bodies, which have their declared length.
 fn check_bodies(events: &[Event], limits: Limits) {
     let (mut body, mut received) = (None, 0);
     for event in events {
@@ -268,8 +266,8 @@ fn check_bodies(events: &[Event], limits: Limits) {
     }
 }
 
-/// The stream of these events, each body in as few frames as can be; `None` where a header has
-/// grown past its limit.
+/// The stream of these events, with as few frames as possible. `None` if a header exceeds its
+/// limit.
 fn encoded(events: &[Event], limits: Limits) -> Option<Vec<u8>> {
     let (mut out, mut body) = (Vec::new(), None);
     for event in events {

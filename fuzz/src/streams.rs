@@ -1,4 +1,4 @@
-//! Numbered streams, at the side that receives what a peer says about them.
+//! Numbered streams on the receiving side.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use landline_proto::{
 
 use crate::{controls, segmentations};
 
-/// What all streams share beyond their first credit.
+/// The memory that all streams share beyond their first credit.
 const POOL: u64 = 200_000;
 
-/// What may have arrived before, of a credit of 65,536.
+/// The bytes that may have arrived before, of a credit of 65,536.
 const NEARLY_FULL: usize = 65_436;
 
 /// The streams: both directions, only received, only sent.
@@ -32,12 +32,12 @@ const fn first_credit_only(options: StreamOptions) -> StreamOptions {
     }
 }
 
-/// What this side does meanwhile, by the bits of a byte.
+/// The actions of this side, by the bits of a byte.
 #[derive(Clone, Copy)]
 struct Conduct {
-    /// The channel continues one that was lost.
+    /// The channel continues a lost one.
     resumed: bool,
-    /// The readers consume, and what is to be said is sent.
+    /// The readers consume, and pending messages are sent.
     reads: bool,
     /// The reader of stream 1 has stopped.
     stopped: bool,
@@ -45,20 +45,20 @@ struct Conduct {
     nearly_full: bool,
 }
 
-/// What came of an input.
+/// The outcome of an input.
 #[derive(Debug, Default, PartialEq)]
 struct Outcome {
-    /// Headers that were let pass, and events other than more to read.
+    /// Accepted headers, and events other than a need for more input.
     headers: Vec<Header>,
     events: Vec<StreamEvent>,
-    /// Content by stream.
+    /// The content of each stream.
     content: [Vec<u8>; 3],
     sent: Vec<u8>,
     error: Option<ProtocolError>,
 }
 
-/// Streams: any segmentation gives the same, memory is bounded, the reader finds what was let
-/// pass, and what this side sends can be decoded.
+/// Streams. Any segmentation gives the same result, memory is limited, and accepted content reaches
+/// the reader. The output can be decoded.
 pub fn streams(input: &[u8]) {
     let Some((choice, step, stream)) = controls(input) else {
         return;
@@ -79,10 +79,10 @@ pub fn streams(input: &[u8]) {
             Ok(None) => break,
             Ok(Some(Item::Header(header))) => assert!(is_stream_message(&header)),
             Ok(Some(Item::Data(_) | Item::BodyEnd(_))) => {}
-            Err(error) => assert_eq!(None, Some(error), "it sent what cannot be decoded"),
+            Err(error) => assert_eq!(None, Some(error), "the output cannot be decoded"),
         }
     }
-    assert!(decoder.at_boundary(), "it sent half a message");
+    assert!(decoder.at_boundary(), "the output ends within a message");
 }
 
 fn side(conduct: Conduct) -> Streams {
@@ -138,8 +138,9 @@ fn run(pieces: &[&[u8]], conduct: Conduct) -> Outcome {
     outcome
 }
 
-/// Feeds the stream to the side, which reads and sends only between messages, so that it does not
-/// matter how the stream is cut.
+/// Feeds the stream to the side.
+///
+/// The side reads and sends only between messages, so that the segmentation does not matter.
 fn feed(
     side: &mut Streams,
     pieces: &[&[u8]],

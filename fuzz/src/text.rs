@@ -11,8 +11,8 @@ use landline_paths::{
 };
 use landline_proto::{DEFAULT_PORT, Name};
 
-/// The rule for paths and names: an accepted path is made of components that pass the rule for one,
-/// and joining them gives the same path again.
+/// Paths and names. The components of an accepted path pass the rule for names, and joining them
+/// gives the same path.
 pub fn path(input: &[u8]) {
     let name = Name(input.to_vec());
     let again = serde_json::to_vec(&name).and_then(|json| serde_json::from_slice::<Name>(&json));
@@ -28,7 +28,7 @@ pub fn path(input: &[u8]) {
             Ok(path) => path.components().is_empty(),
             Err(_) => false,
         };
-        assert!(own, "a component that is not its own path");
+        assert!(own, "a component is not a path of one component");
     }
     let Ok(path) = parsed else { return };
     assert!(input.len() <= PATH_BYTES_MAX && !input.contains(&0));
@@ -37,7 +37,7 @@ pub fn path(input: &[u8]) {
         assert_eq!(check_component(component), Ok(()));
         assert!(
             !component.contains(&b'/') && component != b"." && component != b"..",
-            "a way up"
+            "a parent folder"
         );
     }
     let mut joined = if path.is_absolute() {
@@ -85,8 +85,9 @@ impl<'a> Signed<'a> {
     }
 }
 
-/// A line of authorized_keys, a line feed, a transcript, and an SSHSIG blob: a key survives being
-/// written down, and there is exactly one blob that verifies, byte for byte.
+/// A line of authorized_keys, a line feed, a transcript, and an SSHSIG blob.
+///
+/// A key round-trips. Exactly one blob verifies.
 pub fn key(input: &[u8]) {
     let found = Signed::parse(input);
     if let Some(key) = &found.key {
@@ -123,8 +124,7 @@ pub fn key(input: &[u8]) {
     assert!(!forged, "another blob than the one that was signed");
 }
 
-/// A line of authorized_keys with its options: an accepted one survives being written down, and
-/// holds what it forbids.
+/// A line of authorized_keys with options. An accepted line round-trips and keeps its restrictions.
 pub fn key_line(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else {
         return;
@@ -145,12 +145,12 @@ pub fn key_line(input: &[u8]) {
     if options.starts_with("from=") && line.options.admit(peer, 0).is_ok() {
         assert!(
             options.contains(['1', '0', '*', '?']),
-            "let in from where nothing was said"
+            "accepted from an address outside of from="
         );
     }
 }
 
-/// Invites: an accepted one survives being written down, and leads somewhere.
+/// Invites. An accepted invite round-trips and has an address.
 pub fn invite(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else {
         return;
@@ -171,8 +171,7 @@ pub fn invite(input: &[u8]) {
     );
 }
 
-/// The line of a secret: one that is accepted survives being written down, and says no more than
-/// that in `Debug`.
+/// The line of a secret. An accepted one round-trips, and `Debug` shows only its public part.
 pub fn secret(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else {
         return;
@@ -192,8 +191,7 @@ pub fn secret(input: &[u8]) {
     );
 }
 
-/// Addresses as people write them: an accepted server survives being written down, alone and in
-/// front of a path.
+/// Typed addresses. An accepted server round-trips, alone and before a path.
 pub fn address(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else {
         return;
@@ -208,7 +206,7 @@ pub fn address(input: &[u8]) {
             check_target(&target);
             assert!(
                 text.as_bytes().ends_with(&path),
-                "a path that was not written"
+                "the path differs from the text"
             );
             let written = format!("landline://{target}/{}", String::from_utf8_lossy(&path));
             let written = Location::parse(written.as_ref());

@@ -10,7 +10,7 @@
     clippy::disallowed_methods,
     reason = "the corpus is read from this package's own folder"
 )]
-//! Every target over its corpus, and over mutations of it from a fixed seed.
+//! Runs every target over its corpus, and over mutations of it from a fixed seed.
 
 use std::{fmt::Write, fs, panic, path::Path};
 
@@ -30,12 +30,12 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// Below `end`; 0 where that is 0.
+    /// A number below `end`, or 0 if `end` is 0.
     fn below(&mut self, end: usize) -> usize {
         ((self.next() >> 32) as usize) % end.max(1)
     }
 
-    /// Begin and end of a part of up to `longest` within `length`.
+    /// The begin and end of a part of at most `longest` within `length`.
     fn part(&mut self, length: usize, longest: usize) -> (usize, usize) {
         let from = self.below(length + 1);
         (from, from + self.below((length - from).min(longest) + 1))
@@ -58,11 +58,11 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
         })
         .collect();
     files.sort();
-    assert!(files.len() > 1, "{target}: hardly any seeds");
+    assert!(files.len() > 1, "{target}: too few seeds");
     files
 }
 
-/// Runs a target; a failure names `what` and shows the input.
+/// Runs a target. A failure prints `what` and the input.
 #[allow(
     clippy::print_stderr,
     reason = "the test harness shows it with the failure"
