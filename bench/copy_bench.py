@@ -99,7 +99,7 @@ BUSY_HOST = 0.25  # processors kept busy by others, above which there is a warni
 
 
 class Failure(Exception):
-    """Something that makes one peer or one case impossible; the run goes on without it."""
+    """One peer or case cannot be measured. The run continues without it."""
 
 
 def say(text=""):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How soon a copy that was killed goes on, and how much of it goes again.
+"""How soon a killed copy resumes, and how much of it is sent again.
 
 A file of --size is copied up and down over loopback; the client is killed with SIGKILL when 90 % has arrived, and the same
 command is run again. Measured, medians over --rounds:
@@ -43,7 +43,7 @@ def staged(folder):
 
 
 def killed_at(command, folder, length):
-    """Runs a copy and kills it once `length` bytes have arrived; what has arrived then."""
+    """Runs a copy, kills it once `length` bytes have arrived, and returns how many have arrived."""
     client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while staged(folder)[1] < length:
         if client.poll() is not None:
@@ -51,13 +51,13 @@ def killed_at(command, folder, length):
         time.sleep(0.001)
     client.send_signal(signal.SIGKILL)
     client.wait()
-    # The other side writes what is still on its way.
+    # The receiver still writes data that was in flight.
     time.sleep(1)
     return staged(folder)[1]
 
 
 def resumed(command, folder):
-    """Runs the copy again; seconds to the first new byte, where it went on, and what went again by the copy's own account."""
+    """Runs the copy again. Returns the seconds to the first new byte, the offset at which it resumed, and the bytes sent again."""
     start = time.monotonic()
     client = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     low = staged(folder)[1]

@@ -28,7 +28,7 @@ fn events<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
 }
 
 #[track_caller]
-fn verifies(stage: &Stage) {
+fn check_log(stage: &Stage) {
     let said = stage.run_at_server(&["audit", "verify", "--json"]).ok();
     let report: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(report["ok"], true, "{said}");
@@ -120,7 +120,7 @@ fn audit_show_lists_actions_of_running_server() {
     stage
         .run_at_server(&["--json", "audit", "show", "--since", "yesterday"])
         .fails(2, "usage");
-    verifies(&stage);
+    check_log(&stage);
     stage.run(&["--json", "audit", "verify"]).fails(31, "state");
 }
 
@@ -155,7 +155,7 @@ fn hostile_name_is_escaped_on_one_audit_line() {
             .all(|shown| shown == '\n' || !shown.is_control() && shown != '\u{202e}'),
         "{shown:?}"
     );
-    verifies(&stage);
+    check_log(&stage);
 }
 
 /// Proves `audit-tampering` in docs/faults.md.
@@ -166,7 +166,7 @@ fn verify_reports_changed_byte_and_cut_end() {
     stage.run(&["ping", "127.0.0.1"]).ok();
     server.terminate();
     assert_eq!(server.wait(), Some(0));
-    verifies(&stage);
+    check_log(&stage);
     let file = newest(&stage);
     let good = fs::read(&file).unwrap();
     for at in (0..good.len()).step_by(101) {
@@ -244,7 +244,7 @@ fn login_and_copy_are_refused_without_audit_log() {
     assert!(!stage.path("home/g").exists());
     fs::rename(&away, &log).unwrap();
     stage.run(&["cp", "f", &server.at("g")]).ok();
-    verifies(&stage);
+    check_log(&stage);
     let all = lines(&stage, &[]);
     let refusals = events(&all, "suppressed")
         .iter()
@@ -310,7 +310,7 @@ fn edited_rules_wait_for_audit_log() {
         (&load["users"], &load["hash"]),
         (&1.into(), &hash.to_string().into())
     );
-    verifies(&stage);
+    check_log(&stage);
 }
 
 /// Every write and every sync of the log fails once.
@@ -356,7 +356,7 @@ fn failed_audit_write_refuses_login() {
                     logins >= accepted,
                     "{call} {nth}: {accepted} accepted and {logins} written"
                 );
-                verifies(&stage);
+                check_log(&stage);
             }
             assert!(refused > 0, "{call} {error:?}: a login was refused");
         }
@@ -383,11 +383,11 @@ fn audit_log_uses_reserve_on_full_disk() {
         .find(|_| ping().status != Some(0))
         .expect("the reserve runs out");
     ping().fails(36, "audit");
-    verifies(&stage);
+    check_log(&stage);
     drop(file);
     fs::remove_file(&filler).unwrap();
     ping().ok();
-    verifies(&stage);
+    check_log(&stage);
     eprintln!("{} logins on a full disk", served + 10);
 }
 
@@ -410,7 +410,7 @@ fn admins_use_reserve_on_full_disk() {
         // Other programs cannot take what a change leaves of the reserve.
         while file.write_all(&[1; 512]).is_ok() {}
         two.stage.run(&["ping", "127.0.0.1"]).ok();
-        two.user_over_the_line(&["disable", "bob"]).ok();
+        two.remote_user(&["disable", "bob"]).ok();
         two.bob(&["--json", "ping", "127.0.0.1"])
             .fails(12, "login-refused");
         two.user(&["enable", "bob"]).ok();
@@ -418,7 +418,7 @@ fn admins_use_reserve_on_full_disk() {
     drop(file);
     fs::remove_file(&filler).unwrap();
     two.bob(&["ping", "127.0.0.1"]).ok();
-    verifies(&two.stage);
+    check_log(&two.stage);
 }
 
 #[test]
@@ -443,12 +443,16 @@ fn flood_of_refusals_is_summarized_with_count() {
         .sum();
     assert_eq!(single + counted, floods);
     assert!(single <= 10, "{single} lines");
-    verifies(&stage);
+    check_log(&stage);
 }
 
 /// Copies one small file after the other until the server ends. Returns the digest of each
 /// acknowledged copy.
-fn copies(stage: &Stage, server: &ServerProcess, round: u64) -> BTreeMap<String, String> {
+fn copy_until_killed(
+    stage: &Stage,
+    server: &ServerProcess,
+    round: u64,
+) -> BTreeMap<String, String> {
     let mut known = BTreeMap::new();
     for number in 0.. {
         let name = format!("{round}-{number}");
@@ -496,12 +500,12 @@ fn killed_server_has_logged_what_it_did() {
             let id = rustix::process::Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
             rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
         });
-        known.extend(copies(&stage, &dying, round as u64));
+        known.extend(copy_until_killed(&stage, &dying, round as u64));
         killer.join().unwrap();
         dying.wait();
-        verifies(&stage);
+        check_log(&stage);
         server = stage.serve_at(&address, &[]);
-        verifies(&stage);
+        check_log(&stage);
         let all = lines(&stage, &[]);
         let written: BTreeMap<_, _> = events(&all, "transfer")
             .iter()

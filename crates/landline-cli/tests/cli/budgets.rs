@@ -8,7 +8,7 @@ use testkit::{RawClient, ServerProcess, frame, wait_for};
 
 use crate::{
     guessing::processor_time,
-    limits::{connect, promising},
+    limits::{announce_frame, connect},
     noise, stage,
 };
 
@@ -71,7 +71,7 @@ fn connection_costs_at_most_64_kib() {
         .map(|number| idle_as(USERS[number / EACH], &server, &key))
         .collect();
     let newcomers: Vec<RawClient> = (0..NEWCOMERS)
-        .map(|number| promising(&server, number))
+        .map(|number| announce_frame(&server, number))
         .collect();
     let (during, open) = server.usage();
     // On a slow machine the first newcomers may time out before the last one connects.

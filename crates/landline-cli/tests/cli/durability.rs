@@ -97,7 +97,7 @@ impl Faulty {
     }
 
     /// Runs the same command without a fault. Returns whether it resumed.
-    fn again(&self, up: bool, fault: &Fault<'_>) -> bool {
+    fn run_again(&self, up: bool, fault: &Fault<'_>) -> bool {
         self.stage.run(&["ping", "127.0.0.1"]).ok();
         let left = staging(&self.folder(up)).len();
         assert!(left <= 1, "{fault:?}: {left} staging files");
@@ -166,7 +166,7 @@ fn unsynced_file_is_not_acknowledged() {
                 };
                 assert_eq!(outcome.status, Some(27), "{}", outcome.stderr);
                 assert_eq!(staging(&faulty.folder(up)), Vec::<PathBuf>::new());
-                assert!(!faulty.again(up, &fault));
+                assert!(!faulty.run_again(up, &fault));
                 false
             });
             assert!(syncs > Some(1), "the receiver syncs the file");
@@ -199,7 +199,7 @@ fn every_write_fails_once(error: Errno, status: i32) {
                     "{fault:?}: {}",
                     outcome.stderr
                 );
-                resumed += u32::from(faulty.again(up, &fault));
+                resumed += u32::from(faulty.run_again(up, &fault));
                 false
             });
             assert!(writes > Some(2), "{path} is written more than once");

@@ -191,7 +191,7 @@ fn owner_logs_in_during_half_open_flood() {
             }
         }
         let start = Instant::now();
-        let tries = tries_from_within(&server, &key);
+        let tries = attempts_during_flood(&server, &key);
         over.store(true, Ordering::Relaxed);
         eprintln!(
             "from an address of the flood: {} ms, {tries:?} attempts",
@@ -216,7 +216,7 @@ fn owner_logs_in_during_half_open_flood() {
 }
 
 /// The number of attempts that a login takes from an address of the flood.
-fn tries_from_within(server: &ServerProcess, key: &UserKey) -> Option<u32> {
+fn attempts_during_flood(server: &ServerProcess, key: &UserKey) -> Option<u32> {
     (1..100).find(|_| {
         let client = RawClient::connect_from(
             Ipv4Addr::new(127, 4, 0, 1),

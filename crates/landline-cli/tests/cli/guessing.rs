@@ -24,14 +24,14 @@ fn guess(server: &ServerProcess, source: Ipv4Addr, user: &str) -> Option<String>
     if client.greet().is_err() {
         return Some("shut-out".into());
     }
-    match log_in_without_waiting(&mut client, user) {
+    match send_first_message(&mut client, user) {
         Ok(code) => code,
         Err(_) => Some("shut-out".into()),
     }
 }
 
 /// Sends the first message only. A guesser can compute Argon2 offline.
-fn log_in_without_waiting(client: &mut RawClient, user: &str) -> std::io::Result<Option<String>> {
+fn send_first_message(client: &mut RawClient, user: &str) -> std::io::Result<Option<String>> {
     let (begin, _) = client.begin_password(user, "a guess of mine");
     client.send_json(&begin)?;
     let Some(header) = client.header()? else {
@@ -137,7 +137,7 @@ fn abandoned_guess_counts_against_source() {
                 let client = RawClient::connect_from(source, &server.address, &server.fingerprint);
                 let Ok(mut client) = client else { return true };
                 client.greet().unwrap();
-                assert_eq!(log_in_without_waiting(&mut client, name).unwrap(), None);
+                assert_eq!(send_first_message(&mut client, name).unwrap(), None);
                 let _ = client.send(leave);
                 drop(client);
                 server.event("refused");

@@ -24,7 +24,7 @@ fn kills() -> u64 {
 }
 
 /// Checks while `work` runs that the name has the whole `old` or the whole `new` content.
-fn watching<T>(
+fn check_name_during<T>(
     stage: &Stage,
     name: &str,
     old: Option<&[u8]>,
@@ -88,7 +88,7 @@ fn kill_at_any_moment_shows_no_half_file() {
             false => ["cp".to_owned(), server.at("new"), "final".to_owned()],
         };
         let delay = Duration::from_millis(u64::from(delays[round as usize]) * 2);
-        watching(&stage, name, old, &content, || {
+        check_name_during(&stage, name, old, &content, || {
             let child = stage
                 .command(&arguments)
                 .args(["--retry", "0"])
@@ -184,7 +184,7 @@ fn repeatedly_killed_copy_completes() {
             (remote("large"), "copy".to_owned())
         };
         let arguments = ["cp", "--json", "--retry", "0", &from, &to].map(str::to_owned);
-        let arrived = || staged(&folder);
+        let arrived = || arrived_bytes(&folder);
         for (round, choice) in choices.chunks_exact(4).enumerate() {
             let mut command = stage.command(&arguments);
             let mut child = command
@@ -226,7 +226,7 @@ fn repeatedly_killed_copy_completes() {
 }
 
 /// How many bytes of a copy have arrived in a folder.
-fn staged(folder: &Path) -> u64 {
+fn arrived_bytes(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).unwrap().map_while(Result::ok);
     let part = entries.filter(|entry| {
         entry

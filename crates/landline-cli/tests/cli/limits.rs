@@ -239,7 +239,7 @@ fn limits_after_login_are_enforced() {
 }
 
 /// A newcomer that announces the longest frame that is allowed before the login.
-pub(crate) fn promising(server: &ServerProcess, number: usize) -> RawClient {
+pub(crate) fn announce_frame(server: &ServerProcess, number: usize) -> RawClient {
     // Each source may have only a few half-open connections, so every client has its own.
     let source = Ipv4Addr::new(127, 1, 0, 1 + u8::try_from(number / 16).unwrap());
     let mut client = RawClient::connect_from(source, &server.address, &server.fingerprint).unwrap();
@@ -259,7 +259,7 @@ fn announced_length_costs_no_memory() {
     server.event("refused");
     let (before, descriptors) = server.usage();
     let clients: Vec<RawClient> = (0..CONNECTIONS)
-        .map(|number| promising(&server, number as usize))
+        .map(|number| announce_frame(&server, number as usize))
         .collect();
     let (during, _) = server.usage();
     let each = during.saturating_sub(before) / CONNECTIONS;
@@ -340,7 +340,7 @@ fn small_tls_records_and_early_alerts_are_harmless() {
         tcp.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         tcp.write_all(bytes).unwrap();
         assert_eq!(server.event("refused")["code"], "tls");
-        while !ended(&mut tcp) {}
+        while !is_closed(&mut tcp) {}
     }
     stage.run(&["ping", "127.0.0.1"]).ok();
 }
@@ -404,7 +404,7 @@ fn slow_login_is_closed_at_deadline() {
             let closed = hello
                 .iter()
                 .take(100)
-                .any(|byte| tcp.write_all(&[*byte]).is_err() || ended(&mut tcp));
+                .any(|byte| tcp.write_all(&[*byte]).is_err() || is_closed(&mut tcp));
             assert!(closed, "a trickling ClientHello");
         });
         // Clients that complete TLS, and then send nothing or a login byte by byte.
@@ -437,7 +437,7 @@ fn slow_login_is_closed_at_deadline() {
 }
 
 /// Whether the peer closes the connection within the read timeout.
-fn ended(tcp: &mut TcpStream) -> bool {
+fn is_closed(tcp: &mut TcpStream) -> bool {
     match tcp.read(&mut [0; 100]) {
         Ok(length) => length == 0,
         Err(error) => !matches!(

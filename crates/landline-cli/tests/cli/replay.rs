@@ -13,7 +13,7 @@ use testkit::{NONCE, RawClient, ServerProcess};
 use crate::{login::client_key, passwords, shared_secret, stage};
 
 /// The number of logins of each kind.
-fn tries() -> usize {
+fn attempts() -> usize {
     if std::env::var_os("LANDLINE_SOAK").is_some() {
         2500
     } else {
@@ -77,7 +77,7 @@ fn recorded_login_is_refused() {
         assert_eq!(answer(client, &login), "welcome", "{login}");
         recorded.push(login);
     }
-    for round in 0..tries() {
+    for round in 0..attempts() {
         for login in &recorded {
             assert_eq!(
                 answer(greeted(&server), login),
@@ -109,7 +109,7 @@ fn recorded_password_login_is_refused() {
     let mut first = greeted(&server);
     let (begin, login) = begun(&mut first);
     // This machine is never shut out, so bob has 50 guesses at once.
-    for round in 0..tries().min(45) {
+    for round in 0..attempts().min(45) {
         let mut client = greeted(&server);
         client.send_json(&begin).unwrap();
         assert_eq!(client.header().unwrap().unwrap().kind(), "evaluation");
@@ -155,7 +155,7 @@ fn relayed_login_is_refused() {
         secret
     });
     let key = client_key(&here);
-    for round in 0..tries() {
+    for round in 0..attempts() {
         let mut victim = greeted(&near);
         let attacker = greeted(&far);
         victim.greeting = attacker.greeting.clone();

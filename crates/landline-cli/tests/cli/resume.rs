@@ -42,14 +42,14 @@ pub(crate) fn staging(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// A stage with a server and a relay in front of it. The client knows both addresses.
-pub(crate) struct Line {
+pub(crate) struct RelayedServer {
     pub(crate) stage: Stage,
     pub(crate) server: ServerProcess,
     pub(crate) relay: Relay,
     content: Vec<u8>,
 }
 
-impl Line {
+impl RelayedServer {
     pub(crate) fn new(seed: u64) -> Self {
         let stage = stage();
         let server = stage.serve(&[]);
@@ -74,15 +74,15 @@ impl Line {
     }
 
     /// The location of `path` at the server, through the relay.
-    fn through(&self, path: &str) -> String {
+    fn via_relay(&self, path: &str) -> String {
         format!("landline://{}/{path}", self.relay.address)
     }
 
     pub(crate) fn arguments(&self, up: bool) -> [String; 2] {
         if up {
-            ["source".into(), self.through("copy")]
+            ["source".into(), self.via_relay("copy")]
         } else {
-            [self.through("source"), "copy".into()]
+            [self.via_relay("source"), "copy".into()]
         }
     }
 
@@ -91,7 +91,7 @@ impl Line {
     }
 
     /// Copies without retry through a relay that cuts the connection after `bytes`.
-    pub(crate) fn broken(&self, up: bool, bytes: u64) {
+    pub(crate) fn break_copy(&self, up: bool, bytes: u64) {
         self.relay.cut_after(bytes);
         let [from, to] = self.arguments(up);
         self.stage
@@ -104,7 +104,7 @@ impl Line {
     }
 
     /// Copies to the end and returns the events.
-    fn finished(&self, up: bool, more: &[&str]) -> Vec<Value> {
+    fn finish_copy(&self, up: bool, more: &[&str]) -> Vec<Value> {
         let [from, to] = self.arguments(up);
         let mut arguments = vec!["cp", "--json", &from, &to];
         arguments.extend(more);
@@ -120,7 +120,7 @@ impl Line {
     }
 
     /// Copies directly to the server, and kills the client after more than two blocks.
-    fn killed(&self, to: &str) {
+    fn kill_copy(&self, to: &str) {
         let mut client = self.stage.command(&["cp", "source", to]).spawn().unwrap();
         wait_for("more than two blocks", || {
             let is_far = |part: &PathBuf| {
@@ -147,11 +147,11 @@ impl Line {
 #[test]
 fn same_command_resumes_copy() {
     for up in [true, false] {
-        let line = Line::new(1);
-        line.broken(up, 3 * BLOCK as u64 + 100_000);
-        let part = staging(&line.folder(up));
+        let relayed = RelayedServer::new(1);
+        relayed.break_copy(up, 3 * BLOCK as u64 + 100_000);
+        let part = staging(&relayed.folder(up));
         assert_eq!(part.len(), 1, "the staging file is kept");
-        let events = line.finished(up, &[]);
+        let events = relayed.finish_copy(up, &[]);
         let offset = event(&events, "resumed-at").expect("it was resumed")["offset"]
             .as_u64()
             .unwrap();
@@ -161,16 +161,16 @@ fn same_command_resumes_copy() {
         );
         assert!(event(&events, "block-resent").is_none());
         // After the copy has completed, nothing is left to resume.
-        assert!(event(&line.finished(up, &[]), "resumed-at").is_none());
+        assert!(event(&relayed.finish_copy(up, &[]), "resumed-at").is_none());
     }
 }
 
 #[test]
 fn lost_connection_is_resumed_automatically() {
     for up in [true, false] {
-        let line = Line::new(2);
-        line.relay.cut_after(2 * BLOCK as u64 + 50_000);
-        let events = line.finished(up, &[]);
+        let relayed = RelayedServer::new(2);
+        relayed.relay.cut_after(2 * BLOCK as u64 + 50_000);
+        let events = relayed.finish_copy(up, &[]);
         assert!(event(&events, "reconnecting").is_some());
         assert!(event(&events, "resumed-at").is_some());
         assert_eq!(event(&events, "done").unwrap()["length"], LENGTH);
@@ -181,52 +181,52 @@ fn lost_connection_is_resumed_automatically() {
 /// transfer.
 #[test]
 fn half_open_connection_does_not_block_resume() {
-    let line = Line::new(15);
-    line.relay.half_open_after(3 * BLOCK as u64 + 50_000);
-    let events = line.finished(true, &[]);
+    let relayed = RelayedServer::new(15);
+    relayed.relay.half_open_after(3 * BLOCK as u64 + 50_000);
+    let events = relayed.finish_copy(true, &[]);
     assert!(event(&events, "reconnecting").is_some());
     assert!(event(&events, "resumed-at").is_some(), "{events:?}");
-    assert_eq!(line.server.event("failed")["code"], "superseded");
+    assert_eq!(relayed.server.event("failed")["code"], "superseded");
 }
 
 /// With a rate limit the server still receives data of the killed client. The next attempt waits
 /// for that and resumes.
 #[test]
 fn resume_waits_for_data_in_flight() {
-    let line = Line::new(16);
-    line.stage.write_rights(
+    let relayed = RelayedServer::new(16);
+    relayed.stage.write_rights(
         "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nrate = \"8 MiB/s\"\n",
     );
-    line.server.rights_loaded(&line.stage);
-    let to = line.server.at("copy");
-    line.killed(&to);
-    let outcome = line.stage.run(&["cp", "--json", "source", &to]);
+    relayed.server.rights_loaded(&relayed.stage);
+    let to = relayed.server.at("copy");
+    relayed.kill_copy(&to);
+    let outcome = relayed.stage.run(&["cp", "--json", "source", &to]);
     assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
     let events = events(&outcome);
     let offset = event(&events, "resumed-at").expect("it was resumed")["offset"]
         .as_u64()
         .unwrap();
     assert!(offset >= 2 * BLOCK as u64, "{offset}");
-    assert!(line.stage.read("home/copy") == line.content);
-    assert_eq!(staging(&line.folder(true)), Vec::<PathBuf>::new());
+    assert!(relayed.stage.read("home/copy") == relayed.content);
+    assert_eq!(staging(&relayed.folder(true)), Vec::<PathBuf>::new());
 }
 
 /// With a quota for one copy and one session, the next attempt waits until the earlier one has
 /// ended.
 #[test]
 fn quota_for_one_attempt_allows_resume() {
-    let line = Line::new(17);
+    let relayed = RelayedServer::new(17);
     let quota = format!(
         "rate = \"8 MiB/s\"\nbytes = {}\nsessions = 1\n",
         LENGTH + BLOCK
     );
-    line.stage.write_rights(&format!(
+    relayed.stage.write_rights(&format!(
         "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\n{quota}"
     ));
-    line.server.rights_loaded(&line.stage);
-    let to = line.server.at("copy");
-    line.killed(&to);
-    let outcome = line.stage.run(&["cp", "--json", "source", &to]);
+    relayed.server.rights_loaded(&relayed.stage);
+    let to = relayed.server.at("copy");
+    relayed.kill_copy(&to);
+    let outcome = relayed.stage.run(&["cp", "--json", "source", &to]);
     assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
     assert!(
         event(&events(&outcome), "resumed-at").is_some(),
@@ -234,11 +234,12 @@ fn quota_for_one_attempt_allows_resume() {
         outcome.stderr
     );
     // No block counts twice.
-    let [from, again] = ["source".to_owned(), line.server.at("copy")];
-    assert_eq!(line.stage.run(&["cp", &from, &again]).status, Some(0));
+    let [from, again] = ["source".to_owned(), relayed.server.at("copy")];
+    assert_eq!(relayed.stage.run(&["cp", &from, &again]).status, Some(0));
     assert_eq!(
-        line.stage
-            .run(&["cp", &from, &line.server.at("other")])
+        relayed
+            .stage
+            .run(&["cp", &from, &relayed.server.at("other")])
             .status,
         Some(24)
     );
@@ -264,9 +265,9 @@ fn connect_failure_is_an_error_event() {
 #[test]
 fn restart_option_discards_earlier_attempt() {
     for up in [true, false] {
-        let line = Line::new(3);
-        line.broken(up, 3 * BLOCK as u64);
-        let events = line.finished(up, &["--restart"]);
+        let relayed = RelayedServer::new(3);
+        relayed.break_copy(up, 3 * BLOCK as u64);
+        let events = relayed.finish_copy(up, &["--restart"]);
         assert!(event(&events, "resumed-at").is_none());
     }
 }
@@ -276,14 +277,14 @@ fn restart_option_discards_earlier_attempt() {
 #[test]
 fn damaged_block_is_sent_again() {
     for up in [true, false] {
-        let line = Line::new(4);
-        line.broken(up, 4 * BLOCK as u64 + 100_000);
+        let relayed = RelayedServer::new(4);
+        relayed.break_copy(up, 4 * BLOCK as u64 + 100_000);
         let part = fs::File::options()
             .write(true)
-            .open(&staging(&line.folder(up))[0])
+            .open(&staging(&relayed.folder(up))[0])
             .unwrap();
         part.write_all_at(b"damage", BLOCK as u64 + 77).unwrap();
-        let events = line.finished(up, &[]);
+        let events = relayed.finish_copy(up, &[]);
         assert_eq!(
             event(&events, "block-resent").expect("a block went again")["bytes"],
             BLOCK
@@ -300,21 +301,21 @@ fn damaged_manifest_is_harmless() {
             (0u64, &b"rubbish"[..]),
             (300, b"\xff\xff\xff\xff\xff\xff\xff\xff"),
         ] {
-            let line = Line::new(5);
-            line.broken(up, 3 * BLOCK as u64);
-            let folder = line.stage.path(if up {
+            let relayed = RelayedServer::new(5);
+            relayed.break_copy(up, 3 * BLOCK as u64);
+            let folder = relayed.stage.path(if up {
                 "server/server/partials"
             } else {
                 "client/client/partials"
             });
             let manifest = fs::File::options()
                 .write(true)
-                .open(folder.join(&line.manifests(up)[0]))
+                .open(folder.join(&relayed.manifests(up)[0]))
                 .unwrap();
             manifest.write_all_at(what, at).unwrap();
-            let [from, to] = line.arguments(up);
-            line.stage.run(&["cp", &from, &to]).ok();
-            assert!(fs::read(line.folder(up).join("copy")).unwrap() == line.content);
+            let [from, to] = relayed.arguments(up);
+            relayed.stage.run(&["cp", &from, &to]).ok();
+            assert!(fs::read(relayed.folder(up).join("copy")).unwrap() == relayed.content);
         }
     }
 }
@@ -325,10 +326,10 @@ fn damaged_manifest_is_harmless() {
 fn replaced_staging_file_is_not_used() {
     for up in [true, false] {
         for tamper in ["cut", "removed", "link", "hard link", "fifo"] {
-            let line = Line::new(6);
-            line.broken(up, 3 * BLOCK as u64);
-            let part = staging(&line.folder(up)).remove(0);
-            let precious = line.stage.write("precious", &noise(3 * BLOCK, 99));
+            let relayed = RelayedServer::new(6);
+            relayed.break_copy(up, 3 * BLOCK as u64);
+            let part = staging(&relayed.folder(up)).remove(0);
+            let precious = relayed.stage.write("precious", &noise(3 * BLOCK, 99));
             match tamper {
                 "cut" => fs::File::options()
                     .write(true)
@@ -356,12 +357,12 @@ fn replaced_staging_file_is_not_used() {
                     );
                 }
             }
-            let [from, to] = line.arguments(up);
-            let outcome = line.stage.run(&["cp", "--json", &from, &to]);
+            let [from, to] = relayed.arguments(up);
+            let outcome = relayed.stage.run(&["cp", "--json", &from, &to]);
             assert_eq!(outcome.status, Some(0), "{tamper}: {}", outcome.stderr);
             assert!(event(&events(&outcome), "resumed-at").is_none(), "{tamper}");
             assert!(
-                fs::read(line.folder(up).join("copy")).unwrap() == line.content,
+                fs::read(relayed.folder(up).join("copy")).unwrap() == relayed.content,
                 "{tamper}"
             );
             assert!(
@@ -377,14 +378,14 @@ fn replaced_staging_file_is_not_used() {
 #[test]
 fn changed_source_starts_over() {
     for up in [true, false] {
-        let mut line = Line::new(7);
-        line.broken(up, 3 * BLOCK as u64);
-        let source = line
+        let mut relayed = RelayedServer::new(7);
+        relayed.break_copy(up, 3 * BLOCK as u64);
+        let source = relayed
             .stage
             .path(if up { "user/source" } else { "home/source" });
         let modified = fs::metadata(&source).unwrap().modified().unwrap();
-        line.content = noise(LENGTH, 8);
-        fs::write(&source, &line.content).unwrap();
+        relayed.content = noise(LENGTH, 8);
+        fs::write(&source, &relayed.content).unwrap();
         // Size and time are unchanged, as after a tool that restores times.
         fs::File::options()
             .write(true)
@@ -392,7 +393,7 @@ fn changed_source_starts_over() {
             .unwrap()
             .set_modified(modified)
             .unwrap();
-        let events = line.finished(up, &[]);
+        let events = relayed.finish_copy(up, &[]);
         assert!(event(&events, "resumed-at").is_none());
     }
 }
@@ -402,26 +403,27 @@ fn changed_source_starts_over() {
 /// Proves `mixed-copies` in docs/faults.md.
 #[test]
 fn another_user_cannot_resume_copy() {
-    let line = Line::new(9);
-    line.broken(true, 3 * BLOCK as u64);
-    let alice = crate::login::client_key(&line.stage);
-    let keys = PrivateFolder::open_or_create(&line.stage.path("keys")).unwrap();
+    let relayed = RelayedServer::new(9);
+    relayed.break_copy(true, 3 * BLOCK as u64);
+    let alice = crate::login::client_key(&relayed.stage);
+    let keys = PrivateFolder::open_or_create(&relayed.stage.path("keys")).unwrap();
     let (bob, _) = UserKey::load_or_create(&keys, "bob").unwrap();
-    let public = line
+    let public = relayed
         .stage
         .write("bob.pub", bob.public().line().as_bytes())
         .display()
         .to_string();
-    line.stage
+    relayed
+        .stage
         .run_at_server(&["user", "add", "bob", "--files", "rw:~", "--key", &public])
         .ok();
-    let manifest = format!("server/server/partials/{}", line.manifests(true)[0]);
-    let manifest = line.stage.read(&manifest);
+    let manifest = format!("server/server/partials/{}", relayed.manifests(true)[0]);
+    let manifest = relayed.stage.read(&manifest);
     let begun: Value =
         serde_json::from_slice(manifest.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
     let offset = |user: &str, key: &UserKey, source: &Value| {
         let mut client =
-            RawClient::connect(&line.server.address, &line.server.fingerprint).unwrap();
+            RawClient::connect(&relayed.server.address, &relayed.server.fingerprint).unwrap();
         assert_eq!(client.login(user, key, None).unwrap(), "welcome");
         client
             .send_json(&json!({"type": "open", "service": "files"}))
@@ -433,7 +435,7 @@ fn another_user_cannot_resume_copy() {
             .unwrap();
         let ready: Value = client.header().unwrap().unwrap().read().unwrap();
         drop(client);
-        line.server.event("logout");
+        relayed.server.event("logout");
         ready["offset"].as_u64().unwrap()
     };
     assert_eq!(offset("bob", &bob, &begun["source"]), 0, "another user");
@@ -446,45 +448,46 @@ fn another_user_cannot_resume_copy() {
 /// Proves `mixed-copies` in docs/faults.md.
 #[test]
 fn copies_to_one_name_do_not_mix() {
-    let line = Line::new(10);
+    let relayed = RelayedServer::new(10);
     let other = noise(LENGTH, 11);
-    fs::write(line.stage.path("user/other"), &other).unwrap();
+    fs::write(relayed.stage.path("user/other"), &other).unwrap();
     std::thread::scope(|scope| {
         for source in ["source", "other", "source", "other"] {
-            let line = &line;
+            let relayed = &relayed;
             scope.spawn(move || {
-                line.stage
-                    .run(&["cp", source, &line.server.at("copy")])
+                relayed
+                    .stage
+                    .run(&["cp", source, &relayed.server.at("copy")])
                     .ok()
             });
         }
     });
-    let copy = line.stage.read("home/copy");
-    assert!(copy == line.content || copy == other);
+    let copy = relayed.stage.read("home/copy");
+    assert!(copy == relayed.content || copy == other);
     wait_for("no staging files", || {
-        staging(&line.stage.home()).is_empty() && line.manifests(true).is_empty()
+        staging(&relayed.stage.home()).is_empty() && relayed.manifests(true).is_empty()
     });
 }
 
 /// A killed server resumes the copy after its next start.
 #[test]
 fn copy_resumes_after_server_is_killed() {
-    let mut line = Line::new(12);
-    line.relay.limit(30 << 20);
-    let [from, to] = line.arguments(true);
-    let child = line
+    let mut relayed = RelayedServer::new(12);
+    relayed.relay.limit(30 << 20);
+    let [from, to] = relayed.arguments(true);
+    let child = relayed
         .stage
         .command(&["cp", "--json", &from, &to])
         .spawn()
         .unwrap();
     wait_for("three blocks", || {
-        staging(&line.stage.home()).first().is_some_and(|part| {
+        staging(&relayed.stage.home()).first().is_some_and(|part| {
             fs::metadata(part).is_ok_and(|metadata| metadata.len() > 3 * BLOCK as u64 + 100_000)
         })
     });
-    let address = line.server.address.clone();
-    line.server.kill();
-    line.server = line.stage.serve_at(&address, &[]);
+    let address = relayed.server.address.clone();
+    relayed.server.kill();
+    relayed.server = relayed.stage.serve_at(&address, &[]);
     let output = child.wait_with_output().unwrap();
     assert!(
         output.status.success(),
@@ -492,7 +495,7 @@ fn copy_resumes_after_server_is_killed() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(String::from_utf8_lossy(&output.stdout).contains("resumed-at"));
-    assert!(line.stage.read("home/copy") == line.content);
+    assert!(relayed.stage.read("home/copy") == relayed.content);
 }
 
 /// The next server removes the staging file of a killed copy that cannot be resumed.
@@ -525,23 +528,23 @@ fn unresumable_staging_file_is_swept() {
 #[test]
 fn flipped_bit_ends_only_the_connection() {
     for up in [true, false] {
-        let line = Line::new(13);
-        line.relay.flip_bit_after(2 * BLOCK as u64 + 4321);
-        let events = line.finished(up, &[]);
+        let relayed = RelayedServer::new(13);
+        relayed.relay.flip_bit_after(2 * BLOCK as u64 + 4321);
+        let events = relayed.finish_copy(up, &[]);
         assert!(event(&events, "reconnecting").is_some());
     }
 }
 
 #[test]
 fn ctrl_c_leaves_resumable_copy() {
-    let line = Line::new(14);
-    line.relay.limit(20 << 20);
+    let relayed = RelayedServer::new(14);
+    relayed.relay.limit(20 << 20);
     for up in [true, false] {
-        let [from, to] = line.arguments(up);
+        let [from, to] = relayed.arguments(up);
         let command = ["--json", "cp", &from, &to];
-        let child = line.stage.command(&command).spawn().unwrap();
+        let child = relayed.stage.command(&command).spawn().unwrap();
         wait_for("two blocks", || {
-            staging(&line.folder(up)).first().is_some_and(|part| {
+            staging(&relayed.folder(up)).first().is_some_and(|part| {
                 fs::metadata(part).is_ok_and(|metadata| metadata.len() > 2 * BLOCK as u64 + 100_000)
             })
         });
@@ -549,9 +552,9 @@ fn ctrl_c_leaves_resumable_copy() {
         rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
         Outcome::of(child).fails(130, "interrupted");
         if up {
-            line.server.event("disconnected");
+            relayed.server.event("disconnected");
         }
-        let events = line.finished(up, &[]);
+        let events = relayed.finish_copy(up, &[]);
         assert!(event(&events, "resumed-at").is_some());
     }
 }

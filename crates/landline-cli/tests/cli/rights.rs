@@ -27,7 +27,7 @@ chat = true
 "#;
 
 /// Writes these rules and waits until the server has applied them.
-fn put_into_force(stage: &Stage, server: &ServerProcess, rules: &str) {
+fn apply_rules(stage: &Stage, server: &ServerProcess, rules: &str) {
     stage.write_rights(rules);
     server.rights_loaded(stage);
 }
@@ -157,7 +157,7 @@ fn paths_are_relative_to_user_home() {
     fs::create_dir_all(shared.join("deep")).unwrap();
     stage.write("user/f", b"f");
     stage.write("home/secret", b"secret");
-    put_into_force(
+    apply_rules(
         &stage,
         &server,
         &format!(
@@ -189,7 +189,7 @@ fn paths_are_relative_to_user_home() {
     assert_eq!(check(&stage, &["alice", "read", &secret]).0, Some(23));
 
     // A granted folder below the server's home is created at the first write.
-    put_into_force(
+    apply_rules(
         &stage,
         &server,
         "[users.alice]\nhome = \"~/own\"\nfiles = [\"rw:~\"]\n",
@@ -197,7 +197,7 @@ fn paths_are_relative_to_user_home() {
     stage.run(&["cp", "f", &server.at("a")]).ok();
     assert_eq!(stage.read("home/own/a"), b"f");
     // Without a home, paths are relative to the first folder.
-    put_into_force(
+    apply_rules(
         &stage,
         &server,
         &format!(
@@ -279,7 +279,7 @@ fn edited_rights_apply_to_live_session() {
         client.error_code().unwrap()
     };
     assert_eq!(answer("archive/old").as_deref(), Some("exists"));
-    put_into_force(&stage, &server, RULES);
+    apply_rules(&stage, &server, RULES);
     assert_eq!(answer("archive/old").as_deref(), Some("denied"));
 
     // If the file is broken, the earlier rules stay, and the event names the line.
@@ -300,7 +300,7 @@ fn edited_rights_apply_to_live_session() {
     server.rights_loaded(&stage);
     assert_eq!(answer("archive/old").as_deref(), Some("exists"));
 
-    put_into_force(&stage, &server, "[users.bob]\nfiles = [\"rw:~\"]\n");
+    apply_rules(&stage, &server, "[users.bob]\nfiles = [\"rw:~\"]\n");
     assert_eq!(server.event("logout")["user"], "alice");
     assert_eq!(
         client.error_code().unwrap().as_deref(),
@@ -342,10 +342,10 @@ fn withdrawn_right_ends_running_work() {
     let server = stage.joined();
     let child = slow_put(&stage, &server, "x");
     // A change that keeps the right ends no work.
-    put_into_force(&stage, &server, "[users.alice]\nfiles = [\"rw:~\"]\n");
+    apply_rules(&stage, &server, "[users.alice]\nfiles = [\"rw:~\"]\n");
     assert!(stage.path("home").read_dir().unwrap().count() == 1);
     let start = Instant::now();
-    put_into_force(&stage, &server, "[users.alice]\nfiles = [\"r:~\"]\n");
+    apply_rules(&stage, &server, "[users.alice]\nfiles = [\"r:~\"]\n");
     let failed = server.event("failed");
     assert_eq!(failed["code"], "ended");
     assert!(start.elapsed() <= Duration::from_secs(2));
@@ -367,7 +367,7 @@ fn withdrawn_right_ends_running_work() {
         .unwrap();
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 1000]).unwrap();
-    put_into_force(&stage, &server, "[users.alice]\nfiles = [\"r:/srv\"]\n");
+    apply_rules(&stage, &server, "[users.alice]\nfiles = [\"r:/srv\"]\n");
     assert_eq!(server.event("failed")["code"], "ended");
     server.event("logout");
     drop(stdout);
@@ -378,7 +378,7 @@ fn withdrawn_right_ends_running_work() {
 fn session_quota_is_enforced_at_login() {
     let stage = stage();
     let server = stage.joined();
-    put_into_force(
+    apply_rules(
         &stage,
         &server,
         "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nsessions = 1\n",
@@ -434,7 +434,7 @@ fn every_message_is_denied_without_its_right() {
         .chain(["exec", "chat"])
         .collect();
     for (role, rules) in ROLES {
-        put_into_force(&stage, &server, rules);
+        apply_rules(&stage, &server, rules);
         let has = |right: Right| {
             matches!(right, Right::Nothing | Right::Account) || role.contains(&right)
         };
@@ -488,7 +488,7 @@ const HALF_A_MEBIBYTE: usize = 512 << 10;
 fn byte_quota_returns_replaced_bytes() {
     let stage = stage();
     let server = stage.joined();
-    put_into_force(
+    apply_rules(
         &stage,
         &server,
         "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nbytes = \"1 MiB\"\n",
@@ -538,7 +538,7 @@ fn byte_quota_returns_replaced_bytes() {
     stage
         .run(&["--json", "cp", "half", &server.at("e")])
         .fails(24, "no-space");
-    put_into_force(
+    apply_rules(
         &stage,
         &server,
         "[users.alice]\nfiles = [\"rw:~\"]\n[users.alice.quota]\nbytes = \"2 MiB\"\n",
@@ -550,7 +550,7 @@ fn byte_quota_returns_replaced_bytes() {
 fn file_quota_counts_files() {
     let stage = stage();
     let server = stage.joined();
-    put_into_force(
+    apply_rules(
         &stage,
         &server,
         "[users.alice]\nfiles = [\"rw:~\"]\nquota = { files = 2 }\n",

@@ -236,7 +236,7 @@ fn grants(house: &House, user: &str) -> Vec<Value> {
 }
 
 /// Checks that the session is denied all of these requests.
-fn gives_nothing(house: &House, client: &mut RawClient, user: &str, what: &str) {
+fn check_grants_nothing(house: &House, client: &mut RawClient, user: &str, what: &str) {
     for request in grants(house, user) {
         let code = ask(client, &request);
         assert_eq!(
@@ -253,7 +253,7 @@ fn session_by_secret_grants_nothing() {
     let house = House::new();
     for user in ["adam", "alice"] {
         let mut client = house.admin_by_secret(user);
-        gives_nothing(&house, &mut client, user, user);
+        check_grants_nothing(&house, &mut client, user, user);
         // Requests that only withdraw access are allowed.
         let disable = json!({"type": "disable-user", "user": "carol"});
         assert_eq!(ask(&mut client, &disable), None, "{user}");
@@ -280,7 +280,7 @@ fn session_by_limited_key_grants_nothing() {
         "no-pty",
     ] {
         set_options(options);
-        gives_nothing(&house, &mut house.admin("adam"), "adam", options);
+        check_grants_nothing(&house, &mut house.admin("adam"), "adam", options);
     }
     // A key with a forced command can open no service.
     set_options("command=\"backup\"");

@@ -14,7 +14,7 @@ fn set_options(stage: &Stage, options: &str) {
 }
 
 /// Whether alice's client may ping, store a file, fetch a file, and list sessions.
-fn may(stage: &Stage, server: &ServerProcess) -> [bool; 4] {
+fn allowed_services(stage: &Stage, server: &ServerProcess) -> [bool; 4] {
     stage.write("user/file", b"file");
     stage.write("home/kept", b"kept");
     let from = server.at("kept");
@@ -61,7 +61,7 @@ fn key_uses_only_named_services() {
         ("landline-services=\"of-a-later-release\"", [false; 4]),
     ] {
         set_options(&stage, options);
-        assert_eq!(may(&stage, &server), expected, "{options}");
+        assert_eq!(allowed_services(&stage, &server), expected, "{options}");
     }
 }
 
@@ -130,7 +130,7 @@ fn secret_uses_only_its_services() {
         let add: Vec<&str> = add.into_iter().chain(named.into_iter().flatten()).collect();
         stage.run_at_server(&add).ok();
         stage.run(&["join", "--secret-file", "ci.secret"]).ok();
-        assert_eq!(may(&stage, &server), expected, "{services:?}");
+        assert_eq!(allowed_services(&stage, &server), expected, "{services:?}");
         let listed = stage.run_at_server(&["secret", "list"]).ok();
         if let Some(services) = services {
             assert!(listed.contains(services), "{listed}");

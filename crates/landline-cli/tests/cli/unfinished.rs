@@ -9,7 +9,7 @@ use std::{
 
 use testkit::wait_for;
 
-use crate::resume::{BLOCK, LENGTH, Line, staging};
+use crate::resume::{BLOCK, LENGTH, RelayedServer, staging};
 
 /// How a source changes while it is sent, given its original time.
 fn change(source: &Path, how: &str) {
@@ -29,21 +29,21 @@ fn change(source: &Path, how: &str) {
 fn source_changed_while_sent_is_not_kept() {
     for up in [true, false] {
         for how in ["grown", "truncated", "rewritten"] {
-            let line = Line::new(18);
-            line.relay.limit(40 << 20);
-            let [from, to] = line.arguments(up);
+            let relayed = RelayedServer::new(18);
+            relayed.relay.limit(40 << 20);
+            let [from, to] = relayed.arguments(up);
             let arguments = ["cp", "--retry", "0", &from, &to];
-            let child = line.stage.command(&arguments).spawn().unwrap();
+            let child = relayed.stage.command(&arguments).spawn().unwrap();
             wait_for("a block", || {
-                staging(&line.folder(up))
+                staging(&relayed.folder(up))
                     .first()
                     .is_some_and(|part| part.metadata().is_ok_and(|it| it.len() > BLOCK as u64))
             });
             let source = if up { "user/source" } else { "home/source" };
-            change(&line.stage.path(source), how);
+            change(&relayed.stage.path(source), how);
             let output = child.wait_with_output().unwrap();
             assert_eq!(output.status.code(), Some(26), "{how}: {output:?}");
-            assert!(!line.folder(up).join("copy").exists(), "{how}");
+            assert!(!relayed.folder(up).join("copy").exists(), "{how}");
         }
     }
 }
@@ -54,40 +54,41 @@ fn source_changed_while_sent_is_not_kept() {
 fn unfinished_copy_expires_after_a_week() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     for up in [true, false] {
-        let mut line = Line::new(19);
-        line.broken(up, 3 * BLOCK as u64);
-        let folder = line.stage.path(if up {
+        let mut relayed = RelayedServer::new(19);
+        relayed.break_copy(up, 3 * BLOCK as u64);
+        let folder = relayed.stage.path(if up {
             "server/server/partials"
         } else {
             "client/client/partials"
         });
         let manifest = fs::File::options()
             .write(true)
-            .open(folder.join(&line.manifests(up)[0]))
+            .open(folder.join(&relayed.manifests(up)[0]))
             .unwrap();
         for (days, is_kept) in [(6, true), (8, false)] {
             manifest
                 .set_modified(SystemTime::now() - days * DAY)
                 .unwrap();
             // A sweep removes an unreadable manifest at once, which shows that the sweep is over.
-            let sign = line.stage.write("sign", b"rubbish");
+            let sign = relayed.stage.write("sign", b"rubbish");
             fs::rename(sign, folder.join("sign")).unwrap();
             if up {
-                let address = line.server.address.clone();
-                line.server.kill();
-                line.server = line.stage.serve_at(&address, &[]);
+                let address = relayed.server.address.clone();
+                relayed.server.kill();
+                relayed.server = relayed.stage.serve_at(&address, &[]);
             } else {
                 // Any copy to this client starts a sweep.
-                line.stage
-                    .run(&["--json", "cp", &line.server.at("absent"), "absent"])
+                relayed
+                    .stage
+                    .run(&["--json", "cp", &relayed.server.at("absent"), "absent"])
                     .fails(20, "not-found");
             }
             wait_for("the sweep", || !folder.join("sign").exists());
             if is_kept {
-                assert_eq!(staging(&line.folder(up)).len(), 1, "after {days} days");
+                assert_eq!(staging(&relayed.folder(up)).len(), 1, "after {days} days");
             } else {
                 wait_for("its end", || {
-                    staging(&line.folder(up)).is_empty() && line.manifests(up).is_empty()
+                    staging(&relayed.folder(up)).is_empty() && relayed.manifests(up).is_empty()
                 });
             }
         }

@@ -54,11 +54,11 @@ fn compare(server: &ServerProcess, method: &str, make: impl Fn(&RawClient, &str)
         }
     }
     assert_eq!(answers.len(), 1, "{method}: answers differ: {answers:?}");
-    say(method, seed, times);
+    report_times(method, seed, times);
 }
 
 /// Prints how the times of known and unknown users differ. In the soak they must not.
-fn say(method: &str, seed: u64, times: [Vec<f64>; 2]) {
+fn report_times(method: &str, seed: u64, times: [Vec<f64>; 2]) {
     let [known, unknown] = times.map(Sample::of);
     let t =
         (known.mean - unknown.mean) / (known.variance_of_mean + unknown.variance_of_mean).sqrt();
@@ -138,7 +138,7 @@ fn password_login_does_not_reveal_users() {
             }
             left = left.saturating_sub(PASSWORD_PAIRS_MAX);
         }
-        say(&format!("password, beside {other}"), seed, times);
+        report_times(&format!("password, beside {other}"), seed, times);
     }
 }
 

@@ -67,9 +67,7 @@ fn invite_works_once_until_expired_or_revoked() {
             invite.as_bytes(),
         )
     };
-    let soon = two
-        .user_over_the_line(&["invite", "carol", "--ttl", "1s"])
-        .ok();
+    let soon = two.remote_user(&["invite", "carol", "--ttl", "1s"]).ok();
     wait_for("its end", || {
         two.user(&["invites", "--json"]).ok().is_empty()
     });
@@ -81,7 +79,7 @@ fn invite_works_once_until_expired_or_revoked() {
         (&open["user"], &open["purpose"], &open["made_by"]),
         (&json!("carol"), &json!("account"), &Value::Null)
     );
-    two.user_over_the_line(&["invites", "--revoke", open["id"].as_str().unwrap()])
+    two.remote_user(&["invites", "--revoke", open["id"].as_str().unwrap()])
         .ok();
     join(&revoked, "carol").fails(12, "invite-unknown");
 
@@ -118,7 +116,7 @@ fn user_names_ignore_case() {
     let two = OwnerAndBob::new();
     for name in ["ALICE", "Bob"] {
         two.user(&["--json", "add", name]).fails(22, "exists");
-        two.user_over_the_line(&["--json", "add", name])
+        two.remote_user(&["--json", "add", name])
             .fails(22, "exists");
         two.user(&["--json", "invite", name]).fails(22, "exists");
     }
@@ -244,7 +242,7 @@ fn local_and_remote_user_commands_agree() {
     two.user(&["--json", "invite", "carol"]).fails(23, "denied");
     assert_eq!(
         two.user(&["list"]).ok(),
-        two.user_over_the_line(&["list"]).ok(),
+        two.remote_user(&["list"]).ok(),
         "the local and the remote list differ"
     );
 }
@@ -269,9 +267,7 @@ fn long_lists_are_complete() {
         .display()
         .to_string();
     two.user(&["keys", "bob", "add", &path]).ok();
-    let there = two
-        .user_over_the_line(&["keys", "bob", "list", "--json"])
-        .ok();
+    let there = two.remote_user(&["keys", "bob", "list", "--json"]).ok();
     assert_eq!(there.lines().count(), 21);
     assert_eq!(there, two.user(&["keys", "bob", "list", "--json"]).ok());
     assert!(!there.contains(&base));
@@ -305,7 +301,7 @@ fn copy_of_removed_user_changes_nothing() {
         wait_for("a beginning", || {
             Census::of(&two.stage.path("home/bob")).paths().len() > 1
         });
-        two.user_over_the_line(&["remove", "bob"]).ok();
+        two.remote_user(&["remove", "bob"]).ok();
         let output = child.wait_with_output().unwrap();
         assert_eq!(
             output.status.code(),

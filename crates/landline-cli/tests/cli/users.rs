@@ -29,7 +29,7 @@ impl OwnerAndBob {
         let server = stage.joined();
         let two = Self { server, stage };
         let invite = two
-            .user_over_the_line(&["add", "bob", "--files", "rw:~", "--invite"])
+            .remote_user(&["add", "bob", "--files", "rw:~", "--invite"])
             .ok();
         two.stage
             .run_with_input(
@@ -51,7 +51,7 @@ impl OwnerAndBob {
     }
 
     /// `landline user --on` as alice.
-    pub(crate) fn user_over_the_line(&self, arguments: &[&str]) -> Outcome {
+    pub(crate) fn remote_user(&self, arguments: &[&str]) -> Outcome {
         self.stage
             .run(&[&["user", "--on", &self.server.address], arguments].concat())
     }
@@ -138,7 +138,7 @@ fn revocation_ends_live_sessions() {
                 panic!("two")
             };
             match over_the_line {
-                true => two.user_over_the_line(take).ok(),
+                true => two.remote_user(take).ok(),
                 false => two.user(take).ok(),
             };
             let start = Instant::now();
@@ -356,7 +356,7 @@ fn new_user_has_only_given_rights() {
         let invite = if options.is_empty() {
             two.user(&add).ok()
         } else {
-            two.user_over_the_line(&add).ok()
+            two.remote_user(&add).ok()
         };
         let state = two.state(name);
         two.stage
@@ -421,7 +421,7 @@ fn last_admin_is_removed_only_by_force() {
     let two = OwnerAndBob::new();
     for take in ["disable", "remove"] {
         two.user(&["--json", take, "alice"]).fails(23, "last-owner");
-        two.user_over_the_line(&["--json", take, "alice"])
+        two.remote_user(&["--json", take, "alice"])
             .fails(23, "last-owner");
     }
     two.stage.run(&["ping", "127.0.0.1"]).ok();
@@ -477,7 +477,7 @@ fn key_options_are_enforced() {
     ] {
         add(options).fails(32, "key-refused");
         let over = two.stage.path("line").display().to_string();
-        two.user_over_the_line(&["--json", "keys", "bob", "add", &over])
+        two.remote_user(&["--json", "keys", "bob", "add", &over])
             .fails(32, "key-refused");
     }
     assert_eq!(two.shown(), before, "a key was added");

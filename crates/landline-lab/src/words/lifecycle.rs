@@ -135,7 +135,7 @@ pub(crate) fn state(state: Option<TcpState>, lifecycle: &Lifecycle, language: La
 
 pub(crate) fn call(call: Call, language: Language) -> &'static str {
     match call {
-        Call::Connect => language.pick("connect(), nobody accepts", "connect()，无人 accept"),
+        Call::Connect => language.pick("connect(), no accept()", "connect()，无人 accept"),
         Call::ConnectFull => language.pick("connect(), queue full", "connect()，队列已满"),
         Call::Accept => language.pick("accept(), no client", "accept()，没有客户端"),
         Call::Receive => language.pick("recv(), no bytes", "recv()，没有数据"),
@@ -159,7 +159,7 @@ pub(crate) fn until(call: Call, language: Language) -> &'static str {
         Call::ReceiveEnd => language.pick("at once: 0 bytes are the end", "立即返回：0 字节即结束"),
         Call::SendSmall => language.pick("at once: copied to the kernel", "立即返回：已拷入内核"),
         Call::SendBig => language.pick("the other side reads", "对方开始读"),
-        Call::Close => language.pick("at once: the kernel goes on", "立即返回：内核继续发送"),
+        Call::Close => language.pick("at once: the kernel continues", "立即返回：内核继续发送"),
     }
 }
 

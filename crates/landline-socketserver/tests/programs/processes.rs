@@ -143,7 +143,7 @@ fn drain_waits_then_kills_children() {
     assert_eq!(polite.ask("drain?"), "true");
     assert!(
         TcpStream::connect(server.address).is_err(),
-        "nobody listens any more"
+        "the listener is closed"
     );
     drop((polite, stopping));
     assert!(stubborn.is_closed());

@@ -227,15 +227,15 @@ fn unix_datagram_is_answered_if_source_has_name() {
         let socket = Bind::new().unix_datagram(folder.join("server")).unwrap();
         let server = Running::start(model, socket, Limits::default());
         let unnamed = UnixDatagram::unbound().unwrap();
-        unnamed.send_to(b"nobody", folder.join("server")).unwrap();
+        unnamed.send_to(b"unnamed", folder.join("server")).unwrap();
         let named = UnixDatagram::bind(folder.join("client")).unwrap();
         named
             .set_read_timeout(Some(Duration::from_secs(30)))
             .unwrap();
-        named.send_to(b"somebody", folder.join("server")).unwrap();
+        named.send_to(b"named", folder.join("server")).unwrap();
         let mut answer = [0; 100];
         let length = named.recv(&mut answer).unwrap();
-        assert_eq!(&answer[..length], b"somebody", "{model:?}");
+        assert_eq!(&answer[..length], b"named", "{model:?}");
         server.events.await_count("failed AddrNotAvailable", 1);
         server.stop();
         std::fs::remove_dir_all(folder).unwrap();

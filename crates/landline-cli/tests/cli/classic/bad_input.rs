@@ -9,7 +9,7 @@ use std::{
 
 use testkit::Census;
 
-use super::{MODELS, Server, asked, client};
+use super::{MODELS, Server, client, run_client};
 use crate::stage;
 
 fn framed(json: &str) -> Vec<u8> {
@@ -110,12 +110,12 @@ fn hostile_name_creates_no_file_outside_folder() {
         (stage.read("home/in/x"), stage.read("home/in/y")),
         (b"evil".to_vec(), b"evil".to_vec())
     );
-    assert!(asked_still(&stage, &server), "the server still serves");
+    assert!(still_serves(&stage, &server), "the server still serves");
 }
 
-fn asked_still(stage: &testkit::Stage, server: &Server) -> bool {
+fn still_serves(stage: &testkit::Stage, server: &Server) -> bool {
     stage.write("user/last", b"last");
-    asked(stage, server, "upload", "whole", &["last"]);
+    run_client(stage, server, "upload", "whole", &["last"]);
     stage.read("home/in/last") == b"last"
 }
 
@@ -266,7 +266,7 @@ fn command_pauses_while_client_does_not_read() {
     lazy.read_exact(&mut chunk).unwrap();
     let before = memory();
     assert_eq!(
-        asked(
+        run_client(
             &stage,
             &server,
             "command-raw",
@@ -295,7 +295,7 @@ fn command_pauses_while_client_does_not_read() {
 fn endless_command_is_stopped() {
     let stage = stage();
     let server = Server::start(&stage, "command-json", &["--time-limit", "1", "--json"]);
-    let said = asked(
+    let said = run_client(
         &stage,
         &server,
         "command-json",

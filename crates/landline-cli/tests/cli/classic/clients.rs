@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{MODELS, SEGMENTS, Server, asked, client, printed};
+use super::{MODELS, SEGMENTS, Server, client, output_of, run_client};
 use crate::stage;
 
 #[test]
@@ -18,7 +18,7 @@ fn echo_returns_bytes_or_upper_case() {
         let server = Server::start(&stage, "echo", arguments);
         for segments in SEGMENTS {
             assert_eq!(
-                asked(&stage, &server, "echo", segments, &[&text]),
+                run_client(&stage, &server, "echo", segments, &[&text]),
                 expected,
                 "{arguments:?} {segments}"
             );
@@ -33,7 +33,7 @@ fn texts_of_every_length_are_received() {
     for model in MODELS {
         let server = Server::start(&stage, "text", &["--reply", "--json", "--model", model]);
         for segments in SEGMENTS {
-            let answer = asked(&stage, &server, "text", segments, &lengths);
+            let answer = run_client(&stage, &server, "text", segments, &lengths);
             assert_eq!(
                 answer.lines().collect::<Vec<_>>(),
                 lengths,
@@ -76,7 +76,7 @@ fn command_output_has_length_prefix() {
     for model in MODELS {
         let server = Server::start(&stage, "command", &["--model", model, "--pause", "100"]);
         for segments in SEGMENTS {
-            let answer = asked(
+            let answer = run_client(
                 &stage,
                 &server,
                 "command",
@@ -85,7 +85,7 @@ fn command_output_has_length_prefix() {
             );
             assert_eq!(answer, "one\n2\ntwo\né\n", "{model} {segments}");
             let commands = ["echo a", "echo b", "seq 20000 | tail -1"];
-            let answer = asked(&stage, &server, "command_newlines", segments, &commands);
+            let answer = run_client(&stage, &server, "command_newlines", segments, &commands);
             assert_eq!(answer, "a\nb\n20000\n", "{model} {segments}");
         }
     }
@@ -96,7 +96,7 @@ fn command_output_is_transcoded() {
     let stage = stage();
     let server = Server::start(&stage, "command", &["--child-encoding", "gbk"]);
     assert_eq!(
-        asked(
+        run_client(
             &stage,
             &server,
             "command",
@@ -115,7 +115,7 @@ fn raw_output_is_complete_in_reads_of_1024() {
     for segments in SEGMENTS {
         // `true` has no output, so nothing is sent. `seq` has more output than one read takes. The
         // goodbye closes the connection.
-        let answer = asked(
+        let answer = run_client(
             &stage,
             &server,
             "command-raw",
@@ -130,14 +130,14 @@ fn raw_output_is_complete_in_reads_of_1024() {
 fn json_command_reports_size_and_exit_status() {
     let stage = stage();
     let server = Server::start(&stage, "command-json", &["--json"]);
-    let answer = asked(
+    let answer = run_client(
         &stage,
         &server,
         "command-json",
         "whole",
         &["head -c 5000000 /dev/zero; exit 7"],
     );
-    let zeros = printed(Command::new("sh").args([
+    let zeros = output_of(Command::new("sh").args([
         "-c",
         "head -c 5000000 /dev/zero | sha256sum | cut -d' ' -f1",
     ]));
@@ -147,7 +147,7 @@ fn json_command_reports_size_and_exit_status() {
         (&event["code"], &event["bytes"]),
         (&7.into(), &5_000_000.into())
     );
-    let killed = asked(&stage, &server, "command-json", "whole", &["kill -9 $$"]);
+    let killed = run_client(&stage, &server, "command-json", "whole", &["kill -9 $$"]);
     assert!(killed.starts_with("0 -9 "), "{killed}");
 }
 
@@ -155,7 +155,7 @@ fn json_command_reports_size_and_exit_status() {
 fn login_accepts_one_or_two_messages() {
     let stage = stage();
     stage.write("home/accounts", b"zd:1\nli:secret\n");
-    printed(
+    output_of(
         Command::new("chmod")
             .arg("600")
             .arg(stage.path("home/accounts")),
@@ -190,11 +190,11 @@ fn login_accepts_one_or_two_messages() {
             // Two more wrong passwords, and the server closes the connection.
             command.args(["wu", "1", "?", "wu", "1", "?"]);
             assert_eq!(
-                printed(&mut command),
+                output_of(&mut command),
                 format!("{}end\n", expected.repeat(3))
             );
         } else {
-            assert_eq!(printed(&mut command), expected, "{messages:?}");
+            assert_eq!(output_of(&mut command), expected, "{messages:?}");
         }
     }
 }
@@ -204,7 +204,7 @@ fn challenge_works_alone_and_before_any_dialect() {
     let stage = stage();
     let secret = stage.write("home/secret", b"s3cret\n");
     let wrong = stage.write("home/wrong", b"other\n");
-    printed(Command::new("chmod").arg("600").arg(&secret).arg(&wrong));
+    output_of(Command::new("chmod").arg("600").arg(&secret).arg(&wrong));
     let (secret, wrong) = (secret.to_str().unwrap(), wrong.to_str().unwrap());
     for digest in ["md5", "sha256", "sha512"] {
         let server = Server::start(
@@ -213,11 +213,11 @@ fn challenge_works_alone_and_before_any_dialect() {
             &["--secret-file", "secret", "--hmac", digest],
         );
         assert_eq!(
-            asked(&stage, &server, "challenge", "whole", &[secret, digest]),
+            run_client(&stage, &server, "challenge", "whole", &[secret, digest]),
             "ok\n"
         );
         assert_eq!(
-            asked(&stage, &server, "challenge", "bytes", &[wrong, digest]),
+            run_client(&stage, &server, "challenge", "bytes", &[wrong, digest]),
             "\n"
         );
         let arguments = ["--secret-file", secret, "--hmac", digest];
@@ -236,7 +236,7 @@ fn challenge_works_alone_and_before_any_dialect() {
         );
         for segments in SEGMENTS {
             assert_eq!(
-                asked(
+                run_client(
                     &stage,
                     &server,
                     "challenge",
@@ -259,7 +259,7 @@ fn every_datagram_is_answered_even_empty() {
     let stage = stage();
     let server = Server::start(&stage, "udp-echo", &["--upper"]);
     let long = "x".repeat(9000);
-    let answer = asked(
+    let answer = run_client(
         &stage,
         &server,
         "udp-echo",
@@ -298,7 +298,7 @@ fn every_model_survives_disconnect_and_restart() {
             open.shutdown(std::net::Shutdown::Write).unwrap();
         }
         assert_eq!(
-            asked(&stage, &server, "echo", "whole", &["still there"]),
+            run_client(&stage, &server, "echo", "whole", &["still there"]),
             "still there",
             "{model}"
         );
@@ -307,7 +307,7 @@ fn every_model_survives_disconnect_and_restart() {
         let again = Server::start(&stage, "echo", &["--model", model, "--listen", &address]);
         assert_eq!(again.address, address, "{model}");
         assert_eq!(
-            asked(&stage, &again, "echo", "whole", &["back"]),
+            run_client(&stage, &again, "echo", "whole", &["back"]),
             "back",
             "{model}"
         );

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use super::{Server, printed};
+use super::{Server, output_of};
 use crate::stage;
 
 /// Each server of the document and the client below it.
@@ -50,7 +50,7 @@ fn documented_programs_work() {
             .args(["-c", &client.replace("5264", port)])
             .current_dir(stage.home())
             .env("PYTHONIOENCODING", "utf-8");
-        let said = printed(&mut python);
+        let said = output_of(&mut python);
         let expected = match *dialect {
             "echo" => "STRASSE",
             "text" => "你好",

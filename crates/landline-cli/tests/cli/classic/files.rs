@@ -10,7 +10,7 @@ use std::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{MODELS, PythonServer, SEGMENTS, Server, asked, client, dial, printed};
+use super::{MODELS, PythonServer, SEGMENTS, Server, client, dial, output_of, run_client};
 use crate::{noise, stage};
 
 /// A name in three scripts, with a space.
@@ -47,7 +47,7 @@ fn course_client_uploads_unicode_name() {
                 "upload",
                 &["--json", "--model", model, "--overwrite"],
             );
-            asked(
+            run_client(
                 &stage,
                 &server,
                 "upload",
@@ -81,11 +81,11 @@ fn upload_message_is_printed_and_rest_logged() {
     let stage = stage();
     stage.write("user/f", b"content");
     let server = Server::start(&stage, "upload", &[]);
-    asked(&stage, &server, "upload", "whole", &["f"]);
+    run_client(&stage, &server, "upload", "whole", &["f"]);
     assert_eq!(server.line(), "got it");
     fs::remove_file(stage.path("home/f")).unwrap();
     let server = Server::start(&stage, "upload", &["--json"]);
-    asked(&stage, &server, "upload", "whole", &["f"]);
+    run_client(&stage, &server, "upload", "whole", &["f"]);
     let stored = server.event("stored");
     assert_eq!((&stored["name"], &stored["size"]), (&json!("f"), &json!(7)));
     assert_eq!(stored["rest"]["msg"], "got it");
@@ -98,7 +98,7 @@ fn upload_in_other_encoding_keeps_name() {
     stage.write(&format!("user/{NAME}"), b"{}");
     for dialect in ["upload", "upload-bare"] {
         let server = Server::start(&stage, dialect, &["--encoding", "gb18030", "--overwrite"]);
-        printed(
+        output_of(
             client(&stage, &server, dialect, &[NAME])
                 .env("ENCODING", "gb18030")
                 .env("SEGMENTS", "bytes"),
@@ -124,7 +124,7 @@ fn bare_header_is_found_before_any_content() {
             let name = format!("{number} {{\\\"{segments}}}.txt").replace('\\', "");
             stage.write(&format!("user/{name}"), content);
             let server = Server::start(&stage, "upload-bare", &[]);
-            asked(&stage, &server, "upload-bare", segments, &[&name]);
+            run_client(&stage, &server, "upload-bare", segments, &[&name]);
             testkit::wait_for("the file", || stage.path(&format!("home/{name}")).exists());
             assert_eq!(stage.read(&format!("home/{name}")), content, "{name}");
         }
@@ -138,7 +138,7 @@ fn upload_replaces_file_only_on_request() {
     stage.write("user/f", b"new");
     stage.write("home/f", b"old");
     let server = Server::start(&stage, "upload", &["--ack"]);
-    let receipts = asked(&stage, &server, "upload", "bytes", &["f", "g=f"]);
+    let receipts = run_client(&stage, &server, "upload", "bytes", &["f", "g=f"]);
     assert_eq!(
         receipts,
         "{\"error\": \"f: exists already\", \"ok\": false}\n{\"file_name\": \"g\", \"file_size\": 3, \"ok\": true}\n"
@@ -165,7 +165,7 @@ fn upload_replaces_file_only_on_request() {
 }
 
 /// A client that has begun to upload ten bytes with this name.
-fn begun(server: &Server, name: &str) -> TcpStream {
+fn begin_upload(server: &Server, name: &str) -> TcpStream {
     let header = serde_json::json!({"file_name": name, "file_size": 10}).to_string();
     let mut stream = TcpStream::connect(&server.address).unwrap();
     stream
@@ -187,7 +187,7 @@ fn restart_removes_only_own_unfinished_uploads() {
     );
     stage.write("home/thesis.part", b"not from landline");
     let killed = Server::start(&stage, "upload", &[]);
-    let _client = begun(&killed, "cut");
+    let _client = begin_upload(&killed, "cut");
     testkit::wait_for("the staging file", || names(&stage, "home").len() == 3);
     drop(killed);
     assert_eq!(
@@ -201,7 +201,7 @@ fn restart_removes_only_own_unfinished_uploads() {
         names(&stage, "home"),
         [".landline-0123456789abcdef.part", "thesis.part"]
     );
-    let mut client = begun(&server, "whole");
+    let mut client = begin_upload(&server, "whole");
     testkit::wait_for("the staging file", || names(&stage, "home").len() == 3);
     // A second server in the same folder leaves the staging files of the first one alone.
     drop(Server::start(&stage, "upload-bare", &[]));
@@ -246,7 +246,7 @@ fn download_is_complete_in_either_role() {
     stage.write("home/sub/deep", b"below");
     let server = Server::start(&stage, "download", &[]);
     for segments in SEGMENTS {
-        let said = asked(
+        let said = run_client(
             &stage,
             &server,
             "download",
@@ -312,7 +312,7 @@ fn state_folder_is_not_served() {
     stage.write("client/key", b"secret");
     let dir = stage.path("");
     let server = Server::start(&stage, "download", &["--dir", dir.to_str().unwrap()]);
-    let said = asked(
+    let said = run_client(
         &stage,
         &server,
         "download",

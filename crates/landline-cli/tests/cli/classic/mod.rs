@@ -167,19 +167,19 @@ fn client(stage: &Stage, server: &Server, dialect: &str, arguments: &[&str]) -> 
 
 /// Runs a Python client and returns its output. It must succeed.
 #[track_caller]
-fn asked(
+fn run_client(
     stage: &Stage,
     server: &Server,
     dialect: &str,
     segments: &str,
     arguments: &[&str],
 ) -> String {
-    printed(client(stage, server, dialect, arguments).env("SEGMENTS", segments))
+    output_of(client(stage, server, dialect, arguments).env("SEGMENTS", segments))
 }
 
 /// Returns the output of a program that must succeed.
 #[track_caller]
-fn printed(command: &mut Command) -> String {
+fn output_of(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");

@@ -146,7 +146,7 @@ fn command_output_is_escaped_on_terminal() {
         .arg(r"printf 'a\033]0;evil\007b\302\233c\n\tend\n'")
         .env("LANDLINE_STATE", stage.path("client"));
     command.stdin(std::process::Stdio::null());
-    let screen = super::printed(&mut command);
+    let screen = super::output_of(&mut command);
     assert!(
         screen.contains("a\\u{1b}]0;evil\\u{7}b\\u{9b}c") && screen.contains("\tend"),
         "{screen:?}"

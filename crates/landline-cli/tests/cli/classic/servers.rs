@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{PythonServer, SEGMENTS, dial, printed};
+use super::{PythonServer, SEGMENTS, dial, output_of};
 use crate::stage;
 
 #[test]
@@ -117,7 +117,7 @@ fn dial_answers_challenge() {
             secret,
         ])
         .fails(32, "secret");
-    printed(Command::new("chmod").args(["600", secret]));
+    output_of(Command::new("chmod").args(["600", secret]));
     for digest in ["md5", "sha256", "sha512"] {
         let server = PythonServer::start(&stage, "challenge", "whole", &[secret, digest]);
         let arguments = ["--secret-file", secret, "--hmac", digest];

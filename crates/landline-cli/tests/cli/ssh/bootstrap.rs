@@ -18,7 +18,7 @@ use testkit::{Census, Outcome, Stage, Terminal, wait_for};
 
 use super::{
     listed, route,
-    sshd::{Sshd, command, own_name, plain, run, script, ssh_runs},
+    sshd::{Sshd, command, own_name, run, script, ssh_runs, wrapper_script},
 };
 use crate::stage;
 
@@ -384,20 +384,20 @@ fn unusable_program_is_not_left_behind() {
 fn interrupted_bootstrap_leaves_nothing() {
     let Some(far) = Far::new() else { return };
     // Only some of the bytes arrive. The remote side notices what is missing.
-    let cut = plain(&far.stage).replace("exec ", "head -c 5000000 | ");
+    let cut = wrapper_script(&far.stage).replace("exec ", "head -c 5000000 | ");
     script(&far.stage, &cut);
     far.bootstrap(&["--json", "--as", "alice"])
         .fails(25, "digest-mismatch");
     assert_eq!(far.staging(), Vec::<String>::new());
     assert!(!far.home(".local/bin/landline").exists());
     // The connection stalls in the second step. Then either end closes it.
-    let hold = plain(&far.stage).replace(
+    let hold = wrapper_script(&far.stage).replace(
         "exec ",
         "{ head -c 5000000; sleep 1000 & echo $! >sleeping; wait; } | ",
     );
     let hold = format!(
         "if ! [ -f second ]; then\n>second\n{}\nfi\nrm second\n{hold}",
-        plain(&far.stage)
+        wrapper_script(&far.stage)
     );
     for at_sshd in [true, false] {
         script(&far.stage, &hold);
@@ -426,7 +426,7 @@ fn interrupted_bootstrap_leaves_nothing() {
         }
         wait_for("no staging file", || far.staging().is_empty());
     }
-    script(&far.stage, &plain(&far.stage));
+    script(&far.stage, &wrapper_script(&far.stage));
     far.bootstrap(&["--as", "alice"]).ok();
 }
 
@@ -530,7 +530,7 @@ fn root_is_refused_and_run_as_needs_systemd() {
 fn ssh_prompts_reach_the_terminal() {
     let Some(far) = Far::new() else { return };
     fs::write(far.stage.path("ssh/known_hosts"), "").unwrap();
-    let ask = plain(&far.stage).replace("\"$@\"", "-o StrictHostKeyChecking=ask \"$@\"");
+    let ask = wrapper_script(&far.stage).replace("\"$@\"", "-o StrictHostKeyChecking=ask \"$@\"");
     script(&far.stage, &ask);
     let mut terminal = Terminal::start(&command(
         &far.stage,

@@ -6,7 +6,7 @@ pub(crate) mod sshd;
 mod ways;
 
 use serde_json::{Value, json};
-use sshd::{Sshd, command, generate, plain, run, script, ssh_runs, wait_for_no_ssh};
+use sshd::{Sshd, command, generate_key, run, script, ssh_runs, wait_for_no_ssh, wrapper_script};
 use testkit::{ServerProcess, Stage, Terminal};
 
 use crate::stage;
@@ -166,7 +166,7 @@ fn jump_host_cannot_replace_server() {
     let other = hostile.address.rsplit(':').next().unwrap();
     script(
         &stage,
-        &plain(&stage)
+        &wrapper_script(&stage)
             .replace("\"$@\"", "-W 127.0.0.1:HOSTILE bastion")
             .replace("HOSTILE", other),
     );
@@ -192,7 +192,7 @@ fn ssh_failures_are_reported() {
     for name in ["key", "key.pub"] {
         std::fs::remove_file(stage.path("ssh").join(name)).unwrap();
     }
-    generate(&stage.path("ssh/other"), "");
+    generate_key(&stage.path("ssh/other"), "");
     std::fs::rename(stage.path("ssh/other"), stage.path("ssh/key")).unwrap();
     failed("Permission denied");
     // An unknown host key, and no terminal to ask at.
@@ -240,7 +240,7 @@ fn ssh_asks_for_passphrase_at_terminal() {
     let Some((stage, _sshd, _server)) = joined() else {
         return;
     };
-    generate(&stage.path("ssh/locked"), "a phrase");
+    generate_key(&stage.path("ssh/locked"), "a phrase");
     let keys = std::fs::read_to_string(stage.path("ssh/locked.pub")).unwrap();
     std::fs::write(stage.path("ssh/key.pub"), keys).unwrap();
     std::fs::rename(stage.path("ssh/locked"), stage.path("ssh/key")).unwrap();
@@ -266,7 +266,7 @@ fn ssh_time_does_not_count_for_login() {
     let Some((stage, _sshd, _server)) = joined() else {
         return;
     };
-    script(&stage, &format!("sleep 11\n{}", plain(&stage)));
+    script(&stage, &format!("sleep 11\n{}", wrapper_script(&stage)));
     run(&stage, &["ping", "bastion"]).ok();
     run(&stage, &["hosts", "remove", "bastion"]).ok();
 }

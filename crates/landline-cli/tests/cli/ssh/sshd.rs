@@ -44,10 +44,10 @@ impl Sshd {
         let folder = stage.path("ssh").join(name);
         fs::create_dir(&folder).unwrap();
         let host_key = folder.join("host_key");
-        generate(&host_key, "");
+        generate_key(&host_key, "");
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        introduce(stage, name, port, &host_key);
+        add_host(stage, name, port, &host_key);
         let config = format!(
             "HostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPrintMotd no\nPrintLastLog no\n{options}\n",
@@ -123,7 +123,7 @@ fn set_up(stage: &Stage) {
     }
     fs::create_dir(&folder).unwrap();
     fs::create_dir(stage.path("bin")).unwrap();
-    generate(&folder.join("key"), "");
+    generate_key(&folder.join("key"), "");
     fs::write(folder.join("known_hosts"), "").unwrap();
     let rest = format!(
         "User {}\nUserKnownHostsFile {}\nGlobalKnownHostsFile /dev/null\nIdentityFile {}\nIdentitiesOnly yes\n\
@@ -154,7 +154,7 @@ pub(crate) fn script(stage: &Stage, body: &str) {
 }
 
 /// The body of the original wrapper.
-pub(crate) fn plain(stage: &Stage) -> String {
+pub(crate) fn wrapper_script(stage: &Stage) -> String {
     format!(
         "exec {SSH} -F {} \"$@\"",
         stage.path("ssh/config").display()
@@ -162,7 +162,7 @@ pub(crate) fn plain(stage: &Stage) -> String {
 }
 
 /// Adds a host of this name to ssh's configuration and known hosts.
-fn introduce(stage: &Stage, name: &str, port: u16, host_key: &Path) {
+fn add_host(stage: &Stage, name: &str, port: u16, host_key: &Path) {
     let config = stage.path("ssh/config");
     let before = fs::read_to_string(&config).unwrap();
     let host = format!("Host {name}\n  HostName 127.0.0.1\n  Port {port}\n  HostKeyAlias {name}\n");
@@ -174,7 +174,7 @@ fn introduce(stage: &Stage, name: &str, port: u16, host_key: &Path) {
 }
 
 /// Generates a key with this passphrase. An empty one means none.
-pub(crate) fn generate(path: &Path, passphrase: &str) {
+pub(crate) fn generate_key(path: &Path, passphrase: &str) {
     let mut command = Command::new("ssh-keygen");
     command
         .args([
