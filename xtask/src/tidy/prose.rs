@@ -1,8 +1,6 @@
 //! Plain English: words that name no actor, sentences that are too long or too full of punctuation,
 //! lines that are too wide, marks of unfinished work.
 
-use std::collections::BTreeMap;
-
 use super::{
     Finding, help,
     sentences::{Sentence, sentences},
@@ -42,8 +40,8 @@ const UNFINISHED: [&str; 3] = ["FIXME", "TODO", "XXX"];
 /// This file has all these words in it.
 const OWN_PATH: &str = "xtask/src/tidy/prose.rs";
 
-/// Adds a finding for each kind of fault of a document, one for the help, one for the code of each
-/// crate, and one for every mark of unfinished work.
+/// Adds a finding for each kind of fault of a file, one for the help, and one for every mark of
+/// unfinished work.
 pub(crate) fn check(tree: &Tree, findings: &mut Vec<Finding>) {
     for file in &tree.markdown {
         let unclear = read_words(file, findings);
@@ -63,28 +61,11 @@ pub(crate) fn check(tree: &Tree, findings: &mut Vec<Finding>) {
         let text = format!("in the help {what}");
         findings.push(Finding::error("crates/landline-cli/src/help.rs", 1, text));
     }
-    // By folder, with the first file and line.
-    let mut code: BTreeMap<&str, (&str, usize, usize)> = BTreeMap::new();
-    for file in tree.rust.iter().filter(|file| file.path != OWN_PATH) {
+    let code = tree.rust.iter().filter(|file| file.path != OWN_PATH);
+    for file in code.chain(&tree.scripts) {
         let unclear = read_words(file, findings);
-        if let Some(first) = unclear.first() {
-            let (_, _, count) = code
-                .entry(package(&file.path))
-                .or_insert((&file.path, *first, 0));
-            *count += unclear.len();
-        }
+        summarize(file, &unclear, "unclear words", findings);
     }
-    for (folder, (path, line, count)) in code {
-        let text = format!("unclear words on {count} lines of {folder}: write plain English");
-        findings.push(Finding::warning(path, line, text));
-    }
-}
-
-/// The folder of the crate that a file is in.
-fn package(path: &str) -> &str {
-    let ends = path.match_indices('/').map(|(at, _)| at + 1);
-    let mut ends = ends.skip(usize::from(path.starts_with("crates/")));
-    ends.next().and_then(|end| path.get(..end)).unwrap_or(path)
 }
 
 /// Adds a finding for every mark of unfinished work. Returns the lines with unclear words.
@@ -97,7 +78,7 @@ fn read_words(file: &File, findings: &mut Vec<Finding>) -> Vec<usize> {
     places(&words, &UNCLEAR)
 }
 
-/// Adds one finding for what is wrong on `lines` of a document.
+/// Adds one finding for what is wrong on `lines` of a file.
 fn summarize(file: &File, lines: &[usize], what: &str, findings: &mut Vec<Finding>) {
     let Some(first) = lines.first() else { return };
     let shown: Vec<String> = lines.iter().map(usize::to_string).collect();
@@ -229,17 +210,14 @@ mod tests {
     fn unclear_words_are_found() {
         let text =
             "\nWhoever asks\n// goes\n// on. nobody_else\nlet x = \"Anew\"\nover the fence\n";
-        assert_eq!(
-            found("docs/new.md", text),
-            ["docs/new.md:2: unclear words on 2, 3, 5: write plain English"]
-        );
-        assert_eq!(
-            found("crates/a/src/b.rs", text),
-            [
-                "crates/a/src/b.rs:2: warning: unclear words on 3 lines of crates/a/: write plain English"
-            ]
-        );
-        assert_eq!(package("testkit/src/lib.rs"), "testkit/");
+        for path in ["docs/new.md", "crates/a/src/b.rs", "bench/c.py", "d.sh"] {
+            assert_eq!(
+                found(path, text),
+                [format!(
+                    "{path}:2: unclear words on 2, 3, 5: write plain English"
+                )]
+            );
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Tree {
     pub(crate) markdown: Vec<File>,
     /// The files named `Cargo.toml`.
     pub(crate) manifests: Vec<File>,
+    /// The Python programs and shell scripts.
+    pub(crate) scripts: Vec<File>,
     /// The path of every file, of whatever kind.
     pub(crate) files: BTreeSet<String>,
     /// The path of every folder that holds one of them, at whatever depth.
@@ -37,7 +39,9 @@ impl Tree {
             if place.symlink_metadata().is_err() {
                 continue;
             }
-            let text = if is_rust(&path) || is_markdown(&path) || is_manifest(&path) {
+            let is_checked =
+                is_rust(&path) || is_markdown(&path) || is_manifest(&path) || is_script(&path);
+            let text = if is_checked {
                 text(&place)?
             } else {
                 String::new()
@@ -69,6 +73,8 @@ impl Tree {
             self.markdown.push(file);
         } else if is_manifest(&file.path) {
             self.manifests.push(file);
+        } else if is_script(&file.path) {
+            self.scripts.push(file);
         }
     }
 
@@ -94,6 +100,11 @@ fn is_markdown(path: &str) -> bool {
 /// Whether the file describes a crate or the workspace.
 fn is_manifest(path: &str) -> bool {
     path == "Cargo.toml" || path.ends_with("/Cargo.toml")
+}
+
+/// Whether the file is a Python program or a shell script.
+fn is_script(path: &str) -> bool {
+    path.ends_with(".py") || path.ends_with(".sh")
 }
 
 /// The path of every file git tracks or would take in, each once.
